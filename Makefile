@@ -1,0 +1,50 @@
+# A signpost: `make` lists what there is. Nothing here is required; pip and pytest do the work.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+# Test workers times threads must not exceed the cores: two workers, one thread each.
+WORKERS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help install check format test test-fast test-all demo measure clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP) ## build .venv with everything for development (quick when up to date)
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	@touch $@
+
+check: install ## lint and types
+	$(BIN)/ruff check src tests tools
+	$(BIN)/mypy
+
+format: install ## lay out the code and sort imports
+	$(BIN)/ruff check --fix-only --quiet src tests tools
+	$(BIN)/ruff format src tests tools
+
+test: install ## all tests that two cores finish in ten minutes
+	$(PYTEST) -q -n $(WORKERS) --dist worksteal -m "not slow"
+
+test-fast: install ## an answer within a minute
+	$(PYTEST) -q -n $(WORKERS) --dist worksteal -m "not slow and not medium"
+
+test-all: install ## slow tests too (training to a known score)
+	$(PYTEST) -q -n $(WORKERS) --dist worksteal
+
+demo: install ## train a small detector on drawn shapes and write a report
+	$(BIN)/pagoda demo
+
+measure: install ## lines per file, function sizes, parameters
+	$(BIN)/python tools/measure.py
+
+clean: ## remove what builds and tests left behind (keeps .venv and runs)
+	rm -rf build dist src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

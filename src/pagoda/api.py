@@ -1,0 +1,59 @@
+"""The functions of `import pagoda`, in the order of a project's life."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pagoda.data.dataset import DetectionDataset
+from pagoda.data.layouts import open_annotations
+from pagoda.detectors.contract import Detector
+from pagoda.evaluation import runner
+from pagoda.evaluation.result import DetectionResult
+from pagoda.export.onnx import export_onnx
+from pagoda.export.optimize import optimize
+from pagoda.export.parity import ParityReport
+from pagoda.recipes import detection
+from pagoda.recipes.detection import RunResult
+from pagoda.training.settings import TrainSettings, from_plain
+from pagoda.zoo.models import create_model, list_models, load
+
+__all__ = ["create_model", "evaluate", "export", "list_models", "load", "optimize", "train"]
+
+
+def train(
+    model: str | Detector,
+    data: str | Path,
+    *,
+    options: dict[str, Any] | None = None,
+    build: Callable[[int], Detector] | None = None,
+    quiet: bool = False,
+    **settings: Any,
+) -> RunResult:
+    """Train a zoo model by name, or a built detector, on a COCO, VOC or YOLO folder.
+
+    `settings` are the fields of TrainSettings, nested ones as dicts (`epochs=12, optim={"learning_rate": 1e-3}`);
+    `options` those of ModelOptions (`{"width": 64}`). Unknown words raise with the nearest right one.
+    """
+    chosen = from_plain(TrainSettings, {"data": str(data), **settings})
+    return detection.train(model, chosen, options=options, build=build, quiet=quiet)
+
+
+def evaluate(
+    model: Detector, data: str | Path, *, split: str = "val", batch_size: int = 8
+) -> DetectionResult:
+    """COCO metrics of a model on one split of a dataset folder."""
+    dataset = DetectionDataset(open_annotations(data, split))
+    return runner.evaluate(model, dataset, batch_size=batch_size)
+
+
+def export(
+    model: Detector,
+    path: str | Path,
+    *,
+    pictures: Sequence[np.ndarray] | None = None,
+    overwrite: bool = False,
+) -> ParityReport:
+    """Write an ONNX file with pre- and post-processing inside, after proving that it computes the same."""
+    return export_onnx(model, path, pictures=pictures, overwrite=overwrite)

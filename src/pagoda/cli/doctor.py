@@ -1,0 +1,50 @@
+"""pagoda doctor DIR"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import tyro
+
+from pagoda.cli.parsing import open_model, parse
+from pagoda.data.layouts import find_dataset, open_annotations
+from pagoda.explain.coverage import examine_coverage
+from pagoda.explain.doctor import examine
+from pagoda.training.settings import to_plain
+from pagoda.zoo.options import ModelOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorCommand:
+    """Look for defects in a dataset; with --architecture also in how that model would see it.
+
+    pagoda doctor DIR
+    pagoda doctor DIR --model fcos_resnet18_fpn --options.short-side 240 --options.long-side 320
+    """
+
+    data: Annotated[str, tyro.conf.Positional]
+    """dataset folder"""
+    model: str = ""
+    """a zoo name, a checkpoint or FILE.py:FUNCTION"""
+    options: ModelOptions = field(default_factory=ModelOptions)
+    json: bool = False
+
+
+def main(arguments: Sequence[str]) -> int:
+    """0 when nothing wrong was found, 1 otherwise."""
+    command = parse(DoctorCommand, "doctor", arguments)
+    report = examine(command.data)
+    coverage = None
+    if command.model:
+        split = next(iter(find_dataset(command.data).splits))
+        annotations = open_annotations(command.data, split)
+        model = open_model(command.model, label_map=annotations.label_map, options=to_plain(command.options))
+        coverage = examine_coverage(model, annotations)
+    if command.json:
+        print(json.dumps({**report.to_dict(), "coverage": coverage.to_dict() if coverage else None}))
+    else:
+        print(report.text())
+        if coverage:
+            print(coverage.text())
+    return 1 if report.problems else 0

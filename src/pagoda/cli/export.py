@@ -1,0 +1,47 @@
+"""pagoda export CKPT model.onnx"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from pagoda.cli.parsing import open_model, parse
+from pagoda.export.onnx import export_onnx
+from pagoda.pictures import list_pictures, read_picture
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportCommand:
+    """Write an ONNX file with pre- and post-processing inside; it is compared with the model first.
+
+    pagoda export runs/NAME-1/best.safetensors model.onnx --pictures "DIR/images/*.jpg"
+    """
+
+    checkpoint: Annotated[str, tyro.conf.Positional]
+    output: Annotated[str, tyro.conf.Positional]
+    """the .onnx file to write"""
+    pictures: tuple[str, ...] = ()
+    """pictures, folders or globs to compare on; default: drawn ones"""
+    min_score: float | None = None
+    max_detections: int | None = None
+    overwrite: bool = False
+    json: bool = False
+    """print the comparison as JSON"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    command = parse(ExportCommand, "export", arguments)
+    model = open_model(command.checkpoint)
+    files = [file for source in command.pictures for file in list_pictures(source)]
+    report = export_onnx(
+        model,
+        command.output,
+        pictures=[read_picture(file) for file in files[:16]] or None,
+        min_score=command.min_score,
+        max_detections=command.max_detections,
+        overwrite=command.overwrite,
+    )
+    print(json.dumps(report.to_dict()) if command.json else f"{report.summary()}\nwritten: {command.output}")
+    return 0

@@ -1,0 +1,45 @@
+"""pagoda info MODEL --size H W"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from pagoda.cli.parsing import open_model, parse
+from pagoda.explain.structure import describe_model
+from pagoda.training.settings import to_plain
+from pagoda.weights.files import write_atomically
+from pagoda.zoo.options import ModelOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfoCommand:
+    """Explain a model stage by stage and level by level.
+
+    pagoda info fcos_resnet50_fpn --size 800 1120 --html fcos.html
+    """
+
+    architecture: Annotated[str, tyro.conf.Positional]
+    """a name of `pagoda models`, a checkpoint, or FILE.py:FUNCTION"""
+    size: tuple[int, int] = (800, 1333)
+    """height and width of the picture, in pixels"""
+    num_classes: int = 80
+    """for models without a checkpoint"""
+    model: ModelOptions = field(default_factory=ModelOptions)
+    html: str = ""
+    """also write a page with a drawn diagram to this file"""
+    json: bool = False
+
+
+def main(arguments: Sequence[str]) -> int:
+    command = parse(InfoCommand, "info", arguments)
+    model = open_model(command.architecture, num_classes=command.num_classes, options=to_plain(command.model))
+    structure = describe_model(model, command.size)
+    if command.html:
+        target = Path(command.html)
+        write_atomically(target, lambda path: path.write_text(structure.to_html(), encoding="utf-8"))
+    print(json.dumps(structure.to_dict()) if command.json else structure.to_table())
+    return 0

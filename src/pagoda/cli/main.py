@@ -1,0 +1,67 @@
+"""`pagoda VERB …`: find the verb, run it, turn errors into a sentence and an exit code."""
+
+import os
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+
+from rich.console import Console
+from rich.markup import escape
+
+VERBS = {
+    "demo": "train a small detector on drawn shapes in about two minutes and report",
+    "train": "train a detector on a COCO, VOC or YOLO folder",
+    "val": "score a checkpoint, or anybody's COCO results, on a dataset",
+    "predict": "find objects in pictures, folders, globs or URLs",
+    "export": "write an ONNX file that is proven equal to the model",
+    "info": "explain a model's structure: shapes, strides, parameters, receptive field",
+    "doctor": "look for defects in a dataset, and in how a model would see it",
+    "models": "list the models of the zoo",
+    "replay": "run the batch again that stopped a training run",
+}
+# What bad input raises; anything else is a bug of ours and keeps its traceback.
+EXPECTED = (ValueError, KeyError, OSError, ImportError, FloatingPointError)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command's entry point; exits with 0, 1 (it failed), 2 (wrong usage) or 130 (interrupted)."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    errors = Console(stderr=True)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        show_help(Console())
+        sys.exit(0 if arguments else 2)
+    if arguments[0] in ("--version", "version"):
+        import pagoda
+
+        print(f"pagoda {pagoda.__version__}")
+        sys.exit(0)
+    verb = arguments[0]
+    if verb not in VERBS:
+        near = get_close_matches(verb, VERBS, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(VERBS)}"
+        errors.print(f"[red]error:[/red] no command is called '{escape(verb)}'; {hint}", highlight=False)
+        sys.exit(2)
+    try:
+        sys.exit(import_module(f"pagoda.cli.{verb}").main(arguments[1:]))
+    except KeyboardInterrupt:
+        errors.print("interrupted")
+        sys.exit(130)
+    except EXPECTED as error:
+        if os.environ.get("PAGODA_TRACEBACK"):
+            raise
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        errors.print(f"[red]error:[/red] {escape(str(text))}", highlight=False)
+        sys.exit(1)
+
+
+def show_help(console: Console) -> None:
+    console.print("[bold]pagoda[/bold] COMMAND …   ('pagoda COMMAND --help' explains one)\n", highlight=False)
+    for verb, text in VERBS.items():
+        console.print(f"  [cyan]{verb:8}[/cyan]  {text}", highlight=False)
+    console.print(
+        "\nA first model: [cyan]pagoda demo[/cyan].  Your own: [cyan]pagoda doctor DIR[/cyan], then"
+    )
+    console.print(
+        "[cyan]pagoda train fcos_resnet18_fpn --data DIR[/cyan].  Full error traces: PAGODA_TRACEBACK=1"
+    )

@@ -1,0 +1,58 @@
+"""What the verbs share: flags from dataclasses, models by name, file or function."""
+
+import importlib.util
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+
+from pagoda.detectors.contract import Detector
+from pagoda.structures.labels import LabelMap
+from pagoda.zoo.models import create_model, load
+
+T = TypeVar("T")
+
+
+def parse(command: type[T], verb: str, arguments: Sequence[str], default: T | None = None) -> T:
+    """Flags of the dataclass `command`; `a.b=v` is taken for `--a.b v`. Wrong usage exits with 2."""
+    accepted = [f"--{word}" if re.match(r"^[a-z_]\w*(\.\w+)*=", word) else word for word in arguments]
+    return tyro.cli(command, prog=f"pagoda {verb}", args=accepted, default=default)
+
+
+def find_build(model: str) -> Callable[[int], Detector] | None:
+    """The function of "FILE.py:FUNCTION"; None when `model` is not of that form."""
+    file, separator, name = model.rpartition(":")
+    if not separator or not file.endswith(".py"):
+        return None
+    if not Path(file).is_file():
+        raise FileNotFoundError(f"no file {file} to take the function '{name}' from")
+    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not callable(getattr(module, name, None)):
+        raise ValueError(f"{file} has no function '{name}'; it should take num_classes and return a detector")
+    return getattr(module, name)
+
+
+def open_model(
+    model: str,
+    *,
+    num_classes: int = 80,
+    label_map: LabelMap | None = None,
+    options: dict[str, Any] | None = None,
+) -> Detector:
+    """A checkpoint by its path, a zoo model by its name, or a composed one as FILE.py:FUNCTION."""
+    build = find_build(model)
+    if build is not None:
+        composed = build(len(label_map) if label_map else num_classes)
+        if label_map is not None:
+            composed.label_map = label_map
+        return composed
+    if Path(model).is_file() or model.endswith((".safetensors", ".pth", ".pt")):
+        return load(model)
+    if label_map is not None:
+        return create_model(model, label_map=label_map, **(options or {}))
+    return create_model(model, num_classes=num_classes, **(options or {}))

@@ -1,0 +1,198 @@
+"""Losses of the dense detectors: raw predictions and targets to named, normalised terms.
+
+B images, P locations or anchors over all levels, F foreground (positive) ones over the whole batch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, one_hot, smooth_l1_loss
+
+from pagoda.criteria.normalize import mean_over_processes
+from pagoda.ops.assign import IGNORED, LowQuality, assign_by_center, assign_by_iou
+from pagoda.ops.box_coding import Weights, decode_boxes, encode_boxes
+from pagoda.ops.boxes import boxes_to_ltrb, ltrb_to_boxes, paired_giou, paired_iou
+from pagoda.ops.losses import IoULoss, centerness, ltrb_iou_loss, shifted_cross_entropy, sigmoid_focal_loss
+from pagoda.structures.instances import Targets
+from pagoda.structures.outputs import DenseOutputs
+
+
+def default_ranges(levels: Sequence[int]) -> tuple[tuple[float, float], ...]:
+    """FCOS's object sizes per level: 8·stride doubling, the first from below 0, the last without end.
+
+    >>> default_ranges([3, 4, 5])
+    ((-1.0, 64.0), (64.0, 128.0), (128.0, inf))
+    """
+    bounds = [-1.0, *(8.0 * 2**level for level in sorted(levels)[:-1]), torch.inf]
+    return tuple(zip(bounds[:-1], bounds[1:], strict=True))
+
+
+def class_targets(labels: Tensor, positive: Tensor, num_classes: int) -> Tensor:
+    """(P, classes) of 0 and 1; rows that are not `positive` are all 0."""
+    return one_hot(labels, num_classes).float() * positive[:, None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FCOSCriterion:
+    """FCOS's three losses (Tian 2019) and every variant its sources differ in.
+
+    `box_outputs` are distances in pixels.
+    """
+
+    radius: float | None = 1.5
+    """centre sampling, in strides; None: every location inside a box is positive"""
+    ranges: tuple[tuple[float, float], ...] | None = None
+    """(low, high) per level in pixels; None: 64, 128, 256 … on P3, P4, P5 …"""
+    closed_ranges: bool = False
+    inclusive: bool = False
+    """areas by the legacy rule when the smallest box wins"""
+    normalize_targets: bool = True
+    """distances are divided by the stride; matters only with `smoothing`"""
+    box_loss: IoULoss = "giou"
+    smoothing: float = 0.0
+    """added to intersection and union; 1 in the original"""
+    quality: Literal["centerness", "iou"] = "centerness"
+    """what the quality branch learns; "iou": the overlap of the predicted box"""
+    weigh_boxes: bool = True
+    """box losses are weighted by the quality target and divided by its sum; else all alike, divided by F"""
+    alpha: float = 0.25
+    gamma: float = 2.0
+
+    def assign(self, points: Sequence[Tensor], levels: Sequence[int], boxes: Tensor) -> Tensor:
+        """(P,) index into `boxes` or BACKGROUND."""
+        strides = torch.cat([p.new_full((len(p),), 2.0**n) for p, n in zip(points, levels, strict=True)])
+        rows = self.ranges or default_ranges(levels)
+        ranges = torch.cat([p.new_tensor(row).expand(len(p), 2) for p, row in zip(points, rows, strict=True)])
+        return assign_by_center(
+            torch.cat(list(points)),
+            strides,
+            ranges,
+            boxes,
+            radius=self.radius,
+            closed_ranges=self.closed_ranges,
+            inclusive=self.inclusive,
+        )
+
+    def __call__(
+        self, outputs: DenseOutputs, targets: Sequence[Targets], levels: Sequence[int]
+    ) -> dict[str, Tensor]:
+        points, num_classes = outputs.priors, outputs.class_logits.shape[-1]
+        flat_points = torch.cat(points)
+        strides = torch.cat([p.new_full((len(p),), 2.0**n) for p, n in zip(points, levels, strict=True)])
+        classes, positives, wanted = [], [], []
+        for target in targets:
+            index = self.assign(points, levels, target.boxes)
+            positive = index >= 0
+            if len(target):
+                labels = target.labels[index.clamp(min=0)]
+                wanted.append(boxes_to_ltrb(flat_points[positive], target.boxes[index[positive]]))
+            else:
+                labels = torch.zeros_like(index)
+                wanted.append(flat_points.new_zeros(0, 4))
+            classes.append(class_targets(labels, positive, num_classes))
+            positives.append(positive)
+        positive = torch.stack(positives)  # (B, P)
+        wanted_ltrb = torch.cat(wanted)  # (F, 4)
+        scale = strides.expand(len(targets), -1)[positive][:, None] if self.normalize_targets else 1.0
+        count = mean_over_processes(positive.sum()).clamp(min=1)
+        class_loss = sigmoid_focal_loss(
+            outputs.class_logits.float(), torch.stack(classes), alpha=self.alpha, gamma=self.gamma
+        )
+        predicted_ltrb = outputs.box_outputs[positive].float()
+        quality = self._quality_target(predicted_ltrb.detach(), wanted_ltrb)
+        box_loss = ltrb_iou_loss(
+            predicted_ltrb / scale, wanted_ltrb / scale, kind=self.box_loss, smoothing=self.smoothing
+        )
+        if self.weigh_boxes:
+            box_loss = box_loss * quality
+            box_count = mean_over_processes(quality.sum()).clamp(min=1e-6)
+        else:
+            box_count = count
+        losses = {"loss_class": class_loss.sum() / count, "loss_box": box_loss.sum() / box_count}
+        if outputs.quality_logits is not None:
+            logits = outputs.quality_logits[positive].float()
+            quality_loss = binary_cross_entropy_with_logits(logits, quality, reduction="sum")
+            losses[f"loss_{self.quality}"] = quality_loss / count
+        return losses
+
+    def _quality_target(self, predicted: Tensor, wanted: Tensor) -> Tensor:
+        if self.quality == "centerness":
+            return centerness(wanted)
+        origin = wanted.new_zeros(len(wanted), 2)
+        return paired_iou(ltrb_to_boxes(origin, predicted), ltrb_to_boxes(origin, wanted))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetinaNetCriterion:
+    """Focal loss over all anchors and a box loss over the positive ones (Lin 2017)."""
+
+    low: float = 0.4
+    high: float = 0.5
+    low_quality: LowQuality = "all"
+    class_loss: Literal["focal", "focal_star"] = "focal"
+    alpha: float = 0.25
+    gamma: float = 2.0
+    star_beta: float = 1.0
+    """β of FL*, which takes its own γ from `gamma`"""
+    box_loss: Literal["smooth_l1", "giou"] = "giou"
+    smooth_l1_beta: float = 1 / 9
+    """where the square turns into the absolute value, in units of the deltas; 0: L1"""
+    box_weight: float = 1.0
+    coder_weights: Weights = (1.0, 1.0, 1.0, 1.0)
+    inclusive: bool = False
+    normalizer: Literal["batch", "batch_plus_images", "image"] = "batch"
+    """what sums are divided by: max(1, F); F + B (Caffe2, maskrcnn-benchmark); or each image by its own"""
+
+    def assign(self, anchors: Tensor, boxes: Tensor) -> Tensor:
+        """(P,) index into `boxes`, BACKGROUND or IGNORED."""
+        return assign_by_iou(
+            anchors,
+            boxes,
+            low=self.low,
+            high=self.high,
+            low_quality=self.low_quality,
+            inclusive=self.inclusive,
+        )
+
+    def __call__(
+        self, outputs: DenseOutputs, targets: Sequence[Targets], levels: Sequence[int]
+    ) -> dict[str, Tensor]:
+        anchors, num_classes = torch.cat(outputs.priors), outputs.class_logits.shape[-1]
+        class_sums, box_sums, counts = [], [], []
+        for image, target in enumerate(targets):
+            index = self.assign(anchors, target.boxes)
+            positive = index >= 0
+            labels = target.labels[index.clamp(min=0)] if len(target) else torch.zeros_like(index)
+            learnt = index != IGNORED
+            logits = outputs.class_logits[image][learnt].float()
+            class_sums.append(
+                self._class_loss(logits, class_targets(labels, positive, num_classes)[learnt]).sum()
+            )
+            deltas = outputs.box_outputs[image][positive].float()
+            box_sums.append(self._box_loss(deltas, anchors[positive], target.boxes[index[positive]]).sum())
+            counts.append(positive.sum())
+        divisors = self._divisors(torch.stack(counts))
+        return {
+            "loss_class": (torch.stack(class_sums) / divisors).sum(),
+            "loss_box": (torch.stack(box_sums) / divisors).sum() * self.box_weight,
+        }
+
+    def _divisors(self, counts: Tensor) -> Tensor:
+        if self.normalizer == "image":
+            return counts.clamp(min=1) * len(counts)
+        extra = len(counts) if self.normalizer == "batch_plus_images" else 0
+        return (mean_over_processes(counts.sum()) + extra).clamp(min=1).expand(len(counts))
+
+    def _class_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        if self.class_loss == "focal":
+            return sigmoid_focal_loss(logits, targets, alpha=self.alpha, gamma=self.gamma)
+        return shifted_cross_entropy(logits, targets, gamma=self.gamma, beta=self.star_beta, alpha=self.alpha)
+
+    def _box_loss(self, deltas: Tensor, anchors: Tensor, boxes: Tensor) -> Tensor:
+        if self.box_loss == "giou":
+            return 1 - paired_giou(decode_boxes(deltas, anchors, weights=self.coder_weights), boxes)
+        wanted = encode_boxes(boxes, anchors, weights=self.coder_weights, inclusive=self.inclusive)
+        return smooth_l1_loss(deltas, wanted, beta=self.smooth_l1_beta, reduction="none")

@@ -1,0 +1,174 @@
+"""The annotated objects of a whole data set in flat arrays. N images, M objects over all images.
+
+No Python object per box: worker processes that only read arrays share them with their parent, while
+counting references in a list of dicts would copy it page by page into every worker.
+
+The arrays hold what the files say; `targets(i)` hands out what can be learnt: boxes cut to the picture,
+without those that then have no area. What differs between the two is listed in `notes`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pagoda.data.packing import PackedStrings, gather_runs
+from pagoda.structures.instances import Targets
+from pagoda.structures.labels import LabelMap
+
+
+@dataclass(frozen=True, eq=False)
+class Annotations:
+    """Pictures, their objects and the classes; build one with `assembly.assemble` or a reader."""
+
+    files: PackedStrings
+    """N names, relative to `root`"""
+    image_ids: np.ndarray | PackedStrings
+    """(N,) int64, or strings where the files have strings"""
+    sizes: np.ndarray
+    """(N, 2) int32: (height, width) as annotated"""
+    offsets: np.ndarray
+    """(N + 1,) int64: the objects of image i are rows offsets[i] … offsets[i + 1]"""
+    boxes_xywh: np.ndarray
+    """(M, 4) float64, as annotated: kept in this form because x + w - x is not always w"""
+    labels: np.ndarray
+    """(M,) int32"""
+    ignored: np.ndarray
+    """(M,) bool: crowd regions and difficult objects"""
+    areas: np.ndarray
+    """(M,) float64"""
+    annotation_ids: np.ndarray
+    """(M,) int64, unique"""
+    label_map: LabelMap
+    root: Path
+    """The folder of the pictures"""
+    source: str
+    """What was read, for messages"""
+    notes: tuple[str, ...] = ()
+    """What was skipped, repaired or cannot be learnt, one line each, with file, image and box"""
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __repr__(self) -> str:
+        return (
+            f"Annotations({len(self)} images, {len(self.labels)} objects, {len(self.label_map)} classes"
+            f" from {self.source}; {len(self.notes)} notes)"
+        )
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """(M, 4) float64 xyxy, as annotated. Computed anew each time: in a loop use `targets(i)`."""
+        return _xywh_to_xyxy(self.boxes_xywh)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all arrays."""
+        arrays = (self.sizes, self.offsets, self.boxes_xywh, self.labels, self.ignored, self.areas)
+        strings = [column for column in (self.files, self.image_ids) if isinstance(column, PackedStrings)]
+        ids = [self.annotation_ids] + ([] if len(strings) == 2 else [self.image_ids])
+        packed = [array for column in strings for array in (column.content, column.offsets)]
+        return sum(array.nbytes for array in (*arrays, *ids, *packed))
+
+    def path(self, index: int) -> Path:
+        return self.root / self.files[index]
+
+    def image_id(self, index: int) -> int | str:
+        value = self.image_ids[index]
+        return value if isinstance(value, str) else int(value)
+
+    def targets(self, index: int) -> Targets:
+        """The objects that can be learnt from one picture: cut to its annotated size, with area inside it."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"image {index} of {len(self)} in {self.source}")
+        index = int(index) % len(self)
+        rows = slice(self.offsets[index], self.offsets[index + 1])
+        height, width = self.sizes[index].tolist()
+        boxes, has_area = cut_to_picture(self.boxes_xywh[rows], np.array([[height, width]]))
+        return Targets(
+            boxes=torch.from_numpy(boxes[has_area]),
+            labels=torch.from_numpy(self.labels[rows][has_area].astype(np.int64)),
+            image_size=(height, width),
+            ignored=torch.from_numpy(self.ignored[rows][has_area]),
+            areas=torch.from_numpy(self.areas[rows][has_area].astype(np.float32)),
+            image_id=self.image_id(index),
+            file=self.files[index],
+        )
+
+    def counts(self) -> dict[str, int]:
+        """Annotated objects per class name, crowd and difficult ones included."""
+        numbers = np.bincount(self.labels, minlength=len(self.label_map)).tolist()
+        return dict(zip(self.label_map.names, numbers, strict=True))
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> "Annotations":
+        """Only the images at `indices` (integers, or one bool per image), in that order."""
+        images = _as_indices(indices, len(self))
+        rows, offsets = gather_runs(self.offsets, images)
+        columns = ("boxes_xywh", "labels", "ignored", "areas", "annotation_ids")
+        ids = self.image_ids
+        return replace(
+            self,
+            files=self.files.take(images),
+            image_ids=ids.take(images) if isinstance(ids, PackedStrings) else ids[images],
+            sizes=self.sizes[images],
+            offsets=offsets,
+            **{name: getattr(self, name)[rows] for name in columns},
+        )
+
+    def to_coco(self) -> dict:
+        """COCO ground truth: boxes as annotated to the last bit, original ids, iscrowd = 1 where ignored."""
+        ids = [self.image_id(index) for index in range(len(self))]
+        images = [
+            {"id": image_id, "file_name": file, "height": height, "width": width}
+            for image_id, file, (height, width) in zip(ids, self.files, self.sizes.tolist(), strict=True)
+        ]
+        owners = np.repeat(np.arange(len(self)), np.diff(self.offsets))
+        columns = (owners, self.labels, self.boxes_xywh, self.areas, self.ignored, self.annotation_ids)
+        category_ids = self.label_map.category_ids
+        annotations = [
+            {
+                "id": annotation_id,
+                "image_id": ids[owner],
+                "category_id": category_ids[label],
+                "bbox": box,
+                "area": area,
+                "iscrowd": int(is_ignored),
+            }
+            for owner, label, box, area, is_ignored, annotation_id in zip(
+                *(column.tolist() for column in columns), strict=True
+            )
+        ]
+        categories = [
+            {"id": category_id, "name": name}
+            for name, category_id in zip(self.label_map.names, category_ids, strict=True)
+        ]
+        info = {"description": self.source}
+        return {"info": info, "images": images, "categories": categories, "annotations": annotations}
+
+
+def cut_to_picture(boxes_xywh: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """((M, 4) float32 xyxy inside the pictures of these sizes, (M,) bool: has area there).
+
+    `sizes`: (height, width), one row for all boxes or one per box.
+    """
+    limits = sizes[:, [1, 0, 1, 0]]
+    boxes = _xywh_to_xyxy(boxes_xywh).clip(0, limits).astype(np.float32)
+    return boxes, (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+
+
+def _as_indices(indices: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
+    chosen = np.asarray(indices)
+    if chosen.dtype == bool:
+        if chosen.shape != (count,):
+            raise ValueError(f"a mask needs one bool per image ({count}), got {chosen.shape}")
+        return np.flatnonzero(chosen)
+    chosen = chosen.astype(np.int64).reshape(-1)
+    if len(chosen) and (chosen.min() < -count or chosen.max() >= count):
+        raise IndexError(f"indices must lie below the {count} images, got {chosen.min()} … {chosen.max()}")
+    return chosen % count if len(chosen) else chosen
+
+
+def _xywh_to_xyxy(boxes_xywh: np.ndarray) -> np.ndarray:
+    return np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], 1)

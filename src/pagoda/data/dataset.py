@@ -1,0 +1,61 @@
+"""Annotations and picture files as (picture, targets) pairs."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from pagoda.data.annotations import Annotations
+from pagoda.pictures import PictureError, read_picture, stored_size
+from pagoda.structures.instances import Targets
+from pagoda.structures.labels import LabelMap
+
+Transform = Callable[[Tensor, Targets], tuple[Tensor, Targets]]
+
+
+class DetectionDataset(Dataset):
+    """Item i is (picture (3, H, W) uint8 RGB, its `Targets`), after `transform` where there is one.
+
+    A picture that cannot be read, or is not of its annotated size, raises `PictureError`.
+    """
+
+    def __init__(self, annotations: Annotations, transform: Transform | None = None) -> None:
+        self.annotations = annotations
+        self.transform = transform
+
+    @property
+    def label_map(self) -> LabelMap:
+        return self.annotations.label_map
+
+    def __len__(self) -> int:
+        return len(self.annotations)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Targets]:
+        picture, targets = self.picture(index), self.targets(index)
+        return (picture, targets) if self.transform is None else self.transform(picture, targets)
+
+    def picture(self, index: int) -> Tensor:
+        """(3, H, W) uint8 RGB as stored, before any transform."""
+        picture = torch.from_numpy(read_picture(self.annotations.path(index))).permute(2, 0, 1).contiguous()
+        annotated = tuple(self.annotations.sizes[index].tolist())
+        if picture.shape[1:] != annotated:
+            raise PictureError(self._wrong_size(index, tuple(picture.shape[1:]), annotated))
+        return picture
+
+    def targets(self, index: int) -> Targets:
+        """What is annotated in the picture, before any transform."""
+        return self.annotations.targets(index)
+
+    def _wrong_size(self, index: int, found: tuple[int, int], annotated: tuple[int, int]) -> str:
+        path = self.annotations.path(index)
+        message = (
+            f"{path} is {found[0]}×{found[1]} (height×width), but its boxes were annotated"
+            f" for {annotated[0]}×{annotated[1]} in {self.annotations.source}"
+        )
+        if found == annotated[::-1] and stored_size(path) == annotated:
+            return (
+                f"{message}: the size before its EXIF rotation. Remove the EXIF orientation from the file,"
+                " or annotate the upright picture"
+            )
+        return f"{message}; restore the annotated picture or scale the boxes"

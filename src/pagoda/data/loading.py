@@ -1,0 +1,274 @@
+"""From a data set to batches: which pictures, in which order, with which random changes.
+
+Everything random follows from two numbers, the seed of the run and the epoch. A `BatchPlan` turns them
+into lists of `Draw`s, and a `Draw` decides its sample alone. So neither the number of workers nor that
+of processes, nor a restart in the middle of an epoch, changes a bit of what is learned from.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from pagoda.data.transforms import Samples, Transform
+from pagoda.pictures import PictureError
+from pagoda.structures.instances import Targets
+
+SMALL_BYTES = 2**16
+"""Tensors up to this size travel between processes inside the message instead of in shared memory."""
+
+
+class Draw(NamedTuple):
+    """One sample to be made: which picture, and the seed of its random changes."""
+
+    index: int
+    seed: int
+
+
+class Skipped(NamedTuple):
+    """A draw that failed because a picture could not be read."""
+
+    index: int
+    reason: str
+    """Names the picture, which with a mosaic can be another than that of `index`."""
+
+
+class Sample(NamedTuple):
+    picture: Tensor
+    """uint8 (3, H, W)"""
+    targets: Targets
+    draw: Draw
+
+
+class Batch(NamedTuple):
+    """Pictures of different sizes with their targets; empty lists where every picture was skipped."""
+
+    pictures: list[Tensor]
+    """uint8 (3, H, W) each"""
+    targets: list[Targets]
+    draws: list[Draw]
+    """Where each picture came from."""
+    skipped: list[Skipped]
+    """What should have been here too, for the caller to count and to list."""
+
+    def __reduce__(self) -> tuple:
+        # A worker sends each tensor through a file of its own in shared memory, and a process may open
+        # only so many (often 1024): boxes, labels and the like go as plain bytes instead.
+        return _unpack, (
+            self.pictures,
+            [_pack(targets) for targets in self.targets],
+            self.draws,
+            self.skipped,
+        )
+
+
+class TrainingView(Dataset):
+    """A data set seen through a random transform; asked with a `Draw`, which decides the outcome.
+
+    A picture that cannot be read comes as `Skipped`. Any other error is raised, with the draw noted.
+    """
+
+    def __init__(self, dataset: Samples, transform: Transform | None = None) -> None:
+        self.dataset = dataset
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, draw: Draw) -> Sample | Skipped:
+        with seeded(draw.seed):
+            try:
+                picture, targets = self.dataset[draw.index]
+                if self.transform is not None:
+                    picture, targets = self.transform(picture, targets)
+            except PictureError as error:
+                return Skipped(draw.index, str(error))
+            except Exception as error:
+                error.add_note(f"while preparing training sample {draw}")
+                raise
+        return Sample(picture, targets, draw)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch (on the CPU), numpy and random within, and leave all three as they were."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reset the accelerators as well
+        random.seed(seed)
+        np.random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BatchPlan:
+    """Which pictures form which batch, for every epoch and for each of `num_processes`.
+
+    Plans are made for all processes together and then cut into slices: batch k of all processes,
+    concatenated in their order, is batch k of a single process with `num_processes` times the
+    `batch_size`. Every index comes exactly once per epoch over all processes, with two exceptions. A last
+    batch with fewer pictures than processes repeats some, because each process needs one, and `drop_last`
+    leaves an incomplete last batch out.
+    """
+
+    images: int | np.ndarray
+    """How many pictures, or their sizes: (n, 2), (height, width)."""
+    batch_size: int
+    """Per process."""
+    seed: int
+    """0 or above."""
+    shuffle: bool = True
+    group_by_aspect: bool = False
+    """Wide pictures with wide ones, which saves padding. Needs the sizes. At most one full batch mixes."""
+    num_processes: int = 1
+    process_index: int = 0
+    drop_last: bool = False
+
+    def __post_init__(self) -> None:
+        _check_share(self.batch_size, self.num_processes, self.process_index)
+        if self.group_by_aspect and isinstance(self.images, int):
+            raise ValueError(
+                "group_by_aspect needs images=sizes, (n, 2) height and width, got only their number"
+            )
+        if len(self) == 0:
+            raise ValueError(
+                f"{self.num_images} pictures make no batch of {self._global_size}"
+                f" (batch_size × num_processes, drop_last={self.drop_last}); take smaller batches"
+            )
+
+    @property
+    def num_images(self) -> int:
+        return self.images if isinstance(self.images, int) else len(self.images)
+
+    @property
+    def _global_size(self) -> int:
+        return self.batch_size * self.num_processes
+
+    def __len__(self) -> int:
+        """Batches per epoch, the same in every process and epoch."""
+        full, rest = divmod(self.num_images, self._global_size)
+        return full if self.drop_last or rest == 0 else full + 1
+
+    def epoch(self, epoch: int, start_batch: int = 0) -> list[list[Draw]]:
+        """This process's batches of epoch 0, 1, …, without the first `start_batch`, done before a restart."""
+        if not 0 <= start_batch <= len(self):
+            raise ValueError(
+                f"start_batch must be 0 … {len(self)}, the batches of an epoch, got {start_batch}"
+            )
+        generator = np.random.default_rng((self.seed, epoch))
+        seeds = generator.integers(2**32, size=self.num_images)
+        order = generator.permutation(self.num_images) if self.shuffle else np.arange(self.num_images)
+        batches = self._global_batches(order)[start_batch : len(self)]
+        mine = [self._slice(batch) for batch in batches]
+        return [list(map(Draw, part.tolist(), seeds[part].tolist())) for part in mine]
+
+    def _global_batches(self, order: np.ndarray) -> list[np.ndarray]:
+        size = self._global_size
+        if not self.group_by_aspect:
+            return [order[first : first + size] for first in range(0, len(order), size)]
+        is_wide = (self.images[:, 1] > self.images[:, 0])[order]
+        full, rest = [], []
+        for kind in (True, False):
+            places = np.flatnonzero(is_wide == kind)
+            end = len(places) // size * size
+            full.extend(places[:end].reshape(-1, size))
+            rest.append(places[end:])
+        full.sort(key=lambda places: places[-1])  # a batch comes when the order has filled it
+        mixed = np.concatenate(rest)
+        full.extend(mixed[first : first + size] for first in range(0, len(mixed), size))
+        return [order[places] for places in full]
+
+    def _slice(self, batch: np.ndarray) -> np.ndarray:
+        if len(batch) < self.num_processes:
+            batch = np.resize(batch, self.num_processes)  # repeats from the start
+        return np.array_split(batch, self.num_processes)[self.process_index]
+
+
+def evaluation_batches(
+    num_images: int,
+    batch_size: int,
+    *,
+    num_processes: int = 1,
+    process_index: int = 0,
+    sizes: np.ndarray | None = None,
+) -> list[list[int]]:
+    """Every index exactly once over all processes; one of them may have a batch more than another.
+
+    In their order, or, given `sizes` (n, 2) height and width, from the tallest to the widest picture,
+    which saves padding.
+    """
+    _check_share(batch_size, num_processes, process_index)
+    order = np.arange(num_images)
+    if sizes is not None:
+        if len(sizes) != num_images:
+            raise ValueError(f"sizes must have one row per picture, {num_images}, got {len(sizes)}")
+        order = np.argsort(sizes[:, 1] / sizes[:, 0], kind="stable")
+    batches = [order[first : first + batch_size].tolist() for first in range(0, num_images, batch_size)]
+    return batches[process_index::num_processes]
+
+
+def collate(samples: Sequence[Sample | Skipped]) -> Batch:
+    good = [sample for sample in samples if isinstance(sample, Sample)]
+    skipped = [sample for sample in samples if isinstance(sample, Skipped)]
+    pictures, targets, draws = ([list(column) for column in zip(*good, strict=True)]) or ([], [], [])
+    return Batch(pictures, targets, draws, skipped)
+
+
+def make_loader(
+    view: TrainingView,
+    batches: list[list[Draw]],
+    *,
+    num_workers: int = 0,
+    pin_memory: bool = False,
+    prefetch_batches: int = 2,
+) -> DataLoader[Batch]:
+    """Iterates over the `Batch`es planned, in order; with workers each prepares `prefetch_batches` ahead.
+
+    Iterating leaves the global random state alone. Each worker computes on one thread, as torch has it.
+    """
+    return DataLoader(
+        view,
+        batch_sampler=batches,
+        collate_fn=collate,
+        num_workers=num_workers,
+        prefetch_factor=prefetch_batches if num_workers else None,
+        pin_memory=pin_memory,
+        generator=torch.Generator(),  # or torch would take a number from the global one for every epoch
+    )
+
+
+def _check_share(batch_size: int, num_processes: int, process_index: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size counts the pictures per process and must be ≥ 1, got {batch_size}")
+    if not 0 <= process_index < num_processes:
+        raise ValueError(
+            f"process_index must be 0 … num_processes-1 = {num_processes - 1}, got {process_index}"
+        )
+
+
+def _pack(targets: Targets) -> dict[str, Any]:
+    values = {f.name: getattr(targets, f.name) for f in fields(targets)}
+    return {
+        name: value.numpy() if isinstance(value, Tensor) and value.nbytes <= SMALL_BYTES else value
+        for name, value in values.items()
+    }
+
+
+def _unpack(
+    pictures: list[Tensor], packed: list[dict[str, Any]], draws: list[Draw], skipped: list[Skipped]
+) -> Batch:
+    targets = [
+        Targets(**{k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in values.items()})
+        for values in packed
+    ]
+    return Batch(pictures, targets, draws, skipped)

@@ -1,0 +1,86 @@
+"""Any data set of (picture, targets) saved as a COCO folder."""
+
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pagoda.structures.instances import Targets
+from pagoda.structures.labels import LabelMap
+
+
+class _Readable(Protocol):
+    label_map: LabelMap
+
+    def __len__(self) -> int: ...
+    def picture(self, index: int) -> Tensor: ...
+    def targets(self, index: int) -> Targets: ...
+
+
+def write_coco_folder(
+    dataset: _Readable, path: str | Path, *, split: str = "train", ending: str = "png"
+) -> Path:
+    """Save pictures and targets as images/<split>/ and annotations/<split>.json; returns the JSON file.
+
+    Masks are written as run lengths, keypoints where there are any. Raises FileExistsError rather than
+    replace a split. With `ending` "jpg" the pixels lose a little.
+    """
+    path = Path(path)
+    json_path, pictures = path / "annotations" / f"{split}.json", path / "images" / split
+    if json_path.exists():
+        raise FileExistsError(f"{json_path} is there already; remove it or choose another split")
+    json_path.parent.mkdir(parents=True, exist_ok=True)
+    pictures.mkdir(parents=True, exist_ok=True)
+    images, annotations, num_keypoints = [], [], 0
+    for index in range(len(dataset)):
+        targets = dataset.targets(index)
+        height, width = targets.image_size
+        file = f"{index + 1:06d}.{ending}"
+        pixels = dataset.picture(index).permute(1, 2, 0).numpy()
+        Image.fromarray(pixels).save(pictures / file, **({"quality": 95} if ending == "jpg" else {}))
+        images.append({"id": index + 1, "file_name": file, "height": height, "width": width})
+        for entry in _coco_objects(targets, dataset.label_map):
+            annotations.append({"id": len(annotations) + 1, "image_id": index + 1, **entry})
+        num_keypoints = num_keypoints if targets.keypoints is None else targets.keypoints.shape[1]
+    names = getattr(dataset, "keypoint_names", tuple(f"point_{number}" for number in range(num_keypoints)))
+    skeleton = {"keypoints": list(names), "skeleton": []} if num_keypoints else {}
+    categories = [
+        {"id": category_id, "name": name, **skeleton}
+        for name, category_id in zip(dataset.label_map.names, dataset.label_map.category_ids, strict=True)
+    ]
+    document = {"info": {}, "images": images, "categories": categories, "annotations": annotations}
+    json_path.write_text(json.dumps(document), encoding="utf-8")
+    return json_path
+
+
+def _coco_objects(targets: Targets, label_map: LabelMap) -> list[dict[str, Any]]:
+    """The objects of one picture as COCO entries without ids."""
+    boxes = targets.boxes.double().tolist()
+    entries: list[dict[str, Any]] = []
+    for row, (x1, y1, x2, y2) in enumerate(boxes):
+        entry = {
+            "category_id": label_map.category_ids[int(targets.labels[row])],
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "area": (x2 - x1) * (y2 - y1) if targets.areas is None else float(targets.areas[row]),
+            "iscrowd": int(targets.ignored[row]),
+        }
+        if targets.masks is not None:
+            entry["segmentation"] = _run_lengths(targets.masks[row].numpy())
+        if targets.keypoints is not None and targets.visibility is not None:
+            triples = torch.cat([targets.keypoints[row], targets.visibility[row, :, None]], 1)
+            entry["keypoints"] = triples.flatten().tolist()
+            entry["num_keypoints"] = int((targets.visibility[row] > 0).sum())
+        entries.append(entry)
+    return entries
+
+
+def _run_lengths(mask: np.ndarray) -> dict[str, list[int]]:
+    """COCO's uncompressed form: alternating runs of 0 and 1 down the columns, 0 first."""
+    pixels = np.concatenate([[False], mask.ravel(order="F"), [False]])
+    changes = np.flatnonzero(pixels[1:] != pixels[:-1])
+    counts = np.diff(np.concatenate([[0], changes, [mask.size]])).tolist()
+    return {"size": list(mask.shape), "counts": counts}

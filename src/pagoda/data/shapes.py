@@ -1,0 +1,111 @@
+"""Drawing simple shapes: outlines, how much of each pixel they cover, backgrounds. P outline points."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+SUPERSAMPLING = 4
+"""Sub-pixels per pixel and direction: 17 levels of coverage along an edge."""
+
+
+def _regular(corners: int, inner_radius: float | None = None) -> np.ndarray:
+    """(P, 2) corners of a polygon of radius 1; with `inner_radius` a star."""
+    count = corners if inner_radius is None else 2 * corners
+    angles = 2 * np.pi * np.arange(count) / count - np.pi / 2
+    radii = np.ones(count)
+    if inner_radius is not None:
+        radii[1::2] = inner_radius
+    return np.stack([np.cos(angles), np.sin(angles)], 1) * radii[:, None]
+
+
+def _cross(thickness: float = 0.35) -> np.ndarray:
+    t, end = thickness, np.sqrt(1 - thickness**2)
+    arm = np.array([[t, -end], [t, -t], [end, -t]])
+    turn = np.array([[0, 1], [-1, 0]])  # row vectors a quarter turn further
+    return np.concatenate([arm @ np.linalg.matrix_power(turn, quarter) for quarter in range(4)])
+
+
+OUTLINES = {
+    "circle": _regular(64),
+    "square": _regular(4),
+    "triangle": _regular(3),
+    "star": _regular(5, inner_radius=0.45),
+    "cross": _cross(),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """One placed shape."""
+
+    label: int
+    outline: np.ndarray
+    """(P, 2) xy in pixels, also outside the picture"""
+    coverage: np.ndarray
+    """(H, W) float32, 0 … 1"""
+
+    @property
+    def mask(self) -> np.ndarray:
+        """(H, W) bool: pixels covered by half or more."""
+        return self.coverage >= 0.5
+
+    def extreme_points(self) -> np.ndarray:
+        """(4, 2): the topmost, rightmost, bottommost and leftmost points of the whole outline."""
+        x, y = self.outline.T
+        return self.outline[[y.argmin(), x.argmax(), y.argmax(), x.argmin()]]
+
+
+def place(
+    name: str,
+    label: int,
+    center: tuple[float, float],
+    radius: float,
+    angle: float,
+    image_size: tuple[int, int],
+) -> Shape:
+    """The shape called `name` with its middle at `center` (x, y); `radius` in pixels, `angle` in radians."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    outline = OUTLINES[name] @ np.array([[cos, sin], [-sin, cos]]) * radius + center
+    return Shape(label, outline, coverage(outline, image_size))
+
+
+def coverage(outline: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """(H, W) float32: the share of each pixel inside the outline (P, 2)."""
+    height, width = image_size
+    result = np.zeros((height, width), np.float32)
+    left, top = np.floor(outline.min(0)).astype(int).clip(0, (width, height))
+    right, bottom = np.ceil(outline.max(0)).astype(int).clip(0, (width, height))
+    if right <= left or bottom <= top:
+        return result
+    canvas = Image.new("L", ((right - left) * SUPERSAMPLING, (bottom - top) * SUPERSAMPLING))
+    # Pillow names a pixel by its index while we name its upper left corner: half a sub-pixel apart.
+    corners = (outline - (left, top)) * SUPERSAMPLING - 0.5
+    ImageDraw.Draw(canvas).polygon([tuple(corner) for corner in corners.tolist()], fill=255)
+    small = canvas.resize((right - left, bottom - top), Image.Resampling.BOX)
+    result[top:bottom, left:right] = np.asarray(small, np.float32) / 255
+    return result
+
+
+def background(rng: np.random.Generator, image_size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) float32, 0 … 1: clouds of a few sizes around one colour."""
+    height, width = image_size
+    picture = np.broadcast_to(rng.uniform(0.2, 0.8, 3).astype(np.float32), (height, width, 3)).copy()
+    for cells, strength in ((3, 0.15), (8, 0.08), (24, 0.05)):
+        for channel in range(3):
+            coarse = Image.fromarray(rng.uniform(-strength, strength, (cells, cells)).astype(np.float32))
+            picture[..., channel] += np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
+    return picture
+
+
+def paint(rng: np.random.Generator, picture: np.ndarray, shapes: list[Shape]) -> np.ndarray:
+    """(H, W, 3) uint8: the shapes over the background, the first lowest, in colours that stand out."""
+    mean = picture.mean((0, 1))
+    for shape in shapes:
+        candidates = rng.uniform(0, 1, (4, 3))
+        color = candidates[np.abs(candidates - mean).sum(1).argmax()]
+        shading = 1 + 0.1 * rng.standard_normal()
+        alpha = shape.coverage[..., None]
+        picture = picture * (1 - alpha) + alpha * (color * shading).astype(np.float32)
+    noisy = picture + rng.standard_normal(picture.shape, dtype=np.float32) * rng.uniform(0.01, 0.05)
+    return np.rint(noisy.clip(0, 1) * 255).astype(np.uint8)

@@ -1,0 +1,130 @@
+"""Pascal VOC folders: one XML file per picture, corners counted from 1 and inclusive."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+from pagoda.data.annotations import Annotations
+from pagoda.data.assembly import ImageColumns, ObjectColumns, assemble
+from pagoda.data.splits import choose_split
+from pagoda.pictures import EXTENSIONS, picture_size
+from pagoda.structures.labels import LabelMap
+
+PICTURE_FOLDERS = ("JPEGImages", "images", "../images", "../JPEGImages")
+
+
+def read_voc(
+    root: str | Path, split: str | None = None, *, names: Sequence[str] | None = None
+) -> Annotations:
+    """The pictures listed in ImageSets/Main/<split>.txt, or all with an XML file where `split` is None.
+
+    A box of corners (xmin, ymin, xmax, ymax) covers (xmin - 1, ymin - 1, xmax, ymax); difficult objects are
+    ignored. Classes are the sorted names in all XML files of the folder, whatever the split, so that every
+    split has the same; or `names`, in that order, with an error for any other. Images are numbered 1 … n.
+    """
+    root = Path(root)
+    trees = {path.stem: _parse(path) for path in sorted((root / "Annotations").glob("*.xml"))}
+    if not trees:
+        raise FileNotFoundError(f"no XML files in {root / 'Annotations'}")
+    label_map = _label_map(trees, names, root)
+    stems = list(trees) if split is None else _listed(root, split, trees)
+    pictures = _pictures_folder(root)
+    stored = {path.name for path in pictures.iterdir()}
+    images, objects, notes = ImageColumns(), ObjectColumns(), []
+    for index, stem in enumerate(stems):
+        file = _picture_name(stem, trees[stem], stored)
+        images.files.append(file)
+        images.sizes.append(_size(trees[stem]) or picture_size(pictures / file))
+        for element in trees[stem].iter("object"):
+            box = _box_xywh(element, root / "Annotations" / f"{stem}.xml")
+            if 1 in box[2:]:
+                notes.append(
+                    f"{stem}.xml: a '{_name(element)}' is one pixel wide or high (equal corners); it is kept"
+                )
+            is_difficult = (element.findtext("difficult") or "0").strip() == "1"
+            objects.add(index, box, label_map.label_named(_name(element)), is_difficult)
+    images.ids = list(range(1, len(stems) + 1))
+    source = str(root) if split is None else f"{root} ({split})"
+    return assemble(images, objects, label_map=label_map, root=pictures, source=source, notes=notes)
+
+
+def voc_splits(root: str | Path) -> dict[str, Path]:
+    """Split name → list file. Lists of one class (two columns: picture, ±1) are not splits."""
+    files = sorted((Path(root) / "ImageSets" / "Main").glob("*.txt"))
+    return {path.stem: path for path in files if all(len(line.split()) == 1 for line in _lines(path)[:1])}
+
+
+class _NoDoctype(ElementTree.TreeBuilder):
+    """Entities, the way to make a small XML file explode, can only be declared in a DOCTYPE."""
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
+        raise ValueError(
+            "it declares a DOCTYPE, which is refused for safety and not needed; remove that line"
+        )
+
+
+def _parse(path: Path) -> ElementTree.Element:
+    try:
+        return ElementTree.fromstring(path.read_bytes(), ElementTree.XMLParser(target=_NoDoctype()))
+    except (ElementTree.ParseError, ValueError) as error:
+        raise ValueError(f"cannot read {path}: {error}") from error
+
+
+def _lines(path: Path) -> list[str]:
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def _listed(root: Path, split: str, trees: dict[str, ElementTree.Element]) -> list[str]:
+    splits = voc_splits(root)
+    listing = choose_split(splits, split, str(root / "ImageSets" / "Main"))
+    stems = [line.split()[0] for line in _lines(listing)]
+    missing = [stem for stem in stems if stem not in trees]
+    if missing:
+        raise FileNotFoundError(
+            f"{listing} lists {len(missing)} pictures without an XML file in {root / 'Annotations'},"
+            f" the first is {missing[0]}; a split of unlabelled pictures cannot be read as annotations"
+        )
+    return stems
+
+
+def _label_map(trees: dict[str, ElementTree.Element], names: Sequence[str] | None, root: Path) -> LabelMap:
+    found = sorted({_name(element) for tree in trees.values() for element in tree.iter("object")})
+    if not found and names is None:
+        raise ValueError(f"no XML file in {root / 'Annotations'} has an object; give the class names")
+    unknown = sorted(set(found).difference(names)) if names is not None else []
+    if unknown:
+        raise ValueError(f"{root} has objects of classes that are not in names: {', '.join(unknown)}")
+    return LabelMap.from_names(found if names is None else names)
+
+
+def _pictures_folder(root: Path) -> Path:
+    for name in PICTURE_FOLDERS:
+        if (root / name).is_dir():
+            return (root / name).resolve()
+    raise FileNotFoundError(f"no folder of pictures for {root}: looked for {', '.join(PICTURE_FOLDERS)}")
+
+
+def _picture_name(stem: str, tree: ElementTree.Element, stored: set[str]) -> str:
+    """The file of the picture; where none is stored, the name it should have."""
+    written = (tree.findtext("filename") or "").strip()
+    candidates = [written, *(stem + end for ending in sorted(EXTENSIONS) for end in (ending, ending.upper()))]
+    return next((name for name in candidates if name in stored), written or f"{stem}.jpg")
+
+
+def _size(tree: ElementTree.Element) -> tuple[int, int] | None:
+    """(height, width), None where missing or 0, as some labelling programs write."""
+    height, width = (int(float(tree.findtext(f"size/{side}") or 0)) for side in ("height", "width"))
+    return (height, width) if height > 0 and width > 0 else None
+
+
+def _name(element: ElementTree.Element) -> str:
+    return (element.findtext("name") or "").strip()
+
+
+def _box_xywh(element: ElementTree.Element, path: Path) -> tuple[float, float, float, float]:
+    texts = [element.findtext(f"bndbox/{corner}") for corner in ("xmin", "ymin", "xmax", "ymax")]
+    try:
+        x1, y1, x2, y2 = (float(text) for text in texts)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: '{_name(element)}' needs four numbers in bndbox, got {texts}") from error
+    return x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1

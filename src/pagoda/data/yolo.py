@@ -1,0 +1,184 @@
+"""YOLO folders: one text file per picture, a line per object, shares of the picture's size."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from pagoda.data.annotations import Annotations
+from pagoda.data.assembly import ImageColumns, ObjectColumns, assemble
+from pagoda.data.splits import choose_split, with_common_names
+from pagoda.pictures import EXTENSIONS, picture_size
+from pagoda.structures.labels import LabelMap
+
+SPLITS = ("train", "val", "valid", "validation", "test")
+
+
+def read_yolo(root: str | Path, split: str) -> Annotations:
+    """The pictures of a split and the objects their label files list.
+
+    A line is `class cx cy width height`, or `class x1 y1 x2 y2 x3 y3 …` (a polygon: its box is taken), all as
+    shares 0 … 1 of the upright picture. No file, or an empty one, is a picture without objects. Category ids
+    are the numbers in the files, 0 … n-1; images are numbered 1 … n in the order they are found.
+    """
+    root = Path(root)
+    description = _description(root)
+    label_map = _label_map(root, description)
+    pictures = _pictures(choose_split(yolo_splits(root), split, str(root)))
+    label_files = [_label_file(picture) for picture in pictures]
+    source = f"{root} ({split})"
+    notes = _check_label_files(pictures, label_files, source)
+    common = Path(os.path.commonpath([picture.parent for picture in pictures]))
+    images, objects = ImageColumns(ids=list(range(1, len(pictures) + 1))), ObjectColumns()
+    for index, (picture, label_file) in enumerate(zip(pictures, label_files, strict=True)):
+        images.files.append(picture.relative_to(common).as_posix())
+        height, width = picture_size(picture)
+        images.sizes.append((height, width))
+        for label, (x, y, w, h) in _objects(label_file, len(label_map), "kpt_shape" in description):
+            objects.add(index, (x * width, y * height, w * width, h * height), label, False)
+    return assemble(images, objects, label_map=label_map, root=common, source=source, notes=notes)
+
+
+def yolo_splits(root: str | Path) -> dict[str, tuple[Path, ...]]:
+    """Split name → picture folders and list files; a folder without splits counts as train."""
+    root = Path(root)
+    description = _description(root)
+    found = {name: _places(root, description, name) for name in SPLITS if description.get(name)}
+    if not found:
+        pairs = ((name, (root / "images" / name, root / name / "images")) for name in SPLITS)
+        found = {name: existing for name, both in pairs if (existing := tuple(p for p in both if p.is_dir()))}
+    if not found and (root / "images").is_dir():
+        found = {"train": (root / "images",)}
+    return with_common_names(found)
+
+
+def description_file(root: Path) -> Path | None:
+    """data.yaml, or the one YAML file of the folder that names classes."""
+    if (root / "data.yaml").is_file():
+        return root / "data.yaml"
+    files = [path for pattern in ("*.yaml", "*.yml") for path in sorted(root.glob(pattern))]
+    naming = [path for path in files if "names" in _load_yaml(path)]
+    return naming[0] if len(naming) == 1 else None
+
+
+def _description(root: Path) -> dict:
+    path = description_file(root)
+    return {} if path is None else _load_yaml(path)
+
+
+def _load_yaml(path: Path) -> dict:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read {path}: {error}") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _label_map(root: Path, description: dict) -> LabelMap:
+    names = description.get("names")
+    if isinstance(names, dict):
+        if sorted(names) != list(range(len(names))):
+            raise ValueError(f"{root}: names must be numbered 0 … {len(names) - 1}, got {list(names)}")
+        names = [names[number] for number in range(len(names))]
+    if not names:
+        listed = [path for path in (root / "classes.txt", root / "labels" / "classes.txt") if path.is_file()]
+        if not listed:
+            raise FileNotFoundError(f"{root}: no class names; expected them in data.yaml or classes.txt")
+        lines = listed[0].read_text(encoding="utf-8").splitlines()
+        names = [line.strip() for line in lines if line.strip()]
+    return LabelMap(tuple(str(name) for name in names), tuple(range(len(names))))
+
+
+def _places(root: Path, description: dict, split: str) -> tuple[Path, ...]:
+    """The folders or list files of a split. Exports often write ../train/images and mean train/images."""
+    entries = description[split] if isinstance(description[split], list) else [description[split]]
+    base = root / str(description.get("path") or "")
+    places = []
+    for entry in map(str, entries):
+        inner = entry.removeprefix("../").removeprefix("./")
+        candidates = [folder / name for folder in (base, root) for name in (entry, inner)]
+        existing = [path for path in candidates if path.exists()]
+        if not existing:
+            raise FileNotFoundError(
+                f"{description_file(root)} names '{entry}' for {split}, but there is no such folder or file;"
+                f" looked for {', '.join(str(path) for path in dict.fromkeys(candidates))}"
+            )
+        places.append(existing[0].resolve())
+    return tuple(places)
+
+
+def _pictures(places: tuple[Path, ...]) -> list[Path]:
+    pictures: list[Path] = []
+    for place in places:
+        if place.is_dir():
+            pictures += sorted(p.resolve() for p in place.rglob("*") if p.suffix.lower() in EXTENSIONS)
+        else:
+            lines = place.read_text(encoding="utf-8").splitlines()
+            pictures += [(place.parent / line.strip()).resolve() for line in lines if line.strip()]
+    if not pictures:
+        raise FileNotFoundError(f"no pictures in {', '.join(str(place) for place in places)}")
+    return pictures
+
+
+def _label_file(picture: Path) -> Path:
+    """…/images/a/b.jpg → …/labels/a/b.txt by the last folder called images; else beside the picture."""
+    parts = list(picture.with_suffix(".txt").parts)
+    where = [index for index, part in enumerate(parts[:-1]) if part == "images"]
+    if where:
+        parts[where[-1]] = "labels"
+    return Path(*parts)
+
+
+def _check_label_files(pictures: list[Path], label_files: list[Path], source: str) -> list[str]:
+    """Notes on label files that belong to no picture; an error where no picture has any."""
+    if not any(path.is_file() for path in label_files):
+        raise FileNotFoundError(
+            f"{source}: none of {len(label_files)} pictures has labels; the first should be {label_files[0]}"
+        )
+    notes = []
+    for labels, folder in sorted({(a.parent, b.parent) for a, b in zip(label_files, pictures, strict=True)}):
+        if labels == folder:
+            continue  # beside pictures lie lists and notes too, so a lone text file says nothing
+        stems = {path.stem for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS} | {"classes"}
+        lone = sorted(path for path in labels.glob("*.txt") if path.stem not in stems)
+        notes += [f"{path}: no picture in {folder} belongs to these labels" for path in lone]
+    return notes
+
+
+def _objects(
+    path: Path, num_classes: int, has_keypoints: bool
+) -> Iterator[tuple[int, tuple[float, float, float, float]]]:
+    """Label and (x, y, width, height) as shares of the picture, line by line."""
+    if not path.is_file():
+        return
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            values = [float(word) for word in line.split()]
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: expected numbers, got '{line.strip()}'") from error
+        if not values[0].is_integer() or not 0 <= values[0] < num_classes:
+            raise ValueError(f"{path}, line {number}: class {values[0]:g} is not in 0 … {num_classes - 1}")
+        yield int(values[0]), _box(values[1:], has_keypoints, f"{path}, line {number}")
+
+
+def _box(values: list[float], has_keypoints: bool, where: str) -> tuple[float, float, float, float]:
+    is_polygon = len(values) >= 6 and len(values) % 2 == 0 and not has_keypoints
+    if not is_polygon and len(values) != 4 and not (has_keypoints and len(values) > 4):
+        raise ValueError(
+            f"{where}: expected class cx cy width height, or class and at least three points,"
+            f" got {len(values) + 1} numbers"
+        )
+    coordinates = values if is_polygon else values[:4]
+    if max(coordinates) > 2:
+        raise ValueError(
+            f"{where}: expected shares of the picture, 0 … 1, got {max(coordinates):g} (pixels?)"
+        )
+    if is_polygon:
+        points = np.array(coordinates).reshape(-1, 2)
+        return (*points.min(0).tolist(), *np.ptp(points, axis=0).tolist())
+    x, y, width, height = coordinates
+    return x - width / 2, y - height / 2, width, height

@@ -1,0 +1,79 @@
+"""What every detector can do, whatever it is made of."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from pagoda.postprocess.dense import SelectDetections
+from pagoda.preprocess import InputSpec
+from pagoda.structures.images import ImageBatch
+from pagoda.structures.instances import Detections, Targets
+from pagoda.structures.labels import LabelMap
+
+
+class Backbone(Protocol):
+    """Pictures (B, 3, H, W) to {level: (B, C, H/2ˡ, W/2ˡ)}, or such a pyramid to another."""
+
+    channels: dict[int, int]
+
+
+class Detector(nn.Module):
+    """Three verbs with return types that never change, and `predict` for people.
+
+    * `forward(images)` – raw predictions, a NamedTuple of tensors; passes `torch.export`.
+    * `losses(images, targets)` – {name: scalar}; their sum is what training minimises.
+    * `detect(images)` – one `Detections` per image, in pixels of the batch; another `postprocess` may be given.
+    """
+
+    label_map: LabelMap
+    input_spec: InputSpec
+    postprocess: SelectDetections
+    origin: dict[str, Any] | None = None
+    """{"model": name, "options": …}: how the zoo built it, so that a checkpoint can build it again"""
+
+    def card(self) -> dict[str, Any]:
+        """What a checkpoint needs besides the weights, ready for JSON."""
+        return {
+            **(self.origin or {"model": None, "options": {}}),
+            "label_map": self.label_map.to_dict(),
+            "input_spec": self.input_spec.to_dict(),
+        }
+
+    def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Tensor]:
+        raise TypeError(f"{type(self).__name__} defines no losses")
+
+    def detect(self, images: ImageBatch, *, postprocess: SelectDetections | None = None) -> list[Detections]:
+        raise TypeError(f"{type(self).__name__} defines no detect")
+
+    def predict(
+        self,
+        source: Any,
+        *,
+        min_score: float | None = None,
+        max_iou: float | None = None,
+        max_detections: int | None = None,
+        batch_size: int = 1,
+        stream: bool = False,
+    ) -> "Detections | list[Detections] | Iterator[Detections]":
+        """Find objects in a picture: path, URL, PIL image, array or tensor; one in → one out, list → list.
+
+        Arrays and tensors are RGB, uint8 or float in [0, 1]. `stream=True` gives an iterator, whatever the
+        number of pictures. Boxes are in pixels of each picture as it stands upright.
+        """
+        from pagoda.predict import predict
+
+        limits = {"min_score": min_score, "max_iou": max_iou, "max_detections": max_detections}
+        return predict(self, source, limits=limits, batch_size=batch_size, stream=stream)
+
+
+def check_label_map(label_map: LabelMap | None, num_classes: int) -> LabelMap:
+    """The map itself, a numbered one for None; raises when it does not fit the head."""
+    if label_map is None:
+        return LabelMap.numbered(num_classes)
+    if len(label_map) != num_classes:
+        raise ValueError(
+            f"the class head predicts {num_classes} classes but the label map names {len(label_map)}:"
+            f" {', '.join(label_map.names[:10])}"
+        )
+    return label_map

@@ -1,0 +1,115 @@
+"""FCOS: fully convolutional one-stage detection (Tian 2019, arXiv 1904.01355 and 2006.09214).
+
+Where are the points, which box does each serve, what do the heads say, how is it scored, which survive?
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from pagoda.criteria.dense import FCOSCriterion
+from pagoda.detectors.contract import Detector, check_label_map
+from pagoda.ops.anchors import cell_points
+from pagoda.ops.boxes import ltrb_to_boxes
+from pagoda.postprocess.dense import SelectDetections
+from pagoda.preprocess import InputSpec
+from pagoda.structures.images import ImageBatch
+from pagoda.structures.instances import Detections, Targets
+from pagoda.structures.labels import LabelMap
+from pagoda.structures.outputs import DenseOutputs
+
+
+class FCOS(Detector):
+    """Every location predicts its distances to four sides, its class and how central it is.
+
+    Args:
+        class_head, box_head: dense heads; 4 distances come from the box head, and the one with a further
+            output gives the quality (centerness): `outputs=5` on the box head is the improved variant,
+            `outputs=num_classes + 1` on the class head the first one (say `quality_on="class"`).
+        distances: how the box head's numbers become positive: "exp" or "relu".
+        in_strides: distances are predicted in units of the level's stride, else in pixels.
+        level_scale: one learnt factor per level before `distances` (the repository's `Scale`).
+        point_offset: 0.5 puts points at cell centres, 0 at corners (torchvision).
+        prior_probability: every class starts this likely; None leaves the head as handed over.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        neck: nn.Module,
+        *,
+        class_head: nn.Module,
+        box_head: nn.Module,
+        label_map: LabelMap | None = None,
+        input_spec: InputSpec | None = None,
+        quality_on: Literal["class", "box"] = "box",
+        distances: Literal["exp", "relu"] = "exp",
+        in_strides: bool = True,
+        level_scale: bool = True,
+        point_offset: float = 0.5,
+        prior_probability: float | None = 0.01,
+        criterion: FCOSCriterion | None = None,
+        postprocess: SelectDetections | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.neck = backbone, neck
+        self.class_head, self.box_head = class_head, box_head
+        self.levels: list[int] = sorted(neck.channels)
+        num_classes = class_head.outputs - (quality_on == "class")
+        check_outputs(num_classes, box_head.outputs, quality_on)
+        self.label_map = check_label_map(label_map, num_classes)
+        self.input_spec = input_spec or InputSpec()
+        self.quality_on, self.distances, self.in_strides = quality_on, distances, in_strides
+        self.point_offset = point_offset
+        self.scales = nn.Parameter(torch.ones(len(self.levels))) if level_scale else None
+        self.criterion = criterion or FCOSCriterion()
+        self.postprocess = postprocess or SelectDetections()
+        if prior_probability is not None:
+            class_head.set_prior(prior_probability, num_classes)
+
+    def points(self, pyramid: dict[int, Tensor]) -> tuple[Tensor, ...]:
+        """(P_l, 2) per level: where each location sits, in pixels."""
+        return tuple(
+            cell_points((x.shape[-2], x.shape[-1]), 2**level, offset=self.point_offset, device=x.device)
+            for level, x in sorted(pyramid.items())
+        )
+
+    def _distances(self, raw: Tensor, points: tuple[Tensor, ...]) -> Tensor:
+        """(B, P, 4) pixels to the left, top, right and bottom side."""
+        raw = raw.float()
+        per_level = zip(self.levels, points, strict=True)
+        strides = torch.cat([raw.new_full((p.shape[0],), 2.0**level) for level, p in per_level])[:, None]
+        if self.scales is not None:
+            per_level = zip(self.scales, points, strict=True)
+            raw = raw * torch.cat([scale.expand(p.shape[0]) for scale, p in per_level])[:, None]
+        distances = raw.exp() if self.distances == "exp" else raw.relu()
+        return distances * strides if self.in_strides else distances
+
+    def forward(self, images: ImageBatch) -> DenseOutputs:
+        pyramid = self.neck(self.backbone(images.pixels))
+        points = self.points(pyramid)
+        classes, boxes = self.class_head(pyramid), self.box_head(pyramid)
+        source = classes if self.quality_on == "class" else boxes
+        quality = source[..., -1]
+        classes = classes[..., : len(self.label_map)]
+        return DenseOutputs(classes, self._distances(boxes[..., :4], points), quality, points)
+
+    def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Tensor]:
+        return self.criterion(self(images), targets, self.levels)
+
+    def decode(self, distances: Tensor, points: Tensor) -> Tensor:
+        return ltrb_to_boxes(points, distances)
+
+    def detect(self, images: ImageBatch, *, postprocess: SelectDetections | None = None) -> list[Detections]:
+        return (postprocess or self.postprocess).detect(self(images), images, self.decode, self.label_map)
+
+
+def check_outputs(num_classes: int, box_outputs: int, quality_on: str) -> None:
+    wanted = 5 if quality_on == "box" else 4
+    if num_classes < 1 or box_outputs != wanted:
+        raise ValueError(
+            f'FCOS with quality_on="{quality_on}" needs a box head of {wanted} outputs and at least one class,'
+            f" got {box_outputs} outputs and {num_classes} classes"
+        )

@@ -1,0 +1,81 @@
+"""What a detection evaluation says: numbers, curves, and the protocol they were measured with."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionResult:
+    """COCO metrics as fractions 0 … 1; nan where there was no object of that class or size."""
+
+    metrics: dict[str, float]
+    """AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl, in this order. The AR1/10/100 keys
+    carry the number of detections allowed per image, so `max_detections=300` makes the last of them AR300."""
+    per_class: dict[str, dict[str, float]]
+    """class name → AP, AP50, AR100 (or what `max_detections` makes of it), objects, detections"""
+    recall: np.ndarray
+    """(101,) recall grid of the curves"""
+    precision: dict[str, np.ndarray]
+    """class name → (2, 101) precision at IoU .50 and at IoU .75; nan for a class without objects"""
+    protocol: str
+    """How the numbers were measured; belongs next to them wherever they are printed"""
+    num_images: int
+    num_objects: int
+    """Annotated objects, crowd regions not counted"""
+
+    def table(self) -> str:
+        """Plain text: all metrics, then one row per class, then the protocol."""
+        overall = _columns([list(self.metrics), [_fraction(value) for value in self.metrics.values()]])
+        if not self.per_class:
+            return f"{overall}\n\n{self.protocol}"
+        keys = list(next(iter(self.per_class.values())))
+        rows = [["class", *keys]]
+        for name, row in self.per_class.items():
+            rows.append([name, *(_fraction(v) if isinstance(v, float) else str(v) for v in row.values())])
+        return f"{overall}\n\n{_columns(rows)}\n\n{self.protocol}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists and numbers, ready for JSON; None where the value is undefined."""
+        return {
+            "metrics": {key: _jsonable(value) for key, value in self.metrics.items()},
+            "per_class": {
+                name: {key: _jsonable(value) for key, value in row.items()}
+                for name, row in self.per_class.items()
+            },
+            "pr_curves": {
+                "recall": self.recall.tolist(),
+                "precision_50": {name: _jsonable_row(curve[0]) for name, curve in self.precision.items()},
+                "precision_75": {name: _jsonable_row(curve[1]) for name, curve in self.precision.items()},
+            },
+            "protocol": self.protocol,
+            "num_images": self.num_images,
+            "num_objects": self.num_objects,
+        }
+
+
+def _fraction(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def _jsonable(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _jsonable_row(values: np.ndarray) -> list[float | None]:
+    return [_jsonable(value) for value in values.tolist()]
+
+
+def _columns(rows: list[list[str]]) -> str:
+    """Lines with aligned columns: the first to the left when it holds words, the others to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    first_left = rows[0][0] == "class"
+    lines = []
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+        if first_left:
+            cells[0] = row[0].ljust(widths[0])
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

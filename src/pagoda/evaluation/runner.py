@@ -1,0 +1,90 @@
+"""Run a model over a dataset and score it, on one process or several."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import distributed
+
+from pagoda.evaluation.detection import DetectionEvaluator, DetectionResult
+from pagoda.structures.instances import Detections
+
+Limits = Mapping[str, float | int | None]
+
+# COCO's protocol integrates over the whole precision-recall curve, so far more boxes are kept than people look at.
+EVALUATION_LIMITS: Limits = {"min_score": 0.001, "max_detections": 100}
+
+
+def detect_dataset(
+    model: Any,
+    dataset: Any,
+    *,
+    indices: Sequence[int] | None = None,
+    batch_size: int = 8,
+    limits: Limits = EVALUATION_LIMITS,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[Detections]:
+    """Detections in pixels of the pictures, with `image_id`; a picture that cannot be read raises."""
+    postprocess = model.postprocess.with_limits(**limits)
+    device = next(model.parameters()).device
+    indices = range(len(dataset)) if indices is None else indices
+    was_training = model.training
+    model.eval()
+    try:
+        for start in range(0, len(indices), batch_size):
+            samples = [dataset[index] for index in indices[start : start + batch_size]]
+            with torch.inference_mode():
+                images = model.input_spec.prepare([picture for picture, _ in samples], device=device)
+                found = model.detect(images, postprocess=postprocess)
+            restored = model.input_spec.restore(found, [targets.image_size for _, targets in samples])
+            for detections, (_, targets) in zip(restored, samples, strict=True):
+                yield replace(detections.to("cpu"), image_id=targets.image_id, file=targets.file)
+            if progress is not None:
+                progress(min(start + batch_size, len(indices)))
+    finally:
+        model.train(was_training)
+
+
+def evaluate(
+    model: Any,
+    dataset: Any,
+    *,
+    batch_size: int = 8,
+    limits: Limits = EVALUATION_LIMITS,
+    progress: Callable[[int], None] | None = None,
+) -> DetectionResult:
+    """COCO metrics of `model` on `dataset`; with several processes each runs its share and all get the result.
+
+    Raises ValueError when the classes of the model and of the dataset do not meet.
+    """
+    check_same_classes(model.label_map.names, dataset.label_map.names)
+    is_shared = distributed.is_available() and distributed.is_initialized()
+    rank, world = (distributed.get_rank(), distributed.get_world_size()) if is_shared else (0, 1)
+    evaluator = DetectionEvaluator(
+        dataset.annotations.to_coco(), dataset.label_map, max_detections=int(limits.get("max_detections") or 100)
+    )
+    share = range(rank, len(dataset), world)
+    found = detect_dataset(
+        model, dataset, indices=share, batch_size=batch_size, limits=limits, progress=progress
+    )
+    for detections in found:
+        evaluator.update(replace(detections, label_map=dataset.label_map))
+    if is_shared:
+        states: list[Any] = [None] * world
+        distributed.all_gather_object(states, evaluator.state())
+        evaluator.merge([state for index, state in enumerate(states) if index != rank])
+    return evaluator.result()
+
+
+def check_same_classes(model_names: Sequence[str], data_names: Sequence[str]) -> None:
+    """Label i must mean the same in both; says where they part."""
+    if tuple(model_names) == tuple(data_names):
+        return
+    missing = [name for name in data_names if name not in model_names]
+    extra = [name for name in model_names if name not in data_names]
+    raise ValueError(
+        f"the model's {len(model_names)} classes are not the dataset's {len(data_names)}:"
+        f" unknown to the model: {', '.join(missing) or 'none'}; not in the data: {', '.join(extra) or 'none'}"
+        f"{'; same names in another order' if not missing and not extra else ''}"
+    )

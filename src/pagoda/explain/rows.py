@@ -1,0 +1,123 @@
+"""A described detector: its steps, its pyramid levels, its totals, and how they are told."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from rich.console import Console, Group
+
+from pagoda.explain.diagram import structure_svg
+from pagoda.explain.page import structure_page
+from pagoda.explain.table import structure_tables
+
+Kind = Literal["backbone", "neck", "head", "other"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One step on the way from the picture to the predictions. All rows together are the whole model."""
+
+    kind: Kind
+    part: str
+    """attribute of the detector: backbone, neck, class_head …"""
+    name: str
+    """path of the module inside the detector; "" for steps without one"""
+    label: str
+    """the pyramid level this step completes (C3, P5), or "" """
+    words: str
+    shape: tuple[int, ...] | None = None
+    """(C, H, W) of one picture's output"""
+    stride: int | None = None
+    parameters: int = 0
+    trainable: int = 0
+    """of the parameters, how many training may change"""
+    macs: int = 0
+    """multiply-accumulates for one picture"""
+    is_stage: bool = False
+    """made of several layers with products"""
+    receptive_field: int | None = None
+    """pixels; in a feature pyramid that of the lateral path, without what is added from coarser levels"""
+
+    @property
+    def training(self) -> str:
+        if not self.parameters:
+            return ""
+        return {0: "frozen", self.parameters: "trained"}.get(self.trainable, "partly")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelRow:
+    """One level of the pyramid the heads read."""
+
+    level: int
+    stride: int
+    size: tuple[int, int]
+    locations: int
+    predictions_per_location: int
+    """anchors; 1 where every location predicts one box"""
+    object_sizes: tuple[float, float] | None
+    """(smallest, largest) pixels of the resized picture: √area of the anchors, or the distance from a
+    location to the farthest side of its object (FCOS); None where the detector does not say"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Structure:
+    """A detector described for pictures of one size."""
+
+    model: str
+    num_classes: int
+    size: tuple[int, int]
+    """(height, width) as asked for"""
+    padded_size: tuple[int, int]
+    """what the network really sees"""
+    rows: tuple[Row, ...]
+    levels: tuple[LevelRow, ...]
+
+    @property
+    def parameters(self) -> int:
+        return sum(row.parameters for row in self.rows)
+
+    @property
+    def trainable(self) -> int:
+        return sum(row.trainable for row in self.rows)
+
+    @property
+    def macs(self) -> int:
+        return sum(row.macs for row in self.rows)
+
+    @property
+    def locations(self) -> int:
+        return sum(level.locations for level in self.levels)
+
+    @property
+    def predictions(self) -> int:
+        """Boxes before anything is selected."""
+        return sum(level.locations * level.predictions_per_location for level in self.levels)
+
+    def to_table(self) -> Group:
+        """For a rich console; fits 110 columns."""
+        return structure_tables(self)
+
+    def to_text(self, width: int = 110) -> str:
+        console = Console(width=width, color_system=None, file=None, record=False, force_terminal=False)
+        with console.capture() as captured:
+            console.print(self.to_table())
+        return captured.get()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON; an object size without end is None."""
+        data = asdict(self)
+        for level in data["levels"]:
+            sizes = level["object_sizes"]
+            level["object_sizes"] = sizes and [s if math.isfinite(s) else None for s in sizes]
+        names = ("parameters", "trainable", "macs", "locations", "predictions")
+        totals = {name: getattr(self, name) for name in names}
+        return {**data, "totals": totals}
+
+    def to_html(self) -> str:
+        """A page of its own: block diagram and tables, no scripts, nothing loaded from elsewhere."""
+        return structure_page(self)
+
+    def to_svg(self) -> str:
+        """The block diagram alone."""
+        return structure_svg(self)

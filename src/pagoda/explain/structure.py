@@ -1,0 +1,252 @@
+"""What a detector is made of: shapes, parameters, work and sight of every step, in the order data flows."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pagoda.criteria.dense import default_ranges
+from pagoda.detectors.contract import Detector
+from pagoda.explain.rows import Kind, LevelRow, Row, Structure
+from pagoda.explain.trace import Call, Tracer, without_numbers
+from pagoda.explain.words import convolutions, describe_module
+from pagoda.structures.images import ImageBatch
+
+LETTERS = {"backbone": "C", "neck": "P", "head": "P", "other": "L"}
+
+
+def describe_model(model: Detector, size: tuple[int, int]) -> Structure:
+    """Trace the detector on a picture of (height, width), as it enters the network; nothing is computed.
+
+    Raises ValueError for sizes below one pixel.
+    """
+    if min(size) < 1:
+        raise ValueError(f"size must be (height, width) of at least one pixel, got {tuple(size)}")
+    padded = (model.input_spec.padded(size[0]), model.input_spec.padded(size[1]))
+    copy = without_numbers(model)
+    pixels = torch.empty(1, 3, *padded, device="meta")
+    tracer = Tracer(pixels)
+    handles = tracer.watch(copy)
+    with torch.no_grad(), tracer:
+        outputs = copy(ImageBatch(pixels, torch.empty(1, 2, dtype=torch.long, device="meta")))
+        for handle in handles:
+            handle.remove()
+        describer = Describer(copy, tracer)
+        rows = describer.rows()
+    return Structure(
+        model=(model.origin or {}).get("model") or type(model).__name__,
+        num_classes=len(model.label_map),
+        size=(size[0], size[1]),
+        padded_size=padded,
+        rows=tuple(rows),
+        levels=tuple(describe_levels(model, describer.pyramid, outputs)),
+    )
+
+
+class Describer:
+    """Turns what was traced into rows; every parameter and product is told once."""
+
+    def __init__(self, model: nn.Module, tracer: Tracer) -> None:
+        self.model, self.tracer = model, tracer
+        self.total_macs = tracer.macs
+        self.told: set[int] = set()
+        self.pyramid: dict[int, Tensor] = {}
+        """the last one that came out of a part: what the heads read"""
+
+    def rows(self) -> list[Row]:
+        rows: list[Row] = []
+        for path, part in called_below(self.model, "", self.tracer.calls):
+            call = self.tracer.calls[path]
+            reads_pyramid = bool(call.inputs) and is_pyramid(call.inputs[0])
+            if is_pyramid(call.outputs[0]):
+                self.pyramid = call.outputs[0]
+                rows += self._pyramid_rows(path, part, "neck" if reads_pyramid else "backbone")
+            elif reads_pyramid:
+                rows += self._head_rows(path, part)
+            else:
+                rows.append(self._module_row("other", path, path, part))
+        rest = self._rest("other", "", self.model, self.total_macs - sum(row.macs for row in rows))
+        return rows + rest
+
+    def _pyramid_rows(self, path: str, part: nn.Module, kind: Kind) -> list[Row]:
+        """One row per step inside, one per level that no step of its own completes, and the rest."""
+        call = self.tracer.calls[path]
+        levels = dict(call.outputs[0])
+        rows: list[Row] = []
+        previous: Tensor | None = None
+        for name, module in steps_of(path, part, self.tracer.calls):
+            step = self.tracer.calls[name]
+            row = self._module_row(kind, path, name, module)
+            follows = bool(rows) and bool(step.inputs) and step.inputs[0] is previous
+            is_layer = not row.macs and not list(module.children())
+            if follows and is_layer and row.shape == rows[-1].shape:
+                row = joined(rows.pop(), row)
+            finished = [n for n, x in levels.items() if any(x is output for output in step.outputs)]
+            for level in finished:
+                del levels[level]
+            if finished:
+                row = replace(row, label=" ".join(f"{LETTERS[kind]}{n}" for n in sorted(finished)))
+            rows.append(row)
+            previous = step.outputs[0] if isinstance(step.outputs[0], Tensor) else None
+        if kind == "backbone":
+            rows = label_inner_stages(rows, call.outputs[0])
+        rows += [self._level_row(kind, path, level, x) for level, x in sorted(levels.items())]
+        return rows + self._rest(kind, path, part, call.macs - sum(row.macs for row in rows))
+
+    def _head_rows(self, path: str, part: nn.Module) -> list[Row]:
+        """The head with its parameters, then what it does on each level."""
+        call = self.tracer.calls[path]
+        levels = []
+        for level, features in sorted(call.inputs[0].items()):
+            before = self.tracer.macs
+            output = part({level: features})
+            levels.append(self._level_row("head", path, level, features, output, self.tracer.macs - before))
+        head = self._module_row("head", path, path, part)
+        rest = call.macs - sum(row.macs for row in levels)
+        return [replace(head, shape=None, stride=None, receptive_field=None, macs=rest), *levels]
+
+    def _module_row(self, kind: Kind, part: str, name: str, module: nn.Module) -> Row:
+        call = self.tracer.calls[name]
+        output, reach = call.outputs[0], call.reach
+        parameters, trainable = self._count(module)
+        return Row(
+            kind=kind,
+            part=part,
+            name=name,
+            label="",
+            words=describe_module(module),
+            shape=tuple(output.shape[1:]) if isinstance(output, Tensor) else None,
+            stride=round(reach.stride) if reach else None,
+            parameters=parameters,
+            trainable=trainable,
+            macs=call.macs,
+            is_stage=len(convolutions(module)) > 1,
+            receptive_field=reach.receptive_field if reach else None,
+        )
+
+    def _level_row(
+        self, kind: Kind, part: str, level: int, features: Tensor, output: Tensor | None = None, macs: int = 0
+    ) -> Row:
+        """A level without a module of its own, or what a head makes of one."""
+        reach = self.tracer.reaches.get(features if output is None else output)
+        numbers = (features if output is None else output)[0].numel()
+        return Row(
+            kind=kind,
+            part=part,
+            name="",
+            label=f"{LETTERS[kind]}{level}",
+            words="made from other levels, nothing to learn" if output is None else "",
+            shape=(numbers // features.shape[2:].numel(), *features.shape[2:]),
+            stride=2**level,
+            macs=macs,
+            receptive_field=reach.receptive_field if reach else None,
+        )
+
+    def _rest(self, kind: Kind, path: str, module: nn.Module, macs: int) -> list[Row]:
+        """Parameters and products of `module` that no row has told, if any."""
+        names = [name for name, p in module.named_parameters() if id(p) not in self.told]
+        parameters, trainable = self._count(module)
+        if not parameters and not macs:
+            return []
+        listed = ", ".join(names[:4]) + (f" … ({len(names)} in all)" if len(names) > 4 else "")
+        words = f"parameters outside the steps above: {listed}" if names else "work outside the steps above"
+        row = Row(kind=kind, part=path, name="", label="", words=words)
+        return [replace(row, parameters=parameters, trainable=trainable, macs=macs)]
+
+    def _count(self, module: nn.Module) -> tuple[int, int]:
+        """(parameters, trainable ones) not told before; shared ones belong to the first who has them."""
+        fresh = [p for p in module.parameters() if id(p) not in self.told]
+        self.told |= {id(p) for p in fresh}
+        return sum(p.numel() for p in fresh), sum(p.numel() for p in fresh if p.requires_grad)
+
+
+def is_pyramid(value: Any) -> bool:
+    """{level: (B, C, H, W)} with integer levels."""
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(level, int) and isinstance(x, Tensor) for level, x in value.items())
+    )
+
+
+def called_below(module: nn.Module, path: str, calls: dict[str, Call]) -> list[tuple[str, nn.Module]]:
+    """The modules directly below that ran, looking through those that only hold others, in running order."""
+
+    def find(parent: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
+        for name, child in parent.named_children():
+            here = f"{prefix}.{name}" if prefix else name
+            if here in calls:
+                yield here, child
+            else:
+                yield from find(child, here)
+
+    return sorted(find(module, path), key=lambda found: calls[found[0]].order)
+
+
+def steps_of(path: str, part: nn.Module, calls: dict[str, Call]) -> list[tuple[str, nn.Module]]:
+    """The steps inside a part; one that only wraps another is looked through."""
+    steps = called_below(part, path, calls)
+    while len(steps) == 1 and (inner := called_below(steps[0][1], steps[0][0], calls)):
+        steps = inner
+    return steps
+
+
+def joined(row: Row, following: Row) -> Row:
+    """A step and the norm or activation behind it, told as one."""
+    words = ", ".join(words for words in (row.words, following.words) if words)
+    parameters, trainable = row.parameters + following.parameters, row.trainable + following.trainable
+    return replace(row, words=words, parameters=parameters, trainable=trainable)
+
+
+def label_inner_stages(rows: list[Row], pyramid: dict[int, Tensor]) -> list[Row]:
+    """Name the last of several-layer steps at each stride below the pyramid's (C2), as papers do."""
+    labelled = list(rows)
+    for level in range(1, min(pyramid)):
+        at_level = [i for i, row in enumerate(rows) if row.stride == 2**level and row.is_stage]
+        if at_level:
+            labelled[at_level[-1]] = replace(rows[at_level[-1]], label=f"C{level}")
+    return labelled
+
+
+def describe_levels(model: Detector, pyramid: dict[int, Tensor], outputs: Any) -> list[LevelRow]:
+    """Sizes, locations and served objects of the levels the heads read."""
+    levels = sorted(pyramid)
+    sizes = {level: (pyramid[level].shape[-2], pyramid[level].shape[-1]) for level in levels}
+    priors = getattr(outputs, "priors", None)
+    counts = [math.prod(sizes[n]) for n in levels] if priors is None else [len(prior) for prior in priors]
+    has_anchors = priors is not None and priors[0].shape[1] == 4
+    served = anchor_sizes(model, levels) if has_anchors else served_ranges(model, levels)
+    return [
+        LevelRow(
+            level=level,
+            stride=2**level,
+            size=sizes[level],
+            locations=math.prod(sizes[level]),
+            predictions_per_location=count // math.prod(sizes[level]),
+            object_sizes=served.get(level),
+        )
+        for level, count in zip(levels, counts, strict=True)
+    ]
+
+
+def anchor_sizes(model: Detector, levels: list[int]) -> dict[int, tuple[float, float]]:
+    """(smallest, largest) √area in pixels of the anchors of one cell per level."""
+    device = next(model.parameters()).device
+    cells = {level: torch.zeros(1, 1, 1, 1, device=device) for level in levels}
+    found = {}
+    for level, anchors in zip(levels, model.anchors(cells), strict=True):
+        sides = ((anchors[:, 2] - anchors[:, 0]) * (anchors[:, 3] - anchors[:, 1])).sqrt()
+        found[level] = (sides.min().item(), sides.max().item())
+    return found
+
+
+def served_ranges(model: Detector, levels: list[int]) -> dict[int, tuple[float, float]]:
+    """(low, high) pixels of the longest distance to a side that a level serves; {} where there are none."""
+    criterion = getattr(model, "criterion", None)
+    if not hasattr(criterion, "ranges"):
+        return {}
+    ranges = criterion.ranges or default_ranges(levels)
+    return {level: (max(0.0, low), high) for level, (low, high) in zip(levels, ranges, strict=True)}

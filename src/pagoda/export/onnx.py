@@ -1,0 +1,150 @@
+"""A detector as an ONNX file that was compared with the model before it was written."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pagoda.detectors.contract import Detector
+from pagoda.export.parity import ParityReport, check_parity, verify
+from pagoda.export.program import PixelsToDetections, export_pixels
+from pagoda.postprocess.dense import SelectDetections
+from pagoda.weights.files import write_atomically
+
+USAGE = (
+    "images: RGB uint8 (batch, 3, height, width), resized as input_spec says (short_side, long_side), neither"
+    " normalised nor padded. boxes: xyxy pixels of images; scores: best first, 0 in unused rows; labels: index"
+    " into names and category_ids, -1 in unused rows."
+)
+DIMENSIONS = {
+    "images": ("batch", 3, "height", "width"),
+    "boxes": ("batch", "detections", 4),
+    "scores": ("batch", "detections"),
+    "labels": ("batch", "detections"),
+}
+
+
+def export_onnx(
+    model: Detector,
+    path: str | Path,
+    *,
+    pictures: Sequence[Any] | None = None,
+    min_score: float | None = None,
+    max_detections: int | None = None,
+    opset: int = 18,
+    box_tolerance: float = 0.05,
+    score_tolerance: float = 1e-4,
+    overwrite: bool = False,
+) -> ParityReport:
+    """Write `model` with pre- and post-processing to `path` once the file finds what the model finds.
+
+    Input `images` is RGB uint8 (B, 3, H, W) of any B, H, W; outputs are `boxes` (B, D, 4) xyxy pixels of the
+    input, `scores` (B, D) and `labels` (B, D), with score 0 and label −1 in unused rows. Names, category ids,
+    resize rule and thresholds stand in the file's metadata.
+
+    Args:
+        pictures: what to compare on: paths, PIL images, arrays (H, W, 3) or tensors (3, H, W); drawn pictures
+            are added until there are eight, of several sizes and batch sizes.
+        min_score, max_detections: built into the file; None takes the model's own.
+        box_tolerance, score_tolerance: pixels, and difference of scores, that count as equal.
+
+    Raises:
+        ParityError: the file differs from the model, or nothing was found to compare; nothing is written.
+        FileExistsError: `path` exists and `overwrite` is not set.
+    """
+    path = Path(path)
+    check_installed()
+    check_exportable(model)
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists; choose another name or say overwrite=True (--overwrite)")
+    postprocess = model.postprocess.with_limits(min_score=min_score, max_detections=max_detections)
+    program = to_onnx(model, postprocess, opset)
+    reports = []
+
+    def save_and_compare(temporary: Path) -> None:
+        program.save(temporary)
+        report = verify(
+            temporary, model, pictures, box_tolerance=box_tolerance, score_tolerance=score_tolerance
+        )
+        check_parity(report)
+        reports.append(report)
+
+    write_atomically(path, save_and_compare)
+    return reports[0]
+
+
+def to_onnx(model: Detector, postprocess: SelectDetections, opset: int) -> torch.onnx.ONNXProgram:
+    program = torch.onnx.export(
+        export_pixels(PixelsToDetections(model, postprocess)),
+        dynamo=True,
+        opset_version=opset,
+        input_names=["images"],
+        output_names=["boxes", "scores", "labels"],
+        custom_translation_table={torch.ops.pagoda.batch_survivors.default: suppress},
+        verbose=False,
+    )
+    graph = program.model.graph
+    for value in (*graph.inputs, *graph.outputs):
+        value.shape = type(value.shape)(DIMENSIONS[value.name])
+    program.model.metadata_props.update(metadata(model, postprocess))
+    return program
+
+
+def metadata(model: Detector, postprocess: SelectDetections) -> dict[str, str]:
+    """What a runtime needs besides the graph; every value is JSON except the plain sentences."""
+    try:
+        pagoda_version = version("pagoda-vision")
+    except PackageNotFoundError:
+        pagoda_version = "not installed"  # run from a source folder
+    return {
+        "pagoda_version": pagoda_version,
+        "model": str((model.origin or {}).get("model") or type(model).__name__),
+        "names": json.dumps(list(model.label_map.names)),
+        "category_ids": json.dumps(list(model.label_map.category_ids)),
+        "input_spec": json.dumps(model.input_spec.to_dict()),
+        "postprocess": json.dumps(asdict(postprocess)),
+        "usage": USAGE,
+    }
+
+
+def suppress(boxes: Any, scores: Any, labels: Any, num_classes: int, max_iou: float, inclusive: bool) -> Any:
+    """`ops.nms.batch_survivors` in ONNX: its own operator holds pictures and classes apart exactly."""
+    from onnx import TensorProto
+    from onnxscript import opset18 as op
+
+    if inclusive:
+        boxes = op.Add(boxes, op.Constant(value_floats=[0.0, 0.0, 1.0, 1.0]))
+    zero, one = op.Constant(value_int=0), op.Constant(value_int=1)
+    classes = op.Range(zero, op.Constant(value_int=num_classes), one)
+    is_class = op.Equal(op.Unsqueeze(labels, [1]), op.Unsqueeze(classes, [0, 2]))
+    per_class = op.Where(is_class, op.Unsqueeze(scores, [1]), op.Constant(value_float=-1.0))  # (B, classes, n)
+    survivors = op.NonMaxSuppression(
+        boxes,
+        per_class,
+        op.Shape(scores, start=1),
+        op.Constant(value_floats=[max_iou]),
+        op.Constant(value_floats=[0.0]),
+    )  # rows of (picture, class, box)
+    rows = op.Gather(survivors, op.Constant(value_ints=[0, 2]), axis=1)
+    nobody = op.Expand(op.Cast(zero, to=TensorProto.BOOL), op.Shape(scores))
+    somebody = op.Expand(op.Cast(one, to=TensorProto.BOOL), op.Shape(rows, start=0, end=1))
+    return op.ScatterND(nobody, rows, somebody)
+
+
+def check_installed() -> None:
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
+    if missing:
+        raise ImportError(
+            f"exporting to ONNX needs {', '.join(missing)}; install with: pip install 'pagoda-vision[export]'"
+        )
+
+
+def check_exportable(model: Detector) -> None:
+    dtype = next(model.parameters()).dtype
+    if dtype != torch.float32:
+        raise ValueError(f"export the float32 model, not its {dtype} copy; convert the file afterwards")

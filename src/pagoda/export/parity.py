@@ -1,0 +1,264 @@
+"""Does an exported file find what the model finds? Detections are compared as sets.
+
+Rounding differs between runtimes, and selection is made of verdicts (above the threshold? overlapping too
+much? among the best?) that rounding can turn when they are close. A detection that only one side has is
+accepted when such a verdict was close and the other side's candidates contain it; all others are faults.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from pagoda.detectors.contract import Detector
+from pagoda.export.program import THRESHOLD
+from pagoda.ops.boxes import pairwise_iou
+from pagoda.pictures import to_picture
+from pagoda.postprocess.dense import SelectDetections
+from pagoda.preprocess import InputSpec
+from pagoda.structures.images import ImageBatch
+from pagoda.structures.instances import Detections
+
+MIN_PICTURES = 8
+CLOSE_IOU = 0.005
+"""an overlap this near to the limit may be judged either way"""
+
+
+class ParityError(RuntimeError):
+    """The exported file and the model disagree; `report` says where."""
+
+    def __init__(self, message: str, report: "ParityReport") -> None:
+        super().__init__(message)
+        self.report = report
+
+
+@dataclass(kw_only=True)
+class ParityReport:
+    """What was compared, and how far apart the two sides were."""
+
+    box_tolerance: float
+    score_tolerance: float
+    min_score: float
+    """the threshold compared at: the file's own, or 0 where that let (almost) nothing through"""
+    batches: list[tuple[int, int, int]] = field(default_factory=list)
+    """(pictures, height, width) of each run"""
+    detections: int = 0
+    """found by both sides and within tolerance"""
+    close_calls: int = 0
+    """found by one side, because rounding turned a close verdict"""
+    max_box_difference: float = 0.0
+    """pixels, over `detections`"""
+    max_score_difference: float = 0.0
+    unmatched: list[str] = field(default_factory=list)
+    """what one side found and the other had no reason to miss"""
+
+    @property
+    def pictures(self) -> int:
+        return sum(batch for batch, _, _ in self.batches)
+
+    @property
+    def passed(self) -> bool:
+        return not self.unmatched and self.detections > 0
+
+    def summary(self) -> str:
+        sizes = ", ".join(f"{batch}×{height}×{width}" for batch, height, width in self.batches)
+        lines = [
+            f"{self.pictures} pictures ({sizes}), scores above {self.min_score:g}:"
+            f" {self.detections} detections agree, within {self.max_box_difference:.2g} px"
+            f" and {self.max_score_difference:.2g} in score",
+            f"{self.close_calls} close calls turned by rounding, {len(self.unmatched)} unmatched",
+            *self.unmatched[:5],
+        ]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "pictures": self.pictures, "passed": self.passed}
+
+
+def check_parity(report: ParityReport) -> None:
+    """Raises ParityError unless something was compared and all of it agreed."""
+    if report.unmatched:
+        raise ParityError(
+            f"the exported file disagrees with the model, so it was not kept\n{report.summary()}", report
+        )
+    if not report.passed:
+        raise ParityError(
+            "neither the model nor the exported file found anything, so nothing was compared and nothing is"
+            f" proven; hand over pictures=[…] of the kind the model knows\n{report.summary()}",
+            report,
+        )
+
+
+def verify(
+    path: str | Path,
+    model: Detector,
+    pictures: Sequence[Any] | None = None,
+    *,
+    box_tolerance: float = 0.05,
+    score_tolerance: float = 1e-4,
+) -> ParityReport:
+    """Run the ONNX file at `path` and `model` side by side on pictures of several sizes and batch sizes.
+
+    `pictures` as for `export_onnx`. The report says what agreed; nothing is raised for a difference.
+    """
+    import onnx
+
+    file = onnx.load(str(path))
+    limits = json.loads({entry.key: entry.value for entry in file.metadata_props}["postprocess"])
+    batches = list(parity_batches(model.input_spec, pictures or ()))
+    for min_score in (limits["min_score"], 0.0):
+        select = SelectDetections(**{**limits, "min_score": min_score})
+        report = ParityReport(box_tolerance=box_tolerance, score_tolerance=score_tolerance, min_score=min_score)
+        compare_all(report, session_of(file, min_score), model, select, batches)
+        if report.unmatched or report.detections >= report.pictures:
+            break
+    return report
+
+
+def session_of(file: Any, min_score: float) -> Any:
+    """An onnxruntime session of the loaded file, with its threshold set to `min_score`."""
+    import onnxruntime
+    from onnx import numpy_helper
+
+    (threshold,) = [tensor for tensor in file.graph.initializer if tensor.name == THRESHOLD]
+    threshold.CopyFrom(numpy_helper.from_array(np.array(min_score, np.float32), THRESHOLD))
+    return onnxruntime.InferenceSession(file.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+def parity_batches(spec: InputSpec, pictures: Sequence[Any]) -> Iterator[Tensor]:
+    """uint8 (B, 3, H, W): the given pictures, up to four of a size together, and drawn ones up to eight."""
+    by_size: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
+    for source in pictures:
+        picture = spec.resize(torch.from_numpy(to_picture(source)[0]).permute(2, 0, 1))
+        by_size[tuple(picture.shape)].append(picture)
+    for same_size in by_size.values():
+        for start in range(0, len(same_size), 4):
+            yield torch.stack(same_size[start : start + 4])
+    if len(pictures) < MIN_PICTURES:
+        yield from drawn_batches(spec.short_side)
+
+
+def drawn_batches(short_side: int) -> Iterator[Tensor]:
+    """Eight pictures of coarse noise and rectangles, the same every time; sides divisible by nothing."""
+    random = torch.Generator().manual_seed(0)
+    for batch, share in ((1, 1.0), (3, 0.5), (2, 0.37), (2, 0.71)):
+        height, width = int(short_side * share) + 1, int(short_side * share * 1.3) + 3
+        noise = torch.rand(batch, 3, height // 8 + 1, width // 8 + 1, generator=random) * 255
+        images = interpolate(noise, size=(height, width), mode="bilinear")
+        for image in images:
+            for _ in range(6):
+                y, x = (torch.rand(2, generator=random) * torch.tensor([height, width]) * 0.8).long().tolist()
+                h, w = (torch.rand(2, generator=random) * torch.tensor([height, width]) * 0.4).long().tolist()
+                image[:, y : y + h + 2, x : x + w + 2] = torch.rand(3, 1, 1, generator=random) * 255
+        yield images.to(torch.uint8)
+
+
+def compare_all(
+    report: ParityReport, session: Any, model: Detector, select: SelectDetections, batches: Sequence[Tensor]
+) -> None:
+    """Fill `report` with the comparison of every picture."""
+    was_training = model.training
+    model.eval()
+    try:
+        for pixels in batches:
+            report.batches.append((pixels.shape[0], pixels.shape[2], pixels.shape[3]))
+            boxes, scores, labels = map(torch.from_numpy, session.run(None, {"images": pixels.numpy()}))
+            device = next(model.parameters()).device
+            images = model.input_spec.batch(list(pixels), device=device)
+            with torch.inference_mode():
+                expected = model.detect(images, postprocess=select)
+            for index, theirs in enumerate(expected):
+                real = labels[index] >= 0
+                size = theirs.image_size
+                ours = Detections(
+                    boxes[index][real], scores[index][real], labels[index][real], size, model.label_map
+                )
+                one = ImageBatch(images.pixels[index : index + 1], images.sizes[index : index + 1])
+                compare(report, ours, theirs.to("cpu"), select, Candidacy(model, one, select))
+    finally:
+        model.train(was_training)
+
+
+class Candidacy:
+    """All that the model considered in one picture, worked out when first asked for."""
+
+    def __init__(self, model: Detector, image: ImageBatch, select: SelectDetections) -> None:
+        self.model, self.image = model, image
+        self.select = replace(select, max_candidates=10**9)
+        self.all: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def includes(self, report: ParityReport, box: Tensor, score: Tensor, label: Tensor) -> bool:
+        if self.all is None:
+            with torch.inference_mode():
+                found = self.select.candidates(self.model(self.image), self.image.sizes, self.model.decode)
+            self.all = (found.boxes[0].cpu(), found.scores[0].cpu(), found.labels[0].cpu())
+        boxes, scores, labels = self.all
+        near = (boxes - box).abs().amax(1) <= report.box_tolerance
+        return bool((near & ((scores - score).abs() <= report.score_tolerance) & (labels == label)).any())
+
+
+def compare(
+    report: ParityReport, ours: Detections, theirs: Detections, select: SelectDetections, candidacy: Candidacy
+) -> None:
+    """Pair the detections of one picture and judge what is left over. `ours` are the file's."""
+    box_difference = (ours.boxes[:, None] - theirs.boxes[None]).abs().amax(-1)
+    score_difference = (ours.scores[:, None] - theirs.scores[None]).abs()
+    same = (box_difference <= report.box_tolerance) & (score_difference <= report.score_tolerance)
+    same &= ours.labels[:, None] == theirs.labels[None]
+    cost = torch.where(same, score_difference + box_difference / 1000, 1e6)
+    rows, columns = (torch.from_numpy(index) for index in linear_sum_assignment(cost.numpy()))
+    paired = same[rows, columns]
+    rows, columns = rows[paired], columns[paired]
+    report.detections += len(rows)
+    if len(rows):
+        worst_box, worst_score = (d[rows, columns].max().item() for d in (box_difference, score_difference))
+        report.max_box_difference = max(report.max_box_difference, worst_box)
+        report.max_score_difference = max(report.max_score_difference, worst_score)
+    only_ours = torch.ones(len(ours), dtype=torch.bool).index_fill(0, rows, False)
+    only_theirs = torch.ones(len(theirs), dtype=torch.bool).index_fill(0, columns, False)
+    for side, has, here, lacks, there in (
+        ("file", ours, only_ours, theirs, only_theirs),
+        ("model", theirs, only_theirs, ours, only_ours),
+    ):
+        for index in here.nonzero().flatten().tolist():
+            known = candidacy.includes(report, has.boxes[index], has.scores[index], has.labels[index])
+            if known and is_close_call(report, has[[index]], lacks, there, select):
+                report.close_calls += 1
+            else:
+                report.unmatched.append(describe(side, has[[index]], lacks, known))
+
+
+def is_close_call(
+    report: ParityReport, one: Detections, others: Detections, unpaired: Tensor, select: SelectDetections
+) -> bool:
+    """Could rounding alone have kept `one` out of `others`, of which `unpaired` were found there only?"""
+    score = one.scores.item()
+    if score <= select.min_score + report.score_tolerance:
+        return True
+    if len(others) == select.max_detections and score <= others.scores[-1].item() + report.score_tolerance:
+        return True
+    overlap = pairwise_iou(one.boxes, others.boxes, inclusive=select.inclusive)[0]
+    at_limit = (overlap - select.max_iou).abs() <= CLOSE_IOU
+    # A box that only the others kept, whose own verdict was close, suppresses in turn.
+    replaced = unpaired & (overlap > select.max_iou - CLOSE_IOU)
+    rival = (others.labels == one.labels) & (others.scores >= score - report.score_tolerance)
+    return bool((rival & (at_limit | replaced)).any())
+
+
+def describe(side: str, one: Detections, others: Detections, is_candidate: bool) -> str:
+    box = [round(value, 2) for value in one.boxes[0].tolist()]
+    text = f"only the {side} found {one.names[0]} {one.scores.item():.4f} at {box} in {one.image_size}"
+    same = others[others.labels == one.labels]
+    if len(same):
+        nearest = (same.boxes - one.boxes).abs().amax(1)
+        best = int(nearest.argmin())
+        text += f"; nearest on the other side {nearest[best]:.2g} px away, score {same.scores[best]:.4f}"
+    return text if is_candidate else f"{text}; the model considered no such box"

@@ -1,0 +1,64 @@
+"""What leaves the house: a detector as one graph from raw pixels to detections. B images, D detections."""
+
+from copy import deepcopy
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+from torch.nn.functional import pad
+
+from pagoda.detectors.contract import Detector
+from pagoda.postprocess.dense import SelectDetections, Selected
+from pagoda.structures.images import ImageBatch
+
+THRESHOLD = "min_score"
+"""name of the one tensor of the graph that holds the score threshold"""
+
+
+class PixelsToDetections(nn.Module):
+    """Normalising, padding, the network, selection and suppression in one forward.
+
+    Takes uint8 RGB (B, 3, H, W), each picture filling its H×W; any B, H and W from 1 up.
+    The threshold is a buffer, so that a graph made from this can be tried with another one.
+    """
+
+    min_score: Tensor
+
+    def __init__(self, model: Detector, postprocess: SelectDetections) -> None:
+        super().__init__()
+        self.model = deepcopy(model).cpu().eval().requires_grad_(False)
+        self.register_buffer(THRESHOLD, torch.tensor(float(postprocess.min_score)))
+        self.postprocess = postprocess
+
+    def forward(self, images: Tensor) -> Selected:
+        spec = self.model.input_spec
+        batch, height, width = images.shape[0], images.shape[-2], images.shape[-1]
+        pixels = pad(spec.normalize(images), (0, spec.padded(width) - width, 0, spec.padded(height) - height))
+        sides = partial(torch.full, (batch,), dtype=torch.long, device=images.device)
+        sizes = torch.stack([sides(fill_value=height), sides(fill_value=width)], dim=1)
+        select = replace(self.postprocess, min_score=self.min_score)
+        return select(self.model(ImageBatch(pixels, sizes)), sizes, self.model.decode)
+
+
+def export_pixels(module: PixelsToDetections) -> ExportedProgram:
+    """The graph of `module`, with batch, height and width left open."""
+    images = torch.zeros(2, 3, 130, 190, dtype=torch.uint8)
+    return trace(module, images, {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC})
+
+
+def export_forward(model: Detector) -> ExportedProgram:
+    """The graph of `model.forward(ImageBatch)`; batch is open, height and width any multiple of 32."""
+    sizes = torch.tensor([[160, 224], [160, 224]])
+    batch = Dim("batch")
+    height, width = 32 * Dim("height_32", max=1024), 32 * Dim("width_32", max=1024)
+    images = ImageBatch(torch.zeros(2, 3, 160, 224), sizes)
+    return trace(model, images, ImageBatch({0: batch, 2: height, 3: width}, {0: batch}))
+
+
+def trace(module: nn.Module, images: Tensor | ImageBatch, dynamic: object) -> ExportedProgram:
+    # Without this, sides of 1 (one picture, the top level of a small one) become graphs of their own. The ONNX
+    # exporter of torch sets the same switch.
+    with torch.no_grad(), torch.fx.experimental._config.patch(backed_size_oblivious=True):
+        return torch.export.export(module, (images,), dynamic_shapes=(dynamic,))

@@ -1,0 +1,56 @@
+"""The convolutional head that FCOS, RetinaNet and EfficientDet slide over every pyramid level."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from pagoda.layers.norm import Norm, build_norm
+
+
+class DenseHead(nn.Module):
+    """A tower of 3×3 convolutions shared by all levels, then one 3×3 prediction per location.
+
+    Args:
+        channels: the neck's, {level: C}; all levels must have the same C.
+        outputs: numbers per location.
+        depth: convolutions in the tower.
+        norm: after each tower convolution; group norm's statistics are per level, so sharing is safe.
+    """
+
+    def __init__(
+        self,
+        channels: dict[int, int],
+        outputs: int,
+        *,
+        depth: int = 4,
+        norm: Norm = "group",
+        groups: int = 32,
+    ) -> None:
+        super().__init__()
+        if len(set(channels.values())) != 1:
+            raise ValueError(f"a shared head needs the same channels on every level, got {channels}")
+        width = next(iter(channels.values()))
+        self.outputs = outputs
+        layers: list[nn.Module] = []
+        for _ in range(depth):
+            layers.append(nn.Conv2d(width, width, 3, padding=1))
+            if norm != "none":
+                layers.append(build_norm(norm, width, groups=groups))
+            layers.append(nn.ReLU(inplace=True))
+        self.tower = nn.Sequential(*layers)
+        self.predict = nn.Conv2d(width, outputs, 3, padding=1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=0.01)
+                nn.init.zeros_(module.bias)
+
+    def set_prior(self, probability: float, count: int | None = None) -> None:
+        """Start the first `count` outputs (all) at `probability` after a sigmoid (Lin 2017, section 4.1)."""
+        with torch.no_grad():
+            self.predict.bias[:count].fill_(-math.log((1 - probability) / probability))
+
+    def forward(self, pyramid: dict[int, Tensor]) -> Tensor:
+        """(B, P, outputs), finest level first, row by row."""
+        maps = [self.predict(self.tower(pyramid[level])) for level in sorted(pyramid)]
+        return torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)

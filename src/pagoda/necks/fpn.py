@@ -1,0 +1,97 @@
+"""Feature pyramid network (Lin 2016), with the extra levels of RetinaNet and FCOS."""
+
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, max_pool2d, relu
+
+from pagoda.layers.norm import Norm, build_norm
+
+ExtraFrom = Literal["P5", "C5", "max_pool"]
+
+
+class FPN(nn.Module):
+    """Lateral 1×1, top-down nearest upsampling to exactly the lateral's size, output 3×3.
+
+    Args:
+        channels: the backbone's, {level: C}.
+        top_level: levels above the backbone's are added up to this one.
+        extra_from: what the first extra level reads: the top output ("P5": FCOS, torchvision's first
+            RetinaNet), the backbone's top ("C5": the RetinaNet paper, detectron2), by a strided 3×3; the next
+            ones read ReLU of the level below. "max_pool": every second pixel of the top output (R-CNN's P6).
+        norm, relu_after: a norm (then without conv bias) and a ReLU after each lateral and output convolution.
+    """
+
+    def __init__(
+        self,
+        channels: dict[int, int],
+        out_channels: int = 256,
+        *,
+        top_level: int = 7,
+        extra_from: ExtraFrom = "P5",
+        norm: Norm = "none",
+        relu_after: bool = False,
+    ) -> None:
+        super().__init__()
+        self.inputs = sorted(channels)
+        highest = self.inputs[-1]
+        if top_level < highest:
+            raise ValueError(
+                f"top_level must be at least the backbone's highest level {highest}, got {top_level}"
+            )
+        if self.inputs != list(range(self.inputs[0], highest + 1)):
+            raise ValueError(f"FPN needs neighbouring levels, got {', '.join(map(str, self.inputs))}")
+        if extra_from not in ExtraFrom.__args__:
+            raise ValueError(f"extra_from must be one of {', '.join(ExtraFrom.__args__)}, got {extra_from!r}")
+        self.extra_from = extra_from
+        self.channels = {level: out_channels for level in range(self.inputs[0], top_level + 1)}
+        self.extra_levels = list(range(highest + 1, top_level + 1))
+        self.lateral = nn.ModuleDict(
+            {
+                str(level): conv_norm(channels[level], out_channels, 1, norm, relu_after)
+                for level in self.inputs
+            }
+        )
+        self.output = nn.ModuleDict(
+            {str(level): conv_norm(out_channels, out_channels, 3, norm, relu_after) for level in self.inputs}
+        )
+        self.extra = nn.ModuleDict()
+        if extra_from != "max_pool":
+            first = channels[highest] if extra_from == "C5" else out_channels
+            for level in self.extra_levels:
+                source = first if level == highest + 1 else out_channels
+                self.extra[str(level)] = nn.Conv2d(source, out_channels, 3, 2, padding=1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):  # Caffe2's "XavierFill"
+                nn.init.kaiming_uniform_(module.weight, a=1)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, features: dict[int, Tensor]) -> dict[int, Tensor]:
+        pyramid: dict[int, Tensor] = {}
+        above: Tensor | None = None
+        for level in reversed(self.inputs):
+            merged = self.lateral[str(level)](features[level])
+            if above is not None:
+                merged = merged + interpolate(above, size=merged.shape[-2:], mode="nearest")
+            above = merged
+            pyramid[level] = self.output[str(level)](merged)
+        pyramid = {level: pyramid[level] for level in self.inputs}
+        highest = self.inputs[-1]
+        for level in self.extra_levels:
+            if self.extra_from == "max_pool":
+                pyramid[level] = max_pool2d(pyramid[level - 1], kernel_size=1, stride=2)
+            elif level > highest + 1:
+                pyramid[level] = self.extra[str(level)](relu(pyramid[level - 1]))
+            else:
+                source = features[highest] if self.extra_from == "C5" else pyramid[highest]
+                pyramid[level] = self.extra[str(level)](source)
+        return pyramid
+
+
+def conv_norm(inputs: int, outputs: int, kernel: int, norm: Norm, relu_after: bool) -> nn.Module:
+    """The convolution alone, or a Sequential of convolution, norm and ReLU as asked for."""
+    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=norm == "none")
+    extras: list[nn.Module] = [] if norm == "none" else [build_norm(norm, outputs)]
+    extras += [nn.ReLU(inplace=True)] if relu_after else []
+    return nn.Sequential(conv, *extras) if extras else conv

@@ -1,0 +1,83 @@
+"""Where predictions sit: points of cells (FCOS) and anchor boxes (RetinaNet). A anchors per cell."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+AnchorStyle = Literal["detectron2", "torchvision", "maskrcnn_benchmark", "bubbliiiing"]
+
+
+def cell_points(
+    size: tuple[int, int], stride: float, *, offset: float = 0.5, device: torch.device | None = None
+) -> Float[Tensor, "cells 2"]:
+    """(x, y) of every cell, row by row: (index + offset) · stride, in pixels.
+
+    `offset` 0.5 is the cell's centre (which is FCOS's ⌊s/2⌋ for even strides); 0 is torchvision's corner.
+    """
+    height, width = size
+    y = (torch.arange(height, device=device, dtype=torch.float32) + offset) * stride
+    x = (torch.arange(width, device=device, dtype=torch.float32) + offset) * stride
+    x, y = x[None, :].expand(height, width), y[:, None].expand(height, width)
+    return torch.stack([x, y], dim=-1).reshape(-1, 2)
+
+
+def cell_anchors(
+    stride: int,
+    *,
+    base_scale: float = 4.0,
+    octaves: int = 3,
+    ratios: Sequence[float] = (0.5, 1.0, 2.0),
+    style: AnchorStyle = "detectron2",
+) -> Float[Tensor, "a 4"]:
+    """The anchors of the cell at row 0, column 0, in the order and rounding of `style`.
+
+    Sizes are base_scale · stride · 2^(j/octaves); a ratio is height / width. Spec of the four styles:
+
+    * detectron2 – centred on the corner of the cell, no rounding; size outer, ratio inner.
+    * torchvision – sizes cut to integers, half extents rounded; ratio outer, size inner.
+    * maskrcnn_benchmark – Caffe2's: base square of `stride` pixels with inclusive ends, rounded per ratio,
+      then scaled about its centre; ratio outer, size inner.
+    * bubbliiiing – centred on the middle of the cell; (width, height) multipliers (1, 1), (1.4, .7),
+      (.7, 1.4) whatever `ratios` says; size outer, ratio inner.
+    """
+    scales = [base_scale * 2 ** (octave / octaves) for octave in range(octaves)]
+    if style == "detectron2":
+        halves = [(s * stride / r**0.5 / 2, s * stride * r**0.5 / 2) for s in scales for r in ratios]
+        rows = [(-w, -h, w, h) for w, h in halves]
+    elif style == "torchvision":
+        sizes = [int(s * stride) for s in scales]
+        halves = [(round(size / r**0.5 / 2), round(size * r**0.5 / 2)) for r in ratios for size in sizes]
+        rows = [(-w, -h, w, h) for w, h in halves]
+    elif style == "maskrcnn_benchmark":
+        sides = [(round((stride**2 / r) ** 0.5), r) for r in ratios]
+        rounded = [(w, round(w * r)) for w, r in sides]
+        center = (stride - 1) / 2
+        halves = [((w * s - 1) / 2, (h * s - 1) / 2) for w, h in rounded for s in scales]
+        rows = [(center - w, center - h, center + w, center + h) for w, h in halves]
+    elif style == "bubbliiiing":
+        shapes = ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4))
+        halves = [(w * s * stride / 2, h * s * stride / 2) for s in scales for w, h in shapes]
+        center = stride / 2
+        rows = [(center - w, center - h, center + w, center + h) for w, h in halves]
+    else:
+        raise ValueError(f"unknown anchor style {style!r}; one of {', '.join(AnchorStyle.__args__)}")
+    return torch.tensor(rows, dtype=torch.float32)
+
+
+def grid_anchors(
+    base: Float[Tensor, "a 4"], size: tuple[int, int], stride: float | tuple[float, float]
+) -> Float[Tensor, "p 4"]:
+    """`base` repeated at every cell, row by row, anchors of one cell together.
+
+    `stride` may be (y, x) where a source steps unevenly (torchvision divides the padded size by the grid's).
+    """
+    height, width = size
+    step_y, step_x = (stride, stride) if isinstance(stride, int | float) else stride
+    y = torch.arange(height, device=base.device, dtype=base.dtype) * step_y
+    x = torch.arange(width, device=base.device, dtype=base.dtype) * step_x
+    x, y = x[None, :].expand(height, width), y[:, None].expand(height, width)
+    shift = torch.stack([x, y, x, y], dim=-1).reshape(-1, 1, 4)
+    return (base[None] + shift).reshape(-1, 4)

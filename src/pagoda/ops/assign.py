@@ -1,0 +1,82 @@
+"""Which object each location or anchor is to learn. P locations, N objects of one picture."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pagoda.ops.boxes import box_areas, boxes_to_ltrb, pairwise_iou
+
+BACKGROUND = -1
+IGNORED = -2
+LowQuality = Literal["all", "above_low", "none"]
+
+
+def assign_by_center(
+    points: Float[Tensor, "p 2"],
+    strides: Float[Tensor, " p"],
+    ranges: Float[Tensor, "p 2"],
+    boxes: Float[Tensor, "n 4"],
+    *,
+    radius: float | None = 1.5,
+    closed_ranges: bool = False,
+    inclusive: bool = False,
+) -> Int[Tensor, " p"]:
+    """Index of the object each location serves, or BACKGROUND (FCOS, Tian 2019, section 3).
+
+    A location serves a box it lies strictly inside, no further than `radius` strides from its centre along
+    either axis (None: anywhere inside), whose largest side distance falls in the location's `ranges` row
+    (low, high). Of several boxes the smallest wins, then the first.
+
+    Args:
+        closed_ranges: low ≤ distance ≤ high as in the original code; otherwise low < distance < high.
+        inclusive: areas are compared by the legacy rule (sides + 1).
+    """
+    if len(boxes) == 0:
+        return torch.full((len(points),), BACKGROUND, device=points.device)
+    ltrb = boxes_to_ltrb(points[:, None].expand(-1, len(boxes), 2), boxes[None].expand(len(points), -1, 4))
+    serves = ltrb.amin(-1) > 0
+    if radius is not None:
+        centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+        distance = (points[:, None] - centers[None]).abs().amax(-1)
+        serves &= distance < radius * strides[:, None]
+    furthest = ltrb.amax(-1)
+    low, high = ranges[:, 0, None], ranges[:, 1, None]
+    if closed_ranges:
+        serves &= (furthest >= low) & (furthest <= high)
+    else:
+        serves &= (furthest > low) & (furthest < high)
+    areas = box_areas(boxes, inclusive=inclusive)[None].expand_as(furthest)
+    smallest, index = areas.masked_fill(~serves, torch.inf).min(dim=1)
+    return index.masked_fill(torch.isinf(smallest), BACKGROUND)
+
+
+def assign_by_iou(
+    anchors: Float[Tensor, "p 4"],
+    boxes: Float[Tensor, "n 4"],
+    *,
+    low: float = 0.4,
+    high: float = 0.5,
+    low_quality: LowQuality = "all",
+    inclusive: bool = False,
+) -> Int[Tensor, " p"]:
+    """Index of the object of highest IoU for each anchor, BACKGROUND below `low`, IGNORED in [low, high).
+
+    `low_quality` gives anchors that are some object's best (ties included) back to their own best object:
+    "all" whatever the IoU (Faster R-CNN, maskrcnn-benchmark, detectron2, torchvision), "above_low" only if
+    it is at least `low` (Caffe2 Detectron), "none" never (Lin 2017 as first described).
+    """
+    if len(boxes) == 0 or len(anchors) == 0:
+        return torch.full((len(anchors),), BACKGROUND, device=anchors.device)
+    iou = pairwise_iou(anchors, boxes, inclusive=inclusive)
+    best_iou, best = iou.max(dim=1)
+    index = best.masked_fill(best_iou < high, IGNORED).masked_fill(best_iou < low, BACKGROUND)
+    if low_quality == "none":
+        return index
+    best_of_object = iou.amax(dim=0, keepdim=True)
+    # An object that overlaps no anchor would otherwise claim every anchor: all tie with it at 0.
+    restored = ((iou == best_of_object) & (best_of_object > 0)).any(dim=1)
+    if low_quality == "above_low":
+        restored &= best_iou >= low
+    return torch.where(restored, best, index)

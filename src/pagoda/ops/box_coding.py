@@ -1,0 +1,47 @@
+"""Boxes relative to anchors (Girshick 2014, appendix C): centre offsets and log sizes."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+# A box may grow by at most this factor's logarithm in one step: a 16-pixel anchor becomes 1000 pixels.
+MAX_LOG_GROWTH = math.log(1000 / 16)
+Weights = tuple[float, float, float, float]
+
+
+def encode_boxes(
+    boxes: Float[Tensor, "*n 4"],
+    anchors: Float[Tensor, "*n 4"],
+    *,
+    weights: Weights = (1.0, 1.0, 1.0, 1.0),
+    inclusive: bool = False,
+) -> Float[Tensor, "*n 4"]:
+    """(dx, dy, dw, dh) that take each anchor to its box, multiplied by `weights`."""
+    extra = int(inclusive)
+    anchor_sides = anchors[..., 2:] - anchors[..., :2] + extra
+    box_sides = boxes[..., 2:] - boxes[..., :2] + extra
+    anchor_centers = anchors[..., :2] + anchor_sides / 2
+    box_centers = boxes[..., :2] + box_sides / 2
+    shifts = (box_centers - anchor_centers) / anchor_sides
+    deltas = torch.cat([shifts, torch.log(box_sides / anchor_sides)], dim=-1)
+    return deltas * deltas.new_tensor(weights)
+
+
+def decode_boxes(
+    deltas: Float[Tensor, "*n 4"],
+    anchors: Float[Tensor, "*n 4"],
+    *,
+    weights: Weights = (1.0, 1.0, 1.0, 1.0),
+    inclusive: bool = False,
+    max_log_growth: float | None = MAX_LOG_GROWTH,
+) -> Float[Tensor, "*n 4"]:
+    """The inverse of `encode_boxes`; log sizes are cut at `max_log_growth` (None: not)."""
+    extra = int(inclusive)
+    deltas = deltas / deltas.new_tensor(weights)
+    anchor_sides = anchors[..., 2:] - anchors[..., :2] + extra
+    centers = anchors[..., :2] + anchor_sides / 2 + deltas[..., :2] * anchor_sides
+    growth = deltas[..., 2:] if max_log_growth is None else deltas[..., 2:].clamp(max=max_log_growth)
+    half = torch.exp(growth) * anchor_sides / 2
+    return torch.cat([centers - half, centers + half - extra], -1)

@@ -1,0 +1,99 @@
+"""Boxes as xyxy pixels: areas, overlaps, conversions. N objects, M the other set.
+
+`inclusive=True` everywhere means the legacy convention of maskrcnn-benchmark and Caffe2: corners are
+pixel indices, so a side measures x2 - x1 + 1. The default is continuous: x2 - x1.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def box_areas(boxes: Float[Tensor, "*n 4"], *, inclusive: bool = False) -> Float[Tensor, "*n"]:
+    """Width times height.
+
+    >>> box_areas(torch.tensor([[0., 0., 9., 9.]]), inclusive=True)
+    tensor([100.])
+    """
+    width_height = boxes[..., 2:] - boxes[..., :2] + int(inclusive)
+    return width_height[..., 0] * width_height[..., 1]
+
+
+def _overlap(
+    a: Float[Tensor, "*n 4"], b: Float[Tensor, "*n 4"], inclusive: bool
+) -> tuple[Float[Tensor, "*n"], Float[Tensor, "*n"]]:
+    """Intersection and union of boxes that broadcast against each other."""
+    top_left = torch.maximum(a[..., :2], b[..., :2])
+    bottom_right = torch.minimum(a[..., 2:], b[..., 2:])
+    sides = (bottom_right - top_left + int(inclusive)).clamp(min=0)
+    inter = sides[..., 0] * sides[..., 1]
+    return inter, box_areas(a, inclusive=inclusive) + box_areas(b, inclusive=inclusive) - inter
+
+
+def pairwise_iou(
+    a: Float[Tensor, "n 4"], b: Float[Tensor, "m 4"], *, inclusive: bool = False
+) -> Float[Tensor, "n m"]:
+    """IoU of every box of `a` with every box of `b`; 0 where both are empty."""
+    lists = a[:, None].expand(-1, len(b), 4), b[None].expand(len(a), -1, 4)
+    inter, union = _overlap(*lists, inclusive)
+    return inter / union.clamp(min=torch.finfo(a.dtype).tiny)
+
+
+def paired_iou(
+    a: Float[Tensor, "n 4"], b: Float[Tensor, "n 4"], *, inclusive: bool = False
+) -> Float[Tensor, " n"]:
+    """IoU of row i of `a` with row i of `b`."""
+    inter, union = _overlap(a, b, inclusive)
+    return inter / union.clamp(min=torch.finfo(a.dtype).tiny)
+
+
+def paired_giou(
+    a: Float[Tensor, "n 4"], b: Float[Tensor, "n 4"], *, eps: float = 1e-7
+) -> Float[Tensor, " n"]:
+    """Generalised IoU of rows (Rezatofighi 2019): IoU minus the empty share of the smallest enclosing box."""
+    inter, union = _overlap(a, b, False)
+    sides = (torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])).clamp(min=0)
+    enclosing = sides[..., 0] * sides[..., 1]
+    return inter / (union + eps) - (enclosing - union) / (enclosing + eps)
+
+
+def paired_diou(
+    a: Float[Tensor, "n 4"], b: Float[Tensor, "n 4"], *, eps: float = 1e-7
+) -> Float[Tensor, " n"]:
+    """Distance IoU of rows (Zheng 2020): IoU minus (centre distance / enclosing diagonal)²."""
+    inter, union = _overlap(a, b, False)
+    sides = (torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])).clamp(min=0)
+    centers = (a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:]) / 2
+    return inter / (union + eps) - centers.square().sum(-1) / (sides.square().sum(-1) + eps)
+
+
+def boxes_to_ltrb(points: Float[Tensor, "*n 2"], boxes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
+    """Distances from each point to the left, top, right and bottom sides; negative when outside."""
+    return torch.cat([points - boxes[..., :2], boxes[..., 2:] - points], dim=-1)
+
+
+def ltrb_to_boxes(points: Float[Tensor, "*n 2"], ltrb: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
+    """Grow each point by its distances to the left, top, right and bottom sides.
+
+    >>> ltrb_to_boxes(torch.tensor([[10., 10.]]), torch.tensor([[1., 2., 3., 4.]]))
+    tensor([[ 9.,  8., 13., 14.]])
+    """
+    return torch.cat([points - ltrb[..., :2], points + ltrb[..., 2:]], dim=-1)
+
+
+def xywh_to_xyxy(boxes_xywh: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
+    return torch.cat([boxes_xywh[..., :2], boxes_xywh[..., :2] + boxes_xywh[..., 2:]], dim=-1)
+
+
+def xyxy_to_xywh(boxes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
+    return torch.cat([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], dim=-1)
+
+
+def clip_boxes(
+    boxes: Float[Tensor, "*n 4"], sizes: Tensor | tuple[int, int], *, inclusive: bool = False
+) -> Float[Tensor, "*n 4"]:
+    """Cut at the picture's borders. `sizes` is one (height, width) or a tensor (*n or broadcastable, 2)."""
+    sizes = torch.as_tensor(sizes, device=boxes.device, dtype=boxes.dtype) - int(inclusive)
+    limit = torch.stack([sizes[..., 1], sizes[..., 0]], dim=-1)
+    limit = torch.cat([limit, limit], dim=-1)
+    return torch.minimum(boxes.clamp(min=0), limit)

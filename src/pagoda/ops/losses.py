@@ -1,0 +1,80 @@
+"""Losses per element, never reduced: the criteria sum and normalise."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import logsigmoid, softplus
+
+IoULoss = Literal["iou", "linear_iou", "giou"]
+
+
+def sigmoid_focal_loss(
+    logits: Float[Tensor, "*n"], targets: Float[Tensor, "*n"], *, alpha: float = 0.25, gamma: float = 2.0
+) -> Float[Tensor, "*n"]:
+    """−α_t (1 − p_t)^γ ln p_t for targets 0 and 1, finite for every logit (Lin 2017, equation 5).
+
+    >>> sigmoid_focal_loss(torch.tensor([0.]), torch.tensor([1.]))
+    tensor([0.0433])
+    """
+    # With z = ±logit (+ for positives): p_t = σ(z), so ln p_t = −softplus(−z) and 1 − p_t = σ(−z).
+    signed = logits * (2 * targets - 1)
+    weight = alpha * targets + (1 - alpha) * (1 - targets)
+    return weight * torch.sigmoid(-signed) ** gamma * softplus(-signed)
+
+
+def shifted_cross_entropy(
+    logits: Float[Tensor, "*n"],
+    targets: Float[Tensor, "*n"],
+    *,
+    gamma: float = 2.0,
+    beta: float = 1.0,
+    alpha: float | None = None,
+) -> Float[Tensor, "*n"]:
+    """FL*: −ln σ(γ·x_t + β) / γ with x_t = ±logit, optionally times α_t (Lin 2017, appendix A)."""
+    loss = -logsigmoid(gamma * logits * (2 * targets - 1) + beta) / gamma
+    if alpha is None:
+        return loss
+    return loss * (alpha * targets + (1 - alpha) * (1 - targets))
+
+
+def ltrb_iou_loss(
+    predicted: Float[Tensor, "n 4"],
+    target: Float[Tensor, "n 4"],
+    *,
+    kind: IoULoss = "giou",
+    smoothing: float = 0.0,
+    enclosing_eps: float = 1e-7,
+) -> Float[Tensor, " n"]:
+    """IoU loss of two boxes given as distances from one common point (UnitBox; GIoU).
+
+    `smoothing` is added to intersection and union: FCOS's code has 1, which is a whole stride² once targets
+    are divided by the stride, and leaves an all-zero prediction without gradient.
+    """
+    inter_sides = torch.minimum(predicted, target)
+    outer_sides = torch.maximum(predicted, target)
+    inter = (inter_sides[:, 0] + inter_sides[:, 2]) * (inter_sides[:, 1] + inter_sides[:, 3])
+    areas = [(box[:, 0] + box[:, 2]) * (box[:, 1] + box[:, 3]) for box in (predicted, target)]
+    union = areas[0] + areas[1] - inter
+    iou = (inter + smoothing) / (union + smoothing).clamp(min=1e-7)
+    if kind == "iou":
+        return -torch.log(iou.clamp(min=1e-7))
+    if kind == "linear_iou":
+        return 1 - iou
+    if kind == "giou":
+        enclosing = (outer_sides[:, 0] + outer_sides[:, 2]) * (outer_sides[:, 1] + outer_sides[:, 3])
+        enclosing = enclosing + enclosing_eps
+        return 1 - iou + (enclosing - union) / enclosing
+    raise ValueError(f"unknown IoU loss {kind!r}; one of {', '.join(IoULoss.__args__)}")
+
+
+def centerness(ltrb: Float[Tensor, "n 4"]) -> Float[Tensor, " n"]:
+    """√(min(l,r)/max(l,r) · min(t,b)/max(t,b)): 1 in the middle of a box, 0 on its sides (FCOS, equation 3).
+
+    >>> centerness(torch.tensor([[1., 2., 3., 4.]]))
+    tensor([0.4082])
+    """
+    left_right, top_bottom = ltrb[:, 0::2], ltrb[:, 1::2]
+    ratio = left_right.amin(1) / left_right.amax(1) * (top_bottom.amin(1) / top_bottom.amax(1))
+    return ratio.clamp(min=0).sqrt()

@@ -1,0 +1,56 @@
+"""Non-maximum suppression: torchvision's operator with our names, conventions and empties."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torchvision.ops import nms
+
+
+def nms_survivors(
+    boxes: Float[Tensor, "n 4"],
+    scores: Float[Tensor, " n"],
+    groups: Int[Tensor, " n"],
+    *,
+    max_iou: float,
+    inclusive: bool = False,
+) -> Bool[Tensor, " n"]:
+    """True for boxes that no better box of the same group overlaps by more than `max_iou`.
+
+    Groups (classes, or classes × pictures) never suppress each other: each is moved to a place of its own.
+    """
+    if inclusive:  # the legacy IoU is the continuous IoU of boxes one pixel longer
+        boxes = torch.cat([boxes[:, :2], boxes[:, 2:] + 1], dim=1)
+    if boxes.device.type != "mps":
+        # Far from the origin float32 is coarse: in group 600 of a 1000-pixel picture a box sits on a grid of
+        # 1/8 pixel and some verdicts turn. Apple's GPUs offer nothing finer.
+        boxes, scores = boxes.double(), scores.double()
+    extent = (boxes.amax() - boxes.amin() + 1).detach() if boxes.shape[0] else boxes.new_ones(())
+    apart = boxes + (groups.to(boxes.dtype) * extent)[:, None]
+    kept = nms(apart, scores, max_iou)
+    return torch.zeros_like(scores, dtype=torch.bool).index_fill(0, kept, True)
+
+
+@torch.library.custom_op("pagoda::batch_survivors", mutates_args=())
+def batch_survivors(
+    boxes: Tensor, scores: Tensor, labels: Tensor, num_classes: int, max_iou: float, inclusive: bool
+) -> Tensor:
+    """(B, n) bool: what survives within its picture and class; rows whose score is not positive never do.
+
+    Takes boxes (B, n, 4), scores (B, n) and labels (B, n) below `num_classes`. It is one operator, so that
+    exported graphs stay of fixed size and the ONNX export can put ONNX's own suppression in its place, which
+    keeps pictures and classes apart by itself (`export.onnx`).
+    """
+    pictures = torch.arange(boxes.shape[0], device=boxes.device)[:, None]
+    real = scores > 0
+    survivors = torch.zeros_like(real)
+    survivors[real] = nms_survivors(
+        boxes[real], scores[real], (labels + pictures * num_classes)[real], max_iou=max_iou, inclusive=inclusive
+    )
+    return survivors
+
+
+@batch_survivors.register_fake
+def _batch_survivors_shape(
+    boxes: Tensor, scores: Tensor, labels: Tensor, num_classes: int, max_iou: float, inclusive: bool
+) -> Tensor:
+    return torch.empty_like(scores, dtype=torch.bool)

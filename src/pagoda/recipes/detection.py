@@ -1,0 +1,213 @@
+"""From a dataset folder to a trained, scored and reported detector."""
+
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+import pagoda
+from pagoda.data.dataset import DetectionDataset
+from pagoda.data.layouts import open_annotations
+from pagoda.data.loading import TrainingView
+from pagoda.data.transforms import (
+    Compose,
+    HorizontalFlip,
+    JitteredResize,
+    Mosaic,
+    PhotometricDistort,
+    RandomIoUCrop,
+    VerticalFlip,
+)
+from pagoda.detectors.contract import Detector
+from pagoda.evaluation.result import DetectionResult
+from pagoda.evaluation.runner import detect_dataset, evaluate
+from pagoda.training.loop import Trainer
+from pagoda.training.reporting import read_records
+from pagoda.training.settings import AugmentSettings, TrainSettings, from_plain, new_run_folder, to_plain
+from pagoda.visualization.draw import draw_targets
+from pagoda.visualization.report import write_report
+from pagoda.weights.files import write_atomically
+from pagoda.zoo.models import create_model, model_from_card
+
+Build = Callable[[int], Detector]
+"""Composes a model that is not in the zoo, from the number of classes."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run: its folder, the model to use (best validation) and its score."""
+
+    folder: Path
+    model: Detector
+    result: DetectionResult
+    before: DetectionResult | None
+    """the untrained model's score, where asked for"""
+
+
+def training_transform(model: Detector, dataset: Any, settings: AugmentSettings) -> Compose:
+    """The steps of `AugmentSettings`, in its order, at the model's picture size."""
+    spec = model.input_spec
+    steps: list[Any] = []
+    if settings.mosaic:
+        steps.append(Mosaic(dataset, (spec.short_side, spec.long_side), settings.mosaic))
+    if settings.iou_crop:
+        steps.append(RandomIoUCrop(settings.iou_crop))
+    steps.append(JitteredResize(spec.short_side, spec.long_side, *settings.scale_range))
+    steps += [HorizontalFlip(settings.horizontal_flip)] if settings.horizontal_flip else []
+    steps += [VerticalFlip(settings.vertical_flip)] if settings.vertical_flip else []
+    steps += [PhotometricDistort(settings.photometric)] if settings.photometric else []
+    return Compose(steps)
+
+
+def train(
+    model: str | Detector,
+    settings: TrainSettings,
+    *,
+    options: dict[str, Any] | None = None,
+    build: Build | None = None,
+    quiet: bool = False,
+) -> RunResult:
+    """Train the zoo model called `model` (or a built one) on the dataset folder `settings.data`.
+
+    Args:
+        options: fields of ModelOptions for a zoo model.
+        build: composes a model that is not in the zoo; `model` is then the name written into its card.
+    """
+    train_data = DetectionDataset(open_annotations(settings.data, settings.train_split))
+    val_data = DetectionDataset(open_annotations(settings.data, settings.val_split))
+    torch.manual_seed(settings.seed)
+    if isinstance(model, str) and build is not None:
+        name, model = model, build(len(train_data.label_map))
+        model.label_map, model.origin = train_data.label_map, {"model": name, "options": {}}
+    elif isinstance(model, str):
+        model = create_model(model, label_map=train_data.label_map, **(options or {}))
+    elif options:
+        raise ValueError(f"options belong to a model named by its zoo name, not to a built one: {options}")
+    return train_on(model, train_data, val_data, settings, quiet=quiet)
+
+
+def train_on(
+    model: Detector,
+    train_data: Any,
+    val_data: Any,
+    settings: TrainSettings,
+    *,
+    quiet: bool = False,
+    score_before: bool = False,
+) -> RunResult:
+    """The same on datasets that are already open: anything with `label_map`, `annotations` and `[i]`."""
+    name = settings.name or str((model.origin or {}).get("model") or type(model).__name__).split(":")[-1]
+    folder = new_run_folder(settings.out, name)
+    write_config(folder, model, settings)
+    before = evaluate(model, val_data, batch_size=settings.batch_size) if score_before else None
+    return _run(model, train_data, val_data, settings, folder, before=before, quiet=quiet)
+
+
+def resume(folder: str | Path, *, build: Build | None = None, quiet: bool = False) -> RunResult:
+    """Go on with a run that was interrupted, to the same weights as if it had not been."""
+    folder = Path(folder)
+    config_file = folder / "config.yaml"
+    if not config_file.is_file():
+        raise FileNotFoundError(f"{folder} holds no config.yaml, so it is not the folder of a run")
+    config = yaml.safe_load(config_file.read_text(encoding="utf-8"))
+    settings = from_plain(TrainSettings, config["train"])
+    model = model_from_card(config["card"], build=build, where=folder)
+    train_data = DetectionDataset(open_annotations(settings.data, settings.train_split))
+    val_data = DetectionDataset(open_annotations(settings.data, settings.val_split))
+    return _run(model, train_data, val_data, settings, folder, before=None, quiet=quiet, is_resumed=True)
+
+
+def _run(
+    model: Detector,
+    train_data: Any,
+    val_data: Any,
+    settings: TrainSettings,
+    folder: Path,
+    *,
+    before: DetectionResult | None,
+    quiet: bool,
+    is_resumed: bool = False,
+) -> RunResult:
+    def validate(current: Detector, progress: Any) -> DetectionResult:
+        bar = progress("validating", len(val_data))
+        return evaluate(current, val_data, batch_size=settings.batch_size, progress=bar)
+
+    view = TrainingView(train_data, training_transform(model, train_data, settings.augment))
+    trainer = Trainer(
+        model,
+        view,
+        validate,
+        settings,
+        folder,
+        sizes=train_data.annotations.sizes,
+        resume=is_resumed,
+        quiet=quiet,
+    )
+    result = trainer.run()
+    best = trainer.model_to_keep()
+    if result is None:  # resumed after its last epoch: nothing was left to do but the score
+        result = evaluate(best, val_data, batch_size=settings.batch_size)
+    if trainer.is_main:
+        report(folder, best, val_data, settings, before, result)
+    return RunResult(folder, best, result, before)
+
+
+def write_config(folder: Path, model: Detector, settings: TrainSettings) -> None:
+    """config.yaml: what `pagoda train --config` reads back, with the model's card and the versions."""
+    content = {
+        "model": (model.origin or {}).get("model"),
+        "options": (model.origin or {}).get("options", {}),
+        "train": to_plain(settings),
+        "card": json.loads(json.dumps(model.card())),
+        "versions": versions(),
+    }
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    write_atomically(folder / "config.yaml", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def versions() -> dict[str, str]:
+    """What numbers depend on besides the settings."""
+    return {
+        "pagoda": pagoda.__version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()} {platform.system()}, {torch.get_num_threads()} threads",
+    }
+
+
+def report(
+    folder: Path,
+    model: Detector,
+    val_data: Any,
+    settings: TrainSettings,
+    before: DetectionResult | None,
+    result: DetectionResult,
+    *,
+    num_pictures: int = 6,
+) -> Path:
+    """report.html: one page with settings, curves, tables and pictures."""
+    shown = range(min(num_pictures, len(val_data)))
+    pictures = []
+    limits = {"min_score": 0.3}
+    for index, found in zip(
+        shown, detect_dataset(model, val_data, indices=shown, limits=limits), strict=True
+    ):
+        picture, targets = val_data[index]
+        array = picture.permute(1, 2, 0).contiguous().numpy()
+        name = targets.file or f"picture {index}"
+        pictures.append((f"{name}: annotated", draw_targets(array, targets, val_data.label_map)))
+        pictures.append((f"{name}: found, score ≥ 0.3", found.plot(array)))
+    return write_report(
+        folder / "report.html",
+        title=folder.name,
+        settings={**to_plain(settings), "model": model.card()["model"], **versions()},
+        records=read_records(folder / "metrics.jsonl"),
+        before=before.metrics if before else None,
+        result=result,
+        pictures=pictures,
+    )

@@ -1,0 +1,24 @@
+"""A batch of pictures as a network sees them. B images, H height, W width."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+class ImageBatch(NamedTuple):
+    """Normalised pixels, padded at the bottom and right, with the true sizes they came from."""
+
+    pixels: Float[Tensor, "b c h w"]
+    sizes: Int[Tensor, "b 2"]
+    """(height, width) of each picture before padding, in pixels of this batch."""
+
+    def to(
+        self, device: torch.device | str | None = None, memory_format: torch.memory_format | None = None
+    ) -> "ImageBatch":
+        """The same batch on `device`; `memory_format` (channels_last, say) goes to the pixels."""
+        pixels = self.pixels.to(device, non_blocking=True)
+        if memory_format is not None:
+            pixels = pixels.to(memory_format=memory_format)
+        return ImageBatch(pixels, self.sizes.to(device, non_blocking=True))

@@ -1,0 +1,76 @@
+"""The one map between labels (0 … num_classes-1), category ids (as in files) and names."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Immutable: label i is called `names[i]` and stands in files as `category_ids[i]`.
+
+    >>> labels = LabelMap(("cat", "dog"), (17, 18))
+    >>> labels.label_of(18), labels.names[1]
+    (1, 'dog')
+    """
+
+    names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.names) != len(self.category_ids):
+            raise ValueError(
+                f"a label map needs one category id per name, got {len(self.names)} names"
+                f" and {len(self.category_ids)} ids"
+            )
+        for kind, values in (("name", self.names), ("category id", self.category_ids)):
+            repeated = sorted({str(value) for value in values if values.count(value) > 1})
+            if repeated:
+                raise ValueError(f"{kind} given twice in the label map: {', '.join(repeated)}")
+
+    @classmethod
+    def from_names(cls, names: Iterable[str]) -> "LabelMap":
+        """Category ids 1 … n in the order of the names."""
+        names = tuple(names)
+        return cls(names, tuple(range(1, len(names) + 1)))
+
+    @classmethod
+    def numbered(cls, num_classes: int) -> "LabelMap":
+        """For models without data yet: classes called class_0, class_1, …"""
+        if num_classes < 1:
+            raise ValueError(f"num_classes counts foreground classes and must be ≥ 1, got {num_classes}")
+        return cls.from_names(f"class_{index}" for index in range(num_classes))
+
+    @classmethod
+    def from_dict(cls, data: dict) -> "LabelMap":
+        return cls(tuple(data["names"]), tuple(int(value) for value in data["category_ids"]))
+
+    def to_dict(self) -> dict:
+        return {"names": list(self.names), "category_ids": list(self.category_ids)}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def _label_by_id(self) -> dict[int, int]:
+        return {category_id: label for label, category_id in enumerate(self.category_ids)}
+
+    def label_of(self, category_id: int) -> int:
+        """Raises KeyError with the known ids when the id is not in the map."""
+        if category_id not in self._label_by_id:
+            raise KeyError(f"category id {category_id} is not one of {_shorten(self.category_ids)}")
+        return self._label_by_id[category_id]
+
+    def label_named(self, name: str) -> int:
+        """Raises KeyError with the nearest name when there is none of that name."""
+        if name in self.names:
+            return self.names.index(name)
+        near = get_close_matches(name, self.names, 1)
+        hint = f"; did you mean '{near[0]}'?" if near else f"; known: {_shorten(self.names)}"
+        raise KeyError(f"no class is called '{name}'{hint}")
+
+
+def _shorten(values: Sequence[object], limit: int = 20) -> str:
+    text = ", ".join(str(value) for value in values[:limit])
+    return text if len(values) <= limit else f"{text}, … ({len(values)} in all)"

@@ -1,0 +1,33 @@
+"""Exponential moving average of a model: weights and buffers, with a ramp."""
+
+import copy
+import math
+
+import torch
+from torch import nn
+
+
+class ModelAverage:
+    """A copy that follows the model: average ← d·average + (1−d)·model, d growing to `decay` with the steps.
+
+    Buffers (a batch norm's statistics) are averaged too; whole-number ones are copied.
+    """
+
+    def __init__(self, model: nn.Module, decay: float, *, ramp_steps: int = 100) -> None:
+        self.model = copy.deepcopy(model).eval()
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(False)
+        self.decay, self.ramp_steps = decay, ramp_steps
+
+    def decay_at(self, step: int) -> float:
+        """Short memory at the beginning, when the model has just left chance."""
+        return self.decay * (1 - math.exp(-(step + 1) / self.ramp_steps))
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        decay = self.decay_at(step)
+        average, current = self.model.state_dict(), model.state_dict()
+        floats = [name for name, value in average.items() if value.is_floating_point()]
+        torch._foreach_lerp_([average[n] for n in floats], [current[n] for n in floats], 1 - decay)
+        for name in average.keys() - set(floats):
+            average[name].copy_(current[name])

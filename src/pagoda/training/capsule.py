@@ -1,0 +1,143 @@
+"""When a loss is not finite: what was fed in, which term, which picture, which layer, and why, probably."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pagoda.detectors.contract import Detector
+from pagoda.structures.instances import Targets
+from pagoda.training.checkpoints import random_state
+from pagoda.weights.files import write_atomically
+
+
+class NotFiniteError(FloatingPointError):
+    """Training stopped: a loss or gradient became NaN or infinite. The message says where and what to try."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What a look at the guilty batch found."""
+
+    terms: dict[str, float]
+    """every loss term of the batch"""
+    pictures: list[str]
+    """files whose own loss is not finite"""
+    layer: str | None
+    """the first module that put out a number that is not finite"""
+    cause: str
+
+    def describe(self) -> str:
+        terms = ", ".join(f"{name} {value:.4g}" for name, value in self.terms.items())
+        return (
+            f"terms: {terms}\npictures: {', '.join(self.pictures) or 'none alone, only the batch together'}"
+            f"\nfirst layer not finite: {self.layer or 'none'}\nlikely cause: {self.cause}"
+        )
+
+
+def save_capsule(
+    path: Path, model: Detector, pictures: Sequence[Tensor], targets: Sequence[Targets], **facts: Any
+) -> Path:
+    """Pictures (uint8), targets, weights, random state and `facts` in one file that loads without code."""
+    content = {
+        "card": model.card(),
+        "weights": model.state_dict(),
+        "random": random_state(),
+        "pictures": list(pictures),
+        "targets": [
+            {"boxes": t.boxes, "labels": t.labels, "image_size": list(t.image_size), "file": t.file}
+            for t in targets
+        ],
+        **facts,
+    }
+    return write_atomically(path, lambda temporary: torch.save(content, temporary))
+
+
+def load_capsule(path: str | Path) -> tuple[dict[str, Any], list[Targets]]:
+    """(content, targets) of `save_capsule`."""
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    targets = [
+        Targets(
+            t["boxes"],
+            t["labels"],
+            tuple(t["image_size"]),
+            torch.zeros(len(t["boxes"]), dtype=torch.bool),
+            file=t["file"],
+        )
+        for t in content["targets"]
+    ]
+    return content, targets
+
+
+def diagnose(
+    model: Detector, pictures: Sequence[Tensor], targets: Sequence[Targets], *, precision: str
+) -> Diagnosis:
+    """Run the batch again, with a look at every layer, then every picture alone; the model is left as it was."""
+    model = copy.deepcopy(model)
+    layer: list[str] = []
+    hooks = [
+        module.register_forward_hook(first_not_finite(name, layer))
+        for name, module in model.named_modules()
+        if not list(module.children())
+    ]
+    terms = batch_losses(model, pictures, targets, precision)
+    for hook in hooks:
+        hook.remove()
+    guilty = []
+    model.eval()  # one picture has no batch statistics
+    for picture, target in zip(pictures, targets, strict=True):
+        alone = batch_losses(model, [picture], [target], precision)
+        if not all(torch.isfinite(torch.tensor(value)) for value in alone.values()):
+            guilty.append(str(target.file))
+    return Diagnosis(terms, guilty, layer[0] if layer else None, likely_cause(model, targets, precision))
+
+
+def batch_losses(
+    model: Detector, pictures: Sequence[Tensor], targets: Sequence[Targets], precision: str
+) -> dict[str, float]:
+    """Every loss term, computed in the given precision, in whatever mode the model is."""
+    device = next(model.parameters()).device
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        losses = model.losses(
+            model.input_spec.batch(pictures, device=device), [target.to(device) for target in targets]
+        )
+    return {name: value.item() for name, value in losses.items()}
+
+
+def first_not_finite(name: str, found: list[str]) -> Any:
+    """A forward hook that notes `name` when nothing before it was noted."""
+
+    def hook(module: nn.Module, inputs: tuple, output: Any) -> None:
+        if not found and isinstance(output, Tensor) and not torch.isfinite(output).all():
+            found.append(name)
+
+    return hook
+
+
+def likely_cause(model: Detector, targets: Sequence[Targets], precision: str) -> str:
+    for target in targets:
+        sides = target.boxes[:, 2:] - target.boxes[:, :2]
+        bad = (~torch.isfinite(target.boxes).all(1) | (sides <= 0).any(1)).nonzero().squeeze(1).tolist()
+        if bad:
+            return (
+                f"box {bad[0]} of {target.file} is degenerate ({target.boxes[bad[0]].tolist()});"
+                " run `pagoda doctor` on the dataset"
+            )
+        if len(target) and not 0 <= int(target.labels.min()) <= int(target.labels.max()) < len(
+            model.label_map
+        ):
+            return f"a label of {target.file} is outside 0 … {len(model.label_map) - 1}; run `pagoda doctor`"
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            return f"the weight {name} is already not finite: an earlier step was too large; lower the learning rate"
+    largest = max(float(parameter.abs().max()) for parameter in model.parameters())
+    if largest > 1e3:
+        return (
+            f"weights have grown to {largest:.3g}: lower optim.learning_rate or lengthen optim.warmup_steps"
+        )
+    remedy = "lower optim.learning_rate, lengthen optim.warmup_steps or set optim.clip_norm"
+    return f"{remedy}{'; or train with --precision fp32' if precision == 'bf16' else ''}"

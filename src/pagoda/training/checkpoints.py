@@ -1,0 +1,59 @@
+"""`last/`: everything a run needs to go on as if it had never stopped."""
+
+import os
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+STATE_FILE = "state.pt"
+
+
+def random_state() -> dict[str, Any]:
+    """Of torch (all devices), numpy and python, in types that load without pickled code."""
+    name, keys, position, has_gauss, gauss = np.random.get_state()
+    version, internal, gauss_next = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss],
+        "python": [version, list(internal), gauss_next],
+    }
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    name, keys, position, has_gauss, gauss = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+    version, internal, gauss_next = state["python"]
+    random.setstate((version, tuple(internal), gauss_next))
+
+
+def save_last(run: Path, state: dict[str, Any]) -> None:
+    """Write `run/last/` so that a kill at any moment leaves the old one or the new one whole."""
+    new, last, old = run / ".last-new", run / "last", run / ".last-old"
+    for leftover in (new, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    new.mkdir()
+    with (new / STATE_FILE).open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    if last.exists():
+        last.rename(old)
+    new.rename(last)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load_last(run: Path) -> dict[str, Any]:
+    """The state `save_last` wrote; raises FileNotFoundError when the run has none."""
+    # A kill between the two renames of save_last leaves only the old folder under its other name.
+    for folder in (run / "last", run / ".last-old"):
+        if (folder / STATE_FILE).is_file():
+            return torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
+    raise FileNotFoundError(f"{run} has no last/{STATE_FILE} to resume from; was it a run's folder?")

@@ -1,0 +1,262 @@
+"""The training loop: one screen (`Trainer.run`), and the steps it is made of."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from pagoda.data.loading import Batch, BatchPlan, TrainingView, make_loader
+from pagoda.detectors.contract import Detector
+from pagoda.evaluation.result import DetectionResult
+from pagoda.structures.images import ImageBatch
+from pagoda.structures.instances import Targets
+from pagoda.training.averaging import ModelAverage
+from pagoda.training.capsule import NotFiniteError, diagnose, save_capsule
+from pagoda.training.checkpoints import load_last, random_state, restore_random_state, save_last
+from pagoda.training.optim import build_optimizer, rate_factor, set_rate
+from pagoda.training.reporting import RunLog
+from pagoda.training.settings import TrainSettings
+from pagoda.weights.files import save_weights
+
+Validate = Callable[[Detector, Callable[[str, int], Callable[[int], None]]], DetectionResult]
+"""(model, progress bar factory) to a result; the same on every process."""
+
+
+class Losses(nn.Module):
+    """`model.losses` as a `forward`, which is what distributed wrappers look after."""
+
+    def __init__(self, model: Detector) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Tensor]:
+        return self.model.losses(images, targets)
+
+
+@dataclass
+class Position:
+    """Where a run stands. Batches count within the epoch, steps over the run."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    best_ap: float = -1.0
+    worse_count: int = 0
+    """validations since the best"""
+    skipped: int = 0
+    """pictures that could not be read, over the run"""
+
+
+class Trainer:
+    """One run of `model` on `view`; `run` is its folder. `Trainer.run()` returns the last validation."""
+
+    def __init__(
+        self,
+        model: Detector,
+        view: TrainingView,
+        validate: Validate,
+        settings: TrainSettings,
+        run: Path,
+        *,
+        sizes: Any,
+        resume: bool = False,
+        quiet: bool = False,
+    ) -> None:
+        self.settings, self.view, self.validate, self.folder = settings, view, validate, run
+        self.accelerator = Accelerator(
+            mixed_precision="bf16" if settings.precision == "bf16" else "no", cpu=settings.device == "cpu"
+        )
+        self.is_main = self.accelerator.is_main_process
+        self.memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
+        self.model = model.to(self.accelerator.device, memory_format=self.memory_format)
+        self.optimizer = build_optimizer(self.model, settings.optim)
+        decay = settings.optim.ema_decay
+        self.average = ModelAverage(self.model, decay) if decay > 0 else None
+        self.plan = BatchPlan(
+            images=sizes,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            group_by_aspect=True,
+            num_processes=self.accelerator.num_processes,
+            process_index=self.accelerator.process_index,
+        )
+        self.total_steps = max(1, settings.epochs * len(self.plan) // settings.optim.accumulate)
+        self.at = Position()
+        if resume:
+            self._restore(load_last(run))
+        self.losses = self.accelerator.prepare(Losses(self.model))
+        self.saved_at = monotonic()
+        self.log = (
+            RunLog(run, total_steps=self.total_steps, resume_step=self.at.step, quiet=quiet)
+            if self.is_main
+            else None
+        )
+
+    def run(self) -> DetectionResult | None:
+        """Train to the end. Raises NotFiniteError with a capsule; Ctrl-C saves `last/` first."""
+        result = None
+        try:
+            for epoch in range(self.at.epoch, self.settings.epochs):
+                self.model.train()
+                batches = self.plan.epoch(epoch, self.at.batch)
+                for batch in make_loader(self.view, batches, num_workers=self.settings.workers):
+                    self._learn(batch)
+                    if self._is_step_boundary() and monotonic() - self.saved_at > self.settings.save_seconds:
+                        self._save()
+                self.at.epoch, self.at.batch = epoch + 1, 0
+                if self._is_due(epoch):
+                    result = self._score(epoch)
+                self._save()
+                if 0 < self.settings.patience <= self.at.worse_count:
+                    self._say(f"no better AP for {self.at.worse_count} validations: stopped early")
+                    break
+        except KeyboardInterrupt:
+            self._say(f"interrupted; go on with: pagoda train --resume {self.folder}")
+            raise
+        finally:
+            if self.log is not None:
+                self.log.close()
+        return result
+
+    def _learn(self, batch: Batch) -> None:
+        """One batch: losses, gradients and, every `accumulate` batches, a step of the optimiser."""
+        self._note_skipped(batch)
+        pictures, targets = self._pictures_and_targets(batch)
+        device = self.accelerator.device
+        images = self.model.input_spec.batch(pictures, device=device).to(memory_format=self.memory_format)
+        accumulate = self.settings.optim.accumulate
+        is_step = (self._batches_done() + 1) % accumulate == 0
+        with nullcontext() if is_step else self.accelerator.no_sync(self.losses):
+            with self.accelerator.autocast():
+                losses = self.losses(images, [target.to(device) for target in targets])
+            total = torch.stack(list(losses.values())).sum()
+            values = {name: value.item() for name, value in losses.items()}
+            if not torch.isfinite(total):
+                self._stop_not_finite("loss", values, pictures, targets)
+            self.accelerator.backward(total / accumulate)
+        self.at.batch += 1
+        if is_step:
+            self._step(values, pictures, targets)
+
+    def _step(self, values: dict[str, float], pictures: list[Tensor], targets: list[Targets]) -> None:
+        optim = self.settings.optim
+        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        norm = nn.utils.clip_grad_norm_(parameters, optim.clip_norm or torch.inf)
+        if not torch.isfinite(norm):
+            self._stop_not_finite("gradient", values, pictures, targets)
+        rate = set_rate(self.optimizer, rate_factor(self.at.step, self.total_steps, optim))
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update(self.model, self.at.step)
+        self.at.step += 1
+        if self.log is not None:
+            loss = sum(values.values())
+            self.log.write(
+                "step",
+                self.at.step,
+                epoch=self.at.epoch,
+                lr=rate,
+                loss=loss,
+                gradient_norm=norm.item(),
+                **values,
+            )
+            self.log.advance(self.at.step, f"epoch {self.at.epoch + 1} · loss {loss:.3f}")
+
+    def _score(self, epoch: int) -> DetectionResult:
+        """Validate the averaged model, keep it when it is the best so far."""
+        result = self.validate(self.model_to_keep(), self._progress)
+        ap = result.metrics["AP"]
+        is_best = ap > self.at.best_ap
+        self.at.worse_count = 0 if is_best else self.at.worse_count + 1
+        if is_best:
+            self.at.best_ap = ap
+        if self.log is not None:
+            self.log.write("val", self.at.step, epoch=epoch + 1, **result.metrics)
+            mark = "  best so far" if is_best else ""
+            self.log.say(
+                f"epoch {epoch + 1}/{self.settings.epochs}: AP {ap:.3f}  AP50 {result.metrics['AP50']:.3f}{mark}"
+            )
+            if is_best:
+                card = {**self.model.card(), "metrics": result.to_dict()["metrics"], "epoch": epoch + 1}
+                save_weights(self.folder / "best.safetensors", self.model_to_keep().state_dict(), card)
+        return result
+
+    def _save(self) -> None:
+        self.saved_at = monotonic()
+        if not self.is_main:
+            return
+        state = {
+            "at": vars(self.at),
+            "model": self.model.state_dict(),
+            "average": self.average.model.state_dict() if self.average else {},
+            "optimizer": self.optimizer.state_dict(),
+            "random": random_state(),
+            "batches_per_epoch": len(self.plan),
+        }
+        save_last(self.folder, state)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        if state["batches_per_epoch"] != len(self.plan):
+            raise ValueError(
+                f"cannot resume {self.folder}: an epoch had {state['batches_per_epoch']} batches and has"
+                f" {len(self.plan)} now; the data, the batch size or the number of processes has changed"
+            )
+        self.model.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.model.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        restore_random_state(state["random"])
+        self.at = Position(**state["at"])
+
+    def _stop_not_finite(
+        self, what: str, values: dict[str, float], pictures: list[Tensor], targets: list[Targets]
+    ) -> None:
+        diagnosis = diagnose(self.model, pictures, targets, precision=self.settings.precision)
+        path = self.folder / f"capsule-step{self.at.step}-rank{self.accelerator.process_index}.pt"
+        save_capsule(
+            path, self.model, pictures, targets, what=what, losses=values, precision=self.settings.precision
+        )
+        raise NotFiniteError(
+            f"the {what} is not finite at step {self.at.step}\n{diagnosis.describe()}\n"
+            f"everything is kept in {path}; look again with: pagoda replay {path}"
+        )
+
+    def _note_skipped(self, batch: Batch) -> None:
+        for skipped in batch.skipped:
+            self.at.skipped += 1
+            if self.log is not None:
+                self.log.write("note", self.at.step, skipped=skipped.reason)
+                self.log.say(f"skipped: {skipped.reason} ({self.at.skipped} so far)")
+
+    def _pictures_and_targets(self, batch: Batch) -> tuple[list[Tensor], list[Targets]]:
+        """The batch, or one black picture without objects where none could be read: every process must step."""
+        if batch.pictures:
+            return batch.pictures, [target.learnable() for target in batch.targets]
+        size = self.model.input_spec.pad_multiple
+        return [torch.zeros(3, size, size, dtype=torch.uint8)], [Targets.empty((size, size))]
+
+    def model_to_keep(self) -> Detector:
+        return self.average.model if self.average is not None else self.model
+
+    def _batches_done(self) -> int:
+        return self.at.epoch * len(self.plan) + self.at.batch
+
+    def _is_step_boundary(self) -> bool:
+        return self._batches_done() % self.settings.optim.accumulate == 0
+
+    def _is_due(self, epoch: int) -> bool:
+        return (epoch + 1) % self.settings.val_every == 0 or epoch + 1 == self.settings.epochs
+
+    def _progress(self, label: str, total: int) -> Callable[[int], None]:
+        return self.log.progress(label, total) if self.log is not None else lambda done: None
+
+    def _say(self, text: str) -> None:
+        if self.log is not None:
+            self.log.say(text)

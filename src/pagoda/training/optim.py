@@ -1,0 +1,66 @@
+"""Parameter groups, optimiser, and the learning rate as a pure function of the step."""
+
+import math
+
+from torch import nn, optim
+
+from pagoda.training.settings import OptimSettings
+
+
+def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict]:
+    """Kernels decay; norms, biases and learnt scales do not; the backbone may learn slower.
+
+    Every group carries its own peak rate as "peak".
+    """
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            in_backbone = name.startswith("backbone.")
+            groups.setdefault((in_backbone, parameter.ndim > 1), []).append(parameter)
+    if not groups:
+        raise ValueError("nothing to train: every parameter of the model is frozen")
+    return [
+        {
+            "params": parameters,
+            "weight_decay": settings.weight_decay if decays else 0.0,
+            "peak": settings.learning_rate * (settings.backbone_factor if in_backbone else 1.0),
+        }
+        for (in_backbone, decays), parameters in groups.items()
+    ]
+
+
+def build_optimizer(model: nn.Module, settings: OptimSettings) -> optim.Optimizer:
+    groups = parameter_groups(model, settings)
+    if settings.optimizer == "sgd":
+        return optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
+    return optim.AdamW(groups, lr=settings.learning_rate)
+
+
+def rate_factor(step: int, total_steps: int, settings: OptimSettings) -> float:
+    """What the peak rate is multiplied by at optimiser step `step` (from 0) of `total_steps`.
+
+    >>> one_x = OptimSettings(schedule="multistep", milestones=(60000 / 90000, 80000 / 90000),
+    ...                       warmup="constant", warmup_factor=1 / 3, warmup_steps=500)
+    >>> [round(0.01 * rate_factor(n, 90000, one_x), 7) for n in (0, 499, 500, 60000, 80000)]
+    [0.0033333, 0.0033333, 0.01, 0.001, 0.0001]
+    """
+    warmup_steps = min(settings.warmup_steps, total_steps)
+    if settings.schedule == "multistep":
+        passed = sum(step >= round(share * total_steps) for share in settings.milestones)
+        factor = 0.1**passed
+    else:
+        progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+        cosine = (1 + math.cos(math.pi * min(1.0, max(0.0, progress)))) / 2
+        factor = settings.final_factor + (1 - settings.final_factor) * cosine
+    if step >= warmup_steps:
+        return factor
+    if settings.warmup == "constant":
+        return factor * settings.warmup_factor
+    return factor * (settings.warmup_factor + (1 - settings.warmup_factor) * step / warmup_steps)
+
+
+def set_rate(optimizer: optim.Optimizer, factor: float) -> float:
+    """Set every group to factor · its peak; returns the first group's rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * factor
+    return optimizer.param_groups[0]["lr"]

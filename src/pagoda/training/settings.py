@@ -1,0 +1,138 @@
+"""Everything a run can be told. Flags, YAML and the saved config all come from these fields."""
+
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimSettings:
+    """How weights are changed."""
+
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = 1e-3
+    """the highest value, after warm-up, for the batch size used"""
+    weight_decay: float = 0.05
+    """of convolution kernels only; norms, biases and scales are never decayed"""
+    momentum: float = 0.9
+    """for sgd"""
+    backbone_factor: float = 1.0
+    """the backbone's learning rate relative to the rest; 0.1 suits pretrained ones"""
+    schedule: Literal["cosine", "multistep"] = "cosine"
+    final_factor: float = 0.01
+    """where cosine ends, relative to learning_rate"""
+    milestones: tuple[float, ...] = (0.67, 0.89)
+    """multistep: shares of the run after which the rate is divided by ten"""
+    warmup_steps: int = 50
+    warmup: Literal["linear", "constant"] = "linear"
+    warmup_factor: float = 0.001
+    """where warm-up starts (linear) or stays (constant), relative to learning_rate"""
+    clip_norm: float = 10.0
+    """largest total gradient norm; 0 turns clipping off"""
+    accumulate: int = 1
+    """batches per optimiser step"""
+    ema_decay: float = 0.998
+    """moving average of weights and buffers, used for validation and saving; 0 turns it off"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentSettings:
+    """What training pictures go through, in this order."""
+
+    mosaic: float = 0.0
+    """probability of joining four pictures into one"""
+    iou_crop: float = 0.0
+    """probability of a random crop that keeps some object (SSD)"""
+    scale_range: tuple[float, float] = (0.8, 1.25)
+    """pictures are resized by a random factor in this range, then cropped or padded; (1, 1): plain resizing"""
+    horizontal_flip: float = 0.5
+    vertical_flip: float = 0.0
+    photometric: float = 0.5
+    """probability of changes of brightness, contrast, saturation and hue"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """One training run."""
+
+    data: str
+    """dataset folder: COCO, VOC or YOLO, recognised by its layout"""
+    train_split: str = "train"
+    """split to learn from; join several with +"""
+    val_split: str = "val"
+    """split to score on"""
+    epochs: int = 12
+    batch_size: int = 8
+    """pictures per batch and process"""
+    seed: int = 0
+    workers: int = 0
+    """processes that read pictures; 0 reads in the training process"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps"""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: autocast; quicker where the processor multiplies bf16 natively"""
+    channels_last: bool = True
+    """memory order of pictures and weights; quicker convolutions on most machines"""
+    val_every: int = 1
+    """epochs between validations; the last epoch is always scored"""
+    patience: int = 0
+    """stop after so many validations without a better AP; 0 never stops early"""
+    save_seconds: float = 60.0
+    """`last/` is written at least this often, also within an epoch"""
+    out: str = "runs"
+    """folder for runs"""
+    name: str = ""
+    """of the run's folder; default: the model's name"""
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+
+    def __post_init__(self) -> None:
+        for label, value in (("epochs", self.epochs), ("batch_size", self.batch_size)):
+            if value < 1:
+                raise ValueError(f"{label} must be at least 1, got {value}")
+        low, high = self.augment.scale_range
+        if not 0 < low <= high:
+            raise ValueError(f"augment.scale_range must be 0 < low ≤ high, got {low}, {high}")
+
+
+def to_plain(settings: Any) -> dict[str, Any]:
+    """Nested dicts, lists and numbers for YAML and JSON."""
+    return {
+        name: list(value)
+        if isinstance(value, tuple)
+        else to_plain(value)
+        if isinstance(value, dict)
+        else value
+        for name, value in (asdict(settings) if is_dataclass(settings) else settings).items()
+    }
+
+
+def from_plain(cls: type, values: dict[str, Any], where: str = "") -> Any:
+    """The inverse of `to_plain`; an unknown name raises with the nearest right one."""
+    known = {f.name: f for f in fields(cls)}
+    arguments = {}
+    for name, value in values.items():
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            hint = f"; did you mean '{where}{near[0]}'?" if near else f"; known: {', '.join(known)}"
+            raise ValueError(f"unknown setting '{where}{name}'{hint}")
+        default = known[name].default_factory
+        if isinstance(value, dict) and isinstance(default, type) and is_dataclass(default):
+            arguments[name] = from_plain(default, value, f"{where}{name}.")
+        else:
+            arguments[name] = tuple(value) if isinstance(value, list) else value
+    return cls(**arguments)
+
+
+def new_run_folder(out: str | Path, name: str) -> Path:
+    """A fresh `out/name-n/`, never one that exists."""
+    Path(out).mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        folder = Path(out) / f"{name}-{number}"
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            number += 1

@@ -1,0 +1,214 @@
+"""The report of a run: one HTML page that carries everything inside, opens anywhere and never calls out."""
+
+import base64
+import html
+import io
+import math
+import os
+import platform
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pagoda.visualization.curves import ScoreCurves, has_curves, learning_curves, pr_curves
+
+HEADLINE = {
+    "AP": "AP",
+    "AP50": "AP at IoU .50",
+    "AP75": "AP at IoU .75",
+    "APs": "AP of small objects",
+    "APm": "of medium objects",
+    "APl": "of large objects",
+}
+
+
+def write_report(
+    path: str | Path,
+    *,
+    title: str,
+    settings: Mapping[str, Any],
+    records: Sequence[Mapping[str, Any]],
+    before: Mapping[str, float | None] | None,
+    result: ScoreCurves | None,
+    pictures: Sequence[tuple[str, np.ndarray]],
+) -> Path:
+    """Write the page to `path`, whole or not at all, and return the path.
+
+    `settings` may be nested; `records` are the rows of metrics.jsonl (see `learning_curves`); `before` holds
+    the metrics before training under the same keys as `result.metrics`; `pictures` are (caption, (H, W, 3)
+    RGB uint8), shown in their order, two in a row on a wide screen: ground truth left, detections right.
+    """
+    sections = [
+        _headline(result),
+        _section("Training", _curve(learning_curves(records), "learning curves"))
+        if has_curves(records)
+        else "",
+        _section("Average precision", _metrics_table(before, result)) if before or result else "",
+        _per_class(result),
+        _section("Pictures", _figures(pictures)) if pictures else "",
+        _section("Settings", _two_columns(_flatten(settings))) if settings else "",
+        _section("Versions and machine", _two_columns(machine_facts())),
+    ]
+    style = files("pagoda.visualization").joinpath("report.css").read_text(encoding="utf-8")
+    page = (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{html.escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
+        f"<h1>{html.escape(title)}</h1>\n"
+        + "\n".join(part for part in sections if part)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+    path = Path(path)
+    _write_atomically(path, page)
+    return path
+
+
+def machine_facts() -> dict[str, str]:
+    """Versions of what the numbers depend on, and the processor or accelerator they ran on."""
+    facts = {}
+    for package in ("pagoda-vision", "torch", "torchvision", "hotcoco", "numpy"):
+        try:
+            facts[package] = version(package)
+        except PackageNotFoundError:
+            facts[package] = "not installed as a package"
+    facts["python"] = platform.python_version()
+    facts["system"] = (
+        f"{platform.system()} {platform.release()}, {platform.machine()}, {os.cpu_count()} cores"
+    )
+    for index in range(torch.cuda.device_count()):
+        facts[f"accelerator {index}"] = torch.cuda.get_device_name(index)
+    return facts
+
+
+def _headline(result: ScoreCurves | None) -> str:
+    if result is None:
+        return ""
+    cells = "".join(
+        f'<div><span class="number">{_number(result.metrics[key])}</span>'
+        f"<span>{html.escape(name)}</span></div>"
+        for key, name in HEADLINE.items()
+        if key in result.metrics
+    )
+    return f'<div class="headline">{cells}</div>\n<p class="note">{html.escape(result.protocol)}</p>'
+
+
+def _metrics_table(before: Mapping[str, float | None] | None, result: ScoreCurves | None) -> str:
+    after = {} if result is None else result.metrics
+    keys = list(dict.fromkeys([*after, *(before or {})]))
+    rows: list[list[Any]] = []
+    for title, values in (("before", before), ("after", after)):
+        if values:
+            rows.append([title, *(_or_nan(values.get(key)) for key in keys)])
+    if before and after:
+        changes = [_or_nan(after.get(key)) - _or_nan(before.get(key)) for key in keys]
+        rows.append(["change", *("–" if math.isnan(change) else f"{change:+.3f}" for change in changes)])
+    return _table(["", *keys], rows)
+
+
+def _or_nan(value: float | None) -> float:
+    """JSON has no nan: what was undefined comes back as None."""
+    return math.nan if value is None else float(value)
+
+
+def _per_class(result: ScoreCurves | None) -> str:
+    if result is None or not result.per_class:
+        return ""
+    measured = any(np.isfinite(curve).any() for curve in result.precision.values())
+    curve = _curve(pr_curves(result), "precision over recall") if measured else ""
+    header = ["class", *next(iter(result.per_class.values()))]
+    rows = [[name, *row.values()] for name, row in result.per_class.items()]
+    return _section("Classes", curve + _table(header, rows))
+
+
+def _section(title: str, content: str) -> str:
+    return f"<section>\n<h2>{html.escape(title)}</h2>\n{content}\n</section>"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
+    body = "\n".join(
+        "<tr>"
+        + f"<th>{html.escape(str(row[0]))}</th>"
+        + "".join(f"<td>{_number(v)}</td>" for v in row[1:])
+        + "</tr>"
+        for row in rows
+    )
+    table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
+    return f'<div class="scroll">{table}</div>'
+
+
+def _two_columns(facts: Mapping[str, Any]) -> str:
+    rows = "\n".join(
+        f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>"
+        for name, value in facts.items()
+    )
+    return f'<div class="scroll"><table class="facts"><tbody>\n{rows}\n</tbody></table></div>'
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float):
+        return "–" if math.isnan(value) else f"{value:.3f}"
+    return html.escape(str(value))
+
+
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"optim": {"lr": 1}} as {"optim.lr": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _curve(svg: bytes, what: str) -> str:
+    return f'<img class="curve" alt="{html.escape(what)}" src="{_data_uri(svg, "image/svg+xml")}">'
+
+
+def _figures(pictures: Sequence[tuple[str, np.ndarray]]) -> str:
+    figures = "\n".join(
+        f'<figure><img alt="{html.escape(caption)}" src="{_picture_uri(picture)}" loading="lazy">'
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+        for caption, picture in pictures
+    )
+    return f'<div class="pictures">\n{figures}\n</div>'
+
+
+def _picture_uri(picture: np.ndarray) -> str:
+    """Lossless where it is the smaller file (drawn shapes), JPEG for photographs."""
+    image = Image.fromarray(picture)
+    encoded = {}
+    for kind, options in {"png": {"optimize": True}, "jpeg": {"quality": 88}}.items():
+        buffer = io.BytesIO()
+        image.save(buffer, kind, **options)
+        encoded[kind] = buffer.getvalue()
+    kind = min(encoded, key=lambda name: len(encoded[name]))
+    return _data_uri(encoded[kind], f"image/{kind}")
+
+
+def _data_uri(content: bytes, media_type: str) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    """Through a temporary file beside it: a reader sees the old page or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    try:
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)  # temporary files are born private to their owner
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink()
+        raise

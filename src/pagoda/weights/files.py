@@ -1,0 +1,119 @@
+"""Weights on disk: safetensors with a JSON card inside. Nothing read here can run code."""
+
+import json
+import os
+import pickle
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+CARD_KEY = "pagoda"
+
+
+class WeightsError(ValueError):
+    """A weights file that cannot be used; the message names the file, what is wrong and what to do."""
+
+
+def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
+    """Call `write(temporary)` beside `path`, then move it there: readers see all of it or the old one.
+
+    Raises OSError with the path when there is no space or permission; what stood there before is kept.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        raise OSError(f"could not write {path}: {error}; free some space or choose another folder") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def save_weights(path: str | Path, state: Mapping[str, Tensor], card: Mapping[str, Any]) -> Path:
+    """Write tensors and card as one .safetensors file, atomically."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    metadata = {CARD_KEY: json.dumps(card), "format": "pt"}
+    return write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
+
+
+def read_card(path: str | Path) -> dict[str, Any]:
+    """The card alone. Raises WeightsError when the file is no checkpoint of ours."""
+    check_exists(path)
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise WeightsError(explain_unreadable(Path(path), error)) from error
+    if CARD_KEY not in metadata:
+        raise WeightsError(
+            f"{path} holds tensors but no card, so the model cannot be rebuilt from it; build the model with"
+            " create_model and hand the file over as backbone_weights, or load it with load_state_dict"
+        )
+    return json.loads(metadata[CARD_KEY])
+
+
+def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors, card) of a checkpoint."""
+    card = read_card(path)
+    return load_file(str(path)), card
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file or a PyTorch .pth that holds nothing but tensors.
+
+    A `.pth` may be a state dict or wrap one under "model" or "state_dict".
+    """
+    check_exists(path)
+    path = Path(path)
+    if not is_torch_file(path):
+        try:
+            return load_file(str(path))
+        except SafetensorError as error:
+            raise WeightsError(explain_unreadable(path, error)) from error
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise WeightsError(
+            f"{path} is refused: it is truncated or a pickle that holds more than tensors, which could run code"
+            f" when opened ({str(error).splitlines()[0]}). Save its state_dict alone with the program it is from"
+        ) from error
+    for key in ("model", "state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise WeightsError(f"{path} should hold a state dict (name → tensor), got {type(content).__name__}")
+    return content
+
+
+def check_exists(path: str | Path) -> None:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no weights file at {path}")
+
+
+def is_torch_file(path: Path) -> bool:
+    """A zip archive or a bare pickle, by its first bytes."""
+    with path.open("rb") as file:
+        start = file.read(2)
+    return start == b"PK" or start[:1] == b"\x80"
+
+
+def explain_unreadable(path: Path, error: Exception) -> str:
+    if is_torch_file(path):
+        return (
+            f"{path} is a PyTorch pickle, not a checkpoint of Pagoda (.safetensors);"
+            " backbone weights in that form go to backbone_weights"
+        )
+    size = path.stat().st_size
+    return f"{path} is not a whole .safetensors file ({size} bytes; {error}): truncated or another format?"

@@ -1,0 +1,51 @@
+"""Shared by all tests: shape annotations are executed, numbers are repeatable, data is found or skipped."""
+
+import os
+from pathlib import Path
+
+# Several test workers share the machine, so each must stay on its own core. Set before torch reads it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from jaxtyping import install_import_hook
+
+# Before the first import of the package: from here on a wrong shape raises with the function's name and axes.
+# structures/instances.py stays out: it annotates no shapes, and beartype cannot check `Self` on lone methods.
+CHECKED = [
+    "pagoda.ops",
+    "pagoda.criteria",
+    "pagoda.postprocess",
+    "pagoda.structures.images",
+    "pagoda.structures.tracks",
+]
+# The tower lets an int stand where a float is expected, as every Python type checker does.
+install_import_hook(CHECKED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+
+import pytest
+import torch
+from hypothesis import settings
+
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+# Timings vary on shared machines; examples are the same in every run so that a failure can be repeated.
+settings.register_profile("pagoda", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("pagoda")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of small real data sets: PAGODA_DATA, or ../shared/data beside the repository."""
+    folder = Path(os.environ.get("PAGODA_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"needs the small data sets; set PAGODA_DATA to their folder (looked in {folder})")
+    return folder

@@ -25,7 +25,9 @@ def save(path: Path, image: Image.Image, **options: object) -> Path:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "LA", "1", "CMYK"])
-def test_every_mode_becomes_three_channels_of_the_same_colours(tmp_path: Path, pixels: np.ndarray, mode: str) -> None:
+def test_every_mode_becomes_three_channels_of_the_same_colours(
+    tmp_path: Path, pixels: np.ndarray, mode: str
+) -> None:
     image = Image.fromarray(pixels).convert(mode)
     path = save(tmp_path / ("a.tif" if mode == "CMYK" else "a.png"), image)
     picture = read_picture(path)
@@ -103,7 +105,9 @@ def test_size_is_read_without_decoding(tmp_path: Path) -> None:
         (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "cannot read"),
     ],
 )
-def test_what_is_no_picture_is_named_with_the_reason(tmp_path: Path, content: bytes | None, reason: str) -> None:
+def test_what_is_no_picture_is_named_with_the_reason(
+    tmp_path: Path, content: bytes | None, reason: str
+) -> None:
     path = tmp_path / "broken.png"
     if content is not None:
         path.write_bytes(content)
@@ -113,6 +117,7 @@ def test_what_is_no_picture_is_named_with_the_reason(tmp_path: Path, content: by
         assert "broken.png" in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of some damage before it fails
 def test_damaged_bytes_raise_picture_errors_only(tmp_path: Path, pixels: np.ndarray) -> None:
     rng = np.random.default_rng(1)
     for ending in ("png", "gif", "bmp", "tif", "webp"):
@@ -129,7 +134,9 @@ def test_damaged_bytes_raise_picture_errors_only(tmp_path: Path, pixels: np.ndar
                 assert path.name in str(error)
 
 
-def test_large_pictures_pass_and_very_large_ones_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_pictures_pass_and_very_large_ones_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = save(tmp_path / "a.png", Image.new("1", (20_000, 10_000)))  # more than Pillow's own 179 million
     before = Image.MAX_IMAGE_PIXELS
     with warnings.catch_warnings():
@@ -145,7 +152,16 @@ def test_every_source_gives_the_same_picture(tmp_path: Path, pixels: np.ndarray)
     path = save(tmp_path / "a.png", Image.fromarray(pixels))
     planes = torch.from_numpy(pixels).permute(2, 0, 1)
     with Image.open(path) as opened:
-        sources = [path, str(path), opened, Image.fromarray(pixels), pixels, pixels / 255, planes, planes / 255]
+        sources = [
+            path,
+            str(path),
+            opened,
+            Image.fromarray(pixels),
+            pixels,
+            pixels / 255,
+            planes,
+            planes / 255,
+        ]
         sources += [(planes / 255).double(), np.concatenate([pixels, pixels[..., :1]], 2)]
         results = [to_picture(source) for source in sources]
     for picture, _ in results:

@@ -76,8 +76,8 @@ def to_picture(source: str | Path | Image.Image | np.ndarray | torch.Tensor) -> 
     if isinstance(source, str | Path):
         return read_picture(source), str(source)
     if isinstance(source, Image.Image):
-        name = getattr(source, "filename", "") or None
-        return _to_rgb(source, name or "the given PIL image"), name
+        file_name = str(getattr(source, "filename", "")) or None
+        return _to_rgb(source, file_name or "the given PIL image"), file_name
     if isinstance(source, torch.Tensor):
         return _from_tensor(source), None
     if isinstance(source, np.ndarray):

@@ -81,7 +81,10 @@ def test_frozen_norm_has_no_parameters_and_never_changes() -> None:
     backbone(torch.randn(2, 3, 64, 64))
     norms = [module for module in backbone.modules() if isinstance(module, FrozenBatchNorm2d)]
     assert len(norms) == 20
-    assert all(not list(norm.parameters()) and torch.equal(norm.running_mean * 0, norm.running_mean) for norm in norms)
+    assert all(
+        not list(norm.parameters()) and torch.equal(norm.running_mean * 0, norm.running_mean)
+        for norm in norms
+    )
 
 
 @pytest.mark.parametrize(

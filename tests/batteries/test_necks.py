@@ -19,7 +19,9 @@ NECKS: dict[str, Callable[[dict[int, int]], nn.Module]] = {
 }
 
 
-def pyramid_of(size: tuple[int, int], channels: dict[int, int] = CHANNELS, images: int = 1) -> dict[int, Tensor]:
+def pyramid_of(
+    size: tuple[int, int], channels: dict[int, int] = CHANNELS, images: int = 1
+) -> dict[int, Tensor]:
     return {
         level: torch.randn(images, count, *(-(-side // 2**level) for side in size))
         for level, count in channels.items()

@@ -71,7 +71,8 @@ def test_parameters(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "parameters"), [(R50, 23_454_912), (R101, 42_394_816), (X101_32, 86_539_456), (X101_64, 81_203_392)]
+    ("body", "parameters"),
+    [(R50, 23_454_912), (R101, 42_394_816), (X101_32, 86_539_456), (X101_64, 81_203_392)],
 )
 def test_parameters_of_the_parts(body: dict, parameters: int) -> None:
     with torch.device("meta"):
@@ -96,8 +97,8 @@ def test_frozen_tensors_of_the_improved_fcos() -> None:
     # The stem's convolution and the ten of layer1: three blocks of three, and one shortcut.
     assert len(frozen) == 11
     assert all(name.startswith(("backbone.conv1.", "backbone.layer1.")) for name in frozen)
-    # The originals count 112 tensors; the five scales are one tensor here, centerness is a row of a head's last
-    # convolution instead of a convolution of its own (weight and bias).
+    # The originals count 112 tensors; the five scales are one tensor here, centerness is a row of a head's
+    # last convolution instead of a convolution of its own (weight and bias).
     assert len(list(model.parameters())) == 112 - 4 - 2
 
 

@@ -24,10 +24,12 @@ DEPTHS = {
 
 
 def conv3x3(inputs: int, outputs: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    """Without bias: a norm follows."""
     return nn.Conv2d(inputs, outputs, 3, stride, padding=1, groups=groups, bias=False)
 
 
 def conv1x1(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    """Without bias: a norm follows."""
     return nn.Conv2d(inputs, outputs, 1, stride, bias=False)
 
 
@@ -121,7 +123,7 @@ class ResNet(nn.Module):
         zero_init_residual: bool = False,
     ) -> None:
         super().__init__()
-        check_options(depth, levels, style, groups, frozen_stages)
+        _check_options(depth, levels, style, groups, frozen_stages)
         counts, is_bottleneck = DEPTHS[depth]
         self.levels = tuple(sorted(levels))
         self.frozen_stages = frozen_stages
@@ -185,7 +187,7 @@ class ResNet(nn.Module):
         return pyramid
 
 
-def check_options(depth: int, levels: Sequence[int], style: str, groups: int, frozen_stages: int) -> None:
+def _check_options(depth: int, levels: Sequence[int], style: str, groups: int, frozen_stages: int) -> None:
     if depth not in DEPTHS:
         raise ValueError(f"ResNet depth must be one of {', '.join(map(str, DEPTHS))}, got {depth}")
     if not levels or not set(levels) <= {2, 3, 4, 5}:

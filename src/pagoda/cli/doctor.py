@@ -17,7 +17,7 @@ from pagoda.zoo.options import ModelOptions
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorCommand:
-    """Look for defects in a dataset; with --architecture also in how that model would see it.
+    """Look for defects in a dataset; with --model also in how that model would see it.
 
     pagoda doctor DIR
     pagoda doctor DIR --model fcos_resnet18_fpn --options.short-side 240 --options.long-side 320
@@ -35,6 +35,9 @@ def main(arguments: Sequence[str]) -> int:
     """0 when nothing wrong was found, 1 otherwise."""
     command = parse(DoctorCommand, "doctor", arguments)
     report = examine(command.data)
+    if not command.json:
+        # Before the model: annotations with errors may stop the reading below.
+        print(report.text())
     coverage = None
     if command.model:
         split = next(iter(find_dataset(command.data).splits))
@@ -43,8 +46,6 @@ def main(arguments: Sequence[str]) -> int:
         coverage = examine_coverage(model, annotations)
     if command.json:
         print(json.dumps({**report.to_dict(), "coverage": coverage.to_dict() if coverage else None}))
-    else:
-        print(report.text())
-        if coverage:
-            print(coverage.text())
+    elif coverage:
+        print("\n" + coverage.text())
     return 1 if report.problems else 0

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
+import torch
 import tyro
 
 from pagoda.cli.parsing import find_build, parse
@@ -28,6 +29,8 @@ def main(arguments: Sequence[str]) -> int:
     build = find_build(content["card"]["model"] or "")
     model = model_from_card(content["card"], build=build, where=command.capsule)
     model.load_state_dict(content["weights"])
+    if content["channels_last"]:
+        model.to(memory_format=torch.channels_last)
     model.train()
     restore_random_state(content["random"])
     diagnosis = diagnose(model, content["pictures"], targets, precision=content["precision"])

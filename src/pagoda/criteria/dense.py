@@ -5,6 +5,7 @@ B images, P locations or anchors over all levels, F foreground (positive) ones o
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -27,7 +28,7 @@ def default_ranges(levels: Sequence[int]) -> tuple[tuple[float, float], ...]:
     ((-1.0, 64.0), (64.0, 128.0), (128.0, inf))
     """
     bounds = [-1.0, *(8.0 * 2**level for level in sorted(levels)[:-1]), torch.inf]
-    return tuple(zip(bounds[:-1], bounds[1:], strict=True))
+    return tuple(pairwise(bounds))
 
 
 def class_targets(labels: Tensor, positive: Tensor, num_classes: int) -> Tensor:

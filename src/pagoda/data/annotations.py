@@ -66,11 +66,9 @@ class Annotations:
     @property
     def nbytes(self) -> int:
         """The bytes of all arrays."""
-        arrays = (self.sizes, self.offsets, self.boxes_xywh, self.labels, self.ignored, self.areas)
-        strings = [column for column in (self.files, self.image_ids) if isinstance(column, PackedStrings)]
-        ids = [self.annotation_ids] + ([] if len(strings) == 2 else [self.image_ids])
-        packed = [array for column in strings for array in (column.content, column.offsets)]
-        return sum(array.nbytes for array in (*arrays, *ids, *packed))
+        images = (self.files, self.image_ids, self.sizes, self.offsets)
+        objects = (self.boxes_xywh, self.labels, self.ignored, self.areas, self.annotation_ids)
+        return sum(int(column.nbytes) for column in (*images, *objects))
 
     def path(self, index: int) -> Path:
         return self.root / self.files[index]
@@ -119,7 +117,7 @@ class Annotations:
 
     def to_coco(self) -> dict:
         """COCO ground truth: boxes as annotated to the last bit, original ids, iscrowd = 1 where ignored."""
-        ids = [self.image_id(index) for index in range(len(self))]
+        ids = self.image_ids.tolist()
         images = [
             {"id": image_id, "file_name": file, "height": height, "width": width}
             for image_id, file, (height, width) in zip(ids, self.files, self.sizes.tolist(), strict=True)

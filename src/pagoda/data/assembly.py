@@ -17,23 +17,23 @@ class ImageColumns:
     """One entry per image."""
 
     files: list[str] = field(default_factory=list)
-    ids: Sequence[int] | Sequence[str] = field(default_factory=list)
+    ids: Sequence[int | str] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
     """(height, width)"""
 
 
 @dataclass
 class ObjectColumns:
-    """One entry per object, in any order; lists while reading, arrays where they exist already."""
+    """One entry per object, in any order; where arrays exist already they will do in place of the lists."""
 
-    owners: list[int] | np.ndarray = field(default_factory=list)
+    owners: list[int] = field(default_factory=list)
     """The position of the image in `ImageColumns`"""
-    boxes_xywh: list[tuple[float, float, float, float]] | np.ndarray = field(default_factory=list)
-    labels: list[int] | np.ndarray = field(default_factory=list)
-    ignored: list[bool] | np.ndarray = field(default_factory=list)
-    areas: list[float] | np.ndarray | None = None
+    boxes_xywh: list[tuple[float, float, float, float]] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    ignored: list[bool] = field(default_factory=list)
+    areas: list[float] | None = None
     """None, or NaN for one object: the area of the box"""
-    ids: list[int] | np.ndarray | None = None
+    ids: list[int] | None = None
     """None: numbered from 1"""
 
     def add(self, owner: int, box_xywh: tuple[float, float, float, float], label: int, ignored: bool) -> None:
@@ -118,7 +118,7 @@ def _common_root(parts: Sequence[Annotations]) -> tuple[Path, list[str]]:
     common = Path(os.path.commonpath(roots))
     prefixes = [folder.relative_to(common) for folder in roots]
     return common, [
-        (prefix / file).as_posix()
+        file if os.path.isabs(file) or prefix == Path() else f"{prefix.as_posix()}/{file}"
         for part, prefix in zip(parts, prefixes, strict=True)
         for file in part.files
     ]
@@ -127,7 +127,7 @@ def _common_root(parts: Sequence[Annotations]) -> tuple[Path, list[str]]:
 def _joint_ids(parts: Sequence[Annotations], source: str) -> tuple[list, np.ndarray, list[str]]:
     """Image ids, annotation ids and what had to change."""
     notes = []
-    image_ids = [part.image_id(index) for part in parts for index in range(len(part))]
+    image_ids = [image_id for part in parts for image_id in part.image_ids.tolist()]
     if len(set(image_ids)) < len(image_ids) or len({type(value) for value in image_ids}) > 1:
         notes.append(f"image ids of {source} meet twice: the images are numbered 1 … {len(image_ids)}")
         image_ids = list(range(1, len(image_ids) + 1))
@@ -177,9 +177,9 @@ def _box_notes(
     return notes
 
 
-def _pack_ids(ids: Sequence[int] | Sequence[str]) -> np.ndarray | PackedStrings:
+def _pack_ids(ids: Sequence[int | str]) -> np.ndarray | PackedStrings:
     if len(ids) and isinstance(ids[0], str):
-        return PackedStrings.pack(ids)
+        return PackedStrings.pack([str(value) for value in ids])
     return np.asarray(ids, np.int64)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,7 @@ def _label_map(categories: list[dict], source: str) -> LabelMap:
 
 
 def _read_images(entries: list[dict], pictures_root: Path, source: str, notes: list[str]) -> ImageColumns:
-    ids = [entry.get("id") for entry in entries]
+    ids: list = [entry.get("id") for entry in entries]
     kinds = {type(value) for value in ids}
     if kinds - {int} and kinds != {str}:
         names = ", ".join(sorted(kind.__name__ for kind in kinds))
@@ -97,7 +98,7 @@ def _read_images(entries: list[dict], pictures_root: Path, source: str, notes: l
 
 
 def _match_images(
-    entries: list[dict], image_ids: list, source: str, notes: list[str]
+    entries: list[dict], image_ids: Sequence[int | str], source: str, notes: list[str]
 ) -> tuple[list[dict], list[int]]:
     """The annotations whose image is known, and the positions of their images."""
     position = {image_id: index for index, image_id in enumerate(image_ids)}
@@ -105,7 +106,7 @@ def _match_images(
     if orphans and orphans.total() == len(entries):
         raise ValueError(
             f"{source}: no annotation belongs to an image: image_id {_some(list(orphans))} in annotations,"
-            f" id {_some(image_ids)} in images"
+            f" id {_some(list(image_ids))} in images"
         )
     for image_id, count in orphans.items():
         notes.append(f"{source}: no image has the id {image_id!r}; its {count} annotations are left out")
@@ -135,7 +136,7 @@ def _check_boxes(entries: list[dict], source: str) -> None:
 
 def _annotation_ids(entries: list[dict], source: str, notes: list[str]) -> list[int]:
     """The ids of the file, unless they cannot tell the objects apart."""
-    ids = [entry.get("id") for entry in entries]
+    ids: list = [entry.get("id") for entry in entries]
     if any(type(value) is not int for value in ids) or len(set(ids)) < len(ids):
         notes.append(f"{source}: annotation ids are missing, repeated or not whole; numbered 1 … {len(ids)}")
         return list(range(1, len(ids) + 1))

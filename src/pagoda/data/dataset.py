@@ -38,9 +38,10 @@ class DetectionDataset(Dataset):
     def picture(self, index: int) -> Tensor:
         """(3, H, W) uint8 RGB as stored, before any transform."""
         picture = torch.from_numpy(read_picture(self.annotations.path(index))).permute(2, 0, 1).contiguous()
-        annotated = tuple(self.annotations.sizes[index].tolist())
-        if picture.shape[1:] != annotated:
-            raise PictureError(self._wrong_size(index, tuple(picture.shape[1:]), annotated))
+        annotated_height, annotated_width = self.annotations.sizes[index].tolist()
+        _, height, width = picture.shape
+        if (height, width) != (annotated_height, annotated_width):
+            raise PictureError(self._wrong_size(index, (height, width), (annotated_height, annotated_width)))
         return picture
 
     def targets(self, index: int) -> Targets:

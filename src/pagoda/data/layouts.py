@@ -120,7 +120,7 @@ def _find_voc(root: Path) -> Layout | None:
         raise ValueError(f"{root} holds several VOC data sets; give one of {', '.join(map(str, places))}")
     if not places:
         return None
-    splits = {name: (path,) for name, path in voc_splits(places[0]).items()}
+    splits: dict[str, tuple[Path, ...]] = {name: (path,) for name, path in voc_splits(places[0]).items()}
     return Layout("voc", places[0], splits or {"train": (places[0] / "Annotations",)})
 
 
@@ -134,7 +134,7 @@ def _find_yolo(root: Path) -> Layout | None:
 
 def _coco_pictures(root: Path, json_path: Path, split: str, names: list[str]) -> Path:
     """The folder in which the first pictures of the file lie."""
-    candidates = list(dict.fromkeys(_picture_folders(root, json_path, split)))
+    candidates = list(dict.fromkeys(picture_folders(root, json_path, split)))
     for count in (5, 1):  # all of the first few, or at least the first one: some may be missing
         for folder in candidates:
             if names and all((folder / name).is_file() for name in names[:count]):
@@ -146,7 +146,8 @@ def _coco_pictures(root: Path, json_path: Path, split: str, names: list[str]) ->
     )
 
 
-def _picture_folders(root: Path, json_path: Path, split: str) -> Iterator[Path]:
+def picture_folders(root: Path, json_path: Path, split: str) -> Iterator[Path]:
+    """Where the pictures of a COCO file may lie, likeliest first."""
     written = _coco_split(json_path)
     names = dict.fromkeys((written, common_name(written), split, f"{common_name(written)}2017"))
     yield root / "images"

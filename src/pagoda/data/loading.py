@@ -27,14 +27,14 @@ SMALL_BYTES = 2**16
 class Draw(NamedTuple):
     """One sample to be made: which picture, and the seed of its random changes."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # tuple.index is of no use here
     seed: int
 
 
 class Skipped(NamedTuple):
     """A draw that failed because a picture could not be read."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # tuple.index is of no use here
     reason: str
     """Names the picture, which with a mosaic can be another than that of `index`."""
 
@@ -176,8 +176,10 @@ class BatchPlan:
         size = self._global_size
         if not self.group_by_aspect:
             return [order[first : first + size] for first in range(0, len(order), size)]
-        is_wide = (self.images[:, 1] > self.images[:, 0])[order]
-        full, rest = [], []
+        height, width = np.asarray(self.images).T
+        is_wide = (width > height)[order]
+        full: list[np.ndarray] = []
+        rest: list[np.ndarray] = []
         for kind in (True, False):
             places = np.flatnonzero(is_wide == kind)
             end = len(places) // size * size
@@ -267,8 +269,8 @@ def _pack(targets: Targets) -> dict[str, Any]:
 def _unpack(
     pictures: list[Tensor], packed: list[dict[str, Any]], draws: list[Draw], skipped: list[Skipped]
 ) -> Batch:
-    targets = [
-        Targets(**{k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in values.items()})
-        for values in packed
-    ]
+    targets = []
+    for values in packed:
+        tensors = {k: torch.from_numpy(v) for k, v in values.items() if isinstance(v, np.ndarray)}
+        targets.append(Targets(**{**values, **tensors}))
     return Batch(pictures, targets, draws, skipped)

@@ -34,6 +34,13 @@ class PackedStrings:
     def __iter__(self) -> Iterator[str]:
         return (self[index] for index in range(len(self)))
 
+    def tolist(self) -> list[str]:
+        return list(self)
+
+    @property
+    def nbytes(self) -> int:
+        return self.content.nbytes + self.offsets.nbytes
+
     def take(self, indices: np.ndarray) -> "PackedStrings":
         where, offsets = gather_runs(self.offsets, indices)
         return PackedStrings(self.content[where], offsets)

@@ -35,13 +35,15 @@ def write_coco_folder(
         raise FileExistsError(f"{json_path} is there already; remove it or choose another split")
     json_path.parent.mkdir(parents=True, exist_ok=True)
     pictures.mkdir(parents=True, exist_ok=True)
-    images, annotations, num_keypoints = [], [], 0
+    images: list[dict] = []
+    annotations: list[dict] = []
+    num_keypoints = 0
     for index in range(len(dataset)):
         targets = dataset.targets(index)
         height, width = targets.image_size
         file = f"{index + 1:06d}.{ending}"
         pixels = dataset.picture(index).permute(1, 2, 0).numpy()
-        Image.fromarray(pixels).save(pictures / file, **({"quality": 95} if ending == "jpg" else {}))
+        Image.fromarray(pixels).save(pictures / file, quality=95)  # of no effect on PNG
         images.append({"id": index + 1, "file_name": file, "height": height, "width": width})
         for entry in _coco_objects(targets, dataset.label_map):
             annotations.append({"id": len(annotations) + 1, "image_id": index + 1, **entry})

@@ -81,16 +81,17 @@ class DrawnShapes(Dataset):
     @cached_property
     def annotations(self) -> Annotations:
         """The boxes of all pictures, for evaluation and statistics; the shapes are placed once for it."""
-        images, objects = ImageColumns(ids=list(range(1, len(self) + 1))), ObjectColumns(areas=[])
+        images, objects = ImageColumns(ids=list(range(1, len(self) + 1))), ObjectColumns()
+        areas: list[float] = []
         for index in range(len(self)):
-            targets = self.targets(index)
-            images.files.append(targets.file)
+            shapes = self._scene(index)
+            masks = _visible_masks(shapes, self.image_size)
+            images.files.append(_file_name(index))
             images.sizes.append(self.image_size)
-            for (x1, y1, x2, y2), label, area in zip(
-                targets.boxes.tolist(), targets.labels.tolist(), targets.areas.tolist(), strict=True
-            ):
-                objects.add(index, (x1, y1, x2 - x1, y2 - y1), label, False)
-                objects.areas.append(area)
+            for shape, (x1, y1, x2, y2) in zip(shapes, _boxes_around(masks).tolist(), strict=True):
+                objects.add(index, (x1, y1, x2 - x1, y2 - y1), shape.label, False)
+            areas += masks.sum((1, 2)).tolist()
+        objects.areas = areas
         source = f"{len(self)} drawn pictures (seed {self.seed})"
         return assemble(images, objects, label_map=self.label_map, root=Path(), source=source)
 
@@ -113,7 +114,7 @@ class DrawnShapes(Dataset):
             keypoints=torch.from_numpy(points),
             visibility=torch.from_numpy(visibility),
             image_id=index + 1,
-            file=f"{index + 1:06d}.png",
+            file=_file_name(index),
         )
 
     def _position(self, index: int) -> int:
@@ -145,6 +146,10 @@ class DrawnShapes(Dataset):
                 shapes.append(shape)
                 visible = [*left, mask]
         return shapes
+
+
+def _file_name(index: int) -> str:
+    return f"{index + 1:06d}.png"
 
 
 def _visible_masks(shapes: list[Shape], image_size: tuple[int, int]) -> np.ndarray:

@@ -6,7 +6,7 @@ the picture: see `geometry.cut_targets`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -42,6 +42,11 @@ class Compose:
         for transform in self.transforms:
             picture, targets = transform(picture, targets)
         return picture, targets
+
+
+def boxes_only(picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
+    """Without masks and keypoints, which a box detector need not carry along."""
+    return picture, replace(targets, masks=None, keypoints=None, visibility=None)
 
 
 @dataclass(frozen=True)

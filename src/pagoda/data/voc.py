@@ -23,26 +23,26 @@ def read_voc(
     split has the same; or `names`, in that order, with an error for any other. Images are numbered 1 … n.
     """
     root = Path(root)
-    trees = {path.stem: _parse(path) for path in sorted((root / "Annotations").glob("*.xml"))}
+    trees = {path.stem: parse_xml(path) for path in sorted((root / "Annotations").glob("*.xml"))}
     if not trees:
         raise FileNotFoundError(f"no XML files in {root / 'Annotations'}")
     label_map = _label_map(trees, names, root)
     stems = list(trees) if split is None else _listed(root, split, trees)
-    pictures = _pictures_folder(root)
+    pictures = pictures_folder(root)
     stored = {path.name for path in pictures.iterdir()}
     images, objects, notes = ImageColumns(), ObjectColumns(), []
     for index, stem in enumerate(stems):
-        file = _picture_name(stem, trees[stem], stored)
+        file = picture_name(stem, trees[stem], stored)
         images.files.append(file)
-        images.sizes.append(_size(trees[stem]) or picture_size(pictures / file))
+        images.sizes.append(annotated_size(trees[stem]) or picture_size(pictures / file))
         for element in trees[stem].iter("object"):
-            box = _box_xywh(element, root / "Annotations" / f"{stem}.xml")
+            box = object_box_xywh(element, root / "Annotations" / f"{stem}.xml")
             if 1 in box[2:]:
                 notes.append(
-                    f"{stem}.xml: a '{_name(element)}' is one pixel wide or high (equal corners); it is kept"
+                    f"{stem}.xml: a '{class_name(element)}' is one pixel wide or high (equal corners); kept"
                 )
             is_difficult = (element.findtext("difficult") or "0").strip() == "1"
-            objects.add(index, box, label_map.label_named(_name(element)), is_difficult)
+            objects.add(index, box, label_map.label_named(class_name(element)), is_difficult)
     images.ids = list(range(1, len(stems) + 1))
     source = str(root) if split is None else f"{root} ({split})"
     return assemble(images, objects, label_map=label_map, root=pictures, source=source, notes=notes)
@@ -63,7 +63,8 @@ class _NoDoctype(ElementTree.TreeBuilder):
         )
 
 
-def _parse(path: Path) -> ElementTree.Element:
+def parse_xml(path: Path) -> ElementTree.Element:
+    """The root element; ValueError naming the file where it cannot be read."""
     try:
         return ElementTree.fromstring(path.read_bytes(), ElementTree.XMLParser(target=_NoDoctype()))
     except (ElementTree.ParseError, ValueError) as error:
@@ -88,7 +89,7 @@ def _listed(root: Path, split: str, trees: dict[str, ElementTree.Element]) -> li
 
 
 def _label_map(trees: dict[str, ElementTree.Element], names: Sequence[str] | None, root: Path) -> LabelMap:
-    found = sorted({_name(element) for tree in trees.values() for element in tree.iter("object")})
+    found = sorted({class_name(element) for tree in trees.values() for element in tree.iter("object")})
     if not found and names is None:
         raise ValueError(f"no XML file in {root / 'Annotations'} has an object; give the class names")
     unknown = sorted(set(found).difference(names)) if names is not None else []
@@ -97,34 +98,39 @@ def _label_map(trees: dict[str, ElementTree.Element], names: Sequence[str] | Non
     return LabelMap.from_names(found if names is None else names)
 
 
-def _pictures_folder(root: Path) -> Path:
+def pictures_folder(root: Path) -> Path:
+    """The folder beside the annotations that holds the pictures; FileNotFoundError where there is none."""
     for name in PICTURE_FOLDERS:
         if (root / name).is_dir():
             return (root / name).resolve()
     raise FileNotFoundError(f"no folder of pictures for {root}: looked for {', '.join(PICTURE_FOLDERS)}")
 
 
-def _picture_name(stem: str, tree: ElementTree.Element, stored: set[str]) -> str:
+def picture_name(stem: str, tree: ElementTree.Element, stored: set[str]) -> str:
     """The file of the picture; where none is stored, the name it should have."""
     written = (tree.findtext("filename") or "").strip()
     candidates = [written, *(stem + end for ending in sorted(EXTENSIONS) for end in (ending, ending.upper()))]
     return next((name for name in candidates if name in stored), written or f"{stem}.jpg")
 
 
-def _size(tree: ElementTree.Element) -> tuple[int, int] | None:
+def annotated_size(tree: ElementTree.Element) -> tuple[int, int] | None:
     """(height, width), None where missing or 0, as some labelling programs write."""
     height, width = (int(float(tree.findtext(f"size/{side}") or 0)) for side in ("height", "width"))
     return (height, width) if height > 0 and width > 0 else None
 
 
-def _name(element: ElementTree.Element) -> str:
+def class_name(element: ElementTree.Element) -> str:
+    """The class of an object element, "" where it has none."""
     return (element.findtext("name") or "").strip()
 
 
-def _box_xywh(element: ElementTree.Element, path: Path) -> tuple[float, float, float, float]:
+def object_box_xywh(element: ElementTree.Element, path: Path) -> tuple[float, float, float, float]:
+    """(x, y, width, height) in pixels from 0; ValueError naming file and object without four numbers."""
     texts = [element.findtext(f"bndbox/{corner}") for corner in ("xmin", "ymin", "xmax", "ymax")]
     try:
         x1, y1, x2, y2 = (float(text) for text in texts)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: '{_name(element)}' needs four numbers in bndbox, got {texts}") from error
+        raise ValueError(
+            f"{path}: '{class_name(element)}' needs four numbers in bndbox, got {texts}"
+        ) from error
     return x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1

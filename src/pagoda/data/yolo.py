@@ -24,10 +24,10 @@ def read_yolo(root: str | Path, split: str) -> Annotations:
     are the numbers in the files, 0 … n-1; images are numbered 1 … n in the order they are found.
     """
     root = Path(root)
-    description = _description(root)
-    label_map = _label_map(root, description)
-    pictures = _pictures(choose_split(yolo_splits(root), split, str(root)))
-    label_files = [_label_file(picture) for picture in pictures]
+    description = read_description(root)
+    label_map = read_classes(root, description)
+    pictures = split_pictures(choose_split(yolo_splits(root), split, str(root)))
+    label_files = [label_file_of(picture) for picture in pictures]
     source = f"{root} ({split})"
     notes = _check_label_files(pictures, label_files, source)
     common = Path(os.path.commonpath([picture.parent for picture in pictures]))
@@ -44,7 +44,7 @@ def read_yolo(root: str | Path, split: str) -> Annotations:
 def yolo_splits(root: str | Path) -> dict[str, tuple[Path, ...]]:
     """Split name → picture folders and list files; a folder without splits counts as train."""
     root = Path(root)
-    description = _description(root)
+    description = read_description(root)
     found = {name: _places(root, description, name) for name in SPLITS if description.get(name)}
     if not found:
         pairs = ((name, (root / "images" / name, root / name / "images")) for name in SPLITS)
@@ -63,7 +63,8 @@ def description_file(root: Path) -> Path | None:
     return naming[0] if len(naming) == 1 else None
 
 
-def _description(root: Path) -> dict:
+def read_description(root: Path) -> dict:
+    """The contents of the YAML file, {} where there is none."""
     path = description_file(root)
     return {} if path is None else _load_yaml(path)
 
@@ -76,7 +77,8 @@ def _load_yaml(path: Path) -> dict:
     return content if isinstance(content, dict) else {}
 
 
-def _label_map(root: Path, description: dict) -> LabelMap:
+def read_classes(root: Path, description: dict) -> LabelMap:
+    """The classes of data.yaml or classes.txt, numbered from 0."""
     names = description.get("names")
     if isinstance(names, dict):
         if sorted(names) != list(range(len(names))):
@@ -109,7 +111,8 @@ def _places(root: Path, description: dict, split: str) -> tuple[Path, ...]:
     return tuple(places)
 
 
-def _pictures(places: tuple[Path, ...]) -> list[Path]:
+def split_pictures(places: tuple[Path, ...]) -> list[Path]:
+    """All pictures in the folders and list files of a split; FileNotFoundError where there are none."""
     pictures: list[Path] = []
     for place in places:
         if place.is_dir():
@@ -122,7 +125,7 @@ def _pictures(places: tuple[Path, ...]) -> list[Path]:
     return pictures
 
 
-def _label_file(picture: Path) -> Path:
+def label_file_of(picture: Path) -> Path:
     """…/images/a/b.jpg → …/labels/a/b.txt by the last folder called images; else beside the picture."""
     parts = list(picture.with_suffix(".txt").parts)
     where = [index for index, part in enumerate(parts[:-1]) if part == "images"]
@@ -162,10 +165,11 @@ def _objects(
             raise ValueError(f"{path}, line {number}: expected numbers, got '{line.strip()}'") from error
         if not values[0].is_integer() or not 0 <= values[0] < num_classes:
             raise ValueError(f"{path}, line {number}: class {values[0]:g} is not in 0 … {num_classes - 1}")
-        yield int(values[0]), _box(values[1:], has_keypoints, f"{path}, line {number}")
+        yield int(values[0]), parse_box(values[1:], has_keypoints, f"{path}, line {number}")
 
 
-def _box(values: list[float], has_keypoints: bool, where: str) -> tuple[float, float, float, float]:
+def parse_box(values: list[float], has_keypoints: bool, where: str) -> tuple[float, float, float, float]:
+    """(x, y, width, height) as shares of the picture from what follows the class; ValueError with `where`."""
     is_polygon = len(values) >= 6 and len(values) % 2 == 0 and not has_keypoints
     if not is_polygon and len(values) != 4 and not (has_keypoints and len(values) > 4):
         raise ValueError(

@@ -58,7 +58,7 @@ class FCOS(Detector):
         self.class_head, self.box_head = class_head, box_head
         self.levels: list[int] = sorted(neck.channels)
         num_classes = class_head.outputs - (quality_on == "class")
-        check_outputs(num_classes, box_head.outputs, quality_on)
+        _check_outputs(num_classes, box_head.outputs, quality_on)
         self.label_map = check_label_map(label_map, num_classes)
         self.input_spec = input_spec or InputSpec()
         self.quality_on, self.distances, self.in_strides = quality_on, distances, in_strides
@@ -106,7 +106,7 @@ class FCOS(Detector):
         return (postprocess or self.postprocess).detect(self(images), images, self.decode, self.label_map)
 
 
-def check_outputs(num_classes: int, box_outputs: int, quality_on: str) -> None:
+def _check_outputs(num_classes: int, box_outputs: int, quality_on: str) -> None:
     wanted = 5 if quality_on == "box" else 4
     if num_classes < 1 or box_outputs != wanted:
         raise ValueError(

@@ -4,12 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
 
+from pagoda.explain.rows import Row, Structure
 from pagoda.explain.words import count_words
-
-if TYPE_CHECKING:
-    from pagoda.explain.rows import Row, Structure
 
 STOREY, GAP, MARGIN = 46, 14, 30  # heights in px; the gap holds the eave
 WIDTH, BACKBONE_X, NECK_X, BUS_X, HEAD_X, HEAD_WIDTH = 1060, 190, 515, 660, 700, 330
@@ -47,7 +44,7 @@ class Box:
     y: float
     width: float
     height: float
-    row: "Row"
+    row: Row
     title: str
     note: str
 
@@ -73,7 +70,7 @@ class Box:
         )
 
 
-def structure_svg(structure: "Structure") -> str:
+def structure_svg(structure: Structure) -> str:
     """A drawing that stands alone, in light and dark."""
     storeys = [row for row in structure.rows if row.kind == "backbone" and row.shape]
     if len(storeys) > MAX_STOREYS:
@@ -99,7 +96,7 @@ def structure_svg(structure: "Structure") -> str:
     )
 
 
-def floors_of(storeys: Sequence["Row"], structure: "Structure") -> dict[int, int]:
+def floors_of(storeys: Sequence[Row], structure: Structure) -> dict[int, int]:
     """{pyramid level: floor it stands on}, 1 at the bottom; extra levels go above the tower."""
     floors = {level: floor for floor, row in enumerate(storeys, 1) for level in levels_of(row)}
     top = max(len(storeys), 1)
@@ -109,25 +106,27 @@ def floors_of(storeys: Sequence["Row"], structure: "Structure") -> dict[int, int
     return floors or {0: 1}
 
 
-def levels_of(row: "Row") -> list[int]:
+def levels_of(row: Row) -> list[int]:
     """C3 → [3]."""
     return [int(label[1:]) for label in row.label.split()]
 
 
-def storey_box(row: "Row", y: float) -> Box:
+def storey_box(row: Row, y: float) -> Box:
+    """A step of the backbone, the narrower the coarser its map."""
     level = math.log2(row.stride or 1)
     title = f"{row.label or row.name.rsplit('.', 1)[-1]}   {'×'.join(map(str, row.shape or ()))}"
     return Box(BACKBONE_X, y, 340 - 24 * level, STOREY, row, title, cut(row.words))
 
 
-def level_box(row: "Row", y: float) -> Box:
+def level_box(row: Row, y: float) -> Box:
+    """A level of the pyramid beside the tower."""
     level = math.log2(row.stride or 1)
     title = f"{row.label}   {'×'.join(map(str, row.shape or ()))}"
     note = f"stride {row.stride}, sees {row.receptive_field} px"
     return Box(NECK_X, y, 230 - 10 * level, STOREY, row, title, note)
 
 
-def place_heads(heads: Sequence["Row"], structure: "Structure", base: float) -> list[Box]:
+def place_heads(heads: Sequence[Row], structure: Structure, base: float) -> list[Box]:
     """Boxes stacked at half height of the pyramid."""
     total = len(heads) * (HEAD_HEIGHT + GAP) - GAP
     top = (MARGIN + base - total) / 2
@@ -138,7 +137,8 @@ def place_heads(heads: Sequence["Row"], structure: "Structure", base: float) -> 
     ]
 
 
-def draw_head(box: Box, structure: "Structure") -> str:
+def draw_head(box: Box, structure: Structure) -> str:
+    """A head's box: its layers, what it says per location, what it costs."""
     rows = [row for row in structure.rows if row.part == box.row.part]
     outputs = [row.shape[0] for row in rows if row.shape]
     lines = [*wrap(box.row.words, 58)[:2]]
@@ -170,7 +170,8 @@ def flows(backbone: Sequence[Box], neck: Sequence[Box], heads: Sequence[Box]) ->
     return drawn
 
 
-def picture(structure: "Structure", base: float) -> str:
+def picture(structure: Structure, base: float) -> str:
+    """The ground the tower stands on."""
     height, width = structure.padded_size
     return (
         f'<rect class="box plain" x="{BACKBONE_X - 180}" y="{base}" width="360" height="30" rx="3"/>'
@@ -187,6 +188,7 @@ def eave(box: Box) -> str:
 
 
 def legend(y: float) -> str:
+    """What the colours mean."""
     return "".join(
         f'<rect class="box {kind}" x="{20 + 130 * i}" y="{y - 11}" width="16" height="14" rx="2"/>'
         f'<text class="soft" style="text-anchor: start" x="{42 + 130 * i}" y="{y}">{words}</text>'
@@ -195,15 +197,18 @@ def legend(y: float) -> str:
 
 
 def arrow(x1: float, y1: float, x2: float, y2: float) -> str:
+    """A line with a tip at its second end."""
     tip = f"M{x2 - 7:g} {y2 - 4:g}L{x2:g} {y2:g}L{x2 - 7:g} {y2 + 4:g}"
     return f'<path class="flow" d="M{x1:g} {y1:g}L{x2:g} {y2:g}{tip}"/>'
 
 
 def text(x: float, y: float, words: str, kind: str) -> str:
+    """One centred line."""
     return f'<text class="{kind}" x="{x:g}" y="{y:g}" xml:space="preserve">{escape(words)}</text>'
 
 
 def cut(words: str, length: int = 40) -> str:
+    """The words, or their beginning and an ellipsis."""
     return words if len(words) <= length else words[: length - 1].rstrip(" ,") + "…"
 
 

@@ -2,13 +2,10 @@
 
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 from pagoda.explain.diagram import structure_svg
+from pagoda.explain.rows import Structure
 from pagoda.explain.table import LEGEND, LEVEL_COLUMNS, STEP_COLUMNS, headline, level_cells, step_cells
-
-if TYPE_CHECKING:
-    from pagoda.explain.rows import Structure
 
 STYLE = """
 :root { color-scheme: light dark; }
@@ -25,7 +22,7 @@ tbody tr:hover { background: color-mix(in srgb, CanvasText 8%, Canvas); }
 """
 
 
-def structure_page(structure: "Structure") -> str:
+def structure_page(structure: Structure) -> str:
     """The whole page as a string."""
     rows = structure.rows
     starts = ["part" if i and row.part != rows[i - 1].part else "" for i, row in enumerate(rows)]
@@ -50,12 +47,14 @@ def structure_page(structure: "Structure") -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[str]) -> str:
+    """A table that scrolls sideways on narrow screens."""
     head = "".join(f"<th{side(column)}>{escape(column)}</th>" for column in columns)
     body = "".join(rows)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def table_row(columns: Sequence[str], cells: Sequence[str], kind: str = "") -> str:
+    """One row whose cells stand as their column does."""
     marked = [f"<td{side(column)}>{escape(cell)}</td>" for column, cell in zip(columns, cells, strict=True)]
     return f'<tr class="{kind}">{"".join(marked)}</tr>' if kind else f"<tr>{''.join(marked)}</tr>"
 

@@ -6,10 +6,6 @@ from typing import Any, Literal
 
 from rich.console import Console, Group
 
-from pagoda.explain.diagram import structure_svg
-from pagoda.explain.page import structure_page
-from pagoda.explain.table import structure_tables
-
 Kind = Literal["backbone", "neck", "head", "other"]
 
 
@@ -96,6 +92,8 @@ class Structure:
 
     def to_table(self) -> Group:
         """For a rich console; fits 110 columns."""
+        from pagoda.explain.table import structure_tables
+
         return structure_tables(self)
 
     def to_text(self, width: int = 110) -> str:
@@ -116,8 +114,12 @@ class Structure:
 
     def to_html(self) -> str:
         """A page of its own: block diagram and tables, no scripts, nothing loaded from elsewhere."""
+        from pagoda.explain.page import structure_page
+
         return structure_page(self)
 
     def to_svg(self) -> str:
         """The block diagram alone."""
+        from pagoda.explain.diagram import structure_svg
+
         return structure_svg(self)

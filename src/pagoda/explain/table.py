@@ -1,22 +1,19 @@
 """A described detector as tables for the terminal."""
 
 import math
-from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from pagoda.explain.rows import LevelRow, Row, Structure
 from pagoda.explain.words import count_words
-
-if TYPE_CHECKING:
-    from pagoda.explain.rows import LevelRow, Row, Structure
 
 STEP_COLUMNS = ("", "step", "what it is", "output", "stride", "sees px", "parameters", "MACs", "")
 LEVEL_COLUMNS = ("level", "stride", "cells", "locations", "per location", "predictions", "objects, px")
 
 
-def structure_tables(structure: "Structure") -> Group:
+def structure_tables(structure: Structure) -> Group:
     """Headline, steps, levels and legend."""
     steps = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
     for column in STEP_COLUMNS:
@@ -47,7 +44,7 @@ LEGEND = (
 )
 
 
-def headline(structure: "Structure") -> str:
+def headline(structure: Structure) -> str:
     """Name, classes, picture and totals in one line."""
     (height, width), (padded_height, padded_width) = structure.size, structure.padded_size
     padding = "" if structure.size == structure.padded_size else f", padded to {padded_height}×{padded_width}"
@@ -59,7 +56,7 @@ def headline(structure: "Structure") -> str:
     )
 
 
-def step_cells(row: "Row") -> tuple[str, ...]:
+def step_cells(row: Row) -> tuple[str, ...]:
     """One cell per entry of STEP_COLUMNS."""
     return (
         row.label,
@@ -74,12 +71,12 @@ def step_cells(row: "Row") -> tuple[str, ...]:
     )
 
 
-def short_name(row: "Row") -> str:
+def short_name(row: Row) -> str:
     """The path below the part: backbone.layer1 → layer1; heads keep their own."""
     return row.name.removeprefix(f"{row.part}.") if row.name else ""
 
 
-def level_cells(level: "LevelRow") -> tuple[str, ...]:
+def level_cells(level: LevelRow) -> tuple[str, ...]:
     """One cell per entry of LEVEL_COLUMNS."""
     each = level.predictions_per_location
     return (

@@ -89,6 +89,7 @@ def compress(words: list[str]) -> str:
 
 
 def convolutions(module: nn.Module) -> list[nn.Module]:
+    """The convolutions in a module, deformable and transposed ones too."""
     return [m for m in module.modules() if hasattr(m, "kernel_size") and hasattr(m, "in_channels")]
 
 

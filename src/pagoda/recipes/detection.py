@@ -22,6 +22,7 @@ from pagoda.data.transforms import (
     PhotometricDistort,
     RandomIoUCrop,
     VerticalFlip,
+    boxes_only,
 )
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation.result import DetectionResult
@@ -29,7 +30,7 @@ from pagoda.evaluation.runner import detect_dataset, evaluate
 from pagoda.training.loop import Trainer
 from pagoda.training.reporting import read_records
 from pagoda.training.settings import AugmentSettings, TrainSettings, from_plain, new_run_folder, to_plain
-from pagoda.visualization.draw import draw_targets
+from pagoda.visualization.draw import draw_detections, draw_targets
 from pagoda.visualization.report import write_report
 from pagoda.weights.files import write_atomically
 from pagoda.zoo.models import create_model, model_from_card
@@ -52,7 +53,7 @@ class RunResult:
 def training_transform(model: Detector, dataset: Any, settings: AugmentSettings) -> Compose:
     """The steps of `AugmentSettings`, in its order, at the model's picture size."""
     spec = model.input_spec
-    steps: list[Any] = []
+    steps: list[Any] = [boxes_only]
     if settings.mosaic:
         steps.append(Mosaic(dataset, (spec.short_side, spec.long_side), settings.mosaic))
     if settings.iou_crop:
@@ -200,8 +201,8 @@ def report(
         picture, targets = val_data[index]
         array = picture.permute(1, 2, 0).contiguous().numpy()
         name = targets.file or f"picture {index}"
-        pictures.append((f"{name}: annotated", draw_targets(array, targets, val_data.label_map)))
-        pictures.append((f"{name}: found, score ≥ 0.3", found.plot(array)))
+        pictures.append((f"{name}: annotated", draw_targets(array, targets, val_data.label_map, min_side=320)))
+        pictures.append((f"{name}: found, score ≥ 0.3", draw_detections(array, found, min_side=320)))
     return write_report(
         folder / "report.html",
         title=folder.name,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pagoda.detectors.contract import Detector
+from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
 from pagoda.training.checkpoints import random_state
 from pagoda.weights.files import write_atomically
@@ -101,11 +102,17 @@ def batch_losses(
 ) -> dict[str, float]:
     """Every loss term, computed in the given precision, in whatever mode the model is."""
     device = next(model.parameters()).device
+    images = like_weights(model.input_spec.batch(pictures, device=device), model)
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        losses = model.losses(
-            model.input_spec.batch(pictures, device=device), [target.to(device) for target in targets]
-        )
+        losses = model.losses(images, [target.to(device) for target in targets])
     return {name: value.item() for name, value in losses.items()}
+
+
+def like_weights(images: ImageBatch, model: nn.Module) -> ImageBatch:
+    """The batch in the memory order of the model's kernels: another order rounds differently."""
+    kernel = next(p for p in model.parameters() if p.ndim == 4 and min(p.shape[1:]) > 1)
+    is_last = kernel.is_contiguous(memory_format=torch.channels_last)
+    return images.to(memory_format=torch.channels_last) if is_last else images
 
 
 def first_not_finite(name: str, found: list[str]) -> Any:
@@ -119,6 +126,7 @@ def first_not_finite(name: str, found: list[str]) -> Any:
 
 
 def likely_cause(model: Detector, targets: Sequence[Targets], precision: str) -> str:
+    """One sentence: the first of degenerate box, label out of range, spoilt or overgrown weights, else a remedy."""
     for target in targets:
         sides = target.boxes[:, 2:] - target.boxes[:, :2]
         bad = (~torch.isfinite(target.boxes).all(1) | (sides <= 0).any(1)).nonzero().squeeze(1).tolist()

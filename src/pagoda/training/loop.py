@@ -51,6 +51,8 @@ class Position:
     """validations since the best"""
     skipped: int = 0
     """pictures that could not be read, over the run"""
+    seconds: float = 0.0
+    """spent on training, reading pictures included, validation not"""
 
 
 class Trainer:
@@ -69,12 +71,12 @@ class Trainer:
         quiet: bool = False,
     ) -> None:
         self.settings, self.view, self.validate, self.folder = settings, view, validate, run
-        self.accelerator = Accelerator(
-            mixed_precision="bf16" if settings.precision == "bf16" else "no", cpu=settings.device == "cpu"
-        )
+        # Autocast is ours: accelerate fixes its own once per Python process, for every later run too.
+        self.accelerator = Accelerator(mixed_precision="no", device_placement=False)
+        self.device = self.accelerator.device if settings.device == "auto" else torch.device(settings.device)
         self.is_main = self.accelerator.is_main_process
         self.memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
-        self.model = model.to(self.accelerator.device, memory_format=self.memory_format)
+        self.model = model.to(self.device, memory_format=self.memory_format)
         self.optimizer = build_optimizer(self.model, settings.optim)
         decay = settings.optim.ema_decay
         self.average = ModelAverage(self.model, decay) if decay > 0 else None
@@ -105,8 +107,10 @@ class Trainer:
             for epoch in range(self.at.epoch, self.settings.epochs):
                 self.model.train()
                 batches = self.plan.epoch(epoch, self.at.batch)
+                since = monotonic()
                 for batch in make_loader(self.view, batches, num_workers=self.settings.workers):
                     self._learn(batch)
+                    self.at.seconds, since = self.at.seconds + monotonic() - since, monotonic()
                     if self._is_step_boundary() and monotonic() - self.saved_at > self.settings.save_seconds:
                         self._save()
                 self.at.epoch, self.at.batch = epoch + 1, 0
@@ -128,13 +132,14 @@ class Trainer:
         """One batch: losses, gradients and, every `accumulate` batches, a step of the optimiser."""
         self._note_skipped(batch)
         pictures, targets = self._pictures_and_targets(batch)
-        device = self.accelerator.device
-        images = self.model.input_spec.batch(pictures, device=device).to(memory_format=self.memory_format)
+        images = self.model.input_spec.batch(pictures, device=self.device).to(
+            memory_format=self.memory_format
+        )
         accumulate = self.settings.optim.accumulate
         is_step = (self._batches_done() + 1) % accumulate == 0
         with nullcontext() if is_step else self.accelerator.no_sync(self.losses):
-            with self.accelerator.autocast():
-                losses = self.losses(images, [target.to(device) for target in targets])
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
+                losses = self.losses(images, [target.to(self.device) for target in targets])
             total = torch.stack(list(losses.values())).sum()
             values = {name: value.item() for name, value in losses.items()}
             if not torch.isfinite(total):
@@ -149,7 +154,12 @@ class Trainer:
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         norm = nn.utils.clip_grad_norm_(parameters, optim.clip_norm or torch.inf)
         if not torch.isfinite(norm):
-            self._stop_not_finite("gradient", values, pictures, targets)
+            guilty = [
+                name
+                for name, parameter in self.model.named_parameters()
+                if parameter.grad is not None and not torch.isfinite(parameter.grad).all()
+            ]
+            self._stop_not_finite(f"gradient of {', '.join(guilty[-3:])}", values, pictures, targets)
         rate = set_rate(self.optimizer, rate_factor(self.at.step, self.total_steps, optim))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -178,7 +188,7 @@ class Trainer:
         if is_best:
             self.at.best_ap = ap
         if self.log is not None:
-            self.log.write("val", self.at.step, epoch=epoch + 1, **result.metrics)
+            self.log.write("val", self.at.step, epoch=epoch + 1, seconds=self.at.seconds, **result.metrics)
             mark = "  best so far" if is_best else ""
             self.log.say(
                 f"epoch {epoch + 1}/{self.settings.epochs}: AP {ap:.3f}  AP50 {result.metrics['AP50']:.3f}{mark}"
@@ -221,7 +231,14 @@ class Trainer:
         diagnosis = diagnose(self.model, pictures, targets, precision=self.settings.precision)
         path = self.folder / f"capsule-step{self.at.step}-rank{self.accelerator.process_index}.pt"
         save_capsule(
-            path, self.model, pictures, targets, what=what, losses=values, precision=self.settings.precision
+            path,
+            self.model,
+            pictures,
+            targets,
+            what=what,
+            losses=values,
+            precision=self.settings.precision,
+            channels_last=self.settings.channels_last,
         )
         raise NotFiniteError(
             f"the {what} is not finite at step {self.at.step}\n{diagnosis.describe()}\n"
@@ -236,11 +253,12 @@ class Trainer:
                 self.log.say(f"skipped: {skipped.reason} ({self.at.skipped} so far)")
 
     def _pictures_and_targets(self, batch: Batch) -> tuple[list[Tensor], list[Targets]]:
-        """The batch, or one black picture without objects where none could be read: every process must step."""
+        """The batch, or two black pictures without objects where none could be read: every process must step."""
         if batch.pictures:
             return batch.pictures, [target.learnable() for target in batch.targets]
         size = self.model.input_spec.pad_multiple
-        return [torch.zeros(3, size, size, dtype=torch.uint8)], [Targets.empty((size, size))]
+        black = torch.zeros(3, size, size, dtype=torch.uint8)
+        return [black, black], [Targets.empty((size, size))] * 2  # batch statistics need more than one value
 
     def model_to_keep(self) -> Detector:
         return self.average.model if self.average is not None else self.model

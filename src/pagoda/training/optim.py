@@ -30,6 +30,7 @@ def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict]:
 
 
 def build_optimizer(model: nn.Module, settings: OptimSettings) -> optim.Optimizer:
+    """AdamW or SGD over `parameter_groups`."""
     groups = parameter_groups(model, settings)
     if settings.optimizer == "sgd":
         return optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)

@@ -90,8 +90,6 @@ def open_tensorboard(folder: Path, resume_step: int, console: Console) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        console.print(
-            "TensorBoard is not installed (pip install 'pagoda-vision[tensorboard]'); metrics.jsonl has it all"
-        )
+        console.print("no TensorBoard (pip install 'pagoda-vision[tensorboard]'); metrics.jsonl has it all")
         return None
     return SummaryWriter(str(folder), purge_step=resume_step + 1 if resume_step else None)

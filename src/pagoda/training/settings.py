@@ -104,7 +104,9 @@ def to_plain(settings: Any) -> dict[str, Any]:
         else to_plain(value)
         if isinstance(value, dict)
         else value
-        for name, value in (asdict(settings) if is_dataclass(settings) else settings).items()
+        for name, value in (
+            asdict(settings) if is_dataclass(settings) and not isinstance(settings, type) else settings
+        ).items()
     }
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -43,7 +42,8 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
 
 def save_weights(path: str | Path, state: Mapping[str, Tensor], card: Mapping[str, Any]) -> Path:
     """Write tensors and card as one .safetensors file, atomically."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    # Copies: the format refuses tensors that share memory, as the weights of a head used twice do.
+    tensors = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state.items()}
     metadata = {CARD_KEY: json.dumps(card), "format": "pt"}
     return write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
 
@@ -84,10 +84,12 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             raise WeightsError(explain_unreadable(path, error)) from error
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except Exception as error:  # a damaged pickle fails in a dozen ways; every one is told with its cause
+        reason = (str(error).splitlines() or ["the file ends too soon"])[0]
         raise WeightsError(
-            f"{path} is refused: it is truncated or a pickle that holds more than tensors, which could run code"
-            f" when opened ({str(error).splitlines()[0]}). Save its state_dict alone with the program it is from"
+            f"{path} is refused: it is truncated or a pickle that holds more than tensors, which could run"
+            f" code when opened ({type(error).__name__}: {reason}). Save its state_dict alone with the program"
+            " it is from"
         ) from error
     for key in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
@@ -98,6 +100,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def check_exists(path: str | Path) -> None:
+    """Raises FileNotFoundError."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"no weights file at {path}")
 
@@ -110,6 +113,7 @@ def is_torch_file(path: Path) -> bool:
 
 
 def explain_unreadable(path: Path, error: Exception) -> str:
+    """Why a file is not the checkpoint somebody took it for, and what to do."""
     if is_torch_file(path):
         return (
             f"{path} is a PyTorch pickle, not a checkpoint of Pagoda (.safetensors);"

@@ -56,6 +56,7 @@ def retinanet(backbone: Callable[..., ResNet], labels: LabelMap, options: ModelO
 def body_and_neck(
     backbone: Callable[..., ResNet], options: ModelOptions, *, extra_from: str
 ) -> tuple[nn.Module, FPN]:
+    """The backbone over C3 … C5 and an FPN up to P7."""
     body = backbone(norm=options.norm, frozen_stages=options.frozen_stages)
     return body, FPN(body.channels, options.width, extra_from=extra_from)
 
@@ -66,6 +67,7 @@ def norm_groups(width: int) -> int:
 
 
 def input_spec(options: ModelOptions) -> InputSpec:
+    """ImageNet's normalisation at the picture size asked for."""
     return InputSpec(short_side=options.short_side, long_side=options.long_side)
 
 

@@ -1,0 +1,171 @@
+"""Pagoda and torchvision side by side on one picture, and how much of the machine they use.
+
+Peer and variants run alternately in one process, from the same uint8 picture (480×640, not resized) to final
+detections. Weights are random; the class layer of every model is rescaled so that logits have a spread of 1
+and one (location, class) pair in a thousand passes the threshold of 0.05, some 500 candidates as on a street
+scene. All keep 1000 candidates per level and 100 detections.
+
+    python benchmarks/inference.py --repeats 15 --threads 2
+
+`--clock cpu` counts processor time instead, which a busy machine disturbs less (use it with one thread).
+"""
+
+import argparse
+import math
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models import detection
+
+from pagoda.detectors.contract import Detector
+from pagoda.export.optimize import optimize
+from pagoda.zoo.models import create_model
+
+HEIGHT, WIDTH, NUM_CLASSES = 480, 640, 80
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
+Run = Callable[[], object]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="+", default=["fcos_resnet50_fpn", "retinanet_resnet50_fpn"])
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    parser.add_argument("--compile", action="store_true", help="also torch.compile, about a minute each")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    clock = CLOCKS[options.clock]
+    print(f"{cpu_name()}, {options.threads} threads, {options.clock} clock;", end=" ")
+    print(f"torch {torch.__version__}, torchvision {torchvision.__version__}, Python {platform.python_version()}")
+    with torch.inference_mode():
+        for name in options.models:
+            compare(name, options.repeats, clock, options.compile)
+
+
+def compare(name: str, repeats: int, clock: Callable[[], float], with_compile: bool) -> None:
+    torch.manual_seed(0)
+    picture = torch.randint(0, 256, (3, HEIGHT, WIDTH), dtype=torch.uint8)
+    model = create_model(name, num_classes=NUM_CLASSES, short_side=HEIGHT, long_side=WIDTH).eval()
+    calibrate(model.class_head.predict, lambda: model.detect(model.input_spec.prepare([picture])))
+    peer = torchvision_twin(name)
+    calibrate(peer.head.classification_head.cls_logits, lambda: peer([picture / 255]))
+    variants = {
+        "eager fp32": model,
+        "optimized fp32": optimize(model),
+        "optimized bf16": optimize(model, dtype=torch.bfloat16),
+    }
+    if with_compile:
+        variants["compiled fp32"] = optimize(model, compile=True)
+        variants["compiled bf16"] = optimize(model, dtype=torch.bfloat16, compile=True)
+    runs: dict[str, Run] = {"torchvision eager fp32": lambda: peer([picture / 255])}
+    for label, variant in variants.items():
+        runs[label] = lambda variant=variant: variant.detect(variant.input_spec.prepare([picture]))
+    runs["post-processing alone"] = postprocessing(model, picture)
+    square = torch.randn(2048, 2048)
+    runs["GEMM fp32"] = lambda: square @ square
+    half = square.bfloat16()
+    runs["GEMM bf16"] = lambda: half @ half
+    medians, fastest = timings(runs, repeats, clock)
+    print_table(name, medians, fastest, network_flops(model, picture))
+
+
+def torchvision_twin(name: str) -> nn.Module:
+    build = {
+        "fcos_resnet50_fpn": detection.fcos_resnet50_fpn,
+        "retinanet_resnet50_fpn": detection.retinanet_resnet50_fpn,
+    }[name]
+    peer = build(
+        weights=None,
+        weights_backbone=None,
+        num_classes=NUM_CLASSES,
+        min_size=HEIGHT,
+        max_size=WIDTH,
+        score_thresh=0.05,
+        topk_candidates=1000,
+        detections_per_img=100,
+    )
+    return peer.eval()
+
+
+def calibrate(layer: nn.Conv2d, run: Run) -> None:
+    """Rescale a class layer so that 0.1 % of its outputs in `run` exceed a probability of 0.05."""
+    outputs: list[Tensor] = []
+    hook = layer.register_forward_hook(lambda module, inputs, output: outputs.append(output.flatten()))
+    run()
+    hook.remove()
+    logits = torch.cat(outputs)
+    spread = logits.std()
+    sample = (logits - logits.mean())[torch.randint(0, len(logits), (100_000,))] / spread
+    offset = math.log(0.05 / 0.95) - sample.quantile(0.999)
+    layer.bias.copy_((layer.bias - logits.mean()) / spread + offset)
+    layer.weight.div_(spread)
+
+
+def postprocessing(model: Detector, picture: Tensor) -> Run:
+    """Everything after the network: scores, selection, decoding, suppression."""
+    images = model.input_spec.prepare([picture])
+    outputs = model(images)
+    found = len(model.detect(images)[0])
+    candidates = int((model.postprocess.candidates(outputs, images.sizes, model.decode).scores > 0).sum())
+    print(f"\n{candidates} candidates, {found} detections")
+    return lambda: model.postprocess.detect(outputs, images, model.decode, model.label_map)
+
+
+def timings(
+    runs: dict[str, Run], repeats: int, clock: Callable[[], float]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """(medians, fastest) in seconds; the runs take turns, the first round is thrown away."""
+    seconds: dict[str, list[float]] = {label: [] for label in runs}
+    for _ in range(repeats + 1):
+        for label, run in runs.items():
+            start = clock()
+            run()
+            seconds[label].append(clock() - start)
+    kept = {label: values[1:] for label, values in seconds.items()}
+    return (
+        {label: statistics.median(values) for label, values in kept.items()},
+        {label: min(values) for label, values in kept.items()},
+    )
+
+
+def network_flops(model: Detector, picture: Tensor) -> float:
+    with FlopCounterMode(display=False) as counter:
+        model(model.input_spec.prepare([picture]))
+    return float(counter.get_total_flops())
+
+
+def print_table(name: str, medians: dict[str, float], fastest: dict[str, float], flops: float) -> None:
+    roofs = {kind: 2 * 2048**3 / fastest[f"GEMM {kind}"] for kind in ("fp32", "bf16")}
+    peer = medians["torchvision eager fp32"]
+    print(f"{name}: {flops / 1e9:.0f} GFLOP; GEMM roof", end=" ")
+    print(", ".join(f"{kind} {roof / 1e9:.0f} GFLOP/s" for kind, roof in roofs.items()), end="\n\n")
+    print("| variant | median ms | fastest ms | × torchvision | GFLOP/s | share of the roof |")
+    print("|---|--:|--:|--:|--:|--:|")
+    for label, seconds in medians.items():
+        if label.startswith(("GEMM", "post")):
+            continue
+        rate, roof = flops / seconds, roofs["bf16" if "bf16" in label else "fp32"]
+        print(f"| {label} | {seconds * 1e3:.0f} | {fastest[label] * 1e3:.0f} | {peer / seconds:.2f}", end=" ")
+        print(f"| {rate / 1e9:.0f} | {rate / roof:.0%} |")
+    after = medians["post-processing alone"]
+    print(f"\npost-processing: {after * 1e3:.1f} ms,", end=" ")
+    print(", ".join(f"{after / medians[v]:.1%} of {v}" for v in ("eager fp32", "optimized bf16")))
+
+
+def cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""What can be wrong with boxes, classes and splits, told from the annotations alone. M objects of a split."""
+
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+
+from pagoda.explain.duplicates import MAX_BOX_IOU, overlapping_boxes
+from pagoda.explain.findings import Notebook
+from pagoda.explain.records import Split
+
+TOLERANCE = 1.0
+"""Pixels a box may leave its picture: roundings, and corners counted from 1"""
+MIN_SIDE = 1.0
+"""Pixels; VOC's box of equal corners is this wide"""
+MAX_IMBALANCE = 50.0
+
+
+def check_boxes(split: Split, sizes: list[tuple[int, int] | None], notes: Notebook) -> None:
+    """`sizes`: (height, width) per picture, None where nobody knows it."""
+    boxes = split.boxes()
+    if not len(boxes):
+        return
+    owners = np.array(split.objects.owners)
+    limits = np.array([(size[1], size[0]) if size else (np.inf, np.inf) for size in sizes])[owners]
+    is_number = ~np.isnan(boxes).all(1)  # NO_BOX is reported by whoever read it
+    finite = np.isfinite(boxes).all(1)
+    low, high = boxes[:, :2], boxes[:, 2:]
+    with np.errstate(invalid="ignore"):
+        sides = high - low
+        has_area = finite & (sides > 0).all(1)
+        outside = has_area & ((high <= 0) | (low >= limits)).any(1)
+        beyond = np.maximum(-low, high - limits).max(1)
+        leaves = has_area & ~outside & (beyond > TOLERANCE)
+        tiny = has_area & ~outside & (sides <= MIN_SIDE).any(1)
+    rows_by_kind = {
+        "non_finite_boxes": is_number & ~finite,
+        "empty_boxes": finite & ~has_area,
+        "boxes_outside": outside,
+        "boxes_leaving_picture": leaves,
+        "tiny_boxes": tiny & ~np.array(split.objects.ignored),
+    }
+    for kind, rows in rows_by_kind.items():
+        for row in np.flatnonzero(rows).tolist():
+            size = sizes[owners[row]]
+            notes.add(
+                kind,
+                f"{split.where(row)}: {_box_words(boxes[row])}"
+                + (f" in {_size_words(size)}" if size else ""),
+            )
+    _check_pairs(split, boxes, has_area, notes)
+
+
+def check_classes(splits: list[Split], notes: Notebook) -> None:
+    """Categories that differ, classes without objects, imbalance; `splits` without those that repeat others."""
+    for one, other in pairwise(split for split in splits if split.categories):
+        first, second = set(one.categories.items()), set(other.categories.items())
+        for split, left in ((one, first - second), (other, second - first)):
+            for number, name in sorted(left):
+                notes.add("different_categories", f"'{name}' (id {number}) stands only in {split.source}")
+    counts = {split.name: count_classes(split) for split in splits}
+    total = sum(counts.values(), Counter())
+    listed = dict.fromkeys(name for split in splits for name in split.categories.values())
+    for name in listed:
+        if not total[name]:
+            notes.add("empty_classes", name)
+        elif "train" in counts and not counts["train"][name]:
+            notes.add("classes_not_in_train", f"{name}: {total[name]} objects elsewhere")
+        elif "val" in counts and not counts["val"][name]:
+            notes.add("classes_not_in_val", f"{name}: {total[name]} objects elsewhere")
+    ranked = total.most_common()
+    if ranked and ranked[0][1] > MAX_IMBALANCE * ranked[-1][1]:
+        notes.add(
+            "class_imbalance", f"{ranked[0][0]} {ranked[0][1]} objects, {ranked[-1][0]} {ranked[-1][1]}"
+        )
+
+
+def count_classes(split: Split) -> Counter[str]:
+    """Objects per class, ignored ones left out."""
+    pairs = zip(split.objects.names, split.objects.ignored, strict=True)
+    return Counter(name for name, is_ignored in pairs if name is not None and not is_ignored)
+
+
+def without_repeating_splits(splits: list[Split], notes: Notebook) -> list[Split]:
+    """The splits but for those that, like trainval, hold others whole under a name that says no purpose."""
+    paths = {split.name: {split.path(index) for index in range(len(split.files))} for split in splits}
+    kept = []
+    for split in splits:
+        inner = [n for n, held in paths.items() if n != split.name and held and held < paths[split.name]]
+        if inner and split.name not in ("train", "val", "test"):
+            notes.add("overlapping_splits", f"{split.name} holds {', '.join(inner)}")
+        else:
+            kept.append(split)
+    return kept
+
+
+def check_contents(split: Split, notes: Notebook) -> None:
+    """Pictures without objects, crowd regions."""
+    for index in sorted(set(range(len(split.files))).difference(split.objects.owners)):
+        notes.add("pictures_without_objects", f"{split.name}: {split.files[index]}")
+    crowd = sum(split.objects.ignored)
+    if crowd:
+        share = crowd / len(split.objects.ignored)
+        notes.add(
+            "crowd_regions",
+            f"{split.name}: {crowd} of {len(split.objects.ignored)} objects ({share:.1%})",
+            crowd,
+        )
+
+
+def _check_pairs(split: Split, boxes: np.ndarray, usable: np.ndarray, notes: Notebook) -> None:
+    """Boxes that stand twice, exactly or nearly; crowd regions may well lie on each other."""
+    usable = usable & ~np.array(split.objects.ignored)
+    owners = np.where(usable, split.objects.owners, -1)
+    order = np.argsort(owners, kind="stable")
+    starts = np.flatnonzero(np.diff(owners[order])) + 1
+    for rows in np.split(order, starts):
+        if owners[rows[0]] < 0 or len(rows) < 2:
+            continue
+        for first, second, iou in overlapping_boxes(boxes[rows], MAX_BOX_IOU):
+            one, other = int(rows[first]), int(rows[second])
+            is_equal = bool((boxes[one] == boxes[other]).all())
+            is_same_class = split.objects.names[one] == split.objects.names[other]
+            place = f"{split.where(one)} and {split.objects.places[other]}: {_box_words(boxes[one])}"
+            if is_same_class:
+                kind = "repeated_boxes" if is_equal else "near_duplicate_boxes"
+                notes.add(kind, place if is_equal else f"{place}, IoU {iou:.3f}")
+            elif is_equal:
+                notes.add("boxes_of_two_classes", f"{place} ({split.objects.names[other]})")
+
+
+def _box_words(box: np.ndarray) -> str:
+    return "x1, y1, x2, y2 = " + ", ".join(f"{value:.6g}" for value in box)
+
+
+def _size_words(size: tuple[int, int]) -> str:
+    return f"{size[0]}×{size[1]} (height×width)"

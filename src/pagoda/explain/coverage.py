@@ -1,0 +1,195 @@
+"""How well a model's locations or anchors fit the objects of a data set, told without running the network.
+
+An object that no location is assigned to is never learnt; one that suppression must remove is never found.
+N objects of one picture, P locations or anchors over all levels.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from pagoda.data.annotations import Annotations
+from pagoda.detectors.contract import Detector
+from pagoda.explain.coverage_report import GOOD_IOU, CoverageReport, remedies
+from pagoda.ops.boxes import box_areas, pairwise_iou
+from pagoda.structures.instances import Targets
+
+SIZES = {"small": 32.0**2, "medium": 96.0**2, "large": float("inf")}
+"""COCO's bounds of box area in pixels²"""
+IOU_CHUNK = 16
+MAX_EXAMPLES = 10
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """What one picture's objects met; all (N,)."""
+
+    positives: Tensor
+    """number of positive locations"""
+    level: Tensor
+    """the level of most of them, −1 for none"""
+    is_hidden: Tensor
+    best_iou: Tensor | None
+    suppressed: Tensor
+    """bool"""
+
+
+def examine_coverage(
+    model: Detector, annotations: Annotations, *, max_objects: int = 20000
+) -> CoverageReport:
+    """Assign the objects as training would, at the model's input size, picture by picture.
+
+    With more than `max_objects` learnable objects, pictures spread over all are taken. Raises TypeError for a
+    model whose criterion assigns nothing.
+    """
+    if not hasattr(getattr(model, "criterion", None), "assign"):
+        raise TypeError(
+            f"coverage needs a detector whose criterion has assign(…), got {type(model).__name__}"
+        )
+    if max_objects < 1:
+        raise ValueError(f"max_objects must be at least 1, got {max_objects}")
+    targets, in_all = _choose(annotations, max_objects)
+    priors = lru_cache(maxsize=8)(lambda size: priors_at(model, size))
+    spec, limits = model.input_spec, model.postprocess
+    report = CoverageReport(
+        model=(model.origin or {}).get("model") or type(model).__name__,
+        input_size=f"{spec.short_side}/{spec.long_side} pixels",
+        kind="anchors" if hasattr(model, "anchors") else "points",
+        objects=sum(map(len, targets)),
+        objects_in_all=in_all,
+        pictures=len(targets),
+        max_objects_in_picture=max(map(len, targets), default=0),
+        max_detections=limits.max_detections,
+        crowded_pictures=sum(len(target) > limits.max_detections for target in targets),
+        max_iou=limits.max_iou,
+    )
+    resized = [resize_boxes(model, target) for target in targets]
+    pictures = [
+        _examine_picture(model, priors(_padded(model, target)), boxes, target.labels)
+        for target, boxes in zip(targets, resized, strict=True)
+    ]
+    _summarise(report, model, targets, resized, pictures)
+    report.remedies = remedies(report, min(model.levels), model.input_spec.short_side)
+    return report
+
+
+def priors_at(model: Detector, size: tuple[int, int]) -> tuple[Tensor, ...]:
+    """The model's points or anchors per level for a padded input of (height, width), without running it.
+
+    Every stride-2 step rounds up, so level l measures ⌈side / 2ˡ⌉.
+    """
+    pyramid = {level: torch.empty(1, 0, *(-(-side // 2**level) for side in size)) for level in model.levels}
+    return model.anchors(pyramid) if hasattr(model, "anchors") else model.points(pyramid)
+
+
+def resize_boxes(model: Detector, target: Targets) -> Tensor:
+    """(N, 4) xyxy in pixels of the network's input."""
+    height, width = model.input_spec.resized(target.image_size)
+    scale_y, scale_x = height / target.image_size[0], width / target.image_size[1]
+    return target.boxes * target.boxes.new_tensor([scale_x, scale_y, scale_x, scale_y])
+
+
+def _padded(model: Detector, target: Targets) -> tuple[int, int]:
+    height, width = model.input_spec.resized(target.image_size)
+    return model.input_spec.padded(height), model.input_spec.padded(width)
+
+
+def _choose(annotations: Annotations, max_objects: int) -> tuple[list[Targets], int]:
+    """Learnable targets of pictures that have any, evenly spaced, and the number of objects in all of them."""
+    every = [annotations.targets(index).learnable() for index in range(len(annotations))]
+    filled = [target for target in every if len(target)]
+    in_all = sum(map(len, filled))
+    if in_all <= max_objects:
+        return filled, in_all
+    count = max(1, len(filled) * max_objects // in_all)
+    return [filled[number * len(filled) // count] for number in range(count)], in_all
+
+
+def _assign(model: Detector, priors: tuple[Tensor, ...], boxes: Tensor) -> Tensor:
+    """(P,) index into `boxes`, negative where there is nothing to learn."""
+    if hasattr(model, "anchors"):
+        return model.criterion.assign(torch.cat(priors), boxes)
+    return model.criterion.assign(priors, model.levels, boxes)
+
+
+def _examine_picture(model: Detector, priors: tuple[Tensor, ...], boxes: Tensor, labels: Tensor) -> _Picture:
+    boxes, labels = boxes.to(priors[0].device), labels.to(priors[0].device)
+    index = _assign(model, priors, boxes)
+    per_level = index.split([len(prior) for prior in priors])
+    counts = torch.stack([torch.bincount(part[part >= 0], minlength=len(boxes)) for part in per_level])
+    positives = counts.sum(0)
+    levels = torch.tensor(model.levels, device=index.device)[counts.argmax(0)]
+    best = None
+    if hasattr(model, "anchors"):
+        best = _best_iou(torch.cat(priors), boxes, model.criterion.inclusive)
+        # Alone, even a poor anchor may be given to an object; one that overlaps half is what others took.
+        hidden = (positives == 0) & (best >= GOOD_IOU)
+    else:
+        hidden = torch.zeros_like(positives, dtype=torch.bool)
+        for row in (positives == 0).nonzero().flatten().tolist():
+            hidden[row] = (_assign(model, priors, boxes[row : row + 1]) >= 0).any()
+    overlaps = pairwise_iou(boxes, boxes, inclusive=model.postprocess.inclusive) > model.postprocess.max_iou
+    same = labels[:, None] == labels[None]
+    suppressed = (overlaps & same).fill_diagonal_(False).any(1)
+    return _Picture(positives, levels.masked_fill(positives == 0, -1), hidden, best, suppressed)
+
+
+def _best_iou(anchors: Tensor, boxes: Tensor, inclusive: bool) -> Tensor:
+    """(N,) with any anchor. In chunks: hundreds of objects times 200 000 anchors would not fit."""
+    return torch.cat(
+        [pairwise_iou(anchors, part, inclusive=inclusive).amax(0) for part in boxes.split(IOU_CHUNK)]
+    )
+
+
+def _summarise(
+    report: CoverageReport,
+    model: Detector,
+    targets: list[Targets],
+    resized: list[Tensor],
+    pictures: list[_Picture],
+) -> None:
+    """Fill in what counts objects over all pictures."""
+    if not pictures:
+        return
+    missed = torch.cat([picture.positives == 0 for picture in pictures]).cpu()
+    levels = Counter(torch.cat([picture.level for picture in pictures]).tolist())
+    report.uncovered = int(missed.sum())
+    report.hidden = int(torch.cat([picture.is_hidden for picture in pictures]).sum())
+    report.suppressed = int(torch.cat([picture.suppressed for picture in pictures]).sum())
+    report.by_level = {level: levels[level] for level in model.levels}
+    areas = {"original": [target.boxes for target in targets], "network": resized}
+    areas = {which: box_areas(torch.cat(boxes)) for which, boxes in areas.items()}
+    report.by_size = {which: _buckets(values, missed) for which, values in areas.items()}
+    sides = areas["network"][missed].sqrt()
+    if len(sides):
+        report.uncovered_sides = {
+            "smallest": float(sides.min()),
+            "median": float(sides.median()),
+            "largest": float(sides.max()),
+        }
+    if pictures[0].best_iou is not None:
+        best = torch.cat([picture.best_iou for picture in pictures])
+        report.anchor_fit = {
+            "median": float(best.median()),
+            "lowest": float(best.min()),
+            "share_below_half": float((best < GOOD_IOU).float().mean()),
+        }
+    for target, picture in zip(targets, pictures, strict=True):
+        for row in (picture.positives == 0).nonzero().flatten().tolist():
+            if len(report.examples) < MAX_EXAMPLES:
+                box = ", ".join(f"{value:.6g}" for value in target.boxes[row].tolist())
+                why = "taken by other objects" if picture.is_hidden[row] else f"no {report.kind[:-1]} fits"
+                name = target.file or f"image {target.image_id}"
+                report.examples.append(f"{name}: x1, y1, x2, y2 = {box}: {why}")
+
+
+def _buckets(areas: Tensor, missed: Tensor) -> dict[str, dict[str, int]]:
+    buckets, low = {}, -1.0
+    for name, high in SIZES.items():
+        inside = (areas >= low) & (areas < high)
+        buckets[name] = {"objects": int(inside.sum()), "uncovered": int((inside & missed).sum())}
+        low = high
+    return buckets

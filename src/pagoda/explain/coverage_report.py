@@ -1,0 +1,125 @@
+"""What is told about a model's coverage of a data set, and what to do about it."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+GOOD_IOU = 0.5
+MAX_SHARE_UNFIT = 0.1
+"""of objects with no anchor of GOOD_IOU, before a remedy is named"""
+
+
+@dataclass
+class CoverageReport:
+    """What a model's training would see of the objects."""
+
+    model: str
+    input_size: str
+    """short and long side in pixels"""
+    kind: str
+    """"points" or "anchors" """
+    objects: int
+    """examined"""
+    objects_in_all: int
+    """learnable ones in the data set"""
+    pictures: int
+    uncovered: int = 0
+    """no positive location or anchor: never learnt"""
+    hidden: int = 0
+    """of the uncovered: they fit a location or anchor, but others took it"""
+    by_level: dict[int, int] = field(default_factory=dict)
+    """objects by the level that gives them most positives"""
+    by_size: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
+    """"original" and "network" → small, medium, large → objects, uncovered"""
+    uncovered_sides: dict[str, float] = field(default_factory=dict)
+    """smallest, median, largest side (square root of area) of the uncovered ones in network pixels"""
+    anchor_fit: dict[str, float] | None = None
+    """best IoU of any anchor over objects: median, lowest, share below 0.5; None without anchors"""
+    max_objects_in_picture: int = 0
+    max_detections: int = 0
+    crowded_pictures: int = 0
+    """with more objects than the model may report"""
+    suppressed: int = 0
+    """objects that overlap one of their class by more than `max_iou`: suppression keeps only one of both"""
+    max_iou: float = 0.0
+    examples: list[str] = field(default_factory=list)
+    """the first uncovered objects: file, box as annotated"""
+    remedies: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, numbers and words, ready for JSON."""
+        return {**asdict(self), "by_level": {str(level): count for level, count in self.by_level.items()}}
+
+    def text(self) -> str:
+        """For a terminal; ends with what to do."""
+        lines = [
+            f"Coverage of {self.objects} of {self.objects_in_all} objects in {self.pictures} pictures by the"
+            f" {self.kind} of {self.model} at {self.input_size}",
+            f"  without a positive: {_share(self.uncovered, self.objects)}"
+            + (f", of them {self.hidden} because others took their {self.kind}" if self.hidden else ""),
+            "  by level: " + ", ".join(f"P{level} {count}" for level, count in self.by_level.items()),
+        ]
+        for which, buckets in self.by_size.items():
+            words = (f"{name} {b['uncovered']}/{b['objects']}" for name, b in buckets.items())
+            lines.append(f"  without a positive, by {which} size: {', '.join(words)}")
+        if self.anchor_fit:
+            fit = ", ".join(f"{name} {value:.3g}" for name, value in self.anchor_fit.items())
+            lines.append(f"  IoU with the best anchor: {fit}")
+        lines += [
+            f"  most objects in a picture: {self.max_objects_in_picture} (max_detections {self.max_detections})",
+            f"  overlapping their class beyond max_iou {self.max_iou:g}: {_share(self.suppressed, self.objects)}",
+            *(f"  - {example}" for example in self.examples),
+            *(f"  → {remedy}" for remedy in self.remedies or ["nothing to do"]),
+        ]
+        return "\n".join(lines)
+
+
+def remedies(report: CoverageReport, finest_level: int, short_side: int) -> list[str]:
+    """What to do, one sentence for each thing that does not fit; `short_side` in pixels is the model's now."""
+    found = []
+    if report.uncovered > report.hidden:
+        found.append(_too_small(report, 2**finest_level, short_side))
+    if report.hidden:
+        found.append(
+            f"objects whose {report.kind} all go to others on the same spot: {report.hidden}; a larger short_side"
+            " tells them apart, and boxes drawn twice should be removed"
+        )
+    if report.anchor_fit and report.anchor_fit["share_below_half"] > MAX_SHARE_UNFIT:
+        found.append(
+            f"objects without an anchor of IoU {GOOD_IOU}: {report.anchor_fit['share_below_half']:.0%}; change"
+            " anchor_scale or ratios, or short_side"
+        )
+    if report.crowded_pictures:
+        found.append(
+            f"pictures with more objects than max_detections = {report.max_detections}: {report.crowded_pictures};"
+            f" raise it to {report.max_objects_in_picture} or more"
+        )
+    if report.suppressed:
+        found.append(
+            f"objects that overlap one of their class by more than max_iou = {report.max_iou:g}: {report.suppressed};"
+            " suppression keeps one of each pair: remove boxes drawn twice, or raise max_iou"
+        )
+    return found
+
+
+def _too_small(report: CoverageReport, finest_stride: int, short_side: int) -> str:
+    median = report.uncovered_sides["median"]
+    count = report.uncovered - report.hidden
+    # About one and a half strides wide, a box holds a location wherever it lies; an anchor is 4 strides wide, and
+    # fits from about half of that.
+    factor = (1.5 if report.kind == "points" else 2.0) * finest_stride / median
+    start = f"objects that no {report.kind[:-1]} fits: {count}"
+    if factor <= 1:
+        return f"{start}, though they are not small; look at the criterion's size ranges and radius, or its IoU limits"
+    return (
+        f"{start} (half of the uncovered are under {median:.0f} pixels at this size; the finest stride is {finest_stride});"
+        f" raise short_side from {short_side} to about {_rounded(short_side * factor)}, cut the pictures into tiles, or add a"
+        " finer level"
+    )
+
+
+def _rounded(side: float) -> int:
+    return max(32, int(-(-side // 32)) * 32)
+
+
+def _share(count: int, total: int) -> str:
+    return f"{count} ({count / total:.1%})" if total else str(count)

@@ -1,0 +1,93 @@
+"""The dataset doctor: every defect of a data set in one go, with names, counts and remedies."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pagoda.data.layouts import Layout, find_dataset
+from pagoda.explain.annotation_checks import (
+    check_boxes,
+    check_classes,
+    check_contents,
+    count_classes,
+    without_repeating_splits,
+)
+from pagoda.explain.findings import DoctorReport, Notebook
+from pagoda.explain.picture_checks import Opened, Progress, check_duplicates, check_pictures, open_pictures
+from pagoda.explain.records import Split, read_coco_split
+from pagoda.explain.records_per_picture import read_voc_splits, read_yolo_splits
+
+QUANTILES = {"min": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "max": 1.0}
+
+
+def examine(
+    folder: str | Path, *, max_pictures: int | None = None, progress: Progress | None = None
+) -> DoctorReport:
+    """Look through all splits of a COCO, VOC or YOLO data set: files, ids, boxes, classes, pictures, leaks.
+
+    Every picture is opened once, or only `max_pictures` spread over all; annotations are always read whole.
+    Raises as `find_dataset` does where there is no data set.
+    """
+    if max_pictures is not None and max_pictures < 0:
+        raise ValueError(f"max_pictures must be None or at least 0, got {max_pictures}")
+    layout = find_dataset(folder)
+    notes = Notebook()
+    every = _read_splits(layout, notes)
+    splits = without_repeating_splits(every, notes)
+    opened = open_pictures(splits, max_pictures, progress, notes)
+    for split in splits:
+        check_boxes(split, _sizes(split, opened), notes)
+        check_contents(split, notes)
+    check_classes(splits, notes)
+    check_pictures(splits, opened, notes)
+    check_duplicates(splits, opened, notes)
+    return DoctorReport(layout.describe(), notes.findings(), _statistics(splits, every, opened))
+
+
+def _read_splits(layout: Layout, notes: Notebook) -> list[Split]:
+    if layout.kind == "voc":
+        return read_voc_splits(layout, notes)
+    if layout.kind == "yolo":
+        return read_yolo_splits(layout, notes)
+    return [read_coco_split(layout, name, path, notes) for name, (path,) in layout.splits.items()]
+
+
+def _sizes(split: Split, opened: dict[Path, Opened]) -> list[tuple[int, int] | None]:
+    """As annotated: boxes were drawn for that size. The file's own where nothing is annotated."""
+    sizes = []
+    for index, annotated in enumerate(split.sizes):
+        picture = opened.get(split.path(index))
+        sizes.append(annotated or (picture.size if picture else None))
+    return sizes
+
+
+def _statistics(splits: list[Split], every: list[Split], opened: dict[Path, Opened]) -> dict[str, Any]:
+    """Plain numbers: per split, and over `splits`, which are `every` without those that repeat others."""
+    per_split = {}
+    for split in every:
+        ignored = sum(split.objects.ignored)
+        per_split[split.name] = {
+            "pictures": len(split.files),
+            "without_objects": len(split.files) - len(set(split.objects.owners)),
+            "objects": len(split.objects.owners) - ignored,
+            "ignored": ignored,
+            "classes": {**dict.fromkeys(split.categories.values(), 0), **count_classes(split)},
+        }
+    boxes = np.concatenate([split.boxes() for split in splits]) if splits else np.zeros((0, 4))
+    with np.errstate(invalid="ignore"):
+        boxes = boxes[np.isfinite(boxes).all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1)]
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    sizes = [size for split in splits for size in split.sizes if size]
+    return {
+        "splits": per_split,
+        "box_sides": _quantiles(np.sqrt(areas)),
+        "picture_sizes": _quantiles(np.sqrt(np.prod(np.array(sizes, np.float64).reshape(-1, 2), axis=1))),
+        "pictures_opened": len(opened),
+    }
+
+
+def _quantiles(values: np.ndarray) -> dict[str, float]:
+    if not len(values):
+        return {}
+    return {name: round(float(np.quantile(values, share)), 1) for name, share in QUANTILES.items()}

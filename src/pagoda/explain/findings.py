@@ -1,0 +1,137 @@
+"""The findings of the dataset doctor: collected in a notebook, told in a report."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pagoda.explain.kinds import KINDS, SEVERITIES, Severity
+
+MAX_EXAMPLES = 10
+"""Listed per finding; all are counted."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One kind of defect with how often it was met and where."""
+
+    kind: str
+    severity: Severity
+    message: str
+    """what it means and what to do"""
+    count: int
+    examples: tuple[str, ...]
+    """the first few, each naming file, picture and box as far as they apply"""
+
+
+class Notebook:
+    """Collects places by kind of finding while the checks run."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._examples: dict[str, list[str]] = {}
+
+    def add(self, kind: str, example: str, count: int = 1) -> None:
+        """`count` defects of a known kind, of which `example` names the place."""
+        assert kind in KINDS, f"no kind of finding is called '{kind}'"
+        self._counts[kind] += count
+        examples = self._examples.setdefault(kind, [])
+        if len(examples) < MAX_EXAMPLES:
+            examples.append(example)
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Errors first, in the order of `KINDS`."""
+        found = [kind for kind in KINDS if kind in self._counts]
+        ordered = sorted(found, key=lambda kind: SEVERITIES.index(KINDS[kind].severity))
+        return tuple(
+            Finding(
+                kind,
+                KINDS[kind].severity,
+                f"{KINDS[kind].meaning}. {KINDS[kind].remedy}",
+                self._counts[kind],
+                tuple(self._examples[kind]),
+            )
+            for kind in ordered
+        )
+
+
+@dataclass(frozen=True)
+class DoctorReport:
+    """What is wrong with a data set, and its statistics."""
+
+    source: str
+    """one line or more: which data set was read"""
+    findings: tuple[Finding, ...]
+    statistics: dict[str, Any] = field(default_factory=dict)
+    """"splits" → name → pictures, objects …; "box_sides", "picture_sizes": quantiles in pixels"""
+
+    @property
+    def problems(self) -> tuple[Finding, ...]:
+        """Errors and warnings."""
+        return tuple(finding for finding in self.findings if finding.severity != "note")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, numbers and words, ready for JSON."""
+        return {
+            "source": self.source,
+            "verdict": self.verdict(),
+            "findings": [
+                {**asdict(finding), "examples": list(finding.examples)} for finding in self.findings
+            ],
+            "statistics": self.statistics,
+        }
+
+    def verdict(self) -> str:
+        """One line."""
+        kinds = Counter(finding.severity for finding in self.findings)
+        words = [
+            _number(kinds[severity], f"kind of {severity}", f"kinds of {severity}") for severity in SEVERITIES
+        ]
+        if kinds["error"]:
+            return f"Errors: {', '.join(words)}. Mend the errors before training."
+        if kinds["warning"]:
+            return f"Usable, but look at the warnings: {', '.join(words[1:])}."
+        return f"Healthy: no errors, no warnings, {words[2]}."
+
+    def text(self) -> str:
+        """For a terminal: statistics, findings by severity, the verdict as the last line."""
+        lines = [self.source, "", *_statistics_lines(self.statistics)]
+        for severity in SEVERITIES:
+            chosen = [finding for finding in self.findings if finding.severity == severity]
+            if chosen:
+                lines += ["", f"{severity.capitalize()}s"]
+            for finding in chosen:
+                lines += [f"  {finding.kind.replace('_', ' ')} ({finding.count}): {finding.message}"]
+                lines += [f"    - {example}" for example in finding.examples]
+                if len(finding.examples) == MAX_EXAMPLES < finding.count:
+                    lines.append(f"    … {finding.count} in all")
+        return "\n".join([*lines, "", self.verdict()])
+
+
+def _statistics_lines(statistics: dict[str, Any]) -> list[str]:
+    splits = statistics.get("splits", {})
+    if not splits:
+        return ["no split could be read"]
+    width = max(map(len, (*splits, "split")))
+    columns = ("pictures", "without_objects", "objects", "ignored")
+    lines = [f"{'split':<{width}}  {'pictures':>8}  {'of them empty':>13}  {'objects':>8}  {'ignored':>8}"]
+    for name, split in splits.items():
+        numbers = (f"{split[column]:>{room}}" for column, room in zip(columns, (8, 13, 8, 8), strict=True))
+        lines.append(f"{name:<{width}}  {'  '.join(numbers)}")
+    for what in ("box_sides", "picture_sizes"):
+        if statistics.get(what):
+            values = ", ".join(f"{name} {value:g}" for name, value in statistics[what].items())
+            lines.append(f"{what.replace('_', ' ')} (square root of area, pixels): {values}")
+    lines.append("objects per class: " + _class_words(splits))
+    return lines
+
+
+def _class_words(splits: dict[str, Any], limit: int = 20) -> str:
+    names = list(dict.fromkeys(name for split in splits.values() for name in split["classes"]))
+    rows = {name: [split["classes"].get(name, 0) for split in splits.values()] for name in names}
+    shown = sorted(names, key=lambda name: -sum(rows[name]))
+    words = ", ".join(f"{name} {'/'.join(map(str, rows[name]))}" for name in shown[:limit])
+    return words + (f", … ({len(names)} classes in all)" if len(names) > limit else "")
+
+
+def _number(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"

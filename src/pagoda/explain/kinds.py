@@ -1,0 +1,191 @@
+"""Every kind of finding the dataset doctor knows."""
+
+from typing import Literal, NamedTuple
+
+Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+
+
+class Kind(NamedTuple):
+    """A kind of finding: how bad, what it means, what to do."""
+
+    severity: Severity
+    meaning: str
+    remedy: str
+
+
+KINDS: dict[str, Kind] = {
+    # files that cannot be read
+    "unreadable_annotations": Kind(
+        "error", "a file, or a line of it, is not what its format says", "Repair it or export it again."
+    ),
+    "missing_labels": Kind(
+        "error", "listed pictures have no annotation file", "Add the file, or take the picture off the list."
+    ),
+    "lone_labels": Kind(
+        "warning", "annotation files belong to no picture", "Add the pictures, or remove the files."
+    ),
+    "missing_pictures": Kind(
+        "error",
+        "annotated pictures are not on disk",
+        "Restore the files, or remove their entries; skip_missing=True leaves them out.",
+    ),
+    "broken_pictures": Kind(
+        "error",
+        "picture files cannot be read whole",
+        "Fetch them again, or remove them with their annotations.",
+    ),
+    "size_mismatch": Kind(
+        "error",
+        "the annotated size is not the picture's",
+        "Restore the annotated picture, or scale the boxes and correct the size.",
+    ),
+    # ids
+    "repeated_image_ids": Kind(
+        "error", "one id stands for several images, so their objects mix", "Give every image its own id."
+    ),
+    "repeated_annotation_ids": Kind(
+        "warning",
+        "objects cannot be told apart by id; they are numbered anew when read",
+        "Give every annotation its own id.",
+    ),
+    "repeated_files": Kind(
+        "error",
+        "one picture has several image entries, each with a part of its objects",
+        "Merge the entries.",
+    ),
+    "orphan_annotations": Kind(
+        "error", "annotations name an image that is not listed", "Add the image, or remove the annotations."
+    ),
+    "bad_categories": Kind(
+        "error",
+        "a category lacks a whole number or a name, or shares one with another",
+        "Give every category its own id and name.",
+    ),
+    "unknown_categories": Kind(
+        "error",
+        "annotations name a category that is not listed",
+        "Add the category, or correct the annotations.",
+    ),
+    "shifted_categories": Kind(
+        "error",
+        "category ids in annotations and in the list are shifted by one",
+        "Count both from the same number: from 0 in YOLO, usually from 1 in COCO.",
+    ),
+    "different_categories": Kind(
+        "error",
+        "the splits do not have the same categories",
+        "Use one list of categories, with the same ids, in all splits.",
+    ),
+    # boxes
+    "malformed_boxes": Kind(
+        "error",
+        "a box is not four numbers",
+        "Write [x, y, width, height] in COCO, class cx cy width height in YOLO.",
+    ),
+    "non_finite_boxes": Kind("error", "a box holds NaN or infinity", "Remove or redraw it."),
+    "empty_boxes": Kind(
+        "error",
+        "a box has no width or no height and is never learnt",
+        "Remove or redraw it; look for corners in the wrong order.",
+    ),
+    "boxes_outside": Kind(
+        "error",
+        "a box lies wholly outside its picture and is never learnt",
+        "Check for another picture's box, swapped axes, or coordinates of another size.",
+    ),
+    "boxes_leaving_picture": Kind(
+        "warning",
+        "a box reaches beyond the picture by more than a pixel; it is cut when learnt",
+        "Cut it to the picture; if there are many, check the annotated size.",
+    ),
+    "tiny_boxes": Kind(
+        "warning", "a box is one pixel or less wide or high, like a click", "Remove or redraw it."
+    ),
+    "repeated_boxes": Kind(
+        "warning", "the same box of the same class stands twice in one picture", "Remove one."
+    ),
+    "near_duplicate_boxes": Kind(
+        "warning",
+        "two boxes of one class overlap almost wholly: probably one object drawn twice",
+        "Look at the pictures and remove one.",
+    ),
+    "boxes_of_two_classes": Kind(
+        "warning",
+        "exactly the same box carries two classes",
+        "Decide for one, unless the classes are meant to overlap.",
+    ),
+    # classes
+    "empty_classes": Kind(
+        "warning",
+        "a class has no object in any split",
+        "Remove it, or annotate it: it cannot be learnt or measured.",
+    ),
+    "classes_not_in_train": Kind(
+        "warning", "a class has objects, but none in train", "Split again, so that train sees it."
+    ),
+    "classes_not_in_val": Kind(
+        "warning",
+        "a class is trained on but has no object in val",
+        "Split again; its quality cannot be measured.",
+    ),
+    "class_imbalance": Kind(
+        "warning",
+        "the most frequent class has over 50 times the objects of the rarest",
+        "Collect more of the rare class, repeat its pictures, and read AP per class.",
+    ),
+    # splits and duplicates
+    "leaks": Kind("error", "the same picture is in two splits, so scores are too good", "Keep it in one."),
+    "near_leaks": Kind(
+        "warning",
+        "nearly the same picture is in two splits, as from one video or a copy",
+        "Split by scene or video, not by picture.",
+    ),
+    "duplicate_pictures": Kind(
+        "warning", "pictures of one split have the same pixels", "Keep one; merge the objects."
+    ),
+    "near_duplicate_pictures": Kind(
+        "warning",
+        "pictures of one split are nearly the same",
+        "Keep one of each, unless they are meant as frames of a video.",
+    ),
+    "overlapping_splits": Kind(
+        "note",
+        "a split repeats others, as trainval does; it is not counted again",
+        "Do not measure on one and train on the other.",
+    ),
+    # good to know
+    "rotated_pictures": Kind(
+        "note",
+        "pictures are turned by an EXIF orientation, which is applied when they are read",
+        "Make sure the boxes were drawn on the upright picture.",
+    ),
+    "unusual_modes": Kind(
+        "note",
+        "pictures are not 8-bit RGB; they are converted when read",
+        "Nothing, if grey, 16-bit or CMYK is what you expect; alpha is dropped.",
+    ),
+    "pictures_without_objects": Kind(
+        "note", "they are learnt as background", "Make sure nothing was forgotten in them."
+    ),
+    "pictures_not_mentioned": Kind(
+        "note",
+        "files lie beside the pictures but no annotation names them",
+        "Annotate or move them, if they should be used.",
+    ),
+    "sizes_not_given": Kind(
+        "note",
+        "the annotations do not say how large the pictures are; the files are asked",
+        "Write height and width.",
+    ),
+    "crowd_regions": Kind(
+        "note",
+        "they are ignored in training and in scoring",
+        "Nothing, if this is meant; difficult objects count among them.",
+    ),
+    "pictures_not_opened": Kind(
+        "note",
+        "max_pictures left their files unread, so the checks of files and pixels are partial",
+        "Run again without max_pictures.",
+    ),
+}

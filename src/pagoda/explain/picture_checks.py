@@ -1,0 +1,153 @@
+"""What can be wrong with the picture files: missing, broken, turned, of another size, twice, in two splits."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import ExifTags, Image
+
+from pagoda.explain.duplicates import Fingerprint, fingerprint, same_pictures, similar_pictures
+from pagoda.explain.findings import Notebook
+from pagoda.explain.records import Split
+from pagoda.pictures import EXTENSIONS, PictureError, read_picture, stored_size
+
+Progress = Callable[[int, int], None]
+"""Called with (pictures done, pictures in all)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What is kept of a picture that was read."""
+
+    size: tuple[int, int]
+    """(height, width), upright"""
+    stored: tuple[int, int]
+    mode: str
+    """Pillow's: "L", "RGB", "I;16" …"""
+    orientation: int
+    """EXIF: 1 upright"""
+    print: Fingerprint
+
+
+def open_pictures(
+    splits: list[Split], max_pictures: int | None, progress: Progress | None, notes: Notebook
+) -> dict[Path, Opened]:
+    """Read every picture once, or `max_pictures` spread over all; the missing and broken become findings."""
+    owners: dict[Path, str] = {}
+    for split in splits:
+        for index in range(len(split.files)):
+            owners.setdefault(split.path(index), f"{split.name}: {split.files[index]}")
+    paths = list(owners)
+    if max_pictures is not None and max_pictures < len(paths):
+        notes.add(
+            "pictures_not_opened", f"{max_pictures} of {len(paths)} were opened", len(paths) - max_pictures
+        )
+        paths = [paths[number * len(paths) // max_pictures] for number in range(max_pictures)]
+    opened = {}
+    stored: dict[Path, dict[str, str]] = {}
+    for number, path in enumerate(paths, 1):
+        if path.is_file():
+            try:
+                opened[path] = _open(path)
+            except PictureError as error:
+                notes.add("broken_pictures", f"{owners[path]}: {error}")
+        else:
+            notes.add("missing_pictures", f"{owners[path]}: {path}{_other_case(path, stored)}")
+        if progress:
+            progress(number, len(paths))
+    return opened
+
+
+def check_pictures(splits: list[Split], opened: dict[Path, Opened], notes: Notebook) -> None:
+    """Sizes against the annotations, EXIF rotation, modes, files nobody mentions."""
+    modes: dict[tuple[str, str], list[str]] = {}
+    for split in splits:
+        for index, annotated in enumerate(split.sizes):
+            picture = opened.get(split.path(index))
+            if picture is None:
+                continue
+            where = f"{split.name}: {split.files[index]}"
+            if picture.orientation != 1:
+                notes.add("rotated_pictures", f"{where}: orientation {picture.orientation}")
+            if picture.mode != "RGB":
+                modes.setdefault((split.name, picture.mode), []).append(split.files[index])
+            if annotated is not None and annotated != picture.size:
+                turned = annotated == picture.stored
+                hint = "; the annotated one is the size before its EXIF rotation" if turned else ""
+                notes.add(
+                    "size_mismatch",
+                    f"{where}: annotated {_by(annotated)}, the picture is {_by(picture.size)}{hint}",
+                )
+    for (name, mode), files in modes.items():
+        notes.add(
+            "unusual_modes", f"{name}: {len(files)} of mode {mode}, the first is {files[0]}", len(files)
+        )
+    _find_unmentioned(splits, notes)
+
+
+def check_duplicates(splits: list[Split], opened: dict[Path, Opened], notes: Notebook) -> None:
+    """The same or nearly the same picture, within a split and across two."""
+    homes: dict[Path, dict[str, str]] = {}  # path → split → the file's name there
+    for split in splits:
+        for index, file in enumerate(split.files):
+            homes.setdefault(split.path(index), {})[split.name] = file
+    for each in homes.values():
+        if len(each) > 1:
+            notes.add("leaks", " = ".join(f"{name}: {file}" for name, file in each.items()))
+    paths = [path for path in homes if path in opened]
+    prints = [opened[path].print for path in paths]
+    for group in same_pictures(prints):
+        _note_group([homes[paths[index]] for index in group], "=", ("leaks", "duplicate_pictures"), notes)
+    # One of each set of equal pictures takes part, or all near copies would be told twice.
+    first = sorted({each.digest: index for index, each in reversed(list(enumerate(prints)))}.values())
+    for group in similar_pictures([prints[index] for index in first]):
+        members = [homes[paths[first[index]]] for index in group]
+        _note_group(members, "≈", ("near_leaks", "near_duplicate_pictures"), notes)
+
+
+def _note_group(members: list[dict[str, str]], sign: str, kinds: tuple[str, str], notes: Notebook) -> None:
+    """`kinds`: across splits, within one. Counted are the pictures there are too many."""
+    pairs = [next(iter(each.items())) for each in members]
+    first_of_split = {name: (name, file) for name, file in reversed(pairs)}
+    shown = list(dict.fromkeys([*first_of_split.values(), *pairs]))  # across splits, that is the point
+    words = f" {sign} ".join(f"{name}: {file}" for name, file in shown[:4])
+    words += f" and {len(shown) - 4} more" if len(shown) > 4 else ""
+    notes.add(kinds[0] if len(first_of_split) > 1 else kinds[1], words, len(members) - 1)
+
+
+def _open(path: Path) -> Opened:
+    picture = read_picture(path)
+    mode, orientation = _mode_and_orientation(path)
+    return Opened(picture.shape[:2], stored_size(path), mode, orientation, fingerprint(picture))
+
+
+def _mode_and_orientation(path: Path) -> tuple[str, int]:
+    try:
+        with Image.open(path) as image:
+            return image.mode, image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Image.DecompressionBombError:
+        # Pillow's own limit is lower than ours; the picture was read, only its mode stays unknown.
+        return "RGB", 1
+
+
+def _other_case(path: Path, stored: dict[Path, dict[str, str]]) -> str:
+    """A hint where a file of that name in other letter case is there; `stored` remembers folder listings."""
+    folder = path.parent
+    if folder not in stored:
+        stored[folder] = (
+            {entry.name.lower(): entry.name for entry in folder.iterdir()} if folder.is_dir() else {}
+        )
+    found = stored[folder].get(path.name.lower())
+    return f" (there is {found}: upper and lower case differ)" if found else ""
+
+
+def _find_unmentioned(splits: list[Split], notes: Notebook) -> None:
+    mentioned = {split.path(index) for split in splits for index in range(len(split.files))}
+    for folder in sorted({path.parent for path in mentioned if path.parent.is_dir()}):
+        for path in sorted(set(folder.iterdir()) - mentioned):
+            if path.suffix.lower() in EXTENSIONS and path.is_file():
+                notes.add("pictures_not_mentioned", str(path))
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]}×{size[1]} (height×width)"

@@ -1,0 +1,106 @@
+"""A copy of a detector for quick inference on the machine at hand: norms folded, memory laid out, fewer bits."""
+
+from collections import defaultdict
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from pagoda.detectors.contract import Detector
+from pagoda.layers.norm import FrozenBatchNorm2d
+from pagoda.structures.images import ImageBatch
+
+# Exact types: a subclass may do more than normalise (timm's carry the activation).
+FOLDABLE = (nn.BatchNorm2d, FrozenBatchNorm2d)
+
+
+def optimize(
+    model: Detector,
+    *,
+    dtype: torch.dtype = torch.float32,
+    channels_last: bool = True,
+    compile: bool = False,
+) -> Detector:
+    """A copy of `model` in evaluation mode with the same verbs; it can no longer be trained or saved.
+
+    Batch norms become part of the convolutions before them (group norms cannot). With bfloat16 the network
+    computes in half precision, while box geometry, decoding and scores stay float32; it pays on processors
+    and GPUs with bfloat16 arithmetic. `compile` runs the network through torch.compile, which takes up to
+    minutes at the first picture and again when the size of pictures changes.
+    """
+    if dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        raise ValueError(f"dtype must be torch.float32, torch.bfloat16 or torch.float16, got {dtype}")
+    copy = deepcopy(model).eval().requires_grad_(False)
+    fold_norms(copy)
+    copy.origin = None  # the zoo cannot rebuild it: its tensors have other names and values
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    # The detector's own tensors are geometry (anchors, scales), which half precision would displace.
+    for part in copy.children():
+        part.to(dtype=dtype, memory_format=layout)
+    copy.backbone.register_forward_pre_hook(CastInput(dtype, layout))
+    if compile:
+        copy.compile()
+    return copy
+
+
+@dataclass(frozen=True)
+class CastInput:
+    """Forward pre-hook: pixels in the backbone's precision and layout."""
+
+    dtype: torch.dtype
+    layout: torch.memory_format
+
+    def __call__(self, module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        return (inputs[0].to(dtype=self.dtype, memory_format=self.layout),)
+
+
+def fold_norms(model: Detector) -> int:
+    """Fold each batch norm into the one convolution that feeds it, in place; returns how many.
+
+    Which feeds which is seen in a run on a small picture: a convolution shared by several norms, or a norm
+    after several convolutions, stays as it is.
+    """
+    names = {module: name for name, module in model.named_modules()}
+    pairs = conv_norm_pairs(model)
+    for conv, norm in pairs:
+        weight, bias = fuse_conv_bn_weights(
+            conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        )
+        conv.weight, conv.bias = weight.requires_grad_(False), bias.requires_grad_(False)
+        model.set_submodule(names[norm], nn.Identity())
+    return len(pairs)
+
+
+def conv_norm_pairs(model: Detector) -> list[tuple[nn.Conv2d, nn.Module]]:
+    """(convolution, norm) where the norm reads the convolution and nothing else, and always this one."""
+    made_by: dict[int, tuple[nn.Module, Tensor]] = {}
+    readers: dict[nn.Module, set[nn.Module]] = defaultdict(set)
+    sources: dict[nn.Module, set[nn.Module | None]] = defaultdict(set)
+
+    def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        conv, _ = made_by.get(id(inputs[0]), (None, None))
+        sources[module].add(conv)
+        if conv is not None:
+            readers[conv].add(module)
+        if isinstance(module, nn.Conv2d):
+            made_by[id(output)] = (module, output)  # held, so that no later tensor gets its id
+
+    leaves = [module for module in model.modules() if not list(module.children())]
+    hooks = [leaf.register_forward_hook(watch) for leaf in leaves]
+    try:
+        device = next(model.parameters()).device
+        pixels = torch.zeros(1, 3, 64, 64, device=device)
+        with torch.no_grad():
+            model(ImageBatch(pixels, torch.tensor([[64, 64]], device=device)))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    pairs = []
+    for norm, convs in sources.items():
+        (conv, *others) = convs
+        alone = not others and conv is not None and readers[conv] == {norm}
+        if alone and type(norm) in FOLDABLE and norm.running_mean is not None:
+            pairs.append((conv, norm))
+    return pairs

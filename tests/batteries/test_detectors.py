@@ -1,0 +1,355 @@
+"""What every detector promises, on small random networks. A new one adds a line to DETECTORS."""
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+
+from pagoda.backbones.resnet import ResNet
+from pagoda.criteria.dense import FCOSCriterion
+from pagoda.detectors.contract import Detector
+from pagoda.detectors.fcos import FCOS
+from pagoda.detectors.retinanet import RetinaNet
+from pagoda.heads.dense import DenseHead
+from pagoda.necks.fpn import FPN
+from pagoda.preprocess import InputSpec
+from pagoda.structures.images import ImageBatch
+from pagoda.structures.instances import Targets
+from pagoda.structures.labels import LabelMap
+
+
+def small_parts() -> tuple[ResNet, FPN, Callable[..., DenseHead]]:
+    backbone = ResNet(18, norm="frozen")
+    neck = FPN(backbone.channels, 32)
+    return backbone, neck, partial(DenseHead, neck.channels, depth=1, groups=8)
+
+
+# Every class starts at one half so that an untrained network has much to say.
+def fcos(num_classes: int) -> FCOS:
+    backbone, neck, head = small_parts()
+    heads = {"class_head": head(outputs=num_classes), "box_head": head(outputs=5)}
+    return FCOS(backbone, neck, **heads, prior_probability=None)
+
+
+def first_fcos(num_classes: int) -> FCOS:
+    """As published first: quality beside the classes, no centre sampling, plain IoU."""
+    backbone, neck, head = small_parts()
+    return FCOS(
+        backbone,
+        neck,
+        class_head=head(outputs=num_classes + 1),
+        box_head=head(outputs=4),
+        quality_on="class",
+        in_strides=False,
+        prior_probability=None,
+        criterion=FCOSCriterion(
+            radius=None, box_loss="iou", closed_ranges=True, inclusive=True, smoothing=1.0
+        ),
+    )
+
+
+def retinanet(num_classes: int) -> RetinaNet:
+    backbone, neck, head = small_parts()
+    heads = {"class_head": head(outputs=9 * num_classes), "box_head": head(outputs=36)}
+    return RetinaNet(backbone, neck, **heads, prior_probability=None)
+
+
+DETECTORS: dict[str, Callable[[int], Detector]] = {
+    "fcos": fcos,
+    "first fcos": first_fcos,
+    "retinanet": retinanet,
+}
+
+
+@pytest.fixture(params=DETECTORS, ids=list(DETECTORS))
+def build(request: pytest.FixtureRequest) -> Callable[[int], Detector]:
+    return DETECTORS[request.param]
+
+
+@pytest.fixture
+def model(build: Callable[[int], Detector]) -> Detector:
+    torch.manual_seed(0)
+    return build(3).eval()
+
+
+def batch_of(*sizes: tuple[int, int]) -> ImageBatch:
+    pictures = [torch.randint(0, 256, (3, *size), dtype=torch.uint8) for size in sizes]
+    return InputSpec().batch(pictures)
+
+
+def objects(count: int, size: tuple[int, int], num_classes: int) -> Targets:
+    """Random boxes inside the picture, at least two pixels wide and high."""
+    height, width = size
+    corner = torch.rand(count, 2) * torch.tensor([width * 0.7, height * 0.7])
+    extent = 2 + torch.rand(count, 2) * torch.tensor([width * 0.3 - 2, height * 0.3 - 2])
+    boxes = torch.cat([corner, corner + extent], 1)
+    return Targets(boxes, torch.randint(num_classes, (count,)), size, torch.zeros(count, dtype=torch.bool))
+
+
+def check_losses(model: Detector, images: ImageBatch, targets: list[Targets]) -> dict[str, Tensor]:
+    """Finite scalars whose gradients are finite."""
+    losses = model.losses(images, targets)
+    assert all(
+        name.startswith("loss_") and loss.ndim == 0 and torch.isfinite(loss) for name, loss in losses.items()
+    )
+    model.zero_grad()
+    sum(losses.values()).backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    assert gradients and all(torch.isfinite(gradient).all() for gradient in gradients)
+    return losses
+
+
+SIZES = [(64, 96), (75, 133), (1, 1), (33, 200)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_forward_speaks_of_every_location(model: Detector, size: tuple[int, int]) -> None:
+    images = batch_of(size)
+    outputs = model(images)
+    count = sum(len(prior) for prior in outputs.priors)
+    assert len(outputs.priors) == len(model.neck.channels)
+    assert outputs.class_logits.shape == (1, count, 3)
+    assert outputs.box_outputs.shape == (1, count, 4)
+    assert outputs.quality_logits is None or outputs.quality_logits.shape == (1, count)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_detections_are_valid(model: Detector, size: tuple[int, int]) -> None:
+    with torch.no_grad():
+        (found,) = model.detect(batch_of(size))
+    assert found.image_size == size and found.label_map is model.label_map
+    assert 0 < len(found) <= model.postprocess.max_detections or size == (1, 1)
+    assert (found.scores > 0).all() and (found.scores <= 1).all()
+    assert torch.equal(found.scores, found.scores.sort(descending=True).values)
+    assert ((found.labels >= 0) & (found.labels < 3)).all()
+    x1, y1, x2, y2 = found.boxes.unbind(1)
+    assert (x1 >= 0).all() and (y1 >= 0).all() and (x2 <= size[1]).all() and (y2 <= size[0]).all()
+    assert (x2 >= x1).all() and (y2 >= y1).all()
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("count", [0, 1, 300])
+def test_losses_of_any_number_of_objects(model: Detector, size: tuple[int, int], count: int) -> None:
+    count = count if min(size) > 1 else 0
+    check_losses(model, batch_of(size, size), [objects(count, size, 3), Targets.empty(size)])
+
+
+def test_objects_smaller_than_a_pixel_are_survived(model: Detector) -> None:
+    boxes = torch.tensor([[10.0, 10.0, 10.2, 10.3], [5.0, 5.0, 5.0, 5.0]])
+    target = Targets(boxes, torch.tensor([0, 1]), (64, 64), torch.zeros(2, dtype=torch.bool))
+    check_losses(model, batch_of((64, 64)), [target])
+
+
+def test_one_class(build: Callable[[int], Detector]) -> None:
+    model = build(1).eval()
+    images = batch_of((64, 64))
+    check_losses(model, images, [objects(3, (64, 64), 1)])
+    (found,) = model.detect(images)
+    assert len(found) and (found.labels == 0).all()
+    assert found.names[0] == "class_0"
+
+
+def test_losses_do_not_depend_on_training_mode(model: Detector) -> None:
+    images, targets = batch_of((64, 64)), [objects(4, (64, 64), 3)]
+    quiet, awake = model.eval().losses(images, targets), model.train().losses(images, targets)
+    assert list(quiet) == list(awake)
+    assert all(torch.equal(quiet[name], awake[name]) for name in quiet)
+
+
+def test_order_of_objects_does_not_matter(model: Detector) -> None:
+    images, target = batch_of((128, 160)), objects(20, (128, 160), 3)
+    losses = model.losses(images, [target])
+    turned = model.losses(images, [target[torch.randperm(20)]])
+    for name, loss in losses.items():
+        torch.testing.assert_close(turned[name], loss, rtol=1e-5, atol=1e-6)
+
+
+def test_order_of_images_does_not_matter(model: Detector) -> None:
+    images = batch_of((64, 96), (60, 90), (96, 64))
+    targets = [objects(n, (60, 64), 3) for n in (5, 0, 2)]
+    losses = model.losses(images, targets)
+    turned = model.losses(ImageBatch(images.pixels.flip(0), images.sizes.flip(0)), targets[::-1])
+    for name, loss in losses.items():
+        torch.testing.assert_close(turned[name], loss, rtol=1e-4, atol=1e-5)
+
+
+def test_one_image_equals_a_batch_and_evaluation_repeats(model: Detector) -> None:
+    images = batch_of((64, 96), (64, 96))
+    with torch.no_grad():
+        together, again = model.detect(images), model.detect(images)
+        (alone,) = model.detect(ImageBatch(images.pixels[1:], images.sizes[1:]))
+    for one, other in zip(together, again, strict=True):
+        assert torch.equal(one.boxes, other.boxes) and torch.equal(one.scores, other.scores)
+    torch.testing.assert_close(alone.boxes, together[1].boxes, rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(alone.scores, together[1].scores, rtol=1e-4, atol=1e-5)
+
+
+def test_ragged_and_fixed_size_detections_agree(model: Detector) -> None:
+    images = batch_of((64, 96), (50, 70))
+    with torch.no_grad():
+        ragged = model.detect(images)
+        fixed = model.postprocess(model(images), images.sizes, model.decode)
+    assert fixed.boxes.shape[:2] == fixed.scores.shape == fixed.labels.shape
+    for image, found in enumerate(ragged):
+        count = len(found)
+        torch.testing.assert_close(fixed.scores[image, :count], found.scores)
+        torch.testing.assert_close(fixed.boxes[image, :count], found.boxes)
+        assert torch.equal(fixed.labels[image, :count], found.labels)
+        assert (fixed.scores[image, count:] == 0).all() and (fixed.labels[image, count:] == -1).all()
+
+
+def test_nothing_found_is_an_empty_answer(model: Detector) -> None:
+    images = batch_of((64, 96))
+    nothing = model.postprocess.with_limits(min_score=0.999)
+    (found,) = model.detect(images, postprocess=nothing)
+    assert len(found) == 0 and found.boxes.shape == (0, 4) and found.names == []
+    assert found.to_dict()["objects"] == []
+    fixed = nothing(model(images), images.sizes, model.decode)
+    assert (fixed.scores == 0).all() and (fixed.labels == -1).all() and (fixed.boxes == 0).all()
+
+
+def test_padding_changes_nothing_that_does_not_see_it(build: Callable[[int], Detector]) -> None:
+    # One level, so nothing comes from coarser maps; no statistics over the map. Locations whose receptive
+    # field (99 + 16 + 32 pixels) ends inside the picture cannot know what lies beyond.
+    backbone = ResNet(18, levels=(3,), norm="frozen")
+    neck = FPN(backbone.channels, 16, top_level=3)
+    head = partial(DenseHead, neck.channels, depth=1, norm="none")
+    if build is retinanet:
+        model: Detector = RetinaNet(backbone, neck, class_head=head(outputs=18), box_head=head(outputs=36))
+    else:
+        model = FCOS(backbone, neck, class_head=head(outputs=2), box_head=head(outputs=5))
+    model.eval()
+    images = batch_of((256, 256))
+    padded = torch.zeros(1, 3, 256, 384)
+    padded[..., :256] = images.pixels
+    cells, wider = 32, 48
+    with torch.no_grad():
+        tight, loose = model(images), model(ImageBatch(padded, images.sizes))
+        everything = model.postprocess.with_limits(min_score=0)
+        (found,) = model.detect(ImageBatch(padded, images.sizes), postprocess=everything)
+    safe = (256 - (99 + 16 + 32) // 2) // 8
+    for small, large in zip(tight[:2], loose[:2], strict=True):
+        small, large = small.reshape(cells, cells, -1), large.reshape(cells, wider, -1)
+        torch.testing.assert_close(large[:, :safe], small[:, :safe], rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(large[:, cells - 1], small[:, cells - 1], rtol=1e-4, atol=1e-6)
+    assert len(found) and (found.boxes[:, 2] <= 256).all()
+
+
+def test_gradients_reach_every_part(model: Detector) -> None:
+    check_losses(model, batch_of((128, 128)), [objects(10, (128, 128), 3)])
+    for part in (model.backbone, model.neck, model.class_head, model.box_head):
+        first = next(part.parameters())
+        assert first.grad is not None and first.grad.abs().max() > 0
+
+
+def test_frozen_backbone_stays_so_inside_a_detector() -> None:
+    backbone = ResNet(18, frozen_stages=5)
+    neck = FPN(backbone.channels, 32)
+    head = partial(DenseHead, neck.channels, depth=1, groups=8)
+    model = FCOS(backbone, neck, class_head=head(outputs=2), box_head=head(outputs=5)).train()
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    check_losses(model, batch_of((64, 64)), [objects(2, (64, 64), 2)])
+    assert all(p.grad is None for p in backbone.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
+
+
+def test_a_new_detector_in_ten_lines() -> None:
+    def tiny_fcos(num_classes: int) -> FCOS:
+        backbone = ResNet(34, levels=(4, 5))
+        neck = FPN(backbone.channels, 64, top_level=6)
+        return FCOS(
+            backbone,
+            neck,
+            class_head=DenseHead(neck.channels, outputs=num_classes, depth=2),
+            box_head=DenseHead(neck.channels, outputs=5, depth=2),  # left, top, right, bottom, centerness
+        )
+
+    model = tiny_fcos(4).eval()
+    assert model.levels == [4, 5, 6]
+    images = batch_of((100, 130))
+    assert [len(points) for points in model(images).priors] == [8 * 10, 4 * 5, 2 * 3]
+    check_losses(model, images, [objects(5, (100, 130), 4)])
+    # Classes start at one in a hundred, so an untrained network reports nothing.
+    assert len(model.detect(images)[0]) == 0
+
+
+def heads(classes: int, boxes: int) -> dict:
+    return {"class_head": DenseHead({3: 32}, classes), "box_head": DenseHead({3: 32}, boxes)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "parts", "message"),
+    [
+        (FCOS, heads(3, 4), 'quality_on="box" needs a box head of 5 outputs .* got 4 outputs and 3 classes'),
+        (FCOS, {**heads(1, 4), "quality_on": "class"}, "got 4 outputs and 0 classes"),
+        (
+            RetinaNet,
+            heads(27, 4),
+            "9 anchors per location needs heads of 36 and 9·classes outputs, got 4 and 27",
+        ),
+        (RetinaNet, heads(28, 36), "got 36 and 28"),
+        (
+            FCOS,
+            {**heads(3, 5), "label_map": LabelMap.from_names(["cat", "dog"])},
+            "class head predicts 3 classes but the label map names 2: cat, dog",
+        ),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(kind: type, parts: dict, message: str) -> None:
+    backbone = ResNet(18, levels=(3,))
+    with pytest.raises(ValueError, match=message):
+        kind(backbone, FPN(backbone.channels, 32, top_level=3), **parts)
+
+
+def test_heads_want_one_width_for_all_levels() -> None:
+    with pytest.raises(ValueError, match=r"same channels on every level, got \{3: 32, 4: 64\}"):
+        DenseHead({3: 32, 4: 64}, 5)
+
+
+def drawn_pictures() -> tuple[list[Tensor], list[Targets]]:
+    """Four grey pictures with one to three filled rectangles, red or green."""
+    pictures, targets = [], []
+    for count in (1, 2, 3, 2):
+        picture = torch.full((3, 128, 128), 110, dtype=torch.uint8)
+        boxes, labels = [], []
+        for index in range(count):
+            x1, y1 = 6 + 40 * index, int(torch.randint(5, 60, ()))
+            x2, y2 = x1 + int(torch.randint(20, 36, ())), y1 + int(torch.randint(20, 60, ()))
+            label = int(torch.randint(2, ()))
+            color = torch.tensor([[220, 30, 30], [30, 200, 60]][label], dtype=torch.uint8)
+            picture[:, y1:y2, x1:x2] = color[:, None, None]
+            boxes.append([x1, y1, x2, y2])
+            labels.append(label)
+        pictures.append(picture)
+        crowd = torch.zeros(count, dtype=torch.bool)
+        targets.append(Targets(torch.tensor(boxes).float(), torch.tensor(labels), (128, 128), crowd))
+    return pictures, targets
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "per_location", "boxes"), [(FCOS, 1, 5), (RetinaNet, 9, 36)])
+def test_learns_four_pictures_by_heart(kind: type[Detector], per_location: int, boxes: int) -> None:
+    torch.manual_seed(0)
+    pictures, targets = drawn_pictures()
+    images = InputSpec().batch(pictures)
+    backbone = ResNet(18, norm="group")
+    neck = FPN(backbone.channels, 64)
+    head = partial(DenseHead, neck.channels, depth=1)
+    model = kind(
+        backbone, neck, class_head=head(outputs=2 * per_location), box_head=head(outputs=boxes)
+    ).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        sum(model.losses(images, targets).values()).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        optimizer.step()
+    with torch.no_grad():
+        found = model.eval().detect(images, postprocess=model.postprocess.with_limits(min_score=0.7))
+    for detections, target in zip(found, targets, strict=True):
+        assert len(detections) == len(target)
+        order, wanted = detections.boxes[:, 0].argsort(), target.boxes[:, 0].argsort()
+        assert torch.equal(detections.labels[order], target.labels[wanted])
+        assert (detections.boxes[order] - target.boxes[wanted]).abs().max() < 6

@@ -1,0 +1,175 @@
+"""COCO files: what is read is what is written, and contradictions are named."""
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+
+from pagoda.data.coco import from_coco_dict, read_coco, write_coco
+
+DOCUMENT = {
+    "images": [
+        {"id": 7, "file_name": "b.jpg", "height": 400, "width": 300},
+        {"id": 3, "file_name": "a.jpg", "height": 50, "width": 60},
+    ],
+    "categories": [{"id": 5, "name": "dog"}, {"id": 0, "name": "cat"}],
+    "annotations": [
+        {"id": 4, "image_id": 3, "category_id": 5, "bbox": [1, 2, 3, 4], "area": 10.5, "iscrowd": 0},
+        {"id": 9, "image_id": 7, "category_id": 0, "bbox": [217.62, 240.54, 38.99, 57.75], "iscrowd": 1},
+    ],
+}
+
+
+@pytest.fixture
+def document() -> dict:
+    return copy.deepcopy(DOCUMENT)
+
+
+def read(document: dict, root: Path = Path("/pictures")):
+    return from_coco_dict(document, root, "some.json")
+
+
+def test_ids_of_any_kind_become_labels_and_back(document: dict) -> None:
+    annotations = read(document)
+    assert annotations.label_map.names == ("cat", "dog") and annotations.label_map.category_ids == (0, 5)
+    assert annotations.targets(1).labels.tolist() == [1] and annotations.targets(1).image_id == 3
+    assert annotations.targets(0).ignored.tolist() == [True]
+    assert annotations.areas.tolist() == [38.99 * 57.75, 10.5]  # the file's area, else the box's
+    by_id = {entry["id"]: entry for entry in annotations.to_coco()["annotations"]}
+    for entry in document["annotations"]:
+        assert by_id[entry["id"]] == entry | {"area": entry.get("area", 38.99 * 57.75)}
+
+
+def test_text_ids_stay_text(document: dict) -> None:
+    for entry in document["images"]:
+        entry["id"] = f"image-{entry['id']}"
+    for entry in document["annotations"]:
+        entry["image_id"] = f"image-{entry['image_id']}"
+    annotations = read(document)
+    assert annotations.targets(0).image_id == "image-7"
+    assert annotations.to_coco()["images"][1]["id"] == "image-3"
+
+
+def change(path: list, value: object):
+    def apply(document: dict) -> None:
+        place = document
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            change(["annotations", 0, "category_id"], 6),
+            r"1 annotations have a category_id .* 6; the categories are 0, 5",
+        ),
+        (change(["annotations", 0, "category_id"], 5.0), "meets no category: 5.0"),
+        (change(["annotations", 0, "category_id"], "5"), "meets no category: '5'"),
+        (change(["images", 0, "id"], 3), "image id given to several images: 3"),
+        (change(["images", 0, "id"], 3.5), "all whole numbers or all text, got float, int"),
+        (change(["images", 0, "file_name"], ""), "images without file_name: ids 7"),
+        (change(["categories", 0, "id"], 5.0), "whole number as id and a name"),
+        (change(["categories"], []), "whole number as id and a name, got none"),
+        (change(["categories", 0, "name"], "cat"), "some.json: name given twice .*: cat"),
+        (
+            change(["annotations", 1, "bbox"], [1, 2, 3]),
+            r"annotation 9 of image 7 must have bbox = .*, got \[1, 2, 3\]",
+        ),
+        (change(["annotations", 1, "bbox"], None), "got None"),
+    ],
+)
+def test_contradictions_are_named(document: dict, spoil, message: str) -> None:
+    spoil(document)
+    with pytest.raises(ValueError, match=message):
+        read(document)
+
+
+def test_annotations_of_no_image_are_noted(document: dict) -> None:
+    document["annotations"].append({"id": 1, "image_id": 99, "category_id": 5, "bbox": [0, 0, 1, 1]})
+    annotations = read(document)
+    assert len(annotations.labels) == 2
+    assert annotations.notes == ("some.json: no image has the id 99; its 1 annotations are left out",)
+    for entry in document["annotations"]:
+        entry["image_id"] = str(entry["image_id"])
+    with pytest.raises(
+        ValueError, match=r"no annotation belongs to an image: image_id '3', '7', '99' .* id 7, 3 in"
+    ):
+        read(document)
+
+
+@pytest.mark.parametrize(("ids", "expected"), [((4, 4), [2, 1]), ((None, 4), [2, 1]), ((0, 4), [4, 5])])
+def test_annotation_ids_that_mislead_scoring_are_replaced(
+    document: dict, ids: tuple, expected: list[int]
+) -> None:
+    for entry, annotation_id in zip(document["annotations"], ids, strict=True):
+        entry["id"] = annotation_id
+    annotations = read(document)
+    assert annotations.annotation_ids.tolist() == expected
+    assert len(annotations.notes) == 1 and "annotation id" in annotations.notes[0]
+
+
+def test_missing_sizes_are_taken_from_the_pictures(document: dict, tmp_path: Path) -> None:
+    del document["images"][0]["height"]
+    Image.new("RGB", (30, 20)).save(tmp_path / "b.jpg")
+    document["annotations"][1]["bbox"] = [1, 1, 2, 2]
+    annotations = read(document, tmp_path)
+    assert annotations.sizes.tolist() == [[20, 30], [50, 60]]
+    assert annotations.notes == ("some.json: b.jpg has no height and width; taken from the picture",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not a JSON file"),
+        ("[]", "annotations, categories, images missing, found a list"),
+        ('{"images": [], "predictions": []}', "annotations, categories missing, found images, predictions"),
+    ],
+)
+def test_other_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "other.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"other\.json.*{message}"):
+        read_coco(path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["coco_tiny/annotations/instances_val.json", "nuclei/annotations/train.json"]
+)
+def test_real_files_survive_to_the_last_bit(shared_data: Path, tmp_path: Path, name: str) -> None:
+    original = json.loads((shared_data / name).read_text())
+    annotations = read_coco(shared_data / name, shared_data)
+    write_coco(annotations, tmp_path / "copy.json")
+    written = json.loads((tmp_path / "copy.json").read_text())
+    found = {entry["id"]: entry for entry in written["annotations"]}
+    assert len(found) == len(original["annotations"])
+    for entry in original["annotations"]:
+        assert {key: entry[key] for key in found[entry["id"]]} == found[entry["id"]]
+    assert [entry["id"] for entry in written["images"]] == [entry["id"] for entry in original["images"]]
+    again = read_coco(tmp_path / "copy.json", shared_data)
+    assert np.array_equal(again.boxes_xywh, annotations.boxes_xywh)
+
+
+def test_coco_tiny_against_pycocotools(shared_data: Path) -> None:
+    path = shared_data / "coco_tiny/annotations/instances_val.json"
+    annotations, oracle = read_coco(path, shared_data), COCO(str(path))
+    assert int(annotations.ignored.sum()) == 5 and len(annotations) == 50 and len(annotations.labels) == 382
+    empty = 0
+    for index in range(len(annotations)):
+        targets = annotations.targets(index)
+        entries = oracle.loadAnns(oracle.getAnnIds(imgIds=targets.image_id))
+        empty += not entries
+        names = [oracle.cats[entry["category_id"]]["name"] for entry in entries]
+        assert [annotations.label_map.names[label] for label in targets.labels.tolist()] == names
+        assert targets.ignored.tolist() == [bool(entry["iscrowd"]) for entry in entries]
+        expected = np.array([entry["bbox"] for entry in entries]).reshape(-1, 4)
+        expected[:, 2:] += expected[:, :2]
+        assert np.allclose(targets.boxes.numpy(), expected, atol=0.01)  # two boxes end 0.01 beyond the border
+    assert empty == 2

@@ -1,0 +1,127 @@
+"""YOLO folders: shares of the picture, polygons, pictures without objects."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pagoda.data.yolo import read_yolo, yolo_splits
+
+
+def write_pictures(folder: Path, *names: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        Image.new("RGB", (200, 100)).save(folder / name)
+
+
+def write_labels(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    write_pictures(tmp_path / "images/train", "a.png", "b.png", "c.png")
+    write_pictures(tmp_path / "images/val", "d.png")
+    write_labels(tmp_path / "labels/train/a.txt", "1 0.5 0.5 0.25 0.5\n0 0.1 0.2 0.3 0.2 0.3 0.6\n\n")
+    write_labels(tmp_path / "labels/train/b.txt", "")
+    write_labels(tmp_path / "labels/val/d.txt", "0 0.5 0.5 1 1\n")
+    (tmp_path / "data.yaml").write_text("train: images/train\nval: images/val\nnames: {0: cat, 1: dog}\n")
+    return tmp_path
+
+
+def test_lines_become_pixels(pets: Path) -> None:
+    annotations = read_yolo(pets, "train")
+    assert list(annotations.files) == ["a.png", "b.png", "c.png"]
+    targets = annotations.targets(0)
+    assert np.allclose(targets.boxes, [[75, 25, 125, 75], [20, 20, 60, 60]])
+    assert targets.labels.tolist() == [1, 0] and targets.image_size == (100, 200)
+    assert len(annotations.targets(1)) == len(annotations.targets(2)) == 0  # an empty file and none
+    assert annotations.label_map.category_ids == (0, 1) and annotations.notes == ()
+
+
+def test_splits_and_names_are_found_without_yaml(pets: Path) -> None:
+    (pets / "data.yaml").unlink()
+    (pets / "classes.txt").write_text("cat\ndog\n")
+    assert list(yolo_splits(pets)) == ["train", "val"]
+    assert read_yolo(pets, "valid").targets(0).boxes.tolist() == [[0, 0, 200, 100]]
+    with pytest.raises(ValueError, match=r"no split 'test'; .*it has train, val"):
+        read_yolo(pets, "test")
+
+
+def test_lists_of_pictures_share_one_folder(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "images", "a.png", "b.png")
+    for stem in "ab":
+        write_labels(tmp_path / f"labels/{stem}.txt", "0 0.5 0.5 0.5 0.5")
+    (tmp_path / "train.txt").write_text("./images/b.png\n")
+    (tmp_path / "data.yaml").write_text("train: train.txt\nnames: [cat]\n")
+    annotations = read_yolo(tmp_path, "train")
+    assert list(annotations.files) == ["b.png"] and annotations.notes == ()
+
+
+def test_exports_that_point_one_folder_too_high(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pets/valid/images", "a.png")
+    write_labels(tmp_path / "pets/valid/labels/a.txt", "0 0.5 0.5 0.5 0.5")
+    (tmp_path / "pets/data.yaml").write_text("val: ../valid/images\nnames: [cat]\n")
+    assert len(read_yolo(tmp_path / "pets", "val").labels) == 1
+
+
+def test_keypoints_are_not_polygons(pets: Path) -> None:
+    write_labels(pets / "labels/train/a.txt", "1 0.5 0.5 0.25 0.5 0.5 0.5 2 0.1 0.1 1")
+    with (pets / "data.yaml").open("a") as file:
+        file.write("kpt_shape: [2, 3]\n")
+    assert read_yolo(pets, "train").targets(0).boxes.tolist() == [[75, 25, 125, 75]]
+
+
+def test_labels_without_picture_are_noted(pets: Path) -> None:
+    write_labels(pets / "labels/train/lone.txt", "0 0.5 0.5 0.5 0.5")
+    (note,) = read_yolo(pets, "train").notes
+    assert "lone.txt: no picture in" in note
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("0 0.5 0.5 0.5", r"a\.txt, line 2: expected class cx cy width height, .* got 4 numbers"),
+        ("0 0.5 0.5 0.5 0.5 0.9", "got 6 numbers"),
+        ("2 0.5 0.5 0.5 0.5", r"class 2 is not in 0 … 1"),
+        ("0.5 0.5 0.5 0.5 0.5", r"class 0.5 is not in 0 … 1"),
+        ("dog 0.5 0.5 0.5 0.5", "expected numbers, got 'dog 0.5"),
+        ("0 75 25 125 75", r"shares of the picture, 0 … 1, got 125 \(pixels\?\)"),
+    ],
+)
+def test_bad_lines_are_named(pets: Path, line: str, message: str) -> None:
+    write_labels(pets / "labels/train/a.txt", f"0 0.5 0.5 0.5 0.5\n{line}\n")
+    with pytest.raises(ValueError, match=message):
+        read_yolo(pets, "train")
+
+
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [
+        ("train: images/train\n", "no class names"),
+        ("train: images/train\nnames: {1: cat, 2: dog}\n", r"numbered 0 … 1, got \[1, 2\]"),
+        ("train: pictures\nnames: [cat, dog]\n", "names 'pictures' for train, but there is no such"),
+        ("names: [cat\n", "cannot read .*data.yaml"),
+    ],
+)
+def test_bad_descriptions_are_named(pets: Path, description: str, message: str) -> None:
+    (pets / "data.yaml").write_text(description)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        read_yolo(pets, "train")
+
+
+def test_no_labels_at_all_is_an_error(pets: Path) -> None:
+    for path in (pets / "labels/train").iterdir():
+        path.unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"none of 3 pictures has labels; the first should be .*a\.txt"
+    ):
+        read_yolo(pets, "train")
+
+
+def test_numbers_that_are_none_are_noted(pets: Path) -> None:
+    write_labels(pets / "labels/train/a.txt", "0 nan 0.5 0.5 0.5\n")
+    annotations = read_yolo(pets, "train")
+    assert len(annotations.labels) == 0 and "a.png: box 1 (annotation 1)" in annotations.notes[0]

@@ -1,0 +1,55 @@
+"""A run small enough for a test: `python drawn.py FOLDER [resume]` trains it, for tests that kill it."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from pagoda.data.synthetic import DrawnShapes
+from pagoda.evaluation.runner import evaluate
+from pagoda.recipes.detection import training_transform
+from pagoda.data.loading import TrainingView
+from pagoda.training.loop import Trainer
+from pagoda.training.settings import OptimSettings, TrainSettings
+from pagoda.zoo.models import create_model
+
+
+def small_trainer(
+    folder: Path,
+    *,
+    resume: bool = False,
+    images: int = 24,
+    save_seconds: float = 0.0,
+    side: int = 64,
+    **changes,
+) -> Trainer:
+    """Two epochs of FCOS on small drawings; `last/` is written after every step."""
+    optim = changes.pop("optim", OptimSettings(warmup_steps=2, ema_decay=0.9))
+    settings = TrainSettings(
+        data="drawn", epochs=2, batch_size=4, save_seconds=save_seconds, device="cpu", optim=optim, **changes
+    )
+    data, val = (
+        DrawnShapes(images, image_size=(side, side), seed=1),
+        DrawnShapes(6, image_size=(side, side), seed=2),
+    )
+    torch.manual_seed(0)
+    model = create_model(
+        "fcos_resnet18_fpn", label_map=data.label_map, width=32, head_depth=1, short_side=side, long_side=side
+    )
+    view = TrainingView(data, training_transform(model, data, settings.augment))
+    return Trainer(
+        model,
+        view,
+        lambda current, progress: evaluate(current, val, batch_size=3),
+        settings,
+        folder,
+        sizes=data.annotations.sizes,
+        resume=resume,
+        quiet=True,
+    )
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    small_trainer(Path(sys.argv[1]), resume="resume" in sys.argv).run()

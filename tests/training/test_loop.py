@@ -1,0 +1,183 @@
+"""Runs end to end on drawn shapes: resuming, killing, averaging, skipping, stopping on NaN."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pagoda.data.loading import TrainingView
+from pagoda.pictures import PictureError
+from pagoda.training.capsule import NotFiniteError, diagnose, load_capsule
+from pagoda.training.checkpoints import load_last
+from pagoda.training.reporting import read_records
+from pagoda.training.settings import OptimSettings
+from pagoda.zoo.models import load, model_from_card
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+from drawn import small_trainer  # noqa: E402
+
+pytestmark = pytest.mark.medium
+
+
+def final_state(folder: Path) -> dict[str, torch.Tensor]:
+    state = load_last(folder)
+    return {**state["model"], **{f"average.{name}": value for name, value in state["average"].items()}}
+
+
+def assert_same_bits(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    assert [name for name in a if not torch.equal(a[name], b[name])] == []
+
+
+def run_script(folder: Path, *words: str) -> subprocess.Popen:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen([sys.executable, str(HERE / "drawn.py"), str(folder), *words], env=environment)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    assert run_script(folder).wait() == 0
+    return folder
+
+
+def test_killed_in_mid_epoch_and_resumed_gives_the_same_bits(uninterrupted, tmp_path):
+    process = run_script(tmp_path)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:  # until the second step is saved, which is within the first epoch
+        steps = [row for row in read_records(tmp_path / "metrics.jsonl") if row["kind"] == "step"]
+        if len(steps) >= 2 and (tmp_path / "last").exists():
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert 0 < load_last(tmp_path)["at"]["step"] < 12
+    assert run_script(tmp_path, "resume").wait() == 0
+    assert_same_bits(final_state(tmp_path), final_state(uninterrupted))
+    assert_same_bits(load_file(tmp_path / "best.safetensors"), load_file(uninterrupted / "best.safetensors"))
+    steps = [row["step"] for row in read_records(tmp_path / "metrics.jsonl") if row["kind"] == "step"]
+    assert steps == list(range(1, 13))  # every step once, in order
+
+
+def test_a_run_leaves_what_it_promises(uninterrupted):
+    rows = read_records(uninterrupted / "metrics.jsonl")
+    assert {"lr", "loss", "loss_class", "loss_box", "loss_centerness", "epoch"} <= rows[0].keys()
+    assert [row["epoch"] for row in rows if row["kind"] == "val"] == [1, 2]
+    model = load(uninterrupted / "best.safetensors")
+    assert model.label_map.names == ("circle", "square", "triangle")
+    assert not model.training
+
+
+def test_resuming_other_data_is_refused(tmp_path):
+    small_trainer(tmp_path).run()
+    with pytest.raises(ValueError, match="an epoch had 6 batches and has 4 now"):
+        small_trainer(tmp_path, resume=True, images=16)
+
+
+def test_accumulating_two_batches_makes_half_the_steps(tmp_path):
+    trainer = small_trainer(tmp_path, optim=OptimSettings(accumulate=2))
+    trainer.run()
+    assert trainer.at.step == trainer.total_steps == 6
+
+
+def test_without_average_the_model_itself_is_kept(tmp_path):
+    # 96 pixels: torch 2.15's bf16 gradient of a strided convolution over a single pixel (P7 of a 64-pixel
+    # picture) is uninitialised memory on some processors.
+    trainer = small_trainer(tmp_path, optim=OptimSettings(ema_decay=0.0), precision="bf16", side=96)
+    trainer.run()
+    assert trainer.model_to_keep() is trainer.model
+
+
+def test_early_stop(tmp_path):
+    trainer = small_trainer(tmp_path, patience=1)
+    trainer.at.best_ap = 2.0  # no validation can be better
+    trainer.run()
+    assert trainer.at.epoch == 1
+
+
+class Unreadable:
+    """A dataset whose picture 3 is corrupt."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, index):
+        if index == 3:
+            raise PictureError("shapes/3.png: truncated file")
+        return self.data[index]
+
+
+def test_a_corrupt_picture_is_skipped_counted_and_listed(tmp_path):
+    trainer = small_trainer(tmp_path)
+    trainer.view = TrainingView(Unreadable(trainer.view.dataset), trainer.view.transform)
+    trainer.run()
+    notes = [row for row in read_records(tmp_path / "metrics.jsonl") if row["kind"] == "note"]
+    assert trainer.at.skipped == len(notes) == 2  # once per epoch
+    assert "3.png: truncated" in notes[0]["skipped"]
+
+
+class Empty(Unreadable):
+    def __getitem__(self, index):
+        raise PictureError(f"{index}.png: no such file")
+
+
+def test_batches_of_nothing_but_corrupt_pictures_do_not_crash(tmp_path):
+    trainer = small_trainer(tmp_path)
+    trainer.view = TrainingView(Empty(trainer.view.dataset), None)
+    trainer.run()
+    assert trainer.at.skipped == 48
+
+
+def test_a_loss_that_is_not_finite_stops_and_leaves_a_capsule(tmp_path):
+    trainer = small_trainer(tmp_path)
+    with torch.no_grad():
+        trainer.model.neck.output["4"].weight[0, 0, 0, 0] = torch.nan
+    with pytest.raises(NotFiniteError) as error:
+        trainer.run()
+    text = str(error.value)
+    assert "neck.output.4" in text and "loss_class nan" in text and "already not finite" in text
+    capsule = next(tmp_path.glob("capsule-*.pt"))
+    assert f"pagoda replay {capsule}" in text
+    content, targets = load_capsule(capsule)
+    model = model_from_card(content["card"]).train()
+    model.load_state_dict(content["weights"])
+    model.to(memory_format=torch.channels_last)
+    again = diagnose(model, content["pictures"], targets, precision=content["precision"])
+    assert json.dumps(again.terms) == json.dumps(content["losses"])
+    assert again.layer == "neck.output.4"
+    assert len(again.pictures) == 4 and all(name.startswith("shape") or name for name in again.pictures)
+
+
+def test_a_degenerate_box_is_named(tmp_path):
+    trainer = small_trainer(tmp_path)
+    picture, targets = trainer.view.dataset[0]
+    while len(targets) == 0:
+        picture, targets = trainer.view.dataset[1]
+    targets.boxes[0] = torch.tensor([5.0, 5.0, 5.0, torch.nan])
+    found = diagnose(trainer.model, [picture], [targets], precision="fp32")
+    assert "box 0" in found.cause and "pagoda doctor" in found.cause
+
+
+def test_interruption_says_how_to_go_on(tmp_path, capsys):
+    trainer = small_trainer(tmp_path)
+    said = []
+    trainer._say = said.append
+
+    def interrupt(batch):
+        raise KeyboardInterrupt
+
+    trainer._learn = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    assert f"--resume {tmp_path}" in said[0]

@@ -92,7 +92,10 @@ class InputSpec:
         """uint8 (3, H, W) pictures of any sizes, as they are: normalised, padded to one size, stacked."""
         sizes = torch.tensor([picture.shape[-2:] for picture in pictures], dtype=torch.long)
         height, width = (self.padded(int(side)) for side in sizes.amax(0))
-        pixels = torch.zeros(len(pictures), 3, height, width, device=device)
+        # Channels last: convolutions follow the layout of their input, and this one is the faster everywhere.
+        pixels = torch.zeros(len(pictures), 3, height, width, device=device).contiguous(
+            memory_format=torch.channels_last
+        )
         for image, picture in enumerate(pictures):
             h, w = picture.shape[-2:]
             pixels[image, :, :h, :w] = self.normalize(picture.to(pixels.device, non_blocking=True))

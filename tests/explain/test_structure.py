@@ -213,7 +213,7 @@ def test_a_network_nobody_knows() -> None:
     # Shared parameters count once.
     assert structure.parameters == sum(p.numel() for p in model.parameters())
     ElementTree.fromstring(structure.to_svg())
-    structure.to_text()
+    structure.to_table()
 
 
 def test_a_wrapped_backbone_is_looked_into() -> None:
@@ -244,7 +244,7 @@ def test_max_pooled_levels_have_rows_of_their_own() -> None:
 
 
 def test_text_fits_its_width(published: Structure) -> None:
-    text = published.to_text()
+    text = published.to_table()
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 110
     for wanted in (
         "18,672",

@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "weights.convert": MODELS | {"zoo"},
     "training": FLOW | {"data", "evaluation", "weights.files", "weights.convert", "detectors.contract"},
     "predict": MODELS | {"zoo", "weights.convert"},
-    "export": MODELS | {"zoo", "weights.convert"},
+    "export": MODELS | {"zoo", "weights.convert", "pagoda"},
     "explain": TOP - {"training", "recipes"},
     # "pagoda" is for its version only: the package's own file loads nothing until asked.
     "recipes": (MODELS - PARTS) | {"zoo", "data", "training", "pagoda"},

@@ -151,7 +151,7 @@ def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path, form: str) -> N
     ):
         read_state_dict(path)
     with pytest.raises(
-        WeightsError, match="is a PyTorch pickle, not a checkpoint of Pagoda.*backbone_weights"
+        WeightsError, match=r"is a PyTorch pickle, not a checkpoint of Pagoda.*backbone_weights"
     ):
         load_weights(path)
     assert not marker.exists()
@@ -163,7 +163,7 @@ def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path, form: str) -> N
 @pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, torch.ones(2), {"model": {"x": "no tensor"}}])
 def test_pickles_of_something_else_are_refused(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "other.pth")
-    with pytest.raises(WeightsError, match="other.pth should hold a state dict"):
+    with pytest.raises(WeightsError, match=r"other\.pth should hold a state dict"):
         read_state_dict(tmp_path / "other.pth")
 
 
@@ -174,13 +174,13 @@ def test_truncated_pickle(tmp_path: Path, is_zip: bool) -> None:
     whole = path.read_bytes()
     for size in range(2, len(whole), 29):
         path.write_bytes(whole[:size])
-        with pytest.raises(WeightsError, match="cut.pth is refused: it is truncated or"):
+        with pytest.raises(WeightsError, match=r"cut\.pth is refused: it is truncated or"):
             read_state_dict(path)
 
 
 def test_a_text_file_is_no_weights_file(tmp_path: Path) -> None:
     (tmp_path / "page.pth").write_text("<!doctype html><html>Not found</html>")
-    with pytest.raises(WeightsError, match="page.pth is not a whole .safetensors file"):
+    with pytest.raises(WeightsError, match=r"page\.pth is not a whole \.safetensors file"):
         read_state_dict(tmp_path / "page.pth")
 
 

@@ -40,7 +40,8 @@ def main(arguments: Sequence[str]) -> int:
         print(report.text())
     coverage = None
     if command.model:
-        split = next(iter(find_dataset(command.data).splits))
+        splits = find_dataset(command.data).splits
+        split = "train" if "train" in splits else next(iter(splits))
         annotations = open_annotations(command.data, split)
         model = open_model(command.model, label_map=annotations.label_map, options=to_plain(command.options))
         coverage = examine_coverage(model, annotations)

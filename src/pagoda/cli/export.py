@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from pagoda.cli.parsing import open_model, parse
+from pagoda.cli.parsing import open_checkpoint, parse
 from pagoda.export.onnx import export_onnx
 from pagoda.pictures import list_pictures, read_picture
 
@@ -26,6 +26,8 @@ class ExportCommand:
     """pictures, folders or globs to compare on; default: drawn ones"""
     min_score: float | None = None
     max_detections: int | None = None
+    model: str = ""
+    """FILE.py:FUNCTION that composes the model, when it is not one of the zoo's"""
     overwrite: bool = False
     json: bool = False
     """print the comparison as JSON"""
@@ -33,7 +35,7 @@ class ExportCommand:
 
 def main(arguments: Sequence[str]) -> int:
     command = parse(ExportCommand, "export", arguments)
-    model = open_model(command.checkpoint)
+    model = open_checkpoint(command.checkpoint, command.model)
     files = [file for source in command.pictures for file in list_pictures(source)]
     report = export_onnx(
         model,

@@ -37,6 +37,14 @@ def find_build(model: str) -> Callable[[int], Detector] | None:
     return getattr(module, name)
 
 
+def open_checkpoint(path: str, model: str = "") -> Detector:
+    """A checkpoint; `model` is FILE.py:FUNCTION when it is not one of the zoo's."""
+    build = find_build(model)
+    if model and build is None:
+        raise ValueError(f"--model takes FILE.py:FUNCTION for models that are not in the zoo, got '{model}'")
+    return load(path, build=build)
+
+
 def open_model(
     model: str,
     *,

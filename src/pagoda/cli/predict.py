@@ -11,7 +11,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
-from pagoda.cli.parsing import open_model, parse
+from pagoda.cli.parsing import open_checkpoint, parse
 from pagoda.pictures import PictureError, list_pictures
 from pagoda.structures.instances import Detections
 from pagoda.training.settings import new_run_folder
@@ -36,6 +36,8 @@ class PredictCommand:
     """overlap above which the weaker of two boxes of a class goes; default: the model's own"""
     json: bool = False
     """print the detections as JSON lines on standard output"""
+    model: str = ""
+    """FILE.py:FUNCTION that composes the model, when it is not one of the zoo's"""
     no_pictures: bool = False
     """write only predictions.json"""
 
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     sources = [item for source in command.sources for item in list_pictures(source)]
     if not sources:
         raise ValueError("pagoda predict needs at least one picture, folder, glob or URL")
-    model = open_model(command.checkpoint)
+    model = open_checkpoint(command.checkpoint, command.model)
     out = Path(command.out) if command.out else new_run_folder("runs", "predict")
     out.mkdir(parents=True, exist_ok=True)
     rows, failed = [], []

@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 from rich.progress import Progress
 
-from pagoda.cli.parsing import open_model, parse
+from pagoda.cli.parsing import open_checkpoint, parse
 from pagoda.data.dataset import DetectionDataset
 from pagoda.data.layouts import open_annotations
 from pagoda.evaluation.detection import DetectionResult, evaluate_results_file
@@ -31,6 +31,8 @@ class ValCommand:
     """which part of it; join several with +"""
     results: str = ""
     """COCO results (JSON) to score instead of a checkpoint"""
+    model: str = ""
+    """FILE.py:FUNCTION that composes the model, when it is not one of the zoo's"""
     batch_size: int = 8
     min_score: float = float(EVALUATION_LIMITS["min_score"] or 0)
     """detections below are not counted; COCO's protocol wants this low"""
@@ -52,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def score(command: ValCommand, dataset: DetectionDataset) -> DetectionResult:
-    model = open_model(command.checkpoint)
+    model = open_checkpoint(command.checkpoint, command.model)
     limits = {**EVALUATION_LIMITS, "min_score": command.min_score}
     with Progress(disable=command.json, transient=True) as bar:
         task = bar.add_task("validating", total=len(dataset))

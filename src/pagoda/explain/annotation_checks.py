@@ -52,16 +52,21 @@ def check_boxes(split: Split, sizes: list[tuple[int, int] | None], notes: Notebo
 
 
 def check_classes(splits: list[Split], notes: Notebook) -> None:
-    """Categories that differ, classes without objects, imbalance; `splits` without those that repeat others."""
+    """Categories that differ, classes without objects, imbalance; over splits that do not repeat others."""
+    splits = [split for split in splits if split.files]  # one that could not be read lacks everything
+    disputed = set()
     for one, other in pairwise(split for split in splits if split.categories):
         first, second = set(one.categories.items()), set(other.categories.items())
         for split, left in ((one, first - second), (other, second - first)):
+            disputed |= {name for _, name in left}
             for number, name in sorted(left):
                 notes.add("different_categories", f"'{name}' (id {number}) stands only in {split.source}")
     counts = {split.name: count_classes(split) for split in splits}
     total = sum(counts.values(), Counter())
     listed = dict.fromkeys(name for split in splits for name in split.categories.values())
     for name in listed:
+        if name in disputed:
+            continue  # missing from a split for another reason
         if not total[name]:
             notes.add("empty_classes", name)
         elif "train" in counts and not counts["train"][name]:

@@ -98,7 +98,7 @@ def _padded(model: Detector, target: Targets) -> tuple[int, int]:
 
 
 def _choose(annotations: Annotations, max_objects: int) -> tuple[list[Targets], int]:
-    """Learnable targets of pictures that have any, evenly spaced, and the number of objects in all of them."""
+    """Learnable targets of pictures that have any, evenly spaced, and how many objects there are in all."""
     every = [annotations.targets(index).learnable() for index in range(len(annotations))]
     filled = [target for target in every if len(target)]
     in_all = sum(map(len, filled))

@@ -65,8 +65,8 @@ class CoverageReport:
             fit = ", ".join(f"{name} {value:.3g}" for name, value in self.anchor_fit.items())
             lines.append(f"  IoU with the best anchor: {fit}")
         lines += [
-            f"  most objects in a picture: {self.max_objects_in_picture} (max_detections {self.max_detections})",
-            f"  overlapping their class beyond max_iou {self.max_iou:g}: {_share(self.suppressed, self.objects)}",
+            f"  most in a picture: {self.max_objects_in_picture}, max_detections: {self.max_detections}",
+            f"  overlapping their class by over {self.max_iou:g}: {_share(self.suppressed, self.objects)}",
             *(f"  - {example}" for example in self.examples),
             *(f"  → {remedy}" for remedy in self.remedies or ["nothing to do"]),
         ]
@@ -74,29 +74,29 @@ class CoverageReport:
 
 
 def remedies(report: CoverageReport, finest_level: int, short_side: int) -> list[str]:
-    """What to do, one sentence for each thing that does not fit; `short_side` in pixels is the model's now."""
+    """What to do, a sentence for each thing that does not fit; `short_side` in pixels is the model's now."""
     found = []
     if report.uncovered > report.hidden:
         found.append(_too_small(report, 2**finest_level, short_side))
     if report.hidden:
         found.append(
-            f"objects whose {report.kind} all go to others on the same spot: {report.hidden}; a larger short_side"
-            " tells them apart, and boxes drawn twice should be removed"
+            f"objects whose {report.kind} all go to others on the same spot: {report.hidden};"
+            " a larger short_side tells them apart, and boxes drawn twice should be removed"
         )
     if report.anchor_fit and report.anchor_fit["share_below_half"] > MAX_SHARE_UNFIT:
         found.append(
-            f"objects without an anchor of IoU {GOOD_IOU}: {report.anchor_fit['share_below_half']:.0%}; change"
-            " anchor_scale or ratios, or short_side"
+            f"objects without an anchor of IoU {GOOD_IOU}: {report.anchor_fit['share_below_half']:.0%};"
+            " change anchor_scale or ratios, or short_side"
         )
     if report.crowded_pictures:
         found.append(
-            f"pictures with more objects than max_detections = {report.max_detections}: {report.crowded_pictures};"
-            f" raise it to {report.max_objects_in_picture} or more"
+            f"pictures with more than max_detections = {report.max_detections} objects:"
+            f" {report.crowded_pictures}; raise it to {report.max_objects_in_picture} or more"
         )
     if report.suppressed:
         found.append(
-            f"objects that overlap one of their class by more than max_iou = {report.max_iou:g}: {report.suppressed};"
-            " suppression keeps one of each pair: remove boxes drawn twice, or raise max_iou"
+            f"objects that overlap one of their class by over max_iou = {report.max_iou:g}:"
+            f" {report.suppressed}; suppression keeps one of two: remove boxes drawn twice or raise max_iou"
         )
     return found
 
@@ -104,16 +104,16 @@ def remedies(report: CoverageReport, finest_level: int, short_side: int) -> list
 def _too_small(report: CoverageReport, finest_stride: int, short_side: int) -> str:
     median = report.uncovered_sides["median"]
     count = report.uncovered - report.hidden
-    # About one and a half strides wide, a box holds a location wherever it lies; an anchor is 4 strides wide, and
-    # fits from about half of that.
+    # A box of one and a half strides holds a location almost wherever it lies; an anchor of four strides fits
+    # from about half its side.
     factor = (1.5 if report.kind == "points" else 2.0) * finest_stride / median
     start = f"objects that no {report.kind[:-1]} fits: {count}"
     if factor <= 1:
-        return f"{start}, though they are not small; look at the criterion's size ranges and radius, or its IoU limits"
+        return f"{start}, though they are not small; look at the criterion's ranges, radius or IoU limits"
     return (
-        f"{start} (half of the uncovered are under {median:.0f} pixels at this size; the finest stride is {finest_stride});"
-        f" raise short_side from {short_side} to about {_rounded(short_side * factor)}, cut the pictures into tiles, or add a"
-        " finer level"
+        f"{start} (half of the uncovered are under {median:.0f} pixels at this size; the finest stride is"
+        f" {finest_stride}); raise short_side from {short_side} to about {_rounded(short_side * factor)},"
+        " cut the pictures into tiles, or add a finer level"
     )
 
 

@@ -1,7 +1,8 @@
 """Pictures that are the same or nearly so, and boxes that are.
 
-Two pictures are nearly the same when a difference hash (which of two neighbouring patches is brighter) and a small
-grey copy both agree: the hash forgives brightness and compression, the copy refuses flat pictures whose hash is noise.
+Two pictures are nearly the same when a difference hash (which of two neighbouring patches is brighter) and a
+small grey copy both agree: the hash forgives brightness and compression, the copy sees what moved on a like
+ground.
 N pictures, M boxes of one picture.
 """
 
@@ -88,7 +89,7 @@ def _counts(labels: np.ndarray) -> list[tuple[int, int]]:
 
 
 def overlapping_boxes(boxes: np.ndarray, min_iou: float) -> list[tuple[int, int, float]]:
-    """(first, second, IoU) of every pair of the (M, 4) xyxy boxes with area that overlap by more than `min_iou`."""
+    """(first, second, IoU) of every pair of (M, 4) xyxy boxes with area that overlap by over `min_iou`."""
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     pairs = []
     for start in range(0, len(boxes), BLOCK):

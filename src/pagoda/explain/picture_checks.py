@@ -1,4 +1,4 @@
-"""What can be wrong with the picture files: missing, broken, turned, of another size, twice, in two splits."""
+"""What can be wrong with picture files: missing, broken, turned, of another size, twice, in two splits."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -108,7 +108,9 @@ def check_duplicates(splits: list[Split], opened: dict[Path, Opened], notes: Not
 def _note_group(members: list[dict[str, str]], sign: str, kinds: tuple[str, str], notes: Notebook) -> None:
     """`kinds`: across splits, within one. Counted are the pictures there are too many."""
     pairs = [next(iter(each.items())) for each in members]
-    first_of_split = {name: (name, file) for name, file in reversed(pairs)}
+    first_of_split: dict[str, tuple[str, str]] = {}
+    for pair in pairs:
+        first_of_split.setdefault(pair[0], pair)
     shown = list(dict.fromkeys([*first_of_split.values(), *pairs]))  # across splits, that is the point
     words = f" {sign} ".join(f"{name}: {file}" for name, file in shown[:4])
     words += f" and {len(shown) - 4} more" if len(shown) > 4 else ""

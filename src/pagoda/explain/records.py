@@ -1,4 +1,4 @@
-"""A data set as its files have it, read leniently: what is wrong is written into a `Notebook`, and reading goes on.
+"""A data set as its files have it, read leniently: what is wrong goes into a `Notebook`, and reading goes on.
 
 The readers in `pagoda.data` stop at the first contradiction; here the same files give as much as they can.
 M objects over all pictures of a split.
@@ -88,7 +88,7 @@ def read_coco_split(layout: Layout, name: str, json_path: Path, notes: Notebook)
 
 
 def find_category_shift(used: set[int], known: set[int]) -> int:
-    """What has to be added to the used ids so that all are known: 1, -1, or 0 where no such shift explains them."""
+    """What to add to the used ids so that all are known: 1, -1, or 0 where no such shift explains them."""
     # A single strange id is a slip, not a habit, unless there is only one category to name.
     if used <= known or (len(used) == 1 and len(known) > 1):
         return 0
@@ -119,7 +119,7 @@ def resolve_categories(used: list[Any], split: Split, places: list[str], notes: 
         listed = ", ".join(map(str, list(known)[:10])) or "none"
         notes.add(
             "unknown_categories",
-            f"{split.name}: category {value} of {count} annotations, the first is {first[value]}; listed: {listed}",
+            f"{split.name}: category {value} of {count} annotations, first {first[value]}; listed: {listed}",
             count,
         )
     return names

@@ -35,7 +35,7 @@ def read_voc_splits(layout: Layout, notes: Notebook) -> list[Split]:
     splits = []
     reported: set[str] = set()  # a picture may be in train and trainval
     for name, (listed,) in layout.splits.items():
-        split = Split(name, str(listed), pictures, categories=dict(enumerate(names, 1)))
+        split = Split(name, str(listed), pictures, categories=dict(enumerate(filter(None, names), 1)))
         lines = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else list(trees)
         for stem in (line.split()[0] for line in lines if line.strip()):
             if stem in trees:

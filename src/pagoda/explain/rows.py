@@ -90,16 +90,17 @@ class Structure:
         """Boxes before anything is selected."""
         return sum(level.locations * level.predictions_per_location for level in self.levels)
 
-    def to_table(self) -> Group:
-        """For a rich console; fits 110 columns."""
+    def to_rich(self) -> Group:
+        """The tables for a rich console, with colours."""
         from pagoda.explain.table import structure_tables
 
         return structure_tables(self)
 
-    def to_text(self, width: int = 110) -> str:
-        console = Console(width=width, color_system=None, file=None, record=False, force_terminal=False)
+    def to_table(self, width: int = 110) -> str:
+        """Plain text of at most `width` columns."""
+        console = Console(width=width, color_system=None)
         with console.capture() as captured:
-            console.print(self.to_table())
+            console.print(self.to_rich())
         return captured.get()
 
     def to_dict(self) -> dict[str, Any]:

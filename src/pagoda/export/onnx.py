@@ -3,13 +3,13 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from pagoda import __version__
 from pagoda.detectors.contract import Detector
 from pagoda.export.parity import ParityReport, check_parity, verify
 from pagoda.export.program import PixelsToDetections, export_pixels
@@ -97,12 +97,8 @@ def to_onnx(model: Detector, postprocess: SelectDetections, opset: int) -> torch
 
 def metadata(model: Detector, postprocess: SelectDetections) -> dict[str, str]:
     """What a runtime needs besides the graph; every value is JSON except the plain sentences."""
-    try:
-        pagoda_version = version("pagoda-vision")
-    except PackageNotFoundError:
-        pagoda_version = "not installed"  # run from a source folder
     return {
-        "pagoda_version": pagoda_version,
+        "pagoda_version": __version__,
         "model": str((model.origin or {}).get("model") or type(model).__name__),
         "names": json.dumps(list(model.label_map.names)),
         "category_ids": json.dumps(list(model.label_map.category_ids)),

@@ -1,9 +1,12 @@
 """What leaves the house: a detector as one graph from raw pixels to detections. B images, D detections."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 
+import jaxtyping
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
@@ -60,5 +63,17 @@ def export_forward(model: Detector) -> ExportedProgram:
 def trace(module: nn.Module, images: Tensor | ImageBatch, dynamic: object) -> ExportedProgram:
     # Without this, sides of 1 (one picture, the top level of a small one) become graphs of their own. The ONNX
     # exporter of torch sets the same switch.
-    with torch.no_grad(), torch.fx.experimental._config.patch(backed_size_oblivious=True):
+    one_is_any_size = torch.fx.experimental._config.patch(backed_size_oblivious=True)
+    with torch.no_grad(), one_is_any_size, unchecked_shapes():
         return torch.export.export(module, (images,), dynamic_shapes=(dynamic,))
+
+
+@contextmanager
+def unchecked_shapes() -> Iterator[None]:
+    """Shape annotations rest, where jaxtyping's import hook made them run: an open size is no int to them."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", before)

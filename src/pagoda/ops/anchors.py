@@ -7,11 +7,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+Side = int | torch.SymInt
+"""a number of cells, which is symbolic while a model is exported"""
 AnchorStyle = Literal["detectron2", "torchvision", "maskrcnn_benchmark", "bubbliiiing"]
 
 
 def cell_points(
-    size: tuple[int, int], stride: float, *, offset: float = 0.5, device: torch.device | None = None
+    size: tuple[Side, Side], stride: float, *, offset: float = 0.5, device: torch.device | None = None
 ) -> Float[Tensor, "cells 2"]:
     """(x, y) of every cell, row by row: (index + offset) · stride, in pixels.
 
@@ -68,7 +70,7 @@ def cell_anchors(
 
 
 def grid_anchors(
-    base: Float[Tensor, "a 4"], size: tuple[int, int], stride: float | tuple[float, float]
+    base: Float[Tensor, "a 4"], size: tuple[Side, Side], stride: float | tuple[float, float]
 ) -> Float[Tensor, "p 4"]:
     """`base` repeated at every cell, row by row, anchors of one cell together.
 

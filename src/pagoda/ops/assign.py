@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pagoda.ops.boxes import box_areas, boxes_to_ltrb, pairwise_iou
+from pagoda.ops.boxes import box_areas, pairwise_iou
 
 BACKGROUND = -1
 IGNORED = -2
@@ -35,13 +35,14 @@ def assign_by_center(
     """
     if len(boxes) == 0:
         return torch.full((len(points),), BACKGROUND, device=points.device)
-    ltrb = boxes_to_ltrb(points[:, None].expand(-1, len(boxes), 2), boxes[None].expand(len(points), -1, 4))
-    serves = ltrb.amin(-1) > 0
+    x, y = points[:, 0, None], points[:, 1, None]  # (P, 1), against (N,) columns of the boxes
+    x1, y1, x2, y2 = boxes.unbind(1)
+    left, top, right, bottom = x - x1, y - y1, x2 - x, y2 - y
+    serves = torch.minimum(torch.minimum(left, right), torch.minimum(top, bottom)) > 0
     if radius is not None:
-        centers = (boxes[:, :2] + boxes[:, 2:]) / 2
-        distance = (points[:, None] - centers[None]).abs().amax(-1)
+        distance = torch.maximum((x - (x1 + x2) / 2).abs(), (y - (y1 + y2) / 2).abs())
         serves &= distance < radius * strides[:, None]
-    furthest = ltrb.amax(-1)
+    furthest = torch.maximum(torch.maximum(left, right), torch.maximum(top, bottom))
     low, high = ranges[:, 0, None], ranges[:, 1, None]
     if closed_ranges:
         serves &= (furthest >= low) & (furthest <= high)

@@ -34,8 +34,16 @@ def pairwise_iou(
     a: Float[Tensor, "n 4"], b: Float[Tensor, "m 4"], *, inclusive: bool = False
 ) -> Float[Tensor, "n m"]:
     """IoU of every box of `a` with every box of `b`; 0 where both are empty."""
-    lists = a[:, None].expand(-1, len(b), 4), b[None].expand(len(a), -1, 4)
-    inter, union = _overlap(*lists, inclusive)
+    # Column by column: an (n, m, 4) intermediate costs six times the time.
+    extra = int(inclusive)
+    left, top, right, bottom = (
+        pick(side_a[:, None], side_b[None])
+        for pick, side_a, side_b in zip(
+            (torch.maximum, torch.maximum, torch.minimum, torch.minimum), a.unbind(1), b.unbind(1), strict=True
+        )
+    )
+    inter = (right - left + extra).clamp(min=0) * (bottom - top + extra).clamp(min=0)
+    union = box_areas(a, inclusive=inclusive)[:, None] + box_areas(b, inclusive=inclusive)[None] - inter
     return inter / union.clamp(min=torch.finfo(a.dtype).tiny)
 
 

@@ -88,8 +88,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         reason = (str(error).splitlines() or ["the file ends too soon"])[0]
         raise WeightsError(
             f"{path} is refused: it is truncated or a pickle that holds more than tensors, which could run"
-            f" code when opened ({type(error).__name__}: {reason}). Save its state_dict alone with the program"
-            " it is from"
+            f" code when opened ({type(error).__name__}: {reason}). Save its state_dict alone with the"
+            " program it is from"
         ) from error
     for key in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):

@@ -1,0 +1,35 @@
+"""Exported = eager, for every model of the zoo; and one ONNX file per family. New families add a line."""
+
+import pytest
+import torch
+
+from pagoda.export.onnx import export_onnx
+from pagoda.export.program import export_forward
+from pagoda.structures.images import ImageBatch
+from pagoda.zoo.models import create_model, list_models
+
+SMALL = {"width": 32, "head_depth": 1}
+FAMILIES = ["fcos_resnet18_fpn", "retinanet_resnet18_fpn"]
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_exported_forward_equals_eager_at_other_sizes(name):
+    model = create_model(name, num_classes=3, **SMALL).eval()
+    program = export_forward(model).module()
+    # One picture, and a top level of a single cell: what tracing likes to make a special case.
+    images = ImageBatch(torch.randn(1, 3, 64, 96), torch.tensor([[64, 96]]))
+    with torch.no_grad():
+        exported, eager = program(images), model(images)
+    assert type(exported) is type(eager)
+    for field, expected in eager._asdict().items():
+        torch.testing.assert_close(getattr(exported, field), expected, msg=field)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_onnx_file_equals_model(name, tmp_path):
+    pytest.importorskip("onnxruntime")
+    model = create_model(name, num_classes=3, short_side=128, long_side=200, **SMALL)
+    report = export_onnx(model, tmp_path / "model.onnx")
+    assert report.passed and report.pictures >= 8 and report.detections >= 400, report.summary()
+    assert len({batch for batch, _, _ in report.batches}) > 1 and len(report.batches) > 2
+    assert (tmp_path / "model.onnx").exists() and model.training

@@ -1,0 +1,197 @@
+"""The command line as a person uses it: one small project from data to ONNX, and what mistakes say."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pagoda.cli.main import VERBS, main
+from pagoda.data.saving import write_coco_folder
+from pagoda.data.synthetic import DrawnShapes
+
+SMALL = [
+    "--model.width",
+    "32",
+    "--model.head-depth",
+    "1",
+    "--model.short-side",
+    "64",
+    "--model.long-side",
+    "64",
+]
+DETECTOR = """
+from pagoda.backbones.resnet import ResNet
+from pagoda.detectors.fcos import FCOS
+from pagoda.heads.dense import DenseHead
+from pagoda.necks.fpn import FPN
+
+
+def small_fcos(num_classes: int) -> FCOS:
+    backbone = ResNet(18, levels=(3, 4))
+    neck = FPN(backbone.channels, out_channels=32, top_level=5)
+    return FCOS(
+        backbone,
+        neck,
+        class_head=DenseHead(neck.channels, outputs=num_classes, depth=1),
+        box_head=DenseHead(neck.channels, outputs=5, depth=1),
+    )
+"""
+
+
+def run(*words: str) -> int:
+    with pytest.raises(SystemExit) as exit_code:
+        main([str(word) for word in words])
+    return exit_code.value.code
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A folder with data/ (drawn, COCO layout) and one finished run."""
+    folder = tmp_path_factory.mktemp("project")
+    for split, count, seed in (("train", 16, 1), ("val", 6, 2)):
+        write_coco_folder(DrawnShapes(count, image_size=(64, 64), seed=seed), folder / "data", split=split)
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        assert (
+            run("train", "fcos_resnet18_fpn", "--data", "data", "--epochs", "2", "--batch-size=4", *SMALL)
+            == 0
+        )
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def in_project(project, monkeypatch):
+    monkeypatch.chdir(project)
+    return project
+
+
+CHECKPOINT = "runs/fcos_resnet18_fpn-1/best.safetensors"
+medium = pytest.mark.medium
+
+
+@medium
+def test_a_run_leaves_everything(in_project):
+    left = {path.name for path in Path("runs/fcos_resnet18_fpn-1").iterdir()}
+    assert {"config.yaml", "metrics.jsonl", "best.safetensors", "last", "report.html", "tensorboard"} <= left
+    assert "AP50" in Path("runs/fcos_resnet18_fpn-1/report.html").read_text()
+
+
+@medium
+def test_a_second_run_gets_its_own_folder_and_a_config_is_read_back(in_project, capsys):
+    config = "runs/fcos_resnet18_fpn-1/config.yaml"
+    assert run("train", "--config", config, "--epochs=1", "optim.learning_rate=0.002", "--print-config") == 0
+    printed = capsys.readouterr().out
+    assert "epochs: 1" in printed and "learning_rate: 0.002" in printed and "width: 32" in printed
+    assert run("train", "--config", config, "--epochs=1", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["run"] == "runs/fcos_resnet18_fpn-2" and "AP" in found["metrics"]
+
+
+@medium
+def test_resuming_a_finished_run_scores_it_again(in_project, capsys):
+    assert run("train", "--resume", "runs/fcos_resnet18_fpn-1", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["run"] == "runs/fcos_resnet18_fpn-1"
+
+
+@medium
+def test_val_of_a_checkpoint_equals_val_of_its_results(in_project, capsys):
+    assert run("val", CHECKPOINT, "--data", "data", "--json") == 0
+    by_model = json.loads(capsys.readouterr().out)["metrics"]
+    import pagoda
+    from pagoda.data.dataset import DetectionDataset
+    from pagoda.data.layouts import open_annotations
+    from pagoda.evaluation.runner import detect_dataset
+
+    dataset = DetectionDataset(open_annotations("data", "val"))
+    found = detect_dataset(pagoda.load(CHECKPOINT), dataset, batch_size=4)
+    Path("results.json").write_text(json.dumps([row for one in found for row in one.to_coco()]))
+    assert run("val", "--results", "results.json", "--data", "data", "--json") == 0
+    by_file = json.loads(capsys.readouterr().out)["metrics"]
+    assert by_file == pytest.approx(by_model, abs=1e-6, nan_ok=True)
+
+
+@medium
+def test_predict_skips_counts_and_lists_corrupt_pictures(in_project, capsys):
+    Path("odd").mkdir(exist_ok=True)
+    Image.fromarray(np.zeros((1, 1, 3), np.uint8)).save("odd/one.png")
+    Path("odd/broken.jpg").write_bytes(b"\xff\xd8\xff not a picture")
+    assert run("predict", CHECKPOINT, "data/images/val", "odd", "--out", "found", "--json") == 1
+    captured = capsys.readouterr()
+    rows = [json.loads(line) for line in captured.out.splitlines()]
+    assert len(rows) == 7 and rows[-1]["image_size"] == [1, 1]
+    assert "broken.jpg" in captured.err and "1 of 8 pictures" in captured.err
+    written = json.loads(Path("found/predictions.json").read_text())
+    assert len(written["predictions"]) == 7 and len(written["failed"]) == 1
+    assert len(list(Path("found").glob("*.png"))) == 7
+    run("predict", CHECKPOINT, "odd/one.png", "--out", "found")
+    assert Path("found/predictions-2.json").is_file()  # nothing is overwritten
+
+
+@medium
+def test_export_refuses_to_overwrite(in_project, capsys):
+    assert (
+        run("export", CHECKPOINT, "model.onnx", "--pictures", "data/images/val", "--min-score", "0.01") == 0
+    )
+    assert run("export", CHECKPOINT, "model.onnx") == 1
+    assert "model.onnx" in capsys.readouterr().err
+
+
+@medium
+def test_a_composed_detector_trains_with_the_same_command(in_project, capsys):
+    Path("small.py").write_text(DETECTOR)
+    words = ["small.py:small_fcos", "--data", "data", "--epochs", "1", "--name", "mine"]
+    assert run("train", *words) == 0
+    assert run("val", "runs/mine-1/best.safetensors", "--data", "data") == 1
+    assert "--model FILE.py:FUNCTION" in capsys.readouterr().err
+    assert run("val", "runs/mine-1/best.safetensors", "--data", "data", "--model", "small.py:small_fcos") == 0
+    assert run("info", "small.py:small_fcos", "--size", "64", "64") == 0
+
+
+@medium
+def test_doctor_on_clean_data(in_project, capsys):
+    assert run("doctor", "data", "--model", CHECKPOINT, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["coverage"] is not None
+
+
+def test_info_and_models_print_what_they_should(capsys):
+    assert run("info", "fcos_resnet50_fpn", "--size", "800", "1120") == 0
+    printed = capsys.readouterr().out
+    for expected in ("2048", "100×140", "13×18", "18,672"):
+        assert expected in printed
+    assert run("models", "--json") == 0
+    assert any(row["name"] == "fcos_resnet50_fpn" for row in json.loads(capsys.readouterr().out))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb, capsys):
+    assert run(verb, "--help") == 0
+    assert "pagoda" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["trian"], 2, "did you mean 'train'"),
+        (["info", "fcos_resnet51_fpn"], 1, "did you mean 'fcos_resnet50_fpn'"),
+        (["train", "fcos_resnet18_fpn", "--data", "nowhere"], 1, "nowhere"),
+        (["train", "fcos_resnet18_fpn", "--data", "d", "--epohcs", "3"], 2, "--epochs"),
+        (["train", "fcos_resnet18_fpn", "--data", "d", "--epochs", "0"], 2, "epochs must be at least 1"),
+        (["train", "--resume", "nowhere"], 1, "config.yaml"),
+        (["val", "nowhere.safetensors", "--data", "."], 1, "."),
+        (["val", "--data", "."], 1, "either a checkpoint or --results"),
+        (["predict", "nowhere.safetensors", "nowhere.jpg"], 1, "nowhere.jpg"),
+        (["info", "nowhere.py:f"], 1, "nowhere.py"),
+        (["doctor", "nowhere"], 1, "nowhere"),
+        (["replay", "nowhere.pt"], 1, "nowhere.pt"),
+    ],
+)
+def test_mistakes_are_explained(words, code, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(*words) == code
+    assert said in capsys.readouterr().err

@@ -1,0 +1,53 @@
+"""Healthy drawn data, and a copy of it that tests may damage."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pagoda.data.saving import write_coco_folder
+from pagoda.data.synthetic import DrawnShapes
+
+
+@pytest.fixture(scope="session")
+def healthy(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("healthy")
+    for split, count, seed in (("train", 6, 1), ("val", 4, 3)):
+        write_coco_folder(DrawnShapes(count, (96, 128), seed, empty_share=0), folder, split=split)
+    return folder
+
+
+class CocoFolder:
+    """A copy of the healthy data that can be damaged."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.documents = {
+            split: json.loads((root / "annotations" / f"{split}.json").read_text())
+            for split in ("train", "val")
+        }
+        self.train = self.documents["train"]
+        self.val = self.documents["val"]
+
+    def picture(self, number: int, split: str = "train") -> Path:
+        return self.root / "images" / split / f"{number:06d}.png"
+
+    def save(self) -> None:
+        for split, document in self.documents.items():
+            (self.root / "annotations" / f"{split}.json").write_text(json.dumps(document))
+
+    def image(self, number: int) -> dict:
+        return next(image for image in self.train["images"] if image["id"] == number)
+
+    def add(self, box: list, **fields) -> None:
+        """An annotation of the first train picture."""
+        number = max(entry["id"] for entry in self.train["annotations"]) + 1
+        entry = {"id": number, "image_id": 1, "category_id": 1, "bbox": box, "iscrowd": 0}
+        self.train["annotations"].append(entry | fields)
+
+
+@pytest.fixture
+def coco(healthy, tmp_path) -> CocoFolder:
+    shutil.copytree(healthy, tmp_path / "data")
+    return CocoFolder(tmp_path / "data")

@@ -70,7 +70,9 @@ def torchvision_model(name: str, num_classes: int) -> nn.Module:
     return RetinaNet(body, num_classes, anchor_generator=anchors, **shared)
 
 
-def train_torchvision(name: str, train, val, settings: TrainSettings, transform, optim: OptimSettings) -> list[dict]:
+def train_torchvision(
+    name: str, train, val, settings: TrainSettings, transform, optim: OptimSettings
+) -> list[dict]:
     """Rows {"epoch", "seconds", "AP", "AP50"}."""
     torch.manual_seed(settings.seed)
     model = torchvision_model(name, len(train.label_map))
@@ -132,14 +134,18 @@ def train_pagoda(name: str, train, val, settings: TrainSettings, options: dict) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", required=True, help="the bccd folder")
     parser.add_argument("--models", nargs="+", default=["fcos", "retinanet"], choices=["fcos", "retinanet"])
     parser.add_argument("--systems", nargs="+", default=["pagoda", "torchvision"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
-    parser.add_argument("--learning-rate", type=float, default=None, help="of Pagoda's recipe; default: its own")
+    parser.add_argument(
+        "--learning-rate", type=float, default=None, help="of Pagoda's recipe; default: its own"
+    )
     arguments = parser.parse_args()
     train = DetectionDataset(open_annotations(arguments.data, "train+val"))
     val = DetectionDataset(open_annotations(arguments.data, "test"))

@@ -45,7 +45,9 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     clock = CLOCKS[options.clock]
     print(f"{cpu_name()}, {options.threads} threads, {options.clock} clock;", end=" ")
-    print(f"torch {torch.__version__}, torchvision {torchvision.__version__}, Python {platform.python_version()}")
+    print(
+        f"torch {torch.__version__}, torchvision {torchvision.__version__}, Python {platform.python_version()}"
+    )
     with torch.inference_mode():
         for name in options.models:
             compare(name, options.repeats, clock, options.compile)

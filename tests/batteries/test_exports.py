@@ -9,10 +9,17 @@ from pagoda.structures.images import ImageBatch
 from pagoda.zoo.models import create_model, list_models
 
 SMALL = {"width": 32, "head_depth": 1}
+DEEP = ("101", "152")
 FAMILIES = ["fcos_resnet18_fpn", "retinanet_resnet18_fpn"]
 
 
-@pytest.mark.parametrize("name", list_models())
+def zoo_entries() -> list:
+    """Deep networks take some seconds each."""
+    medium = pytest.mark.medium
+    return [pytest.param(n, marks=[medium] * any(d in n for d in DEEP)) for n in list_models()]
+
+
+@pytest.mark.parametrize("name", zoo_entries())
 def test_exported_forward_equals_eager_at_other_sizes(name):
     model = create_model(name, num_classes=3, **SMALL).eval()
     program = export_forward(model).module()
@@ -25,6 +32,7 @@ def test_exported_forward_equals_eager_at_other_sizes(name):
         torch.testing.assert_close(getattr(exported, field), expected, msg=field)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", FAMILIES)
 def test_onnx_file_equals_model(name, tmp_path):
     pytest.importorskip("onnxruntime")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 
+from pagoda.data.loading import TrainingView
 from pagoda.data.synthetic import DrawnShapes
 from pagoda.evaluation.runner import evaluate
 from pagoda.recipes.detection import training_transform
-from pagoda.data.loading import TrainingView
 from pagoda.training.loop import Trainer
 from pagoda.training.settings import OptimSettings, TrainSettings
 from pagoda.zoo.models import create_model

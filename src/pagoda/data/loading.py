@@ -40,6 +40,8 @@ class Skipped(NamedTuple):
 
 
 class Sample(NamedTuple):
+    """A draw that was made."""
+
     picture: Tensor
     """uint8 (3, H, W)"""
     targets: Targets
@@ -220,6 +222,7 @@ def evaluation_batches(
 
 
 def collate(samples: Sequence[Sample | Skipped]) -> Batch:
+    """Samples of one batch, the skipped ones apart."""
     good = [sample for sample in samples if isinstance(sample, Sample)]
     skipped = [sample for sample in samples if isinstance(sample, Skipped)]
     pictures, targets, draws = ([list(column) for column in zip(*good, strict=True)]) or ([], [], [])

@@ -79,6 +79,7 @@ def export_onnx(
 
 
 def to_onnx(model: Detector, postprocess: SelectDetections, opset: int) -> torch.onnx.ONNXProgram:
+    """The program `export_onnx` writes, with its names and metadata, not yet compared."""
     program = torch.onnx.export(
         export_pixels(PixelsToDetections(model, postprocess)),
         dynamo=True,
@@ -118,7 +119,9 @@ def suppress(boxes: Any, scores: Any, labels: Any, num_classes: int, max_iou: fl
     zero, one = op.Constant(value_int=0), op.Constant(value_int=1)
     classes = op.Range(zero, op.Constant(value_int=num_classes), one)
     is_class = op.Equal(op.Unsqueeze(labels, [1]), op.Unsqueeze(classes, [0, 2]))
-    per_class = op.Where(is_class, op.Unsqueeze(scores, [1]), op.Constant(value_float=-1.0))  # (B, classes, n)
+    per_class = op.Where(
+        is_class, op.Unsqueeze(scores, [1]), op.Constant(value_float=-1.0)
+    )  # (B, classes, n)
     survivors = op.NonMaxSuppression(
         boxes,
         per_class,
@@ -133,6 +136,7 @@ def suppress(boxes: Any, scores: Any, labels: Any, num_classes: int, max_iou: fl
 
 
 def check_installed() -> None:
+    """Raises ImportError that names the missing packages and the extra that brings them."""
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:
         raise ImportError(
@@ -141,6 +145,7 @@ def check_installed() -> None:
 
 
 def check_exportable(model: Detector) -> None:
+    """Raises ValueError for a copy in half precision."""
     dtype = next(model.parameters()).dtype
     if dtype != torch.float32:
         raise ValueError(f"export the float32 model, not its {dtype} copy; convert the file afterwards")

@@ -116,7 +116,9 @@ def verify(
     batches = list(parity_batches(model.input_spec, pictures or ()))
     for min_score in (limits["min_score"], 0.0):
         select = SelectDetections(**{**limits, "min_score": min_score})
-        report = ParityReport(box_tolerance=box_tolerance, score_tolerance=score_tolerance, min_score=min_score)
+        report = ParityReport(
+            box_tolerance=box_tolerance, score_tolerance=score_tolerance, min_score=min_score
+        )
         compare_all(report, session_of(file, min_score), model, select, batches)
         if report.unmatched or report.detections >= report.pictures:
             break
@@ -254,6 +256,7 @@ def is_close_call(
 
 
 def describe(side: str, one: Detections, others: Detections, is_candidate: bool) -> str:
+    """One line about a detection that only `side` found."""
     box = [round(value, 2) for value in one.boxes[0].tolist()]
     text = f"only the {side} found {one.names[0]} {one.scores.item():.4f} at {box} in {one.image_size}"
     same = others[others.labels == one.labels]

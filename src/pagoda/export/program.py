@@ -61,6 +61,7 @@ def export_forward(model: Detector) -> ExportedProgram:
 
 
 def trace(module: nn.Module, images: Tensor | ImageBatch, dynamic: object) -> ExportedProgram:
+    """torch.export of `module(images)` with the open sizes of `dynamic`, one included."""
     # Without this, sides of 1 (one picture, the top level of a small one) become graphs of their own. The ONNX
     # exporter of torch sets the same switch.
     one_is_any_size = torch.fx.experimental._config.patch(backed_size_oblivious=True)

@@ -44,7 +44,11 @@ def batch_survivors(
     real = scores > 0
     survivors = torch.zeros_like(real)
     survivors[real] = nms_survivors(
-        boxes[real], scores[real], (labels + pictures * num_classes)[real], max_iou=max_iou, inclusive=inclusive
+        boxes[real],
+        scores[real],
+        (labels + pictures * num_classes)[real],
+        max_iou=max_iou,
+        inclusive=inclusive,
     )
     return survivors
 

@@ -1,0 +1,123 @@
+"""An optimised copy says what the original says, and the original stays as it was."""
+
+import pytest
+import torch
+from torch import nn
+
+from pagoda.export.optimize import conv_norm_pairs, fold_norms, optimize
+from pagoda.layers.norm import FrozenBatchNorm2d
+from pagoda.structures.images import ImageBatch
+from pagoda.zoo.models import create_model
+
+NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d)
+
+
+def trained(name: str, norm: str):
+    """Small, with statistics and scales that are not those of a new network."""
+    model = create_model(name, num_classes=3, norm=norm, width=32, head_depth=1, short_side=96, long_side=200)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, NORMS):
+                module.weight.uniform_(0.5, 1.5)
+                module.bias.normal_(std=0.1)
+                module.running_mean.normal_(std=0.1)
+                module.running_var.uniform_(0.5, 2)
+        model.class_head.predict.bias.fill_(0.0)
+    return model.eval()
+
+
+def images() -> ImageBatch:
+    return ImageBatch(torch.randn(2, 3, 96, 128), torch.tensor([[96, 128], [90, 100]]))
+
+
+def norms_of(model: nn.Module) -> int:
+    return sum(isinstance(module, NORMS) for module in model.modules())
+
+
+@pytest.mark.parametrize("norm", ["batch", "frozen"])
+@pytest.mark.parametrize("name", ["fcos_resnet18_fpn", "retinanet_resnet50_fpn"])
+def test_folded_equals_original(name, norm):
+    model, batch = trained(name, norm), images()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    quick = optimize(model)
+    with torch.no_grad():
+        for ours, theirs in zip(quick(batch), model(batch), strict=True):
+            if isinstance(theirs, torch.Tensor):
+                torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
+    assert norms_of(quick) == 0 and norms_of(model) > 0
+    assert model.state_dict().keys() == before.keys()
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_group_norm_stays():
+    model = trained("fcos_resnet18_fpn", "group")
+    groups = sum(isinstance(module, nn.GroupNorm) for module in model.modules())
+    quick = optimize(model)
+    assert fold_norms(quick) == 0
+    assert sum(isinstance(module, nn.GroupNorm) for module in quick.modules()) == groups > 0
+
+
+def test_half_precision_keeps_geometry_and_scores_in_full():
+    model, batch = trained("retinanet_resnet18_fpn", "batch"), images()
+    quick = optimize(model, dtype=torch.bfloat16)
+    assert quick.backbone.conv1.weight.dtype == torch.bfloat16
+    assert torch.equal(quick.anchors_7, model.anchors_7)
+    with torch.no_grad():
+        coarse, fine = quick(batch), model(batch)
+        found = quick.detect(batch)
+    assert all(priors.dtype == torch.float32 for priors in coarse.priors)
+    difference = (coarse.class_logits.float() - fine.class_logits).abs().mean() / fine.class_logits.std()
+    assert 0 < difference < 0.05
+    assert len(found[0]) and found[0].boxes.dtype == found[0].scores.dtype == torch.float32
+
+
+def test_fcos_decodes_in_full_precision():
+    model = trained("fcos_resnet18_fpn", "batch")
+    quick = optimize(model, dtype=torch.bfloat16)
+    assert quick.scales.dtype == torch.float32
+    with torch.no_grad():
+        assert quick(images()).box_outputs.dtype == torch.float32
+
+
+def test_predict_takes_pictures_as_before():
+    model = trained("fcos_resnet18_fpn", "batch")
+    picture = torch.randint(0, 256, (96, 120, 3), dtype=torch.uint8).numpy()
+    ours, theirs = optimize(model).predict(picture), model.predict(picture)
+    torch.testing.assert_close(ours.scores, theirs.scores, atol=1e-3, rtol=1e-3)
+    assert ours.image_size == (96, 120) and ours.names
+
+
+def test_card_does_not_pretend_the_zoo_can_rebuild_it():
+    model = trained("fcos_resnet18_fpn", "batch")
+    assert optimize(model).card()["model"] is None and model.card()["model"] == "fcos_resnet18_fpn"
+
+
+def test_unusable_precision_is_named():
+    with pytest.raises(ValueError, match=r"float32, torch\.bfloat16 or torch\.float16, got torch\.int8"):
+        optimize(trained("fcos_resnet18_fpn", "batch"), dtype=torch.int8)
+
+
+class Shared(nn.Module):
+    """Pairs that must not be folded, and one that may: conv → norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+        self.shared, self.first, self.second = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+        self.left, self.right, self.both = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+
+    def forward(self, batch: ImageBatch) -> torch.Tensor:
+        x = self.norm(self.conv(batch.pixels))
+        x = self.first(self.shared(x)) + self.second(self.shared(x))
+        return self.both(self.left(x)) + self.both(self.right(x))
+
+
+def test_shared_convolutions_and_norms_are_left_alone():
+    model = Shared().eval()
+    assert conv_norm_pairs(model) == [(model.conv, model.norm)]
+
+
+def test_a_convolution_read_twice_is_left_alone():
+    model = Shared().eval()
+    model.forward = lambda batch: model.norm(y := model.conv(batch.pixels)) + model.shared(y)
+    assert conv_norm_pairs(model) == []

@@ -1,0 +1,117 @@
+"""The judge is judged: what counts as equal, what rounding excuses, what is a fault."""
+
+import pytest
+from torch import tensor
+
+from pagoda.export.parity import ParityReport, check_parity, compare, drawn_batches
+from pagoda.postprocess.dense import SelectDetections
+from pagoda.structures.instances import Detections
+from pagoda.structures.labels import LabelMap
+
+SELECT = SelectDetections(min_score=0.1, max_iou=0.5, max_detections=4)
+BOX, FAR = [10.0, 10, 30, 30], [60.0, 60, 90, 90]
+HALF = [10.0, 10, 30, 50]  # IoU .5 with BOX: on the limit
+MOST = [10.0, 10, 30, 32]  # IoU .91 with BOX
+
+
+class Considered:
+    """Stands for the model's candidates: all boxes, or those of the given detections."""
+
+    def __init__(self, known: Detections | None) -> None:
+        self.known = known
+
+    def includes(self, report, box, score, label) -> bool:
+        if self.known is None:
+            return True
+        rows = zip(
+            self.known.boxes.tolist(), self.known.scores.tolist(), self.known.labels.tolist(), strict=True
+        )
+        return (box.tolist(), score.item(), label.item()) in rows
+
+
+def found(*rows: tuple[list[float], float, int]) -> Detections:
+    boxes, scores, labels = zip(*rows, strict=True) if rows else ([], [], [])
+    return Detections(
+        tensor(boxes).reshape(-1, 4), tensor(scores), tensor(labels).long(), (100, 100), LabelMap.numbered(3)
+    )
+
+
+def judged(ours: Detections, theirs: Detections, *, known: Detections | None = None) -> ParityReport:
+    report = ParityReport(box_tolerance=0.05, score_tolerance=1e-4, min_score=0.1)
+    compare(report, ours, theirs, SELECT, Considered(known))
+    return report
+
+
+def test_order_of_near_ties_is_irrelevant_and_differences_are_measured():
+    report = judged(
+        found((BOX, 0.9, 0), (FAR, 0.89999, 1)),
+        found(([60.0, 60, 90, 90.04], 0.9, 1), (BOX, 0.9, 0)),
+    )
+    assert report.detections == 2 and report.passed
+    assert report.max_box_difference == pytest.approx(0.04, abs=1e-5)
+    assert report.max_score_difference == pytest.approx(1e-5, abs=1e-7)
+
+
+FAULTS = {
+    "box beyond tolerance": (found((BOX, 0.9, 0)), found(([10.0, 10, 30, 30.1], 0.9, 0))),
+    "score beyond tolerance": (found((BOX, 0.9, 0)), found((BOX, 0.8, 0))),
+    "another class": (found((BOX, 0.9, 0)), found((BOX, 0.9, 1))),
+    "found by the file alone": (found((BOX, 0.9, 0), (FAR, 0.5, 0)), found((BOX, 0.9, 0))),
+    "missed by the file": (found(), found((FAR, 0.5, 0))),
+    "found twice": (found((BOX, 0.9, 0), (BOX, 0.9, 0)), found((BOX, 0.9, 0))),
+    "half overlap, but of another class": (found((BOX, 0.9, 0), (HALF, 0.5, 1)), found((BOX, 0.9, 0))),
+}
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_faults(case):
+    ours, theirs = FAULTS[case]
+    report = judged(ours, theirs, known=theirs)
+    assert report.unmatched and not report.passed
+
+
+FULL = [(FAR, 0.9, 0), (BOX, 0.8, 1), (BOX, 0.7, 2), (FAR, 0.6, 2)]
+CLOSE_CALLS = {
+    "at the threshold": (found((FAR, 0.9, 0), (BOX, 0.10005, 0)), found((FAR, 0.9, 0))),
+    "overlap at the limit": (found((BOX, 0.9, 0), (HALF, 0.5, 0)), found((BOX, 0.9, 0))),
+    "last of a full list": (found(*FULL), found(*FULL[:3], (BOX, 0.60005, 0))),
+    "two near-equal boxes, each side kept its own": (
+        found((FAR, 0.9, 1), (BOX, 0.80001, 0)),
+        found((FAR, 0.9, 1), (MOST, 0.8, 0)),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CLOSE_CALLS)
+def test_close_calls_are_accepted_and_counted(case):
+    report = judged(*CLOSE_CALLS[case])
+    assert report.passed and report.close_calls >= 1
+    assert f"{report.close_calls} close calls" in report.summary()
+
+
+@pytest.mark.parametrize("case", CLOSE_CALLS)
+def test_nothing_excuses_a_box_the_model_never_considered(case):
+    report = judged(*CLOSE_CALLS[case], known=found())
+    assert not report.passed and "considered no such box" in report.unmatched[0]
+
+
+def test_a_fault_names_side_class_score_and_nearest():
+    (message,) = judged(found((BOX, 0.9, 0)), found((BOX, 0.9, 0), (MOST, 0.5, 0))).unmatched
+    assert message == (
+        "only the model found class_0 0.5000 at [10.0, 10.0, 30.0, 32.0] in (100, 100);"
+        " nearest on the other side 2 px away, score 0.9000"
+    )
+
+
+def test_empty_comparison_does_not_pass():
+    report = judged(found(), found())
+    assert not report.passed
+    with pytest.raises(RuntimeError, match="nothing was compared"):
+        check_parity(report)
+
+
+def test_drawn_pictures_are_eight_and_always_the_same():
+    first, again = list(drawn_batches(100)), list(drawn_batches(100))
+    assert sum(len(batch) for batch in first) == 8
+    assert all((a == b).all() for a, b in zip(first, again, strict=True))
+    assert len({batch.shape[2:] for batch in first}) == 4

@@ -56,7 +56,11 @@ def main() -> None:
 def compare(name: str, repeats: int, clock: Callable[[], float], with_compile: bool) -> None:
     torch.manual_seed(0)
     picture = torch.randint(0, 256, (3, HEIGHT, WIDTH), dtype=torch.uint8)
-    model = create_model(name, num_classes=NUM_CLASSES, short_side=HEIGHT, long_side=WIDTH).eval()
+    # The peer's own network: its first RetinaNet has no norm in the heads, its FCOS has group norm.
+    head_norm = "none" if name.startswith("retinanet") else "group"
+    model = create_model(
+        name, num_classes=NUM_CLASSES, short_side=HEIGHT, long_side=WIDTH, head_norm=head_norm
+    ).eval()
     calibrate(model.class_head.predict, lambda: model.detect(model.input_spec.prepare([picture])))
     peer = torchvision_twin(name)
     calibrate(peer.head.classification_head.cls_logits, lambda: peer([picture / 255]))

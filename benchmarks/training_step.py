@@ -54,7 +54,9 @@ def peer(name: str, pictures: list[Tensor], targets: list[Targets]):
 
 def ours(name: str, precision: str, channels_last: bool, pictures: list[Tensor], targets: list[Targets]):
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    model = create_model(name, num_classes=80).train().to(memory_format=layout)
+    # The peer's own network: its first RetinaNet has no norm in the heads, its FCOS has group norm.
+    head_norm = "none" if name.startswith("retinanet") else "group"
+    model = create_model(name, num_classes=80, head_norm=head_norm).train().to(memory_format=layout)
 
     def step() -> None:
         model.zero_grad(set_to_none=True)

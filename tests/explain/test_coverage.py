@@ -166,7 +166,7 @@ def test_small_objects_fit_no_anchor():
     report = examine_coverage(small_model(RETINANET), annotations_of([(60, 60, 64, 64, 0)]))
     assert report.kind == "anchors"
     assert report.anchor_fit["share_below_half"] == 1
-    assert any("anchor_scale" in remedy for remedy in report.remedies)
+    assert any("base_scale" in remedy for remedy in report.remedies)
 
 
 def test_crowds_beyond_max_detections_are_told():

@@ -4,7 +4,7 @@ B images, P locations or anchors over all levels, F foreground (positive) ones o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
@@ -14,7 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, one_hot, smoot
 
 from pagoda.criteria.normalize import mean_over_processes
 from pagoda.ops.assign import IGNORED, LowQuality, assign_by_center, assign_by_iou
-from pagoda.ops.box_coding import Weights, decode_boxes, encode_boxes
+from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.boxes import boxes_to_ltrb, ltrb_to_boxes, paired_giou, paired_iou
 from pagoda.ops.losses import IoULoss, centerness, ltrb_iou_loss, shifted_cross_entropy, sigmoid_focal_loss
 from pagoda.structures.instances import Targets
@@ -142,8 +142,10 @@ class RetinaNetCriterion:
     smooth_l1_beta: float = 1 / 9
     """where the square turns into the absolute value, in units of the deltas; 0: L1"""
     box_weight: float = 1.0
-    coder_weights: Weights = (1.0, 1.0, 1.0, 1.0)
+    coder: BoxCoder = field(default_factory=BoxCoder)
+    """how deltas stand for boxes; the detector decodes with the same"""
     inclusive: bool = False
+    """overlaps by the legacy rule"""
     normalizer: Literal["batch", "batch_plus_images", "image"] = "batch"
     """what sums are divided by: max(1, F); F + B (Caffe2, maskrcnn-benchmark); or each image by its own"""
 
@@ -194,6 +196,6 @@ class RetinaNetCriterion:
 
     def _box_loss(self, deltas: Tensor, anchors: Tensor, boxes: Tensor) -> Tensor:
         if self.box_loss == "giou":
-            return 1 - paired_giou(decode_boxes(deltas, anchors, weights=self.coder_weights), boxes)
-        wanted = encode_boxes(boxes, anchors, weights=self.coder_weights, inclusive=self.inclusive)
+            return 1 - paired_giou(self.coder.decode(deltas, anchors), boxes)
+        wanted = self.coder.encode(boxes, anchors)
         return smooth_l1_loss(deltas, wanted, beta=self.smooth_l1_beta, reduction="none")

@@ -6,8 +6,7 @@ from torch import Tensor, nn
 
 from pagoda.criteria.dense import RetinaNetCriterion
 from pagoda.detectors.contract import Detector, check_label_map
-from pagoda.ops.anchors import AnchorStyle, cell_anchors, grid_anchors
-from pagoda.ops.box_coding import MAX_LOG_GROWTH, decode_boxes
+from pagoda.ops.anchors import AnchorShapes, grid_anchors
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
@@ -21,7 +20,7 @@ class RetinaNet(Detector):
 
     Args:
         class_head, box_head: dense heads of anchors·classes and anchors·4 outputs per location, anchors outer.
-        anchor_scale, octaves, ratios, anchor_style: see `ops.anchors.cell_anchors`.
+        anchors: the shapes every cell has.
         prior_probability: every class starts this likely; None leaves the head as handed over.
     """
 
@@ -34,11 +33,7 @@ class RetinaNet(Detector):
         box_head: nn.Module,
         label_map: LabelMap | None = None,
         input_spec: InputSpec | None = None,
-        anchor_scale: float = 4.0,
-        octaves: int = 3,
-        ratios: Sequence[float] = (0.5, 1.0, 2.0),
-        anchor_style: AnchorStyle = "detectron2",
-        max_log_growth: float | None = MAX_LOG_GROWTH,
+        anchors: AnchorShapes | None = None,
         prior_probability: float | None = 0.01,
         criterion: RetinaNetCriterion | None = None,
         postprocess: SelectDetections | None = None,
@@ -47,10 +42,9 @@ class RetinaNet(Detector):
         self.backbone, self.neck = backbone, neck
         self.class_head, self.box_head = class_head, box_head
         self.levels: list[int] = sorted(neck.channels)
+        shapes = anchors or AnchorShapes()
         for level in self.levels:
-            base = cell_anchors(
-                2**level, base_scale=anchor_scale, octaves=octaves, ratios=tuple(ratios), style=anchor_style
-            )
+            base = shapes.of_cell(2**level)
             self.register_buffer(f"anchors_{level}", base, persistent=False)
         num_anchors = len(base)
         if box_head.outputs != 4 * num_anchors or class_head.outputs % num_anchors:
@@ -60,7 +54,6 @@ class RetinaNet(Detector):
             )
         self.label_map = check_label_map(label_map, class_head.outputs // num_anchors)
         self.input_spec = input_spec or InputSpec()
-        self.max_log_growth = max_log_growth
         self.criterion = criterion or RetinaNetCriterion()
         self.postprocess = postprocess or SelectDetections(max_iou=0.5)
         if prior_probability is not None:
@@ -85,13 +78,7 @@ class RetinaNet(Detector):
         return self.criterion(self(images), targets, self.levels)
 
     def decode(self, deltas: Tensor, anchors: Tensor) -> Tensor:
-        return decode_boxes(
-            deltas,
-            anchors,
-            weights=self.criterion.coder_weights,
-            inclusive=self.criterion.inclusive,
-            max_log_growth=self.max_log_growth,
-        )
+        return self.criterion.coder.decode(deltas, anchors)
 
     def detect(self, images: ImageBatch, *, postprocess: SelectDetections | None = None) -> list[Detections]:
         return (postprocess or self.postprocess).detect(self(images), images, self.decode, self.label_map)

@@ -8,6 +8,7 @@ import torch
 from torch import distributed
 
 from pagoda.evaluation.detection import DetectionEvaluator, DetectionResult
+from pagoda.pictures import PictureError
 from pagoda.structures.instances import Detections
 
 Limits = Mapping[str, float | int | None]
@@ -24,8 +25,12 @@ def detect_dataset(
     batch_size: int = 8,
     limits: Limits = EVALUATION_LIMITS,
     progress: Callable[[int], None] | None = None,
+    skipped: list[str] | None = None,
 ) -> Iterator[Detections]:
-    """Detections in pixels of the pictures, with `image_id`; a picture that cannot be read raises."""
+    """Detections in pixels of the pictures, with `image_id`, in the order of `indices`.
+
+    A picture that cannot be read raises PictureError, or is left out and named in `skipped` where that is given.
+    """
     postprocess = model.postprocess.with_limits(**limits)
     device = next(model.parameters()).device
     indices = range(len(dataset)) if indices is None else indices
@@ -33,7 +38,9 @@ def detect_dataset(
     model.eval()
     try:
         for start in range(0, len(indices), batch_size):
-            samples = [dataset[index] for index in indices[start : start + batch_size]]
+            samples = read_samples(dataset, indices[start : start + batch_size], skipped)
+            if not samples:
+                continue
             with torch.inference_mode():
                 images = model.input_spec.prepare([picture for picture, _ in samples], device=device)
                 found = model.detect(images, postprocess=postprocess)
@@ -46,6 +53,19 @@ def detect_dataset(
         model.train(was_training)
 
 
+def read_samples(dataset: Any, indices: Sequence[int], skipped: list[str] | None) -> list[Any]:
+    """(picture, targets) of each index that can be read; see `detect_dataset`."""
+    samples = []
+    for index in indices:
+        try:
+            samples.append(dataset[index])
+        except PictureError as error:
+            if skipped is None:
+                raise
+            skipped.append(str(error))
+    return samples
+
+
 def evaluate(
     model: Any,
     dataset: Any,
@@ -56,7 +76,8 @@ def evaluate(
 ) -> DetectionResult:
     """COCO metrics of `model` on `dataset`; with several processes each runs its share and all get the result.
 
-    Raises ValueError when the classes of the model and of the dataset do not meet.
+    Pictures that cannot be read count as missed and are named with the protocol. Raises ValueError when the
+    classes of the model and of the dataset do not meet.
     """
     check_same_classes(model.label_map.names, dataset.label_map.names)
     is_shared = distributed.is_available() and distributed.is_initialized()
@@ -65,16 +86,22 @@ def evaluate(
         dataset.annotations.to_coco(), dataset.label_map, max_detections=int(limits.get("max_detections") or 100)
     )
     share = range(rank, len(dataset), world)
+    skipped: list[str] = []
     found = detect_dataset(
-        model, dataset, indices=share, batch_size=batch_size, limits=limits, progress=progress
+        model, dataset, indices=share, batch_size=batch_size, limits=limits, progress=progress, skipped=skipped
     )
     for detections in found:
         evaluator.update(replace(detections, label_map=dataset.label_map))
     if is_shared:
-        states: list[Any] = [None] * world
-        distributed.all_gather_object(states, evaluator.state())
-        evaluator.merge([state for index, state in enumerate(states) if index != rank])
-    return evaluator.result()
+        shares: list[Any] = [None] * world
+        distributed.all_gather_object(shares, (evaluator.state(), skipped))
+        evaluator.merge([state for index, (state, _) in enumerate(shares) if index != rank])
+        skipped = [reason for _, reasons in shares for reason in reasons]
+    result = evaluator.result()
+    if skipped:
+        told = f"{result.protocol}; {len(skipped)} pictures could not be read: {'; '.join(skipped[:10])}"
+        result = replace(result, protocol=told)
+    return result
 
 
 def check_same_classes(model_names: Sequence[str], data_names: Sequence[str]) -> None:

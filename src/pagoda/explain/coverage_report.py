@@ -86,7 +86,7 @@ def remedies(report: CoverageReport, finest_level: int, short_side: int) -> list
     if report.anchor_fit and report.anchor_fit["share_below_half"] > MAX_SHARE_UNFIT:
         found.append(
             f"objects without an anchor of IoU {GOOD_IOU}: {report.anchor_fit['share_below_half']:.0%};"
-            " change anchor_scale or ratios, or short_side"
+            " change the base_scale or ratios of AnchorShapes, or short_side"
         )
     if report.crowded_pictures:
         found.append(

@@ -1,6 +1,7 @@
 """Where predictions sit: points of cells (FCOS) and anchor boxes (RetinaNet). A anchors per cell."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -83,3 +84,19 @@ def grid_anchors(
     x, y = x[None, :].expand(height, width), y[:, None].expand(height, width)
     shift = torch.stack([x, y, x, y], dim=-1).reshape(-1, 1, 4)
     return (base[None] + shift).reshape(-1, 4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnchorShapes:
+    """The anchors of one cell, alike on every level but for the stride; see `cell_anchors`."""
+
+    base_scale: float = 4.0
+    octaves: int = 3
+    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    style: AnchorStyle = "detectron2"
+
+    def of_cell(self, stride: int) -> Float[Tensor, "a 4"]:
+        """The anchors of the cell at row 0, column 0."""
+        return cell_anchors(
+            stride, base_scale=self.base_scale, octaves=self.octaves, ratios=self.ratios, style=self.style
+        )

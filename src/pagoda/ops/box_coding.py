@@ -1,6 +1,7 @@
 """Boxes relative to anchors (Girshick 2014, appendix C): centre offsets and log sizes."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -45,3 +46,26 @@ def decode_boxes(
     growth = deltas[..., 2:] if max_log_growth is None else deltas[..., 2:].clamp(max=max_log_growth)
     half = torch.exp(growth) * anchor_sides / 2
     return torch.cat([centers - half, centers + half - extra], -1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxCoder:
+    """One choice of conventions for both directions, so that training and decoding cannot part."""
+
+    weights: Weights = (1.0, 1.0, 1.0, 1.0)
+    inclusive: bool = False
+    max_log_growth: float | None = MAX_LOG_GROWTH
+
+    def encode(self, boxes: Float[Tensor, "*n 4"], anchors: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
+        """See `encode_boxes`."""
+        return encode_boxes(boxes, anchors, weights=self.weights, inclusive=self.inclusive)
+
+    def decode(self, deltas: Float[Tensor, "*n 4"], anchors: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
+        """See `decode_boxes`."""
+        return decode_boxes(
+            deltas,
+            anchors,
+            weights=self.weights,
+            inclusive=self.inclusive,
+            max_log_growth=self.max_log_growth,
+        )

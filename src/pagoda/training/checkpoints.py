@@ -38,13 +38,20 @@ def restore_random_state(state: dict[str, Any]) -> None:
 def save_last(run: Path, state: dict[str, Any]) -> None:
     """Write `run/last/` so that a kill at any moment leaves the old one or the new one whole."""
     new, last, old = run / ".last-new", run / "last", run / ".last-old"
-    for leftover in (new, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    new.mkdir()
-    with (new / STATE_FILE).open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
+    shutil.rmtree(new, ignore_errors=True)
+    if last.exists():
+        shutil.rmtree(old, ignore_errors=True)
+    try:
+        new.mkdir()
+        with (new / STATE_FILE).open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        shutil.rmtree(new, ignore_errors=True)
+        raise OSError(
+            f"could not write {last}: {error}; the one before is kept: free some space and use --resume"
+        ) from error
     if last.exists():
         last.rename(old)
     new.rename(last)

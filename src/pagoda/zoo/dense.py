@@ -28,7 +28,7 @@ BACKBONES: dict[str, Callable[..., ResNet]] = {
 def fcos(backbone: Callable[..., ResNet], labels: LabelMap, options: ModelOptions) -> FCOS:
     """Centre sampling, GIoU, centerness on the box tower, group norm in the heads, P6 and P7 from P5."""
     body, neck = body_and_neck(backbone, options, extra_from="P5")
-    head = partial(DenseHead, neck.channels, depth=options.head_depth, groups=norm_groups(options.width))
+    head = partial(dense_head, neck.channels, options)
     return FCOS(
         body,
         neck,
@@ -42,7 +42,7 @@ def fcos(backbone: Callable[..., ResNet], labels: LabelMap, options: ModelOption
 def retinanet(backbone: Callable[..., ResNet], labels: LabelMap, options: ModelOptions) -> RetinaNet:
     """Nine anchors per location, GIoU, group norm in the heads, P6 and P7 from P5."""
     body, neck = body_and_neck(backbone, options, extra_from="P5")
-    head = partial(DenseHead, neck.channels, depth=options.head_depth, groups=norm_groups(options.width))
+    head = partial(dense_head, neck.channels, options)
     return RetinaNet(
         body,
         neck,
@@ -59,6 +59,12 @@ def body_and_neck(
     """The backbone over C3 … C5 and an FPN up to P7."""
     body = backbone(norm=options.norm, frozen_stages=options.frozen_stages)
     return body, FPN(body.channels, options.width, extra_from=extra_from)
+
+
+def dense_head(channels: dict[int, int], options: ModelOptions, outputs: int) -> DenseHead:
+    """A head of the depth and norm asked for."""
+    groups = norm_groups(options.width)
+    return DenseHead(channels, outputs, depth=options.head_depth, norm=options.head_norm, groups=groups)
 
 
 def norm_groups(width: int) -> int:

@@ -16,6 +16,8 @@ class ModelOptions:
     """channels of the neck and of the heads"""
     head_depth: int = 4
     """convolutions in each head's tower"""
+    head_norm: Norm = "group"
+    """in those towers: group or none"""
     norm: Norm = "batch"
     """of the backbone: batch, frozen or group"""
     frozen_stages: int = 0

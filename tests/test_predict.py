@@ -1,0 +1,91 @@
+"""model.predict: every kind of source, one in → one out, and pictures of extreme size."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pagoda.data.synthetic import DrawnShapes
+from pagoda.structures.instances import Detections
+from pagoda.zoo.models import create_model
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    model = create_model(
+        "fcos_resnet18_fpn", num_classes=3, width=32, head_depth=1, short_side=64, long_side=96
+    ).eval()
+    with torch.no_grad():
+        model.class_head.predict.bias.zero_()  # scores near .5: something is found everywhere
+    return model
+
+
+@pytest.fixture(scope="module")
+def picture():
+    return DrawnShapes(1, image_size=(48, 80), seed=4)[0][0].permute(1, 2, 0).contiguous().numpy()
+
+
+def test_every_kind_of_source_gives_the_same(model, picture, tmp_path):
+    file = tmp_path / "a.png"
+    Image.fromarray(picture).save(file)
+    tensor = torch.from_numpy(picture).permute(2, 0, 1)
+    expected = model.predict(picture)
+    assert isinstance(expected, Detections) and len(expected) > 0
+    for source in (str(file), file, Image.fromarray(picture), tensor, tensor / 255, picture / 255):
+        found = model.predict(source)
+        torch.testing.assert_close(found.boxes, expected.boxes, atol=1e-3, rtol=0)
+        torch.testing.assert_close(found.scores, expected.scores, atol=1e-5, rtol=0)
+    assert model.predict(file).file == str(file)
+
+
+def test_one_in_one_out_list_in_list_out_stream_gives_an_iterator(model, picture):
+    assert isinstance(model.predict([picture]), list)
+    assert model.predict([]) == []
+    stream = model.predict([picture, picture[:30]], stream=True, batch_size=2)
+    assert [found.image_size for found in stream] == [(48, 80), (30, 80)]
+
+
+def test_batches_do_not_change_results(model, picture):
+    pictures = [picture, picture[:32], picture[:, ::-1].copy()]
+    for alone, together in zip(map(model.predict, pictures), model.predict(pictures, batch_size=3), strict=True):
+        assert len(alone) == len(together)
+        torch.testing.assert_close(alone.scores[:5], together.scores[:5], atol=1e-4, rtol=0)
+
+
+def test_limits_hold_and_the_model_keeps_its_own(model, picture):
+    before, mode = model.postprocess, model.training
+    found = model.predict(picture, min_score=0.5, max_detections=7)
+    assert len(found) <= 7 and (found.scores > 0.5).all()
+    assert len(model.predict(picture, min_score=0.999)) == 0
+    assert model.postprocess is before and model.training is mode
+
+
+def test_boxes_lie_inside_the_picture_and_are_sorted(model, picture):
+    found = model.predict(picture)
+    assert (found.boxes >= 0).all()
+    assert (found.boxes[:, 2] <= 80).all() and (found.boxes[:, 3] <= 48).all()
+    assert (found.scores.diff() <= 0).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1)])
+def test_tiny_and_thin_pictures(model, size):
+    found = model.predict(np.zeros((*size, 3), np.uint8))
+    assert found.image_size == size
+    assert torch.isfinite(found.boxes).all()
+
+
+@pytest.mark.medium
+def test_a_hundred_megapixels(model, tmp_path):
+    file = tmp_path / "huge.png"
+    Image.new("RGB", (10_000, 10_000)).save(file, compress_level=1)
+    assert model.predict(file).image_size == (10_000, 10_000)
+
+
+def test_results_turn_into_what_others_read(model, picture):
+    found = model.predict(picture, max_detections=5)
+    assert found.plot().shape == picture.shape
+    assert len(found.to_pandas()) == len(found.to_supervision()) == len(found.to_coco(7)) == 5
+    assert found.to_coco(7)[0]["image_id"] == 7
+    with pytest.raises(ValueError, match="image_id"):
+        found.to_coco()

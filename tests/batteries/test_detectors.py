@@ -14,6 +14,7 @@ from pagoda.detectors.fcos import FCOS
 from pagoda.detectors.retinanet import RetinaNet
 from pagoda.heads.dense import DenseHead
 from pagoda.necks.fpn import FPN
+from pagoda.ops.box_coding import PointCoder
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
@@ -42,7 +43,7 @@ def first_fcos(num_classes: int) -> FCOS:
         class_head=head(outputs=num_classes + 1),
         box_head=head(outputs=4),
         quality_on="class",
-        in_strides=False,
+        coder=PointCoder(in_strides=False),
         prior_probability=None,
         criterion=FCOSCriterion(
             radius=None, box_loss="iou", closed_ranges=True, inclusive=True, smoothing=1.0

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pagoda.criteria.dense import FCOSCriterion
 from pagoda.detectors.contract import Detector, check_label_map
 from pagoda.ops.anchors import cell_points
+from pagoda.ops.box_coding import PointCoder
 from pagoda.ops.boxes import ltrb_to_boxes
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.preprocess import InputSpec
@@ -28,10 +29,8 @@ class FCOS(Detector):
         class_head, box_head: dense heads; 4 distances come from the box head, and the one with a further
             output gives the quality (centerness): `outputs=5` on the box head is the improved variant,
             `outputs=num_classes + 1` on the class head the first one (say `quality_on="class"`).
-        distances: how the box head's numbers become positive: "exp" or "relu".
-        in_strides: distances are predicted in units of the level's stride, else in pixels.
-        level_scale: one learnt factor per level before `distances` (the repository's `Scale`).
-        point_offset: 0.5 puts points at cell centres, 0 at corners (torchvision).
+        coder: where points sit, and how the box head's numbers become distances.
+        level_scale: one learnt factor per level before that (the repository's `Scale`).
         prior_probability: every class starts this likely; None leaves the head as handed over.
     """
 
@@ -45,10 +44,8 @@ class FCOS(Detector):
         label_map: LabelMap | None = None,
         input_spec: InputSpec | None = None,
         quality_on: Literal["class", "box"] = "box",
-        distances: Literal["exp", "relu"] = "exp",
-        in_strides: bool = True,
+        coder: PointCoder | None = None,
         level_scale: bool = True,
-        point_offset: float = 0.5,
         prior_probability: float | None = 0.01,
         criterion: FCOSCriterion | None = None,
         postprocess: SelectDetections | None = None,
@@ -61,8 +58,8 @@ class FCOS(Detector):
         _check_outputs(num_classes, box_head.outputs, quality_on)
         self.label_map = check_label_map(label_map, num_classes)
         self.input_spec = input_spec or InputSpec()
-        self.quality_on, self.distances, self.in_strides = quality_on, distances, in_strides
-        self.point_offset = point_offset
+        self.quality_on = quality_on
+        self.coder = coder or PointCoder()
         self.scales = nn.Parameter(torch.ones(len(self.levels))) if level_scale else None
         self.criterion = criterion or FCOSCriterion()
         self.postprocess = postprocess or SelectDetections()
@@ -72,7 +69,7 @@ class FCOS(Detector):
     def points(self, pyramid: dict[int, Tensor]) -> tuple[Tensor, ...]:
         """(P_l, 2) per level: where each location sits, in pixels."""
         return tuple(
-            cell_points((x.shape[-2], x.shape[-1]), 2**level, offset=self.point_offset, device=x.device)
+            cell_points((x.shape[-2], x.shape[-1]), 2**level, offset=self.coder.offset, device=x.device)
             for level, x in sorted(pyramid.items())
         )
 
@@ -80,12 +77,11 @@ class FCOS(Detector):
         """(B, P, 4) pixels to the left, top, right and bottom side."""
         raw = raw.float()
         per_level = zip(self.levels, points, strict=True)
-        strides = torch.cat([raw.new_full((p.shape[0],), 2.0**level) for level, p in per_level])[:, None]
+        strides = torch.cat([raw.new_full((p.shape[0],), 2.0**level) for level, p in per_level])
         if self.scales is not None:
             per_level = zip(self.scales, points, strict=True)
             raw = raw * torch.cat([scale.expand(p.shape[0]) for scale, p in per_level])[:, None]
-        distances = raw.exp() if self.distances == "exp" else raw.relu()
-        return distances * strides if self.in_strides else distances
+        return self.coder.distances(raw, strides)
 
     def forward(self, images: ImageBatch) -> DenseOutputs:
         pyramid = self.neck(self.backbone(images.pixels))

@@ -1,7 +1,8 @@
-"""Boxes relative to anchors (Girshick 2014, appendix C): centre offsets and log sizes."""
+"""Boxes relative to anchors (Girshick 2014, appendix C) and to points (Tian 2019): one coder for both ways."""
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -69,3 +70,19 @@ class BoxCoder:
             inclusive=self.inclusive,
             max_log_growth=self.max_log_growth,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointCoder:
+    """Where FCOS's locations sit in their cells, and how their numbers become distances to four sides."""
+
+    offset: float = 0.5
+    """0.5: the cell's centre; 0: its corner (torchvision)"""
+    transform: Literal["exp", "relu"] = "exp"
+    in_strides: bool = True
+    """numbers count strides of the level, else pixels"""
+
+    def distances(self, raw: Float[Tensor, "b p 4"], strides: Float[Tensor, " p"]) -> Float[Tensor, "b p 4"]:
+        """Pixels to the left, top, right and bottom side."""
+        positive = raw.exp() if self.transform == "exp" else raw.relu()
+        return positive * strides[:, None] if self.in_strides else positive

@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import detection
 
 from pagoda.detectors.contract import Detector
-from pagoda.export.optimize import optimize
+from pagoda.exporting.optimize import optimize
 from pagoda.zoo.models import create_model
 
 HEIGHT, WIDTH, NUM_CLASSES = 480, 640, 80

@@ -11,9 +11,9 @@ from pagoda.data.layouts import open_annotations
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation import runner
 from pagoda.evaluation.result import DetectionResult
-from pagoda.export.onnx import export_onnx
-from pagoda.export.optimize import optimize
-from pagoda.export.parity import ParityReport
+from pagoda.exporting.onnx import export_onnx
+from pagoda.exporting.optimize import optimize
+from pagoda.exporting.parity import ParityReport
 from pagoda.recipes import detection
 from pagoda.recipes.detection import RunResult
 from pagoda.training.settings import TrainSettings, from_plain

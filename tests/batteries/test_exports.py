@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pagoda.export.onnx import export_onnx
-from pagoda.export.program import export_forward
+from pagoda.exporting.onnx import export_onnx
+from pagoda.exporting.program import export_forward
 from pagoda.structures.images import ImageBatch
 from pagoda.zoo.models import create_model, list_models
 

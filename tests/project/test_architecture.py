@@ -11,18 +11,19 @@ MAX_FILE, MAX_BODY = 400, 60
 FORBIDDEN = {"utils", "util", "misc", "common", "core", "helpers", "helper", "tools", "lib", "shared"}
 
 # room: the rooms it may import besides itself. A module in the package's root is a room of its own.
-FLOW = {"structures", "pictures", "ops"}
+FLOW = {"structures", "pictures", "ops", "atomic"}
 STAGES = FLOW | {"criteria", "postprocess", "preprocess"}
 PARTS = {"layers", "backbones", "necks", "heads"}
 SCORING = {"tracking", "visualization", "evaluation"}
 MODELS = STAGES | PARTS | SCORING | {"weights.files", "detectors", "detectors.contract"}
-TOP = MODELS | {"data", "zoo", "weights.convert", "training", "predict", "export", "explain", "recipes"}
+TOP = MODELS | {"data", "zoo", "weights.convert", "training", "predict", "exporting", "explain", "recipes"}
 MAY_IMPORT: dict[str, set[str]] = {
     "structures": set(),
     "pictures": set(),
+    "atomic": set(),
     "ops": {"structures"},
     "layers": set(),
-    "weights.files": set(),
+    "weights.files": {"atomic"},
     "backbones": {"layers", "ops"},
     "necks": {"layers", "ops"},
     "heads": {"layers", "ops"},
@@ -39,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "weights.convert": MODELS | {"zoo"},
     "training": FLOW | {"data", "evaluation", "weights.files", "weights.convert", "detectors.contract"},
     "predict": MODELS | {"zoo", "weights.convert"},
-    "export": MODELS | {"zoo", "weights.convert", "pagoda"},
+    "exporting": MODELS | {"zoo", "weights.convert", "pagoda"},
     "explain": TOP - {"training", "recipes"},
     # "pagoda" is for its version only: the package's own file loads nothing until asked.
     "recipes": (MODELS - PARTS) | {"zoo", "data", "training", "pagoda"},

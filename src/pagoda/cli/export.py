@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from pagoda.cli.parsing import open_checkpoint, parse
-from pagoda.export.onnx import export_onnx
+from pagoda.exporting.onnx import export_onnx
 from pagoda.pictures import list_pictures, read_picture
 
 

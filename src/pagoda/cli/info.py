@@ -8,10 +8,10 @@ from typing import Annotated
 
 import tyro
 
+from pagoda.atomic import write_atomically
 from pagoda.cli.parsing import open_model, parse
 from pagoda.explain.structure import describe_model
 from pagoda.training.settings import to_plain
-from pagoda.weights.files import write_atomically
 from pagoda.zoo.options import ModelOptions
 
 

@@ -11,11 +11,11 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
+from pagoda.atomic import write_atomically
 from pagoda.cli.parsing import open_checkpoint, parse
 from pagoda.pictures import PictureError, list_pictures
 from pagoda.structures.instances import Detections
 from pagoda.training.settings import new_run_folder
-from pagoda.weights.files import write_atomically
 
 
 @dataclass(frozen=True, kw_only=True)

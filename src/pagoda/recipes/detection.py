@@ -1,7 +1,6 @@
 """From a dataset folder to a trained, scored and reported detector."""
 
 import json
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 import yaml
 
-import pagoda
+from pagoda.atomic import write_atomically
 from pagoda.data.dataset import DetectionDataset
 from pagoda.data.layouts import open_annotations
 from pagoda.data.loading import TrainingView
@@ -31,8 +30,7 @@ from pagoda.training.loop import Trainer
 from pagoda.training.reporting import read_records
 from pagoda.training.settings import AugmentSettings, TrainSettings, from_plain, new_run_folder, to_plain
 from pagoda.visualization.draw import draw_detections, draw_targets
-from pagoda.visualization.report import write_report
-from pagoda.weights.files import write_atomically
+from pagoda.visualization.report import machine_facts, write_report
 from pagoda.zoo.models import create_model, model_from_card
 
 Build = Callable[[int], Detector]
@@ -165,20 +163,10 @@ def write_config(folder: Path, model: Detector, settings: TrainSettings) -> None
         "options": (model.origin or {}).get("options", {}),
         "train": to_plain(settings),
         "card": json.loads(json.dumps(model.card())),
-        "versions": versions(),
+        "versions": machine_facts(),
     }
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     write_atomically(folder / "config.yaml", lambda path: path.write_text(text, encoding="utf-8"))
-
-
-def versions() -> dict[str, str]:
-    """What numbers depend on besides the settings."""
-    return {
-        "pagoda": pagoda.__version__,
-        "torch": str(torch.__version__),
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()} {platform.system()}, {torch.get_num_threads()} threads",
-    }
 
 
 def report(
@@ -206,7 +194,7 @@ def report(
     return write_report(
         folder / "report.html",
         title=folder.name,
-        settings={**to_plain(settings), "model": model.card()["model"], **versions()},
+        settings={**to_plain(settings), "model": model.card()["model"]},
         records=read_records(folder / "metrics.jsonl"),
         before=before.metrics if before else None,
         result=result,

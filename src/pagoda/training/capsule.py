@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pagoda.atomic import write_atomically
 from pagoda.detectors.contract import Detector
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
 from pagoda.training.checkpoints import random_state
-from pagoda.weights.files import write_atomically
 
 
 class NotFiniteError(FloatingPointError):

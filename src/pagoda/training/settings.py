@@ -11,7 +11,7 @@ class OptimSettings:
     """How weights are changed."""
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """the highest value, after warm-up, for the batch size used"""
     weight_decay: float = 0.05
     """of convolution kernels only; norms, biases and scales are never decayed"""
@@ -48,8 +48,8 @@ class AugmentSettings:
     """pictures are resized by a random factor in this range, then cropped or padded; (1, 1): plain resizing"""
     horizontal_flip: float = 0.5
     vertical_flip: float = 0.0
-    photometric: float = 0.5
-    """probability of changes of brightness, contrast, saturation and hue"""
+    photometric: float = 0.0
+    """probability of each change of brightness, contrast, saturation and hue; for long runs"""
 
 
 @dataclass(frozen=True, kw_only=True)

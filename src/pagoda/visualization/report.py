@@ -6,7 +6,6 @@ import io
 import math
 import os
 import platform
-import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from pagoda.atomic import write_atomically
 from pagoda.visualization.curves import ScoreCurves, has_curves, learning_curves, pr_curves
 
 HEADLINE = {
@@ -66,7 +66,7 @@ def write_report(
         + "\n</main>\n</body>\n</html>\n"
     )
     path = Path(path)
-    _write_atomically(path, page)
+    write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
     return path
 
 
@@ -196,19 +196,3 @@ def _picture_uri(picture: np.ndarray) -> str:
 
 def _data_uri(content: bytes, media_type: str) -> str:
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    """Through a temporary file beside it: a reader sees the old page or the new one, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # temporary files are born private to their owner
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink()
-        raise

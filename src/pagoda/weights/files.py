@@ -1,9 +1,7 @@
 """Weights on disk: safetensors with a JSON card inside. Nothing read here can run code."""
 
 import json
-import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from pagoda.atomic import write_atomically
+
 CARD_KEY = "pagoda"
 
 
@@ -19,33 +19,15 @@ class WeightsError(ValueError):
     """A weights file that cannot be used; the message names the file, what is wrong and what to do."""
 
 
-def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
-    """Call `write(temporary)` beside `path`, then move it there: readers see all of it or the old one.
-
-    Raises OSError with the path when there is no space or permission; what stood there before is kept.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        raise OSError(f"could not write {path}: {error}; free some space or choose another folder") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
-
-
 def save_weights(path: str | Path, state: Mapping[str, Tensor], card: Mapping[str, Any]) -> Path:
     """Write tensors and card as one .safetensors file, atomically."""
     # Copies: the format refuses tensors that share memory, as the weights of a head used twice do.
     tensors = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state.items()}
     metadata = {CARD_KEY: json.dumps(card), "format": "pt"}
-    return write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
+    try:
+        return write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
+    except SafetensorError as error:  # how the library tells of a full disk
+        raise OSError(f"could not write {path}: {error}; free some space or choose another folder") from error
 
 
 def read_card(path: str | Path) -> dict[str, Any]:

@@ -11,9 +11,9 @@ import torch
 from pagoda.backbones.resnet import ResNet
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.fcos import FCOS
-from pagoda.export import onnx as onnx_export
-from pagoda.export.onnx import export_onnx
-from pagoda.export.parity import ParityError, drawn_batches, verify
+from pagoda.exporting import onnx as onnx_export
+from pagoda.exporting.onnx import export_onnx
+from pagoda.exporting.parity import ParityError, drawn_batches, verify
 from pagoda.heads.dense import DenseHead
 from pagoda.necks.fpn import FPN
 from pagoda.ops.nms import batch_survivors

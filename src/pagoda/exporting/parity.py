@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from pagoda.detectors.contract import Detector
-from pagoda.export.program import THRESHOLD
+from pagoda.exporting.program import THRESHOLD
 from pagoda.ops.boxes import pairwise_iou
 from pagoda.pictures import to_picture
 from pagoda.postprocess.dense import SelectDetections

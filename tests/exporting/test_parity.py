@@ -3,7 +3,7 @@
 import pytest
 from torch import tensor
 
-from pagoda.export.parity import ParityReport, check_parity, compare, drawn_batches
+from pagoda.exporting.parity import ParityReport, check_parity, compare, drawn_batches
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from pagoda import __version__
+from pagoda.atomic import write_atomically
 from pagoda.detectors.contract import Detector
-from pagoda.export.parity import ParityReport, check_parity, verify
-from pagoda.export.program import PixelsToDetections, export_pixels
+from pagoda.exporting.parity import ParityReport, check_parity, verify
+from pagoda.exporting.program import PixelsToDetections, export_pixels
 from pagoda.postprocess.dense import SelectDetections
-from pagoda.weights.files import write_atomically
 
 USAGE = (
     "images: RGB uint8 (batch, 3, height, width), resized as input_spec says (short_side, long_side), neither"

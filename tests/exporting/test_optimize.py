@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pagoda.export.optimize import conv_norm_pairs, fold_norms, optimize
+from pagoda.exporting.optimize import conv_norm_pairs, fold_norms, optimize
 from pagoda.layers.norm import FrozenBatchNorm2d
 from pagoda.structures.images import ImageBatch
 from pagoda.zoo.models import create_model

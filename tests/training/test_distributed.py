@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from pagoda.data.saving import write_coco_folder
+from pagoda.data.synthetic import DrawnShapes
+
 pytestmark = pytest.mark.medium
 SCRIPT = Path(__file__).parent / "two_processes.py"
 
@@ -47,3 +50,34 @@ def test_two_processes_equal_one(tmp_path):
             assert sum(half["losses"][term] for half in halves) / 2 == pytest.approx(value, rel=1e-5)
         assert halves[1]["losses"]["loss_box"] == 0  # no object there
         assert halves[0]["metrics"] == halves[1]["metrics"] == whole["metrics"]
+
+
+def test_training_on_two_processes_makes_one_run(tmp_path):
+    for split, count in (("train", 8), ("val", 4)):
+        write_coco_folder(DrawnShapes(count, image_size=(64, 64), seed=1), tmp_path / "data", split=split)
+    small = ["--model.width=32", "--model.head-depth=1", "--model.short-side=64", "--model.long-side=64"]
+    words = [
+        "train",
+        "retinanet_resnet18_fpn",
+        "--data=data",
+        "--epochs=1",
+        "--batch-size=2",
+        "--device=cpu",
+        *small,
+    ]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [
+        *launcher,
+        "--no-python",
+        sys.executable,
+        "-c",
+        "from pagoda.cli.main import main; main()",
+        *words,
+    ]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "runs").iterdir()
+    steps = [json.loads(row) for row in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in steps if row["kind"] == "step"] == [1, 2]  # 8 pictures, 2 × 2 at a time
+    assert done.stdout.count("COCO protocol") == 1

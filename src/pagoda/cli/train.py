@@ -12,6 +12,7 @@ import yaml
 from pagoda.cli.parsing import find_build, parse
 from pagoda.recipes import detection
 from pagoda.recipes.detection import RunResult
+from pagoda.training.processes import processes
 from pagoda.training.settings import TrainSettings, from_plain, to_plain
 from pagoda.zoo.options import ModelOptions, options_from
 
@@ -93,6 +94,9 @@ def default_from(config: str | None) -> TrainCommand | None:
 
 
 def finish(result: RunResult, as_json: bool) -> int:
+    """Print the result, on the main process only."""
+    if not processes().is_main_process:
+        return 0
     if as_json:
         print(json.dumps({"run": str(result.folder), **result.result.to_dict()}))
     else:

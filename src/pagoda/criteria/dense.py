@@ -57,7 +57,7 @@ class FCOSCriterion:
     """added to intersection and union; 1 in the original"""
     quality: Literal["centerness", "iou"] = "centerness"
     """what the quality branch learns; "iou": the overlap of the predicted box"""
-    weigh_boxes: bool = True
+    weigh_boxes: bool = False
     """box losses are weighted by the quality target and divided by its sum; else all alike, divided by F"""
     alpha: float = 0.25
     gamma: float = 2.0

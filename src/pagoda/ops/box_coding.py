@@ -78,7 +78,7 @@ class PointCoder:
 
     offset: float = 0.5
     """0.5: the cell's centre; 0: its corner (torchvision)"""
-    transform: Literal["exp", "relu"] = "exp"
+    transform: Literal["exp", "relu"] = "relu"
     in_strides: bool = True
     """numbers count strides of the level, else pixels"""
 

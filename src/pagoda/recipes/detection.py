@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import yaml
+from accelerate.utils import broadcast_object_list
 
 from pagoda.atomic import write_atomically
 from pagoda.data.dataset import DetectionDataset
@@ -27,6 +28,7 @@ from pagoda.detectors.contract import Detector
 from pagoda.evaluation.result import DetectionResult
 from pagoda.evaluation.runner import detect_dataset, evaluate
 from pagoda.training.loop import Trainer
+from pagoda.training.processes import processes
 from pagoda.training.reporting import read_records
 from pagoda.training.settings import AugmentSettings, TrainSettings, from_plain, new_run_folder, to_plain
 from pagoda.visualization.draw import draw_detections, draw_targets
@@ -101,8 +103,9 @@ def train_on(
 ) -> RunResult:
     """The same on datasets that are already open: anything with `label_map`, `annotations` and `[i]`."""
     name = settings.name or str((model.origin or {}).get("model") or type(model).__name__).split(":")[-1]
-    folder = new_run_folder(settings.out, name)
-    write_config(folder, model, settings)
+    folder = shared_run_folder(settings, name)
+    if processes(settings.device).is_main_process:
+        write_config(folder, model, settings)
     before = evaluate(model, val_data, batch_size=settings.batch_size) if score_before else None
     return _run(model, train_data, val_data, settings, folder, before=before, quiet=quiet)
 
@@ -156,6 +159,12 @@ def _run(
     return RunResult(folder, best, result, before)
 
 
+def shared_run_folder(settings: TrainSettings, name: str) -> Path:
+    """A fresh run folder, the same on every process: the main one makes it and tells the others."""
+    folder = [str(new_run_folder(settings.out, name)) if processes(settings.device).is_main_process else ""]
+    return Path(broadcast_object_list(folder)[0])
+
+
 def write_config(folder: Path, model: Detector, settings: TrainSettings) -> None:
     """config.yaml: what `pagoda train --config` reads back, with the model's card and the versions."""
     content = {
@@ -189,7 +198,9 @@ def report(
         picture, targets = val_data[index]
         array = picture.permute(1, 2, 0).contiguous().numpy()
         name = targets.file or f"picture {index}"
-        pictures.append((f"{name}: annotated", draw_targets(array, targets, val_data.label_map, min_side=320)))
+        pictures.append(
+            (f"{name}: annotated", draw_targets(array, targets, val_data.label_map, min_side=320))
+        )
         pictures.append((f"{name}: found, score ≥ 0.3", draw_detections(array, found, min_side=320)))
     return write_report(
         folder / "report.html",

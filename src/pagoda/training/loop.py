@@ -20,6 +20,7 @@ from pagoda.training.averaging import ModelAverage
 from pagoda.training.capsule import NotFiniteError, diagnose, save_capsule
 from pagoda.training.checkpoints import load_last, random_state, restore_random_state, save_last
 from pagoda.training.optim import build_optimizer, rate_factor, set_rate
+from pagoda.training.processes import processes
 from pagoda.training.reporting import RunLog
 from pagoda.training.settings import TrainSettings
 from pagoda.weights.files import save_weights
@@ -72,6 +73,7 @@ class Trainer:
     ) -> None:
         self.settings, self.view, self.validate, self.folder = settings, view, validate, run
         # Autocast is ours: accelerate fixes its own once per Python process, for every later run too.
+        processes(settings.device)  # opens the group, which accelerate then finds
         self.accelerator = Accelerator(mixed_precision="no", device_placement=False)
         self.device = self.accelerator.device if settings.device == "auto" else torch.device(settings.device)
         self.is_main = self.accelerator.is_main_process

@@ -7,8 +7,9 @@ ResNet-18 from scratch, FPN and heads 64 wide, 320×240, batch 8, 12 epochs; lea
 test by the same evaluator, every detection above 0.001 counted. Times are of training alone (reading
 included), so "equal wall-clock" can be read off the rows per epoch.
 
-* torchvision – its FCOS / RetinaNet class and its reference recipe: SGD 0.01, momentum 0.9, decay 1e-4,
+* torchvision – its FCOS or (second) RetinaNet class and its reference recipe: SGD 0.01, momentum 0.9, decay 1e-4,
   warm-up over the first epoch, ÷10 at 2/3 and 11/12 of the run, horizontal flips.
+* torchvision-v1 – the same with the first version of its RetinaNet, which has no norm in the heads.
 * torchvision+recipe – the same class under Pagoda's recipe (optimiser, schedule, augmentation, average).
 """
 
@@ -16,6 +17,7 @@ import argparse
 import copy
 import json
 import tempfile
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -25,6 +27,7 @@ from torchvision.models import resnet18
 from torchvision.models.detection import FCOS, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from pagoda.data.dataset import DetectionDataset
@@ -53,8 +56,11 @@ REFERENCE = OptimSettings(
 )
 
 
-def torchvision_model(name: str, num_classes: int) -> nn.Module:
-    """Its class on ResNet-18 (live batch norm, as torchvision has it without weights) and a 64-wide FPN."""
+def torchvision_model(name: str, num_classes: int, version: int) -> nn.Module:
+    """Its class on ResNet-18 (live batch norm, as torchvision has it without weights) and a 64-wide FPN.
+
+    Version 2 of its RetinaNet has group norm in the heads and the GIoU loss, version 1 neither.
+    """
     body = BackboneWithFPN(
         resnet18(weights=None),
         {"layer2": "0", "layer3": "1", "layer4": "2"},
@@ -67,15 +73,19 @@ def torchvision_model(name: str, num_classes: int) -> nn.Module:
         return FCOS(body, num_classes, **shared)
     scales = tuple((x, int(x * 2 ** (1 / 3)), int(x * 2 ** (2 / 3))) for x in (32, 64, 128, 256, 512))
     anchors = AnchorGenerator(scales, ((0.5, 1.0, 2.0),) * len(scales))
-    return RetinaNet(body, num_classes, anchor_generator=anchors, **shared)
+    if version == 1:
+        return RetinaNet(body, num_classes, anchor_generator=anchors, **shared)
+    head = RetinaNetHead(WIDTH, 9, num_classes, norm_layer=partial(nn.GroupNorm, 32))
+    head.regression_head._loss_type = "giou"
+    return RetinaNet(body, num_classes, anchor_generator=anchors, head=head, **shared)
 
 
 def train_torchvision(
-    name: str, train, val, settings: TrainSettings, transform, optim: OptimSettings
+    name: str, version: int, train, val, settings: TrainSettings, transform, optim: OptimSettings
 ) -> list[dict]:
     """Rows {"epoch", "seconds", "AP", "AP50"}."""
     torch.manual_seed(settings.seed)
-    model = torchvision_model(name, len(train.label_map))
+    model = torchvision_model(name, len(train.label_map), version)
     optimizer = build_optimizer(model, optim)
     average = ModelAverage(model, optim.ema_decay) if optim.ema_decay else None
     plan = BatchPlan(images=train.annotations.sizes, batch_size=settings.batch_size, seed=settings.seed)
@@ -139,7 +149,8 @@ def main() -> None:
     )
     parser.add_argument("--data", required=True, help="the bccd folder")
     parser.add_argument("--models", nargs="+", default=["fcos", "retinanet"], choices=["fcos", "retinanet"])
-    parser.add_argument("--systems", nargs="+", default=["pagoda", "torchvision"])
+    systems = ["pagoda", "torchvision", "torchvision-v1", "torchvision+recipe"]
+    parser.add_argument("--systems", nargs="+", default=systems[:2], choices=systems)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
@@ -177,12 +188,13 @@ def run_one(system: str, name: str, train, val, seed: int, arguments: argparse.N
         options = {"width": WIDTH, "short_side": SHORT, "long_side": LONG}
         if system == "pagoda":
             return train_pagoda(name, train, val, settings, options)
-        if system == "torchvision":
-            transform = Compose([Resize(SHORT, LONG), HorizontalFlip(0.5)])
-            return train_torchvision(name, train, val, settings, transform, REFERENCE)
-        model = create_model("fcos_resnet18_fpn", label_map=train.label_map, **options)
-        transform = training_transform(model, train, settings.augment)
-        return train_torchvision(name, train, val, settings, transform, settings.optim)
+        if system == "torchvision+recipe":
+            model = create_model("fcos_resnet18_fpn", label_map=train.label_map, **options)
+            transform, optim = training_transform(model, train, settings.augment), settings.optim
+        else:
+            transform, optim = Compose([Resize(SHORT, LONG), HorizontalFlip(0.5)]), REFERENCE
+        version = 1 if system == "torchvision-v1" else 2
+        return train_torchvision(name, version, train, val, settings, transform, optim)
 
 
 if __name__ == "__main__":

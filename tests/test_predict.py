@@ -1,5 +1,7 @@
 """model.predict: every kind of source, one in → one out, and pictures of extreme size."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -48,9 +50,23 @@ def test_one_in_one_out_list_in_list_out_stream_gives_an_iterator(model, picture
 
 def test_batches_do_not_change_results(model, picture):
     pictures = [picture, picture[:32], picture[:, ::-1].copy()]
-    for alone, together in zip(map(model.predict, pictures), model.predict(pictures, batch_size=3), strict=True):
+    for alone, together in zip(
+        map(model.predict, pictures), model.predict(pictures, batch_size=3), strict=True
+    ):
         assert len(alone) == len(together)
         torch.testing.assert_close(alone.scores[:5], together.scores[:5], atol=1e-4, rtol=0)
+
+
+def test_min_score_is_of_the_score_shown_also_where_the_model_compares_class_probabilities(model, picture):
+    model.postprocess = replace(before := model.postprocess, threshold_on="class", min_score=0.05)
+    lowest = float(model.predict(picture, min_score=0.4).scores.min())
+    with torch.no_grad():
+        model.box_head.predict.bias[4] = -1  # little centerness: scores fall below class probabilities
+    found = model.predict(picture, min_score=0.4)
+    with torch.no_grad():
+        model.box_head.predict.bias[4] = 0
+    assert lowest >= 0.4 and (found.scores >= 0.4).all()
+    model.postprocess = before
 
 
 def test_limits_hold_and_the_model_keeps_its_own(model, picture):

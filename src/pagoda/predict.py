@@ -39,13 +39,16 @@ def predict_stream(
     batch_size: int = 1,
 ) -> Iterator[Detections]:
     """Detections in the order of `sources`, reading no further ahead than one batch."""
-    postprocess = model.postprocess.with_limits(**(limits or {}))
+    limits = limits or {}
+    postprocess = model.postprocess.with_limits(**limits)
+    min_score = float(limits.get("min_score") or 0)
     remaining = iter(sources)
     while group := list(islice(remaining, batch_size)):
         read = [to_picture(source) for source in group]
         found = detect_pictures(model, [picture for picture, _ in read], postprocess)
         for (picture, name), detections in zip(read, found, strict=True):
-            yield replace(detections, file=name, picture=picture)
+            # Where the model compares its threshold with something else, the person's still means the score.
+            yield replace(detections.above(min_score), file=name, picture=picture)
 
 
 def detect_pictures(

@@ -46,4 +46,6 @@ def test_commands_exist(verb):
 def test_files_the_readme_points_to_exist():
     root = Path(__file__).resolve().parents[2]
     targets = re.findall(r"\]\(([^)#]+)\)", README)
-    assert [target for target in targets if not target.startswith("http") and not (root / target).exists()] == []
+    assert [
+        target for target in targets if not target.startswith("http") and not (root / target).exists()
+    ] == []

@@ -47,8 +47,8 @@ class SelectDetections:
     max_candidates: int = 1000
     """per level, before suppression"""
     max_detections: int = 100
-    threshold_on: Literal["class", "score"] = "class"
-    """compare `min_score` with the class probability, or with the final score"""
+    threshold_on: Literal["class", "score"] = "score"
+    """compare `min_score` with the final score, or with the class probability alone (FCOS's first code)"""
     combine: Literal["product", "root"] = "root"
     """final score from class probability p and quality c: p·c or √(p·c)"""
     inclusive: bool = False

@@ -12,9 +12,9 @@ from pagoda.zoo.models import create_model
 
 
 def run_demo(*, epochs: int, seed: int = 0, out: str = "runs", quiet: bool = False) -> RunResult:
-    """A narrow FCOS on 160×160 drawings of circles, squares and triangles, scored before and after."""
-    train_data = DrawnShapes(480, image_size=(160, 160), seed=seed)
-    val_data = DrawnShapes(64, image_size=(160, 160), seed=seed + 1_000_003)
+    """A narrow FCOS on 128×128 drawings of circles, squares and triangles, scored before and after."""
+    train_data = DrawnShapes(800, image_size=(128, 128), seed=seed, max_objects=4)
+    val_data = DrawnShapes(64, image_size=(128, 128), seed=seed + 1_000_003, max_objects=4)
     settings = TrainSettings(
         data="drawn shapes",
         epochs=epochs,
@@ -23,10 +23,10 @@ def run_demo(*, epochs: int, seed: int = 0, out: str = "runs", quiet: bool = Fal
         name="demo",
         out=out,
         val_every=2,
-        optim=OptimSettings(learning_rate=2e-3, warmup_steps=30, ema_decay=0.99),
-        augment=AugmentSettings(photometric=0.0),
+        optim=OptimSettings(warmup_steps=30, ema_decay=0.99),
+        augment=AugmentSettings(scale_range=(1.0, 1.0)),
     )
     torch.manual_seed(seed)
-    options = {"width": 64, "head_depth": 2, "short_side": 160, "long_side": 160}
+    options = {"width": 64, "head_depth": 2, "short_side": 128, "long_side": 128}
     model = create_model("fcos_resnet18_fpn", label_map=train_data.label_map, **options)
     return train_on(model, train_data, val_data, settings, quiet=quiet, score_before=True)

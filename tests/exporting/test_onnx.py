@@ -22,6 +22,7 @@ from pagoda.structures.labels import LabelMap
 
 onnx = pytest.importorskip("onnx", reason="needs pip install 'pagoda-vision[export]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs pip install 'pagoda-vision[export]'")
+pytestmark = pytest.mark.medium
 
 LABELS = LabelMap(("cat", "dog", "größer"), (17, 18, 90))
 

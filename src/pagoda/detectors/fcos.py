@@ -62,7 +62,8 @@ class FCOS(Detector):
         self.coder = coder or PointCoder()
         self.scales = nn.Parameter(torch.ones(len(self.levels))) if level_scale else None
         self.criterion = criterion or FCOSCriterion()
-        self.postprocess = postprocess or SelectDetections()
+        # √(class · centerness) of a fresh model is .07 everywhere, so the bar is higher than for plain classes.
+        self.postprocess = postprocess or SelectDetections(min_score=0.2)
         if prior_probability is not None:
             class_head.set_prior(prior_probability, num_classes)
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, one_hot, smooth_l1_loss
+from torch.nn.functional import binary_cross_entropy_with_logits, smooth_l1_loss
 
 from pagoda.criteria.normalize import mean_over_processes
 from pagoda.ops.assign import IGNORED, LowQuality, assign_by_center, assign_by_iou
@@ -33,7 +33,9 @@ def default_ranges(levels: Sequence[int]) -> tuple[tuple[float, float], ...]:
 
 def class_targets(labels: Tensor, positive: Tensor, num_classes: int) -> Tensor:
     """(P, classes) of 0 and 1; rows that are not `positive` are all 0."""
-    return one_hot(labels, num_classes).float() * positive[:, None]
+    targets = torch.zeros(len(labels), num_classes, device=labels.device)
+    targets[positive, labels[positive]] = 1
+    return targets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,11 +171,10 @@ class RetinaNetCriterion:
             index = self.assign(anchors, target.boxes)
             positive = index >= 0
             labels = target.labels[index.clamp(min=0)] if len(target) else torch.zeros_like(index)
-            learnt = index != IGNORED
-            logits = outputs.class_logits[image][learnt].float()
-            class_sums.append(
-                self._class_loss(logits, class_targets(labels, positive, num_classes)[learnt]).sum()
-            )
+            # A mask, not an index: copying millions of logits costs more than the few ignored rows.
+            learnt = (index != IGNORED)[:, None]
+            wanted = class_targets(labels, positive, num_classes)
+            class_sums.append((self._class_loss(outputs.class_logits[image].float(), wanted) * learnt).sum())
             deltas = outputs.box_outputs[image][positive].float()
             box_sums.append(self._box_loss(deltas, anchors[positive], target.boxes[index[positive]]).sum())
             counts.append(positive.sum())

@@ -20,7 +20,7 @@ def sigmoid_focal_loss(
     """
     # With z = ±logit (+ for positives): p_t = σ(z), so ln p_t = −softplus(−z) and 1 − p_t = σ(−z).
     signed = logits * (2 * targets - 1)
-    weight = alpha * targets + (1 - alpha) * (1 - targets)
+    weight = (1 - alpha) + (2 * alpha - 1) * targets  # alpha for 1, 1 − alpha for 0
     return weight * torch.sigmoid(-signed) ** gamma * softplus(-signed)
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 import yaml
@@ -46,23 +46,19 @@ def main(arguments: Sequence[str]) -> int:
         name = yaml.safe_load(config.read_text(encoding="utf-8"))["model"] if config.is_file() else ""
         return finish(detection.resume(folder, build=find_build(name or "")), "--json" in arguments)
     command = parse(TrainCommand, "train", arguments, default_from(flag_value(arguments, "--config")))
-    settings = {name: getattr(command, name) for name in TrainSettings.__dataclass_fields__}
+    settings = TrainSettings(**{name: getattr(command, name) for name in TrainSettings.__dataclass_fields__})
     if command.print_config:
         plain = {
             "model": command.architecture,
             "options": to_plain(command.model),
-            "train": to_plain(settings_of(settings)),
+            "train": to_plain(settings),
         }
         print(yaml.safe_dump(plain, sort_keys=False), end="")
         return 0
     build = find_build(command.architecture)
     options = None if build else to_plain(command.model)
-    result = detection.train(command.architecture, settings_of(settings), options=options, build=build)
+    result = detection.train(command.architecture, settings, options=options, build=build)
     return finish(result, command.json)
-
-
-def settings_of(values: dict[str, Any]) -> TrainSettings:
-    return TrainSettings(**values)
 
 
 def flag_value(arguments: Sequence[str], flag: str) -> str | None:

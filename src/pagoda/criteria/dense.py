@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, smooth_l1_loss
 
 from pagoda.criteria.normalize import mean_over_processes
+from pagoda.ops.anchors import point_strides
 from pagoda.ops.assign import IGNORED, LowQuality, assign_by_center, assign_by_iou
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.boxes import boxes_to_ltrb, ltrb_to_boxes, paired_giou, paired_iou
@@ -66,7 +67,7 @@ class FCOSCriterion:
 
     def assign(self, points: Sequence[Tensor], levels: Sequence[int], boxes: Tensor) -> Tensor:
         """(P,) index into `boxes` or BACKGROUND."""
-        strides = torch.cat([p.new_full((len(p),), 2.0**n) for p, n in zip(points, levels, strict=True)])
+        strides = point_strides(points, levels)
         rows = self.ranges or default_ranges(levels)
         ranges = torch.cat([p.new_tensor(row).expand(len(p), 2) for p, row in zip(points, rows, strict=True)])
         return assign_by_center(
@@ -84,7 +85,7 @@ class FCOSCriterion:
     ) -> dict[str, Tensor]:
         points, num_classes = outputs.priors, outputs.class_logits.shape[-1]
         flat_points = torch.cat(points)
-        strides = torch.cat([p.new_full((len(p),), 2.0**n) for p, n in zip(points, levels, strict=True)])
+        strides = point_strides(points, levels)
         classes, positives, wanted = [], [], []
         for target in targets:
             index = self.assign(points, levels, target.boxes)

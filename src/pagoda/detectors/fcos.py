@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pagoda.criteria.dense import FCOSCriterion
 from pagoda.detectors.contract import Detector, check_label_map
-from pagoda.ops.anchors import cell_points
+from pagoda.ops.anchors import cell_points, point_strides
 from pagoda.ops.box_coding import PointCoder
 from pagoda.ops.boxes import ltrb_to_boxes
 from pagoda.postprocess.dense import SelectDetections
@@ -77,12 +77,10 @@ class FCOS(Detector):
     def _distances(self, raw: Tensor, points: tuple[Tensor, ...]) -> Tensor:
         """(B, P, 4) pixels to the left, top, right and bottom side."""
         raw = raw.float()
-        per_level = zip(self.levels, points, strict=True)
-        strides = torch.cat([raw.new_full((p.shape[0],), 2.0**level) for level, p in per_level])
         if self.scales is not None:
             per_level = zip(self.scales, points, strict=True)
             raw = raw * torch.cat([scale.expand(p.shape[0]) for scale, p in per_level])[:, None]
-        return self.coder.distances(raw, strides)
+        return self.coder.distances(raw, point_strides(points, self.levels))
 
     def forward(self, images: ImageBatch) -> DenseOutputs:
         pyramid = self.neck(self.backbone(images.pixels))

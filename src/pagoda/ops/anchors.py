@@ -27,6 +27,11 @@ def cell_points(
     return torch.stack([x, y], dim=-1).reshape(-1, 2)
 
 
+def point_strides(points: Sequence[Tensor], levels: Sequence[int]) -> Float[Tensor, " p"]:
+    """The stride of every location, in the order of the levels' points (or anchors) joined."""
+    return torch.cat([p.new_full((p.shape[0],), 2.0**level) for p, level in zip(points, levels, strict=True)])
+
+
 def cell_anchors(
     stride: int,
     *,

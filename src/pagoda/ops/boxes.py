@@ -39,7 +39,10 @@ def pairwise_iou(
     left, top, right, bottom = (
         pick(side_a[:, None], side_b[None])
         for pick, side_a, side_b in zip(
-            (torch.maximum, torch.maximum, torch.minimum, torch.minimum), a.unbind(1), b.unbind(1), strict=True
+            (torch.maximum, torch.maximum, torch.minimum, torch.minimum),
+            a.unbind(1),
+            b.unbind(1),
+            strict=True,
         )
     )
     inter = (right - left + extra).clamp(min=0) * (bottom - top + extra).clamp(min=0)

@@ -1,12 +1,19 @@
 """What every backbone promises. A new one adds a line to BACKBONES."""
 
 from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.export import Dim
 
+from pagoda.backbones.ghostnet import GhostNet
+from pagoda.backbones.mobilenet import MobileNetV2
 from pagoda.backbones.resnet import Bottleneck, ResNet
+from pagoda.backbones.timm import TimmBackbone
+from pagoda.exporting.program import trace
 from pagoda.layers.norm import FrozenBatchNorm2d, build_norm
 
 BACKBONES: dict[str, Callable[[], nn.Module]] = {
@@ -16,6 +23,20 @@ BACKBONES: dict[str, Callable[[], nn.Module]] = {
     "resnet50 group norm": lambda: ResNet(50, norm="group", levels=(2, 3)),
     "resnet50 caffe, frozen norm": lambda: ResNet(50, style="caffe", norm="frozen", eps=0.0),
     "resnext50": lambda: ResNet(50, groups=32, width_per_group=4),
+    "ghostnet": lambda: GhostNet(0.5, levels=(5, 2, 3)),
+    "ghostnetv2": lambda: GhostNet(0.5, version=2, levels=(3, 2)),
+    "mobilenetv2": lambda: MobileNetV2(levels=(4, 2, 5)),
+    "timm resnet18": lambda: TimmBackbone("resnet18", levels=(5, 3)),
+    "timm efficientnet": lambda: TimmBackbone("tf_efficientnet_b0"),
+}
+# One of each kind: tracing takes seconds.
+EXPORTED = ("resnet18", "ghostnetv2", "mobilenetv2", "timm efficientnet")
+# Those that can hold their first stages.
+FREEZABLE: dict[str, Callable[..., nn.Module]] = {
+    "resnet18": partial(ResNet, 18),
+    "ghostnet": partial(GhostNet, 0.5),
+    "ghostnetv2": partial(GhostNet, 0.5, version=2),
+    "mobilenetv2": MobileNetV2,
 }
 
 
@@ -52,6 +73,61 @@ def test_gradients_reach_the_first_convolution(backbone: nn.Module) -> None:
     first = next(p for p in backbone.parameters())
     assert torch.isfinite(first.grad).all() and first.grad.abs().max() > 0
     backbone.zero_grad()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_features_have_the_precision_of_the_pictures(backbone: nn.Module, dtype: torch.dtype) -> None:
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        plain, other = backbone(images), deepcopy(backbone).to(dtype)(images.to(dtype))
+    assert {x.dtype for x in other.values()} == {dtype}
+    if dtype == torch.float64:
+        for level, x in plain.items():
+            torch.testing.assert_close(x.double(), other[level], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_state_dict_brings_everything_along(name: str) -> None:
+    first, second = BACKBONES[name](), BACKBONES[name]()
+    first.train()(torch.randn(2, 3, 64, 64))  # statistics that are not the defaults
+    second.load_state_dict(first.state_dict())
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(first.eval()(images), second.eval()(images), rtol=0, atol=0)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("name", EXPORTED)
+def test_one_exported_graph_serves_every_size(name: str) -> None:
+    backbone = BACKBONES[name]().eval()
+    open_sizes = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
+    graph = trace(backbone, torch.zeros(2, 3, 96, 65), open_sizes).module()
+    for size in ((1, 3, 64, 64), (3, 3, 33, 75), (1, 3, 1, 1)):
+        images = torch.randn(size)
+        with torch.no_grad():
+            torch.testing.assert_close(graph(images), backbone(images))
+
+
+@pytest.mark.parametrize("frozen_stages", [0, 1, 2, 3, 4, 5])
+@pytest.mark.parametrize("name", FREEZABLE)
+def test_stage_n_holds_all_that_level_n_is_made_of(name: str, frozen_stages: int) -> None:
+    backbone = FREEZABLE[name](levels=(2, 3, 4, 5), frozen_stages=frozen_stages)
+    before = deepcopy(backbone.state_dict())
+    backbone.eval().train()
+    pyramid = backbone(torch.randn(2, 3, 64, 64))
+    assert {level: x.requires_grad for level, x in pyramid.items()} == {
+        level: level > frozen_stages for level in pyramid
+    }
+    parameters = dict(backbone.named_parameters())
+    held = [name for name, parameter in parameters.items() if not parameter.requires_grad]
+    assert held == list(parameters)[: len(held)] and bool(held) == (frozen_stages > 0)
+    for name, module in backbone.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            learns = f"{name}.weight" not in held
+            assert module.training == learns
+            after = backbone.state_dict()
+            assert after[f"{name}.num_batches_tracked"] == int(learns), name
+            assert learns or torch.equal(after[f"{name}.running_var"], before[f"{name}.running_var"]), name
 
 
 @pytest.mark.parametrize("frozen_stages", [0, 1, 2, 3, 5])

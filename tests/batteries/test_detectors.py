@@ -10,9 +10,12 @@ from torch import Tensor
 from pagoda.backbones.resnet import ResNet
 from pagoda.criteria.dense import FCOSCriterion
 from pagoda.detectors.contract import Detector
+from pagoda.detectors.efficientdet import EfficientDet
 from pagoda.detectors.fcos import FCOS
 from pagoda.detectors.retinanet import RetinaNet
 from pagoda.heads.dense import DenseHead
+from pagoda.heads.separable import SeparableHead
+from pagoda.necks.bifpn import BiFPN
 from pagoda.necks.fpn import FPN
 from pagoda.ops.box_coding import PointCoder
 from pagoda.preprocess import InputSpec
@@ -57,10 +60,19 @@ def retinanet(num_classes: int) -> RetinaNet:
     return RetinaNet(backbone, neck, **heads, prior_probability=None)
 
 
+def efficientdet(num_classes: int) -> EfficientDet:
+    backbone = ResNet(18, norm="frozen")
+    neck = BiFPN(backbone.channels, 32, cells=2, norm="frozen")
+    head = partial(SeparableHead, neck.channels, depth=1, norm="frozen")
+    heads = {"class_head": head(outputs=9 * num_classes), "box_head": head(outputs=36)}
+    return EfficientDet(backbone, neck, **heads, prior_probability=None)
+
+
 DETECTORS: dict[str, Callable[[int], Detector]] = {
     "fcos": fcos,
     "first fcos": first_fcos,
     "retinanet": retinanet,
+    "efficientdet": efficientdet,
 }
 
 

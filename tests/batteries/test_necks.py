@@ -7,7 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, relu
 
+from pagoda.necks.bifpn import BiFPN
 from pagoda.necks.fpn import FPN
+from pagoda.necks.pafpn import PAFPN
+from pagoda.necks.topology import panet_nodes, qufpn_nodes
 
 CHANNELS = {3: 8, 4: 16, 5: 24}
 NECKS: dict[str, Callable[[dict[int, int]], nn.Module]] = {
@@ -16,6 +19,17 @@ NECKS: dict[str, Callable[[dict[int, int]], nn.Module]] = {
     "fpn to P6, max-pool": lambda channels: FPN(channels, 32, top_level=6, extra_from="max_pool"),
     "fpn without extras": lambda channels: FPN(channels, 32, top_level=5),
     "fpn with norm and ReLU": lambda channels: FPN(channels, 64, norm="group", relu_after=True),
+    "pafpn": lambda channels: PAFPN(channels, 32),
+    "pafpn with norm, from C5": lambda channels: PAFPN(channels, 32, extra_from="C5", norm="batch"),
+    "bifpn": lambda channels: BiFPN(channels, 24),
+    "bifpn as in TensorFlow": lambda channels: BiFPN(channels, 24, padding="same", conv_bias=True),
+    "bifpn to P8, sums": lambda channels: BiFPN(channels, 24, top_level=8, fusion="sum", activation="relu6"),
+    "bifpn, softmax per channel": lambda channels: BiFPN(
+        channels, 24, fusion="channel_softmax", norm="group"
+    ),
+    "bifpn without extras": lambda channels: BiFPN(channels, 24, top_level=5),
+    "panet": lambda channels: BiFPN(channels, 24, topology=panet_nodes),
+    "qufpn": lambda channels: BiFPN(channels, 24, topology=qufpn_nodes),
 }
 
 

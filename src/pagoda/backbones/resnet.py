@@ -1,17 +1,21 @@
-"""ResNet (He 2015) and ResNeXt (Xie 2016): pictures (B, 3, H, W) to {level: (B, C, H/2ˡ, W/2ˡ)}.
+"""ResNet (He 2015), ResNeXt (Xie 2016) and their later forms: pictures (B, C, H, W) to {level: features}.
 
-State-dict names are torchvision's (`conv1`, `bn1`, `layer1.0.conv1` …), so its ImageNet weights and timm's
-load by name.
+State-dict names are torchvision's (`conv1`, `bn1`, `layer1.0.conv1` …), or timm's where torchvision has no such
+network (deep stems, averaging shortcuts), so their ImageNet weights load by name.
 """
 
+import math
 from collections.abc import Sequence
-from typing import Literal, Self
+from dataclasses import replace
+from functools import partial
+from typing import Self
 
 from torch import Tensor, nn
 
-from pagoda.layers.norm import Norm, build_norm, freeze
-
-Style = Literal["pytorch", "caffe"]
+from pagoda.backbones.resnet_blocks import BasicBlock, Bottleneck, Residual, Style, build_conv
+from pagoda.backbones.resnet_options import PLAIN_BODY, PLAIN_MODE, PLAIN_STEM, Body, Stem, TrainMode
+from pagoda.layers.deform import DeformConv2d
+from pagoda.layers.norm import Norm, build_norm, freeze, hold_statistics
 
 # depth → (blocks per stage, bottleneck?)
 DEPTHS = {
@@ -23,90 +27,24 @@ DEPTHS = {
 }
 
 
-def conv3x3(inputs: int, outputs: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    """Without bias: a norm follows."""
-    return nn.Conv2d(inputs, outputs, 3, stride, padding=1, groups=groups, bias=False)
-
-
-def conv1x1(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    """Without bias: a norm follows."""
-    return nn.Conv2d(inputs, outputs, 1, stride, bias=False)
-
-
-class BasicBlock(nn.Module):
-    """Two 3×3 convolutions and a shortcut."""
-
-    expansion = 1
-
-    def __init__(self, inputs: int, width: int, outputs: int, *, stride: int, norm: Norm, eps: float) -> None:
-        super().__init__()
-        self.conv1 = conv3x3(inputs, width, stride)
-        self.bn1 = build_norm(norm, width, eps=eps)
-        self.conv2 = conv3x3(width, outputs)
-        self.bn2 = build_norm(norm, outputs, eps=eps)
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = shortcut(inputs, outputs, stride, norm, eps)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.relu(self.bn1(self.conv1(x)))
-        y = self.bn2(self.conv2(y))
-        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
-
-
-class Bottleneck(nn.Module):
-    """1×1 down, 3×3, 1×1 up and a shortcut; style "caffe" strides in the first 1×1, "pytorch" in the 3×3."""
-
-    expansion = 4
-
-    def __init__(
-        self,
-        inputs: int,
-        width: int,
-        outputs: int,
-        *,
-        stride: int,
-        norm: Norm,
-        eps: float,
-        groups: int = 1,
-        style: Style = "pytorch",
-    ) -> None:
-        super().__init__()
-        first, second = (stride, 1) if style == "caffe" else (1, stride)
-        self.conv1 = conv1x1(inputs, width, first)
-        self.bn1 = build_norm(norm, width, eps=eps)
-        self.conv2 = conv3x3(width, width, second, groups)
-        self.bn2 = build_norm(norm, width, eps=eps)
-        self.conv3 = conv1x1(width, outputs)
-        self.bn3 = build_norm(norm, outputs, eps=eps)
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = shortcut(inputs, outputs, stride, norm, eps)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.relu(self.bn1(self.conv1(x)))
-        y = self.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
-        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
-
-
-def shortcut(inputs: int, outputs: int, stride: int, norm: Norm, eps: float) -> nn.Sequential | None:
-    """A projection where the shape changes, else None: the identity."""
-    if stride == 1 and inputs == outputs:
-        return None
-    return nn.Sequential(conv1x1(inputs, outputs, stride), build_norm(norm, outputs, eps=eps))
-
-
 class ResNet(nn.Module):
     """Residual network over the levels a detector wants.
+
+    Attributes: `channels` {level: C} and `strides` {level: pixels from cell to cell}. A level keeps its number
+    when a stage is dilated instead of strided; `strides` then tells what 2ˡ does not.
 
     Args:
         depth: 18, 34, 50, 101 or 152.
         levels: which of C2 … C5 to return; stages beyond the last are not built.
-        norm, eps: "batch" learns statistics; "frozen" applies stored ones, with `eps` (0 for Caffe2's).
+        norm, eps: "batch" learns statistics, "sync" over all GPUs; "frozen" applies stored ones, with `eps`
+            (0 for Caffe2's).
         style: where bottlenecks stride: "caffe" in the 1×1, "pytorch" in the 3×3.
-        groups, width_per_group: ResNeXt-101-32x8d has 32 and 8; bottlenecks only.
+        groups, width_per_group: ResNeXt-101-32x8d has 32 and 8; bottlenecks only. A group of layer1 has
+            `width_per_group` channels; without groups, 64 is the plain network and 128 the wide one.
         frozen_stages: 0 nothing, 1 the stem, 2 stem and layer1, …: no gradients, statistics fixed, also after
             `.train()`.
         zero_init_residual: start every block as the identity (last norm's weight 0).
+        stem, body, train_mode: the rest, from `resnet_options`.
     """
 
     def __init__(
@@ -121,40 +59,55 @@ class ResNet(nn.Module):
         width_per_group: int = 64,
         frozen_stages: int = 0,
         zero_init_residual: bool = False,
+        stem: Stem = PLAIN_STEM,
+        body: Body = PLAIN_BODY,
+        train_mode: TrainMode = PLAIN_MODE,
     ) -> None:
         super().__init__()
-        _check_options(depth, levels, style, groups, frozen_stages)
-        counts, is_bottleneck = DEPTHS[depth]
+        _check_options(depth, levels, style, groups, width_per_group, frozen_stages)
+        _check_body(body, norm, eps, groups, zero_init_residual)
         self.levels = tuple(sorted(levels))
-        self.frozen_stages = frozen_stages
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, padding=3, bias=False)
-        self.bn1 = build_norm(norm, 64, eps=eps)
+        self.frozen_stages, self.train_mode = frozen_stages, train_mode
+        inputs = stem.channels or body.base_channels
+        self.conv1 = build_stem(stem, inputs, norm=norm, eps=eps, body=body)
+        self.bn1 = build_norm(norm, inputs, eps=eps)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, 2, padding=1)
-        expansion = Bottleneck.expansion if is_bottleneck else BasicBlock.expansion
-        self.channels = {level: 64 * 2 ** (level - 2) * expansion for level in self.levels}
-        inputs = 64
+        padded = stem.pooling == "padded"
+        self.maxpool = nn.MaxPool2d(3, 2, padding=1 if padded else 0, ceil_mode=not padded)
+        self.channels, self.strides = {}, {}
         for level in range(2, self.levels[-1] + 1):
-            planes = 64 * 2 ** (level - 2)
-            width, outputs = planes * width_per_group // 64 * groups, planes * expansion
-            blocks = []
-            for index in range(counts[level - 2]):
-                stride = 2 if level > 2 and index == 0 else 1
-                if is_bottleneck:
-                    block = Bottleneck(
-                        inputs, width, outputs, stride=stride, norm=norm, eps=eps, groups=groups, style=style
-                    )
-                else:
-                    block = BasicBlock(inputs, planes, outputs, stride=stride, norm=norm, eps=eps)
-                blocks.append(block)
-                inputs = outputs
-            self.add_module(f"layer{level - 1}", nn.Sequential(*blocks))
+            outputs = stage_channels(depth, level, body)
+            stage = build_stage(
+                depth,
+                level,
+                inputs,
+                width=stage_width(level, body, groups, width_per_group),
+                groups=groups,
+                style=style,
+                norm=norm,
+                eps=eps,
+                body=body,
+                checkpoint=train_mode.checkpoint,
+            )
+            self.add_module(f"layer{level - 1}", stage)
+            if level in self.levels:
+                self.channels[level] = outputs
+                self.strides[level] = 4 * math.prod(body.strides[: level - 1])
+            inputs = outputs
         self._initialise(zero_init_residual)
-        self._freeze()
+        self.train()
 
     def _initialise(self, zero_init_residual: bool) -> None:
+        """Plugins and offsets keep the values they start with: zeros among them mean that nothing changes yet."""
+        own = set(self.modules())
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, DeformConv2d):
+                own -= set(module.modules())
+            elif isinstance(module, Residual):
+                for plugin in module.plugin_modules():
+                    own -= set(plugin.modules())
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d) and module in own:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif zero_init_residual and isinstance(module, BasicBlock | Bottleneck):
                 last = module.bn3 if isinstance(module, Bottleneck) else module.bn2
@@ -164,17 +117,16 @@ class ResNet(nn.Module):
         """{2: layer1, …} as far as built."""
         return {level: getattr(self, f"layer{level - 1}") for level in range(2, self.levels[-1] + 1)}
 
-    def _freeze(self) -> None:
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.train_mode.norm_eval:
+            hold_statistics(self)
         if self.frozen_stages > 0:
             freeze(self.conv1)
             freeze(self.bn1)
         for level, stage in self.stages().items():
             if self.frozen_stages >= level:
                 freeze(stage)
-
-    def train(self, mode: bool = True) -> Self:
-        super().train(mode)
-        self._freeze()
         return self
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
@@ -187,7 +139,76 @@ class ResNet(nn.Module):
         return pyramid
 
 
-def _check_options(depth: int, levels: Sequence[int], style: str, groups: int, frozen_stages: int) -> None:
+def build_stem(stem: Stem, channels: int, *, norm: Norm, eps: float, body: Body) -> nn.Module:
+    """Everything in front of the first norm that the deep and the flat stem share."""
+    body = replace(body, ghost=None)
+    if not stem.deep:
+        return build_conv(stem.in_channels, channels, 7, body=body, stride=2)
+    half = channels // 2
+    return nn.Sequential(
+        build_conv(stem.in_channels, half, 3, body=body, stride=2),
+        build_norm(norm, half, eps=eps),
+        nn.ReLU(inplace=True),
+        build_conv(half, half, 3, body=body),
+        build_norm(norm, half, eps=eps),
+        nn.ReLU(inplace=True),
+        build_conv(half, channels, 3, body=body),
+    )
+
+
+def build_stage(
+    depth: int,
+    level: int,
+    inputs: int,
+    *,
+    width: int,
+    groups: int,
+    style: Style,
+    norm: Norm,
+    eps: float,
+    body: Body,
+    checkpoint: bool,
+) -> nn.Sequential:
+    """The blocks that make one level; the first strides and projects."""
+    counts, is_bottleneck = DEPTHS[depth]
+    block = partial(Bottleneck, groups=groups, style=style) if is_bottleneck else BasicBlock
+    body = body.at(level)
+    outputs = stage_channels(depth, level, body)
+    blocks = []
+    for index in range(counts[level - 2]):
+        is_first = index == 0
+        blocks.append(
+            block(
+                inputs,
+                width,
+                outputs,
+                stride=body.strides[level - 2] if is_first else 1,
+                dilation=body.first_block_dilation(level) if is_first else body.dilations[level - 2],
+                norm=norm,
+                eps=eps,
+                body=body,
+                checkpoint=checkpoint,
+            )
+        )
+        inputs = outputs
+    return nn.Sequential(*blocks)
+
+
+def stage_channels(depth: int, level: int, body: Body) -> int:
+    """What a stage returns."""
+    expansion = Bottleneck.expansion if DEPTHS[depth][1] else BasicBlock.expansion
+    return body.base_channels * 2 ** (level - 2) * expansion
+
+
+def stage_width(level: int, body: Body, groups: int, width_per_group: int) -> int:
+    """Channels of the 3×3 in a stage's bottlenecks."""
+    planes = body.base_channels * 2 ** (level - 2)
+    return planes * width_per_group // (body.base_channels if groups > 1 else 64) * groups
+
+
+def _check_options(
+    depth: int, levels: Sequence[int], style: str, groups: int, width_per_group: int, frozen_stages: int
+) -> None:
     if depth not in DEPTHS:
         raise ValueError(f"ResNet depth must be one of {', '.join(map(str, DEPTHS))}, got {depth}")
     if not levels or not set(levels) <= {2, 3, 4, 5}:
@@ -196,7 +217,19 @@ def _check_options(depth: int, levels: Sequence[int], style: str, groups: int, f
         raise ValueError(f"unknown style {style!r}; one of {', '.join(Style.__args__)}")
     if groups > 1 and not DEPTHS[depth][1]:
         raise ValueError(f"ResNeXt groups need bottlenecks (depth 50, 101, 152), got depth {depth}")
+    if width_per_group != 64 and not DEPTHS[depth][1]:
+        raise ValueError(f"width_per_group needs bottlenecks (depth 50, 101, 152), got depth {depth}")
     if not 0 <= frozen_stages <= max(levels):
         raise ValueError(
             f"frozen_stages counts the stem and stages built: 0 … {max(levels)}, got {frozen_stages}"
         )
+
+
+def _check_body(body: Body, norm: Norm, eps: float, groups: int, zero_init_residual: bool) -> None:
+    if body.ghost is not None and (norm != "batch" or eps != 1e-5 or groups != 1):
+        raise ValueError(
+            "ghost modules bring batch norms of eps 1e-5 and know no groups; "
+            f"got norm={norm!r}, eps={eps}, groups={groups}"
+        )
+    if zero_init_residual and (body.ghost is not None or norm == "none"):
+        raise ValueError("zero_init_residual needs a norm at the end of each block; there is none")

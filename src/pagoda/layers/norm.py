@@ -5,7 +5,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-Norm = Literal["batch", "frozen", "group", "none"]
+Norm = Literal["batch", "frozen", "group", "none", "sync"]
+
+# What `hold_statistics` stops. Group norm has no statistics to hold.
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class FrozenBatchNorm2d(nn.Module):
@@ -42,9 +45,14 @@ class FrozenBatchNorm2d(nn.Module):
 
 
 def build_norm(kind: Norm, channels: int, *, eps: float = 1e-5, groups: int = 32) -> nn.Module:
-    """The layer called `kind` for (B, channels, H, W)."""
+    """The layer called `kind` for (B, channels, H, W).
+
+    "sync" shares its statistics among the processes of a distributed run, on GPUs; elsewhere it is "batch".
+    """
     if kind == "batch":
         return nn.BatchNorm2d(channels, eps=eps)
+    if kind == "sync":
+        return nn.SyncBatchNorm(channels, eps=eps)
     if kind == "frozen":
         return FrozenBatchNorm2d(channels, eps=eps)
     if kind == "group":
@@ -61,3 +69,13 @@ def freeze(module: nn.Module) -> None:
     module.eval()
     for parameter in module.parameters():
         parameter.requires_grad_(False)
+
+
+def hold_statistics(module: nn.Module) -> None:
+    """Batch norms inside apply their stored statistics and keep them; their weights still learn.
+
+    For fine-tuning with few pictures per step. Call again after `.train()`.
+    """
+    for norm in module.modules():
+        if isinstance(norm, BATCH_NORMS):
+            norm.eval()

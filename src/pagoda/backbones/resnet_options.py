@@ -1,0 +1,193 @@
+"""What a ResNet can be made of, besides depth, width and norm. Plain data: `asdict` of it survives JSON.
+
+Levels are those of the pyramid: layer1 makes level 2, layer4 level 5.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self
+
+from torch import nn
+
+from pagoda.layers.attention import ContextBlock, NonLocal2d
+from pagoda.layers.deform import OffsetInit
+from pagoda.layers.generalized_attention import GeneralizedAttention
+
+Position = Literal["after_conv1", "after_conv2", "after_conv3"]
+ALL_LEVELS = (2, 3, 4, 5)
+PLUGINS: dict[str, Callable[..., nn.Module]] = {
+    "context_block": ContextBlock,
+    "nonlocal_block": NonLocal2d,
+    "gen_attention_block": GeneralizedAttention,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stem:
+    """The convolutions and the pooling in front of layer1; together they have stride 4."""
+
+    in_channels: int = 3
+    """of the picture"""
+    channels: int | None = None
+    """that layer1 receives; None for the body's base_channels"""
+    deep: bool = False
+    """three 3×3 (half, half, all channels) for the 7×7: ResNet-C and -D"""
+    pooling: Literal["padded", "ceil"] = "padded"
+    """max over 3×3, stride 2: with one pixel of padding, or none and the last window cut off at the border,
+    which moves features by a pixel and makes one cell less of an odd side (bubbliiiing's RetinaNet)"""
+
+    def __post_init__(self) -> None:
+        if self.pooling not in ("padded", "ceil"):
+            raise ValueError(f"unknown stem pooling {self.pooling!r}; one of padded, ceil")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deform:
+    """Deformable 3×3 convolutions in the bottlenecks of some levels."""
+
+    levels: tuple[int, ...] = (3, 4, 5)
+    modulated: bool = True
+    """version 2: taps are weighted, too"""
+    deform_groups: int = 1
+    fallback_on_stride: bool = False
+    """keep the plain convolution where it strides"""
+    offset_init: OffsetInit = "zero"
+    """see DeformConv2d"""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "levels", _checked_levels("Deform", self.levels))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ghost:
+    """Ghost modules for all convolutions behind the stem; they bring batch norms and ReLUs of their own."""
+
+    ratio: int = 2
+    """maps per convolved map; 1 is the ordinary network under other names"""
+    cheap_kernel: int = 3
+    shortcut: bool = True
+    """for the projections of shortcuts, too"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plugin:
+    """A module C → C inside every bottleneck of some levels; several at one position run in their order."""
+
+    module: str | Callable[[int], nn.Module]
+    """"context_block", "nonlocal_block", "gen_attention_block", or a function of the channels"""
+    options: Mapping[str, int | float | str] = field(default_factory=dict)
+    """keywords for a module given by name"""
+    levels: tuple[int, ...] = ALL_LEVELS
+    position: Position = "after_conv3"
+    """behind norm and ReLU; behind the third convolution there is no ReLU, and the shortcut comes later"""
+    name: str | None = None
+    """the attribute of the block, and so the name of its weights; None for `module`"""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "levels", _checked_levels("Plugin", self.levels))
+        if self.position not in Position.__args__:
+            raise ValueError(f"unknown position {self.position!r}; one of {', '.join(Position.__args__)}")
+        if isinstance(self.module, str):
+            if self.module not in PLUGINS:
+                known = ", ".join(PLUGINS)
+                raise ValueError(f"unknown plugin '{self.module}'; give one of {known}, or a function")
+        elif self.options or not self.name:
+            raise ValueError("a plugin given as a function needs name='…', and takes no options: bind them")
+
+    @property
+    def attribute(self) -> str:
+        """What the block calls it."""
+        return self.name or str(self.module)
+
+    def build(self, channels: int) -> nn.Module:
+        """A new module for this many channels."""
+        if isinstance(self.module, str):
+            return PLUGINS[self.module](channels, **self.options)
+        return self.module(channels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Body:
+    """The four stages: their geometry, and what their blocks are made of."""
+
+    base_channels: int = 64
+    """planes of layer1; every later stage has twice as many"""
+    strides: tuple[int, ...] = (1, 2, 2, 2)
+    """of the first block of each stage"""
+    dilations: tuple[int, ...] = (1, 1, 1, 1)
+    """of the 3×3 convolutions; in basic blocks of the first one only"""
+    first_dilation: Literal["own", "previous"] = "own"
+    """of a stage's first block: the stage's (MMDetection, detectron2), or the stage before's (torchvision)"""
+    avg_down: bool = False
+    """projections average before a 1×1 without stride: ResNet-D"""
+    standardized: bool = False
+    """weight standardisation in all convolutions, the stem's included"""
+    deform: Deform | None = None
+    ghost: Ghost | None = None
+    plugins: tuple[Plugin, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("strides", "dilations", "plugins"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("strides", "dilations"):
+            values = getattr(self, name)
+            if len(values) != 4 or min(values) < 1:
+                raise ValueError(f"{name} must be four positive numbers, one for each stage, got {values}")
+        if self.first_dilation not in ("own", "previous"):
+            raise ValueError(f"unknown first_dilation {self.first_dilation!r}; one of own, previous")
+        made_of = [name for name in ("standardized", "deform", "ghost") if getattr(self, name)]
+        if len(made_of) > 1:
+            raise ValueError(f"convolutions are made one way; choose one of {', '.join(made_of)}")
+        for level in ALL_LEVELS:
+            names = Counter(plugin.attribute for plugin in self.at(level).plugins) if self.plugins else {}
+            for name, count in names.items():
+                if count > 1:
+                    raise ValueError(
+                        f"{count} plugins of level {level} are called '{name}'; give each a name='…'"
+                    )
+
+    def at(self, level: int) -> Self:
+        """The same with only what concerns the blocks of this level."""
+        deform = self.deform if self.deform is not None and level in self.deform.levels else None
+        plugins = tuple(plugin for plugin in self.plugins if level in plugin.levels)
+        if deform is self.deform and plugins == self.plugins:
+            return self
+        return replace(self, deform=deform, plugins=plugins)
+
+    def first_block_dilation(self, level: int) -> int:
+        """The dilation of the first block of a level."""
+        index = level - 2
+        if self.first_dilation == "own" or index == 0:
+            return self.dilations[index]
+        return self.dilations[index - 1]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Undo `asdict`, also after a journey through JSON."""
+        values = dict(values)
+        for name, kind in (("deform", Deform), ("ghost", Ghost)):
+            if values.get(name) is not None:
+                values[name] = kind(**values[name])
+        values["plugins"] = tuple(Plugin(**plugin) for plugin in values.get("plugins", ()))
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainMode:
+    """What `.train()` does besides."""
+
+    norm_eval: bool = False
+    """batch norms keep to their stored statistics, while their weights learn; group norms are not concerned"""
+    checkpoint: bool = False
+    """hold only the inputs of blocks and compute the rest again for the gradients: less memory, more time.
+    Batch norms count each step once all the same"""
+
+
+PLAIN_STEM, PLAIN_BODY, PLAIN_MODE = Stem(), Body(), TrainMode()
+
+
+def _checked_levels(what: str, levels: Sequence[int]) -> tuple[int, ...]:
+    if not levels or not set(levels) <= set(ALL_LEVELS):
+        raise ValueError(f"{what} levels must be some of 2, 3, 4, 5 (layer1 … layer4), got {tuple(levels)}")
+    return tuple(levels)

@@ -1,0 +1,183 @@
+"""Any of timm's thousand networks as a backbone: pictures (B, C, H, W) to {level: features}."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pagoda.layers.conv import pad_same
+
+
+class TimmBackbone(nn.Module):
+    """The network timm calls `name`, giving its features at the strides 2ˡ of `levels`.
+
+    Where several features share a stride (vision transformers), the last one is taken. Networks that do not
+    pad, such as ConvNeXt, round odd sizes down; sizes that are multiples of the largest stride are safe
+    everywhere. timm's GhostNet gives features from the middle of each stride: `backbones.ghostnet` has the ends.
+
+    Args:
+        name: with or without a tag: "resnet50", "tf_efficientnet_b0.in1k". Which weights a name without a tag
+            means changes between versions of timm; to reproduce a result, write the tag.
+        levels: which to return; a level the network does not have raises and lists those it has.
+        pretrained: download timm's weights, or take them from its cache; otherwise nothing is downloaded.
+        bn_momentum, bn_eps: for every batch norm instead of timm's (EfficientDet: 0.01 and 1e-3). Weights
+            trained with another eps compute something slightly different then.
+        in_channels: of the pictures; pretrained filters of the first convolution are adapted by timm.
+        drop_path_rate: stochastic depth in training; not every network of timm takes it.
+
+    Parameters are called `body.…` and then as in timm's feature wrappers, which differ between families from
+    the plain network: `pretrained=True` needs no translation, `load_plain` translates a file.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        levels: Sequence[int] = (3, 4, 5),
+        pretrained: bool = False,
+        bn_momentum: float | None = None,
+        bn_eps: float | None = None,
+        in_channels: int = 3,
+        drop_path_rate: float | None = None,
+    ) -> None:
+        super().__init__()
+        import timm
+
+        _check_name(name)
+        options: dict[str, Any] = {"features_only": True, "in_chans": in_channels}
+        if drop_path_rate is not None:
+            options["drop_path_rate"] = drop_path_rate
+        # A first, untrained one tells what there is: only the finished network knows its strides.
+        with torch.random.fork_rng(devices=[]):
+            found: Any = timm.create_model(name, **options).feature_info
+        indices = _indices_of_levels(name, [entry["reduction"] for entry in found.info], levels)
+        # Sorted: timm reports channels in the order asked for, but features in the order of the network.
+        self.levels = tuple(sorted(indices))
+        self.channels = {level: found.info[indices[level]]["num_chs"] for level in self.levels}
+        taps = tuple(indices[level] for level in self.levels)
+        self.body = timm.create_model(name, pretrained=pretrained, out_indices=taps, **options)
+        # Swin and its kin compute with channels last.
+        self.gives_nhwc = getattr(self.body, "output_fmt", None) == "NHWC"
+        _pad_in_whole_numbers(self.body)
+        _set_batch_norms(name, self.body, momentum=bn_momentum, eps=bn_eps)
+
+    def forward(self, pictures: Tensor) -> dict[int, Tensor]:
+        features = self.body(pictures)
+        if self.gives_nhwc:
+            features = [x.permute(0, 3, 1, 2) for x in features]
+        return dict(zip(self.levels, features, strict=True))
+
+    def load_plain(self, state: Mapping[str, Tensor]) -> list[str]:
+        """Fill from the state dict of the plain network (`timm.create_model(name).state_dict()`).
+
+        A parameter of the wrapper is called as in the plain network, but for two changes some families see:
+        one underscore of the first word stands for a dot (`stages_0.blocks` for `stages.0.blocks`), and all
+        may stand below `model.` or `body.`.
+
+        Returns:
+            The names left over: the classifier, and layers beyond the last level.
+
+        Raises:
+            ValueError: a parameter is missing or of another shape; nothing is loaded then.
+        """
+        wanted = self.body.state_dict()
+        sources = {
+            name: next((plain for plain in _plain_names(name) if plain in state), None) for name in wanted
+        }
+        missing = [name for name, source in sources.items() if source is None]
+        wrong = [
+            f"{source} {tuple(state[source].shape)} instead of {tuple(wanted[name].shape)}"
+            for name, source in sources.items()
+            if source is not None and state[source].shape != wanted[name].shape
+        ]
+        counted = (("tensors missing", missing), ("of another shape", wrong))
+        found = [f"{len(names)} {what} ({', '.join(names[:3])} …)" for what, names in counted if names]
+        if found:
+            raise ValueError(f"these weights are not of the plain network: {', '.join(found)}")
+        self.body.load_state_dict({name: state[source] for name, source in sources.items() if source})
+        return sorted(state.keys() - set(sources.values()))
+
+
+class SameConv2d(nn.Conv2d):
+    """A square convolution with TensorFlow's SAME padding, as `tf_` models have it.
+
+    timm's own divides and rounds up to find the padding; torch.export with open sizes follows that through the
+    network for more than a minute, but whole numbers for a few seconds.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(pad_same(x, self.kernel_size[0], self.stride[0]))
+
+
+def _pad_in_whole_numbers(body: nn.Module) -> None:
+    """Replace timm's SAME convolutions in place; names and weights stay."""
+    from timm.layers import Conv2dSame
+
+    for name, old in list(body.named_modules()):
+        square = isinstance(old, Conv2dSame) and len({*old.kernel_size}) == len({*old.stride}) == 1
+        if square and old.dilation == (1, 1) and old.kernel_size >= old.stride:
+            with torch.device("meta"):
+                new = SameConv2d(
+                    old.in_channels, old.out_channels, old.kernel_size, old.stride, groups=old.groups
+                )
+            new.weight, new.bias = old.weight, old.bias
+            body.set_submodule(name, new)
+
+
+def _plain_names(name: str) -> Iterator[str]:
+    """What the plain network may call the wrapper's parameter `name`, likeliest first."""
+    for each in (name, name.removeprefix("model."), name.removeprefix("body.")):
+        yield each
+        first, dot, rest = each.partition(".")
+        for index, letter in enumerate(first):
+            if letter == "_":
+                yield f"{first[:index]}.{first[index + 1 :]}{dot}{rest}"
+
+
+def _check_name(name: str) -> None:
+    import timm
+
+    tagged = "." in name
+    known = timm.list_models(include_tags=tagged)
+    if name in known or (
+        not tagged and timm.is_model(name)
+    ):  # the latter knows old names that are not listed
+        return
+    near = get_close_matches(name, known, 3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(repr(each) for each in near)}?" if near else "see timm.list_models()"
+    raise ValueError(f"timm has no model {name!r}; {hint}")
+
+
+def _indices_of_levels(name: str, strides: Sequence[int], levels: Sequence[int]) -> dict[int, int]:
+    """{level: index of the last feature at stride 2ˡ}."""
+    if not levels:
+        raise ValueError(f"levels must name at least one of the levels of {name!r}, got none")
+    if any(stride < 1 or stride & (stride - 1) for stride in strides):
+        raise ValueError(
+            f"the features of {name!r} have strides {_listed(strides)}; levels need powers of two"
+        )
+    offered = {stride.bit_length() - 1: index for index, stride in enumerate(strides)}
+    absent = sorted(set(levels) - offered.keys())
+    if absent:
+        raise ValueError(
+            f"{name!r} has no features at level {_listed(absent)} (stride {_listed(2**level for level in absent)});"
+            f" it has levels {_listed(offered)}"
+        )
+    return {level: offered[level] for level in set(levels)}
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(set(numbers))))
+
+
+def _set_batch_norms(name: str, body: nn.Module, *, momentum: float | None, eps: float | None) -> None:
+    if momentum is None and eps is None:
+        return
+    norms = [m for m in body.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d)]
+    if not norms:
+        raise ValueError(f"{name!r} has no batch norms for bn_momentum and bn_eps; leave them out")
+    for norm in norms:
+        norm.momentum = norm.momentum if momentum is None else momentum
+        norm.eps = norm.eps if eps is None else eps

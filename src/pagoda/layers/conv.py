@@ -1,0 +1,116 @@
+"""What the EfficientDet family is made of: SAME padding, separable convolutions, their norms and activations."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import max_pool2d, pad
+
+from pagoda.layers.norm import Norm, build_norm
+
+Padding = Literal["same", "symmetric"]
+"""of strided windows: TensorFlow's SAME, whose odd pixel lies at the bottom and right, or alike on all sides"""
+Activation = Literal["silu", "relu", "relu6", "leaky_relu"]
+Side = int | torch.SymInt
+"""pixels, symbolic while a model is exported"""
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "silu": nn.SiLU,
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "leaky_relu": nn.LeakyReLU,
+}
+# TensorFlow's decay of .99 is torch's momentum of .01.
+NORM_EPS, NORM_MOMENTUM = 1e-3, 0.01
+
+
+def same_padding(side: Side, kernel: int, stride: int) -> tuple[Side, Side]:
+    """(before, after) for which a window of `kernel` ≥ `stride` gives ⌈side / stride⌉ values.
+
+    >>> same_padding(8, 3, 2), same_padding(7, 3, 2), same_padding(7, 3, 1)
+    ((0, 1), (1, 1), (1, 1))
+    """
+    if kernel < stride:
+        raise ValueError(
+            f"SAME padding wants windows that leave no gap, got kernel {kernel}, stride {stride}"
+        )
+    outputs = (side + stride - 1) // stride
+    total = outputs * stride - side + kernel - stride
+    return total // 2, total - total // 2
+
+
+def pad_same(x: Tensor, kernel: int, stride: int, value: float = 0.0) -> Tensor:
+    """(B, C, H, W) with the border TensorFlow's SAME gives a kernel×kernel window; its size decides, not a table.
+
+    Pooling wants `value` −∞: a zero would win over negative features.
+    """
+    top, bottom = same_padding(x.shape[-2], kernel, stride)
+    left, right = same_padding(x.shape[-1], kernel, stride)
+    return pad(x, (left, right, top, bottom), value=value)
+
+
+def shrink(x: Tensor, stride: int, padding: Padding) -> Tensor:
+    """Max-pooling with windows of stride + 1 to ⌈side / stride⌉; a border never wins."""
+    if padding == "same":
+        return max_pool2d(pad_same(x, stride + 1, stride, -torch.inf), stride + 1, stride)
+    return max_pool2d(x, stride + 1, stride, padding=stride // 2)
+
+
+def build_activation(kind: Activation) -> nn.Module:
+    """The layer called `kind`; it leaves its input as it is."""
+    if kind not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {kind!r}; one of {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[kind]()
+
+
+def build_slow_norm(kind: Norm, channels: int) -> nn.Module:
+    """A norm with EfficientNet's eps 1e-3, and momentum .01 where it keeps running statistics.
+
+    Group norm takes 32 groups, or as many of the powers of two below as divide the channels.
+    """
+    norm = build_norm(kind, channels, eps=NORM_EPS, groups=math.gcd(32, channels))
+    if isinstance(norm, nn.BatchNorm2d | nn.SyncBatchNorm):
+        norm.momentum = NORM_MOMENTUM
+    return norm
+
+
+class SeparableConv2d(nn.Module):
+    """A 3×3 convolution of each channel alone, then 1×1 across channels, then perhaps a norm.
+
+    Args:
+        bias: of the 1×1; in front of a batch norm it changes nothing but the number of parameters.
+        fan: what the weights start from: "average" is Glorot's uniform (necks), "in" a truncated normal that
+            keeps the variance (heads).
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        bias: bool = True,
+        norm: Norm = "none",
+        fan: Literal["average", "in"] = "average",
+    ) -> None:
+        super().__init__()
+        self.conv_dw = nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, bias=False)
+        self.conv_pw = nn.Conv2d(inputs, outputs, 1, bias=bias)
+        self.bn = build_slow_norm(norm, outputs)
+        for conv, fan_in, fan_out in ((self.conv_dw, 9, 9), (self.conv_pw, inputs, outputs)):
+            start_weights(conv.weight, fan_in if fan == "in" else (fan_in + fan_out) / 2, fan)
+        if bias:
+            nn.init.zeros_(self.conv_pw.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn(self.conv_pw(self.conv_dw(x)))
+
+
+def start_weights(weight: Tensor, fan: float, kind: Literal["average", "in"]) -> None:
+    """Draw a weight of variance 1 / fan: uniform ("average") or from a normal cut at two deviations ("in")."""
+    if kind == "average":
+        bound = math.sqrt(3 / fan)
+        nn.init.uniform_(weight, -bound, bound)
+        return
+    deviation = math.sqrt(1 / fan) / 0.87962566103423978  # which the cut takes away again
+    nn.init.trunc_normal_(weight, std=deviation, a=-2 * deviation, b=2 * deviation)

@@ -1,11 +1,14 @@
 """What a model expects of its pictures, and the way there: resize, normalise, pad, batch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
+from torch.nn.functional import interpolate, pad
 from torchvision.transforms.v2 import functional as transforms
 
 from pagoda.ops.boxes import clip_boxes
@@ -13,6 +16,8 @@ from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 
 Rounding = Literal["nearest", "torchvision", "maskrcnn_benchmark"]
+Resample = Literal["antialias", "bicubic", "float"]
+Fit = Literal["resize", "letterbox", "corner"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +30,16 @@ class InputSpec:
     """pixels; unless the longer side would pass this"""
     rounding: Rounding = "nearest"
     """how sides become whole: "nearest" (detectron2), or as torchvision or maskrcnn-benchmark cut them"""
+    resample: Resample = "antialias"
+    """bilinear with antialiasing on uint8; "bicubic": Pillow's, the same pixels; "float": normalised first,
+    then bilinear without antialiasing (torchvision's detectors)"""
+    fit: Fit = "resize"
+    """"resize" as the three sizes above say; else the three do not count and the picture is scaled to fit
+    `canvas`: "letterbox" in its middle (bubbliiiing), "corner" top left (EfficientDet)"""
+    canvas: tuple[int, int] | None = None
+    """(height, width) of the frame for "letterbox" and "corner"; batches are at least as large"""
+    border: int | tuple[int, int, int] = 128
+    """0 … 255, grey or RGB: what fills the rest of the canvas, before normalising"""
     channel_order: Literal["RGB", "BGR"] = "RGB"
     scale: float = 255.0
     """pixels are divided by this before `mean` and `std`"""
@@ -32,6 +47,15 @@ class InputSpec:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     pad_multiple: int = 32
     """batches are padded with zeros at the bottom and right to this multiple"""
+
+    def __post_init__(self) -> None:
+        if (self.fit == "resize") != (self.canvas is None):
+            raise ValueError(
+                'fit="letterbox" and fit="corner" need canvas=(height, width), and fit="resize" has none;'
+                f" got fit={self.fit!r} and canvas={self.canvas}"
+            )
+        if self.resample == "float" and self.fit != "resize":
+            raise ValueError(f'resample="float" goes with fit="resize" only, got fit={self.fit!r}')
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -48,11 +72,16 @@ class InputSpec:
         )
 
     def resized(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) after resizing a picture of this (height, width).
+        """(height, width) after resizing a picture of this (height, width), without any border.
 
         >>> InputSpec().resized((480, 640)), InputSpec(rounding="maskrcnn_benchmark").resized((400, 3000))
         ((800, 1067), (178, 1335))
+        >>> InputSpec(fit="letterbox", canvas=(600, 600)).resized((480, 640))
+        (450, 600)
         """
+        if self.canvas is not None:
+            scale = min(self.canvas[0] / size[0], self.canvas[1] / size[1])
+            return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
         short, long = min(size), max(size)
         if self.rounding == "maskrcnn_benchmark":
             target = self.short_side
@@ -70,48 +99,121 @@ class InputSpec:
             height, width = height * again, width * again
         return max(1, int(height + 0.5)), max(1, int(width + 0.5))
 
+    def frame(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) that a picture of this size takes in a batch, its border included."""
+        return self.canvas or self.resized(size)
+
+    def offset(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(top, left) of the resized picture in its frame."""
+        if self.fit != "letterbox":
+            return 0, 0
+        (height, width), (frame_height, frame_width) = self.resized(size), self.frame(size)
+        return (frame_height - height) // 2, (frame_width - width) // 2
+
     def resize(self, picture: Tensor) -> Tensor:
-        """uint8 (3, H, W) to the size of `resized`."""
-        size = self.resized((picture.shape[-2], picture.shape[-1]))
-        if size == tuple(picture.shape[-2:]):
+        """uint8 (3, H, W) to the size of `resized`; letterboxed, to that of the canvas.
+
+        With resample="float" this rounds to whole grey values what `prepare` keeps as it is.
+        """
+        before = (picture.shape[-2], picture.shape[-1])
+        after = self.resized(before)
+        if after != before:
+            picture = self._resample(picture, after)
+        if self.fit != "letterbox":
             return picture
-        return transforms.resize(picture, list(size), antialias=True)
+        frame = self._border_color(picture.device).expand(3, *self.frame(before)).clone()
+        top, left = self.offset(before)
+        frame[:, top : top + after[0], left : left + after[1]] = picture
+        return frame
+
+    def _resample(self, picture: Tensor, size: tuple[int, int]) -> Tensor:
+        if self.resample == "antialias":
+            return transforms.resize(picture, list(size), antialias=True)
+        if self.resample == "float":
+            return _bilinear(picture.to(torch.float32), size).round().to(torch.uint8)
+        # Pillow's own: torchvision's differs in one of two hundred values.
+        image = Image.fromarray(picture.cpu().permute(1, 2, 0).contiguous().numpy())
+        resized = np.array(image.resize((size[1], size[0]), Image.Resampling.BICUBIC))
+        return torch.from_numpy(resized).permute(2, 0, 1).to(picture.device)
+
+    def _border_color(self, device: torch.device) -> Tensor:
+        """uint8 (3, 1, 1)."""
+        return torch.tensor(self.border, dtype=torch.uint8, device=device).expand(3)[:, None, None]
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """RGB 0 … 255, any dtype (…, 3, H, W), to the float the network reads; exports."""
-        mean = torch.tensor(self.mean, device=pixels.device)[:, None, None] * self.scale
-        std = torch.tensor(self.std, device=pixels.device)[:, None, None] * self.scale
-        pixels = (pixels.to(torch.float32) - mean) / std
+        mean = torch.tensor(self.mean, device=pixels.device)[:, None, None]
+        std = torch.tensor(self.std, device=pixels.device)[:, None, None]
+        # In this order, so that the last bits are those of the programs which the weights are from.
+        pixels = pixels.to(torch.float32, copy=True).div_(self.scale).sub_(mean).div_(std)
         return pixels.flip(-3) if self.channel_order == "BGR" else pixels
 
     def padded(self, side: int) -> int:
         """The side after padding to the multiple; exports."""
         return (side + self.pad_multiple - 1) // self.pad_multiple * self.pad_multiple
 
+    def pad(self, pixels: Tensor) -> Tensor:
+        """Normalised (B, 3, H, W), all of one size, to the size that `batch` gives them; exports."""
+        height, width = pixels.shape[-2], pixels.shape[-1]
+        # Without a canvas no comparison either, which would stay in an exported graph.
+        tall = height if self.canvas is None else torch.sym_max(height, self.canvas[0])
+        wide = width if self.canvas is None else torch.sym_max(width, self.canvas[1])
+        bottom, right = self.padded(tall) - height, self.padded(wide) - width
+        padded = pad(pixels, (0, right, 0, bottom))
+        if self.fit != "corner":
+            return padded
+        is_border = 1 - pad(torch.ones_like(pixels[:1, :1]), (0, right, 0, bottom))
+        return padded + self.normalize(self._border_color(pixels.device)) * is_border
+
     def batch(self, pictures: Sequence[Tensor], *, device: torch.device | str | None = None) -> ImageBatch:
         """uint8 (3, H, W) pictures of any sizes, as they are: normalised, padded to one size, stacked."""
-        sizes = torch.tensor([picture.shape[-2:] for picture in pictures], dtype=torch.long)
-        height, width = (self.padded(int(side)) for side in sizes.amax(0))
-        # Channels last: convolutions follow the layout of their input, and this one is the faster everywhere.
-        pixels = torch.zeros(len(pictures), 3, height, width, device=device).contiguous(
-            memory_format=torch.channels_last
-        )
-        for image, picture in enumerate(pictures):
-            h, w = picture.shape[-2:]
-            pixels[image, :, :h, :w] = self.normalize(picture.to(pixels.device, non_blocking=True))
-        return ImageBatch(pixels, sizes.to(pixels.device))
+        sizes = [(picture.shape[-2], picture.shape[-1]) for picture in pictures]
+        normalized = (self.normalize(picture.to(device, non_blocking=True)) for picture in pictures)
+        return self._stack(normalized, sizes, device)
 
     def prepare(self, pictures: Sequence[Tensor], *, device: torch.device | str | None = None) -> ImageBatch:
         """Resize, then `batch`."""
-        return self.batch([self.resize(picture) for picture in pictures], device=device)
+        if self.resample != "float":
+            return self.batch([self.resize(picture) for picture in pictures], device=device)
+        sizes = [self.resized((picture.shape[-2], picture.shape[-1])) for picture in pictures]
+        normalized = (self.normalize(picture.to(device, non_blocking=True)) for picture in pictures)
+        resized = (_bilinear(pixels, size) for pixels, size in zip(normalized, sizes, strict=True))
+        return self._stack(resized, sizes, device)
+
+    def _stack(
+        self, normalized: Iterable[Tensor], sizes: list[tuple[int, int]], device: torch.device | str | None
+    ) -> ImageBatch:
+        """One batch of pictures that come one by one, so that no second copy of all is held."""
+        least = self.canvas or (0, 0)
+        height, width = (self.padded(max(sides)) for sides in zip(least, *sizes, strict=True))
+        # Channels last: convolutions follow the layout of their input, and this one is the faster everywhere.
+        pixels = torch.zeros(len(sizes), 3, height, width, device=device).contiguous(
+            memory_format=torch.channels_last
+        )
+        if self.fit == "corner":
+            pixels += self.normalize(self._border_color(pixels.device))
+        for image, (picture, (h, w)) in enumerate(zip(normalized, sizes, strict=True)):
+            pixels[image, :, :h, :w] = picture
+        return ImageBatch(pixels, torch.tensor(sizes, dtype=torch.long, device=pixels.device))
+
+    def to_frame(self, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+        """(N, 4) boxes in a picture of (height, width), moved to where they are in its frame."""
+        (height, width), (top, left) = self.resized(size), self.offset(size)
+        scale = boxes.new_tensor([width / size[1], height / size[0]]).repeat(2)
+        return boxes * scale + boxes.new_tensor([left, top]).repeat(2)
 
     def restore(self, detections: Sequence[Detections], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
         """The way back: detections in pixels of the pictures they came from, (height, width) each."""
         restored = []
-        for found, (height, width) in zip(detections, sizes, strict=True):
-            scale_y, scale_x = height / found.image_size[0], width / found.image_size[1]
-            boxes = found.boxes * found.boxes.new_tensor([scale_x, scale_y, scale_x, scale_y])
-            restored.append(
-                replace(found, boxes=clip_boxes(boxes, (height, width)), image_size=(height, width))
-            )
+        for found, size in zip(detections, sizes, strict=True):
+            height, width = self.resized(size) if self.fit == "letterbox" else found.image_size
+            top, left = self.offset(size)
+            scale = found.boxes.new_tensor([size[1] / width, size[0] / height]).repeat(2)
+            boxes = (found.boxes - found.boxes.new_tensor([left, top]).repeat(2)) * scale
+            restored.append(replace(found, boxes=clip_boxes(boxes, size), image_size=size))
         return restored
+
+
+def _bilinear(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Floats (3, H, W) without antialiasing: where a picture shrinks, pixels between the grid points are lost."""
+    return interpolate(pixels[None], size=size, mode="bilinear")[0]

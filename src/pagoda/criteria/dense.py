@@ -3,6 +3,7 @@
 B images, P locations or anchors over all levels, F foreground (positive) ones over the whole batch.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -12,14 +13,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, smooth_l1_loss
 
-from pagoda.criteria.normalize import mean_over_processes
+from pagoda.criteria.normalize import MovingMean, mean_over_processes
 from pagoda.ops.anchors import point_strides
 from pagoda.ops.assign import IGNORED, LowQuality, assign_by_center, assign_by_iou
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.boxes import boxes_to_ltrb, ltrb_to_boxes, paired_giou, paired_iou
-from pagoda.ops.losses import IoULoss, centerness, ltrb_iou_loss, shifted_cross_entropy, sigmoid_focal_loss
+from pagoda.ops.focal import focal_loss_sums
+from pagoda.ops.losses import IoULoss, centerness, ltrb_iou_loss, shifted_cross_entropy
 from pagoda.structures.instances import Targets
 from pagoda.structures.outputs import DenseOutputs
+
+
+Normalizer = Literal["batch", "batch_plus_images", "image", "sum_of_images"]
+"""what sums are divided by: max(1, F); F + B (Caffe2, maskrcnn-benchmark); each image by its own max(1, F), then
+the mean over images (torchvision); or Σ max(1, F of an image) (mmdet)"""
 
 
 def default_ranges(levels: Sequence[int]) -> tuple[tuple[float, float], ...]:
@@ -32,11 +39,9 @@ def default_ranges(levels: Sequence[int]) -> tuple[tuple[float, float], ...]:
     return tuple(pairwise(bounds))
 
 
-def class_targets(labels: Tensor, positive: Tensor, num_classes: int) -> Tensor:
-    """(P, classes) of 0 and 1; rows that are not `positive` are all 0."""
-    targets = torch.zeros(len(labels), num_classes, device=labels.device)
-    targets[positive, labels[positive]] = 1
-    return targets
+def class_labels(index: Tensor, target: Targets) -> Tensor:
+    """(P,) label of the object at `index`; BACKGROUND and IGNORED stay what they are."""
+    return torch.where(index >= 0, target.labels[index.clamp(min=0)], index) if len(target) else index
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +67,8 @@ class FCOSCriterion:
     """what the quality branch learns; "iou": the overlap of the predicted box"""
     weigh_boxes: bool = False
     """box losses are weighted by the quality target and divided by its sum; else all alike, divided by F"""
+    moving_start: float | None = None
+    """F is a moving mean over steps that begins here (detectron2)"""
     alpha: float = 0.25
     gamma: float = 2.0
 
@@ -81,30 +88,27 @@ class FCOSCriterion:
         )
 
     def __call__(
-        self, outputs: DenseOutputs, targets: Sequence[Targets], levels: Sequence[int]
+        self,
+        outputs: DenseOutputs,
+        targets: Sequence[Targets],
+        levels: Sequence[int],
+        positives: MovingMean | None = None,
     ) -> dict[str, Tensor]:
-        points, num_classes = outputs.priors, outputs.class_logits.shape[-1]
+        points = outputs.priors
         flat_points = torch.cat(points)
         strides = point_strides(points, levels)
-        classes, positives, wanted = [], [], []
+        labels, wanted = [], []
         for target in targets:
             index = self.assign(points, levels, target.boxes)
-            positive = index >= 0
-            if len(target):
-                labels = target.labels[index.clamp(min=0)]
-                wanted.append(boxes_to_ltrb(flat_points[positive], target.boxes[index[positive]]))
-            else:
-                labels = torch.zeros_like(index)
-                wanted.append(flat_points.new_zeros(0, 4))
-            classes.append(class_targets(labels, positive, num_classes))
-            positives.append(positive)
-        positive = torch.stack(positives)  # (B, P)
+            labels.append(class_labels(index, target))
+            wanted.append(boxes_to_ltrb(flat_points[index >= 0], target.boxes[index[index >= 0]]))
+        image_labels = torch.stack(labels)  # (B, P)
+        positive = image_labels >= 0
         wanted_ltrb = torch.cat(wanted)  # (F, 4)
         scale = strides.expand(len(targets), -1)[positive][:, None] if self.normalize_targets else 1.0
         count = mean_over_processes(positive.sum()).clamp(min=1)
-        class_loss = sigmoid_focal_loss(
-            outputs.class_logits.float(), torch.stack(classes), alpha=self.alpha, gamma=self.gamma
-        )
+        count = count if positives is None else positives(count)
+        class_sums = focal_loss_sums(outputs.class_logits, image_labels, alpha=self.alpha, gamma=self.gamma)
         predicted_ltrb = outputs.box_outputs[positive].float()
         quality = self._quality_target(predicted_ltrb.detach(), wanted_ltrb)
         box_loss = ltrb_iou_loss(
@@ -115,7 +119,7 @@ class FCOSCriterion:
             box_count = mean_over_processes(quality.sum()).clamp(min=1e-6)
         else:
             box_count = count
-        losses = {"loss_class": class_loss.sum() / count, "loss_box": box_loss.sum() / box_count}
+        losses = {"loss_class": class_sums.sum() / count, "loss_box": box_loss.sum() / box_count}
         if outputs.quality_logits is not None:
             logits = outputs.quality_logits[positive].float()
             quality_loss = binary_cross_entropy_with_logits(logits, quality, reduction="sum")
@@ -149,8 +153,13 @@ class RetinaNetCriterion:
     """how deltas stand for boxes; the detector decodes with the same"""
     inclusive: bool = False
     """overlaps by the legacy rule"""
-    normalizer: Literal["batch", "batch_plus_images", "image"] = "batch"
-    """what sums are divided by: max(1, F); F + B (Caffe2, maskrcnn-benchmark); or each image by its own"""
+    normalizer: Normalizer = "batch"
+    box_normalizer: Normalizer | None = None
+    """of the box loss, where it is another"""
+    moving_start: float | None = None
+    """F is a moving mean over steps that begins here (detectron2)"""
+    probability_margin: float = 0.0
+    """probabilities are cut to [margin, 1 − margin] before their loss (bubbliiiing)"""
 
     def assign(self, anchors: Tensor, boxes: Tensor) -> Tensor:
         """(P,) index into `boxes`, BACKGROUND or IGNORED."""
@@ -164,37 +173,54 @@ class RetinaNetCriterion:
         )
 
     def __call__(
-        self, outputs: DenseOutputs, targets: Sequence[Targets], levels: Sequence[int]
+        self,
+        outputs: DenseOutputs,
+        targets: Sequence[Targets],
+        levels: Sequence[int],
+        positives: MovingMean | None = None,
     ) -> dict[str, Tensor]:
-        anchors, num_classes = torch.cat(outputs.priors), outputs.class_logits.shape[-1]
-        class_sums, box_sums, counts = [], [], []
+        anchors = torch.cat(outputs.priors)
+        labels, box_sums, counts = [], [], []
         for image, target in enumerate(targets):
             index = self.assign(anchors, target.boxes)
             positive = index >= 0
-            labels = target.labels[index.clamp(min=0)] if len(target) else torch.zeros_like(index)
-            # A mask, not an index: copying millions of logits costs more than the few ignored rows.
-            learnt = (index != IGNORED)[:, None]
-            wanted = class_targets(labels, positive, num_classes)
-            class_sums.append((self._class_loss(outputs.class_logits[image].float(), wanted) * learnt).sum())
+            labels.append(class_labels(index, target))
             deltas = outputs.box_outputs[image][positive].float()
             box_sums.append(self._box_loss(deltas, anchors[positive], target.boxes[index[positive]]).sum())
             counts.append(positive.sum())
-        divisors = self._divisors(torch.stack(counts))
+        image_counts = torch.stack(counts)
+        divisors = box_divisors = self._divisors(image_counts, self.normalizer)
+        if self.box_normalizer is not None:
+            box_divisors = self._divisors(image_counts, self.box_normalizer)
+        if positives is not None:
+            divisors = box_divisors = positives(mean_over_processes(image_counts.sum()))
+        class_sums = self._class_sums(outputs.class_logits, torch.stack(labels))
         return {
-            "loss_class": (torch.stack(class_sums) / divisors).sum(),
-            "loss_box": (torch.stack(box_sums) / divisors).sum() * self.box_weight,
+            "loss_class": (class_sums / divisors).sum(),
+            "loss_box": (torch.stack(box_sums) / box_divisors).sum() * self.box_weight,
         }
 
-    def _divisors(self, counts: Tensor) -> Tensor:
-        if self.normalizer == "image":
+    def _divisors(self, counts: Tensor, normalizer: Normalizer) -> Tensor:
+        """(B,) from the positives of every image."""
+        if normalizer == "image":
             return counts.clamp(min=1) * len(counts)
-        extra = len(counts) if self.normalizer == "batch_plus_images" else 0
+        if normalizer == "sum_of_images":
+            counts = counts.clamp(min=1)
+        extra = len(counts) if normalizer == "batch_plus_images" else 0
         return (mean_over_processes(counts.sum()) + extra).clamp(min=1).expand(len(counts))
 
-    def _class_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def _class_sums(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """(B,) from logits (B, P, classes) and labels (B, P)."""
+        if self.probability_margin:
+            limit = math.log((1 - self.probability_margin) / self.probability_margin)
+            logits = logits.clamp(-limit, limit)
         if self.class_loss == "focal":
-            return sigmoid_focal_loss(logits, targets, alpha=self.alpha, gamma=self.gamma)
-        return shifted_cross_entropy(logits, targets, gamma=self.gamma, beta=self.star_beta, alpha=self.alpha)
+            return focal_loss_sums(logits, labels, alpha=self.alpha, gamma=self.gamma)
+        wanted = (labels[..., None] == torch.arange(logits.shape[-1], device=labels.device)).float()
+        loss = shifted_cross_entropy(
+            logits.float(), wanted, gamma=self.gamma, beta=self.star_beta, alpha=self.alpha
+        )
+        return (loss * (labels != IGNORED)[..., None]).sum((1, 2))
 
     def _box_loss(self, deltas: Tensor, anchors: Tensor, boxes: Tensor) -> Tensor:
         if self.box_loss == "giou":

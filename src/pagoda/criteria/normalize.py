@@ -1,7 +1,7 @@
 """Counts that losses are divided by, alike on every process."""
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 
 def mean_over_processes(value: Tensor) -> Tensor:
@@ -15,3 +15,21 @@ def mean_over_processes(value: Tensor) -> Tensor:
     total = value.clone()
     distributed.all_reduce(total, op=distributed.ReduceOp.SUM)
     return total / distributed.get_world_size()
+
+
+class MovingMean(nn.Module):
+    """detectron2's divisor: a mean of the counts of positives so far, that forgets a tenth with every step."""
+
+    mean: Tensor
+
+    def __init__(self, start: float, *, momentum: float = 0.9) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("mean", torch.tensor(start))
+
+    def forward(self, count: Tensor) -> Tensor:
+        """The mean with this step's count (at least 1) in it; evaluating a loss does not move it."""
+        mean = self.momentum * self.mean + (1 - self.momentum) * count.clamp(min=1)
+        if self.training:
+            self.mean.copy_(mean)
+        return mean

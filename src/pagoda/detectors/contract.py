@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from pagoda.postprocess.dense import SelectDetections
+from pagoda.postprocess.views import TestViews
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections, Targets
@@ -55,16 +56,18 @@ class Detector(nn.Module):
         max_detections: int | None = None,
         batch_size: int = 1,
         stream: bool = False,
+        views: TestViews | None = None,
     ) -> "Detections | list[Detections] | Iterator[Detections]":
         """Find objects in a picture: path, URL, PIL image, array or tensor; one in → one out, list → list.
 
         Arrays and tensors are RGB, uint8 or float in [0, 1]. `stream=True` gives an iterator, whatever the
-        number of pictures. Boxes are in pixels of each picture as it stands upright.
+        number of pictures. Boxes are in pixels of each picture as it stands upright. `views` looks at each picture
+        mirrored and at other sizes too, which is slower and finds a little more.
         """
         from pagoda.predict import predict
 
         limits = {"min_score": min_score, "max_iou": max_iou, "max_detections": max_detections}
-        return predict(self, source, limits=limits, batch_size=batch_size, stream=stream)
+        return predict(self, source, limits=limits, batch_size=batch_size, stream=stream, views=views)
 
 
 def check_label_map(label_map: LabelMap | None, num_classes: int) -> LabelMap:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pagoda.criteria.dense import FCOSCriterion
+from pagoda.criteria.normalize import MovingMean
 from pagoda.detectors.contract import Detector, check_label_map
-from pagoda.ops.anchors import cell_points, point_strides
+from pagoda.ops.anchors import Side, cell_points, cell_steps, point_strides
 from pagoda.ops.box_coding import PointCoder
 from pagoda.ops.boxes import ltrb_to_boxes
 from pagoda.postprocess.dense import SelectDetections
@@ -62,17 +63,21 @@ class FCOS(Detector):
         self.coder = coder or PointCoder()
         self.scales = nn.Parameter(torch.ones(len(self.levels))) if level_scale else None
         self.criterion = criterion or FCOSCriterion()
+        start = self.criterion.moving_start
+        self.positives = None if start is None else MovingMean(start)
         # √(class · centerness) of a fresh model is .07 everywhere, so the bar is higher than for plain classes.
         self.postprocess = postprocess or SelectDetections(min_score=0.2)
         if prior_probability is not None:
             class_head.set_prior(prior_probability, num_classes)
 
-    def points(self, pyramid: dict[int, Tensor]) -> tuple[Tensor, ...]:
-        """(P_l, 2) per level: where each location sits, in pixels."""
-        return tuple(
-            cell_points((x.shape[-2], x.shape[-1]), 2**level, offset=self.coder.offset, device=x.device)
-            for level, x in sorted(pyramid.items())
-        )
+    def points(self, pyramid: dict[int, Tensor], padded: tuple[Side, Side]) -> tuple[Tensor, ...]:
+        """(P_l, 2) per level: where each location sits, in pixels of a batch padded to (height, width)."""
+        points = []
+        for level, x in sorted(pyramid.items()):
+            size = (x.shape[-2], x.shape[-1])
+            steps = cell_steps(self.coder.steps, level, padded, size)
+            points.append(cell_points(size, steps, offset=self.coder.offset, device=x.device))
+        return tuple(points)
 
     def _distances(self, raw: Tensor, points: tuple[Tensor, ...]) -> Tensor:
         """(B, P, 4) pixels to the left, top, right and bottom side."""
@@ -84,7 +89,7 @@ class FCOS(Detector):
 
     def forward(self, images: ImageBatch) -> DenseOutputs:
         pyramid = self.neck(self.backbone(images.pixels))
-        points = self.points(pyramid)
+        points = self.points(pyramid, (images.pixels.shape[-2], images.pixels.shape[-1]))
         classes, boxes = self.class_head(pyramid), self.box_head(pyramid)
         source = classes if self.quality_on == "class" else boxes
         quality = source[..., -1]
@@ -92,7 +97,7 @@ class FCOS(Detector):
         return DenseOutputs(classes, self._distances(boxes[..., :4], points), quality, points)
 
     def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Tensor]:
-        return self.criterion(self(images), targets, self.levels)
+        return self.criterion(self(images), targets, self.levels, self.positives)
 
     def decode(self, distances: Tensor, points: Tensor) -> Tensor:
         return ltrb_to_boxes(points, distances)

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from pagoda.criteria.dense import RetinaNetCriterion
+from pagoda.criteria.normalize import MovingMean
 from pagoda.detectors.contract import Detector, check_label_map
-from pagoda.ops.anchors import AnchorShapes, grid_anchors
+from pagoda.ops.anchors import AnchorShapes, Side, cell_steps, grid_anchors
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
@@ -43,6 +44,7 @@ class RetinaNet(Detector):
         self.class_head, self.box_head = class_head, box_head
         self.levels: list[int] = sorted(neck.channels)
         shapes = anchors or AnchorShapes()
+        self.anchor_steps = shapes.steps
         for level in self.levels:
             base = shapes.of_cell(2**level)
             self.register_buffer(f"anchors_{level}", base, persistent=False)
@@ -55,27 +57,31 @@ class RetinaNet(Detector):
         self.label_map = check_label_map(label_map, class_head.outputs // num_anchors)
         self.input_spec = input_spec or InputSpec()
         self.criterion = criterion or RetinaNetCriterion()
+        start = self.criterion.moving_start
+        self.positives = None if start is None else MovingMean(start)
         self.postprocess = postprocess or SelectDetections(max_iou=0.5)
         if prior_probability is not None:
             class_head.set_prior(prior_probability)
 
-    def anchors(self, pyramid: dict[int, Tensor]) -> tuple[Tensor, ...]:
-        """(P_l, 4) per level, in pixels."""
-        return tuple(
-            grid_anchors(getattr(self, f"anchors_{level}"), (x.shape[-2], x.shape[-1]), 2**level)
-            for level, x in sorted(pyramid.items())
-        )
+    def anchors(self, pyramid: dict[int, Tensor], padded: tuple[Side, Side]) -> tuple[Tensor, ...]:
+        """(P_l, 4) per level, in pixels of a batch padded to (height, width)."""
+        anchors = []
+        for level, x in sorted(pyramid.items()):
+            size = (x.shape[-2], x.shape[-1])
+            steps = cell_steps(self.anchor_steps, level, padded, size)
+            anchors.append(grid_anchors(getattr(self, f"anchors_{level}"), size, steps))
+        return tuple(anchors)
 
     def forward(self, images: ImageBatch) -> DenseOutputs:
         pyramid = self.neck(self.backbone(images.pixels))
-        anchors = self.anchors(pyramid)
+        anchors = self.anchors(pyramid, (images.pixels.shape[-2], images.pixels.shape[-1]))
         batch = images.pixels.shape[0]  # len() would make it a constant of an exported graph
         classes = self.class_head(pyramid).reshape(batch, -1, len(self.label_map))
         boxes = self.box_head(pyramid).reshape(batch, -1, 4)
         return DenseOutputs(classes, boxes, None, anchors)
 
     def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Tensor]:
-        return self.criterion(self(images), targets, self.levels)
+        return self.criterion(self(images), targets, self.levels, self.positives)
 
     def decode(self, deltas: Tensor, anchors: Tensor) -> Tensor:
         return self.criterion.coder.decode(deltas, anchors)

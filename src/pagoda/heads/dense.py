@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pagoda.layers.deform import DeformConv2d
 from pagoda.layers.norm import Norm, build_norm
 
 
@@ -16,6 +17,8 @@ class DenseHead(nn.Module):
         outputs: numbers per location.
         depth: convolutions in the tower.
         norm: after each tower convolution; group norm's statistics are per level, so sharing is safe.
+        bias: of the tower's convolutions; mmdet's have none where a norm follows.
+        deform_last: the tower's last convolution is deformable, with modulation (FCOS's dcnv2 variants).
     """
 
     def __init__(
@@ -26,6 +29,8 @@ class DenseHead(nn.Module):
         depth: int = 4,
         norm: Norm = "group",
         groups: int = 32,
+        bias: bool = True,
+        deform_last: bool = False,
     ) -> None:
         super().__init__()
         if len(set(channels.values())) != 1:
@@ -33,8 +38,11 @@ class DenseHead(nn.Module):
         width = next(iter(channels.values()))
         self.outputs = outputs
         layers: list[nn.Module] = []
-        for _ in range(depth):
-            layers.append(nn.Conv2d(width, width, 3, padding=1))
+        for index in range(depth):
+            if deform_last and index == depth - 1:
+                layers.append(DeformConv2d(width, width, 3, padding=1, modulated=True, bias=bias))
+            else:
+                layers.append(nn.Conv2d(width, width, 3, padding=1, bias=bias))
             if norm != "none":
                 layers.append(build_norm(norm, width, groups=groups))
             layers.append(nn.ReLU(inplace=True))
@@ -43,7 +51,8 @@ class DenseHead(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, std=0.01)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def set_prior(self, probability: float, count: int | None = None) -> None:
         """Start the first `count` outputs (all) at `probability` after a sigmoid (Lin 2017, section 4.1)."""

@@ -18,7 +18,8 @@ class FPN(nn.Module):
         top_level: levels above the backbone's are added up to this one.
         extra_from: what the first extra level reads: the top output ("P5": FCOS, torchvision's first
             RetinaNet), the backbone's top ("C5": the RetinaNet paper, detectron2), by a strided 3×3; the next
-            ones read ReLU of the level below. "max_pool": every second pixel of the top output (R-CNN's P6).
+            ones read the level below. "max_pool": every second pixel of the top output (R-CNN's P6).
+        relu_before_extra: of the level below they read the ReLU (mmdet's RetinaNet does not).
         norm, relu_after: a norm (then without conv bias) and a ReLU after each lateral and output convolution.
     """
 
@@ -29,6 +30,7 @@ class FPN(nn.Module):
         *,
         top_level: int = 7,
         extra_from: ExtraFrom = "P5",
+        relu_before_extra: bool = True,
         norm: Norm = "none",
         relu_after: bool = False,
     ) -> None:
@@ -43,7 +45,7 @@ class FPN(nn.Module):
             raise ValueError(f"FPN needs neighbouring levels, got {', '.join(map(str, self.inputs))}")
         if extra_from not in ExtraFrom.__args__:
             raise ValueError(f"extra_from must be one of {', '.join(ExtraFrom.__args__)}, got {extra_from!r}")
-        self.extra_from = extra_from
+        self.extra_from, self.relu_before_extra = extra_from, relu_before_extra
         self.channels = {level: out_channels for level in range(self.inputs[0], top_level + 1)}
         self.extra_levels = list(range(highest + 1, top_level + 1))
         self.lateral = nn.ModuleDict(
@@ -61,13 +63,13 @@ class FPN(nn.Module):
             for level in self.extra_levels:
                 source = first if level == highest + 1 else out_channels
                 self.extra[str(level)] = nn.Conv2d(source, out_channels, 3, 2, padding=1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):  # Caffe2's "XavierFill"
-                nn.init.kaiming_uniform_(module.weight, a=1)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        start_convolutions(self)
 
     def forward(self, features: dict[int, Tensor]) -> dict[int, Tensor]:
+        return self.add_extras(features, self.merge(features))
+
+    def merge(self, features: dict[int, Tensor]) -> dict[int, Tensor]:
+        """The levels of the backbone, each with what came down to it."""
         pyramid: dict[int, Tensor] = {}
         above: Tensor | None = None
         for level in reversed(self.inputs):
@@ -76,22 +78,37 @@ class FPN(nn.Module):
                 merged = merged + interpolate(above, size=merged.shape[-2:], mode="nearest")
             above = merged
             pyramid[level] = self.output[str(level)](merged)
-        pyramid = {level: pyramid[level] for level in self.inputs}
-        highest = self.inputs[-1]
+        return {level: pyramid[level] for level in self.inputs}
+
+    def add_extras(self, features: dict[int, Tensor], pyramid: dict[int, Tensor]) -> dict[int, Tensor]:
+        """`pyramid` with the levels above the backbone's."""
+        pyramid, highest = dict(pyramid), self.inputs[-1]
         for level in self.extra_levels:
             if self.extra_from == "max_pool":
                 pyramid[level] = max_pool2d(pyramid[level - 1], kernel_size=1, stride=2)
             elif level > highest + 1:
-                pyramid[level] = self.extra[str(level)](relu(pyramid[level - 1]))
+                below = pyramid[level - 1]
+                pyramid[level] = self.extra[str(level)](relu(below) if self.relu_before_extra else below)
             else:
                 source = features[highest] if self.extra_from == "C5" else pyramid[highest]
                 pyramid[level] = self.extra[str(level)](source)
         return pyramid
 
 
-def conv_norm(inputs: int, outputs: int, kernel: int, norm: Norm, relu_after: bool) -> nn.Module:
+def conv_norm(
+    inputs: int, outputs: int, kernel: int, norm: Norm, relu_after: bool, *, stride: int = 1
+) -> nn.Module:
     """The convolution alone, or a Sequential of convolution, norm and ReLU as asked for."""
-    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=norm == "none")
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=norm == "none")
     extras: list[nn.Module] = [] if norm == "none" else [build_norm(norm, outputs)]
     extras += [nn.ReLU(inplace=True)] if relu_after else []
     return nn.Sequential(conv, *extras) if extras else conv
+
+
+def start_convolutions(neck: nn.Module) -> None:
+    """Fresh weights as Caffe2's "XavierFill", biases 0."""
+    for module in neck.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_uniform_(module.weight, a=1)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -10,21 +10,38 @@ from torch import Tensor
 
 Side = int | torch.SymInt
 """a number of cells, which is symbolic while a model is exported"""
-AnchorStyle = Literal["detectron2", "torchvision", "maskrcnn_benchmark", "bubbliiiing"]
+Steps = Literal["level", "padded"]
+"""distance of neighbouring cells: 2ˡ, or the padded picture's side divided by the grid's, cut to whole pixels
+(torchvision: 61 × 64 instead of 64 × 64 at P6 of an 800 × 1088 batch)"""
+AnchorStyle = Literal["detectron2", "mmdet", "caffe2", "torchvision", "maskrcnn_benchmark", "bubbliiiing"]
 
 
 def cell_points(
-    size: tuple[Side, Side], stride: float, *, offset: float = 0.5, device: torch.device | None = None
+    size: tuple[Side, Side],
+    stride: float | tuple[Side, Side],
+    *,
+    offset: float = 0.5,
+    device: torch.device | None = None,
 ) -> Float[Tensor, "cells 2"]:
-    """(x, y) of every cell, row by row: (index + offset) · stride, in pixels.
+    """(x, y) of every cell, row by row: (index + offset) · stride, in pixels; `stride` may be (y, x).
 
     `offset` 0.5 is the cell's centre (which is FCOS's ⌊s/2⌋ for even strides); 0 is torchvision's corner.
     """
     height, width = size
-    y = (torch.arange(height, device=device, dtype=torch.float32) + offset) * stride
-    x = (torch.arange(width, device=device, dtype=torch.float32) + offset) * stride
+    step_y, step_x = stride if isinstance(stride, tuple) else (stride, stride)
+    y = (torch.arange(height, device=device, dtype=torch.float32) + offset) * step_y
+    x = (torch.arange(width, device=device, dtype=torch.float32) + offset) * step_x
     x, y = x[None, :].expand(height, width), y[:, None].expand(height, width)
     return torch.stack([x, y], dim=-1).reshape(-1, 2)
+
+
+def cell_steps(
+    steps: Steps, level: int, padded: tuple[Side, Side], size: tuple[Side, Side]
+) -> tuple[Side, Side]:
+    """(y, x) distance of neighbouring cells in a (height, width) grid over a padded picture; see `Steps`."""
+    if steps == "level":
+        return 2**level, 2**level
+    return padded[0] // size[0], padded[1] // size[1]
 
 
 def point_strides(points: Sequence[Tensor], levels: Sequence[int]) -> Float[Tensor, " p"]:
@@ -42,12 +59,14 @@ def cell_anchors(
 ) -> Float[Tensor, "a 4"]:
     """The anchors of the cell at row 0, column 0, in the order and rounding of `style`.
 
-    Sizes are base_scale · stride · 2^(j/octaves); a ratio is height / width. Spec of the four styles:
+    Sizes are base_scale · stride · 2^(j/octaves); a ratio is height / width. The styles:
 
     * detectron2 – centred on the corner of the cell, no rounding; size outer, ratio inner.
+    * mmdet – the same boxes; ratio outer, size inner.
     * torchvision – sizes cut to integers, half extents rounded; ratio outer, size inner.
     * maskrcnn_benchmark – Caffe2's: base square of `stride` pixels with inclusive ends, rounded per ratio,
       then scaled about its centre; ratio outer, size inner.
+    * caffe2 – the same boxes; size outer, ratio inner.
     * bubbliiiing – centred on the middle of the cell; (width, height) multipliers (1, 1), (1.4, .7),
       (.7, 1.4) whatever `ratios` says; size outer, ratio inner.
     """
@@ -55,15 +74,21 @@ def cell_anchors(
     if style == "detectron2":
         halves = [(s * stride / r**0.5 / 2, s * stride * r**0.5 / 2) for s in scales for r in ratios]
         rows = [(-w, -h, w, h) for w, h in halves]
+    elif style == "mmdet":
+        halves = [(s * stride / r**0.5 / 2, s * stride * r**0.5 / 2) for r in ratios for s in scales]
+        rows = [(-w, -h, w, h) for w, h in halves]
     elif style == "torchvision":
         sizes = [int(s * stride) for s in scales]
         halves = [(round(size / r**0.5 / 2), round(size * r**0.5 / 2)) for r in ratios for size in sizes]
         rows = [(-w, -h, w, h) for w, h in halves]
-    elif style == "maskrcnn_benchmark":
+    elif style in ("maskrcnn_benchmark", "caffe2"):
         sides = [(round((stride**2 / r) ** 0.5), r) for r in ratios]
         rounded = [(w, round(w * r)) for w, r in sides]
         center = (stride - 1) / 2
-        halves = [((w * s - 1) / 2, (h * s - 1) / 2) for w, h in rounded for s in scales]
+        pairs = [(w, h, s) for w, h in rounded for s in scales]
+        if style == "caffe2":
+            pairs = [(w, h, s) for s in scales for w, h in rounded]
+        halves = [((w * s - 1) / 2, (h * s - 1) / 2) for w, h, s in pairs]
         rows = [(center - w, center - h, center + w, center + h) for w, h in halves]
     elif style == "bubbliiiing":
         shapes = ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4))
@@ -76,14 +101,14 @@ def cell_anchors(
 
 
 def grid_anchors(
-    base: Float[Tensor, "a 4"], size: tuple[Side, Side], stride: float | tuple[float, float]
+    base: Float[Tensor, "a 4"], size: tuple[Side, Side], stride: float | tuple[Side, Side]
 ) -> Float[Tensor, "p 4"]:
     """`base` repeated at every cell, row by row, anchors of one cell together.
 
     `stride` may be (y, x) where a source steps unevenly (torchvision divides the padded size by the grid's).
     """
     height, width = size
-    step_y, step_x = (stride, stride) if isinstance(stride, int | float) else stride
+    step_y, step_x = stride if isinstance(stride, tuple) else (stride, stride)
     y = torch.arange(height, device=base.device, dtype=base.dtype) * step_y
     x = torch.arange(width, device=base.device, dtype=base.dtype) * step_x
     x, y = x[None, :].expand(height, width), y[:, None].expand(height, width)
@@ -99,6 +124,7 @@ class AnchorShapes:
     octaves: int = 3
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     style: AnchorStyle = "detectron2"
+    steps: Steps = "level"
 
     def of_cell(self, stride: int) -> Float[Tensor, "a 4"]:
         """The anchors of the cell at row 0, column 0."""

@@ -10,7 +10,7 @@ from pagoda.ops.boxes import box_areas, pairwise_iou
 
 BACKGROUND = -1
 IGNORED = -2
-LowQuality = Literal["all", "above_low", "none"]
+LowQuality = Literal["all", "above_low", "claim", "none"]
 
 
 def assign_by_center(
@@ -66,7 +66,8 @@ def assign_by_iou(
 
     `low_quality` gives anchors that are some object's best (ties included) back to their own best object:
     "all" whatever the IoU (Faster R-CNN, maskrcnn-benchmark, detectron2, torchvision), "above_low" only if
-    it is at least `low` (Caffe2 Detectron), "none" never (Lin 2017 as first described).
+    it is at least `low` (Caffe2 Detectron), "claim" gives them to the object whose best they are, the last
+    one if several, overlap or not (mmdet), "none" never (Lin 2017 as first described).
     """
     if len(boxes) == 0 or len(anchors) == 0:
         return torch.full((len(anchors),), BACKGROUND, device=anchors.device)
@@ -76,8 +77,38 @@ def assign_by_iou(
     if low_quality == "none":
         return index
     best_of_object = iou.amax(dim=0, keepdim=True)
+    if low_quality == "claim":
+        claims = torch.where(iou == best_of_object, torch.arange(len(boxes), device=iou.device), -1).amax(1)
+        return torch.where(claims >= 0, claims, index)
     # An object that overlaps no anchor would otherwise claim every anchor: all tie with it at 0.
     restored = ((iou == best_of_object) & (best_of_object > 0)).any(dim=1)
     if low_quality == "above_low":
         restored &= best_iou >= low
     return torch.where(restored, best, index)
+
+
+def assign_claim_best(
+    anchors: Float[Tensor, "p 4"],
+    boxes: Float[Tensor, "n 4"],
+    *,
+    min_iou: float = 0.5,
+    inclusive: bool = False,
+) -> Int[Tensor, " p"]:
+    """Index of the object of highest IoU for each anchor, BACKGROUND below `min_iou`; nothing is ignored.
+
+    Then every object claims the one anchor it overlaps most, whatever the IoU (TensorFlow's ArgMaxMatcher,
+    EfficientDet): of equal anchors the first, of several objects that want one the first. An object that
+    overlaps no anchor claims none, where TensorFlow gives it anchor 0.
+    """
+    if len(boxes) == 0 or len(anchors) == 0:
+        return torch.full((len(anchors),), BACKGROUND, device=anchors.device)
+    iou = pairwise_iou(anchors, boxes, inclusive=inclusive)
+    best_iou, best = iou.max(dim=1)
+    index = best.masked_fill(best_iou < min_iou, BACKGROUND)
+    overlap, anchor = iou.max(dim=0)
+    objects = torch.arange(len(boxes), device=iou.device)
+    nobody = len(boxes)
+    claims = torch.full_like(index, nobody).scatter_reduce(
+        0, anchor, objects.masked_fill(overlap <= 0, nobody), "amin"
+    )
+    return torch.where(claims < nobody, claims, index)

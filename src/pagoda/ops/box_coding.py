@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pagoda.ops.anchors import Steps
+
 # A box may grow by at most this factor's logarithm in one step: a 16-pixel anchor becomes 1000 pixels.
 MAX_LOG_GROWTH = math.log(1000 / 16)
 Weights = tuple[float, float, float, float]
@@ -38,13 +40,19 @@ def decode_boxes(
     weights: Weights = (1.0, 1.0, 1.0, 1.0),
     inclusive: bool = False,
     max_log_growth: float | None = MAX_LOG_GROWTH,
+    limit_shrinking: bool = False,
 ) -> Float[Tensor, "*n 4"]:
-    """The inverse of `encode_boxes`; log sizes are cut at `max_log_growth` (None: not)."""
+    """The inverse of `encode_boxes`; log sizes are cut at `max_log_growth` (None: not).
+
+    `limit_shrinking` cuts them at −max_log_growth too (mmdet).
+    """
     extra = int(inclusive)
     deltas = deltas / deltas.new_tensor(weights)
     anchor_sides = anchors[..., 2:] - anchors[..., :2] + extra
     centers = anchors[..., :2] + anchor_sides / 2 + deltas[..., :2] * anchor_sides
-    growth = deltas[..., 2:] if max_log_growth is None else deltas[..., 2:].clamp(max=max_log_growth)
+    growth = deltas[..., 2:]
+    if max_log_growth is not None:
+        growth = growth.clamp(-max_log_growth if limit_shrinking else None, max_log_growth)
     half = torch.exp(growth) * anchor_sides / 2
     return torch.cat([centers - half, centers + half - extra], -1)
 
@@ -56,6 +64,7 @@ class BoxCoder:
     weights: Weights = (1.0, 1.0, 1.0, 1.0)
     inclusive: bool = False
     max_log_growth: float | None = MAX_LOG_GROWTH
+    limit_shrinking: bool = False
 
     def encode(self, boxes: Float[Tensor, "*n 4"], anchors: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
         """See `encode_boxes`."""
@@ -69,6 +78,7 @@ class BoxCoder:
             weights=self.weights,
             inclusive=self.inclusive,
             max_log_growth=self.max_log_growth,
+            limit_shrinking=self.limit_shrinking,
         )
 
 
@@ -78,6 +88,7 @@ class PointCoder:
 
     offset: float = 0.5
     """0.5: the cell's centre; 0: its corner (torchvision)"""
+    steps: Steps = "level"
     transform: Literal["exp", "relu"] = "relu"
     in_strides: bool = True
     """numbers count strides of the level, else pixels"""

@@ -24,6 +24,25 @@ def sigmoid_focal_loss(
     return weight * torch.sigmoid(-signed) ** gamma * softplus(-signed)
 
 
+def smoothed_focal_loss(
+    logits: Float[Tensor, "*n"],
+    targets: Float[Tensor, "*n"],
+    *,
+    smoothing: float,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+) -> Float[Tensor, "*n"]:
+    """Focal loss whose cross-entropy aims at 1 − smoothing/2 and smoothing/2; its factor still at 1 and 0.
+
+    The factor (1 − p_t)^γ is that of the plain target: with the smoothed one it would grow again beyond
+    1 − smoothing/2 (EfficientDet's code).
+    """
+    signed = logits * (2 * targets - 1)
+    weight = (1 - alpha) + (2 * alpha - 1) * targets
+    cross_entropy = softplus(-signed) + smoothing / 2 * signed
+    return weight * torch.sigmoid(-signed) ** gamma * cross_entropy
+
+
 def shifted_cross_entropy(
     logits: Float[Tensor, "*n"],
     targets: Float[Tensor, "*n"],

@@ -30,6 +30,37 @@ def nms_survivors(
     return torch.zeros_like(scores, dtype=torch.bool).index_fill(0, kept, True)
 
 
+def soft_nms(
+    boxes: Float[Tensor, "b n 4"],
+    scores: Float[Tensor, "b n"],
+    groups: Int[Tensor, "b n"],
+    *,
+    sigma: float = 0.5,
+    max_count: int,
+) -> tuple[Float[Tensor, "b max_count"], Int[Tensor, "b max_count"]]:
+    """Scores and rows of the best boxes, each picked after the ones before it have cost their group
+    exp(−IoU² / sigma) (Gaussian soft-NMS, Bodla 2017). TensorFlow's `soft_nms_sigma` is half of `sigma`.
+
+    Scores only ever fall, so a floor can be applied afterwards. Where boxes run out, the score is negative.
+    n is at least 1. Exports, as a graph of `max_count` rounds.
+    """
+    x1, y1, x2, y2 = (side.contiguous() for side in boxes.unbind(-1))
+    areas = (x2 - x1) * (y2 - y1)
+    best_scores, best_rows = [], []
+    for _ in range(max_count):
+        score, row = scores.max(dim=1, keepdim=True)
+        best_scores.append(score)
+        best_rows.append(row)
+        width = torch.minimum(x2, x2.gather(1, row)) - torch.maximum(x1, x1.gather(1, row))
+        height = torch.minimum(y2, y2.gather(1, row)) - torch.maximum(y1, y1.gather(1, row))
+        inter = width.clamp(min=0) * height.clamp(min=0)
+        union = areas + areas.gather(1, row) - inter
+        iou = inter / union.clamp(min=torch.finfo(union.dtype).tiny)
+        iou = iou * (groups == groups.gather(1, row))
+        scores = (scores * torch.exp(iou.square() / -sigma)).scatter(1, row, -1.0)
+    return torch.cat(best_scores, dim=1), torch.cat(best_rows, dim=1)
+
+
 @torch.library.custom_op("pagoda::batch_survivors", mutates_args=())
 def batch_survivors(
     boxes: Tensor, scores: Tensor, labels: Tensor, num_classes: int, max_iou: float, inclusive: bool

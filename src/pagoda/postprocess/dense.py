@@ -35,6 +35,8 @@ class Candidates(NamedTuple):
     boxes: Tensor
     scores: Tensor
     labels: Tensor
+    places: Tensor
+    """location · classes + label, locations counted over all levels: the order of the raw outputs"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,15 +45,30 @@ class SelectDetections:
 
     min_score: float | Tensor = 0.05
     """a tensor without axes where an exported graph shall keep it adjustable"""
+    top_level_min_score: float | None = None
+    """the bar of the coarsest level where it differs (Caffe2 Detectron: 0)"""
     max_iou: float = 0.6
-    max_candidates: int = 1000
-    """per level, before suppression"""
-    max_detections: int = 100
+    max_candidates: int | None = 1000
+    """per level, before suppression; None: all"""
+    max_detections: int | None = 100
+    """None: all"""
     threshold_on: Literal["class", "score"] = "score"
     """compare `min_score` with the final score, or with the class probability alone (FCOS's first code)"""
+    rank_on: Literal["class", "score"] = "score"
+    """what the best `max_candidates` are the best by (mmdet: the class probability)"""
     combine: Literal["product", "root"] = "root"
     """final score from class probability p and quality c: p·c or √(p·c)"""
+    best_class_only: bool = False
+    """a location speaks for its likeliest class alone (bubbliiiing)"""
+    clip: Literal["before", "after"] = "before"
+    """boxes are cut to the picture before or after suppression (detectron2, AdelaiDet)"""
+    drop_empty: bool = False
+    """boxes without area once cut are dropped (detectron2, mmdet)"""
+    order: Literal["score", "location"] = "score"
+    """of `detect`'s rows; "location": the order of levels, cells and classes, where all that equal the last
+    one's score stay (maskrcnn-benchmark, FCOS)"""
     inclusive: bool = False
+    """legacy boxes: overlaps count sides + 1, and pictures end at W − 1"""
 
     def with_limits(self, **changes: float | None) -> "SelectDetections":
         """A copy with the given limits; None leaves one as it is."""
@@ -62,80 +79,113 @@ class SelectDetections:
         counts = [prior.shape[0] for prior in outputs.priors]  # len() would freeze an exported graph's size
         num_classes = outputs.class_logits.shape[-1]
         quality = outputs.quality_logits
-        qualities = [None] * len(counts) if quality is None else quality.split(counts, dim=1)
-        parts = [
-            self._level_candidates(logits, boxes, level_quality, priors, decode, num_classes)
-            for logits, boxes, level_quality, priors in zip(
-                outputs.class_logits.split(counts, dim=1),
-                outputs.box_outputs.split(counts, dim=1),
-                qualities,
-                outputs.priors,
-                strict=True,
-            )
-        ]
-        boxes, scores, labels = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
-        return Candidates(clip_boxes(boxes, sizes[:, None], inclusive=self.inclusive), scores, labels)
+        qualities = [None] * len(counts) if quality is None else quality[..., None].split(counts, dim=1)
+        logits = outputs.class_logits.split(counts, dim=1)
+        box_outputs = outputs.box_outputs.split(counts, dim=1)
+        parts, first = [], 0
+        for level, priors in enumerate(outputs.priors):
+            is_top = level == len(counts) - 1 and self.top_level_min_score is not None
+            bar = self.top_level_min_score if is_top else self.min_score
+            scores, rows, labels = self._best_pairs(logits[level], qualities[level], bar)
+            boxes = decode(pick(box_outputs[level], rows).float(), priors[rows])
+            parts.append(Candidates(boxes, scores, labels, (first + rows) * num_classes + labels))
+            first += counts[level]
+        found = Candidates(*(torch.cat(part, dim=1) for part in zip(*parts, strict=True)))
+        return self._cut(found, sizes) if self.clip == "before" else found
 
-    def _level_candidates(
-        self,
-        logits: Tensor,
-        box_outputs: Tensor,
-        quality: Tensor | None,
-        priors: Tensor,
-        decode: Decode,
-        num_classes: int,
-    ) -> Candidates:
+    def _best_pairs(
+        self, logits: Tensor, quality: Tensor | None, bar: float | Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(scores, locations, labels), (B, n) each, of one level's (B, P_l, classes) logits."""
         # A pair among the best is at one of the best locations, judged by its best class: ranking locations
         # first spares sorting all pairs (RetinaNet, 80 classes: 7 ms of selection instead of 40).
-        quality = None if quality is None else quality[..., None]
-        best_class = self._scores(logits.amax(-1, keepdim=True), quality)[..., 0]  # (B, P_l)
-        shortlist = best_class.topk(torch.sym_min(self.max_candidates, best_class.shape[1]), dim=1).indices
-        logits, box_outputs = pick(logits, shortlist), pick(box_outputs, shortlist)
-        scores = self._scores(logits, None if quality is None else pick(quality, shortlist)).flatten(1)
-        best, flat_index = scores.topk(torch.sym_min(self.max_candidates, scores.shape[1]), dim=1)
-        row = flat_index // num_classes
-        boxes = decode(pick(box_outputs, row).float(), priors[shortlist.gather(1, row)])
-        return Candidates(boxes, best, flat_index % num_classes)
+        ranks = self._scores(logits.amax(-1, keepdim=True), quality, bar)[0][..., 0]  # (B, P_l)
+        shortlist = ranks.topk(at_most(self.max_candidates, ranks.shape[1]), dim=1).indices
+        chosen_quality = None if quality is None else pick(quality, shortlist)
+        ranks, scores = (x.flatten(1) for x in self._scores(pick(logits, shortlist), chosen_quality, bar))
+        index = ranks.topk(at_most(self.max_candidates, ranks.shape[1]), dim=1).indices
+        num_classes = logits.shape[-1]
+        return scores.gather(1, index), shortlist.gather(1, index // num_classes), index % num_classes
 
-    def _scores(self, logits: Tensor, quality: Tensor | None) -> Tensor:
-        """Of (B, n, classes) logits and (B, n, 1) quality; −1 where the threshold is not passed."""
+    def _scores(self, logits: Tensor, quality: Tensor | None, bar: float | Tensor) -> tuple[Tensor, Tensor]:
+        """(what ranks, final scores) of (B, n, classes) logits; −1 where the bar is not passed."""
         probability = logits.float().sigmoid()
         scores = probability
         if quality is not None:
             scores = probability * quality.float().sigmoid()
             if self.combine == "root":
                 scores = scores.sqrt()
-        passed = (probability if self.threshold_on == "class" else scores) > self.min_score
-        return scores.masked_fill(~passed, -1.0)
+        failed = (probability if self.threshold_on == "class" else scores) <= bar
+        if self.best_class_only:
+            failed = failed | (probability < probability.amax(-1, keepdim=True))
+        scores = scores.masked_fill(failed, -1.0)
+        ranks = probability.masked_fill(failed, -1.0) if self.rank_on == "class" else scores
+        return ranks, scores
+
+    def _cut(self, found: Candidates, sizes: Tensor) -> Candidates:
+        """Boxes ending at their picture's borders; where none is left and that counts, the score is −1."""
+        boxes = clip_boxes(found.boxes, sizes[:, None], inclusive=self.inclusive)
+        if not self.drop_empty:
+            return found._replace(boxes=boxes)
+        empty = (boxes[..., 2:] <= boxes[..., :2]).any(-1)
+        return found._replace(boxes=boxes, scores=found.scores.masked_fill(empty, -1.0))
 
     def __call__(self, outputs: DenseOutputs, sizes: Tensor, decode: Decode) -> Selected:
         """Fixed-size detections in pixels of the batch; exports."""
-        boxes, scores, labels = self.candidates(outputs, sizes, decode)
+        found = self.candidates(outputs, sizes, decode)
         num_classes = outputs.class_logits.shape[-1]
-        kept = batch_survivors(boxes, scores, labels, num_classes, self.max_iou, self.inclusive)
-        scores = torch.where(kept, scores, -1.0)
-        best, index = scores.topk(torch.sym_min(self.max_detections, scores.shape[1]), dim=1)
-        real = best > 0
+        kept = batch_survivors(
+            found.boxes, found.scores, found.labels, num_classes, self.max_iou, self.inclusive
+        )
+        scores = torch.where(kept, found.scores, -1.0)
+        best, index = scores.topk(at_most(self.max_detections, scores.shape[1]), dim=1)
+        found = Candidates(pick(found.boxes, index), best, found.labels.gather(1, index), index)
+        if self.clip == "after":
+            found = self._cut(found, sizes)
+        real = found.scores > 0
         return Selected(
-            pick(boxes, index) * real[..., None],
-            best * real,
-            labels.gather(1, index).masked_fill(~real, -1),
+            found.boxes * real[..., None], found.scores * real, found.labels.masked_fill(~real, -1)
         )
 
     def detect(
         self, outputs: DenseOutputs, images: ImageBatch, decode: Decode, label_map: LabelMap
     ) -> list[Detections]:
         """The same as ragged lists, one per image; suppression sees only real candidates, so it is quick."""
-        found = []
-        boxes, scores, labels = self.candidates(outputs, images.sizes, decode)
-        for image, size in enumerate(images.sizes.tolist()):
-            real = scores[image] > 0
-            b, s, k = boxes[image][real], scores[image][real], labels[image][real]
-            kept = nms_survivors(b, s, k, max_iou=self.max_iou, inclusive=self.inclusive).nonzero().squeeze(1)
-            best, order = s[kept].topk(min(self.max_detections, len(kept)))
-            kept = kept[order]
-            found.append(Detections(b[kept], best, k[kept], (size[0], size[1]), label_map))
-        return found
+        found = self.candidates(outputs, images.sizes, decode)
+        return [
+            self._of_one_image(Candidates(*(part[image] for part in found)), size, label_map)
+            for image, size in enumerate(images.sizes)
+        ]
+
+    def _of_one_image(self, found: Candidates, size: Tensor, label_map: LabelMap) -> Detections:
+        found = take(found, found.scores > 0)
+        kept = nms_survivors(
+            found.boxes, found.scores, found.labels, max_iou=self.max_iou, inclusive=self.inclusive
+        )
+        found = self._best(take(found, kept))
+        if self.clip == "after":
+            found = self._cut(Candidates(*(part[None] for part in found)), size[None])
+            found = take(Candidates(*(part[0] for part in found)), found.scores[0] > 0)
+        height, width = size.tolist()
+        return Detections(found.boxes, found.scores, found.labels, (height, width), label_map)
+
+    def _best(self, found: Candidates) -> Candidates:
+        """At most `max_detections` rows, in the order asked for."""
+        best, index = found.scores.topk(at_most(self.max_detections, len(found.scores)))
+        if self.order == "score":
+            return take(found, index)
+        found = take(found, found.scores >= best[-1]) if len(best) else found
+        return take(found, found.places.argsort())
+
+
+def at_most(limit: int | None, count: int) -> int:
+    """`count` itself, or `limit` if there are more; exports."""
+    return count if limit is None else torch.sym_min(limit, count)
+
+
+def take(found: Candidates, rows: Tensor) -> Candidates:
+    """The rows of one image that a mask or an index names."""
+    return Candidates(*(part[rows] for part in found))
 
 
 def pick(values: Tensor, rows: Tensor) -> Tensor:

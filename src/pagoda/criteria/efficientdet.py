@@ -1,0 +1,107 @@
+"""EfficientDet's losses: focal loss with γ 1.5 and a Huber loss, both over the positives plus one.
+
+B images, P anchors over all levels, F positive ones over the whole batch.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import huber_loss
+
+from pagoda.criteria.dense import class_labels
+from pagoda.criteria.normalize import mean_over_processes
+from pagoda.ops.assign import IGNORED, assign_claim_best
+from pagoda.ops.box_coding import BoxCoder
+from pagoda.ops.focal import focal_loss_sums
+from pagoda.ops.losses import smoothed_focal_loss
+from pagoda.structures.instances import Targets
+from pagoda.structures.outputs import DenseOutputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class EfficientDetCriterion:
+    """Class loss / (F + 1) and box_weight · box loss / 4 (F + 1) (Tan 2020, and the released code).
+
+    The original leaves out each coordinate whose target is exactly 0; here a positive anchor learns all four.
+    """
+
+    min_iou: float = 0.5
+    """from which on an anchor is positive; below, it is background, and nothing is ignored"""
+    alpha: float = 0.25
+    gamma: float = 1.5
+    label_smoothing: float = 0.0
+    """s: classes aim at 1 − s/2 and s/2"""
+    huber_delta: float = 0.1
+    """where the square turns into the absolute value, in units of the deltas"""
+    box_weight: float = 50.0
+    coder: BoxCoder = field(default_factory=lambda: BoxCoder(max_log_growth=None))
+    """how deltas stand for boxes; the detector decodes with the same"""
+    inclusive: bool = False
+    """overlaps by the legacy rule"""
+    count_momentum: float | None = None
+    """F + 1 becomes its running mean of this momentum; see `RunningCount`"""
+
+    def assign(self, anchors: Tensor, boxes: Tensor) -> Tensor:
+        """(P,) index into `boxes` or BACKGROUND."""
+        return assign_claim_best(anchors, boxes, min_iou=self.min_iou, inclusive=self.inclusive)
+
+    def __call__(
+        self,
+        outputs: DenseOutputs,
+        targets: Sequence[Targets],
+        levels: Sequence[int],
+        *,
+        steady: Callable[[Tensor], Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """`steady` makes the divisor of F + 1; a `RunningCount`, where there is one."""
+        anchors = torch.cat(outputs.priors)
+        labels, wanted = [], []
+        for target in targets:
+            index = self.assign(anchors, target.boxes)
+            labels.append(class_labels(index, target))
+            own = index >= 0
+            wanted.append(self.coder.encode(target.boxes[index[own]], anchors[own]))
+        image_labels = torch.stack(labels)  # (B, P)
+        positive = image_labels >= 0
+        count = mean_over_processes(positive.sum()) + 1
+        divisor = count if steady is None else steady(count)
+        deltas = outputs.box_outputs[positive].float()
+        box_sum = huber_loss(deltas, torch.cat(wanted), delta=self.huber_delta, reduction="sum")
+        return {
+            "loss_class": self._class_sum(outputs.class_logits, image_labels) / divisor,
+            "loss_box": self.box_weight * box_sum / (4 * divisor),
+        }
+
+    def _class_sum(self, logits: Tensor, labels: Tensor) -> Tensor:
+        if self.label_smoothing == 0:
+            return focal_loss_sums(logits, labels, alpha=self.alpha, gamma=self.gamma).sum()
+        wanted = (labels[..., None] == torch.arange(logits.shape[-1], device=labels.device)).float()
+        loss = smoothed_focal_loss(
+            logits.float(), wanted, smoothing=self.label_smoothing, alpha=self.alpha, gamma=self.gamma
+        )
+        return (loss * (labels != IGNORED)[..., None]).sum()
+
+
+class RunningCount(nn.Module):
+    """The running mean of a count over training steps, so that a batch with few objects does not weigh more.
+
+    It starts at the first count, not at 0, which would let the first losses tower. In evaluation it stands still.
+    """
+
+    mean: Tensor
+
+    def __init__(self, momentum: float) -> None:
+        super().__init__()
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum is the old mean's share, from 0 to below 1, got {momentum}")
+        self.momentum = momentum
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, count: Tensor) -> Tensor:
+        old = torch.where(self.mean > 0, self.mean, count)
+        if not self.training:
+            return old
+        self.mean.copy_(old * self.momentum + count * (1 - self.momentum))
+        return self.mean.clone()

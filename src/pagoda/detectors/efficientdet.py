@@ -1,0 +1,91 @@
+"""EfficientDet: a weighted pyramid under light heads, scaled as one (Tan 2020, arXiv 1911.09070)."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from pagoda.criteria.efficientdet import EfficientDetCriterion, RunningCount
+from pagoda.detectors.contract import Detector, check_label_map
+from pagoda.ops.anchors import Side
+from pagoda.ops.stretched_anchors import StretchedAnchors, stretch_anchors
+from pagoda.postprocess.all_levels import SelectFromAllLevels
+from pagoda.postprocess.dense import SelectDetections
+from pagoda.preprocess import InputSpec
+from pagoda.structures.images import ImageBatch
+from pagoda.structures.instances import Detections, Targets
+from pagoda.structures.labels import LabelMap
+from pagoda.structures.outputs import DenseOutputs
+
+
+class EfficientDet(Detector):
+    """Every anchor predicts its class and the four deltas to its object.
+
+    Unlike RetinaNet's, its anchors follow the picture's true size on every level, no anchor is ignored in
+    training, each object has at least one, and the best of all levels are ranked together.
+
+    Args:
+        class_head, box_head: dense heads of anchors·classes and anchors·4 outputs per location, anchors outer.
+        prior_probability: every class starts this likely; None leaves the head as handed over.
+    """
+
+    cell_anchors: Tensor
+    postprocess: SelectDetections
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        neck: nn.Module,
+        *,
+        class_head: nn.Module,
+        box_head: nn.Module,
+        label_map: LabelMap | None = None,
+        input_spec: InputSpec | None = None,
+        anchors: StretchedAnchors | None = None,
+        prior_probability: float | None = 0.01,
+        criterion: EfficientDetCriterion | None = None,
+        postprocess: SelectDetections | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.neck = backbone, neck
+        self.class_head, self.box_head = class_head, box_head
+        self.levels: list[int] = sorted(neck.channels)
+        of_cell = (anchors or StretchedAnchors()).of_cell()
+        self.register_buffer("cell_anchors", of_cell, persistent=False)
+        num_anchors = len(of_cell)
+        if box_head.outputs != 4 * num_anchors or class_head.outputs % num_anchors:
+            raise ValueError(
+                f"EfficientDet with {num_anchors} anchors per location needs heads of {num_anchors}·classes and"
+                f" {4 * num_anchors} outputs, got {class_head.outputs} and {box_head.outputs}"
+            )
+        self.label_map = check_label_map(label_map, class_head.outputs // num_anchors)
+        self.input_spec = input_spec or InputSpec()
+        self.criterion = criterion or EfficientDetCriterion()
+        momentum = self.criterion.count_momentum
+        self.running_count = None if momentum is None else RunningCount(momentum)
+        self.postprocess = postprocess or SelectFromAllLevels()
+        if prior_probability is not None:
+            class_head.set_prior(prior_probability)
+
+    def anchors(self, pyramid: dict[int, Tensor], padded: tuple[Side, Side]) -> tuple[Tensor, ...]:
+        """(P_l, 4) per level, in pixels of a batch padded to (height, width)."""
+        return tuple(
+            stretch_anchors(self.cell_anchors, (x.shape[-2], x.shape[-1]), padded)
+            for _, x in sorted(pyramid.items())
+        )
+
+    def forward(self, images: ImageBatch) -> DenseOutputs:
+        pyramid = self.neck(self.backbone(images.pixels))
+        anchors = self.anchors(pyramid, (images.pixels.shape[-2], images.pixels.shape[-1]))
+        batch = images.pixels.shape[0]  # len() would make it a constant of an exported graph
+        classes = self.class_head(pyramid).reshape(batch, -1, len(self.label_map))
+        boxes = self.box_head(pyramid).reshape(batch, -1, 4)
+        return DenseOutputs(classes, boxes, None, anchors)
+
+    def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Tensor]:
+        return self.criterion(self(images), targets, self.levels, steady=self.running_count)
+
+    def decode(self, deltas: Tensor, anchors: Tensor) -> Tensor:
+        return self.criterion.coder.decode(deltas, anchors)
+
+    def detect(self, images: ImageBatch, *, postprocess: SelectDetections | None = None) -> list[Detections]:
+        return (postprocess or self.postprocess).detect(self(images), images, self.decode, self.label_map)

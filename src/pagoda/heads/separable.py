@@ -1,0 +1,68 @@
+"""EfficientDet's head: separable convolutions shared by all levels, a norm of its own for each level."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from pagoda.layers.conv import Activation, SeparableConv2d, build_activation, build_slow_norm
+from pagoda.layers.norm import Norm
+
+
+class SeparableHead(nn.Module):
+    """A tower over every pyramid level, then one prediction per location (Tan 2020, section 4.2).
+
+    Levels differ in their statistics, so the tower's convolutions are shared but its batch norms are not:
+    there is one per (repeat, level).
+
+    Args:
+        channels: the neck's, {level: C}; all levels must have the same C.
+        outputs: numbers per location.
+        depth: convolutions in the tower.
+        conv_bias: of the tower's convolutions; without effect in front of a batch norm, but part of
+            TensorFlow's weights.
+    """
+
+    def __init__(
+        self,
+        channels: dict[int, int],
+        outputs: int,
+        *,
+        depth: int = 3,
+        norm: Norm = "batch",
+        activation: Activation = "silu",
+        conv_bias: bool = False,
+    ) -> None:
+        super().__init__()
+        if len(set(channels.values())) != 1:
+            raise ValueError(f"a shared head needs the same channels on every level, got {channels}")
+        width = next(iter(channels.values()))
+        self.levels, self.outputs = sorted(channels), outputs
+        has_bias = conv_bias or norm == "none"
+        self.convs = nn.ModuleList(
+            SeparableConv2d(width, width, bias=has_bias, fan="in") for _ in range(depth)
+        )
+        self.norms = nn.ModuleList(
+            nn.ModuleList(build_slow_norm(norm, width) for _ in self.levels) for _ in range(depth)
+        )
+        self.activation = build_activation(activation)
+        self.predict = SeparableConv2d(width, outputs, fan="in")
+
+    def set_prior(self, probability: float, count: int | None = None) -> None:
+        """Start the first `count` outputs (all) at `probability` after a sigmoid (Lin 2017, section 4.1)."""
+        with torch.no_grad():
+            self.predict.conv_pw.bias[:count].fill_(-math.log((1 - probability) / probability))
+
+    def forward(self, pyramid: dict[int, Tensor]) -> Tensor:
+        """(B, P, outputs), finest level first, row by row."""
+        if sorted(pyramid) != self.levels:
+            raise ValueError(
+                f"this head has norms for levels {self.levels}, got a pyramid of {sorted(pyramid)}"
+            )
+        maps = [self._of_level(number, pyramid[level]) for number, level in enumerate(self.levels)]
+        return torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)
+
+    def _of_level(self, number: int, x: Tensor) -> Tensor:
+        for conv, norms in zip(self.convs, self.norms, strict=True):
+            x = self.activation(norms[number](conv(x)))
+        return self.predict(x)

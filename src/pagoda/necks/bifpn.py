@@ -1,0 +1,239 @@
+"""Weighted bidirectional pyramid (Tan 2020, arXiv 1911.09070), and any other pyramid written as a list of nodes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from pagoda.layers.conv import (
+    Activation,
+    Padding,
+    SeparableConv2d,
+    build_activation,
+    build_slow_norm,
+    shrink,
+    start_weights,
+)
+from pagoda.layers.norm import Norm
+from pagoda.necks.topology import Node, Topology, bifpn_nodes, check_topology
+
+Fusion = Literal["fast", "softmax", "sum", "channel_fast", "channel_softmax"]
+# Keeps "fast" fusion finite when every weight is cut to 0.
+FAST_EPS = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeStyle:
+    """What all nodes of a pyramid have in common; see `BiFPN`."""
+
+    width: int
+    fusion: Fusion
+    activation: Activation
+    norm: Norm
+    padding: Padding
+    conv_bias: bool
+
+
+class BiFPN(nn.Module):
+    """Cells that pass features down and up the pyramid and fuse them with learnt weights.
+
+    Sizes may be any, as long as each level has half the rows and columns of the one below, rounded up.
+
+    Args:
+        channels: the backbone's, {level: C}.
+        top_level: levels above the backbone's are added: the first by 1×1, norm and pooling, the next by pooling.
+        fusion: how a node weighs its inputs: by relu(w) / (Σ relu(w) + 1e-4) ("fast"), by softmax, by one such
+            weight per channel ("channel_…"), or not at all ("sum": D6 and above, the lite family).
+        topology: (lowest, highest level) to the nodes of a cell; see `pagoda.necks.topology`.
+        padding: of the pooling; "same" for weights that come from TensorFlow.
+        conv_bias: of convolutions in front of norms; without effect, but part of TensorFlow's weights.
+    """
+
+    def __init__(
+        self,
+        channels: dict[int, int],
+        width: int = 64,
+        *,
+        cells: int = 3,
+        top_level: int = 7,
+        fusion: Fusion = "fast",
+        topology: Topology = bifpn_nodes,
+        activation: Activation = "silu",
+        norm: Norm = "batch",
+        padding: Padding = "symmetric",
+        conv_bias: bool = False,
+    ) -> None:
+        super().__init__()
+        self.inputs = sorted(channels)
+        _check_options(self.inputs, top_level, cells, fusion)
+        low, highest = self.inputs[0], self.inputs[-1]
+        self.padding: Padding = padding
+        self.channels = dict.fromkeys(range(low, top_level + 1), width)
+        style = NodeStyle(
+            width=width,
+            fusion=fusion,
+            activation=activation,
+            norm=norm,
+            padding=padding,
+            conv_bias=conv_bias,
+        )
+        # Named by the feature's number in a cell, as the edges of a node are.
+        self.extra = nn.ModuleDict()
+        if top_level > highest and channels[highest] != width:
+            self.extra[str(highest + 1 - low)] = Projection(channels[highest], style)
+        nodes = list(topology(low, top_level))
+        check_topology(nodes, low, top_level)
+        widths = [channels.get(level, width) for level in self.channels]
+        self.cells = nn.ModuleList()
+        for _ in range(cells):
+            self.cells.append(Cell(nodes, low, widths, style))
+            widths = [width] * len(widths)
+
+    def forward(self, features: dict[int, Tensor]) -> dict[int, Tensor]:
+        maps = [features[level] for level in self.inputs]
+        check_sizes(self.inputs, maps)
+        for number in range(len(maps), len(self.channels)):
+            last = maps[-1]
+            if str(number) in self.extra:
+                last = self.extra[str(number)](last)
+            maps.append(shrink(last, 2, self.padding))
+        for cell in self.cells:
+            maps = cell(maps)
+        return dict(zip(self.channels, maps, strict=True))
+
+
+class Cell(nn.Module):
+    """The nodes of a topology in their order: features of all levels in, features of all levels out.
+
+    Args:
+        low: the lowest level.
+        widths: channels of each level's feature, lowest level first.
+    """
+
+    def __init__(self, nodes: Sequence[Node], low: int, widths: Sequence[int], style: NodeStyle) -> None:
+        super().__init__()
+        self.low = low
+        levels = [*range(low, low + len(widths)), *(node.level for node in nodes)]
+        widths = [*widths, *[style.width] * len(nodes)]
+        self.nodes = nn.ModuleList()
+        for node in nodes:
+            sources = {number: (levels[number], widths[number]) for number in node.inputs}
+            self.nodes.append(FusionNode(node.level, sources, style))
+        last = {level: number for number, level in enumerate(levels)}
+        self.outputs = [last[level] for level in sorted(last)]
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        made = list(maps)
+        for node in self.nodes:
+            height, width = maps[node.level - self.low].shape[-2:]
+            made.append(node(made, (height, width)))
+        return [made[number] for number in self.outputs]
+
+
+class FusionNode(nn.Module):
+    """Bring the sources to one level, weigh and add them, activate, convolve, normalise.
+
+    The activation stands before the convolution, as in the released code; the paper's text has it last.
+
+    Args:
+        sources: {number: (level, channels)} of the features it reads.
+    """
+
+    def __init__(self, level: int, sources: dict[int, tuple[int, int]], style: NodeStyle) -> None:
+        super().__init__()
+        self.level, self.fusion, self.padding = level, style.fusion, style.padding
+        # Levels to go up from each source; negative: down.
+        self.climbs = {number: level - source for number, (source, _) in sources.items()}
+        # A backbone level that two nodes read has two separate projections.
+        self.edges = nn.ModuleDict(
+            {
+                str(number): Projection(channels, style)
+                for number, (_, channels) in sources.items()
+                if channels != style.width
+            }
+        )
+        shape = (len(sources), style.width) if style.fusion.startswith("channel_") else (len(sources),)
+        self.weights = None if style.fusion == "sum" else nn.Parameter(torch.ones(shape))
+        self.activation = build_activation(style.activation)
+        self.conv = SeparableConv2d(style.width, style.width, bias=style.conv_bias, norm=style.norm)
+
+    def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """`maps` by number; `size` is (height, width) at this node's level."""
+        arrived = [self._carry(number, maps[number], size) for number in self.climbs]
+        return self.conv(self.activation(fuse(arrived, self.weights, self.fusion)))
+
+    def _carry(self, number: int, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """Feature `number` at this node's width and level."""
+        if str(number) in self.edges:
+            x = self.edges[str(number)](x)
+        climb = self.climbs[number]
+        if climb > 0:
+            return shrink(x, 2**climb, self.padding)
+        return x if climb == 0 else interpolate(x, size=size, mode="nearest")
+
+
+def fuse(maps: Sequence[Tensor], weights: Tensor | None, fusion: Fusion) -> Tensor:
+    """Weighted sum of maps (B, C, H, W); `weights` is (maps,) or (maps, C), None for a plain sum.
+
+    >>> ones = torch.ones(2)
+    >>> fuse([torch.full((1, 1, 1, 1), 1.0), torch.full((1, 1, 1, 1), 3.0)], ones, "softmax").item()
+    2.0
+    """
+    if weights is None:
+        return sum(maps[1:], start=maps[0])
+    if fusion.endswith("fast"):
+        positive = weights.relu()
+        shares = positive / (positive.sum(0) + FAST_EPS)
+    else:
+        shares = weights.softmax(0)
+    shares = shares.to(maps[0].dtype).reshape(*shares.shape, *(1, 1) * (shares.ndim - 1))
+    fused = maps[0] * shares[0]
+    for share, x in zip(shares[1:], maps[1:], strict=True):
+        fused = torch.addcmul(fused, x, share)
+    return fused
+
+
+def check_sizes(levels: Sequence[int], maps: Sequence[Tensor]) -> None:
+    """Raises ValueError unless each level has half the rows and columns of the one below, rounded up."""
+    for level, (lower, upper) in zip(levels[1:], pairwise(maps), strict=True):
+        (height, width), (rows, columns) = lower.shape[-2:], upper.shape[-2:]
+        if (rows, columns) != ((height + 1) // 2, (width + 1) // 2):
+            raise ValueError(
+                f"level {level} must measure {(height + 1) // 2}×{(width + 1) // 2} above a level of"
+                f" {height}×{width}, got {rows}×{columns}; pad pictures to a multiple of {2**level} pixels"
+            )
+
+
+class Projection(nn.Module):
+    """1×1 convolution to the pyramid's width and a norm, without activation."""
+
+    def __init__(self, channels: int, style: NodeStyle) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, style.width, 1, bias=style.conv_bias or style.norm == "none")
+        start_weights(self.conv.weight, (channels + style.width) / 2, "average")
+        if self.conv.bias is not None:
+            nn.init.zeros_(self.conv.bias)
+        self.bn = build_slow_norm(style.norm, style.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn(self.conv(x))
+
+
+def _check_options(inputs: Sequence[int], top_level: int, cells: int, fusion: str) -> None:
+    low, highest = inputs[0], inputs[-1]
+    if top_level < highest:
+        raise ValueError(
+            f"top_level must be at least the backbone's highest level {highest}, got {top_level}"
+        )
+    if list(inputs) != list(range(low, highest + 1)):
+        raise ValueError(f"BiFPN needs neighbouring levels, got {', '.join(map(str, inputs))}")
+    if top_level == low:
+        raise ValueError(f"a pyramid to fuse has at least two levels, got level {low} alone")
+    if cells < 1:
+        raise ValueError(f"BiFPN needs at least one cell, got {cells}")
+    if fusion not in Fusion.__args__:
+        raise ValueError(f"unknown fusion {fusion!r}; one of {', '.join(Fusion.__args__)}")

@@ -1,0 +1,52 @@
+"""Path aggregation network (Liu 2018, arXiv 1803.01534) as a neck: an FPN whose merged levels climb up again."""
+
+from torch import Tensor, nn
+
+from pagoda.layers.norm import Norm
+from pagoda.necks.fpn import FPN, ExtraFrom, conv_norm, start_convolutions
+
+
+class PAFPN(FPN):
+    """FPN, then bottom up: each level adds a strided 3×3 of the one below and passes a 3×3 of its own.
+
+    The lowest level is FPN's. Extra levels read what has climbed up ("P5", "max_pool") or the backbone ("C5").
+    The arguments are those of `FPN`; `norm` and `relu_after` also hold for the convolutions added here.
+    """
+
+    def __init__(
+        self,
+        channels: dict[int, int],
+        out_channels: int = 256,
+        *,
+        top_level: int = 7,
+        extra_from: ExtraFrom = "P5",
+        relu_before_extra: bool = True,
+        norm: Norm = "none",
+        relu_after: bool = False,
+    ) -> None:
+        super().__init__(
+            channels,
+            out_channels,
+            top_level=top_level,
+            extra_from=extra_from,
+            relu_before_extra=relu_before_extra,
+            norm=norm,
+            relu_after=relu_after,
+        )
+        upper = [str(level) for level in self.inputs[1:]]
+        self.up = nn.ModuleDict(
+            {level: conv_norm(out_channels, out_channels, 3, norm, relu_after, stride=2) for level in upper}
+        )
+        self.climbed = nn.ModuleDict(
+            {level: conv_norm(out_channels, out_channels, 3, norm, relu_after) for level in upper}
+        )
+        start_convolutions(self.up)
+        start_convolutions(self.climbed)
+
+    def forward(self, features: dict[int, Tensor]) -> dict[int, Tensor]:
+        pyramid = self.merge(features)
+        below = pyramid[self.inputs[0]]
+        for level in self.inputs[1:]:
+            below = pyramid[level] + self.up[str(level)](below)
+            pyramid[level] = self.climbed[str(level)](below)
+        return self.add_extras(features, pyramid)

@@ -1,0 +1,76 @@
+"""EfficientDet's selection: the best of all levels together, suppressed hard or softly. D detections."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pagoda.ops.nms import soft_nms
+from pagoda.postprocess.dense import Candidates, Decode, SelectDetections, Selected, pick
+from pagoda.structures.images import ImageBatch
+from pagoda.structures.instances import Detections
+from pagoda.structures.labels import LabelMap
+from pagoda.structures.outputs import DenseOutputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectFromAllLevels(SelectDetections):
+    """As `SelectDetections`, but `max_candidates` is for all levels together.
+
+    The published accuracies are those of soft suppression at min_score .001; without a threshold it is `min_score=0`.
+    """
+
+    max_iou: float = 0.5
+    """of hard suppression"""
+    max_candidates: int | None = 5000
+    suppression: Literal["hard", "soft"] = "hard"
+    """"soft": overlapped boxes lose score (and may fall below `min_score`) instead of vanishing"""
+    sigma: float = 0.5
+    """of soft suppression: the smaller, the more an overlap costs"""
+
+    def __post_init__(self) -> None:
+        if self.top_level_min_score is not None:
+            raise ValueError("levels are judged together here; top_level_min_score must be None")
+        if self.suppression == "soft" and (self.clip != "before" or self.order != "score"):
+            raise ValueError(
+                'soft suppression needs clip="before" and order="score",'
+                f" got clip={self.clip!r} and order={self.order!r}"
+            )
+
+    def candidates(self, outputs: DenseOutputs, sizes: Tensor, decode: Decode) -> Candidates:
+        """(B, n) pairs of all levels, n ≤ max_candidates."""
+        as_one_level = outputs._replace(priors=(torch.cat(outputs.priors),))
+        return super().candidates(as_one_level, sizes, decode)
+
+    def __call__(self, outputs: DenseOutputs, sizes: Tensor, decode: Decode) -> Selected:
+        """Fixed-size detections in pixels of the batch; exports."""
+        if self.suppression == "hard":
+            return super().__call__(outputs, sizes, decode)
+        found = self.candidates(outputs, sizes, decode)
+        count = found.scores.shape[1] if self.max_detections is None else self.max_detections
+        scores, rows = soft_nms(found.boxes, found.scores, found.labels, sigma=self.sigma, max_count=count)
+        real = (scores > self.min_score) & (scores > 0)
+        return Selected(
+            pick(found.boxes, rows) * real[..., None],
+            scores * real,
+            found.labels.gather(1, rows).masked_fill(~real, -1),
+        )
+
+    def detect(
+        self, outputs: DenseOutputs, images: ImageBatch, decode: Decode, label_map: LabelMap
+    ) -> list[Detections]:
+        """The same as ragged lists, one per image."""
+        if self.suppression == "hard":
+            return super().detect(outputs, images, decode, label_map)
+        return ragged(self(outputs, images.sizes, decode), images.sizes, label_map)
+
+
+def ragged(selected: Selected, sizes: Tensor, label_map: LabelMap) -> list[Detections]:
+    """One `Detections` per image, without the rows that hold no object."""
+    rows: Sequence[tuple[Tensor, Tensor, Tensor]] = list(zip(*selected, strict=True))
+    return [
+        Detections(boxes[scores > 0], scores[scores > 0], labels[scores > 0], (height, width), label_map)
+        for (boxes, scores, labels), (height, width) in zip(rows, sizes.tolist(), strict=True)
+    ]

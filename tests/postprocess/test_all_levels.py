@@ -1,0 +1,105 @@
+"""The best of all levels together, suppressed hard or softly."""
+
+import pytest
+import torch
+from torch import Tensor, tensor
+
+from pagoda.ops.nms import nms_survivors
+from pagoda.postprocess.all_levels import SelectFromAllLevels
+from pagoda.structures.images import ImageBatch
+from pagoda.structures.labels import LabelMap
+from pagoda.structures.outputs import DenseOutputs
+
+SIZES = tensor([[60, 80], [50, 70]])
+IMAGES = ImageBatch(torch.zeros(2, 3, 64, 96), SIZES)
+LABELS = LabelMap.numbered(3)
+
+
+def move(deltas: Tensor, priors: Tensor) -> Tensor:
+    return priors + deltas
+
+
+def outputs_of(*counts: int) -> DenseOutputs:
+    corners = [torch.rand(count, 2) * 60 for count in counts]
+    priors = tuple(torch.cat([corner, corner + 10 + torch.rand_like(corner) * 20], 1) for corner in corners)
+    return DenseOutputs(2 * torch.randn(2, sum(counts), 3), torch.randn(2, sum(counts), 4), None, priors)
+
+
+def test_candidates_are_the_best_pairs_wherever_they_are() -> None:
+    outputs = outputs_of(40, 20, 5)
+    select = SelectFromAllLevels(min_score=0.0, max_candidates=30)
+    found = select.candidates(outputs, SIZES, move)
+    probability = outputs.class_logits.sigmoid().flatten(1)
+    torch.testing.assert_close(found.scores, probability.sort(dim=1, descending=True).values[:, :30])
+    # All levels may speak; the plain selection would take 30 of each.
+    rows = probability.topk(30).indices // 3
+    boxes = move(outputs.box_outputs, torch.cat(outputs.priors))
+    for image, (height, width) in enumerate(SIZES.tolist()):
+        wanted = boxes[image, rows[image]]
+        wanted = torch.stack(
+            [wanted[:, side].clamp(0, limit) for side, limit in enumerate([width, height] * 2)], 1
+        )
+        torch.testing.assert_close(found.boxes[image], wanted)
+
+
+def test_more_candidates_than_there_are() -> None:
+    found = SelectFromAllLevels(min_score=0.0).candidates(outputs_of(4, 1), SIZES, move)
+    assert found.scores.shape == (2, 15)
+
+
+def test_hard_suppression_is_per_class_at_one_half() -> None:
+    outputs = outputs_of(60, 20)
+    select = SelectFromAllLevels(min_score=0.1, max_detections=None)
+    candidates = select.candidates(outputs, SIZES, move)
+    for image, found in enumerate(select.detect(outputs, IMAGES, move, LABELS)):
+        boxes, scores, labels = (part[image][candidates.scores[image] > 0] for part in candidates[:3])
+        kept = nms_survivors(boxes, scores, labels, max_iou=0.5)
+        torch.testing.assert_close(found.scores, scores[kept].sort(descending=True).values)
+        assert kept.sum() < len(kept)
+
+
+def test_soft_suppression_only_lowers_scores() -> None:
+    outputs = outputs_of(60, 20)
+    every = SelectFromAllLevels(min_score=0.001, max_detections=None, suppression="soft")
+    candidates = every.candidates(outputs, SIZES, move)
+    for image, found in enumerate(every.detect(outputs, IMAGES, move, LABELS)):
+        assert found.scores[0] == candidates.scores[image].max()
+        assert (found.scores.diff() <= 0).all() and (found.scores > 0.001).all()
+        assert len(found) > 100 and found.image_size == tuple(SIZES[image].tolist())
+        assert (found.scores.sort().values <= candidates.scores[image][: len(found)].sort().values).all()
+
+
+def test_what_falls_below_the_floor_is_gone() -> None:
+    boxes = tensor([[0.0, 0, 40, 40], [0, 0, 40, 39], [50, 0, 60, 10]])
+    scores = tensor([0.9, 0.3, 0.25])
+    outputs = DenseOutputs(scores.logit()[None, :, None], torch.zeros(1, 3, 4), None, (boxes[:2], boxes[2:]))
+    images = ImageBatch(torch.zeros(1, 3, 64, 64), tensor([[64, 64]]))
+    soft = SelectFromAllLevels(min_score=0.2, suppression="soft", max_detections=10)
+    (found,) = soft.detect(outputs, images, move, LabelMap.numbered(1))
+    torch.testing.assert_close(found.scores, tensor([0.9, 0.25]))
+    fixed = soft(outputs, images.sizes, move)
+    assert fixed.scores.shape == (1, 10) and fixed.labels[0].tolist() == [0, 0] + [-1] * 8
+    assert (fixed.boxes[0, 2:] == 0).all() and (fixed.scores[0, 2:] == 0).all()
+
+
+@pytest.mark.parametrize("suppression", ["hard", "soft"])
+def test_nothing_found_is_an_empty_answer(suppression: str) -> None:
+    select = SelectFromAllLevels(min_score=0.9999, suppression=suppression)
+    for found in select.detect(outputs_of(10, 5), IMAGES, move, LABELS):
+        assert len(found) == 0 and found.boxes.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"top_level_min_score": 0.0}, "levels are judged together here"),
+        (
+            {"suppression": "soft", "clip": "after"},
+            'needs clip="before" and order="score", got clip=\'after\'',
+        ),
+        ({"suppression": "soft", "order": "location"}, "and order='location'"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SelectFromAllLevels(**options)

@@ -1,0 +1,247 @@
+"""Pictures on their way into a network and boxes on their way back, against the programs that trained the weights."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.transforms.v2 import functional
+
+from pagoda.backbones.resnet import ResNet
+from pagoda.detectors.fcos import FCOS
+from pagoda.exporting.program import PixelsToDetections, export_pixels
+from pagoda.heads.dense import DenseHead
+from pagoda.necks.fpn import FPN
+from pagoda.preprocess import InputSpec
+from pagoda.structures.instances import Detections
+from pagoda.structures.labels import LabelMap
+
+TORCHVISION = InputSpec(resample="float", rounding="torchvision")
+BUBBLIIIING = InputSpec(
+    resample="bicubic",
+    fit="letterbox",
+    canvas=(600, 600),
+    pad_multiple=1,
+    mean=(0.406, 0.456, 0.485),
+    std=(0.225, 0.224, 0.229),
+)
+EFFICIENTDET = InputSpec(fit="corner", canvas=(512, 512), pad_multiple=128, border=(124, 116, 104))
+SMALL = {
+    "letterbox": replace(BUBBLIIIING, canvas=(64, 96)),
+    "corner": replace(EFFICIENTDET, canvas=(128, 96)),
+}
+
+
+def picture(height: int, width: int) -> Tensor:
+    return torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
+
+
+# Resized (height, width) by maskrcnn-benchmark, detectron2 and torchvision of pictures of (width, height).
+RESIZED = {
+    (640, 480): ((800, 1066), (800, 1067), (800, 1066)),
+    (480, 640): ((1066, 800), (1067, 800), (1066, 800)),
+    (500, 375): ((800, 1066), (800, 1067), (800, 1066)),
+    (640, 427): ((800, 1199), (800, 1199), (800, 1199)),
+    (640, 426): ((800, 1201), (800, 1202), (800, 1201)),
+    (500, 333): ((800, 1201), (800, 1201), (800, 1201)),
+    (1920, 1080): ((750, 1333), (750, 1333), (749, 1333)),
+    (1280, 720): ((750, 1333), (750, 1333), (749, 1333)),
+    (640, 360): ((750, 1333), (750, 1333), (749, 1333)),
+    (2000, 1000): ((666, 1332), (667, 1333), (666, 1333)),
+    (1333, 800): ((800, 1333), (800, 1333), (800, 1333)),
+    (1000, 1000): ((800, 800), (800, 800), (800, 800)),
+    (640, 640): ((800, 800), (800, 800), (800, 800)),
+    (612, 612): ((800, 800), (800, 800), (800, 800)),
+    (334, 500): ((1197, 800), (1198, 800), (1197, 799)),  # torchvision falls short of the short side
+    (3000, 400): ((178, 1335), (178, 1333), (177, 1333)),  # maskrcnn-benchmark passes the long one
+    (586, 640): ((873, 800), (874, 800), (873, 800)),
+}
+PADDED = {
+    (640, 480): (800, 1088),
+    (640, 427): (800, 1216),
+    (1920, 1080): (768, 1344),
+    (3000, 400): (192, 1344),
+}
+
+
+@pytest.mark.parametrize("size_wh", RESIZED)
+def test_sizes_become_whole_as_in_each_program(size_wh: tuple[int, int]) -> None:
+    size = (size_wh[1], size_wh[0])
+    roundings = ("maskrcnn_benchmark", "nearest", "torchvision")
+    sizes = tuple(InputSpec(rounding=rounding).resized(size) for rounding in roundings)
+    assert sizes == RESIZED[size_wh]
+    if size_wh in PADDED:
+        assert tuple(map(InputSpec().padded, sizes[0])) == PADDED[size_wh]
+
+
+def test_float_is_what_torchvision_feeds_its_detectors_to_the_bit() -> None:
+    transform = GeneralizedRCNNTransform(64, 100, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]).eval()
+    pictures = [picture(*size) for size in ((48, 64), (50, 33), (108, 192), (97, 61), (64, 64), (300, 40))]
+    expected, _ = transform([pixels / 255 for pixels in pictures])
+    found = replace(TORCHVISION, short_side=64, long_side=100).prepare(pictures)
+    assert torch.equal(found.pixels, expected.tensors)
+    assert [tuple(size) for size in found.sizes.tolist()] == expected.image_sizes
+
+
+@pytest.mark.parametrize(
+    "size", [(375, 500), (480, 640), (97, 61), (333, 500), (601, 600), (1, 700), (600, 600)]
+)
+def test_letterbox_is_pillows_picture_in_the_middle_of_grey(size: tuple[int, int]) -> None:
+    pixels = picture(*size)
+    height, width = size
+    scale = min(600 / width, 600 / height)
+    new_width, new_height = max(1, int(width * scale)), max(1, int(height * scale))
+    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+    expected = Image.new("RGB", (600, 600), (128, 128, 128))
+    resized = image.resize((new_width, new_height), Image.Resampling.BICUBIC)
+    expected.paste(resized, ((600 - new_width) // 2, (600 - new_height) // 2))
+    array = np.asarray(expected)
+    assert torch.equal(BUBBLIIIING.resize(pixels), torch.from_numpy(array.copy()).permute(2, 0, 1))
+    batch = BUBBLIIIING.prepare([pixels])
+    mean, std = (np.array(values, np.float32) for values in ((0.406, 0.456, 0.485), (0.225, 0.224, 0.229)))
+    network_input = (array.astype(np.float32) / np.float32(255) - mean) / std
+    np.testing.assert_array_equal(batch.pixels[0].permute(1, 2, 0), network_input)
+    assert batch.sizes.tolist() == [[600, 600]]
+
+
+def test_corner_pads_with_the_colour_at_bottom_and_right() -> None:
+    pictures = [picture(512, 300), picture(200, 512)]  # nothing to resize
+    batch = EFFICIENTDET.prepare(pictures)
+    assert batch.sizes.tolist() == [[512, 300], [200, 512]]
+    for pixels, normalized in zip(pictures, batch.pixels, strict=True):
+        expected = Image.new("RGB", (512, 512), (124, 116, 104))
+        expected.paste(Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()))
+        whole = torch.from_numpy(np.array(expected)).permute(2, 0, 1)
+        assert torch.equal(normalized, EFFICIENTDET.normalize(whole))
+    assert EFFICIENTDET.resized((375, 500)) == (384, 512) and EFFICIENTDET.resized((333, 500)) == (340, 512)
+    assert EFFICIENTDET.prepare([picture(10, 10)]).pixels.shape == (1, 3, 512, 512)
+
+
+def test_the_default_is_as_it_was() -> None:
+    pixels = picture(300, 400)
+    spec = InputSpec(short_side=120, long_side=150)
+    assert torch.equal(spec.resize(pixels), functional.resize(pixels, [113, 150], antialias=True))
+    assert spec.resize(pixels[:, :113, :150]).data_ptr() == pixels.data_ptr()  # nothing to do, nothing copied
+
+
+def test_float_rounds_to_whole_greys_where_bytes_are_asked_for() -> None:
+    pixels, spec = picture(60, 90), replace(TORCHVISION, short_side=50)
+    difference = spec.batch([spec.resize(pixels)]).pixels - spec.prepare([pixels]).pixels
+    assert 0 < difference.abs().max() <= 0.501 / 255 / 0.224
+    assert spec.resize(pixels).dtype == torch.uint8
+
+
+@pytest.mark.parametrize("order", ["RGB", "BGR"])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_normalizing_follows_the_formula_and_leaves_the_picture_alone(order: str, dtype: torch.dtype) -> None:
+    pixels = picture(5, 7).to(dtype)
+    before = pixels.clone()
+    found = InputSpec(channel_order=order).normalize(pixels)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    expected = (pixels.float() / 255 - mean[:, None, None]) / std[:, None, None]
+    assert torch.equal(found, expected.flip(0) if order == "BGR" else expected)
+    assert torch.equal(pixels, before)
+    caffe = InputSpec(
+        scale=1.0, mean=(122.7717, 115.9465, 102.9801), std=(1.0, 1.0, 1.0), channel_order="BGR"
+    )
+    expected = pixels.flip(0).float() - torch.tensor([102.9801, 115.9465, 122.7717])[:, None, None]
+    assert torch.equal(caffe.normalize(pixels), expected)
+
+
+SPECS = {
+    "default": InputSpec(),
+    "maskrcnn": InputSpec(rounding="maskrcnn_benchmark"),
+    "torchvision": TORCHVISION,
+    "letterbox": BUBBLIIIING,
+    "wide letterbox": replace(BUBBLIIIING, canvas=(300, 700)),
+    "corner": EFFICIENTDET,
+}
+
+
+def detections(boxes: Tensor, image_size: tuple[int, int]) -> Detections:
+    ones = torch.ones(len(boxes))
+    return Detections(boxes, ones, ones.long(), image_size, LabelMap.numbered(2))
+
+
+@pytest.mark.parametrize("name", SPECS)
+@given(height=st.integers(1, 3000), width=st.integers(1, 3000))
+def test_boxes_come_back_from_where_they_were_put(name: str, height: int, width: int) -> None:
+    spec, size = SPECS[name], (height, width)
+    x1, x2 = torch.rand(2, 20).mul(width).sort(0).values
+    y1, y2 = torch.rand(2, 20).mul(height).sort(0).values
+    boxes = torch.stack([x1, y1, x2, y2], 1)
+    there = spec.to_frame(boxes, size)
+    frame = spec.frame(size) if spec.fit == "letterbox" else spec.resized(size)
+    assert (there >= -1e-3).all() and (there <= torch.tensor([frame[1], frame[0]] * 2) + 1e-3).all()
+    (back,) = spec.restore([detections(there, frame)], [size])
+    assert back.image_size == size
+    torch.testing.assert_close(back.boxes, boxes, atol=1e-3 * max(1, max(size) / 600), rtol=1e-4)
+
+
+def test_a_bright_spot_and_its_box_move_together() -> None:
+    pixels = torch.zeros(3, 40, 90, dtype=torch.uint8)
+    pixels[:, 10:20, 30:60] = 255
+    for spec in (*SMALL.values(), replace(TORCHVISION, short_side=80)):
+        frame = spec.prepare([pixels]).pixels[0, 0]
+        content = frame[: spec.frame((40, 90))[0], : spec.frame((40, 90))[1]]
+        rows, columns = (content > 1.5).nonzero().unbind(1)
+        (x1, y1, x2, y2) = spec.to_frame(torch.tensor([[30.0, 10, 60, 20]]), (40, 90))[0].tolist()
+        seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        assert torch.tensor(seen).sub(torch.tensor([x1, y1, x2, y2])).abs().max() <= 1
+
+
+def test_what_is_found_on_the_border_is_cut() -> None:
+    found = detections(torch.tensor([[0.0, 0, 600, 600], [0, 0, 10, 10]]), (600, 600))
+    (back,) = BUBBLIIIING.restore([found], [(300, 600)])
+    assert back.boxes.tolist() == [[0, 0, 600, 300], [0, 0, 10, 0]]
+
+
+@pytest.mark.parametrize("name", [*SMALL, "default"])
+@pytest.mark.parametrize("size", [(33, 50), (64, 96), (200, 150)])
+def test_pad_is_batch_for_pictures_of_one_size(name: str, size: tuple[int, int]) -> None:
+    spec = SMALL.get(name, InputSpec(channel_order="BGR"))
+    pictures = [picture(*size), picture(*size)]
+    assert torch.equal(spec.pad(spec.normalize(torch.stack(pictures))), spec.batch(pictures).pixels)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("name", SMALL)
+def test_exported_graphs_pad_alike(name: str) -> None:
+    backbone = ResNet(18, levels=(3,))
+    neck = FPN(backbone.channels, 32, top_level=3)
+    heads = [DenseHead(neck.channels, outputs, depth=1) for outputs in (2, 5)]
+    model = FCOS(backbone, neck, class_head=heads[0], box_head=heads[1], input_spec=SMALL[name]).eval()
+    with torch.no_grad():
+        heads[0].predict.bias.zero_()
+    program = export_pixels(PixelsToDetections(model, model.postprocess)).module()
+    for size in ((90, 60), (128, 96), (200, 70)):
+        images = torch.stack([picture(*size), picture(*size)])
+        boxes, scores, _ = program(images)
+        with torch.no_grad():
+            expected = model.detect(model.input_spec.batch(list(images)))
+        for index, found in enumerate(expected):
+            torch.testing.assert_close(scores[index][: len(found)], found.scores, atol=1e-5, rtol=0)
+            torch.testing.assert_close(boxes[index][: len(found)], found.boxes, atol=1e-2, rtol=0)
+
+
+def test_settings_survive_json_and_cards_of_before_are_read() -> None:
+    for spec in SPECS.values():
+        assert InputSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    old = InputSpec().to_dict()
+    for name in ("resample", "fit", "canvas", "border"):
+        del old[name]
+    assert InputSpec.from_dict(old) == InputSpec()
+
+
+def test_settings_that_contradict_each_other_are_refused() -> None:
+    for wrong in ({"fit": "letterbox"}, {"fit": "corner"}, {"canvas": (600, 600)}):
+        with pytest.raises(ValueError, match=r"need canvas=\(height, width\)"):
+            InputSpec(**wrong)
+    with pytest.raises(ValueError, match='resample="float" goes with fit="resize" only'):
+        InputSpec(resample="float", fit="corner", canvas=(600, 600))

@@ -17,7 +17,14 @@ from pagoda.necks.fpn import FPN
 from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
 from pagoda.weights.files import WeightsError, save_weights
-from pagoda.zoo.models import create_model, list_models, load, load_backbone
+from pagoda.zoo.models import (
+    create_model,
+    list_flavours,
+    list_models,
+    load,
+    load_backbone_weights,
+    model_from_card,
+)
 
 SMALL = {"width": 32, "head_depth": 1, "short_side": 96, "long_side": 128}
 LABELS = LabelMap(("cat", "dog", "heron"), (17, 18, 99))
@@ -37,10 +44,28 @@ def test_every_name_builds(name: str) -> None:
     with torch.device("meta"):
         model = create_model(name, num_classes=2)
     assert len(model.label_map) == 2 and model.origin["model"] == name
-    detector, backbone, neck = name.split("_", 1)[0], name.split("_", 1)[1].removesuffix("_fpn"), "fpn"
+    detector, _, rest = name.partition("_")
+    backbone, _, neck = rest.rpartition("_")
     assert type(model).__name__.lower() == detector and type(model.neck).__name__.lower() == neck
-    assert backbone.startswith(("resnet", "resnext"))
+    family = type(model.backbone).__name__.lower()
+    assert backbone.replace("_", "").startswith((family, "resnext", "ghostresnet"))
     json.dumps(model.card())
+
+
+@pytest.mark.parametrize("detector", ["fcos", "retinanet"])
+def test_every_flavour_builds_and_travels(detector: str) -> None:
+    for flavour in list_flavours(detector):
+        with torch.device("meta"):
+            model = create_model(f"{detector}_resnet18_fpn.{flavour}", num_classes=80)
+            again = model_from_card(json.loads(json.dumps(model.card())))
+        assert again.card() == model.card() and again.postprocess == model.postprocess
+        assert again.criterion == model.criterion
+
+
+def test_timm_backbones_are_named_in_place() -> None:
+    with torch.device("meta"):
+        model = create_model("retinanet_timm:resnet26d.bt_in1k_fpn.detectron2", num_classes=2)
+    assert type(model.backbone).__name__ == "TimmBackbone" and model.input_spec.channel_order == "BGR"
 
 
 def test_options_reach_the_parts() -> None:
@@ -69,7 +94,14 @@ def test_narrow_models_work_on_the_smallest_picture(width: int) -> None:
             "unknown model 'fcos_resent50_fpn'; did you mean",
         ),
         (partial(create_model, "fcos_resent50_fpn", num_classes=1), "did you mean 'fcos_resnet50_fpn'"),
-        (partial(create_model, "zzz", num_classes=1), "unknown model 'zzz'; known: fcos_resnet101_fpn, "),
+        (
+            partial(create_model, "zzz", num_classes=1),
+            "unknown model 'zzz'; known: fcos_ghost_resnet50_fpn, ",
+        ),
+        (
+            partial(create_model, "fcos_resnet18_fpn.orginal", num_classes=1),
+            "unknown flavour of fcos_resnet18_fpn 'orginal'; did you mean 'original'",
+        ),
         (partial(create_model, "fcos_resnet18_fpn"), r"needs num_classes=… or label_map=…"),
         (partial(create_model, "fcos_resnet18_fpn", num_classes=0), "must be ≥ 1, got 0"),
         (
@@ -82,7 +114,7 @@ def test_narrow_models_work_on_the_smallest_picture(width: int) -> None:
         ),
         (
             partial(create_model, "fcos_resnet18_fpn", num_classes=1, norm="bach"),
-            "unknown norm 'bach'; one of batch, frozen, group, none",
+            "unknown norm 'bach'; one of batch, frozen, group, none, sync",
         ),
     ],
 )
@@ -204,10 +236,11 @@ def test_weights_of_another_backbone_are_refused(tmp_path: Path) -> None:
     with torch.device("meta"):
         larger, wider = ResNet(50), ResNet(34)
     with pytest.raises(
-        WeightsError, match=r"resnet18.pth does not fit this backbone: \d+ tensors missing \(layer1"
+        WeightsError,
+        match=r"resnet18.pth .* does not fill the model it describes: \d+ tensors missing \(layer1",
     ):
-        load_backbone(larger, str(path))
+        load_backbone_weights(larger, str(path))
     with pytest.raises(WeightsError, match=r"tensors missing \(layer1.2.conv1.weight.* 0 of another shape"):
-        load_backbone(wider, str(path))
+        load_backbone_weights(wider, str(path))
     with pytest.raises(FileNotFoundError, match="no weights file at"):
-        load_backbone(ResNet(18), str(tmp_path / "typo.pth"))
+        load_backbone_weights(ResNet(18), str(tmp_path / "typo.pth"))

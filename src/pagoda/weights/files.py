@@ -5,18 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pagoda.atomic import write_atomically
+from pagoda.weights.foreign import read_foreign
+from pagoda.weights.kinds import WeightsError, check_exists, kind_of
 
 CARD_KEY = "pagoda"
-
-
-class WeightsError(ValueError):
-    """A weights file that cannot be used; the message names the file, what is wrong and what to do."""
 
 
 def save_weights(path: str | Path, state: Mapping[str, Tensor], card: Mapping[str, Any]) -> Path:
@@ -28,6 +25,18 @@ def save_weights(path: str | Path, state: Mapping[str, Tensor], card: Mapping[st
         return write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
     except SafetensorError as error:  # how the library tells of a full disk
         raise OSError(f"could not write {path}: {error}; free some space or choose another folder") from error
+
+
+def has_card(path: str | Path) -> bool:
+    """Whether the file is a checkpoint of ours. Raises FileNotFoundError."""
+    check_exists(path)
+    if is_torch_file(Path(path)):
+        return False
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return CARD_KEY in (file.metadata() or {})
+    except SafetensorError:
+        return False
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
@@ -52,46 +61,14 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return load_file(str(path)), card
 
 
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file or a PyTorch .pth that holds nothing but tensors.
-
-    A `.pth` may be a state dict or wrap one under "model" or "state_dict".
-    """
-    check_exists(path)
-    path = Path(path)
-    if not is_torch_file(path):
-        try:
-            return load_file(str(path))
-        except SafetensorError as error:
-            raise WeightsError(explain_unreadable(path, error)) from error
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle fails in a dozen ways; every one is told with its cause
-        reason = (str(error).splitlines() or ["the file ends too soon"])[0]
-        raise WeightsError(
-            f"{path} is refused: it is truncated or a pickle that holds more than tensors, which could run"
-            f" code when opened ({type(error).__name__}: {reason}). Save its state_dict alone with the"
-            " program it is from"
-        ) from error
-    for key in ("model", "state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise WeightsError(f"{path} should hold a state dict (name → tensor), got {type(content).__name__}")
-    return content
-
-
-def check_exists(path: str | Path) -> None:
-    """Raises FileNotFoundError."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no weights file at {path}")
+def read_state_dict(path: str | Path, *, take: str | None = None) -> dict[str, Tensor]:
+    """The tensors of a weights file of any program; what else it holds, and `take`: see `read_foreign`."""
+    return read_foreign(path, take=take).tensors
 
 
 def is_torch_file(path: Path) -> bool:
     """A zip archive or a bare pickle, by its first bytes."""
-    with path.open("rb") as file:
-        start = file.read(2)
-    return start == b"PK" or start[:1] == b"\x80"
+    return kind_of(path) != "safetensors"
 
 
 def explain_unreadable(path: Path, error: Exception) -> str:

@@ -3,31 +3,55 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal
 
+from pagoda.backbones.resnet_options import Plugin
 from pagoda.layers.norm import Norm
+
+DeformKind = Literal["none", "v1", "v2"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """Everything a dense detector of the zoo lets you choose; the defaults are the published widths."""
+    """Everything a dense detector of the zoo lets you choose. None: as the model's flavour has it."""
 
     width: int = 256
     """channels of the neck and of the heads"""
     head_depth: int = 4
     """convolutions in each head's tower"""
-    head_norm: Norm = "group"
+    head_norm: Norm | None = None
     """in those towers: group or none"""
-    norm: Norm = "batch"
-    """of the backbone: batch, frozen or group"""
-    frozen_stages: int = 0
+    head_bias: bool = True
+    """of the towers' convolutions"""
+    head_deform: bool = False
+    """the last convolution of each tower is deformable"""
+    neck_norm: Norm = "none"
+    """behind the convolutions of the FPN: group or none"""
+    neck_relu: bool | None = None
+    """behind those, a ReLU"""
+    top_level: int = 7
+    """of the pyramid"""
+    norm: Norm | None = None
+    """of the backbone: batch, sync, frozen or group"""
+    frozen_stages: int | None = None
     """of the backbone that never train: 1 the stem, 2 stem and layer1, …"""
+    deform: DeformKind = "none"
+    """deformable convolutions in a ResNet: v1, or v2 with modulation"""
+    deform_levels: tuple[int, ...] = (3, 4, 5)
+    """which stages have them: C3 … C5"""
+    deform_groups: int = 1
+    deform_fallback: bool = False
+    """blocks that stride keep the plain convolution"""
+    plugins: tuple[Plugin, ...] = ()
+    """modules inside a ResNet's bottlenecks"""
+    standardized: bool = False
+    """weight standardisation in all of a ResNet's convolutions"""
     backbone_weights: str | None = None
     """file (.pth, .safetensors) or timm:NAME with ImageNet weights for the backbone"""
-    short_side: int = 800
-    """pixels: the shorter side pictures are resized to"""
-    long_side: int = 1333
-    """pixels: the longer side is never larger"""
+    short_side: int | None = None
+    """pixels: the shorter side pictures are resized to (800)"""
+    long_side: int | None = None
+    """pixels: the longer side is never larger (1333)"""
 
 
 def check_known(kind: str, name: str, known: Collection[str]) -> None:
@@ -44,4 +68,9 @@ def options_from(values: Mapping[str, Any]) -> ModelOptions:
     names = [field.name for field in fields(ModelOptions)]
     for name in values:
         check_known("model option", name, names)
-    return ModelOptions(**values)
+    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    if "plugins" in plain:
+        plain["plugins"] = tuple(
+            plugin if isinstance(plugin, Plugin) else Plugin(**plugin) for plugin in plain["plugins"]
+        )
+    return ModelOptions(**plain)

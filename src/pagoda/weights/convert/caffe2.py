@@ -1,0 +1,75 @@
+"""Caffe2 Detectron pickles, ImageNet bodies and RetinaNet: {"blobs": {name: array}}; spec section 5.2.
+
+Norms are stored as a scale and a shift, so their statistics keep 0 and 1, and no epsilon may be added.
+"""
+
+from collections.abc import Iterator
+
+from pagoda.weights.convert.rules import Rule
+
+KINDS = {"w": "weight", "b": "bias", "s": "weight"}
+# index of each stage's last block: the FPN's blobs are named after it
+LAST_BLOCKS = {2: (2,), 3: (3, 7), 4: (5, 22, 35), 5: (2,)}
+DROPPED = (
+    ("{rest}_momentum", "optimiser state"),
+    ("weight_order", "the optimiser's"),
+    ("lr", "learning rate"),
+    ("pred_{rest}", "ImageNet classifier"),
+    ("fc1000_{rest}", "ImageNet classifier"),
+    ("conv1_b", "a convolution's bias that a norm follows"),
+    ("res{rest}_branch1_b", "a convolution's bias that a norm follows"),
+    ("res{rest}_branch2a_b", "a convolution's bias that a norm follows"),
+    ("res{rest}_branch2b_b", "a convolution's bias that a norm follows"),
+    ("res{rest}_branch2c_b", "a convolution's bias that a norm follows"),
+)
+
+
+def body_rules() -> Iterator[Rule]:
+    """conv1 and res2 … res5, with affine or group norm."""
+    yield Rule("conv1_w", "backbone.conv1.weight")
+    for norm in ("bn", "gn"):
+        stem = "res_conv1_bn" if norm == "bn" else "conv1_gn"
+        for kind in "sb":
+            yield Rule(f"{stem}_{kind}", f"backbone.bn1.{KINDS[kind]}")
+    for stage in (2, 3, 4, 5):
+        theirs, ours = f"res{stage}_{{i}}", f"backbone.layer{stage - 1}.{{i}}"
+        for index, branch in enumerate("abc", start=1):
+            yield Rule(f"{theirs}_branch2{branch}_w", f"{ours}.conv{index}.weight")
+        yield Rule(f"{theirs}_branch1_w", f"{ours}.downsample.0.weight")
+        for norm in ("bn", "gn"):
+            for kind in "sb":
+                for index, branch in enumerate("abc", start=1):
+                    yield Rule(f"{theirs}_branch2{branch}_{norm}_{kind}", f"{ours}.bn{index}.{KINDS[kind]}")
+                yield Rule(f"{theirs}_branch1_{norm}_{kind}", f"{ours}.downsample.1.{KINDS[kind]}")
+
+
+def neck_rules() -> Iterator[Rule]:
+    """Laterals, outputs and P6, P7."""
+    for level, blocks in LAST_BLOCKS.items():
+        lateral = "" if level == 5 else "_lateral"
+        for last in blocks:
+            for kind in "wb":
+                block = f"res{level}_{last}_sum"
+                yield Rule(f"fpn_inner_{block}{lateral}_{kind}", f"neck.lateral.{level}.{KINDS[kind]}")
+                yield Rule(f"fpn_{block}_{kind}", f"neck.output.{level}.{KINDS[kind]}")
+    for level in (6, 7):
+        for kind in "wb":
+            yield Rule(f"fpn_{level}_{kind}", f"neck.extra.{level}.{KINDS[kind]}")
+
+
+def retinanet_rules() -> Iterator[Rule]:
+    """Towers of convolutions and ReLUs: every second module of ours."""
+    for theirs, ours in (("cls", "class_head"), ("bbox", "box_head")):
+        for kind in "wb":
+            for index in range(8):
+                name = f"retnet_{theirs}_conv_n{index}_fpn3_{kind}"
+                yield Rule(name, f"{ours}.tower.{2 * index}.{KINDS[kind]}")
+            yield Rule(f"retnet_{theirs}_pred_fpn3_{kind}", f"{ours}.predict.{KINDS[kind]}")
+
+
+RULES = (
+    *(Rule(pattern, None, why) for pattern, why in DROPPED),
+    *body_rules(),
+    *neck_rules(),
+    *retinanet_rules(),
+)

@@ -1,0 +1,88 @@
+"""Where a canonical tensor lives in our model: some are rows of a larger tensor, some have rows in another order."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+BoxOrder = Literal["xywh", "yxhw"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """`ours[rows][order]` is what the other program's tensor holds."""
+
+    name: str
+    rows: slice | None = None
+    """of our tensor; None: all"""
+    order: tuple[int, ...] | None = None
+    """for each row of the other tensor the one of ours; None: the same"""
+
+    def read(self, ours: Tensor) -> Tensor:
+        """The other program's tensor, out of ours (weights or gradients)."""
+        part = ours if self.rows is None else ours[self.rows]
+        return part if self.order is None else part[list(self.order)]
+
+    def write(self, ours: Tensor, theirs: Tensor) -> None:
+        """Put their tensor into ours, in place."""
+        part = ours if self.rows is None else ours[self.rows]
+        if self.order is None:
+            part.copy_(theirs)
+        else:
+            part[list(self.order)] = theirs.to(part.dtype)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a dense detector of ours joins its predictions."""
+
+    num_classes: int
+    quality_on: Literal["class", "box"] | None
+    """the head whose last row is the quality; None: there is none"""
+    box_order: BoxOrder = "xywh"
+    """of the other program's box deltas"""
+    box_rows: int = 4
+
+    def place(self, canonical: str) -> Place:
+        """Where our model keeps it."""
+        head, _, kind = canonical.rpartition(".")
+        if head == "quality" and self.quality_on is not None:
+            rows = self.num_classes if self.quality_on == "class" else 4
+            return Place(f"{self.quality_on}_head.predict.{kind}", slice(rows, rows + 1))
+        if canonical.startswith("scales."):
+            level = int(canonical.split(".")[1])
+            return Place("scales", slice(level, level + 1))
+        if head == "class_head.predict" and self.quality_on == "class":
+            return Place(canonical, slice(0, self.num_classes))
+        if head == "box_head.predict":
+            rows = slice(0, 4) if self.quality_on == "box" else None
+            return Place(canonical, rows, self._box_rows_order())
+        return Place(canonical)
+
+    def _box_rows_order(self) -> tuple[int, ...] | None:
+        if self.box_order == "xywh":
+            return None
+        return tuple(4 * (row // 4) + (1, 0, 3, 2)[row % 4] for row in range(self.box_rows))
+
+    def canonical_names(self, ours: str, rows: int) -> list[str]:
+        """The canonical tensors of which our tensor of so many rows is made."""
+        if ours == "scales":
+            return [f"scales.{level}" for level in range(rows)]
+        head, _, kind = ours.rpartition(".")
+        if head == f"{self.quality_on}_head.predict":
+            return [ours, f"quality.{kind}"]
+        return [ours]
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """{name: shape}."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def fill(state: Mapping[str, Tensor], places: Mapping[str, Place], tensors: Mapping[str, Tensor]) -> None:
+    """Write `tensors` (by source name) into our `state` where `places` says. Shapes must have been checked."""
+    with torch.no_grad():
+        for source, place in places.items():
+            place.write(state[place.name], tensors[source].reshape(place.read(state[place.name]).shape))

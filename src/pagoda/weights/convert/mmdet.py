@@ -1,0 +1,71 @@
+"""mmdetection 1 to 3: FCOS, RetinaNet, and its ResNets; spec sections 3.4, 4.4 of the ResNet page."""
+
+from collections.abc import Iterator
+
+from pagoda.weights.convert.rules import Rule
+
+
+def body_rules(theirs: str) -> Iterator[Rule]:
+    """ResNet, ResNeXt, V1c, V1d with batch or group norm, deformable stages, plugins."""
+    ours = "backbone."
+    yield Rule(f"{theirs}fc.{{rest}}", None, "ImageNet classifier")
+    # the deep stem: three convolutions with norms, of which we call the last norm bn1 as timm does
+    yield Rule(f"{theirs}stem.7.{{rest}}", f"{ours}bn1.{{rest}}")
+    yield Rule(f"{theirs}stem.{{n}}.{{rest}}", f"{ours}conv1.{{n}}.{{rest}}")
+    yield Rule(f"{theirs}gn1.{{rest}}", f"{ours}bn1.{{rest}}", read_only=True)
+    yield Rule(f"{theirs}bn1.{{rest}}", f"{ours}bn1.{{rest}}")
+    yield Rule(f"{theirs}conv1.{{rest}}", f"{ours}conv1.{{rest}}")
+    block = "layer{s}.{i}"
+    yield Rule(f"{theirs}{block}.gn{{k}}.{{rest}}", f"{ours}{block}.bn{{k}}.{{rest}}", read_only=True)
+    yield Rule(f"{theirs}{block}.conv2.conv_offset.{{rest}}", f"{ours}{block}.conv2.offset.{{rest}}")
+    yield Rule(
+        f"{theirs}{block}.conv2_offset.{{rest}}", f"{ours}{block}.conv2.offset.{{rest}}", read_only=True
+    )
+    yield Rule(f"{theirs}{block}.{{rest}}", f"{ours}{block}.{{rest}}")
+
+
+def neck_rules() -> Iterator[Rule]:
+    """FPN from C3 on; convolutions beyond the third are the extra levels'."""
+    for index in range(3):
+        for theirs, ours in (("lateral", "lateral"), ("fpn", "output")):
+            yield Rule(f"neck.{theirs}_convs.{index}.conv.{{rest}}", f"neck.{ours}.{index + 3}.{{rest}}")
+    for index in (3, 4):
+        yield Rule(f"neck.fpn_convs.{index}.conv.{{rest}}", f"neck.extra.{index + 3}.{{rest}}")
+
+
+def tower_rules(*, norm: bool) -> Iterator[Rule]:
+    """ConvModules: convolution, norm if any, activation."""
+    step = 3 if norm else 2
+    for theirs, ours in (("cls", "class_head"), ("reg", "box_head")):
+        for index in range(8):
+            module, at = f"bbox_head.{theirs}_convs.{index}", step * index
+            yield Rule(f"{module}.conv.conv_offset.{{rest}}", f"{ours}.tower.{at}.offset.{{rest}}")
+            yield Rule(f"{module}.conv.{{rest}}", f"{ours}.tower.{at}.{{rest}}")
+            if norm:
+                yield Rule(f"{module}.gn.{{rest}}", f"{ours}.tower.{at + 1}.{{rest}}")
+
+
+def prediction_rules(**names: str) -> Iterator[Rule]:
+    """{our head: their convolution}; mmdetection 1 and 2.0 … 2.2 called FCOS's by other names."""
+    for ours, theirs in names.items():
+        at = "quality" if ours == "quality" else f"{ours}.predict"
+        yield Rule(f"bbox_head.{theirs}.{{rest}}", f"{at}.{{rest}}")
+        if theirs.startswith("conv_"):
+            old = theirs.replace("conv_", "fcos_")
+            yield Rule(f"bbox_head.{old}.{{rest}}", f"{at}.{{rest}}", read_only=True)
+
+
+FCOS_RULES = (
+    *body_rules("backbone."),
+    *neck_rules(),
+    *tower_rules(norm=True),
+    *prediction_rules(class_head="conv_cls", box_head="conv_reg", quality="conv_centerness"),
+    Rule("bbox_head.scales.{n}.scale", "scales.{n}"),
+)
+RETINANET_RULES = (
+    *body_rules("backbone."),
+    *neck_rules(),
+    *tower_rules(norm=False),
+    *prediction_rules(class_head="retina_cls", box_head="retina_reg"),
+)
+BACKBONE_RULES = tuple(body_rules(""))

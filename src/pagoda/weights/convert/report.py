@@ -1,0 +1,59 @@
+"""What happened to every tensor of a foreign checkpoint."""
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class ConversionReport:
+    """Which program, which model, which tensors; `text()` for people, `to_dict()` for machines."""
+
+    file: str
+    sha256: str
+    source: str
+    licence: str
+    """of the program; its weights mostly share it"""
+    model: str
+    """as `create_model` takes it"""
+    parameters: int
+    taken: int
+    """tensors of the file that found their place"""
+    dropped: dict[str, str] = field(default_factory=dict)
+    """{tensor: why it is not needed}"""
+    unknown: list[str] = field(default_factory=list)
+    """tensors that nothing is known of"""
+    missing: list[str] = field(default_factory=list)
+    """our tensors that the file does not fill; they keep their initial values"""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """One fact per line."""
+        lines = [
+            f"source      {self.source}",
+            f"model       {self.model} ({self.parameters:,} parameters)",
+            f"licence     {self.licence}",
+            f"sha256      {self.sha256}",
+            f"taken       {self.taken} tensors",
+        ]
+        why: dict[str, list[str]] = {}
+        for name, reason in self.dropped.items():
+            why.setdefault(reason, []).append(name)
+        lines += [f"dropped     {len(names)}: {reason} ({_some(names)})" for reason, names in why.items()]
+        lines += [f"unknown     {len(self.unknown)}: {_some(self.unknown)}"] if self.unknown else []
+        lines += [f"missing     {len(self.missing)}: {_some(self.missing)}"] if self.missing else []
+        return "\n".join(lines)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (" …" if len(names) > 4 else "")
+
+
+def sha256_of(path: str | Path) -> str:
+    """Of a file, read in pieces."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

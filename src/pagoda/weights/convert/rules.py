@@ -1,0 +1,102 @@
+"""Names of another program's tensors to ours and back: tables of patterns, read in both directions.
+
+In between stand *canonical* names: those of our modules, but with `quality.*` and `scales.N`, which we hold as
+rows of other tensors (see `layout`).
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+PLACEHOLDER = re.compile(r"\\\{(\w+)\\\}")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`{n}` (one small letter) stands for a number, `{rest}` (longer) for anything; both sides name the same.
+
+    `ours` is None for what is known and not needed; `why` says so in the report.
+    """
+
+    source: str
+    ours: str | None
+    why: str = ""
+    read_only: bool = False
+    """an older name: files may have it, what we write has the newer one"""
+
+    @cached_property
+    def _forward(self) -> re.Pattern[str]:
+        return _compile(self.source)
+
+    @cached_property
+    def _backward(self) -> re.Pattern[str]:
+        return _compile(self.ours or "")
+
+    def to_ours(self, name: str) -> str | None:
+        """The canonical name; None where the rule does not speak of `name`."""
+        found = self._forward.fullmatch(name)
+        return self.ours.format(**found.groupdict()) if found and self.ours is not None else None
+
+    def drops(self, name: str) -> bool:
+        """Whether the rule says that `name` is not needed."""
+        return self.ours is None and self._forward.fullmatch(name) is not None
+
+    def to_source(self, name: str) -> str | None:
+        """The other program's name; None where the rule does not speak of the canonical `name`."""
+        if self.ours is None or self.read_only:
+            return None
+        found = self._backward.fullmatch(name)
+        return self.source.format(**found.groupdict()) if found else None
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    """
+    >>> _compile("a{n}.{rest}").fullmatch("a12.conv.weight").groupdict()
+    {'n': '12', 'rest': 'conv.weight'}
+    """
+
+    def group(found: re.Match[str]) -> str:
+        name = found.group(1)
+        return rf"(?P<{name}>\d+)" if len(name) == 1 else rf"(?P<{name}>.+)"
+
+    return re.compile(PLACEHOLDER.sub(group, re.escape(pattern)))
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """What a table makes of a file's names."""
+
+    taken: dict[str, str]
+    """{source name: canonical name}"""
+    dropped: dict[str, str]
+    """{source name: why}"""
+    unknown: list[str]
+
+
+def rename(names: Iterable[str], rules: Sequence[Rule]) -> Renamed:
+    """Every name by the first rule that speaks of it."""
+    renamed = Renamed({}, {}, [])
+    for name in names:
+        for rule in rules:
+            if rule.drops(name):
+                renamed.dropped[name] = rule.why
+                break
+            canonical = rule.to_ours(name)
+            if canonical is not None:
+                renamed.taken[name] = canonical
+                break
+        else:
+            renamed.unknown.append(name)
+    return renamed
+
+
+def restore(names: Iterable[str], rules: Sequence[Rule]) -> dict[str, str]:
+    """{canonical name: the other program's}. Raises ValueError for names it has no place for."""
+    restored = {}
+    for name in names:
+        found = next((source for rule in rules if (source := rule.to_source(name)) is not None), None)
+        if found is None:
+            raise ValueError(f"the other program has no place for '{name}'")
+        restored[name] = found
+    return restored

@@ -1,0 +1,72 @@
+"""torchvision's FCOS and RetinaNet (both versions, old and new names), and its classifiers; spec section 5.4."""
+
+from collections.abc import Iterator
+
+from pagoda.weights.convert.rules import Rule
+
+BODY = tuple(
+    Rule(f"backbone.body.{name}", f"backbone.{name}")
+    for name in ("conv1.{rest}", "bn1.{rest}", "layer{s}.{rest}")
+)
+
+
+def neck_rules() -> Iterator[Rule]:
+    """The blocks are numbered from C3 on; old files lack the `.0` of the convolution."""
+    for theirs, ours in (("inner", "lateral"), ("layer", "output")):
+        for index in range(3):
+            block = f"backbone.fpn.{theirs}_blocks.{index}"
+            yield Rule(f"{block}.0.{{rest}}", f"neck.{ours}.{index + 3}.{{rest}}")
+            yield Rule(f"{block}.{{rest}}", f"neck.{ours}.{index + 3}.{{rest}}", read_only=True)
+    yield Rule("backbone.fpn.extra_blocks.p{n}.{rest}", "neck.extra.{n}.{rest}")
+
+
+def tower_rules(theirs: str, ours: str, *, norm: bool) -> Iterator[Rule]:
+    """RetinaNet's towers: blocks of convolution and activation (first version) or with a norm between."""
+    step = 3 if norm else 2
+    for index in range(8):
+        yield Rule(f"{theirs}.conv.{index}.0.{{rest}}", f"{ours}.tower.{step * index}.{{rest}}")
+        if norm:
+            yield Rule(f"{theirs}.conv.{index}.1.{{rest}}", f"{ours}.tower.{step * index + 1}.{{rest}}")
+
+
+CLASS, BOX = "head.classification_head", "head.regression_head"
+FCOS_RULES = (
+    *BODY,
+    *neck_rules(),
+    Rule(f"{CLASS}.conv.{{n}}.{{rest}}", "class_head.tower.{n}.{rest}"),
+    Rule(f"{BOX}.conv.{{n}}.{{rest}}", "box_head.tower.{n}.{rest}"),
+    Rule(f"{CLASS}.cls_logits.{{rest}}", "class_head.predict.{rest}"),
+    Rule(f"{BOX}.bbox_reg.{{rest}}", "box_head.predict.{rest}"),
+    Rule(f"{BOX}.bbox_ctrness.{{rest}}", "quality.{rest}"),
+)
+
+
+def retinanet_rules(*, norm: bool) -> tuple[Rule, ...]:
+    """Of the second version (`norm`) or the first, whose old files number convolutions and activations alike."""
+    old = () if norm else (*old_tower_rules(CLASS, "class_head"), *old_tower_rules(BOX, "box_head"))
+    return (
+        *BODY,
+        *neck_rules(),
+        *tower_rules(CLASS, "class_head", norm=norm),
+        *tower_rules(BOX, "box_head", norm=norm),
+        *old,
+        Rule(f"{CLASS}.cls_logits.{{rest}}", "class_head.predict.{rest}"),
+        Rule(f"{BOX}.bbox_reg.{{rest}}", "box_head.predict.{rest}"),
+    )
+
+
+def old_tower_rules(theirs: str, ours: str) -> tuple[Rule, Rule]:
+    """As torchvision wrote them before 0.12."""
+    weight, bias = (f"{theirs}.conv.{{n}}.{kind}" for kind in ("weight", "bias"))
+    return (
+        Rule(weight, f"{ours}.tower.{{n}}.weight", read_only=True),
+        Rule(bias, f"{ours}.tower.{{n}}.bias", read_only=True),
+    )
+
+
+RETINANET_RULES = retinanet_rules(norm=False)
+RETINANET_V2_RULES = retinanet_rules(norm=True)
+CLASSIFIER_RULES = (
+    Rule("fc.{rest}", None, "ImageNet classifier"),
+    *(Rule(name, f"backbone.{name}") for name in ("conv1.{rest}", "bn1.{rest}", "layer{s}.{rest}")),
+)

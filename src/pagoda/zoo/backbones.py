@@ -1,0 +1,179 @@
+"""The backbones that can be named, and which options each understands."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import partial
+
+from torch import nn
+
+from pagoda.backbones.ghostnet import GhostNet
+from pagoda.backbones.mobilenet import MobileNetV2
+from pagoda.backbones.resnet import ResNet, Style
+from pagoda.backbones.resnet_options import Body, Deform, Ghost, Plugin, Stem, TrainMode
+from pagoda.backbones.timm import TimmBackbone
+from pagoda.layers.deform import OffsetInit
+from pagoda.layers.norm import Norm
+from pagoda.zoo.options import DeformKind, check_known
+
+TIMM = "timm:"
+CARDINALITY = re.compile(r"resnext(\d+)_(\d+)x(\d+)d")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneChoices:
+    """What a detector's backbone can be asked for. Those that cannot do a thing refuse it."""
+
+    norm: Norm = "batch"
+    eps: float = 1e-5
+    norm_eval: bool = False
+    style: Style = "pytorch"
+    pooling: str = "padded"
+    frozen_stages: int = 0
+    deform: DeformKind = "none"
+    deform_levels: tuple[int, ...] = (3, 4, 5)
+    deform_groups: int = 1
+    deform_fallback: bool = False
+    """blocks that stride keep the plain convolution"""
+    offset_init: OffsetInit = "zero"
+    levels: tuple[int, ...] = (3, 4, 5)
+    strides: tuple[int, ...] = (1, 2, 2, 2)
+    dilations: tuple[int, ...] = (1, 1, 1, 1)
+    plugins: tuple[Plugin, ...] = ()
+    in_channels: int = 3
+    stem_channels: int | None = None
+    base_channels: int = 64
+    standardized: bool = False
+    classes: int | None = None
+    """of a classifier on top (GhostNet)"""
+
+
+def resnet(
+    choices: BackboneChoices,
+    depth: int,
+    *,
+    groups: int = 1,
+    width_per_group: int = 64,
+    deep: bool = False,
+    avg_down: bool = False,
+    ghost: Ghost | None = None,
+) -> ResNet:
+    """ResNet and ResNeXt, with deep stem (C), pooled shortcuts (D) or Ghost modules."""
+    deform = None
+    if choices.deform != "none":
+        deform = Deform(
+            levels=choices.deform_levels,
+            modulated=choices.deform == "v2",
+            deform_groups=choices.deform_groups,
+            fallback_on_stride=choices.deform_fallback,
+            offset_init=choices.offset_init,
+        )
+    return ResNet(
+        depth,
+        levels=choices.levels,
+        norm=choices.norm,
+        eps=choices.eps,
+        style=choices.style if groups == 1 else "pytorch",
+        groups=groups,
+        width_per_group=width_per_group,
+        frozen_stages=choices.frozen_stages,
+        stem=Stem(
+            in_channels=choices.in_channels,
+            channels=choices.stem_channels,
+            deep=deep,
+            pooling=choices.pooling,
+        ),
+        body=Body(
+            base_channels=choices.base_channels,
+            standardized=choices.standardized,
+            strides=choices.strides,
+            dilations=choices.dilations,
+            avg_down=avg_down,
+            deform=deform,
+            ghost=ghost,
+            plugins=choices.plugins,
+        ),
+        train_mode=TrainMode(norm_eval=choices.norm_eval),
+    )
+
+
+def ghostnet(choices: BackboneChoices, width: float, *, version: int = 1) -> GhostNet:
+    """GhostNet and GhostNetV2."""
+    refuse(choices, "GhostNet", "norm", "deform", *OF_RESNETS)
+    return GhostNet(
+        width,
+        version=version,
+        levels=choices.levels,
+        frozen_stages=choices.frozen_stages,
+        classes=choices.classes,
+    )
+
+
+def mobilenet(choices: BackboneChoices) -> MobileNetV2:
+    """MobileNetV2 as FCOS uses it."""
+    refuse(choices, "MobileNetV2", "deform", *OF_RESNETS)
+    return MobileNetV2(levels=choices.levels, norm=choices.norm, frozen_stages=choices.frozen_stages)
+
+
+OF_RESNETS = (
+    "strides",
+    "dilations",
+    "plugins",
+    "in_channels",
+    "stem_channels",
+    "base_channels",
+    "standardized",
+)
+
+
+def refuse(choices: BackboneChoices, what: str, *names: str) -> None:
+    """Raises ValueError where one of the named choices is not the default."""
+    defaults = {field.name: field.default for field in fields(BackboneChoices)}
+    for name in names:
+        if getattr(choices, name) != defaults[name]:
+            raise ValueError(
+                f"{what} takes no {name}={getattr(choices, name)!r}, only {defaults[name]!r}; ResNets do"
+            )
+
+
+BACKBONES: dict[str, Callable[[BackboneChoices], nn.Module]] = {
+    **{f"resnet{depth}": partial(resnet, depth=depth) for depth in (18, 34, 50, 101, 152)},
+    **{f"resnet{depth}c": partial(resnet, depth=depth, deep=True) for depth in (18, 50, 101)},
+    **{
+        f"resnet{depth}d": partial(resnet, depth=depth, deep=True, avg_down=True)
+        for depth in (18, 34, 50, 101)
+    },
+    "resnext50_32x4d": partial(resnet, depth=50, groups=32, width_per_group=4),
+    "resnext101_32x4d": partial(resnet, depth=101, groups=32, width_per_group=4),
+    "resnext101_32x8d": partial(resnet, depth=101, groups=32, width_per_group=8),
+    "resnext101_64x4d": partial(resnet, depth=101, groups=64, width_per_group=4),
+    "ghost_resnet50": partial(resnet, depth=50, ghost=Ghost()),
+    "mobilenet_v2": mobilenet,
+    **{f"ghostnet_{round(100 * width)}": partial(ghostnet, width=width) for width in (0.5, 1.0, 1.1, 1.3)},
+    **{f"ghostnetv2_{round(100 * w)}": partial(ghostnet, width=w, version=2) for w in (1.0, 1.3, 1.6)},
+}
+
+
+def knows_backbone(name: str) -> bool:
+    """Whether `build_backbone` takes it (of timm's names only the prefix is looked at)."""
+    return name in BACKBONES or name.startswith(TIMM) or CARDINALITY.fullmatch(name) is not None
+
+
+def is_resnet(name: str) -> bool:
+    """ResNet or ResNeXt, in whatever variant."""
+    return name.startswith(("resnet", "resnext", "ghost_resnet"))
+
+
+def build_backbone(name: str, choices: BackboneChoices) -> nn.Module:
+    """By name, or any timm model that gives features with "timm:NAME" (without its weights)."""
+    if name.startswith(TIMM):
+        refuse(
+            choices, "a timm backbone", "norm", "deform", "frozen_stages", "strides", "dilations", "plugins"
+        )
+        return TimmBackbone(name.removeprefix(TIMM), levels=choices.levels)
+    grouped = CARDINALITY.fullmatch(name)
+    if grouped:  # any cardinality, not only those that are listed
+        depth, groups, width = map(int, grouped.groups())
+        return resnet(choices, depth, groups=groups, width_per_group=width)
+    check_known("backbone", name, BACKBONES)
+    return BACKBONES[name](choices)

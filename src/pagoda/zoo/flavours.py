@@ -1,0 +1,101 @@
+"""What a model's weights cannot tell: the conventions of the program they were trained in, bundled by source."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from functools import partial
+from typing import Any, Literal, Self, get_type_hints
+
+from pagoda.backbones.resnet import Style
+from pagoda.criteria.dense import FCOSCriterion, RetinaNetCriterion
+from pagoda.layers.norm import Norm
+from pagoda.necks.fpn import ExtraFrom
+from pagoda.ops.anchors import AnchorShapes
+from pagoda.ops.box_coding import PointCoder
+from pagoda.postprocess.dense import SelectDetections
+from pagoda.preprocess import InputSpec
+
+ClassNames = Literal["coco", "coco_91", "voc", "numbered"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BodyFlavour:
+    """Of the backbone and the neck; where `ModelOptions` says something else, that counts.
+
+    Norm, epsilon and what is frozen are meant for ResNets; other backbones keep what they were published with.
+    """
+
+    norm: Norm = "batch"
+    eps: float = 1e-5
+    """of the backbone's norms"""
+    norm_eval: bool = False
+    """batch norms keep their statistics in training"""
+    style: Style = "pytorch"
+    """where plain bottlenecks stride; grouped ones (ResNeXt) always do in the 3×3"""
+    pooling: Literal["padded", "ceil"] = "padded"
+    """of the stem"""
+    frozen_stages: int = 0
+    extra_from: ExtraFrom = "P5"
+    relu_before_extra: bool = True
+    neck_relu: bool = False
+    """a ReLU behind each convolution of the FPN"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flavour:
+    """What FCOS and RetinaNet have in common."""
+
+    body: BodyFlavour = field(default_factory=BodyFlavour)
+    head_norm: Norm = "group"
+    input_spec: InputSpec = field(default_factory=InputSpec)
+    class_names: ClassNames = "coco"
+    """of a checkpoint with as many classes"""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Undo `to_dict`. Raises ValueError for settings a newer version may have written."""
+        return from_plain(cls, data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FCOSFlavour(Flavour):
+    """How one program writes FCOS."""
+
+    coder: PointCoder = field(default_factory=PointCoder)
+    criterion: FCOSCriterion = field(default_factory=FCOSCriterion)
+    # √(class · centerness) of a fresh model is .07 everywhere, so the bar is higher than for plain classes.
+    postprocess: SelectDetections = field(default_factory=partial(SelectDetections, min_score=0.2))
+    quality_on: Literal["class", "box"] = "box"
+    level_scale: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetinaNetFlavour(Flavour):
+    """How one program writes RetinaNet."""
+
+    anchors: AnchorShapes = field(default_factory=AnchorShapes)
+    criterion: RetinaNetCriterion = field(default_factory=RetinaNetCriterion)
+    postprocess: SelectDetections = field(default_factory=partial(SelectDetections, max_iou=0.5))
+
+
+def from_plain(cls: type, data: Mapping[str, Any]) -> Any:
+    """A (nested) dataclass from what JSON leaves of it: lists become tuples."""
+    unknown = set(data) - {f.name for f in fields(cls)}
+    if unknown:
+        raise ValueError(
+            f"unknown settings of {cls.__name__}: {', '.join(sorted(unknown))}; written by a newer version?"
+        )
+    hints = get_type_hints(cls)
+    values = {
+        name: from_plain(hints[name], value) if is_dataclass(hints[name]) else as_tuples(value)
+        for name, value in data.items()
+    }
+    return cls(**values)
+
+
+def as_tuples(value: Any) -> Any:
+    """Lists, and lists in lists, as tuples."""
+    return tuple(as_tuples(item) for item in value) if isinstance(value, list) else value

@@ -1,0 +1,134 @@
+"""What the original programs computed: reading the records, writing checkpoints as those programs do, comparing."""
+
+import importlib.util
+import json
+import os
+import pickle
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+ROOT = Path(os.environ.get("PAGODA_GOLDENS", Path(__file__).resolve().parents[3] / "shared" / "goldens"))
+
+
+@cache
+def fill_module():
+    """The records' own generator of weights and pictures."""
+    spec = importlib.util.spec_from_file_location("golden_fill", ROOT / "fill.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def folders() -> list[Path]:
+    return sorted(path.parent for path in ROOT.glob("*/meta.json"))
+
+
+@dataclass(frozen=True)
+class Golden:
+    folder: Path
+
+    @cached_property
+    def meta(self) -> dict[str, Any]:
+        return json.loads((self.folder / "meta.json").read_text(encoding="utf-8"))
+
+    @cached_property
+    def arrays(self) -> dict[str, np.ndarray]:
+        with np.load(self.folder / "outputs.npz") as file:
+            return dict(file)
+
+    @property
+    def repository(self) -> str:
+        return self.meta["source"]["repository"].removeprefix("https://github.com/")
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        """The original's options; "as in golden NAME" is looked up."""
+        options = self.meta["source"].get("options", {})
+        if isinstance(options, str):
+            return Golden(self.folder.parent / options.rsplit(" ", 1)[1]).options
+        return options
+
+    def state(self) -> dict[str, np.ndarray]:
+        weights = self.meta["weights"]
+        return fill_module().fill_state_dict(weights["entries"], weights["overrides"])
+
+    def pictures(self) -> list[Tensor]:
+        """uint8 (3, H, W), RGB."""
+        given = self.meta["input"]
+        shapes = given["shapes"] if "shapes" in given else [given["shape"]]
+        seeds = given["seeds"] if "seeds" in given else [given["seed"]]
+        made = [fill_module().make_input(seed, shape) for seed, shape in zip(seeds, shapes, strict=True)]
+        return [torch.from_numpy(picture.reshape(picture.shape[-3:]).astype(np.uint8)) for picture in made]
+
+    def write_checkpoint(self, folder: Path) -> Path:
+        """In the file form of the program it is from."""
+        arrays = self.state()
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        if self.repository.endswith("/detectron2"):
+            path = folder / "model_final.pkl"
+            content = {"model": arrays, "__author__": "somebody", "matching_heuristics": False}
+            path.write_bytes(pickle.dumps(content, protocol=2))
+            return path
+        path = folder / "model.pth"
+        if self.repository.endswith(("/FCOS", "/maskrcnn-benchmark")):
+            torch.save({"model": tensors, "optimizer": {}, "scheduler": {}, "iteration": 90000}, path)
+        elif self.repository.endswith("/mmdetection"):
+            torch.save({"meta": {"epoch": 12, "iter": 7}, "state_dict": tensors}, path)
+        else:
+            torch.save(tensors, path)
+        return path
+
+    def check(self, key: str, mine: Tensor | np.ndarray) -> None:
+        """Raises AssertionError unless this output agrees within the record's tolerance."""
+        rule, kept = self.meta["outputs"][key], self.arrays[key]
+        values = mine.detach().cpu().numpy() if isinstance(mine, Tensor) else np.asarray(mine)
+        assert list(values.shape) == rule["shape"], f"{key}: shape {values.shape}, expected {rule['shape']}"
+        if rule.get("compare") == "exact":
+            np.testing.assert_array_equal(
+                values.reshape(-1)[:: rule["stride"]].reshape(kept.shape), kept, key
+            )
+            return
+        if rule["stride"] > 1:
+            values, statistics = fill_module().summarize(values, rule["stride"])
+            np.testing.assert_allclose(statistics, self.arrays[f"{key}.stats"], 1e-3, 1e-4, err_msg=key)
+        tolerance = self.meta["tolerance"]
+        is_loss = "loss" in key and kept.ndim == 0
+        allowed = tolerance["losses_rtol"] if is_loss else tolerance.get("features_rtol_of_max", 1e-4)
+        worst, largest = float(np.abs(values - kept).max()), float(np.abs(kept).max())
+        assert worst <= allowed * largest, f"{key}: off by {worst:.3g} of {largest:.3g}, allowed {allowed}"
+
+    def check_detections(self, prefix: str, boxes: Tensor, scores: Tensor, labels: Tensor) -> None:
+        """As sets: exactly one of ours for every stored row."""
+        kept = [self.arrays[f"{prefix}.{part}"] for part in ("boxes", "scores", "labels")]
+        mine = [boxes.numpy(), scores.numpy(), labels.numpy()]
+        assert len(mine[0]) == len(kept[0]), f"{prefix}: {len(mine[0])} detections, expected {len(kept[0])}"
+        near_box = np.abs(mine[0][:, None] - kept[0]).max(-1) <= self.meta["tolerance"]["detections_abs_px"]
+        near_score = np.abs(mine[1][:, None] - kept[1]) <= self.meta["tolerance"]["scores_abs"]
+        same = near_box & near_score & (mine[2][:, None] == kept[2])
+        assert (same.sum(0) == 1).all(), f"{prefix}: rows {np.flatnonzero(same.sum(0) != 1)} have no twin"
+
+    def check_gradients(self, gradients: dict[str, Tensor]) -> None:
+        """By the original's names."""
+        tolerance, names = self.meta["tolerance"], self.meta["gradients"]["parameters"]
+        norms = np.array([float(gradients[name].norm()) for name in names])
+        np.testing.assert_allclose(norms, self.arrays["grad.norms"], rtol=tolerance["gradient_norms_rtol"])
+        for key in self.arrays:
+            if key.startswith("grad:"):
+                kept = self.arrays[key]
+                mine = (
+                    gradients[key.removeprefix("grad:")].reshape(-1)[: kept.size].numpy().reshape(kept.shape)
+                )
+                worst, largest = np.abs(mine - kept).max(), np.abs(kept).max()
+                assert worst <= tolerance["gradient_values_rtol_of_max"] * largest, (
+                    f"{key}: {worst} of {largest}"
+                )
+
+    def outputs(self) -> set[str]:
+        """The keys to compare, gradients apart."""
+        return {key for key in self.meta["outputs"] if not key.startswith("grad")}

@@ -7,6 +7,9 @@ scene. All keep 1000 candidates per level and 100 detections.
 
     python benchmarks/inference.py --repeats 15 --threads 2
 
+The convolutions are also timed one by one inside the bfloat16 network: what they alone reach of the roof, and
+which of them miss MIN_SHARE of it.
+
 `--clock cpu` counts processor time instead, which a busy machine disturbs less (use it with one thread).
 """
 
@@ -15,8 +18,10 @@ import math
 import platform
 import statistics
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torchvision
@@ -29,6 +34,7 @@ from pagoda.exporting.optimize import optimize
 from pagoda.zoo.models import create_model
 
 HEIGHT, WIDTH, NUM_CLASSES = 480, 640, 80
+MIN_SHARE = 0.85
 ROOF_FLOPS = 2 * 256**2 * 9 * 64**2
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 Run = Callable[[], object]
@@ -80,6 +86,7 @@ def compare(name: str, repeats: int, clock: Callable[[], float], with_compile: b
         runs[f"roof {kind}"] = roof(dtype)
     medians, fastest = timings(runs, repeats, clock)
     print_table(name, medians, fastest, network_flops(model, picture))
+    print_convolutions(variants["optimized bf16"], picture, repeats, clock)
 
 
 def torchvision_twin(name: str) -> nn.Module:
@@ -156,6 +163,70 @@ def network_flops(model: Detector, picture: Tensor) -> float:
     with FlopCounterMode(display=False) as counter:
         model(model.input_spec.prepare([picture]))
     return float(counter.get_total_flops())
+
+
+def print_convolutions(model: Detector, picture: Tensor, repeats: int, clock: Callable[[], float]) -> None:
+    """Σ FLOP / Σ median seconds of all convolutions against the roof, and those that miss MIN_SHARE of it."""
+    images, at_roof = model.input_spec.prepare([picture]), roof(torch.bfloat16)
+    roof_seconds = math.inf
+    rounds: list[list[ConvolutionCall]] = []
+    for _ in range(repeats + 1):
+        for _ in range(10):
+            start = clock()
+            at_roof()
+            roof_seconds = min(roof_seconds, clock() - start)
+        rounds.append(convolution_calls(model, lambda: model(images), clock))
+    limit = ROOF_FLOPS / roof_seconds
+    kinds: dict[str, list[ConvolutionCall]] = defaultdict(list)
+    for calls in zip(*rounds[1:], strict=True):
+        kinds[calls[0].kind].append(
+            calls[0]._replace(seconds=statistics.median(call.seconds for call in calls))
+        )
+    sums = [
+        (kind, len(calls), sum(call.flops for call in calls), sum(call.seconds for call in calls))
+        for kind, calls in kinds.items()
+    ]
+    flops, total = sum(row[2] for row in sums), sum(row[3] for row in sums)
+    print(f"\nconvolutions alone, optimized bf16: {flops / 1e9:.0f} GFLOP in {total * 1e3:.1f} ms,", end=" ")
+    print(
+        f"{flops / total / limit:.1%} of the roof of {limit / 1e9:.0f} GFLOP/s; below {MIN_SHARE:.0%} are\n"
+    )
+    print("| convolution | calls | GFLOP | ms | share of the roof | ms lost |\n|---|--:|--:|--:|--:|--:|")
+    for kind, count, work, seconds in sorted(sums, key=lambda row: row[2] / limit - row[3]):
+        share, lost = work / seconds / limit, seconds - work / limit
+        if share < MIN_SHARE:
+            print(f"| {kind} | {count} | {work / 1e9:.2f} | {seconds * 1e3:.2f}", end=" ")
+            print(f"| {share:.0%} | {lost * 1e3:.2f} |")
+
+
+class ConvolutionCall(NamedTuple):
+    kind: str
+    flops: float
+    seconds: float
+
+
+def convolution_calls(model: nn.Module, run: Run, clock: Callable[[], float]) -> list[ConvolutionCall]:
+    """Every convolution of one run, in order, timed where it stands."""
+    started: list[float] = []
+    calls: list[ConvolutionCall] = []
+
+    def begin(conv: nn.Module, inputs: tuple[Tensor]) -> None:
+        started.append(clock())
+
+    def end(conv: nn.Conv2d, inputs: tuple[Tensor], output: Tensor) -> None:
+        seconds = clock() - started.pop()
+        kernel, stride = conv.kernel_size[0], conv.stride[0]
+        height, width = output.shape[-2:]
+        kind = f"{kernel}×{kernel}/{stride} {conv.in_channels}→{conv.out_channels} on {height}×{width}"
+        calls.append(ConvolutionCall(kind, 2 * output[:, :1].numel() * conv.weight.numel(), seconds))
+
+    convs = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    hooks = [conv.register_forward_pre_hook(begin) for conv in convs]
+    hooks += [conv.register_forward_hook(end) for conv in convs]
+    run()
+    for hook in hooks:
+        hook.remove()
+    return calls
 
 
 def print_table(name: str, medians: dict[str, float], fastest: dict[str, float], flops: float) -> None:

@@ -1,7 +1,9 @@
 """Shared by all tests: shape annotations are executed, numbers are repeatable, data is found or skipped."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 # Several test workers share the machine, so each must stay on its own core. Set before torch reads it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,6 +25,8 @@ install_import_hook(CHECKED, "beartype.beartype(conf=beartype.BeartypeConf(is_pe
 import pytest
 import torch
 from hypothesis import settings
+
+from pagoda.pictures import PictureError
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 # Timings vary on shared machines; examples are the same in every run so that a failure can be repeated.
@@ -49,3 +53,25 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the small data sets; set PAGODA_DATA to their folder (looked in {folder})")
     return folder
+
+
+class CorruptPictures:
+    """A dataset of which the pictures at `corrupt` cannot be read."""
+
+    def __init__(self, data: Any, corrupt: Collection[int]) -> None:
+        self.data, self.corrupt = data, corrupt
+        self.annotations, self.label_map = data.annotations, data.label_map
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> Any:
+        if index in self.corrupt:
+            raise PictureError(f"{index}.png: truncated file")
+        return self.data[index]
+
+
+@pytest.fixture(scope="session")
+def corrupt_pictures() -> type[CorruptPictures]:
+    """(dataset, indices) to the same dataset with corrupt pictures."""
+    return CorruptPictures

@@ -134,6 +134,19 @@ def test_predict_skips_counts_and_lists_corrupt_pictures(in_project, capsys):
 
 
 @medium
+def test_predict_looks_at_several_views(in_project, capsys):
+    picture = sorted(str(path) for path in Path("data/images/val").iterdir())[0]
+    found = {}
+    for views in ("none", "flip"):
+        words = ("--min-score", "0", "--views", views, "--out", f"views-{views}", "--no-pictures", "--json")
+        assert run("predict", CHECKPOINT, picture, *words) == 0
+        found[views] = json.loads(capsys.readouterr().out)["objects"]
+    assert found["none"] and found["flip"] and found["none"] != found["flip"]
+    assert run("predict", CHECKPOINT, picture, "--views", "all") == 2
+    assert "published" in capsys.readouterr().err
+
+
+@medium
 def test_export_refuses_to_overwrite(in_project, capsys):
     assert (
         run("export", CHECKPOINT, "model.onnx", "--pictures", "data/images/val", "--min-score", "0.01") == 0

@@ -89,9 +89,24 @@ def test_missing_pictures_stop_or_are_noted(tmp_path: Path) -> None:
     annotations = open_annotations(tmp_path, skip_missing=True)
     assert list(annotations.files) == ["a.png", "c.png"]
     assert annotations.notes[-1].endswith("there is no picture b.png; it is left out")
-    (tmp_path / "images/a.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"the picture a\.png is in none of .*images"):
+
+
+def test_the_first_picture_may_be_missing_too(tmp_path: Path) -> None:
+    files = [f"{letter}.png" for letter in "abcdefg"]
+    write_coco(tmp_path / "annotations/train.json", *files)
+    draw(tmp_path / "images/train", "f.png", "g.png")  # none of the first five
+    assert list(open_annotations(tmp_path, skip_missing=True).files) == ["f.png", "g.png"]
+    with pytest.raises(FileNotFoundError, match=r"5 of 7 pictures are not in .*images/train, the first is a"):
         open_annotations(tmp_path)
+    draw(tmp_path / "train", *files[1:])  # a likelier folder holds fewer of them
+    assert len(open_annotations(tmp_path, skip_missing=True)) == 6
+
+
+def test_no_picture_at_all_is_explained(tmp_path: Path) -> None:
+    write_coco(tmp_path / "annotations/train.json", "a.png", "b.png")
+    for skip_missing in (False, True):
+        with pytest.raises(FileNotFoundError, match=r"none of its 2 pictures .* put a\.png .*images"):
+            open_annotations(tmp_path, skip_missing=skip_missing)
 
 
 def test_wrong_places_are_explained(tmp_path: Path) -> None:

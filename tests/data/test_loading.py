@@ -24,7 +24,6 @@ from pagoda.data.loading import (
     Skipped,
     TrainingView,
     collate,
-    evaluation_batches,
     make_loader,
 )
 from pagoda.data.transforms import Compose, HorizontalFlip, Mosaic, RandomIoUCrop
@@ -247,29 +246,6 @@ def test_resuming_continues_the_epoch(by_aspect: bool) -> None:
 def test_impossible_plans_are_refused(changed: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         BatchPlan(**{"images": 10, "batch_size": 2, "seed": 0, **changed})
-
-
-@given(
-    count=st.integers(0, 40),
-    batch_size=st.integers(1, 5),
-    num_processes=st.integers(1, 4),
-    by_aspect=st.booleans(),
-)
-def test_evaluation_sees_every_picture_once(
-    count: int, batch_size: int, num_processes: int, by_aspect: bool
-) -> None:
-    sizes = np.random.default_rng(count).integers(5, 50, (count, 2)) if by_aspect else None
-    parts = [
-        evaluation_batches(count, batch_size, num_processes=num_processes, process_index=index, sizes=sizes)
-        for index in range(num_processes)
-    ]
-    assert sorted(index for part in parts for batch in part for index in batch) == list(range(count))
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    order = [index for batch in evaluation_batches(count, batch_size, sizes=sizes) for index in batch]
-    if sizes is None:
-        assert order == list(range(count))
-    else:
-        assert (np.diff((sizes[:, 1] / sizes[:, 0])[order]) >= 0).all()
 
 
 def test_a_sample_names_its_parts() -> None:

@@ -1,5 +1,8 @@
 """Scoring a model on a dataset: what it is fed, what cannot be read, what does not fit."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
@@ -57,28 +60,47 @@ def test_the_model_is_left_in_its_mode(model):
     assert model.training
 
 
-class Broken:
-    """Picture 1 of the wrapped dataset cannot be read."""
-
-    def __init__(self, data):
-        self.data, self.annotations, self.label_map = data, data.annotations, data.label_map
-
-    def __len__(self):
-        return len(self.data)
-
-    def __getitem__(self, index):
-        if index == 1:
-            raise PictureError("b.png: truncated")
-        return self.data[index]
-
-
-def test_unreadable_pictures_count_as_missed_and_are_named(model):
-    data = Broken(DrawnShapes(4, image_size=(64, 64), seed=5))
+def test_unreadable_pictures_count_as_missed_and_are_named(model, corrupt_pictures):
+    data = corrupt_pictures(DrawnShapes(4, image_size=(64, 64), seed=5), {1})
     result = evaluate(model, data, batch_size=2)
-    assert "1 pictures could not be read: b.png: truncated" in result.protocol
+    assert "1 pictures could not be read: 1.png: truncated" in result.protocol
     assert result.num_images == 4
     with pytest.raises(PictureError):
         list(detect_dataset(model, data))
+
+
+class Mixed:
+    """Drawings of several shapes, which remembers the order in which it was asked."""
+
+    def __init__(self, *datasets):
+        self.pictures = [data[index] for data in datasets for index in range(len(data))]
+        self.label_map, self.asked = datasets[0].label_map, []
+        self.annotations = self
+
+    @property
+    def sizes(self):
+        return np.array([targets.image_size for _, targets in self.pictures])
+
+    def to_coco(self):
+        images = [{"id": index, "height": h, "width": w} for index, (h, w) in enumerate(self.sizes.tolist())]
+        names = enumerate(self.label_map.names)
+        categories = [{"id": self.label_map.category_ids[label], "name": name} for label, name in names]
+        return {"images": images, "categories": categories, "annotations": []}
+
+    def __len__(self):
+        return len(self.pictures)
+
+    def __getitem__(self, index):
+        self.asked.append(index)
+        picture, targets = self.pictures[index]
+        return picture, replace(targets, image_id=index)
+
+
+def test_pictures_of_alike_shape_share_a_batch(model):
+    tall, wide = (DrawnShapes(3, image_size=size, seed=5) for size in ((64, 32), (32, 64)))
+    data = Mixed(wide, tall)
+    evaluate(model, data, batch_size=3)
+    assert data.asked == [3, 4, 5, 0, 1, 2]
 
 
 def test_classes_that_do_not_meet_are_named():

@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import load_file
 
 from pagoda.data.loading import TrainingView
-from pagoda.pictures import PictureError
 from pagoda.training.capsule import NotFiniteError, diagnose, load_capsule
 from pagoda.training.checkpoints import load_last
 from pagoda.training.reporting import read_records
@@ -103,38 +102,19 @@ def test_early_stop(tmp_path):
     assert trainer.at.epoch == 1
 
 
-class Unreadable:
-    """A dataset whose picture 3 is corrupt."""
-
-    def __init__(self, data):
-        self.data = data
-
-    def __len__(self):
-        return len(self.data)
-
-    def __getitem__(self, index):
-        if index == 3:
-            raise PictureError("shapes/3.png: truncated file")
-        return self.data[index]
-
-
-def test_a_corrupt_picture_is_skipped_counted_and_listed(tmp_path):
+def test_a_corrupt_picture_is_skipped_counted_and_listed(tmp_path, corrupt_pictures):
     trainer = small_trainer(tmp_path)
-    trainer.view = TrainingView(Unreadable(trainer.view.dataset), trainer.view.transform)
+    trainer.view = TrainingView(corrupt_pictures(trainer.view.dataset, {3}), trainer.view.transform)
     trainer.run()
     notes = [row for row in read_records(tmp_path / "metrics.jsonl") if row["kind"] == "note"]
     assert trainer.at.skipped == len(notes) == 2  # once per epoch
     assert "3.png: truncated" in notes[0]["skipped"]
 
 
-class Empty(Unreadable):
-    def __getitem__(self, index):
-        raise PictureError(f"{index}.png: no such file")
-
-
-def test_batches_of_nothing_but_corrupt_pictures_do_not_crash(tmp_path):
+def test_batches_of_nothing_but_corrupt_pictures_do_not_crash(tmp_path, corrupt_pictures):
     trainer = small_trainer(tmp_path)
-    trainer.view = TrainingView(Empty(trainer.view.dataset), None)
+    data = trainer.view.dataset
+    trainer.view = TrainingView(corrupt_pictures(data, range(len(data))), None)
     trainer.run()
     assert trainer.at.skipped == 48
 

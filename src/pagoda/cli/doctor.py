@@ -9,8 +9,8 @@ import tyro
 
 from pagoda.cli.parsing import open_model, parse
 from pagoda.data.layouts import find_dataset, open_annotations
-from pagoda.explain.coverage import examine_coverage
-from pagoda.explain.doctor import examine
+from pagoda.explain.doctor.coverage import examine_coverage
+from pagoda.explain.doctor.examine import examine
 from pagoda.training.settings import to_plain
 from pagoda.zoo.options import ModelOptions
 

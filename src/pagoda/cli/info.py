@@ -10,7 +10,7 @@ import tyro
 
 from pagoda.atomic import write_atomically
 from pagoda.cli.parsing import open_model, parse
-from pagoda.explain.structure import describe_model
+from pagoda.explain.structure.describe import describe_model
 from pagoda.training.settings import to_plain
 from pagoda.zoo.options import ModelOptions
 

@@ -133,16 +133,17 @@ def _find_yolo(root: Path) -> Layout | None:
 
 
 def _coco_pictures(root: Path, json_path: Path, split: str, names: list[str]) -> Path:
-    """The folder in which the first pictures of the file lie."""
+    """The folder in which most of the first pictures lie; some may be missing. The likeliest of equals."""
     candidates = list(dict.fromkeys(picture_folders(root, json_path, split)))
-    for count in (5, 1):  # all of the first few, or at least the first one: some may be missing
-        for folder in candidates:
-            if names and all((folder / name).is_file() for name in names[:count]):
-                return folder
+    for few in (names[:5], names):
+        counts = [sum((folder / name).is_file() for name in few) for folder in candidates]
+        if any(counts):
+            return candidates[counts.index(max(counts))]
     if not names:
         return root
     raise FileNotFoundError(
-        f"{json_path}: the picture {names[0]} is in none of {', '.join(str(folder) for folder in candidates)}"
+        f"{json_path}: none of its {len(names)} pictures is where one is looked for; put {names[0]} and the"
+        f" others into one of {', '.join(str(folder) for folder in candidates)}"
     )
 
 

@@ -198,29 +198,6 @@ class BatchPlan:
         return np.array_split(batch, self.num_processes)[self.process_index]
 
 
-def evaluation_batches(
-    num_images: int,
-    batch_size: int,
-    *,
-    num_processes: int = 1,
-    process_index: int = 0,
-    sizes: np.ndarray | None = None,
-) -> list[list[int]]:
-    """Every index exactly once over all processes; one of them may have a batch more than another.
-
-    In their order, or, given `sizes` (n, 2) height and width, from the tallest to the widest picture,
-    which saves padding.
-    """
-    _check_share(batch_size, num_processes, process_index)
-    order = np.arange(num_images)
-    if sizes is not None:
-        if len(sizes) != num_images:
-            raise ValueError(f"sizes must have one row per picture, {num_images}, got {len(sizes)}")
-        order = np.argsort(sizes[:, 1] / sizes[:, 0], kind="stable")
-    batches = [order[first : first + batch_size].tolist() for first in range(0, num_images, batch_size)]
-    return batches[process_index::num_processes]
-
-
 def collate(samples: Sequence[Sample | Skipped]) -> Batch:
     """Samples of one batch, the skipped ones apart."""
     good = [sample for sample in samples if isinstance(sample, Sample)]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import distributed
 
@@ -83,12 +84,20 @@ def evaluate(
     is_shared = distributed.is_available() and distributed.is_initialized()
     rank, world = (distributed.get_rank(), distributed.get_world_size()) if is_shared else (0, 1)
     evaluator = DetectionEvaluator(
-        dataset.annotations.to_coco(), dataset.label_map, max_detections=int(limits.get("max_detections") or 100)
+        dataset.annotations.to_coco(),
+        dataset.label_map,
+        max_detections=int(limits.get("max_detections") or 100),
     )
-    share = range(rank, len(dataset), world)
+    share = by_aspect(dataset.annotations.sizes)[rank::world]
     skipped: list[str] = []
     found = detect_dataset(
-        model, dataset, indices=share, batch_size=batch_size, limits=limits, progress=progress, skipped=skipped
+        model,
+        dataset,
+        indices=share,
+        batch_size=batch_size,
+        limits=limits,
+        progress=progress,
+        skipped=skipped,
     )
     for detections in found:
         evaluator.update(replace(detections, label_map=dataset.label_map))
@@ -102,6 +111,16 @@ def evaluate(
         told = f"{result.protocol}; {len(skipped)} pictures could not be read: {'; '.join(skipped[:10])}"
         result = replace(result, protocol=told)
     return result
+
+
+def by_aspect(sizes: np.ndarray) -> list[int]:
+    """Indices from the tallest to the widest of (n, 2) height and width: alike pictures share a batch,
+    which saves padding. Equal ones stay in order.
+
+    >>> by_aspect(np.array([[2, 3], [3, 2], [4, 6]]))
+    [1, 0, 2]
+    """
+    return np.argsort(sizes[:, 1] / sizes[:, 0], kind="stable").tolist()
 
 
 def check_same_classes(model_names: Sequence[str], data_names: Sequence[str]) -> None:

@@ -17,9 +17,9 @@ from pagoda.exporting.program import PixelsToDetections, export_pixels
 from pagoda.postprocess.dense import SelectDetections
 
 USAGE = (
-    "images: RGB uint8 (batch, 3, height, width), resized as input_spec says (short_side, long_side), neither"
-    " normalised nor padded. boxes: xyxy pixels of images; scores: best first, 0 in unused rows; labels: index"
-    " into names and category_ids, -1 in unused rows."
+    "images: RGB uint8 (batch, 3, height, width), resized as input_spec says (fit, short_side, long_side, canvas;"
+    " letterboxed ones with their border), neither normalised nor padded. boxes: xyxy pixels of images; scores:"
+    " best first, 0 in unused rows; labels: index into names and category_ids, -1 in unused rows."
 )
 DIMENSIONS = {
     "images": ("batch", 3, "height", "width"),

@@ -115,7 +115,7 @@ def verify(
     limits = json.loads({entry.key: entry.value for entry in file.metadata_props}["postprocess"])
     batches = list(parity_batches(model.input_spec, pictures or ()))
     for min_score in (limits["min_score"], 0.0):
-        select = SelectDetections(**{**limits, "min_score": min_score})
+        select = replace(model.postprocess, **{**limits, "min_score": min_score})
         report = ParityReport(
             box_tolerance=box_tolerance, score_tolerance=score_tolerance, min_score=min_score
         )
@@ -194,7 +194,7 @@ class Candidacy:
 
     def __init__(self, model: Detector, image: ImageBatch, select: SelectDetections) -> None:
         self.model, self.image = model, image
-        self.select = replace(select, max_candidates=10**9)
+        self.select = replace(select, max_candidates=None)
         self.all: tuple[Tensor, Tensor, Tensor] | None = None
 
     def includes(self, report: ParityReport, box: Tensor, score: Tensor, label: Tensor) -> bool:

@@ -10,7 +10,6 @@ import jaxtyping
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
-from torch.nn.functional import pad
 
 from pagoda.detectors.contract import Detector
 from pagoda.postprocess.dense import SelectDetections, Selected
@@ -38,7 +37,7 @@ class PixelsToDetections(nn.Module):
     def forward(self, images: Tensor) -> Selected:
         spec = self.model.input_spec
         batch, height, width = images.shape[0], images.shape[-2], images.shape[-1]
-        pixels = pad(spec.normalize(images), (0, spec.padded(width) - width, 0, spec.padded(height) - height))
+        pixels = spec.pad(spec.normalize(images))
         sides = partial(torch.full, (batch,), dtype=torch.long, device=images.device)
         sizes = torch.stack([sides(fill_value=height), sides(fill_value=width)], dim=1)
         select = replace(self.postprocess, min_score=self.min_score)

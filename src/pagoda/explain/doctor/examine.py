@@ -6,17 +6,23 @@ from typing import Any
 import numpy as np
 
 from pagoda.data.layouts import Layout, find_dataset
-from pagoda.explain.annotation_checks import (
+from pagoda.explain.doctor.annotation_checks import (
     check_boxes,
     check_classes,
     check_contents,
     count_classes,
     without_repeating_splits,
 )
-from pagoda.explain.findings import DoctorReport, Notebook
-from pagoda.explain.picture_checks import Opened, Progress, check_duplicates, check_pictures, open_pictures
-from pagoda.explain.records import Split, read_coco_split
-from pagoda.explain.records_per_picture import read_voc_splits, read_yolo_splits
+from pagoda.explain.doctor.findings import DoctorReport, Notebook
+from pagoda.explain.doctor.picture_checks import (
+    Opened,
+    Progress,
+    check_duplicates,
+    check_pictures,
+    open_pictures,
+)
+from pagoda.explain.doctor.records import Split, read_coco_split
+from pagoda.explain.doctor.records_per_picture import read_voc_splits, read_yolo_splits
 
 QUANTILES = {"min": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "max": 1.0}
 

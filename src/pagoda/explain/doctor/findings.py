@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pagoda.explain.kinds import KINDS, SEVERITIES, Severity
+from pagoda.explain.doctor.kinds import KINDS, SEVERITIES, Severity
 
 MAX_EXAMPLES = 10
 """Listed per finding; all are counted."""

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torchvision.ops import DeformConv2d
 
 from pagoda.backbones.resnet import ResNet
-from pagoda.explain.trace import PIXEL, Tracer
-from pagoda.explain.words import compress, describe_module
+from pagoda.explain.structure.trace import PIXEL, Tracer
+from pagoda.explain.structure.words import compress, describe_module
 
 
 def footprint(network: nn.Module, side: int) -> int:

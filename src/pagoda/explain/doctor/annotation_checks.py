@@ -5,9 +5,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from pagoda.explain.duplicates import MAX_BOX_IOU, overlapping_boxes
-from pagoda.explain.findings import Notebook
-from pagoda.explain.records import Split
+from pagoda.explain.doctor.duplicates import MAX_BOX_IOU, overlapping_boxes
+from pagoda.explain.doctor.findings import Notebook
+from pagoda.explain.doctor.records import Split
 
 TOLERANCE = 1.0
 """Pixels a box may leave its picture: roundings, and corners counted from 1"""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pagoda.data.annotations import Annotations
 from pagoda.detectors.contract import Detector
-from pagoda.explain.coverage_report import GOOD_IOU, CoverageReport, remedies
+from pagoda.explain.doctor.coverage_report import GOOD_IOU, CoverageReport, remedies
 from pagoda.ops.boxes import box_areas, pairwise_iou
 from pagoda.structures.instances import Targets
 
@@ -82,18 +82,16 @@ def priors_at(model: Detector, size: tuple[int, int]) -> tuple[Tensor, ...]:
     Every stride-2 step rounds up, so level l measures ⌈side / 2ˡ⌉.
     """
     pyramid = {level: torch.empty(1, 0, *(-(-side // 2**level) for side in size)) for level in model.levels}
-    return model.anchors(pyramid) if hasattr(model, "anchors") else model.points(pyramid)
+    return model.anchors(pyramid, size) if hasattr(model, "anchors") else model.points(pyramid, size)
 
 
 def resize_boxes(model: Detector, target: Targets) -> Tensor:
     """(N, 4) xyxy in pixels of the network's input."""
-    height, width = model.input_spec.resized(target.image_size)
-    scale_y, scale_x = height / target.image_size[0], width / target.image_size[1]
-    return target.boxes * target.boxes.new_tensor([scale_x, scale_y, scale_x, scale_y])
+    return model.input_spec.to_frame(target.boxes, target.image_size)
 
 
 def _padded(model: Detector, target: Targets) -> tuple[int, int]:
-    height, width = model.input_spec.resized(target.image_size)
+    height, width = model.input_spec.frame(target.image_size)
     return model.input_spec.padded(height), model.input_spec.padded(width)
 
 

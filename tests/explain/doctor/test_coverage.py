@@ -9,7 +9,7 @@ import torch
 
 from pagoda.data.annotations import Annotations
 from pagoda.data.assembly import ImageColumns, ObjectColumns, assemble
-from pagoda.explain.coverage import examine_coverage, priors_at
+from pagoda.explain.doctor.coverage import examine_coverage, priors_at
 from pagoda.structures.labels import LabelMap
 from pagoda.zoo.models import create_model
 
@@ -52,7 +52,7 @@ def test_locations_are_those_of_the_network(name, size):
     model = small_model(name).eval()
     with torch.inference_mode():
         pyramid = model.neck(model.backbone(torch.zeros(1, 3, *size)))
-    real = model.anchors(pyramid) if name == RETINANET else model.points(pyramid)
+    real = model.anchors(pyramid, size) if name == RETINANET else model.points(pyramid, size)
     assert all(torch.equal(a, b) for a, b in zip(priors_at(model, size), real, strict=True))
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from pagoda.data.synthetic import DrawnShapes
-from pagoda.explain.duplicates import fingerprint, overlapping_boxes, similar_pictures
+from pagoda.explain.doctor.duplicates import fingerprint, overlapping_boxes, similar_pictures
 
 
 def test_overlapping_boxes_equal_a_loop():

@@ -6,8 +6,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from pagoda.explain.rows import LevelRow, Row, Structure
-from pagoda.explain.words import count_words
+from pagoda.explain.structure.rows import LevelRow, Row, Structure
+from pagoda.explain.structure.words import count_words
 
 STEP_COLUMNS = ("", "step", "what it is", "output", "stride", "sees px", "parameters", "MACs", "")
 LEVEL_COLUMNS = ("level", "stride", "cells", "locations", "per location", "predictions", "objects, px")

@@ -13,7 +13,7 @@ import numpy as np
 
 from pagoda.data.coco import load_coco
 from pagoda.data.layouts import Layout, picture_folders
-from pagoda.explain.findings import Notebook
+from pagoda.explain.doctor.findings import Notebook
 
 NO_BOX = (float("nan"),) * 4
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from pagoda.criteria.dense import default_ranges
 from pagoda.detectors.contract import Detector
-from pagoda.explain.rows import Kind, LevelRow, Row, Structure
-from pagoda.explain.trace import Call, Tracer, without_numbers
-from pagoda.explain.words import convolutions, describe_module
+from pagoda.explain.structure.rows import Kind, LevelRow, Row, Structure
+from pagoda.explain.structure.trace import Call, Tracer, without_numbers
+from pagoda.explain.structure.words import convolutions, describe_module
 from pagoda.structures.images import ImageBatch
 
 LETTERS = {"backbone": "C", "neck": "P", "head": "P", "other": "L"}
@@ -237,7 +237,7 @@ def anchor_sizes(model: Detector, levels: list[int]) -> dict[int, tuple[float, f
     device = next(model.parameters()).device
     cells = {level: torch.zeros(1, 1, 1, 1, device=device) for level in levels}
     found = {}
-    for level, anchors in zip(levels, model.anchors(cells), strict=True):
+    for level, anchors in zip(levels, model.anchors(cells, (1, 1)), strict=True):
         sides = ((anchors[:, 2] - anchors[:, 0]) * (anchors[:, 3] - anchors[:, 1])).sqrt()
         found[level] = (sides.min().item(), sides.max().item())
     return found

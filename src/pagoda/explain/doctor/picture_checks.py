@@ -6,9 +6,9 @@ from pathlib import Path
 
 from PIL import ExifTags, Image
 
-from pagoda.explain.duplicates import Fingerprint, fingerprint, same_pictures, similar_pictures
-from pagoda.explain.findings import Notebook
-from pagoda.explain.records import Split
+from pagoda.explain.doctor.duplicates import Fingerprint, fingerprint, same_pictures, similar_pictures
+from pagoda.explain.doctor.findings import Notebook
+from pagoda.explain.doctor.records import Split
 from pagoda.pictures import EXTENSIONS, PictureError, read_picture, stored_size
 
 Progress = Callable[[int, int], None]

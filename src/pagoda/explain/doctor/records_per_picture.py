@@ -6,8 +6,8 @@ from xml.etree.ElementTree import Element
 
 from pagoda.data import voc, yolo
 from pagoda.data.layouts import Layout
-from pagoda.explain.findings import Notebook
-from pagoda.explain.records import NO_BOX, Split, resolve_categories
+from pagoda.explain.doctor.findings import Notebook
+from pagoda.explain.doctor.records import NO_BOX, Split, resolve_categories
 from pagoda.pictures import PictureError, picture_size
 
 UNKNOWN_SIDE = 640

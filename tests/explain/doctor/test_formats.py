@@ -8,7 +8,7 @@ from PIL import Image
 
 from pagoda.data.layouts import open_annotations
 from pagoda.data.synthetic import DrawnShapes
-from pagoda.explain.doctor import examine
+from pagoda.explain.doctor.examine import examine
 
 
 def kinds(report) -> dict[str, int]:

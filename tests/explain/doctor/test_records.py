@@ -2,7 +2,7 @@
 
 import pytest
 
-from pagoda.explain.records import find_category_shift
+from pagoda.explain.doctor.records import find_category_shift
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from pagoda.explain.rows import Row, Structure
-from pagoda.explain.words import count_words
+from pagoda.explain.structure.rows import Row, Structure
+from pagoda.explain.structure.words import count_words
 
 STOREY, GAP, MARGIN = 46, 14, 30  # heights in px; the gap holds the eave
 WIDTH, BACKBONE_X, NECK_X, BUS_X, HEAD_X, HEAD_WIDTH = 1060, 190, 515, 660, 700, 330

@@ -92,7 +92,7 @@ class Structure:
 
     def to_rich(self) -> Group:
         """The tables for a rich console, with colours."""
-        from pagoda.explain.table import structure_tables
+        from pagoda.explain.structure.table import structure_tables
 
         return structure_tables(self)
 
@@ -115,12 +115,12 @@ class Structure:
 
     def to_html(self) -> str:
         """A page of its own: block diagram and tables, no scripts, nothing loaded from elsewhere."""
-        from pagoda.explain.page import structure_page
+        from pagoda.explain.structure.page import structure_page
 
         return structure_page(self)
 
     def to_svg(self) -> str:
         """The block diagram alone."""
-        from pagoda.explain.diagram import structure_svg
+        from pagoda.explain.structure.diagram import structure_svg
 
         return structure_svg(self)

@@ -3,9 +3,16 @@
 from collections.abc import Sequence
 from html import escape
 
-from pagoda.explain.diagram import structure_svg
-from pagoda.explain.rows import Structure
-from pagoda.explain.table import LEGEND, LEVEL_COLUMNS, STEP_COLUMNS, headline, level_cells, step_cells
+from pagoda.explain.structure.diagram import structure_svg
+from pagoda.explain.structure.rows import Structure
+from pagoda.explain.structure.table import (
+    LEGEND,
+    LEVEL_COLUMNS,
+    STEP_COLUMNS,
+    headline,
+    level_cells,
+    step_cells,
+)
 
 STYLE = """
 :root { color-scheme: light dark; }

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from pagoda.data.layouts import open_annotations
-from pagoda.explain.doctor import examine
-from pagoda.explain.kinds import KINDS
+from pagoda.explain.doctor.examine import examine
+from pagoda.explain.doctor.kinds import KINDS
 
 BROKEN = float("nan")
 

@@ -14,8 +14,8 @@ from pagoda.backbones.resnet import ResNet
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.fcos import FCOS
 from pagoda.detectors.retinanet import RetinaNet
-from pagoda.explain.rows import Row, Structure
-from pagoda.explain.structure import describe_model
+from pagoda.explain.structure.describe import describe_model
+from pagoda.explain.structure.rows import Row, Structure
 from pagoda.heads.dense import DenseHead
 from pagoda.necks.fpn import FPN
 from pagoda.structures.images import ImageBatch

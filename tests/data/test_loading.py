@@ -40,12 +40,12 @@ class NoisyPictures:
     def __getitem__(self, index: int) -> tuple[Tensor, Targets]:
         if index == 3:
             raise PictureError("cannot read 3.jpg: it is cut short")
-        size = (8, 10 + index)
+        size = (200, 190 + index)
         picture = torch.full((3, *size), index, dtype=torch.uint8)
         if index == 8:
             return picture, Targets.empty(size)
         boxes = torch.tensor([[0.0, 0.0, 4.0, 4.0], [1.0, 1.0, 5.0, index + 6.0]])
-        masks = torch.zeros(2, 300, 300, dtype=torch.bool)  # too large to travel inside a message
+        masks = torch.zeros(2, *size, dtype=torch.bool)  # too large to travel inside a message
         masks[1, :, index] = True
         return picture, Targets(
             boxes, torch.tensor([0, index]), size, torch.tensor([True, False]), masks=masks, image_id=index
@@ -117,7 +117,7 @@ def test_random_states_are_left_alone() -> None:
 def test_corrupt_pictures_are_skipped_and_reported() -> None:
     batch = next(iter(make_loader(TrainingView(NoisyPictures()), [[Draw(2, 0), Draw(3, 0), Draw(8, 0)]])))
     assert [draw.index for draw in batch.draws] == [2, 8]
-    assert [targets.image_size for targets in batch.targets] == [(8, 12), (8, 18)]
+    assert [targets.image_size for targets in batch.targets] == [(200, 192), (200, 198)]
     assert batch.skipped == [Skipped(3, "cannot read 3.jpg: it is cut short")]
     assert collate([Skipped(3, "gone")]) == Batch([], [], [], [Skipped(3, "gone")])
 

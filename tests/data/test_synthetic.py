@@ -95,7 +95,7 @@ def test_annotations_equal_targets(shapes: DrawnShapes) -> None:
     assert len(annotations) == 40 and annotations.notes == ()
     for index in range(40):
         flat, drawn = annotations.targets(index), shapes.targets(index)
-        for field in ("boxes", "labels", "areas", "ignored"):
+        for field in ("boxes", "labels", "areas", "ignored", "masks", "keypoints", "visibility"):
             assert torch.equal(getattr(flat, field), getattr(drawn, field))
         assert (flat.image_id, flat.file) == (drawn.image_id, drawn.file)
 
@@ -111,6 +111,9 @@ def test_saved_and_read_again(shapes: DrawnShapes, tmp_path: Path) -> None:
         assert torch.equal(targets.boxes, targets_read.boxes) and torch.equal(
             targets.labels, targets_read.labels
         )
+        assert torch.equal(targets.masks, targets_read.masks)
+        assert torch.equal(targets.keypoints, targets_read.keypoints)
+        assert torch.equal(targets.visibility, targets_read.visibility)
         entries = oracle.loadAnns(oracle.getAnnIds(imgIds=index + 1))
         for entry, mask, points in zip(entries, targets.masks, targets.keypoints, strict=True):
             assert np.array_equal(oracle.annToMask(entry).astype(bool), mask.numpy())

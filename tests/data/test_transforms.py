@@ -11,6 +11,7 @@ from torch import Tensor
 from pagoda.data.transforms import (
     Compose,
     HorizontalFlip,
+    JitteredResize,
     Mosaic,
     MultiScaleResize,
     PhotometricDistort,
@@ -69,6 +70,7 @@ GEOMETRIC: dict[str, Transform] = {
     "horizontal": HorizontalFlip(1.0, PAIRS),
     "vertical": VerticalFlip(1.0, PAIRS),
     "jitter": ScaleJitter((80, 100), 0.4, 3.0),
+    "jittered": JitteredResize(90, 120, 0.5, 2.0),
     "crop": RandomIoUCrop(),
     "mosaic": Mosaic(DrawnSamples(), (100, 130), p=1.0),
     "all": Compose(
@@ -140,6 +142,61 @@ def test_keypoints_stay_in_their_boxes(transform: Transform) -> None:
         low, high = targets.boxes[:, None, :2] - 1, targets.boxes[:, None, 2:] + 1
         inside = ((targets.keypoints >= low) & (targets.keypoints <= high)).all(-1)
         assert inside[targets.visibility > 0].all()
+
+
+def test_boxes_may_ignore_their_masks() -> None:
+    """Cut masks then leave their boxes where the window ends, and nothing else changes."""
+    picture, targets = drawn_sample(3, 6)
+    masks = targets.masks.clone()
+    masks[:, :, ::2] = False  # half of the object: the box around the rest would be narrower
+    targets = replace(targets, masks=masks)
+    makers = (
+        lambda **option: JitteredResize(90, 120, 1.5, 2.0, **option),
+        lambda **option: ScaleJitter((80, 100), 1.5, 2.0, **option),
+        lambda **option: RandomIoUCrop(min_ious=(0.0,), **option),
+    )
+    for make in makers:
+        for seed in range(5):
+            outcome = {}
+            for follows in (True, False):
+                torch.manual_seed(seed)
+                outcome[follows] = make(boxes_from_masks=follows)(picture, targets)[1]
+            tight, plain = outcome[True], outcome[False]
+            torch.manual_seed(seed)
+            bare = replace(targets, masks=None, areas=None)
+            alone = make()(picture, bare)[1]
+            by_label = dict(zip(alone.labels.tolist(), alone.boxes, strict=True))
+            for label, box in zip(plain.labels.tolist(), plain.boxes, strict=True):
+                assert torch.equal(box, by_label[label])
+            by_label = dict(zip(plain.labels.tolist(), plain.boxes, strict=True))
+            for label, box in zip(tight.labels.tolist(), tight.boxes, strict=True):
+                assert (box[:2] >= by_label[label][:2]).all() and (box[2:] <= by_label[label][2:]).all()
+
+
+@given(seed=st.integers(0, 10_000), count=st.integers(0, 6))
+def test_masks_boxes_and_keypoints_move_as_one(seed: int, count: int) -> None:
+    """A keypoint on a mask stays on it, a labelled one in the picture, whatever is chained."""
+    picture, targets = drawn_sample(seed, count, (90, 120))
+    middle = (targets.boxes[:, None, :2] + targets.boxes[:, None, 2:]) / 2
+    targets = replace(targets, keypoints=middle.repeat(1, 3, 1).clone())
+    torch.manual_seed(seed)
+    _, moved = GEOMETRIC["all"](picture, targets)
+    height, width = moved.image_size
+    for mask, points, visible in zip(moved.masks, moved.keypoints, moved.visibility, strict=True):
+        for x, y in points[visible > 0].tolist():
+            assert 0 <= x <= width and 0 <= y <= height
+            column, row = min(int(x), width - 1), min(int(y), height - 1)
+            around = mask[max(row - 2, 0) : row + 3, max(column - 2, 0) : column + 3]
+            assert around.any()
+
+
+@pytest.mark.parametrize("name", [name for name in GEOMETRIC if name not in ("mosaic", "all")])
+def test_unlabelled_keypoints_stay_unlabelled(name: str) -> None:
+    for seed in range(5):
+        picture, targets = drawn_sample(seed)
+        hidden = replace(targets, visibility=torch.zeros_like(targets.visibility))
+        torch.manual_seed(seed)
+        assert (GEOMETRIC[name](picture, hidden)[1].visibility == 0).all()
 
 
 @pytest.mark.parametrize("name", [name for name in GEOMETRIC if name != "all"])

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from pagoda.data.yolo import read_yolo, yolo_splits
+from pagoda.structures.skeleton import COCO_17
 
 
 def write_pictures(folder: Path, *names: str) -> None:
@@ -67,11 +68,75 @@ def test_exports_that_point_one_folder_too_high(tmp_path: Path) -> None:
     assert len(read_yolo(tmp_path / "pets", "val").labels) == 1
 
 
+def describe(pets: Path, text: str) -> None:
+    with (pets / "data.yaml").open("a") as file:
+        file.write(text)
+
+
 def test_keypoints_are_not_polygons(pets: Path) -> None:
     write_labels(pets / "labels/train/a.txt", "1 0.5 0.5 0.25 0.5 0.5 0.5 2 0.1 0.1 1")
-    with (pets / "data.yaml").open("a") as file:
-        file.write("kpt_shape: [2, 3]\n")
-    assert read_yolo(pets, "train").targets(0).boxes.tolist() == [[75, 25, 125, 75]]
+    describe(pets, "kpt_shape: [2, 3]\nflip_idx: [1, 0]\n")
+    annotations = read_yolo(pets, "train")
+    targets = annotations.targets(0)
+    assert targets.boxes.tolist() == [[75, 25, 125, 75]] and targets.masks is None
+    assert targets.keypoints[0].tolist() == [[100, 50], [20, 10]] and targets.visibility.tolist() == [[2, 1]]
+    skeleton = annotations.label_map.skeleton
+    assert skeleton.names == ("point_0", "point_1") and skeleton.flip_pairs == ((0, 1),)
+    plain = read_yolo(pets, "train", boxes_only=True)
+    assert plain.keypoints is None and plain.label_map.skeleton is None
+
+
+def test_keypoints_without_visibility(pets: Path) -> None:
+    write_labels(pets / "labels/train/a.txt", "1 0.5 0.5 0.25 0.5 0.5 0.5 0 0")
+    describe(pets, "kpt_shape: [2, 2]\nkpt_names: {0: [nose, tail]}\n")
+    annotations = read_yolo(pets, "train")
+    assert annotations.targets(0).visibility.tolist() == [[2, 0]]
+    assert annotations.label_map.skeleton.names == ("nose", "tail")
+    assert annotations.label_map.skeleton.flip_pairs is None
+
+
+def test_seventeen_keypoints_that_flip_like_coco_are_coco(pets: Path) -> None:
+    write_labels(pets / "labels/train/a.txt", "1 0.5 0.5 0.25 0.5" + " 0.5 0.5 2" * 17)
+    describe(pets, "kpt_shape: [17, 3]\n")
+    assert read_yolo(pets, "train").label_map.skeleton.names[0] == "point_0"
+    describe(pets, "flip_idx: [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]\n")
+    assert read_yolo(pets, "train").label_map.skeleton == COCO_17
+
+
+def test_polygons_are_masks(pets: Path) -> None:
+    write_labels(pets / "labels/train/a.txt", "0 0.1 0.1 0.2 0.1 0.2 0.3 0.1 0.3\n1 0.5 0.5 0.25 0.5\n")
+    targets = read_yolo(pets, "train").targets(0)
+    height, width = targets.image_size
+    assert targets.masks.shape == (2, height, width)
+    assert targets.masks[
+        0, round(0.1 * height) : round(0.3 * height), round(0.1 * width) : round(0.2 * width)
+    ].all()
+    assert targets.masks.flatten(1).sum(1).tolist() == [round(0.02 * height * width), 0]
+
+
+@pytest.mark.parametrize(
+    ("description", "values", "message"),
+    [
+        (
+            "kpt_shape: [2, 3]",
+            "0.5 0.5 2",
+            r"a\.txt, line 1: expected 2 keypoints of 3 numbers .* got 3 numbers",
+        ),
+        (
+            "kpt_shape: [1, 3]",
+            "0.5 0.5 7",
+            r"a\.txt, line 1: the visibility .* must be 0, 1 or 2, got \[7.0\]",
+        ),
+        ("kpt_shape: 17", "0.5 0.5 2", "kpt_shape must be .number of keypoints, 2 or 3., got 17"),
+        ("kpt_shape: [2, 3]\nflip_idx: [0, 0]", "0.5 0.5 2", r"flip_idx must hold each of 0 … 1 once"),
+        ("kpt_shape: [2, 3]\nkpt_names: [a]", "0.5 0.5 2", "must name 2 keypoints as kpt_shape says, got 1"),
+    ],
+)
+def test_bad_keypoints_are_named(pets: Path, description: str, values: str, message: str) -> None:
+    write_labels(pets / "labels/train/a.txt", f"0 0.5 0.5 0.25 0.5 {values}")
+    describe(pets, f"{description}\n")
+    with pytest.raises(ValueError, match=message):
+        read_yolo(pets, "train")
 
 
 def test_labels_without_picture_are_noted(pets: Path) -> None:

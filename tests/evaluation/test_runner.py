@@ -7,10 +7,13 @@ import pytest
 import torch
 
 from pagoda.data.synthetic import DrawnShapes
-from pagoda.evaluation.runner import check_same_classes, detect_dataset, evaluate
+from pagoda.evaluation.detection import evaluate_results_file
+from pagoda.evaluation.results_file import read_results
+from pagoda.evaluation.runner import check_same_classes, check_same_keypoints, detect_dataset, evaluate
 from pagoda.pictures import PictureError
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.skeleton import Skeleton
 from pagoda.zoo.models import create_model
 
 
@@ -44,6 +47,9 @@ class Oracle(torch.nn.Module):
             )
             self.shown += 1
         return found
+
+    def restore(self, found, sizes):
+        return self.input_spec.restore(found, sizes)
 
 
 @pytest.mark.parametrize("side", [64, 128])  # the network's size, and pictures twice as large
@@ -109,3 +115,37 @@ def test_classes_that_do_not_meet_are_named():
         check_same_classes(["a", "b"], ["a", "c"])
     with pytest.raises(ValueError, match="another order"):
         check_same_classes(["a", "b"], ["b", "a"])
+
+
+class AllKnowing(Oracle):
+    """Says what is annotated, masks and keypoints too."""
+
+    def restore(self, found, sizes):
+        first = self.shown - len(found)
+        whole = []
+        for number, each in enumerate(super().restore(found, sizes), first):
+            targets = self.data[number][1]
+            whole.append(replace(each, masks=targets.masks, keypoints=targets.keypoints))
+        return whole
+
+
+def test_masks_and_keypoints_are_scored_and_saved(model, tmp_path):
+    data = DrawnShapes(7, image_size=(64, 64), seed=5)
+    result = evaluate(AllKnowing(data, model), data, batch_size=3, save_results=tmp_path / "results.json")
+    for task in ("", "segm/", "keypoints/"):
+        assert result.metrics[f"{task}AP"] == pytest.approx(1)
+    again = evaluate_results_file(tmp_path / "results.json", data.annotations.to_coco(), data.label_map)
+    assert again.metrics == pytest.approx(result.metrics, nan_ok=True)
+    assert len(read_results(tmp_path / "results.json")) == len(data.annotations.labels)
+
+
+def test_keypoints_of_another_skeleton_are_named(model):
+    data = DrawnShapes(3, image_size=(64, 64), seed=5)
+    oracle = AllKnowing(data, model)
+    names = ("top", "east", "bottom", "left")
+    oracle.label_map = replace(data.label_map, skeleton=Skeleton(names))
+    with pytest.raises(
+        ValueError, match="the first that differ are 'east' and 'right'; train the model on this"
+    ):
+        evaluate(oracle, data)
+    check_same_keypoints(data.label_map, replace(data.label_map, skeleton=None))  # nothing to compare

@@ -1,6 +1,7 @@
 """Targets and Detections: rows stay together, frames are not mixed, nothing is lost on the way out."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from torch import tensor
 
 from pagoda.structures.instances import Detections, Targets
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.run_lengths import decode_masks
+from pagoda.structures.skeleton import Skeleton
 
 PETS = LabelMap(("cat", "dog"), (17, 18))
 
@@ -125,3 +128,67 @@ def test_plotting_without_a_picture_or_on_another_one_is_refused():
         three().plot()
     with pytest.raises(ValueError, match=r"\(40, 30\), got \(8, 8\)"):
         three().plot(np.zeros((8, 8, 3), np.uint8))
+
+
+def posed() -> Detections:
+    masks = torch.zeros(3, 40, 30, dtype=torch.bool)
+    masks[0, :20, :10] = True
+    masks[0, 5:9, 2:4] = False  # a hole
+    masks[1, 5:9, 5:15] = True
+    points = torch.arange(12.0).view(3, 2, 2)
+    labels = LabelMap(PETS.names, PETS.category_ids, Skeleton(("nose", "tail")))
+    found = three(masks=masks, keypoints=points, keypoint_scores=torch.full((3, 2), 0.5))
+    return replace(found, label_map=labels)
+
+
+def test_masks_and_keypoints_go_out_as_coco_writes_them():
+    rows = json.loads(json.dumps(posed().to_coco(image_id=1)))
+    assert rows[1]["keypoints"] == [4, 5, 0.5, 6, 7, 0.5]
+    texts = [row["segmentation"]["counts"] for row in rows]
+    assert rows[0]["segmentation"]["size"] == [40, 30]
+    assert np.array_equal(decode_masks(texts, (40, 30)), posed().masks.numpy())
+    (entry, *_) = posed().to_dict()["objects"]
+    assert entry["segmentation"] == rows[0]["segmentation"] and entry["keypoints"] == rows[0]["keypoints"]
+    without_scores = replace(posed(), keypoint_scores=None).to_coco(image_id=1)
+    assert without_scores[0]["keypoints"] == [0, 1, 1, 2, 3, 1]
+    empty = posed().above(2.0)
+    assert empty.to_coco(image_id=1) == [] and empty.to_dict()["objects"] == []
+
+
+def test_masks_and_keypoints_in_supervision():
+    pytest.importorskip("supervision")
+    theirs = posed().to_supervision()
+    assert np.array_equal(theirs.mask, posed().masks.numpy())
+    assert np.array_equal(theirs.data["keypoints"], posed().keypoints.numpy())
+    points = posed().keypoints_to_supervision()
+    assert np.array_equal(points.xy, posed().keypoints.numpy()) and (points.keypoint_confidence == 0.5).all()
+    with pytest.raises(ValueError, match="these detections have no keypoints"):
+        three().keypoints_to_supervision()
+
+
+def test_masks_and_keypoints_in_a_table():
+    pytest.importorskip("pandas")
+    table = posed().to_pandas()
+    assert table["mask_area"].tolist() == [200 - 8, 40, 0]
+    assert list(table.columns[-6:]) == ["nose_x", "nose_y", "nose_score", "tail_x", "tail_y", "tail_score"]
+    assert table["tail_y"].tolist() == [3, 7, 11]
+    unnamed = replace(posed(), label_map=PETS).to_pandas()
+    assert "point_1_x" in unnamed.columns
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"masks": torch.zeros(3, 30, 40).bool()}, r"masks must be .* \(40, 30\), got \(3, 30, 40\)"),
+        ({"masks": torch.zeros(2, 40, 30).bool()}, "masks must have 3 rows like boxes, got 2"),
+        ({"keypoints": torch.zeros(3, 5, 3)}, r"keypoints must be \(n, k, 2\) xy pixels, got \(3, 5, 3\)"),
+        ({"keypoint_scores": torch.zeros(3, 5)}, r"must be \(n, k\) like the keypoints, .* for no keypoints"),
+        (
+            {"keypoints": torch.zeros(3, 5, 2), "keypoint_scores": torch.zeros(3, 4)},
+            r"got \(3, 4\) for keypoints \(3, 5, 2\)",
+        ),
+    ],
+)
+def test_masks_and_keypoints_of_wrong_shapes_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        three(**fields)

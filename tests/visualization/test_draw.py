@@ -1,11 +1,14 @@
 """Drawing: what lies where, on pictures of any size, without touching the input."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from pagoda.structures.instances import Detections, Targets
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.skeleton import Skeleton
 from pagoda.visualization.draw import (
     IGNORED_COLOUR,
     class_colour,
@@ -104,7 +107,50 @@ def test_masks_points_and_tracks():
     picture = np.full((80, 80, 3), 100, np.uint8)
     difference = changed(draw_detections(picture, plain), draw_detections(picture, rich))
     assert difference[50:60, 30:40].all() and difference[40, 50] and difference[:30].any()
-    assert not difference[61:, :].any()
+    assert not difference[61:68, 22:68].any()  # inside the box, whose outline has the colour of its track
+
+
+def test_masks_keep_their_holes_and_show_a_rim():
+    mask = torch.zeros(1, 40, 40, dtype=torch.bool)
+    mask[0, 5:35, 5:35] = True
+    mask[0, 15:25, 15:25] = False
+    picture = np.full((40, 40, 3), 100, np.uint8)
+    boxed = detections([[0, 0, 1, 1]], (40, 40))
+    after = draw_detections(picture, replace(boxed, masks=mask))
+    difference = changed(picture, after)
+    assert difference[30, 30] and not difference[20, 20]
+    assert tuple(after[34, 20]) == class_colour(0), "the outer rim is in full colour"
+    assert tuple(after[25, 20]) == class_colour(0), "and so is that of the hole"
+    assert tuple(after[30, 30]) != class_colour(0) and (after[30, 30] != 100).any()
+    enlarged = draw_detections(picture, replace(boxed, masks=mask), min_side=120)
+    assert (
+        enlarged.shape == (120, 120, 3) and not changed(picture.repeat(3, 0).repeat(3, 1), enlarged)[60, 60]
+    )
+
+
+def test_skeletons_join_the_keypoints_that_are_shown():
+    labels = LabelMap(LABELS.names, LABELS.category_ids, Skeleton(("a", "b", "c"), edges=((0, 1), (1, 2))))
+    points = torch.tensor([[[10.0, 30], [50, 30], [50, 70]]])
+    found = detections([[0, 0, 1, 1]], (80, 80), keypoints=points)
+    posed = replace(found, label_map=labels, keypoint_scores=torch.tensor([[0.9, 0.8, 0.1]]))
+    picture = np.zeros((80, 80, 3), np.uint8)
+    whole = draw_detections(picture, posed)
+    assert tuple(whole[30, 30]) == class_colour(0) and tuple(whole[50, 50]) == class_colour(0)
+    sure = draw_detections(picture, posed, min_keypoint_score=0.5)
+    assert sure[30, 30].any() and not sure[50, 50].any() and not sure[70, 50].any()
+    assert np.array_equal(posed.plot(picture, min_keypoint_score=0.5), sure)
+    without_names = draw_detections(picture, found)
+    assert without_names[30, 10].any() and not without_names[30, 30].any()
+    targets = Targets(
+        boxes=torch.tensor([[0.0, 0, 1, 1]]),
+        labels=torch.tensor([0]),
+        image_size=(80, 80),
+        ignored=torch.tensor([False]),
+        keypoints=points,
+        visibility=torch.tensor([[2, 1, 0]]),
+    )
+    drawn = draw_targets(picture, targets, labels)
+    assert drawn[30, 30].any() and not drawn[50, 50].any()
 
 
 def test_targets_show_the_ignored_in_grey():

@@ -10,6 +10,7 @@ from PIL import Image
 
 from pagoda.evaluation.detection import DetectionEvaluator
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.skeleton import Skeleton
 from pagoda.visualization.report import machine_facts, write_report
 
 VOID = {"meta", "img", "br", "link", "hr"}
@@ -102,6 +103,25 @@ def test_a_whole_report(tmp_path, result):
     assert all(link.startswith("data:image/") for link in page.links)
     assert "url(" not in (tmp_path / "new folder" / "report.html").read_text().split("</style>")[0]
     assert [file.name for file in (tmp_path / "new folder").iterdir()] == ["report.html"]
+
+
+def test_every_task_has_its_table(tmp_path):
+    skeleton = Skeleton(("nose", "tail"))
+    pose = {"keypoints": [10.0, 10, 2, 50, 50, 2], "segmentation": [[10, 10, 60, 10, 60, 60, 10, 60]]}
+    box = {"image_id": 1, "category_id": 1, "bbox": [10, 10, 50, 50], "area": 2500, **pose}
+    truth = {
+        "images": [{"id": 1, "height": 80, "width": 90}],
+        "annotations": [{**box, "id": 1}],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    evaluator = DetectionEvaluator(truth, LabelMap(("cat",), (1,), skeleton))
+    evaluator.update_results([{**box, "score": 0.9}])
+    result = evaluator.result()
+    page = written(tmp_path / "r.html", result=result, before={"AP": 0.25, "segm/AP": 0.125})
+    for expected in ("Average precision of masks", "Average precision of keypoints", "AP of masks", "0.125"):
+        assert expected in page.text
+    assert result.others["keypoints"].protocol in page.text and "segm/AP" not in page.text
+    assert page.tags.count("img") == 3  # a curve for each
 
 
 def test_pictures_come_back_as_they_went_in(tmp_path):

@@ -11,13 +11,16 @@ from rich.markup import escape
 
 VERBS = {
     "demo": "train a small detector on drawn shapes in about two minutes and report",
-    "train": "train a detector on a COCO, VOC or YOLO folder",
+    "create": "write a new model to a file, with ImageNet weights in its backbone if you have them",
+    "convert": "turn another program's checkpoint into one of Pagoda, or one of Pagoda into theirs",
+    "train": "train a detector on a COCO, VOC or YOLO folder, or fine-tune a checkpoint on it",
     "val": "score a checkpoint, or anybody's COCO results, on a dataset",
     "predict": "find objects in pictures, folders, globs or URLs",
+    "track": "follow objects through a video, link detections, or score tracks",
     "export": "write an ONNX file that is proven equal to the model",
     "info": "explain a model's structure: shapes, strides, parameters, receptive field",
     "doctor": "look for defects in a dataset, and in how a model would see it",
-    "models": "list the models of the zoo",
+    "models": "list the models of the zoo, or the checkpoints others have published",
     "replay": "run the batch again that stopped a training run",
 }
 # What bad input raises; anything else is a bug of ours and keeps its traceback.

@@ -7,26 +7,58 @@ from dataclasses import dataclass
 import torch
 
 from pagoda.cli.parsing import parse
-from pagoda.zoo.models import create_model, list_models
+from pagoda.zoo.dense import FAMILIES
+from pagoda.zoo.models import create_model, list_flavours, list_models
+from pagoda.zoo.published import PUBLISHED, Published
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelsCommand:
-    """List the models of the zoo with their parameters (for 80 classes)."""
+    """List the models of the zoo with their parameters (for 80 classes), or published checkpoints.
 
+    pagoda models
+    pagoda models --published
+    """
+
+    published: bool = False
+    """the checkpoints of other programs that are known by name: score, licence and address"""
     json: bool = False
 
 
 def main(arguments: Sequence[str]) -> int:
     command = parse(ModelsCommand, "models", arguments)
+    if command.published:
+        show_published(as_json=command.json)
+        return 0
     rows = []
     for name in list_models():
         with torch.device("meta"):
             model = create_model(name, num_classes=80)
-        rows.append({"name": name, "parameters": sum(p.numel() for p in model.parameters())})
+        parameters = sum(p.numel() for p in model.parameters())
+        rows.append({"name": name, "parameters": parameters})
+        if not command.json:  # as they come: building all takes seconds
+            print(f"{name:34} {parameters / 1e6:7.1f} M", flush=True)
     if command.json:
         print(json.dumps(rows))
-    else:
-        for row in rows:
-            print(f"{row['name']:34} {row['parameters'] / 1e6:7.1f} M")
+        return 0
+    for detector in FAMILIES:
+        print(f"{detector} as other programs have it: .{', .'.join(list_flavours(detector))}")
     return 0
+
+
+def show_published(*, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([row.to_dict() for row in PUBLISHED]))
+        return
+    program = ""
+    for row in PUBLISHED:
+        if row.program != program:
+            program = row.program
+            print(f"\n{program} · licence of the weights: {row.licence}")
+        print(f"  {row.name:36} {score(row):18} {row.model or 'not in the zoo'}")
+        print(f"  {'':36} {row.url}{f'  ({row.note})' if row.note else ''}")
+    print("\nScores are the publishers' own. `pagoda convert ADDRESS OUT.safetensors` fetches and converts.")
+
+
+def score(row: Published) -> str:
+    return f"{row.metric} {row.ap:.1f}" if row.num_classes != 20 else f"{row.metric} {row.ap:.2f}"

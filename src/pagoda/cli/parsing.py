@@ -1,6 +1,7 @@
 """What the verbs share: flags from dataclasses, models by name, file or function."""
 
 import importlib.util
+import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import tyro
 
 from pagoda.detectors.contract import Detector
 from pagoda.structures.labels import LabelMap
-from pagoda.zoo.models import create_model, load
+from pagoda.zoo.models import create_model, is_checkpoint, load
 
 T = TypeVar("T")
 
@@ -59,8 +60,40 @@ def open_model(
         if label_map is not None:
             composed.label_map = label_map
         return composed
-    if Path(model).is_file() or model.endswith((".safetensors", ".pth", ".pt")):
+    if is_checkpoint(model):
         return load(model)
     if label_map is not None:
         return create_model(model, label_map=label_map, **(options or {}))
     return create_model(model, num_classes=num_classes, **(options or {}))
+
+
+def read_labels(file: str) -> LabelMap:
+    """Classes from a text file with one name per line, or from the categories of a COCO file (.json)."""
+    path = Path(file)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file of class names at {file}; one name per line is enough")
+    text = path.read_text(encoding="utf-8-sig")
+    if path.suffix.lower() == ".json":
+        content = json.loads(text)
+        categories = content.get("categories") if isinstance(content, dict) else None
+        if not categories:
+            raise ValueError(
+                f"{file} has no categories: a COCO file or a text file with a name per line is needed"
+            )
+        return LabelMap(
+            tuple(str(category["name"]) for category in categories),
+            tuple(int(category["id"]) for category in categories),
+        )
+    names = [line.strip() for line in text.rstrip().splitlines()]
+    if not names or "" in names:
+        where = f"line {names.index('') + 1} is empty" if names else "it is empty"
+        raise ValueError(f"{file} should hold one class name per line, but {where}")
+    return LabelMap.from_names(names)
+
+
+def refuse_existing(path: str | Path, *, overwrite: bool) -> Path:
+    """The path; raises FileExistsError where something is there already and nobody said overwrite."""
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists; choose another name or say --overwrite")
+    return path

@@ -12,6 +12,7 @@ import yaml
 from pagoda.cli.parsing import find_build, parse
 from pagoda.recipes import detection
 from pagoda.recipes.detection import RunResult
+from pagoda.recipes.efficientdet import recipe_settings
 from pagoda.training.processes import processes
 from pagoda.training.settings import TrainSettings, from_plain, to_plain
 from pagoda.zoo.options import ModelOptions, options_from
@@ -22,13 +23,18 @@ class TrainCommand(TrainSettings):
     """Train a detector on a COCO, VOC or YOLO folder.
 
     pagoda train fcos_resnet18_fpn --data DIR --epochs 12 --optim.learning-rate 0.002
+    pagoda train FCOS_imprv_R_50_FPN_1x.pth --data DIR --optim.learning-rate 0.0002   (fine-tunes it)
+    pagoda train efficientdet_d0 --recipe efficientdet_small --data DIR --model.canvas 256 256
     pagoda train --config runs/NAME-1/config.yaml --epochs 24
     pagoda train --resume runs/NAME-1
     """
 
     architecture: Annotated[str, tyro.conf.Positional]
-    """a name of `pagoda models`, or FILE.py:FUNCTION that composes a detector from num_classes"""
+    """a name of `pagoda models`, a checkpoint to fine-tune (file or address), or FILE.py:FUNCTION that composes a
+    detector from num_classes"""
     model: ModelOptions = field(default_factory=ModelOptions)
+    recipe: str = ""
+    """settings of a published recipe that hold unless a flag says otherwise: efficientdet, efficientdet_small"""
     config: str = ""
     """a config.yaml whose settings hold unless a flag says otherwise"""
     resume: str = ""
@@ -45,7 +51,11 @@ def main(arguments: Sequence[str]) -> int:
         config = Path(folder) / "config.yaml"
         name = yaml.safe_load(config.read_text(encoding="utf-8"))["model"] if config.is_file() else ""
         return finish(detection.resume(folder, build=find_build(name or "")), "--json" in arguments)
-    command = parse(TrainCommand, "train", arguments, default_from(flag_value(arguments, "--config")))
+    recipe, config = flag_value(arguments, "--recipe"), flag_value(arguments, "--config")
+    if recipe and config:
+        raise ValueError("--recipe and --config both say all settings; give one of them")
+    default = default_of(recipe) if recipe else default_from(config)
+    command = parse(TrainCommand, "train", arguments, default)
     settings = TrainSettings(**{name: getattr(command, name) for name in TrainSettings.__dataclass_fields__})
     if command.print_config:
         plain = {
@@ -69,6 +79,13 @@ def flag_value(arguments: Sequence[str], flag: str) -> str | None:
         if word == flag and index + 1 < len(arguments):
             return arguments[index + 1]
     return None
+
+
+def default_of(recipe: str) -> TrainCommand:
+    """The command that a recipe stands for: what flags then change."""
+    settings = recipe_settings(recipe, data=tyro.MISSING)
+    values = {name: getattr(settings, name) for name in TrainSettings.__dataclass_fields__}
+    return TrainCommand(architecture=tyro.MISSING, recipe=recipe, **values)
 
 
 def default_from(config: str | None) -> TrainCommand | None:

@@ -30,7 +30,9 @@ class ValCommand:
     split: str = "val"
     """which part of it; join several with +"""
     results: str = ""
-    """COCO results (JSON) to score instead of a checkpoint"""
+    """COCO results (JSON) to score instead of a checkpoint: boxes, masks and keypoints, as far as it has them"""
+    save_results: str = ""
+    """write the checkpoint's detections to this file as COCO results"""
     model: str = ""
     """FILE.py:FUNCTION that composes the model, when it is not one of the zoo's"""
     batch_size: int = 8
@@ -64,4 +66,5 @@ def score(command: ValCommand, dataset: DetectionDataset) -> DetectionResult:
             batch_size=command.batch_size,
             limits=limits,
             progress=lambda done: bar.update(task, completed=done),
+            save_results=command.save_results or None,
         )

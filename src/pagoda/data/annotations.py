@@ -4,16 +4,20 @@ No Python object per box: worker processes that only read arrays share them with
 counting references in a list of dicts would copy it page by page into every worker.
 
 The arrays hold what the files say; `targets(i)` hands out what can be learnt: boxes cut to the picture,
-without those that then have no area. What differs between the two is listed in `notes`.
+without those that then have no area, keypoints off the picture as not labelled. What differs between the two
+is listed in `notes`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from pagoda.data.packed_keypoints import PackedKeypoints, outside
+from pagoda.data.packed_masks import PackedMasks
 from pagoda.data.packing import PackedStrings, gather_runs
 from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
@@ -48,6 +52,10 @@ class Annotations:
     """What was read, for messages"""
     notes: tuple[str, ...] = ()
     """What was skipped, repaired or cannot be learnt, one line each, with file, image and box"""
+    masks: PackedMasks | None = None
+    """of the M objects; None where no object has one"""
+    keypoints: PackedKeypoints | None = None
+    """of the M objects, named by `label_map.skeleton`; None where there are none"""
 
     def __len__(self) -> int:
         return len(self.files)
@@ -68,7 +76,14 @@ class Annotations:
         """The bytes of all arrays."""
         images = (self.files, self.image_ids, self.sizes, self.offsets)
         objects = (self.boxes_xywh, self.labels, self.ignored, self.areas, self.annotation_ids)
-        return sum(int(column.nbytes) for column in (*images, *objects))
+        shapes = (column for column in (self.masks, self.keypoints) if column is not None)
+        return sum(int(column.nbytes) for column in (*images, *objects, *shapes))
+
+    def boxes_only(self) -> "Annotations":
+        """The same without masks and keypoints, for models that learn boxes alone."""
+        if self.masks is None and self.keypoints is None:
+            return self
+        return replace(self, masks=None, keypoints=None)
 
     def path(self, index: int) -> Path:
         return self.root / self.files[index]
@@ -85,6 +100,7 @@ class Annotations:
         rows = slice(self.offsets[index], self.offsets[index + 1])
         height, width = self.sizes[index].tolist()
         boxes, has_area = cut_to_picture(self.boxes_xywh[rows], np.array([[height, width]]))
+        shapes = self._shapes(rows.start + np.flatnonzero(has_area), (height, width))
         return Targets(
             boxes=torch.from_numpy(boxes[has_area]),
             labels=torch.from_numpy(self.labels[rows][has_area].astype(np.int64)),
@@ -93,7 +109,20 @@ class Annotations:
             areas=torch.from_numpy(self.areas[rows][has_area].astype(np.float32)),
             image_id=self.image_id(index),
             file=self.files[index],
+            **shapes,
         )
+
+    def _shapes(self, objects: np.ndarray, size: tuple[int, int]) -> dict[str, torch.Tensor]:
+        """Masks, keypoints and visibility of some objects of one picture, as far as there are any."""
+        shapes = {}
+        if self.masks is not None:
+            shapes["masks"] = torch.from_numpy(self.masks.decode(objects, size))
+        if self.keypoints is not None:
+            triples = self.keypoints.dense(objects)
+            triples[outside(triples, np.array([size]))] = 0
+            shapes["keypoints"] = torch.from_numpy(triples[..., :2].astype(np.float32))
+            shapes["visibility"] = torch.from_numpy(triples[..., 2].astype(np.int64))
+        return shapes
 
     def counts(self) -> dict[str, int]:
         """Annotated objects per class name, crowd and difficult ones included."""
@@ -112,11 +141,14 @@ class Annotations:
             image_ids=ids.take(images) if isinstance(ids, PackedStrings) else ids[images],
             sizes=self.sizes[images],
             offsets=offsets,
+            masks=None if self.masks is None else self.masks.take(rows),
+            keypoints=None if self.keypoints is None else self.keypoints.take(rows),
             **{name: getattr(self, name)[rows] for name in columns},
         )
 
     def to_coco(self) -> dict:
-        """COCO ground truth: boxes as annotated to the last bit, original ids, iscrowd = 1 where ignored."""
+        """COCO ground truth: boxes, masks and keypoints as annotated to the last bit, original ids, iscrowd = 1
+        where ignored. The categories carry the skeleton, with sigmas and flip_pairs besides COCO's own keys."""
         ids = self.image_ids.tolist()
         images = [
             {"id": image_id, "file_name": file, "height": height, "width": width}
@@ -138,12 +170,40 @@ class Annotations:
                 *(column.tolist() for column in columns), strict=True
             )
         ]
-        categories = [
-            {"id": category_id, "name": name}
-            for name, category_id in zip(self.label_map.names, category_ids, strict=True)
-        ]
+        self._add_coco_shapes(annotations, owners)
+        categories = categories_to_coco(self.label_map)
         info = {"description": self.source}
         return {"info": info, "images": images, "categories": categories, "annotations": annotations}
+
+    def _add_coco_shapes(self, entries: list[dict[str, Any]], owners: np.ndarray) -> None:
+        if self.masks is not None:
+            sizes = [tuple(size) for size in self.sizes.tolist()]
+            for row, (entry, owner) in enumerate(zip(entries, owners.tolist(), strict=True)):
+                segmentation = self.masks.to_coco(row, sizes[owner])
+                if segmentation is not None:
+                    entry["segmentation"] = segmentation
+        if self.keypoints is not None:
+            for row in np.flatnonzero(self.keypoints.rows >= 0).tolist():
+                triples = self.keypoints.triples[self.keypoints.rows[row]]
+                entries[row]["keypoints"] = triples.flatten().tolist()
+                entries[row]["num_keypoints"] = int((triples[:, 2] > 0).sum())
+
+
+def categories_to_coco(label_map: LabelMap) -> list[dict[str, Any]]:
+    """The categories of a COCO document; its edges count keypoints from 1."""
+    skeleton: dict[str, Any] = {}
+    if label_map.skeleton is not None:
+        plain = label_map.skeleton.to_dict()
+        skeleton = {
+            "keypoints": plain["names"],
+            "skeleton": [[a + 1, b + 1] for a, b in plain["edges"]],
+            "sigmas": plain["sigmas"],
+            "flip_pairs": plain["flip_pairs"],
+        }
+    return [
+        {"id": category_id, "name": name, **skeleton}
+        for name, category_id in zip(label_map.names, label_map.category_ids, strict=True)
+    ]
 
 
 def cut_to_picture(boxes_xywh: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

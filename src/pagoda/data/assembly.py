@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from pagoda.data.annotations import Annotations, cut_to_picture
+from pagoda.data.packed_keypoints import PackedKeypoints, outside
+from pagoda.data.packed_masks import PackedMasks
 from pagoda.data.packing import PackedStrings
 from pagoda.structures.labels import LabelMap
 
@@ -35,6 +37,8 @@ class ObjectColumns:
     """None, or NaN for one object: the area of the box"""
     ids: list[int] | None = None
     """None: numbered from 1"""
+    masks: PackedMasks | None = None
+    keypoints: PackedKeypoints | None = None
 
     def add(self, owner: int, box_xywh: tuple[float, float, float, float], label: int, ignored: bool) -> None:
         self.owners.append(owner)
@@ -55,7 +59,8 @@ def assemble(
     """Sort the objects by image, check their boxes and pack everything.
 
     Boxes that are not finite numbers are left out. Those without area in their picture are kept as annotated,
-    but `Annotations.targets` will not show them. Each of both kinds gets a line in the notes.
+    but `Annotations.targets` will not show them. Each of both kinds gets a line in the notes, and so does every
+    object with labelled keypoints off its picture.
     """
     owners = np.asarray(objects.owners, np.int64)
     order = np.argsort(owners, kind="stable")
@@ -69,6 +74,10 @@ def assemble(
     box_notes = _box_notes(images.files, sizes, owners[order], boxes_xywh, ids)
     kept = np.isfinite(boxes_xywh).all(1)
     order = order[kept]
+    masks = None if objects.masks is None else objects.masks.take(order)
+    keypoints = None if objects.keypoints is None else objects.keypoints.take(order)
+    if keypoints is not None:
+        box_notes += _keypoint_notes(images.files, sizes, owners[order], keypoints, ids[kept], label_map)
     return Annotations(
         files=PackedStrings.pack(images.files),
         image_ids=_pack_ids(images.ids),
@@ -83,6 +92,8 @@ def assemble(
         root=Path(root),
         source=source,
         notes=(*notes, *box_notes),
+        masks=masks,
+        keypoints=keypoints,
     )
 
 
@@ -108,8 +119,24 @@ def concatenate(parts: Sequence[Annotations]) -> Annotations:
         root=root,
         source=source,
         notes=(*(note for part in parts for note in part.notes), *id_notes),
+        masks=_joint_masks(parts),
+        keypoints=_joint_keypoints(parts),
         **{name: np.concatenate([getattr(part, name) for part in parts]) for name in columns},
     )
+
+
+def _joint_masks(parts: Sequence[Annotations]) -> PackedMasks | None:
+    if all(part.masks is None for part in parts):
+        return None
+    return PackedMasks.concatenate([part.masks or PackedMasks.none(len(part.labels)) for part in parts])
+
+
+def _joint_keypoints(parts: Sequence[Annotations]) -> PackedKeypoints | None:
+    count = next((part.keypoints.num_keypoints for part in parts if part.keypoints is not None), None)
+    if count is None:
+        return None
+    columns = [part.keypoints or PackedKeypoints.none(len(part.labels), count) for part in parts]
+    return PackedKeypoints.concatenate(columns)
 
 
 def _common_root(parts: Sequence[Annotations]) -> tuple[Path, list[str]]:
@@ -149,6 +176,8 @@ def _check_same_classes(first: Annotations, other: Annotations) -> None:
         for pairs, source in ((a - b, first.source), (b - a, other.source))
         for name, category_id in sorted(pairs)
     ]
+    if maps[0].skeleton != maps[1].skeleton:
+        differences.append(f"the keypoints of {first.source} and {other.source} are not the same")
     raise ValueError(
         "annotations that are put together need the same classes in the same order: "
         + ("; ".join(differences) or " against ".join(", ".join(labels.names) for labels in maps))
@@ -174,6 +203,30 @@ def _box_notes(
         number = row - int(np.searchsorted(owners, owners[row])) + 1
         where = f"{files[owners[row]]}: box {number} (annotation {ids[row]})"
         notes.append(f"{where}, x, y, width, height = {box}, {reason}")
+    return notes
+
+
+def _keypoint_notes(
+    files: list[str],
+    sizes: np.ndarray,
+    owners: np.ndarray,
+    keypoints: PackedKeypoints,
+    ids: np.ndarray,
+    label_map: LabelMap,
+) -> list[str]:
+    """A line for every object with labelled keypoints off its picture; the rows are sorted by image."""
+    known = np.flatnonzero(keypoints.rows >= 0)
+    away = outside(keypoints.triples[keypoints.rows[known]], sizes[owners[known]])
+    names = label_map.skeleton.names if label_map.skeleton else range(keypoints.num_keypoints)
+    notes = []
+    for row, which in zip(known.tolist(), away, strict=True):
+        if which.any():
+            listed = ", ".join(str(names[k]) for k in np.flatnonzero(which).tolist())
+            size = tuple(sizes[owners[row]].tolist())
+            notes.append(
+                f"{files[owners[row]]}: annotation {ids[row]}: keypoints outside the picture of (height, width)"
+                f" {size}: {listed}; learnt as not labelled"
+            )
     return notes
 
 

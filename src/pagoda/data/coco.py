@@ -1,24 +1,29 @@
-"""COCO files: boxes, classes, crowd regions. Category ids may be any whole numbers, 0 included."""
+"""COCO files: boxes, classes, crowd regions, masks, keypoints. Category ids may be any whole numbers, 0 included."""
 
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from pagoda.data.annotations import Annotations
 from pagoda.data.assembly import ImageColumns, ObjectColumns, assemble
+from pagoda.data.coco_shapes import read_keypoints, read_masks, read_skeleton
+from pagoda.data.packed_masks import PackedMasks
 from pagoda.pictures import picture_size
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.run_lengths import mask_areas
 
 
-def read_coco(json_path: str | Path, pictures_root: str | Path) -> Annotations:
+def read_coco(json_path: str | Path, pictures_root: str | Path, *, boxes_only: bool = False) -> Annotations:
     """The objects in a COCO ground-truth file; labels follow the ascending category ids.
 
-    Raises ValueError naming the file where it is not such a file, or where ids contradict each other.
+    With `boxes_only` masks and keypoints are neither read nor checked. Raises ValueError naming the file where it
+    is not such a file, or where ids contradict each other.
     """
-    return from_coco_dict(load_coco(json_path), pictures_root, str(json_path))
+    return from_coco_dict(load_coco(json_path), pictures_root, str(json_path), boxes_only=boxes_only)
 
 
 def load_coco(json_path: str | Path) -> dict:
@@ -37,7 +42,9 @@ def load_coco(json_path: str | Path) -> dict:
     return document
 
 
-def from_coco_dict(document: dict, pictures_root: str | Path, source: str) -> Annotations:
+def from_coco_dict(
+    document: dict, pictures_root: str | Path, source: str, *, boxes_only: bool = False
+) -> Annotations:
     """The same for a document in memory; `source` names it in messages."""
     notes: list[str] = []
     pictures_root = Path(pictures_root)
@@ -46,15 +53,32 @@ def from_coco_dict(document: dict, pictures_root: str | Path, source: str) -> An
     entries, owners = _match_images(document["annotations"], images.ids, source, notes)
     _check_categories(entries, label_map, source)
     _check_boxes(entries, source)
+    areas = [np.nan if entry.get("area") is None else entry["area"] for entry in entries]
     objects = ObjectColumns(
         owners=owners,
         boxes_xywh=[entry["bbox"] for entry in entries],
         labels=[label_map.label_of(entry["category_id"]) for entry in entries],
         ignored=[bool(entry.get("iscrowd", 0)) for entry in entries],
-        areas=[np.nan if entry.get("area") is None else entry["area"] for entry in entries],
+        areas=areas,
         ids=_annotation_ids(entries, source, notes),
     )
+    if not boxes_only:
+        sizes = [images.sizes[owner] for owner in owners]
+        objects.masks = read_masks(entries, sizes, source, notes)
+        objects.areas = areas if objects.masks is None else _with_mask_areas(areas, objects.masks, sizes)
+        skeleton = read_skeleton(document["categories"], entries, source, notes)
+        if skeleton is not None:
+            label_map = replace(label_map, skeleton=skeleton)
+            objects.keypoints = read_keypoints(entries, skeleton, source)
     return assemble(images, objects, label_map=label_map, root=pictures_root, source=source, notes=notes)
+
+
+def _with_mask_areas(areas: list[float], masks: PackedMasks, sizes: list[tuple[int, int]]) -> list[float]:
+    """Where the file gives no area, that of the mask."""
+    unknown = np.flatnonzero(np.isnan(areas) & masks.is_known).tolist()
+    for row in unknown:
+        areas[row] = float(mask_areas([masks.text(row, sizes[row])], sizes[row])[0])
+    return areas
 
 
 def write_coco(annotations: Annotations, json_path: str | Path) -> None:

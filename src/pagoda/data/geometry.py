@@ -79,18 +79,28 @@ def look_through(pixels: Tensor, window: Window, fill: int) -> Tensor:
 
 
 def cut(
-    picture: Tensor, targets: Targets, window: Window, fill: int, min_share: float = MIN_SHARE
+    picture: Tensor,
+    targets: Targets,
+    window: Window,
+    fill: int,
+    min_share: float = MIN_SHARE,
+    *,
+    boxes_from_masks: bool = True,
 ) -> tuple[Tensor, Targets]:
     """What the window shows of both: see `look_through` and `cut_targets`."""
     if window == (0, 0, *frame_of(picture, targets)):
         return picture, targets
-    return look_through(picture, window, fill), cut_targets(targets, window, min_share)
+    left_over = cut_targets(targets, window, min_share, boxes_from_masks=boxes_from_masks)
+    return look_through(picture, window, fill), left_over
 
 
-def cut_targets(targets: Targets, window: Window, min_share: float = MIN_SHARE) -> Targets:
+def cut_targets(
+    targets: Targets, window: Window, min_share: float = MIN_SHARE, *, boxes_from_masks: bool = True
+) -> Targets:
     """The objects seen through the window, in its frame.
 
-    Boxes end at the window; where a mask is cut, its box shrinks around what is left of it. Objects left
+    Boxes end at the window; where a mask is cut, its box shrinks around what is left of it, unless
+    `boxes_from_masks` is off (as in programs that never look at the masks for that). Objects left
     with a side below `MIN_SIDE` or less than `min_share` of themselves (mask pixels, else box area) are
     dropped. Ignored regions stay however little is left of them: they say where not to learn. `areas`
     shrink with the object, and keypoints outside of the window count as not labelled.
@@ -104,7 +114,8 @@ def cut_targets(targets: Targets, window: Window, min_share: float = MIN_SHARE) 
     masks = None
     if targets.masks is not None:
         masks = look_through(targets.masks, window, False)
-        boxes, share = _follow_masks(boxes, share, targets.masks, masks)
+        tight, share = _follow_masks(boxes, share, targets.masks, masks)
+        boxes = tight if boxes_from_masks else boxes
     keypoints = None if targets.keypoints is None else targets.keypoints - origin
     left_over = replace(
         targets,

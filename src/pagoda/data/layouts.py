@@ -9,17 +9,20 @@ from typing import Literal
 from pagoda.data.annotations import Annotations
 from pagoda.data.assembly import concatenate
 from pagoda.data.coco import from_coco_dict, load_coco
+from pagoda.data.labelme import labelme_document, labelme_splits
 from pagoda.data.splits import choose_split, common_name, with_common_names
 from pagoda.data.voc import read_voc, voc_splits
 from pagoda.data.yolo import description_file, read_yolo, yolo_splits
 
 KNOWN = (
     "COCO (annotations/train.json, annotations/instances_train2017.json or train/_annotations.coco.json),"
-    " VOC (Annotations/*.xml) or YOLO (data.yaml or classes.txt with labels/*.txt)"
+    " VOC (Annotations/*.xml), YOLO (data.yaml or classes.txt with labels/*.txt) or LabelMe (a JSON file with shapes"
+    " beside each picture)"
 )
 OTHER_COCO_FILES = ("captions_", "image_info_", "panoptic_", "stuff_")
 """Files COCO keeps beside the boxes; person_keypoints_ files count only where nothing else is there."""
 
+KIND_NAMES = {"coco": "COCO", "voc": "VOC", "yolo": "YOLO", "labelme": "LabelMe"}
 VOC_FOLDERS = ("voc", "VOC20??", "VOCdevkit/VOC20??", "VOCdevkit")
 
 
@@ -27,7 +30,7 @@ VOC_FOLDERS = ("voc", "VOC20??", "VOCdevkit/VOC20??", "VOCdevkit")
 class Layout:
     """A data set found on disk."""
 
-    kind: Literal["coco", "voc", "yolo"]
+    kind: Literal["coco", "voc", "yolo", "labelme"]
     root: Path
     splits: dict[str, tuple[Path, ...]]
     """Split name → what is read for it: JSON files, list files or picture folders"""
@@ -37,9 +40,13 @@ class Layout:
     def describe(self) -> str:
         """One line on what is read, one more for each other kind that is there too."""
         splits = (f"{name} ({', '.join(map(self._short, what))})" for name, what in self.splits.items())
-        lines = [f"{self.kind.upper()} data set in {self.root}: {', '.join(splits)}"]
+        name = KIND_NAMES[self.kind]
+        lines = [f"{name} data set in {self.root}: {', '.join(splits)}"]
         for kind, root in self.others:
-            lines.append(f"{root} is also a {kind.upper()} data set; {self.kind.upper()} is read first")
+            lines.append(f"{root} is also a {KIND_NAMES[kind]} data set; {name} is read first")
+        for path in sorted((self.root / "annotations").glob("person_keypoints_*.json")):
+            if self.kind == "coco" and (path,) not in self.splits.values():
+                lines.append(f"keypoints stand in {self._short(path)}: choose split '{path.stem}'")
         return "\n".join(lines)
 
     def _short(self, path: Path) -> str:
@@ -57,37 +64,53 @@ def find_dataset(path: str | Path) -> Layout:
     if not path.is_dir():
         raise FileNotFoundError(f"there is no folder {path}{_nearest_existing(path)}")
     found = [layout for layout in (_find_coco(path), _find_voc(path), _find_yolo(path)) if layout is not None]
+    if not found and (labelme := labelme_splits(path)):  # last, for it must look into files
+        return Layout("labelme", path, labelme)
     if not found:
         raise ValueError(f"{path} is no data set we know: looked for {KNOWN}; found {_contents(path)}")
     return replace(found[0], others=tuple((other.kind, other.root) for other in found[1:]))
 
 
 def open_annotations(
-    path: str | Path, split: str | None = None, *, skip_missing: bool = False
+    path: str | Path, split: str | None = None, *, skip_missing: bool = False, boxes_only: bool = False
 ) -> Annotations:
     """The annotations of one split, or of several as "train+val".
 
-    `split` None is train where there is one, else the only split. Pictures that are not on disk stop the
-    reading, or with `skip_missing` are left out and noted.
+    `split` None is train where there is one, else the only split; for a COCO folder it may also be the name of a
+    file in annotations/, as person_keypoints_train2017. Pictures that are not on disk stop the reading, or with
+    `skip_missing` are left out and noted. With `boxes_only` masks and keypoints are not read.
     """
     layout = find_dataset(path)
     if split is None:
         split = "train" if "train" in layout.splits or len(layout.splits) != 1 else next(iter(layout.splits))
     # A split may itself be called "a+b"; only a name that is unknown as a whole is taken apart.
     names = [split] if split in layout.splits else split.split("+")
-    parts = [_check_pictures(_read(layout, name.strip()), skip_missing) for name in names]
+    parts = [_check_pictures(_read(layout, name.strip(), boxes_only), skip_missing) for name in names]
     return parts[0] if len(parts) == 1 else concatenate(parts)
 
 
-def _read(layout: Layout, split: str) -> Annotations:
+def _read(layout: Layout, split: str, boxes_only: bool) -> Annotations:
+    named = layout.root / "annotations" / f"{split}.json"
+    if layout.kind == "coco" and split not in layout.splits and named.is_file():
+        return _read_coco(layout.root, named, _coco_split(named), boxes_only)
     what = choose_split(layout.splits, split, str(layout.root))
     if layout.kind == "yolo":
-        return read_yolo(layout.root, split)
+        return read_yolo(layout.root, split, boxes_only=boxes_only)
     if layout.kind == "voc":
         return read_voc(layout.root, what[0].stem if what[0].suffix == ".txt" else None)
-    document = load_coco(what[0])
+    if layout.kind == "labelme":
+        notes: list[str] = []
+        document = labelme_document(layout.root, what[0], notes)
+        annotations = from_coco_dict(document, what[0], str(what[0]), boxes_only=boxes_only)
+        return replace(annotations, notes=(*notes, *annotations.notes))
+    return _read_coco(layout.root, what[0], split, boxes_only)
+
+
+def _read_coco(root: Path, json_path: Path, split: str, boxes_only: bool) -> Annotations:
+    document = load_coco(json_path)
     names = [entry.get("file_name", "") for entry in document["images"]]
-    return from_coco_dict(document, _coco_pictures(layout.root, what[0], split, names), str(what[0]))
+    pictures = _coco_pictures(root, json_path, split, names)
+    return from_coco_dict(document, pictures, str(json_path), boxes_only=boxes_only)
 
 
 def _from_file(path: Path) -> Layout:

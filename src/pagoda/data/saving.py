@@ -1,16 +1,19 @@
 """Any data set of (picture, targets) saved as a COCO folder."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from pagoda.data.annotations import categories_to_coco
 from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.run_lengths import as_rle, encode_masks
+from pagoda.structures.skeleton import Skeleton
 
 
 class _Readable(Protocol):
@@ -48,12 +51,11 @@ def write_coco_folder(
         for entry in _coco_objects(targets, dataset.label_map):
             annotations.append({"id": len(annotations) + 1, "image_id": index + 1, **entry})
         num_keypoints = num_keypoints if targets.keypoints is None else targets.keypoints.shape[1]
-    names = getattr(dataset, "keypoint_names", tuple(f"point_{number}" for number in range(num_keypoints)))
-    skeleton = {"keypoints": list(names), "skeleton": []} if num_keypoints else {}
-    categories = [
-        {"id": category_id, "name": name, **skeleton}
-        for name, category_id in zip(dataset.label_map.names, dataset.label_map.category_ids, strict=True)
-    ]
+    label_map = dataset.label_map
+    if num_keypoints and label_map.skeleton is None:
+        skeleton = Skeleton(tuple(f"point_{number}" for number in range(num_keypoints)))
+        label_map = replace(label_map, skeleton=skeleton)
+    categories = categories_to_coco(label_map)
     document = {"info": {}, "images": images, "categories": categories, "annotations": annotations}
     json_path.write_text(json.dumps(document), encoding="utf-8")
     return json_path
@@ -62,6 +64,7 @@ def write_coco_folder(
 def _coco_objects(targets: Targets, label_map: LabelMap) -> list[dict[str, Any]]:
     """The objects of one picture as COCO entries without ids."""
     boxes = targets.boxes.double().tolist()
+    texts = [] if targets.masks is None else encode_masks(targets.masks.numpy())
     entries: list[dict[str, Any]] = []
     for row, (x1, y1, x2, y2) in enumerate(boxes):
         entry = {
@@ -71,18 +74,10 @@ def _coco_objects(targets: Targets, label_map: LabelMap) -> list[dict[str, Any]]
             "iscrowd": int(targets.ignored[row]),
         }
         if targets.masks is not None:
-            entry["segmentation"] = _run_lengths(targets.masks[row].numpy())
+            entry["segmentation"] = as_rle(texts[row], targets.image_size)
         if targets.keypoints is not None and targets.visibility is not None:
             triples = torch.cat([targets.keypoints[row], targets.visibility[row, :, None]], 1)
             entry["keypoints"] = triples.flatten().tolist()
             entry["num_keypoints"] = int((targets.visibility[row] > 0).sum())
         entries.append(entry)
     return entries
-
-
-def _run_lengths(mask: np.ndarray) -> dict[str, list[int]]:
-    """COCO's uncompressed form: alternating runs of 0 and 1 down the columns, 0 first."""
-    pixels = np.concatenate([[False], mask.ravel(order="F"), [False]])
-    changes = np.flatnonzero(pixels[1:] != pixels[:-1])
-    counts = np.diff(np.concatenate([[0], changes, [mask.size]])).tolist()
-    return {"size": list(mask.shape), "counts": counts}

@@ -1,6 +1,7 @@
 """Drawn pictures with exact boxes, masks and keypoints: data for tests and demos, made on the fly."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +14,18 @@ from torch.utils.data import Dataset
 from pagoda.data.annotations import Annotations
 from pagoda.data.assembly import ImageColumns, ObjectColumns, assemble
 from pagoda.data.dataset import Transform
+from pagoda.data.packed_keypoints import PackedKeypoints
+from pagoda.data.packed_masks import PackedMasks
 from pagoda.data.shapes import OUTLINES, Shape, background, paint, place
 from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.run_lengths import encode_masks
+from pagoda.structures.skeleton import Skeleton
 
 KEYPOINTS = ("top", "right", "bottom", "left")
 """The extreme points of a drawn shape, in this order."""
+SKELETON = Skeleton(KEYPOINTS, edges=((0, 1), (1, 2), (2, 3), (3, 0)), flip_pairs=((1, 3),))
+"""The `flip_pairs` are those of a flip left to right."""
 
 MIN_PIXELS = 12
 """A shape with less inside the picture is not drawn."""
@@ -30,8 +37,6 @@ class DrawnShapes(Dataset):
     The same `seed` and index always give the same picture. Sizes, angles and colours vary; shapes overlap by
     at most half and may leave the picture in part; `empty_share` of the pictures hold none.
     """
-
-    keypoint_names = KEYPOINTS
 
     def __init__(
         self,
@@ -60,7 +65,7 @@ class DrawnShapes(Dataset):
         self.max_objects = max_objects
         self.empty_share = empty_share
         self.transform = transform
-        self.label_map = LabelMap.from_names(classes)
+        self.label_map = replace(LabelMap.from_names(classes), skeleton=SKELETON)
 
     def __len__(self) -> int:
         return self.num_images
@@ -80,9 +85,11 @@ class DrawnShapes(Dataset):
 
     @cached_property
     def annotations(self) -> Annotations:
-        """The boxes of all pictures, for evaluation and statistics; the shapes are placed once for it."""
+        """The objects of all pictures, for evaluation and statistics; the shapes are placed once for it."""
         images, objects = ImageColumns(ids=list(range(1, len(self) + 1))), ObjectColumns()
         areas: list[float] = []
+        texts: list[str] = []
+        triples: list[np.ndarray] = []
         for index in range(len(self)):
             shapes = self._scene(index)
             masks = _visible_masks(shapes, self.image_size)
@@ -91,7 +98,12 @@ class DrawnShapes(Dataset):
             for shape, (x1, y1, x2, y2) in zip(shapes, _boxes_around(masks).tolist(), strict=True):
                 objects.add(index, (x1, y1, x2 - x1, y2 - y1), shape.label, False)
             areas += masks.sum((1, 2)).tolist()
+            texts += encode_masks(masks)
+            points, visibility = _keypoints(shapes, self.image_size)
+            triples.append(np.concatenate([points, visibility[..., None]], 2))
         objects.areas = areas
+        objects.masks = PackedMasks.pack([[]] * len(texts), texts)
+        objects.keypoints = PackedKeypoints.of_rows(np.ones(len(texts), bool), np.concatenate(triples))
         source = f"{len(self)} drawn pictures (seed {self.seed})"
         return assemble(images, objects, label_map=self.label_map, root=Path(), source=source)
 

@@ -2,7 +2,7 @@
 
 Pictures are uint8 (3, H, W); boxes, masks, keypoints, areas and the image size follow. Every draw comes
 from torch's CPU generator, so `torch.manual_seed` decides the outcome. What happens to objects that leave
-the picture: see `geometry.cut_targets`.
+the picture, and what `boxes_from_masks` does: see `geometry.cut_targets`.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,9 +44,16 @@ class Compose:
         return picture, targets
 
 
-def boxes_only(picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
-    """Without masks and keypoints, which a box detector need not carry along."""
-    return picture, replace(targets, masks=None, keypoints=None, visibility=None)
+@dataclass(frozen=True)
+class Carry:
+    """Boxes, and of masks and keypoints what is learnt: the rest need not be moved along."""
+
+    masks: bool = False
+    keypoints: bool = False
+
+    def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
+        dropped = [*(["masks"] * (not self.masks)), *(["keypoints", "visibility"] * (not self.keypoints))]
+        return picture, replace(targets, **dict.fromkeys(dropped))
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,7 @@ class JitteredResize:
     long: int
     low: float = 0.8
     high: float = 1.25
+    boxes_from_masks: bool = True
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         spec = InputSpec(short_side=self.short, long_side=self.long)
@@ -93,7 +101,7 @@ class JitteredResize:
             return picture, targets
         top, left = _below(picture.shape[1] - height + 1), _below(picture.shape[2] - width + 1)
         window = Window(top, left, height, width)
-        return geometry.look_through(picture, window, PADDING_GREY), geometry.cut_targets(targets, window)
+        return geometry.cut(picture, targets, window, PADDING_GREY, boxes_from_masks=self.boxes_from_masks)
 
 
 @dataclass(frozen=True)
@@ -134,6 +142,7 @@ class ScaleJitter:
     low: float = 0.1
     high: float = 2.0
     fill: int = PADDING_GREY
+    boxes_from_masks: bool = True
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         sides = frame_of(picture, targets)
@@ -141,7 +150,10 @@ class ScaleJitter:
         # Cropped first, by whole pixels: enlarging what is then thrown away would take most of the time.
         seen = [min(side, _scaled(limit, 1 / scale)) for side, limit in zip(sides, self.size, strict=True)]
         top, left = _below(sides[0] - seen[0] + 1), _below(sides[1] - seen[1] + 1)
-        picture, targets = geometry.cut(picture, targets, Window(top, left, *seen), self.fill)
+        window = Window(top, left, *seen)
+        picture, targets = geometry.cut(
+            picture, targets, window, self.fill, boxes_from_masks=self.boxes_from_masks
+        )
         height, width = (
             min(_scaled(side, scale), limit) for side, limit in zip(seen, self.size, strict=True)
         )
@@ -164,6 +176,7 @@ class RandomIoUCrop:
     max_scale: float = 1.0
     min_aspect: float = 0.5
     max_aspect: float = 2.0
+    boxes_from_masks: bool = True
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         height, width = frame_of(picture, targets)
@@ -181,7 +194,9 @@ class RandomIoUCrop:
         # The centre decides here, not the share left: a crop inside one big object shows little of it
         # and yet nothing else.
         targets = targets[targets.ignored | _centred_in(targets.boxes, window)]
-        return geometry.cut(picture, targets, window, fill=0, min_share=0.0)
+        return geometry.cut(
+            picture, targets, window, fill=0, min_share=0.0, boxes_from_masks=self.boxes_from_masks
+        )
 
 
 @dataclass(frozen=True)
@@ -200,7 +215,8 @@ class Mosaic:
     """With probability `p`, this picture and three others of `dataset` around a random point of one canvas.
 
     The canvas is `size`, (height, width). Each picture is scaled to `low` … `high` times what fits the
-    canvas, lies with one corner at the point, and ends at the borders of its quarter.
+    canvas, lies with one corner at the point, and ends at the borders of its quarter. `prepare` is applied to
+    the pictures that are drawn, as it has been to the one that is given.
     """
 
     dataset: Samples
@@ -209,12 +225,16 @@ class Mosaic:
     low: float = 0.4
     high: float = 1.0
     fill: int = PADDING_GREY
+    boxes_from_masks: bool = True
+    prepare: Transform | None = None
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         if not _happens(self.p):
             return picture, targets
         height, width = self.size
         others = [self.dataset[_below(len(self.dataset))] for _ in range(3)]
+        if self.prepare is not None:
+            others = [self.prepare(*sample) for sample in others]
         y, x = int(height * _between(0.25, 0.75)), int(width * _between(0.25, 0.75))
         quarters = [
             Window(top, left, bottom - top, right - left)
@@ -238,7 +258,8 @@ class Mosaic:
         picture, targets = geometry.resize(picture, targets, height, width)
         top = height - quarter.height if quarter.top == 0 else 0
         left = width - quarter.width if quarter.left == 0 else 0
-        return geometry.cut(picture, targets, Window(top, left, quarter.height, quarter.width), self.fill)
+        window = Window(top, left, quarter.height, quarter.width)
+        return geometry.cut(picture, targets, window, self.fill, boxes_from_masks=self.boxes_from_masks)
 
 
 def _scaled(side: int, scale: float) -> int:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,36 +10,57 @@ import yaml
 
 from pagoda.data.annotations import Annotations
 from pagoda.data.assembly import ImageColumns, ObjectColumns, assemble
+from pagoda.data.packed_keypoints import PackedKeypoints
+from pagoda.data.packed_masks import NO_PIXELS, PackedMasks
 from pagoda.data.splits import choose_split, with_common_names
+from pagoda.data.yolo_pose import pose_in_pixels, read_pose
 from pagoda.pictures import EXTENSIONS, picture_size
 from pagoda.structures.labels import LabelMap
 
 SPLITS = ("train", "val", "valid", "validation", "test")
 
 
-def read_yolo(root: str | Path, split: str) -> Annotations:
+def read_yolo(root: str | Path, split: str, *, boxes_only: bool = False) -> Annotations:
     """The pictures of a split and the objects their label files list.
 
-    A line is `class cx cy width height`, or `class x1 y1 x2 y2 x3 y3 …` (a polygon: its box is taken), all as
-    shares 0 … 1 of the upright picture. No file, or an empty one, is a picture without objects. Category ids
-    are the numbers in the files, 0 … n-1; images are numbered 1 … n in the order they are found.
+    A line is `class cx cy width height`, or `class x1 y1 x2 y2 x3 y3 …` (a polygon: the mask, and its box), or with
+    kpt_shape in the YAML file a box and its keypoints, all as shares 0 … 1 of the upright picture. No file, or an
+    empty one, is a picture without objects. Category ids are the numbers in the files, 0 … n-1; images are
+    numbered 1 … n in the order they are found. With `boxes_only` masks and keypoints are not read.
     """
     root = Path(root)
     description = read_description(root)
     label_map = read_classes(root, description)
+    skeleton, num_values = read_pose(root, description)
     pictures = split_pictures(choose_split(yolo_splits(root), split, str(root)))
     label_files = [label_file_of(picture) for picture in pictures]
     source = f"{root} ({split})"
     notes = _check_label_files(pictures, label_files, source)
     common = Path(os.path.commonpath([picture.parent for picture in pictures]))
     images, objects = ImageColumns(ids=list(range(1, len(pictures) + 1))), ObjectColumns()
+    polygons: list[list[list[float]]] = []
+    poses: list[list[float]] = []
     for index, (picture, label_file) in enumerate(zip(pictures, label_files, strict=True)):
         images.files.append(picture.relative_to(common).as_posix())
         height, width = picture_size(picture)
         images.sizes.append((height, width))
-        for label, (x, y, w, h) in _objects(label_file, len(label_map), "kpt_shape" in description):
+        for label, values, where in _objects(label_file, len(label_map)):
+            x, y, w, h = parse_box(values, skeleton is not None, where)
             objects.add(index, (x * width, y * height, w * width, h * height), label, False)
+            is_polygon = len(values) > 4 and skeleton is None
+            polygons.append([_in_pixels(values, width, height)] if is_polygon else [])
+            if skeleton is not None:
+                poses.append(pose_in_pixels(values[4:], len(skeleton), num_values, (width, height), where))
+    if not boxes_only:
+        objects.masks = PackedMasks.pack(polygons, [NO_PIXELS] * len(polygons)) if any(polygons) else None
+        if skeleton is not None:
+            label_map = replace(label_map, skeleton=skeleton)
+            objects.keypoints = PackedKeypoints.pack(poses, len(skeleton))
     return assemble(images, objects, label_map=label_map, root=common, source=source, notes=notes)
+
+
+def _in_pixels(shares: list[float], width: int, height: int) -> list[float]:
+    return (np.reshape(shares, (-1, 2)) * (width, height)).flatten().tolist()
 
 
 def yolo_splits(root: str | Path) -> dict[str, tuple[Path, ...]]:
@@ -150,10 +172,8 @@ def _check_label_files(pictures: list[Path], label_files: list[Path], source: st
     return notes
 
 
-def _objects(
-    path: Path, num_classes: int, has_keypoints: bool
-) -> Iterator[tuple[int, tuple[float, float, float, float]]]:
-    """Label and (x, y, width, height) as shares of the picture, line by line."""
+def _objects(path: Path, num_classes: int) -> Iterator[tuple[int, list[float], str]]:
+    """Label, the numbers after it and their place, line by line."""
     if not path.is_file():
         return
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
@@ -165,7 +185,7 @@ def _objects(
             raise ValueError(f"{path}, line {number}: expected numbers, got '{line.strip()}'") from error
         if not values[0].is_integer() or not 0 <= values[0] < num_classes:
             raise ValueError(f"{path}, line {number}: class {values[0]:g} is not in 0 … {num_classes - 1}")
-        yield int(values[0]), parse_box(values[1:], has_keypoints, f"{path}, line {number}")
+        yield int(values[0]), values[1:], f"{path}, line {number}"
 
 
 def parse_box(values: list[float], has_keypoints: bool, where: str) -> tuple[float, float, float, float]:

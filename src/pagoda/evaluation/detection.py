@@ -1,19 +1,25 @@
-"""Box detections against a COCO ground truth: collected compactly, merged, scored by hotcoco."""
+"""Detections against a COCO ground truth: boxes, and masks and keypoints where there are any."""
 
-import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import hotcoco
 import numpy as np
 
+from pagoda.evaluation.collected import Collected, State
 from pagoda.evaluation.ground_truth import GroundTruth, shorten
+from pagoda.evaluation.protocol import describe_protocol
 from pagoda.evaluation.result import DetectionResult
+from pagoda.evaluation.results_file import check_rows, read_columns, read_results
+from pagoda.evaluation.scoring import MAX_POSES, Task, mean, score, summarise
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.run_lengths import encode_masks
 
-_State = dict[str, np.ndarray]
+ObjectScale = Literal["annotated", "box"]
+SCALE_OF_BOX = 0.53
+"""Share of its box that CrowdPose takes for the area of a person."""
 
 
 class DetectionEvaluator:
@@ -21,11 +27,20 @@ class DetectionEvaluator:
 
     `ground_truth` is a COCO document (images, annotations, categories). Every image of it counts, also one
     that never gets an update: its objects are missed. Of each image and class the best `max_detections`
-    count.
+    count, of keypoints the best 20. Masks and keypoints are scored besides the boxes where both the detections
+    and the ground truth have them; keypoints by the sigmas of `label_map.skeleton`.
+
+    `object_scale`: what keypoint distances are measured by: the annotated area (COCO), or a share of the box
+    ("box", CrowdPose).
     """
 
     def __init__(
-        self, ground_truth: dict[str, Any], label_map: LabelMap, *, max_detections: int = 100
+        self,
+        ground_truth: dict[str, Any],
+        label_map: LabelMap,
+        *,
+        max_detections: int = 100,
+        object_scale: ObjectScale = "annotated",
     ) -> None:
         if max_detections < 1:
             raise ValueError(f"max_detections must be at least 1 per image, got {max_detections}")
@@ -33,10 +48,11 @@ class DetectionEvaluator:
         self.max_detections = max_detections
         self._truth = GroundTruth(ground_truth)
         self._truth.check_labels(label_map)
+        if object_scale == "box":
+            self._truth.areas = SCALE_OF_BOX * self._truth.boxes_xywh[:, 2:].prod(1)
         self._category_of_label = np.array([self._truth.category_index[i] for i in label_map.category_ids])
-        self._parts: list[_State] = []
-        self._answered = np.zeros(len(self._truth.image_ids), dtype=bool)
-        self._num_repeated = 0
+        self._collected = Collected(len(self._truth.image_ids))
+        self._boxes_around: str | None = None
 
     def update(self, detections: Detections) -> None:
         """Add the detections of one image, with its image_id, in pixels of the original picture."""
@@ -44,11 +60,7 @@ class DetectionEvaluator:
             raise ValueError(
                 "these detections carry no image_id; set it to the id the image has in the ground truth"
             )
-        if detections.label_map != self.label_map:
-            raise ValueError(
-                f"the detections name their classes {shorten(list(detections.label_map.names), 5)},"
-                f" the evaluator {shorten(list(self.label_map.names), 5)}; give both the same label map"
-            )
+        self._check_label_map(detections.label_map)
         labels = detections.labels.cpu().numpy().astype(np.int64)
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(self.label_map):
             raise ValueError(
@@ -57,20 +69,23 @@ class DetectionEvaluator:
             )
         image = self._truth.indices_of_images([detections.image_id])
         boxes = detections.boxes.detach().double().cpu().numpy()
-        self._add(
-            image,
-            np.repeat(image, len(boxes)),
-            np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1),
-            detections.scores.detach().double().cpu().numpy(),
-            self._category_of_label[labels],
-        )
+        columns: State = {
+            "images": np.repeat(image, len(boxes)),
+            "boxes_xywh": np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1),
+            "scores": detections.scores.detach().double().cpu().numpy(),
+            "categories": self._category_of_label[labels],
+        }
+        if detections.masks is not None and self._truth.has_mask.any():
+            self._check_size(detections, int(image[0]))
+            columns["masks"] = np.array(encode_masks(detections.masks.cpu().bool().numpy()), dtype=object)
+        if detections.keypoints is not None and self._truth.has_keypoints.any():
+            columns["keypoints"] = detections.keypoint_triples().numpy()
+        self._add(image, columns)
 
     def update_results(self, results: list[dict[str, Any]]) -> None:
-        """Add COCO results: image_id, category_id, bbox (xywh), score; all those of an image in one call."""
-        for number, row in enumerate(results):
-            missing = [key for key in ("image_id", "category_id", "bbox", "score") if key not in row]
-            if missing:
-                raise ValueError(f"result {number} has no {', '.join(missing)}; it has {sorted(row)}")
+        """Add COCO results: image_id, category_id, score and at least one of bbox (xywh), segmentation and
+        keypoints; all those of an image in one call. Missing boxes are drawn around mask or keypoints."""
+        shapes = check_rows(results)
         ids = [row["category_id"] for row in results]
         self._truth.check_category_ids(ids, "the list of results")
         foreign = set(ids) - set(self.label_map.category_ids)
@@ -79,88 +94,110 @@ class DetectionEvaluator:
                 f"the results use category ids {shorten(sorted(foreign))}, which the label map"
                 f" ({shorten(list(self.label_map.category_ids))}) does not have; add these classes to it"
             )
-        images = self._truth.indices_of_images([row["image_id"] for row in results])
-        self._add(
-            np.unique(images),
-            images,
-            np.array([row["bbox"] for row in results], dtype=np.float64).reshape(-1, 4),
-            np.array([row["score"] for row in results], dtype=np.float64),
-            np.array([self._truth.category_index[i] for i in ids], dtype=np.int64),
-        )
+        columns = read_columns(results, self._truth)
+        if shapes and "bbox" not in shapes:
+            self._boxes_around = "masks" if "segmentation" in shapes else "keypoints"
+        self._add(np.unique(columns["images"]), columns)
 
-    def _add(
-        self,
-        answered: np.ndarray,
-        images: np.ndarray,
-        boxes_xywh: np.ndarray,
-        scores: np.ndarray,
-        categories: np.ndarray,
-    ) -> None:
+    def _add(self, answered: np.ndarray, columns: State) -> None:
         """All checks first, so that a refused update leaves no trace."""
-        twice = answered[self._answered[answered]]
+        twice = answered[self._collected.answered[answered]]
         if len(twice):
             raise ValueError(
                 f"image {self._truth.image_ids[twice[0]]!r} already has its detections; give all"
                 " detections of an image in one update, and each image once"
             )
-        finite = np.isfinite(boxes_xywh).all(1) & np.isfinite(scores)
-        valid = finite & (boxes_xywh[:, 2:] >= 0).all(1)
+        boxes, scores = columns["boxes_xywh"], columns["scores"]
+        finite = np.isfinite(boxes).all(1) & np.isfinite(scores)
+        valid = finite & (boxes[:, 2:] >= 0).all(1)
         if not valid.all():
             row = int((~valid).argmax())
             problem = "is inside out" if finite[row] else "is not finite"
             raise ValueError(
-                f"image {self._truth.image_ids[images[row]]!r}: a detection {problem}: box x, y,"
-                f" width, height {boxes_xywh[row].tolist()}, score {scores[row]};"
+                f"image {self._truth.image_ids[columns['images'][row]]!r}: a detection {problem}: box x, y,"
+                f" width, height {boxes[row].tolist()}, score {scores[row]};"
                 " look for NaN or a broken decoder in the model"
             )
-        self._answered[answered] = True
-        self._parts.append(
-            {"images": images, "boxes_xywh": boxes_xywh, "scores": scores, "categories": categories}
-        )
+        if "keypoints" in columns:
+            self._check_keypoints(columns)
+        self._collected.add(answered, columns)
 
-    def state(self) -> _State:
+    def _check_label_map(self, other: LabelMap) -> None:
+        mine = self.label_map
+        if (other.names, other.category_ids) != (mine.names, mine.category_ids):
+            raise ValueError(
+                f"the detections name their classes {shorten(list(other.names), 5)},"
+                f" the evaluator {shorten(list(mine.names), 5)}; give both the same label map"
+            )
+
+    def _check_size(self, detections: Detections, image: int) -> None:
+        size = self._truth.size_of(image)
+        if tuple(detections.image_size) != size:
+            raise ValueError(
+                f"image {detections.image_id!r} is of (height, width) {size} in the ground truth, the masks are of"
+                f" {tuple(detections.image_size)}; restore them to the picture's size first"
+            )
+
+    def _check_keypoints(self, columns: State) -> None:
+        skeleton, points = self.label_map.skeleton, columns["keypoints"]
+        if skeleton is None:
+            raise ValueError(
+                "scoring keypoints needs their skeleton: give a label map with skeleton=Skeleton(names, sigmas=…)"
+            )
+        if len(points) and points.shape[1] != len(skeleton):
+            raise ValueError(
+                f"the detections have {points.shape[1]} keypoints, the skeleton of the ground truth"
+                f" {len(skeleton)}: {shorten(list(skeleton.names), 5)}; the model is of another skeleton"
+            )
+        broken = ~np.isfinite(points).all((1, 2))
+        if broken.any():
+            image = self._truth.image_ids[columns["images"][int(broken.argmax())]]
+            raise ValueError(f"image {image!r}: a detection has a keypoint that is not finite")
+
+    def state(self) -> State:
         """All that was collected, as plain arrays that pickle small: for `merge` in another process."""
-        empty = {
-            "images": np.zeros(0, np.int64),
-            "boxes_xywh": np.zeros((0, 4)),
-            "scores": np.zeros(0),
-            "categories": np.zeros(0, np.int64),
-        }
-        joined = {
-            key: np.concatenate([none, *(part[key] for part in self._parts)]) for key, none in empty.items()
-        }
-        return {**joined, "answered": self._answered.copy(), "repeated": np.array(self._num_repeated)}
+        return self._collected.state()
 
-    def merge(self, states: Iterable[_State]) -> None:
+    def merge(self, states: Iterable[State]) -> None:
         """Add what the evaluators of other processes collected; leave this evaluator's own state out.
 
         Samplers fill up the last round with images another process has too: of such an image what came first
         counts, and the protocol says how many there were.
         """
-        for state in states:
-            if len(state["answered"]) != len(self._answered):
-                raise ValueError(
-                    f"cannot merge evaluators of different data: {len(self._answered)} images here,"
-                    f" {len(state['answered'])} in the other state"
-                )
-            fresh = ~self._answered[state["images"]]
-            self._parts.append({k: state[k][fresh] for k in ("images", "boxes_xywh", "scores", "categories")})
-            self._num_repeated += int((self._answered & state["answered"]).sum()) + int(state["repeated"])
-            self._answered |= state["answered"]
+        self._collected.merge(states)
 
     def result(self) -> DetectionResult:
         """Score what was collected so far; may be called again after further updates."""
         collected = self.state()
-        limits = sorted({limit for limit in (1, 10) if limit < self.max_detections} | {self.max_detections})
-        precision, recall = _score(self._truth, collected, limits)
+        boxes = self._result("bbox", collected)
+        others = {}
+        if "masks" in collected:
+            others["segm"] = self._result("segm", collected)
+        if "keypoints" in collected:
+            others["keypoints"] = self._result("keypoints", collected)
+        metrics = dict(boxes.metrics)
+        for task, result in others.items():
+            metrics |= {f"{task}/{name}": value for name, value in result.metrics.items()}
+        return replace(boxes, metrics=metrics, others=others)
+
+    def _result(self, task: Task, collected: State) -> DetectionResult:
+        limits = [MAX_POSES]
+        if task != "keypoints":
+            limits = sorted(
+                {limit for limit in (1, 10) if limit < self.max_detections} | {self.max_detections}
+            )
+        precision, recall = score(self._truth, collected, task, limits, self.label_map.skeleton)
         names = self._names()
         counts = np.bincount(collected["categories"], minlength=len(names)).tolist()
-        objects = np.bincount(self._truth.categories[~self._truth.crowd], minlength=len(names)).tolist()
+        objects = np.bincount(
+            self._truth.categories[self._truth.counted(task)], minlength=len(names)
+        ).tolist()
+        last = "AR" if task == "keypoints" else f"AR{limits[-1]}"
         per_class = {
             name: {
-                "AP": _mean(precision[:, :, k, 0, -1]),
-                "AP50": _mean(precision[0, :, k, 0, -1]),
-                f"AR{limits[-1]}": _mean(recall[:, k, 0, -1]),
+                "AP": mean(precision[:, :, k, 0, -1]),
+                "AP50": mean(precision[0, :, k, 0, -1]),
+                last: mean(recall[:, k, 0, -1]),
                 "objects": objects[k],
                 "detections": counts[k],
             }
@@ -169,13 +206,21 @@ class DetectionEvaluator:
         at_50_and_75 = precision[[0, 5], :, :, 0, -1]
         curves = np.where(at_50_and_75 < 0, np.nan, at_50_and_75)
         return DetectionResult(
-            metrics=_metrics(precision, recall, limits),
+            metrics=summarise(task, precision, recall, limits),
             per_class=per_class,
             recall=np.linspace(0, 1, 101),
             precision={name: curves[:, :, k] for k, name in enumerate(names)},
-            protocol=self._protocol(len(collected["scores"])),
+            protocol=describe_protocol(
+                task,
+                self._truth,
+                self.label_map,
+                self._collected,
+                num_detections=len(collected["scores"]),
+                max_detections=self.max_detections,
+                boxes_around=self._boxes_around,
+            ),
             num_images=len(self._truth.image_ids),
-            num_objects=self._truth.num_objects,
+            num_objects=int(self._truth.counted(task).sum()),
         )
 
     def _names(self) -> list[str]:
@@ -187,79 +232,18 @@ class DetectionEvaluator:
             for name, i in zip(names, self._truth.category_ids, strict=True)
         ]
 
-    def _protocol(self, num_detections: int) -> str:
-        text = (
-            f"COCO protocol: bbox IoU .50:.05:.95, 101 recall points, max {self.max_detections} detections"
-            f" per image and class, crowd regions ignored, evaluated {len(self._truth.image_ids)} images,"
-            f" {self._truth.num_objects} objects, {num_detections} detections"
-            f" by hotcoco {hotcoco.__version__}"
-        )
-        unknown = [i for i in self._truth.category_ids if i not in self.label_map.category_ids]
-        if unknown:
-            missed = shorten([self._truth.category_names[i] for i in unknown])
-            text += f"; classes of the ground truth that the model does not know, all missed: {missed}"
-        if not self._answered.all():
-            text += f"; {int((~self._answered).sum())} images without any detections submitted"
-        if self._num_repeated:
-            text += f"; {self._num_repeated} images answered by more than one process, counted once"
-        return text
-
 
 def evaluate_results_file(
-    results_json: str | Path, ground_truth: dict[str, Any], label_map: LabelMap, *, max_detections: int = 100
+    results_json: str | Path,
+    ground_truth: dict[str, Any],
+    label_map: LabelMap,
+    *,
+    max_detections: int = 100,
+    object_scale: ObjectScale = "annotated",
 ) -> DetectionResult:
     """Score anybody's COCO results file: a list, or a COCO document with the results under "annotations"."""
-    loaded = json.loads(Path(results_json).read_text(encoding="utf-8"))
-    if isinstance(loaded, dict):
-        if "annotations" not in loaded:
-            raise ValueError(
-                f"{results_json} holds neither a list of results nor 'annotations': {sorted(loaded)}"
-            )
-        loaded = loaded["annotations"]
-    evaluator = DetectionEvaluator(ground_truth, label_map, max_detections=max_detections)
-    evaluator.update_results(loaded)
-    return evaluator.result()
-
-
-def _score(truth: GroundTruth, collected: _State, limits: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Precision (10 IoUs, 101 recalls, classes, 4 sizes, limits), recall without that axis; -1: undefined."""
-    if not truth.image_ids or not truth.category_ids:
-        raise ValueError("the ground truth has no images or no categories; there is nothing to evaluate")
-    # Everything is counted from 1: matching takes id 0 for "no match", and ids may be text in the document.
-    reference = hotcoco.COCO.from_arrays(
-        [{"id": index + 1} for index in range(len(truth.image_ids))],
-        [{"id": index + 1, "name": str(i)} for index, i in enumerate(truth.category_ids)],
-        truth.images + 1,
-        truth.categories + 1,
-        truth.boxes_xywh,
-        ids=np.arange(1, len(truth.images) + 1),
-        area=truth.areas,
-        iscrowd=truth.crowd.astype(np.int64),
+    evaluator = DetectionEvaluator(
+        ground_truth, label_map, max_detections=max_detections, object_scale=object_scale
     )
-    order = np.argsort(collected["images"], kind="stable")
-    table = np.column_stack(
-        [collected["images"] + 1, collected["boxes_xywh"], collected["scores"], collected["categories"] + 1]
-    )[order]
-    scoring = hotcoco.COCOeval(reference, reference.load_res(table), "bbox")
-    scoring.params.max_dets = limits
-    scoring.evaluate()
-    scoring.accumulate()
-    return scoring.eval["precision"], scoring.eval["recall"]
-
-
-def _metrics(precision: np.ndarray, recall: np.ndarray, limits: list[int]) -> dict[str, float]:
-    sizes = {"s": 1, "m": 2, "l": 3}
-    return {
-        "AP": _mean(precision[:, :, :, 0, -1]),
-        "AP50": _mean(precision[0, :, :, 0, -1]),
-        "AP75": _mean(precision[5, :, :, 0, -1]),
-        **{f"AP{letter}": _mean(precision[:, :, :, size, -1]) for letter, size in sizes.items()},
-        **{f"AR{limit}": _mean(recall[:, :, 0, index]) for index, limit in enumerate(limits)},
-        **{f"AR{letter}": _mean(recall[:, :, size, -1]) for letter, size in sizes.items()},
-    }
-
-
-def _mean(values: np.ndarray) -> float:
-    """Mean of the defined entries; -1 marks the others."""
-    defined = values[values > -1]
-    return float(defined.mean()) if defined.size else float("nan")
+    evaluator.update_results(read_results(results_json))
+    return evaluator.result()

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.run_lengths import to_text
 
 
 class GroundTruth:
@@ -22,6 +23,8 @@ class GroundTruth:
         self.image_ids = sorted(
             (image["id"] for image in document["images"]), key=lambda i: (isinstance(i, str), i)
         )
+        sizes = {image["id"]: (image.get("height"), image.get("width")) for image in document["images"]}
+        self.sizes = [size if all(size := sizes[i]) else None for i in self.image_ids]
         self.image_index = {image_id: index for index, image_id in enumerate(self.image_ids)}
         self.category_names = {int(c["id"]): str(c["name"]) for c in document["categories"]}
         self.category_ids = sorted(self.category_names)
@@ -54,6 +57,12 @@ class GroundTruth:
         self.areas = np.array(
             [a.get("area", own) for a, own in zip(annotations, box_areas, strict=True)], np.float64
         )
+        self.annotation_ids = [a.get("id") for a in annotations]
+        self._segmentations = [a.get("segmentation") or None for a in annotations]
+        self._keypoints = [a.get("keypoints") or None for a in annotations]
+        self.has_mask = np.array([value is not None for value in self._segmentations], bool)
+        self.has_keypoints = np.array([value is not None and any(value) for value in self._keypoints], bool)
+        self._mask_texts: list[str] | None = None
         broken = ~(np.isfinite(self.boxes_xywh).all(1) & np.isfinite(self.areas))
         if broken.any():
             first = annotations[int(broken.argmax())]
@@ -61,9 +70,46 @@ class GroundTruth:
                 f"annotation {first.get('id')} of the ground truth has a box or area that is not finite"
             )
 
-    @property
-    def num_objects(self) -> int:
-        return int((~self.crowd).sum())
+    def counted(self, task: str) -> np.ndarray:
+        """(N,) bool: annotations that "bbox", "segm" or "keypoints" can find or miss; crowd regions are neither."""
+        has = {"bbox": np.ones_like(self.crowd), "segm": self.has_mask, "keypoints": self.has_keypoints}
+        return ~self.crowd & has[task]
+
+    def size_of(self, image: int) -> tuple[int, int]:
+        """(height, width) of the image at this position; ValueError where the document does not say it."""
+        size = self.sizes[image]
+        if size is None:
+            raise ValueError(
+                f"masks need the height and width of image {self.image_ids[image]!r} in the ground truth"
+            )
+        return int(size[0]), int(size[1])
+
+    def mask_texts(self) -> list[str]:
+        """The run lengths of every annotation's mask, "" where it has none; made when first asked for."""
+        if self._mask_texts is None:
+            texts = []
+            for row, segmentation in enumerate(self._segmentations):
+                try:
+                    size = self.size_of(int(self.images[row]))
+                    texts.append("" if segmentation is None else to_text(segmentation, size))
+                except ValueError as error:
+                    where = f"annotation {self.annotation_ids[row]} of the ground truth"
+                    raise ValueError(f"{where}: {error}") from error
+            self._mask_texts, self._segmentations = texts, []
+        return self._mask_texts
+
+    def keypoint_triples(self, num_keypoints: int) -> np.ndarray:
+        """(N, K, 3) x, y, visibility; zeros where an annotation has none."""
+        triples = np.zeros((len(self.images), num_keypoints, 3))
+        for row in np.flatnonzero(self.has_keypoints).tolist():
+            values = self._keypoints[row] or []
+            if len(values) != 3 * num_keypoints:
+                raise ValueError(
+                    f"annotation {self.annotation_ids[row]} of the ground truth must have {3 * num_keypoints}"
+                    f" numbers for the {num_keypoints} keypoints of the skeleton, got {len(values)}"
+                )
+            triples[row] = np.reshape(values, (num_keypoints, 3))
+        return triples
 
     def check_labels(self, label_map: LabelMap) -> None:
         """Raises ValueError unless every category id of the label map is here and no name has another id."""

@@ -1,10 +1,12 @@
 """What a detection evaluation says: numbers, curves, and the protocol they were measured with."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+TASK_NAMES = {"bbox": "Boxes", "segm": "Masks", "keypoints": "Keypoints"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -13,7 +15,8 @@ class DetectionResult:
 
     metrics: dict[str, float]
     """AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl, in this order. The AR1/10/100 keys
-    carry the number of detections allowed per image, so `max_detections=300` makes the last of them AR300."""
+    carry the number of detections allowed per image, so `max_detections=300` makes the last of them AR300.
+    After these come the numbers of `others`, as segm/AP … and keypoints/AP …"""
     per_class: dict[str, dict[str, float]]
     """class name → AP, AP50, AR100 (or what `max_detections` makes of it), objects, detections"""
     recall: np.ndarray
@@ -25,10 +28,24 @@ class DetectionResult:
     num_images: int
     num_objects: int
     """Annotated objects, crowd regions not counted"""
+    others: dict[str, "DetectionResult"] = field(default_factory=dict)
+    """"segm" and "keypoints", as far as the detections had masks or keypoints: the same once more for them"""
+
+    @property
+    def own_metrics(self) -> dict[str, float]:
+        """`metrics` without those of `others`."""
+        return {name: value for name, value in self.metrics.items() if "/" not in name}
 
     def table(self) -> str:
-        """Plain text: all metrics, then one row per class, then the protocol."""
-        overall = _columns([list(self.metrics), [_fraction(value) for value in self.metrics.values()]])
+        """Plain text: all metrics, then one row per class, then the protocol; the same for each of `others`."""
+        parts = [self._own_table()]
+        for task, result in self.others.items():
+            parts.append(f"{TASK_NAMES[task]}\n{result.table()}")
+        return "\n\n".join(parts)
+
+    def _own_table(self) -> str:
+        metrics = self.own_metrics
+        overall = _columns([list(metrics), [_fraction(value) for value in metrics.values()]])
         if not self.per_class:
             return f"{overall}\n\n{self.protocol}"
         keys = list(next(iter(self.per_class.values())))
@@ -39,7 +56,9 @@ class DetectionResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers, ready for JSON; None where the value is undefined."""
+        others = {task: result.to_dict() for task, result in self.others.items()}
         return {
+            **({"others": others} if others else {}),
             "metrics": {key: _jsonable(value) for key, value in self.metrics.items()},
             "per_class": {
                 name: {key: _jsonable(value) for key, value in row.items()}

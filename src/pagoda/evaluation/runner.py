@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,10 @@ import torch
 from torch import distributed
 
 from pagoda.evaluation.detection import DetectionEvaluator, DetectionResult
+from pagoda.evaluation.results_file import write_results
 from pagoda.pictures import PictureError
 from pagoda.structures.instances import Detections
+from pagoda.structures.labels import LabelMap
 
 Limits = Mapping[str, float | int | None]
 
@@ -45,7 +48,7 @@ def detect_dataset(
             with torch.inference_mode():
                 images = model.input_spec.prepare([picture for picture, _ in samples], device=device)
                 found = model.detect(images, postprocess=postprocess)
-            restored = model.input_spec.restore(found, [targets.image_size for _, targets in samples])
+            restored = model.restore(found, [targets.image_size for _, targets in samples])
             for detections, (_, targets) in zip(restored, samples, strict=True):
                 yield replace(detections.to("cpu"), image_id=targets.image_id, file=targets.file)
             if progress is not None:
@@ -74,33 +77,42 @@ def evaluate(
     batch_size: int = 8,
     limits: Limits = EVALUATION_LIMITS,
     progress: Callable[[int], None] | None = None,
+    save_results: str | Path | None = None,
 ) -> DetectionResult:
     """COCO metrics of `model` on `dataset`; with several processes each runs its share and all get the result.
 
-    Pictures that cannot be read count as missed and are named with the protocol. Raises ValueError when the
-    classes of the model and of the dataset do not meet.
+    Pictures that cannot be read count as missed and are named with the protocol. `save_results` writes the
+    detections as a COCO results file while they come (one process only). Raises ValueError when the classes or
+    keypoints of the model and of the dataset do not meet.
     """
     check_same_classes(model.label_map.names, dataset.label_map.names)
     is_shared = distributed.is_available() and distributed.is_initialized()
     rank, world = (distributed.get_rank(), distributed.get_world_size()) if is_shared else (0, 1)
+    if save_results is not None and world > 1:
+        raise ValueError(
+            "save_results needs one process: each of several sees only its share of the pictures"
+        )
     evaluator = DetectionEvaluator(
         dataset.annotations.to_coco(),
         dataset.label_map,
         max_detections=int(limits.get("max_detections") or 100),
     )
-    share = by_aspect(dataset.annotations.sizes)[rank::world]
     skipped: list[str] = []
     found = detect_dataset(
         model,
         dataset,
-        indices=share,
+        indices=by_aspect(dataset.annotations.sizes)[rank::world],
         batch_size=batch_size,
         limits=limits,
         progress=progress,
         skipped=skipped,
     )
-    for detections in found:
-        evaluator.update(replace(detections, label_map=dataset.label_map))
+    collected = _collect(found, evaluator, dataset.label_map)
+    if save_results is None:
+        for _ in collected:
+            pass
+    else:
+        write_results(save_results, collected)
     if is_shared:
         shares: list[Any] = [None] * world
         distributed.all_gather_object(shares, (evaluator.state(), skipped))
@@ -111,6 +123,18 @@ def evaluate(
         told = f"{result.protocol}; {len(skipped)} pictures could not be read: {'; '.join(skipped[:10])}"
         result = replace(result, protocol=told)
     return result
+
+
+def _collect(
+    found: Iterator[Detections], evaluator: DetectionEvaluator, label_map: LabelMap
+) -> Iterator[Detections]:
+    """Each goes to the evaluator, with the category ids and keypoints of the data set, and is passed on."""
+    for detections in found:
+        if detections.keypoints is not None:
+            check_same_keypoints(detections.label_map, label_map)
+        ours = replace(detections, label_map=label_map)
+        evaluator.update(ours)
+        yield ours
 
 
 def by_aspect(sizes: np.ndarray) -> list[int]:
@@ -133,4 +157,19 @@ def check_same_classes(model_names: Sequence[str], data_names: Sequence[str]) ->
         f"the model's {len(model_names)} classes are not the dataset's {len(data_names)}:"
         f" unknown to the model: {', '.join(missing) or 'none'}; not in the data: {', '.join(extra) or 'none'}"
         f"{'; same names in another order' if not missing and not extra else ''}"
+    )
+
+
+def check_same_keypoints(model_labels: LabelMap, data_labels: LabelMap) -> None:
+    """Keypoint k must mean the same in both, where both name theirs; says where they part."""
+    if model_labels.skeleton is None or data_labels.skeleton is None:
+        return
+    mine, theirs = model_labels.skeleton.names, data_labels.skeleton.names
+    if mine == theirs:
+        return
+    parted = next((pair for pair in zip(mine, theirs, strict=False) if pair[0] != pair[1]), None)
+    where = f"; the first that differ are '{parted[0]}' and '{parted[1]}'" if parted else ""
+    raise ValueError(
+        f"the model's {len(mine)} keypoints are not the dataset's {len(theirs)}{where}; train the model on this"
+        " skeleton, or rename and reorder the keypoints of the data"
     )

@@ -26,6 +26,24 @@ class _PerObject:
         for name, value in self._rows().items():
             if len(value) != len(self.boxes):
                 raise ValueError(f"{name} must have {len(self.boxes)} rows like boxes, got {len(value)}")
+        self._check_masks_and_keypoints()
+
+    def _check_masks_and_keypoints(self) -> None:
+        masks, keypoints = getattr(self, "masks", None), getattr(self, "keypoints", None)
+        if masks is not None and tuple(masks.shape[1:]) != tuple(self.image_size):
+            raise ValueError(
+                f"masks must be (n, height, width) of the picture, {tuple(self.image_size)},"
+                f" got {tuple(masks.shape)}"
+            )
+        if keypoints is not None and (keypoints.ndim != 3 or keypoints.shape[2] != 2):
+            raise ValueError(f"keypoints must be (n, k, 2) xy pixels, got {tuple(keypoints.shape)}")
+        for name in ("visibility", "keypoint_scores"):
+            values = getattr(self, name, None)
+            if values is not None and (keypoints is None or values.shape != keypoints.shape[:2]):
+                shape = "no keypoints" if keypoints is None else f"keypoints {tuple(keypoints.shape)}"
+                raise ValueError(
+                    f"{name} must be (n, k) like the keypoints, got {tuple(values.shape)} for {shape}"
+                )
 
     def _rows(self) -> dict[str, Tensor]:
         values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
@@ -67,7 +85,7 @@ class Targets(_PerObject):
     areas: Tensor | None = None
     """(N,) pixels² of the object itself where known (its mask), else None: the box's area"""
     masks: Tensor | None = None
-    """(N, H, W) bool"""
+    """(N, H, W) bool; empty for an object whose mask is not annotated"""
     keypoints: Tensor | None = None
     """(N, K, 2) xy"""
     visibility: Tensor | None = None
@@ -100,13 +118,18 @@ class Detections(_PerObject):
     """(height, width)"""
     label_map: LabelMap
     masks: Tensor | None = None
+    """(N, H, W) bool"""
     keypoints: Tensor | None = None
+    """(N, K, 2) xy, K as in the skeleton of `label_map`"""
     keypoint_scores: Tensor | None = None
+    """(N, K) the higher the surer; 0 … 1 where the model can say so"""
     track_ids: Tensor | None = None
     image_id: int | str | None = None
     file: str | None = None
     picture: np.ndarray | None = field(default=None, repr=False)
     """(H, W, 3) RGB uint8, where the one who asked for the detections kept it"""
+    mask_crops: Tensor | None = field(default=None, repr=False)
+    """(N, M, M) probabilities inside each box, of which a model pasted `masks`; they fit the box at any size"""
 
     @property
     def names(self) -> list[str]:
@@ -123,19 +146,21 @@ class Detections(_PerObject):
         tail = ", …" if len(self) > 3 else ""
         return f"Detections({len(self)} in {self.image_size[0]}×{self.image_size[1]}: {best}{tail})"
 
-    def plot(self, picture: np.ndarray | None = None, *, min_score: float = 0.0) -> np.ndarray:
-        """A copy of the picture, (H, W, 3) RGB uint8, with boxes, names and scores drawn on it."""
+    def plot(
+        self, picture: np.ndarray | None = None, *, min_score: float = 0.0, min_keypoint_score: float = 0.0
+    ) -> np.ndarray:
+        """A copy of the picture, (H, W, 3) RGB uint8, with boxes, masks, poses, names and scores drawn on it."""
         from pagoda.visualization.draw import draw_detections
 
         picture = self.picture if picture is None else picture
         if picture is None:
             raise ValueError("these detections carry no picture; call plot(picture) with (H, W, 3) RGB uint8")
         self._check_same_frame(picture.shape[:2])
-        return draw_detections(picture, self.above(min_score))
+        return draw_detections(picture, self.above(min_score), min_keypoint_score=min_keypoint_score)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists and numbers, ready for JSON."""
-        objects = [
+        """Plain lists and numbers, ready for JSON; masks as COCO's compressed run lengths."""
+        objects: list[dict[str, Any]] = [
             {"name": name, "label": label, "score": score, "box_xyxy": box}
             for name, label, score, box in zip(
                 self.names, self.labels.tolist(), self.scores.tolist(), self.boxes.tolist(), strict=True
@@ -144,6 +169,8 @@ class Detections(_PerObject):
         if self.track_ids is not None:
             for entry, track_id in zip(objects, self.track_ids.tolist(), strict=True):
                 entry["track_id"] = track_id
+        for entry, shape in zip(objects, self._coco_shapes(), strict=True):
+            entry.update(shape)
         return {
             "file": self.file,
             "image_id": self.image_id,
@@ -152,7 +179,8 @@ class Detections(_PerObject):
         }
 
     def to_coco(self, image_id: int | str | None = None) -> list[dict[str, Any]]:
-        """COCO results: original category ids, boxes xywh, full precision."""
+        """COCO results: original category ids, boxes xywh, full precision; masks as compressed run lengths in
+        `segmentation`, keypoints as x, y, score, x, y, score, …"""
         image_id = self.image_id if image_id is None else image_id
         if image_id is None:
             raise ValueError("COCO results need the image_id of the ground truth; pass to_coco(image_id)")
@@ -160,29 +188,79 @@ class Detections(_PerObject):
         boxes_xywh = torch.stack([x1, y1, x2 - x1, y2 - y1], 1).tolist()
         ids = self.label_map.category_ids
         return [
-            {"image_id": image_id, "category_id": ids[label], "bbox": box, "score": score}
-            for label, box, score in zip(self.labels.tolist(), boxes_xywh, self.scores.tolist(), strict=True)
+            {"image_id": image_id, "category_id": ids[label], "bbox": box, "score": score, **shape}
+            for label, box, score, shape in zip(
+                self.labels.tolist(), boxes_xywh, self.scores.tolist(), self._coco_shapes(), strict=True
+            )
         ]
 
+    def _coco_shapes(self) -> list[dict[str, Any]]:
+        """What each object has of segmentation and keypoints, as COCO writes it."""
+        shapes: list[dict[str, Any]] = [{} for _ in range(len(self))]
+        if self.masks is not None:
+            from pagoda.structures.run_lengths import as_rle, encode_masks
+
+            for shape, text in zip(shapes, encode_masks(self.masks.cpu().bool().numpy()), strict=True):
+                shape["segmentation"] = as_rle(text, self.image_size)
+        if self.keypoints is not None:
+            for shape, triples in zip(shapes, self.keypoint_triples().flatten(1).tolist(), strict=True):
+                shape["keypoints"] = triples
+        return shapes
+
+    def keypoint_triples(self) -> Tensor:
+        """(N, K, 3) float64 x, y, score; 1 where keypoints come without scores. Raises ValueError without any."""
+        if self.keypoints is None:
+            raise ValueError("these detections have no keypoints; the model must be one that predicts them")
+        points = self.keypoints.detach().double().cpu()
+        scores = self.keypoint_scores
+        known = points.new_ones(points.shape[:2]) if scores is None else scores.detach().double().cpu()
+        return torch.cat([points, known[..., None]], 2)
+
     def to_supervision(self) -> "supervision.Detections":
-        """The same as `supervision.Detections`, class names under data["class_name"]."""
+        """The same as `supervision.Detections`, class names under data["class_name"]; keypoints as
+        data["keypoints"] (N, K, 2) and data["keypoint_scores"] (N, K). See also `keypoints_to_supervision`."""
         import supervision
 
+        data: dict[str, Any] = {"class_name": np.array(self.names, dtype=str)}
+        if self.keypoints is not None:
+            triples = self.keypoint_triples().numpy().astype(np.float32)
+            data["keypoints"], data["keypoint_scores"] = triples[..., :2], triples[..., 2]
         return supervision.Detections(
             xyxy=self.boxes.detach().cpu().numpy().astype(np.float32),
             confidence=self.scores.detach().cpu().numpy(),
             class_id=self.labels.cpu().numpy().astype(int),
             tracker_id=None if self.track_ids is None else self.track_ids.cpu().numpy().astype(int),
             mask=None if self.masks is None else self.masks.cpu().numpy().astype(bool),
+            data=data,
+        )
+
+    def keypoints_to_supervision(self) -> "supervision.KeyPoints":
+        """The keypoints as `supervision.KeyPoints`, for its annotators. Raises ValueError without any."""
+        import supervision
+
+        triples = self.keypoint_triples().numpy().astype(np.float32)
+        return supervision.KeyPoints(
+            xy=triples[..., :2],
+            keypoint_confidence=triples[..., 2],
+            class_id=self.labels.cpu().numpy().astype(int),
             data={"class_name": np.array(self.names, dtype=str)},
         )
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """One row per object: file, name, score, x1, y1, x2, y2."""
+        """One row per object: file, name, score, x1, y1, x2, y2; with masks mask_area (pixels), with keypoints
+        <keypoint>_x, <keypoint>_y and <keypoint>_score each."""
         import pandas
 
         table = pandas.DataFrame(self.boxes.detach().cpu().numpy(), columns=["x1", "y1", "x2", "y2"])
         table.insert(0, "score", self.scores.detach().cpu().numpy())
         table.insert(0, "name", self.names)
         table.insert(0, "file", self.file)
-        return table
+        if self.masks is not None:
+            table["mask_area"] = self.masks.flatten(1).sum(1).cpu().numpy()
+        if self.keypoints is None:
+            return table
+        triples = self.keypoint_triples().flatten(1).numpy()
+        skeleton = self.label_map.skeleton
+        names = [f"point_{k}" for k in range(triples.shape[1] // 3)] if skeleton is None else skeleton.names
+        columns = [f"{name}_{what}" for name in names for what in ("x", "y", "score")]
+        return pandas.concat([table, pandas.DataFrame(triples, columns=columns)], axis=1)

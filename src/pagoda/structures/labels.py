@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 
+from pagoda.structures.skeleton import Skeleton
+
 
 @dataclass(frozen=True)
 class LabelMap:
@@ -17,6 +19,8 @@ class LabelMap:
 
     names: tuple[str, ...]
     category_ids: tuple[int, ...]
+    skeleton: Skeleton | None = None
+    """of the objects that have keypoints"""
 
     def __post_init__(self) -> None:
         if len(self.names) != len(self.category_ids):
@@ -44,10 +48,16 @@ class LabelMap:
 
     @classmethod
     def from_dict(cls, data: dict) -> "LabelMap":
-        return cls(tuple(data["names"]), tuple(int(value) for value in data["category_ids"]))
+        skeleton = data.get("skeleton")
+        return cls(
+            tuple(data["names"]),
+            tuple(int(value) for value in data["category_ids"]),
+            None if skeleton is None else Skeleton.from_dict(skeleton),
+        )
 
     def to_dict(self) -> dict:
-        return {"names": list(self.names), "category_ids": list(self.category_ids)}
+        plain = {"names": list(self.names), "category_ids": list(self.category_ids)}
+        return plain if self.skeleton is None else {**plain, "skeleton": self.skeleton.to_dict()}
 
     def __len__(self) -> int:
         return len(self.names)

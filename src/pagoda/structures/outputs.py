@@ -1,4 +1,4 @@
-"""Raw predictions of a dense detector. B images, P locations (or anchors) over all levels."""
+"""Raw predictions. B images, P locations (or anchors) over all levels, R regions, D detections."""
 
 from typing import NamedTuple
 
@@ -16,3 +16,45 @@ class DenseOutputs(NamedTuple):
     """(B, P): centerness or predicted IoU; None where the detector has no such branch."""
     priors: tuple[Tensor, ...]
     """One tensor per level: points (P_l, 2) or anchors (P_l, 4), in pixels of the batch."""
+
+
+class RPNOutputs(NamedTuple):
+    """What the proposal network says about every anchor, finest level first, row by row."""
+
+    logits: Tensor
+    """(B, P): is there an object of any class?"""
+    deltas: Tensor
+    """(B, P, 4), encoded"""
+    anchors: tuple[Tensor, ...]
+    """(P_l, 4) per level, in pixels of the batch"""
+
+
+class Proposals(NamedTuple):
+    """The regions worth a second look, best first; always R rows per image."""
+
+    boxes: Tensor
+    """(B, R, 4) in pixels of the batch; zeros where there is none"""
+    scores: Tensor
+    """(B, R): probabilities or logits, as the selection ranks them; 0 where there is none"""
+    valid: Tensor
+    """(B, R) bool: rows that hold a region"""
+
+
+class RegionOutputs(NamedTuple):
+    """What a two-stage detector says: about every region, and about the objects chosen from them."""
+
+    class_logits: Tensor
+    """(B, R, classes + 1), background last whatever the weights were trained with"""
+    box_outputs: Tensor
+    """(B, R, classes, 4), or (B, R, 1, 4) where one box serves all classes; encoded relative to the region"""
+    proposals: Proposals
+    boxes: Tensor
+    """(B, D, 4) of the objects, best first; rows beyond the last are zeros"""
+    scores: Tensor
+    """(B, D), 0 beyond the last"""
+    labels: Tensor
+    """(B, D), −1 beyond the last"""
+    mask_logits: Tensor | None
+    """(B, D, M, M) of each object's own class, inside its box; None without that branch"""
+    keypoint_logits: Tensor | None
+    """(B, D, K, S, S) over its box; None without that branch"""

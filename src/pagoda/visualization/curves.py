@@ -26,6 +26,7 @@ _NO_LOSS = {
     "max_memory",
 }
 _MAX_POINTS = 400
+_SHOWN_SCORES = ("AP", "AP50", "AP75", "segm/AP", "keypoints/AP")
 
 
 class ScoreCurves(Protocol):
@@ -36,6 +37,7 @@ class ScoreCurves(Protocol):
     recall: np.ndarray
     precision: dict[str, np.ndarray]
     protocol: str
+    others: Mapping[str, "ScoreCurves"]
 
 
 def learning_curves(records: Sequence[Mapping[str, Any]]) -> bytes:
@@ -61,8 +63,8 @@ def has_curves(records: Sequence[Mapping[str, Any]]) -> bool:
     return bool(_panels(records))
 
 
-def pr_curves(result: ScoreCurves, *, max_classes: int = 8) -> bytes:
-    """One SVG: precision over recall at IoU .50 and .75, the mean in bold.
+def pr_curves(result: ScoreCurves, *, max_classes: int = 8, measure: str = "IoU") -> bytes:
+    """One SVG: precision over recall at IoU (or what `measure` says) .50 and .75, the mean in bold.
 
     With more than `max_classes` classes those with the most objects are drawn and the title says so; the mean
     is always over all classes that have objects.
@@ -74,7 +76,7 @@ def pr_curves(result: ScoreCurves, *, max_classes: int = 8) -> bytes:
     rest = "" if len(drawn) == len(measured) else f", {len(drawn)} of {len(measured)} classes"
     figure, grid = _figure(2)
     for position, (axes, threshold) in enumerate(zip(grid, (".50", ".75"), strict=True)):
-        _style(axes, f"Precision over recall at IoU {threshold}{rest}", "recall")
+        _style(axes, f"Precision over recall at {measure} {threshold}{rest}", "recall")
         for index, name in enumerate(drawn):
             axes.plot(
                 result.recall, result.precision[name][position], color=_line(index), linewidth=1, label=name
@@ -135,7 +137,7 @@ def _draw_scores(axes: "Axes", epochs: Sequence[Mapping[str, Any]]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     _style(axes, "AP on the validation images", "epoch")
-    for index, name in enumerate(("AP", "AP50", "AP75")):
+    for index, name in enumerate(_SHOWN_SCORES):
         points = [(record["epoch"], validation_metrics(record).get(name)) for record in epochs]
         points = [(epoch, value) for epoch, value in points if _is_number(value)]
         if points:

@@ -10,16 +10,19 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pagoda.structures.instances import Detections, Targets
 from pagoda.structures.labels import LabelMap
+from pagoda.visualization.shapes import Poses, blend_masks, draw_poses
 
 _Rectangle = tuple[float, float, float, float]
 IGNORED_COLOUR = (150, 150, 150)
 
 
-def draw_detections(picture: np.ndarray, detections: Detections, *, min_side: int = 0) -> np.ndarray:
-    """A new picture with every detection on it, the best on top: box, mask, key points, name and score.
+def draw_detections(
+    picture: np.ndarray, detections: Detections, *, min_side: int = 0, min_keypoint_score: float = 0.0
+) -> np.ndarray:
+    """A new picture with every detection on it, the best on top: box, mask, pose, name and score.
 
     A picture whose shorter side is below `min_side` pixels is first enlarged by a whole factor. A name that
-    does not fit inside the picture is left out.
+    does not fit inside the picture is left out, and so is a keypoint below `min_keypoint_score`.
     """
     names = [
         f"{name} {score:.2f}"
@@ -27,9 +30,17 @@ def draw_detections(picture: np.ndarray, detections: Detections, *, min_side: in
     ]
     if detections.track_ids is not None:
         names = [f"#{track} {name}" for track, name in zip(detections.track_ids.tolist(), names, strict=True)]
-    colours = [class_colour(label) for label in detections.labels.tolist()]
+    # One colour per class, or for objects that are followed one per track.
+    kinds = detections.labels if detections.track_ids is None else detections.track_ids
+    colours = [class_colour(kind) for kind in kinds.tolist()]
     order = detections.scores.argsort().tolist()
-    return _draw(picture, detections, names, colours, order, min_side)
+    poses = None
+    if detections.keypoints is not None:
+        triples = detections.keypoint_triples().numpy()
+        poses = Poses(
+            triples[..., :2], triples[..., 2] >= min_keypoint_score, _edges(detections.label_map, triples)
+        )
+    return _draw(picture, detections, names, colours, order, min_side, poses)
 
 
 def draw_targets(
@@ -47,7 +58,14 @@ def draw_targets(
     colours = [
         IGNORED_COLOUR if skip else class_colour(label) for label, skip in zip(labels, ignored, strict=True)
     ]
-    return _draw(picture, targets, names, colours, list(range(len(targets))), min_side)
+    poses = None
+    if targets.keypoints is not None:
+        points = targets.keypoints.double().cpu().numpy()
+        labelled = np.ones(points.shape[:2], bool)
+        if targets.visibility is not None:
+            labelled = targets.visibility.cpu().numpy() > 0
+        poses = Poses(points, labelled, _edges(label_map, points))
+    return _draw(picture, targets, names, colours, list(range(len(targets))), min_side, poses)
 
 
 def picture_grid(pictures: Sequence[np.ndarray], columns: int, cell_size: tuple[int, int]) -> np.ndarray:
@@ -87,6 +105,7 @@ def _draw(
     colours: list[tuple[int, int, int]],
     order: list[int],
     min_side: int,
+    poses: Poses | None,
 ) -> np.ndarray:
     """`order`: the objects from bottom to top."""
     _check_picture(picture)
@@ -98,7 +117,7 @@ def _draw(
     factor = max(1, -(-min_side // min(picture.shape[:2])))
     picture = picture.repeat(factor, 0).repeat(factor, 1)
     if objects.masks is not None:
-        picture = _blend_masks(picture, objects.masks.cpu().numpy(), colours, order, factor)
+        picture = blend_masks(picture, objects.masks.cpu().bool().numpy(), colours, order, factor)
     image = Image.fromarray(picture)
     canvas = ImageDraw.Draw(image)
     side = (image.width * image.height) ** 0.5
@@ -106,13 +125,8 @@ def _draw(
     boxes = (objects.boxes.detach().double().cpu() * factor).tolist()
     for index in order:
         _draw_box(canvas, boxes[index], colours[index], line_width)
-    if objects.keypoints is not None:
-        points = (objects.keypoints.detach().double().cpu() * factor).tolist()
-        shown = np.ones(objects.keypoints.shape[:2], bool)
-        if isinstance(objects, Targets) and objects.visibility is not None:
-            shown = objects.visibility.cpu().numpy() > 0
-        for index in order:
-            _draw_points(canvas, points[index], shown[index], colours[index], line_width + 1)
+    if poses is not None:
+        draw_poses(canvas, poses._replace(points=poses.points * factor), colours, order, line_width)
     _draw_names(
         canvas, [boxes[i] for i in order], [names[i] for i in order], [colours[i] for i in order], side
     )
@@ -124,14 +138,10 @@ def _check_picture(picture: np.ndarray) -> None:
         raise ValueError(f"a picture must be (H, W, 3) RGB uint8, got {tuple(picture.shape)} {picture.dtype}")
 
 
-def _blend_masks(
-    picture: np.ndarray, masks: np.ndarray, colours: list[tuple[int, int, int]], order: list[int], factor: int
-) -> np.ndarray:
-    blended = picture.astype(np.float32)
-    for index in order:
-        inside = masks[index].astype(bool).repeat(factor, 0).repeat(factor, 1)
-        blended[inside] = 0.55 * blended[inside] + 0.45 * np.array(colours[index], np.float32)
-    return blended.round().astype(np.uint8)
+def _edges(label_map: LabelMap, points: np.ndarray) -> Sequence[tuple[int, int]]:
+    """The lines of the skeleton, none where it is not of these keypoints."""
+    skeleton = label_map.skeleton
+    return skeleton.edges if skeleton is not None and len(skeleton) == points.shape[1] else ()
 
 
 def _draw_box(
@@ -146,20 +156,6 @@ def _draw_box(
     # Continuous coordinates: a box ending at x2 covers pixels up to x2 - 1.
     right, bottom = max(round(x2) - 1, round(x1)), max(round(y2) - 1, round(y1))
     canvas.rectangle((round(x1), round(y1), right, bottom), outline=colour, width=line_width)
-
-
-def _draw_points(
-    canvas: ImageDraw.ImageDraw,
-    points: list[list[float]],
-    shown: np.ndarray,
-    colour: tuple[int, int, int],
-    radius: int,
-) -> None:
-    for (x, y), visible in zip(points, shown.tolist(), strict=True):
-        if visible:
-            canvas.ellipse(
-                (x - radius, y - radius, x + radius, y + radius), fill=colour, outline=(255, 255, 255)
-            )
 
 
 @lru_cache(maxsize=16)

@@ -26,7 +26,10 @@ HEADLINE = {
     "APs": "AP of small objects",
     "APm": "of medium objects",
     "APl": "of large objects",
+    "segm/AP": "AP of masks",
+    "keypoints/AP": "AP of keypoints",
 }
+TASK_TITLES = {"segm": "masks", "keypoints": "keypoints"}
 
 
 def write_report(
@@ -50,8 +53,7 @@ def write_report(
         _section("Training", _curve(learning_curves(records), "learning curves"))
         if has_curves(records)
         else "",
-        _section("Average precision", _metrics_table(before, result)) if before or result else "",
-        _per_class(result),
+        *_scores(before, result),
         _section("Pictures", _figures(pictures)) if pictures else "",
         _section("Settings", _two_columns(_flatten(settings))) if settings else "",
         _section("Versions and machine", _two_columns(machine_facts())),
@@ -99,8 +101,33 @@ def _headline(result: ScoreCurves | None) -> str:
     return f'<div class="headline">{cells}</div>\n<p class="note">{html.escape(result.protocol)}</p>'
 
 
+def _scores(before: Mapping[str, float | None] | None, result: ScoreCurves | None) -> list[str]:
+    """Average precision and classes of the boxes, then the same of masks and of keypoints where there are any."""
+    if not before and result is None:
+        return []
+    sections = [
+        _section("Average precision", _metrics_table(_of_task(before, ""), result)),
+        _per_class(result),
+    ]
+    for task, other in ({} if result is None else result.others).items():
+        title = TASK_TITLES.get(task, task)
+        table = _metrics_table(_of_task(before, task), other)
+        note = f'<p class="note">{html.escape(other.protocol)}</p>'
+        sections += [
+            _section(f"Average precision of {title}", table + note),
+            _per_class(other, f"Classes by {title}", "OKS" if task == "keypoints" else "IoU"),
+        ]
+    return sections
+
+
+def _of_task(metrics: Mapping[str, float | None] | None, task: str) -> dict[str, float | None]:
+    """The numbers of one task under their plain names: {"segm/AP": 1} is {"AP": 1} of segm."""
+    parts = [(*name.rpartition("/"), value) for name, value in (metrics or {}).items()]
+    return {name: value for group, _, name, value in parts if group == task}
+
+
 def _metrics_table(before: Mapping[str, float | None] | None, result: ScoreCurves | None) -> str:
-    after = {} if result is None else result.metrics
+    after = {} if result is None else _of_task(result.metrics, "")
     keys = list(dict.fromkeys([*after, *(before or {})]))
     rows: list[list[Any]] = []
     for title, values in (("before", before), ("after", after)):
@@ -117,14 +144,14 @@ def _or_nan(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def _per_class(result: ScoreCurves | None) -> str:
+def _per_class(result: ScoreCurves | None, title: str = "Classes", measure: str = "IoU") -> str:
     if result is None or not result.per_class:
         return ""
     measured = any(np.isfinite(curve).any() for curve in result.precision.values())
-    curve = _curve(pr_curves(result), "precision over recall") if measured else ""
+    curve = _curve(pr_curves(result, measure=measure), "precision over recall") if measured else ""
     header = ["class", *next(iter(result.per_class.values()))]
     rows = [[name, *row.values()] for name, row in result.per_class.items()]
-    return _section("Classes", curve + _table(header, rows))
+    return _section(title, curve + _table(header, rows))
 
 
 def _section(title: str, content: str) -> str:

@@ -1,0 +1,85 @@
+"""pagoda convert IN OUT"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from pagoda.cli.parsing import parse, read_labels, refuse_existing
+from pagoda.weights.convert.report import ConversionReport
+from pagoda.weights.files import has_card, save_weights
+from pagoda.zoo.foreign import convert
+from pagoda.zoo.models import load, local_file
+from pagoda.zoo.way_back import WayBackReport, write_for
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertCommand:
+    """Turn another program's checkpoint into one of Pagoda, or one of Pagoda into another program's.
+
+    pagoda convert FCOS_imprv_R_50_FPN_1x.pth fcos.safetensors
+    pagoda convert my_model_final.pth mine.safetensors --labels names.txt
+    pagoda convert fcos.safetensors for_detectron2.pth --to detectron2
+    """
+
+    source: Annotated[str, tyro.conf.Positional]
+    """a file or an address: https://… or hf:OWNER/REPO/FILE"""
+    output: Annotated[str, tyro.conf.Positional]
+    """the .safetensors file to write; with --to a .pth"""
+    flavour: str = ""
+    """the conventions it was trained in, where the file does not tell; `pagoda models` lists them"""
+    labels: str = ""
+    """its classes, where they are not the published ones: a file with a name per line, or a COCO file"""
+    num_classes: int | None = None
+    """how many you expect; another number is an error"""
+    allow_missing: bool = False
+    """go on where the file lacks tensors (they keep their initial values) or has some without a place"""
+    to: str = ""
+    """the program to write for: fcos, maskrcnn_benchmark, detectron2, adelaidet, torchvision, mmdet, bubbliiiing"""
+    overwrite: bool = False
+    json: bool = False
+    """print the report as JSON, with every tensor named"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    command = parse(ConvertCommand, "convert", arguments)
+    suffix = ".pth" if command.to else ".safetensors"
+    if not command.output.endswith(suffix):
+        raise ValueError(f"the file to write should end in {suffix}, got '{command.output}'")
+    refuse_existing(command.output, overwrite=command.overwrite)
+    report = write_theirs(command) if command.to else write_ours(command)
+    print(json.dumps({**report.to_dict(), "written": command.output}) if command.json else report.text())
+    if not command.json:
+        print(f"written: {command.output}")
+    return 0
+
+
+def write_ours(command: ConvertCommand) -> ConversionReport:
+    source = local_file(command.source)
+    if has_card(source):
+        raise ValueError(
+            f"{source} is a checkpoint of Pagoda already; --to PROGRAM writes one for another program"
+        )
+    conversion = convert(
+        source,
+        flavour=command.flavour or None,
+        label_map=read_labels(command.labels) if command.labels else None,
+        num_classes=command.num_classes,
+        allow_missing=command.allow_missing,
+    )
+    save_weights(command.output, conversion.model.state_dict(), conversion.model.card())
+    return conversion.report
+
+
+def write_theirs(command: ConvertCommand) -> WayBackReport:
+    if command.allow_missing:
+        raise ValueError("--allow-missing is for reading another program's file; it does nothing with --to")
+    model = load(
+        command.source,
+        flavour=command.flavour or None,
+        label_map=read_labels(command.labels) if command.labels else None,
+        num_classes=command.num_classes,
+    )
+    return write_for(model, command.to, command.output)

@@ -1,0 +1,80 @@
+"""pagoda create MODEL"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated
+
+import torch
+import tyro
+
+from pagoda.cli.parsing import parse, read_labels, refuse_existing
+from pagoda.training.settings import to_plain
+from pagoda.weights.files import save_weights
+from pagoda.zoo.models import create_model, load_backbone_weights
+from pagoda.zoo.options import ModelOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreateCommand:
+    """Write a new model to a file: ready to train, to look at, or to fill from somewhere else.
+
+    pagoda create fcos_resnet50_fpn --classes 3 --backbone-weights R-50.pkl
+    pagoda create fcos_resnet50_fpn.original --labels names.txt --out start.safetensors --model.short-side 640
+    """
+
+    architecture: Annotated[str, tyro.conf.Positional]
+    """a name of `pagoda models`"""
+    classes: int | None = None
+    """how many; they are numbered"""
+    labels: str = ""
+    """file with a class name per line, or a COCO file whose categories are taken"""
+    backbone_weights: str = ""
+    """ImageNet weights of any known program: a file, an address, or timm:NAME (downloads)"""
+    model: ModelOptions = field(default_factory=ModelOptions)
+    out: str = ""
+    """the .safetensors file to write; default: MODEL.safetensors"""
+    seed: int = 0
+    """of everything that is not loaded"""
+    overwrite: bool = False
+    json: bool = False
+
+
+BGR_BODIES = ("Caffe2 Detectron", "an ImageNet backbone of detectron2")
+BGR_WARNING = (
+    "these weights expect BGR pixels from 0 to 255 and stride in the 1×1, but this model does not: take a flavour"
+    " that does, .improved or .detectron2 say"
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    command = parse(CreateCommand, "create", arguments)
+    if (command.classes is None) == (not command.labels):
+        raise ValueError("pagoda create needs either --classes N or --labels FILE, and not both")
+    given = [place for place in (command.backbone_weights, command.model.backbone_weights) if place]
+    if len(given) > 1:
+        raise ValueError("--backbone-weights and --model.backbone-weights are the same; give one of them")
+    name = re.sub(r"[^\w.-]", "_", command.architecture)  # timm's have colons
+    out = refuse_existing(command.out or f"{name}.safetensors", overwrite=command.overwrite)
+    torch.manual_seed(command.seed)
+    model = create_model(
+        command.architecture,
+        num_classes=command.classes,
+        label_map=read_labels(command.labels) if command.labels else None,
+        **to_plain(replace(command.model, backbone_weights=None)),
+    )
+    report = load_backbone_weights(model.backbone, given[0]) if given else None
+    save_weights(out, model.state_dict(), model.card())
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    if command.json:
+        loaded = report.to_dict() if report else None
+        print(json.dumps({"file": str(out), "parameters": parameters, "backbone": loaded}))
+        return 0
+    if report:
+        print(f"backbone, from {report.file}\n{report.text()}")
+        if report.source in BGR_BODIES and model.input_spec.channel_order == "RGB":
+            print(f"warning     {BGR_WARNING}")
+    print(f"written: {out} ({parameters:,} parameters, {len(model.label_map)} classes)")
+    print(f"next: pagoda train {out} --data DIR")
+    return 0

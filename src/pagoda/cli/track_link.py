@@ -1,0 +1,74 @@
+"""pagoda track link DETECTIONS"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from pagoda.atomic import write_atomically
+from pagoda.cli.parsing import parse
+from pagoda.cli.predict import free_name
+from pagoda.data.mot import MotWriter
+from pagoda.data.posetrack_writing import write_posetrack
+from pagoda.data.track_files import read_tracks, tracks_to_predictions
+from pagoda.structures.tracks import Tracks
+from pagoda.tracking.linking import LinkerName, create_tracker, link_tracks
+from pagoda.training.settings import new_run_folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkCommand:
+    """Link detections that are already there, of any program, into tracks; no model and no pictures needed.
+
+    pagoda track link predictions.json --linker byte --out DIR
+    pagoda track link MOT/TUD-Campus/det/det.txt --score-range 0 100 --min-score 0.3 --out DIR
+    """
+
+    detections: Annotated[str, tyro.conf.Positional]
+    """predictions.json of `pagoda predict`, PoseTrack JSON, MOT text, or a folder of the last two"""
+    linker: LinkerName = "byte"
+    min_score: float | None = None
+    """a detection this good starts a track; default: the linker's own"""
+    score_range: tuple[float, float] | None = None
+    """scores of MOT text that are not 0 … 1: the lowest and highest, which are mapped to 0 and 1"""
+    image_size: tuple[int, int] | None = None
+    """height and width of the frames, for MOT text without a seqinfo.ini"""
+    out: str = ""
+    """folder for the results, three files per video; default: a new runs/track-<n>"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    command = parse(LinkCommand, "track link", arguments)
+    videos = read_tracks(command.detections, image_size=command.image_size, score_range=command.score_range)
+    tracker = create_tracker(command.linker, min_score=command.min_score)
+    out = Path(command.out) if command.out else new_run_folder("runs", "track")
+    console = Console(stderr=True)
+    for video in videos:
+        linked = link_tracks(video, tracker)
+        write_video(linked, out)
+        count, total = len(linked.linked()), len(linked)
+        console.print(
+            f"{video.name}: {video.num_frames} frames, {count} of {total} detections in"
+            f" {len(linked.per_track())} tracks",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+    console.print(f"see {out}", highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def write_video(linked: Tracks, out: Path) -> None:
+    """NAME.txt for MOT, posetrack18/NAME.json, and predictions/NAME.json with the unlinked detections too."""
+    name = linked.name or "tracks"
+    with MotWriter(free_name(out / f"{name}.txt")) as writer:
+        for frame in range(linked.num_frames):
+            writer.add(linked.at(frame), frame)
+    write_posetrack(linked, free_name(out / "posetrack18" / f"{name}.json"))
+    text = json.dumps(tracks_to_predictions(linked))
+    target = free_name(out / "predictions" / f"{name}.json")
+    write_atomically(target, lambda path: path.write_text(text, encoding="utf-8"))

@@ -1,0 +1,200 @@
+"""MOTChallenge text files: frame, id, left, top, width, height, score, … per line, all counted from 1.
+
+The corner of the first pixel is (1, 1) there and (0, 0) here; frames are counted from 1 there and from 0 here.
+"""
+
+import re
+from collections.abc import Iterable
+from configparser import ConfigParser
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from pagoda.atomic import write_atomically
+from pagoda.data.spool import Spool
+from pagoda.structures.instances import Detections
+from pagoda.structures.labels import LabelMap
+from pagoda.structures.tracks import Tracks
+
+PEDESTRIAN = LabelMap(("pedestrian",), (1,))
+
+
+def read_mot(
+    path: str | Path,
+    *,
+    is_truth: bool = False,
+    num_frames: int | None = None,
+    image_size: tuple[int, int] | None = None,
+    score_range: tuple[float, float] | None = None,
+) -> Tracks:
+    """A gt.txt, det.txt or tracker's file as tracks of pedestrians, named after the sequence.
+
+    In ground truth the seventh column says whether a row counts; rows with 0 there, and in files of nine
+    columns (MOT16 and later) rows of another class than 1, become ignored. Elsewhere the seventh column is
+    the score; `score_range` (low, high) of a detector whose scores are no probabilities is mapped to 0 … 1,
+    and cut there. Length and size of the video come from seqinfo.ini beside the folder of the file,
+    where there is one; else the last frame with a box is taken for the last.
+    """
+    path = Path(path)
+    rows = _numbers(path)
+    info = _sequence_info(path)
+    length = num_frames or int(info.get("seqlength", 0)) or int(rows[:, 0].max(initial=0))
+    if "imwidth" in info and image_size is None:
+        image_size = int(info["imheight"]), int(info["imwidth"])
+    boxes = np.concatenate([rows[:, 2:4] - 1, rows[:, 2:4] - 1 + rows[:, 4:6]], 1)
+    counts = rows[:, 6] != 0
+    if rows.shape[1] == 9:
+        counts &= rows[:, 7] == 1
+    name = info.get("name") or (path.parents[1].name if path.stem in ("gt", "det") else path.stem)
+    try:
+        return Tracks(
+            rows[:, 0].astype(np.int64) - 1,
+            rows[:, 1].astype(np.int64),
+            boxes,
+            np.ones(len(rows)) if is_truth else _scores(rows[:, 6], score_range),
+            np.zeros(len(rows), dtype=np.int64),
+            PEDESTRIAN,
+            length,
+            image_size,
+            name,
+            ignored=~counts if is_truth else None,
+        )
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be used: {error}") from error
+
+
+def find_mot(source: str | Path) -> list[Path]:
+    """The files `source` stands for: one file, a sequence's folder, or a folder of sequences or of text files."""
+    source = Path(source)
+    if source.is_file():
+        return [source]
+    for pattern in ("gt/gt.txt", "*/gt/gt.txt", "*.txt"):
+        if files := sorted(source.glob(pattern)):
+            return files
+    raise FileNotFoundError(
+        f"expected a text file, a folder with gt/gt.txt, sequences with it, or text files in {source}; found none"
+    )
+
+
+def write_mot(tracks: Tracks, path: str | Path) -> None:
+    """One line per object that belongs to a track. Raises ValueError when there are classes to lose."""
+    check_one_class(tracks.label_map)
+    linked = tracks.linked()
+    lines = mot_lines(linked.frames, linked.track_ids, linked.boxes, linked.scores)
+    write_atomically(path, lambda temporary: temporary.write_text("".join(lines), encoding="utf-8"))
+
+
+class MotWriter:
+    """Text files that grow frame by frame and appear when closed: `path`, or with several classes
+    one file for each class seen, as path-car.txt. Use it in a `with` block.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._spools: dict[Path, Spool] = {}
+
+    def __enter__(self) -> "MotWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def add(self, detections: Detections, frame: int) -> None:
+        """The objects of one frame, counted from 0, that belong to a track."""
+        if detections.track_ids is None:
+            raise ValueError(
+                "detections need track_ids to be written as tracks; hand them to a tracker first"
+            )
+        tracks = Tracks.from_detections([replace(detections, picture=None)]).linked()
+        is_alone = len(tracks.label_map) == 1
+        for label in [0] if is_alone else np.unique(tracks.labels).tolist():
+            mine = tracks.rows(tracks.labels == label)
+            lines = mot_lines(mine.frames + frame, mine.track_ids, mine.boxes, mine.scores)
+            self._spool(None if is_alone else tracks.label_map.names[label]).write("".join(lines))
+
+    def close(self) -> None:
+        """Write the files. Further calls do nothing."""
+        for path, spool in self._spools.items():
+            write_atomically(path, partial(_copy, spool))
+            spool.close()
+        self._spools.clear()
+
+    def _spool(self, class_name: str | None) -> Spool:
+        path = self.path
+        if class_name is not None:
+            path = path.with_stem(f"{path.stem}-{re.sub(r'[^A-Za-z0-9-]+', '_', class_name)}")
+        if path not in self._spools:
+            self._spools[path] = Spool()
+        return self._spools[path]
+
+
+def _copy(spool: Spool, path: Path) -> None:
+    with path.open("w", encoding="utf-8") as target:
+        spool.copy_to(target)
+
+
+def mot_lines(frames: np.ndarray, track_ids: np.ndarray, boxes: np.ndarray, scores: np.ndarray) -> list[str]:
+    """One line per row, ten columns; the three for places in the world are -1."""
+    columns: Iterable = zip(frames.tolist(), track_ids.tolist(), boxes.tolist(), scores.tolist(), strict=True)
+    return [
+        f"{frame + 1},{track},{x1 + 1:.3f},{y1 + 1:.3f},{x2 - x1:.3f},{y2 - y1:.3f},{score:.6g},-1,-1,-1\n"
+        for frame, track, (x1, y1, x2, y2), score in columns
+    ]
+
+
+def check_one_class(label_map: LabelMap) -> None:
+    """Raises ValueError for several classes: the ten columns have no place for them."""
+    if len(label_map) > 1:
+        raise ValueError(
+            f"a MOT file holds one class, got {len(label_map)}: {', '.join(label_map.names[:8])}; write one class"
+            " per file, or JSON"
+        )
+
+
+def _numbers(path: Path) -> np.ndarray:
+    """(rows, columns) of the file. Raises ValueError with the line that is not a row of at least 7 numbers."""
+    rows: list[list[float]] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        words = [word for word in line.replace(",", " ").split() if word]
+        try:
+            rows.append([float(word) for word in words])
+        except ValueError as error:
+            raise ValueError(f"{path} line {number}: expected numbers, got '{line.strip()[:80]}'") from error
+        if len(words) < 7 or len(words) != len(rows[0]):
+            columns = 7 if len(words) < 7 else len(rows[0])
+            raise ValueError(
+                f"{path} line {number}: expected {'at least ' if len(words) < 7 else ''}{columns} columns"
+                f" (frame, id, left, top, width, height, score, …), got {len(words)}: '{line.strip()[:80]}'"
+            )
+        if rows[-1][0] < 1 or rows[-1][0] % 1 or rows[-1][4] < 0 or rows[-1][5] < 0:
+            raise ValueError(
+                f"{path} line {number}: expected a whole frame number from 1 on and sides of 0 or more,"
+                f" got '{line.strip()[:80]}'"
+            )
+    return np.array(rows, dtype=np.float64) if rows else np.zeros((0, 10))
+
+
+def _scores(values: np.ndarray, score_range: tuple[float, float] | None) -> np.ndarray:
+    # A tracker's file that has no scores says -1 in every row.
+    if score_range is None:
+        return np.ones_like(values) if (values == -1).all() else values
+    low, high = score_range
+    if not low < high:
+        raise ValueError(f"a range of scores needs low < high, got {low} … {high}")
+    return np.clip((values - low) / (high - low), 0, 1)
+
+
+def _sequence_info(path: Path) -> dict[str, str]:
+    file = path.parent.parent / "seqinfo.ini"
+    if path.stem not in ("gt", "det") or not file.is_file():
+        return {}
+    parser = ConfigParser()
+    parser.read(file, encoding="utf-8")
+    return dict(parser["Sequence"])

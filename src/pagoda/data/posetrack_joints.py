@@ -1,0 +1,136 @@
+"""PoseTrack's two sets of joints, and how poses of other models are brought to them. N objects, K keypoints."""
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from pagoda.structures.labels import LabelMap
+from pagoda.structures.skeleton import COCO_17, Skeleton
+from pagoda.structures.tracks import Tracks
+
+_SIGMAS = dict(zip(COCO_17.names, COCO_17.sigmas, strict=True))
+
+
+def _skeleton(names: tuple[str, ...], bones: tuple[tuple[str, str], ...]) -> Skeleton:
+    """COCO's sigmas; the top of the head and the neck like a shoulder."""
+    position = {name: k for k, name in enumerate(names)}
+    edges = tuple((position[a], position[b]) for a, b in bones)
+    return Skeleton(names, edges, tuple(_SIGMAS.get(name, 0.079) for name in names))
+
+
+_LIMBS = tuple(
+    (f"{side}_{a}", f"{side}_{b}")
+    for side in ("left", "right")
+    for a, b in (
+        ("shoulder", "elbow"),
+        ("elbow", "wrist"),
+        ("shoulder", "hip"),
+        ("hip", "knee"),
+        ("knee", "ankle"),
+    )
+)
+_ACROSS = (("left_shoulder", "right_shoulder"), ("left_hip", "right_hip"))
+
+POSETRACK_17 = _skeleton(
+    (
+        "nose", "head_bottom", "head_top", "left_ear", "right_ear", "left_shoulder", "right_shoulder",
+        "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee",
+        "right_knee", "left_ankle", "right_ankle",
+    ),
+    (*_LIMBS, *_ACROSS, ("head_top", "nose"), ("nose", "head_bottom")),
+)  # fmt: skip
+"""As in the files of PoseTrack 2018; the ears are never annotated."""
+
+POSETRACK_15 = _skeleton(
+    (
+        "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "right_wrist",
+        "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist", "neck", "nose", "head_top",
+    ),
+    (*_LIMBS, *_ACROSS, ("head_top", "nose"), ("nose", "neck")),
+)  # fmt: skip
+"""As in the files of PoseTrack 2017, and as all scores are computed."""
+
+PERSON_17 = LabelMap(("person",), (1,), POSETRACK_17)
+PERSON_15 = LabelMap(("person",), (1,), POSETRACK_15)
+
+
+def to_posetrack_15(
+    tracks: Tracks,
+    *,
+    min_keypoint_score: float | None = None,
+    joint_score: Literal["object", "keypoint", "product"] = "keypoint",
+    neck: Literal["head_bottom", "mid_shoulders"] = "head_bottom",
+) -> Tracks:
+    """The poses with the 15 joints that are scored; joints below `min_keypoint_score` are taken out.
+
+    Detect-and-Track published `min_keypoint_score=1.95` (its scores are logits), `joint_score="object"` and
+    `neck="mid_shoulders"`, half-way between the shoulders with the mean of their scores.
+    Raises ValueError for keypoints that are neither PoseTrack's nor COCO's.
+    """
+    if tracks.keypoints is None or _names(tracks) == POSETRACK_15.names:
+        source = tracks
+    else:
+        source = to_posetrack_17(tracks)
+        assert source.keypoints is not None
+        points, scores = source.keypoints, source.keypoint_scores
+        place = {name: k for k, name in enumerate(POSETRACK_17.names)}
+        order = [place["head_bottom" if name == "neck" else name] for name in POSETRACK_15.names]
+        shoulders = [place["left_shoulder"], place["right_shoulder"]]
+        new_points = points[:, order].copy()
+        new_scores = None if scores is None else scores[:, order].copy()
+        if neck == "mid_shoulders":
+            new_points[:, 12] = points[:, shoulders].mean(1)
+            if new_scores is not None and scores is not None:
+                new_scores[:, 12] = scores[:, shoulders].mean(1)
+        source = replace(source, keypoints=new_points, keypoint_scores=new_scores, label_map=PERSON_15)
+    return _scored(source, min_keypoint_score, joint_score)
+
+
+def to_posetrack_17(tracks: Tracks) -> Tracks:
+    """The poses with the 17 keypoints of PoseTrack's files.
+
+    Of COCO's 17 keypoints the eyes are left out; the bottom of the head is put half-way between the
+    shoulders, and the top as far above the nose as that is below it. Raises ValueError for other keypoints.
+    """
+    names = _names(tracks)
+    if tracks.keypoints is None or names == POSETRACK_17.names:
+        return tracks
+    if names != COCO_17.names:
+        raise ValueError(
+            f"poses must have PoseTrack's 17 keypoints or COCO's to be brought to PoseTrack's, got"
+            f" {tracks.keypoints.shape[1]}: {', '.join(names) or 'without names'}"
+        )
+    place = {name: k for k, name in enumerate(COCO_17.names)}
+    shoulders = [place["left_shoulder"], place["right_shoulder"]]
+    order = [place.get(name, 0) for name in POSETRACK_17.names]
+    old, points = tracks.keypoints, tracks.keypoints[:, order].copy()
+    points[:, 1] = old[:, shoulders].mean(1)
+    points[:, 2] = 2 * old[:, 0] - points[:, 1]
+    scores = None
+    if tracks.keypoint_scores is not None:
+        scores = tracks.keypoint_scores[:, order].copy()
+        scores[:, 1] = tracks.keypoint_scores[:, shoulders].mean(1)
+        scores[:, 2] = np.minimum(scores[:, 0], scores[:, 1])
+    return replace(tracks, keypoints=points, keypoint_scores=scores, label_map=PERSON_17)
+
+
+def _scored(tracks: Tracks, min_keypoint_score: float | None, joint_score: str) -> Tracks:
+    points, scores = tracks.keypoints, tracks.keypoint_scores
+    if points is None or scores is None:
+        if min_keypoint_score is not None or joint_score != "keypoint":
+            raise ValueError(
+                "a choice among keypoints by their scores needs predictions with keypoint scores"
+            )
+        return tracks
+    if min_keypoint_score is not None:
+        points = np.where((scores >= min_keypoint_score)[..., None], points, np.nan)
+    if joint_score == "object":
+        scores = np.repeat(tracks.scores[:, None], scores.shape[1], 1)
+    elif joint_score == "product":
+        scores = scores * tracks.scores[:, None]
+    return replace(tracks, keypoints=points, keypoint_scores=scores)
+
+
+def _names(tracks: Tracks) -> tuple[str, ...]:
+    return tracks.label_map.skeleton.names if tracks.label_map.skeleton else ()

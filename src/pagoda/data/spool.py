@@ -1,0 +1,25 @@
+"""Text that grows on disk instead of in memory, until it is copied to where it belongs."""
+
+import shutil
+import tempfile
+from typing import IO
+
+
+class Spool:
+    """A nameless temporary file, gone when closed."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 (`close` closes it)
+
+    def write(self, text: str) -> None:
+        """Add to the end."""
+        self._file.write(text)
+
+    def copy_to(self, target: IO[str]) -> None:
+        """All that was written; may be done again."""
+        self._file.seek(0)
+        shutil.copyfileobj(self._file, target)
+
+    def close(self) -> None:
+        """Forget it. Further calls do nothing."""
+        self._file.close()

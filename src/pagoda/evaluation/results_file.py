@@ -1,0 +1,167 @@
+"""COCO results files: written while the detections come, read back as columns or as `Detections`.
+
+A row is {image_id, category_id, score} with at least one of bbox (xywh), segmentation (run lengths or polygons)
+and keypoints (x, y, score of each).
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pagoda.atomic import write_atomically
+from pagoda.evaluation.collected import State
+from pagoda.evaluation.ground_truth import GroundTruth
+from pagoda.structures.instances import Detections
+from pagoda.structures.labels import LabelMap
+from pagoda.structures.run_lengths import decode_masks, mask_boxes, to_text
+
+Rows = list[dict[str, Any]]
+
+
+def write_results(path: str | Path, detections: Iterable[Detections]) -> int:
+    """Write one row per object, holding one image's rows at a time; returns how many.
+
+    The file appears whole or not at all. Every image needs its image_id.
+    """
+    count = 0
+
+    def write(temporary: Path) -> None:
+        nonlocal count
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write("[")
+            for found in detections:
+                for row in found.to_coco():
+                    file.write(",\n" if count else "\n")
+                    file.write(json.dumps(row))
+                    count += 1
+            file.write("\n]\n")
+
+    write_atomically(path, write)
+    return count
+
+
+def read_results(path: str | Path) -> Rows:
+    """The rows of a results file: a list, or a COCO document with them under "annotations"."""
+    try:
+        loaded = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not a JSON file: {error}") from error
+    if isinstance(loaded, dict):
+        if "annotations" not in loaded:
+            raise ValueError(f"{path} holds neither a list of results nor 'annotations': {sorted(loaded)}")
+        loaded = loaded["annotations"]
+    return loaded
+
+
+def read_detections(
+    path: str | Path, label_map: LabelMap, sizes: Mapping[int | str, tuple[int, int]]
+) -> Iterator[Detections]:
+    """The detections of each image in a results file, best first; `sizes`: image id → (height, width)."""
+    rows = read_results(path)
+    shapes = check_rows(rows)
+    position = {image_id: index for index, image_id in enumerate(sizes)}
+    strangers = sorted({str(row["image_id"]) for row in rows if row["image_id"] not in position})
+    if strangers:
+        raise ValueError(f"{path} has results of images that are not known: {', '.join(strangers[:10])}")
+    ordered = sorted(rows, key=lambda row: (position[row["image_id"]], -row["score"]))
+    for image_id, group in groupby(ordered, key=lambda row: row["image_id"]):
+        yield _one_image(image_id, list(group), shapes, label_map, sizes[image_id])
+
+
+def check_rows(rows: Rows) -> set[str]:
+    """Which of bbox, segmentation and keypoints all rows have; ValueError for a row that lacks what it needs."""
+    found: set[str] = set()
+    for number, row in enumerate(rows):
+        missing = [key for key in ("image_id", "category_id", "score") if key not in row]
+        has = {key for key in ("bbox", "segmentation", "keypoints") if row.get(key)}
+        if not has:
+            missing.append("bbox")
+        if missing:
+            raise ValueError(f"result {number} has no {', '.join(missing)}; it has {sorted(row)}")
+        if number and has != found:
+            raise ValueError(
+                f"result {number} has {', '.join(sorted(has))}, those before {', '.join(sorted(found))}; all rows"
+                " of a file must have the same"
+            )
+        found = has
+        if "keypoints" in has and len(row["keypoints"]) % 3:
+            raise ValueError(
+                f"result {number}: keypoints must be x, y, score of each, got {len(row['keypoints'])} numbers"
+            )
+    if len({len(row["keypoints"]) for row in rows if "keypoints" in found}) > 1:
+        raise ValueError("the results have different numbers of keypoints; all must be of one skeleton")
+    return found
+
+
+def read_columns(rows: Rows, truth: GroundTruth) -> State:
+    """The rows of known images and categories as columns; missing boxes are drawn around mask or keypoints."""
+    found = check_rows(rows)
+    images = truth.indices_of_images([row["image_id"] for row in rows])
+    columns: State = {
+        "images": images,
+        "scores": np.array([row["score"] for row in rows], dtype=np.float64),
+        "categories": np.array([truth.category_index[row["category_id"]] for row in rows], dtype=np.int64),
+    }
+    around: np.ndarray | None = None
+    if "keypoints" in found:
+        columns["keypoints"] = np.array([row["keypoints"] for row in rows], np.float64).reshape(
+            len(rows), -1, 3
+        )
+        points = columns["keypoints"][..., :2]
+        around = np.concatenate([points.min(1), np.ptp(points, axis=1)], 1)
+    if "segmentation" in found:
+        sizes = [truth.size_of(image) for image in images.tolist()]
+        texts = [
+            _text(number, row["segmentation"], size)
+            for number, (row, size) in enumerate(zip(rows, sizes, strict=True))
+        ]
+        columns["masks"] = np.array(texts, dtype=object)
+        around = np.array([mask_boxes([t], size)[0] for t, size in zip(texts, sizes, strict=True)])
+    if "bbox" in found or around is None:
+        around = np.array([row["bbox"] for row in rows], dtype=np.float64)
+    columns["boxes_xywh"] = around.reshape(-1, 4)
+    if not truth.has_mask.any():
+        columns.pop("masks", None)
+    if not truth.has_keypoints.any():
+        columns.pop("keypoints", None)
+    return columns
+
+
+def _text(number: int, segmentation: Any, size: tuple[int, int]) -> str:
+    try:
+        return to_text(segmentation, size)
+    except ValueError as error:
+        raise ValueError(f"result {number}: {error}") from error
+
+
+def _one_image(
+    image_id: int | str, rows: Rows, shapes: set[str], label_map: LabelMap, size: tuple[int, int]
+) -> Detections:
+    if "bbox" not in shapes:
+        raise ValueError(f"the results of image {image_id!r} have no bbox; only scoring can do without")
+    xywh = torch.tensor([row["bbox"] for row in rows], dtype=torch.float64)
+    masks = keypoints = scores = None
+    if "segmentation" in shapes:
+        texts = [_text(number, row["segmentation"], size) for number, row in enumerate(rows)]
+        masks = torch.from_numpy(decode_masks(texts, size))
+    if "keypoints" in shapes:
+        triples = torch.tensor([row["keypoints"] for row in rows], dtype=torch.float64).reshape(
+            len(rows), -1, 3
+        )
+        keypoints, scores = triples[..., :2].float(), triples[..., 2].float()
+    return Detections(
+        boxes=torch.cat([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1).float(),
+        scores=torch.tensor([row["score"] for row in rows], dtype=torch.float32),
+        labels=torch.tensor([label_map.label_of(row["category_id"]) for row in rows], dtype=torch.long),
+        image_size=size,
+        label_map=label_map,
+        masks=masks,
+        keypoints=keypoints,
+        keypoint_scores=scores,
+        image_id=image_id,
+    )

@@ -1,0 +1,58 @@
+"""What an evaluation of tracks says: numbers over all videos, per video and per class, and how they were got."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+SHOWN = ("HOTA", "DetA", "AssA", "MOTA", "MOTP", "IDF1", "IDSW", "Frag", "MT", "ML", "FP", "FN")
+COUNTS = {"IDSW", "Frag", "MT", "PT", "ML", "FP", "FN", "objects"}
+
+
+@dataclass(frozen=True)
+class TrackingResult:
+    """Fractions 0 … 1 (MOTA may be negative) and counts; nan where there was nothing to find."""
+
+    metrics: dict[str, float]
+    """HOTA, DetA, AssA, LocA, MOTA, MOTP, IDSW, Frag, MT, PT, ML, Rcll, Prcn, FP, FN, objects, IDF1, IDP, IDR"""
+    per_video: dict[str, dict[str, float]]
+    per_class: dict[str, dict[str, float]]
+    protocol: str
+
+    def table(self) -> str:
+        """Plain text: one row per video, per class where there are several, and for all; then the protocol."""
+        rows = {**self.per_video, **(self.per_class if len(self.per_class) > 1 else {}), "all": self.metrics}
+        lines = [["", *SHOWN]] + [
+            [name, *(_cell(key, row[key]) for key in SHOWN)] for name, row in rows.items()
+        ]
+        return f"{text_columns(lines)}\n\n{self.protocol}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, ready for JSON; None where a value is undefined."""
+        return {
+            "metrics": finite_or_none(self.metrics),
+            "per_video": {name: finite_or_none(row) for name, row in self.per_video.items()},
+            "per_class": {name: finite_or_none(row) for name, row in self.per_class.items()},
+            "protocol": self.protocol,
+        }
+
+
+def finite_or_none(row: dict[str, float]) -> dict[str, float | None]:
+    """The row with None in place of nan."""
+    return {name: None if math.isnan(value) else value for name, value in row.items()}
+
+
+def text_columns(rows: list[list[str]]) -> str:
+    """Lines with aligned columns, the first to the left and the others to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _cell(name: str, value: float) -> str:
+    if math.isnan(value):
+        return "–"
+    return f"{value:.0f}" if name in COUNTS else f"{value:.3f}"

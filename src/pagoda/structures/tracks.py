@@ -1,0 +1,256 @@
+"""Objects over time: `Tracks` of a video, `Tubes` of a clip. N objects, K keypoints, T frames of a clip.
+
+In both a keypoint that is not there (not annotated, not reported) has nan coordinates.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from pagoda.structures.instances import Detections
+from pagoda.structures.labels import LabelMap
+
+UNLINKED = -1
+"""The track id of an object that belongs to no track (yet)"""
+
+
+@dataclass(frozen=True, eq=False)
+class Tracks:
+    """Everything seen or annotated in one video as flat arrays: one row per object and frame, sorted by frame.
+
+    The rows are sorted when the object is made; rows of one frame keep their order.
+    Raises ValueError when lengths differ, frames lie outside the video, or a frame has a track id twice.
+    """
+
+    frames: Int[np.ndarray, " n"]
+    """0 … num_frames-1"""
+    track_ids: Int[np.ndarray, " n"]
+    """0 or more; `UNLINKED` where no track has been found"""
+    boxes: Float[np.ndarray, "n 4"]
+    """xyxy pixels"""
+    scores: Float[np.ndarray, " n"]
+    labels: Int[np.ndarray, " n"]
+    label_map: LabelMap
+    num_frames: int
+    """of the video, those without objects included"""
+    image_size: tuple[int, int] | None = None
+    """(height, width); None where a file of boxes does not tell"""
+    name: str = ""
+    """of the video; ground truth and predictions are matched by it"""
+    keypoints: Float[np.ndarray, "n k 2"] | None = None
+    keypoint_scores: Float[np.ndarray, "n k"] | None = None
+    head_boxes: Float[np.ndarray, "n 4"] | None = None
+    """xyxy; by their size PoseTrack measures how far a joint may be off"""
+    ignored: Bool[np.ndarray, " n"] | None = None
+    """crowds and other regions that are neither to be found nor counted against who finds something there"""
+    frame_names: tuple[str, ...] = ()
+    """the file of each frame, where known"""
+    labelled_frames: Bool[np.ndarray, " f"] | None = None
+    """(num_frames,) False for the frames nobody annotated; None: all are"""
+    ignore_regions: Mapping[int, tuple[np.ndarray, ...]] = field(default_factory=dict)
+    """frame → polygons, (points, 2) xy each, within which keypoints are not scored"""
+
+    def __post_init__(self) -> None:
+        for name, values in self._rows().items():
+            if len(values) != len(self.frames):
+                raise ValueError(f"{name} must have {len(self.frames)} rows like frames, got {len(values)}")
+        order = np.argsort(self.frames, kind="stable")
+        if (order[1:] < order[:-1]).any():
+            for name, values in self._rows().items():
+                object.__setattr__(self, name, values[order])
+        self._check_frames()
+        self._check_track_ids()
+
+    def _check_frames(self) -> None:
+        if len(self.frames) and not (self.frames[0] >= 0 and self.frames[-1] < self.num_frames):
+            raise ValueError(
+                f"{self._where()}frames must lie within 0 … {self.num_frames - 1} of a video of"
+                f" {self.num_frames} frames, got {self.frames[0]} … {self.frames[-1]}"
+            )
+        for what, values in (("frame_names", self.frame_names), ("labelled_frames", self.labelled_frames)):
+            if values is not None and len(values) not in (0, self.num_frames):
+                raise ValueError(
+                    f"{self._where()}{what} must be one per frame, {self.num_frames}, got {len(values)}"
+                )
+
+    def _check_track_ids(self) -> None:
+        is_real = (
+            self.track_ids != UNLINKED
+            if self.ignored is None
+            else (self.track_ids != UNLINKED) & ~self.ignored
+        )
+        frames, ids = self.frames[is_real], self.track_ids[is_real]
+        if (ids < 0).any():
+            raise ValueError(
+                f"{self._where()}track ids must be 0 or more ({UNLINKED}: no track), got {ids.min()}"
+            )
+        order = np.lexsort((ids, frames))
+        frames, ids = frames[order], ids[order]
+        repeated = np.flatnonzero((frames[1:] == frames[:-1]) & (ids[1:] == ids[:-1]))
+        if len(repeated):
+            first = repeated[0]
+            raise ValueError(
+                f"{self._where()}track id {ids[first]} stands twice in frame {frames[first]} (counted from 0);"
+                f" {len(repeated)} such repetitions; an object can be in one place only"
+            )
+
+    def _where(self) -> str:
+        return f"{self.name}: " if self.name else ""
+
+    def _rows(self) -> dict[str, np.ndarray]:
+        per_row = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "labelled_frames"}
+        return {name: value for name, value in per_row.items() if isinstance(value, np.ndarray)}
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def rows(self, index: np.ndarray) -> "Tracks":
+        """The rows at `index`: a boolean mask or indices. The video keeps its length."""
+        return replace(self, **{name: values[index] for name, values in self._rows().items()})
+
+    def linked(self) -> "Tracks":
+        """Only the rows that belong to a track."""
+        return self.rows(self.track_ids != UNLINKED)
+
+    def frame_slice(self, frame: int) -> slice:
+        """Where the rows of a frame stand."""
+        start, stop = np.searchsorted(self.frames, (frame, frame + 1))
+        return slice(int(start), int(stop))
+
+    def at(self, frame: int) -> Detections:
+        """What there is in one frame, in the order of the rows, as `Detections` with track ids."""
+        if self.image_size is None:
+            raise ValueError(
+                f"{self._where()}the size of the frames is not known; give image_size=(height, width)"
+            )
+        here = self.frame_slice(frame)
+        points, points_scores = self.keypoints, self.keypoint_scores
+        return Detections(
+            torch.from_numpy(self.boxes[here]),
+            torch.from_numpy(self.scores[here]),
+            torch.from_numpy(self.labels[here]),
+            self.image_size,
+            self.label_map,
+            keypoints=None if points is None else torch.from_numpy(points[here]),
+            keypoint_scores=None if points_scores is None else torch.from_numpy(points_scores[here]),
+            track_ids=torch.from_numpy(self.track_ids[here]),
+            image_id=frame,
+            file=self.frame_names[frame] if self.frame_names else None,
+        )
+
+    def per_track(self) -> list[dict[str, float | int | str]]:
+        """One row per track: id, class, first and last frame, frames seen, mean score."""
+        rows: list[dict[str, float | int | str]] = []
+        for track in np.unique(self.track_ids[self.track_ids != UNLINKED]).tolist():
+            mine = self.track_ids == track
+            frames = self.frames[mine]
+            rows.append(
+                {
+                    "track": track,
+                    "name": self.label_map.names[int(self.labels[mine][0])],
+                    "first_frame": int(frames[0]),
+                    "last_frame": int(frames[-1]),
+                    "seen_frames": len(frames),
+                    "mean_score": float(self.scores[mine].mean()),
+                }
+            )
+        return rows
+
+    @classmethod
+    def from_detections(cls, frames: Iterable[Detections], name: str = "") -> "Tracks":
+        """One `Detections` per frame of a video, in order, to its tracks; a frame without objects counts too.
+
+        Raises ValueError for no frames, frames of different sizes, and frames with and without keypoints.
+        """
+        found = list(frames)
+        if not found:
+            raise ValueError("tracks need at least one frame, got none; a frame without objects is one too")
+        first = found[0]
+        for index, each in enumerate(found):
+            if tuple(each.image_size) != tuple(first.image_size):
+                raise ValueError(
+                    f"frame {index} has (height, width) {tuple(each.image_size)}, the first one"
+                    f" {tuple(first.image_size)}; frames of one video must have one size"
+                )
+        unlinked = [torch.full((len(each),), UNLINKED) for each in found]
+        ids = [
+            each.track_ids if each.track_ids is not None else none
+            for each, none in zip(found, unlinked, strict=True)
+        ]
+        return cls(
+            np.repeat(np.arange(len(found)), [len(each) for each in found]),
+            _joined(ids).astype(np.int64),
+            _joined([each.boxes for each in found]).astype(np.float64),
+            _joined([each.scores for each in found]).astype(np.float64),
+            _joined([each.labels for each in found]).astype(np.int64),
+            first.label_map,
+            len(found),
+            first.image_size,
+            name,
+            keypoints=_joined_or_none([each.keypoints for each in found], "keypoints"),
+            keypoint_scores=_joined_or_none([each.keypoint_scores for each in found], "keypoint_scores"),
+            frame_names=tuple(each.file or "" for each in found) if any(each.file for each in found) else (),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Tubes:
+    """What a model says of a clip: each object as a box in every frame of it, in pixels of `image_size`."""
+
+    boxes: Float[Tensor, "n t 4"]
+    """xyxy"""
+    scores: Float[Tensor, " n"]
+    labels: Int[Tensor, " n"]
+    frames: tuple[int, ...]
+    """(T,) position of each frame in the video; at the borders of the video a frame may stand twice"""
+    key: int
+    """which of the T frames the clip is about"""
+    image_size: tuple[int, int]
+    label_map: LabelMap
+    visible: Bool[Tensor, "n t"] | None = None
+    """False where the object is believed hidden or gone; None: seen in all frames"""
+    keypoints: Float[Tensor, "n t k 2"] | None = None
+    keypoint_scores: Float[Tensor, "n t k"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.boxes.shape[1] != len(self.frames) or not 0 <= self.key < len(self.frames):
+            raise ValueError(
+                f"tubes need one box per frame and a key frame among them, got {self.boxes.shape[1]} boxes each,"
+                f" frames {self.frames}, key {self.key}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def at(self, position: int) -> Detections:
+        """All tubes in one of the T frames."""
+        points, scores = self.keypoints, self.keypoint_scores
+        return Detections(
+            self.boxes[:, position],
+            self.scores,
+            self.labels,
+            self.image_size,
+            self.label_map,
+            keypoints=None if points is None else points[:, position],
+            keypoint_scores=None if scores is None else scores[:, position],
+            image_id=self.frames[position],
+        )
+
+
+def _joined(values: list[Tensor]) -> np.ndarray:
+    return torch.cat([value.detach().cpu() for value in values]).numpy()
+
+
+def _joined_or_none(values: list[Tensor | None], what: str) -> np.ndarray | None:
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    if len(known) < len(values):
+        raise ValueError(
+            f"{len(known)} of {len(values)} frames have {what}; all frames or none must have them"
+        )
+    return _joined(known).astype(np.float64)

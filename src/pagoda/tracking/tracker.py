@@ -1,0 +1,39 @@
+"""What every linker does: objects of one frame in, the same objects with track ids out."""
+
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from pagoda.structures.instances import Detections
+
+
+class Tracker(Protocol):
+    """Links the frames of one video, handed over one by one and in order, every frame once.
+
+    What it remembers does not grow with the length of the video. A frame without objects has to be handed
+    over too: time passes by calls.
+    """
+
+    def update(self, detections: Detections) -> Detections:
+        """The same rows in the same order with `track_ids`; -1 for objects that are not (yet) tracked."""
+        ...
+
+    def reset(self) -> None:
+        """Forget everything: the next frame is the first of another video."""
+        ...
+
+
+def with_track_ids(detections: Detections, track_ids: np.ndarray) -> Detections:
+    """The detections with (N,) track ids in place of whatever they had."""
+    return replace(detections, track_ids=torch.from_numpy(np.asarray(track_ids, dtype=np.int64)))
+
+
+def to_arrays(detections: Detections) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes (N, 4) xyxy and scores (N,) as float64, labels (N,) as int64."""
+    boxes = detections.boxes.detach().cpu().double().numpy()
+    if not np.isfinite(boxes).all():
+        rows = np.flatnonzero(~np.isfinite(boxes).all(1)).tolist()
+        raise ValueError(f"boxes to link must be finite xyxy pixels; those of rows {rows} are not")
+    return boxes, detections.scores.detach().cpu().double().numpy(), detections.labels.cpu().long().numpy()

@@ -1,0 +1,134 @@
+"""LabelMe folders: shapes become objects, groups hold together, the rest is named."""
+
+import base64
+import json
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pagoda.data.dataset import DetectionDataset
+from pagoda.data.layouts import find_dataset, open_annotations
+
+SIZE = (30, 40)
+
+
+def shape(label: str, kind: str, *points: tuple[float, float], group: int | None = None) -> dict:
+    return {"label": label, "shape_type": kind, "points": [list(p) for p in points], "group_id": group}
+
+
+def a_mask(label: str, pixels: np.ndarray, left: int, top: int) -> dict:
+    buffer = BytesIO()
+    Image.fromarray(pixels.astype(np.uint8) * 255).save(buffer, "png")
+    height, width = pixels.shape
+    entry = shape(label, "mask", (left, top), (left + width - 1, top + height - 1))
+    return {**entry, "mask": base64.b64encode(buffer.getvalue()).decode()}
+
+
+def write(folder: Path, name: str, *shapes: dict, **fields: object) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", SIZE[::-1]).save(folder / f"{name}.png")
+    file = {"version": "5", "shapes": list(shapes), "imagePath": f"..\\photos\\{name}.png"}
+    file |= {"imageHeight": SIZE[0], "imageWidth": SIZE[1], **fields}
+    (folder / f"{name}.json").write_text(json.dumps(file))
+
+
+def test_shapes_become_boxes_and_masks(tmp_path: Path) -> None:
+    ring = np.ones((5, 6), bool)
+    ring[2, 2:4] = False
+    write(
+        tmp_path,
+        "a",
+        shape("dog", "polygon", (1, 1), (11, 1), (11, 11), (1, 11)),
+        shape("cat", "rectangle", (30, 20), (20, 10)),
+        shape("cat", "circle", (20, 15), (20, 10)),
+        a_mask("cat", ring, left=4, top=20),
+    )
+    write(tmp_path, "b", imageHeight=None, imageWidth=None)
+    annotations = open_annotations(tmp_path)
+    assert find_dataset(tmp_path).describe().startswith(f"LabelMe data set in {tmp_path}: train")
+    assert annotations.label_map.names == ("cat", "dog") and annotations.notes == ()
+    targets = annotations.targets(0)
+    assert [annotations.label_map.names[label] for label in targets.labels] == ["dog", "cat", "cat", "cat"]
+    assert targets.boxes.tolist() == [[1, 1, 11, 11], [20, 10, 30, 20], [15, 10, 25, 20], [4, 20, 10, 25]]
+    areas = targets.masks.flatten(1).sum(1).tolist()
+    assert areas[:2] == [100, 0] and abs(areas[2] - np.pi * 25) < 6 and areas[3] == 28
+    assert np.array_equal(targets.masks[3, 20:25, 4:10].numpy(), ring), "the hole survives"
+    picture, empty = DetectionDataset(annotations)[1]
+    assert len(empty) == 0 and empty.masks.shape == (0, *SIZE) and picture.shape[1:] == SIZE
+
+
+def test_groups_are_one_object_with_its_keypoints(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "a",
+        shape("dog", "polygon", (0, 0), (5, 0), (5, 5), (0, 5), group=1),
+        shape("dog", "polygon", (10, 0), (15, 0), (15, 5), (10, 5), group=1),
+        shape("right_ear", "point", (12, 2), group=1),
+        shape("left_ear", "point", (2, 2), group=1),
+        shape("dog", "rectangle", (20, 0), (25, 5), group=2),
+        shape("nose", "point", (21, 3), group=2),
+    )
+    annotations = open_annotations(tmp_path)
+    targets = annotations.targets(0)
+    assert targets.boxes.tolist() == [[0, 0, 15, 5], [20, 0, 25, 5]]
+    assert targets.masks.flatten(1).sum(1).tolist() == [50, 0]
+    skeleton = annotations.label_map.skeleton
+    assert skeleton.names == ("left_ear", "nose", "right_ear") and skeleton.flip_pairs == ((0, 2),)
+    assert targets.visibility.tolist() == [[2, 0, 2], [0, 2, 0]]
+    assert targets.keypoints[0, [0, 2]].tolist() == [[2, 2], [12, 2]]
+
+
+def test_splits_share_their_classes(tmp_path: Path) -> None:
+    square = ((0, 0), (5, 0), (5, 5))
+    write(tmp_path / "train", "a", shape("dog", "polygon", *square))
+    write(tmp_path / "valid", "b", shape("cat", "polygon", *square))
+    assert list(find_dataset(tmp_path).splits) == ["train", "val"]
+    assert open_annotations(tmp_path, "train").label_map == open_annotations(tmp_path, "val").label_map
+
+
+def test_what_is_no_object_is_noted(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "a",
+        shape("dog", "polygon", (0, 0), (5, 0), (5, 5)),
+        shape("way", "linestrip", (0, 0), (5, 0)),
+        shape("click", "point", (3, 3)),
+        shape("ear", "point", (3, 3), group=9),
+    )
+    notes = open_annotations(tmp_path).notes
+    assert [note.split("a.json: ")[1] for note in notes] == [
+        "shape 2 ('way') is a linestrip of no group; it is left out",
+        "shape 3 ('click') is a point of no group; it is left out",
+        "1 points of group 9 belong to no object; they are left out",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (
+            shape("dog", "polygon", (0, 0), (5, 0)),
+            r"a\.json: a polygon \('dog'\) needs at least 3 points, got 2",
+        ),
+        (shape("dog", "circle", (0, 0)), "a circle .* needs at least 2 points, got 1"),
+        (shape("dog", "line", (0, 0), (5, 5)), "no LabelMe file has a polygon, rectangle, circle, mask"),
+        ({"points": [[1, 2]]}, r"a\.json: a LabelMe file has shapes, each with label and points"),
+        (
+            a_mask("dog", np.ones((9, 9), bool), 35, 0),
+            r"mask of 'dog' is 9×9 .* not inside the picture of 30×40",
+        ),
+    ],
+)
+def test_bad_files_are_named(tmp_path: Path, bad: dict, message: str) -> None:
+    write(tmp_path, "a", bad)
+    with pytest.raises(ValueError, match=message):
+        open_annotations(tmp_path)
+
+
+def test_a_folder_of_other_json_files_is_none(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[1, 2]")
+    with pytest.raises(ValueError, match=r"is no data set we know: looked for .*LabelMe"):
+        find_dataset(tmp_path)

@@ -1,4 +1,4 @@
-"""Accuracy on real pictures: Pagoda and torchvision's own classes, the same backbone, width, epochs and data.
+"""Accuracy on real pictures: Pagoda and other programs' own classes, the same backbone, width, epochs and data.
 
 python benchmarks/accuracy.py --data DIR/bccd                  # FCOS and RetinaNet, both systems
 python benchmarks/accuracy.py --data DIR/bccd --systems pagoda torchvision torchvision+recipe --seeds 0 1
@@ -11,12 +11,22 @@ included), so "equal wall-clock" can be read off the rows per epoch.
   warm-up over the first epoch, ÷10 at 2/3 and 11/12 of the run, horizontal flips.
 * torchvision-v1 – the same with the first version of its RetinaNet, which has no norm in the heads.
 * torchvision+recipe – the same class under Pagoda's recipe (optimiser, schedule, augmentation, average).
+
+python benchmarks/accuracy.py --data DIR/bccd --models efficientdet --systems pagoda effdet
+
+EfficientDet-D0 (effdet's efficientdet_d0) from scratch in a 192×256 canvas, else as above; Pagoda under its recipe
+`efficientdet_small`.
+
+* effdet – its class and Google's recipe at this batch: SGD 0.01, momentum 0.9, decay 4e-5, one epoch of warm-up,
+  cosine, average of 0.9966 (effdet's for short runs), horizontal flips.
+* effdet+recipe – the same class under Pagoda's recipe.
 """
 
 import argparse
 import copy
 import json
 import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -36,6 +46,7 @@ from pagoda.data.loading import BatchPlan, TrainingView, make_loader
 from pagoda.data.transforms import Compose, HorizontalFlip, Resize
 from pagoda.evaluation.detection import DetectionEvaluator
 from pagoda.recipes.detection import train_on, training_transform
+from pagoda.recipes.efficientdet import small
 from pagoda.structures.instances import Detections
 from pagoda.training.averaging import ModelAverage
 from pagoda.training.optim import build_optimizer, rate_factor, set_rate
@@ -44,6 +55,12 @@ from pagoda.training.settings import OptimSettings, TrainSettings
 from pagoda.zoo.models import create_model
 
 WIDTH, SHORT, LONG = 64, 240, 320
+CANVAS = (192, 256)
+MODELS = {
+    "fcos": "fcos_resnet18_fpn",
+    "retinanet": "retinanet_resnet18_fpn",
+    "efficientdet": "efficientdet_d0",
+}
 REFERENCE = OptimSettings(
     optimizer="sgd",
     learning_rate=0.01,
@@ -53,6 +70,17 @@ REFERENCE = OptimSettings(
     warmup_steps=36,
     clip_norm=0,
     ema_decay=0,
+)
+
+
+EFFDET_REFERENCE = OptimSettings(
+    optimizer="sgd",
+    learning_rate=0.01,
+    weight_decay=4e-5,
+    warmup_steps=36,
+    warmup_factor=0.1,
+    final_factor=0.0,
+    ema_decay=0.9966,
 )
 
 
@@ -80,12 +108,10 @@ def torchvision_model(name: str, num_classes: int, version: int) -> nn.Module:
     return RetinaNet(body, num_classes, anchor_generator=anchors, head=head, **shared)
 
 
-def train_torchvision(
-    name: str, version: int, train, val, settings: TrainSettings, transform, optim: OptimSettings
+def train_peer(
+    model: nn.Module, name: str, train, val, settings: TrainSettings, transform, optim: OptimSettings
 ) -> list[dict]:
     """Rows {"epoch", "seconds", "AP", "AP50"}."""
-    torch.manual_seed(settings.seed)
-    model = torchvision_model(name, len(train.label_map), version)
     optimizer = build_optimizer(model, optim)
     average = ModelAverage(model, optim.ema_decay) if optim.ema_decay else None
     plan = BatchPlan(images=train.annotations.sizes, batch_size=settings.batch_size, seed=settings.seed)
@@ -106,14 +132,16 @@ def train_torchvision(
                 average.update(model, step)
             step += 1
         seconds += perf_counter() - since
-        result = score_torchvision(average.model if average else model, val)
+        if (epoch + 1) % settings.val_every and epoch + 1 < settings.epochs:
+            continue
+        result = score_peer(average.model if average else model, val)
         rows.append({"epoch": epoch + 1, "seconds": seconds, **result})
-        print(json.dumps({"torchvision": name, **rows[-1]}), flush=True)
+        print(json.dumps({"peer": name, **rows[-1]}), flush=True)
     return rows
 
 
 @torch.inference_mode()
-def score_torchvision(model: nn.Module, val: DetectionDataset) -> dict[str, float]:
+def score_peer(model: nn.Module, val: DetectionDataset) -> dict[str, float]:
     model = copy.deepcopy(model).eval()
     evaluator = DetectionEvaluator(val.annotations.to_coco(), val.label_map)
     for picture, targets in (val[index] for index in range(len(val))):
@@ -134,7 +162,7 @@ def score_torchvision(model: nn.Module, val: DetectionDataset) -> dict[str, floa
 
 def train_pagoda(name: str, train, val, settings: TrainSettings, options: dict) -> list[dict]:
     torch.manual_seed(settings.seed)
-    model = create_model(f"{name}_resnet18_fpn", label_map=train.label_map, **options)
+    model = create_model(MODELS[name], label_map=train.label_map, **options)
     run = train_on(model, train, val, settings, quiet=True)
     rows = [row for row in read_records(run.folder / "metrics.jsonl") if row["kind"] == "val"]
     rows = [{key: row[key] for key in ("epoch", "seconds", "AP", "AP50")} for row in rows]
@@ -148,11 +176,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", required=True, help="the bccd folder")
-    parser.add_argument("--models", nargs="+", default=["fcos", "retinanet"], choices=["fcos", "retinanet"])
-    systems = ["pagoda", "torchvision", "torchvision-v1", "torchvision+recipe"]
+    parser.add_argument("--models", nargs="+", default=["fcos", "retinanet"], choices=list(MODELS))
+    systems = ["pagoda", "torchvision", "torchvision-v1", "torchvision+recipe", "effdet", "effdet+recipe"]
     parser.add_argument("--systems", nargs="+", default=systems[:2], choices=systems)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--val-every", type=int, default=1, help="epochs between scores")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
     parser.add_argument(
         "--learning-rate", type=float, default=None, help="of Pagoda's recipe; default: its own"
@@ -174,27 +203,43 @@ def main() -> None:
 
 
 def run_one(system: str, name: str, train, val, seed: int, arguments: argparse.Namespace) -> list[dict]:
+    torch.manual_seed(seed)
     with tempfile.TemporaryDirectory() as out:
-        chosen = {"learning_rate": arguments.learning_rate} if arguments.learning_rate else {}
-        settings = TrainSettings(
-            data=str(Path(arguments.data)),
+        settings = replace(
+            small(str(Path(arguments.data)))
+            if name == "efficientdet"
+            else TrainSettings(data=arguments.data),
             epochs=arguments.epochs,
-            batch_size=8,
             seed=seed,
             out=out,
             precision=arguments.precision,
-            optim=OptimSettings(**chosen),
+            val_every=arguments.val_every,
         )
+        if arguments.learning_rate:
+            settings = replace(settings, optim=replace(settings.optim, learning_rate=arguments.learning_rate))
         options = {"width": WIDTH, "short_side": SHORT, "long_side": LONG}
+        if name == "efficientdet":
+            options = {"canvas": CANVAS}
         if system == "pagoda":
             return train_pagoda(name, train, val, settings, options)
-        if system == "torchvision+recipe":
-            model = create_model("fcos_resnet18_fpn", label_map=train.label_map, **options)
-            transform, optim = training_transform(model, train, settings.augment), settings.optim
+        if system.endswith("+recipe"):
+            like = create_model(MODELS[name], label_map=train.label_map, **options)
+            transform, optim = training_transform(like, train, settings.augment), settings.optim
         else:
-            transform, optim = Compose([Resize(SHORT, LONG), HorizontalFlip(0.5)]), REFERENCE
-        version = 1 if system == "torchvision-v1" else 2
-        return train_torchvision(name, version, train, val, settings, transform, optim)
+            sides = CANVAS if name == "efficientdet" else (SHORT, LONG)
+            transform = Compose([Resize(*sides), HorizontalFlip(0.5)])
+            optim = EFFDET_REFERENCE if system == "effdet" else REFERENCE
+        torch.manual_seed(seed)
+        model = peer_model(system, name, len(train.label_map))
+        return train_peer(model, system, train, val, settings, transform, optim)
+
+
+def peer_model(system: str, name: str, num_classes: int) -> nn.Module:
+    if not system.startswith("effdet"):
+        return torchvision_model(name, num_classes, 1 if system == "torchvision-v1" else 2)
+    from effdet_peer import EffdetPeer  # effdet is for this comparison only
+
+    return EffdetPeer("efficientdet_d0", num_classes, CANVAS)
 
 
 if __name__ == "__main__":

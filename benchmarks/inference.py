@@ -1,11 +1,12 @@
-"""Pagoda and torchvision side by side on one picture, and how much of the machine they use.
+"""Pagoda and torchvision (effdet for EfficientDet) side by side on one picture, and how much of the machine they use.
 
-Peer and variants run alternately in one process, from the same uint8 picture (480×640, not resized) to final
+Peer and variants run alternately in one process, from the same uint8 picture (480×640, EfficientDet 512×512) to final
 detections. Weights are random; the class layer of every model is rescaled so that logits have a spread of 1
 and one (location, class) pair in a thousand passes the threshold of 0.05, some 500 candidates as on a street
-scene. All keep 1000 candidates per level and 100 detections.
+scene. All keep 1000 candidates per level (EfficientDet 5000 in all) and 100 detections.
 
     python benchmarks/inference.py --repeats 15 --threads 2
+    python benchmarks/inference.py --models efficientdet_d0 --repeats 15 --threads 1 --clock cpu
 
 The convolutions are also timed one by one inside the bfloat16 network: what they alone reach of the roof, and
 which of them miss MIN_SHARE of it.
@@ -31,9 +32,12 @@ from torchvision.models import detection
 
 from pagoda.detectors.contract import Detector
 from pagoda.exporting.optimize import optimize
+from pagoda.zoo.heads import last_layer
 from pagoda.zoo.models import create_model
 
 HEIGHT, WIDTH, NUM_CLASSES = 480, 640, 80
+CANVAS = (512, 512)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MIN_SHARE = 0.85
 ROOF_FLOPS = 2 * 256**2 * 9 * 64**2
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -61,15 +65,17 @@ def main() -> None:
 
 def compare(name: str, repeats: int, clock: Callable[[], float], with_compile: bool) -> None:
     torch.manual_seed(0)
-    picture = torch.randint(0, 256, (3, HEIGHT, WIDTH), dtype=torch.uint8)
+    is_efficientdet = name.startswith("efficientdet")
+    size = CANVAS if is_efficientdet else (HEIGHT, WIDTH)
+    picture = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
     # The peer's own network: its first RetinaNet has no norm in the heads, its FCOS has group norm.
-    head_norm = "none" if name.startswith("retinanet") else "group"
-    model = create_model(
-        name, num_classes=NUM_CLASSES, short_side=HEIGHT, long_side=WIDTH, head_norm=head_norm
-    ).eval()
-    calibrate(model.class_head.predict, lambda: model.detect(model.input_spec.prepare([picture])))
-    peer = torchvision_twin(name)
-    calibrate(peer.head.classification_head.cls_logits, lambda: peer([picture / 255]))
+    options = {"head_norm": "none" if name.startswith("retinanet") else "group"}
+    options |= {"short_side": HEIGHT, "long_side": WIDTH}
+    options = {"canvas": CANVAS} if is_efficientdet else options
+    model = create_model(name, num_classes=NUM_CLASSES, **options).eval()
+    calibrate(last_layer(model.class_head), lambda: model.detect(model.input_spec.prepare([picture])))
+    peer, peer_layer, peer_run = effdet_twin(name) if is_efficientdet else torchvision_twin(name)
+    calibrate(peer_layer, lambda: peer_run(picture))
     variants = {
         "eager fp32": model,
         "optimized fp32": optimize(model),
@@ -78,18 +84,35 @@ def compare(name: str, repeats: int, clock: Callable[[], float], with_compile: b
     if with_compile:
         variants["compiled fp32"] = optimize(model, compile=True)
         variants["compiled bf16"] = optimize(model, dtype=torch.bfloat16, compile=True)
-    runs: dict[str, Run] = {"torchvision eager fp32": lambda: peer([picture / 255])}
+    runs: dict[str, Run] = {f"{peer} eager fp32": lambda: peer_run(picture)}
     for label, variant in variants.items():
         runs[label] = lambda variant=variant: variant.detect(variant.input_spec.prepare([picture]))
     runs["post-processing alone"] = postprocessing(model, picture)
     for kind, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         runs[f"roof {kind}"] = roof(dtype)
     medians, fastest = timings(runs, repeats, clock)
-    print_table(name, medians, fastest, network_flops(model, picture))
+    print_table(name, peer, medians, fastest, network_flops(model, picture))
     print_convolutions(variants["optimized bf16"], picture, repeats, clock)
 
 
-def torchvision_twin(name: str) -> nn.Module:
+Twin = tuple[str, nn.Conv2d, Callable[[Tensor], object]]
+"""who it is, its class layer, and the way from a picture to detections"""
+
+
+def effdet_twin(name: str) -> Twin:
+    """effdet's class in its bench, normalisation included."""
+    import effdet  # for this comparison only
+    from effdet_peer import effdet_network
+
+    bench = effdet.DetBenchPredict(effdet_network(name, NUM_CLASSES, CANVAS)).eval()
+    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    info = {"img_scale": torch.ones(1), "img_size": torch.tensor([CANVAS[::-1]]).float()}
+    layer = bench.model.class_net.predict.conv_pw
+    return "effdet", layer, lambda picture: bench(((picture / 255 - mean) / std)[None], info)
+
+
+def torchvision_twin(name: str) -> Twin:
+    """torchvision's class of the same name."""
     build = {
         "fcos_resnet50_fpn": detection.fcos_resnet50_fpn,
         "retinanet_resnet50_fpn": detection.retinanet_resnet50_fpn,
@@ -104,7 +127,8 @@ def torchvision_twin(name: str) -> nn.Module:
         topk_candidates=1000,
         detections_per_img=100,
     )
-    return peer.eval()
+    peer.eval()
+    return "torchvision", peer.head.classification_head.cls_logits, lambda picture: peer([picture / 255])
 
 
 def calibrate(layer: nn.Conv2d, run: Run) -> None:
@@ -229,12 +253,14 @@ def convolution_calls(model: nn.Module, run: Run, clock: Callable[[], float]) ->
     return calls
 
 
-def print_table(name: str, medians: dict[str, float], fastest: dict[str, float], flops: float) -> None:
+def print_table(
+    name: str, rival: str, medians: dict[str, float], fastest: dict[str, float], flops: float
+) -> None:
     roofs = {kind: ROOF_FLOPS / fastest[f"roof {kind}"] for kind in ("fp32", "bf16")}
-    peer = medians["torchvision eager fp32"]
+    peer = medians[f"{rival} eager fp32"]
     print(f"{name}: {flops / 1e9:.0f} GFLOP; roof", end=" ")
     print(", ".join(f"{kind} {limit / 1e9:.0f} GFLOP/s" for kind, limit in roofs.items()), end="\n\n")
-    print("| variant | median ms | fastest ms | × torchvision | GFLOP/s | share of the roof |")
+    print(f"| variant | median ms | fastest ms | × {rival} | GFLOP/s | share of the roof |")
     print("|---|--:|--:|--:|--:|--:|")
     for label, seconds in medians.items():
         if label.startswith(("roof", "post")):

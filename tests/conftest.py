@@ -18,6 +18,9 @@ CHECKED = [
     "pagoda.postprocess",
     "pagoda.structures.images",
     "pagoda.structures.tracks",
+    "pagoda.tracking.association",
+    "pagoda.tracking.motion",
+    "pagoda.evaluation.clear",
 ]
 # The tower lets an int stand where a float is expected, as every Python type checker does.
 install_import_hook(CHECKED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")

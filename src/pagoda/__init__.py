@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pagoda.api import create_model, evaluate, export, list_models, load, train
+    from pagoda.api import create_model, evaluate, export, list_models, load, load_backbone, train
     from pagoda.structures.instances import Detections, Targets
     from pagoda.structures.labels import LabelMap
 
@@ -17,6 +17,7 @@ _HOMES = {
     "export": "pagoda.api",
     "list_models": "pagoda.api",
     "load": "pagoda.api",
+    "load_backbone": "pagoda.api",
     "train": "pagoda.api",
     "optimize": "pagoda.api",
     "Detections": "pagoda.structures.instances",

@@ -17,13 +17,14 @@ from pagoda.exporting.parity import ParityReport
 from pagoda.recipes import detection
 from pagoda.recipes.detection import RunResult
 from pagoda.training.settings import TrainSettings, from_plain
+from pagoda.zoo.foreign_backbones import load_backbone
 from pagoda.zoo.models import create_model, list_models, load
 
-__all__ = ["create_model", "evaluate", "export", "list_models", "load", "optimize", "train"]
+__all__ = ["create_model", "evaluate", "export", "list_models", "load", "load_backbone", "optimize", "train"]
 
 
 def train(
-    model: str | Detector,
+    model: str | Path | Detector,
     data: str | Path,
     *,
     options: dict[str, Any] | None = None,
@@ -31,7 +32,9 @@ def train(
     quiet: bool = False,
     **settings: Any,
 ) -> RunResult:
-    """Train a zoo model by name, or a built detector, on a COCO, VOC or YOLO folder.
+    """Train a zoo model by name, fine-tune a checkpoint (path or address) or a built detector, on a dataset folder.
+
+    The folder is in COCO, VOC or YOLO form. A class head for other classes is made anew by the classes' names.
 
     `settings` are the fields of TrainSettings, nested ones as dicts (`epochs=12, optim={"learning_rate": 1e-3}`);
     `options` those of ModelOptions (`{"width": 64}`). Unknown words raise with the nearest right one.

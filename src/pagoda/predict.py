@@ -77,7 +77,7 @@ def detect_pictures(
     finally:
         model.train(was_training)
     sizes = [(picture.shape[0], picture.shape[1]) for picture in pictures]
-    return [detections.to("cpu") for detections in model.input_spec.restore(found, sizes)]
+    return [detections.to("cpu") for detections in model.restore(found, sizes)]
 
 
 def detect_views(

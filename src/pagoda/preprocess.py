@@ -208,9 +208,11 @@ class InputSpec:
         for found, size in zip(detections, sizes, strict=True):
             height, width = self.resized(size) if self.fit == "letterbox" else found.image_size
             top, left = self.offset(size)
-            scale = found.boxes.new_tensor([size[1] / width, size[0] / height]).repeat(2)
-            boxes = (found.boxes - found.boxes.new_tensor([left, top]).repeat(2)) * scale
-            restored.append(replace(found, boxes=clip_boxes(boxes, size), image_size=size))
+            scale = found.boxes.new_tensor([size[1] / width, size[0] / height])
+            start = found.boxes.new_tensor([left, top])
+            boxes = (found.boxes - start.repeat(2)) * scale.repeat(2)
+            points = found.keypoints if found.keypoints is None else (found.keypoints - start) * scale
+            restored.append(replace(found, boxes=clip_boxes(boxes, size), keypoints=points, image_size=size))
         return restored
 
 

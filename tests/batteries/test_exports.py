@@ -9,13 +9,31 @@ from pagoda.structures.images import ImageBatch
 from pagoda.zoo.models import create_model, list_models
 
 SMALL = {"width": 32, "head_depth": 1}
-FAMILIES = ["fcos_resnet18_fpn", "retinanet_resnet18_fpn"]
+FAMILIES = [
+    "fcos_resnet18_fpn",
+    "retinanet_resnet18_fpn",
+    pytest.param("faster_rcnn_resnet18_fpn", marks=pytest.mark.slow),
+]
+
+
+# Of EfficientDets, BiFPNs and R-CNNs a few stand for the others, whose graphs have the same parts.
+STAND_FOR_OTHERS = (
+    "efficientdet_lite0",
+    "efficientdet_resnet18_bifpn",
+    "fcos_ghostnet_100_bifpn",
+    "faster_rcnn_resnet18_fpn",
+)
+
+
+def speed(name: str) -> list:
+    """Deep networks take some seconds each, EfficientDets more."""
+    if name.startswith("efficientdet") or name.endswith(("_bifpn", "_pafpn")) or "_rcnn_" in name:
+        return [pytest.mark.medium if name in STAND_FOR_OTHERS else pytest.mark.slow]
+    return [pytest.mark.medium] * ("resnet18" not in name)
 
 
 def zoo_entries() -> list:
-    """Deep networks take some seconds each."""
-    medium = pytest.mark.medium
-    return [pytest.param(n, marks=[medium] * ("resnet18" not in n)) for n in list_models()]
+    return [pytest.param(name, marks=speed(name)) for name in list_models()]
 
 
 @pytest.mark.parametrize("name", zoo_entries())
@@ -40,3 +58,24 @@ def test_onnx_file_equals_model(name, tmp_path):
     assert report.passed and report.pictures >= 8 and report.detections >= 400, report.summary()
     assert len({batch for batch, _, _ in report.batches}) > 1 and len(report.batches) > 2
     assert (tmp_path / "model.onnx").exists() and model.training
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("efficientdet_d0", {"canvas": (96, 128)}),
+        ("efficientdet_d0.google", {"canvas": (96, 128)}),
+        ("efficientdet_lite0", {"canvas": (64, 96)}),
+        ("fcos_resnet18_bifpn", {"short_side": 96, "long_side": 128, **SMALL}),
+    ],
+)
+def test_onnx_files_of_bifpns_equal_models(name, options, tmp_path):
+    pytest.importorskip("onnxruntime")
+    model = create_model(name, num_classes=3, **options)
+    if name.endswith(".google"):
+        # Among scores that rounding cannot tell apart, soft suppression would pick at random.
+        torch.nn.init.normal_(model.class_head.predict.conv_pw.weight)
+    report = export_onnx(model, tmp_path / "model.onnx")
+    assert report.passed and report.pictures >= 8 and report.detections >= 400, report.summary()
+    assert len(report.batches) > 2

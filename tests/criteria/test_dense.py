@@ -120,3 +120,13 @@ def test_focal_star_trains_too():
 
 def test_ranges_double_from_64():
     assert default_ranges(LEVELS) == ((-1, 64), (64, 128), (128, 256), (256, 512), (512, torch.inf))
+
+
+def test_pictures_without_objects_may_teach_nothing() -> None:
+    priors = torch.rand(20, 2) * 40
+    outputs = DenseOutputs(
+        torch.randn(2, 20, 3), torch.randn(2, 20, 4), None, (torch.cat([priors, priors + 9], 1),)
+    )
+    nothing = [Targets.empty((64, 64))] * 2
+    assert RetinaNetCriterion()(outputs, nothing, [3])["loss_class"] > 0
+    assert RetinaNetCriterion(skip_empty=True)(outputs, nothing, [3])["loss_class"] == 0

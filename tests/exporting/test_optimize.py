@@ -121,3 +121,21 @@ def test_a_convolution_read_twice_is_left_alone():
     model = Shared().eval()
     model.forward = lambda batch: model.norm(y := model.conv(batch.pixels)) + model.shared(y)
     assert conv_norm_pairs(model) == []
+
+
+@pytest.mark.medium
+def test_norms_of_timm_leave_their_activation():
+    model = create_model("efficientdet_lite0", num_classes=2, canvas=(64, 64)).eval()
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(std=0.1)
+                module.running_var.uniform_(0.5, 2)
+        batch = ImageBatch(torch.randn(1, 3, 64, 64), torch.tensor([[64, 64]]))
+        quick, outputs = optimize(model), model(batch)
+        folded = quick(batch)
+    heads = 2 * 3 * 5  # a convolution of a head has a norm for each level
+    left = sum(isinstance(module, nn.BatchNorm2d) for module in quick.modules())
+    assert left == heads and norms_of(model) > 80
+    torch.testing.assert_close(folded.class_logits, outputs.class_logits, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(folded.box_outputs, outputs.box_outputs, rtol=1e-4, atol=1e-5)

@@ -67,8 +67,14 @@ def test_prior_is_what_a_fresh_head_says() -> None:
     torch.testing.assert_close(said[..., 4:], torch.full_like(said[..., 4:], 0.5))
 
 
-def test_pyramids_it_has_no_norms_for_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"norms for levels \[3, 4, 5\], got a pyramid of \[3, 4\]"):
-        SeparableHead(CHANNELS, 6)({3: torch.zeros(1, 8, 2, 2), 4: torch.zeros(1, 8, 1, 1)})
+def test_a_part_of_the_pyramid_uses_the_norms_of_its_levels() -> None:
+    head = random_head()
+    pyramid = {level: torch.randn(1, 8, 3, 3) for level in CHANNELS}
+    torch.testing.assert_close(head({4: pyramid[4]})[0], head(pyramid)[0, 9:18])
+
+
+def test_levels_it_has_no_norms_for_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"norms for levels \[3, 4, 5\], got features of level 6"):
+        SeparableHead(CHANNELS, 6)({3: torch.zeros(1, 8, 2, 2), 6: torch.zeros(1, 8, 1, 1)})
     with pytest.raises(ValueError, match=r"same channels on every level, got \{3: 8, 4: 16\}"):
         SeparableHead({3: 8, 4: 16}, 6)

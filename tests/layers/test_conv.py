@@ -115,3 +115,10 @@ def test_activations() -> None:
     assert torch.equal(x, before)
     with pytest.raises(ValueError, match=f"unknown activation 'swish'; one of {', '.join(ACTIVATIONS)}"):
         build_activation("swish")
+
+
+def test_a_border_of_zeros_beats_negative_features() -> None:
+    pooled = shrink(torch.full((1, 1, 4, 4), -1.0), 2, "same_zero")
+    assert pooled.flatten().tolist() == [-1, 0, 0, 0]
+    x = torch.rand(1, 2, 7, 8)  # … and no positive ones
+    assert torch.equal(shrink(x, 2, "same_zero"), shrink(x, 2, "same"))

@@ -1,12 +1,14 @@
 """Anchor tables of four published programs at all levels, and the grids they are laid on."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
-from pagoda.ops.anchors import cell_anchors, cell_points, grid_anchors
+from pagoda.ops.anchors import AnchorShapes, cell_anchors, cell_points, grid_anchors
 
 STRIDES = (8, 16, 32, 64, 128)
 
@@ -156,3 +158,22 @@ def test_points_run_row_by_row():
 def test_an_empty_grid_has_no_places():
     assert cell_points((0, 3), 8).shape == (0, 2)
     assert grid_anchors(cell_anchors(8), (0, 3), 8).shape == (0, 4)
+
+
+def test_one_level_has_several_sizes() -> None:
+    """Caffe2's C4 networks (sizes 32 … 512 at stride 16, ratio outer), and detectron2's (size outer)."""
+    shapes = AnchorShapes(scales=(2.0, 4.0, 8.0, 16.0, 32.0), style="maskrcnn_benchmark")
+    base = shapes.of_cell(16)
+    assert base.shape == (15, 4)
+    assert base[0].tolist() == [-15, -4, 30, 19] and base[4].tolist() == [-360, -184, 375, 199]
+    assert base[5].tolist() == [-8, -8, 23, 23] and base[14].tolist() == [-168, -344, 183, 359]
+    plain = replace(shapes, style="detectron2").of_cell(16)
+    assert plain[1].tolist() == [-16, -16, 16, 16] and plain[4].tolist() == [-32, -32, 32, 32]
+
+
+def test_one_size_per_level_of_a_pyramid() -> None:
+    shapes = AnchorShapes(base_scale=8.0, octaves=1, style="maskrcnn_benchmark")
+    assert shapes.of_cell(4).tolist() == [[-22, -10, 25, 13], [-14, -14, 17, 17], [-10, -22, 13, 25]]
+    assert shapes.of_cell(64)[0].tolist() == [-332, -152, 395, 215]
+    rounded = replace(shapes, style="torchvision").of_cell(4)
+    assert rounded.tolist() == [[-23, -11, 23, 11], [-16, -16, 16, 16], [-11, -23, 11, 23]]

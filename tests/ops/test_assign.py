@@ -3,6 +3,8 @@
 The picture has 320 × 256 pixels (width × height) and three objects; each published program was run on it.
 """
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given
@@ -289,3 +291,14 @@ def test_order_of_objects_is_irrelevant(order):
     by_iou = assign_by_iou(anchors, BOXES[order])
     assert torch.equal(original[by_center], assign_by_center(*places_of_cells, BOXES))
     assert torch.equal(original[by_iou], assign_by_iou(anchors, BOXES))
+
+
+def test_claims_may_need_an_overlap() -> None:
+    anchors = torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30], [40, 40, 50, 50]])
+    boxes = torch.tensor([[0.0, 0, 9, 9], [28, 28, 38, 38]])  # the second overlaps its best anchor by .02
+    rule = partial(assign_by_iou, anchors, boxes, low=0.3, high=0.7)
+    assert rule(low_quality="claim").tolist() == [0, 1, BACKGROUND]
+    assert rule(low_quality="claim_above_low").tolist() == [0, BACKGROUND, BACKGROUND]
+    low = torch.tensor([[0.0, 0, 6, 8], [28, 28, 38, 38]])  # .48 of the first anchor: neither high nor low
+    found = assign_by_iou(anchors, low, low=0.3, high=0.7, low_quality="claim_above_low")
+    assert found.tolist() == [0, BACKGROUND, BACKGROUND]

@@ -64,3 +64,8 @@ def test_uneven_grids_follow_the_picture() -> None:
         for column in range(2)
     ]
     torch.testing.assert_close(anchors, tensor(expected))
+
+
+def test_shapes_may_be_outer() -> None:
+    sizes_outer, shapes_outer = (StretchedAnchors(shapes_outer=outer).of_cell() for outer in (False, True))
+    assert torch.equal(shapes_outer, sizes_outer.reshape(3, 3, 4).transpose(0, 1).reshape(9, 4))

@@ -14,18 +14,15 @@ from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
 from pagoda.weights.convert.effdet import RULES
 from pagoda.weights.convert.rules import rename, restore
-from pagoda.zoo.efficientdet import VARIANTS, Variant, efficientdet, without_tensorflow
+from pagoda.zoo.efficientdet import VARIANTS, efficientdet
+from pagoda.zoo.efficientdet_flavours import EFFDET, GOOGLE
 
 effdet = pytest.importorskip("effdet", reason="parity with effdet needs effdet and omegaconf installed")
 pytestmark = pytest.mark.parity
 
 CLASSES = 11
-# effdet's configuration, our row of the table.
-MODELS = {
-    "efficientdet_d0": without_tensorflow(VARIANTS["efficientdet_d0"]),
-    "tf_efficientdet_d0": VARIANTS["efficientdet_d0"],
-    "tf_efficientdet_lite0": VARIANTS["efficientdet_lite0"],
-}
+# effdet's configuration; our row of the table is called alike.
+MODELS = ("efficientdet_d0", "tf_efficientdet_d0", "tf_efficientdet_lite0")
 YX_TO_XY = [1, 0, 3, 2]
 
 
@@ -49,8 +46,12 @@ def box_rows(name: str, tensor: Tensor) -> Tensor:
     return tensor.reshape(-1, 4, *tensor.shape[1:])[:, YX_TO_XY].reshape(tensor.shape)
 
 
-def ours_like(theirs: nn.Module, variant: Variant) -> EfficientDet:
-    ours = efficientdet(variant, LabelMap.numbered(theirs.config.num_classes))
+def ours_like(theirs: nn.Module, name: str) -> EfficientDet:
+    flavour, labels = (
+        GOOGLE if name.startswith("tf_") else EFFDET,
+        LabelMap.numbered(theirs.config.num_classes),
+    )
+    ours = efficientdet(VARIANTS[name.removeprefix("tf_")], labels, flavour=flavour)
     state = theirs.state_dict()
     renamed = rename(state, RULES)
     assert not renamed.unknown and not renamed.dropped
@@ -67,7 +68,7 @@ def built(
     randomise(theirs)
     if talkative:
         nn.init.uniform_(theirs.class_net.predict.conv_pw.bias, -4, -1)
-    return theirs, ours_like(theirs, MODELS[name])
+    return theirs, ours_like(theirs, name)
 
 
 def flat(maps: list[Tensor], outputs: int) -> Tensor:

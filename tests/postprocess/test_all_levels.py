@@ -103,3 +103,42 @@ def test_nothing_found_is_an_empty_answer(suppression: str) -> None:
 def test_options_that_contradict_each_other_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SelectFromAllLevels(**options)
+
+
+def pair_of(labels: list[int]) -> DenseOutputs:
+    """Two boxes of IoU one half, the better one first."""
+    priors = tensor([[0.0, 0, 10, 10], [0, 0, 10, 5]])
+    logits = torch.full((1, 2, 2), -20.0)
+    logits[0, 0, labels[0]], logits[0, 1, labels[1]] = 2.0, 1.0
+    return DenseOutputs(logits, torch.zeros(1, 2, 4), None, (priors[:1], priors[1:]))
+
+
+SMALL = ImageBatch(torch.zeros(1, 3, 16, 16), tensor([[10, 10]]))
+
+
+@pytest.mark.parametrize("suppression", ["hard", "soft"])
+def test_classes_suppress_each_other_only_if_asked(suppression: str) -> None:
+    for across, count in ((False, 2), (True, 1)):
+        select = SelectFromAllLevels(
+            suppression=suppression, min_score=0.5, max_iou=0.4, across_classes=across
+        )
+        (found,) = select.detect(pair_of([0, 1]), SMALL, move, LabelMap.numbered(2))
+        fixed = select(pair_of([0, 1]), SMALL.sizes, move)
+        assert len(found) == count and int((fixed.scores > 0).sum()) == count
+        assert len(select.detect(pair_of([0, 0]), SMALL, move, LabelMap.numbered(2))[0]) == 1
+
+
+def test_another_bar_after_soft_suppression() -> None:
+    select = SelectFromAllLevels(suppression="soft", min_score=0.5, soft_min_score=0.1, max_detections=5)
+    (found,) = select.detect(pair_of([0, 0]), SMALL, move, LabelMap.numbered(2))
+    decayed = tensor(1.0).sigmoid() * torch.exp(tensor(-0.25 / 0.5))
+    torch.testing.assert_close(found.scores, torch.stack([tensor(2.0).sigmoid(), decayed]))
+    assert decayed < 0.5
+
+
+def test_levels_may_stay_apart_and_pictures_end_at_their_last_pixel() -> None:
+    outputs = outputs_of(40, 20, 5)
+    apart = SelectFromAllLevels(min_score=0.0, max_candidates=10, levels_apart=True)
+    assert apart.candidates(outputs, SIZES, move).scores.shape == (2, 30)
+    (found,) = SelectFromAllLevels(last_pixel=True).detect(pair_of([0, 1]), SMALL, move, LabelMap.numbered(2))
+    assert found.boxes.tolist() == [[0, 0, 9, 9], [0, 0, 9, 5]]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pagoda.training.averaging import ModelAverage
-from pagoda.training.optim import parameter_groups, rate_factor
+from pagoda.training.optim import clip_each_gradient, parameter_groups, rate_factor
 from pagoda.training.settings import OptimSettings
 
 ONE_X = {"schedule": "multistep", "milestones": (60000 / 90000, 80000 / 90000), "warmup_steps": 500}
@@ -73,3 +73,19 @@ def test_average_follows_weights_and_buffers_with_a_ramp():
     torch.testing.assert_close(average.model.running_mean, mean)
     assert average.model.num_batches_tracked == 4
     assert not average.model.weight.requires_grad
+
+
+def test_each_gradient_is_cut_alone():
+    first, second, frozen = (nn.Parameter(torch.zeros(4)) for _ in range(3))
+    first.grad, second.grad = torch.full((4,), 3.0), torch.full((4,), 0.5)
+    clip_each_gradient([first, second, frozen], 2.0)
+    torch.testing.assert_close(first.grad, torch.full((4,), 1.0))  # of norm 6
+    torch.testing.assert_close(second.grad, torch.full((4,), 0.5))
+    assert frozen.grad is None
+    clip_each_gradient([], 2.0)
+
+
+def test_the_counted_ramp_is_tensorflows():
+    average = ModelAverage(nn.Linear(1, 1), 0.9998, ramp="counted")
+    assert [average.decay_at(step) for step in (0, 8, 90)] == [1 / 10, 9 / 18, 91 / 100]
+    assert average.decay_at(10**6) == 0.9998

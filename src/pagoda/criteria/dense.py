@@ -23,7 +23,6 @@ from pagoda.ops.losses import IoULoss, centerness, ltrb_iou_loss, shifted_cross_
 from pagoda.structures.instances import Targets
 from pagoda.structures.outputs import DenseOutputs
 
-
 Normalizer = Literal["batch", "batch_plus_images", "image", "sum_of_images"]
 """what sums are divided by: max(1, F); F + B (Caffe2, maskrcnn-benchmark); each image by its own max(1, F), then
 the mean over images (torchvision); or Σ max(1, F of an image) (mmdet)"""
@@ -160,6 +159,8 @@ class RetinaNetCriterion:
     """F is a moving mean over steps that begins here (detectron2)"""
     probability_margin: float = 0.0
     """probabilities are cut to [margin, 1 − margin] before their loss (bubbliiiing)"""
+    skip_empty: bool = False
+    """pictures without objects teach the classes nothing (toandaominh1997)"""
 
     def assign(self, anchors: Tensor, boxes: Tensor) -> Tensor:
         """(P,) index into `boxes`, BACKGROUND or IGNORED."""
@@ -184,7 +185,8 @@ class RetinaNetCriterion:
         for image, target in enumerate(targets):
             index = self.assign(anchors, target.boxes)
             positive = index >= 0
-            labels.append(class_labels(index, target))
+            is_skipped = self.skip_empty and len(target) == 0
+            labels.append(torch.full_like(index, IGNORED) if is_skipped else class_labels(index, target))
             deltas = outputs.box_outputs[image][positive].float()
             box_sums.append(self._box_loss(deltas, anchors[positive], target.boxes[index[positive]]).sum())
             counts.append(positive.sum())

@@ -52,7 +52,6 @@ class EfficientDetCriterion:
         outputs: DenseOutputs,
         targets: Sequence[Targets],
         levels: Sequence[int],
-        *,
         steady: Callable[[Tensor], Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """`steady` makes the divisor of F + 1; a `RunningCount`, where there is one."""

@@ -47,6 +47,10 @@ class Detector(nn.Module):
     def detect(self, images: ImageBatch, *, postprocess: SelectDetections | None = None) -> list[Detections]:
         raise TypeError(f"{type(self).__name__} defines no detect")
 
+    def restore(self, detections: Sequence[Detections], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+        """Detections in pixels of a batch, moved to the pictures it was made from: (height, width) each."""
+        return self.input_spec.restore(detections, sizes)
+
     def predict(
         self,
         source: Any,

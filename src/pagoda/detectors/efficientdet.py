@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from pagoda.criteria.dense import RetinaNetCriterion
 from pagoda.criteria.efficientdet import EfficientDetCriterion, RunningCount
 from pagoda.detectors.contract import Detector, check_label_map
 from pagoda.ops.anchors import Side
@@ -25,6 +26,7 @@ class EfficientDet(Detector):
 
     Args:
         class_head, box_head: dense heads of anchors·classes and anchors·4 outputs per location, anchors outer.
+        criterion: RetinaNet's losses where a source trained with those.
         prior_probability: every class starts this likely; None leaves the head as handed over.
     """
 
@@ -42,7 +44,7 @@ class EfficientDet(Detector):
         input_spec: InputSpec | None = None,
         anchors: StretchedAnchors | None = None,
         prior_probability: float | None = 0.01,
-        criterion: EfficientDetCriterion | None = None,
+        criterion: EfficientDetCriterion | RetinaNetCriterion | None = None,
         postprocess: SelectDetections | None = None,
     ) -> None:
         super().__init__()
@@ -60,7 +62,8 @@ class EfficientDet(Detector):
         self.label_map = check_label_map(label_map, class_head.outputs // num_anchors)
         self.input_spec = input_spec or InputSpec()
         self.criterion = criterion or EfficientDetCriterion()
-        momentum = self.criterion.count_momentum
+        is_own = isinstance(self.criterion, EfficientDetCriterion)
+        momentum = self.criterion.count_momentum if is_own else None
         self.running_count = None if momentum is None else RunningCount(momentum)
         self.postprocess = postprocess or SelectFromAllLevels()
         if prior_probability is not None:
@@ -82,7 +85,7 @@ class EfficientDet(Detector):
         return DenseOutputs(classes, boxes, None, anchors)
 
     def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Tensor]:
-        return self.criterion(self(images), targets, self.levels, steady=self.running_count)
+        return self.criterion(self(images), targets, self.levels, self.running_count)
 
     def decode(self, deltas: Tensor, anchors: Tensor) -> Tensor:
         return self.criterion.coder.decode(deltas, anchors)

@@ -12,8 +12,10 @@ from pagoda.detectors.contract import Detector
 from pagoda.layers.norm import FrozenBatchNorm2d
 from pagoda.structures.images import ImageBatch
 
-# Exact types: a subclass may do more than normalise (timm's carry the activation).
+# Exact types: a subclass may do more than normalise.
 FOLDABLE = (nn.BatchNorm2d, FrozenBatchNorm2d)
+# timm's batch norm with the activation inside; by name, since timm need not be there.
+WITH_ACTIVATION = ("timm.layers.norm_act", "BatchNormAct2d")
 
 
 def optimize(
@@ -69,8 +71,20 @@ def fold_norms(model: Detector) -> int:
             conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         )
         conv.weight, conv.bias = weight.requires_grad_(False), bias.requires_grad_(False)
-        model.set_submodule(names[norm], nn.Identity())
+        model.set_submodule(names[norm], after_folding(norm))
     return len(pairs)
+
+
+def is_foldable(module: nn.Module) -> bool:
+    """Whether it is a batch norm with statistics, and at most an activation besides."""
+    kind = type(module)
+    known = kind in FOLDABLE or (kind.__module__, kind.__name__) == WITH_ACTIVATION
+    return known and getattr(module, "running_mean", None) is not None
+
+
+def after_folding(norm: nn.Module) -> nn.Module:
+    """What a norm still does when its affine map has gone into the convolution."""
+    return nn.Identity() if type(norm) in FOLDABLE else norm.get_submodule("act")
 
 
 def conv_norm_pairs(model: Detector) -> list[tuple[nn.Conv2d, nn.Module]]:
@@ -87,7 +101,7 @@ def conv_norm_pairs(model: Detector) -> list[tuple[nn.Conv2d, nn.Module]]:
         if isinstance(module, nn.Conv2d):
             made_by[id(output)] = (module, output)  # held, so that no later tensor gets its id
 
-    leaves = [module for module in model.modules() if not list(module.children())]
+    leaves = [module for module in model.modules() if is_foldable(module) or not list(module.children())]
     hooks = [leaf.register_forward_hook(watch) for leaf in leaves]
     try:
         device = next(model.parameters()).device
@@ -101,6 +115,6 @@ def conv_norm_pairs(model: Detector) -> list[tuple[nn.Conv2d, nn.Module]]:
     for norm, convs in sources.items():
         (conv, *others) = convs
         alone = not others and conv is not None and readers[conv] == {norm}
-        if alone and type(norm) in FOLDABLE and norm.running_mean is not None:
+        if alone and is_foldable(norm):
             pairs.append((conv, norm))
     return pairs

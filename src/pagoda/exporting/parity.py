@@ -145,7 +145,7 @@ def parity_batches(spec: InputSpec, pictures: Sequence[Any]) -> Iterator[Tensor]
         for start in range(0, len(same_size), 4):
             yield torch.stack(same_size[start : start + 4])
     if len(pictures) < MIN_PICTURES:
-        yield from drawn_batches(spec.short_side)
+        yield from drawn_batches(min(spec.canvas) if spec.canvas else spec.short_side)
 
 
 def drawn_batches(short_side: int) -> Iterator[Tensor]:

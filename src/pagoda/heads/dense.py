@@ -19,6 +19,7 @@ class DenseHead(nn.Module):
         norm: after each tower convolution; group norm's statistics are per level, so sharing is safe.
         bias: of the tower's convolutions; mmdet's have none where a norm follows.
         deform_last: the tower's last convolution is deformable, with modulation (FCOS's dcnv2 variants).
+        tower_width: channels inside the tower; None: the neck's.
     """
 
     def __init__(
@@ -31,18 +32,21 @@ class DenseHead(nn.Module):
         groups: int = 32,
         bias: bool = True,
         deform_last: bool = False,
+        tower_width: int | None = None,
     ) -> None:
         super().__init__()
         if len(set(channels.values())) != 1:
             raise ValueError(f"a shared head needs the same channels on every level, got {channels}")
-        width = next(iter(channels.values()))
+        inputs = next(iter(channels.values()))
+        width = inputs if tower_width is None or depth == 0 else tower_width
         self.outputs = outputs
         layers: list[nn.Module] = []
         for index in range(depth):
             if deform_last and index == depth - 1:
-                layers.append(DeformConv2d(width, width, 3, padding=1, modulated=True, bias=bias))
+                layers.append(DeformConv2d(inputs, width, 3, padding=1, modulated=True, bias=bias))
             else:
-                layers.append(nn.Conv2d(width, width, 3, padding=1, bias=bias))
+                layers.append(nn.Conv2d(inputs, width, 3, padding=1, bias=bias))
+            inputs = width
             if norm != "none":
                 layers.append(build_norm(norm, width, groups=groups))
             layers.append(nn.ReLU(inplace=True))

@@ -55,11 +55,12 @@ class SeparableHead(nn.Module):
 
     def forward(self, pyramid: dict[int, Tensor]) -> Tensor:
         """(B, P, outputs), finest level first, row by row."""
-        if sorted(pyramid) != self.levels:
+        unknown = sorted(set(pyramid) - set(self.levels))
+        if unknown:
             raise ValueError(
-                f"this head has norms for levels {self.levels}, got a pyramid of {sorted(pyramid)}"
+                f"this head has norms for levels {self.levels}, got features of level {unknown[0]}"
             )
-        maps = [self._of_level(number, pyramid[level]) for number, level in enumerate(self.levels)]
+        maps = [self._of_level(self.levels.index(level), pyramid[level]) for level in sorted(pyramid)]
         return torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)
 
     def _of_level(self, number: int, x: Tensor) -> Tensor:

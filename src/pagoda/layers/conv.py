@@ -9,8 +9,9 @@ from torch.nn.functional import max_pool2d, pad
 
 from pagoda.layers.norm import Norm, build_norm
 
-Padding = Literal["same", "symmetric"]
-"""of strided windows: TensorFlow's SAME, whose odd pixel lies at the bottom and right, or alike on all sides"""
+Padding = Literal["same", "symmetric", "same_zero"]
+"""of strided windows: TensorFlow's SAME, whose odd pixel lies at the bottom and right, or alike on all sides;
+"same_zero": SAME with a border of zeros, which beats negative features (zylo117, mmdetection)"""
 Activation = Literal["silu", "relu", "relu6", "leaky_relu"]
 Side = int | torch.SymInt
 """pixels, symbolic while a model is exported"""
@@ -51,9 +52,10 @@ def pad_same(x: Tensor, kernel: int, stride: int, value: float = 0.0) -> Tensor:
 
 
 def shrink(x: Tensor, stride: int, padding: Padding) -> Tensor:
-    """Max-pooling with windows of stride + 1 to ⌈side / stride⌉; a border never wins."""
-    if padding == "same":
-        return max_pool2d(pad_same(x, stride + 1, stride, -torch.inf), stride + 1, stride)
+    """Max-pooling with windows of stride + 1 to ⌈side / stride⌉; a border never wins, but for "same_zero"."""
+    if padding != "symmetric":
+        border = 0.0 if padding == "same_zero" else -torch.inf
+        return max_pool2d(pad_same(x, stride + 1, stride, border), stride + 1, stride)
     return max_pool2d(x, stride + 1, stride, padding=stride // 2)
 
 

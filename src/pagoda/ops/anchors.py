@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -28,11 +28,16 @@ def cell_points(
     `offset` 0.5 is the cell's centre (which is FCOS's ⌊s/2⌋ for even strides); 0 is torchvision's corner.
     """
     height, width = size
-    step_y, step_x = stride if isinstance(stride, tuple) else (stride, stride)
+    step_y, step_x = both_steps(stride)
     y = (torch.arange(height, device=device, dtype=torch.float32) + offset) * step_y
     x = (torch.arange(width, device=device, dtype=torch.float32) + offset) * step_x
     x, y = x[None, :].expand(height, width), y[:, None].expand(height, width)
     return torch.stack([x, y], dim=-1).reshape(-1, 2)
+
+
+def both_steps(stride: float | tuple[Side, Side]) -> tuple[Any, Any]:
+    """(y, x) of one stride or two; symbolic while a model is exported."""
+    return stride if isinstance(stride, tuple) else (stride, stride)
 
 
 def cell_steps(
@@ -56,10 +61,11 @@ def cell_anchors(
     octaves: int = 3,
     ratios: Sequence[float] = (0.5, 1.0, 2.0),
     style: AnchorStyle = "detectron2",
+    scales: Sequence[float] | None = None,
 ) -> Float[Tensor, "a 4"]:
     """The anchors of the cell at row 0, column 0, in the order and rounding of `style`.
 
-    Sizes are base_scale · stride · 2^(j/octaves); a ratio is height / width. The styles:
+    Sizes are base_scale · stride · 2^(j/octaves), or `scales` · stride; a ratio is height / width. The styles:
 
     * detectron2 – centred on the corner of the cell, no rounding; size outer, ratio inner.
     * mmdet – the same boxes; ratio outer, size inner.
@@ -70,7 +76,7 @@ def cell_anchors(
     * bubbliiiing – centred on the middle of the cell; (width, height) multipliers (1, 1), (1.4, .7),
       (.7, 1.4) whatever `ratios` says; size outer, ratio inner.
     """
-    scales = [base_scale * 2 ** (octave / octaves) for octave in range(octaves)]
+    scales = scales or [base_scale * 2 ** (octave / octaves) for octave in range(octaves)]
     if style == "detectron2":
         halves = [(s * stride / r**0.5 / 2, s * stride * r**0.5 / 2) for s in scales for r in ratios]
         rows = [(-w, -h, w, h) for w, h in halves]
@@ -96,7 +102,7 @@ def cell_anchors(
         center = stride / 2
         rows = [(center - w, center - h, center + w, center + h) for w, h in halves]
     else:
-        raise ValueError(f"unknown anchor style {style!r}; one of {', '.join(AnchorStyle.__args__)}")
+        raise ValueError(f"unknown anchor style {style!r}; one of {', '.join(get_args(AnchorStyle))}")
     return torch.tensor(rows, dtype=torch.float32)
 
 
@@ -108,7 +114,7 @@ def grid_anchors(
     `stride` may be (y, x) where a source steps unevenly (torchvision divides the padded size by the grid's).
     """
     height, width = size
-    step_y, step_x = stride if isinstance(stride, tuple) else (stride, stride)
+    step_y, step_x = both_steps(stride)
     y = torch.arange(height, device=base.device, dtype=base.dtype) * step_y
     x = torch.arange(width, device=base.device, dtype=base.dtype) * step_x
     x, y = x[None, :].expand(height, width), y[:, None].expand(height, width)
@@ -125,9 +131,16 @@ class AnchorShapes:
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     style: AnchorStyle = "detectron2"
     steps: Steps = "level"
+    scales: tuple[float, ...] | None = None
+    """sizes in strides where they are not `base_scale` and its octaves (networks of one level: 2, 4, 8, 16, 32)"""
 
     def of_cell(self, stride: int) -> Float[Tensor, "a 4"]:
         """The anchors of the cell at row 0, column 0."""
         return cell_anchors(
-            stride, base_scale=self.base_scale, octaves=self.octaves, ratios=self.ratios, style=self.style
+            stride,
+            base_scale=self.base_scale,
+            octaves=self.octaves,
+            ratios=self.ratios,
+            style=self.style,
+            scales=self.scales,
         )

@@ -10,7 +10,7 @@ from pagoda.ops.boxes import box_areas, pairwise_iou
 
 BACKGROUND = -1
 IGNORED = -2
-LowQuality = Literal["all", "above_low", "claim", "none"]
+LowQuality = Literal["all", "above_low", "claim", "claim_above_low", "none"]
 
 
 def assign_by_center(
@@ -67,7 +67,8 @@ def assign_by_iou(
     `low_quality` gives anchors that are some object's best (ties included) back to their own best object:
     "all" whatever the IoU (Faster R-CNN, maskrcnn-benchmark, detectron2, torchvision), "above_low" only if
     it is at least `low` (Caffe2 Detectron), "claim" gives them to the object whose best they are, the last
-    one if several, overlap or not (mmdet), "none" never (Lin 2017 as first described).
+    one if several, overlap or not (mmdet's RetinaNet), "claim_above_low" the same for objects whose best is at
+    least `low` (mmdet's Faster R-CNN), "none" never (Lin 2017 as first described).
     """
     if len(boxes) == 0 or len(anchors) == 0:
         return torch.full((len(anchors),), BACKGROUND, device=anchors.device)
@@ -77,8 +78,11 @@ def assign_by_iou(
     if low_quality == "none":
         return index
     best_of_object = iou.amax(dim=0, keepdim=True)
-    if low_quality == "claim":
-        claims = torch.where(iou == best_of_object, torch.arange(len(boxes), device=iou.device), -1).amax(1)
+    if low_quality in ("claim", "claim_above_low"):
+        claimed = iou == best_of_object
+        if low_quality == "claim_above_low":
+            claimed &= best_of_object >= low
+        claims = torch.where(claimed, torch.arange(len(boxes), device=iou.device), -1).amax(1)
         return torch.where(claims >= 0, claims, index)
     # An object that overlaps no anchor would otherwise claim every anchor: all tie with it at 0.
     restored = ((iou == best_of_object) & (best_of_object > 0)).any(dim=1)

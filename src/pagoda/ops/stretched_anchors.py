@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pagoda.ops.anchors import Side, grid_anchors
+from pagoda.ops.anchors import grid_anchors
 
 # (width, height) in base sizes: square, wide, tall. The first releases rounded √2 to 1.4 and its inverse to .7,
 # which makes the largest anchors of D0 5.8 pixels narrower.
@@ -16,7 +16,7 @@ SQRT2_SHAPES = ((1.0, 1.0), (2**0.5, 0.5**0.5), (0.5**0.5, 2**0.5))
 
 @dataclass(frozen=True, kw_only=True)
 class StretchedAnchors:
-    """Sizes are base_scale · step · 2^(j/octaves) · shape, sizes outer, shapes inner.
+    """Sizes are base_scale · step · 2^(j/octaves) · shape, sizes outer, shapes inner unless `shapes_outer`.
 
     The step of a level is the picture's side divided by the level's, each axis for itself, whole or not: 10
     pixels over 3 cells have steps of 3.33 and anchors to match. Centres are the middles of cells.
@@ -25,16 +25,20 @@ class StretchedAnchors:
     base_scale: float = 4.0
     octaves: int = 3
     shapes: tuple[tuple[float, float], ...] = ROUNDED_SHAPES
+    shapes_outer: bool = False
+    """the order in mmdetection"""
 
     def of_cell(self) -> Float[Tensor, "a 4"]:
         """The anchors of a cell of side 1 at the origin."""
         scales = [self.base_scale * 2 ** (octave / self.octaves) for octave in range(self.octaves)]
         halves = [(scale * w / 2, scale * h / 2) for scale in scales for w, h in self.shapes]
+        if self.shapes_outer:
+            halves = [(scale * w / 2, scale * h / 2) for w, h in self.shapes for scale in scales]
         return torch.tensor([(0.5 - w, 0.5 - h, 0.5 + w, 0.5 + h) for w, h in halves], dtype=torch.float32)
 
 
 def stretch_anchors(
-    of_cell: Float[Tensor, "a 4"], size: tuple[Side, Side], picture: tuple[Side, Side]
+    of_cell: Float[Tensor, "a 4"], size: tuple[int, int], picture: tuple[int, int]
 ) -> Float[Tensor, "p 4"]:
     """`of_cell` at each of (height, width) cells that share a picture of (height, width) pixels, row by row.
 

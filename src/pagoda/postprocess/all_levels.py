@@ -19,16 +19,22 @@ from pagoda.structures.outputs import DenseOutputs
 class SelectFromAllLevels(SelectDetections):
     """As `SelectDetections`, but `max_candidates` is for all levels together.
 
-    The published accuracies are those of soft suppression at min_score .001; without a threshold it is `min_score=0`.
+    EfficientDet's published accuracies are those of `suppression="soft"` and `min_score=0.001`.
     """
 
     max_iou: float = 0.5
     """of hard suppression"""
     max_candidates: int | None = 5000
     suppression: Literal["hard", "soft"] = "hard"
-    """"soft": overlapped boxes lose score (and may fall below `min_score`) instead of vanishing"""
+    """soft: boxes that others overlap lose score, perhaps below `min_score`, instead of vanishing"""
     sigma: float = 0.5
     """of soft suppression: the smaller, the more an overlap costs"""
+    soft_min_score: float | None = None
+    """what scores must exceed after soft suppression; None: `min_score` (mmdetection: .05 before, .001 after)"""
+    levels_apart: bool = False
+    """`max_candidates` is for each level after all (mmdetection)"""
+    last_pixel: bool = False
+    """pictures end at W − 1 and H − 1 (zylo117)"""
 
     def __post_init__(self) -> None:
         if self.top_level_min_score is not None:
@@ -40,9 +46,14 @@ class SelectFromAllLevels(SelectDetections):
             )
 
     def candidates(self, outputs: DenseOutputs, sizes: Tensor, decode: Decode) -> Candidates:
-        """(B, n) pairs of all levels, n ≤ max_candidates."""
+        """(B, n) pairs of all levels, n ≤ max_candidates (· levels where they are apart)."""
+        if self.levels_apart:
+            return super().candidates(outputs, sizes, decode)
         as_one_level = outputs._replace(priors=(torch.cat(outputs.priors),))
         return super().candidates(as_one_level, sizes, decode)
+
+    def _cut(self, found: Candidates, sizes: Tensor) -> Candidates:
+        return super()._cut(found, sizes - 1 if self.last_pixel else sizes)
 
     def __call__(self, outputs: DenseOutputs, sizes: Tensor, decode: Decode) -> Selected:
         """Fixed-size detections in pixels of the batch; exports."""
@@ -50,8 +61,11 @@ class SelectFromAllLevels(SelectDetections):
             return super().__call__(outputs, sizes, decode)
         found = self.candidates(outputs, sizes, decode)
         count = found.scores.shape[1] if self.max_detections is None else self.max_detections
-        scores, rows = soft_nms(found.boxes, found.scores, found.labels, sigma=self.sigma, max_count=count)
-        real = (scores > self.min_score) & (scores > 0)
+        scores, rows = soft_nms(
+            found.boxes, found.scores, self._groups(found.labels), sigma=self.sigma, max_count=count
+        )
+        floor = self.min_score if self.soft_min_score is None else self.soft_min_score
+        real = (scores > floor) & (scores > 0)
         return Selected(
             pick(found.boxes, rows) * real[..., None],
             scores * real,

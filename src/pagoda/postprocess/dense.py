@@ -12,7 +12,7 @@ from pagoda.ops.nms import batch_survivors, nms_survivors
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
-from pagoda.structures.outputs import DenseOutputs
+from pagoda.structures.outputs import DenseOutputs, RegionOutputs
 
 Decode = Callable[[Tensor, Tensor], Tensor]
 """(n, 4) box outputs and (n, 2 or 4) priors to (n, 4) boxes; leading axes may be more."""
@@ -60,6 +60,8 @@ class SelectDetections:
     """final score from class probability p and quality c: p·c or √(p·c)"""
     best_class_only: bool = False
     """a location speaks for its likeliest class alone (bubbliiiing)"""
+    across_classes: bool = False
+    """boxes suppress each other whatever their classes (toandaominh1997)"""
     clip: Literal["before", "after"] = "before"
     """boxes are cut to the picture before or after suppression (detectron2, AdelaiDet)"""
     drop_empty: bool = False
@@ -130,12 +132,16 @@ class SelectDetections:
         empty = (boxes[..., 2:] <= boxes[..., :2]).any(-1)
         return found._replace(boxes=boxes, scores=found.scores.masked_fill(empty, -1.0))
 
-    def __call__(self, outputs: DenseOutputs, sizes: Tensor, decode: Decode) -> Selected:
+    def _groups(self, labels: Tensor) -> Tensor:
+        """What suppression keeps apart."""
+        return torch.zeros_like(labels) if self.across_classes else labels
+
+    def __call__(self, outputs: DenseOutputs | RegionOutputs, sizes: Tensor, decode: Decode) -> Selected:
         """Fixed-size detections in pixels of the batch; exports."""
         found = self.candidates(outputs, sizes, decode)
         num_classes = outputs.class_logits.shape[-1]
         kept = batch_survivors(
-            found.boxes, found.scores, found.labels, num_classes, self.max_iou, self.inclusive
+            found.boxes, found.scores, self._groups(found.labels), num_classes, self.max_iou, self.inclusive
         )
         scores = torch.where(kept, found.scores, -1.0)
         best, index = scores.topk(at_most(self.max_detections, scores.shape[1]), dim=1)
@@ -148,19 +154,24 @@ class SelectDetections:
         )
 
     def detect(
-        self, outputs: DenseOutputs, images: ImageBatch, decode: Decode, label_map: LabelMap
+        self, outputs: DenseOutputs | RegionOutputs, images: ImageBatch, decode: Decode, label_map: LabelMap
     ) -> list[Detections]:
         """The same as ragged lists, one per image; suppression sees only real candidates, so it is quick."""
         found = self.candidates(outputs, images.sizes, decode)
         return [
-            self._of_one_image(Candidates(*(part[image] for part in found)), size, label_map)
+            self.of_one_image(Candidates(*(part[image] for part in found)), size, label_map)
             for image, size in enumerate(images.sizes)
         ]
 
-    def _of_one_image(self, found: Candidates, size: Tensor, label_map: LabelMap) -> Detections:
+    def of_one_image(self, found: Candidates, size: Tensor, label_map: LabelMap) -> Detections:
+        """What survives of one image's candidates; `size` is its (height, width)."""
         found = take(found, found.scores > 0)
         kept = nms_survivors(
-            found.boxes, found.scores, found.labels, max_iou=self.max_iou, inclusive=self.inclusive
+            found.boxes,
+            found.scores,
+            self._groups(found.labels),
+            max_iou=self.max_iou,
+            inclusive=self.inclusive,
         )
         found = self._best(take(found, kept))
         if self.clip == "after":

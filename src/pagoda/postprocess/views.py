@@ -97,6 +97,6 @@ def select_from_views(
         raise ValueError('views are put together by hard suppression, but the model has suppression="soft"')
     joined = join_views(found, inclusive=select.inclusive)
     return [
-        select._of_one_image(Candidates(*(part[image] for part in joined)), size, label_map)
+        select.of_one_image(Candidates(*(part[image] for part in joined)), size, label_map)
         for image, size in enumerate(found[0].sizes)
     ]

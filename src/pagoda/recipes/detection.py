@@ -1,7 +1,8 @@
 """From a dataset folder to a trained, scored and reported detector."""
 
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,22 +22,21 @@ from pagoda.data.transforms import (
     Mosaic,
     PhotometricDistort,
     RandomIoUCrop,
+    ScaleJitter,
     VerticalFlip,
-    boxes_only,
 )
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation.result import DetectionResult
 from pagoda.evaluation.runner import detect_dataset, evaluate
+from pagoda.recipes.carried import check_keypoints, flip_pairs, lighten, what_to_carry
+from pagoda.recipes.starting import Build, starting_model
 from pagoda.training.loop import Trainer
 from pagoda.training.processes import processes
 from pagoda.training.reporting import read_records
 from pagoda.training.settings import AugmentSettings, TrainSettings, from_plain, new_run_folder, to_plain
 from pagoda.visualization.draw import draw_detections, draw_targets
 from pagoda.visualization.report import machine_facts, write_report
-from pagoda.zoo.models import create_model, model_from_card
-
-Build = Callable[[int], Detector]
-"""Composes a model that is not in the zoo, from the number of classes."""
+from pagoda.zoo.models import model_from_card
 
 
 @dataclass(frozen=True)
@@ -51,45 +51,52 @@ class RunResult:
 
 
 def training_transform(model: Detector, dataset: Any, settings: AugmentSettings) -> Compose:
-    """The steps of `AugmentSettings`, in its order, at the model's picture size."""
+    """The steps of `AugmentSettings`, in its order, at the model's picture size.
+
+    Models that fit pictures into a canvas get it full: what is larger is cropped, what is smaller padded.
+    """
     spec = model.input_spec
-    steps: list[Any] = [boxes_only]
+    short, long = sorted(spec.canvas or (spec.short_side, spec.long_side))
+    carry = what_to_carry(model)
+    pairs = flip_pairs(carry, dataset.label_map, settings)
+    steps: list[Any] = [carry]
     if settings.mosaic:
-        steps.append(Mosaic(dataset, (spec.short_side, spec.long_side), settings.mosaic))
+        steps.append(Mosaic(dataset, (short, long), settings.mosaic, prepare=carry))
     if settings.iou_crop:
         steps.append(RandomIoUCrop(settings.iou_crop))
-    steps.append(JitteredResize(spec.short_side, spec.long_side, *settings.scale_range))
-    steps += [HorizontalFlip(settings.horizontal_flip)] if settings.horizontal_flip else []
-    steps += [VerticalFlip(settings.vertical_flip)] if settings.vertical_flip else []
+    if spec.canvas is None:
+        steps.append(JitteredResize(short, long, *settings.scale_range))
+    else:
+        steps.append(ScaleJitter(spec.canvas, *settings.scale_range))
+    steps += [HorizontalFlip(settings.horizontal_flip, pairs)] if settings.horizontal_flip else []
+    steps += [VerticalFlip(settings.vertical_flip, pairs)] if settings.vertical_flip else []
     steps += [PhotometricDistort(settings.photometric)] if settings.photometric else []
     return Compose(steps)
 
 
 def train(
-    model: str | Detector,
+    model: str | Path | Detector,
     settings: TrainSettings,
     *,
     options: dict[str, Any] | None = None,
     build: Build | None = None,
     quiet: bool = False,
 ) -> RunResult:
-    """Train the zoo model called `model` (or a built one) on the dataset folder `settings.data`.
+    """Train a model on the dataset folder `settings.data`.
 
     Args:
-        options: fields of ModelOptions for a zoo model.
+        model: the name of a zoo model; a checkpoint, ours or another program's, by its path or address, or a
+            built model: fine-tuned, with a class head for the data's classes (`zoo.heads.adapt_classes`).
+        options: fields of ModelOptions for a zoo model; for a checkpoint short_side and long_side.
         build: composes a model that is not in the zoo; `model` is then the name written into its card.
     """
     train_data = DetectionDataset(open_annotations(settings.data, settings.train_split))
     val_data = DetectionDataset(open_annotations(settings.data, settings.val_split))
     torch.manual_seed(settings.seed)
-    if isinstance(model, str) and build is not None:
-        name, model = model, build(len(train_data.label_map))
-        model.label_map, model.origin = train_data.label_map, {"model": name, "options": {}}
-    elif isinstance(model, str):
-        model = create_model(model, label_map=train_data.label_map, **(options or {}))
-    elif options:
-        raise ValueError(f"options belong to a model named by its zoo name, not to a built one: {options}")
-    return train_on(model, train_data, val_data, settings, quiet=quiet)
+    start = starting_model(model, train_data.label_map, options=options, build=build)
+    if start.text and not quiet and processes(settings.device).is_main_process:
+        print(start.text, file=sys.stderr)
+    return train_on(start.model, train_data, val_data, settings, quiet=quiet, config=start.config)
 
 
 def train_on(
@@ -100,12 +107,17 @@ def train_on(
     *,
     quiet: bool = False,
     score_before: bool = False,
+    config: Mapping[str, Any] | None = None,
 ) -> RunResult:
-    """The same on datasets that are already open: anything with `label_map`, `annotations` and `[i]`."""
+    """The same on datasets that are already open: anything with `label_map`, `annotations` and `[i]`.
+
+    `config`: entries of config.yaml that are not the model's own.
+    """
+    check_keypoints(model, train_data.label_map, settings.augment)
     name = settings.name or str((model.origin or {}).get("model") or type(model).__name__).split(":")[-1]
     folder = shared_run_folder(settings, name)
     if processes(settings.device).is_main_process:
-        write_config(folder, model, settings)
+        write_config(folder, model, settings, config or {})
     before = evaluate(model, val_data, batch_size=settings.batch_size) if score_before else None
     return _run(model, train_data, val_data, settings, folder, before=before, quiet=quiet)
 
@@ -135,6 +147,8 @@ def _run(
     quiet: bool,
     is_resumed: bool = False,
 ) -> RunResult:
+    train_data, val_data = lighten(train_data, model), lighten(val_data, model)
+
     def validate(current: Detector, progress: Any) -> DetectionResult:
         bar = progress("validating", len(val_data))
         return evaluate(current, val_data, batch_size=settings.batch_size, progress=bar)
@@ -165,7 +179,7 @@ def shared_run_folder(settings: TrainSettings, name: str) -> Path:
     return Path(broadcast_object_list(folder)[0])
 
 
-def write_config(folder: Path, model: Detector, settings: TrainSettings) -> None:
+def write_config(folder: Path, model: Detector, settings: TrainSettings, instead: Mapping[str, Any]) -> None:
     """config.yaml: what `pagoda train --config` reads back, with the model's card and the versions."""
     content = {
         "model": (model.origin or {}).get("model"),
@@ -173,6 +187,7 @@ def write_config(folder: Path, model: Detector, settings: TrainSettings) -> None
         "train": to_plain(settings),
         "card": json.loads(json.dumps(model.card())),
         "versions": machine_facts(),
+        **instead,
     }
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     write_atomically(folder / "config.yaml", lambda path: path.write_text(text, encoding="utf-8"))

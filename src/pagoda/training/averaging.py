@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import Literal
 
 import torch
 from torch import nn
@@ -10,17 +11,28 @@ from torch import nn
 class ModelAverage:
     """A copy that follows the model: average ← d·average + (1−d)·model, d growing to `decay` with the steps.
 
+    `ramp` is as in `OptimSettings.ema_ramp`; `ramp_steps` belongs to the exponential one.
+
     Buffers (a batch norm's statistics) are averaged too; whole-number ones are copied.
     """
 
-    def __init__(self, model: nn.Module, decay: float, *, ramp_steps: int = 100) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        decay: float,
+        *,
+        ramp_steps: int = 100,
+        ramp: Literal["exponential", "counted"] = "exponential",
+    ) -> None:
         self.model = copy.deepcopy(model).eval()
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
-        self.decay, self.ramp_steps = decay, ramp_steps
+        self.decay, self.ramp_steps, self.ramp = decay, ramp_steps, ramp
 
     def decay_at(self, step: int) -> float:
         """Short memory at the beginning, when the model has just left chance."""
+        if self.ramp == "counted":
+            return min(self.decay, (1 + step) / (10 + step))
         return self.decay * (1 - math.exp(-(step + 1) / self.ramp_steps))
 
     @torch.no_grad()

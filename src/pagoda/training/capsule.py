@@ -40,6 +40,10 @@ class Diagnosis:
         )
 
 
+SAVED = ("boxes", "labels", "ignored", "areas", "masks", "keypoints", "visibility")
+"""of the targets, whatever of it they have"""
+
+
 def save_capsule(
     path: Path, model: Detector, pictures: Sequence[Tensor], targets: Sequence[Targets], **facts: Any
 ) -> Path:
@@ -50,7 +54,11 @@ def save_capsule(
         "random": random_state(),
         "pictures": list(pictures),
         "targets": [
-            {"boxes": t.boxes, "labels": t.labels, "image_size": list(t.image_size), "file": t.file}
+            {
+                **{name: getattr(t, name) for name in SAVED},
+                "image_size": list(t.image_size),
+                "file": t.file,
+            }
             for t in targets
         ],
         **facts,
@@ -61,16 +69,7 @@ def save_capsule(
 def load_capsule(path: str | Path) -> tuple[dict[str, Any], list[Targets]]:
     """(content, targets) of `save_capsule`."""
     content = torch.load(path, map_location="cpu", weights_only=True)
-    targets = [
-        Targets(
-            t["boxes"],
-            t["labels"],
-            tuple(t["image_size"]),
-            torch.zeros(len(t["boxes"]), dtype=torch.bool),
-            file=t["file"],
-        )
-        for t in content["targets"]
-    ]
+    targets = [Targets(**{**t, "image_size": tuple(t["image_size"])}) for t in content["targets"]]
     return content, targets
 
 

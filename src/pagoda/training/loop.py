@@ -19,7 +19,7 @@ from pagoda.structures.instances import Targets
 from pagoda.training.averaging import ModelAverage
 from pagoda.training.capsule import NotFiniteError, diagnose, save_capsule
 from pagoda.training.checkpoints import load_last, random_state, restore_random_state, save_last
-from pagoda.training.optim import build_optimizer, rate_factor, set_rate
+from pagoda.training.optim import build_optimizer, clip_each_gradient, rate_factor, set_rate
 from pagoda.training.processes import processes
 from pagoda.training.reporting import RunLog
 from pagoda.training.settings import TrainSettings
@@ -81,7 +81,7 @@ class Trainer:
         self.model = model.to(self.device, memory_format=self.memory_format)
         self.optimizer = build_optimizer(self.model, settings.optim)
         decay = settings.optim.ema_decay
-        self.average = ModelAverage(self.model, decay) if decay > 0 else None
+        self.average = ModelAverage(self.model, decay, ramp=settings.optim.ema_ramp) if decay > 0 else None
         self.plan = BatchPlan(
             images=sizes,
             batch_size=settings.batch_size,
@@ -154,6 +154,8 @@ class Trainer:
     def _step(self, values: dict[str, float], pictures: list[Tensor], targets: list[Targets]) -> None:
         optim = self.settings.optim
         parameters = [p for p in self.model.parameters() if p.grad is not None]
+        if optim.clip_each:
+            clip_each_gradient(parameters, optim.clip_each)
         norm = nn.utils.clip_grad_norm_(parameters, optim.clip_norm or torch.inf)
         if not torch.isfinite(norm):
             guilty = [

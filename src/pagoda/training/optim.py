@@ -1,7 +1,9 @@
 """Parameter groups, optimiser, and the learning rate as a pure function of the step."""
 
 import math
+from collections.abc import Sequence
 
+import torch
 from torch import nn, optim
 
 from pagoda.training.settings import OptimSettings
@@ -58,6 +60,15 @@ def rate_factor(step: int, total_steps: int, settings: OptimSettings) -> float:
     if settings.warmup == "constant":
         return factor * settings.warmup_factor
     return factor * (settings.warmup_factor + (1 - settings.warmup_factor) * step / warmup_steps)
+
+
+@torch.no_grad()
+def clip_each_gradient(parameters: Sequence[nn.Parameter], limit: float) -> None:
+    """Scale every tensor's gradient whose norm exceeds `limit` down to it, in place."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if gradients:
+        factors = [(limit / norm.clamp(min=limit)) for norm in torch._foreach_norm(gradients)]
+        torch._foreach_mul_(gradients, factors)
 
 
 def set_rate(optimizer: optim.Optimizer, factor: float) -> float:

@@ -30,10 +30,15 @@ class OptimSettings:
     """where warm-up starts (linear) or stays (constant), relative to learning_rate"""
     clip_norm: float = 10.0
     """largest total gradient norm; 0 turns clipping off"""
+    clip_each: float = 0.0
+    """largest gradient norm of each tensor, cut before the total is (EfficientDet); 0 turns it off"""
     accumulate: int = 1
     """batches per optimiser step"""
     ema_decay: float = 0.998
     """moving average of weights and buffers, used for validation and saving; 0 turns it off"""
+    ema_ramp: Literal["exponential", "counted"] = "exponential"
+    """how its memory grows over the steps: decay · (1 − exp(−(step + 1) / 100)), or TensorFlow's
+    min(decay, (1 + step) / (10 + step))"""
 
 
 @dataclass(frozen=True, kw_only=True)

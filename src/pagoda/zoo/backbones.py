@@ -148,6 +148,7 @@ BACKBONES: dict[str, Callable[[BackboneChoices], nn.Module]] = {
     "resnext101_32x8d": partial(resnet, depth=101, groups=32, width_per_group=8),
     "resnext101_64x4d": partial(resnet, depth=101, groups=64, width_per_group=4),
     "ghost_resnet50": partial(resnet, depth=50, ghost=Ghost()),
+    "ghost_resnet50_s4": partial(resnet, depth=50, ghost=Ghost(ratio=4)),
     "mobilenet_v2": mobilenet,
     **{f"ghostnet_{round(100 * width)}": partial(ghostnet, width=width) for width in (0.5, 1.0, 1.1, 1.3)},
     **{f"ghostnetv2_{round(100 * w)}": partial(ghostnet, width=w, version=2) for w in (1.0, 1.3, 1.6)},

@@ -31,6 +31,14 @@ def published_classes(kind: str, num_classes: int) -> LabelMap:
     ):  # labels are category ids: ten stand for nothing, 0 for background
         names = ("background", *(COCO.get(number, f"unused_{number}") for number in range(1, 91)))
         return LabelMap(names, tuple(range(91)))
+    if (
+        kind == "coco_90" and num_classes == 90
+    ):  # the same without the background, as two-stage networks count
+        return LabelMap(
+            tuple(COCO.get(number, f"unused_{number}") for number in range(1, 91)), tuple(range(1, 91))
+        )
+    if kind == "coco_person" and num_classes == 1:
+        return LabelMap(("person",), (1,))
     if kind == "voc" and num_classes == len(VOC):
         return LabelMap.from_names(VOC)
     return LabelMap.numbered(num_classes)

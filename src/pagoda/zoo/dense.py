@@ -1,4 +1,4 @@
-"""FCOS and RetinaNet of any backbone in any flavour. Names: detector_backbone_neck, with .flavour or without."""
+"""Dense detectors of any backbone and neck in any flavour. Names: detector_backbone_neck, with .flavour or without."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -8,21 +8,31 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from pagoda.detectors.contract import Detector
+from pagoda.detectors.efficientdet import EfficientDet
 from pagoda.detectors.fcos import FCOS
 from pagoda.detectors.retinanet import RetinaNet
 from pagoda.heads.dense import DenseHead
+from pagoda.necks.bifpn import BiFPN
 from pagoda.necks.fpn import FPN
+from pagoda.necks.pafpn import PAFPN
 from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
 from pagoda.zoo.backbones import BACKBONES, BackboneChoices, build_backbone, is_resnet, knows_backbone
+from pagoda.zoo.efficientdet import VARIANTS, efficientdet
+from pagoda.zoo.efficientdet_flavours import EFFICIENTDET_FLAVOURS, EfficientDetFlavour
 from pagoda.zoo.fcos_flavours import FCOS_FLAVOURS
 from pagoda.zoo.flavours import BodyFlavour, FCOSFlavour, Flavour, RetinaNetFlavour
-from pagoda.zoo.options import ModelOptions, check_known
+from pagoda.zoo.options import ModelOptions, check_known, refuse_options
+from pagoda.zoo.rcnn import REGION_MODELS, rcnn
+from pagoda.zoo.rcnn_flavours import FASTER_RCNN_FLAVOURS, KEYPOINT_RCNN_FLAVOURS, MASK_RCNN_FLAVOURS
 from pagoda.zoo.retinanet_flavours import RETINANET_FLAVOURS
 
 
 class ModelName(NamedTuple):
-    """`fcos_resnet50_fpn.original` in its parts; the flavour is "" for our own."""
+    """`fcos_resnet50_fpn.original` in its parts; the flavour is "" for our own.
+
+    `efficientdet_d0` has no neck: a published variant names all its parts at once and stands for the backbone.
+    """
 
     detector: str
     backbone: str
@@ -30,12 +40,14 @@ class ModelName(NamedTuple):
     flavour: str = ""
 
     def __str__(self) -> str:
-        return f"{self.detector}_{self.backbone}_{self.neck}" + (f".{self.flavour}" if self.flavour else "")
+        parts = (self.detector, self.backbone, self.neck)
+        return "_".join(part for part in parts if part) + (f".{self.flavour}" if self.flavour else "")
 
 
-def fcos(backbone: str, labels: LabelMap, options: ModelOptions, flavour: FCOSFlavour) -> FCOS:
+def fcos(name: ModelName, labels: LabelMap, options: ModelOptions, flavour: FCOSFlavour) -> FCOS:
     """One flavour's conventions around the parts that the options describe."""
-    body, neck = body_and_neck(backbone, options, flavour.body)
+    options = with_defaults(options, flavour.input_spec)
+    body, neck = body_and_neck(name, options, flavour.body)
     head = partial(dense_head, neck.channels, options, flavour)
     on_class = flavour.quality_on == "class"
     return FCOS(
@@ -53,9 +65,12 @@ def fcos(backbone: str, labels: LabelMap, options: ModelOptions, flavour: FCOSFl
     )
 
 
-def retinanet(backbone: str, labels: LabelMap, options: ModelOptions, flavour: RetinaNetFlavour) -> RetinaNet:
+def retinanet(
+    name: ModelName, labels: LabelMap, options: ModelOptions, flavour: RetinaNetFlavour
+) -> RetinaNet:
     """One flavour's conventions around the parts that the options describe."""
-    body, neck = body_and_neck(backbone, options, flavour.body)
+    options = with_defaults(options, flavour.input_spec)
+    body, neck = body_and_neck(name, options, flavour.body)
     head = partial(dense_head, neck.channels, options, flavour)
     anchors = len(flavour.anchors.of_cell(8))
     return RetinaNet(
@@ -71,11 +86,46 @@ def retinanet(backbone: str, labels: LabelMap, options: ModelOptions, flavour: R
     )
 
 
-def body_and_neck(backbone: str, options: ModelOptions, flavour: BodyFlavour) -> tuple[nn.Module, FPN]:
-    """The backbone over C3 … C5 and an FPN on it."""
+def efficientdet_named(
+    name: ModelName, labels: LabelMap, options: ModelOptions, flavour: EfficientDetFlavour
+) -> EfficientDet:
+    """A published variant, or the small one's width and depth on another backbone and neck."""
+    if not name.neck:
+        return efficientdet(VARIANTS[f"efficientdet_{name.backbone}"], labels, options, flavour)
+    sized = replace(VARIANTS["efficientdet_d0"], backbone="")
+    options = replace(options, width=given(options.width, sized.width), top_level=given(options.top_level, 7))
+    body, neck = body_and_neck(name, replace(options, canvas=None), flavour.body)
+    return efficientdet(sized, labels, options, flavour, parts=(body, neck))
+
+
+def with_defaults(options: ModelOptions, spec: InputSpec) -> ModelOptions:
+    """The published width, depth and top level where no other is asked for. Raises where an option has no use."""
+    if spec.canvas is None:
+        refuse_options(options, "a model that resizes its pictures by their sides", "canvas")
+    else:
+        refuse_options(options, "a model that fits its pictures into a canvas", "short_side", "long_side")
+    return replace(
+        options,
+        width=given(options.width, 256),
+        head_depth=given(options.head_depth, 4),
+        top_level=given(options.top_level, 7),
+    )
+
+
+def body_and_neck(
+    name: ModelName, options: ModelOptions, flavour: BodyFlavour
+) -> tuple[nn.Module, FPN | BiFPN]:
+    """The backbone over C3 … C5 and a neck on it."""
+    body = build_body(name.backbone, options, flavour)
+    return body, NECKS[name.neck](body.channels, options, flavour)
+
+
+def build_body(backbone: str, options: ModelOptions, flavour: BodyFlavour) -> nn.Module:
+    """The backbone over C3 … C5."""
+    refuse_options(options, f"the backbone {backbone}", "drop_path_rate")
     flavour = flavour if is_resnet(backbone) else replace(flavour, norm="batch", eps=1e-5, frozen_stages=0)
     norm = options.norm or flavour.norm
-    body = build_backbone(
+    return build_backbone(
         backbone,
         BackboneChoices(
             norm=norm,
@@ -92,16 +142,34 @@ def body_and_neck(backbone: str, options: ModelOptions, flavour: BodyFlavour) ->
             standardized=options.standardized,
         ),
     )
-    neck = FPN(
-        body.channels,
+
+
+def fpn(
+    channels: dict[int, int], options: ModelOptions, flavour: BodyFlavour, *, kind: type[FPN] = FPN
+) -> FPN:
+    """An FPN, or one that climbs up again (PAFPN)."""
+    refuse_options(options, f"{kind.__name__} (it is no BiFPN)", "cells")
+    return kind(
+        channels,
         options.width,
         top_level=options.top_level,
         extra_from=flavour.extra_from,
         relu_before_extra=flavour.relu_before_extra,
-        norm=options.neck_norm,
+        norm=options.neck_norm or "none",
         relu_after=flavour.neck_relu if options.neck_relu is None else options.neck_relu,
     )
-    return body, neck
+
+
+def bifpn(channels: dict[int, int], options: ModelOptions, flavour: BodyFlavour) -> BiFPN:
+    """A BiFPN as EfficientDet-D0 has it, but for width, norm and the number of cells."""
+    refuse_options(options, "a BiFPN", "neck_relu")
+    return BiFPN(
+        channels,
+        options.width,
+        cells=given(options.cells, 3),
+        top_level=options.top_level,
+        norm=options.neck_norm or "batch",
+    )
 
 
 def dense_head(channels: dict[int, int], options: ModelOptions, flavour: Flavour, outputs: int) -> DenseHead:
@@ -112,7 +180,7 @@ def dense_head(channels: dict[int, int], options: ModelOptions, flavour: Flavour
         depth=options.head_depth,
         norm=options.head_norm or flavour.head_norm,
         groups=norm_groups(options.width),
-        bias=options.head_bias,
+        bias=flavour.head_bias if options.head_bias is None else options.head_bias,
         deform_last=options.head_deform,
     )
 
@@ -129,6 +197,7 @@ def input_spec(options: ModelOptions, flavour: Flavour) -> InputSpec:
         spec,
         short_side=given(options.short_side, spec.short_side),
         long_side=given(options.long_side, spec.long_side),
+        canvas=spec.canvas if options.canvas is None else options.canvas,
     )
 
 
@@ -143,24 +212,42 @@ class Family:
 
     build: Callable[..., Detector]
     flavours: Mapping[str, Any]
+    necks: tuple[str, ...] = ("fpn", "pafpn", "bifpn")
 
 
-FAMILIES = {"fcos": Family(fcos, FCOS_FLAVOURS), "retinanet": Family(retinanet, RETINANET_FLAVOURS)}
+FAMILIES = {
+    "fcos": Family(fcos, FCOS_FLAVOURS),
+    "retinanet": Family(retinanet, RETINANET_FLAVOURS),
+    "efficientdet": Family(efficientdet_named, EFFICIENTDET_FLAVOURS),
+    "faster_rcnn": Family(rcnn, FASTER_RCNN_FLAVOURS, ("fpn", "c4", "dc5")),
+    "mask_rcnn": Family(rcnn, MASK_RCNN_FLAVOURS, ("fpn", "c4", "dc5")),
+    "keypoint_rcnn": Family(rcnn, KEYPOINT_RCNN_FLAVOURS, ("fpn",)),
+}
+NECKS: dict[str, Callable[..., FPN | BiFPN]] = {"fpn": fpn, "pafpn": partial(fpn, kind=PAFPN), "bifpn": bifpn}
 
 
 def build_detector(
     name: ModelName, labels: LabelMap, options: ModelOptions, conventions: Flavour
-) -> FCOS | RetinaNet:
+) -> Detector:
     """With fresh weights; its origin tells how to build it again."""
-    model = FAMILIES[name.detector].build(name.backbone, labels, options, conventions)
+    model = FAMILIES[name.detector].build(name, labels, options, conventions)
     # Rebuilding from a checkpoint must not ask for the ImageNet file again.
     kept = asdict(replace(options, backbone_weights=None))
     model.origin = {"model": str(name), "options": kept, "flavour": conventions.to_dict()}
     return model
 
 
-NECKS = ("fpn",)
-MODELS = sorted(f"{d}_{b}_{n}" for d in FAMILIES for b in BACKBONES for n in NECKS)
+# Any backbone goes with any neck. Those that are listed and tried one by one: each backbone with its detector's
+# published neck, and each detector with each neck.
+PUBLISHED_NECKS = {"fcos": "fpn", "retinanet": "fpn", "efficientdet": "bifpn"}
+MODELS = sorted(
+    {
+        *VARIANTS,
+        *REGION_MODELS,
+        *(f"{detector}_{body}_{neck}" for detector, neck in PUBLISHED_NECKS.items() for body in BACKBONES),
+        *(f"{d}_{b}_{n}" for d in PUBLISHED_NECKS for b in ("resnet50", "ghostnet_100") for n in NECKS),
+    }
+)
 
 
 def parse_name(name: str) -> ModelName:
@@ -169,10 +256,10 @@ def parse_name(name: str) -> ModelName:
     if found is not None:
         return found
     plain, _, flavour = name.rpartition(".")
-    if plain in MODELS:
-        flavours = [known for known in FAMILIES[plain.split("_", 1)[0]].flavours if known]
+    if _split_name(plain) is not None:
+        flavours = [known for known in FAMILIES[_detector_of(plain)].flavours if known]
         check_known(f"flavour of {plain}", flavour, flavours)
-    check_known("model", plain if plain in MODELS else name, MODELS)
+    check_known("model", name, MODELS)
     raise AssertionError(f"'{name}' is known but could not be split")
 
 
@@ -182,13 +269,20 @@ def is_known(name: str | None) -> bool:
 
 
 def _split_name(name: str) -> ModelName | None:
-    detector, _, rest = name.partition("_")
-    if detector not in FAMILIES:
+    detector = _detector_of(name)
+    if not detector:
         return None
-    plain, _, flavour = rest.rpartition(".")
+    plain, _, flavour = name.removeprefix(f"{detector}_").rpartition(".")
     if flavour not in FAMILIES[detector].flavours or not plain:  # timm's names have dots, too
-        plain, flavour = rest, ""
+        plain, flavour = name.removeprefix(f"{detector}_"), ""
+    if f"{detector}_{plain}" in VARIANTS:
+        return ModelName(detector, plain, "", flavour)
     backbone, _, neck = plain.rpartition("_")
-    if neck not in NECKS or not knows_backbone(backbone):
+    if neck not in FAMILIES[detector].necks or not knows_backbone(backbone):
         return None
     return ModelName(detector, backbone, neck, flavour)
+
+
+def _detector_of(name: str) -> str:
+    """What a name begins with; empty where it is none of the families."""
+    return next((detector for detector in FAMILIES if name.startswith(f"{detector}_")), "")

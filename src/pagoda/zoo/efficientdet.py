@@ -1,24 +1,26 @@
 """EfficientDet D0 to D7x and lite: a table, since the published models follow no formula (Tan 2020, table 1)."""
 
-from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
+
+from torch import nn
 
 from pagoda.backbones.timm import TimmBackbone
 from pagoda.detectors.efficientdet import EfficientDet
 from pagoda.heads.separable import SeparableHead
-from pagoda.layers.conv import NORM_MOMENTUM, Activation, Padding
+from pagoda.layers.conv import NORM_MOMENTUM, Activation
 from pagoda.necks.bifpn import BiFPN, Fusion
 from pagoda.ops.stretched_anchors import StretchedAnchors
 from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
-from pagoda.zoo.class_names import COCO
+from pagoda.zoo.class_names import published_classes
+from pagoda.zoo.efficientdet_flavours import GOOGLE, EfficientDetFlavour
+from pagoda.zoo.options import ModelOptions, refuse_options
+from pagoda.zoo.toandaominh import restrided_parts
 
 # Published heads have a class for each COCO category id from 1 to 90; ten of the ids were never used.
-COCO_90 = LabelMap(
-    tuple(COCO.get(number, f"unused_{number}") for number in range(1, 91)), tuple(range(1, 91))
-)
+COCO_90 = published_classes("coco_90", 90)
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Variant:
     """One row of the table."""
 
     backbone: str
-    """timm's name of it, with the weights it starts from"""
+    """EfficientNet's own name: b0 … b7, lite0 … lite4; empty: handed over"""
     side: int
     """pixels: pictures are fitted into a square of this side"""
     width: int
@@ -34,104 +36,130 @@ class Variant:
     cells: int
     """of the pyramid"""
     head_depth: int
-    _: KW_ONLY
     top_level: int = 7
     fusion: Fusion = "fast"
     base_scale: float = 4.0
     """of the anchors, in steps of their level"""
-    activation: Activation = "silu"
-    """of the pyramid and the heads; the backbone brings its own"""
     drop_path_rate: float = 0.2
     """stochastic depth of the backbone's last block in training"""
-    padding: Padding = "same"
-    conv_bias: bool = True
-    """in front of norms"""
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    @property
+    def is_lite(self) -> bool:
+        """For accelerators of 8 bits: ReLU6, no squeeze-and-excitation, other pixels."""
+        return self.backbone.startswith("lite")
+
+    @property
+    def activation(self) -> Activation:
+        """Of the pyramid and the heads; the backbone brings its own."""
+        return "relu6" if self.is_lite else "silu"
 
 
-# Activations that 8-bit accelerators can do; pixels become (x - 127) / 128.
-lite: Callable[..., Variant] = partial(
-    Variant, fusion="sum", activation="relu6", mean=(127 / 255,) * 3, std=(128 / 255,) * 3
-)
-B = "tf_efficientnet_b{}.aa_in1k"
-LITE = "tf_efficientnet_lite{}.in1k"
+lite = partial(Variant, fusion="sum")
 # name: backbone, side, width, cells, convolutions per head, and what is out of the ordinary
 VARIANTS = MappingProxyType(
     {
-        "efficientdet_d0": Variant(B.format(0), 512, 64, 3, 3, drop_path_rate=0.0),
-        "efficientdet_d1": Variant(B.format(1), 640, 88, 4, 3),
-        "efficientdet_d2": Variant(B.format(2), 768, 112, 5, 3),
-        "efficientdet_d3": Variant(B.format(3), 896, 160, 6, 4),
-        "efficientdet_d4": Variant(B.format(4), 1024, 224, 7, 4),
-        "efficientdet_d5": Variant(B.format(5), 1280, 288, 7, 4),
-        "efficientdet_d6": Variant(B.format(6), 1280, 384, 8, 5, fusion="sum"),
-        "efficientdet_d7": Variant(B.format(6), 1536, 384, 8, 5, fusion="sum", base_scale=5.0),
-        "efficientdet_d7x": Variant(B.format(7), 1536, 384, 8, 5, fusion="sum", top_level=8),
-        "efficientdet_lite0": lite(LITE.format(0), 320, 64, 3, 3, base_scale=3.0, drop_path_rate=0.0),
-        "efficientdet_lite1": lite(LITE.format(1), 384, 88, 4, 3, base_scale=3.0),
-        "efficientdet_lite2": lite(LITE.format(2), 448, 112, 5, 3, base_scale=3.0),
-        "efficientdet_lite3": lite(LITE.format(3), 512, 160, 6, 4),
-        "efficientdet_lite3x": lite(LITE.format(3), 640, 200, 6, 4, base_scale=3.0),
-        "efficientdet_lite4": lite(LITE.format(4), 640, 224, 7, 4),
+        "efficientdet_d0": Variant("b0", 512, 64, 3, 3, drop_path_rate=0.0),
+        "efficientdet_d1": Variant("b1", 640, 88, 4, 3),
+        "efficientdet_d2": Variant("b2", 768, 112, 5, 3),
+        "efficientdet_d3": Variant("b3", 896, 160, 6, 4),
+        "efficientdet_d4": Variant("b4", 1024, 224, 7, 4),
+        "efficientdet_d5": Variant("b5", 1280, 288, 7, 4),
+        "efficientdet_d6": Variant("b6", 1280, 384, 8, 5, fusion="sum"),
+        "efficientdet_d7": Variant("b6", 1536, 384, 8, 5, fusion="sum", base_scale=5.0),
+        "efficientdet_d7x": Variant("b7", 1536, 384, 8, 5, fusion="sum", top_level=8),
+        "efficientdet_lite0": lite("lite0", 320, 64, 3, 3, base_scale=3.0, drop_path_rate=0.0),
+        "efficientdet_lite1": lite("lite1", 384, 88, 4, 3, base_scale=3.0),
+        "efficientdet_lite2": lite("lite2", 448, 112, 5, 3, base_scale=3.0),
+        "efficientdet_lite3": lite("lite3", 512, 160, 6, 4),
+        "efficientdet_lite3x": lite("lite3", 640, 200, 6, 4, base_scale=3.0),
+        "efficientdet_lite4": lite("lite4", 640, 224, 7, 4),
     }
 )
-
-
-def without_tensorflow(variant: Variant) -> Variant:
-    """The row as effdet trains it from scratch: even padding, no bias in front of norms, timm's own backbone.
-
-    Weights of one layout mean nothing in the other.
-    """
-    plain = variant.backbone.split(".")[0].removeprefix("tf_")
-    return replace(variant, backbone=plain, padding="symmetric", conv_bias=False)
+# What means something else where a variant's table decides; a ResNet under a BiFPN takes them.
+OF_RESNETS = ("norm", "frozen_stages", "deform", "deform_levels", "deform_groups", "deform_fallback")
+OF_RESNETS += ("plugins", "standardized")
+OF_OTHER_HEADS = ("head_bias", "head_deform", "short_side", "long_side")
 
 
 def efficientdet(
-    variant: Variant, label_map: LabelMap = COCO_90, *, pretrained_backbone: bool = False
+    variant: Variant,
+    labels: LabelMap = COCO_90,
+    options: ModelOptions | None = None,
+    flavour: EfficientDetFlavour = GOOGLE,
+    *,
+    parts: tuple[nn.Module, nn.Module] | None = None,
 ) -> EfficientDet:
-    """The model a row describes; `pretrained_backbone` lets timm download ImageNet weights."""
-    backbone = TimmBackbone(
-        variant.backbone,
-        levels=(3, 4, 5),
-        pretrained=pretrained_backbone,
-        bn_momentum=NORM_MOMENTUM,
-        drop_path_rate=variant.drop_path_rate,
+    """The model that a row describes in one flavour's conventions; `options` change its sizes.
+
+    `parts` are a backbone and a neck to take instead of the row's.
+    """
+    options = options or ModelOptions()
+    refuse_options(options, "EfficientDet", *OF_OTHER_HEADS)
+    anchors = StretchedAnchors(
+        base_scale=variant.base_scale if flavour.base_scale is None else flavour.base_scale,
+        shapes=flavour.shapes,
+        shapes_outer=flavour.shapes_outer,
     )
-    neck = BiFPN(
-        backbone.channels,
-        variant.width,
-        cells=variant.cells,
-        top_level=variant.top_level,
-        fusion=variant.fusion,
-        activation=variant.activation,
-        padding=variant.padding,
-        conv_bias=variant.conv_bias,
-    )
-    head = partial(
-        SeparableHead,
-        neck.channels,
-        depth=variant.head_depth,
-        activation=variant.activation,
-        conv_bias=variant.conv_bias,
-    )
+    if flavour.parts == "toandaominh":
+        if parts is not None:
+            raise ValueError("toandaominh1997's EfficientDet exists for its own backbones only")
+        backbone, neck, class_head, box_head = restrided_parts(
+            variant.backbone, options, width=variant.width, cells=variant.cells, num_classes=len(labels)
+        )
+    else:
+        backbone, neck = parts or published_parts(variant, options, flavour)
+        head = partial(
+            SeparableHead,
+            neck.channels,
+            depth=variant.head_depth if options.head_depth is None else options.head_depth,
+            norm=options.head_norm or flavour.head_norm,
+            activation=variant.activation,
+            conv_bias=flavour.conv_bias,
+        )
+        class_head, box_head = head(outputs=9 * len(labels)), head(outputs=9 * 4)
     return EfficientDet(
         backbone,
         neck,
-        class_head=head(outputs=9 * len(label_map)),
-        box_head=head(outputs=9 * 4),
-        label_map=label_map,
-        input_spec=input_spec(variant),
-        anchors=StretchedAnchors(base_scale=variant.base_scale),
+        class_head=class_head,
+        box_head=box_head,
+        label_map=labels,
+        input_spec=input_spec(variant, flavour, options.canvas),
+        anchors=anchors,
+        criterion=flavour.criterion,
+        postprocess=flavour.postprocess,
     )
 
 
-def input_spec(variant: Variant) -> InputSpec:
-    """Pictures fitted into the variant's square and padded as far as its own levels divide evenly."""
-    return InputSpec(
-        short_side=variant.side,
-        long_side=variant.side,
-        mean=variant.mean,
-        std=variant.std,
-        pad_multiple=min(2**variant.top_level, variant.side & -variant.side),
+def published_parts(
+    variant: Variant, options: ModelOptions, flavour: EfficientDetFlavour
+) -> tuple[TimmBackbone, BiFPN]:
+    """EfficientNet and the BiFPN on it."""
+    refuse_options(options, "EfficientDet on an EfficientNet", *OF_RESNETS, "neck_relu")
+    backbone = TimmBackbone(
+        f"{'tf_' if flavour.tensorflow else ''}efficientnet_{variant.backbone}",
+        levels=(3, 4, 5),
+        bn_momentum=NORM_MOMENTUM,
+        drop_path_rate=variant.drop_path_rate if options.drop_path_rate is None else options.drop_path_rate,
     )
+    neck = BiFPN(
+        backbone.channels,
+        variant.width if options.width is None else options.width,
+        cells=variant.cells if options.cells is None else options.cells,
+        top_level=variant.top_level if options.top_level is None else options.top_level,
+        fusion=variant.fusion,
+        activation=variant.activation,
+        norm=options.neck_norm or "batch",
+        padding=flavour.padding,
+        conv_bias=flavour.conv_bias,
+    )
+    return backbone, neck
+
+
+def input_spec(
+    variant: Variant, flavour: EfficientDetFlavour = GOOGLE, canvas: tuple[int, int] | None = None
+) -> InputSpec:
+    """Pictures fitted into the variant's square, or into another frame."""
+    spec = flavour.lite_input if variant.is_lite else flavour.input_spec
+    # toandaominh1997 has a size for each variant, too, but its resizer never asks.
+    side = 512 if flavour.parts == "toandaominh" else variant.side
+    return replace(spec, canvas=canvas or (side, side))

@@ -66,6 +66,7 @@ TORCHVISION = FCOSFlavour(
 )
 MMDET = FCOSFlavour(
     body=replace(MSRA_BODY, norm_eval=True),
+    head_bias=False,
     input_spec=replace(CAFFE2_INPUT, rounding="nearest"),
     coder=PointCoder(transform="exp", in_strides=False),
     criterion=FCOSCriterion(
@@ -78,6 +79,7 @@ MMDET = FCOSFlavour(
 )
 MMDET_IMPROVED = replace(
     MMDET,
+    head_bias=True,
     input_spec=MSRA_INPUT,
     coder=PointCoder(),
     criterion=FCOSCriterion(closed_ranges=True, weigh_boxes=True),

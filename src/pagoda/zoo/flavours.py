@@ -14,7 +14,7 @@ from pagoda.ops.box_coding import PointCoder
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.preprocess import InputSpec
 
-ClassNames = Literal["coco", "coco_91", "voc", "numbered"]
+ClassNames = Literal["coco", "coco_91", "coco_90", "coco_person", "voc", "numbered"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,8 @@ class Flavour:
 
     body: BodyFlavour = field(default_factory=BodyFlavour)
     head_norm: Norm = "group"
+    head_bias: bool = True
+    """of the towers' convolutions"""
     input_spec: InputSpec = field(default_factory=InputSpec)
     class_names: ClassNames = "coco"
     """of a checkpoint with as many classes"""

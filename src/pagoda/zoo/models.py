@@ -1,20 +1,26 @@
 """From a name or a checkpoint to a model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from pagoda.backbones.timm import TimmBackbone
 from pagoda.detectors.contract import Detector
 from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
+from pagoda.weights.convert.report import ConversionReport, sha256_of
 from pagoda.weights.files import WeightsError, has_card, load_weights
+from pagoda.weights.foreign import read_foreign
+from pagoda.weights.remote import fetch, is_remote
 from pagoda.zoo.class_names import published_classes
 from pagoda.zoo.dense import FAMILIES, MODELS, build_detector, is_known, parse_name
 from pagoda.zoo.flavours import Flavour
-from pagoda.zoo.foreign import convert, fill_backbone
+from pagoda.zoo.foreign import convert
+from pagoda.zoo.foreign_backbones import fill_backbone
 from pagoda.zoo.options import check_known, options_from
+from pagoda.zoo.published import find_published
 
 
 def list_models() -> list[str]:
@@ -51,14 +57,15 @@ def create_model(
     return model
 
 
-def load_backbone_weights(backbone: nn.Module, source: str) -> None:
-    """Fill a backbone by name from a file of any known program, or from timm with "timm:NAME" (may download).
+def load_backbone_weights(backbone: nn.Module, source: str) -> ConversionReport:
+    """Fill a backbone from a file of any known program, or from timm with "timm:NAME" (may download).
 
     The classifier is left out; anything else that is missing or of another shape raises.
     """
+    if isinstance(backbone, TimmBackbone):
+        return fill_from_timm(backbone, source)
     if not source.startswith("timm:"):
-        fill_backbone(backbone, source)
-        return
+        return fill_backbone(backbone, local_file(source))
     import timm
 
     state = timm.create_model(source.removeprefix("timm:"), pretrained=True).state_dict()
@@ -68,7 +75,64 @@ def load_backbone_weights(backbone: nn.Module, source: str) -> None:
         raise WeightsError(
             f"{source} lacks {len(missing)} tensors of this backbone: {', '.join(missing[:3])} …"
         )
-    backbone.load_state_dict({name: state[name] for name in wanted if name in state}, strict=False)
+    taken = {name: state[name] for name in wanted if name in state}
+    backbone.load_state_dict(taken, strict=False)
+    return ConversionReport(
+        file=source,
+        sha256="",
+        source="timm",
+        licence="that of its card on huggingface.co/timm",
+        model=source.removeprefix("timm:"),
+        parameters=sum(parameter.numel() for parameter in backbone.parameters()),
+        taken=len(taken),
+        dropped=dict.fromkeys(state.keys() - taken.keys(), "not part of this backbone"),
+    )
+
+
+def fill_from_timm(backbone: TimmBackbone, source: str) -> ConversionReport:
+    """A network of timm from its own weights: "timm:NAME" (may download), or a file of the plain network."""
+    is_named = source.startswith("timm:")
+    path = None if is_named else local_file(source)
+    if path is None:
+        import timm
+
+        state = timm.create_model(source.removeprefix("timm:"), pretrained=True).state_dict()
+    else:
+        state = read_foreign(path).tensors
+    try:
+        left = backbone.load_plain(state)
+    except ValueError as error:
+        raise WeightsError(f"{source}: {error}") from error
+    return ConversionReport(
+        file=source if path is None else path.name,
+        sha256="" if path is None else sha256_of(path),
+        source="timm",
+        licence="that of its card on huggingface.co/timm",
+        model=source.removeprefix("timm:") if is_named else type(backbone).__name__,
+        parameters=sum(parameter.numel() for parameter in backbone.parameters()),
+        taken=len(state) - len(left),
+        dropped=dict.fromkeys(left, "not part of this backbone"),
+    )
+
+
+def local_file(place: str | Path) -> Path:
+    """The file itself; an address is fetched. Raises FileNotFoundError that knows where published files are."""
+    if is_remote(place):
+        return fetch(str(place))
+    path = Path(place).expanduser()
+    if not path.is_file():
+        row = find_published(path.name)
+        hint = f"; {row.name} is published at {row.url}: give that address to fetch it" if row else ""
+        raise FileNotFoundError(f"no weights file at {path}{hint}")
+    return path
+
+
+def is_checkpoint(name: str) -> bool:
+    """Whether a word stands for a file of weights (that may be missing) or an address, not for a zoo model."""
+    return is_remote(name) or name.endswith(SUFFIXES) or Path(name).is_file()
+
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".pkl")
 
 
 def model_from_card(
@@ -92,6 +156,8 @@ def model_from_card(
             " composes it: load(path, build=function), or --model FILE.py:FUNCTION on the command line"
         )
     model.input_spec = InputSpec.from_dict(card["input_spec"])
+    if "provenance" in card and model.origin is not None:  # whose weights these were, and their licence
+        model.origin["provenance"] = card["provenance"]
     return model
 
 
@@ -101,23 +167,31 @@ def load(
     num_classes: int | None = None,
     label_map: LabelMap | None = None,
     flavour: str | Flavour | None = None,
+    options: Mapping[str, Any] | None = None,
     build: Callable[[int], Detector] | None = None,
 ) -> Detector:
     """The model of a checkpoint, with its weights, classes and preprocessing, in evaluation mode.
 
     Our own checkpoints say what they are; those of other programs are recognised by their tensors (see
-    `zoo.foreign.convert`, which also reports what became of each).
+    `zoo.foreign.convert`, which also reports what became of each). An address, "https://…" or
+    "hf:OWNER/REPO/FILE", is fetched once and kept (see `weights.remote`).
 
     Args:
         num_classes: what you expect; another number in the checkpoint raises.
         label_map: the classes of a foreign checkpoint that was not trained on the published ones.
         flavour: the conventions of a foreign checkpoint where its tensors leave a choice.
+        options: fields of ModelOptions that a foreign checkpoint's tensors do not tell: standardized, plugins.
         build: for models that are not in the zoo: the function that composes them, called with num_classes.
     """
+    path = local_file(path)
     if not has_card(path):
-        return convert(path, flavour=flavour, label_map=label_map, num_classes=num_classes).model
-    if flavour is not None or label_map is not None:
-        raise ValueError(f"{path} is a checkpoint of Pagoda and says itself what its flavour and classes are")
+        return convert(
+            path, flavour=flavour, label_map=label_map, num_classes=num_classes, options=options
+        ).model
+    if flavour is not None or label_map is not None or options:
+        raise ValueError(
+            f"{path} is a checkpoint of Pagoda and says itself what its flavour, classes and options are"
+        )
     state, card = load_weights(path)
     names = card["label_map"]["names"]
     if num_classes not in (None, len(names)):

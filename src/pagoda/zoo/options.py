@@ -13,24 +13,32 @@ DeformKind = Literal["none", "v1", "v2"]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """Everything a dense detector of the zoo lets you choose. None: as the model's flavour has it."""
+    """Everything a dense detector of the zoo lets you choose. None: as the model or its flavour has it."""
 
-    width: int = 256
-    """channels of the neck and of the heads"""
-    head_depth: int = 4
-    """convolutions in each head's tower"""
+    width: int | None = None
+    """channels of the neck and of the heads (256; EfficientDet's by its table)"""
+    head_depth: int | None = None
+    """convolutions in each head's tower (4; EfficientDet's by its table)"""
     head_norm: Norm | None = None
-    """in those towers: group or none"""
-    head_bias: bool = True
+    """in those towers: group, none, or batch (EfficientDet)"""
+    head_bias: bool | None = None
     """of the towers' convolutions"""
     head_deform: bool = False
     """the last convolution of each tower is deformable"""
-    neck_norm: Norm = "none"
-    """behind the convolutions of the FPN: group or none"""
+    class_agnostic: bool = False
+    """one box and one mask for all classes (R-CNN)"""
+    num_keypoints: int | None = None
+    """of a keypoint head (17)"""
+    cells: int | None = None
+    """how often a BiFPN goes down and up (3; EfficientDet's by its table)"""
+    drop_path_rate: float | None = None
+    """stochastic depth in training, growing to this at the backbone's last block (EfficientDet-D1 … D7x: 0.2)"""
+    neck_norm: Norm | None = None
+    """behind the convolutions of the neck: group or none; in a BiFPN also batch, which it has by itself"""
     neck_relu: bool | None = None
-    """behind those, a ReLU"""
-    top_level: int = 7
-    """of the pyramid"""
+    """behind those, a ReLU (not in a BiFPN)"""
+    top_level: int | None = None
+    """of the pyramid (7; 8 in EfficientDet-D7x)"""
     norm: Norm | None = None
     """of the backbone: batch, sync, frozen or group"""
     frozen_stages: int | None = None
@@ -52,6 +60,18 @@ class ModelOptions:
     """pixels: the shorter side pictures are resized to (800)"""
     long_side: int | None = None
     """pixels: the longer side is never larger (1333)"""
+    canvas: tuple[int, int] | None = None
+    """height and width in pixels of the frame that EfficientDet fits its pictures into"""
+
+
+def refuse_options(options: ModelOptions, what: str, *names: str) -> None:
+    """Raises ValueError where one of the named options is given, since `what` has no use for it."""
+    defaults = {field.name: field.default for field in fields(ModelOptions)}
+    for name in names:
+        if getattr(options, name) != defaults[name]:
+            raise ValueError(
+                f"{what} has no use for the option {name}={getattr(options, name)!r}; leave it out"
+            )
 
 
 def check_known(kind: str, name: str, known: Collection[str]) -> None:

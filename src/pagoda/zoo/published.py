@@ -94,7 +94,7 @@ ADELAIDET_ROWS: tuple[tuple[str, str, float, Mapping[str, Any], str], ...] = (
     ("RT_MS_R_50_4x", "resnet50", 40.2, REAL_TIME, "P3 to P5, short side 512"),
     ("RT_MS_DLA_34_4x_shtw", "", 39.1, {}, "DLA-34 and a shared tower are not built"),
     ("RT_MS_DLA_34_4x", "", 40.3, {}, "DLA-34 is not built"),
-    ("RT_MS_DLA_34_4x_shtw_bn", "", 38.9, {}, "DLA-34, shared towers and batch norms per level are not built"),
+    ("RT_MS_DLA_34_4x_shtw_bn", "", 38.9, {}, "DLA-34 and batch norms per level are not built"),
     ("RT_MS_DLA_34_4x_bn", "", 39.4, {}, "DLA-34 and batch norms per level are not built"),
     ("RT_MS_R_50_4x_bn", "", 39.3, {}, "batch norms per level in the heads are not built"),
     ("MS_V_39_3x", "", 43.5, {}, "VoVNet is not built"),
@@ -118,11 +118,12 @@ DETECTRON2_ROWS = (
     ("retinanet_R_50_FPN_3x", "resnet50", 38.7, "190397829/model_final_5bd44e.pkl"),
     ("retinanet_R_101_FPN_3x", "resnet101", 40.4, "190397697/model_final_971ab9.pkl"),
 )
-# name, model, val2017 AP, end of the file's name
-TORCHVISION_ROWS = (
-    ("fcos_resnet50_fpn_coco", "fcos_resnet50_fpn.torchvision", 39.2, "99b0c9b7"),
-    ("retinanet_resnet50_fpn_coco", "retinanet_resnet50_fpn.torchvision", 36.4, "eeacb38b"),
-    ("retinanet_resnet50_fpn_v2_coco", "retinanet_resnet50_fpn.torchvision_v2", 41.5, "5905b1c5"),
+V2 = {"norm": "batch", "head_bias": False}
+# name without "_coco", flavour, options, val2017 AP, end of the file's name
+TORCHVISION_ROWS: tuple[tuple[str, str, Mapping[str, Any], float, str], ...] = (
+    ("fcos_resnet50_fpn", "torchvision", {}, 39.2, "99b0c9b7"),
+    ("retinanet_resnet50_fpn", "torchvision", {}, 36.4, "eeacb38b"),
+    ("retinanet_resnet50_fpn_v2", "torchvision_v2", V2, 41.5, "5905b1c5"),
 )
 # name without "retinanet_", backbone, flavour, val2017 AP, end of the file's name
 MMDET_ROWS = (
@@ -208,15 +209,16 @@ def retinanet_rows() -> Iterator[Published]:
 
 def torchvision_rows() -> Iterator[Published]:
     """torchvision's three."""
-    for name, model, ap, end in TORCHVISION_ROWS:
+    for name, flavour, options, ap, end in TORCHVISION_ROWS:
         yield Published(
-            name=name,
+            name=f"{name}_coco",
             program="torchvision",
-            model=model,
+            model=f"{name.removesuffix('_v2')}.{flavour}",
+            options=options,
             ap=ap,
             num_classes=91,
             licence=BSD,
-            url=f"{TORCHVISION_FILES}/{name}-{end}.pth",
+            url=f"{TORCHVISION_FILES}/{name}_coco-{end}.pth",
         )
 
 

@@ -60,8 +60,9 @@ TORCHVISION = RetinaNetFlavour(
 )
 TORCHVISION_V2 = replace(
     TORCHVISION,
-    body=BodyFlavour(norm="frozen", frozen_stages=2, extra_from="C5"),
+    body=BodyFlavour(frozen_stages=2, extra_from="C5"),  # its norms learn
     head_norm="group",
+    head_bias=False,
     criterion=RetinaNetCriterion(normalizer="image"),
 )
 BUBBLIIIING = RetinaNetFlavour(
@@ -104,6 +105,11 @@ MMDET = RetinaNetFlavour(
     ),
     postprocess=SelectDetections(max_iou=0.5, drop_empty=True),
 )
+MMDET_CAFFE = replace(
+    MMDET,
+    body=replace(MMDET.body, norm="frozen", style="caffe"),
+    input_spec=MSRA_INPUT,
+)
 
 RETINANET_FLAVOURS = {
     "": RetinaNetFlavour(),
@@ -114,4 +120,5 @@ RETINANET_FLAVOURS = {
     "torchvision_v2": TORCHVISION_V2,
     "bubbliiiing": BUBBLIIIING,
     "mmdet": MMDET,
+    "mmdet_caffe": MMDET_CAFFE,
 }

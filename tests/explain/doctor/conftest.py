@@ -1,4 +1,4 @@
-"""Healthy drawn data, and a copy of it that tests may damage."""
+"""Healthy drawn data, and copies of it that tests may damage: of boxes alone, and with masks and keypoints."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ def healthy(tmp_path_factory) -> Path:
 class CocoFolder:
     """A copy of the healthy data that can be damaged."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, boxes_only: bool) -> None:
         self.root = root
         self.documents = {
             split: json.loads((root / "annotations" / f"{split}.json").read_text())
@@ -29,6 +29,11 @@ class CocoFolder:
         }
         self.train = self.documents["train"]
         self.val = self.documents["val"]
+        for document in self.documents.values() if boxes_only else ():
+            for entry in document["annotations"]:
+                for key in ("segmentation", "keypoints", "num_keypoints"):
+                    del entry[key]
+            document["categories"] = [{"id": c["id"], "name": c["name"]} for c in document["categories"]]
 
     def picture(self, number: int, split: str = "train") -> Path:
         return self.root / "images" / split / f"{number:06d}.png"
@@ -50,4 +55,10 @@ class CocoFolder:
 @pytest.fixture
 def coco(healthy, tmp_path) -> CocoFolder:
     shutil.copytree(healthy, tmp_path / "data")
-    return CocoFolder(tmp_path / "data")
+    return CocoFolder(tmp_path / "data", boxes_only=True)
+
+
+@pytest.fixture
+def coco_with_shapes(healthy, tmp_path) -> CocoFolder:
+    shutil.copytree(healthy, tmp_path / "data")
+    return CocoFolder(tmp_path / "data", boxes_only=False)

@@ -56,7 +56,7 @@ def examine_coverage(
     spec, limits = model.input_spec, model.postprocess
     report = CoverageReport(
         model=(model.origin or {}).get("model") or type(model).__name__,
-        input_size=f"{spec.short_side}/{spec.long_side} pixels",
+        input_size=f"{'×'.join(map(str, spec.canvas or ())) or f'{spec.short_side}/{spec.long_side}'} pixels",
         kind="anchors" if hasattr(model, "anchors") else "points",
         objects=sum(map(len, targets)),
         objects_in_all=in_all,
@@ -72,7 +72,7 @@ def examine_coverage(
         for target, boxes in zip(targets, resized, strict=True)
     ]
     _summarise(report, model, targets, resized, pictures)
-    report.remedies = remedies(report, min(model.levels), model.input_spec.short_side)
+    report.remedies = remedies(report, min(model.levels), min(spec.canvas or (spec.short_side,)))
     return report
 
 

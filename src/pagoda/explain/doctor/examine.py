@@ -21,8 +21,9 @@ from pagoda.explain.doctor.picture_checks import (
     check_pictures,
     open_pictures,
 )
-from pagoda.explain.doctor.records import Split, read_coco_split
+from pagoda.explain.doctor.records import Split, read_coco_split, read_labelme_split
 from pagoda.explain.doctor.records_per_picture import read_voc_splits, read_yolo_splits
+from pagoda.explain.doctor.shape_checks import check_shapes
 
 QUANTILES = {"min": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "max": 1.0}
 
@@ -45,6 +46,8 @@ def examine(
     for split in splits:
         check_boxes(split, _sizes(split, opened), notes)
         check_contents(split, notes)
+        if split.document is not None:
+            check_shapes(split, split.document, notes)
     check_classes(splits, notes)
     check_pictures(splits, opened, notes)
     check_duplicates(splits, opened, notes)
@@ -56,6 +59,8 @@ def _read_splits(layout: Layout, notes: Notebook) -> list[Split]:
         return read_voc_splits(layout, notes)
     if layout.kind == "yolo":
         return read_yolo_splits(layout, notes)
+    if layout.kind == "labelme":
+        return [read_labelme_split(layout, name, folder, notes) for name, (folder,) in layout.splits.items()]
     return [read_coco_split(layout, name, path, notes) for name, (path,) in layout.splits.items()]
 
 

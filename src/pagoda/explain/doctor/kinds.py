@@ -115,6 +115,61 @@ KINDS: dict[str, Kind] = {
         "exactly the same box carries two classes",
         "Decide for one, unless the classes are meant to overlap.",
     ),
+    # masks and keypoints
+    "malformed_masks": Kind(
+        "error",
+        "a segmentation is neither polygons nor run lengths of its picture, and stops the reading",
+        "Export it again; boxes alone can be read with boxes_only=True.",
+    ),
+    "short_polygons": Kind(
+        "warning",
+        "a polygon has fewer than three points; it is left out, and with it perhaps the object's mask",
+        "Redraw it, or remove it.",
+    ),
+    "empty_masks": Kind(
+        "warning", "a mask has no pixel inside its picture", "Redraw it, or remove the annotation."
+    ),
+    "masks_off_boxes": Kind(
+        "warning",
+        "a mask does not meet its box, or reaches far beyond it",
+        "Look at the picture: one of the two belongs to another object, or axes are swapped.",
+    ),
+    "missing_masks": Kind(
+        "warning",
+        "some objects have no mask while others of the data set do; they are learnt and scored by their box",
+        "Annotate them, or keep to boxes.",
+    ),
+    "malformed_keypoints": Kind(
+        "error",
+        "keypoints are not x, y, visibility of each keypoint of the skeleton, and stop the reading",
+        "Write three numbers per keypoint, visibility 0, 1 or 2.",
+    ),
+    "keypoints_outside": Kind(
+        "warning",
+        "labelled keypoints lie off the picture; they are learnt as not labelled",
+        "Correct them, or give them visibility 0.",
+    ),
+    "keypoints_off_boxes": Kind(
+        "warning",
+        "labelled keypoints lie far outside the box of their object",
+        "Look at the picture: they may belong to another object, or the box is too small.",
+    ),
+    "bad_skeletons": Kind(
+        "warning",
+        "categories disagree about keypoints, or a skeleton joins keypoints that are not there",
+        "Give all categories with keypoints the same list, and count edges from 1.",
+    ),
+    "missing_flip_pairs": Kind(
+        "warning",
+        "nobody says which keypoints change places in a mirror, so pictures cannot be flipped in training",
+        "Add flip_pairs [[a, b], …] (counted from 0) to the category, [] where none do, or name them left_… and"
+        " right_….",
+    ),
+    "shapes_left_out": Kind(
+        "warning",
+        "lines and lone points are neither objects nor keypoints of one; they are left out",
+        "Give points the group of their object, or remove them.",
+    ),
     # classes
     "empty_classes": Kind(
         "warning",

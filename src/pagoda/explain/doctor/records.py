@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pagoda.data.coco import load_coco
+from pagoda.data.labelme import labelme_document
 from pagoda.data.layouts import Layout, picture_folders
 from pagoda.explain.doctor.findings import Notebook
 
@@ -55,6 +56,10 @@ class Split:
     """(height, width) as annotated, None where not given or not whole numbers above 0"""
     categories: dict[int, str] = field(default_factory=dict)
     objects: Objects = field(default_factory=Objects)
+    document: dict[str, Any] | None = None
+    """the COCO document it was read from, if it was one"""
+    shapes: list[tuple[dict[str, Any], int]] = field(default_factory=list)
+    """in a COCO document, the annotation and picture of each object"""
 
     def path(self, index: int) -> Path:
         return self.root / self.files[index]
@@ -80,11 +85,33 @@ def read_coco_split(layout: Layout, name: str, json_path: Path, notes: Notebook)
     except (ValueError, OSError) as error:
         notes.add("unreadable_annotations", f"{name}: {error}")
         return split
+    return fill_coco_split(split, document, notes, json_path, layout.root)
+
+
+def fill_coco_split(
+    split: Split, document: dict[str, Any], notes: Notebook, json_path: Path, folder: Path
+) -> Split:
+    """`split` with all that a COCO document says; its pictures lie somewhere in `folder`."""
+    split.document = document
     split.categories = _read_categories(document["categories"], split, notes)
     positions = _read_images(document["images"], split, notes)
-    split.root = _picture_folder(layout.root, json_path, name, split.files)
+    split.root = _picture_folder(folder, json_path, split.name, split.files)
     _read_annotations(document["annotations"], positions, split, notes)
     return split
+
+
+def read_labelme_split(layout: Layout, name: str, folder: Path, notes: Notebook) -> Split:
+    """One LabelMe folder, read as the COCO document it amounts to."""
+    split = Split(name, str(folder), folder)
+    remarks: list[str] = []
+    try:
+        document = labelme_document(layout.root, folder, remarks)
+    except ValueError as error:
+        notes.add("unreadable_annotations", f"{name}: {error}")
+        return split
+    for remark in remarks:
+        notes.add("shapes_left_out", remark)
+    return fill_coco_split(split, document, notes, folder / "labelme.json", folder)
 
 
 def find_category_shift(used: set[int], known: set[int]) -> int:
@@ -194,6 +221,7 @@ def _read_annotations(entries: list, positions: dict[Any, int], split: Split, no
         if box is NO_BOX:
             notes.add("malformed_boxes", f"{split.name}: {where}: bbox {entry.get('bbox')!r}")
         split.objects.add(owner, box, name, bool(entry.get("iscrowd", 0)), place)
+    split.shapes = list(zip(kept, owners, strict=True))
 
 
 def _xywh_to_xyxy(box: Any) -> tuple[float, ...]:

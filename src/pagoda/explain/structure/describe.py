@@ -235,9 +235,10 @@ def describe_levels(model: Detector, pyramid: dict[int, Tensor], outputs: Any) -
 def anchor_sizes(model: Detector, levels: list[int]) -> dict[int, tuple[float, float]]:
     """(smallest, largest) √area in pixels of the anchors of one cell per level."""
     device = next(model.parameters()).device
-    cells = {level: torch.zeros(1, 1, 1, 1, device=device) for level in levels}
+    cell = torch.zeros(1, 1, 1, 1, device=device)
     found = {}
-    for level, anchors in zip(levels, model.anchors(cells, (1, 1)), strict=True):
+    for level in levels:
+        (anchors,) = model.anchors({level: cell}, (2**level, 2**level))
         sides = ((anchors[:, 2] - anchors[:, 0]) * (anchors[:, 3] - anchors[:, 1])).sqrt()
         found[level] = (sides.min().item(), sides.max().item())
     return found

@@ -83,7 +83,8 @@ def neck_options(shapes: Shapes) -> dict[str, Any]:
 
 def extra_source(shapes: Shapes, width: int) -> str | None:
     """ "C5" or "P5", by what the first extra level reads; None where there is no such level or both fit."""
-    extra, lateral = shapes.get("neck.extra.6.weight"), shapes.get("neck.lateral.5.weight")
+    extra = shapes.get("neck.extra.6.weight")
+    lateral = shapes.get("neck.lateral.5.weight", shapes.get("neck.lateral.5.0.weight"))  # with a norm behind
     if extra is None or lateral is None or lateral[1] == width:
         return None
     return "C5" if extra[1] == lateral[1] else "P5"

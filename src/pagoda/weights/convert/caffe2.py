@@ -73,3 +73,35 @@ RULES = (
     *neck_rules(),
     *retinanet_rules(),
 )
+
+
+def region_rules(*, one_level: bool) -> Iterator[Rule]:
+    """Faster, Mask and Keypoint R-CNN on a pyramid, or on C4 (`one_level`), whose res5 is the box head's trunk."""
+    for rule in body_rules():
+        stage = str(rule.ours).replace("backbone.layer4.", "box_head.trunk.stage.")
+        yield Rule(rule.source, stage) if one_level else rule
+    suffix = "" if one_level else "_fpn2"
+    names = {
+        f"conv_rpn{suffix}": "rpn_head.tower.0",
+        f"rpn_cls_logits{suffix}": "rpn_head.objectness",
+        f"rpn_bbox_pred{suffix}": "rpn_head.deltas",
+        "fc6": "box_head.trunk.1",
+        "fc7": "box_head.trunk.3",
+        "cls_score": "box_head.classes",
+        "bbox_pred": "box_head.deltas",
+        **{f"_[mask]_fcn{index + 1}": f"mask_head.tower.{2 * index}" for index in range(8)},
+        "conv5_mask": "mask_head.enlarge",
+        "mask_fcn_logits": "mask_head.predict",
+        **{f"conv_fcn{index + 1}": f"keypoint_head.tower.{2 * index}" for index in range(8)},
+        "kps_score_lowres": "keypoint_head.predict",
+    }
+    for theirs, ours in names.items():
+        for kind in "wb":
+            yield Rule(f"{theirs}_{kind}", f"{ours}.{KINDS[kind]}")
+    for kind in "wb":
+        yield Rule(f"kps_score_{kind}", None, "a fixed bilinear kernel")
+
+
+NOT_NEEDED = tuple(Rule(pattern, None, why) for pattern, why in DROPPED)
+RCNN_RULES = (*NOT_NEEDED, *region_rules(one_level=False), *neck_rules())
+RCNN_ONE_LEVEL_RULES = (*NOT_NEEDED, *region_rules(one_level=True))

@@ -1,17 +1,24 @@
 """From a foreign file to what it holds: its program, its architecture and its tensors under canonical names."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from pagoda.weights.convert.architecture import Architecture, dense_architecture
+from pagoda.weights.convert.efficientdet import efficientdet_architecture, told_apart
 from pagoda.weights.convert.layout import shapes_of
+from pagoda.weights.convert.records import recorded_style
+from pagoda.weights.convert.region_architecture import region_architecture
 from pagoda.weights.convert.rules import Renamed, rename
 from pagoda.weights.convert.sources import Source, recognise
+from pagoda.weights.convert.tensorflow import effdet_state, is_tensorflow, read_variables
 from pagoda.weights.files import WeightsError
 from pagoda.weights.foreign import read_foreign
+from pagoda.zoo.published import Published, find_published
 
 
 @dataclass(frozen=True)
@@ -24,18 +31,40 @@ class ForeignCheckpoint:
     tensors: Mapping[str, Tensor]
     """by the source's names"""
     architecture: Architecture
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """the plain rest of the file"""
 
     def canonical(self) -> dict[str, str]:
         """{canonical name: source name}."""
         return {canonical: source for source, canonical in self.renamed.taken.items()}
 
 
-def open_foreign(path: str | Path) -> ForeignCheckpoint:
-    """Read, recognise and rename. Raises WeightsError with what was found where the file cannot be used."""
+def open_foreign(path: str | Path, *, wanted: str | None = None) -> ForeignCheckpoint:
+    """Read, recognise and rename. Raises WeightsError with what was found where the file cannot be used.
+
+    `wanted` is the zoo's name of the model that is expected: tensors of another raise.
+    """
+    if is_tensorflow(path):
+        return recognised(path, effdet_state(read_variables(path)), wanted=wanted)
+    content = read_foreign(path)
+    return recognised(path, content.tensors, content.metadata, wanted=wanted)
+
+
+def recognised(
+    path: str | Path,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    wanted: str | None = None,
+) -> ForeignCheckpoint:
+    """What tensors from `path` are, by their names and shapes; see `open_foreign`."""
     path = Path(path)
-    tensors = read_foreign(path).tensors
     source = recognise(tensors, str(path))
-    renamed = rename(tensors, source.rules)
+    try:
+        rules = source.rules if source.rules_from is None else source.rules_from(shapes_of(tensors))
+    except WeightsError as error:
+        raise WeightsError(f"{path} looks like {source.title}, but {error}") from error
+    renamed = rename(tensors, rules)
     doubled = len(renamed.taken) - len(set(renamed.taken.values()))
     if doubled:
         raise WeightsError(f"{path} holds {doubled} tensors twice, under an older and a newer name")
@@ -43,10 +72,15 @@ def open_foreign(path: str | Path) -> ForeignCheckpoint:
         renamed.taken[name]: shape for name, shape in shapes_of(tensors).items() if name in renamed.taken
     }
     try:
-        architecture = dense_architecture(shapes, group_norm=_has_group_norm(source, tensors, shapes))
+        if "efficientdet" in source.flavours:
+            architecture = efficientdet_architecture(shapes)
+        else:
+            read = region_architecture if source.regions else dense_architecture
+            architecture = read(shapes, group_norm=_has_group_norm(source, tensors, shapes))
     except WeightsError as error:
         raise WeightsError(f"{path} looks like {source.title}, but {error}") from error
-    return ForeignCheckpoint(path, source, renamed, tensors, architecture)
+    architecture = told_apart(architecture, path, wanted)
+    return ForeignCheckpoint(path, source, renamed, tensors, architecture, metadata or {})
 
 
 def _has_group_norm(
@@ -59,25 +93,51 @@ def _has_group_norm(
     return "backbone.bn1.weight" in body and not any(name.endswith("running_var") for name in body)
 
 
-def flavour_of(checkpoint: ForeignCheckpoint, wanted: str | None = None) -> str:
-    """The name of the conventions the file follows. Raises WeightsError where neither it nor its name tells.
+def published_row(checkpoint: ForeignCheckpoint) -> Published | None:
+    """The published checkpoint that the file's name and its tensors both speak of."""
+    row, architecture = find_published(checkpoint.path.name), checkpoint.architecture
+    if row is None:
+        return None
+    model, _, flavour = row.model.rpartition(".")
+    is_same = model == f"{architecture.detector}_{architecture.backbone}_{architecture.neck}"
+    known = checkpoint.source.flavours.get(architecture.detector or "", ())
+    return row if is_same and flavour in known else None
 
-    FCOS and its improved variant have the same tensors; deformable convolutions, MobileNetV2, and the names of
-    the published files tell them apart.
+
+def flavour_of(checkpoint: ForeignCheckpoint, wanted: str | None = None) -> str:
+    """The name of the conventions the file follows. Raises WeightsError where nothing tells.
+
+    FCOS and its improved variant have the same tensors, and so have the two styles of mmdetection's RetinaNet.
+    Deformable convolutions, MobileNetV2, a config inside the file, and the file's name tell them apart.
     """
     source, architecture = checkpoint.source, checkpoint.architecture
     known = source.flavours.get(architecture.detector or "", ())
     if wanted is not None or len(known) < 2:
         return known[0] if wanted is None else wanted
+    row = published_row(checkpoint)
+    if row is not None:
+        return row.model.rpartition(".")[2]
+    if source.name == "effdet":  # TensorFlow's layout has a bias in front of norms
+        has_bias = "class_head.convs.0.conv_pw.bias" in checkpoint.canonical()
+        is_adversarial = re.search(r"_ap[-_.]", checkpoint.path.name) is not None
+        return ("advprop" if is_adversarial else "google") if has_bias else "effdet"
+    if source.name == "mmdet":
+        return known[_is_second_of_mmdet(checkpoint)]
     options, name = architecture.options, checkpoint.path.name.lower()
-    if source.name == "mmdet":  # norm_on_bbox comes with convolutions that keep their bias
-        return known[1] if options["head_bias"] else known[0]
     if options["head_deform"] or "deform" in options or "imprv" in name:
         return "improved"
-    if architecture.backbone == "mobilenet_v2" or name.startswith(("fcos_r_", "fcos_x_")):
+    if architecture.backbone == "mobilenet_v2":
         return "original"
     raise WeightsError(
         f"{checkpoint.path} holds {source.title}, but its tensors do not tell which of {' and '.join(known)} it is;"
         f" say flavour='{known[1]}' (--flavour {known[1]}) if it was trained with a config called fcos_imprv_…,"
         f" flavour='{known[0]}' otherwise"
     )
+
+
+def _is_second_of_mmdet(checkpoint: ForeignCheckpoint) -> bool:
+    """FCOS: norm_on_bbox comes with convolutions that keep their bias. RetinaNet: the caffe style."""
+    if checkpoint.architecture.detector == "fcos":
+        return bool(checkpoint.architecture.options["head_bias"])
+    style = recorded_style(checkpoint.metadata)
+    return style == "caffe" if style else "caffe" in checkpoint.path.name.lower()

@@ -56,7 +56,7 @@ class Layout:
             return Place("scales", slice(level, level + 1))
         if head == "class_head.predict" and self.quality_on == "class":
             return Place(canonical, slice(0, self.num_classes))
-        if head == "box_head.predict":
+        if head in ("box_head.predict", "box_head.predict.conv_pw"):
             rows = slice(0, 4) if self.quality_on == "box" else None
             return Place(canonical, rows, self._box_rows_order())
         return Place(canonical)

@@ -2,7 +2,7 @@
 
 from pagoda.weights.convert.rules import Rule
 
-BODY = "backbone.body"
+BODY, BLOCK = "backbone.body", "layer{s}.{i}"
 
 # MobileNetV2 without expansion (block 1) and with it: the flat numbers of its Sequential to torchvision's nested.
 PLAIN_BLOCK = {"0": "0.0", "1": "0.1", "3": "1", "4": "2"}
@@ -25,8 +25,13 @@ def mobilenet_rules(theirs: str) -> tuple[Rule, ...]:
 
 
 RULES = (
-    Rule(f"{BODY}.layer{{s}}.{{i}}.conv2.conv.{{rest}}", "backbone.layer{s}.{i}.conv2.{rest}"),
-    Rule(f"{BODY}.stem.{{rest}}", "backbone.{rest}"),
+    Rule(f"{BODY}.{BLOCK}.conv2.offset.{{rest}}", f"backbone.{BLOCK}.conv2.offset.{{rest}}"),
+    Rule(
+        f"{BODY}.{BLOCK}.conv2.conv.{{rest}}",
+        f"backbone.{BLOCK}.conv2.{{rest}}",
+        where_ours_has=f"backbone.{BLOCK}.conv2.offset.weight",
+    ),
+    *(Rule(f"{BODY}.stem.{part}.{{rest}}", f"backbone.{part}.{{rest}}") for part in ("conv1", "bn1")),
     Rule(f"{BODY}.layer{{s}}.{{rest}}", "backbone.layer{s}.{rest}"),
     *mobilenet_rules(f"{BODY}."),
     *(
@@ -39,7 +44,12 @@ RULES = (
         rule
         for theirs, ours in (("cls", "class_head"), ("bbox", "box_head"))
         for rule in (
-            Rule(f"rpn.head.{theirs}_tower.{{n}}.conv.{{rest}}", f"{ours}.tower.{{n}}.{{rest}}"),
+            Rule(f"rpn.head.{theirs}_tower.{{n}}.offset.{{rest}}", f"{ours}.tower.{{n}}.offset.{{rest}}"),
+            Rule(
+                f"rpn.head.{theirs}_tower.{{n}}.conv.{{rest}}",
+                f"{ours}.tower.{{n}}.{{rest}}",
+                where_ours_has=f"{ours}.tower.{{n}}.offset.weight",
+            ),
             Rule(f"rpn.head.{theirs}_tower.{{n}}.{{rest}}", f"{ours}.tower.{{n}}.{{rest}}"),
         )
     ),
@@ -48,4 +58,32 @@ RULES = (
     Rule("rpn.head.centerness.{rest}", "quality.{rest}"),
     Rule("rpn.head.scales.{n}.scale", "scales.{n}"),
     Rule("rpn.anchor_generator.{rest}", None, "anchors are computed"),
+)
+
+
+def tower_rules(theirs: str, ours: str, depth: int) -> tuple[Rule, ...]:
+    """Numbered convolutions `…1`, `…2` with a ReLU behind each: every second module of ours."""
+    return tuple(
+        Rule(f"{theirs}{index + 1}.{{rest}}", f"{ours}.tower.{2 * index}.{{rest}}") for index in range(depth)
+    )
+
+
+BOX, MASK, KEYPOINT = "roi_heads.box", "roi_heads.mask", "roi_heads.keypoint"
+RCNN_RULES = (
+    *(rule for rule in RULES if not rule.source.startswith("rpn.")),
+    Rule("rpn.anchor_generator.{rest}", None, "anchors are computed"),
+    Rule("rpn.head.conv.{rest}", "rpn_head.tower.0.{rest}"),
+    Rule("rpn.head.cls_logits.{rest}", "rpn_head.objectness.{rest}"),
+    Rule("rpn.head.bbox_pred.{rest}", "rpn_head.deltas.{rest}"),
+    Rule(f"{BOX}.feature_extractor.fc6.{{rest}}", "box_head.trunk.1.{rest}"),
+    Rule(f"{BOX}.feature_extractor.fc7.{{rest}}", "box_head.trunk.3.{rest}"),
+    Rule(f"{BOX}.feature_extractor.head.layer4.{{rest}}", "box_head.trunk.stage.{rest}"),
+    Rule(f"{BOX}.predictor.cls_score.{{rest}}", "box_head.classes.{rest}"),
+    Rule(f"{BOX}.predictor.bbox_pred.{{rest}}", "box_head.deltas.{rest}"),
+    Rule(f"{MASK}.feature_extractor.head.{{rest}}", None, "the box head's last stage once more"),
+    *tower_rules(f"{MASK}.feature_extractor.mask_fcn", "mask_head", 8),
+    Rule(f"{MASK}.predictor.conv5_mask.{{rest}}", "mask_head.enlarge.{rest}"),
+    Rule(f"{MASK}.predictor.mask_fcn_logits.{{rest}}", "mask_head.predict.{rest}"),
+    *tower_rules(f"{KEYPOINT}.feature_extractor.conv_fcn", "keypoint_head", 8),
+    Rule(f"{KEYPOINT}.predictor.kps_score_lowres.{{rest}}", "keypoint_head.predict.{rest}"),
 )

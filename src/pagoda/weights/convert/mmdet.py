@@ -10,13 +10,18 @@ def body_rules(theirs: str) -> Iterator[Rule]:
     ours = "backbone."
     yield Rule(f"{theirs}fc.{{rest}}", None, "ImageNet classifier")
     # the deep stem: three convolutions with norms, of which we call the last norm bn1 as timm does
-    yield Rule(f"{theirs}stem.7.{{rest}}", f"{ours}bn1.{{rest}}")
+    yield Rule(f"{theirs}stem.7.{{rest}}", f"{ours}bn1.{{rest}}", where_ours_has=f"{ours}conv1.0.weight")
     yield Rule(f"{theirs}stem.{{n}}.{{rest}}", f"{ours}conv1.{{n}}.{{rest}}")
-    yield Rule(f"{theirs}gn1.{{rest}}", f"{ours}bn1.{{rest}}", read_only=True)
+    # group norms have no statistics, and names of their own
+    yield Rule(f"{theirs}gn1.{{rest}}", f"{ours}bn1.{{rest}}", where_ours_lacks=f"{ours}bn1.running_var")
     yield Rule(f"{theirs}bn1.{{rest}}", f"{ours}bn1.{{rest}}")
     yield Rule(f"{theirs}conv1.{{rest}}", f"{ours}conv1.{{rest}}")
     block = "layer{s}.{i}"
-    yield Rule(f"{theirs}{block}.gn{{k}}.{{rest}}", f"{ours}{block}.bn{{k}}.{{rest}}", read_only=True)
+    yield Rule(
+        f"{theirs}{block}.gn{{k}}.{{rest}}",
+        f"{ours}{block}.bn{{k}}.{{rest}}",
+        where_ours_lacks=f"{ours}{block}.bn{{k}}.running_var",
+    )
     yield Rule(f"{theirs}{block}.conv2.conv_offset.{{rest}}", f"{ours}{block}.conv2.offset.{{rest}}")
     yield Rule(
         f"{theirs}{block}.conv2_offset.{{rest}}", f"{ours}{block}.conv2.offset.{{rest}}", read_only=True
@@ -69,3 +74,29 @@ RETINANET_RULES = (
     *prediction_rules(class_head="retina_cls", box_head="retina_reg"),
 )
 BACKBONE_RULES = tuple(body_rules(""))
+
+
+def pyramid_rules() -> Iterator[Rule]:
+    """FPN from C2 on."""
+    for index in range(4):
+        for theirs, ours in (("lateral", "lateral"), ("fpn", "output")):
+            yield Rule(f"neck.{theirs}_convs.{index}.conv.{{rest}}", f"neck.{ours}.{index + 2}.{{rest}}")
+
+
+RCNN_RULES = (
+    *body_rules("backbone."),
+    *pyramid_rules(),
+    Rule("rpn_head.rpn_conv.{rest}", "rpn_head.tower.0.{rest}"),
+    Rule("rpn_head.rpn_cls.{rest}", "rpn_head.objectness.{rest}"),
+    Rule("rpn_head.rpn_reg.{rest}", "rpn_head.deltas.{rest}"),
+    Rule("roi_head.bbox_head.shared_fcs.0.{rest}", "box_head.trunk.1.{rest}"),
+    Rule("roi_head.bbox_head.shared_fcs.1.{rest}", "box_head.trunk.3.{rest}"),
+    Rule("roi_head.bbox_head.fc_cls.{rest}", "box_head.classes.{rest}"),
+    Rule("roi_head.bbox_head.fc_reg.{rest}", "box_head.deltas.{rest}"),
+    *(
+        Rule(f"roi_head.mask_head.convs.{index}.conv.{{rest}}", f"mask_head.tower.{2 * index}.{{rest}}")
+        for index in range(8)
+    ),
+    Rule("roi_head.mask_head.upsample.{rest}", "mask_head.enlarge.{rest}"),
+    Rule("roi_head.mask_head.conv_logits.{rest}", "mask_head.predict.{rest}"),
+)

@@ -26,6 +26,12 @@ class ConversionReport:
     """tensors that nothing is known of"""
     missing: list[str] = field(default_factory=list)
     """our tensors that the file does not fill; they keep their initial values"""
+    notes: list[str] = field(default_factory=list)
+    """what was concluded, and from what"""
+
+    def provenance(self) -> dict[str, str]:
+        """What every checkpoint made of this one keeps in its card."""
+        return {"file": self.file, "sha256": self.sha256, "source": self.source, "licence": self.licence}
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -37,20 +43,21 @@ class ConversionReport:
             f"source      {self.source}",
             f"model       {self.model} ({self.parameters:,} parameters)",
             f"licence     {self.licence}",
-            f"sha256      {self.sha256}",
+            *([f"sha256      {self.sha256}"] if self.sha256 else []),
             f"taken       {self.taken} tensors",
         ]
         why: dict[str, list[str]] = {}
         for name, reason in self.dropped.items():
             why.setdefault(reason, []).append(name)
         lines += [f"dropped     {len(names)}: {reason} ({_some(names)})" for reason, names in why.items()]
-        lines += [f"unknown     {len(self.unknown)}: {_some(self.unknown)}"] if self.unknown else []
-        lines += [f"missing     {len(self.missing)}: {_some(self.missing)}"] if self.missing else []
+        lines += [f"unknown     {len(self.unknown)}: {_some(self.unknown, 20)}"] if self.unknown else []
+        lines += [f"missing     {len(self.missing)}: {_some(self.missing, 20)}"] if self.missing else []
+        lines += [f"note        {note}" for note in self.notes]
         return "\n".join(lines)
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:4]) + (" …" if len(names) > 4 else "")
+def _some(names: list[str], limit: int = 4) -> str:
+    return ", ".join(names[:limit]) + (" …" if len(names) > limit else "")
 
 
 def sha256_of(path: str | Path) -> str:

@@ -5,7 +5,7 @@ rows of other tensors (see `layout`).
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,6 +24,12 @@ class Rule:
     why: str = ""
     read_only: bool = False
     """an older name: files may have it, what we write has the newer one"""
+    where_source_has: str = ""
+    """read so only where the file has this name, too; a pattern with placeholders of `source`"""
+    where_ours_has: str = ""
+    """written so only where the model has this canonical tensor, too; with placeholders of `ours`"""
+    where_ours_lacks: str = ""
+    """… or only where it has not"""
 
     @cached_property
     def _forward(self) -> re.Pattern[str]:
@@ -33,21 +39,30 @@ class Rule:
     def _backward(self) -> re.Pattern[str]:
         return _compile(self.ours or "")
 
-    def to_ours(self, name: str) -> str | None:
-        """The canonical name; None where the rule does not speak of `name`."""
-        found = self._forward.fullmatch(name)
-        return self.ours.format(**found.groupdict()) if found and self.ours is not None else None
+    def to_ours(self, name: str, names: Collection[str]) -> str | None:
+        """The canonical name of one of a file's `names`; None where the rule does not speak of it."""
+        found = self._forward.fullmatch(name) if self.ours is not None else None
+        if found is None or not _has(self.where_source_has, found, names):
+            return None
+        return str(self.ours).format(**found.groupdict())
 
     def drops(self, name: str) -> bool:
         """Whether the rule says that `name` is not needed."""
         return self.ours is None and self._forward.fullmatch(name) is not None
 
-    def to_source(self, name: str) -> str | None:
-        """The other program's name; None where the rule does not speak of the canonical `name`."""
-        if self.ours is None or self.read_only:
+    def to_source(self, name: str, names: Collection[str]) -> str | None:
+        """The other program's name of one of a model's canonical `names`; None where there is none."""
+        found = None if self.ours is None or self.read_only else self._backward.fullmatch(name)
+        if found is None or not _has(self.where_ours_has, found, names):
             return None
-        found = self._backward.fullmatch(name)
-        return self.source.format(**found.groupdict()) if found else None
+        if self.where_ours_lacks and _has(self.where_ours_lacks, found, names):
+            return None
+        return self.source.format(**found.groupdict())
+
+
+def _has(pattern: str, found: re.Match[str], names: Collection[str]) -> bool:
+    """Whether `names` has what the pattern makes of the parts found; an empty pattern asks for nothing."""
+    return not pattern or pattern.format(**found.groupdict()) in names
 
 
 def _compile(pattern: str) -> re.Pattern[str]:
@@ -74,15 +89,16 @@ class Renamed:
     unknown: list[str]
 
 
-def rename(names: Iterable[str], rules: Sequence[Rule]) -> Renamed:
+def rename(names: Collection[str], rules: Sequence[Rule]) -> Renamed:
     """Every name by the first rule that speaks of it."""
+    names = dict.fromkeys(names)
     renamed = Renamed({}, {}, [])
     for name in names:
         for rule in rules:
             if rule.drops(name):
                 renamed.dropped[name] = rule.why
                 break
-            canonical = rule.to_ours(name)
+            canonical = rule.to_ours(name, names)
             if canonical is not None:
                 renamed.taken[name] = canonical
                 break
@@ -91,11 +107,11 @@ def rename(names: Iterable[str], rules: Sequence[Rule]) -> Renamed:
     return renamed
 
 
-def restore(names: Iterable[str], rules: Sequence[Rule]) -> dict[str, str]:
+def restore(names: Collection[str], rules: Sequence[Rule]) -> dict[str, str]:
     """{canonical name: the other program's}. Raises ValueError for names it has no place for."""
-    restored = {}
+    names, restored = dict.fromkeys(names), {}
     for name in names:
-        found = next((source for rule in rules if (source := rule.to_source(name)) is not None), None)
+        found = next((source for rule in rules if (source := rule.to_source(name, names)) is not None), None)
         if found is None:
             raise ValueError(f"the other program has no place for '{name}'")
         restored[name] = found

@@ -1,24 +1,30 @@
 """The programs whose checkpoints are read, and how a file tells which of them it is from."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from pagoda.weights.convert import (
     bubbliiiing,
     caffe2,
     detectron2,
+    effdet,
     imagenet,
     maskrcnn_benchmark,
     mmdet,
+    mmdet_efficientdet,
+    toandaominh,
     torchvision,
+    zylo117,
 )
 from pagoda.weights.convert.layout import BoxOrder
+from pagoda.weights.convert.plugins import Shapes
 from pagoda.weights.convert.rules import Rule
 from pagoda.weights.files import WeightsError
 
 MIT, APACHE, BSD = "MIT", "Apache-2.0", "BSD-3-Clause"
 NON_COMMERCIAL = "BSD-2-Clause headed 'for non-commercial purposes': weights may not be used commercially"
+SHARE_ALIKE = "Apache-2.0, its published weights CC BY-SA 3.0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +39,15 @@ class Source:
     absent: tuple[str, ...] = ()
     """patterns; none is found in any"""
     rules: tuple[Rule, ...] = ()
+    rules_from: Callable[[Shapes], tuple[Rule, ...]] | None = None
+    """the rules where they depend on what else is in the file"""
     flavours: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """{detector: the conventions its files may follow}; empty for backbones alone"""
     box_order: BoxOrder = "xywh"
     affine_norms: bool = False
     """norms are stored as scale and shift without statistics"""
-    family: str | None = None
-    """what the models are, where that family is not built"""
+    regions: bool = False
+    """its models have two stages"""
 
     def matches(self, names: Collection[str]) -> bool:
         """Whether all marks are found and nothing that must be absent."""
@@ -47,9 +55,85 @@ class Source:
         return all(found) and not any(re.search(mark, name) for mark in self.absent for name in names)
 
 
-RCNN = "Faster, Mask or Keypoint R-CNN"
-EFFICIENTDET = "EfficientDet"
+RCNN_HEADS = r"^roi_heads\."
+REGION_SOURCES = (
+    Source(
+        name="maskrcnn_benchmark",
+        title="maskrcnn-benchmark, R-CNN",
+        licence=MIT,
+        marks=(r"^backbone\.body\.stem\.", r"^roi_heads\.box\.predictor\."),
+        rules=maskrcnn_benchmark.RCNN_RULES,
+        flavours=dict.fromkeys(("faster_rcnn", "mask_rcnn", "keypoint_rcnn"), ("maskrcnn_benchmark",)),
+        regions=True,
+    ),
+    Source(
+        name="caffe2",
+        title="Caffe2 Detectron, R-CNN on a pyramid",
+        licence=SHARE_ALIKE,
+        marks=(r"^conv1_w$", r"^res2_0_branch2a_w$", r"^rpn_cls_logits_fpn2_w$"),
+        rules=caffe2.RCNN_RULES,
+        flavours=dict.fromkeys(("faster_rcnn", "mask_rcnn", "keypoint_rcnn"), ("caffe2",)),
+        affine_norms=True,
+        regions=True,
+    ),
+    Source(
+        name="caffe2",
+        title="Caffe2 Detectron, R-CNN on one level",
+        licence=SHARE_ALIKE,
+        marks=(r"^conv1_w$", r"^res2_0_branch2a_w$", r"^rpn_cls_logits_w$"),
+        rules=caffe2.RCNN_ONE_LEVEL_RULES,
+        flavours=dict.fromkeys(("faster_rcnn", "mask_rcnn"), ("caffe2",)),
+        affine_norms=True,
+        regions=True,
+    ),
+    Source(
+        name="detectron2",
+        title="detectron2, R-CNN on a pyramid",
+        licence=SHARE_ALIKE,
+        marks=(r"^backbone\.bottom_up\.", r"^proposal_generator\.rpn_head\.", RCNN_HEADS),
+        rules=detectron2.RCNN_RULES,
+        flavours=dict.fromkeys(("faster_rcnn", "mask_rcnn", "keypoint_rcnn"), ("detectron2",)),
+        regions=True,
+    ),
+    Source(
+        name="detectron2",
+        title="detectron2, R-CNN on one level",
+        licence=SHARE_ALIKE,
+        marks=(r"^backbone\.stem\.", r"^proposal_generator\.rpn_head\.", RCNN_HEADS),
+        rules=detectron2.RCNN_ONE_LEVEL_RULES,
+        flavours=dict.fromkeys(("faster_rcnn", "mask_rcnn"), ("detectron2",)),
+        regions=True,
+    ),
+    Source(
+        name="torchvision",
+        title="torchvision R-CNN, first version",
+        licence=BSD,
+        marks=(r"^backbone\.body\.conv1\.", r"^rpn\.head\.conv\.", r"^roi_heads\.box_head\.fc6\."),
+        rules=torchvision.RCNN_RULES,
+        flavours=dict.fromkeys(("faster_rcnn", "mask_rcnn", "keypoint_rcnn"), ("torchvision",)),
+        regions=True,
+    ),
+    Source(
+        name="torchvision",
+        title="torchvision R-CNN, second version",
+        licence=BSD,
+        marks=(r"^backbone\.body\.conv1\.", r"^rpn\.head\.conv\.1\.", r"^roi_heads\.box_head\.5\."),
+        rules=torchvision.RCNN_V2_RULES,
+        flavours=dict.fromkeys(("faster_rcnn", "mask_rcnn"), ("torchvision_v2",)),
+        regions=True,
+    ),
+    Source(
+        name="mmdet",
+        title="mmdetection R-CNN",
+        licence=APACHE,
+        marks=(r"^rpn_head\.rpn_conv\.", r"^roi_head\.bbox_head\.fc_cls\."),
+        rules=mmdet.RCNN_RULES,
+        flavours=dict.fromkeys(("faster_rcnn", "mask_rcnn"), ("mmdet",)),
+        regions=True,
+    ),
+)
 SOURCES = (
+    *REGION_SOURCES,
     Source(
         name="fcos",
         title="FCOS (tianzhi0549/FCOS)",
@@ -70,7 +154,7 @@ SOURCES = (
     Source(
         name="caffe2",
         title="Caffe2 Detectron",
-        licence=APACHE,
+        licence=SHARE_ALIKE,
         marks=(r"^conv1_w$", r"^res2_0_branch2a_w$"),
         absent=("rpn_cls_logits", "^cls_score_w", "^bbox_pred_w"),
         rules=caffe2.RULES,
@@ -80,7 +164,7 @@ SOURCES = (
     Source(
         name="detectron2",
         title="detectron2",
-        licence=APACHE,
+        licence=SHARE_ALIKE,
         marks=(r"^backbone\.bottom_up\.", r"^head\.cls_subnet\."),
         rules=detectron2.RULES,
         flavours={"fcos": ("detectron2",), "retinanet": ("detectron2",)},
@@ -131,8 +215,9 @@ SOURCES = (
         title="mmdetection RetinaNet",
         licence=APACHE,
         marks=(r"^bbox_head\.cls_convs\.", r"^bbox_head\.retina_cls\."),
+        absent=(r"^neck\.stack_bifpn_convs\.",),
         rules=mmdet.RETINANET_RULES,
-        flavours={"retinanet": ("mmdet",)},
+        flavours={"retinanet": ("mmdet", "mmdet_caffe")},
     ),
     Source(
         name="bubbliiiing",
@@ -144,6 +229,40 @@ SOURCES = (
         box_order="yxhw",
     ),
     Source(
+        name="effdet",
+        title="effdet (rwightman/efficientdet-pytorch)",
+        licence=APACHE,
+        marks=(r"^(model\.)?fpn\.cell\.", r"^(model\.)?class_net\.conv_rep\."),
+        rules=effdet.RULES,
+        flavours={"efficientdet": ("google", "effdet", "advprop")},
+        box_order="yxhw",
+    ),
+    Source(
+        name="zylo117",
+        title="zylo117/Yet-Another-EfficientDet-Pytorch",
+        licence="LGPL-3.0",
+        marks=(r"^bifpn\.0\.conv6_up\.", r"^classifier\.header\."),
+        rules_from=zylo117.rules_for,
+        flavours={"efficientdet": ("zylo117",)},
+        box_order="yxhw",
+    ),
+    Source(
+        name="mmdet",
+        title="mmdetection EfficientDet",
+        licence=APACHE,
+        marks=(r"^neck\.bifpn\.0\.conv6_up\.", r"^bbox_head\.cls_header\."),
+        rules_from=mmdet_efficientdet.rules_for,
+        flavours={"efficientdet": ("mmdet",)},
+    ),
+    Source(
+        name="toandaominh",
+        title="toandaominh1997/EfficientDet.Pytorch",
+        licence=MIT,
+        marks=(r"^neck\.stack_bifpn_convs\.", r"^bbox_head\.retina_cls\."),
+        rules_from=toandaominh.rules_for,
+        flavours={"efficientdet": ("toandaominh",)},
+    ),
+    Source(
         name="resnet",
         title="a ResNet of torchvision, timm or mmdetection",
         licence="that of the program it is from",
@@ -153,7 +272,7 @@ SOURCES = (
     Source(
         name="detectron2",
         title="an ImageNet backbone of detectron2",
-        licence=APACHE,
+        licence=SHARE_ALIKE,
         marks=(r"^stem\.conv1\.weight$", r"^res2\.0\.conv1\.weight$"),
         rules=imagenet.DETECTRON2,
     ),
@@ -179,33 +298,10 @@ SOURCES = (
         rules=imagenet.MOBILENET,
     ),
 )
-NOT_BUILT = (
-    Source(
-        name="rcnn",
-        title="maskrcnn-benchmark, detectron2, torchvision, mmdetection or Caffe2 Detectron",
-        licence="",
-        marks=(r"^(roi_heads?\.|module\.roi_heads\.|rpn_cls_logits|cls_score_w|bbox_pred_w)",),
-        family=RCNN,
-    ),
-    Source(
-        name="effdet",
-        title="EfficientDet of Google, effdet, zylo117, toandaominh1997 or mmdetection",
-        licence="",
-        marks=(
-            r"^(model\.)?(fpn\.cell\.|bifpn\.|BIFPN\.|neck\.stack_bifpn|neck\.bifpn|class_net\.|classifier\.header|bbox_head\.cls_header)",
-        ),
-        family=EFFICIENTDET,
-    ),
-)
 
 
 def recognise(names: Collection[str], where: str) -> Source:
-    """The one source whose marks the names bear. Raises WeightsError for none, several, or a family not built."""
-    for source in NOT_BUILT:
-        if source.matches(names):
-            raise WeightsError(
-                f"{where} is a checkpoint of {source.title}: its family ({source.family}) is not built yet"
-            )
+    """The one source whose marks the names bear. Raises WeightsError for none or several."""
     found = [source for source in SOURCES if source.matches(names)]
     if len(found) == 1:
         return found[0]

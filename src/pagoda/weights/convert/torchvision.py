@@ -70,3 +70,64 @@ CLASSIFIER_RULES = (
     Rule("fc.{rest}", None, "ImageNet classifier"),
     *(Rule(name, f"backbone.{name}") for name in ("conv1.{rest}", "bn1.{rest}", "layer{s}.{rest}")),
 )
+
+
+def pyramid_rules(*, norm: bool) -> Iterator[Rule]:
+    """FPN from C2 on; with norms (second version) ours are Sequentials of convolution and norm, too."""
+    for theirs, ours in (("inner", "lateral"), ("layer", "output")):
+        for index in range(4):
+            block, at = f"backbone.fpn.{theirs}_blocks.{index}", f"neck.{ours}.{index + 2}"
+            if norm:
+                yield Rule(f"{block}.{{n}}.{{rest}}", f"{at}.{{n}}.{{rest}}")
+            else:
+                yield Rule(f"{block}.0.{{rest}}", f"{at}.{{rest}}")
+                yield Rule(f"{block}.{{rest}}", f"{at}.{{rest}}", read_only=True)
+
+
+def region_rules(*, norm: bool) -> tuple[Rule, ...]:
+    """Of Faster, Mask and Keypoint R-CNN, second version (`norm`) or first with its older names."""
+    step = 3 if norm else 2
+    box = {"5": "13"} if norm else {"fc6": "1", "fc7": "3"}
+    old = (
+        Rule("rpn.head.conv.weight", "rpn_head.tower.0.weight", read_only=True),
+        Rule("rpn.head.conv.bias", "rpn_head.tower.0.bias", read_only=True),
+        *(
+            Rule(
+                f"roi_heads.mask_head.mask_fcn{i + 1}.{{rest}}",
+                f"mask_head.tower.{2 * i}.{{rest}}",
+                read_only=True,
+            )
+            for i in range(4)
+        ),
+    )
+    return (
+        *BODY,
+        *pyramid_rules(norm=norm),
+        *(() if norm else old),
+        *(Rule(f"rpn.head.conv.{i}.0.{{rest}}", f"rpn_head.tower.{2 * i}.{{rest}}") for i in range(2)),
+        Rule("rpn.head.cls_logits.{rest}", "rpn_head.objectness.{rest}"),
+        Rule("rpn.head.bbox_pred.{rest}", "rpn_head.deltas.{rest}"),
+        *(
+            Rule(
+                f"roi_heads.{head}_head.{i}.{part}.{{rest}}", f"{head}_head.{ours}.{step * i + part}.{{rest}}"
+            )
+            for head, ours in (("box", "trunk"), ("mask", "tower"))
+            for i in range(4)
+            for part in (0, 1)
+            if norm or (head == "mask" and part == 0)
+        ),
+        *(
+            Rule(f"roi_heads.box_head.{theirs}.{{rest}}", f"box_head.trunk.{ours}.{{rest}}")
+            for theirs, ours in box.items()
+        ),
+        Rule("roi_heads.box_predictor.cls_score.{rest}", "box_head.classes.{rest}"),
+        Rule("roi_heads.box_predictor.bbox_pred.{rest}", "box_head.deltas.{rest}"),
+        Rule("roi_heads.mask_predictor.conv5_mask.{rest}", "mask_head.enlarge.{rest}"),
+        Rule("roi_heads.mask_predictor.mask_fcn_logits.{rest}", "mask_head.predict.{rest}"),
+        Rule("roi_heads.keypoint_head.{n}.{rest}", "keypoint_head.tower.{n}.{rest}"),
+        Rule("roi_heads.keypoint_predictor.kps_score_lowres.{rest}", "keypoint_head.predict.{rest}"),
+    )
+
+
+RCNN_RULES = region_rules(norm=False)
+RCNN_V2_RULES = region_rules(norm=True)

@@ -1,0 +1,133 @@
+"""Losses of the second stage: which regions are looked at, their classes and boxes. R sampled regions."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Generator, Tensor
+from torch.nn.functional import cross_entropy, smooth_l1_loss
+
+from pagoda.criteria.region_shapes import KeypointCriterion, MaskCriterion
+from pagoda.criteria.rpn import RPNCriterion
+from pagoda.ops.assign import assign_by_iou
+from pagoda.ops.box_coding import BoxCoder
+from pagoda.ops.boxes import paired_giou
+from pagoda.ops.sampling import sample_balanced
+from pagoda.structures.instances import Targets
+from pagoda.structures.outputs import Proposals
+
+
+class RegionSample(NamedTuple):
+    """The regions of a training step, all images together."""
+
+    boxes: Tensor
+    """(R, 4) in pixels of the batch"""
+    images: Tensor
+    """(R,) whose region it is"""
+    objects: Tensor
+    """(R,) index of its object in that image's targets, negative for none"""
+
+    def positive(self) -> "RegionSample":
+        """Those with an object."""
+        rows = self.objects >= 0
+        return RegionSample(*(part[rows] for part in self))
+
+    def of_objects(self, values: Sequence[Tensor]) -> Tensor:
+        """(R, …) each region's row of its image's (N, …) tensor; only for regions with an object."""
+        first = torch.tensor([0, *(len(value) for value in values)]).cumsum(0).to(self.images.device)
+        return torch.cat(list(values))[first[self.images] + self.objects]
+
+    def of_pictures(self, targets: Sequence[Targets]) -> Iterator[tuple[Targets, Tensor, Tensor]]:
+        """(targets, boxes, objects) of each picture in turn that has a region here."""
+        for image, target in enumerate(targets):
+            rows = self.images == image
+            if rows.any():
+                yield target, self.boxes[rows], self.objects[rows]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionCriterion:
+    """Softmax over the classes and background, and deltas of the object's class (Girshick 2015)."""
+
+    min_iou: float = 0.5
+    """a region serves the object it overlaps most, if at least by this"""
+    inclusive: bool = False
+    """overlaps by the legacy rule"""
+    append_objects: bool = True
+    """annotated boxes are regions, too"""
+    count: int | None = 512
+    """regions of a picture in the sample; None: all"""
+    positive_share: float = 0.25
+    """of the sample, at most"""
+    coder: BoxCoder = field(default_factory=lambda: BoxCoder(weights=(10.0, 10.0, 5.0, 5.0)))
+    """how deltas stand for boxes; the detector decodes with the same"""
+    box_loss: Literal["smooth_l1", "giou"] = "smooth_l1"
+    smooth_l1_beta: float = 0.0
+    """where the square turns into the absolute value, in units of the deltas; 0: L1"""
+    box_weight: float = 1.0
+
+    def sample(
+        self, proposals: Proposals, targets: Sequence[Targets], *, generator: Generator | None = None
+    ) -> RegionSample:
+        """Some of each image's proposals (and its objects), balanced."""
+        boxes, images, objects = [], [], []
+        for image, target in enumerate(targets):
+            regions = proposals.boxes[image][proposals.valid[image]]
+            if self.append_objects:
+                regions = torch.cat([regions, target.boxes.to(regions)])
+            index = assign_by_iou(
+                regions,
+                target.boxes,
+                low=self.min_iou,
+                high=self.min_iou,
+                low_quality="none",
+                inclusive=self.inclusive,
+            )
+            positive = index >= 0
+            rows = sample_balanced(
+                positive[None],
+                ~positive[None],
+                count=self.count,
+                positive_share=self.positive_share,
+                generator=generator,
+            )[0]
+            boxes.append(regions[rows])
+            images.append(torch.full_like(index[rows], image))
+            objects.append(index[rows])
+        return RegionSample(torch.cat(boxes), torch.cat(images), torch.cat(objects))
+
+    def __call__(
+        self, class_logits: Tensor, box_outputs: Tensor, sample: RegionSample, targets: Sequence[Targets]
+    ) -> dict[str, Tensor]:
+        """Of (R, classes + 1) logits, background last, and (R, classes or 1, 4) deltas."""
+        positive = sample.objects >= 0
+        served = sample.positive()
+        labels = served.of_objects([target.labels for target in targets])
+        wanted = torch.full_like(sample.objects, class_logits.shape[1] - 1)
+        wanted[positive] = labels
+        total = max(1, len(wanted))
+        deltas = box_outputs[positive].float()
+        of_class = labels if deltas.shape[1] > 1 else torch.zeros_like(labels)
+        deltas = deltas[torch.arange(len(labels), device=labels.device), of_class]
+        boxes = served.of_objects([target.boxes for target in targets])
+        return {
+            "loss_class": cross_entropy(class_logits.float(), wanted, reduction="sum") / total,
+            "loss_box": self._box_loss(deltas, served.boxes, boxes).sum() * (self.box_weight / total),
+        }
+
+    def _box_loss(self, deltas: Tensor, regions: Tensor, boxes: Tensor) -> Tensor:
+        if self.box_loss == "giou":
+            return 1 - paired_giou(self.coder.decode(deltas, regions), boxes)
+        wanted = self.coder.encode(boxes, regions)
+        return smooth_l1_loss(deltas, wanted, beta=self.smooth_l1_beta, reduction="none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RCNNCriterion:
+    """The losses of both stages; those of masks and keypoints count where the detector has such heads."""
+
+    rpn: RPNCriterion = field(default_factory=RPNCriterion)
+    regions: RegionCriterion = field(default_factory=RegionCriterion)
+    masks: MaskCriterion = field(default_factory=MaskCriterion)
+    keypoints: KeypointCriterion = field(default_factory=KeypointCriterion)

@@ -1,0 +1,123 @@
+"""Losses of the proposal network (Ren 2015, section 3.1.2). B images, P anchors over all levels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, smooth_l1_loss
+
+from pagoda.ops.assign import BACKGROUND, IGNORED, LowQuality, assign_by_iou
+from pagoda.ops.box_coding import BoxCoder
+from pagoda.ops.boxes import paired_giou
+from pagoda.ops.sampling import sample_balanced
+from pagoda.structures.instances import Targets
+from pagoda.structures.outputs import RPNOutputs
+
+SampleNormalizer = Literal["sampled", "budget", "image"]
+"""what sums over the sample are divided by: its size; `count` times the images, however many there were
+(detectron2, Caffe2 on pyramids); or each image's own size, then the mean over images (Caffe2 on one level)"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RPNCriterion:
+    """Object or not for a sample of anchors, and deltas for those of them that are objects."""
+
+    low: float = 0.3
+    high: float = 0.7
+    low_quality: LowQuality = "all"
+    inclusive: bool = False
+    """overlaps by the legacy rule"""
+    border: float | None = None
+    """pixels by which an anchor may leave its picture and still be trained on; None: any (0 in Caffe2 and
+    maskrcnn-benchmark)"""
+    assign_inside_only: bool = False
+    """anchors beyond that border do not even compete to be an object's best (Caffe2)"""
+    count: int | None = 256
+    """anchors of a picture in the sample; None: all that are object or background"""
+    positive_share: float = 0.5
+    """of the sample, at most"""
+    coder: BoxCoder = field(default_factory=BoxCoder)
+    """how deltas stand for boxes; the detector decodes with the same"""
+    box_loss: Literal["smooth_l1", "giou"] = "smooth_l1"
+    smooth_l1_beta: float = 0.0
+    """where the square turns into the absolute value, in units of the deltas; 0: L1"""
+    box_weight: float = 1.0
+    normalizer: SampleNormalizer = "sampled"
+    box_normalizer: SampleNormalizer | None = None
+    """of the box loss, where it is another"""
+
+    def __post_init__(self) -> None:
+        if self.count is None and "budget" in (self.normalizer, self.box_normalizer):
+            raise ValueError('normalizer="budget" divides by count, which is None; name a count')
+
+    def assign(self, anchors: Tensor, boxes: Tensor, size: Tensor) -> Tensor:
+        """(P,) index into `boxes`, BACKGROUND or IGNORED, for a picture of (height, width) `size`."""
+        if self.border is None:
+            return self._assign(anchors, boxes)
+        inside = (anchors[:, :2] >= -self.border).all(1) & (anchors[:, 2:] < size.flip(0) + self.border).all(
+            1
+        )
+        if not self.assign_inside_only:
+            return self._assign(anchors, boxes).masked_fill(~inside, IGNORED)
+        index = torch.full((len(anchors),), IGNORED, device=anchors.device)
+        index[inside] = self._assign(anchors[inside], boxes)
+        return index
+
+    def _assign(self, anchors: Tensor, boxes: Tensor) -> Tensor:
+        return assign_by_iou(
+            anchors,
+            boxes,
+            low=self.low,
+            high=self.high,
+            low_quality=self.low_quality,
+            inclusive=self.inclusive,
+        )
+
+    def __call__(
+        self, outputs: RPNOutputs, targets: Sequence[Targets], sizes: Tensor, *, generator=None
+    ) -> dict[str, Tensor]:
+        """`sizes` (B, 2) are the pictures' (height, width)."""
+        anchors = torch.cat(outputs.anchors)
+        index = torch.stack(
+            [self.assign(anchors, target.boxes, size) for target, size in zip(targets, sizes, strict=True)]
+        )  # (B, P)
+        positive = index >= 0
+        sampled = sample_balanced(
+            positive,
+            index == BACKGROUND,
+            count=self.count,
+            positive_share=self.positive_share,
+            generator=generator,
+        )
+        divisors = self._divisors(sampled.sum(1), self.normalizer)
+        box_divisors = self._divisors(sampled.sum(1), self.box_normalizer or self.normalizer)
+        object_sums, box_sums = [], []
+        for image, target in enumerate(targets):
+            rows, found = sampled[image], sampled[image] & positive[image]
+            object_sums.append(
+                binary_cross_entropy_with_logits(
+                    outputs.logits[image][rows].float(), positive[image][rows].float(), reduction="sum"
+                )
+            )
+            deltas = outputs.deltas[image][found].float()
+            box_sums.append(self._box_loss(deltas, anchors[found], target.boxes[index[image][found]]).sum())
+        return {
+            "loss_objectness": (torch.stack(object_sums) / divisors).sum(),
+            "loss_rpn_box": (torch.stack(box_sums) / box_divisors).sum() * self.box_weight,
+        }
+
+    def _divisors(self, counts: Tensor, normalizer: SampleNormalizer) -> Tensor:
+        """(B,) from the sizes of the images' samples."""
+        if normalizer == "image":
+            return counts.clamp(min=1) * len(counts)
+        if normalizer == "budget":
+            return torch.full_like(counts, (self.count or 0) * len(counts))
+        return counts.sum().clamp(min=1).expand(len(counts))
+
+    def _box_loss(self, deltas: Tensor, anchors: Tensor, boxes: Tensor) -> Tensor:
+        if self.box_loss == "giou":
+            return 1 - paired_giou(self.coder.decode(deltas, anchors), boxes)
+        wanted = self.coder.encode(boxes, anchors)
+        return smooth_l1_loss(deltas, wanted, beta=self.smooth_l1_beta, reduction="none")

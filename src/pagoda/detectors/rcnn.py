@@ -1,0 +1,232 @@
+"""Faster R-CNN (Ren 2015), with a mask branch or a keypoint branch (He 2017), on a pyramid or on one level.
+
+Which regions may hold an object, what do they look like, which class and box are they, which survive, and where
+in them are the mask and the keypoints?
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pagoda.criteria.rcnn import RCNNCriterion, RegionSample
+from pagoda.detectors.contract import Detector, check_label_map
+from pagoda.ops.anchors import AnchorShapes, Side, grid_anchors
+from pagoda.postprocess.proposals import ProposalRules, SelectProposals
+from pagoda.postprocess.rcnn import SelectRegions
+from pagoda.preprocess import InputSpec
+from pagoda.structures.images import ImageBatch
+from pagoda.structures.instances import Detections, Targets
+from pagoda.structures.labels import LabelMap
+from pagoda.structures.outputs import Proposals, RegionOutputs, RPNOutputs
+
+# 32 pixels on P2, doubling with every level.
+PYRAMID_ANCHORS = AnchorShapes(base_scale=8.0, octaves=1)
+
+
+class Proposed(NamedTuple):
+    """The first stage's work."""
+
+    pyramid: dict[int, Tensor]
+    """the levels that regions are read from"""
+    rpn: RPNOutputs
+    proposals: Proposals
+
+
+class RCNN(Detector):
+    """A proposal network and a head that looks at each proposal again; further heads see the objects found.
+
+    Regions are read from the levels of the backbone; levels a neck adds above serve proposals only.
+
+    Args:
+        neck: pyramid to pyramid; None: the backbone's own levels (C4 and DC5 networks have one).
+        rpn_head, box_head, mask_head, keypoint_head: from `heads`; each brings its pooling.
+        anchors: the shapes every cell has.
+        proposals: how many regions are looked at in training and in use.
+        share_trunk: the mask head sees the regions as the box head's last stage does (C4 networks).
+    """
+
+    postprocess: SelectRegions
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        neck: nn.Module | None,
+        *,
+        rpn_head: nn.Module,
+        box_head: nn.Module,
+        mask_head: nn.Module | None = None,
+        keypoint_head: nn.Module | None = None,
+        share_trunk: bool = False,
+        label_map: LabelMap | None = None,
+        input_spec: InputSpec | None = None,
+        anchors: AnchorShapes | None = None,
+        proposals: ProposalRules | None = None,
+        criterion: RCNNCriterion | None = None,
+        postprocess: SelectRegions | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.neck = backbone, neck
+        self.rpn_head, self.box_head = rpn_head, box_head
+        self.mask_head, self.keypoint_head, self.share_trunk = mask_head, keypoint_head, share_trunk
+        self.levels: list[int] = sorted((neck or backbone).channels)
+        self.region_levels = [level for level in self.levels if level in backbone.channels]
+        known = getattr(backbone, "strides", {})  # of dilated stages, whose level says otherwise
+        self.strides = {level: known.get(level, 2**level) for level in self.levels}
+        shapes = anchors or PYRAMID_ANCHORS
+        self.anchor_steps = shapes.steps
+        for level in self.levels:
+            base = shapes.of_cell(self.strides[level])
+            self.register_buffer(f"anchors_{level}", base, persistent=False)
+        if rpn_head.anchors != len(base):
+            raise ValueError(
+                f"the proposal head speaks of {rpn_head.anchors} anchors per cell, but there are {len(base)}"
+            )
+        self.label_map = check_label_map(label_map, box_head.num_classes)
+        self.input_spec = input_spec or InputSpec()
+        self.proposals = proposals or ProposalRules()
+        self.criterion = criterion or RCNNCriterion()
+        self.postprocess = postprocess or SelectRegions()
+
+    def anchors(self, pyramid: dict[int, Tensor], padded: tuple[Side, Side]) -> tuple[Tensor, ...]:
+        """(P_l, 4) per level, in pixels of a batch padded to (height, width)."""
+        anchors = []
+        for level, x in sorted(pyramid.items()):
+            size = (x.shape[-2], x.shape[-1])
+            steps: tuple[Side, Side] = (self.strides[level], self.strides[level])
+            if self.anchor_steps == "padded":
+                steps = (padded[0] // size[0], padded[1] // size[1])
+            anchors.append(grid_anchors(getattr(self, f"anchors_{level}"), size, steps))
+        return tuple(anchors)
+
+    def propose(self, images: ImageBatch, select: SelectProposals) -> Proposed:
+        """The first stage, for training and use alike."""
+        features = self.backbone(images.pixels)
+        pyramid = features if self.neck is None else self.neck(features)
+        logits, deltas = self.rpn_head(pyramid)
+        anchors = self.anchors(pyramid, (images.pixels.shape[-2], images.pixels.shape[-1]))
+        rpn = RPNOutputs(logits, deltas, anchors)
+        proposals = select(rpn, images.sizes, self.criterion.rpn.coder)
+        return Proposed({level: pyramid[level] for level in self.region_levels}, rpn, proposals)
+
+    def pool(self, head: nn.Module, pyramid: dict[int, Tensor], boxes: Tensor, images: Tensor) -> Tensor:
+        """(R, C, h, w) features of (R, 4) boxes of the pictures `images` (R,), as this head wants them."""
+        return head.pooling(pyramid, self.strides, boxes.detach(), images)
+
+    def mask_logits(
+        self, pyramid: dict[int, Tensor], boxes: Tensor, images: Tensor, labels: Tensor
+    ) -> Tensor:
+        """(R, M, M) of the class in `labels` (R,), inside each box."""
+        head = self.box_head if self.share_trunk else self.mask_head
+        pooled = self.pool(head, pyramid, boxes, images)
+        return self.mask_head(self.box_head.trunk.stage(pooled) if self.share_trunk else pooled, labels)
+
+    def keypoint_logits(self, pyramid: dict[int, Tensor], boxes: Tensor, images: Tensor) -> Tensor:
+        """(R, K, S, S) over each box."""
+        return self.keypoint_head(self.pool(self.keypoint_head, pyramid, boxes, images))
+
+    def _look_at_regions(self, images: ImageBatch) -> tuple[dict[int, Tensor], RegionOutputs]:
+        """The pyramid and all that is said about regions; no objects chosen yet."""
+        pyramid, _, proposals = self.propose(images, self.proposals.inference)
+        batch, count = proposals.valid.shape[0], proposals.valid.shape[1]
+        pictures = torch.arange(batch, device=proposals.boxes.device)[:, None].expand(batch, count)
+        pooled = self.pool(self.box_head, pyramid, proposals.boxes.flatten(0, 1), pictures.flatten())
+        classes, boxes = (x.unflatten(0, (batch, count)) for x in self.box_head(pooled))
+        none = boxes.new_zeros(batch, 0)
+        return pyramid, RegionOutputs(
+            classes, boxes, proposals, boxes.new_zeros(batch, 0, 4), none, none, None, None
+        )
+
+    def forward(self, images: ImageBatch) -> RegionOutputs:
+        pyramid, outputs = self._look_at_regions(images)
+        found = self.postprocess(outputs, images.sizes, self.decode)
+        outputs = outputs._replace(boxes=found.boxes, scores=found.scores, labels=found.labels)
+        batch, count = found.labels.shape[0], found.labels.shape[1]
+        pictures = torch.arange(batch, device=found.boxes.device)[:, None].expand(batch, count).flatten()
+        boxes, labels = found.boxes.flatten(0, 1), found.labels.flatten()
+        if self.mask_head is not None:
+            masks = self.mask_logits(pyramid, boxes, pictures, labels)
+            outputs = outputs._replace(mask_logits=masks.unflatten(0, (batch, count)))
+        if self.keypoint_head is not None:
+            maps = self.keypoint_logits(pyramid, boxes, pictures)
+            outputs = outputs._replace(keypoint_logits=maps.unflatten(0, (batch, count)))
+        return outputs
+
+    def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Tensor]:
+        pyramid, rpn, proposals = self.propose(images, self.proposals.training)
+        criterion = self.criterion
+        sample = criterion.regions.sample(proposals, targets)
+        losses = criterion.rpn(rpn, targets, images.sizes)
+        pooled = self.pool(self.box_head, pyramid, sample.boxes, sample.images)
+        losses |= criterion.regions(*self.box_head(pooled), sample, targets)
+        served = sample.positive()
+        if self.mask_head is not None:
+            losses |= self._mask_loss(pyramid, served, targets)
+        if self.keypoint_head is not None:
+            losses |= self._keypoint_loss(pyramid, served, targets)
+        return losses
+
+    def _mask_loss(
+        self, pyramid: dict[int, Tensor], served: RegionSample, targets: Sequence[Targets]
+    ) -> dict[str, Tensor]:
+        labels = served.of_objects([target.labels for target in targets])
+        logits = self.mask_logits(pyramid, served.boxes, served.images, labels)
+        criterion, size = self.criterion.masks, logits.shape[-1]
+        pairs = [criterion.wanted(*each, size) for each in served.of_pictures(targets)]
+        if not pairs:
+            return criterion(logits, torch.zeros_like(logits), labels > 0)
+        wanted, counts = (torch.cat(part) for part in zip(*pairs, strict=True))
+        return criterion(logits, wanted, counts)
+
+    def _keypoint_loss(
+        self, pyramid: dict[int, Tensor], served: RegionSample, targets: Sequence[Targets]
+    ) -> dict[str, Tensor]:
+        logits = self.keypoint_logits(pyramid, served.boxes, served.images)
+        criterion, size = self.criterion.keypoints, logits.shape[-1]
+        pairs = [criterion.wanted(*each, size) for each in served.of_pictures(targets)]
+        none = served.images.new_zeros(0, logits.shape[1])
+        cells, counts = (torch.cat(part) for part in zip(*pairs, strict=True)) if pairs else (none, none)
+        return criterion(logits, cells, counts, len(targets))
+
+    def decode(self, deltas: Tensor, regions: Tensor) -> Tensor:
+        return self.criterion.regions.coder.decode(deltas, regions)
+
+    def detect(self, images: ImageBatch, *, postprocess: SelectRegions | None = None) -> list[Detections]:
+        select = postprocess or self.postprocess
+        pyramid, outputs = self._look_at_regions(images)
+        found = select.detect(outputs, images, self.decode, self.label_map)
+        return self._with_shapes(pyramid, found, select)
+
+    def _with_shapes(
+        self, pyramid: dict[int, Tensor], found: list[Detections], select: SelectRegions
+    ) -> list[Detections]:
+        """The same objects with masks and keypoints, from whatever heads there are."""
+        counts = [len(each) for each in found]
+        boxes, labels = torch.cat([each.boxes for each in found]), torch.cat([each.labels for each in found])
+        pictures = torch.arange(len(found), device=boxes.device).repeat_interleave(
+            torch.tensor(counts, device=boxes.device)
+        )
+        if self.mask_head is not None:
+            logits = self.mask_logits(pyramid, boxes, pictures, labels)
+            inside = logits.float().sigmoid().split(counts)
+            found = [replace(each, mask_crops=part) for each, part in zip(found, inside, strict=True)]
+            found = [self.paste(each, select) for each in found]
+        if self.keypoint_head is not None:
+            places, scores = select.keypoints(self.keypoint_logits(pyramid, boxes, pictures), boxes)
+            parts = zip(found, places.split(counts), scores.split(counts), strict=True)
+            found = [replace(each, keypoints=at, keypoint_scores=score) for each, at, score in parts]
+        return found
+
+    def paste(self, found: Detections, select: SelectRegions) -> Detections:
+        """With the masks' pixels, from what the mask head said of the inside of each box."""
+        assert found.mask_crops is not None
+        return replace(found, masks=select.masks(found.mask_crops, found.boxes, found.image_size))
+
+    def restore(self, detections: Sequence[Detections], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+        restored = super().restore([replace(each, masks=None) for each in detections], sizes)
+        if self.mask_head is None:
+            return restored
+        # Pasted anew: a mask has one shape at every size, its pixels have not.
+        return [self.paste(each, self.postprocess) for each in restored]

@@ -1,0 +1,103 @@
+"""From the pooled features of a region to its class and its box. R regions, C channels.
+
+Two trunks (`BoxTrunk`, `StageTrunk`) and one predictor make a head.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from pagoda.layers.norm import Norm, build_norm
+from pagoda.ops.roi import RegionPooling
+
+Background = Literal["first", "last"]
+"""row of the class that means nothing: maskrcnn-benchmark, Caffe2 and torchvision count it first, detectron2 and
+mmdet last"""
+
+
+class BoxTrunk(nn.Sequential):
+    """Convolutions, if any, then fully connected layers with ReLU on all bins at once: (R, C, h, w) to (R, width)."""
+
+    def __init__(
+        self,
+        channels: int,
+        resolution: int,
+        *,
+        conv_depth: int = 0,
+        fc_depth: int = 2,
+        width: int = 1024,
+        norm: Norm = "none",
+    ) -> None:
+        layers: list[nn.Module] = []
+        for _ in range(conv_depth):
+            conv = nn.Conv2d(channels, channels, 3, padding=1, bias=norm == "none")
+            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+            layers.append(conv)
+            layers += [] if norm == "none" else [build_norm(norm, channels)]
+            layers.append(nn.ReLU(inplace=True))
+        layers.append(nn.Flatten())
+        inputs = channels * resolution**2
+        for _ in range(fc_depth):
+            linear = nn.Linear(inputs, width)
+            nn.init.kaiming_uniform_(linear.weight, a=1)
+            nn.init.zeros_(linear.bias)
+            layers += [linear, nn.ReLU(inplace=True)]
+            inputs = width
+        super().__init__(*layers)
+        self.outputs = inputs
+
+
+class StageTrunk(nn.Module):
+    """A backbone's last stage on every region (C4 networks), averaged over its cells: (R, C, h, w) to (R, outputs)."""
+
+    def __init__(self, stage: nn.Module, outputs: int) -> None:
+        super().__init__()
+        self.stage = stage
+        self.outputs = outputs
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        return self.stage(pooled).mean((2, 3))
+
+
+class BoxHead(nn.Module):
+    """Class logits and box deltas of every region.
+
+    Args:
+        trunk: (R, C, h, w) to (R, trunk.outputs).
+        pooling: how its regions are read; a detector does it.
+        class_agnostic: one box for all classes.
+        background: where the rows of the background stand in the weights; what the head returns has it last.
+        background_box: the weights hold deltas for the background, which nobody reads (Caffe2's descendants).
+    """
+
+    def __init__(
+        self,
+        trunk: nn.Module,
+        num_classes: int,
+        *,
+        pooling: RegionPooling,
+        class_agnostic: bool = False,
+        background: Background = "last",
+        background_box: bool = False,
+    ) -> None:
+        super().__init__()
+        self.trunk, self.pooling = trunk, pooling
+        self.num_classes, self.background = num_classes, background
+        self.background_box = background_box
+        boxes = (1 if class_agnostic else num_classes) + background_box
+        self.classes = nn.Linear(trunk.outputs, num_classes + 1)
+        self.deltas = nn.Linear(trunk.outputs, 4 * boxes)
+        for linear, std in ((self.classes, 0.01), (self.deltas, 0.001)):
+            nn.init.normal_(linear.weight, std=std)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """(R, classes + 1) logits, background last, and (R, classes or 1, 4) deltas."""
+        x = self.trunk(pooled)
+        logits, deltas = self.classes(x), self.deltas(x).unflatten(1, (-1, 4))
+        if self.background == "first":
+            logits = torch.cat([logits[:, 1:], logits[:, :1]], dim=1)
+        if self.background_box:
+            deltas = deltas[:, 1:] if self.background == "first" else deltas[:, :-1]
+        return logits, deltas

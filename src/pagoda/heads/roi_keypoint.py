@@ -1,0 +1,58 @@
+"""From the pooled features of a region to one map per keypoint over its box (He 2017). R regions, K keypoints."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv_transpose2d, interpolate
+
+from pagoda.ops.roi import RegionPooling
+
+Upsampling = Literal["interpolate", "deconvolution"]
+"""of the last doubling: bilinear, or Caffe2's fixed bilinear kernel, whose zeros beyond the border pull border
+values down"""
+
+
+class KeypointHead(nn.Module):
+    """Convolutions, a transposed convolution to K maps of twice the resolution, bilinear to twice that.
+
+    Args:
+        channels: of the pooled features.
+        depth, width: of the 3×3 convolutions.
+    """
+
+    profile: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        num_keypoints: int,
+        *,
+        pooling: RegionPooling,
+        depth: int = 8,
+        width: int = 512,
+        upsampling: Upsampling = "interpolate",
+    ) -> None:
+        super().__init__()
+        self.pooling, self.upsampling, self.num_keypoints = pooling, upsampling, num_keypoints
+        layers: list[nn.Module] = []
+        for _ in range(depth):
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
+            channels = width
+        self.tower = nn.Sequential(*layers)
+        self.predict = nn.ConvTranspose2d(channels, num_keypoints, 4, stride=2, padding=1)
+        line = torch.tensor([0.25, 0.75, 0.75, 0.25])
+        kernel = (line[:, None] * line).expand(num_keypoints, 1, 4, 4).clone()
+        self.register_buffer("profile", kernel, persistent=False)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.zeros_(module.bias)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(R, K, S, S) logits, S four times the pooled resolution."""
+        maps = self.predict(self.tower(pooled))
+        if self.upsampling == "deconvolution":
+            kernel = self.profile.to(maps.dtype)
+            return conv_transpose2d(maps, kernel, stride=2, padding=1, groups=self.num_keypoints)
+        return interpolate(maps, scale_factor=2.0, mode="bilinear")

@@ -1,0 +1,58 @@
+"""From the pooled features of a region to a mask inside its box (He 2017). R regions, M × M cells."""
+
+import torch
+from torch import Tensor, nn
+
+from pagoda.layers.norm import Norm, build_norm
+from pagoda.ops.roi import RegionPooling
+
+
+class MaskHead(nn.Module):
+    """Convolutions, one transposed convolution to twice the resolution, 1×1 to one mask per class.
+
+    Args:
+        channels: of the pooled features.
+        depth: of the 3×3 convolutions; 0 behind the shared last stage of C4 networks.
+        norm: behind them; then they have no bias.
+        class_agnostic: one mask for all classes.
+        background_mask: the weights hold a mask for the background first, which nobody reads (Caffe2's
+            descendants).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_classes: int,
+        *,
+        pooling: RegionPooling,
+        depth: int = 4,
+        width: int = 256,
+        norm: Norm = "none",
+        class_agnostic: bool = False,
+        background_mask: bool = False,
+    ) -> None:
+        super().__init__()
+        self.pooling, self.background_mask = pooling, background_mask
+        self.class_agnostic = class_agnostic
+        layers: list[nn.Module] = []
+        for _ in range(depth):
+            layers.append(nn.Conv2d(channels, width, 3, padding=1, bias=norm == "none"))
+            layers += [] if norm == "none" else [build_norm(norm, width)]
+            layers.append(nn.ReLU(inplace=True))
+            channels = width
+        self.tower = nn.Sequential(*layers)
+        self.enlarge = nn.ConvTranspose2d(channels, width, 2, stride=2)
+        self.predict = nn.Conv2d(width, (1 if class_agnostic else num_classes) + background_mask, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        nn.init.normal_(self.predict.weight, std=0.001)
+
+    def forward(self, pooled: Tensor, labels: Tensor) -> Tensor:
+        """(R, M, M) logits of the class each region has in `labels` (R,); those of class 0 where that is negative."""
+        logits = self.predict(torch.relu(self.enlarge(self.tower(pooled))))
+        rows = torch.zeros_like(labels) if self.class_agnostic else labels.clamp(min=0)
+        rows = (rows + int(self.background_mask))[:, None, None, None]
+        return logits.gather(1, rows.expand(-1, 1, logits.shape[-2], logits.shape[-1]))[:, 0]

@@ -1,0 +1,41 @@
+"""The head of a proposal network (Ren 2015): is there an object at this anchor, and where exactly?"""
+
+import torch
+from torch import Tensor, nn
+
+
+class RPNHead(nn.Module):
+    """3×3 convolutions with ReLU shared by all levels, then 1×1 to one logit and four deltas per anchor.
+
+    Args:
+        channels: the neck's, {level: C}; all levels must have the same C.
+        anchors: per cell.
+        depth: of the 3×3 convolutions; torchvision's second version has two.
+    """
+
+    def __init__(self, channels: dict[int, int], anchors: int, *, depth: int = 1) -> None:
+        super().__init__()
+        if len(set(channels.values())) != 1:
+            raise ValueError(f"a shared head needs the same channels on every level, got {channels}")
+        width = next(iter(channels.values()))
+        self.anchors = anchors
+        layers: list[nn.Module] = []
+        for _ in range(depth):
+            layers += [nn.Conv2d(width, width, 3, padding=1), nn.ReLU(inplace=True)]
+        self.tower = nn.Sequential(*layers)
+        self.objectness = nn.Conv2d(width, anchors, 1)
+        self.deltas = nn.Conv2d(width, 4 * anchors, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=0.01)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, pyramid: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
+        """(B, P) logits and (B, P, 4) deltas, finest level first, row by row, anchors of a cell together."""
+        logits, deltas = [], []
+        for level in sorted(pyramid):
+            x = self.tower(pyramid[level])
+            batch = x.shape[0]  # len() would make it a constant of an exported graph
+            logits.append(self.objectness(x).permute(0, 2, 3, 1).reshape(batch, -1))
+            deltas.append(self.deltas(x).permute(0, 2, 3, 1).reshape(batch, -1, 4))
+        return torch.cat(logits, dim=1), torch.cat(deltas, dim=1)

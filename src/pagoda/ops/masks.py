@@ -1,0 +1,94 @@
+"""Masks between boxes and pictures: cut out of a picture to learn from, pasted back into one to show.
+
+N objects, R regions, M × M cells of a mask inside its box.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+from torch.nn.functional import pad
+
+from pagoda.ops.roi import roi_align
+
+PasteRule = Literal["continuous", "whole_pixels"]
+"""where the pixels of a picture lie in a box's mask: at their centres, the box as it is (detectron2, mmdet), or in a
+box cut to whole pixels after mask and box have grown by a cell on each side (Caffe2, maskrcnn-benchmark,
+torchvision)"""
+# As many values of pasted probabilities are held at once.
+CHUNK = 8_000_000
+
+
+def crop_masks(
+    masks: Shaped[Tensor, "n h w"],
+    boxes: Float[Tensor, "r 4"],
+    objects: Int[Tensor, " r"],
+    *,
+    size: int,
+    aligned: bool = True,
+    binary: bool = True,
+) -> Float[Tensor, "r size size"]:
+    """What a mask head is to predict for each box of the object it serves: the share covered, (R, size, size).
+
+    `binary` turns shares of a half and more into 1 and others into 0 (detectron2, mmdet); torchvision keeps them.
+    """
+    found = roi_align(
+        masks[:, None].to(boxes.dtype), boxes, objects, resolution=size, stride=1.0, aligned=aligned
+    )[:, 0]
+    return (found >= 0.5).to(boxes.dtype) if binary else found
+
+
+def paste_masks(
+    probabilities: Float[Tensor, "n m m"],
+    boxes: Float[Tensor, "n 4"],
+    image_size: tuple[int, int],
+    *,
+    rule: PasteRule = "continuous",
+    min_probability: float = 0.5,
+) -> Bool[Tensor, "n h w"]:
+    """True for the pixels of a picture of (height, width) that belong to each object.
+
+    Bilinear interpolation is a product of two matrices for each object, one for rows and one for columns, so no
+    object is handled alone.
+    """
+    height, width = image_size
+    if rule == "whole_pixels":
+        probabilities, boxes = grow(probabilities, boxes)
+    rows = axis_weights(boxes[:, 1], boxes[:, 3], height, probabilities.shape[1], rule)
+    columns = axis_weights(boxes[:, 0], boxes[:, 2], width, probabilities.shape[1], rule)
+    pasted = probabilities.new_zeros((len(boxes), height, width), dtype=torch.bool)
+    step = max(1, CHUNK // max(1, height * width))
+    for first in range(0, len(boxes), step):
+        part = slice(first, first + step)
+        values = rows[part] @ probabilities[part] @ columns[part].transpose(1, 2)
+        pasted[part] = values > min_probability if rule == "whole_pixels" else values >= min_probability
+    return pasted
+
+
+def grow(
+    probabilities: Float[Tensor, "n m m"], boxes: Float[Tensor, "n 4"]
+) -> tuple[Float[Tensor, "n grown grown"], Float[Tensor, "n 4"]]:
+    """A border of zeros one cell wide around each mask, its box enlarged alike and cut to whole pixels."""
+    cells = probabilities.shape[-1]
+    half = (boxes[:, 2:] - boxes[:, :2]) / 2 * ((cells + 2) / cells)
+    center = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return pad(probabilities, (1, 1, 1, 1)), torch.cat([center - half, center + half], dim=1).trunc()
+
+
+def axis_weights(
+    start: Float[Tensor, " n"], end: Float[Tensor, " n"], side: int, cells: int, rule: PasteRule
+) -> Float[Tensor, "n side cells"]:
+    """How much each cell of a mask counts at every pixel of one axis; a pixel outside has no weight at all."""
+    pixel = torch.arange(side, device=start.device, dtype=start.dtype)
+    if rule == "continuous":
+        place = (pixel + 0.5 - start[:, None]) / (end - start)[:, None] * cells - 0.5
+        inside = torch.isfinite(place)
+    else:
+        length = (end - start + 1).clamp(min=1)[:, None]
+        place = (pixel - start[:, None] + 0.5) * (cells / length) - 0.5
+        place = place.clamp(0, cells - 1)
+        inside = (pixel >= start[:, None]) & (pixel < start[:, None] + length)
+    place = torch.where(inside, place, -2.0)  # further than a cell from all
+    distance = (place[..., None] - torch.arange(cells, device=start.device, dtype=start.dtype)).abs()
+    return (1 - distance).clamp(min=0)

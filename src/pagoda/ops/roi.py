@@ -1,0 +1,105 @@
+"""Features of regions: RoIAlign (He 2017, section 3) on one map or on the pyramid level that fits each box.
+
+R regions, C channels.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torchvision.ops import roi_align as torchvision_roi_align
+
+from pagoda.ops.boxes import box_areas
+
+
+def roi_align(
+    features: Float[Tensor, "b c h w"],
+    boxes: Float[Tensor, "r 4"],
+    images: Int[Tensor, " r"],
+    *,
+    resolution: int,
+    stride: float,
+    sampling_ratio: int = 0,
+    aligned: bool = True,
+) -> Float[Tensor, "r c out_h out_w"]:
+    """Bilinear averages over resolution × resolution bins of each box, read from the picture `images` names.
+
+    Args:
+        boxes: pixels; one cell of `features` is `stride` of them.
+        sampling_ratio: samples per bin and axis; 0: one for each cell the bin covers.
+        aligned: cells are sampled at their centres; the first RoIAlign was half a cell off and blew boxes
+            below one cell up to one.
+    """
+    rois = torch.cat([images[:, None].to(boxes.dtype), boxes], dim=1)
+    return torchvision_roi_align(
+        features,
+        rois.to(features.dtype),
+        (resolution, resolution),
+        spatial_scale=1 / stride,
+        sampling_ratio=sampling_ratio,
+        aligned=aligned,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionPooling:
+    """How a head gets the features of its regions."""
+
+    resolution: int = 7
+    """bins per axis"""
+    sampling_ratio: int = 0
+    """samples per bin and axis; 0: one for each cell the bin covers"""
+    aligned: bool = True
+    """see `roi_align`"""
+    canonical_level: int = 4
+    canonical_side: float = 224.0
+    """a square box of this side is read from that level; twice as large, from the next one (Lin 2016, equation 1)"""
+    eps: float = 1e-8
+    """keeps a box of exactly the next level's size from falling below it by rounding"""
+    eps_on: Literal["ratio", "level"] = "ratio"
+    """added before the logarithm is taken, or after (torchvision)"""
+    inclusive: bool = False
+    """legacy boxes: areas are of sides + 1"""
+
+    def levels(self, boxes: Float[Tensor, "r 4"], lowest: int, highest: int) -> Int[Tensor, " r"]:
+        """The pyramid level that fits each box."""
+        ratio = box_areas(boxes, inclusive=self.inclusive).clamp(min=0).sqrt() / self.canonical_side
+        if self.eps_on == "ratio":
+            level = self.canonical_level + torch.log2(ratio + self.eps)
+        else:
+            level = self.canonical_level + torch.log2(ratio) + self.eps
+        # −∞ of an empty box must be cut before it becomes a whole number.
+        return level.floor().clamp(lowest, highest).to(torch.long)
+
+    def __call__(
+        self,
+        pyramid: Mapping[int, Tensor],
+        strides: Mapping[int, float],
+        boxes: Float[Tensor, "r 4"],
+        images: Int[Tensor, " r"],
+    ) -> Float[Tensor, "r c out_h out_w"]:
+        """(R, C, resolution, resolution) of boxes in pixels; `strides` are the levels'."""
+        found = sorted(pyramid)
+        if len(found) == 1:
+            return self._align(pyramid[found[0]], strides[found[0]], boxes, images)
+        assigned = self.levels(boxes, found[0], found[-1])
+        parts, rows = [], []
+        for level in found:
+            here = torch.nonzero(assigned == level)[:, 0]
+            parts.append(self._align(pyramid[level], strides[level], boxes[here], images[here]))
+            rows.append(here)
+        return torch.cat(parts)[torch.cat(rows).argsort()]
+
+    def _align(self, features: Tensor, stride: float, boxes: Tensor, images: Tensor) -> Tensor:
+        return roi_align(
+            features,
+            boxes,
+            images,
+            resolution=self.resolution,
+            stride=stride,
+            sampling_ratio=self.sampling_ratio,
+            aligned=self.aligned,
+        )

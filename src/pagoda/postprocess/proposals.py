@@ -1,0 +1,95 @@
+"""From the proposal network's answers to the regions worth a second look: all of fixed size. R regions."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pagoda.ops.box_coding import BoxCoder
+from pagoda.ops.boxes import clip_boxes
+from pagoda.ops.nms import batch_survivors
+from pagoda.postprocess.dense import at_most, pick
+from pagoda.structures.outputs import Proposals, RPNOutputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectProposals:
+    """The best of each level, decoded, cut to the picture, suppressed within their level, the best of all levels."""
+
+    max_candidates: int = 1000
+    """per level and picture, before suppression"""
+    max_iou: float = 0.7
+    max_per_level: int | None = None
+    """after suppression; None: only `max_proposals` counts"""
+    max_proposals: int = 1000
+    """per picture, or of all pictures of a batch together where `pool` says so"""
+    pool: Literal["image", "batch"] = "image"
+    """whose proposals compete for the last places: "batch" in the training of maskrcnn-benchmark and Caffe2"""
+    min_side: float | None = 0.0
+    """pixels: a region must be wider and higher; None: any is taken (maskrcnn-benchmark)"""
+    rank_on: Literal["logit", "probability"] = "logit"
+    """what levels are compared by: large logits differ where their probabilities, rounded, are the same; then the
+    finer level comes first"""
+    inclusive: bool = False
+    """legacy boxes: overlaps count sides + 1, and pictures end at W − 1"""
+
+    def __call__(self, outputs: RPNOutputs, sizes: Tensor, coder: BoxCoder) -> Proposals:
+        """Regions in pixels of the batch, whose pictures have (height, width) `sizes` (B, 2); exports."""
+        counts = [anchors.shape[0] for anchors in outputs.anchors]
+        logits = outputs.logits.detach().float().split(counts, dim=1)
+        deltas = outputs.deltas.detach().float().split(counts, dim=1)
+        boxes, scores, levels, order = [], [], [], []
+        for level, anchors in enumerate(outputs.anchors):
+            best, rows = logits[level].topk(at_most(self.max_candidates, counts[level]), dim=1)
+            boxes.append(coder.decode(pick(deltas[level], rows), anchors[rows]))
+            scores.append(best if self.rank_on == "logit" else best.sigmoid())
+            levels.append(torch.full_like(rows, level))
+            order.append(torch.arange(best.shape[1], 0, -1, device=best.device).expand_as(best))
+        found = clip_boxes(torch.cat(boxes, dim=1), sizes[:, None], inclusive=self.inclusive)
+        places = torch.cat(order, dim=1).float()  # of a candidate in its level: all that suppression compares
+        if self.min_side is not None:
+            large = ((found[..., 2:] - found[..., :2]) > self.min_side).all(-1)
+            places = places * large
+        kept = batch_survivors(
+            found, places, torch.cat(levels, dim=1), len(counts), self.max_iou, self.inclusive
+        )
+        kept = self._best_of_levels(kept, [best.shape[1] for best in scores])
+        return self._best(found, torch.cat(scores, dim=1), kept)
+
+    def _best_of_levels(self, kept: Tensor, counts: list[int]) -> Tensor:
+        if self.max_per_level is None:
+            return kept
+        return torch.cat(
+            [part & (part.cumsum(1) <= self.max_per_level) for part in kept.split(counts, dim=1)], dim=1
+        )
+
+    def _best(self, boxes: Tensor, scores: Tensor, kept: Tensor) -> Proposals:
+        keys = distinct(scores).masked_fill(~kept, -torch.inf)
+        best, rows = keys.topk(at_most(self.max_proposals, keys.shape[1]), dim=1)
+        valid, scores = best > -torch.inf, scores.gather(1, rows)
+        if self.pool == "batch":
+            together = best.flatten()
+            last = together.topk(at_most(self.max_proposals, together.shape[0])).values[-1]
+            valid = valid & (best >= last)
+        return Proposals(pick(boxes, rows) * valid[..., None], scores * valid, valid)
+
+
+def distinct(scores: Tensor) -> Tensor:
+    """(B, n) scores in double precision, of which equal ones fall in the order they stand in.
+
+    Selection must not depend on how a sort treats ties; the sort that promises their order has no counterpart in
+    ONNX. A float's neighbour is 6e-8 of it away, so nothing else changes place. Apple's GPUs have no doubles.
+    """
+    if scores.device.type == "mps":
+        return scores
+    wide = scores.double()
+    return wide - wide.abs() * torch.arange(wide.shape[1], device=wide.device) * 1e-13
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProposalRules:
+    """How many regions a step of training looks at, and how many a picture to detect in."""
+
+    training: SelectProposals = field(default_factory=lambda: SelectProposals(max_candidates=2000))
+    inference: SelectProposals = field(default_factory=SelectProposals)

@@ -1,0 +1,80 @@
+"""From what is said about regions to objects, their masks and keypoints. B images, R regions, N objects."""
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pagoda.ops.heatmaps import heatmaps_to_keypoints
+from pagoda.ops.masks import PasteRule, paste_masks
+from pagoda.postprocess.dense import Candidates, Decode, SelectDetections, at_most, pick
+from pagoda.structures.outputs import RegionOutputs
+
+OF_DENSE_ONLY = (
+    "top_level_min_score",
+    "threshold_on",
+    "rank_on",
+    "combine",
+    "best_class_only",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectRegions(SelectDetections):
+    """As `SelectDetections`, on the softmax of each region's classes, background among them.
+
+    What concerns levels, qualities and sigmoids has no meaning here and must keep its default.
+    """
+
+    max_iou: float = 0.5
+    max_candidates: int | None = 2000
+    """(region, class) pairs per picture before suppression; None: all, as every published program has it"""
+    min_side: float = 0.0
+    """pixels: an object must be as wide and high (torchvision: .01)"""
+    paste: PasteRule = "continuous"
+    """see `ops.masks`"""
+    min_mask_probability: float = 0.5
+    keypoint_score: Literal["probability", "logit"] = "probability"
+    """of a keypoint: see `ops.heatmaps`"""
+
+    def __post_init__(self) -> None:
+        defaults = {field.name: field.default for field in fields(SelectDetections)}
+        for name in OF_DENSE_ONLY:
+            if getattr(self, name) != defaults[name]:
+                raise ValueError(
+                    f"{name} speaks of levels and qualities, which regions do not have; leave it at"
+                    f" {defaults[name]!r}, got {getattr(self, name)!r}"
+                )
+
+    def candidates(self, outputs: RegionOutputs, sizes: Tensor, decode: Decode) -> Candidates:
+        """(B, n) pairs, n = R · classes or `max_candidates`."""
+        probability = outputs.class_logits.float().softmax(-1)[..., :-1]  # (B, R, classes)
+        num_classes = probability.shape[-1]
+        failed = (probability <= self.min_score) | ~outputs.proposals.valid[..., None]
+        scores = probability.masked_fill(failed, -1.0).flatten(1)
+        if self.max_candidates is None:
+            pairs = torch.arange(scores.shape[1], device=scores.device).expand(scores.shape[0], -1)
+        else:
+            scores, pairs = scores.topk(at_most(self.max_candidates, scores.shape[1]), dim=1)
+        regions, labels = pairs // num_classes, pairs % num_classes
+        deltas = outputs.box_outputs
+        of_class = pairs if deltas.shape[2] == num_classes else regions  # else one box for all classes
+        boxes = decode(pick(deltas.flatten(1, 2), of_class).float(), pick(outputs.proposals.boxes, regions))
+        found = Candidates(boxes, scores, labels, pairs)
+        found = self._cut(found, sizes) if self.clip == "before" else found
+        if self.min_side > 0:
+            small = ((found.boxes[..., 2:] - found.boxes[..., :2]) < self.min_side).any(-1)
+            found = found._replace(scores=found.scores.masked_fill(small, -1.0))
+        return found
+
+    def masks(self, probabilities: Tensor, boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
+        """(N, H, W) bool from (N, M, M) probabilities inside (N, 4) boxes of a picture of (height, width)."""
+        return paste_masks(
+            probabilities, boxes, image_size, rule=self.paste, min_probability=self.min_mask_probability
+        )
+
+    def keypoints(self, logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """((N, K, 2) places, (N, K) scores) from (N, K, S, S) maps over (N, 4) boxes."""
+        places, values, probabilities = heatmaps_to_keypoints(logits.float(), boxes)
+        return places, probabilities if self.keypoint_score == "probability" else values

@@ -1,0 +1,58 @@
+"""mmdetection's projects/EfficientDet (spec section 4.3). Its backbone joins stages of one stride: layers 1 … 5."""
+
+import re
+
+from pagoda.weights.convert.efficientdet import (
+    BlockNames,
+    PyramidNames,
+    block_rules,
+    places_of_blocks,
+    pyramid_rules,
+)
+from pagoda.weights.convert.plugins import Shapes
+from pagoda.weights.convert.rules import Rule
+
+BLOCK = BlockNames(
+    expand="expand_conv.conv",
+    depthwise="depthwise_conv.conv",
+    project="linear_conv.conv",
+    squeeze="se.conv1.conv",
+    excite="se.conv2.conv",
+    norms=("expand_conv.bn", "depthwise_conv.bn", "linear_conv.bn"),
+    plain_norms=("depthwise_conv.bn", "linear_conv.bn"),
+)
+PYRAMID = PyramidNames(
+    cell="neck.bifpn.{c}",
+    depthwise="depthwise_conv",
+    pointwise="pointwise_conv",
+    projection_conv="down_conv",
+    projection_norm="bn",
+    second={4: "p4_level_connection", 5: "p5_level_connection"},
+    sixth="p5_to_p6.0",
+)
+
+
+def rules_for(shapes: Shapes) -> tuple[Rule, ...]:
+    """Its names depend on the number of blocks per layer."""
+    found = (re.match(r"backbone\.layers\.([1-5])\.(\d+)\.", name) for name in shapes)
+    blocks = sorted({(int(each.group(1)), int(each.group(2))) for each in found if each})
+    rules = [
+        Rule("backbone.layers.0.conv.{rest}", "backbone.body.conv_stem.{rest}"),
+        Rule("backbone.layers.0.bn.{rest}", "backbone.body.bn1.{rest}"),
+        Rule("backbone.layers.6.{rest}", None, "beyond the last level of the backbone"),
+    ]
+    for (layer, block), place in zip(blocks, places_of_blocks(len(blocks)), strict=True):
+        rules += block_rules(f"backbone.layers.{layer}.{block}", place, BLOCK)
+    rules += pyramid_rules(PYRAMID, 7, weighted=True)
+    for theirs, ours in (("cls", "class_head"), ("reg", "box_head")):
+        rules.append(
+            Rule(f"bbox_head.{theirs}_bn_list.{{r}}.{{l}}.{{rest}}", f"{ours}.norms.{{r}}.{{l}}.{{rest}}")
+        )
+        for part, our_part in (("conv_list.{r}", "convs.{r}"), ("header", "predict")):
+            for conv, our_conv in (("depthwise_conv", "conv_dw"), ("pointwise_conv", "conv_pw")):
+                rules.append(
+                    Rule(
+                        f"bbox_head.{theirs}_{part}.{conv}.{{rest}}", f"{ours}.{our_part}.{our_conv}.{{rest}}"
+                    )
+                )
+    return tuple(rules)

@@ -1,0 +1,108 @@
+"""Putting another program's tensors into a model of ours: all of them, in their places, or a clear refusal."""
+
+import re
+from collections.abc import Collection
+
+from torch import Tensor, nn
+
+from pagoda.weights.convert.checkpoint import ForeignCheckpoint
+from pagoda.weights.convert.layout import Place, fill
+from pagoda.weights.convert.report import ConversionReport, sha256_of
+from pagoda.weights.files import WeightsError
+
+# Counters of batches, statistics of norms that are stored as scale and shift, and averages that training keeps.
+OPTIONAL = ("num_batches_tracked", "positives.mean")
+STATISTICS = ("running_mean", "running_var")
+# The stages of a backbone, and the classifier on top.
+PART = re.compile(r"(backbone\.)?(layer\d|blocks\.\d+|features\.\d+|conv_head|classifier)\.")
+
+
+def fill_model(
+    model: nn.Module,
+    checkpoint: ForeignCheckpoint,
+    places: dict[str, Place],
+    *,
+    allow_missing: bool,
+    fresh: Collection[str] = (),
+) -> ConversionReport:
+    """Put the tensors where they belong. Raises WeightsError that lists what does not fit, `fresh` ones apart."""
+    state, tensors = model.state_dict(), checkpoint.tensors
+    dropped = dict(checkpoint.renamed.dropped)
+    homeless = []
+    for source, place in list(places.items()):
+        if place.name not in state:
+            why = why_not_needed(place.name, state)
+            if why:
+                dropped[source] = why
+            else:
+                homeless.append(source)
+            del places[source]
+    misshapen = [
+        f"{source} {tuple(tensors[source].shape)} instead of {tuple(place.read(state[place.name]).shape)}"
+        for source, place in places.items()
+        if tensors[source].numel() != place.read(state[place.name]).numel()
+    ]
+    missing = missing_tensors(state, places, affine=checkpoint.source.affine_norms)
+    wanted = [name for name in missing if name not in fresh]
+    if misshapen or ((wanted or homeless) and not allow_missing):
+        raise WeightsError(
+            f"{checkpoint.path} ({checkpoint.source.title}) does not fill the model it describes:"
+            f" {_counted(wanted, 'tensors missing')}, {_counted(misshapen, 'of another shape')},"
+            f" {_counted(homeless, 'without a place in it')};"
+            " a whole file is needed, or allow_missing=True (--allow-missing) to go on without"
+        )
+    fill(state, places, tensors)
+    return ConversionReport(
+        file=checkpoint.path.name,
+        sha256=sha256_of(checkpoint.path),
+        source=checkpoint.source.title,
+        licence=checkpoint.source.licence,
+        model=(getattr(model, "origin", None) or {}).get("model", checkpoint.architecture.backbone),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        taken=len(places),
+        dropped=dropped,
+        unknown=[*checkpoint.renamed.unknown, *homeless],
+        missing=missing,
+    )
+
+
+def _counted(names: list[str], what: str) -> str:
+    """
+    >>> _counted(["a", "b", "c", "d"], "missing"), _counted([], "missing")
+    ('4 missing (a, b, c …)', '0 missing')
+    """
+    listed = f" ({', '.join(names[:3])}{' …' if len(names) > 3 else ''})" if names else ""
+    return f"{len(names)} {what}{listed}"
+
+
+def why_not_needed(name: str, state: Collection[str]) -> str | None:
+    """Of a tensor without a place in the model; None where that matters: the model would compute something else."""
+    if name.endswith(OPTIONAL):
+        return "a counter that fixed norms do not need"
+    part = PART.match(name)
+    if part and not any(each.startswith(part[0]) for each in state):
+        return "beyond the last level of the backbone"
+    return None
+
+
+def missing_tensors(state: dict[str, Tensor], places: dict[str, Place], *, affine: bool) -> list[str]:
+    """Ours that nothing fills, wholly or in part."""
+    rows = dict.fromkeys(state, 0)
+    for place in places.values():
+        rows[place.name] += len(place.read(state[place.name])) if state[place.name].ndim else 1
+    optional = OPTIONAL + (STATISTICS if affine else ())
+    return [
+        name
+        for name, tensor in state.items()
+        if rows[name] < (len(tensor) if tensor.ndim else 1) and not name.endswith(optional)
+    ]
+
+
+def check_told(checkpoint: ForeignCheckpoint, given: Collection[str]) -> None:
+    """Raises WeightsError where the tensors leave a question about plugins that nothing given answers."""
+    question = checkpoint.architecture.question
+    if question and "plugins" not in given:
+        raise WeightsError(
+            f"{checkpoint.path} ({checkpoint.source.title}) has plugins in its blocks, but its tensors do not tell"
+            f" all: {question}; hand them over: plugins=(Plugin(module=…, options=…, levels=…, position=…), …)"
+        )

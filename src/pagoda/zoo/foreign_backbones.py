@@ -1,0 +1,65 @@
+"""Backbones out of other programs' checkpoints: ImageNet files, and detectors of which only the body is wanted."""
+
+from itertools import chain
+from pathlib import Path
+
+from torch import nn
+
+from pagoda.backbones.resnet_blocks import Residual
+from pagoda.layers.deform import DeformConv2d
+from pagoda.weights.convert.checkpoint import ForeignCheckpoint, open_foreign
+from pagoda.weights.convert.layout import Place
+from pagoda.weights.convert.report import ConversionReport
+from pagoda.zoo.backbones import BackboneChoices, build_backbone
+from pagoda.zoo.filling import check_told, fill_model
+from pagoda.zoo.options import check_known
+
+KNOWN_CHOICES = tuple(BackboneChoices.__dataclass_fields__)
+
+
+def load_backbone(path: str | Path, **choices: object) -> nn.Module:
+    """The backbone in a file of any known program (a detector's, too), with its weights, in evaluation mode.
+
+    `choices` are fields of `BackboneChoices` that weights cannot tell: style, dilations, frozen_stages …
+    """
+    checkpoint = open_foreign(path)
+    told = {name: value for name, value in checkpoint.architecture.options.items() if name in KNOWN_CHOICES}
+    for name in choices:
+        check_known("backbone choice", name, KNOWN_CHOICES)
+    check_told(checkpoint, choices)
+    backbone = build_backbone(checkpoint.architecture.backbone, BackboneChoices(**{**told, **choices}))
+    fill_from(checkpoint, backbone)
+    return backbone.eval()
+
+
+def fill_backbone(backbone: nn.Module, path: str | Path) -> ConversionReport:
+    """Fill a backbone that is built already; neck, heads, classifier and stages it has not are left out.
+
+    Offsets of deformable convolutions and plugins keep their initial values where the file has none at all, as
+    plain ImageNet files have; the report lists them as missing. Anything else that does not fit raises.
+    """
+    return fill_from(open_foreign(path), backbone)
+
+
+def fill_from(checkpoint: ForeignCheckpoint, backbone: nn.Module) -> ConversionReport:
+    """`fill_backbone` from a file that has been read."""
+    places = {
+        source: Place(canonical.removeprefix("backbone."))
+        for source, canonical in checkpoint.renamed.taken.items()
+        if canonical.startswith("backbone.")
+    }
+    filled = {place.name for place in places.values()}
+    fresh = [name for kind in added_to_blocks(backbone) if not kind & filled for name in kind]
+    return fill_model(backbone, checkpoint, places, allow_missing=False, fresh=fresh)
+
+
+def added_to_blocks(backbone: nn.Module) -> tuple[set[str], set[str]]:
+    """What plain ImageNet files do not know: (tensors of offsets, tensors of plugins)."""
+    offsets, plugins = set(), set()
+    for at, module in backbone.named_modules():
+        if isinstance(module, DeformConv2d):
+            offsets |= {f"{at}.offset.weight", f"{at}.offset.bias"}
+        elif isinstance(module, Residual):
+            for name in chain.from_iterable(module.plugins.values()):
+                plugins |= {f"{at}.{name}.{tensor}" for tensor in getattr(module, name).state_dict()}
+    return offsets, plugins

@@ -1,0 +1,203 @@
+"""Faster, Mask and Keypoint R-CNN of any backbone in any flavour, on a pyramid ("fpn") or one level ("c4", "dc5")."""
+
+from dataclasses import replace
+from functools import partial
+
+from torch import nn
+
+from pagoda.detectors.rcnn import RCNN
+from pagoda.heads.roi_box import BoxHead, BoxTrunk, StageTrunk
+from pagoda.heads.roi_keypoint import KeypointHead
+from pagoda.heads.roi_mask import MaskHead
+from pagoda.heads.rpn import RPNHead
+from pagoda.necks.fpn import FPN
+from pagoda.ops.roi import RegionPooling
+from pagoda.structures.labels import LabelMap
+from pagoda.zoo.backbones import BackboneChoices, build_backbone, is_resnet
+from pagoda.zoo.flavours import BodyFlavour
+from pagoda.zoo.options import ModelOptions, refuse_options
+from pagoda.zoo.rcnn_flavours import RCNNFlavour
+
+NECKS = {"fpn": (2, 3, 4, 5), "c4": (4,), "dc5": (5,)}
+"""which levels the backbone gives"""
+# Those that are listed; any other backbone goes by its name, too.
+REGION_MODELS = [
+    *(
+        f"{detector}_{backbone}_fpn"
+        for detector in ("faster_rcnn", "mask_rcnn", "keypoint_rcnn")
+        for backbone in ("resnet18", "resnet34", "resnet50", "resnet101", "resnext101_32x8d")
+    ),
+    *(
+        f"{detector}_{backbone}_{neck}"
+        for detector in ("faster_rcnn", "mask_rcnn")
+        for backbone in ("resnet50", "resnet101")
+        for neck in ("c4", "dc5")
+    ),
+]
+FREE_OF = ("head_bias", "head_deform", "cells", "neck_relu", "canvas")
+
+
+def rcnn(
+    name: tuple[str, str, str, str], labels: LabelMap, options: ModelOptions, flavour: RCNNFlavour
+) -> RCNN:
+    """One flavour's conventions around the parts that the options describe.
+
+    `name` is (faster_rcnn, mask_rcnn or keypoint_rcnn, backbone, neck, flavour); the last is not looked at.
+    """
+    detector, backbone, neck, _ = name
+    options = with_defaults(options, detector, neck)
+    is_pyramid = neck == "fpn"
+    build_body = partial(body, backbone, options, flavour.body)
+    features = build_body(NECKS[neck], dilated=neck == "dc5")
+    pyramid = fpn(features.channels, options, flavour) if is_pyramid else None
+    channels = (pyramid or features).channels
+    width = channels[NECKS[neck][0]]
+    if not is_pyramid:
+        flavour = replace(
+            flavour,
+            proposals=flavour.one_level_proposals,
+            pooling=replace(flavour.pooling, sampling_ratio=flavour.one_level_sampling),
+        )
+    anchors = flavour.anchors(pyramid=is_pyramid)
+    stage = build_body((5,)) if neck == "c4" else None
+    trunk, pooling = box_trunk(width, options, flavour, stage)
+    return RCNN(
+        features,
+        pyramid,
+        rpn_head=RPNHead(channels, len(anchors.of_cell(16)), depth=flavour.rpn_depth),
+        box_head=BoxHead(
+            trunk,
+            len(labels),
+            pooling=pooling,
+            class_agnostic=options.class_agnostic,
+            background=flavour.background,
+            background_box=flavour.background_box,
+        ),
+        mask_head=mask_head(width, len(labels), options, flavour, stage) if detector == "mask_rcnn" else None,
+        keypoint_head=keypoint_head(width, options, flavour) if detector == "keypoint_rcnn" else None,
+        share_trunk=detector == "mask_rcnn" and stage is not None,
+        label_map=labels,
+        input_spec=replace(
+            flavour.input_spec,
+            short_side=options.short_side or flavour.input_spec.short_side,
+            long_side=options.long_side or flavour.input_spec.long_side,
+            pad_multiple=flavour.input_spec.pad_multiple if is_pyramid else 1,
+        ),
+        anchors=anchors,
+        proposals=flavour.proposals,
+        criterion=flavour.criterion,
+        postprocess=flavour.postprocess,
+    )
+
+
+def with_defaults(options: ModelOptions, detector: str, neck: str) -> ModelOptions:
+    """The published sizes where no others are asked for. Raises where an option has no use."""
+    refuse_options(options, "R-CNN", *FREE_OF)
+    if detector != "keypoint_rcnn":
+        refuse_options(options, "a model without keypoint head", "num_keypoints")
+    if neck != "fpn":
+        refuse_options(options, "a network of one level", "neck_norm", "top_level")
+    return replace(
+        options,
+        width=256 if options.width is None else options.width,
+        top_level=6 if options.top_level is None else options.top_level,
+        num_keypoints=17 if options.num_keypoints is None else options.num_keypoints,
+    )
+
+
+def body(
+    backbone: str,
+    options: ModelOptions,
+    flavour: BodyFlavour,
+    levels: tuple[int, ...],
+    *,
+    dilated: bool = False,
+) -> nn.Module:
+    """The backbone over these levels; `dilated`: the last stage keeps the stride of the one before."""
+    if not is_resnet(backbone):
+        if levels != (2, 3, 4, 5):
+            raise ValueError(f"networks of one level are built on ResNets, not {backbone}; take its fpn")
+        flavour = replace(flavour, norm="batch", eps=1e-5, frozen_stages=0)
+    norm = options.norm or flavour.norm
+    frozen = flavour.frozen_stages if options.frozen_stages is None else options.frozen_stages
+    return build_backbone(
+        backbone,
+        BackboneChoices(
+            levels=levels,
+            norm=norm,
+            eps=flavour.eps if norm == flavour.norm else BodyFlavour.eps,
+            norm_eval=flavour.norm_eval,
+            style=flavour.style,
+            pooling=flavour.pooling,
+            frozen_stages=frozen,
+            deform=options.deform,
+            deform_levels=options.deform_levels,
+            deform_groups=options.deform_groups,
+            deform_fallback=options.deform_fallback,
+            plugins=options.plugins,
+            standardized=options.standardized,
+            strides=(1, 2, 2, 1) if dilated else (1, 2, 2, 2),
+            dilations=(1, 1, 1, 2) if dilated else (1, 1, 1, 1),
+        ),
+    )
+
+
+def fpn(channels: dict[int, int], options: ModelOptions, flavour: RCNNFlavour) -> FPN:
+    """P2 … P5 and what lies above for proposals."""
+    return FPN(
+        channels,
+        options.width,
+        top_level=options.top_level,
+        extra_from=flavour.body.extra_from,
+        relu_before_extra=flavour.body.relu_before_extra,
+        norm=options.neck_norm or flavour.neck_norm,
+    )
+
+
+def box_trunk(
+    width: int, options: ModelOptions, flavour: RCNNFlavour, stage: nn.Module | None
+) -> tuple[nn.Module, RegionPooling]:
+    """(trunk, its pooling): fully connected layers, or the last stage of the backbone `stage`."""
+    if stage is not None:
+        return StageTrunk(stage.layer4, stage.channels[5]), finer(flavour)
+    return BoxTrunk(
+        width,
+        flavour.pooling.resolution,
+        conv_depth=flavour.box_convs,
+        fc_depth=flavour.box_fcs,
+        width=4 * options.width,
+        norm=options.head_norm or flavour.head_norm,
+    ), flavour.pooling
+
+
+def finer(flavour: RCNNFlavour) -> RegionPooling:
+    """The pooling of mask and keypoint heads, and of C4's last stage."""
+    return replace(flavour.pooling, resolution=2 * flavour.pooling.resolution)
+
+
+def mask_head(
+    width: int, num_classes: int, options: ModelOptions, flavour: RCNNFlavour, stage: nn.Module | None
+) -> MaskHead:
+    """Behind its own convolutions, or behind the last stage that box and mask share."""
+    return MaskHead(
+        width if stage is None else stage.channels[5],
+        num_classes,
+        pooling=finer(flavour),
+        depth=0 if stage is not None else 4 if options.head_depth is None else options.head_depth,
+        width=options.width,
+        norm=options.head_norm or flavour.head_norm,
+        class_agnostic=options.class_agnostic,
+        background_mask=flavour.background_box,
+    )
+
+
+def keypoint_head(width: int, options: ModelOptions, flavour: RCNNFlavour) -> KeypointHead:
+    """On regions pooled twice as fine."""
+    return KeypointHead(
+        width,
+        options.num_keypoints,
+        pooling=finer(flavour),
+        depth=8 if options.head_depth is None else options.head_depth,
+        width=2 * options.width,
+        upsampling=flavour.upsampling,
+    )

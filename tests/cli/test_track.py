@@ -1,0 +1,180 @@
+"""`pagoda track`: a video followed by a detector, detections linked, tracks scored, mistakes explained."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pagoda.cli import track
+from pagoda.cli.main import main
+from pagoda.data.mot import read_mot
+from pagoda.data.posetrack import read_posetrack
+from pagoda.structures.instances import Detections
+from pagoda.structures.labels import LabelMap
+from pagoda.visualization.video import VideoSource, VideoWriter
+
+NAMES = LabelMap.from_names(["ball", "bat"])
+
+
+class SeesWhite:
+    """Stands in for a trained detector: the white square is a ball."""
+
+    label_map = NAMES
+
+    def predict(self, picture, *, min_score):
+        rows, columns = np.nonzero(picture.min(2) > 150)
+        corners = [[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]] if len(rows) else []
+        boxes = torch.tensor(corners, dtype=torch.float32).reshape(-1, 4)
+        n = len(boxes)
+        return Detections(
+            boxes, torch.full((n,), 0.97), torch.zeros(n, dtype=torch.long), picture.shape[:2], NAMES
+        )
+
+
+def run(*words) -> int:
+    with pytest.raises(SystemExit) as exit_code:
+        main(["track", *map(str, words)])
+    return exit_code.value.code
+
+
+def picture(number, is_there=True):
+    ground = np.full((48, 96, 3), 60, np.uint8)
+    if is_there:
+        ground[10:30, 2 * number : 2 * number + 20] = 255
+    return ground
+
+
+@pytest.fixture
+def video(tmp_path, monkeypatch):
+    monkeypatch.setattr(track, "open_checkpoint", lambda path, model: SeesWhite())
+    with VideoWriter(tmp_path / "ball.mp4", frames_per_second=25) as writer:
+        for number in range(30):
+            writer.add(picture(number, is_there=number not in (12, 13)), number / 25)
+    return tmp_path / "ball.mp4"
+
+
+@pytest.mark.parametrize("linker", ["reference", "byte", "ocsort", "tubes"])
+def test_a_video_is_followed_and_all_is_written(video, tmp_path, capsys, linker):
+    out = tmp_path / "out"
+    assert run("model.safetensors", video, "--linker", linker, "--out", out) == 0
+    assert {file.name for file in out.iterdir()} == {
+        "tracks.csv",
+        "tracks-ball.txt",
+        "posetrack18.json",
+        "video.mp4",
+    }
+    followed = read_mot(out / "tracks-ball.txt")
+    assert len(followed) == 28 and len(np.unique(followed.track_ids)) == (2 if linker == "reference" else 1)
+    content = json.loads((out / "posetrack18.json").read_text())
+    assert len(content["images"]) == 30 and len(content["annotations"]) == 28
+    drawn = list(VideoSource(out / "video.mp4"))
+    assert len(drawn) == 30 and drawn[29].seconds == pytest.approx(29 / 25)
+    assert np.abs(drawn[5].picture.astype(int) - picture(5)).max() > 60, "a coloured outline"
+    said = capsys.readouterr().err
+    assert "30 frames in" in said and "per second" in said and "#1     ball" in said
+    assert (out / "tracks.csv").read_text().splitlines()[0].startswith("track,name,first_frame,last_frame")
+
+
+def test_a_stream_prints_every_frame_as_a_line(video, tmp_path, capsys):
+    assert (
+        run(
+            "m",
+            video,
+            "--out",
+            tmp_path / "out",
+            "--stream",
+            "--no-video",
+            "--first-frame",
+            4,
+            "--max-frames",
+            6,
+        )
+        == 0
+    )
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["file"] for line in lines] == [f"ball.mp4#{number}" for number in range(4, 10)]
+    assert all(line["objects"][0]["track_id"] == 1 for line in lines)
+    assert not (tmp_path / "out" / "video.mp4").exists()
+    rows = (tmp_path / "out" / "tracks-ball.txt").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == [str(number) for number in range(5, 11)]
+
+
+def test_a_folder_of_pictures_and_only_some_classes(video, tmp_path, capsys):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(4):
+        Image.fromarray(picture(number)).save(folder / f"{number:03}.png")
+    assert run("m", folder, "--out", tmp_path / "out", "--classes", "bat") == 0
+    assert "0 tracks" in capsys.readouterr().err and not list((tmp_path / "out").glob("tracks-*.txt"))
+    assert run("m", folder, "--out", tmp_path / "out", "--classes", "ball") == 0
+    assert (tmp_path / "out" / "video-2.mp4").is_file(), "nothing that exists is overwritten"
+
+
+def test_a_broken_frame_ends_it_but_what_came_before_is_there(video, tmp_path, capsys):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(3):
+        Image.fromarray(picture(number)).save(folder / f"{number:03}.png")
+    (folder / "003.png").write_bytes(b"broken")
+    assert run("m", folder, "--out", tmp_path / "out") == 1
+    assert "stopped early" in (said := capsys.readouterr().err) and "003.png" in said
+    assert len(read_mot(tmp_path / "out" / "tracks-ball.txt")) == 3
+    assert len(list(VideoSource(tmp_path / "out" / "video.mp4"))) == 3
+
+
+def test_detections_are_linked_and_scored_without_any_model(tmp_path, capsys):
+    for name, number in (("truth", 1), ("det", -1)):
+        lines = [f"{f + 1},{number},{10 + f},20,30,60,1,-1,-1,-1\n" for f in range(20)]
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "walk.txt").write_text("".join(lines))
+    out = tmp_path / "out"
+    assert run("link", tmp_path / "det" / "walk.txt", "--image-size", 100, 200, "--out", out) == 0
+    assert "20 of 20 detections in 1 tracks" in capsys.readouterr().err
+    (again,) = read_posetrack(out / "posetrack18" / "walk.json")
+    assert len(again) == 20
+    assert run("eval", "--gt", tmp_path / "truth", "--pred", out, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["IDF1"] == 1
+    assert run("eval", "--gt", tmp_path / "truth", "--pred", out) == 0
+    assert "HOTA" in capsys.readouterr().out
+
+
+def test_detections_that_belong_to_no_track_are_told(tmp_path, capsys):
+    line = "1,{},10,20,30,60,1,-1,-1,-1\n"
+    (tmp_path / "a.txt").write_text(line.format(1))
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "a.txt").write_text(line.format(1) + line.format(-1))
+    assert run("eval", "--gt", tmp_path / "a.txt", "--pred", tmp_path / "b") == 0
+    assert "1 predicted objects belong to no track" in capsys.readouterr().err
+
+
+@pytest.mark.parity
+def test_poses_are_scored_by_posetracks_rules(shared_data, capsys):
+    folder = shared_data / "eval_cases" / "poseval_bonn"
+    words = [
+        "eval",
+        "--gt",
+        folder / "gt",
+        "--pred",
+        folder / "pred",
+        "--protocol",
+        "poseval-current",
+        "--json",
+    ]
+    assert run(*words) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["MOTA"] == pytest.approx(71.651786, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["link", "nowhere.json"], "there is no nowhere.json"),
+        (["eval", "--gt", "nowhere", "--pred", "nowhere"], "there is no nowhere"),
+        (["model.safetensors", "nowhere.mp4"], "expected a video, a folder of pictures"),
+    ],
+)
+def test_mistakes_are_explained(words, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(*words) == 1
+    assert said in capsys.readouterr().err.replace("\n", " ")

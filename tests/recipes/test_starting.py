@@ -1,0 +1,105 @@
+"""What a run begins with, and that a run from somebody's checkpoint says and keeps where it came from."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from pagoda.data.saving import write_coco_folder
+from pagoda.data.synthetic import DrawnShapes
+from pagoda.recipes import detection
+from pagoda.recipes.starting import starting_model
+from pagoda.structures.labels import LabelMap
+from pagoda.training.settings import TrainSettings
+from pagoda.weights.files import read_card, save_weights
+from pagoda.zoo.foreign import convert
+from pagoda.zoo.models import create_model
+from pagoda.zoo.way_back import write_for
+
+SMALL = {"width": 32, "head_depth": 1}
+OLD = LabelMap.from_names(("circle", "anvil", "triangle"))
+NEW = LabelMap.from_names(("triangle", "square", "circle"))
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory) -> Path:
+    """A checkpoint of tianzhi0549/FCOS."""
+    torch.manual_seed(1)
+    path = tmp_path_factory.mktemp("foreign") / "FCOS_imprv_mine.pth"
+    write_for(create_model("fcos_resnet18_fpn.improved", label_map=OLD, **SMALL), "fcos", path)
+    return path
+
+
+@pytest.fixture
+def ours(foreign: Path, tmp_path: Path) -> Path:
+    model = convert(foreign, label_map=OLD).model
+    return save_weights(tmp_path / "ours.safetensors", model.state_dict(), model.card())
+
+
+def test_a_checkpoint_is_fitted_to_the_classes_and_says_so(ours: Path) -> None:
+    start = starting_model(str(ours), NEW, options={"short_side": 64, "long_side": 96})
+    assert start.model.label_map == NEW
+    assert (start.model.input_spec.short_side, start.model.input_spec.long_side) == (64, 96)
+    assert start.config == {"model": str(ours), "options": {"short_side": 64, "long_side": 96}}
+    for part in ("2 classes with their weights: triangle, circle", "1 new classes: square", "anvil"):
+        assert part in start.text
+    assert "non-commercial" in start.text and f"starts from {ours}" in start.text
+
+
+def test_classes_that_agree_are_left_alone(ours: Path) -> None:
+    theirs = LabelMap(OLD.names, (7, 8, 9))  # the same names under the ids of another file
+    start = starting_model(str(ours), theirs)
+    assert start.model.label_map == theirs and "kept" not in start.text
+    with pytest.raises(ValueError, match=r"only short_side, long_side, .*can be changed, got width=64"):
+        starting_model(str(ours), OLD, options={"width": 64, "long_side": 96})
+
+
+def test_a_foreign_checkpoint_starts_a_run_too(foreign: Path) -> None:
+    start = starting_model(str(foreign), NEW)
+    assert start.model.label_map == NEW
+    assert "0 classes with their weights" in start.text  # its file names none
+    assert start.model.input_spec.channel_order == "BGR"
+
+
+def test_built_models_take_names_in_order_or_by_name() -> None:
+    numbered = create_model("fcos_resnet18_fpn", num_classes=3, **SMALL)
+    start = starting_model(numbered, NEW)
+    assert start.model is numbered and numbered.label_map == NEW and not start.text
+    start = starting_model(numbered, OLD)
+    assert start.model is not numbered and numbered.label_map == NEW and "anvil" in start.text
+    with pytest.raises(ValueError, match="not to a built one"):
+        starting_model(numbered, NEW, options={"width": 3})
+
+
+def test_new_and_composed_models() -> None:
+    assert starting_model("fcos_resnet18_fpn", NEW, options=SMALL).model.label_map == NEW
+    start = starting_model(
+        "mine.py:build",
+        NEW,
+        build=lambda count: create_model("fcos_resnet18_fpn", num_classes=count, **SMALL),
+    )
+    assert start.model.label_map == NEW and start.model.origin == {"model": "mine.py:build", "options": {}}
+
+
+@pytest.mark.medium
+def test_a_run_from_a_checkpoint_keeps_where_it_came_from(ours: Path, tmp_path, capsys) -> None:
+    for split, count in (("train", 8), ("val", 4)):
+        write_coco_folder(DrawnShapes(count, image_size=(64, 64), seed=1), tmp_path / "data", split=split)
+    settings = TrainSettings(
+        data=str(tmp_path / "data"), epochs=1, batch_size=4, out=str(tmp_path / "runs"), device="cpu"
+    )
+    run = detection.train(str(ours), settings, options={"short_side": 64, "long_side": 64})
+    assert "classes with their weights: circle" in capsys.readouterr().err
+    config = yaml.safe_load((run.folder / "config.yaml").read_text())
+    assert config["model"] == str(ours) and config["options"] == {"short_side": 64, "long_side": 64}
+    card = read_card(run.folder / "best.safetensors")
+    assert card["provenance"]["file"] == "FCOS_imprv_mine.pth"
+    assert "non-commercial" in card["provenance"]["licence"]
+    assert card["input_spec"]["short_side"] == 64 and card["label_map"]["names"] == [
+        "circle",
+        "square",
+        "triangle",
+    ]
+    again = detection.resume(run.folder, quiet=True)
+    assert again.result.metrics["AP"] == pytest.approx(run.result.metrics["AP"], abs=1e-6)

@@ -1,0 +1,117 @@
+"""The table of published checkpoints: every model in it exists, has the published size, and is found by its name."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pagoda.weights.convert.architecture import Architecture
+from pagoda.weights.convert.checkpoint import ForeignCheckpoint, flavour_of
+from pagoda.weights.convert.rules import Renamed
+from pagoda.weights.convert.sources import SOURCES
+from pagoda.weights.files import WeightsError
+from pagoda.zoo.dense import parse_name
+from pagoda.zoo.models import create_model
+from pagoda.zoo.published import PUBLISHED, Published, find_published
+
+# As counted in the original programs.
+PARAMETERS = {
+    "FCOS_R_50_FPN_1x": 32_244_250,
+    "FCOS_imprv_R_50_FPN_1x": 32_244_250,
+    "FCOS_R_101_FPN_2x": 51_184_154,
+    "FCOS_X_101_32x8d_FPN_2x": 95_328_794,
+    "FCOS_X_101_64x4d_FPN_2x": 89_992_730,
+    "FCOS_imprv_dcnv2_R_50_FPN_1x": 33_239_983,
+    "FCOS_imprv_dcnv2_R_101_FPN_2x": 53_237_882,
+    "FCOS_imprv_dcnv2_X_101_32x8d_FPN_2x": 102_670_094,
+    "FCOS_imprv_dcnv2_X_101_64x4d_FPN_2x": 97_334_030,
+    "FCOS_syncbn_bs32_MNV2_FPN_1x": 9_798_234,
+    "FCOS_bn_bs16_MNV2_FPN_1x": 9_798_234,
+    "FCOS_syncbn_bs32_c128_MNV2_FPN_1x": 3_888_090,
+    "FCOS_R_50_1x": 32_244_250,
+    "retinanet_R_50_FPN_1x": 37_915_572,
+    "retinanet_R-50-FPN_1x": 37_915_572,
+    "retinanet_R-101-FPN_1x": 56_855_476,
+    "retinanet_X-101-32x8d-FPN_1x": 101_000_116,
+    "retinanet_resnet50": 36_723_992,
+    "fcos_resnet50_fpn_coco": 32_269_600,
+    "retinanet_resnet50_fpn_coco": 34_014_999,
+    "retinanet_resnet50_fpn_v2_coco": 38_198_935,
+}
+BUILT = [row for row in PUBLISHED if row.model]
+
+
+@pytest.mark.parametrize("row", BUILT, ids=lambda row: row.name)
+def test_every_model_exists_at_its_published_size(row: Published) -> None:
+    with torch.device("meta"):
+        model = create_model(row.model, num_classes=row.num_classes, **row.options)
+    parts = parse_name(row.model)
+    assert parts.flavour and type(model).__name__.lower() == parts.detector
+    if row.name in PARAMETERS:
+        assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[row.name]
+
+
+def test_every_count_belongs_to_a_row() -> None:
+    assert PARAMETERS.keys() <= {row.name for row in BUILT}
+
+
+def test_every_row_says_where_whose_and_how_good() -> None:
+    assert len({row.name for row in PUBLISHED}) == len(PUBLISHED)
+    for row in PUBLISHED:
+        assert row.url.startswith("https://") and row.licence and 25 < row.ap < 90
+        assert row.model or "not built" in row.note
+        assert ("non-commercial" in row.licence) == (row.program in ("FCOS", "AdelaiDet"))
+        assert row.to_dict()["file"].endswith((".pth", ".pkl"))
+
+
+def test_files_are_found_by_their_names() -> None:
+    for row in PUBLISHED:
+        if row.file != "model_final.pkl":  # what Detectron calls all of its files
+            for name in (row.file, row.file.lower(), f"{Path(row.file).stem} (1).pth"):
+                assert find_published(name) == row, name
+    assert find_published("model_final.pkl") is None
+    assert find_published("FCOS_R_50_FPN_1xx.pth") is None
+
+
+FCOS = next(source for source in SOURCES if source.name == "fcos")
+MMDET = next(source for source in SOURCES if source.title == "mmdetection RetinaNet")
+
+
+def seen(name: str, architecture: Architecture, source=FCOS, metadata=None) -> ForeignCheckpoint:
+    return ForeignCheckpoint(Path(name), source, Renamed({}, {}, []), {}, architecture, metadata or {})
+
+
+def fcos(backbone: str = "resnet50", **options: object) -> Architecture:
+    return Architecture("fcos", backbone, "fpn", 80, {"head_deform": False, **options})
+
+
+RETINANET = Architecture("retinanet", "resnet50", "fpn", 80, {})
+CAFFE, PYTORCH = ({"meta": {"config": f"backbone=dict(depth=50, style='{s}')"}} for s in ("caffe", "pytorch"))
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "flavour"),
+    [
+        (seen("FCOS_R_50_FPN_1x.pth", fcos()), "original"),
+        (seen("fcos_r_50_fpn_1x.pth", fcos()), "original"),
+        (seen("FCOS_imprv_R_50_FPN_1x.pth", fcos()), "improved"),
+        (seen("imprv_on_my_data.pth", fcos()), "improved"),
+        (seen("model_final.pth", fcos(head_deform=True)), "improved"),
+        (seen("model_final.pth", fcos(deform="v2")), "improved"),
+        (seen("model_final.pth", fcos("mobilenet_v2")), "original"),
+        (seen("retinanet_r50_caffe_fpn_1x_coco_20200531-f11027c5.pth", RETINANET, MMDET), "mmdet_caffe"),
+        (seen("retinanet_r50_fpn_1x_coco_20200130-c2398f9e.pth", RETINANET, MMDET), "mmdet"),
+        (seen("epoch_12.pth", RETINANET, MMDET, CAFFE), "mmdet_caffe"),
+        (seen("my_caffe.pth", RETINANET, MMDET, PYTORCH), "mmdet"),  # what the file says counts more
+        (seen("my_caffe.pth", RETINANET, MMDET), "mmdet_caffe"),
+        (seen("epoch_12.pth", RETINANET, MMDET), "mmdet"),
+    ],
+)
+def test_conventions_are_told_by_tensors_config_or_name(checkpoint, flavour: str) -> None:
+    assert flavour_of(checkpoint) == flavour
+    assert flavour_of(checkpoint, "detectron2") == "detectron2"  # what a person says counts most
+
+
+def test_a_name_that_contradicts_the_tensors_is_not_believed() -> None:
+    with pytest.raises(WeightsError, match=r"do not tell which of original and improved it is; say flavour="):
+        flavour_of(seen("FCOS_R_50_FPN_1x.pth", fcos("resnet18")))

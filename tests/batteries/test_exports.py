@@ -73,8 +73,8 @@ def test_onnx_file_equals_model(name, tmp_path):
 def test_onnx_files_of_bifpns_equal_models(name, options, tmp_path):
     pytest.importorskip("onnxruntime")
     model = create_model(name, num_classes=3, **options)
-    if name.endswith(".google"):
-        # Among scores that rounding cannot tell apart, soft suppression would pick at random.
+    if name.startswith("efficientdet"):
+        # A fresh head finds little, and soft suppression picks at random among scores as alike as its are.
         torch.nn.init.normal_(model.class_head.predict.conv_pw.weight)
     report = export_onnx(model, tmp_path / "model.onnx")
     assert report.passed and report.pictures >= 8 and report.detections >= 400, report.summary()

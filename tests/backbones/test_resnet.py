@@ -18,6 +18,8 @@ from pagoda.layers.deform import DeformConv2d
 from pagoda.layers.ghost import GhostModule
 from pagoda.layers.weight_standardization import StandardizedConv2d
 
+pytestmark = pytest.mark.medium
+
 ALL = (2, 3, 4, 5)
 NARROW = Body(base_channels=8)
 V1D = {"stem": Stem(deep=True), "body": Body(avg_down=True)}

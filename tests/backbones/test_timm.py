@@ -10,6 +10,8 @@ from torch import nn
 
 from pagoda.backbones.timm import TimmBackbone
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,8 @@ from pagoda.exporting.program import export_forward
 from pagoda.structures.images import ImageBatch
 from pagoda.zoo.models import create_model, list_models
 
+pytestmark = pytest.mark.medium
+
 SMALL = {"width": 32, "head_depth": 1}
 FAMILIES = [
     "fcos_resnet18_fpn",

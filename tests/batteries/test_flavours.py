@@ -15,6 +15,8 @@ from pagoda.structures.instances import Targets
 from pagoda.zoo.dense import FAMILIES
 from pagoda.zoo.models import create_model, list_flavours
 
+pytestmark = pytest.mark.medium
+
 NAMES = [f"{d}_resnet18_fpn.{flavour}" for d in ("fcos", "retinanet") for flavour in list_flavours(d)]
 SMALL = {"num_classes": 3, "width": 32, "head_depth": 1}
 

@@ -172,6 +172,7 @@ def test_doctor_on_clean_data(in_project, capsys):
     assert json.loads(capsys.readouterr().out)["coverage"] is not None
 
 
+@pytest.mark.medium
 def test_info_and_models_print_what_they_should(capsys):
     assert run("info", "fcos_resnet50_fpn", "--size", "800", "1120") == 0
     printed = capsys.readouterr().out

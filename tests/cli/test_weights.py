@@ -17,6 +17,8 @@ from pagoda.weights.files import read_card
 from pagoda.zoo.models import create_model
 from pagoda.zoo.way_back import write_for
 
+pytestmark = pytest.mark.medium
+
 SMALL = {"width": 32, "head_depth": 1}
 WORDS = ["--model.width", "32", "--model.head-depth", "1"]
 

@@ -16,6 +16,8 @@ from pagoda.postprocess.all_levels import SelectFromAllLevels
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
 
+pytestmark = pytest.mark.medium
+
 
 class Strides(nn.Module):
     """Three strided convolutions, padded so that sizes halve and round up."""

@@ -27,6 +27,8 @@ from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
 
+pytestmark = pytest.mark.medium
+
 FEW = ProposalRules(training=SelectProposals(max_proposals=60), inference=SelectProposals(max_proposals=40))
 COARSE, FINE = RegionPooling(), RegionPooling(resolution=14)
 

@@ -18,7 +18,7 @@ from pagoda.zoo.efficientdet import VARIANTS, efficientdet
 from pagoda.zoo.efficientdet_flavours import EFFDET, GOOGLE
 
 effdet = pytest.importorskip("effdet", reason="parity with effdet needs effdet and omegaconf installed")
-pytestmark = pytest.mark.parity
+pytestmark = [pytest.mark.parity, pytest.mark.medium]
 
 CLASSES = 11
 # effdet's configuration; our row of the table is called alike.

@@ -30,6 +30,8 @@ from pagoda.structures.instances import Targets
 from pagoda.zoo.foreign import Conversion, convert
 from pagoda.zoo.foreign_backbones import load_backbone
 
+pytestmark = pytest.mark.medium
+
 GOLDENS = [Golden(folder) for folder in folders()]
 
 

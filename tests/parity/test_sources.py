@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from goldens import ROOT, Golden, folders
 
 GOLDENS = [Golden(folder) for folder in folders()]
-pytestmark = pytest.mark.parity
+pytestmark = [pytest.mark.parity, pytest.mark.medium]
 
 
 def without_memory(entries: dict[str, Any]) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from goldens import ROOT, Golden, folders
 
 GOLDENS = [Golden(folder) for folder in folders()]
-pytestmark = pytest.mark.parity
+pytestmark = [pytest.mark.parity, pytest.mark.medium]
 DENSE = ("fcos", "retinanet")
 
 

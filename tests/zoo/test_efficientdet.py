@@ -19,6 +19,8 @@ from pagoda.zoo.efficientdet import COCO_90, VARIANTS, Variant, efficientdet, in
 from pagoda.zoo.efficientdet_flavours import EFFDET, EFFICIENTDET_FLAVOURS, GOOGLE, EfficientDetFlavour
 from pagoda.zoo.models import create_model, load_backbone_weights
 
+pytestmark = pytest.mark.medium
+
 # backbone, pyramid, class head, box head
 PARAMETERS = {
     "efficientdet_d0": (3_595_388, 196_281, 69_354, 19_044),

@@ -22,6 +22,8 @@ from pagoda.zoo.foreign_backbones import fill_backbone, load_backbone
 from pagoda.zoo.models import create_model
 from pagoda.zoo.to_source import to_source
 
+pytestmark = pytest.mark.medium
+
 SMALL = {"width": 32, "head_depth": 1}
 CONTEXT = Plugin(module="context_block", options={"ratio": 0.0625}, levels=(4,))
 

@@ -40,6 +40,7 @@ def features(model: nn.Module, images: Tensor) -> list[Tensor]:
     return [outputs[level] for level in sorted(outputs)]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", list_models())
 def test_every_name_builds(name: str) -> None:
     with torch.device("meta"):
@@ -213,6 +214,7 @@ def torchvision_features(network: nn.Module, images: Tensor) -> list[Tensor]:
     return maps[1:]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("form", ["pth", "safetensors"])
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnext50_32x4d"])
 @pytest.mark.parametrize("norm", ["batch", "frozen"])

@@ -14,6 +14,8 @@ from pagoda.zoo.dense import parse_name
 from pagoda.zoo.models import create_model
 from pagoda.zoo.published import PUBLISHED, Published, find_published
 
+pytestmark = pytest.mark.medium
+
 # As counted in the original programs.
 PARAMETERS = {
     "FCOS_R_50_FPN_1x": 32_244_250,

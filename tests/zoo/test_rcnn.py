@@ -16,6 +16,8 @@ from pagoda.weights.files import save_weights
 from pagoda.zoo.dense import FAMILIES
 from pagoda.zoo.models import create_model
 
+pytestmark = pytest.mark.medium
+
 TINY = {"width": 16, "head_depth": 1}
 REGION_FAMILIES = ("faster_rcnn", "mask_rcnn", "keypoint_rcnn")
 

@@ -9,6 +9,8 @@ from pagoda.zoo.foreign import convert
 from pagoda.zoo.models import create_model
 from pagoda.zoo.way_back import write_for
 
+pytestmark = pytest.mark.medium
+
 SMALL = {"width": 32, "head_depth": 1}
 
 

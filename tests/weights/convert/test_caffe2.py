@@ -14,6 +14,8 @@ from pagoda.weights.convert.rules import rename
 from pagoda.zoo.foreign_backbones import load_backbone
 from pagoda.zoo.models import create_model
 
+pytestmark = pytest.mark.medium
+
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 

@@ -16,6 +16,8 @@ from pagoda.zoo.models import create_model
 from pagoda.zoo.options import options_from
 from pagoda.zoo.to_source import to_source
 
+pytestmark = pytest.mark.medium
+
 # model, the program, options that its tensors must tell
 CASES: list[tuple[str, str, dict[str, Any]]] = [
     *(

@@ -21,6 +21,8 @@ from pagoda.zoo.foreign import convert
 from pagoda.zoo.models import create_model
 from pagoda.zoo.to_source import to_source
 
+pytestmark = pytest.mark.medium
+
 BLOCKS = {"d0": 16, "d6": 45, "d7x": 55}
 BLOCK_NAMES = {
     "zylo117": "backbone_net.model._blocks.{}.x",

@@ -21,7 +21,7 @@ class ConvertCommand:
 
     pagoda convert FCOS_imprv_R_50_FPN_1x.pth fcos.safetensors
     pagoda convert my_model_final.pth mine.safetensors --labels names.txt
-    pagoda convert fcos.safetensors for_detectron2.pth --to detectron2
+    pagoda convert fcos.safetensors back.pth --to fcos
     """
 
     source: Annotated[str, tyro.conf.Positional]

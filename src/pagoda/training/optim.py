@@ -36,7 +36,7 @@ def build_optimizer(model: nn.Module, settings: OptimSettings) -> optim.Optimize
     groups = parameter_groups(model, settings)
     if settings.optimizer == "sgd":
         return optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
-    return optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+    return optim.AdamW(groups, lr=settings.learning_rate)
 
 
 def rate_factor(step: int, total_steps: int, settings: OptimSettings) -> float:

@@ -32,7 +32,7 @@ from pathlib import Path
 from time import perf_counter
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models import resnet18
 from torchvision.models.detection import FCOS, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -47,7 +47,8 @@ from pagoda.data.transforms import Compose, HorizontalFlip, Resize
 from pagoda.evaluation.detection import DetectionEvaluator
 from pagoda.recipes.detection import train_on, training_transform
 from pagoda.recipes.efficientdet import small
-from pagoda.structures.instances import Detections
+from pagoda.structures.instances import Detections, Targets
+from pagoda.structures.labels import LabelMap
 from pagoda.training.averaging import ModelAverage
 from pagoda.training.optim import build_optimizer, rate_factor, set_rate
 from pagoda.training.reporting import read_records
@@ -61,6 +62,7 @@ MODELS = {
     "retinanet": "retinanet_resnet18_fpn",
     "efficientdet": "efficientdet_d0",
 }
+SHOWN = ("AP", "AP50", "segm/AP", "segm/AP50", "keypoints/AP", "keypoints/AP50")
 REFERENCE = OptimSettings(
     optimizer="sgd",
     learning_rate=0.01,
@@ -108,6 +110,31 @@ def torchvision_model(name: str, num_classes: int, version: int) -> nn.Module:
     return RetinaNet(body, num_classes, anchor_generator=anchors, head=head, **shared)
 
 
+def peer_targets(targets: Targets) -> dict[str, Tensor]:
+    """As torchvision wants them; its two-stage models count the background as class 0."""
+    values = {"boxes": targets.boxes, "labels": targets.labels}
+    if targets.masks is not None:
+        values |= {"masks": targets.masks.to(torch.uint8)}
+    if targets.keypoints is not None and targets.visibility is not None:
+        values |= {"keypoints": torch.cat([targets.keypoints, targets.visibility[..., None]], 2)}
+    return values
+
+
+def peer_detections(found: dict[str, Tensor], targets: Targets, label_map: LabelMap) -> Detections:
+    """Of one picture, as its model gives them."""
+    return Detections(
+        found["boxes"],
+        found["scores"],
+        found["labels"],
+        targets.image_size,
+        label_map,
+        masks=found["masks"][:, 0] > 0.5 if "masks" in found else None,
+        keypoints=found["keypoints"][..., :2] if "keypoints" in found else None,
+        keypoint_scores=found.get("keypoints_scores"),
+        image_id=targets.image_id,
+    )
+
+
 def train_peer(
     model: nn.Module, name: str, train, val, settings: TrainSettings, transform, optim: OptimSettings
 ) -> list[dict]:
@@ -120,8 +147,9 @@ def train_peer(
         model.train()
         since = perf_counter()
         for batch in make_loader(TrainingView(train, transform), plan.epoch(epoch)):
-            targets = [{"boxes": t.boxes, "labels": t.labels} for t in batch.targets]
-            losses = model([picture / 255 for picture in batch.pictures], targets)
+            losses = model(
+                [picture / 255 for picture in batch.pictures], list(map(peer_targets, batch.targets))
+            )
             sum(losses.values()).backward()
             if optim.clip_norm:
                 nn.utils.clip_grad_norm_(model.parameters(), optim.clip_norm)
@@ -146,26 +174,16 @@ def score_peer(model: nn.Module, val: DetectionDataset) -> dict[str, float]:
     evaluator = DetectionEvaluator(val.annotations.to_coco(), val.label_map)
     for picture, targets in (val[index] for index in range(len(val))):
         (found,) = model([picture / 255])
-        evaluator.update(
-            Detections(
-                found["boxes"],
-                found["scores"],
-                found["labels"],
-                targets.image_size,
-                val.label_map,
-                image_id=targets.image_id,
-            )
-        )
-    metrics = evaluator.result().metrics
-    return {"AP": metrics["AP"], "AP50": metrics["AP50"]}
+        evaluator.update(peer_detections(found, targets, val.label_map))
+    return {key: value for key, value in evaluator.result().metrics.items() if key in SHOWN}
 
 
 def train_pagoda(name: str, train, val, settings: TrainSettings, options: dict) -> list[dict]:
     torch.manual_seed(settings.seed)
-    model = create_model(MODELS[name], label_map=train.label_map, **options)
+    model = create_model(name, label_map=train.label_map, **options)
     run = train_on(model, train, val, settings, quiet=True)
     rows = [row for row in read_records(run.folder / "metrics.jsonl") if row["kind"] == "val"]
-    rows = [{key: row[key] for key in ("epoch", "seconds", "AP", "AP50")} for row in rows]
+    rows = [{key: row[key] for key in ("epoch", "seconds", *SHOWN) if key in row} for row in rows]
     for row in rows:
         print(json.dumps({"pagoda": name, **row}), flush=True)
     return rows
@@ -221,7 +239,7 @@ def run_one(system: str, name: str, train, val, seed: int, arguments: argparse.N
         if name == "efficientdet":
             options = {"canvas": CANVAS}
         if system == "pagoda":
-            return train_pagoda(name, train, val, settings, options)
+            return train_pagoda(MODELS[name], train, val, settings, options)
         if system.endswith("+recipe"):
             like = create_model(MODELS[name], label_map=train.label_map, **options)
             transform, optim = training_transform(like, train, settings.augment), settings.optim

@@ -11,19 +11,20 @@ from torch import Tensor, nn
 
 from pagoda.criteria.dense import FCOSCriterion
 from pagoda.criteria.normalize import MovingMean
-from pagoda.detectors.contract import Detector, check_label_map
+from pagoda.detectors.contract import check_label_map
+from pagoda.detectors.dense import DenseDetector
 from pagoda.ops.anchors import Side, cell_points, cell_steps, point_strides
 from pagoda.ops.box_coding import PointCoder
 from pagoda.ops.boxes import ltrb_to_boxes
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
-from pagoda.structures.instances import Detections, Targets
+from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.outputs import DenseOutputs
 
 
-class FCOS(Detector):
+class FCOS(DenseDetector):
     """Every location predicts its distances to four sides, its class and how central it is.
 
     Args:
@@ -75,7 +76,7 @@ class FCOS(Detector):
         points = []
         for level, x in sorted(pyramid.items()):
             size = (x.shape[-2], x.shape[-1])
-            steps = cell_steps(self.coder.steps, level, padded, size)
+            steps = cell_steps(self.coder.steps, 2**level, padded, size)
             points.append(cell_points(size, steps, offset=self.coder.offset, device=x.device))
         return tuple(points)
 
@@ -99,11 +100,8 @@ class FCOS(Detector):
     def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Tensor]:
         return self.criterion(self(images), targets, self.levels, self.positives)
 
-    def decode(self, distances: Tensor, points: Tensor) -> Tensor:
-        return ltrb_to_boxes(points, distances)
-
-    def detect(self, images: ImageBatch, *, postprocess: SelectDetections | None = None) -> list[Detections]:
-        return (postprocess or self.postprocess).detect(self(images), images, self.decode, self.label_map)
+    def decode(self, box_outputs: Tensor, priors: Tensor) -> Tensor:
+        return ltrb_to_boxes(priors, box_outputs)
 
 
 def _check_outputs(num_classes: int, box_outputs: int, quality_on: str) -> None:

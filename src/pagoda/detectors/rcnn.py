@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pagoda.criteria.rcnn import RCNNCriterion, RegionSample
 from pagoda.detectors.contract import Detector, check_label_map
-from pagoda.ops.anchors import AnchorShapes, Side, grid_anchors
+from pagoda.ops.anchors import AnchorShapes, Side, cell_steps, grid_anchors
 from pagoda.postprocess.proposals import ProposalRules, SelectProposals
 from pagoda.postprocess.rcnn import SelectRegions
 from pagoda.preprocess import InputSpec
@@ -95,9 +95,7 @@ class RCNN(Detector):
         anchors = []
         for level, x in sorted(pyramid.items()):
             size = (x.shape[-2], x.shape[-1])
-            steps: tuple[Side, Side] = (self.strides[level], self.strides[level])
-            if self.anchor_steps == "padded":
-                steps = (padded[0] // size[0], padded[1] // size[1])
+            steps = cell_steps(self.anchor_steps, self.strides[level], padded, size)
             anchors.append(grid_anchors(getattr(self, f"anchors_{level}"), size, steps))
         return tuple(anchors)
 
@@ -139,9 +137,9 @@ class RCNN(Detector):
             classes, boxes, proposals, boxes.new_zeros(batch, 0, 4), none, none, None, None
         )
 
-    def forward(self, images: ImageBatch) -> RegionOutputs:
+    def forward(self, images: ImageBatch, *, postprocess: SelectRegions | None = None) -> RegionOutputs:
         pyramid, outputs = self._look_at_regions(images)
-        found = self.postprocess(outputs, images.sizes, self.decode)
+        found = (postprocess or self.postprocess)(outputs, images.sizes, self.decode)
         outputs = outputs._replace(boxes=found.boxes, scores=found.scores, labels=found.labels)
         batch, count = found.labels.shape[0], found.labels.shape[1]
         pictures = torch.arange(batch, device=found.boxes.device)[:, None].expand(batch, count).flatten()

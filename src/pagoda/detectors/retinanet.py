@@ -6,17 +6,17 @@ from torch import Tensor, nn
 
 from pagoda.criteria.dense import RetinaNetCriterion
 from pagoda.criteria.normalize import MovingMean
-from pagoda.detectors.contract import Detector, check_label_map
+from pagoda.detectors.contract import check_label_map
+from pagoda.detectors.dense import AnchorDetector
 from pagoda.ops.anchors import AnchorShapes, Side, cell_steps, grid_anchors
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
-from pagoda.structures.instances import Detections, Targets
+from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
-from pagoda.structures.outputs import DenseOutputs
 
 
-class RetinaNet(Detector):
+class RetinaNet(AnchorDetector):
     """Every anchor predicts its class and the four deltas to its object.
 
     Args:
@@ -68,23 +68,9 @@ class RetinaNet(Detector):
         anchors = []
         for level, x in sorted(pyramid.items()):
             size = (x.shape[-2], x.shape[-1])
-            steps = cell_steps(self.anchor_steps, level, padded, size)
+            steps = cell_steps(self.anchor_steps, 2**level, padded, size)
             anchors.append(grid_anchors(getattr(self, f"anchors_{level}"), size, steps))
         return tuple(anchors)
 
-    def forward(self, images: ImageBatch) -> DenseOutputs:
-        pyramid = self.neck(self.backbone(images.pixels))
-        anchors = self.anchors(pyramid, (images.pixels.shape[-2], images.pixels.shape[-1]))
-        batch = images.pixels.shape[0]  # len() would make it a constant of an exported graph
-        classes = self.class_head(pyramid).reshape(batch, -1, len(self.label_map))
-        boxes = self.box_head(pyramid).reshape(batch, -1, 4)
-        return DenseOutputs(classes, boxes, None, anchors)
-
     def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Tensor]:
         return self.criterion(self(images), targets, self.levels, self.positives)
-
-    def decode(self, deltas: Tensor, anchors: Tensor) -> Tensor:
-        return self.criterion.coder.decode(deltas, anchors)
-
-    def detect(self, images: ImageBatch, *, postprocess: SelectDetections | None = None) -> list[Detections]:
-        return (postprocess or self.postprocess).detect(self(images), images, self.decode, self.label_map)

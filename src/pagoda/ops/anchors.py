@@ -41,11 +41,14 @@ def both_steps(stride: float | tuple[Side, Side]) -> tuple[Any, Any]:
 
 
 def cell_steps(
-    steps: Steps, level: int, padded: tuple[Side, Side], size: tuple[Side, Side]
+    steps: Steps, stride: int, padded: tuple[Side, Side], size: tuple[Side, Side]
 ) -> tuple[Side, Side]:
-    """(y, x) distance of neighbouring cells in a (height, width) grid over a padded picture; see `Steps`."""
+    """(y, x) distance of neighbouring cells in a (height, width) grid over a padded picture; see `Steps`.
+
+    `stride` is the level's: 2ˡ, unless its stage is dilated.
+    """
     if steps == "level":
-        return 2**level, 2**level
+        return stride, stride
     return padded[0] // size[0], padded[1] // size[1]
 
 

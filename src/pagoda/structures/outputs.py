@@ -1,4 +1,7 @@
-"""Raw predictions. B images, P locations (or anchors) over all levels, R regions, D detections."""
+"""Raw predictions. B images or clips, P locations (or anchors) over all levels, R regions, D detections.
+
+Of clips, boxes and deltas carry T frames before their four numbers.
+"""
 
 from typing import NamedTuple
 
@@ -58,3 +61,22 @@ class RegionOutputs(NamedTuple):
     """(B, D, M, M) of each object's own class, inside its box; None without that branch"""
     keypoint_logits: Tensor | None
     """(B, D, K, S, S) over its box; None without that branch"""
+
+
+class TubeOutputs(NamedTuple):
+    """What Detect-and-Track says of clips of T frames: about every tube, and about the objects chosen from them."""
+
+    class_logits: Tensor
+    """(B, R, classes + 1), background last"""
+    box_outputs: Tensor
+    """(B, R, classes, T, 4), encoded relative to the tube's box in that frame"""
+    proposals: Proposals
+    """boxes (B, R, T, 4)"""
+    boxes: Tensor
+    """(B, D, T, 4) of the objects, best first; rows beyond the last are zeros"""
+    scores: Tensor
+    """(B, D), 0 beyond the last"""
+    labels: Tensor
+    """(B, D), −1 beyond the last"""
+    keypoint_logits: Tensor | None
+    """(B, D, T, K, S, S) over its boxes; None without that branch"""

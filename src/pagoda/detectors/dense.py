@@ -1,0 +1,47 @@
+"""What detectors that predict at every location share; each paper's own part is in its file."""
+
+from torch import Tensor, nn
+
+from pagoda.detectors.contract import Detector
+from pagoda.ops.anchors import Side
+from pagoda.ops.box_coding import BoxCoder
+from pagoda.postprocess.dense import SelectDetections
+from pagoda.structures.images import ImageBatch
+from pagoda.structures.instances import Detections
+from pagoda.structures.outputs import DenseOutputs
+
+
+class DenseDetector(Detector):
+    """A backbone, a neck and two dense heads; `forward` gives `DenseOutputs`."""
+
+    backbone: nn.Module
+    neck: nn.Module
+    class_head: nn.Module
+    box_head: nn.Module
+
+    def decode(self, box_outputs: Tensor, priors: Tensor) -> Tensor:
+        """(…, 4) boxes in pixels of the batch."""
+        raise TypeError(f"{type(self).__name__} defines no decode")
+
+    def detect(self, images: ImageBatch, *, postprocess: SelectDetections | None = None) -> list[Detections]:
+        return (postprocess or self.postprocess).detect(self(images), images, self.decode, self.label_map)
+
+
+class AnchorDetector(DenseDetector):
+    """Heads speak of every anchor: its class, and its object relative to it by the criterion's `coder`."""
+
+    def anchors(self, pyramid: dict[int, Tensor], padded: tuple[Side, Side]) -> tuple[Tensor, ...]:
+        """(P_l, 4) per level, in pixels of a batch padded to (height, width)."""
+        raise TypeError(f"{type(self).__name__} defines no anchors")
+
+    def forward(self, images: ImageBatch) -> DenseOutputs:
+        pyramid = self.neck(self.backbone(images.pixels))
+        anchors = self.anchors(pyramid, (images.pixels.shape[-2], images.pixels.shape[-1]))
+        batch = images.pixels.shape[0]  # len() would make it a constant of an exported graph
+        classes = self.class_head(pyramid).reshape(batch, -1, len(self.label_map))
+        boxes = self.box_head(pyramid).reshape(batch, -1, 4)
+        return DenseOutputs(classes, boxes, None, anchors)
+
+    def decode(self, box_outputs: Tensor, priors: Tensor) -> Tensor:
+        coder: BoxCoder = self.criterion.coder
+        return coder.decode(box_outputs, priors)

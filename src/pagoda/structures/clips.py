@@ -1,0 +1,155 @@
+"""What is there in a clip: each object in every frame. N objects, T frames, K keypoints."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from pagoda.structures.instances import Targets
+
+
+@dataclass(frozen=True, eq=False)
+class TubeTargets:
+    """The annotated objects of a clip, in pixels of `image_size`; an object may be absent from some frames."""
+
+    boxes: Tensor
+    """(N, T, 4) xyxy; zeros where the object is absent"""
+    labels: Tensor
+    """(N,) 0 … num_classes-1"""
+    visible: Tensor
+    """(N, T) bool: annotated in that frame"""
+    image_size: tuple[int, int]
+    """(height, width), the same for all frames"""
+    ignored: Tensor
+    """(N,) bool: crowds; never trained on, never counted as missed"""
+    track_ids: Tensor
+    """(N,) of the objects in their video"""
+    key: int
+    """which of the T frames the clip is about"""
+    keypoints: Tensor | None = None
+    """(N, T, K, 2) xy; zeros where the object is absent"""
+    visibility: Tensor | None = None
+    """(N, T, K): 0 not labelled, 1 labelled but hidden, 2 visible"""
+    image_id: int | str | None = None
+    """of the key frame"""
+    file: str | None = None
+    """of the key frame"""
+
+    def __post_init__(self) -> None:
+        if self.boxes.ndim != 3 or self.boxes.shape[2] != 4:
+            raise ValueError(f"boxes must be (n, t, 4) xyxy pixels, got {tuple(self.boxes.shape)}")
+        for name, value in self._rows().items():
+            if len(value) != len(self.boxes):
+                raise ValueError(f"{name} must have {len(self.boxes)} rows like boxes, got {len(value)}")
+        if self.visible.shape != self.boxes.shape[:2] or not 0 <= self.key < self.num_frames:
+            raise ValueError(
+                f"a clip of {self.num_frames} frames needs visible (n, t) and a key frame among them,"
+                f" got {tuple(self.visible.shape)} and {self.key}"
+            )
+
+    @property
+    def num_frames(self) -> int:
+        return self.boxes.shape[1]
+
+    def _rows(self) -> dict[str, Tensor]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, index: Tensor | slice | list[int]) -> Self:
+        """The objects at `index`: a boolean mask, indices or a slice."""
+        if isinstance(index, int):
+            raise TypeError("index with a slice, mask or list of indices; one object is [i:i+1]")
+        return replace(self, **{name: value[index] for name, value in self._rows().items()})
+
+    def to(self, device: torch.device | str) -> Self:
+        return replace(
+            self, **{name: value.to(device, non_blocking=True) for name, value in self._rows().items()}
+        )
+
+    def learnable(self) -> "TubeTargets":
+        """Without the ignored objects."""
+        return self[~self.ignored]
+
+    def at(self, position: int) -> Targets:
+        """The objects that are there in one of the T frames."""
+        here = self.visible[:, position]
+        points, visibility = self.keypoints, self.visibility
+        return Targets(
+            self.boxes[here, position],
+            self.labels[here],
+            self.image_size,
+            self.ignored[here],
+            keypoints=None if points is None else points[here, position],
+            visibility=None if visibility is None else visibility[here, position],
+            track_ids=self.track_ids[here],
+            image_id=self.image_id if position == self.key else None,
+            file=self.file if position == self.key else None,
+        )
+
+    def key_only(self) -> "TubeTargets":
+        """The clip cut down to its key frame; objects that are absent there are left out."""
+        here = self.visible[:, self.key]
+        one = slice(self.key, self.key + 1)
+        points, visibility = self.keypoints, self.visibility
+        return replace(
+            self[here],
+            boxes=self.boxes[here, one],
+            visible=self.visible[here, one],
+            key=0,
+            keypoints=None if points is None else points[here, one],
+            visibility=None if visibility is None else visibility[here, one],
+        )
+
+    @classmethod
+    def empty(cls, num_frames: int, image_size: tuple[int, int]) -> "TubeTargets":
+        """A clip without objects; its key frame is the middle one, or the later of two."""
+        nothing, key = [Targets.empty(image_size)] * num_frames, num_frames // 2
+        return cls.join(nothing, [torch.zeros(0, dtype=torch.long)] * num_frames, key=key)
+
+    @classmethod
+    def join(cls, frames: Sequence[Targets], track_ids: Sequence[Tensor], *, key: int) -> "TubeTargets":
+        """From the targets of each frame and the (N_t,) track ids of their rows; objects in the order of ids.
+
+        An object is ignored where any of its frames says so. Raises ValueError for frames of different sizes and
+        for a track that stands twice in a frame.
+        """
+        size = frames[key].image_size
+        if any(tuple(frame.image_size) != tuple(size) for frame in frames):
+            sizes = ", ".join(sorted({f"{f.image_size[0]}×{f.image_size[1]}" for f in frames}))
+            raise ValueError(f"the frames of a clip must have one size, got (height × width) {sizes}")
+        if any(len(ids.unique()) < len(ids) for ids in track_ids):
+            raise ValueError("a track id stands twice in a frame; an object can be in one place only")
+        ids = torch.cat(list(track_ids)).unique()
+        count, length = len(ids), len(frames)
+        boxes, visible = torch.zeros(count, length, 4), torch.zeros(count, length, dtype=torch.bool)
+        labels = torch.zeros(count, dtype=torch.long)
+        ignored = torch.zeros(count, dtype=torch.bool)
+        num_keypoints = {f.keypoints.shape[1] for f in frames if f.keypoints is not None}
+        points = torch.zeros(count, length, *num_keypoints, 2) if num_keypoints else None
+        visibility = torch.zeros(count, length, *num_keypoints, dtype=torch.long) if num_keypoints else None
+        for position, (frame, of_rows) in enumerate(zip(frames, track_ids, strict=True)):
+            rows = torch.searchsorted(ids, of_rows)
+            boxes[rows, position], visible[rows, position] = frame.boxes, True
+            labels[rows] = frame.labels
+            ignored[rows] |= frame.ignored
+            if points is not None and visibility is not None and frame.keypoints is not None:
+                points[rows, position] = frame.keypoints
+                visibility[rows, position] = frame.visibility.to(visibility.dtype)
+        return cls(
+            boxes,
+            labels,
+            visible,
+            (size[0], size[1]),
+            ignored,
+            ids,
+            key,
+            points,
+            visibility,
+            frames[key].image_id,
+            frames[key].file,
+        )

@@ -14,6 +14,7 @@ from jaxtyping import install_import_hook
 # structures/instances.py stays out: it annotates no shapes, and beartype cannot check `Self` on lone methods.
 CHECKED = [
     "pagoda.ops",
+    "pagoda.layers.inflate",
     "pagoda.criteria",
     "pagoda.postprocess",
     "pagoda.structures.images",

@@ -1,8 +1,12 @@
-"""What a model expects of its pictures, and the way there: resize, normalise, pad, batch."""
+"""What a model expects of its pictures, and the way there: resize, normalise, pad, batch.
+
+A clip is T frames of one size; wherever a picture (3, H, W) can stand, a clip (T, 3, H, W) can. B pictures
+or clips.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -14,7 +18,9 @@ from torchvision.transforms.v2 import functional as transforms
 from pagoda.ops.boxes import clip_boxes
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
+from pagoda.structures.tracks import Tubes
 
+Found = TypeVar("Found", Detections, Tubes)
 Rounding = Literal["nearest", "torchvision", "maskrcnn_benchmark"]
 Resample = Literal["antialias", "bicubic", "float"]
 Fit = Literal["resize", "letterbox", "corner"]
@@ -111,7 +117,7 @@ class InputSpec:
         return (frame_height - height) // 2, (frame_width - width) // 2
 
     def resize(self, picture: Tensor) -> Tensor:
-        """uint8 (3, H, W) to the size of `resized`; letterboxed, to that of the canvas.
+        """uint8 (3, H, W) or (T, 3, H, W) to the size of `resized`; letterboxed, to that of the canvas.
 
         With resample="float" this rounds to whole grey values what `prepare` keeps as it is.
         """
@@ -121,9 +127,9 @@ class InputSpec:
             picture = self._resample(picture, after)
         if self.fit != "letterbox":
             return picture
-        frame = self._border_color(picture.device).expand(3, *self.frame(before)).clone()
+        frame = self._border_color(picture.device).expand(*picture.shape[:-2], *self.frame(before)).clone()
         top, left = self.offset(before)
-        frame[:, top : top + after[0], left : left + after[1]] = picture
+        frame[..., top : top + after[0], left : left + after[1]] = picture
         return frame
 
     def _resample(self, picture: Tensor, size: tuple[int, int]) -> Tensor:
@@ -131,6 +137,8 @@ class InputSpec:
             return transforms.resize(picture, list(size), antialias=True)
         if self.resample == "float":
             return _bilinear(picture.to(torch.float32), size).round().to(torch.uint8)
+        if picture.ndim == 4:
+            return torch.stack([self._resample(frame, size) for frame in picture])
         # Pillow's own: torchvision's differs in one of two hundred values.
         image = Image.fromarray(picture.cpu().permute(1, 2, 0).contiguous().numpy())
         resized = np.array(image.resize((size[1], size[0]), Image.Resampling.BICUBIC))
@@ -139,6 +147,10 @@ class InputSpec:
     def _border_color(self, device: torch.device) -> Tensor:
         """uint8 (3, 1, 1)."""
         return torch.tensor(self.border, dtype=torch.uint8, device=device).expand(3)[:, None, None]
+
+    def _normal_border(self, pixels: Tensor) -> Tensor:
+        """(3, 1, 1), with a third 1 for clips: the border's colour among normalised (B, 3, …) pixels."""
+        return self.normalize(self._border_color(pixels.device)).view(3, *[1] * (pixels.ndim - 2))
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """RGB 0 … 255, any dtype (…, 3, H, W), to the float the network reads; exports."""
@@ -153,7 +165,7 @@ class InputSpec:
         return (side + self.pad_multiple - 1) // self.pad_multiple * self.pad_multiple
 
     def pad(self, pixels: Tensor) -> Tensor:
-        """Normalised (B, 3, H, W), all of one size, to the size that `batch` gives them; exports."""
+        """Normalised (B, 3, H, W) or (B, 3, T, H, W), all of one size, to that which `batch` gives them; exports."""
         height, width = pixels.shape[-2], pixels.shape[-1]
         # Without a canvas no comparison either, which would stay in an exported graph.
         tall = height if self.canvas is None else torch.sym_max(height, self.canvas[0])
@@ -163,13 +175,16 @@ class InputSpec:
         if self.fit != "corner":
             return padded
         is_border = 1 - pad(torch.ones_like(pixels[:1, :1]), (0, right, 0, bottom))
-        return padded + self.normalize(self._border_color(pixels.device)) * is_border
+        return padded + self._normal_border(pixels) * is_border
 
     def batch(self, pictures: Sequence[Tensor], *, device: torch.device | str | None = None) -> ImageBatch:
-        """uint8 (3, H, W) pictures of any sizes, as they are: normalised, padded to one size, stacked."""
+        """uint8 pictures (3, H, W) of any sizes, as they are: normalised, padded to one size, stacked.
+
+        Clips (T, 3, H, W) become pixels (B, 3, T, H, W). ValueError where T differs, or pictures stand among them.
+        """
         sizes = [(picture.shape[-2], picture.shape[-1]) for picture in pictures]
         normalized = (self.normalize(picture.to(device, non_blocking=True)) for picture in pictures)
-        return self._stack(normalized, sizes, device)
+        return self._stack(normalized, sizes, _num_frames(pictures), device)
 
     def prepare(self, pictures: Sequence[Tensor], *, device: torch.device | str | None = None) -> ImageBatch:
         """Resize, then `batch`."""
@@ -178,32 +193,37 @@ class InputSpec:
         sizes = [self.resized((picture.shape[-2], picture.shape[-1])) for picture in pictures]
         normalized = (self.normalize(picture.to(device, non_blocking=True)) for picture in pictures)
         resized = (_bilinear(pixels, size) for pixels, size in zip(normalized, sizes, strict=True))
-        return self._stack(resized, sizes, device)
+        return self._stack(resized, sizes, _num_frames(pictures), device)
 
     def _stack(
-        self, normalized: Iterable[Tensor], sizes: list[tuple[int, int]], device: torch.device | str | None
+        self,
+        normalized: Iterable[Tensor],
+        sizes: list[tuple[int, int]],
+        frames: tuple[int, ...],
+        device: torch.device | str | None,
     ) -> ImageBatch:
         """One batch of pictures that come one by one, so that no second copy of all is held."""
         least = self.canvas or (0, 0)
         height, width = (self.padded(max(sides)) for sides in zip(least, *sizes, strict=True))
         # Channels last: convolutions follow the layout of their input, and this one is the faster everywhere.
-        pixels = torch.zeros(len(sizes), 3, height, width, device=device).contiguous(
-            memory_format=torch.channels_last
+        order = torch.channels_last_3d if frames else torch.channels_last
+        pixels = torch.zeros(len(sizes), 3, *frames, height, width, device=device).contiguous(
+            memory_format=order
         )
         if self.fit == "corner":
-            pixels += self.normalize(self._border_color(pixels.device))
+            pixels += self._normal_border(pixels)
         for image, (picture, (h, w)) in enumerate(zip(normalized, sizes, strict=True)):
-            pixels[image, :, :h, :w] = picture
+            pixels[image, ..., :h, :w] = picture.movedim(-3, 0)
         return ImageBatch(pixels, torch.tensor(sizes, dtype=torch.long, device=pixels.device))
 
     def to_frame(self, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-        """(N, 4) boxes in a picture of (height, width), moved to where they are in its frame."""
+        """(…, 4) boxes in a picture of (height, width), moved to where they are in its frame."""
         (height, width), (top, left) = self.resized(size), self.offset(size)
         scale = boxes.new_tensor([width / size[1], height / size[0]]).repeat(2)
         return boxes * scale + boxes.new_tensor([left, top]).repeat(2)
 
-    def restore(self, detections: Sequence[Detections], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
-        """The way back: detections in pixels of the pictures they came from, (height, width) each."""
+    def restore(self, detections: Sequence[Found], sizes: Sequence[tuple[int, int]]) -> list[Found]:
+        """The way back: detections or tubes in pixels of the pictures they came from, (height, width) each."""
         restored = []
         for found, size in zip(detections, sizes, strict=True):
             height, width = self.resized(size) if self.fit == "letterbox" else found.image_size
@@ -216,6 +236,19 @@ class InputSpec:
         return restored
 
 
+def _num_frames(pictures: Sequence[Tensor]) -> tuple[int, ...]:
+    """(T,) of clips, () of pictures."""
+    shapes = {tuple(picture.shape[:-3]) for picture in pictures}
+    if len(shapes) != 1 or len(min(shapes)) > 1:
+        told = ", ".join(str(tuple(picture.shape)) for picture in pictures) or "nothing"
+        raise ValueError(
+            f"a batch needs pictures (3, H, W), or clips (T, 3, H, W) of equal length, got {told}"
+        )
+    return shapes.pop()
+
+
 def _bilinear(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Floats (3, H, W) without antialiasing: where a picture shrinks, pixels between the grid points are lost."""
+    """Floats (…, 3, H, W) without antialiasing: where it shrinks, pixels between the grid points are lost."""
+    if pixels.ndim == 4:
+        return interpolate(pixels, size=size, mode="bilinear")
     return interpolate(pixels[None], size=size, mode="bilinear")[0]

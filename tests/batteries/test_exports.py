@@ -15,6 +15,8 @@ FAMILIES = [
     "fcos_resnet18_fpn",
     "retinanet_resnet18_fpn",
     pytest.param("faster_rcnn_resnet18_fpn", marks=pytest.mark.slow),
+    pytest.param("mask_rcnn_resnet18_fpn.torchvision", marks=pytest.mark.slow),
+    pytest.param("keypoint_rcnn_resnet18_fpn", marks=pytest.mark.slow),
 ]
 
 

@@ -12,7 +12,7 @@ from pagoda.exporting.onnx import export_onnx
 from pagoda.exporting.program import export_forward
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
-from pagoda.zoo.dense import FAMILIES
+from pagoda.zoo.families import FAMILIES
 from pagoda.zoo.models import create_model, list_flavours
 
 pytestmark = pytest.mark.medium

@@ -16,9 +16,9 @@ from pagoda.detectors.retinanet import RetinaNet
 from pagoda.heads.dense import DenseHead
 from pagoda.necks.fpn import FPN
 from pagoda.structures.labels import LabelMap
-from pagoda.zoo.dense import FAMILIES, ModelName, build_detector
+from pagoda.zoo.families import FAMILIES, build_detector
 from pagoda.zoo.models import create_model
-from pagoda.zoo.options import options_from
+from pagoda.zoo.options import ModelName, options_from
 from pagoda.zoo.to_source import to_source
 
 R50, R101 = {"depth": 50, "style": "caffe"}, {"depth": 101, "style": "caffe"}

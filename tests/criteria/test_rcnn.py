@@ -49,7 +49,7 @@ def test_rpn_losses_equal_a_loop_over_anchors() -> None:
     anchors = torch.cat(outputs.anchors)
     objectness, boxes, count = 0.0, 0.0, 0
     for image, target in enumerate(targets):
-        for row, index in enumerate(criterion.assign(anchors, target.boxes, torch.tensor(SIZE)).tolist()):
+        for row, index in enumerate(criterion.assign(anchors, target, torch.tensor(SIZE)).tolist()):
             if index == IGNORED:
                 continue
             count += 1
@@ -75,9 +75,9 @@ def test_rpn_normalizers(normalizer: str, divisor: int | None) -> None:
     class Fewer(RPNCriterion):
         """The first picture has 40 anchors to learn, the second all."""
 
-        def assign(self, anchors, boxes, size):
+        def assign(self, anchors, target, size):
             index = torch.full((len(anchors),), BACKGROUND)
-            return index if len(boxes) == 0 else index.masked_fill(torch.arange(len(anchors)) >= 40, IGNORED)
+            return index if len(target) == 0 else index.masked_fill(torch.arange(len(anchors)) >= 40, IGNORED)
 
     criterion = Fewer(count=64, normalizer=normalizer)
     loss = criterion(outputs, [TWO, NONE], sizes(2))["loss_objectness"]
@@ -87,13 +87,13 @@ def test_rpn_normalizers(normalizer: str, divisor: int | None) -> None:
 
 def test_anchors_that_leave_the_picture() -> None:
     anchors = torch.tensor([[-5.0, 10, 30, 40], [10, 10, 45, 40], [0, 0, 128, 96], [60, 30, 127, 90]])
-    size, boxes = torch.tensor(SIZE), torch.tensor([[0.0, 10, 28, 40], [60, 30, 120, 90]])
-    everywhere = RPNCriterion().assign(anchors, boxes, size)
+    size, target = torch.tensor(SIZE), targets_of([0.0, 10, 28, 40], [60, 30, 120, 90])
+    everywhere = RPNCriterion().assign(anchors, target, size)
     assert everywhere[0] == 0 and everywhere[3] == 1
-    inside = RPNCriterion(border=0.0).assign(anchors, boxes, size)
+    inside = RPNCriterion(border=0.0).assign(anchors, target, size)
     # the third ends on the border, where it is no longer inside (x2 < width)
     assert inside.tolist() == [IGNORED, everywhere[1], IGNORED, 1]
-    among = RPNCriterion(border=0.0, assign_inside_only=True).assign(anchors, boxes, size)
+    among = RPNCriterion(border=0.0, assign_inside_only=True).assign(anchors, target, size)
     assert among.tolist() == [IGNORED, 0, IGNORED, 1], "the best anchor that is left serves the object"
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from pagoda.data.posetrack import read_posetrack
-from pagoda.data.posetrack_joints import PERSON_15, PERSON_17, POSETRACK_15
 from pagoda.evaluation.pose_frames import points_inside
 from pagoda.evaluation.pose_protocol import PROTOCOLS, PoseTrackProtocol
 from pagoda.evaluation.pose_result import COLUMNS, PoseTrackResult, average_precision
 from pagoda.evaluation.posetrack import PoseTrackEvaluator
+from pagoda.structures.posetrack_skeletons import PERSON_15, PERSON_17, POSETRACK_15
 from pagoda.structures.tracks import Tracks
 
 POSE = np.stack([np.arange(15) * 40.0, np.arange(15) % 4 * 40.0], 1)

@@ -13,7 +13,8 @@ from pagoda.detectors.contract import Detector
 from pagoda.detectors.fcos import FCOS
 from pagoda.exporting import onnx as onnx_export
 from pagoda.exporting.onnx import export_onnx
-from pagoda.exporting.parity import ParityError, drawn_batches, verify
+from pagoda.exporting.parity import ParityError, verify
+from pagoda.exporting.parity_pictures import drawn_batches
 from pagoda.heads.dense import DenseHead
 from pagoda.necks.fpn import FPN
 from pagoda.ops.nms import batch_survivors

@@ -3,7 +3,8 @@
 import pytest
 from torch import tensor
 
-from pagoda.exporting.parity import ParityReport, check_parity, compare, drawn_batches
+from pagoda.exporting.parity import ParityReport, check_parity, compare
+from pagoda.exporting.parity_pictures import drawn_batches
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pagoda.layers.norm import FrozenBatchNorm2d, build_norm, freeze, hold_statistics
+from pagoda.layers.norm import FrameGroupNorm, FrozenBatchNorm2d, build_norm, freeze, hold_statistics
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,14 @@ def test_frozen_modules_neither_learn_nor_count() -> None:
     assert not block.training and not any(parameter.requires_grad for parameter in block.parameters())
     block(torch.randn(2, 3, 4, 4))
     assert block[1].num_batches_tracked == 0
+
+
+@pytest.mark.parametrize("norm", [FrozenBatchNorm2d(4), FrameGroupNorm(2, 4)], ids=["frozen", "group"])
+def test_frames_of_clips_are_treated_as_pictures(norm: nn.Module) -> None:
+    for value in norm.state_dict().values():
+        value.uniform_(0.5, 2)
+    picture = nn.GroupNorm(2, 4) if isinstance(norm, nn.GroupNorm) else norm
+    picture.load_state_dict(norm.state_dict())
+    clip = torch.randn(2, 4, 3, 5, 6)
+    for frame in range(3):
+        torch.testing.assert_close(norm(clip)[:, :, frame], picture(clip[:, :, frame]))

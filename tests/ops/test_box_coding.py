@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import tensor
 
-from pagoda.ops.box_coding import MAX_LOG_GROWTH, decode_boxes, encode_boxes
+from pagoda.ops.box_coding import MAX_LOG_GROWTH, BoxCoder, decode_boxes, encode_boxes
 
 ONE, FASTER = (1.0, 1.0, 1.0, 1.0), (10.0, 10.0, 5.0, 5.0)
 #  inclusive, weights, anchor, object, deltas
@@ -63,3 +63,18 @@ def test_leading_axes_are_kept_and_nothing_gives_nothing():
     assert decode_boxes(torch.zeros(2, 3, 4), anchors).shape == (2, 3, 4)
     assert encode_boxes(torch.zeros(0, 4), torch.zeros(0, 4)).shape == (0, 4)
     assert decode_boxes(torch.zeros(0, 4), torch.zeros(0, 4)).shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("weights", "deltas"),
+    [(ONE, (0.170732, 0.160494, 0.136576, 0.159428)), (FASTER, (1.707317, 1.604938, 0.682878, 0.797139))],
+)
+def test_legacy_boxes_may_end_a_pixel_beyond(weights, deltas):
+    anchors, boxes = tensor([[10.0, 20, 50, 100]]), tensor([[14.0, 26, 60, 120]])
+    clean = BoxCoder(weights=weights, inclusive=True)
+    encoded = clean.encode(boxes, anchors)
+    torch.testing.assert_close(encoded, tensor([deltas]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(clean.decode(encoded, anchors), boxes)
+    beyond = BoxCoder(weights=weights, inclusive=True, exclusive_ends=True)
+    torch.testing.assert_close(beyond.encode(boxes, anchors), encoded)
+    torch.testing.assert_close(beyond.decode(encoded, anchors), tensor([[14.0, 26, 61, 121]]))

@@ -5,7 +5,7 @@ from typing import Any
 
 from pagoda.criteria.rcnn import RCNNCriterion
 from pagoda.postprocess.proposals import ProposalRules
-from pagoda.zoo.dense import FAMILIES
+from pagoda.zoo.families import FAMILIES
 from pagoda.zoo.rcnn_flavours import RCNNFlavour
 
 WEIGHTED_LOSSES = {"smooth_l1": "smooth_l1", "giou": "giou"}

@@ -21,6 +21,7 @@ import pagoda
 from pagoda.detectors.rcnn import RCNN
 from pagoda.postprocess.proposals import ProposalRules
 from pagoda.structures.instances import Detections, Targets
+from pagoda.zoo.to_source import differences, to_source
 
 SHORT, LONG = 128, 200  # instead of 800 and 1333, for speed
 CANDIDATES, PROPOSALS, OBJECTS = 100, 40, 200
@@ -206,6 +207,17 @@ def same_masks(found: Detections, expected: Tensor) -> None:
 def same_keypoints(found: Detections, places: Tensor, scores: Tensor) -> None:
     assert (found.keypoints - places).abs().max() <= 1e-2
     torch.testing.assert_close(found.keypoint_scores, scores, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.medium
+@pytest.mark.parity
+def test_the_file_goes_back_bit_for_bit(both: tuple[nn.Module, RCNN]) -> None:
+    original, model = both
+    state = original.state_dict()
+    written = to_source(model, "torchvision")
+    assert written.keys() == {name for name in state if "num_batches_tracked" not in name or name in written}
+    assert all(torch.equal(tensor, state[name]) for name, tensor in written.items())
+    assert differences(model, "torchvision") == []
 
 
 @pytest.mark.medium

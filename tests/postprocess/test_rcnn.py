@@ -162,6 +162,20 @@ def test_small_objects_may_be_dropped() -> None:
     assert all(((each.boxes[:, 2:] - each.boxes[:, :2]) >= 12).all() for each in large)
 
 
+def test_legacy_objects_below_a_pixel_are_empty_not_inside_out() -> None:
+    outputs = region_outputs()
+    shrinking = outputs.box_outputs.clone()
+    shrinking[..., 2] = -6.0  # widths of a few hundredths of a pixel: x2 = x1 + width - 1
+    outputs, coder = outputs._replace(box_outputs=shrinking), BoxCoder(inclusive=True)
+    select = SelectRegions(min_score=0.2, inclusive=True, max_candidates=None)
+    ragged = select.detect(outputs, ImageBatch(torch.zeros(2, 3, 60, 80), SIZES), coder.decode, LABELS)
+    fixed = select(outputs, SIZES, coder.decode)
+    for image, found in enumerate(ragged):
+        assert len(found) and (found.boxes[:, 2:] >= found.boxes[:, :2]).all()
+        assert (found.boxes[:, 2] == found.boxes[:, 0]).any()
+        assert torch.equal(fixed.boxes[image, : len(found)], found.boxes)
+
+
 def test_what_only_dense_detectors_have_is_refused() -> None:
     with pytest.raises(ValueError, match="threshold_on speaks of levels and qualities"):
         SelectRegions(threshold_on="class")

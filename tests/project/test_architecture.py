@@ -16,7 +16,9 @@ STAGES = FLOW | {"criteria", "postprocess", "preprocess"}
 PARTS = {"layers", "backbones", "necks", "heads"}
 SCORING = {"tracking", "visualization", "evaluation"}
 MODELS = STAGES | PARTS | SCORING | {"weights.files", "detectors", "detectors.contract"}
-TOP = MODELS | {"data", "zoo", "weights.convert", "training", "predict", "exporting", "explain", "recipes"}
+TOP = MODELS | {
+    "data", "zoo", "weights.convert", "training", "predict", "predict_video", "exporting", "explain", "recipes",
+}  # fmt: skip
 MAY_IMPORT: dict[str, set[str]] = {
     "structures": set(),
     "pictures": set(),
@@ -40,6 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "weights.convert": MODELS | {"zoo"},
     "training": FLOW | {"data", "evaluation", "weights.files", "weights.convert", "detectors.contract"},
     "predict": MODELS | {"zoo", "weights.convert"},
+    "predict_video": MODELS,
     "exporting": MODELS | {"zoo", "weights.convert", "pagoda"},
     "explain": TOP - {"training", "recipes"},
     # "pagoda" is for its version only: the package's own file loads nothing until asked.

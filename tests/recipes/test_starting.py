@@ -11,6 +11,7 @@ from pagoda.data.synthetic import DrawnShapes
 from pagoda.recipes import detection
 from pagoda.recipes.starting import starting_model
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.skeleton import COCO_17, Skeleton
 from pagoda.training.settings import TrainSettings
 from pagoda.weights.files import read_card, save_weights
 from pagoda.zoo.foreign import convert
@@ -80,6 +81,44 @@ def test_new_and_composed_models() -> None:
         build=lambda count: create_model("fcos_resnet18_fpn", num_classes=count, **SMALL),
     )
     assert start.model.label_map == NEW and start.model.origin == {"model": "mine.py:build", "options": {}}
+
+
+def test_a_keypoint_head_is_fitted_to_the_skeleton(tmp_path: Path) -> None:
+    people = create_model("keypoint_rcnn_resnet18_fpn.maskrcnn_benchmark", num_classes=1, **SMALL)
+    write_for(people, "maskrcnn_benchmark", tmp_path / "e2e_keypoint.pth")
+    face = LabelMap(("person",), (1,), Skeleton(("chin", "nose")))
+    start = starting_model(str(tmp_path / "e2e_keypoint.pth"), face)
+    assert start.model.keypoint_head.num_keypoints == 2 and start.model.label_map == face
+    for part in (
+        "1 keypoints with their weights: nose",
+        "1 new keypoints: chin",
+        "16 keypoints that are not",
+    ):
+        assert part in start.text
+    same = LabelMap(("person",), (7,), COCO_17)
+    start = starting_model(str(tmp_path / "e2e_keypoint.pth"), same)
+    assert start.model.label_map == same and "keypoints" not in start.text
+    new = starting_model("keypoint_rcnn_resnet18_fpn", face, options=SMALL)
+    assert new.model.keypoint_head.num_keypoints == 2
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("kind", ["mask", "keypoint"])
+def test_a_foreign_r_cnn_is_trained_on_other_classes(kind: str, tmp_path: Path, capsys) -> None:
+    for split, count in (("train", 4), ("val", 2)):
+        write_coco_folder(DrawnShapes(count, image_size=(64, 64), seed=1), tmp_path / "data", split=split)
+    theirs = create_model(f"{kind}_rcnn_resnet18_fpn.maskrcnn_benchmark", num_classes=5, **SMALL)
+    write_for(theirs, "maskrcnn_benchmark", tmp_path / "model_final.pth")
+    settings = TrainSettings(
+        data=str(tmp_path / "data"), epochs=1, batch_size=2, out=str(tmp_path / "runs"), device="cpu"
+    )
+    path = str(tmp_path / "model_final.pth")
+    run = detection.train(path, settings, options={"short_side": 64, "long_side": 64})
+    assert "3 new classes: circle, square, triangle" in capsys.readouterr().err
+    found = run.model.predict(torch.zeros(3, 64, 64, dtype=torch.uint8), min_score=0.0)
+    assert (found.masks if kind == "mask" else found.keypoints) is not None
+    card = read_card(run.folder / "best.safetensors")
+    assert card["label_map"]["skeleton"]["names"] and card["provenance"]["licence"] == "MIT"
 
 
 @pytest.mark.medium

@@ -187,3 +187,16 @@ def test_state_dicts_of_other_programs(tmp_path: Path, wrapped: str | None, is_z
     torch.save(content, tmp_path / "a.pth", _use_new_zipfile_serialization=is_zip)
     read = read_state_dict(tmp_path / "a.pth")
     assert list(read) == list(state) and all(torch.equal(read[name], state[name]) for name in state)
+
+
+@pytest.mark.parametrize("start", [b"PK", b"\x80\x02"], ids=["zip", "pickle"])
+def test_a_header_whose_length_reads_like_another_format_is_ours_all_the_same(
+    tmp_path: Path, start: bytes
+) -> None:
+    wanted = int.from_bytes(start, "little")
+    card: dict[str, str] = {"model": ""}
+    plain = save_weights(tmp_path / "a.safetensors", {"w": torch.zeros(1)}, card).read_bytes()
+    card["model"] = "x" * (wanted - int.from_bytes(plain[:8], "little"))
+    path = save_weights(tmp_path / "b.safetensors", {"w": torch.zeros(1)}, card)
+    assert path.read_bytes().startswith(start)
+    assert files.has_card(path) and load_weights(path)[1] == card

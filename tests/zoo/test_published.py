@@ -10,7 +10,7 @@ from pagoda.weights.convert.checkpoint import ForeignCheckpoint, flavour_of
 from pagoda.weights.convert.rules import Renamed
 from pagoda.weights.convert.sources import SOURCES
 from pagoda.weights.files import WeightsError
-from pagoda.zoo.dense import parse_name
+from pagoda.zoo.families import parse_name
 from pagoda.zoo.models import create_model
 from pagoda.zoo.published import PUBLISHED, Published, find_published
 

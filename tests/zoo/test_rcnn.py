@@ -13,7 +13,7 @@ from pagoda.structures.images import ImageBatch
 from pagoda.weights.convert import caffe2, detectron2, maskrcnn_benchmark, mmdet, torchvision
 from pagoda.weights.convert.rules import restore
 from pagoda.weights.files import save_weights
-from pagoda.zoo.dense import FAMILIES
+from pagoda.zoo.families import FAMILIES
 from pagoda.zoo.models import create_model
 
 pytestmark = pytest.mark.medium

@@ -24,6 +24,11 @@ SMALL = {"width": 32, "head_depth": 1}
         ("fcos_resnet18_fpn.mmdet_improved", "mmdet", {"meta", "state_dict"}),
         ("retinanet_resnet18_fpn.torchvision", "torchvision", None),
         ("retinanet_resnet18_fpn.bubbliiiing", "bubbliiiing", None),
+        ("mask_rcnn_resnet18_fpn.maskrcnn_benchmark", "maskrcnn_benchmark", {"model"}),
+        ("faster_rcnn_resnet18_fpn.detectron2", "detectron2", {"model", "__author__"}),
+        ("faster_rcnn_resnet18_dc5.detectron2", "detectron2", {"model", "__author__"}),
+        ("keypoint_rcnn_resnet18_fpn.torchvision", "torchvision", None),
+        ("mask_rcnn_resnet18_fpn.mmdet", "mmdet", {"meta", "state_dict"}),
     ],
 )
 def test_every_program_gets_its_own_form_and_loses_nothing(

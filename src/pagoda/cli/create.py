@@ -12,6 +12,7 @@ import tyro
 from pagoda.cli.parsing import parse, read_labels, refuse_existing
 from pagoda.training.settings import to_plain
 from pagoda.weights.files import save_weights
+from pagoda.zoo.inflated import start_from
 from pagoda.zoo.models import create_model, load_backbone_weights
 from pagoda.zoo.options import ModelOptions
 
@@ -22,6 +23,7 @@ class CreateCommand:
 
     pagoda create fcos_resnet50_fpn --classes 3 --backbone-weights R-50.pkl
     pagoda create fcos_resnet50_fpn.original --labels names.txt --out start.safetensors --model.short-side 640
+    pagoda create detect_and_track_resnet50_3d --labels person_keypoints.json --start-from keypoint_rcnn.safetensors
     """
 
     architecture: Annotated[str, tyro.conf.Positional]
@@ -32,6 +34,9 @@ class CreateCommand:
     """file with a class name per line, or a COCO file whose categories are taken"""
     backbone_weights: str = ""
     """ImageNet weights of any known program: a file, an address, or timm:NAME (downloads)"""
+    start_from: str = ""
+    """a trained detector, a file or an address: what of it matches by name and shape is taken, kernels with a time
+    axis where the model has one"""
     model: ModelOptions = field(default_factory=ModelOptions)
     out: str = ""
     """the .safetensors file to write; default: MODEL.safetensors"""
@@ -53,8 +58,13 @@ def main(arguments: Sequence[str]) -> int:
     if (command.classes is None) == (not command.labels):
         raise ValueError("pagoda create needs either --classes N or --labels FILE, and not both")
     given = [place for place in (command.backbone_weights, command.model.backbone_weights) if place]
+    inflation = command.model.inflation
     if len(given) > 1:
         raise ValueError("--backbone-weights and --model.backbone-weights are the same; give one of them")
+    if given and command.start_from:
+        raise ValueError("--start-from fills the backbone, too; give either it or --backbone-weights")
+    if inflation and not given and not command.start_from:
+        raise ValueError("--model.inflation is for --backbone-weights or --start-from; give one of them")
     name = re.sub(r"[^\w.-]", "_", command.architecture)  # timm's have colons
     out = refuse_existing(command.out or f"{name}.safetensors", overwrite=command.overwrite)
     torch.manual_seed(command.seed)
@@ -62,15 +72,23 @@ def main(arguments: Sequence[str]) -> int:
         command.architecture,
         num_classes=command.classes,
         label_map=read_labels(command.labels) if command.labels else None,
-        **to_plain(replace(command.model, backbone_weights=None)),
+        **to_plain(replace(command.model, backbone_weights=None, inflation=None)),
     )
-    report = load_backbone_weights(model.backbone, given[0]) if given else None
+    report = load_backbone_weights(model.backbone, given[0], inflation=inflation) if given else None
+    started = None
+    if command.start_from:
+        started = start_from(model, command.start_from, inflation=inflation or "center")
     save_weights(out, model.state_dict(), model.card())
     parameters = sum(parameter.numel() for parameter in model.parameters())
     if command.json:
-        loaded = report.to_dict() if report else None
-        print(json.dumps({"file": str(out), "parameters": parameters, "backbone": loaded}))
+        loaded = {
+            "backbone": report.to_dict() if report else None,
+            "started_from": started.to_dict() if started else None,
+        }
+        print(json.dumps({"file": str(out), "parameters": parameters, **loaded}))
         return 0
+    if started:
+        print(started.text())
     if report:
         print(f"backbone, from {report.file}\n{report.text()}")
         if report.source in BGR_BODIES and model.input_spec.channel_order == "RGB":

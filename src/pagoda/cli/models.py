@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from pagoda.cli.parsing import parse
-from pagoda.zoo.dense import FAMILIES
+from pagoda.zoo.families import FAMILIES
 from pagoda.zoo.models import create_model, list_flavours, list_models
 from pagoda.zoo.published import PUBLISHED, Published
 

@@ -3,12 +3,14 @@
 import importlib.util
 import json
 import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
 
+from pagoda.data.coco_shapes import read_skeleton
 from pagoda.detectors.contract import Detector
 from pagoda.structures.labels import LabelMap
 from pagoda.zoo.models import create_model, is_checkpoint, load
@@ -68,7 +70,7 @@ def open_model(
 
 
 def read_labels(file: str) -> LabelMap:
-    """Classes from a text file with one name per line, or from the categories of a COCO file (.json)."""
+    """Classes from a text file with one name per line; or, with keypoints, from a COCO file's categories (.json)."""
     path = Path(file)
     if not path.is_file():
         raise FileNotFoundError(f"no file of class names at {file}; one name per line is enough")
@@ -80,9 +82,14 @@ def read_labels(file: str) -> LabelMap:
             raise ValueError(
                 f"{file} has no categories: a COCO file or a text file with a name per line is needed"
             )
+        notes: list[str] = []
+        skeleton = read_skeleton(categories, [], file, notes)
+        for note in notes:
+            print(note, file=sys.stderr)
         return LabelMap(
             tuple(str(category["name"]) for category in categories),
             tuple(int(category["id"]) for category in categories),
+            skeleton,
         )
     names = [line.strip() for line in text.rstrip().splitlines()]
     if not names or "" in names:

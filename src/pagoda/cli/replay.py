@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
-import torch
 import tyro
 
 from pagoda.cli.parsing import find_build, parse
 from pagoda.training.capsule import diagnose, load_capsule
 from pagoda.training.checkpoints import restore_random_state
+from pagoda.training.memory_order import order_weights
 from pagoda.zoo.models import model_from_card
 
 
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     model = model_from_card(content["card"], build=build, where=command.capsule)
     model.load_state_dict(content["weights"])
     if content["channels_last"]:
-        model.to(memory_format=torch.channels_last)
+        order_weights(model, channels_last=True)
     model.train()
     restore_random_state(content["random"])
     diagnosis = diagnose(model, content["pictures"], targets, precision=content["precision"])

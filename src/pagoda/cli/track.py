@@ -2,12 +2,14 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -15,9 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pagoda.cli import track_eval, track_link
 from pagoda.cli.parsing import open_checkpoint, parse
 from pagoda.cli.track_outputs import TrackOutputs
-from pagoda.detectors.contract import Detector
 from pagoda.pictures import PictureError
-from pagoda.structures.instances import Detections
+from pagoda.predict_video import link_video
 from pagoda.tracking.linking import LinkerName, create_tracker
 from pagoda.training.settings import new_run_folder
 from pagoda.visualization.video import VideoFrame, VideoSource
@@ -78,11 +79,17 @@ def main(arguments: Sequence[str]) -> int:
     rate_of_video = None if command.no_video else source.frames_per_second
     outputs = TrackOutputs(out, source.name, rate_of_video, first_frame=command.first_frame)
     started, failure = time.perf_counter(), ""
+    waiting: deque[VideoFrame] = deque()  # a model of clips runs a few frames behind
     with outputs, _progress(console) as bar:
         task = bar.add_task("following", total=_total(source, command.max_frames), rate="")
+        pictures = _pictures(islice(source, command.max_frames), waiting)
+        found = link_video(
+            model, pictures, tracker, limits={"min_score": MIN_DETECTION_SCORE}, classes=labels or None
+        )
         try:
-            for number, frame in enumerate(islice(source, command.max_frames)):
-                linked = tracker.update(_detect(model, frame, labels))
+            for number, linked in enumerate(found):
+                frame = waiting.popleft()
+                linked = replace(linked, file=frame.name)
                 outputs.add(linked, frame.picture, frame.seconds)
                 if command.stream:
                     print(json.dumps(linked.to_dict()), flush=True)
@@ -100,13 +107,11 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if failure else 0
 
 
-def _detect(model: Detector, frame: VideoFrame, labels: list[int]) -> Detections:
-    found = model.predict(frame.picture, min_score=MIN_DETECTION_SCORE)
-    assert isinstance(found, Detections)
-    found = replace(found, file=frame.name, picture=None)
-    if not labels:
-        return found
-    return found[sum((found.labels == label for label in labels), found.labels < 0)]
+def _pictures(frames: Iterable[VideoFrame], waiting: deque[VideoFrame]) -> Iterator[np.ndarray]:
+    """Their pixels; each frame waits for its objects."""
+    for frame in frames:
+        waiting.append(frame)
+        yield frame.picture
 
 
 def _total(source: VideoSource, max_frames: int | None) -> int | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -10,12 +10,15 @@ from torch.nn.functional import cross_entropy, smooth_l1_loss
 
 from pagoda.criteria.region_shapes import KeypointCriterion, MaskCriterion
 from pagoda.criteria.rpn import RPNCriterion
-from pagoda.ops.assign import assign_by_iou
+from pagoda.ops.assign import assign_by_overlap
 from pagoda.ops.box_coding import BoxCoder
-from pagoda.ops.boxes import paired_giou
+from pagoda.ops.boxes import paired_giou, pairwise_iou
 from pagoda.ops.sampling import sample_balanced
+from pagoda.structures.clips import TubeTargets
 from pagoda.structures.instances import Targets
 from pagoda.structures.outputs import Proposals
+
+AnyTargets = TypeVar("AnyTargets", Targets, TubeTargets)
 
 
 class RegionSample(NamedTuple):
@@ -31,14 +34,14 @@ class RegionSample(NamedTuple):
     def positive(self) -> "RegionSample":
         """Those with an object."""
         rows = self.objects >= 0
-        return RegionSample(*(part[rows] for part in self))
+        return type(self)(*(part[rows] for part in self))
 
     def of_objects(self, values: Sequence[Tensor]) -> Tensor:
         """(R, …) each region's row of its image's (N, …) tensor; only for regions with an object."""
         first = torch.tensor([0, *(len(value) for value in values)]).cumsum(0).to(self.images.device)
         return torch.cat(list(values))[first[self.images] + self.objects]
 
-    def of_pictures(self, targets: Sequence[Targets]) -> Iterator[tuple[Targets, Tensor, Tensor]]:
+    def of_pictures(self, targets: Sequence[AnyTargets]) -> Iterator[tuple[AnyTargets, Tensor, Tensor]]:
         """(targets, boxes, objects) of each picture in turn that has a region here."""
         for image, target in enumerate(targets):
             rows = self.images == image
@@ -68,22 +71,20 @@ class RegionCriterion:
     box_weight: float = 1.0
 
     def sample(
-        self, proposals: Proposals, targets: Sequence[Targets], *, generator: Generator | None = None
+        self,
+        proposals: Proposals,
+        targets: Sequence[Targets | TubeTargets],
+        *,
+        generator: Generator | None = None,
     ) -> RegionSample:
         """Some of each image's proposals (and its objects), balanced."""
         boxes, images, objects = [], [], []
         for image, target in enumerate(targets):
             regions = proposals.boxes[image][proposals.valid[image]]
             if self.append_objects:
-                regions = torch.cat([regions, target.boxes.to(regions)])
-            index = assign_by_iou(
-                regions,
-                target.boxes,
-                low=self.min_iou,
-                high=self.min_iou,
-                low_quality="none",
-                inclusive=self.inclusive,
-            )
+                regions = torch.cat([regions, self.annotated(target).to(regions)])
+            overlaps = self.overlaps(regions, target)
+            index = assign_by_overlap(overlaps, low=self.min_iou, high=self.min_iou, low_quality="none")
             positive = index >= 0
             rows = sample_balanced(
                 positive[None],
@@ -97,8 +98,20 @@ class RegionCriterion:
             objects.append(index[rows])
         return RegionSample(torch.cat(boxes), torch.cat(images), torch.cat(objects))
 
+    def annotated(self, target: Targets | TubeTargets) -> Tensor:
+        """(n, 4) boxes of a picture's objects, as regions."""
+        return target.boxes
+
+    def overlaps(self, regions: Tensor, target: Targets | TubeTargets) -> Tensor:
+        """(R, N) of every region with every object."""
+        return pairwise_iou(regions, target.boxes, inclusive=self.inclusive)
+
     def __call__(
-        self, class_logits: Tensor, box_outputs: Tensor, sample: RegionSample, targets: Sequence[Targets]
+        self,
+        class_logits: Tensor,
+        box_outputs: Tensor,
+        sample: RegionSample,
+        targets: Sequence[Targets | TubeTargets],
     ) -> dict[str, Tensor]:
         """Of (R, classes + 1) logits, background last, and (R, classes or 1, 4) deltas."""
         positive = sample.objects >= 0
@@ -110,11 +123,17 @@ class RegionCriterion:
         deltas = box_outputs[positive].float()
         of_class = labels if deltas.shape[1] > 1 else torch.zeros_like(labels)
         deltas = deltas[torch.arange(len(labels), device=labels.device), of_class]
-        boxes = served.of_objects([target.boxes for target in targets])
         return {
             "loss_class": cross_entropy(class_logits.float(), wanted, reduction="sum") / total,
-            "loss_box": self._box_loss(deltas, served.boxes, boxes).sum() * (self.box_weight / total),
+            "loss_box": self.box_sum(deltas, served, targets) * (self.box_weight / total),
         }
+
+    def box_sum(
+        self, deltas: Tensor, served: RegionSample, targets: Sequence[Targets | TubeTargets]
+    ) -> Tensor:
+        """The loss of (R, 4) deltas of regions that all have an object, summed."""
+        boxes = served.of_objects([target.boxes for target in targets])
+        return self._box_loss(deltas, served.boxes, boxes).sum()
 
     def _box_loss(self, deltas: Tensor, regions: Tensor, boxes: Tensor) -> Tensor:
         if self.box_loss == "giou":

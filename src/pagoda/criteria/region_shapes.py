@@ -9,6 +9,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from pagoda.ops.heatmaps import keypoints_to_cells
 from pagoda.ops.masks import crop_masks
+from pagoda.structures.clips import TubeTargets
 from pagoda.structures.instances import Targets
 
 
@@ -54,20 +55,21 @@ class KeypointCriterion:
     """of regions with objects per image"""
     weight: float = 1.0
 
-    def wanted(self, target: Targets, boxes: Tensor, objects: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        """((R, K) cell, (R, K) whether it counts) of one picture's regions, each serving one of its objects."""
+    def annotated(self, target: Targets | TubeTargets, objects: Tensor) -> tuple[Tensor, Tensor]:
+        """((R, K, 2) places, (R, K) bool whether known) of those objects' keypoints."""
         if target.keypoints is None or target.visibility is None:
             raise ValueError(
                 f"a keypoint head learns from keypoints, but the targets of {target.file or 'a picture'} have"
                 " none; use a data set with keypoints, or a detector without keypoint head"
             )
-        return keypoints_to_cells(
-            target.keypoints[objects].to(boxes),
-            target.visibility[objects] > 0,
-            boxes,
-            size=size,
-            inclusive=self.inclusive,
-        )
+        return target.keypoints[objects], target.visibility[objects] > 0
+
+    def wanted(
+        self, target: Targets | TubeTargets, boxes: Tensor, objects: Tensor, size: int
+    ) -> tuple[Tensor, Tensor]:
+        """((R, K) cell, (R, K) whether it counts) of one picture's regions, each serving one of its objects."""
+        points, known = self.annotated(target, objects)
+        return keypoints_to_cells(points.to(boxes), known, boxes, size=size, inclusive=self.inclusive)
 
     def __call__(self, logits: Tensor, cells: Tensor, counts: Tensor, num_images: int) -> dict[str, Tensor]:
         """Of (R, K, S, S) logits, the wanted cells (R, K) and whether each counts (R, K)."""

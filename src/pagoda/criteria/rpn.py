@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, smooth_l1_loss
 
-from pagoda.ops.assign import BACKGROUND, IGNORED, LowQuality, assign_by_iou
+from pagoda.ops.assign import BACKGROUND, IGNORED, LowQuality, assign_by_overlap
 from pagoda.ops.box_coding import BoxCoder
-from pagoda.ops.boxes import paired_giou
+from pagoda.ops.boxes import paired_giou, pairwise_iou
 from pagoda.ops.sampling import sample_balanced
+from pagoda.structures.clips import TubeTargets
 from pagoda.structures.instances import Targets
 from pagoda.structures.outputs import RPNOutputs
 
@@ -52,36 +53,35 @@ class RPNCriterion:
         if self.count is None and "budget" in (self.normalizer, self.box_normalizer):
             raise ValueError('normalizer="budget" divides by count, which is None; name a count')
 
-    def assign(self, anchors: Tensor, boxes: Tensor, size: Tensor) -> Tensor:
-        """(P,) index into `boxes`, BACKGROUND or IGNORED, for a picture of (height, width) `size`."""
+    def assign(self, anchors: Tensor, target: Targets | TubeTargets, size: Tensor) -> Tensor:
+        """(P,) index of an object, BACKGROUND or IGNORED, for a picture of (height, width) `size`."""
         if self.border is None:
-            return self._assign(anchors, boxes)
+            return self._assign(anchors, target)
         inside = (anchors[:, :2] >= -self.border).all(1) & (anchors[:, 2:] < size.flip(0) + self.border).all(
             1
         )
         if not self.assign_inside_only:
-            return self._assign(anchors, boxes).masked_fill(~inside, IGNORED)
+            return self._assign(anchors, target).masked_fill(~inside, IGNORED)
         index = torch.full((len(anchors),), IGNORED, device=anchors.device)
-        index[inside] = self._assign(anchors[inside], boxes)
+        index[inside] = self._assign(anchors[inside], target)
         return index
 
-    def _assign(self, anchors: Tensor, boxes: Tensor) -> Tensor:
-        return assign_by_iou(
-            anchors,
-            boxes,
-            low=self.low,
-            high=self.high,
-            low_quality=self.low_quality,
-            inclusive=self.inclusive,
+    def _assign(self, anchors: Tensor, target: Targets | TubeTargets) -> Tensor:
+        return assign_by_overlap(
+            self.overlaps(anchors, target), low=self.low, high=self.high, low_quality=self.low_quality
         )
 
+    def overlaps(self, anchors: Tensor, target: Targets | TubeTargets) -> Tensor:
+        """(P, N) of every anchor with every object."""
+        return pairwise_iou(anchors, target.boxes, inclusive=self.inclusive)
+
     def __call__(
-        self, outputs: RPNOutputs, targets: Sequence[Targets], sizes: Tensor, *, generator=None
+        self, outputs: RPNOutputs, targets: Sequence[Targets | TubeTargets], sizes: Tensor, *, generator=None
     ) -> dict[str, Tensor]:
         """`sizes` (B, 2) are the pictures' (height, width)."""
         anchors = torch.cat(outputs.anchors)
         index = torch.stack(
-            [self.assign(anchors, target.boxes, size) for target, size in zip(targets, sizes, strict=True)]
+            [self.assign(anchors, target, size) for target, size in zip(targets, sizes, strict=True)]
         )  # (B, P)
         positive = index >= 0
         sampled = sample_balanced(
@@ -102,7 +102,7 @@ class RPNCriterion:
                 )
             )
             deltas = outputs.deltas[image][found].float()
-            box_sums.append(self._box_loss(deltas, anchors[found], target.boxes[index[image][found]]).sum())
+            box_sums.append(self.box_sum(deltas, anchors[found], target, index[image][found]))
         return {
             "loss_objectness": (torch.stack(object_sums) / divisors).sum(),
             "loss_rpn_box": (torch.stack(box_sums) / box_divisors).sum() * self.box_weight,
@@ -115,6 +115,12 @@ class RPNCriterion:
         if normalizer == "budget":
             return torch.full_like(counts, (self.count or 0) * len(counts))
         return counts.sum().clamp(min=1).expand(len(counts))
+
+    def box_sum(
+        self, deltas: Tensor, anchors: Tensor, target: Targets | TubeTargets, objects: Tensor
+    ) -> Tensor:
+        """The loss of (n, 4) deltas of anchors that serve `objects` (n,), summed."""
+        return self._box_loss(deltas, anchors, target.boxes[objects]).sum()
 
     def _box_loss(self, deltas: Tensor, anchors: Tensor, boxes: Tensor) -> Tensor:
         if self.box_loss == "giou":

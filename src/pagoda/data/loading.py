@@ -1,5 +1,7 @@
 """From a data set to batches: which pictures, in which order, with which random changes.
 
+Clips (T, 3, H, W) with `TubeTargets` travel as pictures (3, H, W) with `Targets` do.
+
 Everything random follows from two numbers, the seed of the run and the epoch. A `BatchPlan` turns them
 into lists of `Draw`s, and a `Draw` decides its sample alone. So neither the number of workers nor that
 of processes, nor a restart in the middle of an epoch, changes a bit of what is learned from.
@@ -16,8 +18,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from pagoda.data.clip_transforms import transform_clip
 from pagoda.data.transforms import Samples, Transform
 from pagoda.pictures import PictureError
+from pagoda.structures.clips import TubeTargets
 from pagoda.structures.instances import Targets
 
 SMALL_BYTES = 2**16
@@ -43,8 +47,8 @@ class Sample(NamedTuple):
     """A draw that was made."""
 
     picture: Tensor
-    """uint8 (3, H, W)"""
-    targets: Targets
+    """uint8 (3, H, W), or (T, 3, H, W)"""
+    targets: Targets | TubeTargets
     draw: Draw
 
 
@@ -52,8 +56,8 @@ class Batch(NamedTuple):
     """Pictures of different sizes with their targets; empty lists where every picture was skipped."""
 
     pictures: list[Tensor]
-    """uint8 (3, H, W) each"""
-    targets: list[Targets]
+    """uint8 (3, H, W) each, or clips (T, 3, H, W)"""
+    targets: list[Targets] | list[TubeTargets]
     draws: list[Draw]
     """Where each picture came from."""
     skipped: list[Skipped]
@@ -87,7 +91,9 @@ class TrainingView(Dataset):
         with seeded(draw.seed):
             try:
                 picture, targets = self.dataset[draw.index]
-                if self.transform is not None:
+                if self.transform is not None and isinstance(targets, TubeTargets):
+                    picture, targets = transform_clip(self.transform, picture, targets)
+                elif self.transform is not None:
                     picture, targets = self.transform(picture, targets)
             except PictureError as error:
                 return Skipped(draw.index, str(error))
@@ -238,19 +244,25 @@ def _check_share(batch_size: int, num_processes: int, process_index: int) -> Non
         )
 
 
-def _pack(targets: Targets) -> dict[str, Any]:
+class _Packed(NamedTuple):
+    kind: type[Targets] | type[TubeTargets]
+    values: dict[str, Any]
+
+
+def _pack(targets: Targets | TubeTargets) -> _Packed:
     values = {f.name: getattr(targets, f.name) for f in fields(targets)}
-    return {
+    small = {
         name: value.numpy() if isinstance(value, Tensor) and value.nbytes <= SMALL_BYTES else value
         for name, value in values.items()
     }
+    return _Packed(type(targets), small)
 
 
 def _unpack(
-    pictures: list[Tensor], packed: list[dict[str, Any]], draws: list[Draw], skipped: list[Skipped]
+    pictures: list[Tensor], packed: list[_Packed], draws: list[Draw], skipped: list[Skipped]
 ) -> Batch:
-    targets = []
-    for values in packed:
+    targets: list[Any] = []
+    for kind, values in packed:
         tensors = {k: torch.from_numpy(v) for k, v in values.items() if isinstance(v, np.ndarray)}
-        targets.append(Targets(**{**values, **tensors}))
+        targets.append(kind(**{**values, **tensors}))
     return Batch(pictures, targets, draws, skipped)

@@ -40,7 +40,7 @@ def read_mot(
     """
     path = Path(path)
     rows = _numbers(path)
-    info = _sequence_info(path)
+    info = sequence_info(path.parent.parent) if path.stem in ("gt", "det") else {}
     length = num_frames or int(info.get("seqlength", 0)) or int(rows[:, 0].max(initial=0))
     if "imwidth" in info and image_size is None:
         image_size = int(info["imheight"]), int(info["imwidth"])
@@ -191,9 +191,10 @@ def _scores(values: np.ndarray, score_range: tuple[float, float] | None) -> np.n
     return np.clip((values - low) / (high - low), 0, 1)
 
 
-def _sequence_info(path: Path) -> dict[str, str]:
-    file = path.parent.parent / "seqinfo.ini"
-    if path.stem not in ("gt", "det") or not file.is_file():
+def sequence_info(sequence: Path) -> dict[str, str]:
+    """What seqinfo.ini in the folder of a sequence says, its keys in small letters; {} without one."""
+    file = sequence / "seqinfo.ini"
+    if not file.is_file():
         return {}
     parser = ConfigParser()
     parser.read(file, encoding="utf-8")

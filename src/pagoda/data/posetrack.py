@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pagoda.data.posetrack_joints import PERSON_15, PERSON_17, POSETRACK_15, POSETRACK_17
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.posetrack_skeletons import PERSON_15, PERSON_17, POSETRACK_15, POSETRACK_17
 from pagoda.structures.tracks import UNLINKED, Tracks
 
 MISSING_SCORE = -9999.0

@@ -1,6 +1,7 @@
 """PoseTrack's files, written: the COCO-like ones of 2018 frame by frame, and those of 2017 at once."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -9,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from pagoda.atomic import write_atomically
-from pagoda.data.posetrack_joints import POSETRACK_15, to_posetrack_17
+from pagoda.data.posetrack_joints import to_posetrack_17
 from pagoda.data.spool import Spool
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.posetrack_skeletons import POSETRACK_15
 from pagoda.structures.skeleton import COCO_17
 from pagoda.structures.tracks import Tracks
 
@@ -88,6 +90,53 @@ def write_posetrack(tracks: Tracks, path: str | Path) -> None:
     with PoseTrackWriter(path, tracks.name) as writer:
         for frame in range(tracks.num_frames):
             writer.add(tracks.at(frame))
+
+
+def write_posetrack_truth(tracks: Tracks, path: str | Path) -> None:
+    """Ground truth as a 2018 file, head boxes, regions to be ignored and which frames are labelled included.
+
+    Raises ValueError where `image_size` or `frame_names` is missing, and for what the file has no place for:
+    objects without a track, ignored objects.
+    """
+    has_ignored = tracks.ignored is not None and tracks.ignored.any()
+    is_linked = len(tracks.linked()) == len(tracks)
+    if tracks.image_size is None or not tracks.frame_names or not is_linked or has_ignored:
+        raise ValueError(
+            f"the ground truth of '{tracks.name}' needs image_size, frame_names, and objects that all have tracks"
+            " and are not ignored, to be written"
+        )
+    height, width = tracks.image_size
+    labelled = np.ones(tracks.num_frames, bool) if tracks.labelled_frames is None else tracks.labelled_frames
+    images = [
+        {
+            "id": frame + 1,
+            "file_name": name,
+            "frame_id": frame + 1,
+            "vid_id": tracks.name,
+            "nframes": tracks.num_frames,
+            "is_labeled": bool(labelled[frame]),
+            "height": height,
+            "width": width,
+            **_regions(tracks.ignore_regions.get(frame, ())),
+        }
+        for frame, name in enumerate(tracks.frame_names)
+    ]
+    annotations = _annotations(tracks)
+    for row, each in enumerate(annotations):
+        each |= {"id": row + 1, "image_id": int(tracks.frames[row]) + 1}
+        if tracks.head_boxes is not None:
+            x1, y1, x2, y2 = tracks.head_boxes[row].tolist()
+            each["bbox_head"] = [x1, y1, x2 - x1, y2 - y1]
+    content = {"images": images, "annotations": annotations, "categories": _categories(tracks.label_map)}
+    text = json.dumps(content)
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _regions(polygons: Sequence[np.ndarray]) -> dict[str, Any]:
+    if not polygons:
+        return {}
+    xs, ys = ([polygon[:, axis].tolist() for polygon in polygons] for axis in (0, 1))
+    return {"ignore_regions_x": xs, "ignore_regions_y": ys}
 
 
 def write_posetrack_17(tracks: Tracks, path: str | Path, *, with_dummies: bool = False) -> None:

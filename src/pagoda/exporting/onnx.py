@@ -14,6 +14,7 @@ from pagoda.atomic import write_atomically
 from pagoda.detectors.contract import Detector
 from pagoda.exporting.parity import ParityReport, check_parity, verify
 from pagoda.exporting.program import PixelsToDetections, export_pixels
+from pagoda.exporting.shapes import shape_names
 from pagoda.postprocess.dense import SelectDetections
 
 USAGE = (
@@ -21,11 +22,19 @@ USAGE = (
     " letterboxed ones with their border), neither normalised nor padded. boxes: xyxy pixels of images; scores:"
     " best first, 0 in unused rows; labels: index into names and category_ids, -1 in unused rows."
 )
+USAGE_OF_SHAPES = {
+    "masks": " masks: bool, the pixels of images that belong to each object, False in unused rows.",
+    "keypoints": " keypoints: xy pixels of images, named by skeleton, 0 in unused rows.",
+    "keypoint_scores": " keypoint_scores: higher is surer, see postprocess.keypoint_score; 0 in unused rows.",
+}
 DIMENSIONS = {
     "images": ("batch", 3, "height", "width"),
     "boxes": ("batch", "detections", 4),
     "scores": ("batch", "detections"),
     "labels": ("batch", "detections"),
+    "masks": ("batch", "detections", "height", "width"),
+    "keypoints": ("batch", "detections", "keypoints", 2),
+    "keypoint_scores": ("batch", "detections", "keypoints"),
 }
 
 
@@ -44,8 +53,10 @@ def export_onnx(
     """Write `model` with pre- and post-processing to `path` once the file finds what the model finds.
 
     Input `images` is RGB uint8 (B, 3, H, W) of any B, H, W; outputs are `boxes` (B, D, 4) xyxy pixels of the
-    input, `scores` (B, D) and `labels` (B, D), with score 0 and label −1 in unused rows. Names, category ids,
-    resize rule and thresholds stand in the file's metadata.
+    input, `scores` (B, D) and `labels` (B, D), with score 0 and label −1 in unused rows. Mask R-CNN adds `masks`
+    (B, D, H, W) bool, pasted into the input: D · H · W floats are held for each picture on the way. Keypoint R-CNN
+    adds `keypoints` (B, D, K, 2) pixels of the input and `keypoint_scores` (B, D, K), found as `detect` finds them,
+    by a scan over the objects. Names, category ids, skeleton, resize rule and thresholds stand in the metadata.
 
     Args:
         pictures: what to compare on: paths, PIL images, arrays (H, W, 3) or tensors (3, H, W); drawn pictures
@@ -85,19 +96,30 @@ def to_onnx(model: Detector, postprocess: SelectDetections, opset: int) -> torch
         dynamo=True,
         opset_version=opset,
         input_names=["images"],
-        output_names=["boxes", "scores", "labels"],
-        custom_translation_table={torch.ops.pagoda.batch_survivors.default: suppress},
+        output_names=["boxes", "scores", "labels", *shape_names(model)],
+        custom_translation_table=translations(),
         verbose=False,
     )
     graph = program.model.graph
     for value in (*graph.inputs, *graph.outputs):
-        value.shape = type(value.shape)(DIMENSIONS[value.name])
+        known = {"keypoints": value.shape[2]} if value.name.startswith("keypoint") else {}
+        value.shape = type(value.shape)(known.get(size, size) for size in DIMENSIONS[value.name])
     program.model.metadata_props.update(metadata(model, postprocess))
     return program
 
 
+def translations() -> dict[Any, Any]:
+    """Our operators in ONNX."""
+    from pagoda.exporting.onnx_keypoints import decode
+
+    survivors, keypoints = torch.ops.pagoda.batch_survivors.default, torch.ops.pagoda.decode_keypoints.default
+    return {survivors: suppress, keypoints: decode}
+
+
 def metadata(model: Detector, postprocess: SelectDetections) -> dict[str, str]:
     """What a runtime needs besides the graph; every value is JSON except the plain sentences."""
+    skeleton = model.label_map.skeleton
+    names = shape_names(model)
     return {
         "pagoda_version": __version__,
         "model": str((model.origin or {}).get("model") or type(model).__name__),
@@ -105,7 +127,8 @@ def metadata(model: Detector, postprocess: SelectDetections) -> dict[str, str]:
         "category_ids": json.dumps(list(model.label_map.category_ids)),
         "input_spec": json.dumps(model.input_spec.to_dict()),
         "postprocess": json.dumps(asdict(postprocess)),
-        "usage": USAGE,
+        "usage": USAGE + "".join(USAGE_OF_SHAPES[name] for name in names),
+        **({"skeleton": json.dumps(skeleton.to_dict())} if skeleton and "keypoints" in names else {}),
     }
 
 

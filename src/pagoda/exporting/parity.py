@@ -6,7 +6,6 @@ accepted when such a verdict was close and the other side's candidates contain i
 """
 
 import json
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,18 +15,17 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from pagoda.detectors.contract import Detector
+from pagoda.exporting.parity_pictures import parity_batches
 from pagoda.exporting.program import THRESHOLD
+from pagoda.exporting.shape_parity import ShapeComparison, with_shapes
 from pagoda.ops.boxes import pairwise_iou
-from pagoda.pictures import to_picture
 from pagoda.postprocess.dense import SelectDetections
-from pagoda.preprocess import InputSpec
+from pagoda.postprocess.rcnn import SelectRegions
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 
-MIN_PICTURES = 8
 CLOSE_IOU = 0.005
 """an overlap this near to the limit may be judged either way"""
 
@@ -57,6 +55,16 @@ class ParityReport:
     max_box_difference: float = 0.0
     """pixels, over `detections`"""
     max_score_difference: float = 0.0
+    masks: int = 0
+    """of those detections, that agree"""
+    mask_pixels: int = 0
+    """of these masks, on one side only"""
+    keypoints: int = 0
+    """within `box_tolerance`"""
+    max_keypoint_difference: float = 0.0
+    """pixels, over `keypoints`"""
+    keypoint_close_calls: int = 0
+    """further away, where the model's map is as high"""
     unmatched: list[str] = field(default_factory=list)
     """what one side found and the other had no reason to miss"""
 
@@ -74,10 +82,20 @@ class ParityReport:
             f"{self.pictures} pictures ({sizes}), scores above {self.min_score:g}:"
             f" {self.detections} detections agree, within {self.max_box_difference:.2g} px"
             f" and {self.max_score_difference:.2g} in score",
+            *self._summary_of_shapes(),
             f"{self.close_calls} close calls turned by rounding, {len(self.unmatched)} unmatched",
             *self.unmatched[:5],
         ]
         return "\n".join(lines)
+
+    def _summary_of_shapes(self) -> Iterator[str]:
+        if self.masks:
+            yield f"{self.masks} masks agree, but for {self.mask_pixels} pixels"
+        if self.keypoints:
+            yield (
+                f"{self.keypoints} keypoints agree, within {self.max_keypoint_difference:.2g} px;"
+                f" {self.keypoint_close_calls} elsewhere, where the model's map is as high"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "pictures": self.pictures, "passed": self.passed}
@@ -135,34 +153,6 @@ def session_of(file: Any, min_score: float) -> Any:
     return onnxruntime.InferenceSession(file.SerializeToString(), providers=["CPUExecutionProvider"])
 
 
-def parity_batches(spec: InputSpec, pictures: Sequence[Any]) -> Iterator[Tensor]:
-    """uint8 (B, 3, H, W): the given pictures, up to four of a size together, and drawn ones up to eight."""
-    by_size: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
-    for source in pictures:
-        picture = spec.resize(torch.from_numpy(to_picture(source)[0]).permute(2, 0, 1))
-        by_size[tuple(picture.shape)].append(picture)
-    for same_size in by_size.values():
-        for start in range(0, len(same_size), 4):
-            yield torch.stack(same_size[start : start + 4])
-    if len(pictures) < MIN_PICTURES:
-        yield from drawn_batches(min(spec.canvas) if spec.canvas else spec.short_side)
-
-
-def drawn_batches(short_side: int) -> Iterator[Tensor]:
-    """Eight pictures of coarse noise and rectangles, the same every time; sides divisible by nothing."""
-    random = torch.Generator().manual_seed(0)
-    for batch, share in ((1, 1.0), (3, 0.5), (2, 0.37), (2, 0.71)):
-        height, width = int(short_side * share) + 1, int(short_side * share * 1.3) + 3
-        noise = torch.rand(batch, 3, height // 8 + 1, width // 8 + 1, generator=random) * 255
-        images = interpolate(noise, size=(height, width), mode="bilinear")
-        for image in images:
-            for _ in range(6):
-                y, x = (torch.rand(2, generator=random) * torch.tensor([height, width]) * 0.8).long().tolist()
-                h, w = (torch.rand(2, generator=random) * torch.tensor([height, width]) * 0.4).long().tolist()
-                image[:, y : y + h + 2, x : x + w + 2] = torch.rand(3, 1, 1, generator=random) * 255
-        yield images.to(torch.uint8)
-
-
 def compare_all(
     report: ParityReport, session: Any, model: Detector, select: SelectDetections, batches: Sequence[Tensor]
 ) -> None:
@@ -172,21 +162,35 @@ def compare_all(
     try:
         for pixels in batches:
             report.batches.append((pixels.shape[0], pixels.shape[2], pixels.shape[3]))
-            boxes, scores, labels = map(torch.from_numpy, session.run(None, {"images": pixels.numpy()}))
+            found = outputs_of(session, pixels)
             device = next(model.parameters()).device
             images = model.input_spec.batch(list(pixels), device=device)
             with torch.inference_mode():
                 expected = model.detect(images, postprocess=select)
             for index, theirs in enumerate(expected):
-                real = labels[index] >= 0
-                size = theirs.image_size
-                ours = Detections(
-                    boxes[index][real], scores[index][real], labels[index][real], size, model.label_map
-                )
+                ours = of_one_image({name: values[index] for name, values in found.items()}, theirs)
                 one = ImageBatch(images.pixels[index : index + 1], images.sizes[index : index + 1])
-                compare(report, ours, theirs.to("cpu"), select, Candidacy(model, one, select))
+                theirs = theirs.to("cpu")
+                rows, columns = compare(report, ours, theirs, select, Candidacy(model, one, select))
+                if isinstance(select, SelectRegions):
+                    ShapeComparison(model, one, select, report)(ours[rows], theirs[columns])
     finally:
         model.train(was_training)
+
+
+def outputs_of(session: Any, pixels: Tensor) -> dict[str, Tensor]:
+    """What the file says of a batch, by the names of its outputs."""
+    names = [output.name for output in session.get_outputs()]
+    return dict(
+        zip(names, map(torch.from_numpy, session.run(names, {"images": pixels.numpy()})), strict=True)
+    )
+
+
+def of_one_image(outputs: dict[str, Tensor], theirs: Detections) -> Detections:
+    """The file's objects in one picture, where the model has found `theirs`."""
+    real = outputs["labels"] >= 0
+    boxes, scores, labels = (outputs[name][real] for name in ("boxes", "scores", "labels"))
+    return with_shapes(Detections(boxes, scores, labels, theirs.image_size, theirs.label_map), outputs, real)
 
 
 class Candidacy:
@@ -209,8 +213,11 @@ class Candidacy:
 
 def compare(
     report: ParityReport, ours: Detections, theirs: Detections, select: SelectDetections, candidacy: Candidacy
-) -> None:
-    """Pair the detections of one picture and judge what is left over. `ours` are the file's."""
+) -> tuple[Tensor, Tensor]:
+    """Pair the detections of one picture and judge what is left over. `ours` are the file's.
+
+    Returns rows of ours and of theirs that are the same object.
+    """
     box_difference = (ours.boxes[:, None] - theirs.boxes[None]).abs().amax(-1)
     score_difference = (ours.scores[:, None] - theirs.scores[None]).abs()
     same = (box_difference <= report.box_tolerance) & (score_difference <= report.score_tolerance)
@@ -236,6 +243,7 @@ def compare(
                 report.close_calls += 1
             else:
                 report.unmatched.append(describe(side, has[[index]], lacks, known))
+    return rows, columns
 
 
 def is_close_call(

@@ -12,7 +12,10 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from pagoda.detectors.contract import Detector
-from pagoda.postprocess.dense import SelectDetections, Selected
+from pagoda.detectors.rcnn import RCNN
+from pagoda.exporting.shapes import shapes_of
+from pagoda.postprocess.dense import SelectDetections
+from pagoda.postprocess.rcnn import SelectRegions
 from pagoda.structures.images import ImageBatch
 
 THRESHOLD = "min_score"
@@ -22,7 +25,8 @@ THRESHOLD = "min_score"
 class PixelsToDetections(nn.Module):
     """Normalising, padding, the network, selection and suppression in one forward.
 
-    Takes uint8 RGB (B, 3, H, W), each picture filling its H×W; any B, H and W from 1 up.
+    Takes uint8 RGB (B, 3, H, W), each picture filling its H×W; any B, H and W from 1 up. Gives boxes, scores,
+    labels and what `shape_names` says.
     The threshold is a buffer, so that a graph made from this can be tried with another one.
     """
 
@@ -34,14 +38,19 @@ class PixelsToDetections(nn.Module):
         self.register_buffer(THRESHOLD, torch.tensor(float(postprocess.min_score)))
         self.postprocess = postprocess
 
-    def forward(self, images: Tensor) -> Selected:
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         spec = self.model.input_spec
         batch, height, width = images.shape[0], images.shape[-2], images.shape[-1]
         pixels = spec.pad(spec.normalize(images))
         sides = partial(torch.full, (batch,), dtype=torch.long, device=images.device)
         sizes = torch.stack([sides(fill_value=height), sides(fill_value=width)], dim=1)
         select = replace(self.postprocess, min_score=self.min_score)
-        return select(self.model(ImageBatch(pixels, sizes)), sizes, self.model.decode)
+        if not (isinstance(self.model, RCNN) and isinstance(select, SelectRegions)):
+            return select(self.model(ImageBatch(pixels, sizes)), sizes, self.model.decode)
+        # Its forward has chosen already: masks and keypoints are of chosen objects.
+        outputs = self.model(ImageBatch(pixels, sizes), postprocess=select)
+        shapes = shapes_of(outputs, select, (height, width))
+        return outputs.boxes, outputs.scores, outputs.labels, *shapes
 
 
 def export_pixels(module: PixelsToDetections) -> ExportedProgram:

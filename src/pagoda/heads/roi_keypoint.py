@@ -51,7 +51,11 @@ class KeypointHead(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         """(R, K, S, S) logits, S four times the pooled resolution."""
-        maps = self.predict(self.tower(pooled))
+        return self.maps(self.tower(pooled))
+
+    def maps(self, x: Tensor) -> Tensor:
+        """The output layers: (R, K, S, S) logits of what the tower made of the regions."""
+        maps = self.predict(x)
         if self.upsampling == "deconvolution":
             kernel = self.profile.to(maps.dtype)
             return conv_transpose2d(maps, kernel, stride=2, padding=1, groups=self.num_keypoints)

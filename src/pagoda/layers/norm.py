@@ -14,8 +14,8 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 class FrozenBatchNorm2d(nn.Module):
     """A fixed affine map per channel: the statistics and weights of a batch norm as buffers.
 
-    `eps` is 0 in maskrcnn-benchmark and FCOS, 1e-5 in detectron2 and torchvision: with a variance of 1e-4
-    the difference is 5 %.
+    For pictures (B, C, H, W) and clips (B, C, T, H, W) alike. `eps` is 0 in maskrcnn-benchmark and FCOS,
+    1e-5 in detectron2 and torchvision: with a variance of 1e-4 the difference is 5 %.
     """
 
     weight: Tensor
@@ -37,11 +37,21 @@ class FrozenBatchNorm2d(nn.Module):
         return scale, self.bias - self.running_mean * scale
 
     def forward(self, x: Tensor) -> Tensor:
-        scale, shift = self.scale_shift()
-        return x * scale.to(x.dtype)[None, :, None, None] + shift.to(x.dtype)[None, :, None, None]
+        scale, shift = (
+            value.to(x.dtype).unflatten(0, (-1, *[1] * (x.ndim - 2))) for value in self.scale_shift()
+        )
+        return x * scale + shift
 
     def extra_repr(self) -> str:
         return f"{len(self.weight)}, eps={self.eps}"
+
+
+class FrameGroupNorm(nn.GroupNorm):
+    """Group norm of clips (B, C, T, H, W) with statistics of each frame by itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        frames = x.transpose(1, 2)
+        return super().forward(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]).transpose(1, 2)
 
 
 def build_norm(kind: Norm, channels: int, *, eps: float = 1e-5, groups: int = 32) -> nn.Module:

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, max_pool2d, relu
+from torch.nn.functional import interpolate, relu
 
 from pagoda.layers.norm import Norm, build_norm
 
@@ -75,7 +75,7 @@ class FPN(nn.Module):
         for level in reversed(self.inputs):
             merged = self.lateral[str(level)](features[level])
             if above is not None:
-                merged = merged + interpolate(above, size=merged.shape[-2:], mode="nearest")
+                merged = merged + interpolate(above, size=merged.shape[2:], mode="nearest")
             above = merged
             pyramid[level] = self.output[str(level)](merged)
         return {level: pyramid[level] for level in self.inputs}
@@ -85,7 +85,7 @@ class FPN(nn.Module):
         pyramid, highest = dict(pyramid), self.inputs[-1]
         for level in self.extra_levels:
             if self.extra_from == "max_pool":
-                pyramid[level] = max_pool2d(pyramid[level - 1], kernel_size=1, stride=2)
+                pyramid[level] = pyramid[level - 1][..., ::2, ::2]
             elif level > highest + 1:
                 below = pyramid[level - 1]
                 pyramid[level] = self.extra[str(level)](relu(below) if self.relu_before_extra else below)
@@ -108,7 +108,7 @@ def conv_norm(
 def start_convolutions(neck: nn.Module) -> None:
     """Fresh weights as Caffe2's "XavierFill", biases 0."""
     for module in neck.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d | nn.Conv3d):
             nn.init.kaiming_uniform_(module.weight, a=1)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

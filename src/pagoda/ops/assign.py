@@ -70,9 +70,16 @@ def assign_by_iou(
     one if several, overlap or not (mmdet's RetinaNet), "claim_above_low" the same for objects whose best is at
     least `low` (mmdet's Faster R-CNN), "none" never (Lin 2017 as first described).
     """
-    if len(boxes) == 0 or len(anchors) == 0:
-        return torch.full((len(anchors),), BACKGROUND, device=anchors.device)
     iou = pairwise_iou(anchors, boxes, inclusive=inclusive)
+    return assign_by_overlap(iou, low=low, high=high, low_quality=low_quality)
+
+
+def assign_by_overlap(
+    iou: Float[Tensor, "p n"], *, low: float = 0.4, high: float = 0.5, low_quality: LowQuality = "all"
+) -> Int[Tensor, " p"]:
+    """`assign_by_iou` where the overlaps are known already, of boxes, tubes or anything else."""
+    if iou.numel() == 0:
+        return torch.full((len(iou),), BACKGROUND, device=iou.device)
     best_iou, best = iou.max(dim=1)
     index = best.masked_fill(best_iou < high, IGNORED).masked_fill(best_iou < low, BACKGROUND)
     if low_quality == "none":
@@ -82,7 +89,7 @@ def assign_by_iou(
         claimed = iou == best_of_object
         if low_quality == "claim_above_low":
             claimed &= best_of_object >= low
-        claims = torch.where(claimed, torch.arange(len(boxes), device=iou.device), -1).amax(1)
+        claims = torch.where(claimed, torch.arange(iou.shape[1], device=iou.device), -1).amax(1)
         return torch.where(claims >= 0, claims, index)
     # An object that overlaps no anchor would otherwise claim every anchor: all tie with it at 0.
     restored = ((iou == best_of_object) & (best_of_object > 0)).any(dim=1)

@@ -41,10 +41,12 @@ def decode_boxes(
     inclusive: bool = False,
     max_log_growth: float | None = MAX_LOG_GROWTH,
     limit_shrinking: bool = False,
+    exclusive_ends: bool = False,
 ) -> Float[Tensor, "*n 4"]:
     """The inverse of `encode_boxes`; log sizes are cut at `max_log_growth` (None: not).
 
-    `limit_shrinking` cuts them at −max_log_growth too (mmdet).
+    `limit_shrinking` cuts them at −max_log_growth too (mmdet). `exclusive_ends` ends `inclusive` boxes at
+    x1 + side, one pixel further than `encode_boxes` took them to end (Detect-and-Track).
     """
     extra = int(inclusive)
     deltas = deltas / deltas.new_tensor(weights)
@@ -54,7 +56,8 @@ def decode_boxes(
     if max_log_growth is not None:
         growth = growth.clamp(-max_log_growth if limit_shrinking else None, max_log_growth)
     half = torch.exp(growth) * anchor_sides / 2
-    return torch.cat([centers - half, centers + half - extra], -1)
+    end = 0 if exclusive_ends else extra
+    return torch.cat([centers - half, centers + half - end], -1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +68,7 @@ class BoxCoder:
     inclusive: bool = False
     max_log_growth: float | None = MAX_LOG_GROWTH
     limit_shrinking: bool = False
+    exclusive_ends: bool = False
 
     def encode(self, boxes: Float[Tensor, "*n 4"], anchors: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
         """See `encode_boxes`."""
@@ -79,6 +83,7 @@ class BoxCoder:
             inclusive=self.inclusive,
             max_log_growth=self.max_log_growth,
             limit_shrinking=self.limit_shrinking,
+            exclusive_ends=self.exclusive_ends,
         )
 
 

@@ -53,17 +53,32 @@ def paste_masks(
     object is handled alone.
     """
     height, width = image_size
-    if rule == "whole_pixels":
-        probabilities, boxes = grow(probabilities, boxes)
-    rows = axis_weights(boxes[:, 1], boxes[:, 3], height, probabilities.shape[1], rule)
-    columns = axis_weights(boxes[:, 0], boxes[:, 2], width, probabilities.shape[1], rule)
     pasted = probabilities.new_zeros((len(boxes), height, width), dtype=torch.bool)
     step = max(1, CHUNK // max(1, height * width))
     for first in range(0, len(boxes), step):
         part = slice(first, first + step)
-        values = rows[part] @ probabilities[part] @ columns[part].transpose(1, 2)
-        pasted[part] = values > min_probability if rule == "whole_pixels" else values >= min_probability
+        pasted[part] = paste_together(
+            probabilities[part], boxes[part], image_size, rule=rule, min_probability=min_probability
+        )
     return pasted
+
+
+def paste_together(
+    probabilities: Float[Tensor, "n m m"],
+    boxes: Float[Tensor, "n 4"],
+    image_size: tuple[int, int],
+    *,
+    rule: PasteRule,
+    min_probability: float,
+) -> Bool[Tensor, "n h w"]:
+    """`paste_masks` of all objects at once, whose pixels must fit into memory as floats; exports."""
+    height, width = image_size
+    if rule == "whole_pixels":
+        probabilities, boxes = grow(probabilities, boxes)
+    rows = axis_weights(boxes[:, 1], boxes[:, 3], height, probabilities.shape[1], rule)
+    columns = axis_weights(boxes[:, 0], boxes[:, 2], width, probabilities.shape[1], rule)
+    values = rows @ probabilities @ columns.transpose(1, 2)
+    return values > min_probability if rule == "whole_pixels" else values >= min_probability
 
 
 def grow(

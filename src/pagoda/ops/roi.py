@@ -66,7 +66,11 @@ class RegionPooling:
 
     def levels(self, boxes: Float[Tensor, "r 4"], lowest: int, highest: int) -> Int[Tensor, " r"]:
         """The pyramid level that fits each box."""
-        ratio = box_areas(boxes, inclusive=self.inclusive).clamp(min=0).sqrt() / self.canonical_side
+        return self.levels_of_areas(box_areas(boxes, inclusive=self.inclusive), lowest, highest)
+
+    def levels_of_areas(self, areas: Float[Tensor, " r"], lowest: int, highest: int) -> Int[Tensor, " r"]:
+        """The pyramid level that fits regions of these areas, in square pixels."""
+        ratio = areas.clamp(min=0).sqrt() / self.canonical_side
         if self.eps_on == "ratio":
             level = self.canonical_level + torch.log2(ratio + self.eps)
         else:
@@ -80,12 +84,17 @@ class RegionPooling:
         strides: Mapping[int, float],
         boxes: Float[Tensor, "r 4"],
         images: Int[Tensor, " r"],
+        assigned: Int[Tensor, " r"] | None = None,
     ) -> Float[Tensor, "r c out_h out_w"]:
-        """(R, C, resolution, resolution) of boxes in pixels; `strides` are the levels'."""
+        """(R, C, resolution, resolution) of boxes in pixels; `strides` are the levels'.
+
+        `assigned` are the levels to read from; None: those that fit the boxes.
+        """
         found = sorted(pyramid)
         if len(found) == 1:
             return self._align(pyramid[found[0]], strides[found[0]], boxes, images)
-        assigned = self.levels(boxes, found[0], found[-1])
+        if assigned is None:
+            assigned = self.levels(boxes, found[0], found[-1])
         parts, rows = [], []
         for level in found:
             here = torch.nonzero(assigned == level)[:, 0]

@@ -12,7 +12,7 @@ from pagoda.ops.nms import batch_survivors, nms_survivors
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
-from pagoda.structures.outputs import DenseOutputs, RegionOutputs
+from pagoda.structures.outputs import DenseOutputs, RegionOutputs, TubeOutputs
 
 Decode = Callable[[Tensor, Tensor], Tensor]
 """(n, 4) box outputs and (n, 2 or 4) priors to (n, 4) boxes; leading axes may be more."""
@@ -129,29 +129,43 @@ class SelectDetections:
         boxes = clip_boxes(found.boxes, sizes[:, None], inclusive=self.inclusive)
         if not self.drop_empty:
             return found._replace(boxes=boxes)
-        empty = (boxes[..., 2:] <= boxes[..., :2]).any(-1)
+        empty = (boxes[..., 2:] <= boxes[..., :2]).flatten(2).any(-1)
         return found._replace(boxes=boxes, scores=found.scores.masked_fill(empty, -1.0))
 
     def _groups(self, labels: Tensor) -> Tensor:
         """What suppression keeps apart."""
         return torch.zeros_like(labels) if self.across_classes else labels
 
-    def __call__(self, outputs: DenseOutputs | RegionOutputs, sizes: Tensor, decode: Decode) -> Selected:
-        """Fixed-size detections in pixels of the batch; exports."""
-        found = self.candidates(outputs, sizes, decode)
-        num_classes = outputs.class_logits.shape[-1]
-        kept = batch_survivors(
+    def _batch_survivors(self, found: Candidates, num_classes: int) -> Tensor:
+        """(B, n) bool: which candidates of each image suppression leaves."""
+        return batch_survivors(
             found.boxes, found.scores, self._groups(found.labels), num_classes, self.max_iou, self.inclusive
         )
+
+    def _survivors(self, found: Candidates) -> Tensor:
+        """(n,) bool: the same of one image."""
+        return nms_survivors(
+            found.boxes,
+            found.scores,
+            self._groups(found.labels),
+            max_iou=self.max_iou,
+            inclusive=self.inclusive,
+        )
+
+    def __call__(
+        self, outputs: DenseOutputs | RegionOutputs | TubeOutputs, sizes: Tensor, decode: Decode
+    ) -> Selected:
+        """Fixed-size detections in pixels of the batch; exports."""
+        found = self.candidates(outputs, sizes, decode)
+        kept = self._batch_survivors(found, outputs.class_logits.shape[-1])
         scores = torch.where(kept, found.scores, -1.0)
         best, index = scores.topk(at_most(self.max_detections, scores.shape[1]), dim=1)
         found = Candidates(pick(found.boxes, index), best, found.labels.gather(1, index), index)
         if self.clip == "after":
             found = self._cut(found, sizes)
         real = found.scores > 0
-        return Selected(
-            found.boxes * real[..., None], found.scores * real, found.labels.masked_fill(~real, -1)
-        )
+        boxes = not_inside_out(found.boxes) if self.inclusive else found.boxes
+        return Selected(boxes * beside(real, boxes), found.scores * real, found.labels.masked_fill(~real, -1))
 
     def detect(
         self, outputs: DenseOutputs | RegionOutputs, images: ImageBatch, decode: Decode, label_map: LabelMap
@@ -165,20 +179,18 @@ class SelectDetections:
 
     def of_one_image(self, found: Candidates, size: Tensor, label_map: LabelMap) -> Detections:
         """What survives of one image's candidates; `size` is its (height, width)."""
+        found = self.best_of_one_image(found, size)
+        height, width = size.tolist()
+        return Detections(found.boxes, found.scores, found.labels, (height, width), label_map)
+
+    def best_of_one_image(self, found: Candidates, size: Tensor) -> Candidates:
+        """The candidates that survive, at most `max_detections`, in the order asked for."""
         found = take(found, found.scores > 0)
-        kept = nms_survivors(
-            found.boxes,
-            found.scores,
-            self._groups(found.labels),
-            max_iou=self.max_iou,
-            inclusive=self.inclusive,
-        )
-        found = self._best(take(found, kept))
+        found = self._best(take(found, self._survivors(found)))
         if self.clip == "after":
             found = self._cut(Candidates(*(part[None] for part in found)), size[None])
             found = take(Candidates(*(part[0] for part in found)), found.scores[0] > 0)
-        height, width = size.tolist()
-        return Detections(found.boxes, found.scores, found.labels, (height, width), label_map)
+        return found._replace(boxes=not_inside_out(found.boxes)) if self.inclusive else found
 
     def _best(self, found: Candidates) -> Candidates:
         """At most `max_detections` rows, in the order asked for."""
@@ -200,5 +212,15 @@ def take(found: Candidates, rows: Tensor) -> Candidates:
 
 
 def pick(values: Tensor, rows: Tensor) -> Tensor:
-    """(B, n, c) values at (B, k) rows: (B, k, c)."""
-    return values.gather(1, rows[..., None].expand(-1, -1, values.shape[-1]))
+    """(B, n, …) values at (B, k) rows: (B, k, …)."""
+    return values.gather(1, beside(rows, values).expand(-1, -1, *values.shape[2:]))
+
+
+def not_inside_out(boxes: Tensor) -> Tensor:
+    """(…, 4) legacy boxes, empty where they are narrower than the pixel that ends them: those end before they begin."""
+    return torch.cat([boxes[..., :2], torch.maximum(boxes[..., :2], boxes[..., 2:])], dim=-1)
+
+
+def beside(rows: Tensor, values: Tensor) -> Tensor:
+    """(B, n) with as many axes of one behind as (B, n, …) `values` have."""
+    return rows[(..., *[None] * (values.ndim - 2))]

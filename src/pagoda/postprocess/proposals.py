@@ -9,7 +9,7 @@ from torch import Tensor
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.boxes import clip_boxes
 from pagoda.ops.nms import batch_survivors
-from pagoda.postprocess.dense import at_most, pick
+from pagoda.postprocess.dense import at_most, beside, pick
 from pagoda.structures.outputs import Proposals, RPNOutputs
 
 
@@ -42,20 +42,26 @@ class SelectProposals:
         boxes, scores, levels, order = [], [], [], []
         for level, anchors in enumerate(outputs.anchors):
             best, rows = logits[level].topk(at_most(self.max_candidates, counts[level]), dim=1)
-            boxes.append(coder.decode(pick(deltas[level], rows), anchors[rows]))
+            boxes.append(self._decode(coder, pick(deltas[level], rows), anchors[rows]))
             scores.append(best if self.rank_on == "logit" else best.sigmoid())
             levels.append(torch.full_like(rows, level))
             order.append(torch.arange(best.shape[1], 0, -1, device=best.device).expand_as(best))
         found = clip_boxes(torch.cat(boxes, dim=1), sizes[:, None], inclusive=self.inclusive)
         places = torch.cat(order, dim=1).float()  # of a candidate in its level: all that suppression compares
         if self.min_side is not None:
-            large = ((found[..., 2:] - found[..., :2]) > self.min_side).all(-1)
+            large = ((found[..., 2:] - found[..., :2]) > self.min_side).flatten(2).all(-1)
             places = places * large
-        kept = batch_survivors(
-            found, places, torch.cat(levels, dim=1), len(counts), self.max_iou, self.inclusive
-        )
+        kept = self._survivors(found, places, torch.cat(levels, dim=1), len(counts))
         kept = self._best_of_levels(kept, [best.shape[1] for best in scores])
         return self._best(found, torch.cat(scores, dim=1), kept)
+
+    def _decode(self, coder: BoxCoder, deltas: Tensor, anchors: Tensor) -> Tensor:
+        """(B, k, 4)"""
+        return coder.decode(deltas, anchors)
+
+    def _survivors(self, boxes: Tensor, places: Tensor, levels: Tensor, num_levels: int) -> Tensor:
+        """(B, n) bool: what suppression within each level leaves."""
+        return batch_survivors(boxes, places, levels, num_levels, self.max_iou, self.inclusive)
 
     def _best_of_levels(self, kept: Tensor, counts: list[int]) -> Tensor:
         if self.max_per_level is None:
@@ -72,7 +78,7 @@ class SelectProposals:
             together = best.flatten()
             last = together.topk(at_most(self.max_proposals, together.shape[0])).values[-1]
             valid = valid & (best >= last)
-        return Proposals(pick(boxes, rows) * valid[..., None], scores * valid, valid)
+        return Proposals(pick(boxes, rows) * beside(valid, boxes), scores * valid, valid)
 
 
 def distinct(scores: Tensor) -> Tensor:

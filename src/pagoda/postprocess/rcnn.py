@@ -9,7 +9,7 @@ from torch import Tensor
 from pagoda.ops.heatmaps import heatmaps_to_keypoints
 from pagoda.ops.masks import PasteRule, paste_masks
 from pagoda.postprocess.dense import Candidates, Decode, SelectDetections, at_most, pick
-from pagoda.structures.outputs import RegionOutputs
+from pagoda.structures.outputs import RegionOutputs, TubeOutputs
 
 OF_DENSE_ONLY = (
     "top_level_min_score",
@@ -47,7 +47,7 @@ class SelectRegions(SelectDetections):
                     f" {defaults[name]!r}, got {getattr(self, name)!r}"
                 )
 
-    def candidates(self, outputs: RegionOutputs, sizes: Tensor, decode: Decode) -> Candidates:
+    def candidates(self, outputs: RegionOutputs | TubeOutputs, sizes: Tensor, decode: Decode) -> Candidates:
         """(B, n) pairs, n = R · classes or `max_candidates`."""
         probability = outputs.class_logits.float().softmax(-1)[..., :-1]  # (B, R, classes)
         num_classes = probability.shape[-1]
@@ -64,7 +64,7 @@ class SelectRegions(SelectDetections):
         found = Candidates(boxes, scores, labels, pairs)
         found = self._cut(found, sizes) if self.clip == "before" else found
         if self.min_side > 0:
-            small = ((found.boxes[..., 2:] - found.boxes[..., :2]) < self.min_side).any(-1)
+            small = ((found.boxes[..., 2:] - found.boxes[..., :2]) < self.min_side).flatten(2).any(-1)
             found = found._replace(scores=found.scores.masked_fill(small, -1.0))
         return found
 

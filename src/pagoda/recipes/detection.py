@@ -12,8 +12,6 @@ import yaml
 from accelerate.utils import broadcast_object_list
 
 from pagoda.atomic import write_atomically
-from pagoda.data.dataset import DetectionDataset
-from pagoda.data.layouts import open_annotations
 from pagoda.data.loading import TrainingView
 from pagoda.data.transforms import (
     Compose,
@@ -29,7 +27,9 @@ from pagoda.detectors.contract import Detector
 from pagoda.evaluation.result import DetectionResult
 from pagoda.evaluation.runner import detect_dataset, evaluate
 from pagoda.recipes.carried import check_keypoints, flip_pairs, lighten, what_to_carry
+from pagoda.recipes.opening import check_frames, open_data
 from pagoda.recipes.starting import Build, starting_model
+from pagoda.structures.clips import TubeTargets
 from pagoda.training.loop import Trainer
 from pagoda.training.processes import processes
 from pagoda.training.reporting import read_records
@@ -90,10 +90,10 @@ def train(
         options: fields of ModelOptions for a zoo model; for a checkpoint short_side and long_side.
         build: composes a model that is not in the zoo; `model` is then the name written into its card.
     """
-    train_data = DetectionDataset(open_annotations(settings.data, settings.train_split))
-    val_data = DetectionDataset(open_annotations(settings.data, settings.val_split))
+    data = open_data(settings, model)
     torch.manual_seed(settings.seed)
-    start = starting_model(model, train_data.label_map, options=options, build=build)
+    start = starting_model(model, data.label_map, options=options, build=build)
+    train_data, val_data = data.datasets(start.model)
     if start.text and not quiet and processes(settings.device).is_main_process:
         print(start.text, file=sys.stderr)
     return train_on(start.model, train_data, val_data, settings, quiet=quiet, config=start.config)
@@ -113,6 +113,7 @@ def train_on(
 
     `config`: entries of config.yaml that are not the model's own.
     """
+    check_frames(model, train_data)
     check_keypoints(model, train_data.label_map, settings.augment)
     name = settings.name or str((model.origin or {}).get("model") or type(model).__name__).split(":")[-1]
     folder = shared_run_folder(settings, name)
@@ -131,8 +132,7 @@ def resume(folder: str | Path, *, build: Build | None = None, quiet: bool = Fals
     config = yaml.safe_load(config_file.read_text(encoding="utf-8"))
     settings = from_plain(TrainSettings, config["train"])
     model = model_from_card(config["card"], build=build, where=folder)
-    train_data = DetectionDataset(open_annotations(settings.data, settings.train_split))
-    val_data = DetectionDataset(open_annotations(settings.data, settings.val_split))
+    train_data, val_data = open_data(settings, model).datasets(model)
     return _run(model, train_data, val_data, settings, folder, before=None, quiet=quiet, is_resumed=True)
 
 
@@ -211,6 +211,8 @@ def report(
         shown, detect_dataset(model, val_data, indices=shown, limits=limits), strict=True
     ):
         picture, targets = val_data[index]
+        if isinstance(targets, TubeTargets):
+            picture, targets = picture[targets.key], targets.at(targets.key)
         array = picture.permute(1, 2, 0).contiguous().numpy()
         name = targets.file or f"picture {index}"
         pictures.append(

@@ -10,6 +10,7 @@ from pagoda.structures.labels import LabelMap
 from pagoda.zoo.heads import adapt_classes
 from pagoda.zoo.models import create_model, is_checkpoint, load
 from pagoda.zoo.options import ModelOptions, options_from
+from pagoda.zoo.region_heads import keypoints_fit
 
 Build = Callable[[int], Detector]
 """Composes a model that is not in the zoo, from the number of classes."""
@@ -49,7 +50,7 @@ def starting_model(
 
 
 def from_checkpoint(path: str, labels: LabelMap, *, options: Mapping[str, Any], build: Build | None) -> Start:
-    """A trained model: its class head made anew where the classes differ, its pictures resized where asked."""
+    """A trained model: its heads made anew where classes or keypoints differ, its pictures resized where asked."""
     chosen = options_from(options)
     changed = {
         each.name: getattr(chosen, each.name)
@@ -82,7 +83,8 @@ def from_checkpoint(path: str, labels: LabelMap, *, options: Mapping[str, Any], 
 
 def fitted(model: Detector, labels: LabelMap, *, is_positional: bool = True) -> Start:
     """The model for these classes. `is_positional`: classes that are only numbered take the names in order."""
-    if model.label_map.names == labels.names:
+    fits = keypoints_fit(model, labels.skeleton, model.label_map.skeleton)
+    if model.label_map.names == labels.names and fits:
         model.label_map = labels
         return Start(model)
     if is_positional and model.label_map == LabelMap.numbered(len(labels)):

@@ -91,25 +91,24 @@ class TubeTargets:
             file=self.file if position == self.key else None,
         )
 
-    def key_only(self) -> "TubeTargets":
-        """The clip cut down to its key frame; objects that are absent there are left out."""
-        here = self.visible[:, self.key]
-        one = slice(self.key, self.key + 1)
+    def around_key(self, length: int) -> "TubeTargets":
+        """The clip cut down to `length` frames about its key; objects that are absent from all of them are left out."""
+        first = self.key - length // 2
+        if not 0 <= first <= self.num_frames - length:
+            raise ValueError(
+                f"a clip of {self.num_frames} frames with key {self.key} holds no {length} frames about that key"
+            )
+        window = slice(first, first + length)
+        there = self.visible[:, window].any(1)
         points, visibility = self.keypoints, self.visibility
         return replace(
-            self[here],
-            boxes=self.boxes[here, one],
-            visible=self.visible[here, one],
-            key=0,
-            keypoints=None if points is None else points[here, one],
-            visibility=None if visibility is None else visibility[here, one],
+            self[there],
+            boxes=self.boxes[there, window],
+            visible=self.visible[there, window],
+            key=length // 2,
+            keypoints=None if points is None else points[there, window],
+            visibility=None if visibility is None else visibility[there, window],
         )
-
-    @classmethod
-    def empty(cls, num_frames: int, image_size: tuple[int, int]) -> "TubeTargets":
-        """A clip without objects; its key frame is the middle one, or the later of two."""
-        nothing, key = [Targets.empty(image_size)] * num_frames, num_frames // 2
-        return cls.join(nothing, [torch.zeros(0, dtype=torch.long)] * num_frames, key=key)
 
     @classmethod
     def join(cls, frames: Sequence[Targets], track_ids: Sequence[Tensor], *, key: int) -> "TubeTargets":
@@ -153,3 +152,20 @@ class TubeTargets:
             frames[key].image_id,
             frames[key].file,
         )
+
+
+def clip_frames(index: int, num_frames: int, *, clip_length: int, interval: int = 1) -> tuple[int, ...]:
+    """The frames of the clip about frame `index` of a video; position `clip_length // 2` is `index` itself.
+
+    A neighbour beyond the video's ends is replaced by the nearest one towards the key frame that exists.
+
+    >>> clip_frames(1, 6, clip_length=3), clip_frames(1, 6, clip_length=3, interval=2)
+    ((0, 1, 2), (1, 1, 3))
+    """
+    if clip_length < 1 or interval < 1:
+        raise ValueError(f"a clip needs clip_length ≥ 1 and interval ≥ 1, got {clip_length} and {interval}")
+    if not 0 <= index < num_frames:
+        raise IndexError(f"frame {index} of a video of {num_frames}")
+    steps_before, steps_after = index // interval, (num_frames - 1 - index) // interval
+    steps = (position - clip_length // 2 for position in range(clip_length))
+    return tuple(index + interval * min(max(step, -steps_before), steps_after) for step in steps)

@@ -90,6 +90,8 @@ class Targets(_PerObject):
     """(N, K, 2) xy"""
     visibility: Tensor | None = None
     """(N, K): 0 not labelled, 1 labelled but hidden, 2 visible"""
+    track_ids: Tensor | None = None
+    """(N,) of the objects in their video, where the picture is a frame of one"""
     image_id: int | str | None = None
     file: str | None = None
 

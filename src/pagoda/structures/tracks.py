@@ -226,6 +226,17 @@ class Tubes:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    def _rows(self) -> dict[str, Tensor]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+    def __getitem__(self, index: Tensor | slice | list[int]) -> "Tubes":
+        """The tubes at `index`: a boolean mask, indices or a slice."""
+        return replace(self, **{name: value[index] for name, value in self._rows().items()})
+
+    def to(self, device: torch.device | str) -> "Tubes":
+        return replace(self, **{name: value.to(device) for name, value in self._rows().items()})
+
     def at(self, position: int) -> Detections:
         """All tubes in one of the T frames."""
         points, scores = self.keypoints, self.keypoint_scores

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from pagoda.atomic import write_atomically
 from pagoda.detectors.contract import Detector
+from pagoda.structures.clips import TubeTargets
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
 from pagoda.training.checkpoints import random_state
+from pagoda.training.memory_order import is_channels_last
 
 
 class NotFiniteError(FloatingPointError):
@@ -42,10 +44,12 @@ class Diagnosis:
 
 SAVED = ("boxes", "labels", "ignored", "areas", "masks", "keypoints", "visibility")
 """of the targets, whatever of it they have"""
+SAVED_OF_CLIPS = ("boxes", "labels", "visible", "ignored", "track_ids", "key", "keypoints", "visibility")
+AnyTargets = Targets | TubeTargets
 
 
 def save_capsule(
-    path: Path, model: Detector, pictures: Sequence[Tensor], targets: Sequence[Targets], **facts: Any
+    path: Path, model: Detector, pictures: Sequence[Tensor], targets: Sequence[AnyTargets], **facts: Any
 ) -> Path:
     """Pictures (uint8), targets, weights, random state and `facts` in one file that loads without code."""
     content = {
@@ -55,7 +59,7 @@ def save_capsule(
         "pictures": list(pictures),
         "targets": [
             {
-                **{name: getattr(t, name) for name in SAVED},
+                **{name: getattr(t, name) for name in _saved(t)},
                 "image_size": list(t.image_size),
                 "file": t.file,
             }
@@ -66,15 +70,22 @@ def save_capsule(
     return write_atomically(path, lambda temporary: torch.save(content, temporary))
 
 
-def load_capsule(path: str | Path) -> tuple[dict[str, Any], list[Targets]]:
+def load_capsule(path: str | Path) -> tuple[dict[str, Any], list[AnyTargets]]:
     """(content, targets) of `save_capsule`."""
     content = torch.load(path, map_location="cpu", weights_only=True)
-    targets = [Targets(**{**t, "image_size": tuple(t["image_size"])}) for t in content["targets"]]
+    targets: list[AnyTargets] = []
+    for values in content["targets"]:
+        kind = TubeTargets if "visible" in values else Targets
+        targets.append(kind(**{**values, "image_size": tuple(values["image_size"])}))
     return content, targets
 
 
+def _saved(targets: AnyTargets) -> tuple[str, ...]:
+    return SAVED_OF_CLIPS if isinstance(targets, TubeTargets) else SAVED
+
+
 def diagnose(
-    model: Detector, pictures: Sequence[Tensor], targets: Sequence[Targets], *, precision: str
+    model: Detector, pictures: Sequence[Tensor], targets: Sequence[AnyTargets], *, precision: str
 ) -> Diagnosis:
     """Run the batch again, with a look at every layer, then every picture alone; the model is left as it was."""
     model = copy.deepcopy(model)
@@ -97,21 +108,20 @@ def diagnose(
 
 
 def batch_losses(
-    model: Detector, pictures: Sequence[Tensor], targets: Sequence[Targets], precision: str
+    model: Detector, pictures: Sequence[Tensor], targets: Sequence[AnyTargets], precision: str
 ) -> dict[str, float]:
     """Every loss term, computed in the given precision, in whatever mode the model is."""
     device = next(model.parameters()).device
     images = like_weights(model.input_spec.batch(pictures, device=device), model)
+    moved: list[Any] = [target.to(device) for target in targets]
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        losses = model.losses(images, [target.to(device) for target in targets])
+        losses = model.losses(images, moved)
     return {name: value.item() for name, value in losses.items()}
 
 
 def like_weights(images: ImageBatch, model: nn.Module) -> ImageBatch:
     """The batch in the memory order of the model's kernels: another order rounds differently."""
-    kernel = next(p for p in model.parameters() if p.ndim == 4 and min(p.shape[1:]) > 1)
-    is_last = kernel.is_contiguous(memory_format=torch.channels_last)
-    return images.to(memory_format=torch.channels_last) if is_last else images
+    return images.to(memory_format=torch.channels_last) if is_channels_last(model) else images
 
 
 def first_not_finite(name: str, found: list[str]) -> Any:
@@ -124,14 +134,15 @@ def first_not_finite(name: str, found: list[str]) -> Any:
     return hook
 
 
-def likely_cause(model: Detector, targets: Sequence[Targets], precision: str) -> str:
+def likely_cause(model: Detector, targets: Sequence[AnyTargets], precision: str) -> str:
     """One sentence: the first of degenerate box, label out of range, spoilt or overgrown weights, else a remedy."""
     for target in targets:
-        sides = target.boxes[:, 2:] - target.boxes[:, :2]
-        bad = (~torch.isfinite(target.boxes).all(1) | (sides <= 0).any(1)).nonzero().squeeze(1).tolist()
+        boxes = target.boxes[target.visible] if isinstance(target, TubeTargets) else target.boxes
+        sides = boxes[:, 2:] - boxes[:, :2]
+        bad = (~torch.isfinite(boxes).all(1) | (sides <= 0).any(1)).nonzero().squeeze(1).tolist()
         if bad:
             return (
-                f"box {bad[0]} of {target.file} is degenerate ({target.boxes[bad[0]].tolist()});"
+                f"box {bad[0]} of {target.file} is degenerate ({boxes[bad[0]].tolist()});"
                 " run `pagoda doctor` on the dataset"
             )
         if len(target) and not 0 <= int(target.labels.min()) <= int(target.labels.max()) < len(

@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from pagoda.data.loading import Batch, BatchPlan, TrainingView, make_loader
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation.result import DetectionResult
+from pagoda.structures.clips import TubeTargets
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
 from pagoda.training.averaging import ModelAverage
 from pagoda.training.capsule import NotFiniteError, diagnose, save_capsule
 from pagoda.training.checkpoints import load_last, random_state, restore_random_state, save_last
+from pagoda.training.memory_order import order_weights
 from pagoda.training.optim import build_optimizer, clip_each_gradient, rate_factor, set_rate
 from pagoda.training.processes import processes
 from pagoda.training.reporting import RunLog
@@ -36,7 +38,7 @@ class Losses(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Tensor]:
+    def forward(self, images: ImageBatch, targets: Sequence[Any]) -> dict[str, Tensor]:
         return self.model.losses(images, targets)
 
 
@@ -78,7 +80,7 @@ class Trainer:
         self.device = self.accelerator.device if settings.device == "auto" else torch.device(settings.device)
         self.is_main = self.accelerator.is_main_process
         self.memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
-        self.model = model.to(self.device, memory_format=self.memory_format)
+        self.model = order_weights(model.to(self.device), channels_last=settings.channels_last)
         self.optimizer = build_optimizer(self.model, settings.optim)
         decay = settings.optim.ema_decay
         self.average = ModelAverage(self.model, decay, ramp=settings.optim.ema_ramp) if decay > 0 else None
@@ -151,7 +153,7 @@ class Trainer:
         if is_step:
             self._step(values, pictures, targets)
 
-    def _step(self, values: dict[str, float], pictures: list[Tensor], targets: list[Targets]) -> None:
+    def _step(self, values: dict[str, float], pictures: list[Tensor], targets: list[Any]) -> None:
         optim = self.settings.optim
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         if optim.clip_each:
@@ -230,7 +232,7 @@ class Trainer:
         self.at = Position(**state["at"])
 
     def _stop_not_finite(
-        self, what: str, values: dict[str, float], pictures: list[Tensor], targets: list[Targets]
+        self, what: str, values: dict[str, float], pictures: list[Tensor], targets: list[Any]
     ) -> None:
         diagnosis = diagnose(self.model, pictures, targets, precision=self.settings.precision)
         path = self.folder / f"capsule-step{self.at.step}-rank{self.accelerator.process_index}.pt"
@@ -256,13 +258,17 @@ class Trainer:
                 self.log.write("note", self.at.step, skipped=skipped.reason)
                 self.log.say(f"skipped: {skipped.reason} ({self.at.skipped} so far)")
 
-    def _pictures_and_targets(self, batch: Batch) -> tuple[list[Tensor], list[Targets]]:
+    def _pictures_and_targets(self, batch: Batch) -> tuple[list[Tensor], list[Any]]:
         """The batch, or two black pictures without objects where none could be read: every process must step."""
         if batch.pictures:
             return batch.pictures, [target.learnable() for target in batch.targets]
         size = self.model.input_spec.pad_multiple
         black = torch.zeros(3, size, size, dtype=torch.uint8)
-        return [black, black], [Targets.empty((size, size))] * 2  # batch statistics need more than one value
+        nothing: Any = Targets.empty((size, size))
+        if length := getattr(self.model, "num_frames", None):  # of the clips it looks at
+            black, no_ids = black.expand(length, -1, -1, -1), torch.zeros(0, dtype=torch.long)
+            nothing = TubeTargets.join([nothing] * length, [no_ids] * length, key=length // 2)
+        return [black, black], [nothing, nothing]  # batch statistics need more than one value
 
     def model_to_keep(self) -> Detector:
         return self.average.model if self.average is not None else self.model

@@ -39,11 +39,11 @@ def kind_of(path: str | Path) -> Kind:
         raise WeightsError(
             f"{path} is not a whole weights file (0 bytes; it is empty): truncated download or full disk?"
         )
-    if start.startswith(b"PK"):
-        return "torch zip"
-    # Before the pickles: the length of a header can begin with their first byte.
+    # Before all others: the length of a header can begin with the first bytes of a pickle (0x80) or a zip (PK).
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size - 8:
         return "safetensors"
+    if start.startswith(b"PK"):
+        return "torch zip"
     for signature, what in _MISTAKEN:
         if start.startswith(signature):
             raise WeightsError(f"{path} holds no weights: it is {what}")

@@ -1,6 +1,8 @@
 """The classes that published checkpoints were trained on."""
 
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.posetrack_skeletons import PERSON_17
+from pagoda.structures.skeleton import COCO_17
 
 COCO = {
     1: "person", 2: "bicycle", 3: "car", 4: "motorcycle", 5: "airplane", 6: "bus", 7: "train", 8: "truck",
@@ -22,8 +24,11 @@ VOC = (
 )  # fmt: skip
 
 
-def published_classes(kind: str, num_classes: int) -> LabelMap:
-    """The label map of a set called as in `Flavour.class_names`; a numbered one where the count differs."""
+def published_classes(kind: str, num_classes: int, *, num_keypoints: int | None = None) -> LabelMap:
+    """The label map of a set called as in `Flavour.class_names`; a numbered one where the count differs.
+
+    Persons come with their 17 keypoints, unless `num_keypoints` says that a model has others.
+    """
     if kind == "coco" and num_classes == len(COCO):
         return LabelMap(tuple(COCO.values()), tuple(COCO))
     if (
@@ -38,7 +43,9 @@ def published_classes(kind: str, num_classes: int) -> LabelMap:
             tuple(COCO.get(number, f"unused_{number}") for number in range(1, 91)), tuple(range(1, 91))
         )
     if kind == "coco_person" and num_classes == 1:
-        return LabelMap(("person",), (1,))
+        return LabelMap(("person",), (1,), COCO_17 if num_keypoints in (None, len(COCO_17)) else None)
+    if kind == "posetrack_person" and num_classes == 1:
+        return PERSON_17 if num_keypoints in (None, 17) else LabelMap(("person",), (1,))
     if kind == "voc" and num_classes == len(VOC):
         return LabelMap.from_names(VOC)
     return LabelMap.numbered(num_classes)

@@ -1,13 +1,11 @@
-"""Dense detectors of any backbone and neck in any flavour. Names: detector_backbone_neck, with .flavour or without."""
+"""FCOS, RetinaNet and EfficientDet of any backbone and neck in any flavour."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
 
 from torch import nn
 
-from pagoda.detectors.contract import Detector
 from pagoda.detectors.efficientdet import EfficientDet
 from pagoda.detectors.fcos import FCOS
 from pagoda.detectors.retinanet import RetinaNet
@@ -17,31 +15,11 @@ from pagoda.necks.fpn import FPN
 from pagoda.necks.pafpn import PAFPN
 from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
-from pagoda.zoo.backbones import BACKBONES, BackboneChoices, build_backbone, is_resnet, knows_backbone
+from pagoda.zoo.bodies import build_body
 from pagoda.zoo.efficientdet import VARIANTS, efficientdet
-from pagoda.zoo.efficientdet_flavours import EFFICIENTDET_FLAVOURS, EfficientDetFlavour
-from pagoda.zoo.fcos_flavours import FCOS_FLAVOURS
+from pagoda.zoo.efficientdet_flavours import EfficientDetFlavour
 from pagoda.zoo.flavours import BodyFlavour, FCOSFlavour, Flavour, RetinaNetFlavour
-from pagoda.zoo.options import ModelOptions, check_known, refuse_options
-from pagoda.zoo.rcnn import REGION_MODELS, rcnn
-from pagoda.zoo.rcnn_flavours import FASTER_RCNN_FLAVOURS, KEYPOINT_RCNN_FLAVOURS, MASK_RCNN_FLAVOURS
-from pagoda.zoo.retinanet_flavours import RETINANET_FLAVOURS
-
-
-class ModelName(NamedTuple):
-    """`fcos_resnet50_fpn.original` in its parts; the flavour is "" for our own.
-
-    `efficientdet_d0` has no neck: a published variant names all its parts at once and stands for the backbone.
-    """
-
-    detector: str
-    backbone: str
-    neck: str
-    flavour: str = ""
-
-    def __str__(self) -> str:
-        parts = (self.detector, self.backbone, self.neck)
-        return "_".join(part for part in parts if part) + (f".{self.flavour}" if self.flavour else "")
+from pagoda.zoo.options import ModelName, ModelOptions, given, refuse_options
 
 
 def fcos(name: ModelName, labels: LabelMap, options: ModelOptions, flavour: FCOSFlavour) -> FCOS:
@@ -116,32 +94,9 @@ def body_and_neck(
     name: ModelName, options: ModelOptions, flavour: BodyFlavour
 ) -> tuple[nn.Module, FPN | BiFPN]:
     """The backbone over C3 … C5 and a neck on it."""
-    body = build_body(name.backbone, options, flavour)
+    refuse_options(options, f"the backbone {name.backbone}", "drop_path_rate")
+    body = build_body(name.backbone, options, flavour, (3, 4, 5))
     return body, NECKS[name.neck](body.channels, options, flavour)
-
-
-def build_body(backbone: str, options: ModelOptions, flavour: BodyFlavour) -> nn.Module:
-    """The backbone over C3 … C5."""
-    refuse_options(options, f"the backbone {backbone}", "drop_path_rate")
-    flavour = flavour if is_resnet(backbone) else replace(flavour, norm="batch", eps=1e-5, frozen_stages=0)
-    norm = options.norm or flavour.norm
-    return build_backbone(
-        backbone,
-        BackboneChoices(
-            norm=norm,
-            eps=flavour.eps if norm == flavour.norm else BodyFlavour.eps,
-            norm_eval=flavour.norm_eval,
-            style=flavour.style,
-            pooling=flavour.pooling,
-            frozen_stages=given(options.frozen_stages, flavour.frozen_stages),
-            deform=options.deform,
-            deform_levels=options.deform_levels,
-            deform_groups=options.deform_groups,
-            deform_fallback=options.deform_fallback,
-            plugins=options.plugins,
-            standardized=options.standardized,
-        ),
-    )
 
 
 def fpn(
@@ -201,88 +156,4 @@ def input_spec(options: ModelOptions, flavour: Flavour) -> InputSpec:
     )
 
 
-def given(value: int | None, otherwise: int) -> int:
-    """The value, or the other one for None."""
-    return otherwise if value is None else value
-
-
-@dataclass(frozen=True)
-class Family:
-    """A detector: the function that composes it and the flavours it comes in."""
-
-    build: Callable[..., Detector]
-    flavours: Mapping[str, Any]
-    necks: tuple[str, ...] = ("fpn", "pafpn", "bifpn")
-
-
-FAMILIES = {
-    "fcos": Family(fcos, FCOS_FLAVOURS),
-    "retinanet": Family(retinanet, RETINANET_FLAVOURS),
-    "efficientdet": Family(efficientdet_named, EFFICIENTDET_FLAVOURS),
-    "faster_rcnn": Family(rcnn, FASTER_RCNN_FLAVOURS, ("fpn", "c4", "dc5")),
-    "mask_rcnn": Family(rcnn, MASK_RCNN_FLAVOURS, ("fpn", "c4", "dc5")),
-    "keypoint_rcnn": Family(rcnn, KEYPOINT_RCNN_FLAVOURS, ("fpn",)),
-}
 NECKS: dict[str, Callable[..., FPN | BiFPN]] = {"fpn": fpn, "pafpn": partial(fpn, kind=PAFPN), "bifpn": bifpn}
-
-
-def build_detector(
-    name: ModelName, labels: LabelMap, options: ModelOptions, conventions: Flavour
-) -> Detector:
-    """With fresh weights; its origin tells how to build it again."""
-    model = FAMILIES[name.detector].build(name, labels, options, conventions)
-    # Rebuilding from a checkpoint must not ask for the ImageNet file again.
-    kept = asdict(replace(options, backbone_weights=None))
-    model.origin = {"model": str(name), "options": kept, "flavour": conventions.to_dict()}
-    return model
-
-
-# Any backbone goes with any neck. Those that are listed and tried one by one: each backbone with its detector's
-# published neck, and each detector with each neck.
-PUBLISHED_NECKS = {"fcos": "fpn", "retinanet": "fpn", "efficientdet": "bifpn"}
-MODELS = sorted(
-    {
-        *VARIANTS,
-        *REGION_MODELS,
-        *(f"{detector}_{body}_{neck}" for detector, neck in PUBLISHED_NECKS.items() for body in BACKBONES),
-        *(f"{d}_{b}_{n}" for d in PUBLISHED_NECKS for b in ("resnet50", "ghostnet_100") for n in NECKS),
-    }
-)
-
-
-def parse_name(name: str) -> ModelName:
-    """Raises ValueError with the nearest name that exists."""
-    found = _split_name(name)
-    if found is not None:
-        return found
-    plain, _, flavour = name.rpartition(".")
-    if _split_name(plain) is not None:
-        flavours = [known for known in FAMILIES[_detector_of(plain)].flavours if known]
-        check_known(f"flavour of {plain}", flavour, flavours)
-    check_known("model", name, MODELS)
-    raise AssertionError(f"'{name}' is known but could not be split")
-
-
-def is_known(name: str | None) -> bool:
-    """Whether `create_model` takes it."""
-    return name is not None and _split_name(name) is not None
-
-
-def _split_name(name: str) -> ModelName | None:
-    detector = _detector_of(name)
-    if not detector:
-        return None
-    plain, _, flavour = name.removeprefix(f"{detector}_").rpartition(".")
-    if flavour not in FAMILIES[detector].flavours or not plain:  # timm's names have dots, too
-        plain, flavour = name.removeprefix(f"{detector}_"), ""
-    if f"{detector}_{plain}" in VARIANTS:
-        return ModelName(detector, plain, "", flavour)
-    backbone, _, neck = plain.rpartition("_")
-    if neck not in FAMILIES[detector].necks or not knows_backbone(backbone):
-        return None
-    return ModelName(detector, backbone, neck, flavour)
-
-
-def _detector_of(name: str) -> str:
-    """What a name begins with; empty where it is none of the families."""
-    return next((detector for detector in FAMILIES if name.startswith(f"{detector}_")), "")

@@ -40,7 +40,7 @@ def fill_model(
     misshapen = [
         f"{source} {tuple(tensors[source].shape)} instead of {tuple(place.read(state[place.name]).shape)}"
         for source, place in places.items()
-        if tensors[source].numel() != place.read(state[place.name]).numel()
+        if whole_axes(tensors[source]) != whole_axes(place.read(state[place.name]))
     ]
     missing = missing_tensors(state, places, affine=checkpoint.source.affine_norms)
     wanted = [name for name in missing if name not in fresh]
@@ -64,6 +64,15 @@ def fill_model(
         unknown=[*checkpoint.renamed.unknown, *homeless],
         missing=missing,
     )
+
+
+def whole_axes(tensor: Tensor) -> list[int]:
+    """Its shape but for axes of length 1: a 1×1 convolution may be another program's linear layer.
+
+    >>> whole_axes(Tensor(2, 512, 1, 1))
+    [2, 512]
+    """
+    return [side for side in tensor.shape if side != 1]
 
 
 def _counted(names: list[str], what: str) -> str:

@@ -14,7 +14,7 @@ from pagoda.ops.box_coding import PointCoder
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.preprocess import InputSpec
 
-ClassNames = Literal["coco", "coco_91", "coco_90", "coco_person", "voc", "numbered"]
+ClassNames = Literal["coco", "coco_91", "coco_90", "coco_person", "posetrack_person", "voc", "numbered"]
 
 
 @dataclass(frozen=True, kw_only=True)

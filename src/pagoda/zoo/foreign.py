@@ -14,14 +14,15 @@ from pagoda.weights.convert.checkpoint import (
     published_row,
 )
 from pagoda.weights.convert.layout import Layout, Place
-from pagoda.weights.convert.records import recorded_classes, recorded_input
+from pagoda.weights.convert.records import recorded_box_weights, recorded_classes, recorded_input
 from pagoda.weights.convert.report import ConversionReport
 from pagoda.weights.files import WeightsError
 from pagoda.zoo.class_names import published_classes
-from pagoda.zoo.dense import FAMILIES, ModelName, build_detector
+from pagoda.zoo.detect_and_track_flavours import DetectAndTrackFlavour
+from pagoda.zoo.families import FAMILIES, build_detector
 from pagoda.zoo.filling import check_told, fill_model
 from pagoda.zoo.flavours import Flavour
-from pagoda.zoo.options import check_known, options_from
+from pagoda.zoo.options import ModelName, check_known, options_from
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ def choose_conventions(
                 f"taken for '{name}', not '{other}', by its tensors or its name; flavour='{other}' overrules"
             )
         conventions, more = with_recorded_input(checkpoint, flavours[name])
-        notes += more
+        conventions, weights = with_recorded_weights(checkpoint, conventions)
+        notes += more + weights
     if architecture.extra_from is not None:
         conventions = replace(conventions, body=replace(conventions.body, extra_from=architecture.extra_from))
     return name, conventions, notes
@@ -123,13 +125,27 @@ def with_recorded_input(checkpoint: ForeignCheckpoint, conventions: Flavour) -> 
     return replace(conventions, input_spec=spec), notes
 
 
+def with_recorded_weights(checkpoint: ForeignCheckpoint, conventions: Flavour) -> tuple[Flavour, list[str]]:
+    """The conventions, and why, with the weights of box deltas that a Detect-and-Track file's config gives."""
+    weights = recorded_box_weights(checkpoint.metadata)
+    if weights is None or not isinstance(conventions, DetectAndTrackFlavour):
+        return conventions, []
+    tubes = conventions.criterion.tubes
+    if weights == tubes.coder.weights:
+        return conventions, []
+    tubes = replace(tubes, coder=replace(tubes.coder, weights=weights))
+    note = f"box deltas have the weights {weights}, as the file's config has it (none: all 1)"
+    return replace(conventions, criterion=replace(conventions.criterion, tubes=tubes)), [note]
+
+
 SIDES = ("short_side", "long_side")
 
 
 def classes_of(checkpoint: ForeignCheckpoint, conventions: Flavour) -> LabelMap:
     """The names in the file, or those the source's published models have; numbers where the count fits neither."""
     count = checkpoint.architecture.num_classes or 0
-    published = published_classes(conventions.class_names, count)
+    keypoints = checkpoint.architecture.options.get("num_keypoints")
+    published = published_classes(conventions.class_names, count, num_keypoints=keypoints)
     names = recorded_classes(checkpoint.metadata)
     if names is None or len(names) != count or names == published.names:
         return published

@@ -1,5 +1,6 @@
 """Backbones out of other programs' checkpoints: ImageNet files, and detectors of which only the body is wanted."""
 
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from torch import nn
 
 from pagoda.backbones.resnet_blocks import Residual
 from pagoda.layers.deform import DeformConv2d
+from pagoda.layers.inflate import Inflation, inflate_state
 from pagoda.weights.convert.checkpoint import ForeignCheckpoint, open_foreign
 from pagoda.weights.convert.layout import Place
 from pagoda.weights.convert.report import ConversionReport
@@ -32,22 +34,32 @@ def load_backbone(path: str | Path, **choices: object) -> nn.Module:
     return backbone.eval()
 
 
-def fill_backbone(backbone: nn.Module, path: str | Path) -> ConversionReport:
+def fill_backbone(
+    backbone: nn.Module, path: str | Path, *, inflation: Inflation = "center"
+) -> ConversionReport:
     """Fill a backbone that is built already; neck, heads, classifier and stages it has not are left out.
+
+    Kernels of pictures get a time axis where the backbone is one of clips.
 
     Offsets of deformable convolutions and plugins keep their initial values where the file has none at all, as
     plain ImageNet files have; the report lists them as missing. Anything else that does not fit raises.
     """
-    return fill_from(open_foreign(path), backbone)
+    return fill_from(open_foreign(path), backbone, inflation)
 
 
-def fill_from(checkpoint: ForeignCheckpoint, backbone: nn.Module) -> ConversionReport:
+def fill_from(
+    checkpoint: ForeignCheckpoint, backbone: nn.Module, inflation: Inflation = "center"
+) -> ConversionReport:
     """`fill_backbone` from a file that has been read."""
     places = {
         source: Place(canonical.removeprefix("backbone."))
         for source, canonical in checkpoint.renamed.taken.items()
         if canonical.startswith("backbone.")
     }
+    kernels = {place.name: checkpoint.tensors[source] for source, place in places.items()}
+    deep = inflate_state(kernels, backbone.state_dict(), inflation)
+    tensors = {**checkpoint.tensors, **{source: deep[place.name] for source, place in places.items()}}
+    checkpoint = replace(checkpoint, tensors=tensors)
     filled = {place.name for place in places.values()}
     fresh = [name for kind in added_to_blocks(backbone) if not kind & filled for name in kind]
     return fill_model(backbone, checkpoint, places, allow_missing=False, fresh=fresh)

@@ -1,13 +1,26 @@
-"""A trained detector for other classes: its class head made anew, by the names of the classes."""
+"""A trained detector for other classes and keypoints: its heads made anew, by their names."""
 
 import math
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from pagoda.detectors.contract import Detector
+from pagoda.detectors.rcnn import RCNN
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.skeleton import Skeleton
+from pagoda.zoo.region_heads import exchange_classes, exchange_keypoints, keypoints_fit
+
+
+@dataclass(frozen=True)
+class Matched:
+    """What two lists of names have in common."""
+
+    kept: list[str]
+    fresh: list[str]
+    forgotten: list[str]
 
 
 @dataclass(frozen=True)
@@ -21,18 +34,26 @@ class Adapted:
     """classes that start from nothing"""
     forgotten: list[str]
     """classes of the old model that the new one has not"""
+    keypoints: Matched | None = None
+    """the same of keypoints; None where the model predicts those it predicted before"""
 
     def text(self) -> str:
         """One fact per line, for people."""
-        rows = (
-            ("kept", "classes with their weights", self.kept),
-            ("fresh", "new classes", self.fresh),
-            ("forgotten", "classes that are not wanted", self.forgotten),
-        )
-        return "\n".join(
-            f"{name:11} {len(names)} {what}{': ' if names else ''}{_some(names)}"
-            for name, what, names in rows
-        )
+        lines = _lines("classes", self.kept, self.fresh, self.forgotten)
+        if self.keypoints is not None:
+            lines += _lines("keypoints", self.keypoints.kept, self.keypoints.fresh, self.keypoints.forgotten)
+        return "\n".join(lines)
+
+
+def _lines(what: str, kept: list[str], fresh: list[str], forgotten: list[str]) -> list[str]:
+    rows = (
+        ("kept", f"{what} with their weights", kept),
+        ("fresh", f"new {what}", fresh),
+        ("forgotten", f"{what} that are not wanted", forgotten),
+    )
+    return [
+        f"{name:11} {len(names)} {text}{': ' if names else ''}{_some(names)}" for name, text, names in rows
+    ]
 
 
 def _some(names: list[str], limit: int = 8) -> str:
@@ -46,15 +67,53 @@ def adapt_classes(model: Detector, label_map: LabelMap, *, prior_probability: fl
     of the same name are carried over bit by bit, so that these classes keep their logits on every picture.
     The others get weights from N(0, .01) and a bias at which they are as likely as `prior_probability`
     (Lin 2017, section 4.1). All other tensors, the quality row of FCOS's class head among them, are the same.
+
+    R-CNNs have a row per class in the box head (four for its boxes) and in the mask head; the background's stay,
+    and fresh rows start as in a new head, where no class is likelier than another. Where `label_map` has a
+    skeleton of other keypoints, maps of the same name are carried over likewise.
     """
-    if not hasattr(model, "class_head"):
-        raise ValueError(
-            f"the classes of a {type(model).__name__} cannot be exchanged: it has no class_head; train a new one"
-        )
     adapted = deepcopy(model)
-    old_names, names = model.label_map.names, label_map.names
+    if isinstance(adapted, RCNN):
+        exchange_classes(adapted, rows_from(model.label_map.names, label_map.names, groups=1, extra=0))
+    else:
+        exchange_class_head(adapted, label_map, prior_probability)
+    adapted.label_map = label_map
+    matched = matching(model.label_map.names, label_map.names)
+    keypoints = fit_keypoints(adapted, model.label_map.skeleton)
+    return Adapted(adapted, matched.kept, matched.fresh, matched.forgotten, keypoints)
+
+
+def matching(old: Sequence[str], new: Sequence[str]) -> Matched:
+    """
+    >>> matching(("cat", "dog"), ("dog", "eel"))
+    Matched(kept=['dog'], fresh=['eel'], forgotten=['cat'])
+    """
+    return Matched(
+        kept=[name for name in new if name in old],
+        fresh=[name for name in new if name not in old],
+        forgotten=[name for name in old if name not in new],
+    )
+
+
+def fit_keypoints(model: Detector, known: Skeleton | None) -> Matched | None:
+    """Give the model the keypoints of its label map, in place, where its maps are called as in `known`."""
+    skeleton = model.label_map.skeleton
+    if not isinstance(model, RCNN) or skeleton is None or keypoints_fit(model, skeleton, known):
+        return None
+    names = known.names if known is not None else ()
+    exchange_keypoints(model, rows_from(names, skeleton.names, groups=1, extra=0))
+    return matching(names, skeleton.names)
+
+
+def exchange_class_head(adapted: Detector, label_map: LabelMap, prior_probability: float) -> None:
+    """Give the class head of a dense detector the classes of `label_map`, in place."""
+    if not hasattr(adapted, "class_head"):
+        raise ValueError(
+            f"the classes of a {type(adapted).__name__} cannot be exchanged: it has no class_head; train a new one"
+        )
+    old_names, names = adapted.label_map.names, label_map.names
     layer = last_layer(adapted.class_head)
-    extra = int(getattr(model, "quality_on", None) == "class")
+    extra = int(getattr(adapted, "quality_on", None) == "class")
     groups = (layer.out_channels - extra) // len(old_names)
     if groups * len(old_names) + extra != layer.out_channels:
         raise ValueError(
@@ -66,13 +125,6 @@ def adapt_classes(model: Detector, label_map: LabelMap, *, prior_probability: fl
     layer.bias = with_rows(layer.bias.detach().new_full((len(rows),), prior), layer.bias, rows)
     layer.weight = with_rows(weight, layer.weight, rows)
     layer.out_channels = adapted.class_head.outputs = len(rows)
-    adapted.label_map = label_map
-    return Adapted(
-        adapted,
-        kept=[name for name in names if name in old_names],
-        fresh=[name for name in names if name not in old_names],
-        forgotten=[name for name in old_names if name not in names],
-    )
 
 
 def last_layer(head: nn.Module) -> nn.Conv2d:

@@ -6,16 +6,19 @@ from typing import Any
 
 from torch import nn
 
+from pagoda.backbones.resnet3d import ResNet3D
 from pagoda.backbones.timm import TimmBackbone
 from pagoda.detectors.contract import Detector
+from pagoda.detectors.detect_and_track import DetectAndTrack
+from pagoda.layers.inflate import Inflation, inflate_state
 from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
 from pagoda.weights.convert.report import ConversionReport, sha256_of
-from pagoda.weights.files import WeightsError, has_card, load_weights
+from pagoda.weights.files import WeightsError, has_card, load_weights, read_card
 from pagoda.weights.foreign import read_foreign
 from pagoda.weights.remote import fetch, is_remote
 from pagoda.zoo.class_names import published_classes
-from pagoda.zoo.dense import FAMILIES, MODELS, build_detector, is_known, parse_name
+from pagoda.zoo.families import FAMILIES, MODELS, build_detector, is_known, parse_name
 from pagoda.zoo.flavours import Flavour
 from pagoda.zoo.foreign import convert
 from pagoda.zoo.foreign_backbones import fill_backbone
@@ -46,26 +49,35 @@ def create_model(
     if label_map is None:
         if num_classes is None:
             raise ValueError(f"create_model('{name}') needs num_classes=… or label_map=…")
-        label_map = published_classes(conventions.class_names, num_classes) if parts.flavour else None
-        label_map = label_map or LabelMap.numbered(num_classes)
+        label_map = LabelMap.numbered(num_classes)
+        if parts.flavour:
+            keypoints = options.get("num_keypoints")
+            label_map = published_classes(conventions.class_names, num_classes, num_keypoints=keypoints)
     elif num_classes not in (None, len(label_map)):
         raise ValueError(f"num_classes is {num_classes} but the label map names {len(label_map)} classes")
     chosen = options_from(options)
     model = build_detector(parts, label_map, chosen, conventions)
     if chosen.backbone_weights:
-        load_backbone_weights(model.backbone, chosen.backbone_weights)
+        load_backbone_weights(model.backbone, chosen.backbone_weights, inflation=chosen.inflation)
+    elif chosen.inflation:
+        raise ValueError(f"inflation={chosen.inflation!r} is for backbone_weights=…; give both or neither")
     return model
 
 
-def load_backbone_weights(backbone: nn.Module, source: str) -> ConversionReport:
+def load_backbone_weights(
+    backbone: nn.Module, source: str, *, inflation: Inflation | None = None
+) -> ConversionReport:
     """Fill a backbone from a file of any known program, or from timm with "timm:NAME" (may download).
 
-    The classifier is left out; anything else that is missing or of another shape raises.
+    The classifier is left out; anything else that is missing or of another shape raises. `inflation` (center) is
+    what the taps in time of a backbone of clips make of kernels of pictures.
     """
+    if inflation is not None and not isinstance(backbone, ResNet3D):
+        raise ValueError(f"a {type(backbone).__name__} looks at pictures and has no use for {inflation=}")
     if isinstance(backbone, TimmBackbone):
         return fill_from_timm(backbone, source)
     if not source.startswith("timm:"):
-        return fill_backbone(backbone, local_file(source))
+        return fill_backbone(backbone, local_file(source), inflation=inflation or "center")
     import timm
 
     state = timm.create_model(source.removeprefix("timm:"), pretrained=True).state_dict()
@@ -75,7 +87,7 @@ def load_backbone_weights(backbone: nn.Module, source: str) -> ConversionReport:
         raise WeightsError(
             f"{source} lacks {len(missing)} tensors of this backbone: {', '.join(missing[:3])} …"
         )
-    taken = {name: state[name] for name in wanted if name in state}
+    taken = inflate_state({n: state[n] for n in wanted if n in state}, wanted, inflation or "center")
     backbone.load_state_dict(taken, strict=False)
     return ConversionReport(
         file=source,
@@ -125,6 +137,16 @@ def local_file(place: str | Path) -> Path:
         hint = f"; {row.name} is published at {row.url}: give that address to fetch it" if row else ""
         raise FileNotFoundError(f"no weights file at {path}{hint}")
     return path
+
+
+def is_of_clips(model: str | Path | Detector) -> bool:
+    """Whether a zoo name, a checkpoint of ours or a built model stands for one that looks at clips of videos."""
+    if isinstance(model, Detector):
+        return isinstance(model, DetectAndTrack)
+    name: str | None = str(model)
+    if Path(str(model)).is_file() and has_card(model):
+        name = read_card(model)["model"]
+    return name is not None and is_known(name) and FAMILIES[parse_name(name).detector].of_clips
 
 
 def is_checkpoint(name: str) -> bool:

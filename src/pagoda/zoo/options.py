@@ -1,14 +1,31 @@
-"""What can be chosen about a zoo model besides its name, and how names and options are checked."""
+"""A zoo model's name in its parts, what can be chosen besides, and how both are checked."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pagoda.backbones.resnet_options import Plugin
+from pagoda.layers.inflate import Inflation
 from pagoda.layers.norm import Norm
 
 DeformKind = Literal["none", "v1", "v2"]
+
+
+class ModelName(NamedTuple):
+    """`fcos_resnet50_fpn.original` in its parts; the flavour is "" for our own.
+
+    `efficientdet_d0` has no neck: a published variant names all its parts at once and stands for the backbone.
+    """
+
+    detector: str
+    backbone: str
+    neck: str
+    flavour: str = ""
+
+    def __str__(self) -> str:
+        parts = (self.detector, self.backbone, self.neck)
+        return "_".join(part for part in parts if part) + (f".{self.flavour}" if self.flavour else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +72,26 @@ class ModelOptions:
     standardized: bool = False
     """weight standardisation in all of a ResNet's convolutions"""
     backbone_weights: str | None = None
-    """file (.pth, .safetensors) or timm:NAME with ImageNet weights for the backbone"""
+    """file (.pth, .pkl, .safetensors) or timm:NAME with ImageNet weights for the backbone"""
+    inflation: Inflation | None = None
+    """what the taps in time of a clip's backbone make of those weights of pictures (center)"""
     short_side: int | None = None
     """pixels: the shorter side pictures are resized to (800)"""
     long_side: int | None = None
     """pixels: the longer side is never larger (1333)"""
     canvas: tuple[int, int] | None = None
     """height and width in pixels of the frame that EfficientDet fits its pictures into"""
+    num_frames: int | None = None
+    """of a clip (Detect-and-Track: 3, in its two-dimensional form 1)"""
+    frame_interval: int | None = None
+    """frames of the video from one of a clip to the next (1)"""
+    link: Literal["none", "center", "mean"] | None = None
+    """between body and heads of Detect-and-Track: all frames go on (none), the middle one, or their mean"""
+
+
+def given(value: int | None, otherwise: int) -> int:
+    """The value, or the other one for None."""
+    return otherwise if value is None else value
 
 
 def refuse_options(options: ModelOptions, what: str, *names: str) -> None:

@@ -13,9 +13,9 @@ from pagoda.heads.rpn import RPNHead
 from pagoda.necks.fpn import FPN
 from pagoda.ops.roi import RegionPooling
 from pagoda.structures.labels import LabelMap
-from pagoda.zoo.backbones import BackboneChoices, build_backbone, is_resnet
-from pagoda.zoo.flavours import BodyFlavour
-from pagoda.zoo.options import ModelOptions, refuse_options
+from pagoda.zoo.backbones import is_resnet
+from pagoda.zoo.bodies import build_body
+from pagoda.zoo.options import ModelName, ModelOptions, given, refuse_options
 from pagoda.zoo.rcnn_flavours import RCNNFlavour
 
 NECKS = {"fpn": (2, 3, 4, 5), "c4": (4,), "dc5": (5,)}
@@ -37,18 +37,18 @@ REGION_MODELS = [
 FREE_OF = ("head_bias", "head_deform", "cells", "neck_relu", "canvas")
 
 
-def rcnn(
-    name: tuple[str, str, str, str], labels: LabelMap, options: ModelOptions, flavour: RCNNFlavour
-) -> RCNN:
+def rcnn(name: ModelName, labels: LabelMap, options: ModelOptions, flavour: RCNNFlavour) -> RCNN:
     """One flavour's conventions around the parts that the options describe.
 
-    `name` is (faster_rcnn, mask_rcnn or keypoint_rcnn, backbone, neck, flavour); the last is not looked at.
+    Its detector is faster_rcnn, mask_rcnn or keypoint_rcnn.
     """
     detector, backbone, neck, _ = name
-    options = with_defaults(options, detector, neck)
+    options = with_defaults(options, detector, neck, labels)
     is_pyramid = neck == "fpn"
-    build_body = partial(body, backbone, options, flavour.body)
-    features = build_body(NECKS[neck], dilated=neck == "dc5")
+    if neck != "fpn" and not is_resnet(backbone):
+        raise ValueError(f"networks of one level are built on ResNets, not {backbone}; take its fpn")
+    body = partial(build_body, backbone, options, flavour.body)
+    features = body(NECKS[neck], dilated=neck == "dc5")
     pyramid = fpn(features.channels, options, flavour) if is_pyramid else None
     channels = (pyramid or features).channels
     width = channels[NECKS[neck][0]]
@@ -59,7 +59,7 @@ def rcnn(
             pooling=replace(flavour.pooling, sampling_ratio=flavour.one_level_sampling),
         )
     anchors = flavour.anchors(pyramid=is_pyramid)
-    stage = build_body((5,)) if neck == "c4" else None
+    stage = body((5,)) if neck == "c4" else None
     trunk, pooling = box_trunk(width, options, flavour, stage)
     return RCNN(
         features,
@@ -79,8 +79,8 @@ def rcnn(
         label_map=labels,
         input_spec=replace(
             flavour.input_spec,
-            short_side=options.short_side or flavour.input_spec.short_side,
-            long_side=options.long_side or flavour.input_spec.long_side,
+            short_side=given(options.short_side, flavour.input_spec.short_side),
+            long_side=given(options.long_side, flavour.input_spec.long_side),
             pad_multiple=flavour.input_spec.pad_multiple if is_pyramid else 1,
         ),
         anchors=anchors,
@@ -90,55 +90,22 @@ def rcnn(
     )
 
 
-def with_defaults(options: ModelOptions, detector: str, neck: str) -> ModelOptions:
-    """The published sizes where no others are asked for. Raises where an option has no use."""
+def with_defaults(options: ModelOptions, detector: str, neck: str, labels: LabelMap) -> ModelOptions:
+    """The published sizes where no others are asked for, and as many keypoints as the classes' skeleton has.
+
+    Raises where an option has no use.
+    """
     refuse_options(options, "R-CNN", *FREE_OF)
     if detector != "keypoint_rcnn":
         refuse_options(options, "a model without keypoint head", "num_keypoints")
     if neck != "fpn":
         refuse_options(options, "a network of one level", "neck_norm", "top_level")
+    num_keypoints = 17 if labels.skeleton is None else len(labels.skeleton)
     return replace(
         options,
-        width=256 if options.width is None else options.width,
-        top_level=6 if options.top_level is None else options.top_level,
-        num_keypoints=17 if options.num_keypoints is None else options.num_keypoints,
-    )
-
-
-def body(
-    backbone: str,
-    options: ModelOptions,
-    flavour: BodyFlavour,
-    levels: tuple[int, ...],
-    *,
-    dilated: bool = False,
-) -> nn.Module:
-    """The backbone over these levels; `dilated`: the last stage keeps the stride of the one before."""
-    if not is_resnet(backbone):
-        if levels != (2, 3, 4, 5):
-            raise ValueError(f"networks of one level are built on ResNets, not {backbone}; take its fpn")
-        flavour = replace(flavour, norm="batch", eps=1e-5, frozen_stages=0)
-    norm = options.norm or flavour.norm
-    frozen = flavour.frozen_stages if options.frozen_stages is None else options.frozen_stages
-    return build_backbone(
-        backbone,
-        BackboneChoices(
-            levels=levels,
-            norm=norm,
-            eps=flavour.eps if norm == flavour.norm else BodyFlavour.eps,
-            norm_eval=flavour.norm_eval,
-            style=flavour.style,
-            pooling=flavour.pooling,
-            frozen_stages=frozen,
-            deform=options.deform,
-            deform_levels=options.deform_levels,
-            deform_groups=options.deform_groups,
-            deform_fallback=options.deform_fallback,
-            plugins=options.plugins,
-            standardized=options.standardized,
-            strides=(1, 2, 2, 1) if dilated else (1, 2, 2, 2),
-            dilations=(1, 1, 1, 2) if dilated else (1, 1, 1, 1),
-        ),
+        width=given(options.width, 256),
+        top_level=given(options.top_level, 6),
+        num_keypoints=given(options.num_keypoints, num_keypoints),
     )
 
 
@@ -183,7 +150,7 @@ def mask_head(
         width if stage is None else stage.channels[5],
         num_classes,
         pooling=finer(flavour),
-        depth=0 if stage is not None else 4 if options.head_depth is None else options.head_depth,
+        depth=0 if stage is not None else given(options.head_depth, 4),
         width=options.width,
         norm=options.head_norm or flavour.head_norm,
         class_agnostic=options.class_agnostic,
@@ -197,7 +164,7 @@ def keypoint_head(width: int, options: ModelOptions, flavour: RCNNFlavour) -> Ke
         width,
         options.num_keypoints,
         pooling=finer(flavour),
-        depth=8 if options.head_depth is None else options.head_depth,
+        depth=given(options.head_depth, 8),
         width=2 * options.width,
         upsampling=flavour.upsampling,
     )

@@ -4,23 +4,38 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pagoda.backbones.resnet import ResNet
 from pagoda.detectors.contract import Detector
-from pagoda.ops.anchors import AnchorShapes
+from pagoda.detectors.rcnn import RCNN
 from pagoda.weights.convert.layout import Layout
 from pagoda.weights.convert.rules import restore
 from pagoda.weights.convert.sources import SOURCES, Source
-from pagoda.zoo.dense import FAMILIES
+from pagoda.zoo.families import FAMILIES, parse_name
 from pagoda.zoo.flavours import Flavour, RetinaNetFlavour
 from pagoda.zoo.options import check_known
+from pagoda.zoo.rcnn_flavours import RCNNFlavour
+from pagoda.zoo.region_rows import anchor_order, region_rows, reweighted
 
 # Where `COMPUTED` differs the same tensors give other predictions, and no tensor could make up for it.
 COMPUTED = ("body.style", "body.pooling", "body.extra_from", "body.relu_before_extra", "body.neck_relu")
 COMPUTED += ("coder", "level_scale", "quality_on", "anchors", "input_spec")
-REFERENCE_STRIDE = 32  # large enough that the rounding of sizes does not matter
+COMPUTED += ("anchor_style", "anchor_steps", "pooling", "proposals.inference", "one_level", "upsampling")
+COMPUTED += (
+    "criterion.rpn.coder",
+    "criterion.regions.coder",
+    "postprocess.paste",
+    "postprocess.keypoint_score",
+)
+# Rows are multiplied to make up for these, and of proposals only those in use count.
+MADE_UP_FOR = (
+    "criterion.rpn.coder.weights",
+    "criterion.regions.coder.weights",
+    "one_level_proposals.training",
+)
+# Norms with the backbone's epsilon: C4 networks have its last stage in the box head.
+BODY = ("backbone.", "box_head.trunk.stage.")
 
 
 def to_source(model: Detector, source: str) -> dict[str, Tensor]:
@@ -35,11 +50,13 @@ def to_source(model: Detector, source: str) -> dict[str, Tensor]:
     state = dict(model.state_dict())
     if isinstance(ours, RetinaNetFlavour) and isinstance(theirs, RetinaNetFlavour):
         state |= reordered(state, ours, theirs, len(model.label_map))
+    if isinstance(ours, RCNNFlavour) and isinstance(theirs, RCNNFlavour):
+        state |= region_rows(state, ours, theirs, pyramid=neck_of(model) == "fpn")
     layout = Layout(
         len(model.label_map),
         quality_on=getattr(model, "quality_on", None),
         box_order=chosen.box_order,
-        box_rows=model.box_head.outputs,
+        box_rows=getattr(model.box_head, "outputs", 4),
     )
     names = restore(canonical_names(state, layout, chosen), chosen.rules)
     more = epsilon_of(model) - theirs.body.eps if isinstance(model.backbone, ResNet) else 0.0
@@ -47,14 +64,14 @@ def to_source(model: Detector, source: str) -> dict[str, Tensor]:
     for canonical, name in names.items():
         place = layout.place(canonical)
         tensor = place.read(state[place.name]).clone()
-        is_variance = canonical.startswith("backbone.") and canonical.endswith(".running_var")
+        is_variance = canonical.startswith(BODY) and canonical.endswith(".running_var")
         written[name] = with_epsilon(tensor, more, name) if is_variance and more else tensor
     return written
 
 
 def written_as(model: Detector, source: str) -> tuple[Source, Flavour]:
     """The program's form and conventions that are nearest to the model's and have a place for every tensor."""
-    detector = type(model).__name__.lower()
+    detector = detector_of(model)
     # Scale and shift alone cannot hold our norms, and nobody runs Caffe2 any more.
     fitting = [each for each in SOURCES if detector in each.flavours and not each.affine_norms]
     if not fitting:
@@ -62,15 +79,17 @@ def written_as(model: Detector, source: str) -> tuple[Source, Flavour]:
             f"{type(model).__name__} models cannot be written for another program, only read from one"
         )
     check_known("source to write for", source, {each.name for each in fitting})
-    ours = conventions_of(model)
+    ours, neck = conventions_of(model), neck_of(model)
     candidates = [
         (each, FAMILIES[detector].flavours[name])
         for each in fitting
         for name in each.flavours[detector]
-        if each.name == source
+        if each.name == source and (not each.necks or neck in each.necks)
     ]
+    if not candidates:
+        raise ValueError(f"{source} has no form for {detector} with the neck '{neck}'")
     errors: dict[str, str] = {}
-    for each, theirs in sorted(candidates, key=lambda pair: len(unlike(ours, pair[1]))):
+    for each, theirs in sorted(candidates, key=lambda pair: len(unlike(ours, pair[1], neck))):
         layout = Layout(len(model.label_map), quality_on=getattr(model, "quality_on", None))
         try:
             restore(canonical_names(model.state_dict(), layout, each), each.rules)
@@ -83,16 +102,17 @@ def written_as(model: Detector, source: str) -> tuple[Source, Flavour]:
 
 def differences(model: Detector, source: str) -> list[str]:
     """In what the other program will not compute what the model computes, one line each."""
-    return unlike(conventions_of(model), written_as(model, source)[1])
+    return unlike(conventions_of(model), written_as(model, source)[1], neck_of(model))
 
 
-def unlike(ours: Flavour, theirs: Flavour) -> list[str]:
-    """Conventions that no tensor could make up for."""
+def unlike(ours: Flavour, theirs: Flavour, neck: str) -> list[str]:
+    """Conventions that no tensor could make up for, of a model with this neck."""
     here, there = flat(ours.to_dict()), flat(theirs.to_dict())
+    ignored = MADE_UP_FOR + (("one_level",) if neck == "fpn" else ("proposals", "pooling.sampling_ratio"))
     return [
         f"{name}: {value!r} here, {there.get(name)!r} there"
         for name, value in here.items()
-        if name.startswith(COMPUTED) and there.get(name) != value
+        if name.startswith(COMPUTED) and not name.startswith(ignored) and there.get(name) != value
     ]
 
 
@@ -110,13 +130,27 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def detector_of(model: Detector) -> str:
+    """As the zoo's names begin."""
+    if not isinstance(model, RCNN):
+        return type(model).__name__.lower()
+    if model.mask_head is not None:
+        return "mask_rcnn"
+    return "faster_rcnn" if model.keypoint_head is None else "keypoint_rcnn"
+
+
+def neck_of(model: Detector) -> str:
+    """fpn, c4, dc5, …; empty for models that are not the zoo's."""
+    return parse_name(model.origin["model"]).neck if model.origin else ""
+
+
 def conventions_of(model: Detector) -> Flavour:
     """What the model was built with. Raises ValueError for models that are not the zoo's."""
     if not model.origin or "flavour" not in model.origin:
         raise ValueError(
             "only models of the zoo can be written for another program; build it with create_model"
         )
-    return type(FAMILIES[type(model).__name__.lower()].flavours[""]).from_dict(model.origin["flavour"])
+    return type(FAMILIES[detector_of(model)].flavours[""]).from_dict(model.origin["flavour"])
 
 
 def canonical_names(state: Mapping[str, Tensor], layout: Layout, source: Source) -> list[str]:
@@ -148,33 +182,11 @@ def reordered(
 ) -> dict[str, Tensor]:
     """The predictions with anchors in the other program's order and deltas of its weights."""
     order = anchor_order(ours.anchors, theirs.anchors)
-    weights = [
-        there / here
-        for here, there in zip(ours.criterion.coder.weights, theirs.criterion.coder.weights, strict=True)
-    ]
     found = {}
     for head, rows in (("class_head", num_classes), ("box_head", 4)):
         for kind in ("weight", "bias"):
             tensor = state[f"{head}.predict.{kind}"].unflatten(0, (-1, rows))[order]
-            if head == "box_head" and any(weight != 1 for weight in weights):
-                tensor = tensor * tensor.new_tensor(weights).reshape(1, 4, *[1] * (tensor.ndim - 2))
+            if head == "box_head":
+                tensor = reweighted(tensor, ours.criterion.coder, theirs.criterion.coder)
             found[f"{head}.predict.{kind}"] = tensor.flatten(0, 1)
     return found
-
-
-def anchor_order(ours: AnchorShapes, theirs: AnchorShapes) -> list[int]:
-    """For each of their anchors the one of ours with the nearest sides. Raises ValueError where they do not pair.
-
-    >>> anchor_order(AnchorShapes(style="maskrcnn_benchmark"), AnchorShapes(style="detectron2"))
-    [0, 3, 6, 1, 4, 7, 2, 5, 8]
-    """
-    sides = [
-        torch.log(boxes[:, 2:] - boxes[:, :2])
-        for boxes in (a.of_cell(REFERENCE_STRIDE) for a in (theirs, ours))
-    ]
-    order = (sides[0][:, None] - sides[1][None]).abs().sum(-1).argmin(1).tolist()
-    if sorted(order) != list(range(len(sides[1]))):
-        raise ValueError(
-            "the other program's anchors have other shapes, so predictions for ours mean nothing there"
-        )
-    return order

@@ -11,9 +11,9 @@ from torch import Tensor
 from pagoda.structures.labels import LabelMap
 from pagoda.weights.convert.checkpoint import ForeignCheckpoint, flavour_of, open_foreign, recognised
 from pagoda.weights.files import WeightsError
-from pagoda.zoo.dense import FAMILIES, ModelName, build_detector
+from pagoda.zoo.families import FAMILIES, build_detector
 from pagoda.zoo.models import create_model
-from pagoda.zoo.options import options_from
+from pagoda.zoo.options import ModelName, options_from
 from pagoda.zoo.to_source import to_source
 
 pytestmark = pytest.mark.medium

@@ -9,7 +9,7 @@ from pagoda.weights.convert.rules import Rule
 
 KINDS = {"w": "weight", "b": "bias", "s": "weight"}
 # index of each stage's last block: the FPN's blobs are named after it
-LAST_BLOCKS = {2: (2,), 3: (3, 7), 4: (5, 22, 35), 5: (2,)}
+LAST_BLOCKS = {2: (1, 2), 3: (1, 3, 7), 4: (1, 5, 22, 35), 5: (1, 2)}
 DROPPED = (
     ("{rest}_momentum", "optimiser state"),
     ("weight_order", "the optimiser's"),

@@ -9,9 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from pagoda.weights.convert.architecture import Architecture, dense_architecture
+from pagoda.weights.convert.clip_architecture import clip_architecture
 from pagoda.weights.convert.efficientdet import efficientdet_architecture, told_apart
 from pagoda.weights.convert.layout import shapes_of
-from pagoda.weights.convert.records import recorded_style
+from pagoda.weights.convert.records import recorded_clips, recorded_style
 from pagoda.weights.convert.region_architecture import region_architecture
 from pagoda.weights.convert.rules import Renamed, rename
 from pagoda.weights.convert.sources import Source, recognise
@@ -62,6 +63,8 @@ def recognised(
     source = recognise(tensors, str(path))
     try:
         rules = source.rules if source.rules_from is None else source.rules_from(shapes_of(tensors))
+        if source.check is not None:
+            source.check(tensors)
     except WeightsError as error:
         raise WeightsError(f"{path} looks like {source.title}, but {error}") from error
     renamed = rename(tensors, rules)
@@ -74,6 +77,8 @@ def recognised(
     try:
         if "efficientdet" in source.flavours:
             architecture = efficientdet_architecture(shapes)
+        elif "detect_and_track" in source.flavours:
+            architecture = clip_architecture(shapes, recorded_clips(metadata or {}))
         else:
             read = region_architecture if source.regions else dense_architecture
             architecture = read(shapes, group_norm=_has_group_norm(source, tensors, shapes))

@@ -7,9 +7,17 @@ from typing import Any
 
 from torch import Tensor
 
+from pagoda.ops.box_coding import Weights
 from pagoda.preprocess import InputSpec
+from pagoda.weights.files import WeightsError
 
 STYLE = re.compile(r"\bstyle['\"]?\s*[=:]\s*['\"](caffe|pytorch)['\"]")
+# Detectron's config, as YAML writes a tuple: in brackets, or one number to a line.
+BOX_WEIGHTS = re.compile(r"\bBBOX_REG_WEIGHTS:[^\n\[]*(?:\[([^\]]*)\]|((?:\n[ \t]*-[^\n]*)+))?")
+CLIP_OPTIONS = {
+    "num_frames": re.compile(r"\bNUM_FRAMES:[ \t]*(\d+)"),
+    "frame_interval": re.compile(r"\bTIME_INTERVAL:[ \t]*(\d+)"),
+}
 # ImageNet's deviations: those of Facebook's own ResNeXt-101-32x8d, which read BGR from 0 to 255.
 IMAGENET_STD_RGB = (58.395, 57.12, 57.375)
 
@@ -53,3 +61,33 @@ def recorded_input(tensors: Mapping[str, Tensor], backbone: str, spec: InputSpec
             spec, std=IMAGENET_STD_RGB
         ), "pixels divided by ImageNet's deviations, as for this body"
     return spec, ""
+
+
+def recorded_box_weights(metadata: Mapping[str, Any]) -> Weights | None:
+    """MODEL.BBOX_REG_WEIGHTS of a Detectron file; None where it holds no config.
+
+    The config is text and is searched, never loaded as YAML. Models older than this key had no such weights: 1.
+    """
+    config = metadata.get("cfg")
+    if not isinstance(config, str):
+        return None
+    found = BOX_WEIGHTS.search(config)
+    if found is None:
+        return (1.0, 1.0, 1.0, 1.0)
+    numbers = re.findall(r"\d+(?:\.\d*)?(?:[eE][-+]?\d+)?", found[1] or found[2] or "")
+    if len(numbers) != 4:
+        raise WeightsError(
+            f"its config should give four numbers as BBOX_REG_WEIGHTS, but says {found[0]!r}; hand over the"
+            " conventions as an object: flavour=Flavour(…)"
+        )
+    x, y, width, height = map(float, numbers)
+    return (x, y, width, height)
+
+
+def recorded_clips(metadata: Mapping[str, Any]) -> dict[str, int]:
+    """num_frames and frame_interval, as far as the text of a Detect-and-Track file's config gives them."""
+    config = metadata.get("cfg")
+    if not isinstance(config, str):
+        return {}
+    found = {name: pattern.search(config) for name, pattern in CLIP_OPTIONS.items()}
+    return {name: int(match[1]) for name, match in found.items() if match is not None}

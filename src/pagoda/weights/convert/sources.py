@@ -1,12 +1,15 @@
 """The programs whose checkpoints are read, and how a file tells which of them it is from."""
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
+from torch import Tensor
 
 from pagoda.weights.convert import (
     bubbliiiing,
     caffe2,
+    detect_and_track,
     detectron2,
     effdet,
     imagenet,
@@ -38,9 +41,13 @@ class Source:
     """patterns; each is found in some tensor's name"""
     absent: tuple[str, ...] = ()
     """patterns; none is found in any"""
+    axes: Mapping[str, int] = field(default_factory=dict)
+    """{tensor: how many axes it has}, where names are not enough"""
     rules: tuple[Rule, ...] = ()
     rules_from: Callable[[Shapes], tuple[Rule, ...]] | None = None
     """the rules where they depend on what else is in the file"""
+    check: Callable[[Mapping[str, Tensor]], None] | None = None
+    """raises WeightsError for tensors that no model of ours has a layer for"""
     flavours: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """{detector: the conventions its files may follow}; empty for backbones alone"""
     box_order: BoxOrder = "xywh"
@@ -48,14 +55,34 @@ class Source:
     """norms are stored as scale and shift without statistics"""
     regions: bool = False
     """its models have two stages"""
+    necks: tuple[str, ...] = ()
+    """of the models it writes so; (): of any"""
 
-    def matches(self, names: Collection[str]) -> bool:
+    def matches(self, names: Mapping[str, Tensor]) -> bool:
         """Whether all marks are found and nothing that must be absent."""
+        if any(name not in names or names[name].ndim != axes for name, axes in self.axes.items()):
+            return False
         found = [any(re.search(mark, name) for name in names) for mark in self.marks]
         return all(found) and not any(re.search(mark, name) for mark in self.absent for name in names)
 
 
 RCNN_HEADS = r"^roi_heads\."
+FLAT, OF_CLIPS = {"conv1_w": 4}, {"conv1_w": 5}
+# Without time they are told from Detectron's Keypoint R-CNN by having one level, which that never has.
+CLIP_SOURCES = tuple(
+    Source(
+        name="detect_and_track",
+        title="Detect-and-Track",
+        licence=APACHE,
+        marks=(r"^conv1_w$", r"^res2_0_branch2a_w$", *more),
+        axes=axes,
+        rules_from=detect_and_track.rules_for,
+        check=detect_and_track.check_layers,
+        flavours={"detect_and_track": ("original",)},
+        affine_norms=True,
+    )
+    for axes, more in ((OF_CLIPS, ()), (FLAT, (r"^rpn_cls_logits_w$", r"^kps_score_lowres_w$")))
+)
 REGION_SOURCES = (
     Source(
         name="maskrcnn_benchmark",
@@ -71,6 +98,8 @@ REGION_SOURCES = (
         title="Caffe2 Detectron, R-CNN on a pyramid",
         licence=SHARE_ALIKE,
         marks=(r"^conv1_w$", r"^res2_0_branch2a_w$", r"^rpn_cls_logits_fpn2_w$"),
+        absent=(r"^rpn_cls_logits_w$",),
+        axes=FLAT,
         rules=caffe2.RCNN_RULES,
         flavours=dict.fromkeys(("faster_rcnn", "mask_rcnn", "keypoint_rcnn"), ("caffe2",)),
         affine_norms=True,
@@ -81,6 +110,8 @@ REGION_SOURCES = (
         title="Caffe2 Detectron, R-CNN on one level",
         licence=SHARE_ALIKE,
         marks=(r"^conv1_w$", r"^res2_0_branch2a_w$", r"^rpn_cls_logits_w$"),
+        absent=(r"^kps_score_lowres_w$",),
+        axes=FLAT,
         rules=caffe2.RCNN_ONE_LEVEL_RULES,
         flavours=dict.fromkeys(("faster_rcnn", "mask_rcnn"), ("caffe2",)),
         affine_norms=True,
@@ -94,6 +125,7 @@ REGION_SOURCES = (
         rules=detectron2.RCNN_RULES,
         flavours=dict.fromkeys(("faster_rcnn", "mask_rcnn", "keypoint_rcnn"), ("detectron2",)),
         regions=True,
+        necks=("fpn",),
     ),
     Source(
         name="detectron2",
@@ -103,6 +135,7 @@ REGION_SOURCES = (
         rules=detectron2.RCNN_ONE_LEVEL_RULES,
         flavours=dict.fromkeys(("faster_rcnn", "mask_rcnn"), ("detectron2",)),
         regions=True,
+        necks=("c4", "dc5"),
     ),
     Source(
         name="torchvision",
@@ -112,6 +145,7 @@ REGION_SOURCES = (
         rules=torchvision.RCNN_RULES,
         flavours=dict.fromkeys(("faster_rcnn", "mask_rcnn", "keypoint_rcnn"), ("torchvision",)),
         regions=True,
+        necks=("fpn",),
     ),
     Source(
         name="torchvision",
@@ -121,6 +155,7 @@ REGION_SOURCES = (
         rules=torchvision.RCNN_V2_RULES,
         flavours=dict.fromkeys(("faster_rcnn", "mask_rcnn"), ("torchvision_v2",)),
         regions=True,
+        necks=("fpn",),
     ),
     Source(
         name="mmdet",
@@ -130,10 +165,12 @@ REGION_SOURCES = (
         rules=mmdet.RCNN_RULES,
         flavours=dict.fromkeys(("faster_rcnn", "mask_rcnn"), ("mmdet",)),
         regions=True,
+        necks=("fpn",),
     ),
 )
 SOURCES = (
     *REGION_SOURCES,
+    *CLIP_SOURCES,
     Source(
         name="fcos",
         title="FCOS (tianzhi0549/FCOS)",
@@ -157,6 +194,7 @@ SOURCES = (
         licence=SHARE_ALIKE,
         marks=(r"^conv1_w$", r"^res2_0_branch2a_w$"),
         absent=("rpn_cls_logits", "^cls_score_w", "^bbox_pred_w"),
+        axes=FLAT,
         rules=caffe2.RULES,
         flavours={"retinanet": ("caffe2",)},
         affine_norms=True,
@@ -300,8 +338,8 @@ SOURCES = (
 )
 
 
-def recognise(names: Collection[str], where: str) -> Source:
-    """The one source whose marks the names bear. Raises WeightsError for none or several."""
+def recognise(names: Mapping[str, Tensor], where: str) -> Source:
+    """The one source whose marks the tensors bear. Raises WeightsError for none or several."""
     found = [source for source in SOURCES if source.matches(names)]
     if len(found) == 1:
         return found[0]

@@ -1,0 +1,169 @@
+"""Losses of Detect-and-Track (Girdhar 2018): those of `criteria.rcnn` over the frames of clips.
+
+P anchors over all levels, R sampled tubes, N objects, T frames, K keypoints. An object may be absent from some
+frames of its clip. With T = 1 every loss is that of pictures.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor
+
+from pagoda.criteria.rcnn import RegionCriterion, RegionSample
+from pagoda.criteria.region_shapes import KeypointCriterion
+from pagoda.criteria.rpn import RPNCriterion
+from pagoda.ops.heatmaps import keypoints_to_cells
+from pagoda.ops.sampling import sample_rows
+from pagoda.ops.tubes import fill_absent, replicate_anchors, tube_iou
+from pagoda.structures.clips import TubeTargets
+from pagoda.structures.outputs import Proposals
+
+OverlapFrames = Literal["visible", "all"]
+"""frames that overlap with an object is the mean of: those it is visible in, or all, as the original program has
+it; then an object seen in one frame of three overlaps nothing by more than a third"""
+
+
+def object_overlaps(tubes: Tensor, target: TubeTargets, over: OverlapFrames, inclusive: bool) -> Tensor:
+    """(n, N) of (n, T, 4) tubes with the objects of a clip. Absent objects are empty boxes at the origin,
+    where the legacy rule sees one pixel."""
+    boxes = target.boxes * target.visible[..., None]
+    return tube_iou(tubes, boxes, inclusive=inclusive, visible=target.visible if over == "visible" else None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TubeRPNCriterion(RPNCriterion):
+    """As `RPNCriterion`, of anchors (P, 4) that stand still through the clip, and deltas (B, P, T, 4).
+
+    Deltas of frames without the object cost nothing; those of the others count by 1 / T.
+    """
+
+    over: OverlapFrames = "visible"
+
+    def overlaps(self, anchors: Tensor, target: TubeTargets) -> Tensor:
+        """(P, N) of every anchor with every object."""
+        tubes = replicate_anchors(anchors, target.num_frames)
+        return object_overlaps(tubes, target, self.over, self.inclusive)
+
+    def box_sum(self, deltas: Tensor, anchors: Tensor, target: TubeTargets, objects: Tensor) -> Tensor:
+        """The loss of (n, T, 4) deltas of anchors that serve `objects` (n,), summed and divided by T."""
+        seen = target.visible[objects]
+        tubes = replicate_anchors(anchors, target.num_frames)
+        losses = self._box_loss(deltas[seen], tubes[seen], target.boxes[objects][seen])
+        return losses.sum() / target.num_frames
+
+
+class TubeSample(RegionSample):
+    """The tubes of a training step, all clips together: boxes (R, T, 4), clips (R,), objects (R,)."""
+
+    @property
+    def clips(self) -> Tensor:
+        """(R,) whose tube it is"""
+        return self.images
+
+
+@dataclass(frozen=True, kw_only=True)
+class TubeCriterion(RegionCriterion):
+    """As `RegionCriterion`, of deltas (R, classes or 1, T, 4), each frame's counting by 1 / T."""
+
+    over: OverlapFrames = "visible"
+    mask_absent: bool = True
+    """deltas of frames without the object cost nothing; else the empty box is to be found there (the original,
+    which needs `inclusive` coding: other boxes without extent have no deltas)"""
+    fill_absent: bool = True
+    """annotated tubes that serve as regions stay at the nearest visible frame's box where the object is absent;
+    else they are empty there (the original)"""
+
+    def __post_init__(self) -> None:
+        if not self.mask_absent and not self.coder.inclusive:
+            raise ValueError(
+                "mask_absent=False teaches boxes without extent, which only a coder of legacy boxes can encode;"
+                " use coder=BoxCoder(inclusive=True, …) or mask_absent=True"
+            )
+
+    def sample(
+        self, proposals: Proposals, targets: Sequence[TubeTargets], *, generator: Generator | None = None
+    ) -> TubeSample:
+        """Some of each clip's proposals, whose boxes are (B, R, T, 4), and its objects, balanced."""
+        return TubeSample(*super().sample(proposals, targets, generator=generator))
+
+    def annotated(self, target: TubeTargets) -> Tensor:
+        """(n, T, 4) tubes of a clip's objects that are anywhere visible."""
+        there = target.visible.any(1)
+        boxes, visible = target.boxes[there], target.visible[there]
+        return fill_absent(boxes, visible) if self.fill_absent else boxes * visible[..., None]
+
+    def overlaps(self, regions: Tensor, target: TubeTargets) -> Tensor:
+        """(R, N) of every tube with every object."""
+        return object_overlaps(regions, target, self.over, self.inclusive)
+
+    def box_sum(self, deltas: Tensor, served: RegionSample, targets: Sequence[TubeTargets]) -> Tensor:
+        """The loss of (R, T, 4) deltas of tubes that all have an object, summed and divided by T."""
+        seen = served.of_objects([target.visible for target in targets])
+        boxes = served.of_objects([target.boxes for target in targets]) * seen[..., None]
+        learnt = seen if self.mask_absent else torch.ones_like(seen)
+        losses = self._box_loss(deltas[learnt], served.boxes[learnt], boxes[learnt])
+        return losses.sum() / deltas.shape[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TubeKeypointCriterion(KeypointCriterion):
+    """As `KeypointCriterion`, of one map per frame and keypoint, which all count alike."""
+
+    count: int | None = None
+    """tubes of a clip that the head sees, at most; None: all that are worth it. Its cost is that of them."""
+    seen_in: Literal["own_frame", "first_frame"] = "own_frame"
+    """worth it is a tube with a known keypoint inside its box: that of the keypoint's frame, or the tube's first,
+    whatever the keypoint's frame (the original)"""
+    or_objects: bool = False
+    """a clip without any such tube sends its annotated ones (the original)"""
+
+    def sample(
+        self, served: TubeSample, targets: Sequence[TubeTargets], *, generator: Generator | None = None
+    ) -> TubeSample:
+        """Which of the tubes with an object are worth the keypoint head's work, clip by clip."""
+        boxes, clips, objects = [served.boxes[:0]], [served.clips[:0]], [served.objects[:0]]
+        for clip, target in enumerate(targets):
+            here = served.clips == clip
+            tubes, index = served.boxes[here], served.objects[here]
+            worth = self._is_worth_it(target, tubes, index)
+            if self.or_objects and not worth.any():
+                tubes, index = target.boxes.to(tubes), torch.arange(len(target), device=index.device)
+                worth = torch.ones_like(index, dtype=torch.bool)
+            limit = len(index) if self.count is None else self.count
+            counts = worth.sum().clamp(max=limit)[None]
+            rows = sample_rows(worth[None], counts, most=limit, generator=generator)[0]
+            boxes.append(tubes[rows])
+            clips.append(torch.full_like(index[rows], clip))
+            objects.append(index[rows])
+        return TubeSample(torch.cat(boxes), torch.cat(clips), torch.cat(objects))
+
+    def _is_worth_it(self, target: TubeTargets, tubes: Tensor, objects: Tensor) -> Tensor:
+        """(R,) bool of one clip's (R, T, 4) tubes."""
+        points, known = self.annotated(target, objects)  # (R, T, K, 2), (R, T, K)
+        boxes = (tubes[:, :1] if self.seen_in == "first_frame" else tubes)[:, :, None]
+        inside = ((points >= boxes[..., :2]) & (points <= boxes[..., 2:])).all(-1)
+        return (inside & known).flatten(1).any(1)
+
+    def wanted(self, target: TubeTargets, boxes: Tensor, objects: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """((R, T, K) cell, (R, T, K) whether it counts) of one clip's (R, T, 4) tubes, each with an object."""
+        points, known = (part.flatten(0, 1) for part in self.annotated(target, objects))
+        cells, counts = keypoints_to_cells(
+            points.to(boxes), known, boxes.flatten(0, 1), size=size, inclusive=self.inclusive
+        )
+        return cells.unflatten(0, boxes.shape[:2]), counts.unflatten(0, boxes.shape[:2])
+
+    def __call__(self, logits: Tensor, cells: Tensor, counts: Tensor, num_clips: int) -> dict[str, Tensor]:
+        """Of (R, T, K, S, S) logits, the wanted cells (R, T, K) and whether each counts (R, T, K)."""
+        frames = logits.shape[1]
+        return super().__call__(*(part.flatten(0, 1) for part in (logits, cells, counts)), num_clips * frames)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectAndTrackCriterion:
+    """The losses of both stages; that of keypoints counts where the detector has such a head."""
+
+    rpn: TubeRPNCriterion = field(default_factory=TubeRPNCriterion)
+    tubes: TubeCriterion = field(default_factory=TubeCriterion)
+    keypoints: TubeKeypointCriterion = field(default_factory=TubeKeypointCriterion)

@@ -1,0 +1,165 @@
+"""Folders of annotated videos: PoseTrack's and MOTChallenge's layouts, found, read and written. N objects.
+
+PoseTrack (2017 or 2018): `annotations/<split>/<video>.json`, and the pictures it names beside `annotations`,
+there or in `images`. MOTChallenge: `<split>/<sequence>/` with `gt/gt.txt`, the pictures in `img1` or where
+seqinfo.ini says; a sequence's folder is also a split of its own.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from pagoda.data.clips import ClipDataset
+from pagoda.data.mot import read_mot, sequence_info
+from pagoda.data.posetrack import boxes_around, read_posetrack
+from pagoda.data.posetrack_writing import write_posetrack_truth
+from pagoda.data.splits import choose_split
+from pagoda.data.videos import Video
+from pagoda.pictures import list_pictures, picture_size, read_picture
+from pagoda.structures.tracks import Tracks
+
+KNOWN = (
+    "PoseTrack (annotations/<split>/*.json beside the pictures) or MOTChallenge (<split>/<sequence>/gt/gt.txt with"
+    " the pictures in img1)"
+)
+
+
+def open_clips(
+    folder: str | Path,
+    split: str,
+    *,
+    clip_length: int = 3,
+    interval: int = 1,
+    complete: bool = False,
+    pose_box_scale: float | None = None,
+) -> ClipDataset:
+    """The clips of one split, or of several as "train+val"; for training with `complete`. See `ClipDataset`.
+
+    `pose_box_scale`: the box of a person becomes the smallest around its keypoints, so many times as large (1.2 in
+    Detect-and-Track), for files that hold no boxes (2017); None: boxes as annotated, or the smallest.
+    """
+    videos = open_videos(folder, split)
+    if pose_box_scale is not None:
+        videos = [replace(each, tracks=boxes_of_poses(each.tracks, pose_box_scale)) for each in videos]
+    return ClipDataset(videos, clip_length=clip_length, interval=interval, complete=complete)
+
+
+def open_videos(folder: str | Path, split: str) -> list[Video]:
+    """The annotated videos of a split, in the order of their names; splits as in `open_clips`.
+
+    Raises FileNotFoundError or ValueError for a folder of another layout, a split that is not there, and
+    pictures that are missing or do not match their annotations.
+    """
+    folder = Path(folder).expanduser()
+    splits = find_videos(folder)
+    names = [split] if split in splits else split.split("+")
+    return [
+        video
+        for name in names
+        for source in choose_split(splits, name.strip(), str(folder))
+        for video in (_posetrack_videos(folder, source) if source.suffix == ".json" else [_mot_video(source)])
+    ]
+
+
+def find_videos(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """Split → its JSON files (PoseTrack), or folders of sequences (MOTChallenge)."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}; expected {KNOWN}")
+    files = sorted((folder / "annotations").glob("*/*.json"))
+    if files:
+        names = dict.fromkeys(file.parent.name for file in files)
+        return {name: tuple(file for file in files if file.parent.name == name) for name in names}
+    splits: dict[str, tuple[Path, ...]] = {}
+    for truth in sorted([*folder.glob("*/gt/gt.txt"), *folder.glob("*/*/gt/gt.txt")]):
+        sequence = truth.parents[1]
+        name = sequence.name if sequence.parent == folder else sequence.parent.name
+        splits[name] = (*splits.get(name, ()), sequence)
+    if not splits:
+        entries = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
+        found = ", ".join(entries[:12]) + (", …" if len(entries) > 12 else "")
+        raise ValueError(f"{folder} holds no videos we know: expected {KNOWN}; found {found or 'nothing'}")
+    return splits
+
+
+def _posetrack_videos(folder: Path, file: Path) -> list[Video]:
+    roots = (folder, folder / "images", folder / "images" / file.parent.name, folder / file.parent.name)
+    videos = []
+    for tracks in read_posetrack(file):
+        names = tracks.frame_names
+        if not tracks.num_frames or not all(names):
+            raise ValueError(f"{file}: video '{tracks.name}' does not name the picture of every frame")
+        root = next((each for each in roots if (each / names[0]).is_file()), None)
+        if root is None:
+            raise FileNotFoundError(
+                f"{file}: there is no picture {names[0]}; looked for it in {', '.join(map(str, roots))}"
+            )
+        stored = {path for parent in {(root / name).parent for name in names} for path in parent.glob("*")}
+        missing = [name for name in names if root / name not in stored]
+        if missing:
+            raise FileNotFoundError(
+                f"{file}: {len(missing)} of {len(names)} pictures are not in {root}, the first is {missing[0]}"
+            )
+        videos.append(Video(tracks, tuple(root / name for name in names)))
+    return videos
+
+
+def _mot_video(sequence: Path) -> Video:
+    truth, info = sequence / "gt" / "gt.txt", sequence_info(sequence)
+    pictures = list_pictures(sequence / info.get("imdir", "img1"))
+    tracks = read_mot(truth, is_truth=True, num_frames=None if "seqlength" in info else len(pictures))
+    numbers = [int(path.stem) if path.stem.isdigit() else -1 for path in pictures]
+    if numbers != list(range(1, tracks.num_frames + 1)):
+        raise ValueError(
+            f"{sequence}: expected the pictures 1 … {tracks.num_frames}, as 000001.jpg, in {pictures[0].parent};"
+            f" found {len(pictures)}, {pictures[0].name} … {pictures[-1].name}"
+        )
+    return Video(tracks, tuple(pictures))
+
+
+def boxes_of_poses(tracks: Tracks, scale: float) -> Tracks:
+    """With boxes around the keypoints, `scale` times as large, inside the frame where its size is known.
+
+    Objects without keypoints keep their box. Raises ValueError for videos without poses.
+    """
+    if tracks.keypoints is None:
+        raise ValueError(f"boxes cannot be made from poses: video '{tracks.name}' has none")
+    tight = boxes_around(tracks.keypoints)
+    centers, sides = (tight[:, :2] + tight[:, 2:]) / 2, (tight[:, 2:] - tight[:, :2]) * scale
+    boxes = np.concatenate([centers - sides / 2, centers + sides / 2], 1)
+    if tracks.image_size is not None:
+        boxes = boxes.clip(0, tracks.image_size[::-1] * 2)
+    has_pose = np.isfinite(tracks.keypoints).all(2).any(1, keepdims=True)
+    return replace(tracks, boxes=np.where(has_pose, boxes, tracks.boxes))
+
+
+def write_video_folder(
+    videos: Iterable[Video], folder: str | Path, split: str, *, kind: Literal["jpg", "png"] = "jpg"
+) -> Path:
+    """PoseTrack 2018's layout: annotations/<split>/<video>.json and images/<split>/<video>/000000.jpg, ….
+
+    Videos must have names. png keeps every bit. A later call adds further videos and splits.
+    """
+    folder = Path(folder)
+    for video in videos:
+        if not video.tracks.name:
+            raise ValueError("a video needs a name to be written, for it becomes a folder; got one without")
+        place = Path("images") / split / video.tracks.name
+        names = [f"{place.as_posix()}/{frame:06d}.{kind}" for frame in range(video.tracks.num_frames)]
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        for frame, name in enumerate(names):
+            Image.fromarray(_pixels(video, frame)).save(folder / name, quality=95)  # which PNG has no use for
+        size = video.tracks.image_size or picture_size(folder / names[0])
+        tracks = replace(video.tracks, frame_names=tuple(names), image_size=size)
+        write_posetrack_truth(tracks, folder / "annotations" / split / f"{video.tracks.name}.json")
+    return folder
+
+
+def _pixels(video: Video, frame: int) -> np.ndarray:
+    """(H, W, 3) uint8."""
+    if callable(video.frames):
+        return video.frames(frame).permute(1, 2, 0).contiguous().numpy()
+    return read_picture(video.frames[frame])

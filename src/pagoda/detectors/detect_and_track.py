@@ -1,0 +1,226 @@
+"""Detect-and-Track (Girdhar 2018): Mask R-CNN over clips.
+
+Which tubes may hold an object, what is in them over all their frames, where is it in each, and where are its
+keypoints? The detector speaks of one clip; `tracking` links what it says of neighbouring ones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pagoda.criteria.tubes import DetectAndTrackCriterion
+from pagoda.detectors.contract import Detector, check_label_map
+from pagoda.detectors.rcnn import PYRAMID_ANCHORS
+from pagoda.ops.anchors import AnchorShapes, Side, cell_steps, grid_anchors
+from pagoda.ops.tubes import pool_tubes
+from pagoda.postprocess.tubes import SelectTubeProposals, SelectTubes, TubeProposalRules
+from pagoda.preprocess import InputSpec
+from pagoda.structures.clips import TubeTargets
+from pagoda.structures.images import ImageBatch
+from pagoda.structures.instances import Detections
+from pagoda.structures.labels import LabelMap
+from pagoda.structures.outputs import Proposals, RPNOutputs, TubeOutputs
+from pagoda.structures.tracks import Tubes
+
+Link = Literal["none", "center", "mean"]
+"""between body and heads: all frames go on, or the middle one alone, or the mean of all; then tubes have one frame"""
+
+
+class ProposedTubes(NamedTuple):
+    """The first stage's work."""
+
+    pyramid: dict[int, Tensor]
+    """the levels that tubes are read from, (B, C, T, H, W)"""
+    rpn: RPNOutputs
+    proposals: Proposals
+
+
+class DetectAndTrack(Detector):
+    """Faster R-CNN whose regions are tubes: one class for all frames, one box in each. T frames of a clip.
+
+    A single picture is looked at as a clip that stands still.
+
+    Args:
+        backbone: (B, 3, T, H, W) to {level: (B, C, T, h, w)}; with `frame_features` and `from_frame_features`, so
+            that clips which share frames share the work on them.
+        neck: such a pyramid to another; None: the backbone's own levels (C4 networks have one).
+        rpn_head, box_head, keypoint_head: from `heads.tube_…`; each brings its pooling.
+        num_frames, frame_interval: of the clips that `tracking` hands over: T, and frames from one to the next.
+        link: what the heads see of the time.
+        anchors, proposals, criterion, postprocess: as in `RCNN`, of tubes.
+    """
+
+    postprocess: SelectTubes
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        neck: nn.Module | None,
+        *,
+        rpn_head: nn.Module,
+        box_head: nn.Module,
+        keypoint_head: nn.Module | None = None,
+        num_frames: int = 3,
+        frame_interval: int = 1,
+        link: Link = "none",
+        label_map: LabelMap | None = None,
+        input_spec: InputSpec | None = None,
+        anchors: AnchorShapes | None = None,
+        proposals: TubeProposalRules | None = None,
+        criterion: DetectAndTrackCriterion | None = None,
+        postprocess: SelectTubes | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.neck = backbone, neck
+        self.rpn_head, self.box_head, self.keypoint_head = rpn_head, box_head, keypoint_head
+        self.num_frames, self.frame_interval, self.link = num_frames, frame_interval, link
+        self.levels: list[int] = sorted((neck or backbone).channels)
+        self.region_levels = [level for level in self.levels if level in backbone.channels]
+        self.strides = {level: 2**level for level in self.levels}
+        shapes = anchors or PYRAMID_ANCHORS
+        self.anchor_steps = shapes.steps
+        for level in self.levels:
+            base = shapes.of_cell(self.strides[level])
+            self.register_buffer(f"anchors_{level}", base, persistent=False)
+        if rpn_head.anchors != len(base):
+            raise ValueError(
+                f"the proposal head speaks of {rpn_head.anchors} anchors per cell, but there are {len(base)}"
+            )
+        self.label_map = check_label_map(label_map, box_head.num_classes)
+        self.input_spec = input_spec or InputSpec()
+        self.proposals = proposals or TubeProposalRules()
+        self.criterion = criterion or DetectAndTrackCriterion()
+        self.postprocess = postprocess or SelectTubes()
+
+    def frame_features(self, pixels: Tensor) -> Tensor:
+        """(B, C, T, h, w): what is computed of each frame alone. Pictures (B, 3, H, W) stand still for T frames."""
+        if pixels.ndim == 4:
+            pixels = pixels[:, :, None].expand(-1, -1, self.num_frames, -1, -1)
+        return self.backbone.frame_features(pixels)
+
+    def pyramid(self, frame_features: Tensor) -> dict[int, Tensor]:
+        """What the heads read, with as many frames as tubes will have."""
+        features = self.backbone.from_frame_features(frame_features)
+        pyramid = features if self.neck is None else self.neck(features)
+        if self.link == "none":
+            return pyramid
+        return {level: self._linked(x) for level, x in pyramid.items()}
+
+    def _linked(self, x: Tensor) -> Tensor:
+        middle = x.shape[2] // 2
+        return x[:, :, middle : middle + 1] if self.link == "center" else x.mean(2, keepdim=True)
+
+    def anchors(self, pyramid: dict[int, Tensor], padded: tuple[Side, Side]) -> tuple[Tensor, ...]:
+        """(P_l, 4) per level, in pixels of a batch padded to (height, width)."""
+        anchors = []
+        for level, x in sorted(pyramid.items()):
+            size = (x.shape[-2], x.shape[-1])
+            steps = cell_steps(self.anchor_steps, self.strides[level], padded, size)
+            anchors.append(grid_anchors(getattr(self, f"anchors_{level}"), size, steps))
+        return tuple(anchors)
+
+    def propose(
+        self, frame_features: Tensor, images: ImageBatch, select: SelectTubeProposals
+    ) -> ProposedTubes:
+        """The first stage, for training and use alike."""
+        pyramid = self.pyramid(frame_features)
+        logits, deltas = self.rpn_head(pyramid)
+        anchors = self.anchors(pyramid, (images.pixels.shape[-2], images.pixels.shape[-1]))
+        rpn = RPNOutputs(logits, deltas, anchors)
+        proposals = select(rpn, images.sizes, self.criterion.rpn.coder)
+        return ProposedTubes({level: pyramid[level] for level in self.region_levels}, rpn, proposals)
+
+    def pool(self, head: nn.Module, pyramid: dict[int, Tensor], tubes: Tensor, clips: Tensor) -> Tensor:
+        """(R, T, C, h, w) features of (R, T, 4) tubes of the clips `clips` (R,), as this head wants them."""
+        return pool_tubes(head.pooling, pyramid, self.strides, tubes.detach(), clips)
+
+    def keypoint_logits(self, pyramid: dict[int, Tensor], tubes: Tensor, clips: Tensor) -> Tensor:
+        """(R, T, K, S, S) over the box of each frame."""
+        return self.keypoint_head(self.pool(self.keypoint_head, pyramid, tubes, clips))
+
+    def _look_at_tubes(
+        self, frame_features: Tensor, images: ImageBatch
+    ) -> tuple[dict[int, Tensor], TubeOutputs]:
+        """The pyramid and all that is said about tubes; no objects chosen yet."""
+        pyramid, _, proposals = self.propose(frame_features, images, self.proposals.inference)
+        batch, count, frames = proposals.boxes.shape[0], proposals.boxes.shape[1], proposals.boxes.shape[2]
+        clips = torch.arange(batch, device=proposals.boxes.device)[:, None].expand(batch, count)
+        pooled = self.pool(self.box_head, pyramid, proposals.boxes.flatten(0, 1), clips.flatten())
+        classes, boxes = (x.unflatten(0, (batch, count)) for x in self.box_head(pooled))
+        none = boxes.new_zeros(batch, 0)
+        return pyramid, TubeOutputs(
+            classes, boxes, proposals, boxes.new_zeros(batch, 0, frames, 4), none, none, None
+        )
+
+    def forward(self, images: ImageBatch) -> TubeOutputs:
+        pyramid, outputs = self._look_at_tubes(self.frame_features(images.pixels), images)
+        found = self.postprocess(outputs, images.sizes, self.decode)
+        outputs = outputs._replace(boxes=found.boxes, scores=found.scores, labels=found.labels)
+        if self.keypoint_head is None:
+            return outputs
+        batch, count = found.labels.shape[0], found.labels.shape[1]
+        clips = torch.arange(batch, device=found.boxes.device)[:, None].expand(batch, count).flatten()
+        maps = self.keypoint_logits(pyramid, found.boxes.flatten(0, 1), clips)
+        return outputs._replace(keypoint_logits=maps.unflatten(0, (batch, count)))
+
+    def losses(self, images: ImageBatch, targets: Sequence[TubeTargets]) -> dict[str, Tensor]:  # type: ignore[override]
+        criterion = self.criterion
+        features = self.frame_features(images.pixels)
+        pyramid, rpn, proposals = self.propose(features, images, self.proposals.training)
+        targets = [target.around_key(proposals.boxes.shape[2]) for target in targets]
+        sample = criterion.tubes.sample(proposals, targets)
+        losses = criterion.rpn(rpn, targets, images.sizes)
+        pooled = self.pool(self.box_head, pyramid, sample.boxes, sample.clips)
+        losses |= criterion.tubes(*self.box_head(pooled), sample, targets)
+        if self.keypoint_head is None:
+            return losses
+        served = criterion.keypoints.sample(sample.positive(), targets)
+        logits = self.keypoint_logits(pyramid, served.boxes, served.clips)
+        pairs = [criterion.keypoints.wanted(*each, logits.shape[-1]) for each in served.of_pictures(targets)]
+        none = served.clips.new_zeros(0, *logits.shape[1:3])
+        cells, counts = (torch.cat(part) for part in zip(*pairs, strict=True)) if pairs else (none, none)
+        return losses | criterion.keypoints(logits, cells, counts, len(targets))
+
+    def decode(self, deltas: Tensor, tubes: Tensor) -> Tensor:
+        return self.criterion.tubes.coder.decode(deltas, tubes)
+
+    def detect_tubes(
+        self,
+        images: ImageBatch,
+        *,
+        frames: Sequence[tuple[int, ...]] | None = None,
+        frame_features: Tensor | None = None,
+        postprocess: SelectTubes | None = None,
+    ) -> list[Tubes]:
+        """One `Tubes` per clip, in pixels of the batch.
+
+        Args:
+            frames: the position of each clip's frames in its video; default: 0 … T-1.
+            frame_features: of the clips, where they are known already; of `pixels` only the size is then looked at.
+            postprocess: instead of the model's own.
+        """
+        select = postprocess or self.postprocess
+        known = self.frame_features(images.pixels) if frame_features is None else frame_features
+        pyramid, outputs = self._look_at_tubes(known, images)
+        length = outputs.proposals.boxes.shape[2]
+        positions = frames or [tuple(range(known.shape[2]))] * len(images.sizes)
+        first = known.shape[2] // 2 - length // 2  # as TubeTargets.around_key has it
+        positions = [each[first : first + length] for each in positions]
+        found = select.detect(outputs, images, self.decode, self.label_map, positions, length // 2)
+        if self.keypoint_head is None:
+            return found
+        counts = [len(each) for each in found]
+        tubes = torch.cat([each.boxes for each in found])
+        clips = torch.arange(len(found), device=tubes.device).repeat_interleave(
+            torch.tensor(counts, device=tubes.device)
+        )
+        places, scores = select.keypoints(self.keypoint_logits(pyramid, tubes, clips), tubes)
+        parts = zip(found, places.split(counts), scores.split(counts), strict=True)
+        return [replace(each, keypoints=at, keypoint_scores=score) for each, at, score in parts]
+
+    def detect(self, images: ImageBatch, *, postprocess: SelectTubes | None = None) -> list[Detections]:  # type: ignore[override]
+        """What is there in the key frame of each clip."""
+        return [tubes.at(tubes.key) for tubes in self.detect_tubes(images, postprocess=postprocess)]

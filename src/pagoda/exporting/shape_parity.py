@@ -1,0 +1,117 @@
+"""Are the masks and keypoints of an exported file the model's? Compared for the detections both sides found.
+
+A mask is pasted where its box lies and a keypoint is the highest of many pixels: where boxes differ by rounding a
+whole row of pixels may move, and of two pixels equally high either may win. So the model's mask is pasted into
+the *file's* box, and a keypoint elsewhere is right where the model's own map is as high.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pagoda.detectors.contract import Detector
+from pagoda.ops.heatmaps import cubic_weights
+from pagoda.postprocess.rcnn import SelectRegions
+from pagoda.structures.images import ImageBatch
+from pagoda.structures.instances import Detections
+
+PROBABILITY_TOLERANCE = 0.02
+"""a pixel whose probability is this near to the limit may be judged either way"""
+MASK_TOLERANCE = 0.005
+"""share of a mask's pixels that may differ all the same; one or two of any mask besides"""
+HEIGHT_TOLERANCE = 1e-3
+"""of a map, relative to its range: as high as the highest"""
+
+
+def with_shapes(found: Detections, outputs: dict[str, Tensor], rows: Tensor) -> Detections:
+    """The file's detections of one picture with what it says of them besides; `rows` hold objects."""
+    more = {
+        name: outputs[name][rows] for name in ("masks", "keypoints", "keypoint_scores") if name in outputs
+    }
+    return replace(found, **more)
+
+
+class ShapeComparison:
+    """Of one picture: `ours` are the file's detections, `theirs` the model's, row by row the same objects."""
+
+    def __init__(self, model: Detector, image: ImageBatch, select: SelectRegions, report: Any) -> None:
+        self.model, self.image, self.select, self.report = model, image, select, report
+
+    def __call__(self, ours: Detections, theirs: Detections) -> None:
+        """Add to the report what agrees, and a line for each object of which something does not."""
+        if len(ours) and theirs.masks is not None:
+            self.compare_masks(ours, theirs)
+        if len(ours) and theirs.keypoints is not None:
+            self.compare_keypoints(ours, theirs)
+
+    def compare_masks(self, ours: Detections, theirs: Detections) -> None:
+        assert ours.masks is not None and theirs.mask_crops is not None
+        limit = self.select.min_mask_probability
+        least, expected, most = (
+            replace(self.select, min_mask_probability=limit + more).masks(
+                theirs.mask_crops, ours.boxes, ours.image_size
+            )
+            for more in (PROBABILITY_TOLERANCE, 0.0, -PROBABILITY_TOLERANCE)
+        )
+        wrong = ((ours.masks & ~most) | (least & ~ours.masks)).flatten(1).sum(1)
+        area = (ours.masks | expected).flatten(1).sum(1)
+        is_fault = (wrong > 2) & (wrong > MASK_TOLERANCE * area)
+        self.report.masks += int((~is_fault).sum())
+        self.report.mask_pixels += int((ours.masks ^ expected)[~is_fault].sum())
+        for row in is_fault.nonzero().flatten().tolist():
+            self.report.unmatched.append(
+                f"the mask of {ours.names[row]} {ours.scores[row]:.4f} differs in {wrong[row]} of {area[row]}"
+                " pixels"
+            )
+
+    def compare_keypoints(self, ours: Detections, theirs: Detections) -> None:
+        assert ours.keypoints is not None and theirs.keypoints is not None
+        assert ours.keypoint_scores is not None and theirs.keypoint_scores is not None
+        scale = theirs.keypoint_scores.abs().clamp(min=1)
+        off_score = (
+            ours.keypoint_scores - theirs.keypoint_scores
+        ).abs() > self.report.score_tolerance * scale
+        distance = (ours.keypoints - theirs.keypoints).abs().amax(-1)
+        near = distance <= self.report.box_tolerance
+        self.report.keypoints += int((near & ~off_score).sum())
+        worst = distance[near].max().item() if bool(near.any()) else 0.0
+        self.report.max_keypoint_difference = max(self.report.max_keypoint_difference, worst)
+        for row in (~near | off_score).any(1).nonzero().flatten().tolist():
+            faults = off_score[row] | ~(near[row] | self.as_high(ours, theirs, row))
+            self.report.keypoint_close_calls += int((~near[row] & ~faults).sum())
+            if bool(faults.any()):
+                where = ", ".join(map(str, faults.nonzero().flatten().tolist()))
+                self.report.unmatched.append(
+                    f"keypoints {where} of {ours.names[row]} {ours.scores[row]:.4f} are up to"
+                    f" {distance[row][faults].max():.2g} px away"
+                )
+
+    def as_high(self, ours: Detections, theirs: Detections, row: int) -> Tensor:
+        """(K,) bool: the model's map of this object is as high at the file's keypoints as at its own."""
+        box = theirs.boxes[row : row + 1]
+        maps = self.maps(box)[0]
+        assert ours.keypoints is not None and theirs.keypoints is not None
+        heights = [heights_at(maps, box[0], each.keypoints[row]) for each in (ours, theirs)]
+        span = maps.flatten(1).amax(1) - maps.flatten(1).amin(1)
+        return heights[0] >= heights[1] - HEIGHT_TOLERANCE * span
+
+    def maps(self, boxes: Tensor) -> Tensor:
+        """(N, K, S, S) of (N, 4) boxes."""
+        boxes = boxes.to(self.image.pixels.device)
+        with torch.inference_mode():
+            pyramid = self.model.propose(self.image, self.model.proposals.inference).pyramid
+            pictures = torch.zeros(len(boxes), dtype=torch.long, device=boxes.device)
+            return self.model.keypoint_logits(pyramid, boxes, pictures).float().cpu()
+
+
+def heights_at(maps: Tensor, box: Tensor, places: Tensor) -> Tensor:
+    """(K,) values of (K, S, S) maps, enlarged to the pixels of a box (4,), at the pixels of (K, 2) places."""
+    sides = (box[2:] - box[:2]).clamp(min=1)
+    pixels = sides.ceil()
+    width, height = pixels.int().tolist()
+    column, row = ((places - box[:2]) * (pixels / sides)).floor().long().unbind(-1)
+    across = cubic_weights(pixels[:1], width, maps.shape[-1])[0, column.clamp(0, width - 1)]
+    down = cubic_weights(pixels[1:], height, maps.shape[-1])[0, row.clamp(0, height - 1)]
+    return (down[:, None] @ maps @ across[..., None])[:, 0, 0]

@@ -1,0 +1,23 @@
+"""From the pooled features of a tube to its class and its box in every frame. R tubes, T frames, C channels."""
+
+from torch import Tensor, nn
+
+from pagoda.heads.roi_box import BoxHead
+
+
+class TubeBoxHead(nn.Module):
+    """A box head that looks at each frame alone; the frames' logits are averaged, their deltas kept apart.
+
+    Attributes: `pooling` and `num_classes` are the head's.
+    """
+
+    def __init__(self, head: BoxHead) -> None:
+        super().__init__()
+        self.head = head
+        self.pooling, self.num_classes = head.pooling, head.num_classes
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """(R, T, C, h, w) to (R, classes + 1) logits, background last, and (R, classes or 1, T, 4) deltas."""
+        sizes = pooled.shape[:2]
+        logits, deltas = self.head(pooled.flatten(0, 1))
+        return logits.unflatten(0, sizes).mean(1), deltas.unflatten(0, sizes).transpose(1, 2)

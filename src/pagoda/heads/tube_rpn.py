@@ -1,0 +1,47 @@
+"""The proposal network over clips (Girdhar 2018): is there an object at this anchor, and where in each frame?"""
+
+import torch
+from torch import Tensor, nn
+
+from pagoda.layers.time_conv import TimeConv3d
+
+
+class TubeRPNHead(nn.Module):
+    """An RPN head of which only the 3×3 convolution sees neighbouring frames; one logit speaks for all frames.
+
+    State-dict names are `rpn.RPNHead`'s; kernels have a time axis.
+
+    Args:
+        channels: the neck's, {level: C}; all levels must have the same C.
+        anchors: per cell, the same in every frame; there are no more of them for more frames.
+        time_kernel: frames that the 3×3 convolution sees.
+    """
+
+    def __init__(self, channels: dict[int, int], anchors: int, *, time_kernel: int = 3) -> None:
+        super().__init__()
+        if len(set(channels.values())) != 1:
+            raise ValueError(f"a shared head needs the same channels on every level, got {channels}")
+        width = next(iter(channels.values()))
+        self.anchors = anchors
+        self.tower = nn.Sequential(
+            TimeConv3d(width, width, 3, time_kernel=time_kernel), nn.ReLU(inplace=True)
+        )
+        self.objectness = TimeConv3d(width, anchors, 1, time_kernel=1)
+        self.deltas = TimeConv3d(width, 4 * anchors, 1, time_kernel=1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                nn.init.normal_(module.weight, std=0.01)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, pyramid: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
+        """(B, P) logits and (B, P, T, 4) deltas, finest level first, row by row, anchors of a cell together."""
+        logits, deltas = [], []
+        for level in sorted(pyramid):
+            x = self.tower(pyramid[level])
+            batch, frames = x.shape[0], x.shape[2]
+            # The mean over frames of a 1×1 convolution is that convolution of the mean.
+            score = self.objectness(x.mean(2, keepdim=True))  # (B, A, 1, H, W)
+            logits.append(score.permute(0, 3, 4, 1, 2).reshape(batch, -1))
+            delta = self.deltas(x).unflatten(1, (self.anchors, 4))  # (B, A, 4, T, H, W)
+            deltas.append(delta.permute(0, 4, 5, 1, 3, 2).reshape(batch, -1, frames, 4))
+        return torch.cat(logits, dim=1), torch.cat(deltas, dim=1)

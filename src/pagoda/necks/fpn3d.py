@@ -1,0 +1,35 @@
+"""Feature pyramid over clips: {level: (B, C, T, h, w)} to the same with one width (Lin 2016, Girdhar 2018)."""
+
+from torch import Tensor
+
+from pagoda.layers.time_conv import TimeConv3d
+from pagoda.necks.fpn import FPN, start_convolutions
+
+
+class FPN3D(FPN):
+    """An FPN in which frames meet in the output convolutions only; laterals and the way down keep them apart.
+
+    State-dict names are `fpn.FPN`'s; kernels have a time axis. Levels above the backbone's are every second cell
+    of the top output, on every frame.
+
+    Args:
+        channels: the backbone's, {level: C}; all levels must have the same number of frames.
+        time_kernel: frames that an output convolution sees; 1 is the two-dimensional FPN on every frame.
+    """
+
+    def __init__(
+        self, channels: dict[int, int], width: int = 256, *, time_kernel: int = 3, top_level: int = 6
+    ) -> None:
+        super().__init__(channels, width, top_level=top_level, extra_from="max_pool")
+        for level in map(str, self.inputs):
+            self.lateral[level] = TimeConv3d(channels[int(level)], width, 1, time_kernel=1)
+            self.output[level] = TimeConv3d(width, width, 3, time_kernel=time_kernel)
+        start_convolutions(self)
+
+    def merge(self, features: dict[int, Tensor]) -> dict[int, Tensor]:
+        frames = {level: features[level].shape[2] for level in self.inputs}
+        if len(set(frames.values())) != 1:
+            raise ValueError(
+                f"the pyramid needs the same frames on every level, got {frames}; leave time_stride off"
+            )
+        return super().merge(features)

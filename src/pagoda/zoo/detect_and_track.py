@@ -1,0 +1,144 @@
+"""Detect-and-Track on any ResNet. Necks: "3d" and "2d" a pyramid with and without time, "c4_3d" and "c4_2d" one level.
+
+The two that were published are resnet18 on c4_3d and resnet101 on 2d; the pyramid with time is our own.
+"""
+
+from dataclasses import replace
+
+from torch import nn
+
+from pagoda.backbones.resnet import ResNet
+from pagoda.backbones.resnet3d import ResNet3D
+from pagoda.backbones.resnet_options import Body
+from pagoda.detectors.detect_and_track import DetectAndTrack
+from pagoda.heads.roi_box import BoxHead, BoxTrunk, StageTrunk
+from pagoda.heads.tube_box import TubeBoxHead
+from pagoda.heads.tube_keypoint import TubeKeypointHead
+from pagoda.heads.tube_rpn import TubeRPNHead
+from pagoda.necks.fpn3d import FPN3D
+from pagoda.structures.labels import LabelMap
+from pagoda.zoo.detect_and_track_flavours import DetectAndTrackFlavour
+from pagoda.zoo.flavours import BodyFlavour
+from pagoda.zoo.options import ModelName, ModelOptions, given, refuse_options
+
+BODIES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+CLIP_MODELS = [
+    f"detect_and_track_{body}_{neck}" for body in BODIES for neck in ("3d", "2d", "c4_3d", "c4_2d")
+]
+FREE_OF = (
+    "head_norm", "head_bias", "head_deform", "cells", "drop_path_rate", "neck_norm", "neck_relu", "deform",
+    "deform_levels", "deform_groups", "deform_fallback", "plugins", "standardized", "canvas",
+)  # fmt: skip
+
+
+def detect_and_track(
+    name: ModelName, labels: LabelMap, options: ModelOptions, flavour: DetectAndTrackFlavour
+) -> DetectAndTrack:
+    """One flavour's conventions around the parts that the options describe."""
+    refuse_options(options, "Detect-and-Track", *FREE_OF)
+    if name.backbone not in BODIES:
+        raise ValueError(
+            f"clips go through a ResNet with time, one of {', '.join(BODIES)}; got {name.backbone}."
+            " Detectors of single frames can be followed with `pagoda track`, too"
+        )
+    is_pyramid, has_time = not name.neck.startswith("c4"), name.neck.endswith("3d")
+    time_kernel = 3 if has_time else 1
+    flavour = flavour if has_time else flavour.of_pictures()
+    depth = int(name.backbone.removeprefix("resnet"))
+    width = given(options.width, 256)
+    body = clip_body(depth, options, flavour.body, (2, 3, 4, 5) if is_pyramid else (4,), time_kernel)
+    neck = None
+    if is_pyramid:
+        neck = FPN3D(body.channels, width, time_kernel=time_kernel, top_level=given(options.top_level, 6))
+    channels = neck.channels if neck is not None else body.channels
+    anchors = flavour.anchors(pyramid=is_pyramid)
+    features = next(iter(channels.values()))
+    spec = flavour.input_spec if is_pyramid else flavour.one_level_input
+    num_keypoints = given(options.num_keypoints, len(labels.skeleton) if labels.skeleton is not None else 0)
+    return DetectAndTrack(
+        body,
+        neck,
+        rpn_head=TubeRPNHead(channels, len(anchors.of_cell(16)), time_kernel=time_kernel),
+        box_head=TubeBoxHead(box_head(depth, features, labels, options, flavour, pyramid=is_pyramid)),
+        keypoint_head=keypoint_head(features, num_keypoints, time_kernel, options, flavour)
+        if num_keypoints
+        else None,
+        num_frames=given(options.num_frames, time_kernel),
+        frame_interval=given(options.frame_interval, 1),
+        link=options.link or "none",
+        label_map=labels,
+        input_spec=replace(
+            spec,
+            short_side=given(options.short_side, spec.short_side),
+            long_side=given(options.long_side, spec.long_side),
+        ),
+        anchors=anchors,
+        proposals=flavour.proposals,
+        criterion=flavour.criterion,
+        postprocess=flavour.postprocess,
+    )
+
+
+def clip_body(
+    depth: int, options: ModelOptions, flavour: BodyFlavour, levels: tuple[int, ...], time_kernel: int
+) -> ResNet3D:
+    """The backbone over these levels."""
+    norm = options.norm or flavour.norm
+    return ResNet3D(
+        depth,
+        levels=levels,
+        time_kernel=time_kernel,
+        norm=norm,
+        eps=flavour.eps if norm == flavour.norm else BodyFlavour.eps,
+        style=flavour.style,
+        frozen_stages=given(options.frozen_stages, flavour.frozen_stages),
+    )
+
+
+def box_head(
+    depth: int,
+    features: int,
+    labels: LabelMap,
+    options: ModelOptions,
+    flavour: DetectAndTrackFlavour,
+    *,
+    pyramid: bool,
+) -> BoxHead:
+    """Of single frames: fully connected layers, or the backbone's last stage at the stride it is given."""
+    trunk: nn.Module
+    if pyramid:
+        trunk = BoxTrunk(features, flavour.pooling.resolution, width=4 * given(options.width, 256))
+    else:
+        norm = options.norm or flavour.body.norm
+        whole = ResNet(
+            depth,
+            levels=(5,),
+            norm=norm,
+            eps=flavour.body.eps if norm == flavour.body.norm else BodyFlavour.eps,
+            style=flavour.body.style,
+            body=Body(strides=(1, 2, 2, 1)),
+        )
+        trunk = StageTrunk(whole.layer4, whole.channels[5])
+    return BoxHead(
+        trunk,
+        len(labels),
+        pooling=flavour.pooling,
+        class_agnostic=options.class_agnostic,
+        background=flavour.background,
+        background_box=flavour.background_box,
+    )
+
+
+def keypoint_head(
+    features: int, num_keypoints: int, time_kernel: int, options: ModelOptions, flavour: DetectAndTrackFlavour
+) -> TubeKeypointHead:
+    """On tubes pooled twice as fine."""
+    return TubeKeypointHead(
+        features,
+        num_keypoints,
+        pooling=replace(flavour.pooling, resolution=2 * flavour.pooling.resolution),
+        depth=given(options.head_depth, 8),
+        width=2 * given(options.width, 256),
+        time_kernel=time_kernel,
+        upsampling=flavour.upsampling,
+    )

@@ -1,0 +1,114 @@
+"""All detectors by name: detector_backbone_neck, with .flavour or without."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from pagoda.detectors.contract import Detector
+from pagoda.structures.labels import LabelMap
+from pagoda.zoo.backbones import BACKBONES, knows_backbone
+from pagoda.zoo.dense import NECKS, efficientdet_named, fcos, retinanet
+from pagoda.zoo.detect_and_track import CLIP_MODELS, detect_and_track
+from pagoda.zoo.detect_and_track_flavours import DETECT_AND_TRACK_FLAVOURS
+from pagoda.zoo.efficientdet import VARIANTS
+from pagoda.zoo.efficientdet_flavours import EFFICIENTDET_FLAVOURS
+from pagoda.zoo.fcos_flavours import FCOS_FLAVOURS
+from pagoda.zoo.flavours import Flavour
+from pagoda.zoo.options import ModelName, ModelOptions, check_known, refuse_options
+from pagoda.zoo.rcnn import REGION_MODELS, rcnn
+from pagoda.zoo.rcnn_flavours import FASTER_RCNN_FLAVOURS, KEYPOINT_RCNN_FLAVOURS, MASK_RCNN_FLAVOURS
+from pagoda.zoo.retinanet_flavours import RETINANET_FLAVOURS
+
+
+@dataclass(frozen=True)
+class Family:
+    """A detector: the function that composes it and the flavours it comes in."""
+
+    build: Callable[..., Detector]
+    flavours: Mapping[str, Any]
+    necks: tuple[str, ...] = ("fpn", "pafpn", "bifpn")
+    of_clips: bool = False
+
+
+FAMILIES = {
+    "fcos": Family(fcos, FCOS_FLAVOURS),
+    "retinanet": Family(retinanet, RETINANET_FLAVOURS),
+    "efficientdet": Family(efficientdet_named, EFFICIENTDET_FLAVOURS),
+    "faster_rcnn": Family(rcnn, FASTER_RCNN_FLAVOURS, ("fpn", "c4", "dc5")),
+    "mask_rcnn": Family(rcnn, MASK_RCNN_FLAVOURS, ("fpn", "c4", "dc5")),
+    "keypoint_rcnn": Family(rcnn, KEYPOINT_RCNN_FLAVOURS, ("fpn",)),
+    "detect_and_track": Family(
+        detect_and_track, DETECT_AND_TRACK_FLAVOURS, ("3d", "2d", "c4_3d", "c4_2d"), of_clips=True
+    ),
+}
+
+
+OF_CLIPS = ("num_frames", "frame_interval", "link", "inflation")
+
+
+def build_detector(
+    name: ModelName, labels: LabelMap, options: ModelOptions, conventions: Flavour
+) -> Detector:
+    """With fresh weights; its origin tells how to build it again."""
+    family = FAMILIES[name.detector]
+    if not family.of_clips:
+        refuse_options(options, "a detector of single pictures", *OF_CLIPS)
+    model = family.build(name, labels, options, conventions)
+    # Rebuilding from a checkpoint must not ask for the ImageNet file again.
+    kept = asdict(replace(options, backbone_weights=None, inflation=None))
+    model.origin = {"model": str(name), "options": kept, "flavour": conventions.to_dict()}
+    return model
+
+
+# Any backbone goes with any neck. Those that are listed and tried one by one: each backbone with its detector's
+# published neck, and each detector with each neck.
+PUBLISHED_NECKS = {"fcos": "fpn", "retinanet": "fpn", "efficientdet": "bifpn"}
+MODELS = sorted(
+    {
+        *VARIANTS,
+        *REGION_MODELS,
+        *CLIP_MODELS,
+        *(f"{detector}_{body}_{neck}" for detector, neck in PUBLISHED_NECKS.items() for body in BACKBONES),
+        *(f"{d}_{b}_{n}" for d in PUBLISHED_NECKS for b in ("resnet50", "ghostnet_100") for n in NECKS),
+    }
+)
+
+
+def parse_name(name: str) -> ModelName:
+    """Raises ValueError with the nearest name that exists."""
+    found = _split_name(name)
+    if found is not None:
+        return found
+    plain, _, flavour = name.rpartition(".")
+    if _split_name(plain) is not None:
+        flavours = [known for known in FAMILIES[_detector_of(plain)].flavours if known]
+        check_known(f"flavour of {plain}", flavour, flavours)
+    check_known("model", name, MODELS)
+    raise AssertionError(f"'{name}' is known but could not be split")
+
+
+def is_known(name: str | None) -> bool:
+    """Whether `create_model` takes it."""
+    return name is not None and _split_name(name) is not None
+
+
+def _split_name(name: str) -> ModelName | None:
+    detector = _detector_of(name)
+    if not detector:
+        return None
+    plain, _, flavour = name.removeprefix(f"{detector}_").rpartition(".")
+    if flavour not in FAMILIES[detector].flavours or not plain:  # timm's names have dots, too
+        plain, flavour = name.removeprefix(f"{detector}_"), ""
+    if f"{detector}_{plain}" in VARIANTS:
+        return ModelName(detector, plain, "", flavour)
+    necks = [neck for neck in FAMILIES[detector].necks if plain.endswith(f"_{neck}")]
+    neck = max(necks, key=len, default="")
+    backbone = plain.removesuffix(f"_{neck}")
+    if not neck or not knows_backbone(backbone):
+        return None
+    return ModelName(detector, backbone, neck, flavour)
+
+
+def _detector_of(name: str) -> str:
+    """What a name begins with; empty where it is none of the families."""
+    return next((detector for detector in FAMILIES if name.startswith(f"{detector}_")), "")

@@ -1,0 +1,81 @@
+"""Videos frame by frame: which clip stands for which frame, and that nothing is lost or computed differently."""
+
+import numpy as np
+import pytest
+import torch
+
+from pagoda.data.clips import ClipDataset
+from pagoda.data.walking import WalkingFigures
+from pagoda.predict_video import link_video, tubes_of_video
+from pagoda.structures.posetrack_skeletons import PERSON_17
+from pagoda.tracking.linking import create_tracker
+from pagoda.zoo.models import create_model
+
+SMALL = {"width": 32, "head_depth": 1, "short_side": 64, "long_side": 96}
+LIMITS = {"min_score": 0.0, "max_detections": 5}
+
+
+@pytest.fixture(scope="module")
+def video() -> list[np.ndarray]:
+    figures = WalkingFigures(num_videos=1, num_frames=6, seed=3)
+    return [figures.frame(0, frame).permute(1, 2, 0).numpy() for frame in range(6)]
+
+
+def model_of(neck: str, **options):
+    torch.manual_seed(0)
+    return create_model(f"detect_and_track_resnet18_{neck}", label_map=PERSON_17, **SMALL, **options).eval()
+
+
+@pytest.mark.parametrize(
+    ("neck", "options", "clips"),
+    [
+        ("3d", {}, [(0, 0, 1), (0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (4, 5, 5)]),
+        ("3d", {"frame_interval": 2}, [(0, 0, 2), (1, 1, 3), (0, 2, 4), (1, 3, 5), (2, 4, 4), (3, 5, 5)]),
+        ("2d", {}, [(0,), (1,), (2,), (3,), (4,), (5,)]),
+        ("c4_3d", {"link": "center"}, [(0,), (1,), (2,), (3,), (4,), (5,)]),
+    ],
+)
+def test_every_frame_has_the_tubes_of_its_clip(video, neck, options, clips):
+    found = list(tubes_of_video(model_of(neck, **options), video, limits=LIMITS))
+    assert [tubes.frames for tubes in found] == clips
+    assert all(tubes.image_size == video[0].shape[:2] for tubes in found)
+    assert all(tubes.boxes.shape == (5, len(clips[0]), 4) for tubes in found)
+
+
+@pytest.mark.parametrize("neck", ["3d", "c4_3d"])
+def test_shared_work_changes_no_bit(video, neck):
+    model = model_of(neck)
+    for once, anew in zip(
+        tubes_of_video(model, video, limits=LIMITS),
+        tubes_of_video(model, video, limits=LIMITS, reuse=False),
+        strict=True,
+    ):
+        assert torch.equal(once.boxes, anew.boxes) and torch.equal(once.scores, anew.scores)
+        assert torch.equal(once.keypoints, anew.keypoints)
+
+
+def test_a_video_and_its_clips_are_seen_alike(video):
+    model = model_of("3d")
+    dataset = ClipDataset(WalkingFigures(num_videos=1, num_frames=6, seed=3))
+    (expected,) = model.detect_tubes(
+        model.input_spec.prepare([dataset[2][0]]), postprocess=model.postprocess.with_limits(**LIMITS)
+    )
+    (expected,) = model.input_spec.restore([expected], [video[0].shape[:2]])
+    found = list(tubes_of_video(model, video, limits=LIMITS))[dataset.place(2)[1][1]]
+    torch.testing.assert_close(found.boxes, expected.boxes, atol=1e-3, rtol=0)
+    torch.testing.assert_close(found.scores, expected.scores, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("length", [0, 1, 2])
+def test_short_videos(video, length):
+    found = list(tubes_of_video(model_of("3d"), video[:length], limits=LIMITS))
+    assert [tubes.frames[tubes.key] for tubes in found] == list(range(length))
+
+
+@pytest.mark.parametrize("linker", ["reference", "byte", "ocsort", "tubes"])
+@pytest.mark.parametrize("neck", ["3d", "2d"])
+def test_every_linker_follows_it(video, linker, neck):
+    tracker = create_tracker(linker, min_score=0.0)
+    frames = list(link_video(model_of(neck), video, tracker, limits=LIMITS, classes=[0]))
+    assert len(frames) == len(video)
+    assert all(len(found.track_ids) == len(found) for found in frames)

@@ -20,6 +20,13 @@ from pagoda.zoo.fcos_flavours import CAFFE2_BODY, CAFFE2_INPUT
 from pagoda.zoo.flavours import BodyFlavour, Flavour
 from pagoda.zoo.rcnn_flavours import POOLED, REGION_WEIGHTS
 
+# Every tube costs T regions, and those of a small clip lie on each other: a quarter of the original's sample.
+FEW_PROPOSALS = TubeProposalRules(
+    training=SelectTubeProposals(max_candidates=1000, max_proposals=500),
+    inference=SelectTubeProposals(max_candidates=1000, max_proposals=300),
+)
+FEW_TUBES = DetectAndTrackCriterion(tubes=TubeCriterion(count=128), keypoints=TubeKeypointCriterion(count=32))
+
 
 @dataclass(frozen=True, kw_only=True)
 class DetectAndTrackFlavour(Flavour):
@@ -31,8 +38,8 @@ class DetectAndTrackFlavour(Flavour):
     one_level_input: InputSpec = field(default_factory=lambda: InputSpec(short_side=320, long_side=576))
     """of C4 networks"""
     anchor_style: AnchorStyle = "detectron2"
-    proposals: TubeProposalRules = field(default_factory=TubeProposalRules)
-    criterion: DetectAndTrackCriterion = field(default_factory=DetectAndTrackCriterion)
+    proposals: TubeProposalRules = field(default_factory=lambda: FEW_PROPOSALS)
+    criterion: DetectAndTrackCriterion = field(default_factory=lambda: FEW_TUBES)
     postprocess: SelectTubes = field(default_factory=SelectTubes)
     pooling: RegionPooling = field(default_factory=RegionPooling)
     """of the box head; the keypoint head has twice the resolution"""

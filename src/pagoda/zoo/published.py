@@ -1,4 +1,4 @@
-"""The FCOS and RetinaNet checkpoints that other programs published: what they scored, where they are, whose they are.
+"""The checkpoints that other programs published: what they scored, where they are, whose they are.
 
 Figures are those of the papers, papers' repositories and model zoos; none was measured here. Nothing is fetched
 unless somebody hands an address to `load`.
@@ -125,6 +125,21 @@ TORCHVISION_ROWS: tuple[tuple[str, str, Mapping[str, Any], float, str], ...] = (
     ("retinanet_resnet50_fpn", "torchvision", {}, 36.4, "eeacb38b"),
     ("retinanet_resnet50_fpn_v2", "torchvision_v2", V2, 41.5, "5905b1c5"),
 )
+# name without "_coco", model, classes, val2017 AP of boxes, end of the file's name, note
+TORCHVISION_REGION_ROWS = (
+    ("fasterrcnn_resnet50_fpn", "faster_rcnn_resnet50_fpn.torchvision", 90, 37.0, "258fb6c6", ""),
+    ("fasterrcnn_resnet50_fpn_v2", "faster_rcnn_resnet50_fpn.torchvision_v2", 90, 46.7, "dd69338a", ""),
+    ("maskrcnn_resnet50_fpn", "mask_rcnn_resnet50_fpn.torchvision", 90, 37.9, "bf2d0c1e", "masks 34.6"),
+    ("maskrcnn_resnet50_fpn_v2", "mask_rcnn_resnet50_fpn.torchvision_v2", 90, 47.4, "73cbd019", "masks 41.8"),
+    (
+        "keypointrcnn_resnet50_fpn",
+        "keypoint_rcnn_resnet50_fpn.torchvision",
+        1,
+        54.6,
+        "fc266e95",
+        "keypoints 65.0",
+    ),
+)
 # name without "retinanet_", backbone, flavour, val2017 AP, end of the file's name
 MMDET_ROWS = (
     ("r18_fpn_1x_coco", "resnet18", "mmdet", 31.7, "20220407_171055-614fd399"),
@@ -208,7 +223,7 @@ def retinanet_rows() -> Iterator[Published]:
 
 
 def torchvision_rows() -> Iterator[Published]:
-    """torchvision's three."""
+    """torchvision's dense detectors and R-CNNs."""
     for name, flavour, options, ap, end in TORCHVISION_ROWS:
         yield Published(
             name=f"{name}_coco",
@@ -219,6 +234,17 @@ def torchvision_rows() -> Iterator[Published]:
             num_classes=91,
             licence=BSD,
             url=f"{TORCHVISION_FILES}/{name}_coco-{end}.pth",
+        )
+    for name, model, classes, ap, end, note in TORCHVISION_REGION_ROWS:
+        yield Published(
+            name=f"{name}_coco",
+            program="torchvision",
+            model=model,
+            ap=ap,
+            num_classes=classes,
+            licence=BSD,
+            url=f"{TORCHVISION_FILES}/{name}_coco-{end}.pth",
+            note=note,
         )
 
 

@@ -1,17 +1,17 @@
 """What is there in a clip: each object in every frame. N objects, T frames, K keypoints."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Self
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from pagoda.structures.instances import Targets
+from pagoda.structures.rows import Rows
 
 
 @dataclass(frozen=True, eq=False)
-class TubeTargets:
+class TubeTargets(Rows):
     """The annotated objects of a clip, in pixels of `image_size`; an object may be absent from some frames."""
 
     boxes: Tensor
@@ -40,9 +40,7 @@ class TubeTargets:
     def __post_init__(self) -> None:
         if self.boxes.ndim != 3 or self.boxes.shape[2] != 4:
             raise ValueError(f"boxes must be (n, t, 4) xyxy pixels, got {tuple(self.boxes.shape)}")
-        for name, value in self._rows().items():
-            if len(value) != len(self.boxes):
-                raise ValueError(f"{name} must have {len(self.boxes)} rows like boxes, got {len(value)}")
+        self._check_rows()
         if self.visible.shape != self.boxes.shape[:2] or not 0 <= self.key < self.num_frames:
             raise ValueError(
                 f"a clip of {self.num_frames} frames needs visible (n, t) and a key frame among them,"
@@ -52,24 +50,6 @@ class TubeTargets:
     @property
     def num_frames(self) -> int:
         return self.boxes.shape[1]
-
-    def _rows(self) -> dict[str, Tensor]:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
-
-    def __len__(self) -> int:
-        return len(self.boxes)
-
-    def __getitem__(self, index: Tensor | slice | list[int]) -> Self:
-        """The objects at `index`: a boolean mask, indices or a slice."""
-        if isinstance(index, int):
-            raise TypeError("index with a slice, mask or list of indices; one object is [i:i+1]")
-        return replace(self, **{name: value[index] for name, value in self._rows().items()})
-
-    def to(self, device: torch.device | str) -> Self:
-        return replace(
-            self, **{name: value.to(device, non_blocking=True) for name, value in self._rows().items()}
-        )
 
     def learnable(self) -> "TubeTargets":
         """Without the ignored objects."""
@@ -132,13 +112,12 @@ class TubeTargets:
         points = torch.zeros(count, length, *num_keypoints, 2) if num_keypoints else None
         visibility = torch.zeros(count, length, *num_keypoints, dtype=torch.long) if num_keypoints else None
         for position, (frame, of_rows) in enumerate(zip(frames, track_ids, strict=True)):
-            rows = torch.searchsorted(ids, of_rows)
+            rows, known, seen = torch.searchsorted(ids, of_rows), frame.keypoints, frame.visibility
             boxes[rows, position], visible[rows, position] = frame.boxes, True
             labels[rows] = frame.labels
             ignored[rows] |= frame.ignored
-            if points is not None and visibility is not None and frame.keypoints is not None:
-                points[rows, position] = frame.keypoints
-                visibility[rows, position] = frame.visibility.to(visibility.dtype)
+            if points is not None and visibility is not None and known is not None and seen is not None:
+                points[rows, position], visibility[rows, position] = known, seen.to(visibility.dtype)
         return cls(
             boxes,
             labels,

@@ -1,31 +1,29 @@
 """What is there (`Targets`) and what a model says (`Detections`). N objects, K keypoints."""
 
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.rows import Rows
 
 if TYPE_CHECKING:
     import pandas
     import supervision
 
 
-class _PerObject:
-    """Indexing shared by both: every tensor field has one row per object."""
+class _PerObject(Rows):
+    """What both have in common."""
 
-    boxes: Tensor
     image_size: tuple[int, int]
 
     def __post_init__(self) -> None:
         if self.boxes.ndim != 2 or self.boxes.shape[1] != 4:
             raise ValueError(f"boxes must be (n, 4) xyxy pixels, got {tuple(self.boxes.shape)}")
-        for name, value in self._rows().items():
-            if len(value) != len(self.boxes):
-                raise ValueError(f"{name} must have {len(self.boxes)} rows like boxes, got {len(value)}")
+        self._check_rows()
         self._check_masks_and_keypoints()
 
     def _check_masks_and_keypoints(self) -> None:
@@ -44,23 +42,6 @@ class _PerObject:
                 raise ValueError(
                     f"{name} must be (n, k) like the keypoints, got {tuple(values.shape)} for {shape}"
                 )
-
-    def _rows(self) -> dict[str, Tensor]:
-        values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
-        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
-
-    def __len__(self) -> int:
-        return len(self.boxes)
-
-    def __getitem__(self, index: Tensor | slice | list[int]) -> Self:
-        """The objects at `index`: a boolean mask, indices or a slice."""
-        if isinstance(index, int):
-            raise TypeError("index with a slice, mask or list of indices; one object is [i:i+1]")
-        return replace(self, **{name: value[index] for name, value in self._rows().items()})  # type: ignore[type-var]
-
-    def to(self, device: torch.device | str) -> Self:
-        moved = {name: value.to(device, non_blocking=True) for name, value in self._rows().items()}
-        return replace(self, **moved)  # type: ignore[type-var]
 
     def _check_same_frame(self, other_size: tuple[int, int]) -> None:
         if tuple(other_size) != tuple(self.image_size):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.rows import Rows
 
 UNLINKED = -1
 """The track id of an object that belongs to no track (yet)"""
@@ -198,7 +199,7 @@ class Tracks:
 
 
 @dataclass(frozen=True, eq=False)
-class Tubes:
+class Tubes(Rows):
     """What a model says of a clip: each object as a box in every frame of it, in pixels of `image_size`."""
 
     boxes: Float[Tensor, "n t 4"]
@@ -222,20 +223,6 @@ class Tubes:
                 f"tubes need one box per frame and a key frame among them, got {self.boxes.shape[1]} boxes each,"
                 f" frames {self.frames}, key {self.key}"
             )
-
-    def __len__(self) -> int:
-        return len(self.boxes)
-
-    def _rows(self) -> dict[str, Tensor]:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
-
-    def __getitem__(self, index: Tensor | slice | list[int]) -> "Tubes":
-        """The tubes at `index`: a boolean mask, indices or a slice."""
-        return replace(self, **{name: value[index] for name, value in self._rows().items()})
-
-    def to(self, device: torch.device | str) -> "Tubes":
-        return replace(self, **{name: value.to(device) for name, value in self._rows().items()})
 
     def at(self, position: int) -> Detections:
         """All tubes in one of the T frames."""

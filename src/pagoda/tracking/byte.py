@@ -95,8 +95,8 @@ class ByteTracker:
                 track.motion.state[:, 7] = 0
         if self._tracks:
             moved = self.model.predict(_stacked(self._tracks))
-            for index, track in enumerate(self._tracks):
-                track.motion = moved.rows(np.array([index]))
+            for track, motion in zip(self._tracks, moved.split(), strict=True):
+                track.motion = motion
 
     def _costs(
         self, tracks: list[_Track], boxes: np.ndarray, labels: np.ndarray, scores: np.ndarray | None
@@ -153,7 +153,4 @@ class ByteTracker:
 
 
 def _stacked(tracks: list[_Track]) -> Motion:
-    return Motion(
-        np.concatenate([track.motion.state for track in tracks]),
-        np.concatenate([track.motion.covariance for track in tracks]),
-    )
+    return Motion.stack([track.motion for track in tracks])

@@ -4,6 +4,7 @@ The equations are those of any textbook (Kalman 1960): x is the state, P its cov
 P ← F P Fᵀ + Q; on a measurement z, K = P Hᵀ (H P Hᵀ + R)⁻¹, x ← x + K (z - H x), P ← (I - K H) P.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,13 +18,17 @@ class Motion:
     state: Float[np.ndarray, "n s"]
     covariance: Float[np.ndarray, "n s s"]
 
-    def rows(self, index: np.ndarray) -> "Motion":
-        return Motion(self.state[index], self.covariance[index])
-
-    def joined(self, other: "Motion") -> "Motion":
-        return Motion(
-            np.concatenate([self.state, other.state]), np.concatenate([self.covariance, other.covariance])
+    @classmethod
+    def stack(cls, motions: Sequence["Motion"]) -> "Motion":
+        """Of all together."""
+        return cls(
+            np.concatenate([each.state for each in motions]),
+            np.concatenate([each.covariance for each in motions]),
         )
+
+    def split(self) -> list["Motion"]:
+        """Of each box by itself."""
+        return [Motion(self.state[i : i + 1], self.covariance[i : i + 1]) for i in range(len(self.state))]
 
 
 class HeightScaledMotion:

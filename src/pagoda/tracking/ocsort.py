@@ -89,11 +89,9 @@ class OCSortTracker:
 
     def _predict(self) -> None:
         if self._tracks:
-            states = [track.motion.state for track in self._tracks]
-            covariances = [track.motion.covariance for track in self._tracks]
-            moved = self.model.predict(Motion(np.concatenate(states), np.concatenate(covariances)))
-            for index, track in enumerate(self._tracks):
-                track.motion = moved.rows(np.array([index]))
+            moved = self.model.predict(Motion.stack([track.motion for track in self._tracks]))
+            for track, motion in zip(self._tracks, moved.split(), strict=True):
+                track.motion = motion
 
     def _motion_costs(self, tracks: list[_Track], boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
         predicted = np.concatenate([self.model.boxes(track.motion) for track in tracks])

@@ -20,11 +20,14 @@ def test_boxes_there_and_back(model):
 def test_many_are_as_one_by_one(model):
     moved = BOXES + np.array([3, 1, 3, 1])
     together = model.correct(model.predict(model.start(BOXES)), moved)
-    for index in range(3):
+    for index, part in enumerate(together.split()):
         one = slice(index, index + 1)
         alone = model.correct(model.predict(model.start(BOXES[one])), moved[one])
-        np.testing.assert_allclose(together.rows(np.array([index])).state, alone.state)
-        np.testing.assert_allclose(together.covariance[one], alone.covariance)
+        np.testing.assert_allclose(part.state, alone.state)
+        np.testing.assert_allclose(part.covariance, alone.covariance)
+    again = Motion.stack(together.split())
+    np.testing.assert_array_equal(again.state, together.state)
+    np.testing.assert_array_equal(again.covariance, together.covariance)
 
 
 @MODELS

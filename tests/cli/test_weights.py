@@ -182,10 +182,38 @@ def test_create_warns_of_backbones_that_expect_other_pixels(here: Path, capsys) 
     assert "BGR" not in capsys.readouterr().out
 
 
+def test_create_starts_a_network_of_clips_from_one_of_pictures(here: Path, capsys) -> None:
+    keypoints = {"keypoints": ["nose", "left_ear", "right_ear"], "skeleton": [[1, 2], [1, 3]]}
+    content = {"categories": [{"id": 1, "name": "person", **keypoints}]}
+    Path("people.json").write_text(json.dumps(content))
+    words = ["--labels", "people.json", *WORDS]
+    assert run("create", "keypoint_rcnn_resnet18_fpn", *words, "--out", "rcnn.safetensors") == 0
+    capsys.readouterr()
+    words = ["detect_and_track_resnet18_3d", *words, "--start-from", "rcnn.safetensors"]
+    assert run("create", *words, "--model.inflation", "repeat", "--out", "clips.safetensors") == 0
+    said = capsys.readouterr().out
+    assert "tensors of rcnn.safetensors" in said and "fresh" not in said and "left" not in said
+    pictures, clips = pagoda.load("rcnn.safetensors"), pagoda.load("clips.safetensors")
+    assert clips.label_map == pictures.label_map and clips.label_map.skeleton.names[0] == "nose"
+    tower = clips.keypoint_head.tower[0].weight
+    assert all(torch.equal(tower[:, :, tap], pictures.keypoint_head.tower[0].weight) for tap in range(3))
+    assert run("create", *words, "--json", "--out", "again.safetensors") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["backbone"] is None and told["started_from"]["fresh"] == []
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["fcos_resnet18_fpn"], "either --classes N or --labels FILE"),
+        (
+            ["fcos_resnet18_fpn", "--classes", "2", "--backbone-weights", "a", "--start-from", "b"],
+            "--start-from fills the backbone, too; give either it or --backbone-weights",
+        ),
+        (
+            ["detect_and_track_resnet18_3d", "--classes", "1", "--model.inflation", "mean"],
+            "--model.inflation is for --backbone-weights or --start-from",
+        ),
         (["fcos_resnet18_fpn", "--classes", "2", "--labels", "n.txt"], "and not both"),
         (["fcos_resnet19_fpn", "--classes", "2"], "did you mean 'fcos_resnet1"),
         (

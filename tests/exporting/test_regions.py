@@ -231,7 +231,7 @@ def test_a_place_as_high_is_a_close_call_and_a_lower_one_a_fault() -> None:
         comparison(replace(theirs, keypoints=changed), theirs)
     assert (report.keypoints, report.keypoint_close_calls, report.unmatched) == (1, 1, [])
     comparison(replace(theirs, keypoints=lower), theirs)
-    assert report.unmatched == ["keypoints 0 of class_0 1.0000 are up to 3 px away"]
+    assert report.unmatched == ["keypoints 0 of class_0 1.0000 are up to 3 px away, 0 in score"]
 
 
 def test_masks_may_differ_in_a_pixel_but_not_in_a_row() -> None:

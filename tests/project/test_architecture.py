@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "exporting": MODELS | {"zoo", "weights.convert", "pagoda"},
     "explain": TOP - {"training", "recipes"},
     # "pagoda" is for its version only: the package's own file loads nothing until asked.
-    "recipes": (MODELS - PARTS) | {"zoo", "data", "training", "pagoda"},
+    "recipes": (MODELS - PARTS) | {"zoo", "data", "training", "predict_video", "pagoda"},
     "api": TOP,
     "pagoda": TOP | {"api"},
     "cli": TOP | {"pagoda", "api", "web"},

@@ -13,6 +13,7 @@ from pagoda.weights.files import WeightsError
 from pagoda.zoo.families import parse_name
 from pagoda.zoo.models import create_model
 from pagoda.zoo.published import PUBLISHED, Published, find_published
+from pagoda.zoo.to_source import detector_of
 
 pytestmark = pytest.mark.medium
 
@@ -39,6 +40,11 @@ PARAMETERS = {
     "fcos_resnet50_fpn_coco": 32_269_600,
     "retinanet_resnet50_fpn_coco": 34_014_999,
     "retinanet_resnet50_fpn_v2_coco": 38_198_935,
+    "fasterrcnn_resnet50_fpn_coco": 41_755_286,
+    "fasterrcnn_resnet50_fpn_v2_coco": 43_712_278,
+    "maskrcnn_resnet50_fpn_coco": 44_401_393,
+    "maskrcnn_resnet50_fpn_v2_coco": 46_359_409,
+    "keypointrcnn_resnet50_fpn_coco": 59_137_258,
 }
 BUILT = [row for row in PUBLISHED if row.model]
 
@@ -48,7 +54,8 @@ def test_every_model_exists_at_its_published_size(row: Published) -> None:
     with torch.device("meta"):
         model = create_model(row.model, num_classes=row.num_classes, **row.options)
     parts = parse_name(row.model)
-    assert parts.flavour and type(model).__name__.lower() == parts.detector
+    assert parts.flavour and detector_of(model) == parts.detector
+    assert (model.label_map.skeleton is not None) == (parts.detector == "keypoint_rcnn")
     if row.name in PARAMETERS:
         assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[row.name]
 

@@ -49,7 +49,7 @@ class CreateCommand:
 BGR_BODIES = ("Caffe2 Detectron", "an ImageNet backbone of detectron2")
 BGR_WARNING = (
     "these weights expect BGR pixels from 0 to 255 and stride in the 1×1, but this model does not: take a flavour"
-    " that does, .improved or .detectron2 say"
+    " that does, .improved, .detectron2 or Detect-and-Track's .original say"
 )
 
 

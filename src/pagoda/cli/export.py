@@ -17,6 +17,9 @@ class ExportCommand:
     """Write an ONNX file with pre- and post-processing inside; it is compared with the model first.
 
     pagoda export runs/NAME-1/best.safetensors model.onnx --pictures "DIR/images/*.jpg"
+
+    Outputs: boxes, scores, labels; of Mask R-CNN masks (batch, detections, height, width) of whole pictures; of
+    Keypoint R-CNN keypoints and keypoint_scores. The file's metadata names classes, skeleton and thresholds.
     """
 
     checkpoint: Annotated[str, tyro.conf.Positional]

@@ -5,9 +5,9 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -17,14 +17,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pagoda.cli import track_eval, track_link
 from pagoda.cli.parsing import open_checkpoint, parse
 from pagoda.cli.track_outputs import TrackOutputs
+from pagoda.data.found_frames import Found, FoundWriter, read_about, read_found
+from pagoda.detectors.contract import Detector
 from pagoda.pictures import PictureError
-from pagoda.predict_video import link_video
+from pagoda.predict_video import find_in_video, link_frame, neighbours
 from pagoda.tracking.linking import LinkerName, create_tracker
 from pagoda.training.settings import new_run_folder
 from pagoda.visualization.video import VideoFrame, VideoSource
 
 MIN_DETECTION_SCORE = 0.1
 """What the model reports at all; ByteTrack's second round looks at weak detections too"""
+RECORD = "found.jsonl"
+"""what the model found so far; there only until the run comes to its end"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,8 @@ class TrackCommand:
     """Follow the objects of a video and write the video with them, MOT text, PoseTrack JSON and a table.
 
     pagoda track runs/NAME-1/best.safetensors street.mp4 --linker byte --out DIR
+
+    A run that was stopped or killed goes on with the same words and --resume.
 
     Detections of any program, without a model: pagoda track link --help
 
@@ -49,9 +55,11 @@ class TrackCommand:
     out: str = ""
     """folder for the results; default: a new runs/track-<n>"""
     first_frame: int = 0
-    """counted from 0"""
+    """counted from 0; a model of clips looks at the frames before it, too, but tracks begin here"""
     max_frames: int | None = None
     """stop after so many"""
+    resume: bool = False
+    """go on where the run in --out was stopped; its files are then those of a run that was not"""
     frames_per_second: float = 25.0
     """of a folder of pictures; a video knows its own"""
     stream: bool = False
@@ -68,43 +76,121 @@ def main(arguments: Sequence[str]) -> int:
     if arguments and arguments[0] == "eval":
         return track_eval.main(arguments[1:])
     command = parse(TrackCommand, "track", arguments)
-    source = VideoSource(
-        command.source, frames_per_second=command.frames_per_second, first_frame=command.first_frame
-    )
+    source = _open(command, command.first_frame)
     model = open_checkpoint(command.checkpoint, command.model)
-    labels = [model.label_map.label_named(name) for name in command.classes]
-    tracker = create_tracker(command.linker, min_score=command.min_score)
-    out = Path(command.out) if command.out else new_run_folder("runs", "track")
     console = Console(stderr=True)
-    rate_of_video = None if command.no_video else source.frames_per_second
-    outputs = TrackOutputs(out, source.name, rate_of_video, first_frame=command.first_frame)
-    started, failure = time.perf_counter(), ""
+    out = Path(command.out) if command.out else new_run_folder("runs", "track")
+    known = _known_frames(command, out / RECORD, neighbours(model)[1])
+    rate = None if command.no_video else source.frames_per_second
+    outputs = TrackOutputs(out, source.name, rate, first_frame=command.first_frame, replaces=command.resume)
+    with outputs, FoundWriter(out / RECORD, _about(command), keep_frames=known) as record:
+        failure = _follow(command, model, outputs, record, known, console)
+    console.print(outputs.table(), highlight=False, markup=False, soft_wrap=True)
+    if failure:
+        said = f"stopped early: {failure}\ngo on with the same command and --out {out} --resume"
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
+        return 1
+    is_part = command.max_frames is not None and outputs.num_frames == command.max_frames
+    if not is_part:
+        (out / RECORD).unlink()
+    return 0
+
+
+def _follow(
+    command: TrackCommand,
+    model: Detector,
+    outputs: TrackOutputs,
+    record: FoundWriter,
+    known: int,
+    console: Console,
+) -> str:
+    """Frame by frame through the video; returns why it ended early, or ""."""
+    labels = [model.label_map.label_named(name) for name in command.classes] or None
+    tracker = create_tracker(command.linker, min_score=command.min_score)
     waiting: deque[VideoFrame] = deque()  # a model of clips runs a few frames behind
-    with outputs, _progress(console) as bar:
-        task = bar.add_task("following", total=_total(source, command.max_frames), rate="")
-        pictures = _pictures(islice(source, command.max_frames), waiting)
-        found = link_video(
-            model, pictures, tracker, limits={"min_score": MIN_DETECTION_SCORE}, classes=labels or None
-        )
+    frames = _found(command, model, labels, known, waiting)
+    started, rate, failure = time.perf_counter(), 0.0, ""
+    with _progress(console) as bar:
+        total = _total(_open(command, command.first_frame), command.max_frames)
+        task = bar.add_task("following", total=total, rate="")
         try:
-            for number, linked in enumerate(found):
-                frame = waiting.popleft()
+            for number, found in enumerate(islice(frames, command.max_frames)):
+                if number < known:
+                    started = time.perf_counter()  # what follows is how quick the model is
+                else:
+                    record.add(found)
+                frame, linked = waiting.popleft(), link_frame(found, tracker)
                 linked = replace(linked, file=frame.name)
                 outputs.add(linked, frame.picture, frame.seconds)
                 if command.stream:
                     print(json.dumps(linked.to_dict()), flush=True)
-                rate = (number + 1) / (time.perf_counter() - started)
-                bar.update(task, advance=1, rate=f"{rate:.1f} frames/s")
+                rate = (number + 1 - known) / (time.perf_counter() - started)
+                bar.update(task, advance=1, rate=f"{rate:.1f} frames/s" if rate > 0 else "already known")
         except PictureError as error:
             failure = str(error)
-    console.print(outputs.table(), highlight=False, markup=False, soft_wrap=True)
     seconds = time.perf_counter() - started
-    rate = outputs.num_frames / max(seconds, 1e-9)
-    said = f"{outputs.num_frames} frames in {seconds:.1f} s, {rate:.1f} per second; see {out}"
+    already = f", {known} of them known from before" if known else ""
+    said = f"{outputs.num_frames} frames{already} in {seconds:.1f} s, {rate:.1f} per second; see {outputs.folder}"
     console.print(said, highlight=False, markup=False, soft_wrap=True)
-    if failure:
-        console.print(f"stopped early: {failure}", highlight=False, markup=False, soft_wrap=True)
-    return 1 if failure else 0
+    return failure
+
+
+def _found(
+    command: TrackCommand,
+    model: Detector,
+    labels: list[int] | None,
+    known: int,
+    waiting: deque[VideoFrame],
+) -> Iterator[Found]:
+    """What is in each frame from the first one on: read for the first `known` frames, looked for in the others."""
+    before, _ = neighbours(model)
+    first = max(0, command.first_frame - before)
+    frames = iter(_open(command, first))
+    recent = deque((frame.picture for frame in islice(frames, command.first_frame - first)), maxlen=before)
+    pictures = _pictures(frames, waiting)
+    if known:
+        for found in read_found(Path(command.out) / RECORD, model.label_map, num_frames=known):
+            recent.append(next(pictures))
+            yield found
+    now = command.first_frame + known
+    yield from find_in_video(
+        model,
+        chain(recent, pictures),
+        limits={"min_score": MIN_DETECTION_SCORE},
+        classes=labels,
+        start=now - len(recent),
+        first=now,
+    )
+
+
+def _open(command: TrackCommand, first_frame: int) -> VideoSource:
+    return VideoSource(command.source, frames_per_second=command.frames_per_second, first_frame=first_frame)
+
+
+def _about(command: TrackCommand) -> dict[str, Any]:
+    """What decides what is found where: a run goes on only with the same."""
+    words = ("checkpoint", "source", "first_frame")
+    return {**{word: getattr(command, word) for word in words}, "classes": list(command.classes)}
+
+
+def _known_frames(command: TrackCommand, record: Path, behind: int) -> int:
+    """How many frames of the stopped run in `record` stand; 0 for a run that starts.
+
+    The last `behind` frames are looked at again: what follows them was not there to see.
+    """
+    if not command.resume:
+        if record.exists():
+            raise ValueError(
+                f"{record.parent} holds a run that was stopped; go on with it (--resume) or choose another --out"
+            )
+        return 0
+    (about, count), wanted = read_about(record), _about(command)
+    different = [f"{name} {about.get(name)!r}" for name, value in wanted.items() if about.get(name) != value]
+    if different:
+        raise ValueError(
+            f"the run in {record.parent} was made with {', '.join(different)}; --resume needs the same"
+        )
+    return max(0, count - behind)
 
 
 def _pictures(frames: Iterable[VideoFrame], waiting: deque[VideoFrame]) -> Iterator[np.ndarray]:

@@ -1,6 +1,7 @@
 """What following objects writes: annotated video, MOT text, PoseTrack JSON and a table of the tracks."""
 
 import csv
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,23 +38,30 @@ class TrackSummary:
 class TrackOutputs:
     """Grows frame by frame on disk, with one row per track in memory; everything is written on leaving.
 
-    Nothing that exists is overwritten: names get a number. `frames_per_second` None: no video. Frames are
-    counted from `first_frame` on.
+    Nothing that exists is overwritten: names get a number, unless it `replaces` the files of a run that goes on.
+    `frames_per_second` None: no video. Frames are counted from `first_frame` on.
     """
 
     def __init__(
-        self, out: Path, name: str, frames_per_second: float | None, *, first_frame: int = 0
+        self,
+        out: Path,
+        name: str,
+        frames_per_second: float | None,
+        *,
+        first_frame: int = 0,
+        replaces: bool = False,
     ) -> None:
         out.mkdir(parents=True, exist_ok=True)
-        self.num_frames = 0
+        self.folder, self.num_frames = out, 0
+        self._name: Callable[[Path], Path] = Path if replaces else free_name
         self._frame = first_frame
         self._tracks: dict[int, TrackSummary] = {}
-        self._csv = free_name(out / "tracks.csv")
-        self._mot = MotWriter(free_name(out / "tracks.txt"))
-        self._posetrack = PoseTrackWriter(free_name(out / "posetrack18.json"), name)
+        self._csv = self._name(out / "tracks.csv")
+        self._mot = MotWriter(self._name(out / "tracks.txt"))
+        self._posetrack = PoseTrackWriter(self._name(out / "posetrack18.json"), name)
         self._video = None
         if frames_per_second is not None:
-            self._video = VideoWriter(free_name(out / "video.mp4"), frames_per_second=frames_per_second)
+            self._video = VideoWriter(self._name(out / "video.mp4"), frames_per_second=frames_per_second)
         self._open = ExitStack()
 
     def __enter__(self) -> "TrackOutputs":

@@ -19,7 +19,7 @@ from pagoda.data.posetrack import boxes_around, read_posetrack
 from pagoda.data.posetrack_writing import write_posetrack_truth
 from pagoda.data.splits import choose_split
 from pagoda.data.videos import Video
-from pagoda.pictures import list_pictures, picture_size, read_picture
+from pagoda.pictures import list_pictures, picture_size
 from pagoda.structures.tracks import Tracks
 
 KNOWN = (
@@ -151,15 +151,8 @@ def write_video_folder(
         names = [f"{place.as_posix()}/{frame:06d}.{kind}" for frame in range(video.tracks.num_frames)]
         (folder / place).mkdir(parents=True, exist_ok=True)
         for frame, name in enumerate(names):
-            Image.fromarray(_pixels(video, frame)).save(folder / name, quality=95)  # which PNG has no use for
+            Image.fromarray(video.picture(frame)).save(folder / name, quality=95)  # which PNG has no use for
         size = video.tracks.image_size or picture_size(folder / names[0])
         tracks = replace(video.tracks, frame_names=tuple(names), image_size=size)
         write_posetrack_truth(tracks, folder / "annotations" / split / f"{video.tracks.name}.json")
     return folder
-
-
-def _pixels(video: Video, frame: int) -> np.ndarray:
-    """(H, W, 3) uint8."""
-    if callable(video.frames):
-        return video.frames(frame).permute(1, 2, 0).contiguous().numpy()
-    return read_picture(video.frames[frame])

@@ -11,7 +11,7 @@ from torch import Tensor
 from pagoda.data.annotations import Annotations
 from pagoda.data.assembly import ImageColumns, ObjectColumns, assemble
 from pagoda.data.packed_keypoints import PackedKeypoints
-from pagoda.pictures import picture_size
+from pagoda.pictures import picture_size, read_picture
 from pagoda.structures.tracks import UNLINKED, Tracks
 
 
@@ -29,6 +29,12 @@ class Video:
                 f"video '{self.tracks.name}' has {len(self.frames)} pictures, but annotations for"
                 f" {self.tracks.num_frames} frames; each frame needs its picture"
             )
+
+    def picture(self, frame: int) -> np.ndarray:
+        """(H, W, 3) RGB uint8 of one frame."""
+        if callable(self.frames):
+            return self.frames(frame).permute(1, 2, 0).contiguous().numpy()
+        return read_picture(self.frames[frame])
 
 
 def check_same_labels(videos: Sequence[Video]) -> None:

@@ -21,6 +21,8 @@ PROBABILITY_TOLERANCE = 0.02
 """a pixel whose probability is this near to the limit may be judged either way"""
 MASK_TOLERANCE = 0.005
 """share of a mask's pixels that may differ all the same; one or two of any mask besides"""
+KEYPOINT_SCORE_TOLERANCE = 1e-3
+"""relative where scores pass 1: they are logits, or the exponentials of logits, which rounding moves further"""
 HEIGHT_TOLERANCE = 1e-3
 """of a map, relative to its range: as high as the highest"""
 
@@ -70,9 +72,8 @@ class ShapeComparison:
         assert ours.keypoints is not None and theirs.keypoints is not None
         assert ours.keypoint_scores is not None and theirs.keypoint_scores is not None
         scale = theirs.keypoint_scores.abs().clamp(min=1)
-        off_score = (
-            ours.keypoint_scores - theirs.keypoint_scores
-        ).abs() > self.report.score_tolerance * scale
+        score_difference = (ours.keypoint_scores - theirs.keypoint_scores).abs()
+        off_score = score_difference > KEYPOINT_SCORE_TOLERANCE * scale
         distance = (ours.keypoints - theirs.keypoints).abs().amax(-1)
         near = distance <= self.report.box_tolerance
         self.report.keypoints += int((near & ~off_score).sum())
@@ -85,7 +86,7 @@ class ShapeComparison:
                 where = ", ".join(map(str, faults.nonzero().flatten().tolist()))
                 self.report.unmatched.append(
                     f"keypoints {where} of {ours.names[row]} {ours.scores[row]:.4f} are up to"
-                    f" {distance[row][faults].max():.2g} px away"
+                    f" {distance[row][faults].max():.2g} px away, {score_difference[row][faults].max():.2g} in score"
                 )
 
     def as_high(self, ours: Detections, theirs: Detections, row: int) -> Tensor:

@@ -113,7 +113,7 @@ def train_on(
 
     `config`: entries of config.yaml that are not the model's own.
     """
-    check_frames(model, train_data)
+    check_frames(model, train_data, settings.augment)
     check_keypoints(model, train_data.label_map, settings.augment)
     name = settings.name or str((model.origin or {}).get("model") or type(model).__name__).split(":")[-1]
     folder = shared_run_folder(settings, name)

@@ -13,7 +13,7 @@ from pagoda.data.videos import Video
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.structures.labels import LabelMap
-from pagoda.training.settings import TrainSettings
+from pagoda.training.settings import AugmentSettings, TrainSettings
 from pagoda.zoo.models import is_of_clips
 
 
@@ -50,11 +50,18 @@ def dataset_for(
     )
 
 
-def check_frames(model: Detector, dataset: Any) -> None:
-    """Raises ValueError before training where pictures are for a model of clips, or the other way round."""
+def check_frames(model: Detector, dataset: Any, settings: AugmentSettings) -> None:
+    """Raises ValueError before training where pictures are for a model of clips, or the other way round, and where
+    augmentation would tear clips apart."""
     wants, has = isinstance(model, DetectAndTrack), isinstance(dataset, ClipDataset)
     if wants != has:
         raise ValueError(
             f"{type(model).__name__} learns from {'clips of videos' if wants else 'single pictures'}, but the data are"
             f" {'clips' if has else 'pictures'}"
+        )
+    torn = [name for name in ("mosaic", "iou_crop") if getattr(settings, name)]
+    if has and torn:
+        raise ValueError(
+            f"clips need the same change in every frame, which {' and '.join(torn)} cannot promise: train with"
+            f" {' and '.join(f'augment.{name}=0' for name in torn)}"
         )

@@ -66,16 +66,7 @@ def start_from(model: Detector, path: str | Path, *, inflation: Inflation = "cen
     wanted = model.state_dict()
     state = {our_name(name, wanted): tensor for name, tensor in state.items() if not name.endswith(COUNTERS)}
     state = inflate_state(state, wanted, inflation)
-    barred = {} if theirs is None else other_rows(theirs, model)
-    left: dict[str, str] = {}
-    for name, tensor in state.items():
-        output = next((why for prefix, why in barred.items() if name.startswith(prefix)), None)
-        if name not in wanted:
-            left[name] = "the model has no such tensor"
-        elif tensor.shape != wanted[name].shape:
-            left[name] = f"{tuple(tensor.shape)} there, {tuple(wanted[name].shape)} here"
-        elif output is not None:
-            left[name] = output
+    left = not_wanted(state, wanted, {} if theirs is None else other_rows(theirs, model))
     taken = {name: tensor for name, tensor in state.items() if name not in left}
     model.load_state_dict(taken, strict=False)
     fresh = [name for name in wanted if name not in taken and not name.endswith(COUNTERS)]
@@ -84,6 +75,25 @@ def start_from(model: Detector, path: str | Path, *, inflation: Inflation = "cen
     return StartReport(
         Path(path).name, list(taken), fresh, left, [] if theirs is None else notes(theirs, model)
     )
+
+
+def not_wanted(
+    state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], barred: Mapping[str, str]
+) -> dict[str, str]:
+    """{tensor of the file: why it is left}. A bias goes with its weight."""
+    left: dict[str, str] = {}
+    for name, tensor in state.items():
+        weight = f"{name.removesuffix('bias')}weight"
+        other = next((why for prefix, why in barred.items() if name.startswith(prefix)), None)
+        if name not in wanted:
+            left[name] = "the model has no such tensor"
+        elif other is not None:
+            left[name] = other
+        elif tensor.shape != wanted[name].shape:
+            left[name] = f"{tuple(tensor.shape)} there, {tuple(wanted[name].shape)} here"
+        elif name.endswith(".bias") and weight in left:
+            left[name] = f"so is {weight}"
+    return left
 
 
 def trained(path: str | Path) -> tuple[dict[str, Tensor], Detector | None]:
@@ -116,7 +126,7 @@ def other_rows(theirs: Detector, ours: Detector) -> dict[str, str]:
         return {}
     found = {}
     if not same_anchors(theirs, ours):
-        found["rpn_head.objectness."] = found["rpn_head.deltas."] = "of other anchors"
+        found["rpn_head."] = "of other anchors"
     there, here = box_head(theirs), box_head(ours)
     prefix = "box_head.head." if isinstance(ours, DetectAndTrack) else "box_head."
     if theirs.label_map.names != ours.label_map.names:

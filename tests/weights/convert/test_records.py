@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from pagoda.preprocess import InputSpec
-from pagoda.weights.convert.records import recorded_classes, recorded_input, recorded_style
+from pagoda.weights.convert.records import (
+    recorded_box_weights,
+    recorded_classes,
+    recorded_clips,
+    recorded_input,
+    recorded_style,
+)
+from pagoda.weights.files import WeightsError
 from pagoda.zoo.fcos_flavours import MSRA_INPUT
 from pagoda.zoo.foreign import convert
 from pagoda.zoo.models import create_model, model_from_card
@@ -74,6 +81,49 @@ def saved(tmp_path: Path, name: str, program: str, **more: object) -> Path:
     path = tmp_path / "m.pth"
     torch.save({"meta": meta, "state_dict": tensors} if program == "mmdet" else {"model": tensors}, path)
     return path
+
+
+LINES = """  MODEL: !!python/object/new:collections.AttrDict
+    dictitems:
+      BBOX_REG_WEIGHTS: !!python/tuple
+      - 1.0
+      - 2.0
+      - 5.e-1
+      - 3
+      BN: 8
+"""
+
+
+@pytest.mark.parametrize(
+    ("config", "weights"),
+    [
+        ("  BBOX_REG_WEIGHTS: !!python/tuple [10.0, 10.0, 5.0, 5.0]\n  N: [1]", (10.0, 10.0, 5.0, 5.0)),
+        ("{BBOX_REG_WEIGHTS: [10, 10, 5., 5e+0], N: 3}", (10.0, 10.0, 5.0, 5.0)),
+        (LINES, (1.0, 2.0, 0.5, 3.0)),
+        ("MODEL: {NUM_CLASSES: 2}", (1.0, 1.0, 1.0, 1.0)),  # older than the key
+        (None, None),
+    ],
+)
+def test_weights_of_box_deltas_in_the_text_of_a_config(config: str | None, weights: tuple | None) -> None:
+    assert recorded_box_weights({} if config is None else {"cfg": config}) == weights
+
+
+@pytest.mark.parametrize(
+    "config", ["BBOX_REG_WEIGHTS: *id001\nA: [1, 2, 3, 4]", "BBOX_REG_WEIGHTS: [1, 2, 3]"]
+)
+def test_weights_of_box_deltas_in_a_form_that_is_not_read(config: str) -> None:
+    with pytest.raises(
+        WeightsError, match=r"should give four numbers as BBOX_REG_WEIGHTS, but says 'BBOX_REG_W"
+    ):
+        recorded_box_weights({"cfg": config})
+
+
+def test_clips_in_the_text_of_a_config() -> None:
+    assert recorded_clips({"cfg": "VIDEO: {NUM_FRAMES_MID: 5, NUM_FRAMES: 7, TIME_INTERVAL: 2}"}) == {
+        "num_frames": 7,
+        "frame_interval": 2,
+    }
+    assert recorded_clips({"cfg": "VIDEO: {NUM_FRAMES: -1}"}) == {} == recorded_clips({})
 
 
 def test_a_conversion_takes_names_and_style_from_mmdetections_meta(tmp_path: Path) -> None:

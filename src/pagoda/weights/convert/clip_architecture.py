@@ -64,9 +64,12 @@ def keypoint_options(shapes: Shapes) -> dict[str, Any]:
     """How many keypoints, and the head's size where it has one; half its width is that of a pyramid."""
     if PREDICT not in shapes:
         return {"num_keypoints": 0}
-    tower = [name for name in shapes if re.fullmatch(r"keypoint_head\.tower\.\d+\.weight", name)]
+    tower = [
+        shape for name, shape in shapes.items() if re.fullmatch(r"keypoint_head\.tower\.\d+\.weight", name)
+    ]
     inputs, keypoints = shapes[PREDICT][:2]
-    return {"num_keypoints": keypoints, "head_depth": len(tower), "width": inputs // 2}
+    width = tower[0][0] if tower else inputs
+    return {"num_keypoints": keypoints, "head_depth": len(tower), "width": width // 2}
 
 
 def has_statistics(shapes: Shapes) -> bool:

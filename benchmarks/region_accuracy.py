@@ -95,6 +95,7 @@ def main() -> None:
     parser.add_argument("--systems", nargs="+", default=systems[:2], choices=systems)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--learning-rate", type=float, help="of Pagoda's recipe; default: the preset's")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"], help="of Pagoda's training")
     arguments = parser.parse_args()
     train = DetectionDataset(open_annotations(arguments.data, "train"))
@@ -128,6 +129,8 @@ def run_one(system: str, train, val, seed: int, arguments: argparse.Namespace) -
         )
         if arguments.epochs:
             settings = replace(settings, epochs=arguments.epochs)
+        if arguments.learning_rate:
+            settings = replace(settings, optim=replace(settings.optim, learning_rate=arguments.learning_rate))
         if system == "pagoda":
             return train_pagoda(name, train, val, settings, options)
         if system == "torchvision+recipe":

@@ -6,7 +6,8 @@ import torch
 
 from pagoda.data.clips import ClipDataset
 from pagoda.data.walking import WalkingFigures
-from pagoda.predict_video import link_video, tubes_of_video
+from pagoda.pictures import PictureError
+from pagoda.predict_video import find_in_video, link_video, neighbours, tubes_of_video
 from pagoda.structures.posetrack_skeletons import PERSON_17
 from pagoda.tracking.linking import create_tracker
 from pagoda.zoo.models import create_model
@@ -79,3 +80,29 @@ def test_every_linker_follows_it(video, linker, neck):
     frames = list(link_video(model_of(neck), video, tracker, limits=LIMITS, classes=[0]))
     assert len(frames) == len(video)
     assert all(len(found.track_ids) == len(found) for found in frames)
+
+
+@pytest.mark.parametrize("linker", ["reference", "byte", "ocsort", "tubes"])
+def test_frames_without_anybody_are_frames(video, linker):
+    found = link_video(model_of("3d"), video * 3, create_tracker(linker), limits={"min_score": 1.0})
+    assert [(len(each), len(each.track_ids)) for each in found] == [(0, 0)] * 18
+
+
+@pytest.mark.parametrize(("neck", "interval"), [("3d", 1), ("3d", 2), ("2d", 1)])
+def test_a_part_is_seen_as_it_is_in_the_whole(video, neck, interval):
+    model = model_of(neck, frame_interval=interval)
+    whole = list(tubes_of_video(model, video, limits=LIMITS))
+    first = 3
+    start = max(0, first - neighbours(model)[0])
+    part = list(find_in_video(model, video[start:], limits=LIMITS, start=start, first=first))
+    assert [each.frames for each in part] == [each.frames for each in whole[first:]]
+    for one, other in zip(part, whole[first:], strict=True):
+        assert torch.equal(one.boxes, other.boxes) and torch.equal(one.keypoints, other.keypoints)
+
+
+def test_frames_before_one_of_another_size_come_first(video):
+    odd = [*video[:4], np.zeros((50, 60, 3), np.uint8)]
+    seen = []
+    with pytest.raises(PictureError, match=r"frame 4 has \(height, width\) \(50, 60\), the ones before"):
+        seen.extend(tubes_of_video(model_of("3d"), odd, limits=LIMITS))
+    assert [tubes.frames for tubes in seen] == [(0, 0, 1), (0, 1, 2), (1, 2, 3), (2, 3, 3)]

@@ -53,13 +53,17 @@ def folder(tmp_path_factory):
     return path
 
 
+def said_in(capsys) -> str:
+    """Standard error without its line breaks."""
+    return " ".join(capsys.readouterr().err.split())
+
+
 def run(*words) -> int:
     with pytest.raises(SystemExit) as exit_code:
         main(["track", *map(str, words)])
     return exit_code.value.code
 
 
-@pytest.mark.medium
 @pytest.mark.parametrize(("model", "linker"), [("clips", "tubes"), ("clips", "byte"), ("frames", "ocsort")])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(folder, tmp_path, capsys, model, linker):
     words = (model, folder, "--linker", linker, "--min-score", 0, "--first-frame", 1)
@@ -80,18 +84,16 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(folder, tmp_path, capsy
 
 def test_a_run_goes_on_only_with_what_it_began_with(folder, tmp_path, capsys):
     out = tmp_path / "out"
+    assert run("frames", folder, "--resume") == 1
+    assert "--resume needs the folder of the run that was stopped: --out DIR" in said_in(capsys)
     assert run("frames", folder, "--out", out, "--resume") == 1
-    assert "nothing to go on with" in capsys.readouterr().err.replace("\n", " ")
+    assert "nothing to go on with" in said_in(capsys)
     assert run("frames", folder, "--out", out, "--max-frames", 2, "--no-video") == 0
     capsys.readouterr()
     assert run("frames", folder, "--out", out) == 1
-    assert "holds a run that was stopped; go on with it (--resume)" in capsys.readouterr().err.replace(
-        "\n", " "
-    )
+    assert "holds a run that was stopped; go on with it (--resume)" in said_in(capsys)
     assert run("frames", folder, "--out", out, "--resume", "--first-frame", 1) == 1
-    assert "was made with first_frame 0; --resume needs the same" in capsys.readouterr().err.replace(
-        "\n", " "
-    )
+    assert "was made with first_frame 0; --resume needs the same" in said_in(capsys)
 
 
 def test_a_clip_sees_the_frames_before_the_first_one_followed(folder, tmp_path):
@@ -120,9 +122,9 @@ def test_what_came_before_a_bad_frame_is_written(folder, tmp_path, capsys, spoil
         Image.new("RGB", (80, 60)).save(bad / "004.png")
     out = tmp_path / "out"
     assert run("clips", bad, "--out", out, "--linker", "tubes") == 1
-    said = capsys.readouterr().err
+    said = said_in(capsys)
     assert "4 frames in" in said and "stopped early" in said and "--resume" in said
-    assert ("004.png" if spoilt == "broken" else "frame 4 of") in said.replace("\n", " ")
+    assert ("004.png" if spoilt == "broken" else "frame 4 of") in said
     assert len(json.loads((out / "posetrack18.json").read_text())["images"]) == 4
     assert len(list(VideoSource(out / "video.mp4"))) == 4
     Image.open(folder / "004.png").save(bad / "004.png")  # mended
@@ -139,7 +141,7 @@ def test_a_video_cut_off_is_followed_to_its_last_frame(tmp_path, capsys):
     content = (tmp_path / "whole.mkv").read_bytes()
     (tmp_path / "cut.mkv").write_bytes(content[: len(content) // 4])
     assert run("clips", tmp_path / "cut.mkv", "--out", tmp_path / "out") == 1
-    said = capsys.readouterr().err.replace("\n", " ")
+    said = said_in(capsys)
     assert "cut.mkv should last 1.6 seconds but ends after" in said
     followed = len(list(VideoSource(tmp_path / "out" / "video.mp4")))
     assert 0 < followed < 40 and f"ends after {followed} frames" in said

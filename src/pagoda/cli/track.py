@@ -78,6 +78,8 @@ def main(arguments: Sequence[str]) -> int:
     command = parse(TrackCommand, "track", arguments)
     source = _open(command, command.first_frame)
     model = open_checkpoint(command.checkpoint, command.model)
+    if command.resume and not command.out:
+        raise ValueError("--resume needs the folder of the run that was stopped: --out DIR")
     console = Console(stderr=True)
     out = Path(command.out) if command.out else new_run_folder("runs", "track")
     known = _known_frames(command, out / RECORD, neighbours(model)[1])

@@ -36,6 +36,16 @@ class DetectionResult:
         """`metrics` without those of `others`."""
         return {name: value for name, value in self.metrics.items() if "/" not in name}
 
+    @property
+    def deciding(self) -> tuple[str, float]:
+        """(what, value) by which models are compared: AP of masks, of keypoints, or the mean of both where the model
+        has them and the data, too; else AP of boxes."""
+        values = {name: self.metrics.get(f"{name}/AP", np.nan) for name in ("segm", "keypoints")}
+        known = {name: value for name, value in values.items() if not np.isnan(value)}
+        if not known:
+            return "AP", self.metrics["AP"]
+        return " + ".join(f"{name}/AP" for name in known), sum(known.values()) / len(known)
+
     def table(self) -> str:
         """Plain text: all metrics, then one row per class, then the protocol; the same for each of `others`."""
         parts = [self._own_table()]

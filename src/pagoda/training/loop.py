@@ -50,6 +50,7 @@ class Position:
     batch: int = 0
     step: int = 0
     best_ap: float = -1.0
+    """see `DetectionResult.deciding`"""
     worse_count: int = 0
     """validations since the best"""
     skipped: int = 0
@@ -188,17 +189,17 @@ class Trainer:
     def _score(self, epoch: int) -> DetectionResult:
         """Validate the averaged model, keep it when it is the best so far."""
         result = self.validate(self.model_to_keep(), self._progress)
-        ap = result.metrics["AP"]
-        is_best = ap > self.at.best_ap
+        what, value = result.deciding
+        is_best = value > self.at.best_ap
         self.at.worse_count = 0 if is_best else self.at.worse_count + 1
         if is_best:
-            self.at.best_ap = ap
+            self.at.best_ap = value
         if self.log is not None:
             self.log.write("val", self.at.step, epoch=epoch + 1, seconds=self.at.seconds, **result.metrics)
             mark = "  best so far" if is_best else ""
-            self.log.say(
-                f"epoch {epoch + 1}/{self.settings.epochs}: AP {ap:.3f}  AP50 {result.metrics['AP50']:.3f}{mark}"
-            )
+            told = "" if what == "AP" else f"{what} {value:.3f}  "
+            boxes = f"AP {result.metrics['AP']:.3f}  AP50 {result.metrics['AP50']:.3f}"
+            self.log.say(f"epoch {epoch + 1}/{self.settings.epochs}: {told}{boxes}{mark}")
             if is_best:
                 card = {**self.model.card(), "metrics": result.to_dict()["metrics"], "epoch": epoch + 1}
                 save_weights(self.folder / "best.safetensors", self.model_to_keep().state_dict(), card)

@@ -82,7 +82,8 @@ class TrainSettings:
     val_every: int = 1
     """epochs between validations; the last epoch is always scored"""
     patience: int = 0
-    """stop after so many validations without a better AP; 0 never stops early"""
+    """stop after so many validations without a better AP (of masks and keypoints where the model has them); 0 never
+    stops early"""
     save_seconds: float = 60.0
     """`last/` is written at least this often, also within an epoch"""
     out: str = "runs"

@@ -16,6 +16,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from pagoda.evaluation.detection import DetectionEvaluator, evaluate_results_file
+from pagoda.evaluation.result import DetectionResult
 from pagoda.evaluation.results_file import read_detections, write_results
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
@@ -363,3 +364,18 @@ def test_masks_of_another_frame_are_refused():
         ValueError, match=r"of \(height, width\) \(60, 80\) in the ground truth, the masks are of"
     ):
         evaluator.update(shrunk)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "what", "value"),
+    [
+        ({"AP": 0.5}, "AP", 0.5),
+        ({"AP": 0.5, "segm/AP": 0.3}, "segm/AP", 0.3),
+        ({"AP": 0.5, "keypoints/AP": 0.2}, "keypoints/AP", 0.2),
+        ({"AP": 0.5, "segm/AP": 0.3, "keypoints/AP": 0.2}, "segm/AP + keypoints/AP", 0.25),
+        ({"AP": 0.5, "keypoints/AP": float("nan")}, "AP", 0.5),  # nobody annotated any
+    ],
+)
+def test_models_are_compared_by_what_they_are_for(metrics, what, value):
+    result = DetectionResult(metrics, {}, np.zeros(101), {}, "", 1, 1)
+    assert result.deciding == (what, pytest.approx(value))

@@ -3,16 +3,24 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.progress import Progress
 
 from pagoda.cli.parsing import open_checkpoint, parse
-from pagoda.data.dataset import DetectionDataset
 from pagoda.data.layouts import open_annotations
+from pagoda.data.video_folders import open_videos
+from pagoda.data.videos import Video
+from pagoda.detectors.contract import Detector
+from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.evaluation.detection import DetectionResult, evaluate_results_file
 from pagoda.evaluation.runner import EVALUATION_LIMITS, evaluate
+from pagoda.recipes.following import FollowingResult, follow
+from pagoda.recipes.opening import dataset_for
+from pagoda.tracking.linking import LinkerName
+
+DEFAULT_LINKER: LinkerName = "tubes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +29,9 @@ class ValCommand:
 
     pagoda val runs/NAME-1/best.safetensors --data DIR --split test
     pagoda val --results results.json --data DIR
+    pagoda val runs/detect_and_track_resnet18_3d-1/best.safetensors --data VIDEOS --linker byte
+
+    Models of clips are scored on the annotated frames of PoseTrack or MOT folders, and on how well they follow.
     """
 
     checkpoint: Annotated[str, tyro.conf.Positional] = ""
@@ -38,6 +49,9 @@ class ValCommand:
     batch_size: int = 8
     min_score: float = float(EVALUATION_LIMITS["min_score"] or 0)
     """detections below are not counted; COCO's protocol wants this low"""
+    linker: Literal[LinkerName, "none"] | None = None
+    """for models of clips: follow the objects through whole videos and score the tracks, poses by PoseTrack's rules
+    where the data have some, else boxes; none: single frames only; default: tubes"""
     json: bool = False
     """print metrics, per-class scores and curves as JSON"""
 
@@ -46,25 +60,60 @@ def main(arguments: Sequence[str]) -> int:
     command = parse(ValCommand, "val", arguments)
     if bool(command.checkpoint) == bool(command.results):
         raise ValueError("pagoda val needs either a checkpoint or --results FILE, and not both")
-    annotations = open_annotations(command.data, command.split)
     if command.results:
+        refuse_linker(command, "--results of single pictures")
+        annotations = open_annotations(command.data, command.split)
         result = evaluate_results_file(command.results, annotations.to_coco(), annotations.label_map)
-    else:
-        result = score(command, DetectionDataset(annotations))
-    print(json.dumps(result.to_dict()) if command.json else result.table())
+        return show(command, result, None)
+    model = open_checkpoint(command.checkpoint, command.model)
+    with Progress(disable=command.json, transient=True) as bar:
+        if not isinstance(model, DetectAndTrack):
+            refuse_linker(command, f"{type(model).__name__}, which looks at single pictures")
+            return show(
+                command, score(command, model, open_annotations(command.data, command.split), bar), None
+            )
+        videos = open_videos(command.data, command.split)
+        followed = None if command.linker == "none" else score_tracks(command, model, videos, bar)
+        return show(command, score(command, model, videos, bar), followed)
+
+
+def refuse_linker(command: ValCommand, what: str) -> None:
+    if command.linker is not None:
+        raise ValueError(
+            f"--linker is for checkpoints of clips, not for {what}; any detector's tracks are scored by"
+            " pagoda track, then pagoda track eval"
+        )
+
+
+def show(command: ValCommand, result: DetectionResult, followed: FollowingResult | None) -> int:
+    if command.json:
+        more = {} if followed is None else {"following": followed.to_dict()}
+        print(json.dumps({**result.to_dict(), **more}))
+        return 0
+    print(result.table())
+    if followed is not None:
+        print(f"\n{followed.table()}")
     return 0
 
 
-def score(command: ValCommand, dataset: DetectionDataset) -> DetectionResult:
-    model = open_checkpoint(command.checkpoint, command.model)
-    limits = {**EVALUATION_LIMITS, "min_score": command.min_score}
-    with Progress(disable=command.json, transient=True) as bar:
-        task = bar.add_task("validating", total=len(dataset))
-        return evaluate(
-            model,
-            dataset,
-            batch_size=command.batch_size,
-            limits=limits,
-            progress=lambda done: bar.update(task, completed=done),
-            save_results=command.save_results or None,
-        )
+def score(command: ValCommand, model: Detector, source: Any, bar: Progress) -> DetectionResult:
+    """Every annotated picture, or frame of a video."""
+    dataset = dataset_for(model, source)
+    task = bar.add_task("validating", total=len(dataset))
+    return evaluate(
+        model,
+        dataset,
+        batch_size=command.batch_size,
+        limits={**EVALUATION_LIMITS, "min_score": command.min_score},
+        progress=lambda done: bar.update(task, completed=done),
+        save_results=command.save_results or None,
+    )
+
+
+def score_tracks(
+    command: ValCommand, model: DetectAndTrack, videos: list[Video], bar: Progress
+) -> FollowingResult:
+    """Every frame, annotated or not."""
+    task = bar.add_task("following", total=sum(video.tracks.num_frames for video in videos))
+    linker = command.linker or DEFAULT_LINKER
+    return follow(model, videos, linker, progress=lambda done: bar.update(task, completed=done))

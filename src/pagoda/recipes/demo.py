@@ -10,8 +10,9 @@ from pagoda.recipes.detection import RunResult, train_on
 from pagoda.training.settings import AugmentSettings, OptimSettings, TrainSettings
 from pagoda.zoo.models import create_model
 
+EPOCHS = 9
 
-def run_demo(*, epochs: int, seed: int = 0, out: str = "runs", quiet: bool = False) -> RunResult:
+def run_demo(*, epochs: int = EPOCHS, seed: int = 0, out: str = "runs", quiet: bool = False) -> RunResult:
     """A narrow FCOS on 128×128 drawings of circles, squares and triangles, scored before and after."""
     train_data = DrawnShapes(800, image_size=(128, 128), seed=seed, max_objects=4)
     val_data = DrawnShapes(64, image_size=(128, 128), seed=seed + 1_000_003, max_objects=4)

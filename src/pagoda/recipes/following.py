@@ -146,8 +146,8 @@ def check_identities(videos: Sequence[Video]) -> None:
         loose = int((tracks.track_ids[counts] == UNLINKED).sum())
         if loose:
             raise ValueError(
-                f"the video '{tracks.name}' has no track id for {loose} of its {int(counts.sum())} annotated objects, so"
-                " that nobody can say who was followed well; score single frames alone (--linker none)"
+                f"the video '{tracks.name}' has no track id for {loose} of its {int(counts.sum())} annotated"
+                " objects, so that nobody can say who was followed well; score single frames alone (--linker none)"
             )
 
 

@@ -8,7 +8,7 @@ WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install check format test test-fast test-all demo measure clean
+.PHONY: help install check format test test-fast test-all demo demo-video measure clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ test-all: install ## slow tests too (training to a known score)
 
 demo: install ## train a small detector on drawn shapes and write a report
 	$(BIN)/pagoda demo
+
+demo-video: install ## train a small Detect-and-Track on walking figures, follow them, write a video
+	$(BIN)/pagoda demo --video
 
 measure: install ## lines per file, function sizes, parameters
 	$(BIN)/python tools/measure.py

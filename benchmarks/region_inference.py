@@ -1,4 +1,4 @@
-"""Faster, Mask and Keypoint R-CNN R50-FPN beside torchvision's: the same weights, one 480×640 picture, the same objects.
+"""Faster, Mask and Keypoint R-CNN R50-FPN beside torchvision's: the same weights, picture (480×640) and objects.
 
     python benchmarks/region_inference.py --repeats 9 --threads 2
     python benchmarks/region_inference.py --models keypoint_rcnn --repeats 5 --threads 1 --clock cpu

@@ -6,15 +6,22 @@ from torch import nn
 
 from pagoda.exporting.optimize import conv_norm_pairs, fold_norms, optimize
 from pagoda.layers.norm import FrozenBatchNorm2d
+from pagoda.predict_video import tubes_of_video
 from pagoda.structures.images import ImageBatch
+from pagoda.structures.posetrack_skeletons import PERSON_17
 from pagoda.zoo.models import create_model
 
-NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d)
+NORMS = (nn.BatchNorm2d, nn.BatchNorm3d, FrozenBatchNorm2d)
 
 
 def trained(name: str, norm: str):
     """Small, with statistics and scales that are not those of a new network."""
     model = create_model(name, num_classes=3, norm=norm, width=32, head_depth=1, short_side=96, long_side=200)
+    nn.init.zeros_(model.class_head.predict.bias)
+    return with_other_norms(model)
+
+
+def with_other_norms(model):
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, NORMS):
@@ -22,8 +29,17 @@ def trained(name: str, norm: str):
                 module.bias.normal_(std=0.1)
                 module.running_mean.normal_(std=0.1)
                 module.running_var.uniform_(0.5, 2)
-        model.class_head.predict.bias.fill_(0.0)
     return model.eval()
+
+
+def of_clips(neck: str = "3d", norm: str = "frozen"):
+    small = {"width": 32, "head_depth": 1, "short_side": 64, "long_side": 96}
+    name = f"detect_and_track_resnet18_{neck}"
+    return with_other_norms(create_model(name, label_map=PERSON_17, norm=norm, **small))
+
+
+def clips() -> ImageBatch:
+    return ImageBatch(torch.randn(1, 3, 3, 64, 96), torch.tensor([[64, 90]]))
 
 
 def images() -> ImageBatch:
@@ -47,6 +63,48 @@ def test_folded_equals_original(name, norm):
     assert norms_of(quick) == 0 and norms_of(model) > 0
     assert model.state_dict().keys() == before.keys()
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("norm", ["frozen", "batch"])
+def test_folded_clips_equal_the_original(norm):
+    model, batch = of_clips("3d", norm), clips()
+    quick = optimize(model)
+    assert norms_of(model) == 20 and norms_of(quick) == 0
+    weight = quick.backbone.layer2[0].conv1.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last_3d) and not weight.is_contiguous()
+    with torch.no_grad():
+        ours, theirs = quick(batch), model(batch)
+    for name in ("scores", "boxes", "keypoint_logits", "class_logits"):
+        torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), atol=1e-3, rtol=1e-3, msg=name)
+
+
+def test_the_stage_in_the_box_head_is_folded_too():
+    model = of_clips("c4_3d")
+    quick = optimize(model)
+    assert norms_of(quick) == 0 and norms_of(model.box_head) == 5
+    pooled = torch.randn(2, 3, 256, 7, 7)
+    with torch.no_grad():
+        for ours, theirs in zip(quick.box_head(pooled), model.box_head(pooled), strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
+
+
+def test_clips_in_half_precision_keep_their_geometry_in_full():
+    model, batch = of_clips(), clips()
+    quick = optimize(model, dtype=torch.bfloat16)
+    with torch.no_grad():
+        fine, coarse = (each.pyramid(each.frame_features(batch.pixels)) for each in (model, quick))
+        (tubes,) = quick.detect_tubes(batch)
+    for level, expected in fine.items():
+        assert coarse[level].dtype == torch.bfloat16
+        assert (coarse[level].float() - expected).abs().mean() < 0.02 * expected.std()
+    assert len(tubes) and all(x.dtype == torch.float32 for x in (tubes.boxes, tubes.scores, tubes.keypoints))
+    video = [torch.randint(0, 256, (64, 96, 3), dtype=torch.uint8).numpy() for _ in range(4)]
+    assert [each.frames for each in tubes_of_video(quick, video)] == [
+        (0, 0, 1),
+        (0, 1, 2),
+        (1, 2, 3),
+        (2, 3, 3),
+    ]
 
 
 def test_group_norm_stays():

@@ -40,7 +40,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "detectors.contract": STAGES | {"detectors"},
     "zoo": MODELS | {"weights.convert"},
     "weights.convert": MODELS | {"zoo"},
-    "training": FLOW | {"data", "evaluation", "weights.files", "weights.convert", "detectors.contract"},
+    "training": FLOW
+    | {"layers", "data", "evaluation", "weights.files", "weights.convert", "detectors.contract"},
     "predict": MODELS | {"zoo", "weights.convert"},
     "predict_video": MODELS,
     "exporting": MODELS | {"zoo", "weights.convert", "pagoda"},

@@ -11,7 +11,7 @@ from pagoda.cli.main import main
 from pagoda.data.loading import TrainingView
 from pagoda.data.synthetic import DrawnShapes
 from pagoda.recipes.detection import train_on, training_transform
-from pagoda.recipes.efficientdet import RECIPES, recipe_settings
+from pagoda.recipes.named import RECIPES, recipe_settings
 from pagoda.training.optim import rate_factor
 from pagoda.training.settings import AugmentSettings, from_plain, to_plain
 from pagoda.zoo.models import create_model, load

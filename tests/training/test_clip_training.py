@@ -13,13 +13,13 @@ from pagoda.data.loading import TrainingView
 from pagoda.data.transforms import Compose, HorizontalFlip, JitteredResize
 from pagoda.data.walking import WalkingFigures
 from pagoda.detectors.contract import Detector
+from pagoda.layers.memory_order import is_channels_last, order_weights
 from pagoda.preprocess import InputSpec
 from pagoda.structures.clips import TubeTargets
 from pagoda.structures.posetrack_skeletons import PERSON_17
 from pagoda.training.capsule import NotFiniteError, diagnose, load_capsule
 from pagoda.training.checkpoints import load_last
 from pagoda.training.loop import Trainer
-from pagoda.training.memory_order import is_channels_last, order_weights
 from pagoda.training.settings import OptimSettings, TrainSettings
 
 
@@ -64,7 +64,7 @@ def trainer(folder, *, resume=False, view=None, kind=Counting, **changes) -> Tra
         kind(),
         view or TrainingView(data, augment),
         lambda current, progress: SimpleNamespace(
-            metrics={"AP": 0.0, "AP50": 0.0}, to_dict=lambda: {"metrics": {}}
+            metrics={"AP": 0.0, "AP50": 0.0}, deciding=("AP", 0.0), to_dict=lambda: {"metrics": {}}
         ),
         settings,
         folder,

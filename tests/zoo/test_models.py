@@ -51,6 +51,9 @@ def test_every_name_builds(name: str) -> None:
     if "_rcnn_" in name:  # its parts differ with the neck: see test_rcnn.py
         assert type(model).__name__ == "RCNN"
         return
+    if name.startswith("detect_and_track_"):  # see test_detect_and_track.py
+        assert type(model).__name__ == "DetectAndTrack"
+        return
     assert type(model).__name__.lower() == detector
     if name in VARIANTS:
         return

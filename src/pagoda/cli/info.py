@@ -11,7 +11,9 @@ import tyro
 from pagoda.atomic import write_atomically
 from pagoda.cli.parsing import open_model, parse
 from pagoda.explain.structure.describe import describe_model
+from pagoda.structures.labels import LabelMap
 from pagoda.training.settings import to_plain
+from pagoda.zoo.class_names import published_classes
 from pagoda.zoo.options import ModelOptions
 
 
@@ -26,17 +28,31 @@ class InfoCommand:
     """a name of `pagoda models`, a checkpoint, or FILE.py:FUNCTION"""
     size: tuple[int, int] = (800, 1333)
     """height and width of the picture, in pixels"""
-    num_classes: int = 80
-    """for models without a checkpoint"""
+    num_classes: int | None = None
+    """for models without a checkpoint; default: COCO's 80, for those of poses a person with 17 keypoints"""
     model: ModelOptions = field(default_factory=ModelOptions)
     html: str = ""
     """also write a page with a drawn diagram to this file"""
     json: bool = False
 
 
+def poses_of(architecture: str) -> LabelMap | None:
+    """The classes that models of poses are known for; None for other models, and for files."""
+    if ":" in architecture:
+        return None
+    if architecture.startswith("detect_and_track_"):
+        return published_classes("posetrack_person", 1)
+    return published_classes("coco_person", 1) if architecture.startswith("keypoint_rcnn_") else None
+
+
 def main(arguments: Sequence[str]) -> int:
     command = parse(InfoCommand, "info", arguments)
-    model = open_model(command.architecture, num_classes=command.num_classes, options=to_plain(command.model))
+    model = open_model(
+        command.architecture,
+        num_classes=command.num_classes or 80,
+        label_map=poses_of(command.architecture) if command.num_classes is None else None,
+        options=to_plain(command.model),
+    )
     structure = describe_model(model, command.size)
     if command.html:
         target = Path(command.html)

@@ -8,9 +8,9 @@ from typing import Annotated
 import tyro
 
 from pagoda.cli.parsing import find_build, parse
+from pagoda.layers.memory_order import order_weights
 from pagoda.training.capsule import diagnose, load_capsule
 from pagoda.training.checkpoints import restore_random_state
-from pagoda.training.memory_order import order_weights
 from pagoda.zoo.models import model_from_card
 
 

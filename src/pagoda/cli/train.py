@@ -12,7 +12,7 @@ import yaml
 from pagoda.cli.parsing import find_build, parse
 from pagoda.recipes import detection
 from pagoda.recipes.detection import RunResult
-from pagoda.recipes.efficientdet import recipe_settings
+from pagoda.recipes.named import recipe_settings
 from pagoda.training.processes import processes
 from pagoda.training.settings import TrainSettings, from_plain, to_plain
 from pagoda.zoo.options import ModelOptions, options_from
@@ -34,7 +34,7 @@ class TrainCommand(TrainSettings):
     detector from num_classes"""
     model: ModelOptions = field(default_factory=ModelOptions)
     recipe: str = ""
-    """settings of a published recipe that hold unless a flag says otherwise: efficientdet, efficientdet_small"""
+    """settings that hold unless a flag says otherwise: efficientdet, efficientdet_small, detect_and_track"""
     config: str = ""
     """a config.yaml whose settings hold unless a flag says otherwise"""
     resume: str = ""

@@ -60,32 +60,8 @@ def main(arguments: Sequence[str]) -> int:
     command = parse(ValCommand, "val", arguments)
     if bool(command.checkpoint) == bool(command.results):
         raise ValueError("pagoda val needs either a checkpoint or --results FILE, and not both")
-    if command.results:
-        refuse_linker(command, "--results of single pictures")
-        annotations = open_annotations(command.data, command.split)
-        result = evaluate_results_file(command.results, annotations.to_coco(), annotations.label_map)
-        return show(command, result, None)
-    model = open_checkpoint(command.checkpoint, command.model)
     with Progress(disable=command.json, transient=True) as bar:
-        if not isinstance(model, DetectAndTrack):
-            refuse_linker(command, f"{type(model).__name__}, which looks at single pictures")
-            return show(
-                command, score(command, model, open_annotations(command.data, command.split), bar), None
-            )
-        videos = open_videos(command.data, command.split)
-        followed = None if command.linker == "none" else score_tracks(command, model, videos, bar)
-        return show(command, score(command, model, videos, bar), followed)
-
-
-def refuse_linker(command: ValCommand, what: str) -> None:
-    if command.linker is not None:
-        raise ValueError(
-            f"--linker is for checkpoints of clips, not for {what}; any detector's tracks are scored by"
-            " pagoda track, then pagoda track eval"
-        )
-
-
-def show(command: ValCommand, result: DetectionResult, followed: FollowingResult | None) -> int:
+        result, followed = score_results(command) if command.results else score_checkpoint(command, bar)
     if command.json:
         more = {} if followed is None else {"following": followed.to_dict()}
         print(json.dumps({**result.to_dict(), **more}))
@@ -94,6 +70,31 @@ def show(command: ValCommand, result: DetectionResult, followed: FollowingResult
     if followed is not None:
         print(f"\n{followed.table()}")
     return 0
+
+
+def score_results(command: ValCommand) -> tuple[DetectionResult, None]:
+    refuse_linker(command, "--results of single pictures")
+    annotations = open_annotations(command.data, command.split)
+    return evaluate_results_file(command.results, annotations.to_coco(), annotations.label_map), None
+
+
+def score_checkpoint(command: ValCommand, bar: Progress) -> tuple[DetectionResult, FollowingResult | None]:
+    """Tracks first: what makes them impossible to score is then told at once."""
+    model = open_checkpoint(command.checkpoint, command.model)
+    if not isinstance(model, DetectAndTrack):
+        refuse_linker(command, f"{type(model).__name__}, which looks at single pictures")
+        return score(command, model, open_annotations(command.data, command.split), bar), None
+    videos = open_videos(command.data, command.split)
+    followed = None if command.linker == "none" else score_tracks(command, model, videos, bar)
+    return score(command, model, videos, bar), followed
+
+
+def refuse_linker(command: ValCommand, what: str) -> None:
+    if command.linker is not None:
+        raise ValueError(
+            f"--linker is for checkpoints of clips, not for {what}; any detector's tracks are scored by"
+            " pagoda track, then pagoda track eval"
+        )
 
 
 def score(command: ValCommand, model: Detector, source: Any, bar: Progress) -> DetectionResult:

@@ -226,5 +226,10 @@ class RCNN(Detector):
         restored = super().restore([replace(each, masks=None) for each in detections], sizes)
         if self.mask_head is None:
             return restored
-        # Pasted anew: a mask has one shape at every size, its pixels have not.
-        return [self.paste(each, self.postprocess) for each in restored]
+        # Pasted anew where something moved: a mask has one shape at every size, its pixels have not.
+        return [
+            replace(after, masks=before.masks)
+            if after.image_size == before.image_size and torch.equal(after.boxes, before.boxes)
+            else self.paste(after, self.postprocess)
+            for before, after in zip(detections, restored, strict=True)
+        ]

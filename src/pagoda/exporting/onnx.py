@@ -12,6 +12,7 @@ import torch
 from pagoda import __version__
 from pagoda.atomic import write_atomically
 from pagoda.detectors.contract import Detector
+from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.exporting.parity import ParityReport, check_parity, verify
 from pagoda.exporting.program import PixelsToDetections, export_pixels
 from pagoda.exporting.shapes import shape_names
@@ -67,6 +68,7 @@ def export_onnx(
     Raises:
         ParityError: the file differs from the model, or nothing was found to compare; nothing is written.
         FileExistsError: `path` exists and `overwrite` is not set.
+        ValueError: the model is in half precision, or one of clips.
     """
     path = Path(path)
     check_installed()
@@ -168,7 +170,13 @@ def check_installed() -> None:
 
 
 def check_exportable(model: Detector) -> None:
-    """Raises ValueError for a copy in half precision."""
+    """Raises ValueError for a copy in half precision and for detectors of clips."""
+    if isinstance(model, DetectAndTrack):
+        raise ValueError(
+            "detectors of clips have no ONNX form: ONNX knows no suppression of tubes. torch.export takes the network"
+            " with all it chooses: pagoda.exporting.program.export_forward(model, num_frames="
+            f"{model.num_frames}); and optimize(model) makes it quick in Python"
+        )
     dtype = next(model.parameters()).dtype
     if dtype != torch.float32:
         raise ValueError(f"export the float32 model, not its {dtype} copy; convert the file afterwards")

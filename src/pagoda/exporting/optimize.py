@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from pagoda.detectors.contract import Detector
+from pagoda.layers.memory_order import CHANNELS_LAST, order_weights
 from pagoda.layers.norm import FrozenBatchNorm2d
 from pagoda.structures.images import ImageBatch
 
 # Exact types: a subclass may do more than normalise.
-FOLDABLE = (nn.BatchNorm2d, FrozenBatchNorm2d)
+FOLDABLE = (nn.BatchNorm2d, nn.BatchNorm3d, FrozenBatchNorm2d)
 # timm's batch norm with the activation inside; by name, since timm need not be there.
 WITH_ACTIVATION = ("timm.layers.norm_act", "BatchNormAct2d")
 
@@ -37,11 +38,11 @@ def optimize(
     copy = deepcopy(model).eval().requires_grad_(False)
     fold_norms(copy)
     copy.origin = None  # the zoo cannot rebuild it: its tensors have other names and values
-    layout = torch.channels_last if channels_last else torch.contiguous_format
     # The detector's own tensors are geometry (anchors, scales), which half precision would displace.
     for part in copy.children():
-        part.to(dtype=dtype, memory_format=layout)
-    copy.backbone.register_forward_pre_hook(CastInput(dtype, layout))
+        order_weights(part.to(dtype=dtype), channels_last=channels_last)
+    # Networks over clips are entered frame by frame, and see to it themselves (`ResNet3D.frame_features`).
+    copy.backbone.register_forward_pre_hook(CastInput(dtype, channels_last))
     if compile:
         copy.compile()
     return copy
@@ -52,10 +53,12 @@ class CastInput:
     """Forward pre-hook: pixels in the backbone's precision and layout."""
 
     dtype: torch.dtype
-    layout: torch.memory_format
+    channels_last: bool
 
     def __call__(self, module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
-        return (inputs[0].to(dtype=self.dtype, memory_format=self.layout),)
+        (pixels,) = inputs
+        layout = CHANNELS_LAST[pixels.ndim] if self.channels_last else torch.contiguous_format
+        return (pixels.to(dtype=self.dtype, memory_format=layout),)
 
 
 def fold_norms(model: Detector) -> int:
@@ -87,7 +90,7 @@ def after_folding(norm: nn.Module) -> nn.Module:
     return nn.Identity() if type(norm) in FOLDABLE else norm.get_submodule("act")
 
 
-def conv_norm_pairs(model: Detector) -> list[tuple[nn.Conv2d, nn.Module]]:
+def conv_norm_pairs(model: Detector) -> list[tuple[nn.Conv2d | nn.Conv3d, nn.Module]]:
     """(convolution, norm) where the norm reads the convolution and nothing else, and always this one."""
     made_by: dict[int, tuple[nn.Module, Tensor]] = {}
     readers: dict[nn.Module, set[nn.Module]] = defaultdict(set)
@@ -98,7 +101,7 @@ def conv_norm_pairs(model: Detector) -> list[tuple[nn.Conv2d, nn.Module]]:
         sources[module].add(conv)
         if conv is not None:
             readers[conv].add(module)
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d | nn.Conv3d):
             made_by[id(output)] = (module, output)  # held, so that no later tensor gets its id
 
     leaves = [module for module in model.modules() if is_foldable(module) or not list(module.children())]

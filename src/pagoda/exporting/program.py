@@ -59,13 +59,18 @@ def export_pixels(module: PixelsToDetections) -> ExportedProgram:
     return trace(module, images, {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC})
 
 
-def export_forward(model: Detector) -> ExportedProgram:
-    """The graph of `model.forward(ImageBatch)`; batch is open, height and width any multiple of 32."""
+def export_forward(model: Detector, *, num_frames: int | None = None) -> ExportedProgram:
+    """The graph of `model.forward(ImageBatch)`; batch is open, height and width any multiple of 32.
+
+    `num_frames`: the graph takes clips (B, 3, T, H, W) of so many frames; None: pictures (B, 3, H, W).
+    """
     sizes = torch.tensor([[160, 224], [160, 224]])
     batch = Dim("batch")
     height, width = 32 * Dim("height_32", max=1024), 32 * Dim("width_32", max=1024)
-    images = ImageBatch(torch.zeros(2, 3, 160, 224), sizes)
-    return trace(model, images, ImageBatch({0: batch, 2: height, 3: width}, {0: batch}))
+    time = () if num_frames is None else (num_frames,)
+    images = ImageBatch(torch.zeros(2, 3, *time, 160, 224), sizes)
+    sides = {2 + len(time): height, 3 + len(time): width}
+    return trace(model, images, ImageBatch({0: batch, **sides}, {0: batch}))
 
 
 def trace(module: nn.Module, images: Tensor | ImageBatch, dynamic: object) -> ExportedProgram:

@@ -52,7 +52,9 @@ class MaskHead(nn.Module):
 
     def forward(self, pooled: Tensor, labels: Tensor) -> Tensor:
         """(R, M, M) logits of the class each region has in `labels` (R,); those of class 0 where that is negative."""
-        logits = self.predict(torch.relu(self.enlarge(self.tower(pooled))))
+        x = self.enlarge(self.tower(pooled)).relu_()
         rows = torch.zeros_like(labels) if self.class_agnostic else labels.clamp(min=0)
-        rows = (rows + int(self.background_mask))[:, None, None, None]
-        return logits.gather(1, rows.expand(-1, 1, logits.shape[-2], logits.shape[-1]))[:, 0]
+        rows = rows + int(self.background_mask)
+        # What `predict` would say of the one class, without the others.
+        weight, bias = self.predict.weight[rows, :, 0, 0], self.predict.bias[rows]
+        return torch.einsum("rchw,rc->rhw", x, weight) + bias[:, None, None]

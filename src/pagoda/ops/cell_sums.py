@@ -24,9 +24,7 @@ class CellTable(NamedTuple):
     """(R, 2) height and width of that map"""
 
 
-def cell_table(
-    maps: list[Tensor], chosen: Int[Tensor, " r"], images: Int[Tensor, " r"]
-) -> CellTable:
+def cell_table(maps: list[Tensor], chosen: Int[Tensor, " r"], images: Int[Tensor, " r"]) -> CellTable:
     """Of maps (B, C, h, w); each region reads map number `chosen` of the picture `images`."""
     tables = [features.permute(0, 2, 3, 1).flatten(0, 2) for features in maps]
     sides = torch.tensor([features.shape[-2:] for features in maps])
@@ -47,7 +45,8 @@ def pooled_sums(
     """RoIAlign of boxes in cells of their maps; see `ops.roi.roi_align`. The result lies channels last."""
     if len(boxes) == 0:
         return table.cells.new_zeros(0, table.cells.shape[1], resolution, resolution)
-    boxes = boxes.nan_to_num()  # a network that diverges says so in its losses, not by a row that does not exist
+    # A network that diverges says so in its losses, not here by naming a row that does not exist.
+    boxes = boxes.nan_to_num(0.0, posinf=0.0, neginf=0.0)
     start, end = boxes.split(2, dim=1)
     start, end = (start - 0.5, end - 0.5) if aligned else (start, end)
     lengths = end - start if aligned else (end - start).clamp(min=1)
@@ -56,8 +55,12 @@ def pooled_sums(
         for axis in (0, 1)
     )
     rows, weights, bags = bags_of_cells(down, across, table)
-    pooled = embedding_bag(rows, table.cells, bags, mode="sum", per_sample_weights=weights.to(table.cells))
-    return pooled.unflatten(0, (-1, resolution, resolution)).permute(0, 3, 1, 2)
+    cells = table.cells
+    if torch.is_grad_enabled() and cells.requires_grad:
+        # The slope of a cell that hundreds of regions share is summed in its own precision.
+        cells = cells.to(torch.promote_types(cells.dtype, torch.float32))
+    pooled = embedding_bag(rows, cells, bags, mode="sum", per_sample_weights=weights.to(cells))
+    return pooled.to(table.cells).unflatten(0, (-1, resolution, resolution)).permute(0, 3, 1, 2)
 
 
 class AxisCells(NamedTuple):
@@ -80,7 +83,9 @@ def axis_cells(
 ) -> AxisCells:
     """Regions from `start` on, in cells, cut into bins of samples each of which lies between two cells."""
     step = (length / bins)[:, None, None]
-    samples = torch.full_like(start, sampling_ratio) if sampling_ratio else (length / bins).ceil().clamp(min=0)
+    samples = (
+        torch.full_like(start, sampling_ratio) if sampling_ratio else (length / bins).ceil().clamp(min=0)
+    )
     counted, samples = samples > 0, samples.clamp(min=1)[:, None, None]
     number = torch.arange(int(samples.max()), dtype=start.dtype)
     number = torch.minimum(number, samples - 1)  # further ones repeat the last and have no weight
@@ -107,7 +112,7 @@ def bags_of_cells(
     per_bin = down.counts * across.counts
     begins = (per_bin * bins**2).cumsum(0)
     begins, total = begins - per_bin * bins**2, int(begins[-1])
-    rows = torch.empty(total, dtype=torch.long)
+    rows = torch.empty(total, dtype=torch.int32)
     weights = down.weights.new_empty(total)
     # Regions whose bins touch equally many cells are written together.
     kinds, kind = torch.stack([down.counts, across.counts], dim=1).unique(dim=0, return_inverse=True)
@@ -117,6 +122,6 @@ def bags_of_cells(
         cells = start[:, :, None, :, None] + across.cells[here][:, None, :, None, :wide]
         values = down.weights[here][:, :, None, :high, None] * across.weights[here][:, None, :, None, :wide]
         places = begins[here, None] + torch.arange(high * wide * bins**2)
-        rows[places], weights[places] = cells.flatten(1), values.flatten(1)
+        rows[places], weights[places] = cells.flatten(1).int(), values.flatten(1)
     offsets = begins[:, None] + per_bin[:, None] * torch.arange(bins**2)
-    return rows, weights, offsets.flatten()
+    return rows, weights, offsets.flatten().int()

@@ -49,9 +49,10 @@ def paste_masks(
 ) -> Bool[Tensor, "n h w"]:
     """True for the pixels of a picture of (height, width) that belong to each object.
 
-    Bilinear interpolation is a product of two matrices for each object, one for rows and one for columns, so no
-    object is handled alone.
+    Bilinear interpolation is a product of two matrices for each object, one for rows and one for columns.
     """
+    if boxes.device.type == "cpu":
+        return paste_one_by_one(probabilities, boxes, image_size, rule=rule, min_probability=min_probability)
     height, width = image_size
     pasted = probabilities.new_zeros((len(boxes), height, width), dtype=torch.bool)
     step = max(1, CHUNK // max(1, height * width))
@@ -60,6 +61,30 @@ def paste_masks(
         pasted[part] = paste_together(
             probabilities[part], boxes[part], image_size, rule=rule, min_probability=min_probability
         )
+    return pasted
+
+
+def paste_one_by_one(
+    probabilities: Float[Tensor, "n m m"],
+    boxes: Float[Tensor, "n 4"],
+    image_size: tuple[int, int],
+    *,
+    rule: PasteRule,
+    min_probability: float,
+) -> Bool[Tensor, "n h w"]:
+    """`paste_masks` inside each box only: on a processor the pixels count, not the calls."""
+    height, width = image_size
+    pasted = probabilities.new_zeros((len(boxes), height, width), dtype=torch.bool)
+    rows, columns, probabilities, boxes = pasting_weights(probabilities, boxes, image_size, rule)
+    tall, columns = rows @ probabilities, columns.transpose(1, 2)  # (N, H, M), (N, M, W)
+    # Two pixels more than the box has: masks reach half a cell beyond theirs, and boxes grown to whole pixels one.
+    reach = (boxes[:, 2:] - boxes[:, :2]) / probabilities.shape[-1] + 2
+    corners = torch.cat([boxes[:, :2] - reach, boxes[:, 2:] + reach], dim=1)
+    frame = corners.new_tensor([width, height, width, height])
+    windows = corners.nan_to_num(0.0).clamp(min=0).minimum(frame).long()
+    for number, (x1, y1, x2, y2) in enumerate(windows.tolist()):
+        values = tall[number, y1:y2] @ columns[number, :, x1:x2]
+        pasted[number, y1:y2, x1:x2] = passes(values, min_probability, rule)
     return pasted
 
 
@@ -72,12 +97,32 @@ def paste_together(
     min_probability: float,
 ) -> Bool[Tensor, "n h w"]:
     """`paste_masks` of all objects at once, whose pixels must fit into memory as floats; exports."""
+    rows, columns, probabilities, _ = pasting_weights(probabilities, boxes, image_size, rule)
+    return passes(rows @ probabilities @ columns.transpose(1, 2), min_probability, rule)
+
+
+def pasting_weights(
+    probabilities: Float[Tensor, "n m m"],
+    boxes: Float[Tensor, "n 4"],
+    image_size: tuple[int, int],
+    rule: PasteRule,
+) -> tuple[
+    Float[Tensor, "n h cells"],
+    Float[Tensor, "n w cells"],
+    Float[Tensor, "n cells cells"],
+    Float[Tensor, "n 4"],
+]:
+    """(weights of rows, of columns, the masks and boxes they are for)."""
     height, width = image_size
     if rule == "whole_pixels":
         probabilities, boxes = grow(probabilities, boxes)
     rows = axis_weights(boxes[:, 1], boxes[:, 3], height, probabilities.shape[1], rule)
     columns = axis_weights(boxes[:, 0], boxes[:, 2], width, probabilities.shape[1], rule)
-    values = rows @ probabilities @ columns.transpose(1, 2)
+    return rows, columns, probabilities, boxes
+
+
+def passes(values: Float[Tensor, "*n"], min_probability: float, rule: PasteRule) -> Bool[Tensor, "*n"]:
+    """Whether pixels of these probabilities belong to the object."""
     return values > min_probability if rule == "whole_pixels" else values >= min_probability
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision.ops import roi_align as torchvision_roi_align
 
 from pagoda.ops.boxes import box_areas
+from pagoda.ops.cell_sums import cell_table, pooled_sums
 
 
 def roi_align(
@@ -33,15 +34,18 @@ def roi_align(
         aligned: cells are sampled at their centres; the first RoIAlign was half a cell off and blew boxes
             below one cell up to one.
     """
-    rois = torch.cat([images[:, None].to(boxes.dtype), boxes], dim=1)
-    return torchvision_roi_align(
-        features,
-        rois.to(features.dtype),
+    # Half precision cannot place a box: of bfloat16's numbers there are only every second around 400.
+    wide = torch.promote_types(features.dtype, torch.float32)
+    rois = torch.cat([images[:, None].to(wide), boxes.to(wide)], dim=1)
+    pooled = torchvision_roi_align(
+        features.to(wide),
+        rois,
         (resolution, resolution),
         spatial_scale=1 / stride,
         sampling_ratio=sampling_ratio,
         aligned=aligned,
     )
+    return pooled.to(features.dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,16 +95,38 @@ class RegionPooling:
         `assigned` are the levels to read from; None: those that fit the boxes.
         """
         found = sorted(pyramid)
-        if len(found) == 1:
-            return self._align(pyramid[found[0]], strides[found[0]], boxes, images)
-        if assigned is None:
+        if assigned is None and len(found) > 1:
             assigned = self.levels(boxes, found[0], found[-1])
+        if boxes.device.type == "cpu" and not torch.compiler.is_compiling():
+            return self._on_processor(pyramid, strides, boxes, images, assigned)
+        if assigned is None:
+            return self._align(pyramid[found[0]], strides[found[0]], boxes, images)
         parts, rows = [], []
         for level in found:
             here = torch.nonzero(assigned == level)[:, 0]
             parts.append(self._align(pyramid[level], strides[level], boxes[here], images[here]))
             rows.append(here)
         return torch.cat(parts)[torch.cat(rows).argsort()]
+
+    def _on_processor(
+        self,
+        pyramid: Mapping[int, Tensor],
+        strides: Mapping[int, float],
+        boxes: Tensor,
+        images: Tensor,
+        assigned: Tensor | None,
+    ) -> Tensor:
+        """All levels at once, several times as quick as torchvision's operator there and back."""
+        found = sorted(pyramid)
+        chosen = torch.zeros_like(images) if assigned is None else assigned - found[0]
+        scales = torch.tensor([1 / strides[level] for level in found], dtype=boxes.dtype)[chosen]
+        return pooled_sums(
+            cell_table([pyramid[level] for level in found], chosen, images),
+            boxes * scales[:, None],
+            resolution=self.resolution,
+            sampling_ratio=self.sampling_ratio,
+            aligned=self.aligned,
+        )
 
     def _align(self, features: Tensor, stride: float, boxes: Tensor, images: Tensor) -> Tensor:
         return roi_align(

@@ -12,6 +12,7 @@ from pagoda.zoo.models import create_model
 
 EPOCHS = 9
 
+
 def run_demo(*, epochs: int = EPOCHS, seed: int = 0, out: str = "runs", quiet: bool = False) -> RunResult:
     """A narrow FCOS on 128×128 drawings of circles, squares and triangles, scored before and after."""
     train_data = DrawnShapes(800, image_size=(128, 128), seed=seed, max_objects=4)

@@ -26,7 +26,7 @@ from pagoda.visualization.draw import draw_detections
 from pagoda.visualization.video import VideoWriter
 from pagoda.zoo.models import create_model
 
-EPOCHS = 4
+EPOCHS = 3
 MODEL = "detect_and_track_resnet18_3d"
 OPTIONS = {"width": 48, "head_depth": 2, "short_side": 128, "long_side": 160}
 SHOWN: LinkerName = "tubes"

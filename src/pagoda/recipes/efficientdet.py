@@ -10,11 +10,7 @@ efficientdet_small  pagoda train efficientdet_d0 --recipe efficientdet_small --d
 Wide scale jitter (0.1 … 2) pays in 300 epochs only: the paper has it 1 AP behind mild jitter after 30.
 """
 
-from collections.abc import Callable
-from types import MappingProxyType
-
 from pagoda.training.settings import AugmentSettings, OptimSettings, TrainSettings
-from pagoda.zoo.options import check_known
 
 
 def published(data: str) -> TrainSettings:
@@ -54,14 +50,3 @@ def small(data: str) -> TrainSettings:
         optim=OptimSettings(learning_rate=2e-3, clip_each=10.0, ema_decay=0.99),
         augment=AugmentSettings(scale_range=(0.8, 1.25)),
     )
-
-
-RECIPES: MappingProxyType[str, Callable[[str], TrainSettings]] = MappingProxyType(
-    {"efficientdet": published, "efficientdet_small": small}
-)
-
-
-def recipe_settings(name: str, data: str) -> TrainSettings:
-    """The settings of a recipe for a dataset folder; an unknown name raises with the nearest."""
-    check_known("recipe", name, RECIPES)
-    return RECIPES[name](data)

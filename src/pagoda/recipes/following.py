@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pagoda.data.posetrack_joints import to_posetrack_15
-from pagoda.data.videos import Video
+from pagoda.data.videos import Video, labelled_frames
 from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.evaluation.pose_result import PoseTrackResult
 from pagoda.evaluation.posetrack import PoseTrackEvaluator
@@ -115,14 +115,18 @@ def link_found(found: Iterable[Tubes], linker: str, name: str) -> Tracks:
 def score_followed(
     linker: str, truths: Sequence[Tracks], found: Sequence[Tracks], *, poses: bool, boxes: bool
 ) -> FollowingResult:
-    """Tracks against ground truth, video by video; detections without a track are left out."""
+    """Tracks against ground truth, video by video, in the frames somebody annotated.
+
+    Detections without a track are left out.
+    """
     pose_scores = PoseTrackEvaluator() if poses else None
     box_scores = TrackEvaluator() if boxes else None
     for truth, tracks in zip(truths, found, strict=True):
         if pose_scores is not None:
             pose_scores.update(to_posetrack_15(truth), to_posetrack_15(tracks.linked()))
         if box_scores is not None:
-            box_scores.update(truth, tracks.linked())
+            is_scored = labelled_frames(truth)[tracks.frames]
+            box_scores.update(truth, tracks.rows(is_scored).linked())
     return FollowingResult(
         linker,
         None if pose_scores is None else pose_scores.result(),

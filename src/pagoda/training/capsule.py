@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from pagoda.atomic import write_atomically
 from pagoda.detectors.contract import Detector
+from pagoda.layers.memory_order import is_channels_last
 from pagoda.structures.clips import TubeTargets
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
 from pagoda.training.checkpoints import random_state
-from pagoda.training.memory_order import is_channels_last
 
 
 class NotFiniteError(FloatingPointError):

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from pagoda.data.loading import Batch, BatchPlan, TrainingView, make_loader
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation.result import DetectionResult
+from pagoda.layers.memory_order import order_weights
 from pagoda.structures.clips import TubeTargets
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
 from pagoda.training.averaging import ModelAverage
 from pagoda.training.capsule import NotFiniteError, diagnose, save_capsule
 from pagoda.training.checkpoints import load_last, random_state, restore_random_state, save_last
-from pagoda.training.memory_order import order_weights
 from pagoda.training.optim import build_optimizer, clip_each_gradient, rate_factor, set_rate
 from pagoda.training.processes import processes
 from pagoda.training.reporting import RunLog

@@ -10,24 +10,25 @@ from pagoda.training.settings import OptimSettings
 
 
 def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict]:
-    """Kernels decay; norms, biases and learnt scales do not; the backbone may learn slower.
+    """Kernels decay; norms, biases and learnt scales do not; the backbone may learn slower, biases faster.
 
     Every group carries its own peak rate as "peak".
     """
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[bool, float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            in_backbone = name.startswith("backbone.")
-            groups.setdefault((in_backbone, parameter.ndim > 1), []).append(parameter)
+            decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+            faster = settings.bias_factor if name.endswith(".bias") else 1.0
+            groups.setdefault((name.startswith("backbone."), decay, faster), []).append(parameter)
     if not groups:
         raise ValueError("nothing to train: every parameter of the model is frozen")
     return [
         {
             "params": parameters,
-            "weight_decay": settings.weight_decay if decays else 0.0,
-            "peak": settings.learning_rate * (settings.backbone_factor if in_backbone else 1.0),
+            "weight_decay": decay,
+            "peak": settings.learning_rate * faster * (settings.backbone_factor if in_backbone else 1.0),
         }
-        for (in_backbone, decays), parameters in groups.items()
+        for (in_backbone, decay, faster), parameters in groups.items()
     ]
 
 

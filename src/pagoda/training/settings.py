@@ -19,6 +19,8 @@ class OptimSettings:
     """for sgd"""
     backbone_factor: float = 1.0
     """the backbone's learning rate relative to the rest; 0.1 suits pretrained ones"""
+    bias_factor: float = 1.0
+    """the learning rate of biases relative to the rest; 2 in Caffe2's programs"""
     schedule: Literal["cosine", "multistep"] = "cosine"
     final_factor: float = 0.01
     """where cosine ends, relative to learning_rate"""

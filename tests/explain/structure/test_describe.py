@@ -243,6 +243,65 @@ def test_max_pooled_levels_have_rows_of_their_own() -> None:
     assert row.words == "made from other levels, nothing to learn"
 
 
+@pytest.fixture(scope="module")
+def clips() -> Structure:
+    """Detect-and-Track over clips as it was published, at the size it was tested at."""
+    return describe_model(create_model("detect_and_track_resnet18_c4_3d.original", num_classes=1), (256, 320))
+
+
+def test_clips_keep_their_frames_and_look_further_in_time(clips: Structure) -> None:
+    rows = {row.name: row for row in clips.rows if row.part == "backbone"}
+    assert [(row.shape, row.receptive_frames) for row in rows.values()] == [
+        ((64, 3, 128, 160), 1),
+        ((64, 3, 64, 80), 1),
+        ((64, 3, 64, 80), 1),
+        ((128, 3, 32, 40), 9),
+        ((256, 3, 16, 20), 17),
+    ]
+    assert [row.training for row in rows.values()] == ["frozen", "", "frozen", "trained", "trained"]
+    assert rows["backbone.conv1"].words == "1×7×7 convolution, stride 1×2×2, frozen batch norm, ReLU"
+    assert rows["backbone.maxpool"].words == "1×3×3 max-pool, stride 1×2×2"
+    assert sum(row.macs for row in rows.values()) == pytest.approx(14.8e9, rel=0.01)
+
+
+def test_heads_on_regions_are_told_with_their_regions(clips: Structure) -> None:
+    heads = {row.name: row for row in clips.rows if row.kind == "head" and row.name}
+    # Published totals, less the affine maps and the fixed kernel, which are no parameters here.
+    assert [row.parameters for row in heads.values()] == [1_785_148, 8_398_858 - 5_120, 53_232_178 - 4_641]
+    assert clips.parameters == 71_359_928 - 9_600 - 4_641 and clips.trainable == 71_188_823
+    boxes, keypoints = heads["box_head"], heads["keypoint_head"]
+    assert (boxes.regions, boxes.shape) == (1000, (2 + 3 * 4,))
+    assert (keypoints.regions, keypoints.shape) == (100, (3, 17, 56, 56))
+    assert find(clips, "P4", "rpn_head").shape == (12 * (1 + 3 * 4), 16, 20)
+    assert [level.predictions_per_location for level in clips.levels] == [12]
+    for wanted in ("clip of 3 frames 256×320", "1 class,", "on 1,000 regions", "256×3×16×20"):
+        assert wanted in " ".join(clips.to_table(200).split())
+    ElementTree.fromstring(clips.to_svg())
+    assert "14 numbers for each of 1,000 regions" in clips.to_html()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "faster_rcnn_resnet18_fpn",
+        "mask_rcnn_resnet18_fpn.torchvision",
+        "keypoint_rcnn_resnet18_fpn",
+        "detect_and_track_resnet18_2d",
+        pytest.param("detect_and_track_resnet18_c4_2d", marks=pytest.mark.medium),
+    ],
+)
+def test_two_stages_add_up_to_the_model_and_to_an_independent_count(name: str) -> None:
+    options = {"num_keypoints": 5, "head_depth": 1} if "keypoint" in name or "track" in name else {}
+    model = create_model(name, num_classes=1, width=16, **options)
+    structure = describe_model(model, (64, 96))
+    assert structure.parameters == sum(p.numel() for p in model.parameters())
+    assert structure.trainable == sum(p.numel() for p in model.parameters() if p.requires_grad)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.eval()(ImageBatch(torch.zeros(1, 3, 64, 96), torch.tensor([[64, 96]])))
+    assert structure.macs == counter.get_total_flops() // 2
+    assert structure.predictions == 3 * structure.locations or "c4" in name
+
+
 def test_text_fits_its_width(published: Structure) -> None:
     text = published.to_table()
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 110

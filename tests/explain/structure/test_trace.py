@@ -60,6 +60,23 @@ def test_a_residual_network_sees_what_is_traced() -> None:
     assert field - 2 <= int(touched[-1] - touched[0]) + 1 <= field
 
 
+@pytest.mark.parametrize("layers", [((3, 1), (1, 1), (3, 1)), ((3, 2), (3, 1)), ((5, 1), (3, 2), (3, 1))])
+def test_chains_over_clips_see_the_frames_that_are_traced(layers: tuple[tuple[int, int], ...]) -> None:
+    convs = [nn.Conv3d(1, 1, (k, 3, 3), (s, 1, 1), (k // 2, 1, 1), bias=False) for k, s in layers]
+    network = nn.Sequential(*convs)
+    for parameter in network.parameters():
+        nn.init.constant_(parameter, 1.0)
+    x = torch.zeros(1, 1, 41, 15, 15)
+    with torch.no_grad(), (tracer := Tracer(x)):
+        reach = tracer.reaches[network(x)]
+    x.requires_grad_()
+    y = network(x)
+    y[0, 0, y.shape[2] // 2, 7, 7].backward()
+    touched = x.grad.abs().sum((0, 1, 3, 4)).nonzero().flatten()
+    assert reach.receptive_frames == touched[-1] - touched[0] + 1
+    assert reach.receptive_field == 1 + 2 * len(layers)
+
+
 class Pool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.avg_pool2d(x, 3, 2)
@@ -130,6 +147,7 @@ def test_deformable_convolutions_and_matrix_products_are_counted() -> None:
         (nn.Conv2d(8, 8, (1, 5), (1, 2), groups=2), "1×5 convolution, 2 groups, stride 1×2"),
         (nn.Linear(3, 4), "linear, 3 → 4"),
         (nn.AvgPool2d(2), "2×2 avg-pool, stride 2"),
+        (nn.MaxPool3d((1, 3, 3), (1, 2, 2)), "1×3×3 max-pool, stride 1×2×2"),
         (DeformConv2d(4, 4, 3), "3×3 deformable convolution"),
         (nn.Identity(), ""),
         (ResNet(18, levels=(3,)).layer2, "2 basic blocks, stride 2 in the 3×3"),

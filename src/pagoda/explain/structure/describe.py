@@ -1,7 +1,7 @@
 """What a detector is made of: shapes, parameters, work and sight of every step, in the order data flows."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from pagoda.criteria.dense import default_ranges
 from pagoda.detectors.contract import Detector
+from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.explain.structure.rows import Kind, LevelRow, Row, Structure
-from pagoda.explain.structure.trace import Call, Tracer, without_numbers
+from pagoda.explain.structure.trace import Call, Tracer, flat_tensors, traceable, without_numbers
 from pagoda.explain.structure.words import convolutions, describe_module
 from pagoda.structures.images import ImageBatch
 
@@ -21,13 +22,15 @@ LETTERS = {"backbone": "C", "neck": "P", "head": "P", "other": "L"}
 def describe_model(model: Detector, size: tuple[int, int]) -> Structure:
     """Trace the detector on a picture of (height, width), as it enters the network; nothing is computed.
 
-    Raises ValueError for sizes below one pixel.
+    Detectors of clips see as many such frames as they were made for. Raises ValueError for sizes below one pixel.
     """
     if min(size) < 1:
         raise ValueError(f"size must be (height, width) of at least one pixel, got {tuple(size)}")
     padded = (model.input_spec.padded(size[0]), model.input_spec.padded(size[1]))
-    copy = without_numbers(model)
-    pixels = torch.empty(1, 3, *padded, device="meta")
+    copy = traceable(without_numbers(model))
+    num_frames = model.num_frames if isinstance(model, DetectAndTrack) else None
+    time = () if num_frames is None else (num_frames,)
+    pixels = torch.empty(1, 3, *time, *padded, device="meta")
     tracer = Tracer(pixels)
     handles = tracer.watch(copy)
     with torch.no_grad(), tracer:
@@ -42,7 +45,10 @@ def describe_model(model: Detector, size: tuple[int, int]) -> Structure:
         size=(size[0], size[1]),
         padded_size=padded,
         rows=tuple(rows),
-        levels=tuple(describe_levels(model, describer.pyramid, outputs)),
+        levels=tuple(
+            describe_levels(model, describer.pyramid, priors_of(copy, describer.pyramid, padded, outputs))
+        ),
+        num_frames=num_frames,
     )
 
 
@@ -66,6 +72,8 @@ class Describer:
                 rows += self._pyramid_rows(path, part, "neck" if reads_pyramid else "backbone")
             elif reads_pyramid:
                 rows += self._head_rows(path, part)
+            elif reads_regions(call):
+                rows.append(self._region_row(path, part))
             else:
                 rows.append(self._module_row("other", path, path, part))
         rest = self._rest("other", "", self.model, self.total_macs - sum(row.macs for row in rows))
@@ -102,11 +110,25 @@ class Describer:
         levels = []
         for level, features in sorted(call.inputs[0].items()):
             before = self.tracer.macs
-            output = part({level: features})
+            output = flat_tensors([part({level: features})])
             levels.append(self._level_row("head", path, level, features, output, self.tracer.macs - before))
         head = self._module_row("head", path, path, part)
         rest = call.macs - sum(row.macs for row in levels)
-        return [replace(head, shape=None, stride=None, receptive_field=None, macs=rest), *levels]
+        return [
+            replace(head, shape=None, stride=None, receptive_field=None, receptive_frames=None, macs=rest),
+            *levels,
+        ]
+
+    def _region_row(self, path: str, part: nn.Module) -> Row:
+        """A head on regions: what it says of one, and its work on all of them."""
+        call = self.tracer.calls[path]
+        regions = call.inputs[0].shape[0]
+        outputs = flat_tensors(call.outputs)
+        row = self._module_row("head", path, path, part)
+        shape = row.shape or (sum(output.numel() for output in outputs) // regions,)
+        return replace(
+            row, shape=shape, stride=None, receptive_field=None, receptive_frames=None, regions=regions
+        )
 
     def _module_row(self, kind: Kind, part: str, name: str, module: nn.Module) -> Row:
         call = self.tracer.calls[name]
@@ -125,24 +147,33 @@ class Describer:
             macs=call.macs,
             is_stage=len(convolutions(module)) > 1,
             receptive_field=reach.receptive_field if reach else None,
+            receptive_frames=reach.receptive_frames if reach else None,
         )
 
     def _level_row(
-        self, kind: Kind, part: str, level: int, features: Tensor, output: Tensor | None = None, macs: int = 0
+        self,
+        kind: Kind,
+        part: str,
+        level: int,
+        features: Tensor,
+        outputs: Sequence[Tensor] = (),
+        macs: int = 0,
     ) -> Row:
-        """A level without a module of its own, or what a head makes of one."""
-        reach = self.tracer.reaches.get(features if output is None else output)
-        numbers = (features if output is None else output)[0].numel()
+        """A level without a module of its own, or what a head makes of one: all its numbers per cell."""
+        reach = self.tracer.reaches.get(outputs[0] if outputs else features)
+        sides = features.shape[-2:]
+        numbers = sum(output.numel() for output in outputs) // sides.numel()
         return Row(
             kind=kind,
             part=part,
             name="",
             label=f"{LETTERS[kind]}{level}",
-            words="made from other levels, nothing to learn" if output is None else "",
-            shape=(numbers // features.shape[2:].numel(), *features.shape[2:]),
+            words="" if outputs else "made from other levels, nothing to learn",
+            shape=(numbers, *sides) if outputs else tuple(features.shape[1:]),
             stride=2**level,
             macs=macs,
             receptive_field=reach.receptive_field if reach else None,
+            receptive_frames=reach.receptive_frames if reach else None,
         )
 
     def _rest(self, kind: Kind, path: str, module: nn.Module, macs: int) -> list[Row]:
@@ -170,6 +201,11 @@ def is_pyramid(value: Any) -> bool:
         and bool(value)
         and all(isinstance(level, int) and isinstance(x, Tensor) for level, x in value.items())
     )
+
+
+def reads_regions(call: Call) -> bool:
+    """Whether a module saw many pooled regions of the one picture or clip."""
+    return bool(call.inputs) and isinstance(call.inputs[0], Tensor) and call.inputs[0].shape[0] > 1
 
 
 def called_below(module: nn.Module, path: str, calls: dict[str, Call]) -> list[tuple[str, nn.Module]]:
@@ -211,11 +247,21 @@ def label_inner_stages(rows: list[Row], pyramid: dict[int, Tensor]) -> list[Row]
     return labelled
 
 
-def describe_levels(model: Detector, pyramid: dict[int, Tensor], outputs: Any) -> list[LevelRow]:
+def priors_of(
+    model: Detector, pyramid: dict[int, Tensor], padded: tuple[int, int], outputs: Any
+) -> tuple[Tensor, ...] | None:
+    """Points or anchors of each level, as the outputs have them or as the model lays them out; None: neither."""
+    if hasattr(outputs, "priors"):
+        return outputs.priors
+    return model.anchors(pyramid, padded) if hasattr(model, "rpn_head") else None
+
+
+def describe_levels(
+    model: Detector, pyramid: dict[int, Tensor], priors: tuple[Tensor, ...] | None
+) -> list[LevelRow]:
     """Sizes, locations and served objects of the levels the heads read."""
     levels = sorted(pyramid)
     sizes = {level: (pyramid[level].shape[-2], pyramid[level].shape[-1]) for level in levels}
-    priors = getattr(outputs, "priors", None)
     counts = [math.prod(sizes[n]) for n in levels] if priors is None else [len(prior) for prior in priors]
     has_anchors = priors is not None and priors[0].shape[1] == 4
     served = anchor_sizes(model, levels) if has_anchors else served_ranges(model, levels)

@@ -142,10 +142,18 @@ def draw_head(box: Box, structure: Structure) -> str:
     rows = [row for row in structure.rows if row.part == box.row.part]
     outputs = [row.shape[0] for row in rows if row.shape]
     lines = [*wrap(box.row.words, 58)[:2]]
-    lines.append(f"{outputs[0]} numbers per location, shared by {len(outputs)} levels" if outputs else "")
+    if box.row.regions:
+        lines.append(f"{math.prod(outputs_of(rows[0]))} numbers for each of {box.row.regions:,} regions")
+    else:
+        lines.append(f"{outputs[0]} numbers per location, shared by {len(outputs)} levels" if outputs else "")
     lines.append(f"{box.row.parameters:,} parameters, {count_words(sum(row.macs for row in rows))} MACs")
     texts = "".join(text(box.x, box.y + 38 + 17 * index, line, "soft") for index, line in enumerate(lines))
     return box.draw() + texts
+
+
+def outputs_of(row: Row) -> tuple[int, ...]:
+    """The shape of a region head's output."""
+    return row.shape or (0,)
 
 
 def flows(backbone: Sequence[Box], neck: Sequence[Box], heads: Sequence[Box]) -> list[str]:

@@ -6,12 +6,12 @@ from html import escape
 from pagoda.explain.structure.diagram import structure_svg
 from pagoda.explain.structure.rows import Structure
 from pagoda.explain.structure.table import (
-    LEGEND,
     LEVEL_COLUMNS,
-    STEP_COLUMNS,
     headline,
+    legend_of,
     level_cells,
     step_cells,
+    step_columns,
 )
 
 STYLE = """
@@ -31,10 +31,10 @@ tbody tr:hover { background: color-mix(in srgb, CanvasText 8%, Canvas); }
 
 def structure_page(structure: Structure) -> str:
     """The whole page as a string."""
-    rows = structure.rows
+    rows, columns = structure.rows, step_columns(structure)
     starts = ["part" if i and row.part != rows[i - 1].part else "" for i, row in enumerate(rows)]
     steps = [
-        table_row(STEP_COLUMNS, step_cells(row), f"{row.training} {start}".strip())
+        table_row(columns, step_cells(row, columns), f"{row.training} {start}".strip())
         for row, start in zip(rows, starts, strict=True)
     ]
     levels = [table_row(LEVEL_COLUMNS, level_cells(level)) for level in structure.levels]
@@ -47,9 +47,9 @@ def structure_page(structure: Structure) -> str:
         "<body>"
         f"<h1>{title}</h1><p>{escape(headline(structure))}</p>"
         f'<div class="scroll">{structure_svg(structure)}</div>'
-        f"<h2>Steps, in the order data flows</h2>{table(STEP_COLUMNS, steps)}"
+        f"<h2>Steps, in the order data flows</h2>{table(columns, steps)}"
         f"<h2>Pyramid levels the heads read</h2>{table(LEVEL_COLUMNS, levels)}"
-        f'<p class="note">{escape(LEGEND)}</p></body></html>\n'
+        f'<p class="note">{escape(legend_of(structure))}</p></body></html>\n'
     )
 
 
@@ -68,4 +68,4 @@ def table_row(columns: Sequence[str], cells: Sequence[str], kind: str = "") -> s
 
 def side(column: str) -> str:
     """Names and sentences stand left, numbers right."""
-    return ' class="words"' if column in ("", "step", "what it is", "level") else ""
+    return ' class="words"' if column in ("", "step", "what it is", "training", "level") else ""

@@ -22,17 +22,21 @@ class Row:
     """the pyramid level this step completes (C3, P5), or "" """
     words: str
     shape: tuple[int, ...] | None = None
-    """(C, H, W) of one picture's output"""
+    """(C, H, W) of one picture's output, (C, T, H, W) of a clip's; of heads on regions, of one region's output"""
     stride: int | None = None
     parameters: int = 0
     trainable: int = 0
     """of the parameters, how many training may change"""
     macs: int = 0
-    """multiply-accumulates for one picture"""
+    """multiply-accumulates for one picture or clip"""
     is_stage: bool = False
     """made of several layers with products"""
     receptive_field: int | None = None
     """pixels; in a feature pyramid that of the lateral path, without what is added from coarser levels"""
+    receptive_frames: int | None = None
+    """of a clip without ends; 1: each frame by itself"""
+    regions: int | None = None
+    """how many regions a head looks at, where it does not look at the whole map"""
 
     @property
     def training(self) -> str:
@@ -58,7 +62,7 @@ class LevelRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Structure:
-    """A detector described for pictures of one size."""
+    """A detector described for pictures, or clips of pictures, of one size."""
 
     model: str
     num_classes: int
@@ -68,6 +72,8 @@ class Structure:
     """what the network really sees"""
     rows: tuple[Row, ...]
     levels: tuple[LevelRow, ...]
+    num_frames: int | None = None
+    """of a clip; None for detectors of pictures"""
 
     @property
     def parameters(self) -> int:

@@ -1,6 +1,7 @@
 """A described detector as tables for the terminal."""
 
 import math
+from collections.abc import Sequence
 
 from rich.console import Group
 from rich.table import Table
@@ -9,39 +10,66 @@ from rich.text import Text
 from pagoda.explain.structure.rows import LevelRow, Row, Structure
 from pagoda.explain.structure.words import count_words
 
-STEP_COLUMNS = ("", "step", "what it is", "output", "stride", "sees px", "parameters", "MACs", "")
+NUMBERS = ("output", "stride", "sees px", "frames", "parameters", "MACs")
 LEVEL_COLUMNS = ("level", "stride", "cells", "locations", "per location", "predictions", "objects, px")
 
 
 def structure_tables(structure: Structure) -> Group:
     """Headline, steps, levels and legend."""
     steps = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
-    for column in STEP_COLUMNS:
-        is_number = column in ("output", "stride", "sees px", "parameters", "MACs")
+    columns = step_columns(structure)
+    for column in columns:
         is_words = column == "what it is"
-        steps.add_column(column, justify="right" if is_number else "left", no_wrap=not is_words)
+        steps.add_column(column, justify="right" if column in NUMBERS else "left", no_wrap=not is_words)
     for index, row in enumerate(structure.rows):
         is_new_part = index == 0 or row.part != structure.rows[index - 1].part
         if is_new_part:
             steps.add_row()
-        steps.add_row(*step_cells(row), style=None if row.training != "frozen" else "cyan")
+        steps.add_row(*step_cells(row, columns), style=None if row.training != "frozen" else "cyan")
     steps.add_row()
-    steps.add_row("", "total", "", "", "", "", f"{structure.parameters:,}", count_words(structure.macs), "")
+    total = {"step": "total", "parameters": f"{structure.parameters:,}", "MACs": count_words(structure.macs)}
+    steps.add_row(*(total.get(column, "") for column in columns))
     levels = Table(box=None, padding=(0, 2), pad_edge=False, header_style="bold")
     for column in LEVEL_COLUMNS:
         levels.add_column(column, justify="right", no_wrap=True)
     for level in structure.levels:
         levels.add_row(*level_cells(level))
     levels.add_row("total", "", "", f"{structure.locations:,}", "", f"{structure.predictions:,}", "")
-    title, legend = Text(headline(structure), style="bold"), Text(LEGEND, style="dim")
+    title, legend = Text(headline(structure), style="bold"), Text(legend_of(structure), style="dim")
     return Group(title, steps, Text(), levels, Text(), legend)
 
 
 LEGEND = (
     "sees px: receptive field, along the longest chain of convolutions and poolings; for P levels that of the"
-    " lateral path. MACs: multiply-accumulates of convolutions and matrix products for one picture. objects:"
+    " lateral path. MACs: multiply-accumulates of convolutions and matrix products for one picture or clip. objects:"
     " √area of the anchors; without anchors, the distance from a location to the farthest side of its object."
 )
+OF_CLIPS = (
+    " outputs: channels × frames × height × width. frames: how many of a clip without ends a cell sees; 1: each frame"
+    " by itself."
+)
+
+
+def legend_of(structure: Structure) -> str:
+    """What the columns mean."""
+    return LEGEND + (OF_CLIPS if structure.num_frames else "")
+
+
+def step_columns(structure: Structure) -> tuple[str, ...]:
+    """The heads of the table of steps; those of clips have one more."""
+    frames = ("frames",) if structure.num_frames else ()
+    return (
+        "",
+        "step",
+        "what it is",
+        "output",
+        "stride",
+        "sees px",
+        *frames,
+        "parameters",
+        "MACs",
+        "training",
+    )
 
 
 def headline(structure: Structure) -> str:
@@ -49,26 +77,30 @@ def headline(structure: Structure) -> str:
     (height, width), (padded_height, padded_width) = structure.size, structure.padded_size
     padding = "" if structure.size == structure.padded_size else f", padded to {padded_height}×{padded_width}"
     frozen = structure.parameters - structure.trainable
+    what = f"clip of {structure.num_frames} frames" if structure.num_frames else "picture"
     return (
-        f"{structure.model}, {structure.num_classes} classes, picture {height}×{width}{padding}:"
+        f"{structure.model}, {structure.num_classes} class{'es' * (structure.num_classes != 1)},"
+        f" {what} {height}×{width}{padding}:"
         f" {structure.parameters:,} parameters ({frozen:,} frozen), {count_words(structure.macs)} MACs,"
         f" {structure.locations:,} locations"
     )
 
 
-def step_cells(row: Row) -> tuple[str, ...]:
-    """One cell per entry of STEP_COLUMNS."""
-    return (
-        row.label,
-        short_name(row),
-        row.words,
-        "×".join(map(str, row.shape)) if row.shape else "",
-        str(row.stride or ""),
-        str(row.receptive_field or ""),
-        f"{row.parameters:,}" if row.parameters else "",
-        count_words(row.macs) if row.macs else "",
-        row.training,
-    )
+def step_cells(row: Row, columns: Sequence[str]) -> tuple[str, ...]:
+    """One cell per entry of `step_columns`."""
+    cells = {
+        "": row.label,
+        "step": short_name(row),
+        "what it is": f"on {row.regions:,} regions: {row.words}" if row.regions else row.words,
+        "output": "×".join(map(str, row.shape)) if row.shape else "",
+        "stride": str(row.stride or ""),
+        "sees px": str(row.receptive_field or ""),
+        "frames": str(row.receptive_frames or ""),
+        "parameters": f"{row.parameters:,}" if row.parameters else "",
+        "MACs": count_words(row.macs) if row.macs else "",
+        "training": row.training,
+    }
+    return tuple(cells[column] for column in columns)
 
 
 def short_name(row: Row) -> str:

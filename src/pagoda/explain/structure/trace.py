@@ -4,14 +4,16 @@ Everything is read off the tensor operations themselves, so it holds for any mod
 """
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
+
+from pagoda.ops.roi import RegionPooling
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,9 @@ class Reach:
     """pixels of the picture between neighbouring cells"""
     is_upsampled: bool = False
     """came from a coarser map; such context does not count where it meets a direct path"""
+    receptive_frames: int = 1
+    """of a clip without ends"""
+    frame_stride: float = 1.0
 
 
 PIXEL = Reach(1, 1.0)
@@ -105,15 +110,20 @@ class Tracer(TorchDispatchMode):
         direct = [reach for reach in seen if not reach.is_upsampled] or seen
         furthest = max(reach.receptive_field for reach in direct)
         stride = min(reach.stride for reach in seen)
+        frames = max(reach.receptive_frames for reach in direct)
+        frame_stride = max(reach.frame_stride for reach in seen)
         upsampled = all(reach.is_upsampled for reach in seen)
         if name.startswith("aten::upsample"):
             factor = round(output.shape[-1] / args[0].shape[-1]) or 1
-            return Reach(furthest, stride / factor, True)
+            return Reach(furthest, stride / factor, True, frames, frame_stride)
         window = window_of(name, args)
         if window is None:
-            return Reach(furthest, stride, upsampled)
+            return Reach(furthest, stride, upsampled, frames, frame_stride)
         extent, step = window
-        return Reach(furthest + round(extent * stride), stride * step, upsampled)
+        extent_in_frames, frame_step = window_in_time(name, args)
+        frames += round(extent_in_frames * frame_stride)
+        furthest += round(extent * stride)
+        return Reach(furthest, stride * step, upsampled, frames, frame_stride * frame_step)
 
 
 def flat_tensors(values: Sequence[Any]) -> list[Tensor]:
@@ -160,9 +170,52 @@ def window_of(name: str, args: Sequence[Any]) -> tuple[int, float] | None:
     return max((side - 1) * spread for side, spread in sides), max(spatial(steps))
 
 
+def window_in_time(name: str, args: Sequence[Any]) -> tuple[int, float]:
+    """(frames beyond the first that a convolution over clips covers, its step in time); (0, 1) for all else."""
+    if name != "aten::convolution" or args[1].ndim != 5 or args[6]:
+        return 0, 1
+    return (args[1].shape[2] - 1) * args[5][0], args[3][0]
+
+
 def spatial(values: Sequence[int]) -> list[int]:
     """The last two of per-axis settings, one setting standing for both."""
     return (list(values) * 2)[-2:]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinestLevel(RegionPooling):
+    """Reads every region from the finest level: without numbers no size chooses one, and the shape is the same."""
+
+    def __call__(
+        self,
+        pyramid: Mapping[int, Tensor],
+        strides: Mapping[int, float],
+        boxes: Tensor,
+        images: Tensor,
+        assigned: Tensor | None = None,
+    ) -> Tensor:
+        level = min(pyramid)
+        return super().__call__({level: pyramid[level]}, strides, boxes, images)
+
+
+def traceable(model: nn.Module) -> nn.Module:
+    """`model`, changed so that it runs without numbers and enters its backbone as one module."""
+    for module in list(model.modules()):
+        pooling = getattr(module, "pooling", None)
+        if isinstance(pooling, RegionPooling):
+            settings = {f.name: getattr(pooling, f.name) for f in fields(pooling)}
+            module.pooling = FinestLevel(**settings)
+        if hasattr(module, "from_frame_features") and hasattr(module, "frame_features"):
+            run_as_one(module)
+    return model
+
+
+def run_as_one(backbone: nn.Module) -> None:
+    """Let a backbone whose halves are called one after the other do all its work in one call of the whole."""
+    first, second = backbone.frame_features, backbone.from_frame_features
+    backbone.forward = lambda clips: second(first(clips))
+    backbone.frame_features = lambda clips: clips
+    backbone.from_frame_features = backbone.__call__
 
 
 def without_numbers(model: nn.Module) -> nn.Module:

@@ -6,7 +6,9 @@ from torch import nn
 
 NAMES = {
     "BatchNorm2d": "batch norm",
+    "BatchNorm3d": "batch norm",
     "FrozenBatchNorm2d": "frozen batch norm",
+    "FrameGroupNorm": "group norm of each frame",
     "GroupNorm": "group norm",
     "ReLU": "ReLU",
     "SiLU": "SiLU",
@@ -27,8 +29,10 @@ def describe_module(module: nn.Module) -> str:
     phrase = compress([leaf for leaf in leaves if leaf])
     if len(phrase) <= 90:
         return phrase
-    count = len(convolutions(module))
-    return f"{class_words(module)} of {count} convolution{'s' if count > 1 else ''}"
+    count, kind = len(convolutions(module)), "convolution"
+    if not count:
+        count, kind = sum(isinstance(m, nn.Linear) for m in module.modules()), "linear layer"
+    return f"{class_words(module)} of {count} {kind}{'s' if count != 1 else ''}"
 
 
 def describe_stage(blocks: list[nn.Module]) -> str:
@@ -55,7 +59,11 @@ def describe_leaf(module: nn.Module) -> str:
         return f"linear, {module.in_features} → {module.out_features}"
     if not hasattr(module, "kernel_size"):
         return NAMES.get(type(module).__name__, class_words(module))
-    name = "convolution" if hasattr(module, "in_channels") else class_words(module).replace("pool2d", "-pool")
+    name = (
+        "convolution"
+        if hasattr(module, "in_channels")
+        else re.sub(r"pool[23]d", "-pool", class_words(module))
+    )
     words = f"{by(module.kernel_size)} {name.replace(' -', '-')}"
     if hasattr(module, "offset_groups") or "deform" in type(module).__name__.lower():
         words = words.replace("convolution", "deformable convolution")

@@ -1,0 +1,137 @@
+"""Detect-and-Track by name: the published sizes, its forms, and what is refused."""
+
+import pytest
+import torch
+
+from pagoda.exporting.program import export_forward
+from pagoda.structures.clips import TubeTargets
+from pagoda.structures.images import ImageBatch
+from pagoda.structures.labels import LabelMap
+from pagoda.structures.posetrack_skeletons import PERSON_17
+from pagoda.zoo.models import create_model, is_of_clips, model_from_card
+
+SMALL = {"width": 32, "head_depth": 1, "short_side": 64, "long_side": 96}
+PUBLISHED = {  # parameters with the affine maps and the fixed bilinear kernel that the original counts; what trains
+    "detect_and_track_resnet18_c4_2d.original": (29_629_880, 29_458_775),
+    "detect_and_track_resnet18_c4_3d.original": (71_359_928, 71_188_823),
+    "detect_and_track_resnet101_2d.original": (78_187_147, 77_854_762),
+}
+FIXED = 17 * 17 * 16 + 17
+
+
+@pytest.mark.parametrize(("name", "total", "trainable"), [(n, *counts) for n, counts in PUBLISHED.items()])
+def test_published_parameter_totals(name: str, total: int, trainable: int) -> None:
+    with torch.device("meta"):
+        model = create_model(name, num_classes=1)
+    parameters = list(model.parameters())
+    affine = sum(
+        buffer.numel() for key, buffer in model.named_buffers() if key.endswith((".weight", ".bias"))
+    )
+    assert sum(p.numel() for p in parameters) + affine + FIXED == total
+    assert sum(p.numel() for p in parameters if p.requires_grad) == trainable
+    assert model.label_map == PERSON_17 and is_of_clips(name) and is_of_clips(model)
+
+
+def clip_batch(length: int) -> tuple[ImageBatch, list[TubeTargets]]:
+    """Two clips, the second without any object."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randn(2, 3, length, 64, 96, generator=generator)
+    boxes = torch.tensor([10.0, 5, 40, 60]) + torch.arange(length)[:, None] * torch.tensor([2.0, 0, 2, 0])
+    targets = TubeTargets(
+        boxes[None],
+        torch.zeros(1, dtype=torch.long),
+        torch.ones(1, length, dtype=torch.bool),
+        (64, 96),
+        torch.zeros(1, dtype=torch.bool),
+        torch.tensor([7]),
+        length // 2,
+        keypoints=boxes[None, :, None, :2] + 10 * torch.rand(1, length, 17, 2, generator=generator),
+        visibility=torch.full((1, length, 17), 2),
+    )
+    return ImageBatch(pixels, torch.tensor([[64, 96], [60, 90]])), [targets, targets[:0]]
+
+
+@pytest.mark.parametrize(
+    ("neck", "options", "length"),
+    [
+        ("3d", {}, 3),
+        ("3d", {"num_frames": 5}, 5),
+        ("2d", {}, 1),
+        ("c4_3d", {}, 3),
+        ("c4_2d", {}, 1),
+        ("3d", {"link": "center"}, 1),
+        ("c4_3d", {"link": "mean"}, 1),
+        ("3d.original", {}, 3),
+        pytest.param("c4_3d.original", {}, 3, marks=pytest.mark.medium),
+    ],
+)
+def test_every_form_learns_and_sees(neck: str, options: dict, length: int) -> None:
+    torch.manual_seed(0)
+    model = create_model(f"detect_and_track_resnet18_{neck}", label_map=PERSON_17, **SMALL, **options)
+    images, targets = clip_batch(model.num_frames)
+    losses = model.losses(images, targets)
+    assert set(losses) == {"loss_objectness", "loss_rpn_box", "loss_class", "loss_box", "loss_keypoint"}
+    sum(losses.values()).backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    frozen = [n for n, p in model.named_parameters() if not p.requires_grad]
+    assert bool(frozen) == ("original" in neck)
+    assert all(n.startswith(("backbone.conv1", "backbone.layer1")) for n in frozen)
+    with torch.inference_mode():
+        model.eval()
+        limits = model.postprocess.with_limits(min_score=0.0, max_detections=4)
+        tubes = model.detect_tubes(images, postprocess=limits)
+        outputs = model(images)
+    assert [each.boxes.shape for each in tubes] == [(4, length, 4)] * 2
+    assert tubes[0].keypoints.shape == (4, length, 17, 2)
+    assert outputs.boxes.shape[2] == length
+    assert [found.boxes.shape for found in model.detect(images, postprocess=limits)] == [(4, 4)] * 2
+
+
+def test_a_picture_is_a_clip_that_stands_still() -> None:
+    torch.manual_seed(0)
+    model = create_model("detect_and_track_resnet18_3d", label_map=PERSON_17, **SMALL).eval()
+    picture = torch.randn(1, 3, 64, 96)
+    still = picture[:, :, None].expand(-1, -1, 3, -1, -1)
+    sizes = torch.tensor([[64, 96]])
+    limits = model.postprocess.with_limits(min_score=0.0, max_detections=4)
+    with torch.inference_mode():
+        (one,) = model.detect(ImageBatch(picture, sizes), postprocess=limits)
+        (other,) = model.detect(ImageBatch(still, sizes), postprocess=limits)
+    assert torch.equal(one.boxes, other.boxes) and torch.equal(one.keypoints, other.keypoints)
+
+
+@pytest.mark.parametrize("neck", ["3d", "c4_2d.original"])
+def test_a_card_builds_it_again(neck: str) -> None:
+    model = create_model(f"detect_and_track_resnet18_{neck}", label_map=PERSON_17, **SMALL, frame_interval=2)
+    again = model_from_card(model.card())
+    again.load_state_dict(model.state_dict())
+    assert again.frame_interval == 2 and again.num_frames == model.num_frames
+    assert again.criterion == model.criterion and again.postprocess == model.postprocess
+
+
+def test_without_skeleton_there_are_boxes_only() -> None:
+    model = create_model("detect_and_track_resnet18_3d", label_map=LabelMap.from_names(["car"]), **SMALL)
+    images, targets = clip_batch(3)
+    assert model.keypoint_head is None and "loss_keypoint" not in model.losses(images, targets)
+
+
+def test_what_has_no_use_is_refused() -> None:
+    with pytest.raises(ValueError, match="Detect-and-Track has no use for the option deform='v2'"):
+        create_model("detect_and_track_resnet18_3d", num_classes=1, deform="v2")
+    with pytest.raises(
+        ValueError, match="a detector of single pictures has no use for the option num_frames"
+    ):
+        create_model("fcos_resnet18_fpn", num_classes=1, num_frames=3)
+    with pytest.raises(ValueError, match="clips go through a ResNet with time"):
+        create_model("detect_and_track_ghostnet_100_3d", num_classes=1)
+
+
+def test_it_exports() -> None:
+    torch.manual_seed(0)
+    model = create_model("detect_and_track_resnet18_3d", label_map=PERSON_17, **SMALL).eval()
+    images, _ = clip_batch(3)
+    program = export_forward(model, num_frames=3).module()
+    with torch.no_grad():
+        exported, eager = program(images), model(images)
+    torch.testing.assert_close(exported.boxes, eager.boxes)
+    torch.testing.assert_close(exported.keypoint_logits, eager.keypoint_logits)

@@ -8,6 +8,7 @@ from pagoda.structures.clips import TubeTargets
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.posetrack_skeletons import PERSON_17
+from pagoda.weights.files import save_weights
 from pagoda.zoo.models import create_model, is_of_clips, model_from_card
 
 SMALL = {"width": 32, "head_depth": 1, "short_side": 64, "long_side": 96}
@@ -135,3 +136,10 @@ def test_it_exports() -> None:
         exported, eager = program(images), model(images)
     torch.testing.assert_close(exported.boxes, eager.boxes)
     torch.testing.assert_close(exported.keypoint_logits, eager.keypoint_logits)
+
+
+def test_checkpoints_say_that_they_look_at_clips(tmp_path) -> None:
+    for name, is_it in (("detect_and_track_resnet18_2d", True), ("fcos_resnet18_fpn", False)):
+        model = create_model(name, num_classes=1, width=32)
+        file = save_weights(tmp_path / f"{name}.safetensors", model.state_dict(), model.card())
+        assert is_of_clips(file) is is_it and is_of_clips(name) is is_it

@@ -13,6 +13,7 @@ from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.layers.inflate import Inflation, inflate_state
 from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
+from pagoda.weights.convert.checkpoint import open_foreign
 from pagoda.weights.convert.report import ConversionReport, sha256_of
 from pagoda.weights.files import WeightsError, has_card, load_weights, read_card
 from pagoda.weights.foreign import read_foreign
@@ -140,12 +141,16 @@ def local_file(place: str | Path) -> Path:
 
 
 def is_of_clips(model: str | Path | Detector) -> bool:
-    """Whether a zoo name, a checkpoint of ours or a built model stands for one that looks at clips of videos."""
+    """Whether a zoo name, a checkpoint (ours or not) or a built model stands for one that looks at clips of videos."""
     if isinstance(model, Detector):
         return isinstance(model, DetectAndTrack)
     name: str | None = str(model)
-    if Path(str(model)).is_file() and has_card(model):
-        name = read_card(model)["model"]
+    if is_checkpoint(str(model)):
+        path = local_file(model)
+        if not has_card(path):
+            detector = open_foreign(path).architecture.detector
+            return detector in FAMILIES and FAMILIES[detector].of_clips
+        name = read_card(path)["model"]
     return name is not None and is_known(name) and FAMILIES[parse_name(name).detector].of_clips
 
 

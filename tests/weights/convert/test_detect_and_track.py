@@ -17,7 +17,7 @@ from pagoda.structures.posetrack_skeletons import PERSON_17
 from pagoda.weights.convert.checkpoint import ForeignCheckpoint, flavour_of, recognised
 from pagoda.weights.files import WeightsError
 from pagoda.zoo.foreign import convert
-from pagoda.zoo.models import create_model, model_from_card
+from pagoda.zoo.models import create_model, is_of_clips, model_from_card
 from pagoda.zoo.to_source import to_source
 
 Shape = tuple[int, ...]
@@ -327,6 +327,7 @@ def test_a_file_of_python_2_becomes_a_model_bit_by_bit(tmp_path: Path, name: str
     path = written(tmp_path, {**junk, **blobs})
     found = convert(path, num_classes=1)
     model, report = found.model, found.report
+    assert is_of_clips(path)
     assert report.model == f"{name}.original" and report.taken == len(blobs) - 2
     assert report.unknown == ["who_knows_w"] and not report.missing
     assert JUNK.keys() < report.dropped.keys()

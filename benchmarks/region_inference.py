@@ -5,8 +5,8 @@
 
 Peer and variants run alternately in one process, from the same uint8 picture to final detections, masks pasted.
 torchvision's network is built with random weights and the frozen norms of its published models; layers that
-decide are rescaled so that proposals differ and about as many (region, class) pairs pass the threshold as on a street
-scene, which leaves some 100 objects. Pagoda loads the peer's state dict as it would a published one. Both must then
+decide are rescaled so that proposals differ and as many (region, class) pairs pass the threshold as on a street scene,
+which leaves some 100 objects. Pagoda loads the peer's state dict as it would a published one. Both must then
 find the same objects, or nothing is printed.
 
 Post-processing is what follows the last head that it waits for: scores, selection and suppression of
@@ -36,8 +36,8 @@ from pagoda.detectors.rcnn import RCNN
 from pagoda.structures.instances import Detections
 
 HEIGHT, WIDTH = 480, 640
-PASSING_SHARE = 0.004
-"""of (region, class) pairs; 360 of 1000 regions × 90 classes"""
+PASSING = 360
+"""(region, class) pairs above the threshold of 0.05"""
 PEERS: dict[str, Callable[..., FasterRCNN]] = {
     "faster_rcnn": FasterRCNN,
     "mask_rcnn": MaskRCNN,
@@ -117,12 +117,12 @@ def make_sane(peer: FasterRCNN, picture: Tensor) -> None:
     spread_out(boxes.bbox_pred, lambda: peer([picture / 255]), 0.5)
     logits = spread_out(boxes.cls_score, lambda: peer([picture / 255]), 2.0)
     # The background's logit is raised until no more pairs pass.
-    low, high = 0.0, 30.0
+    low, high = -30.0, 30.0
     for _ in range(30):
         middle = (low + high) / 2
         raised = logits + middle * (torch.arange(logits.shape[1]) == 0)
-        passing = (raised.softmax(1)[:, 1:] > peer.roi_heads.score_thresh).float().mean()
-        low, high = (middle, high) if passing > PASSING_SHARE else (low, middle)
+        passing = (raised.softmax(1)[:, 1:] > peer.roi_heads.score_thresh).sum()
+        low, high = (middle, high) if passing > PASSING else (low, middle)
     boxes.cls_score.bias[0] += high
     if isinstance(peer, MaskRCNN):
         spread_out(peer.roi_heads.mask_predictor.mask_fcn_logits, lambda: peer([picture / 255]), 2.0)

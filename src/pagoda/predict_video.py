@@ -110,9 +110,9 @@ def tubes_of_video(
     """The tubes of the clip about every frame from `first` on, in pixels of the video, on the CPU.
 
     What a frame is worth by itself, the stem and the first stage, is computed once and not for each of the T clips
-    it is part of; the result is the same bits. `reuse=False` computes it anew, for comparison. `start` as
-    `find_in_video` has it. A picture that cannot be read ends the video: the frames before it come first, then
-    `PictureError`. So does one of another size.
+    it is part of; the result is the same, to the bit unless maps are tiny. `reuse=False` computes it anew, for
+    comparison. `start` as `find_in_video` has it. A picture that cannot be read ends the video: the frames before
+    it come first, then `PictureError`. So does one of another size.
     """
     postprocess = model.postprocess.with_limits(**(limits or {}))
     device = next(model.parameters()).device
@@ -150,7 +150,9 @@ def _clips(
     key, images, size, failure = first, None, (0, 0), None
 
     def clip_about(frame: int) -> list[KnownFrame]:
-        seen = known[-1].number + 1 - start  # the pictures begin at `start`, and so does what a clip can reach
+        seen = (
+            known[-1].number + 1 - start
+        )  # the pictures begin at `start`, and so does what a clip can reach
         wanted = clip_frames(frame - start, seen, clip_length=length, interval=interval)
         return [known[start + number - known[0].number] for number in wanted]
 

@@ -149,6 +149,26 @@ def test_detections_that_belong_to_no_track_are_told(tmp_path, capsys):
     assert "1 predicted objects belong to no track" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("truth", "found", "said"),
+    [
+        ({"walk": -1}, {"walk": 1}, "1 of 1 objects in the ground truth have no track id"),
+        (
+            {"walk": 1},
+            {"wlak": 1},
+            "2 have no partner; without predictions: walk; without ground truth: wlak",
+        ),
+    ],
+)
+def test_what_cannot_be_scored_is_explained(truth, found, said, tmp_path, capsys):
+    for folder, ids in (("gt", truth), ("pred", found)):
+        (tmp_path / folder).mkdir()
+        for name, number in ids.items():
+            (tmp_path / folder / f"{name}.txt").write_text(f"1,{number},10,20,30,60,1,-1,-1,-1\n")
+    assert run("eval", "--gt", tmp_path / "gt", "--pred", tmp_path / "pred") == 1
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parity
 def test_poses_are_scored_by_posetracks_rules(shared_data, capsys):
     folder = shared_data / "eval_cases" / "poseval_bonn"

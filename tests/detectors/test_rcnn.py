@@ -147,6 +147,18 @@ def test_restoring_scales_boxes_and_keypoints_and_pastes_masks_anew() -> None:
     assert torch.equal(large.masks, expected)
 
 
+def test_masks_of_objects_that_stay_where_they_are_are_not_pasted_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = rcnn(shapes=("mask",)).eval()
+    (found,) = model.detect(batch_of((64, 96)))
+    (moved,) = model.restore([replace(found, boxes=found.boxes + 4.0)], [(64, 96)])
+    assert torch.equal(moved.masks, model.postprocess.masks(found.mask_crops, moved.boxes, (64, 96)))
+    monkeypatch.setattr(model, "paste", None)
+    (same,) = model.restore([found], [(64, 96)])
+    assert len(found) and same.masks is found.masks
+
+
 @pytest.mark.parametrize("count", [0, 1, 40])
 def test_losses_of_any_number_of_objects(model: RCNN, count: int) -> None:
     size = (96, 128)

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import grid_sample, interpolate, pad
 
 from pagoda.ops import masks as module
-from pagoda.ops.masks import crop_masks, paste_masks
+from pagoda.ops.masks import PasteRule, crop_masks, paste_in_parts, paste_masks, paste_one_by_one
 
 SIZE = (60, 90)
 BOXES = torch.tensor(
@@ -46,14 +46,30 @@ def slow_whole_pixels(mask: torch.Tensor, box: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("rule", "slow"), [("continuous", slow_continuous), ("whole_pixels", slow_whole_pixels)]
 )
-def test_pasting_equals_one_object_at_a_time(rule, slow, monkeypatch) -> None:
+@pytest.mark.parametrize("paste", [paste_in_parts, paste_one_by_one])
+def test_pasting_equals_torchs_own_resizing(rule, slow, paste, monkeypatch) -> None:
     monkeypatch.setattr(module, "CHUNK", 2 * SIZE[0] * SIZE[1])  # two objects at once, one is left
     inside = torch.rand(len(BOXES), 28, 28)
-    found = paste_masks(inside, BOXES, SIZE, rule=rule)
+    found = paste(inside, BOXES, SIZE, rule=rule, min_probability=0.5)
     expected = torch.stack([slow(mask, box) for mask, box in zip(inside, BOXES, strict=True)])
     assert found.dtype == torch.bool and found.shape == expected.shape
     assert (found != expected).sum() <= 2, "rounding may turn a pixel"
     assert expected.any((1, 2))[[0, 1, 2, 4]].all()
+
+
+@pytest.mark.parametrize("rule", ["continuous", "whole_pixels"])
+@pytest.mark.parametrize("cells", [1, 7, 28])
+def test_both_ways_of_pasting_agree_wherever_the_box_lies(rule: PasteRule, cells: int) -> None:
+    center = torch.rand(60, 2) * torch.tensor([150.0, 120.0]) - 30
+    half = torch.rand(60, 2) * torch.tensor([1.0, 10.0, 80.0])[torch.arange(60) % 3, None]
+    boxes = torch.cat([center - half, center + half], 1)
+    boxes[-3:] = torch.tensor([[-900.0, -900, 900, 900], [200, 200, 300, 300], [-50, 10, -20, 30]])
+    inside = torch.rand(60, cells, cells)
+    inside[-3] = 1.0
+    together = paste_in_parts(inside, boxes, SIZE, rule=rule, min_probability=0.5)
+    alone = paste_one_by_one(inside, boxes, SIZE, rule=rule, min_probability=0.5)
+    assert (together != alone).sum() <= 2, "rounding may turn a pixel"
+    assert together[-3].any() and not together[-2:].any()
 
 
 def test_a_full_mask_fills_its_box_and_nothing_else() -> None:

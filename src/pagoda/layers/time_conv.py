@@ -43,9 +43,11 @@ class TimeConv3d(nn.Conv3d):
 
     def forward(self, x: Tensor) -> Tensor:
         """The same numbers three ways, to rounding, whichever is quickest."""
+        if torch.compiler.is_exporting():  # folding frames would tie the graph to maps of more than one row
+            return super().forward(x)
         if self.kernel_size[0] == 1:
             return self.convolve_frames(x[:, :, :: self.stride[0]], 0)
-        if self.stride[0] == 1 and not torch.compiler.is_exporting() and is_one_float_clip_on_cpu(x):
+        if self.stride[0] == 1 and is_one_float_clip_on_cpu(x):
             return self.sum_of_taps(x)
         return super().forward(x)
 

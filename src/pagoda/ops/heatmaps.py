@@ -9,8 +9,8 @@ from torch import Tensor
 
 # Keys' cubic convolution with a = −0.75, as cv2 and torch have it.
 CUBIC = -0.75
-# As many values of enlarged maps are held at once.
-CHUNK = 16_000_000
+# As many values of enlarged maps are held at once; more no longer fit into a processor's cache.
+CHUNK = 1_000_000
 
 
 def keypoints_to_cells(
@@ -55,10 +55,10 @@ def heatmaps_to_keypoints(
         width, height = (int(side) for side in pixels[rows].amax(0))
         across = cubic_weights(pixels[rows, 0], width, maps.shape[-1])[:, None]  # (n, 1, width, S)
         down = cubic_weights(pixels[rows, 1], height, maps.shape[-1])[:, None]
-        # NaN of the pixels beyond a smaller box must not win.
-        enlarged = down @ maps[rows] @ across.transpose(-1, -2)
-        best, cell = enlarged.nan_to_num(-torch.inf).flatten(2).max(-1)
-        found = torch.stack([cell % width, cell // width], dim=-1) + 0.5
+        best, cell = (down @ maps[rows] @ across.transpose(-1, -2)).flatten(2).max(-1)
+        found = torch.stack([cell % width, cell // width], dim=-1)
+        # Beyond a smaller box its last pixel is repeated: found there, it is meant.
+        found = torch.minimum(found, pixels[rows, None] - 1) + 0.5
         places[rows] = found * (sides / pixels)[rows, None] + boxes[rows, None, :2]
         logits[rows] = best
     weight = (maps - logits[..., None, None]).exp().sum((2, 3))
@@ -85,8 +85,9 @@ def alike(pixels: Float[Tensor, "n 2"], num_keypoints: int) -> list[Tensor]:
 
 
 def cubic_weights(sides: Float[Tensor, " n"], longest: int, cells: int) -> Float[Tensor, "n longest cells"]:
-    """How much each of `cells` values counts at every pixel of axes enlarged to `sides`; NaN beyond an axis' end."""
+    """How much each of `cells` values counts at every pixel of axes enlarged to `sides`, whose last is repeated."""
     pixel = torch.arange(longest, device=sides.device, dtype=sides.dtype)
+    pixel = torch.minimum(pixel, sides[:, None] - 1)
     place = (pixel + 0.5) * (cells / sides)[:, None] - 0.5
     first = place.floor()
     fraction = place - first
@@ -94,7 +95,7 @@ def cubic_weights(sides: Float[Tensor, " n"], longest: int, cells: int) -> Float
     for tap in (-1, 0, 1, 2):
         at = (first + tap).clamp(0, cells - 1).to(torch.long)  # the border's values go on beyond it
         weights.scatter_add_(2, at[..., None], cubic((fraction - tap).abs())[..., None])
-    return weights.masked_fill((pixel >= sides[:, None])[..., None], torch.nan)
+    return weights
 
 
 def cubic(distance: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:

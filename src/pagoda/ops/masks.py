@@ -51,8 +51,19 @@ def paste_masks(
 
     Bilinear interpolation is a product of two matrices for each object, one for rows and one for columns.
     """
-    if boxes.device.type == "cpu":
-        return paste_one_by_one(probabilities, boxes, image_size, rule=rule, min_probability=min_probability)
+    paste = paste_one_by_one if boxes.device.type == "cpu" else paste_in_parts
+    return paste(probabilities, boxes, image_size, rule=rule, min_probability=min_probability)
+
+
+def paste_in_parts(
+    probabilities: Float[Tensor, "n m m"],
+    boxes: Float[Tensor, "n 4"],
+    image_size: tuple[int, int],
+    *,
+    rule: PasteRule,
+    min_probability: float,
+) -> Bool[Tensor, "n h w"]:
+    """`paste_masks` of as many objects together as memory is meant to hold: few calls, for accelerators."""
     height, width = image_size
     pasted = probabilities.new_zeros((len(boxes), height, width), dtype=torch.bool)
     step = max(1, CHUNK // max(1, height * width))
@@ -77,7 +88,7 @@ def paste_one_by_one(
     pasted = probabilities.new_zeros((len(boxes), height, width), dtype=torch.bool)
     rows, columns, probabilities, boxes = pasting_weights(probabilities, boxes, image_size, rule)
     tall, columns = rows @ probabilities, columns.transpose(1, 2)  # (N, H, M), (N, M, W)
-    # Two pixels more than the box has: masks reach half a cell beyond theirs, and boxes grown to whole pixels one.
+    # Masks reach half a cell beyond their boxes, and boxes cut to whole pixels one pixel.
     reach = (boxes[:, 2:] - boxes[:, :2]) / probabilities.shape[-1] + 2
     corners = torch.cat([boxes[:, :2] - reach, boxes[:, 2:] + reach], dim=1)
     frame = corners.new_tensor([width, height, width, height])

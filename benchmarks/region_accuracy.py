@@ -6,7 +6,7 @@ python benchmarks/region_accuracy.py --data DIR/mirror_mouse      # Keypoint R-C
 ResNet-18 from scratch, FPN 64 wide, heads as wide as torchvision derives them from that, the same pictures, size,
 batch, epochs and evaluator. Learns from train, is scored on val.
 
-* pagoda – the preset: `pagoda train mask_rcnn_resnet18_fpn` with the settings of `SETTINGS` and no others.
+* pagoda – `pagoda train mask_rcnn_resnet18_fpn --recipe rcnn_small`, with the changes in `SETTINGS`.
 * torchvision – its MaskRCNN or KeypointRCNN class and its reference recipe: SGD 0.02 per 16 pictures, momentum 0.9,
   decay 1e-4, warm-up over the first epoch, ÷10 at 2/3 and 11/12 of the run, horizontal flips (of masks only).
 * torchvision+recipe – the same class under Pagoda's recipe (optimiser, schedule, augmentation, average).
@@ -32,18 +32,17 @@ from pagoda.data.dataset import DetectionDataset
 from pagoda.data.layouts import open_annotations
 from pagoda.data.transforms import Compose, HorizontalFlip, Resize
 from pagoda.recipes.detection import training_transform
-from pagoda.training.settings import AugmentSettings, TrainSettings
+from pagoda.recipes.rcnn import small
+from pagoda.training.settings import AugmentSettings
 from pagoda.zoo.models import create_model
 
 SIDES = {"nuclei": (320, 400), "mirror_mouse": (256, 264)}
 """(shorter, longer) side the pictures are resized to"""
 MODELS = {"nuclei": "mask_rcnn", "mirror_mouse": "keypoint_rcnn"}
 SETTINGS = {
-    "nuclei": TrainSettings(data="", epochs=40, batch_size=4, augment=AugmentSettings(vertical_flip=0.5)),
+    "nuclei": replace(small(""), augment=AugmentSettings(vertical_flip=0.5)),
     # Nobody says which points of the mouse change places in a mirror.
-    "mirror_mouse": TrainSettings(
-        data="", epochs=80, batch_size=4, augment=AugmentSettings(horizontal_flip=0.0)
-    ),
+    "mirror_mouse": replace(small(""), epochs=60, augment=AugmentSettings(horizontal_flip=0.0)),
 }
 SGD = replace(REFERENCE, learning_rate=0.005, warmup_steps=15)
 

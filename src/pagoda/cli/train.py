@@ -34,7 +34,8 @@ class TrainCommand(TrainSettings):
     detector from num_classes"""
     model: ModelOptions = field(default_factory=ModelOptions)
     recipe: str = ""
-    """settings that hold unless a flag says otherwise: efficientdet, efficientdet_small, detect_and_track"""
+    """settings that hold unless a flag says otherwise: efficientdet, efficientdet_small, rcnn_small,
+    detect_and_track"""
     config: str = ""
     """a config.yaml whose settings hold unless a flag says otherwise"""
     resume: str = ""

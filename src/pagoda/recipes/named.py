@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from types import MappingProxyType
 
-from pagoda.recipes import detect_and_track, efficientdet
+from pagoda.recipes import detect_and_track, efficientdet, rcnn
 from pagoda.training.settings import TrainSettings
 from pagoda.zoo.options import check_known
 
@@ -11,6 +11,7 @@ RECIPES: MappingProxyType[str, Callable[[str], TrainSettings]] = MappingProxyTyp
     {
         "efficientdet": efficientdet.published,
         "efficientdet_small": efficientdet.small,
+        "rcnn_small": rcnn.small,
         "detect_and_track": detect_and_track.published,
     }
 )

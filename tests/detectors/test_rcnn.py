@@ -11,6 +11,7 @@ from pagoda.backbones.resnet import ResNet
 from pagoda.criteria.rcnn import RCNNCriterion, RegionCriterion
 from pagoda.criteria.rpn import RPNCriterion
 from pagoda.detectors.rcnn import PYRAMID_ANCHORS, RCNN
+from pagoda.exporting.optimize import optimize
 from pagoda.exporting.program import export_forward
 from pagoda.heads.roi_box import BoxHead, BoxTrunk, StageTrunk
 from pagoda.heads.roi_keypoint import KeypointHead
@@ -145,6 +146,18 @@ def test_restoring_scales_boxes_and_keypoints_and_pastes_masks_anew() -> None:
     torch.testing.assert_close(large.keypoints, found.keypoints * 2)
     expected = model.postprocess.masks(found.mask_crops, large.boxes, (128, 192))
     assert torch.equal(large.masks, expected)
+
+
+def test_half_precision_finds_what_single_precision_finds(model: RCNN) -> None:
+    images = batch_of((75, 133), (64, 64))
+    with torch.no_grad():
+        wide, half = (
+            optimize(model, dtype=dtype).detect(images) for dtype in (torch.float32, torch.bfloat16)
+        )
+    assert all(len(each) for each in wide)
+    for one, other in zip(wide, half, strict=True):
+        near = (one.boxes[:, None] - other.boxes).abs().amax(2) < 2.0
+        assert near.any(1).float().mean() >= 0.8
 
 
 def test_masks_of_objects_that_stay_where_they_are_are_not_pasted_again(

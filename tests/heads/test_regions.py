@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.functional import conv_transpose2d
 
-from pagoda.heads.roi_box import BoxHead, BoxTrunk, StageTrunk
+from pagoda.heads.roi_box import MANY_REGIONS, BoxHead, BoxTrunk, StageTrunk
 from pagoda.heads.roi_keypoint import KeypointHead
 from pagoda.heads.roi_mask import MaskHead
 from pagoda.heads.rpn import RPNHead
@@ -61,6 +61,18 @@ def test_box_trunks() -> None:
     stage = StageTrunk(nn.Conv2d(8, 12, 1, stride=2), 12)
     x = torch.randn(3, 8, 14, 14)
     torch.testing.assert_close(stage(x), stage.stage(x).mean((2, 3)))
+
+
+@pytest.mark.parametrize("conv_depth", [0, 1])
+def test_many_regions_say_what_few_say(conv_depth: int) -> None:
+    """Many go through the first fully connected layer as through a convolution."""
+    trunk = BoxTrunk(3, 7, conv_depth=conv_depth, width=16)
+    pooled = torch.randn(MANY_REGIONS, 3, 7, 7).contiguous(memory_format=torch.channels_last)
+    few, many = torch.cat([trunk(part) for part in pooled.split(100)]), trunk(pooled)
+    torch.testing.assert_close(many, few)
+    slopes = [torch.autograd.grad(each.square().sum(), list(trunk.parameters())) for each in (few, many)]
+    for one, other in zip(*slopes, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("background_mask", [True, False])

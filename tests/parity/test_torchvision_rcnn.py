@@ -192,14 +192,17 @@ def test_finds_the_same_on_real_pictures(both: tuple[nn.Module, RCNN], pictures:
         assert (near.sum(0) == 1).all() and (near.sum(1) == 1).all()
         twin = near.float().argmax(1)
         if "masks" in expected:
-            same_masks(found, expected["masks"][twin, 0] > 0.5)
+            # At their boxes: of two that differ in the last bit, one may be cut to a whole pixel more.
+            pasted = model.postprocess.masks(found.mask_crops, expected["boxes"][twin], found.image_size)
+            same_masks(pasted, expected["masks"][twin, 0] > 0.5)
+            assert (found.masks == pasted).flatten(1).all(1).float().mean() > 0.9
         if "keypoints" in expected:
             same_keypoints(found, expected["keypoints"][twin, :, :2], expected["keypoints_scores"][twin])
 
 
-def same_masks(found: Detections, expected: Tensor) -> None:
-    assert found.masks.shape == expected.shape
-    both, either = (found.masks & expected).sum((1, 2)), (found.masks | expected).sum((1, 2))
+def same_masks(found: Tensor, expected: Tensor) -> None:
+    assert found.shape == expected.shape
+    both, either = (found & expected).sum((1, 2)), (found | expected).sum((1, 2))
     assert both.sum() > 0.999 * either.sum() > 0
     assert ((either - both <= 1) | (both > 0.999 * either)).all()
 

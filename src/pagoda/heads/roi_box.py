@@ -7,10 +7,13 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv2d
 
 from pagoda.layers.norm import Norm, build_norm
 from pagoda.ops.roi import RegionPooling
 
+# From so many regions on, laying out the weights anew pays.
+MANY_REGIONS = 400
 Background = Literal["first", "last"]
 """row of the class that means nothing: maskrcnn-benchmark, Caffe2 and torchvision count it first, detectron2 and
 mmdet last"""
@@ -46,6 +49,28 @@ class BoxTrunk(nn.Sequential):
             inputs = width
         super().__init__(*layers)
         self.outputs = inputs
+        self.conv_layers, self.fc_depth = len(layers) - 2 * fc_depth - 1, fc_depth
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        layers, x = list(self), pooled
+        for layer in layers[: self.conv_layers]:
+            x = layer(x)
+        layers = layers[self.conv_layers :]
+        if self.fc_depth and is_many_floats_on_cpu(x):
+            # A fully connected layer is a convolution with one place to stand, and torch's are twice as quick as its
+            # products on processors not made by Intel. Nor need channels-last features be flattened.
+            _, linear, *layers = layers
+            x = conv2d(x, linear.weight.unflatten(1, x.shape[1:]), linear.bias).flatten(1)
+        for layer in layers:
+            x = layer(x)
+        return x
+
+
+def is_many_floats_on_cpu(x: Tensor) -> bool:
+    """Half precision gains nothing, exported graphs must not become this, and few regions are not worth it."""
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        return False
+    return x.dtype == torch.float32 and len(x) >= MANY_REGIONS
 
 
 class StageTrunk(nn.Module):

@@ -66,7 +66,7 @@ def said(model: RCNN, order: Tensor) -> dict[str, Tensor]:
 def anchor_twins(ours: RCNN, theirs: RCNN) -> Tensor:
     """For each anchor of theirs the one of ours of the same shape, on the coarsest level."""
     level = ours.levels[-1]
-    sides = [getattr(model, f"anchors_{level}") for model in (theirs, ours)]
+    sides = [model.anchors.of_cell(level) for model in (theirs, ours)]
     a, b = ((boxes[:, 2:] - boxes[:, :2]).log() for boxes in sides)
     return (a[:, None] - b[None]).abs().sum(-1).argmin(1)
 

@@ -1,5 +1,7 @@
 """What detectors that predict at every location share; each paper's own part is in its file."""
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from pagoda.detectors.contract import Detector
@@ -30,9 +32,8 @@ class DenseDetector(Detector):
 class AnchorDetector(DenseDetector):
     """Heads speak of every anchor: its class, and its object relative to it by the criterion's `coder`."""
 
-    def anchors(self, pyramid: dict[int, Tensor], padded: tuple[Side, Side]) -> tuple[Tensor, ...]:
-        """(P_l, 4) per level, in pixels of a batch padded to (height, width)."""
-        raise TypeError(f"{type(self).__name__} defines no anchors")
+    anchors: Callable[[dict[int, Tensor], tuple[Side, Side]], tuple[Tensor, ...]]
+    """(pyramid, padded (height, width)) to (P_l, 4) per level, in pixels of the batch"""
 
     def forward(self, images: ImageBatch) -> DenseOutputs:
         pyramid = self.neck(self.backbone(images.pixels))

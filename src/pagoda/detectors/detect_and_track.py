@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from pagoda.criteria.tubes import DetectAndTrackCriterion
+from pagoda.detectors.anchors import AnchorGrid
 from pagoda.detectors.contract import Detector, check_label_map
-from pagoda.detectors.rcnn import PYRAMID_ANCHORS
-from pagoda.ops.anchors import AnchorShapes, Side, cell_steps, grid_anchors
+from pagoda.detectors.rcnn import PYRAMID_ANCHORS, check_anchors
+from pagoda.ops.anchors import AnchorShapes
 from pagoda.ops.tubes import pool_tubes
 from pagoda.postprocess.tubes import SelectTubeProposals, SelectTubes, TubeProposalRules
 from pagoda.preprocess import InputSpec
@@ -80,15 +81,8 @@ class DetectAndTrack(Detector):
         self.levels: list[int] = sorted((neck or backbone).channels)
         self.region_levels = [level for level in self.levels if level in backbone.channels]
         self.strides = {level: 2**level for level in self.levels}
-        shapes = anchors or PYRAMID_ANCHORS
-        self.anchor_steps = shapes.steps
-        for level in self.levels:
-            base = shapes.of_cell(self.strides[level])
-            self.register_buffer(f"anchors_{level}", base, persistent=False)
-        if rpn_head.anchors != len(base):
-            raise ValueError(
-                f"the proposal head speaks of {rpn_head.anchors} anchors per cell, but there are {len(base)}"
-            )
+        self.anchors = AnchorGrid(anchors or PYRAMID_ANCHORS, self.strides)
+        check_anchors(rpn_head, self.anchors)
         self.label_map = check_label_map(label_map, box_head.num_classes)
         self.input_spec = input_spec or InputSpec()
         self.proposals = proposals or TubeProposalRules()
@@ -112,15 +106,6 @@ class DetectAndTrack(Detector):
     def _linked(self, x: Tensor) -> Tensor:
         middle = x.shape[2] // 2
         return x[:, :, middle : middle + 1] if self.link == "center" else x.mean(2, keepdim=True)
-
-    def anchors(self, pyramid: dict[int, Tensor], padded: tuple[Side, Side]) -> tuple[Tensor, ...]:
-        """(P_l, 4) per level, in pixels of a batch padded to (height, width)."""
-        anchors = []
-        for level, x in sorted(pyramid.items()):
-            size = (x.shape[-2], x.shape[-1])
-            steps = cell_steps(self.anchor_steps, self.strides[level], padded, size)
-            anchors.append(grid_anchors(getattr(self, f"anchors_{level}"), size, steps))
-        return tuple(anchors)
 
     def propose(
         self, frame_features: Tensor, images: ImageBatch, select: SelectTubeProposals

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from pagoda.criteria.rcnn import RCNNCriterion, RegionSample
+from pagoda.detectors.anchors import AnchorGrid
 from pagoda.detectors.contract import Detector, check_label_map
-from pagoda.ops.anchors import AnchorShapes, Side, cell_steps, grid_anchors
+from pagoda.ops.anchors import AnchorShapes
 from pagoda.postprocess.proposals import ProposalRules, SelectProposals
 from pagoda.postprocess.rcnn import SelectRegions
 from pagoda.preprocess import InputSpec
@@ -24,6 +25,14 @@ from pagoda.structures.outputs import Proposals, RegionOutputs, RPNOutputs
 
 # 32 pixels on P2, doubling with every level.
 PYRAMID_ANCHORS = AnchorShapes(base_scale=8.0, octaves=1)
+
+
+def check_anchors(rpn_head: nn.Module, anchors: AnchorGrid) -> None:
+    """Raises ValueError where the proposal head was built for another number of anchors."""
+    if rpn_head.anchors != anchors.per_cell:
+        raise ValueError(
+            f"the proposal head speaks of {rpn_head.anchors} anchors per cell, but there are {anchors.per_cell}"
+        )
 
 
 class Proposed(NamedTuple):
@@ -75,29 +84,13 @@ class RCNN(Detector):
         self.region_levels = [level for level in self.levels if level in backbone.channels]
         known = getattr(backbone, "strides", {})  # of dilated stages, whose level says otherwise
         self.strides = {level: known.get(level, 2**level) for level in self.levels}
-        shapes = anchors or PYRAMID_ANCHORS
-        self.anchor_steps = shapes.steps
-        for level in self.levels:
-            base = shapes.of_cell(self.strides[level])
-            self.register_buffer(f"anchors_{level}", base, persistent=False)
-        if rpn_head.anchors != len(base):
-            raise ValueError(
-                f"the proposal head speaks of {rpn_head.anchors} anchors per cell, but there are {len(base)}"
-            )
+        self.anchors = AnchorGrid(anchors or PYRAMID_ANCHORS, self.strides)
+        check_anchors(rpn_head, self.anchors)
         self.label_map = check_label_map(label_map, box_head.num_classes)
         self.input_spec = input_spec or InputSpec()
         self.proposals = proposals or ProposalRules()
         self.criterion = criterion or RCNNCriterion()
         self.postprocess = postprocess or SelectRegions()
-
-    def anchors(self, pyramid: dict[int, Tensor], padded: tuple[Side, Side]) -> tuple[Tensor, ...]:
-        """(P_l, 4) per level, in pixels of a batch padded to (height, width)."""
-        anchors = []
-        for level, x in sorted(pyramid.items()):
-            size = (x.shape[-2], x.shape[-1])
-            steps = cell_steps(self.anchor_steps, self.strides[level], padded, size)
-            anchors.append(grid_anchors(getattr(self, f"anchors_{level}"), size, steps))
-        return tuple(anchors)
 
     def propose(self, images: ImageBatch, select: SelectProposals) -> Proposed:
         """The first stage, for training and use alike."""

@@ -6,9 +6,10 @@ from torch import Tensor, nn
 
 from pagoda.criteria.dense import RetinaNetCriterion
 from pagoda.criteria.normalize import MovingMean
+from pagoda.detectors.anchors import AnchorGrid
 from pagoda.detectors.contract import check_label_map
 from pagoda.detectors.dense import AnchorDetector
-from pagoda.ops.anchors import AnchorShapes, Side, cell_steps, grid_anchors
+from pagoda.ops.anchors import AnchorShapes
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
@@ -43,12 +44,8 @@ class RetinaNet(AnchorDetector):
         self.backbone, self.neck = backbone, neck
         self.class_head, self.box_head = class_head, box_head
         self.levels: list[int] = sorted(neck.channels)
-        shapes = anchors or AnchorShapes()
-        self.anchor_steps = shapes.steps
-        for level in self.levels:
-            base = shapes.of_cell(2**level)
-            self.register_buffer(f"anchors_{level}", base, persistent=False)
-        num_anchors = len(base)
+        self.anchors = AnchorGrid(anchors or AnchorShapes(), {level: 2**level for level in self.levels})
+        num_anchors = self.anchors.per_cell
         if box_head.outputs != 4 * num_anchors or class_head.outputs % num_anchors:
             raise ValueError(
                 f"RetinaNet with {num_anchors} anchors per location needs heads of {4 * num_anchors} and"
@@ -62,15 +59,6 @@ class RetinaNet(AnchorDetector):
         self.postprocess = postprocess or SelectDetections(max_iou=0.5)
         if prior_probability is not None:
             class_head.set_prior(prior_probability)
-
-    def anchors(self, pyramid: dict[int, Tensor], padded: tuple[Side, Side]) -> tuple[Tensor, ...]:
-        """(P_l, 4) per level, in pixels of a batch padded to (height, width)."""
-        anchors = []
-        for level, x in sorted(pyramid.items()):
-            size = (x.shape[-2], x.shape[-1])
-            steps = cell_steps(self.anchor_steps, 2**level, padded, size)
-            anchors.append(grid_anchors(getattr(self, f"anchors_{level}"), size, steps))
-        return tuple(anchors)
 
     def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Tensor]:
         return self.criterion(self(images), targets, self.levels, self.positives)

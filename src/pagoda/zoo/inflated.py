@@ -143,7 +143,7 @@ def same_anchors(theirs: RCNN | DetectAndTrack, ours: RCNN | DetectAndTrack) -> 
     if theirs.levels != ours.levels:
         return False
     for level in ours.levels:
-        cells = [getattr(model, f"anchors_{level}") for model in (theirs, ours)]
+        cells = [model.anchors.of_cell(level) for model in (theirs, ours)]
         there, here = (cell[:, 2:] - cell[:, :2] for cell in cells)
         if there.shape != here.shape or not torch.allclose(there, here, rtol=0.1):
             return False

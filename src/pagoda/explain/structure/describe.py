@@ -70,6 +70,8 @@ class Describer:
             if is_pyramid(call.outputs[0]):
                 self.pyramid = call.outputs[0]
                 rows += self._pyramid_rows(path, part, "neck" if reads_pyramid else "backbone")
+            elif reads_pyramid and next(part.parameters(), None) is None:
+                continue  # anchors are laid out, nothing is computed
             elif reads_pyramid:
                 rows += self._head_rows(path, part)
             elif reads_regions(call):

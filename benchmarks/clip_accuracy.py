@@ -86,6 +86,9 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--test-videos", type=int, default=12)
     parser.add_argument("--test-frames", type=int, default=24)
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument(
+        "--min-score", type=float, help="of a detection to be followed, for all linkers alike"
+    )
     parser.add_argument("--checkpoint", default="", help="for the linkers, instead of a training")
     return parser.parse_args()
 
@@ -186,7 +189,10 @@ def compare_linkers(
     truths = [video.tracks for video in videos]
     of_model, of_truth = [], []
     for linker in LINKERS:
-        linked = [link_found(f, linker, t.name) for f, t in zip(found, truths, strict=True)]
+        linked = [
+            link_found(f, linker, t.name, min_score=arguments.min_score)
+            for f, t in zip(found, truths, strict=True)
+        ]
         of_model.append(score(linker, truths, linked))
         relinked = [link_tracks(truth, create_tracker(linker)) for truth in truths]
         of_truth.append(score(linker, truths, relinked))

@@ -106,9 +106,9 @@ def find_tubes(model: DetectAndTrack, video: Video, *, progress: Progress | None
     return found
 
 
-def link_found(found: Iterable[Tubes], linker: str, name: str) -> Tracks:
-    """The tubes of one video, linked; what belongs to no track keeps the id -1."""
-    tracker = create_tracker(linker)
+def link_found(found: Iterable[Tubes], linker: str, name: str, *, min_score: float | None = None) -> Tracks:
+    """The tubes of one video, linked; what belongs to no track keeps the id -1. `min_score` as in `create_tracker`."""
+    tracker = create_tracker(linker, min_score=min_score)
     return Tracks.from_detections((link_frame(tubes, tracker) for tubes in found), name)
 
 

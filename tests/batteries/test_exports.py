@@ -20,18 +20,20 @@ FAMILIES = [
 ]
 
 
-# Of EfficientDets, BiFPNs and R-CNNs a few stand for the others, whose graphs have the same parts.
+# Of EfficientDets, BiFPNs, R-CNNs and models of clips a few stand for the others, whose graphs have the same parts.
 STAND_FOR_OTHERS = (
     "efficientdet_lite0",
     "efficientdet_resnet18_bifpn",
     "fcos_ghostnet_100_bifpn",
     "faster_rcnn_resnet18_fpn",
+    "detect_and_track_resnet18_3d",
 )
 
 
 def speed(name: str) -> list:
     """Deep networks take some seconds each, EfficientDets more."""
-    if name.startswith("efficientdet") or name.endswith(("_bifpn", "_pafpn")) or "_rcnn_" in name:
+    is_slow = name.startswith(("efficientdet", "detect_and_track")) or "_rcnn_" in name
+    if is_slow or name.endswith(("_bifpn", "_pafpn")):
         return [pytest.mark.medium if name in STAND_FOR_OTHERS else pytest.mark.slow]
     return [pytest.mark.medium] * ("resnet18" not in name)
 
@@ -43,9 +45,11 @@ def zoo_entries() -> list:
 @pytest.mark.parametrize("name", zoo_entries())
 def test_exported_forward_equals_eager_at_other_sizes(name):
     model = create_model(name, num_classes=3, **SMALL).eval()
-    program = export_forward(model).module()
+    num_frames = getattr(model, "num_frames", None)
+    program = export_forward(model, num_frames=num_frames).module()
     # One picture, and a top level of a single cell: what tracing likes to make a special case.
-    images = ImageBatch(torch.randn(1, 3, 64, 96), torch.tensor([[64, 96]]))
+    time = () if num_frames is None else (num_frames,)
+    images = ImageBatch(torch.randn(1, 3, *time, 64, 96), torch.tensor([[64, 96]]))
     with torch.no_grad():
         exported, eager = program(images), model(images)
     assert type(exported) is type(eager)

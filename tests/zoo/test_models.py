@@ -107,7 +107,7 @@ def test_narrow_models_work_on_the_smallest_picture(width: int) -> None:
         (partial(create_model, "fcos_resent50_fpn", num_classes=1), "did you mean 'fcos_resnet50_fpn'"),
         (
             partial(create_model, "zzz", num_classes=1),
-            "unknown model 'zzz'; known: efficientdet_d0, ",
+            "unknown model 'zzz'; known: detect_and_track_resnet101_2d, ",
         ),
         (
             partial(create_model, "fcos_resnet18_fpn.orginal", num_classes=1),

@@ -38,9 +38,11 @@ def optimize(
     copy = deepcopy(model).eval().requires_grad_(False)
     fold_norms(copy)
     copy.origin = None  # the zoo cannot rebuild it: its tensors have other names and values
-    # The detector's own tensors are geometry (anchors, scales), which half precision would displace.
+    # The detector's own tensors, and those of parts without weights, are geometry (anchors, scales), which half
+    # precision would displace.
     for part in copy.children():
-        order_weights(part.to(dtype=dtype), channels_last=channels_last)
+        if next(part.parameters(), None) is not None:
+            order_weights(part.to(dtype=dtype), channels_last=channels_last)
     # Networks over clips are entered frame by frame, and see to it themselves (`ResNet3D.frame_features`).
     copy.backbone.register_forward_pre_hook(CastInput(dtype, channels_last))
     if compile:

@@ -12,7 +12,8 @@ from pagoda.evaluation.result import DetectionResult
 class DemoCommand:
     """Train a small FCOS on drawn shapes, on the CPU, in about three minutes.
 
-    pagoda demo --video: Detect-and-Track on drawn people who walk about, followed and scored, in about five
+    pagoda demo --video: Detect-and-Track on drawn people who walk about, followed and scored, in about ten
+    minutes of one core
     """
 
     video: bool = False

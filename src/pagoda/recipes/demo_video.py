@@ -1,6 +1,6 @@
 """The demonstration on video: people who walk about, found in clips, followed and scored.
 
-Command: pagoda demo --video · two CPU cores, about five minutes.
+Command: pagoda demo --video · two CPU cores, about ten minutes of processor time.
 """
 
 import json

@@ -24,6 +24,8 @@ from pagoda.tracking.tracker import Tracker
 from pagoda.tracking.tubes import PairedFrames
 
 Limits = Mapping[str, float | int | None]
+FOLLOWING_LIMITS: Limits = {"min_score": 0.1}
+"""What a model reports to a linker at all; ByteTrack's second round looks at weak detections too"""
 
 
 class KnownFrame(NamedTuple):
@@ -150,9 +152,8 @@ def _clips(
     key, images, size, failure = first, None, (0, 0), None
 
     def clip_about(frame: int) -> list[KnownFrame]:
-        seen = (
-            known[-1].number + 1 - start
-        )  # the pictures begin at `start`, and so does what a clip can reach
+        # The pictures begin at `start`, and so does what a clip can reach.
+        seen = known[-1].number + 1 - start
         wanted = clip_frames(frame - start, seen, clip_length=length, interval=interval)
         return [known[start + number - known[0].number] for number in wanted]
 

@@ -10,10 +10,9 @@ import torch
 from pagoda.data.videos import Video
 from pagoda.data.walking import WalkingFigures
 from pagoda.evaluation.tracking import TrackEvaluator
-from pagoda.predict_video import link_video
+from pagoda.predict_video import FOLLOWING_LIMITS, link_video
 from pagoda.recipes import following
 from pagoda.recipes.following import (
-    FOLLOWING_LIMITS,
     find_tubes,
     follow,
     has_poses,

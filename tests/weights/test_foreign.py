@@ -319,13 +319,11 @@ def kilobytes(what):
     (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what)]
     return int(line.split()[1])
 
-for file in sys.argv[1:]:
-    before = kilobytes("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the highest memory use so far
-    found = read_foreign(file)
-    total = sum(float(tensor.sum()) for tensor in found.tensors.values())
-    print((kilobytes("VmHWM") - before) * 1024)
-    del found
+before = kilobytes("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")  # forgets the highest memory use so far
+found = read_foreign(sys.argv[1])
+total = sum(float(tensor.sum()) for tensor in found.tensors.values())
+print((kilobytes("VmHWM") - before) * 1024)
 """
 
 
@@ -342,11 +340,10 @@ def test_peak_memory_stays_near_the_size_of_the_file(tmp_path: Path) -> None:
         ("pickle", {"model": arrays}, "pickle"),
     ):
         paths[name] = save(tmp_path, content, form).rename(tmp_path / f"{name}.pth")
-    words = [sys.executable, "-c", MEASURE, *map(str, paths.values())]
-    output = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
-    shares = {
-        name: int(peak) / path.stat().st_size
-        for (name, path), peak in zip(paths.items(), output, strict=True)
-    }
+    shares = {}
+    for name, path in paths.items():  # each in its own process: memory freed by another would serve again
+        words = [sys.executable, "-c", MEASURE, str(path)]
+        peak = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+        shares[name] = int(peak) / path.stat().st_size
     assert max(shares.values()) < 2.5, shares
-    assert max(shares.values()) > 0.3, shares  # something was measured; freed memory may serve a second time
+    assert min(shares.values()) > 0.3, shares  # something was measured

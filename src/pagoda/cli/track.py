@@ -20,13 +20,11 @@ from pagoda.cli.track_outputs import TrackOutputs
 from pagoda.data.found_frames import Found, FoundWriter, read_about, read_found
 from pagoda.detectors.contract import Detector
 from pagoda.pictures import PictureError
-from pagoda.predict_video import find_in_video, link_frame, neighbours
+from pagoda.predict_video import FOLLOWING_LIMITS, find_in_video, link_frame, neighbours
 from pagoda.tracking.linking import LinkerName, create_tracker
 from pagoda.training.settings import new_run_folder
 from pagoda.visualization.video import VideoFrame, VideoSource
 
-MIN_DETECTION_SCORE = 0.1
-"""What the model reports at all; ByteTrack's second round looks at weak detections too"""
 RECORD = "found.jsonl"
 """what the model found so far; there only until the run comes to its end"""
 
@@ -158,7 +156,7 @@ def _found(
     yield from find_in_video(
         model,
         chain(recent, pictures),
-        limits={"min_score": MIN_DETECTION_SCORE},
+        limits=FOLLOWING_LIMITS,
         classes=labels,
         start=now - len(recent),
         first=now,

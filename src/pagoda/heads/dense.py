@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pagoda.heads.widths import shared_width
 from pagoda.layers.deform import DeformConv2d
 from pagoda.layers.norm import Norm, build_norm
 
@@ -35,9 +36,7 @@ class DenseHead(nn.Module):
         tower_width: int | None = None,
     ) -> None:
         super().__init__()
-        if len(set(channels.values())) != 1:
-            raise ValueError(f"a shared head needs the same channels on every level, got {channels}")
-        inputs = next(iter(channels.values()))
+        inputs = shared_width(channels)
         width = inputs if tower_width is None or depth == 0 else tower_width
         self.outputs = outputs
         layers: list[nn.Module] = []

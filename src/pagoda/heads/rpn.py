@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from pagoda.heads.widths import shared_width
+
 
 class RPNHead(nn.Module):
     """3×3 convolutions with ReLU shared by all levels, then 1×1 to one logit and four deltas per anchor.
@@ -15,9 +17,7 @@ class RPNHead(nn.Module):
 
     def __init__(self, channels: dict[int, int], anchors: int, *, depth: int = 1) -> None:
         super().__init__()
-        if len(set(channels.values())) != 1:
-            raise ValueError(f"a shared head needs the same channels on every level, got {channels}")
-        width = next(iter(channels.values()))
+        width = shared_width(channels)
         self.anchors = anchors
         layers: list[nn.Module] = []
         for _ in range(depth):

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pagoda.heads.widths import shared_width
 from pagoda.layers.conv import Activation, SeparableConv2d, build_activation, build_slow_norm
 from pagoda.layers.norm import Norm
 
@@ -34,9 +35,7 @@ class SeparableHead(nn.Module):
         conv_bias: bool = False,
     ) -> None:
         super().__init__()
-        if len(set(channels.values())) != 1:
-            raise ValueError(f"a shared head needs the same channels on every level, got {channels}")
-        width = next(iter(channels.values()))
+        width = shared_width(channels)
         self.levels, self.outputs = sorted(channels), outputs
         has_bias = conv_bias or norm == "none"
         self.convs = nn.ModuleList(

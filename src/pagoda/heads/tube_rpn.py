@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from pagoda.heads.widths import shared_width
 from pagoda.layers.time_conv import TimeConv3d
 
 
@@ -19,9 +20,7 @@ class TubeRPNHead(nn.Module):
 
     def __init__(self, channels: dict[int, int], anchors: int, *, time_kernel: int = 3) -> None:
         super().__init__()
-        if len(set(channels.values())) != 1:
-            raise ValueError(f"a shared head needs the same channels on every level, got {channels}")
-        width = next(iter(channels.values()))
+        width = shared_width(channels)
         self.anchors = anchors
         self.tower = nn.Sequential(
             TimeConv3d(width, width, 3, time_kernel=time_kernel), nn.ReLU(inplace=True)

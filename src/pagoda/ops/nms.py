@@ -1,5 +1,7 @@
 """Non-maximum suppression: torchvision's operator with our names, conventions and empties."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -83,16 +85,24 @@ def batch_survivors(
     exported graphs stay of fixed size and the ONNX export can put ONNX's own suppression in its place, which
     keeps pictures and classes apart by itself (`export.onnx`).
     """
+    return within_batch(nms_survivors, boxes, scores, labels, num_classes, max_iou, inclusive)
+
+
+def within_batch(
+    survive: Callable[..., Tensor],
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    max_iou: float,
+    inclusive: bool,
+) -> Tensor:
+    """(B, n) bool: what of each picture's real rows, boxes or tubes, `survive` leaves of its class."""
     pictures = torch.arange(boxes.shape[0], device=boxes.device)[:, None]
     real = scores > 0
     survivors = torch.zeros_like(real)
-    survivors[real] = nms_survivors(
-        boxes[real],
-        scores[real],
-        (labels + pictures * num_classes)[real],
-        max_iou=max_iou,
-        inclusive=inclusive,
-    )
+    groups = (labels + pictures * num_classes)[real]
+    survivors[real] = survive(boxes[real], scores[real], groups, max_iou=max_iou, inclusive=inclusive)
     return survivors
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pagoda.ops.boxes import box_areas, pairwise_iou
-from pagoda.ops.nms import nms_survivors
+from pagoda.ops.nms import nms_survivors, within_batch
 from pagoda.ops.roi import RegionPooling
 
 # Tubes compared at a time by suppression: their overlaps with a thousand others stay in the cache.
@@ -135,17 +135,7 @@ def batch_tube_survivors(
     Takes tubes (B, n, T, 4), scores (B, n) and labels (B, n) below `num_classes`. It is one operator, so that
     exported graphs stay of fixed size; compare `ops.nms.batch_survivors`.
     """
-    clips = torch.arange(tubes.shape[0], device=tubes.device)[:, None]
-    real = scores > 0
-    survivors = torch.zeros_like(real)
-    survivors[real] = tube_survivors(
-        tubes[real],
-        scores[real],
-        (labels + clips * num_classes)[real],
-        max_iou=max_iou,
-        inclusive=inclusive,
-    )
-    return survivors
+    return within_batch(tube_survivors, tubes, scores, labels, num_classes, max_iou, inclusive)
 
 
 @batch_tube_survivors.register_fake

@@ -14,12 +14,10 @@ from pagoda.evaluation.posetrack import PoseTrackEvaluator
 from pagoda.evaluation.runner import check_same_classes
 from pagoda.evaluation.tracking import TrackEvaluator
 from pagoda.evaluation.tracking_result import TrackingResult, finite_or_none, text_columns
-from pagoda.predict_video import Limits, link_frame, tubes_of_video
+from pagoda.predict_video import FOLLOWING_LIMITS, link_frame, tubes_of_video
 from pagoda.structures.tracks import UNLINKED, Tracks, Tubes
 from pagoda.tracking.linking import create_tracker
 
-FOLLOWING_LIMITS: Limits = {"min_score": 0.1}
-"""What a model reports to a linker at all, as `pagoda track` has it"""
 Progress = Callable[[int], None]
 """Called with the number of frames done"""
 

@@ -94,7 +94,7 @@ class OCSortTracker:
                 track.motion = motion
 
     def _motion_costs(self, tracks: list[_Track], boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        predicted = np.concatenate([self.model.boxes(track.motion) for track in tracks])
+        predicted = self.model.boxes(Motion.stack([track.motion for track in tracks]))
         ious = 1 - iou_costs(predicted, boxes)
         earlier = np.stack([self._earlier_box(track) for track in tracks])
         last = np.stack([track.last_box for track in tracks])

@@ -35,13 +35,7 @@ class Architecture:
 
 def dense_architecture(shapes: Shapes, *, group_norm: bool) -> Architecture:
     """Of canonical shapes of a dense detector, or of a backbone alone; `group_norm` speaks of the backbone."""
-    body = {name.removeprefix("backbone."): s for name, s in shapes.items() if name.startswith("backbone.")}
-    backbone, options = backbone_architecture(body)
-    plugins, question = plugin_options(body)
-    if plugins:
-        options["plugins"] = plugins
-    if group_norm:
-        options["norm"] = "group"
+    backbone, options, question = body_of(shapes, group_norm=group_norm)
     if "class_head.predict.weight" not in shapes:
         if any(name.startswith(("class_head.", "box_head.")) for name in shapes):
             raise WeightsError("there are towers but no class prediction: the checkpoint is cut short")
@@ -65,6 +59,18 @@ def dense_architecture(shapes: Shapes, *, group_norm: bool) -> Architecture:
         box_rows=box_rows,
         question=question,
     )
+
+
+def body_of(shapes: Shapes, *, group_norm: bool) -> tuple[str, dict[str, Any], str | None]:
+    """(backbone, its options, what the tensors do not tell of it) of a detector's canonical shapes."""
+    body = {name.removeprefix("backbone."): s for name, s in shapes.items() if name.startswith("backbone.")}
+    backbone, options = backbone_architecture(body)
+    plugins, question = plugin_options(body)
+    if plugins:
+        options["plugins"] = plugins
+    if group_norm:
+        options["norm"] = "group"
+    return backbone, options, question
 
 
 def neck_options(shapes: Shapes) -> dict[str, Any]:

@@ -115,6 +115,24 @@ def pyramid_rules(names: PyramidNames, top_level: int, *, weighted: bool) -> Ite
         yield Rule(f"{theirs}.{names.projection_norm}.{{rest}}", f"{ours}.bn.{{rest}}")
 
 
+def head_rules(
+    heads: Mapping[str, str], norms: str, *, layers: str = "{head}.{part}", conv_suffix: str = ""
+) -> Iterator[Rule]:
+    """Of both separable heads; `heads` are {their name: ours}, and the other words hold theirs in {head}.
+
+    Args:
+        norms: of a norm, with {{r}} for the repeat and {{l}} for the level.
+        layers: in front of a convolution: its {part} is conv_list.REPEAT or header.
+        conv_suffix: behind the name of a convolution.
+    """
+    for theirs, ours in heads.items():
+        yield Rule(f"{norms.format(head=theirs)}.{{rest}}", f"{ours}.norms.{{r}}.{{l}}.{{rest}}")
+        for part, our_part in (("conv_list.{r}", "convs.{r}"), ("header", "predict")):
+            front = layers.format(head=theirs, part=part)
+            for conv, our_conv in (("depthwise_conv", "conv_dw"), ("pointwise_conv", "conv_pw")):
+                yield Rule(f"{front}.{conv}{conv_suffix}.{{rest}}", f"{ours}.{our_part}.{our_conv}.{{rest}}")
+
+
 def nodes_of(top_level: int) -> list[tuple[int, str]]:
     """(level, "up" or "down") of a BiFPN's nodes, as zylo117 names directions: "up" is towards fine levels."""
     down = [(level, "up") for level in range(top_level - 1, 2, -1)]

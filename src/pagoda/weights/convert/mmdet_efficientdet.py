@@ -6,6 +6,7 @@ from pagoda.weights.convert.efficientdet import (
     BlockNames,
     PyramidNames,
     block_rules,
+    head_rules,
     places_of_blocks,
     pyramid_rules,
 )
@@ -44,15 +45,6 @@ def rules_for(shapes: Shapes) -> tuple[Rule, ...]:
     for (layer, block), place in zip(blocks, places_of_blocks(len(blocks)), strict=True):
         rules += block_rules(f"backbone.layers.{layer}.{block}", place, BLOCK)
     rules += pyramid_rules(PYRAMID, 7, weighted=True)
-    for theirs, ours in (("cls", "class_head"), ("reg", "box_head")):
-        rules.append(
-            Rule(f"bbox_head.{theirs}_bn_list.{{r}}.{{l}}.{{rest}}", f"{ours}.norms.{{r}}.{{l}}.{{rest}}")
-        )
-        for part, our_part in (("conv_list.{r}", "convs.{r}"), ("header", "predict")):
-            for conv, our_conv in (("depthwise_conv", "conv_dw"), ("pointwise_conv", "conv_pw")):
-                rules.append(
-                    Rule(
-                        f"bbox_head.{theirs}_{part}.{conv}.{{rest}}", f"{ours}.{our_part}.{our_conv}.{{rest}}"
-                    )
-                )
+    heads = {"cls": "class_head", "reg": "box_head"}
+    rules += head_rules(heads, "bbox_head.{head}_bn_list.{{r}}.{{l}}", layers="bbox_head.{head}_{part}")
     return tuple(rules)

@@ -3,8 +3,8 @@
 import re
 from typing import Any
 
-from pagoda.weights.convert.architecture import Architecture, backbone_architecture
-from pagoda.weights.convert.plugins import Shapes, plugin_options
+from pagoda.weights.convert.architecture import Architecture, body_of
+from pagoda.weights.convert.plugins import Shapes
 from pagoda.weights.files import WeightsError
 
 CLASSES, DELTAS = "box_head.classes.weight", "box_head.deltas.weight"
@@ -16,13 +16,7 @@ def region_architecture(shapes: Shapes, *, group_norm: bool) -> Architecture:
     lacking = [name for name in ("rpn_head.objectness.weight", CLASSES, DELTAS) if name not in shapes]
     if lacking:
         raise WeightsError(f"{', '.join(lacking)} is not in it: the checkpoint is cut short")
-    body = {name.removeprefix("backbone."): s for name, s in shapes.items() if name.startswith("backbone.")}
-    backbone, options = backbone_architecture(body)
-    plugins, question = plugin_options(body)
-    if plugins:
-        options["plugins"] = plugins
-    if group_norm:
-        options["norm"] = "group"
+    backbone, options, question = body_of(shapes, group_norm=group_norm)
     neck = neck_of(shapes)
     num_classes = shapes[CLASSES][0] - 1
     detector = "mask_rcnn" if MASK in shapes else "keypoint_rcnn" if KEYPOINT in shapes else "faster_rcnn"

@@ -6,6 +6,7 @@ from pagoda.weights.convert.efficientdet import (
     BlockNames,
     PyramidNames,
     block_rules,
+    head_rules,
     places_of_blocks,
     pyramid_rules,
 )
@@ -46,12 +47,7 @@ def rules_for(shapes: Shapes) -> tuple[Rule, ...]:
     for number, place in enumerate(places_of_blocks(len(blocks))):
         rules += block_rules(f"{BODY}._blocks.{number}", place, BLOCK)
     rules += pyramid_rules(PYRAMID, top_level, weighted=width < SUMMED_FROM)
-    for theirs, ours in (("classifier", "class_head"), ("regressor", "box_head")):
-        # there by level and then by repeat, here the other way round
-        rules.append(Rule(f"{theirs}.bn_list.{{l}}.{{r}}.{{rest}}", f"{ours}.norms.{{r}}.{{l}}.{{rest}}"))
-        for part, our_part in (("conv_list.{r}", "convs.{r}"), ("header", "predict")):
-            for conv, our_conv in (("depthwise_conv", "conv_dw"), ("pointwise_conv", "conv_pw")):
-                rules.append(
-                    Rule(f"{theirs}.{part}.{conv}.conv.{{rest}}", f"{ours}.{our_part}.{our_conv}.{{rest}}")
-                )
+    heads = {"classifier": "class_head", "regressor": "box_head"}
+    # Norms are by level and then by repeat there, here the other way round.
+    rules += head_rules(heads, "{head}.bn_list.{{l}}.{{r}}", conv_suffix=".conv")
     return tuple(rules)

@@ -30,6 +30,7 @@ from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.evaluation.posetrack import PoseTrackEvaluator
 from pagoda.evaluation.runner import evaluate
 from pagoda.evaluation.tracking_result import text_columns
+from pagoda.predict_video import TUBE_MIN_SCORE
 from pagoda.recipes.detection import train_on
 from pagoda.recipes.following import FollowingResult, find_tubes, link_found, score_followed, summary_table
 from pagoda.recipes.opening import dataset_for
@@ -87,7 +88,10 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--test-frames", type=int, default=24)
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
     parser.add_argument(
-        "--min-score", type=float, help="of a detection to be followed, for all linkers alike"
+        "--min-score",
+        type=float,
+        default=TUBE_MIN_SCORE,
+        help="from which detections are followed, by all alike",
     )
     parser.add_argument("--checkpoint", default="", help="for the linkers, instead of a training")
     return parser.parse_args()
@@ -189,10 +193,8 @@ def compare_linkers(
     truths = [video.tracks for video in videos]
     of_model, of_truth = [], []
     for linker in LINKERS:
-        linked = [
-            link_found(f, linker, t.name, min_score=arguments.min_score)
-            for f, t in zip(found, truths, strict=True)
-        ]
+        tracker = create_tracker(linker, min_score=arguments.min_score)
+        linked = [link_found(f, tracker, t.name) for f, t in zip(found, truths, strict=True)]
         of_model.append(score(linker, truths, linked))
         relinked = [link_tracks(truth, create_tracker(linker)) for truth in truths]
         of_truth.append(score(linker, truths, relinked))

@@ -7,7 +7,7 @@ import torch
 from pagoda.data.clips import ClipDataset
 from pagoda.data.walking import WalkingFigures
 from pagoda.pictures import PictureError
-from pagoda.predict_video import find_in_video, link_video, neighbours, tubes_of_video
+from pagoda.predict_video import find_in_video, link_video, neighbours, tracker_for, tubes_of_video
 from pagoda.structures.posetrack_skeletons import PERSON_17
 from pagoda.tracking.linking import create_tracker
 from pagoda.zoo.models import create_model
@@ -86,6 +86,17 @@ def test_every_linker_follows_it(video, linker, neck):
     frames = list(link_video(model_of(neck), video, tracker, limits=LIMITS, classes=[0]))
     assert len(frames) == len(video)
     assert all(len(found.track_ids) == len(found) for found in frames)
+
+
+def test_clips_are_followed_from_higher_scores_on_than_single_frames(video):
+    clips, frames = model_of("3d"), create_model("fcos_resnet18_fpn", num_classes=1)
+    assert [tracker_for(clips, name).min_score for name in ("reference", "byte", "ocsort")] == [
+        0.95,
+        0.9,
+        0.9,
+    ]
+    assert tracker_for(clips, "byte", min_score=0.3).min_score == 0.3
+    assert tracker_for(frames, "byte").min_score == create_tracker("byte").min_score == 0.5
 
 
 @pytest.mark.parametrize("linker", ["reference", "byte", "ocsort", "tubes"])

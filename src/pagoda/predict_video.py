@@ -20,12 +20,16 @@ from pagoda.structures.clips import clip_frames
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.tracks import Tubes
+from pagoda.tracking.linking import create_tracker
 from pagoda.tracking.tracker import Tracker
 from pagoda.tracking.tubes import PairedFrames
 
 Limits = Mapping[str, float | int | None]
 FOLLOWING_LIMITS: Limits = {"min_score": 0.1}
 """What a model reports to a linker at all; ByteTrack's second round looks at weak detections too"""
+TUBE_MIN_SCORE = 0.9
+"""From which score on people are followed through clips: two stages are sure of what they say, right or wrong, and
+Detect-and-Track's own linker took 0.95"""
 
 
 class KnownFrame(NamedTuple):
@@ -34,6 +38,13 @@ class KnownFrame(NamedTuple):
     number: int
     features: Tensor
     """(1, C, 1, h, w)"""
+
+
+def tracker_for(model: Detector, linker: str, *, min_score: float | None = None) -> Tracker:
+    """`create_tracker`, where nobody says otherwise with a threshold that suits the model's scores."""
+    if min_score is None and isinstance(model, DetectAndTrack) and linker != "reference":
+        min_score = TUBE_MIN_SCORE
+    return create_tracker(linker, min_score=min_score)
 
 
 def link_video(

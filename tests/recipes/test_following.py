@@ -75,7 +75,7 @@ def true_tubes(truth: Tracks, *, score: float = 1.0) -> list[Tubes]:
 @pytest.mark.parametrize("linker", LINKERS)
 def test_a_perfect_model_has_perfect_scores_where_nothing_crosses(walks, linker):
     truths = [video.tracks for video in walks]
-    linked = [link_found(true_tubes(truth), linker, truth.name) for truth in truths]
+    linked = [link_found(true_tubes(truth), create_tracker(linker), truth.name) for truth in truths]
     result = score_followed(linker, truths, linked, poses=True, boxes=True)
     row = result.summary()
     assert row.pop("switches") == 0 and result.untracked == 0
@@ -88,7 +88,7 @@ def test_a_perfect_model_has_perfect_scores_where_nothing_crosses(walks, linker)
 def test_what_no_track_took_is_counted(walks):
     truth = walks[0].tracks
     weak = [*true_tubes(truth)[:4], *true_tubes(truth, score=0.2)[4:]]
-    linked = link_found(weak, "tubes", truth.name)
+    linked = link_found(weak, create_tracker("tubes"), truth.name)
     result = score_followed("tubes", [truth], [linked], poses=False, boxes=True)
     late = int((truth.frames >= 4).sum())
     assert result.untracked == late and result.poses is None
@@ -100,7 +100,7 @@ def test_what_no_track_took_is_counted(walks):
 
 def test_boxes_in_frames_nobody_annotated_are_no_mistakes(walks):
     truth = walks[0].tracks
-    linked = link_found(true_tubes(truth), "tubes", truth.name)
+    linked = link_found(true_tubes(truth), create_tracker("tubes"), truth.name)
     first_half = np.arange(8) < 4
     half = replace(truth.rows(truth.frames < 4), labelled_frames=first_half)
     result = score_followed("tubes", [half], [linked], poses=False, boxes=True)
@@ -117,7 +117,7 @@ def test_tubes_linked_later_are_what_a_video_is_linked_to(model):
     for linker in ("byte", "tubes"):
         at_once = link_video(model, pictures, create_tracker(linker), limits=FOLLOWING_LIMITS)
         expected = Tracks.from_detections(at_once, "walk")
-        later = link_found(found, linker, "walk")
+        later = link_found(found, create_tracker(linker), "walk")
         for name in ("frames", "boxes", "track_ids", "keypoints"):
             np.testing.assert_array_equal(getattr(later, name), getattr(expected, name))
 
@@ -139,7 +139,9 @@ def test_poses_are_scored_where_model_and_data_have_them(walks, model, monkeypat
     assert result.poses is None and result.boxes.metrics["IDF1"] == 1
     slow = TrackEvaluator()
     for video in walks:
-        slow.update(video.tracks, link_found(perfect[video.tracks.name], "tubes", video.tracks.name))
+        slow.update(
+            video.tracks, link_found(perfect[video.tracks.name], create_tracker("tubes"), video.tracks.name)
+        )
     assert result.boxes.metrics == slow.result().metrics
 
 

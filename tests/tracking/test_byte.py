@@ -32,6 +32,12 @@ def test_a_new_track_needs_a_margin(walkers):
     assert ids(ByteTracker(new_margin=0), [unsure, unsure]) == [[1], [1]]
 
 
+def test_a_high_threshold_leaves_room_for_the_margin(walkers):
+    sure, unsure = walkers.detections([BOX], [0.97]), walkers.detections([BOX], [0.92])
+    assert ids(ByteTracker(min_score=0.9), [sure, sure]) == [[1], [1]]
+    assert ids(ByteTracker(min_score=0.9), [unsure, unsure]) == [[UNLINKED], [UNLINKED]]
+
+
 def test_a_weak_detection_does_not_bring_back_a_lost_track(walkers):
     strong, weak, nobody = (walkers.detections([BOX] * n, [s] * n) for n, s in ((1, 0.9), (1, 0.2), (0, 0)))
     assert ids(ByteTracker(), [strong, nobody, weak, strong]) == [[1], [], [UNLINKED], [1]]

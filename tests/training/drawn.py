@@ -3,11 +3,13 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from pagoda.data.loading import TrainingView
 from pagoda.data.synthetic import DrawnShapes
 from pagoda.evaluation.runner import evaluate
+from pagoda.layers.norm import Norm
 from pagoda.recipes.detection import training_transform
 from pagoda.training.loop import Trainer
 from pagoda.training.settings import OptimSettings, TrainSettings
@@ -21,9 +23,11 @@ def small_trainer(
     images: int = 24,
     save_seconds: float = 0.0,
     side: int = 64,
+    sizes: np.ndarray | None = None,
+    norm: Norm = "batch",
     **changes,
 ) -> Trainer:
-    """Two epochs of FCOS on small drawings; `last/` is written after every step."""
+    """Two epochs of FCOS on small drawings; `last/` is written after every step. `sizes` for other than theirs."""
     optim = changes.pop("optim", OptimSettings(warmup_steps=2, ema_decay=0.9))
     settings = TrainSettings(
         data="drawn", epochs=2, batch_size=4, save_seconds=save_seconds, device="cpu", optim=optim, **changes
@@ -34,7 +38,13 @@ def small_trainer(
     )
     torch.manual_seed(0)
     model = create_model(
-        "fcos_resnet18_fpn", label_map=data.label_map, width=32, head_depth=1, short_side=side, long_side=side
+        "fcos_resnet18_fpn",
+        label_map=data.label_map,
+        width=32,
+        head_depth=1,
+        short_side=side,
+        long_side=side,
+        norm=norm,
     )
     view = TrainingView(data, training_transform(model, data, settings.augment))
     return Trainer(
@@ -43,7 +53,7 @@ def small_trainer(
         lambda current, progress: evaluate(current, val, batch_size=3),
         settings,
         folder,
-        sizes=data.annotations.sizes,
+        sizes=data.annotations.sizes if sizes is None else sizes,
         resume=resume,
         quiet=True,
     )

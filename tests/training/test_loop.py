@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -73,6 +74,16 @@ def test_a_run_leaves_what_it_promises(uninterrupted):
     model = load(uninterrupted / "best.safetensors")
     assert model.label_map.names == ("circle", "square", "triangle")
     assert not model.training
+
+
+@pytest.mark.parametrize(("norm", "is_mixed"), [("batch", True), ("frozen", False), ("group", False)])
+def test_batch_norm_sees_batches_of_all_shapes(tmp_path, norm, is_mixed):
+    """Pictures of one kind often have one shape; statistics of one kind alone do not fit the running ones."""
+    sizes = np.array([[64, 80], [80, 64]]).repeat(12, 0)
+    batches = small_trainer(tmp_path, sizes=sizes, norm=norm).plan.epoch(0)
+    assert len(batches) == 6
+    shapes = [{draw.index < 12 for draw in batch} for batch in batches]
+    assert any(len(each) == 2 for each in shapes) is is_mixed
 
 
 def test_resuming_other_data_is_refused(tmp_path):

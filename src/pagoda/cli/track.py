@@ -20,8 +20,8 @@ from pagoda.cli.track_outputs import TrackOutputs
 from pagoda.data.found_frames import Found, FoundWriter, read_about, read_found
 from pagoda.detectors.contract import Detector
 from pagoda.pictures import PictureError
-from pagoda.predict_video import FOLLOWING_LIMITS, find_in_video, link_frame, neighbours
-from pagoda.tracking.linking import LinkerName, create_tracker
+from pagoda.predict_video import FOLLOWING_LIMITS, find_in_video, link_frame, neighbours, tracker_for
+from pagoda.tracking.linking import LinkerName
 from pagoda.training.settings import new_run_folder
 from pagoda.visualization.video import VideoFrame, VideoSource
 
@@ -47,7 +47,7 @@ class TrackCommand:
     """a video, a folder of pictures in order, or a glob of them"""
     linker: LinkerName = "byte"
     min_score: float | None = None
-    """a detection this good starts a track; default: the linker's own"""
+    """a detection this good starts a track; default: the linker's own, 0.9 for models of clips"""
     classes: tuple[str, ...] = ()
     """names of the classes to follow; default: all"""
     out: str = ""
@@ -106,7 +106,7 @@ def _follow(
 ) -> str:
     """Frame by frame through the video; returns why it ended early, or ""."""
     labels = [model.label_map.label_named(name) for name in command.classes] or None
-    tracker = create_tracker(command.linker, min_score=command.min_score)
+    tracker = tracker_for(model, command.linker, min_score=command.min_score)
     waiting: deque[VideoFrame] = deque()  # a model of clips runs a few frames behind
     frames = _found(command, model, labels, known, waiting)
     started, rate, failure = time.perf_counter(), 0.0, ""

@@ -89,3 +89,8 @@ def hold_statistics(module: nn.Module) -> None:
     for norm in module.modules():
         if isinstance(norm, BATCH_NORMS):
             norm.eval()
+
+
+def has_batch_statistics(module: nn.Module) -> bool:
+    """Whether batch norms inside look at the batch at hand, as they do in training unless held or frozen."""
+    return any(isinstance(norm, BATCH_NORMS) and norm.training for norm in module.modules())

@@ -17,10 +17,11 @@ from pagoda.data.clips import ClipDataset
 from pagoda.data.videos import Video
 from pagoda.data.walking import WalkingFigures
 from pagoda.detectors.detect_and_track import DetectAndTrack
+from pagoda.predict_video import TUBE_MIN_SCORE
 from pagoda.recipes.detection import RunResult, train_on
 from pagoda.recipes.following import FollowingResult, find_tubes, link_found, score_followed
 from pagoda.structures.tracks import Tracks, Tubes
-from pagoda.tracking.linking import LINKERS, LinkerName
+from pagoda.tracking.linking import LINKERS, LinkerName, create_tracker
 from pagoda.training.settings import AugmentSettings, OptimSettings, TrainSettings
 from pagoda.visualization.draw import draw_detections
 from pagoda.visualization.video import VideoWriter
@@ -70,9 +71,10 @@ def run_demo_video(
     run = train_on(model, train_data, val_data, demo_settings(epochs, seed, out), quiet=quiet)
     assert isinstance(run.model, DetectAndTrack)
     found = _find(run.model, held_out, quiet=quiet)
+    trackers = {linker: create_tracker(linker, min_score=TUBE_MIN_SCORE) for linker in LINKERS}
     linked = {
-        linker: [link_found(f, linker, t.name) for f, t in zip(found, truths, strict=True)]
-        for linker in LINKERS
+        linker: [link_found(f, tracker, t.name) for f, t in zip(found, truths, strict=True)]
+        for linker, tracker in trackers.items()
     }
     scores = [
         score_followed(linker, truths, tracks, poses=True, boxes=True) for linker, tracks in linked.items()

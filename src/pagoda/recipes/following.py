@@ -14,9 +14,9 @@ from pagoda.evaluation.posetrack import PoseTrackEvaluator
 from pagoda.evaluation.runner import check_same_classes
 from pagoda.evaluation.tracking import TrackEvaluator
 from pagoda.evaluation.tracking_result import TrackingResult, finite_or_none, text_columns
-from pagoda.predict_video import FOLLOWING_LIMITS, link_frame, tubes_of_video
+from pagoda.predict_video import FOLLOWING_LIMITS, link_frame, tracker_for, tubes_of_video
 from pagoda.structures.tracks import UNLINKED, Tracks, Tubes
-from pagoda.tracking.linking import create_tracker
+from pagoda.tracking.tracker import Tracker
 
 Progress = Callable[[int], None]
 """Called with the number of frames done"""
@@ -84,11 +84,11 @@ def follow(
     """
     check_same_classes(model.label_map.names, videos[0].tracks.label_map.names)
     check_identities(videos)
-    is_pose = has_poses(model, videos)
+    is_pose, tracker = has_poses(model, videos), tracker_for(model, linker)
     done, linked = 0, []
     for video in videos:
         count = _shifted(progress, done)
-        linked.append(link_found(find_tubes(model, video, progress=count), linker, video.tracks.name))
+        linked.append(link_found(find_tubes(model, video, progress=count), tracker, video.tracks.name))
         done += video.tracks.num_frames
     return score_followed(linker, [v.tracks for v in videos], linked, poses=is_pose, boxes=not is_pose)
 
@@ -104,9 +104,9 @@ def find_tubes(model: DetectAndTrack, video: Video, *, progress: Progress | None
     return found
 
 
-def link_found(found: Iterable[Tubes], linker: str, name: str, *, min_score: float | None = None) -> Tracks:
-    """The tubes of one video, linked; what belongs to no track keeps the id -1. `min_score` as in `create_tracker`."""
-    tracker = create_tracker(linker, min_score=min_score)
+def link_found(found: Iterable[Tubes], tracker: Tracker, name: str) -> Tracks:
+    """The tubes of one video, linked; what belongs to no track keeps the id -1."""
+    tracker.reset()
     return Tracks.from_detections((link_frame(tubes, tracker) for tubes in found), name)
 
 

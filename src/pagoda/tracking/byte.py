@@ -35,7 +35,7 @@ class ByteTracker:
     min_low_score: float = 0.1
     """weaker ones are not looked at"""
     new_margin: float = 0.1
-    """a track starts with a detection at least this much above `min_score`"""
+    """a track starts with a detection at least this much above `min_score`, or half-way to 1 where that is nearer"""
     max_cost: float = 0.8
     """of a strong detection and a track: 1 - IoU · score"""
     max_low_cost: float = 0.5
@@ -83,7 +83,8 @@ class ByteTracker:
         in_sight = [track for track in left if track.state == "tracked"]
         continue_tracks(in_sight, weak, self.max_low_cost, fused=False)
         given_up, strong = continue_tracks(unconfirmed, strong, self.max_new_cost, fused=True)
-        for row in strong[scores[strong] >= self.min_score + self.new_margin]:
+        margin = min(self.new_margin, (1 - self.min_score) / 2)
+        for row in strong[scores[strong] >= self.min_score + margin]:
             ids[row] = self._start(boxes[row], int(labels[row]))
         self._forget(given_up)
         return with_track_ids(detections, ids)

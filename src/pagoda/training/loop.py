@@ -15,6 +15,7 @@ from pagoda.data.loading import Batch, BatchPlan, TrainingView, make_loader
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation.result import DetectionResult
 from pagoda.layers.memory_order import order_weights
+from pagoda.layers.norm import has_batch_statistics
 from pagoda.structures.clips import TubeTargets
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
@@ -89,7 +90,9 @@ class Trainer:
             images=sizes,
             batch_size=settings.batch_size,
             seed=settings.seed,
-            group_by_aspect=True,
+            # Batch norm must see mixtures: where wide pictures are of another kind than upright ones, batches of one
+            # shape have other statistics than the running ones it is used with.
+            group_by_aspect=not has_batch_statistics(self.model.train()),
             num_processes=self.accelerator.num_processes,
             process_index=self.accelerator.process_index,
         )

@@ -18,6 +18,8 @@ from pagoda.structures.posetrack_skeletons import PERSON_17
 from pagoda.visualization.video import VideoSource, VideoWriter
 from pagoda.zoo.models import create_model
 
+pytestmark = pytest.mark.medium
+
 FILES = ("tracks.txt", "posetrack18.json", "tracks.csv")
 NUM_FRAMES = 9
 

@@ -15,6 +15,8 @@ from pagoda.structures.posetrack_skeletons import PERSON_17
 from pagoda.weights.files import save_weights
 from pagoda.zoo.models import create_model
 
+pytestmark = pytest.mark.medium
+
 NUM_FRAMES = 4
 
 

@@ -65,6 +65,7 @@ def test_folded_equals_original(name, norm):
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("norm", ["frozen", "batch"])
 def test_folded_clips_equal_the_original(norm):
     model, batch = of_clips("3d", norm), clips()
@@ -78,6 +79,7 @@ def test_folded_clips_equal_the_original(norm):
         torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), atol=1e-3, rtol=1e-3, msg=name)
 
 
+@pytest.mark.medium
 def test_the_stage_in_the_box_head_is_folded_too():
     model = of_clips("c4_3d")
     quick = optimize(model)
@@ -88,6 +90,7 @@ def test_the_stage_in_the_box_head_is_folded_too():
             torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.medium
 def test_clips_in_half_precision_keep_their_geometry_in_full():
     model, batch = of_clips(), clips()
     quick = optimize(model, dtype=torch.bfloat16)

@@ -26,6 +26,8 @@ from pagoda.structures.tracks import UNLINKED, Tracks, Tubes
 from pagoda.tracking.linking import LINKERS, create_tracker
 from pagoda.zoo.models import create_model
 
+pytestmark = pytest.mark.medium
+
 SMALL = {"width": 16, "head_depth": 1, "short_side": 64, "long_side": 80}
 
 

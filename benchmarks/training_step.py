@@ -1,6 +1,7 @@
-"""One training step beside torchvision's: losses and gradients of FCOS and RetinaNet R50 on two 480×640 pictures.
+"""One training step beside torchvision's: losses and gradients of detectors on R50-FPN, two 480×640 pictures.
 
     python benchmarks/training_step.py --repeats 5 --threads 2
+    python benchmarks/training_step.py --models faster_rcnn_resnet50_fpn mask_rcnn_resnet50_fpn
 
 Peer and variants run alternately in one process on the same pictures and boxes, every parameter trainable,
 batch norm live; the optimiser is left out (it is the same).
@@ -31,22 +32,34 @@ VARIANTS = {
 
 
 def sample() -> tuple[list[Tensor], list[Targets]]:
-    """Noise with ten boxes of 32 to 232 pixels each."""
+    """Noise with ten boxes of 32 to 232 pixels each; half of each box is its object."""
     pictures = [torch.randint(0, 256, (3, HEIGHT, WIDTH), dtype=torch.uint8) for _ in range(BATCH)]
     targets = []
     for _ in range(BATCH):
         corner = torch.rand(OBJECTS, 2) * torch.tensor([WIDTH - 240.0, HEIGHT - 240.0])
         boxes = torch.cat([corner, corner + 32 + 200 * torch.rand(OBJECTS, 2)], 1)
         labels = torch.randint(0, 80, (OBJECTS,))
-        targets.append(Targets(boxes, labels, (HEIGHT, WIDTH), torch.zeros(OBJECTS, dtype=torch.bool)))
+        none = torch.zeros(OBJECTS, dtype=torch.bool)
+        targets.append(Targets(boxes, labels, (HEIGHT, WIDTH), none, masks=left_halves(boxes)))
     return pictures, targets
 
 
+def left_halves(boxes: Tensor) -> Tensor:
+    """(N, H, W) bool."""
+    left, top, right, bottom = boxes[:, :, None, None].unbind(1)
+    x, y = torch.arange(WIDTH)[None, None], torch.arange(HEIGHT)[None, :, None]
+    return (x >= left) & (x < (left + right) / 2) & (y >= top) & (y < bottom)
+
+
 def peer(name: str, pictures: list[Tensor], targets: list[Targets]):
-    model = getattr(detection, name)(
-        weights=None, weights_backbone=None, num_classes=80, min_size=HEIGHT, max_size=WIDTH
+    is_region = "rcnn" in name  # whose classes count the background as 0
+    model = getattr(detection, name.replace("_rcnn", "rcnn"))(
+        weights=None, weights_backbone=None, num_classes=80 + is_region, min_size=HEIGHT, max_size=WIDTH
     ).train()
-    wanted = [{"boxes": target.boxes, "labels": target.labels} for target in targets]
+    wanted = [
+        {"boxes": target.boxes, "labels": target.labels + is_region, "masks": target.masks.byte()}
+        for target in targets
+    ]
 
     def step() -> None:
         model.zero_grad(set_to_none=True)
@@ -57,9 +70,13 @@ def peer(name: str, pictures: list[Tensor], targets: list[Targets]):
 
 def ours(name: str, precision: str, channels_last: bool, pictures: list[Tensor], targets: list[Targets]):
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    # The peer's own network: its first RetinaNet has no norm in the heads, its FCOS has group norm.
-    head_norm = "none" if name.startswith("retinanet") else "group"
-    model = create_model(name, num_classes=80, head_norm=head_norm).train().to(memory_format=layout)
+    if "rcnn" in name:  # as many proposals and samples as the peer's, and nothing frozen
+        model = create_model(f"{name}.torchvision", num_classes=80, norm="batch", frozen_stages=0)
+    else:
+        # The peer's own network: its first RetinaNet has no norm in the heads, its FCOS has group norm.
+        head_norm = "none" if name.startswith("retinanet") else "group"
+        model = create_model(name, num_classes=80, head_norm=head_norm)
+    model.train().to(memory_format=layout)
 
     def step() -> None:
         model.zero_grad(set_to_none=True)

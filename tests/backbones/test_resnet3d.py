@@ -105,6 +105,7 @@ def awake(network: nn.Module) -> nn.Module:
     return network.eval()
 
 
+@pytest.mark.medium
 @torch.no_grad()
 @pytest.mark.parametrize("clips", [1, 2])
 @pytest.mark.parametrize("time_kernel", [1, 3])

@@ -144,6 +144,7 @@ def test_pictures_of_a_batch_do_not_see_each_other(build: Callable[[int], nn.Mod
     assert block(x[:0]).shape == (0, 32, 6, 5)
 
 
+@pytest.mark.medium
 @ALL
 def test_export_with_a_free_size_equals_eager(build: Callable[[int], nn.Module]) -> None:
     block = awake(build(32)).float()

@@ -111,6 +111,7 @@ def test_pictures_of_a_batch_do_not_see_each_other() -> None:
     assert block(x[:0]).shape == (0, 8, 4, 5)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("terms", ["1111", "0010"])
 def test_export_with_a_free_size_equals_eager(terms: str) -> None:
     block = awake(

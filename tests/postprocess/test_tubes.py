@@ -246,6 +246,7 @@ class BothStages(torch.nn.Module):
         return SelectTubes()(outputs, sizes, CODER.decode)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("num_frames", [1, 3])
 def test_both_stages_export(num_frames: int) -> None:
     outputs, regions = rpn_outputs(num_frames), tube_outputs(num_frames, count=55)

@@ -28,6 +28,7 @@ def test_the_table_is_what_the_command_beside_it_prints(page, capsys):
     ]
 
 
+@pytest.mark.medium
 def test_the_lines_of_python_run(page, capsys):
     (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.S)
     torch.manual_seed(0)

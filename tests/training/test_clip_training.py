@@ -74,6 +74,7 @@ def trainer(folder, *, resume=False, view=None, kind=Counting, **changes) -> Tra
     )
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_clips_are_learnt_from_and_a_resumed_run_is_the_same_run(tmp_path, channels_last):
     whole = trainer(tmp_path / "whole", channels_last=channels_last)

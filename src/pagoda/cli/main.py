@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 VERBS = {
-    "demo": "train a small detector on drawn shapes in about two minutes and report",
+    "demo": "train a small detector on drawn shapes in about three minutes and report",
     "create": "write a new model to a file, with ImageNet weights in its backbone if you have them",
     "convert": "turn another program's checkpoint into one of Pagoda, or one of Pagoda into theirs",
     "train": "train a detector on a COCO, VOC or YOLO folder, or fine-tune a checkpoint on it",

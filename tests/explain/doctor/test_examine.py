@@ -370,6 +370,7 @@ def test_every_kind_says_what_and_what_to_do():
         assert remedy[0].isupper() and remedy.endswith("."), kind
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "name", ["bccd", "bccd/voc", "nuclei", "coco_tiny", "voc_toy", "voc_toy/voc", "mirror_mouse"]
 )

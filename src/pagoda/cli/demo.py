@@ -12,8 +12,8 @@ from pagoda.evaluation.result import DetectionResult
 class DemoCommand:
     """Train a small FCOS on drawn shapes, on the CPU, in about three minutes.
 
-    pagoda demo --video: Detect-and-Track on drawn people who walk about, followed and scored, in about ten
-    minutes of one core
+    pagoda demo --video: Detect-and-Track on drawn people who walk about, followed and scored, in about six
+    minutes on two cores
     """
 
     video: bool = False

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from pagoda.exporting.onnx import export_onnx
 from pagoda.exporting.program import export_forward
@@ -42,19 +43,72 @@ def zoo_entries() -> list:
     return [pytest.param(name, marks=speed(name)) for name in list_models()]
 
 
+def settle(backbone: nn.Module, pixels: Tensor) -> None:
+    """Quiet blocks, and norms, frozen ones too, with the statistics of these pixels.
+
+    A hundred layers that never learnt make other values of roundings: ResNet-101 in single precision is 3 % off itself
+    in double, and proposals that have no reason to be ranked as they are change places.
+    """
+    for name, value in backbone.state_dict().items():
+        if name.endswith(("bn2.weight", "bn3.weight")):
+            value.fill_(0.2)
+
+    def measure(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+        by_channel = inputs[0].transpose(0, 1).flatten(1)
+        norm.running_mean.copy_(by_channel.mean(1))
+        norm.running_var.copy_(by_channel.var(1))
+
+    norms = [module for module in backbone.modules() if hasattr(module, "running_var")]
+    hooks = [norm.register_forward_pre_hook(measure) for norm in norms]
+    with torch.no_grad():
+        backbone(pixels)
+    for hook in hooks:
+        hook.remove()
+
+
+PROPOSED = ("class_logits", "box_outputs")
+
+
+def same_rows(eager, exported, boxes: str, scores: str) -> tuple[Tensor, Tensor]:
+    """Rows of the one picture in both that are the same region: rounding may let neighbours in rank change places, and
+    once in a while turn what suppression decides."""
+
+    def marks(output) -> Tensor:
+        return torch.cat([getattr(output, boxes)[0].flatten(1), 1e3 * getattr(output, scores)[0][:, None]], 1)
+
+    distance, rows = (marks(eager)[:, None] - marks(exported)[None]).abs().amax(2).min(1)
+    is_same = distance < 0.1
+    assert is_same.float().mean() > 0.97, f"{int((~is_same).sum())} of {len(rows)} {boxes} are others"
+    return is_same.nonzero()[:, 0], rows[is_same]
+
+
 @pytest.mark.parametrize("name", zoo_entries())
 def test_exported_forward_equals_eager_at_other_sizes(name):
+    torch.manual_seed(0)
     model = create_model(name, num_classes=3, **SMALL).eval()
     num_frames = getattr(model, "num_frames", None)
-    program = export_forward(model, num_frames=num_frames).module()
     # One picture, and a top level of a single cell: what tracing likes to make a special case.
     time = () if num_frames is None else (num_frames,)
     images = ImageBatch(torch.randn(1, 3, *time, 64, 96), torch.tensor([[64, 96]]))
+    settle(model.backbone, images.pixels)
+    program = export_forward(model, num_frames=num_frames).module()
     with torch.no_grad():
         exported, eager = program(images), model(images)
     assert type(exported) is type(eager)
+    has_regions = hasattr(eager, "proposals")
+    if has_regions:
+        proposed = same_rows(eager.proposals, exported.proposals, "boxes", "scores")
+        objects = same_rows(eager, exported, "boxes", "scores")
+    # Clips are exported as conv3d and run as sums of conv2d: rounded otherwise, and so what is read at proposals.
+    bounds = {} if num_frames is None else {"rtol": 1e-5, "atol": 5e-4}
     for field, expected in eager._asdict().items():
-        torch.testing.assert_close(getattr(exported, field), expected, msg=field)
+        found = getattr(exported, field)
+        if field == "proposals" or expected is None:
+            continue
+        if has_regions:
+            ours, theirs = proposed if field in PROPOSED else objects
+            expected, found = expected[:, ours], found[:, theirs]
+        torch.testing.assert_close(found, expected, **bounds, msg=field)
 
 
 @pytest.mark.medium

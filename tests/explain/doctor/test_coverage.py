@@ -137,9 +137,11 @@ def slow_iou(a, b) -> float:
     return common / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - common)
 
 
-def test_retinanet_equals_the_slow_twin():
+@pytest.mark.parametrize(("name", "min_iou"), [(RETINANET, 0.5), ("faster_rcnn_resnet18_fpn", 0.7)])
+def test_anchors_equal_the_slow_twin(name, min_iou):
+    """Of two stages, those of the proposal network."""
     annotations = random_annotations(5)
-    model = small_model(RETINANET)
+    model = small_model(name)
     report = examine_coverage(model, annotations)
     anchors = torch.cat(priors_at(model, (128, 192))).tolist()
     best_of_all, uncovered = [], 0
@@ -151,7 +153,7 @@ def test_retinanet_equals_the_slow_twin():
         for row in table:
             number = max(range(len(boxes)), key=row.__getitem__)
             is_some_best = any(abs(row[k] - best_of_box[k]) < 1e-6 and row[k] > 0 for k in range(len(boxes)))
-            if row[number] >= 0.5 or is_some_best:
+            if row[number] >= min_iou or is_some_best:
                 served.add(number)
         uncovered += len(boxes) - len(served)
         best_of_all += best_of_box
@@ -197,7 +199,10 @@ def test_no_objects_at_all():
 
 
 def test_models_that_assign_nothing_are_refused():
-    with pytest.raises(TypeError, match="got Linear"):
+    with pytest.raises(ValueError, match="got Linear"):
         examine_coverage(torch.nn.Linear(1, 1), annotations_of([]))
+    clips = small_model("detect_and_track_resnet18_3d")
+    with pytest.raises(ValueError, match="DetectAndTrack sees clips"):
+        examine_coverage(clips, annotations_of([(20, 20, 70, 70, 0)]))
     with pytest.raises(ValueError, match="max_objects must be at least 1, got 0"):
         examine_coverage(small_model(FCOS), annotations_of([]), max_objects=0)

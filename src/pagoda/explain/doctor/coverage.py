@@ -5,8 +5,9 @@ N objects of one picture, P locations or anchors over all levels.
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,11 +43,17 @@ def examine_coverage(
 ) -> CoverageReport:
     """Assign the objects as training would, at the model's input size, picture by picture.
 
-    With more than `max_objects` learnable objects, pictures spread over all are taken. Raises TypeError for a
-    model whose criterion assigns nothing.
+    Of two stages the first is looked at: what it proposes nothing for, the second never sees. With more than
+    `max_objects` learnable objects, pictures spread over all are taken. Raises ValueError for a model of clips, or
+    one whose criterion assigns nothing.
     """
-    if not hasattr(getattr(model, "criterion", None), "assign"):
-        raise TypeError(
+    if getattr(model, "num_frames", None) is not None:
+        raise ValueError(
+            f"coverage is told of models that see single pictures; {type(model).__name__} sees clips, so leave the"
+            " model out"
+        )
+    if not hasattr(first_stage(model), "assign"):
+        raise ValueError(
             f"coverage needs a detector whose criterion has assign(…), got {type(model).__name__}"
         )
     if max_objects < 1:
@@ -68,12 +75,18 @@ def examine_coverage(
     )
     resized = [resize_boxes(model, target) for target in targets]
     pictures = [
-        _examine_picture(model, priors(_padded(model, target)), boxes, target.labels)
+        _examine_picture(model, priors(_padded(model, target)), replace(target, boxes=boxes))
         for target, boxes in zip(targets, resized, strict=True)
     ]
     _summarise(report, model, targets, resized, pictures)
     report.remedies = remedies(report, min(model.levels), min(spec.canvas or (spec.short_side,)))
     return report
+
+
+def first_stage(model: Detector) -> Any:
+    """What assigns the model's locations or anchors: of two stages the proposal network's criterion."""
+    criterion = getattr(model, "criterion", None)
+    return getattr(criterion, "rpn", criterion)
 
 
 def priors_at(model: Detector, size: tuple[int, int]) -> tuple[Tensor, ...]:
@@ -106,29 +119,34 @@ def _choose(annotations: Annotations, max_objects: int) -> tuple[list[Targets], 
     return [filled[number * len(filled) // count] for number in range(count)], in_all
 
 
-def _assign(model: Detector, priors: tuple[Tensor, ...], boxes: Tensor) -> Tensor:
-    """(P,) index into `boxes`, negative where there is nothing to learn."""
+def _assign(model: Detector, priors: tuple[Tensor, ...], target: Targets) -> Tensor:
+    """(P,) index of an object, negative where there is nothing to learn; its boxes in pixels of the input."""
+    criterion = first_stage(model)
+    if criterion is not model.criterion:
+        size = torch.tensor(model.input_spec.frame(target.image_size), device=priors[0].device)
+        return criterion.assign(torch.cat(priors), target, size)
     if hasattr(model, "anchors"):
-        return model.criterion.assign(torch.cat(priors), boxes)
-    return model.criterion.assign(priors, model.levels, boxes)
+        return criterion.assign(torch.cat(priors), target.boxes)
+    return criterion.assign(priors, model.levels, target.boxes)
 
 
-def _examine_picture(model: Detector, priors: tuple[Tensor, ...], boxes: Tensor, labels: Tensor) -> _Picture:
-    boxes, labels = boxes.to(priors[0].device), labels.to(priors[0].device)
-    index = _assign(model, priors, boxes)
+def _examine_picture(model: Detector, priors: tuple[Tensor, ...], target: Targets) -> _Picture:
+    target = target.to(priors[0].device)
+    boxes, labels = target.boxes, target.labels
+    index = _assign(model, priors, target)
     per_level = index.split([len(prior) for prior in priors])
     counts = torch.stack([torch.bincount(part[part >= 0], minlength=len(boxes)) for part in per_level])
     positives = counts.sum(0)
     levels = torch.tensor(model.levels, device=index.device)[counts.argmax(0)]
     best = None
     if hasattr(model, "anchors"):
-        best = _best_iou(torch.cat(priors), boxes, model.criterion.inclusive)
+        best = _best_iou(torch.cat(priors), boxes, first_stage(model).inclusive)
         # Alone, even a poor anchor may be given to an object; one that overlaps half is what others took.
         hidden = (positives == 0) & (best >= GOOD_IOU)
     else:
         hidden = torch.zeros_like(positives, dtype=torch.bool)
         for row in (positives == 0).nonzero().flatten().tolist():
-            hidden[row] = (_assign(model, priors, boxes[row : row + 1]) >= 0).any()
+            hidden[row] = (_assign(model, priors, target[row : row + 1]) >= 0).any()
     overlaps = pairwise_iou(boxes, boxes, inclusive=model.postprocess.inclusive) > model.postprocess.max_iou
     same = labels[:, None] == labels[None]
     suppressed = (overlaps & same).fill_diagonal_(False).any(1)

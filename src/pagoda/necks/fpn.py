@@ -1,17 +1,22 @@
 """Feature pyramid network (Lin 2016), with the extra levels of RetinaNet and FCOS."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, relu
 
 from pagoda.layers.norm import Norm, build_norm
+from pagoda.ops.anchors import pyramid_strides
 
 ExtraFrom = Literal["P5", "C5", "max_pool"]
 
 
 class FPN(nn.Module):
     """Lateral 1×1, top-down nearest upsampling to exactly the lateral's size, output 3×3.
+
+    Attributes: `channels` {level: C} and `strides` {level: pixels from cell to cell}, 2ˡ until `set_strides` says
+    otherwise; a detector says it of its backbone.
 
     Args:
         channels: the backbone's, {level: C}.
@@ -47,6 +52,7 @@ class FPN(nn.Module):
             raise ValueError(f"extra_from must be one of {', '.join(ExtraFrom.__args__)}, got {extra_from!r}")
         self.extra_from, self.relu_before_extra = extra_from, relu_before_extra
         self.channels = {level: out_channels for level in range(self.inputs[0], top_level + 1)}
+        self.strides = pyramid_strides(self.channels)
         self.extra_levels = list(range(highest + 1, top_level + 1))
         self.lateral = nn.ModuleDict(
             {
@@ -64,6 +70,10 @@ class FPN(nn.Module):
                 source = first if level == highest + 1 else out_channels
                 self.extra[str(level)] = nn.Conv2d(source, out_channels, 3, 2, padding=1)
         start_convolutions(self)
+
+    def set_strides(self, strides: Mapping[int, int]) -> None:
+        """{level: pixels from cell to cell} of the backbone; levels above it double."""
+        self.strides = pyramid_strides(self.channels, strides)
 
     def forward(self, features: dict[int, Tensor]) -> dict[int, Tensor]:
         return self.add_extras(features, self.merge(features))

@@ -50,8 +50,8 @@ class InputSpec:
     channel_order: Literal["RGB", "BGR"] = "RGB"
     scale: float = 255.0
     """pixels are divided by this before `mean` and `std`"""
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
     pad_multiple: int = 32
     """batches are padded with zeros at the bottom and right to this multiple"""
 

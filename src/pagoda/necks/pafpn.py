@@ -1,6 +1,7 @@
 """Path aggregation network (Liu 2018, arXiv 1803.01534) as a neck: an FPN whose merged levels climb up again."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -27,6 +28,7 @@ class PAFPN(FPN):
         relu_before_extra: bool = True,
         norm: Norm = "none",
         relu_after: bool = False,
+        groups: int = 32,
     ) -> None:
         super().__init__(
             channels,
@@ -36,14 +38,12 @@ class PAFPN(FPN):
             relu_before_extra=relu_before_extra,
             norm=norm,
             relu_after=relu_after,
+            groups=groups,
         )
+        conv = partial(conv_norm, norm=norm, relu_after=relu_after, groups=groups)
         upper = [str(level) for level in self.inputs[1:]]
-        self.up = nn.ModuleDict(
-            {level: conv_norm(out_channels, out_channels, 3, norm, relu_after, stride=2) for level in upper}
-        )
-        self.climbed = nn.ModuleDict(
-            {level: conv_norm(out_channels, out_channels, 3, norm, relu_after) for level in upper}
-        )
+        self.up = nn.ModuleDict({level: conv(out_channels, out_channels, 3, stride=2) for level in upper})
+        self.climbed = nn.ModuleDict({level: conv(out_channels, out_channels, 3) for level in upper})
         start_convolutions(self.up)
         start_convolutions(self.climbed)
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -74,10 +74,11 @@ class PictureError(ValueError):
     """A picture cannot be used; the message names it and says why."""
 
 
-def read_picture(path: str | Path) -> np.ndarray:
-    """The file as (H, W, 3) uint8 RGB, contiguous, upright by its EXIF orientation."""
+def read_picture(path: str | Path, *, channels: Literal[3, 4] = 3) -> np.ndarray:
+    """The file as (H, W, 3) uint8 RGB, contiguous, upright by its EXIF orientation; with 4 channels as RGBA, opaque
+    (255) where the file tells of no transparency."""
     with _opened(path, str(path)) as image:
-        return _to_rgb(image, str(path))
+        return _to_pixels(image, str(path), channels)
 
 
 def picture_size(path: str | Path) -> tuple[int, int]:
@@ -159,25 +160,28 @@ def _is_reduced_page(image: Image.Image) -> bool:
     return image.format == "TIFF" and bool(getattr(image, "tag_v2", {}).get(254, 0) & 0b101)
 
 
-def to_picture(source: str | Path | Image.Image | np.ndarray | torch.Tensor) -> tuple[np.ndarray, str | None]:
-    """Any picture as ((H, W, 3) uint8 RGB, its name if it has one).
+def to_picture(
+    source: str | Path | Image.Image | np.ndarray | torch.Tensor, *, channels: Literal[3, 4] = 3
+) -> tuple[np.ndarray, str | None]:
+    """Any picture as ((H, W, 3) uint8 RGB, its name if it has one); with 4 channels as RGBA, as `read_picture` does.
 
     `source`: a path; an http(s) address; a PIL image; an array (H, W), (H, W, 3) or (H, W, 4) in RGB order;
-    a tensor (3, H, W) or (1, H, W). Arrays and tensors are uint8, or floating point within 0 … 1.
+    a tensor (3, H, W) or (1, H, W), for RGBA also (4, H, W). Arrays and tensors are uint8,
+    or floating point within 0 … 1.
     """
     if isinstance(source, str) and is_address(source):
         name = Path(urllib.parse.urlparse(source).path).name or source
         with _opened(BytesIO(_download(source)), source) as image:
-            return _to_rgb(image, source), name
+            return _to_pixels(image, source, channels), name
     if isinstance(source, str | Path):
-        return read_picture(source), str(source)
+        return read_picture(source, channels=channels), str(source)
     if isinstance(source, Image.Image):
         file_name = str(getattr(source, "filename", "")) or None
-        return _to_rgb(source, file_name or "the given PIL image"), file_name
+        return _to_pixels(source, file_name or "the given PIL image", channels), file_name
     if isinstance(source, torch.Tensor):
-        return _from_tensor(source), None
+        return _from_tensor(source, channels), None
     if isinstance(source, np.ndarray):
-        return _from_array(source), None
+        return _from_array(source, channels=channels), None
     raise TypeError(
         f"a picture must be a path, an http(s) address, a PIL image, a numpy array or a torch tensor,"
         f" got {type(source).__name__}"
@@ -225,6 +229,22 @@ def _open_large(file: str | Path | BinaryIO) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = before
 
 
+def _to_pixels(image: Image.Image, name: str, channels: int) -> np.ndarray:
+    """Upright RGB, or RGBA."""
+    if channels == 3:
+        return _to_rgb(image, name)
+    image = upright(image)
+    colors = _to_rgb(image, name, turn=1)
+    alpha = np.array(image.convert("RGBA").getchannel("A")) if image.has_transparency_data else None
+    return _with_alpha(colors, alpha)
+
+
+def _with_alpha(colors: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+    """(H, W, 4) from (H, W, 3) and (H, W), opaque for None."""
+    alpha = np.full(colors.shape[:2], 255, np.uint8) if alpha is None else alpha
+    return np.concatenate([colors, alpha[..., None]], axis=2)
+
+
 def _to_rgb(image: Image.Image, name: str, turn: int | None = None) -> np.ndarray:
     """Upright RGB. Greys of more than 8 bits are scaled by their full range, never by their content."""
     image = upright(image, turn)
@@ -267,21 +287,27 @@ def _plain(value: float) -> str:
     return repr(int(value) if value == int(value) else float(value))
 
 
-def _from_array(array: np.ndarray, name: str = "the array") -> np.ndarray:
+def _from_array(array: np.ndarray, name: str = "the array", *, channels: int = 3) -> np.ndarray:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or 0 in array.shape:
         raise PictureError(f"{name} must be (H, W), (H, W, 3) or (H, W, 4) and not empty, got {array.shape}")
-    pixels = array[..., :3] if array.ndim == 3 else array
+    pixels = array[..., :channels] if array.ndim == 3 else array
     if array.dtype != np.uint8:
         pixels = _floats_to_bytes(pixels, name)
-    return _three_channels(pixels)
+    if channels == 3:
+        return _three_channels(pixels)
+    has_alpha = pixels.ndim == 3 and pixels.shape[2] == 4
+    return _with_alpha(
+        _three_channels(pixels[..., :3] if has_alpha else pixels), pixels[..., 3] if has_alpha else None
+    )
 
 
-def _from_tensor(tensor: torch.Tensor) -> np.ndarray:
-    if tensor.ndim != 3 or tensor.shape[0] not in (1, 3):
-        raise PictureError(f"the tensor must be (3, H, W) or (1, H, W), got {tuple(tensor.shape)}")
+def _from_tensor(tensor: torch.Tensor, channels: int) -> np.ndarray:
+    if tensor.ndim != 3 or tensor.shape[0] not in {1, 3, channels}:
+        wanted = "(3, H, W) or (1, H, W)" if channels == 3 else "(4, H, W), (3, H, W) or (1, H, W)"
+        raise PictureError(f"the tensor must be {wanted}, got {tuple(tensor.shape)}")
     tensor = tensor.detach().cpu()
     pixels = tensor.float() if tensor.is_floating_point() else tensor
-    return _from_array(pixels.permute(1, 2, 0).numpy(), "the tensor")
+    return _from_array(pixels.permute(1, 2, 0).numpy(), "the tensor", channels=channels)
 
 
 def _floats_to_bytes(pixels: np.ndarray, name: str) -> np.ndarray:

@@ -134,8 +134,10 @@ def _draw(
 
 
 def _check_picture(picture: np.ndarray) -> None:
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or 0 in picture.shape:
-        raise ValueError(f"a picture must be (H, W, 3) RGB uint8, got {tuple(picture.shape)} {picture.dtype}")
+    if picture.ndim != 3 or picture.shape[2] not in (3, 4) or picture.dtype != np.uint8 or 0 in picture.shape:
+        raise ValueError(
+            f"a picture must be (H, W, 3) RGB or (H, W, 4) RGBA uint8, got {tuple(picture.shape)} {picture.dtype}"
+        )
 
 
 def _edges(label_map: LabelMap, points: np.ndarray) -> Sequence[tuple[int, int]]:

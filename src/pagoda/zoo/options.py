@@ -129,8 +129,6 @@ class ModelOptions:
     """between body and heads of Detect-and-Track: all frames go on (none), the middle one, or their mean"""
     time_kernel: int | None = None
     """frames that the convolutions of Detect-and-Track see, an odd number (3, in its two-dimensional form 1)"""
-    time_stride: bool | None = None
-    """stages of Detect-and-Track's body from layer2 on halve the frames with the sides (networks of one level)"""
 
 
 def given(value: int | None, otherwise: int) -> int:

@@ -30,7 +30,7 @@ def describe_model(model: Detector, size: tuple[int, int]) -> Structure:
     copy = traceable(without_numbers(model))
     num_frames = model.num_frames if isinstance(model, DetectAndTrack) else None
     time = () if num_frames is None else (num_frames,)
-    pixels = torch.empty(1, 3, *time, *padded, device="meta")
+    pixels = torch.empty(1, model.input_spec.channels, *time, *padded, device="meta")
     tracer = Tracer(pixels)
     handles = tracer.watch(copy)
     with torch.no_grad(), tracer:

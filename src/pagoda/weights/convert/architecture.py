@@ -139,8 +139,10 @@ def ghostnet_width(body: Shapes) -> str:
 def resnet_architecture(body: Shapes) -> tuple[str, dict[str, Any]]:
     """(name, options) of a ResNet by torchvision's names; "c" and "d" are timm's for deep stem and pooled shortcut."""
     is_bottleneck = any(name.startswith("layer1.0.conv3.") for name in body)
-    name = f"resnet{resnet_depth(body, is_bottleneck)}"
-    options = stem_options(body, is_bottleneck)
+    name = f"resnet{resnet_depth(body, is_bottleneck)}{stem_and_shortcut(body)}"
+    options: dict[str, Any] = stem_options(body, is_bottleneck)
+    if stem_and_shortcut(body) == "" and averages(body):
+        options["avg_down"] = True
     if is_bottleneck and "layer1.0.conv2.weight" in body:
         width, per_group = body["layer1.0.conv2.weight"][:2]
         groups = width // per_group
@@ -148,12 +150,21 @@ def resnet_architecture(body: Shapes) -> tuple[str, dict[str, Any]]:
             name = f"{name.replace('resnet', 'resnext')}_{groups}x{per_group}d"
         elif width != options.get("base_channels", 64):
             raise WeightsError(f"bottlenecks {width} wide: wide ResNets are not in the zoo")
-    if "conv1.0.weight" in body:
-        projection = body.get("layer2.0.downsample.1.weight", ())
-        name += "d" if len(projection) == 4 else "c"
     if "layer1.0.conv1.primary_conv.0.weight" in body:
         name = f"ghost_{name}"
     return name, {**options, **deform_options(body)}
+
+
+def stem_and_shortcut(body: Shapes) -> str:
+    """ "c" of a deep stem, "d" of one with averaging shortcuts, else ""."""
+    if "conv1.0.weight" not in body:
+        return ""
+    return "d" if averages(body) else "c"
+
+
+def averages(body: Shapes) -> bool:
+    """Whether projections have a pooling in front, so that their convolution is the second layer."""
+    return any(len(body.get(f"layer{stage}.0.downsample.1.weight", ())) == 4 for stage in (1, 2))
 
 
 def stem_options(body: Shapes, is_bottleneck: bool) -> dict[str, int]:

@@ -299,7 +299,7 @@ def test_deformable_block_by_block() -> None:
     found = [[isinstance(b.conv2, DeformConv2d) for b in stage] for stage in network.stages().values()]
     assert found == [list(stage) for stage in blocks]
     with pytest.raises(
-        ValueError, match="ResNet-50 has 3, 4, 6, 3 blocks in its stages, but .* told for 3, 3"
+        ValueError, match=r"ResNet-50 has 3, 4, 6, 3 blocks in its stages, but .* told for 3, 3"
     ):
         ResNet(50, body=Body(deform=Deform(blocks=((False,) * 3, (True,) * 3))))
 

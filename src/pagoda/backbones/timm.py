@@ -1,8 +1,8 @@
 """Any of timm's thousand networks as a backbone: pictures (B, C, H, W) to {level: features}."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from difflib import get_close_matches
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -58,8 +58,8 @@ class TimmBackbone(nn.Module):
         self.channels = {level: found[indices[level]].channels for level in self.levels}
         self.strides = {level: 2**level for level in self.levels}
         taps = tuple(indices[level] for level in self.levels)
-        _check_cells(name, self.strides, *_cells_of(name, taps))
         self.body = timm.create_model(name, pretrained=pretrained, out_indices=taps, **options)
+        _check_cells(name, self.strides, *_cells_of(name, taps, self.body))
         # Swin and its kin compute with channels last.
         self.gives_nhwc = getattr(self.body, "output_fmt", None) == "NHWC"
         _pad_in_whole_numbers(self.body)
@@ -157,41 +157,45 @@ class _Feature(NamedTuple):
     channels: int
 
 
-@lru_cache(maxsize=1024)
-def _features_of(name: str) -> tuple[_Feature, ...]:
-    """What the network offers: only a finished one knows its strides."""
-    return tuple(
-        _Feature(entry["reduction"], entry["num_chs"]) for entry in _untrained(name).feature_info.info
-    )
-
-
-@lru_cache(maxsize=1024)
-def _cells_of(name: str, taps: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-    """(side of a square picture in pixels, rows of each feature made of it), without computing a number; no rows
-    where the network cannot run so."""
-    body = _untrained(name, out_indices=taps).eval()
-    import timm
-
-    config = timm.get_pretrained_cfg(name)
-    side = config.input_size[-1] if config is not None and config.fixed_input_size else 256
-    axis = 1 if getattr(body, "output_fmt", None) == "NHWC" else 2
-    try:
-        with torch.no_grad():
-            return side, tuple(x.shape[axis] for x in body(torch.empty(1, 3, side, side, device="meta")))
-    except (RuntimeError, AssertionError, ValueError, NotImplementedError):
-        return side, ()
-
-
-def _untrained(name: str, **options: Any) -> Any:
-    """Without weights where timm can build it so."""
+def _features_of(name: str) -> list[_Feature]:
+    """What the network offers: only a finished one knows its strides. It has no numbers where timm can do without."""
     import timm
 
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):
-                return timm.create_model(name, features_only=True, **options)
+                body: Any = timm.create_model(name, features_only=True)
         except NotImplementedError:
-            return timm.create_model(name, features_only=True, **options).to("meta")
+            body = timm.create_model(name, features_only=True)
+    return [_Feature(entry["reduction"], entry["num_chs"]) for entry in body.feature_info.info]
+
+
+_CELLS: dict[tuple[str, tuple[int, ...]], tuple[int, tuple[int, ...]]] = {}
+
+
+def _cells_of(name: str, taps: tuple[int, ...], body: nn.Module) -> tuple[int, tuple[int, ...]]:
+    """(side of a square picture in pixels, rows of each feature made of it), without computing a number; no rows
+    where the network cannot run so. Remembered."""
+    if (name, taps) not in _CELLS:
+        import timm
+
+        config = timm.get_pretrained_cfg(name)
+        side = config.input_size[-1] if config is not None and config.fixed_input_size else 256
+        _CELLS[name, taps] = side, _rows(body, side)
+    return _CELLS[name, taps]
+
+
+def _rows(body: nn.Module, side: int) -> tuple[int, ...]:
+    tensors = [*body.parameters(), *body.buffers()]
+    empty = {id(tensor): torch.empty_like(tensor, device="meta") for tensor in tensors}
+    copy = deepcopy(body, {**empty, **{id(p): nn.Parameter(empty[id(p)]) for p in body.parameters()}}).eval()
+    channels = next(module.in_channels for module in body.modules() if isinstance(module, nn.Conv2d))
+    axis = 1 if getattr(body, "output_fmt", None) == "NHWC" else 2
+    try:
+        with torch.no_grad(), torch.device("meta"):
+            return tuple(x.shape[axis] for x in copy(torch.empty(1, channels, side, side)))
+    except (RuntimeError, AssertionError, ValueError, NotImplementedError):
+        return ()
 
 
 def _check_cells(name: str, strides: Mapping[int, int], side: int, cells: Sequence[int]) -> None:

@@ -12,7 +12,8 @@ from torch import nn
 
 from pagoda.layers.deform import DeformConv2d
 from pagoda.necks.topology import qufpn_nodes
-from pagoda.weights.convert.architecture import backbone_architecture
+from pagoda.weights.convert.architecture import backbone_architecture, dense_architecture
+from pagoda.weights.convert.region_architecture import region_architecture
 from pagoda.zoo.backbones import BackboneChoices, build_backbone
 from pagoda.zoo.models import create_model, model_from_card
 
@@ -240,3 +241,33 @@ def test_forms_of_resnets_compute_what_timms_do(form: str) -> None:
         torch.testing.assert_close(found, x)
     told = backbone_architecture({key: tuple(value.shape) for key, value in state.items()})
     assert told == (name, options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        (
+            "retinanet_resnet50_fpn",
+            {"levels": (4, 5), "base_channels": 32, "stem_channels": 16, "in_channels": 1},
+        ),
+        ("retinanet_resnet18_fpn", {"levels": (2,), "top_level": 4, "in_channels": 4}),
+        ("retinanet_resnet18_fpn", {"levels": (3, 4), "extra_from": "C5", "neck_norm": "group"}),
+        ("retinanet_resnext50d_32x4d_fpn", {}),
+        ("retinanet_resnet50_fpn", {"avg_down": True, "base_channels": 48}),
+        ("faster_rcnn_resnet50_fpn", {"levels": (3, 4), "in_channels": 1, "neck_norm": "group"}),
+        ("mask_rcnn_resnet18_fpn", {"levels": (2, 3), "width": 64}),
+    ],
+)
+def test_tensors_tell_levels_stem_and_channels(name: str, options: dict) -> None:
+    with torch.device("meta"):
+        shapes = {
+            key: tuple(x.shape)
+            for key, x in create_model(name, num_classes=3, **options).state_dict().items()
+        }
+    read = region_architecture if "_rcnn_" in name else dense_architecture
+    found = read(shapes, group_norm=False)
+    assert f"{found.detector}_{found.backbone}_{found.neck}" == name
+    told = {**found.options, **({"extra_from": found.extra_from} if found.extra_from else {})}
+    with torch.device("meta"):
+        again = create_model(name, num_classes=3, **told).state_dict()
+    assert {key: tuple(x.shape) for key, x in again.items()} == shapes

@@ -82,15 +82,25 @@ def neck_options(shapes: Shapes) -> dict[str, Any]:
         raise WeightsError("there are heads but no pyramid (FPN) in the checkpoint")
     has_norm = any(re.fullmatch(r"neck\.lateral\.\d\.1\.weight", name) for name in shapes)
     is_sequential = any(re.fullmatch(r"neck\.lateral\.\d\.0\.weight", name) for name in shapes)
-    options = {"neck_norm": "group" if has_norm else "none", "top_level": max(levels)}
+    options: dict[str, Any] = {"neck_norm": "group" if has_norm else "none", "top_level": max(levels)}
+    if laterals(shapes) != (3, 4, 5):
+        options["levels"] = laterals(shapes)
     # A sequence of one convolution ends in a ReLU; behind a norm, names cannot tell whether there is one.
     return {**options, "neck_relu": True} if is_sequential and not has_norm else options
 
 
+def laterals(shapes: Shapes) -> tuple[int, ...]:
+    """The levels of the backbone that the FPN reads."""
+    found = (re.match(r"neck\.lateral\.(\d)\.", name) for name in shapes)
+    return tuple(sorted({int(match[1]) for match in found if match}))
+
+
 def extra_source(shapes: Shapes, width: int) -> str | None:
     """ "C5" or "P5", by what the first extra level reads; None where there is no such level or both fit."""
-    extra = shapes.get("neck.extra.6.weight")
-    lateral = shapes.get("neck.lateral.5.weight", shapes.get("neck.lateral.5.0.weight"))  # with a norm behind
+    highest = max(laterals(shapes), default=5)
+    extra = shapes.get(f"neck.extra.{highest + 1}.weight")
+    at = f"neck.lateral.{highest}"
+    lateral = shapes.get(f"{at}.weight", shapes.get(f"{at}.0.weight"))  # with a norm behind
     if extra is None or lateral is None or lateral[1] == width:
         return None
     return "C5" if extra[1] == lateral[1] else "P5"

@@ -47,7 +47,7 @@ def evaluate(
     model: Detector, data: str | Path, *, split: str = "val", batch_size: int = 8
 ) -> DetectionResult:
     """COCO metrics of a model on one split of a dataset folder."""
-    dataset = DetectionDataset(open_annotations(data, split))
+    dataset = DetectionDataset(open_annotations(data, split), channels=model.input_spec.read_channels)
     return runner.evaluate(model, dataset, batch_size=batch_size)
 
 

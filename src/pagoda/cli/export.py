@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     report = export_onnx(
         model,
         command.output,
-        pictures=[read_picture(file) for file in files[:16]] or None,
+        pictures=[read_picture(file, channels=model.input_spec.read_channels) for file in files[:16]] or None,
         min_score=command.min_score,
         max_detections=command.max_detections,
         overwrite=command.overwrite,

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 from pagoda.data.annotations import Annotations
 from pagoda.data.assembly import ImageColumns, ObjectColumns, assemble
 from pagoda.data.splits import choose_split
-from pagoda.pictures import EXTENSIONS, picture_size
+from pagoda.pictures import picture_endings, picture_size
 from pagoda.structures.labels import LabelMap
 
 PICTURE_FOLDERS = ("JPEGImages", "images", "../images", "../JPEGImages")
@@ -109,8 +109,10 @@ def pictures_folder(root: Path) -> Path:
 def picture_name(stem: str, tree: ElementTree.Element, stored: set[str]) -> str:
     """The file of the picture; where none is stored, the name it should have."""
     written = (tree.findtext("filename") or "").strip()
-    candidates = [written, *(stem + end for ending in sorted(EXTENSIONS) for end in (ending, ending.upper()))]
-    return next((name for name in candidates if name in stored), written or f"{stem}.jpg")
+    if written in stored:
+        return written
+    names = (stem + end for ending in sorted(picture_endings()) for end in (ending, ending.upper()))
+    return next((name for name in names if name in stored), written or f"{stem}.jpg")
 
 
 def annotated_size(tree: ElementTree.Element) -> tuple[int, int] | None:

@@ -14,7 +14,7 @@ from pagoda.data.packed_keypoints import PackedKeypoints
 from pagoda.data.packed_masks import NO_PIXELS, PackedMasks
 from pagoda.data.splits import choose_split, with_common_names
 from pagoda.data.yolo_pose import pose_in_pixels, read_pose
-from pagoda.pictures import EXTENSIONS, picture_size
+from pagoda.pictures import is_picture, other_files_note, picture_size
 from pagoda.structures.labels import LabelMap
 
 SPLITS = ("train", "val", "valid", "validation", "test")
@@ -36,6 +36,7 @@ def read_yolo(root: str | Path, split: str, *, boxes_only: bool = False) -> Anno
     label_files = [label_file_of(picture) for picture in pictures]
     source = f"{root} ({split})"
     notes = _check_label_files(pictures, label_files, source)
+    notes += other_files_note(picture.parent for picture in pictures)
     common = Path(os.path.commonpath([picture.parent for picture in pictures]))
     images, objects = ImageColumns(ids=list(range(1, len(pictures) + 1))), ObjectColumns()
     polygons: list[list[list[float]]] = []
@@ -138,7 +139,7 @@ def split_pictures(places: tuple[Path, ...]) -> list[Path]:
     pictures: list[Path] = []
     for place in places:
         if place.is_dir():
-            pictures += sorted(p.resolve() for p in place.rglob("*") if p.suffix.lower() in EXTENSIONS)
+            pictures += sorted(p.resolve() for p in place.rglob("*") if is_picture(p))
         else:
             lines = place.read_text(encoding="utf-8").splitlines()
             pictures += [(place.parent / line.strip()).resolve() for line in lines if line.strip()]
@@ -166,7 +167,7 @@ def _check_label_files(pictures: list[Path], label_files: list[Path], source: st
     for labels, folder in sorted({(a.parent, b.parent) for a, b in zip(label_files, pictures, strict=True)}):
         if labels == folder:
             continue  # beside pictures lie lists and notes too, so a lone text file says nothing
-        stems = {path.stem for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS} | {"classes"}
+        stems = {path.stem for path in folder.iterdir() if is_picture(path)} | {"classes"}
         lone = sorted(path for path in labels.glob("*.txt") if path.stem not in stems)
         notes += [f"{path}: no picture in {folder} belongs to these labels" for path in lone]
     return notes

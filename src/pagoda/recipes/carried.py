@@ -21,7 +21,9 @@ def what_to_carry(model: Detector) -> Carry:
 def lighten(dataset: Any, model: Detector) -> Any:
     """The data set without masks and keypoints where the model learns boxes alone, so that none are decoded."""
     if isinstance(dataset, DetectionDataset) and what_to_carry(model) == Carry():
-        return DetectionDataset(dataset.annotations.boxes_only(), dataset.transform)
+        return DetectionDataset(
+            dataset.annotations.boxes_only(), dataset.transform, channels=dataset.channels
+        )
     return dataset
 
 

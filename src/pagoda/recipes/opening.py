@@ -43,7 +43,7 @@ def dataset_for(
 ) -> DetectionDataset | ClipDataset:
     """Pictures or clips with their targets. `is_complete`: only clips of which every frame is annotated."""
     if isinstance(source, Annotations):
-        return DetectionDataset(source)
+        return DetectionDataset(source, channels=model.input_spec.read_channels)
     assert isinstance(model, DetectAndTrack)
     return ClipDataset(
         source, clip_length=model.num_frames, interval=model.frame_interval, complete=is_complete

@@ -267,7 +267,7 @@ class Trainer:
         if batch.pictures:
             return batch.pictures, [target.learnable() for target in batch.targets]
         size = self.model.input_spec.pad_multiple
-        black = torch.zeros(3, size, size, dtype=torch.uint8)
+        black = torch.zeros(self.model.input_spec.read_channels, size, size, dtype=torch.uint8)
         nothing: Any = Targets.empty((size, size))
         if length := getattr(self.model, "num_frames", None):  # of the clips it looks at
             black, no_ids = black.expand(length, -1, -1, -1), torch.zeros(0, dtype=torch.long)

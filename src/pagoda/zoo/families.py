@@ -38,12 +38,15 @@ FAMILIES = {
     "mask_rcnn": Family(rcnn, MASK_RCNN_FLAVOURS, ("fpn", "c4", "dc5")),
     "keypoint_rcnn": Family(rcnn, KEYPOINT_RCNN_FLAVOURS, ("fpn",)),
     "detect_and_track": Family(
-        detect_and_track, DETECT_AND_TRACK_FLAVOURS, ("3d", "2d", "c4_3d", "c4_2d"), of_clips=True
+        detect_and_track,
+        DETECT_AND_TRACK_FLAVOURS,
+        ("3d", "2d", "c4_3d", "c4_2d", "c5_3d", "c5_2d"),
+        of_clips=True,
     ),
 }
 
 
-OF_CLIPS = ("num_frames", "frame_interval", "link", "inflation")
+OF_CLIPS = ("num_frames", "frame_interval", "link", "inflation", "time_kernel")
 
 
 def build_detector(

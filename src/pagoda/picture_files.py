@@ -118,12 +118,12 @@ def other_files(folders: Iterable[Path]) -> list[Path]:
 def other_files_note(folders: Iterable[Path]) -> list[str]:
     """One line on `other_files`, none where there are none."""
     files = other_files(folders)
-    if not files:
-        return []
-    return [
-        f"{files[0].parent}: {_files(files)} no picture that Pillow reads and left out ({_count(files)}); the first is"
-        f" {files[0].name}, convert them to PNG or JPEG if they are pictures"
-    ]
+    return [f"{other_files_words(files)}; convert them to PNG or JPEG if they are pictures"] if files else []
+
+
+def other_files_words(files: list[Path]) -> str:
+    """How many of which endings, and the first of them; at least one."""
+    return f"{_files(files)} left out, being no picture that Pillow reads ({_count(files)}); the first is {files[0]}"
 
 
 def _files(files: list[Path]) -> str:

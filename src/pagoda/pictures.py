@@ -29,6 +29,7 @@ from pagoda.picture_files import (
     natural_order,
     other_files,
     other_files_note,
+    other_files_words,
     picture_endings,
 )
 
@@ -43,6 +44,7 @@ __all__ = [
     "natural_order",
     "other_files",
     "other_files_note",
+    "other_files_words",
     "picture_endings",
     "picture_facts",
     "picture_size",
@@ -207,9 +209,7 @@ def _opened(file: str | Path | BinaryIO, name: str) -> Iterator[Image.Image]:
     except FileNotFoundError as error:
         raise PictureError(f"cannot read {name}: there is no such file") from error
     except Image.UnidentifiedImageError as error:
-        raise PictureError(
-            f"cannot read {name}: empty, or no picture in a known format (a video is for pagoda track)"
-        ) from error
+        raise PictureError(f"cannot read {name}: empty, or no picture in a known format") from error
     except _UNREADABLE as error:
         raise PictureError(f"cannot read {name}: {error or type(error).__name__}") from error
 
@@ -247,11 +247,13 @@ def _to_rgb(image: Image.Image, name: str, turn: int | None = None) -> np.ndarra
     return _three_channels(((grey.astype(np.int64) * 255 + DEEPEST // 2) // DEEPEST).astype(np.uint8))
 
 
-def how_to_stretch(name: str | Path, low: float, high: float) -> str:
-    """The command that makes copies of the pictures beside the file `name` that use the whole range."""
+def how_to_stretch(name: str | Path, low: float, high: float, *, within: str | Path | None = None) -> str:
+    """The command that copies `within`, the folder of the file `name` where not given, to use the whole range."""
     if not Path(name).is_file():
         return f"scale them to 0 … {DEEPEST} and 16 bits first"
-    folder = Path(name).absolute().parent.as_posix()
+    file = Path(name).absolute()
+    whole = file.parent if within is None else Path(within).absolute()
+    folder = (whole if file.is_relative_to(whole) else file.parent).as_posix()
     # The bits a camera has; a range that begins elsewhere or is no whole number has no such end.
     has_bits = low >= 0 and high <= DEEPEST and high == int(high)
     top = 2 ** int(high).bit_length() - 1 if has_bits else high

@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from pagoda.atomic import write_atomically
 from pagoda.cli.parsing import open_checkpoint, parse
-from pagoda.pictures import PictureError, list_pictures
+from pagoda.pictures import PictureError, find_pictures, is_address, is_picture, picture_facts
 from pagoda.postprocess.views import TestViews
 from pagoda.structures.instances import Detections
 from pagoda.training.settings import new_run_folder
@@ -30,7 +30,7 @@ class PredictCommand:
 
     checkpoint: Annotated[str, tyro.conf.Positional]
     sources: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """pictures, folders, globs or URLs"""
+    """pictures, folders (their pictures in the order of their numbers), globs or URLs"""
     out: str = ""
     """folder for the results; default: a new runs/predict-<n>"""
     min_score: float = 0.3
@@ -50,13 +50,13 @@ class PredictCommand:
 def main(arguments: Sequence[str]) -> int:
     command = parse(PredictCommand, "predict", arguments)
     errors = Console(stderr=True)
-    sources = [item for source in command.sources for item in list_pictures(source)]
+    sources = [item for source in command.sources for item in _pictures_of(source, errors)]
     if not sources:
         raise ValueError("pagoda predict needs at least one picture, folder, glob or URL")
     model = open_checkpoint(command.checkpoint, command.model)
     out = Path(command.out) if command.out else new_run_folder("runs", "predict")
     out.mkdir(parents=True, exist_ok=True)
-    rows, failed = [], []
+    rows, failed, several = [], [], []
     with Progress(disable=command.json, transient=True, console=errors) as bar:
         for source in bar.track(sources, description="predicting"):
             try:
@@ -67,8 +67,11 @@ def main(arguments: Sequence[str]) -> int:
                     views=VIEWS[command.views],
                 )
             except PictureError as error:
-                failed.append(str(error))
+                is_named_so = is_address(str(source)) or is_picture(source)
+                failed.append(f"{error}{'' if is_named_so else '; a video is for pagoda track'}")
                 continue
+            if (frames := _num_frames(source)) > 1:
+                several.append(f"{source} holds {frames} frames or pages, of which the first was looked at")
             rows.append(found.to_dict())
             if command.json:
                 print(json.dumps(rows[-1]))
@@ -79,11 +82,29 @@ def main(arguments: Sequence[str]) -> int:
     write_atomically(written, lambda path: path.write_text(text, encoding="utf-8"))
     count = sum(len(row["objects"]) for row in rows)
     errors.print(f"{count} objects in {len(rows)} pictures; see {written.parent}", highlight=False)
+    if several:
+        more = f" (and so {len(several) - 1} more)" if len(several) > 1 else ""
+        said = f"{several[0]}{more}; pagoda track follows objects through all"
+        errors.print(said, highlight=False, markup=False, soft_wrap=True)
     for reason in failed:
         errors.print(f"skipped: {reason}", highlight=False, markup=False)
     if failed:
         errors.print(f"{len(failed)} of {len(sources)} pictures could not be read")
     return 1 if failed else 0
+
+
+def _pictures_of(source: str, errors: Console) -> Sequence[str | Path]:
+    """An address as it is; the pictures of a file, folder or glob, and a word on what is left out of it."""
+    if is_address(source):
+        return [source]
+    found = find_pictures(source)
+    if left_out := found.left_out():
+        errors.print(f"left out of {source}: {left_out}", highlight=False, markup=False, soft_wrap=True)
+    return found.pictures
+
+
+def _num_frames(source: str | Path) -> int:
+    return picture_facts(source).num_frames if isinstance(source, Path) else 1
 
 
 def save_picture(out: Path, found: Detections) -> None:

@@ -25,18 +25,21 @@ def grey_peak(path: str | Path) -> float | None:
     return float(read_levels(path).max()) if picture_facts(path).is_deep_grey else None
 
 
-def dark_greys(peaks: dict[Path, float]) -> str:
-    """What `peaks`, the `grey_peak` of pictures, say of them together: a remark with its remedy, or ""."""
+def dark_greys(peaks: dict[Path, float], folder: str | Path) -> str:
+    """What `peaks`, the `grey_peak` of pictures, say of them together: a remark with its remedy, or "".
+
+    `folder`: that of the data set, which is copied with the labels.
+    """
     if not peaks:
         return ""
     brightest = max(peaks, key=lambda path: peaks[path])
     peak, full = peaks[brightest], white_of(brightest)
     if peak <= 0 or peak >= DARK_SHARE * full:
         return ""
-    shade = round(peak / full * 255)
+    shade, remedy = round(peak / full * 255), how_to_stretch(brightest, 0, peak, within=folder)
     return (
         f"{len(peaks)} grey pictures of more than 8 bits reach only {peak:g} of {full:g}, so they become nearly"
-        f" black (0 … {shade} of 255), the brightest is {brightest}; {how_to_stretch(brightest, 0, peak)}"
+        f" black (0 … {shade} of 255), the brightest is {brightest}; {remedy}"
     )
 
 

@@ -24,6 +24,7 @@ from pagoda.orientation import orientation, upright, upright_and_stored
 from pagoda.picture_files import (
     NOT_PICTURES,
     find_pictures,
+    is_other_file,
     is_picture,
     list_pictures,
     natural_order,
@@ -39,6 +40,7 @@ __all__ = [
     "find_pictures",
     "how_to_stretch",
     "is_address",
+    "is_other_file",
     "is_picture",
     "list_pictures",
     "natural_order",
@@ -106,10 +108,12 @@ class PictureFacts(NamedTuple):
     """EXIF: 1 upright"""
     num_frames: int
     """of an animation, or pages; `read_picture` reads the first"""
+    is_deep: bool
+    """more than 8 bits per channel, which are scaled to 8 by their full range"""
 
     @property
     def is_deep_grey(self) -> bool:
-        """Grey of more than 8 bits, which is scaled to 8 by its full range."""
+        """Pillow has all its bits; of deep colours it keeps the upper 8."""
         return self.mode.startswith(("I", "F"))
 
 
@@ -124,7 +128,8 @@ def picture_facts(path: str | Path) -> PictureFacts:
     with _opened(path, str(path)) as image:
         size, stored = upright_and_stored(image)
         count = _num_frames(image) - bool(getattr(image, "default_image", False))
-        return PictureFacts(size, stored, image.mode, orientation(image), max(1, count))
+        is_deep = image.mode.startswith(("I", "F")) or any(";16" in str(tile) for tile in image.tile)
+        return PictureFacts(size, stored, image.mode, orientation(image), max(1, count), is_deep)
 
 
 def read_frames(path: str | Path, *, default_seconds: float) -> Iterator[tuple[np.ndarray, float]]:
@@ -258,10 +263,10 @@ def how_to_stretch(name: str | Path, low: float, high: float, *, within: str | P
     has_bits = low >= 0 and high <= DEEPEST and high == int(high)
     top = 2 ** int(high).bit_length() - 1 if has_bits else high
     limits = f"top={_plain(top)}" + (f", bottom={_plain(low)}" if low < 0 else "")
-    call = f"stretch_greys('{folder}', '{folder}-stretched', {limits})"
+    call = f"stretch_levels('{folder}', '{folder}-stretched', {limits})"
     return (
         "to make copies that use the whole range: python -c"
-        f' "from pagoda.data.grey_levels import stretch_greys; {call}"'
+        f' "from pagoda.data.levels import stretch_levels; {call}"'
     )
 
 

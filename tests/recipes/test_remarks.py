@@ -35,8 +35,8 @@ def test_nothing_is_said_where_all_is_well(tmp_path: Path) -> None:
 
 def test_greys_that_become_black_are_remarked_with_the_command(dark: Path) -> None:
     (said,) = data_remarks(open_annotations(dark), dark)
-    assert "2 grey pictures of more than 8 bits reach only 4000 of 65535" in said
-    assert f"stretch_greys('{dark.as_posix()}', '{dark.as_posix()}-stretched', top=4095)" in said
+    assert "2 pictures of more than 8 bits reach only 4000 of 65535" in said
+    assert f"stretch_levels('{dark.as_posix()}', '{dark.as_posix()}-stretched', top=4095)" in said
 
 
 def test_files_left_out_and_frames_left_out_are_counted(tmp_path: Path) -> None:
@@ -68,4 +68,4 @@ def test_training_says_so_before_it_begins(dark: Path, monkeypatch, capsys) -> N
 def test_the_doctor_says_so_too(dark: Path, capsys) -> None:
     with pytest.raises(SystemExit):
         main(["doctor", str(dark)])
-    assert "dark greys (2)" in capsys.readouterr().out
+    assert "dark pictures (2)" in capsys.readouterr().out

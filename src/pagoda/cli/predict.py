@@ -104,7 +104,10 @@ def _pictures_of(source: str, errors: Console) -> Sequence[str | Path]:
 
 
 def _num_frames(source: str | Path) -> int:
-    return picture_facts(source).num_frames if isinstance(source, Path) else 1
+    try:
+        return picture_facts(source).num_frames if isinstance(source, Path) else 1
+    except PictureError:  # damaged behind the first frame, which was read
+        return 1
 
 
 def save_picture(out: Path, found: Detections) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pagoda.data.annotations import Annotations
-from pagoda.data.grey_levels import dark_greys, grey_peak
+from pagoda.data.levels import dark_levels, peak_level
 from pagoda.data.videos import Video
 from pagoda.pictures import PictureError, picture_facts
 
@@ -40,13 +40,13 @@ def _picture_remarks(paths: list[Path], folder: str | Path) -> list[str]:
     for path in paths:
         try:
             facts = picture_facts(path)
-            peak = grey_peak(path) if facts.is_deep_grey else None
+            peak = peak_level(path) if facts.is_deep else None
         except PictureError:
             continue  # told when its turn comes, by name
         if peak is not None:
             peaks[path] = peak
         if facts.num_frames > 1:
             several.append(f"{path} holds {facts.num_frames} frames or pages, of which the first is read")
-    remark = dark_greys(peaks, folder)
+    remark = dark_levels(peaks, folder)
     more = f" (and {len(several) - 1} like it, of {len(paths)} looked at)" if len(several) > 1 else ""
     return ([remark] if remark else []) + ([several[0] + more] if several else [])

@@ -234,7 +234,7 @@ PLANTED = [
     (class_not_in_val, "classes_not_in_val", "star"),
     (rare_class, "class_imbalance", "star 2"),
     (copied_in_split, "duplicate_pictures", "train: 000001.png = train: 000007.bmp"),
-    (twelve_bits, "dark_greys", "to make copies that use the whole range: python -c"),
+    (twelve_bits, "dark_pictures", "to make copies that use the whole range: python -c"),
     (recompressed_in_split, "near_duplicate_pictures", "train: 000001.png ≈ train: 000007.jpg"),
     (copied_to_val, "leaks", "train: 000001.png = val: 000001.png"),
     (brightened_in_val, "near_leaks", "train: 000001.png ≈ val: 000001.png"),

@@ -4,16 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pagoda.data.grey_levels import dark_greys, grey_peak
+from pagoda.data.levels import dark_levels, peak_level
 from pagoda.explain.doctor.duplicates import Fingerprint, fingerprint, same_pictures, similar_pictures
 from pagoda.explain.doctor.findings import Notebook
 from pagoda.explain.doctor.records import Split
 from pagoda.pictures import (
     PictureError,
     PictureFacts,
+    is_other_file,
     is_picture,
     natural_order,
-    other_files,
     other_files_words,
     picture_facts,
     read_picture,
@@ -30,7 +30,7 @@ class Opened:
     facts: PictureFacts
     print: Fingerprint
     peak: float | None
-    """the largest value where it is grey of more than 8 bits"""
+    """the largest value where it has more than 8 bits"""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -95,8 +95,8 @@ def check_pictures(splits: list[Split], opened: dict[Path, Opened], folder: Path
             "unusual_modes", f"{name}: {len(files)} of mode {mode}, the first is {files[0]}", len(files)
         )
     peaks = {path: picture.peak for path, picture in opened.items() if picture.peak is not None}
-    if remark := dark_greys(peaks, folder):
-        notes.add("dark_greys", remark, len(peaks))
+    if remark := dark_levels(peaks, folder):
+        notes.add("dark_pictures", remark, len(peaks))
     _find_unmentioned(splits, notes)
 
 
@@ -134,7 +134,7 @@ def _note_group(members: list[dict[str, str]], sign: str, kinds: tuple[str, str]
 
 def _open(path: Path) -> Opened:
     facts = picture_facts(path)
-    return Opened(facts, fingerprint(read_picture(path)), grey_peak(path) if facts.is_deep_grey else None)
+    return Opened(facts, fingerprint(read_picture(path)), peak_level(path) if facts.is_deep else None)
 
 
 def _other_case(path: Path, stored: dict[Path, dict[str, str]]) -> str:
@@ -151,10 +151,11 @@ def _other_case(path: Path, stored: dict[Path, dict[str, str]]) -> str:
 def _find_unmentioned(splits: list[Split], notes: Notebook) -> None:
     mentioned = {split.path(index) for split in splits for index in range(len(split.files))}
     for folder in sorted({path.parent for path in mentioned if path.parent.is_dir()}):
-        for path in sorted(set(folder.iterdir()) - mentioned, key=natural_order):
+        rest = sorted(set(folder.iterdir()) - mentioned, key=natural_order)
+        for path in rest:
             if is_picture(path) and path.is_file():
                 notes.add("pictures_not_mentioned", str(path))
-        others = [path for path in other_files([folder]) if path not in mentioned]
+        others = list(filter(is_other_file, rest))
         if others:
             notes.add("other_files", other_files_words(others), len(others))
 

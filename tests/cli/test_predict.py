@@ -77,6 +77,14 @@ def test_of_an_animated_picture_the_first_frame_is_used_and_that_is_said(run, tm
         assert drawn.getpixel((0, 0)) == (9, 9, 9)
 
 
+def test_pictures_that_become_black_are_remarked(run, tmp_path):
+    for number in range(2):
+        Image.fromarray(np.full((8, 12), 4000 + number, np.uint16)).save(tmp_path / f"{number}.png")
+    code, _, said = run(tmp_path / "*.png")
+    assert code == 0 and "2 pictures of more than 8 bits reach only 4001 of 65535" in said
+    assert "stretch_levels(" in said
+
+
 def test_a_video_is_sent_to_track(run, tmp_path):
     (tmp_path / "walk.mp4").write_bytes(b"\0\0\0\x18ftypisom")
     code, rows, said = run(tmp_path / "walk.mp4")

@@ -102,6 +102,9 @@ CASES = {
     "png, XMP behind": lambda o: png(o, behind=png_xmp(o)),
     "png, animated": apng,
     "jpeg": lambda o: jpeg(segment(b"Exif\0\0" + exif(o).removeprefix(b"Exif\0\0"))),
+    "jpeg, two EXIFs": lambda o: jpeg(
+        *(segment(b"Exif\0\0" + exif(n).removeprefix(b"Exif\0\0")) for n in (o, 9 - o))
+    ),
     "jpeg, XMP": lambda o: jpeg(segment(b"http://ns.adobe.com/xap/1.0/\0" + xmp(o))),
     "tiff": lambda o: saved("TIFF", tiffinfo={274: o}),
     "tiff, compressed": lambda o: saved("TIFF", tiffinfo={274: o}, compression="tiff_lzw"),

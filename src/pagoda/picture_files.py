@@ -104,26 +104,27 @@ def list_pictures(source: str | Path) -> list[Path]:
     return find_pictures(source).pictures
 
 
+def is_other_file(path: Path) -> bool:
+    """In a folder of a data set's pictures: neither a picture nor an annotation, by its ending."""
+    is_known = is_picture(path) or path.suffix.lower() in ANNOTATION_ENDINGS
+    return not is_known and not path.name.startswith(".") and path.is_file()
+
+
 def other_files(folders: Iterable[Path]) -> list[Path]:
     """What lies in the folders of a data set's pictures and is neither a picture nor an annotation."""
     entries = [entry for folder in sorted(set(folders)) if folder.is_dir() for entry in folder.iterdir()]
-    kept = [
-        entry
-        for entry in entries
-        if not (is_picture(entry) or entry.suffix.lower() in ANNOTATION_ENDINGS or entry.name.startswith("."))
-    ]
-    return sorted((entry for entry in kept if entry.is_file()), key=natural_order)
+    return sorted(filter(is_other_file, entries), key=natural_order)
 
 
 def other_files_note(folders: Iterable[Path]) -> list[str]:
     """One line on `other_files`, none where there are none."""
     files = other_files(folders)
-    if not files:
-        return []
-    return [
-        f"{files[0].parent}: {_files(files)} no picture that Pillow reads and left out ({_count(files)}); the first is"
-        f" {files[0].name}, convert them to PNG or JPEG if they are pictures"
-    ]
+    return [f"{other_files_words(files)}; convert them to PNG or JPEG if they are pictures"] if files else []
+
+
+def other_files_words(files: list[Path]) -> str:
+    """How many of which endings, and the first of them; at least one."""
+    return f"{_files(files)} left out, being no picture that Pillow reads ({_count(files)}); the first is {files[0]}"
 
 
 def _files(files: list[Path]) -> str:

@@ -24,11 +24,13 @@ from pagoda.orientation import orientation, upright, upright_and_stored
 from pagoda.picture_files import (
     NOT_PICTURES,
     find_pictures,
+    is_other_file,
     is_picture,
     list_pictures,
     natural_order,
     other_files,
     other_files_note,
+    other_files_words,
     picture_endings,
 )
 
@@ -38,11 +40,13 @@ __all__ = [
     "find_pictures",
     "how_to_stretch",
     "is_address",
+    "is_other_file",
     "is_picture",
     "list_pictures",
     "natural_order",
     "other_files",
     "other_files_note",
+    "other_files_words",
     "picture_endings",
     "picture_facts",
     "picture_size",
@@ -105,10 +109,12 @@ class PictureFacts(NamedTuple):
     """EXIF: 1 upright"""
     num_frames: int
     """of an animation, or pages; `read_picture` reads the first"""
+    is_deep: bool
+    """more than 8 bits per channel, which are scaled to 8 by their full range"""
 
     @property
     def is_deep_grey(self) -> bool:
-        """Grey of more than 8 bits, which is scaled to 8 by its full range."""
+        """Pillow has all its bits; of deep colours it keeps the upper 8."""
         return self.mode.startswith(("I", "F"))
 
 
@@ -123,7 +129,8 @@ def picture_facts(path: str | Path) -> PictureFacts:
     with _opened(path, str(path)) as image:
         size, stored = upright_and_stored(image)
         count = _num_frames(image) - bool(getattr(image, "default_image", False))
-        return PictureFacts(size, stored, image.mode, orientation(image), max(1, count))
+        is_deep = image.mode.startswith(("I", "F")) or any(";16" in str(tile) for tile in image.tile)
+        return PictureFacts(size, stored, image.mode, orientation(image), max(1, count), is_deep)
 
 
 def read_frames(path: str | Path, *, default_seconds: float) -> Iterator[tuple[np.ndarray, float]]:
@@ -211,9 +218,7 @@ def _opened(file: str | Path | BinaryIO, name: str) -> Iterator[Image.Image]:
     except FileNotFoundError as error:
         raise PictureError(f"cannot read {name}: there is no such file") from error
     except Image.UnidentifiedImageError as error:
-        raise PictureError(
-            f"cannot read {name}: empty, or no picture in a known format (a video is for pagoda track)"
-        ) from error
+        raise PictureError(f"cannot read {name}: empty, or no picture in a known format") from error
     except _UNREADABLE as error:
         raise PictureError(f"cannot read {name}: {error or type(error).__name__}") from error
 
@@ -267,19 +272,21 @@ def _to_rgb(image: Image.Image, name: str, turn: int | None = None) -> np.ndarra
     return _three_channels(((grey.astype(np.int64) * 255 + DEEPEST // 2) // DEEPEST).astype(np.uint8))
 
 
-def how_to_stretch(name: str | Path, low: float, high: float) -> str:
-    """The command that makes copies of the pictures beside the file `name` that use the whole range."""
+def how_to_stretch(name: str | Path, low: float, high: float, *, within: str | Path | None = None) -> str:
+    """The command that copies `within`, the folder of the file `name` where not given, to use the whole range."""
     if not Path(name).is_file():
         return f"scale them to 0 … {DEEPEST} and 16 bits first"
-    folder = Path(name).absolute().parent.as_posix()
+    file = Path(name).absolute()
+    whole = file.parent if within is None else Path(within).absolute()
+    folder = (whole if file.is_relative_to(whole) else file.parent).as_posix()
     # The bits a camera has; a range that begins elsewhere or is no whole number has no such end.
     has_bits = low >= 0 and high <= DEEPEST and high == int(high)
     top = 2 ** int(high).bit_length() - 1 if has_bits else high
     limits = f"top={_plain(top)}" + (f", bottom={_plain(low)}" if low < 0 else "")
-    call = f"stretch_greys('{folder}', '{folder}-stretched', {limits})"
+    call = f"stretch_levels('{folder}', '{folder}-stretched', {limits})"
     return (
         "to make copies that use the whole range: python -c"
-        f' "from pagoda.data.grey_levels import stretch_greys; {call}"'
+        f' "from pagoda.data.levels import stretch_levels; {call}"'
     )
 
 

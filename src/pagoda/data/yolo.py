@@ -144,7 +144,8 @@ def split_pictures(places: tuple[Path, ...]) -> list[Path]:
             lines = place.read_text(encoding="utf-8").splitlines()
             pictures += [(place.parent / line.strip()).resolve() for line in lines if line.strip()]
     if not pictures:
-        raise FileNotFoundError(f"no pictures in {', '.join(str(place) for place in places)}")
+        others = "".join(f"; {note}" for note in other_files_note(places))
+        raise FileNotFoundError(f"no pictures in {', '.join(str(place) for place in places)}{others}")
     return pictures
 
 

@@ -7,52 +7,53 @@ import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
+Ending = Literal["whole", "cut", "cut in pictures", "unknown"]
 _EBML = b"\x1a\x45\xdf\xa3"
 
 
-def is_whole(path: str | Path) -> bool | None:
-    """False where the file ends before its last piece does, None where its format does not tell.
+def ending_of(path: str | Path) -> Ending:
+    """How the file ends by its own account: "cut" inside its last piece, which may hold pictures or not.
 
     Told are MP4, MOV and their kin, AVI, Matroska and WebM.
     """
     size = os.path.getsize(path)
     with open(path, "rb") as file:
         head = file.read(12)
-        ends: Callable[[BinaryIO, int], bool | None]
+        told: Callable[[BinaryIO, int], Ending]
         if head[:4] == b"RIFF":
-            ends = _riff_is_whole
+            told = _riff
         elif head[:4] == _EBML:
-            ends = _matroska_is_whole
+            told = _matroska
         elif head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-            ends = _boxes_are_whole
+            told = _boxes
         else:
-            return None
+            return "unknown"
         file.seek(0)
-        return ends(file, size)
+        return told(file, size)
 
 
-def _boxes_are_whole(file: BinaryIO, size: int) -> bool | None:
-    """MP4: boxes of a length and a name. Those of a stream in fragments may end after any of them."""
-    at, is_told = 0, True
+def _boxes(file: BinaryIO, size: int) -> Ending:
+    """MP4: boxes of a length and a name. A stream in fragments may end after any of them."""
+    at, kind, has_fragments = 0, b"", False
     while at + 8 <= size:
         file.seek(at)
         length, kind = struct.unpack(">I4s", file.read(8))
-        is_told &= kind != b"moof"
+        has_fragments |= kind == b"moof"
         if length == 1:
             length = int.from_bytes(file.read(8), "big")
         if length == 0:  # to the end of the file, wherever that is
-            return None
+            return "unknown"
         if length < 8:
-            return False
+            return "cut"
         at += length
     if at > size:
-        return False
-    return True if is_told else None
+        return "cut in pictures" if has_fragments and kind in (b"moof", b"mdat") else "cut"
+    return "unknown" if has_fragments else "whole"
 
 
-def _riff_is_whole(file: BinaryIO, size: int) -> bool | None:
+def _riff(file: BinaryIO, size: int) -> Ending:
     """AVI: one or several pieces called RIFF; programs that crashed leave a length of 0."""
     at = 0
     while at + 8 <= size:
@@ -61,21 +62,21 @@ def _riff_is_whole(file: BinaryIO, size: int) -> bool | None:
         if kind != b"RIFF":
             break  # what somebody put behind
         if length == 0:
-            return None
+            return "unknown"
         at += 8 + length + length % 2
-    return at <= size + 1  # the last padding byte is not always written
+    return "whole" if at <= size + 1 else "cut"  # the last padding byte is not always written
 
 
-def _matroska_is_whole(file: BinaryIO, size: int) -> bool | None:
+def _matroska(file: BinaryIO, size: int) -> Ending:
     """A header and a segment; the length of a live stream is unknown."""
     for _ in range(2):
         if not file.read(4):
-            return False
+            return "cut"
         length = _variable_number(file)
         if length is None:
-            return None
+            return "unknown"
         file.seek(length, 1)
-    return file.tell() <= size
+    return "whole" if file.tell() <= size else "cut"
 
 
 def _variable_number(file: BinaryIO) -> int | None:

@@ -9,7 +9,7 @@ import av
 import numpy as np
 
 from pagoda.pictures import PictureError
-from pagoda.visualization.video_ends import is_whole
+from pagoda.visualization.video_ends import ending_of
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,11 @@ def decode_video(
 
 def _check_end(path: Path, facts: VideoFacts, number: int, end: float) -> None:
     """A file that is whole may end early: another program left frames out, or its sound is longer."""
-    left, frame, whole = facts.seconds - end, 1 / facts.frames_per_second, is_whole(path)
-    allowed = frame / 2 if whole is False else max(0.1 * facts.seconds, 10 * frame)
-    if left > allowed and not whole:
+    left, frame, ending = facts.seconds - end, 1 / facts.frames_per_second, ending_of(path)
+    if ending == "cut in pictures":
+        raise PictureError(f"{path} is cut off behind {number} frames, {end:.1f} seconds")
+    allowed = frame / 2 if ending == "cut" else max(0.1 * facts.seconds, 10 * frame)
+    if left > allowed and ending != "whole":
         raise PictureError(
             f"{path} should last {facts.seconds:.1f} seconds but ends after {number} frames, {end:.1f} seconds; it"
             " seems to be cut off"

@@ -49,7 +49,7 @@ def examine(
         if split.document is not None:
             check_shapes(split, split.document, notes)
     check_classes(splits, notes)
-    check_pictures(splits, opened, notes)
+    check_pictures(splits, opened, layout.root, notes)
     check_duplicates(splits, opened, notes)
     return DoctorReport(layout.describe(), notes.findings(), _statistics(splits, every, opened))
 

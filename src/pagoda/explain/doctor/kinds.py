@@ -40,6 +40,12 @@ KINDS: dict[str, Kind] = {
         "the annotated size is not the picture's",
         "Restore the annotated picture, or scale the boxes and correct the size.",
     ),
+    "dark_pictures": Kind(
+        "warning",
+        "pictures of more than 8 bits use a small part of their range and become nearly black, for the whole range"
+        " is scaled to 8 bits",
+        "Make copies that use all of it, and train on those: the command stands below.",
+    ),
     # ids
     "repeated_image_ids": Kind(
         "error", "one id stands for several images, so their objects mix", "Give every image its own id."
@@ -220,6 +226,11 @@ KINDS: dict[str, Kind] = {
         "pictures are not 8-bit RGB; they are converted when read",
         "Nothing, if grey, 16-bit or CMYK is what you expect; alpha is dropped.",
     ),
+    "several_frames": Kind(
+        "note",
+        "files hold several frames or pages, of which the first is read",
+        "Save the others as pictures of their own, if they should be used.",
+    ),
     "pictures_without_objects": Kind(
         "note", "they are learnt as background", "Make sure nothing was forgotten in them."
     ),
@@ -227,6 +238,11 @@ KINDS: dict[str, Kind] = {
         "note",
         "files lie beside the pictures but no annotation names them",
         "Annotate or move them, if they should be used.",
+    ),
+    "other_files": Kind(
+        "note",
+        "files beside the pictures are of no kind that the installed Pillow reads; they are left out",
+        "Convert them to PNG or JPEG, if they are pictures.",
     ),
     "sizes_not_given": Kind(
         "note",

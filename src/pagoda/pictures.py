@@ -5,6 +5,7 @@ One rule for every reader here: the EXIF rotation is applied, alpha is dropped, 
 """
 
 import glob
+import re
 import struct
 import threading
 import urllib.error
@@ -113,6 +114,19 @@ def _contents(entries: list[Path]) -> str:
     folders = [entry for entry in entries if entry.is_dir()]
     hint = f"; for the pictures one level down give '{folders[0].parent}/*/*'" if folders else ""
     return f"found {len(entries)} entries, the first is {entries[0].name}{hint}"
+
+
+def natural_order(path: str | Path) -> tuple:
+    """A key to sort paths by, numbers in them by their value: frame_2 comes before frame_10.
+
+    >>> sorted(["v/10.jpg", "v/9.jpg", "v/b.jpg"], key=natural_order)
+    ['v/9.jpg', 'v/10.jpg', 'v/b.jpg']
+    """
+    text = path.as_posix() if isinstance(path, Path) else path
+    return (
+        *((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", text)),
+        text,
+    )
 
 
 @contextmanager

@@ -245,10 +245,6 @@ def test_keypoint_hota_of_worked_examples():
             lambda g, p: (g, video([[(0, np.zeros((17, 2)), 0.9)]] * 4, joints=PERSON_17)),
             r"15 joints in the ground truth and 17 in the predictions \(missing: neck; too many: head_bottom, left_ear",
         ),
-        (
-            lambda g, p: (replace(g, track_ids=g.track_ids * 0 - 1), p),
-            "4 of 4 objects in the ground truth have no",
-        ),
     ],
 )
 def test_what_does_not_fit_together_is_refused(change, said):

@@ -239,11 +239,11 @@ def test_a_flag_that_is_a_score_is_refused_by_its_row(tmp_path, capsys):
 OTHER = (60, 10, 30, 30)
 
 
-def two_classes(tmp_path, found_classes=(-1, -1), *, labels=("car", "bus"), keep=(1, 2), ids=(1, 2)):
+def two_classes(tmp_path, found_classes=(-1, -1), *, labels=("car", "bus"), keep=(1, 2)):
     """CVAT's export: an object of each class in five frames, and a tracker that finds both."""
     truth, found = [], []
     for frame in range(1, 6):
-        both = zip(ids, (BOX, OTHER), (1, 2), found_classes, strict=True)
+        both = zip((1, 2), (BOX, OTHER), (1, 2), found_classes, strict=True)
         for track, box, kind, said in both:
             if kind in keep:
                 truth.append((frame, track, *box, 1, kind, 1.0))
@@ -252,7 +252,7 @@ def two_classes(tmp_path, found_classes=(-1, -1), *, labels=("car", "bus"), keep
     return "--gt", tmp_path / "gt", "--pred", tmp_path / "pred"
 
 
-@pytest.mark.parametrize("ids", [(1, 2), (1, 1)])
+@pytest.mark.parametrize("ids", [(1, 2), "each class from 1"])
 @pytest.mark.parametrize(
     ("found_classes", "options", "per_class", "together"),
     [
@@ -268,10 +268,14 @@ def two_classes(tmp_path, found_classes=(-1, -1), *, labels=("car", "bus"), keep
 def test_classes_of_labels_txt_are_scored_apart_and_together(
     tmp_path, capsys, found_classes, options, per_class, together, ids
 ):
-    """Also where each class numbers its objects from 1."""
-    if ids == (1, 1) and found_classes == (-1, -1):
-        pytest.skip("one track twice in a frame")
-    result = scored(capsys, *two_classes(tmp_path, found_classes, ids=ids), *options)
+    """Where each class numbers its objects from 1, predictions without classes must not."""
+    words = two_classes(tmp_path, found_classes)
+    if ids == "each class from 1":
+        files = [tmp_path / "gt" / "seq" / "gt" / "gt.txt"]
+        files += [tmp_path / "pred" / "seq.txt"] * (found_classes[0] > 0)
+        for file in files:
+            file.write_text(re.sub(r"^(\d+),2,", r"\1,1,", file.read_text(), flags=re.MULTILINE))
+    result = scored(capsys, *words, *options)
     assert {name: row["MOTA"] for name, row in result["per_class"].items()} == per_class
     assert result["metrics"]["MOTA"] == together
     assert f"the classes of labels.txt: {', '.join(per_class)}" in result["protocol"]

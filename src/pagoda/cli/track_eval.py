@@ -77,7 +77,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def boxes(command: EvalCommand, pairs: Sequence[tuple[Tracks, Tracks]]) -> TrackEvaluator:
-    """Those that belong to a track."""
+    """Those that belong to a track. Raises ValueError where none does."""
+    total = sum(len(found) for _, found in pairs)
+    if total and not any(len(found.linked()) for _, found in pairs):
+        raise ValueError(
+            f"none of the {total} predictions in {command.pred} has a track id, and scores of tracks need them; link"
+            " them first: pagoda track link"
+        )
     evaluator = TrackEvaluator(min_iou=command.min_iou, matches_survive_gaps=command.matches_survive_gaps)
     for truth, found in pairs:
         evaluator.update(truth, found.linked())

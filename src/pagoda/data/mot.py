@@ -53,12 +53,12 @@ def read_mot(
     else:
         counted = count_found(rows, path, label_map)
         rows, counted = rows[~counted.ignored], counted.without_ignored()
+    corners = np.concatenate([rows[:, 2:4], rows[:, 2:4] + rows[:, 4:6]], 1)
     try:
         return Tracks(
             rows[:, 0].astype(np.int64) - 1,
             _ids(rows, counted),
-            # Corners first: what TrackEval adds up is then the same to the last bit.
-            np.concatenate([rows[:, 2:4], rows[:, 2:4] + rows[:, 4:6]], 1) - 1,
+            corners - 1,
             np.ones(len(rows)) if is_truth else _scores(rows[:, 6], score_range),
             counted.labels,
             counted.label_map,
@@ -68,6 +68,7 @@ def read_mot(
             ignored=counted.ignored if is_truth else None,
             regions=counted.regions if is_truth else None,
             distractors=counted.distractors,
+            boxes_from_1=corners,
             rules=counted.rules,
             left_out=counted.left_out,
             has_classes=counted.has_classes,

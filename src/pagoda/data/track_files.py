@@ -86,16 +86,11 @@ def _read_found(files: Sequence[Path], truths: Sequence[Tracks]) -> list[Tracks]
 
 def _together(parts: Sequence[Tracks]) -> Tracks:
     """The classes of one video, each of which may count its objects for itself."""
-    frames, ids, boxes, scores, labels = (
-        np.concatenate([getattr(each, name) for each in parts])
-        for name in ("frames", "track_ids", "boxes", "scores", "labels")
-    )
-    ids = distinct_ids(frames, ids, labels)
+    per_row = ("frames", "track_ids", "boxes", "scores", "labels", "boxes_from_1")
+    rows = {name: np.concatenate([getattr(each, name) for each in parts]) for name in per_row}
+    rows["track_ids"] = distinct_ids(rows["frames"], rows["track_ids"], rows["labels"])
     longest = max(parts, key=lambda each: each.num_frames)
-    return replace(
-        longest, frames=frames, track_ids=ids, boxes=boxes, scores=scores, labels=labels,
-        label_map=parts[0].label_map,
-    )  # fmt: skip
+    return replace(longest, label_map=parts[0].label_map, **rows)
 
 
 def read_json(path: Path) -> list[Tracks]:

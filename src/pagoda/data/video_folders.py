@@ -16,6 +16,7 @@ from PIL import Image
 
 from pagoda.data.clips import ClipDataset
 from pagoda.data.mot import read_mot
+from pagoda.data.mot_classes import Benchmark
 from pagoda.data.mot_rows import sequence_info
 from pagoda.data.posetrack import boxes_around, read_posetrack
 from pagoda.data.posetrack_writing import write_posetrack_truth
@@ -51,9 +52,10 @@ def open_clips(
     return ClipDataset(videos, clip_length=clip_length, interval=interval, complete=complete)
 
 
-def open_videos(folder: str | Path, split: str) -> list[Video]:
+def open_videos(folder: str | Path, split: str, *, benchmark: Benchmark = "auto") -> list[Video]:
     """The annotated videos of a split, in the order of their names; splits as in `open_clips`.
 
+    `benchmark`: by whose rules rows of MOTChallenge's text count (`count_truth`).
     Raises FileNotFoundError or ValueError for a folder of another layout, a split that is not there, pictures
     that are missing or do not match their annotations, and where no row of any file counts.
     """
@@ -64,7 +66,9 @@ def open_videos(folder: str | Path, split: str) -> list[Video]:
         video
         for name in names
         for source in choose_split(splits, name.strip(), str(folder))
-        for video in (_posetrack_videos(folder, source) if source.suffix == ".json" else [_mot_video(source)])
+        for video in (
+            _posetrack_videos(folder, source) if source.suffix == ".json" else [_mot_video(source, benchmark)]
+        )
     ]
     if any(video.tracks.left_out for video in videos):
         check_something_counts(video.tracks for video in videos)
@@ -91,6 +95,10 @@ def find_videos(folder: Path) -> dict[str, tuple[Path, ...]]:
     return splits
 
 
+def _read_source(folder: Path, source: Path, benchmark: Benchmark) -> list[Video]:
+    return _posetrack_videos(folder, source) if source.suffix == ".json" else [_mot_video(source, benchmark)]
+
+
 def _posetrack_videos(folder: Path, file: Path) -> list[Video]:
     roots = (folder, folder / "images", folder / "images" / file.parent.name, folder / file.parent.name)
     videos = []
@@ -113,10 +121,11 @@ def _posetrack_videos(folder: Path, file: Path) -> list[Video]:
     return videos
 
 
-def _mot_video(sequence: Path) -> Video:
+def _mot_video(sequence: Path, benchmark: Benchmark) -> Video:
     truth, info = sequence / "gt" / "gt.txt", sequence_info(sequence)
     pictures = sorted(list_pictures(sequence / info.get("imdir", "img1")), key=natural_order)
-    tracks = read_mot(truth, is_truth=True, num_frames=None if "seqlength" in info else len(pictures))
+    length = None if "seqlength" in info else len(pictures)
+    tracks = read_mot(truth, is_truth=True, num_frames=length, benchmark=benchmark)
     numbers = [int(path.stem) if path.stem.isdigit() else -1 for path in pictures]
     if numbers != list(range(1, tracks.num_frames + 1)):
         raise ValueError(

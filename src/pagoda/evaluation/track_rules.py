@@ -31,6 +31,14 @@ def matched_distractors(ious: np.ndarray, distractors: np.ndarray) -> np.ndarray
     return taken
 
 
+def boxes_as_in_files(truth: Tracks, found: Tracks) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 4) and (M, 4) of the whole video, counted from 1 where both sides were read so and not changed since."""
+    sides = (truth, found)
+    if all(s.boxes_from_1 is not None and np.array_equal(s.boxes_from_1 - 1, s.boxes) for s in sides):
+        return tuple(s.boxes_from_1 for s in sides)
+    return truth.boxes, found.boxes
+
+
 def shares_inside(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
     """(N, M) share of the area of each of N boxes that lies inside each of M regions, all xyxy."""
     low = np.maximum(boxes[:, None, :2], regions[None, :, :2])

@@ -1,6 +1,6 @@
 """How well boxes were followed: HOTA, CLEAR MOT and identity scores of `Tracks` against ground truth."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from pagoda.evaluation.clear import ClearCounts, ClearMatcher, most_pairs
 from pagoda.evaluation.hota import FramePairs, combine, create_metrics, hota_numbers, sequence_data
 from pagoda.evaluation.track_rules import (
+    boxes_as_in_files,
     matched_distractors,
     one_class_each,
     shares_inside,
@@ -60,6 +61,8 @@ class TrackEvaluator:
         self._videos.append((truth, found))
 
     def _score(self, truth: Tracks, found: Tracks, label: int, taken_out: dict[str, int]) -> dict[str, Any]:
+        boxes = boxes_as_in_files(truth, found)
+        truth, found = replace(truth, boxes=boxes[0]), replace(found, boxes=boxes[1])
         frames = [self._pairs(truth, found, frame, label, taken_out) for frame in range(truth.num_frames)]
         data = sequence_data(frames)
         part = {key: metric.eval_sequence(data) for key, metric in self._metrics.items()}

@@ -49,6 +49,9 @@ class Tracks:
     """xyxy; by their size PoseTrack measures how far a joint may be off"""
     ignored: Bool[np.ndarray, " n"] | None = None
     """crowds and other rows that are not to be found"""
+    boxes_from_1: Float[np.ndarray, "n 4"] | None = None
+    """the boxes as MOTChallenge's files count, (1, 1) being the corner of the first pixel: overlaps can then be
+    compared to the last bit with programs that never shift them"""
     regions: Bool[np.ndarray, " n"] | None = None
     """those of the ignored rows in which whatever is found is not counted against who finds it; None: all of them"""
     distractors: Bool[np.ndarray, " n"] | None = None

@@ -201,8 +201,21 @@ def test_what_is_wrong_is_named_with_its_line(tmp_path, text, said):
 
 
 def test_frames_beyond_the_end_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="frames must lie within 0 … 4 of a video of 5 frames"):
+    with pytest.raises(ValueError, match="its last row is of frame 9, but the video has 5 frames"):
         read_mot(written(tmp_path, "9,1,5,5,5,5,1\n"), num_frames=5)
+    (tmp_path / "gt").mkdir()
+    (tmp_path / "seqinfo.ini").write_text("[Sequence]\nseqLength=5\n")
+    with pytest.raises(
+        ValueError, match=r"has 5 frames; .*seqinfo\.ini says how long it is \(seqLength\); correct"
+    ):
+        read_mot(written(tmp_path, "9,1,5,5,5,5,1\n", "gt/gt.txt"), is_truth=True)
+
+
+def test_an_unknown_benchmark_gets_the_known_ones(tmp_path):
+    with pytest.raises(
+        ValueError, match="benchmark must be one of auto, MOT15, MOT16, MOT17, MOT20, own, got 'MOT21'"
+    ):
+        read_mot(written(tmp_path, "1,1,5,5,5,5,1,1,1\n"), is_truth=True, benchmark="MOT21")
 
 
 def test_a_folder_without_any_says_what_was_looked_for(tmp_path):

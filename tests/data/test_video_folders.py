@@ -120,7 +120,15 @@ def test_classes_of_labels_txt_are_what_is_learnt(tmp_path):
     (tmp_path / "A" / "gt" / "labels.txt").write_text("car\nbus\n")
     clips = open_clips(tmp_path, "A")
     assert clips.label_map.names == ("car", "bus") and clips.annotations.labels.tolist() == [1, 0]
-    assert not clips.annotations.ignored.any()
+    assert not clips.annotations.ignored.any() and clips.annotations.notes == ()
+
+
+def test_rows_that_are_not_learnt_are_noted(tmp_path):
+    mot_sequence(
+        tmp_path, "A", [1, 2, 3], "1,7,11,21,10,20,1,1,1\n1,8,11,21,10,20,1,3,1\n2,8,1,1,9,9,0,1,1\n"
+    )
+    (note,) = open_clips(tmp_path, "A").annotations.notes
+    assert note.startswith("A: 1 row with flag 0, 1 row of class car are not to be found, but ignored (MOT17")
 
 
 def test_where_no_row_counts_the_remedy_is_said_and_works(tmp_path):

@@ -291,6 +291,15 @@ def test_classes_of_labels_txt_are_scored_apart_and_together(
     ]
 
 
+def test_predictions_of_other_classes_are_left_out_and_counted(tmp_path, capsys):
+    """MOT17 knows pedestrians; a tracker of several classes is scored on those alone."""
+    found = [(1, 1, *BOX, 0.9, 1, -1, -1), (1, 2, *AWAY, 0.9, 3, -1, -1)]
+    sequence(tmp_path, "MOT17-02", [(1, 1, *BOX, 1, 1, 1)], found, length=1)
+    result = scored(capsys, "--gt", tmp_path / "gt", "--pred", tmp_path / "pred")
+    assert result["metrics"]["MOTA"] == 1
+    assert result["notes"] == ["left out of the predictions: 1 row of class number 3"]
+
+
 def test_only_the_second_label_is_drawn(tmp_path, capsys):
     result = scored(capsys, *two_classes(tmp_path, keep=(2,)))
     assert result["metrics"]["objects"] == 5 and result["metrics"]["FP"] == 5 and result["metrics"]["FN"] == 0

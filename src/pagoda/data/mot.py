@@ -18,7 +18,7 @@ from pagoda.data.mot_rows import length_remedy, read_rows, sequence_folder, sequ
 from pagoda.data.spool import Spool
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
-from pagoda.structures.tracks import Tracks
+from pagoda.structures.tracks import LONGEST, Tracks
 
 
 def read_mot(
@@ -47,6 +47,11 @@ def read_mot(
     length = num_frames or int(info.get("seqlength", 0)) or last
     if "imwidth" in info and "imheight" in info and image_size is None:
         image_size = int(info["imheight"]), int(info["imwidth"])
+    if last > length:
+        raise ValueError(
+            f"{path} cannot be used: its last row is of frame {last}, but the video has {length} frames;"
+            f" {length_remedy(path, last).replace(LONGEST, str(last))}"
+        )
     name = sequence_name(path)
     if is_truth:
         counted = count_truth(rows, path, name, benchmark=benchmark, classes=classes)

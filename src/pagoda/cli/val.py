@@ -11,6 +11,7 @@ from rich.progress import Progress
 
 from pagoda.cli.parsing import open_checkpoint, parse
 from pagoda.data.layouts import open_annotations
+from pagoda.data.mot_classes import Benchmark
 from pagoda.data.video_folders import open_videos
 from pagoda.data.videos import Video
 from pagoda.detectors.contract import Detector
@@ -54,6 +55,8 @@ class ValCommand:
     linker: Literal[LinkerName, "none"] | None = None
     """for models of clips: follow the objects through whole videos and score the tracks, poses by PoseTrack's rules
     where the data have some, else boxes; none: single frames only; default: tubes"""
+    benchmark: Benchmark = "auto"
+    """for models of clips on MOT folders: whose rules say which rows count, as in pagoda track eval"""
     json: bool = False
     """print metrics, per-class scores and curves as JSON"""
 
@@ -86,12 +89,14 @@ def score_checkpoint(command: ValCommand, bar: Progress) -> tuple[DetectionResul
     if not isinstance(model, DetectAndTrack):
         refuse_linker(command, f"{type(model).__name__}, which looks at single pictures")
         return score(command, model, open_annotations(command.data, command.split), bar), None
-    videos = open_videos(command.data, command.split)
+    videos = open_videos(command.data, command.split, benchmark=command.benchmark)
     followed = None if command.linker == "none" else score_tracks(command, model, videos, bar)
     return score(command, model, videos, bar), followed
 
 
 def refuse_linker(command: ValCommand, what: str) -> None:
+    if command.benchmark != "auto":
+        raise ValueError(f"--benchmark is for checkpoints of clips, not for {what}")
     if command.linker is not None:
         raise ValueError(
             f"--linker is for checkpoints of clips, not for {what}; any detector's tracks are scored by"

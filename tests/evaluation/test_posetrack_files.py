@@ -163,6 +163,17 @@ def test_without_head_boxes_the_remedy_is_said_and_works(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["metrics"]["MOTA"] == 1
 
 
+def test_boxes_in_frames_nobody_annotated_are_no_mistakes(tmp_path, capsys):
+    truth = document()
+    half_labelled(truth)
+    for name, content in (("gt", truth), ("pred", document(found=True))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.json").write_text(json.dumps(content))
+    assert run("--gt", tmp_path / "gt", "--pred", tmp_path / "pred", "--task", "boxes", "--json") == 0
+    metrics = json.loads(capsys.readouterr().out)["metrics"]
+    assert (metrics["MOTA"], metrics["FP"], metrics["objects"]) == (1, 0, 4)
+
+
 def test_boxes_that_nobody_linked_are_no_tracks(tmp_path, capsys):
     found = document(found=True)
     every("annotations", track_id=None)(found)

@@ -25,8 +25,9 @@ from pagoda.structures.tracks import LONGEST, UNLINKED, Tracks
 class TrackEvaluator:
     """Add videos with `update`, then ask for the `result`. Classes are matched by name, scored apart and added up.
 
-    Predictions that match no object but lie in an ignored region do not count, nor do those that fit a distractor
-    best (`Tracks.regions`, `Tracks.distractors`); the protocol says by whose rules, and how many were left out.
+    Only labelled frames count. Predictions that match no object but lie in an ignored region do not, nor do those
+    that fit a distractor best (`Tracks.regions`, `Tracks.distractors`); the protocol says by whose rules, the notes
+    how many were left out.
     """
 
     min_iou: float = 0.5
@@ -51,6 +52,8 @@ class TrackEvaluator:
         check_pair(truth, found)
         if any(name == truth.name for name, _ in self._parts):
             raise ValueError(f"the video '{truth.name}' was already added; names of videos must differ")
+        if truth.labelled_frames is not None:
+            found = found.rows(truth.labelled_frames[found.frames])
         for label, name in enumerate(truth.label_map.names):
             part = self._score(truth, found, label, self._taken_out)
             self._parts[truth.name, name] = self._class_parts[truth.name, name] = part

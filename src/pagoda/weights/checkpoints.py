@@ -50,7 +50,9 @@ def read_checkpoint(path: Path) -> object:
     except Exception as error:  # a damaged file fails in a dozen ways; every one is told with its cause
         if "TorchScript" in str(error):
             raise WeightsError(
-                f"{path} is a TorchScript program, not weights; save its state_dict with torch.jit.load(…)"
+                f"{path} is a TorchScript program, not weights; save its state_dict if you trust it:"
+                f" python -c \"import torch; torch.save(torch.jit.load({str(path)!r}, map_location='cpu')"
+                f'.state_dict(), {str(path.with_suffix(".state.pth"))!r})"'
             ) from error
         raise damaged(path, error) from error
     return _read_with_stand_ins(path)

@@ -23,6 +23,10 @@ class WeightsError(ValueError):
     """A weights file that cannot be used; the message names the file, what is wrong and what to do."""
 
 
+class WeightsNote(UserWarning):
+    """What should be known of weights that were loaded: which of several were taken."""
+
+
 def check_exists(path: str | Path) -> None:
     """Raises FileNotFoundError."""
     if not Path(path).is_file():

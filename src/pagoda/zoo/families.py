@@ -55,7 +55,7 @@ def build_detector(
         refuse_options(options, "a detector of single pictures", *OF_CLIPS)
     model = family.build(name, labels, options, conventions)
     # Rebuilding from a checkpoint must not ask for the ImageNet file again.
-    kept = asdict(replace(options, backbone_weights=None, inflation=None))
+    kept = asdict(replace(options, backbone_weights=None, inflation=None, take=None))
     model.origin = {"model": str(name), "options": kept, "flavour": conventions.to_dict()}
     return model
 

@@ -1,7 +1,8 @@
 """Putting another program's tensors into a model of ours: all of them, in their places, or a clear refusal."""
 
 import re
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
 
@@ -42,6 +43,11 @@ def fill_model(
         for source, place in places.items()
         if whole_axes(tensors[source]) != whole_axes(place.read(state[place.name]))
     ]
+    misshapen += [
+        f"{source} of {tensors[source].dtype} instead of floating numbers"
+        for source, place in places.items()
+        if state[place.name].is_floating_point() and not tensors[source].is_floating_point()
+    ]
     missing = missing_tensors(state, places, affine=checkpoint.source.affine_norms)
     wanted = [name for name in missing if name not in fresh]
     if misshapen or ((wanted or homeless) and not allow_missing):
@@ -63,7 +69,21 @@ def fill_model(
         dropped=dropped,
         unknown=[*checkpoint.renamed.unknown, *homeless],
         missing=missing,
+        notes=[*checkpoint.reading.notes, *stored_as(tensors, places)],
+        weights=checkpoint.reading.taken,
+        choice=checkpoint.reading.choice(),
+        left=list(checkpoint.reading.dropped),
     )
+
+
+def stored_as(tensors: Mapping[str, Tensor], places: Collection[str]) -> list[str]:
+    """A line where numbers were not stored in single precision."""
+    counts = Counter(str(tensors[name].dtype).removeprefix("torch.") for name in places)
+    return [
+        f"{count} tensors are stored as {dtype} and used as float32"
+        for dtype, count in counts.items()
+        if "float" in dtype and dtype != "float32"
+    ]
 
 
 def whole_axes(tensor: Tensor) -> list[int]:

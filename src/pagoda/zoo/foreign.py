@@ -44,6 +44,7 @@ def convert(
     options: Mapping[str, Any] | None = None,
     allow_missing: bool = False,
     wanted: str | None = None,
+    take: str | None = None,
 ) -> Conversion:
     """The detector in another program's checkpoint.
 
@@ -56,8 +57,10 @@ def convert(
         allow_missing: tensors that the file lacks keep their initial values instead of raising, and those that
             the model has no place for are left out.
         wanted: the model you expect, by the zoo's name without flavour; another one raises and is named.
+        take: which weights, where the file holds several: their key, the beginning of their names, a word of it,
+            or "ema" for the averaged ones.
     """
-    checkpoint = open_foreign(path, wanted=wanted)
+    checkpoint = open_foreign(path, wanted=wanted, take=take)
     architecture = checkpoint.architecture
     if architecture.detector is None:
         raise WeightsError(

@@ -75,6 +75,8 @@ class ModelOptions:
     """file (.pth, .pkl, .safetensors) or timm:NAME with ImageNet weights for the backbone"""
     inflation: Inflation | None = None
     """what the taps in time of a clip's backbone make of those weights of pictures (center)"""
+    take: str | None = None
+    """which weights of that file, where it holds several: their key, or ema for the averaged ones"""
     short_side: int | None = None
     """pixels: the shorter side pictures are resized to (800)"""
     long_side: int | None = None

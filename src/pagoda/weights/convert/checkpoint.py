@@ -15,10 +15,12 @@ from pagoda.weights.convert.layout import shapes_of
 from pagoda.weights.convert.records import recorded_clips, recorded_style
 from pagoda.weights.convert.region_architecture import region_architecture
 from pagoda.weights.convert.rules import Renamed, rename
-from pagoda.weights.convert.sources import Source, recognise
-from pagoda.weights.convert.tensorflow import effdet_state, is_tensorflow, read_variables
+from pagoda.weights.convert.sources import Source, is_detector, is_known, recognise
+from pagoda.weights.convert.tensorflow import effdet_state, is_tensorflow, read_variables, which_variables
 from pagoda.weights.files import WeightsError
-from pagoda.weights.foreign import read_foreign
+from pagoda.weights.foreign import ForeignState, read_foreign
+from pagoda.weights.prefixes import peel
+from pagoda.weights.reading import Reading
 from pagoda.zoo.published import Published, find_published
 
 
@@ -34,21 +36,39 @@ class ForeignCheckpoint:
     architecture: Architecture
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """the plain rest of the file"""
+    reading: Reading = field(default_factory=Reading)
 
     def canonical(self) -> dict[str, str]:
         """{canonical name: source name}."""
         return {canonical: source for source, canonical in self.renamed.taken.items()}
 
 
-def open_foreign(path: str | Path, *, wanted: str | None = None) -> ForeignCheckpoint:
+def open_foreign(
+    path: str | Path, *, wanted: str | None = None, take: str | None = None
+) -> ForeignCheckpoint:
     """Read, recognise and rename. Raises WeightsError with what was found where the file cannot be used.
 
-    `wanted` is the zoo's name of the model that is expected: tensors of another raise.
+    Args:
+        wanted: the zoo's name of the model that is expected: tensors of another raise.
+        take: which weights, where a file holds several: see `read_foreign`.
     """
+    path = Path(path)
     if is_tensorflow(path):
-        return recognised(path, effdet_state(read_variables(path)), wanted=wanted)
-    content = read_foreign(path)
-    return recognised(path, content.tensors, content.metadata, wanted=wanted)
+        variables = read_variables(path)
+        averaged, told = which_variables(path, variables, take)
+        return recognised(path, effdet_state(variables, averaged=averaged), wanted=wanted, reading=told)
+    content = read_foreign(path, take=take)
+    tensors, reading = known_names(path, content)
+    return recognised(path, tensors, content.metadata, wanted=wanted, reading=reading)
+
+
+def known_names(path: Path, content: ForeignState) -> tuple[Mapping[str, Tensor], Reading]:
+    """The tensors without what wrappers put before their names, and how they were found."""
+    peeled = peel(path, content.tensors, knows=is_known, alone=is_detector)
+    cut = [f"'{content.stripped}' is cut off, with which its names began"] if content.stripped else []
+    return peeled.tensors, Reading(
+        content.taken, (*content.beside, *peeled.beside), (*cut, *peeled.notes), tuple(content.dropped)
+    )
 
 
 def recognised(
@@ -57,6 +77,7 @@ def recognised(
     metadata: Mapping[str, Any] | None = None,
     *,
     wanted: str | None = None,
+    reading: Reading | None = None,
 ) -> ForeignCheckpoint:
     """What tensors from `path` are, by their names and shapes; see `open_foreign`."""
     path = Path(path)
@@ -85,7 +106,9 @@ def recognised(
     except WeightsError as error:
         raise WeightsError(f"{path} looks like {source.title}, but {error}") from error
     architecture = told_apart(architecture, path, wanted)
-    return ForeignCheckpoint(path, source, renamed, tensors, architecture, metadata or {})
+    return ForeignCheckpoint(
+        path, source, renamed, tensors, architecture, metadata or {}, reading or Reading()
+    )
 
 
 def _has_group_norm(

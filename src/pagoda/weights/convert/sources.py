@@ -338,6 +338,16 @@ SOURCES = (
 )
 
 
+def is_known(names: Mapping[str, Tensor]) -> bool:
+    """Whether the tensors bear some source's marks."""
+    return any(source.matches(names) for source in SOURCES)
+
+
+def is_detector(names: Mapping[str, Tensor]) -> bool:
+    """Whether they are those of a detector, not of a backbone, which is part of other things too."""
+    return any(source.flavours and source.matches(names) for source in SOURCES)
+
+
 def recognise(names: Mapping[str, Tensor], where: str) -> Source:
     """The one source whose marks the tensors bear. Raises WeightsError for none or several."""
     found = [source for source in SOURCES if source.matches(names)]

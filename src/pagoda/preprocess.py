@@ -23,7 +23,7 @@ from pagoda.structures.tracks import Tubes
 Found = TypeVar("Found", Detections, Tubes)
 Rounding = Literal["nearest", "torchvision", "maskrcnn_benchmark"]
 Resample = Literal["antialias", "bicubic", "float"]
-Fit = Literal["resize", "letterbox", "corner"]
+Fit = Literal["resize", "letterbox", "corner", "stretch"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,23 +41,24 @@ class InputSpec:
     then bilinear without antialiasing (torchvision's detectors)"""
     fit: Fit = "resize"
     """"resize" as the three sizes above say; else the three do not count and the picture is scaled to fit
-    `canvas`: "letterbox" in its middle (bubbliiiing), "corner" top left (EfficientDet)"""
+    `canvas`: "letterbox" in its middle (bubbliiiing), "corner" top left (EfficientDet), "stretch" each side for
+    itself to all of it (bubbliiiing's letterbox_image=False)"""
     canvas: tuple[int, int] | None = None
-    """(height, width) of the frame for "letterbox" and "corner"; batches are at least as large"""
+    """(height, width) of the frame for "letterbox", "corner" and "stretch"; batches are at least as large"""
     border: int | tuple[int, int, int] = 128
     """0 … 255, grey or RGB: what fills the rest of the canvas, before normalising"""
     channel_order: Literal["RGB", "BGR"] = "RGB"
     scale: float = 255.0
     """pixels are divided by this before `mean` and `std`"""
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
     pad_multiple: int = 32
     """batches are padded with zeros at the bottom and right to this multiple"""
 
     def __post_init__(self) -> None:
         if (self.fit == "resize") != (self.canvas is None):
             raise ValueError(
-                'fit="letterbox" and fit="corner" need canvas=(height, width), and fit="resize" has none;'
+                'fit="letterbox", "corner" and "stretch" need canvas=(height, width), and fit="resize" has none;'
                 f" got fit={self.fit!r} and canvas={self.canvas}"
             )
         if self.resample == "float" and self.fit != "resize":
@@ -86,6 +87,8 @@ class InputSpec:
         (450, 600)
         """
         if self.canvas is not None:
+            if self.fit == "stretch":
+                return self.canvas
             scale = min(self.canvas[0] / size[0], self.canvas[1] / size[1])
             return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
         short, long = min(size), max(size)

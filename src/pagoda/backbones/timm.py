@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,8 @@ class TimmBackbone(nn.Module):
 
     Where several features share a stride (vision transformers), the last one is taken. Networks that do not
     pad, such as ConvNeXt, round odd sizes down; sizes that are multiples of the largest stride are safe
-    everywhere. timm's GhostNet gives features from the middle of each stride: `backbones.ghostnet` has the ends.
+    everywhere. Those that lose cells even then (Inception) raise ValueError: no point or anchor would lie where
+    their cells sit. timm's GhostNet gives features from the middle of each stride: `backbones.ghostnet` has the ends.
 
     Args:
         name: with or without a tag: "resnet50", "tf_efficientnet_b0.in1k". Which weights a name without a tag
@@ -49,14 +51,14 @@ class TimmBackbone(nn.Module):
         options: dict[str, Any] = {"features_only": True, "in_chans": in_channels}
         if drop_path_rate is not None:
             options["drop_path_rate"] = drop_path_rate
-        # A first, untrained one tells what there is: only the finished network knows its strides.
-        with torch.random.fork_rng(devices=[]):
-            found: Any = timm.create_model(name, **options).feature_info
-        indices = _indices_of_levels(name, [entry["reduction"] for entry in found.info], levels)
+        found = _features_of(name)
+        indices = _indices_of_levels(name, [feature.stride for feature in found], levels)
         # Sorted: timm reports channels in the order asked for, but features in the order of the network.
         self.levels = tuple(sorted(indices))
-        self.channels = {level: found.info[indices[level]]["num_chs"] for level in self.levels}
+        self.channels = {level: found[indices[level]].channels for level in self.levels}
+        self.strides = {level: 2**level for level in self.levels}
         taps = tuple(indices[level] for level in self.levels)
+        _check_cells(name, self.strides, *_cells_of(name, taps))
         self.body = timm.create_model(name, pretrained=pretrained, out_indices=taps, **options)
         # Swin and its kin compute with channels last.
         self.gives_nhwc = getattr(self.body, "output_fmt", None) == "NHWC"
@@ -152,6 +154,59 @@ def _check_name(name: str) -> None:
     near = get_close_matches(name, known, 3, cutoff=0.5)
     hint = f"did you mean {' or '.join(repr(each) for each in near)}?" if near else "see timm.list_models()"
     raise ValueError(f"timm has no model {name!r}; {hint}")
+
+
+class _Feature(NamedTuple):
+    stride: int
+    channels: int
+
+
+@lru_cache(maxsize=1024)
+def _features_of(name: str) -> tuple[_Feature, ...]:
+    """What the network offers: only a finished one knows its strides."""
+    return tuple(
+        _Feature(entry["reduction"], entry["num_chs"]) for entry in _untrained(name).feature_info.info
+    )
+
+
+@lru_cache(maxsize=1024)
+def _cells_of(name: str, taps: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+    """(side of a square picture in pixels, rows of each feature made of it), without computing a number; no rows
+    where the network cannot run so."""
+    body = _untrained(name, out_indices=taps).eval()
+    import timm
+
+    config = timm.get_pretrained_cfg(name)
+    side = config.input_size[-1] if config is not None and config.fixed_input_size else 256
+    axis = 1 if getattr(body, "output_fmt", None) == "NHWC" else 2
+    try:
+        with torch.no_grad():
+            return side, tuple(x.shape[axis] for x in body(torch.empty(1, 3, side, side, device="meta")))
+    except (RuntimeError, AssertionError, ValueError, NotImplementedError):
+        return side, ()
+
+
+def _untrained(name: str, **options: Any) -> Any:
+    """Without weights where timm can build it so."""
+    import timm
+
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                return timm.create_model(name, features_only=True, **options)
+        except NotImplementedError:
+            return timm.create_model(name, features_only=True, **options).to("meta")
+
+
+def _check_cells(name: str, strides: Mapping[int, int], side: int, cells: Sequence[int]) -> None:
+    """Raises ValueError where a level has not as many cells as its stride makes: it starts inside the border."""
+    for (level, stride), count in zip(strides.items(), cells, strict=False):
+        if count not in (side // stride, -(-side // stride)):
+            raise ValueError(
+                f"{name!r} has {count} cells a side at level {level} of {side} pixels, where the stride {stride} makes"
+                f" {-(-side // stride)}: it does not pad everywhere, so its cells do not sit where points and"
+                " anchors are laid; take another network"
+            )
 
 
 def _indices_of_levels(name: str, strides: Sequence[int], levels: Sequence[int]) -> dict[int, int]:

@@ -27,7 +27,9 @@ CLIP_MODELS = [
 ]
 FREE_OF = (
     "head_norm", "head_bias", "head_deform", "cells", "drop_path_rate", "neck_norm", "neck_relu", "deform",
-    "deform_levels", "deform_groups", "deform_fallback", "plugins", "standardized", "canvas",
+    "deform_levels", "deform_groups", "deform_fallback", "deform_fallback_on", "deform_blocks", "plugins",
+    "standardized", "canvas", "fit", "extra_from", "fusion", "topology", "activation", "levels", "num_stages",
+    "stem_channels", "base_channels", "avg_down", "norm_groups", "in_channels", "mean", "std",
 )  # fmt: skip
 
 

@@ -87,7 +87,12 @@ ZYLO117 = RetinaLossFlavour(
     conv_bias=True,
     criterion=replace(RetinaLossFlavour().criterion, box_weight=50 / 4),
     postprocess=SelectFromAllLevels(
-        min_score=0.2, max_candidates=None, max_detections=None, best_class_only=True, last_pixel=True
+        min_score=0.2,
+        max_candidates=None,
+        max_detections=None,
+        best_class_only=True,
+        clip_rule="outer_sides",
+        last_pixel=True,
     ),
 )
 # Huber's loss with δ .1 and weight 50 is the smooth L1 loss with β .1 and weight 5, per side 5 / 4.
@@ -124,7 +129,12 @@ TOANDAOMINH = RetinaLossFlavour(
         skip_empty=True,
     ),
     postprocess=SelectFromAllLevels(
-        min_score=0.01, max_candidates=None, max_detections=None, best_class_only=True, across_classes=True
+        min_score=0.01,
+        max_candidates=None,
+        max_detections=None,
+        best_class_only=True,
+        clip_rule="outer_sides",
+        across_classes=True,
     ),
 )
 

@@ -43,7 +43,7 @@ FAMILIES = {
 }
 
 
-OF_CLIPS = ("num_frames", "frame_interval", "link", "inflation")
+OF_CLIPS = ("num_frames", "frame_interval", "link", "inflation", "time_kernel", "time_stride")
 
 
 def build_detector(

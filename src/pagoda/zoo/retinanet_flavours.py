@@ -88,7 +88,12 @@ BUBBLIIIING = RetinaNetFlavour(
         probability_margin=5e-4,
     ),
     postprocess=SelectDetections(
-        min_score=0.5, max_iou=0.3, max_candidates=None, max_detections=None, best_class_only=True
+        min_score=0.5,
+        max_iou=0.3,
+        max_candidates=None,
+        max_detections=None,
+        best_class_only=True,
+        keep_equal=True,
     ),
 )
 MMDET = RetinaNetFlavour(

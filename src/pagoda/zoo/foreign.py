@@ -13,12 +13,16 @@ from pagoda.weights.convert.checkpoint import (
     open_foreign,
     published_row,
 )
+from pagoda.weights.convert.effdet_forms import told_form
 from pagoda.weights.convert.layout import Layout, Place
 from pagoda.weights.convert.records import recorded_box_weights, recorded_classes, recorded_input
 from pagoda.weights.convert.report import ConversionReport
+from pagoda.weights.convert.tensorflow import is_tensorflow
 from pagoda.weights.files import WeightsError
 from pagoda.zoo.class_names import published_classes
 from pagoda.zoo.detect_and_track_flavours import DetectAndTrackFlavour
+from pagoda.zoo.efficientdet import VARIANTS
+from pagoda.zoo.efficientdet_flavours import EfficientDetFlavour
 from pagoda.zoo.families import FAMILIES, build_detector
 from pagoda.zoo.filling import check_told, fill_model
 from pagoda.zoo.flavours import Flavour
@@ -70,6 +74,11 @@ def convert(
     if num_classes not in (None, architecture.num_classes):
         raise WeightsError(f"{path} was trained on {architecture.num_classes} classes, not {num_classes}")
     name, conventions, notes = choose_conventions(checkpoint, flavour)
+    is_told = (
+        flavour is not None or wanted is not None or not {"fusion", "activation"}.isdisjoint(options or {})
+    )
+    form, conventions, more = with_told_form(checkpoint, conventions, flavour, is_told=is_told)
+    notes += more
     labels = label_map or classes_of(checkpoint, conventions)
     if len(labels) != architecture.num_classes:
         raise WeightsError(
@@ -77,7 +86,7 @@ def convert(
         )
     parts = ModelName(architecture.detector, architecture.backbone, architecture.neck or "", name)
     check_told(checkpoint, options or {})
-    chosen = options_from({**architecture.options, **(options or {})})
+    chosen = options_from({**form, **architecture.options, **(options or {})})
     model = build_detector(parts, labels, chosen, conventions)
     layout = layout_of(model, checkpoint)
     places = {source: layout.place(canonical) for source, canonical in checkpoint.renamed.taken.items()}
@@ -112,6 +121,31 @@ def choose_conventions(
     if architecture.extra_from is not None:
         conventions = replace(conventions, body=replace(conventions.body, extra_from=architecture.extra_from))
     return name, conventions, notes
+
+
+def with_told_form(
+    checkpoint: ForeignCheckpoint, conventions: Flavour, flavour: str | Flavour | None, *, is_told: bool
+) -> tuple[Mapping[str, Any], Flavour, list[str]]:
+    """(options, conventions, why) with what effdet's tensors do not tell of the pyramid and the heads."""
+    if checkpoint.source.name != "effdet" or not isinstance(conventions, EfficientDetFlavour):
+        return {}, conventions, []
+    try:
+        # Google's own files are of its published models.
+        is_told = is_told or is_tensorflow(checkpoint.path)
+        form = told_form(checkpoint.metadata, checkpoint.path, is_told=is_told)
+    except WeightsError as error:
+        raise WeightsError(f"{checkpoint.path}: {error}") from error
+    variant = VARIANTS[f"efficientdet_{checkpoint.architecture.backbone}"]
+    usual = {"fusion": variant.fusion, "activation": variant.activation, "topology": "bifpn"}
+    options = {key: value for key, value in form.options.items() if value != usual.get(key)}
+    if not isinstance(flavour, Flavour):
+        conventions = replace(
+            conventions,
+            resampling=form.resampling,
+            head_activation=form.head_activation,
+            **form.conventions,
+        )
+    return options, conventions, [f"fusion, activations and resampling {form.why}"] if form.why else []
 
 
 def with_recorded_input(checkpoint: ForeignCheckpoint, conventions: Flavour) -> tuple[Flavour, list[str]]:

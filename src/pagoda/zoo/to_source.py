@@ -20,6 +20,7 @@ from pagoda.zoo.region_rows import anchor_order, region_rows, reweighted
 
 # Where `COMPUTED` differs the same tensors give other predictions, and no tensor could make up for it.
 COMPUTED = ("body.style", "body.pooling", "body.extra_from", "body.relu_before_extra", "body.neck_relu")
+COMPUTED += ("resampling", "head_activation")
 COMPUTED += ("coder", "level_scale", "quality_on", "anchors", "input_spec")
 COMPUTED += ("anchor_style", "anchor_steps", "pooling", "proposals.inference", "one_level", "upsampling")
 COMPUTED += (

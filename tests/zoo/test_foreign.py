@@ -193,6 +193,23 @@ def test_a_detector_lends_its_backbone(tmp_path: Path) -> None:
         load_backbone(path, styel="caffe")
 
 
+def test_the_caffe_style_of_a_resnext_is_not_dropped(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    body = ResNet(50, groups=4, width_per_group=16, style="caffe").eval()
+    torch.save(body.state_dict(), tmp_path / "x50.pth")
+    pixels = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        expected, caffe, plain = (
+            each(pixels)[5]
+            for each in (
+                body,
+                load_backbone(tmp_path / "x50.pth", style="caffe"),
+                load_backbone(tmp_path / "x50.pth"),
+            )
+        )
+    assert torch.equal(caffe, expected) and not torch.allclose(plain, expected, rtol=0.1)
+
+
 # Refusals
 
 

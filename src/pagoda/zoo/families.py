@@ -10,6 +10,7 @@ from pagoda.zoo.backbones import BACKBONES, knows_backbone
 from pagoda.zoo.dense import NECKS, efficientdet_named, fcos, retinanet
 from pagoda.zoo.detect_and_track import CLIP_MODELS, detect_and_track
 from pagoda.zoo.detect_and_track_flavours import DETECT_AND_TRACK_FLAVOURS
+from pagoda.weights.convert.records import recorded_input
 from pagoda.zoo.efficientdet import VARIANTS
 from pagoda.zoo.efficientdet_flavours import EFFICIENTDET_FLAVOURS
 from pagoda.zoo.fcos_flavours import FCOS_FLAVOURS
@@ -44,6 +45,15 @@ FAMILIES = {
 
 
 OF_CLIPS = ("num_frames", "frame_interval", "link", "inflation", "time_kernel", "time_stride")
+
+
+def conventions_for(name: ModelName) -> Flavour:
+    """Those of its flavour, with the pixels that detectron2's and AdelaiDet's models on this backbone read."""
+    conventions = FAMILIES[name.detector].flavours[name.flavour]
+    if name.flavour not in ("detectron2", "adelaidet"):
+        return conventions
+    spec, _ = recorded_input({}, name.backbone, conventions.input_spec)
+    return replace(conventions, input_spec=spec)
 
 
 def build_detector(

@@ -15,6 +15,7 @@ from pagoda.weights.convert.checkpoint import (
 )
 from pagoda.weights.convert.effdet_forms import told_form
 from pagoda.weights.convert.layout import Layout, Place
+from pagoda.weights.convert.mmdet_pixels import recorded_pixels
 from pagoda.weights.convert.records import recorded_box_weights, recorded_classes, recorded_input
 from pagoda.weights.convert.report import ConversionReport
 from pagoda.weights.convert.tensorflow import is_tensorflow
@@ -115,7 +116,7 @@ def choose_conventions(
             notes.append(
                 f"taken for '{name}', not '{other}', by its tensors or its name; flavour='{other}' overrules"
             )
-        conventions, more = with_recorded_input(checkpoint, flavours[name])
+        conventions, more = with_recorded_input(checkpoint, flavours[name], is_told=flavour is not None)
         conventions, weights = with_recorded_weights(checkpoint, conventions)
         notes += more + weights
     if architecture.extra_from is not None:
@@ -148,9 +149,19 @@ def with_told_form(
     return options, conventions, [f"fusion, activations and resampling {form.why}"] if form.why else []
 
 
-def with_recorded_input(checkpoint: ForeignCheckpoint, conventions: Flavour) -> tuple[Flavour, list[str]]:
-    """The conventions, and why, with what the file or its published name says of the pictures."""
+def with_recorded_input(
+    checkpoint: ForeignCheckpoint, conventions: Flavour, *, is_told: bool
+) -> tuple[Flavour, list[str]]:
+    """The conventions, and why, with what the file or its published name says of the pictures.
+
+    `is_told`: somebody named the conventions, which then count more than a config.
+    """
     spec, notes = conventions.input_spec, []
+    if checkpoint.source.name == "mmdet" and not is_told:
+        recorded = recorded_pixels(checkpoint.metadata, spec)
+        if recorded is not None and recorded != spec:
+            spec = recorded
+            notes.append(f"{spec.channel_order} pixels, mean and deviation as the config in the file says")
     if checkpoint.source.name in ("detectron2", "adelaidet"):
         spec, why = recorded_input(checkpoint.tensors, checkpoint.architecture.backbone, spec)
         notes += [why] if why else []

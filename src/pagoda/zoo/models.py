@@ -23,7 +23,7 @@ from pagoda.weights.remote import fetch, is_remote
 from pagoda.weights.shards import INDEX, WEIGHTS, file_in, refuse_shard, weights_in
 from pagoda.zoo.choice_notes import say_choice
 from pagoda.zoo.class_names import published_classes
-from pagoda.zoo.families import FAMILIES, MODELS, build_detector, is_known, parse_name
+from pagoda.zoo.families import FAMILIES, MODELS, build_detector, conventions_for, is_known, parse_name
 from pagoda.zoo.flavours import Flavour
 from pagoda.zoo.foreign import convert
 from pagoda.zoo.foreign_backbones import fill_backbone
@@ -50,7 +50,7 @@ def create_model(
     `options` are the fields of `ModelOptions`; an unknown name or option raises with the nearest right word.
     """
     parts = parse_name(name)
-    conventions = FAMILIES[parts.detector].flavours[parts.flavour]
+    conventions = conventions_for(parts)
     if label_map is None:
         if num_classes is None:
             raise ValueError(f"create_model('{name}') needs num_classes=… or label_map=…")

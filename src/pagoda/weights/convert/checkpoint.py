@@ -12,6 +12,7 @@ from pagoda.weights.convert.architecture import Architecture, dense_architecture
 from pagoda.weights.convert.clip_architecture import clip_architecture
 from pagoda.weights.convert.efficientdet import efficientdet_architecture, told_apart
 from pagoda.weights.convert.layout import shapes_of
+from pagoda.weights.convert.mmdet_pixels import RGB, is_open, named_pixels, recorded_pixels
 from pagoda.weights.convert.records import recorded_clips, recorded_style
 from pagoda.weights.convert.region_architecture import region_architecture
 from pagoda.weights.convert.rules import Renamed, rename
@@ -150,7 +151,7 @@ def flavour_of(checkpoint: ForeignCheckpoint, wanted: str | None = None) -> str:
         is_adversarial = re.search(r"_ap[-_.]", checkpoint.path.name) is not None
         return ("advprop" if is_adversarial else "google") if has_bias else "effdet"
     if source.name == "mmdet":
-        return known[_is_second_of_mmdet(checkpoint)]
+        return _of_mmdet(checkpoint)
     options, name = architecture.options, checkpoint.path.name.lower()
     if options["head_deform"] or "deform" in options or "imprv" in name:
         return "improved"
@@ -163,9 +164,28 @@ def flavour_of(checkpoint: ForeignCheckpoint, wanted: str | None = None) -> str:
     )
 
 
-def _is_second_of_mmdet(checkpoint: ForeignCheckpoint) -> bool:
-    """FCOS: norm_on_bbox comes with convolutions that keep their bias. RetinaNet: the caffe style."""
-    if checkpoint.architecture.detector == "fcos":
-        return bool(checkpoint.architecture.options["head_bias"])
-    style = recorded_style(checkpoint.metadata)
-    return style == "caffe" if style else "caffe" in checkpoint.path.name.lower()
+def _of_mmdet(checkpoint: ForeignCheckpoint) -> str:
+    """FCOS: norm_on_bbox comes with convolutions that keep their bias. All others: the caffe style, by config or name.
+
+    Raises WeightsError where the order of pixels is open.
+    """
+    architecture, name = checkpoint.architecture, checkpoint.path.name
+    base = "mmdet"
+    if architecture.detector == "fcos" and architecture.options["head_bias"]:
+        base = "mmdet_improved"
+    pixels = recorded_pixels(checkpoint.metadata, RGB) or named_pixels(name)
+    other = "mmdet_bgr" if architecture.detector != "fcos" else f"{base}_rgb"
+    if pixels is None and is_open(architecture.detector, architecture.backbone):
+        rgb, bgr = ("mmdet", other) if architecture.detector != "fcos" else (other, base)
+        raise WeightsError(
+            f"{checkpoint.path} holds {checkpoint.source.title} on {architecture.backbone}, but neither a config in the"
+            " file nor its name tells the order of its pixels, which no tensor does; say"
+            f" flavour='{rgb}' (--flavour {rgb}) for RGB, or flavour='{bgr}' (--flavour {bgr}) for BGR"
+        )
+    if architecture.detector == "fcos":
+        is_rgb = pixels is not None and pixels.channel_order == "RGB"
+        return other if is_rgb and architecture.backbone.startswith("resnext") else base
+    style = recorded_style(checkpoint.metadata) or ("caffe" if "caffe" in name.lower() else "pytorch")
+    if style == "caffe":
+        return "mmdet_caffe"
+    return other if pixels is not None and pixels.channel_order == "BGR" else base

@@ -6,11 +6,11 @@ from typing import Any
 
 from pagoda.detectors.contract import Detector
 from pagoda.structures.labels import LabelMap
+from pagoda.weights.convert.records import recorded_input
 from pagoda.zoo.backbones import BACKBONES, knows_backbone
 from pagoda.zoo.dense import NECKS, efficientdet_named, fcos, retinanet
 from pagoda.zoo.detect_and_track import CLIP_MODELS, detect_and_track
 from pagoda.zoo.detect_and_track_flavours import DETECT_AND_TRACK_FLAVOURS
-from pagoda.weights.convert.records import recorded_input
 from pagoda.zoo.efficientdet import VARIANTS
 from pagoda.zoo.efficientdet_flavours import EFFICIENTDET_FLAVOURS
 from pagoda.zoo.fcos_flavours import FCOS_FLAVOURS

@@ -128,7 +128,14 @@ def missing_tensors(state: dict[str, Tensor], places: dict[str, Place], *, affin
 
 
 def check_told(checkpoint: ForeignCheckpoint, given: Collection[str]) -> None:
-    """Raises WeightsError where the tensors leave a question about plugins that nothing given answers."""
+    """Raises WeightsError where the tensors leave a question about the blocks that nothing given answers."""
+    deform = checkpoint.architecture.deform_question
+    if deform and not {"deform", "deform_groups"} <= set(given):
+        raise WeightsError(
+            f"{checkpoint.path} ({checkpoint.source.title}) has deformable convolutions, but which is open: {deform},"
+            " and neither a config in the file nor its name tells; hand both over, as options={'deform': 'v1',"
+            " 'deform_groups': 3} or to load_backbone as deform='v1', deform_groups=3"
+        )
     question = checkpoint.architecture.question
     if question and "plugins" not in given:
         raise WeightsError(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pagoda.weights.convert.architecture import Architecture, dense_architecture
 from pagoda.weights.convert.clip_architecture import clip_architecture
+from pagoda.weights.convert.deformable import told_kind
 from pagoda.weights.convert.efficientdet import efficientdet_architecture, told_apart
 from pagoda.weights.convert.layout import shapes_of
 from pagoda.weights.convert.mmdet_pixels import RGB, is_open, named_pixels, recorded_pixels
@@ -106,6 +107,8 @@ def recognised(
             architecture = read(shapes, group_norm=_has_group_norm(source, tensors, shapes))
     except WeightsError as error:
         raise WeightsError(f"{path} looks like {source.title}, but {error}") from error
+    body = {name.removeprefix("backbone."): s for name, s in shapes.items() if name.startswith("backbone.")}
+    architecture = told_kind(architecture, body, metadata or {}, path.name)
     architecture = told_apart(architecture, path, wanted)
     return ForeignCheckpoint(
         path, source, renamed, tensors, architecture, metadata or {}, reading or Reading()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pagoda.weights.checkpoints import Foreign
-from pagoda.weights.kinds import WeightsError
+from pagoda.weights.kinds import WeightsError, python_command
 from pagoda.weights.leftovers import is_number_array
 
 WRAPPERS = ("model", "state_dict", "model_state_dict", "blobs")
@@ -180,9 +180,11 @@ def _explain(path: Path, content: object) -> str:
     if not isinstance(content, Foreign):
         return f"{type(content).__name__}; save its state_dict with the program it is from"
     under = f" under {where[2:-2]}" if where else ""
+    program = (
+        f"import torch; torch.save(torch.load({str(path)!r}, map_location='cpu', weights_only=False){where}"
+        f".state_dict(), {str(path.with_suffix('.state.pth'))!r})"
+    )
     return (
         f"an object of {content.name}{under}: a model saved whole, which opening would run code. Save its"
-        " state_dict alone where that program is installed, if you trust the file:"
-        f" python -c \"import torch; torch.save(torch.load({str(path)!r}, map_location='cpu',"
-        f' weights_only=False){where}.state_dict(), {str(path.with_suffix(".state.pth"))!r})"'
+        f" state_dict alone where that program is installed, if you trust the file: {python_command(program)}"
     )

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
 
+from pagoda.detectors.contract import Detector
 from pagoda.weights.convert.checkpoint import ForeignCheckpoint
 from pagoda.weights.convert.layout import Place, fill
 from pagoda.weights.convert.report import ConversionReport, sha256_of
@@ -54,8 +55,7 @@ def fill_model(
         raise WeightsError(
             f"{checkpoint.path} ({checkpoint.source.title}) does not fill the model it describes:"
             f" {_counted(wanted, 'tensors missing')}, {_counted(misshapen, 'of another shape')},"
-            f" {_counted(homeless, 'without a place in it')};"
-            " a whole file is needed, or allow_missing=True (--allow-missing) to go on without"
+            f" {_counted(homeless, 'without a place in it')}; {_remedy(model, misshapen)}"
         )
     fill(state, places, tensors)
     return ConversionReport(
@@ -84,6 +84,18 @@ def stored_as(tensors: Mapping[str, Tensor], places: Collection[str]) -> list[st
         for dtype, count in counts.items()
         if "float" in dtype and dtype != "float32"
     ]
+
+
+def _remedy(model: nn.Module, misshapen: list[str]) -> str:
+    """What helps: only detectors can be converted without all of their tensors, and shapes must fit."""
+    if misshapen:
+        return "a file of that very network is needed"
+    if not isinstance(model, Detector):
+        return "a whole file is needed"
+    return (
+        "a whole file is needed, or allow_missing=True (--allow-missing) to go on without: of"
+        " pagoda.zoo.foreign.convert, and pagoda convert"
+    )
 
 
 def whole_axes(tensor: Tensor) -> list[int]:
@@ -140,5 +152,6 @@ def check_told(checkpoint: ForeignCheckpoint, given: Collection[str]) -> None:
     if question and "plugins" not in given:
         raise WeightsError(
             f"{checkpoint.path} ({checkpoint.source.title}) has plugins in its blocks, but its tensors do not tell"
-            f" all: {question}; hand them over: plugins=(Plugin(module=…, options=…, levels=…, position=…), …)"
+            f" all: {question}; hand them over: plugins=(Plugin(module=…, options=…, levels=…, position=…), …) of"
+            " load_backbone, or options={'plugins': …} of pagoda.load"
         )

@@ -206,7 +206,8 @@ def model_from_card(
     else:
         raise WeightsError(
             f"{where} holds '{card['model']}', which is not a model of the zoo; hand over the function that"
-            " composes it: load(path, build=function), or --model FILE.py:FUNCTION on the command line"
+            " composes it: load(path, build=function), or --model FILE.py:FUNCTION of pagoda predict, val, track and"
+            " export"
         )
     model.input_spec = InputSpec.from_dict(card["input_spec"])
     if "provenance" in card and model.origin is not None:  # whose weights these were, and their licence

@@ -25,6 +25,8 @@ from pagoda.weights.prefixes import peel
 from pagoda.weights.reading import Reading
 from pagoda.zoo.published import Published, find_published
 
+WHERE = "pagoda.load takes the word, and pagoda convert, whose file every other command reads"
+
 
 @dataclass(frozen=True)
 class ForeignCheckpoint:
@@ -163,7 +165,7 @@ def flavour_of(checkpoint: ForeignCheckpoint, wanted: str | None = None) -> str:
     raise WeightsError(
         f"{checkpoint.path} holds {source.title}, but its tensors do not tell which of {' and '.join(known)} it is;"
         f" say flavour='{known[1]}' (--flavour {known[1]}) if it was trained with a config called fcos_imprv_…,"
-        f" flavour='{known[0]}' otherwise"
+        f" flavour='{known[0]}' otherwise; {WHERE}"
     )
 
 
@@ -183,7 +185,7 @@ def _of_mmdet(checkpoint: ForeignCheckpoint) -> str:
         raise WeightsError(
             f"{checkpoint.path} holds {checkpoint.source.title} on {architecture.backbone}, but neither a config in the"
             " file nor its name tells the order of its pixels, which no tensor does; say"
-            f" flavour='{rgb}' (--flavour {rgb}) for RGB, or flavour='{bgr}' (--flavour {bgr}) for BGR"
+            f" flavour='{rgb}' (--flavour {rgb}) for RGB, or flavour='{bgr}' (--flavour {bgr}) for BGR; {WHERE}"
         )
     if architecture.detector == "fcos":
         is_rgb = pixels is not None and pixels.channel_order == "RGB"

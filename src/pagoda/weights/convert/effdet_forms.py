@@ -27,9 +27,10 @@ DOWN = {"max": "max", "avg": "average", "bilinear": "bilinear"}
 UP = {"nearest": "nearest", "bilinear": "bilinear"}
 ALWAYS = {"separable_conv": True, "conv_bn_relu_pattern": False, "apply_resample_bn": True, "num_scales": 3}
 HOW = (
-    "say flavour='effdet' (--flavour effdet; 'google' for a tf_ model) for the usual form: fast attention, SiLU, max"
-    " pooling, nearest neighbours; for another one, in Python: pagoda.load(path, flavour=replace(EFFICIENTDET_FLAVOURS"
-    "['effdet'], resampling=Resampling(down='average')), options={'fusion': 'softmax', 'activation': 'relu6'})"
+    "say flavour='effdet' (pagoda convert --flavour effdet; 'google' for a tf_ model) for the usual form: fast"
+    " attention, SiLU, max pooling, nearest neighbours; for another one, in Python:"
+    " pagoda.load(path, flavour=replace(EFFICIENTDET_FLAVOURS['effdet'], resampling=Resampling(down='average')),"
+    " options={'fusion': 'softmax', 'activation': 'relu6'})"
 )
 
 

@@ -71,6 +71,10 @@ class TimmBackbone(nn.Module):
             features = [x.permute(0, 3, 1, 2) for x in features]
         return dict(zip(self.levels, features, strict=True))
 
+    def knows_plain(self, state: Mapping[str, Tensor]) -> bool:
+        """Whether `load_plain` finds every parameter's name there."""
+        return all(any(plain in state for plain in _plain_names(name)) for name in self.body.state_dict())
+
     def load_plain(self, state: Mapping[str, Tensor]) -> list[str]:
         """Fill from the state dict of the plain network (`timm.create_model(name).state_dict()`).
 

@@ -4,7 +4,8 @@ import importlib.util
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ import tyro
 from pagoda.data.coco_shapes import read_skeleton
 from pagoda.detectors.contract import Detector
 from pagoda.structures.labels import LabelMap
+from pagoda.zoo.choice_notes import collected_notes
 from pagoda.zoo.models import create_model, is_checkpoint, load
 
 T = TypeVar("T")
@@ -40,17 +42,28 @@ def find_build(model: str) -> Callable[[int], Detector] | None:
     return getattr(module, name)
 
 
-def open_checkpoint(path: str, model: str = "") -> Detector:
-    """A checkpoint; `model` is FILE.py:FUNCTION when it is not one of the zoo's."""
+def open_checkpoint(path: str, model: str = "", take: str = "") -> Detector:
+    """A checkpoint; `model` is FILE.py:FUNCTION when it is not one of the zoo's, `take` the key of its weights."""
     build = find_build(model)
     if model and build is None:
         raise ValueError(f"--model takes FILE.py:FUNCTION for models that are not in the zoo, got '{model}'")
-    return load(path, build=build)
+    with warnings_as_notes():
+        return load(path, build=build, take=take or None)
+
+
+@contextmanager
+def warnings_as_notes() -> Iterator[None]:
+    """What is to be known of weights that are loaded within goes to standard error, a line each."""
+    with collected_notes() as lines:
+        yield
+    for line in lines:
+        print(f"note: {line}", file=sys.stderr)
 
 
 def open_model(
     model: str,
     *,
+    take: str = "",
     num_classes: int = 80,
     label_map: LabelMap | None = None,
     options: dict[str, Any] | None = None,
@@ -63,10 +76,13 @@ def open_model(
             composed.label_map = label_map
         return composed
     if is_checkpoint(model):
-        return load(model)
-    if label_map is not None:
-        return create_model(model, label_map=label_map, **(options or {}))
-    return create_model(model, num_classes=num_classes, **(options or {}))
+        return open_checkpoint(model, take=take)
+    if take:
+        raise ValueError(f"--take is for checkpoints, and {model} is none")
+    with warnings_as_notes():
+        if label_map is not None:
+            return create_model(model, label_map=label_map, **(options or {}))
+        return create_model(model, num_classes=num_classes, **(options or {}))
 
 
 def read_labels(file: str) -> LabelMap:

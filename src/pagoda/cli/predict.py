@@ -44,6 +44,8 @@ class PredictCommand:
     """print the detections as JSON lines on standard output"""
     model: str = ""
     """FILE.py:FUNCTION that composes the model, when it is not one of the zoo's"""
+    take: str = ""
+    """which weights of another program's file, where it holds several: their key, or ema for the averaged ones"""
     no_pictures: bool = False
     """write only predictions.json"""
 
@@ -54,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     sources = [item for source in command.sources for item in _pictures_of(source, errors)]
     if not sources:
         raise ValueError("pagoda predict needs at least one picture, folder, glob or URL")
-    model = open_checkpoint(command.checkpoint, command.model)
+    model = open_checkpoint(command.checkpoint, command.model, command.take)
     out = Path(command.out) if command.out else new_run_folder("runs", "predict")
     out.mkdir(parents=True, exist_ok=True)
     rows, failed, remarks = [], [], Remarks()

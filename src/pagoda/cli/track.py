@@ -65,6 +65,8 @@ class TrackCommand:
     no_video: bool = False
     model: str = ""
     """FILE.py:FUNCTION that composes the model, when it is not one of the zoo's"""
+    take: str = ""
+    """which weights of another program's file, where it holds several: their key, or ema for the averaged ones"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -75,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
         return track_eval.main(arguments[1:])
     command = parse(TrackCommand, "track", arguments)
     source = _open(command, command.first_frame)
-    model = open_checkpoint(command.checkpoint, command.model)
+    model = open_checkpoint(command.checkpoint, command.model, command.take)
     if command.resume and not command.out:
         raise ValueError("--resume needs the folder of the run that was stopped: --out DIR")
     console = Console(stderr=True)

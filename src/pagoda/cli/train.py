@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +33,9 @@ class TrainCommand(TrainSettings):
     """a name of `pagoda models`, a checkpoint to fine-tune (file or address), or FILE.py:FUNCTION that composes a
     detector from num_classes"""
     model: ModelOptions = field(default_factory=ModelOptions)
+    take: str = ""
+    """which weights of another program's checkpoint (or of --model.backbone-weights), where it holds several: their
+    key, or ema for the averaged ones"""
     recipe: str = ""
     """settings that hold unless a flag says otherwise: efficientdet, efficientdet_small, rcnn_small,
     detect_and_track"""
@@ -67,7 +70,8 @@ def main(arguments: Sequence[str]) -> int:
         print(yaml.safe_dump(plain, sort_keys=False), end="")
         return 0
     build = find_build(command.architecture)
-    options = None if build else to_plain(command.model)
+    model = replace(command.model, take=command.take) if command.take else command.model
+    options = None if build else to_plain(model)
     result = detection.train(command.architecture, settings, options=options, build=build)
     return finish(result, command.json)
 

@@ -49,6 +49,8 @@ class ValCommand:
     """write the checkpoint's detections to this file as COCO results"""
     model: str = ""
     """FILE.py:FUNCTION that composes the model, when it is not one of the zoo's"""
+    take: str = ""
+    """which weights of another program's file, where it holds several: their key, or ema for the averaged ones"""
     batch_size: int = 8
     min_score: float = float(EVALUATION_LIMITS["min_score"] or 0)
     """detections below are not counted; COCO's protocol wants this low"""
@@ -85,7 +87,7 @@ def score_results(command: ValCommand) -> tuple[DetectionResult, None]:
 
 def score_checkpoint(command: ValCommand, bar: Progress) -> tuple[DetectionResult, FollowingResult | None]:
     """Tracks first: what makes them impossible to score is then told at once."""
-    model = open_checkpoint(command.checkpoint, command.model)
+    model = open_checkpoint(command.checkpoint, command.model, command.take)
     if not isinstance(model, DetectAndTrack):
         refuse_linker(command, f"{type(model).__name__}, which looks at single pictures")
         return score(command, model, open_annotations(command.data, command.split), bar), None

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import avg_pool2d, interpolate
 
 from pagoda.layers.conv import (
     Activation,
@@ -15,6 +15,7 @@ from pagoda.layers.conv import (
     SeparableConv2d,
     build_activation,
     build_slow_norm,
+    pad_same,
     shrink,
     start_weights,
 )
@@ -28,6 +29,36 @@ FAST_EPS = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
+class Resampling:
+    """How maps get to another level's size."""
+
+    down: Literal["max", "average", "bilinear"] = "max"
+    up: Literal["nearest", "bilinear"] = "nearest"
+
+    def __post_init__(self) -> None:
+        for name, known in (("down", ("max", "average", "bilinear")), ("up", ("nearest", "bilinear"))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}; one of {', '.join(known)}")
+
+    def shrink(self, x: Tensor, factor: int, padding: Padding) -> Tensor:
+        """To ⌈side / factor⌉."""
+        if self.down == "max":
+            return shrink(x, factor, padding)
+        if self.down == "bilinear":
+            size = [(side + factor - 1) // factor for side in x.shape[-2:]]
+            return interpolate(x, size=size, mode="bilinear", align_corners=False)
+        if padding == "symmetric":
+            return avg_pool2d(x, factor + 1, factor, padding=factor // 2)
+        return avg_pool2d(pad_same(x, factor + 1, factor), factor + 1, factor)
+
+    def grow(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """To (height, width)."""
+        if self.up == "nearest":
+            return interpolate(x, size=size, mode="nearest")
+        return interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class NodeStyle:
     """What all nodes of a pyramid have in common; see `BiFPN`."""
 
@@ -37,6 +68,7 @@ class NodeStyle:
     norm: Norm
     padding: Padding
     conv_bias: bool
+    resampling: Resampling
 
 
 class BiFPN(nn.Module):
@@ -56,6 +88,7 @@ class BiFPN(nn.Module):
         topology: (lowest, highest level) to the nodes of a cell; see `pagoda.necks.topology`.
         padding: of the pooling; "same" for weights that come from TensorFlow.
         conv_bias: of convolutions in front of norms; without effect, but part of TensorFlow's weights.
+        resampling: from level to level (max pooling, nearest neighbours).
     """
 
     def __init__(
@@ -71,6 +104,7 @@ class BiFPN(nn.Module):
         norm: Norm = "batch",
         padding: Padding = "symmetric",
         conv_bias: bool = False,
+        resampling: Resampling | None = None,
     ) -> None:
         super().__init__()
         self.inputs = sorted(channels)
@@ -86,7 +120,9 @@ class BiFPN(nn.Module):
             norm=norm,
             padding=padding,
             conv_bias=conv_bias,
+            resampling=resampling or Resampling(),
         )
+        self.resampling = style.resampling
         # Named by the feature's number in a cell, as the edges of a node are.
         self.extra = nn.ModuleDict()
         if top_level > highest and channels[highest] != width:
@@ -113,7 +149,7 @@ class BiFPN(nn.Module):
             last = maps[-1]
             if str(number) in self.extra:
                 last = self.extra[str(number)](last)
-            maps.append(shrink(last, 2, self.padding))
+            maps.append(self.resampling.shrink(last, 2, self.padding))
         for cell in self.cells:
             maps = cell(maps)
         return dict(zip(self.channels, maps, strict=True))
@@ -159,6 +195,7 @@ class FusionNode(nn.Module):
     def __init__(self, level: int, sources: dict[int, tuple[int, int]], style: NodeStyle) -> None:
         super().__init__()
         self.level, self.fusion, self.padding = level, style.fusion, style.padding
+        self.resampling = style.resampling
         self.levels = {number: source for number, (source, _) in sources.items()}
         self.set_strides(pyramid_strides([level, *self.levels.values()]))
         # A backbone level that two nodes read has two separate projections.
@@ -191,8 +228,8 @@ class FusionNode(nn.Module):
             x = self.edges[str(number)](x)
         factor = self.shrinking[number]
         if factor > 1:
-            return shrink(x, int(factor), self.padding)
-        return x if factor == 1 else interpolate(x, size=size, mode="nearest")
+            return self.resampling.shrink(x, int(factor), self.padding)
+        return x if factor == 1 else self.resampling.grow(x, size)
 
 
 def fuse(maps: Sequence[Tensor], weights: Tensor | None, fusion: Fusion) -> Tensor:

@@ -88,10 +88,10 @@ def train(
     Args:
         model: the name of a zoo model; a checkpoint, ours or another program's, by its path or address, or a
             built model: fine-tuned, with a class head for the data's classes (`zoo.heads.adapt_classes`).
-        options: fields of ModelOptions for a zoo model; for a checkpoint short_side and long_side.
+        options: fields of ModelOptions for a zoo model; for a checkpoint short_side, long_side, canvas and take.
         build: composes a model that is not in the zoo; `model` is then the name written into its card.
     """
-    data = open_data(settings, model)
+    data = open_data(settings, model, take=(options or {}).get("take"))
     torch.manual_seed(settings.seed)
     start = starting_model(model, data.label_map, options=options, build=build)
     train_data, val_data = data.datasets(start.model)

@@ -29,9 +29,14 @@ class OpenedData(NamedTuple):
         return dataset_for(model, self.train, is_complete=True), dataset_for(model, self.val)
 
 
-def open_data(settings: TrainSettings, model: str | Path | Detector) -> OpenedData:
-    """The splits that `settings` name, as pictures, or as videos where `model` looks at clips."""
-    if is_of_clips(model):
+def open_data(
+    settings: TrainSettings, model: str | Path | Detector, *, take: str | None = None
+) -> OpenedData:
+    """The splits that `settings` name, as pictures, or as videos where `model` looks at clips.
+
+    `take` says which weights of a checkpoint are meant, as in `zoo.models.load`.
+    """
+    if is_of_clips(model, take=take):
         videos = [open_videos(settings.data, split) for split in (settings.train_split, settings.val_split)]
         return OpenedData(videos[0], videos[1], videos[0][0].tracks.label_map)
     train = open_annotations(settings.data, settings.train_split)

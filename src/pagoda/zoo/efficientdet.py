@@ -123,7 +123,7 @@ def efficientdet(
             neck.channels,
             depth=variant.head_depth if options.head_depth is None else options.head_depth,
             norm=options.head_norm or flavour.head_norm,
-            activation=options.activation or variant.activation,
+            activation=flavour.head_activation or options.activation or variant.activation,
             conv_bias=flavour.conv_bias,
         )
         class_head, box_head = head(outputs=9 * len(labels)), head(outputs=9 * 4)
@@ -163,6 +163,7 @@ def published_parts(
         norm=options.neck_norm or "batch",
         padding=flavour.padding,
         conv_bias=flavour.conv_bias,
+        resampling=flavour.resampling,
     )
     return backbone, neck
 

@@ -11,8 +11,9 @@ from typing import Literal
 
 from pagoda.criteria.dense import RetinaNetCriterion
 from pagoda.criteria.efficientdet import EfficientDetCriterion
-from pagoda.layers.conv import Padding
+from pagoda.layers.conv import Activation, Padding
 from pagoda.layers.norm import Norm
+from pagoda.necks.bifpn import Resampling
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.stretched_anchors import ROUNDED_SHAPES, SQRT2_SHAPES
 from pagoda.postprocess.all_levels import SelectFromAllLevels
@@ -44,6 +45,10 @@ class EfficientDetFlavour(Flavour):
     """of the pyramid's pooling"""
     conv_bias: bool = False
     """in front of norms, where it changes nothing but the number of parameters"""
+    resampling: Resampling = field(default_factory=Resampling)
+    """between the pyramid's levels"""
+    head_activation: Activation | None = None
+    """None: that of the pyramid"""
     base_scale: float | None = None
     """of the anchors, in steps of their level; None: the variant's"""
     shapes: tuple[tuple[float, float], ...] = ROUNDED_SHAPES

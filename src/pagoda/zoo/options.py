@@ -106,6 +106,8 @@ class ModelOptions:
     """file (.pth, .pkl, .safetensors) or timm:NAME with ImageNet weights for the backbone"""
     inflation: Inflation | None = None
     """what the taps in time of a clip's backbone make of those weights of pictures (center)"""
+    take: str | None = None
+    """which weights of that file, where it holds several: their key, or ema for the averaged ones"""
     in_channels: int | None = None
     """of the pictures the network reads: 3, or 1 for grey (3)"""
     mean: tuple[float, ...] | None = None

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from pagoda.weights.convert.deformable import deform_options
 from pagoda.weights.convert.plugins import Shapes, plugin_options
 from pagoda.weights.files import WeightsError
 
@@ -31,6 +32,8 @@ class Architecture:
     box_rows: int = 4
     question: str | None = None
     """what the tensors do not tell of the backbone, so that `plugins` have to be handed over"""
+    deform_question: str | None = None
+    """… or which kind of deformable convolutions it has"""
 
 
 def dense_architecture(shapes: Shapes, *, group_norm: bool) -> Architecture:
@@ -201,29 +204,3 @@ def resnet_depth(body: Shapes, is_bottleneck: bool) -> int:
     raise WeightsError(
         f"no ResNet has {present} {'bottlenecks' if is_bottleneck else 'basic blocks'} per stage"
     )
-
-
-def deform_options(body: Shapes) -> dict[str, Any]:
-    """Which stages are deformable, and how."""
-    offsets = {
-        int(found.group(1)): shape[0]
-        for name, shape in body.items()
-        if (found := re.fullmatch(r"layer(\d)\.1\.conv2\.offset\.weight", name))
-    }
-    if not offsets:
-        return {}
-    rows = next(iter(offsets.values()))
-    modulated = rows % 27 == 0
-    options = {
-        "deform": "v2" if modulated else "v1",
-        "deform_levels": tuple(sorted(stage + 1 for stage in offsets)),
-        "deform_groups": rows // (27 if modulated else 18),
-    }
-    # layer1 does not stride, so its first block is deformable in any case
-    striding = {f"layer{stage}.0.conv2.offset.weight" in body for stage in offsets if stage > 1}
-    if len(striding) > 1:
-        raise WeightsError(
-            "the first block is deformable in some stages and plain in others, which no option of ours makes"
-            " (mmdetection's fallback_on_stride did, where it forgot itself after the first stage)"
-        )
-    return options if True in striding or not striding else {**options, "deform_fallback": True}

@@ -1,12 +1,14 @@
 """Records of R-CNNs: every stored output of both stages, of masks and keypoints, losses and gradients."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from goldens import Golden
+from goldens import Golden, computed_once
 from rcnn_configs import detectron2_flavour, maskrcnn_benchmark_flavour, mmdet_flavour
 from torch import Tensor
 
@@ -51,12 +53,13 @@ def run_rcnn(golden: Golden, path: Path) -> tuple[dict[str, Tensor], dict[str, T
     model: RCNN = converted.model
     assert isinstance(model, RCNN)
     images = model.input_spec.batch(golden.pictures())
-    with torch.no_grad():
+    with torch.no_grad(), computed_once(model.backbone, model.neck, model.rpn_head):
         found = {"input": images.pixels, **first_stage(golden, model, images)}
         pyramid = found.pop("pyramid")
         found |= second_stage(golden, model, pyramid)
         found |= shapes(golden, model, pyramid)
-        (detections,) = model.detect(images)
+        with without_shapes(model):  # which have been looked at
+            (detections,) = model.detect(images)
         labels = detections.labels + counts_from_one(golden)
         golden.check_detections("det", detections.boxes, detections.scores, labels)
         for key in golden.outputs() & set(found):  # before the losses, whose faults would follow from these
@@ -76,6 +79,15 @@ def run_rcnn(golden: Golden, path: Path) -> tuple[dict[str, Tensor], dict[str, T
         for name in golden.meta["gradients"]["parameters"]
     }
     return found, gradients
+
+
+@contextmanager
+def without_shapes(model: RCNN) -> Iterator[None]:
+    """Boxes alone."""
+    heads = model.mask_head, model.keypoint_head
+    model.mask_head = model.keypoint_head = None
+    yield
+    model.mask_head, model.keypoint_head = heads
 
 
 def first_stage(golden: Golden, model: RCNN, images: ImageBatch) -> dict[str, Any]:

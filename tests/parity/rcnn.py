@@ -1,5 +1,7 @@
 """Records of R-CNNs: every stored output of both stages, of masks and keypoints, losses and gradients."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from foreign_configs import with_preprocessing
-from goldens import Golden
+from goldens import Golden, computed_once
 from rcnn_configs import detectron2_flavour, maskrcnn_benchmark_flavour, mmdet_flavour
 from torch import Tensor
 
@@ -56,12 +58,14 @@ def run_rcnn(golden: Golden, path: Path) -> tuple[dict[str, Tensor], dict[str, T
     model: RCNN = converted.model
     assert isinstance(model, RCNN)
     images = model.input_spec.batch(golden.pictures())
-    with torch.no_grad():
+    with torch.no_grad(), computed_once(model.backbone, model.neck, model.rpn_head):
         found = {"input": images.pixels, **first_stage(golden, model, images)}
         pyramid = found.pop("pyramid")
         found |= second_stage(golden, model, pyramid)
         found |= shapes(golden, model, pyramid)
-        for number, detections in enumerate(model.detect(images)):
+        with without_shapes(model):  # which have been looked at
+            every = model.detect(images)
+        for number, detections in enumerate(every):
             labels = detections.labels + counts_from_one(golden)
             prefix = golden.prefix("det", number)
             golden.check_detections(prefix, detections.boxes, detections.scores, labels)
@@ -85,6 +89,15 @@ def run_rcnn(golden: Golden, path: Path) -> tuple[dict[str, Tensor], dict[str, T
         for name in golden.meta["gradients"]["parameters"]
     }
     return found, gradients
+
+
+@contextmanager
+def without_shapes(model: RCNN) -> Iterator[None]:
+    """Boxes alone."""
+    heads = model.mask_head, model.keypoint_head
+    model.mask_head = model.keypoint_head = None
+    yield
+    model.mask_head, model.keypoint_head = heads
 
 
 def first_stage(golden: Golden, model: RCNN, images: ImageBatch) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from foreign_configs import (
     mmdet_flavour,
     with_preprocessing,
 )
-from goldens import ROOT, Golden, folders
+from goldens import ROOT, Golden, computed_once, folders
 from rcnn import COMPARED_HERE, is_rcnn, run_rcnn
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -97,7 +97,7 @@ def run_detector(golden: Golden, path) -> tuple[dict[str, Tensor], dict[str, Ten
     model = converted.model
     assert not converted.report.missing and not converted.report.unknown
     images, targets = batch(golden, model), targets_of(golden)
-    with torch.no_grad():
+    with torch.no_grad(), computed_once(model.backbone, model.neck, model.class_head, model.box_head):
         found = {"input": images.pixels, **pyramid_outputs(model, images)}
         found |= priors_and_targets(model, images, targets, found)
         for key in golden.outputs() & set(found):

@@ -27,6 +27,13 @@ VERBS = {
 EXPECTED = (ValueError, KeyError, OSError, ImportError, FloatingPointError)
 
 
+def wait_asleep() -> None:
+    """Let threads that wait for each other sleep: where other programs want the cores, those that spin instead keep
+    out the very threads they wait for. Heeded only before torch is loaded; a person's own setting stays."""
+    if "GOMP_SPINCOUNT" not in os.environ:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command's entry point; exits with 0, 1 (it failed), 2 (wrong usage) or 130 (interrupted)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -45,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(VERBS)}"
         errors.print(f"[red]error:[/red] no command is called '{escape(verb)}'; {hint}", highlight=False)
         sys.exit(2)
+    wait_asleep()
     try:
         sys.exit(import_module(f"pagoda.cli.{verb}").main(arguments[1:]))
     except KeyboardInterrupt:

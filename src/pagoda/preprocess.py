@@ -273,7 +273,7 @@ def with_channels(pixels: Tensor, channels: int) -> Tensor:
     """(…, 3 or 4, H, W) of 0 … 255 as so many: grey as Pillow mixes it, or with an opacity of 255 where none is.
 
     >>> with_channels(torch.tensor([200, 100, 0], dtype=torch.uint8)[:, None, None], 1).flatten().tolist()
-    [119]
+    [118]
     """
     count = pixels.shape[-3]
     if count == channels:

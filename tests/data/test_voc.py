@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from pagoda.data.coco import read_coco
-from pagoda.data.voc import read_voc, voc_splits
+from pagoda.data.voc import read_voc
+from pagoda.data.voc_layout import voc_splits
 
 OBJECT = (
     "<object><name>{name}</name><difficult>{difficult}</difficult>"

@@ -6,37 +6,38 @@ from xml.etree import ElementTree
 
 from pagoda.data.annotations import Annotations
 from pagoda.data.assembly import ImageColumns, ObjectColumns, assemble
+from pagoda.data.picture_paths import refuse_ambiguous
 from pagoda.data.splits import choose_split
-from pagoda.pictures import EXTENSIONS, picture_size
+from pagoda.data.voc_layout import VocSet, find_voc, place_pictures
+from pagoda.pictures import picture_size
 from pagoda.structures.labels import LabelMap
-
-PICTURE_FOLDERS = ("JPEGImages", "images", "../images", "../JPEGImages")
 
 
 def read_voc(
     root: str | Path, split: str | None = None, *, names: Sequence[str] | None = None
 ) -> Annotations:
-    """The pictures listed in ImageSets/Main/<split>.txt, or all with an XML file where `split` is None.
+    """The pictures listed in ImageSets/Main/<split>.txt, or in the folder of that split; all where `split` is None.
 
     A box of corners (xmin, ymin, xmax, ymax) covers (xmin - 1, ymin - 1, xmax, ymax); difficult objects are
     ignored. Classes are the sorted names in all XML files of the folder, whatever the split, so that every
     split has the same; or `names`, in that order, with an error for any other. Images are numbered 1 … n.
     """
     root = Path(root)
-    trees = {path.stem: parse_xml(path) for path in sorted((root / "Annotations").glob("*.xml"))}
-    if not trees:
-        raise FileNotFoundError(f"no XML files in {root / 'Annotations'}")
+    voc = find_voc(root)
+    if voc is None:
+        raise FileNotFoundError(f"no XML files in {root / 'Annotations'}, nor elsewhere in {root}")
+    trees = {key: parse_xml(path) for key, path in voc.files.items()}
     label_map = _label_map(trees, names, root)
-    stems = list(trees) if split is None else _listed(root, split, trees)
-    pictures = pictures_folder(root)
-    stored = {path.name for path in pictures.iterdir()}
-    images, objects, notes = ImageColumns(), ObjectColumns(), []
-    for index, stem in enumerate(stems):
-        file = picture_name(stem, trees[stem], stored)
-        images.files.append(file)
+    stems = list(trees) if split is None else _listed(voc, split)
+    source = str(root) if split is None else f"{root} ({split})"
+    written = [(trees[stem].findtext("filename") or "").strip() for stem in stems]
+    pictures, files, notes, ambiguous = place_pictures(voc, stems, written, source)
+    refuse_ambiguous(ambiguous, source)
+    images, objects = ImageColumns(files=files), ObjectColumns()
+    for index, (stem, file) in enumerate(zip(stems, files, strict=True)):
         images.sizes.append(annotated_size(trees[stem]) or picture_size(pictures / file))
         for element in trees[stem].iter("object"):
-            box = object_box_xywh(element, root / "Annotations" / f"{stem}.xml")
+            box = object_box_xywh(element, voc.files[stem])
             if 1 in box[2:]:
                 notes.append(
                     f"{stem}.xml: a '{class_name(element)}' is one pixel wide or high (equal corners); kept"
@@ -44,14 +45,7 @@ def read_voc(
             is_difficult = (element.findtext("difficult") or "0").strip() == "1"
             objects.add(index, box, label_map.label_named(class_name(element)), is_difficult)
     images.ids = list(range(1, len(stems) + 1))
-    source = str(root) if split is None else f"{root} ({split})"
     return assemble(images, objects, label_map=label_map, root=pictures, source=source, notes=notes)
-
-
-def voc_splits(root: str | Path) -> dict[str, Path]:
-    """Split name → list file. Lists of one class (two columns: picture, ±1) are not splits."""
-    files = sorted((Path(root) / "ImageSets" / "Main").glob("*.txt"))
-    return {path.stem: path for path in files if all(len(line.split()) == 1 for line in _lines(path)[:1])}
 
 
 class _NoDoctype(ElementTree.TreeBuilder):
@@ -71,18 +65,13 @@ def parse_xml(path: Path) -> ElementTree.Element:
         raise ValueError(f"cannot read {path}: {error}") from error
 
 
-def _lines(path: Path) -> list[str]:
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
-def _listed(root: Path, split: str, trees: dict[str, ElementTree.Element]) -> list[str]:
-    splits = voc_splits(root)
-    listing = choose_split(splits, split, str(root / "ImageSets" / "Main"))
-    stems = [line.split()[0] for line in _lines(listing)]
-    missing = [stem for stem in stems if stem not in trees]
+def _listed(voc: VocSet, split: str) -> list[str]:
+    stems = choose_split(voc.keys, split, str(voc.root), voc.absent)
+    missing = [stem for stem in stems if stem not in voc.files]
     if missing:
+        listing = choose_split(voc.splits, split, str(voc.root))[0]
         raise FileNotFoundError(
-            f"{listing} lists {len(missing)} pictures without an XML file in {root / 'Annotations'},"
+            f"{listing} lists {len(missing)} pictures without an XML file in {voc.root / 'Annotations'},"
             f" the first is {missing[0]}; a split of unlabelled pictures cannot be read as annotations"
         )
     return stems
@@ -91,26 +80,11 @@ def _listed(root: Path, split: str, trees: dict[str, ElementTree.Element]) -> li
 def _label_map(trees: dict[str, ElementTree.Element], names: Sequence[str] | None, root: Path) -> LabelMap:
     found = sorted({class_name(element) for tree in trees.values() for element in tree.iter("object")})
     if not found and names is None:
-        raise ValueError(f"no XML file in {root / 'Annotations'} has an object; give the class names")
+        raise ValueError(f"no XML file in {root} has an object; give the class names")
     unknown = sorted(set(found).difference(names)) if names is not None else []
     if unknown:
         raise ValueError(f"{root} has objects of classes that are not in names: {', '.join(unknown)}")
     return LabelMap.from_names(found if names is None else names)
-
-
-def pictures_folder(root: Path) -> Path:
-    """The folder beside the annotations that holds the pictures; FileNotFoundError where there is none."""
-    for name in PICTURE_FOLDERS:
-        if (root / name).is_dir():
-            return (root / name).resolve()
-    raise FileNotFoundError(f"no folder of pictures for {root}: looked for {', '.join(PICTURE_FOLDERS)}")
-
-
-def picture_name(stem: str, tree: ElementTree.Element, stored: set[str]) -> str:
-    """The file of the picture; where none is stored, the name it should have."""
-    written = (tree.findtext("filename") or "").strip()
-    candidates = [written, *(stem + end for ending in sorted(EXTENSIONS) for end in (ending, ending.upper()))]
-    return next((name for name in candidates if name in stored), written or f"{stem}.jpg")
 
 
 def annotated_size(tree: ElementTree.Element) -> tuple[int, int] | None:

@@ -6,18 +6,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from pagoda.data.annotations import Annotations
 from pagoda.data.assembly import ImageColumns, ObjectColumns, assemble
 from pagoda.data.packed_keypoints import PackedKeypoints
 from pagoda.data.packed_masks import NO_PIXELS, PackedMasks
-from pagoda.data.splits import choose_split, with_common_names
+from pagoda.data.splits import choose_split
+from pagoda.data.yolo_layout import (
+    contradicting_count,
+    find_splits,
+    folder_of,
+    label_file_of,
+    read_classes,
+    read_description,
+    split_pictures,
+)
 from pagoda.data.yolo_pose import pose_in_pixels, read_pose
 from pagoda.pictures import EXTENSIONS, picture_size
-from pagoda.structures.labels import LabelMap
-
-SPLITS = ("train", "val", "valid", "validation", "test")
+from pagoda.text_files import read_text
 
 
 def read_yolo(root: str | Path, split: str, *, boxes_only: bool = False) -> Annotations:
@@ -26,16 +32,21 @@ def read_yolo(root: str | Path, split: str, *, boxes_only: bool = False) -> Anno
     A line is `class cx cy width height`, or `class x1 y1 x2 y2 x3 y3 …` (a polygon: the mask, and its box), or with
     kpt_shape in the YAML file a box and its keypoints, all as shares 0 … 1 of the upright picture. No file, or an
     empty one, is a picture without objects. Category ids are the numbers in the files, 0 … n-1; images are
-    numbered 1 … n in the order they are found. With `boxes_only` masks and keypoints are not read.
+    numbered 1 … n in the order they are found. With `boxes_only` masks and keypoints are not read. `root` may also
+    be the YAML or .data file that describes the data set.
     """
     root = Path(root)
     description = read_description(root)
     label_map = read_classes(root, description)
     skeleton, num_values = read_pose(root, description)
-    pictures = split_pictures(choose_split(yolo_splits(root), split, str(root)))
+    found = find_splits(root)
+    notes = [*found.notes, *contradicting_count(root, description, label_map)]
+    pictures = split_pictures(
+        choose_split(found.places, split, str(root), found.absent), folder_of(root), notes
+    )
     label_files = [label_file_of(picture) for picture in pictures]
     source = f"{root} ({split})"
-    notes = _check_label_files(pictures, label_files, source)
+    notes += _check_label_files(pictures, label_files, source)
     common = Path(os.path.commonpath([picture.parent for picture in pictures]))
     images, objects = ImageColumns(ids=list(range(1, len(pictures) + 1))), ObjectColumns()
     polygons: list[list[list[float]]] = []
@@ -63,99 +74,6 @@ def _in_pixels(shares: list[float], width: int, height: int) -> list[float]:
     return (np.reshape(shares, (-1, 2)) * (width, height)).flatten().tolist()
 
 
-def yolo_splits(root: str | Path) -> dict[str, tuple[Path, ...]]:
-    """Split name → picture folders and list files; a folder without splits counts as train."""
-    root = Path(root)
-    description = read_description(root)
-    found = {name: _places(root, description, name) for name in SPLITS if description.get(name)}
-    if not found:
-        pairs = ((name, (root / "images" / name, root / name / "images")) for name in SPLITS)
-        found = {name: existing for name, both in pairs if (existing := tuple(p for p in both if p.is_dir()))}
-    if not found and (root / "images").is_dir():
-        found = {"train": (root / "images",)}
-    return with_common_names(found)
-
-
-def description_file(root: Path) -> Path | None:
-    """data.yaml, or the one YAML file of the folder that names classes."""
-    if (root / "data.yaml").is_file():
-        return root / "data.yaml"
-    files = [path for pattern in ("*.yaml", "*.yml") for path in sorted(root.glob(pattern))]
-    naming = [path for path in files if "names" in _load_yaml(path)]
-    return naming[0] if len(naming) == 1 else None
-
-
-def read_description(root: Path) -> dict:
-    """The contents of the YAML file, {} where there is none."""
-    path = description_file(root)
-    return {} if path is None else _load_yaml(path)
-
-
-def _load_yaml(path: Path) -> dict:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read {path}: {error}") from error
-    return content if isinstance(content, dict) else {}
-
-
-def read_classes(root: Path, description: dict) -> LabelMap:
-    """The classes of data.yaml or classes.txt, numbered from 0."""
-    names = description.get("names")
-    if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
-            raise ValueError(f"{root}: names must be numbered 0 … {len(names) - 1}, got {list(names)}")
-        names = [names[number] for number in range(len(names))]
-    if not names:
-        listed = [path for path in (root / "classes.txt", root / "labels" / "classes.txt") if path.is_file()]
-        if not listed:
-            raise FileNotFoundError(f"{root}: no class names; expected them in data.yaml or classes.txt")
-        lines = listed[0].read_text(encoding="utf-8").splitlines()
-        names = [line.strip() for line in lines if line.strip()]
-    return LabelMap(tuple(str(name) for name in names), tuple(range(len(names))))
-
-
-def _places(root: Path, description: dict, split: str) -> tuple[Path, ...]:
-    """The folders or list files of a split. Exports often write ../train/images and mean train/images."""
-    entries = description[split] if isinstance(description[split], list) else [description[split]]
-    base = root / str(description.get("path") or "")
-    places = []
-    for entry in map(str, entries):
-        inner = entry.removeprefix("../").removeprefix("./")
-        candidates = [folder / name for folder in (base, root) for name in (entry, inner)]
-        existing = [path for path in candidates if path.exists()]
-        if not existing:
-            raise FileNotFoundError(
-                f"{description_file(root)} names '{entry}' for {split}, but there is no such folder or file;"
-                f" looked for {', '.join(str(path) for path in dict.fromkeys(candidates))}"
-            )
-        places.append(existing[0].resolve())
-    return tuple(places)
-
-
-def split_pictures(places: tuple[Path, ...]) -> list[Path]:
-    """All pictures in the folders and list files of a split; FileNotFoundError where there are none."""
-    pictures: list[Path] = []
-    for place in places:
-        if place.is_dir():
-            pictures += sorted(p.resolve() for p in place.rglob("*") if p.suffix.lower() in EXTENSIONS)
-        else:
-            lines = place.read_text(encoding="utf-8").splitlines()
-            pictures += [(place.parent / line.strip()).resolve() for line in lines if line.strip()]
-    if not pictures:
-        raise FileNotFoundError(f"no pictures in {', '.join(str(place) for place in places)}")
-    return pictures
-
-
-def label_file_of(picture: Path) -> Path:
-    """…/images/a/b.jpg → …/labels/a/b.txt by the last folder called images; else beside the picture."""
-    parts = list(picture.with_suffix(".txt").parts)
-    where = [index for index, part in enumerate(parts[:-1]) if part == "images"]
-    if where:
-        parts[where[-1]] = "labels"
-    return Path(*parts)
-
-
 def _check_label_files(pictures: list[Path], label_files: list[Path], source: str) -> list[str]:
     """Notes on label files that belong to no picture; an error where no picture has any."""
     if not any(path.is_file() for path in label_files):
@@ -176,7 +94,7 @@ def _objects(path: Path, num_classes: int) -> Iterator[tuple[int, list[float], s
     """Label, the numbers after it and their place, line by line."""
     if not path.is_file():
         return
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip():
             continue
         try:

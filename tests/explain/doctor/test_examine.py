@@ -197,7 +197,6 @@ def brightened_in_val(coco):
 PLANTED = [
     # what is done, what must be found, what the first example must say
     (missing, "missing_pictures", "000001.png"),
-    (other_case, "missing_pictures", "there is 000002.PNG: upper and lower case differ"),
     (truncated, "broken_pictures", "000003.png"),
     (no_picture_at_all, "broken_pictures", "000003.png"),
     (wrong_size, "size_mismatch", "annotated 192×256 (height×width), the picture is 96×128"),
@@ -240,6 +239,16 @@ def test_a_planted_defect_is_the_only_one_found(coco, plant, kind, words):
     finding = only_problem(examine(coco.root))
     assert finding.kind == kind and words in finding.examples[0]
     assert finding.message.count(". ") >= 1, "a finding says what it means and what to do"
+
+
+def test_another_case_of_the_name_is_read_and_said(coco):
+    other_case(coco)
+    report = examine(coco.root)
+    assert kinds(report) == {"read_otherwise": 1}, report.text()
+    assert (
+        "with other upper and lower case: '000002.png' is images/train/000002.PNG"
+        in report.findings[0].examples[0]
+    )
 
 
 def test_broken_json_is_one_finding_and_the_rest_is_examined(coco):

@@ -21,7 +21,7 @@ from pagoda.explain.doctor.picture_checks import (
     check_pictures,
     open_pictures,
 )
-from pagoda.explain.doctor.records import Split, read_coco_split, read_labelme_split
+from pagoda.explain.doctor.records import Split, read_document_split
 from pagoda.explain.doctor.records_per_picture import read_voc_splits, read_yolo_splits
 from pagoda.explain.doctor.shape_checks import check_shapes
 
@@ -31,7 +31,7 @@ QUANTILES = {"min": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "9
 def examine(
     folder: str | Path, *, max_pictures: int | None = None, progress: Progress | None = None
 ) -> DoctorReport:
-    """Look through all splits of a COCO, VOC or YOLO data set: files, ids, boxes, classes, pictures, leaks.
+    """Look through all splits of a data set in any layout that is read: files, ids, boxes, classes, pictures, leaks.
 
     Every picture is opened once, or only `max_pictures` spread over all; annotations are always read whole.
     Raises as `find_dataset` does where there is no data set.
@@ -40,6 +40,12 @@ def examine(
         raise ValueError(f"max_pictures must be None or at least 0, got {max_pictures}")
     layout = find_dataset(folder)
     notes = Notebook()
+    for kind, lines in (
+        ("absent_splits", [why for _, why in layout.absent]),
+        ("files_not_read", layout.unread),
+    ):
+        for line in lines:
+            notes.add(kind, line)
     every = _read_splits(layout, notes)
     splits = without_repeating_splits(every, notes)
     opened = open_pictures(splits, max_pictures, progress, notes)
@@ -59,9 +65,7 @@ def _read_splits(layout: Layout, notes: Notebook) -> list[Split]:
         return read_voc_splits(layout, notes)
     if layout.kind == "yolo":
         return read_yolo_splits(layout, notes)
-    if layout.kind == "labelme":
-        return [read_labelme_split(layout, name, folder, notes) for name, (folder,) in layout.splits.items()]
-    return [read_coco_split(layout, name, path, notes) for name, (path,) in layout.splits.items()]
+    return [read_document_split(layout, name, notes) for name in layout.splits]
 
 
 def _sizes(split: Split, opened: dict[Path, Opened]) -> list[tuple[int, int] | None]:

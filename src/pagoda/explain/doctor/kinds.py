@@ -30,6 +30,11 @@ KINDS: dict[str, Kind] = {
         "annotated pictures are not on disk",
         "Restore the files, or remove their entries; skip_missing=True leaves them out.",
     ),
+    "ambiguous_pictures": Kind(
+        "error",
+        "it is not certain which picture a name means",
+        "Write the path from the data set's folder into the annotations, or move away what is not meant.",
+    ),
     "broken_pictures": Kind(
         "error",
         "picture files cannot be read whole",
@@ -71,6 +76,11 @@ KINDS: dict[str, Kind] = {
         "error",
         "category ids in annotations and in the list are shifted by one",
         "Count both from the same number: from 0 in YOLO, usually from 1 in COCO.",
+    ),
+    "contradicting_counts": Kind(
+        "warning",
+        "the number of classes is not the number of names; the names count",
+        "Correct nc, or add the missing names.",
     ),
     "different_categories": Kind(
         "error",
@@ -162,8 +172,8 @@ KINDS: dict[str, Kind] = {
     "missing_flip_pairs": Kind(
         "warning",
         "nobody says which keypoints change places in a mirror, so pictures cannot be flipped in training",
-        "Add flip_pairs [[a, b], …] (counted from 0) to the category, [] where none do, or name them left_… and"
-        " right_….",
+        "Add flip_pairs [[a, b], …] (counted from 0) to the category in COCO files, [] where none do, or flip_idx to"
+        " data.yaml in YOLO folders; or name them left_… and right_….",
     ),
     "shapes_left_out": Kind(
         "warning",
@@ -210,6 +220,21 @@ KINDS: dict[str, Kind] = {
         "Do not measure on one and train on the other.",
     ),
     # good to know
+    "absent_splits": Kind(
+        "note",
+        "the data set names a split that is not there; it matters only where that split is asked for",
+        "Add its files, or take it out of the description.",
+    ),
+    "files_not_read": Kind(
+        "note",
+        "annotation files lie below that belong to no split",
+        "Move them into the folder of a split, if they should be used.",
+    ),
+    "read_otherwise": Kind(
+        "note",
+        "names or boxes are written in another program's way and read as told here",
+        "Nothing, if the examples are right.",
+    ),
     "rotated_pictures": Kind(
         "note",
         "pictures are turned by an EXIF orientation, which is applied when they are read",

@@ -124,6 +124,8 @@ def _open(path: Path) -> Opened:
 
 
 def _mode_and_orientation(path: Path) -> tuple[str, int]:
+    if path.suffix.lower() == ".json":  # the picture is inside, as LabelMe keeps it
+        return "RGB", 1
     try:
         with Image.open(path) as image:
             return image.mode, image.getexif().get(ExifTags.Base.Orientation, 1)

@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from pagoda.data.coco import load_coco
-from pagoda.data.labelme import labelme_document
 from pagoda.data.layouts import Layout, picture_folders
 from pagoda.explain.doctor.findings import Notebook
 
@@ -77,41 +75,30 @@ class Split:
         return np.array(self.objects.boxes, np.float64).reshape(-1, 4)
 
 
-def read_coco_split(layout: Layout, name: str, json_path: Path, notes: Notebook) -> Split:
-    """One COCO file; an unreadable one gives an empty split and a finding."""
-    split = Split(name, str(json_path), layout.root)
+def read_document_split(layout: Layout, name: str, notes: Notebook) -> Split:
+    """One split that is, or amounts to, a COCO document; an unreadable one gives an empty split and a finding."""
+    what = layout.splits[name]
+    split = Split(name, str(what[0] if len(what) == 1 else layout.root), layout.root)
     try:
-        document = load_coco(json_path)
+        placed = layout.document(name)
     except (ValueError, OSError) as error:
         notes.add("unreadable_annotations", f"{name}: {error}")
         return split
-    return fill_coco_split(split, document, notes, json_path, layout.root)
-
-
-def fill_coco_split(
-    split: Split, document: dict[str, Any], notes: Notebook, json_path: Path, folder: Path
-) -> Split:
-    """`split` with all that a COCO document says; its pictures lie somewhere in `folder`."""
-    split.document = document
-    split.categories = _read_categories(document["categories"], split, notes)
-    positions = _read_images(document["images"], split, notes)
-    split.root = _picture_folder(folder, json_path, split.name, split.files)
-    _read_annotations(document["annotations"], positions, split, notes)
+    for kind, lines in (
+        ("read_otherwise", placed.notes),
+        ("shapes_left_out", placed.left_out),
+        ("ambiguous_pictures", placed.finder.ambiguous),
+    ):
+        for line in lines:
+            notes.add(kind, f"{name}: {line}")
+    split.document = placed.document
+    split.categories = _read_categories(placed.document["categories"], split, notes)
+    positions = _read_images(placed.document["images"], split, notes)
+    split.root = (
+        placed.folder if placed.num_found else _picture_folder(layout.root, what[0], name, split.files)
+    )
+    _read_annotations(placed.document["annotations"], positions, split, notes)
     return split
-
-
-def read_labelme_split(layout: Layout, name: str, folder: Path, notes: Notebook) -> Split:
-    """One LabelMe folder, read as the COCO document it amounts to."""
-    split = Split(name, str(folder), folder)
-    remarks: list[str] = []
-    try:
-        document = labelme_document(layout.root, folder, remarks)
-    except ValueError as error:
-        notes.add("unreadable_annotations", f"{name}: {error}")
-        return split
-    for remark in remarks:
-        notes.add("shapes_left_out", remark)
-    return fill_coco_split(split, document, notes, folder / "labelme.json", folder)
 
 
 def find_category_shift(used: set[int], known: set[int]) -> int:

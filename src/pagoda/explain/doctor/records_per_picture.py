@@ -1,11 +1,13 @@
 """The lenient reading of `records` for formats with one annotation file per picture: VOC and YOLO."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from pagoda.data import voc, yolo
+from pagoda.data import voc, yolo, yolo_layout
 from pagoda.data.layouts import Layout
+from pagoda.data.voc_layout import find_voc, place_pictures
 from pagoda.explain.doctor.findings import Notebook
 from pagoda.explain.doctor.records import NO_BOX, Split, resolve_categories
 from pagoda.pictures import PictureError, picture_size
@@ -16,41 +18,49 @@ UNKNOWN_SIDE = 640
 
 def read_voc_splits(layout: Layout, notes: Notebook) -> list[Split]:
     """All splits of a VOC folder; each XML file is read once."""
-    folder = layout.root / "Annotations"
+    voc_set = find_voc(layout.root)
+    assert voc_set is not None, f"{layout.root} was found to be a VOC folder"
     trees: dict[str, Element] = {}
     broken: set[str] = set()
-    for path in sorted(folder.glob("*.xml")):
+    for key, path in voc_set.files.items():
         try:
-            trees[path.stem] = voc.parse_xml(path)
+            trees[key] = voc.parse_xml(path)
         except ValueError as error:
             notes.add("unreadable_annotations", str(error))
-            broken.add(path.stem)
+            broken.add(key)
     try:
-        pictures = voc.pictures_folder(layout.root)
+        pictures = voc_set.pictures
     except FileNotFoundError as error:
         notes.add("missing_pictures", str(error), len(trees))
-        pictures = layout.root
-    stored = {path.name for path in pictures.iterdir()}
+        voc_set = replace(voc_set, has_folder=False)
+        pictures = voc_set.pictures
     names = sorted({voc.class_name(element) for tree in trees.values() for element in tree.iter("object")})
     splits = []
     reported: set[str] = set()  # a picture may be in train and trainval
-    for name, (listed,) in layout.splits.items():
+    for name in layout.splits:
+        listed = layout.splits[name][0]
         split = Split(name, str(listed), pictures, categories=dict(enumerate(filter(None, names), 1)))
-        lines = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else list(trees)
-        for stem in (line.split()[0] for line in lines if line.strip()):
-            if stem in trees:
-                quiet = Notebook() if stem in reported else notes
-                _add_voc_picture(split, stem, trees[stem], stored, quiet)
-            elif stem not in broken and stem not in reported:
-                notes.add("missing_labels", f"{name}: {folder / stem}.xml, listed in {listed}")
-            reported.add(stem)
+        for key in voc_set.keys[name]:
+            if key not in trees and key not in broken and key not in reported:
+                where = layout.root / "Annotations" / f"{key}.xml"
+                notes.add("missing_labels", f"{name}: {where}, listed in {listed}")
+        keys = [key for key in voc_set.keys[name] if key in trees]
+        written = [(trees[key].findtext("filename") or "").strip() for key in keys]
+        placed = place_pictures(voc_set, keys, written, f"{layout.root} ({name})")
+        split.root = placed.folder
+        for kind, lines in (("read_otherwise", placed.notes), ("ambiguous_pictures", placed.ambiguous)):
+            for line in lines:
+                notes.add(kind, line)
+        for key, file in zip(keys, placed.files, strict=True):
+            _add_voc_picture(split, key, file, trees[key], Notebook() if key in reported else notes)
+        reported |= set(voc_set.keys[name])
         splits.append(split)
     return splits
 
 
-def _add_voc_picture(split: Split, stem: str, tree: Element, stored: set[str], notes: Notebook) -> None:
+def _add_voc_picture(split: Split, stem: str, file: str, tree: Element, notes: Notebook) -> None:
     owner = len(split.files)
-    split.files.append(voc.picture_name(stem, tree, stored))
+    split.files.append(file)
     try:
         size = voc.annotated_size(tree)
     except ValueError as error:
@@ -75,21 +85,30 @@ def _add_voc_picture(split: Split, stem: str, tree: Element, stored: set[str], n
 
 def read_yolo_splits(layout: Layout, notes: Notebook) -> list[Split]:
     """All splits of a YOLO folder."""
-    description = yolo.read_description(layout.root)
+    root = layout.description or layout.root
+    description = yolo_layout.read_description(root)
     try:
-        labels = yolo.read_classes(layout.root, description)
+        labels = yolo_layout.read_classes(root, description)
         categories = dict(zip(labels.category_ids, labels.names, strict=True))
+        for line in yolo_layout.contradicting_count(root, description, labels):
+            notes.add("contradicting_counts", line)
     except (ValueError, FileNotFoundError) as error:
         notes.add("bad_categories", str(error))
         categories = {}
     splits = []
     for name, places in layout.splits.items():
         split = Split(name, str(layout.root), layout.root, categories=categories)
+        remarks: list[str] = []
         try:
-            _read_yolo_split(split, yolo.split_pictures(places), "kpt_shape" in description, notes)
-        except (FileNotFoundError, UnicodeDecodeError) as error:
+            pictures = yolo_layout.split_pictures(places, layout.root, remarks)
+            _read_yolo_split(split, pictures, "kpt_shape" in description, notes)
+        except (FileNotFoundError, ValueError) as error:
             notes.add("unreadable_annotations", f"{name}: {error}")
+        for remark in remarks:
+            notes.add("read_otherwise", f"{name}: {remark}")
         splits.append(split)
+    for remark in yolo_layout.find_splits(root).notes:
+        notes.add("read_otherwise", remark)
     _find_lone_labels(splits, notes)
     return splits
 
@@ -104,7 +123,9 @@ def _read_yolo_split(split: Split, pictures: list[Path], has_keypoints: bool, no
         except PictureError:
             size = None  # the picture itself is reported when the pictures are opened
         split.sizes.append(size)
-        numbers += _add_yolo_objects(split, owner, yolo.label_file_of(picture), size, has_keypoints, notes)
+        numbers += _add_yolo_objects(
+            split, owner, yolo_layout.label_file_of(picture), size, has_keypoints, notes
+        )
     whole = [int(value) if value.is_integer() else value for value in numbers]
     rows = range(len(whole))
     split.objects.names = resolve_categories(whole, split, [split.where(row) for row in rows], notes)
@@ -112,7 +133,9 @@ def _read_yolo_split(split: Split, pictures: list[Path], has_keypoints: bool, no
 
 def _find_lone_labels(splits: list[Split], notes: Notebook) -> None:
     """Label files of no picture in any split: two splits may share a folder."""
-    known = {yolo.label_file_of(split.path(index)) for split in splits for index in range(len(split.files))}
+    known = {
+        yolo_layout.label_file_of(split.path(index)) for split in splits for index in range(len(split.files))
+    }
     for folder in sorted({path.parent for path in known}):
         for path in sorted(set(folder.glob("*.txt")) - known):
             # Lists of pictures and the README of an export lie beside labels that lie beside pictures.

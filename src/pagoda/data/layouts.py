@@ -158,6 +158,12 @@ def _read_document(
         raise FileNotFoundError(_nothing_found(images, layout.root, what[0], split))
     placed = _without_unknown_sizes(placed, source, skip_missing)
     annotations = from_coco_dict(placed.document, placed.folder, source, boxes_only=boxes_only)
+    skeleton = annotations.label_map.skeleton
+    if layout.kind == "labelme" and skeleton is not None:
+        skeleton = replace(
+            skeleton, flip_remedy="call the points that change places left_… and right_… in LabelMe"
+        )
+        annotations = replace(annotations, label_map=replace(annotations.label_map, skeleton=skeleton))
     return replace(annotations, notes=(*placed.left_out, *placed.notes, *annotations.notes))
 
 

@@ -31,7 +31,7 @@ def read_voc(
     stems = list(trees) if split is None else _listed(voc, split)
     source = str(root) if split is None else f"{root} ({split})"
     written = [(trees[stem].findtext("filename") or "").strip() for stem in stems]
-    pictures, files, notes, ambiguous = place_pictures(voc, stems, written, source)
+    pictures, files, notes, ambiguous = place_pictures(voc, stems, written, split)
     refuse_ambiguous(ambiguous, source)
     images, objects = ImageColumns(files=files), ObjectColumns()
     for index, (stem, file) in enumerate(zip(stems, files, strict=True)):

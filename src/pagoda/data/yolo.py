@@ -21,7 +21,7 @@ from pagoda.data.yolo_layout import (
     read_description,
     split_pictures,
 )
-from pagoda.data.yolo_pose import pose_in_pixels, read_pose
+from pagoda.data.yolo_pose import pose_in_pixels, read_pose, refuse_unsaid_keypoints
 from pagoda.pictures import EXTENSIONS, picture_size
 from pagoda.text_files import read_text
 
@@ -108,6 +108,8 @@ def _objects(path: Path, num_classes: int) -> Iterator[tuple[int, list[float], s
 
 def parse_box(values: list[float], has_keypoints: bool, where: str) -> tuple[float, float, float, float]:
     """(x, y, width, height) as shares of the picture from what follows the class; ValueError with `where`."""
+    if not has_keypoints:
+        refuse_unsaid_keypoints(values, where)
     is_polygon = len(values) >= 6 and len(values) % 2 == 0 and not has_keypoints
     if not is_polygon and len(values) != 4 and not (has_keypoints and len(values) > 4):
         raise ValueError(

@@ -46,7 +46,7 @@ def read_voc_splits(layout: Layout, notes: Notebook) -> list[Split]:
                 notes.add("missing_labels", f"{name}: {where}, listed in {listed}")
         keys = [key for key in voc_set.keys[name] if key in trees]
         written = [(trees[key].findtext("filename") or "").strip() for key in keys]
-        placed = place_pictures(voc_set, keys, written, f"{layout.root} ({name})")
+        placed = place_pictures(voc_set, keys, written, name)
         split.root = placed.folder
         for kind, lines in (("read_otherwise", placed.notes), ("ambiguous_pictures", placed.ambiguous)):
             for line in lines:

@@ -1,7 +1,4 @@
-"""Every layout and format that is read or written, as data: docs/formats.md is this table.
-
-What is lost is always told: in the notes of `Annotations`, which train and val print, or as a finding of the doctor.
-"""
+"""Every layout and format that is read or written, as data: docs/formats.md is this table."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -19,8 +16,10 @@ class Format:
     layout: str
     """the files, as they are recognised"""
     kept: str
-    lost: str
-    """left out or changed, and told"""
+    told: str
+    """left out, changed or refused: counted in a note, or named by an error"""
+    not_read: str
+    """what nobody looks at, or is not written"""
     use: Use = "data set"
     is_read: bool = True
     is_written: bool = False
@@ -28,19 +27,21 @@ class Format:
 
 _BOXES = "boxes, classes"
 _COCO_KEPT = "boxes, masks, keypoints with skeleton, crowd regions, areas, ids"
-_COCO_LOST = "image and annotation fields of other programs; polygons of fewer than three points"
+_COCO_TOLD = "polygons of fewer than three points, annotations of images that are not listed"
+_COCO_NOT = "fields that COCO does not have"
 _YOLO_KEPT = "boxes, polygons, keypoints (`kpt_shape`, `flip_idx`, `kpt_names`)"
-_YOLO_LOST = "nothing; keypoints without `kpt_shape` and numbers off the picture are refused"
-_VOC_KEPT = "boxes, classes, difficult objects (as ignored), sizes"
-_VOC_LOST = "parts, poses, truncated and other flags; fractions stay"
+_YOLO_TOLD = "label files of no picture; refused: keypoints without `kpt_shape`, numbers off the picture"
+_VOC_KEPT = "boxes with their fractions, classes, difficult objects (as ignored), sizes"
+_VOC_NOT = "parts, poses, truncated, other attributes"
 
 FORMATS: tuple[Format, ...] = (
     Format(
         "coco",
         "COCO",
-        "`annotations/train.json`, `instances_train2017.json` …, pictures in `images/`, `images/train/`, `train2017/` …",
+        "`annotations/train.json`, `instances_train2017.json` …, pictures in `images/`, `images/train/`, `train2017/`",
         _COCO_KEPT,
-        _COCO_LOST,
+        _COCO_TOLD,
+        _COCO_NOT,
         is_written=True,
     ),
     Format(
@@ -48,30 +49,39 @@ FORMATS: tuple[Format, ...] = (
         "COCO, as Roboflow writes it",
         "`train/_annotations.coco.json` beside its pictures; also one such file at the root",
         _COCO_KEPT,
-        _COCO_LOST,
+        _COCO_TOLD,
+        _COCO_NOT,
     ),
     Format(
         "coco_loose",
         "COCO, files in no folder of their own",
         "`train.json` and `val.json` at the root; `train/annotations.json` with `train/images/`",
         _COCO_KEPT,
-        _COCO_LOST,
+        _COCO_TOLD,
+        _COCO_NOT,
     ),
     Format(
         "coco_labelstudio",
         "COCO, as Label Studio writes it",
         "`result.json` with `images/`",
         "boxes, polygons",
+        _COCO_TOLD,
         "the angle of turned boxes, which is not in the file: export Label Studio's own JSON instead",
     ),
     Format(
-        "coco_fiftyone", "COCO, as FiftyOne writes it", "`labels.json` with `data/`", _COCO_KEPT, _COCO_LOST
+        "coco_fiftyone",
+        "COCO, as FiftyOne writes it",
+        "`labels.json` with `data/`",
+        _COCO_KEPT,
+        _COCO_TOLD,
+        _COCO_NOT,
     ),
     Format(
         "coco_cvat",
         "COCO, as CVAT writes it",
         "`annotations/instances_default.json`, pictures in `images/default/…`",
         f"{_COCO_KEPT}; a box with a rotation becomes the polygon it covers and the box around that",
+        f"{_COCO_TOLD}; turned boxes",
         "other attributes",
     ),
     Format(
@@ -79,28 +89,32 @@ FORMATS: tuple[Format, ...] = (
         "COCO, as LVIS writes it",
         "images with `coco_url` in place of `file_name`",
         _COCO_KEPT,
-        "lists of categories that were looked for in vain, or not in full",
+        _COCO_TOLD,
+        "which categories were looked for in vain, or not in full",
     ),
     Format(
         "voc",
         "Pascal VOC; CVAT, with sub-folders",
         "`Annotations/…/*.xml`, pictures in `JPEGImages/` or `images/`, splits in `ImageSets/Main/*.txt`",
         _VOC_KEPT,
-        _VOC_LOST,
+        "files of no split",
+        _VOC_NOT,
     ),
     Format(
         "voc_beside",
         "VOC, as Roboflow and labelImg write it",
         "`*.xml` beside the pictures, in `train/`, `valid/` … or in one folder",
         _VOC_KEPT,
-        _VOC_LOST,
+        "files of no split",
+        _VOC_NOT,
     ),
     Format(
         "voc_near",
         "VOC, as FiftyOne and many collections have it",
         "`labels/*.xml` or `annotations/*.xml` with `images/` or `data/`; the same in each split's folder",
         _VOC_KEPT,
-        _VOC_LOST,
+        "files of no split",
+        _VOC_NOT,
     ),
     Format(
         "yolo",
@@ -108,28 +122,32 @@ FORMATS: tuple[Format, ...] = (
         "`data.yaml` (or any YAML file given by its path) with `train`, `val`, `test`: folders or lists; labels in the"
         " twin folder `labels/` or beside the pictures",
         _YOLO_KEPT,
-        _YOLO_LOST,
+        _YOLO_TOLD,
+        "augmentation and download keys",
     ),
     Format(
         "yolo_names",
         "YOLO, as Label Studio and labelImg write it",
         "`classes.txt` with `images/` and `labels/`, or with pictures and labels in one folder",
         "boxes, polygons",
-        _YOLO_LOST,
+        _YOLO_TOLD,
+        "`notes.json`",
     ),
     Format(
         "yolo_darknet",
         "YOLO 1.1 of CVAT, Darknet",
         "`obj.data`, `obj.names`, `train.txt`, `obj_train_data/`; `_darknet.labels` of Roboflow",
-        _BOXES,
-        _YOLO_LOST,
+        "boxes, polygons",
+        _YOLO_TOLD,
+        "`backup`",
     ),
     Format(
         "labelme",
         "LabelMe, X-AnyLabeling",
         "a `*.json` per picture, at any depth; the picture where `imagePath` says, beside it, or inside (`imageData`)",
         "boxes, polygons, circles, masks, `rotation` and `quadrilateral` as polygons, points of a group as keypoints",
-        "lines, points without an object, polygons of fewer than three points; difficult flags; scores and attributes",
+        "lines, points without an object, polygons of fewer than three points; difficult shapes, which count as others",
+        "flags, scores, descriptions, attributes",
     ),
     Format(
         "createml",
@@ -137,6 +155,7 @@ FORMATS: tuple[Format, ...] = (
         "`_annotations.createml.json` or any other name, at the root or in each split's folder",
         _BOXES,
         "nothing",
+        "other keys",
     ),
     Format(
         "via",
@@ -144,7 +163,8 @@ FORMATS: tuple[Format, ...] = (
         "`via_project.json` or annotations only, at the root or in each split's folder",
         "rectangles, polygons, circles and ellipses (as polygons); the class: the only attribute, or the one called"
         " `class`",
-        "points, lines, other attributes, regions without a class",
+        "points, lines, regions without a class; other attributes",
+        "file attributes",
     ),
     Format(
         "labelstudio",
@@ -152,13 +172,15 @@ FORMATS: tuple[Format, ...] = (
         "a list of tasks, at the root; pictures below it by the end of their address",
         "rectangles, turned ones as the polygon they cover and the box around that, polygons, ellipses",
         "brush strokes, key points, relations, second annotations of a task",
+        "predictions, scores",
     ),
     Format(
         "mot",
         "MOTChallenge",
         "`<split>/<sequence>/gt/gt.txt` with `img1/` and `seqinfo.ini`; text files of tracks",
         "boxes, identities, scores",
-        "3-D positions; what counts as ground truth: [tracking.md](tracking.md)",
+        "what does not count as ground truth: [tracking.md](tracking.md)",
+        "3-D positions",
         use="video",
         is_written=True,
     ),
@@ -167,6 +189,7 @@ FORMATS: tuple[Format, ...] = (
         "PoseTrack 2017 and 2018",
         "`annotations/<split>/<video>.json` beside the pictures; files of predictions",
         "poses, boxes, head boxes, identities, ignored regions",
+        "nothing",
         "joints that the other year does not have",
         use="video",
         is_written=True,
@@ -176,6 +199,7 @@ FORMATS: tuple[Format, ...] = (
         "predictions of `pagoda predict`, `track` and `track link`",
         "`predictions.json`, `predictions/NAME.json`",
         "names, labels, boxes, scores, masks, keypoints, track ids, file and size of each picture",
+        "pictures that could not be read",
         "category ids",
         use="results",
         is_written=True,
@@ -185,7 +209,8 @@ FORMATS: tuple[Format, ...] = (
         "COCO results",
         "a JSON list of image_id, category_id, bbox, score, segmentation, keypoints",
         "boxes, masks, keypoints, scores at full precision",
-        "rows of images that are not in the ground truth are refused",
+        "refused: rows of images that are not in the ground truth",
+        "other keys",
         use="results",
         is_written=True,
     ),
@@ -194,6 +219,7 @@ FORMATS: tuple[Format, ...] = (
         "table of tracks",
         "`tracks.csv` of `pagoda track`",
         "one row per track: class, first and last frame, frames seen, mean score",
+        "nothing",
         "the boxes, which stand in `tracks.txt`",
         use="results",
         is_read=False,
@@ -213,21 +239,28 @@ def page() -> str:
     parts = [_HEAD]
     for use, title in _TITLES.items():
         rows = [row for row in FORMATS if row.use == use]
-        parts.append(f"## {title}\n\n| format | files | | kept | lost, and said |\n|---|---|---|---|---|")
-        parts[-1] += "".join(f"\n{_line(row)}" for row in rows)
+        lines = [f"## {title}\n", *_HEADER, *map(_line, rows)]
+        parts.append("\n".join(lines))
     return "\n\n".join([*parts, _RULES]) + "\n"
 
 
 def _line(row: Format) -> str:
     ways = " and ".join(word for word, is_so in (("read", row.is_read), ("written", row.is_written)) if is_so)
-    return f"| {row.name} | {row.layout} | {ways} | {row.kept} | {row.lost} |"
+    return f"| {row.name} | {row.layout} | {ways} | {row.kept} | {row.told} | {row.not_read} |"
 
+
+_HEADER = (
+    "| format | files | | kept | left out or changed, and said | lost |",
+    "|---|---|---|---|---|---|",
+)
 
 _HEAD = """\
 # Formats
 
-What is read and written, what is kept of it, and what is lost. Made from `pagoda.data.formats` by
-`python tools/formats_page.py`; the tests draw an example of every row and open it."""
+What is read and written, what is kept of it, and what is lost. What is left out or changed is said where data are
+read: in the notes of `pagoda train` and `pagoda val`, or as a finding of `pagoda doctor`. Made from
+`pagoda.data.formats` by `python tools/formats_page.py`; the tests draw an example of every row on data sets and open
+it."""
 
 _RULES = """\
 ## Rules for all of them

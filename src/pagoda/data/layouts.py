@@ -23,7 +23,14 @@ from pagoda.data.splits import choose_split, unread_note
 from pagoda.data.voc import read_voc
 from pagoda.data.voc_layout import find_voc
 from pagoda.data.yolo import read_yolo
-from pagoda.data.yolo_layout import NAME_FILES, description_file, find_splits, naming_files, unread_labels
+from pagoda.data.yolo_layout import (
+    NAME_FILES,
+    description_file,
+    find_splits,
+    naming_files,
+    read_description,
+    unread_labels,
+)
 
 KNOWN = (
     "COCO (annotations/train.json, annotations/instances_train2017.json, train/_annotations.coco.json or a COCO JSON"
@@ -210,12 +217,14 @@ def _from_file(path: Path) -> Layout:
         return Layout(kind, root, {coco_split(path): (path,)})
     if suffix in (".yaml", ".yml", ".data"):
         found = find_splits(path)
-        if found.places or found.absent:
+        if (found.places or found.absent) and not {"names", "train", "val"}.isdisjoint(
+            read_description(path)
+        ):
             return Layout(
                 "yolo", path.parent, found.places, absent=tuple(found.absent.items()), description=path
             )
         raise ValueError(
-            f"{path} names no split: expected train, val or test, each with a folder or a list of pictures"
+            f"{path} describes no YOLO data set: expected names, and train, val or test, each with a folder or a list"
         )
     raise ValueError(f"{path} is a file, but no COCO JSON and no YOLO data.yaml; expected a folder: {KNOWN}")
 

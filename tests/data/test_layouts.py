@@ -178,6 +178,15 @@ def test_a_split_nobody_asked_for_stops_nothing(tmp_path: Path, test: str, folde
         open_annotations(tmp_path, "test")
 
 
+def test_no_split_at_all_is_an_error_with_the_reasons(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text(f"{ROBOFLOW}names: [cat]\n")
+    for look in (find_dataset, examine, open_annotations):
+        with pytest.raises(
+            FileNotFoundError, match=r"'\.\./train/images' for train.*'\.\./valid/images' for val"
+        ):
+            look(tmp_path)
+
+
 def test_a_voc_list_of_unlabelled_pictures_stops_nothing(tmp_path: Path) -> None:
     draw(tmp_path / "JPEGImages", "a.png", "b.png")
     voc_file(tmp_path / "Annotations/a.xml")
@@ -185,10 +194,7 @@ def test_a_voc_list_of_unlabelled_pictures_stops_nothing(tmp_path: Path) -> None
     (tmp_path / "ImageSets/Main/train.txt").write_text("a\n")
     (tmp_path / "ImageSets/Main/test.txt").write_text("b\n")
     assert list(find_dataset(tmp_path).splits) == ["train"] and len(open_annotations(tmp_path)) == 1
-    assert {finding.kind for finding in examine(tmp_path).findings} <= {
-        "absent_splits",
-        "pictures_not_mentioned",
-    }
+    assert examine(tmp_path).problems == ()
     with pytest.raises(FileNotFoundError, match=r"test\.txt lists 1 pictures without an XML file .* is b"):
         open_annotations(tmp_path, "test")
 

@@ -105,8 +105,13 @@ def find_dataset(path: str | Path) -> Layout:
     where it is no layout we know.
     """
     path = Path(path).expanduser()
-    if path.is_file():
-        return _from_file(path)
+    layout = _from_file(path) if path.is_file() else _from_folder(path)
+    if not layout.splits:
+        raise FileNotFoundError("; ".join(reason for _, reason in layout.absent))
+    return layout
+
+
+def _from_folder(path: Path) -> Layout:
     if not path.is_dir():
         raise FileNotFoundError(f"there is no folder {path}{_nearest_existing(path)}")
     finders: tuple[Callable[[Path], Layout | None], ...] = (_find_coco, _find_voc, _find_yolo)

@@ -123,7 +123,10 @@ def test_all_contradictions_are_told_at_once(document: dict) -> None:
         (change(["annotations", 1, "id"], 9.0), "annotation_ids", [9, 4], None),
         (change(["annotations", 0, "image_id"], 3.0), "annotation_ids", [9, 4], None),
         (change(["annotations", 0, "image_id"], "3"), "annotation_ids", [9, 4], "in another way"),
-        (change(["annotations", 0, "bbox"], ["1", "2.5", 3, "4e0"]), "boxes_xywh", [[217.62, 240.54, 38.99, 57.75], [1, 2.5, 3, 4]], None),
+        (
+            change(["annotations", 0, "bbox"], ["1", "2.5", 3, "4e0"]),
+            "boxes_xywh", [[217.62, 240.54, 38.99, 57.75], [1, 2.5, 3, 4]], None,
+        ),
         (change(["annotations", 1, "iscrowd"], "0"), "ignored", [False, False], None),
         (change(["annotations", 1, "iscrowd"], "True"), "ignored", [True, False], None),
         (change(["annotations", 1, "iscrowd"], ""), "ignored", [False, False], None),

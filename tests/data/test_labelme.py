@@ -30,7 +30,7 @@ def a_mask(label: str, pixels: np.ndarray, left: int, top: int) -> dict:
 def write(folder: Path, name: str, *shapes: dict, **fields: object) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", SIZE[::-1]).save(folder / f"{name}.png")
-    file = {"version": "5", "shapes": list(shapes), "imagePath": f"..\\photos\\{name}.png"}
+    file = {"version": "5", "shapes": list(shapes), "imagePath": f"{name}.png"}
     file |= {"imageHeight": SIZE[0], "imageWidth": SIZE[1], **fields}
     (folder / f"{name}.json").write_text(json.dumps(file))
 
@@ -109,11 +109,7 @@ def test_what_is_no_object_is_noted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (
-            shape("dog", "polygon", (0, 0), (5, 0)),
-            r"a\.json: a polygon \('dog'\) needs at least 3 points, got 2",
-        ),
-        (shape("dog", "circle", (0, 0)), "a circle .* needs at least 2 points, got 1"),
+        (shape("dog", "circle", (0, 0)), r"a\.json: a circle \('dog'\) needs at least 2 points, got 1"),
         (shape("dog", "line", (0, 0), (5, 5)), "no LabelMe file has a polygon, rectangle, circle, mask"),
         ({"points": [[1, 2]]}, r"a\.json: a LabelMe file has shapes, each with label and points"),
         (

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pagoda.data.yolo import read_yolo, yolo_splits
+from pagoda.data.yolo import read_yolo
+from pagoda.data.yolo_layout import yolo_splits
 from pagoda.structures.skeleton import COCO_17
 
 

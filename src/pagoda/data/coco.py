@@ -19,8 +19,7 @@ from pagoda.data.category_ids import find_labels, read_categories
 from pagoda.data.coco_shapes import read_keypoints, read_masks, read_skeleton
 from pagoda.data.complaints import Complaints
 from pagoda.data.packed_masks import PackedMasks
-from pagoda.data.reading import Reading
-from pagoda.pictures import MAX_PIXELS, PictureError, picture_size
+from pagoda.data.reading import Reading, size_of_file, usable_size
 from pagoda.structures.run_lengths import mask_areas
 from pagoda.text_files import as_number, as_whole, read_json, truth_value
 
@@ -137,7 +136,11 @@ def _read_images(
             complaints.add("repeated_files", f"{source}: {file}, again with id {number!r}")
         seen.add(file)
         images.files.append(file)
-        images.sizes.append(_annotated_size(entry) or size_of_file(root, entry, source, complaints))
+        height, width = entry.get("height"), entry.get("width")
+        written = f"height {height!r}, width {width!r}"
+        images.sizes.append(
+            usable_size(height, width) or size_of_file(root, file, written, source, complaints)
+        )
     return images, positions
 
 
@@ -146,26 +149,6 @@ def is_file_name(value: Any) -> bool:
     if not isinstance(value, str) or not value or "\0" in value:
         return False
     return value.isascii() or value.encode(errors="replace").decode() == value
-
-
-def _annotated_size(entry: dict) -> tuple[int, int] | None:
-    height, width = as_whole(entry.get("height")), as_whole(entry.get("width"))
-    if height is None or width is None or height < 1 or width < 1 or height * width > MAX_PIXELS:
-        return None
-    return height, width
-
-
-def size_of_file(root: Path, entry: dict, source: str, complaints: Complaints) -> tuple[int, int]:
-    """(height, width) of a picture whose annotated size is of no use; `NO_SIZE` where the file cannot tell."""
-    file = entry["file_name"]
-    written = f"height {entry.get('height')!r}, width {entry.get('width')!r}"
-    try:
-        size = picture_size(root / file)
-    except (PictureError, OSError) as error:
-        complaints.add("unknown_sizes", f"{source}: {file}, {written}: {error}")
-        return NO_SIZE
-    complaints.add("sizes_not_given", f"{source}: {file} has {written}; its size is taken from the picture")
-    return size
 
 
 def _as_id(value: Any) -> int | str | None:

@@ -58,6 +58,17 @@ READING: dict[str, Kind] = {
         "the annotations do not say how large the pictures are; the files are asked",
         "Write height and width.",
     ),
+    "ambiguous_pictures": Kind(
+        "error",
+        "it is not certain which pictures are meant",
+        "Write the path from the data set's folder into the annotations, or move away what is not meant.",
+        "stops",
+    ),
+    "read_otherwise": Kind(
+        "note",
+        "names or boxes are written in another program's way and read as told here",
+        "Nothing, if the examples are right.",
+    ),
     # ids and classes
     "repeated_image_ids": Kind(
         "error",
@@ -116,6 +127,11 @@ READING: dict[str, Kind] = {
         "class names begin or end with spaces or a byte-order mark, which are cut off",
         "Nothing, unless other programs need them as they are.",
     ),
+    "contradicting_counts": Kind(
+        "warning",
+        "the number of classes is not the number of names; the names count",
+        "Correct nc, or add the missing names.",
+    ),
     "unknown_categories": Kind(
         "error",
         "annotations name a category that is not listed",
@@ -139,6 +155,11 @@ READING: dict[str, Kind] = {
         "warning",
         "the corners of a box stand in the wrong order; they are exchanged",
         "Write the smaller coordinate first, and look at the picture.",
+    ),
+    "equal_corners": Kind(
+        "note",
+        "corners counted inclusively are equal, so the box is one pixel wide or high",
+        "Look at the picture: it may be a click.",
     ),
     "bad_flags": Kind(
         "error", "a flag is neither 0 nor 1", "Write 0 or 1 (or true, false, yes, no).", "stops"

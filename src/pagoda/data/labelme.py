@@ -1,11 +1,11 @@
-"""LabelMe folders: one JSON file per picture, beside it, with polygons, boxes, circles, masks and points.
+"""LabelMe folders: one JSON file per picture with polygons, boxes, circles, masks and points.
 
-Shapes of one label that share a `group_id` are one object; points that share it are its keypoints.
+Shapes of one label that share a `group_id` are one object; points that share it are its keypoints. The picture is
+where `imagePath` says, seen from the JSON file, or beside that file, or inside it (`imageData`).
 """
 
 import base64
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,31 +13,43 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pagoda.data.splits import with_common_names
+from pagoda.data.coco_places import Placed
+from pagoda.data.json_kinds import json_kind
+from pagoda.data.picture_paths import PictureFinder, files_below
+from pagoda.data.splits import choose_split, files_by_split
 from pagoda.pictures import picture_size
 from pagoda.structures.run_lengths import as_rle, decode_masks, draw_polygons, encode_masks, mask_boxes
+from pagoda.text_files import read_json
 
 CIRCLE_CORNERS = 64
 AREAS = ("polygon", "rectangle", "circle", "mask")
+TURNED = ("rotation", "quadrilateral")
+"""X-AnyLabeling's shapes of four corners: the polygon they enclose"""
 
 
-def labelme_splits(root: Path) -> dict[str, tuple[Path, ...]]:
-    """Split name → its folder; a folder without such subfolders counts as train. {} where it is no LabelMe."""
-    if _is_labelme(root):
-        return {"train": (root,)}
-    folders = sorted(folder for folder in root.iterdir() if folder.is_dir() and _is_labelme(folder))
-    return with_common_names({folder.name: (folder,) for folder in folders})
+def labelme_splits(root: Path) -> tuple[dict[str, tuple[Path, ...]], list[Path]]:
+    """(split name → the folders its files lie in, files of no split), at any depth; none where there is no file."""
+    splits, alone = files_by_split(_files(root), root)
+    return {
+        name: tuple(dict.fromkeys(path.parent for path in files)) for name, files in splits.items()
+    }, alone
 
 
-def labelme_document(root: Path, folder: Path, notes: list[str]) -> dict[str, Any]:
+def labelme_document(root: Path, split: str) -> Placed:
     """The files of one split as a COCO document; classes and keypoints are those of all splits, sorted.
 
     What is neither an area nor the keypoint of one (lines, lone points) is noted and left out.
     """
-    everywhere = [_load(path) for (place,) in labelme_splits(root).values() for path in _files(place)]
-    names = sorted({shape["label"] for file in everywhere for shape in file["shapes"] if _is_area(shape)})
+    splits, _ = files_by_split(_files(root), root)
+    notes: list[str] = []
+    loaded = {path: file for files in splits.values() for path in files if (file := _load(path)) is not None}
+    others = [path for files in splits.values() for path in files if path not in loaded]
+    notes += [f"{path} has no shapes and is no LabelMe file; it is not read" for path in others]
+    names = sorted(
+        {shape["label"] for file in loaded.values() for shape in file["shapes"] if _is_area(shape)}
+    )
     keypoints = sorted(
-        {shape["label"] for file in everywhere for shape in file["shapes"] if _is_keypoint(shape)}
+        {shape["label"] for file in loaded.values() for shape in file["shapes"] if _is_keypoint(shape)}
     )
     if not names:
         raise ValueError(f"{root}: no LabelMe file has a {', '.join(AREAS)}; there is nothing to detect")
@@ -47,62 +59,97 @@ def labelme_document(root: Path, folder: Path, notes: list[str]) -> dict[str, An
         "images": [],
         "annotations": [],
     }
-    for number, path in enumerate(_files(folder), 1):
-        file = _load(path)
-        picture = _picture(path, file)
+    paths = [path for path in choose_split(splits, split, str(root)) if path in loaded]
+    placed = _place_pictures(document, paths, loaded, root, split)
+    for number, path in enumerate(paths, 1):
+        file, picture = loaded[path], placed.document["images"][number - 1]["file_name"]
         height, width = file.get("imageHeight"), file.get("imageWidth")
         if not height or not width:
-            height, width = picture_size(folder / picture)
-        document["images"].append({"id": number, "file_name": picture, "height": height, "width": width})
+            height, width = picture_size(placed.folder / picture)
+        placed.document["images"][number - 1] |= {"height": height, "width": width}
         for entry in _objects(path, file, (height, width), keypoints, notes):
             entry |= {"id": len(document["annotations"]) + 1, "image_id": number, "iscrowd": 0}
             document["annotations"].append({**entry, "category_id": names.index(entry.pop("name")) + 1})
-    return document
+    notes += _difficult_note([loaded[path] for path in paths], f"{root} ({split})")
+    return placed._replace(left_out=tuple(notes))
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.json"))
+def _difficult_note(files: Sequence[dict[str, Any]], source: str) -> list[str]:
+    count = sum(bool(shape.get("difficult")) for file in files for shape in file["shapes"])
+    return (
+        [f"{source}: {count} shapes are marked difficult; they are objects like any other"] if count else []
+    )
 
 
-def _is_labelme(folder: Path) -> bool:
-    first = next(iter(_files(folder)), None)
-    if first is None:
-        return False
-    try:
-        content = json.loads(first.read_bytes())
-    except ValueError:
-        return False  # some other kind of file; whoever owns it will say what is wrong
-    return isinstance(content, dict) and isinstance(content.get("shapes"), list)
+def _place_pictures(
+    document: dict[str, Any],
+    paths: Sequence[Path],
+    loaded: dict[Path, dict[str, Any]],
+    root: Path,
+    split: str,
+) -> Placed:
+    """`document` with an image entry for each file: its picture, or the file itself where the picture is inside."""
+    finder = PictureFinder(root, split)
+    names = [str(loaded[path].get("imagePath") or "") or f"{path.stem}.jpg" for path in paths]
+    has_data = [bool(loaded[path]["imageData"]) for path in paths]
+    parents = [path.parent for path in paths]
+    places = finder.locate(names, [[folder] for folder in parents], parents, replaceable=has_data)
+    inside = [place is None and data for place, data in zip(places, has_data, strict=True)]
+    places = [path if own else place for path, place, own in zip(paths, places, inside, strict=True)]
+    lost = [folder / name.replace("\\", "/") for folder, name in zip(parents, names, strict=True)]
+    folder = parents[0] if len(set(parents)) == 1 else root
+    base, files = files_below(list(map(str, lost)), places, folder, root)
+    document["images"] = [{"id": number, "file_name": file} for number, file in enumerate(files, 1)]
+    notes = finder.notes(f"{root} ({split})")
+    if any(inside):
+        notes.append(
+            f"{root} ({split}): {sum(inside)} pictures are read from imageData inside their JSON files"
+        )
+    return Placed(document, base, sum(place is not None for place in places), finder, tuple(notes))
 
 
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is not a JSON file: {error}") from error
-    shapes = content.get("shapes") if isinstance(content, dict) else None
+def _files(root: Path) -> list[Path]:
+    """The JSON files at any depth, in folders that have a LabelMe file; those of other programs are none."""
+    kinds = {path: json_kind(path) for path in sorted(root.rglob("*.json"))}
+    folders = {path.parent for path, kind in kinds.items() if kind == "labelme"}
+    return [path for path, kind in kinds.items() if path.parent in folders and kind in ("labelme", None)]
+
+
+def _load(path: Path) -> dict[str, Any] | None:
+    """The file's content, of imageData only whether there is any; None where it has no shapes and is another thing."""
+    content = read_json(path)
+    if not isinstance(content, dict) or "shapes" not in content:
+        return None
+    shapes = content["shapes"]
     if not isinstance(shapes, list) or not all(_is_shape(shape) for shape in shapes):
         raise ValueError(f"{path}: a LabelMe file has shapes, each with label and points [[x, y], …]")
-    return content
+    shapes = [{**shape, "label": str(shape["label"]), "shape_type": _shape_type(shape)} for shape in shapes]
+    return {**content, "shapes": shapes, "imageData": bool(content.get("imageData"))}
+
+
+def _shape_type(shape: dict[str, Any]) -> str:
+    """As LabelMe means it: none, or null, is a polygon."""
+    kind = shape.get("shape_type") or "polygon"
+    return "polygon" if kind in TURNED else kind
 
 
 def _is_shape(shape: Any) -> bool:
     points = shape.get("points") if isinstance(shape, dict) else None
-    return isinstance(points, list) and "label" in shape and all(len(point) == 2 for point in points)
+    has_label = isinstance(shape, dict) and isinstance(shape.get("label"), str | int | float)
+    return has_label and isinstance(points, list) and all(len(point) == 2 for point in points)
 
 
 def _is_area(shape: dict[str, Any]) -> bool:
-    return shape.get("shape_type", "polygon") in AREAS
+    return shape["shape_type"] in AREAS and not _is_short(shape)
+
+
+def _is_short(shape: dict[str, Any]) -> bool:
+    """A polygon that encloses nothing, as an interrupted click leaves."""
+    return shape["shape_type"] == "polygon" and len(shape["points"]) < 3
 
 
 def _is_keypoint(shape: dict[str, Any]) -> bool:
     return shape.get("shape_type") == "point" and shape.get("group_id") is not None
-
-
-def _picture(path: Path, file: dict[str, Any]) -> str:
-    """The picture beside the file: as written there, wherever it once lay."""
-    written = str(file.get("imagePath") or "").replace("\\", "/").rsplit("/", 1)[-1]
-    return written or f"{path.stem}.jpg"
 
 
 def _objects(
@@ -118,10 +165,10 @@ def _objects(
         elif _is_keypoint(shape):
             points.setdefault(group, []).append(shape)
         else:
-            kind = shape.get("shape_type")
-            notes.append(
-                f"{path}: shape {number} ('{shape['label']}') is a {kind} of no group; it is left out"
-            )
+            is_short = _is_short(shape)
+            why = f"of {len(shape['points'])} points, which encloses nothing" if is_short else "of no group"
+            kind = f"shape {number} ('{shape['label']}') is a {shape['shape_type']} {why}"
+            notes.append(f"{path}: {kind}; it is left out")
     for key, shapes in groups.items():
         own = points.pop(key[0], []) if key[0] != "alone" else []
         yield _entry(path, shapes, own, size, keypoints)
@@ -157,11 +204,8 @@ def _outline(path: Path, shape: dict[str, Any]) -> np.ndarray:
     """(P, 2) corners."""
     points = np.array(shape["points"], np.float64).reshape(-1, 2)
     kind = shape.get("shape_type", "polygon")
-    needed = 3 if kind == "polygon" else 2
-    if len(points) < needed:
-        raise ValueError(
-            f"{path}: a {kind} ('{shape['label']}') needs at least {needed} points, got {len(points)}"
-        )
+    if len(points) < 2:
+        raise ValueError(f"{path}: a {kind} ('{shape['label']}') needs at least 2 points, got {len(points)}")
     if kind == "circle":  # its middle and a point on it
         angles = 2 * np.pi * np.arange(CIRCLE_CORNERS) / CIRCLE_CORNERS
         return points[0] + np.hypot(*(points[1] - points[0])) * np.stack([np.cos(angles), np.sin(angles)], 1)

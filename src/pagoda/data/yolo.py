@@ -8,18 +8,24 @@ import numpy as np
 
 from pagoda.data.annotations import Annotations
 from pagoda.data.assembly import NO_BOX, NO_SIZE, ImageColumns, ObjectColumns
-from pagoda.data.category_ids import find_labels, plain_name
+from pagoda.data.category_ids import find_labels
 from pagoda.data.complaints import Complaints
 from pagoda.data.packed_keypoints import PackedKeypoints
-from pagoda.data.reading import Reading
-from pagoda.data.splits import choose_split, with_common_names
+from pagoda.data.reading import Reading, size_of_file
+from pagoda.data.splits import choose_split
 from pagoda.data.yolo_labels import LabelLines, in_pixels, parse_box, read_lines
+from pagoda.data.yolo_layout import (
+    contradicting_count,
+    find_splits,
+    folder_of,
+    label_file_of,
+    read_classes,
+    read_description,
+    split_pictures,
+)
 from pagoda.data.yolo_pose import pose_in_pixels, read_pose
-from pagoda.pictures import EXTENSIONS, PictureError, picture_size
-from pagoda.structures.labels import LabelMap
-from pagoda.text_files import as_whole, read_text, read_yaml
+from pagoda.pictures import EXTENSIONS
 
-SPLITS = ("train", "val", "valid", "validation", "test")
 UNKNOWN_SIDE = 640
 """Pixels a side is taken to have, for the doctor's eyes, where the picture of a label file cannot be read"""
 
@@ -30,36 +36,49 @@ def read_yolo(root: str | Path, split: str, *, boxes_only: bool = False) -> Anno
     A line is `class cx cy width height`, or `class x1 y1 x2 y2 x3 y3 …` (a polygon: the mask, and its box), or with
     kpt_shape in the YAML file a box and its keypoints, all as shares 0 … 1 of the upright picture. No file, or an
     empty one, is a picture without objects. Category ids are the numbers in the files, 0 … n-1; images are
-    numbered 1 … n in the order they are found. With `boxes_only` masks and keypoints are not read. Raises ValueError
-    or FileNotFoundError with everything that cannot be read.
+    numbered 1 … n in the order they are found. With `boxes_only` masks and keypoints are not read. `root` may also
+    be the YAML or .data file that describes the data set. Raises ValueError or FileNotFoundError with everything
+    that cannot be read.
     """
-    root = Path(root)
-    places = choose_split(yolo_splits(root), split, str(root))
-    return YoloFolder(root).read(places, f"{root} ({split})", boxes_only=boxes_only).annotations()
+    folder = YoloFolder(Path(root))
+    places = choose_split(folder.splits.places, split, str(root), folder.splits.absent)
+    return folder.read(places, f"{root} ({split})", boxes_only=boxes_only).annotations()
 
 
 class YoloFolder:
-    """What the splits of a folder share: classes, skeleton, and what was complained of already."""
+    """What the splits of a data set share: classes, skeleton, and what was complained of already.
+
+    `root`: the folder, or the YAML or .data file that describes it.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.splits = find_splits(root)
         self._complaints = Complaints(str(root))
         description = read_description(root)
         self._label_map = read_classes(root, description, self._complaints)
         self._skeleton, self._num_values = read_pose(root, description, self._complaints)
         self._has_poses = description.get("kpt_shape") is not None
         self._told: set[Path] = set()
+        for line in self.splits.notes:
+            self._complaints.add("read_otherwise", line)
+        for line in contradicting_count(root, description, self._label_map):
+            self._complaints.add("contradicting_counts", line)
 
     def read(self, places: tuple[Path, ...], source: str, *, boxes_only: bool = False) -> Reading:
         """One split. What concerns the whole folder is complained of in the first one read."""
         complaints = Complaints(source)
         complaints.extend(self._complaints)
         self._complaints = Complaints()
+        remarks: list[str] = []
         try:
-            pictures = split_pictures(places)
-        except FileNotFoundError as error:
-            complaints.add("no_pictures", str(error))
-            return Reading(source, self.root, complaints, self._label_map, word="line")
+            pictures = split_pictures(places, folder_of(self.root), remarks)
+        except (ValueError, OSError) as error:
+            is_missing = isinstance(error, FileNotFoundError)
+            complaints.add("no_pictures" if is_missing else "unreadable_annotations", str(error))
+            return Reading(source, folder_of(self.root), complaints, self._label_map, word="line")
+        for remark in remarks:
+            complaints.add("read_otherwise", remark)
         label_files = [label_file_of(picture) for picture in pictures]
         _check_label_files(pictures, label_files, source, complaints, self._told)
         common = Path(os.path.commonpath([picture.parent for picture in pictures]))
@@ -67,7 +86,7 @@ class YoloFolder:
         lines = LabelLines()
         for picture, label_file in zip(pictures, label_files, strict=True):
             images.files.append(picture.relative_to(common).as_posix())
-            images.sizes.append(_size_of(picture, complaints))
+            images.sizes.append(size_of_file(picture.parent, picture.name, "", source, complaints))
             self._read_labels(len(images.files) - 1, label_file, images.sizes[-1], lines, complaints)
 
         def place(row: int) -> str:
@@ -115,127 +134,6 @@ class YoloFolder:
         except ValueError as error:
             complaints.add("malformed_keypoints", str(error))
             return None
-
-
-def _size_of(picture: Path, complaints: Complaints) -> tuple[int, int]:
-    try:
-        return picture_size(picture)
-    except (PictureError, OSError) as error:
-        complaints.add("unknown_sizes", str(error))
-        return NO_SIZE
-
-
-def yolo_splits(root: str | Path) -> dict[str, tuple[Path, ...]]:
-    """Split name → picture folders and list files; a folder without splits counts as train."""
-    root = Path(root)
-    description = read_description(root)
-    found = {name: _places(root, description, name) for name in SPLITS if description.get(name)}
-    if not found:
-        pairs = ((name, (root / "images" / name, root / name / "images")) for name in SPLITS)
-        found = {name: existing for name, both in pairs if (existing := tuple(p for p in both if p.is_dir()))}
-    if not found and (root / "images").is_dir():
-        found = {"train": (root / "images",)}
-    return with_common_names(found)
-
-
-def description_file(root: Path) -> Path | None:
-    """data.yaml, or the one YAML file of the folder that names classes."""
-    if (root / "data.yaml").is_file():
-        return root / "data.yaml"
-    files = [path for pattern in ("*.yaml", "*.yml") for path in sorted(root.glob(pattern))]
-    naming = [path for path in files if "names" in _load_yaml(path)]
-    return naming[0] if len(naming) == 1 else None
-
-
-def read_description(root: Path) -> dict:
-    """The contents of the YAML file, {} where there is none."""
-    path = description_file(root)
-    return {} if path is None else _load_yaml(path)
-
-
-def _load_yaml(path: Path) -> dict:
-    return read_yaml(path, as_text=("names", "kpt_names"))
-
-
-def read_classes(root: Path, description: dict, complaints: Complaints) -> LabelMap:
-    """The classes of data.yaml or classes.txt, numbered from 0; none where they are bad."""
-    names = description.get("names")
-    if isinstance(names, dict):
-        by_number = {as_whole(number): name for number, name in names.items()}
-        if set(by_number) != set(range(len(names))):
-            place = f"{root}: names must be numbered 0 … {len(names) - 1}, got {list(names)}"
-            complaints.add("bad_categories", place[:200])
-            return LabelMap((), ())
-        names = [by_number[number] for number in range(len(names))]
-    if not names:
-        names = _listed_names(root, complaints)
-    if not isinstance(names, list):
-        complaints.add("bad_categories", f"{root}: names must be a list, got {str(names)[:60]}")
-        return LabelMap((), ())
-    plain = [plain_name(name, str(number), str(root), complaints) for number, name in enumerate(names)]
-    if None in plain:
-        complaints.add(
-            "bad_categories", f"{root}: class {plain.index(None)} is {str(names)[:60]}, which is no name"
-        )
-        return LabelMap((), ())
-    try:
-        return LabelMap(tuple(plain), tuple(range(len(plain))))  # type: ignore[arg-type]
-    except ValueError as error:
-        complaints.add("bad_categories", f"{root}: {error}")
-        return LabelMap((), ())
-
-
-def _listed_names(root: Path, complaints: Complaints) -> list[str]:
-    listed = [path for path in (root / "classes.txt", root / "labels" / "classes.txt") if path.is_file()]
-    if not listed:
-        complaints.add("bad_categories", f"{root}: no class names; expected them in data.yaml or classes.txt")
-        return []
-    try:
-        return [line.strip() for line in read_text(listed[0]).splitlines() if line.strip()]
-    except (ValueError, OSError) as error:
-        complaints.add("bad_categories", str(error))
-        return []
-
-
-def _places(root: Path, description: dict, split: str) -> tuple[Path, ...]:
-    """The folders or list files of a split. Exports often write ../train/images and mean train/images."""
-    entries = description[split] if isinstance(description[split], list) else [description[split]]
-    base = root / str(description.get("path") or "")
-    places = []
-    for entry in map(str, entries):
-        inner = entry.removeprefix("../").removeprefix("./")
-        candidates = [folder / name for folder in (base, root) for name in (entry, inner)]
-        existing = [path for path in candidates if path.exists()]
-        if not existing:
-            raise FileNotFoundError(
-                f"{description_file(root)} names '{entry}' for {split}, but there is no such folder or file;"
-                f" looked for {', '.join(str(path) for path in dict.fromkeys(candidates))}"
-            )
-        places.append(existing[0].resolve())
-    return tuple(places)
-
-
-def split_pictures(places: tuple[Path, ...]) -> list[Path]:
-    """All pictures in the folders and list files of a split; FileNotFoundError where there are none."""
-    pictures: list[Path] = []
-    for place in places:
-        if place.is_dir():
-            pictures += sorted(p.resolve() for p in place.rglob("*") if p.suffix.lower() in EXTENSIONS)
-        else:
-            lines = read_text(place).splitlines()
-            pictures += [(place.parent / line.strip()).resolve() for line in lines if line.strip()]
-    if not pictures:
-        raise FileNotFoundError(f"no pictures in {', '.join(str(place) for place in places)}")
-    return pictures
-
-
-def label_file_of(picture: Path) -> Path:
-    """…/images/a/b.jpg → …/labels/a/b.txt by the last folder called images; else beside the picture."""
-    parts = list(picture.with_suffix(".txt").parts)
-    where = [index for index, part in enumerate(parts[:-1]) if part == "images"]
-    if where:
-        parts[where[-1]] = "labels"
-    return Path(*parts)
 
 
 def _check_label_files(

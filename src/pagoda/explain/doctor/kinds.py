@@ -84,8 +84,8 @@ KINDS: dict[str, Kind] = READING | {
     "missing_flip_pairs": Kind(
         "warning",
         "nobody says which keypoints change places in a mirror, so pictures cannot be flipped in training",
-        "Add flip_pairs [[a, b], …] (counted from 0) to the category, [] where none do, or name them left_… and"
-        " right_….",
+        "Add flip_pairs [[a, b], …] (counted from 0) to the category in COCO files, [] where none do, or flip_idx to"
+        " data.yaml in YOLO folders; or name them left_… and right_….",
     ),
     "empty_classes": Kind(
         "warning",
@@ -123,6 +123,16 @@ KINDS: dict[str, Kind] = READING | {
         "note",
         "a split repeats others, as trainval does; it is not counted again",
         "Do not measure on one and train on the other.",
+    ),
+    "absent_splits": Kind(
+        "note",
+        "the data set names a split that is not there; it matters only where that split is asked for",
+        "Add its files, or take it out of the description.",
+    ),
+    "files_not_read": Kind(
+        "note",
+        "annotation files lie below that belong to no split",
+        "Move them into the folder of a split, if they should be used.",
     ),
     "rotated_pictures": Kind(
         "note",

@@ -93,7 +93,7 @@ READING: dict[str, Kind] = {
     ),
     "annotation_id_0": Kind(
         "note",
-        "COCO's scoring reads the annotation id 0 as no match, so the object gets an unused id",
+        "an annotation has the id 0, which COCO's scoring reads as no match; it gets an unused id",
         "Count annotation ids from 1.",
     ),
     "repeated_files": Kind(

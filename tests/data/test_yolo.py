@@ -1,5 +1,6 @@
 """YOLO folders: shares of the picture, polygons, pictures without objects."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,48 @@ def test_bad_keypoints_are_named(pets: Path, description: str, values: str, mess
     describe(pets, f"{description}\n")
     with pytest.raises(ValueError, match=message):
         read_yolo(pets, "train")
+
+
+@pytest.mark.parametrize(
+    ("values", "remedy"),
+    [
+        ("0.26 0.4375 0.3125 0.5 0.15 0.3 2 0.35 0.3 2 0.25 0.6 1", "kpt_shape: [3, 3]"),  # odd: no polygon
+        ("0.5 0.5 0.2 0.2 0.4 0.4 2 0.6 0.6 1", "kpt_shape: [2, 3]"),  # even, with a visibility of 2
+        ("0.5 0.5 0.2 0.2" + " 0.5 0.45 1 0 0 0" * 2, "kpt_shape: [4, 3]"),  # every number could be a share
+        ("0.5 0.5 0.2 0.2 0.5 0.45 1", "kpt_shape: [1, 3]"),
+    ],
+)
+def test_keypoints_nobody_told_of_are_never_polygons(pets: Path, values: str, remedy: str) -> None:
+    write_labels(pets / "labels/train/a.txt", f"0 {values}")
+    with pytest.raises(ValueError, match=r"a\.txt, line 1: this looks like a box and") as caught:
+        read_yolo(pets, "train")
+    assert remedy in str(caught.value)
+    describe(pets, f"{remedy}\n")
+    assert len(read_yolo(pets, "train").keypoints.triples) == 1, "the remedy works"
+
+
+def test_polygons_stay_in_their_picture(pets: Path) -> None:
+    write_labels(pets / "labels/train/a.txt", "0 0.1 0.1 1.5 0.1 0.2 0.3")
+    with pytest.raises(ValueError, match=r"shares of the picture, 0 … 1, got 1\.5, so this is no polygon"):
+        read_yolo(pets, "train")
+    write_labels(pets / "labels/train/a.txt", "0 -0.001 0.1 1.002 0.1 0.2 0.3\n0 0 0 0.5 0 1 0 1 1 0 1")
+    assert len(read_yolo(pets, "train").masks) == 2, "programs round; and a polygon may have corners"
+
+
+def test_a_count_that_contradicts_the_names_is_said(pets: Path) -> None:
+    describe(pets, "nc: 3\n")
+    (note,) = read_yolo(pets, "train").notes
+    assert note.endswith("data.yaml: nc is 3, but names has 2 (cat, dog); names count")
+
+
+def test_a_missing_flip_order_is_asked_for_under_its_key(pets: Path) -> None:
+    describe(pets, "kpt_shape: [2, 3]\n")
+    write_labels(pets / "labels/train/a.txt", "0 0.5 0.5 0.2 0.2 0.5 0.45 1 0.5 0.5 2")
+    skeleton = read_yolo(pets, "train").label_map.skeleton
+    assert "add flip_idx to the YAML file" in skeleton.flip_remedy and "[0, 1]" in skeleton.flip_remedy
+    assert skeleton == replace(skeleton, flip_remedy="another")
+    describe(pets, "flip_idx: [0, 1]\n")
+    assert read_yolo(pets, "train").label_map.skeleton.flip_pairs == (), "the remedy works"
 
 
 def test_labels_without_picture_are_noted(pets: Path) -> None:

@@ -24,7 +24,14 @@ from pagoda.data.splits import choose_split, unread_note
 from pagoda.data.voc import VocFolder
 from pagoda.data.voc_layout import find_voc
 from pagoda.data.yolo import YoloFolder
-from pagoda.data.yolo_layout import NAME_FILES, description_file, find_splits, naming_files, unread_labels
+from pagoda.data.yolo_layout import (
+    NAME_FILES,
+    description_file,
+    find_splits,
+    naming_files,
+    read_description,
+    unread_labels,
+)
 
 KNOWN = (
     "COCO (annotations/train.json, annotations/instances_train2017.json, train/_annotations.coco.json or a COCO JSON"
@@ -99,8 +106,13 @@ def find_dataset(path: str | Path) -> Layout:
     where it is no layout we know.
     """
     path = Path(path).expanduser()
-    if path.is_file():
-        return _from_file(path)
+    layout = _from_file(path) if path.is_file() else _from_folder(path)
+    if not layout.splits:
+        raise FileNotFoundError("; ".join(reason for _, reason in layout.absent))
+    return layout
+
+
+def _from_folder(path: Path) -> Layout:
     if not path.is_dir():
         raise FileNotFoundError(f"there is no folder {path}{_nearest_existing(path)}")
     finders: tuple[Callable[[Path], Layout | None], ...] = (_find_coco, _find_voc, _find_yolo)
@@ -182,6 +194,10 @@ def _read_document(layout: Layout, split: str, boxes_only: bool) -> Reading:
     except (ValueError, OSError) as error:
         return Reading.broken(source, layout.root, error)
     reading = read_document(placed.document, placed.folder, source, boxes_only=boxes_only)
+    skeleton = reading.label_map.skeleton
+    if layout.kind == "labelme" and skeleton is not None:
+        remedy = "call the points that change places left_… and right_… in LabelMe"
+        reading.label_map = replace(reading.label_map, skeleton=replace(skeleton, flip_remedy=remedy))
     for kind, lines in (
         ("shapes_left_out", placed.left_out),
         ("read_otherwise", placed.notes),
@@ -210,12 +226,14 @@ def _from_file(path: Path) -> Layout:
         return Layout(kind, root, {coco_split(path): (path,)})
     if suffix in (".yaml", ".yml", ".data"):
         found = find_splits(path)
-        if found.places or found.absent:
+        if (found.places or found.absent) and not {"names", "train", "val"}.isdisjoint(
+            read_description(path)
+        ):
             return Layout(
                 "yolo", path.parent, found.places, absent=tuple(found.absent.items()), description=path
             )
         raise ValueError(
-            f"{path} names no split: expected train, val or test, each with a folder or a list of pictures"
+            f"{path} describes no YOLO data set: expected names, and train, val or test, each with a folder or a list"
         )
     raise ValueError(f"{path} is a file, but no COCO JSON and no YOLO data.yaml; expected a folder: {KNOWN}")
 

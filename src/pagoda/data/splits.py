@@ -81,7 +81,7 @@ def unread_note(files: Sequence[Path], root: Path) -> list[str]:
 def choose_split(
     splits: Mapping[str, What], split: str, where: str, absent: Mapping[str, str] | None = None
 ) -> What:
-    """What stands under that name, spelt either way.
+    """What stands under that name, spelt either way, or under the one name that speaks of it (lvis_v1_train).
 
     Raises ValueError with the names there are, or FileNotFoundError with the reason where the split is `absent`:
     named by the data set's description, but not there.
@@ -94,6 +94,9 @@ def choose_split(
     for name, reason in (absent or {}).items():
         if common_name(name) == common_name(split):
             raise FileNotFoundError(reason)
+    speaking = [name for name in splits if split_in_name(name) == common_name(split)]
+    if len(speaking) == 1 and not alike:
+        return splits[speaking[0]]
     near = get_close_matches(split, splits, 1)
     hint = f"did you mean '{near[0]}'? " if near else ""
     raise ValueError(f"{where} has no split '{split}'; {hint}it has {', '.join(splits) or 'none'}")

@@ -86,7 +86,7 @@ class VocFolder:
             complaints.add(
                 "missing_labels", f"{found.root / 'Annotations' / key}.xml is not there, listed in {listing}"
             )
-        placed = place_pictures(found, keys, [self._files[key].written for key in keys], source)
+        placed = place_pictures(found, keys, [self._files[key].written for key in keys], split)
         for kind, lines in (("read_otherwise", placed.notes), ("ambiguous_pictures", placed.ambiguous)):
             for line in lines:
                 complaints.add(kind, line)

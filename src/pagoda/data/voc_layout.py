@@ -124,21 +124,31 @@ class Pictures(NamedTuple):
     ambiguous: list[str]
 
 
-def place_pictures(voc: VocSet, keys: Sequence[str], written: Sequence[str], source: str) -> Pictures:
-    """The pictures of `keys`, whose XML files call them `written`."""
+def place_pictures(voc: VocSet, keys: Sequence[str], written: Sequence[str], split: str | None) -> Pictures:
+    """The pictures of `keys`, of one split or of all, whose XML files call them `written`."""
     found = [voc.picture(key, name) for key, name in zip(keys, written, strict=True)]
     ambiguous = _shared(keys, found)
     if None not in found:
         return Pictures(voc.pictures, [name for name in found if name is not None], [], ambiguous)
-    names = [name or f"{key}.jpg" for key, name in zip(keys, written, strict=True)]
-    missing = [index for index, name in enumerate(found) if name is None]
-    finder = PictureFinder(voc.root)
-    places = finder.locate([names[index] for index in missing], [[voc.pictures]] * len(missing))
-    every: list[Path | None] = [None if name is None else voc.pictures / name for name in found]
-    for index, place in zip(missing, places, strict=True):
-        every[index] = place
-    folder, files = files_below(names, every, voc.pictures, voc.root.resolve())
-    return Pictures(folder, files, finder.notes(source), ambiguous + finder.ambiguous)
+    homes = {
+        PurePosixPath(key).parent: PurePosixPath(name).parent
+        for key, name in zip(keys, found, strict=True)
+        if name is not None
+    }
+    names = [
+        name or _expected(key, text, homes) for key, text, name in zip(keys, written, found, strict=True)
+    ]
+    finder = PictureFinder(voc.root, split or "")
+    places = finder.locate(names, [[voc.pictures]] * len(names))
+    folder, files = files_below(names, places, voc.pictures, voc.root.resolve())
+    return Pictures(folder, files, finder.notes(str(voc.root)), ambiguous + finder.ambiguous)
+
+
+def _expected(key: str, written: str, homes: dict[PurePosixPath, PurePosixPath]) -> str:
+    """What a missing picture is called: where its neighbours are, if they are found; else as its file says."""
+    name = (written or f"{PurePosixPath(key).name}.jpg").replace("\\", "/")
+    home = homes.get(PurePosixPath(key).parent)
+    return written or f"{key}.jpg" if home is None else (home / name.rpartition("/")[2]).as_posix()
 
 
 def _shared(keys: Sequence[str], found: Sequence[str | None]) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 from pagoda.data.assembly import NO_BOX
 from pagoda.data.complaints import Complaints
 from pagoda.data.packed_masks import NO_PIXELS, PackedMasks
+from pagoda.data.yolo_pose import refuse_unsaid_keypoints
 from pagoda.text_files import read_text
 
 
@@ -69,6 +70,8 @@ def read_lines(path: Path, complaints: Complaints) -> Iterator[tuple[int, float,
 
 def parse_box(values: list[float], has_keypoints: bool, where: str) -> tuple[float, float, float, float]:
     """(x, y, width, height) as shares of the picture from what follows the class; ValueError with `where`."""
+    if not has_keypoints:
+        refuse_unsaid_keypoints(values, where)
     is_polygon = len(values) >= 6 and len(values) % 2 == 0 and not has_keypoints
     if not is_polygon and len(values) != 4 and not (has_keypoints and len(values) > 4):
         raise ValueError(

@@ -247,7 +247,8 @@ def test_lists_of_another_machine(tmp_path: Path) -> None:
 def voc_file(path: Path, filename: str = "") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>8</ymax></bndbox>"
-    name = f"<filename>{filename}</filename>"
+    size = "<size><width>9</width><height>8</height></size>"
+    name = f"<filename>{filename}</filename>{size}"
     path.write_text(f"<annotation>{name}<object><name>cat</name>{box}</object></annotation>")
 
 

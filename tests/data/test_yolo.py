@@ -194,8 +194,8 @@ def test_labels_without_picture_are_noted(pets: Path) -> None:
     [
         ("0 0.5 0.5 0.5", r"a\.txt, line 2: expected class cx cy width height, .* got 4 numbers"),
         ("0 0.5 0.5 0.5 0.5 0.9", "got 6 numbers"),
-        ("2 0.5 0.5 0.5 0.5", r"class 2 is not in 0 … 1"),
-        ("0.5 0.5 0.5 0.5 0.5", r"class 0.5 is not in 0 … 1"),
+        ("2 0.5 0.5 0.5 0.5", r"category 2 of 1 annotations, first .*a\.txt, line 2; listed: 0, 1"),
+        ("0.5 0.5 0.5 0.5 0.5", r"category 0.5 of 1 annotations"),
         ("dog 0.5 0.5 0.5 0.5", "expected numbers, got 'dog 0.5"),
         ("0 75 25 125 75", r"shares of the picture, 0 … 1, got 125 \(pixels\?\)"),
     ],
@@ -210,6 +210,9 @@ def test_bad_lines_are_named(pets: Path, line: str, message: str) -> None:
     ("description", "message"),
     [
         ("train: images/train\n", "no class names"),
+        ("train: images/train\nnames: cat\n", "names must be a list, got cat"),
+        ("train: images/train\nnames: [cat, [dog]]\n", r"class 1 is .*, which is no name"),
+        ("train: images/train\nnames: [cat, ' cat']\n", "name given twice in the label map: cat"),
         ("train: images/train\nnames: {1: cat, 2: dog}\n", r"numbered 0 … 1, got \[1, 2\]"),
         ("train: pictures\nnames: [cat, dog]\n", "names 'pictures' for train, but there is no such"),
         ("names: [cat\n", "cannot read .*data.yaml"),
@@ -234,3 +237,38 @@ def test_numbers_that_are_none_are_noted(pets: Path) -> None:
     write_labels(pets / "labels/train/a.txt", "0 nan 0.5 0.5 0.5\n")
     annotations = read_yolo(pets, "train")
     assert len(annotations.labels) == 0 and "a.png: box 1 (annotation 1)" in annotations.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("description", "names"),
+    [
+        ("names: [no, yes]", ("no", "yes")),
+        ("names: {0: 007, 1: null}", ("007", "null")),
+        ("names: {'0': cat, '1': on}", ("cat", "on")),
+        ("names: ['', ' dog ']", ("0", "dog")),
+    ],
+)
+def test_names_are_read_as_written(pets: Path, description: str, names: tuple) -> None:
+    (pets / "data.yaml").write_text(f"\ufefftrain: images/train\n{description}\n", encoding="utf-8")
+    assert read_yolo(pets, "train").label_map.names == names
+
+
+def test_byte_order_marks_are_never_content(pets: Path) -> None:
+    (pets / "data.yaml").unlink()
+    (pets / "classes.txt").write_text("\ufeffcat\ndog\n", encoding="utf-8")
+    (pets / "labels/train/a.txt").write_text("\ufeff1 0.5 0.5 0.25 0.5\n", encoding="utf-8")
+    annotations = read_yolo(pets, "train")
+    assert annotations.label_map.names == ("cat", "dog") and annotations.labels.tolist() == [1]
+    (pets / "classes.txt").write_bytes("Kätzchen\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"classes\.txt is not UTF-8 text"):
+        read_yolo(pets, "train")
+
+
+def test_everything_wrong_is_told_at_once(pets: Path) -> None:
+    write_labels(pets / "labels/train/a.txt", "0 0.5 0.5 0.5\n7 0.5 0.5 0.5 0.5\ncat 1 1 1 1\n")
+    write_labels(pets / "labels/train/b.txt", "0 0.5 0.5 0.5\n")
+    with pytest.raises(ValueError, match="cannot be read") as caught:
+        read_yolo(pets, "train")
+    text = str(caught.value)
+    assert "(2): " in text and "a.txt, line 1" in text and "b.txt, line 1" in text
+    assert "category 7 of 1" in text and "expected numbers, got 'cat" in text

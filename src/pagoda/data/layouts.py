@@ -7,7 +7,7 @@ from typing import Literal
 
 from pagoda.data.annotations import Annotations
 from pagoda.data.assembly import concatenate
-from pagoda.data.coco import from_coco_dict
+from pagoda.data.coco import read_document
 from pagoda.data.coco_places import (
     Placed,
     coco_split,
@@ -19,10 +19,11 @@ from pagoda.data.coco_places import (
 from pagoda.data.documents import DOCUMENT_KINDS, DocumentKind, open_document, other_json
 from pagoda.data.json_kinds import json_kind
 from pagoda.data.labelme import labelme_splits
+from pagoda.data.reading import Reading
 from pagoda.data.splits import choose_split, unread_note
-from pagoda.data.voc import read_voc
+from pagoda.data.voc import VocFolder
 from pagoda.data.voc_layout import find_voc
-from pagoda.data.yolo import read_yolo
+from pagoda.data.yolo import YoloFolder
 from pagoda.data.yolo_layout import (
     NAME_FILES,
     description_file,
@@ -139,77 +140,80 @@ def open_annotations(
         split = "train" if "train" in layout.splits or len(layout.splits) != 1 else next(iter(layout.splits))
     # A split may itself be called "a+b"; only a name that is unknown as a whole is taken apart.
     names = [split] if split in layout.splits else split.split("+")
-    parts = [
-        _check_pictures(_read(layout, name.strip(), skip_missing, boxes_only), skip_missing) for name in names
-    ]
+    parts = [_open_split(layout, name.strip(), skip_missing, boxes_only) for name in names]
     annotations = parts[0] if len(parts) == 1 else concatenate(parts)
     return replace(annotations, notes=(*layout.unread, *annotations.notes))
 
 
-def _read(layout: Layout, split: str, skip_missing: bool, boxes_only: bool) -> Annotations:
+def _open_split(layout: Layout, split: str, skip_missing: bool, boxes_only: bool) -> Annotations:
     named = layout.root / "annotations" / f"{split}.json"
     if layout.kind == "coco" and split not in layout.splits and named.is_file():
         layout, split = replace(layout, splits={coco_split(named): (named,)}), coco_split(named)
     what = choose_split(layout.splits, split, str(layout.root), dict(layout.absent))
+    reading = split_reader(layout, boxes_only=boxes_only)(split)
+    missing = reading.missing_pictures()
+    if not missing:
+        return reading.annotations()
+    reading.complaints.check()
+    files = reading.images.files
+    if len(missing) == len(files) and layout.kind in DOCUMENT_KINDS:
+        raise FileNotFoundError(_nothing_found(files, layout.root, what[0], split))
+    if len(missing) == len(files) or not skip_missing:
+        names = [files[index] for index in missing]
+        raise FileNotFoundError(_missing(reading.source, reading.root, names, len(files)))
+    notes = [f"{reading.source}: there is no picture {files[index]}; it is left out" for index in missing]
+    annotations = reading.subset(sorted(set(range(len(files))).difference(missing))).annotations()
+    return replace(annotations, notes=(*annotations.notes, *notes))
+
+
+def split_reader(layout: Layout, *, boxes_only: bool = False) -> Callable[[str], Reading]:
+    """What reads one split of a data set after the other: the one reader of its format.
+
+    What concerns the whole data set is complained of in the first split that is read.
+    """
     if layout.kind == "yolo":
-        return read_yolo(layout.description or layout.root, split, boxes_only=boxes_only)
-    if layout.kind == "voc":
-        is_listed = what[0].suffix == ".txt" or list(layout.splits) != ["train"]
-        return read_voc(layout.root, split if is_listed else None)
-    return _read_document(layout, split, what, skip_missing, boxes_only)
-
-
-def _read_document(
-    layout: Layout, split: str, what: tuple[Path, ...], skip_missing: bool, boxes_only: bool
-) -> Annotations:
-    placed = layout.document(split)
-    source = str(what[0] if len(what) == 1 else f"{layout.root} ({split})")
-    placed.finder.check(source)
-    images = placed.document["images"]
-    if images and not placed.num_found:
-        raise FileNotFoundError(_nothing_found(images, layout.root, what[0], split))
-    placed = _without_unknown_sizes(placed, source, skip_missing)
-    annotations = from_coco_dict(placed.document, placed.folder, source, boxes_only=boxes_only)
-    skeleton = annotations.label_map.skeleton
-    if layout.kind == "labelme" and skeleton is not None:
-        skeleton = replace(
-            skeleton, flip_remedy="call the points that change places left_… and right_… in LabelMe"
+        yolo = YoloFolder(layout.description or layout.root)
+        places = layout.splits
+        return lambda split: yolo.read(
+            choose_split(places, split, str(layout.root)), f"{layout.root} ({split})", boxes_only=boxes_only
         )
-        annotations = replace(annotations, label_map=replace(annotations.label_map, skeleton=skeleton))
-    return replace(annotations, notes=(*placed.left_out, *placed.notes, *annotations.notes))
+    if layout.kind == "voc":
+        found = find_voc(layout.root)
+        assert found is not None, f"{layout.root} was found to be a VOC folder"
+        voc = VocFolder(found)
+        is_whole = list(layout.splits) == ["train"] and layout.splits["train"][0].suffix != ".txt"
+        return lambda split: voc.read(None if is_whole else split)
+    return lambda split: _read_document(layout, split, boxes_only)
 
 
-def _nothing_found(images: list, root: Path, json_path: Path, split: str) -> str:
+def _read_document(layout: Layout, split: str, boxes_only: bool) -> Reading:
+    what = choose_split(layout.splits, split, str(layout.root))
+    source = str(what[0] if len(what) == 1 else f"{layout.root} ({split})")
+    try:
+        placed = layout.document(split)
+    except (ValueError, OSError) as error:
+        return Reading.broken(source, layout.root, error)
+    reading = read_document(placed.document, placed.folder, source, boxes_only=boxes_only)
+    skeleton = reading.label_map.skeleton
+    if layout.kind == "labelme" and skeleton is not None:
+        remedy = "call the points that change places left_… and right_… in LabelMe"
+        reading.label_map = replace(reading.label_map, skeleton=replace(skeleton, flip_remedy=remedy))
+    for kind, lines in (
+        ("shapes_left_out", placed.left_out),
+        ("read_otherwise", placed.notes),
+        ("ambiguous_pictures", placed.finder.ambiguous),
+    ):
+        for line in lines:
+            reading.complaints.add(kind, line)
+    return reading
+
+
+def _nothing_found(files: list[str], root: Path, json_path: Path, split: str) -> str:
     folders = dict.fromkeys(map(str, picture_folders(root, json_path, split)))
     return (
-        f"{json_path}: none of its {len(images)} pictures is where one is looked for; put {images[0].get('file_name')}"
+        f"{json_path}: none of its {len(files)} pictures is where one is looked for; put {files[0]}"
         f" and the others into one of {', '.join(folders)}"
     )
-
-
-def _without_unknown_sizes(placed: Placed, source: str, skip_missing: bool) -> Placed:
-    """Without the pictures that are missing and whose size nobody says; FileNotFoundError unless they may be."""
-    images = placed.document["images"]
-    lost = [
-        entry
-        for entry in images
-        if not (entry.get("height") and entry.get("width"))
-        and not (placed.folder / entry["file_name"]).is_file()
-    ]
-    if not lost:
-        return placed
-    if not skip_missing:
-        raise FileNotFoundError(
-            _missing(source, placed.folder, [entry["file_name"] for entry in lost], len(images))
-        )
-    ids = {entry["id"] for entry in lost}
-    document = {
-        **placed.document,
-        "images": [entry for entry in images if entry["id"] not in ids],
-        "annotations": [entry for entry in placed.document["annotations"] if entry["image_id"] not in ids],
-    }
-    notes = [f"{source}: there is no picture {entry['file_name']}; it is left out" for entry in lost]
-    return placed._replace(document=document, notes=(*placed.notes, *notes))
 
 
 def _from_file(path: Path) -> Layout:
@@ -283,22 +287,6 @@ def _refuse_several_descriptions(root: Path) -> None:
             f"{root} holds several descriptions of YOLO data sets; give the path of one:"
             f" {', '.join(str(path) for path in naming)}"
         )
-
-
-def _check_pictures(annotations: Annotations, skip_missing: bool) -> Annotations:
-    """Every picture is on disk; looked up by listing each folder once."""
-    files = list(annotations.files)
-    folders = {(annotations.root / file).parent for file in files}
-    stored = {path for folder in folders if folder.is_dir() for path in folder.iterdir()}
-    missing = [index for index, file in enumerate(files) if annotations.root / file not in stored]
-    if not missing:
-        return annotations
-    if len(missing) == len(files) or not skip_missing:
-        names = [files[index] for index in missing]
-        raise FileNotFoundError(_missing(annotations.source, annotations.root, names, len(files)))
-    notes = [f"{annotations.source}: there is no picture {files[index]}; it is left out" for index in missing]
-    kept = annotations.subset(sorted(set(range(len(files))).difference(missing)))
-    return replace(kept, notes=(*kept.notes, *notes))
 
 
 def _missing(source: str, folder: Path, names: list[str], count: int) -> str:

@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from pagoda.data.category_ids import plain_name
+from pagoda.data.complaints import Complaints
 from pagoda.data.picture_paths import PictureFinder
 from pagoda.data.splits import common_name, is_split_name, with_common_names
 from pagoda.pictures import EXTENSIONS
 from pagoda.structures.labels import LabelMap
-from pagoda.text_files import read_text, read_yaml
+from pagoda.text_files import as_whole, read_text, read_yaml
 
 SPLITS = ("train", "val", "valid", "validation", "test")
 NAME_FILES = ("classes.txt", "labels/classes.txt", "obj.names", "_darknet.labels", "train/_darknet.labels")
@@ -110,26 +112,50 @@ def _load(path: Path) -> dict[str, Any]:
     return description
 
 
-def read_classes(root: str | Path, description: dict[str, Any]) -> LabelMap:
-    """The classes of the description or of a list of names, numbered from 0."""
+def read_classes(root: str | Path, description: dict[str, Any], complaints: Complaints) -> LabelMap:
+    """The classes of the description or of a list of names, numbered from 0; none where they are bad."""
     names = description.get("names")
     if isinstance(names, dict):
-        numbers = {int(key) if str(key).isdigit() else key: name for key, name in names.items()}
-        if set(numbers) != set(range(len(numbers))):
-            raise ValueError(f"{root}: names must be numbered 0 … {len(names) - 1}, got {list(names)}")
-        names = [numbers[number] for number in range(len(numbers))]
+        by_number = {as_whole(number): name for number, name in names.items()}
+        if set(by_number) != set(range(len(names))):
+            place = f"{root}: names must be numbered 0 … {len(names) - 1}, got {list(names)}"
+            complaints.add("bad_categories", place[:200])
+            return LabelMap((), ())
+        names = [by_number[number] for number in range(len(names))]
     if not names:
-        listed = next((path for name in NAME_FILES if (path := folder_of(root) / name).is_file()), None)
-        if listed is None:
-            raise FileNotFoundError(f"{root}: no class names; expected them in data.yaml or classes.txt")
-        names = _listed_names(listed)
-    return LabelMap(tuple(str(name) for name in names), tuple(range(len(names))))
+        names = _names_of_list(root, complaints)
+    if not isinstance(names, list):
+        complaints.add("bad_categories", f"{root}: names must be a list, got {str(names)[:60]}")
+        return LabelMap((), ())
+    plain = [plain_name(name, str(number), str(root), complaints) for number, name in enumerate(names)]
+    if None in plain:
+        complaints.add(
+            "bad_categories", f"{root}: class {plain.index(None)} is {str(names)[:60]}, which is no name"
+        )
+        return LabelMap((), ())
+    try:
+        return LabelMap(tuple(plain), tuple(range(len(plain))))  # type: ignore[arg-type]
+    except ValueError as error:
+        complaints.add("bad_categories", f"{root}: {error}")
+        return LabelMap((), ())
+
+
+def _names_of_list(root: str | Path, complaints: Complaints) -> list[str]:
+    listed = next((path for name in NAME_FILES if (path := folder_of(root) / name).is_file()), None)
+    if listed is None:
+        complaints.add("bad_categories", f"{root}: no class names; expected them in data.yaml or classes.txt")
+        return []
+    try:
+        return _listed_names(listed)
+    except (ValueError, OSError) as error:
+        complaints.add("bad_categories", str(error))
+        return []
 
 
 def contradicting_count(root: str | Path, description: dict[str, Any], label_map: LabelMap) -> list[str]:
     """One line where nc is not the number of names; the names count."""
     count = description.get("nc")
-    if count is None or str(count) == str(len(label_map)):
+    if count is None or str(count) == str(len(label_map)) or not len(label_map):
         return []
     path = description_file(root)
     return [

@@ -4,40 +4,54 @@ from pathlib import Path
 
 import numpy as np
 
+from pagoda.data.complaints import Complaints
 from pagoda.structures.skeleton import COCO_17, Skeleton, known_skeleton
+from pagoda.text_files import as_whole
 
 POLYGON_MARGIN = 0.01
 """How far beyond the picture a polygon may reach: programs round"""
 
 
-def read_pose(root: Path, description: dict) -> tuple[Skeleton | None, int]:
+def read_pose(root: Path, description: dict, complaints: Complaints) -> tuple[Skeleton | None, int]:
     """The skeleton that kpt_shape, flip_idx and kpt_names tell of, and the numbers per keypoint: 2, or 3 with
     the visibility. (None, 0) where there are no keypoints; 17 without names that flip as COCO's are COCO's."""
-    shape = description.get("kpt_shape")
-    if shape is None:
+    if description.get("kpt_shape") is None:
         return None, 0
-    if not isinstance(shape, list) or len(shape) != 2 or shape[0] < 1 or shape[1] not in (2, 3):
+    try:
+        return _skeleton(str(root), description)
+    except ValueError as error:
+        complaints.add("broken_skeletons", str(error))
+        return None, 0
+
+
+def _skeleton(root: str, description: dict) -> tuple[Skeleton, int]:
+    shape, order, names = (description.get(key) for key in ("kpt_shape", "flip_idx", "kpt_names"))
+    count, num_values = map(as_whole, shape) if isinstance(shape, list) and len(shape) == 2 else (None, None)
+    if count is None or count < 1 or num_values not in (2, 3):
         raise ValueError(f"{root}: kpt_shape must be [number of keypoints, 2 or 3], got {shape!r}")
-    count = int(shape[0])
-    order = description.get("flip_idx")
-    if order is not None and sorted(order) != list(range(count)):
-        raise ValueError(f"{root}: flip_idx must hold each of 0 … {count - 1} once, got {order!r}")
+    if order is not None:
+        order = [as_whole(k) for k in order] if isinstance(order, list) else None
+        if order is None or set(order) != set(range(count)) or len(order) != count:
+            given = description["flip_idx"]
+            raise ValueError(f"{root}: flip_idx must hold each of 0 … {count - 1} once, got {given!r}")
     pairs = None if order is None else tuple((k, other) for k, other in enumerate(order) if k < other)
-    names = description.get("kpt_names")
     names = next(iter(names.values()), None) if isinstance(names, dict) else names
     if names is None and count == len(COCO_17) and pairs == COCO_17.flip_pairs:
-        return COCO_17, int(shape[1])
-    names = tuple(map(str, names)) if names else tuple(f"point_{k}" for k in range(count))
-    known = known_skeleton(names)
-    if known is not None:
-        return known, int(shape[1])
+        return COCO_17, num_values
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError(f"{root}: kpt_names must be a list of names, got {names!r}")
+    names = tuple(names) if names else tuple(f"point_{k}" for k in range(count))
     if len(names) != count:
         raise ValueError(f"{root}: kpt_names must name {count} keypoints as kpt_shape says, got {len(names)}")
+    known = known_skeleton(names)
     remedy = (
         f"add flip_idx to the YAML file in {root}, for each of the {count} keypoints the number of the one it becomes"
         f" in a mirror ({list(range(count))} where none changes)"
     )
-    return Skeleton(names, flip_pairs=pairs, flip_remedy=remedy), int(shape[1])
+    try:
+        return known or Skeleton(names, flip_pairs=pairs, flip_remedy=remedy), num_values
+    except ValueError as error:
+        raise ValueError(f"{root}: {error}") from error
 
 
 def pose_in_pixels(

@@ -96,8 +96,8 @@ FORMATS: tuple[Format, ...] = (
         "voc",
         "Pascal VOC; CVAT, with sub-folders",
         "`Annotations/…/*.xml`, pictures in `JPEGImages/` or `images/`, splits in `ImageSets/Main/*.txt`",
-        _VOC_KEPT,
-        "files of no split",
+        f"{_VOC_KEPT}; a box with a rotation becomes the box around what it covers",
+        "files of no split; turned boxes",
         _VOC_NOT,
     ),
     Format(

@@ -278,8 +278,8 @@ like a split are splits. Annotation files that no split holds are counted in a n
 slashes, by the path of a web address, percent-decoded, beside the annotation file; then by the end of the path, the
 longest that is there, down to the bare name; at last with other upper and lower case. What was done is said once,
 with a count. A name that could be two pictures is an error that names both. Where some names of a folder are right as
-they are written, the others of that folder are missing: a file of the same name elsewhere may be a mask or a smaller
-copy. A bare name is not looked for in the folders of other splits.
+they are written, the others are looked for in its sub-folders alone: a file of that name elsewhere may be a mask or a
+smaller copy. A bare name is not looked for in the folders of other splits.
 
 **Pictures inside annotations.** A LabelMe file whose picture is nowhere to be found is read from its `imageData`;
 nothing is written beside your data."""

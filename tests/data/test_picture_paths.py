@@ -18,7 +18,8 @@ def find(
 ) -> tuple[list[str | None], PictureFinder]:
     finder = PictureFinder(root, split)
     places = finder.locate(names, [[root / folder]] * len(names))
-    return [place and place.resolve().relative_to(root.resolve()).as_posix() for place in places], finder
+    short = [place and Path(place).resolve().relative_to(root.resolve()).as_posix() for place in places]
+    return short, finder
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,7 @@ def test_beside_the_annotation_file_comes_before_anywhere(tmp_path: Path) -> Non
     finder = PictureFinder(tmp_path)
     folders = [tmp_path / "cam1", tmp_path / "cam2"]
     places = finder.locate(["C:\\x\\a.jpg"] * 2, [[folder] for folder in folders], folders)
-    assert places == [folder / "a.jpg" for folder in folders] and finder.ambiguous == []
+    assert places == [str(folder / "a.jpg") for folder in folders] and finder.ambiguous == []
 
 
 def test_many_are_told_in_few_words(tmp_path: Path) -> None:

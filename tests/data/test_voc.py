@@ -54,6 +54,15 @@ def test_corners_are_one_based_and_inclusive(pets: Path) -> None:
     assert len(annotations) == 2 and len(annotations.targets(1)) == 0
 
 
+def test_corners_of_a_coco_box_written_as_whole_numbers(pets: Path) -> None:
+    """A box of 10.4, 20.6, 30.5, 40.5 rounded to whole corners from 1, a crowd region written as difficult."""
+    text = f"<annotation>{SIZE}{an_object('dog', 11, 22, 41, 61, difficult=1)}</annotation>"
+    (pets / "Annotations/one.xml").write_text(text.replace("<height>30", "<height>90"))
+    annotations = read_voc(pets, "train")
+    (entry,) = annotations.to_coco()["annotations"]
+    assert entry["bbox"] == [10, 21, 31, 40] and entry["iscrowd"] == 1
+
+
 def test_classes_are_those_of_all_splits(pets: Path) -> None:
     maps = {read_voc(pets, split).label_map for split in ("train", "val", None)}
     assert len(maps) == 1 and maps.pop().names == ("bird", "cat", "dog")

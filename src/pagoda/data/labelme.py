@@ -99,7 +99,7 @@ def _place_pictures(
     parents = [path.parent for path in paths]
     places = finder.locate(names, [[folder] for folder in parents], parents, replaceable=has_data)
     inside = [place is None and data for place, data in zip(places, has_data, strict=True)]
-    places = [path if own else place for path, place, own in zip(paths, places, inside, strict=True)]
+    places = [str(path) if own else place for path, place, own in zip(paths, places, inside, strict=True)]
     lost = [folder / name.replace("\\", "/") for folder, name in zip(parents, names, strict=True)]
     folder = parents[0] if len(set(parents)) == 1 else root
     base, files = files_below(list(map(str, lost)), places, folder, root)

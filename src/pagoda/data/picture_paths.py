@@ -48,7 +48,7 @@ class PictureFinder:
     def __init__(self, root: str | Path, split: str = "") -> None:
         self._root = os.path.abspath(root)
         self._split = common_name(split)
-        self._listings: dict[str, frozenset[str]] = {}
+        self._listings: dict[tuple[str, str], frozenset[str]] = {}
         self._index: dict[str, list[tuple[str, ...]]] | None = None
         self._done: dict[str, list[tuple[str, str]]] = {}
         self.ambiguous: list[str] = []
@@ -60,8 +60,8 @@ class PictureFinder:
         folders: Sequence[Sequence[str | Path]],
         beside: Sequence[Path] | None = None,
         replaceable: Sequence[bool] | None = None,
-    ) -> list[Path | None]:
-        """The file of each name, looked for in its own `folders` first; None where there is none.
+    ) -> list[str | None]:
+        """The path of each name's file, looked for in its own `folders` first; None where there is none.
 
         `beside`: the folder of each one's annotation file, where its bare name is certain. `replaceable`: names that
         are not looked for by their end, as there is something better.
@@ -69,7 +69,8 @@ class PictureFinder:
         Where some names of a folder are right as they are written, the others of it are not looked for elsewhere:
         a file of the same name in another folder may be a mask, or a smaller copy.
         """
-        asked = [tuple(map(os.fspath, each)) for each in folders]
+        texts = {id(each): tuple(map(os.fspath, each)) for each in folders}  # most names share one list
+        asked = [texts[id(each)] for each in folders]
         matches = [self._as_written(name, each) for name, each in zip(names, asked, strict=True)]
         right = {
             (each, _folder(name)) for name, each, match in zip(names, asked, matches, strict=True) if match
@@ -86,7 +87,7 @@ class PictureFinder:
         for name, match in zip(names, matches, strict=True):
             if match is not None and match.way is not None:
                 self._done.setdefault(match.way, []).append((name, match.path))
-        return [None if match is None else Path(match.path) for match in matches]
+        return [None if match is None else match.path for match in matches]
 
     def notes(self, source: str) -> list[str]:
         """One line for each way in which pictures were found that is not the written one."""
@@ -99,26 +100,30 @@ class PictureFinder:
         """Raises ValueError where a name may be more than one picture."""
         refuse_ambiguous(self.ambiguous, source)
 
-    def exists(self, path: str) -> bool:
-        """Whether there is such a file, in exactly this spelling; each folder is listed once."""
-        folder, name = os.path.split(path)
-        if folder not in self._listings:
-            self._listings[folder] = _file_names(folder)
-        return name in self._listings[folder]
+    def exists(self, folder: str, name: str) -> bool:
+        """Whether `name` is a file seen from `folder`, in exactly this spelling; each folder is listed once."""
+        head, _, tail = name.rpartition("/")
+        key = (folder, head)
+        if key not in self._listings:
+            self._listings[key] = _file_names(
+                os.path.join(folder, head + "/" if name.startswith("/") else head)
+            )
+        return tail in self._listings[key]
 
     def _as_written(self, name: str, folders: Sequence[str]) -> Match | None:
-        paths = (os.path.join(folder, name) for folder in folders if name)
-        return next((Match(path, None) for path in paths if self.exists(path)), None)
+        for folder in folders:
+            if name and self.exists(folder, name):
+                return Match(os.path.join(folder, name), None)
+        return None
 
     def _in_other_words(self, name: str, folders: Sequence[str], beside: Path | None) -> Match | None:
         for way, text in _spellings(name):
             for folder in folders:
-                if self.exists(path := os.path.join(folder, text)):
-                    return Match(path, way)
-        if beside is not None and self.exists(
-            path := os.path.join(beside, name.replace("\\", "/").split("/")[-1])
-        ):
-            return Match(path, "beside")
+                if self.exists(folder, text):
+                    return Match(os.path.join(folder, text), way)
+        own = name.replace("\\", "/").rpartition("/")[2]
+        if beside is not None and self.exists(os.fspath(beside), own):
+            return Match(os.path.join(beside, own), "beside")
         return None
 
     def _search(self, name: str) -> Match | None:
@@ -166,14 +171,14 @@ class PictureFinder:
         return bool(splits) and self._split not in splits
 
     def _other_case_in(self, name: str, folders: Sequence[str]) -> Match | None:
+        head, _, own = name.replace("\\", "/").rpartition("/")
         for folder in folders:
-            place, own = os.path.split(os.path.join(folder, name))
-            self.exists(os.path.join(place, own))
-            alike = [each for each in self._listings[place] if _folded((each,)) == _folded((own,))]
+            self.exists(folder, f"{head}/{own}" if head else own)
+            alike = [each for each in self._listings[folder, head] if _folded((each,)) == _folded((own,))]
             if len(alike) > 1:
                 self.ambiguous.append(f"'{name}' may be {' or '.join(sorted(alike))}")
             elif alike:
-                return Match(os.path.join(place, alike[0]), "case")
+                return Match(os.path.join(folder, head, alike[0]), "case")
         return None
 
     def _refuse_shared(self, names: Sequence[str], matches: list[Match | None]) -> None:
@@ -212,7 +217,7 @@ def written_name(entry: dict) -> str:
 
 
 def files_below(
-    names: Sequence[str], places: Sequence[Path | None], folder: Path, root: Path
+    names: Sequence[str], places: Sequence[str | Path | None], folder: Path, root: Path
 ) -> tuple[Path, list[str]]:
     """(a folder, the files relative to it): `folder` where all lie there, else `root`, else what is above them all.
 

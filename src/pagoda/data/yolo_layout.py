@@ -241,7 +241,7 @@ def _listed_pictures(listing: Path, root: Path, notes: list[str]) -> list[Path]:
             f" put them where the list says, or below {root}, or take them off the list"
         )
     notes += finder.notes(str(listing))
-    return [Path(os.path.normpath(place)).resolve() for place in places if place is not None]
+    return [Path(place).resolve() for place in places if place is not None]
 
 
 def unread_labels(root: Path, places: Mapping[str, Sequence[Path]]) -> list[Path]:

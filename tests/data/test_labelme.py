@@ -107,7 +107,7 @@ def test_shapes_of_x_anylabeling(tmp_path: Path) -> None:
     assert [note.split(": ", 1)[1] for note in annotations.notes] == [
         "shape 6 ('dog') is a line of no group; it is left out",
         "shape 7 ('dog') is a polygon of 2 points, which encloses nothing; it is left out",
-        "1 shapes are marked difficult; they are objects like any other",
+        "1 shapes are marked difficult and ignored, as in VOC",
     ]
 
 
@@ -205,7 +205,7 @@ def test_what_is_no_object_is_noted(tmp_path: Path) -> None:
     [
         (shape("dog", "circle", (0, 0)), r"a\.json: a circle \('dog'\) needs at least 2 points, got 1"),
         (shape("dog", "line", (0, 0), (5, 5)), "no LabelMe file has a polygon, rectangle, circle, mask"),
-        ({"points": [[1, 2]]}, r"a\.json: a LabelMe file has shapes, each with label and points"),
+        ({"points": [[1, 2]]}, r"a\.json: shape 1: a LabelMe file has shapes, each with label and"),
         (
             a_mask("dog", np.ones((9, 9), bool), 35, 0),
             r"mask of 'dog' is 9×9 .* not inside the picture of 30×40",
@@ -222,3 +222,36 @@ def test_a_folder_of_other_json_files_is_none(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("[1, 2]")
     with pytest.raises(ValueError, match=r"is no data set we know: looked for .*LabelMe"):
         find_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "ignored"),
+    [
+        ({"flags": {"difficult": True}}, True),
+        ({"flags": {"difficult": "0"}}, False),
+        ({"difficult": "true"}, True),
+        ({"difficult": False}, False),
+        ({"flags": None}, False),
+    ],
+)
+def test_values_of_shapes(tmp_path: Path, changes: dict, ignored: bool) -> None:
+    box = {"label": 7, "shape_type": "rectangle", "points": [["1", "2.5"], [9, "9.0"]]}
+    write(tmp_path, "a", box | changes, imageHeight="30", imageWidth=40.0)
+    annotations = open_annotations(tmp_path)
+    assert annotations.label_map.names == ("7",) and annotations.sizes.tolist() == [[30, 40]]
+    assert annotations.boxes.tolist() == [[1, 2.5, 9, 9]] and annotations.ignored.tolist() == [ignored]
+
+
+def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
+    box = shape("dog", "rectangle", (1, 1), (9, 9))
+    write(tmp_path, "a", box, {**box, "label": ""}, {**box, "difficult": "maybe"})
+    write(tmp_path, "b", {**box, "points": [[1, "x"], [2, 3]]}, {**box, "shape_type": "mask", "mask": "?"})
+    (tmp_path / "c.json").write_text('{"shapes": [')
+    with pytest.raises(ValueError, match="cannot be read") as caught:
+        open_annotations(tmp_path)
+    told = str(caught.value)
+    assert "(4)" in told and "a.json: shape 2" in told and "difficult must be 0 or 1" in told
+    assert "b.json: shape 1" in told and "c.json is not a JSON file" in told
+    report = examine(tmp_path)
+    found = {finding.kind: finding.count for finding in report.findings if finding.stops}
+    assert found == {"unreadable_annotations": 1, "malformed_shapes": 4}

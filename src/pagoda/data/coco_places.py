@@ -36,6 +36,8 @@ class Placed(NamedTuple):
     """how pictures were found, and what is not read as it is written"""
     left_out: tuple[str, ...] = ()
     """what is no object"""
+    broken: tuple[tuple[str, str], ...] = ()
+    """kind of complaint and place of what could not be read"""
 
 
 def coco_splits(root: Path) -> dict[str, tuple[Path, ...]]:

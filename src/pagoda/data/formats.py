@@ -145,8 +145,9 @@ FORMATS: tuple[Format, ...] = (
         "labelme",
         "LabelMe, X-AnyLabeling",
         "a `*.json` per picture, at any depth; the picture where `imagePath` says, beside it, or inside (`imageData`)",
-        "boxes, polygons, circles, masks, `rotation` and `quadrilateral` as polygons, points of a group as keypoints",
-        "lines, points without an object, polygons of fewer than three points; difficult shapes, which count as others",
+        "boxes, polygons, circles, masks, `rotation` and `quadrilateral` as polygons, points of a group as keypoints,"
+        " difficult shapes (as ignored)",
+        "lines, points without an object, polygons of fewer than three points",
         "flags, scores, descriptions, attributes",
     ),
     Format(

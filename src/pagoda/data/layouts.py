@@ -207,6 +207,8 @@ def _read_document(layout: Layout, split: str, boxes_only: bool) -> Reading:
     ):
         for line in lines:
             reading.complaints.add(kind, line)
+    for kind, line in placed.broken:
+        reading.complaints.add(kind, line)
     return reading
 
 

@@ -1,6 +1,7 @@
 """pagoda val CKPT --data DIR"""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -18,6 +19,7 @@ from pagoda.evaluation.detection import DetectionResult, evaluate_results_file
 from pagoda.evaluation.runner import EVALUATION_LIMITS, evaluate
 from pagoda.recipes.following import FollowingResult, follow
 from pagoda.recipes.opening import dataset_for
+from pagoda.recipes.remarks import data_remarks
 from pagoda.tracking.linking import LinkerName
 
 DEFAULT_LINKER: LinkerName = "tubes"
@@ -98,7 +100,9 @@ def refuse_linker(command: ValCommand, what: str) -> None:
 
 
 def score(command: ValCommand, model: Detector, source: Any, bar: Progress) -> DetectionResult:
-    """Every annotated picture, or frame of a video."""
+    """Every annotated picture, or frame of a video; what should be known of them is said first."""
+    for line in data_remarks(source, command.data):
+        print(line, file=sys.stderr)
     dataset = dataset_for(model, source)
     task = bar.add_task("validating", total=len(dataset))
     return evaluate(

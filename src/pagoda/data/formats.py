@@ -148,7 +148,7 @@ FORMATS: tuple[Format, ...] = (
         "boxes, polygons, circles, masks, `rotation` and `quadrilateral` as polygons, points of a group as keypoints,"
         " difficult shapes (as ignored)",
         "lines, points without an object, polygons of fewer than three points",
-        "flags, scores, descriptions, attributes",
+        "other flags, scores, descriptions, attributes",
     ),
     Format(
         "createml",

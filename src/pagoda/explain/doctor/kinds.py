@@ -158,6 +158,11 @@ KINDS: dict[str, Kind] = READING | {
         "files lie beside the pictures but no annotation names them",
         "Annotate or move them, if they should be used.",
     ),
+    "several_frames": Kind(
+        "note",
+        "files hold several frames or pages, of which the first is read",
+        "Save the others as pictures of their own, if they should be used.",
+    ),
     "crowd_regions": Kind(
         "note",
         "they are ignored in training and in scoring",

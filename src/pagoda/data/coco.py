@@ -6,7 +6,7 @@ as 0, "0", false …; image ids are whole numbers of any length or text.
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -153,7 +153,7 @@ def is_file_name(value: Any) -> bool:
 
 def _as_id(value: Any) -> int | str | None:
     """A whole number or text; None where it is neither."""
-    return value if isinstance(value, str) else as_whole(value)
+    return value if type(value) in (int, str) else as_whole(value)
 
 
 def _match_images(
@@ -204,7 +204,9 @@ class _Columns:
     """NaN where the file has none"""
 
 
-def _read_objects(entries: list[dict], source: str, place: Any, complaints: Complaints) -> _Columns:
+def _read_objects(
+    entries: list[dict], source: str, place: Callable[[int], str], complaints: Complaints
+) -> _Columns:
     columns = _Columns()
     for row, entry in enumerate(entries):
         box = _read_box(entry.get("bbox"))
@@ -212,19 +214,27 @@ def _read_objects(entries: list[dict], source: str, place: Any, complaints: Comp
             words = f"bbox must be [x, y, width, height], got {str(entry.get('bbox'))[:60]}"
             complaints.add("malformed_boxes", f"{source}{place(row)}: {words}")
         columns.boxes.append(box)
-        try:
-            is_crowd = truth_value(entry.get("iscrowd"), "iscrowd")
-        except ValueError as error:
-            complaints.add("bad_flags", f"{source}{place(row)}: {error}")
-            is_crowd = False
+        flag = entry.get("iscrowd")
+        is_crowd = (
+            flag == 1 if type(flag) is int and flag in (0, 1) else _flag(flag, source, place, row, complaints)
+        )
         columns.ignored.append(is_crowd)
         if entry.get("ignore") and not is_crowd and _is_set(entry["ignore"]):
             complaints.add("ignore_keys", f"{source}{place(row)}: ignore {entry['ignore']!r}, iscrowd 0")
-        area = as_number(entry.get("area"))
-        if area is None and entry.get("area") is not None:
-            complaints.add("bad_areas", f"{source}{place(row)}: area {str(entry['area'])[:60]}")
+        written = entry.get("area")
+        area = written if type(written) is float else as_number(written)
+        if area is None and written is not None:
+            complaints.add("bad_areas", f"{source}{place(row)}: area {str(written)[:60]}")
         columns.areas.append(float("nan") if area is None else area)
     return columns
+
+
+def _flag(value: Any, source: str, place: Callable[[int], str], row: int, complaints: Complaints) -> bool:
+    try:
+        return truth_value(value, "iscrowd")
+    except ValueError as error:
+        complaints.add("bad_flags", f"{source}{place(row)}: {error}")
+        return False
 
 
 def _is_set(value: Any) -> bool:
@@ -254,7 +264,7 @@ def _packed_boxes(boxes: list[Sequence[float]]) -> np.ndarray:
 
 def _annotation_ids(entries: list[dict], source: str, complaints: Complaints) -> Sequence[int]:
     """The ids of the file, unless they cannot tell the objects apart."""
-    ids = [as_whole(entry.get("id")) for entry in entries]
+    ids = [value if type(value := entry.get("id")) is int else as_whole(value) for entry in entries]
     usable = [number for number in ids if number is not None and -(2**63) <= number < 2**63 - 1]
     if len(usable) < len(ids):
         place = f"{source}: {len(ids) - len(usable)} annotations have no whole number as annotation id"

@@ -1,5 +1,6 @@
 """What a reader found, good and bad: the one thing both `open_annotations` and the doctor look at."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -49,9 +50,15 @@ class Reading:
 
     def missing_pictures(self) -> list[int]:
         """The images whose file is not on disk; each folder is listed once."""
-        paths = [self.root / file for file in self.images.files]
-        stored = {path for folder in {path.parent for path in paths} for path in _contents(folder)}
-        return [index for index, path in enumerate(paths) if path not in stored]
+        listings: dict[str, frozenset[str]] = {}
+        missing = []
+        for index, file in enumerate(self.images.files):
+            folder, _, name = file.rpartition("/")
+            if folder not in listings:
+                listings[folder] = _names_in(self.root / (folder or ("/" if file.startswith("/") else "")))
+            if name not in listings[folder]:
+                missing.append(index)
+        return missing
 
     def subset(self, images: Sequence[int]) -> "Reading":
         """Only the images at these indices, which ascend."""
@@ -121,5 +128,9 @@ def size_of_file(root: Path, file: str, written: str, source: str, complaints: C
     return size
 
 
-def _contents(folder: Path) -> list[Path]:
-    return list(folder.iterdir()) if folder.is_dir() else []
+def _names_in(folder: Path) -> frozenset[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries)
+    except (OSError, ValueError):
+        return frozenset()

@@ -26,9 +26,7 @@ def check_shapes(split: Split, notes: Complaints) -> None:
     _check_flips(split, skeleton, notes)
     for row in np.flatnonzero(objects.keypoints.rows >= 0).tolist():
         points = objects.keypoints.triples[objects.keypoints.rows[row]]
-        _check_keypoints(
-            points, skeleton, split.sizes[split.owners[row]], split.boxes[row], split.where(row), notes
-        )
+        _check_keypoints(split, row, points, skeleton, notes)
 
 
 def _check_flips(split: Split, skeleton: Skeleton, notes: Complaints) -> None:
@@ -47,41 +45,48 @@ def _check_masks(split: Split, masks: PackedMasks, notes: Complaints) -> None:
     are_meant = len(without) < (~split.ignored).sum() and "malformed_masks" not in split.reading.complaints
     for row in without if are_meant else ():
         notes.add("missing_masks", split.where(row))
-    for row in np.flatnonzero(is_known).tolist():
-        size = split.sizes[split.owners[row]]
+    rows, areas, own = _measure(split, masks)
+    for row in rows[areas == 0].tolist():
+        notes.add("empty_masks", split.where(row))
+    boxes = split.boxes[rows]
+    with np.errstate(invalid="ignore", over="ignore"):
+        sides = np.minimum(own[:, :2] + own[:, 2:], boxes[:, 2:]) - np.maximum(own[:, :2], boxes[:, :2])
+        is_off = (areas > 0) & (sides.clip(0).prod(1) < MIN_INSIDE * own[:, 2:].prod(1))
+    for k in np.flatnonzero(is_off).tolist():
+        row = int(rows[k])
+        if _is_sound(boxes[k], split.sizes[split.owners[row]]):  # else the box is reported by itself
+            around = ", ".join(f"{value:g}" for value in (*own[k, :2], *(own[k, :2] + own[k, 2:])))
+            drawn = ", ".join(f"{value:.6g}" for value in boxes[k])
+            place = f"{split.where(row)}: mask within x1, y1, x2, y2 = {around}, box {drawn}"
+            notes.add("masks_off_boxes", place)
+
+
+def _measure(split: Split, masks: PackedMasks) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(objects with a mask, its pixels, x, y, width, height around them), where the picture's size is known."""
+    rows_of: dict[int, list[int]] = {}
+    for row in np.flatnonzero(masks.is_known).tolist():
+        rows_of.setdefault(int(split.owners[row]), []).append(row)
+    rows: list[int] = []
+    areas, boxes = [np.zeros(0, np.int64)], [np.zeros((0, 4))]
+    for owner, members in rows_of.items():
+        size = split.sizes[owner]
         if size is not None:
-            _check_mask(masks.text(row, size), size, split.boxes[row], split.where(row), notes)
-
-
-def _check_mask(text: str, size: tuple[int, int], box: np.ndarray, where: str, notes: Complaints) -> None:
-    if not mask_areas([text], size)[0]:
-        notes.add("empty_masks", where)
-        return
-    x, y, width, height = mask_boxes([text], size)[0].tolist()
-    if not _is_sound(box, size):
-        return  # the box is reported by itself
-    common = max(min(x + width, box[2]) - max(x, box[0]), 0) * max(
-        min(y + height, box[3]) - max(y, box[1]), 0
-    )
-    if common < MIN_INSIDE * width * height:
-        own = ", ".join(f"{value:g}" for value in (x, y, x + width, y + height))
-        drawn = ", ".join(f"{value:.6g}" for value in box)
-        notes.add("masks_off_boxes", f"{where}: mask within x1, y1, x2, y2 = {own}, box {drawn}")
+            texts = [masks.text(row, size) for row in members]
+            rows += members
+            areas.append(mask_areas(texts, size))
+            boxes.append(mask_boxes(texts, size))
+    return np.array(rows, np.int64), np.concatenate(areas), np.concatenate(boxes)
 
 
 def _check_keypoints(
-    points: np.ndarray,
-    skeleton: Skeleton,
-    size: tuple[int, int] | None,
-    box: np.ndarray,
-    where: str,
-    notes: Complaints,
+    split: Split, row: int, points: np.ndarray, skeleton: Skeleton, notes: Complaints
 ) -> None:
+    size, box = split.sizes[split.owners[row]], split.boxes[row]
     labelled = points[:, 2] > 0
     if size is not None:
         off = labelled & ((points[:, :2] < 0) | (points[:, :2] > (size[1], size[0]))).any(1)
         if off.any():
-            notes.add("keypoints_outside", f"{where}: {_names(skeleton, off)}")
+            notes.add("keypoints_outside", f"{split.where(row)}: {_names(skeleton, off)}")
             labelled &= ~off
     if not _is_sound(box, size):
         return
@@ -89,7 +94,7 @@ def _check_keypoints(
     room = max(FAR * (high - low).max(), MIN_FAR)
     far = labelled & (np.maximum(low - points[:, :2], points[:, :2] - high).max(1) > room)
     if far.any():
-        notes.add("keypoints_off_boxes", f"{where}: {_names(skeleton, far)}")
+        notes.add("keypoints_off_boxes", f"{split.where(row)}: {_names(skeleton, far)}")
 
 
 def _is_sound(box: np.ndarray, size: tuple[int, int] | None) -> bool:

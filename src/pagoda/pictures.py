@@ -1,9 +1,11 @@
 """Pictures from anywhere as RGB arrays: (H, W, 3) uint8, upright, three channels whatever the file held.
 
 One rule for every reader here: the EXIF rotation is applied, alpha is dropped, 16-bit grey is scaled from
-0 … 65535, and a picture that cannot be read whole raises `PictureError` with its name and the reason.
+0 … 65535, and a picture that cannot be read whole raises `PictureError` with its name and the reason. A LabelMe file
+with imageData stands for the picture inside it.
 """
 
+import base64
 import http.client
 import struct
 import threading
@@ -33,6 +35,7 @@ from pagoda.picture_files import (
     other_files_words,
     picture_endings,
 )
+from pagoda.text_files import read_json
 
 __all__ = [
     "PictureError",
@@ -204,7 +207,7 @@ def is_address(source: str) -> bool:
 def _opened(file: str | Path | BinaryIO, name: str) -> Iterator[Image.Image]:
     """The lazily opened picture; whatever Pillow raises inside becomes a `PictureError` with the name."""
     try:
-        with _open_large(file) as image:
+        with _open_large(_picture_inside(file)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise PictureError(
                     f"cannot read {name}: {image.height}×{image.width} is more than the {MAX_PIXELS} pixels"
@@ -221,6 +224,19 @@ def _opened(file: str | Path | BinaryIO, name: str) -> Iterator[Image.Image]:
         raise PictureError(f"cannot read {name}: empty, or no picture in a known format") from error
     except _UNREADABLE as error:
         raise PictureError(f"cannot read {name}: {error or type(error).__name__}") from error
+
+
+def _picture_inside(file: str | Path | BinaryIO) -> str | Path | BinaryIO:
+    """The picture within a LabelMe file; any other file is its own picture."""
+    if not isinstance(file, str | Path) or not str(file).lower().endswith(".json"):
+        return file
+    content = read_json(file)
+    data = content.get("imageData") if isinstance(content, dict) else None
+    if not isinstance(data, str) or not data:
+        raise PictureError(
+            f"cannot read {file}: a JSON file is a picture only where it has imageData, as LabelMe's"
+        )
+    return BytesIO(base64.b64decode(data.rpartition(",")[2]))
 
 
 def _open_large(file: str | Path | BinaryIO) -> Image.Image:

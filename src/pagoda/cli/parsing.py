@@ -1,7 +1,6 @@
 """What the verbs share: flags from dataclasses, models by name, file or function."""
 
 import importlib.util
-import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -11,9 +10,12 @@ from typing import Any, TypeVar
 
 import tyro
 
+from pagoda.data.category_ids import read_categories
 from pagoda.data.coco_shapes import read_skeleton
+from pagoda.data.complaints import Complaints
 from pagoda.detectors.contract import Detector
 from pagoda.structures.labels import LabelMap
+from pagoda.text_files import as_whole, read_json, read_text
 from pagoda.zoo.choice_notes import collected_notes
 from pagoda.zoo.models import create_model, is_checkpoint, load
 
@@ -90,23 +92,24 @@ def read_labels(file: str) -> LabelMap:
     path = Path(file)
     if not path.is_file():
         raise FileNotFoundError(f"no file of class names at {file}; one name per line is enough")
-    text = path.read_text(encoding="utf-8-sig")
     if path.suffix.lower() == ".json":
-        content = json.loads(text)
+        content = read_json(path)
         categories = content.get("categories") if isinstance(content, dict) else None
-        if not categories:
+        if not isinstance(categories, list) or not categories:
             raise ValueError(
                 f"{file} has no categories: a COCO file or a text file with a name per line is needed"
             )
-        notes: list[str] = []
-        skeleton = read_skeleton(categories, [], file, notes)
-        for note in notes:
+        complaints = Complaints(file)
+        label_map = read_categories(categories, file, complaints)
+        skeleton = read_skeleton(categories, [], file, complaints)
+        complaints.check()
+        for note in complaints.notes():
             print(note, file=sys.stderr)
-        return LabelMap(
-            tuple(str(category["name"]) for category in categories),
-            tuple(int(category["id"]) for category in categories),
-            skeleton,
-        )
+        # In the order of the file: it is what the numbers of a foreign model mean.
+        order = [label_map.label_of(as_whole(entry["id"])) for entry in categories]
+        names, ids = label_map.names, label_map.category_ids
+        return LabelMap(tuple(names[k] for k in order), tuple(ids[k] for k in order), skeleton)
+    text = read_text(path)
     names = [line.strip() for line in text.rstrip().splitlines()]
     if not names or "" in names:
         where = f"line {names.index('') + 1} is empty" if names else "it is empty"

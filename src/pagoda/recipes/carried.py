@@ -50,8 +50,8 @@ def flip_pairs(
     pairs = label_map.skeleton.flip_pairs
     if pairs is None and (settings.horizontal_flip or settings.vertical_flip):
         raise ValueError(
-            "pictures are to be flipped, but nobody says which keypoints change places in a mirror: add flip_pairs"
-            " [[a, b], …] (counted from 0, [] where none do) to the category in the annotation file, or train with"
+            "pictures are to be flipped, but nobody says which keypoints change places in a mirror:"
+            f" {label_map.skeleton.flip_remedy}, or train with"
             f" augment.horizontal_flip=0 and vertical_flip=0; the keypoints are {', '.join(label_map.skeleton.names)}"
         )
     return pairs

@@ -204,21 +204,20 @@ def brightened_in_val(coco):
 PLANTED = [
     # what is done, what must be found, what the first example must say
     (missing, "missing_pictures", "000001.png"),
-    (other_case, "missing_pictures", "there is 000002.PNG: upper and lower case differ"),
     (truncated, "broken_pictures", "000003.png"),
     (no_picture_at_all, "broken_pictures", "000003.png"),
     (wrong_size, "size_mismatch", "annotated 192×256 (height×width), the picture is 96×128"),
     (turned, "size_mismatch", "the size before its EXIF rotation"),
     (same_image_id, "repeated_image_ids", "id 5 of 000005.png and 000006.png"),
-    (same_annotation_id, "repeated_annotation_ids", "annotation 1 stands 2 times"),
+    (same_annotation_id, "repeated_annotation_ids", "annotation id 1 stands 2 times"),
     (same_file, "repeated_files", "000001.png, again with id 77"),
-    (orphan, "orphan_annotations", "of image 999"),
+    (orphan, "orphan_annotations", "no image has the id 999"),
     (shifted, "shifted_categories", "shifted by one, too low"),
     (unknown_category, "unknown_categories", "category 90 of 1 annotations"),
     (same_category_twice, "bad_categories", "id 9 or name 'circle'"),
     (different_categories, "different_categories", "'circle' (id 1) stands only in"),
-    (three_numbers, "malformed_boxes", "bbox [1, 2, 3]"),
-    (no_box, "malformed_boxes", "bbox None"),
+    (three_numbers, "malformed_boxes", "got [1, 2, 3]"),
+    (no_box, "malformed_boxes", "got None"),
     (not_a_number, "non_finite_boxes", "nan, 2"),
     (endless, "non_finite_boxes", "inf"),
     (no_width, "empty_boxes", "10, 10, 10, 30"),
@@ -248,6 +247,16 @@ def test_a_planted_defect_is_the_only_one_found(coco, plant, kind, words):
     finding = only_problem(examine(coco.root))
     assert finding.kind == kind and words in finding.examples[0]
     assert finding.message.count(". ") >= 1, "a finding says what it means and what to do"
+
+
+def test_another_case_of_the_name_is_read_and_said(coco):
+    other_case(coco)
+    report = examine(coco.root)
+    assert kinds(report) == {"read_otherwise": 1}, report.text()
+    assert (
+        "with other upper and lower case: '000002.png' is images/train/000002.PNG"
+        in report.findings[0].examples[0]
+    )
 
 
 def test_broken_json_is_one_finding_and_the_rest_is_examined(coco):
@@ -355,7 +364,7 @@ NOTES = [
     (exif_behind_the_pixels, "rotated_pictures", "000004.png: orientation 6"),
     (upside_down, "rotated_pictures", "000004.png: orientation 3"),
     (crowd, "crowd_regions", "train: 1 of "),
-    (without_size, "sizes_not_given", "000004.png: height None, width 128"),
+    (without_size, "sizes_not_given", "000004.png has height None, width 128"),
 ]
 
 
@@ -398,8 +407,9 @@ def test_the_report_is_json_and_text(coco):
 
 
 def test_every_kind_says_what_and_what_to_do():
-    for kind, (severity, meaning, remedy) in KINDS.items():
+    for kind, (severity, meaning, remedy, effect) in KINDS.items():
         assert severity in ("error", "warning", "note"), kind
+        assert effect in ("left out", "noted") or (effect == "stops" and severity == "error"), kind
         assert meaning[0].islower() and not meaning.endswith("."), kind
         assert remedy[0].isupper() and remedy.endswith("."), kind
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pagoda.data.complaints import Complaints
 from pagoda.data.levels import dark_levels, peak_level
 from pagoda.explain.doctor.duplicates import Fingerprint, fingerprint, same_pictures, similar_pictures
-from pagoda.explain.doctor.findings import Notebook
 from pagoda.explain.doctor.records import Split
 from pagoda.pictures import (
     PictureError,
@@ -39,35 +39,45 @@ class Opened:
 
 
 def open_pictures(
-    splits: list[Split], max_pictures: int | None, progress: Progress | None, notes: Notebook
+    splits: list[Split], max_pictures: int | None, progress: Progress | None, notes: Complaints
 ) -> dict[Path, Opened]:
-    """Read every picture once, or `max_pictures` spread over all; the missing and broken become findings."""
+    """Read every picture once, or `max_pictures` spread over all; the missing and broken become findings.
+
+    Missing files are looked for among all pictures, whatever `max_pictures`.
+    """
     owners: dict[Path, str] = {}
+    told: set[Path] = set()  # the reader could not open them either
+    missing: set[Path] = set()
     for split in splits:
+        lost = set(split.reading.missing_pictures())
         for index in range(len(split.files)):
-            owners.setdefault(split.path(index), f"{split.name}: {split.files[index]}")
-    paths = list(owners)
+            path = split.path(index)
+            owners.setdefault(path, f"{split.name}: {split.files[index]}")
+            if index in lost:
+                missing.add(path)
+            elif split.sizes[index] is None:
+                told.add(path)
+    stored: dict[Path, dict[str, str]] = {}
+    for path in (path for path in owners if path in missing):
+        notes.add("missing_pictures", f"{owners[path]}: {path}{_other_case(path, stored)}")
+    paths = [path for path in owners if path not in missing and path not in told]
     if max_pictures is not None and max_pictures < len(paths):
         notes.add(
             "pictures_not_opened", f"{max_pictures} of {len(paths)} were opened", len(paths) - max_pictures
         )
         paths = [paths[number * len(paths) // max_pictures] for number in range(max_pictures)]
     opened = {}
-    stored: dict[Path, dict[str, str]] = {}
     for number, path in enumerate(paths, 1):
-        if path.is_file():
-            try:
-                opened[path] = _open(path)
-            except PictureError as error:
-                notes.add("broken_pictures", f"{owners[path]}: {error}")
-        else:
-            notes.add("missing_pictures", f"{owners[path]}: {path}{_other_case(path, stored)}")
+        try:
+            opened[path] = _open(path)
+        except PictureError as error:
+            notes.add("broken_pictures", f"{owners[path]}: {error}")
         if progress:
             progress(number, len(paths))
     return opened
 
 
-def check_pictures(splits: list[Split], opened: dict[Path, Opened], folder: Path, notes: Notebook) -> None:
+def check_pictures(splits: list[Split], opened: dict[Path, Opened], folder: Path, notes: Complaints) -> None:
     """Sizes against the annotations, EXIF rotation, modes, files nobody mentions in the data set's `folder`."""
     modes: dict[tuple[str, str], list[str]] = {}
     for split in splits:
@@ -100,7 +110,7 @@ def check_pictures(splits: list[Split], opened: dict[Path, Opened], folder: Path
     _find_unmentioned(splits, notes)
 
 
-def check_duplicates(splits: list[Split], opened: dict[Path, Opened], notes: Notebook) -> None:
+def check_duplicates(splits: list[Split], opened: dict[Path, Opened], notes: Complaints) -> None:
     """The same or nearly the same picture, within a split and across two."""
     homes: dict[Path, dict[str, str]] = {}  # path → split → the file's name there
     for split in splits:
@@ -120,7 +130,7 @@ def check_duplicates(splits: list[Split], opened: dict[Path, Opened], notes: Not
         _note_group(members, "≈", ("near_leaks", "near_duplicate_pictures"), notes)
 
 
-def _note_group(members: list[dict[str, str]], sign: str, kinds: tuple[str, str], notes: Notebook) -> None:
+def _note_group(members: list[dict[str, str]], sign: str, kinds: tuple[str, str], notes: Complaints) -> None:
     """`kinds`: across splits, within one. Counted are the pictures there are too many."""
     pairs = [next(iter(each.items())) for each in members]
     first_of_split: dict[str, tuple[str, str]] = {}
@@ -148,7 +158,8 @@ def _other_case(path: Path, stored: dict[Path, dict[str, str]]) -> str:
     return f" (there is {found}: upper and lower case differ)" if found else ""
 
 
-def _find_unmentioned(splits: list[Split], notes: Notebook) -> None:
+def _find_unmentioned(splits: list[Split], notes: Complaints) -> None:
+    is_told = "other_files" in notes  # by the reader
     mentioned = {split.path(index) for split in splits for index in range(len(split.files))}
     for folder in sorted({path.parent for path in mentioned if path.parent.is_dir()}):
         rest = sorted(set(folder.iterdir()) - mentioned, key=natural_order)
@@ -156,7 +167,7 @@ def _find_unmentioned(splits: list[Split], notes: Notebook) -> None:
             if is_picture(path) and path.is_file():
                 notes.add("pictures_not_mentioned", str(path))
         others = list(filter(is_other_file, rest))
-        if others:
+        if others and not is_told:
             notes.add("other_files", other_files_words(others), len(others))
 
 

@@ -42,13 +42,13 @@ def test_a_level_sees_only_what_concerns_it() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: Stem(pooling="pad"), "unknown stem pooling 'pad'; one of padded, ceil"),
+        (lambda: Stem(pooling="pad"), "Stem: pooling must be one of 'padded', 'ceil', got 'pad'"),
         (lambda: Body(strides=(1, 2, 2)), r"strides must be four positive numbers.*got \(1, 2, 2\)"),
         (
             lambda: Body(dilations=(1, 1, 0, 1)),
             r"dilations must be four positive numbers.*got \(1, 1, 0, 1\)",
         ),
-        (lambda: Body(first_dilation="last"), "unknown first_dilation 'last'; one of own, previous"),
+        (lambda: Body(first_dilation="last"), "first_dilation must be one of 'own', 'previous', got 'last'"),
         (lambda: Body(deform=Deform(), ghost=Ghost()), "choose one of deform, ghost"),
         (lambda: Body(deform=Deform(), standardized=True), "choose one of standardized, deform"),
         (lambda: Deform(levels=(1, 2)), r"Deform levels must be some of 2, 3, 4, 5 .* got \(1, 2\)"),
@@ -61,7 +61,7 @@ def test_a_level_sees_only_what_concerns_it() -> None:
         (lambda: Plugin(module=nn.BatchNorm2d, name="a", options={"eps": 1}), "takes no options: bind them"),
         (
             lambda: replace(CONTEXT, position="before"),
-            "unknown position 'before'; one of after_conv1, after_conv2",
+            "position must be one of 'after_conv1', 'after_conv2', 'after_conv3', got 'before'",
         ),
         (
             lambda: Body(plugins=(CONTEXT, replace(CONTEXT, position="after_conv1", levels=(5,)))),

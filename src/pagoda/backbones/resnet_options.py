@@ -13,6 +13,7 @@ from torch import nn
 from pagoda.layers.attention import ContextBlock, NonLocal2d
 from pagoda.layers.deform import OffsetInit
 from pagoda.layers.generalized_attention import GeneralizedAttention
+from pagoda.plain import checked
 
 Position = Literal["after_conv1", "after_conv2", "after_conv3"]
 ALL_LEVELS = (2, 3, 4, 5)
@@ -23,6 +24,7 @@ PLUGINS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Stem:
     """The convolutions and the pooling in front of layer1; together they have stride 4."""
@@ -37,11 +39,8 @@ class Stem:
     """max over 3×3, stride 2: with one pixel of padding, or none and the last window cut off at the border,
     which moves features by a pixel and makes one cell less of an odd side (bubbliiiing's RetinaNet)"""
 
-    def __post_init__(self) -> None:
-        if self.pooling not in ("padded", "ceil"):
-            raise ValueError(f"unknown stem pooling {self.pooling!r}; one of padded, ceil")
 
-
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Deform:
     """Deformable 3×3 convolutions in the bottlenecks of some levels."""
@@ -59,6 +58,7 @@ class Deform:
         object.__setattr__(self, "levels", _checked_levels("Deform", self.levels))
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Ghost:
     """Ghost modules for all convolutions behind the stem; they bring batch norms and ReLUs of their own."""
@@ -70,6 +70,7 @@ class Ghost:
     """for the projections of shortcuts, too"""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Plugin:
     """A module C → C inside every bottleneck of some levels; several at one position run in their order."""
@@ -86,8 +87,6 @@ class Plugin:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "levels", _checked_levels("Plugin", self.levels))
-        if self.position not in Position.__args__:
-            raise ValueError(f"unknown position {self.position!r}; one of {', '.join(Position.__args__)}")
         if isinstance(self.module, str):
             if self.module not in PLUGINS:
                 known = ", ".join(PLUGINS)
@@ -107,6 +106,7 @@ class Plugin:
         return self.module(channels)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Body:
     """The four stages: their geometry, and what their blocks are made of."""
@@ -134,8 +134,6 @@ class Body:
             values = getattr(self, name)
             if len(values) != 4 or min(values) < 1:
                 raise ValueError(f"{name} must be four positive numbers, one for each stage, got {values}")
-        if self.first_dilation not in ("own", "previous"):
-            raise ValueError(f"unknown first_dilation {self.first_dilation!r}; one of own, previous")
         made_of = [name for name in ("standardized", "deform", "ghost") if getattr(self, name)]
         if len(made_of) > 1:
             raise ValueError(f"convolutions are made one way; choose one of {', '.join(made_of)}")
@@ -173,6 +171,7 @@ class Body:
         return cls(**values)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class TrainMode:
     """What `.train()` does besides."""

@@ -14,6 +14,7 @@ from rich.progress import Progress
 from pagoda.atomic import write_atomically
 from pagoda.cli.parsing import open_checkpoint, parse
 from pagoda.pictures import PictureError, list_pictures
+from pagoda.plain import checked
 from pagoda.postprocess.views import TestViews
 from pagoda.structures.instances import Detections
 from pagoda.training.settings import new_run_folder
@@ -21,6 +22,7 @@ from pagoda.training.settings import new_run_folder
 VIEWS = {"none": None, "flip": TestViews(), "published": TestViews.published()}
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class PredictCommand:
     """Find objects in pictures and write annotated copies and predictions.json.

@@ -13,9 +13,11 @@ from pagoda.data.track_files import match_videos, read_tracks
 from pagoda.evaluation.pose_protocol import PROTOCOLS
 from pagoda.evaluation.posetrack import PoseTrackEvaluator
 from pagoda.evaluation.tracking import TrackEvaluator
+from pagoda.plain import checked
 from pagoda.structures.tracks import Tracks
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class EvalCommand:
     """Score tracks: boxes by HOTA, CLEAR and identity metrics, poses by PoseTrack's.

@@ -10,6 +10,7 @@ import tyro
 import yaml
 
 from pagoda.cli.parsing import find_build, parse
+from pagoda.plain import checked
 from pagoda.recipes import detection
 from pagoda.recipes.detection import RunResult
 from pagoda.recipes.named import recipe_settings
@@ -18,6 +19,7 @@ from pagoda.training.settings import TrainSettings, from_plain, to_plain
 from pagoda.zoo.options import ModelOptions, options_from
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class TrainCommand(TrainSettings):
     """Train a detector on a COCO, VOC or YOLO folder.

@@ -16,6 +16,7 @@ from pagoda.detectors.contract import Detector
 from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.evaluation.detection import DetectionResult, evaluate_results_file
 from pagoda.evaluation.runner import EVALUATION_LIMITS, evaluate
+from pagoda.plain import checked
 from pagoda.recipes.following import FollowingResult, follow
 from pagoda.recipes.opening import dataset_for
 from pagoda.tracking.linking import LinkerName
@@ -23,6 +24,7 @@ from pagoda.tracking.linking import LinkerName
 DEFAULT_LINKER: LinkerName = "tubes"
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class ValCommand:
     """Score a checkpoint, or anybody's COCO results file, on a dataset.

@@ -13,6 +13,7 @@ from pagoda.data.labelme import labelme_document, labelme_splits
 from pagoda.data.splits import choose_split, common_name, with_common_names
 from pagoda.data.voc import read_voc, voc_splits
 from pagoda.data.yolo import description_file, read_yolo, yolo_splits
+from pagoda.plain import checked
 
 KNOWN = (
     "COCO (annotations/train.json, annotations/instances_train2017.json or train/_annotations.coco.json),"
@@ -26,6 +27,7 @@ KIND_NAMES = {"coco": "COCO", "voc": "VOC", "yolo": "YOLO", "labelme": "LabelMe"
 VOC_FOLDERS = ("voc", "VOC20??", "VOCdevkit/VOC20??", "VOCdevkit")
 
 
+@checked
 @dataclass(frozen=True)
 class Layout:
     """A data set found on disk."""

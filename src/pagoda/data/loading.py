@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from pagoda.data.clip_transforms import transform_clip
 from pagoda.data.transforms import Samples, Transform
 from pagoda.pictures import PictureError
+from pagoda.plain import checked
 from pagoda.structures.clips import TubeTargets
 from pagoda.structures.instances import Targets
 
@@ -118,6 +119,7 @@ def seeded(seed: int) -> Iterator[None]:
             np.random.set_state(numpy_state)
 
 
+@checked
 @dataclass(frozen=True, eq=False, kw_only=True)
 class BatchPlan:
     """Which pictures form which batch, for every epoch and for each of `num_processes`.

@@ -15,6 +15,7 @@ from pagoda.criteria.rcnn import RCNNCriterion, RegionSample
 from pagoda.detectors.anchors import AnchorGrid
 from pagoda.detectors.contract import Detector, check_label_map
 from pagoda.ops.anchors import AnchorShapes
+from pagoda.plain import checked
 from pagoda.postprocess.proposals import ProposalRules, SelectProposals
 from pagoda.postprocess.rcnn import SelectRegions
 from pagoda.preprocess import InputSpec
@@ -44,6 +45,7 @@ class Proposed(NamedTuple):
     proposals: Proposals
 
 
+@checked
 class RCNN(Detector):
     """A proposal network and a head that looks at each proposal again; further heads see the objects found.
 

@@ -13,6 +13,7 @@ from pagoda.evaluation.protocol import describe_protocol
 from pagoda.evaluation.result import DetectionResult
 from pagoda.evaluation.results_file import check_rows, read_columns, read_results
 from pagoda.evaluation.scoring import MAX_POSES, Task, mean, score, summarise
+from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.run_lengths import encode_masks
@@ -22,6 +23,7 @@ SCALE_OF_BOX = 0.53
 """Share of its box that CrowdPose takes for the area of a person."""
 
 
+@checked
 class DetectionEvaluator:
     """Collects detections image by image; equals pycocotools on the same results.
 
@@ -233,6 +235,7 @@ class DetectionEvaluator:
         ]
 
 
+@checked
 def evaluate_results_file(
     results_json: str | Path,
     ground_truth: dict[str, Any],

@@ -5,9 +5,11 @@ import hotcoco
 from pagoda.evaluation.collected import Collected
 from pagoda.evaluation.ground_truth import GroundTruth, shorten
 from pagoda.evaluation.scoring import MAX_POSES, Task
+from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
 
 
+@checked
 def describe_protocol(
     task: Task,
     truth: GroundTruth,

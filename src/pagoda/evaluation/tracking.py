@@ -10,9 +10,11 @@ from pagoda.evaluation.clear import ClearCounts, ClearMatcher, most_pairs
 from pagoda.evaluation.hota import FramePairs, combine, create_metrics, hota_numbers, sequence_data
 from pagoda.evaluation.tracking_result import COUNTS, TrackingResult
 from pagoda.ops.boxes import pairwise_iou
+from pagoda.plain import checked
 from pagoda.structures.tracks import UNLINKED, Tracks
 
 
+@checked
 @dataclass
 class TrackEvaluator:
     """Add videos with `update`, then ask for the `result`. Classes are scored apart and added up.

@@ -16,6 +16,7 @@ from pagoda.detectors.contract import Detector
 from pagoda.evaluation.result import DetectionResult
 from pagoda.layers.memory_order import order_weights
 from pagoda.layers.norm import has_batch_statistics
+from pagoda.plain import checked
 from pagoda.structures.clips import TubeTargets
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
@@ -60,6 +61,7 @@ class Position:
     """spent on training, reading pictures included, validation not"""
 
 
+@checked
 class Trainer:
     """One run of `model` on `view`; `run` is its folder. `Trainer.run()` returns the last validation."""
 

@@ -15,6 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from pagoda.plain import checked
+
 
 def read_records(path: Path) -> list[dict[str, Any]]:
     """The rows of a metrics.jsonl, without a last line that a kill cut short."""
@@ -24,6 +26,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
+@checked
 class RunLog:
     """Rows {"kind": "step" | "val" | "note", "step": …} to file and TensorBoard, a bar to the terminal.
 

@@ -11,6 +11,7 @@ import av
 import numpy as np
 
 from pagoda.pictures import PictureError, list_pictures, read_picture
+from pagoda.plain import checked
 
 EXTENSIONS = frozenset(
     (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
@@ -31,6 +32,7 @@ class VideoFrame:
     """its file, or the video's name and its number"""
 
 
+@checked
 class VideoSource:
     """The frames of a video file, or of a folder or glob of pictures, one at a time; `len` may be an estimate.
 
@@ -115,6 +117,7 @@ class _Facts:
             )
 
 
+@checked
 class VideoWriter:
     """An H.264 file that appears whole when closed, at the times of the frames it is given.
 

@@ -12,6 +12,7 @@ from pagoda.heads.separable import SeparableHead
 from pagoda.layers.conv import NORM_MOMENTUM, Activation
 from pagoda.necks.bifpn import BiFPN, Fusion
 from pagoda.ops.stretched_anchors import StretchedAnchors
+from pagoda.plain import checked
 from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
 from pagoda.zoo.class_names import published_classes
@@ -23,6 +24,7 @@ from pagoda.zoo.toandaominh import restrided_parts
 COCO_90 = published_classes("coco_90", 90)
 
 
+@checked
 @dataclass(frozen=True)
 class Variant:
     """One row of the table."""

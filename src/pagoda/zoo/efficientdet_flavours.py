@@ -15,6 +15,7 @@ from pagoda.layers.conv import Padding
 from pagoda.layers.norm import Norm
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.stretched_anchors import ROUNDED_SHAPES, SQRT2_SHAPES
+from pagoda.plain import checked
 from pagoda.postprocess.all_levels import SelectFromAllLevels
 from pagoda.preprocess import InputSpec
 from pagoda.zoo.flavours import ClassNames, Flavour
@@ -26,6 +27,7 @@ INPUT = InputSpec(fit="corner", canvas=(512, 512), border=MEAN_COLOR, pad_multip
 LITE_INPUT = replace(INPUT, border=127, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class EfficientDetFlavour(Flavour):
     """How one program writes EfficientDet. `body` counts for ResNets only."""
@@ -52,6 +54,7 @@ class EfficientDetFlavour(Flavour):
     postprocess: SelectFromAllLevels = field(default_factory=SelectFromAllLevels)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class RetinaLossFlavour(EfficientDetFlavour):
     """The same network trained with RetinaNet's assignment and losses."""

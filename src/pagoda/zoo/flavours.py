@@ -11,12 +11,14 @@ from pagoda.layers.norm import Norm
 from pagoda.necks.fpn import ExtraFrom
 from pagoda.ops.anchors import AnchorShapes
 from pagoda.ops.box_coding import PointCoder
+from pagoda.plain import checked
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.preprocess import InputSpec
 
 ClassNames = Literal["coco", "coco_91", "coco_90", "coco_person", "posetrack_person", "voc", "numbered"]
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class BodyFlavour:
     """Of the backbone and the neck; where `ModelOptions` says something else, that counts.
@@ -40,6 +42,7 @@ class BodyFlavour:
     """a ReLU behind each convolution of the FPN"""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Flavour:
     """What FCOS and RetinaNet have in common."""
@@ -62,6 +65,7 @@ class Flavour:
         return from_plain(cls, data)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class FCOSFlavour(Flavour):
     """How one program writes FCOS."""
@@ -74,6 +78,7 @@ class FCOSFlavour(Flavour):
     level_scale: bool = True
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class RetinaNetFlavour(Flavour):
     """How one program writes RetinaNet."""

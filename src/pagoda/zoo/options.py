@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 from pagoda.backbones.resnet_options import Plugin
 from pagoda.layers.inflate import Inflation
 from pagoda.layers.norm import Norm
+from pagoda.plain import checked
 
 DeformKind = Literal["none", "v1", "v2"]
 
@@ -28,6 +29,7 @@ class ModelName(NamedTuple):
         return "_".join(part for part in parts if part) + (f".{self.flavour}" if self.flavour else "")
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
     """Everything a dense detector of the zoo lets you choose. None: as the model or its flavour has it."""

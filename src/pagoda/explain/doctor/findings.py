@@ -5,11 +5,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pagoda.explain.doctor.kinds import KINDS, SEVERITIES, Severity
+from pagoda.plain import checked
 
 MAX_EXAMPLES = 10
 """Listed per finding; all are counted."""
 
 
+@checked
 @dataclass(frozen=True)
 class Finding:
     """One kind of defect with how often it was met and where."""

@@ -109,7 +109,7 @@ def test_what_hints_admit(hint, good, bad):
         (lambda: InputSpec(channel_order="bgr"), "got 'bgr'; did you mean 'BGR'?"),
         (lambda: InputSpec.from_dict({"channel_order": "bgr"}), "got 'bgr'; did you mean 'BGR'?"),
         (lambda: SelectDetections(combine="geometric"), "combine must be one of 'product', 'root', got 'geometric'"),
-        (lambda: replace(SelectDetections(), min_score="0.3"), "min_score must be a number or Tensor, got '0.3'; that is text"),
+        (lambda: replace(SelectDetections(), min_score="0.3"), "min_score must be a number or Tensor, got '0.3'"),
         (lambda: FCOS(quality_on="nonsense"), "FCOS: quality_on must be one of 'class', 'box', got 'nonsense'"),
         (lambda: options_from({"width": "64"}), "ModelOptions: width must be a whole number or None, got '64'"),
     ],

@@ -98,7 +98,7 @@ class Trainer:
             num_processes=self.accelerator.num_processes,
             process_index=self.accelerator.process_index,
         )
-        self.total_steps = max(1, settings.epochs * len(self.plan) // settings.optim.accumulate)
+        self.total_steps = self.steps_of(settings.epochs)
         self.at = Position()
         if resume:
             self._restore(load_last(run))
@@ -281,6 +281,10 @@ class Trainer:
 
     def _batches_done(self) -> int:
         return self.at.epoch * len(self.plan) + self.at.batch
+
+    def steps_of(self, epochs: int) -> int:
+        """Steps of the optimiser in a run of so many epochs."""
+        return max(1, epochs * len(self.plan) // self.settings.optim.accumulate)
 
     def _is_step_boundary(self) -> bool:
         return self._batches_done() % self.settings.optim.accumulate == 0

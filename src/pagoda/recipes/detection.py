@@ -27,7 +27,7 @@ from pagoda.detectors.contract import Detector
 from pagoda.evaluation.result import DetectionResult
 from pagoda.evaluation.runner import detect_dataset, evaluate
 from pagoda.recipes.carried import check_keypoints, flip_pairs, lighten, what_to_carry
-from pagoda.recipes.opening import check_frames, open_data
+from pagoda.recipes.opening import check_frames, check_learnable, check_scorable, open_data
 from pagoda.recipes.resuming import (
     check_epochs,
     check_same_run,
@@ -123,6 +123,8 @@ def train_on(
     """
     check_frames(model, train_data, settings.augment)
     check_keypoints(model, train_data.label_map, settings.augment)
+    check_learnable(model, train_data)
+    check_scorable(model, val_data)
     name = settings.name or str((model.origin or {}).get("model") or type(model).__name__).split(":")[-1]
     folder = shared_run_folder(settings, name)
     if processes(settings.device).is_main_process:
@@ -150,6 +152,8 @@ def resume(
     check_same_run(folder, to_plain(saved), to_plain(settings))
     model = model_from_card(config["card"], build=build, where=folder)
     train_data, val_data = open_data(settings, model).datasets(model)
+    check_learnable(model, train_data)
+    check_scorable(model, val_data)
     return _run(model, train_data, val_data, settings, folder, before=None, quiet=quiet, saved=saved)
 
 

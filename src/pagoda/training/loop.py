@@ -1,5 +1,6 @@
 """The training loop: one screen (`Trainer.run`), and the steps it is made of."""
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -57,6 +58,8 @@ class Position:
     """validations since the best"""
     skipped: int = 0
     """pictures that could not be read, over the run"""
+    is_scored: bool = True
+    """False between the end of an epoch and its validation, so that a run stopped there is scored when it goes on"""
     seconds: float = 0.0
     """spent on training, reading pictures included, validation not"""
 
@@ -105,7 +108,13 @@ class Trainer:
         self.losses = self.accelerator.prepare(Losses(self.model))
         self.saved_at = monotonic()
         self.log = (
-            RunLog(run, total_steps=self.total_steps, resume_step=self.at.step, quiet=quiet)
+            RunLog(
+                run,
+                total_steps=self.total_steps,
+                resume_step=self.at.step,
+                is_scored=self.at.is_scored,
+                quiet=quiet,
+            )
             if self.is_main
             else None
         )
@@ -114,6 +123,8 @@ class Trainer:
         """Train to the end. Raises NotFiniteError with a capsule; Ctrl-C saves `last/` first."""
         result = None
         try:
+            if not self.at.is_scored:
+                result = self._score(self.at.epoch - 1)
             for epoch in range(self.at.epoch, self.settings.epochs):
                 self.model.train()
                 batches = self.plan.epoch(epoch, self.at.batch)
@@ -124,9 +135,10 @@ class Trainer:
                     if self._is_step_boundary() and monotonic() - self.saved_at > self.settings.save_seconds:
                         self._save()
                 self.at.epoch, self.at.batch = epoch + 1, 0
-                if self._is_due(epoch):
+                self.at.is_scored = not self._is_due(epoch)
+                self._save()  # before scoring: whatever happens there, the epoch is not lost
+                if not self.at.is_scored:
                     result = self._score(epoch)
-                self._save()
                 if 0 < self.settings.patience <= self.at.worse_count:
                     self._say(f"no better AP for {self.at.worse_count} validations: stopped early")
                     break
@@ -195,10 +207,11 @@ class Trainer:
         """Validate the averaged model, keep it when it is the best so far."""
         result = self.validate(self.model_to_keep(), self._progress)
         what, value = result.deciding
-        is_best = value > self.at.best_ap
+        # Without an object to find nothing is undecided: the last weights are kept then.
+        is_best = value > self.at.best_ap or (math.isnan(value) and self.at.best_ap < 0)
         self.at.worse_count = 0 if is_best else self.at.worse_count + 1
         if is_best:
-            self.at.best_ap = value
+            self.at.best_ap = -1.0 if math.isnan(value) else value
         if self.log is not None:
             self.log.write("val", self.at.step, epoch=epoch + 1, seconds=self.at.seconds, **result.metrics)
             mark = "  best so far" if is_best else ""
@@ -208,6 +221,8 @@ class Trainer:
             if is_best:
                 card = {**self.model.card(), "metrics": result.to_dict()["metrics"], "epoch": epoch + 1}
                 save_weights(self.folder / "best.safetensors", self.model_to_keep().state_dict(), card)
+        self.at.is_scored = True
+        self._save()
         return result
 
     def _save(self) -> None:

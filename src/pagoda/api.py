@@ -57,11 +57,17 @@ def train(
 
 
 def evaluate(
-    model: Detector, data: str | Path, *, split: str = "val", batch_size: int = 8
+    model: Detector,
+    data: str | Path,
+    *,
+    split: str = "val",
+    batch_size: int = 8,
+    max_detections: int = 100,
 ) -> DetectionResult:
-    """COCO metrics of a model on one split of a dataset folder."""
+    """COCO metrics of a model on one split of a dataset folder; of a picture and class `max_detections` count."""
     dataset = DetectionDataset(open_annotations(data, split))
-    return runner.evaluate(model, dataset, batch_size=batch_size)
+    limits = {**runner.EVALUATION_LIMITS, "max_detections": max_detections}
+    return runner.evaluate(model, dataset, batch_size=batch_size, limits=limits)
 
 
 def export(

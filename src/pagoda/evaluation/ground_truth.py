@@ -7,6 +7,7 @@ import numpy as np
 
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.run_lengths import to_text
+from pagoda.text_files import truth_value
 
 
 class GroundTruth:
@@ -52,7 +53,10 @@ class GroundTruth:
             [self.category_index[a["category_id"]] for a in annotations], dtype=np.int64
         )
         self.boxes_xywh = np.array([a["bbox"] for a in annotations], dtype=np.float64).reshape(-1, 4)
-        self.crowd = np.array([bool(a.get("iscrowd", 0)) for a in annotations], dtype=bool)
+        self.crowd = np.array(
+            [truth_value(a.get("iscrowd"), f"annotation {a.get('id')}: iscrowd") for a in annotations],
+            dtype=bool,
+        )
         box_areas = (self.boxes_xywh[:, 2] * self.boxes_xywh[:, 3]).tolist()
         self.areas = np.array(
             [a.get("area", own) for a, own in zip(annotations, box_areas, strict=True)], np.float64
@@ -74,6 +78,14 @@ class GroundTruth:
         """(N,) bool: annotations that "bbox", "segm" or "keypoints" can find or miss; crowd regions are neither."""
         has = {"bbox": np.ones_like(self.crowd), "segm": self.has_mask, "keypoints": self.has_keypoints}
         return ~self.crowd & has[task]
+
+    def crowded(self, task: str, limit: int, *, of_one_class: bool = True) -> tuple[int, int]:
+        """(pictures with more objects than `limit`, of one class or of all, and the most that one holds)."""
+        rows = self.counted(task)
+        number = self.images[rows] * len(self.category_ids) + self.categories[rows]
+        cells, counts = np.unique(number if of_one_class else self.images[rows], return_counts=True)
+        images = cells // len(self.category_ids) if of_one_class else cells
+        return len(np.unique(images[counts > limit])), int(counts.max(initial=0))
 
     def size_of(self, image: int) -> tuple[int, int]:
         """(height, width) of the image at this position; ValueError where the document does not say it."""

@@ -44,6 +44,21 @@ def describe_protocol(
     return text
 
 
+def too_many_objects(task: Task, truth: GroundTruth, max_detections: int) -> list[str]:
+    """A sentence where pictures hold more objects of a class than detections of it count: AP cannot reach 1 there."""
+    limit = MAX_POSES if task == "keypoints" else max_detections
+    pictures, most = truth.crowded(task, limit)
+    if not pictures:
+        return []
+    text = (
+        f"{pictures} pictures hold more objects of one class (up to {most}) than the {limit} detections that count, so"
+        " AP cannot reach 1"
+    )
+    return [
+        text if task == "keypoints" else f"{text}; --max-detections {most} (max_detections={most}) counts all"
+    ]
+
+
 def _measure(task: Task, label_map: LabelMap) -> str:
     if task != "keypoints" or label_map.skeleton is None:
         return {"bbox": "bbox IoU", "segm": "mask IoU", "keypoints": "OKS"}[task]

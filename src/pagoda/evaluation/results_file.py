@@ -5,6 +5,7 @@ and keypoints (x, y, score of each).
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
@@ -15,10 +16,11 @@ import torch
 
 from pagoda.atomic import write_atomically
 from pagoda.evaluation.collected import State
-from pagoda.evaluation.ground_truth import GroundTruth
+from pagoda.evaluation.ground_truth import GroundTruth, shorten
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.run_lengths import decode_masks, mask_boxes, to_text
+from pagoda.text_files import read_json
 
 Rows = list[dict[str, Any]]
 
@@ -47,15 +49,41 @@ def write_results(path: str | Path, detections: Iterable[Detections]) -> int:
 
 def read_results(path: str | Path) -> Rows:
     """The rows of a results file: a list, or a COCO document with them under "annotations"."""
-    try:
-        loaded = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not a JSON file: {error}") from error
-    if isinstance(loaded, dict):
-        if "annotations" not in loaded:
-            raise ValueError(f"{path} holds neither a list of results nor 'annotations': {sorted(loaded)}")
-        loaded = loaded["annotations"]
-    return loaded
+    return _rows_of(read_json(path), path)
+
+
+def read_results_by_name(path: str | Path, label_map: LabelMap) -> tuple[Rows, dict[str, int]]:
+    """The rows with the category ids of `label_map`, and how many were left out of each class it does not have.
+
+    Classes meet by name where the file names its own, in a COCO document's categories; a list of results has only
+    ids, which stay. Raises ValueError where the file names classes and none of them is known.
+    """
+    content = read_json(path)
+    rows = _rows_of(content, path)
+    named = content.get("categories") if isinstance(content, dict) else None
+    names = {category["id"]: str(category["name"]) for category in named or []}
+    ids = dict(zip(label_map.names, label_map.category_ids, strict=True))
+    if names and not ids.keys() & set(names.values()):
+        raise ValueError(
+            f"{path} has results of the classes {shorten(list(names.values()))}, none of which the data have:"
+            f" {shorten(list(label_map.names))}"
+        )
+    kept, left_out = [], Counter[str]()
+    for row in rows:
+        name = names.get(row.get("category_id"))
+        if name is None or name in ids:
+            kept.append(row if name is None else {**row, "category_id": ids[name]})
+        else:
+            left_out[name] += 1
+    return kept, dict(left_out)
+
+
+def _rows_of(content: Any, path: str | Path) -> Rows:
+    if isinstance(content, dict):
+        if "annotations" not in content:
+            raise ValueError(f"{path} holds neither a list of results nor 'annotations': {sorted(content)}")
+        return content["annotations"]
+    return content
 
 
 def read_detections(

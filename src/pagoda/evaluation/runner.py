@@ -103,10 +103,12 @@ def evaluate(
         raise ValueError(
             "save_results needs one process: each of several sees only its share of the pictures"
         )
+    limit = limits.get("max_detections")
+    max_detections = 100 if limit is None else int(limit)
     evaluator = DetectionEvaluator(
         dataset.annotations.to_coco(),
         dataset.label_map,
-        max_detections=int(limits.get("max_detections") or 100),
+        max_detections=max_detections,
     )
     skipped: list[str] = []
     found = detect_dataset(
@@ -136,6 +138,13 @@ def evaluate(
     if absent:
         told = f"{sum(left_out)} detections of classes that the data do not have left out: {shorten(absent)}"
         result = replace(result, protocol=f"{result.protocol}; {told}")
+    crowded, most = evaluator.crowded(max_detections)
+    if crowded and not result.warnings:
+        told = (
+            f"{crowded} pictures hold more objects (up to {most}) than the {max_detections} detections that the model"
+            f" gives of a picture, so AP cannot reach 1; --max-detections {most} (max_detections={most}) gives all"
+        )
+        result = replace(result, warnings=(told,))
     if skipped:
         told = f"{result.protocol}; {len(skipped)} pictures could not be read: {'; '.join(skipped[:10])}"
         result = replace(result, protocol=told)

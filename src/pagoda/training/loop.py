@@ -218,6 +218,8 @@ class Trainer:
             told = "" if what == "AP" else f"{what} {value:.3f}  "
             boxes = f"AP {result.metrics['AP']:.3f}  AP50 {result.metrics['AP50']:.3f}"
             self.log.say(f"epoch {epoch + 1}/{self.settings.epochs}: {told}{boxes}{mark}")
+            for warning in result.warnings if self.at.epoch <= self.settings.val_every else ():
+                self.log.say(f"warning: {warning}")
             if is_best:
                 card = {**self.model.card(), "metrics": result.to_dict()["metrics"], "epoch": epoch + 1}
                 save_weights(self.folder / "best.safetensors", self.model_to_keep().state_dict(), card)

@@ -8,6 +8,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from pagoda.structures.clips import TubeTargets
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
 from pagoda.training.averaging import ModelAverage
+from pagoda.training.batch_norms import fewest_pictures, needs_two_pictures
 from pagoda.training.capsule import NotFiniteError, diagnose, save_capsule
 from pagoda.training.checkpoints import load_last, random_state, restore_random_state, save_last
 from pagoda.training.optim import build_optimizer, clip_each_gradient, rate_factor, set_rate
@@ -91,13 +93,21 @@ class Trainer:
         self.optimizer = build_optimizer(self.model, settings.optim)
         decay = settings.optim.ema_decay
         self.average = ModelAverage(self.model, decay, ramp=settings.optim.ema_ramp) if decay > 0 else None
+        # Batch norm must see mixtures: where wide pictures are of another kind than upright ones, batches of one
+        # shape have other statistics than the running ones it is used with.
+        is_mixed = has_batch_statistics(self.model.train())
         self.plan = BatchPlan(
             images=sizes,
             batch_size=settings.batch_size,
             seed=settings.seed,
-            # Batch norm must see mixtures: where wide pictures are of another kind than upright ones, batches of one
-            # shape have other statistics than the running ones it is used with.
-            group_by_aspect=not has_batch_statistics(self.model.train()),
+            group_by_aspect=not is_mixed,
+            at_least=fewest_pictures(
+                self.model,
+                sizes,
+                batch_size=settings.batch_size,
+                num_processes=self.accelerator.num_processes,
+                low=settings.augment.scale_range[0],
+            ),
             num_processes=self.accelerator.num_processes,
             process_index=self.accelerator.process_index,
         )
@@ -282,16 +292,32 @@ class Trainer:
                 self.log.say(f"skipped: {skipped.reason} ({self.at.skipped} so far)")
 
     def _pictures_and_targets(self, batch: Batch) -> tuple[list[Tensor], list[Any]]:
-        """The batch, or two black pictures without objects where none could be read: every process must step."""
-        if batch.pictures:
-            return batch.pictures, [target.learnable() for target in batch.targets]
-        size = self.model.input_spec.pad_multiple
-        black = torch.zeros(3, size, size, dtype=torch.uint8)
-        nothing: Any = Targets.empty((size, size))
-        if length := getattr(self.model, "num_frames", None):  # of the clips it looks at
-            black, no_ids = black.expand(length, -1, -1, -1), torch.zeros(0, dtype=torch.long)
-            nothing = TubeTargets.join([nothing] * length, [no_ids] * length, key=length // 2)
-        return [black, black], [nothing, nothing]  # batch statistics need more than one value
+        """The batch, or two black pictures without objects where none could be read: every process must step.
+
+        One black picture comes to a batch that was left with one where a batch norm would see a single value.
+        """
+        if not batch.pictures:
+            side = self.model.input_spec.pad_multiple
+            black, nothing = self._nothing((side, side))
+            return [black, black], [nothing, nothing]  # batch statistics need more than one value
+        targets: list[Any] = [target.learnable() for target in batch.targets]
+        if len(batch.pictures) > 1 or not batch.skipped:
+            return batch.pictures, targets
+        size = (batch.pictures[0].shape[-2], batch.pictures[0].shape[-1])
+        if not needs_two_pictures(self.model, np.array([size]), resized=True):
+            return batch.pictures, targets
+        black, nothing = self._nothing(size)
+        return [*batch.pictures, black], [*targets, nothing]
+
+    def _nothing(self, size: tuple[int, int]) -> tuple[Tensor, Any]:
+        """A black picture, or clip, of (height, width) and its targets, without any object."""
+        black, nothing = torch.zeros(3, *size, dtype=torch.uint8), Targets.empty(size)
+        length = getattr(self.model, "num_frames", None)  # of the clips it looks at
+        if not length:
+            return black, nothing
+        no_ids = torch.zeros(0, dtype=torch.long)
+        tubes = TubeTargets.join([nothing] * length, [no_ids] * length, key=length // 2)
+        return black.expand(length, -1, -1, -1), tubes
 
     def model_to_keep(self) -> Detector:
         return self.average.model if self.average is not None else self.model

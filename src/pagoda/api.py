@@ -24,9 +24,10 @@ __all__ = ["create_model", "evaluate", "export", "list_models", "load", "load_ba
 
 
 def train(
-    model: str | Path | Detector,
-    data: str | Path,
+    model: str | Path | Detector | None = None,
+    data: str | Path | None = None,
     *,
+    resume: str | Path | None = None,
     options: dict[str, Any] | None = None,
     build: Callable[[int], Detector] | None = None,
     quiet: bool = False,
@@ -38,17 +39,35 @@ def train(
 
     `settings` are the fields of TrainSettings, nested ones as dicts (`epochs=12, optim={"learning_rate": 1e-3}`);
     `options` those of ModelOptions (`{"width": 64}`). Unknown words raise with the nearest right one.
+
+    `resume` is the folder of a run to go on with, interrupted or at its end; `epochs`, `workers`, `device`,
+    `val_every`, `patience` and `save_seconds` may then be given anew, and whatever else differs is refused.
     """
+    if resume is not None:
+        if model is not None or options:
+            raise ValueError(
+                f"the run in {resume} has its model already; leave model and options out, or resume"
+            )
+        given = settings if data is None else {**settings, "data": str(data)}
+        return detection.resume(resume, changes=given, build=build, quiet=quiet)
+    if model is None or data is None:
+        raise ValueError("train needs a model and the folder of its data, or resume='runs/NAME-1'")
     chosen = from_plain(TrainSettings, {"data": str(data), **settings})
     return detection.train(model, chosen, options=options, build=build, quiet=quiet)
 
 
 def evaluate(
-    model: Detector, data: str | Path, *, split: str = "val", batch_size: int = 8
+    model: Detector,
+    data: str | Path,
+    *,
+    split: str = "val",
+    batch_size: int = 8,
+    max_detections: int = 100,
 ) -> DetectionResult:
-    """COCO metrics of a model on one split of a dataset folder."""
+    """COCO metrics of a model on one split of a dataset folder; of a picture and class `max_detections` count."""
     dataset = DetectionDataset(open_annotations(data, split), channels=model.input_spec.read_channels)
-    return runner.evaluate(model, dataset, batch_size=batch_size)
+    limits = {**runner.EVALUATION_LIMITS, "max_detections": max_detections}
+    return runner.evaluate(model, dataset, batch_size=batch_size, limits=limits)
 
 
 def export(

@@ -65,19 +65,20 @@ def detect_pictures(
     """Detections of (H, W, 3) RGB uint8 pictures (RGBA where the model reads that), in their own pixels, on the CPU."""
     device = next(model.parameters()).device
     tensors = [torch.from_numpy(picture).permute(2, 0, 1) for picture in pictures]
+    sizes = [(picture.shape[0], picture.shape[1]) for picture in pictures]
     was_training = model.training
     model.eval()
     try:
         with torch.inference_mode():
             if views is None:
                 images = model.input_spec.prepare(tensors, device=device)
-                found = model.detect(images, postprocess=postprocess)
+                found = model.detect_restored(images, sizes, postprocess=postprocess)
             else:
-                found = detect_views(model, tensors, postprocess, views, device)
+                seen = detect_views(model, tensors, postprocess, views, device)
+                found = model.restore(seen, sizes)
     finally:
         model.train(was_training)
-    sizes = [(picture.shape[0], picture.shape[1]) for picture in pictures]
-    return [detections.to("cpu") for detections in model.restore(found, sizes)]
+    return [detections.to("cpu") for detections in found]
 
 
 def detect_views(

@@ -17,6 +17,7 @@ from torch.nn.functional import interpolate, pad
 from torchvision.transforms.v2 import functional as transforms
 
 from pagoda.ops.boxes import clip_boxes
+from pagoda.plain import checked
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.tracks import Tubes
@@ -27,6 +28,7 @@ Resample = Literal["antialias", "bicubic", "float"]
 Fit = Literal["resize", "letterbox", "corner", "stretch"]
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
     """Travels with every model: the pictures its weights were trained on. Numbers are in RGB order.

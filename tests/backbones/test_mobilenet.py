@@ -75,7 +75,7 @@ def test_norm_can_be_fixed_or_shared() -> None:
         ({"levels": ()}, r"levels must be some of 2, 3, 4, 5 .* got \(\)"),
         ({"levels": (3,), "frozen_stages": 4}, "0 … 3, got 4"),
         ({"norm": "group"}, "widths do not divide into 32 groups"),
-        ({"norm": "batsch"}, "unknown norm 'batsch'"),
+        ({"norm": "batsch"}, "norm must be one of .* got 'batsch'; did you mean 'batch'"),
     ],
 )
 def test_bad_options_are_explained(options: dict, message: str) -> None:

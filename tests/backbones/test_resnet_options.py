@@ -45,7 +45,7 @@ def test_a_level_sees_only_what_concerns_it() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: Stem(pooling="pad"), "unknown stem pooling 'pad'; one of padded, ceil"),
+        (lambda: Stem(pooling="pad"), "Stem: pooling must be one of 'padded', 'ceil', got 'pad'"),
         (lambda: Body(strides=(1, 2, 2)), r"strides must be four positive numbers.*got \(1, 2, 2\)"),
         (
             lambda: Body(dilations=(1, 1, 0, 1)),
@@ -57,8 +57,8 @@ def test_a_level_sees_only_what_concerns_it() -> None:
             r"dilations must be one positive number, .*got \(2, 1\)",
         ),
         (lambda: Body(num_stages=5), "one to four stages, got num_stages=5"),
-        (lambda: Deform(fallback="forget"), "unknown fallback 'forget'; one of stride, first"),
-        (lambda: Body(first_dilation="last"), "unknown first_dilation 'last'; one of own, previous"),
+        (lambda: Deform(fallback="forget"), "fallback must be one of 'stride', 'first', got 'forget'"),
+        (lambda: Body(first_dilation="last"), "first_dilation must be one of 'own', 'previous', got 'last'"),
         (lambda: Body(deform=Deform(), ghost=Ghost()), "choose one of deform, ghost"),
         (lambda: Body(deform=Deform(), standardized=True), "choose one of standardized, deform"),
         (lambda: Deform(levels=(1, 2)), r"Deform levels must be some of 2, 3, 4, 5 .* got \(1, 2\)"),
@@ -71,7 +71,7 @@ def test_a_level_sees_only_what_concerns_it() -> None:
         (lambda: Plugin(module=nn.BatchNorm2d, name="a", options={"eps": 1}), "takes no options: bind them"),
         (
             lambda: replace(CONTEXT, position="before"),
-            "unknown position 'before'; one of after_conv1, after_conv2",
+            "position must be one of 'after_conv1', 'after_conv2', 'after_conv3', got 'before'",
         ),
         (
             lambda: Body(plugins=(CONTEXT, replace(CONTEXT, position="after_conv1", levels=(5,)))),

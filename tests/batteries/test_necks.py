@@ -121,7 +121,7 @@ def test_top_level_below_the_backbone_is_refused() -> None:
 
 
 def test_unknown_extra_source_is_refused() -> None:
-    with pytest.raises(ValueError, match="extra_from must be one of P5, C5, max_pool, got 'p5'"):
+    with pytest.raises(ValueError, match="extra_from must be one of 'P5', 'C5', 'max_pool', got 'p5'"):
         FPN(CHANNELS, extra_from="p5")
 
 

@@ -2,17 +2,23 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
+import pagoda
 from pagoda.cli.main import VERBS, main
 from pagoda.data.saving import write_coco_folder
 from pagoda.data.synthetic import DrawnShapes
+from pagoda.training.checkpoints import load_last
+from pagoda.training.optim import rate_factor
+from pagoda.training.settings import OptimSettings
 
 SMALL = [
     "--model.width",
@@ -101,11 +107,72 @@ def test_resuming_a_finished_run_scores_it_again(in_project, capsys):
     assert json.loads(capsys.readouterr().out)["run"] == "runs/fcos_resnet18_fpn-1"
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--batch-size", "2"], "batch_size (the run has 4, not 2)"),
+        (["--optim.learning-rate", "0.1"], "optim.learning_rate (the run has 0.002, not 0.1)"),
+        (["--augment.scale-range", "1", "1"], "augment.scale_range (the run has [0.8, 1.25], not [1.0, 1.0])"),
+        (["--model.width", "64"], "model.width (the run has 32, not 64)"),
+        (["--precision", "bf16"], "precision (the run has 'fp32', not 'bf16')"),
+        (["--seed=3", "--data", "other"], "data (the run has 'data', not 'other'), seed (the run has 0, not 3)"),
+        (["--recipe", "rcnn_small"], "recipe (the run has '', not 'rcnn_small')"),
+        (["retinanet_resnet18_fpn"], "architecture (the run has 'fcos_resnet18_fpn', not 'retinanet_resnet18_fpn')"),
+        (["--epochs", "1"], "has done 2 epochs, so it cannot end after 1: say epochs=2 or more"),
+    ],
+)  # fmt: skip
+@medium
+def test_a_run_that_goes_on_refuses_by_name_what_cannot_change(flags, said, in_project, capsys):
+    run_folder = Path("runs/fcos_resnet18_fpn-1")
+    before = (run_folder / "config.yaml").read_text()
+    assert run("train", "--resume", str(run_folder), *flags) == 1
+    words = " ".join(capsys.readouterr().err.split())
+    assert said in words
+    assert (run_folder / "config.yaml").read_text() == before
+
+
+@medium
+def test_a_finished_run_goes_on_to_more_epochs(in_project, capsys, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree("runs/fcos_resnet18_fpn-1", copy)
+    assert (
+        run("train", "--resume", str(copy), "--batch-size", "4") == 0
+    )  # what it has already, and nothing to do
+    assert "all 2 epochs are done; --epochs 3 or more goes on" in " ".join(capsys.readouterr().err.split())
+    before = load_last(copy)["at"]["step"]
+    assert run("train", "--resume", str(copy), "--epochs", "3", "--val-every", "2", "--json") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"epochs 2 → 3: from step {before} on the learning rate follows the cosine schedule of 3" in said
+    rows = [json.loads(line) for line in (copy / "metrics.jsonl").read_text().splitlines()]
+    rates = {row["step"]: row["lr"] for row in rows if row["kind"] == "step"}
+    assert list(rates) == list(range(1, before * 3 // 2 + 1))
+    optim = OptimSettings()
+    expected = optim.learning_rate * rate_factor(before, before * 3 // 2, optim)
+    assert rates[before + 1] == pytest.approx(expected)
+    settings = yaml.safe_load((copy / "config.yaml").read_text())["train"]
+    assert settings["epochs"] == 3 and settings["val_every"] == 2
+
+
+@medium
+def test_a_run_goes_on_in_python(in_project, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree("runs/fcos_resnet18_fpn-1", copy)
+    with pytest.raises(ValueError, match=r"optim.learning_rate \(the run has 0.002, not 0.1\)"):
+        pagoda.train(resume=copy, optim={"learning_rate": 0.1}, quiet=True)
+    with pytest.raises(ValueError, match="unknown setting 'epoch'; did you mean 'epochs'"):
+        pagoda.train(resume=copy, epoch=3)
+    with pytest.raises(ValueError, match="has its model already"):
+        pagoda.train("fcos_resnet18_fpn", resume=copy)
+    with pytest.raises(ValueError, match="needs a model and the folder of its data, or resume="):
+        pagoda.train("fcos_resnet18_fpn")
+    result = pagoda.train(resume=copy, epochs=3, quiet=True)
+    assert result.folder == copy and load_last(copy)["at"]["epoch"] == 3
+
+
 @medium
 def test_val_of_a_checkpoint_equals_val_of_its_results(in_project, capsys):
     assert run("val", CHECKPOINT, "--data", "data", "--json") == 0
     by_model = json.loads(capsys.readouterr().out)["metrics"]
-    import pagoda
     from pagoda.data.dataset import DetectionDataset
     from pagoda.data.layouts import open_annotations
     from pagoda.evaluation.runner import detect_dataset
@@ -199,6 +266,9 @@ def test_every_verb_explains_itself(verb, capsys):
         (["train", "fcos_resnet18_fpn", "--data", "d", "--epohcs", "3"], 2, "--epochs"),
         (["train", "fcos_resnet18_fpn", "--data", "d", "--epochs", "0"], 2, "epochs must be at least 1"),
         (["train", "--resume", "nowhere"], 1, "config.yaml"),
+        (["train", "--config", "flat.yaml"], 1, "unknown entries: epochs; known: model, options, train"),
+        (["train", "--config", "word.yaml"], 1, "optimizer must be one of 'adamw', 'sgd', got 'SGD'"),
+        (["train", "fcos_resnet18_fpn", "--data", "d", "--precision", "bfloat16"], 2, "bf16"),
         (["val", "nowhere.safetensors", "--data", "."], 1, "."),
         (["val", "--data", "."], 1, "either a checkpoint or --results"),
         (["predict", "nowhere.safetensors", "nowhere.jpg"], 1, "nowhere.jpg"),
@@ -209,8 +279,10 @@ def test_every_verb_explains_itself(verb, capsys):
 )
 def test_mistakes_are_explained(words, code, said, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    Path("flat.yaml").write_text("epochs: 40\ntrain: {data: d}\n")
+    Path("word.yaml").write_text("model: fcos_resnet18_fpn\ntrain: {data: d, optim: {optimizer: SGD}}\n")
     assert run(*words) == code
-    assert said in capsys.readouterr().err
+    assert said in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(

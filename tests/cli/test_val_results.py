@@ -62,3 +62,36 @@ def test_a_mask_of_another_size_is_named(folder, tmp_path, capsys):
     assert "result 1: the mask is of a picture of (height, width) (32, 32)" in " ".join(
         capsys.readouterr().err.split()
     )
+
+
+def test_pictures_with_more_objects_than_count_are_warned_of(folder, tmp_path, capsys):
+    file = write(tmp_path / "results.json", perfect(folder, "bbox"))
+    assert run("val", "--results", file, "--data", str(folder), "--max-detections", "1", "--json") == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["metrics"]["AP"] < 1 and "max 1 detections per image and class" in scores["protocol"]
+    (warning,) = scores["warnings"]
+    assert "more objects of one class" in warning
+    limit = warning.split("--max-detections ")[1].split()[0]
+    assert run("val", "--results", file, "--data", str(folder), "--max-detections", limit, "--json") == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["metrics"]["AP"] == pytest.approx(1) and not again["warnings"]
+    assert run("val", "--results", file, "--data", str(folder), "--max-detections", "0") == 1
+    assert "max_detections must be at least 1" in capsys.readouterr().err
+
+
+def test_classes_of_a_results_document_meet_by_name(folder, tmp_path, capsys):
+    """Its ids are its own, and it has a class that the data do not have."""
+    document = open_annotations(folder, "val").to_coco()
+    moved = {category["id"]: category["id"] + 40 for category in document["categories"]}
+    rows = [{**row, "category_id": moved[row["category_id"]]} for row in perfect(folder, "bbox")]
+    rows.append({**rows[0], "category_id": 7, "score": 0.99})
+    categories = [{"id": moved[c["id"]], "name": c["name"]} for c in document["categories"]]
+    whole = {"annotations": rows, "categories": [*categories, {"id": 7, "name": "star"}]}
+    file = write(tmp_path / "results.json", whole)
+    assert run("val", "--results", file, "--data", str(folder), "--json") == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["metrics"]["AP"] == pytest.approx(1)
+    assert "1 detections of classes that the data do not have left out: 'star'" in scores["protocol"]
+    file = write(tmp_path / "none.json", {**whole, "categories": [{"id": 7, "name": "star"}]})
+    assert run("val", "--results", file, "--data", str(folder)) == 1
+    assert "of the classes 'star', none of which the data have" in " ".join(capsys.readouterr().err.split())

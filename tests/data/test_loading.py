@@ -252,3 +252,31 @@ def test_a_sample_names_its_parts() -> None:
     sample = TrainingView(NoisyPictures())[Draw(2, 7)]
     assert isinstance(sample, Sample) and sample.draw == Draw(2, 7) and len(sample.targets) == 2
     assert len(TrainingView(NoisyPictures())) == 10
+
+
+@pytest.mark.parametrize(
+    ("images", "processes", "batches"),
+    [
+        (5, 1, [[5]]),  # 4 and 1 become 5
+        (6, 1, [[4, 2]]),
+        (9, 1, [[4, 5]]),
+        (9, 2, [[5], [4]]),  # 8 and 1
+        (11, 2, [[6], [5]]),  # 8 and 3: one process would get a single picture of them
+        (12, 2, [[4, 2], [4, 2]]),
+        (3, 1, [[3]]),  # nothing to join it to, and large enough
+        (1, 1, [[1]]),  # nothing to join it to
+    ],
+)
+def test_a_last_batch_that_is_too_small_is_joined_to_the_one_before(images, processes, batches):
+    plans = [
+        BatchPlan(images=images, batch_size=4, seed=0, at_least=2, num_processes=processes, process_index=k)
+        for k in range(processes)
+    ]
+    for epoch in range(2):
+        found = [plan.epoch(epoch) for plan in plans]
+        assert [[len(batch) for batch in of_one] for of_one in found] == batches
+        assert sorted(draw.index for of_one in found for batch in of_one for draw in batch) == [
+            *range(images)
+        ]
+    assert all(len(plan) == len(of_one) for plan, of_one in zip(plans, batches, strict=True))
+    assert plans[0].epoch(0, len(plans[0])) == []

@@ -10,7 +10,9 @@ from torch import nn
 from pagoda.backbones.resnet import ResNet
 from pagoda.criteria.rcnn import RCNNCriterion, RegionCriterion
 from pagoda.criteria.rpn import RPNCriterion
+from pagoda.data.synthetic import DrawnShapes
 from pagoda.detectors.rcnn import PYRAMID_ANCHORS, RCNN
+from pagoda.evaluation.runner import detect_dataset
 from pagoda.exporting.optimize import optimize
 from pagoda.exporting.program import export_forward
 from pagoda.heads.roi_box import BoxHead, BoxTrunk, StageTrunk
@@ -25,7 +27,7 @@ from pagoda.postprocess.proposals import ProposalRules, SelectProposals
 from pagoda.postprocess.rcnn import SelectRegions
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
-from pagoda.structures.instances import Targets
+from pagoda.structures.instances import Detections, Targets
 from pagoda.structures.labels import LabelMap
 
 pytestmark = pytest.mark.medium
@@ -170,6 +172,44 @@ def test_masks_of_objects_that_stay_where_they_are_are_not_pasted_again(
     monkeypatch.setattr(model, "paste", None)
     (same,) = model.restore([found], [(64, 96)])
     assert len(found) and same.masks is found.masks
+
+
+def test_restored_masks_keep_the_limits_they_were_found_with() -> None:
+    """Of a threshold nothing reaches no pixel comes back, whatever the model's own is."""
+    model = rcnn(shapes=("mask",)).eval()
+    images = batch_of((64, 96))
+    strict = replace(model.postprocess, min_mask_probability=0.999)
+    (found,), (own,) = model.detect(images, postprocess=strict), model.detect(images)
+    (large,) = model.restore([found], [(128, 192)])
+    assert len(found) and not found.masks.any() and not large.masks.any()
+    assert model.restore([own], [(128, 192)])[0].masks.any()
+    (at_once,) = model.detect_restored(images, [(128, 192)], postprocess=strict)
+    assert torch.equal(at_once.masks, large.masks) and torch.equal(at_once.boxes, large.boxes)
+
+
+def test_masks_that_nobody_can_paste_are_refused() -> None:
+    model = rcnn(shapes=("mask",)).eval()
+    (found,) = model.detect(batch_of((64, 96)))
+    with pytest.raises(ValueError, match="carry no mask_crops"):
+        model.restore([replace(found, mask_crops=None)], [(128, 192)])
+    (bare,) = model.restore([replace(found, mask_crops=None, masks=None)], [(128, 192)])
+    assert bare.masks is None
+
+
+def test_prediction_and_evaluation_paste_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = rcnn(shapes=("mask",)).eval()
+    sizes: list[tuple[int, int]] = []
+
+    def count(found: Detections, select: SelectRegions) -> Detections:
+        sizes.append(found.image_size)
+        return type(model).paste(model, found, select)
+
+    monkeypatch.setattr(model, "paste", count)
+    found = model.predict(torch.zeros(3, 50, 70, dtype=torch.uint8), min_score=0.0)
+    assert sizes == [(50, 70)] and found.masks.shape[1:] == (50, 70)
+    data = DrawnShapes(2, image_size=(40, 60), seed=1)
+    list(detect_dataset(model, data, batch_size=2))
+    assert sizes[1:] == [(40, 60), (40, 60)]
 
 
 @pytest.mark.parametrize("count", [0, 1, 40])

@@ -117,6 +117,71 @@ def test_classes_that_do_not_meet_are_named():
         check_same_classes(["a", "b"], ["b", "a"])
 
 
+class Bent:
+    """Data with other classes in their files: `names` of the annotated shapes, `ids` as they stand there."""
+
+    def __init__(self, data, names, ids):
+        self.data, self.label_map = data, LabelMap(names, ids)
+        self.annotations = self
+
+    @property
+    def sizes(self):
+        return self.data.annotations.sizes
+
+    def rows(self, targets):
+        own = [self.data.label_map.names[label] for label in targets.labels.tolist()]
+        return [row for row, name in enumerate(own) if name in self.label_map.names], own
+
+    def to_coco(self):
+        document = self.data.annotations.to_coco()
+        renamed = dict(zip(self.label_map.names, self.label_map.category_ids, strict=True))
+        names = dict(zip(self.data.label_map.category_ids, self.data.label_map.names, strict=True))
+        kept = [a for a in document["annotations"] if names[a["category_id"]] in renamed]
+        moved = [{**a, "category_id": renamed[names[a["category_id"]]]} for a in kept]
+        categories = [{"id": number, "name": name} for name, number in renamed.items()]
+        return {**document, "annotations": moved, "categories": categories}
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, index):
+        return self.data[index]
+
+
+@pytest.mark.parametrize(
+    ("names", "ids"),
+    [
+        (("triangle", "circle", "square"), (1, 2, 3)),  # another order
+        (("circle", "square", "triangle"), (5, 90, 7)),  # other ids
+        (("square",), (1,)),  # a subset
+        (("triangle", "circle"), (1, 2)),
+    ],
+)
+def test_classes_meet_by_name(model, names, ids):
+    data = DrawnShapes(7, image_size=(64, 64), seed=5)
+    oracle = Oracle(data, model)
+    result = evaluate(oracle, Bent(data, names, ids), batch_size=3)
+    assert result.metrics["AP"] == pytest.approx(1) and tuple(result.per_class) == tuple(
+        name for _, name in sorted(zip(ids, names, strict=True))
+    )
+    total = sum(len(data[index][1]) for index in range(7))
+    absent = [repr(name) for name in data.label_map.names if name not in names]
+    left = total - sum(int(row["detections"]) for row in result.per_class.values())
+    told = f"{left} detections of classes that the data do not have left out: {', '.join(absent)}"
+    assert (told in result.protocol) is bool(absent) and bool(left) is bool(absent)
+
+
+def test_classes_that_the_model_does_not_know_are_refused_where_objects_have_them(model):
+    data = DrawnShapes(3, image_size=(64, 64), seed=5)
+    empty = Bent(data, ("circle", "square", "triangle", "star"), (1, 2, 3, 4))
+    assert evaluate(Oracle(data, model), empty).metrics["AP"] == pytest.approx(1)
+    oracle = Oracle(data, model)
+    oracle.label_map = LabelMap.from_names(["circle", "square", "star"])
+    with pytest.raises(ValueError, match="unknown to the model: triangle; not in the data: star"):
+        evaluate(oracle, data)
+    assert oracle.shown == 0
+
+
 class AllKnowing(Oracle):
     """Says what is annotated, masks and keypoints too."""
 

@@ -158,14 +158,17 @@ def test_export_with_a_free_size_equals_eager(build: Callable[[int], nn.Module])
     ("build", "message"),
     [
         (lambda: ContextBlock(8, ratio=0.1), "ratio 0.1 of 8 channels leaves none; take at least 0.125"),
-        (lambda: ContextBlock(8, ratio=1, pooling="max"), "unknown pooling 'max'; one of attention, average"),
+        (
+            lambda: ContextBlock(8, ratio=1, pooling="max"),
+            "pooling must be one of 'attention', 'average', got 'max'",
+        ),
         (
             lambda: ContextBlock(8, ratio=1, fusion="mul"),
-            "unknown fusion 'mul'; one of add, multiply, multiply_add",
+            "fusion must be one of 'add', 'multiply', 'multiply_add', got 'mul'",
         ),
         (
             lambda: NonLocal2d(8, mode="dot"),
-            "unknown mode 'dot'; one of gaussian, embedded_gaussian, dot_product",
+            "mode must be one of 'gaussian', 'embedded_gaussian', 'dot_product'",
         ),
     ],
 )

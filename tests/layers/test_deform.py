@@ -156,7 +156,10 @@ def test_no_pictures() -> None:
     [
         ({"groups": 3}, "groups must divide 8 inputs and 6 outputs, got 3"),
         ({"deform_groups": 3}, "deform_groups must divide 8 inputs, got 3"),
-        ({"offset_init": "zeros"}, "unknown offset_init 'zeros'; one of zero, uniform"),
+        (
+            {"offset_init": "zeros"},
+            "offset_init must be one of 'zero', 'uniform', got 'zeros'; did you mean 'zero'",
+        ),
     ],
 )
 def test_bad_options_are_explained(options: dict, message: str) -> None:

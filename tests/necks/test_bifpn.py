@@ -159,7 +159,7 @@ def test_sizes_that_do_not_halve_are_named() -> None:
         ({"channels": {3: 8, 5: 8}}, "neighbouring levels, got 3, 5"),
         ({"channels": {5: 8}, "top_level": 5}, "at least two levels, got level 5 alone"),
         ({"cells": 0}, "at least one cell, got 0"),
-        ({"fusion": "attention"}, "unknown fusion 'attention'; one of fast, softmax, sum"),
+        ({"fusion": "attention"}, "fusion must be one of 'fast', 'softmax', 'sum', .* got 'attention'"),
         ({"topology": lambda low, high: [Node(3, (9,))]}, "reads feature 9"),
     ],
 )

@@ -1,5 +1,7 @@
 """Tracks and tubes: sorted rows, what is refused and in which words, Detections there and back."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -111,3 +113,33 @@ def test_tubes_give_their_objects_in_any_frame():
     assert torch.equal(tubes.at(2).boxes, boxes[:, 2])
     with pytest.raises(ValueError, match="one box per frame and a key frame among them, got 3 boxes each"):
         Tubes(boxes, torch.ones(2), torch.zeros(2, dtype=torch.long), (4, 5), 1, (9, 9), PERSON)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"scores": torch.ones(5)}, "scores must have 2 rows like boxes, got 5"),
+        ({"labels": torch.zeros(1, dtype=torch.long)}, "labels must have 2 rows like boxes, got 1"),
+        ({"scores": torch.ones(2, 3)}, r"scores must be (n,), one of each object, got (2, 3)"),
+        ({"boxes": torch.zeros(2, 4)}, r"boxes must be (n, t, 4) xyxy pixels, got (2, 4)"),
+        ({"visible": torch.ones(2, 2, dtype=torch.bool)}, "visible is (2, 2), but there are (2, 3)"),
+        (
+            {"keypoints": torch.zeros(2, 2, 5, 2)},
+            "keypoints must be (n, t, k, 2) xy pixels, got (2, 2, 5, 2)",
+        ),
+        (
+            {"keypoint_scores": torch.zeros(2, 3, 5)},
+            "keypoint_scores is (2, 3, 5), but there are no keypoints",
+        ),
+        ({"key": 3}, "a key frame among them"),
+    ],
+)
+def test_tubes_with_rows_that_do_not_meet_are_refused(changes, said):
+    whole = {
+        "boxes": torch.zeros(2, 3, 4),
+        "scores": torch.ones(2),
+        "labels": torch.zeros(2, dtype=torch.long),
+    }
+    rest = {"frames": (4, 5, 6), "key": 1, "image_size": (9, 9), "label_map": PERSON}
+    with pytest.raises(ValueError, match=re.escape(said)):
+        Tubes(**{**whole, **rest, **changes})

@@ -125,7 +125,7 @@ def test_narrow_models_work_on_the_smallest_picture(width: int) -> None:
         ),
         (
             partial(create_model, "fcos_resnet18_fpn", num_classes=1, norm="bach"),
-            "unknown norm 'bach'; one of batch, frozen, group, none, sync",
+            "norm must be one of 'batch', 'frozen', .* got 'bach'; did you mean 'batch'",
         ),
     ],
 )

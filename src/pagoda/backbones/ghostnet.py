@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from pagoda.layers.ghost import GhostModule, GhostModuleV2
 from pagoda.layers.norm import freeze
+from pagoda.plain import checked
 
 
 class Row(NamedTuple):
@@ -55,6 +56,7 @@ def scaled(channels: int, width: float) -> int:
     return multiple if multiple >= 0.9 * product else multiple + 4
 
 
+@checked
 class SqueezeExcite(nn.Module):
     """Every channel times a gate in 0 … 1 made from the means of all channels (Hu 2018, hard sigmoid)."""
 
@@ -70,6 +72,7 @@ class SqueezeExcite(nn.Module):
         return x * (F.relu6(gate + 3) / 6)
 
 
+@checked
 class GhostBottleneck(nn.Module):
     """A ghost module widens, an optional depthwise convolution strides, a linear one narrows; plus shortcut.
 
@@ -103,6 +106,7 @@ class GhostBottleneck(nn.Module):
         return self.ghost2(self.se(y)) + self.shortcut(x)
 
 
+@checked
 class GhostNet(nn.Module):
     """GhostNet over the levels a detector wants; with `classes` also the whole classifier.
 

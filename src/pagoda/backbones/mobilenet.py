@@ -10,6 +10,7 @@ from typing import Self
 from torch import Tensor, nn
 
 from pagoda.layers.norm import Norm, build_norm, freeze
+from pagoda.plain import checked
 
 STEM = 32
 # table 2 of the paper without its last rows: expansion, outputs, blocks, stride of the first
@@ -27,6 +28,7 @@ BLOCKS = [
 ENDS = {2: 3, 3: 6, 4: 13, 5: 17}
 
 
+@checked
 class InvertedResidual(nn.Module):
     """1×1 up, 3×3 depthwise, linear 1×1 down; added to the input where the shape stays."""
 
@@ -45,6 +47,7 @@ class InvertedResidual(nn.Module):
         return x + self.conv(x) if self.adds else self.conv(x)
 
 
+@checked
 class MobileNetV2(nn.Module):
     """The body FCOS uses: width 1 with 24, 32, 96 and 320 channels for C2 … C5.
 

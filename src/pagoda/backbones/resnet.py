@@ -16,6 +16,7 @@ from pagoda.backbones.resnet_blocks import BasicBlock, Bottleneck, Residual, Sty
 from pagoda.backbones.resnet_options import PLAIN_BODY, PLAIN_MODE, PLAIN_STEM, Body, Stem, TrainMode
 from pagoda.layers.deform import DeformConv2d
 from pagoda.layers.norm import Norm, build_norm, freeze, hold_statistics
+from pagoda.plain import checked
 
 # depth → (blocks per stage, bottleneck?)
 DEPTHS = {
@@ -27,6 +28,7 @@ DEPTHS = {
 }
 
 
+@checked
 class ResNet(nn.Module):
     """Residual network over the levels a detector wants.
 
@@ -64,7 +66,7 @@ class ResNet(nn.Module):
         train_mode: TrainMode = PLAIN_MODE,
     ) -> None:
         super().__init__()
-        _check_options(depth, levels, style, groups, width_per_group, frozen_stages)
+        _check_options(depth, levels, groups, width_per_group, frozen_stages)
         _check_body(body, norm, eps, groups, zero_init_residual)
         _check_stages(depth, levels, body)
         self.levels = tuple(sorted(levels))
@@ -140,6 +142,7 @@ class ResNet(nn.Module):
         return pyramid
 
 
+@checked
 def build_stem(stem: Stem, channels: int, *, norm: Norm, eps: float, body: Body) -> nn.Module:
     """Everything in front of the first norm that the deep and the flat stem share."""
     body = replace(body, ghost=None)
@@ -157,6 +160,7 @@ def build_stem(stem: Stem, channels: int, *, norm: Norm, eps: float, body: Body)
     )
 
 
+@checked
 def build_stage(
     depth: int,
     level: int,
@@ -209,14 +213,12 @@ def stage_width(level: int, body: Body, groups: int, width_per_group: int) -> in
 
 
 def _check_options(
-    depth: int, levels: Sequence[int], style: str, groups: int, width_per_group: int, frozen_stages: int
+    depth: int, levels: Sequence[int], groups: int, width_per_group: int, frozen_stages: int
 ) -> None:
     if depth not in DEPTHS:
         raise ValueError(f"ResNet depth must be one of {', '.join(map(str, DEPTHS))}, got {depth}")
     if not levels or not set(levels) <= {2, 3, 4, 5}:
         raise ValueError(f"ResNet levels must be some of 2, 3, 4, 5 (strides 4 … 32), got {tuple(levels)}")
-    if style not in Style.__args__:
-        raise ValueError(f"unknown style {style!r}; one of {', '.join(Style.__args__)}")
     if groups > 1 and not DEPTHS[depth][1]:
         raise ValueError(f"ResNeXt groups need bottlenecks (depth 50, 101, 152), got depth {depth}")
     if width_per_group != 64 and not DEPTHS[depth][1]:

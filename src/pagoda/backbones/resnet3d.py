@@ -12,8 +12,10 @@ from pagoda.backbones.resnet import ResNet
 from pagoda.backbones.resnet_blocks import Style
 from pagoda.layers.inflate import inflate_convolution
 from pagoda.layers.norm import FrameGroupNorm, Norm
+from pagoda.plain import checked
 
 
+@checked
 class ResNet3D(ResNet):
     """A ResNet whose 3×3 convolutions from layer2 on look at neighbouring frames, too.
 

@@ -12,10 +12,12 @@ from pagoda.layers.ghost import GhostModule
 from pagoda.layers.norm import Norm, build_norm
 from pagoda.layers.recompute import recomputed
 from pagoda.layers.weight_standardization import StandardizedConv2d
+from pagoda.plain import checked
 
 Style = Literal["pytorch", "caffe"]
 
 
+@checked
 class Residual(nn.Module):
     """What both blocks share: the ReLU behind the sum, plugins by name, recomputation."""
 
@@ -52,6 +54,7 @@ class Residual(nn.Module):
         return self.relu(self.total(x))
 
 
+@checked
 class BasicBlock(Residual):
     """Two 3×3 convolutions and a shortcut; stride and dilation belong to the first."""
 
@@ -85,6 +88,7 @@ class BasicBlock(Residual):
         return y + (x if self.downsample is None else self.downsample(x))
 
 
+@checked
 class Bottleneck(Residual):
     """1×1 down, 3×3, 1×1 up and a shortcut; style "caffe" strides in the first 1×1, "pytorch" in the 3×3."""
 
@@ -176,6 +180,7 @@ def build_middle(width: int, *, body: Body, stride: int, dilation: int, groups: 
     )
 
 
+@checked
 def shortcut(
     inputs: int, outputs: int, stride: int, *, norm: Norm, eps: float, body: Body
 ) -> nn.Sequential | None:

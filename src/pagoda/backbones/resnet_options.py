@@ -13,6 +13,7 @@ from torch import nn
 from pagoda.layers.attention import ContextBlock, NonLocal2d
 from pagoda.layers.deform import OffsetInit
 from pagoda.layers.generalized_attention import GeneralizedAttention
+from pagoda.plain import checked
 
 Fallback = Literal["stride", "first"]
 """which blocks keep the plain 3×3: those in which it strides, as MMDetection's fallback_on_stride is meant; or the
@@ -27,6 +28,7 @@ PLUGINS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Stem:
     """The convolutions and the pooling in front of layer1; together they have stride 4."""
@@ -41,11 +43,8 @@ class Stem:
     """max over 3×3, stride 2: with one pixel of padding, or none and the last window cut off at the border,
     which moves features by a pixel and makes one cell less of an odd side (bubbliiiing's RetinaNet)"""
 
-    def __post_init__(self) -> None:
-        if self.pooling not in ("padded", "ceil"):
-            raise ValueError(f"unknown stem pooling {self.pooling!r}; one of padded, ceil")
 
-
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Deform:
     """Deformable 3×3 convolutions in the bottlenecks of some levels."""
@@ -65,8 +64,6 @@ class Deform:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "levels", _checked_levels("Deform", self.levels))
-        if self.fallback not in ("stride", "first"):
-            raise ValueError(f"unknown fallback {self.fallback!r}; one of stride, first")
         if self.blocks is not None:
             object.__setattr__(self, "blocks", tuple(tuple(map(bool, stage)) for stage in self.blocks))
 
@@ -84,6 +81,7 @@ class Deform:
         return self.fallback_on_stride and self.fallback == "first" and is_first and not grouped
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Ghost:
     """Ghost modules for all convolutions behind the stem; they bring batch norms and ReLUs of their own."""
@@ -95,6 +93,7 @@ class Ghost:
     """for the projections of shortcuts, too"""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Plugin:
     """A module C → C inside every bottleneck of some levels; several at one position run in their order."""
@@ -111,8 +110,6 @@ class Plugin:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "levels", _checked_levels("Plugin", self.levels))
-        if self.position not in Position.__args__:
-            raise ValueError(f"unknown position {self.position!r}; one of {', '.join(Position.__args__)}")
         if isinstance(self.module, str):
             if self.module not in PLUGINS:
                 known = ", ".join(PLUGINS)
@@ -132,6 +129,7 @@ class Plugin:
         return self.module(channels)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Body:
     """The stages: their geometry, and what their blocks are made of."""
@@ -160,8 +158,6 @@ class Body:
         for name in ("strides", "dilations", "plugins"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         self._check_stages()
-        if self.first_dilation not in ("own", "previous"):
-            raise ValueError(f"unknown first_dilation {self.first_dilation!r}; one of own, previous")
         made_of = [name for name in ("standardized", "deform", "ghost") if getattr(self, name)]
         if len(made_of) > 1:
             raise ValueError(f"convolutions are made one way; choose one of {', '.join(made_of)}")
@@ -212,6 +208,7 @@ class Body:
         return cls(**values)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class TrainMode:
     """What `.train()` does besides."""

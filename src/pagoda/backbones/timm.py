@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from pagoda.layers.conv import pad_same
+from pagoda.plain import checked
 
 
+@checked
 class TimmBackbone(nn.Module):
     """The network timm calls `name`, giving its features at the strides 2ˡ of `levels`.
 

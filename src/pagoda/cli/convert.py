@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from pagoda.cli.parsing import parse, read_labels, refuse_existing, warnings_as_notes
+from pagoda.plain import checked
 from pagoda.weights.convert.report import ConversionReport
 from pagoda.weights.files import has_card, save_weights
 from pagoda.zoo.foreign import convert
@@ -15,6 +16,7 @@ from pagoda.zoo.models import load, local_file
 from pagoda.zoo.way_back import WayBackReport, write_for
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class ConvertCommand:
     """Turn another program's checkpoint into one of Pagoda, or one of Pagoda into another program's.

@@ -10,6 +10,7 @@ import torch
 import tyro
 
 from pagoda.cli.parsing import parse, read_labels, refuse_existing
+from pagoda.plain import checked
 from pagoda.training.settings import to_plain
 from pagoda.weights.files import save_weights
 from pagoda.zoo.inflated import start_from
@@ -17,6 +18,7 @@ from pagoda.zoo.models import create_model, load_backbone_weights
 from pagoda.zoo.options import ModelOptions
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class CreateCommand:
     """Write a new model to a file: ready to train, to look at, or to fill from somewhere else.

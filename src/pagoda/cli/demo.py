@@ -6,8 +6,10 @@ from typing import Any
 
 from pagoda.cli.parsing import parse
 from pagoda.evaluation.result import DetectionResult
+from pagoda.plain import checked
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class DemoCommand:
     """Train a small FCOS on drawn shapes, on the CPU, in about three minutes.

@@ -11,10 +11,12 @@ from pagoda.cli.parsing import open_model, parse
 from pagoda.data.layouts import find_dataset, open_annotations
 from pagoda.explain.doctor.coverage import examine_coverage
 from pagoda.explain.doctor.examine import examine
+from pagoda.plain import checked
 from pagoda.training.settings import to_plain
 from pagoda.zoo.options import ModelOptions
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class DoctorCommand:
     """Look for defects in a dataset; with --model also in how that model would see it.

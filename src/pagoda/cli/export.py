@@ -10,8 +10,10 @@ import tyro
 from pagoda.cli.parsing import open_checkpoint, parse
 from pagoda.exporting.onnx import export_onnx
 from pagoda.pictures import list_pictures, read_picture
+from pagoda.plain import checked
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class ExportCommand:
     """Write an ONNX file with pre- and post-processing inside; it is compared with the model first.

@@ -11,12 +11,14 @@ import tyro
 from pagoda.atomic import write_atomically
 from pagoda.cli.parsing import open_model, parse
 from pagoda.explain.structure.describe import describe_model
+from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
 from pagoda.training.settings import to_plain
 from pagoda.zoo.class_names import published_classes
 from pagoda.zoo.options import ModelOptions
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class InfoCommand:
     """Explain a model stage by stage and level by level.

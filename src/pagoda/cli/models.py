@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import torch
 
 from pagoda.cli.parsing import parse
+from pagoda.plain import checked
 from pagoda.zoo.families import FAMILIES
 from pagoda.zoo.models import create_model, list_flavours, list_models
 from pagoda.zoo.published import PUBLISHED, Published
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class ModelsCommand:
     """List the models of the zoo with their parameters (for 80 classes), or published checkpoints.

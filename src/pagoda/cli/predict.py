@@ -15,6 +15,7 @@ from pagoda.atomic import write_atomically
 from pagoda.cli.parsing import open_checkpoint, parse
 from pagoda.data.levels import dark_levels, peak_level
 from pagoda.pictures import PictureError, find_pictures, is_address, is_picture, picture_facts
+from pagoda.plain import checked
 from pagoda.postprocess.views import TestViews
 from pagoda.structures.instances import Detections
 from pagoda.training.settings import new_run_folder
@@ -22,6 +23,7 @@ from pagoda.training.settings import new_run_folder
 VIEWS = {"none": None, "flip": TestViews(), "published": TestViews.published()}
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class PredictCommand:
     """Find objects in pictures and write annotated copies and predictions.json.

@@ -9,11 +9,13 @@ import tyro
 
 from pagoda.cli.parsing import find_build, parse
 from pagoda.layers.memory_order import order_weights
+from pagoda.plain import checked
 from pagoda.training.capsule import diagnose, load_capsule
 from pagoda.training.checkpoints import restore_random_state
 from pagoda.zoo.models import model_from_card
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class ReplayCommand:
     """Run the batch again that stopped a training run, and explain it."""

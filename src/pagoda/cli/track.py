@@ -20,6 +20,7 @@ from pagoda.cli.track_outputs import TrackOutputs
 from pagoda.data.found_frames import Found, FoundWriter, read_about, read_found
 from pagoda.detectors.contract import Detector
 from pagoda.pictures import PictureError
+from pagoda.plain import checked
 from pagoda.predict_video import FOLLOWING_LIMITS, find_in_video, link_frame, neighbours, tracker_for
 from pagoda.tracking.linking import LinkerName
 from pagoda.training.settings import new_run_folder
@@ -29,6 +30,7 @@ RECORD = "found.jsonl"
 """what the model found so far; there only until the run comes to its end"""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class TrackCommand:
     """Follow the objects of a video and write the video with them, MOT text, PoseTrack JSON and a table.

@@ -14,6 +14,7 @@ from pagoda.data.track_files import match_videos, read_tracks, same_frames
 from pagoda.evaluation.pose_protocol import PROTOCOLS
 from pagoda.evaluation.posetrack import PoseTrackEvaluator
 from pagoda.evaluation.tracking import TrackEvaluator
+from pagoda.plain import checked
 from pagoda.structures.left_out import check_something_counts
 from pagoda.structures.tracks import Tracks
 
@@ -23,6 +24,7 @@ NOTHING_COUNTS = (
 )
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class EvalCommand:
     """Score tracks: boxes by HOTA, CLEAR and identity metrics, poses by PoseTrack's.

@@ -15,11 +15,13 @@ from pagoda.cli.predict import free_name
 from pagoda.data.mot import MotWriter
 from pagoda.data.posetrack_writing import write_posetrack
 from pagoda.data.track_files import read_tracks, tracks_to_predictions
+from pagoda.plain import checked
 from pagoda.structures.tracks import Tracks
 from pagoda.tracking.linking import LinkerName, create_tracker, link_tracks
 from pagoda.training.settings import new_run_folder
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class LinkCommand:
     """Link detections that are already there, of any program, into tracks; no model and no pictures needed.

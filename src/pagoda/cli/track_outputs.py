@@ -14,6 +14,7 @@ from pagoda.cli.predict import free_name
 from pagoda.data.mot import MotWriter
 from pagoda.data.posetrack_writing import PoseTrackWriter
 from pagoda.evaluation.tracking_result import text_columns
+from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.tracks import UNLINKED
 from pagoda.visualization.draw import draw_detections
@@ -35,6 +36,7 @@ class TrackSummary:
     mean_score: float = 0.0
 
 
+@checked
 class TrackOutputs:
     """Grows frame by frame on disk, with one row per track in memory; everything is written on leaving.
 

@@ -1,23 +1,26 @@
 """pagoda train MODEL --data DIR"""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 import yaml
 
 from pagoda.cli.parsing import find_build, parse
+from pagoda.plain import checked
 from pagoda.recipes import detection
 from pagoda.recipes.detection import RunResult
 from pagoda.recipes.named import recipe_settings
+from pagoda.recipes.resuming import check_same_run, config_of_run, read_config
 from pagoda.training.processes import processes
 from pagoda.training.settings import TrainSettings, from_plain, to_plain
 from pagoda.zoo.options import ModelOptions, options_from
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class TrainCommand(TrainSettings):
     """Train a detector on a folder in COCO, VOC, YOLO, LabelMe or another layout of docs/formats.md.
@@ -26,7 +29,7 @@ class TrainCommand(TrainSettings):
     pagoda train FCOS_imprv_R_50_FPN_1x.pth --data DIR --optim.learning-rate 0.0002   (fine-tunes it)
     pagoda train efficientdet_d0 --recipe efficientdet_small --data DIR --model.canvas 256 256
     pagoda train --config runs/NAME-1/config.yaml --epochs 24
-    pagoda train --resume runs/NAME-1
+    pagoda train --resume runs/NAME-1 --epochs 40
     """
 
     architecture: Annotated[str, tyro.conf.Positional]
@@ -42,7 +45,8 @@ class TrainCommand(TrainSettings):
     config: str = ""
     """a config.yaml whose settings hold unless a flag says otherwise"""
     resume: str = ""
-    """folder of an interrupted run to finish (no other setting is needed)"""
+    """folder of a run to go on with, interrupted or at its end; of the settings --epochs, --workers, --device,
+    --val-every, --patience and --save-seconds may then be given anew"""
     print_config: bool = False
     """print the settings as YAML and stop"""
     json: bool = False
@@ -52,28 +56,53 @@ class TrainCommand(TrainSettings):
 def main(arguments: Sequence[str]) -> int:
     folder = flag_value(arguments, "--resume")
     if folder:
-        config = Path(folder) / "config.yaml"
-        name = yaml.safe_load(config.read_text(encoding="utf-8"))["model"] if config.is_file() else ""
-        return finish(detection.resume(folder, build=find_build(name or "")), "--json" in arguments)
+        return go_on(folder, arguments)
     recipe, config = flag_value(arguments, "--recipe"), flag_value(arguments, "--config")
     if recipe and config:
         raise ValueError("--recipe and --config both say all settings; give one of them")
     default = default_of(recipe) if recipe else default_from(config)
     command = parse(TrainCommand, "train", arguments, default)
-    settings = TrainSettings(**{name: getattr(command, name) for name in TrainSettings.__dataclass_fields__})
+    settings = settings_of(command)
     if command.print_config:
-        plain = {
-            "model": command.architecture,
-            "options": to_plain(command.model),
-            "train": to_plain(settings),
-        }
-        print(yaml.safe_dump(plain, sort_keys=False), end="")
-        return 0
+        return print_config(command)
     build = find_build(command.architecture)
     model = replace(command.model, take=command.take) if command.take else command.model
     options = None if build else to_plain(model)
     result = detection.train(command.architecture, settings, options=options, build=build)
     return finish(result, command.json)
+
+
+def go_on(folder: str, arguments: Sequence[str]) -> int:
+    """A run that was interrupted or has come to its end, with the flags that may change; others are refused."""
+    config = config_of_run(folder)
+    saved = command_of(config, architecture=config.get("model") or "")
+    command = parse(TrainCommand, "train", arguments, replace(saved, resume=folder))
+    check_same_run(folder, words_of(saved), words_of(command))
+    if command.print_config:
+        return print_config(command)
+    build = find_build(command.architecture)
+    result = detection.resume(folder, changes=to_plain(settings_of(command)), build=build)
+    return finish(result, command.json)
+
+
+def settings_of(command: TrainCommand) -> TrainSettings:
+    return TrainSettings(**{name: getattr(command, name) for name in TrainSettings.__dataclass_fields__})
+
+
+def words_of(command: TrainCommand) -> dict[str, Any]:
+    """Everything a command says about the run itself, as its flags are called."""
+    others = {"resume", "print_config", "json"}
+    return {name: value for name, value in to_plain(command).items() if name not in others}
+
+
+def print_config(command: TrainCommand) -> int:
+    plain = {
+        "model": command.architecture,
+        "options": to_plain(command.model),
+        "train": to_plain(settings_of(command)),
+    }
+    print(yaml.safe_dump(plain, sort_keys=False), end="")
+    return 0
 
 
 def flag_value(arguments: Sequence[str], flag: str) -> str | None:
@@ -99,16 +128,16 @@ def default_from(config: str | None) -> TrainCommand | None:
         return None
     if not Path(config).is_file():
         raise FileNotFoundError(f"no config file at {config}")
-    content = yaml.safe_load(Path(config).read_text(encoding="utf-8")) or {}
-    train = dict(content.get("train", {}))
-    settings = from_plain(TrainSettings, {"data": tyro.MISSING, **train})
+    content = read_config(config)
+    return replace(command_of(content, architecture=content.get("model") or tyro.MISSING), config=config)
+
+
+def command_of(content: Mapping[str, Any], *, architecture: str) -> TrainCommand:
+    """The command that the entries of a config.yaml stand for."""
+    settings = from_plain(TrainSettings, {"data": tyro.MISSING, **(content.get("train") or {})})
     values = {name: getattr(settings, name) for name in TrainSettings.__dataclass_fields__}
-    return TrainCommand(
-        architecture=content.get("model") or tyro.MISSING,
-        model=options_from(content.get("options", {})),
-        config=config,
-        **values,
-    )
+    options = options_from(content.get("options") or {})
+    return TrainCommand(architecture=architecture, model=options, **values)
 
 
 def finish(result: RunResult, as_json: bool) -> int:

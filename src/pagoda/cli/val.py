@@ -18,6 +18,7 @@ from pagoda.detectors.contract import Detector
 from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.evaluation.detection import DetectionResult, evaluate_results_file
 from pagoda.evaluation.runner import EVALUATION_LIMITS, evaluate
+from pagoda.plain import checked
 from pagoda.recipes.following import FollowingResult, follow
 from pagoda.recipes.opening import dataset_for
 from pagoda.recipes.remarks import data_remarks
@@ -26,6 +27,7 @@ from pagoda.tracking.linking import LinkerName
 DEFAULT_LINKER: LinkerName = "tubes"
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class ValCommand:
     """Score a checkpoint, or anybody's COCO results file, on a dataset.
@@ -54,6 +56,8 @@ class ValCommand:
     batch_size: int = 8
     min_score: float = float(EVALUATION_LIMITS["min_score"] or 0)
     """detections below are not counted; COCO's protocol wants this low"""
+    max_detections: int = int(EVALUATION_LIMITS["max_detections"] or 0)
+    """of a picture that a model gives, and of a picture and class that count; COCO's protocol has 100"""
     linker: Literal[LinkerName, "none"] | None = None
     """for models of clips: follow the objects through whole videos and score the tracks, poses by PoseTrack's rules
     where the data have some, else boxes; none: single frames only; default: tubes"""
@@ -82,7 +86,13 @@ def main(arguments: Sequence[str]) -> int:
 def score_results(command: ValCommand) -> tuple[DetectionResult, None]:
     refuse_linker(command, "--results of single pictures")
     annotations = open_annotations(command.data, command.split)
-    return evaluate_results_file(command.results, annotations.to_coco(), annotations.label_map), None
+    result = evaluate_results_file(
+        command.results,
+        annotations.to_coco(),
+        annotations.label_map,
+        max_detections=command.max_detections,
+    )
+    return result, None
 
 
 def score_checkpoint(command: ValCommand, bar: Progress) -> tuple[DetectionResult, FollowingResult | None]:
@@ -116,7 +126,7 @@ def score(command: ValCommand, model: Detector, source: Any, bar: Progress) -> D
         model,
         dataset,
         batch_size=command.batch_size,
-        limits={**EVALUATION_LIMITS, "min_score": command.min_score},
+        limits={"min_score": command.min_score, "max_detections": command.max_detections},
         progress=lambda done: bar.update(task, completed=done),
         save_results=command.save_results or None,
     )

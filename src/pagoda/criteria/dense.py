@@ -20,6 +20,7 @@ from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.boxes import boxes_to_ltrb, ltrb_to_boxes, paired_giou, paired_iou
 from pagoda.ops.focal import focal_loss_sums
 from pagoda.ops.losses import IoULoss, centerness, ltrb_iou_loss, shifted_cross_entropy
+from pagoda.plain import checked
 from pagoda.structures.instances import Targets
 from pagoda.structures.outputs import DenseOutputs
 
@@ -45,6 +46,7 @@ def class_labels(index: Tensor, target: Targets) -> Tensor:
     return torch.where(index >= 0, target.labels[index.clamp(min=0)], index) if len(target) else index
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class FCOSCriterion:
     """FCOS's three losses (Tian 2019) and every variant its sources differ in.
@@ -140,6 +142,7 @@ class FCOSCriterion:
         return paired_iou(ltrb_to_boxes(origin, predicted), ltrb_to_boxes(origin, wanted))
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class RetinaNetCriterion:
     """Focal loss over all anchors and a box loss over the positive ones (Lin 2017)."""

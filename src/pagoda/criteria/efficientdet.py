@@ -16,10 +16,12 @@ from pagoda.ops.assign import IGNORED, assign_claim_best
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.focal import focal_loss_sums
 from pagoda.ops.losses import smoothed_focal_loss
+from pagoda.plain import checked
 from pagoda.structures.instances import Targets
 from pagoda.structures.outputs import DenseOutputs
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class EfficientDetCriterion:
     """Class loss / (F + 1) and box_weight · box loss / 4 (F + 1) (Tan 2020, and the released code).
@@ -83,6 +85,7 @@ class EfficientDetCriterion:
         return (loss * (labels != IGNORED)[..., None]).sum()
 
 
+@checked
 class RunningCount(nn.Module):
     """The running mean of a count over training steps, so that a batch with few objects does not weigh more.
 

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, distributed, nn
 
+from pagoda.plain import checked
+
 
 def mean_over_processes(value: Tensor) -> Tensor:
     """The mean of a scalar over all processes (a float); the value itself when there is one process.
@@ -17,6 +19,7 @@ def mean_over_processes(value: Tensor) -> Tensor:
     return total / distributed.get_world_size()
 
 
+@checked
 class MovingMean(nn.Module):
     """detectron2's divisor: a mean of the counts of positives so far, that forgets a tenth with every step."""
 

@@ -14,6 +14,7 @@ from pagoda.ops.assign import assign_by_overlap
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.boxes import paired_giou, pairwise_iou
 from pagoda.ops.sampling import sample_balanced
+from pagoda.plain import checked
 from pagoda.structures.clips import TubeTargets
 from pagoda.structures.instances import Targets
 from pagoda.structures.outputs import Proposals
@@ -49,6 +50,7 @@ class RegionSample(NamedTuple):
                 yield target, self.boxes[rows], self.objects[rows]
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class RegionCriterion:
     """Softmax over the classes and background, and deltas of the object's class (Girshick 2015)."""

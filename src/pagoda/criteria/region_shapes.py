@@ -9,10 +9,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from pagoda.ops.heatmaps import keypoints_to_cells
 from pagoda.ops.masks import crop_masks
+from pagoda.plain import checked
 from pagoda.structures.clips import TubeTargets
 from pagoda.structures.instances import Targets
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class MaskCriterion:
     """Cross-entropy of every cell of the class's own mask (He 2017, section 3)."""
@@ -43,6 +45,7 @@ class MaskCriterion:
         return {"loss_mask": total * self.weight / (counts.sum() * logits.shape[-1] ** 2).clamp(min=1)}
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class KeypointCriterion:
     """Softmax over the cells of each keypoint's map (He 2017, section 5)."""

@@ -12,6 +12,7 @@ from pagoda.ops.assign import BACKGROUND, IGNORED, LowQuality, assign_by_overlap
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.boxes import paired_giou, pairwise_iou
 from pagoda.ops.sampling import sample_balanced
+from pagoda.plain import checked
 from pagoda.structures.clips import TubeTargets
 from pagoda.structures.instances import Targets
 from pagoda.structures.outputs import RPNOutputs
@@ -21,6 +22,7 @@ SampleNormalizer = Literal["sampled", "budget", "image"]
 (detectron2, Caffe2 on pyramids); or each image's own size, then the mean over images (Caffe2 on one level)"""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class RPNCriterion:
     """Object or not for a sample of anchors, and deltas for those of them that are objects."""

@@ -17,6 +17,7 @@ from pagoda.criteria.rpn import RPNCriterion
 from pagoda.ops.heatmaps import keypoints_to_cells
 from pagoda.ops.sampling import sample_rows
 from pagoda.ops.tubes import fill_absent, replicate_anchors, tube_iou
+from pagoda.plain import checked
 from pagoda.structures.clips import TubeTargets
 from pagoda.structures.outputs import Proposals
 
@@ -25,6 +26,7 @@ OverlapFrames = Literal["visible", "all"]
 it; then an object seen in one frame of three overlaps nothing by more than a third"""
 
 
+@checked
 def object_overlaps(tubes: Tensor, target: TubeTargets, over: OverlapFrames, inclusive: bool) -> Tensor:
     """(n, N) of (n, T, 4) tubes with the objects of a clip. Absent objects are empty boxes at the origin,
     where the legacy rule sees one pixel."""
@@ -32,6 +34,7 @@ def object_overlaps(tubes: Tensor, target: TubeTargets, over: OverlapFrames, inc
     return tube_iou(tubes, boxes, inclusive=inclusive, visible=target.visible if over == "visible" else None)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class TubeRPNCriterion(RPNCriterion):
     """As `RPNCriterion`, of anchors (P, 4) that stand still through the clip, and deltas (B, P, T, 4).
@@ -63,6 +66,7 @@ class TubeSample(RegionSample):
         return self.images
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class TubeCriterion(RegionCriterion):
     """As `RegionCriterion`, of deltas (R, classes or 1, T, 4), each frame's counting by 1 / T."""
@@ -107,6 +111,7 @@ class TubeCriterion(RegionCriterion):
         return losses.sum() / deltas.shape[1]
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class TubeKeypointCriterion(KeypointCriterion):
     """As `KeypointCriterion`, of one map per frame and keypoint, which all count alike."""

@@ -16,11 +16,13 @@ from pagoda.data.clip_transforms import transform_clip
 from pagoda.data.dataset import DetectionDataset, Transform
 from pagoda.data.videos import Video, check_same_labels, frame_table, labelled_frames
 from pagoda.pictures import PictureError
+from pagoda.plain import checked
 from pagoda.structures.clips import TubeTargets, clip_frames
 from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
 
 
+@checked
 class ClipDataset(Dataset):
     """Item i is (frames (T, 3, H, W) uint8 RGB, their `TubeTargets`) about the i-th annotated frame.
 

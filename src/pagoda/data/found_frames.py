@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.run_lengths import decode_masks, encode_masks
@@ -24,6 +25,7 @@ Found = Detections | Tubes
 TENSORS = ("boxes", "scores", "labels", "keypoints", "keypoint_scores", "visible")
 
 
+@checked
 class FoundWriter:
     """Appends frames to `path`; each is on disk before `add` returns. Use it in a `with` block.
 

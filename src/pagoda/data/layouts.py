@@ -32,6 +32,7 @@ from pagoda.data.yolo_layout import (
     read_description,
     unread_labels,
 )
+from pagoda.plain import checked
 
 KNOWN = (
     "COCO (annotations/train.json, annotations/instances_train2017.json, train/_annotations.coco.json or a COCO JSON"
@@ -55,6 +56,7 @@ ANNOTATION_FOLDERS = ("annotations", "annotation", "labels", "json")
 VOC_FOLDERS = ("voc", "VOC20??", "VOCdevkit/VOC20??", "VOCdevkit")
 
 
+@checked
 @dataclass(frozen=True)
 class Layout:
     """A data set found on disk."""

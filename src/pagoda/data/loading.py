@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from pagoda.data.clip_transforms import transform_clip
 from pagoda.data.transforms import Samples, Transform
 from pagoda.pictures import PictureError
+from pagoda.plain import checked
 from pagoda.structures.clips import TubeTargets
 from pagoda.structures.instances import Targets
 
@@ -118,6 +119,7 @@ def seeded(seed: int) -> Iterator[None]:
             np.random.set_state(numpy_state)
 
 
+@checked
 @dataclass(frozen=True, eq=False, kw_only=True)
 class BatchPlan:
     """Which pictures form which batch, for every epoch and for each of `num_processes`.
@@ -126,7 +128,8 @@ class BatchPlan:
     concatenated in their order, is batch k of a single process with `num_processes` times the
     `batch_size`. Every index comes exactly once per epoch over all processes, with two exceptions. A last
     batch with fewer pictures than processes repeats some, because each process needs one, and `drop_last`
-    leaves an incomplete last batch out.
+    leaves an incomplete last batch out. With `at_least` a last batch that would give a process fewer pictures than
+    that is joined to the one before, where there is one.
     """
 
     images: int | np.ndarray
@@ -141,6 +144,8 @@ class BatchPlan:
     num_processes: int = 1
     process_index: int = 0
     drop_last: bool = False
+    at_least: int = 1
+    """Pictures that each process needs in every batch."""
 
     def __post_init__(self) -> None:
         _check_share(self.batch_size, self.num_processes, self.process_index)
@@ -165,7 +170,13 @@ class BatchPlan:
     def __len__(self) -> int:
         """Batches per epoch, the same in every process and epoch."""
         full, rest = divmod(self.num_images, self._global_size)
-        return full if self.drop_last or rest == 0 else full + 1
+        return full if self.drop_last or rest == 0 or self.is_joined else full + 1
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether the pictures left over at the end of an epoch are learnt in the batch before."""
+        full, rest = divmod(self.num_images, self._global_size)
+        return not self.drop_last and full > 0 and 0 < rest < self.at_least * self.num_processes
 
     def epoch(self, epoch: int, start_batch: int = 0) -> list[list[Draw]]:
         """This process's batches of epoch 0, 1, …, without the first `start_batch`, done before a restart."""
@@ -176,7 +187,11 @@ class BatchPlan:
         generator = np.random.default_rng((self.seed, epoch))
         seeds = generator.integers(2**32, size=self.num_images)
         order = generator.permutation(self.num_images) if self.shuffle else np.arange(self.num_images)
-        batches = self._global_batches(order)[start_batch : len(self)]
+        batches = self._global_batches(order)
+        if self.is_joined:
+            *batches, last, rest = batches
+            batches.append(np.concatenate([last, rest]))
+        batches = batches[start_batch : len(self)]
         mine = [self._slice(batch) for batch in batches]
         return [list(map(Draw, part.tolist(), seeds[part].tolist())) for part in mine]
 

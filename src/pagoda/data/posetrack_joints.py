@@ -5,11 +5,13 @@ from typing import Literal
 
 import numpy as np
 
+from pagoda.plain import checked
 from pagoda.structures.posetrack_skeletons import PERSON_15, PERSON_17, POSETRACK_15, POSETRACK_17
 from pagoda.structures.skeleton import COCO_17
 from pagoda.structures.tracks import Tracks
 
 
+@checked
 def to_posetrack_15(
     tracks: Tracks,
     *,

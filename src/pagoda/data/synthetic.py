@@ -17,6 +17,7 @@ from pagoda.data.dataset import Transform
 from pagoda.data.packed_keypoints import PackedKeypoints
 from pagoda.data.packed_masks import PackedMasks
 from pagoda.data.shapes import OUTLINES, Shape, background, paint, place
+from pagoda.plain import checked
 from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.run_lengths import encode_masks
@@ -31,6 +32,7 @@ MIN_PIXELS = 12
 """A shape with less inside the picture is not drawn."""
 
 
+@checked
 class DrawnShapes(Dataset):
     """Coloured shapes on noisy, clouded backgrounds: item i is (picture (3, H, W) uint8, `Targets`).
 

@@ -17,6 +17,7 @@ from torchvision.tv_tensors import BoundingBoxes
 
 from pagoda.data import geometry
 from pagoda.data.geometry import Window, frame_of
+from pagoda.plain import checked
 from pagoda.preprocess import InputSpec
 from pagoda.structures.instances import Targets
 
@@ -45,6 +46,7 @@ class Compose:
         return picture, targets
 
 
+@checked
 @dataclass(frozen=True)
 class Carry:
     """Boxes, and of masks and keypoints what is learnt: the rest need not be moved along."""
@@ -80,6 +82,7 @@ class MultiScaleResize:
         return Resize(self.shorts[_below(len(self.shorts))], self.long)(picture, targets)
 
 
+@checked
 @dataclass(frozen=True)
 class JitteredResize:
     """`Resize`, then `low` … `high` times that; what exceeds the resized frame is cropped at a random place.
@@ -105,6 +108,7 @@ class JitteredResize:
         return geometry.cut(picture, targets, window, PADDING_GREY, boxes_from_masks=self.boxes_from_masks)
 
 
+@checked
 @dataclass(frozen=True)
 class HorizontalFlip:
     """Left to right with probability `p`. Keypoints need `pairs`: those that change places."""
@@ -118,6 +122,7 @@ class HorizontalFlip:
         return geometry.mirror(picture, targets, self.pairs)
 
 
+@checked
 @dataclass(frozen=True)
 class VerticalFlip:
     """Top to bottom with probability `p`. Keypoints need `pairs` here too: this is a mirror as well."""
@@ -131,6 +136,7 @@ class VerticalFlip:
         return geometry.mirror(picture, targets, self.pairs, upside_down=True)
 
 
+@checked
 @dataclass(frozen=True)
 class ScaleJitter:
     """Large-scale jitter (Ghiasi 2021): `low` … `high` times the scale that fits `size`, then `size` of it.
@@ -162,6 +168,7 @@ class ScaleJitter:
         return geometry.cut(picture, targets, Window(0, 0, *self.size), self.fill)
 
 
+@checked
 @dataclass(frozen=True)
 class RandomIoUCrop:
     """The crop of SSD (Liu 2016): with probability `p`, look for one that overlaps an object well.
@@ -200,6 +207,7 @@ class RandomIoUCrop:
         )
 
 
+@checked
 @dataclass(frozen=True)
 class PhotometricDistort:
     """SSD's changes of brightness, contrast, saturation, hue and channel order, each with probability `p`."""
@@ -212,6 +220,7 @@ class PhotometricDistort:
         return colors if len(picture) == 3 else torch.cat([colors, picture[3:]]), targets
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Mosaic:
     """With probability `p`, this picture and three others of `dataset` around a random point of one canvas.

@@ -23,6 +23,7 @@ from pagoda.data.posetrack_writing import write_posetrack_truth
 from pagoda.data.splits import choose_split
 from pagoda.data.videos import Video
 from pagoda.pictures import list_pictures, natural_order, picture_size
+from pagoda.plain import checked
 from pagoda.structures.left_out import check_something_counts
 from pagoda.structures.tracks import Tracks
 
@@ -151,6 +152,7 @@ def boxes_of_poses(tracks: Tracks, scale: float) -> Tracks:
     return replace(tracks, boxes=np.where(has_pose, boxes, tracks.boxes))
 
 
+@checked
 def write_video_folder(
     videos: Iterable[Video], folder: str | Path, split: str, *, kind: Literal["jpg", "png"] = "jpg"
 ) -> Path:

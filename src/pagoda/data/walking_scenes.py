@@ -9,8 +9,10 @@ from PIL import ImageDraw
 
 from pagoda.data.figures import Figure, Paints
 from pagoda.data.shapes import background
+from pagoda.plain import checked
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class WalkSettings:
     """Frames, pixels, and how much goes on."""

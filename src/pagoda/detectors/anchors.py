@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from pagoda.ops.anchors import AnchorShapes, Side, cell_steps, grid_anchors
+from pagoda.plain import checked
 
 
+@checked
 class AnchorGrid(nn.Module):
     """The same shapes at every cell of every level; moves with its detector, but is not saved with the weights.
 

@@ -55,6 +55,16 @@ class Detector(nn.Module):
         """Detections in pixels of a batch, moved to the pictures it was made from: (height, width) each."""
         return self.input_spec.restore(detections, sizes)
 
+    def detect_restored(
+        self,
+        images: ImageBatch,
+        sizes: Sequence[tuple[int, int]],
+        *,
+        postprocess: SelectDetections | None = None,
+    ) -> list[Detections]:
+        """`detect`, then `restore`: in pixels of the pictures the batch was made from, (height, width) each."""
+        return self.restore(self.detect(images, postprocess=postprocess), sizes)
+
     def predict(
         self,
         source: Any,

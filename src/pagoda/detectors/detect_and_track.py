@@ -17,6 +17,7 @@ from pagoda.detectors.contract import Detector, check_label_map, strides_of
 from pagoda.detectors.rcnn import PYRAMID_ANCHORS, check_anchors
 from pagoda.ops.anchors import AnchorShapes
 from pagoda.ops.tubes import pool_tubes
+from pagoda.plain import checked
 from pagoda.postprocess.tubes import SelectTubeProposals, SelectTubes, TubeProposalRules
 from pagoda.preprocess import InputSpec
 from pagoda.structures.clips import TubeTargets
@@ -39,6 +40,7 @@ class ProposedTubes(NamedTuple):
     proposals: Proposals
 
 
+@checked
 class DetectAndTrack(Detector):
     """Faster R-CNN whose regions are tubes: one class for all frames, one box in each. T frames of a clip.
 

@@ -10,6 +10,7 @@ from pagoda.detectors.contract import check_label_map, strides_of
 from pagoda.detectors.dense import AnchorDetector
 from pagoda.ops.anchors import Side
 from pagoda.ops.stretched_anchors import StretchedAnchors, stretch_anchors
+from pagoda.plain import checked
 from pagoda.postprocess.all_levels import SelectFromAllLevels
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.preprocess import InputSpec
@@ -18,6 +19,7 @@ from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
 
 
+@checked
 class EfficientDet(AnchorDetector):
     """Every anchor predicts its class and the four deltas to its object.
 

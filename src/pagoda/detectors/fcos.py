@@ -16,6 +16,7 @@ from pagoda.detectors.dense import DenseDetector
 from pagoda.ops.anchors import Side, cell_points, cell_steps, point_strides
 from pagoda.ops.box_coding import PointCoder
 from pagoda.ops.boxes import ltrb_to_boxes
+from pagoda.plain import checked
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
@@ -24,6 +25,7 @@ from pagoda.structures.labels import LabelMap
 from pagoda.structures.outputs import DenseOutputs
 
 
+@checked
 class FCOS(DenseDetector):
     """Every location predicts its distances to four sides, its class and how central it is.
 

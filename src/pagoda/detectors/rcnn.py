@@ -15,6 +15,7 @@ from pagoda.criteria.rcnn import RCNNCriterion, RegionSample
 from pagoda.detectors.anchors import AnchorGrid
 from pagoda.detectors.contract import Detector, check_label_map, strides_of
 from pagoda.ops.anchors import AnchorShapes
+from pagoda.plain import checked
 from pagoda.postprocess.proposals import ProposalRules, SelectProposals
 from pagoda.postprocess.rcnn import SelectRegions
 from pagoda.preprocess import InputSpec
@@ -44,6 +45,7 @@ class Proposed(NamedTuple):
     proposals: Proposals
 
 
+@checked
 class RCNN(Detector):
     """A proposal network and a head that looks at each proposal again; further heads see the objects found.
 
@@ -184,15 +186,22 @@ class RCNN(Detector):
         return self.criterion.regions.coder.decode(deltas, regions)
 
     def detect(self, images: ImageBatch, *, postprocess: SelectRegions | None = None) -> list[Detections]:
-        select = postprocess or self.postprocess
+        return [self._pasted(each) for each in self._find(images, postprocess or self.postprocess)]
+
+    def detect_restored(  # type: ignore[override]
+        self,
+        images: ImageBatch,
+        sizes: Sequence[tuple[int, int]],
+        *,
+        postprocess: SelectRegions | None = None,
+    ) -> list[Detections]:
+        """Masks are pasted once, at the pictures' own sizes."""
+        return self.restore(self._find(images, postprocess or self.postprocess), sizes)
+
+    def _find(self, images: ImageBatch, select: SelectRegions) -> list[Detections]:
+        """Objects with keypoints and what the mask head says of the inside of their boxes, not yet pasted."""
         pyramid, outputs = self._look_at_regions(images)
         found = select.detect(outputs, images, self.decode, self.label_map)
-        return self._with_shapes(pyramid, found, select)
-
-    def _with_shapes(
-        self, pyramid: dict[int, Tensor], found: list[Detections], select: SelectRegions
-    ) -> list[Detections]:
-        """The same objects with masks and keypoints, from whatever heads there are."""
         counts = [len(each) for each in found]
         boxes, labels = torch.cat([each.boxes for each in found]), torch.cat([each.labels for each in found])
         pictures = torch.arange(len(found), device=boxes.device).repeat_interleave(
@@ -201,8 +210,10 @@ class RCNN(Detector):
         if self.mask_head is not None:
             logits = self.mask_logits(pyramid, boxes, pictures, labels)
             inside = logits.float().sigmoid().split(counts)
-            found = [replace(each, mask_crops=part) for each, part in zip(found, inside, strict=True)]
-            found = [self.paste(each, select) for each in found]
+            found = [
+                replace(each, mask_crops=part, found_by=select)
+                for each, part in zip(found, inside, strict=True)
+            ]
         if self.keypoint_head is not None:
             places, scores = select.keypoints(self.keypoint_logits(pyramid, boxes, pictures), boxes)
             parts = zip(found, places.split(counts), scores.split(counts), strict=True)
@@ -214,14 +225,27 @@ class RCNN(Detector):
         assert found.mask_crops is not None
         return replace(found, masks=select.masks(found.mask_crops, found.boxes, found.image_size))
 
+    def _pasted(self, found: Detections) -> Detections:
+        """With masks by the limits the objects were found with, where there is something to paste."""
+        return found if found.mask_crops is None else self.paste(found, found.found_by or self.postprocess)
+
     def restore(self, detections: Sequence[Detections], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+        """Masks are pasted anew where something moved: a mask has one shape at every size, its pixels have not.
+
+        Raises ValueError for masks that must move and carry no `mask_crops`, which nobody can paste.
+        """
         restored = super().restore([replace(each, masks=None) for each in detections], sizes)
-        if self.mask_head is None:
-            return restored
-        # Pasted anew where something moved: a mask has one shape at every size, its pixels have not.
         return [
-            replace(after, masks=before.masks)
-            if after.image_size == before.image_size and torch.equal(after.boxes, before.boxes)
-            else self.paste(after, self.postprocess)
-            for before, after in zip(detections, restored, strict=True)
+            self._with_masks_of(before, after) for before, after in zip(detections, restored, strict=True)
         ]
+
+    def _with_masks_of(self, before: Detections, after: Detections) -> Detections:
+        has_moved = after.image_size != before.image_size or not torch.equal(after.boxes, before.boxes)
+        if before.masks is not None and not has_moved:
+            return replace(after, masks=before.masks)
+        if before.masks is not None and before.mask_crops is None:
+            raise ValueError(
+                "these masks cannot be moved to another size: the detections carry no mask_crops; give what detect"
+                " returned, or leave the masks out"
+            )
+        return self._pasted(after)

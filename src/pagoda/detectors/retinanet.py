@@ -10,6 +10,7 @@ from pagoda.detectors.anchors import AnchorGrid
 from pagoda.detectors.contract import check_label_map, strides_of
 from pagoda.detectors.dense import AnchorDetector
 from pagoda.ops.anchors import AnchorShapes
+from pagoda.plain import checked
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
@@ -17,6 +18,7 @@ from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
 
 
+@checked
 class RetinaNet(AnchorDetector):
     """Every anchor predicts its class and the four deltas to its object.
 

@@ -9,10 +9,17 @@ import numpy as np
 
 from pagoda.evaluation.collected import Collected, State
 from pagoda.evaluation.ground_truth import GroundTruth, shorten
-from pagoda.evaluation.protocol import describe_protocol
+from pagoda.evaluation.protocol import describe_protocol, too_many_objects
 from pagoda.evaluation.result import DetectionResult
-from pagoda.evaluation.results_file import check_rows, plain_rows, read_columns, read_results, with_known_ids
+from pagoda.evaluation.results_file import (
+    check_rows,
+    plain_rows,
+    read_columns,
+    read_results_by_name,
+    with_known_ids,
+)
 from pagoda.evaluation.scoring import MAX_POSES, Task, mean, score, summarise
+from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.run_lengths import encode_masks
@@ -22,6 +29,7 @@ SCALE_OF_BOX = 0.53
 """Share of its box that CrowdPose takes for the area of a person."""
 
 
+@checked
 class DetectionEvaluator:
     """Collects detections image by image; equals pycocotools on the same results.
 
@@ -155,6 +163,10 @@ class DetectionEvaluator:
             image = self._truth.image_ids[columns["images"][int(broken.argmax())]]
             raise ValueError(f"image {image!r}: a detection has a keypoint that is not finite")
 
+    def crowded(self, limit: int) -> tuple[int, int]:
+        """(pictures with more objects of all classes together than `limit`, the most that one holds)."""
+        return self._truth.crowded("bbox", limit, of_one_class=False)
+
     def state(self) -> State:
         """All that was collected, as plain arrays that pickle small: for `merge` in another process."""
         return self._collected.state()
@@ -220,6 +232,7 @@ class DetectionEvaluator:
                 max_detections=self.max_detections,
                 boxes_around=self._boxes_around,
             ),
+            warnings=tuple(too_many_objects(task, self._truth, self.max_detections)),
             num_images=len(self._truth.image_ids),
             num_objects=int(self._truth.counted(task).sum()),
         )
@@ -234,6 +247,7 @@ class DetectionEvaluator:
         ]
 
 
+@checked
 def evaluate_results_file(
     results_json: str | Path,
     ground_truth: dict[str, Any],
@@ -242,9 +256,17 @@ def evaluate_results_file(
     max_detections: int = 100,
     object_scale: ObjectScale = "annotated",
 ) -> DetectionResult:
-    """Score anybody's COCO results file: a list, or a COCO document with the results under "annotations"."""
+    """Score anybody's COCO results file: a list, or a COCO document with the results under "annotations".
+
+    The classes of a document with categories meet those of the label map by name, whatever their ids."""
     evaluator = DetectionEvaluator(
         ground_truth, label_map, max_detections=max_detections, object_scale=object_scale
     )
-    evaluator.update_results(read_results(results_json))
-    return evaluator.result()
+    rows, left_out = read_results_by_name(results_json, label_map)
+    evaluator.update_results(rows)
+    result = evaluator.result()
+    if not left_out:
+        return result
+    count, names = sum(left_out.values()), shorten(list(left_out))
+    told = f"{count} detections of classes that the data do not have left out: {names}"
+    return replace(result, protocol=f"{result.protocol}; {told}")

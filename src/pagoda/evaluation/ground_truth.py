@@ -76,6 +76,14 @@ class GroundTruth:
         has = {"bbox": np.ones_like(self.crowd), "segm": self.has_mask, "keypoints": self.has_keypoints}
         return ~self.crowd & has[task]
 
+    def crowded(self, task: str, limit: int, *, of_one_class: bool = True) -> tuple[int, int]:
+        """(pictures with more objects than `limit`, of one class or of all, and the most that one holds)."""
+        rows = self.counted(task)
+        number = self.images[rows] * len(self.category_ids) + self.categories[rows]
+        cells, counts = np.unique(number if of_one_class else self.images[rows], return_counts=True)
+        images = cells // len(self.category_ids) if of_one_class else cells
+        return len(np.unique(images[counts > limit])), int(counts.max(initial=0))
+
     def size_of(self, image: int) -> tuple[int, int]:
         """(height, width) of the image at this position; ValueError where the document does not say it."""
         size = self.sizes[image]

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from pagoda.plain import checked
+
 EqualScores = Literal["together", "one_by_one"]
 EmptyFrames = Literal["count", "one_of_each", "repeat_previous"]
 
 
+@checked
 @dataclass(frozen=True)
 class PoseTrackProtocol:
     """How PoseTrack is counted where programs differ. The default counts everything that is there."""

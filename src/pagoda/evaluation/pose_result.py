@@ -7,6 +7,7 @@ import numpy as np
 
 from pagoda.evaluation.pose_protocol import EqualScores, PoseTrackProtocol
 from pagoda.evaluation.tracking_result import finite_or_none, text_columns
+from pagoda.plain import checked
 
 COLUMNS = {
     "Head": ("head_top", "neck", "head_bottom", "nose"),
@@ -70,6 +71,7 @@ def mean_of(values: Any) -> float:
     return float(np.mean(known)) if known else float("nan")
 
 
+@checked
 def average_precision(
     scores: np.ndarray, is_right: np.ndarray, num_annotated: int, *, equal_scores: EqualScores = "together"
 ) -> dict[str, float]:

@@ -15,9 +15,11 @@ from pagoda.evaluation.hota import FramePairs, combine, create_metrics, hota_num
 from pagoda.evaluation.pose_frames import PoseFrame, pose_frames
 from pagoda.evaluation.pose_protocol import PoseTrackProtocol
 from pagoda.evaluation.pose_result import PoseTrackResult, average_precision
+from pagoda.plain import checked
 from pagoda.structures.tracks import UNLINKED, Tracks
 
 
+@checked
 @dataclass
 class PoseTrackEvaluator:
     """Add videos with `update`, then ask for the `result`.

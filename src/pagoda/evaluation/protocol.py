@@ -5,9 +5,11 @@ import hotcoco
 from pagoda.evaluation.collected import Collected
 from pagoda.evaluation.ground_truth import GroundTruth, shorten
 from pagoda.evaluation.scoring import MAX_POSES, Task
+from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
 
 
+@checked
 def describe_protocol(
     task: Task,
     truth: GroundTruth,
@@ -40,6 +42,21 @@ def describe_protocol(
     if collected.num_repeated:
         text += f"; {collected.num_repeated} images answered by more than one process, counted once"
     return text
+
+
+def too_many_objects(task: Task, truth: GroundTruth, max_detections: int) -> list[str]:
+    """A sentence where pictures hold more objects of a class than detections of it count: AP cannot reach 1 there."""
+    limit = MAX_POSES if task == "keypoints" else max_detections
+    pictures, most = truth.crowded(task, limit)
+    if not pictures:
+        return []
+    text = (
+        f"{pictures} pictures hold more objects of one class (up to {most}) than the {limit} detections that count, so"
+        " AP cannot reach 1"
+    )
+    return [
+        text if task == "keypoints" else f"{text}; --max-detections {most} (max_detections={most}) counts all"
+    ]
 
 
 def _measure(task: Task, label_map: LabelMap) -> str:

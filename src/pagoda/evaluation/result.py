@@ -28,6 +28,8 @@ class DetectionResult:
     num_images: int
     num_objects: int
     """Annotated objects, crowd regions not counted"""
+    warnings: tuple[str, ...] = ()
+    """What makes the numbers mean less than they seem to, one sentence each"""
     others: dict[str, "DetectionResult"] = field(default_factory=dict)
     """"segm" and "keypoints", as far as the detections had masks or keypoints: the same once more for them"""
 
@@ -56,13 +58,14 @@ class DetectionResult:
     def _own_table(self) -> str:
         metrics = self.own_metrics
         overall = _columns([list(metrics), [_fraction(value) for value in metrics.values()]])
+        below = "\n".join([self.protocol, *(f"warning: {each}" for each in self.warnings)])
         if not self.per_class:
-            return f"{overall}\n\n{self.protocol}"
+            return f"{overall}\n\n{below}"
         keys = list(next(iter(self.per_class.values())))
         rows = [["class", *keys]]
         for name, row in self.per_class.items():
             rows.append([name, *(_fraction(v) if isinstance(v, float) else str(v) for v in row.values())])
-        return f"{overall}\n\n{_columns(rows)}\n\n{self.protocol}"
+        return f"{overall}\n\n{_columns(rows)}\n\n{below}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers, ready for JSON; None where the value is undefined."""
@@ -80,6 +83,7 @@ class DetectionResult:
                 "precision_75": {name: _jsonable_row(curve[1]) for name, curve in self.precision.items()},
             },
             "protocol": self.protocol,
+            "warnings": list(self.warnings),
             "num_images": self.num_images,
             "num_objects": self.num_objects,
         }

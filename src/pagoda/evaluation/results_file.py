@@ -5,6 +5,7 @@ and keypoints (x, y, score of each).
 """
 
 import json
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 
 from pagoda.atomic import write_atomically
 from pagoda.evaluation.collected import State
-from pagoda.evaluation.ground_truth import GroundTruth
+from pagoda.evaluation.ground_truth import GroundTruth, shorten
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.run_lengths import decode_masks, mask_boxes, to_text
@@ -51,15 +52,44 @@ def read_results(path: str | Path) -> Rows:
 
     Numbers may be written as text, and whole numbers as 1.0. Raises ValueError naming file and row for what is none.
     """
-    loaded = read_json(path)
-    if isinstance(loaded, dict):
-        if "annotations" not in loaded:
-            raise ValueError(f"{path} holds neither a list of results nor 'annotations': {sorted(loaded)}")
-        loaded = loaded["annotations"]
-    if not isinstance(loaded, list):
-        raise ValueError(f"{path} must hold a list of results, got a {type(loaded).__name__}")
+    return _rows_of(read_json(path), path)
+
+
+def read_results_by_name(path: str | Path, label_map: LabelMap) -> tuple[Rows, dict[str, int]]:
+    """The rows with the category ids of `label_map`, and how many were left out of each class it does not have.
+
+    Classes meet by name where the file names its own, in a COCO document's categories; a list of results has only
+    ids, which stay. Raises ValueError where the file names classes and none of them is known.
+    """
+    content = read_json(path)
+    rows = _rows_of(content, path)
+    named = content.get("categories") if isinstance(content, dict) else None
+    names = {category["id"]: str(category["name"]) for category in named or []}
+    ids = dict(zip(label_map.names, label_map.category_ids, strict=True))
+    if names and not ids.keys() & set(names.values()):
+        raise ValueError(
+            f"{path} has results of the classes {shorten(list(names.values()))}, none of which the data have:"
+            f" {shorten(list(label_map.names))}"
+        )
+    kept, left_out = [], Counter[str]()
+    for row in rows:
+        name = names.get(row.get("category_id"))
+        if name is None or name in ids:
+            kept.append(row if name is None else {**row, "category_id": ids[name]})
+        else:
+            left_out[name] += 1
+    return kept, dict(left_out)
+
+
+def _rows_of(content: Any, path: str | Path) -> Rows:
+    if isinstance(content, dict):
+        if "annotations" not in content:
+            raise ValueError(f"{path} holds neither a list of results nor 'annotations': {sorted(content)}")
+        content = content["annotations"]
+    if not isinstance(content, list):
+        raise ValueError(f"{path} must hold a list of results, got a {type(content).__name__}")
     try:
-        return plain_rows(loaded)
+        return plain_rows(content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

@@ -3,18 +3,21 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import distributed
 
 from pagoda.evaluation.detection import DetectionEvaluator, DetectionResult
+from pagoda.evaluation.ground_truth import shorten
 from pagoda.evaluation.results_file import write_results
 from pagoda.pictures import PictureError
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.tracks import Tubes
 
+Found = TypeVar("Found", Detections, Tubes)
 Limits = Mapping[str, float | int | None]
 
 # COCO's protocol integrates over the whole precision-recall curve, so far more boxes are kept than people look at.
@@ -47,14 +50,21 @@ def detect_dataset(
                 continue
             with torch.inference_mode():
                 images = model.input_spec.prepare([picture for picture, _ in samples], device=device)
-                found = model.detect(images, postprocess=postprocess)
-            restored = model.restore(found, [targets.image_size for _, targets in samples])
+                sizes = [targets.image_size for _, targets in samples]
+                restored = _detect_restored(model, images, sizes, postprocess)
             for detections, (_, targets) in zip(restored, samples, strict=True):
                 yield replace(detections.to("cpu"), image_id=targets.image_id, file=targets.file)
             if progress is not None:
                 progress(min(start + batch_size, len(indices)))
     finally:
         model.train(was_training)
+
+
+def _detect_restored(model: Any, images: Any, sizes: list[Any], postprocess: Any) -> list[Detections]:
+    """In one go where the model can, which saves pasting masks at a size nobody sees."""
+    if hasattr(model, "detect_restored"):
+        return model.detect_restored(images, sizes, postprocess=postprocess)
+    return model.restore(model.detect(images, postprocess=postprocess), sizes)
 
 
 def read_samples(dataset: Any, indices: Sequence[int], skipped: list[str] | None) -> list[Any]:
@@ -81,21 +91,24 @@ def evaluate(
 ) -> DetectionResult:
     """COCO metrics of `model` on `dataset`; with several processes each runs its share and all get the result.
 
-    Pictures that cannot be read count as missed and are named with the protocol. `save_results` writes the
-    detections as a COCO results file while they come (one process only). Raises ValueError when the classes or
-    keypoints of the model and of the dataset do not meet.
+    Classes meet by their names: the dataset may have them in another order, with other ids, or only some of the
+    model's; detections of the others are left out and counted in the protocol. Pictures that cannot be read count
+    as missed and are named there, too. `save_results` writes the detections as a COCO results file while they come
+    (one process only). Raises ValueError before any work when the model does not know a class of the dataset.
     """
-    check_same_classes(model.label_map.names, dataset.label_map.names)
+    check_known_classes(model.label_map, dataset)
     is_shared = distributed.is_available() and distributed.is_initialized()
     rank, world = (distributed.get_rank(), distributed.get_world_size()) if is_shared else (0, 1)
     if save_results is not None and world > 1:
         raise ValueError(
             "save_results needs one process: each of several sees only its share of the pictures"
         )
+    limit = limits.get("max_detections")
+    max_detections = 100 if limit is None else int(limit)
     evaluator = DetectionEvaluator(
         dataset.annotations.to_coco(),
         dataset.label_map,
-        max_detections=int(limits.get("max_detections") or 100),
+        max_detections=max_detections,
     )
     skipped: list[str] = []
     found = detect_dataset(
@@ -107,7 +120,8 @@ def evaluate(
         progress=progress,
         skipped=skipped,
     )
-    collected = _collect(found, evaluator, dataset.label_map)
+    left_out: list[int] = []
+    collected = _collect(found, evaluator, model.label_map, dataset.label_map, left_out)
     if save_results is None:
         for _ in collected:
             pass
@@ -115,10 +129,22 @@ def evaluate(
         write_results(save_results, collected)
     if is_shared:
         shares: list[Any] = [None] * world
-        distributed.all_gather_object(shares, (evaluator.state(), skipped))
-        evaluator.merge([state for index, (state, _) in enumerate(shares) if index != rank])
-        skipped = [reason for _, reasons in shares for reason in reasons]
+        distributed.all_gather_object(shares, (evaluator.state(), skipped, left_out))
+        evaluator.merge([state for index, (state, _, _) in enumerate(shares) if index != rank])
+        skipped = [reason for _, reasons, _ in shares for reason in reasons]
+        left_out = [count for _, _, counts in shares for count in counts]
     result = evaluator.result()
+    absent = [name for name in model.label_map.names if name not in dataset.label_map.names]
+    if absent:
+        told = f"{sum(left_out)} detections of classes that the data do not have left out: {shorten(absent)}"
+        result = replace(result, protocol=f"{result.protocol}; {told}")
+    crowded, most = evaluator.crowded(max_detections)
+    if crowded and not result.warnings:
+        told = (
+            f"{crowded} pictures hold more objects (up to {most}) than the {max_detections} detections that the model"
+            f" gives of a picture, so AP cannot reach 1; --max-detections {most} (max_detections={most}) gives all"
+        )
+        result = replace(result, warnings=(told,))
     if skipped:
         told = f"{result.protocol}; {len(skipped)} pictures could not be read: {'; '.join(skipped[:10])}"
         result = replace(result, protocol=told)
@@ -126,13 +152,18 @@ def evaluate(
 
 
 def _collect(
-    found: Iterator[Detections], evaluator: DetectionEvaluator, label_map: LabelMap
+    found: Iterator[Detections],
+    evaluator: DetectionEvaluator,
+    model_labels: LabelMap,
+    label_map: LabelMap,
+    left_out: list[int],
 ) -> Iterator[Detections]:
-    """Each goes to the evaluator, with the category ids and keypoints of the data set, and is passed on."""
+    """Each goes to the evaluator, with the classes, ids and keypoints of the data set, and is passed on."""
     for detections in found:
         if detections.keypoints is not None:
             check_same_keypoints(detections.label_map, label_map)
-        ours = replace(detections, label_map=label_map)
+        ours = in_classes_of(detections, model_labels, label_map)
+        left_out.append(len(detections) - len(ours))
         evaluator.update(ours)
         yield ours
 
@@ -145,6 +176,30 @@ def by_aspect(sizes: np.ndarray) -> list[int]:
     [1, 0, 2]
     """
     return np.argsort(sizes[:, 1] / sizes[:, 0], kind="stable").tolist()
+
+
+def in_classes_of(found: Found, model_labels: LabelMap, label_map: LabelMap) -> Found:
+    """The same objects in the classes of `label_map`, by name; those of a class that it does not have left out."""
+    if model_labels.names == label_map.names:
+        return replace(found, label_map=label_map)
+    known = {name: label for label, name in enumerate(label_map.names)}
+    labels = torch.tensor([known.get(name, -1) for name in model_labels.names], device=found.labels.device)[
+        found.labels
+    ]
+    kept = labels >= 0
+    return replace(found[kept], labels=labels[kept], label_map=label_map)
+
+
+def check_known_classes(model_labels: LabelMap, dataset: Any) -> None:
+    """Raises ValueError where the dataset has objects of a class that the model does not know by name."""
+    unknown = {name for name in dataset.label_map.names if name not in model_labels.names}
+    if not unknown:
+        return
+    document = dataset.annotations.to_coco()
+    present = {annotation["category_id"] for annotation in document["annotations"]}
+    pairs = zip(dataset.label_map.names, dataset.label_map.category_ids, strict=True)
+    if any(name in unknown and category_id in present for name, category_id in pairs):
+        check_same_classes(model_labels.names, dataset.label_map.names)
 
 
 def check_same_classes(model_names: Sequence[str], data_names: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from pagoda.evaluation.collected import State
 from pagoda.evaluation.ground_truth import GroundTruth
+from pagoda.plain import checked
 from pagoda.structures.run_lengths import as_rle, mask_areas
 from pagoda.structures.skeleton import Skeleton
 
@@ -17,6 +18,7 @@ MAX_POSES = 20
 _SIZES = {"bbox": "sml", "segm": "sml", "keypoints": "ml"}
 
 
+@checked
 def score(
     truth: GroundTruth, collected: State, task: Task, limits: list[int], skeleton: Skeleton | None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -45,6 +47,7 @@ def score(
     return scoring.eval["precision"], scoring.eval["recall"]
 
 
+@checked
 def summarise(task: Task, precision: np.ndarray, recall: np.ndarray, limits: list[int]) -> dict[str, float]:
     """COCO's numbers under its names: of boxes and masks AP … ARl, of keypoints AP … ARl without AR1 and AR10."""
     numbers = {

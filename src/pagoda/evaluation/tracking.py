@@ -17,10 +17,12 @@ from pagoda.evaluation.track_rules import (
 )
 from pagoda.evaluation.tracking_result import COUNTS, TrackingResult
 from pagoda.ops.boxes import pairwise_iou
+from pagoda.plain import checked
 from pagoda.structures.left_out import check_something_counts, describe_left_out
 from pagoda.structures.tracks import LONGEST, UNLINKED, Tracks
 
 
+@checked
 @dataclass
 class TrackEvaluator:
     """Add videos with `update`, then ask for the `result`. Classes are matched by name, scored apart and added up.

@@ -8,8 +8,10 @@ from torch import Tensor, nn
 from pagoda.heads.widths import shared_width
 from pagoda.layers.deform import DeformConv2d
 from pagoda.layers.norm import Norm, build_norm
+from pagoda.plain import checked
 
 
+@checked
 class DenseHead(nn.Module):
     """A tower of 3×3 convolutions shared by all levels, then one 3×3 prediction per location.
 

@@ -11,6 +11,7 @@ from torch.nn.functional import conv2d
 
 from pagoda.layers.norm import Norm, build_norm
 from pagoda.ops.roi import RegionPooling
+from pagoda.plain import checked
 
 # From so many regions on, laying out the weights anew pays.
 MANY_REGIONS = 400
@@ -19,6 +20,7 @@ Background = Literal["first", "last"]
 mmdet last"""
 
 
+@checked
 class BoxTrunk(nn.Sequential):
     """Convolutions, if any, then fully connected layers with ReLU on all bins at once: (R, C, h, w) to (R, width)."""
 
@@ -73,6 +75,7 @@ def is_many_floats_on_cpu(x: Tensor) -> bool:
     return x.dtype == torch.float32 and len(x) >= MANY_REGIONS
 
 
+@checked
 class StageTrunk(nn.Module):
     """A backbone's last stage on every region (C4 networks), averaged over its cells: (R, C, h, w) to (R, outputs)."""
 
@@ -85,6 +88,7 @@ class StageTrunk(nn.Module):
         return self.stage(pooled).mean((2, 3))
 
 
+@checked
 class BoxHead(nn.Module):
     """Class logits and box deltas of every region.
 

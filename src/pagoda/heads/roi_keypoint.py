@@ -7,12 +7,14 @@ from torch import Tensor, nn
 from torch.nn.functional import conv_transpose2d, interpolate
 
 from pagoda.ops.roi import RegionPooling
+from pagoda.plain import checked
 
 Upsampling = Literal["interpolate", "deconvolution"]
 """of the last doubling: bilinear, or Caffe2's fixed bilinear kernel, whose zeros beyond the border pull border
 values down"""
 
 
+@checked
 class KeypointHead(nn.Module):
     """Convolutions, a transposed convolution to K maps of twice the resolution, bilinear to twice that.
 

@@ -5,8 +5,10 @@ from torch import Tensor, nn
 
 from pagoda.layers.norm import Norm, build_norm
 from pagoda.ops.roi import RegionPooling
+from pagoda.plain import checked
 
 
+@checked
 class MaskHead(nn.Module):
     """Convolutions, one transposed convolution to twice the resolution, 1×1 to one mask per class.
 

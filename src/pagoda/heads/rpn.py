@@ -4,8 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from pagoda.heads.widths import shared_width
+from pagoda.plain import checked
 
 
+@checked
 class RPNHead(nn.Module):
     """3×3 convolutions with ReLU shared by all levels, then 1×1 to one logit and four deltas per anchor.
 

@@ -8,8 +8,10 @@ from torch import Tensor, nn
 from pagoda.heads.widths import shared_width
 from pagoda.layers.conv import Activation, SeparableConv2d, build_activation, build_slow_norm
 from pagoda.layers.norm import Norm
+from pagoda.plain import checked
 
 
+@checked
 class SeparableHead(nn.Module):
     """A tower over every pyramid level, then one prediction per location (Tan 2020, section 4.2).
 

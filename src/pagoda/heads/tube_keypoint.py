@@ -6,8 +6,10 @@ from torch import Tensor, nn
 from pagoda.heads.roi_keypoint import KeypointHead, Upsampling
 from pagoda.layers.time_conv import TimeConv3d
 from pagoda.ops.roi import RegionPooling
+from pagoda.plain import checked
 
 
+@checked
 class TubeKeypointHead(KeypointHead):
     """A keypoint head whose 3×3 convolutions see neighbouring frames; the output layers serve each frame alone.
 

@@ -5,8 +5,10 @@ from torch import Tensor, nn
 
 from pagoda.heads.widths import shared_width
 from pagoda.layers.time_conv import TimeConv3d
+from pagoda.plain import checked
 
 
+@checked
 class TubeRPNHead(nn.Module):
     """An RPN head of which only the 3×3 convolution sees neighbouring frames; one logit speaks for all frames.
 

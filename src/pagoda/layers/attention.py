@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from pagoda.layers.norm import Norm, build_norm
+from pagoda.plain import checked
 
 Pooling = Literal["attention", "average"]
 Fusion = Literal["add", "multiply", "multiply_add"]
 Pairwise = Literal["gaussian", "embedded_gaussian", "dot_product", "concatenation"]
 
 
+@checked
 class ContextBlock(nn.Module):
     """One vector for the whole map, changed by two 1×1 convolutions and added to every place (Cao 2019).
 
@@ -36,8 +38,6 @@ class ContextBlock(nn.Module):
         fusion: Fusion = "add",
     ) -> None:
         super().__init__()
-        _check_choice("pooling", pooling, Pooling.__args__)
-        _check_choice("fusion", fusion, Fusion.__args__)
         width = int(channels * ratio)
         if width < 1:
             raise ValueError(
@@ -75,6 +75,7 @@ def _transform(channels: int, width: int) -> nn.Sequential:
     )
 
 
+@checked
 class NonLocal2d(nn.Module):
     """Each place adds a sum over all places, weighted by how alike they are (Wang 2018).
 
@@ -98,7 +99,6 @@ class NonLocal2d(nn.Module):
         norm: Norm = "none",
     ) -> None:
         super().__init__()
-        _check_choice("mode", mode, Pairwise.__args__)
         width = channels // reduction
         self.mode = mode
         self.scale = width**-0.5 if use_scale and mode == "embedded_gaussian" else 1.0
@@ -153,8 +153,3 @@ def _last_conv(inputs: int, outputs: int, norm: Norm) -> nn.Sequential:
     bn = build_norm(norm, outputs)
     nn.init.zeros_(bn.weight)
     return nn.Sequential(OrderedDict(conv=conv, bn=bn))
-
-
-def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"unknown {what} {value!r}; one of {', '.join(choices)}")

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, pad
 
 from pagoda.layers.norm import Norm, build_norm
+from pagoda.plain import checked
 
 Padding = Literal["same", "symmetric", "same_zero"]
 """of strided windows: TensorFlow's SAME, whose odd pixel lies at the bottom and right, or alike on all sides;
@@ -51,6 +52,7 @@ def pad_same(x: Tensor, kernel: int, stride: int, value: float = 0.0) -> Tensor:
     return pad(x, (left, right, top, bottom), value=value)
 
 
+@checked
 def shrink(x: Tensor, stride: int, padding: Padding) -> Tensor:
     """Max-pooling with windows of stride + 1 to ⌈side / stride⌉; a border never wins, but for "same_zero"."""
     if padding != "symmetric":
@@ -59,13 +61,13 @@ def shrink(x: Tensor, stride: int, padding: Padding) -> Tensor:
     return max_pool2d(x, stride + 1, stride, padding=stride // 2)
 
 
+@checked
 def build_activation(kind: Activation) -> nn.Module:
     """The layer called `kind`; it leaves its input as it is."""
-    if kind not in ACTIVATIONS:
-        raise ValueError(f"unknown activation {kind!r}; one of {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[kind]()
 
 
+@checked
 def build_slow_norm(kind: Norm, channels: int) -> nn.Module:
     """A norm with EfficientNet's eps 1e-3, and momentum .01 where it keeps running statistics.
 
@@ -77,6 +79,7 @@ def build_slow_norm(kind: Norm, channels: int) -> nn.Module:
     return norm
 
 
+@checked
 class SeparableConv2d(nn.Module):
     """A 3×3 convolution of each channel alone, then 1×1 across channels, then perhaps a norm.
 
@@ -108,6 +111,7 @@ class SeparableConv2d(nn.Module):
         return self.bn(self.conv_pw(self.conv_dw(x)))
 
 
+@checked
 def start_weights(weight: Tensor, fan: float, kind: Literal["average", "in"]) -> None:
     """Draw a weight of variance 1 / fan: uniform ("average") or from a normal cut at two deviations ("in")."""
     if kind == "average":

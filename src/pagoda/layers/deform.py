@@ -10,9 +10,12 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
+from pagoda.plain import checked
+
 OffsetInit = Literal["zero", "uniform"]
 
 
+@checked
 class DeformConv2d(nn.Module):
     """A convolution whose taps are displaced, and if `modulated` weighted, by what `offset` sees at that place.
 
@@ -44,8 +47,6 @@ class DeformConv2d(nn.Module):
     ) -> None:
         super().__init__()
         _check_groups(inputs, outputs, groups, deform_groups)
-        if offset_init not in OffsetInit.__args__:
-            raise ValueError(f"unknown offset_init {offset_init!r}; one of {', '.join(OffsetInit.__args__)}")
         self.kernel, self.stride, self.padding, self.dilation = kernel, stride, padding, dilation
         self.modulated, self.offset_init = modulated, offset_init
         self.num_displacements = 2 * kernel * kernel * deform_groups

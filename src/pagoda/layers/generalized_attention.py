@@ -10,10 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from pagoda.plain import checked
+
 # Wavelengths of the position code grow geometrically up to this many pixels.
 LONGEST_WAVE = 1000.0
 
 
+@checked
 class GeneralizedAttention(nn.Module):
     """x + γ · what every place reads from all others; γ starts at 0, so that nothing changes at first.
 

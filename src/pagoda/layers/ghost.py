@@ -6,7 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pagoda.plain import checked
 
+
+@checked
 class GhostModule(nn.Module):
     """Stands in for a convolution with its norm and ReLU: (B, inputs, H, W) to (B, outputs, H', W').
 
@@ -58,6 +61,7 @@ class GhostModule(nn.Module):
         return torch.cat([maps, self.cheap_operation(maps)], dim=1)[:, : self.outputs]
 
 
+@checked
 class GhostModuleV2(GhostModule):
     """A ghost module gated by what stands far away in the same row and column: DFC attention (Tang 2022).
 

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pagoda.layers.time_conv import TimeConv3d
+from pagoda.plain import checked
 
 Inflation = Literal["center", "mean", "repeat", "center_rest_random"]
 """what the taps hold. "center": the middle one everything, the others zeros; the network then says of every frame
@@ -15,6 +16,7 @@ because zeros lie beyond its ends. "repeat": each everything. "center_rest_rando
 others noise of deviation 0.001, and all of it divided by the number of taps"""
 
 
+@checked
 def inflate(
     weight: Float[Tensor, "outputs inputs h w"], time: int, mode: Inflation = "center"
 ) -> Float[Tensor, "outputs inputs {time} h w"]:
@@ -28,8 +30,6 @@ def inflate(
     if mode in ("repeat", "mean"):
         taps = weight.unsqueeze(2).repeat(1, 1, time, 1, 1)
         return taps / time if mode == "mean" else taps
-    if mode not in ("center", "center_rest_random"):
-        raise ValueError(f"unknown inflation {mode!r}; one of {', '.join(Inflation.__args__)}")
     taps = weight.new_zeros(*weight.shape[:2], time, *weight.shape[2:])
     if mode == "center_rest_random":
         taps.normal_(std=0.001)
@@ -37,6 +37,7 @@ def inflate(
     return taps / time if mode == "center_rest_random" else taps
 
 
+@checked
 def inflate_state(
     state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], mode: Inflation = "center"
 ) -> dict[str, Tensor]:

@@ -4,7 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from pagoda.plain import checked
 
+
+@checked
 class TimeConv3d(nn.Conv3d):
     """A square convolution on every frame, joined with `time_kernel` - 1 neighbours; zeros beyond either end.
 

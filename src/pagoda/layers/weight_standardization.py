@@ -3,7 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from pagoda.plain import checked
 
+
+@checked
 class StandardizedConv2d(nn.Module):
     """A convolution without bias whose filters are standardised each time: (w - mean) / (std + 1e-5).
 

@@ -22,12 +22,14 @@ from pagoda.layers.conv import (
 from pagoda.layers.norm import Norm
 from pagoda.necks.topology import Node, Topology, bifpn_nodes, check_topology
 from pagoda.ops.anchors import pyramid_strides
+from pagoda.plain import checked
 
 Fusion = Literal["fast", "softmax", "sum", "channel_fast", "channel_softmax"]
 # Keeps "fast" fusion finite when every weight is cut to 0.
 FAST_EPS = 1e-4
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Resampling:
     """How maps get to another level's size."""
@@ -71,6 +73,7 @@ class NodeStyle:
     resampling: Resampling
 
 
+@checked
 class BiFPN(nn.Module):
     """Cells that pass features down and up the pyramid and fuse them with learnt weights.
 
@@ -108,7 +111,7 @@ class BiFPN(nn.Module):
     ) -> None:
         super().__init__()
         self.inputs = sorted(channels)
-        _check_options(self.inputs, top_level, cells, fusion)
+        _check_options(self.inputs, top_level, cells)
         low, highest = self.inputs[0], self.inputs[-1]
         self.padding: Padding = padding
         self.channels = dict.fromkeys(range(low, top_level + 1), width)
@@ -155,6 +158,7 @@ class BiFPN(nn.Module):
         return dict(zip(self.channels, maps, strict=True))
 
 
+@checked
 class Cell(nn.Module):
     """The nodes of a topology in their order: features of all levels in, features of all levels out.
 
@@ -183,6 +187,7 @@ class Cell(nn.Module):
         return [made[number] for number in self.outputs]
 
 
+@checked
 class FusionNode(nn.Module):
     """Bring the sources to one level, weigh and add them, activate, convolve, normalise.
 
@@ -232,6 +237,7 @@ class FusionNode(nn.Module):
         return x if factor == 1 else self.resampling.grow(x, size)
 
 
+@checked
 def fuse(maps: Sequence[Tensor], weights: Tensor | None, fusion: Fusion) -> Tensor:
     """Weighted sum of maps (B, C, H, W); `weights` is (maps,) or (maps, C), None for a plain sum.
 
@@ -267,6 +273,7 @@ def check_sizes(levels: Sequence[int], maps: Sequence[Tensor], strides: Mapping[
             )
 
 
+@checked
 class Projection(nn.Module):
     """1×1 convolution to the pyramid's width and a norm, without activation."""
 
@@ -282,7 +289,7 @@ class Projection(nn.Module):
         return self.bn(self.conv(x))
 
 
-def _check_options(inputs: Sequence[int], top_level: int, cells: int, fusion: str) -> None:
+def _check_options(inputs: Sequence[int], top_level: int, cells: int) -> None:
     low, highest = inputs[0], inputs[-1]
     if top_level < highest:
         raise ValueError(
@@ -294,5 +301,3 @@ def _check_options(inputs: Sequence[int], top_level: int, cells: int, fusion: st
         raise ValueError(f"a pyramid to fuse has at least two levels, got level {low} alone")
     if cells < 1:
         raise ValueError(f"BiFPN needs at least one cell, got {cells}")
-    if fusion not in Fusion.__args__:
-        raise ValueError(f"unknown fusion {fusion!r}; one of {', '.join(Fusion.__args__)}")

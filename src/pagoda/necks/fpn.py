@@ -9,10 +9,12 @@ from torch.nn.functional import interpolate, relu
 
 from pagoda.layers.norm import Norm, build_norm
 from pagoda.ops.anchors import pyramid_strides
+from pagoda.plain import checked
 
 ExtraFrom = Literal["P5", "C5", "max_pool"]
 
 
+@checked
 class FPN(nn.Module):
     """Lateral 1×1, top-down nearest upsampling to exactly the lateral's size, output 3×3.
 
@@ -51,8 +53,6 @@ class FPN(nn.Module):
             )
         if self.inputs != list(range(self.inputs[0], highest + 1)):
             raise ValueError(f"FPN needs neighbouring levels, got {', '.join(map(str, self.inputs))}")
-        if extra_from not in ExtraFrom.__args__:
-            raise ValueError(f"extra_from must be one of {', '.join(ExtraFrom.__args__)}, got {extra_from!r}")
         self.extra_from, self.relu_before_extra = extra_from, relu_before_extra
         self.channels = {level: out_channels for level in range(self.inputs[0], top_level + 1)}
         self.strides = pyramid_strides(self.channels)
@@ -106,6 +106,7 @@ class FPN(nn.Module):
         return pyramid
 
 
+@checked
 def conv_norm(
     inputs: int, outputs: int, kernel: int, norm: Norm, relu_after: bool, *, stride: int = 1, groups: int = 32
 ) -> nn.Module:

@@ -4,8 +4,10 @@ from torch import Tensor
 
 from pagoda.layers.time_conv import TimeConv3d
 from pagoda.necks.fpn import FPN, start_convolutions
+from pagoda.plain import checked
 
 
+@checked
 class FPN3D(FPN):
     """An FPN in which frames meet in the output convolutions only; laterals and the way down keep them apart.
 

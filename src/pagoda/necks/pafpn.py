@@ -7,8 +7,10 @@ from torch import Tensor, nn
 
 from pagoda.layers.norm import Norm
 from pagoda.necks.fpn import FPN, ExtraFrom, conv_norm, start_convolutions
+from pagoda.plain import checked
 
 
+@checked
 class PAFPN(FPN):
     """FPN, then bottom up: each level adds a strided 3×3 of the one below and passes a 3×3 of its own.
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from pagoda.plain import checked
 
 Side = int | torch.SymInt
 """a number of cells, which is symbolic while a model is exported"""
@@ -40,6 +42,7 @@ def both_steps(stride: float | tuple[Side, Side]) -> tuple[Any, Any]:
     return stride if isinstance(stride, tuple) else (stride, stride)
 
 
+@checked
 def cell_steps(
     steps: Steps, stride: int, padded: tuple[Side, Side], size: tuple[Side, Side]
 ) -> tuple[Side, Side]:
@@ -81,6 +84,7 @@ def point_strides(
     )
 
 
+@checked
 def cell_anchors(
     stride: int,
     *,
@@ -123,13 +127,11 @@ def cell_anchors(
             pairs = [(w, h, s) for s in scales for w, h in rounded]
         halves = [((w * s - 1) / 2, (h * s - 1) / 2) for w, h, s in pairs]
         rows = [(center - w, center - h, center + w, center + h) for w, h in halves]
-    elif style == "bubbliiiing":
+    else:  # bubbliiiing
         shapes = ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4))
         halves = [(w * s * stride / 2, h * s * stride / 2) for s in scales for w, h in shapes]
         center = stride / 2
         rows = [(center - w, center - h, center + w, center + h) for w, h in halves]
-    else:
-        raise ValueError(f"unknown anchor style {style!r}; one of {', '.join(get_args(AnchorStyle))}")
     return torch.tensor(rows, dtype=torch.float32)
 
 
@@ -149,6 +151,7 @@ def grid_anchors(
     return (base[None] + shift).reshape(-1, 4)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class AnchorShapes:
     """The anchors of one cell, alike on every level but for the stride; see `cell_anchors`."""

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pagoda.ops.boxes import box_areas, pairwise_iou
+from pagoda.plain import checked
 
 BACKGROUND = -1
 IGNORED = -2
@@ -53,6 +54,7 @@ def assign_by_center(
     return index.masked_fill(torch.isinf(smallest), BACKGROUND)
 
 
+@checked
 def assign_by_iou(
     anchors: Float[Tensor, "p 4"],
     boxes: Float[Tensor, "n 4"],
@@ -74,6 +76,7 @@ def assign_by_iou(
     return assign_by_overlap(iou, low=low, high=high, low_quality=low_quality)
 
 
+@checked
 def assign_by_overlap(
     iou: Float[Tensor, "p n"], *, low: float = 0.4, high: float = 0.5, low_quality: LowQuality = "all"
 ) -> Int[Tensor, " p"]:

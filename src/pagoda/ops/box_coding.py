@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pagoda.ops.anchors import Steps
+from pagoda.plain import checked
 
 # A box may grow by at most this factor's logarithm in one step: a 16-pixel anchor becomes 1000 pixels.
 MAX_LOG_GROWTH = math.log(1000 / 16)
@@ -60,6 +61,7 @@ def decode_boxes(
     return torch.cat([centers - half, centers + half - end], -1)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class BoxCoder:
     """One choice of conventions for both directions, so that training and decoding cannot part."""
@@ -87,6 +89,7 @@ class BoxCoder:
         )
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class PointCoder:
     """Where FCOS's locations sit in their cells, and how their numbers become distances to four sides."""

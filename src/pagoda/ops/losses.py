@@ -7,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
+from pagoda.plain import checked
+
 IoULoss = Literal["iou", "linear_iou", "giou"]
 
 
@@ -58,6 +60,7 @@ def shifted_cross_entropy(
     return loss * (alpha * targets + (1 - alpha) * (1 - targets))
 
 
+@checked
 def ltrb_iou_loss(
     predicted: Float[Tensor, "n 4"],
     target: Float[Tensor, "n 4"],
@@ -81,11 +84,9 @@ def ltrb_iou_loss(
         return -torch.log(iou.clamp(min=1e-7))
     if kind == "linear_iou":
         return 1 - iou
-    if kind == "giou":
-        enclosing = (outer_sides[:, 0] + outer_sides[:, 2]) * (outer_sides[:, 1] + outer_sides[:, 3])
-        enclosing = enclosing + enclosing_eps
-        return 1 - iou + (enclosing - union) / enclosing
-    raise ValueError(f"unknown IoU loss {kind!r}; one of {', '.join(IoULoss.__args__)}")
+    enclosing = (outer_sides[:, 0] + outer_sides[:, 2]) * (outer_sides[:, 1] + outer_sides[:, 3])
+    enclosing = enclosing + enclosing_eps
+    return 1 - iou + (enclosing - union) / enclosing
 
 
 def centerness(ltrb: Float[Tensor, "n 4"]) -> Float[Tensor, " n"]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from pagoda.ops.roi import roi_align
+from pagoda.plain import checked
 
 PasteRule = Literal["continuous", "whole_pixels"]
 """where the pixels of a picture lie in a box's mask: at their centres, the box as it is (detectron2, mmdet), or in a
@@ -39,6 +40,7 @@ def crop_masks(
     return (found >= 0.5).to(boxes.dtype) if binary else found
 
 
+@checked
 def paste_masks(
     probabilities: Float[Tensor, "n m m"],
     boxes: Float[Tensor, "n 4"],
@@ -55,6 +57,7 @@ def paste_masks(
     return paste(probabilities, boxes, image_size, rule=rule, min_probability=min_probability)
 
 
+@checked
 def paste_in_parts(
     probabilities: Float[Tensor, "n m m"],
     boxes: Float[Tensor, "n 4"],
@@ -75,6 +78,7 @@ def paste_in_parts(
     return pasted
 
 
+@checked
 def paste_one_by_one(
     probabilities: Float[Tensor, "n m m"],
     boxes: Float[Tensor, "n 4"],
@@ -99,6 +103,7 @@ def paste_one_by_one(
     return pasted
 
 
+@checked
 def paste_together(
     probabilities: Float[Tensor, "n m m"],
     boxes: Float[Tensor, "n 4"],
@@ -112,6 +117,7 @@ def paste_together(
     return passes(rows @ probabilities @ columns.transpose(1, 2), min_probability, rule)
 
 
+@checked
 def pasting_weights(
     probabilities: Float[Tensor, "n m m"],
     boxes: Float[Tensor, "n 4"],
@@ -132,6 +138,7 @@ def pasting_weights(
     return rows, columns, probabilities, boxes
 
 
+@checked
 def passes(values: Float[Tensor, "*n"], min_probability: float, rule: PasteRule) -> Bool[Tensor, "*n"]:
     """Whether pixels of these probabilities belong to the object."""
     return values > min_probability if rule == "whole_pixels" else values >= min_probability
@@ -147,6 +154,7 @@ def grow(
     return pad(probabilities, (1, 1, 1, 1)), torch.cat([center - half, center + half], dim=1).trunc()
 
 
+@checked
 def axis_weights(
     start: Float[Tensor, " n"], end: Float[Tensor, " n"], side: int, cells: int, rule: PasteRule
 ) -> Float[Tensor, "n side cells"]:

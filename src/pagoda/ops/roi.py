@@ -14,6 +14,7 @@ from torchvision.ops import roi_align as torchvision_roi_align
 
 from pagoda.ops.boxes import box_areas
 from pagoda.ops.cell_sums import cell_table, pooled_sums
+from pagoda.plain import checked
 
 
 def roi_align(
@@ -48,6 +49,7 @@ def roi_align(
     return pooled.to(features.dtype)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class RegionPooling:
     """How a head gets the features of its regions."""

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pagoda.ops.anchors import grid_anchors
+from pagoda.plain import checked
 
 # (width, height) in base sizes: square, wide, tall. The first releases rounded √2 to 1.4 and its inverse to .7,
 # which makes the largest anchors of D0 5.8 pixels narrower.
@@ -14,6 +15,7 @@ ROUNDED_SHAPES = ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4))
 SQRT2_SHAPES = ((1.0, 1.0), (2**0.5, 0.5**0.5), (0.5**0.5, 2**0.5))
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class StretchedAnchors:
     """Sizes are base_scale · step · 2^(j/octaves) · shape, sizes outer, shapes inner unless `shapes_outer`.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pagoda.ops.nms import soft_nms
+from pagoda.plain import checked
 from pagoda.postprocess.dense import Candidates, Decode, SelectDetections, Selected, pick
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
@@ -15,6 +16,7 @@ from pagoda.structures.labels import LabelMap
 from pagoda.structures.outputs import DenseOutputs
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class SelectFromAllLevels(SelectDetections):
     """As `SelectDetections`, but `max_candidates` is for all levels together.

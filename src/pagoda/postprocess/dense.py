@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pagoda.ops.boxes import ClipRule, clip_boxes
 from pagoda.ops.nms import batch_survivors, nms_survivors
+from pagoda.plain import checked
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
@@ -39,6 +40,7 @@ class Candidates(NamedTuple):
     """location · classes + label, locations counted over all levels: the order of the raw outputs"""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class SelectDetections:
     """Threshold, top-k per level, decode, clip, per-class NMS, top-k per picture: all of fixed size."""

@@ -9,10 +9,12 @@ from torch import Tensor
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.boxes import clip_boxes
 from pagoda.ops.nms import batch_survivors
+from pagoda.plain import checked
 from pagoda.postprocess.dense import at_most, beside, pick
 from pagoda.structures.outputs import Proposals, RPNOutputs
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class SelectProposals:
     """The best of each level, decoded, cut to the picture, suppressed within their level, the best of all levels."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pagoda.ops.heatmaps import heatmaps_to_keypoints
 from pagoda.ops.masks import PasteRule, paste_masks
+from pagoda.plain import checked
 from pagoda.postprocess.dense import Candidates, Decode, SelectDetections, at_most, pick
 from pagoda.structures.outputs import RegionOutputs, TubeOutputs
 
@@ -20,6 +21,7 @@ OF_DENSE_ONLY = (
 )
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class SelectRegions(SelectDetections):
     """As `SelectDetections`, on the softmax of each region's classes, background among them.

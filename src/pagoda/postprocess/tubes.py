@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.tubes import batch_tube_survivors, tube_survivors
+from pagoda.plain import checked
 from pagoda.postprocess.dense import Candidates, Decode
 from pagoda.postprocess.proposals import SelectProposals
 from pagoda.postprocess.rcnn import SelectRegions
@@ -21,6 +22,7 @@ from pagoda.structures.outputs import Proposals, RPNOutputs, TubeOutputs
 from pagoda.structures.tracks import Tubes
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class SelectTubeProposals(SelectProposals):
     """As `SelectProposals`, of deltas (B, P, T, 4) relative to anchors (P, 4) that stand still."""
@@ -49,6 +51,7 @@ class TubeProposalRules:
     inference: SelectTubeProposals = field(default_factory=SelectTubeProposals)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class SelectTubes(SelectRegions):
     """As `SelectRegions`, of tubes; what concerns masks has no meaning here."""

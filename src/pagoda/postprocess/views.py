@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pagoda.plain import checked
 from pagoda.postprocess.all_levels import SelectFromAllLevels
 from pagoda.postprocess.dense import Candidates, SelectDetections
 from pagoda.structures.images import ImageBatch
@@ -20,6 +21,7 @@ from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class TestViews:
     """The picture at the model's own size and at further ones, each mirrored too where asked for."""

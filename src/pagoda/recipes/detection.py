@@ -27,8 +27,16 @@ from pagoda.detectors.contract import Detector
 from pagoda.evaluation.result import DetectionResult
 from pagoda.evaluation.runner import detect_dataset, evaluate
 from pagoda.recipes.carried import check_keypoints, flip_pairs, lighten, what_to_carry
-from pagoda.recipes.opening import check_frames, open_data
+from pagoda.recipes.opening import check_frames, check_learnable, check_scorable, open_data
 from pagoda.recipes.remarks import data_remarks
+from pagoda.recipes.resuming import (
+    check_epochs,
+    check_same_run,
+    config_of_run,
+    rewrite_settings,
+    schedule_note,
+    settings_with,
+)
 from pagoda.recipes.starting import Build, starting_model
 from pagoda.structures.clips import TubeTargets
 from pagoda.training.loop import Trainer
@@ -117,6 +125,8 @@ def train_on(
     """
     check_frames(model, train_data, settings.augment)
     check_keypoints(model, train_data.label_map, settings.augment)
+    check_learnable(model, train_data)
+    check_scorable(model, val_data)
     name = settings.name or str((model.origin or {}).get("model") or type(model).__name__).split(":")[-1]
     folder = shared_run_folder(settings, name)
     if processes(settings.device).is_main_process:
@@ -125,17 +135,28 @@ def train_on(
     return _run(model, train_data, val_data, settings, folder, before=before, quiet=quiet)
 
 
-def resume(folder: str | Path, *, build: Build | None = None, quiet: bool = False) -> RunResult:
-    """Go on with a run that was interrupted, to the same weights as if it had not been."""
+def resume(
+    folder: str | Path,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    build: Build | None = None,
+    quiet: bool = False,
+) -> RunResult:
+    """Go on with a run that was interrupted, to the same weights as if it had not been; or with a finished one.
+
+    `changes` are settings given anew, nested ones as mappings: more `epochs`, and what does not touch what is learned
+    (`resuming.MAY_CHANGE`). Raises ValueError naming every other setting that differs from the run's.
+    """
     folder = Path(folder)
-    config_file = folder / "config.yaml"
-    if not config_file.is_file():
-        raise FileNotFoundError(f"{folder} holds no config.yaml, so it is not the folder of a run")
-    config = yaml.safe_load(config_file.read_text(encoding="utf-8"))
-    settings = from_plain(TrainSettings, config["train"])
+    config = config_of_run(folder)
+    saved = from_plain(TrainSettings, config["train"])
+    settings = settings_with(saved, changes or {})
+    check_same_run(folder, to_plain(saved), to_plain(settings))
     model = model_from_card(config["card"], build=build, where=folder)
     train_data, val_data = open_data(settings, model).datasets(model)
-    return _run(model, train_data, val_data, settings, folder, before=None, quiet=quiet, is_resumed=True)
+    check_learnable(model, train_data)
+    check_scorable(model, val_data)
+    return _run(model, train_data, val_data, settings, folder, before=None, quiet=quiet, saved=saved)
 
 
 def _run(
@@ -147,8 +168,9 @@ def _run(
     *,
     before: DetectionResult | None,
     quiet: bool,
-    is_resumed: bool = False,
+    saved: TrainSettings | None = None,
 ) -> RunResult:
+    """`saved`: the settings until now of a run that goes on."""
     train_data, val_data = lighten(train_data, model), lighten(val_data, model)
 
     def validate(current: Detector, progress: Any) -> DetectionResult:
@@ -163,9 +185,11 @@ def _run(
         settings,
         folder,
         sizes=train_data.annotations.sizes,
-        resume=is_resumed,
+        resume=saved is not None,
         quiet=quiet,
     )
+    if saved is not None:
+        _go_on(trainer, saved, settings, folder)
     result = trainer.run()
     best = trainer.model_to_keep()
     if result is None:  # resumed after its last epoch: nothing was left to do but the score
@@ -173,6 +197,19 @@ def _run(
     if trainer.is_main:
         report(folder, best, val_data, settings, before, result)
     return RunResult(folder, best, result, before)
+
+
+def _go_on(trainer: Trainer, saved: TrainSettings, settings: TrainSettings, folder: Path) -> None:
+    """Say where the run stands and what becomes of its schedule; keep the settings for the next time."""
+    check_epochs(folder, settings.epochs, trainer.at.epoch + (trainer.at.batch > 0))
+    totals = (trainer.steps_of(saved.epochs), trainer.total_steps)
+    note = schedule_note(saved, settings, step=trainer.at.step, totals=totals)
+    if trainer.at.epoch >= settings.epochs:
+        note = f"all {settings.epochs} epochs are done; --epochs {settings.epochs + 1} or more goes on"
+    if note and trainer.log is not None:
+        trainer.log.say(note)
+    if trainer.is_main and saved != settings:
+        rewrite_settings(folder, settings)
 
 
 def shared_run_folder(settings: TrainSettings, name: str) -> Path:

@@ -11,7 +11,7 @@ from pagoda.data.videos import Video
 from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.evaluation.pose_result import PoseTrackResult
 from pagoda.evaluation.posetrack import PoseTrackEvaluator
-from pagoda.evaluation.runner import check_same_classes
+from pagoda.evaluation.runner import check_same_classes, in_classes_of
 from pagoda.evaluation.tracking import TrackEvaluator
 from pagoda.evaluation.tracking_result import TrackingResult, finite_or_none, text_columns
 from pagoda.predict_video import FOLLOWING_LIMITS, link_frame, tracker_for, tubes_of_video
@@ -80,15 +80,21 @@ def follow(
     """Follow the objects of annotated videos and score the tracks: poses by PoseTrack's rules where the model says
     poses and the videos have joints and head boxes, boxes otherwise.
 
-    Raises ValueError before any work for other classes, and for annotated objects without track ids.
+    Classes meet by name. Raises ValueError before any work for classes that the model does not know, and for
+    annotated objects without track ids.
     """
-    check_same_classes(model.label_map.names, videos[0].tracks.label_map.names)
+    labels = videos[0].tracks.label_map
+    if not set(labels.names) <= set(model.label_map.names):
+        check_same_classes(model.label_map.names, labels.names)
     check_identities(videos)
     is_pose, tracker = has_poses(model, videos), tracker_for(model, linker)
     done, linked = 0, []
     for video in videos:
         count = _shifted(progress, done)
-        linked.append(link_found(find_tubes(model, video, progress=count), tracker, video.tracks.name))
+        found = find_tubes(model, video, progress=count)
+        if model.label_map.names != labels.names:
+            found = [in_classes_of(tubes, model.label_map, labels) for tubes in found]
+        linked.append(link_found(found, tracker, video.tracks.name))
         done += video.tracks.num_frames
     return score_followed(linker, [v.tracks for v in videos], linked, poses=is_pose, boxes=not is_pose)
 

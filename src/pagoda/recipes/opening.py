@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pagoda.data.annotations import Annotations
+import numpy as np
+
+from pagoda.data.annotations import Annotations, cut_to_picture
 from pagoda.data.clips import ClipDataset
 from pagoda.data.dataset import DetectionDataset
 from pagoda.data.layouts import open_annotations
@@ -12,6 +14,7 @@ from pagoda.data.video_folders import open_videos
 from pagoda.data.videos import Video
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.detect_and_track import DetectAndTrack
+from pagoda.evaluation.runner import check_known_classes, check_same_keypoints
 from pagoda.structures.labels import LabelMap
 from pagoda.training.settings import AugmentSettings, TrainSettings
 from pagoda.zoo.models import is_of_clips
@@ -53,6 +56,41 @@ def dataset_for(
     return ClipDataset(
         source, clip_length=model.num_frames, interval=model.frame_interval, complete=is_complete
     )
+
+
+def check_learnable(model: Detector, dataset: Any) -> None:
+    """Raises ValueError before training where the data have nothing that the model, or one of its heads, can learn."""
+    table: Annotations = dataset.annotations
+    owners = np.repeat(np.arange(len(table)), np.diff(table.offsets))
+    has_area = cut_to_picture(table.boxes_xywh, table.sizes[owners])[1]
+    remedy = "choose another --train-split, or look at the annotations with pagoda doctor"
+    if not (~table.ignored & has_area).any():
+        what = (
+            f"of {len(owners)} objects {int(table.ignored.sum())} are crowd regions or marked as ignored or difficult"
+            f" and {int((~has_area).sum())} have no area inside their picture"
+            if len(owners)
+            else "no object is annotated"
+        )
+        raise ValueError(
+            f"there is nothing to learn in {table.source}: {len(dataset)} pictures, and {what}; {remedy}"
+        )
+    for name, column in (("mask", table.masks), ("keypoint", table.keypoints)):
+        if getattr(model, f"{name}_head", None) is not None and column is None:
+            raise ValueError(
+                f"the model has a {name} head, but no object of {table.source} has {name}s; {remedy}, or take a model"
+                " without that head"
+            )
+
+
+def check_scorable(model: Detector, dataset: Any) -> None:
+    """Raises ValueError before training where the model could not be scored on these data after an epoch."""
+    if not len(dataset):
+        raise ValueError(
+            f"there are no pictures to score on in {dataset.annotations.source}; choose another --val-split"
+        )
+    check_known_classes(model.label_map, dataset)
+    if getattr(model, "keypoint_head", None) is not None:
+        check_same_keypoints(model.label_map, dataset.label_map)
 
 
 def check_frames(model: Detector, dataset: Any, settings: AugmentSettings) -> None:

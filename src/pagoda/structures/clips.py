@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from pagoda.structures.instances import Targets
-from pagoda.structures.rows import Rows
+from pagoda.structures.rows import TubeRows
 
 
 @dataclass(frozen=True, eq=False)
-class TubeTargets(Rows):
+class TubeTargets(TubeRows):
     """The annotated objects of a clip, in pixels of `image_size`; an object may be absent from some frames."""
 
     boxes: Tensor
@@ -38,14 +38,7 @@ class TubeTargets(Rows):
     """of the key frame"""
 
     def __post_init__(self) -> None:
-        if self.boxes.ndim != 3 or self.boxes.shape[2] != 4:
-            raise ValueError(f"boxes must be (n, t, 4) xyxy pixels, got {tuple(self.boxes.shape)}")
-        self._check_rows()
-        if self.visible.shape != self.boxes.shape[:2] or not 0 <= self.key < self.num_frames:
-            raise ValueError(
-                f"a clip of {self.num_frames} frames needs visible (n, t) and a key frame among them,"
-                f" got {tuple(self.visible.shape)} and {self.key}"
-            )
+        self._check_tubes(self.visible.shape[1] if self.visible.ndim == 2 else 0, self.key)
 
     @property
     def num_frames(self) -> int:

@@ -121,6 +121,8 @@ class Detections(_PerObject):
     """(H, W, 3) RGB uint8, where the one who asked for the detections kept it"""
     mask_crops: Tensor | None = field(default=None, repr=False)
     """(N, M, M) probabilities inside each box, of which a model pasted `masks`; they fit the box at any size"""
+    found_by: Any = field(default=None, repr=False)
+    """the postprocess that found them, whose limits `masks` keep at any size"""
 
     @property
     def names(self) -> list[str]:

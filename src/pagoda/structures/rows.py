@@ -33,3 +33,36 @@ class Rows:
     def to(self, device: torch.device | str) -> Self:
         moved = {name: value.to(device, non_blocking=True) for name, value in self._rows().items()}
         return replace(self, **moved)  # type: ignore[type-var]
+
+
+class TubeRows(Rows):
+    """Rows with one box in each of T frames. N objects, K keypoints."""
+
+    def _check_tubes(self, num_frames: int, key: int) -> None:
+        """Raises ValueError unless all tensors speak of the same objects, frames and keypoints."""
+        if self.boxes.ndim != 3 or self.boxes.shape[2] != 4:
+            raise ValueError(f"boxes must be (n, t, 4) xyxy pixels, got {tuple(self.boxes.shape)}")
+        self._check_rows()
+        if self.boxes.shape[1] != num_frames or not 0 <= key < num_frames:
+            raise ValueError(
+                f"tubes need one box per frame and a key frame among them, got {self.boxes.shape[1]} boxes each for"
+                f" {num_frames} frames, key {key}"
+            )
+        keypoints = getattr(self, "keypoints", None)
+        if keypoints is not None and (
+            keypoints.shape[:2] != self.boxes.shape[:2] or keypoints.shape[3:] != (2,)
+        ):
+            raise ValueError(f"keypoints must be (n, t, k, 2) xy pixels, got {tuple(keypoints.shape)}")
+        points = None if keypoints is None else keypoints.shape[:3]
+        wanted = {"visible": self.boxes.shape[:2], "visibility": points, "keypoint_scores": points}
+        for name, shape in wanted.items():
+            values = getattr(self, name, None)
+            if values is not None and values.shape != shape:
+                told = (
+                    "no keypoints" if shape is None else f"{tuple(shape)} as the boxes or keypoints have it"
+                )
+                raise ValueError(f"{name} is {tuple(values.shape)}, but there are {told}")
+        for name in ("scores", "labels"):
+            values = getattr(self, name, None)
+            if values is not None and values.ndim != 1:
+                raise ValueError(f"{name} must be (n,), one of each object, got {tuple(values.shape)}")

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pagoda.plain import checked
+
 DEFAULT_SIGMA = 0.05
 """For keypoints of which nobody measured it: between COCO's eyes (0.025) and hips (0.107)"""
 
@@ -16,6 +18,7 @@ _SIDE = re.compile(r"(?<![a-z])(left|right|l|r)(?![a-z])")
 _OTHER = {"left": "right", "right": "left", "l": "r", "r": "l"}
 
 
+@checked
 @dataclass(frozen=True)
 class Skeleton:
     """Immutable: keypoint k is called `names[k]`. K keypoints, counted from 0.

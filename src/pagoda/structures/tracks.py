@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
-from pagoda.structures.rows import Rows
+from pagoda.structures.rows import TubeRows
 
 UNLINKED = -1
 """The track id of an object that belongs to no track (yet)"""
@@ -215,30 +215,33 @@ class Tracks:
 
 
 @dataclass(frozen=True, eq=False)
-class Tubes(Rows):
-    """What a model says of a clip: each object as a box in every frame of it, in pixels of `image_size`."""
+class Tubes(TubeRows):
+    """What a model says of a clip: each object as a box in every frame of it, in pixels of `image_size`.
 
-    boxes: Float[Tensor, "n t 4"]
-    """xyxy"""
-    scores: Float[Tensor, " n"]
-    labels: Int[Tensor, " n"]
+    Raises ValueError where scores, labels, keypoints and the like have other rows or frames than the boxes.
+    """
+
+    boxes: Tensor
+    """(N, T, 4) xyxy"""
+    scores: Tensor
+    """(N,) 0 … 1"""
+    labels: Tensor
+    """(N,) 0 … num_classes-1"""
     frames: tuple[int, ...]
     """(T,) position of each frame in the video; at the borders of the video a frame may stand twice"""
     key: int
     """which of the T frames the clip is about"""
     image_size: tuple[int, int]
     label_map: LabelMap
-    visible: Bool[Tensor, "n t"] | None = None
-    """False where the object is believed hidden or gone; None: seen in all frames"""
-    keypoints: Float[Tensor, "n t k 2"] | None = None
-    keypoint_scores: Float[Tensor, "n t k"] | None = None
+    visible: Tensor | None = None
+    """(N, T) bool: False where the object is believed hidden or gone; None: seen in all frames"""
+    keypoints: Tensor | None = None
+    """(N, T, K, 2) xy"""
+    keypoint_scores: Tensor | None = None
+    """(N, T, K)"""
 
     def __post_init__(self) -> None:
-        if self.boxes.shape[1] != len(self.frames) or not 0 <= self.key < len(self.frames):
-            raise ValueError(
-                f"tubes need one box per frame and a key frame among them, got {self.boxes.shape[1]} boxes each,"
-                f" frames {self.frames}, key {self.key}"
-            )
+        self._check_tubes(len(self.frames), self.key)
 
     def at(self, position: int) -> Detections:
         """All tubes in one of the T frames."""

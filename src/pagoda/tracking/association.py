@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 
 from pagoda.ops.boxes import pairwise_iou
+from pagoda.plain import checked
 
 Algorithm = Literal["hungarian", "greedy"]
 
@@ -63,6 +64,7 @@ def cosine_costs(before: Float[np.ndarray, "n d"], now: Float[np.ndarray, "m d"]
     return 1 - (before @ now.T) / np.maximum(sizes, np.finfo(sizes.dtype).tiny)
 
 
+@checked
 def assign(
     costs: Float[np.ndarray, "n m"], *, max_cost: float | None = None, algorithm: Algorithm = "hungarian"
 ) -> Int[np.ndarray, " m"]:

@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.tracks import UNLINKED
 from pagoda.tracking.association import assign, forbid_other_labels, iou_costs
@@ -22,6 +23,7 @@ class _Track:
     track_id: int = UNLINKED
 
 
+@checked
 @dataclass
 class ByteTracker:
     """Strong detections against all tracks, weak ones against those still in sight, then new tracks.

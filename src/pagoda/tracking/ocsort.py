@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.tracks import UNLINKED
 from pagoda.tracking.association import assign, forbid_other_labels, iou_costs
@@ -33,6 +34,7 @@ class _Track:
         return self.seen[-1][1]
 
 
+@checked
 @dataclass
 class OCSortTracker:
     """IoU with the prediction and agreement of direction; then a second chance at the last place seen.

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.tracks import UNLINKED
 from pagoda.tracking.association import (
@@ -19,6 +20,7 @@ from pagoda.tracking.association import (
 from pagoda.tracking.tracker import to_arrays, with_track_ids
 
 
+@checked
 @dataclass(frozen=True)
 class CostWeights:
     """How much each difference between an object before and one now counts; 0: it is not looked at."""
@@ -42,6 +44,7 @@ class _Frame:
     appearance: np.ndarray | None
 
 
+@checked
 @dataclass
 class ReferenceTracker:
     """Weighted costs, solved between this frame and the last; what is left over starts a track.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.tracks import UNLINKED, Tubes
 from pagoda.tracking.association import assign, forbid_other_labels, iou_costs, oks_costs
@@ -26,6 +27,7 @@ class _Track:
     track_id: int
 
 
+@checked
 @dataclass
 class TubeTracker:
     """Least total cost over shared frames: 1 - mean IoU, for poses half of it 1 - mean OKS.
@@ -119,6 +121,7 @@ class TubeTracker:
         return self._next_id - 1
 
 
+@checked
 @dataclass
 class PairedFrames:
     """Lets `TubeTracker` link detections of single frames: a `Tracker` that makes clips of two frames.

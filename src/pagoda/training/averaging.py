@@ -7,7 +7,10 @@ from typing import Literal
 import torch
 from torch import nn
 
+from pagoda.plain import checked
 
+
+@checked
 class ModelAverage:
     """A copy that follows the model: average ← d·average + (1−d)·model, d growing to `decay` with the steps.
 

@@ -1,5 +1,6 @@
 """The training loop: one screen (`Trainer.run`), and the steps it is made of."""
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -16,10 +18,12 @@ from pagoda.detectors.contract import Detector
 from pagoda.evaluation.result import DetectionResult
 from pagoda.layers.memory_order import order_weights
 from pagoda.layers.norm import has_batch_statistics
+from pagoda.plain import checked
 from pagoda.structures.clips import TubeTargets
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
 from pagoda.training.averaging import ModelAverage
+from pagoda.training.batch_norms import fewest_pictures, needs_two_pictures
 from pagoda.training.capsule import NotFiniteError, diagnose, save_capsule
 from pagoda.training.checkpoints import load_last, random_state, restore_random_state, save_last
 from pagoda.training.optim import build_optimizer, clip_each_gradient, rate_factor, set_rate
@@ -56,10 +60,13 @@ class Position:
     """validations since the best"""
     skipped: int = 0
     """pictures that could not be read, over the run"""
+    is_scored: bool = True
+    """False between the end of an epoch and its validation, so that a run stopped there is scored when it goes on"""
     seconds: float = 0.0
     """spent on training, reading pictures included, validation not"""
 
 
+@checked
 class Trainer:
     """One run of `model` on `view`; `run` is its folder. `Trainer.run()` returns the last validation."""
 
@@ -86,24 +93,38 @@ class Trainer:
         self.optimizer = build_optimizer(self.model, settings.optim)
         decay = settings.optim.ema_decay
         self.average = ModelAverage(self.model, decay, ramp=settings.optim.ema_ramp) if decay > 0 else None
+        # Batch norm must see mixtures: where wide pictures are of another kind than upright ones, batches of one
+        # shape have other statistics than the running ones it is used with.
+        is_mixed = has_batch_statistics(self.model.train())
         self.plan = BatchPlan(
             images=sizes,
             batch_size=settings.batch_size,
             seed=settings.seed,
-            # Batch norm must see mixtures: where wide pictures are of another kind than upright ones, batches of one
-            # shape have other statistics than the running ones it is used with.
-            group_by_aspect=not has_batch_statistics(self.model.train()),
+            group_by_aspect=not is_mixed,
+            at_least=fewest_pictures(
+                self.model,
+                sizes,
+                batch_size=settings.batch_size,
+                num_processes=self.accelerator.num_processes,
+                low=settings.augment.scale_range[0],
+            ),
             num_processes=self.accelerator.num_processes,
             process_index=self.accelerator.process_index,
         )
-        self.total_steps = max(1, settings.epochs * len(self.plan) // settings.optim.accumulate)
+        self.total_steps = self.steps_of(settings.epochs)
         self.at = Position()
         if resume:
             self._restore(load_last(run))
         self.losses = self.accelerator.prepare(Losses(self.model))
         self.saved_at = monotonic()
         self.log = (
-            RunLog(run, total_steps=self.total_steps, resume_step=self.at.step, quiet=quiet)
+            RunLog(
+                run,
+                total_steps=self.total_steps,
+                resume_step=self.at.step,
+                is_scored=self.at.is_scored,
+                quiet=quiet,
+            )
             if self.is_main
             else None
         )
@@ -112,6 +133,8 @@ class Trainer:
         """Train to the end. Raises NotFiniteError with a capsule; Ctrl-C saves `last/` first."""
         result = None
         try:
+            if not self.at.is_scored:
+                result = self._score(self.at.epoch - 1)
             for epoch in range(self.at.epoch, self.settings.epochs):
                 self.model.train()
                 batches = self.plan.epoch(epoch, self.at.batch)
@@ -122,9 +145,10 @@ class Trainer:
                     if self._is_step_boundary() and monotonic() - self.saved_at > self.settings.save_seconds:
                         self._save()
                 self.at.epoch, self.at.batch = epoch + 1, 0
-                if self._is_due(epoch):
+                self.at.is_scored = not self._is_due(epoch)
+                self._save()  # before scoring: whatever happens there, the epoch is not lost
+                if not self.at.is_scored:
                     result = self._score(epoch)
-                self._save()
                 if 0 < self.settings.patience <= self.at.worse_count:
                     self._say(f"no better AP for {self.at.worse_count} validations: stopped early")
                     break
@@ -193,19 +217,24 @@ class Trainer:
         """Validate the averaged model, keep it when it is the best so far."""
         result = self.validate(self.model_to_keep(), self._progress)
         what, value = result.deciding
-        is_best = value > self.at.best_ap
+        # Without an object to find nothing is undecided: the last weights are kept then.
+        is_best = value > self.at.best_ap or (math.isnan(value) and self.at.best_ap < 0)
         self.at.worse_count = 0 if is_best else self.at.worse_count + 1
         if is_best:
-            self.at.best_ap = value
+            self.at.best_ap = -1.0 if math.isnan(value) else value
         if self.log is not None:
             self.log.write("val", self.at.step, epoch=epoch + 1, seconds=self.at.seconds, **result.metrics)
             mark = "  best so far" if is_best else ""
             told = "" if what == "AP" else f"{what} {value:.3f}  "
             boxes = f"AP {result.metrics['AP']:.3f}  AP50 {result.metrics['AP50']:.3f}"
             self.log.say(f"epoch {epoch + 1}/{self.settings.epochs}: {told}{boxes}{mark}")
+            for warning in result.warnings if self.at.epoch <= self.settings.val_every else ():
+                self.log.say(f"warning: {warning}")
             if is_best:
                 card = {**self.model.card(), "metrics": result.to_dict()["metrics"], "epoch": epoch + 1}
                 save_weights(self.folder / "best.safetensors", self.model_to_keep().state_dict(), card)
+        self.at.is_scored = True
+        self._save()
         return result
 
     def _save(self) -> None:
@@ -263,22 +292,45 @@ class Trainer:
                 self.log.say(f"skipped: {skipped.reason} ({self.at.skipped} so far)")
 
     def _pictures_and_targets(self, batch: Batch) -> tuple[list[Tensor], list[Any]]:
-        """The batch, or two black pictures without objects where none could be read: every process must step."""
-        if batch.pictures:
-            return batch.pictures, [target.learnable() for target in batch.targets]
-        size = self.model.input_spec.pad_multiple
-        black = torch.zeros(self.model.input_spec.read_channels, size, size, dtype=torch.uint8)
-        nothing: Any = Targets.empty((size, size))
-        if length := getattr(self.model, "num_frames", None):  # of the clips it looks at
-            black, no_ids = black.expand(length, -1, -1, -1), torch.zeros(0, dtype=torch.long)
-            nothing = TubeTargets.join([nothing] * length, [no_ids] * length, key=length // 2)
-        return [black, black], [nothing, nothing]  # batch statistics need more than one value
+        """The batch, or two black pictures without objects where none could be read: every process must step.
+
+        One black picture comes to a batch that was left with one where a batch norm would see a single value.
+        """
+        if not batch.pictures:
+            side = self.model.input_spec.pad_multiple
+            black, nothing = self._nothing((side, side))
+            return [black, black], [nothing, nothing]  # batch statistics need more than one value
+        targets: list[Any] = [target.learnable() for target in batch.targets]
+        if len(batch.pictures) > 1 or not batch.skipped:
+            return batch.pictures, targets
+        size = (batch.pictures[0].shape[-2], batch.pictures[0].shape[-1])
+        if not needs_two_pictures(self.model, np.array([size]), resized=True):
+            return batch.pictures, targets
+        black, nothing = self._nothing(size)
+        return [*batch.pictures, black], [*targets, nothing]
+
+    def _nothing(self, size: tuple[int, int]) -> tuple[Tensor, Any]:
+        """A black picture, or clip, of (height, width) and its targets, without any object."""
+        black, nothing = (
+            torch.zeros(self.model.input_spec.read_channels, *size, dtype=torch.uint8),
+            Targets.empty(size),
+        )
+        length = getattr(self.model, "num_frames", None)  # of the clips it looks at
+        if not length:
+            return black, nothing
+        no_ids = torch.zeros(0, dtype=torch.long)
+        tubes = TubeTargets.join([nothing] * length, [no_ids] * length, key=length // 2)
+        return black.expand(length, -1, -1, -1), tubes
 
     def model_to_keep(self) -> Detector:
         return self.average.model if self.average is not None else self.model
 
     def _batches_done(self) -> int:
         return self.at.epoch * len(self.plan) + self.at.batch
+
+    def steps_of(self, epochs: int) -> int:
+        """Steps of the optimiser in a run of so many epochs."""
+        return max(1, epochs * len(self.plan) // self.settings.optim.accumulate)
 
     def _is_step_boundary(self) -> bool:
         return self._batches_done() % self.settings.optim.accumulate == 0

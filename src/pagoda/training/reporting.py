@@ -15,6 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from pagoda.plain import checked
+
 
 def read_records(path: Path) -> list[dict[str, Any]]:
     """The rows of a metrics.jsonl, without a last line that a kill cut short."""
@@ -24,15 +26,30 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
+@checked
 class RunLog:
     """Rows {"kind": "step" | "val" | "note", "step": …} to file and TensorBoard, a bar to the terminal.
 
-    A resumed run first forgets the rows after `resume_step`: they will be written again.
+    A resumed run first forgets the rows after `resume_step`, and unless it `is_scored` the validation there: they
+    will be written again.
     """
 
-    def __init__(self, run: Path, *, total_steps: int, resume_step: int = 0, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        run: Path,
+        *,
+        total_steps: int,
+        resume_step: int = 0,
+        is_scored: bool = True,
+        quiet: bool = False,
+    ) -> None:
         self.path = run / "metrics.jsonl"
-        self.records = [row for row in read_records(self.path) if row["step"] <= resume_step]
+        self.records = [
+            row
+            for row in read_records(self.path)
+            if row["step"] < resume_step
+            or (row["step"] == resume_step and (is_scored or row["kind"] != "val"))
+        ]
         self.path.write_text("".join(json.dumps(row) + "\n" for row in self.records), encoding="utf-8")
         self.file = self.path.open("a", encoding="utf-8")
         self.console = Console(quiet=quiet, stderr=True)

@@ -5,7 +5,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
+from pagoda.plain import checked
 
+
+@checked
 @dataclass(frozen=True, kw_only=True)
 class OptimSettings:
     """How weights are changed."""
@@ -43,6 +46,7 @@ class OptimSettings:
     min(decay, (1 + step) / (10 + step))"""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class AugmentSettings:
     """What training pictures go through, in this order."""
@@ -59,6 +63,7 @@ class AugmentSettings:
     """probability of each change of brightness, contrast, saturation and hue; for long runs"""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     """One training run."""

@@ -19,6 +19,7 @@ from pagoda.pictures import (
     read_frames,
     read_picture,
 )
+from pagoda.plain import checked
 from pagoda.visualization.video_files import VideoFacts, decode_video, probe_video
 
 TICKS_PER_SECOND = 90_000
@@ -36,6 +37,7 @@ class VideoFrame:
     """its file, or the video's name and its number"""
 
 
+@checked
 class VideoSource:
     """The frames of a video, of an animated picture, or of a folder or glob of pictures in their natural order, one
     at a time; `len` may be an estimate.
@@ -135,6 +137,7 @@ class VideoSource:
             yield VideoFrame(picture, seconds, f"{self.path.name}#{number}")
 
 
+@checked
 class VideoWriter:
     """An H.264 file that appears whole when closed, at the times of the frames it is given.
 

@@ -14,12 +14,14 @@ from pagoda.backbones.resnet_options import Body, Deform, Fallback, Ghost, Plugi
 from pagoda.backbones.timm import TimmBackbone
 from pagoda.layers.deform import OffsetInit
 from pagoda.layers.norm import Norm
+from pagoda.plain import checked
 from pagoda.zoo.options import DeformKind, check_known
 
 TIMM = "timm:"
 CARDINALITY = re.compile(r"resnext(\d+)([cd]?)_(\d+)x(\d+)d")
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class BackboneChoices:
     """What a detector's backbone can be asked for. Those that cannot do a thing refuse it."""

@@ -14,6 +14,7 @@ from pagoda.layers.norm import Norm
 from pagoda.ops.anchors import AnchorShapes, AnchorStyle
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.roi import RegionPooling
+from pagoda.plain import checked
 from pagoda.postprocess.tubes import SelectTubeProposals, SelectTubes, TubeProposalRules
 from pagoda.preprocess import InputSpec
 from pagoda.zoo.fcos_flavours import CAFFE2_BODY, CAFFE2_INPUT
@@ -28,6 +29,7 @@ FEW_PROPOSALS = TubeProposalRules(
 FEW_TUBES = DetectAndTrackCriterion(tubes=TubeCriterion(count=128), keypoints=TubeKeypointCriterion(count=32))
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class DetectAndTrackFlavour(Flavour):
     """How one program writes it."""

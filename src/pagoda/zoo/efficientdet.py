@@ -13,6 +13,7 @@ from pagoda.layers.conv import NORM_MOMENTUM, Activation
 from pagoda.necks.bifpn import BiFPN, Fusion
 from pagoda.necks.topology import TOPOLOGIES
 from pagoda.ops.stretched_anchors import StretchedAnchors
+from pagoda.plain import checked
 from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
 from pagoda.zoo import inputs
@@ -25,6 +26,7 @@ from pagoda.zoo.toandaominh import restrided_parts
 COCO_90 = published_classes("coco_90", 90)
 
 
+@checked
 @dataclass(frozen=True)
 class Variant:
     """One row of the table."""

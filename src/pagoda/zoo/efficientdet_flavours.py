@@ -16,6 +16,7 @@ from pagoda.layers.norm import Norm
 from pagoda.necks.bifpn import Resampling
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.stretched_anchors import ROUNDED_SHAPES, SQRT2_SHAPES
+from pagoda.plain import checked
 from pagoda.postprocess.all_levels import SelectFromAllLevels
 from pagoda.preprocess import InputSpec
 from pagoda.zoo.flavours import ClassNames, Flavour
@@ -27,6 +28,7 @@ INPUT = InputSpec(fit="corner", canvas=(512, 512), border=MEAN_COLOR, pad_multip
 LITE_INPUT = replace(INPUT, border=127, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class EfficientDetFlavour(Flavour):
     """How one program writes EfficientDet. `body` counts for ResNets only."""
@@ -57,6 +59,7 @@ class EfficientDetFlavour(Flavour):
     postprocess: SelectFromAllLevels = field(default_factory=SelectFromAllLevels)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class RetinaLossFlavour(EfficientDetFlavour):
     """The same network trained with RetinaNet's assignment and losses."""

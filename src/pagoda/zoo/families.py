@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pagoda.detectors.contract import Detector
+from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
 from pagoda.weights.convert.records import recorded_input
 from pagoda.zoo.backbones import BACKBONES, knows_backbone
@@ -21,6 +22,7 @@ from pagoda.zoo.rcnn_flavours import FASTER_RCNN_FLAVOURS, KEYPOINT_RCNN_FLAVOUR
 from pagoda.zoo.retinanet_flavours import RETINANET_FLAVOURS
 
 
+@checked
 @dataclass(frozen=True)
 class Family:
     """A detector: the function that composes it and the flavours it comes in."""

@@ -11,6 +11,7 @@ from pagoda.layers.norm import Norm
 from pagoda.necks.fpn import ExtraFrom
 from pagoda.ops.anchors import AnchorShapes
 from pagoda.ops.box_coding import PointCoder
+from pagoda.plain import checked
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.preprocess import InputSpec
 from pagoda.zoo.options import as_tuples
@@ -18,6 +19,7 @@ from pagoda.zoo.options import as_tuples
 ClassNames = Literal["coco", "coco_91", "coco_90", "coco_person", "posetrack_person", "voc", "numbered"]
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class BodyFlavour:
     """Of the backbone and the neck; where `ModelOptions` says something else, that counts.
@@ -41,6 +43,7 @@ class BodyFlavour:
     """a ReLU behind each convolution of the FPN"""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Flavour:
     """What FCOS and RetinaNet have in common."""
@@ -63,6 +66,7 @@ class Flavour:
         return from_plain(cls, data)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class FCOSFlavour(Flavour):
     """How one program writes FCOS."""
@@ -75,6 +79,7 @@ class FCOSFlavour(Flavour):
     level_scale: bool = True
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class RetinaNetFlavour(Flavour):
     """How one program writes RetinaNet."""

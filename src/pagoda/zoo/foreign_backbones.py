@@ -9,6 +9,7 @@ from torch import nn
 from pagoda.backbones.resnet_blocks import Residual
 from pagoda.layers.deform import DeformConv2d
 from pagoda.layers.inflate import Inflation, inflate_state
+from pagoda.plain import checked
 from pagoda.weights.convert.checkpoint import ForeignCheckpoint, open_foreign
 from pagoda.weights.convert.layout import Place
 from pagoda.weights.convert.report import ConversionReport
@@ -37,6 +38,7 @@ def load_backbone(path: str | Path, *, take: str | None = None, **choices: objec
     return backbone.eval()
 
 
+@checked
 def fill_backbone(
     backbone: nn.Module, path: str | Path, *, inflation: Inflation = "center", take: str | None = None
 ) -> ConversionReport:
@@ -50,6 +52,7 @@ def fill_backbone(
     return fill_from(open_foreign(path, take=take), backbone, inflation)
 
 
+@checked
 def fill_from(
     checkpoint: ForeignCheckpoint, backbone: nn.Module, inflation: Inflation = "center"
 ) -> ConversionReport:

@@ -14,6 +14,7 @@ from pagoda.detectors.rcnn import RCNN
 from pagoda.heads.roi_box import BoxHead
 from pagoda.layers.inflate import Inflation, inflate_state
 from pagoda.ops.box_coding import Weights
+from pagoda.plain import checked
 from pagoda.weights.convert.checkpoint import open_foreign
 from pagoda.weights.convert.detect_and_track import STAGE
 from pagoda.weights.files import has_card
@@ -52,6 +53,7 @@ class StartReport:
         return "\n".join([*lines, *(f"note        {note}" for note in self.notes)])
 
 
+@checked
 def start_from(
     model: Detector, path: str | Path, *, inflation: Inflation = "center", take: str | None = None
 ) -> StartReport:

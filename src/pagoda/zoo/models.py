@@ -11,6 +11,7 @@ from pagoda.backbones.timm import TimmBackbone
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.layers.inflate import Inflation, inflate_state
+from pagoda.plain import checked
 from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
 from pagoda.weights.convert.checkpoint import open_foreign
@@ -76,6 +77,7 @@ def create_model(
     return model
 
 
+@checked
 def load_backbone_weights(
     backbone: nn.Module, source: str, *, inflation: Inflation | None = None, take: str | None = None
 ) -> ConversionReport:

@@ -12,6 +12,7 @@ from pagoda.layers.norm import Norm
 from pagoda.necks.bifpn import Fusion
 from pagoda.necks.fpn import ExtraFrom
 from pagoda.necks.topology import TopologyName
+from pagoda.plain import checked
 from pagoda.preprocess import Fit
 
 DeformKind = Literal["none", "v1", "v2"]
@@ -33,6 +34,7 @@ class ModelName(NamedTuple):
         return "_".join(part for part in parts if part) + (f".{self.flavour}" if self.flavour else "")
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
     """Everything a dense detector of the zoo lets you choose. None: as the model or its flavour has it."""

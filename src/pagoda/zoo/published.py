@@ -11,9 +11,11 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlparse
 
+from pagoda.plain import checked
 from pagoda.weights.convert.sources import APACHE, BSD, MIT, NON_COMMERCIAL, SHARE_ALIKE
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Published:
     """One checkpoint; `model` is empty where its backbone or head is not in the zoo, and `note` says which."""

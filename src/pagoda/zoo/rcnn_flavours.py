@@ -12,6 +12,7 @@ from pagoda.layers.norm import Norm
 from pagoda.ops.anchors import AnchorShapes
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.roi import RegionPooling
+from pagoda.plain import checked
 from pagoda.postprocess.proposals import ProposalRules, SelectProposals
 from pagoda.postprocess.rcnn import SelectRegions
 from pagoda.zoo.fcos_flavours import (
@@ -36,6 +37,7 @@ ONE_LEVEL = ProposalRules(
 )
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class RCNNFlavour(Flavour):
     """How one program writes the R-CNN family."""

@@ -24,6 +24,7 @@ from torch.nn.functional import interpolate, max_pool2d
 from pagoda.backbones.timm import SameConv2d
 from pagoda.heads.dense import DenseHead
 from pagoda.layers.conv import NORM_MOMENTUM
+from pagoda.plain import checked
 from pagoda.zoo.options import ModelOptions, refuse_options
 
 HEAD_WIDTH, HEAD_DEPTH = 256, 4
@@ -104,6 +105,7 @@ def strided(conv: nn.Conv2d) -> SameConv2d:
     )
 
 
+@checked
 class PlainWeightedPyramid(nn.Module):
     """1×1 convolutions to one width, then cells of `PlainCell`."""
 
@@ -132,6 +134,7 @@ def check_halves(features: dict[int, Tensor]) -> None:
             )
 
 
+@checked
 class PlainCell(nn.Module):
     """Down and up once. `convs` are in the order of their use: down from the second coarsest level, then up."""
 

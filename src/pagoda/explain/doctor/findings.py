@@ -6,8 +6,10 @@ from typing import Any
 
 from pagoda.data.complaints import MAX_PLACES, Complaints
 from pagoda.explain.doctor.kinds import KINDS, SEVERITIES, Severity
+from pagoda.plain import checked
 
 
+@checked
 @dataclass(frozen=True)
 class Finding:
     """One kind of defect with how often it was met and where."""

@@ -6,9 +6,12 @@ from typing import Any, Literal
 
 from rich.console import Console, Group
 
+from pagoda.plain import checked
+
 Kind = Literal["backbone", "neck", "head", "other"]
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One step on the way from the picture to the predictions. All rows together are the whole model."""

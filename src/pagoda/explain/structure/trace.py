@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from pagoda.ops.roi import RegionPooling
+from pagoda.plain import checked
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,7 @@ def spatial(values: Sequence[int]) -> list[int]:
     return (list(values) * 2)[-2:]
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class FinestLevel(RegionPooling):
     """Reads every region from the finest level: without numbers no size chooses one, and the shape is the same."""

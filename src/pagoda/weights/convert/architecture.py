@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from pagoda.plain import checked
 from pagoda.weights.convert.deformable import deform_options
 from pagoda.weights.convert.plugins import Shapes, plugin_options
 from pagoda.weights.files import WeightsError
@@ -17,6 +18,7 @@ RESNETS = {
 }
 
 
+@checked
 @dataclass(frozen=True)
 class Architecture:
     """A detector (or a backbone alone, where `detector` is None) in the words of the zoo."""

@@ -7,9 +7,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from pagoda.plain import checked
+
 BoxOrder = Literal["xywh", "yxhw"]
 
 
+@checked
 @dataclass(frozen=True)
 class Place:
     """`ours[rows][order]` is what the other program's tensor holds."""
@@ -34,6 +37,7 @@ class Place:
             part[list(self.order)] = theirs.to(part.dtype)
 
 
+@checked
 @dataclass(frozen=True)
 class Layout:
     """How a dense detector of ours joins its predictions."""

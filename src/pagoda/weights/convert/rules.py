@@ -9,9 +9,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from pagoda.plain import checked
+
 PLACEHOLDER = re.compile(r"\\\{(\w+)\\\}")
 
 
+@checked
 @dataclass(frozen=True)
 class Rule:
     """`{n}` (one small letter) stands for a number, `{rest}` (longer) for anything; both sides name the same.

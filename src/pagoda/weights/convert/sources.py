@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from pagoda.plain import checked
 from pagoda.weights.convert import (
     bubbliiiing,
     caffe2,
@@ -30,6 +31,7 @@ NON_COMMERCIAL = "BSD-2-Clause headed 'for non-commercial purposes': weights may
 SHARE_ALIKE = "Apache-2.0, its published weights CC BY-SA 3.0"
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """One program (or one family of its models)."""

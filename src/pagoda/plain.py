@@ -1,0 +1,210 @@
+"""Options as people write them: each is checked where it is given, by the type it is annotated with."""
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import is_dataclass
+from difflib import get_close_matches
+from functools import wraps
+from inspect import Parameter, signature
+from numbers import Integral, Real
+from reprlib import Repr
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+Target = TypeVar("Target", bound=Callable[..., Any])
+_NUMBERS = {bool: "True or False", int: "a whole number", float: "a number", NoneType: "None"}
+_shorten = Repr()
+_shorten.maxstring = _shorten.maxother = 80
+
+
+def checked(target: Target) -> Target:
+    """A class whose constructor, or a function that, refuses words and numbers which its annotations do not admit.
+
+    Of a class every annotation made of `Literal`, bool, int, float and option dataclasses counts, also inside
+    Optional, tuples, sequences and mappings; of a function those with a `Literal`. Raises ValueError with the name of
+    the option, what it may be, what came and the nearest word, before the constructor or the function begins.
+    Stands above `@dataclass`; a subclass with a constructor of its own needs its own.
+
+    >>> @checked
+    ... def turn(way: Literal["left", "right"]) -> None: ...
+    >>> turn("Right")
+    Traceback (most recent call last):
+    ValueError: turn: way must be one of 'left', 'right', got 'Right'; did you mean 'right'?
+    """
+    if isinstance(target, type):
+        _check_constructor(target)
+        return target
+    check = _checker(target, target.__name__, _has_words)
+
+    @wraps(target)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        check(args, kwargs)
+        return target(*args, **kwargs)
+
+    return guarded  # type: ignore[return-value]
+
+
+def is_option(hint: Any) -> bool:
+    """Whether an annotation speaks of words, numbers or option dataclasses, so that `checked` looks at it."""
+    if _is_union(hint) or get_origin(hint) in (tuple, list, dict) or _is_collection(hint):
+        return any(is_option(part) for part in get_args(hint) if part is not Ellipsis)
+    return get_origin(hint) is Literal or hint in (bool, int, float) or _is_dataclass(hint)
+
+
+def admits(hint: Any, value: Any) -> bool:
+    """Whether a value may stand where `hint` is annotated; whole numbers are numbers, NaN is none."""
+    origin = get_origin(hint)
+    if origin is Literal:
+        return any(
+            value == word and type(word) is not bool and isinstance(value, type(word))
+            for word in get_args(hint)
+        )
+    if _is_union(hint):
+        return any(admits(part, value) for part in get_args(hint))
+    if origin in (tuple, list) or _is_collection(hint):
+        return _admits_items(origin, get_args(hint), value)
+    if hint in (bool, int, float, None, NoneType):
+        return _admits_number(hint, value)
+    return not isinstance(hint, type) or isinstance(value, hint)
+
+
+def check_option(owner: str, name: str, hint: Any, value: Any) -> None:
+    """Raises ValueError where `hint` does not admit the value of the option `name`."""
+    if admits(hint, value):
+        return
+    words = tuple(_words(hint))
+    near = nearest(value, words) if isinstance(value, str) else None
+    help_ = f"; did you mean {near!r}?" if near else ""
+    if isinstance(value, str) and not words and _as_number(value) is not None:
+        help_ = f"; that is text: write {_as_number(value):g}"
+    raise ValueError(f"{owner}: {name} must be {describe(hint)}, got {_shorten.repr(value)}{help_}")
+
+
+def describe(hint: Any) -> str:
+    """What may stand where `hint` is annotated, in words."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return f"one of {', '.join(map(repr, parts))}"
+    if _is_union(hint):
+        return " or ".join(describe(part) for part in parts)
+    if origin in (tuple, list) and parts[-1:] != (Ellipsis,) and len(parts) > 1:
+        return f"({', '.join(describe(part) for part in parts)})"
+    if origin is not None and parts and _is_mapping(origin):
+        return f"a mapping of {describe(parts[0])} to {describe(parts[-1])}"
+    if origin in (tuple, list) or _is_collection(hint):
+        return f"a sequence, each of it {describe(parts[0])}" if parts else "a sequence"
+    return _NUMBERS.get(hint) or getattr(hint, "__name__", str(hint))
+
+
+def nearest(word: str, known: Collection[str], *, cutoff: float = 0.5) -> str | None:
+    """The known word that is written most alike, in any case of letters; None where none is near.
+
+    >>> nearest("SGD", ["adamw", "sgd"]), nearest("step", ["cosine", "multistep"]), nearest("x", ["cosine"])
+    ('sgd', 'multistep', None)
+    """
+    by_letters = {each.casefold(): each for each in known if isinstance(each, str)}
+    near = get_close_matches(word.casefold(), by_letters, 1, cutoff)
+    return by_letters[near[0]] if near else None
+
+
+def _check_constructor(target: type) -> None:
+    """Checks in `__new__`, which nothing that is laid around `__init__` comes before; and in `__init__` where a
+    subclass calls it."""
+    if "__init__" not in vars(target):
+        raise TypeError(f"{target.__name__} has no constructor of its own to check")
+    create, begin = target.__new__, target.__init__  # type: ignore[misc]
+    check = _checker(begin, target.__name__, is_option)
+
+    def new(cls: type, *args: Any, **kwargs: Any) -> Any:
+        if cls.__init__ is target.__init__:  # type: ignore[misc]
+            check((cls, *args), kwargs)
+        return create(cls) if create is object.__new__ else create(cls, *args, **kwargs)
+
+    @wraps(begin)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        if type(self).__init__ is not target.__init__:  # type: ignore[misc]
+            check((self, *args), kwargs)
+        begin(self, *args, **kwargs)
+
+    new.__wrapped__ = begin  # type: ignore[attr-defined]  # whose parameters `help` and `signature` then show
+    target.__new__, target.__init__ = new, init  # type: ignore[misc, assignment, method-assign]
+
+
+def _checker(function: Callable[..., Any], owner: str, counts: Callable[[Any], bool]) -> Callable[..., None]:
+    names = [n for n, p in signature(function).parameters.items() if p.kind is not Parameter.KEYWORD_ONLY]
+    hints: dict[str, Any] = {}  # resolved at the first call, when every module has its names
+
+    def check(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if not hints:
+            found = get_type_hints(function)
+            found.pop("return", None)
+            hints.update({name: hint for name, hint in found.items() if counts(hint)} or {"": None})
+        for name, value in (*zip(names, args, strict=False), *kwargs.items()):
+            if name in hints:
+                check_option(owner, name, hints[name], value)
+
+    return check
+
+
+def _admits_number(hint: Any, value: Any) -> bool:
+    is_truth = isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")  # numpy has its own
+    if hint is bool or is_truth:
+        return hint is bool and is_truth
+    if hint is int:
+        return isinstance(value, Integral)
+    if hint is float:
+        return isinstance(value, Real) and not math.isnan(value)
+    return value is None
+
+
+def _admits_items(origin: Any, parts: tuple[Any, ...], value: Any) -> bool:
+    if origin is not None and _is_mapping(origin):
+        if not isinstance(value, Mapping):
+            return False
+        return not parts or all(
+            admits(parts[0], key) and admits(parts[1], item) for key, item in value.items()
+        )
+    if isinstance(value, str | bytes):
+        return False
+    if not isinstance(value, list | tuple | set | frozenset | range):
+        return origin not in (tuple, list) and isinstance(value, origin)
+    if origin is not tuple or parts[-1:] == (Ellipsis,):
+        return not parts or all(admits(parts[0], item) for item in value)
+    return len(value) == len(parts) and all(
+        admits(part, item) for part, item in zip(parts, value, strict=True)
+    )
+
+
+def _words(hint: Any) -> Collection[str]:
+    parts = get_args(hint)
+    if get_origin(hint) is Literal:
+        return [word for word in parts if isinstance(word, str)]
+    return [word for part in parts if part is not Ellipsis for word in _words(part)]
+
+
+def _has_words(hint: Any) -> bool:
+    return bool(_words(hint))
+
+
+def _as_number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _is_union(hint: Any) -> bool:
+    return get_origin(hint) in (Union, UnionType)
+
+
+def _is_mapping(origin: Any) -> bool:
+    return isinstance(origin, type) and issubclass(origin, Mapping)
+
+
+def _is_collection(hint: Any) -> bool:
+    origin = get_origin(hint)
+    return isinstance(origin, type) and issubclass(origin, Collection)
+
+
+def _is_dataclass(hint: Any) -> bool:
+    return isinstance(hint, type) and is_dataclass(hint)

@@ -1,0 +1,111 @@
+"""What may change when a run goes on, and what then becomes of its learning rate."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pagoda.atomic import write_atomically
+from pagoda.text_files import read_yaml
+from pagoda.training.optim import rate_factor
+from pagoda.training.settings import TrainSettings, from_plain, to_plain
+
+MAY_CHANGE = ("epochs", "workers", "device", "val_every", "patience", "save_seconds")
+"""Settings that decide how long a run is and how it is carried out, not what it learns from or how"""
+CONFIG_KEYS = ("model", "options", "train", "card", "versions")
+
+
+def read_config(file: str | Path) -> dict[str, Any]:
+    """A config.yaml; raises ValueError for entries it cannot have, which would change nothing."""
+    content = read_yaml(file)
+    strangers = [key for key in content if key not in CONFIG_KEYS]
+    if strangers:
+        settings = [key for key in strangers if key in TrainSettings.__dataclass_fields__]
+        remedy = f"; settings stand under 'train:' ({', '.join(settings)})" if settings else ""
+        raise ValueError(
+            f"{file} has unknown entries: {', '.join(map(str, strangers))}; known: {', '.join(CONFIG_KEYS)}{remedy}"
+        )
+    for key in ("train", "options"):
+        if not isinstance(content.get(key) or {}, dict):
+            raise ValueError(f"{file}: '{key}' must hold settings by name, got {content[key]!r}")
+    return content
+
+
+def config_of_run(folder: str | Path) -> dict[str, Any]:
+    """The config.yaml of a run's folder; FileNotFoundError or ValueError where there is no run to go on with."""
+    file = Path(folder) / "config.yaml"
+    if not file.is_file():
+        raise FileNotFoundError(f"{folder} holds no config.yaml, so it is not the folder of a run")
+    content = read_config(file)
+    missing = [key for key in ("train", "card") if not content.get(key)]
+    if missing:
+        raise ValueError(f"{file} has no {' and no '.join(missing)}, so the run cannot go on")
+    return content
+
+
+def settings_with(saved: TrainSettings, changes: Mapping[str, Any]) -> TrainSettings:
+    """The settings with some given anew, nested ones as mappings; an unknown name raises with the nearest."""
+    return from_plain(TrainSettings, _merged(to_plain(saved), changes))
+
+
+def check_same_run(folder: str | Path, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises ValueError naming all that differs between two mappings of settings, except what may change."""
+    before = dict(_flat(saved))
+    different = [
+        f"{name} (the run has {before.get(name)!r}, not {value!r})"
+        for name, value in _flat(now)
+        if value != before.get(name) and name not in MAY_CHANGE
+    ]
+    if different:
+        raise ValueError(
+            f"a run that goes on keeps what it learns from and how: {', '.join(different)}. Of the run in {folder} only"
+            f" {', '.join(MAY_CHANGE)} can change; leave the others out, or start a new run from its weights:"
+            f" pagoda train {Path(folder) / 'best.safetensors'} --data DIR"
+        )
+
+
+def check_epochs(folder: str | Path, epochs: int, done: int) -> None:
+    """Raises ValueError where a run is to end before the epoch it has reached."""
+    if epochs < done:
+        raise ValueError(
+            f"the run in {folder} has done {done} epochs, so it cannot end after {epochs}: say epochs={done} or more"
+        )
+
+
+def schedule_note(saved: TrainSettings, now: TrainSettings, *, step: int, totals: tuple[int, int]) -> str:
+    """What another number of epochs makes of the learning rate; `totals` are the steps of the run, then and now."""
+    if saved.epochs == now.epochs:
+        return ""
+    was, becomes = (
+        now.optim.learning_rate * rate_factor(min(step, total), total, now.optim) for total in totals
+    )
+    return (
+        f"epochs {saved.epochs} → {now.epochs}: from step {step} on the learning rate follows the"
+        f" {now.optim.schedule} schedule of {now.epochs} epochs ({becomes:.3g} here; {was:.3g} on the old one)"
+    )
+
+
+def rewrite_settings(folder: Path, settings: TrainSettings) -> None:
+    """The run's config.yaml with these settings, so that the next time it goes on with them."""
+    file = folder / "config.yaml"
+    content = {**yaml.safe_load(file.read_text(encoding="utf-8")), "train": to_plain(settings)}
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    write_atomically(file, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(old)
+    for name, value in new.items():
+        before = old.get(name)
+        is_group = isinstance(before, Mapping) and isinstance(value, Mapping)
+        merged[name] = _merged(before, value) if is_group else value
+    return merged
+
+
+def _flat(values: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{where}{name}.")
+        else:
+            yield f"{where}{name}", list(value) if isinstance(value, tuple) else value

@@ -1,64 +1,59 @@
-"""`pagoda val --results`: boxes, masks and keypoints of anybody's results file, without a model."""
+"""`pagoda val --results` on files as other programs write them, and what reading them has to say."""
 
 import json
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pagoda.cli.main import main
-from pagoda.data.layouts import open_annotations
-from pagoda.data.saving import write_coco_folder
-from pagoda.data.synthetic import DrawnShapes
+from pagoda.recipes.opening import open_data
+from pagoda.training.settings import TrainSettings
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("drawn")
-    write_coco_folder(DrawnShapes(5, (64, 64), 3), folder, split="val")
-    return folder
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two splits of flags and ids as text; one annotation belongs to no image."""
+    (tmp_path / "annotations").mkdir()
+    for split in ("train", "val"):
+        (tmp_path / "images" / split).mkdir(parents=True)
+        Image.new("RGB", (60, 50)).save(tmp_path / "images" / split / "a.png")
+        plain = {"image_id": 1, "category_id": "1", "bbox": ["10", "10", "20.0", "20"], "iscrowd": "0"}
+        document = {
+            "images": [{"id": 1, "file_name": "a.png", "height": 50, "width": 60}],
+            "categories": [{"id": 1, "name": 0}],
+            "annotations": [{**plain, "id": 1}, {**plain, "id": 2, "image_id": 99}],
+        }
+        (tmp_path / "annotations" / f"{split}.json").write_text(json.dumps(document))
+    return tmp_path
 
 
-def run(*arguments):
-    """The exit code."""
-    with pytest.raises(SystemExit) as stop:
-        main(list(arguments))
-    return stop.value.code
+def run(*words: str) -> int:
+    try:
+        main(list(words))
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
 
 
-def write(path, rows):
-    path.write_text(json.dumps(rows))
-    return str(path)
+def test_text_everywhere_is_scored_and_what_was_left_out_is_said(data: Path, capsys) -> None:
+    row = {"image_id": "1", "category_id": 1.0, "bbox": ["10", "10", "20", "20"], "score": "0.9"}
+    (data / "results.json").write_text(json.dumps([row]))
+    assert run("val", "--results", str(data / "results.json"), "--data", str(data), "--json") == 0
+    told = capsys.readouterr()
+    result = json.loads(told.out)
+    assert result["metrics"]["AP"] == pytest.approx(1) and list(result["per_class"]) == ["0"]
+    assert "no image has the id 99; its 1 annotations are left out" in told.err
 
 
-def perfect(folder, *keys):
-    document = open_annotations(folder, "val").to_coco()
-    rows = document["annotations"]
-    return [{**{key: row[key] for key in ("image_id", "category_id", *keys)}, "score": 0.5} for row in rows]
+def test_results_that_are_none_are_named(data: Path, capsys) -> None:
+    row = {"image_id": "1", "category_id": 1, "bbox": [10, 10, 20, 20], "score": "high"}
+    (data / "results.json").write_text(json.dumps([row]))
+    assert run("val", "--results", str(data / "results.json"), "--data", str(data)) == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert "results.json: result 0: score must be a number, got 'high'" in told
 
 
-def test_every_task_of_the_file_is_scored(folder, tmp_path, capsys):
-    file = write(tmp_path / "results.json", perfect(folder, "bbox", "segmentation", "keypoints"))
-    assert run("val", "--results", file, "--data", str(folder), "--json") == 0
-    scores = json.loads(capsys.readouterr().out)
-    for key in ("AP", "segm/AP", "keypoints/AP"):
-        assert scores["metrics"][key] == pytest.approx(1)
-    assert run("val", "--results", file, "--data", str(folder)) == 0
-    text = capsys.readouterr().out
-    assert "\nMasks\n" in text and "\nKeypoints\n" in text and "OKS (sigmas all 0.05)" in text
-
-
-def test_masks_alone_bring_their_boxes(folder, tmp_path, capsys):
-    file = write(tmp_path / "results.json", perfect(folder, "segmentation"))
-    assert run("val", "--results", file, "--data", str(folder), "--json") == 0
-    scores = json.loads(capsys.readouterr().out)
-    assert scores["metrics"]["AP"] == pytest.approx(1) and "keypoints/AP" not in scores["metrics"]
-    assert "drawn around their masks" in scores["protocol"]
-
-
-def test_a_mask_of_another_size_is_named(folder, tmp_path, capsys):
-    rows = perfect(folder, "segmentation")
-    rows[1]["segmentation"] = {"size": [32, 32], "counts": [32 * 32]}
-    file = write(tmp_path / "results.json", rows)
-    assert run("val", "--results", file, "--data", str(folder)) == 1
-    assert "result 1: the mask is of a picture of (height, width) (32, 32)" in " ".join(
-        capsys.readouterr().err.split()
-    )
+def test_training_says_what_it_does_not_read(data: Path) -> None:
+    remarks = open_data(TrainSettings(data=str(data)), "fcos_resnet18_fpn").remarks()
+    assert len(remarks) == 2 and all("its 1 annotations are left out" in text for text in remarks)

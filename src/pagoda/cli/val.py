@@ -1,6 +1,7 @@
 """pagoda val CKPT --data DIR"""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -9,6 +10,7 @@ import tyro
 from rich.progress import Progress
 
 from pagoda.cli.parsing import open_checkpoint, parse
+from pagoda.data.annotations import Annotations
 from pagoda.data.layouts import open_annotations
 from pagoda.data.video_folders import open_videos
 from pagoda.data.videos import Video
@@ -74,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def score_results(command: ValCommand) -> tuple[DetectionResult, None]:
     refuse_linker(command, "--results of single pictures")
-    annotations = open_annotations(command.data, command.split)
+    annotations = open_split(command)
     return evaluate_results_file(command.results, annotations.to_coco(), annotations.label_map), None
 
 
@@ -83,10 +85,18 @@ def score_checkpoint(command: ValCommand, bar: Progress) -> tuple[DetectionResul
     model = open_checkpoint(command.checkpoint, command.model)
     if not isinstance(model, DetectAndTrack):
         refuse_linker(command, f"{type(model).__name__}, which looks at single pictures")
-        return score(command, model, open_annotations(command.data, command.split), bar), None
+        return score(command, model, open_split(command), bar), None
     videos = open_videos(command.data, command.split)
     followed = None if command.linker == "none" else score_tracks(command, model, videos, bar)
     return score(command, model, videos, bar), followed
+
+
+def open_split(command: ValCommand) -> Annotations:
+    """The annotations, and on standard error what reading them left out or repaired."""
+    annotations = open_annotations(command.data, command.split)
+    if annotations.notes:
+        print(annotations.remarks(), file=sys.stderr)
+    return annotations
 
 
 def refuse_linker(command: ValCommand, what: str) -> None:

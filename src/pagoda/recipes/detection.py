@@ -94,8 +94,9 @@ def train(
     torch.manual_seed(settings.seed)
     start = starting_model(model, data.label_map, options=options, build=build)
     train_data, val_data = data.datasets(start.model)
-    if start.text and not quiet and processes(settings.device).is_main_process:
-        print(start.text, file=sys.stderr)
+    if not quiet and processes(settings.device).is_main_process:
+        for text in filter(None, (*data.remarks(), start.text)):
+            print(text, file=sys.stderr)
     return train_on(start.model, train_data, val_data, settings, quiet=quiet, config=start.config)
 
 

@@ -7,8 +7,6 @@ import pytest
 from PIL import Image
 
 from pagoda.cli.main import main
-from pagoda.recipes.opening import open_data
-from pagoda.training.settings import TrainSettings
 
 
 @pytest.fixture
@@ -52,8 +50,3 @@ def test_results_that_are_none_are_named(data: Path, capsys) -> None:
     assert run("val", "--results", str(data / "results.json"), "--data", str(data)) == 1
     told = " ".join(capsys.readouterr().err.split())
     assert "results.json: result 0: score must be a number, got 'high'" in told
-
-
-def test_training_says_what_it_does_not_read(data: Path) -> None:
-    remarks = open_data(TrainSettings(data=str(data)), "fcos_resnet18_fpn").remarks()
-    assert len(remarks) == 2 and all("its 1 annotations are left out" in text for text in remarks)

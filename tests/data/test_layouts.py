@@ -260,7 +260,7 @@ def test_voc_pictures_are_those_of_their_own_folder(tmp_path: Path) -> None:
     (tmp_path / "JPEGImages/cam2/a.png").unlink()
     draw(tmp_path / "JPEGImages/cam2", "b.png")
     voc_file(tmp_path / "Annotations/cam2/b.xml", "b.png")
-    with pytest.raises(FileNotFoundError, match=r"the first is cam2/a\.png"):  # not cam1's, though its name is unique now
+    with pytest.raises(FileNotFoundError, match=r"the first is cam2/a\.png"):  # not cam1's, though unique now
         open_annotations(tmp_path)
 
 

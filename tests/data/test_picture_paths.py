@@ -98,6 +98,12 @@ def test_a_missing_picture_is_not_another_of_its_name(tmp_path: Path) -> None:
     assert find(tmp_path, "a.jpg", "b.jpg")[0] == ["images/a.jpg", None], (
         "names without folders are right here"
     )
+    touch(tmp_path, "images/deep/er/d.jpg", "other/d.jpg")
+    assert find(tmp_path, "a.jpg", "d.jpg")[0] == ["images/a.jpg", "images/deep/er/d.jpg"], "but at any depth"
+    assert find(tmp_path, "a.jpg", "b.jpg", folder="masks")[0] == ["masks/a.jpg", "masks/b.jpg"]
+    assert find(tmp_path, "images/a.jpg", "d.jpg", folder=".")[0] == ["images/a.jpg", None], (
+        "two of that name"
+    )
     assert find(tmp_path, "/x/c.jpg", split="train")[0] == [None], "it belongs to another split"
     assert find(tmp_path, "/x/val/c.jpg", split="train")[0] == ["val/c.jpg"], "unless that is what is written"
     assert find(tmp_path, "/x/c.jpg", split="validation")[0] == ["val/c.jpg"]

@@ -106,6 +106,14 @@ def test_mot_sequences_are_splits_and_parts_of_splits(tmp_path):
     assert targets.boxes[0, 0].tolist() == [10, 20, 20, 40] and targets.ignored.tolist() == [True]
 
 
+def test_mot_frames_are_in_the_order_of_their_numbers(tmp_path):
+    mot_sequence(tmp_path, "A", range(1, 13), "".join(f"{n},1,11,21,10,20,1,1,1\n" for n in range(1, 13)))
+    for path in (tmp_path / "A" / "img1").iterdir():
+        path.rename(path.with_name(f"{int(path.stem)}.png"))
+    (video,) = open_videos(tmp_path, "A")
+    assert [video.picture(frame)[0, 0, 0] for frame in range(12)] == list(range(1, 13))
+
+
 @pytest.mark.parametrize("numbers", [[1, 2], [1, 2, 4], [0, 1, 2]])
 def test_mot_pictures_that_do_not_fit_are_refused(tmp_path, numbers):
     mot_sequence(tmp_path, "A", numbers, info="seqLength=3\nimWidth=64\nimHeight=48")

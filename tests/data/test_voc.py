@@ -63,6 +63,15 @@ def test_corners_of_a_coco_box_written_as_whole_numbers(pets: Path) -> None:
     assert entry["bbox"] == [10, 21, 31, 40] and entry["iscrowd"] == 1
 
 
+def test_a_turned_box_of_cvat_becomes_the_box_around_it(pets: Path) -> None:
+    turn = "<attributes><attribute><name>rotation</name><value>90.0</value></attribute></attributes></object>"
+    text = an_object("dog", 11, 5, 30, 14).replace("</object>", turn)
+    (pets / "Annotations/one.xml").write_text(f"<annotation>{SIZE}{text}</annotation>")
+    annotations = read_voc(pets, "train")
+    assert annotations.boxes_xywh.tolist() == [[15, -1, 10, 20]]
+    assert any("object 1 ('dog') is turned by 90°" in note for note in annotations.notes)
+
+
 def test_classes_are_those_of_all_splits(pets: Path) -> None:
     maps = {read_voc(pets, split).label_map for split in ("train", "val", None)}
     assert len(maps) == 1 and maps.pop().names == ("bird", "cat", "dog")

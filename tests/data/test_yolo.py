@@ -9,7 +9,22 @@ from PIL import Image
 
 from pagoda.data.yolo import read_yolo
 from pagoda.data.yolo_layout import yolo_splits
+from pagoda.pictures import is_picture
 from pagoda.structures.skeleton import COCO_17
+
+PICTURES = (
+    "a.jpg",
+    "b.avif",
+    "c.jp2",
+    "d.mpo",
+    "e.jfif",
+    "f.apng",
+    "g.webp",
+    "h.gif",
+    "i.TIF",
+    "j.tga",
+    "k.PNM",
+)
 
 
 def write_pictures(folder: Path, *names: str) -> None:
@@ -272,3 +287,19 @@ def test_everything_wrong_is_told_at_once(pets: Path) -> None:
     text = str(caught.value)
     assert "(2): " in text and "a.txt, line 1" in text and "b.txt, line 1" in text
     assert "category 7 of 1" in text and "expected numbers, got 'cat" in text
+
+
+def test_pictures_of_every_ending_are_read_and_the_others_counted(tmp_path: Path) -> None:
+    names = [name for name in PICTURES if is_picture(name)]
+    assert len(names) >= 8
+    write_pictures(tmp_path / "images", *names)
+    for name in (*names, "last.heic"):
+        write_labels((tmp_path / "labels" / name).with_suffix(".txt"), "0 0.5 0.5 0.5 0.5")
+    (tmp_path / "classes.txt").write_text("pet\n")
+    (tmp_path / "images" / "last.heic").touch()
+    found = read_yolo(tmp_path, "train")
+    assert sorted(found.files) == sorted(names) and len(found.boxes_xywh) == len(names)
+    assert any(
+        "1 file is left out, being no picture that Pillow reads (1 .heic)" in note for note in found.notes
+    )
+    assert any("last.txt: no picture" in note for note in found.notes)

@@ -13,7 +13,7 @@ VERBS = {
     "demo": "train a small detector on drawn shapes in about three minutes and report",
     "create": "write a new model to a file, with ImageNet weights in its backbone if you have them",
     "convert": "turn another program's checkpoint into one of Pagoda, or one of Pagoda into theirs",
-    "train": "train a detector on a COCO, VOC or YOLO folder, or fine-tune a checkpoint on it",
+    "train": "train a detector on a folder of annotated pictures, or fine-tune a checkpoint on it",
     "val": "score a checkpoint, or anybody's COCO results, on a dataset",
     "predict": "find objects in pictures, folders, globs or URLs",
     "track": "follow objects through a video, link detections, or score tracks",

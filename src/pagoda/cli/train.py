@@ -20,7 +20,7 @@ from pagoda.zoo.options import ModelOptions, options_from
 
 @dataclass(frozen=True, kw_only=True)
 class TrainCommand(TrainSettings):
-    """Train a detector on a COCO, VOC or YOLO folder.
+    """Train a detector on a folder in COCO, VOC, YOLO, LabelMe or another layout of docs/formats.md.
 
     pagoda train fcos_resnet18_fpn --data DIR --epochs 12 --optim.learning-rate 0.002
     pagoda train FCOS_imprv_R_50_FPN_1x.pth --data DIR --optim.learning-rate 0.0002   (fine-tunes it)

@@ -10,7 +10,6 @@ import tyro
 from rich.progress import Progress
 
 from pagoda.cli.parsing import open_checkpoint, parse
-from pagoda.data.annotations import Annotations
 from pagoda.data.layouts import open_annotations
 from pagoda.data.video_folders import open_videos
 from pagoda.data.videos import Video
@@ -20,6 +19,7 @@ from pagoda.evaluation.detection import DetectionResult, evaluate_results_file
 from pagoda.evaluation.runner import EVALUATION_LIMITS, evaluate
 from pagoda.recipes.following import FollowingResult, follow
 from pagoda.recipes.opening import dataset_for
+from pagoda.recipes.remarks import data_remarks
 from pagoda.tracking.linking import LinkerName
 
 DEFAULT_LINKER: LinkerName = "tubes"
@@ -76,7 +76,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def score_results(command: ValCommand) -> tuple[DetectionResult, None]:
     refuse_linker(command, "--results of single pictures")
-    annotations = open_split(command)
+    annotations = open_annotations(command.data, command.split)
+    for line in data_remarks(annotations, command.data):
+        print(line, file=sys.stderr)
     return evaluate_results_file(command.results, annotations.to_coco(), annotations.label_map), None
 
 
@@ -85,18 +87,10 @@ def score_checkpoint(command: ValCommand, bar: Progress) -> tuple[DetectionResul
     model = open_checkpoint(command.checkpoint, command.model)
     if not isinstance(model, DetectAndTrack):
         refuse_linker(command, f"{type(model).__name__}, which looks at single pictures")
-        return score(command, model, open_split(command), bar), None
+        return score(command, model, open_annotations(command.data, command.split), bar), None
     videos = open_videos(command.data, command.split)
     followed = None if command.linker == "none" else score_tracks(command, model, videos, bar)
     return score(command, model, videos, bar), followed
-
-
-def open_split(command: ValCommand) -> Annotations:
-    """The annotations, and on standard error what reading them left out or repaired."""
-    annotations = open_annotations(command.data, command.split)
-    if annotations.notes:
-        print(annotations.remarks(), file=sys.stderr)
-    return annotations
 
 
 def refuse_linker(command: ValCommand, what: str) -> None:
@@ -108,7 +102,9 @@ def refuse_linker(command: ValCommand, what: str) -> None:
 
 
 def score(command: ValCommand, model: Detector, source: Any, bar: Progress) -> DetectionResult:
-    """Every annotated picture, or frame of a video."""
+    """Every annotated picture, or frame of a video; what should be known of them is said first."""
+    for line in data_remarks(source, command.data):
+        print(line, file=sys.stderr)
     dataset = dataset_for(model, source)
     task = bar.add_task("validating", total=len(dataset))
     return evaluate(

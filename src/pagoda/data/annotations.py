@@ -79,15 +79,6 @@ class Annotations:
         shapes = (column for column in (self.masks, self.keypoints) if column is not None)
         return sum(int(column.nbytes) for column in (*images, *objects, *shapes))
 
-    def remarks(self, limit: int = 10) -> str:
-        """The first notes, a line each, and how many there are; "" where there are none."""
-        lines = list(self.notes[:limit])
-        if len(self.notes) > limit:
-            lines.append(
-                f"… {len(self.notes)} notes on {self.source} in all; pagoda doctor counts them by kind"
-            )
-        return "\n".join(lines)
-
     def boxes_only(self) -> "Annotations":
         """The same without masks and keypoints, for models that learn boxes alone."""
         if self.masks is None and self.keypoints is None:

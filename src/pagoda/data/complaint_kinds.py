@@ -47,6 +47,11 @@ READING: dict[str, Kind] = {
     "lone_labels": Kind(
         "warning", "annotation files belong to no picture", "Add the pictures, or remove the files."
     ),
+    "other_files": Kind(
+        "note",
+        "files beside the pictures are of no kind that the installed Pillow reads; they are left out",
+        "Convert them to PNG or JPEG, if they are pictures.",
+    ),
     "unknown_sizes": Kind(
         "error",
         "nobody says how large a picture is: it has no size in the annotations, and its file cannot be read",

@@ -96,8 +96,8 @@ FORMATS: tuple[Format, ...] = (
         "voc",
         "Pascal VOC; CVAT, with sub-folders",
         "`Annotations/…/*.xml`, pictures in `JPEGImages/` or `images/`, splits in `ImageSets/Main/*.txt`",
-        _VOC_KEPT,
-        "files of no split",
+        f"{_VOC_KEPT}; a box with a rotation becomes the box around what it covers",
+        "files of no split; turned boxes",
         _VOC_NOT,
     ),
     Format(
@@ -148,7 +148,7 @@ FORMATS: tuple[Format, ...] = (
         "boxes, polygons, circles, masks, `rotation` and `quadrilateral` as polygons, points of a group as keypoints,"
         " difficult shapes (as ignored)",
         "lines, points without an object, polygons of fewer than three points",
-        "flags, scores, descriptions, attributes",
+        "other flags, scores, descriptions, attributes",
     ),
     Format(
         "createml",
@@ -279,8 +279,8 @@ like a split are splits. Annotation files that no split holds are counted in a n
 slashes, by the path of a web address, percent-decoded, beside the annotation file; then by the end of the path, the
 longest that is there, down to the bare name; at last with other upper and lower case. What was done is said once,
 with a count. A name that could be two pictures is an error that names both. Where some names of a folder are right as
-they are written, the others of that folder are missing: a file of the same name elsewhere may be a mask or a smaller
-copy. A bare name is not looked for in the folders of other splits.
+they are written, the others are looked for in its sub-folders alone: a file of that name elsewhere may be a mask or a
+smaller copy. A bare name is not looked for in the folders of other splits.
 
 **Pictures inside annotations.** A LabelMe file whose picture is nowhere to be found is read from its `imageData`;
 nothing is written beside your data."""

@@ -50,6 +50,8 @@ KIND_NAMES: dict[Kind, str] = {
     "via": "VIA",
     "labelstudio": "Label Studio",
 }
+ANNOTATION_FOLDERS = ("annotations", "annotation", "labels", "json")
+"""Folders beside the pictures' folders, where a JSON file is given by its path"""
 VOC_FOLDERS = ("voc", "VOC20??", "VOCdevkit/VOC20??", "VOCdevkit")
 
 
@@ -224,7 +226,7 @@ def _from_file(path: Path) -> Layout:
         kind: DocumentKind = json_kind(path) or "coco"  # whoever reads it will say what is wrong
         if kind == "labelme":
             raise ValueError(f"{path} is the LabelMe file of one picture; give its folder, {path.parent}")
-        root = path.parent.parent if path.parent.name == "annotations" else path.parent
+        root = path.parent.parent if path.parent.name.lower() in ANNOTATION_FOLDERS else path.parent
         return Layout(kind, root, {coco_split(path): (path,)})
     if suffix in (".yaml", ".yml", ".data"):
         found = find_splits(path)

@@ -37,6 +37,10 @@ class Match(NamedTuple):
     """a key of `WAYS`; None as written"""
 
 
+NO_MATCH = Match("", None)
+"""Of a name that may be several pictures: nothing further is tried"""
+
+
 class PictureFinder:
     """Finds the pictures of one split below `root`.
 
@@ -66,8 +70,8 @@ class PictureFinder:
         `beside`: the folder of each one's annotation file, where its bare name is certain. `replaceable`: names that
         are not looked for by their end, as there is something better.
 
-        Where some names of a folder are right as they are written, the others of it are not looked for elsewhere:
-        a file of the same name in another folder may be a mask, or a smaller copy.
+        Where some names of a folder are right as they are written, the others of it are looked for in its sub-folders
+        alone: a file of the same name elsewhere may be a mask, or a smaller copy.
         """
         texts = {id(each): tuple(map(os.fspath, each)) for each in folders}  # most names share one list
         asked = [texts[id(each)] for each in folders]
@@ -78,11 +82,12 @@ class PictureFinder:
         for index, (name, each) in enumerate(zip(names, asked, strict=True)):
             if matches[index] is None and name:
                 match = self._in_other_words(name, each, None if beside is None else beside[index])
-                if match is None and (each, _folder(name)) in right:
+                is_right = (each, _folder(name)) in right
+                if match is None and is_right:
                     match = self._other_case_in(name, each)
-                elif match is None and not (replaceable and replaceable[index]):
-                    match = self._search(name)
-                matches[index] = match
+                if match is None and not (replaceable and replaceable[index]):
+                    match = self._search(name, self._inner(name, each) if is_right else None)
+                matches[index] = match if match is not None and match.path else None
         self._refuse_shared(names, matches)
         for name, match in zip(names, matches, strict=True):
             if match is not None and match.way is not None:
@@ -126,22 +131,32 @@ class PictureFinder:
             return Match(os.path.join(beside, own), "beside")
         return None
 
-    def _search(self, name: str) -> Match | None:
+    def _inner(self, name: str, folders: Sequence[str]) -> list[tuple[str, ...]]:
+        """Where `name` should lie, as parts of the path below the root, without the root itself."""
+        places = [os.path.abspath(os.path.join(folder, _folder(name))) for folder in folders]
+        paths = [os.path.relpath(place, self._root) for place in places]
+        return [Path(path).parts for path in paths if path != "." and not path.startswith("..")]
+
+    def _search(self, name: str, inside: list[tuple[str, ...]] | None) -> Match | None:
         texts = [name.replace("\\", "/"), *(text for _, text in _spellings(name))]
         for is_folded in (False, True):
             for text in texts:
-                if (match := self._by_end(name, text, is_folded)) is not None:
-                    return match if match.path else None
+                if (match := self._by_end(name, text, is_folded, inside)) is not None:
+                    return match
         return None
 
-    def _by_end(self, name: str, text: str, is_folded: bool) -> Match | None:
-        """The file with the longest end of its path in common; one of empty path where there are several."""
+    def _by_end(
+        self, name: str, text: str, is_folded: bool, inside: list[tuple[str, ...]] | None
+    ) -> Match | None:
+        """The file with the longest end of its path in common; `NO_MATCH` where there are several."""
         wanted = tuple(part for part in text.split("/") if part not in ("", ".", ".."))
         found = self._ending_alike(wanted, is_folded)
+        if inside is not None:
+            found = [parts for parts in found if any(parts[: len(each)] == each for each in inside)]
         if len(found) > 1:
             paths = " or ".join(sorted("/".join(parts) for parts in found)[:3])
             self.ambiguous.append(f"'{name}' may be {paths}")
-            return Match("", None)
+            return NO_MATCH
         if not found:
             return None
         length = _common_end(_folded(found[0]), _folded(wanted))
@@ -177,7 +192,8 @@ class PictureFinder:
             alike = [each for each in self._listings[folder, head] if _folded((each,)) == _folded((own,))]
             if len(alike) > 1:
                 self.ambiguous.append(f"'{name}' may be {' or '.join(sorted(alike))}")
-            elif alike:
+                return NO_MATCH
+            if alike:
                 return Match(os.path.join(folder, head, alike[0]), "case")
         return None
 

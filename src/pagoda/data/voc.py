@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import radians
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,6 +11,7 @@ import numpy as np
 from pagoda.data.annotations import Annotations
 from pagoda.data.assembly import NO_BOX, NO_LABEL, ImageColumns, ObjectColumns
 from pagoda.data.complaints import Complaints
+from pagoda.data.outlines import box_corners, enclosing, turned
 from pagoda.data.reading import Reading, size_of_file, usable_size
 from pagoda.data.splits import choose_split
 from pagoda.data.voc_layout import VocSet, find_voc, place_pictures
@@ -184,7 +186,18 @@ def _read_box(
         x1, y1, x2, y2 = min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
     if x1 == x2 or y1 == y2:
         complaints.append(("equal_corners", f"{where} is one pixel wide or high (equal corners); kept"))
-    return x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1
+    box = x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1
+    if not (degrees := _rotation(element)):
+        return box
+    complaints.append(("read_otherwise", f"{where} is turned by {degrees:g}°; it becomes the box around it"))
+    middle = np.array([box[0] + box[2] / 2, box[1] + box[3] / 2])
+    return tuple(enclosing(turned(box_corners(*box), middle, radians(degrees)))["bbox"])
+
+
+def _rotation(element: ElementTree.Element) -> float:
+    """CVAT's attribute rotation, in degrees clockwise about the middle; 0 where there is none."""
+    pairs = ((each.findtext("name"), each.findtext("value")) for each in element.iter("attribute"))
+    return next((as_number(value) or 0.0 for name, value in pairs if name == "rotation"), 0.0) % 360
 
 
 def _words(values: Sequence[float | None]) -> str:

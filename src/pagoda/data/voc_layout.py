@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pagoda.data.picture_paths import PictureFinder, files_below
 from pagoda.data.splits import files_by_split
-from pagoda.pictures import EXTENSIONS
+from pagoda.pictures import is_picture
 from pagoda.text_files import read_text
 
 PICTURE_FOLDERS = ("JPEGImages", "images", "../images", "../JPEGImages")
@@ -53,17 +53,23 @@ class VocSet:
         found = (path for path in self.pictures.rglob("*") if path.suffix.lower() not in (".xml", ".txt"))
         return frozenset(path.relative_to(self.pictures).as_posix() for path in found)
 
+    @cached_property
+    def _by_stem(self) -> dict[str, str]:
+        """Pictures by their path without ending; of several the first by the alphabet."""
+        pictures = sorted(filter(is_picture, self.stored), reverse=True)
+        return {name.rpartition(".")[0]: name for name in pictures}
+
     def picture(self, key: str, written: str) -> str | None:
         """The picture of a file that calls it `written`, relative to `pictures`; None where it is not near."""
         folder = PurePosixPath(key).parent
         name = written.replace("\\", "/")
         own = PurePosixPath(key).name
         for home in self._homes(folder):
-            names = [name, name.rpartition("/")[2]] if written else []
-            names += [own + end for ending in sorted(EXTENSIONS) for end in (ending, ending.upper())]
-            for candidate in ((home / each).as_posix() for each in names):
-                if candidate in self.stored:
+            for each in dict.fromkeys((name, name.rpartition("/")[2])):
+                if each and (candidate := (home / each).as_posix()) in self.stored:
                     return candidate
+            if (found := self._by_stem.get((home / own).as_posix())) is not None:
+                return found
         return None
 
     def _homes(self, folder: PurePosixPath) -> Iterator[PurePosixPath]:
@@ -109,7 +115,7 @@ def pictures_folder(root: Path) -> Path:
     for name in PICTURE_FOLDERS:
         if (root / name).is_dir():
             return (root / name).resolve()
-    if any(path.suffix.lower() in EXTENSIONS for path in root.rglob("*")):
+    if any(is_picture(path) for path in root.rglob("*")):
         return root.resolve()
     raise FileNotFoundError(f"no folder of pictures for {root}: looked for {', '.join(PICTURE_FOLDERS)}")
 

@@ -24,7 +24,7 @@ from pagoda.data.yolo_layout import (
     split_pictures,
 )
 from pagoda.data.yolo_pose import pose_in_pixels, read_pose
-from pagoda.pictures import EXTENSIONS
+from pagoda.pictures import is_picture, other_files, other_files_words
 
 UNKNOWN_SIDE = 640
 """Pixels a side is taken to have, for the doctor's eyes, where the picture of a label file cannot be read"""
@@ -79,6 +79,8 @@ class YoloFolder:
             return Reading(source, folder_of(self.root), complaints, self._label_map, word="line")
         for remark in remarks:
             complaints.add("read_otherwise", remark)
+        if others := other_files(sorted({picture.parent for picture in pictures})):
+            complaints.add("other_files", other_files_words(others), len(others))
         label_files = [label_file_of(picture) for picture in pictures]
         _check_label_files(pictures, label_files, source, complaints, self._told)
         common = Path(os.path.commonpath([picture.parent for picture in pictures]))
@@ -149,7 +151,7 @@ def _check_label_files(
     for labels, folder in sorted({(a.parent, b.parent) for a, b in zip(label_files, pictures, strict=True)}):
         if labels == folder or not folder.is_dir():
             continue  # beside pictures lie lists and notes too, so a lone text file says nothing
-        stems = {path.stem for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS} | {"classes"}
+        stems = {path.stem for path in folder.iterdir() if is_picture(path)} | {"classes"}
         for path in sorted(
             path for path in labels.glob("*.txt") if path.stem not in stems and path not in told
         ):

@@ -13,7 +13,7 @@ from pagoda.data.category_ids import plain_name
 from pagoda.data.complaints import Complaints
 from pagoda.data.picture_paths import PictureFinder
 from pagoda.data.splits import common_name, is_split_name, with_common_names
-from pagoda.pictures import EXTENSIONS
+from pagoda.pictures import is_picture, other_files_note
 from pagoda.structures.labels import LabelMap
 from pagoda.text_files import as_whole, read_text, read_yaml
 
@@ -207,7 +207,7 @@ def _existing(entry: str, bases: Sequence[Path]) -> Path | None:
 
 
 def _has_pictures(folder: Path) -> bool:
-    return folder.is_dir() and any(path.suffix.lower() in EXTENSIONS for path in folder.rglob("*"))
+    return folder.is_dir() and any(is_picture(path) for path in folder.rglob("*"))
 
 
 def split_pictures(
@@ -221,11 +221,12 @@ def split_pictures(
     pictures: list[Path] = []
     for place in places:
         if place.is_dir():
-            pictures += sorted(p.resolve() for p in place.rglob("*") if p.suffix.lower() in EXTENSIONS)
+            pictures += sorted(p.resolve() for p in place.rglob("*") if is_picture(p))
         else:
             pictures += _listed_pictures(place, root or place.parent, notes if notes is not None else [])
     if not pictures:
-        raise FileNotFoundError(f"no pictures in {', '.join(str(place) for place in places)}")
+        others = "".join(f"; {note}" for note in other_files_note(places))
+        raise FileNotFoundError(f"no pictures in {', '.join(str(place) for place in places)}{others}")
     return pictures
 
 
@@ -255,7 +256,7 @@ def unread_labels(root: Path, places: Mapping[str, Sequence[Path]]) -> list[Path
             name for name in below if not name.startswith(".") and os.path.join(folder, name) not in folders
         ]
         if folder not in folders:
-            pictures = (Path(folder, name) for name in names if Path(name).suffix.lower() in EXTENSIONS)
+            pictures = (Path(folder, name) for name in names if is_picture(name))
             unread += [path for picture in pictures if (path := label_file_of(picture)).is_file()]
     return [Path(os.path.join(root, os.path.relpath(path, os.path.realpath(root)))) for path in unread]
 

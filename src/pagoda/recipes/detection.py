@@ -28,6 +28,7 @@ from pagoda.evaluation.result import DetectionResult
 from pagoda.evaluation.runner import detect_dataset, evaluate
 from pagoda.recipes.carried import check_keypoints, flip_pairs, lighten, what_to_carry
 from pagoda.recipes.opening import check_frames, open_data
+from pagoda.recipes.remarks import data_remarks
 from pagoda.recipes.starting import Build, starting_model
 from pagoda.structures.clips import TubeTargets
 from pagoda.training.loop import Trainer
@@ -95,8 +96,9 @@ def train(
     start = starting_model(model, data.label_map, options=options, build=build)
     train_data, val_data = data.datasets(start.model)
     if not quiet and processes(settings.device).is_main_process:
-        for text in filter(None, (*data.remarks(), start.text)):
-            print(text, file=sys.stderr)
+        remarks = [line for split in data[:2] for line in data_remarks(split, settings.data)]
+        for line in dict.fromkeys([*filter(None, [start.text]), *remarks]):
+            print(line, file=sys.stderr)
     return train_on(start.model, train_data, val_data, settings, quiet=quiet, config=start.config)
 
 

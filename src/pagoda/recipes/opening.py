@@ -28,10 +28,6 @@ class OpenedData(NamedTuple):
         """(to learn from, to score on), as this model looks at them."""
         return dataset_for(model, self.train, is_complete=True), dataset_for(model, self.val)
 
-    def remarks(self) -> list[str]:
-        """What reading the annotations left out, repaired or read otherwise, split by split."""
-        return [split.remarks() for split in (self.train, self.val) if isinstance(split, Annotations)]
-
 
 def open_data(settings: TrainSettings, model: str | Path | Detector) -> OpenedData:
     """The splits that `settings` name, as pictures, or as videos where `model` looks at clips."""

@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -179,6 +181,11 @@ def copied_in_split(coco):
     coco.add([10, 10, 30, 30], image_id=70)
 
 
+def twelve_bits(coco):
+    deep = np.asarray(Image.open(coco.picture(4)).convert("L")).astype(np.uint16) * 16
+    Image.fromarray(deep).save(coco.picture(4))
+
+
 def recompressed_in_split(coco):
     Image.open(coco.picture(1)).save(coco.picture(7).with_suffix(".jpg"), quality=60)
     coco.train["images"].append({"id": 70, "file_name": "000007.jpg", "height": 96, "width": 128})
@@ -226,6 +233,7 @@ PLANTED = [
     (class_not_in_val, "classes_not_in_val", "star"),
     (rare_class, "class_imbalance", "star 2"),
     (copied_in_split, "duplicate_pictures", "train: 000001.png = train: 000007.bmp"),
+    (twelve_bits, "dark_pictures", "to make copies that use the whole range: python -c"),
     (recompressed_in_split, "near_duplicate_pictures", "train: 000001.png ≈ train: 000007.jpg"),
     (copied_to_val, "leaks", "train: 000001.png = val: 000001.png"),
     (brightened_in_val, "near_leaks", "train: 000001.png ≈ val: 000001.png"),
@@ -302,6 +310,29 @@ def sixteen_bits(coco):
     Image.fromarray(deep).save(coco.picture(4))
 
 
+def two_frames(coco):
+    picture = Image.open(coco.picture(4))
+    picture.save(coco.picture(4).with_suffix(".tif"), save_all=True, append_images=[picture.rotate(180)])
+    coco.picture(4).unlink()
+    coco.image(4)["file_name"] = "000004.tif"
+
+
+def unknown_format(coco):
+    coco.picture(55).with_suffix(".heic").touch()
+
+
+def exif_behind_the_pixels(coco):
+    """The annotated size is the upright one."""
+    picture = Image.open(coco.picture(4)).transpose(Image.Transpose.ROTATE_90)
+    picture.save(coco.picture(4))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    chunk = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    content = coco.picture(4).read_bytes()
+    coco.picture(4).write_bytes(content[:-12] + chunk + content[-12:])
+
+
 def cmyk(coco):
     Image.open(coco.picture(4)).convert("CMYK").save(coco.picture(4).with_suffix(".jpg"), quality=95)
     coco.picture(4).unlink()
@@ -328,6 +359,9 @@ NOTES = [
     (grey, "unusual_modes", "1 of mode L, the first is 000004.png"),
     (sixteen_bits, "unusual_modes", "1 of mode I;16"),
     (cmyk, "unusual_modes", "1 of mode CMYK"),
+    (two_frames, "several_frames", "000004.tif: 2 frames or pages"),
+    (unknown_format, "other_files", "1 file is left out, being no picture that Pillow reads (1 .heic)"),
+    (exif_behind_the_pixels, "rotated_pictures", "000004.png: orientation 6"),
     (upside_down, "rotated_pictures", "000004.png: orientation 3"),
     (crowd, "crowd_regions", "train: 1 of "),
     (without_size, "sizes_not_given", "000004.png has height None, width 128"),

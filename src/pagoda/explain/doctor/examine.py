@@ -54,7 +54,7 @@ def examine(
         check_contents(split, notes)
         check_shapes(split, notes)
     check_classes(splits, notes)
-    check_pictures(splits, opened, notes)
+    check_pictures(splits, opened, layout.root, notes)
     check_duplicates(splits, opened, notes)
     return DoctorReport(layout.describe(), findings_of(notes), _statistics(splits, every, opened))
 

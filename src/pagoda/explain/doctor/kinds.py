@@ -21,6 +21,12 @@ KINDS: dict[str, Kind] = READING | {
         "the annotated size is not the picture's",
         "Restore the annotated picture, or scale the boxes and correct the size.",
     ),
+    "dark_pictures": Kind(
+        "warning",
+        "pictures of more than 8 bits use a small part of their range and become nearly black, for the whole range"
+        " is scaled to 8 bits",
+        "Make copies that use all of it, and train on those: the command stands below.",
+    ),
     "different_categories": Kind(
         "error",
         "the splits do not have the same categories",
@@ -151,6 +157,11 @@ KINDS: dict[str, Kind] = READING | {
         "note",
         "files lie beside the pictures but no annotation names them",
         "Annotate or move them, if they should be used.",
+    ),
+    "several_frames": Kind(
+        "note",
+        "files hold several frames or pages, of which the first is read",
+        "Save the others as pictures of their own, if they should be used.",
     ),
     "crowd_regions": Kind(
         "note",

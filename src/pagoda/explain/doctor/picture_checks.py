@@ -4,12 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import ExifTags, Image
-
 from pagoda.data.complaints import Complaints
+from pagoda.data.levels import dark_levels, peak_level
 from pagoda.explain.doctor.duplicates import Fingerprint, fingerprint, same_pictures, similar_pictures
 from pagoda.explain.doctor.records import Split
-from pagoda.pictures import EXTENSIONS, PictureError, read_picture, stored_size
+from pagoda.pictures import (
+    PictureError,
+    PictureFacts,
+    is_other_file,
+    is_picture,
+    natural_order,
+    other_files_words,
+    picture_facts,
+    read_picture,
+)
 
 Progress = Callable[[int, int], None]
 """Called with (pictures done, pictures in all)"""
@@ -19,14 +27,15 @@ Progress = Callable[[int, int], None]
 class Opened:
     """What is kept of a picture that was read."""
 
-    size: tuple[int, int]
-    """(height, width), upright"""
-    stored: tuple[int, int]
-    mode: str
-    """Pillow's: "L", "RGB", "I;16" …"""
-    orientation: int
-    """EXIF: 1 upright"""
+    facts: PictureFacts
     print: Fingerprint
+    peak: float | None
+    """the largest value where it has more than 8 bits"""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width), upright"""
+        return self.facts.size
 
 
 def open_pictures(
@@ -68,8 +77,8 @@ def open_pictures(
     return opened
 
 
-def check_pictures(splits: list[Split], opened: dict[Path, Opened], notes: Complaints) -> None:
-    """Sizes against the annotations, EXIF rotation, modes, files nobody mentions."""
+def check_pictures(splits: list[Split], opened: dict[Path, Opened], folder: Path, notes: Complaints) -> None:
+    """Sizes against the annotations, EXIF rotation, modes, files nobody mentions in the data set's `folder`."""
     modes: dict[tuple[str, str], list[str]] = {}
     for split in splits:
         for index, annotated in enumerate(split.sizes):
@@ -77,12 +86,15 @@ def check_pictures(splits: list[Split], opened: dict[Path, Opened], notes: Compl
             if picture is None:
                 continue
             where = f"{split.name}: {split.files[index]}"
-            if picture.orientation != 1:
-                notes.add("rotated_pictures", f"{where}: orientation {picture.orientation}")
-            if picture.mode != "RGB":
-                modes.setdefault((split.name, picture.mode), []).append(split.files[index])
+            facts = picture.facts
+            if facts.orientation != 1:
+                notes.add("rotated_pictures", f"{where}: orientation {facts.orientation}")
+            if facts.mode != "RGB":
+                modes.setdefault((split.name, facts.mode), []).append(split.files[index])
+            if facts.num_frames > 1:
+                notes.add("several_frames", f"{where}: {facts.num_frames} frames or pages")
             if annotated is not None and annotated != picture.size:
-                turned = annotated == picture.stored
+                turned = annotated == facts.stored
                 hint = "; the annotated one is the size before its EXIF rotation" if turned else ""
                 notes.add(
                     "size_mismatch",
@@ -92,6 +104,9 @@ def check_pictures(splits: list[Split], opened: dict[Path, Opened], notes: Compl
         notes.add(
             "unusual_modes", f"{name}: {len(files)} of mode {mode}, the first is {files[0]}", len(files)
         )
+    peaks = {path: picture.peak for path, picture in opened.items() if picture.peak is not None}
+    if remark := dark_levels(peaks, folder):
+        notes.add("dark_pictures", remark, len(peaks))
     _find_unmentioned(splits, notes)
 
 
@@ -128,20 +143,8 @@ def _note_group(members: list[dict[str, str]], sign: str, kinds: tuple[str, str]
 
 
 def _open(path: Path) -> Opened:
-    picture = read_picture(path)
-    mode, orientation = _mode_and_orientation(path)
-    return Opened(picture.shape[:2], stored_size(path), mode, orientation, fingerprint(picture))
-
-
-def _mode_and_orientation(path: Path) -> tuple[str, int]:
-    if path.suffix.lower() == ".json":  # the picture is inside, as LabelMe keeps it
-        return "RGB", 1
-    try:
-        with Image.open(path) as image:
-            return image.mode, image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Image.DecompressionBombError:
-        # Pillow's own limit is lower than ours; the picture was read, only its mode stays unknown.
-        return "RGB", 1
+    facts = picture_facts(path)
+    return Opened(facts, fingerprint(read_picture(path)), peak_level(path) if facts.is_deep else None)
 
 
 def _other_case(path: Path, stored: dict[Path, dict[str, str]]) -> str:
@@ -156,11 +159,16 @@ def _other_case(path: Path, stored: dict[Path, dict[str, str]]) -> str:
 
 
 def _find_unmentioned(splits: list[Split], notes: Complaints) -> None:
+    is_told = "other_files" in notes  # by the reader
     mentioned = {split.path(index) for split in splits for index in range(len(split.files))}
     for folder in sorted({path.parent for path in mentioned if path.parent.is_dir()}):
-        for path in sorted(set(folder.iterdir()) - mentioned):
-            if path.suffix.lower() in EXTENSIONS and path.is_file():
+        rest = sorted(set(folder.iterdir()) - mentioned, key=natural_order)
+        for path in rest:
+            if is_picture(path) and path.is_file():
                 notes.add("pictures_not_mentioned", str(path))
+        others = list(filter(is_other_file, rest))
+        if others and not is_told:
+            notes.add("other_files", other_files_words(others), len(others))
 
 
 def _by(size: tuple[int, int]) -> str:

@@ -86,6 +86,8 @@ def main(arguments: Sequence[str]) -> int:
 def score_results(command: ValCommand) -> tuple[DetectionResult, None]:
     refuse_linker(command, "--results of single pictures")
     annotations = open_annotations(command.data, command.split)
+    for line in data_remarks(annotations, command.data):
+        print(line, file=sys.stderr)
     result = evaluate_results_file(
         command.results,
         annotations.to_coco(),

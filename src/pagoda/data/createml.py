@@ -36,7 +36,7 @@ def _entries(path: Path) -> list[tuple[str, list[tuple[str, list[float]]]]]:
     for number, entry in enumerate(content, 1):
         picture = entry.get("image") or entry.get("imagefilename") if isinstance(entry, dict) else None
         objects = (entry.get("annotations") or entry.get("annotation") or []) if picture else None
-        if not isinstance(objects, list):
+        if not isinstance(objects, list) or not isinstance(picture, str):
             raise ValueError(f"{path}: picture {number} needs image and annotations, got {str(entry)[:100]}")
         entries.append((picture, [_labelled_box(path, picture, each) for each in objects]))
     return entries

@@ -36,7 +36,12 @@ def open_document(
         return labelme_document(root, split)
     path = what[0]
     notes: list[str] = []
-    placed = place_pictures(_document(kind, path, every, notes), root, path, split)
+    try:
+        document = _document(kind, path, every, notes)
+    except (TypeError, AttributeError, LookupError, ArithmeticError) as error:
+        # A value of another type, or of no sense, where the format has its own: whoever wrote it must look.
+        raise ValueError(f"{path} does not hold what its format says: {error}") from error
+    placed = place_pictures(document, root, path, split)
     if kind == "coco":
         return placed._replace(notes=(*notes, *placed.notes))
     _fill_sizes(placed)

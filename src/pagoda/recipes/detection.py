@@ -104,7 +104,8 @@ def train(
     start = starting_model(model, data.label_map, options=options, build=build)
     train_data, val_data = data.datasets(start.model)
     if not quiet and processes(settings.device).is_main_process:
-        for line in [*filter(None, [start.text]), *data_remarks(data.train, settings.data)]:
+        remarks = [line for split in data[:2] for line in data_remarks(split, settings.data)]
+        for line in dict.fromkeys([*filter(None, [start.text]), *remarks]):
             print(line, file=sys.stderr)
     return train_on(start.model, train_data, val_data, settings, quiet=quiet, config=start.config)
 

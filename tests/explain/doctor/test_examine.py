@@ -201,6 +201,24 @@ def brightened_in_val(coco):
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(coco.picture(1, "val"))
 
 
+def neither_crowd_nor_not(coco):
+    coco.add([31, 21, 43, 45], iscrowd="maybe")
+
+
+def annotations_of_another_file(coco):
+    for annotation in coco.train["annotations"]:
+        annotation["image_id"] = f"other-{annotation['image_id']}"
+
+
+def class_without_a_name(coco):
+    for document in coco.documents.values():
+        document["categories"][0]["name"] = " "
+
+
+def area_in_words(coco):
+    coco.train["annotations"][0]["area"] = "large"
+
+
 PLANTED = [
     # what is done, what must be found, what the first example must say
     (missing, "missing_pictures", "000001.png"),
@@ -216,6 +234,9 @@ PLANTED = [
     (unknown_category, "unknown_categories", "category 90 of 1 annotations"),
     (same_category_twice, "bad_categories", "id 9 or name 'circle'"),
     (different_categories, "different_categories", "'circle' (id 1) stands only in"),
+    (neither_crowd_nor_not, "bad_flags", "iscrowd must be 0 or 1 (or true, false, yes, no), got 'maybe'"),
+    (class_without_a_name, "unnamed_categories", "category 1 has no name; it is called '1'"),
+    (area_in_words, "bad_areas", "area large"),
     (three_numbers, "malformed_boxes", "got [1, 2, 3]"),
     (no_box, "malformed_boxes", "got None"),
     (not_a_number, "non_finite_boxes", "nan, 2"),
@@ -353,7 +374,17 @@ def without_size(coco):
     del coco.image(4)["height"]
 
 
+def ignore_key(coco):
+    coco.add([3, 3, 60, 60], ignore=1)
+
+
+def ids_as_text(coco):
+    for annotation in coco.train["annotations"]:
+        annotation["image_id"] = str(annotation["image_id"])
+
+
 NOTES = [
+    (ignore_key, "ignore_keys", "ignore 1, iscrowd 0"),
     (lone_picture, "pictures_not_mentioned", "000055.png"),
     (emptied, "pictures_without_objects", "train: 000004.png"),
     (grey, "unusual_modes", "1 of mode L, the first is 000004.png"),
@@ -375,6 +406,40 @@ def test_what_is_good_to_know_is_a_note(coco, plant, kind, words):
     report = examine(coco.root)
     assert report.problems == () and kinds(report) == {kind: 1}, report.text()
     assert words in report.findings[0].examples[0]
+
+
+def test_ids_written_in_two_ways_are_a_note(coco):
+    ids_as_text(coco)
+    coco.save()
+    report = examine(coco.root)
+    assert kinds(report) == {"ids_of_two_kinds": len(coco.train["annotations"])}, report.text()
+
+
+def test_annotations_of_another_file_stop_reading(coco):
+    annotations_of_another_file(coco)
+    coco.save()
+    report = examine(coco.root)
+    assert kinds(report)["foreign_annotations"] == len(coco.train["annotations"]) and not report.is_readable
+
+
+def test_what_stops_reading_is_said(coco):
+    three_numbers(coco)
+    no_width(coco)
+    coco.save()
+    report = examine(coco.root)
+    assert {finding.kind: finding.stops for finding in report.problems} == {
+        "malformed_boxes": True, "empty_boxes": False,
+    }  # fmt: skip
+    assert not report.is_readable and report.to_dict()["readable"] is False
+    assert report.verdict().endswith("These stop reading: malformed boxes.")
+    assert "malformed boxes (1, stops reading): " in report.text()
+
+
+def test_missing_pictures_are_found_however_few_are_opened(coco):
+    missing(coco)
+    coco.save()
+    report = examine(coco.root, max_pictures=0)
+    assert not report.is_readable and kinds(report)["missing_pictures"] == 1
 
 
 def test_max_pictures_says_what_was_left_out(healthy):

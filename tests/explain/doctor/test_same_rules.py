@@ -73,6 +73,47 @@ LABELME: dict[str, Any] = {
 }
 
 
+VIA: dict[str, Any] = {
+    "a.png1": {
+        "filename": "a.png",
+        "regions": [
+            {
+                "shape_attributes": {"name": "rect", "x": 1, "y": 1, "width": 3, "height": 3},
+                "region_attributes": {"class": "a"},
+            },
+            {"shape_attributes": {"name": "circle", "cx": 4, "cy": 4, "r": 2}, "region_attributes": {"class": "b"}},
+            {
+                "shape_attributes": {"name": "polygon", "all_points_x": [1, 4, 4], "all_points_y": [1, 1, 4]},
+                "region_attributes": {"class": "b"},
+            },
+        ],
+    },
+    "b.png1": {"filename": "b.png", "regions": []},
+}  # fmt: skip
+
+BOX = {"x": 4, "y": 4, "width": 3, "height": 3}
+CREATEML: list[Any] = [
+    {"image": name, "annotations": [{"label": name[0], "coordinates": dict(BOX)}]} for name in ("a.png", "b.png")
+]  # fmt: skip
+
+SIZE = {"original_width": 9, "original_height": 8}
+LABEL_STUDIO: list[Any] = [
+    {
+        "id": 1,
+        "data": {"image": "a.png"},
+        "annotations": [
+            {
+                "result": [
+                    {"type": "rectanglelabels", **SIZE, "value": {**BOX, "rotation": 0, "rectanglelabels": ["a"]}},
+                    {"type": "polygonlabels", **SIZE, "value": {"points": [[1, 1], [9, 1]], "polygonlabels": "b"}},
+                ]
+            }
+        ],
+    },
+    {"id": 2, "data": {"image": "b.png"}, "annotations": []},
+]  # fmt: skip
+
+
 def places(value: Any, above: tuple = ()) -> list[tuple]:
     """The path of every value in a document."""
     if isinstance(value, dict | list):
@@ -83,7 +124,7 @@ def places(value: Any, above: tuple = ()) -> list[tuple]:
 
 
 @st.composite
-def spoilt(draw: st.DrawFn, document: dict[str, Any]) -> dict[str, Any]:
+def spoilt(draw: st.DrawFn, document: Any) -> Any:
     """The document with one to three values removed or replaced."""
     changed = copy.deepcopy(document)
     for _ in range(draw(st.integers(1, 3))):
@@ -141,6 +182,14 @@ def test_labelme(tmp_path: Path, document: dict) -> None:
     (tmp_path / "b.json").write_text(
         json.dumps({**LABELME, "imagePath": "b.png", "shapes": LABELME["shapes"][:1]})
     )
+    check(tmp_path)
+
+
+@SETTINGS
+@given(document=st.sampled_from([VIA, CREATEML, LABEL_STUDIO]).flatmap(spoilt))
+def test_documents_of_other_programs(tmp_path: Path, document: Any) -> None:
+    pictures(tmp_path, "a.png", "b.png")
+    (tmp_path / "all.json").write_text(json.dumps(document))
     check(tmp_path)
 
 

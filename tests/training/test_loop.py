@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,43 @@ def test_early_stop(tmp_path):
     trainer.at.best_ap = 2.0  # no validation can be better
     trainer.run()
     assert trainer.at.epoch == 1
+
+
+def test_an_epoch_is_kept_whatever_its_validation_does(uninterrupted, tmp_path):
+    """Scoring breaks down after the first epoch: the run goes on with it, and ends as if nothing had happened."""
+    torch.use_deterministic_algorithms(True)
+    try:
+        broken = small_trainer(tmp_path)
+        validate = broken.validate
+
+        def stop(*_):
+            raise RuntimeError("the disk with the pictures went away")
+
+        broken.validate = stop
+        with pytest.raises(RuntimeError, match="went away"):
+            broken.run()
+        at = load_last(tmp_path)["at"]
+        assert (at["epoch"], at["step"], at["is_scored"]) == (1, 6, False)
+        again = small_trainer(tmp_path, resume=True)
+        again.validate = validate
+        again.run()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    rows = read_records(tmp_path / "metrics.jsonl")
+    assert [row["epoch"] for row in rows if row["kind"] == "val"] == [1, 2]
+    assert_same_bits(final_state(tmp_path), final_state(uninterrupted))
+
+
+def test_without_objects_to_find_the_last_weights_are_kept(tmp_path):
+    trainer = small_trainer(tmp_path)
+    validate = trainer.validate
+    trainer.validate = lambda *rest: replace(
+        (result := validate(*rest)), metrics=dict.fromkeys(result.metrics, float("nan"))
+    )
+    trainer.run()
+    best = load_file(tmp_path / "best.safetensors")
+    average = {n: value for n, value in load_last(tmp_path)["average"].items() if n in best}
+    assert_same_bits(best, average)
 
 
 def test_a_corrupt_picture_is_skipped_counted_and_listed(tmp_path, corrupt_pictures):

@@ -259,6 +259,22 @@ def test_a_kind_that_nothing_tells_is_asked_for(tmp_path: Path) -> None:
     assert same_maps(load_backbone(path, deform="v2", deform_groups=2), other)
 
 
+@pytest.mark.parametrize("stages", [1, 2, 3])
+def test_bodies_of_fewer_stages_are_read_as_such(tmp_path: Path, stages: int) -> None:
+    torch.manual_seed(0)
+    body = ResNet(
+        50,
+        levels=(2,) if stages == 1 else tuple(range(3, stages + 2)),
+        stem=Stem(channels=8),
+        body=Body(num_stages=stages, base_channels=8),
+    ).eval()
+    torch.save(body.state_dict(), tmp_path / "short.pth")
+    found = load_backbone(tmp_path / "short.pth")
+    assert found.channels == body.channels and same_maps(found, body)
+    with pytest.raises(ValueError, match="level"):
+        load_backbone(tmp_path / "short.pth", levels=(5,))
+
+
 def test_the_caffe_style_of_a_resnext_is_not_dropped(tmp_path: Path) -> None:
     torch.manual_seed(0)
     body = ResNet(50, groups=4, width_per_group=16, style="caffe").eval()

@@ -32,8 +32,8 @@ class WeightsNote(UserWarning):
 def python_command(program: str) -> str:
     """To be typed into a shell; double quotes, which every shell knows, unless the program needs others.
 
-    >>> python_command("print('a')")
-    'python -c "print(\'a\')"'
+    >>> print(python_command("print('a')"))
+    python -c "print('a')"
     """
     return f"python -c {shlex.quote(program)}" if re.search(r'["$`!]', program) else f'python -c "{program}"'
 

@@ -1,5 +1,6 @@
 """Backbones out of other programs' checkpoints: ImageNet files, and detectors of which only the body is wanted."""
 
+import re
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -13,7 +14,7 @@ from pagoda.plain import checked
 from pagoda.weights.convert.checkpoint import ForeignCheckpoint, open_foreign
 from pagoda.weights.convert.layout import Place
 from pagoda.weights.convert.report import ConversionReport
-from pagoda.zoo.backbones import BackboneChoices, build_backbone
+from pagoda.zoo.backbones import BackboneChoices, build_backbone, is_resnet
 from pagoda.zoo.choice_notes import say_choice
 from pagoda.zoo.filling import check_told, fill_model
 from pagoda.zoo.options import check_known
@@ -30,12 +31,25 @@ def load_backbone(path: str | Path, *, take: str | None = None, **choices: objec
     """
     checkpoint = open_foreign(path, take=take)
     told = {name: value for name, value in checkpoint.architecture.options.items() if name in KNOWN_CHOICES}
+    stages = stages_of(checkpoint)
+    if stages < 4:  # nothing above them is built, and no level above them given
+        told |= {"num_stages": stages, "levels": tuple(range(min(3, stages + 1), stages + 2))}
     for name in choices:
         check_known("backbone choice", name, KNOWN_CHOICES)
     check_told(checkpoint, choices)
     backbone = build_backbone(checkpoint.architecture.backbone, BackboneChoices(**{**told, **choices}))
     say_choice(fill_from(checkpoint, backbone), take)
     return backbone.eval()
+
+
+def stages_of(checkpoint: ForeignCheckpoint) -> int:
+    """How many of a ResNet's stages the file has; 4 for other backbones, which are never cut."""
+    stages = {
+        found[1]
+        for name in checkpoint.renamed.taken.values()
+        if (found := re.match(r"backbone\.layer(\d)\.", name))
+    }
+    return len(stages) if is_resnet(checkpoint.architecture.backbone) else 4
 
 
 @checked

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,8 @@ def recognised(
     except WeightsError as error:
         raise WeightsError(f"{path} looks like {source.title}, but {error}") from error
     body = {name.removeprefix("backbone."): s for name, s in shapes.items() if name.startswith("backbone.")}
-    architecture = told_kind(architecture, body, metadata or {}, path.name)
+    options, question = told_kind(architecture.options, body, metadata or {}, path.name)
+    architecture = replace(architecture, options=options, deform_question=question)
     architecture = told_apart(architecture, path, wanted)
     return ForeignCheckpoint(
         path, source, renamed, tensors, architecture, metadata or {}, reading or Reading()

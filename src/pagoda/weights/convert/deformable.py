@@ -5,14 +5,10 @@ Version 1 has 18 rows of offsets per group, version 2 (modulated) 27: 54 rows ma
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pagoda.weights.convert.plugins import Shapes
 from pagoda.weights.files import WeightsError
-
-if TYPE_CHECKING:
-    from pagoda.weights.convert.architecture import Architecture
 
 ROWS = {"v2": 27, "v1": 18}
 OFFSET = re.compile(r"layer(\d)\.(\d+)\.conv2\.offset\.weight")
@@ -77,23 +73,19 @@ def kinds_of(body: Shapes) -> list[tuple[str, int]]:
 
 
 def told_kind(
-    architecture: "Architecture", body: Shapes, metadata: Mapping[str, Any], file: str
-) -> "Architecture":
-    """With the kind that the file's config or name says, or a question, where both kinds fit."""
-    if architecture.options.get("deform", "none") == "none":
-        return architecture
+    options: Mapping[str, Any], body: Shapes, metadata: Mapping[str, Any], file: str
+) -> tuple[dict[str, Any], str | None]:
+    """(options with the kind that the file's config or name says where both kinds fit, a question where none does)."""
+    if options.get("deform", "none") == "none":
+        return dict(options), None
     fitting = dict(kinds_of(body))
     if len(fitting) == 1:
-        return architecture
+        return dict(options), None
     kind = recorded_kind(metadata, file)
     if kind is not None:
-        options = {**architecture.options, "deform": kind, "deform_groups": fitting[kind]}
-        return replace(architecture, options=options)
-    first, second = ([f"deform={k!r}", f"deform_groups={n}"] for k, n in fitting.items())
-    return replace(
-        architecture,
-        deform_question=f"{', '.join(first)} and {', '.join(second)} have the same tensors",
-    )
+        return {**options, "deform": kind, "deform_groups": fitting[kind]}, None
+    first, second = (f"deform={kind!r}, deform_groups={count}" for kind, count in fitting.items())
+    return dict(options), f"{first} and {second} have the same tensors"
 
 
 def recorded_kind(metadata: Mapping[str, Any], file: str) -> str | None:

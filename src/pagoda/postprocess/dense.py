@@ -101,6 +101,10 @@ class SelectDetections:
         found = Candidates(*(torch.cat(part, dim=1) for part in zip(*parts, strict=True)))
         return self._cut(found, sizes) if self.clip == "before" else found
 
+    def competitors(self, outputs: DenseOutputs) -> list[int]:
+        """How many (location, class) pairs compete for `max_candidates` places: of each level, in their order."""
+        return [len(priors) * outputs.class_logits.shape[-1] for priors in outputs.priors]
+
     def _best_pairs(
         self, logits: Tensor, quality: Tensor | None, bar: float | Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:

@@ -263,7 +263,7 @@ def two_classes(tmp_path, found_classes=(-1, -1), *, labels=("car", "bus"), keep
         ((1, 2), ("--classes", "2"), {"bus": 1}, 1),
         ((1, 2), ("--classes", "bus", "1"), {"car": 1, "bus": 1}, 1),
         ((-1, -1), (), {"car": 1, "bus": 1}, 1),
-        ((-1, -1), ("--classes", "car"), {"car": 0}, 0),
+        ((-1, -1), ("--classes", "car"), {"car": 1}, 1),  # as its row among several
     ],
 )
 def test_classes_of_labels_txt_are_scored_apart_and_together(
@@ -289,6 +289,14 @@ def test_classes_of_labels_txt_are_scored_apart_and_together(
         for name in ("car", "bus")
         if name not in per_class
     ]
+
+
+def test_a_prediction_that_says_car_is_wrong_on_a_bus(tmp_path, capsys):
+    """It is taken out only where it names no class."""
+    found = scored(capsys, *two_classes(tmp_path / "said", (1, 1)), "--classes", "car")
+    unsaid = scored(capsys, *two_classes(tmp_path / "unsaid"), "--classes", "car")
+    assert (found["metrics"]["MOTA"], unsaid["metrics"]["MOTA"]) == (0, 1)
+    assert "left out of the predictions: 5 matched to an object of another class" in unsaid["notes"]
 
 
 def test_predictions_of_other_classes_are_left_out_and_counted(tmp_path, capsys):

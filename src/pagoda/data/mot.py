@@ -73,6 +73,7 @@ def read_mot(
             ignored=counted.ignored if is_truth else None,
             regions=counted.regions if is_truth else None,
             distractors=counted.distractors,
+            of_other_class=counted.of_other_class,
             boxes_from_1=corners,
             rules=counted.rules,
             left_out=counted.left_out,

@@ -54,6 +54,8 @@ class CountedRows:
     """(N,) bool: whatever lies mostly in one of these is forgiven"""
     distractors: np.ndarray | None = None
     """(N,) bool"""
+    of_other_class: np.ndarray | None = None
+    """(N,) bool: of a class that is known, but not asked for"""
     has_classes: bool = True
     """False: predictions that name none"""
 
@@ -235,7 +237,11 @@ def _count_own(
     if region is not None:
         rules += ", nor predictions that match nobody and lie mostly in ignored regions"
     labels = np.searchsorted(chosen.category_ids, np.where(is_chosen, numbers, chosen.category_ids[0]))
-    return CountedRows(chosen, labels, ~is_chosen | is_off, rules, _reasons(reasons), is_region)
+    is_other = np.isin(numbers, known.category_ids) & ~is_chosen & ~is_off
+    ignored = ~is_chosen | is_off
+    return CountedRows(
+        chosen, labels, ignored, rules, _reasons(reasons), is_region, of_other_class=is_other
+    )
 
 
 def choose_classes(known: LabelMap, classes: Sequence[str]) -> LabelMap:

@@ -75,6 +75,15 @@ def with_same_classes(truth: Tracks, found: Tracks) -> tuple[Tracks, Tracks]:
     return truth, replace(kept, label_map=truth.label_map)
 
 
+def with_unasked_as_distractors(truth: Tracks, found: Tracks) -> Tracks:
+    """Objects of classes that were not asked for take out predictions that name no class: they may be of those."""
+    if found.has_classes or truth.of_other_class is None or not truth.of_other_class.any():
+        return truth
+    said = "predictions that name no class and match an object of another are taken out"
+    taken_out = truth.of_other_class if truth.distractors is None else truth.of_other_class | truth.distractors
+    return replace(truth, distractors=taken_out, rules=f"{truth.rules}; {said}" if truth.rules else said)
+
+
 def _of_any_class(truth: Tracks) -> Tracks:
     said = (
         "the predictions name no classes: for all together each may meet an object of any class, for one class"
@@ -92,5 +101,6 @@ def one_class_each(truth: Tracks) -> dict[str, Tracks]:
     videos = {}
     for label, name in enumerate(truth.label_map.names):
         is_other = ~ignored & (truth.labels != label)
-        videos[name] = replace(one, ignored=ignored | is_other, distractors=is_other)
+        taken_out = is_other if truth.distractors is None else is_other | truth.distractors
+        videos[name] = replace(one, ignored=ignored | is_other, distractors=taken_out)
     return videos

@@ -14,6 +14,7 @@ from pagoda.evaluation.track_rules import (
     one_class_each,
     shares_inside,
     with_same_classes,
+    with_unasked_as_distractors,
 )
 from pagoda.evaluation.tracking_result import COUNTS, TrackingResult
 from pagoda.ops.boxes import pairwise_iou
@@ -49,8 +50,8 @@ class TrackEvaluator:
 
     def update(self, truth: Tracks, found: Tracks) -> None:
         """Add one video. Raises ValueError when the two do not fit together."""
-        given = truth
-        truth, found = with_same_classes(truth, found)
+        given = with_unasked_as_distractors(truth, found)
+        truth, found = with_same_classes(given, found)
         check_pair(truth, found)
         if any(name == truth.name for name, _ in self._parts):
             raise ValueError(f"the video '{truth.name}' was already added; names of videos must differ")
@@ -108,7 +109,8 @@ class TrackEvaluator:
         kept = np.ones(len(predictions), bool)
         if truth.distractors is not None and len(predictions):
             taken = matched_distractors(ious, truth.distractors[here])
-            kept &= ~_noted(taken_out, "matched to a distractor", taken)
+            what = "a distractor" if truth.of_other_class is None else "an object of another class"
+            kept &= ~_noted(taken_out, f"matched to {what}", taken)
         if is_region.any() and len(predictions):
             taken = self._excused(ious[is_mine], predictions, boxes[is_region])
             kept &= ~_noted(taken_out, "in an ignored region", taken & kept)

@@ -56,6 +56,8 @@ class Tracks:
     """those of the ignored rows in which whatever is found is not counted against who finds it; None: all of them"""
     distractors: Bool[np.ndarray, " n"] | None = None
     """rows that take out the prediction matched to them, before anything is scored (MOTChallenge); None: none"""
+    of_other_class: Bool[np.ndarray, " n"] | None = None
+    """rows of classes that were not asked for; predictions that name no class and match one are not scored"""
     frame_names: tuple[str, ...] = ()
     """the file of each frame, where known"""
     labelled_frames: Bool[np.ndarray, " f"] | None = None

@@ -254,3 +254,36 @@ def test_real_rgba_pictures(shared_data: Path) -> None:
     with Image.open(files[0]) as image:
         assert image.mode == "RGBA"
     assert read_picture(files[0]).shape == (*picture_size(files[0]), 3)
+
+
+def test_four_channels_are_colours_and_opacity(tmp_path: Path, pixels: np.ndarray) -> None:
+    """The colours are those of three channels; files that tell of no transparency are opaque."""
+    alpha = np.arange(pixels.shape[0] * pixels.shape[1], dtype=np.uint8).reshape(pixels.shape[:2])
+    rgba = np.dstack([pixels, alpha])
+    palette = Image.fromarray(pixels).quantize(8)
+    palette.info["transparency"] = 0
+    kinds = {
+        "rgba.png": (Image.fromarray(rgba), alpha),
+        "turned.webp": (Image.fromarray(rgba), None),
+        "la.png": (Image.merge("LA", [Image.fromarray(pixels[..., 0]), Image.fromarray(alpha)]), alpha),
+        "palette.png": (palette, np.where(np.asarray(palette) == 0, 0, 255)),
+        "rgb.png": (Image.fromarray(pixels), np.full_like(alpha, 255)),
+        "grey.jpg": (Image.fromarray(pixels[..., 0]), np.full_like(alpha, 255)),
+        "deep.png": (Image.fromarray(pixels[..., 0].astype(np.uint16) * 257), np.full_like(alpha, 255)),
+    }
+    for name, (image, wanted) in kinds.items():
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        options = {"exif": exif.tobytes(), "lossless": True} if name.startswith("turned") else {}
+        image.save(tmp_path / name, **options)
+        found = read_picture(tmp_path / name, channels=4)
+        assert found.dtype == np.uint8 and found.flags.c_contiguous
+        np.testing.assert_array_equal(found[..., :3], read_picture(tmp_path / name), err_msg=name)
+        wanted = np.rot90(alpha, -1) if wanted is None else wanted
+        np.testing.assert_array_equal(found[..., 3], wanted, err_msg=name)
+    for source in (rgba, rgba / 255, torch.from_numpy(rgba).permute(2, 0, 1), Image.fromarray(rgba)):
+        np.testing.assert_array_equal(to_picture(source, channels=4)[0], rgba)
+    opaque = np.dstack([pixels, np.full_like(alpha, 255)])
+    np.testing.assert_array_equal(to_picture(pixels, channels=4)[0], opaque)
+    with pytest.raises(PictureError, match=r"must be \(3, H, W\) or \(1, H, W\), got \(4, "):
+        to_picture(torch.zeros(4, 5, 6))

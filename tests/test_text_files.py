@@ -4,7 +4,7 @@ import codecs
 
 import pytest
 
-from pagoda.text_files import read_json, read_text, read_yaml, truth_value
+from pagoda.text_files import as_name, as_number, as_whole, read_json, read_text, read_yaml, truth_value
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,33 @@ def test_truth_values_of_every_spelling(value, expected):
 def test_what_is_neither_true_nor_false_is_refused_by_name(value):
     with pytest.raises(ValueError, match=r"^a\.json: annotation 3: iscrowd must be 0 or 1"):
         truth_value(value, "a.json: annotation 3: iscrowd")
+
+
+@pytest.mark.parametrize(
+    ("value", "number", "whole"),
+    [
+        (3, 3.0, 3), (3.0, 3.0, 3), ("3", 3.0, 3), (" +3.0 ", 3.0, 3), ("3.5", 3.5, None), (".5e1", 5.0, None),
+        ("inf", float("inf"), None), (2**63, 2.0**63, 2**63), (10**400, None, 10**400), (True, None, None),
+        (None, None, None), ("", None, None), ("1_0", None, None), ("3,5", None, None), ("٣", None, None),
+        ([3], None, None), (float("nan"), pytest.approx(float("nan"), nan_ok=True), None),
+    ],
+)  # fmt: skip
+def test_numbers_written_as_text(value, number, whole):
+    assert as_number(value) == number and as_whole(value) == whole
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        ("no", "no"),
+        (0, "0"),
+        (1.5, "1.5"),
+        (True, "true"),
+        (None, ""),
+        ("\ufeff a b ", "a b"),
+        ([], None),
+        ({}, None),
+    ],
+)
+def test_names_are_text(value, name):
+    assert as_name(value) == name

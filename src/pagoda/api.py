@@ -35,7 +35,7 @@ def train(
 ) -> RunResult:
     """Train a zoo model by name, fine-tune a checkpoint (path or address) or a built detector, on a dataset folder.
 
-    The folder is in COCO, VOC or YOLO form. A class head for other classes is made anew by the classes' names.
+    The folder is in any form of docs/formats.md. A class head for other classes is made anew by the classes' names.
 
     `settings` are the fields of TrainSettings, nested ones as dicts (`epochs=12, optim={"learning_rate": 1e-3}`);
     `options` those of ModelOptions (`{"width": 64}`). Unknown words raise with the nearest right one.
@@ -65,7 +65,7 @@ def evaluate(
     max_detections: int = 100,
 ) -> DetectionResult:
     """COCO metrics of a model on one split of a dataset folder; of a picture and class `max_detections` count."""
-    dataset = DetectionDataset(open_annotations(data, split))
+    dataset = DetectionDataset(open_annotations(data, split), channels=model.input_spec.read_channels)
     limits = {**runner.EVALUATION_LIMITS, "max_detections": max_detections}
     return runner.evaluate(model, dataset, batch_size=batch_size, limits=limits)
 

@@ -49,11 +49,11 @@ def predict_stream(
     min_score = float(limits.get("min_score") or 0)
     remaining = iter(sources)
     while group := list(islice(remaining, batch_size)):
-        read = [to_picture(source) for source in group]
+        read = [to_picture(source, channels=model.input_spec.read_channels) for source in group]
         found = detect_pictures(model, [picture for picture, _ in read], postprocess, views)
         for (picture, name), detections in zip(read, found, strict=True):
             # Where the model compares its threshold with something else, the person's still means the score.
-            yield replace(detections.above(min_score), file=name, picture=picture)
+            yield replace(detections.above(min_score), file=name, picture=picture[..., :3])
 
 
 def detect_pictures(
@@ -62,7 +62,7 @@ def detect_pictures(
     postprocess: SelectDetections,
     views: TestViews | None = None,
 ) -> list[Detections]:
-    """Detections of (H, W, 3) RGB uint8 pictures, in their own pixels, on the CPU."""
+    """Detections of (H, W, 3) RGB uint8 pictures (RGBA where the model reads that), in their own pixels, on the CPU."""
     device = next(model.parameters()).device
     tensors = [torch.from_numpy(picture).permute(2, 0, 1) for picture in pictures]
     sizes = [(picture.shape[0], picture.shape[1]) for picture in pictures]

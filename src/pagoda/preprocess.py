@@ -1,7 +1,8 @@
 """What a model expects of its pictures, and the way there: resize, normalise, pad, batch.
 
 A clip is T frames of one size; wherever a picture (3, H, W) can stand, a clip (T, 3, H, W) can. B pictures
-or clips.
+or clips. Networks that read grey are handed RGB all the same and turn it grey when they normalise; pictures of
+networks with a fourth channel have one (RGBA), or are taken to be opaque.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,13 +25,17 @@ from pagoda.structures.tracks import Tubes
 Found = TypeVar("Found", Detections, Tubes)
 Rounding = Literal["nearest", "torchvision", "maskrcnn_benchmark"]
 Resample = Literal["antialias", "bicubic", "float"]
-Fit = Literal["resize", "letterbox", "corner"]
+Fit = Literal["resize", "letterbox", "corner", "stretch"]
 
 
 @checked
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
-    """Travels with every model: the pictures its weights were trained on. Numbers are in RGB order."""
+    """Travels with every model: the pictures its weights were trained on. Numbers are in RGB order.
+
+    As many numbers as `mean` and `std` have, so many channels the network reads: three; one, which is grey (0.299
+    red + 0.587 green + 0.114 blue, as Pillow rounds it); or four, whose last is the opacity.
+    """
 
     short_side: int = 800
     """pixels; the shorter side is resized to this, aspect kept"""
@@ -43,27 +48,43 @@ class InputSpec:
     then bilinear without antialiasing (torchvision's detectors)"""
     fit: Fit = "resize"
     """"resize" as the three sizes above say; else the three do not count and the picture is scaled to fit
-    `canvas`: "letterbox" in its middle (bubbliiiing), "corner" top left (EfficientDet)"""
+    `canvas`: "letterbox" in its middle (bubbliiiing), "corner" top left (EfficientDet), "stretch" each side for
+    itself to all of it (bubbliiiing's letterbox_image=False)"""
     canvas: tuple[int, int] | None = None
-    """(height, width) of the frame for "letterbox" and "corner"; batches are at least as large"""
+    """(height, width) of the frame for "letterbox", "corner" and "stretch"; batches are at least as large"""
     border: int | tuple[int, int, int] = 128
     """0 … 255, grey or RGB: what fills the rest of the canvas, before normalising"""
     channel_order: Literal["RGB", "BGR"] = "RGB"
     scale: float = 255.0
     """pixels are divided by this before `mean` and `std`"""
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
     pad_multiple: int = 32
     """batches are padded with zeros at the bottom and right to this multiple"""
 
     def __post_init__(self) -> None:
         if (self.fit == "resize") != (self.canvas is None):
             raise ValueError(
-                'fit="letterbox" and fit="corner" need canvas=(height, width), and fit="resize" has none;'
+                'fit="letterbox", "corner" and "stretch" need canvas=(height, width), and fit="resize" has none;'
                 f" got fit={self.fit!r} and canvas={self.canvas}"
+            )
+        if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3, 4):
+            raise ValueError(
+                "pictures have one channel (grey), three (RGB) or four (RGBA), each with a mean and a std; got"
+                f" mean={self.mean} and std={self.std}"
             )
         if self.resample == "float" and self.fit != "resize":
             raise ValueError(f'resample="float" goes with fit="resize" only, got fit={self.fit!r}')
+
+    @property
+    def channels(self) -> int:
+        """That the network reads."""
+        return len(self.mean)
+
+    @property
+    def read_channels(self) -> Literal[3, 4]:
+        """Of the pictures that are handed over: RGB also where the network reads grey."""
+        return 4 if self.channels == 4 else 3
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -88,6 +109,8 @@ class InputSpec:
         (450, 600)
         """
         if self.canvas is not None:
+            if self.fit == "stretch":
+                return self.canvas
             scale = min(self.canvas[0] / size[0], self.canvas[1] / size[1])
             return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
         short, long = min(size), max(size)
@@ -129,7 +152,8 @@ class InputSpec:
             picture = self._resample(picture, after)
         if self.fit != "letterbox":
             return picture
-        frame = self._border_color(picture.device).expand(*picture.shape[:-2], *self.frame(before)).clone()
+        color = self._border_color(picture.device)[: picture.shape[-3]]
+        frame = color.expand(*picture.shape[:-2], *self.frame(before)).clone()
         top, left = self.offset(before)
         frame[..., top : top + after[0], left : left + after[1]] = picture
         return frame
@@ -141,26 +165,35 @@ class InputSpec:
             return _bilinear(picture.to(torch.float32), size).round().to(torch.uint8)
         if picture.ndim == 4:
             return torch.stack([self._resample(frame, size) for frame in picture])
+        if len(picture) == 4:  # Pillow would weigh colours by their opacity
+            parts = [self._resample(part, size) for part in (picture[:3], picture[3:].expand(3, -1, -1))]
+            return torch.cat([parts[0], parts[1][:1]])
         # Pillow's own: torchvision's differs in one of two hundred values.
         image = Image.fromarray(picture.cpu().permute(1, 2, 0).contiguous().numpy())
         resized = np.array(image.resize((size[1], size[0]), Image.Resampling.BICUBIC))
         return torch.from_numpy(resized).permute(2, 0, 1).to(picture.device)
 
     def _border_color(self, device: torch.device) -> Tensor:
-        """uint8 (3, 1, 1)."""
-        return torch.tensor(self.border, dtype=torch.uint8, device=device).expand(3)[:, None, None]
+        """uint8 (3, 1, 1), or (4, 1, 1) with an opaque one."""
+        colors = torch.tensor(self.border, dtype=torch.uint8, device=device).expand(3)
+        return with_channels(colors[:, None, None], self.read_channels)
 
     def _normal_border(self, pixels: Tensor) -> Tensor:
-        """(3, 1, 1), with a third 1 for clips: the border's colour among normalised (B, 3, …) pixels."""
-        return self.normalize(self._border_color(pixels.device)).view(3, *[1] * (pixels.ndim - 2))
+        """(C, 1, 1), with a third 1 for clips: the border's colour among normalised (B, C, …) pixels."""
+        return self.normalize(self._border_color(pixels.device)).view(-1, *[1] * (pixels.ndim - 2))
 
     def normalize(self, pixels: Tensor) -> Tensor:
-        """RGB 0 … 255, any dtype (…, 3, H, W), to the float the network reads; exports."""
+        """RGB 0 … 255, any dtype (…, 3, H, W), to the floats (…, C, H, W) the network reads; exports."""
+        pixels = with_channels(pixels, self.channels)
         mean = torch.tensor(self.mean, device=pixels.device)[:, None, None]
         std = torch.tensor(self.std, device=pixels.device)[:, None, None]
         # In this order, so that the last bits are those of the programs which the weights are from.
         pixels = pixels.to(torch.float32, copy=True).div_(self.scale).sub_(mean).div_(std)
-        return pixels.flip(-3) if self.channel_order == "BGR" else pixels
+        if self.channel_order == "RGB" or self.channels == 1:
+            return pixels
+        if self.channels == 3:
+            return pixels.flip(-3)
+        return torch.cat([pixels[..., :3, :, :].flip(-3), pixels[..., 3:, :, :]], dim=-3)
 
     def padded(self, side: int) -> int:
         """The side after padding to the multiple; exports."""
@@ -209,7 +242,7 @@ class InputSpec:
         height, width = (self.padded(max(sides)) for sides in zip(least, *sizes, strict=True))
         # Channels last: convolutions follow the layout of their input, and this one is the faster everywhere.
         order = torch.channels_last_3d if frames else torch.channels_last
-        pixels = torch.zeros(len(sizes), 3, *frames, height, width, device=device).contiguous(
+        pixels = torch.zeros(len(sizes), self.channels, *frames, height, width, device=device).contiguous(
             memory_format=order
         )
         if self.fit == "corner":
@@ -236,6 +269,26 @@ class InputSpec:
             points = found.keypoints if found.keypoints is None else (found.keypoints - start) * scale
             restored.append(replace(found, boxes=clip_boxes(boxes, size), keypoints=points, image_size=size))
         return restored
+
+
+def with_channels(pixels: Tensor, channels: int) -> Tensor:
+    """(…, 3 or 4, H, W) of 0 … 255 as so many: grey as Pillow mixes it, or with an opacity of 255 where none is.
+
+    >>> with_channels(torch.tensor([200, 100, 0], dtype=torch.uint8)[:, None, None], 1).flatten().tolist()
+    [118]
+    """
+    count = pixels.shape[-3]
+    if count == channels:
+        return pixels
+    if channels == 4:
+        return torch.cat([pixels, torch.full_like(pixels[..., :1, :, :], 255)], dim=-3)
+    if channels == 3:
+        return pixels[..., :3, :, :]
+    red, green, blue = (pixels[..., index : index + 1, :, :] for index in range(3))
+    if pixels.is_floating_point():
+        return 0.299 * red + 0.587 * green + 0.114 * blue
+    mixed = red.to(torch.int32) * 19595 + green.to(torch.int32) * 38470 + blue.to(torch.int32) * 7471
+    return ((mixed + 32768) // 65536).to(pixels.dtype)
 
 
 def _num_frames(pictures: Sequence[Tensor]) -> tuple[int, ...]:

@@ -1,17 +1,22 @@
-"""Text, JSON and YAML as people's programs write them, and the truth values in them.
+"""Text, JSON and YAML as people's programs write them, and the numbers, names and truth values in them.
 
 A byte-order mark is never content, a file that cannot be decoded is named, and names stay the text they are.
 """
 
 import codecs
 import json
+import re
 from collections.abc import Collection
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_MARK = "\ufeff"
+_NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf(inity)?)", re.IGNORECASE | re.ASCII)
+_WHOLE = re.compile(r"([+-]?\d{1,40})(\.0*)?", re.ASCII)
 _WORDS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
 
 
@@ -35,7 +40,7 @@ def read_json(path: str | Path) -> Any:
     text = read_text(path)
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a JSON file: {error}") from error
 
 
@@ -88,3 +93,51 @@ def truth_value(value: Any, what: str) -> bool:
     if isinstance(value, str) and value.strip().lower() in _WORDS:
         return _WORDS[value.strip().lower()]
     raise ValueError(f"{what} must be 0 or 1 (or true, false, yes, no), got {value!r}")
+
+
+def as_number(value: Any) -> float | None:
+    """The number that is meant, also where it is written as text; None where it is none. Truth values are none.
+
+    >>> as_number("10.5"), as_number(3), as_number("3 px"), as_number(True)
+    (10.5, 3.0, None, None)
+    """
+    if isinstance(value, str):
+        text = value.strip()
+        return float(text) if _NUMBER.fullmatch(text) else None
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
+
+
+def as_whole(value: Any) -> int | None:
+    """The whole number that is meant, also as 1.0 or as text; None where it is none.
+
+    >>> as_whole(7.0), as_whole("7"), as_whole(7.5), as_whole("seven")
+    (7, 7, None, None)
+    """
+    if isinstance(value, str):
+        found = _WHOLE.fullmatch(value.strip())
+        return int(found[1]) if found else None
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    try:
+        whole = int(value)
+    except (ValueError, OverflowError):  # NaN, infinity
+        return None
+    return whole if whole == value else None
+
+
+def as_name(value: Any) -> str | None:
+    """A name as text, without byte-order mark and surrounding spaces; "" where it is missing, None for lists and such.
+
+    >>> as_name(0), as_name(True), as_name(" cat "), as_name(None), as_name(["cat"])
+    ('0', 'true', 'cat', '', None)
+    """
+    if isinstance(value, str):
+        return value.replace(_MARK, "").strip()
+    if value is None:
+        return ""
+    return json.dumps(value) if isinstance(value, bool | int | float) else None

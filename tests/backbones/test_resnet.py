@@ -276,6 +276,56 @@ def test_deformable_blocks_and_the_fallback_on_stride(style: str, fallback: bool
     assert repr(body) == before
 
 
+@pytest.mark.parametrize(
+    ("network", "deform", "wanted"),
+    [
+        ({}, {"levels": (3, 4, 5)}, [0, 3, 6, 3]),
+        ({"style": "caffe"}, {"levels": (5, 4)}, [0, 0, 5, 3]),
+        ({}, {"levels": (2, 3)}, [2, 4, 0, 0]),  # layer1.0 does not stride, and falls back all the same
+        ({"groups": 4, "width_per_group": 2}, {"levels": (3, 4, 5)}, [0, 4, 6, 3]),
+    ],
+)
+def test_the_fallback_that_forgets_itself(network: dict, deform: dict, wanted: list[int]) -> None:
+    """As mmdetection 3.3.0 counted: its option is popped by the first block that asks."""
+    body = Body(base_channels=8, deform=Deform(fallback_on_stride=True, fallback="first", **deform))
+    assert deformed(ResNet(50, levels=(2, 5), body=body, **network)) == wanted
+    stage = ResNet(50, levels=(2, 5), body=body, **network).stages()[min(deform["levels"])]
+    assert isinstance(stage[0].conv2, DeformConv2d) == ("groups" in network)
+
+
+def test_deformable_block_by_block() -> None:
+    blocks = ((False, True, False), (False,) * 4, (True,) * 6, (False, False, True))
+    network = ResNet(50, levels=(2, 5), body=Body(base_channels=8, deform=Deform(blocks=blocks)))
+    found = [[isinstance(b.conv2, DeformConv2d) for b in stage] for stage in network.stages().values()]
+    assert found == [list(stage) for stage in blocks]
+    with pytest.raises(
+        ValueError, match=r"ResNet-50 has 3, 4, 6, 3 blocks in its stages, but .* told for 3, 3"
+    ):
+        ResNet(50, body=Body(deform=Deform(blocks=((False,) * 3, (True,) * 3))))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("num_stages", [1, 2, 3])
+def test_fewer_stages_are_the_beginning_of_all(num_stages: int) -> None:
+    levels = tuple(range(2, 2 + num_stages))
+    whole = awake(ResNet(18, levels=(2, 3, 4, 5), body=Body(base_channels=8)))
+    body = Body(base_channels=8, num_stages=num_stages, strides=(1, 2, 2, 2)[:num_stages])
+    part = ResNet(18, levels=levels, body=body).eval()
+    assert len(part.stages()) == num_stages and body == Body(base_channels=8, num_stages=num_stages)
+    part.load_state_dict({name: whole.state_dict()[name] for name in part.state_dict()})
+    images = torch.randn(1, 3, 65, 64)
+    for level, x in part(images).items():
+        assert torch.equal(x, whole(images)[level])
+    with pytest.raises(ValueError, match=rf"num_stages={num_stages} has levels 2 … {num_stages + 1}, got"):
+        ResNet(18, levels=(2, 5), body=body)
+
+
+def test_group_norms_of_other_groups() -> None:
+    network = ResNet(50, norm="group", stem=Stem(deep=True), body=Body(base_channels=16, norm_groups=8))
+    norms = [module for module in network.modules() if isinstance(module, nn.GroupNorm)]
+    assert len(norms) == 55 and {norm.num_groups for norm in norms} == {8}
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("modulated", [False, True])
 def test_deformable_networks_start_from_the_plain_one(modulated: bool) -> None:

@@ -18,6 +18,9 @@ CONTEXT = Plugin(module="context_block", options={"ratio": 0.25, "pooling": "ave
         Body(base_channels=32, strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4), first_dilation="previous"),
         Body(deform=Deform(levels=(5,), fallback_on_stride=True), avg_down=True, plugins=(CONTEXT,)),
         Body(ghost=Ghost(ratio=4, shortcut=False)),
+        Body(num_stages=2, strides=(2, 2), dilations=(1, 2), norm_groups=16),
+        Body(num_stages=1, deform=Deform(blocks=((True, False, True),))),
+        Body(deform=Deform(fallback_on_stride=True, fallback="first")),
         Body(standardized=True, plugins=(CONTEXT, replace(CONTEXT, name="second", position="after_conv2"))),
     ],
 )
@@ -48,6 +51,13 @@ def test_a_level_sees_only_what_concerns_it() -> None:
             lambda: Body(dilations=(1, 1, 0, 1)),
             r"dilations must be four positive numbers.*got \(1, 1, 0, 1\)",
         ),
+        (lambda: Body(num_stages=3, strides=(1, 2)), r"strides must be three positive numbers.*got \(1, 2\)"),
+        (
+            lambda: Body(num_stages=1, dilations=(2, 1)),
+            r"dilations must be one positive number, .*got \(2, 1\)",
+        ),
+        (lambda: Body(num_stages=5), "one to four stages, got num_stages=5"),
+        (lambda: Deform(fallback="forget"), "fallback must be one of 'stride', 'first', got 'forget'"),
         (lambda: Body(first_dilation="last"), "first_dilation must be one of 'own', 'previous', got 'last'"),
         (lambda: Body(deform=Deform(), ghost=Ghost()), "choose one of deform, ghost"),
         (lambda: Body(deform=Deform(), standardized=True), "choose one of standardized, deform"),

@@ -185,3 +185,44 @@ def test_pretrained_weights_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_what_cannot_be_is_explained(name: str, levels: tuple[int, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TimmBackbone(name, levels=levels)
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "told"),
+    [
+        ("inception_v4", 3, "29 cells a side at level 3 of 256 pixels, where the stride 8 makes 32"),
+        ("inception_resnet_v2", 5, "6 cells a side at level 5 of 256 pixels, where the stride 32 makes 8"),
+        ("inception_v3", 4, "14 cells a side at level 4"),
+        ("pit_ti_224", 3, "27 cells a side at level 3 of 224 pixels, where the stride 8 makes 28"),
+        ("legacy_xception", 1, "125 cells a side at level 1"),
+    ],
+)
+def test_networks_that_lose_cells_are_refused(name: str, level: int, told: str) -> None:
+    """They do not pad: points and anchors would lie up to a whole cell beside what the features see."""
+    with torch.device("meta"), pytest.raises(ValueError, match=f"'{name}' has {told}"):
+        TimmBackbone(name, levels=(level,))
+
+
+@pytest.mark.parametrize(
+    ("name", "levels"),
+    [("legacy_xception", (3, 4)), ("pit_ti_224", (4, 5)), ("convnext_atto", (2, 5)), ("dla34", (1, 5))],
+)
+def test_levels_of_the_right_size_are_taken(name: str, levels: tuple[int, ...]) -> None:
+    with torch.device("meta"):
+        assert TimmBackbone(name, levels=levels).strides == {level: 2**level for level in levels}
+
+
+@pytest.mark.parametrize("name", ["resnet18", "convnext_atto", "legacy_xception"])
+def test_cells_see_where_they_lie(name: str) -> None:
+    """The middle of what reaches a cell in the middle is within half a cell of (index + ½) · stride."""
+    torch.manual_seed(0)
+    backbone = TimmBackbone(name, levels=(3, 4)).eval()
+    pictures = torch.rand(1, 3, 256, 256, requires_grad=True)
+    for level, features in backbone(pictures).items():
+        cell = features.shape[-1] // 2
+        (gradient,) = torch.autograd.grad(
+            features[0, :, cell, cell].square().sum(), pictures, retain_graph=True
+        )
+        weight = gradient[0].abs().sum((0, 1))
+        middle = float((weight * (torch.arange(256) + 0.5)).sum() / weight.sum())
+        assert abs(middle - (cell + 0.5) * 2**level) <= 2**level / 2 + 1

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -281,3 +283,24 @@ def test_mistakes_are_explained(words, code, said, capsys, tmp_path, monkeypatch
     Path("word.yaml").write_text("model: fcos_resnet18_fpn\ntrain: {data: d, optim: {optimizer: SGD}}\n")
     assert run(*words) == code
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("given", "policy"),
+    [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"), ({"GOMP_SPINCOUNT": "100"}, None)],
+    ids=str,
+)
+def test_waiting_threads_sleep_unless_a_person_says_otherwise(given, policy, monkeypatch):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.setenv(name, "to be restored")
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert run("models", "--help") == 0
+    assert os.environ.get("OMP_WAIT_POLICY") == policy
+
+
+def test_how_threads_wait_is_said_before_torch_is_loaded():
+    code = "import sys, pagoda.cli.main; sys.exit('torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0

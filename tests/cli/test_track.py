@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, features
 
 from pagoda.cli import track
 from pagoda.cli.main import main
@@ -198,3 +198,47 @@ def test_mistakes_are_explained(words, said, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run(*words) == 1
     assert said in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_frames_of_a_folder_are_followed_in_the_order_of_their_numbers(video, tmp_path, capsys):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(12):
+        Image.fromarray(picture(number)).save(folder / f"frame_{number + 1}.png")
+    (folder / "notes.txt").touch()
+    assert run("m", folder, "--out", tmp_path / "out", "--no-video") == 0
+    said = capsys.readouterr().err
+    assert "1 tracks" in said and "1 file is no picture by the ending (1 .txt)" in said
+    found = read_mot(tmp_path / "out" / "tracks-ball.txt")
+    assert found.boxes[:, 0].tolist() == [2 * number for number in range(12)]
+
+
+@pytest.mark.parametrize("kind", ["gif", "webp", "png"])
+def test_an_animated_picture_is_followed_through_all_its_frames(video, tmp_path, capsys, kind):
+    if kind == "webp" and not features.check("webp"):
+        pytest.skip("this Pillow has no webp")
+    first, *more = [Image.fromarray(picture(number)) for number in range(8)]
+    options = {"lossless": True} if kind == "webp" else {}
+    first.save(tmp_path / f"a.{kind}", save_all=True, append_images=more, duration=100, **options)
+    assert run("m", tmp_path / f"a.{kind}", "--out", tmp_path / "out") == 0
+    assert "8 frames in" in capsys.readouterr().err
+    assert [frame.seconds for frame in VideoSource(tmp_path / "out" / "video.mp4")] == pytest.approx(
+        [number / 10 for number in range(8)], abs=1e-3
+    )
+
+
+def test_what_is_no_video_is_said_before_work_begins_and_not_to_be_resumed(video, tmp_path, capsys):
+    (tmp_path / "notes.mp4").write_text("this is no video\n" * 30)
+    assert run("m", tmp_path / "notes.mp4", "--out", tmp_path / "out") == 1
+    said = capsys.readouterr().err
+    assert "cannot be read as a video" in said and "resume" not in said and not (tmp_path / "out").exists()
+
+
+def test_a_first_frame_that_cannot_be_read_leaves_nothing_to_go_on_with(video, tmp_path, capsys):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    (folder / "1.png").write_bytes(b"broken")
+    for _ in range(2):  # a second run is not refused for the first
+        assert run("m", folder, "--out", tmp_path / "out") == 1
+        said = capsys.readouterr().err
+        assert "stopped early" in said and "1.png" in said and "resume" not in said

@@ -85,10 +85,42 @@ def test_boxes_of_a_mot_folder(walks, tmp_path, capsys):
     assert {"HOTA", "MOTA", "IDF1", "IDSW"} <= set(followed["boxes"]["metrics"])
 
 
+def test_rows_of_a_mot_folder_count_by_the_rules_of_its_benchmark(walks, tmp_path, capsys):
+    """Nobody but a non-MOT vehicle on the left; its sequence is called after no benchmark."""
+    video = walks[0]
+    sequence = tmp_path / "val" / "street"
+    (sequence / "img1").mkdir(parents=True)
+    (sequence / "gt").mkdir()
+    for frame in range(NUM_FRAMES):
+        Image.fromarray(video.picture(frame)).save(sequence / "img1" / f"{frame + 1}.png")
+    rows = [f"{frame + 1},1,1,1,30,60,1,1,1\n{frame + 1},2,40,1,30,60,1,6,1\n" for frame in range(NUM_FRAMES)]
+    (sequence / "gt" / "gt.txt").write_text("".join(rows))
+    model = checkpoint(tmp_path, open_videos(tmp_path, "val")[0].tracks.label_map)
+    words = "val", model, "--data", tmp_path, "--json", "--min-score", 0.3
+    said = {}
+    for benchmark in ("auto", "MOT20", "MOT15"):
+        assert run(*words, "--benchmark", benchmark) == 0
+        said[benchmark] = json.loads(capsys.readouterr().out)["following"]["boxes"]
+    assert "MOT17 (TrackEval's MotChallenge2DBox, taken because" in said["auto"]["protocol"]
+    assert (
+        "non_mot_vehicle" in said["MOT20"]["protocol"] and "non_mot_vehicle" not in said["auto"]["protocol"]
+    )
+    objects = [said[each]["metrics"]["objects"] for each in ("auto", "MOT20", "MOT15")]
+    assert objects == [NUM_FRAMES, NUM_FRAMES, 2 * NUM_FRAMES]
+    assert (
+        said["auto"]["notes"][0]
+        == f"not counted of the ground truth: {NUM_FRAMES} rows of class non_mot_vehicle"
+    )
+
+
 def test_linkers_are_for_clips(folder, tmp_path, capsys):
     model = checkpoint(tmp_path, LabelMap.from_names(["person"]), "fcos_resnet18_fpn")
     assert run("val", model, "--data", folder, "--linker", "byte") == 1
     assert "--linker is for checkpoints of clips, not for FCOS" in " ".join(capsys.readouterr().err.split())
+    assert run("val", model, "--data", folder, "--benchmark", "MOT20") == 1
+    assert "--benchmark is for checkpoints of clips, not for FCOS" in " ".join(
+        capsys.readouterr().err.split()
+    )
     (tmp_path / "results.json").write_text("[]")
     assert run("val", "--results", tmp_path / "results.json", "--data", folder, "--linker", "tubes") == 1
     assert "not for --results" in " ".join(capsys.readouterr().err.split())

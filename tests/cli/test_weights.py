@@ -68,6 +68,58 @@ def test_a_converted_checkpoint_says_what_it_is_and_predicts(here: Path, capsys)
     assert read_card("a.safetensors")["provenance"]["file"] == "imprv.pth"
 
 
+@pytest.fixture(scope="module")
+def both(checkpoints: Path) -> Path:
+    """imprv_both.pth: weights and, a step beside them, their average; body_both.pth: a backbone's."""
+    state = torch.load(checkpoints / "imprv.pth", weights_only=True)["model"]
+    average = {name: t + 1 if name.endswith("cls_logits.bias") else t for name, t in state.items()}
+    torch.save({"model": state, "model_ema": average}, checkpoints / "imprv_both.pth")
+    body = torch.load(checkpoints / "backbone.pth", weights_only=True)
+    torch.save({"model": body, "model_ema": body}, checkpoints / "body_both.pth")
+    return checkpoints / "imprv_both.pth"
+
+
+def test_averages_are_reported_and_taken(here: Path, both: Path, capsys) -> None:
+    assert run("convert", both, "a.safetensors") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "taken 135 tensors under 'model'" in said
+    assert "beside them lie 'model_ema' (135 tensors, averaged)" in said and "(--take model_ema)" in said
+    assert run("convert", both, "b.safetensors", "--take", "ema") == 0
+    assert "taken       135 tensors under 'model_ema'" in capsys.readouterr().out
+    first, second = (pagoda.load(f"{name}.safetensors").class_head.predict.bias for name in "ab")
+    assert torch.allclose(second - first, torch.ones(3))
+    assert read_card("b.safetensors")["provenance"]["weights"] == "model_ema"
+    Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save("photo.png")
+    assert run("predict", both, "photo.png") == 0
+    assert "note: imprv_both.pth: the weights under 'model' were taken" in complaint(capsys)
+    assert run("predict", both, "photo.png", "--take", "model_ema") == 0
+    assert "note" not in complaint(capsys)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["convert", "imprv_both.pth", "a.safetensors"],
+        ["convert", "imprv_both.pth", "a.pth", "--to", "fcos"],
+        ["predict", "imprv_both.pth", "photo.png"],
+        ["val", "imprv_both.pth", "--data", "none"],
+        ["track", "imprv_both.pth", "pictures"],
+        ["export", "imprv_both.pth", "a.onnx"],
+        ["info", "imprv_both.pth"],
+        ["train", "imprv_both.pth", "--data", "none"],
+        ["create", "fcos_resnet18_fpn", "--classes", "2", "--backbone-weights", "body_both.pth"],
+        ["create", "fcos_resnet18_fpn", "--classes", "2", "--start-from", "imprv_both.pth"],
+    ],
+)
+def test_every_verb_takes_the_word(here: Path, both: Path, words: list[str], capsys) -> None:
+    Path("pictures").mkdir()
+    for path in ("photo.png", "pictures/1.png"):
+        Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(path)
+    words = [str(here / word) if word.endswith("_both.pth") else word for word in words]
+    assert run(*words, "--take", "emma") == 1
+    assert "holds nothing under 'emma'; it holds tensors under 'model'" in complaint(capsys)
+
+
 def test_nothing_is_overwritten_unless_asked(here: Path, capsys) -> None:
     Path("a.safetensors").write_text("mine")
     assert run("convert", here / "imprv.pth", "a.safetensors") == 1

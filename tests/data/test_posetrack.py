@@ -182,7 +182,7 @@ def test_no_files_and_no_json(tmp_path):
     with pytest.raises(FileNotFoundError, match="expected PoseTrack JSON files in the folder"):
         read_posetrack(tmp_path)
     (tmp_path / "walk.json").write_text("{")
-    with pytest.raises(ValueError, match=r"walk\.json is not JSON"):
+    with pytest.raises(ValueError, match=r"walk\.json is not a JSON file"):
         read_posetrack(tmp_path)
 
 

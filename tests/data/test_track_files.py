@@ -1,11 +1,18 @@
 """Any file that holds objects per frame becomes tracks; predictions of `pagoda predict` go there and back."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from pagoda.data.track_files import match_videos, read_predictions, read_tracks, tracks_to_predictions
+from pagoda.data.track_files import (
+    match_videos,
+    read_predictions,
+    read_tracks,
+    same_frames,
+    tracks_to_predictions,
+)
 
 
 def row(file, objects, size=(48, 64)):
@@ -80,6 +87,36 @@ def test_text_files_and_folders_are_told_apart(tmp_path):
     assert [each.name for each in read_tracks(tmp_path)] == ["p"], "JSON comes first"
     with pytest.raises(FileNotFoundError, match="there is no"):
         read_tracks(tmp_path / "nowhere")
+
+
+def test_frames_listed_by_name_are_put_in_the_order_of_their_numbers(tmp_path):
+    names = sorted(f"v/frame_{number}.jpg" for number in range(1, 13))
+    (found,) = read_tracks(saved(tmp_path, [row(name, [thing(track_id=3)]) for name in names]))
+    assert found.frame_names == tuple(f"v/frame_{number}.jpg" for number in range(1, 13))
+    own = ["v/b.jpg", "v/a.jpg", "v/c.jpg"]
+    (found,) = read_tracks(saved(tmp_path, [row(name, []) for name in own]))
+    assert found.frame_names == tuple(own), "an order of somebody's own is kept"
+
+
+def test_two_classes_may_use_the_same_ids(tmp_path):
+    rows = [
+        row("v/1.jpg", [thing(track_id=3), thing(1, "dog", track_id=3)]),
+        row("v/2.jpg", [thing(track_id=3)]),
+    ]
+    (found,) = read_tracks(saved(tmp_path, rows))
+    assert found.track_ids.tolist() == [3, 4, 3]
+
+
+def test_frames_meet_by_the_names_of_their_pictures(tmp_path):
+    names = ["v/b.jpg", "v/a.jpg", "v/c.jpg"]
+    (truth,) = read_tracks(saved(tmp_path, [row(name, []) for name in names]))
+    (found,) = read_tracks(saved(tmp_path, [row("v/c.jpg", [thing()]), row("v/b.jpg", [])], name="q.json"))
+    found, said = same_frames(replace(truth, name="v"), found)
+    assert found.frames.tolist() == [2] and found.num_frames == 3
+    assert (
+        said
+        == "1 of 3 frames of 'v' are not in the predictions, the first is v/a.jpg: nobody was found there"
+    )
 
 
 def test_videos_are_matched_by_name(tmp_path):

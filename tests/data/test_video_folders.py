@@ -106,6 +106,41 @@ def test_mot_sequences_are_splits_and_parts_of_splits(tmp_path):
     assert targets.boxes[0, 0].tolist() == [10, 20, 20, 40] and targets.ignored.tolist() == [True]
 
 
+def test_pictures_are_in_the_order_of_their_numbers(tmp_path):
+    lines = "".join(f"{frame},7,{frame},1,10,20,1,1,1\n" for frame in range(1, 13))
+    mot_sequence(tmp_path, "A", range(1, 13), lines)
+    for file in sorted((tmp_path / "A" / "img1").iterdir()):
+        file.rename(file.with_name(f"{int(file.stem)}.png"))
+    (video,) = open_videos(tmp_path, "A")
+    assert [video.picture(frame)[0, 0, 0] for frame in range(12)] == list(range(1, 13))
+
+
+def test_classes_of_labels_txt_are_what_is_learnt(tmp_path):
+    mot_sequence(tmp_path, "A", [1, 2, 3], "1,7,11,21,10,20,1,2,1\n2,7,11,21,10,20,1,1,1\n")
+    (tmp_path / "A" / "gt" / "labels.txt").write_text("car\nbus\n")
+    clips = open_clips(tmp_path, "A")
+    assert clips.label_map.names == ("car", "bus") and clips.annotations.labels.tolist() == [1, 0]
+    assert not clips.annotations.ignored.any() and clips.annotations.notes == ()
+
+
+def test_rows_that_are_not_learnt_are_noted(tmp_path):
+    mot_sequence(
+        tmp_path, "A", [1, 2, 3], "1,7,11,21,10,20,1,1,1\n1,8,11,21,10,20,1,3,1\n2,8,1,1,9,9,0,1,1\n"
+    )
+    (note,) = open_clips(tmp_path, "A").annotations.notes
+    assert note.startswith("A: 1 row with flag 0, 1 row of class car are not to be found, but ignored (MOT17")
+
+
+def test_where_no_row_counts_the_remedy_is_said_and_works(tmp_path):
+    mot_sequence(tmp_path, "A", [1, 2, 3], "1,7,11,21,10,20,1,2,1\n")
+    with pytest.raises(
+        ValueError, match=r"counts as pedestrian: 1 row of class person_on_vehicle; .*labels\.txt"
+    ):
+        open_videos(tmp_path, "A")
+    (tmp_path / "A" / "gt" / "labels.txt").write_text("car\nbus\n")
+    assert open_videos(tmp_path, "A")[0].tracks.labels.tolist() == [1]
+
+
 @pytest.mark.parametrize("numbers", [[1, 2], [1, 2, 4], [0, 1, 2]])
 def test_mot_pictures_that_do_not_fit_are_refused(tmp_path, numbers):
     mot_sequence(tmp_path, "A", numbers, info="seqLength=3\nimWidth=64\nimHeight=48")

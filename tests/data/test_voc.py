@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from pagoda.data.coco import read_coco
-from pagoda.data.voc import read_voc, voc_splits
+from pagoda.data.voc import read_voc
+from pagoda.data.voc_layout import voc_splits
 
 OBJECT = (
     "<object><name>{name}</name><difficult>{difficult}</difficult>"
@@ -53,6 +54,24 @@ def test_corners_are_one_based_and_inclusive(pets: Path) -> None:
     assert len(annotations) == 2 and len(annotations.targets(1)) == 0
 
 
+def test_corners_of_a_coco_box_written_as_whole_numbers(pets: Path) -> None:
+    """A box of 10.4, 20.6, 30.5, 40.5 rounded to whole corners from 1, a crowd region written as difficult."""
+    text = f"<annotation>{SIZE}{an_object('dog', 11, 22, 41, 61, difficult=1)}</annotation>"
+    (pets / "Annotations/one.xml").write_text(text.replace("<height>30", "<height>90"))
+    annotations = read_voc(pets, "train")
+    (entry,) = annotations.to_coco()["annotations"]
+    assert entry["bbox"] == [10, 21, 31, 40] and entry["iscrowd"] == 1
+
+
+def test_a_turned_box_of_cvat_becomes_the_box_around_it(pets: Path) -> None:
+    turn = "<attributes><attribute><name>rotation</name><value>90.0</value></attribute></attributes></object>"
+    text = an_object("dog", 11, 5, 30, 14).replace("</object>", turn)
+    (pets / "Annotations/one.xml").write_text(f"<annotation>{SIZE}{text}</annotation>")
+    annotations = read_voc(pets, "train")
+    assert annotations.boxes_xywh.tolist() == [[15, -1, 10, 20]]
+    assert any("object 1 ('dog') is turned by 90°" in note for note in annotations.notes)
+
+
 def test_classes_are_those_of_all_splits(pets: Path) -> None:
     maps = {read_voc(pets, split).label_map for split in ("train", "val", None)}
     assert len(maps) == 1 and maps.pop().names == ("bird", "cat", "dog")
@@ -74,7 +93,7 @@ def test_class_lists_are_no_splits(pets: Path) -> None:
 
 def test_listed_pictures_need_an_xml_file(pets: Path) -> None:
     (pets / "ImageSets/Main/train.txt").write_text("one\nfour\n")
-    with pytest.raises(FileNotFoundError, match=r"train\.txt lists 1 pictures without an XML file .* four"):
+    with pytest.raises(FileNotFoundError, match=r"four\.xml is not there, listed in .*train\.txt"):
         read_voc(pets, "train")
 
 
@@ -88,11 +107,11 @@ def test_listed_pictures_need_an_xml_file(pets: Path) -> None:
         ),
         (
             f"<annotation>{SIZE}{an_object('dog', 1, 'x', 3, 4)}</annotation>",
-            "bad.xml: 'dog' needs four numbers",
+            "bad.xml: object 1 .'dog'. needs four numbers",
         ),
         (
             f"<annotation>{SIZE}<object><name>dog</name></object></annotation>",
-            "bad.xml: 'dog' needs four numbers",
+            "bad.xml: object 1 .'dog'. needs four numbers",
         ),
     ],
 )

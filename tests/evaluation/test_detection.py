@@ -334,3 +334,66 @@ def test_ground_truth_that_contradicts_itself(key, value, message):
     ground_truth["annotations"][0][key] = value
     with pytest.raises(ValueError, match=message):
         DetectionEvaluator(ground_truth, label_map_of(ground_truth))
+
+
+SMALL_TRUTH = {
+    "images": [{"id": 7, "height": 50, "width": 60}, {"id": "seven", "height": 50, "width": 60}],
+    "categories": [{"id": 1, "name": "cat"}],
+    "annotations": [
+        {"id": 1, "image_id": 7, "category_id": 1, "bbox": [10, 10, 20, 20], "iscrowd": "0"},
+        {"id": 2, "image_id": "seven", "category_id": 1, "bbox": [10, 10, 20, 20], "iscrowd": "false"},
+    ],
+}
+SMALL_RESULTS = [
+    {"image_id": 7, "category_id": 1, "bbox": [10, 10, 20, 20], "score": 0.9},
+    {"image_id": "seven", "category_id": 1, "bbox": [10, 10, 20, 20], "score": 0.8},
+]
+
+
+def score_file(tmp_path, **changes):
+    rows = [SMALL_RESULTS[0] | changes, SMALL_RESULTS[1]]
+    (tmp_path / "results.json").write_text("\ufeff" + json.dumps(rows), encoding="utf-8")
+    return evaluate_results_file(tmp_path / "results.json", SMALL_TRUTH, label_map_of(SMALL_TRUTH))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"image_id": "7"},
+        {"image_id": 7.0},
+        {"category_id": "1"},
+        {"category_id": 1.0},
+        {"score": "0.9"},
+        {"score": 1},
+        {"bbox": ["10", "10.0", 20, "2e1"]},
+    ],
+)
+def test_results_whose_numbers_are_text_count_all_the_same(tmp_path, changes):
+    result = score_file(tmp_path, **changes)
+    assert result.metrics["AP"] == 1.0 and result.num_objects == 2, (
+        "flags of the truth that are text are no crowd"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"score": "high"}, r"results\.json: result 0: score must be a number, got 'high'"),
+        ({"score": True}, "score must be a number, got 'True'"),
+        ({"bbox": [1, 2, "x", 4]}, "result 0: bbox must be numbers, got"),
+        ({"bbox": [1, 2, 3]}, r"result 0: bbox must be \[x, y, width, height\], got \[1, 2, 3\]"),
+        ({"category_id": "cat"}, "result 0: category_id must be a whole number, got 'cat'"),
+        ({"image_id": [7]}, "result 0: image_id must be text or a whole number"),
+        ({"image_id": "8"}, "image ids of the detections are not in the ground truth: '8'"),
+    ],
+)
+def test_results_that_mean_nothing_certain_are_named(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        score_file(tmp_path, **changes)
+
+
+def test_flags_of_the_ground_truth_that_say_neither_are_named(tmp_path):
+    truth = {**SMALL_TRUTH, "annotations": [{**SMALL_TRUTH["annotations"][0], "iscrowd": "maybe"}]}
+    with pytest.raises(ValueError, match="annotation 1 of the ground truth: iscrowd must be 0 or 1"):
+        DetectionEvaluator(truth, label_map_of(truth))

@@ -1,13 +1,16 @@
 """The judge is judged: what counts as equal, what rounding excuses, what is a fault."""
 
 import pytest
+import torch
 from torch import tensor
 
-from pagoda.exporting.parity import ParityReport, check_parity, compare
+from pagoda.exporting.parity import Candidacy, ParityReport, check_parity, compare
 from pagoda.exporting.parity_pictures import drawn_batches
 from pagoda.postprocess.dense import SelectDetections
+from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.outputs import DenseOutputs
 
 SELECT = SelectDetections(min_score=0.1, max_iou=0.5, max_detections=4)
 BOX, FAR = [10.0, 10, 30, 30], [60.0, 60, 90, 90]
@@ -28,6 +31,9 @@ class Considered:
             self.known.boxes.tolist(), self.known.scores.tolist(), self.known.labels.tolist(), strict=True
         )
         return (box.tolist(), score.item(), label.item()) in rows
+
+    def is_last(self, report, box, score, label) -> bool:
+        return False
 
 
 def found(*rows: tuple[list[float], float, int]) -> Detections:
@@ -94,6 +100,52 @@ def test_close_calls_are_accepted_and_counted(case):
 def test_nothing_excuses_a_box_the_model_never_considered(case):
     report = judged(*CLOSE_CALLS[case], known=found())
     assert not report.passed and "considered no such box" in report.unmatched[0]
+
+
+class EqualScores:
+    """Eight cells of one class in two levels, boxes that do not meet: .9, then .8 for the rest of its level."""
+
+    def __call__(self, images):
+        scores = tensor([0.9, 0.8, 0.8, 0.8, 0.8, 0.8, 0.3, 0.2])
+        return DenseOutputs(
+            scores.logit()[None, :, None],
+            torch.zeros(1, 8, 4),
+            None,
+            (tensor([[10.0 * x, 10.0] for x in range(1, 7)]), tensor([[10.0 * x, 50.0] for x in (1, 2)])),
+        )
+
+    def decode(self, encoded, points):
+        return torch.cat([points - 4, points + 4], dim=-1).expand(len(encoded), -1, -1)
+
+
+def cell(x: int, score: float, y: int = 10) -> tuple[list[float], float, int]:
+    return [10.0 * x - 4, y - 4.0, 10.0 * x + 4, y + 4.0], score, 0
+
+
+@pytest.mark.parametrize("rank_on", ["score", "class"])
+def test_of_equals_at_the_last_place_either_may_be_taken(rank_on):
+    """Three of six cells of a level are candidates: the best, and any two of the five that are equal."""
+    select = SelectDetections(min_score=0.1, max_candidates=3, max_detections=9, rank_on=rank_on)
+    image = ImageBatch(torch.zeros(1, 3, 100, 100), tensor([[100, 100]]))
+
+    def judge(ours, theirs):
+        report = ParityReport(box_tolerance=0.05, score_tolerance=1e-4, min_score=0.1)
+        compare(report, ours, theirs, select, Candidacy(EqualScores(), image, select))
+        return report
+
+    theirs = found(cell(1, 0.9), cell(2, 0.8), cell(3, 0.8))
+    report = judge(found(cell(1, 0.9), cell(5, 0.8), cell(6, 0.8)), theirs)
+    assert report.passed and report.close_calls == 4
+    # The best of the level has a place of its own, a level that is not full admits all, and .7 nobody has.
+    for fault in (
+        found(cell(2, 0.8), cell(3, 0.8)),
+        found(*CELLS, cell(1, 0.3, 50)),
+        found(*CELLS, cell(4, 0.7)),
+    ):
+        assert judge(fault, theirs).unmatched
+
+
+CELLS = (cell(1, 0.9), cell(2, 0.8), cell(3, 0.8))
 
 
 def test_a_fault_names_side_class_score_and_nearest():

@@ -124,6 +124,22 @@ def test_clipping_knows_height_from_width_and_the_legacy_border():
     assert each.tolist() == [[0, 0, 50, 100], [0, 0, 10, 20]]
 
 
+@pytest.mark.parametrize(
+    ("box", "inclusive", "everywhere", "outer"),
+    [
+        ([-9, 5, -3, 20], False, [0, 5, 0, 10], [0, 5, -3, 10]),
+        ([30, -8, 44, -2], False, [20, 0, 20, 0], [30, 0, 20, -2]),
+        ([30, 12, 44, 15], True, [19, 9, 19, 9], [30, 12, 19, 9]),
+        ([-1, -1, 25, 15], False, [0, 0, 20, 10], [0, 0, 20, 10]),
+        ([3, 4, 5, 6], True, [3, 4, 5, 6], [3, 4, 5, 6]),
+    ],
+)
+def test_which_borders_stop_which_sides(box, inclusive, everywhere, outer):
+    box = tensor([box], dtype=torch.float32)
+    assert clip_boxes(box, (10, 20), inclusive=inclusive).tolist() == [everywhere]
+    assert clip_boxes(box, (10, 20), inclusive=inclusive, rule="outer_sides").tolist() == [outer]
+
+
 def test_a_wrong_shape_is_named():
     with pytest.raises(Exception, match="pairwise_iou"):
         pairwise_iou(torch.zeros(3, 5), torch.zeros(2, 4))

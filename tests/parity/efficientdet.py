@@ -1,5 +1,6 @@
 """Records of EfficientDets: effdet, zylo117 and toandaominh1997, chosen by what their metadata says."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from pagoda.postprocess.all_levels import SelectFromAllLevels
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
+from pagoda.weights.convert.effdet_forms import form_of_config
 from pagoda.zoo.efficientdet_flavours import EFFICIENTDET_FLAVOURS, EfficientDetFlavour
 from pagoda.zoo.foreign import Conversion, convert
 
@@ -27,7 +29,11 @@ def is_efficientdet(golden: Golden) -> bool:
 
 def run(golden: Golden, path: Path) -> tuple[Found, Found]:
     """What our model computes under the record's keys, and the gradients it wants, by the original's names."""
-    converted = convert(path, flavour=flavour_of(golden), options={"canvas": tuple(network_size(golden))})
+    options = {"canvas": tuple(network_size(golden))}
+    if golden.repository.endswith(EFFDET):  # of these tensors tell nothing
+        told = form_of_config(golden.options).options
+        options |= {key: told[key] for key in ("fusion", "activation")}
+    converted = convert(path, flavour=flavour_of(golden), options=options)
     assert not converted.report.missing and not converted.report.unknown
     model = converted.model
     images = ImageBatch(model.input_spec.batch(golden.pictures()).pixels, true_sizes(golden))
@@ -80,9 +86,12 @@ def program_flavour(golden: Golden) -> EfficientDetFlavour:
     return replace(base, postprocess=replace(base.postprocess, **limits))
 
 
-def effdet_flavour(options: dict[str, Any]) -> EfficientDetFlavour:
+def effdet_flavour(options: Mapping[str, Any]) -> EfficientDetFlavour:
+    form = form_of_config(options)
     return replace(
         EFFICIENTDET_FLAVOURS["effdet"],
+        resampling=form.resampling,
+        head_activation=form.head_activation,
         tensorflow=options["backbone_name"].startswith("tf_"),
         padding="same" if options["pad_type"] == "same" else "symmetric",
         conv_bias=options["redundant_bias"],

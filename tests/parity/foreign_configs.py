@@ -1,5 +1,6 @@
 """The original programs' configs as arguments of ours: what their checkpoints do not tell."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from pagoda.zoo.flavours import BodyFlavour, FCOSFlavour, Flavour, RetinaNetFlav
 from pagoda.zoo.retinanet_flavours import RETINANET_FLAVOURS
 
 
-def fcos_flavour(options: dict[str, Any]) -> FCOSFlavour:
+def fcos_flavour(options: Mapping[str, Any]) -> FCOSFlavour:
     """A config of tianzhi0549/FCOS."""
     given = options["FCOS"]
     normalized, base = given["NORM_REG_TARGETS"], FCOS_FLAVOURS["original"]
@@ -41,7 +42,7 @@ def fcos_flavour(options: dict[str, Any]) -> FCOSFlavour:
     )
 
 
-def maskrcnn_benchmark_body(base: BodyFlavour, options: dict[str, Any]) -> BodyFlavour:
+def maskrcnn_benchmark_body(base: BodyFlavour, options: Mapping[str, Any]) -> BodyFlavour:
     """Also of tianzhi0549/FCOS."""
     return replace(
         base,
@@ -50,7 +51,7 @@ def maskrcnn_benchmark_body(base: BodyFlavour, options: dict[str, Any]) -> BodyF
     )
 
 
-def maskrcnn_benchmark_flavour(options: dict[str, Any]) -> RetinaNetFlavour:
+def maskrcnn_benchmark_flavour(options: Mapping[str, Any]) -> RetinaNetFlavour:
     """A RetinaNet config of maskrcnn-benchmark."""
     given, base = options["RETINANET"], RETINANET_FLAVOURS["maskrcnn_benchmark"]
     return replace(
@@ -60,6 +61,8 @@ def maskrcnn_benchmark_flavour(options: dict[str, Any]) -> RetinaNetFlavour:
             base.criterion,
             low=given["BG_IOU_THRESHOLD"],
             high=given["FG_IOU_THRESHOLD"],
+            alpha=given["LOSS_ALPHA"],
+            gamma=given["LOSS_GAMMA"],
             box_weight=1 / given["BBOX_REG_WEIGHT"],
             smooth_l1_beta=given["BBOX_REG_BETA"],
         ),
@@ -73,13 +76,44 @@ def maskrcnn_benchmark_flavour(options: dict[str, Any]) -> RetinaNetFlavour:
     )
 
 
+def bubbliiiing_flavour(options: Mapping[str, Any]) -> RetinaNetFlavour:
+    """Arguments of its Retinanet class."""
+    base = RETINANET_FLAVOURS["bubbliiiing"]
+    is_letterboxed = options.get("letterbox_image", True)
+    return replace(
+        base,
+        input_spec=replace(base.input_spec, fit="letterbox" if is_letterboxed else "stretch"),
+        postprocess=replace(base.postprocess, min_score=options["confidence"], max_iou=options["nms_iou"]),
+    )
+
+
+def detectron2_fcos_flavour(options: Mapping[str, Any]) -> FCOSFlavour:
+    """Of its lazy config, as far as options change it."""
+    base = FCOS_FLAVOURS["detectron2"]
+    names = {
+        "test_score_thresh": "min_score",
+        "test_nms_thresh": "max_iou",
+        "test_topk_candidates": "max_candidates",
+        "max_detections_per_image": "max_detections",
+    }
+    given = {ours: options[theirs] for theirs, ours in names.items() if theirs in options}
+    losses = {
+        ours: options[theirs]
+        for theirs, ours in (("focal_loss_alpha", "alpha"), ("focal_loss_gamma", "gamma"))
+        if theirs in options
+    }
+    return replace(
+        base, postprocess=replace(base.postprocess, **given), criterion=replace(base.criterion, **losses)
+    )
+
+
 DETECTRON2_NORMS = {"FrozenBN": "frozen", "BN": "batch", "SyncBN": "batch", "GN": "group"}
 
 
-def detectron2_flavour(options: dict[str, Any]) -> Flavour | None:
+def detectron2_flavour(options: Mapping[str, Any]) -> Flavour | None:
     """A RetinaNet config of detectron2; None for its FCOS, whose only config is our flavour."""
     if "RETINANET" not in options:
-        return None
+        return detectron2_fcos_flavour(options)
     given, base = options["RETINANET"], RETINANET_FLAVOURS["detectron2"]
     return replace(
         base,
@@ -90,6 +124,11 @@ def detectron2_flavour(options: dict[str, Any]) -> Flavour | None:
         ),
         criterion=replace(
             base.criterion,
+            low=given["IOU_THRESHOLDS"][0],
+            high=given["IOU_THRESHOLDS"][1],
+            alpha=given["FOCAL_LOSS_ALPHA"],
+            gamma=given["FOCAL_LOSS_GAMMA"],
+            coder=replace(base.criterion.coder, weights=tuple(given["BBOX_REG_WEIGHTS"])),
             box_loss=given["BBOX_REG_LOSS_TYPE"],
             smooth_l1_beta=given["SMOOTH_L1_LOSS_BETA"],
         ),
@@ -103,7 +142,7 @@ def detectron2_flavour(options: dict[str, Any]) -> Flavour | None:
     )
 
 
-def mmdet_flavour(options: dict[str, Any]) -> Flavour:
+def mmdet_flavour(options: Mapping[str, Any]) -> Flavour:
     """A model of an mmdetection config."""
     head, test, body = options["bbox_head"], options["test_cfg"], options["backbone"]
     is_fcos = head["type"] == "FCOSHead"
@@ -115,12 +154,24 @@ def mmdet_flavour(options: dict[str, Any]) -> Flavour:
             quality_on="box" if head.get("centerness_on_reg") else "class",
             criterion=replace(
                 base.criterion,
-                radius=1.5 if head.get("center_sampling") else None,
+                radius=head.get("center_sample_radius", 1.5) if head.get("center_sampling") else None,
                 box_loss=losses[head["loss_bbox"]["type"]],
+                **focal(head),
             ),
         )
     else:
         base = RETINANET_FLAVOURS["mmdet"]
+        assigner, stds = options["train_cfg"]["assigner"], head["bbox_coder"]["target_stds"]
+        base = replace(
+            base,
+            criterion=replace(
+                base.criterion,
+                low=assigner["neg_iou_thr"],
+                high=assigner["pos_iou_thr"],
+                coder=replace(base.criterion.coder, weights=tuple(1 / value for value in stds)),
+                **focal(head),
+            ),
+        )
     return replace(
         base,
         body=replace(
@@ -139,20 +190,30 @@ def mmdet_flavour(options: dict[str, Any]) -> Flavour:
     )
 
 
-def mmdet_backbone_choices(options: dict[str, Any]) -> dict[str, Any]:
+def focal(head: Mapping[str, Any]) -> dict[str, float]:
+    return {"alpha": head["loss_cls"]["alpha"], "gamma": head["loss_cls"]["gamma"]}
+
+
+def mmdet_backbone_choices(options: Mapping[str, Any]) -> dict[str, Any]:
     """Of an mmdetection ResNet: what `load_backbone` must be told."""
     norm = options.get("norm_cfg", {"type": "BN"})
+    stages = options.get("num_stages", 4)
     choices: dict[str, Any] = {
-        "levels": tuple(2 + index for index in sorted(options.get("out_indices", (0, 1, 2, 3)))),
+        "levels": tuple(2 + index for index in sorted(options.get("out_indices", (0, 1, 2, 3))[:stages])),
+        "num_stages": stages,
         "norm_eval": options.get("norm_eval", True),
         # stem and stages count from 1 with us, from 0 there
         "frozen_stages": options.get("frozen_stages", -1) + 1,
         "style": options.get("style", "pytorch"),
-        "strides": tuple(options.get("strides", (1, 2, 2, 2))),
-        "dilations": tuple(options.get("dilations", (1, 1, 1, 1))),
+        "strides": tuple(options.get("strides", (1, 2, 2, 2)))[:stages],
+        "dilations": tuple(options.get("dilations", (1, 1, 1, 1)))[:stages],
     }
-    if norm["type"] == "BN":
-        choices["norm"] = "batch" if norm.get("requires_grad", True) else "frozen"
+    learns = norm.get("requires_grad", True)
+    if norm["type"] == "GN":
+        choices["norm_groups"] = norm["num_groups"]
+        assert learns, "group norms that never learn are not compared"
+    else:
+        choices["norm"] = "batch" if learns else "frozen"
     choices["standardized"] = (options.get("conv_cfg") or {}).get("type") == "ConvWS"
     if options.get("plugins"):
         choices["plugins"] = tuple(mmdet_plugin(plugin) for plugin in options["plugins"])
@@ -205,7 +266,7 @@ def mmdet_plugin(plugin: dict[str, Any]) -> Plugin:
     )
 
 
-def with_preprocessing(flavour: Flavour, preprocess: dict[str, Any]) -> Flavour:
+def with_preprocessing(flavour: Flavour, preprocess: Mapping[str, Any]) -> Flavour:
     """The channel order and statistics of a record, which are given in that order."""
     step = -1 if preprocess["channels"] == "BGR" else 1
     unit = 1.0 if preprocess["scale"] == 255 else 255.0

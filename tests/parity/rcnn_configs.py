@@ -1,9 +1,13 @@
 """R-CNN configs of the original programs as arguments of ours: what their checkpoints do not tell."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from foreign_configs import DETECTRON2_NORMS, maskrcnn_benchmark_body
+
 from pagoda.criteria.rcnn import RCNNCriterion
+from pagoda.ops.box_coding import BoxCoder
 from pagoda.postprocess.proposals import ProposalRules
 from pagoda.zoo.families import FAMILIES
 from pagoda.zoo.rcnn_flavours import RCNNFlavour
@@ -23,8 +27,9 @@ def with_proposals(base: RCNNFlavour, training: dict[str, Any], inference: dict[
     return replace(base, **changed)
 
 
-def maskrcnn_benchmark_flavour(detector: str, options: dict[str, Any]) -> RCNNFlavour:
-    """A config of maskrcnn-benchmark."""
+def maskrcnn_benchmark_flavour(detector: str, options: Mapping[str, Any]) -> RCNNFlavour:
+    """A config of maskrcnn-benchmark, whose R-CNNs ask their heads how many detections to keep."""
+    options.get("DETECTIONS_PER_IMG")
     base = FAMILIES[detector].flavours["maskrcnn_benchmark"]
     rpn, regions, box = options["RPN"], options["ROI_HEADS"], options["ROI_BOX_HEAD"]
 
@@ -34,6 +39,7 @@ def maskrcnn_benchmark_flavour(detector: str, options: dict[str, Any]) -> RCNNFl
             "max_per_level": rpn[f"POST_NMS_TOP_N_{phase}"],
             "max_proposals": rpn[("FPN_" if rpn["USE_FPN"] else "") + f"POST_NMS_TOP_N_{phase}"],
             "max_iou": rpn["NMS_THRESH"],
+            "min_side": float(rpn["MIN_SIZE"]) or None,
         }
         if phase == "TRAIN":
             is_pooled = rpn["USE_FPN"] and rpn["FPN_POST_NMS_PER_BATCH"]
@@ -52,7 +58,7 @@ def maskrcnn_benchmark_flavour(detector: str, options: dict[str, Any]) -> RCNNFl
         ),
         regions=replace(
             base.criterion.regions,
-            min_iou=regions["FG_IOU_THRESHOLD"],
+            min_iou=same(regions, "FG_IOU_THRESHOLD", "BG_IOU_THRESHOLD"),
             count=regions["BATCH_SIZE_PER_IMAGE"],
             positive_share=regions["POSITIVE_FRACTION"],
             coder=replace(base.criterion.regions.coder, weights=tuple(regions["BBOX_REG_WEIGHTS"])),
@@ -62,21 +68,23 @@ def maskrcnn_benchmark_flavour(detector: str, options: dict[str, Any]) -> RCNNFl
     )
     return replace(
         base,
-        body=replace(base.body, style="caffe" if options["RESNETS"]["STRIDE_IN_1X1"] else "pytorch"),
+        body=maskrcnn_benchmark_body(base.body, options),
         criterion=criterion,
         postprocess=replace(
             base.postprocess,
             min_score=regions["SCORE_THRESH"],
             max_iou=regions["NMS"],
-            max_detections=options["DETECTIONS_PER_IMG"],
+            max_detections=regions["DETECTIONS_PER_IMG"],
         ),
         pooling=replace(base.pooling, sampling_ratio=box["POOLER_SAMPLING_RATIO"]),
         one_level_sampling=box["POOLER_SAMPLING_RATIO"],
     )
 
 
-def detectron2_flavour(detector: str, options: dict[str, Any]) -> RCNNFlavour:
-    """A config of detectron2."""
+def detectron2_flavour(detector: str, options: Mapping[str, Any]) -> RCNNFlavour:
+    """A config of detectron2; a last stage that is dilated is told by its being the only one."""
+    is_dc5 = options["RESNETS"]["OUT_FEATURES"] == ["res5"]
+    assert options["RESNETS"]["RES5_DILATION"] == 1 + is_dc5, "only networks of one level are dilated here"
     base = FAMILIES[detector].flavours["detectron2"]
     rpn, regions, box = options["RPN"], options["ROI_HEADS"], options["ROI_BOX_HEAD"]
 
@@ -124,7 +132,11 @@ def detectron2_flavour(detector: str, options: dict[str, Any]) -> RCNNFlavour:
     )
     return replace(
         base,
-        body=replace(base.body, style="caffe" if options["RESNETS"]["STRIDE_IN_1X1"] else "pytorch"),
+        body=replace(
+            base.body,
+            style="caffe" if options["RESNETS"]["STRIDE_IN_1X1"] else "pytorch",
+            norm=DETECTRON2_NORMS[options["RESNETS"]["NORM"]],
+        ),
         criterion=criterion,
         postprocess=replace(
             base.postprocess,
@@ -141,7 +153,19 @@ def detectron2_flavour(detector: str, options: dict[str, Any]) -> RCNNFlavour:
     )
 
 
-def mmdet_flavour(detector: str, options: dict[str, Any], preprocess: dict[str, Any]) -> RCNNFlavour:
+def coder_of(coder: BoxCoder, head: Mapping[str, Any]) -> BoxCoder:
+    """mmdetection divides deltas by deviations where ours multiplies by weights."""
+    return replace(coder, weights=tuple(1 / value for value in head["bbox_coder"]["target_stds"]))
+
+
+def same(given: Mapping[str, Any], *keys: str) -> Any:
+    """The value that all of them must have."""
+    values = [given[key] for key in keys]
+    assert len(set(values)) == 1, f"{' and '.join(keys)} differ: {values}"
+    return values[0]
+
+
+def mmdet_flavour(detector: str, options: Mapping[str, Any]) -> RCNNFlavour:
     """A model of an mmdetection config."""
     base = FAMILIES[detector].flavours["mmdet"]
     body, test, train = options["backbone"], options["test_cfg"], options["train_cfg"]
@@ -155,8 +179,26 @@ def mmdet_flavour(detector: str, options: dict[str, Any], preprocess: dict[str, 
         }
 
     base = with_proposals(base, limits(train["rpn_proposal"]), limits(test["rpn"]))
-    step = -1 if preprocess["channels"] == "BGR" else 1
-    rcnn = test["rcnn"]
+    rcnn, first, second = test["rcnn"], train["rpn"], train["rcnn"]
+    criterion = RCNNCriterion(
+        rpn=replace(
+            base.criterion.rpn,
+            low=first["assigner"]["neg_iou_thr"],
+            high=first["assigner"]["pos_iou_thr"],
+            count=first["sampler"]["num"],
+            positive_share=first["sampler"]["pos_fraction"],
+            coder=coder_of(base.criterion.rpn.coder, options["rpn_head"]),
+        ),
+        regions=replace(
+            base.criterion.regions,
+            min_iou=same(second["assigner"], "pos_iou_thr", "neg_iou_thr"),
+            count=second["sampler"]["num"],
+            positive_share=second["sampler"]["pos_fraction"],
+            coder=coder_of(base.criterion.regions.coder, options["roi_head"]["bbox_head"]),
+        ),
+        masks=base.criterion.masks,
+        keypoints=base.criterion.keypoints,
+    )
     return replace(
         base,
         body=replace(
@@ -164,13 +206,7 @@ def mmdet_flavour(detector: str, options: dict[str, Any], preprocess: dict[str, 
             style=body.get("style", "pytorch"),
             norm="batch" if body["norm_cfg"]["requires_grad"] else "frozen",
         ),
-        input_spec=replace(
-            base.input_spec,
-            channel_order=preprocess["channels"],
-            scale=1.0,
-            mean=tuple(preprocess["mean"][::step]),
-            std=tuple(preprocess["std"][::step]),
-        ),
+        criterion=criterion,
         postprocess=replace(
             base.postprocess,
             min_score=rcnn["score_thr"],

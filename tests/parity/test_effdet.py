@@ -1,9 +1,12 @@
 """EfficientDet against effdet, the PyTorch port of the original, with the same random weights."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+import pagoda
 from pagoda.detectors.efficientdet import EfficientDet
 from pagoda.heads.separable import SeparableHead
 from pagoda.necks.bifpn import BiFPN
@@ -14,10 +17,12 @@ from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
 from pagoda.weights.convert.effdet import RULES
 from pagoda.weights.convert.rules import rename, restore
+from pagoda.weights.files import save_weights
 from pagoda.zoo.efficientdet import VARIANTS, efficientdet
 from pagoda.zoo.efficientdet_flavours import EFFDET, GOOGLE
 
 effdet = pytest.importorskip("effdet", reason="parity with effdet needs effdet and omegaconf installed")
+OmegaConf = pytest.importorskip("omegaconf").OmegaConf
 pytestmark = [pytest.mark.parity, pytest.mark.medium]
 
 CLASSES = 11
@@ -186,3 +191,49 @@ def test_names_of_both_orders_of_head_norms() -> None:
     names = ["class_net.bn_rep.2.4.bn.weight", "class_net.bn_rep.4.2.weight"]
     assert set(rename(names, RULES).taken.values()) == {"class_head.norms.2.4.weight"}
     assert restore(["class_head.norms.2.4.weight"], RULES).popitem()[1] == names[0]
+
+
+# What the tensors of a checkpoint do not tell of the network
+
+
+FORMS = {
+    "usual": {},
+    "attention": {"fpn_name": "bifpn_attn"},
+    "sum": {"fpn_name": "bifpn_sum"},
+    "paths": {"fpn_name": "pan_fa"},
+    "quad": {"fpn_name": "qufpn_fa"},
+    "relu6": {"act_type": "relu6"},
+    "leaky, heads apart": {"act_type": "leaky_relu", "head_act_type": "relu"},
+    "average": {"downsample_type": "avg"},
+    "average, same": {"downsample_type": "avg", "pad_type": "same"},
+    "bilinear": {"downsample_type": "bilinear", "upsample_type": "bilinear"},
+    "bilinear up": {"upsample_type": "bilinear"},
+    "levels": {"head_bn_level_first": True, "fpn_name": "bifpn_attn"},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_forms_that_tensors_do_not_tell_are_read_from_the_config(tmp_path: Path, form: str) -> None:
+    config = effdet.get_efficientdet_config("efficientdet_d0")
+    config.image_size, config.num_classes = (128, 192), CLASSES
+    for key, value in FORMS[form].items():
+        config[key] = value
+    theirs = effdet.EfficientDet(config, pretrained_backbone=False).eval()
+    randomise(theirs)
+    content = {"state_dict": theirs.state_dict(), "config": OmegaConf.to_container(config), "epoch": 3}
+    torch.save(content, tmp_path / "best.pth")
+    ours = pagoda.load(tmp_path / "best.pth")
+    pixels = torch.randn(1, 3, 128, 192)
+    with torch.no_grad():
+        class_maps, box_maps = theirs(pixels)
+        outputs = ours(ImageBatch(pixels, torch.tensor([[128, 192]])))
+    for mine, maps, order in (
+        (outputs.class_logits, flat(class_maps, CLASSES), slice(None)),
+        (outputs.box_outputs, flat(box_maps, 4), YX_TO_XY),
+    ):
+        expected = maps[..., order]
+        torch.testing.assert_close(mine, expected, rtol=0, atol=1e-5 * expected.abs().max().item())
+    again = save_weights(tmp_path / "ours.safetensors", ours.state_dict(), ours.card())
+    with torch.no_grad():
+        same = pagoda.load(again)(ImageBatch(pixels, torch.tensor([[128, 192]])))
+    assert torch.equal(same.class_logits, outputs.class_logits)

@@ -9,6 +9,7 @@ import efficientdet
 import pytest
 import torch
 from foreign_configs import (
+    bubbliiiing_flavour,
     detectron2_flavour,
     fcos_flavour,
     maskrcnn_benchmark_flavour,
@@ -16,7 +17,7 @@ from foreign_configs import (
     mmdet_flavour,
     with_preprocessing,
 )
-from goldens import ROOT, Golden, folders
+from goldens import ROOT, Golden, computed_once, folders
 from rcnn import COMPARED_HERE, is_rcnn, run_rcnn
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -36,9 +37,8 @@ GOLDENS = [Golden(folder) for folder in folders()]
 
 
 def choose_flavour(golden: Golden):
-    """The config of the record in our words; None where the checkpoint tells all."""
-    flavour = config_flavour(golden)
-    return None if flavour is None else with_preprocessing(flavour, golden.meta["preprocess"])
+    """The config of the record in our words."""
+    return with_preprocessing(config_flavour(golden), golden.meta["preprocess"])
 
 
 def config_flavour(golden: Golden):
@@ -51,7 +51,9 @@ def config_flavour(golden: Golden):
         return detectron2_flavour(options)
     if golden.repository.endswith("/mmdetection"):
         return mmdet_flavour(options)
-    return None
+    if golden.repository.endswith("/retinanet-pytorch"):
+        return bubbliiiing_flavour(options)
+    raise AssertionError(f"records of {golden.repository} are not known")
 
 
 def is_backbone(golden: Golden) -> bool:
@@ -84,6 +86,7 @@ def test_computes_what_the_original_computed(golden: Golden, tmp_path):
         golden.check(key, found[key])
     if "gradients" in golden.meta:
         golden.check_gradients(gradients)
+    golden.check_vocabulary()
 
 
 # Detectors
@@ -94,7 +97,7 @@ def run_detector(golden: Golden, path) -> tuple[dict[str, Tensor], dict[str, Ten
     model = converted.model
     assert not converted.report.missing and not converted.report.unknown
     images, targets = batch(golden, model), targets_of(golden)
-    with torch.no_grad():
+    with torch.no_grad(), computed_once(model.backbone, model.neck, model.class_head, model.box_head):
         found = {"input": images.pixels, **pyramid_outputs(model, images)}
         found |= priors_and_targets(model, images, targets, found)
         for key in golden.outputs() & set(found):
@@ -135,10 +138,9 @@ def letterbox_spec(golden: Golden, model: Detector):
 
 def targets_of(golden: Golden) -> list[Targets]:
     """Labels counted from 0."""
-    given = golden.meta["targets"]
     shift = 1 if golden.repository.endswith(("/FCOS", "/maskrcnn-benchmark")) else 0
     found = []
-    for target, picture in zip(given if isinstance(given, list) else [given], golden.pictures(), strict=True):
+    for target, picture in zip(golden.targets(), golden.pictures(), strict=True):
         if "boxes_xyxy_class" in target:
             rows = torch.tensor(target["boxes_xyxy_class"])
             boxes, labels = rows[:, :4], rows[:, 4].long()
@@ -216,9 +218,10 @@ def priors_and_targets(
         extra["target.labels"] = torch.stack(labels) if len(labels) > 1 else labels[0]
         return extra
     extra["anchors"] = priors
-    index = model.criterion.assign(priors, targets[0].boxes)
-    extra["target.positive"] = (index >= 0).nonzero().squeeze(1)
-    extra["target.ignored"] = (index == IGNORED).nonzero().squeeze(1)
+    for number, target in enumerate(targets):
+        index, suffix = model.criterion.assign(priors, target.boxes), f".{number}" if len(targets) > 1 else ""
+        extra[f"target.positive{suffix}"] = (index >= 0).nonzero().squeeze(1)
+        extra[f"target.ignored{suffix}"] = (index == IGNORED).nonzero().squeeze(1)
     if model.input_spec.fit == "letterbox":
         swap, (height, width) = [1, 0, 3, 2], images.pixels.shape[-2:]
         extra["anchors"] = priors[None][..., swap]
@@ -237,8 +240,7 @@ def check_detections(golden: Golden, model: Detector, images: ImageBatch) -> Non
             canvas, picture = golden.meta["input"]["network_size_hw"], golden.pictures()[0].shape[-2:]
             top, left = ((side - inner) // 2 for side, inner in zip(canvas, picture, strict=True))
             boxes = (boxes - boxes.new_tensor([left, top, left, top]))[:, [1, 0, 3, 2]]
-        prefix = "det" if "det.boxes" in golden.outputs() else f"det.{number}"
-        golden.check_detections(prefix, boxes, found.scores, found.labels + shift)
+        golden.check_detections(golden.prefix("det", number), boxes, found.scores, found.labels + shift)
 
 
 def gradients_of(converted: Conversion, golden: Golden) -> dict[str, Tensor]:

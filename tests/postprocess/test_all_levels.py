@@ -3,12 +3,14 @@
 import pytest
 import torch
 from torch import Tensor, tensor
+from torchvision.ops import batched_nms, nms
 
 from pagoda.ops.nms import nms_survivors
 from pagoda.postprocess.all_levels import SelectFromAllLevels
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.outputs import DenseOutputs
+from pagoda.zoo.efficientdet_flavours import EFFICIENTDET_FLAVOURS
 
 SIZES = tensor([[60, 80], [50, 70]])
 IMAGES = ImageBatch(torch.zeros(2, 3, 64, 96), SIZES)
@@ -142,3 +144,50 @@ def test_levels_may_stay_apart_and_pictures_end_at_their_last_pixel() -> None:
     assert apart.candidates(outputs, SIZES, move).scores.shape == (2, 30)
     (found,) = SelectFromAllLevels(last_pixel=True).detect(pair_of([0, 1]), SMALL, move, LabelMap.numbered(2))
     assert found.boxes.tolist() == [[0, 0, 9, 9], [0, 0, 9, 5]]
+
+
+def clipped_at_the_outer_side(boxes: Tensor, height: int, width: int) -> Tensor:
+    """As zylo117's and toandaominh1997's ClipBoxes write it: each column at one border."""
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    return torch.stack([x1.clamp(min=0), y1.clamp(min=0), x2.clamp(max=width), y2.clamp(max=height)], -1)
+
+
+@pytest.mark.parametrize("flavour", ["zylo117", "toandaominh"])
+def test_boxes_outside_the_picture_stay_there_as_in_the_originals(flavour: str) -> None:
+    torch.manual_seed(3)
+    select, outputs = EFFICIENTDET_FLAVOURS[flavour].postprocess, outputs_of(60, 30, 10)
+    outputs = outputs._replace(box_outputs=outputs.box_outputs + 60 * torch.randn(2, 100, 1))
+    found = select.detect(outputs, IMAGES, move, LABELS)
+    exported = select(outputs, SIZES, move)
+    outside = 0
+    for image, (height, width) in enumerate(SIZES.tolist()):
+        last = int(flavour == "zylo117")
+        boxes = move(outputs.box_outputs[image], torch.cat(outputs.priors))
+        boxes = clipped_at_the_outer_side(boxes, height - last, width - last)
+        scores, labels = outputs.class_logits[image].sigmoid().max(1)
+        over = scores > select.min_score
+        boxes, scores, labels = boxes[over], scores[over], labels[over]
+        kept = batched_nms(boxes, scores, labels, 0.5) if last else nms(boxes, scores, 0.5)
+        torch.testing.assert_close(found[image].boxes, boxes[kept])
+        assert torch.equal(found[image].scores, scores[kept]) and torch.equal(
+            found[image].labels, labels[kept]
+        )
+        torch.testing.assert_close(exported.boxes[image, : len(kept)], boxes[kept])
+        assert not exported.scores[image, len(kept) :].any()
+        outside += int((boxes[kept, 2:] < boxes[kept, :2]).any(1).sum())
+    assert outside > 10  # the case is there
+
+
+def test_a_worked_box_beyond_the_border() -> None:
+    outputs = DenseOutputs(
+        tensor([[[3.0, -9.0, -9.0]]]), torch.zeros(1, 1, 4), None, (tensor([[176.6, 5.0, 190.0, 20.0]]),)
+    )
+    images = ImageBatch(torch.zeros(1, 3, 128, 128), tensor([[128, 128]]))
+    ends = {
+        "zylo117": [176.6, 5.0, 127.0, 20.0],
+        "toandaominh": [176.6, 5.0, 128.0, 20.0],
+        "effdet": [128, 5, 128, 20],
+    }
+    for flavour, wanted in ends.items():
+        found = EFFICIENTDET_FLAVOURS[flavour].postprocess.detect(outputs, images, move, LABELS)
+        torch.testing.assert_close(found[0].boxes[0], tensor(wanted, dtype=torch.float32))

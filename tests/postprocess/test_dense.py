@@ -87,3 +87,21 @@ def test_fixed_size_equals_ragged(choice):
         for ours, theirs in zip(fixed, (found.boxes, found.scores, found.labels), strict=True):
             assert torch.equal(ours[image, :count], theirs)
         assert (fixed.labels[image, count:] == -1).all() and (fixed.boxes[image, count:] == 0).all()
+
+
+def test_a_score_of_exactly_the_limit_and_equal_classes() -> None:
+    """bubbliiiing: torch.max takes the first of equal classes, and ≥ keeps what equals the limit."""
+    logits = tensor([[[0.0, -1.0, 0.0], [-1.0, 30.0, 40.0], [-0.1, -2.0, -3.0]]])  # 30 and 40 are both 1.0
+    priors = (tensor([[10.0, 10.0], [40.0, 40.0], [70.0, 10.0]]),)
+    out = DenseOutputs(logits, torch.full((1, 3, 4), 5.0), None, priors)
+    images = ImageBatch(torch.zeros(1, 3, 60, 80), tensor([[60, 80]]))
+    for keep_equal, wanted in ((True, [(1.0, 1), (0.5, 0)]), (False, [(1.0, 1)])):
+        select = SelectDetections(min_score=0.5, best_class_only=True, keep_equal=keep_equal)
+        found = select.detect(out, images, decode, LabelMap.numbered(3))[0]
+        assert list(zip(found.scores.tolist(), found.labels.tolist(), strict=True)) == wanted
+        fixed = select(out, tensor([[60, 80]]), decode)
+        assert fixed.labels[0].tolist()[: len(wanted)] == [label for _, label in wanted]
+        assert int((fixed.scores > 0).sum()) == len(wanted)
+    from pagoda.zoo.retinanet_flavours import RETINANET_FLAVOURS
+
+    assert RETINANET_FLAVOURS["bubbliiiing"].postprocess.keep_equal

@@ -71,5 +71,8 @@ def test_keypoints_that_do_not_fit_stop_before_training():
         ValueError, match="nobody says which keypoints change places in a mirror: add flip_pairs"
     ):
         check_keypoints(POSES, unknown, ALWAYS)
+    yolo = replace(unknown.skeleton, flip_remedy="add flip_idx to data.yaml")
+    with pytest.raises(ValueError, match=r"in a mirror: add flip_idx to data\.yaml, or train with"):
+        check_keypoints(POSES, replace(labels, skeleton=yolo), ALWAYS)
     check_keypoints(POSES, unknown, replace(ALWAYS, horizontal_flip=0.0, vertical_flip=0.0))
     assert what_to_carry(POSES) == Carry(keypoints=True)

@@ -77,6 +77,14 @@ def test_somebody_missed_for_a_while_comes_back_as_the_same(name, walkers):
 
 
 @MODERN
+def test_after_a_gap_the_old_id_is_told_at_the_first_sight(name, walkers):
+    truth = walkers.true_tracks([[10, 40]], [[3, 0]], num_frames=12)
+    found = link(walkers.seen(truth, missed=[(6, 0)]), create_tracker(name))
+    ids = {frame: found.track_ids[found.frames == frame].tolist() for frame in range(12)}
+    assert ids[6] == [] and ids[7] == ids[8] == ids[5] and ids[5][0] >= 0
+
+
+@MODERN
 def test_fewer_switches_than_the_reference_where_people_cross_unseen(name, walkers):
     """Two rows walk towards each other; who is behind is missed for some frames, as in front of a camera."""
     truth = walkers.true_tracks(

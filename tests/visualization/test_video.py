@@ -1,8 +1,13 @@
 """Videos written and read again: pictures, times, odd sides; cut-off, empty and mixed ones say so."""
 
+import shutil
+import struct
+from fractions import Fraction
+
+import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from pagoda.pictures import PictureError
 from pagoda.visualization.video import VideoSource, VideoWriter
@@ -118,3 +123,193 @@ def test_a_picture_of_another_size_cannot_be_added(tmp_path):
             ValueError, match=r"must be \(height, width\) \(48, 64\) like the first, got \(60, 64\)"
         ):
             video.add(picture(0, (60, 64)), 0.04)
+
+
+def encoded(
+    path, codec="mpeg4", *, count=20, ticks=None, pixels="yuv420p", size=(48, 64), sound=0.0, **options
+):
+    """Frames of 10 per second, each of its own brightness, one grey level per tenth of a second."""
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.height, stream.width, stream.pix_fmt = *size, pixels
+        voice = container.add_stream("aac", rate=16000) if sound else None
+        for number in range(count):
+            grey = np.full((*size, 3), 40 + 4 * number, np.uint8)
+            frame = av.VideoFrame.from_ndarray(grey, format="rgb24")
+            frame.pts, frame.time_base = (ticks(number) if ticks else number), Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        for number in range(int(sound * 16000 / 1024)):
+            silence = av.AudioFrame.from_ndarray(
+                np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+            )
+            silence.sample_rate, silence.pts, silence.time_base = 16000, number * 1024, Fraction(1, 16000)
+            container.mux(voice.encode(silence))
+        if voice:
+            container.mux(voice.encode(None))
+    return path
+
+
+def trimmed(source, path, seconds):
+    """Cut without decoding, as phones do: the packets before the cut stay, and an edit list hides them."""
+    with av.open(str(source)) as taken, av.open(str(path), "w", options={"use_editlist": "1"}) as written:
+        stream = written.add_stream_from_template(taken.streams.video[0])
+        shift = int(seconds / taken.streams.video[0].time_base)
+        for packet in taken.demux(video=0):
+            if packet.dts is not None:
+                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, stream
+                written.mux(packet)
+    return path
+
+
+def shown(path):
+    """(seconds, grey level) of every frame."""
+    return [(round(frame.seconds, 3), round(float(frame.picture.mean()))) for frame in VideoSource(path)]
+
+
+def test_a_trimmed_video_is_whole(tmp_path):
+    whole = encoded(tmp_path / "whole.mp4")
+    found = shown(cut := trimmed(whole, tmp_path / "trimmed.mp4", 0.6))
+    assert [seconds for seconds, _ in found] == pytest.approx([number / 10 for number in range(14)])
+    assert [grey for _, grey in found] == pytest.approx([grey for _, grey in shown(whole)[6:]], abs=2)
+    assert len(VideoSource(cut)) == 14
+    assert [frame.name for frame in VideoSource(cut, first_frame=13)] == ["trimmed.mp4#13"]
+    with pytest.raises(PictureError, match="ends before frame 16"):  # its header still counts 20
+        list(VideoSource(cut, first_frame=16))
+
+
+@pytest.mark.parametrize(
+    ("name", "last", "options"),
+    [
+        ("dropped.avi", 3.8, {"codec": "mjpeg", "pixels": "yuvj420p", "ticks": lambda number: 2 * number}),
+        ("gap.avi", 9.0, {"codec": "mjpeg", "pixels": "yuvj420p", "ticks": lambda n: n if n < 19 else 90}),
+        ("gap.mp4", 9.0, {"ticks": lambda number: number if number < 19 else 90}),
+        ("gap.mkv", 9.0, {"ticks": lambda number: number if number < 19 else 90}),
+        ("sound.mp4", 1.9, {"sound": 5.0}),  # longer than the pictures
+        ("sound.mkv", 1.9, {"sound": 5.0}),
+        ("pieces.mp4", 1.9, {"movflags": "frag_keyframe+empty_moov"}),
+        ("first.mp4", 1.9, {"movflags": "faststart"}),
+        ("late.ts", 1.9, {"codec": "mpeg2video"}),  # whose clock starts at 1.4 seconds
+        ("ten.mkv", 1.9, {"codec": "ffv1", "pixels": "yuv420p10le"}),
+        ("odd.mkv", 1.9, {"codec": "ffv1", "pixels": "yuv444p", "size": (47, 63)}),
+        ("late.mkv", 1.9, {"ticks": lambda number: number + 10}),
+    ],
+)
+def test_what_is_whole_is_read_to_its_end(tmp_path, name, last, options):
+    found = shown(encoded(tmp_path / name, **options))
+    assert len(found) == 20 and found[-1][0] == pytest.approx(last)
+    assert found[0][0] == 0, "counted from the start of the file"
+
+
+@pytest.mark.parametrize("share", [0.97, 0.6])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("first.mp4", {"movflags": "faststart"}),
+        ("first.mov", {"movflags": "faststart", "codec": "mjpeg", "pixels": "yuvj420p"}),
+        ("pieces.mp4", {"movflags": "frag_every_frame+empty_moov"}),
+        ("cut.mkv", {}),
+        ("cut.webm", {"codec": "libvpx"}),
+        ("cut.avi", {"codec": "mjpeg", "pixels": "yuvj420p"}),
+    ],
+)
+def test_what_is_cut_off_is_noticed(tmp_path, name, options, share):
+    path = encoded(tmp_path / name, **options)
+    content = path.read_bytes()
+    index = {
+        "avi": b"idx1",
+        "mkv": b"\x1c\x53\xbb\x6b",
+        "webm": b"\x1c\x53\xbb\x6b",
+    }  # stands behind all frames
+    # What is not found is -1, the last byte.
+    end = content.rfind(index.get(path.suffix[1:], b"mfra")) % (len(content) + 1)
+    path.write_bytes(content[: int(end * share)])
+    seen = []
+    with pytest.raises(PictureError, match=r"cut off|cannot be read"):
+        seen.extend(VideoSource(path))
+    assert len(seen) < 20
+
+
+MATRICES = {
+    "upright": ((1, 0, 0, 1), lambda picture: picture),
+    "mirrored": ((-1, 0, 0, 1), lambda picture: picture[:, ::-1]),
+    "turned by 180": ((-1, 0, 0, -1), lambda picture: picture[::-1, ::-1]),
+    "upside down": ((1, 0, 0, -1), lambda picture: picture[::-1]),
+    "transposed": ((0, 1, 1, 0), lambda picture: picture.transpose(1, 0, 2)),
+    "clockwise": ((0, 1, -1, 0), lambda picture: np.rot90(picture, -1)),
+    "anticlockwise": ((0, -1, 1, 0), lambda picture: np.rot90(picture)),
+    "transverse": ((0, -1, -1, 0), lambda picture: np.rot90(picture, 2).transpose(1, 0, 2)),
+}
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_every_display_matrix_is_applied(tmp_path, name):
+    path = tmp_path / "walk.mp4"
+    upright = [frame.picture for frame in VideoSource(written(path, count=3))]
+    (a, b, c, d), turn = MATRICES[name]
+    content = bytearray(path.read_bytes())
+    place = content.index(b"tkhd") + 4 + 40
+    content[place : place + 36] = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    for frame, before in zip(VideoSource(path), upright, strict=True):
+        assert np.array_equal(frame.picture, turn(before))
+
+
+@pytest.mark.parametrize("name", ["phone.3gp", "cam.mts", "noending", "film.jpg", "film.MP4"])
+def test_a_video_is_what_opens_as_one_whatever_its_ending(tmp_path, name):
+    shutil.copy(written(tmp_path / "walk.mp4", count=5), tmp_path / name)
+    source = VideoSource(tmp_path / name)
+    assert len(source) == len(list(source)) == 5 and source.name == name.partition(".")[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("gif", {}), ("webp", {"lossless": True}), ("png", {}), ("avif", {}), ("tif", {})],
+)
+def test_an_animated_picture_is_a_video(tmp_path, kind, options):
+    if kind in ("webp", "avif") and not features.check(kind):
+        pytest.skip(f"this Pillow has no {kind}")
+    first, *more = [Image.fromarray(picture(number)) for number in range(8)]
+    durations = {} if kind == "tif" else {"duration": [100, 100, 300, *[100] * 5]}
+    first.save(tmp_path / f"a.{kind}", save_all=True, append_images=more, **durations, **options)
+    source = VideoSource(tmp_path / f"a.{kind}", frames_per_second=10)
+    frames = list(source)
+    assert len(source) == len(frames) == 8 and source.frames_per_second == pytest.approx(10)
+    late = 0 if kind == "tif" else 0.2
+    expected = [0, 0.1, 0.2, *(number / 10 + late for number in range(3, 8))]
+    assert [frame.seconds for frame in frames] == pytest.approx(expected)
+    assert frames[7].name == f"a.{kind}#7"
+    assert np.abs(frames[7].picture.astype(int) - picture(7)).mean() < 6
+    later = list(VideoSource(tmp_path / f"a.{kind}", frames_per_second=10, first_frame=6))
+    assert [frame.seconds for frame in later] == pytest.approx(expected[6:])
+
+
+def test_the_cover_of_a_song_is_no_video(tmp_path):
+    song = encoded(tmp_path / "song.mkv", "mjpeg", count=1, pixels="yuvj420p", sound=1.0)
+    with av.open(str(song)) as taken, av.open(str(tmp_path / "song.mp4"), "w") as made:
+        cover, voice = (made.add_stream_from_template(each) for each in taken.streams)
+        cover.disposition = av.stream.Disposition.attached_pic
+        for packet in taken.demux():
+            if packet.dts is not None:
+                packet.stream = cover if packet.stream.type == "video" else voice
+                made.mux(packet)
+    with pytest.raises(PictureError, match="holds sound only"):
+        VideoSource(tmp_path / "song.mp4")
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "notes.png", "notes"])
+def test_what_is_neither_video_nor_picture_says_both(tmp_path, name):
+    (tmp_path / name).write_text("this is no video\n" * 20)
+    with pytest.raises(PictureError, match="cannot be read as a video") as caught:
+        VideoSource(tmp_path / name)
+    assert "no picture in a known format" in str(caught.value)
+
+
+def test_frames_of_a_folder_are_in_the_order_of_their_numbers(tmp_path):
+    for number in range(12):
+        Image.fromarray(picture(number)).save(tmp_path / f"frame_{number + 1}.png")
+    (tmp_path / "frame_13.heic").touch()
+    for source in (VideoSource(tmp_path), VideoSource(f"{tmp_path}/frame_*.*")):
+        for number, frame in enumerate(source):
+            assert np.array_equal(frame.picture, picture(number))
+        assert "1 .heic" in source.left_out and source.name == tmp_path.name

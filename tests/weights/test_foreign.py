@@ -192,21 +192,25 @@ def test_a_model_saved_whole_is_explained(tmp_path: Path) -> None:
             read_foreign(save(tmp_path, content))
 
 
-def test_two_sets_of_weights_need_a_word(tmp_path: Path) -> None:
+def test_of_two_sets_of_weights_the_average_waits_to_be_asked_for(tmp_path: Path) -> None:
     averaged = {name: tensor + 1 for name, tensor in STATE.items()}
     path = save(tmp_path, {"state_dict": STATE, "state_dict_ema": averaged, "epoch": 3})
-    with pytest.raises(WeightsError, match=r"which weights .* 'state_dict', 'state_dict_ema'; name .* take="):
-        read_foreign(path)
-    found = read_foreign(path, take="state_dict_ema")
-    assert same(found.tensors, averaged) and found.taken == "state_dict_ema"
-    assert found.dropped == [f"state_dict: {len(STATE)} tensors"]
-    with pytest.raises(WeightsError, match=r"holds nothing under 'ema'; it holds tensors under 'state_dict'"):
-        read_foreign(path, take="ema")
+    found = read_foreign(path)
+    assert same(found.tensors, STATE) and found.taken == "state_dict"
+    assert found.beside == (f"'state_dict_ema' ({len(STATE)} tensors, averaged)",)
+    for take in ("state_dict_ema", "ema"):
+        found = read_foreign(path, take=take)
+        assert same(found.tensors, averaged) and found.taken == "state_dict_ema"
+        assert found.dropped == [f"state_dict: {len(STATE)} tensors"]
+    with pytest.raises(
+        WeightsError, match=r"holds nothing under 'emma'; it holds tensors under 'state_dict'"
+    ):
+        read_foreign(path, take="emma")
 
 
-def test_an_unknown_key_needs_a_word_and_nested_ones_do_not(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"which weights .* under 'net'; name the key: take='net'"):
-        read_foreign(save(tmp_path, {"net": STATE, "best": torch.tensor(0.5)}))
+def test_a_lonely_key_needs_no_word(tmp_path: Path) -> None:
+    found = read_foreign(save(tmp_path, {"net": STATE, "best": torch.tensor(0.5)}))
+    assert same(found.tensors, STATE) and found.taken == "net" and found.dropped == ["best: 1 tensor"]
     found = read_foreign(
         save(tmp_path, {"model": {"state_dict": STATE, "epoch": 3}, "random": {"cpu": torch.ones(3)}})
     )
@@ -214,6 +218,8 @@ def test_an_unknown_key_needs_a_word_and_nested_ones_do_not(tmp_path: Path) -> N
     assert found.dropped == ["random: 1 tensor"]
     found = read_foreign(save(tmp_path, {"ema": {"module": STATE}, "model": STATE}), take="ema.module")
     assert found.taken == "ema.module" and same(found.tensors, STATE)
+    with pytest.raises(WeightsError, match=r"which weights .* 'net' .* 'gan' .*; name the key: take='net'"):
+        read_foreign(save(tmp_path, {"net": STATE, "gan": STATE}))
 
 
 def test_arrays_within_a_torch_file(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import pagoda
 from pagoda.backbones.resnet import ResNet
-from pagoda.backbones.resnet_options import Body, Deform, Plugin
+from pagoda.backbones.resnet_options import Body, Deform, Plugin, Stem
 from pagoda.detectors.contract import Detector
 from pagoda.layers.weight_standardization import StandardizedConv2d
 from pagoda.structures.labels import LabelMap
@@ -191,6 +191,105 @@ def test_a_detector_lends_its_backbone(tmp_path: Path) -> None:
     assert all(torch.equal(t, backbone.state_dict()[n]) for n, t in model.backbone.state_dict().items())
     with pytest.raises(ValueError, match="unknown backbone choice 'styel'; did you mean 'style'"):
         load_backbone(path, styel="caffe")
+
+
+def body_of_mmdet(folder: Path, deform: Deform, name: str = "model.pth", **more: Any) -> tuple[ResNet, Path]:
+    """(a narrow ResNet-50, its file as mmdetection saves backbones)."""
+    torch.manual_seed(0)
+    body = ResNet(50, stem=Stem(channels=12), body=Body(base_channels=12, deform=deform)).eval()
+    for parameter_name, parameter in body.named_parameters():
+        if ".offset." in parameter_name:
+            nn.init.normal_(parameter, std=0.3)
+    state = {n.replace(".offset.", ".conv_offset."): tensor for n, tensor in body.state_dict().items()}
+    torch.save({"state_dict": state, **more}, folder / name)
+    return body, folder / name
+
+
+def same_maps(one: nn.Module, other: nn.Module) -> bool:
+    pixels = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        return all(
+            torch.equal(a, b) for a, b in zip(one(pixels).values(), other(pixels).values(), strict=True)
+        )
+
+
+@pytest.mark.parametrize(
+    "deform",
+    [
+        Deform(fallback_on_stride=True, fallback="first"),
+        Deform(fallback_on_stride=True, fallback="stride"),
+        Deform(levels=(2, 3), modulated=False, fallback_on_stride=True, fallback="first"),
+        Deform(blocks=((False,) * 3, (True, False, True, False), (False,) * 6, (False, True, True))),
+    ],
+)
+def test_deformable_blocks_are_those_of_the_file(tmp_path: Path, deform: Deform) -> None:
+    body, path = body_of_mmdet(tmp_path, deform)
+    assert same_maps(load_backbone(path), body)
+
+
+@pytest.mark.parametrize(
+    ("modulated", "groups", "name", "config"),
+    [
+        (False, 3, "faster_rcnn_r50_fpn_dconv_c3-c5_1x.pth", None),
+        (True, 2, "mask_rcnn_r50_fpn_mdconv_c3-c5_1x.pth", None),
+        (True, 2, "r50_dcnv2.pth", None),
+        (False, 3, "epoch_12.pth", "dcn=dict(type='DCN', deform_groups=3, fallback_on_stride=False)"),
+        (True, 2, "epoch_12.pth", "'dcn': {'type': 'DCNv2', 'deform_groups': 2}"),
+    ],
+)
+def test_two_kinds_of_deformable_convolutions_with_equal_tensors(
+    tmp_path: Path, modulated: bool, groups: int, name: str, config: str | None
+) -> None:
+    deform = Deform(modulated=modulated, deform_groups=groups)
+    more = {} if config is None else {"meta": {"config": config}}
+    body, path = body_of_mmdet(tmp_path, deform, name, **more)
+    assert body.layer2[0].conv2.offset.weight.shape[0] == 54
+    assert same_maps(load_backbone(path), body)
+
+
+def test_a_kind_that_nothing_tells_is_asked_for(tmp_path: Path) -> None:
+    body, path = body_of_mmdet(tmp_path, Deform(modulated=False, deform_groups=3))
+    with pytest.raises(
+        WeightsError, match="deform='v2', deform_groups=2 and deform='v1', deform_groups=3"
+    ) as error:
+        load_backbone(path)
+    assert str(error.value).endswith("to load_backbone as deform='v1', deform_groups=3")
+    assert same_maps(load_backbone(path, deform="v1", deform_groups=3), body)
+    other, path = body_of_mmdet(tmp_path, Deform(modulated=True, deform_groups=2))
+    assert same_maps(load_backbone(path, deform="v2", deform_groups=2), other)
+
+
+@pytest.mark.parametrize("stages", [1, 2, 3])
+def test_bodies_of_fewer_stages_are_read_as_such(tmp_path: Path, stages: int) -> None:
+    torch.manual_seed(0)
+    body = ResNet(
+        50,
+        levels=(2,) if stages == 1 else tuple(range(3, stages + 2)),
+        stem=Stem(channels=8),
+        body=Body(num_stages=stages, base_channels=8),
+    ).eval()
+    torch.save(body.state_dict(), tmp_path / "short.pth")
+    found = load_backbone(tmp_path / "short.pth")
+    assert found.channels == body.channels and same_maps(found, body)
+    with pytest.raises(ValueError, match="level"):
+        load_backbone(tmp_path / "short.pth", levels=(5,))
+
+
+def test_the_caffe_style_of_a_resnext_is_not_dropped(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    body = ResNet(50, groups=4, width_per_group=16, style="caffe").eval()
+    torch.save(body.state_dict(), tmp_path / "x50.pth")
+    pixels = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        expected, caffe, plain = (
+            each(pixels)[5]
+            for each in (
+                body,
+                load_backbone(tmp_path / "x50.pth", style="caffe"),
+                load_backbone(tmp_path / "x50.pth"),
+            )
+        )
+    assert torch.equal(caffe, expected) and not torch.allclose(plain, expected, rtol=0.1)
 
 
 # Refusals

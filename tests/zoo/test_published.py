@@ -11,6 +11,7 @@ from pagoda.weights.convert.rules import Renamed
 from pagoda.weights.convert.sources import SOURCES
 from pagoda.weights.files import WeightsError
 from pagoda.zoo.families import parse_name
+from pagoda.zoo.foreign import choose_conventions
 from pagoda.zoo.models import create_model
 from pagoda.zoo.published import PUBLISHED, Published, find_published
 from pagoda.zoo.to_source import detector_of
@@ -119,6 +120,142 @@ CAFFE, PYTORCH = ({"meta": {"config": f"backbone=dict(depth=50, style='{s}')"}} 
 def test_conventions_are_told_by_tensors_config_or_name(checkpoint, flavour: str) -> None:
     assert flavour_of(checkpoint) == flavour
     assert flavour_of(checkpoint, "detectron2") == "detectron2"  # what a person says counts most
+
+
+RCNN = next(source for source in SOURCES if source.title == "mmdetection R-CNN")
+MMDET_FCOS = next(source for source in SOURCES if source.title == "mmdetection FCOS")
+
+
+def on(backbone: str, detector: str = "faster_rcnn", *, head_bias: bool = False) -> Architecture:
+    return Architecture(detector, backbone, "fpn", 80, {"head_bias": head_bias})
+
+
+def normalised(text: str, style: str = "pytorch") -> dict:
+    return {"meta": {"config": f"model = dict(backbone=dict(style='{style}'),\n {text})"}}
+
+
+RGB_3 = normalised(
+    "data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)"
+)
+BGR_3 = normalised(
+    "data_preprocessor=dict(bgr_to_rgb=False, mean=[103.53, 116.28, 123.675], std=[57.375, 57.12, 58.395])"
+)
+BGR_2 = normalised(
+    "img_norm_cfg=dict(mean=[103.53, 116.28, 123.675], std=[57.375, 57.12, 58.395], to_rgb=False)"
+)
+BGR_1 = normalised(
+    "'img_norm_cfg': {'mean': [102.9801, 115.9465, 122.7717], 'std': [1.0, 1.0, 1.0], 'to_rgb': False}",
+    "caffe",
+)
+DICT = {"meta": {"cfg": {"data_preprocessor": {"mean": [1, 2, 3], "std": [4, 5, 6], "bgr_to_rgb": False}}}}
+MSRA = ((123.675, 116.28, 103.53), (1.0, 1.0, 1.0))
+DIVIDED = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+UNIT = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+X32, X64 = "resnext101_32x8d", "resnext101_64x4d"
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture", "source", "metadata", "flavour", "order", "statistics"),
+    [
+        ("faster_rcnn_r50_caffe_fpn_1x_coco.pth", on("resnet50"), RCNN, {}, "mmdet_caffe", "BGR", MSRA),
+        (
+            "mask-rcnn_r101-caffe_fpn_1x.pth",
+            on("resnet101", "mask_rcnn"),
+            RCNN,
+            {},
+            "mmdet_caffe",
+            "BGR",
+            MSRA,
+        ),
+        ("epoch_12.pth", on("resnet50"), RCNN, CAFFE, "mmdet_caffe", "BGR", MSRA),
+        ("epoch_12.pth", on("resnet50", "mask_rcnn"), RCNN, PYTORCH, "mmdet", "RGB", UNIT),
+        ("epoch_12.pth", on("resnet50"), RCNN, {}, "mmdet", "RGB", UNIT),
+        (
+            "epoch_12.pth",
+            on("resnet50"),
+            RCNN,
+            BGR_1,
+            "mmdet_caffe",
+            "BGR",
+            ((122.7717, 115.9465, 102.9801), MSRA[1]),
+        ),
+        ("faster_rcnn_x101_32x8d_fpn_mstrain_3x_coco.pth", on(X32), RCNN, {}, "mmdet_bgr", "BGR", DIVIDED),
+        ("faster-rcnn_x101-64x4d_fpn_1x_coco.pth", on(X64), RCNN, {}, "mmdet", "RGB", UNIT),
+        ("epoch_12.pth", on(X32), RCNN, BGR_3, "mmdet_bgr", "BGR", DIVIDED),
+        ("epoch_12.pth", on(X64), RCNN, BGR_2, "mmdet_bgr", "BGR", DIVIDED),
+        ("epoch_12.pth", on(X32), RCNN, RGB_3, "mmdet", "RGB", UNIT),
+        ("epoch_12.pth", on(X64, "retinanet"), MMDET, BGR_3, "mmdet_bgr", "BGR", DIVIDED),
+        ("epoch_12.pth", on(X64, "mask_rcnn"), RCNN, DICT, "mmdet_bgr", "BGR", ((3, 2, 1), (6, 5, 4))),
+        ("epoch_12.pth", on("resnext101_32x4d", "retinanet"), MMDET, {}, "mmdet", "RGB", UNIT),
+        (
+            "fcos_x101-64x4d_fpn_gn-head_2x_coco.pth",
+            on(X64, "fcos"),
+            MMDET_FCOS,
+            {},
+            "mmdet_rgb",
+            "RGB",
+            UNIT,
+        ),
+        (
+            "epoch_12.pth",
+            on(X64, "fcos", head_bias=True),
+            MMDET_FCOS,
+            RGB_3,
+            "mmdet_improved_rgb",
+            "RGB",
+            UNIT,
+        ),
+        (
+            "epoch_12.pth",
+            on("resnet50", "fcos", head_bias=True),
+            MMDET_FCOS,
+            {},
+            "mmdet_improved",
+            "BGR",
+            MSRA,
+        ),
+    ],
+)
+def test_mmdetections_pixels_are_those_of_config_or_name(
+    name, architecture, source, metadata, flavour: str, order: str, statistics
+) -> None:
+    found, conventions, _ = choose_conventions(seen(name, architecture, source, metadata), None)
+    spec = conventions.input_spec
+    assert (found, spec.channel_order, (spec.mean, spec.std)) == (flavour, order, statistics)
+    assert conventions.body.style == (
+        "caffe" if flavour == "mmdet_caffe" or flavour == "mmdet_improved" else "pytorch"
+    )
+
+
+@pytest.mark.parametrize(
+    ("architecture", "source", "rgb", "bgr"),
+    [
+        (on(X32), RCNN, "mmdet", "mmdet_bgr"),
+        (on(X64, "mask_rcnn"), RCNN, "mmdet", "mmdet_bgr"),
+        (on(X64, "retinanet"), MMDET, "mmdet", "mmdet_bgr"),
+        (on(X64, "fcos"), MMDET_FCOS, "mmdet_rgb", "mmdet"),
+        (on(X64, "fcos", head_bias=True), MMDET_FCOS, "mmdet_improved_rgb", "mmdet_improved"),
+    ],
+)
+def test_pixels_that_nothing_tells_are_asked_for(architecture, source, rgb: str, bgr: str) -> None:
+    checkpoint = seen("epoch_12.pth", architecture, source, PYTORCH)
+    with pytest.raises(WeightsError, match="tells the order of its pixels") as error:
+        choose_conventions(checkpoint, None)
+    assert f"--flavour {rgb}) for RGB" in str(error.value) and f"--flavour {bgr}) for BGR" in str(error.value)
+    for flavour, order in ((rgb, "RGB"), (bgr, "BGR")):
+        assert choose_conventions(checkpoint, flavour)[1].input_spec.channel_order == order
+
+
+@pytest.mark.parametrize(
+    "name", ["faster_rcnn_{}_fpn.detectron2", "retinanet_{}_fpn.detectron2", "fcos_{}_fpn.adelaidet"]
+)
+def test_a_fresh_model_on_facebooks_resnext_divides_as_its_checkpoints_do(name: str) -> None:
+    with torch.device("meta"):
+        model = create_model(name.format(X32), num_classes=2)
+        other = create_model(name.format(X64), num_classes=2)
+    assert (model.input_spec.mean, model.input_spec.std) == DIVIDED
+    assert model.origin["flavour"]["input_spec"]["std"] == DIVIDED[1]
+    assert other.input_spec.std == (1.0, 1.0, 1.0)
 
 
 def test_a_name_that_contradicts_the_tensors_is_not_believed() -> None:

@@ -119,6 +119,7 @@ class GhostNet(nn.Module):
         levels: which of C2 … C5 to return; without `classes`, blocks beyond the last are not built.
         frozen_stages: 0 nothing, 1 the stem, 2 stem and blocks up to C2, …: no gradients, statistics fixed,
             also after `.train()`.
+        in_channels: of the pictures.
         classes: also build the classifier of so many classes, for `classify`.
     """
 
@@ -129,15 +130,17 @@ class GhostNet(nn.Module):
         version: int = 1,
         levels: Sequence[int] = (3, 4, 5),
         frozen_stages: int = 0,
+        in_channels: int = 3,
         classes: int | None = None,
     ) -> None:
         super().__init__()
         _check_options(width, version, levels, frozen_stages)
         self.levels = tuple(sorted(levels))
         self.frozen_stages = frozen_stages
+        self.strides = {level: 2**level for level in self.levels}
         self.channels = {level: scaled(BLOCKS[_end(level)][-1].outputs, width) for level in self.levels}
         inputs = scaled(16, width)
-        self.conv_stem = nn.Conv2d(3, inputs, 3, 2, padding=1, bias=False)
+        self.conv_stem = nn.Conv2d(in_channels, inputs, 3, 2, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(inputs)
         self.blocks = nn.Sequential()
         built = 0

@@ -60,21 +60,28 @@ class MobileNetV2(nn.Module):
             32 groups, so "group" raises.
         frozen_stages: 0 nothing, 1 the stem, 2 stem and layers up to C2, …: no gradients, statistics fixed,
             also after `.train()`. (The original counts entries of `features` instead, and freezes none.)
+        in_channels: of the pictures.
     """
 
     def __init__(
-        self, *, levels: Sequence[int] = (3, 4, 5), norm: Norm = "batch", frozen_stages: int = 0
+        self,
+        *,
+        levels: Sequence[int] = (3, 4, 5),
+        norm: Norm = "batch",
+        frozen_stages: int = 0,
+        in_channels: int = 3,
     ) -> None:
         super().__init__()
         _check_options(levels, norm, frozen_stages)
         self.levels = tuple(sorted(levels))
         self.frozen_stages = frozen_stages
-        self.features = nn.Sequential(_conv_norm_relu6(3, STEM, kernel=3, stride=2, norm=norm))
+        self.features = nn.Sequential(_conv_norm_relu6(in_channels, STEM, kernel=3, stride=2, norm=norm))
         inputs = STEM
         for expansion, outputs, stride in BLOCKS[: ENDS[self.levels[-1]]]:
             block = InvertedResidual(inputs, outputs, expansion=expansion, stride=stride, norm=norm)
             self.features.append(block)
             inputs = outputs
+        self.strides = {level: 2**level for level in self.levels}
         self.channels = {level: BLOCKS[ENDS[level] - 1][1] for level in self.levels}
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

@@ -68,11 +68,12 @@ class ResNet(nn.Module):
         super().__init__()
         _check_options(depth, levels, groups, width_per_group, frozen_stages)
         _check_body(body, norm, eps, groups, zero_init_residual)
+        _check_stages(depth, levels, body)
         self.levels = tuple(sorted(levels))
         self.frozen_stages, self.train_mode = frozen_stages, train_mode
         inputs = stem.channels or body.base_channels
         self.conv1 = build_stem(stem, inputs, norm=norm, eps=eps, body=body)
-        self.bn1 = build_norm(norm, inputs, eps=eps)
+        self.bn1 = build_norm(norm, inputs, eps=eps, groups=body.norm_groups)
         self.relu = nn.ReLU(inplace=True)
         padded = stem.pooling == "padded"
         self.maxpool = nn.MaxPool2d(3, 2, padding=1 if padded else 0, ceil_mode=not padded)
@@ -150,10 +151,10 @@ def build_stem(stem: Stem, channels: int, *, norm: Norm, eps: float, body: Body)
     half = channels // 2
     return nn.Sequential(
         build_conv(stem.in_channels, half, 3, body=body, stride=2),
-        build_norm(norm, half, eps=eps),
+        build_norm(norm, half, eps=eps, groups=body.norm_groups),
         nn.ReLU(inplace=True),
         build_conv(half, half, 3, body=body),
-        build_norm(norm, half, eps=eps),
+        build_norm(norm, half, eps=eps, groups=body.norm_groups),
         nn.ReLU(inplace=True),
         build_conv(half, channels, 3, body=body),
     )
@@ -181,6 +182,7 @@ def build_stage(
     blocks = []
     for index in range(counts[level - 2]):
         is_first = index == 0
+        is_plain = body.deform is not None and body.deform.is_plain(level, index, grouped=groups > 1)
         blocks.append(
             block(
                 inputs,
@@ -190,7 +192,7 @@ def build_stage(
                 dilation=body.first_block_dilation(level) if is_first else body.dilations[level - 2],
                 norm=norm,
                 eps=eps,
-                body=body,
+                body=replace(body, deform=None) if is_plain else body,
                 checkpoint=checkpoint,
             )
         )
@@ -225,6 +227,21 @@ def _check_options(
         raise ValueError(
             f"frozen_stages counts the stem and stages built: 0 … {max(levels)}, got {frozen_stages}"
         )
+
+
+def _check_stages(depth: int, levels: Sequence[int], body: Body) -> None:
+    if max(levels) > body.num_stages + 1:
+        raise ValueError(
+            f"a ResNet of num_stages={body.num_stages} has levels 2 … {body.num_stages + 1}, got {tuple(levels)}"
+        )
+    blocks = None if body.deform is None else body.deform.blocks
+    if blocks is not None:
+        counts = DEPTHS[depth][0][: len(blocks)]
+        if tuple(map(len, blocks)) != counts:
+            raise ValueError(
+                f"ResNet-{depth} has {', '.join(map(str, DEPTHS[depth][0]))} blocks in its stages, but deformable ones"
+                f" are told for {', '.join(str(len(stage)) for stage in blocks)}"
+            )
 
 
 def _check_body(body: Body, norm: Norm, eps: float, groups: int, zero_init_residual: bool) -> None:

@@ -77,9 +77,9 @@ class BasicBlock(Residual):
         if body.deform is not None or body.plugins:
             raise ValueError("deformable convolutions and plugins need bottlenecks (depth 50, 101, 152)")
         self.conv1 = build_conv(inputs, width, 3, body=body, stride=stride, dilation=dilation)
-        self.bn1 = _norm_behind(self.conv1, norm, width, eps)
+        self.bn1 = _norm_behind(self.conv1, norm, width, eps, body)
         self.conv2 = build_conv(width, outputs, 3, body=body, relu=False)
-        self.bn2 = _norm_behind(self.conv2, norm, outputs, eps)
+        self.bn2 = _norm_behind(self.conv2, norm, outputs, eps, body)
         self.downsample = shortcut(inputs, outputs, stride, norm=norm, eps=eps, body=body)
 
     def total(self, x: Tensor) -> Tensor:
@@ -112,11 +112,11 @@ class Bottleneck(Residual):
         super().__init__(checkpoint=checkpoint)
         first, second = (stride, 1) if style == "caffe" else (1, stride)
         self.conv1 = build_conv(inputs, width, 1, body=body, stride=first)
-        self.bn1 = _norm_behind(self.conv1, norm, width, eps)
+        self.bn1 = _norm_behind(self.conv1, norm, width, eps, body)
         self.conv2 = build_middle(width, body=body, stride=second, dilation=dilation, groups=groups)
-        self.bn2 = _norm_behind(self.conv2, norm, width, eps)
+        self.bn2 = _norm_behind(self.conv2, norm, width, eps, body)
         self.conv3 = build_conv(width, outputs, 1, body=body, relu=False)
-        self.bn3 = _norm_behind(self.conv3, norm, outputs, eps)
+        self.bn3 = _norm_behind(self.conv3, norm, outputs, eps, body)
         self.downsample = shortcut(inputs, outputs, stride, norm=norm, eps=eps, body=body)
         for plugin in body.plugins:
             self.add_plugin(plugin, outputs if plugin.position == "after_conv3" else width)
@@ -163,7 +163,8 @@ def build_conv(
 def build_middle(width: int, *, body: Body, stride: int, dilation: int, groups: int) -> nn.Module:
     """The 3×3 of a bottleneck, deformable where `body` says so."""
     deform = body.deform
-    if deform is None or (deform.fallback_on_stride and stride > 1):
+    falls_back = deform is not None and deform.blocks is None and deform.fallback_on_stride
+    if deform is None or (falls_back and deform.fallback == "stride" and stride > 1):
         return build_conv(width, width, 3, body=body, stride=stride, dilation=dilation, groups=groups)
     return DeformConv2d(
         width,
@@ -199,8 +200,10 @@ def shortcut(
         )
         stride = 1
     conv = build_conv(inputs, outputs, 1, body=body, stride=stride, relu=False)
-    return nn.Sequential(*layers, conv, _norm_behind(conv, norm, outputs, eps))
+    return nn.Sequential(*layers, conv, _norm_behind(conv, norm, outputs, eps, body))
 
 
-def _norm_behind(conv: nn.Module, norm: Norm, channels: int, eps: float) -> nn.Module:
-    return nn.Identity() if isinstance(conv, GhostModule) else build_norm(norm, channels, eps=eps)
+def _norm_behind(conv: nn.Module, norm: Norm, channels: int, eps: float, body: Body) -> nn.Module:
+    if isinstance(conv, GhostModule):
+        return nn.Identity()
+    return build_norm(norm, channels, eps=eps, groups=body.norm_groups)

@@ -15,6 +15,10 @@ from pagoda.layers.deform import OffsetInit
 from pagoda.layers.generalized_attention import GeneralizedAttention
 from pagoda.plain import checked
 
+Fallback = Literal["stride", "first"]
+"""which blocks keep the plain 3×3: those in which it strides, as MMDetection's fallback_on_stride is meant; or the
+first deformable block that is built, whatever its stride, as MMDetection does it: its option is taken out of a
+dictionary that all blocks share (of ResNeXt none, since there the plain network's constructor has taken it)"""
 Position = Literal["after_conv1", "after_conv2", "after_conv3"]
 ALL_LEVELS = (2, 3, 4, 5)
 PLUGINS: dict[str, Callable[..., nn.Module]] = {
@@ -50,12 +54,31 @@ class Deform:
     """version 2: taps are weighted, too"""
     deform_groups: int = 1
     fallback_on_stride: bool = False
-    """keep the plain convolution where it strides"""
+    """some blocks keep the plain convolution; which, `fallback` says"""
+    fallback: Fallback = "stride"
+    blocks: tuple[tuple[bool, ...], ...] | None = None
+    """block by block instead: for each stage from layer1 on, which of its blocks are deformable; `levels` and the
+    fallback do not count then"""
     offset_init: OffsetInit = "zero"
     """see DeformConv2d"""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "levels", _checked_levels("Deform", self.levels))
+        if self.blocks is not None:
+            object.__setattr__(self, "blocks", tuple(tuple(map(bool, stage)) for stage in self.blocks))
+
+    def concerns(self, level: int) -> bool:
+        """Whether any block of this level is deformable."""
+        if self.blocks is None:
+            return level in self.levels
+        return level - 2 < len(self.blocks) and any(self.blocks[level - 2])
+
+    def is_plain(self, level: int, index: int, *, grouped: bool) -> bool:
+        """Whether this block of a level that it concerns keeps the plain convolution, but for those that stride."""
+        if self.blocks is not None:
+            return not self.blocks[level - 2][index]
+        is_first = (level, index) == (min(self.levels), 0)
+        return self.fallback_on_stride and self.fallback == "first" and is_first and not grouped
 
 
 @checked
@@ -109,8 +132,10 @@ class Plugin:
 @checked
 @dataclass(frozen=True, kw_only=True)
 class Body:
-    """The four stages: their geometry, and what their blocks are made of."""
+    """The stages: their geometry, and what their blocks are made of."""
 
+    num_stages: int = 4
+    """layer1 … layer4; with fewer, `strides` and `dilations` have as many numbers"""
     base_channels: int = 64
     """planes of layer1; every later stage has twice as many"""
     strides: tuple[int, ...] = (1, 2, 2, 2)
@@ -123,6 +148,8 @@ class Body:
     """projections average before a 1×1 without stride: ResNet-D"""
     standardized: bool = False
     """weight standardisation in all convolutions, the stem's included"""
+    norm_groups: int = 32
+    """of group norms"""
     deform: Deform | None = None
     ghost: Ghost | None = None
     plugins: tuple[Plugin, ...] = ()
@@ -130,10 +157,7 @@ class Body:
     def __post_init__(self) -> None:
         for name in ("strides", "dilations", "plugins"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name in ("strides", "dilations"):
-            values = getattr(self, name)
-            if len(values) != 4 or min(values) < 1:
-                raise ValueError(f"{name} must be four positive numbers, one for each stage, got {values}")
+        self._check_stages()
         made_of = [name for name in ("standardized", "deform", "ghost") if getattr(self, name)]
         if len(made_of) > 1:
             raise ValueError(f"convolutions are made one way; choose one of {', '.join(made_of)}")
@@ -145,9 +169,22 @@ class Body:
                         f"{count} plugins of level {level} are called '{name}'; give each a name='…'"
                     )
 
+    def _check_stages(self) -> None:
+        """The usual four numbers are cut to the stages there are."""
+        if self.num_stages not in (1, 2, 3, 4):
+            raise ValueError(f"a ResNet has one to four stages, got num_stages={self.num_stages}")
+        for name, usual in (("strides", (1, 2, 2, 2)), ("dilations", (1, 1, 1, 1))):
+            if getattr(self, name) == usual:
+                object.__setattr__(self, name, usual[: self.num_stages])
+            values = getattr(self, name)
+            if len(values) != self.num_stages or min(values) < 1:
+                count = ("one positive number", "two positive numbers", "three positive numbers")
+                count = (*count, "four positive numbers")[self.num_stages - 1]
+                raise ValueError(f"{name} must be {count}, one for each stage, got {values}")
+
     def at(self, level: int) -> Self:
         """The same with only what concerns the blocks of this level."""
-        deform = self.deform if self.deform is not None and level in self.deform.levels else None
+        deform = self.deform if self.deform is not None and self.deform.concerns(level) else None
         plugins = tuple(plugin for plugin in self.plugins if level in plugin.levels)
         if deform is self.deform and plugins == self.plugins:
             return self

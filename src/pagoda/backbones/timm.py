@@ -1,8 +1,9 @@
 """Any of timm's thousand networks as a backbone: pictures (B, C, H, W) to {level: features}."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,8 @@ class TimmBackbone(nn.Module):
 
     Where several features share a stride (vision transformers), the last one is taken. Networks that do not
     pad, such as ConvNeXt, round odd sizes down; sizes that are multiples of the largest stride are safe
-    everywhere. timm's GhostNet gives features from the middle of each stride: `backbones.ghostnet` has the ends.
+    everywhere. Those that lose cells even then (Inception) raise ValueError: no point or anchor would lie where
+    their cells sit. timm's GhostNet gives features from the middle of each stride: `backbones.ghostnet` has the ends.
 
     Args:
         name: with or without a tag: "resnet50", "tf_efficientnet_b0.in1k". Which weights a name without a tag
@@ -51,15 +53,15 @@ class TimmBackbone(nn.Module):
         options: dict[str, Any] = {"features_only": True, "in_chans": in_channels}
         if drop_path_rate is not None:
             options["drop_path_rate"] = drop_path_rate
-        # A first, untrained one tells what there is: only the finished network knows its strides.
-        with torch.random.fork_rng(devices=[]):
-            found: Any = timm.create_model(name, **options).feature_info
-        indices = _indices_of_levels(name, [entry["reduction"] for entry in found.info], levels)
+        found = _features_of(name)
+        indices = _indices_of_levels(name, [feature.stride for feature in found], levels)
         # Sorted: timm reports channels in the order asked for, but features in the order of the network.
         self.levels = tuple(sorted(indices))
-        self.channels = {level: found.info[indices[level]]["num_chs"] for level in self.levels}
+        self.channels = {level: found[indices[level]].channels for level in self.levels}
+        self.strides = {level: 2**level for level in self.levels}
         taps = tuple(indices[level] for level in self.levels)
         self.body = timm.create_model(name, pretrained=pretrained, out_indices=taps, **options)
+        _check_cells(name, self.strides, *_cells_of(name, taps, self.body))
         # Swin and its kin compute with channels last.
         self.gives_nhwc = getattr(self.body, "output_fmt", None) == "NHWC"
         _pad_in_whole_numbers(self.body)
@@ -70,6 +72,10 @@ class TimmBackbone(nn.Module):
         if self.gives_nhwc:
             features = [x.permute(0, 3, 1, 2) for x in features]
         return dict(zip(self.levels, features, strict=True))
+
+    def knows_plain(self, state: Mapping[str, Tensor]) -> bool:
+        """Whether `load_plain` finds every parameter's name there."""
+        return all(any(plain in state for plain in _plain_names(name)) for name in self.body.state_dict())
 
     def load_plain(self, state: Mapping[str, Tensor]) -> list[str]:
         """Fill from the state dict of the plain network (`timm.create_model(name).state_dict()`).
@@ -150,6 +156,63 @@ def _check_name(name: str) -> None:
     near = get_close_matches(name, known, 3, cutoff=0.5)
     hint = f"did you mean {' or '.join(repr(each) for each in near)}?" if near else "see timm.list_models()"
     raise ValueError(f"timm has no model {name!r}; {hint}")
+
+
+class _Feature(NamedTuple):
+    stride: int
+    channels: int
+
+
+def _features_of(name: str) -> list[_Feature]:
+    """What the network offers: only a finished one knows its strides. It has no numbers where timm can do without."""
+    import timm
+
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                body: Any = timm.create_model(name, features_only=True)
+        except NotImplementedError:
+            body = timm.create_model(name, features_only=True)
+    return [_Feature(entry["reduction"], entry["num_chs"]) for entry in body.feature_info.info]
+
+
+_CELLS: dict[tuple[str, tuple[int, ...]], tuple[int, tuple[int, ...]]] = {}
+
+
+def _cells_of(name: str, taps: tuple[int, ...], body: nn.Module) -> tuple[int, tuple[int, ...]]:
+    """(side of a square picture in pixels, rows of each feature made of it), without computing a number; no rows
+    where the network cannot run so. Remembered."""
+    if (name, taps) not in _CELLS:
+        import timm
+
+        config = timm.get_pretrained_cfg(name)
+        side = config.input_size[-1] if config is not None and config.fixed_input_size else 256
+        _CELLS[name, taps] = side, _rows(body, side)
+    return _CELLS[name, taps]
+
+
+def _rows(body: nn.Module, side: int) -> tuple[int, ...]:
+    tensors = [*body.parameters(), *body.buffers()]
+    empty = {id(tensor): torch.empty_like(tensor, device="meta") for tensor in tensors}
+    copy = deepcopy(body, {**empty, **{id(p): nn.Parameter(empty[id(p)]) for p in body.parameters()}}).eval()
+    channels = next(module.in_channels for module in body.modules() if isinstance(module, nn.Conv2d))
+    axis = 1 if getattr(body, "output_fmt", None) == "NHWC" else 2
+    try:
+        with torch.no_grad(), torch.device("meta"):
+            return tuple(x.shape[axis] for x in copy(torch.empty(1, channels, side, side)))
+    except (RuntimeError, AssertionError, ValueError, NotImplementedError):
+        return ()
+
+
+def _check_cells(name: str, strides: Mapping[int, int], side: int, cells: Sequence[int]) -> None:
+    """Raises ValueError where a level has not as many cells as its stride makes: it starts inside the border."""
+    for (level, stride), count in zip(strides.items(), cells, strict=False):
+        if count not in (side // stride, -(-side // stride)):
+            raise ValueError(
+                f"{name!r} has {count} cells a side at level {level} of {side} pixels, where the stride {stride} makes"
+                f" {-(-side // stride)}: it does not pad everywhere, so its cells do not sit where points and"
+                " anchors are laid; take another network"
+            )
 
 
 def _indices_of_levels(name: str, strides: Sequence[int], levels: Sequence[int]) -> dict[int, int]:

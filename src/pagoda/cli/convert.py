@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from pagoda.cli.parsing import parse, read_labels, refuse_existing
+from pagoda.cli.parsing import parse, read_labels, refuse_existing, warnings_as_notes
 from pagoda.plain import checked
 from pagoda.weights.convert.report import ConversionReport
 from pagoda.weights.files import has_card, save_weights
@@ -34,6 +34,8 @@ class ConvertCommand:
     """the conventions it was trained in, where the file does not tell; `pagoda models` lists them"""
     labels: str = ""
     """its classes, where they are not the published ones: a file with a name per line, or a COCO file"""
+    take: str = ""
+    """which weights of another program's file, where it holds several: their key, or ema for the averaged ones"""
     num_classes: int | None = None
     """how many you expect; another number is an error"""
     allow_missing: bool = False
@@ -70,6 +72,7 @@ def write_ours(command: ConvertCommand) -> ConversionReport:
         label_map=read_labels(command.labels) if command.labels else None,
         num_classes=command.num_classes,
         allow_missing=command.allow_missing,
+        take=command.take or None,
     )
     save_weights(command.output, conversion.model.state_dict(), conversion.model.card())
     return conversion.report
@@ -78,10 +81,12 @@ def write_ours(command: ConvertCommand) -> ConversionReport:
 def write_theirs(command: ConvertCommand) -> WayBackReport:
     if command.allow_missing:
         raise ValueError("--allow-missing is for reading another program's file; it does nothing with --to")
-    model = load(
-        command.source,
-        flavour=command.flavour or None,
-        label_map=read_labels(command.labels) if command.labels else None,
-        num_classes=command.num_classes,
-    )
+    with warnings_as_notes():
+        model = load(
+            command.source,
+            flavour=command.flavour or None,
+            label_map=read_labels(command.labels) if command.labels else None,
+            num_classes=command.num_classes,
+            take=command.take or None,
+        )
     return write_for(model, command.to, command.output)

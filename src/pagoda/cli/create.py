@@ -39,6 +39,8 @@ class CreateCommand:
     start_from: str = ""
     """a trained detector, a file or an address: what of it matches by name and shape is taken, kernels with a time
     axis where the model has one"""
+    take: str = ""
+    """which weights of either file, where it holds several: their key, or ema for the averaged ones"""
     model: ModelOptions = field(default_factory=ModelOptions)
     out: str = ""
     """the .safetensors file to write; default: MODEL.safetensors"""
@@ -69,17 +71,22 @@ def main(arguments: Sequence[str]) -> int:
         raise ValueError("--model.inflation is for --backbone-weights or --start-from; give one of them")
     name = re.sub(r"[^\w.-]", "_", command.architecture)  # timm's have colons
     out = refuse_existing(command.out or f"{name}.safetensors", overwrite=command.overwrite)
+    take = command.take or command.model.take
+    if take and not given and not command.start_from:
+        raise ValueError("--take is for --backbone-weights or --start-from; give one of them")
     torch.manual_seed(command.seed)
     model = create_model(
         command.architecture,
         num_classes=command.classes,
         label_map=read_labels(command.labels) if command.labels else None,
-        **to_plain(replace(command.model, backbone_weights=None, inflation=None)),
+        **to_plain(replace(command.model, backbone_weights=None, inflation=None, take=None)),
     )
-    report = load_backbone_weights(model.backbone, given[0], inflation=inflation) if given else None
+    report = (
+        load_backbone_weights(model.backbone, given[0], inflation=inflation, take=take) if given else None
+    )
     started = None
     if command.start_from:
-        started = start_from(model, command.start_from, inflation=inflation or "center")
+        started = start_from(model, command.start_from, inflation=inflation or "center", take=take)
     save_weights(out, model.state_dict(), model.card())
     parameters = sum(parameter.numel() for parameter in model.parameters())
     if command.json:

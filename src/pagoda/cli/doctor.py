@@ -29,6 +29,8 @@ class DoctorCommand:
     """dataset folder"""
     model: str = ""
     """a zoo name, a checkpoint or FILE.py:FUNCTION"""
+    take: str = ""
+    """which weights of another program's file, where it holds several: their key, or ema for the averaged ones"""
     options: ModelOptions = field(default_factory=ModelOptions)
     json: bool = False
 
@@ -45,7 +47,12 @@ def main(arguments: Sequence[str]) -> int:
         splits = find_dataset(command.data).splits
         split = "train" if "train" in splits else next(iter(splits))
         annotations = open_annotations(command.data, split)
-        model = open_model(command.model, label_map=annotations.label_map, options=to_plain(command.options))
+        model = open_model(
+            command.model,
+            label_map=annotations.label_map,
+            options=to_plain(command.options),
+            take=command.take,
+        )
         coverage = examine_coverage(model, annotations)
     if command.json:
         print(json.dumps({**report.to_dict(), "coverage": coverage.to_dict() if coverage else None}))

@@ -33,6 +33,8 @@ class ExportCommand:
     max_detections: int | None = None
     model: str = ""
     """FILE.py:FUNCTION that composes the model, when it is not one of the zoo's"""
+    take: str = ""
+    """which weights of another program's file, where it holds several: their key, or ema for the averaged ones"""
     overwrite: bool = False
     json: bool = False
     """print the comparison as JSON"""
@@ -40,12 +42,12 @@ class ExportCommand:
 
 def main(arguments: Sequence[str]) -> int:
     command = parse(ExportCommand, "export", arguments)
-    model = open_checkpoint(command.checkpoint, command.model)
+    model = open_checkpoint(command.checkpoint, command.model, command.take)
     files = [file for source in command.pictures for file in list_pictures(source)]
     report = export_onnx(
         model,
         command.output,
-        pictures=[read_picture(file) for file in files[:16]] or None,
+        pictures=[read_picture(file, channels=model.input_spec.read_channels) for file in files[:16]] or None,
         min_score=command.min_score,
         max_detections=command.max_detections,
         overwrite=command.overwrite,

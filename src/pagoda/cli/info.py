@@ -32,6 +32,8 @@ class InfoCommand:
     """height and width of the picture, in pixels"""
     num_classes: int | None = None
     """for models without a checkpoint; default: COCO's 80, for those of poses a person with 17 keypoints"""
+    take: str = ""
+    """which weights of another program's file, where it holds several: their key, or ema for the averaged ones"""
     model: ModelOptions = field(default_factory=ModelOptions)
     html: str = ""
     """also write a page with a drawn diagram to this file"""
@@ -54,6 +56,7 @@ def main(arguments: Sequence[str]) -> int:
         num_classes=command.num_classes or 80,
         label_map=poses_of(command.architecture) if command.num_classes is None else None,
         options=to_plain(command.model),
+        take=command.take,
     )
     structure = describe_model(model, command.size)
     if command.html:

@@ -13,7 +13,7 @@ VERBS = {
     "demo": "train a small detector on drawn shapes in about three minutes and report",
     "create": "write a new model to a file, with ImageNet weights in its backbone if you have them",
     "convert": "turn another program's checkpoint into one of Pagoda, or one of Pagoda into theirs",
-    "train": "train a detector on a COCO, VOC or YOLO folder, or fine-tune a checkpoint on it",
+    "train": "train a detector on a folder of annotated pictures, or fine-tune a checkpoint on it",
     "val": "score a checkpoint, or anybody's COCO results, on a dataset",
     "predict": "find objects in pictures, folders, globs or URLs",
     "track": "follow objects through a video, link detections, or score tracks",
@@ -25,6 +25,13 @@ VERBS = {
 }
 # What bad input raises; anything else is a bug of ours and keeps its traceback.
 EXPECTED = (ValueError, KeyError, OSError, ImportError, FloatingPointError)
+
+
+def wait_asleep() -> None:
+    """Let threads that wait for each other sleep: where other programs want the cores, those that spin instead keep
+    out the very threads they wait for. Heeded only before torch is loaded; a person's own setting stays."""
+    if "GOMP_SPINCOUNT" not in os.environ:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -45,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(VERBS)}"
         errors.print(f"[red]error:[/red] no command is called '{escape(verb)}'; {hint}", highlight=False)
         sys.exit(2)
+    wait_asleep()
     try:
         sys.exit(import_module(f"pagoda.cli.{verb}").main(arguments[1:]))
     except KeyboardInterrupt:

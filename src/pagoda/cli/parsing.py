@@ -1,18 +1,22 @@
 """What the verbs share: flags from dataclasses, models by name, file or function."""
 
 import importlib.util
-import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
 
+from pagoda.data.category_ids import read_categories
 from pagoda.data.coco_shapes import read_skeleton
+from pagoda.data.complaints import Complaints
 from pagoda.detectors.contract import Detector
 from pagoda.structures.labels import LabelMap
+from pagoda.text_files import as_whole, read_json, read_text
+from pagoda.zoo.choice_notes import collected_notes
 from pagoda.zoo.models import create_model, is_checkpoint, load
 
 T = TypeVar("T")
@@ -40,17 +44,28 @@ def find_build(model: str) -> Callable[[int], Detector] | None:
     return getattr(module, name)
 
 
-def open_checkpoint(path: str, model: str = "") -> Detector:
-    """A checkpoint; `model` is FILE.py:FUNCTION when it is not one of the zoo's."""
+def open_checkpoint(path: str, model: str = "", take: str = "") -> Detector:
+    """A checkpoint; `model` is FILE.py:FUNCTION when it is not one of the zoo's, `take` the key of its weights."""
     build = find_build(model)
     if model and build is None:
         raise ValueError(f"--model takes FILE.py:FUNCTION for models that are not in the zoo, got '{model}'")
-    return load(path, build=build)
+    with warnings_as_notes():
+        return load(path, build=build, take=take or None)
+
+
+@contextmanager
+def warnings_as_notes() -> Iterator[None]:
+    """What is to be known of weights that are loaded within goes to standard error, a line each."""
+    with collected_notes() as lines:
+        yield
+    for line in lines:
+        print(f"note: {line}", file=sys.stderr)
 
 
 def open_model(
     model: str,
     *,
+    take: str = "",
     num_classes: int = 80,
     label_map: LabelMap | None = None,
     options: dict[str, Any] | None = None,
@@ -63,10 +78,13 @@ def open_model(
             composed.label_map = label_map
         return composed
     if is_checkpoint(model):
-        return load(model)
-    if label_map is not None:
-        return create_model(model, label_map=label_map, **(options or {}))
-    return create_model(model, num_classes=num_classes, **(options or {}))
+        return open_checkpoint(model, take=take)
+    if take:
+        raise ValueError(f"--take is for checkpoints, and {model} is none")
+    with warnings_as_notes():
+        if label_map is not None:
+            return create_model(model, label_map=label_map, **(options or {}))
+        return create_model(model, num_classes=num_classes, **(options or {}))
 
 
 def read_labels(file: str) -> LabelMap:
@@ -74,23 +92,24 @@ def read_labels(file: str) -> LabelMap:
     path = Path(file)
     if not path.is_file():
         raise FileNotFoundError(f"no file of class names at {file}; one name per line is enough")
-    text = path.read_text(encoding="utf-8-sig")
     if path.suffix.lower() == ".json":
-        content = json.loads(text)
+        content = read_json(path)
         categories = content.get("categories") if isinstance(content, dict) else None
-        if not categories:
+        if not isinstance(categories, list) or not categories:
             raise ValueError(
                 f"{file} has no categories: a COCO file or a text file with a name per line is needed"
             )
-        notes: list[str] = []
-        skeleton = read_skeleton(categories, [], file, notes)
-        for note in notes:
+        complaints = Complaints(file)
+        label_map = read_categories(categories, file, complaints)
+        skeleton = read_skeleton(categories, [], file, complaints)
+        complaints.check()
+        for note in complaints.notes():
             print(note, file=sys.stderr)
-        return LabelMap(
-            tuple(str(category["name"]) for category in categories),
-            tuple(int(category["id"]) for category in categories),
-            skeleton,
-        )
+        # In the order of the file: it is what the numbers of a foreign model mean.
+        order = [label_map.label_of(as_whole(entry["id"])) for entry in categories]
+        names, ids = label_map.names, label_map.category_ids
+        return LabelMap(tuple(names[k] for k in order), tuple(ids[k] for k in order), skeleton)
+    text = read_text(path)
     names = [line.strip() for line in text.rstrip().splitlines()]
     if not names or "" in names:
         where = f"line {names.index('') + 1} is empty" if names else "it is empty"

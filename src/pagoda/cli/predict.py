@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,7 +13,8 @@ from rich.progress import Progress
 
 from pagoda.atomic import write_atomically
 from pagoda.cli.parsing import open_checkpoint, parse
-from pagoda.pictures import PictureError, list_pictures
+from pagoda.data.levels import dark_levels, peak_level
+from pagoda.pictures import PictureError, find_pictures, is_address, is_picture, picture_facts
 from pagoda.plain import checked
 from pagoda.postprocess.views import TestViews
 from pagoda.structures.instances import Detections
@@ -32,7 +33,7 @@ class PredictCommand:
 
     checkpoint: Annotated[str, tyro.conf.Positional]
     sources: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """pictures, folders, globs or URLs"""
+    """pictures, folders (their pictures in the order of their numbers), globs or URLs"""
     out: str = ""
     """folder for the results; default: a new runs/predict-<n>"""
     min_score: float = 0.3
@@ -45,6 +46,8 @@ class PredictCommand:
     """print the detections as JSON lines on standard output"""
     model: str = ""
     """FILE.py:FUNCTION that composes the model, when it is not one of the zoo's"""
+    take: str = ""
+    """which weights of another program's file, where it holds several: their key, or ema for the averaged ones"""
     no_pictures: bool = False
     """write only predictions.json"""
 
@@ -52,13 +55,13 @@ class PredictCommand:
 def main(arguments: Sequence[str]) -> int:
     command = parse(PredictCommand, "predict", arguments)
     errors = Console(stderr=True)
-    sources = [item for source in command.sources for item in list_pictures(source)]
+    sources = [item for source in command.sources for item in _pictures_of(source, errors)]
     if not sources:
         raise ValueError("pagoda predict needs at least one picture, folder, glob or URL")
-    model = open_checkpoint(command.checkpoint, command.model)
+    model = open_checkpoint(command.checkpoint, command.model, command.take)
     out = Path(command.out) if command.out else new_run_folder("runs", "predict")
     out.mkdir(parents=True, exist_ok=True)
-    rows, failed = [], []
+    rows, failed, remarks = [], [], Remarks()
     with Progress(disable=command.json, transient=True, console=errors) as bar:
         for source in bar.track(sources, description="predicting"):
             try:
@@ -69,8 +72,10 @@ def main(arguments: Sequence[str]) -> int:
                     views=VIEWS[command.views],
                 )
             except PictureError as error:
-                failed.append(str(error))
+                is_named_so = is_address(str(source)) or is_picture(source)
+                failed.append(f"{error}{'' if is_named_so else '; a video is for pagoda track'}")
                 continue
+            remarks.note(source)
             rows.append(found.to_dict())
             if command.json:
                 print(json.dumps(rows[-1]))
@@ -81,11 +86,53 @@ def main(arguments: Sequence[str]) -> int:
     write_atomically(written, lambda path: path.write_text(text, encoding="utf-8"))
     count = sum(len(row["objects"]) for row in rows)
     errors.print(f"{count} objects in {len(rows)} pictures; see {written.parent}", highlight=False)
+    for line in remarks.lines():
+        errors.print(line, highlight=False, markup=False, soft_wrap=True)
     for reason in failed:
         errors.print(f"skipped: {reason}", highlight=False, markup=False)
     if failed:
         errors.print(f"{len(failed)} of {len(sources)} pictures could not be read")
     return 1 if failed else 0
+
+
+def _pictures_of(source: str, errors: Console) -> Sequence[str | Path]:
+    """An address as it is; the pictures of a file, folder or glob, and a word on what is left out of it."""
+    if is_address(source):
+        return [source]
+    found = find_pictures(source)
+    if left_out := found.left_out():
+        errors.print(f"left out of {source}: {left_out}", highlight=False, markup=False, soft_wrap=True)
+    return found.pictures
+
+
+@dataclass
+class Remarks:
+    """What should be known of pictures that were read, told once for all of them."""
+
+    several: list[str] = field(default_factory=list)
+    peaks: dict[Path, float] = field(default_factory=dict)
+
+    def note(self, source: str | Path) -> None:
+        """A file; what was fetched is gone."""
+        if not isinstance(source, Path):
+            return
+        try:
+            facts, peak = picture_facts(source), peak_level(source)
+        except PictureError:  # damaged behind the first frame, which was read
+            return
+        if facts.num_frames > 1:
+            self.several.append(
+                f"{source} holds {facts.num_frames} frames or pages, of which the first was looked at"
+            )
+        if peak is not None:
+            self.peaks[source] = peak
+
+    def lines(self) -> list[str]:
+        """One for frames that were left out, one for pictures that became black."""
+        more = f" (and so {len(self.several) - 1} more)" if len(self.several) > 1 else ""
+        said = [f"{self.several[0]}{more}; pagoda track follows objects through all"] if self.several else []
+        brightest = max(self.peaks, key=lambda path: self.peaks[path], default=Path())
+        return said + list(filter(None, [dark_levels(self.peaks, brightest.parent)]))
 
 
 def save_picture(out: Path, found: Detections) -> None:

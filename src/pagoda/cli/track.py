@@ -46,7 +46,7 @@ class TrackCommand:
 
     checkpoint: Annotated[str, tyro.conf.Positional]
     source: Annotated[str, tyro.conf.Positional]
-    """a video, a folder of pictures in order, or a glob of them"""
+    """a video, an animated picture, a folder of pictures in the order of their numbers, or a glob of them"""
     linker: LinkerName = "byte"
     min_score: float | None = None
     """a detection this good starts a track; default: the linker's own, 0.9 for models of clips"""
@@ -61,12 +61,14 @@ class TrackCommand:
     resume: bool = False
     """go on where the run in --out was stopped; its files are then those of a run that was not"""
     frames_per_second: float = 25.0
-    """of a folder of pictures; a video knows its own"""
+    """of a folder of pictures or the pages of a TIFF; a video knows its own"""
     stream: bool = False
     """print each frame's objects as one line of JSON as soon as they are known"""
     no_video: bool = False
     model: str = ""
     """FILE.py:FUNCTION that composes the model, when it is not one of the zoo's"""
+    take: str = ""
+    """which weights of another program's file, where it holds several: their key, or ema for the averaged ones"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -77,10 +79,12 @@ def main(arguments: Sequence[str]) -> int:
         return track_eval.main(arguments[1:])
     command = parse(TrackCommand, "track", arguments)
     source = _open(command, command.first_frame)
-    model = open_checkpoint(command.checkpoint, command.model)
+    model = open_checkpoint(command.checkpoint, command.model, command.take)
     if command.resume and not command.out:
         raise ValueError("--resume needs the folder of the run that was stopped: --out DIR")
     console = Console(stderr=True)
+    if source.left_out:
+        console.print(f"left out: {source.left_out}", highlight=False, markup=False, soft_wrap=True)
     out = Path(command.out) if command.out else new_run_folder("runs", "track")
     known = _known_frames(command, out / RECORD, neighbours(model)[1])
     rate = None if command.no_video else source.frames_per_second
@@ -89,13 +93,22 @@ def main(arguments: Sequence[str]) -> int:
         failure = _follow(command, model, outputs, record, known, console)
     console.print(outputs.table(), highlight=False, markup=False, soft_wrap=True)
     if failure:
-        said = f"stopped early: {failure}\ngo on with the same command and --out {out} --resume"
-        console.print(said, highlight=False, markup=False, soft_wrap=True)
-        return 1
+        return _stopped(failure, out, outputs.num_frames, console)
     is_part = command.max_frames is not None and outputs.num_frames == command.max_frames
     if not is_part:
         (out / RECORD).unlink()
     return 0
+
+
+def _stopped(failure: str, out: Path, num_frames: int, console: Console) -> int:
+    """Says why, and how to go on where there is something to go on from."""
+    said = f"stopped early: {failure}"
+    if num_frames:
+        said += f"\nwhen it is mended, go on with the same command and --out {out} --resume"
+    else:
+        (out / RECORD).unlink()
+    console.print(said, highlight=False, markup=False, soft_wrap=True)
+    return 1
 
 
 def _follow(

@@ -2,19 +2,26 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from rich.console import Console
 
 from pagoda.cli.parsing import parse
+from pagoda.data.mot_classes import Benchmark
 from pagoda.data.posetrack_joints import to_posetrack_15
-from pagoda.data.track_files import match_videos, read_tracks
+from pagoda.data.track_files import match_videos, read_tracks, same_frames
 from pagoda.evaluation.pose_protocol import PROTOCOLS
 from pagoda.evaluation.posetrack import PoseTrackEvaluator
 from pagoda.evaluation.tracking import TrackEvaluator
 from pagoda.plain import checked
+from pagoda.structures.left_out import check_something_counts
 from pagoda.structures.tracks import Tracks
+
+NOTHING_COUNTS = (
+    "choose other classes (--classes), or other rules: --benchmark own takes the file's own classes, by number,"
+    " --benchmark MOT15 flags alone"
+)
 
 
 @checked
@@ -30,6 +37,11 @@ class EvalCommand:
     """ground truth: MOT text or sequences, or PoseTrack JSON; a file or a folder"""
     pred: str
     """tracks of the same videos under the same names"""
+    classes: tuple[str, ...] = ()
+    """for boxes: only these classes of the ground truth, by name or number"""
+    benchmark: Benchmark = "auto"
+    """for MOT text: whose rules say which rows count; own: classes are the file's own; auto: labels.txt beside the file
+    or VisDrone's ten columns, the benchmark in the names of sequence and folders, or MOT17"""
     task: Literal["auto", "boxes", "poses"] = "auto"
     """auto: poses where the ground truth has some"""
     min_iou: float = 0.5
@@ -46,32 +58,49 @@ class EvalCommand:
 
 def main(arguments: Sequence[str]) -> int:
     command = parse(EvalCommand, "track eval", arguments)
-    pairs = match_videos(read_tracks(command.gt, is_truth=True), read_tracks(command.pred))
-    pairs = [(truth, _same_length(truth, found)) for truth, found in pairs]
+    truths = read_tracks(command.gt, is_truth=True, benchmark=command.benchmark, classes=command.classes)
+    check_something_counts(truths, remedy=NOTHING_COUNTS)
+    pairs = []
+    for truth, found in match_videos(truths, read_tracks(command.pred, truths=truths)):
+        found, note = same_frames(truth, found)
+        pairs.append((truth, found))
+        say(note)
     is_pose = command.task == "poses" or (
         command.task == "auto" and any(truth.keypoints is not None and len(truth) for truth, _ in pairs)
     )
-    evaluator: PoseTrackEvaluator | TrackEvaluator
-    if is_pose:
-        evaluator = PoseTrackEvaluator(PROTOCOLS[command.protocol], with_hota=command.hota)
-    else:
-        evaluator = TrackEvaluator(min_iou=command.min_iou, matches_survive_gaps=command.matches_survive_gaps)
     loose = sum(len(found) - len(found.linked()) for _, found in pairs)
-    for truth, found in pairs:
-        if is_pose:
-            truth = to_posetrack_15(truth)
-            found = to_posetrack_15(found, min_keypoint_score=command.min_keypoint_score)
-        evaluator.update(truth, found.linked())
+    evaluator = poses(command, pairs) if is_pose else boxes(command, pairs)
     if loose:
-        text = f"{loose} predicted objects belong to no track and are not counted"
-        Console(stderr=True).print(text, highlight=False)
+        counted = "count for AP alone" if is_pose else "are not counted"
+        say(f"{loose} predicted objects belong to no track and {counted}")
     result = evaluator.result()
     print(json.dumps(result.to_dict()) if command.json else result.table())
     return 0
 
 
-def _same_length(truth: Tracks, found: Tracks) -> Tracks:
-    """MOT text does not tell how many frames there are: a tracker that saw nobody at the end has fewer."""
-    if found.frame_names or found.num_frames >= truth.num_frames:
-        return found
-    return replace(found, num_frames=truth.num_frames)
+def boxes(command: EvalCommand, pairs: Sequence[tuple[Tracks, Tracks]]) -> TrackEvaluator:
+    """Those that belong to a track. Raises ValueError where none does."""
+    total = sum(len(found) for _, found in pairs)
+    if total and not any(len(found.linked()) for _, found in pairs):
+        raise ValueError(
+            f"none of the {total} predictions in {command.pred} has a track id, and scores of tracks need them; link"
+            " them first: pagoda track link"
+        )
+    evaluator = TrackEvaluator(min_iou=command.min_iou, matches_survive_gaps=command.matches_survive_gaps)
+    for truth, found in pairs:
+        evaluator.update(truth, found.linked())
+    return evaluator
+
+
+def poses(command: EvalCommand, pairs: Sequence[tuple[Tracks, Tracks]]) -> PoseTrackEvaluator:
+    """All of them: average precision asks for no identities."""
+    evaluator = PoseTrackEvaluator(PROTOCOLS[command.protocol], with_hota=command.hota)
+    for truth, found in pairs:
+        predicted = to_posetrack_15(found, min_keypoint_score=command.min_keypoint_score)
+        evaluator.update(to_posetrack_15(truth), predicted)
+    return evaluator
+
+
+def say(text: str) -> None:
+    if text:
+        Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)

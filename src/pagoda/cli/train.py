@@ -23,7 +23,7 @@ from pagoda.zoo.options import ModelOptions, options_from
 @checked
 @dataclass(frozen=True, kw_only=True)
 class TrainCommand(TrainSettings):
-    """Train a detector on a COCO, VOC or YOLO folder.
+    """Train a detector on a folder in COCO, VOC, YOLO, LabelMe or another layout of docs/formats.md.
 
     pagoda train fcos_resnet18_fpn --data DIR --epochs 12 --optim.learning-rate 0.002
     pagoda train FCOS_imprv_R_50_FPN_1x.pth --data DIR --optim.learning-rate 0.0002   (fine-tunes it)
@@ -36,6 +36,9 @@ class TrainCommand(TrainSettings):
     """a name of `pagoda models`, a checkpoint to fine-tune (file or address), or FILE.py:FUNCTION that composes a
     detector from num_classes"""
     model: ModelOptions = field(default_factory=ModelOptions)
+    take: str = ""
+    """which weights of another program's checkpoint (or of --model.backbone-weights), where it holds several: their
+    key, or ema for the averaged ones"""
     recipe: str = ""
     """settings that hold unless a flag says otherwise: efficientdet, efficientdet_small, rcnn_small,
     detect_and_track"""
@@ -63,7 +66,8 @@ def main(arguments: Sequence[str]) -> int:
     if command.print_config:
         return print_config(command)
     build = find_build(command.architecture)
-    options = None if build else to_plain(command.model)
+    model = replace(command.model, take=command.take) if command.take else command.model
+    options = None if build else to_plain(model)
     result = detection.train(command.architecture, settings, options=options, build=build)
     return finish(result, command.json)
 

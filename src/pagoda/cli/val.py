@@ -1,6 +1,7 @@
 """pagoda val CKPT --data DIR"""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -10,6 +11,7 @@ from rich.progress import Progress
 
 from pagoda.cli.parsing import open_checkpoint, parse
 from pagoda.data.layouts import open_annotations
+from pagoda.data.mot_classes import Benchmark
 from pagoda.data.video_folders import open_videos
 from pagoda.data.videos import Video
 from pagoda.detectors.contract import Detector
@@ -19,6 +21,7 @@ from pagoda.evaluation.runner import EVALUATION_LIMITS, evaluate
 from pagoda.plain import checked
 from pagoda.recipes.following import FollowingResult, follow
 from pagoda.recipes.opening import dataset_for
+from pagoda.recipes.remarks import data_remarks
 from pagoda.tracking.linking import LinkerName
 
 DEFAULT_LINKER: LinkerName = "tubes"
@@ -48,6 +51,8 @@ class ValCommand:
     """write the checkpoint's detections to this file as COCO results"""
     model: str = ""
     """FILE.py:FUNCTION that composes the model, when it is not one of the zoo's"""
+    take: str = ""
+    """which weights of another program's file, where it holds several: their key, or ema for the averaged ones"""
     batch_size: int = 8
     min_score: float = float(EVALUATION_LIMITS["min_score"] or 0)
     """detections below are not counted; COCO's protocol wants this low"""
@@ -56,6 +61,8 @@ class ValCommand:
     linker: Literal[LinkerName, "none"] | None = None
     """for models of clips: follow the objects through whole videos and score the tracks, poses by PoseTrack's rules
     where the data have some, else boxes; none: single frames only; default: tubes"""
+    benchmark: Benchmark = "auto"
+    """for models of clips on MOT folders: whose rules say which rows count, as in pagoda track eval"""
     json: bool = False
     """print metrics, per-class scores and curves as JSON"""
 
@@ -79,6 +86,8 @@ def main(arguments: Sequence[str]) -> int:
 def score_results(command: ValCommand) -> tuple[DetectionResult, None]:
     refuse_linker(command, "--results of single pictures")
     annotations = open_annotations(command.data, command.split)
+    for line in data_remarks(annotations, command.data):
+        print(line, file=sys.stderr)
     result = evaluate_results_file(
         command.results,
         annotations.to_coco(),
@@ -90,16 +99,18 @@ def score_results(command: ValCommand) -> tuple[DetectionResult, None]:
 
 def score_checkpoint(command: ValCommand, bar: Progress) -> tuple[DetectionResult, FollowingResult | None]:
     """Tracks first: what makes them impossible to score is then told at once."""
-    model = open_checkpoint(command.checkpoint, command.model)
+    model = open_checkpoint(command.checkpoint, command.model, command.take)
     if not isinstance(model, DetectAndTrack):
         refuse_linker(command, f"{type(model).__name__}, which looks at single pictures")
         return score(command, model, open_annotations(command.data, command.split), bar), None
-    videos = open_videos(command.data, command.split)
+    videos = open_videos(command.data, command.split, benchmark=command.benchmark)
     followed = None if command.linker == "none" else score_tracks(command, model, videos, bar)
     return score(command, model, videos, bar), followed
 
 
 def refuse_linker(command: ValCommand, what: str) -> None:
+    if command.benchmark != "auto":
+        raise ValueError(f"--benchmark is for checkpoints of clips, not for {what}")
     if command.linker is not None:
         raise ValueError(
             f"--linker is for checkpoints of clips, not for {what}; any detector's tracks are scored by"
@@ -108,7 +119,9 @@ def refuse_linker(command: ValCommand, what: str) -> None:
 
 
 def score(command: ValCommand, model: Detector, source: Any, bar: Progress) -> DetectionResult:
-    """Every annotated picture, or frame of a video."""
+    """Every annotated picture, or frame of a video; what should be known of them is said first."""
+    for line in data_remarks(source, command.data):
+        print(line, file=sys.stderr)
     dataset = dataset_for(model, source)
     task = bar.add_task("validating", total=len(dataset))
     return evaluate(

@@ -4,7 +4,7 @@ B images, P locations or anchors over all levels, F foreground (positive) ones o
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
@@ -30,7 +30,9 @@ the mean over images (torchvision); or Σ max(1, F of an image) (mmdet)"""
 
 
 def default_ranges(levels: Sequence[int]) -> tuple[tuple[float, float], ...]:
-    """FCOS's object sizes per level: 8·stride doubling, the first from below 0, the last without end.
+    """FCOS's object sizes per level: 8·2ˡ doubling, the first from below 0, the last without end.
+
+    They stay where a level is dilated: another level would not see more of the picture.
 
     >>> default_ranges([3, 4, 5])
     ((-1.0, 64.0), (64.0, 128.0), (128.0, inf))
@@ -73,14 +75,19 @@ class FCOSCriterion:
     alpha: float = 0.25
     gamma: float = 2.0
 
-    def assign(self, points: Sequence[Tensor], levels: Sequence[int], boxes: Tensor) -> Tensor:
-        """(P,) index into `boxes` or BACKGROUND."""
-        strides = point_strides(points, levels)
+    def assign(
+        self,
+        points: Sequence[Tensor],
+        levels: Sequence[int],
+        boxes: Tensor,
+        strides: Mapping[int, int] | None = None,
+    ) -> Tensor:
+        """(P,) index into `boxes` or BACKGROUND; `strides` are the levels' where they are not 2ˡ."""
         rows = self.ranges or default_ranges(levels)
         ranges = torch.cat([p.new_tensor(row).expand(len(p), 2) for p, row in zip(points, rows, strict=True)])
         return assign_by_center(
             torch.cat(list(points)),
-            strides,
+            point_strides(points, levels, strides),
             ranges,
             boxes,
             radius=self.radius,
@@ -94,19 +101,20 @@ class FCOSCriterion:
         targets: Sequence[Targets],
         levels: Sequence[int],
         positives: MovingMean | None = None,
+        strides: Mapping[int, int] | None = None,
     ) -> dict[str, Tensor]:
         points = outputs.priors
         flat_points = torch.cat(points)
-        strides = point_strides(points, levels)
+        steps = point_strides(points, levels, strides)
         labels, wanted = [], []
         for target in targets:
-            index = self.assign(points, levels, target.boxes)
+            index = self.assign(points, levels, target.boxes, strides)
             labels.append(class_labels(index, target))
             wanted.append(boxes_to_ltrb(flat_points[index >= 0], target.boxes[index[index >= 0]]))
         image_labels = torch.stack(labels)  # (B, P)
         positive = image_labels >= 0
         wanted_ltrb = torch.cat(wanted)  # (F, 4)
-        scale = strides.expand(len(targets), -1)[positive][:, None] if self.normalize_targets else 1.0
+        scale = steps.expand(len(targets), -1)[positive][:, None] if self.normalize_targets else 1.0
         count = mean_over_processes(positive.sum()).clamp(min=1)
         count = count if positives is None else positives(count)
         class_sums = focal_loss_sums(outputs.class_logits, image_labels, alpha=self.alpha, gamma=self.gamma)

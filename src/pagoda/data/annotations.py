@@ -30,7 +30,7 @@ class Annotations:
     files: PackedStrings
     """N names, relative to `root`"""
     image_ids: np.ndarray | PackedStrings
-    """(N,) int64, or strings where the files have strings"""
+    """(N,) int64, or objects where 64 bits are not enough, or strings where the files have strings"""
     sizes: np.ndarray
     """(N, 2) int32: (height, width) as annotated"""
     offsets: np.ndarray

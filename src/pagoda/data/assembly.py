@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,11 @@ from pagoda.data.packed_masks import PackedMasks
 from pagoda.data.packing import PackedStrings
 from pagoda.structures.labels import LabelMap
 
+NO_SIZE = (0, 0)
+NO_BOX = (float("nan"),) * 4
+NO_LABEL = -1
+"""What stands in the columns where a file has nothing usable; reading such a file stops in the end."""
+
 
 @dataclass
 class ImageColumns:
@@ -21,7 +27,7 @@ class ImageColumns:
     files: list[str] = field(default_factory=list)
     ids: Sequence[int | str] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
-    """(height, width)"""
+    """(height, width); `NO_SIZE` where nobody knows it"""
 
 
 @dataclass
@@ -35,8 +41,10 @@ class ObjectColumns:
     ignored: list[bool] = field(default_factory=list)
     areas: list[float] | None = None
     """None, or NaN for one object: the area of the box"""
-    ids: list[int] | None = None
+    ids: Sequence[int] | None = None
     """None: numbered from 1"""
+    numbers: Sequence[Any] = ()
+    """what the file calls each object (its id, its line, its place in the list), for messages"""
     masks: PackedMasks | None = None
     keypoints: PackedKeypoints | None = None
 
@@ -233,6 +241,8 @@ def _keypoint_notes(
 def _pack_ids(ids: Sequence[int | str]) -> np.ndarray | PackedStrings:
     if len(ids) and isinstance(ids[0], str):
         return PackedStrings.pack([str(value) for value in ids])
+    if any(not -(2**63) <= value < 2**63 for value in ids):
+        return np.array([*ids, None], object)[:-1]  # whole numbers of any length, each an object
     return np.asarray(ids, np.int64)
 
 

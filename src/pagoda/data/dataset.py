@@ -1,6 +1,7 @@
 """Annotations and picture files as (picture, targets) pairs."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -8,21 +9,28 @@ from torch.utils.data import Dataset
 
 from pagoda.data.annotations import Annotations
 from pagoda.pictures import PictureError, read_picture, stored_size
+from pagoda.plain import checked
 from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
 
 Transform = Callable[[Tensor, Targets], tuple[Tensor, Targets]]
 
 
+@checked
 class DetectionDataset(Dataset):
     """Item i is (picture (3, H, W) uint8 RGB, its `Targets`), after `transform` where there is one.
+
+    With 4 `channels` pictures are RGBA, for networks that read the fourth.
 
     A picture that cannot be read, or is not of its annotated size, raises `PictureError`.
     """
 
-    def __init__(self, annotations: Annotations, transform: Transform | None = None) -> None:
+    def __init__(
+        self, annotations: Annotations, transform: Transform | None = None, *, channels: Literal[3, 4] = 3
+    ) -> None:
         self.annotations = annotations
         self.transform = transform
+        self.channels = channels
 
     @property
     def label_map(self) -> LabelMap:
@@ -36,8 +44,9 @@ class DetectionDataset(Dataset):
         return (picture, targets) if self.transform is None else self.transform(picture, targets)
 
     def picture(self, index: int) -> Tensor:
-        """(3, H, W) uint8 RGB as stored, before any transform."""
-        picture = torch.from_numpy(read_picture(self.annotations.path(index))).permute(2, 0, 1).contiguous()
+        """(3, H, W) uint8 RGB as stored, before any transform; with 4 channels RGBA."""
+        pixels = read_picture(self.annotations.path(index), channels=self.channels)
+        picture = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
         annotated_height, annotated_width = self.annotations.sizes[index].tolist()
         _, height, width = picture.shape
         if (height, width) != (annotated_height, annotated_width):

@@ -33,8 +33,8 @@ class Window(NamedTuple):
 
 
 def frame_of(picture: Tensor, targets: Targets) -> tuple[int, int]:
-    """(height, width) of the picture; ValueError unless it is uint8 (3, H, W) and the targets are its own."""
-    if picture.dtype != torch.uint8 or picture.ndim != 3 or len(picture) != 3:
+    """(height, width) of the picture; ValueError unless it is uint8 (3 or 4, H, W) and the targets are its own."""
+    if picture.dtype != torch.uint8 or picture.ndim != 3 or len(picture) not in (3, 4):
         raise ValueError(f"a picture must be uint8 (3, H, W), got {picture.dtype} {tuple(picture.shape)}")
     size = (picture.shape[1], picture.shape[2])
     if tuple(targets.image_size) != size:

@@ -1,11 +1,11 @@
-"""LabelMe folders: one JSON file per picture, beside it, with polygons, boxes, circles, masks and points.
+"""LabelMe folders: one JSON file per picture with polygons, boxes, circles, masks and points.
 
-Shapes of one label that share a `group_id` are one object; points that share it are its keypoints.
+Shapes of one label that share a `group_id` are one object; points that share it are its keypoints. The picture is
+where `imagePath` says, seen from the JSON file, or beside that file, or inside it (`imageData`).
 """
 
 import base64
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,155 +13,252 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pagoda.data.splits import with_common_names
-from pagoda.pictures import picture_size
+from pagoda.data.coco_places import Placed
+from pagoda.data.json_kinds import json_kind
+from pagoda.data.picture_paths import PictureFinder, files_below
+from pagoda.data.reading import usable_size
+from pagoda.data.splits import choose_split, files_by_split
+from pagoda.pictures import PictureError, picture_size
 from pagoda.structures.run_lengths import as_rle, decode_masks, draw_polygons, encode_masks, mask_boxes
+from pagoda.text_files import as_name, as_number, read_json, truth_value
 
 CIRCLE_CORNERS = 64
 AREAS = ("polygon", "rectangle", "circle", "mask")
+TURNED = ("rotation", "quadrilateral")
+"""X-AnyLabeling's shapes of four corners: the polygon they enclose"""
 
 
-def labelme_splits(root: Path) -> dict[str, tuple[Path, ...]]:
-    """Split name → its folder; a folder without such subfolders counts as train. {} where it is no LabelMe."""
-    if _is_labelme(root):
-        return {"train": (root,)}
-    folders = sorted(folder for folder in root.iterdir() if folder.is_dir() and _is_labelme(folder))
-    return with_common_names({folder.name: (folder,) for folder in folders})
+def labelme_splits(root: Path) -> tuple[dict[str, tuple[Path, ...]], list[Path]]:
+    """(split name → the folders its files lie in, files of no split), at any depth; none where there is no file."""
+    splits, alone = files_by_split(_files(root), root)
+    return {
+        name: tuple(dict.fromkeys(path.parent for path in files)) for name, files in splits.items()
+    }, alone
 
 
-def labelme_document(root: Path, folder: Path, notes: list[str]) -> dict[str, Any]:
+def labelme_document(root: Path, split: str) -> Placed:
     """The files of one split as a COCO document; classes and keypoints are those of all splits, sorted.
 
-    What is neither an area nor the keypoint of one (lines, lone points) is noted and left out.
+    What is neither an area nor the keypoint of one (lines, lone points) is noted and left out. Files and shapes that
+    cannot be read are told in `Placed.broken`, and reading goes on.
     """
-    everywhere = [_load(path) for (place,) in labelme_splits(root).values() for path in _files(place)]
-    names = sorted({shape["label"] for file in everywhere for shape in file["shapes"] if _is_area(shape)})
-    keypoints = sorted(
-        {shape["label"] for file in everywhere for shape in file["shapes"] if _is_keypoint(shape)}
-    )
+    splits, _ = files_by_split(_files(root), root)
+    notes: list[str] = []
+    broken: list[tuple[str, str]] = []
+    files = [path for paths in splits.values() for path in paths]
+    loaded = {path: file for path in files if (file := _load(path, notes, broken)) is not None}
+    every = [shape for file in loaded.values() for shape in file["shapes"]]
+    names = sorted({shape["label"] for shape in every if _is_area(shape)})
+    keypoints = sorted({shape["label"] for shape in every if _is_keypoint(shape)})
     if not names:
-        raise ValueError(f"{root}: no LabelMe file has a {', '.join(AREAS)}; there is nothing to detect")
+        why = broken[0][1] if broken else "there is nothing to detect"
+        raise ValueError(f"{root}: no LabelMe file has a {', '.join(AREAS)}; {why}")
     skeleton = {"keypoints": keypoints} if keypoints else {}
     document: dict[str, Any] = {
         "categories": [{"id": number, "name": name, **skeleton} for number, name in enumerate(names, 1)],
         "images": [],
         "annotations": [],
     }
-    for number, path in enumerate(_files(folder), 1):
-        file = _load(path)
-        picture = _picture(path, file)
-        height, width = file.get("imageHeight"), file.get("imageWidth")
-        if not height or not width:
-            height, width = picture_size(folder / picture)
-        document["images"].append({"id": number, "file_name": picture, "height": height, "width": width})
-        for entry in _objects(path, file, (height, width), keypoints, notes):
-            entry |= {"id": len(document["annotations"]) + 1, "image_id": number, "iscrowd": 0}
-            document["annotations"].append({**entry, "category_id": names.index(entry.pop("name")) + 1})
-    return document
+    paths = [path for path in choose_split(splits, split, str(root)) if path in loaded]
+    placed = _place_pictures(document, paths, loaded, root, split)
+    for number, path in enumerate(paths, 1):
+        file, entry = loaded[path], placed.document["images"][number - 1]
+        entry |= _size(file, placed.folder / entry["file_name"])
+        size = (entry["height"], entry["width"]) if "height" in entry else None
+        for item in _objects(path, file, size, keypoints, notes, broken):
+            item |= {"id": len(document["annotations"]) + 1, "image_id": number}
+            document["annotations"].append({**item, "category_id": names.index(item.pop("name")) + 1})
+    num_difficult = sum(shape["is_ignored"] for path in paths for shape in loaded[path]["shapes"])
+    if num_difficult:
+        notes.append(f"{root} ({split}): {num_difficult} shapes are marked difficult and ignored, as in VOC")
+    return placed._replace(left_out=tuple(notes), broken=tuple(broken))
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.json"))
+def _size(file: dict[str, Any], picture: Path) -> dict[str, int]:
+    """Height and width of the picture, {} where neither the file nor the picture tells."""
+    size = usable_size(file.get("imageHeight"), file.get("imageWidth"))
+    if size is None:
+        try:
+            size = picture_size(picture)
+        except (PictureError, OSError):
+            return {}
+    return {"height": size[0], "width": size[1]}
 
 
-def _is_labelme(folder: Path) -> bool:
-    first = next(iter(_files(folder)), None)
-    if first is None:
-        return False
+def _place_pictures(
+    document: dict[str, Any],
+    paths: Sequence[Path],
+    loaded: dict[Path, dict[str, Any]],
+    root: Path,
+    split: str,
+) -> Placed:
+    """`document` with an image entry for each file: its picture, or the file itself where the picture is inside."""
+    finder = PictureFinder(root, split)
+    names = [str(loaded[path].get("imagePath") or "") or f"{path.stem}.jpg" for path in paths]
+    has_data = [bool(loaded[path]["imageData"]) for path in paths]
+    parents = [path.parent for path in paths]
+    places = finder.locate(names, [[folder] for folder in parents], parents, replaceable=has_data)
+    inside = [place is None and data for place, data in zip(places, has_data, strict=True)]
+    places = [str(path) if own else place for path, place, own in zip(paths, places, inside, strict=True)]
+    lost = [folder / name.replace("\\", "/") for folder, name in zip(parents, names, strict=True)]
+    folder = parents[0] if len(set(parents)) == 1 else root
+    base, files = files_below(list(map(str, lost)), places, folder, root)
+    document["images"] = [{"id": number, "file_name": file} for number, file in enumerate(files, 1)]
+    notes = finder.notes(f"{root} ({split})")
+    if any(inside):
+        notes.append(
+            f"{root} ({split}): {sum(inside)} pictures are read from imageData inside their JSON files"
+        )
+    return Placed(document, base, sum(place is not None for place in places), finder, tuple(notes))
+
+
+def _files(root: Path) -> list[Path]:
+    """The JSON files at any depth, in folders that have a LabelMe file; those of other programs are none."""
+    kinds = {path: json_kind(path) for path in sorted(root.rglob("*.json"))}
+    folders = {path.parent for path, kind in kinds.items() if kind == "labelme"}
+    return [path for path, kind in kinds.items() if path.parent in folders and kind in ("labelme", None)]
+
+
+def _load(path: Path, notes: list[str], broken: list[tuple[str, str]]) -> dict[str, Any] | None:
+    """The file's content, of imageData only whether there is any; None where it has no shapes and is another thing."""
     try:
-        content = json.loads(first.read_bytes())
-    except ValueError:
-        return False  # some other kind of file; whoever owns it will say what is wrong
-    return isinstance(content, dict) and isinstance(content.get("shapes"), list)
+        content = read_json(path)
+    except (ValueError, OSError) as error:
+        broken.append(("unreadable_annotations", str(error)))
+        return None
+    if not isinstance(content, dict) or "shapes" not in content:
+        notes.append(f"{path} has no shapes and is no LabelMe file; it is not read")
+        return None
+    if not isinstance(content["shapes"], list):
+        place = f"{path}: a LabelMe file has shapes, each with label and points [[x, y], …]"
+        broken.append(("unreadable_annotations", place))
+        return None
+    shapes = []
+    for number, written in enumerate(content["shapes"], 1):
+        try:
+            shapes.append(_plain_shape(written) | {"number": number})
+        except ValueError as error:
+            broken.append(("malformed_shapes", f"{path}: shape {number}: {error}"))
+    return {**content, "shapes": shapes, "imageData": bool(content.get("imageData"))}
 
 
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is not a JSON file: {error}") from error
-    shapes = content.get("shapes") if isinstance(content, dict) else None
-    if not isinstance(shapes, list) or not all(_is_shape(shape) for shape in shapes):
-        raise ValueError(f"{path}: a LabelMe file has shapes, each with label and points [[x, y], …]")
-    return content
-
-
-def _is_shape(shape: Any) -> bool:
+def _plain_shape(shape: Any) -> dict[str, Any]:
+    """label (text), points (numbers), shape_type, group_id, mask and is_ignored; ValueError where it is no shape."""
+    label = as_name(shape.get("label")) if isinstance(shape, dict) else None
     points = shape.get("points") if isinstance(shape, dict) else None
-    return isinstance(points, list) and "label" in shape and all(len(point) == 2 for point in points)
+    pairs = [
+        [as_number(value) for value in point] if isinstance(point, list) else []
+        for point in (points if isinstance(points, list) else [[]])
+    ]
+    if not label or not all(len(pair) == 2 and None not in pair for pair in pairs):
+        raise ValueError(
+            f"a LabelMe file has shapes, each with label and points [[x, y], …], got {str(shape)[:100]}"
+        )
+    if not np.isfinite(pairs).all():
+        raise ValueError(f"('{label}') a point holds NaN or infinity")
+    group = shape.get("group_id")
+    return {
+        "label": label,
+        "points": pairs,
+        "shape_type": _shape_type(shape),
+        "group_id": group if isinstance(group, int | str | None) else str(group),
+        "mask": shape.get("mask"),
+        "is_ignored": _is_difficult(shape),
+    }
+
+
+def _is_difficult(shape: dict[str, Any]) -> bool:
+    """X-AnyLabeling has a key for it; in LabelMe it is a check box of that name."""
+    flags = shape.get("flags")
+    given = shape.get("difficult"), flags.get("difficult") if isinstance(flags, dict) else None
+    return any([truth_value(value, "difficult") for value in given])
+
+
+def _shape_type(shape: dict[str, Any]) -> str:
+    """As LabelMe means it: none, or null, is a polygon."""
+    kind = str(shape.get("shape_type") or "polygon")
+    return "polygon" if kind in TURNED else kind
 
 
 def _is_area(shape: dict[str, Any]) -> bool:
-    return shape.get("shape_type", "polygon") in AREAS
+    return shape["shape_type"] in AREAS and not _is_short(shape)
+
+
+def _is_short(shape: dict[str, Any]) -> bool:
+    """A polygon that encloses nothing, as an interrupted click leaves."""
+    return shape["shape_type"] == "polygon" and len(shape["points"]) < 3
 
 
 def _is_keypoint(shape: dict[str, Any]) -> bool:
-    return shape.get("shape_type") == "point" and shape.get("group_id") is not None
-
-
-def _picture(path: Path, file: dict[str, Any]) -> str:
-    """The picture beside the file: as written there, wherever it once lay."""
-    written = str(file.get("imagePath") or "").replace("\\", "/").rsplit("/", 1)[-1]
-    return written or f"{path.stem}.jpg"
+    return shape["shape_type"] == "point" and shape["group_id"] is not None
 
 
 def _objects(
-    path: Path, file: dict[str, Any], size: tuple[int, int], keypoints: list[str], notes: list[str]
+    path: Path,
+    file: dict[str, Any],
+    size: tuple[int, int] | None,
+    keypoints: list[str],
+    notes: list[str],
+    broken: list[tuple[str, str]],
 ) -> Iterator[dict[str, Any]]:
     groups: dict[Any, list[dict[str, Any]]] = {}
     points: dict[Any, list[dict[str, Any]]] = {}
-    for number, shape in enumerate(file["shapes"], 1):
-        group = shape.get("group_id")
+    for shape in file["shapes"]:
+        group = shape["group_id"]
         if _is_area(shape):
-            alone = ("alone", number)
+            alone = ("alone", shape["number"])
             groups.setdefault(alone if group is None else (group, shape["label"]), []).append(shape)
         elif _is_keypoint(shape):
             points.setdefault(group, []).append(shape)
         else:
-            kind = shape.get("shape_type")
-            notes.append(
-                f"{path}: shape {number} ('{shape['label']}') is a {kind} of no group; it is left out"
-            )
+            is_short = _is_short(shape)
+            why = f"of {len(shape['points'])} points, which encloses nothing" if is_short else "of no group"
+            kind = f"shape {shape['number']} ('{shape['label']}') is a {shape['shape_type']} {why}"
+            notes.append(f"{path}: {kind}; it is left out")
     for key, shapes in groups.items():
         own = points.pop(key[0], []) if key[0] != "alone" else []
-        yield _entry(path, shapes, own, size, keypoints)
+        try:
+            yield _entry(shapes, own, size, keypoints)
+        except ValueError as error:
+            broken.append(("malformed_shapes", f"{path}: {error}"))
     for group, lost in points.items():
         notes.append(f"{path}: {len(lost)} points of group {group} belong to no object; they are left out")
 
 
 def _entry(
-    path: Path,
     shapes: list[dict[str, Any]],
     points: list[dict[str, Any]],
-    size: tuple[int, int],
+    size: tuple[int, int] | None,
     keypoints: list[str],
 ) -> dict[str, Any]:
     """One object: its box, its mask where it has more than rectangles, its keypoints."""
-    corners = np.concatenate([_outline(path, shape) for shape in shapes])
+    outlines = [_outline(shape) for shape in shapes]
+    corners = np.concatenate(outlines)
     low, high = corners.min(0), corners.max(0)
     entry: dict[str, Any] = {"name": shapes[0]["label"], "bbox": [*low.tolist(), *(high - low).tolist()]}
-    if any(shape.get("shape_type") == "mask" for shape in shapes):
-        text = _painted(path, shapes, size)
-        entry |= {"bbox": mask_boxes([text], size)[0].tolist(), "segmentation": as_rle(text, size)}
-    elif any(shape.get("shape_type") != "rectangle" for shape in shapes):
-        entry["segmentation"] = [_outline(path, shape).flatten().tolist() for shape in shapes]
+    entry["iscrowd"] = int(any(shape["is_ignored"] for shape in shapes))
+    if any(shape["shape_type"] == "mask" for shape in shapes):
+        if size is not None:
+            text = _painted(shapes, size)
+            entry |= {"bbox": mask_boxes([text], size)[0].tolist(), "segmentation": as_rle(text, size)}
+    elif any(shape["shape_type"] != "rectangle" for shape in shapes):
+        entry["segmentation"] = [outline.flatten().tolist() for outline in outlines]
     if points:
         triples = np.zeros((len(keypoints), 3))
         for point in points:
+            if not point["points"]:
+                raise ValueError(f"the point '{point['label']}' has no place")
             triples[keypoints.index(point["label"])] = (*point["points"][0], 2)
         entry["keypoints"] = triples.flatten().tolist()
     return entry
 
 
-def _outline(path: Path, shape: dict[str, Any]) -> np.ndarray:
+def _outline(shape: dict[str, Any]) -> np.ndarray:
     """(P, 2) corners."""
     points = np.array(shape["points"], np.float64).reshape(-1, 2)
-    kind = shape.get("shape_type", "polygon")
-    needed = 3 if kind == "polygon" else 2
-    if len(points) < needed:
-        raise ValueError(
-            f"{path}: a {kind} ('{shape['label']}') needs at least {needed} points, got {len(points)}"
-        )
+    kind = shape["shape_type"]
+    if len(points) < 2:
+        raise ValueError(f"a {kind} ('{shape['label']}') needs at least 2 points, got {len(points)}")
     if kind == "circle":  # its middle and a point on it
         angles = 2 * np.pi * np.arange(CIRCLE_CORNERS) / CIRCLE_CORNERS
         return points[0] + np.hypot(*(points[1] - points[0])) * np.stack([np.cos(angles), np.sin(angles)], 1)
@@ -171,26 +268,28 @@ def _outline(path: Path, shape: dict[str, Any]) -> np.ndarray:
     return points
 
 
-def _painted(path: Path, shapes: list[dict[str, Any]], size: tuple[int, int]) -> str:
+def _painted(shapes: list[dict[str, Any]], size: tuple[int, int]) -> str:
     """The run lengths of all shapes of an object, of which some are masks."""
-    drawn = [
-        _outline(path, shape).flatten().tolist() for shape in shapes if shape.get("shape_type") != "mask"
-    ]
+    drawn = [_outline(shape).flatten().tolist() for shape in shapes if shape["shape_type"] != "mask"]
     mask = decode_masks([draw_polygons(drawn, size)], size)[0] if drawn else np.zeros(size, bool)
     for shape in shapes:
-        if shape.get("shape_type") == "mask":
-            _paint(path, shape, mask)
+        if shape["shape_type"] == "mask":
+            _paint(shape, mask)
     return encode_masks(mask[None])[0]
 
 
-def _paint(path: Path, shape: dict[str, Any], mask: np.ndarray) -> None:
+def _paint(shape: dict[str, Any], mask: np.ndarray) -> None:
     """Add the pixels of a mask shape: a PNG in base64 whose corner pixels are its two points."""
     left, top = np.array(shape["points"], np.float64).min(0).round().astype(int).tolist()
-    pixels = np.asarray(Image.open(BytesIO(base64.b64decode(shape.get("mask") or "")))) > 0
+    try:
+        with Image.open(BytesIO(base64.b64decode(shape["mask"] or ""))) as image:
+            pixels = np.asarray(image if image.mode in ("1", "L", "P") else image.convert("L")) > 0
+    except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
+        raise ValueError(f"the mask of '{shape['label']}' is no picture: {error}") from error
     height, width = pixels.shape[:2]
     if left < 0 or top < 0 or top + height > mask.shape[0] or left + width > mask.shape[1]:
         raise ValueError(
-            f"{path}: the mask of '{shape['label']}' is {height}×{width} (height×width) from x, y = {left}, {top},"
+            f"the mask of '{shape['label']}' is {height}×{width} (height×width) from x, y = {left}, {top},"
             f" which is not inside the picture of {mask.shape[0]}×{mask.shape[1]}"
         )
     mask[top : top + height, left : left + width] |= pixels

@@ -1,29 +1,58 @@
 """Which kind of data set a folder is, which splits it has, and where its pictures are."""
 
-import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from pagoda.data.annotations import Annotations
 from pagoda.data.assembly import concatenate
-from pagoda.data.coco import from_coco_dict, load_coco
-from pagoda.data.labelme import labelme_document, labelme_splits
-from pagoda.data.splits import choose_split, common_name, with_common_names
-from pagoda.data.voc import read_voc, voc_splits
-from pagoda.data.yolo import description_file, read_yolo, yolo_splits
+from pagoda.data.coco import read_document
+from pagoda.data.coco_places import (
+    Placed,
+    coco_split,
+    coco_splits,
+    named_by_split,
+    picture_folders,
+    unread_coco_files,
+)
+from pagoda.data.documents import DOCUMENT_KINDS, DocumentKind, open_document, other_json
+from pagoda.data.json_kinds import json_kind
+from pagoda.data.labelme import labelme_splits
+from pagoda.data.reading import Reading
+from pagoda.data.splits import choose_split, unread_note
+from pagoda.data.voc import VocFolder
+from pagoda.data.voc_layout import find_voc
+from pagoda.data.yolo import YoloFolder
+from pagoda.data.yolo_layout import (
+    NAME_FILES,
+    description_file,
+    find_splits,
+    naming_files,
+    read_description,
+    unread_labels,
+)
 from pagoda.plain import checked
 
 KNOWN = (
-    "COCO (annotations/train.json, annotations/instances_train2017.json or train/_annotations.coco.json),"
-    " VOC (Annotations/*.xml), YOLO (data.yaml or classes.txt with labels/*.txt) or LabelMe (a JSON file with shapes"
-    " beside each picture)"
+    "COCO (annotations/train.json, annotations/instances_train2017.json, train/_annotations.coco.json or a COCO JSON"
+    " file beside its pictures), VOC (Annotations/*.xml, or XML files beside the pictures), YOLO (data.yaml, obj.data"
+    " or classes.txt with a text file per picture), LabelMe (a JSON file with shapes per picture), CreateML, VIA or"
+    " Label Studio (their JSON files)"
 )
-OTHER_COCO_FILES = ("captions_", "image_info_", "panoptic_", "stuff_")
-"""Files COCO keeps beside the boxes; person_keypoints_ files count only where nothing else is there."""
 
-KIND_NAMES = {"coco": "COCO", "voc": "VOC", "yolo": "YOLO", "labelme": "LabelMe"}
+Kind = Literal["coco", "voc", "yolo", "labelme", "createml", "via", "labelstudio"]
+KIND_NAMES: dict[Kind, str] = {
+    "coco": "COCO",
+    "voc": "VOC",
+    "yolo": "YOLO",
+    "labelme": "LabelMe",
+    "createml": "CreateML",
+    "via": "VIA",
+    "labelstudio": "Label Studio",
+}
+ANNOTATION_FOLDERS = ("annotations", "annotation", "labels", "json")
+"""Folders beside the pictures' folders, where a JSON file is given by its path"""
 VOC_FOLDERS = ("voc", "VOC20??", "VOCdevkit/VOC20??", "VOCdevkit")
 
 
@@ -32,43 +61,71 @@ VOC_FOLDERS = ("voc", "VOC20??", "VOCdevkit/VOC20??", "VOCdevkit")
 class Layout:
     """A data set found on disk."""
 
-    kind: Literal["coco", "voc", "yolo", "labelme"]
+    kind: Kind
     root: Path
     splits: dict[str, tuple[Path, ...]]
     """Split name → what is read for it: JSON files, list files or picture folders"""
     others: tuple[tuple[str, Path], ...] = ()
     """Further kinds the folder also holds, which are not read"""
+    absent: tuple[tuple[str, str], ...] = ()
+    """Splits that the data set names but does not hold, each with the reason; an error only where one is asked for"""
+    unread: tuple[str, ...] = ()
+    """One line on annotation files below that belong to no split, where there are any"""
+    description: Path | None = None
+    """The YAML or .data file of a YOLO data set that was given by it"""
 
     def describe(self) -> str:
-        """One line on what is read, one more for each other kind that is there too."""
+        """One line on what is read, one more for each other kind that is there too and each split that is not."""
         splits = (f"{name} ({', '.join(map(self._short, what))})" for name, what in self.splits.items())
         name = KIND_NAMES[self.kind]
-        lines = [f"{name} data set in {self.root}: {', '.join(splits)}"]
+        lines = [f"{name} data set in {self.root}: {', '.join(splits) or 'no split that can be read'}"]
         for kind, root in self.others:
             lines.append(f"{root} is also a {KIND_NAMES[kind]} data set; {name} is read first")
+        lines += [f"split {split} is not there and is left out: {reason}" for split, reason in self.absent]
+        lines += self.unread
         for path in sorted((self.root / "annotations").glob("person_keypoints_*.json")):
             if self.kind == "coco" and (path,) not in self.splits.values():
                 lines.append(f"keypoints stand in {self._short(path)}: choose split '{path.stem}'")
         return "\n".join(lines)
 
+    def document(self, split: str) -> Placed:
+        """One split of a kind that is read as a COCO document, with its pictures looked for.
+
+        Raises ValueError naming the file where it cannot be read.
+        """
+        assert self.kind in DOCUMENT_KINDS, f"{self.kind} is not read as a document"
+        every = [path for what in self.splits.values() for path in what]
+        return open_document(
+            self.kind, self.root, split, choose_split(self.splits, split, str(self.root)), every
+        )
+
     def _short(self, path: Path) -> str:
-        return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
+        return (str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)) or "."
 
 
 def find_dataset(path: str | Path) -> Layout:
-    """The layout at `path`: a folder, a COCO JSON file or a YOLO data.yaml. COCO comes before VOC and YOLO.
+    """The layout at `path`: a folder, an annotation JSON file, or the YAML or .data file of a YOLO data set.
 
-    Raises FileNotFoundError where nothing is there, ValueError where it is no layout we know.
+    COCO comes before VOC, YOLO, LabelMe and the others. Raises FileNotFoundError where nothing is there, ValueError
+    where it is no layout we know.
     """
     path = Path(path).expanduser()
-    if path.is_file():
-        return _from_file(path)
+    layout = _from_file(path) if path.is_file() else _from_folder(path)
+    if not layout.splits:
+        raise FileNotFoundError("; ".join(reason for _, reason in layout.absent))
+    return layout
+
+
+def _from_folder(path: Path) -> Layout:
     if not path.is_dir():
         raise FileNotFoundError(f"there is no folder {path}{_nearest_existing(path)}")
-    found = [layout for layout in (_find_coco(path), _find_voc(path), _find_yolo(path)) if layout is not None]
-    if not found and (labelme := labelme_splits(path)):  # last, for it must look into files
-        return Layout("labelme", path, labelme)
+    finders: tuple[Callable[[Path], Layout | None], ...] = (_find_coco, _find_voc, _find_yolo)
+    found = [layout for find in finders if (layout := find(path)) is not None]
+    if not found:  # last, for these must look into files
+        later = (_find_labelme, *(_finder_of(kind) for kind in ("createml", "via", "labelstudio")))
+        found = [layout for find in later if (layout := find(path)) is not None]
     if not found:
+        _refuse_several_descriptions(path)
         raise ValueError(f"{path} is no data set we know: looked for {KNOWN}; found {_contents(path)}")
     return replace(found[0], others=tuple((other.kind, other.root) for other in found[1:]))
 
@@ -87,117 +144,162 @@ def open_annotations(
         split = "train" if "train" in layout.splits or len(layout.splits) != 1 else next(iter(layout.splits))
     # A split may itself be called "a+b"; only a name that is unknown as a whole is taken apart.
     names = [split] if split in layout.splits else split.split("+")
-    parts = [_check_pictures(_read(layout, name.strip(), boxes_only), skip_missing) for name in names]
-    return parts[0] if len(parts) == 1 else concatenate(parts)
+    parts = [_open_split(layout, name.strip(), skip_missing, boxes_only) for name in names]
+    annotations = parts[0] if len(parts) == 1 else concatenate(parts)
+    return replace(annotations, notes=(*layout.unread, *annotations.notes))
 
 
-def _read(layout: Layout, split: str, boxes_only: bool) -> Annotations:
+def _open_split(layout: Layout, split: str, skip_missing: bool, boxes_only: bool) -> Annotations:
     named = layout.root / "annotations" / f"{split}.json"
     if layout.kind == "coco" and split not in layout.splits and named.is_file():
-        return _read_coco(layout.root, named, _coco_split(named), boxes_only)
-    what = choose_split(layout.splits, split, str(layout.root))
+        layout, split = replace(layout, splits={coco_split(named): (named,)}), coco_split(named)
+    what = choose_split(layout.splits, split, str(layout.root), dict(layout.absent))
+    reading = split_reader(layout, boxes_only=boxes_only)(split)
+    missing = reading.missing_pictures()
+    if not missing:
+        return reading.annotations()
+    reading.complaints.check()
+    files = reading.images.files
+    if len(missing) == len(files) and layout.kind in DOCUMENT_KINDS:
+        raise FileNotFoundError(_nothing_found(files, layout.root, what[0], split))
+    if len(missing) == len(files) or not skip_missing:
+        names = [files[index] for index in missing]
+        raise FileNotFoundError(_missing(reading.source, reading.root, names, len(files)))
+    notes = [f"{reading.source}: there is no picture {files[index]}; it is left out" for index in missing]
+    annotations = reading.subset(sorted(set(range(len(files))).difference(missing))).annotations()
+    return replace(annotations, notes=(*annotations.notes, *notes))
+
+
+def split_reader(layout: Layout, *, boxes_only: bool = False) -> Callable[[str], Reading]:
+    """What reads one split of a data set after the other: the one reader of its format.
+
+    What concerns the whole data set is complained of in the first split that is read.
+    """
     if layout.kind == "yolo":
-        return read_yolo(layout.root, split, boxes_only=boxes_only)
+        yolo = YoloFolder(layout.description or layout.root)
+        places = layout.splits
+        return lambda split: yolo.read(
+            choose_split(places, split, str(layout.root)), f"{layout.root} ({split})", boxes_only=boxes_only
+        )
     if layout.kind == "voc":
-        return read_voc(layout.root, what[0].stem if what[0].suffix == ".txt" else None)
-    if layout.kind == "labelme":
-        notes: list[str] = []
-        document = labelme_document(layout.root, what[0], notes)
-        annotations = from_coco_dict(document, what[0], str(what[0]), boxes_only=boxes_only)
-        return replace(annotations, notes=(*notes, *annotations.notes))
-    return _read_coco(layout.root, what[0], split, boxes_only)
+        found = find_voc(layout.root)
+        assert found is not None, f"{layout.root} was found to be a VOC folder"
+        voc = VocFolder(found)
+        is_whole = list(layout.splits) == ["train"] and layout.splits["train"][0].suffix != ".txt"
+        return lambda split: voc.read(None if is_whole else split)
+    return lambda split: _read_document(layout, split, boxes_only)
 
 
-def _read_coco(root: Path, json_path: Path, split: str, boxes_only: bool) -> Annotations:
-    document = load_coco(json_path)
-    names = [entry.get("file_name", "") for entry in document["images"]]
-    pictures = _coco_pictures(root, json_path, split, names)
-    return from_coco_dict(document, pictures, str(json_path), boxes_only=boxes_only)
+def _read_document(layout: Layout, split: str, boxes_only: bool) -> Reading:
+    what = choose_split(layout.splits, split, str(layout.root))
+    source = str(what[0] if len(what) == 1 else f"{layout.root} ({split})")
+    try:
+        placed = layout.document(split)
+    except (ValueError, OSError) as error:
+        return Reading.broken(source, layout.root, error)
+    reading = read_document(placed.document, placed.folder, source, boxes_only=boxes_only)
+    skeleton = reading.label_map.skeleton
+    if layout.kind == "labelme" and skeleton is not None:
+        remedy = "call the points that change places left_… and right_… in LabelMe"
+        reading.label_map = replace(reading.label_map, skeleton=replace(skeleton, flip_remedy=remedy))
+    for kind, lines in (
+        ("shapes_left_out", placed.left_out),
+        ("read_otherwise", placed.notes),
+        ("ambiguous_pictures", placed.finder.ambiguous),
+    ):
+        for line in lines:
+            reading.complaints.add(kind, line)
+    for kind, line in placed.broken:
+        reading.complaints.add(kind, line)
+    return reading
+
+
+def _nothing_found(files: list[str], root: Path, json_path: Path, split: str) -> str:
+    folders = dict.fromkeys(map(str, picture_folders(root, json_path, split)))
+    return (
+        f"{json_path}: none of its {len(files)} pictures is where one is looked for; put {files[0]}"
+        f" and the others into one of {', '.join(folders)}"
+    )
 
 
 def _from_file(path: Path) -> Layout:
-    if path.suffix == ".json":
-        root = path.parent.parent if path.parent.name == "annotations" else path.parent
-        return Layout("coco", root, {_coco_split(path): (path,)})
-    if path.suffix in (".yaml", ".yml") and description_file(path.parent) == path:
-        return Layout("yolo", path.parent, yolo_splits(path.parent))
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        kind: DocumentKind = json_kind(path) or "coco"  # whoever reads it will say what is wrong
+        if kind == "labelme":
+            raise ValueError(f"{path} is the LabelMe file of one picture; give its folder, {path.parent}")
+        root = path.parent.parent if path.parent.name.lower() in ANNOTATION_FOLDERS else path.parent
+        return Layout(kind, root, {coco_split(path): (path,)})
+    if suffix in (".yaml", ".yml", ".data"):
+        found = find_splits(path)
+        if (found.places or found.absent) and not {"names", "train", "val"}.isdisjoint(
+            read_description(path)
+        ):
+            return Layout(
+                "yolo", path.parent, found.places, absent=tuple(found.absent.items()), description=path
+            )
+        raise ValueError(
+            f"{path} describes no YOLO data set: expected names, and train, val or test, each with a folder or a list"
+        )
     raise ValueError(f"{path} is a file, but no COCO JSON and no YOLO data.yaml; expected a folder: {KNOWN}")
 
 
-def _coco_split(path: Path) -> str:
-    return re.sub(r"^(instances|person_keypoints)_", "", path.stem)
-
-
 def _find_coco(root: Path) -> Layout | None:
-    files = sorted((root / "annotations").glob("*.json"))
-    files = [path for path in files if not path.name.startswith(OTHER_COCO_FILES)]
-    boxes = [path for path in files if not path.name.startswith("person_keypoints_")]
-    splits = {_coco_split(path): (path,) for path in boxes or files}
+    splits = coco_splits(root)
     if not splits:
-        splits = {path.parent.name: (path,) for path in sorted(root.glob("*/_annotations.coco.json"))}
-    return Layout("coco", root, with_common_names(splits)) if splits else None
+        return None
+    return Layout("coco", root, splits, unread=unread_note(unread_coco_files(root, splits), root))
 
 
 def _find_voc(root: Path) -> Layout | None:
     folders = [root, *(folder for pattern in VOC_FOLDERS for folder in sorted(root.glob(pattern)))]
-    places = [folder for folder in folders if next((folder / "Annotations").glob("*.xml"), None)]
+    places = [folder for folder in folders if next((folder / "Annotations").rglob("*.xml"), None)]
     if len(places) > 1:
         raise ValueError(f"{root} holds several VOC data sets; give one of {', '.join(map(str, places))}")
-    if not places:
+    voc = find_voc(places[0] if places else root)
+    if voc is None:
         return None
-    splits: dict[str, tuple[Path, ...]] = {name: (path,) for name, path in voc_splits(places[0]).items()}
-    return Layout("voc", places[0], splits or {"train": (places[0] / "Annotations",)})
+    unread = unread_note(voc.unread, voc.root)
+    return Layout("voc", voc.root, voc.splits, absent=tuple(voc.absent.items()), unread=unread)
 
 
 def _find_yolo(root: Path) -> Layout | None:
-    has_names = (root / "classes.txt").is_file() or (root / "labels" / "classes.txt").is_file()
-    if description_file(root) is None and not has_names:
+    if description_file(root) is None and not any((root / name).is_file() for name in NAME_FILES):
         return None
-    splits = yolo_splits(root)
-    return Layout("yolo", root, splits) if splits else None
+    found = find_splits(root)
+    if not found.places and not found.absent:
+        return None
+    unread = unread_note(unread_labels(root, found.places), root)
+    return Layout("yolo", root, found.places, absent=tuple(found.absent.items()), unread=unread)
 
 
-def _coco_pictures(root: Path, json_path: Path, split: str, names: list[str]) -> Path:
-    """The folder in which most of the first pictures lie; some may be missing. The likeliest of equals."""
-    candidates = list(dict.fromkeys(picture_folders(root, json_path, split)))
-    for few in (names[:5], names):
-        counts = [sum((folder / name).is_file() for name in few) for folder in candidates]
-        if any(counts):
-            return candidates[counts.index(max(counts))]
-    if not names:
-        return root
-    raise FileNotFoundError(
-        f"{json_path}: none of its {len(names)} pictures is where one is looked for; put {names[0]} and the"
-        f" others into one of {', '.join(str(folder) for folder in candidates)}"
-    )
+def _find_labelme(root: Path) -> Layout | None:
+    splits, alone = labelme_splits(root)
+    return Layout("labelme", root, splits, unread=unread_note(alone, root)) if splits else None
 
 
-def picture_folders(root: Path, json_path: Path, split: str) -> Iterator[Path]:
-    """Where the pictures of a COCO file may lie, likeliest first."""
-    written = _coco_split(json_path)
-    names = dict.fromkeys((written, common_name(written), split, f"{common_name(written)}2017"))
-    yield root / "images"
-    for name in names:
-        yield from (root / "images" / name, root / name, root / name / "images")
-    yield from (json_path.parent, root)
+def _finder_of(kind: DocumentKind) -> Callable[[Path], Layout | None]:
+    def find(root: Path) -> Layout | None:
+        files = other_json(root, kind)
+        return Layout(kind, root, named_by_split(files, root)) if files else None
+
+    return find
 
 
-def _check_pictures(annotations: Annotations, skip_missing: bool) -> Annotations:
-    """Every picture is on disk; looked up by listing each folder once."""
-    files = list(annotations.files)
-    folders = {(annotations.root / file).parent for file in files}
-    stored = {path for folder in folders if folder.is_dir() for path in folder.iterdir()}
-    missing = [index for index, file in enumerate(files) if annotations.root / file not in stored]
-    if not missing:
-        return annotations
-    if len(missing) == len(files) or not skip_missing:
-        raise FileNotFoundError(
-            f"{annotations.source}: {len(missing)} of {len(files)} pictures are not in {annotations.root},"
-            f" the first is {files[missing[0]]}; add them, or leave them out with skip_missing=True"
+def _refuse_several_descriptions(root: Path) -> None:
+    naming = naming_files(root)
+    if len(naming) > 1:
+        raise ValueError(
+            f"{root} holds several descriptions of YOLO data sets; give the path of one:"
+            f" {', '.join(str(path) for path in naming)}"
         )
-    notes = [f"{annotations.source}: there is no picture {files[index]}; it is left out" for index in missing]
-    kept = annotations.subset(sorted(set(range(len(files))).difference(missing)))
-    return replace(kept, notes=(*kept.notes, *notes))
+
+
+def _missing(source: str, folder: Path, names: list[str], count: int) -> str:
+    return (
+        f"{source}: {len(names)} of {count} pictures are not in {folder}, the first is {names[0]}; add them, or leave"
+        " them out with skip_missing=True"
+    )
 
 
 def _nearest_existing(path: Path) -> str:

@@ -4,8 +4,7 @@ The corner of the first pixel is (1, 1) there and (0, 0) here; frames are counte
 """
 
 import re
-from collections.abc import Iterable
-from configparser import ConfigParser
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,14 +13,16 @@ from types import TracebackType
 import numpy as np
 
 from pagoda.atomic import write_atomically
+from pagoda.data.mot_classes import Benchmark, CountedRows, count_found, count_truth, distinct_ids
+from pagoda.data.mot_rows import length_remedy, read_rows, sequence_folder, sequence_info, sequence_name
 from pagoda.data.spool import Spool
+from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
-from pagoda.structures.tracks import Tracks
-
-PEDESTRIAN = LabelMap(("pedestrian",), (1,))
+from pagoda.structures.tracks import LONGEST, Tracks
 
 
+@checked
 def read_mot(
     path: str | Path,
     *,
@@ -29,41 +30,66 @@ def read_mot(
     num_frames: int | None = None,
     image_size: tuple[int, int] | None = None,
     score_range: tuple[float, float] | None = None,
+    benchmark: Benchmark = "auto",
+    classes: Sequence[str] = (),
+    label_map: LabelMap | None = None,
 ) -> Tracks:
-    """A gt.txt, det.txt or tracker's file as tracks of pedestrians, named after the sequence.
+    """A gt.txt, det.txt or tracker's file as tracks, named after the sequence; of pedestrians where no class is told.
 
-    In ground truth the seventh column says whether a row counts; rows with 0 there, and in files of nine
-    columns (MOT16 and later) rows of another class than 1, become ignored. Elsewhere the seventh column is
-    the score; `score_range` (low, high) of a detector whose scores are no probabilities is mapped to 0 … 1,
-    and cut there. Length and size of the video come from seqinfo.ini beside the folder of the file,
-    where there is one; else the last frame with a box is taken for the last.
+    In ground truth the seventh column says whether a row counts, and `benchmark` and `classes` which others do not
+    (`count_truth`); those become ignored. Elsewhere the seventh column is the score; `score_range` (low, high) of
+    a detector whose scores are no probabilities is mapped to 0 … 1, and cut there. `label_map` is the ground truth's:
+    predictions of other classes are left out. Length and size of the video come from seqinfo.ini beside the folder
+    of the file, where there is one; else the last frame with a box is taken for the last.
     """
     path = Path(path)
-    rows = _numbers(path)
-    info = sequence_info(path.parent.parent) if path.stem in ("gt", "det") else {}
-    length = num_frames or int(info.get("seqlength", 0)) or int(rows[:, 0].max(initial=0))
-    if "imwidth" in info and image_size is None:
+    rows = read_rows(path, is_truth=is_truth)
+    info = sequence_info(sequence_folder(path))
+    last = int(rows[:, 0].max(initial=0))
+    length = num_frames or int(info.get("seqlength", 0)) or last
+    if "imwidth" in info and "imheight" in info and image_size is None:
         image_size = int(info["imheight"]), int(info["imwidth"])
-    boxes = np.concatenate([rows[:, 2:4] - 1, rows[:, 2:4] - 1 + rows[:, 4:6]], 1)
-    counts = rows[:, 6] != 0
-    if rows.shape[1] == 9:
-        counts &= rows[:, 7] == 1
-    name = info.get("name") or (path.parents[1].name if path.stem in ("gt", "det") else path.stem)
+    if last > length:
+        raise ValueError(
+            f"{path} cannot be used: its last row is of frame {last}, but the video has {length} frames;"
+            f" {length_remedy(path, last).replace(LONGEST, str(last))}"
+        )
+    name = sequence_name(path)
+    if is_truth:
+        counted = count_truth(rows, path, name, benchmark=benchmark, classes=classes)
+    else:
+        counted = count_found(rows, path, label_map)
+        rows, counted = rows[~counted.ignored], counted.without_ignored()
+    corners = np.concatenate([rows[:, 2:4], rows[:, 2:4] + rows[:, 4:6]], 1)
     try:
         return Tracks(
             rows[:, 0].astype(np.int64) - 1,
-            rows[:, 1].astype(np.int64),
-            boxes,
+            _ids(rows, counted),
+            corners - 1,
             np.ones(len(rows)) if is_truth else _scores(rows[:, 6], score_range),
-            np.zeros(len(rows), dtype=np.int64),
-            PEDESTRIAN,
+            counted.labels,
+            counted.label_map,
             length,
             image_size,
             name,
-            ignored=~counts if is_truth else None,
+            ignored=counted.ignored if is_truth else None,
+            regions=counted.regions if is_truth else None,
+            distractors=counted.distractors,
+            boxes_from_1=corners,
+            rules=counted.rules,
+            left_out=counted.left_out,
+            has_classes=counted.has_classes,
+            length_remedy=length_remedy(path, last),
         )
     except ValueError as error:
         raise ValueError(f"{path} cannot be used: {error}") from error
+
+
+def _ids(rows: np.ndarray, counted: CountedRows) -> np.ndarray:
+    """Each class may count its objects for itself; rows that are ignored may share an id."""
+    ids, counts = rows[:, 1].astype(np.int64), ~counted.ignored
+    ids[counts] = distinct_ids(rows[counts, 0], ids[counts], counted.labels[counts])
+    return ids
 
 
 def find_mot(source: str | Path) -> list[Path]:
@@ -127,10 +153,15 @@ class MotWriter:
     def _spool(self, class_name: str | None) -> Spool:
         path = self.path
         if class_name is not None:
-            path = path.with_stem(f"{path.stem}-{re.sub(r'[^A-Za-z0-9-]+', '_', class_name)}")
+            path = path.with_stem(f"{path.stem}-{file_word(class_name)}")
         if path not in self._spools:
             self._spools[path] = Spool()
         return self._spools[path]
+
+
+def file_word(class_name: str) -> str:
+    """The name of a class as it stands in the name of a file."""
+    return re.sub(r"[^A-Za-z0-9-]+", "_", class_name)
 
 
 def _copy(spool: Spool, path: Path) -> None:
@@ -156,31 +187,6 @@ def check_one_class(label_map: LabelMap) -> None:
         )
 
 
-def _numbers(path: Path) -> np.ndarray:
-    """(rows, columns) of the file. Raises ValueError with the line that is not a row of at least 7 numbers."""
-    rows: list[list[float]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        words = [word for word in line.replace(",", " ").split() if word]
-        try:
-            rows.append([float(word) for word in words])
-        except ValueError as error:
-            raise ValueError(f"{path} line {number}: expected numbers, got '{line.strip()[:80]}'") from error
-        if len(words) < 7 or len(words) != len(rows[0]):
-            columns = 7 if len(words) < 7 else len(rows[0])
-            raise ValueError(
-                f"{path} line {number}: expected {'at least ' if len(words) < 7 else ''}{columns} columns"
-                f" (frame, id, left, top, width, height, score, …), got {len(words)}: '{line.strip()[:80]}'"
-            )
-        if rows[-1][0] < 1 or rows[-1][0] % 1 or rows[-1][4] < 0 or rows[-1][5] < 0:
-            raise ValueError(
-                f"{path} line {number}: expected a whole frame number from 1 on and sides of 0 or more,"
-                f" got '{line.strip()[:80]}'"
-            )
-    return np.array(rows, dtype=np.float64) if rows else np.zeros((0, 10))
-
-
 def _scores(values: np.ndarray, score_range: tuple[float, float] | None) -> np.ndarray:
     # A tracker's file that has no scores says -1 in every row.
     if score_range is None:
@@ -189,13 +195,3 @@ def _scores(values: np.ndarray, score_range: tuple[float, float] | None) -> np.n
     if not low < high:
         raise ValueError(f"a range of scores needs low < high, got {low} … {high}")
     return np.clip((values - low) / (high - low), 0, 1)
-
-
-def sequence_info(sequence: Path) -> dict[str, str]:
-    """What seqinfo.ini in the folder of a sequence says, its keys in small letters; {} without one."""
-    file = sequence / "seqinfo.ini"
-    if not file.is_file():
-        return {}
-    parser = ConfigParser()
-    parser.read(file, encoding="utf-8")
-    return dict(parser["Sequence"])

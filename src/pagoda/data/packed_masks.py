@@ -5,7 +5,7 @@ M objects, P polygons over all objects.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -92,7 +92,8 @@ class PackedMasks:
         first, last = self.object_offsets[index], self.object_offsets[index + 1]
         ends = self.polygon_offsets[first : last + 1]
         values = _pixels(self.coordinates[ends[0] : ends[-1]])
-        return np.split(values, ends[1:-1] - ends[0]) if last > first else []
+        places = (ends - ends[0]).tolist()
+        return [values[start:end] for start, end in pairwise(places)]
 
     def text(self, index: int, size: tuple[int, int]) -> str:
         """The run lengths of one object in its picture of `size`, "" where it has no mask."""

@@ -1,38 +1,40 @@
 """PoseTrack's files, read: those of 2017, where all numbers are lists of one, and the COCO-like ones of 2018."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pagoda.picture_files import natural_order
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.posetrack_skeletons import PERSON_15, PERSON_17, POSETRACK_15, POSETRACK_17
 from pagoda.structures.tracks import UNLINKED, Tracks
+from pagoda.text_files import read_json, truth_value
 
 MISSING_SCORE = -9999.0
 """What PoseTrack gives a predicted joint without a score"""
 
 
-def read_posetrack(source: str | Path) -> list[Tracks]:
+def read_posetrack(source: str | Path, *, content: Any = None) -> list[Tracks]:
     """The videos of a JSON file, or of all those in a folder, with PoseTrack's 15 (2017) or 17 (2018) joints.
 
     A video is named after its file, or where a file holds several by its id. Joints that are not there are
-    nan. Raises ValueError with the file's name for what is neither of the two layouts.
+    nan. `content`: what was read from the file already. Raises ValueError with the file's name for what is neither
+    of the two layouts.
     """
     path = Path(source)
     files = sorted(path.glob("*.json")) if path.is_dir() else [path]
     if not files:
         raise FileNotFoundError(f"expected PoseTrack JSON files in the folder {path}; found none")
-    return [tracks for file in files for tracks in _read_file(file)]
+    return [
+        tracks
+        for file in files
+        for tracks in _read_file(file, read_json(file) if content is None else content)
+    ]
 
 
-def _read_file(path: Path) -> list[Tracks]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+def _read_file(path: Path, data: Any) -> list[Tracks]:
     try:
         if isinstance(data, dict) and "annolist" in data:
             return [_tracks_of_2017(data["annolist"], path.stem)]
@@ -52,6 +54,31 @@ def _one(value: Any) -> Any:
     return value[0] if isinstance(value, list) else value
 
 
+def _id(value: Any) -> int:
+    """A track id; one that is missing, null or an empty list is none."""
+    found = _one(value or UNLINKED) if isinstance(value, list) else value
+    return UNLINKED if found is None else int(found)
+
+
+def _score(value: Any) -> float:
+    found = _one(value)
+    return 1.0 if found is None else float(found)
+
+
+def _labelled(flags: list[Any], num_frames: int) -> np.ndarray | None:
+    """(num_frames,) bool; None where not every frame says."""
+    if not flags or len(flags) != num_frames:
+        return None
+    return np.array([truth_value(_one(flag), "is_labeled") for flag in flags], dtype=bool)
+
+
+def _head_boxes(boxes: list[list[float] | None]) -> np.ndarray | None:
+    """(N, 4), zeros for objects without one; None where nobody has one."""
+    if boxes and not any(boxes):
+        return None
+    return np.array([box or [0] * 4 for box in boxes], dtype=np.float64).reshape(-1, 4)
+
+
 def _tracks_of_2017(frames: list[dict], name: str) -> Tracks:
     rows = [(index, rect) for index, frame in enumerate(frames) for rect in frame.get("annorect") or []]
     points, scores = np.full((len(rows), 15, 2), np.nan), np.full((len(rows), 15), MISSING_SCORE)
@@ -65,14 +92,12 @@ def _tracks_of_2017(frames: list[dict], name: str) -> Tracks:
             points[row, joint] = _one(point["x"]), _one(point["y"])
             scores[row, joint] = _one(point.get("score", MISSING_SCORE))
     labelled = [_one(frame["is_labeled"]) for frame in frames if "is_labeled" in frame]
-    heads = [
-        [_one(rect[key]) for key in ("x1", "y1", "x2", "y2")] if "x1" in rect else [0] * 4 for _, rect in rows
-    ]
-    rect_scores = [float(_one(rect.get("score", 1.0))) for _, rect in rows]
+    heads = [[_one(rect[k]) for k in ("x1", "y1", "x2", "y2")] if "x1" in rect else None for _, rect in rows]
+    rect_scores = [_score(rect.get("score")) for _, rect in rows]
     is_truth = not any("score" in point for _, rect in rows for point in _points_of_2017(rect))
     return Tracks(
         np.array([index for index, _ in rows], dtype=np.int64),
-        np.array([int(_one(rect.get("track_id", UNLINKED))) for _, rect in rows], dtype=np.int64),
+        np.array([_id(rect.get("track_id")) for _, rect in rows], dtype=np.int64),
         boxes_around(points),
         np.array(rect_scores, dtype=np.float64),
         np.zeros(len(rows), dtype=np.int64),
@@ -82,9 +107,9 @@ def _tracks_of_2017(frames: list[dict], name: str) -> Tracks:
         name,
         keypoints=points,
         keypoint_scores=None if is_truth else scores,
-        head_boxes=np.array(heads, dtype=np.float64).reshape(-1, 4),
+        head_boxes=_head_boxes(heads),
         frame_names=tuple(str(_one(frame["image"])["name"]) for frame in frames),
-        labelled_frames=np.array(labelled, dtype=bool) if labelled and len(labelled) == len(frames) else None,
+        labelled_frames=_labelled(labelled, len(frames)),
         ignore_regions={i: regions for i, frame in enumerate(frames) if (regions := _regions_of_2017(frame))},
     )
 
@@ -136,7 +161,7 @@ def _labels_of_2018(data: dict[str, Any]) -> LabelMap:
 def _tracks_of_2018(
     images: list[dict], per_image: dict[Any, list[dict]], label_map: LabelMap, name: str
 ) -> Tracks:
-    images = sorted(images, key=lambda image: image.get("frame_id", image["id"]))
+    images = _in_order(images)
     rows = [(index, each) for index, image in enumerate(images) for each in per_image[image["id"]]]
     assert label_map.skeleton is not None
     triples = _triples([each.get("keypoints") for _, each in rows], len(label_map.skeleton))
@@ -146,26 +171,27 @@ def _tracks_of_2018(
     boxes = np.array(boxes_xywh, dtype=np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     boxes = np.where(np.isnan(boxes), boxes_around(points), boxes)
-    heads = np.array([each.get("bbox_head") or [0] * 4 for _, each in rows], dtype=np.float64).reshape(-1, 4)
-    heads[:, 2:] += heads[:, :2]
+    heads = _head_boxes([each.get("bbox_head") for _, each in rows])
+    if heads is not None:
+        heads[:, 2:] += heads[:, :2]
     labelled = [image["is_labeled"] for image in images if "is_labeled" in image]
     regions = {i: found for i, image in enumerate(images) if (found := _regions_of_2018(image))}
     first = images[0]
     return Tracks(
         np.array([index for index, _ in rows], dtype=np.int64),
-        np.array([int(each.get("track_id", UNLINKED)) for _, each in rows], dtype=np.int64),
+        np.array([_id(each.get("track_id")) for _, each in rows], dtype=np.int64),
         boxes,
-        np.array([float(each.get("score", 1.0)) for _, each in rows], dtype=np.float64),
+        np.array([_score(each.get("score")) for _, each in rows], dtype=np.float64),
         np.zeros(len(rows), dtype=np.int64),
         label_map,
         len(images),
         (int(first["height"]), int(first["width"])) if "height" in first and "width" in first else None,
         name,
         keypoints=points,
-        keypoint_scores=_scores_of_2018([each for _, each in rows], len(label_map.skeleton)),
+        keypoint_scores=_scores_of_2018([each for _, each in rows], triples),
         head_boxes=heads,
         frame_names=tuple(str(image.get("file_name", "")) for image in images),
-        labelled_frames=np.array(labelled, dtype=bool) if labelled and len(labelled) == len(images) else None,
+        labelled_frames=_labelled(labelled, len(images)),
         ignore_regions=regions,
     )
 
@@ -182,14 +208,25 @@ def _triples(rows: list[list[float] | None], num_keypoints: int) -> np.ndarray:
     return np.array(filled, dtype=np.float64).reshape(-1, num_keypoints, 3)
 
 
-def _scores_of_2018(annotations: list[dict], num_keypoints: int) -> np.ndarray | None:
+def _scores_of_2018(annotations: list[dict], triples: np.ndarray) -> np.ndarray | None:
+    """(N, K) from "scores"; else the third numbers of the keypoints, where they are no visibilities 0, 1 and 2."""
+    num_keypoints = triples.shape[1]
     if not any(each.get("scores") for each in annotations):
-        return None
+        return None if np.isin(triples[..., 2], (0, 1, 2)).all() else triples[..., 2].copy()
     missing = [MISSING_SCORE] * num_keypoints
     rows = [each.get("scores") or missing for each in annotations]
     if any(len(row) != num_keypoints for row in rows):
         raise ValueError(f"'scores' must have one number per keypoint, {num_keypoints}")
     return np.array(rows, dtype=np.float64).reshape(-1, num_keypoints)
+
+
+def _in_order(images: list[dict]) -> list[dict]:
+    """By the numbers of the frames; where there are none by those in the names of the pictures, else by the ids."""
+    if all("frame_id" in image for image in images):
+        return sorted(images, key=lambda image: image["frame_id"])
+    if all(image.get("file_name") for image in images):
+        return sorted(images, key=lambda image: natural_order(str(image["file_name"])))
+    return sorted(images, key=lambda image: image.get("frame_id", image["id"]))
 
 
 def _regions_of_2018(image: Mapping[str, Any]) -> tuple[np.ndarray, ...]:

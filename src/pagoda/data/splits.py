@@ -1,11 +1,15 @@
 """The names of splits: valid, validation and val are one, and so are train and train2017."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TypeVar
 
 What = TypeVar("What")
+
+SPLIT_NAMES = ("train", "val", "test")
+"""What splits are commonly called; folders so called are splits, others are depth."""
 
 
 def common_name(split: str) -> str:
@@ -24,13 +28,75 @@ def with_common_names(splits: Mapping[str, What]) -> dict[str, What]:
     return renamed if len(renamed) == len(splits) else dict(splits)
 
 
-def choose_split(splits: Mapping[str, What], split: str, where: str) -> What:
-    """What stands under that name, spelt either way; ValueError with the names there are."""
+def is_split_name(name: str) -> bool:
+    """Whether a folder of that name is a split wherever it stands.
+
+    >>> is_split_name("Validation"), is_split_name("train2017"), is_split_name("cam1")
+    (True, True, False)
+    """
+    return common_name(name) in SPLIT_NAMES
+
+
+def split_in_name(name: str) -> str | None:
+    """The split that a file's name speaks of, None where it speaks of none or of several.
+
+    >>> split_in_name("instances_val2017"), split_in_name("coco-train-v2"), split_in_name("result")
+    ('val', 'train', None)
+    """
+    words = re.findall(r"[a-z]+", name.lower())
+    found = {common_name(word) for word in words} & set(SPLIT_NAMES)
+    return found.pop() if len(found) == 1 else None
+
+
+def files_by_split(files: Sequence[Path], root: Path) -> tuple[dict[str, list[Path]], list[Path]]:
+    """(split name → its files, files of no split) for formats with one annotation file per picture.
+
+    Folders called as splits are, at any depth, are splits; beside them every other folder is one too, by its name,
+    and files in none are of no split. Without such folders all files at any depth are train.
+    """
+    splits: dict[str, list[Path]] = {}
+    folders = [path.relative_to(root).parts[:-1] for path in files]
+    named = [next(filter(is_split_name, parts), None) for parts in folders]
+    if not any(named):
+        return ({"train": list(files)} if files else {}), []
+    alone = []
+    for path, parts, name in zip(files, folders, named, strict=True):
+        if parts:
+            splits.setdefault(name or parts[0], []).append(path)
+        else:
+            alone.append(path)
+    return with_common_names(splits), alone
+
+
+def unread_note(files: Sequence[Path], root: Path) -> list[str]:
+    """One line on annotation files that no split holds, none where there are none."""
+    if not files:
+        return []
+    first = sorted(files)[0].relative_to(root)
+    return [
+        f"{root}: {len(files)} annotation files belong to no split and are not read, the first is {first}"
+    ]
+
+
+def choose_split(
+    splits: Mapping[str, What], split: str, where: str, absent: Mapping[str, str] | None = None
+) -> What:
+    """What stands under that name, spelt either way, or under the one name that speaks of it (lvis_v1_train).
+
+    Raises ValueError with the names there are, or FileNotFoundError with the reason where the split is `absent`:
+    named by the data set's description, but not there.
+    """
     if split in splits:
         return splits[split]
     alike = [name for name in splits if common_name(name) == common_name(split)]
-    if len(alike) != 1:
-        near = get_close_matches(split, splits, 1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        raise ValueError(f"{where} has no split '{split}'; {hint}it has {', '.join(splits) or 'none'}")
-    return splits[alike[0]]
+    if len(alike) == 1:
+        return splits[alike[0]]
+    for name, reason in (absent or {}).items():
+        if common_name(name) == common_name(split):
+            raise FileNotFoundError(reason)
+    speaking = [name for name in splits if split_in_name(name) == common_name(split)]
+    if len(speaking) == 1 and not alike:
+        return splits[speaking[0]]
+    near = get_close_matches(split, splits, 1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    raise ValueError(f"{where} has no split '{split}'; {hint}it has {', '.join(splits) or 'none'}")

@@ -1,57 +1,118 @@
 """Videos as objects per frame from any file that holds them: MOT text, PoseTrack JSON, `pagoda predict`'s JSON."""
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pagoda.data.mot import find_mot, read_mot
+from pagoda import text_files
+from pagoda.data.mot import file_word, find_mot, read_mot
+from pagoda.data.mot_classes import Benchmark, choose_classes, distinct_ids
+from pagoda.data.mot_rows import sequence_name
 from pagoda.data.posetrack import read_posetrack
+from pagoda.picture_files import natural_order
+from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.skeleton import COCO_17, Skeleton
 from pagoda.structures.tracks import UNLINKED, Tracks
 
 
+@checked
 def read_tracks(
     source: str | Path,
     *,
     is_truth: bool = False,
     image_size: tuple[int, int] | None = None,
     score_range: tuple[float, float] | None = None,
+    benchmark: Benchmark = "auto",
+    classes: Sequence[str] = (),
+    truths: Sequence[Tracks] = (),
 ) -> list[Tracks]:
     """The videos of a file or folder, one `Tracks` each; the layout is told from the content.
 
     Text files are MOTChallenge's; JSON is PoseTrack's of 2017 or 2018, or predictions of `pagoda predict` and
-    `pagoda track`. `image_size` and `score_range` as in `read_mot`; for text files only.
+    `pagoda track`. `image_size`, `score_range` and `benchmark` as in `read_mot`; for text files only. `classes`: only
+    objects of these, by name (or, in text, number). `truths`: the ground truth of predictions in text, by whose
+    numbers their classes are read; NAME-CLASS.txt are then the predictions of one class of the video NAME.
     """
     path = Path(source)
     if not path.exists():
         raise FileNotFoundError(f"expected a file or folder of tracks, but there is no {path}")
-    if path.is_dir() and sorted(path.glob("*.json")):
-        return [tracks for file in sorted(path.glob("*.json")) for tracks in read_json(file)]
-    if path.suffix == ".json":
-        return read_json(path)
-    options = {"is_truth": is_truth, "image_size": image_size, "score_range": score_range}
+    files = sorted(path.glob("*.json"), key=natural_order) if path.is_dir() else [path]
+    if files and (path.is_dir() or path.suffix == ".json"):
+        return [_of_classes(tracks, classes) for file in files for tracks in read_json(file)]
+    if truths:
+        return _read_found(find_mot(path), truths)
+    options: dict[str, Any] = {"image_size": image_size, "score_range": score_range}
+    options |= {"is_truth": is_truth, "benchmark": benchmark, "classes": classes}
     return [read_mot(file, **options) for file in find_mot(path)]
+
+
+def _of_classes(tracks: Tracks, classes: Sequence[str]) -> Tracks:
+    """Only the objects of these classes, the others counted as left out."""
+    if not classes:
+        return tracks
+    chosen = choose_classes(tracks.label_map, classes)
+    names = tracks.label_map.names
+    place = np.array([chosen.names.index(name) if name in chosen.names else -1 for name in names])
+    labels = place[tracks.labels]
+    other = {
+        f"of class {name}": int((tracks.labels == i).sum()) for i, name in enumerate(names) if place[i] < 0
+    }
+    kept = replace(tracks.rows(labels >= 0), labels=labels[labels >= 0], label_map=chosen)
+    return replace(
+        kept, left_out={**tracks.left_out, **{why: count for why, count in other.items() if count}}
+    )
+
+
+def _read_found(files: Sequence[Path], truths: Sequence[Tracks]) -> list[Tracks]:
+    """Predictions in text, the files of one video and its classes put together."""
+    known = {each.name: each.label_map for each in truths}
+    parts = {
+        f"{each.name}-{file_word(name)}": (each.name, label)
+        for each in truths
+        for label, name in enumerate(each.label_map.names)
+    }
+    videos: dict[str, list[Tracks]] = {}
+    for file in files:
+        tracks = read_mot(file, label_map=known.get(sequence_name(file)))
+        if tracks.name not in known and tracks.name in parts:
+            video, label = parts[tracks.name]
+            labels = np.full_like(tracks.labels, label)
+            tracks = replace(tracks, name=video, labels=labels, label_map=known[video], has_classes=True)
+        videos.setdefault(tracks.name, []).append(tracks)
+    return [each[0] if len(each) == 1 else _together(each) for each in videos.values()]
+
+
+def _together(parts: Sequence[Tracks]) -> Tracks:
+    """The classes of one video, each of which may count its objects for itself."""
+    per_row = ("frames", "track_ids", "boxes", "scores", "labels", "boxes_from_1")
+    rows = {name: np.concatenate([getattr(each, name) for each in parts]) for name in per_row}
+    rows["track_ids"] = distinct_ids(rows["frames"], rows["track_ids"], rows["labels"])
+    longest = max(parts, key=lambda each: each.num_frames)
+    return replace(longest, label_map=parts[0].label_map, **rows)
 
 
 def read_json(path: Path) -> list[Tracks]:
     """A JSON file of either kind."""
-    with path.open(encoding="utf-8") as file:
-        is_ours = '"predictions"' in file.read(4096)
-    return read_predictions(path) if is_ours else read_posetrack(path)
+    content = text_files.read_json(path)
+    is_ours = isinstance(content, dict) and "predictions" in content
+    return read_predictions(path, content=content) if is_ours else read_posetrack(path, content=content)
 
 
-def read_predictions(path: str | Path, *, skeleton: Skeleton | None = None) -> list[Tracks]:
+def read_predictions(
+    path: str | Path, *, skeleton: Skeleton | None = None, content: Any = None
+) -> list[Tracks]:
     """What `pagoda predict` wrote, one video per folder of pictures, frames in the order of the file.
 
-    Poses of 17 keypoints are COCO's unless a `skeleton` is given. Raises ValueError when frames are missing
-    because their pictures could not be read.
+    Files in the order of their names as text (1, 10, 2) are put in that of their numbers. Poses of 17 keypoints are
+    COCO's unless a `skeleton` is given. `content`: what was read from the file already.
+    Raises ValueError when frames are missing because their pictures could not be read.
     """
     path = Path(path)
-    data = json.loads(path.read_text(encoding="utf-8"))
+    data = text_files.read_json(path) if content is None else content
     rows = data.get("predictions") if isinstance(data, dict) else None
     if not isinstance(rows, list):
         raise ValueError(f"{path} holds no 'predictions'; expected what `pagoda predict` writes")
@@ -66,7 +127,7 @@ def read_predictions(path: str | Path, *, skeleton: Skeleton | None = None) -> l
         videos.setdefault(str(Path(row.get("file") or "").parent), []).append(row)
     try:
         return [
-            _video(frames, label_map, path.stem if len(videos) == 1 else Path(folder).name)
+            _video(_in_order(frames), label_map, path.stem if len(videos) == 1 else Path(folder).name)
             for folder, frames in videos.items()
         ]
     except (KeyError, TypeError) as error:
@@ -75,6 +136,15 @@ def read_predictions(path: str | Path, *, skeleton: Skeleton | None = None) -> l
         ) from error
     except ValueError as error:
         raise ValueError(f"{path} cannot be used: {error}") from error
+
+
+def _in_order(rows: list[dict]) -> list[dict]:
+    names = [str(row.get("file") or "") for row in rows]
+    return (
+        sorted(rows, key=lambda row: natural_order(row["file"]))
+        if all(names) and names == sorted(names)
+        else rows
+    )
 
 
 def tracks_to_predictions(tracks: Tracks) -> dict[str, Any]:
@@ -111,12 +181,14 @@ def _video(rows: list[dict], label_map: LabelMap, name: str) -> Tracks:
     def column(key: str, default: float | None = None) -> np.ndarray:
         return np.array([each[key] if default is None else each.get(key, default) for _, each in objects])
 
+    frames = np.array([index for index, _ in objects], dtype=np.int64)
+    labels = column("label").astype(np.int64)
     return Tracks(
-        np.array([index for index, _ in objects], dtype=np.int64),
-        column("track_id", UNLINKED).astype(np.int64),
+        frames,
+        distinct_ids(frames, column("track_id", UNLINKED).astype(np.int64), labels),
         column("box_xyxy").astype(np.float64).reshape(-1, 4),
         column("score").astype(np.float64),
-        column("label").astype(np.int64),
+        labels,
         label_map,
         len(rows),
         next(iter(sizes)),
@@ -139,3 +211,35 @@ def match_videos(truth: Iterable[Tracks], found: Iterable[Tracks]) -> list[tuple
             f" {'; '.join(part for part in parts if part)}"
         )
     return [(each, sides[1][name]) for name, each in sides[0].items()]
+
+
+def same_frames(truth: Tracks, found: Tracks) -> tuple[Tracks, str]:
+    """Predictions with the frames of the ground truth, and what was done in words, "" where there was nothing to do.
+
+    Frames are matched by the names of their pictures where both sides name them all: those that the predictions do
+    not have are frames in which nobody was found. Otherwise by their order; text does not tell how many frames
+    there are, and a tracker that saw nobody at the end has fewer.
+    """
+    mine, theirs = _frame_places(truth), _frame_places(found)
+    if mine and theirs and set(theirs) <= set(mine):
+        place = np.array([mine[name] for name in theirs], dtype=np.int64)
+        missing = [name for name in mine if name not in theirs]
+        moved = replace(
+            found,
+            frames=place[found.frames],
+            num_frames=truth.num_frames,
+            frame_names=truth.frame_names,
+            labelled_frames=None,
+            ignore_regions={},
+        )
+        said = f"{len(missing)} of {len(mine)} frames of '{truth.name}' are not in the predictions"
+        return moved, f"{said}, the first is {missing[0]}: nobody was found there" if missing else ""
+    if found.frame_names or found.num_frames >= truth.num_frames:
+        return found, ""
+    return replace(found, num_frames=truth.num_frames), ""
+
+
+def _frame_places(tracks: Tracks) -> dict[str, int]:
+    """Name of a picture → number of its frame; {} where not every frame has a name of its own."""
+    names = {name: frame for frame, name in enumerate(tracks.frame_names) if name}
+    return names if len(names) == tracks.num_frames else {}

@@ -1,8 +1,9 @@
 """Random changes to training pictures: each is a callable `(picture, Targets) -> (picture, Targets)`.
 
-Pictures are uint8 (3, H, W); boxes, masks, keypoints, areas and the image size follow. Every draw comes
-from torch's CPU generator, so `torch.manual_seed` decides the outcome. What happens to objects that leave
-the picture, and what `boxes_from_masks` does: see `geometry.cut_targets`.
+Pictures are uint8 (3, H, W), or (4, H, W) with an opacity that changes of colour leave alone; boxes, masks,
+keypoints, areas and the image size follow. Every draw comes from torch's CPU generator, so `torch.manual_seed`
+decides the outcome. What happens to objects that leave the picture, and what `boxes_from_masks` does: see
+`geometry.cut_targets`.
 """
 
 from collections.abc import Callable, Sequence
@@ -215,7 +216,8 @@ class PhotometricDistort:
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         frame_of(picture, targets)
-        return v2.RandomPhotometricDistort(p=_probability(self.p))(picture), targets
+        colors = v2.RandomPhotometricDistort(p=_probability(self.p))(picture[:3])
+        return colors if len(picture) == 3 else torch.cat([colors, picture[3:]]), targets
 
 
 @checked
@@ -250,7 +252,7 @@ class Mosaic:
             for top, bottom in ((0, y), (y, height))
             for left, right in ((0, x), (x, width))
         ]
-        canvas = picture.new_full((3, height, width), self.fill)
+        canvas = picture.new_full((len(picture), height, width), self.fill)
         parts = []
         for quarter, sample in zip(quarters, [(picture, targets), *others], strict=True):
             pixels, part = self._fill_quarter(quarter, *sample)

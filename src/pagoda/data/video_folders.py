@@ -2,7 +2,8 @@
 
 PoseTrack (2017 or 2018): `annotations/<split>/<video>.json`, and the pictures it names beside `annotations`,
 there or in `images`. MOTChallenge: `<split>/<sequence>/` with `gt/gt.txt`, the pictures in `img1` or where
-seqinfo.ini says; a sequence's folder is also a split of its own.
+seqinfo.ini says, in the order of their numbers; a sequence's folder is also a split of its own. Which rows
+count, and as which class, is told as by `count_truth`.
 """
 
 from collections.abc import Iterable
@@ -14,13 +15,16 @@ import numpy as np
 from PIL import Image
 
 from pagoda.data.clips import ClipDataset
-from pagoda.data.mot import read_mot, sequence_info
+from pagoda.data.mot import read_mot
+from pagoda.data.mot_classes import Benchmark
+from pagoda.data.mot_rows import sequence_info
 from pagoda.data.posetrack import boxes_around, read_posetrack
 from pagoda.data.posetrack_writing import write_posetrack_truth
 from pagoda.data.splits import choose_split
 from pagoda.data.videos import Video
-from pagoda.pictures import list_pictures, picture_size
+from pagoda.pictures import list_pictures, natural_order, picture_size
 from pagoda.plain import checked
+from pagoda.structures.left_out import check_something_counts
 from pagoda.structures.tracks import Tracks
 
 KNOWN = (
@@ -49,33 +53,40 @@ def open_clips(
     return ClipDataset(videos, clip_length=clip_length, interval=interval, complete=complete)
 
 
-def open_videos(folder: str | Path, split: str) -> list[Video]:
+@checked
+def open_videos(folder: str | Path, split: str, *, benchmark: Benchmark = "auto") -> list[Video]:
     """The annotated videos of a split, in the order of their names; splits as in `open_clips`.
 
-    Raises FileNotFoundError or ValueError for a folder of another layout, a split that is not there, and
-    pictures that are missing or do not match their annotations.
+    `benchmark`: by whose rules rows of MOTChallenge's text count (`count_truth`).
+    Raises FileNotFoundError or ValueError for a folder of another layout, a split that is not there, pictures
+    that are missing or do not match their annotations, and where no row of any file counts.
     """
     folder = Path(folder).expanduser()
     splits = find_videos(folder)
     names = [split] if split in splits else split.split("+")
-    return [
+    videos = [
         video
         for name in names
         for source in choose_split(splits, name.strip(), str(folder))
-        for video in (_posetrack_videos(folder, source) if source.suffix == ".json" else [_mot_video(source)])
+        for video in (
+            _posetrack_videos(folder, source) if source.suffix == ".json" else [_mot_video(source, benchmark)]
+        )
     ]
+    if any(video.tracks.left_out for video in videos):
+        check_something_counts(video.tracks for video in videos)
+    return videos
 
 
 def find_videos(folder: Path) -> dict[str, tuple[Path, ...]]:
     """Split → its JSON files (PoseTrack), or folders of sequences (MOTChallenge)."""
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}; expected {KNOWN}")
-    files = sorted((folder / "annotations").glob("*/*.json"))
+    files = sorted((folder / "annotations").glob("*/*.json"), key=natural_order)
     if files:
         names = dict.fromkeys(file.parent.name for file in files)
         return {name: tuple(file for file in files if file.parent.name == name) for name in names}
     splits: dict[str, tuple[Path, ...]] = {}
-    for truth in sorted([*folder.glob("*/gt/gt.txt"), *folder.glob("*/*/gt/gt.txt")]):
+    for truth in sorted([*folder.glob("*/gt/gt.txt"), *folder.glob("*/*/gt/gt.txt")], key=natural_order):
         sequence = truth.parents[1]
         name = sequence.name if sequence.parent == folder else sequence.parent.name
         splits[name] = (*splits.get(name, ()), sequence)
@@ -84,6 +95,10 @@ def find_videos(folder: Path) -> dict[str, tuple[Path, ...]]:
         found = ", ".join(entries[:12]) + (", …" if len(entries) > 12 else "")
         raise ValueError(f"{folder} holds no videos we know: expected {KNOWN}; found {found or 'nothing'}")
     return splits
+
+
+def _read_source(folder: Path, source: Path, benchmark: Benchmark) -> list[Video]:
+    return _posetrack_videos(folder, source) if source.suffix == ".json" else [_mot_video(source, benchmark)]
 
 
 def _posetrack_videos(folder: Path, file: Path) -> list[Video]:
@@ -108,10 +123,11 @@ def _posetrack_videos(folder: Path, file: Path) -> list[Video]:
     return videos
 
 
-def _mot_video(sequence: Path) -> Video:
+def _mot_video(sequence: Path, benchmark: Benchmark) -> Video:
     truth, info = sequence / "gt" / "gt.txt", sequence_info(sequence)
-    pictures = list_pictures(sequence / info.get("imdir", "img1"))
-    tracks = read_mot(truth, is_truth=True, num_frames=None if "seqlength" in info else len(pictures))
+    pictures = sorted(list_pictures(sequence / info.get("imdir", "img1")), key=natural_order)
+    length = None if "seqlength" in info else len(pictures)
+    tracks = read_mot(truth, is_truth=True, num_frames=length, benchmark=benchmark)
     numbers = [int(path.stem) if path.stem.isdigit() else -1 for path in pictures]
     if numbers != list(range(1, tracks.num_frames + 1)):
         raise ValueError(

@@ -12,6 +12,7 @@ from pagoda.data.annotations import Annotations
 from pagoda.data.assembly import ImageColumns, ObjectColumns, assemble
 from pagoda.data.packed_keypoints import PackedKeypoints
 from pagoda.pictures import picture_size, read_picture
+from pagoda.structures.left_out import describe_left_out
 from pagoda.structures.tracks import UNLINKED, Tracks
 
 
@@ -74,9 +75,17 @@ def frame_table(videos: Sequence[Video]) -> tuple[Annotations, np.ndarray]:
         keypoints=_keypoints(tracks),
     )
     source = videos[0].tracks.name if len(videos) == 1 else f"{len(videos)} videos"
-    table = assemble(images, objects, label_map=tracks[0].label_map, root=root, source=source)
+    notes = _left_out(tracks, source)
+    table = assemble(images, objects, label_map=tracks[0].label_map, root=root, source=source, notes=notes)
     # `assemble` leaves out boxes that are not finite; rows are sorted by frame already.
     return table, np.concatenate([_ids(each) for each in tracks])[finite]
+
+
+def _left_out(tracks: Sequence[Tracks], source: str) -> list[str]:
+    """One note on the rows that are no objects, where there are some."""
+    what = describe_left_out(tracks)
+    rules = "; ".join(dict.fromkeys(each.rules for each in tracks if each.left_out))
+    return [f"{source}: {what} are not to be found, but ignored ({rules})"] if what else []
 
 
 def _files(videos: Sequence[Video]) -> tuple[list[str], Path]:

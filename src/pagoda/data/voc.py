@@ -1,57 +1,135 @@
 """Pascal VOC folders: one XML file per picture, corners counted from 1 and inclusive."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from math import radians
 from pathlib import Path
 from xml.etree import ElementTree
 
-from pagoda.data.annotations import Annotations
-from pagoda.data.assembly import ImageColumns, ObjectColumns, assemble
-from pagoda.data.splits import choose_split
-from pagoda.pictures import EXTENSIONS, picture_size
-from pagoda.structures.labels import LabelMap
+import numpy as np
 
-PICTURE_FOLDERS = ("JPEGImages", "images", "../images", "../JPEGImages")
+from pagoda.data.annotations import Annotations
+from pagoda.data.assembly import NO_BOX, NO_LABEL, ImageColumns, ObjectColumns
+from pagoda.data.complaints import Complaints
+from pagoda.data.outlines import box_corners, enclosing, turned
+from pagoda.data.reading import Reading, size_of_file, usable_size
+from pagoda.data.splits import choose_split
+from pagoda.data.voc_layout import VocSet, find_voc, place_pictures
+from pagoda.structures.labels import LabelMap
+from pagoda.text_files import as_name, as_number, truth_value
 
 
 def read_voc(
     root: str | Path, split: str | None = None, *, names: Sequence[str] | None = None
 ) -> Annotations:
-    """The pictures listed in ImageSets/Main/<split>.txt, or all with an XML file where `split` is None.
+    """The pictures listed in ImageSets/Main/<split>.txt, or in the folder of that split; all where `split` is None.
 
     A box of corners (xmin, ymin, xmax, ymax) covers (xmin - 1, ymin - 1, xmax, ymax); difficult objects are
     ignored. Classes are the sorted names in all XML files of the folder, whatever the split, so that every
-    split has the same; or `names`, in that order, with an error for any other. Images are numbered 1 … n.
+    split has the same; or `names`, in that order, with an error for any other. Images are numbered 1 … n. Raises
+    ValueError or FileNotFoundError with everything that cannot be read.
     """
     root = Path(root)
-    trees = {path.stem: parse_xml(path) for path in sorted((root / "Annotations").glob("*.xml"))}
-    if not trees:
-        raise FileNotFoundError(f"no XML files in {root / 'Annotations'}")
-    label_map = _label_map(trees, names, root)
-    stems = list(trees) if split is None else _listed(root, split, trees)
-    pictures = pictures_folder(root)
-    stored = {path.name for path in pictures.iterdir()}
-    images, objects, notes = ImageColumns(), ObjectColumns(), []
-    for index, stem in enumerate(stems):
-        file = picture_name(stem, trees[stem], stored)
-        images.files.append(file)
-        images.sizes.append(annotated_size(trees[stem]) or picture_size(pictures / file))
-        for element in trees[stem].iter("object"):
-            box = object_box_xywh(element, root / "Annotations" / f"{stem}.xml")
-            if 1 in box[2:]:
-                notes.append(
-                    f"{stem}.xml: a '{class_name(element)}' is one pixel wide or high (equal corners); kept"
-                )
-            is_difficult = (element.findtext("difficult") or "0").strip() == "1"
-            objects.add(index, box, label_map.label_named(class_name(element)), is_difficult)
-    images.ids = list(range(1, len(stems) + 1))
-    source = str(root) if split is None else f"{root} ({split})"
-    return assemble(images, objects, label_map=label_map, root=pictures, source=source, notes=notes)
+    found = find_voc(root)
+    if found is None:
+        raise FileNotFoundError(f"no XML files in {root / 'Annotations'}, nor elsewhere in {root}")
+    folder = VocFolder(found, names)
+    if split is not None:
+        choose_split(found.keys, split, str(root), found.absent)
+    return folder.read(split).annotations()
 
 
-def voc_splits(root: str | Path) -> dict[str, Path]:
-    """Split name → list file. Lists of one class (two columns: picture, ±1) are not splits."""
-    files = sorted((Path(root) / "ImageSets" / "Main").glob("*.txt"))
-    return {path.stem: path for path in files if all(len(line.split()) == 1 for line in _lines(path)[:1])}
+@dataclass(slots=True)
+class _File:
+    """One XML file."""
+
+    written: str
+    """the name of its picture"""
+    size: tuple[int, int] | None
+    size_text: str
+    names: list[str] = field(default_factory=list)
+    boxes: list[tuple[float, ...]] = field(default_factory=list)
+    """x, y, width, height"""
+    ignored: list[bool] = field(default_factory=list)
+    complaints: list[tuple[str, str]] = field(default_factory=list)
+    """kind and place"""
+
+
+class VocFolder:
+    """All XML files of a data set, read once, whatever the split; what is wrong in one is told once."""
+
+    def __init__(self, found: VocSet, names: Sequence[str] | None = None) -> None:
+        self._found = found
+        self._complaints = Complaints(str(found.root))
+        try:
+            found.pictures  # noqa: B018 (looks for the folder)
+        except FileNotFoundError:  # whoever looks for the pictures will say that they are missing
+            self._found = replace(found, has_folder=False)
+        self._files: dict[str, _File] = {}
+        for key, path in found.files.items():
+            try:
+                self._files[key] = _read_file(parse_xml(path), path)
+            except (ValueError, OSError) as error:
+                self._complaints.add("unreadable_annotations", str(error))
+        self._label_map = self._read_classes(names)
+        self._told: set[str] = set()
+
+    def read(self, split: str | None) -> Reading:
+        """One split; all files where it is None. What concerns the whole folder is told in the first one read."""
+        found = self._found
+        source = str(found.root) if split is None else f"{found.root} ({split})"
+        complaints = Complaints(source)
+        complaints.extend(self._complaints)
+        self._complaints = Complaints()
+        listed = list(found.files) if split is None else choose_split(found.keys, split, str(found.root))
+        keys = [key for key in listed if key in self._files]
+        for key in (key for key in listed if key not in found.files and key not in self._told):
+            listing = choose_split(found.splits, split or "", str(found.root))[0]
+            complaints.add(
+                "missing_labels", f"{found.root / 'Annotations' / key}.xml is not there, listed in {listing}"
+            )
+        placed = place_pictures(found, keys, [self._files[key].written for key in keys], split)
+        for kind, lines in (("read_otherwise", placed.notes), ("ambiguous_pictures", placed.ambiguous)):
+            for line in lines:
+                complaints.add(kind, line)
+        images = ImageColumns(files=placed.files, ids=range(1, len(keys) + 1))
+        for key, file in zip(keys, placed.files, strict=True):
+            own = Complaints(source) if key in self._told else complaints
+            content = self._files[key]
+            for kind, place in content.complaints:
+                own.add(kind, place)
+            images.sizes.append(
+                content.size
+                or size_of_file(placed.folder, file, content.size_text, str(found.files[key]), own)
+            )
+        self._told.update(listed)
+        objects = self._columns(keys)
+        return Reading(source, placed.folder, complaints, self._label_map, images, objects, word="object")
+
+    def _columns(self, keys: list[str]) -> ObjectColumns:
+        files = [self._files[key] for key in keys]
+        label_of = {name: label for label, name in enumerate(self._label_map.names)}
+        counts = [len(file.boxes) for file in files]
+        return ObjectColumns(
+            owners=np.repeat(np.arange(len(files)), counts),
+            boxes_xywh=np.array([box for file in files for box in file.boxes], np.float64).reshape(-1, 4),
+            labels=np.array(
+                [label_of.get(name, NO_LABEL) for file in files for name in file.names], np.int32
+            ),
+            ignored=np.array([is_set for file in files for is_set in file.ignored], bool),
+            numbers=np.array([number for count in counts for number in range(1, count + 1)], np.int32),
+        )
+
+    def _read_classes(self, names: Sequence[str] | None) -> LabelMap:
+        found = sorted({name for file in self._files.values() for name in file.names if name})
+        if not found and names is None and not self._complaints.stopping:
+            place = f"no XML file in {self._found.root} has an object; give the class names"
+            self._complaints.add("bad_categories", place)
+        unknown = sorted(set(found).difference(names)) if names is not None else []
+        if unknown:
+            place = f"{self._found.root} has objects of classes that are not in names: {', '.join(unknown)}"
+            self._complaints.add("unknown_categories", place)
+        return LabelMap.from_names(found if names is None else names)
 
 
 class _NoDoctype(ElementTree.TreeBuilder):
@@ -67,70 +145,60 @@ def parse_xml(path: Path) -> ElementTree.Element:
     """The root element; ValueError naming the file where it cannot be read."""
     try:
         return ElementTree.fromstring(path.read_bytes(), ElementTree.XMLParser(target=_NoDoctype()))
-    except (ElementTree.ParseError, ValueError) as error:
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
         raise ValueError(f"cannot read {path}: {error}") from error
 
 
-def _lines(path: Path) -> list[str]:
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+def _read_file(tree: ElementTree.Element, path: Path) -> _File:
+    sides = [tree.findtext(f"size/{side}") for side in ("height", "width")]
+    file = _File(
+        written=(tree.findtext("filename") or "").replace("\0", "").strip(),
+        size=usable_size(*sides),
+        size_text=f"height {sides[0]!r}, width {sides[1]!r}",
+    )
+    for number, element in enumerate(tree.iter("object"), 1):
+        name = as_name(element.findtext("name")) or ""
+        where = f"{path}: object {number} ('{name}')"
+        if not name:
+            file.complaints.append(("unknown_categories", f"{path}: object {number} has no name"))
+        file.names.append(name)
+        file.boxes.append(_read_box(element, where, file.complaints))
+        try:
+            is_difficult = truth_value(element.findtext("difficult"), "difficult")
+        except ValueError as error:
+            file.complaints.append(("bad_flags", f"{where}: {error}"))
+            is_difficult = False
+        file.ignored.append(is_difficult)
+    return file
 
 
-def _listed(root: Path, split: str, trees: dict[str, ElementTree.Element]) -> list[str]:
-    splits = voc_splits(root)
-    listing = choose_split(splits, split, str(root / "ImageSets" / "Main"))
-    stems = [line.split()[0] for line in _lines(listing)]
-    missing = [stem for stem in stems if stem not in trees]
-    if missing:
-        raise FileNotFoundError(
-            f"{listing} lists {len(missing)} pictures without an XML file in {root / 'Annotations'},"
-            f" the first is {missing[0]}; a split of unlabelled pictures cannot be read as annotations"
-        )
-    return stems
-
-
-def _label_map(trees: dict[str, ElementTree.Element], names: Sequence[str] | None, root: Path) -> LabelMap:
-    found = sorted({class_name(element) for tree in trees.values() for element in tree.iter("object")})
-    if not found and names is None:
-        raise ValueError(f"no XML file in {root / 'Annotations'} has an object; give the class names")
-    unknown = sorted(set(found).difference(names)) if names is not None else []
-    if unknown:
-        raise ValueError(f"{root} has objects of classes that are not in names: {', '.join(unknown)}")
-    return LabelMap.from_names(found if names is None else names)
-
-
-def pictures_folder(root: Path) -> Path:
-    """The folder beside the annotations that holds the pictures; FileNotFoundError where there is none."""
-    for name in PICTURE_FOLDERS:
-        if (root / name).is_dir():
-            return (root / name).resolve()
-    raise FileNotFoundError(f"no folder of pictures for {root}: looked for {', '.join(PICTURE_FOLDERS)}")
-
-
-def picture_name(stem: str, tree: ElementTree.Element, stored: set[str]) -> str:
-    """The file of the picture; where none is stored, the name it should have."""
-    written = (tree.findtext("filename") or "").strip()
-    candidates = [written, *(stem + end for ending in sorted(EXTENSIONS) for end in (ending, ending.upper()))]
-    return next((name for name in candidates if name in stored), written or f"{stem}.jpg")
-
-
-def annotated_size(tree: ElementTree.Element) -> tuple[int, int] | None:
-    """(height, width), None where missing or 0, as some labelling programs write."""
-    height, width = (int(float(tree.findtext(f"size/{side}") or 0)) for side in ("height", "width"))
-    return (height, width) if height > 0 and width > 0 else None
-
-
-def class_name(element: ElementTree.Element) -> str:
-    """The class of an object element, "" where it has none."""
-    return (element.findtext("name") or "").strip()
-
-
-def object_box_xywh(element: ElementTree.Element, path: Path) -> tuple[float, float, float, float]:
-    """(x, y, width, height) in pixels from 0; ValueError naming file and object without four numbers."""
+def _read_box(
+    element: ElementTree.Element, where: str, complaints: list[tuple[str, str]]
+) -> tuple[float, ...]:
+    """(x, y, width, height) in pixels from 0, `NO_BOX` where there are no four numbers."""
     texts = [element.findtext(f"bndbox/{corner}") for corner in ("xmin", "ymin", "xmax", "ymax")]
-    try:
-        x1, y1, x2, y2 = (float(text) for text in texts)  # type: ignore[arg-type]
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path}: '{class_name(element)}' needs four numbers in bndbox, got {texts}"
-        ) from error
-    return x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1
+    x1, y1, x2, y2 = corners = [as_number(text) for text in texts]
+    if x1 is None or y1 is None or x2 is None or y2 is None:
+        complaints.append(("malformed_boxes", f"{where} needs four numbers in bndbox, got {texts}"))
+        return NO_BOX
+    if x1 > x2 or y1 > y2:
+        complaints.append(("turned_corners", f"{where}: xmin, ymin, xmax, ymax = {_words(corners)}"))
+        x1, y1, x2, y2 = min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
+    if x1 == x2 or y1 == y2:
+        complaints.append(("equal_corners", f"{where} is one pixel wide or high (equal corners); kept"))
+    box = x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1
+    if not (degrees := _rotation(element)):
+        return box
+    complaints.append(("read_otherwise", f"{where} is turned by {degrees:g}°; it becomes the box around it"))
+    middle = np.array([box[0] + box[2] / 2, box[1] + box[3] / 2])
+    return tuple(enclosing(turned(box_corners(*box), middle, radians(degrees)))["bbox"])
+
+
+def _rotation(element: ElementTree.Element) -> float:
+    """CVAT's attribute rotation, in degrees clockwise about the middle; 0 where there is none."""
+    pairs = ((each.findtext("name"), each.findtext("value")) for each in element.iter("attribute"))
+    return next((as_number(value) or 0.0 for name, value in pairs if name == "rotation"), 0.0) % 360
+
+
+def _words(values: Sequence[float | None]) -> str:
+    return ", ".join(f"{value:g}" for value in values)

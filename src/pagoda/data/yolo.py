@@ -1,23 +1,33 @@
 """YOLO folders: one text file per picture, a line per object, shares of the picture's size."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from pagoda.data.annotations import Annotations
-from pagoda.data.assembly import ImageColumns, ObjectColumns, assemble
+from pagoda.data.assembly import NO_BOX, NO_SIZE, ImageColumns, ObjectColumns
+from pagoda.data.category_ids import find_labels
+from pagoda.data.complaints import Complaints
 from pagoda.data.packed_keypoints import PackedKeypoints
-from pagoda.data.packed_masks import NO_PIXELS, PackedMasks
-from pagoda.data.splits import choose_split, with_common_names
+from pagoda.data.reading import Reading, size_of_file
+from pagoda.data.splits import choose_split
+from pagoda.data.yolo_labels import LabelLines, in_pixels, parse_box, read_lines
+from pagoda.data.yolo_layout import (
+    contradicting_count,
+    find_splits,
+    folder_of,
+    label_file_of,
+    read_classes,
+    read_description,
+    split_pictures,
+)
 from pagoda.data.yolo_pose import pose_in_pixels, read_pose
-from pagoda.pictures import EXTENSIONS, picture_size
-from pagoda.structures.labels import LabelMap
+from pagoda.pictures import is_picture, other_files, other_files_words
 
-SPLITS = ("train", "val", "valid", "validation", "test")
+UNKNOWN_SIDE = 640
+"""Pixels a side is taken to have, for the doctor's eyes, where the picture of a label file cannot be read"""
 
 
 def read_yolo(root: str | Path, split: str, *, boxes_only: bool = False) -> Annotations:
@@ -26,183 +36,124 @@ def read_yolo(root: str | Path, split: str, *, boxes_only: bool = False) -> Anno
     A line is `class cx cy width height`, or `class x1 y1 x2 y2 x3 y3 …` (a polygon: the mask, and its box), or with
     kpt_shape in the YAML file a box and its keypoints, all as shares 0 … 1 of the upright picture. No file, or an
     empty one, is a picture without objects. Category ids are the numbers in the files, 0 … n-1; images are
-    numbered 1 … n in the order they are found. With `boxes_only` masks and keypoints are not read.
+    numbered 1 … n in the order they are found. With `boxes_only` masks and keypoints are not read. `root` may also
+    be the YAML or .data file that describes the data set. Raises ValueError or FileNotFoundError with everything
+    that cannot be read.
     """
-    root = Path(root)
-    description = read_description(root)
-    label_map = read_classes(root, description)
-    skeleton, num_values = read_pose(root, description)
-    pictures = split_pictures(choose_split(yolo_splits(root), split, str(root)))
-    label_files = [label_file_of(picture) for picture in pictures]
-    source = f"{root} ({split})"
-    notes = _check_label_files(pictures, label_files, source)
-    common = Path(os.path.commonpath([picture.parent for picture in pictures]))
-    images, objects = ImageColumns(ids=list(range(1, len(pictures) + 1))), ObjectColumns()
-    polygons: list[list[list[float]]] = []
-    poses: list[list[float]] = []
-    for index, (picture, label_file) in enumerate(zip(pictures, label_files, strict=True)):
-        images.files.append(picture.relative_to(common).as_posix())
-        height, width = picture_size(picture)
-        images.sizes.append((height, width))
-        for label, values, where in _objects(label_file, len(label_map)):
-            x, y, w, h = parse_box(values, skeleton is not None, where)
-            objects.add(index, (x * width, y * height, w * width, h * height), label, False)
-            is_polygon = len(values) > 4 and skeleton is None
-            polygons.append([_in_pixels(values, width, height)] if is_polygon else [])
-            if skeleton is not None:
-                poses.append(pose_in_pixels(values[4:], len(skeleton), num_values, (width, height), where))
-    if not boxes_only:
-        objects.masks = PackedMasks.pack(polygons, [NO_PIXELS] * len(polygons)) if any(polygons) else None
-        if skeleton is not None:
-            label_map = replace(label_map, skeleton=skeleton)
-            objects.keypoints = PackedKeypoints.pack(poses, len(skeleton))
-    return assemble(images, objects, label_map=label_map, root=common, source=source, notes=notes)
+    folder = YoloFolder(Path(root))
+    places = choose_split(folder.splits.places, split, str(root), folder.splits.absent)
+    return folder.read(places, f"{root} ({split})", boxes_only=boxes_only).annotations()
 
 
-def _in_pixels(shares: list[float], width: int, height: int) -> list[float]:
-    return (np.reshape(shares, (-1, 2)) * (width, height)).flatten().tolist()
+class YoloFolder:
+    """What the splits of a data set share: classes, skeleton, and what was complained of already.
+
+    `root`: the folder, or the YAML or .data file that describes it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.splits = find_splits(root)
+        self._complaints = Complaints(str(root))
+        description = read_description(root)
+        self._label_map = read_classes(root, description, self._complaints)
+        self._skeleton, self._num_values = read_pose(root, description, self._complaints)
+        self._has_poses = description.get("kpt_shape") is not None
+        self._told: set[Path] = set()
+        for line in self.splits.notes:
+            self._complaints.add("read_otherwise", line)
+        for line in contradicting_count(root, description, self._label_map):
+            self._complaints.add("contradicting_counts", line)
+
+    def read(self, places: tuple[Path, ...], source: str, *, boxes_only: bool = False) -> Reading:
+        """One split. What concerns the whole folder is complained of in the first one read."""
+        complaints = Complaints(source)
+        complaints.extend(self._complaints)
+        self._complaints = Complaints()
+        remarks: list[str] = []
+        try:
+            pictures = split_pictures(places, folder_of(self.root), remarks)
+        except (ValueError, OSError) as error:
+            is_missing = isinstance(error, FileNotFoundError)
+            complaints.add("no_pictures" if is_missing else "unreadable_annotations", str(error))
+            return Reading(source, folder_of(self.root), complaints, self._label_map, word="line")
+        for remark in remarks:
+            complaints.add("read_otherwise", remark)
+        if others := other_files(sorted({picture.parent for picture in pictures})):
+            complaints.add("other_files", other_files_words(others), len(others))
+        label_files = [label_file_of(picture) for picture in pictures]
+        _check_label_files(pictures, label_files, source, complaints, self._told)
+        common = Path(os.path.commonpath([picture.parent for picture in pictures]))
+        images = ImageColumns(ids=range(1, len(pictures) + 1))
+        lines = LabelLines()
+        for picture, label_file in zip(pictures, label_files, strict=True):
+            images.files.append(picture.relative_to(common).as_posix())
+            images.sizes.append(size_of_file(picture.parent, picture.name, "", source, complaints))
+            self._read_labels(len(images.files) - 1, label_file, images.sizes[-1], lines, complaints)
+
+        def place(row: int) -> str:
+            return f"{label_files[lines.owners[row]]}, line {lines.numbers[row]}"
+
+        objects = ObjectColumns(
+            owners=np.array(lines.owners, np.int64),
+            boxes_xywh=np.array(lines.boxes, np.float64).reshape(-1, 4),
+            labels=np.array(find_labels(lines.classes, self._label_map, source, complaints, place), np.int32),
+            ignored=np.zeros(len(lines.boxes), bool),
+            numbers=np.array(lines.numbers, np.int32),
+        )
+        label_map = self._label_map
+        if not boxes_only:
+            objects.masks = lines.masks()
+            if self._skeleton is not None:
+                label_map = replace(label_map, skeleton=self._skeleton)
+                objects.keypoints = PackedKeypoints.pack(lines.poses, len(self._skeleton))
+        return Reading(source, common, complaints, label_map, images, objects, word="line")
+
+    def _read_labels(
+        self, owner: int, path: Path, size: tuple[int, int], lines: LabelLines, complaints: Complaints
+    ) -> None:
+        height, width = size if size != NO_SIZE else (UNKNOWN_SIDE, UNKNOWN_SIDE)
+        for number, category, values in read_lines(path, complaints):
+            where = f"{path}, line {number}"
+            try:
+                x, y, w, h = parse_box(values, self._has_poses, where)
+            except ValueError as error:
+                complaints.add("malformed_boxes", str(error))
+                lines.add(owner, number, category, NO_BOX, [], None)
+                continue
+            is_polygon = len(values) > 4 and not self._has_poses
+            polygon = [in_pixels(values, width, height)] if is_polygon and np.isfinite(values).all() else []
+            pose = self._read_pose(values[4:], (width, height), where, complaints)
+            lines.add(owner, number, category, (x * width, y * height, w * width, h * height), polygon, pose)
+
+    def _read_pose(
+        self, values: list[float], size_wh: tuple[int, int], where: str, complaints: Complaints
+    ) -> list[float] | None:
+        if self._skeleton is None:
+            return None
+        try:
+            return pose_in_pixels(values, len(self._skeleton), self._num_values, size_wh, where)
+        except ValueError as error:
+            complaints.add("malformed_keypoints", str(error))
+            return None
 
 
-def yolo_splits(root: str | Path) -> dict[str, tuple[Path, ...]]:
-    """Split name → picture folders and list files; a folder without splits counts as train."""
-    root = Path(root)
-    description = read_description(root)
-    found = {name: _places(root, description, name) for name in SPLITS if description.get(name)}
-    if not found:
-        pairs = ((name, (root / "images" / name, root / name / "images")) for name in SPLITS)
-        found = {name: existing for name, both in pairs if (existing := tuple(p for p in both if p.is_dir()))}
-    if not found and (root / "images").is_dir():
-        found = {"train": (root / "images",)}
-    return with_common_names(found)
-
-
-def description_file(root: Path) -> Path | None:
-    """data.yaml, or the one YAML file of the folder that names classes."""
-    if (root / "data.yaml").is_file():
-        return root / "data.yaml"
-    files = [path for pattern in ("*.yaml", "*.yml") for path in sorted(root.glob(pattern))]
-    naming = [path for path in files if "names" in _load_yaml(path)]
-    return naming[0] if len(naming) == 1 else None
-
-
-def read_description(root: Path) -> dict:
-    """The contents of the YAML file, {} where there is none."""
-    path = description_file(root)
-    return {} if path is None else _load_yaml(path)
-
-
-def _load_yaml(path: Path) -> dict:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read {path}: {error}") from error
-    return content if isinstance(content, dict) else {}
-
-
-def read_classes(root: Path, description: dict) -> LabelMap:
-    """The classes of data.yaml or classes.txt, numbered from 0."""
-    names = description.get("names")
-    if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
-            raise ValueError(f"{root}: names must be numbered 0 … {len(names) - 1}, got {list(names)}")
-        names = [names[number] for number in range(len(names))]
-    if not names:
-        listed = [path for path in (root / "classes.txt", root / "labels" / "classes.txt") if path.is_file()]
-        if not listed:
-            raise FileNotFoundError(f"{root}: no class names; expected them in data.yaml or classes.txt")
-        lines = listed[0].read_text(encoding="utf-8").splitlines()
-        names = [line.strip() for line in lines if line.strip()]
-    return LabelMap(tuple(str(name) for name in names), tuple(range(len(names))))
-
-
-def _places(root: Path, description: dict, split: str) -> tuple[Path, ...]:
-    """The folders or list files of a split. Exports often write ../train/images and mean train/images."""
-    entries = description[split] if isinstance(description[split], list) else [description[split]]
-    base = root / str(description.get("path") or "")
-    places = []
-    for entry in map(str, entries):
-        inner = entry.removeprefix("../").removeprefix("./")
-        candidates = [folder / name for folder in (base, root) for name in (entry, inner)]
-        existing = [path for path in candidates if path.exists()]
-        if not existing:
-            raise FileNotFoundError(
-                f"{description_file(root)} names '{entry}' for {split}, but there is no such folder or file;"
-                f" looked for {', '.join(str(path) for path in dict.fromkeys(candidates))}"
-            )
-        places.append(existing[0].resolve())
-    return tuple(places)
-
-
-def split_pictures(places: tuple[Path, ...]) -> list[Path]:
-    """All pictures in the folders and list files of a split; FileNotFoundError where there are none."""
-    pictures: list[Path] = []
-    for place in places:
-        if place.is_dir():
-            pictures += sorted(p.resolve() for p in place.rglob("*") if p.suffix.lower() in EXTENSIONS)
-        else:
-            lines = place.read_text(encoding="utf-8").splitlines()
-            pictures += [(place.parent / line.strip()).resolve() for line in lines if line.strip()]
-    if not pictures:
-        raise FileNotFoundError(f"no pictures in {', '.join(str(place) for place in places)}")
-    return pictures
-
-
-def label_file_of(picture: Path) -> Path:
-    """…/images/a/b.jpg → …/labels/a/b.txt by the last folder called images; else beside the picture."""
-    parts = list(picture.with_suffix(".txt").parts)
-    where = [index for index, part in enumerate(parts[:-1]) if part == "images"]
-    if where:
-        parts[where[-1]] = "labels"
-    return Path(*parts)
-
-
-def _check_label_files(pictures: list[Path], label_files: list[Path], source: str) -> list[str]:
-    """Notes on label files that belong to no picture; an error where no picture has any."""
+def _check_label_files(
+    pictures: list[Path], label_files: list[Path], source: str, complaints: Complaints, told: set[Path]
+) -> None:
+    """Complains of label files that belong to no picture, once each, and where no picture has any."""
     if not any(path.is_file() for path in label_files):
-        raise FileNotFoundError(
+        place = (
             f"{source}: none of {len(label_files)} pictures has labels; the first should be {label_files[0]}"
         )
-    notes = []
-    for labels, folder in sorted({(a.parent, b.parent) for a, b in zip(label_files, pictures, strict=True)}):
-        if labels == folder:
-            continue  # beside pictures lie lists and notes too, so a lone text file says nothing
-        stems = {path.stem for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS} | {"classes"}
-        lone = sorted(path for path in labels.glob("*.txt") if path.stem not in stems)
-        notes += [f"{path}: no picture in {folder} belongs to these labels" for path in lone]
-    return notes
-
-
-def _objects(path: Path, num_classes: int) -> Iterator[tuple[int, list[float], str]]:
-    """Label, the numbers after it and their place, line by line."""
-    if not path.is_file():
+        complaints.add("no_labels", place)
         return
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            values = [float(word) for word in line.split()]
-        except ValueError as error:
-            raise ValueError(f"{path}, line {number}: expected numbers, got '{line.strip()}'") from error
-        if not values[0].is_integer() or not 0 <= values[0] < num_classes:
-            raise ValueError(f"{path}, line {number}: class {values[0]:g} is not in 0 … {num_classes - 1}")
-        yield int(values[0]), values[1:], f"{path}, line {number}"
-
-
-def parse_box(values: list[float], has_keypoints: bool, where: str) -> tuple[float, float, float, float]:
-    """(x, y, width, height) as shares of the picture from what follows the class; ValueError with `where`."""
-    is_polygon = len(values) >= 6 and len(values) % 2 == 0 and not has_keypoints
-    if not is_polygon and len(values) != 4 and not (has_keypoints and len(values) > 4):
-        raise ValueError(
-            f"{where}: expected class cx cy width height, or class and at least three points,"
-            f" got {len(values) + 1} numbers"
-        )
-    coordinates = values if is_polygon else values[:4]
-    if max(coordinates) > 2:
-        raise ValueError(
-            f"{where}: expected shares of the picture, 0 … 1, got {max(coordinates):g} (pixels?)"
-        )
-    if is_polygon:
-        points = np.array(coordinates).reshape(-1, 2)
-        return (*points.min(0).tolist(), *np.ptp(points, axis=0).tolist())
-    x, y, width, height = coordinates
-    return x - width / 2, y - height / 2, width, height
+    for labels, folder in sorted({(a.parent, b.parent) for a, b in zip(label_files, pictures, strict=True)}):
+        if labels == folder or not folder.is_dir():
+            continue  # beside pictures lie lists and notes too, so a lone text file says nothing
+        stems = {path.stem for path in folder.iterdir() if is_picture(path)} | {"classes"}
+        for path in sorted(
+            path for path in labels.glob("*.txt") if path.stem not in stems and path not in told
+        ):
+            complaints.add("lone_labels", f"{path}: no picture in {folder} belongs to these labels")
+            told.add(path)

@@ -1,10 +1,11 @@
 """What every detector can do, whatever it is made of."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from pagoda.ops.anchors import pyramid_strides
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.postprocess.views import TestViews
 from pagoda.preprocess import InputSpec
@@ -14,7 +15,10 @@ from pagoda.structures.labels import LabelMap
 
 
 class Backbone(Protocol):
-    """Pictures (B, 3, H, W) to {level: (B, C, H/2ˡ, W/2ˡ)}, or such a pyramid to another."""
+    """Pictures (B, 3, H, W) to {level: (B, C, H/2ˡ, W/2ˡ)}, or such a pyramid to another.
+
+    Where cells are not 2ˡ pixels apart (dilated stages), an attribute `strides` {level: pixels} tells.
+    """
 
     channels: dict[int, int]
 
@@ -82,6 +86,26 @@ class Detector(nn.Module):
 
         limits = {"min_score": min_score, "max_iou": max_iou, "max_detections": max_detections}
         return predict(self, source, limits=limits, batch_size=batch_size, stream=stream, views=views)
+
+
+def strides_of(backbone: nn.Module, neck: nn.Module | None) -> dict[int, int]:
+    """{level: pixels from cell to cell} of what the heads read. The neck is told the backbone's strides.
+
+    A backbone without the attribute has 2ˡ; levels that a neck adds double. Raises ValueError where one stride is
+    no multiple of the one below.
+    """
+    known: Mapping[int, int] = getattr(backbone, "strides", {})
+    known = {level: known.get(level, 2**level) for level in sorted(backbone.channels)}
+    if neck is None:
+        return dict(known)
+    strides = pyramid_strides(neck.channels, known)
+    if any(strides[level] % strides.get(level - 1, 1) for level in strides):
+        told = ", ".join(f"P{level} {stride}" for level, stride in sorted(strides.items()))
+        raise ValueError(f"a level's stride must be a multiple of the one below, got {told}")
+    if hasattr(neck, "set_strides"):
+        neck.set_strides(known)
+        return dict(neck.strides)
+    return strides
 
 
 def check_label_map(label_map: LabelMap | None, num_classes: int) -> LabelMap:

@@ -20,6 +20,10 @@ class DenseDetector(Detector):
     neck: nn.Module
     class_head: nn.Module
     box_head: nn.Module
+    levels: list[int]
+    """finest first"""
+    strides: dict[int, int]
+    """{level: pixels from cell to cell}"""
 
     def decode(self, box_outputs: Tensor, priors: Tensor) -> Tensor:
         """(…, 4) boxes in pixels of the batch."""

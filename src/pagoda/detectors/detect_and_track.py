@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pagoda.criteria.tubes import DetectAndTrackCriterion
 from pagoda.detectors.anchors import AnchorGrid
-from pagoda.detectors.contract import Detector, check_label_map
+from pagoda.detectors.contract import Detector, check_label_map, strides_of
 from pagoda.detectors.rcnn import PYRAMID_ANCHORS, check_anchors
 from pagoda.ops.anchors import AnchorShapes
 from pagoda.ops.tubes import pool_tubes
@@ -82,7 +82,7 @@ class DetectAndTrack(Detector):
         self.num_frames, self.frame_interval, self.link = num_frames, frame_interval, link
         self.levels: list[int] = sorted((neck or backbone).channels)
         self.region_levels = [level for level in self.levels if level in backbone.channels]
-        self.strides = {level: 2**level for level in self.levels}
+        self.strides = strides_of(backbone, neck)
         self.anchors = AnchorGrid(anchors or PYRAMID_ANCHORS, self.strides)
         check_anchors(rpn_head, self.anchors)
         self.label_map = check_label_map(label_map, box_head.num_classes)

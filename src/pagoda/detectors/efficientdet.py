@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from pagoda.criteria.dense import RetinaNetCriterion
 from pagoda.criteria.efficientdet import EfficientDetCriterion, RunningCount
-from pagoda.detectors.contract import check_label_map
+from pagoda.detectors.contract import check_label_map, strides_of
 from pagoda.detectors.dense import AnchorDetector
 from pagoda.ops.anchors import Side
 from pagoda.ops.stretched_anchors import StretchedAnchors, stretch_anchors
@@ -52,7 +52,7 @@ class EfficientDet(AnchorDetector):
         super().__init__()
         self.backbone, self.neck = backbone, neck
         self.class_head, self.box_head = class_head, box_head
-        self.levels: list[int] = sorted(neck.channels)
+        self.levels, self.strides = sorted(neck.channels), strides_of(backbone, neck)
         of_cell = (anchors or StretchedAnchors()).of_cell()
         self.register_buffer("cell_anchors", of_cell, persistent=False)
         num_anchors = len(of_cell)

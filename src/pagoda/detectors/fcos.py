@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pagoda.criteria.dense import FCOSCriterion
 from pagoda.criteria.normalize import MovingMean
-from pagoda.detectors.contract import check_label_map
+from pagoda.detectors.contract import check_label_map, strides_of
 from pagoda.detectors.dense import DenseDetector
 from pagoda.ops.anchors import Side, cell_points, cell_steps, point_strides
 from pagoda.ops.box_coding import PointCoder
@@ -57,7 +57,7 @@ class FCOS(DenseDetector):
         super().__init__()
         self.backbone, self.neck = backbone, neck
         self.class_head, self.box_head = class_head, box_head
-        self.levels: list[int] = sorted(neck.channels)
+        self.levels, self.strides = sorted(neck.channels), strides_of(backbone, neck)
         num_classes = class_head.outputs - (quality_on == "class")
         _check_outputs(num_classes, box_head.outputs, quality_on)
         self.label_map = check_label_map(label_map, num_classes)
@@ -78,7 +78,7 @@ class FCOS(DenseDetector):
         points = []
         for level, x in sorted(pyramid.items()):
             size = (x.shape[-2], x.shape[-1])
-            steps = cell_steps(self.coder.steps, 2**level, padded, size)
+            steps = cell_steps(self.coder.steps, self.strides[level], padded, size)
             points.append(cell_points(size, steps, offset=self.coder.offset, device=x.device))
         return tuple(points)
 
@@ -88,7 +88,7 @@ class FCOS(DenseDetector):
         if self.scales is not None:
             per_level = zip(self.scales, points, strict=True)
             raw = raw * torch.cat([scale.expand(p.shape[0]) for scale, p in per_level])[:, None]
-        return self.coder.distances(raw, point_strides(points, self.levels))
+        return self.coder.distances(raw, point_strides(points, self.levels, self.strides))
 
     def forward(self, images: ImageBatch) -> DenseOutputs:
         pyramid = self.neck(self.backbone(images.pixels))
@@ -100,7 +100,7 @@ class FCOS(DenseDetector):
         return DenseOutputs(classes, self._distances(boxes[..., :4], points), quality, points)
 
     def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Tensor]:
-        return self.criterion(self(images), targets, self.levels, self.positives)
+        return self.criterion(self(images), targets, self.levels, self.positives, self.strides)
 
     def decode(self, box_outputs: Tensor, priors: Tensor) -> Tensor:
         return ltrb_to_boxes(priors, box_outputs)

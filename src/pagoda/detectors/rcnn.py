@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pagoda.criteria.rcnn import RCNNCriterion, RegionSample
 from pagoda.detectors.anchors import AnchorGrid
-from pagoda.detectors.contract import Detector, check_label_map
+from pagoda.detectors.contract import Detector, check_label_map, strides_of
 from pagoda.ops.anchors import AnchorShapes
 from pagoda.plain import checked
 from pagoda.postprocess.proposals import ProposalRules, SelectProposals
@@ -84,8 +84,7 @@ class RCNN(Detector):
         self.mask_head, self.keypoint_head, self.share_trunk = mask_head, keypoint_head, share_trunk
         self.levels: list[int] = sorted((neck or backbone).channels)
         self.region_levels = [level for level in self.levels if level in backbone.channels]
-        known = getattr(backbone, "strides", {})  # of dilated stages, whose level says otherwise
-        self.strides = {level: known.get(level, 2**level) for level in self.levels}
+        self.strides = strides_of(backbone, neck)
         self.anchors = AnchorGrid(anchors or PYRAMID_ANCHORS, self.strides)
         check_anchors(rpn_head, self.anchors)
         self.label_map = check_label_map(label_map, box_head.num_classes)

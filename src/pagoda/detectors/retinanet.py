@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from pagoda.criteria.dense import RetinaNetCriterion
 from pagoda.criteria.normalize import MovingMean
 from pagoda.detectors.anchors import AnchorGrid
-from pagoda.detectors.contract import check_label_map
+from pagoda.detectors.contract import check_label_map, strides_of
 from pagoda.detectors.dense import AnchorDetector
 from pagoda.ops.anchors import AnchorShapes
 from pagoda.plain import checked
@@ -45,8 +45,9 @@ class RetinaNet(AnchorDetector):
         super().__init__()
         self.backbone, self.neck = backbone, neck
         self.class_head, self.box_head = class_head, box_head
-        self.levels: list[int] = sorted(neck.channels)
-        self.anchors = AnchorGrid(anchors or AnchorShapes(), {level: 2**level for level in self.levels})
+        self.levels = sorted(neck.channels)
+        self.strides = strides_of(backbone, neck)
+        self.anchors = AnchorGrid(anchors or AnchorShapes(), self.strides)
         num_anchors = self.anchors.per_cell
         if box_head.outputs != 4 * num_anchors or class_head.outputs % num_anchors:
             raise ValueError(

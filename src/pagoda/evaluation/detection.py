@@ -11,7 +11,13 @@ from pagoda.evaluation.collected import Collected, State
 from pagoda.evaluation.ground_truth import GroundTruth, shorten
 from pagoda.evaluation.protocol import describe_protocol, too_many_objects
 from pagoda.evaluation.result import DetectionResult
-from pagoda.evaluation.results_file import check_rows, read_columns, read_results_by_name
+from pagoda.evaluation.results_file import (
+    check_rows,
+    plain_rows,
+    read_columns,
+    read_results_by_name,
+    with_known_ids,
+)
 from pagoda.evaluation.scoring import MAX_POSES, Task, mean, score, summarise
 from pagoda.plain import checked
 from pagoda.structures.instances import Detections
@@ -87,6 +93,7 @@ class DetectionEvaluator:
     def update_results(self, results: list[dict[str, Any]]) -> None:
         """Add COCO results: image_id, category_id, score and at least one of bbox (xywh), segmentation and
         keypoints; all those of an image in one call. Missing boxes are drawn around mask or keypoints."""
+        results = with_known_ids(plain_rows(results), self._truth.image_index)
         shapes = check_rows(results)
         ids = [row["category_id"] for row in results]
         self._truth.check_category_ids(ids, "the list of results")

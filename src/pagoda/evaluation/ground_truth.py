@@ -53,10 +53,7 @@ class GroundTruth:
             [self.category_index[a["category_id"]] for a in annotations], dtype=np.int64
         )
         self.boxes_xywh = np.array([a["bbox"] for a in annotations], dtype=np.float64).reshape(-1, 4)
-        self.crowd = np.array(
-            [truth_value(a.get("iscrowd"), f"annotation {a.get('id')}: iscrowd") for a in annotations],
-            dtype=bool,
-        )
+        self.crowd = np.array([_is_crowd(a) for a in annotations], dtype=bool)
         box_areas = (self.boxes_xywh[:, 2] * self.boxes_xywh[:, 3]).tolist()
         self.areas = np.array(
             [a.get("area", own) for a, own in zip(annotations, box_areas, strict=True)], np.float64
@@ -156,9 +153,14 @@ class GroundTruth:
             raise ValueError(
                 f"{len(unknown)} image ids of the detections are not in the ground truth:"
                 f" {shorten(unknown)}; it has {len(self.image_ids)} images with ids like"
-                f" {shorten(self.image_ids, 3)}; numbers and text differ (7 is not '7')"
+                f" {shorten(self.image_ids, 3)}; write the ids of the ground truth's images"
             )
         return np.array([self.image_index[image_id] for image_id in image_ids], dtype=np.int64)
+
+
+def _is_crowd(annotation: dict[str, Any]) -> bool:
+    where = f"annotation {annotation.get('id')} of the ground truth: iscrowd"
+    return truth_value(annotation.get("iscrowd"), where)
 
 
 def shorten(values: list[Any], limit: int = 12) -> str:

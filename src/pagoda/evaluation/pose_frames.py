@@ -3,13 +3,13 @@
 G annotated people, P predicted ones, K joints. Distances are in head sizes, nan where a joint is missing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from pagoda.evaluation.tracking import check_pair
-from pagoda.structures.tracks import Tracks
+from pagoda.evaluation.tracking import check_frames
+from pagoda.structures.tracks import UNLINKED, Tracks
 
 HEAD_SHARE = 0.6
 """The head size is this much of the diagonal of the head box (PoseTrack)"""
@@ -37,6 +37,19 @@ class PoseFrame:
     def is_empty(self) -> bool:
         """Nobody annotated or nobody predicted."""
         return 0 in self.distances.shape[:2]
+
+    def linked(self) -> "PoseFrame":
+        """With only the predicted people that belong to a track."""
+        mine = self.found_ids != UNLINKED
+        if mine.all():
+            return self
+        return replace(
+            self,
+            found_ids=self.found_ids[mine],
+            is_predicted=self.is_predicted[mine],
+            scores=self.scores[mine],
+            distances=self.distances[mine],
+        )
 
 
 def pose_frames(truth: Tracks, found: Tracks, max_distance: float) -> list[PoseFrame]:
@@ -67,10 +80,11 @@ def check_poses(truth: Tracks, found: Tracks) -> None:
             f"the video '{truth.name}' has {len(joints)} joints in the ground truth and {len(others)} in the"
             f" predictions ({what}{'' if missing or more else '; in another order'})"
         )
-    check_pair(truth, found)
+    check_frames(truth, found)
     if len(truth) and truth.head_boxes is None:
         raise ValueError(
-            f"the ground truth of '{truth.name}' has no head boxes, by which distances are measured"
+            f"the ground truth of '{truth.name}' has no head boxes (bbox_head; of 2017: x1, y1, x2, y2), by which"
+            " distances are measured; without them only boxes can be scored (--task boxes)"
         )
 
 
@@ -87,7 +101,9 @@ def _pose_frame(truth: Tracks, found: Tracks, frame: int, max_distance: float) -
     sizes = HEAD_SHARE * np.linalg.norm(heads[:, 2:] - heads[:, :2], axis=1)
     if (sizes <= 0).any():
         raise ValueError(
-            f"the video '{truth.name}' has a head box without area in frame {frame} (counted from 0)"
+            f"the video '{truth.name}' has a person without a head box, or a head box without area in frame {frame}"
+            " (counted from 0); distances are measured by it, so give everybody with joints one, or score boxes"
+            " (--task boxes)"
         )
     distances = np.linalg.norm(found_points[:, None] - true_points[None], axis=-1) / sizes[None, :, None]
     scores = found.keypoint_scores[there] if found.keypoint_scores is not None else None

@@ -28,6 +28,8 @@ class PoseTrackResult:
     """joint → AP, AP_precision, AP_recall (of all predictions), MOTA, MOTP, precision, recall, perhaps HOTA"""
     protocol: PoseTrackProtocol
     num_videos: int
+    notes: tuple[str, ...] = ()
+    """what could not be scored, and why"""
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -50,7 +52,7 @@ class PoseTrackResult:
         rows = [["", *COLUMNS, "Total"]]
         for name in names:
             rows.append([name, *("–" if np.isnan(v) else f"{v:.1f}" for v in self.columns(name).values())])
-        return f"{text_columns(rows)}\n\n{self.protocol}"
+        return "\n".join([text_columns(rows), "", str(self.protocol), *self.notes])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, ready for JSON; None where a value is undefined."""
@@ -59,6 +61,7 @@ class PoseTrackResult:
             "per_joint": {name: finite_or_none(row) for name, row in self.per_joint.items()},
             "protocol": vars(self.protocol),
             "num_videos": self.num_videos,
+            "notes": list(self.notes),
         }
 
 

@@ -16,13 +16,17 @@ from pagoda.evaluation.pose_frames import PoseFrame, pose_frames
 from pagoda.evaluation.pose_protocol import PoseTrackProtocol
 from pagoda.evaluation.pose_result import PoseTrackResult, average_precision
 from pagoda.plain import checked
-from pagoda.structures.tracks import Tracks
+from pagoda.structures.tracks import UNLINKED, Tracks
 
 
 @checked
 @dataclass
 class PoseTrackEvaluator:
-    """Add videos with `update`, then ask for the `result`."""
+    """Add videos with `update`, then ask for the `result`.
+
+    All predictions count for average precision; those that belong to a track for the tracking scores, which are nan
+    where the ground truth, or all of the predictions, have no identities.
+    """
 
     protocol: PoseTrackProtocol = field(default_factory=PoseTrackProtocol)
     with_hota: bool = False
@@ -35,10 +39,13 @@ class PoseTrackEvaluator:
         self._num_annotated = np.zeros(0, dtype=np.int64)
         self._counts: list[ClearCounts] = []
         self._hota: list[dict[str, dict]] = []
+        self._unnamed: dict[str, int] = {}
+        """Video → people of the ground truth without an identity"""
+        self._num_found = self._num_linked = 0
         self._metric = create_metrics()["HOTA"] if self.with_hota else None
 
     def update(self, truth: Tracks, found: Tracks) -> None:
-        """Add one video. Raises ValueError when names, frames or joints differ, or ids or head boxes are missing."""
+        """Add one video. Raises ValueError when names, frames or joints differ, or head boxes are missing."""
         frames = pose_frames(truth, found, self.protocol.max_distance)
         assert truth.label_map.skeleton is not None
         joints = truth.label_map.skeleton.names
@@ -56,19 +63,30 @@ class PoseTrackEvaluator:
         for frame in frames:
             self._scores.append(_judge(frame))
             self._num_annotated += frame.is_annotated.sum(0)
-        tracked = frames[:-1] if self.protocol.drop_last_frame else frames
-        for joint in range(len(joints)):
+        self._track(truth.name, frames)
+
+    def _track(self, video: str, frames: Sequence[PoseFrame]) -> None:
+        """The scores that need identities: of everybody in the ground truth; who is found without one is left out."""
+        unnamed = sum(int((frame.truth_ids == UNLINKED).sum()) for frame in frames)
+        if unnamed:
+            self._unnamed[video] = unnamed
+            return
+        linked = [frame.linked() for frame in frames]
+        self._num_found += sum(len(frame.found_ids) for frame in frames)
+        self._num_linked += sum(len(frame.found_ids) for frame in linked)
+        tracked = linked[:-1] if self.protocol.drop_last_frame else linked
+        for joint in range(len(self._joints)):
             self._counts[joint] = self._counts[joint] + _count_joint(tracked, joint, self.protocol)
             if self._metric is not None:
                 data = sequence_data([_likeness(frame, joint) for frame in tracked])
-                self._hota[joint][truth.name] = self._metric.eval_sequence(data)
+                self._hota[joint][video] = self._metric.eval_sequence(data)
 
     def result(self) -> PoseTrackResult:
         """Scores of each joint and their means, in percent as PoseTrack prints them."""
         if not self._videos:
             raise ValueError("nothing to score yet; call update(truth, found) for each video")
         scores, flags, joints = (np.concatenate(values) for values in zip(*self._scores, strict=True))
-        per_joint = {}
+        per_joint, missing = {}, self._missing_identities()
         for joint, name in enumerate(self._joints):
             mine = joints == joint
             ties = self.protocol.equal_scores
@@ -76,15 +94,26 @@ class PoseTrackEvaluator:
                 scores[mine], flags[mine], int(self._num_annotated[joint]), equal_scores=ties
             )
             row |= self._tracking_row(self._counts[joint])
-            if self._metric is not None and self._num_annotated[joint]:
+            if self._metric is not None and self._num_annotated[joint] and not missing:
                 row["HOTA"] = 100 * hota_numbers(combine(self._metric, self._hota[joint]))["HOTA"]
             elif self._metric is not None:
                 row["HOTA"] = float("nan")
             if self.protocol.absent_joints_are_zero:
                 zeroed = {"AP", "AP_precision", "AP_recall", "MOTP"}
                 row = {k: 0.0 if k in zeroed and np.isnan(v) else v for k, v in row.items()}
+            if missing:
+                row = {k: v if k.startswith("AP") else float("nan") for k, v in row.items()}
             per_joint[name] = row
-        return PoseTrackResult(per_joint, self.protocol, len(self._videos))
+        return PoseTrackResult(per_joint, self.protocol, len(self._videos), missing)
+
+    def _missing_identities(self) -> tuple[str, ...]:
+        """Why there are no tracking scores, if so."""
+        if self._unnamed:
+            count, videos = sum(self._unnamed.values()), ", ".join(self._unnamed)
+            return (f"no tracking scores: {count} people of the ground truth have no track id ({videos})",)
+        if self._num_found and not self._num_linked:
+            return ("no tracking scores: no prediction has a track id (pagoda track link gives them some)",)
+        return ()
 
     def _tracking_row(self, counts: ClearCounts) -> dict[str, float]:
         metrics = counts.metrics()

@@ -6,7 +6,7 @@ and keypoints (x, y, score of each).
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from pagoda.evaluation.ground_truth import GroundTruth, shorten
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.run_lengths import decode_masks, mask_boxes, to_text
-from pagoda.text_files import read_json
+from pagoda.text_files import as_number, as_whole, read_json
 
 Rows = list[dict[str, Any]]
 
@@ -48,7 +48,10 @@ def write_results(path: str | Path, detections: Iterable[Detections]) -> int:
 
 
 def read_results(path: str | Path) -> Rows:
-    """The rows of a results file: a list, or a COCO document with them under "annotations"."""
+    """The rows of a results file: a list, or a COCO document with them under "annotations".
+
+    Numbers may be written as text, and whole numbers as 1.0. Raises ValueError naming file and row for what is none.
+    """
     return _rows_of(read_json(path), path)
 
 
@@ -82,15 +85,74 @@ def _rows_of(content: Any, path: str | Path) -> Rows:
     if isinstance(content, dict):
         if "annotations" not in content:
             raise ValueError(f"{path} holds neither a list of results nor 'annotations': {sorted(content)}")
-        return content["annotations"]
-    return content
+        content = content["annotations"]
+    if not isinstance(content, list):
+        raise ValueError(f"{path} must hold a list of results, got a {type(content).__name__}")
+    try:
+        return plain_rows(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def plain_rows(rows: Rows) -> Rows:
+    """The rows with numbers where numbers belong; a row that has them already is passed on as it is."""
+    return [_plain_row(number, row) for number, row in enumerate(rows)]
+
+
+def _plain_row(number: int, row: Any) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise ValueError(f"result {number} must be an object with image_id, got {str(row)[:60]}")
+    changed = {}
+    if type(row.get("image_id")) not in (int, str) and "image_id" in row:
+        changed["image_id"] = _wanted(as_whole(row["image_id"]), number, "image_id", row)
+    if type(row.get("category_id")) is not int and "category_id" in row:
+        changed["category_id"] = _wanted(as_whole(row["category_id"]), number, "category_id", row)
+    if type(row.get("score")) is not float and "score" in row:
+        changed["score"] = _wanted(as_number(row["score"]), number, "score", row)
+    for key in ("bbox", "keypoints"):
+        values = row.get(key)
+        if values is None or (isinstance(values, list) and {type(value) for value in values} <= {int, float}):
+            continue
+        numbers = (
+            [as_number(value) for value in values]
+            if isinstance(values, list | tuple | np.ndarray)
+            else [None]
+        )
+        changed[key] = _wanted(None if None in numbers else numbers, number, key, row)
+    if isinstance(row.get("bbox"), list) and row["bbox"] and len(row["bbox"]) != 4:
+        raise ValueError(f"result {number}: bbox must be [x, y, width, height], got {row['bbox']}")
+    return {**row, **changed} if changed else row
+
+
+def _wanted(value: Any, number: int, key: str, row: dict[str, Any]) -> Any:
+    if value is None:
+        what = {"image_id": "text or a whole number", "category_id": "a whole number", "score": "a number"}
+        raise ValueError(
+            f"result {number}: {key} must be {what.get(key, 'numbers')}, got {str(row[key])[:60]!r}"
+        )
+    return value
+
+
+def with_known_ids(rows: Rows, known: Container[int | str]) -> Rows:
+    """The rows with the image ids of the ground truth: 7 for "7" where only 7 is known, and the other way round."""
+    return [
+        row
+        if row.get("image_id") is None or row["image_id"] in known
+        else {**row, "image_id": _other_form(row["image_id"], known)}
+        for row in rows
+    ]
+
+
+def _other_form(image_id: Any, known: Container[int | str]) -> Any:
+    other = as_whole(image_id) if isinstance(image_id, str) else str(image_id)
+    return other if other in known else image_id
 
 
 def read_detections(
     path: str | Path, label_map: LabelMap, sizes: Mapping[int | str, tuple[int, int]]
 ) -> Iterator[Detections]:
     """The detections of each image in a results file, best first; `sizes`: image id → (height, width)."""
-    rows = read_results(path)
+    rows = with_known_ids(read_results(path), sizes)
     shapes = check_rows(rows)
     position = {image_id: index for index, image_id in enumerate(sizes)}
     strangers = sorted({str(row["image_id"]) for row in rows if row["image_id"] not in position})

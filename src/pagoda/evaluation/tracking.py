@@ -1,6 +1,6 @@
 """How well boxes were followed: HOTA, CLEAR MOT and identity scores of `Tracks` against ground truth."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -8,18 +8,28 @@ import torch
 
 from pagoda.evaluation.clear import ClearCounts, ClearMatcher, most_pairs
 from pagoda.evaluation.hota import FramePairs, combine, create_metrics, hota_numbers, sequence_data
+from pagoda.evaluation.track_rules import (
+    boxes_as_in_files,
+    matched_distractors,
+    one_class_each,
+    shares_inside,
+    with_same_classes,
+)
 from pagoda.evaluation.tracking_result import COUNTS, TrackingResult
 from pagoda.ops.boxes import pairwise_iou
 from pagoda.plain import checked
-from pagoda.structures.tracks import UNLINKED, Tracks
+from pagoda.structures.left_out import check_something_counts, describe_left_out
+from pagoda.structures.tracks import LONGEST, UNLINKED, Tracks
 
 
 @checked
 @dataclass
 class TrackEvaluator:
-    """Add videos with `update`, then ask for the `result`. Classes are scored apart and added up.
+    """Add videos with `update`, then ask for the `result`. Classes are matched by name, scored apart and added up.
 
-    Predictions that match no object but lie in a region marked as ignored do not count.
+    Only labelled frames count. Predictions that match no object but lie in an ignored region do not, nor do those
+    that fit a distractor best (`Tracks.regions`, `Tracks.distractors`); the protocol says by whose rules, the notes
+    how many were left out.
     """
 
     min_iou: float = 0.5
@@ -30,48 +40,80 @@ class TrackEvaluator:
     """of a prediction's own area inside a region to be ignored"""
     _metrics: dict[str, Any] = field(init=False, repr=False)
     _parts: dict[tuple[str, str], dict[str, Any]] = field(init=False, default_factory=dict, repr=False)
+    _class_parts: dict[tuple[str, str], dict[str, Any]] = field(init=False, default_factory=dict, repr=False)
+    _videos: list[tuple[Tracks, Tracks]] = field(init=False, default_factory=list, repr=False)
+    _taken_out: dict[str, int] = field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self._metrics = create_metrics(self.min_iou)
 
     def update(self, truth: Tracks, found: Tracks) -> None:
         """Add one video. Raises ValueError when the two do not fit together."""
+        given = truth
+        truth, found = with_same_classes(truth, found)
         check_pair(truth, found)
         if any(name == truth.name for name, _ in self._parts):
             raise ValueError(f"the video '{truth.name}' was already added; names of videos must differ")
+        if truth.labelled_frames is not None:
+            found = found.rows(truth.labelled_frames[found.frames])
         for label, name in enumerate(truth.label_map.names):
-            frames = [self._pairs(truth, found, frame, label) for frame in range(truth.num_frames)]
-            data = sequence_data(frames)
-            part = {key: metric.eval_sequence(data) for key, metric in self._metrics.items()}
-            part["gaps"] = self._count(frames)
-            self._parts[truth.name, name] = part
+            part = self._score(truth, found, label, self._taken_out)
+            self._parts[truth.name, name] = self._class_parts[truth.name, name] = part
+        if truth.label_map is not given.label_map:
+            del self._class_parts[truth.name, truth.label_map.names[0]]
+            for name, alone in one_class_each(given).items():
+                self._class_parts[truth.name, name] = self._score(alone, found, 0, {})
+        self._videos.append((truth, found))
+
+    def _score(self, truth: Tracks, found: Tracks, label: int, taken_out: dict[str, int]) -> dict[str, Any]:
+        boxes = boxes_as_in_files(truth, found)
+        truth, found = replace(truth, boxes=boxes[0]), replace(found, boxes=boxes[1])
+        frames = [self._pairs(truth, found, frame, label, taken_out) for frame in range(truth.num_frames)]
+        data = sequence_data(frames)
+        part = {key: metric.eval_sequence(data) for key, metric in self._metrics.items()}
+        return {**part, "gaps": self._count(frames)}
 
     def result(self) -> TrackingResult:
-        """All videos together, each video, and each class."""
+        """All videos together, each video, and each class.
+
+        Raises ValueError where rows of the ground truth were left out and none counts.
+        """
         if not self._parts:
             raise ValueError("nothing to score yet; call update(truth, found) for each video")
+        truths = [truth for truth, _ in self._videos]
+        if any(truth.left_out for truth in truths):
+            check_something_counts(truths)
         videos = dict.fromkeys(name for name, _ in self._parts)
-        classes = dict.fromkeys(name for _, name in self._parts)
+        parts = self._class_parts
+        classes = dict.fromkeys(name for _, name in parts)
         return TrackingResult(
             self._numbers(self._parts),
             {v: self._numbers({k: p for k, p in self._parts.items() if k[0] == v}) for v in videos},
-            {c: self._numbers({k: p for k, p in self._parts.items() if k[1] == c}) for c in classes},
+            {c: self._numbers({k: p for k, p in parts.items() if k[1] == c}) for c in classes},
             self._protocol(),
+            self._notes(),
         )
 
-    def _pairs(self, truth: Tracks, found: Tracks, frame: int, label: int) -> FramePairs:
+    def _pairs(
+        self, truth: Tracks, found: Tracks, frame: int, label: int, taken_out: dict[str, int]
+    ) -> FramePairs:
         here, there = truth.frame_slice(frame), found.frame_slice(frame)
-        is_ignored = np.zeros(here.stop - here.start, bool) if truth.ignored is None else truth.ignored[here]
+        count = here.stop - here.start
+        is_ignored = np.zeros(count, bool) if truth.ignored is None else truth.ignored[here]
+        is_region = is_ignored if truth.regions is None else truth.regions[here]
         is_mine = (truth.labels[here] == label) & ~is_ignored
         is_found = found.labels[there] == label
-        objects, predictions = truth.boxes[here][is_mine], found.boxes[there][is_found]
-        ious = pairwise_iou(torch.from_numpy(objects), torch.from_numpy(predictions)).numpy()
+        boxes, predictions = truth.boxes[here], found.boxes[there][is_found]
+        ious = pairwise_iou(torch.from_numpy(boxes), torch.from_numpy(predictions)).numpy()
+        kept = np.ones(len(predictions), bool)
+        if truth.distractors is not None and len(predictions):
+            taken = matched_distractors(ious, truth.distractors[here])
+            kept &= ~_noted(taken_out, "matched to a distractor", taken)
+        if is_region.any() and len(predictions):
+            taken = self._excused(ious[is_mine], predictions, boxes[is_region])
+            kept &= ~_noted(taken_out, "in an ignored region", taken & kept)
         ids = found.track_ids[there][is_found]
-        regions = truth.boxes[here][is_ignored]
-        if len(regions) and len(predictions):
-            kept = ~self._excused(ious, predictions, regions)
-            ious, ids = ious[:, kept], ids[kept]
-        return FramePairs(truth.track_ids[here][is_mine], ids, ious)
+        return FramePairs(truth.track_ids[here][is_mine], ids[kept], ious[is_mine][:, kept])
 
     def _excused(self, ious: np.ndarray, predictions: np.ndarray, regions: np.ndarray) -> np.ndarray:
         is_free = np.ones(len(predictions), bool)
@@ -107,27 +149,29 @@ class TrackEvaluator:
             if self.matches_survive_gaps
             else "pairs survive one frame (TrackEval)"
         )
-        return f"found from IoU {self.min_iou:g}; CLEAR: {rule}; MOTP is the mean IoU of what was found"
+        text = f"found from IoU {self.min_iou:g}; CLEAR: {rule}; MOTP is the mean IoU of what was found"
+        rules = dict.fromkeys(truth.rules for truth, _ in self._videos if truth.rules)
+        return "\n".join([text, *(f"ground truth: {each}" for each in rules)])
+
+    def _notes(self) -> tuple[str, ...]:
+        """What does not count, and why."""
+        truth, found = (describe_left_out(side) for side in zip(*self._videos, strict=True))
+        taken = ", ".join(f"{count} {why}" for why, count in self._taken_out.items())
+        found = ", ".join(filter(None, (found, taken)))
+        notes = {"not counted of the ground truth": truth, "left out of the predictions": found}
+        return tuple(f"{what}: {why}" for what, why in notes.items() if why)
 
 
-def shares_inside(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
-    """(N, M) share of the area of each of N boxes that lies inside each of M regions, all xyxy."""
-    low = np.maximum(boxes[:, None, :2], regions[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], regions[None, :, 2:])
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    return np.prod(np.maximum(high - low, 0), axis=2) / np.maximum(areas, 1e-12)[:, None]
+def _noted(taken_out: dict[str, int], why: str, taken: np.ndarray) -> np.ndarray:
+    if taken.any():
+        taken_out[why] = taken_out.get(why, 0) + int(taken.sum())
+    return taken
 
 
 def check_pair(truth: Tracks, found: Tracks) -> None:
     """Raises ValueError unless the two are of the same video, with the same classes, and all rows are linked."""
-    if truth.name != found.name:
-        raise ValueError(f"ground truth is of the video '{truth.name}', predictions are of '{found.name}'")
+    check_frames(truth, found)
     what = f"the video '{truth.name}'"
-    if truth.num_frames != found.num_frames:
-        raise ValueError(
-            f"{what} has {truth.num_frames} frames in the ground truth and {found.num_frames} in the predictions;"
-            " frames without objects count too, so give both files the same frames"
-        )
     if truth.label_map.names != found.label_map.names:
         raise ValueError(
             f"{what} has the classes {', '.join(truth.label_map.names)} in the ground truth and"
@@ -141,6 +185,21 @@ def check_pair(truth: Tracks, found: Tracks) -> None:
                 f"{what}: {loose} of {len(tracks)} objects in the {side} have no track id; identities cannot be"
                 " scored without them: link the detections first (`pagoda track link`), or keep `.linked()` only"
             )
+
+
+def check_frames(truth: Tracks, found: Tracks) -> None:
+    """Raises ValueError unless the two are of the same video and of the same length, with what to do."""
+    if truth.name != found.name:
+        raise ValueError(f"ground truth is of the video '{truth.name}', predictions are of '{found.name}'")
+    if truth.num_frames == found.num_frames:
+        return
+    shorter = truth if truth.num_frames < found.num_frames else found
+    remedy = shorter.length_remedy.replace(LONGEST, str(max(truth.num_frames, found.num_frames)))
+    remedy = remedy or "frames without objects count too, so give both files the same frames"
+    raise ValueError(
+        f"the video '{truth.name}' has {truth.num_frames} frames in the ground truth and {found.num_frames} in the"
+        f" predictions; {remedy}"
+    )
 
 
 def _clear_numbers(clear: dict[str, Any]) -> dict[str, float]:

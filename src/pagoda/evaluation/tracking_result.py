@@ -17,14 +17,21 @@ class TrackingResult:
     per_video: dict[str, dict[str, float]]
     per_class: dict[str, dict[str, float]]
     protocol: str
+    notes: tuple[str, ...] = ()
+    """what was left out of ground truth and predictions, how many and why"""
 
     def table(self) -> str:
-        """Plain text: one row per video, per class where there are several, and for all; then the protocol."""
-        rows = {**self.per_video, **(self.per_class if len(self.per_class) > 1 else {}), "all": self.metrics}
+        """Plain text: one row per video, per class where there are several, and for all; then the protocol.
+
+        Classes of which there is nothing on either side have no row.
+        """
+        seen = {name: row for name, row in self.per_class.items() if row["objects"] or row["FP"]}
+        classes = seen if len(self.per_class) > 1 else {}
+        rows = {**self.per_video, **classes, "all": self.metrics}
         lines = [["", *SHOWN]] + [
             [name, *(_cell(key, row[key]) for key in SHOWN)] for name, row in rows.items()
         ]
-        return f"{text_columns(lines)}\n\n{self.protocol}"
+        return "\n".join([text_columns(lines), "", self.protocol, *self.notes])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, ready for JSON; None where a value is undefined."""
@@ -33,6 +40,7 @@ class TrackingResult:
             "per_video": {name: finite_or_none(row) for name, row in self.per_video.items()},
             "per_class": {name: finite_or_none(row) for name, row in self.per_class.items()},
             "protocol": self.protocol,
+            "notes": list(self.notes),
         }
 
 

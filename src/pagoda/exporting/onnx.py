@@ -53,7 +53,8 @@ def export_onnx(
 ) -> ParityReport:
     """Write `model` with pre- and post-processing to `path` once the file finds what the model finds.
 
-    Input `images` is RGB uint8 (B, 3, H, W) of any B, H, W; outputs are `boxes` (B, D, 4) xyxy pixels of the
+    Input `images` is RGB uint8 (B, 3, H, W) of any B, H, W, from which a network that reads grey makes it, or RGBA
+    (B, 4, H, W); outputs are `boxes` (B, D, 4) xyxy pixels of the
     input, `scores` (B, D) and `labels` (B, D), with score 0 and label −1 in unused rows. Mask R-CNN adds `masks`
     (B, D, H, W) bool, pasted into the input: D · H · W floats are held for each picture on the way. Keypoint R-CNN
     adds `keypoints` (B, D, K, 2) pixels of the input and `keypoint_scores` (B, D, K), found as `detect` finds them,
@@ -104,7 +105,8 @@ def to_onnx(model: Detector, postprocess: SelectDetections, opset: int) -> torch
     )
     graph = program.model.graph
     for value in (*graph.inputs, *graph.outputs):
-        known = {"keypoints": value.shape[2]} if value.name.startswith("keypoint") else {}
+        known: dict[Any, Any] = {"keypoints": value.shape[2]} if value.name.startswith("keypoint") else {}
+        known |= {3: model.input_spec.read_channels} if value.name == "images" else {}
         value.shape = type(value.shape)(known.get(size, size) for size in DIMENSIONS[value.name])
     program.model.metadata_props.update(metadata(model, postprocess))
     return program
@@ -129,9 +131,16 @@ def metadata(model: Detector, postprocess: SelectDetections) -> dict[str, str]:
         "category_ids": json.dumps(list(model.label_map.category_ids)),
         "input_spec": json.dumps(model.input_spec.to_dict()),
         "postprocess": json.dumps(asdict(postprocess)),
-        "usage": USAGE + "".join(USAGE_OF_SHAPES[name] for name in names),
+        "usage": usage_of_images(model) + "".join(USAGE_OF_SHAPES[name] for name in names),
         **({"skeleton": json.dumps(skeleton.to_dict())} if skeleton and "keypoints" in names else {}),
     }
+
+
+def usage_of_images(model: Detector) -> str:
+    """What goes in and what comes out."""
+    if model.input_spec.read_channels == 3:
+        return USAGE
+    return USAGE.replace("RGB uint8 (batch, 3,", "RGBA uint8 (batch, 4,")
 
 
 def suppress(boxes: Any, scores: Any, labels: Any, num_classes: int, max_iou: float, inclusive: bool) -> Any:

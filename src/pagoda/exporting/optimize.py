@@ -110,7 +110,7 @@ def conv_norm_pairs(model: Detector) -> list[tuple[nn.Conv2d | nn.Conv3d, nn.Mod
     hooks = [leaf.register_forward_hook(watch) for leaf in leaves]
     try:
         device = next(model.parameters()).device
-        pixels = torch.zeros(1, 3, 64, 64, device=device)
+        pixels = torch.zeros(1, model.input_spec.channels, 64, 64, device=device)
         with torch.no_grad():
             model(ImageBatch(pixels, torch.tensor([[64, 64]], device=device)))
     finally:

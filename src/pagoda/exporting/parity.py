@@ -8,6 +8,7 @@ accepted when such a verdict was close and the other side's candidates contain i
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from pagoda.exporting.parity_pictures import parity_batches
 from pagoda.exporting.program import THRESHOLD
 from pagoda.exporting.shape_parity import ShapeComparison, with_shapes
 from pagoda.ops.boxes import pairwise_iou
-from pagoda.postprocess.dense import SelectDetections
+from pagoda.postprocess.dense import Candidates, SelectDetections, take
 from pagoda.postprocess.rcnn import SelectRegions
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
@@ -197,18 +198,55 @@ class Candidacy:
     """All that the model considered in one picture, worked out when first asked for."""
 
     def __init__(self, model: Detector, image: ImageBatch, select: SelectDetections) -> None:
-        self.model, self.image = model, image
-        self.select = replace(select, max_candidates=None)
-        self.all: tuple[Tensor, Tensor, Tensor] | None = None
+        self.model, self.image, self.select = model, image, select
 
     def includes(self, report: ParityReport, box: Tensor, score: Tensor, label: Tensor) -> bool:
-        if self.all is None:
-            with torch.inference_mode():
-                found = self.select.candidates(self.model(self.image), self.image.sizes, self.model.decode)
-            self.all = (found.boxes[0].cpu(), found.scores[0].cpu(), found.labels[0].cpu())
-        boxes, scores, labels = self.all
-        near = (boxes - box).abs().amax(1) <= report.box_tolerance
-        return bool((near & ((scores - score).abs() <= report.score_tolerance) & (labels == label)).any())
+        """Whether the model has such a pair of box and class at all."""
+        return len(self._pairs_like(report, box, score, label)) > 0
+
+    def is_last(self, report: ParityReport, box: Tensor, score: Tensor, label: Tensor) -> bool:
+        """Whether it is no better than the last that `max_candidates` admits: of equals any may be taken."""
+        if self.select.max_candidates is None:
+            return False
+        taken = self._candidates(self.select)
+        ends = torch.tensor(self.select.competitors(self.outputs)).cumsum(0)
+        group_of_taken = torch.bucketize(taken.places, ends, right=True)
+        ranks = self._ranks(taken)
+        pairs = self._pairs_like(report, box, score, label)
+        for group, rank in zip(
+            torch.bucketize(pairs.places, ends, right=True), self._ranks(pairs), strict=True
+        ):
+            rivals = ranks[(group_of_taken == group) & (taken.scores > 0)]
+            is_full = len(rivals) >= self.select.max_candidates
+            if is_full and rank <= rivals.min() + report.score_tolerance:
+                return True
+        return False
+
+    @cached_property
+    def outputs(self) -> Any:
+        with torch.inference_mode():
+            return self.model(self.image)
+
+    @cached_property
+    def all(self) -> Candidates:
+        return self._candidates(replace(self.select, max_candidates=None))
+
+    def _candidates(self, select: SelectDetections) -> Candidates:
+        with torch.inference_mode():
+            found = select.candidates(self.outputs, self.image.sizes, self.model.decode)
+        return Candidates(*(part[0].cpu() for part in found))
+
+    def _ranks(self, pairs: Candidates) -> Tensor:
+        """What `max_candidates` are the best by."""
+        if self.select.rank_on == "score":
+            return pairs.scores
+        return self.outputs.class_logits[0].flatten().cpu()[pairs.places].float().sigmoid()
+
+    def _pairs_like(self, report: ParityReport, box: Tensor, score: Tensor, label: Tensor) -> Candidates:
+        """All that the model considered and that equal the given one."""
+        near = (self.all.boxes - box).abs().amax(1) <= report.box_tolerance
+        alike = (self.all.scores - score).abs() <= report.score_tolerance
+        return take(self.all, near & alike & (self.all.labels == label))
 
 
 def compare(
@@ -238,8 +276,10 @@ def compare(
         ("model", theirs, only_theirs, ours, only_ours),
     ):
         for index in here.nonzero().flatten().tolist():
-            known = candidacy.includes(report, has.boxes[index], has.scores[index], has.labels[index])
-            if known and is_close_call(report, has[[index]], lacks, there, select):
+            pair = has.boxes[index], has.scores[index], has.labels[index]
+            known = candidacy.includes(report, *pair)
+            close = known and is_close_call(report, has[[index]], lacks, there, select)
+            if close or (known and candidacy.is_last(report, *pair)):
                 report.close_calls += 1
             else:
                 report.unmatched.append(describe(side, has[[index]], lacks, known))

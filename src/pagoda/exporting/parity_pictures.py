@@ -15,28 +15,31 @@ MIN_PICTURES = 8
 
 
 def parity_batches(spec: InputSpec, pictures: Sequence[Any]) -> Iterator[Tensor]:
-    """uint8 (B, 3, H, W): the given pictures, up to four of a size together, and drawn ones up to eight."""
+    """uint8 (B, 3 or 4, H, W): the given pictures, up to four of a size together, and drawn ones up to eight."""
     by_size: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
     for source in pictures:
-        picture = spec.resize(torch.from_numpy(to_picture(source)[0]).permute(2, 0, 1))
+        picture = spec.resize(
+            torch.from_numpy(to_picture(source, channels=spec.read_channels)[0]).permute(2, 0, 1)
+        )
         by_size[tuple(picture.shape)].append(picture)
     for same_size in by_size.values():
         for start in range(0, len(same_size), 4):
             yield torch.stack(same_size[start : start + 4])
     if len(pictures) < MIN_PICTURES:
-        yield from drawn_batches(min(spec.canvas) if spec.canvas else spec.short_side)
+        side = min(spec.canvas) if spec.canvas else spec.short_side
+        yield from drawn_batches(side, spec.read_channels)
 
 
-def drawn_batches(short_side: int) -> Iterator[Tensor]:
+def drawn_batches(short_side: int, channels: int = 3) -> Iterator[Tensor]:
     """Eight pictures of coarse noise and rectangles, the same every time; sides divisible by nothing."""
     random = torch.Generator().manual_seed(0)
     for batch, share in ((1, 1.0), (3, 0.5), (2, 0.37), (2, 0.71)):
         height, width = int(short_side * share) + 1, int(short_side * share * 1.3) + 3
-        noise = torch.rand(batch, 3, height // 8 + 1, width // 8 + 1, generator=random) * 255
+        noise = torch.rand(batch, channels, height // 8 + 1, width // 8 + 1, generator=random) * 255
         images = interpolate(noise, size=(height, width), mode="bilinear")
         for image in images:
             for _ in range(6):
                 y, x = (torch.rand(2, generator=random) * torch.tensor([height, width]) * 0.8).long().tolist()
                 h, w = (torch.rand(2, generator=random) * torch.tensor([height, width]) * 0.4).long().tolist()
-                image[:, y : y + h + 2, x : x + w + 2] = torch.rand(3, 1, 1, generator=random) * 255
+                image[:, y : y + h + 2, x : x + w + 2] = torch.rand(channels, 1, 1, generator=random) * 255
         yield images.to(torch.uint8)

@@ -25,8 +25,8 @@ THRESHOLD = "min_score"
 class PixelsToDetections(nn.Module):
     """Normalising, padding, the network, selection and suppression in one forward.
 
-    Takes uint8 RGB (B, 3, H, W), each picture filling its H×W; any B, H and W from 1 up. Gives boxes, scores,
-    labels and what `shape_names` says.
+    Takes uint8 RGB (B, 3, H, W), or RGBA (B, 4, H, W) for models that read that, each picture filling its H×W; any
+    B, H and W from 1 up. Gives boxes, scores, labels and what `shape_names` says.
     The threshold is a buffer, so that a graph made from this can be tried with another one.
     """
 
@@ -55,7 +55,7 @@ class PixelsToDetections(nn.Module):
 
 def export_pixels(module: PixelsToDetections) -> ExportedProgram:
     """The graph of `module`, with batch, height and width left open."""
-    images = torch.zeros(2, 3, 130, 190, dtype=torch.uint8)
+    images = torch.zeros(2, module.model.input_spec.read_channels, 130, 190, dtype=torch.uint8)
     return trace(module, images, {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC})
 
 
@@ -68,7 +68,7 @@ def export_forward(model: Detector, *, num_frames: int | None = None) -> Exporte
     batch = Dim("batch")
     height, width = 32 * Dim("height_32", max=1024), 32 * Dim("width_32", max=1024)
     time = () if num_frames is None else (num_frames,)
-    images = ImageBatch(torch.zeros(2, 3, *time, 160, 224), sizes)
+    images = ImageBatch(torch.zeros(2, model.input_spec.channels, *time, 160, 224), sizes)
     sides = {2 + len(time): height, 3 + len(time): width}
     return trace(model, images, ImageBatch({0: batch, **sides}, {0: batch}))
 

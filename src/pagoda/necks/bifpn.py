@@ -1,13 +1,13 @@
 """Weighted bidirectional pyramid (Tan 2020, arXiv 1911.09070), and any other pyramid written as a list of nodes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import avg_pool2d, interpolate
 
 from pagoda.layers.conv import (
     Activation,
@@ -15,16 +15,49 @@ from pagoda.layers.conv import (
     SeparableConv2d,
     build_activation,
     build_slow_norm,
+    pad_same,
     shrink,
     start_weights,
 )
 from pagoda.layers.norm import Norm
 from pagoda.necks.topology import Node, Topology, bifpn_nodes, check_topology
+from pagoda.ops.anchors import pyramid_strides
 from pagoda.plain import checked
 
 Fusion = Literal["fast", "softmax", "sum", "channel_fast", "channel_softmax"]
 # Keeps "fast" fusion finite when every weight is cut to 0.
 FAST_EPS = 1e-4
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class Resampling:
+    """How maps get to another level's size."""
+
+    down: Literal["max", "average", "bilinear"] = "max"
+    up: Literal["nearest", "bilinear"] = "nearest"
+
+    def __post_init__(self) -> None:
+        for name, known in (("down", ("max", "average", "bilinear")), ("up", ("nearest", "bilinear"))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}; one of {', '.join(known)}")
+
+    def shrink(self, x: Tensor, factor: int, padding: Padding) -> Tensor:
+        """To ⌈side / factor⌉."""
+        if self.down == "max":
+            return shrink(x, factor, padding)
+        if self.down == "bilinear":
+            size = [(side + factor - 1) // factor for side in x.shape[-2:]]
+            return interpolate(x, size=size, mode="bilinear", align_corners=False)
+        if padding == "symmetric":
+            return avg_pool2d(x, factor + 1, factor, padding=factor // 2)
+        return avg_pool2d(pad_same(x, factor + 1, factor), factor + 1, factor)
+
+    def grow(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """To (height, width)."""
+        if self.up == "nearest":
+            return interpolate(x, size=size, mode="nearest")
+        return interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 @checked
@@ -38,13 +71,18 @@ class NodeStyle:
     norm: Norm
     padding: Padding
     conv_bias: bool
+    resampling: Resampling
 
 
 @checked
 class BiFPN(nn.Module):
     """Cells that pass features down and up the pyramid and fuse them with learnt weights.
 
-    Sizes may be any, as long as each level has half the rows and columns of the one below, rounded up.
+    Sizes may be any, as long as each level has half the rows and columns of the one below, rounded up, or the same
+    where `set_strides` says so (above a dilated stage).
+
+    Attributes: `channels` {level: C} and `strides` {level: pixels from cell to cell}, 2ˡ until `set_strides` says
+    otherwise; a detector says it of its backbone.
 
     Args:
         channels: the backbone's, {level: C}.
@@ -54,6 +92,7 @@ class BiFPN(nn.Module):
         topology: (lowest, highest level) to the nodes of a cell; see `pagoda.necks.topology`.
         padding: of the pooling; "same" for weights that come from TensorFlow.
         conv_bias: of convolutions in front of norms; without effect, but part of TensorFlow's weights.
+        resampling: from level to level (max pooling, nearest neighbours).
     """
 
     def __init__(
@@ -69,6 +108,7 @@ class BiFPN(nn.Module):
         norm: Norm = "batch",
         padding: Padding = "symmetric",
         conv_bias: bool = False,
+        resampling: Resampling | None = None,
     ) -> None:
         super().__init__()
         self.inputs = sorted(channels)
@@ -76,6 +116,7 @@ class BiFPN(nn.Module):
         low, highest = self.inputs[0], self.inputs[-1]
         self.padding: Padding = padding
         self.channels = dict.fromkeys(range(low, top_level + 1), width)
+        self.strides = pyramid_strides(self.channels)
         style = NodeStyle(
             width=width,
             fusion=fusion,
@@ -83,7 +124,9 @@ class BiFPN(nn.Module):
             norm=norm,
             padding=padding,
             conv_bias=conv_bias,
+            resampling=resampling or Resampling(),
         )
+        self.resampling = style.resampling
         # Named by the feature's number in a cell, as the edges of a node are.
         self.extra = nn.ModuleDict()
         if top_level > highest and channels[highest] != width:
@@ -96,14 +139,21 @@ class BiFPN(nn.Module):
             self.cells.append(Cell(nodes, low, widths, style))
             widths = [width] * len(widths)
 
+    def set_strides(self, strides: Mapping[int, int]) -> None:
+        """{level: pixels from cell to cell} of the backbone; levels above it double."""
+        self.strides = pyramid_strides(self.channels, strides)
+        for cell in self.cells:
+            for node in cell.nodes:
+                node.set_strides(self.strides)
+
     def forward(self, features: dict[int, Tensor]) -> dict[int, Tensor]:
         maps = [features[level] for level in self.inputs]
-        check_sizes(self.inputs, maps)
+        check_sizes(self.inputs, maps, self.strides)
         for number in range(len(maps), len(self.channels)):
             last = maps[-1]
             if str(number) in self.extra:
                 last = self.extra[str(number)](last)
-            maps.append(shrink(last, 2, self.padding))
+            maps.append(self.resampling.shrink(last, 2, self.padding))
         for cell in self.cells:
             maps = cell(maps)
         return dict(zip(self.channels, maps, strict=True))
@@ -151,8 +201,9 @@ class FusionNode(nn.Module):
     def __init__(self, level: int, sources: dict[int, tuple[int, int]], style: NodeStyle) -> None:
         super().__init__()
         self.level, self.fusion, self.padding = level, style.fusion, style.padding
-        # Levels to go up from each source; negative: down.
-        self.climbs = {number: level - source for number, (source, _) in sources.items()}
+        self.resampling = style.resampling
+        self.levels = {number: source for number, (source, _) in sources.items()}
+        self.set_strides(pyramid_strides([level, *self.levels.values()]))
         # A backbone level that two nodes read has two separate projections.
         self.edges = nn.ModuleDict(
             {
@@ -166,19 +217,25 @@ class FusionNode(nn.Module):
         self.activation = build_activation(style.activation)
         self.conv = SeparableConv2d(style.width, style.width, bias=style.conv_bias, norm=style.norm)
 
+    def set_strides(self, strides: Mapping[int, int]) -> None:
+        """{level: pixels from cell to cell}, from which follows how far each source shrinks; below 1: it grows."""
+        self.shrinking = {
+            number: strides[self.level] / strides[source] for number, source in self.levels.items()
+        }
+
     def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """`maps` by number; `size` is (height, width) at this node's level."""
-        arrived = [self._carry(number, maps[number], size) for number in self.climbs]
+        arrived = [self._carry(number, maps[number], size) for number in self.levels]
         return self.conv(self.activation(fuse(arrived, self.weights, self.fusion)))
 
     def _carry(self, number: int, x: Tensor, size: tuple[int, int]) -> Tensor:
         """Feature `number` at this node's width and level."""
         if str(number) in self.edges:
             x = self.edges[str(number)](x)
-        climb = self.climbs[number]
-        if climb > 0:
-            return shrink(x, 2**climb, self.padding)
-        return x if climb == 0 else interpolate(x, size=size, mode="nearest")
+        factor = self.shrinking[number]
+        if factor > 1:
+            return self.resampling.shrink(x, int(factor), self.padding)
+        return x if factor == 1 else self.resampling.grow(x, size)
 
 
 @checked
@@ -203,14 +260,17 @@ def fuse(maps: Sequence[Tensor], weights: Tensor | None, fusion: Fusion) -> Tens
     return fused
 
 
-def check_sizes(levels: Sequence[int], maps: Sequence[Tensor]) -> None:
-    """Raises ValueError unless each level has half the rows and columns of the one below, rounded up."""
+def check_sizes(levels: Sequence[int], maps: Sequence[Tensor], strides: Mapping[int, int]) -> None:
+    """Raises ValueError unless each level has half the rows and columns of the one below, rounded up, or what
+    their strides say."""
     for level, (lower, upper) in zip(levels[1:], pairwise(maps), strict=True):
         (height, width), (rows, columns) = lower.shape[-2:], upper.shape[-2:]
-        if (rows, columns) != ((height + 1) // 2, (width + 1) // 2):
+        step = strides[level] // strides[level - 1]
+        if (rows, columns) != ((height + step - 1) // step, (width + step - 1) // step):
             raise ValueError(
-                f"level {level} must measure {(height + 1) // 2}×{(width + 1) // 2} above a level of"
-                f" {height}×{width}, got {rows}×{columns}; pad pictures to a multiple of {2**level} pixels"
+                f"level {level} must measure {(height + step - 1) // step}×{(width + step - 1) // step} above a"
+                f" level of {height}×{width}, got {rows}×{columns}; pad pictures to a multiple of"
+                f" {strides[level]} pixels"
             )
 
 

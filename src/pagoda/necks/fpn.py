@@ -1,11 +1,14 @@
 """Feature pyramid network (Lin 2016), with the extra levels of RetinaNet and FCOS."""
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, relu
 
 from pagoda.layers.norm import Norm, build_norm
+from pagoda.ops.anchors import pyramid_strides
 from pagoda.plain import checked
 
 ExtraFrom = Literal["P5", "C5", "max_pool"]
@@ -15,6 +18,9 @@ ExtraFrom = Literal["P5", "C5", "max_pool"]
 class FPN(nn.Module):
     """Lateral 1×1, top-down nearest upsampling to exactly the lateral's size, output 3×3.
 
+    Attributes: `channels` {level: C} and `strides` {level: pixels from cell to cell}, 2ˡ until `set_strides` says
+    otherwise; a detector says it of its backbone.
+
     Args:
         channels: the backbone's, {level: C}.
         top_level: levels above the backbone's are added up to this one.
@@ -23,6 +29,7 @@ class FPN(nn.Module):
             ones read the level below. "max_pool": every second pixel of the top output (R-CNN's P6).
         relu_before_extra: of the level below they read the ReLU (mmdet's RetinaNet does not).
         norm, relu_after: a norm (then without conv bias) and a ReLU after each lateral and output convolution.
+        groups: of a group norm.
     """
 
     def __init__(
@@ -35,6 +42,7 @@ class FPN(nn.Module):
         relu_before_extra: bool = True,
         norm: Norm = "none",
         relu_after: bool = False,
+        groups: int = 32,
     ) -> None:
         super().__init__()
         self.inputs = sorted(channels)
@@ -47,15 +55,14 @@ class FPN(nn.Module):
             raise ValueError(f"FPN needs neighbouring levels, got {', '.join(map(str, self.inputs))}")
         self.extra_from, self.relu_before_extra = extra_from, relu_before_extra
         self.channels = {level: out_channels for level in range(self.inputs[0], top_level + 1)}
+        self.strides = pyramid_strides(self.channels)
         self.extra_levels = list(range(highest + 1, top_level + 1))
+        conv = partial(conv_norm, norm=norm, relu_after=relu_after, groups=groups)
         self.lateral = nn.ModuleDict(
-            {
-                str(level): conv_norm(channels[level], out_channels, 1, norm, relu_after)
-                for level in self.inputs
-            }
+            {str(level): conv(channels[level], out_channels, 1) for level in self.inputs}
         )
         self.output = nn.ModuleDict(
-            {str(level): conv_norm(out_channels, out_channels, 3, norm, relu_after) for level in self.inputs}
+            {str(level): conv(out_channels, out_channels, 3) for level in self.inputs}
         )
         self.extra = nn.ModuleDict()
         if extra_from != "max_pool":
@@ -64,6 +71,10 @@ class FPN(nn.Module):
                 source = first if level == highest + 1 else out_channels
                 self.extra[str(level)] = nn.Conv2d(source, out_channels, 3, 2, padding=1)
         start_convolutions(self)
+
+    def set_strides(self, strides: Mapping[int, int]) -> None:
+        """{level: pixels from cell to cell} of the backbone; levels above it double."""
+        self.strides = pyramid_strides(self.channels, strides)
 
     def forward(self, features: dict[int, Tensor]) -> dict[int, Tensor]:
         return self.add_extras(features, self.merge(features))
@@ -97,11 +108,11 @@ class FPN(nn.Module):
 
 @checked
 def conv_norm(
-    inputs: int, outputs: int, kernel: int, norm: Norm, relu_after: bool, *, stride: int = 1
+    inputs: int, outputs: int, kernel: int, norm: Norm, relu_after: bool, *, stride: int = 1, groups: int = 32
 ) -> nn.Module:
     """The convolution alone, or a Sequential of convolution, norm and ReLU as asked for."""
     conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=norm == "none")
-    extras: list[nn.Module] = [] if norm == "none" else [build_norm(norm, outputs)]
+    extras: list[nn.Module] = [] if norm == "none" else [build_norm(norm, outputs, groups=groups)]
     extras += [nn.ReLU(inplace=True)] if relu_after else []
     return nn.Sequential(conv, *extras) if extras else conv
 

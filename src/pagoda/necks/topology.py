@@ -1,7 +1,7 @@
 """Pyramids as lists of nodes: who is fused with whom. Inputs are numbered first, finest level first."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 class Node(NamedTuple):
@@ -78,6 +78,14 @@ def qufpn_nodes(low: int, high: int) -> list[Node]:
     for level in range(low, high + 1):
         made.add(level, halves[0][level], halves[1][level])
     return made.nodes
+
+
+TopologyName = Literal["bifpn", "panet", "qufpn"]
+TOPOLOGIES: dict[TopologyName, Topology] = {
+    "bifpn": bifpn_nodes,
+    "panet": panet_nodes,
+    "qufpn": qufpn_nodes,
+}
 
 
 def check_topology(nodes: Sequence[Node], low: int, high: int) -> None:

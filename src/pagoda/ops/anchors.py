@@ -1,6 +1,6 @@
 """Where predictions sit: points of cells (FCOS) and anchor boxes (RetinaNet). A anchors per cell."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -55,9 +55,33 @@ def cell_steps(
     return padded[0] // size[0], padded[1] // size[1]
 
 
-def point_strides(points: Sequence[Tensor], levels: Sequence[int]) -> Float[Tensor, " p"]:
-    """The stride of every location, in the order of the levels' points (or anchors) joined."""
-    return torch.cat([p.new_full((p.shape[0],), 2.0**level) for p, level in zip(points, levels, strict=True)])
+def pyramid_strides(levels: Iterable[int], known: Mapping[int, int] | None = None) -> dict[int, int]:
+    """{level: pixels from cell to cell}: 2ˡ, or the `known` ones, above which each level has twice the one below.
+
+    >>> pyramid_strides(range(3, 8), {3: 8, 4: 16, 5: 16})
+    {3: 8, 4: 16, 5: 16, 6: 32, 7: 64}
+    """
+    found: dict[int, int] = {}
+    for level in sorted(levels):
+        usual = 2 * found[level - 1] if level - 1 in found else 2**level
+        found[level] = usual if known is None else known.get(level, usual)
+    return found
+
+
+def point_strides(
+    points: Sequence[Tensor], levels: Sequence[int], strides: Mapping[int, int] | None = None
+) -> Float[Tensor, " p"]:
+    """The stride of every location, in the order of the levels' points (or anchors) joined.
+
+    `strides` are the levels' where they are not 2ˡ (dilated stages).
+    """
+    known = strides or {}
+    return torch.cat(
+        [
+            p.new_full((p.shape[0],), float(known.get(level, 2**level)))
+            for p, level in zip(points, levels, strict=True)
+        ]
+    )
 
 
 @checked

@@ -4,9 +4,18 @@
 pixel indices, so a side measures x2 - x1 + 1. The default is continuous: x2 - x1.
 """
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from pagoda.plain import checked
+
+ClipRule = Literal["all_sides", "outer_sides"]
+"""which borders of the picture stop which sides of a box: every side at both of its axis; or x1 and y1 at 0 alone,
+x2 and y2 at the far end alone, so that a box wholly outside stays there and ends before it begins (zylo117,
+toandaominh1997)"""
 
 
 def box_areas(boxes: Float[Tensor, "*n 4"], *, inclusive: bool = False) -> Float[Tensor, "*n"]:
@@ -100,11 +109,23 @@ def xyxy_to_xywh(boxes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
     return torch.cat([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], dim=-1)
 
 
+@checked
 def clip_boxes(
-    boxes: Float[Tensor, "*n 4"], sizes: Tensor | tuple[int, int], *, inclusive: bool = False
+    boxes: Float[Tensor, "*n 4"],
+    sizes: Tensor | tuple[int, int],
+    *,
+    inclusive: bool = False,
+    rule: ClipRule = "all_sides",
 ) -> Float[Tensor, "*n 4"]:
-    """Cut at the picture's borders. `sizes` is one (height, width) or a tensor (*n or broadcastable, 2)."""
+    """Cut at the picture's borders. `sizes` is one (height, width) or a tensor (*n or broadcastable, 2).
+
+    >>> outside = torch.tensor([[-9., 5., -3., 20.]])
+    >>> clip_boxes(outside, (10, 10)), clip_boxes(outside, (10, 10), rule="outer_sides")
+    (tensor([[ 0.,  5.,  0., 10.]]), tensor([[ 0.,  5., -3., 10.]]))
+    """
     sizes = torch.as_tensor(sizes, device=boxes.device, dtype=boxes.dtype) - int(inclusive)
     limit = torch.stack([sizes[..., 1], sizes[..., 0]], dim=-1)
+    if rule == "outer_sides":
+        return torch.cat([boxes[..., :2].clamp(min=0), torch.minimum(boxes[..., 2:], limit)], dim=-1)
     limit = torch.cat([limit, limit], dim=-1)
     return torch.minimum(boxes.clamp(min=0), limit)

@@ -54,6 +54,10 @@ class SelectFromAllLevels(SelectDetections):
         as_one_level = outputs._replace(priors=(torch.cat(outputs.priors),))
         return super().candidates(as_one_level, sizes, decode)
 
+    def competitors(self, outputs: DenseOutputs) -> list[int]:
+        counts = super().competitors(outputs)
+        return counts if self.levels_apart else [sum(counts)]
+
     def _cut(self, found: Candidates, sizes: Tensor) -> Candidates:
         return super()._cut(found, sizes - 1 if self.last_pixel else sizes)
 

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from pagoda.ops.boxes import clip_boxes
+from pagoda.ops.boxes import ClipRule, clip_boxes
 from pagoda.ops.nms import batch_survivors, nms_survivors
 from pagoda.plain import checked
 from pagoda.structures.images import ImageBatch
@@ -56,16 +56,20 @@ class SelectDetections:
     """None: all"""
     threshold_on: Literal["class", "score"] = "score"
     """compare `min_score` with the final score, or with the class probability alone (FCOS's first code)"""
+    keep_equal: bool = False
+    """a score of exactly `min_score` passes (bubbliiiing)"""
     rank_on: Literal["class", "score"] = "score"
     """what the best `max_candidates` are the best by (mmdet: the class probability)"""
     combine: Literal["product", "root"] = "root"
     """final score from class probability p and quality c: p·c or √(p·c)"""
     best_class_only: bool = False
-    """a location speaks for its likeliest class alone (bubbliiiing)"""
+    """a location speaks for its likeliest class alone, of equal ones the first (bubbliiiing)"""
     across_classes: bool = False
     """boxes suppress each other whatever their classes (toandaominh1997)"""
     clip: Literal["before", "after"] = "before"
     """boxes are cut to the picture before or after suppression (detectron2, AdelaiDet)"""
+    clip_rule: ClipRule = "all_sides"
+    """which borders stop which sides: see `ops.boxes`"""
     drop_empty: bool = False
     """boxes without area once cut are dropped (detectron2, mmdet)"""
     order: Literal["score", "location"] = "score"
@@ -97,6 +101,10 @@ class SelectDetections:
         found = Candidates(*(torch.cat(part, dim=1) for part in zip(*parts, strict=True)))
         return self._cut(found, sizes) if self.clip == "before" else found
 
+    def competitors(self, outputs: DenseOutputs) -> list[int]:
+        """How many (location, class) pairs compete for `max_candidates` places: of each level, in their order."""
+        return [len(priors) * outputs.class_logits.shape[-1] for priors in outputs.priors]
+
     def _best_pairs(
         self, logits: Tensor, quality: Tensor | None, bar: float | Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -119,16 +127,18 @@ class SelectDetections:
             scores = probability * quality.float().sigmoid()
             if self.combine == "root":
                 scores = scores.sqrt()
-        failed = (probability if self.threshold_on == "class" else scores) <= bar
+        judged = probability if self.threshold_on == "class" else scores
+        failed = judged < bar if self.keep_equal else judged <= bar
         if self.best_class_only:
-            failed = failed | (probability < probability.amax(-1, keepdim=True))
+            classes = torch.arange(probability.shape[-1], device=probability.device)
+            failed = failed | (classes != probability.argmax(-1, keepdim=True))
         scores = scores.masked_fill(failed, -1.0)
         ranks = probability.masked_fill(failed, -1.0) if self.rank_on == "class" else scores
         return ranks, scores
 
     def _cut(self, found: Candidates, sizes: Tensor) -> Candidates:
         """Boxes ending at their picture's borders; where none is left and that counts, the score is −1."""
-        boxes = clip_boxes(found.boxes, sizes[:, None], inclusive=self.inclusive)
+        boxes = clip_boxes(found.boxes, sizes[:, None], inclusive=self.inclusive, rule=self.clip_rule)
         if not self.drop_empty:
             return found._replace(boxes=boxes)
         empty = (boxes[..., 2:] <= boxes[..., :2]).flatten(2).any(-1)
@@ -138,16 +148,25 @@ class SelectDetections:
         """What suppression keeps apart."""
         return torch.zeros_like(labels) if self.across_classes else labels
 
+    def _compared(self, boxes: Tensor) -> Tensor:
+        """Boxes as suppression sees them: one that ends before it begins overlaps nothing, whoever computes it."""
+        return boxes if self.clip_rule == "all_sides" else not_inside_out(boxes)
+
     def _batch_survivors(self, found: Candidates, num_classes: int) -> Tensor:
         """(B, n) bool: which candidates of each image suppression leaves."""
         return batch_survivors(
-            found.boxes, found.scores, self._groups(found.labels), num_classes, self.max_iou, self.inclusive
+            self._compared(found.boxes),
+            found.scores,
+            self._groups(found.labels),
+            num_classes,
+            self.max_iou,
+            self.inclusive,
         )
 
     def _survivors(self, found: Candidates) -> Tensor:
         """(n,) bool: the same of one image."""
         return nms_survivors(
-            found.boxes,
+            self._compared(found.boxes),
             found.scores,
             self._groups(found.labels),
             max_iou=self.max_iou,

@@ -70,6 +70,11 @@ class SelectRegions(SelectDetections):
             found = found._replace(scores=found.scores.masked_fill(small, -1.0))
         return found
 
+    def competitors(self, outputs: RegionOutputs | TubeOutputs) -> list[int]:  # type: ignore[override]
+        """All pairs of a picture compete with each other."""
+        _, regions, classes = outputs.class_logits.shape
+        return [regions * (classes - 1)]
+
     def masks(self, probabilities: Tensor, boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
         """(N, H, W) bool from (N, M, M) probabilities inside (N, 4) boxes of a picture of (height, width)."""
         return paste_masks(

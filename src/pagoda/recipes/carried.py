@@ -21,7 +21,9 @@ def what_to_carry(model: Detector) -> Carry:
 def lighten(dataset: Any, model: Detector) -> Any:
     """The data set without masks and keypoints where the model learns boxes alone, so that none are decoded."""
     if isinstance(dataset, DetectionDataset) and what_to_carry(model) == Carry():
-        return DetectionDataset(dataset.annotations.boxes_only(), dataset.transform)
+        return DetectionDataset(
+            dataset.annotations.boxes_only(), dataset.transform, channels=dataset.channels
+        )
     return dataset
 
 
@@ -48,8 +50,8 @@ def flip_pairs(
     pairs = label_map.skeleton.flip_pairs
     if pairs is None and (settings.horizontal_flip or settings.vertical_flip):
         raise ValueError(
-            "pictures are to be flipped, but nobody says which keypoints change places in a mirror: add flip_pairs"
-            " [[a, b], …] (counted from 0, [] where none do) to the category in the annotation file, or train with"
+            "pictures are to be flipped, but nobody says which keypoints change places in a mirror:"
+            f" {label_map.skeleton.flip_remedy}, or train with"
             f" augment.horizontal_flip=0 and vertical_flip=0; the keypoints are {', '.join(label_map.skeleton.names)}"
         )
     return pairs

@@ -28,6 +28,7 @@ from pagoda.evaluation.result import DetectionResult
 from pagoda.evaluation.runner import detect_dataset, evaluate
 from pagoda.recipes.carried import check_keypoints, flip_pairs, lighten, what_to_carry
 from pagoda.recipes.opening import check_frames, check_learnable, check_scorable, open_data
+from pagoda.recipes.remarks import data_remarks
 from pagoda.recipes.resuming import (
     check_epochs,
     check_same_run,
@@ -95,15 +96,17 @@ def train(
     Args:
         model: the name of a zoo model; a checkpoint, ours or another program's, by its path or address, or a
             built model: fine-tuned, with a class head for the data's classes (`zoo.heads.adapt_classes`).
-        options: fields of ModelOptions for a zoo model; for a checkpoint short_side and long_side.
+        options: fields of ModelOptions for a zoo model; for a checkpoint short_side, long_side, canvas and take.
         build: composes a model that is not in the zoo; `model` is then the name written into its card.
     """
-    data = open_data(settings, model)
+    data = open_data(settings, model, take=(options or {}).get("take"))
     torch.manual_seed(settings.seed)
     start = starting_model(model, data.label_map, options=options, build=build)
     train_data, val_data = data.datasets(start.model)
-    if start.text and not quiet and processes(settings.device).is_main_process:
-        print(start.text, file=sys.stderr)
+    if not quiet and processes(settings.device).is_main_process:
+        remarks = [line for split in data[:2] for line in data_remarks(split, settings.data)]
+        for line in dict.fromkeys([*filter(None, [start.text]), *remarks]):
+            print(line, file=sys.stderr)
     return train_on(start.model, train_data, val_data, settings, quiet=quiet, config=start.config)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pagoda.data.posetrack_joints import to_posetrack_15
-from pagoda.data.videos import Video, labelled_frames
+from pagoda.data.videos import Video
 from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.evaluation.pose_result import PoseTrackResult
 from pagoda.evaluation.posetrack import PoseTrackEvaluator
@@ -129,8 +129,7 @@ def score_followed(
         if pose_scores is not None:
             pose_scores.update(to_posetrack_15(truth), to_posetrack_15(tracks.linked()))
         if box_scores is not None:
-            is_scored = labelled_frames(truth)[tracks.frames]
-            box_scores.update(truth, tracks.rows(is_scored).linked())
+            box_scores.update(truth, tracks.linked())
     return FollowingResult(
         linker,
         None if pose_scores is None else pose_scores.result(),

@@ -32,9 +32,14 @@ class OpenedData(NamedTuple):
         return dataset_for(model, self.train, is_complete=True), dataset_for(model, self.val)
 
 
-def open_data(settings: TrainSettings, model: str | Path | Detector) -> OpenedData:
-    """The splits that `settings` name, as pictures, or as videos where `model` looks at clips."""
-    if is_of_clips(model):
+def open_data(
+    settings: TrainSettings, model: str | Path | Detector, *, take: str | None = None
+) -> OpenedData:
+    """The splits that `settings` name, as pictures, or as videos where `model` looks at clips.
+
+    `take` says which weights of a checkpoint are meant, as in `zoo.models.load`.
+    """
+    if is_of_clips(model, take=take):
         videos = [open_videos(settings.data, split) for split in (settings.train_split, settings.val_split)]
         return OpenedData(videos[0], videos[1], videos[0][0].tracks.label_map)
     train = open_annotations(settings.data, settings.train_split)
@@ -46,7 +51,7 @@ def dataset_for(
 ) -> DetectionDataset | ClipDataset:
     """Pictures or clips with their targets. `is_complete`: only clips of which every frame is annotated."""
     if isinstance(source, Annotations):
-        return DetectionDataset(source)
+        return DetectionDataset(source, channels=model.input_spec.read_channels)
     assert isinstance(model, DetectAndTrack)
     return ClipDataset(
         source, clip_length=model.num_frames, interval=model.frame_interval, complete=is_complete

@@ -7,6 +7,7 @@ from typing import Any
 
 from pagoda.detectors.contract import Detector
 from pagoda.structures.labels import LabelMap
+from pagoda.zoo.choice_notes import collected_notes
 from pagoda.zoo.heads import adapt_classes
 from pagoda.zoo.models import create_model, is_checkpoint, load
 from pagoda.zoo.options import ModelOptions, options_from
@@ -15,6 +16,7 @@ from pagoda.zoo.region_heads import keypoints_fit
 Build = Callable[[int], Detector]
 """Composes a model that is not in the zoo, from the number of classes."""
 SIDES = ("short_side", "long_side", "canvas")
+NOT_FIXED = (*SIDES, "take")
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,15 @@ def from_checkpoint(path: str, labels: LabelMap, *, options: Mapping[str, Any], 
         for each in fields(ModelOptions)
         if getattr(chosen, each.name) != each.default
     }
-    fixed = {name: value for name, value in changed.items() if name not in SIDES}
+    fixed = {name: value for name, value in changed.items() if name not in NOT_FIXED}
     if fixed:
         raise ValueError(
             f"{path} is a trained model: of its options only {', '.join(SIDES)} can be changed, got"
             f" {', '.join(f'{name}={value!r}' for name, value in fixed.items())}"
         )
-    loaded = load(path, build=build)
+    take = changed.pop("take", None)
+    with collected_notes() as notes:
+        loaded = load(path, build=build, take=take)
     has_canvas = loaded.input_spec.canvas is not None
     useless = [name for name in changed if (name == "canvas") != has_canvas]
     if useless:
@@ -73,12 +77,14 @@ def from_checkpoint(path: str, labels: LabelMap, *, options: Mapping[str, Any], 
         )
     start = fitted(loaded, labels, is_positional=False)
     start.model.input_spec = replace(loaded.input_spec, **changed)
-    lines = [f"starts from {path}", start.text]
+    lines = [f"starts from {path}", *(f"note        {note}" for note in notes), start.text]
     provenance = (loaded.origin or {}).get("provenance")
     if provenance:
         lines.append(f"licence     {provenance['licence']} ({provenance['source']})")
     text = "\n".join(line for line in lines if line)
-    return Start(start.model, text, {"model": path, "options": changed})
+    return Start(
+        start.model, text, {"model": path, "options": {**changed, **({"take": take} if take else {})}}
+    )
 
 
 def fitted(model: Detector, labels: LabelMap, *, is_positional: bool = True) -> Start:

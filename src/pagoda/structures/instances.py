@@ -23,8 +23,16 @@ class _PerObject(Rows):
     def __post_init__(self) -> None:
         if self.boxes.ndim != 2 or self.boxes.shape[1] != 4:
             raise ValueError(f"boxes must be (n, 4) xyxy pixels, got {tuple(self.boxes.shape)}")
+        self._coordinates_as_floats()
         self._check_rows()
         self._check_masks_and_keypoints()
+
+    def _coordinates_as_floats(self) -> None:
+        """Whole numbers would stay whole when they are scaled or halved, and lose half a pixel each time."""
+        for name in ("boxes", "keypoints"):
+            values = getattr(self, name, None)
+            if values is not None and not values.is_floating_point():
+                object.__setattr__(self, name, values.float())
 
     def _check_masks_and_keypoints(self) -> None:
         masks, keypoints = getattr(self, "masks", None), getattr(self, "keypoints", None)

@@ -3,12 +3,16 @@
 Text is what JSON files hold ("counts" as a string); the pixels of one mask cost no Python step of their own.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from hotcoco import mask as coco_mask
+
+from pagoda.text_files import as_number, as_whole
+
+FARTHEST = 1e6
+"""Pixels; polygons that reach further are broken, and drawing them would take for ever."""
 
 
 def encode_masks(masks: np.ndarray) -> list[str]:
@@ -74,9 +78,10 @@ def to_text(segmentation: Any, size: tuple[int, int]) -> str:
 def check_polygons(segmentation: list) -> list[list[float]]:
     """The polygons with at least three points. ValueError for what is no list of x, y, x, y, …
 
-    >>> check_polygons([[0, 0, 4, 0, 4, 4], [1, 1, 2, 2]])
-    [[0, 0, 4, 0, 4, 4]]
+    >>> check_polygons([[0, 0, 4, 0, "4", 4], [1, 1, 2, 2]])
+    [[0, 0, 4, 0, 4.0, 4]]
     """
+    polygons = []
     for number, polygon in enumerate(segmentation, 1):
         if not isinstance(polygon, list):
             raise ValueError(
@@ -86,44 +91,67 @@ def check_polygons(segmentation: list) -> list[list[float]]:
             raise ValueError(
                 f"polygon {number} has {len(polygon)} numbers: an x or a y is missing; they must come in pairs"
             )
-        if not math.isfinite(sum(polygon)):
-            raise ValueError(f"polygon {number} holds NaN or infinity")
-    return [polygon for polygon in segmentation if len(polygon) >= 6]
+        if len(polygon) >= 6:
+            polygons.append(_check_coordinates(polygon, number))
+    return polygons
 
 
-def check_run_lengths(rle: Any, size: tuple[int, int]) -> str:
-    """The text of {"size": …, "counts": text, bytes or list of runs} that covers a picture of `size` exactly."""
-    if not isinstance(rle, dict) or "counts" not in rle or len(rle.get("size", ())) != 2:
+def _check_coordinates(polygon: list, number: int) -> list[float]:
+    if not {type(value) for value in polygon} <= {int, float}:
+        values = [value if isinstance(value, int | float) else as_number(value) for value in polygon]
+        if None in values or any(isinstance(value, bool) for value in values):
+            raise ValueError(f"polygon {number} holds what is no number: {str(polygon)[:60]}")
+        polygon = values
+    if not (min(polygon) > -FARTHEST and max(polygon) < FARTHEST and sum(polygon) == sum(polygon)):
+        raise ValueError(f"polygon {number} holds NaN or infinity, or coordinates beyond {FARTHEST:g} pixels")
+    return polygon
+
+
+def check_run_lengths(rle: Any, size: tuple[int, int] | None) -> str:
+    """The text of {"size": …, "counts": text, bytes or list of runs} that covers a picture of `size` exactly, or
+    of the size it names itself where `size` is None."""
+    own = rle.get("size") if isinstance(rle, dict) else None
+    sides = [as_whole(side) for side in own] if isinstance(own, list | tuple) and len(own) == 2 else [None]
+    if "counts" not in (rle if isinstance(rle, dict) else ()) or None in sides:
         raise ValueError(
             f"a segmentation must be polygons, or run lengths with size and counts, got {str(rle)[:60]}"
         )
-    if tuple(rle["size"]) != tuple(size):
+    size = tuple(sides) if size is None else tuple(size)  # type: ignore[assignment]
+    if tuple(sides) != size:
         raise ValueError(
-            f"the mask is of a picture of (height, width) {tuple(rle['size'])}, but the picture has"
-            f" {tuple(size)}; scale the mask or correct the size"
+            f"the mask is of a picture of (height, width) {tuple(sides)}, but the picture has"
+            f" {size}; scale the mask or correct the size"
         )
-    counts = rle["counts"]
-    if isinstance(counts, list):
-        covered = sum(counts)
-        text = _pack(counts) if all(type(run) is int and run >= 0 for run in counts) else None
-    else:
-        text = counts.decode() if isinstance(counts, bytes) else counts
-        runs = unpack(text)
-        covered = int(runs.sum())
-        text = None if (runs < 0).any() else text
-    if text is None:
-        raise ValueError("the run lengths of the mask must be whole numbers, 0 or above")
+    text, covered = _read_counts(rle["counts"])
     if covered != size[0] * size[1]:
         raise ValueError(
             f"the run lengths of the mask add up to {covered} pixels, but the picture of (height, width)"
-            f" {tuple(size)} has {size[0] * size[1]}; export the mask again"
+            f" {size} has {size[0] * size[1]}; export the mask again"
         )
     return text
+
+
+def _read_counts(counts: Any) -> tuple[str, int]:
+    """The text of run lengths, and the pixels they cover."""
+    if isinstance(counts, list):
+        runs = counts if all(type(run) is int for run in counts) else [as_whole(run) for run in counts]
+        if not all(run is not None and 0 <= run < 2**32 for run in runs):
+            raise ValueError("the run lengths of the mask must be whole numbers, 0 or above")
+        return _pack(runs), sum(runs)
+    text = counts.decode() if isinstance(counts, bytes) else counts
+    if not isinstance(text, str):
+        raise ValueError(f"the run lengths of the mask must be text or whole numbers, got {str(counts)[:40]}")
+    unpacked = unpack(text)
+    if (unpacked < 0).any():
+        raise ValueError("the run lengths of the mask must be whole numbers, 0 or above")
+    return text, int(unpacked.sum())
 
 
 def unpack(text: str) -> np.ndarray:
     """The run lengths, int64: outside, inside, outside, … Five bits per character, lowest first; from the
     fourth run on a text holds the difference to the last but one."""
+    if not text.isascii():
+        raise ValueError(f"the run lengths of the mask are no such text: {text[:40]!r}")
     digits = np.frombuffer(text.encode(), np.uint8).astype(np.int64) - 48
     ends = np.flatnonzero((digits & 32) == 0)
     if (

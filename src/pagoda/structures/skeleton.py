@@ -2,13 +2,17 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pagoda.plain import checked
 
 DEFAULT_SIGMA = 0.05
 """For keypoints of which nobody measured it: between COCO's eyes (0.025) and hips (0.107)"""
+
+COCO_FLIP_REMEDY = (
+    "add flip_pairs [[a, b], …] (counted from 0, [] where none do) to the category in the annotation file"
+)
 
 _SIDE = re.compile(r"(?<![a-z])(left|right|l|r)(?![a-z])")
 _OTHER = {"left": "right", "right": "left", "l": "r", "r": "l"}
@@ -33,6 +37,8 @@ class Skeleton:
     flip_pairs: tuple[tuple[int, int], ...] | None = None
     """which change places in a mirror, () where none do; None: told from names with left and right (l and r),
     and left None where no name has a side, so that a flip stops instead of guessing"""
+    flip_remedy: str = field(default=COCO_FLIP_REMEDY, compare=False, repr=False)
+    """how to say it in files of the format the skeleton came from, where `flip_pairs` is None; for messages alone"""
 
     def __post_init__(self) -> None:
         if not self.names:

@@ -17,6 +17,7 @@ from pagoda.structures.rows import TubeRows
 
 UNLINKED = -1
 """The track id of an object that belongs to no track (yet)"""
+LONGEST = "<frames>"
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +48,28 @@ class Tracks:
     head_boxes: Float[np.ndarray, "n 4"] | None = None
     """xyxy; by their size PoseTrack measures how far a joint may be off"""
     ignored: Bool[np.ndarray, " n"] | None = None
-    """crowds and other regions that are neither to be found nor counted against who finds something there"""
+    """crowds and other rows that are not to be found"""
+    boxes_from_1: Float[np.ndarray, "n 4"] | None = None
+    """the boxes as MOTChallenge's files count, (1, 1) being the corner of the first pixel: overlaps can then be
+    compared to the last bit with programs that never shift them"""
+    regions: Bool[np.ndarray, " n"] | None = None
+    """those of the ignored rows in which whatever is found is not counted against who finds it; None: all of them"""
+    distractors: Bool[np.ndarray, " n"] | None = None
+    """rows that take out the prediction matched to them, before anything is scored (MOTChallenge); None: none"""
     frame_names: tuple[str, ...] = ()
     """the file of each frame, where known"""
     labelled_frames: Bool[np.ndarray, " f"] | None = None
     """(num_frames,) False for the frames nobody annotated; None: all are"""
     ignore_regions: Mapping[int, tuple[np.ndarray, ...]] = field(default_factory=dict)
     """frame → polygons, (points, 2) xy each, within which keypoints are not scored"""
+    rules: str = ""
+    """by which rows were taken for objects, where a file leaves a choice; stands in the protocol of scores"""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """why rows of the file do not count → how many"""
+    has_classes: bool = True
+    """False: a file that names no classes, of objects that may be of several; `label_map` then says nothing"""
+    length_remedy: str = ""
+    """what to do where `num_frames` is wrong; `LONGEST` in it stands for the right number"""
 
     def __post_init__(self) -> None:
         for name, values in self._rows().items():

@@ -311,7 +311,10 @@ class Trainer:
 
     def _nothing(self, size: tuple[int, int]) -> tuple[Tensor, Any]:
         """A black picture, or clip, of (height, width) and its targets, without any object."""
-        black, nothing = torch.zeros(3, *size, dtype=torch.uint8), Targets.empty(size)
+        black, nothing = (
+            torch.zeros(self.model.input_spec.read_channels, *size, dtype=torch.uint8),
+            Targets.empty(size),
+        )
         length = getattr(self.model, "num_frames", None)  # of the clips it looks at
         if not length:
             return black, nothing

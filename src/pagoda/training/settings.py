@@ -69,7 +69,7 @@ class TrainSettings:
     """One training run."""
 
     data: str
-    """dataset folder: COCO, VOC or YOLO, recognised by its layout"""
+    """dataset folder in any layout of docs/formats.md, recognised by its files; or a YOLO folder's YAML file"""
     train_split: str = "train"
     """split to learn from; join several with +"""
     val_split: str = "val"

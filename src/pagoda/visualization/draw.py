@@ -78,7 +78,7 @@ def picture_grid(pictures: Sequence[np.ndarray], columns: int, cell_size: tuple[
     rows = -(-len(pictures) // columns)
     grid = np.full((rows * height, columns * width, 3), 255, dtype=np.uint8)
     for index, picture in enumerate(pictures):
-        _check_picture(picture)
+        picture = _colours_of(picture)
         scale = min(height / picture.shape[0], width / picture.shape[1])
         size_wh = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
         fitted = np.asarray(Image.fromarray(picture).resize(size_wh, Image.Resampling.LANCZOS))
@@ -108,7 +108,7 @@ def _draw(
     poses: Poses | None,
 ) -> np.ndarray:
     """`order`: the objects from bottom to top."""
-    _check_picture(picture)
+    picture = _colours_of(picture)
     if picture.shape[:2] != tuple(objects.image_size):
         raise ValueError(
             f"the boxes are in pixels of an image of (height, width) {tuple(objects.image_size)}, the picture"
@@ -133,9 +133,11 @@ def _draw(
     return np.array(image)
 
 
-def _check_picture(picture: np.ndarray) -> None:
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or 0 in picture.shape:
+def _colours_of(picture: np.ndarray) -> np.ndarray:
+    """(H, W, 3), without the opacity that some networks read."""
+    if picture.ndim != 3 or picture.shape[2] not in (3, 4) or picture.dtype != np.uint8 or 0 in picture.shape:
         raise ValueError(f"a picture must be (H, W, 3) RGB uint8, got {tuple(picture.shape)} {picture.dtype}")
+    return picture[..., :3]
 
 
 def _edges(label_map: LabelMap, points: np.ndarray) -> Sequence[tuple[int, int]]:

@@ -1,5 +1,6 @@
 """Videos as pictures one after the other, and pictures as a video; read and written by PyAV."""
 
+import glob
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,13 +11,17 @@ from types import TracebackType
 import av
 import numpy as np
 
-from pagoda.pictures import PictureError, list_pictures, read_picture
-from pagoda.plain import checked
-
-EXTENSIONS = frozenset(
-    (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
+from pagoda.pictures import (
+    PictureError,
+    find_pictures,
+    is_picture,
+    picture_facts,
+    read_frames,
+    read_picture,
 )
-"""What counts as a video; anything else is taken for a picture, a folder of pictures or a glob"""
+from pagoda.plain import checked
+from pagoda.visualization.video_files import VideoFacts, decode_video, probe_video
+
 TICKS_PER_SECOND = 90_000
 
 
@@ -34,37 +39,41 @@ class VideoFrame:
 
 @checked
 class VideoSource:
-    """The frames of a video file, or of a folder or glob of pictures, one at a time; `len` may be an estimate.
+    """The frames of a video, of an animated picture, or of a folder or glob of pictures in their natural order, one
+    at a time; `len` may be an estimate.
 
-    A frame that cannot be read, or that has another size than the first, raises `PictureError` with its
-    number when its turn comes; the frames before it have been handed out by then.
+    A file is a video when PyAV opens it, whatever its ending; a GIF, WebP, PNG or AVIF with several frames, and the
+    pages of a TIFF, are one, too. A frame that cannot be read, or that has another size than the first, raises
+    `PictureError` with its number when its turn comes; the frames before it have been handed out by then.
     """
 
     def __init__(self, source: str | Path, *, frames_per_second: float = 25.0, first_frame: int = 0) -> None:
-        self.path, self.first_frame = Path(source), first_frame
-        self.is_video = self.path.suffix.lower() in EXTENSIONS
-        if self.is_video:
-            self._facts = _probe(self.path)
-        else:
-            self._files = list_pictures(source)
-            self._facts = _Facts(frames_per_second, len(self._files), len(self._files) / frames_per_second)
-        self.frames_per_second, length = self._facts.frames_per_second, len(self) + first_frame
-        if first_frame < 0 or (length and first_frame >= length):
+        self.path, self.first_frame = Path(source).expanduser(), first_frame
+        if not self.path.exists() and not glob.has_magic(str(source)):
+            raise FileNotFoundError(
+                f"expected a video, a folder of pictures or a glob pattern, but there is no {self.path}"
+            )
+        self.left_out = ""
+        """what of a folder or glob is no frame, in words"""
+        self._files: list[Path] = []
+        self._facts = self._look(frames_per_second)
+        self.frames_per_second, length = self._facts.frames_per_second, self._facts.max_frames
+        if first_frame < 0 or (length is not None and first_frame >= length):
             raise ValueError(f"{self.path} has {length} frames; it cannot start at frame {first_frame}")
 
     def __len__(self) -> int:
-        facts = self._facts
-        return max(0, (facts.num_frames or round(facts.seconds * facts.frames_per_second)) - self.first_frame)
+        return max(0, self._facts.num_frames - self.first_frame)
 
     @property
     def name(self) -> str:
-        """The file or folder without its ending."""
-        return self.path.stem if self.path.suffix else self.path.name
+        """The file without its ending, or the folder."""
+        if self.path.is_file():
+            return self.path.stem
+        return (self.path if self.path.is_dir() else self.path.parent).resolve().name
 
     def __iter__(self) -> Iterator[VideoFrame]:
         size: tuple[int, ...] | None = None
-        frames = self._of_video() if self.is_video else self._of_pictures()
-        for number, frame in enumerate(frames, self.first_frame):
+        for number, frame in enumerate(self._frames(), self.first_frame):
             size = size or frame.picture.shape[:2]
             if frame.picture.shape[:2] != size:
                 raise PictureError(
@@ -72,49 +81,60 @@ class VideoSource:
                     f" {tuple(size)}; frames of one video must have one size"
                 )
             yield frame
+        if size is None:  # no more frames than its header promised
+            raise PictureError(f"{self.path} ends before frame {self.first_frame}; it cannot start there")
+
+    def _look(self, frames_per_second: float) -> VideoFacts:
+        """Sets what is read: `_files` of pictures, or an `_is_animation`, or a video."""
+        self._is_animation = False
+        if self.path.is_file():
+            # Told by the content; the ending says only what to try first.
+            attempts = [self._look_at_animation, self._look_at_video]
+            reasons = []
+            for attempt in attempts if is_picture(self.path) else reversed(attempts):
+                try:
+                    return attempt(frames_per_second)
+                except PictureError as error:
+                    reasons.append(str(error))
+            raise PictureError("; ".join(reasons))
+        found = find_pictures(self.path)
+        self._files, self.left_out = found.pictures, found.left_out()
+        return _facts_of(len(self._files), frames_per_second)
+
+    def _look_at_animation(self, frames_per_second: float) -> VideoFacts:
+        count = picture_facts(self.path).num_frames
+        if count == 1:
+            self._files = [self.path]
+            return _facts_of(1, frames_per_second)
+        self._is_animation = True
+        _, seconds = next(read_frames(self.path, default_seconds=1 / frames_per_second))
+        return _facts_of(count, 1 / seconds)
+
+    def _look_at_video(self, _: float) -> VideoFacts:
+        return probe_video(self.path)
+
+    def _frames(self) -> Iterator[VideoFrame]:
+        """From `first_frame` on."""
+        if self._files:
+            return self._of_pictures()
+        return self._of_animation() if self._is_animation else self._of_video()
 
     def _of_pictures(self) -> Iterator[VideoFrame]:
         for number, file in enumerate(self._files[self.first_frame :], self.first_frame):
             yield VideoFrame(read_picture(file), number / self.frames_per_second, str(file))
 
+    def _of_animation(self) -> Iterator[VideoFrame]:
+        seconds = 0.0
+        frames = read_frames(self.path, default_seconds=1 / self.frames_per_second)
+        for number, (picture, shown) in enumerate(frames):
+            if number >= self.first_frame:
+                yield VideoFrame(picture, seconds, f"{self.path.name}#{number}")
+            seconds += shown
+
     def _of_video(self) -> Iterator[VideoFrame]:
-        number, seconds = 0, 0.0
-        try:
-            with av.open(str(self.path)) as container:
-                stream = container.streams.video[0]
-                stream.thread_type = "AUTO"
-                for frame in container.decode(stream):
-                    # Decoded and left out: jumping to a key frame would miss by some frames.
-                    seconds = number / self.frames_per_second if frame.time is None else float(frame.time)
-                    if number >= self.first_frame:
-                        yield VideoFrame(_upright(frame), seconds, f"{self.path.name}#{number}")
-                    number += 1
-        except av.FFmpegError as error:
-            raise PictureError(f"{self.path} cannot be read beyond frame {number}: {error}") from error
-        self._facts.check_end(self.path, number, seconds)
-
-
-@dataclass(frozen=True)
-class _Facts:
-    """What a file says of itself."""
-
-    frames_per_second: float
-    num_frames: int = 0
-    """0 where it does not say"""
-    seconds: float = 0.0
-
-    def check_end(self, path: Path, number: int, seconds: float) -> None:
-        """Raises PictureError when the video ends clearly before it should."""
-        left = self.seconds - seconds
-        # Without a count only the time is left; the last frame of a video may stand for a while.
-        if number < self.num_frames or (
-            not self.num_frames and left > max(0.1 * self.seconds, 10 / self.frames_per_second)
-        ):
-            should = f"{self.num_frames} frames" if self.num_frames else f"{self.seconds:.1f} seconds"
-            raise PictureError(
-                f"{path} should last {should} but ends after {number} frames, {seconds:.1f} seconds; it seems to be"
-                " cut off"
-            )
+        frames = decode_video(self.path, self._facts, first_frame=self.first_frame)
+        for number, (picture, seconds) in enumerate(frames, self.first_frame):
+            yield VideoFrame(picture, seconds, f"{self.path.name}#{number}")
 
 
 @checked
@@ -180,25 +200,5 @@ class VideoWriter:
             self._container.mux(packet)
 
 
-def _probe(path: Path) -> _Facts:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"expected a video, a folder of pictures or a glob pattern, but there is no {path}"
-        )
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise PictureError(
-                    f"{path} has no pictures that can be read; it is cut off, or holds sound only"
-                )
-            stream = container.streams.video[0]
-            rate = float(stream.average_rate or stream.guessed_rate or 25)
-            seconds = (container.duration or 0) / av.time_base
-            return _Facts(rate, int(stream.frames), seconds)
-    except av.FFmpegError as error:
-        raise PictureError(f"{path} cannot be read as a video: {error}") from error
-
-
-def _upright(frame: av.VideoFrame) -> np.ndarray:
-    turned = np.rot90(frame.to_ndarray(format="rgb24"), k=round(frame.rotation / 90) % 4)
-    return np.ascontiguousarray(turned)
+def _facts_of(count: int, frames_per_second: float) -> VideoFacts:
+    return VideoFacts(frames_per_second, count, count, count / frames_per_second)

@@ -13,7 +13,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from pagoda.weights.kinds import WeightsError
+from pagoda.weights.kinds import WeightsError, python_command
 from pagoda.weights.pickles import Admitted, NumbersUnpickler, Refused, damaged
 
 
@@ -49,8 +49,13 @@ def read_checkpoint(path: Path) -> object:
         pass  # read again below, when this error and the tensors it holds on to are gone
     except Exception as error:  # a damaged file fails in a dozen ways; every one is told with its cause
         if "TorchScript" in str(error):
+            program = (
+                f"import torch; torch.save(torch.jit.load({str(path)!r}, map_location='cpu').state_dict(),"
+                f" {str(path.with_suffix('.state.pth'))!r})"
+            )
             raise WeightsError(
-                f"{path} is a TorchScript program, not weights; save its state_dict with torch.jit.load(…)"
+                f"{path} is a TorchScript program, not weights; save its state_dict if you trust it:"
+                f" {python_command(program)}"
             ) from error
         raise damaged(path, error) from error
     return _read_with_stand_ins(path)

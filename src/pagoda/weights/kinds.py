@@ -1,5 +1,7 @@
 """What kind of weights file a path leads to, by its first bytes, and the error for all that is none."""
 
+import re
+import shlex
 import tarfile
 from pathlib import Path
 from typing import Literal
@@ -21,6 +23,19 @@ _MISTAKEN = (
 
 class WeightsError(ValueError):
     """A weights file that cannot be used; the message names the file, what is wrong and what to do."""
+
+
+class WeightsNote(UserWarning):
+    """What should be known of weights that were loaded: which of several were taken."""
+
+
+def python_command(program: str) -> str:
+    """To be typed into a shell; double quotes, which every shell knows, unless the program needs others.
+
+    >>> print(python_command("print('a')"))
+    python -c "print('a')"
+    """
+    return f"python -c {shlex.quote(program)}" if re.search(r'["$`!]', program) else f'python -c "{program}"'
 
 
 def check_exists(path: str | Path) -> None:

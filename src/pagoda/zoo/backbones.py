@@ -10,7 +10,7 @@ from torch import nn
 from pagoda.backbones.ghostnet import GhostNet
 from pagoda.backbones.mobilenet import MobileNetV2
 from pagoda.backbones.resnet import ResNet, Style
-from pagoda.backbones.resnet_options import Body, Deform, Ghost, Plugin, Stem, TrainMode
+from pagoda.backbones.resnet_options import Body, Deform, Fallback, Ghost, Plugin, Stem, TrainMode
 from pagoda.backbones.timm import TimmBackbone
 from pagoda.layers.deform import OffsetInit
 from pagoda.layers.norm import Norm
@@ -18,7 +18,7 @@ from pagoda.plain import checked
 from pagoda.zoo.options import DeformKind, check_known
 
 TIMM = "timm:"
-CARDINALITY = re.compile(r"resnext(\d+)_(\d+)x(\d+)d")
+CARDINALITY = re.compile(r"resnext(\d+)([cd]?)_(\d+)x(\d+)d")
 
 
 @checked
@@ -36,16 +36,22 @@ class BackboneChoices:
     deform_levels: tuple[int, ...] = (3, 4, 5)
     deform_groups: int = 1
     deform_fallback: bool = False
-    """blocks that stride keep the plain convolution"""
+    """some blocks keep the plain convolution"""
+    deform_fallback_on: Fallback = "stride"
+    deform_blocks: tuple[tuple[bool, ...], ...] | None = None
+    """which blocks of each stage, instead of levels and fallback"""
     offset_init: OffsetInit = "zero"
     levels: tuple[int, ...] = (3, 4, 5)
+    num_stages: int = 4
     strides: tuple[int, ...] = (1, 2, 2, 2)
     dilations: tuple[int, ...] = (1, 1, 1, 1)
     plugins: tuple[Plugin, ...] = ()
     in_channels: int = 3
     stem_channels: int | None = None
     base_channels: int = 64
+    avg_down: bool = False
     standardized: bool = False
+    norm_groups: int = 32
     classes: int | None = None
     """of a classifier on top (GhostNet)"""
 
@@ -61,6 +67,10 @@ def resnet(
     ghost: Ghost | None = None,
 ) -> ResNet:
     """ResNet and ResNeXt, with deep stem (C), pooled shortcuts (D) or Ghost modules."""
+    if choices.deform_blocks is not None and choices.deform == "none":
+        raise ValueError(
+            "deform_blocks says where deformable convolutions are; say which: deform='v1' or 'v2'"
+        )
     deform = None
     if choices.deform != "none":
         deform = Deform(
@@ -68,6 +78,8 @@ def resnet(
             modulated=choices.deform == "v2",
             deform_groups=choices.deform_groups,
             fallback_on_stride=choices.deform_fallback,
+            fallback=choices.deform_fallback_on,
+            blocks=choices.deform_blocks,
             offset_init=choices.offset_init,
         )
     return ResNet(
@@ -75,7 +87,7 @@ def resnet(
         levels=choices.levels,
         norm=choices.norm,
         eps=choices.eps,
-        style=choices.style if groups == 1 else "pytorch",
+        style=choices.style,
         groups=groups,
         width_per_group=width_per_group,
         frozen_stages=choices.frozen_stages,
@@ -86,11 +98,13 @@ def resnet(
             pooling=choices.pooling,
         ),
         body=Body(
+            num_stages=choices.num_stages,
             base_channels=choices.base_channels,
+            norm_groups=choices.norm_groups,
             standardized=choices.standardized,
             strides=choices.strides,
             dilations=choices.dilations,
-            avg_down=avg_down,
+            avg_down=avg_down or choices.avg_down,
             deform=deform,
             ghost=ghost,
             plugins=choices.plugins,
@@ -101,30 +115,40 @@ def resnet(
 
 def ghostnet(choices: BackboneChoices, width: float, *, version: int = 1) -> GhostNet:
     """GhostNet and GhostNetV2."""
-    refuse(choices, "GhostNet", "norm", "deform", *OF_RESNETS)
+    refuse(choices, "GhostNet", "norm", *OF_RESNETS)
     return GhostNet(
         width,
         version=version,
         levels=choices.levels,
         frozen_stages=choices.frozen_stages,
+        in_channels=choices.in_channels,
         classes=choices.classes,
     )
 
 
 def mobilenet(choices: BackboneChoices) -> MobileNetV2:
     """MobileNetV2 as FCOS uses it."""
-    refuse(choices, "MobileNetV2", "deform", *OF_RESNETS)
-    return MobileNetV2(levels=choices.levels, norm=choices.norm, frozen_stages=choices.frozen_stages)
+    refuse(choices, "MobileNetV2", *OF_RESNETS)
+    return MobileNetV2(
+        levels=choices.levels,
+        norm=choices.norm,
+        frozen_stages=choices.frozen_stages,
+        in_channels=choices.in_channels,
+    )
 
 
 OF_RESNETS = (
+    "deform",
+    "deform_blocks",
+    "num_stages",
     "strides",
     "dilations",
     "plugins",
-    "in_channels",
     "stem_channels",
     "base_channels",
+    "avg_down",
     "standardized",
+    "norm_groups",
 )
 
 
@@ -140,10 +164,10 @@ def refuse(choices: BackboneChoices, what: str, *names: str) -> None:
 
 BACKBONES: dict[str, Callable[[BackboneChoices], nn.Module]] = {
     **{f"resnet{depth}": partial(resnet, depth=depth) for depth in (18, 34, 50, 101, 152)},
-    **{f"resnet{depth}c": partial(resnet, depth=depth, deep=True) for depth in (18, 50, 101)},
+    **{f"resnet{depth}c": partial(resnet, depth=depth, deep=True) for depth in (18, 34, 50, 101, 152)},
     **{
         f"resnet{depth}d": partial(resnet, depth=depth, deep=True, avg_down=True)
-        for depth in (18, 34, 50, 101)
+        for depth in (18, 34, 50, 101, 152)
     },
     "resnext50_32x4d": partial(resnet, depth=50, groups=32, width_per_group=4),
     "resnext101_32x4d": partial(resnet, depth=101, groups=32, width_per_group=4),
@@ -170,13 +194,18 @@ def is_resnet(name: str) -> bool:
 def build_backbone(name: str, choices: BackboneChoices) -> nn.Module:
     """By name, or any timm model that gives features with "timm:NAME" (without its weights)."""
     if name.startswith(TIMM):
-        refuse(
-            choices, "a timm backbone", "norm", "deform", "frozen_stages", "strides", "dilations", "plugins"
-        )
-        return TimmBackbone(name.removeprefix(TIMM), levels=choices.levels)
+        refuse(choices, "a timm backbone", "norm", "frozen_stages", *OF_RESNETS)
+        return TimmBackbone(name.removeprefix(TIMM), levels=choices.levels, in_channels=choices.in_channels)
     grouped = CARDINALITY.fullmatch(name)
     if grouped:  # any cardinality, not only those that are listed
-        depth, groups, width = map(int, grouped.groups())
-        return resnet(choices, depth, groups=groups, width_per_group=width)
+        depth, form, groups, width = grouped.groups()
+        return resnet(
+            choices,
+            int(depth),
+            groups=int(groups),
+            width_per_group=int(width),
+            deep=form != "",
+            avg_down=form == "d",
+        )
     check_known("backbone", name, BACKBONES)
     return BACKBONES[name](choices)

@@ -9,6 +9,14 @@ from pagoda.zoo.flavours import BodyFlavour
 from pagoda.zoo.options import ModelOptions, given
 
 
+def body_levels(options: ModelOptions, usual: tuple[int, ...]) -> tuple[int, ...]:
+    """Which levels of the backbone the neck reads: those asked for, or the usual ones as far as there are stages."""
+    if options.levels is not None:
+        return tuple(sorted(options.levels))
+    highest = given(options.num_stages, 4) + 1
+    return tuple(level for level in usual if level <= highest) or (highest,)
+
+
 def build_body(
     backbone: str,
     options: ModelOptions,
@@ -28,13 +36,21 @@ def build_body(
             norm=norm,
             eps=flavour.eps if norm == flavour.norm else BodyFlavour.eps,
             norm_eval=flavour.norm_eval,
-            style=flavour.style,
+            style="pytorch" if backbone.startswith("resnext") else flavour.style,
             pooling=flavour.pooling,
             frozen_stages=given(options.frozen_stages, flavour.frozen_stages),
             deform=options.deform,
             deform_levels=options.deform_levels,
             deform_groups=options.deform_groups,
             deform_fallback=options.deform_fallback,
+            deform_fallback_on=options.deform_fallback_on,
+            deform_blocks=options.deform_blocks,
+            in_channels=given(options.in_channels, 3),
+            stem_channels=options.stem_channels,
+            base_channels=given(options.base_channels, 64),
+            avg_down=options.avg_down is True,
+            norm_groups=given(options.norm_groups, 32),
+            num_stages=given(options.num_stages, 4),
             plugins=options.plugins,
             standardized=options.standardized,
             strides=(1, 2, 2, 1) if dilated else (1, 2, 2, 2),

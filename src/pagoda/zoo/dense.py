@@ -13,12 +13,14 @@ from pagoda.heads.dense import DenseHead
 from pagoda.necks.bifpn import BiFPN
 from pagoda.necks.fpn import FPN
 from pagoda.necks.pafpn import PAFPN
+from pagoda.necks.topology import TOPOLOGIES
 from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
-from pagoda.zoo.bodies import build_body
+from pagoda.zoo.bodies import body_levels, build_body
 from pagoda.zoo.efficientdet import VARIANTS, efficientdet
 from pagoda.zoo.efficientdet_flavours import EfficientDetFlavour
 from pagoda.zoo.flavours import BodyFlavour, FCOSFlavour, Flavour, RetinaNetFlavour
+from pagoda.zoo.inputs import input_spec
 from pagoda.zoo.options import ModelName, ModelOptions, given, refuse_options
 
 
@@ -34,7 +36,7 @@ def fcos(name: ModelName, labels: LabelMap, options: ModelOptions, flavour: FCOS
         class_head=head(outputs=len(labels) + on_class),
         box_head=head(outputs=4 + (not on_class)),
         label_map=labels,
-        input_spec=input_spec(options, flavour),
+        input_spec=input_spec(options, flavour.input_spec),
         quality_on=flavour.quality_on,
         coder=flavour.coder,
         level_scale=flavour.level_scale,
@@ -57,7 +59,7 @@ def retinanet(
         class_head=head(outputs=anchors * len(labels)),
         box_head=head(outputs=anchors * 4),
         label_map=labels,
-        input_spec=input_spec(options, flavour),
+        input_spec=input_spec(options, flavour.input_spec),
         anchors=flavour.anchors,
         criterion=flavour.criterion,
         postprocess=flavour.postprocess,
@@ -79,7 +81,7 @@ def efficientdet_named(
 def with_defaults(options: ModelOptions, spec: InputSpec) -> ModelOptions:
     """The published width, depth and top level where no other is asked for. Raises where an option has no use."""
     if spec.canvas is None:
-        refuse_options(options, "a model that resizes its pictures by their sides", "canvas")
+        refuse_options(options, "a model that resizes its pictures by their sides", "canvas", "fit")
     else:
         refuse_options(options, "a model that fits its pictures into a canvas", "short_side", "long_side")
     return replace(
@@ -93,9 +95,9 @@ def with_defaults(options: ModelOptions, spec: InputSpec) -> ModelOptions:
 def body_and_neck(
     name: ModelName, options: ModelOptions, flavour: BodyFlavour
 ) -> tuple[nn.Module, FPN | BiFPN]:
-    """The backbone over C3 … C5 and a neck on it."""
+    """The backbone over C3 … C5, or the levels asked for, and a neck on it."""
     refuse_options(options, f"the backbone {name.backbone}", "drop_path_rate")
-    body = build_body(name.backbone, options, flavour, (3, 4, 5))
+    body = build_body(name.backbone, options, flavour, body_levels(options, (3, 4, 5)))
     return body, NECKS[name.neck](body.channels, options, flavour)
 
 
@@ -103,26 +105,30 @@ def fpn(
     channels: dict[int, int], options: ModelOptions, flavour: BodyFlavour, *, kind: type[FPN] = FPN
 ) -> FPN:
     """An FPN, or one that climbs up again (PAFPN)."""
-    refuse_options(options, f"{kind.__name__} (it is no BiFPN)", "cells")
+    refuse_options(options, f"{kind.__name__} (it is no BiFPN)", *OF_BIFPN)
     return kind(
         channels,
         options.width,
         top_level=options.top_level,
-        extra_from=flavour.extra_from,
+        extra_from=options.extra_from or flavour.extra_from,
         relu_before_extra=flavour.relu_before_extra,
         norm=options.neck_norm or "none",
+        groups=given(options.norm_groups, 32),
         relu_after=flavour.neck_relu if options.neck_relu is None else options.neck_relu,
     )
 
 
 def bifpn(channels: dict[int, int], options: ModelOptions, flavour: BodyFlavour) -> BiFPN:
     """A BiFPN as EfficientDet-D0 has it, but for width, norm and the number of cells."""
-    refuse_options(options, "a BiFPN", "neck_relu")
+    refuse_options(options, "a BiFPN", "neck_relu", "extra_from")
     return BiFPN(
         channels,
         options.width,
         cells=given(options.cells, 3),
         top_level=options.top_level,
+        fusion=options.fusion or "fast",
+        topology=TOPOLOGIES[options.topology or "bifpn"],
+        activation=options.activation or "silu",
         norm=options.neck_norm or "batch",
     )
 
@@ -134,7 +140,7 @@ def dense_head(channels: dict[int, int], options: ModelOptions, flavour: Flavour
         outputs,
         depth=options.head_depth,
         norm=options.head_norm or flavour.head_norm,
-        groups=norm_groups(options.width),
+        groups=given(options.norm_groups, norm_groups(options.width)),
         bias=flavour.head_bias if options.head_bias is None else options.head_bias,
         deform_last=options.head_deform,
     )
@@ -145,15 +151,5 @@ def norm_groups(width: int) -> int:
     return min(32, max(1, width // 4))
 
 
-def input_spec(options: ModelOptions, flavour: Flavour) -> InputSpec:
-    """The flavour's, at the picture size asked for."""
-    spec = flavour.input_spec
-    return replace(
-        spec,
-        short_side=given(options.short_side, spec.short_side),
-        long_side=given(options.long_side, spec.long_side),
-        canvas=spec.canvas if options.canvas is None else options.canvas,
-    )
-
-
+OF_BIFPN = ("cells", "fusion", "topology", "activation")
 NECKS: dict[str, Callable[..., FPN | BiFPN]] = {"fpn": fpn, "pafpn": partial(fpn, kind=PAFPN), "bifpn": bifpn}

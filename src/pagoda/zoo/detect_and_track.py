@@ -1,4 +1,5 @@
-"""Detect-and-Track on any ResNet. Necks: "3d" and "2d" a pyramid with and without time, "c4_3d" and "c4_2d" one level.
+"""Detect-and-Track on any ResNet. Necks: "3d" and "2d" a pyramid with and without time, "c4_3d" and "c4_2d" one level,
+whose last stage is in the box head, "c5_3d" and "c5_2d" one level of all stages under fully connected layers.
 
 The two that were published are resnet18 on c4_3d and resnet101 on 2d; the pyramid with time is our own.
 """
@@ -27,7 +28,9 @@ CLIP_MODELS = [
 ]
 FREE_OF = (
     "head_norm", "head_bias", "head_deform", "cells", "drop_path_rate", "neck_norm", "neck_relu", "deform",
-    "deform_levels", "deform_groups", "deform_fallback", "plugins", "standardized", "canvas",
+    "deform_levels", "deform_groups", "deform_fallback", "deform_fallback_on", "deform_blocks", "plugins",
+    "standardized", "canvas", "fit", "extra_from", "fusion", "topology", "activation", "levels", "num_stages",
+    "stem_channels", "base_channels", "avg_down", "norm_groups", "in_channels", "mean", "std",
 )  # fmt: skip
 
 
@@ -41,17 +44,22 @@ def detect_and_track(
             f"clips go through a ResNet with time, one of {', '.join(BODIES)}; got {name.backbone}."
             " Detectors of single frames can be followed with `pagoda track`, too"
         )
-    is_pyramid, has_time = not name.neck.startswith("c4"), name.neck.endswith("3d")
-    time_kernel = 3 if has_time else 1
+    is_pyramid, has_time = not name.neck.startswith("c"), name.neck.endswith("3d")
+    time_kernel = kernel_in_time(options, has_time=has_time)
     flavour = flavour if has_time else flavour.of_pictures()
     depth = int(name.backbone.removeprefix("resnet"))
     width = given(options.width, 256)
-    body = clip_body(depth, options, flavour.body, (2, 3, 4, 5) if is_pyramid else (4,), time_kernel)
+    body = clip_body(
+        depth, options, flavour.body, (2, 3, 4, 5) if is_pyramid else (int(name.neck[1]),), time_kernel
+    )
     neck = None
     if is_pyramid:
         neck = FPN3D(body.channels, width, time_kernel=time_kernel, top_level=given(options.top_level, 6))
     channels = neck.channels if neck is not None else body.channels
     anchors = flavour.anchors(pyramid=is_pyramid)
+    if name.neck.startswith("c5"):  # the same sizes in pixels, from 64 on, at twice the stride
+        anchors = replace(anchors, scales=tuple(scale / 2 for scale in anchors.scales))
+    has_stage = name.neck.startswith("c4")
     features = next(iter(channels.values()))
     spec = flavour.input_spec if is_pyramid else flavour.one_level_input
     num_keypoints = given(options.num_keypoints, len(labels.skeleton) if labels.skeleton is not None else 0)
@@ -59,7 +67,7 @@ def detect_and_track(
         body,
         neck,
         rpn_head=TubeRPNHead(channels, len(anchors.of_cell(16)), time_kernel=time_kernel),
-        box_head=TubeBoxHead(box_head(depth, features, labels, options, flavour, pyramid=is_pyramid)),
+        box_head=TubeBoxHead(box_head(depth, features, labels, options, flavour, last_stage=has_stage)),
         keypoint_head=keypoint_head(features, num_keypoints, time_kernel, options, flavour)
         if num_keypoints
         else None,
@@ -77,6 +85,15 @@ def detect_and_track(
         criterion=flavour.criterion,
         postprocess=flavour.postprocess,
     )
+
+
+def kernel_in_time(options: ModelOptions, *, has_time: bool) -> int:
+    """Raises ValueError for an even number, and for more than one frame in a network without time."""
+    kernel = given(options.time_kernel, 3 if has_time else 1)
+    if kernel < 1 or kernel % 2 == 0 or (kernel == 1) == has_time:
+        wanted = "an odd number above 1 for necks called …3d" if has_time else "1 for necks called …2d"
+        raise ValueError(f"time_kernel must be {wanted}, got {kernel}")
+    return kernel
 
 
 def clip_body(
@@ -102,11 +119,11 @@ def box_head(
     options: ModelOptions,
     flavour: DetectAndTrackFlavour,
     *,
-    pyramid: bool,
+    last_stage: bool,
 ) -> BoxHead:
     """Of single frames: fully connected layers, or the backbone's last stage at the stride it is given."""
     trunk: nn.Module
-    if pyramid:
+    if not last_stage:
         trunk = BoxTrunk(features, flavour.pooling.resolution, width=4 * given(options.width, 256))
     else:
         norm = options.norm or flavour.body.norm

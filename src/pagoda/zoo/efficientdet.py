@@ -11,10 +11,12 @@ from pagoda.detectors.efficientdet import EfficientDet
 from pagoda.heads.separable import SeparableHead
 from pagoda.layers.conv import NORM_MOMENTUM, Activation
 from pagoda.necks.bifpn import BiFPN, Fusion
+from pagoda.necks.topology import TOPOLOGIES
 from pagoda.ops.stretched_anchors import StretchedAnchors
 from pagoda.plain import checked
 from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
+from pagoda.zoo import inputs
 from pagoda.zoo.class_names import published_classes
 from pagoda.zoo.efficientdet_flavours import GOOGLE, EfficientDetFlavour
 from pagoda.zoo.options import ModelOptions, refuse_options
@@ -79,7 +81,15 @@ VARIANTS = MappingProxyType(
 )
 # What means something else where a variant's table decides; a ResNet under a BiFPN takes them.
 OF_RESNETS = ("norm", "frozen_stages", "deform", "deform_levels", "deform_groups", "deform_fallback")
-OF_RESNETS += ("plugins", "standardized")
+OF_RESNETS += (
+    "plugins",
+    "standardized",
+    "deform_fallback_on",
+    "deform_blocks",
+    "stem_channels",
+    "base_channels",
+)
+OF_RESNETS += ("avg_down", "num_stages", "levels", "norm_groups", "extra_from")
 OF_OTHER_HEADS = ("head_bias", "head_deform", "short_side", "long_side")
 
 
@@ -115,7 +125,7 @@ def efficientdet(
             neck.channels,
             depth=variant.head_depth if options.head_depth is None else options.head_depth,
             norm=options.head_norm or flavour.head_norm,
-            activation=variant.activation,
+            activation=flavour.head_activation or options.activation or variant.activation,
             conv_bias=flavour.conv_bias,
         )
         class_head, box_head = head(outputs=9 * len(labels)), head(outputs=9 * 4)
@@ -125,7 +135,7 @@ def efficientdet(
         class_head=class_head,
         box_head=box_head,
         label_map=labels,
-        input_spec=input_spec(variant, flavour, options.canvas),
+        input_spec=inputs.input_spec(options, input_spec(variant, flavour)),
         anchors=anchors,
         criterion=flavour.criterion,
         postprocess=flavour.postprocess,
@@ -141,6 +151,7 @@ def published_parts(
         f"{'tf_' if flavour.tensorflow else ''}efficientnet_{variant.backbone}",
         levels=(3, 4, 5),
         bn_momentum=NORM_MOMENTUM,
+        in_channels=3 if options.in_channels is None else options.in_channels,
         drop_path_rate=variant.drop_path_rate if options.drop_path_rate is None else options.drop_path_rate,
     )
     neck = BiFPN(
@@ -148,11 +159,13 @@ def published_parts(
         variant.width if options.width is None else options.width,
         cells=variant.cells if options.cells is None else options.cells,
         top_level=variant.top_level if options.top_level is None else options.top_level,
-        fusion=variant.fusion,
-        activation=variant.activation,
+        fusion=options.fusion or variant.fusion,
+        topology=TOPOLOGIES[options.topology or "bifpn"],
+        activation=options.activation or variant.activation,
         norm=options.neck_norm or "batch",
         padding=flavour.padding,
         conv_bias=flavour.conv_bias,
+        resampling=flavour.resampling,
     )
     return backbone, neck
 

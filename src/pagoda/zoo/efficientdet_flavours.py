@@ -11,8 +11,9 @@ from typing import Literal
 
 from pagoda.criteria.dense import RetinaNetCriterion
 from pagoda.criteria.efficientdet import EfficientDetCriterion
-from pagoda.layers.conv import Padding
+from pagoda.layers.conv import Activation, Padding
 from pagoda.layers.norm import Norm
+from pagoda.necks.bifpn import Resampling
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.stretched_anchors import ROUNDED_SHAPES, SQRT2_SHAPES
 from pagoda.plain import checked
@@ -46,6 +47,10 @@ class EfficientDetFlavour(Flavour):
     """of the pyramid's pooling"""
     conv_bias: bool = False
     """in front of norms, where it changes nothing but the number of parameters"""
+    resampling: Resampling = field(default_factory=Resampling)
+    """between the pyramid's levels"""
+    head_activation: Activation | None = None
+    """None: that of the pyramid"""
     base_scale: float | None = None
     """of the anchors, in steps of their level; None: the variant's"""
     shapes: tuple[tuple[float, float], ...] = ROUNDED_SHAPES
@@ -90,7 +95,12 @@ ZYLO117 = RetinaLossFlavour(
     conv_bias=True,
     criterion=replace(RetinaLossFlavour().criterion, box_weight=50 / 4),
     postprocess=SelectFromAllLevels(
-        min_score=0.2, max_candidates=None, max_detections=None, best_class_only=True, last_pixel=True
+        min_score=0.2,
+        max_candidates=None,
+        max_detections=None,
+        best_class_only=True,
+        clip_rule="outer_sides",
+        last_pixel=True,
     ),
 )
 # Huber's loss with δ .1 and weight 50 is the smooth L1 loss with β .1 and weight 5, per side 5 / 4.
@@ -127,7 +137,12 @@ TOANDAOMINH = RetinaLossFlavour(
         skip_empty=True,
     ),
     postprocess=SelectFromAllLevels(
-        min_score=0.01, max_candidates=None, max_detections=None, best_class_only=True, across_classes=True
+        min_score=0.01,
+        max_candidates=None,
+        max_detections=None,
+        best_class_only=True,
+        clip_rule="outer_sides",
+        across_classes=True,
     ),
 )
 

@@ -7,6 +7,7 @@ from typing import Any
 from pagoda.detectors.contract import Detector
 from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
+from pagoda.weights.convert.records import recorded_input
 from pagoda.zoo.backbones import BACKBONES, knows_backbone
 from pagoda.zoo.dense import NECKS, efficientdet_named, fcos, retinanet
 from pagoda.zoo.detect_and_track import CLIP_MODELS, detect_and_track
@@ -40,12 +41,24 @@ FAMILIES = {
     "mask_rcnn": Family(rcnn, MASK_RCNN_FLAVOURS, ("fpn", "c4", "dc5")),
     "keypoint_rcnn": Family(rcnn, KEYPOINT_RCNN_FLAVOURS, ("fpn",)),
     "detect_and_track": Family(
-        detect_and_track, DETECT_AND_TRACK_FLAVOURS, ("3d", "2d", "c4_3d", "c4_2d"), of_clips=True
+        detect_and_track,
+        DETECT_AND_TRACK_FLAVOURS,
+        ("3d", "2d", "c4_3d", "c4_2d", "c5_3d", "c5_2d"),
+        of_clips=True,
     ),
 }
 
 
-OF_CLIPS = ("num_frames", "frame_interval", "link", "inflation")
+OF_CLIPS = ("num_frames", "frame_interval", "link", "inflation", "time_kernel")
+
+
+def conventions_for(name: ModelName) -> Flavour:
+    """Those of its flavour, with the pixels that detectron2's and AdelaiDet's models on this backbone read."""
+    conventions = FAMILIES[name.detector].flavours[name.flavour]
+    if name.flavour not in ("detectron2", "adelaidet"):
+        return conventions
+    spec, _ = recorded_input({}, name.backbone, conventions.input_spec)
+    return replace(conventions, input_spec=spec)
 
 
 def build_detector(
@@ -57,7 +70,7 @@ def build_detector(
         refuse_options(options, "a detector of single pictures", *OF_CLIPS)
     model = family.build(name, labels, options, conventions)
     # Rebuilding from a checkpoint must not ask for the ImageNet file again.
-    kept = asdict(replace(options, backbone_weights=None, inflation=None))
+    kept = asdict(replace(options, backbone_weights=None, inflation=None, take=None))
     model.origin = {"model": str(name), "options": kept, "flavour": conventions.to_dict()}
     return model
 

@@ -17,6 +17,8 @@ CAFFE2_INPUT = InputSpec(
     std=(1.0, 1.0, 1.0),
 )
 MSRA_INPUT = InputSpec(channel_order="BGR", scale=1.0, mean=(123.675, 116.28, 103.53), std=(1.0, 1.0, 1.0))
+# Deviations of pixels from 0 to 255, by which Facebook's own ResNeXt-101-32x8d divides.
+IMAGENET_STD = (58.395, 57.12, 57.375)
 TORCHVISION_INPUT = InputSpec(rounding="torchvision", resample="float")
 CAFFE2_BODY = BodyFlavour(norm="frozen", eps=0.0, style="caffe", frozen_stages=2)
 MSRA_BODY = BodyFlavour(norm="frozen", style="caffe", frozen_stages=2)
@@ -87,6 +89,12 @@ MMDET_IMPROVED = replace(
     quality_on="box",
 )
 
+# On a ResNeXt, whose weights were trained on pixels in red, green, blue.
+RGB_BODY = replace(MMDET.body, norm="batch", style="pytorch")
+MMDET_RGB, MMDET_IMPROVED_RGB = (
+    replace(flavour, body=RGB_BODY, input_spec=InputSpec()) for flavour in (MMDET, MMDET_IMPROVED)
+)
+
 FCOS_FLAVOURS = {
     "": FCOSFlavour(),
     "original": ORIGINAL,
@@ -96,4 +104,6 @@ FCOS_FLAVOURS = {
     "torchvision": TORCHVISION,
     "mmdet": MMDET,
     "mmdet_improved": MMDET_IMPROVED,
+    "mmdet_rgb": MMDET_RGB,
+    "mmdet_improved_rgb": MMDET_IMPROVED_RGB,
 }

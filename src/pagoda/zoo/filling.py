@@ -1,10 +1,12 @@
 """Putting another program's tensors into a model of ours: all of them, in their places, or a clear refusal."""
 
 import re
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
 
+from pagoda.detectors.contract import Detector
 from pagoda.weights.convert.checkpoint import ForeignCheckpoint
 from pagoda.weights.convert.layout import Place, fill
 from pagoda.weights.convert.report import ConversionReport, sha256_of
@@ -42,14 +44,18 @@ def fill_model(
         for source, place in places.items()
         if whole_axes(tensors[source]) != whole_axes(place.read(state[place.name]))
     ]
+    misshapen += [
+        f"{source} of {tensors[source].dtype} instead of floating numbers"
+        for source, place in places.items()
+        if state[place.name].is_floating_point() and not tensors[source].is_floating_point()
+    ]
     missing = missing_tensors(state, places, affine=checkpoint.source.affine_norms)
     wanted = [name for name in missing if name not in fresh]
     if misshapen or ((wanted or homeless) and not allow_missing):
         raise WeightsError(
             f"{checkpoint.path} ({checkpoint.source.title}) does not fill the model it describes:"
             f" {_counted(wanted, 'tensors missing')}, {_counted(misshapen, 'of another shape')},"
-            f" {_counted(homeless, 'without a place in it')};"
-            " a whole file is needed, or allow_missing=True (--allow-missing) to go on without"
+            f" {_counted(homeless, 'without a place in it')}; {_remedy(model, misshapen)}"
         )
     fill(state, places, tensors)
     return ConversionReport(
@@ -63,6 +69,32 @@ def fill_model(
         dropped=dropped,
         unknown=[*checkpoint.renamed.unknown, *homeless],
         missing=missing,
+        notes=[*checkpoint.reading.notes, *stored_as(tensors, places)],
+        weights=checkpoint.reading.taken,
+        choice=checkpoint.reading.choice(),
+        left=list(checkpoint.reading.dropped),
+    )
+
+
+def stored_as(tensors: Mapping[str, Tensor], places: Collection[str]) -> list[str]:
+    """A line where numbers were not stored in single precision."""
+    counts = Counter(str(tensors[name].dtype).removeprefix("torch.") for name in places)
+    return [
+        f"{count} tensors are stored as {dtype} and used as float32"
+        for dtype, count in counts.items()
+        if "float" in dtype and dtype != "float32"
+    ]
+
+
+def _remedy(model: nn.Module, misshapen: list[str]) -> str:
+    """What helps: only detectors can be converted without all of their tensors, and shapes must fit."""
+    if misshapen:
+        return "a file of that very network is needed"
+    if not isinstance(model, Detector):
+        return "a whole file is needed"
+    return (
+        "a whole file is needed, or allow_missing=True (--allow-missing) to go on without: of"
+        " pagoda.zoo.foreign.convert, and pagoda convert"
     )
 
 
@@ -108,10 +140,18 @@ def missing_tensors(state: dict[str, Tensor], places: dict[str, Place], *, affin
 
 
 def check_told(checkpoint: ForeignCheckpoint, given: Collection[str]) -> None:
-    """Raises WeightsError where the tensors leave a question about plugins that nothing given answers."""
+    """Raises WeightsError where the tensors leave a question about the blocks that nothing given answers."""
+    deform = checkpoint.architecture.deform_question
+    if deform and not {"deform", "deform_groups"} <= set(given):
+        raise WeightsError(
+            f"{checkpoint.path} ({checkpoint.source.title}) has deformable convolutions, but which is open: {deform},"
+            " and neither a config in the file nor its name tells; hand both over, as options={'deform': 'v1',"
+            " 'deform_groups': 3} or to load_backbone as deform='v1', deform_groups=3"
+        )
     question = checkpoint.architecture.question
     if question and "plugins" not in given:
         raise WeightsError(
             f"{checkpoint.path} ({checkpoint.source.title}) has plugins in its blocks, but its tensors do not tell"
-            f" all: {question}; hand them over: plugins=(Plugin(module=…, options=…, levels=…, position=…), …)"
+            f" all: {question}; hand them over: plugins=(Plugin(module=…, options=…, levels=…, position=…), …) of"
+            " load_backbone, or options={'plugins': …} of pagoda.load"
         )

@@ -14,6 +14,7 @@ from pagoda.ops.box_coding import PointCoder
 from pagoda.plain import checked
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.preprocess import InputSpec
+from pagoda.zoo.options import as_tuples
 
 ClassNames = Literal["coco", "coco_91", "coco_90", "coco_person", "posetrack_person", "voc", "numbered"]
 
@@ -101,8 +102,3 @@ def from_plain(cls: type, data: Mapping[str, Any]) -> Any:
         for name, value in data.items()
     }
     return cls(**values)
-
-
-def as_tuples(value: Any) -> Any:
-    """Lists, and lists in lists, as tuples."""
-    return tuple(as_tuples(item) for item in value) if isinstance(value, list) else value

@@ -13,12 +13,17 @@ from pagoda.weights.convert.checkpoint import (
     open_foreign,
     published_row,
 )
+from pagoda.weights.convert.effdet_forms import told_form
 from pagoda.weights.convert.layout import Layout, Place
+from pagoda.weights.convert.mmdet_pixels import recorded_pixels
 from pagoda.weights.convert.records import recorded_box_weights, recorded_classes, recorded_input
 from pagoda.weights.convert.report import ConversionReport
+from pagoda.weights.convert.tensorflow import is_tensorflow
 from pagoda.weights.files import WeightsError
 from pagoda.zoo.class_names import published_classes
 from pagoda.zoo.detect_and_track_flavours import DetectAndTrackFlavour
+from pagoda.zoo.efficientdet import VARIANTS
+from pagoda.zoo.efficientdet_flavours import EfficientDetFlavour
 from pagoda.zoo.families import FAMILIES, build_detector
 from pagoda.zoo.filling import check_told, fill_model
 from pagoda.zoo.flavours import Flavour
@@ -44,6 +49,7 @@ def convert(
     options: Mapping[str, Any] | None = None,
     allow_missing: bool = False,
     wanted: str | None = None,
+    take: str | None = None,
 ) -> Conversion:
     """The detector in another program's checkpoint.
 
@@ -56,8 +62,10 @@ def convert(
         allow_missing: tensors that the file lacks keep their initial values instead of raising, and those that
             the model has no place for are left out.
         wanted: the model you expect, by the zoo's name without flavour; another one raises and is named.
+        take: which weights, where the file holds several: their key, the beginning of their names, a word of it,
+            or "ema" for the averaged ones.
     """
-    checkpoint = open_foreign(path, wanted=wanted)
+    checkpoint = open_foreign(path, wanted=wanted, take=take)
     architecture = checkpoint.architecture
     if architecture.detector is None:
         raise WeightsError(
@@ -67,6 +75,11 @@ def convert(
     if num_classes not in (None, architecture.num_classes):
         raise WeightsError(f"{path} was trained on {architecture.num_classes} classes, not {num_classes}")
     name, conventions, notes = choose_conventions(checkpoint, flavour)
+    is_told = (
+        flavour is not None or wanted is not None or not {"fusion", "activation"}.isdisjoint(options or {})
+    )
+    form, conventions, more = with_told_form(checkpoint, conventions, flavour, is_told=is_told)
+    notes += more
     labels = label_map or classes_of(checkpoint, conventions)
     if len(labels) != architecture.num_classes:
         raise WeightsError(
@@ -74,7 +87,7 @@ def convert(
         )
     parts = ModelName(architecture.detector, architecture.backbone, architecture.neck or "", name)
     check_told(checkpoint, options or {})
-    chosen = options_from({**architecture.options, **(options or {})})
+    chosen = options_from({**form, **architecture.options, **(options or {})})
     model = build_detector(parts, labels, chosen, conventions)
     layout = layout_of(model, checkpoint)
     places = {source: layout.place(canonical) for source, canonical in checkpoint.renamed.taken.items()}
@@ -103,7 +116,7 @@ def choose_conventions(
             notes.append(
                 f"taken for '{name}', not '{other}', by its tensors or its name; flavour='{other}' overrules"
             )
-        conventions, more = with_recorded_input(checkpoint, flavours[name])
+        conventions, more = with_recorded_input(checkpoint, flavours[name], is_told=flavour is not None)
         conventions, weights = with_recorded_weights(checkpoint, conventions)
         notes += more + weights
     if architecture.extra_from is not None:
@@ -111,9 +124,44 @@ def choose_conventions(
     return name, conventions, notes
 
 
-def with_recorded_input(checkpoint: ForeignCheckpoint, conventions: Flavour) -> tuple[Flavour, list[str]]:
-    """The conventions, and why, with what the file or its published name says of the pictures."""
+def with_told_form(
+    checkpoint: ForeignCheckpoint, conventions: Flavour, flavour: str | Flavour | None, *, is_told: bool
+) -> tuple[Mapping[str, Any], Flavour, list[str]]:
+    """(options, conventions, why) with what effdet's tensors do not tell of the pyramid and the heads."""
+    if checkpoint.source.name != "effdet" or not isinstance(conventions, EfficientDetFlavour):
+        return {}, conventions, []
+    try:
+        # Google's own files are of its published models.
+        is_told = is_told or is_tensorflow(checkpoint.path)
+        form = told_form(checkpoint.metadata, checkpoint.path, is_told=is_told)
+    except WeightsError as error:
+        raise WeightsError(f"{checkpoint.path}: {error}") from error
+    variant = VARIANTS[f"efficientdet_{checkpoint.architecture.backbone}"]
+    usual = {"fusion": variant.fusion, "activation": variant.activation, "topology": "bifpn"}
+    options = {key: value for key, value in form.options.items() if value != usual.get(key)}
+    if not isinstance(flavour, Flavour):
+        conventions = replace(
+            conventions,
+            resampling=form.resampling,
+            head_activation=form.head_activation,
+            **form.conventions,
+        )
+    return options, conventions, [f"fusion, activations and resampling {form.why}"] if form.why else []
+
+
+def with_recorded_input(
+    checkpoint: ForeignCheckpoint, conventions: Flavour, *, is_told: bool
+) -> tuple[Flavour, list[str]]:
+    """The conventions, and why, with what the file or its published name says of the pictures.
+
+    `is_told`: somebody named the conventions, which then count more than a config.
+    """
     spec, notes = conventions.input_spec, []
+    if checkpoint.source.name == "mmdet" and not is_told:
+        recorded = recorded_pixels(checkpoint.metadata, spec)
+        if recorded is not None and recorded != spec:
+            spec = recorded
+            notes.append(f"{spec.channel_order} pixels, mean and deviation as the config in the file says")
     if checkpoint.source.name in ("detectron2", "adelaidet"):
         spec, why = recorded_input(checkpoint.tensors, checkpoint.architecture.backbone, spec)
         notes += [why] if why else []

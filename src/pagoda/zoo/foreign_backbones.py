@@ -1,5 +1,6 @@
 """Backbones out of other programs' checkpoints: ImageNet files, and detectors of which only the body is wanted."""
 
+import re
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -13,31 +14,47 @@ from pagoda.plain import checked
 from pagoda.weights.convert.checkpoint import ForeignCheckpoint, open_foreign
 from pagoda.weights.convert.layout import Place
 from pagoda.weights.convert.report import ConversionReport
-from pagoda.zoo.backbones import BackboneChoices, build_backbone
+from pagoda.zoo.backbones import BackboneChoices, build_backbone, is_resnet
+from pagoda.zoo.choice_notes import say_choice
 from pagoda.zoo.filling import check_told, fill_model
 from pagoda.zoo.options import check_known
 
 KNOWN_CHOICES = tuple(BackboneChoices.__dataclass_fields__)
 
 
-def load_backbone(path: str | Path, **choices: object) -> nn.Module:
+def load_backbone(path: str | Path, *, take: str | None = None, **choices: object) -> nn.Module:
     """The backbone in a file of any known program (a detector's, too), with its weights, in evaluation mode.
+
+    `take` says which weights where the file holds several (see `zoo.foreign.convert`).
 
     `choices` are fields of `BackboneChoices` that weights cannot tell: style, dilations, frozen_stages …
     """
-    checkpoint = open_foreign(path)
+    checkpoint = open_foreign(path, take=take)
     told = {name: value for name, value in checkpoint.architecture.options.items() if name in KNOWN_CHOICES}
+    stages = stages_of(checkpoint)
+    if stages < 4:  # nothing above them is built, and no level above them given
+        told |= {"num_stages": stages, "levels": tuple(range(min(3, stages + 1), stages + 2))}
     for name in choices:
         check_known("backbone choice", name, KNOWN_CHOICES)
     check_told(checkpoint, choices)
     backbone = build_backbone(checkpoint.architecture.backbone, BackboneChoices(**{**told, **choices}))
-    fill_from(checkpoint, backbone)
+    say_choice(fill_from(checkpoint, backbone), take)
     return backbone.eval()
+
+
+def stages_of(checkpoint: ForeignCheckpoint) -> int:
+    """How many of a ResNet's stages the file has; 4 for other backbones, which are never cut."""
+    stages = {
+        found[1]
+        for name in checkpoint.renamed.taken.values()
+        if (found := re.match(r"backbone\.layer(\d)\.", name))
+    }
+    return len(stages) if is_resnet(checkpoint.architecture.backbone) else 4
 
 
 @checked
 def fill_backbone(
-    backbone: nn.Module, path: str | Path, *, inflation: Inflation = "center"
+    backbone: nn.Module, path: str | Path, *, inflation: Inflation = "center", take: str | None = None
 ) -> ConversionReport:
     """Fill a backbone that is built already; neck, heads, classifier and stages it has not are left out.
 
@@ -46,7 +63,7 @@ def fill_backbone(
     Offsets of deformable convolutions and plugins keep their initial values where the file has none at all, as
     plain ImageNet files have; the report lists them as missing. Anything else that does not fit raises.
     """
-    return fill_from(open_foreign(path), backbone, inflation)
+    return fill_from(open_foreign(path, take=take), backbone, inflation)
 
 
 @checked

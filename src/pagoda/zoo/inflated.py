@@ -54,7 +54,9 @@ class StartReport:
 
 
 @checked
-def start_from(model: Detector, path: str | Path, *, inflation: Inflation = "center") -> StartReport:
+def start_from(
+    model: Detector, path: str | Path, *, inflation: Inflation = "center", take: str | None = None
+) -> StartReport:
     """Fill `model` with what of a trained detector (or backbone) matches by name and shape; the rest stays.
 
     Kernels of pictures get a time axis where the model's have one. In a C4 network the backbone's last stage
@@ -63,8 +65,9 @@ def start_from(model: Detector, path: str | Path, *, inflation: Inflation = "cen
 
     Args:
         path: a checkpoint of ours or of any known program, or an address.
+        take: which weights, where it holds several (see `zoo.foreign.convert`).
     """
-    state, theirs = trained(path)
+    state, theirs = trained(path, take)
     wanted = model.state_dict()
     state = {our_name(name, wanted): tensor for name, tensor in state.items() if not name.endswith(COUNTERS)}
     state = inflate_state(state, wanted, inflation)
@@ -98,12 +101,13 @@ def not_wanted(
     return left
 
 
-def trained(path: str | Path) -> tuple[dict[str, Tensor], Detector | None]:
+def trained(path: str | Path, take: str | None = None) -> tuple[dict[str, Tensor], Detector | None]:
     """(tensors by our names, the detector they are of); None for a backbone alone."""
     path = local_file(path)
-    if not has_card(path) and open_foreign(path).architecture.detector is None:
-        return {f"backbone.{name}": tensor for name, tensor in load_backbone(path).state_dict().items()}, None
-    model = load(path)
+    if not has_card(path) and open_foreign(path, take=take).architecture.detector is None:
+        backbone = load_backbone(path, take=take)
+        return {f"backbone.{name}": tensor for name, tensor in backbone.state_dict().items()}, None
+    model = load(path, take=take)
     return model.state_dict(), model
 
 

@@ -18,9 +18,13 @@ from pagoda.weights.convert.checkpoint import open_foreign
 from pagoda.weights.convert.report import ConversionReport, sha256_of
 from pagoda.weights.files import WeightsError, has_card, load_weights, read_card
 from pagoda.weights.foreign import read_foreign
+from pagoda.weights.prefixes import peel
+from pagoda.weights.reading import Reading
 from pagoda.weights.remote import fetch, is_remote
+from pagoda.weights.shards import INDEX, WEIGHTS, file_in, refuse_shard, weights_in
+from pagoda.zoo.choice_notes import say_choice
 from pagoda.zoo.class_names import published_classes
-from pagoda.zoo.families import FAMILIES, MODELS, build_detector, is_known, parse_name
+from pagoda.zoo.families import FAMILIES, MODELS, build_detector, conventions_for, is_known, parse_name
 from pagoda.zoo.flavours import Flavour
 from pagoda.zoo.foreign import convert
 from pagoda.zoo.foreign_backbones import fill_backbone
@@ -47,7 +51,7 @@ def create_model(
     `options` are the fields of `ModelOptions`; an unknown name or option raises with the nearest right word.
     """
     parts = parse_name(name)
-    conventions = FAMILIES[parts.detector].flavours[parts.flavour]
+    conventions = conventions_for(parts)
     if label_map is None:
         if num_classes is None:
             raise ValueError(f"create_model('{name}') needs num_classes=… or label_map=…")
@@ -60,27 +64,37 @@ def create_model(
     chosen = options_from(options)
     model = build_detector(parts, label_map, chosen, conventions)
     if chosen.backbone_weights:
-        load_backbone_weights(model.backbone, chosen.backbone_weights, inflation=chosen.inflation)
-    elif chosen.inflation:
-        raise ValueError(f"inflation={chosen.inflation!r} is for backbone_weights=…; give both or neither")
+        report = load_backbone_weights(
+            model.backbone, chosen.backbone_weights, inflation=chosen.inflation, take=chosen.take
+        )
+        say_choice(report, chosen.take)
+        return model
+    for name in ("inflation", "take"):
+        if getattr(chosen, name):
+            raise ValueError(
+                f"{name}={getattr(chosen, name)!r} is for backbone_weights=…; give both or neither"
+            )
     return model
 
 
 @checked
 def load_backbone_weights(
-    backbone: nn.Module, source: str, *, inflation: Inflation | None = None
+    backbone: nn.Module, source: str, *, inflation: Inflation | None = None, take: str | None = None
 ) -> ConversionReport:
     """Fill a backbone from a file of any known program, or from timm with "timm:NAME" (may download).
 
     The classifier is left out; anything else that is missing or of another shape raises. `inflation` (center) is
-    what the taps in time of a backbone of clips make of kernels of pictures.
+    what the taps in time of a backbone of clips make of kernels of pictures; `take` says which weights where the
+    file holds several (see `zoo.foreign.convert`).
     """
+    if take and source.startswith("timm:"):
+        raise ValueError(f"{source} holds one set of weights: leave {take=} out")
     if inflation is not None and not isinstance(backbone, ResNet3D):
         raise ValueError(f"a {type(backbone).__name__} looks at pictures and has no use for {inflation=}")
     if isinstance(backbone, TimmBackbone):
-        return fill_from_timm(backbone, source)
+        return fill_from_timm(backbone, source, take)
     if not source.startswith("timm:"):
-        return fill_backbone(backbone, local_file(source), inflation=inflation or "center")
+        return fill_backbone(backbone, local_file(source), inflation=inflation or "center", take=take)
     import timm
 
     state = timm.create_model(source.removeprefix("timm:"), pretrained=True).state_dict()
@@ -104,16 +118,21 @@ def load_backbone_weights(
     )
 
 
-def fill_from_timm(backbone: TimmBackbone, source: str) -> ConversionReport:
+def fill_from_timm(backbone: TimmBackbone, source: str, take: str | None = None) -> ConversionReport:
     """A network of timm from its own weights: "timm:NAME" (may download), or a file of the plain network."""
-    is_named = source.startswith("timm:")
+    is_named, reading = source.startswith("timm:"), Reading()
     path = None if is_named else local_file(source)
     if path is None:
         import timm
 
         state = timm.create_model(source.removeprefix("timm:"), pretrained=True).state_dict()
     else:
-        state = read_foreign(path).tensors
+        content = read_foreign(path, take=take)
+        peeled = peel(path, content.tensors, knows=backbone.knows_plain, alone=backbone.knows_plain)
+        state = dict(peeled.tensors)
+        reading = Reading(
+            content.taken, (*content.beside, *peeled.beside), peeled.notes, tuple(content.dropped)
+        )
     try:
         left = backbone.load_plain(state)
     except ValueError as error:
@@ -127,6 +146,10 @@ def fill_from_timm(backbone: TimmBackbone, source: str) -> ConversionReport:
         parameters=sum(parameter.numel() for parameter in backbone.parameters()),
         taken=len(state) - len(left),
         dropped=dict.fromkeys(left, "not part of this backbone"),
+        notes=list(reading.notes),
+        weights=reading.taken,
+        choice=reading.choice(),
+        left=list(reading.dropped),
     )
 
 
@@ -135,14 +158,17 @@ def local_file(place: str | Path) -> Path:
     if is_remote(place):
         return fetch(str(place))
     path = Path(place).expanduser()
+    if path.is_dir():
+        return file_in(path)
     if not path.is_file():
         row = find_published(path.name)
         hint = f"; {row.name} is published at {row.url}: give that address to fetch it" if row else ""
         raise FileNotFoundError(f"no weights file at {path}{hint}")
+    refuse_shard(path)
     return path
 
 
-def is_of_clips(model: str | Path | Detector) -> bool:
+def is_of_clips(model: str | Path | Detector, *, take: str | None = None) -> bool:
     """Whether a zoo name, a checkpoint (ours or not) or a built model stands for one that looks at clips of videos."""
     if isinstance(model, Detector):
         return isinstance(model, DetectAndTrack)
@@ -150,7 +176,7 @@ def is_of_clips(model: str | Path | Detector) -> bool:
     if is_checkpoint(str(model)):
         path = local_file(model)
         if not has_card(path):
-            detector = open_foreign(path).architecture.detector
+            detector = open_foreign(path, take=take).architecture.detector
             return detector in FAMILIES and FAMILIES[detector].of_clips
         name = read_card(path)["model"]
     return name is not None and is_known(name) and FAMILIES[parse_name(name).detector].of_clips
@@ -158,10 +184,10 @@ def is_of_clips(model: str | Path | Detector) -> bool:
 
 def is_checkpoint(name: str) -> bool:
     """Whether a word stands for a file of weights (that may be missing) or an address, not for a zoo model."""
-    return is_remote(name) or name.endswith(SUFFIXES) or Path(name).is_file()
+    return is_remote(name) or name.endswith(SUFFIXES) or Path(name).is_file() or bool(weights_in(Path(name)))
 
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".pkl")
+SUFFIXES = (*WEIGHTS, INDEX)
 
 
 def model_from_card(
@@ -182,7 +208,8 @@ def model_from_card(
     else:
         raise WeightsError(
             f"{where} holds '{card['model']}', which is not a model of the zoo; hand over the function that"
-            " composes it: load(path, build=function), or --model FILE.py:FUNCTION on the command line"
+            " composes it: load(path, build=function), or --model FILE.py:FUNCTION of pagoda predict, val, track and"
+            " export"
         )
     model.input_spec = InputSpec.from_dict(card["input_spec"])
     if "provenance" in card and model.origin is not None:  # whose weights these were, and their licence
@@ -198,6 +225,7 @@ def load(
     flavour: str | Flavour | None = None,
     options: Mapping[str, Any] | None = None,
     build: Callable[[int], Detector] | None = None,
+    take: str | None = None,
 ) -> Detector:
     """The model of a checkpoint, with its weights, classes and preprocessing, in evaluation mode.
 
@@ -211,15 +239,21 @@ def load(
         flavour: the conventions of a foreign checkpoint where its tensors leave a choice.
         options: fields of ModelOptions that a foreign checkpoint's tensors do not tell: standardized, plugins.
         build: for models that are not in the zoo: the function that composes them, called with num_classes.
+        take: which weights of a foreign checkpoint that holds several: their key, the beginning of their names, a
+            word of it, or "ema" for the averaged ones. Where it is not given and there are several, a warning says
+            which were taken.
     """
     path = local_file(path)
     if not has_card(path):
-        return convert(
-            path, flavour=flavour, label_map=label_map, num_classes=num_classes, options=options
-        ).model
-    if flavour is not None or label_map is not None or options:
+        conversion = convert(
+            path, flavour=flavour, label_map=label_map, num_classes=num_classes, options=options, take=take
+        )
+        say_choice(conversion.report, take)
+        return conversion.model
+    if flavour is not None or label_map is not None or options or take:
         raise ValueError(
-            f"{path} is a checkpoint of Pagoda and says itself what its flavour, classes and options are"
+            f"{path} is a checkpoint of Pagoda and says itself what its flavour, classes and options are; it holds"
+            " one set of weights"
         )
     state, card = load_weights(path)
     names = card["label_map"]["names"]

@@ -5,10 +5,15 @@ from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import Any, Literal, NamedTuple
 
-from pagoda.backbones.resnet_options import Plugin
+from pagoda.backbones.resnet_options import Fallback, Plugin
+from pagoda.layers.conv import Activation
 from pagoda.layers.inflate import Inflation
 from pagoda.layers.norm import Norm
+from pagoda.necks.bifpn import Fusion
+from pagoda.necks.fpn import ExtraFrom
+from pagoda.necks.topology import TopologyName
 from pagoda.plain import checked
+from pagoda.preprocess import Fit
 
 DeformKind = Literal["none", "v1", "v2"]
 
@@ -56,8 +61,21 @@ class ModelOptions:
     """behind the convolutions of the neck: group or none; in a BiFPN also batch, which it has by itself"""
     neck_relu: bool | None = None
     """behind those, a ReLU (not in a BiFPN)"""
+    extra_from: ExtraFrom | None = None
+    """what the first level of an FPN above the backbone's is made of: its top output (P5), the backbone's (C5, as
+    USE_C5 says), or every second pixel of P5 (max_pool, of R-CNNs); None: as the flavour has it"""
+    fusion: Fusion | None = None
+    """how a BiFPN weighs what it joins (fast; sum from EfficientDet-D6 on and in the lite ones)"""
+    topology: TopologyName | None = None
+    """of a BiFPN's cells (bifpn)"""
+    activation: Activation | None = None
+    """in a BiFPN and in EfficientDet's heads (silu; relu6 in the lite ones)"""
     top_level: int | None = None
     """of the pyramid (7; 8 in EfficientDet-D7x)"""
+    levels: tuple[int, ...] | None = None
+    """of the backbone that the neck reads, C2 … C5 (3, 4, 5; 2 too in R-CNN); stages above the last are not built"""
+    num_stages: int | None = None
+    """of a ResNet: 1 … 4 (4); without `levels`, the neck reads those of the usual that are left"""
     norm: Norm | None = None
     """of the backbone: batch, sync, frozen or group"""
     frozen_stages: int | None = None
@@ -68,15 +86,39 @@ class ModelOptions:
     """which stages have them: C3 … C5"""
     deform_groups: int = 1
     deform_fallback: bool = False
-    """blocks that stride keep the plain convolution"""
+    """some blocks keep the plain convolution"""
+    deform_fallback_on: Fallback = "stride"
+    """which: those that stride, as MMDetection's fallback_on_stride is meant; or the first deformable one alone,
+    whatever its stride, as MMDetection does it"""
+    deform_blocks: tuple[tuple[bool, ...], ...] | None = None
+    """block by block instead of levels and fallback: for each stage, which of its blocks are deformable"""
     plugins: tuple[Plugin, ...] = ()
     """modules inside a ResNet's bottlenecks"""
     standardized: bool = False
     """weight standardisation in all of a ResNet's convolutions"""
+    stem_channels: int | None = None
+    """that a ResNet's first stage receives (as many as base_channels)"""
+    base_channels: int | None = None
+    """of a ResNet's first stage inside its blocks; every later stage has twice as many (64)"""
+    avg_down: bool | None = None
+    """a ResNet's projections average before a 1×1 without stride, as in its D forms, whose deep stem this is without"""
+    norm_groups: int | None = None
+    """of group norms in ResNet, FPN and dense heads (32; in heads of width below 128 fewer)"""
     backbone_weights: str | None = None
     """file (.pth, .pkl, .safetensors) or timm:NAME with ImageNet weights for the backbone"""
     inflation: Inflation | None = None
     """what the taps in time of a clip's backbone make of those weights of pictures (center)"""
+    take: str | None = None
+    """which weights of that file, where it holds several: their key, or ema for the averaged ones"""
+    in_channels: int | None = None
+    """of the pictures the network reads: 3, or 1 for grey (3)"""
+    mean: tuple[float, ...] | None = None
+    """of each channel, in the units of the flavour (0 … 1, or 0 … 255); one channel: the average of the three"""
+    std: tuple[float, ...] | None = None
+    """of each channel, likewise"""
+    fit: Fit | None = None
+    """how pictures get into a canvas: letterbox (its middle), corner (top left) or stretch (all of it, bubbliiiing's
+    letterbox_image=False); None: as the flavour has it"""
     short_side: int | None = None
     """pixels: the shorter side pictures are resized to (800)"""
     long_side: int | None = None
@@ -89,6 +131,8 @@ class ModelOptions:
     """frames of the video from one of a clip to the next (1)"""
     link: Literal["none", "center", "mean"] | None = None
     """between body and heads of Detect-and-Track: all frames go on (none), the middle one, or their mean"""
+    time_kernel: int | None = None
+    """frames that the convolutions of Detect-and-Track see, an odd number (3, in its two-dimensional form 1)"""
 
 
 def given(value: int | None, otherwise: int) -> int:
@@ -115,12 +159,17 @@ def check_known(kind: str, name: str, known: Collection[str]) -> None:
     raise ValueError(f"unknown {kind} '{name}'; {hint}")
 
 
+def as_tuples(value: Any) -> Any:
+    """Lists, and lists in lists, as tuples."""
+    return tuple(as_tuples(item) for item in value) if isinstance(value, list) else value
+
+
 def options_from(values: Mapping[str, Any]) -> ModelOptions:
     """ModelOptions of the given values; an unknown name raises with the nearest one."""
     names = [field.name for field in fields(ModelOptions)]
     for name in values:
         check_known("model option", name, names)
-    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    plain = {name: as_tuples(value) for name, value in values.items()}
     if "plugins" in plain:
         plain["plugins"] = tuple(
             plugin if isinstance(plugin, Plugin) else Plugin(**plugin) for plugin in plain["plugins"]

@@ -14,12 +14,13 @@ from pagoda.necks.fpn import FPN
 from pagoda.ops.roi import RegionPooling
 from pagoda.structures.labels import LabelMap
 from pagoda.zoo.backbones import is_resnet
-from pagoda.zoo.bodies import build_body
+from pagoda.zoo.bodies import body_levels, build_body
+from pagoda.zoo.inputs import input_spec
 from pagoda.zoo.options import ModelName, ModelOptions, given, refuse_options
 from pagoda.zoo.rcnn_flavours import RCNNFlavour
 
 NECKS = {"fpn": (2, 3, 4, 5), "c4": (4,), "dc5": (5,)}
-"""which levels the backbone gives"""
+"""which levels the backbone gives where no others are asked for"""
 # Those that are listed; any other backbone goes by its name, too.
 REGION_MODELS = [
     *(
@@ -34,7 +35,10 @@ REGION_MODELS = [
         for neck in ("c4", "dc5")
     ),
 ]
-FREE_OF = ("head_bias", "head_deform", "cells", "neck_relu", "canvas")
+FREE_OF = ("head_bias", "head_deform", "cells", "fusion", "topology", "activation", "canvas", "fit")
+
+
+OF_PYRAMIDS = ("neck_norm", "neck_relu", "top_level", "extra_from", "levels", "num_stages")
 
 
 def rcnn(name: ModelName, labels: LabelMap, options: ModelOptions, flavour: RCNNFlavour) -> RCNN:
@@ -48,10 +52,11 @@ def rcnn(name: ModelName, labels: LabelMap, options: ModelOptions, flavour: RCNN
     if neck != "fpn" and not is_resnet(backbone):
         raise ValueError(f"networks of one level are built on ResNets, not {backbone}; take its fpn")
     body = partial(build_body, backbone, options, flavour.body)
-    features = body(NECKS[neck], dilated=neck == "dc5")
+    levels = body_levels(options, NECKS[neck]) if is_pyramid else NECKS[neck]
+    features = body(levels, dilated=neck == "dc5")
     pyramid = fpn(features.channels, options, flavour) if is_pyramid else None
     channels = (pyramid or features).channels
-    width = channels[NECKS[neck][0]]
+    width = channels[levels[0]]
     if not is_pyramid:
         flavour = replace(
             flavour,
@@ -78,9 +83,7 @@ def rcnn(name: ModelName, labels: LabelMap, options: ModelOptions, flavour: RCNN
         share_trunk=detector == "mask_rcnn" and stage is not None,
         label_map=labels,
         input_spec=replace(
-            flavour.input_spec,
-            short_side=given(options.short_side, flavour.input_spec.short_side),
-            long_side=given(options.long_side, flavour.input_spec.long_side),
+            input_spec(options, flavour.input_spec),
             pad_multiple=flavour.input_spec.pad_multiple if is_pyramid else 1,
         ),
         anchors=anchors,
@@ -99,7 +102,7 @@ def with_defaults(options: ModelOptions, detector: str, neck: str, labels: Label
     if detector != "keypoint_rcnn":
         refuse_options(options, "a model without keypoint head", "num_keypoints")
     if neck != "fpn":
-        refuse_options(options, "a network of one level", "neck_norm", "top_level")
+        refuse_options(options, "a network of one level", *OF_PYRAMIDS)
     num_keypoints = 17 if labels.skeleton is None else len(labels.skeleton)
     return replace(
         options,
@@ -115,9 +118,11 @@ def fpn(channels: dict[int, int], options: ModelOptions, flavour: RCNNFlavour) -
         channels,
         options.width,
         top_level=options.top_level,
-        extra_from=flavour.body.extra_from,
+        extra_from=options.extra_from or flavour.body.extra_from,
         relu_before_extra=flavour.body.relu_before_extra,
         norm=options.neck_norm or flavour.neck_norm,
+        groups=given(options.norm_groups, 32),
+        relu_after=flavour.body.neck_relu if options.neck_relu is None else options.neck_relu,
     )
 
 

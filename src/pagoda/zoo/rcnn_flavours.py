@@ -15,7 +15,14 @@ from pagoda.ops.roi import RegionPooling
 from pagoda.plain import checked
 from pagoda.postprocess.proposals import ProposalRules, SelectProposals
 from pagoda.postprocess.rcnn import SelectRegions
-from pagoda.zoo.fcos_flavours import CAFFE2_BODY, CAFFE2_INPUT, MSRA_BODY, MSRA_INPUT, TORCHVISION_INPUT
+from pagoda.zoo.fcos_flavours import (
+    CAFFE2_BODY,
+    CAFFE2_INPUT,
+    IMAGENET_STD,
+    MSRA_BODY,
+    MSRA_INPUT,
+    TORCHVISION_INPUT,
+)
 from pagoda.zoo.flavours import BodyFlavour, Flavour
 
 # A level above a backbone's is every second value of the one below.
@@ -159,6 +166,10 @@ MMDET = RCNNFlavour(
     # Boxes are compared with 56 pixels there, a quarter of 224.
     pooling=RegionPooling(eps=2.5e-7),
 )
+MMDET_CAFFE = replace(MMDET, body=replace(MMDET.body, norm="frozen", style="caffe"), input_spec=MSRA_INPUT)
+MMDET_BGR = replace(
+    MMDET, body=replace(MMDET.body, norm="frozen"), input_spec=replace(MSRA_INPUT, std=IMAGENET_STD)
+)
 
 FASTER_RCNN_FLAVOURS = {
     "": RCNNFlavour(),
@@ -168,6 +179,8 @@ FASTER_RCNN_FLAVOURS = {
     "torchvision": TORCHVISION,
     "torchvision_v2": TORCHVISION_V2,
     "mmdet": MMDET,
+    "mmdet_caffe": MMDET_CAFFE,
+    "mmdet_bgr": MMDET_BGR,
 }
 MASK_RCNN_FLAVOURS = FASTER_RCNN_FLAVOURS
 

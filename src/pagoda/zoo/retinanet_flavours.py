@@ -7,7 +7,14 @@ from pagoda.ops.anchors import AnchorShapes
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.preprocess import InputSpec
-from pagoda.zoo.fcos_flavours import CAFFE2_BODY, CAFFE2_INPUT, MSRA_BODY, MSRA_INPUT, TORCHVISION_INPUT
+from pagoda.zoo.fcos_flavours import (
+    CAFFE2_BODY,
+    CAFFE2_INPUT,
+    IMAGENET_STD,
+    MSRA_BODY,
+    MSRA_INPUT,
+    TORCHVISION_INPUT,
+)
 from pagoda.zoo.flavours import BodyFlavour, RetinaNetFlavour
 
 CAFFE2 = RetinaNetFlavour(
@@ -88,7 +95,12 @@ BUBBLIIIING = RetinaNetFlavour(
         probability_margin=5e-4,
     ),
     postprocess=SelectDetections(
-        min_score=0.5, max_iou=0.3, max_candidates=None, max_detections=None, best_class_only=True
+        min_score=0.5,
+        max_iou=0.3,
+        max_candidates=None,
+        max_detections=None,
+        best_class_only=True,
+        keep_equal=True,
     ),
 )
 MMDET = RetinaNetFlavour(
@@ -110,6 +122,12 @@ MMDET_CAFFE = replace(
     body=replace(MMDET.body, norm="frozen", style="caffe"),
     input_spec=MSRA_INPUT,
 )
+# Facebook's ResNeXt-101-32x8d: pixels in blue, green, red, divided by ImageNet's deviations.
+MMDET_BGR = replace(
+    MMDET,
+    body=replace(MMDET.body, norm="frozen"),
+    input_spec=replace(MSRA_INPUT, std=IMAGENET_STD),
+)
 
 RETINANET_FLAVOURS = {
     "": RetinaNetFlavour(),
@@ -121,4 +139,5 @@ RETINANET_FLAVOURS = {
     "bubbliiiing": BUBBLIIIING,
     "mmdet": MMDET,
     "mmdet_caffe": MMDET_CAFFE,
+    "mmdet_bgr": MMDET_BGR,
 }

@@ -12,7 +12,7 @@ from pagoda.detectors.rcnn import RCNN
 from pagoda.weights.convert.layout import Layout
 from pagoda.weights.convert.rules import restore
 from pagoda.weights.convert.sources import SOURCES, Source
-from pagoda.zoo.families import FAMILIES, parse_name
+from pagoda.zoo.families import FAMILIES, conventions_for, parse_name
 from pagoda.zoo.flavours import Flavour, RetinaNetFlavour
 from pagoda.zoo.options import check_known
 from pagoda.zoo.rcnn_flavours import RCNNFlavour
@@ -20,6 +20,7 @@ from pagoda.zoo.region_rows import anchor_order, region_rows, reweighted
 
 # Where `COMPUTED` differs the same tensors give other predictions, and no tensor could make up for it.
 COMPUTED = ("body.style", "body.pooling", "body.extra_from", "body.relu_before_extra", "body.neck_relu")
+COMPUTED += ("resampling", "head_activation")
 COMPUTED += ("coder", "level_scale", "quality_on", "anchors", "input_spec")
 COMPUTED += ("anchor_style", "anchor_steps", "pooling", "proposals.inference", "one_level", "upsampling")
 COMPUTED += (
@@ -81,7 +82,7 @@ def written_as(model: Detector, source: str) -> tuple[Source, Flavour]:
     check_known("source to write for", source, {each.name for each in fitting})
     ours, neck = conventions_of(model), neck_of(model)
     candidates = [
-        (each, FAMILIES[detector].flavours[name])
+        (each, conventions_for(parse_name((model.origin or {})["model"])._replace(flavour=name)))
         for each in fitting
         for name in each.flavours[detector]
         if each.name == source and (not each.necks or neck in each.necks)

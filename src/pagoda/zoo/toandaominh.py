@@ -39,6 +39,18 @@ NOT_OURS = (
     "norm",
     "frozen_stages",
     "deform",
+    "deform_blocks",
+    "fusion",
+    "topology",
+    "activation",
+    "in_channels",
+    "stem_channels",
+    "base_channels",
+    "avg_down",
+    "num_stages",
+    "levels",
+    "norm_groups",
+    "extra_from",
 )
 
 

@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -179,6 +181,11 @@ def copied_in_split(coco):
     coco.add([10, 10, 30, 30], image_id=70)
 
 
+def twelve_bits(coco):
+    deep = np.asarray(Image.open(coco.picture(4)).convert("L")).astype(np.uint16) * 16
+    Image.fromarray(deep).save(coco.picture(4))
+
+
 def recompressed_in_split(coco):
     Image.open(coco.picture(1)).save(coco.picture(7).with_suffix(".jpg"), quality=60)
     coco.train["images"].append({"id": 70, "file_name": "000007.jpg", "height": 96, "width": 128})
@@ -194,24 +201,44 @@ def brightened_in_val(coco):
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(coco.picture(1, "val"))
 
 
+def neither_crowd_nor_not(coco):
+    coco.add([31, 21, 43, 45], iscrowd="maybe")
+
+
+def annotations_of_another_file(coco):
+    for annotation in coco.train["annotations"]:
+        annotation["image_id"] = f"other-{annotation['image_id']}"
+
+
+def class_without_a_name(coco):
+    for document in coco.documents.values():
+        document["categories"][0]["name"] = " "
+
+
+def area_in_words(coco):
+    coco.train["annotations"][0]["area"] = "large"
+
+
 PLANTED = [
     # what is done, what must be found, what the first example must say
     (missing, "missing_pictures", "000001.png"),
-    (other_case, "missing_pictures", "there is 000002.PNG: upper and lower case differ"),
     (truncated, "broken_pictures", "000003.png"),
     (no_picture_at_all, "broken_pictures", "000003.png"),
     (wrong_size, "size_mismatch", "annotated 192×256 (height×width), the picture is 96×128"),
     (turned, "size_mismatch", "the size before its EXIF rotation"),
     (same_image_id, "repeated_image_ids", "id 5 of 000005.png and 000006.png"),
-    (same_annotation_id, "repeated_annotation_ids", "annotation 1 stands 2 times"),
+    (same_annotation_id, "repeated_annotation_ids", "annotation id 1 stands 2 times"),
     (same_file, "repeated_files", "000001.png, again with id 77"),
-    (orphan, "orphan_annotations", "of image 999"),
+    (orphan, "orphan_annotations", "no image has the id 999"),
     (shifted, "shifted_categories", "shifted by one, too low"),
     (unknown_category, "unknown_categories", "category 90 of 1 annotations"),
     (same_category_twice, "bad_categories", "id 9 or name 'circle'"),
     (different_categories, "different_categories", "'circle' (id 1) stands only in"),
-    (three_numbers, "malformed_boxes", "bbox [1, 2, 3]"),
-    (no_box, "malformed_boxes", "bbox None"),
+    (neither_crowd_nor_not, "bad_flags", "iscrowd must be 0 or 1 (or true, false, yes, no), got 'maybe'"),
+    (class_without_a_name, "unnamed_categories", "category 1 has no name; it is called '1'"),
+    (area_in_words, "bad_areas", "area large"),
+    (three_numbers, "malformed_boxes", "got [1, 2, 3]"),
+    (no_box, "malformed_boxes", "got None"),
     (not_a_number, "non_finite_boxes", "nan, 2"),
     (endless, "non_finite_boxes", "inf"),
     (no_width, "empty_boxes", "10, 10, 10, 30"),
@@ -227,6 +254,7 @@ PLANTED = [
     (class_not_in_val, "classes_not_in_val", "star"),
     (rare_class, "class_imbalance", "star 2"),
     (copied_in_split, "duplicate_pictures", "train: 000001.png = train: 000007.bmp"),
+    (twelve_bits, "dark_pictures", "to make copies that use the whole range: python -c"),
     (recompressed_in_split, "near_duplicate_pictures", "train: 000001.png ≈ train: 000007.jpg"),
     (copied_to_val, "leaks", "train: 000001.png = val: 000001.png"),
     (brightened_in_val, "near_leaks", "train: 000001.png ≈ val: 000001.png"),
@@ -240,6 +268,16 @@ def test_a_planted_defect_is_the_only_one_found(coco, plant, kind, words):
     finding = only_problem(examine(coco.root))
     assert finding.kind == kind and words in finding.examples[0]
     assert finding.message.count(". ") >= 1, "a finding says what it means and what to do"
+
+
+def test_another_case_of_the_name_is_read_and_said(coco):
+    other_case(coco)
+    report = examine(coco.root)
+    assert kinds(report) == {"read_otherwise": 1}, report.text()
+    assert (
+        "with other upper and lower case: '000002.png' is images/train/000002.PNG"
+        in report.findings[0].examples[0]
+    )
 
 
 def test_broken_json_is_one_finding_and_the_rest_is_examined(coco):
@@ -293,6 +331,29 @@ def sixteen_bits(coco):
     Image.fromarray(deep).save(coco.picture(4))
 
 
+def two_frames(coco):
+    picture = Image.open(coco.picture(4))
+    picture.save(coco.picture(4).with_suffix(".tif"), save_all=True, append_images=[picture.rotate(180)])
+    coco.picture(4).unlink()
+    coco.image(4)["file_name"] = "000004.tif"
+
+
+def unknown_format(coco):
+    coco.picture(55).with_suffix(".heic").touch()
+
+
+def exif_behind_the_pixels(coco):
+    """The annotated size is the upright one."""
+    picture = Image.open(coco.picture(4)).transpose(Image.Transpose.ROTATE_90)
+    picture.save(coco.picture(4))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    chunk = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    content = coco.picture(4).read_bytes()
+    coco.picture(4).write_bytes(content[:-12] + chunk + content[-12:])
+
+
 def cmyk(coco):
     Image.open(coco.picture(4)).convert("CMYK").save(coco.picture(4).with_suffix(".jpg"), quality=95)
     coco.picture(4).unlink()
@@ -313,15 +374,28 @@ def without_size(coco):
     del coco.image(4)["height"]
 
 
+def ignore_key(coco):
+    coco.add([3, 3, 60, 60], ignore=1)
+
+
+def ids_as_text(coco):
+    for annotation in coco.train["annotations"]:
+        annotation["image_id"] = str(annotation["image_id"])
+
+
 NOTES = [
+    (ignore_key, "ignore_keys", "ignore 1, iscrowd 0"),
     (lone_picture, "pictures_not_mentioned", "000055.png"),
     (emptied, "pictures_without_objects", "train: 000004.png"),
     (grey, "unusual_modes", "1 of mode L, the first is 000004.png"),
     (sixteen_bits, "unusual_modes", "1 of mode I;16"),
     (cmyk, "unusual_modes", "1 of mode CMYK"),
+    (two_frames, "several_frames", "000004.tif: 2 frames or pages"),
+    (unknown_format, "other_files", "1 file is left out, being no picture that Pillow reads (1 .heic)"),
+    (exif_behind_the_pixels, "rotated_pictures", "000004.png: orientation 6"),
     (upside_down, "rotated_pictures", "000004.png: orientation 3"),
     (crowd, "crowd_regions", "train: 1 of "),
-    (without_size, "sizes_not_given", "000004.png: height None, width 128"),
+    (without_size, "sizes_not_given", "000004.png has height None, width 128"),
 ]
 
 
@@ -332,6 +406,40 @@ def test_what_is_good_to_know_is_a_note(coco, plant, kind, words):
     report = examine(coco.root)
     assert report.problems == () and kinds(report) == {kind: 1}, report.text()
     assert words in report.findings[0].examples[0]
+
+
+def test_ids_written_in_two_ways_are_a_note(coco):
+    ids_as_text(coco)
+    coco.save()
+    report = examine(coco.root)
+    assert kinds(report) == {"ids_of_two_kinds": len(coco.train["annotations"])}, report.text()
+
+
+def test_annotations_of_another_file_stop_reading(coco):
+    annotations_of_another_file(coco)
+    coco.save()
+    report = examine(coco.root)
+    assert kinds(report)["foreign_annotations"] == len(coco.train["annotations"]) and not report.is_readable
+
+
+def test_what_stops_reading_is_said(coco):
+    three_numbers(coco)
+    no_width(coco)
+    coco.save()
+    report = examine(coco.root)
+    assert {finding.kind: finding.stops for finding in report.problems} == {
+        "malformed_boxes": True, "empty_boxes": False,
+    }  # fmt: skip
+    assert not report.is_readable and report.to_dict()["readable"] is False
+    assert report.verdict().endswith("These stop reading: malformed boxes.")
+    assert "malformed boxes (1, stops reading): " in report.text()
+
+
+def test_missing_pictures_are_found_however_few_are_opened(coco):
+    missing(coco)
+    coco.save()
+    report = examine(coco.root, max_pictures=0)
+    assert not report.is_readable and kinds(report)["missing_pictures"] == 1
 
 
 def test_max_pictures_says_what_was_left_out(healthy):
@@ -364,8 +472,9 @@ def test_the_report_is_json_and_text(coco):
 
 
 def test_every_kind_says_what_and_what_to_do():
-    for kind, (severity, meaning, remedy) in KINDS.items():
+    for kind, (severity, meaning, remedy, effect) in KINDS.items():
         assert severity in ("error", "warning", "note"), kind
+        assert effect in ("left out", "noted") or (effect == "stops" and severity == "error"), kind
         assert meaning[0].islower() and not meaning.endswith("."), kind
         assert remedy[0].isupper() and remedy.endswith("."), kind
 

@@ -75,8 +75,14 @@ VOC_PLANTED = [
     ("malformed_boxes", r"<xmin>[^<]*</xmin>", "", "needs four numbers"),
     ("size_mismatch", r"<width>128", "<width>129", "annotated 96×129"),
     ("tiny_boxes", BOX, voc_box(9, 9, 9, 9), "8, 8, 9, 9"),
-    ("empty_boxes", BOX, voc_box(9, 9, 4, 9), "8, 8, 4, 9"),
-    ("unknown_categories", r"<name>shape</name>", "", "p1.xml, object 1 has no name"),
+    ("turned_corners", BOX, voc_box(40, 9, 20, 30), "xmin, ymin, xmax, ymax = 40, 9, 20, 30"),
+    (
+        "bad_flags",
+        "<object>",
+        "<object><difficult>Unspecified</difficult>",
+        "object 1 ('shape'): difficult must be",
+    ),
+    ("unknown_categories", r"<name>shape</name>", "", "p1.xml: object 1 has no name"),
 ]
 
 
@@ -156,7 +162,8 @@ def test_yolo_labels_without_a_picture(yolo):
 
 def test_yolo_broken_picture(yolo):
     (yolo / "images" / "train" / "1.png").write_bytes(b"")
-    assert only_problem(examine(yolo)).kind == "broken_pictures"
+    finding = only_problem(examine(yolo))
+    assert finding.kind == "unknown_sizes" and finding.stops and "1.png: cannot read" in finding.examples[0]
 
 
 @pytest.mark.parametrize("kind", ["voc", "yolo"])

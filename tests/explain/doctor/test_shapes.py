@@ -60,7 +60,7 @@ DEFECTS = {
     "malformed_masks": (set_entry(segmentation={"size": list(PICTURE), "counts": [7]}), "add up to 7 pixels"),
     "masks_off_boxes": (shift_mask, "mask within x1, y1, x2, y2 ="),
     "missing_masks": (lambda coco: entry(coco).pop("segmentation"), "annotation 1"),
-    "malformed_keypoints": (set_entry(keypoints=[1, 2, 2]), "expected 12 numbers for 4 keypoints"),
+    "malformed_keypoints": (set_entry(keypoints=[1, 2, 2]), "each of 4 keypoints, 12 numbers, got 3"),
     "keypoints_outside": (move_keypoint(-3, 10), "annotation 1 .*: top"),
     "missing_flip_pairs": (
         set_categories(keypoints=["a", "b", "c", "d"], flip_pairs=None),
@@ -89,7 +89,7 @@ def test_short_polygons_leave_the_object_without_a_mask(coco_with_shapes):
     set_entry(segmentation=[[1, 1, 5, 5]])(coco_with_shapes)
     coco_with_shapes.save()
     kinds = {finding.kind for finding in examine(coco_with_shapes.root).problems}
-    assert kinds == {"short_polygons", "empty_masks"}
+    assert kinds == {"short_polygons", "missing_masks"}
 
 
 def test_keypoints_far_from_their_box(coco_with_shapes):

@@ -2,6 +2,7 @@
 
 import re
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
+import pagoda
+from pagoda.necks.bifpn import Resampling
 from pagoda.structures.images import ImageBatch
 from pagoda.weights.convert import effdet, mmdet_efficientdet, toandaominh, zylo117
 from pagoda.weights.convert.efficientdet import efficientdet_architecture, told_apart
@@ -92,7 +95,7 @@ def test_other_sizes_are_told_as_options() -> None:
 )
 def test_every_tensor_finds_its_place(tmp_path: Path, program: str, yxhw: bool) -> None:
     model = random_model(program)
-    path = tmp_path / "model.pth"
+    path = tmp_path / "efficientdet_d0.pth"
     torch.save(as_saved(model, rules_of(program), yxhw=yxhw), path)
     converted = convert(path)
     assert converted.report.model == f"efficientdet_d0.{program}"
@@ -158,7 +161,7 @@ def test_another_variant_than_wanted_is_named(tmp_path: Path) -> None:
         convert(path, wanted="efficientdet_d1")
     assert convert(path, wanted="efficientdet_lite0").report.model == "efficientdet_lite0.effdet"
     with pytest.raises(WeightsError, match=r"trained on 4 classes, not 90"):
-        convert(path, num_classes=90)
+        convert(path, num_classes=90, wanted="efficientdet_lite0")
 
 
 def test_a_file_cut_short_is_told(tmp_path: Path) -> None:
@@ -184,8 +187,71 @@ def test_benches_of_effdet_and_adversarial_weights(tmp_path: Path) -> None:
 def test_ours_can_be_written_for_effdet_and_come_back(tmp_path: Path) -> None:
     model = random_model("effdet", "efficientdet_lite0")
     torch.save(to_source(model, "effdet"), tmp_path / "a.pth")
-    again = convert(tmp_path / "a.pth").model.state_dict()
+    again = convert(tmp_path / "a.pth", flavour="effdet").model.state_dict()
     assert all(torch.equal(tensor, again[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("file", "more", "says"),
+    [
+        ("best.pth", {}, "do not tell how it fuses"),
+        ("best.pth", {"epoch": 3, "arch": "my_net"}, "do not tell how it fuses"),
+        ("efficientdet_d0_attn.pth", {}, "speaks of 'attn'"),
+        ("efficientdet_d0_relu6.pth", {}, "speaks of 'relu6'"),
+        ("efficientdet_d0-bilinear.pth", {}, "speaks of 'bilinear'"),
+        ("best.pth", {"arch": "efficientdet_d0_avgpool"}, "speaks of 'avg'"),
+        (
+            "best.pth",
+            {"config": {"act_type": "mish", "fpn_name": None}},
+            "act_type 'mish', which is not built",
+        ),
+        ("best.pth", {"args": {"fpn_name": "fpn_fa", "act_type": ""}}, "fpn_name 'fpn', which is not built"),
+        ("best.pth", {"c": {"upsample_type": "bicubic", "act_type": ""}}, "upsample_type 'bicubic'"),
+        ("best.pth", {"c": {"act_type": "", "fpn_name": "", "separable_conv": False}}, "only True is built"),
+        ("efficientdet_d0-f3276ba8.pth", {}, ""),
+        ("tf_efficientdet_d0_34-f153e0cf.pth", {}, ""),
+        ("best.pth", {"arch": "efficientdet_d0", "epoch": 3}, ""),
+        ("best.pth", {"config": {"act_type": "swish", "fpn_name": None}}, ""),
+    ],
+)
+def test_what_effdets_tensors_do_not_tell_is_told_or_asked(
+    tmp_path: Path, d0_of_effdet: dict[str, Tensor], file: str, more: dict, says: str
+) -> None:
+    torch.save({"state_dict": d0_of_effdet, **more}, tmp_path / file)
+    if says:
+        with pytest.raises(WeightsError, match=says) as error:
+            convert(tmp_path / file)
+        assert "config says" in says or "built" in str(error.value) or "flavour='effdet'" in str(error.value)
+    else:
+        model = convert(tmp_path / file).model
+        assert model.neck.cells[0].nodes[0].fusion == "fast" and model.neck.resampling == Resampling()
+
+
+@pytest.fixture(scope="module")
+def d0_of_effdet() -> dict[str, Tensor]:
+    return as_saved(random_model("effdet", width=16, cells=1, head_depth=1), effdet.RULES, yxhw=True)
+
+
+def test_what_the_error_about_effdets_forms_advises_works(
+    tmp_path: Path, d0_of_effdet: dict[str, Tensor]
+) -> None:
+    path = tmp_path / "best.pth"
+    torch.save(d0_of_effdet, path)
+    with pytest.raises(WeightsError, match="do not tell how it fuses") as error:
+        pagoda.load(path)
+    assert pagoda.load(path, flavour="effdet").neck.cells[0].nodes[0].fusion == "fast"
+    advice = str(error.value).split("in Python: ")[1]
+    names = {
+        "pagoda": pagoda,
+        "path": path,
+        "replace": replace,
+        "Resampling": Resampling,
+        "EFFICIENTDET_FLAVOURS": EFFICIENTDET_FLAVOURS,
+    }
+    model = eval(advice, names)
+    node = model.neck.cells[0].nodes[0]
+    assert node.fusion == "softmax" and isinstance(node.activation, torch.nn.ReLU6)
+    assert model.neck.resampling.down == "average" and isinstance(model.class_head.activation, torch.nn.ReLU6)
 
 
 # TensorFlow: the names are written down here a second time, in the other direction.
@@ -278,6 +344,12 @@ def test_variables_of_tensorflow(tmp_path: Path, google) -> None:
     model, variables = google
     np.savez(tmp_path / "d0.npz", **variables)
     check_same(tmp_path / "d0.npz", model)
+    assert "beside them lie 'model'" in convert(tmp_path / "d0.npz").report.choice
+    last = convert(tmp_path / "d0.npz", take="model").model.state_dict()
+    averaged = model.state_dict()
+    assert any(not torch.equal(last[name], averaged[name]) for name in last)
+    with pytest.raises(WeightsError, match="holds nothing under 'emma'; it holds 'ema' and 'model'"):
+        convert(tmp_path / "d0.npz", take="emma")
     variables = {**variables, "odd/kernel": np.zeros(3)}
     np.savez(tmp_path / "odd.npz", **variables)
     with pytest.raises(WeightsError, match=r"1 of \d+ variables are none of EfficientDet's: odd/kernel"):

@@ -99,10 +99,30 @@ def test_deformable_stages(version: str, fallback: bool, levels: tuple[int, ...]
     assert found == (expected | {"deform_fallback": True} if fallback and levels != (2,) else expected)
 
 
-def test_stages_whose_first_blocks_differ_are_refused() -> None:
-    """As mmdetection's fallback_on_stride leaves them, which forgets itself after the first stage."""
-    shapes = shapes_with(deform=Deform())
+@pytest.mark.parametrize("gone", [(2, 0), (3, 0), (4, 1), (1, 2)])
+def test_blocks_are_read_one_by_one(gone: tuple[int, int]) -> None:
+    """mmdetection's fallback_on_stride forgets itself after the first deformable block."""
+    levels = (2, 3, 4, 5) if gone[0] == 1 else (3, 4, 5)
+    shapes = shapes_with(deform=Deform(levels=levels))
     for kind in ("weight", "bias"):
-        del shapes[f"backbone.layer2.0.conv2.offset.{kind}"]
-    with pytest.raises(WeightsError, match="deformable in some stages and plain in others"):
-        dense_architecture(shapes, group_norm=False)
+        del shapes[f"backbone.layer{gone[0]}.{gone[1]}.conv2.offset.{kind}"]
+    counts = (3, 4, 6, 3)
+    blocks = tuple(
+        tuple(stage + 1 in levels and (stage, block) != gone for block in range(counts[stage - 1]))
+        for stage in range(1, 5)
+    )
+    found = dense_architecture(shapes, group_norm=False).options
+    assert found == {"deform": "v2", "deform_groups": 1, "deform_blocks": blocks}
+
+
+def test_offsets_that_no_groups_explain_are_refused() -> None:
+    shapes = shapes_with(deform=Deform(deform_groups=1))
+    name = "backbone.layer2.1.conv2.offset.weight"
+    for rows, says in ((20, "unlike many rows"), (27, "")):
+        cut = {**shapes, name: (rows, *shapes[name][1:])}
+        if says:
+            with pytest.raises(WeightsError, match=says):
+                dense_architecture(cut, group_norm=False)
+    odd = {n: (20, *s[1:]) if n.endswith("offset.weight") else s for n, s in shapes.items()}
+    with pytest.raises(WeightsError, match="20 rows, which are no whole groups of 18"):
+        dense_architecture(odd, group_norm=False)

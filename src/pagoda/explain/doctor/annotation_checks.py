@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from pagoda.data.complaints import Complaints
 from pagoda.explain.doctor.duplicates import MAX_BOX_IOU, overlapping_boxes
-from pagoda.explain.doctor.findings import Notebook
 from pagoda.explain.doctor.records import Split
 
 TOLERANCE = 1.0
@@ -16,14 +16,13 @@ MIN_SIDE = 1.0
 MAX_IMBALANCE = 50.0
 
 
-def check_boxes(split: Split, sizes: list[tuple[int, int] | None], notes: Notebook) -> None:
+def check_boxes(split: Split, sizes: list[tuple[int, int] | None], notes: Complaints) -> None:
     """`sizes`: (height, width) per picture, None where nobody knows it."""
-    boxes = split.boxes()
+    boxes, owners = split.boxes, split.owners
     if not len(boxes):
         return
-    owners = np.array(split.objects.owners)
     limits = np.array([(size[1], size[0]) if size else (np.inf, np.inf) for size in sizes])[owners]
-    is_number = ~np.isnan(boxes).all(1)  # NO_BOX is reported by whoever read it
+    is_number = ~np.isnan(boxes).all(1)  # NO_BOX is complained of by the reader
     finite = np.isfinite(boxes).all(1)
     low, high = boxes[:, :2], boxes[:, 2:]
     with np.errstate(invalid="ignore"):
@@ -38,7 +37,7 @@ def check_boxes(split: Split, sizes: list[tuple[int, int] | None], notes: Notebo
         "empty_boxes": finite & ~has_area,
         "boxes_outside": outside,
         "boxes_leaving_picture": leaves,
-        "tiny_boxes": tiny & ~np.array(split.objects.ignored),
+        "tiny_boxes": tiny & ~split.ignored,
     }
     for kind, rows in rows_by_kind.items():
         for row in np.flatnonzero(rows).tolist():
@@ -51,7 +50,7 @@ def check_boxes(split: Split, sizes: list[tuple[int, int] | None], notes: Notebo
     _check_pairs(split, boxes, has_area, notes)
 
 
-def check_classes(splits: list[Split], notes: Notebook) -> None:
+def check_classes(splits: list[Split], notes: Complaints) -> None:
     """Categories that differ, classes without objects, imbalance; over splits that do not repeat others."""
     splits = [split for split in splits if split.files]  # one that could not be read lacks everything
     disputed = set()
@@ -60,8 +59,10 @@ def check_classes(splits: list[Split], notes: Notebook) -> None:
         for split, left in ((one, first - second), (other, second - first)):
             disputed |= {name for _, name in left}
             for number, name in sorted(left):
-                notes.add("different_categories", f"'{name}' (id {number}) stands only in {split.source}")
-    counts = {split.name: count_classes(split) for split in splits}
+                notes.add(
+                    "different_categories", f"'{name}' (id {number}) stands only in {split.reading.source}"
+                )
+    counts = {split.name: split.counts() for split in splits}
     total = sum(counts.values(), Counter())
     listed = dict.fromkeys(name for split in splits for name in split.categories.values())
     for name in listed:
@@ -80,13 +81,7 @@ def check_classes(splits: list[Split], notes: Notebook) -> None:
         )
 
 
-def count_classes(split: Split) -> Counter[str]:
-    """Objects per class, ignored ones left out."""
-    pairs = zip(split.objects.names, split.objects.ignored, strict=True)
-    return Counter(name for name, is_ignored in pairs if name is not None and not is_ignored)
-
-
-def without_repeating_splits(splits: list[Split], notes: Notebook) -> list[Split]:
+def without_repeating_splits(splits: list[Split], notes: Complaints) -> list[Split]:
     """The splits but for those that, like trainval, hold others whole under a name that says no purpose."""
     paths = {split.name: {split.path(index) for index in range(len(split.files))} for split in splits}
     kept = []
@@ -99,24 +94,24 @@ def without_repeating_splits(splits: list[Split], notes: Notebook) -> list[Split
     return kept
 
 
-def check_contents(split: Split, notes: Notebook) -> None:
+def check_contents(split: Split, notes: Complaints) -> None:
     """Pictures without objects, crowd regions."""
-    for index in sorted(set(range(len(split.files))).difference(split.objects.owners)):
+    for index in sorted(set(range(len(split.files))).difference(split.owners.tolist())):
         notes.add("pictures_without_objects", f"{split.name}: {split.files[index]}")
-    crowd = sum(split.objects.ignored)
+    crowd = int(split.ignored.sum())
     if crowd:
-        share = crowd / len(split.objects.ignored)
+        share = crowd / len(split.ignored)
         notes.add(
             "crowd_regions",
-            f"{split.name}: {crowd} of {len(split.objects.ignored)} objects ({share:.1%})",
+            f"{split.name}: {crowd} of {len(split.ignored)} objects ({share:.1%})",
             crowd,
         )
 
 
-def _check_pairs(split: Split, boxes: np.ndarray, usable: np.ndarray, notes: Notebook) -> None:
+def _check_pairs(split: Split, boxes: np.ndarray, usable: np.ndarray, notes: Complaints) -> None:
     """Boxes that stand twice, exactly or nearly; crowd regions may well lie on each other."""
-    usable = usable & ~np.array(split.objects.ignored)
-    owners = np.where(usable, split.objects.owners, -1)
+    usable = usable & ~split.ignored
+    owners = np.where(usable, split.owners, -1)
     order = np.argsort(owners, kind="stable")
     starts = np.flatnonzero(np.diff(owners[order])) + 1
     for rows in np.split(order, starts):
@@ -125,13 +120,13 @@ def _check_pairs(split: Split, boxes: np.ndarray, usable: np.ndarray, notes: Not
         for first, second, iou in overlapping_boxes(boxes[rows], MAX_BOX_IOU):
             one, other = int(rows[first]), int(rows[second])
             is_equal = bool((boxes[one] == boxes[other]).all())
-            is_same_class = split.objects.names[one] == split.objects.names[other]
-            place = f"{split.where(one)} and {split.objects.places[other]}: {_box_words(boxes[one])}"
+            is_same_class = split.labels[one] == split.labels[other]
+            place = f"{split.where(one)} and {split.place(other)}: {_box_words(boxes[one])}"
             if is_same_class:
                 kind = "repeated_boxes" if is_equal else "near_duplicate_boxes"
                 notes.add(kind, place if is_equal else f"{place}, IoU {iou:.3f}")
             elif is_equal:
-                notes.add("boxes_of_two_classes", f"{place} ({split.objects.names[other]})")
+                notes.add("boxes_of_two_classes", f"{place} ({split.class_of(other)})")
 
 
 def _box_words(box: np.ndarray) -> str:

@@ -79,7 +79,7 @@ def examine_coverage(
         for target, boxes in zip(targets, resized, strict=True)
     ]
     _summarise(report, model, targets, resized, pictures)
-    report.remedies = remedies(report, min(model.levels), min(spec.canvas or (spec.short_side,)))
+    report.remedies = remedies(report, min(model.strides.values()), min(spec.canvas or (spec.short_side,)))
     return report
 
 
@@ -92,9 +92,12 @@ def first_stage(model: Detector) -> Any:
 def priors_at(model: Detector, size: tuple[int, int]) -> tuple[Tensor, ...]:
     """The model's points or anchors per level for a padded input of (height, width), without running it.
 
-    Every stride-2 step rounds up, so level l measures ⌈side / 2ˡ⌉.
+    Every stride-2 step rounds up, so level l measures ⌈side / stride⌉.
     """
-    pyramid = {level: torch.empty(1, 0, *(-(-side // 2**level) for side in size)) for level in model.levels}
+    pyramid = {
+        level: torch.empty(1, 0, *(-(-side // model.strides[level]) for side in size))
+        for level in model.levels
+    }
     return model.anchors(pyramid, size) if hasattr(model, "anchors") else model.points(pyramid, size)
 
 
@@ -127,7 +130,7 @@ def _assign(model: Detector, priors: tuple[Tensor, ...], target: Targets) -> Ten
         return criterion.assign(torch.cat(priors), target, size)
     if hasattr(model, "anchors"):
         return criterion.assign(torch.cat(priors), target.boxes)
-    return criterion.assign(priors, model.levels, target.boxes)
+    return criterion.assign(priors, model.levels, target.boxes, model.strides)
 
 
 def _examine_picture(model: Detector, priors: tuple[Tensor, ...], target: Targets) -> _Picture:

@@ -73,11 +73,11 @@ class CoverageReport:
         return "\n".join(lines)
 
 
-def remedies(report: CoverageReport, finest_level: int, short_side: int) -> list[str]:
+def remedies(report: CoverageReport, finest_stride: int, short_side: int) -> list[str]:
     """What to do, a sentence for each thing that does not fit; `short_side` in pixels is the model's now."""
     found = []
     if report.uncovered > report.hidden:
-        found.append(_too_small(report, 2**finest_level, short_side))
+        found.append(_too_small(report, finest_stride, short_side))
     if report.hidden:
         found.append(
             f"objects whose {report.kind} all go to others on the same spot: {report.hidden};"

@@ -5,15 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from pagoda.data.layouts import Layout, find_dataset
+from pagoda.data.complaints import Complaints
+from pagoda.data.layouts import find_dataset
 from pagoda.explain.doctor.annotation_checks import (
     check_boxes,
     check_classes,
     check_contents,
-    count_classes,
     without_repeating_splits,
 )
-from pagoda.explain.doctor.findings import DoctorReport, Notebook
+from pagoda.explain.doctor.findings import DoctorReport, findings_of
+from pagoda.explain.doctor.kinds import KINDS
 from pagoda.explain.doctor.picture_checks import (
     Opened,
     Progress,
@@ -21,8 +22,7 @@ from pagoda.explain.doctor.picture_checks import (
     check_pictures,
     open_pictures,
 )
-from pagoda.explain.doctor.records import Split, read_coco_split, read_labelme_split
-from pagoda.explain.doctor.records_per_picture import read_voc_splits, read_yolo_splits
+from pagoda.explain.doctor.records import Split, read_splits
 from pagoda.explain.doctor.shape_checks import check_shapes
 
 QUANTILES = {"min": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "max": 1.0}
@@ -31,7 +31,7 @@ QUANTILES = {"min": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "9
 def examine(
     folder: str | Path, *, max_pictures: int | None = None, progress: Progress | None = None
 ) -> DoctorReport:
-    """Look through all splits of a COCO, VOC or YOLO data set: files, ids, boxes, classes, pictures, leaks.
+    """Look through all splits of a data set in any layout that is read: files, ids, boxes, classes, pictures, leaks.
 
     Every picture is opened once, or only `max_pictures` spread over all; annotations are always read whole.
     Raises as `find_dataset` does where there is no data set.
@@ -39,29 +39,24 @@ def examine(
     if max_pictures is not None and max_pictures < 0:
         raise ValueError(f"max_pictures must be None or at least 0, got {max_pictures}")
     layout = find_dataset(folder)
-    notes = Notebook()
-    every = _read_splits(layout, notes)
+    notes = Complaints(str(folder), KINDS)
+    for kind, lines in (
+        ("absent_splits", [why for _, why in layout.absent]),
+        ("files_not_read", layout.unread),
+    ):
+        for line in lines:
+            notes.add(kind, line)
+    every = read_splits(layout, notes)
     splits = without_repeating_splits(every, notes)
     opened = open_pictures(splits, max_pictures, progress, notes)
     for split in splits:
         check_boxes(split, _sizes(split, opened), notes)
         check_contents(split, notes)
-        if split.document is not None:
-            check_shapes(split, split.document, notes)
+        check_shapes(split, notes)
     check_classes(splits, notes)
-    check_pictures(splits, opened, notes)
+    check_pictures(splits, opened, layout.root, notes)
     check_duplicates(splits, opened, notes)
-    return DoctorReport(layout.describe(), notes.findings(), _statistics(splits, every, opened))
-
-
-def _read_splits(layout: Layout, notes: Notebook) -> list[Split]:
-    if layout.kind == "voc":
-        return read_voc_splits(layout, notes)
-    if layout.kind == "yolo":
-        return read_yolo_splits(layout, notes)
-    if layout.kind == "labelme":
-        return [read_labelme_split(layout, name, folder, notes) for name, (folder,) in layout.splits.items()]
-    return [read_coco_split(layout, name, path, notes) for name, (path,) in layout.splits.items()]
+    return DoctorReport(layout.describe(), findings_of(notes), _statistics(splits, every, opened))
 
 
 def _sizes(split: Split, opened: dict[Path, Opened]) -> list[tuple[int, int] | None]:
@@ -77,15 +72,15 @@ def _statistics(splits: list[Split], every: list[Split], opened: dict[Path, Open
     """Plain numbers: per split, and over `splits`, which are `every` without those that repeat others."""
     per_split = {}
     for split in every:
-        ignored = sum(split.objects.ignored)
+        ignored = int(split.ignored.sum())
         per_split[split.name] = {
             "pictures": len(split.files),
-            "without_objects": len(split.files) - len(set(split.objects.owners)),
-            "objects": len(split.objects.owners) - ignored,
+            "without_objects": len(split.files) - len(np.unique(split.owners)),
+            "objects": len(split.owners) - ignored,
             "ignored": ignored,
-            "classes": {**dict.fromkeys(split.categories.values(), 0), **count_classes(split)},
+            "classes": {**dict.fromkeys(split.categories.values(), 0), **split.counts()},
         }
-    boxes = np.concatenate([split.boxes() for split in splits]) if splits else np.zeros((0, 4))
+    boxes = np.concatenate([split.boxes for split in splits]) if splits else np.zeros((0, 4))
     with np.errstate(invalid="ignore"):
         boxes = boxes[np.isfinite(boxes).all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1)]
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)

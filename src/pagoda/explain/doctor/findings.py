@@ -4,11 +4,9 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pagoda.data.complaints import MAX_PLACES, Complaints
 from pagoda.explain.doctor.kinds import KINDS, SEVERITIES, Severity
 from pagoda.plain import checked
-
-MAX_EXAMPLES = 10
-"""Listed per finding; all are counted."""
 
 
 @checked
@@ -23,37 +21,25 @@ class Finding:
     count: int
     examples: tuple[str, ...]
     """the first few, each naming file, picture and box as far as they apply"""
+    stops: bool = False
+    """whether data with it can be read at all, for training or scoring"""
 
 
-class Notebook:
-    """Collects places by kind of finding while the checks run."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-        self._examples: dict[str, list[str]] = {}
-
-    def add(self, kind: str, example: str, count: int = 1) -> None:
-        """`count` defects of a known kind, of which `example` names the place."""
-        assert kind in KINDS, f"no kind of finding is called '{kind}'"
-        self._counts[kind] += count
-        examples = self._examples.setdefault(kind, [])
-        if len(examples) < MAX_EXAMPLES:
-            examples.append(example)
-
-    def findings(self) -> tuple[Finding, ...]:
-        """Errors first, in the order of `KINDS`."""
-        found = [kind for kind in KINDS if kind in self._counts]
-        ordered = sorted(found, key=lambda kind: SEVERITIES.index(KINDS[kind].severity))
-        return tuple(
-            Finding(
-                kind,
-                KINDS[kind].severity,
-                f"{KINDS[kind].meaning}. {KINDS[kind].remedy}",
-                self._counts[kind],
-                tuple(self._examples[kind]),
-            )
-            for kind in ordered
+def findings_of(notes: Complaints) -> tuple[Finding, ...]:
+    """Errors first, in the order of `KINDS`."""
+    found = [kind for kind in KINDS if kind in notes]
+    ordered = sorted(found, key=lambda kind: SEVERITIES.index(KINDS[kind].severity))
+    return tuple(
+        Finding(
+            kind,
+            KINDS[kind].severity,
+            f"{KINDS[kind].meaning}. {KINDS[kind].remedy}",
+            notes.count(kind),
+            notes.places(kind),
+            KINDS[kind].effect == "stops",
         )
+        for kind in ordered
+    )
 
 
 @dataclass(frozen=True)
@@ -71,11 +57,17 @@ class DoctorReport:
         """Errors and warnings."""
         return tuple(finding for finding in self.findings if finding.severity != "note")
 
+    @property
+    def is_readable(self) -> bool:
+        """Whether every split can be read, for training or scoring."""
+        return not any(finding.stops for finding in self.findings)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and words, ready for JSON."""
         return {
             "source": self.source,
             "verdict": self.verdict(),
+            "readable": self.is_readable,
             "findings": [
                 {**asdict(finding), "examples": list(finding.examples)} for finding in self.findings
             ],
@@ -88,6 +80,9 @@ class DoctorReport:
         words = [
             _number(kinds[severity], f"kind of {severity}", f"kinds of {severity}") for severity in SEVERITIES
         ]
+        if not self.is_readable:
+            stopping = [finding.kind.replace("_", " ") for finding in self.findings if finding.stops]
+            return f"Errors: {', '.join(words)}. These stop reading: {', '.join(stopping)}."
         if kinds["error"]:
             return f"Errors: {', '.join(words)}. Mend the errors before training."
         if kinds["warning"]:
@@ -102,9 +97,10 @@ class DoctorReport:
             if chosen:
                 lines += ["", f"{severity.capitalize()}s"]
             for finding in chosen:
-                lines += [f"  {finding.kind.replace('_', ' ')} ({finding.count}): {finding.message}"]
+                count = f"{finding.count}, stops reading" if finding.stops else str(finding.count)
+                lines += [f"  {finding.kind.replace('_', ' ')} ({count}): {finding.message}"]
                 lines += [f"    - {example}" for example in finding.examples]
-                if len(finding.examples) == MAX_EXAMPLES < finding.count:
+                if len(finding.examples) == MAX_PLACES < finding.count:
                     lines.append(f"    … {finding.count} in all")
         return "\n".join([*lines, "", self.verdict()])
 

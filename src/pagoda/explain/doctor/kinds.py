@@ -1,34 +1,15 @@
-"""Every kind of finding the dataset doctor knows."""
+"""Every kind of finding the dataset doctor knows: what reading complains of, and what the doctor looks for besides."""
 
-from typing import Literal, NamedTuple
+from pagoda.data.complaint_kinds import READING, Kind, Severity
 
-Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
-
-class Kind(NamedTuple):
-    """A kind of finding: how bad, what it means, what to do."""
-
-    severity: Severity
-    meaning: str
-    remedy: str
-
-
-KINDS: dict[str, Kind] = {
-    # files that cannot be read
-    "unreadable_annotations": Kind(
-        "error", "a file, or a line of it, is not what its format says", "Repair it or export it again."
-    ),
-    "missing_labels": Kind(
-        "error", "listed pictures have no annotation file", "Add the file, or take the picture off the list."
-    ),
-    "lone_labels": Kind(
-        "warning", "annotation files belong to no picture", "Add the pictures, or remove the files."
-    ),
+KINDS: dict[str, Kind] = READING | {
     "missing_pictures": Kind(
         "error",
         "annotated pictures are not on disk",
         "Restore the files, or remove their entries; skip_missing=True leaves them out.",
+        "stops",
     ),
     "broken_pictures": Kind(
         "error",
@@ -40,50 +21,18 @@ KINDS: dict[str, Kind] = {
         "the annotated size is not the picture's",
         "Restore the annotated picture, or scale the boxes and correct the size.",
     ),
-    # ids
-    "repeated_image_ids": Kind(
-        "error", "one id stands for several images, so their objects mix", "Give every image its own id."
-    ),
-    "repeated_annotation_ids": Kind(
+    "dark_pictures": Kind(
         "warning",
-        "objects cannot be told apart by id; they are numbered anew when read",
-        "Give every annotation its own id.",
-    ),
-    "repeated_files": Kind(
-        "error",
-        "one picture has several image entries, each with a part of its objects",
-        "Merge the entries.",
-    ),
-    "orphan_annotations": Kind(
-        "error", "annotations name an image that is not listed", "Add the image, or remove the annotations."
-    ),
-    "bad_categories": Kind(
-        "error",
-        "a category lacks a whole number or a name, or shares one with another",
-        "Give every category its own id and name.",
-    ),
-    "unknown_categories": Kind(
-        "error",
-        "annotations name a category that is not listed",
-        "Add the category, or correct the annotations.",
-    ),
-    "shifted_categories": Kind(
-        "error",
-        "category ids in annotations and in the list are shifted by one",
-        "Count both from the same number: from 0 in YOLO, usually from 1 in COCO.",
+        "pictures of more than 8 bits use a small part of their range and become nearly black, for the whole range"
+        " is scaled to 8 bits",
+        "Make copies that use all of it, and train on those: the command stands below.",
     ),
     "different_categories": Kind(
         "error",
         "the splits do not have the same categories",
         "Use one list of categories, with the same ids, in all splits.",
     ),
-    # boxes
-    "malformed_boxes": Kind(
-        "error",
-        "a box is not four numbers",
-        "Write [x, y, width, height] in COCO, class cx cy width height in YOLO.",
-    ),
-    "non_finite_boxes": Kind("error", "a box holds NaN or infinity", "Remove or redraw it."),
+    "non_finite_boxes": Kind("error", "a box holds NaN or infinity", "Remove or redraw it.", "left out"),
     "empty_boxes": Kind(
         "error",
         "a box has no width or no height and is never learnt",
@@ -115,17 +64,6 @@ KINDS: dict[str, Kind] = {
         "exactly the same box carries two classes",
         "Decide for one, unless the classes are meant to overlap.",
     ),
-    # masks and keypoints
-    "malformed_masks": Kind(
-        "error",
-        "a segmentation is neither polygons nor run lengths of its picture, and stops the reading",
-        "Export it again; boxes alone can be read with boxes_only=True.",
-    ),
-    "short_polygons": Kind(
-        "warning",
-        "a polygon has fewer than three points; it is left out, and with it perhaps the object's mask",
-        "Redraw it, or remove it.",
-    ),
     "empty_masks": Kind(
         "warning", "a mask has no pixel inside its picture", "Redraw it, or remove the annotation."
     ),
@@ -139,11 +77,6 @@ KINDS: dict[str, Kind] = {
         "some objects have no mask while others of the data set do; they are learnt and scored by their box",
         "Annotate them, or keep to boxes.",
     ),
-    "malformed_keypoints": Kind(
-        "error",
-        "keypoints are not x, y, visibility of each keypoint of the skeleton, and stop the reading",
-        "Write three numbers per keypoint, visibility 0, 1 or 2.",
-    ),
     "keypoints_outside": Kind(
         "warning",
         "labelled keypoints lie off the picture; they are learnt as not labelled",
@@ -154,23 +87,12 @@ KINDS: dict[str, Kind] = {
         "labelled keypoints lie far outside the box of their object",
         "Look at the picture: they may belong to another object, or the box is too small.",
     ),
-    "bad_skeletons": Kind(
-        "warning",
-        "categories disagree about keypoints, or a skeleton joins keypoints that are not there",
-        "Give all categories with keypoints the same list, and count edges from 1.",
-    ),
     "missing_flip_pairs": Kind(
         "warning",
         "nobody says which keypoints change places in a mirror, so pictures cannot be flipped in training",
-        "Add flip_pairs [[a, b], …] (counted from 0) to the category, [] where none do, or name them left_… and"
-        " right_….",
+        "Add flip_pairs [[a, b], …] (counted from 0) to the category in COCO files, [] where none do, or flip_idx to"
+        " data.yaml in YOLO folders; or name them left_… and right_….",
     ),
-    "shapes_left_out": Kind(
-        "warning",
-        "lines and lone points are neither objects nor keypoints of one; they are left out",
-        "Give points the group of their object, or remove them.",
-    ),
-    # classes
     "empty_classes": Kind(
         "warning",
         "a class has no object in any split",
@@ -189,7 +111,6 @@ KINDS: dict[str, Kind] = {
         "the most frequent class has over 50 times the objects of the rarest",
         "Collect more of the rare class, repeat its pictures, and read AP per class.",
     ),
-    # splits and duplicates
     "leaks": Kind("error", "the same picture is in two splits, so scores are too good", "Keep it in one."),
     "near_leaks": Kind(
         "warning",
@@ -209,7 +130,16 @@ KINDS: dict[str, Kind] = {
         "a split repeats others, as trainval does; it is not counted again",
         "Do not measure on one and train on the other.",
     ),
-    # good to know
+    "absent_splits": Kind(
+        "note",
+        "the data set names a split that is not there; it matters only where that split is asked for",
+        "Add its files, or take it out of the description.",
+    ),
+    "files_not_read": Kind(
+        "note",
+        "annotation files lie below that belong to no split",
+        "Move them into the folder of a split, if they should be used.",
+    ),
     "rotated_pictures": Kind(
         "note",
         "pictures are turned by an EXIF orientation, which is applied when they are read",
@@ -228,10 +158,10 @@ KINDS: dict[str, Kind] = {
         "files lie beside the pictures but no annotation names them",
         "Annotate or move them, if they should be used.",
     ),
-    "sizes_not_given": Kind(
+    "several_frames": Kind(
         "note",
-        "the annotations do not say how large the pictures are; the files are asked",
-        "Write height and width.",
+        "files hold several frames or pages, of which the first is read",
+        "Save the others as pictures of their own, if they should be used.",
     ),
     "crowd_regions": Kind(
         "note",

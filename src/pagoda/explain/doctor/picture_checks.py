@@ -4,12 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import ExifTags, Image
-
+from pagoda.data.complaints import Complaints
+from pagoda.data.levels import dark_levels, peak_level
 from pagoda.explain.doctor.duplicates import Fingerprint, fingerprint, same_pictures, similar_pictures
-from pagoda.explain.doctor.findings import Notebook
 from pagoda.explain.doctor.records import Split
-from pagoda.pictures import EXTENSIONS, PictureError, read_picture, stored_size
+from pagoda.pictures import (
+    PictureError,
+    PictureFacts,
+    is_other_file,
+    is_picture,
+    natural_order,
+    other_files_words,
+    picture_facts,
+    read_picture,
+)
 
 Progress = Callable[[int, int], None]
 """Called with (pictures done, pictures in all)"""
@@ -19,47 +27,58 @@ Progress = Callable[[int, int], None]
 class Opened:
     """What is kept of a picture that was read."""
 
-    size: tuple[int, int]
-    """(height, width), upright"""
-    stored: tuple[int, int]
-    mode: str
-    """Pillow's: "L", "RGB", "I;16" …"""
-    orientation: int
-    """EXIF: 1 upright"""
+    facts: PictureFacts
     print: Fingerprint
+    peak: float | None
+    """the largest value where it has more than 8 bits"""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width), upright"""
+        return self.facts.size
 
 
 def open_pictures(
-    splits: list[Split], max_pictures: int | None, progress: Progress | None, notes: Notebook
+    splits: list[Split], max_pictures: int | None, progress: Progress | None, notes: Complaints
 ) -> dict[Path, Opened]:
-    """Read every picture once, or `max_pictures` spread over all; the missing and broken become findings."""
+    """Read every picture once, or `max_pictures` spread over all; the missing and broken become findings.
+
+    Missing files are looked for among all pictures, whatever `max_pictures`.
+    """
     owners: dict[Path, str] = {}
+    told: set[Path] = set()  # the reader could not open them either
+    missing: set[Path] = set()
     for split in splits:
+        lost = set(split.reading.missing_pictures())
         for index in range(len(split.files)):
-            owners.setdefault(split.path(index), f"{split.name}: {split.files[index]}")
-    paths = list(owners)
+            path = split.path(index)
+            owners.setdefault(path, f"{split.name}: {split.files[index]}")
+            if index in lost:
+                missing.add(path)
+            elif split.sizes[index] is None:
+                told.add(path)
+    stored: dict[Path, dict[str, str]] = {}
+    for path in (path for path in owners if path in missing):
+        notes.add("missing_pictures", f"{owners[path]}: {path}{_other_case(path, stored)}")
+    paths = [path for path in owners if path not in missing and path not in told]
     if max_pictures is not None and max_pictures < len(paths):
         notes.add(
             "pictures_not_opened", f"{max_pictures} of {len(paths)} were opened", len(paths) - max_pictures
         )
         paths = [paths[number * len(paths) // max_pictures] for number in range(max_pictures)]
     opened = {}
-    stored: dict[Path, dict[str, str]] = {}
     for number, path in enumerate(paths, 1):
-        if path.is_file():
-            try:
-                opened[path] = _open(path)
-            except PictureError as error:
-                notes.add("broken_pictures", f"{owners[path]}: {error}")
-        else:
-            notes.add("missing_pictures", f"{owners[path]}: {path}{_other_case(path, stored)}")
+        try:
+            opened[path] = _open(path)
+        except PictureError as error:
+            notes.add("broken_pictures", f"{owners[path]}: {error}")
         if progress:
             progress(number, len(paths))
     return opened
 
 
-def check_pictures(splits: list[Split], opened: dict[Path, Opened], notes: Notebook) -> None:
-    """Sizes against the annotations, EXIF rotation, modes, files nobody mentions."""
+def check_pictures(splits: list[Split], opened: dict[Path, Opened], folder: Path, notes: Complaints) -> None:
+    """Sizes against the annotations, EXIF rotation, modes, files nobody mentions in the data set's `folder`."""
     modes: dict[tuple[str, str], list[str]] = {}
     for split in splits:
         for index, annotated in enumerate(split.sizes):
@@ -67,12 +86,15 @@ def check_pictures(splits: list[Split], opened: dict[Path, Opened], notes: Noteb
             if picture is None:
                 continue
             where = f"{split.name}: {split.files[index]}"
-            if picture.orientation != 1:
-                notes.add("rotated_pictures", f"{where}: orientation {picture.orientation}")
-            if picture.mode != "RGB":
-                modes.setdefault((split.name, picture.mode), []).append(split.files[index])
+            facts = picture.facts
+            if facts.orientation != 1:
+                notes.add("rotated_pictures", f"{where}: orientation {facts.orientation}")
+            if facts.mode != "RGB":
+                modes.setdefault((split.name, facts.mode), []).append(split.files[index])
+            if facts.num_frames > 1:
+                notes.add("several_frames", f"{where}: {facts.num_frames} frames or pages")
             if annotated is not None and annotated != picture.size:
-                turned = annotated == picture.stored
+                turned = annotated == facts.stored
                 hint = "; the annotated one is the size before its EXIF rotation" if turned else ""
                 notes.add(
                     "size_mismatch",
@@ -82,10 +104,13 @@ def check_pictures(splits: list[Split], opened: dict[Path, Opened], notes: Noteb
         notes.add(
             "unusual_modes", f"{name}: {len(files)} of mode {mode}, the first is {files[0]}", len(files)
         )
+    peaks = {path: picture.peak for path, picture in opened.items() if picture.peak is not None}
+    if remark := dark_levels(peaks, folder):
+        notes.add("dark_pictures", remark, len(peaks))
     _find_unmentioned(splits, notes)
 
 
-def check_duplicates(splits: list[Split], opened: dict[Path, Opened], notes: Notebook) -> None:
+def check_duplicates(splits: list[Split], opened: dict[Path, Opened], notes: Complaints) -> None:
     """The same or nearly the same picture, within a split and across two."""
     homes: dict[Path, dict[str, str]] = {}  # path → split → the file's name there
     for split in splits:
@@ -105,7 +130,7 @@ def check_duplicates(splits: list[Split], opened: dict[Path, Opened], notes: Not
         _note_group(members, "≈", ("near_leaks", "near_duplicate_pictures"), notes)
 
 
-def _note_group(members: list[dict[str, str]], sign: str, kinds: tuple[str, str], notes: Notebook) -> None:
+def _note_group(members: list[dict[str, str]], sign: str, kinds: tuple[str, str], notes: Complaints) -> None:
     """`kinds`: across splits, within one. Counted are the pictures there are too many."""
     pairs = [next(iter(each.items())) for each in members]
     first_of_split: dict[str, tuple[str, str]] = {}
@@ -118,18 +143,8 @@ def _note_group(members: list[dict[str, str]], sign: str, kinds: tuple[str, str]
 
 
 def _open(path: Path) -> Opened:
-    picture = read_picture(path)
-    mode, orientation = _mode_and_orientation(path)
-    return Opened(picture.shape[:2], stored_size(path), mode, orientation, fingerprint(picture))
-
-
-def _mode_and_orientation(path: Path) -> tuple[str, int]:
-    try:
-        with Image.open(path) as image:
-            return image.mode, image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Image.DecompressionBombError:
-        # Pillow's own limit is lower than ours; the picture was read, only its mode stays unknown.
-        return "RGB", 1
+    facts = picture_facts(path)
+    return Opened(facts, fingerprint(read_picture(path)), peak_level(path) if facts.is_deep else None)
 
 
 def _other_case(path: Path, stored: dict[Path, dict[str, str]]) -> str:
@@ -143,12 +158,17 @@ def _other_case(path: Path, stored: dict[Path, dict[str, str]]) -> str:
     return f" (there is {found}: upper and lower case differ)" if found else ""
 
 
-def _find_unmentioned(splits: list[Split], notes: Notebook) -> None:
+def _find_unmentioned(splits: list[Split], notes: Complaints) -> None:
+    is_told = "other_files" in notes  # by the reader
     mentioned = {split.path(index) for split in splits for index in range(len(split.files))}
     for folder in sorted({path.parent for path in mentioned if path.parent.is_dir()}):
-        for path in sorted(set(folder.iterdir()) - mentioned):
-            if path.suffix.lower() in EXTENSIONS and path.is_file():
+        rest = sorted(set(folder.iterdir()) - mentioned, key=natural_order)
+        for path in rest:
+            if is_picture(path) and path.is_file():
                 notes.add("pictures_not_mentioned", str(path))
+        others = list(filter(is_other_file, rest))
+        if others and not is_told:
+            notes.add("other_files", other_files_words(others), len(others))
 
 
 def _by(size: tuple[int, int]) -> str:

@@ -1,13 +1,11 @@
-"""What can be wrong with masks and keypoints, told from COCO annotations one by one. K keypoints."""
-
-from typing import Any
+"""What can be wrong with masks and keypoints that can be read, one by one. K keypoints."""
 
 import numpy as np
 
-from pagoda.data.coco_shapes import read_skeleton
-from pagoda.explain.doctor.findings import Notebook
+from pagoda.data.complaints import Complaints
+from pagoda.data.packed_masks import PackedMasks
 from pagoda.explain.doctor.records import Split
-from pagoda.structures.run_lengths import check_polygons, mask_areas, mask_boxes, to_text
+from pagoda.structures.run_lengths import mask_areas, mask_boxes
 from pagoda.structures.skeleton import Skeleton
 
 MIN_INSIDE = 0.5
@@ -18,38 +16,20 @@ MIN_FAR = 8.0
 """Pixels, for small boxes"""
 
 
-def check_shapes(split: Split, document: dict[str, Any], notes: Notebook) -> None:
-    """Masks against pictures and boxes, keypoints against pictures, boxes and skeleton."""
-    entries = [entry for entry, _ in split.shapes]
-    skeleton = _read_skeleton(split, document, entries, notes)
-    without = []
-    for row, (entry, owner) in enumerate(split.shapes):
-        where, size, box = split.where(row), split.sizes[owner], split.objects.boxes[row]
-        if entry.get("segmentation") and size is not None:
-            _check_mask(entry["segmentation"], size, box, where, notes)
-        elif not entry.get("segmentation") and not entry.get("iscrowd"):
-            without.append(where)
-        if entry.get("keypoints") and skeleton is not None:
-            _check_keypoints(entry["keypoints"], skeleton, size, box, where, notes)
-    if len(without) < sum(not entry.get("iscrowd") for entry in entries):
-        for where in without:
-            notes.add("missing_masks", where)
+def check_shapes(split: Split, notes: Complaints) -> None:
+    """Masks against pictures and boxes, keypoints against pictures and boxes."""
+    objects, skeleton = split.reading.objects, split.reading.label_map.skeleton
+    if objects.masks is not None:
+        _check_masks(split, objects.masks, notes)
+    if skeleton is None or objects.keypoints is None:
+        return
+    _check_flips(split, skeleton, notes)
+    for row in np.flatnonzero(objects.keypoints.rows >= 0).tolist():
+        points = objects.keypoints.triples[objects.keypoints.rows[row]]
+        _check_keypoints(split, row, points, skeleton, notes)
 
 
-def _read_skeleton(
-    split: Split, document: dict[str, Any], entries: list[dict], notes: Notebook
-) -> Skeleton | None:
-    remarks: list[str] = []
-    categories = [entry for entry in document["categories"] if isinstance(entry, dict) and "name" in entry]
-    try:
-        skeleton = read_skeleton(categories, entries, split.source, remarks)
-    except (ValueError, TypeError) as error:
-        notes.add("bad_skeletons", f"{split.name}: {error}")
-        return None
-    for remark in remarks:
-        notes.add("bad_skeletons", f"{split.name}: {remark}")
-    if skeleton is None or not any(entry.get("keypoints") for entry in entries):
-        return skeleton
+def _check_flips(split: Split, skeleton: Skeleton, notes: Complaints) -> None:
     if skeleton.flip_pairs is None:
         notes.add("missing_flip_pairs", f"{split.name}: {', '.join(skeleton.names[:8])}, …")
     elif skeleton.without_partner:
@@ -57,69 +37,67 @@ def _read_skeleton(
         notes.add(
             "missing_flip_pairs", f"{split.name}: no partner for {alone}", len(skeleton.without_partner)
         )
-    return skeleton
 
 
-def _check_mask(
-    segmentation: Any, size: tuple[int, int], box: tuple[float, ...], where: str, notes: Notebook
-) -> None:
-    try:
-        if isinstance(segmentation, list) and len(check_polygons(segmentation)) < len(segmentation):
-            notes.add("short_polygons", where)
-        text = to_text(segmentation, size)
-    except (ValueError, TypeError) as error:
-        notes.add("malformed_masks", f"{where}: {error}")
-        return
-    if not mask_areas([text], size)[0]:
-        notes.add("empty_masks", where)
-        return
-    x, y, width, height = mask_boxes([text], size)[0].tolist()
-    if not _is_sound(box, size):
-        return  # the box is reported by itself
-    common = max(min(x + width, box[2]) - max(x, box[0]), 0) * max(
-        min(y + height, box[3]) - max(y, box[1]), 0
-    )
-    if common < MIN_INSIDE * width * height:
-        own = ", ".join(f"{value:g}" for value in (x, y, x + width, y + height))
-        drawn = ", ".join(f"{value:.6g}" for value in box)
-        notes.add("masks_off_boxes", f"{where}: mask within x1, y1, x2, y2 = {own}, box {drawn}")
+def _check_masks(split: Split, masks: PackedMasks, notes: Complaints) -> None:
+    is_known = masks.is_known
+    without = np.flatnonzero(~split.ignored & ~is_known).tolist()
+    are_meant = len(without) < (~split.ignored).sum() and "malformed_masks" not in split.reading.complaints
+    for row in without if are_meant else ():
+        notes.add("missing_masks", split.where(row))
+    rows, areas, own = _measure(split, masks)
+    for row in rows[areas == 0].tolist():
+        notes.add("empty_masks", split.where(row))
+    boxes = split.boxes[rows]
+    with np.errstate(invalid="ignore", over="ignore"):
+        sides = np.minimum(own[:, :2] + own[:, 2:], boxes[:, 2:]) - np.maximum(own[:, :2], boxes[:, :2])
+        is_off = (areas > 0) & (sides.clip(0).prod(1) < MIN_INSIDE * own[:, 2:].prod(1))
+    for k in np.flatnonzero(is_off).tolist():
+        row = int(rows[k])
+        if _is_sound(boxes[k], split.sizes[split.owners[row]]):  # else the box is reported by itself
+            around = ", ".join(f"{value:g}" for value in (*own[k, :2], *(own[k, :2] + own[k, 2:])))
+            drawn = ", ".join(f"{value:.6g}" for value in boxes[k])
+            place = f"{split.where(row)}: mask within x1, y1, x2, y2 = {around}, box {drawn}"
+            notes.add("masks_off_boxes", place)
+
+
+def _measure(split: Split, masks: PackedMasks) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(objects with a mask, its pixels, x, y, width, height around them), where the picture's size is known."""
+    rows_of: dict[int, list[int]] = {}
+    for row in np.flatnonzero(masks.is_known).tolist():
+        rows_of.setdefault(int(split.owners[row]), []).append(row)
+    rows: list[int] = []
+    areas, boxes = [np.zeros(0, np.int64)], [np.zeros((0, 4))]
+    for owner, members in rows_of.items():
+        size = split.sizes[owner]
+        if size is not None:
+            texts = [masks.text(row, size) for row in members]
+            rows += members
+            areas.append(mask_areas(texts, size))
+            boxes.append(mask_boxes(texts, size))
+    return np.array(rows, np.int64), np.concatenate(areas), np.concatenate(boxes)
 
 
 def _check_keypoints(
-    values: Any,
-    skeleton: Skeleton,
-    size: tuple[int, int] | None,
-    box: tuple[float, ...],
-    where: str,
-    notes: Notebook,
+    split: Split, row: int, points: np.ndarray, skeleton: Skeleton, notes: Complaints
 ) -> None:
-    try:
-        points = np.array(values, np.float64).reshape(len(skeleton), 3)
-    except (ValueError, TypeError):
-        notes.add(
-            "malformed_keypoints",
-            f"{where}: expected {3 * len(skeleton)} numbers for {len(skeleton)} keypoints, got {str(values)[:60]}",
-        )
-        return
-    if not np.isfinite(points).all() or not np.isin(points[:, 2], (0, 1, 2)).all():
-        notes.add("malformed_keypoints", f"{where}: visibility {points[:, 2].tolist()}")
-        return
+    size, box = split.sizes[split.owners[row]], split.boxes[row]
     labelled = points[:, 2] > 0
     if size is not None:
         off = labelled & ((points[:, :2] < 0) | (points[:, :2] > (size[1], size[0]))).any(1)
         if off.any():
-            notes.add("keypoints_outside", f"{where}: {_names(skeleton, off)}")
+            notes.add("keypoints_outside", f"{split.where(row)}: {_names(skeleton, off)}")
             labelled &= ~off
     if not _is_sound(box, size):
         return
-    low, high = np.array(box[:2]), np.array(box[2:])
+    low, high = box[:2], box[2:]
     room = max(FAR * (high - low).max(), MIN_FAR)
     far = labelled & (np.maximum(low - points[:, :2], points[:, :2] - high).max(1) > room)
     if far.any():
-        notes.add("keypoints_off_boxes", f"{where}: {_names(skeleton, far)}")
+        notes.add("keypoints_off_boxes", f"{split.where(row)}: {_names(skeleton, far)}")
 
 
-def _is_sound(box: tuple[float, ...], size: tuple[int, int] | None) -> bool:
+def _is_sound(box: np.ndarray, size: tuple[int, int] | None) -> bool:
     """Has area, and some of it in the picture."""
     x1, y1, x2, y2 = box
     height, width = size or (np.inf, np.inf)

@@ -30,7 +30,7 @@ def describe_model(model: Detector, size: tuple[int, int]) -> Structure:
     copy = traceable(without_numbers(model))
     num_frames = model.num_frames if isinstance(model, DetectAndTrack) else None
     time = () if num_frames is None else (num_frames,)
-    pixels = torch.empty(1, 3, *time, *padded, device="meta")
+    pixels = torch.empty(1, model.input_spec.channels, *time, *padded, device="meta")
     tracer = Tracer(pixels)
     handles = tracer.watch(copy)
     with torch.no_grad(), tracer:
@@ -59,6 +59,7 @@ class Describer:
         self.model, self.tracer = model, tracer
         self.total_macs = tracer.macs
         self.told: set[int] = set()
+        self.strides: dict[int, int] = getattr(model, "strides", {})
         self.pyramid: dict[int, Tensor] = {}
         """the last one that came out of a part: what the heads read"""
 
@@ -172,7 +173,7 @@ class Describer:
             label=f"{LETTERS[kind]}{level}",
             words="" if outputs else "made from other levels, nothing to learn",
             shape=(numbers, *sides) if outputs else tuple(features.shape[1:]),
-            stride=2**level,
+            stride=self.strides.get(level, 2**level),
             macs=macs,
             receptive_field=reach.receptive_field if reach else None,
             receptive_frames=reach.receptive_frames if reach else None,
@@ -263,6 +264,7 @@ def describe_levels(
 ) -> list[LevelRow]:
     """Sizes, locations and served objects of the levels the heads read."""
     levels = sorted(pyramid)
+    strides: dict[int, int] = getattr(model, "strides", {})
     sizes = {level: (pyramid[level].shape[-2], pyramid[level].shape[-1]) for level in levels}
     counts = [math.prod(sizes[n]) for n in levels] if priors is None else [len(prior) for prior in priors]
     has_anchors = priors is not None and priors[0].shape[1] == 4
@@ -270,7 +272,7 @@ def describe_levels(
     return [
         LevelRow(
             level=level,
-            stride=2**level,
+            stride=strides.get(level, 2**level),
             size=sizes[level],
             locations=math.prod(sizes[level]),
             predictions_per_location=count // math.prod(sizes[level]),
@@ -284,9 +286,11 @@ def anchor_sizes(model: Detector, levels: list[int]) -> dict[int, tuple[float, f
     """(smallest, largest) √area in pixels of the anchors of one cell per level."""
     device = next(model.parameters()).device
     cell = torch.zeros(1, 1, 1, 1, device=device)
+    strides: dict[int, int] = getattr(model, "strides", {})
     found = {}
     for level in levels:
-        (anchors,) = model.anchors({level: cell}, (2**level, 2**level))
+        stride = strides.get(level, 2**level)
+        (anchors,) = model.anchors({level: cell}, (stride, stride))
         sides = ((anchors[:, 2] - anchors[:, 0]) * (anchors[:, 3] - anchors[:, 1])).sqrt()
         found[level] = (sides.min().item(), sides.max().item())
     return found

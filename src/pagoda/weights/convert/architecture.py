@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pagoda.plain import checked
+from pagoda.weights.convert.deformable import deform_options
 from pagoda.weights.convert.plugins import Shapes, plugin_options
 from pagoda.weights.files import WeightsError
 
@@ -33,6 +34,8 @@ class Architecture:
     box_rows: int = 4
     question: str | None = None
     """what the tensors do not tell of the backbone, so that `plugins` have to be handed over"""
+    deform_question: str | None = None
+    """… or which kind of deformable convolutions it has"""
 
 
 def dense_architecture(shapes: Shapes, *, group_norm: bool) -> Architecture:
@@ -84,15 +87,25 @@ def neck_options(shapes: Shapes) -> dict[str, Any]:
         raise WeightsError("there are heads but no pyramid (FPN) in the checkpoint")
     has_norm = any(re.fullmatch(r"neck\.lateral\.\d\.1\.weight", name) for name in shapes)
     is_sequential = any(re.fullmatch(r"neck\.lateral\.\d\.0\.weight", name) for name in shapes)
-    options = {"neck_norm": "group" if has_norm else "none", "top_level": max(levels)}
+    options: dict[str, Any] = {"neck_norm": "group" if has_norm else "none", "top_level": max(levels)}
+    if laterals(shapes) != (3, 4, 5):
+        options["levels"] = laterals(shapes)
     # A sequence of one convolution ends in a ReLU; behind a norm, names cannot tell whether there is one.
     return {**options, "neck_relu": True} if is_sequential and not has_norm else options
 
 
+def laterals(shapes: Shapes) -> tuple[int, ...]:
+    """The levels of the backbone that the FPN reads."""
+    found = (re.match(r"neck\.lateral\.(\d)\.", name) for name in shapes)
+    return tuple(sorted({int(match[1]) for match in found if match}))
+
+
 def extra_source(shapes: Shapes, width: int) -> str | None:
     """ "C5" or "P5", by what the first extra level reads; None where there is no such level or both fit."""
-    extra = shapes.get("neck.extra.6.weight")
-    lateral = shapes.get("neck.lateral.5.weight", shapes.get("neck.lateral.5.0.weight"))  # with a norm behind
+    highest = max(laterals(shapes), default=5)
+    extra = shapes.get(f"neck.extra.{highest + 1}.weight")
+    at = f"neck.lateral.{highest}"
+    lateral = shapes.get(f"{at}.weight", shapes.get(f"{at}.0.weight"))  # with a norm behind
     if extra is None or lateral is None or lateral[1] == width:
         return None
     return "C5" if extra[1] == lateral[1] else "P5"
@@ -141,8 +154,10 @@ def ghostnet_width(body: Shapes) -> str:
 def resnet_architecture(body: Shapes) -> tuple[str, dict[str, Any]]:
     """(name, options) of a ResNet by torchvision's names; "c" and "d" are timm's for deep stem and pooled shortcut."""
     is_bottleneck = any(name.startswith("layer1.0.conv3.") for name in body)
-    name = f"resnet{resnet_depth(body, is_bottleneck)}"
-    options = stem_options(body, is_bottleneck)
+    name = f"resnet{resnet_depth(body, is_bottleneck)}{stem_and_shortcut(body)}"
+    options: dict[str, Any] = stem_options(body, is_bottleneck)
+    if stem_and_shortcut(body) == "" and averages(body):
+        options["avg_down"] = True
     if is_bottleneck and "layer1.0.conv2.weight" in body:
         width, per_group = body["layer1.0.conv2.weight"][:2]
         groups = width // per_group
@@ -150,12 +165,21 @@ def resnet_architecture(body: Shapes) -> tuple[str, dict[str, Any]]:
             name = f"{name.replace('resnet', 'resnext')}_{groups}x{per_group}d"
         elif width != options.get("base_channels", 64):
             raise WeightsError(f"bottlenecks {width} wide: wide ResNets are not in the zoo")
-    if "conv1.0.weight" in body:
-        projection = body.get("layer2.0.downsample.1.weight", ())
-        name += "d" if len(projection) == 4 else "c"
     if "layer1.0.conv1.primary_conv.0.weight" in body:
         name = f"ghost_{name}"
     return name, {**options, **deform_options(body)}
+
+
+def stem_and_shortcut(body: Shapes) -> str:
+    """ "c" of a deep stem, "d" of one with averaging shortcuts, else ""."""
+    if "conv1.0.weight" not in body:
+        return ""
+    return "d" if averages(body) else "c"
+
+
+def averages(body: Shapes) -> bool:
+    """Whether projections have a pooling in front, so that their convolution is the second layer."""
+    return any(len(body.get(f"layer{stage}.0.downsample.1.weight", ())) == 4 for stage in (1, 2))
 
 
 def stem_options(body: Shapes, is_bottleneck: bool) -> dict[str, int]:
@@ -182,29 +206,3 @@ def resnet_depth(body: Shapes, is_bottleneck: bool) -> int:
     raise WeightsError(
         f"no ResNet has {present} {'bottlenecks' if is_bottleneck else 'basic blocks'} per stage"
     )
-
-
-def deform_options(body: Shapes) -> dict[str, Any]:
-    """Which stages are deformable, and how."""
-    offsets = {
-        int(found.group(1)): shape[0]
-        for name, shape in body.items()
-        if (found := re.fullmatch(r"layer(\d)\.1\.conv2\.offset\.weight", name))
-    }
-    if not offsets:
-        return {}
-    rows = next(iter(offsets.values()))
-    modulated = rows % 27 == 0
-    options = {
-        "deform": "v2" if modulated else "v1",
-        "deform_levels": tuple(sorted(stage + 1 for stage in offsets)),
-        "deform_groups": rows // (27 if modulated else 18),
-    }
-    # layer1 does not stride, so its first block is deformable in any case
-    striding = {f"layer{stage}.0.conv2.offset.weight" in body for stage in offsets if stage > 1}
-    if len(striding) > 1:
-        raise WeightsError(
-            "the first block is deformable in some stages and plain in others, which no option of ours makes"
-            " (mmdetection's fallback_on_stride did, where it forgot itself after the first stage)"
-        )
-    return options if True in striding or not striding else {**options, "deform_fallback": True}

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +10,22 @@ from torch import Tensor
 
 from pagoda.weights.convert.architecture import Architecture, dense_architecture
 from pagoda.weights.convert.clip_architecture import clip_architecture
+from pagoda.weights.convert.deformable import told_kind
 from pagoda.weights.convert.efficientdet import efficientdet_architecture, told_apart
 from pagoda.weights.convert.layout import shapes_of
+from pagoda.weights.convert.mmdet_pixels import RGB, is_open, named_pixels, recorded_pixels
 from pagoda.weights.convert.records import recorded_clips, recorded_style
 from pagoda.weights.convert.region_architecture import region_architecture
 from pagoda.weights.convert.rules import Renamed, rename
-from pagoda.weights.convert.sources import Source, recognise
-from pagoda.weights.convert.tensorflow import effdet_state, is_tensorflow, read_variables
+from pagoda.weights.convert.sources import Source, is_detector, is_known, recognise
+from pagoda.weights.convert.tensorflow import effdet_state, is_tensorflow, read_variables, which_variables
 from pagoda.weights.files import WeightsError
-from pagoda.weights.foreign import read_foreign
+from pagoda.weights.foreign import ForeignState, read_foreign
+from pagoda.weights.prefixes import peel
+from pagoda.weights.reading import Reading
 from pagoda.zoo.published import Published, find_published
+
+WHERE = "pagoda.load takes the word, and pagoda convert, whose file every other command reads"
 
 
 @dataclass(frozen=True)
@@ -34,21 +40,39 @@ class ForeignCheckpoint:
     architecture: Architecture
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """the plain rest of the file"""
+    reading: Reading = field(default_factory=Reading)
 
     def canonical(self) -> dict[str, str]:
         """{canonical name: source name}."""
         return {canonical: source for source, canonical in self.renamed.taken.items()}
 
 
-def open_foreign(path: str | Path, *, wanted: str | None = None) -> ForeignCheckpoint:
+def open_foreign(
+    path: str | Path, *, wanted: str | None = None, take: str | None = None
+) -> ForeignCheckpoint:
     """Read, recognise and rename. Raises WeightsError with what was found where the file cannot be used.
 
-    `wanted` is the zoo's name of the model that is expected: tensors of another raise.
+    Args:
+        wanted: the zoo's name of the model that is expected: tensors of another raise.
+        take: which weights, where a file holds several: see `read_foreign`.
     """
+    path = Path(path)
     if is_tensorflow(path):
-        return recognised(path, effdet_state(read_variables(path)), wanted=wanted)
-    content = read_foreign(path)
-    return recognised(path, content.tensors, content.metadata, wanted=wanted)
+        variables = read_variables(path)
+        averaged, told = which_variables(path, variables, take)
+        return recognised(path, effdet_state(variables, averaged=averaged), wanted=wanted, reading=told)
+    content = read_foreign(path, take=take)
+    tensors, reading = known_names(path, content)
+    return recognised(path, tensors, content.metadata, wanted=wanted, reading=reading)
+
+
+def known_names(path: Path, content: ForeignState) -> tuple[Mapping[str, Tensor], Reading]:
+    """The tensors without what wrappers put before their names, and how they were found."""
+    peeled = peel(path, content.tensors, knows=is_known, alone=is_detector)
+    cut = [f"'{content.stripped}' is cut off, with which its names began"] if content.stripped else []
+    return peeled.tensors, Reading(
+        content.taken, (*content.beside, *peeled.beside), (*cut, *peeled.notes), tuple(content.dropped)
+    )
 
 
 def recognised(
@@ -57,6 +81,7 @@ def recognised(
     metadata: Mapping[str, Any] | None = None,
     *,
     wanted: str | None = None,
+    reading: Reading | None = None,
 ) -> ForeignCheckpoint:
     """What tensors from `path` are, by their names and shapes; see `open_foreign`."""
     path = Path(path)
@@ -84,8 +109,13 @@ def recognised(
             architecture = read(shapes, group_norm=_has_group_norm(source, tensors, shapes))
     except WeightsError as error:
         raise WeightsError(f"{path} looks like {source.title}, but {error}") from error
+    body = {name.removeprefix("backbone."): s for name, s in shapes.items() if name.startswith("backbone.")}
+    options, question = told_kind(architecture.options, body, metadata or {}, path.name)
+    architecture = replace(architecture, options=options, deform_question=question)
     architecture = told_apart(architecture, path, wanted)
-    return ForeignCheckpoint(path, source, renamed, tensors, architecture, metadata or {})
+    return ForeignCheckpoint(
+        path, source, renamed, tensors, architecture, metadata or {}, reading or Reading()
+    )
 
 
 def _has_group_norm(
@@ -127,7 +157,7 @@ def flavour_of(checkpoint: ForeignCheckpoint, wanted: str | None = None) -> str:
         is_adversarial = re.search(r"_ap[-_.]", checkpoint.path.name) is not None
         return ("advprop" if is_adversarial else "google") if has_bias else "effdet"
     if source.name == "mmdet":
-        return known[_is_second_of_mmdet(checkpoint)]
+        return _of_mmdet(checkpoint)
     options, name = architecture.options, checkpoint.path.name.lower()
     if options["head_deform"] or "deform" in options or "imprv" in name:
         return "improved"
@@ -136,13 +166,32 @@ def flavour_of(checkpoint: ForeignCheckpoint, wanted: str | None = None) -> str:
     raise WeightsError(
         f"{checkpoint.path} holds {source.title}, but its tensors do not tell which of {' and '.join(known)} it is;"
         f" say flavour='{known[1]}' (--flavour {known[1]}) if it was trained with a config called fcos_imprv_…,"
-        f" flavour='{known[0]}' otherwise"
+        f" flavour='{known[0]}' otherwise; {WHERE}"
     )
 
 
-def _is_second_of_mmdet(checkpoint: ForeignCheckpoint) -> bool:
-    """FCOS: norm_on_bbox comes with convolutions that keep their bias. RetinaNet: the caffe style."""
-    if checkpoint.architecture.detector == "fcos":
-        return bool(checkpoint.architecture.options["head_bias"])
-    style = recorded_style(checkpoint.metadata)
-    return style == "caffe" if style else "caffe" in checkpoint.path.name.lower()
+def _of_mmdet(checkpoint: ForeignCheckpoint) -> str:
+    """FCOS: norm_on_bbox comes with convolutions that keep their bias. All others: the caffe style, by config or name.
+
+    Raises WeightsError where the order of pixels is open.
+    """
+    architecture, name = checkpoint.architecture, checkpoint.path.name
+    base = "mmdet"
+    if architecture.detector == "fcos" and architecture.options["head_bias"]:
+        base = "mmdet_improved"
+    pixels = recorded_pixels(checkpoint.metadata, RGB) or named_pixels(name)
+    other = "mmdet_bgr" if architecture.detector != "fcos" else f"{base}_rgb"
+    if pixels is None and is_open(architecture.detector, architecture.backbone):
+        rgb, bgr = ("mmdet", other) if architecture.detector != "fcos" else (other, base)
+        raise WeightsError(
+            f"{checkpoint.path} holds {checkpoint.source.title} on {architecture.backbone}, but neither a config in the"
+            " file nor its name tells the order of its pixels, which no tensor does; say"
+            f" flavour='{rgb}' (--flavour {rgb}) for RGB, or flavour='{bgr}' (--flavour {bgr}) for BGR; {WHERE}"
+        )
+    if architecture.detector == "fcos":
+        is_rgb = pixels is not None and pixels.channel_order == "RGB"
+        return other if is_rgb and architecture.backbone.startswith("resnext") else base
+    style = recorded_style(checkpoint.metadata) or ("caffe" if "caffe" in name.lower() else "pytorch")
+    if style == "caffe":
+        return "mmdet_caffe"
+    return other if pixels is not None and pixels.channel_order == "BGR" else base

@@ -30,12 +30,16 @@ def clip_architecture(shapes: Shapes, recorded: Mapping[str, int]) -> Architectu
     body = {name.removeprefix("backbone."): s for name, s in shapes.items() if name.startswith("backbone.")}
     backbone, options = backbone_architecture(body)
     is_one_level = any(name.startswith("box_head.head.trunk.stage.") for name in shapes)
-    has_time = time_kernel(shapes) == 3
-    neck = ("c4_" if is_one_level else "") + ("3d" if has_time else "2d")
+    kernel = time_kernel(shapes)
+    has_time = kernel > 1
+    is_all_stages = not is_one_level and not any(name.startswith("neck.") for name in shapes)
+    neck = ("c4_" if is_one_level else "c5_" if is_all_stages else "") + ("3d" if has_time else "2d")
     num_classes = shapes[CLASSES][0] - 1
     # One row of boxes is the background's, so for a single class both kinds look alike and mean the same.
     if num_classes > 1 and shapes[DELTAS][0] == 8:
         options["class_agnostic"] = True
+    if has_time and kernel != 3:
+        options["time_kernel"] = kernel
     if has_statistics(shapes):
         options["norm"] = "batch"
     return Architecture(
@@ -48,14 +52,14 @@ def clip_architecture(shapes: Shapes, recorded: Mapping[str, int]) -> Architectu
 
 
 def time_kernel(shapes: Shapes) -> int:
-    """Frames that convolutions see: 1 or 3. Kernels of four axes see one."""
+    """Frames that convolutions see, an odd number. Kernels of four axes see one."""
     found = {part: shapes[name] for part, name in JOINING.items() if name in shapes}
     kernels = {part: shape[2] if len(shape) == 5 else 1 for part, shape in found.items()}
     sizes = set(kernels.values())
-    if len(sizes) != 1 or not sizes <= {1, 3}:
+    if len(sizes) != 1 or min(sizes) % 2 == 0:
         told = ", ".join(f"{part} {kernel}" for part, kernel in kernels.items())
         raise WeightsError(
-            f"its kernels see unlike many frames ({told}); models of ours see 1 or 3 everywhere"
+            f"its kernels see unlike many frames ({told}); models of ours see one odd number everywhere"
         )
     return sizes.pop()
 

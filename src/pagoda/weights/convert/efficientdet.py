@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from pagoda.necks.topology import TOPOLOGIES
 from pagoda.weights.convert.architecture import Architecture
 from pagoda.weights.convert.plugins import Shapes
 from pagoda.weights.convert.rules import Rule
@@ -142,7 +143,7 @@ def nodes_of(top_level: int) -> list[tuple[int, str]]:
 def efficientdet_architecture(shapes: Shapes) -> Architecture:
     """Of canonical shapes, whichever program they are from. Raises WeightsError where no variant fits."""
     backbone = backbone_of(shapes)
-    is_restrided = "neck.cells.0.w1" in shapes
+    is_restrided, topology = "neck.cells.0.w1" in shapes, "bifpn"
     first = "neck.lateral.3.weight" if is_restrided else "neck.cells.0.nodes.0.conv.conv_pw.weight"
     predict = "predict.weight" if is_restrided else "predict.conv_pw.weight"
     for name in (first, f"class_head.{predict}", f"box_head.{predict}"):
@@ -151,7 +152,7 @@ def efficientdet_architecture(shapes: Shapes) -> Architecture:
     found = {"width": shapes[first][0], "cells": count_of(shapes, r"neck\.cells\.(\d+)\.")}
     if not is_restrided:
         found["head_depth"] = count_of(shapes, r"class_head\.convs\.(\d+)\.")
-        found["top_level"] = 3 + count_of(shapes, r"neck\.cells\.0\.nodes\.(\d+)\.") // 2
+        topology, found["top_level"] = cells_of(shapes)
     is_weighted = None if is_restrided else "neck.cells.0.nodes.0.weights" in shapes
     name, variant = nearest_variant(backbone, found, is_weighted)
     # toandaominh1997 has a cell less than the table, after the paper's first version.
@@ -163,9 +164,23 @@ def efficientdet_architecture(shapes: Shapes) -> Architecture:
         neck="",
         num_classes=shapes[f"class_head.{predict}"][0] // (box_rows // 4),
         options={
-            key: value for key, value in found.items() if value != usual.get(key, getattr(variant, key))
+            **({} if topology == "bifpn" else {"topology": topology}),
+            **({"fusion": "sum"} if is_weighted is False and variant.fusion != "sum" else {}),
+            **{key: value for key, value in found.items() if value != usual.get(key, getattr(variant, key))},
         },
         box_rows=box_rows,
+    )
+
+
+def cells_of(shapes: Shapes) -> tuple[str, int]:
+    """(topology, top level) by a cell's nodes and by the levels for which the heads have norms of their own."""
+    nodes = count_of(shapes, r"neck\.cells\.0\.nodes\.(\d+)\.")
+    levels = count_of(shapes, r"class_head\.norms\.0\.(\d+)\.") or 1 + nodes // 2
+    for name, topology in TOPOLOGIES.items():
+        if len(topology(3, 2 + levels)) == nodes:
+            return name, 2 + levels
+    raise WeightsError(
+        f"its pyramid has {nodes} nodes per cell for {levels} levels, as no topology of ours has"
     )
 
 
@@ -197,9 +212,11 @@ def nearest_variant(backbone: str, found: Mapping[str, int], is_weighted: bool |
         for name, variant in of_backbone.items()
         if is_weighted in (None, variant.fusion != "sum")
     }
+    if not fitting and not is_weighted:  # it adds up, which an option says
+        fitting = of_backbone
     if not fitting:
         raise WeightsError(
-            f"its pyramid has {'' if is_weighted else 'no '}fusion weights, unlike {' and '.join(of_backbone)},"
+            f"its pyramid has fusion weights, unlike {' and '.join(of_backbone)},"
             f" which are the variants on EfficientNet-{backbone}"
         )
     best = min(fitting, key=lambda name: sum(getattr(fitting[name], key) != n for key, n in found.items()))

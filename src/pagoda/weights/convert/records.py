@@ -78,7 +78,7 @@ def recorded_box_weights(metadata: Mapping[str, Any]) -> Weights | None:
     if len(numbers) != 4:
         raise WeightsError(
             f"its config should give four numbers as BBOX_REG_WEIGHTS, but says {found[0]!r}; hand over the"
-            " conventions as an object: flavour=Flavour(…)"
+            " conventions as an object: flavour=DetectAndTrackFlavour(…)"
         )
     x, y, width, height = map(float, numbers)
     return (x, y, width, height)

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from pagoda.weights.convert.architecture import Architecture, body_of
+from pagoda.weights.convert.architecture import Architecture, body_of, laterals
 from pagoda.weights.convert.plugins import Shapes
 from pagoda.weights.files import WeightsError
 
@@ -50,6 +50,8 @@ def region_options(shapes: Shapes, neck: str, num_classes: int) -> dict[str, Any
     if num_classes > 2 and shapes[DELTAS][0] <= 8:
         options["class_agnostic"] = True
     has_norm = any(re.fullmatch(r"neck\.lateral\.\d\.1\.weight", name) for name in shapes)
+    if neck == "fpn" and laterals(shapes) != (2, 3, 4, 5):
+        options["levels"] = laterals(shapes)
     if neck == "fpn" and has_norm:
         has_statistics = any(re.fullmatch(r"neck\.lateral\.\d\.1\.running_var", name) for name in shapes)
         options["neck_norm"] = "batch" if has_statistics else "group"
@@ -59,8 +61,7 @@ def region_options(shapes: Shapes, neck: str, num_classes: int) -> dict[str, Any
 def width_of(shapes: Shapes) -> int:
     """Channels of the neck or the mask head; a quarter of the box head's where there are neither."""
     for name, axis in (
-        ("neck.output.2.weight", 0),
-        ("neck.output.2.0.weight", 0),
+        *((f"neck.output.{level}{at}.weight", 0) for level in (2, 3, 4, 5) for at in ("", ".0")),
         ("mask_head.enlarge.weight", 1),
     ):
         if name in shapes:

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pagoda.weights.shards import digest_of_shards, is_index
+
 
 @dataclass
 class ConversionReport:
@@ -28,10 +30,17 @@ class ConversionReport:
     """our tensors that the file does not fill; they keep their initial values"""
     notes: list[str] = field(default_factory=list)
     """what was concluded, and from what"""
+    weights: str = ""
+    """key of the weights in the file; empty where they lay open"""
+    choice: str = ""
+    """which of several weights in the file were taken, and how to take the others; empty where there are no others"""
+    left: list[str] = field(default_factory=list)
+    """what else the file holds, a line each: optimizer states, objects of other programs"""
 
     def provenance(self) -> dict[str, str]:
         """What every checkpoint made of this one keeps in its card."""
-        return {"file": self.file, "sha256": self.sha256, "source": self.source, "licence": self.licence}
+        kept = {"file": self.file, "sha256": self.sha256, "source": self.source, "licence": self.licence}
+        return {**kept, "weights": self.weights} if self.choice else kept
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -44,7 +53,8 @@ class ConversionReport:
             f"model       {self.model} ({self.parameters:,} parameters)",
             f"licence     {self.licence}",
             *([f"sha256      {self.sha256}"] if self.sha256 else []),
-            f"taken       {self.taken} tensors",
+            f"taken       {self.taken} tensors{f' under {self.weights!r}' if self.weights else ''}",
+            *([f"weights     {self.choice}"] if self.choice else []),
         ]
         why: dict[str, list[str]] = {}
         for name, reason in self.dropped.items():
@@ -52,6 +62,7 @@ class ConversionReport:
         lines += [f"dropped     {len(names)}: {reason} ({_some(names)})" for reason, names in why.items()]
         lines += [f"unknown     {len(self.unknown)}: {_some(self.unknown, 20)}"] if self.unknown else []
         lines += [f"missing     {len(self.missing)}: {_some(self.missing, 20)}"] if self.missing else []
+        lines += [f"left        {_some(self.left)}"] if self.left else []
         lines += [f"note        {note}" for note in self.notes]
         return "\n".join(lines)
 
@@ -61,6 +72,8 @@ def _some(names: list[str], limit: int = 4) -> str:
 
 
 def sha256_of(path: str | Path) -> str:
-    """Of a file, read in pieces."""
+    """Of a file, read in pieces; of an index of shards, of all of them."""
+    if is_index(Path(path)):
+        return digest_of_shards(Path(path))
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

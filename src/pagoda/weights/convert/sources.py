@@ -165,7 +165,7 @@ REGION_SOURCES = (
         licence=APACHE,
         marks=(r"^rpn_head\.rpn_conv\.", r"^roi_head\.bbox_head\.fc_cls\."),
         rules=mmdet.RCNN_RULES,
-        flavours=dict.fromkeys(("faster_rcnn", "mask_rcnn"), ("mmdet",)),
+        flavours=dict.fromkeys(("faster_rcnn", "mask_rcnn"), ("mmdet", "mmdet_caffe", "mmdet_bgr")),
         regions=True,
         necks=("fpn",),
     ),
@@ -248,7 +248,7 @@ SOURCES = (
         licence=APACHE,
         marks=(r"^bbox_head\.cls_convs\.", r"^bbox_head\.(conv|fcos)_centerness\."),
         rules=mmdet.FCOS_RULES,
-        flavours={"fcos": ("mmdet", "mmdet_improved")},
+        flavours={"fcos": ("mmdet", "mmdet_improved", "mmdet_rgb", "mmdet_improved_rgb")},
     ),
     Source(
         name="mmdet",
@@ -257,7 +257,7 @@ SOURCES = (
         marks=(r"^bbox_head\.cls_convs\.", r"^bbox_head\.retina_cls\."),
         absent=(r"^neck\.stack_bifpn_convs\.",),
         rules=mmdet.RETINANET_RULES,
-        flavours={"retinanet": ("mmdet", "mmdet_caffe")},
+        flavours={"retinanet": ("mmdet", "mmdet_caffe", "mmdet_bgr")},
     ),
     Source(
         name="bubbliiiing",
@@ -338,6 +338,16 @@ SOURCES = (
         rules=imagenet.MOBILENET,
     ),
 )
+
+
+def is_known(names: Mapping[str, Tensor]) -> bool:
+    """Whether the tensors bear some source's marks."""
+    return any(source.matches(names) for source in SOURCES)
+
+
+def is_detector(names: Mapping[str, Tensor]) -> bool:
+    """Whether they are those of a detector, not of a backbone, which is part of other things too."""
+    return any(source.flavours and source.matches(names) for source in SOURCES)
 
 
 def recognise(names: Mapping[str, Tensor], where: str) -> Source:

@@ -27,8 +27,12 @@ from torch import Tensor
 
 from pagoda.weights.convert.efficientdet import places_of_blocks
 from pagoda.weights.files import WeightsError
+from pagoda.weights.reading import Reading
 from pagoda.weights.tensorflow_bundle import read_bundle
+from pagoda.weights.wrappers import AVERAGES
 
+LATEST = "model"
+"""the word for the variables themselves, beside AVERAGES"""
 AVERAGE = "/ExponentialMovingAverage"
 NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 NOT_WEIGHTS = re.compile(r"global_step|/Momentum$|^_CHECKPOINTABLE|save_counter|^optimizer")
@@ -51,10 +55,32 @@ def read_variables(path: str | Path) -> dict[str, np.ndarray]:
     return read_bundle(path.with_name(re.sub(r"\.(index|data-\d+-of-\d+)$", "", path.name)))
 
 
-def effdet_state(variables: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    """The weights as effdet would save them. Raises WeightsError with the variables that have no place."""
+def which_variables(
+    path: Path, variables: Mapping[str, np.ndarray], take: str | None
+) -> tuple[bool, Reading]:
+    """(whether moving averages are taken, what to say of it): they are, as in the program, unless `take` is model.
+
+    Raises WeightsError for other words.
+    """
+    count = sum(name.endswith(AVERAGE) for name in variables)
+    known = (AVERAGES, LATEST) if count else (LATEST,)
+    if take not in (None, *known):
+        raise WeightsError(f"{path} holds nothing under '{take}'; it holds {' and '.join(map(repr, known))}")
+    if not count:
+        return True, Reading()
+    if take == LATEST:
+        return False, Reading(LATEST, (f"'{AVERAGES}' ({count} variables, averaged)",))
+    return True, Reading(AVERAGES, (f"'{LATEST}' ({count} variables)",))
+
+
+def effdet_state(variables: Mapping[str, np.ndarray], *, averaged: bool = True) -> dict[str, Tensor]:
+    """The weights as effdet would save them. Raises WeightsError with the variables that have no place.
+
+    `averaged`: the moving average of a variable instead of its last value, where there is one.
+    """
     latest = {
-        name.removesuffix(AVERAGE): name for name in sorted(variables, key=lambda n: n.endswith(AVERAGE))
+        name.removesuffix(AVERAGE): name
+        for name in sorted(variables, key=lambda name: name.endswith(AVERAGE) == averaged)
     }
     latest = {name: source for name, source in latest.items() if not NOT_WEIGHTS.search(name)}
     blocks = {found.group(1) for name in latest if (found := re.search(r"/blocks_(\d+)/", name))}

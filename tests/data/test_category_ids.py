@@ -2,7 +2,7 @@
 
 import pytest
 
-from pagoda.explain.doctor.records import find_category_shift
+from pagoda.data.category_ids import find_category_shift
 
 
 @pytest.mark.parametrize(

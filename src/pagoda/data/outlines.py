@@ -1,0 +1,38 @@
+"""What round and turned shapes of labelling programs enclose, as corners and as COCO's box and polygon."""
+
+from typing import Any
+
+import numpy as np
+
+ROUND_CORNERS = 64
+"""of the polygon that stands for a circle or an ellipse"""
+
+
+def ellipse_corners(
+    center_xy: tuple[float, float], radii_xy: tuple[float, float], radians: float = 0.0
+) -> np.ndarray:
+    """(64, 2) corners; `radians`: turned clockwise as seen on the screen, for y goes down."""
+    angles = 2 * np.pi * np.arange(ROUND_CORNERS) / ROUND_CORNERS
+    points = np.stack([radii_xy[0] * np.cos(angles), radii_xy[1] * np.sin(angles)], 1)
+    return turned(points, np.zeros(2), radians) + center_xy
+
+
+def turned(points: np.ndarray, pivot: np.ndarray, radians: float) -> np.ndarray:
+    """(P, 2) points turned clockwise, as seen on the screen, about `pivot`; quarter turns are exact."""
+    cos, sin = np.cos(radians), np.sin(radians)
+    cos, sin = (
+        round(float(value)) if abs(value - round(value)) < 1e-15 else float(value) for value in (cos, sin)
+    )
+    x, y = (points - pivot).T
+    return pivot + np.stack([x * cos - y * sin, x * sin + y * cos], 1)
+
+
+def box_corners(x: float, y: float, width: float, height: float) -> np.ndarray:
+    """(4, 2), from the top left clockwise."""
+    return np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]], np.float64)
+
+
+def enclosing(corners: np.ndarray) -> dict[str, Any]:
+    """COCO's bbox [x, y, width, height] and segmentation of a polygon of (P, 2) corners."""
+    low, high = corners.min(0), corners.max(0)
+    return {"bbox": [*low.tolist(), *(high - low).tolist()], "segmentation": [corners.flatten().tolist()]}

@@ -1,0 +1,52 @@
+"""What somebody should know of the data before a run: what was left out or repaired, and pictures that go black."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pagoda.data.annotations import Annotations
+from pagoda.data.levels import dark_levels, peak_level
+from pagoda.data.videos import Video
+from pagoda.pictures import PictureError, picture_facts
+
+MAX_NOTES = 3
+"""Told one by one; all are counted"""
+MAX_OPENED = 64
+"""Pictures whose header is looked at, spread over all"""
+
+
+def data_remarks(data: Annotations | Sequence[Video], folder: str | Path) -> list[str]:
+    """Lines for people on the data set in `folder`, none where there is nothing to say."""
+    notes = list(data.notes) if isinstance(data, Annotations) else []
+    lines = notes[:MAX_NOTES]
+    if len(notes) > MAX_NOTES:
+        lines.append(f"… and {len(notes) - MAX_NOTES} notes more on these data: pagoda doctor {folder}")
+    return lines + _picture_remarks(_spread(_picture_files(data)), folder)
+
+
+def _picture_files(data: Annotations | Sequence[Video]) -> Sequence[Path]:
+    if isinstance(data, Annotations):
+        return [data.path(index) for index in _spread(range(len(data)))]
+    return [Path(file) for video in data if not callable(video.frames) for file in video.frames]
+
+
+def _spread(items: Sequence) -> list:
+    """At most `MAX_OPENED` of them, evenly."""
+    count = min(MAX_OPENED, len(items))
+    return [items[number * len(items) // count] for number in range(count)]
+
+
+def _picture_remarks(paths: list[Path], folder: str | Path) -> list[str]:
+    peaks, several = {}, []
+    for path in paths:
+        try:
+            facts = picture_facts(path)
+            peak = peak_level(path) if facts.is_deep else None
+        except PictureError:
+            continue  # told when its turn comes, by name
+        if peak is not None:
+            peaks[path] = peak
+        if facts.num_frames > 1:
+            several.append(f"{path} holds {facts.num_frames} frames or pages, of which the first is read")
+    remark = dark_levels(peaks, folder)
+    more = f" (and {len(several) - 1} like it, of {len(paths)} looked at)" if len(several) > 1 else ""
+    return ([remark] if remark else []) + ([several[0] + more] if several else [])

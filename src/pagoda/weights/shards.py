@@ -1,0 +1,103 @@
+"""Weights in several files, told by an index: {"weight_map": {tensor: file}} as model.safetensors.index.json."""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from pagoda.text_files import read_json
+from pagoda.weights.kinds import WeightsError
+
+INDEX = ".index.json"
+SHARD = re.compile(r"(?P<name>.+)-\d+-of-\d+(?P<suffix>\.\w+)")
+WEIGHTS = (".safetensors", ".pth", ".pt", ".pkl", ".ckpt", ".bin")
+
+
+def is_index(path: Path) -> bool:
+    """Whether its name is that of an index."""
+    return path.name.endswith(INDEX)
+
+
+def weights_in(folder: Path) -> list[Path]:
+    """The indices and weights files of a folder; none where it is no folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.name.endswith((*WEIGHTS, INDEX)))
+
+
+def file_in(folder: Path) -> Path:
+    """The index in a folder, or its one weights file. Raises WeightsError that names what could be given."""
+    files = [path for path in weights_in(folder) if not is_index(path)]
+    indices = [path for path in weights_in(folder) if is_index(path)]
+    found = indices or [path for path in files if not SHARD.fullmatch(path.name)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise WeightsError(f"{folder} is a folder: give one of {', '.join(str(path) for path in found[:6])}")
+    if files:
+        raise WeightsError(
+            f"{folder} holds {files[0].name} and {len(files) - 1} more shards without their index (*{INDEX}),"
+            " which says what is in which: fetch it into the same folder and give that"
+        )
+    raise WeightsError(f"{folder} is a folder without weights files ({', '.join(WEIGHTS)})")
+
+
+def refuse_shard(path: Path) -> None:
+    """Raises WeightsError where a file is only one of several, with what to give instead."""
+    found = SHARD.fullmatch(path.name)
+    if found is None or found["suffix"] not in WEIGHTS:
+        return
+    index = path.with_name(f"{found['name']}{found['suffix']}{INDEX}")
+    if index.is_file():
+        raise WeightsError(f"{path} is one of several files that hold the weights together: give {index}")
+    raise WeightsError(
+        f"{path} is one of several files that hold the weights together, and their index {index.name} is not"
+        " beside it: fetch it and the other files into that folder, then give the index"
+    )
+
+
+def read_shards(index: Path, read: Callable[[Path], object]) -> dict[str, Tensor]:
+    """All tensors that the index names. Raises WeightsError where a file or a tensor is not there."""
+    places, tensors = _places(index), {}
+    for file in dict.fromkeys(places.values()):
+        content = read(index.parent / file)
+        wanted = [name for name, there in places.items() if there == file]
+        lacking = [name for name in wanted if not isinstance(content, Mapping) or name not in content]
+        if lacking:
+            raise WeightsError(
+                f"{index.parent / file} lacks {len(lacking)} tensors that {index.name} expects there"
+                f" ({', '.join(lacking[:3])} …): files of different versions? fetch all of them again"
+            )
+        assert isinstance(content, Mapping)
+        tensors |= {name: content[name] for name in wanted}
+    return tensors
+
+
+def _places(index: Path) -> dict[str, str]:
+    """{tensor: file}. Raises WeightsError unless all files lie beside the index."""
+    content = read_json(index)
+    places = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(places, dict) or not places:
+        raise WeightsError(f"{index} should hold {{'weight_map': {{tensor: file}}}}, but has no such entry")
+    for file in dict.fromkeys(places.values()):
+        if not isinstance(file, str) or file != Path(file).name or "\\" in file:
+            raise WeightsError(f"{index} leads to {file!r}; its files should lie beside it")
+    absent = [file for file in dict.fromkeys(places.values()) if not (index.parent / file).is_file()]
+    if absent:
+        raise WeightsError(
+            f"{index} leads to {', '.join(absent[:4])}, not found in {index.parent}: fetch the missing files into"
+            " that folder"
+        )
+    return places
+
+
+def digest_of_shards(index: Path) -> str:
+    """SHA-256 of all files one after the other in order of name, as `cat` and `sha256sum` would tell it."""
+    digest = hashlib.sha256()
+    for file in sorted(set(_places(index).values())):
+        with (index.parent / file).open("rb") as stream:
+            while piece := stream.read(1 << 20):
+                digest.update(piece)
+    return digest.hexdigest()

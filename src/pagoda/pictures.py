@@ -35,6 +35,7 @@ from pagoda.picture_files import (
     other_files_words,
     picture_endings,
 )
+from pagoda.plain import checked
 from pagoda.text_files import read_json
 
 __all__ = [
@@ -81,6 +82,7 @@ class PictureError(ValueError):
     """A picture cannot be used; the message names it and says why."""
 
 
+@checked
 def read_picture(path: str | Path, *, channels: Literal[3, 4] = 3) -> np.ndarray:
     """The file as (H, W, 3) uint8 RGB, contiguous, upright by its EXIF orientation; with 4 channels as RGBA, opaque
     (255) where the file tells of no transparency."""
@@ -170,6 +172,7 @@ def _is_reduced_page(image: Image.Image) -> bool:
     return image.format == "TIFF" and bool(getattr(image, "tag_v2", {}).get(254, 0) & 0b101)
 
 
+@checked
 def to_picture(
     source: str | Path | Image.Image | np.ndarray | torch.Tensor, *, channels: Literal[3, 4] = 3
 ) -> tuple[np.ndarray, str | None]:

@@ -183,7 +183,8 @@ def _words(hint: Any) -> Collection[str]:
 
 
 def _has_words(hint: Any) -> bool:
-    return bool(_words(hint))
+    parts = get_args(hint)
+    return get_origin(hint) is Literal or any(_has_words(part) for part in parts if part is not Ellipsis)
 
 
 def _as_number(text: str) -> float | None:

@@ -213,7 +213,8 @@ def test_frames_beyond_the_end_are_refused(tmp_path):
 
 def test_an_unknown_benchmark_gets_the_known_ones(tmp_path):
     with pytest.raises(
-        ValueError, match="benchmark must be one of auto, MOT15, MOT16, MOT17, MOT20, own, got 'MOT21'"
+        ValueError,
+        match="benchmark must be one of 'auto', 'MOT15', 'MOT16', 'MOT17', 'MOT20', 'own', got 'MOT21'",
     ):
         read_mot(written(tmp_path, "1,1,5,5,5,5,1,1,1\n"), is_truth=True, benchmark="MOT21")
 

@@ -15,12 +15,15 @@ from pagoda.plain import admits, is_option, nearest
 
 # What Pagoda itself writes down about data and models, row by row: nobody chooses these values.
 RECORDS = {
+    "cli.predict.Remarks",
     "cli.track_outputs.TrackSummary",
     "data.assembly.ImageColumns",
     "data.assembly.ObjectColumns",
+    "data.mot_classes.CountedRows",
+    "data.voc_layout.VocSet",
+    "data.yolo_labels.LabelLines",
     "evaluation.clear.ClearCounts",
     "explain.doctor.coverage_report.CoverageReport",
-    "explain.doctor.records.Objects",
     "explain.doctor.records.Split",
     "explain.structure.rows.LevelRow",
     "explain.structure.rows.Structure",
@@ -28,6 +31,7 @@ RECORDS = {
     "explain.structure.trace.Reach",
     "exporting.parity.ParityReport",
     "training.loop.Position",
+    "visualization.video_files.VideoFacts",
     # Tensors with one row per object, which look at their shapes themselves.
     "structures.clips.TubeTargets",
     "structures.instances.Detections",
@@ -79,7 +83,7 @@ def is_chosen(target: Any, option: Option) -> bool:
     return bool(words(option.hint)) or is_free or issubclass(target, nn.Module)
 
 
-def words(hint: Any) -> list[str]:
+def words(hint: Any) -> list[Any]:
     parts = get_args(hint)
     if get_origin(hint) is Literal:
         return list(parts)
@@ -132,7 +136,8 @@ def test_nonsense_is_refused(owner):
 def test_the_nearest_word_is_named(owner):
     for option in BY_OWNER[owner]:
         known = words(option.hint)
-        for misspelt in {change(word) for word in known for change in MISTAKES} - {*known}:
-            near = nearest(misspelt, known)
+        texts = [word for word in known if isinstance(word, str)]
+        for misspelt in {change(word) for word in texts for change in MISTAKES} - {*texts}:
+            near = nearest(misspelt, texts)
             assert near is not None
             assert f"got {misspelt!r}; did you mean {near!r}?" in refusal(option, misspelt)

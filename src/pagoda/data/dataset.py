@@ -9,12 +9,14 @@ from torch.utils.data import Dataset
 
 from pagoda.data.annotations import Annotations
 from pagoda.pictures import PictureError, read_picture, stored_size
+from pagoda.plain import checked
 from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
 
 Transform = Callable[[Tensor, Targets], tuple[Tensor, Targets]]
 
 
+@checked
 class DetectionDataset(Dataset):
     """Item i is (picture (3, H, W) uint8 RGB, its `Targets`), after `transform` where there is one.
 

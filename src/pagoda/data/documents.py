@@ -16,6 +16,7 @@ from pagoda.data.labelme import labelme_document
 from pagoda.data.outlines import box_corners, enclosing, turned
 from pagoda.data.via import via_document
 from pagoda.pictures import PictureError, picture_size
+from pagoda.plain import checked
 
 DocumentKind = Literal["coco", "labelme", "createml", "via", "labelstudio"]
 DOCUMENT_KINDS: tuple[DocumentKind, ...] = ("coco", "labelme", "createml", "via", "labelstudio")
@@ -24,6 +25,7 @@ PATTERNS = ("*.json", "*/*.json", "annotations/*/*.json")
 """Where the JSON files of CreateML, VIA and Label Studio lie"""
 
 
+@checked
 def open_document(
     kind: DocumentKind, root: Path, split: str, what: Sequence[Path], every: Sequence[Path]
 ) -> Placed:
@@ -48,6 +50,7 @@ def open_document(
     return placed._replace(left_out=tuple(notes))
 
 
+@checked
 def other_json(root: Path, kind: DocumentKind) -> list[Path]:
     """The files of CreateML, VIA or Label Studio in a folder."""
     return json_files(root, kind, PATTERNS)

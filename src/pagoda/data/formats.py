@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from pagoda.plain import checked
+
 Use = Literal["data set", "video", "results"]
 
 
+@checked
 @dataclass(frozen=True)
 class Format:
     """One way in which programs lay out annotations, tracks or results."""

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import Literal
 
+from pagoda.plain import checked
+
 JsonKind = Literal["coco", "labelme", "createml", "via", "labelstudio"]
 
 HEAD_BYTES = 2**16
@@ -37,6 +39,7 @@ def json_kind(path: Path) -> JsonKind | None:
     return "coco" if _has_all(path, COCO_LISTS) else None
 
 
+@checked
 def json_files(root: Path, kind: JsonKind, patterns: tuple[str, ...]) -> list[Path]:
     """The files of one kind that the first pattern with any matches below `root`, sorted."""
     for pattern in patterns:

@@ -16,11 +16,13 @@ from pagoda.atomic import write_atomically
 from pagoda.data.mot_classes import Benchmark, CountedRows, count_found, count_truth, distinct_ids
 from pagoda.data.mot_rows import length_remedy, read_rows, sequence_folder, sequence_info, sequence_name
 from pagoda.data.spool import Spool
+from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.tracks import LONGEST, Tracks
 
 
+@checked
 def read_mot(
     path: str | Path,
     *,

@@ -11,10 +11,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
+from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
 from pagoda.text_files import read_text
 
@@ -66,6 +67,7 @@ class CountedRows:
         return replace(self, **masks)
 
 
+@checked
 def count_truth(
     rows: np.ndarray, path: Path, name: str, *, benchmark: Benchmark = "auto", classes: Sequence[str] = ()
 ) -> CountedRows:
@@ -75,8 +77,6 @@ def count_truth(
     "own": the classes are the file's own. `classes`: only these, by name or number; classes other than pedestrian
     are scored as the file's own. Raises ValueError for classes that the rules do not know.
     """
-    if benchmark not in get_args(Benchmark):
-        raise ValueError(f"benchmark must be one of {', '.join(get_args(Benchmark))}, got {benchmark!r}")
     named = benchmark_in(path, name) if benchmark == "auto" else None if benchmark == "own" else benchmark
     numbers = None if benchmark == "MOT15" else class_numbers(rows, path, named)
     own = _own_names(path) if benchmark in ("auto", "own") else None

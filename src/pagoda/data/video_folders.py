@@ -53,6 +53,7 @@ def open_clips(
     return ClipDataset(videos, clip_length=clip_length, interval=interval, complete=complete)
 
 
+@checked
 def open_videos(folder: str | Path, split: str, *, benchmark: Benchmark = "auto") -> list[Video]:
     """The annotated videos of a split, in the order of their names; splits as in `open_clips`.
 

@@ -159,8 +159,10 @@ class GroundTruth:
 
 
 def _is_crowd(annotation: dict[str, Any]) -> bool:
-    where = f"annotation {annotation.get('id')} of the ground truth: iscrowd"
-    return truth_value(annotation.get("iscrowd"), where)
+    value = annotation.get("iscrowd")
+    if value in (None, 0, 1):
+        return bool(value)
+    return truth_value(value, f"annotation {annotation.get('id')} of the ground truth: iscrowd")
 
 
 def shorten(values: list[Any], limit: int = 12) -> str:

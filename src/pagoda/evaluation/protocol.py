@@ -44,6 +44,7 @@ def describe_protocol(
     return text
 
 
+@checked
 def too_many_objects(task: Task, truth: GroundTruth, max_detections: int) -> list[str]:
     """A sentence where pictures hold more objects of a class than detections of it count: AP cannot reach 1 there."""
     limit = MAX_POSES if task == "keypoints" else max_detections

@@ -60,6 +60,7 @@ class Resampling:
         return interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class NodeStyle:
     """What all nodes of a pyramid have in common; see `BiFPN`."""

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pagoda.plain import checked
+
 ClipRule = Literal["all_sides", "outer_sides"]
 """which borders of the picture stop which sides of a box: every side at both of its axis; or x1 and y1 at 0 alone,
 x2 and y2 at the far end alone, so that a box wholly outside stays there and ends before it begins (zylo117,
@@ -107,6 +109,7 @@ def xyxy_to_xywh(boxes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
     return torch.cat([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], dim=-1)
 
 
+@checked
 def clip_boxes(
     boxes: Float[Tensor, "*n 4"],
     sizes: Tensor | tuple[int, int],

@@ -98,7 +98,12 @@ def _headline(result: ScoreCurves | None) -> str:
         for key, name in HEADLINE.items()
         if key in result.metrics
     )
-    return f'<div class="headline">{cells}</div>\n<p class="note">{html.escape(result.protocol)}</p>'
+    return f'<div class="headline">{cells}</div>\n{_protocol(result)}'
+
+
+def _protocol(result: ScoreCurves) -> str:
+    warnings = [f"warning: {each}" for each in getattr(result, "warnings", ())]
+    return "".join(f'<p class="note">{html.escape(text)}</p>' for text in (result.protocol, *warnings))
 
 
 def _scores(before: Mapping[str, float | None] | None, result: ScoreCurves | None) -> list[str]:
@@ -112,7 +117,7 @@ def _scores(before: Mapping[str, float | None] | None, result: ScoreCurves | Non
     for task, other in ({} if result is None else result.others).items():
         title = TASK_TITLES.get(task, task)
         table = _metrics_table(_of_task(before, task), other)
-        note = f'<p class="note">{html.escape(other.protocol)}</p>'
+        note = _protocol(other)
         sections += [
             _section(f"Average precision of {title}", table + note),
             _per_class(other, f"Classes by {title}", "OKS" if task == "keypoints" else "IoU"),

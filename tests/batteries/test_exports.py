@@ -13,7 +13,7 @@ pytestmark = pytest.mark.medium
 
 SMALL = {"width": 32, "head_depth": 1}
 FAMILIES = [
-    "fcos_resnet18_fpn",
+    pytest.param("fcos_resnet18_fpn", marks=pytest.mark.slow),  # tests/exporting has a smaller one
     "retinanet_resnet18_fpn",
     pytest.param("faster_rcnn_resnet18_fpn", marks=pytest.mark.slow),
     pytest.param("mask_rcnn_resnet18_fpn.torchvision", marks=pytest.mark.slow),
@@ -22,7 +22,8 @@ FAMILIES = [
 
 
 # Tracing takes seconds, and most models are others' parts in another order: each head, neck and kind of block is here
-# once, and `make test-all` exports the rest. GhostNet's second version and MobileNet are traced with the backbones.
+# once, and `make test-all` exports the rest. GhostNet's second version and MobileNet are traced with the backbones,
+# models of clips beside their other tests.
 STAND_FOR_OTHERS = (
     "fcos_resnet18_fpn",
     "fcos_resnet18d_fpn",
@@ -32,7 +33,6 @@ STAND_FOR_OTHERS = (
     "efficientdet_lite0",
     "efficientdet_resnet18_bifpn",
     "faster_rcnn_resnet18_fpn",
-    "detect_and_track_resnet18_3d",
 )
 
 

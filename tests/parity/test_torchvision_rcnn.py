@@ -25,7 +25,7 @@ from pagoda.structures.instances import Detections, Targets
 from pagoda.zoo.to_source import differences, to_source
 
 SHORT, LONG = 128, 200  # instead of 800 and 1333, for speed
-CANDIDATES, PROPOSALS, OBJECTS = 100, 40, 200
+CANDIDATES, PROPOSALS, OBJECTS = 100, 40, 30
 LOSSES = {
     "loss_objectness": "loss_objectness",
     "loss_rpn_box": "loss_rpn_box_reg",
@@ -76,7 +76,7 @@ LIMITS = {
 @pytest.fixture(scope="module")
 def pictures(shared_data: Path) -> list[np.ndarray]:
     """(H, W, 3) uint8."""
-    files = sorted((shared_data / "coco_tiny").rglob("*.jpg"))[:5]
+    files = sorted((shared_data / "coco_tiny").rglob("*.jpg"))[:3]
     return [np.asarray(Image.open(file).convert("RGB")) for file in files]
 
 

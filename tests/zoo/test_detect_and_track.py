@@ -73,7 +73,7 @@ def test_every_form_learns_and_sees(neck: str, options: dict, length: int) -> No
     torch.manual_seed(0)
     model = create_model(f"detect_and_track_resnet18_{neck}", label_map=PERSON_17, **SMALL, **options)
     if neck.startswith("c4"):  # every region goes through the last stage of the backbone
-        rules, few = model.proposals, {"max_proposals": 60}
+        rules, few = model.proposals, {"max_proposals": 12}
         training, inference = replace(rules.training, **few), replace(rules.inference, **few)
         model.proposals = replace(rules, training=training, inference=inference)
     images, targets = clip_batch(model.num_frames)
@@ -142,8 +142,17 @@ def test_it_exports() -> None:
     program = export_forward(model, num_frames=3).module()
     with torch.no_grad():
         exported, eager = program(images), model(images)
+    # The graph has conv3d where the model sums conv2d: boxes decoded from wide anchors feel the rounding.
     torch.testing.assert_close(exported.boxes, eager.boxes, atol=1e-3, rtol=1e-5)
-    torch.testing.assert_close(exported.keypoint_logits, eager.keypoint_logits)
+    assert torch.equal(exported.labels, eager.labels)
+    for name in ("scores", "keypoint_logits"):
+        torch.testing.assert_close(
+            getattr(exported, name),
+            getattr(eager, name),
+            rtol=1e-4,
+            atol=1e-4,
+            msg=lambda text, name=name: f"{name}: {text}",
+        )
 
 
 def test_checkpoints_say_that_they_look_at_clips(tmp_path) -> None:

@@ -64,7 +64,10 @@ def trainer(folder, *, resume=False, view=None, kind=Counting, **changes) -> Tra
         kind(),
         view or TrainingView(data, augment),
         lambda current, progress: SimpleNamespace(
-            metrics={"AP": 0.0, "AP50": 0.0}, deciding=("AP", 0.0), to_dict=lambda: {"metrics": {}}
+            warnings=(),
+            metrics={"AP": 0.0, "AP50": 0.0},
+            deciding=("AP", 0.0),
+            to_dict=lambda: {"metrics": {}},
         ),
         settings,
         folder,

@@ -176,7 +176,8 @@ class BatchPlan:
     def is_joined(self) -> bool:
         """Whether the pictures left over at the end of an epoch are learnt in the batch before."""
         full, rest = divmod(self.num_images, self._global_size)
-        return not self.drop_last and full > 0 and 0 < rest < self.at_least * self.num_processes
+        needs_more = self.at_least > 1 and 0 < rest < self.at_least * self.num_processes
+        return needs_more and full > 0 and not self.drop_last
 
     def epoch(self, epoch: int, start_batch: int = 0) -> list[list[Draw]]:
         """This process's batches of epoch 0, 1, …, without the first `start_batch`, done before a restart."""

@@ -13,12 +13,14 @@ import yaml
 from PIL import Image
 
 import pagoda
+from pagoda.cli import models
 from pagoda.cli.main import VERBS, main
 from pagoda.data.saving import write_coco_folder
 from pagoda.data.synthetic import DrawnShapes
 from pagoda.training.checkpoints import load_last
 from pagoda.training.optim import rate_factor
 from pagoda.training.settings import OptimSettings
+from pagoda.zoo.models import list_models
 
 SMALL = [
     "--model.width",
@@ -35,16 +37,18 @@ from pagoda.backbones.resnet import ResNet
 from pagoda.detectors.fcos import FCOS
 from pagoda.heads.dense import DenseHead
 from pagoda.necks.fpn import FPN
+from pagoda.preprocess import InputSpec
 
 
 def small_fcos(num_classes: int) -> FCOS:
-    backbone = ResNet(18, levels=(3, 4))
-    neck = FPN(backbone.channels, out_channels=32, top_level=5)
+    backbone = ResNet(18, levels=(3,))
+    neck = FPN(backbone.channels, out_channels=32, top_level=4)
     return FCOS(
         backbone,
         neck,
         class_head=DenseHead(neck.channels, outputs=num_classes, depth=1),
         box_head=DenseHead(neck.channels, outputs=5, depth=1),
+        input_spec=InputSpec(short_side=64, long_side=64),
     )
 """
 
@@ -215,17 +219,14 @@ def test_predict_looks_at_several_views(in_project, capsys):
     assert "published" in capsys.readouterr().err
 
 
-@medium
 def test_export_refuses_to_overwrite(in_project, capsys):
-    assert (
-        run("export", CHECKPOINT, "model.onnx", "--pictures", "data/images/val", "--min-score", "0.01") == 0
-    )
-    assert run("export", CHECKPOINT, "model.onnx") == 1
-    assert "model.onnx" in capsys.readouterr().err
+    Path("there.onnx").write_bytes(b"precious")
+    assert run("export", CHECKPOINT, "there.onnx") == 1
+    assert "there.onnx" in capsys.readouterr().err and Path("there.onnx").read_bytes() == b"precious"
 
 
 @medium
-def test_a_composed_detector_trains_with_the_same_command(in_project, capsys):
+def test_a_composed_detector_trains_and_exports_with_the_same_commands(in_project, capsys):
     Path("small.py").write_text(DETECTOR)
     words = ["small.py:small_fcos", "--data", "data", "--epochs", "1", "--name", "mine"]
     assert run("train", *words) == 0
@@ -233,6 +234,9 @@ def test_a_composed_detector_trains_with_the_same_command(in_project, capsys):
     assert "--model FILE.py:FUNCTION" in capsys.readouterr().err
     assert run("val", "runs/mine-1/best.safetensors", "--data", "data", "--model", "small.py:small_fcos") == 0
     assert run("info", "small.py:small_fcos", "--size", "64", "64") == 0
+    words = ["--model", "small.py:small_fcos", "--pictures", "data/images/val", "--min-score", "0.01"]
+    assert run("export", "runs/mine-1/best.safetensors", "mine.onnx", *words) == 0
+    assert "agree" in capsys.readouterr().out and Path("mine.onnx").is_file()
 
 
 @medium
@@ -242,13 +246,16 @@ def test_doctor_on_clean_data(in_project, capsys):
 
 
 @pytest.mark.medium
-def test_info_and_models_print_what_they_should(capsys):
-    assert run("info", "fcos_resnet50_fpn", "--size", "800", "1120") == 0
+def test_info_and_models_print_what_they_should(capsys, monkeypatch):
+    assert run("info", "fcos_resnet50_fpn", "--size", "200", "280") == 0
     printed = capsys.readouterr().out
-    for expected in ("2048", "100×140", "13×18", "18,672"):
+    for expected in ("2048", "28×36", "4×5", "1,349"):
         assert expected in printed
+    few = [*list_models()[::40], "fcos_resnet50_fpn"]  # tests/zoo builds them all
+    monkeypatch.setattr(models, "list_models", lambda: few)
     assert run("models", "--json") == 0
-    assert any(row["name"] == "fcos_resnet50_fpn" for row in json.loads(capsys.readouterr().out))
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in rows] == few and rows[-1]["parameters"] == 32_297_370
 
 
 @pytest.mark.parametrize("verb", VERBS)

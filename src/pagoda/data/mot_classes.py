@@ -239,9 +239,7 @@ def _count_own(
     labels = np.searchsorted(chosen.category_ids, np.where(is_chosen, numbers, chosen.category_ids[0]))
     is_other = np.isin(numbers, known.category_ids) & ~is_chosen & ~is_off
     ignored = ~is_chosen | is_off
-    return CountedRows(
-        chosen, labels, ignored, rules, _reasons(reasons), is_region, of_other_class=is_other
-    )
+    return CountedRows(chosen, labels, ignored, rules, _reasons(reasons), is_region, of_other_class=is_other)
 
 
 def choose_classes(known: LabelMap, classes: Sequence[str]) -> LabelMap:

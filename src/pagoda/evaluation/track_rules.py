@@ -80,7 +80,9 @@ def with_unasked_as_distractors(truth: Tracks, found: Tracks) -> Tracks:
     if found.has_classes or truth.of_other_class is None or not truth.of_other_class.any():
         return truth
     said = "predictions that name no class and match an object of another are taken out"
-    taken_out = truth.of_other_class if truth.distractors is None else truth.of_other_class | truth.distractors
+    taken_out = (
+        truth.of_other_class if truth.distractors is None else truth.of_other_class | truth.distractors
+    )
     return replace(truth, distractors=taken_out, rules=f"{truth.rules}; {said}" if truth.rules else said)
 
 

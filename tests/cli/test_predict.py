@@ -32,7 +32,7 @@ class SeesNothing:
 @pytest.fixture
 def run(monkeypatch, tmp_path, capsys):
     """Runs the command; gives (exit code, rows, what was said)."""
-    monkeypatch.setattr(predict, "open_checkpoint", lambda path, model: SeesNothing())
+    monkeypatch.setattr(predict, "open_checkpoint", lambda path, model, take: SeesNothing())
 
     def call(*words):
         with pytest.raises(SystemExit) as exit_code:

@@ -41,7 +41,7 @@ def models():
 
 @pytest.fixture(autouse=True)
 def known_checkpoints(models, monkeypatch):
-    monkeypatch.setattr(track, "open_checkpoint", lambda path, composed: models[path])
+    monkeypatch.setattr(track, "open_checkpoint", lambda path, composed, take: models[path])
 
 
 @pytest.fixture(scope="module")

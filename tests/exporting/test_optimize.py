@@ -7,6 +7,7 @@ from torch import nn
 from pagoda.exporting.optimize import conv_norm_pairs, fold_norms, optimize
 from pagoda.layers.norm import FrozenBatchNorm2d
 from pagoda.predict_video import tubes_of_video
+from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.posetrack_skeletons import PERSON_17
 from pagoda.zoo.models import create_model
@@ -163,6 +164,8 @@ def test_unusable_precision_is_named():
 
 class Shared(nn.Module):
     """Pairs that must not be folded, and one that may: conv → norm."""
+
+    input_spec = InputSpec()
 
     def __init__(self) -> None:
         super().__init__()

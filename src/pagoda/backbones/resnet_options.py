@@ -100,7 +100,7 @@ class Plugin:
 
     module: str | Callable[[int], nn.Module]
     """"context_block", "nonlocal_block", "gen_attention_block", or a function of the channels"""
-    options: Mapping[str, int | float | str] = field(default_factory=dict)
+    options: Mapping[str, bool | int | float | str] = field(default_factory=dict)
     """keywords for a module given by name"""
     levels: tuple[int, ...] = ALL_LEVELS
     position: Position = "after_conv3"

@@ -131,11 +131,13 @@ def _check_constructor(target: type) -> None:
 
 
 def _checker(function: Callable[..., Any], owner: str, counts: Callable[[Any], bool]) -> Callable[..., None]:
-    names = [n for n, p in signature(function).parameters.items() if p.kind is not Parameter.KEYWORD_ONLY]
-    hints: dict[str, Any] = {}  # resolved at the first call, when every module has its names
+    names: list[str] = []  # of what is given by position; both are resolved at the first call,
+    hints: dict[str, Any] = {}  # when every module has its names
 
     def check(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if not hints:
+            parameters = signature(function).parameters.values()
+            names.extend(p.name for p in parameters if p.kind is not Parameter.KEYWORD_ONLY)
             found = get_type_hints(function)
             found.pop("return", None)
             hints.update({name: hint for name, hint in found.items() if counts(hint)} or {"": None})

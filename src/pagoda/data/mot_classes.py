@@ -9,13 +9,12 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from pagoda.plain import checked
+from pagoda.plain import checked, nearest
 from pagoda.structures.labels import LabelMap
 from pagoda.text_files import read_text
 
@@ -250,9 +249,9 @@ def choose_classes(known: LabelMap, classes: Sequence[str]) -> LabelMap:
     by_word = {str(number): name for name, number in _pairs(known)} | {name: name for name in known.names}
     for word in classes:
         if word not in by_word:
-            near = get_close_matches(word, known.names, 1)
+            near = nearest(word, known.names, cutoff=0.6)
             listed = ", ".join(f"{number} {name}" for name, number in _pairs(known))
-            hint = f"did you mean '{near[0]}'? " if near else ""
+            hint = f"did you mean '{near}'? " if near else ""
             raise ValueError(f"there is no class '{word}' in the ground truth; {hint}it has {listed}")
     names = {by_word[word] for word in classes} or set(known.names)
     kept = sorted((number, name) for name, number in _pairs(known) if name in names)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pagoda.picture_files import natural_order
+from pagoda.pictures import natural_order
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.posetrack_skeletons import PERSON_15, PERSON_17, POSETRACK_15, POSETRACK_17
 from pagoda.structures.tracks import UNLINKED, Tracks

@@ -12,7 +12,7 @@ from pagoda.data.mot import file_word, find_mot, read_mot
 from pagoda.data.mot_classes import Benchmark, choose_classes, distinct_ids
 from pagoda.data.mot_rows import sequence_name
 from pagoda.data.posetrack import read_posetrack
-from pagoda.picture_files import natural_order
+from pagoda.pictures import natural_order
 from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.skeleton import COCO_17, Skeleton

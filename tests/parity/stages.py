@@ -40,9 +40,11 @@ def stage_by_stage(original: nn.Module, model: Detector, images: ImageBatch) -> 
     if isinstance(model, RCNN):
         hooks[original.rpn] = same_proposals(model, images)
     handles = [part.register_forward_hook(hook) for part, hook in hooks.items()]
-    yield
-    for handle in handles:
-        handle.remove()
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def same_proposals(model: RCNN, images: ImageBatch) -> Callable[..., Any]:

@@ -133,22 +133,34 @@ def evaluate(
         evaluator.merge([state for index, (state, _, _) in enumerate(shares) if index != rank])
         skipped = [reason for _, reasons, _ in shares for reason in reasons]
         left_out = [count for _, _, counts in shares for count in counts]
-    result = evaluator.result()
-    absent = [name for name in model.label_map.names if name not in dataset.label_map.names]
-    if absent:
-        told = f"{sum(left_out)} detections of classes that the data do not have left out: {shorten(absent)}"
-        result = replace(result, protocol=f"{result.protocol}; {told}")
-    crowded, most = evaluator.crowded(max_detections)
-    if crowded and not result.warnings:
-        told = (
-            f"{crowded} pictures hold more objects (up to {most}) than the {max_detections} detections that the model"
-            f" gives of a picture, so AP cannot reach 1; --max-detections {most} (max_detections={most}) gives all"
-        )
-        result = replace(result, warnings=(told,))
+    result = _with_left_out(evaluator.result(), model.label_map, dataset.label_map, sum(left_out))
+    result = _with_crowded(result, *evaluator.crowded(max_detections), max_detections)
     if skipped:
         told = f"{result.protocol}; {len(skipped)} pictures could not be read: {'; '.join(skipped[:10])}"
         result = replace(result, protocol=told)
     return result
+
+
+def _with_left_out(
+    result: DetectionResult, known: LabelMap, wanted: LabelMap, num_detections: int
+) -> DetectionResult:
+    """Says which of the model's classes the data do not have, and how many detections of them there were."""
+    absent = [name for name in known.names if name not in wanted.names]
+    if not absent:
+        return result
+    told = f"{num_detections} detections of classes that the data do not have left out: {shorten(absent)}"
+    return replace(result, protocol=f"{result.protocol}; {told}")
+
+
+def _with_crowded(result: DetectionResult, crowded: int, most: int, max_detections: int) -> DetectionResult:
+    """Warns where pictures hold more objects, up to `most`, than a model may give detections."""
+    if not crowded or result.warnings:
+        return result
+    told = (
+        f"{crowded} pictures hold more objects (up to {most}) than the {max_detections} detections that the model"
+        f" gives of a picture, so AP cannot reach 1; --max-detections {most} (max_detections={most}) gives all"
+    )
+    return replace(result, warnings=(told,))
 
 
 def _collect(

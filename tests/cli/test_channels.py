@@ -13,7 +13,15 @@ import pagoda
 from pagoda.cli.main import main
 
 pytestmark = pytest.mark.medium
-SMALL = {"width": 32, "head-depth": 1, "top-level": 4, "num-stages": 2, "short-side": 64, "long-side": 96}
+SMALL = {
+    "width": 32,
+    "head-depth": 1,
+    "base-channels": 16,
+    "top-level": 4,
+    "num-stages": 2,
+    "short-side": 64,
+    "long-side": 96,
+}
 
 
 def run(*words: object) -> int:
@@ -64,8 +72,9 @@ def test_from_training_to_export(channels: int, somewhere: Path, capsys: pytest.
     assert run("val", best, "--data", "data") == 0
     assert "evaluated 4 images" in capsys.readouterr().out
     assert run("predict", best, "data/val/0.png", "--min-score", 0) == 0
-    assert run("export", best, "model.onnx", "--pictures", "data/val", "--min-score", 0) == 0
-    assert "0 unmatched" in capsys.readouterr().out
+    if channels == 4:  # an export takes the longest; with grey pictures only its first kernel is another
+        assert run("export", best, "model.onnx", "--pictures", "data/val", "--min-score", 0) == 0
+        assert "0 unmatched" in capsys.readouterr().out
     assert run("info", best) == 0
     seen = pagoda.load(best).predict(somewhere / "data/val/0.png", min_score=0.0)
     assert seen.picture.shape == (64, 96, 3) and len(seen) > 0

@@ -27,6 +27,8 @@ SMALL = [
     "32",
     "--model.head-depth",
     "1",
+    "--model.base-channels",
+    "16",
     "--model.short-side",
     "64",
     "--model.long-side",

@@ -4,7 +4,8 @@ import importlib.util
 import json
 import os
 import pickle
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -16,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from vocabulary import FIXED, Given, check_keys, unexplained
 
+from pagoda.zoo.foreign import Conversion
+
 ROOT = Path(os.environ.get("PAGODA_GOLDENS", Path(__file__).resolve().parents[3] / "shared" / "goldens"))
 
 
@@ -25,7 +28,28 @@ def fill_module():
     spec = importlib.util.spec_from_file_location("golden_fill", ROOT / "fill.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    module.fill_tensor = once_where_shared(module.fill_tensor)
     return module
+
+
+def once_where_shared(fill: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """Tensors that several records have, bodies above all, are drawn once: half of them are others' again."""
+    known: dict[tuple[str, tuple[int, ...]], np.ndarray] = {}
+    counts = Counter(
+        (name, tuple(shape))
+        for folder in folders()
+        for name, shape in Golden(folder).meta["weights"]["entries"].items()
+    )
+
+    def filled(name: str, shape: Sequence[int]) -> np.ndarray:
+        key = (name, tuple(shape))
+        if counts[key] < 2:
+            return fill(name, shape)
+        if key not in known:
+            known[key] = fill(name, shape)
+        return known[key]
+
+    return filled
 
 
 @contextmanager
@@ -163,6 +187,14 @@ class Golden:
                 assert worst <= tolerance["gradient_values_rtol_of_max"] * largest, (
                     f"{key}: {worst} of {largest}"
                 )
+
+    def gradients(self, loss: Tensor, converted: Conversion) -> dict[str, Tensor]:
+        """Those it keeps, by the original's names; others are not computed."""
+        places = {name: converted.places[name] for name in self.meta["gradients"]["parameters"]}
+        parameters = dict(converted.model.named_parameters())
+        ours = list(dict.fromkeys(place.name for place in places.values()))
+        found = dict(zip(ours, torch.autograd.grad(loss, [parameters[name] for name in ours]), strict=True))
+        return {name: place.read(found[place.name]) for name, place in places.items()}
 
     def prefix(self, what: str, number: int) -> str:
         """Of the keys of one picture's detections or proposals; in a batch each has its number."""

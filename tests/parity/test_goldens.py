@@ -18,7 +18,8 @@ from foreign_configs import (
     with_preprocessing,
 )
 from goldens import ROOT, Golden, computed_once, folders
-from rcnn import COMPARED_HERE, is_rcnn, run_rcnn
+from rcnn import COMPARED_HERE, is_rcnn, learns_long, run_rcnn
+from rcnn import LOSSES as RCNN_LOSSES
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -28,7 +29,7 @@ from pagoda.ops.assign import IGNORED
 from pagoda.ops.boxes import boxes_to_ltrb
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
-from pagoda.zoo.foreign import Conversion, convert
+from pagoda.zoo.foreign import convert
 from pagoda.zoo.foreign_backbones import load_backbone
 
 pytestmark = pytest.mark.medium
@@ -75,18 +76,34 @@ def test_computes_what_the_original_computed(golden: Golden, tmp_path):
     elif "classifier" in golden.meta["task"]:
         found, gradients = run_classifier(golden, path)
     elif is_rcnn(golden):
-        found, gradients = run_rcnn(golden, path)
+        found, gradients = run_rcnn(golden, path, learns=not learns_long(golden))
     elif is_backbone(golden):
         found, gradients = run_backbone(golden, path)
     else:
         found, gradients = run_detector(golden, path)
     absent = golden.outputs() - set(found) - {key for key in golden.outputs() if key.startswith("det.")}
+    if learns_long(golden):
+        absent -= set(RCNN_LOSSES)
     assert not absent - COMPARED_HERE, f"not compared: {sorted(absent)}"
+    check_all(golden, found, gradients)
+    golden.check_vocabulary()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "golden", [golden for golden in GOLDENS if learns_long(golden)], ids=lambda golden: golden.folder.name
+)
+def test_learns_what_the_original_learnt(golden: Golden, tmp_path):
+    found, gradients = run_rcnn(golden, golden.write_checkpoint(tmp_path))
+    assert set(RCNN_LOSSES) & golden.outputs() <= set(found) and gradients
+    check_all(golden, found, gradients)
+
+
+def check_all(golden: Golden, found: dict[str, Tensor], gradients: dict[str, Tensor]) -> None:
     for key in sorted(golden.outputs() & set(found)):
         golden.check(key, found[key])
-    if "gradients" in golden.meta:
+    if gradients:
         golden.check_gradients(gradients)
-    golden.check_vocabulary()
 
 
 # Detectors
@@ -111,8 +128,7 @@ def run_detector(golden: Golden, path) -> tuple[dict[str, Tensor], dict[str, Ten
     for key in golden.outputs():
         if key in LOSSES:
             found[key] = losses[LOSSES[key]]
-    losses["loss"].backward()
-    return found, gradients_of(converted, golden)
+    return found, golden.gradients(losses["loss"], converted)
 
 
 LOSSES = {
@@ -241,14 +257,6 @@ def check_detections(golden: Golden, model: Detector, images: ImageBatch) -> Non
             top, left = ((side - inner) // 2 for side, inner in zip(canvas, picture, strict=True))
             boxes = (boxes - boxes.new_tensor([left, top, left, top]))[:, [1, 0, 3, 2]]
         golden.check_detections(golden.prefix("det", number), boxes, found.scores, found.labels + shift)
-
-
-def gradients_of(converted: Conversion, golden: Golden) -> dict[str, Tensor]:
-    parameters = dict(converted.model.named_parameters())
-    return {
-        name: converted.places[name].read(parameters[converted.places[name].name].grad)
-        for name in golden.meta["gradients"]["parameters"]
-    }
 
 
 # Backbones

@@ -13,7 +13,7 @@ from PIL import Image
 import pagoda
 
 BOX = (10, 12, 40, 44)
-TINY = {"width": 16, "head_depth": 1, "short_side": 64, "long_side": 96}
+TINY = {"width": 16, "head_depth": 1, "base_channels": 16, "short_side": 64, "long_side": 96}
 
 
 def picture(seed: int) -> Image.Image:

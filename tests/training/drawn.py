@@ -42,6 +42,8 @@ def small_trainer(
         label_map=data.label_map,
         width=32,
         head_depth=1,
+        base_channels=16,
+        norm_groups=8,
         short_side=side,
         long_side=side,
         norm=norm,

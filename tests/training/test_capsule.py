@@ -10,7 +10,9 @@ from pagoda.zoo.models import create_model
 def test_masks_and_keypoints_come_back(tmp_path):
     data = DrawnShapes(2, (64, 64), seed=1)
     pictures, targets = zip(*(data[index] for index in range(2)), strict=True)
-    model = create_model("fcos_resnet18_fpn", label_map=data.label_map, width=32, head_depth=1)
+    model = create_model(
+        "fcos_resnet18_fpn", label_map=data.label_map, width=32, head_depth=1, base_channels=16
+    )
     content, again = load_capsule(save_capsule(tmp_path / "capsule.pt", model, pictures, targets))
     for one, other in zip(targets, again, strict=True):
         assert all(torch.equal(getattr(one, name), getattr(other, name)) for name in SAVED)

@@ -55,7 +55,13 @@ def test_two_processes_equal_one(tmp_path):
 def test_training_on_two_processes_makes_one_run(tmp_path):
     for split, count in (("train", 8), ("val", 4)):
         write_coco_folder(DrawnShapes(count, image_size=(64, 64), seed=1), tmp_path / "data", split=split)
-    small = ["--model.width=32", "--model.head-depth=1", "--model.short-side=64", "--model.long-side=64"]
+    small = [
+        "--model.width=32",
+        "--model.head-depth=1",
+        "--model.base-channels=16",
+        "--model.short-side=64",
+        "--model.long-side=64",
+    ]
     words = [
         "train",
         "retinanet_resnet18_fpn",

@@ -24,7 +24,13 @@ def main(out: Path) -> None:
     for name in ("fcos_resnet18_fpn", "retinanet_resnet18_fpn"):
         torch.manual_seed(0)
         model = create_model(
-            name, label_map=data.label_map, width=32, head_depth=1, short_side=64, long_side=64
+            name,
+            label_map=data.label_map,
+            width=32,
+            head_depth=1,
+            base_channels=16,
+            short_side=64,
+            long_side=64,
         ).eval()
         samples = [data[index] for index in range(4)]
         targets = [t for _, t in samples[:2]] + [Targets.empty((64, 64))] * 2  # the second half has no object

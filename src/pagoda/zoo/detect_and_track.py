@@ -46,6 +46,10 @@ def detect_and_track(
         )
     is_pyramid, has_time = not name.neck.startswith("c"), name.neck.endswith("3d")
     time_kernel = kernel_in_time(options, has_time=has_time)
+    if is_pyramid or not has_time:
+        refuse_options(
+            options, f"the neck {name.neck} (only c4_3d and c5_3d, one level over clips)", "time_stride"
+        )
     flavour = flavour if has_time else flavour.of_pictures()
     depth = int(name.backbone.removeprefix("resnet"))
     width = given(options.width, 256)
@@ -105,6 +109,7 @@ def clip_body(
         depth,
         levels=levels,
         time_kernel=time_kernel,
+        time_stride=options.time_stride,
         norm=norm,
         eps=flavour.eps if norm == flavour.norm else BodyFlavour.eps,
         style=flavour.style,

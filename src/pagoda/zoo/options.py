@@ -133,6 +133,9 @@ class ModelOptions:
     """between body and heads of Detect-and-Track: all frames go on (none), the middle one, or their mean"""
     time_kernel: int | None = None
     """frames that the convolutions of Detect-and-Track see, an odd number (3, in its two-dimensional form 1)"""
+    time_stride: bool = False
+    """each stage from layer2 on halves the frames, an odd number rounded up, as Detect-and-Track's TIME_STRIDE_ON: on
+    one level over clips (c4_3d, c5_3d); tubes then have the middle frames of a clip alone"""
 
 
 def given(value: int | None, otherwise: int) -> int:

@@ -18,6 +18,7 @@ CLIP_OPTIONS = {
     "num_frames": re.compile(r"\bNUM_FRAMES:[ \t]*(\d+)"),
     "frame_interval": re.compile(r"\bTIME_INTERVAL:[ \t]*(\d+)"),
 }
+TIME_STRIDE = re.compile(r"\bTIME_STRIDE_ON:[ \t]*[Tt]rue\b")
 # ImageNet's deviations: those of Facebook's own ResNeXt-101-32x8d, which read BGR from 0 to 255.
 IMAGENET_STD_RGB = (58.395, 57.12, 57.375)
 
@@ -85,9 +86,10 @@ def recorded_box_weights(metadata: Mapping[str, Any]) -> Weights | None:
 
 
 def recorded_clips(metadata: Mapping[str, Any]) -> dict[str, int]:
-    """num_frames and frame_interval, as far as the text of a Detect-and-Track file's config gives them."""
+    """num_frames, frame_interval and time_stride, as far as the text of a Detect-and-Track file's config gives them."""
     config = metadata.get("cfg")
     if not isinstance(config, str):
         return {}
     found = {name: pattern.search(config) for name, pattern in CLIP_OPTIONS.items()}
-    return {name: int(match[1]) for name, match in found.items() if match is not None}
+    told = {name: int(match[1]) for name, match in found.items() if match is not None}
+    return told | ({"time_stride": True} if TIME_STRIDE.search(config) else {})

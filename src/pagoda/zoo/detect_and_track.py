@@ -27,8 +27,8 @@ CLIP_MODELS = [
     f"detect_and_track_{body}_{neck}" for body in BODIES for neck in ("3d", "2d", "c4_3d", "c4_2d")
 ]
 FREE_OF = (
-    "head_norm", "head_bias", "head_deform", "cells", "drop_path_rate", "neck_norm", "neck_relu", "deform",
-    "deform_levels", "deform_groups", "deform_fallback", "deform_fallback_on", "deform_blocks", "plugins",
+    "head_norm", "head_bias", "head_deform", "cells", "drop_path_rate", "neck_norm", "neck_norm_on", "neck_relu",
+    "deform",    "deform_levels", "deform_groups", "deform_fallback", "deform_fallback_on", "deform_blocks", "plugins",
     "standardized", "canvas", "fit", "extra_from", "fusion", "topology", "activation", "levels", "num_stages",
     "stem_channels", "base_channels", "avg_down", "norm_groups", "in_channels", "mean", "std",
 )  # fmt: skip

@@ -16,6 +16,7 @@ from pagoda.weights.convert.checkpoint import (
 from pagoda.weights.convert.effdet_forms import told_form
 from pagoda.weights.convert.layout import Layout, Place
 from pagoda.weights.convert.mmdet_pixels import recorded_pixels
+from pagoda.weights.convert.pyramids import in_sequentials
 from pagoda.weights.convert.records import recorded_box_weights, recorded_classes, recorded_input
 from pagoda.weights.convert.report import ConversionReport
 from pagoda.weights.convert.tensorflow import is_tensorflow
@@ -90,9 +91,13 @@ def convert(
     chosen = options_from({**form, **architecture.options, **(options or {})})
     model = build_detector(parts, labels, chosen, conventions)
     layout = layout_of(model, checkpoint)
-    places = {source: layout.place(canonical) for source, canonical in checkpoint.renamed.taken.items()}
+    ours = model.state_dict().keys()
+    places = {
+        source: layout.place(in_sequentials(canonical, ours))
+        for source, canonical in checkpoint.renamed.taken.items()
+    }
     report = fill_model(model, checkpoint, places, allow_missing=allow_missing)
-    report.notes += notes
+    report.notes += notes + neck_notes(checkpoint, options or {})
     model.origin = {**(model.origin or {}), "provenance": report.provenance()}
     return Conversion(model.eval(), report, places)
 
@@ -147,6 +152,18 @@ def with_told_form(
             **form.conventions,
         )
     return options, conventions, [f"fusion, activations and resampling {form.why}"] if form.why else []
+
+
+def neck_notes(checkpoint: ForeignCheckpoint, given: Mapping[str, Any]) -> list[str]:
+    """What to be known of an FPN with norms, where nothing tells whether ReLUs stand behind them."""
+    told = {**checkpoint.architecture.options, **given}
+    is_open = checkpoint.source.name in ("fcos", "maskrcnn_benchmark", "mmdet") and "neck_relu" not in told
+    if not is_open or told.get("neck_norm") not in ("group", "batch"):
+        return []
+    return [
+        "no ReLU behind the norms of the neck, as nothing tells of one; options={'neck_relu': True} of pagoda.load"
+        " puts it there"
+    ]
 
 
 def with_recorded_input(

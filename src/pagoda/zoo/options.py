@@ -10,7 +10,7 @@ from pagoda.layers.conv import Activation
 from pagoda.layers.inflate import Inflation
 from pagoda.layers.norm import Norm
 from pagoda.necks.bifpn import Fusion
-from pagoda.necks.fpn import ExtraFrom
+from pagoda.necks.fpn import Convolutions, ExtraFrom
 from pagoda.necks.topology import TopologyName
 from pagoda.plain import checked
 from pagoda.preprocess import Fit
@@ -59,6 +59,8 @@ class ModelOptions:
     """stochastic depth in training, growing to this at the backbone's last block (EfficientDet-D1 … D7x: 0.2)"""
     neck_norm: Norm | None = None
     """behind the convolutions of the neck: group or none; in a BiFPN also batch, which it has by itself"""
+    neck_norm_on: tuple[Convolutions, ...] | None = None
+    """which convolutions of an FPN have it (lateral, output); extra: those of the levels above the backbone's, too"""
     neck_relu: bool | None = None
     """behind those, a ReLU (not in a BiFPN)"""
     extra_from: ExtraFrom | None = None

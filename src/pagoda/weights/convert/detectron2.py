@@ -1,7 +1,9 @@
 """detectron2 and AdelaiDet: `.pkl` and `.pth`; spec section 5.3."""
 
 from collections.abc import Iterator
+from functools import partial
 
+from pagoda.weights.convert.pyramids import Pyramid, extra_rules
 from pagoda.weights.convert.rules import Rule
 
 DROPPED = (
@@ -36,9 +38,9 @@ def neck_rules() -> Iterator[Rule]:
             f"{theirs}.{{rest}}", f"neck.{kind}.{{n}}.0.{{rest}}", where_source_has=f"{theirs}.norm.weight"
         )
         yield Rule(f"{theirs}.{{rest}}", f"neck.{kind}.{{n}}.{{rest}}")
-    yield Rule("backbone.top_block.p{n}.{rest}", "neck.extra.{n}.{rest}")
 
 
+PYRAMID = Pyramid(r"backbone\.fpn_lateral(\d)\.weight$", partial(extra_rules, "backbone.top_block.p{n}"))
 RULES = (
     *DROPPED,
     *body_rules("backbone.bottom_up."),

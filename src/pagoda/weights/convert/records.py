@@ -38,10 +38,15 @@ def recorded_classes(metadata: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 def recorded_style(metadata: Mapping[str, Any]) -> str | None:
     """ "caffe" or "pytorch", from the text of the config that mmdetection writes into `meta`."""
-    meta = metadata.get("meta")
-    texts = [meta.get("config"), meta.get("cfg")] if isinstance(meta, dict) else []
-    found = [match for text in texts if isinstance(text, str) for match in STYLE.findall(text)]
+    found = [match for text in configs_in_meta(metadata) for match in STYLE.findall(text)]
     return found[0] if found else None
+
+
+def configs_in_meta(metadata: Mapping[str, Any]) -> list[str]:
+    """The texts of mmdetection's configs; those that were kept as dicts, as Python writes them."""
+    meta = metadata.get("meta")
+    kept = [meta.get("config"), meta.get("cfg")] if isinstance(meta, dict) else []
+    return [config if isinstance(config, str) else repr(config) for config in kept if config]
 
 
 def recorded_input(tensors: Mapping[str, Tensor], backbone: str, spec: InputSpec) -> tuple[InputSpec, str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pagoda.detectors.contract import Detector
 from pagoda.structures.labels import LabelMap
+from pagoda.weights.convert.architecture import Architecture
 from pagoda.weights.convert.checkpoint import (
     ForeignCheckpoint,
     flavour_of,
@@ -24,7 +25,7 @@ from pagoda.weights.files import WeightsError
 from pagoda.zoo.class_names import published_classes
 from pagoda.zoo.detect_and_track_flavours import DetectAndTrackFlavour
 from pagoda.zoo.efficientdet import VARIANTS
-from pagoda.zoo.efficientdet_flavours import EfficientDetFlavour
+from pagoda.zoo.efficientdet_flavours import EFFDET_LITE0, EFFDET_LITE0_CANVAS, EfficientDetFlavour
 from pagoda.zoo.families import FAMILIES, build_detector
 from pagoda.zoo.filling import check_told, fill_model
 from pagoda.zoo.flavours import Flavour
@@ -88,7 +89,7 @@ def convert(
         )
     parts = ModelName(architecture.detector, architecture.backbone, architecture.neck or "", name)
     check_told(checkpoint, options or {})
-    chosen = options_from({**form, **architecture.options, **(options or {})})
+    chosen = options_from({**architecture.options, **form, **(options or {})})
     model = build_detector(parts, labels, chosen, conventions)
     layout = layout_of(model, checkpoint)
     ours = model.state_dict().keys()
@@ -151,7 +152,17 @@ def with_told_form(
             head_activation=form.head_activation,
             **form.conventions,
         )
+        if is_effdets_lite0(checkpoint.architecture, conventions):
+            scale = form.conventions.get("base_scale", EFFDET_LITE0.base_scale)
+            conventions = replace(conventions, lite_input=EFFDET_LITE0.lite_input, base_scale=scale)
+            options = {"canvas": EFFDET_LITE0_CANVAS, **options}
     return options, conventions, [f"fusion, activations and resampling {form.why}"] if form.why else []
+
+
+def is_effdets_lite0(architecture: Architecture, conventions: EfficientDetFlavour) -> bool:
+    """Whether it is effdet's own lite variant, which fuses by weights."""
+    is_weighted = architecture.options.get("fusion") == "fast"
+    return architecture.backbone == "lite0" and is_weighted and not conventions.tensorflow
 
 
 def neck_notes(checkpoint: ForeignCheckpoint, given: Mapping[str, Any]) -> list[str]:

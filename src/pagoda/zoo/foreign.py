@@ -153,8 +153,7 @@ def with_told_form(
             **form.conventions,
         )
         if is_effdets_lite0(checkpoint.architecture, conventions):
-            scale = form.conventions.get("base_scale", EFFDET_LITE0.base_scale)
-            conventions = replace(conventions, lite_input=EFFDET_LITE0.lite_input, base_scale=scale)
+            conventions = replace(conventions, **{**EFFDET_LITE0, **form.conventions})
             options = {"canvas": EFFDET_LITE0_CANVAS, **options}
     return options, conventions, [f"fusion, activations and resampling {form.why}"] if form.why else []
 

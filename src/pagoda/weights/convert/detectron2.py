@@ -45,6 +45,7 @@ RULES = (
     *DROPPED,
     *body_rules("backbone.bottom_up."),
     *neck_rules(),
+    *PYRAMID.rules((3, 4, 5)),
     Rule("head.cls_subnet.{n}.{rest}", "class_head.tower.{n}.{rest}"),
     Rule("head.bbox_subnet.{n}.{rest}", "box_head.tower.{n}.{rest}"),
     Rule("head.cls_score.{rest}", "class_head.predict.{rest}"),
@@ -57,6 +58,7 @@ ADELAIDET_RULES = (
     *DROPPED,
     *body_rules("backbone.bottom_up."),
     *neck_rules(),
+    *PYRAMID.rules((3, 4, 5)),
     *(
         rule
         for theirs, ours in (("cls", "class_head"), ("bbox", "box_head"))

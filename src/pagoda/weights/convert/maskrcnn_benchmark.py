@@ -42,6 +42,7 @@ RULES = (
     *(Rule(f"{BODY}.stem.{part}.{{rest}}", f"backbone.{part}.{{rest}}") for part in ("conv1", "bn1")),
     Rule(f"{BODY}.layer{{s}}.{{rest}}", "backbone.layer{s}.{rest}"),
     *mobilenet_rules(f"{BODY}."),
+    *PYRAMID.rules((3, 4, 5)),
     *(
         Rule(f"backbone.fpn.fpn_{theirs}{level - 1}.{{rest}}", f"neck.{ours}.{level}.{{rest}}")
         for level in (2, 3, 4, 5)

@@ -68,12 +68,14 @@ def prediction_rules(**names: str) -> Iterator[Rule]:
 
 FCOS_RULES = (
     *body_rules("backbone."),
+    *neck_rules((3, 4, 5)),
     *tower_rules(norm=True),
     *prediction_rules(class_head="conv_cls", box_head="conv_reg", quality="conv_centerness"),
     Rule("bbox_head.scales.{n}.scale", "scales.{n}"),
 )
 RETINANET_RULES = (
     *body_rules("backbone."),
+    *neck_rules((3, 4, 5)),
     *tower_rules(norm=False),
     *prediction_rules(class_head="retina_cls", box_head="retina_reg"),
 )
@@ -84,6 +86,7 @@ BACKBONE_RULES = tuple(body_rules(""))
 
 RCNN_RULES = (
     *body_rules("backbone."),
+    *neck_rules((2, 3, 4, 5)),
     Rule("rpn_head.rpn_conv.{rest}", "rpn_head.tower.0.{rest}"),
     Rule("rpn_head.rpn_cls.{rest}", "rpn_head.objectness.{rest}"),
     Rule("rpn_head.rpn_reg.{rest}", "rpn_head.deltas.{rest}"),

@@ -39,6 +39,7 @@ PYRAMID, RCNN_PYRAMID = (Pyramid(LATERALS, neck_rules, first=level) for level in
 CLASS, BOX = "head.classification_head", "head.regression_head"
 FCOS_RULES = (
     *BODY,
+    *neck_rules((3, 4, 5)),
     Rule(f"{CLASS}.conv.{{n}}.{{rest}}", "class_head.tower.{n}.{rest}"),
     Rule(f"{BOX}.conv.{{n}}.{{rest}}", "box_head.tower.{n}.{rest}"),
     Rule(f"{CLASS}.cls_logits.{{rest}}", "class_head.predict.{rest}"),
@@ -52,6 +53,7 @@ def retinanet_rules(*, norm: bool) -> tuple[Rule, ...]:
     old = () if norm else (*old_tower_rules(CLASS, "class_head"), *old_tower_rules(BOX, "box_head"))
     return (
         *BODY,
+        *neck_rules((3, 4, 5)),
         *tower_rules(CLASS, "class_head", norm=norm),
         *tower_rules(BOX, "box_head", norm=norm),
         *old,
@@ -95,6 +97,7 @@ def region_rules(*, norm: bool) -> tuple[Rule, ...]:
     )
     return (
         *BODY,
+        *neck_rules((2, 3, 4, 5)),
         *(() if norm else old),
         *(Rule(f"rpn.head.conv.{i}.0.{{rest}}", f"rpn_head.tower.{2 * i}.{{rest}}") for i in range(2)),
         Rule("rpn.head.cls_logits.{rest}", "rpn_head.objectness.{rest}"),

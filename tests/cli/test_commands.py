@@ -260,6 +260,13 @@ def test_info_and_models_print_what_they_should(capsys, monkeypatch):
     assert [row["name"] for row in rows] == few and rows[-1]["parameters"] == 32_297_370
 
 
+@pytest.mark.parametrize("module", ["pagoda", "pagoda.cli.main"])
+def test_python_runs_the_package_as_the_command(module):
+    words = [sys.executable, "-m", module, "--version"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("pagoda ") and not done.stderr
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_explains_itself(verb, capsys):
     assert run(verb, "--help") == 0

@@ -363,3 +363,15 @@ def test_real_data(
     annotations = open_annotations(shared_data / name, split)
     assert (len(annotations), len(annotations.labels)) == (num_images, num_objects)
     assert annotations.path(num_images - 1).is_file()
+
+
+@pytest.mark.parametrize("truths", [("walk/gt/gt.txt",), ("train/a/gt/gt.txt", "val/b/gt/gt.txt")])
+def test_a_folder_of_videos_is_told_which_commands_read_it(tmp_path: Path, truths: tuple[str, ...]) -> None:
+    for truth in truths:
+        path = tmp_path / truth
+        path.parent.mkdir(parents=True)
+        path.write_text("1,1,10,10,20,20,1,1,1\n")
+    first, last = (truth.split("/")[0] for truth in (truths[0], truths[-1]))
+    said = rf"holds annotated videos \({first}.* --train-split {first} --val-split {last}; pagoda track eval --gt"
+    with pytest.raises(ValueError, match=said):
+        find_dataset(tmp_path)

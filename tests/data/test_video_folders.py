@@ -77,12 +77,35 @@ def test_2017_files_with_pictures_beside_them(walks, tmp_path):
     )
     (tmp_path / names[2]).unlink()
     with pytest.raises(
-        FileNotFoundError, match=r"1 of 4 pictures are not in .*, the first is .*00000003.jpg"
+        FileNotFoundError, match=r"1 of 4 pictures are not there, the first is .*00000003.jpg"
     ):
         open_videos(tmp_path, "val")
     (tmp_path / names[0]).unlink()
-    with pytest.raises(FileNotFoundError, match=r"there is no picture images/bonn/walk/00000001.jpg; looked"):
+    with pytest.raises(
+        FileNotFoundError, match=r"2 of 4 pictures .* first is images/bonn/walk/00000001.jpg; looked"
+    ):
         open_videos(tmp_path, "val")
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("images\\bonn\\walk\\{}", "with forward slashes"),
+        ("D:/posetrack/bonn/walk/{}", "by the end of their path"),
+    ],
+)
+def test_pictures_of_posetrack_are_found_by_the_rule_of_all_formats(walks, tmp_path, written, said):
+    video, place = walks[0], tmp_path / "images/bonn/walk"
+    place.mkdir(parents=True)
+    numbers = [f"{frame + 1:08d}.png" for frame in range(4)]
+    for frame, name in enumerate(numbers):
+        Image.fromarray(video.frames(frame).permute(1, 2, 0).numpy()).save(place / name)
+    poses = replace(to_posetrack_15(video.tracks), frame_names=tuple(map(written.format, numbers)))
+    (tmp_path / "annotations" / "val").mkdir(parents=True)
+    write_posetrack_17(poses, tmp_path / "annotations" / "val" / "walk.json")
+    clips = open_clips(tmp_path, "val")
+    assert list(clips.videos[0].frames) == [place / name for name in numbers]
+    assert [note for note in clips.annotations.notes if f"4 pictures were found {said}" in note]
 
 
 def test_boxes_of_poses_stay_in_the_picture_and_need_poses(walks):

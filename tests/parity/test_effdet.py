@@ -212,6 +212,42 @@ FORMS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "options", "canvas"),
+    [
+        ("efficientdet_lite0_1.pth", {}, {}, (384, 384)),
+        ("best.pth", {"config": {"fpn_name": "bifpn_attn"}}, {}, (128, 192)),
+        ("best.pth", {}, {"fusion": "softmax"}, (384, 384)),
+    ],
+)
+def test_effdets_own_lite_variant(
+    tmp_path: Path, file: str, content: dict, options: dict, canvas: tuple[int, int]
+) -> None:
+    """It fuses by weights, unlike Google's: by its name, a config, or an option that tells."""
+    config = effdet.get_efficientdet_config("efficientdet_lite0")
+    config.image_size, config.num_classes = (128, 192), CLASSES
+    for key, value in content.get("config", {}).items():
+        config[key] = value
+    if options.get("fusion") == "softmax":
+        config.fpn_name = "bifpn_attn"
+    theirs = effdet.EfficientDet(config, pretrained_backbone=False).eval()
+    randomise(theirs)
+    kept = {"config": OmegaConf.to_container(config)} if content else {}
+    torch.save({"state_dict": theirs.state_dict(), **kept}, tmp_path / file)
+    ours = pagoda.load(tmp_path / file, options=options)
+    assert ours.input_spec.canvas == canvas and ours.input_spec.mean == (0.485, 0.456, 0.406)
+    pixels = torch.randn(1, 3, 128, 192)
+    with torch.no_grad():
+        class_maps, _ = theirs(pixels)
+        outputs = ours(ImageBatch(pixels, torch.tensor([[128, 192]])))
+    expected = flat(class_maps, CLASSES)
+    torch.testing.assert_close(
+        outputs.class_logits, expected, rtol=0, atol=1e-5 * expected.abs().max().item()
+    )
+    anchors = effdet.anchors.Anchors.from_config(config).boxes[:, YX_TO_XY]
+    torch.testing.assert_close(torch.cat(outputs.priors), anchors, rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_forms_that_tensors_do_not_tell_are_read_from_the_config(tmp_path: Path, form: str) -> None:
     config = effdet.get_efficientdet_config("efficientdet_d0")

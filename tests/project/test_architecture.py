@@ -56,6 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pagoda": TOP | {"api"},
     "cli": TOP | {"pagoda", "api", "web"},
     "web": TOP | {"pagoda", "api"},
+    "__main__": {"cli"},
 }
 # Conveniences of the user's objects reach up, inside the method that needs it: (file, room).
 REACHES_UP = {

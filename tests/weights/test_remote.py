@@ -1,6 +1,7 @@
 """Downloads against a server in this process: asked for once, whole or not at all, continued where they broke off."""
 
 import hashlib
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,11 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 
+from pagoda.backbones.resnet import ResNet
+from pagoda.backbones.resnet_options import Body
 from pagoda.weights import remote
 from pagoda.weights.files import WeightsError, save_weights
 from pagoda.weights.remote import fetch, is_remote
-from pagoda.zoo.models import create_model, load
+from pagoda.zoo.foreign_backbones import load_backbone
+from pagoda.zoo.models import create_model, load, local_file
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 
@@ -205,6 +210,54 @@ def test_a_model_is_loaded_from_an_address(server: Server, tmp_path: Path) -> No
     loaded = load(f"{server.address}/m.safetensors")
     assert torch.equal(loaded.scales, model.scales) and loaded.card() == model.card()
     assert not [name for name, _ in server.asked if name != "/m.safetensors"]
+
+
+def in_shards(tensors: dict[str, torch.Tensor]) -> dict[str, bytes]:
+    """{file: content}: an index and two files."""
+    names, files = list(tensors), {}
+    halves = {"m-00001-of-00002.safetensors": names[:9], "m-00002-of-00002.safetensors": names[9:]}
+    for file, half in halves.items():
+        files[file] = save({name: tensors[name].contiguous() for name in half})
+    places = {name: file for file, half in halves.items() for name in half}
+    return {"m.safetensors.index.json": json.dumps({"weight_map": places}).encode(), **files}
+
+
+def test_an_index_brings_the_files_it_leads_to(server: Server, tmp_path: Path) -> None:
+    body = ResNet(18, body=Body(base_channels=8))
+    files = in_shards(body.state_dict())
+    server.files |= {f"/a/{name}": content for name, content in files.items()}
+    address = f"{server.address}/a/m.safetensors.index.json?download=true"
+    state = load_backbone(local_file(address)).state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in body.state_dict().items())
+    assert local_file(address).name == "m.safetensors.index.json"
+    assert sorted(name for name, _ in server.asked) == sorted(f"/a/{name}" for name in files)
+
+
+def test_an_index_without_one_of_its_files(server: Server) -> None:
+    files = in_shards(ResNet(18, body=Body(base_channels=8)).state_dict())
+    server.files |= {f"/{name}": content for name, content in list(files.items())[:2]}
+    with pytest.raises(WeightsError, match=r"cannot fetch .*/m-00002-of-00002.safetensors: 404"):
+        fetch(f"{server.address}/m.safetensors.index.json")
+    server.files["/x.index.json"] = json.dumps({"weight_map": {"a": "../b.safetensors"}}).encode()
+    with pytest.raises(WeightsError, match=r"leads to '../b.safetensors'; its files should lie beside it"):
+        fetch(f"{server.address}/x.index.json")
+
+
+def test_an_index_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def download(repo: str, file: str, *, revision: str | None, cache_dir: Path) -> str:
+        calls.append((repo, file, revision))
+        path = tmp_path / Path(file).name
+        path.write_bytes(
+            json.dumps({"weight_map": {"a": "m-1.bin", "b": "m-2.bin", "c": "m-1.bin"}}).encode()
+        )
+        return str(path)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    assert fetch("hf:a/b@v1/deep/m.bin.index.json") == tmp_path / "m.bin.index.json"
+    assert [file for _, file, _ in calls] == ["deep/m.bin.index.json", "deep/m-1.bin", "deep/m-2.bin"]
+    assert {(repo, revision) for repo, _, revision in calls} == {("a/b", "v1")}
 
 
 def test_a_published_file_that_is_missing_is_named_with_its_address() -> None:

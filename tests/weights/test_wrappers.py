@@ -147,6 +147,26 @@ def test_an_average_of_torch_itself(tmp_path: Path, body: nn.Module) -> None:
     assert torch.equal(found[FIRST], body.state_dict()[FIRST] + 1)
 
 
+@pytest.mark.parametrize("key", ["state_dict", ""])
+def test_averages_among_the_buffers_of_mmcv(
+    tmp_path: Path, plain: State, averaged: State, body: nn.Module, key: str
+) -> None:
+    """A name's dots are underscores there; statistics of norms have no average."""
+    learnt = dict(body.named_parameters())
+    buffers = {f"ema_{name.replace('.', '_')}": averaged[name] for name in learnt}
+    state = {**plain, **buffers}
+    path = tmp_path / "weights.pth"
+    torch.save({key: state, "epoch": 3, "ema_epoch": 2} if key else state, path)
+    with collected_notes() as notes:
+        found = pagoda.load_backbone(path).state_dict()
+    assert all(torch.equal(found[name], plain[name]) for name in found)
+    name = f"{key}.ema" if key else "ema"
+    assert f"'{name}' ({len(plain)} tensors, averaged)" in " ".join(notes)
+    for take in ("ema", name):
+        found = pagoda.load_backbone(path, take=take).state_dict()
+        assert all(torch.equal(found[name], (averaged if name in learnt else plain)[name]) for name in found)
+
+
 def test_what_nobody_can_tell_is_asked(tmp_path: Path, plain: State, averaged: State) -> None:
     path = tmp_path / "weights.pth"
     for content, words in (

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from pagoda.exporting.program import export_forward
+from pagoda.predict_video import link_video, tracker_for, tubes_of_video
 from pagoda.structures.clips import TubeTargets
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.labels import LabelMap
@@ -65,6 +67,8 @@ def clip_batch(length: int) -> tuple[ImageBatch, list[TubeTargets]]:
         ("c4_2d", {}, 1),
         ("3d", {"link": "center"}, 1),
         ("c4_3d", {"link": "mean"}, 1),
+        ("c4_3d", {"num_frames": 9, "time_stride": True}, 3),
+        ("c5_3d", {"num_frames": 5, "time_stride": True}, 1),
         ("3d.original", {}, 3),
         ("c4_3d.original", {}, 3),
     ],
@@ -95,6 +99,49 @@ def test_every_form_learns_and_sees(neck: str, options: dict, length: int) -> No
     assert [found.boxes.shape for found in model.detect(images, postprocess=limits)] == [(4, 4)] * 2
 
 
+@pytest.mark.parametrize(
+    ("neck", "num_frames", "middle"),
+    [
+        ("c4_3d", 9, (3, 4, 5)),
+        ("c4_3d", 5, (1, 2)),
+        ("c4_3d", 3, (1,)),
+        ("c5_3d", 9, (3, 4)),
+        ("c5_3d", 4, (2,)),
+    ],
+)
+def test_strides_in_time_leave_tubes_of_the_middle_frames(
+    neck: str, num_frames: int, middle: tuple[int, ...]
+) -> None:
+    """Found and annotated alike; each stage from layer2 on halves the frames, an odd number rounded up."""
+    torch.manual_seed(0)
+    model = create_model(
+        f"detect_and_track_resnet18_{neck}",
+        label_map=LabelMap.from_names(["car"]),
+        **SMALL,
+        num_frames=num_frames,
+        time_stride=True,
+    ).eval()
+    images, (targets, _) = clip_batch(num_frames)
+    limits = model.postprocess.with_limits(min_score=0.0, max_detections=2)
+    with torch.inference_mode():
+        tubes, _ = model.detect_tubes(images, postprocess=limits)
+        (features,) = model.pyramid(model.frame_features(images.pixels)).values()
+    assert features.shape[2] == len(middle) == tubes.boxes.shape[1]
+    assert tubes.frames == middle and tubes.frames[tubes.key] == num_frames // 2
+    assert torch.equal(targets.around_key(len(middle)).boxes, targets.boxes[:, list(middle)])
+
+
+def test_tubes_of_a_video_through_strides_in_time() -> None:
+    torch.manual_seed(0)
+    options = {**SMALL, "num_frames": 9, "time_stride": True}
+    model = create_model("detect_and_track_resnet18_c5_3d", label_map=LabelMap.from_names(["car"]), **options)
+    frames = np.random.default_rng(0).integers(0, 255, (6, 64, 96, 3), dtype=np.uint8)
+    found = list(tubes_of_video(model, list(frames), limits={"min_score": 0.0, "max_detections": 2}))
+    assert [tubes.frames for tubes in found] == [(0, 0), (0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
+    tracked = list(link_video(model, list(frames), tracker_for(model, "tubes", min_score=0.0)))
+    assert [len(each.track_ids) > 0 for each in tracked] == [True] * 6
+
+
 def test_a_picture_is_a_clip_that_stands_still() -> None:
     torch.manual_seed(0)
     model = create_model("detect_and_track_resnet18_3d", label_map=PERSON_17, **SMALL).eval()
@@ -108,12 +155,15 @@ def test_a_picture_is_a_clip_that_stands_still() -> None:
     assert torch.equal(one.boxes, other.boxes) and torch.equal(one.keypoints, other.keypoints)
 
 
-@pytest.mark.parametrize("neck", ["3d", "c4_2d.original"])
+@pytest.mark.parametrize("neck", ["3d", "c4_2d.original", "c4_3d"])
 def test_a_card_builds_it_again(neck: str) -> None:
-    model = create_model(f"detect_and_track_resnet18_{neck}", label_map=PERSON_17, **SMALL, frame_interval=2)
+    options = {**SMALL, "frame_interval": 2, "time_stride": neck == "c4_3d"}
+    model = create_model(f"detect_and_track_resnet18_{neck}", label_map=PERSON_17, **options)
     again = model_from_card(model.card())
     again.load_state_dict(model.state_dict())
     assert again.frame_interval == 2 and again.num_frames == model.num_frames
+    strides = {model.backbone.layer2[0].conv1.stride, again.backbone.layer2[0].conv1.stride}
+    assert strides == {(2 if neck == "c4_3d" else 1, 2, 2)}
     assert again.criterion == model.criterion and again.postprocess == model.postprocess
 
 

@@ -195,6 +195,17 @@ def test_options_reach_the_parts_and_travel(name: str, options: dict, read, want
         ),
         (
             "detect_and_track_resnet18_3d",
+            {"time_stride": True},
+            "the neck 3d .only c4_3d and c5_3d, one level over clips. has no use for the option time_stride",
+        ),
+        (
+            "detect_and_track_resnet18_c5_2d",
+            {"time_stride": True},
+            "the neck c5_2d .* option time_stride=True",
+        ),
+        ("faster_rcnn_resnet18_fpn", {"time_stride": True}, "single pictures has no use for .* time_stride"),
+        (
+            "detect_and_track_resnet18_3d",
             {"in_channels": 1},
             "Detect-and-Track has no use for the option in_channels",
         ),

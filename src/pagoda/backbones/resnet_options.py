@@ -6,6 +6,7 @@ Levels are those of the pyramid: layer1 makes level 2, layer4 level 5.
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from inspect import signature
 from typing import Any, Literal, Self
 
 from torch import nn
@@ -13,7 +14,7 @@ from torch import nn
 from pagoda.layers.attention import ContextBlock, NonLocal2d
 from pagoda.layers.deform import OffsetInit
 from pagoda.layers.generalized_attention import GeneralizedAttention
-from pagoda.plain import checked
+from pagoda.plain import checked, nearest
 
 Fallback = Literal["stride", "first"]
 """which blocks keep the plain 3×3: those in which it strides, as MMDetection's fallback_on_stride is meant; or the
@@ -111,11 +112,22 @@ class Plugin:
     def __post_init__(self) -> None:
         object.__setattr__(self, "levels", _checked_levels("Plugin", self.levels))
         if isinstance(self.module, str):
-            if self.module not in PLUGINS:
-                known = ", ".join(PLUGINS)
-                raise ValueError(f"unknown plugin '{self.module}'; give one of {known}, or a function")
+            self._check_words(self.module)
         elif self.options or not self.name:
             raise ValueError("a plugin given as a function needs name='…', and takes no options: bind them")
+
+    def _check_words(self, module: str) -> None:
+        """Raises ValueError for a module that does not exist, or has no such option."""
+        if module not in PLUGINS:
+            near = nearest(module, PLUGINS)
+            hint = f"did you mean '{near}'?" if near else f"give one of {', '.join(PLUGINS)}, or a function"
+            raise ValueError(f"unknown plugin '{module}'; {hint}")
+        known = list(signature(PLUGINS[module]).parameters)[1:]  # behind the channels
+        for name in self.options:
+            if name not in known:
+                near = nearest(name, known)
+                hint = f"did you mean '{near}'?" if near else f"known: {', '.join(known)}"
+                raise ValueError(f"{module} has no option '{name}'; {hint}")
 
     @property
     def attribute(self) -> str:

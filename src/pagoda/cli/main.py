@@ -76,3 +76,7 @@ def show_help(console: Console) -> None:
     console.print(
         "[cyan]pagoda train fcos_resnet18_fpn --data DIR[/cyan].  Full error traces: PAGODA_TRACEBACK=1"
     )
+
+
+if __name__ == "__main__":
+    main()

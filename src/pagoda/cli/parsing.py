@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import tyro
 
+from pagoda.cli.json_options import json_options
 from pagoda.data.category_ids import read_categories
 from pagoda.data.coco_shapes import read_skeleton
 from pagoda.data.complaints import Complaints
@@ -25,7 +26,8 @@ T = TypeVar("T")
 def parse(command: type[T], verb: str, arguments: Sequence[str], default: T | None = None) -> T:
     """Flags of the dataclass `command`; `a.b=v` is taken for `--a.b v`. Wrong usage exits with 2."""
     accepted = [f"--{word}" if re.match(r"^[a-z_]\w*(\.\w+)*=", word) else word for word in arguments]
-    return tyro.cli(command, prog=f"pagoda {verb}", args=accepted, default=default)
+    with json_options:
+        return tyro.cli(command, prog=f"pagoda {verb}", args=accepted, default=default)
 
 
 def find_build(model: str) -> Callable[[int], Detector] | None:

@@ -21,6 +21,7 @@ from pagoda.data.json_kinds import json_kind
 from pagoda.data.labelme import labelme_splits
 from pagoda.data.reading import Reading
 from pagoda.data.splits import choose_split, unread_note
+from pagoda.data.video_folders import splits_of_videos
 from pagoda.data.voc import VocFolder
 from pagoda.data.voc_layout import find_voc
 from pagoda.data.yolo import YoloFolder
@@ -126,6 +127,15 @@ def _from_folder(path: Path) -> Layout:
         found = [layout for find in later if (layout := find(path)) is not None]
     if not found:
         _refuse_several_descriptions(path)
+        videos = splits_of_videos(path)
+        if videos:
+            first = next(iter(videos))
+            raise ValueError(
+                f"{path} holds annotated videos ({', '.join(videos)}), which models of clips read: pagoda train"
+                f" detect_and_track_resnet18_3d --data {path} --train-split {first} --val-split {list(videos)[-1]};"
+                f" pagoda track eval --gt {path} scores tracks. For detectors of pictures looked for {KNOWN}; found"
+                f" {_contents(path)}"
+            )
         raise ValueError(f"{path} is no data set we know: looked for {KNOWN}; found {_contents(path)}")
     return replace(found[0], others=tuple((other.kind, other.root) for other in found[1:]))
 

@@ -18,6 +18,7 @@ from pagoda.data.clips import ClipDataset
 from pagoda.data.mot import read_mot
 from pagoda.data.mot_classes import Benchmark
 from pagoda.data.mot_rows import sequence_info
+from pagoda.data.picture_paths import PictureFinder
 from pagoda.data.posetrack import boxes_around, read_posetrack
 from pagoda.data.posetrack_writing import write_posetrack_truth
 from pagoda.data.splits import choose_split
@@ -81,6 +82,16 @@ def find_videos(folder: Path) -> dict[str, tuple[Path, ...]]:
     """Split → its JSON files (PoseTrack), or folders of sequences (MOTChallenge)."""
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}; expected {KNOWN}")
+    splits = splits_of_videos(folder)
+    if not splits:
+        entries = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
+        found = ", ".join(entries[:12]) + (", …" if len(entries) > 12 else "")
+        raise ValueError(f"{folder} holds no videos we know: expected {KNOWN}; found {found or 'nothing'}")
+    return splits
+
+
+def splits_of_videos(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """As `find_videos`; none where the folder is of another layout."""
     files = sorted((folder / "annotations").glob("*/*.json"), key=natural_order)
     if files:
         names = dict.fromkeys(file.parent.name for file in files)
@@ -90,37 +101,27 @@ def find_videos(folder: Path) -> dict[str, tuple[Path, ...]]:
         sequence = truth.parents[1]
         name = sequence.name if sequence.parent == folder else sequence.parent.name
         splits[name] = (*splits.get(name, ()), sequence)
-    if not splits:
-        entries = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
-        found = ", ".join(entries[:12]) + (", …" if len(entries) > 12 else "")
-        raise ValueError(f"{folder} holds no videos we know: expected {KNOWN}; found {found or 'nothing'}")
     return splits
-
-
-def _read_source(folder: Path, source: Path, benchmark: Benchmark) -> list[Video]:
-    return _posetrack_videos(folder, source) if source.suffix == ".json" else [_mot_video(source, benchmark)]
 
 
 def _posetrack_videos(folder: Path, file: Path) -> list[Video]:
     roots = (folder, folder / "images", folder / "images" / file.parent.name, folder / file.parent.name)
-    videos = []
+    finder, found = PictureFinder(folder, file.parent.name), []
     for tracks in read_posetrack(file):
         names = tracks.frame_names
         if not tracks.num_frames or not all(names):
             raise ValueError(f"{file}: video '{tracks.name}' does not name the picture of every frame")
-        root = next((each for each in roots if (each / names[0]).is_file()), None)
-        if root is None:
-            raise FileNotFoundError(
-                f"{file}: there is no picture {names[0]}; looked for it in {', '.join(map(str, roots))}"
-            )
-        stored = {path for parent in {(root / name).parent for name in names} for path in parent.glob("*")}
-        missing = [name for name in names if root / name not in stored]
+        paths = finder.locate(names, [roots] * len(names))
+        finder.check(str(file))
+        missing = [name for name, path in zip(names, paths, strict=True) if path is None]
         if missing:
             raise FileNotFoundError(
-                f"{file}: {len(missing)} of {len(names)} pictures are not in {root}, the first is {missing[0]}"
+                f"{file}: {len(missing)} of {len(names)} pictures are not there, the first is {missing[0]}; looked for"
+                f" it in {', '.join(map(str, roots))} and by the end of its path below {folder}"
             )
-        videos.append(Video(tracks, tuple(root / name for name in names)))
-    return videos
+        found.append((tracks, tuple(Path(path) for path in paths if path is not None)))
+    notes = tuple(finder.notes(str(file)))
+    return [Video(tracks, frames, notes) for tracks, frames in found]
 
 
 def _mot_video(sequence: Path, benchmark: Benchmark) -> Video:

@@ -23,6 +23,8 @@ class Video:
     tracks: Tracks
     frames: Sequence[Path] | Callable[[int], Tensor]
     """the file of each frame, or what gives frame i as uint8 (3, H, W)"""
+    notes: tuple[str, ...] = ()
+    """what should be known of how its pictures were found"""
 
     def __post_init__(self) -> None:
         if not callable(self.frames) and len(self.frames) != self.tracks.num_frames:
@@ -75,7 +77,8 @@ def frame_table(videos: Sequence[Video]) -> tuple[Annotations, np.ndarray]:
         keypoints=_keypoints(tracks),
     )
     source = videos[0].tracks.name if len(videos) == 1 else f"{len(videos)} videos"
-    notes = _left_out(tracks, source)
+    found = dict.fromkeys(note for video in videos for note in video.notes)
+    notes = [*_left_out(tracks, source), *found]
     table = assemble(images, objects, label_map=tracks[0].label_map, root=root, source=source, notes=notes)
     # `assemble` leaves out boxes that are not finite; rows are sorted by frame already.
     return table, np.concatenate([_ids(each) for each in tracks])[finite]

@@ -1,8 +1,8 @@
 """Feature pyramid network (Lin 2016), with the extra levels of RetinaNet and FCOS."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, relu
@@ -11,6 +11,7 @@ from pagoda.layers.norm import Norm, build_norm
 from pagoda.ops.anchors import pyramid_strides
 from pagoda.plain import checked
 
+Convolutions = Literal["lateral", "output", "extra"]
 ExtraFrom = Literal["P5", "C5", "max_pool"]
 
 
@@ -29,6 +30,8 @@ class FPN(nn.Module):
             ones read the level below. "max_pool": every second pixel of the top output (R-CNN's P6).
         relu_before_extra: of the level below they read the ReLU (mmdet's RetinaNet does not).
         norm, relu_after: a norm (then without conv bias) and a ReLU after each lateral and output convolution.
+        norm_on: which convolutions have that norm; the strided ones of extra levels have a ReLU, too, only where
+            they are among them. mmdetection's no_norm_on_lateral leaves "lateral" out.
         groups: of a group norm.
     """
 
@@ -41,6 +44,7 @@ class FPN(nn.Module):
         extra_from: ExtraFrom = "P5",
         relu_before_extra: bool = True,
         norm: Norm = "none",
+        norm_on: Sequence[Convolutions] = ("lateral", "output"),
         relu_after: bool = False,
         groups: int = 32,
     ) -> None:
@@ -57,19 +61,27 @@ class FPN(nn.Module):
         self.channels = {level: out_channels for level in range(self.inputs[0], top_level + 1)}
         self.strides = pyramid_strides(self.channels)
         self.extra_levels = list(range(highest + 1, top_level + 1))
-        conv = partial(conv_norm, norm=norm, relu_after=relu_after, groups=groups)
+        conv = {
+            kind: partial(
+                conv_norm,
+                norm=norm if kind in norm_on else "none",
+                relu_after=relu_after and (kind != "extra" or kind in norm_on),
+                groups=groups,
+            )
+            for kind in get_args(Convolutions)
+        }
         self.lateral = nn.ModuleDict(
-            {str(level): conv(channels[level], out_channels, 1) for level in self.inputs}
+            {str(level): conv["lateral"](channels[level], out_channels, 1) for level in self.inputs}
         )
         self.output = nn.ModuleDict(
-            {str(level): conv(out_channels, out_channels, 3) for level in self.inputs}
+            {str(level): conv["output"](out_channels, out_channels, 3) for level in self.inputs}
         )
         self.extra = nn.ModuleDict()
         if extra_from != "max_pool":
             first = channels[highest] if extra_from == "C5" else out_channels
             for level in self.extra_levels:
                 source = first if level == highest + 1 else out_channels
-                self.extra[str(level)] = nn.Conv2d(source, out_channels, 3, 2, padding=1)
+                self.extra[str(level)] = conv["extra"](source, out_channels, 3, stride=2)
         start_convolutions(self)
 
     def set_strides(self, strides: Mapping[int, int]) -> None:

@@ -1,12 +1,12 @@
 """Path aggregation network (Liu 2018, arXiv 1803.01534) as a neck: an FPN whose merged levels climb up again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from torch import Tensor, nn
 
 from pagoda.layers.norm import Norm
-from pagoda.necks.fpn import FPN, ExtraFrom, conv_norm, start_convolutions
+from pagoda.necks.fpn import FPN, Convolutions, ExtraFrom, conv_norm, start_convolutions
 from pagoda.plain import checked
 
 
@@ -29,6 +29,7 @@ class PAFPN(FPN):
         extra_from: ExtraFrom = "P5",
         relu_before_extra: bool = True,
         norm: Norm = "none",
+        norm_on: Sequence[Convolutions] = ("lateral", "output"),
         relu_after: bool = False,
         groups: int = 32,
     ) -> None:
@@ -39,6 +40,7 @@ class PAFPN(FPN):
             extra_from=extra_from,
             relu_before_extra=relu_before_extra,
             norm=norm,
+            norm_on=norm_on,
             relu_after=relu_after,
             groups=groups,
         )

@@ -16,7 +16,7 @@ from pagoda.weights.kinds import WeightsError, kind_of
 from pagoda.weights.leftovers import Leftovers, is_number_array
 from pagoda.weights.pickles import read_pickle
 from pagoda.weights.shards import is_index, read_shards
-from pagoda.weights.wrappers import choose
+from pagoda.weights.wrappers import choose, with_averages_apart
 
 DISTRIBUTED = "module."
 """what torch's DistributedDataParallel and AveragedModel put before every name"""
@@ -85,6 +85,7 @@ def _tensors_of(shard: Path) -> object:
 
 
 def _sort_out(path: Path, content: object, take: str | None) -> ForeignState:
+    content = with_averages_apart(content)
     chosen, others = choose(path, content, take)
     leftovers = Leftovers()
     for depth, key in enumerate(chosen.path):

@@ -13,13 +13,14 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import unquote, urlparse
+from urllib.parse import quote, unquote, urlparse
 
 from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from pagoda.weights.kinds import WeightsError
+from pagoda.weights.shards import is_index, places_in
 
 SCHEMES = ("http://", "https://")
 HUB = "hf:"
@@ -44,20 +45,44 @@ def cache_folder() -> Path:
 def fetch(address: str) -> Path:
     """The file at "https://…", or at "hf:OWNER/REPO/FILE" ("hf:OWNER/REPO@REVISION/FILE"), on this disk.
 
-    What was fetched before is used again without asking the network. Raises WeightsError with what to do.
+    What was fetched before is used again without asking the network; with an index, the files it leads to come, too,
+    from where it lies. Raises WeightsError with what to do.
     """
     if address.lower().startswith("file://"):
         raise WeightsError(f"{address} is on this machine: give the path itself, {_path_of(address)}")
     if address.startswith(HUB):
-        return _fetch_from_hub(address)
+        target = _fetch_from_hub(address)
+        for file in _shards_of(target):
+            _fetch_from_hub(f"{address.rpartition('/')[0]}/{file}")
+        return target
     key = hashlib.sha256(address.encode()).hexdigest()[:12]
     target = cache_folder() / key / _safe_name(address)
+    _fetch_into(target, address)
+    for file in _shards_of(target):
+        _fetch_into(target.with_name(file), _beside(address, file))
+    return target
+
+
+def _fetch_into(target: Path, address: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     # Several processes of one training run ask at the same time: one fetches, the others find the file.
     with FileLock(f"{target}.lock"):
         if not target.is_file():
             _download(address, target)
-    return target
+
+
+def _shards_of(target: Path) -> list[str]:
+    """The files that an index leads to; none for other files."""
+    return list(dict.fromkeys(places_in(target).values())) if is_index(target) else []
+
+
+def _beside(address: str, file: str) -> str:
+    """
+    >>> _beside("https://host/a/model.safetensors.index.json?download=true", "model-1.safetensors")
+    'https://host/a/model-1.safetensors?download=true'
+    """
+    parts = urlparse(address)
+    return parts._replace(path=f"{parts.path.rpartition('/')[0]}/{quote(file)}").geturl()
 
 
 def _path_of(address: str) -> str:

@@ -75,8 +75,8 @@ def read_shards(index: Path, read: Callable[[Path], object]) -> dict[str, Tensor
     return tensors
 
 
-def _places(index: Path) -> dict[str, str]:
-    """{tensor: file}. Raises WeightsError unless all files lie beside the index."""
+def places_in(index: Path) -> dict[str, str]:
+    """{tensor: file}. Raises WeightsError unless all files should lie beside the index."""
     content = read_json(index)
     places = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(places, dict) or not places:
@@ -84,6 +84,12 @@ def _places(index: Path) -> dict[str, str]:
     for file in dict.fromkeys(places.values()):
         if not isinstance(file, str) or file != Path(file).name or "\\" in file:
             raise WeightsError(f"{index} leads to {file!r}; its files should lie beside it")
+    return places
+
+
+def _places(index: Path) -> dict[str, str]:
+    """{tensor: file}. Raises WeightsError unless all files lie beside the index."""
+    places = places_in(index)
     absent = [file for file in dict.fromkeys(places.values()) if not (index.parent / file).is_file()]
     if absent:
         raise WeightsError(

@@ -83,6 +83,21 @@ def _is_kernel(value: object) -> bool:
     return is_number_array(value) and value.ndim > 1  # type: ignore[attr-defined]
 
 
+def with_averages_apart(content: object, depth: int = 0) -> object:
+    """The averages that mmcv keeps among a model's buffers, in a dict of their own beside the weights: those of
+    `a.b` are called `ema_a_b` there. Whatever else is in the file stays."""
+    if not isinstance(content, dict) or depth > DEEPEST:
+        return content
+    arrays = [name for name, value in content.items() if isinstance(name, str) and is_number_array(value)]
+    buffers = {buffer: name for name in arrays if (buffer := f"ema_{name.replace('.', '_')}") in content}
+    if not buffers or AVERAGES in content:
+        within = {name: with_averages_apart(value, depth + 1) for name, value in content.items()}
+        return within if any(within[name] is not content[name] for name in content) else content
+    plain = {name: value for name, value in content.items() if name not in buffers}
+    averaged = {name: content[buffer] for buffer, name in buffers.items()}
+    return {**plain, AVERAGES: {**plain, **averaged}}
+
+
 def choose(path: Path, content: object, take: str | None) -> tuple[Candidate, list[Candidate]]:
     """(what is meant, the others). Raises WeightsError where nothing is, or nothing tells which."""
     found = candidates(content)

@@ -113,6 +113,7 @@ def fpn(
         extra_from=options.extra_from or flavour.extra_from,
         relu_before_extra=flavour.relu_before_extra,
         norm=options.neck_norm or "none",
+        norm_on=options.neck_norm_on or ("lateral", "output"),
         groups=given(options.norm_groups, 32),
         relu_after=flavour.neck_relu if options.neck_relu is None else options.neck_relu,
     )
@@ -120,7 +121,7 @@ def fpn(
 
 def bifpn(channels: dict[int, int], options: ModelOptions, flavour: BodyFlavour) -> BiFPN:
     """A BiFPN as EfficientDet-D0 has it, but for width, norm and the number of cells."""
-    refuse_options(options, "a BiFPN", "neck_relu", "extra_from")
+    refuse_options(options, "a BiFPN", "neck_norm_on", "neck_relu", "extra_from")
     return BiFPN(
         channels,
         options.width,

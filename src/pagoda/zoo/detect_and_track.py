@@ -27,8 +27,8 @@ CLIP_MODELS = [
     f"detect_and_track_{body}_{neck}" for body in BODIES for neck in ("3d", "2d", "c4_3d", "c4_2d")
 ]
 FREE_OF = (
-    "head_norm", "head_bias", "head_deform", "cells", "drop_path_rate", "neck_norm", "neck_relu", "deform",
-    "deform_levels", "deform_groups", "deform_fallback", "deform_fallback_on", "deform_blocks", "plugins",
+    "head_norm", "head_bias", "head_deform", "cells", "drop_path_rate", "neck_norm", "neck_norm_on", "neck_relu",
+    "deform",    "deform_levels", "deform_groups", "deform_fallback", "deform_fallback_on", "deform_blocks", "plugins",
     "standardized", "canvas", "fit", "extra_from", "fusion", "topology", "activation", "levels", "num_stages",
     "stem_channels", "base_channels", "avg_down", "norm_groups", "in_channels", "mean", "std",
 )  # fmt: skip
@@ -46,6 +46,10 @@ def detect_and_track(
         )
     is_pyramid, has_time = not name.neck.startswith("c"), name.neck.endswith("3d")
     time_kernel = kernel_in_time(options, has_time=has_time)
+    if is_pyramid or not has_time:
+        refuse_options(
+            options, f"the neck {name.neck} (only c4_3d and c5_3d, one level over clips)", "time_stride"
+        )
     flavour = flavour if has_time else flavour.of_pictures()
     depth = int(name.backbone.removeprefix("resnet"))
     width = given(options.width, 256)
@@ -105,6 +109,7 @@ def clip_body(
         depth,
         levels=levels,
         time_kernel=time_kernel,
+        time_stride=options.time_stride,
         norm=norm,
         eps=flavour.eps if norm == flavour.norm else BodyFlavour.eps,
         style=flavour.style,

@@ -146,7 +146,7 @@ def published_parts(
     variant: Variant, options: ModelOptions, flavour: EfficientDetFlavour
 ) -> tuple[TimmBackbone, BiFPN]:
     """EfficientNet and the BiFPN on it."""
-    refuse_options(options, "EfficientDet on an EfficientNet", *OF_RESNETS, "neck_relu")
+    refuse_options(options, "EfficientDet on an EfficientNet", *OF_RESNETS, "neck_norm_on", "neck_relu")
     backbone = TimmBackbone(
         f"{'tf_' if flavour.tensorflow else ''}efficientnet_{variant.backbone}",
         levels=(3, 4, 5),

@@ -88,6 +88,10 @@ EFFDET = EfficientDetFlavour(
     lite_input=replace(LITE_INPUT, mean=(0.5,) * 3, std=(0.5,) * 3),
     postprocess=SelectFromAllLevels(min_score=0.0),
 )
+# The one lite variant that effdet trained itself, unlike Google's: fusion with weights, ordinary pixels and anchors. No
+# model of the zoo has that by name.
+EFFDET_LITE0 = {"lite_input": INPUT, "base_scale": 4.0, "padding": "same"}
+EFFDET_LITE0_CANVAS = (384, 384)
 # 50 times the mean over four sides of each anchor, where the criterion adds up the sides.
 ZYLO117 = RetinaLossFlavour(
     tensorflow=True,

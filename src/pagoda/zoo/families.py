@@ -49,7 +49,7 @@ FAMILIES = {
 }
 
 
-OF_CLIPS = ("num_frames", "frame_interval", "link", "inflation", "time_kernel")
+OF_CLIPS = ("num_frames", "frame_interval", "link", "inflation", "time_kernel", "time_stride")
 
 
 def conventions_for(name: ModelName) -> Flavour:

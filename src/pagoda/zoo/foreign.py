@@ -7,6 +7,7 @@ from typing import Any
 
 from pagoda.detectors.contract import Detector
 from pagoda.structures.labels import LabelMap
+from pagoda.weights.convert.architecture import Architecture
 from pagoda.weights.convert.checkpoint import (
     ForeignCheckpoint,
     flavour_of,
@@ -16,6 +17,7 @@ from pagoda.weights.convert.checkpoint import (
 from pagoda.weights.convert.effdet_forms import told_form
 from pagoda.weights.convert.layout import Layout, Place
 from pagoda.weights.convert.mmdet_pixels import recorded_pixels
+from pagoda.weights.convert.pyramids import in_sequentials
 from pagoda.weights.convert.records import recorded_box_weights, recorded_classes, recorded_input
 from pagoda.weights.convert.report import ConversionReport
 from pagoda.weights.convert.tensorflow import is_tensorflow
@@ -23,7 +25,7 @@ from pagoda.weights.files import WeightsError
 from pagoda.zoo.class_names import published_classes
 from pagoda.zoo.detect_and_track_flavours import DetectAndTrackFlavour
 from pagoda.zoo.efficientdet import VARIANTS
-from pagoda.zoo.efficientdet_flavours import EfficientDetFlavour
+from pagoda.zoo.efficientdet_flavours import EFFDET_LITE0, EFFDET_LITE0_CANVAS, EfficientDetFlavour
 from pagoda.zoo.families import FAMILIES, build_detector
 from pagoda.zoo.filling import check_told, fill_model
 from pagoda.zoo.flavours import Flavour
@@ -87,12 +89,16 @@ def convert(
         )
     parts = ModelName(architecture.detector, architecture.backbone, architecture.neck or "", name)
     check_told(checkpoint, options or {})
-    chosen = options_from({**form, **architecture.options, **(options or {})})
+    chosen = options_from({**architecture.options, **form, **(options or {})})
     model = build_detector(parts, labels, chosen, conventions)
     layout = layout_of(model, checkpoint)
-    places = {source: layout.place(canonical) for source, canonical in checkpoint.renamed.taken.items()}
+    ours = model.state_dict().keys()
+    places = {
+        source: layout.place(in_sequentials(canonical, ours))
+        for source, canonical in checkpoint.renamed.taken.items()
+    }
     report = fill_model(model, checkpoint, places, allow_missing=allow_missing)
-    report.notes += notes
+    report.notes += notes + neck_notes(checkpoint, options or {})
     model.origin = {**(model.origin or {}), "provenance": report.provenance()}
     return Conversion(model.eval(), report, places)
 
@@ -146,7 +152,28 @@ def with_told_form(
             head_activation=form.head_activation,
             **form.conventions,
         )
+        if is_effdets_lite0(checkpoint.architecture, conventions):
+            conventions = replace(conventions, **{**EFFDET_LITE0, **form.conventions})
+            options = {"canvas": EFFDET_LITE0_CANVAS, **options}
     return options, conventions, [f"fusion, activations and resampling {form.why}"] if form.why else []
+
+
+def is_effdets_lite0(architecture: Architecture, conventions: EfficientDetFlavour) -> bool:
+    """Whether it is effdet's own lite variant, which fuses by weights."""
+    is_weighted = architecture.options.get("fusion") == "fast"
+    return architecture.backbone == "lite0" and is_weighted and not conventions.tensorflow
+
+
+def neck_notes(checkpoint: ForeignCheckpoint, given: Mapping[str, Any]) -> list[str]:
+    """What to be known of an FPN with norms, where nothing tells whether ReLUs stand behind them."""
+    told = {**checkpoint.architecture.options, **given}
+    is_open = checkpoint.source.name in ("fcos", "maskrcnn_benchmark", "mmdet") and "neck_relu" not in told
+    if not is_open or told.get("neck_norm") not in ("group", "batch"):
+        return []
+    return [
+        "no ReLU behind the norms of the neck, as nothing tells of one; options={'neck_relu': True} of pagoda.load"
+        " puts it there"
+    ]
 
 
 def with_recorded_input(

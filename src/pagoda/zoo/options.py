@@ -10,7 +10,7 @@ from pagoda.layers.conv import Activation
 from pagoda.layers.inflate import Inflation
 from pagoda.layers.norm import Norm
 from pagoda.necks.bifpn import Fusion
-from pagoda.necks.fpn import ExtraFrom
+from pagoda.necks.fpn import Convolutions, ExtraFrom
 from pagoda.necks.topology import TopologyName
 from pagoda.plain import checked
 from pagoda.preprocess import Fit
@@ -59,6 +59,8 @@ class ModelOptions:
     """stochastic depth in training, growing to this at the backbone's last block (EfficientDet-D1 … D7x: 0.2)"""
     neck_norm: Norm | None = None
     """behind the convolutions of the neck: group or none; in a BiFPN also batch, which it has by itself"""
+    neck_norm_on: tuple[Convolutions, ...] | None = None
+    """which convolutions of an FPN have it (lateral, output); extra: those of the levels above the backbone's, too"""
     neck_relu: bool | None = None
     """behind those, a ReLU (not in a BiFPN)"""
     extra_from: ExtraFrom | None = None
@@ -91,9 +93,11 @@ class ModelOptions:
     """which: those that stride, as MMDetection's fallback_on_stride is meant; or the first deformable one alone,
     whatever its stride, as MMDetection does it"""
     deform_blocks: tuple[tuple[bool, ...], ...] | None = None
-    """block by block instead of levels and fallback: for each stage, which of its blocks are deformable"""
+    """block by block instead of levels and fallback: for each stage, which of its blocks are deformable; JSON on the
+    command line"""
     plugins: tuple[Plugin, ...] = ()
-    """modules inside a ResNet's bottlenecks"""
+    """modules inside a ResNet's bottlenecks: context_block, nonlocal_block or gen_attention_block, each with options,
+    levels (2 … 5), position (after_conv1 … after_conv3) and name; JSON on the command line"""
     standardized: bool = False
     """weight standardisation in all of a ResNet's convolutions"""
     stem_channels: int | None = None
@@ -133,6 +137,9 @@ class ModelOptions:
     """between body and heads of Detect-and-Track: all frames go on (none), the middle one, or their mean"""
     time_kernel: int | None = None
     """frames that the convolutions of Detect-and-Track see, an odd number (3, in its two-dimensional form 1)"""
+    time_stride: bool = False
+    """each stage from layer2 on halves the frames, an odd number rounded up, as Detect-and-Track's TIME_STRIDE_ON: on
+    one level over clips (c4_3d, c5_3d); tubes then have the middle frames of a clip alone"""
 
 
 def given(value: int | None, otherwise: int) -> int:
@@ -171,7 +178,24 @@ def options_from(values: Mapping[str, Any]) -> ModelOptions:
         check_known("model option", name, names)
     plain = {name: as_tuples(value) for name, value in values.items()}
     if "plugins" in plain:
-        plain["plugins"] = tuple(
-            plugin if isinstance(plugin, Plugin) else Plugin(**plugin) for plugin in plain["plugins"]
-        )
+        plain["plugins"] = plugins_from(plain["plugins"])
     return ModelOptions(**plain)
+
+
+def plugins_from(values: Any) -> tuple[Plugin, ...]:
+    """Plugins, each itself or in the words of JSON and YAML. Raises ValueError for other words, with the nearest.
+
+    >>> plugins_from([{"module": "context_block", "options": {"ratio": 0.25}}])[0].attribute
+    'context_block'
+    """
+    words = [field.name for field in fields(Plugin)]
+    if not isinstance(values, list | tuple):
+        raise ValueError(f"plugins are a list, each of it {{'module': …}}, got {values!r}")
+    for value in values:
+        if isinstance(value, Plugin):
+            continue
+        for name in value if isinstance(value, Mapping) else ():
+            check_known("word of a plugin", name, words)
+        if not isinstance(value, Mapping) or "module" not in value:
+            raise ValueError(f"a plugin is {{'module': …}}, with {', '.join(words[1:])}; got {value!r}")
+    return tuple(value if isinstance(value, Plugin) else Plugin(**value) for value in values)

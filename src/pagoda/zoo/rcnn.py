@@ -38,7 +38,7 @@ REGION_MODELS = [
 FREE_OF = ("head_bias", "head_deform", "cells", "fusion", "topology", "activation", "canvas", "fit")
 
 
-OF_PYRAMIDS = ("neck_norm", "neck_relu", "top_level", "extra_from", "levels", "num_stages")
+OF_PYRAMIDS = ("neck_norm", "neck_norm_on", "neck_relu", "top_level", "extra_from", "levels", "num_stages")
 
 
 def rcnn(name: ModelName, labels: LabelMap, options: ModelOptions, flavour: RCNNFlavour) -> RCNN:
@@ -121,6 +121,7 @@ def fpn(channels: dict[int, int], options: ModelOptions, flavour: RCNNFlavour) -
         extra_from=options.extra_from or flavour.body.extra_from,
         relu_before_extra=flavour.body.relu_before_extra,
         norm=options.neck_norm or flavour.neck_norm,
+        norm_on=options.neck_norm_on or ("lateral", "output"),
         groups=given(options.norm_groups, 32),
         relu_after=flavour.body.neck_relu if options.neck_relu is None else options.neck_relu,
     )

@@ -59,7 +59,8 @@ def to_source(model: Detector, source: str) -> dict[str, Tensor]:
         box_order=chosen.box_order,
         box_rows=getattr(model.box_head, "outputs", 4),
     )
-    names = restore(canonical_names(state, layout, chosen), chosen.rules)
+    canonical = canonical_names(state, layout, chosen)
+    names = restore(canonical, chosen.rules_to_write(canonical))
     more = epsilon_of(model) - theirs.body.eps if isinstance(model.backbone, ResNet) else 0.0
     written = {}
     for canonical, name in names.items():
@@ -93,7 +94,8 @@ def written_as(model: Detector, source: str) -> tuple[Source, Flavour]:
     for each, theirs in sorted(candidates, key=lambda pair: len(unlike(ours, pair[1], neck))):
         layout = Layout(len(model.label_map), quality_on=getattr(model, "quality_on", None))
         try:
-            restore(canonical_names(model.state_dict(), layout, each), each.rules)
+            canonical = canonical_names(model.state_dict(), layout, each)
+            restore(canonical, each.rules_to_write(canonical))
         except ValueError as error:
             errors[each.title] = str(error)
             continue

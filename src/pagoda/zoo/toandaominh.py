@@ -34,6 +34,7 @@ NOT_OURS = (
     "head_depth",
     "head_norm",
     "neck_norm",
+    "neck_norm_on",
     "neck_relu",
     "top_level",
     "norm",

@@ -107,16 +107,17 @@ def test_every_tensor_finds_its_place(tmp_path: Path, program: str, yxhw: bool) 
         assert torch.equal(converted.model(images).box_outputs, model(images).box_outputs)
 
 
-def test_pyramids_that_no_variant_has() -> None:
-    names = ["neck.cells.0.nodes.0.conv.conv_pw.weight", "class_head.predict.conv_pw.weight"]
-    shapes = dict.fromkeys([*names, "box_head.predict.conv_pw.weight"], (36, 1, 1, 1))
-    for stage, blocks in enumerate((3, 6, 6, 8, 8, 11, 3)):
-        for block_ in range(blocks):
-            shapes[f"backbone.body.blocks.{stage}.{block_}.conv_pwl.weight"] = (72, 1, 1, 1)
-    shapes["backbone.body.blocks.0.0.se.conv_reduce.weight"] = (1,)
-    shapes["neck.cells.0.nodes.0.weights"] = (2,)
-    with pytest.raises(WeightsError, match="has fusion weights, unlike efficientdet_d6 and efficientdet_d7"):
-        efficientdet_architecture(shapes)
+@pytest.mark.parametrize(
+    ("name", "fusion"), [("d6", "fast"), ("d7x", "softmax"), ("lite2", "fast"), ("d0", "sum")]
+)
+def test_fusions_that_are_not_the_variants(name: str, fusion: str) -> None:
+    with torch.device("meta"):
+        model = create_model(f"efficientdet_{name}.effdet", num_classes=3, fusion=fusion)
+    found = efficientdet_architecture(shapes_of(model.state_dict()))
+    assert found.backbone == name
+    assert found.options == {"fusion": "sum" if fusion == "sum" else "fast"}  # attention's weights look alike
+    if name == "d6":
+        assert told_apart(found, Path("efficientdet_d7.pth"), None).backbone == "d7"
 
 
 @pytest.mark.parametrize(

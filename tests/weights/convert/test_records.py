@@ -123,6 +123,9 @@ def test_clips_in_the_text_of_a_config() -> None:
         "num_frames": 7,
         "frame_interval": 2,
     }
+    config = "VIDEO:\n  TIME_STRIDE_ON: {}\n  NUM_FRAMES: 9\n"
+    assert recorded_clips({"cfg": config.format("true")}) == {"num_frames": 9, "time_stride": True}
+    assert recorded_clips({"cfg": config.format("false")}) == {"num_frames": 9}
     assert recorded_clips({"cfg": "VIDEO: {NUM_FRAMES: -1}"}) == {} == recorded_clips({})
 
 

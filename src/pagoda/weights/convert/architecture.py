@@ -85,13 +85,22 @@ def neck_options(shapes: Shapes) -> dict[str, Any]:
     ]
     if not levels:
         raise WeightsError("there are heads but no pyramid (FPN) in the checkpoint")
-    has_norm = any(re.fullmatch(r"neck\.lateral\.\d\.1\.weight", name) for name in shapes)
+    options: dict[str, Any] = {**neck_norm_options(shapes), "top_level": max(levels)}
     is_sequential = any(re.fullmatch(r"neck\.lateral\.\d\.0\.weight", name) for name in shapes)
-    options: dict[str, Any] = {"neck_norm": "group" if has_norm else "none", "top_level": max(levels)}
     if laterals(shapes) != (3, 4, 5):
         options["levels"] = laterals(shapes)
     # A sequence of one convolution ends in a ReLU; behind a norm, names cannot tell whether there is one.
-    return {**options, "neck_relu": True} if is_sequential and not has_norm else options
+    is_norm_free = options["neck_norm"] == "none"
+    return {**options, "neck_relu": True} if is_sequential and is_norm_free else options
+
+
+def neck_norm_options(shapes: Shapes) -> dict[str, Any]:
+    """Of an FPN: which norm, and behind which convolutions where that is not as usual."""
+    norms = [match[1] for name in shapes if (match := re.fullmatch(r"neck\.(\w+)\.\d\.1\.weight", name))]
+    has_statistics = any(re.fullmatch(r"neck\.\w+\.\d\.1\.running_var", name) for name in shapes)
+    places = tuple(kind for kind in ("lateral", "output", "extra") if kind in norms)
+    usual = {} if places in ((), ("lateral", "output")) else {"neck_norm_on": places}
+    return {"neck_norm": "none" if not norms else "batch" if has_statistics else "group", **usual}
 
 
 def laterals(shapes: Shapes) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from pagoda.weights.convert.clip_architecture import clip_architecture
 from pagoda.weights.convert.deformable import told_kind
 from pagoda.weights.convert.efficientdet import efficientdet_architecture, told_apart
 from pagoda.weights.convert.layout import shapes_of
+from pagoda.weights.convert.mmdet_neck import with_recorded_neck
 from pagoda.weights.convert.mmdet_pixels import RGB, is_open, named_pixels, recorded_pixels
 from pagoda.weights.convert.records import recorded_clips, recorded_style
 from pagoda.weights.convert.region_architecture import region_architecture
@@ -87,7 +88,7 @@ def recognised(
     path = Path(path)
     source = recognise(tensors, str(path))
     try:
-        rules = source.rules if source.rules_from is None else source.rules_from(shapes_of(tensors))
+        rules = source.rules_to_read(shapes_of(tensors))
         if source.check is not None:
             source.check(tensors)
     except WeightsError as error:
@@ -107,6 +108,9 @@ def recognised(
         else:
             read = region_architecture if source.regions else dense_architecture
             architecture = read(shapes, group_norm=_has_group_norm(source, tensors, shapes))
+            if source.name == "mmdet":
+                told = with_recorded_neck(architecture.options, metadata or {})
+                architecture = replace(architecture, options=told)
     except WeightsError as error:
         raise WeightsError(f"{path} looks like {source.title}, but {error}") from error
     body = {name.removeprefix("backbone."): s for name, s in shapes.items() if name.startswith("backbone.")}

@@ -1,7 +1,9 @@
 """detectron2 and AdelaiDet: `.pkl` and `.pth`; spec section 5.3."""
 
 from collections.abc import Iterator
+from functools import partial
 
+from pagoda.weights.convert.pyramids import Pyramid, extra_rules
 from pagoda.weights.convert.rules import Rule
 
 DROPPED = (
@@ -36,13 +38,14 @@ def neck_rules() -> Iterator[Rule]:
             f"{theirs}.{{rest}}", f"neck.{kind}.{{n}}.0.{{rest}}", where_source_has=f"{theirs}.norm.weight"
         )
         yield Rule(f"{theirs}.{{rest}}", f"neck.{kind}.{{n}}.{{rest}}")
-    yield Rule("backbone.top_block.p{n}.{rest}", "neck.extra.{n}.{rest}")
 
 
+PYRAMID = Pyramid(r"backbone\.fpn_lateral(\d)\.weight$", partial(extra_rules, "backbone.top_block.p{n}"))
 RULES = (
     *DROPPED,
     *body_rules("backbone.bottom_up."),
     *neck_rules(),
+    *PYRAMID.rules((3, 4, 5)),
     Rule("head.cls_subnet.{n}.{rest}", "class_head.tower.{n}.{rest}"),
     Rule("head.bbox_subnet.{n}.{rest}", "box_head.tower.{n}.{rest}"),
     Rule("head.cls_score.{rest}", "class_head.predict.{rest}"),
@@ -55,6 +58,7 @@ ADELAIDET_RULES = (
     *DROPPED,
     *body_rules("backbone.bottom_up."),
     *neck_rules(),
+    *PYRAMID.rules((3, 4, 5)),
     *(
         rule
         for theirs, ours in (("cls", "class_head"), ("bbox", "box_head"))

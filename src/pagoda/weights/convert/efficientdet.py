@@ -165,11 +165,18 @@ def efficientdet_architecture(shapes: Shapes) -> Architecture:
         num_classes=shapes[f"class_head.{predict}"][0] // (box_rows // 4),
         options={
             **({} if topology == "bifpn" else {"topology": topology}),
-            **({"fusion": "sum"} if is_weighted is False and variant.fusion != "sum" else {}),
+            **fusion_option(is_weighted, variant),
             **{key: value for key, value in found.items() if value != usual.get(key, getattr(variant, key))},
         },
         box_rows=box_rows,
     )
+
+
+def fusion_option(is_weighted: bool | None, variant: Variant) -> dict[str, str]:
+    """Where the pyramid does not join as the variant's; weights may be attention's, too, which look the same."""
+    if is_weighted is None or is_weighted == (variant.fusion != "sum"):
+        return {}
+    return {"fusion": "fast" if is_weighted else "sum"}
 
 
 def cells_of(shapes: Shapes) -> tuple[str, int]:
@@ -211,14 +218,7 @@ def nearest_variant(backbone: str, found: Mapping[str, int], is_weighted: bool |
         name: variant
         for name, variant in of_backbone.items()
         if is_weighted in (None, variant.fusion != "sum")
-    }
-    if not fitting and not is_weighted:  # it adds up, which an option says
-        fitting = of_backbone
-    if not fitting:
-        raise WeightsError(
-            f"its pyramid has fusion weights, unlike {' and '.join(of_backbone)},"
-            f" which are the variants on EfficientNet-{backbone}"
-        )
+    } or of_backbone  # where none is, an option says what it does
     best = min(fitting, key=lambda name: sum(getattr(fitting[name], key) != n for key, n in found.items()))
     return best, fitting[best]
 
@@ -230,7 +230,11 @@ def told_apart(architecture: Architecture, path: Path, wanted: str | None) -> Ar
     """
     is_either = architecture.detector == "efficientdet" and architecture.backbone == "d6"
     says_so = re.search(r"d7(?!x)", path.name, re.IGNORECASE) is not None if wanted is None else False
-    if is_either and not architecture.options and (wanted == "efficientdet_d7" or says_so):
+    if (
+        is_either
+        and not set(architecture.options) - {"fusion", "topology"}
+        and (wanted == "efficientdet_d7" or says_so)
+    ):
         architecture = replace(architecture, backbone="d7")
     name = "_".join(
         part for part in (architecture.detector, architecture.backbone, architecture.neck) if part

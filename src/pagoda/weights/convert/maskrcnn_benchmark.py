@@ -1,5 +1,8 @@
 """maskrcnn-benchmark and FCOS, which grew out of it: `.pth` with {"model": …}; spec sections 5.1 and 1.4."""
 
+from functools import partial
+
+from pagoda.weights.convert.pyramids import Pyramid, extra_rules
 from pagoda.weights.convert.rules import Rule
 
 BODY, BLOCK = "backbone.body", "layer{s}.{i}"
@@ -24,6 +27,11 @@ def mobilenet_rules(theirs: str) -> tuple[Rule, ...]:
     return (*rules, Rule(f"{theirs}features.0.{{rest}}", "backbone.features.0.{rest}"))
 
 
+PYRAMID = Pyramid(
+    r"backbone\.fpn\.fpn_inner(\d)(?:\.0)?\.weight$",
+    partial(extra_rules, "backbone.fpn.top_blocks.p{n}"),
+    above=1,
+)
 RULES = (
     Rule(f"{BODY}.{BLOCK}.conv2.offset.{{rest}}", f"backbone.{BLOCK}.conv2.offset.{{rest}}"),
     Rule(
@@ -34,12 +42,12 @@ RULES = (
     *(Rule(f"{BODY}.stem.{part}.{{rest}}", f"backbone.{part}.{{rest}}") for part in ("conv1", "bn1")),
     Rule(f"{BODY}.layer{{s}}.{{rest}}", "backbone.layer{s}.{rest}"),
     *mobilenet_rules(f"{BODY}."),
+    *PYRAMID.rules((3, 4, 5)),
     *(
         Rule(f"backbone.fpn.fpn_{theirs}{level - 1}.{{rest}}", f"neck.{ours}.{level}.{{rest}}")
         for level in (2, 3, 4, 5)
         for theirs, ours in (("inner", "lateral"), ("layer", "output"))
     ),
-    Rule("backbone.fpn.top_blocks.p{n}.{rest}", "neck.extra.{n}.{rest}"),
     *(
         rule
         for theirs, ours in (("cls", "class_head"), ("bbox", "box_head"))

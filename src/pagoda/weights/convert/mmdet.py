@@ -1,7 +1,8 @@
 """mmdetection 1 to 3: FCOS, RetinaNet, and its ResNets; spec sections 3.4, 4.4 of the ResNet page."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from pagoda.weights.convert.pyramids import Pyramid
 from pagoda.weights.convert.rules import Rule
 
 
@@ -29,13 +30,18 @@ def body_rules(theirs: str) -> Iterator[Rule]:
     yield Rule(f"{theirs}{block}.{{rest}}", f"{ours}{block}.{{rest}}")
 
 
-def neck_rules() -> Iterator[Rule]:
-    """FPN from C3 on; convolutions beyond the third are the extra levels'."""
-    for index in range(3):
-        for theirs, ours in (("lateral", "lateral"), ("fpn", "output")):
-            yield Rule(f"neck.{theirs}_convs.{index}.conv.{{rest}}", f"neck.{ours}.{index + 3}.{{rest}}")
-    for index in (3, 4):
-        yield Rule(f"neck.fpn_convs.{index}.conv.{{rest}}", f"neck.extra.{index + 3}.{{rest}}")
+def neck_rules(levels: Sequence[int]) -> Iterator[Rule]:
+    """FPN on these levels; convolutions beyond their number are the extra levels'. With a norm ours are Sequentials."""
+    count = len(levels)
+    places = [("lateral", index, "lateral") for index in range(count)]
+    places += [("fpn", index, "output" if index < count else "extra") for index in range(count + 5)]
+    for theirs, index, ours in places:
+        conv, at = f"neck.{theirs}_convs.{index}", f"neck.{ours}.{levels[0] + index}"
+        for norm, lacks in (("gn", f"{at}.1.running_var"), ("bn", "")):
+            yield Rule(f"{conv}.{norm}.{{rest}}", f"{at}.1.{{rest}}", where_ours_lacks=lacks)
+            in_sequential = f"{conv}.{norm}.weight"
+            yield Rule(f"{conv}.conv.{{rest}}", f"{at}.0.{{rest}}", where_source_has=in_sequential)
+        yield Rule(f"{conv}.conv.{{rest}}", f"{at}.{{rest}}")
 
 
 def tower_rules(*, norm: bool) -> Iterator[Rule]:
@@ -62,30 +68,25 @@ def prediction_rules(**names: str) -> Iterator[Rule]:
 
 FCOS_RULES = (
     *body_rules("backbone."),
-    *neck_rules(),
+    *neck_rules((3, 4, 5)),
     *tower_rules(norm=True),
     *prediction_rules(class_head="conv_cls", box_head="conv_reg", quality="conv_centerness"),
     Rule("bbox_head.scales.{n}.scale", "scales.{n}"),
 )
 RETINANET_RULES = (
     *body_rules("backbone."),
-    *neck_rules(),
+    *neck_rules((3, 4, 5)),
     *tower_rules(norm=False),
     *prediction_rules(class_head="retina_cls", box_head="retina_reg"),
 )
+LATERALS = r"neck\.lateral_convs\.(\d)\.conv\.weight$"
+PYRAMID, RCNN_PYRAMID = (Pyramid(LATERALS, neck_rules, first=level) for level in (3, 2))
 BACKBONE_RULES = tuple(body_rules(""))
-
-
-def pyramid_rules() -> Iterator[Rule]:
-    """FPN from C2 on."""
-    for index in range(4):
-        for theirs, ours in (("lateral", "lateral"), ("fpn", "output")):
-            yield Rule(f"neck.{theirs}_convs.{index}.conv.{{rest}}", f"neck.{ours}.{index + 2}.{{rest}}")
 
 
 RCNN_RULES = (
     *body_rules("backbone."),
-    *pyramid_rules(),
+    *neck_rules((2, 3, 4, 5)),
     Rule("rpn_head.rpn_conv.{rest}", "rpn_head.tower.0.{rest}"),
     Rule("rpn_head.rpn_cls.{rest}", "rpn_head.objectness.{rest}"),
     Rule("rpn_head.rpn_reg.{rest}", "rpn_head.deltas.{rest}"),

@@ -18,6 +18,7 @@ CLIP_OPTIONS = {
     "num_frames": re.compile(r"\bNUM_FRAMES:[ \t]*(\d+)"),
     "frame_interval": re.compile(r"\bTIME_INTERVAL:[ \t]*(\d+)"),
 }
+TIME_STRIDE = re.compile(r"\bTIME_STRIDE_ON:[ \t]*[Tt]rue\b")
 # ImageNet's deviations: those of Facebook's own ResNeXt-101-32x8d, which read BGR from 0 to 255.
 IMAGENET_STD_RGB = (58.395, 57.12, 57.375)
 
@@ -37,10 +38,15 @@ def recorded_classes(metadata: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 def recorded_style(metadata: Mapping[str, Any]) -> str | None:
     """ "caffe" or "pytorch", from the text of the config that mmdetection writes into `meta`."""
-    meta = metadata.get("meta")
-    texts = [meta.get("config"), meta.get("cfg")] if isinstance(meta, dict) else []
-    found = [match for text in texts if isinstance(text, str) for match in STYLE.findall(text)]
+    found = [match for text in configs_in_meta(metadata) for match in STYLE.findall(text)]
     return found[0] if found else None
+
+
+def configs_in_meta(metadata: Mapping[str, Any]) -> list[str]:
+    """The texts of mmdetection's configs; those that were kept as dicts, as Python writes them."""
+    meta = metadata.get("meta")
+    kept = [meta.get("config"), meta.get("cfg")] if isinstance(meta, dict) else []
+    return [config if isinstance(config, str) else repr(config) for config in kept if config]
 
 
 def recorded_input(tensors: Mapping[str, Tensor], backbone: str, spec: InputSpec) -> tuple[InputSpec, str]:
@@ -85,9 +91,10 @@ def recorded_box_weights(metadata: Mapping[str, Any]) -> Weights | None:
 
 
 def recorded_clips(metadata: Mapping[str, Any]) -> dict[str, int]:
-    """num_frames and frame_interval, as far as the text of a Detect-and-Track file's config gives them."""
+    """num_frames, frame_interval and time_stride, as far as the text of a Detect-and-Track file's config gives them."""
     config = metadata.get("cfg")
     if not isinstance(config, str):
         return {}
     found = {name: pattern.search(config) for name, pattern in CLIP_OPTIONS.items()}
-    return {name: int(match[1]) for name, match in found.items() if match is not None}
+    told = {name: int(match[1]) for name, match in found.items() if match is not None}
+    return told | ({"time_stride": True} if TIME_STRIDE.search(config) else {})

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from pagoda.weights.convert.architecture import Architecture, body_of, laterals
+from pagoda.weights.convert.architecture import Architecture, body_of, laterals, neck_norm_options
 from pagoda.weights.convert.plugins import Shapes
 from pagoda.weights.files import WeightsError
 
@@ -49,13 +49,10 @@ def region_options(shapes: Shapes, neck: str, num_classes: int) -> dict[str, Any
     # With a row for the background there are two where one box serves all classes.
     if num_classes > 2 and shapes[DELTAS][0] <= 8:
         options["class_agnostic"] = True
-    has_norm = any(re.fullmatch(r"neck\.lateral\.\d\.1\.weight", name) for name in shapes)
     if neck == "fpn" and laterals(shapes) != (2, 3, 4, 5):
         options["levels"] = laterals(shapes)
-    if neck == "fpn" and has_norm:
-        has_statistics = any(re.fullmatch(r"neck\.lateral\.\d\.1\.running_var", name) for name in shapes)
-        options["neck_norm"] = "batch" if has_statistics else "group"
-    return options
+    norms = neck_norm_options(shapes)
+    return options if norms["neck_norm"] == "none" else {**options, **norms}
 
 
 def width_of(shapes: Shapes) -> int:

@@ -1,7 +1,7 @@
 """The programs whose checkpoints are read, and how a file tells which of them it is from."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -23,6 +23,7 @@ from pagoda.weights.convert import (
 )
 from pagoda.weights.convert.layout import BoxOrder
 from pagoda.weights.convert.plugins import Shapes
+from pagoda.weights.convert.pyramids import Pyramid
 from pagoda.weights.convert.rules import Rule
 from pagoda.weights.files import WeightsError
 
@@ -48,6 +49,8 @@ class Source:
     rules: tuple[Rule, ...] = ()
     rules_from: Callable[[Shapes], tuple[Rule, ...]] | None = None
     """the rules where they depend on what else is in the file"""
+    pyramid: Pyramid | None = None
+    """the rules of an FPN where they depend on the levels that it reads; they come first"""
     check: Callable[[Mapping[str, Tensor]], None] | None = None
     """raises WeightsError for tensors that no model of ours has a layer for"""
     flavours: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -59,6 +62,15 @@ class Source:
     """its models have two stages"""
     necks: tuple[str, ...] = ()
     """of the models it writes so; (): of any"""
+
+    def rules_to_read(self, shapes: Shapes) -> tuple[Rule, ...]:
+        """For a file whose tensors, by its own names, have these shapes."""
+        rules = self.rules if self.rules_from is None else self.rules_from(shapes)
+        return rules if self.pyramid is None else (*self.pyramid.to_read(shapes), *rules)
+
+    def rules_to_write(self, canonical: Collection[str]) -> tuple[Rule, ...]:
+        """For a model with these canonical names."""
+        return self.rules if self.pyramid is None else (*self.pyramid.to_write(canonical), *self.rules)
 
     def matches(self, names: Mapping[str, Tensor]) -> bool:
         """Whether all marks are found and nothing that must be absent."""
@@ -92,6 +104,7 @@ REGION_SOURCES = (
         licence=MIT,
         marks=(r"^backbone\.body\.stem\.", r"^roi_heads\.box\.predictor\."),
         rules=maskrcnn_benchmark.RCNN_RULES,
+        pyramid=maskrcnn_benchmark.PYRAMID,
         flavours=dict.fromkeys(("faster_rcnn", "mask_rcnn", "keypoint_rcnn"), ("maskrcnn_benchmark",)),
         regions=True,
     ),
@@ -125,6 +138,7 @@ REGION_SOURCES = (
         licence=SHARE_ALIKE,
         marks=(r"^backbone\.bottom_up\.", r"^proposal_generator\.rpn_head\.", RCNN_HEADS),
         rules=detectron2.RCNN_RULES,
+        pyramid=detectron2.PYRAMID,
         flavours=dict.fromkeys(("faster_rcnn", "mask_rcnn", "keypoint_rcnn"), ("detectron2",)),
         regions=True,
         necks=("fpn",),
@@ -145,6 +159,7 @@ REGION_SOURCES = (
         licence=BSD,
         marks=(r"^backbone\.body\.conv1\.", r"^rpn\.head\.conv\.", r"^roi_heads\.box_head\.fc6\."),
         rules=torchvision.RCNN_RULES,
+        pyramid=torchvision.RCNN_PYRAMID,
         flavours=dict.fromkeys(("faster_rcnn", "mask_rcnn", "keypoint_rcnn"), ("torchvision",)),
         regions=True,
         necks=("fpn",),
@@ -155,6 +170,7 @@ REGION_SOURCES = (
         licence=BSD,
         marks=(r"^backbone\.body\.conv1\.", r"^rpn\.head\.conv\.1\.", r"^roi_heads\.box_head\.5\."),
         rules=torchvision.RCNN_V2_RULES,
+        pyramid=torchvision.RCNN_PYRAMID,
         flavours=dict.fromkeys(("faster_rcnn", "mask_rcnn"), ("torchvision_v2",)),
         regions=True,
         necks=("fpn",),
@@ -165,6 +181,7 @@ REGION_SOURCES = (
         licence=APACHE,
         marks=(r"^rpn_head\.rpn_conv\.", r"^roi_head\.bbox_head\.fc_cls\."),
         rules=mmdet.RCNN_RULES,
+        pyramid=mmdet.RCNN_PYRAMID,
         flavours=dict.fromkeys(("faster_rcnn", "mask_rcnn"), ("mmdet", "mmdet_caffe", "mmdet_bgr")),
         regions=True,
         necks=("fpn",),
@@ -179,6 +196,7 @@ SOURCES = (
         licence=NON_COMMERCIAL,
         marks=(r"^rpn\.head\.cls_tower\.", r"^rpn\.head\.centerness\.", r"^rpn\.head\.scales\."),
         rules=maskrcnn_benchmark.RULES,
+        pyramid=maskrcnn_benchmark.PYRAMID,
         flavours={"fcos": ("original", "improved")},
     ),
     Source(
@@ -188,6 +206,7 @@ SOURCES = (
         marks=(r"^backbone\.body\.", r"^rpn\.head\.cls_tower\."),
         absent=(r"^rpn\.head\.centerness\.",),
         rules=maskrcnn_benchmark.RULES,
+        pyramid=maskrcnn_benchmark.PYRAMID,
         flavours={"retinanet": ("maskrcnn_benchmark",)},
     ),
     Source(
@@ -207,6 +226,7 @@ SOURCES = (
         licence=SHARE_ALIKE,
         marks=(r"^backbone\.bottom_up\.", r"^head\.cls_subnet\."),
         rules=detectron2.RULES,
+        pyramid=detectron2.PYRAMID,
         flavours={"fcos": ("detectron2",), "retinanet": ("detectron2",)},
     ),
     Source(
@@ -215,6 +235,7 @@ SOURCES = (
         licence=NON_COMMERCIAL,
         marks=(r"^backbone\.bottom_up\.", r"^proposal_generator\.fcos_head\."),
         rules=detectron2.ADELAIDET_RULES,
+        pyramid=detectron2.PYRAMID,
         flavours={"fcos": ("adelaidet",)},
     ),
     Source(
@@ -223,6 +244,7 @@ SOURCES = (
         licence=BSD,
         marks=(r"^backbone\.body\.", r"^head\.regression_head\.bbox_ctrness\."),
         rules=torchvision.FCOS_RULES,
+        pyramid=torchvision.PYRAMID,
         flavours={"fcos": ("torchvision",)},
     ),
     Source(
@@ -232,6 +254,7 @@ SOURCES = (
         marks=(r"^backbone\.body\.", r"^head\.classification_head\.cls_logits\."),
         absent=(r"bbox_ctrness", r"^head\.classification_head\.conv\.0\.1\.weight"),
         rules=torchvision.RETINANET_RULES,
+        pyramid=torchvision.PYRAMID,
         flavours={"retinanet": ("torchvision",)},
     ),
     Source(
@@ -240,6 +263,7 @@ SOURCES = (
         licence=BSD,
         marks=(r"^backbone\.body\.", r"^head\.classification_head\.conv\.0\.1\.weight"),
         rules=torchvision.RETINANET_V2_RULES,
+        pyramid=torchvision.PYRAMID,
         flavours={"retinanet": ("torchvision_v2",)},
     ),
     Source(
@@ -248,6 +272,7 @@ SOURCES = (
         licence=APACHE,
         marks=(r"^bbox_head\.cls_convs\.", r"^bbox_head\.(conv|fcos)_centerness\."),
         rules=mmdet.FCOS_RULES,
+        pyramid=mmdet.PYRAMID,
         flavours={"fcos": ("mmdet", "mmdet_improved", "mmdet_rgb", "mmdet_improved_rgb")},
     ),
     Source(
@@ -257,6 +282,7 @@ SOURCES = (
         marks=(r"^bbox_head\.cls_convs\.", r"^bbox_head\.retina_cls\."),
         absent=(r"^neck\.stack_bifpn_convs\.",),
         rules=mmdet.RETINANET_RULES,
+        pyramid=mmdet.PYRAMID,
         flavours={"retinanet": ("mmdet", "mmdet_caffe", "mmdet_bgr")},
     ),
     Source(

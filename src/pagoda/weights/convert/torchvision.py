@@ -1,7 +1,8 @@
 """torchvision's FCOS and RetinaNet (both versions, old and new names), and its classifiers; spec section 5.4."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from pagoda.weights.convert.pyramids import Pyramid, extra_rules
 from pagoda.weights.convert.rules import Rule
 
 BODY = tuple(
@@ -10,14 +11,18 @@ BODY = tuple(
 )
 
 
-def neck_rules() -> Iterator[Rule]:
-    """The blocks are numbered from C3 on; old files lack the `.0` of the convolution."""
+def neck_rules(levels: Sequence[int]) -> Iterator[Rule]:
+    """Blocks are counted from the lowest of these levels on; old files lack the `.0` of the convolution. With norms
+    (second version of R-CNN) ours are Sequentials of convolution and norm, too."""
     for theirs, ours in (("inner", "lateral"), ("layer", "output")):
-        for index in range(3):
-            block = f"backbone.fpn.{theirs}_blocks.{index}"
-            yield Rule(f"{block}.0.{{rest}}", f"neck.{ours}.{index + 3}.{{rest}}")
-            yield Rule(f"{block}.{{rest}}", f"neck.{ours}.{index + 3}.{{rest}}", read_only=True)
-    yield Rule("backbone.fpn.extra_blocks.p{n}.{rest}", "neck.extra.{n}.{rest}")
+        for index, level in enumerate(levels):
+            block, at = f"backbone.fpn.{theirs}_blocks.{index}", f"neck.{ours}.{level}"
+            in_sequential = f"{block}.1.weight"
+            yield Rule(f"{block}.1.{{rest}}", f"{at}.1.{{rest}}")
+            yield Rule(f"{block}.0.{{rest}}", f"{at}.0.{{rest}}", where_source_has=in_sequential)
+            yield Rule(f"{block}.0.{{rest}}", f"{at}.{{rest}}")
+            yield Rule(f"{block}.{{rest}}", f"{at}.{{rest}}", read_only=True)
+    yield from extra_rules("backbone.fpn.extra_blocks.p{n}", levels)
 
 
 def tower_rules(theirs: str, ours: str, *, norm: bool) -> Iterator[Rule]:
@@ -29,10 +34,12 @@ def tower_rules(theirs: str, ours: str, *, norm: bool) -> Iterator[Rule]:
             yield Rule(f"{theirs}.conv.{index}.1.{{rest}}", f"{ours}.tower.{step * index + 1}.{{rest}}")
 
 
+LATERALS = r"backbone\.fpn\.inner_blocks\.(\d)(?:\.0)?\.weight$"
+PYRAMID, RCNN_PYRAMID = (Pyramid(LATERALS, neck_rules, first=level) for level in (3, 2))
 CLASS, BOX = "head.classification_head", "head.regression_head"
 FCOS_RULES = (
     *BODY,
-    *neck_rules(),
+    *neck_rules((3, 4, 5)),
     Rule(f"{CLASS}.conv.{{n}}.{{rest}}", "class_head.tower.{n}.{rest}"),
     Rule(f"{BOX}.conv.{{n}}.{{rest}}", "box_head.tower.{n}.{rest}"),
     Rule(f"{CLASS}.cls_logits.{{rest}}", "class_head.predict.{rest}"),
@@ -46,7 +53,7 @@ def retinanet_rules(*, norm: bool) -> tuple[Rule, ...]:
     old = () if norm else (*old_tower_rules(CLASS, "class_head"), *old_tower_rules(BOX, "box_head"))
     return (
         *BODY,
-        *neck_rules(),
+        *neck_rules((3, 4, 5)),
         *tower_rules(CLASS, "class_head", norm=norm),
         *tower_rules(BOX, "box_head", norm=norm),
         *old,
@@ -72,18 +79,6 @@ CLASSIFIER_RULES = (
 )
 
 
-def pyramid_rules(*, norm: bool) -> Iterator[Rule]:
-    """FPN from C2 on; with norms (second version) ours are Sequentials of convolution and norm, too."""
-    for theirs, ours in (("inner", "lateral"), ("layer", "output")):
-        for index in range(4):
-            block, at = f"backbone.fpn.{theirs}_blocks.{index}", f"neck.{ours}.{index + 2}"
-            if norm:
-                yield Rule(f"{block}.{{n}}.{{rest}}", f"{at}.{{n}}.{{rest}}")
-            else:
-                yield Rule(f"{block}.0.{{rest}}", f"{at}.{{rest}}")
-                yield Rule(f"{block}.{{rest}}", f"{at}.{{rest}}", read_only=True)
-
-
 def region_rules(*, norm: bool) -> tuple[Rule, ...]:
     """Of Faster, Mask and Keypoint R-CNN, second version (`norm`) or first with its older names."""
     step = 3 if norm else 2
@@ -102,7 +97,7 @@ def region_rules(*, norm: bool) -> tuple[Rule, ...]:
     )
     return (
         *BODY,
-        *pyramid_rules(norm=norm),
+        *neck_rules((2, 3, 4, 5)),
         *(() if norm else old),
         *(Rule(f"rpn.head.conv.{i}.0.{{rest}}", f"rpn_head.tower.{2 * i}.{{rest}}") for i in range(2)),
         Rule("rpn.head.cls_logits.{rest}", "rpn_head.objectness.{rest}"),

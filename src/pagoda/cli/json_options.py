@@ -1,0 +1,67 @@
+"""Options whose values are lists in lists or made of parts: on the command line they are written as JSON."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from pagoda.backbones.resnet_options import Plugin
+from pagoda.plain import admits
+from pagoda.zoo.options import as_tuples, plugins_from
+
+Blocks = tuple[tuple[bool, ...], ...]
+
+
+class Form(NamedTuple):
+    """How the values of a type are written."""
+
+    example: str
+    """what the help shows"""
+    read: Callable[[Any], Any]
+    """from JSON's lists and mappings; ValueError for others"""
+    write: Callable[[Any], Any]
+    """to them"""
+
+
+def blocks_from(value: Any) -> Blocks | None:
+    """Lists of truth values, or null."""
+    blocks = as_tuples(value)
+    if not admits(Blocks | None, blocks):
+        raise ValueError(f"expected a list for each stage, each of true and false, got {json.dumps(value)}")
+    return blocks
+
+
+FORMS: dict[Any, Form] = {
+    tuple[Plugin, ...]: Form(
+        """'[{"module": "context_block", "options": {"ratio": 0.25}, "levels": [4, 5]}]'""",
+        plugins_from,
+        lambda plugins: [asdict(plugin) for plugin in plugins],
+    ),
+    Blocks | None: Form("'[[false, false], [true, true]]'", blocks_from, lambda blocks: blocks),
+}
+json_options = ConstructorRegistry()
+
+
+@json_options.primitive_rule
+def json_rule(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """How one word becomes such a value; None for types that tyro knows."""
+    form = FORMS.get(kind.type)
+    if form is None:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=form.example,
+        instance_from_str=lambda words: form.read(value_of(words[0], form)),
+        is_instance=lambda value: admits(kind.type, value),
+        str_from_instance=lambda value: [json.dumps(form.write(value))],
+    )
+
+
+def value_of(text: str, form: Form) -> Any:
+    """What stands in the text. Raises ValueError with an example where it is no JSON."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"expected JSON as {form.example}, got {text}: {error}") from error

@@ -11,9 +11,9 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
-from pagoda.atomic import write_atomically
 from pagoda.cli.parsing import open_checkpoint, parse
 from pagoda.data.levels import dark_levels, peak_level
+from pagoda.files import write_atomically
 from pagoda.pictures import PictureError, find_pictures, is_address, is_picture, picture_facts
 from pagoda.plain import checked
 from pagoda.postprocess.views import TestViews

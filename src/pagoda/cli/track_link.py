@@ -9,12 +9,12 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from pagoda.atomic import write_atomically
 from pagoda.cli.parsing import parse
 from pagoda.cli.predict import free_name
 from pagoda.data.mot import MotWriter
 from pagoda.data.posetrack_writing import write_posetrack
 from pagoda.data.track_files import read_tracks, tracks_to_predictions
+from pagoda.files import write_atomically
 from pagoda.plain import checked
 from pagoda.structures.tracks import Tracks
 from pagoda.tracking.linking import LinkerName, create_tracker, link_tracks

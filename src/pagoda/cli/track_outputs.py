@@ -9,11 +9,11 @@ from types import TracebackType
 
 import numpy as np
 
-from pagoda.atomic import write_atomically
 from pagoda.cli.predict import free_name
 from pagoda.data.mot import MotWriter
 from pagoda.data.posetrack_writing import PoseTrackWriter
 from pagoda.evaluation.tracking_result import text_columns
+from pagoda.files import write_atomically
 from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.tracks import UNLINKED

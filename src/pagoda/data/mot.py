@@ -12,10 +12,10 @@ from types import TracebackType
 
 import numpy as np
 
-from pagoda.atomic import write_atomically
 from pagoda.data.mot_classes import Benchmark, CountedRows, count_found, count_truth, distinct_ids
 from pagoda.data.mot_rows import length_remedy, read_rows, sequence_folder, sequence_info, sequence_name
 from pagoda.data.spool import Spool
+from pagoda.files import write_atomically
 from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap

@@ -11,7 +11,6 @@ import torch
 import yaml
 from accelerate.utils import broadcast_object_list
 
-from pagoda.atomic import write_atomically
 from pagoda.data.loading import TrainingView
 from pagoda.data.transforms import (
     Compose,
@@ -26,6 +25,7 @@ from pagoda.data.transforms import (
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation.result import DetectionResult
 from pagoda.evaluation.runner import detect_dataset, evaluate
+from pagoda.files import write_atomically
 from pagoda.recipes.carried import check_keypoints, flip_pairs, lighten, what_to_carry
 from pagoda.recipes.opening import check_frames, check_learnable, check_scorable, open_data
 from pagoda.recipes.remarks import data_remarks

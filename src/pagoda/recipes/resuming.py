@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from pagoda.atomic import write_atomically
+from pagoda.files import write_atomically
 from pagoda.text_files import read_yaml
 from pagoda.training.optim import rate_factor
 from pagoda.training.settings import TrainSettings, from_plain, to_plain

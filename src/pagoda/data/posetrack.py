@@ -10,7 +10,7 @@ from pagoda.pictures import natural_order
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.posetrack_skeletons import PERSON_15, PERSON_17, POSETRACK_15, POSETRACK_17
 from pagoda.structures.tracks import UNLINKED, Tracks
-from pagoda.text_files import read_json, truth_value
+from pagoda.text_files import one_line, read_json, truth_value
 
 MISSING_SCORE = -9999.0
 """What PoseTrack gives a predicted joint without a score"""
@@ -133,7 +133,7 @@ def _videos_of_2018(data: dict[str, Any], stem: str) -> list[Tracks]:
     label_map = _labels_of_2018(data)
     videos: dict[str, list[dict]] = {}
     for image in data["images"]:
-        videos.setdefault(str(image.get("vid_id", stem)), []).append(image)
+        videos.setdefault(one_line(str(image.get("vid_id", stem))) or stem, []).append(image)
     per_image: dict[Any, list[dict]] = {image["id"]: [] for image in data["images"]}
     for annotation in data["annotations"]:
         if annotation["image_id"] not in per_image:

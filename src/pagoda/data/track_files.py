@@ -17,6 +17,7 @@ from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.skeleton import COCO_17, Skeleton
 from pagoda.structures.tracks import UNLINKED, Tracks
+from pagoda.text_files import one_line
 
 
 @checked
@@ -156,7 +157,7 @@ def tracks_to_predictions(tracks: Tracks) -> dict[str, Any]:
 
 def _label_map(rows: list[dict], skeleton: Skeleton | None) -> LabelMap:
     objects = [each for row in rows for each in row.get("objects", [])]
-    names = {int(each["label"]): str(each["name"]) for each in objects}
+    names = {int(each["label"]): one_line(str(each["name"])) for each in objects}
     numbers = {len(each["keypoints"]) // 3 for each in objects if "keypoints" in each}
     if len(numbers) > 1:
         raise ValueError(f"poses must all have the same number of keypoints, got {sorted(numbers)}")

@@ -168,8 +168,11 @@ def _read_file(tree: ElementTree.Element, path: Path) -> _File:
         size_text=f"height {sides[0]!r}, width {sides[1]!r}",
     )
     for number, element in enumerate(tree.iter("object"), 1):
-        name = as_name(element.findtext("name")) or ""
+        written = (element.findtext("name") or "").strip()  # XML may well be indented
+        name = as_name(written) or ""
         where = f"{path}: object {number} ('{name}')"
+        if name != written:
+            file.complaints.append(("trimmed_names", f"{path}: {written!r} becomes '{name}'"))
         if not name:
             file.complaints.append(("unknown_categories", f"{path}: object {number} has no name"))
         file.names.append(name)

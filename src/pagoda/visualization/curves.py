@@ -29,6 +29,7 @@ _NO_LOSS = {
     "max_memory",
 }
 _MAX_POINTS = 400
+_MAX_LETTERS = 24  # of a class in the legend, which leaves the curves some room
 _SHOWN_SCORES = ("AP", "AP50", "AP75", "segm/AP", "keypoints/AP")
 
 
@@ -192,7 +193,7 @@ def _style(axes: "Axes", title: str, x_label: str) -> None:
 
 def _label(name: str) -> str:
     """matplotlib takes what begins with _ for a line that wants no name."""
-    text = lettering(name)
+    text = lettering(name, max_letters=_MAX_LETTERS)
     return f" {text}" if text.startswith("_") else text
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from pagoda.text_files import one_line
 
 MAX_LETTERS = 80
-"""Of a name that is written; more would fit nowhere"""
+"""Of a name on a picture; more would fit nowhere"""
 
 
 def font_file() -> Path:
@@ -16,10 +16,10 @@ def font_file() -> Path:
     return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 
 
-def lettering(name: str) -> str:
-    """The name as it can be written, whatever it holds: one line of at most `MAX_LETTERS` letters."""
-    text = one_line(name[: 4 * MAX_LETTERS])
-    return text if len(text) <= MAX_LETTERS else f"{text[: MAX_LETTERS - 1]}…"
+def lettering(name: str, *, max_letters: int = MAX_LETTERS) -> str:
+    """The name as it can be written, whatever it holds: one line of at most `max_letters` letters."""
+    text = one_line(name)
+    return text if len(text) <= max_letters else f"{text[: max_letters - 1]}…"
 
 
 def missing_letters(name: str) -> str:

@@ -100,7 +100,7 @@ class VocFolder:
                 complaints.add(kind, line)
         if self._within is not None:
             paths = [placed.folder / file for file in placed.files]
-            complain_of_outside(paths, self._within, source, complaints, is_refused=True)
+            complain_of_outside(paths, self._within, source, complaints, refuse=True)
             if "pictures_refused" in complaints:
                 return Reading(source, placed.folder, complaints, self._label_map, word="object")
         images = ImageColumns(files=placed.files, ids=range(1, len(keys) + 1))

@@ -70,8 +70,8 @@ def safe_name(name: str, *, max_bytes: int = MAX_NAME_BYTES, space: str = " ") -
 def safe_names(names: Sequence[str], *, max_bytes: int = MAX_NAME_BYTES, space: str = " ") -> list[str]:
     """`safe_name` of each, all different, also on disks that do not tell a from A.
 
-    Names that would share a file all end in a few letters of their hash, so what a name becomes does not depend on
-    the order. Raises ValueError where a name stands twice.
+    Names that would share a file, or look as if they did, all end in a few letters of their hash, so what a name
+    becomes does not depend on the order. Raises ValueError where a name stands twice.
 
     >>> safe_names(["cat", "a/b", "a:b"])
     ['cat', 'a_b~c14cddc0', 'a_b~6783a31e']

@@ -68,7 +68,7 @@ def write_video(linked: Tracks, out: Path) -> None:
     with MotWriter(inside(out, f"{name}.txt"), place=claim_file) as writer:
         for frame in range(linked.num_frames):
             writer.add(linked.at(frame), frame)
-    write_posetrack(linked, claim_file(inside(out, "posetrack18", f"{name}.json")))
+    poses, predictions = (inside(out, folder, f"{name}.json") for folder in ("posetrack18", "predictions"))
+    write_free(poses, lambda path: write_posetrack(linked, path))
     text = json.dumps(tracks_to_predictions(linked))
-    target = inside(out, "predictions", f"{name}.json")
-    write_free(target, lambda path: path.write_text(text, encoding="utf-8"))
+    write_free(predictions, lambda path: path.write_text(text, encoding="utf-8"))

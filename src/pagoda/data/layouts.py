@@ -77,7 +77,7 @@ class Layout:
     description: Path | None = None
     """The YAML or .data file of a YOLO data set that was given by it"""
     asked: Path | None = None
-    """The folder that was asked for, where it is one above `root`"""
+    """The folder that was asked for, which may be one above `root`; None where it was a file"""
 
     @property
     def home(self) -> Path:

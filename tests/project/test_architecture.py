@@ -13,9 +13,9 @@ MAX_FILE, MAX_BODY = 400, 60
 FORBIDDEN = {"utils", "util", "misc", "common", "core", "helpers", "helper", "tools", "lib", "shared"}
 
 # The ground floor imports nothing of ours, and every room may stand on it.
-GROUND = {"text_files", "plain", "orientation", "picture_files"}
+GROUND = {"text_files", "files", "plain", "orientation", "picture_files"}
 # room: the rooms it may import besides itself. A module in the package's root is a room of its own.
-FLOW = {"structures", "pictures", "ops", "atomic"}
+FLOW = {"structures", "pictures", "ops"}
 STAGES = FLOW | {"criteria", "postprocess", "preprocess"}
 PARTS = {"layers", "backbones", "necks", "heads"}
 SCORING = {"tracking", "visualization", "evaluation"}
@@ -26,10 +26,9 @@ TOP = MODELS | {
 MAY_IMPORT: dict[str, set[str]] = {
     "structures": set(),
     "pictures": set(),
-    "atomic": set(),
     "ops": {"structures"},
     "layers": set(),
-    "weights.files": {"atomic"},
+    "weights.files": set(),
     "backbones": {"layers", "ops"},
     "necks": {"layers", "ops"},
     "heads": {"layers", "ops"},

@@ -16,7 +16,7 @@ from pagoda.data.coco_shapes import read_skeleton
 from pagoda.data.complaints import Complaints
 from pagoda.detectors.contract import Detector
 from pagoda.structures.labels import LabelMap
-from pagoda.text_files import as_whole, read_json, read_text
+from pagoda.text_files import as_whole, one_line, read_json, read_text
 from pagoda.zoo.choice_notes import collected_notes
 from pagoda.zoo.models import create_model, is_checkpoint, load
 
@@ -30,11 +30,20 @@ def parse(command: type[T], verb: str, arguments: Sequence[str], default: T | No
         return tyro.cli(command, prog=f"pagoda {verb}", args=accepted, default=default)
 
 
+def names_code(model: object) -> bool:
+    """Whether a word is of the form FILE.py:FUNCTION."""
+    file, separator, _ = str(model).rpartition(":")
+    return bool(separator) and file.endswith(".py")
+
+
 def find_build(model: str) -> Callable[[int], Detector] | None:
-    """The function of "FILE.py:FUNCTION"; None when `model` is not of that form."""
-    file, separator, name = model.rpartition(":")
-    if not separator or not file.endswith(".py"):
+    """The function of "FILE.py:FUNCTION"; None when `model` is not of that form.
+
+    The file is run: only for a word that somebody typed, never for one that stands in a card, config or capsule.
+    """
+    if not names_code(model):
         return None
+    file, _, name = model.rpartition(":")
     if not Path(file).is_file():
         raise FileNotFoundError(f"no file {file} to take the function '{name}' from")
     spec = importlib.util.spec_from_file_location(Path(file).stem, file)
@@ -48,11 +57,17 @@ def find_build(model: str) -> Callable[[int], Detector] | None:
 
 def open_checkpoint(path: str, model: str = "", take: str = "") -> Detector:
     """A checkpoint; `model` is FILE.py:FUNCTION when it is not one of the zoo's, `take` the key of its weights."""
+    build = typed_build(model)
+    with warnings_as_notes():
+        return load(path, build=build, take=take or None)
+
+
+def typed_build(model: str) -> Callable[[int], Detector] | None:
+    """The function that --model names; None where the flag is not given."""
     build = find_build(model)
     if model and build is None:
         raise ValueError(f"--model takes FILE.py:FUNCTION for models that are not in the zoo, got '{model}'")
-    with warnings_as_notes():
-        return load(path, build=build, take=take or None)
+    return build
 
 
 @contextmanager
@@ -116,7 +131,10 @@ def read_labels(file: str) -> LabelMap:
     if not names or "" in names:
         where = f"line {names.index('') + 1} is empty" if names else "it is empty"
         raise ValueError(f"{file} should hold one class name per line, but {where}")
-    return LabelMap.from_names(names)
+    for written, name in ((each, one_line(each)) for each in names):
+        if name != written:
+            print(f"{file}: {written!r} becomes '{name}'", file=sys.stderr)
+    return LabelMap.from_names(map(one_line, names))
 
 
 def refuse_existing(path: str | Path, *, overwrite: bool) -> Path:

@@ -11,7 +11,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from pagoda.atomic import write_atomically
+from pagoda.files import write_atomically
 from pagoda.orientation import TURNS
 from pagoda.pictures import (
     DEEPEST,

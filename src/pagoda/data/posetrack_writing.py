@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from pagoda.atomic import write_atomically
 from pagoda.data.posetrack_joints import to_posetrack_17
 from pagoda.data.spool import Spool
+from pagoda.files import write_atomically
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.posetrack_skeletons import POSETRACK_15

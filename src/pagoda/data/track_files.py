@@ -1,5 +1,6 @@
 """Videos as objects per frame from any file that holds them: MOT text, PoseTrack JSON, `pagoda predict`'s JSON."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pagoda import text_files
-from pagoda.data.mot import file_word, find_mot, read_mot
+from pagoda.data.mot import find_mot, known_words, read_mot, video_word
 from pagoda.data.mot_classes import Benchmark, choose_classes, distinct_ids
 from pagoda.data.mot_rows import sequence_name
 from pagoda.data.posetrack import read_posetrack
@@ -17,6 +18,7 @@ from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.skeleton import COCO_17, Skeleton
 from pagoda.structures.tracks import UNLINKED, Tracks
+from pagoda.text_files import one_line
 
 
 @checked
@@ -70,19 +72,21 @@ def _of_classes(tracks: Tracks, classes: Sequence[str]) -> Tracks:
 def _read_found(files: Sequence[Path], truths: Sequence[Tracks]) -> list[Tracks]:
     """Predictions in text, the files of one video and its classes put together."""
     known = {each.name: each.label_map for each in truths}
+    whole = {video_word(name): name for name in known} | {name: name for name in known}
     parts = {
-        f"{each.name}-{file_word(name)}": (each.name, label)
-        for each in truths
-        for label, name in enumerate(each.label_map.names)
+        f"{word}-{each}": (name, label)
+        for word, name in whole.items()
+        for each, label in known_words(known[name].names).items()
     }
     videos: dict[str, list[Tracks]] = {}
     for file in files:
-        tracks = read_mot(file, label_map=known.get(sequence_name(file)))
-        if tracks.name not in known and tracks.name in parts:
-            video, label = parts[tracks.name]
+        name = sequence_name(file)
+        name, label = (whole[name], None) if name in whole else parts.get(name, (name, None))
+        tracks = replace(read_mot(file, label_map=known.get(name) if label is None else None), name=name)
+        if label is not None:
             labels = np.full_like(tracks.labels, label)
-            tracks = replace(tracks, name=video, labels=labels, label_map=known[video], has_classes=True)
-        videos.setdefault(tracks.name, []).append(tracks)
+            tracks = replace(tracks, labels=labels, label_map=known[name], has_classes=True)
+        videos.setdefault(name, []).append(tracks)
     return [each[0] if len(each) == 1 else _together(each) for each in videos.values()]
 
 
@@ -127,7 +131,9 @@ def read_predictions(
         videos.setdefault(str(Path(row.get("file") or "").parent), []).append(row)
     try:
         return [
-            _video(_in_order(frames), label_map, path.stem if len(videos) == 1 else Path(folder).name)
+            _video(
+                _in_order(frames), label_map, path.stem if len(videos) == 1 else one_line(Path(folder).name)
+            )
             for folder, frames in videos.items()
         ]
     except (KeyError, TypeError) as error:
@@ -154,7 +160,7 @@ def tracks_to_predictions(tracks: Tracks) -> dict[str, Any]:
 
 def _label_map(rows: list[dict], skeleton: Skeleton | None) -> LabelMap:
     objects = [each for row in rows for each in row.get("objects", [])]
-    names = {int(each["label"]): str(each["name"]) for each in objects}
+    names = {int(each["label"]): one_line(str(each["name"])) for each in objects}
     numbers = {len(each["keypoints"]) // 3 for each in objects if "keypoints" in each}
     if len(numbers) > 1:
         raise ValueError(f"poses must all have the same number of keypoints, got {sorted(numbers)}")
@@ -200,7 +206,18 @@ def _video(rows: list[dict], label_map: LabelMap, name: str) -> Tracks:
 
 
 def match_videos(truth: Iterable[Tracks], found: Iterable[Tracks]) -> list[tuple[Tracks, Tracks]]:
-    """Ground truth and predictions of each video. Raises ValueError with the names that stand on one side only."""
+    """Ground truth and predictions of each video.
+
+    Raises ValueError with the names that stand on one side only, or twice on one.
+    """
+    truth, found = list(truth), list(found)
+    for what, side in (("ground truth", truth), ("predictions", found)):
+        counts = Counter(each.name for each in side)
+        if repeated := [name for name, count in counts.items() if count > 1]:
+            raise ValueError(
+                f"videos are matched by name, and in the {what} several are called {', '.join(repeated)}; rename their"
+                " files or folders"
+            )
     sides = [{each.name: each for each in side} for side in (truth, found)]
     missing, extra = sorted(sides[0].keys() - sides[1].keys()), sorted(sides[1].keys() - sides[0].keys())
     if missing or extra:

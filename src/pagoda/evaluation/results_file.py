@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from pagoda.atomic import write_atomically
 from pagoda.evaluation.collected import State
 from pagoda.evaluation.ground_truth import GroundTruth, shorten
+from pagoda.files import write_atomically
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.run_lengths import decode_masks, mask_boxes, to_text

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from pagoda import __version__
-from pagoda.atomic import write_atomically
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.exporting.parity import ParityReport, check_parity, verify
 from pagoda.exporting.program import PixelsToDetections, export_pixels
 from pagoda.exporting.shapes import shape_names
+from pagoda.files import write_atomically
 from pagoda.postprocess.dense import SelectDetections
 
 USAGE = (

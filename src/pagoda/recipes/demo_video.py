@@ -12,11 +12,11 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pagoda.atomic import write_atomically
 from pagoda.data.clips import ClipDataset
 from pagoda.data.videos import Video
 from pagoda.data.walking import WalkingFigures
 from pagoda.detectors.detect_and_track import DetectAndTrack
+from pagoda.files import write_atomically
 from pagoda.predict_video import TUBE_MIN_SCORE
 from pagoda.recipes.detection import RunResult, train_on
 from pagoda.recipes.following import FollowingResult, find_tubes, link_found, score_followed

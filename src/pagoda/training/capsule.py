@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pagoda.atomic import write_atomically
 from pagoda.detectors.contract import Detector
+from pagoda.files import write_atomically
 from pagoda.layers.memory_order import is_channels_last
 from pagoda.structures.clips import TubeTargets
 from pagoda.structures.images import ImageBatch

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Literal
 
 from pagoda.plain import checked
@@ -74,6 +73,8 @@ class TrainSettings:
     """split to learn from; join several with +"""
     val_split: str = "val"
     """split to score on"""
+    inside_only: bool = False
+    """refuse pictures outside the data set's folder: named by `..`, by an absolute path or through a link"""
     epochs: int = 12
     batch_size: int = 8
     """pictures per batch and process"""
@@ -138,16 +139,3 @@ def from_plain(cls: type, values: dict[str, Any], where: str = "") -> Any:
         else:
             arguments[name] = tuple(value) if isinstance(value, list) else value
     return cls(**arguments)
-
-
-def new_run_folder(out: str | Path, name: str) -> Path:
-    """A fresh `out/name-n/`, never one that exists."""
-    Path(out).mkdir(parents=True, exist_ok=True)
-    number = 1
-    while True:
-        folder = Path(out) / f"{name}-{number}"
-        try:
-            folder.mkdir()
-            return folder
-        except FileExistsError:
-            number += 1

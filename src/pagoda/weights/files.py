@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pagoda.atomic import write_atomically
+from pagoda.files import write_atomically
 from pagoda.weights.foreign import read_foreign
 from pagoda.weights.kinds import WeightsError, check_exists, kind_of
 

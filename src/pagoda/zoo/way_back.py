@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pagoda.atomic import write_atomically
 from pagoda.detectors.contract import Detector
+from pagoda.files import write_atomically
 from pagoda.weights.convert.report import sha256_of
 from pagoda.zoo.to_source import differences, to_source
 

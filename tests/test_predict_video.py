@@ -28,13 +28,13 @@ def video() -> list[np.ndarray]:
 
 def model_of(neck: str, **options):
     torch.manual_seed(0)
-    if neck.startswith("c4"):  # every region goes through the last stage of the backbone
+    is_c4 = neck.startswith("c4")  # every region goes through the last stage of the backbone
+    if is_c4:
         options |= {"short_side": 48, "long_side": 64}
     options = {"label_map": PERSON_17, **SMALL, **options}
     model = create_model(f"detect_and_track_resnet18_{neck}", **options).eval()
-    if neck.startswith("c4"):
-        few = replace(model.proposals.inference, max_proposals=100)
-        model.proposals = replace(model.proposals, inference=few)
+    few = replace(model.proposals.inference, max_proposals=20 if is_c4 else 60)
+    model.proposals = replace(model.proposals, inference=few)
     return model
 
 
@@ -107,7 +107,7 @@ def test_clips_are_followed_from_higher_scores_on_than_single_frames(video):
 
 @pytest.mark.parametrize("linker", ["reference", "byte", "ocsort", "tubes"])
 def test_frames_without_anybody_are_frames(video, linker):
-    found = link_video(model_of("3d"), video * 3, create_tracker(linker), limits={"min_score": 1.0})
+    found = link_video(model_of("2d"), video * 3, create_tracker(linker), limits={"min_score": 1.0})
     assert [(len(each), len(each.track_ids)) for each in found] == [(0, 0)] * 18
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pagoda.backbones.resnet import ResNet
+from pagoda.backbones.resnet_options import Body
 from pagoda.criteria.dense import FCOSCriterion
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.efficientdet import EfficientDet
@@ -23,9 +24,11 @@ from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
 
+NARROW = Body(base_channels=16)
+
 
 def small_parts() -> tuple[ResNet, FPN, Callable[..., DenseHead]]:
-    backbone = ResNet(18, norm="frozen")
+    backbone = ResNet(18, norm="frozen", body=NARROW)
     neck = FPN(backbone.channels, 32)
     return backbone, neck, partial(DenseHead, neck.channels, depth=1, groups=8)
 
@@ -61,7 +64,7 @@ def retinanet(num_classes: int) -> RetinaNet:
 
 
 def efficientdet(num_classes: int) -> EfficientDet:
-    backbone = ResNet(18, norm="frozen")
+    backbone = ResNet(18, norm="frozen", body=NARROW)
     neck = BiFPN(backbone.channels, 32, cells=2, norm="frozen")
     head = partial(SeparableHead, neck.channels, depth=1, norm="frozen")
     heads = {"class_head": head(outputs=9 * num_classes), "box_head": head(outputs=36)}

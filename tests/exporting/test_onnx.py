@@ -17,6 +17,7 @@ from pagoda.exporting.parity import ParityError, verify
 from pagoda.exporting.parity_pictures import drawn_batches
 from pagoda.heads.dense import DenseHead
 from pagoda.necks.fpn import FPN
+from pagoda.ops.box_coding import PointCoder
 from pagoda.ops.nms import batch_survivors
 from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
@@ -40,6 +41,7 @@ def one_level_fcos() -> Detector:
         neck,
         class_head=class_head,
         box_head=box_head,
+        coder=PointCoder(steps="padded"),
         label_map=LABELS,
         input_spec=InputSpec(short_side=120, long_side=200, channel_order="BGR", scale=1.0),
     )

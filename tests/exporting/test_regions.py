@@ -9,9 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from pagoda.backbones.resnet import ResNet
 from pagoda.detectors.rcnn import RCNN
 from pagoda.exporting.onnx import export_onnx
 from pagoda.exporting.parity import ParityReport, verify
@@ -55,10 +54,23 @@ def spread_out(model: RCNN, size: tuple[int, int] = (128, 160)) -> RCNN:
     return model
 
 
+class Strides(nn.Module):
+    """Two strided convolutions: tracing costs by the layer, and test_onnx.py has a network of many."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.channels = {3: 16, 4: 24}
+        self.first, self.second = nn.Conv2d(3, 16, 15, 8, padding=7), nn.Conv2d(16, 24, 3, 2, padding=1)
+
+    def forward(self, pictures: Tensor) -> dict[int, Tensor]:
+        fine = self.first(pictures).relu()
+        return {3: fine, 4: self.second(fine).relu()}
+
+
 def two_levels_and_all_heads() -> RCNN:
     """Small, so that it is quickly traced."""
     torch.manual_seed(0)
-    backbone = ResNet(18, levels=(3, 4), norm="batch")
+    backbone = Strides()
     neck = FPN(backbone.channels, 16, top_level=4)
     fine = RegionPooling(resolution=14)
     model = RCNN(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.exporting.program import export_forward
 from pagoda.predict_video import link_video, tracker_for, tubes_of_video
 from pagoda.structures.clips import TubeTargets
@@ -56,7 +57,15 @@ def clip_batch(length: int) -> tuple[ImageBatch, list[TubeTargets]]:
     return ImageBatch(pixels, torch.tensor([[64, 96], [60, 90]])), [targets, targets[:0]]
 
 
-@pytest.mark.medium
+def with_few(model: DetectAndTrack, proposals: int) -> DetectAndTrack:
+    """And four tubes: hundreds of regions of a fresh network say no more than a dozen."""
+    rules, few = model.proposals, {"max_proposals": proposals}
+    training, inference = replace(rules.training, **few), replace(rules.inference, **few)
+    model.proposals = replace(rules, training=training, inference=inference)
+    model.postprocess = model.postprocess.with_limits(min_score=0.0, max_detections=4)
+    return model
+
+
 @pytest.mark.parametrize(
     ("neck", "options", "length"),
     [
@@ -76,10 +85,8 @@ def clip_batch(length: int) -> tuple[ImageBatch, list[TubeTargets]]:
 def test_every_form_learns_and_sees(neck: str, options: dict, length: int) -> None:
     torch.manual_seed(0)
     model = create_model(f"detect_and_track_resnet18_{neck}", label_map=PERSON_17, **SMALL, **options)
-    if neck.startswith("c4"):  # every region goes through the last stage of the backbone
-        rules, few = model.proposals, {"max_proposals": 12}
-        training, inference = replace(rules.training, **few), replace(rules.inference, **few)
-        model.proposals = replace(rules, training=training, inference=inference)
+    # With c4 every region goes through the last stage of the backbone.
+    model = with_few(model, 12 if neck.startswith("c4") else 40)
     images, targets = clip_batch(model.num_frames)
     losses = model.losses(images, targets)
     assert set(losses) == {"loss_objectness", "loss_rpn_box", "loss_class", "loss_box", "loss_keypoint"}
@@ -90,13 +97,12 @@ def test_every_form_learns_and_sees(neck: str, options: dict, length: int) -> No
     assert all(n.startswith(("backbone.conv1", "backbone.layer1")) for n in frozen)
     with torch.inference_mode():
         model.eval()
-        limits = model.postprocess.with_limits(min_score=0.0, max_detections=4)
-        tubes = model.detect_tubes(images, postprocess=limits)
+        tubes = model.detect_tubes(images)
         outputs = model(images)
     assert [each.boxes.shape for each in tubes] == [(4, length, 4)] * 2
     assert tubes[0].keypoints.shape == (4, length, 17, 2)
     assert outputs.boxes.shape[2] == length
-    assert [found.boxes.shape for found in model.detect(images, postprocess=limits)] == [(4, 4)] * 2
+    assert [found.boxes.shape for found in model.detect(images)] == [(4, 4)] * 2
 
 
 @pytest.mark.parametrize(
@@ -188,7 +194,8 @@ def test_what_has_no_use_is_refused() -> None:
 def test_it_exports() -> None:
     torch.manual_seed(0)
     model = create_model("detect_and_track_resnet18_3d", label_map=PERSON_17, **SMALL).eval()
-    images = ImageBatch(torch.randn(2, 3, 3, 128, 160), torch.tensor([[128, 160], [100, 150]]))
+    model = with_few(model, 30)
+    images = ImageBatch(torch.randn(2, 3, 3, 64, 96), torch.tensor([[64, 96], [50, 90]]))
     program = export_forward(model, num_frames=3).module()
     with torch.no_grad():
         exported, eager = program(images), model(images)

@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
 from pagoda.weights.files import WeightsError, save_weights
 from pagoda.zoo.efficientdet import VARIANTS
+from pagoda.zoo.families import parse_name
 from pagoda.zoo.models import (
     create_model,
     list_flavours,
@@ -40,8 +42,19 @@ def features(model: nn.Module, images: Tensor) -> list[Tensor]:
     return [outputs[level] for level in sorted(outputs)]
 
 
+def zoo_entries() -> list:
+    """Every backbone, and every detector with every neck, once; `make test-all` builds the other pairs."""
+    entries, seen = [], set()
+    for name in list_models():
+        parts = parse_name(name)
+        new = {parts.backbone, (parts.detector, parts.neck)} - seen
+        entries.append(pytest.param(name, marks=[] if new else pytest.mark.slow))
+        seen |= new
+    return entries
+
+
 @pytest.mark.medium
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", zoo_entries())
 def test_every_name_builds(name: str) -> None:
     with torch.device("meta"):
         model = create_model(name, num_classes=2)
@@ -217,10 +230,19 @@ def torchvision_features(network: nn.Module, images: Tensor) -> list[Tensor]:
     return maps[1:]
 
 
-@pytest.mark.medium
-@pytest.mark.parametrize("form", ["pth", "safetensors"])
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnext50_32x4d"])
-@pytest.mark.parametrize("norm", ["batch", "frozen"])
+# Each network, norm and form once; `make test-all` has the other pairs.
+ENOUGH = {
+    ("resnet18", "batch", "pth"),
+    ("resnet50", "frozen", "safetensors"),
+    ("resnext50_32x4d", "batch", "pth"),
+}
+PAIRS = product(("resnet18", "resnet50", "resnext50_32x4d"), ("batch", "frozen"), ("pth", "safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("name", "norm", "form"),
+    [pytest.param(*pair, marks=[] if pair in ENOUGH else pytest.mark.slow) for pair in PAIRS],
+)
 def test_torchvision_weights_give_torchvision_features(
     tmp_path: Path, name: str, norm: str, form: str
 ) -> None:

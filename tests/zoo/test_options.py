@@ -231,7 +231,11 @@ ORACLES = {
 
 @pytest.mark.medium
 @torch.no_grad()
-@pytest.mark.parametrize("form", ORACLES)
+@pytest.mark.parametrize(
+    "form",
+    # The depth is in 152c, the form in 50d.
+    [pytest.param(form, marks=pytest.mark.slow if form == "resnet152d" else []) for form in ORACLES],
+)
 def test_forms_of_resnets_compute_what_timms_do(form: str) -> None:
     """Also that their tensors tell the name and the option."""
     torch.manual_seed(0)

@@ -93,9 +93,9 @@ def test_exported_forward_equals_eager(name: str) -> None:
         torch.testing.assert_close(getattr(exported, field), expected, msg=f"{name} {field}")
 
 
-def with_boxes_in_the_picture(model: Detector) -> Detector:
-    """Half of the places say something, of boxes near their anchors: most of a fresh network's end outside, where
-    clipping leaves nothing of them and rounding decides which of the empty ones suppress each other."""
+def talkative(model: Detector) -> Detector:
+    """Half of the places say something, of boxes about as large as their anchors: the threshold in the file decides,
+    not one of zero, for which a comparison reaches where nothing does."""
     images = model.input_spec.batch([torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8)])
     with torch.no_grad():
         model.class_head.predict.bias.zero_()
@@ -116,7 +116,7 @@ def with_boxes_in_the_picture(model: Detector) -> Detector:
 def test_onnx_file_equals_model(name: str, tmp_path: Path) -> None:
     """Steps by the padded size, a grey border, inclusive boxes in the order of places: all in the file."""
     pytest.importorskip("onnxruntime")
-    model = with_boxes_in_the_picture(small(name, **TWO_LEVELS))
+    model = talkative(small(name, **TWO_LEVELS))
     canvas = (96, 128) if model.input_spec.canvas else None
     model.input_spec = replace(model.input_spec, short_side=96, long_side=160, canvas=canvas)
     report = export_onnx(model, tmp_path / "model.onnx")

@@ -66,6 +66,7 @@ def with_few(model: DetectAndTrack, proposals: int) -> DetectAndTrack:
     return model
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("neck", "options", "length"),
     [

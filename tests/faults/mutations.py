@@ -1,7 +1,7 @@
 """Files as accidents and ill will leave them: seeded, so that every damaged file can be made again.
 
-`damage(content, rng)` spoils bytes of any kind, `spoil(tree, rng)` values as JSON and YAML have them, `spoil_text` such a
-document as text. Each gives what it did, in words, and the result.
+`damage(content, rng)` spoils bytes of any kind, `spoil(tree, rng)` values as JSON and YAML have them, `spoil_text` such
+a document as text. Each gives what it did, in words, and the result.
 """
 
 import copy

@@ -3,11 +3,11 @@
 import pytest
 import yaml
 
+from pagoda.plain import from_plain
 from pagoda.training.settings import (
     AugmentSettings,
     OptimSettings,
     TrainSettings,
-    from_plain,
     new_run_folder,
     to_plain,
 )

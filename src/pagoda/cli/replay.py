@@ -12,7 +12,7 @@ from pagoda.layers.memory_order import order_weights
 from pagoda.plain import checked
 from pagoda.training.capsule import diagnose, load_capsule
 from pagoda.training.checkpoints import restore_random_state
-from pagoda.zoo.models import model_from_card
+from pagoda.zoo.cards import model_from_card
 
 
 @checked

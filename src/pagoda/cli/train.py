@@ -10,13 +10,13 @@ import tyro
 import yaml
 
 from pagoda.cli.parsing import find_build, parse
-from pagoda.plain import checked
+from pagoda.plain import checked, from_plain
 from pagoda.recipes import detection
 from pagoda.recipes.detection import RunResult
 from pagoda.recipes.named import recipe_settings
 from pagoda.recipes.resuming import check_same_run, config_of_run, read_config
 from pagoda.training.processes import processes
-from pagoda.training.settings import TrainSettings, from_plain, to_plain
+from pagoda.training.settings import TrainSettings, to_plain
 from pagoda.zoo.options import ModelOptions, options_from
 
 

@@ -26,6 +26,7 @@ from pagoda.data.transforms import (
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation.result import DetectionResult
 from pagoda.evaluation.runner import detect_dataset, evaluate
+from pagoda.plain import from_plain
 from pagoda.recipes.carried import check_keypoints, flip_pairs, lighten, what_to_carry
 from pagoda.recipes.opening import check_frames, check_learnable, check_scorable, open_data
 from pagoda.recipes.remarks import data_remarks
@@ -42,10 +43,10 @@ from pagoda.structures.clips import TubeTargets
 from pagoda.training.loop import Trainer
 from pagoda.training.processes import processes
 from pagoda.training.reporting import read_records
-from pagoda.training.settings import AugmentSettings, TrainSettings, from_plain, new_run_folder, to_plain
+from pagoda.training.settings import AugmentSettings, TrainSettings, new_run_folder, to_plain
 from pagoda.visualization.draw import draw_detections, draw_targets
 from pagoda.visualization.report import machine_facts, write_report
-from pagoda.zoo.models import model_from_card
+from pagoda.zoo.cards import model_from_card
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from typing import Any
 import yaml
 
 from pagoda.atomic import write_atomically
+from pagoda.plain import from_plain
 from pagoda.text_files import read_yaml
 from pagoda.training.optim import rate_factor
-from pagoda.training.settings import TrainSettings, from_plain, to_plain
+from pagoda.training.settings import TrainSettings, to_plain
 
 MAY_CHANGE = ("epochs", "workers", "device", "val_every", "patience", "save_seconds")
 """Settings that decide how long a run is and how it is carried out, not what it learns from or how"""

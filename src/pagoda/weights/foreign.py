@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
 from pagoda.weights.checkpoints import Foreign, read_checkpoint
@@ -16,6 +15,7 @@ from pagoda.weights.kinds import WeightsError, kind_of
 from pagoda.weights.leftovers import Leftovers, is_number_array
 from pagoda.weights.pickles import read_pickle
 from pagoda.weights.shards import is_index, read_shards
+from pagoda.weights.tensors import read_tensors
 from pagoda.weights.wrappers import choose
 
 DISTRIBUTED = "module."
@@ -70,7 +70,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
-        return load_file(str(path)), dict(metadata)
+        return read_tensors(path), dict(metadata)
     except SafetensorError as error:
         raise WeightsError(
             f"{path} is not a whole .safetensors file ({path.stat().st_size} bytes; {error}):"

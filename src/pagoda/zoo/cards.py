@@ -144,7 +144,8 @@ def with_state(model: Detector, state: Mapping[str, Tensor], build: Callable[[],
     Tables that a network computes when it is built, and does not save, may have had no numbers to be computed from.
     """
     model.load_state_dict(state, assign=True)
-    if unfilled(model):
-        model = build()
-        model.load_state_dict(state, assign=True)
-    return model
+    if not unfilled(model):
+        return model
+    whole = build()
+    whole.load_state_dict(state, assign=True)
+    return whole

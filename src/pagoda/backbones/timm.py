@@ -1,8 +1,10 @@
 """Any of timm's thousand networks as a backbone: pictures (B, C, H, W) to {level: features}."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from difflib import get_close_matches
+from threading import Lock
 from typing import Any, NamedTuple
 
 import torch
@@ -64,11 +66,14 @@ class TimmBackbone(nn.Module):
         _check_cells(name, self.strides, *_cells_of(name, taps, self.body))
         # Swin and its kin compute with channels last.
         self.gives_nhwc = getattr(self.body, "output_fmt", None) == "NHWC"
+        self.is_looked_into = isinstance(self.body, timm.models.FeatureHookNet)
         _pad_in_whole_numbers(self.body)
         _set_batch_norms(name, self.body, momentum=bn_momentum, eps=bn_eps)
 
     def forward(self, pictures: Tensor) -> dict[int, Tensor]:
-        features = self.body(pictures)
+        # Networks that timm looks into while they run keep what is found in one place for all threads.
+        with _ONE_AT_A_TIME if self.is_looked_into else nullcontext():
+            features = self.body(pictures)
         if self.gives_nhwc:
             features = [x.permute(0, 3, 1, 2) for x in features]
         return dict(zip(self.levels, features, strict=True))
@@ -176,6 +181,7 @@ def _features_of(name: str) -> list[_Feature]:
     return [_Feature(entry["reduction"], entry["num_chs"]) for entry in body.feature_info.info]
 
 
+_ONE_AT_A_TIME = Lock()
 _CELLS: dict[tuple[str, tuple[int, ...]], tuple[int, tuple[int, ...]]] = {}
 
 

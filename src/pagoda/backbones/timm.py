@@ -62,7 +62,8 @@ class TimmBackbone(nn.Module):
         self.channels = {level: found[indices[level]].channels for level in self.levels}
         self.strides = {level: 2**level for level in self.levels}
         taps = tuple(indices[level] for level in self.levels)
-        self.body = timm.create_model(name, pretrained=pretrained, out_indices=taps, **options)
+        create = pretrained_network if pretrained else timm.create_model
+        self.body = create(name, out_indices=taps, **options)
         _check_cells(name, self.strides, *_cells_of(name, taps, self.body))
         # Swin and its kin compute with channels last.
         self.gives_nhwc = getattr(self.body, "output_fmt", None) == "NHWC"
@@ -147,6 +148,23 @@ def _plain_names(name: str) -> Iterator[str]:
         for index, letter in enumerate(first):
             if letter == "_":
                 yield f"{first[:index]}.{first[index + 1 :]}{dot}{rest}"
+
+
+def pretrained_network(name: str, **options: Any) -> nn.Module:
+    """timm's network with the weights it publishes, which may be downloaded.
+
+    Raises ValueError for a name timm does not have, OSError where its weights cannot be had.
+    """
+    import timm
+
+    _check_name(name)
+    try:
+        return timm.create_model(name, pretrained=True, **options)
+    except Exception as error:  # the hub's client has a dozen kinds, and timm none of its own
+        raise OSError(
+            f"cannot fetch the weights timm:{name}: {str(error).splitlines()[0] if str(error) else error!r}; without a"
+            f" network, fetch them elsewhere (huggingface.co/timm) and give the file; without weights, leave them out"
+        ) from error
 
 
 def _check_name(name: str) -> None:

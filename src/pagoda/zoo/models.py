@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from pagoda.backbones.resnet3d import ResNet3D
-from pagoda.backbones.timm import TimmBackbone
+from pagoda.backbones.timm import TimmBackbone, pretrained_network
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.layers.inflate import Inflation, inflate_state
@@ -95,9 +95,7 @@ def load_backbone_weights(
         return fill_from_timm(backbone, source, take)
     if not source.startswith("timm:"):
         return fill_backbone(backbone, local_file(source), inflation=inflation or "center", take=take)
-    import timm
-
-    state = timm.create_model(source.removeprefix("timm:"), pretrained=True).state_dict()
+    state = pretrained_network(source.removeprefix("timm:")).state_dict()
     wanted = backbone.state_dict()
     missing = [name for name in wanted if name not in state and not name.endswith("num_batches_tracked")]
     if missing:
@@ -123,9 +121,7 @@ def fill_from_timm(backbone: TimmBackbone, source: str, take: str | None = None)
     is_named, reading = source.startswith("timm:"), Reading()
     path = None if is_named else local_file(source)
     if path is None:
-        import timm
-
-        state = timm.create_model(source.removeprefix("timm:"), pretrained=True).state_dict()
+        state = pretrained_network(source.removeprefix("timm:")).state_dict()
     else:
         content = read_foreign(path, take=take)
         peeled = peel(path, content.tensors, knows=backbone.knows_plain, alone=backbone.knows_plain)

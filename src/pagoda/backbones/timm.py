@@ -161,8 +161,9 @@ def pretrained_network(name: str, **options: Any) -> nn.Module:
     try:
         return timm.create_model(name, pretrained=True, **options)
     except Exception as error:  # the hub's client has a dozen kinds, and timm none of its own
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise OSError(
-            f"cannot fetch the weights timm:{name}: {str(error).splitlines()[0] if str(error) else error!r}; without a"
+            f"cannot fetch the weights timm:{name}: {reason}; without a"
             f" network, fetch them elsewhere (huggingface.co/timm) and give the file; without weights, leave them out"
         ) from error
 

@@ -10,11 +10,11 @@ import tyro
 import yaml
 
 from pagoda.cli.parsing import find_build, parse
-from pagoda.plain import checked, from_plain
+from pagoda.plain import checked
 from pagoda.recipes import detection
 from pagoda.recipes.detection import RunResult
 from pagoda.recipes.named import recipe_settings
-from pagoda.recipes.resuming import check_same_run, config_of_run, read_config
+from pagoda.recipes.resuming import check_same_run, config_of_run, read_config, settings_in
 from pagoda.training.processes import processes
 from pagoda.training.settings import TrainSettings, to_plain
 from pagoda.zoo.options import ModelOptions, options_from
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
 def go_on(folder: str, arguments: Sequence[str]) -> int:
     """A run that was interrupted or has come to its end, with the flags that may change; others are refused."""
     config = config_of_run(folder)
-    saved = command_of(config, architecture=config.get("model") or "")
+    saved = command_of(config, Path(folder) / "config.yaml", architecture=config.get("model") or "")
     command = parse(TrainCommand, "train", arguments, replace(saved, resume=folder))
     check_same_run(folder, words_of(saved), words_of(command))
     if command.print_config:
@@ -129,14 +129,19 @@ def default_from(config: str | None) -> TrainCommand | None:
     if not Path(config).is_file():
         raise FileNotFoundError(f"no config file at {config}")
     content = read_config(config)
-    return replace(command_of(content, architecture=content.get("model") or tyro.MISSING), config=config)
+    return replace(
+        command_of(content, config, architecture=content.get("model") or tyro.MISSING), config=config
+    )
 
 
-def command_of(content: Mapping[str, Any], *, architecture: str) -> TrainCommand:
-    """The command that the entries of a config.yaml stand for."""
-    settings = from_plain(TrainSettings, {"data": tyro.MISSING, **(content.get("train") or {})})
+def command_of(content: Mapping[str, Any], file: str | Path, *, architecture: str) -> TrainCommand:
+    """The command that the entries of a config.yaml stand for. Raises ValueError that names the file."""
+    settings = settings_in(content, file, data=tyro.MISSING)
     values = {name: getattr(settings, name) for name in TrainSettings.__dataclass_fields__}
-    options = options_from(content.get("options") or {})
+    try:
+        options = options_from(content.get("options") or {})
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
     return TrainCommand(architecture=architecture, model=options, **values)
 
 

@@ -26,7 +26,6 @@ from pagoda.data.transforms import (
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation.result import DetectionResult
 from pagoda.evaluation.runner import detect_dataset, evaluate
-from pagoda.plain import from_plain
 from pagoda.recipes.carried import check_keypoints, flip_pairs, lighten, what_to_carry
 from pagoda.recipes.opening import check_frames, check_learnable, check_scorable, open_data
 from pagoda.recipes.remarks import data_remarks
@@ -36,6 +35,7 @@ from pagoda.recipes.resuming import (
     config_of_run,
     rewrite_settings,
     schedule_note,
+    settings_in,
     settings_with,
 )
 from pagoda.recipes.starting import Build, starting_model
@@ -151,7 +151,7 @@ def resume(
     """
     folder = Path(folder)
     config = config_of_run(folder)
-    saved = from_plain(TrainSettings, config["train"])
+    saved = settings_in(config, Path(folder) / "config.yaml")
     settings = settings_with(saved, changes or {})
     check_same_run(folder, to_plain(saved), to_plain(settings))
     model = model_from_card(config["card"], build=build, where=folder)

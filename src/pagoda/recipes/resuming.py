@@ -27,6 +27,8 @@ def read_config(file: str | Path) -> dict[str, Any]:
         raise ValueError(
             f"{file} has unknown entries: {', '.join(map(str, strangers))}; known: {', '.join(CONFIG_KEYS)}{remedy}"
         )
+    if not isinstance(content.get("model"), str | None):
+        raise ValueError(f"{file}: 'model' must be a name, got {content['model']!r}")
     for key in ("train", "options"):
         if not isinstance(content.get(key) or {}, dict):
             raise ValueError(f"{file}: '{key}' must hold settings by name, got {content[key]!r}")
@@ -43,6 +45,14 @@ def config_of_run(folder: str | Path) -> dict[str, Any]:
     if missing:
         raise ValueError(f"{file} has no {' and no '.join(missing)}, so the run cannot go on")
     return content
+
+
+def settings_in(content: Mapping[str, Any], file: str | Path, **usual: Any) -> TrainSettings:
+    """Those of a config, over `usual` ones. Raises ValueError that names the file."""
+    try:
+        return from_plain(TrainSettings, {**usual, **(content.get("train") or {})})
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
 
 
 def settings_with(saved: TrainSettings, changes: Mapping[str, Any]) -> TrainSettings:

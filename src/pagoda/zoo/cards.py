@@ -103,6 +103,28 @@ def model_of_file(path: Path, card: Any, *, build: Build | None = None) -> Detec
     return with_state(model, stored_state(path, header, model), lambda: model_from_card(card, where=path))
 
 
+def model_of_state(
+    card: Any, state: Mapping[str, Tensor], *, build: Build | None = None, where: str | Path
+) -> Detector:
+    """The model a card describes with these tensors as its weights, not copies of them. Raises WeightsError."""
+    if build is not None:
+        model = model_from_card(card, build=build, where=where)
+        check_fits(where, state, model)
+        model.load_state_dict(state)
+        return model
+    with WithoutMemory():
+        model = model_from_card(card, where=where)
+    check_fits(where, state, model)
+    wanted = model.state_dict(keep_vars=True)
+    taken = {
+        name: nn.Parameter(tensor.to(wanted[name].dtype), wanted[name].requires_grad)
+        if isinstance(wanted[name], nn.Parameter)
+        else tensor
+        for name, tensor in state.items()
+    }
+    return with_state(model, taken, lambda: model_from_card(card, where=where))
+
+
 def check_fits(path: str | Path, given: Mapping[str, Stored | Tensor], model: Detector) -> None:
     """Raises WeightsError that lists what is missing, left over, of another shape, or no broken numbers."""
     wanted = model.state_dict()

@@ -180,7 +180,7 @@ def likely_cause(model: Detector, targets: Sequence[AnyTargets], precision: str)
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             return f"the weight {name} is already not finite: an earlier step was too large; lower the learning rate"
-    largest = max(float(parameter.abs().max()) for parameter in model.parameters())
+    largest = max(float(parameter.detach().abs().max()) for parameter in model.parameters())
     if largest > 1e3:
         return (
             f"weights have grown to {largest:.3g}: lower optim.learning_rate or lengthen optim.warmup_steps"

@@ -145,6 +145,6 @@ def parse_fields(content: bytes) -> Fields:
             length = 8 if tag & 7 == 1 else 4
             value, at = content[at : at + length], at + length
         else:
-            raise WeightsError(f"a protocol buffer with a field of unknown form {tag & 7}")
+            raise ValueError(f"a protocol buffer with a field of unknown form {tag & 7}")
         fields.setdefault(tag >> 3, []).append(value)
     return fields

@@ -79,7 +79,7 @@ def nesting(text: str) -> int:
 def is_too_deep(value: Any) -> bool:
     """Whether plain values are nested more than `DEEPEST`, or lie within themselves."""
     level: list[Any] = [[value]]
-    for _ in range(DEEPEST + 2):
+    for _ in range(DEEPEST + 1):
         inner = (part for whole in level for part in (whole.values() if isinstance(whole, dict) else whole))
         level = list({id(part): part for part in inner if isinstance(part, dict | list | tuple)}.values())
         if not level:

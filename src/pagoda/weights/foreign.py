@@ -18,6 +18,8 @@ from pagoda.weights.shards import is_index, read_shards
 from pagoda.weights.tensors import read_tensors
 from pagoda.weights.wrappers import choose
 
+SPREAD = 2**20
+"""places of a tensor that repeats few numbers (`expand`); larger ones ask for memory the file does not have"""
 DISTRIBUTED = "module."
 """what torch's DistributedDataParallel and AveragedModel put before every name"""
 
@@ -118,6 +120,11 @@ def _sort_out(path: Path, content: object, take: str | None) -> ForeignState:
 
 def _to_tensor(path: Path, where: str, value: Any) -> Tensor:
     if isinstance(value, Tensor):
+        held = value.untyped_storage().nbytes() // value.element_size()
+        if value.numel() > max(held, SPREAD):
+            raise WeightsError(
+                f"{path} is refused: {where} spreads {held} numbers over {tuple(value.shape)}, {value.numel()} places"
+            )
         return value.detach()
     array = np.require(value, value.dtype.newbyteorder("="), ["C", "W"])
     try:

@@ -20,13 +20,14 @@ from statistics import median
 import torch
 import tyro
 
-from pagoda.weights.files import save_weights
+from pagoda.weights.files import load_weights, save_weights
+from pagoda.zoo.cards import model_from_card
 from pagoda.zoo.foreign import convert
 from pagoda.zoo.models import create_model, load
 from pagoda.zoo.way_back import write_for
 
 MEGABYTE = 2**20
-STEPS = ("torch.load alone", "load", "load and convert", "load the result")
+STEPS = ("torch.load alone", "load", "load and convert", "the result, built then filled", "load the result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,8 @@ def run_step(settings: Settings) -> None:
         torch.load(source, map_location="cpu", weights_only=True)
     elif settings.step == "load the result":
         load(out)
+    elif settings.step == "the result, built then filled":
+        built_then_filled(out)
     else:
         model = convert(source, flavour=settings.flavour).model
         if settings.step == "load and convert":
@@ -68,19 +71,23 @@ def run_step(settings: Settings) -> None:
     print(json.dumps({"seconds": seconds, "busy": busy, "peak": resident_peak() - before}))
 
 
+def built_then_filled(path: Path) -> None:
+    """The usual way, for comparison: a model with fresh weights, all tensors of the file, and a copy."""
+    state, card = load_weights(path)
+    model = model_from_card(card, where=path)
+    model.load_state_dict(state)
+
+
 def write_checkpoint(path: Path) -> None:
     """FCOS R-50, the improved variant, 32 million parameters."""
     torch.manual_seed(0)
     write_for(create_model("fcos_resnet50_fpn.improved", num_classes=80), "fcos", path)
 
 
-def measure(settings: Settings, step: str, checkpoint: Path, folder: str) -> list[dict[str, float]]:
+def measure(settings: Settings, step: str, checkpoint: Path, folder: str) -> dict[str, float]:
     words = [sys.executable, __file__, "--step", step, "--checkpoint", str(checkpoint), "--folder", folder]
     words += ["--flavour", settings.flavour] if settings.flavour else []
-    return [
-        json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout)
-        for _ in range(settings.repeats)
-    ]
+    return json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def main(settings: Settings) -> None:
@@ -92,11 +99,16 @@ def main(settings: Settings) -> None:
             write_checkpoint(checkpoint)
         size = checkpoint.stat().st_size
         print(f"{checkpoint.name}: {size / MEGABYTE:.1f} MB")
-        for step in STEPS if checkpoint.suffix == ".pth" else STEPS[1:]:  # torch reads no plain pickles
-            rows = measure(settings, step, checkpoint, folder)
+        steps = STEPS if checkpoint.suffix == ".pth" else STEPS[1:]  # torch reads no plain pickles
+        rounds = [
+            {step: measure(settings, step, checkpoint, folder) for step in steps}
+            for _ in range(settings.repeats)
+        ]
+        for step in steps:
+            rows = [each[step] for each in rounds]
             seconds, busy, peak = (median(row[key] for row in rows) for key in ("seconds", "busy", "peak"))
             times = f"{seconds:6.2f} s, {busy:.2f} s of processor"
-            print(f"{step:18} {times}   peak {peak / MEGABYTE:6.1f} MB = {peak / size:.2f} × the file")
+            print(f"{step:30} {times}   peak {peak / MEGABYTE:6.1f} MB = {peak / size:.2f} × the file")
 
 
 if __name__ == "__main__":

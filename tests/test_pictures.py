@@ -1,6 +1,7 @@
 """Whatever the file holds, the reader gives upright RGB bytes or says why not."""
 
 import io
+import re
 import warnings
 from pathlib import Path
 
@@ -216,9 +217,17 @@ def test_addresses_are_fetched_within_limits(pixels: np.ndarray, monkeypatch: py
     picture, name = to_picture("https://example.org/some/dog.png?size=1")
     assert np.array_equal(picture, pixels) and name == "dog.png"
     assert asked == [("https://example.org/some/dog.png?size=1", pictures.DOWNLOAD_TIMEOUT_SECONDS)]
+    assert to_picture("https://example.org/my%20dög 1.png")[1] == "my dög 1.png"
+    assert asked[-1][0] == "https://example.org/my%20d%C3%B6g%201.png"
     monkeypatch.setattr(pictures, "MAX_DOWNLOAD_BYTES", 10)
     with pytest.raises(PictureError, match="more than 10 bytes"):
         to_picture("https://example.org/dog.png")
+
+
+@pytest.mark.parametrize("address", ["http://", "https://[::1/a.png", "http://localhost:port/a.png"])
+def test_what_is_no_address_is_told(address: str) -> None:
+    with pytest.raises(PictureError, match=rf"cannot fetch {re.escape(address)}: "):
+        to_picture(address)
 
 
 def test_pictures_are_listed(tmp_path: Path) -> None:

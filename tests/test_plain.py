@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from pagoda.detectors.fcos import FCOS
-from pagoda.plain import admits, checked, describe
+from pagoda.plain import admits, checked, describe, from_plain
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.preprocess import InputSpec
-from pagoda.training.settings import OptimSettings, TrainSettings, from_plain
+from pagoda.training.settings import OptimSettings, TrainSettings
 from pagoda.zoo.options import options_from
 
 Way = Literal["left", "right"]

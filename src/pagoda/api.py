@@ -14,9 +14,10 @@ from pagoda.evaluation.result import DetectionResult
 from pagoda.exporting.onnx import export_onnx
 from pagoda.exporting.optimize import optimize
 from pagoda.exporting.parity import ParityReport
+from pagoda.plain import from_plain
 from pagoda.recipes import detection
 from pagoda.recipes.detection import RunResult
-from pagoda.training.settings import TrainSettings, from_plain
+from pagoda.training.settings import TrainSettings
 from pagoda.zoo.foreign_backbones import load_backbone
 from pagoda.zoo.models import create_model, list_models, load
 

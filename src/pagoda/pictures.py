@@ -183,9 +183,9 @@ def to_picture(
     or floating point within 0 … 1.
     """
     if isinstance(source, str) and is_address(source):
-        name = Path(urllib.parse.urlparse(source).path).name or source
         with _opened(BytesIO(_download(source)), source) as image:
-            return _to_pixels(image, source, channels), name
+            name = Path(urllib.parse.unquote(urllib.parse.urlparse(source).path)).name
+            return _to_pixels(image, source, channels), name or source
     if isinstance(source, str | Path):
         return read_picture(source, channels=channels), str(source)
     if isinstance(source, Image.Image):
@@ -353,10 +353,12 @@ def _three_channels(pixels: np.ndarray) -> np.ndarray:
 
 
 def _download(address: str) -> bytes:
+    # As browsers do it: spaces and letters beyond ASCII are written in %XX, what is so already stays.
+    asked = urllib.parse.quote(address, safe="%/:?#[]@!$&'()*+,;=~")
     try:
-        with urllib.request.urlopen(address, timeout=DOWNLOAD_TIMEOUT_SECONDS) as answer:
+        with urllib.request.urlopen(asked, timeout=DOWNLOAD_TIMEOUT_SECONDS) as answer:
             content = answer.read(MAX_DOWNLOAD_BYTES + 1)
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: no address at all
         raise PictureError(f"cannot fetch {address}: {error}") from error
     if len(content) > MAX_DOWNLOAD_BYTES:
         raise PictureError(

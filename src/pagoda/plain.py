@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
 from functools import wraps
 from inspect import Parameter, signature
@@ -94,6 +94,38 @@ def describe(hint: Any) -> str:
     if origin in (tuple, list) or _is_collection(hint):
         return f"a sequence, each of it {describe(parts[0])}" if parts else "a sequence"
     return _NUMBERS.get(hint) or getattr(hint, "__name__", str(hint))
+
+
+def from_plain(cls: type, values: Any, where: str = "") -> Any:
+    """A dataclass of options from what JSON and YAML have of it: mappings for those within, lists for tuples.
+
+    `where` stands before the names of settings in messages: "optim.". Raises ValueError for what is no mapping, for an
+    unknown name, with the nearest known one, for one that is missing, and for values the class refuses.
+    """
+    if not isinstance(values, Mapping):
+        name = where.removesuffix(".") or cls.__name__
+        raise ValueError(f"{name} must hold settings by name, got {_shorten.repr(values)}")
+    known = {field.name: field for field in fields(cls) if field.init}
+    for name in values:
+        if name not in known:
+            near = nearest(name, known) if isinstance(name, str) else None
+            hint = f"; did you mean '{where}{near}'?" if near else f"; known: {', '.join(known)}"
+            raise ValueError(f"unknown setting {_shorten.repr(f'{where}{name}')}{hint}")
+    for name, field in known.items():
+        if name not in values and field.default is field.default_factory is MISSING:
+            raise ValueError(f"the setting '{where}{name}' of {cls.__name__} is missing")
+    hints = get_type_hints(cls)
+    return cls(**{name: _as_hinted(hints[name], value, f"{where}{name}.") for name, value in values.items()})
+
+
+def _as_hinted(hint: Any, value: Any, where: str) -> Any:
+    parts = get_args(hint) or (hint,)
+    if isinstance(value, Mapping):
+        inner = next((part for part in parts if _is_dataclass(part)), None)
+        return value if inner is None else from_plain(inner, value, where)
+    if isinstance(value, list | tuple):
+        return tuple(_as_hinted(parts[0], item, where) for item in value)
+    return value
 
 
 def nearest(word: str, known: Collection[str], *, cutoff: float = 0.5) -> str | None:

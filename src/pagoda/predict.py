@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from pagoda.detectors.contract import Detector
+from pagoda.evaluating import evaluating
 from pagoda.pictures import to_picture
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.postprocess.views import TestViews, ViewFound, mirror_images, select_from_views
@@ -49,6 +50,7 @@ def predict_stream(
     min_score = float(limits.get("min_score") or 0)
     remaining = iter(sources)
     while group := list(islice(remaining, batch_size)):
+        model = evaluating(model)
         read = [to_picture(source, channels=model.input_spec.read_channels) for source in group]
         found = detect_pictures(model, [picture for picture, _ in read], postprocess, views)
         for (picture, name), detections in zip(read, found, strict=True):
@@ -66,18 +68,14 @@ def detect_pictures(
     device = next(model.parameters()).device
     tensors = [torch.from_numpy(picture).permute(2, 0, 1) for picture in pictures]
     sizes = [(picture.shape[0], picture.shape[1]) for picture in pictures]
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            if views is None:
-                images = model.input_spec.prepare(tensors, device=device)
-                found = model.detect_restored(images, sizes, postprocess=postprocess)
-            else:
-                seen = detect_views(model, tensors, postprocess, views, device)
-                found = model.restore(seen, sizes)
-    finally:
-        model.train(was_training)
+    model = evaluating(model)
+    with torch.inference_mode():
+        if views is None:
+            images = model.input_spec.prepare(tensors, device=device)
+            found = model.detect_restored(images, sizes, postprocess=postprocess)
+        else:
+            seen = detect_views(model, tensors, postprocess, views, device)
+            found = model.restore(seen, sizes)
     return [detections.to("cpu") for detections in found]
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.detect_and_track import DetectAndTrack
+from pagoda.evaluating import evaluating
 from pagoda.pictures import PictureError
 from pagoda.structures.clips import clip_frames
 from pagoda.structures.images import ImageBatch
@@ -100,6 +101,7 @@ def find_in_video(
     `start` is the number in the video of the first of `pictures`. When that is 0, or `neighbours` frames before
     `first`, every frame is seen as in a run over the whole video.
     """
+    model = evaluating(model)
     if isinstance(model, DetectAndTrack):
         for tubes in tubes_of_video(model, pictures, limits=limits, start=start, first=first):
             yield tubes if classes is None else tubes[_among(tubes.labels, classes)]
@@ -129,23 +131,19 @@ def tubes_of_video(
     """
     postprocess = model.postprocess.with_limits(**(limits or {}))
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    try:
-        for key, clip, images, size in _clips(model, pictures, device, reuse, start, first):
-            with torch.inference_mode():
-                features = torch.cat([frame.features for frame in clip], dim=2)
-                if not reuse:  # `features` are normalised pixels
-                    features = model.frame_features(features)
-                numbers = tuple(frame.number for frame in clip)
-                found = model.detect_tubes(
-                    images, frames=[numbers], frame_features=features, postprocess=postprocess
-                )
-            (tubes,) = model.input_spec.restore(found, [size])
-            assert tubes.frames[tubes.key] == key
-            yield tubes.to("cpu")
-    finally:
-        model.train(was_training)
+    model = evaluating(model)
+    for key, clip, images, size in _clips(model, pictures, device, reuse, start, first):
+        with torch.inference_mode():
+            features = torch.cat([frame.features for frame in clip], dim=2)
+            if not reuse:  # `features` are normalised pixels
+                features = model.frame_features(features)
+            numbers = tuple(frame.number for frame in clip)
+            found = model.detect_tubes(
+                images, frames=[numbers], frame_features=features, postprocess=postprocess
+            )
+        (tubes,) = model.input_spec.restore(found, [size])
+        assert tubes.frames[tubes.key] == key
+        yield tubes.to("cpu")
 
 
 def _clips(

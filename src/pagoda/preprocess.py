@@ -5,8 +5,9 @@ or clips. Networks that read grey are handed RGB all the same and turn it grey w
 networks with a fourth channel have one (RGBA), or are taken to be opaque.
 """
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch.nn.functional import interpolate, pad
 from torchvision.transforms.v2 import functional as transforms
 
 from pagoda.ops.boxes import clip_boxes
-from pagoda.plain import checked
+from pagoda.plain import checked, from_plain
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.tracks import Tubes
@@ -26,6 +27,8 @@ Found = TypeVar("Found", Detections, Tubes)
 Rounding = Literal["nearest", "torchvision", "maskrcnn_benchmark"]
 Resample = Literal["antialias", "bicubic", "float"]
 Fit = Literal["resize", "letterbox", "corner", "stretch"]
+LONGEST_SIDE = 2**15
+"""pixels; what no picture is resized to"""
 
 
 @checked
@@ -73,6 +76,15 @@ class InputSpec:
                 "pictures have one channel (grey), three (RGB) or four (RGBA), each with a mean and a std; got"
                 f" mean={self.mean} and std={self.std}"
             )
+        sides = (self.short_side, self.long_side, *(self.canvas or ()))
+        if not all(1 <= side <= LONGEST_SIDE for side in sides) or not 1 <= self.pad_multiple <= LONGEST_SIDE:
+            raise ValueError(
+                f"short_side, long_side, canvas and pad_multiple are 1 … {LONGEST_SIDE} pixels, got {sides} and"
+                f" {self.pad_multiple}"
+            )
+        numbers = (self.scale, *self.mean, *self.std)
+        if not all(map(math.isfinite, numbers)) or 0 in (self.scale, *self.std):
+            raise ValueError(f"scale, mean and std must be finite, and scale and std not 0, got {numbers}")
         if self.resample == "float" and self.fit != "resize":
             raise ValueError(f'resample="float" goes with fit="resize" only, got fit={self.fit!r}')
 
@@ -91,14 +103,8 @@ class InputSpec:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "InputSpec":
-        unknown = set(data) - {f.name for f in fields(cls)}
-        if unknown:
-            raise ValueError(
-                f"unknown input settings: {', '.join(sorted(unknown))}; written by a newer version?"
-            )
-        return cls(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
-        )
+        """Undo `to_dict`. Raises ValueError for settings a newer version may have written."""
+        return from_plain(cls, data, "input_spec.")
 
     def resized(self, size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) after resizing a picture of this (height, width), without any border.

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from pagoda.backbones.timm import TimmBackbone
+from pagoda.zoo.models import create_model
 
 pytestmark = pytest.mark.medium
 
@@ -142,6 +143,26 @@ def test_weights_of_another_network_do_not_load() -> None:
     with pytest.raises(ValueError, match=r"not of the plain network: 115 tensors missing \(conv1.weight, "):
         backbone.load_plain(TimmBackbone("efficientnet_b0").body.state_dict())
     assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", [OSError, RuntimeError, ValueError])
+def test_weights_that_cannot_be_fetched_are_told(
+    kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_network(name: str, **options: object) -> nn.Module:
+        if options.get("pretrained"):
+            raise kind("no route to host\nand much more")
+        return create(name, **options)
+
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", no_network)
+    words = r"cannot fetch the weights timm:resnet18: no route to host; without a network, .* give the file"
+    with pytest.raises(OSError, match=words):
+        TimmBackbone("resnet18", pretrained=True)
+    with pytest.raises(OSError, match=words):
+        create_model("fcos_resnet18_fpn", num_classes=1, backbone_weights="timm:resnet18")
+    with pytest.raises(ValueError, match="timm has no model 'resnet180'; did you mean"):
+        create_model("fcos_resnet18_fpn", num_classes=1, backbone_weights="timm:resnet180")
 
 
 def test_pretrained_weights_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,9 +47,7 @@ def test_conventions_travel_through_json(detector: str) -> None:
     for name, flavour in FAMILIES[detector].flavours.items():
         again = type(flavour).from_dict(json.loads(json.dumps(flavour.to_dict())))
         assert again == flavour and again.to_dict() == flavour.to_dict(), name
-        with pytest.raises(
-            ValueError, match=r"unknown settings of .*: from_the_future; written by a newer version"
-        ):
+        with pytest.raises(ValueError, match=r"unknown setting 'flavour\.from_the_future'"):
             type(flavour).from_dict({**flavour.to_dict(), "from_the_future": 1})
 
 

@@ -19,7 +19,8 @@ from pagoda.training.capsule import NotFiniteError, diagnose, load_capsule
 from pagoda.training.checkpoints import load_last
 from pagoda.training.reporting import read_records
 from pagoda.training.settings import OptimSettings
-from pagoda.zoo.models import load, model_from_card
+from pagoda.zoo.cards import model_from_card
+from pagoda.zoo.models import load
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))

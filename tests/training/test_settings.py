@@ -4,11 +4,11 @@ import pytest
 import yaml
 
 from pagoda.files import claim_folder
+from pagoda.plain import from_plain
 from pagoda.training.settings import (
     AugmentSettings,
     OptimSettings,
     TrainSettings,
-    from_plain,
     to_plain,
 )
 

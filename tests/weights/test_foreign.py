@@ -362,3 +362,17 @@ def test_peak_memory_stays_near_the_size_of_the_file(tmp_path: Path) -> None:
     }
     assert max(shares.values()) < 2.5, shares
     assert min(shares.values()) > 0.3, shares  # something was measured
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_a_small_file_does_not_ask_for_much_memory(tmp_path, is_zip):
+    def file(side):
+        state = {"backbone.conv1.weight": torch.zeros(1).expand(side, side)}
+        torch.save(state, tmp_path / "a.pth", _use_new_zipfile_serialization=is_zip)
+        return tmp_path / "a.pth"
+
+    assert read_foreign(file(8)).tensors["backbone.conv1.weight"].shape == (8, 8)
+    with pytest.raises(
+        WeightsError, match=r"a\.pth is refused: .*conv1\.weight spreads 1 numbers over \(30000, 30000\)"
+    ):
+        read_foreign(file(30_000))

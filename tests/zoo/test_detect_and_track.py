@@ -14,7 +14,8 @@ from pagoda.structures.images import ImageBatch
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.posetrack_skeletons import PERSON_17
 from pagoda.weights.files import save_weights
-from pagoda.zoo.models import create_model, is_of_clips, model_from_card
+from pagoda.zoo.cards import model_from_card
+from pagoda.zoo.models import create_model, is_of_clips
 
 SMALL = {"width": 32, "head_depth": 1, "short_side": 64, "long_side": 96}
 PUBLISHED = {  # parameters with the affine maps and the fixed bilinear kernel that the original counts; what trains

@@ -18,6 +18,7 @@ from pagoda.necks.fpn import FPN
 from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
 from pagoda.weights.files import WeightsError, save_weights
+from pagoda.zoo.cards import model_from_card
 from pagoda.zoo.efficientdet import VARIANTS
 from pagoda.zoo.families import parse_name
 from pagoda.zoo.models import (
@@ -26,7 +27,6 @@ from pagoda.zoo.models import (
     list_models,
     load,
     load_backbone_weights,
-    model_from_card,
 )
 
 SMALL = {"width": 32, "head_depth": 1, "short_side": 96, "long_side": 128}

@@ -15,7 +15,8 @@ from pagoda.necks.topology import qufpn_nodes
 from pagoda.weights.convert.architecture import backbone_architecture, dense_architecture
 from pagoda.weights.convert.region_architecture import region_architecture
 from pagoda.zoo.backbones import BackboneChoices, build_backbone
-from pagoda.zoo.models import create_model, model_from_card
+from pagoda.zoo.cards import model_from_card
+from pagoda.zoo.models import create_model
 
 BLOCKS = ((False,) * 3, (True, False, True, True), (False,) * 6, (True, True, False))
 

@@ -1,8 +1,10 @@
 """Any of timm's thousand networks as a backbone: pictures (B, C, H, W) to {level: features}."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from difflib import get_close_matches
+from threading import Lock
 from typing import Any, NamedTuple
 
 import torch
@@ -60,15 +62,19 @@ class TimmBackbone(nn.Module):
         self.channels = {level: found[indices[level]].channels for level in self.levels}
         self.strides = {level: 2**level for level in self.levels}
         taps = tuple(indices[level] for level in self.levels)
-        self.body = timm.create_model(name, pretrained=pretrained, out_indices=taps, **options)
+        create = pretrained_network if pretrained else timm.create_model
+        self.body = create(name, out_indices=taps, **options)
         _check_cells(name, self.strides, *_cells_of(name, taps, self.body))
         # Swin and its kin compute with channels last.
         self.gives_nhwc = getattr(self.body, "output_fmt", None) == "NHWC"
+        self.is_looked_into = isinstance(self.body, timm.models.FeatureHookNet)
         _pad_in_whole_numbers(self.body)
         _set_batch_norms(name, self.body, momentum=bn_momentum, eps=bn_eps)
 
     def forward(self, pictures: Tensor) -> dict[int, Tensor]:
-        features = self.body(pictures)
+        # Networks that timm looks into while they run keep what is found in one place for all threads.
+        with _ONE_AT_A_TIME if self.is_looked_into else nullcontext():
+            features = self.body(pictures)
         if self.gives_nhwc:
             features = [x.permute(0, 3, 1, 2) for x in features]
         return dict(zip(self.levels, features, strict=True))
@@ -144,6 +150,24 @@ def _plain_names(name: str) -> Iterator[str]:
                 yield f"{first[:index]}.{first[index + 1 :]}{dot}{rest}"
 
 
+def pretrained_network(name: str, **options: Any) -> nn.Module:
+    """timm's network with the weights it publishes, which may be downloaded.
+
+    Raises ValueError for a name timm does not have, OSError where its weights cannot be had.
+    """
+    import timm
+
+    _check_name(name)
+    try:
+        return timm.create_model(name, pretrained=True, **options)
+    except Exception as error:  # the hub's client has a dozen kinds, and timm none of its own
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise OSError(
+            f"cannot fetch the weights timm:{name}: {reason}; without a"
+            f" network, fetch them elsewhere (huggingface.co/timm) and give the file; without weights, leave them out"
+        ) from error
+
+
 def _check_name(name: str) -> None:
     import timm
 
@@ -176,6 +200,7 @@ def _features_of(name: str) -> list[_Feature]:
     return [_Feature(entry["reduction"], entry["num_chs"]) for entry in body.feature_info.info]
 
 
+_ONE_AT_A_TIME = Lock()
 _CELLS: dict[tuple[str, tuple[int, ...]], tuple[int, tuple[int, ...]]] = {}
 
 

@@ -12,7 +12,7 @@ from pagoda.layers.memory_order import order_weights
 from pagoda.plain import checked
 from pagoda.training.capsule import diagnose, load_capsule
 from pagoda.training.checkpoints import restore_random_state
-from pagoda.zoo.models import model_from_card
+from pagoda.zoo.cards import model_of_state
 
 
 @checked
@@ -30,12 +30,12 @@ class ReplayCommand:
 def main(arguments: Sequence[str]) -> int:
     command = parse(ReplayCommand, "replay", arguments)
     content, targets = load_capsule(command.capsule)
-    model = model_from_card(content["card"], build=typed_build(command.model), where=command.capsule)
-    model.load_state_dict(content["weights"])
+    build = typed_build(command.model)
+    model = model_of_state(content["card"], content["weights"], build=build, where=command.capsule)
     if content["channels_last"]:
         order_weights(model, channels_last=True)
     model.train()
-    restore_random_state(content["random"])
+    restore_random_state(content["random"], command.capsule)
     diagnosis = diagnose(model, content["pictures"], targets, precision=content["precision"])
     recorded = ", ".join(f"{name} {value:.4g}" for name, value in content["losses"].items())
     if command.json:

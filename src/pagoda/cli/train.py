@@ -14,9 +14,9 @@ from pagoda.plain import checked
 from pagoda.recipes import detection
 from pagoda.recipes.detection import RunResult
 from pagoda.recipes.named import recipe_settings
-from pagoda.recipes.resuming import check_same_run, config_of_run, read_config
+from pagoda.recipes.resuming import check_same_run, config_of_run, read_config, settings_in
 from pagoda.training.processes import processes
-from pagoda.training.settings import TrainSettings, from_plain, to_plain
+from pagoda.training.settings import TrainSettings, to_plain
 from pagoda.weights.remote import is_remote
 from pagoda.zoo.options import ModelOptions, options_from
 
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
 def go_on(folder: str, arguments: Sequence[str]) -> int:
     """A run that was interrupted or has come to its end, with the flags that may change; others are refused."""
     config = config_of_run(folder)
-    saved = command_of(config, architecture="")
+    saved = command_of(config, Path(folder) / "config.yaml", architecture="")
     typed = parse(TrainCommand, "train", arguments, replace(saved, resume=folder))
     build = find_build(typed.architecture)
     named = config.get("model") or ""
@@ -135,7 +135,7 @@ def default_from(config: str | None) -> TrainCommand | None:
     if not Path(config).is_file():
         raise FileNotFoundError(f"no config file at {config}")
     content = read_config(config)
-    command = command_of(content, architecture="" if content.get("model") else tyro.MISSING)
+    command = command_of(content, config, architecture="" if content.get("model") else tyro.MISSING)
     return replace(command, model=replace(command.model, backbone_weights=None), config=config)
 
 
@@ -165,11 +165,14 @@ def refuse_unasked(config: str, name: Any, flag: str) -> None:
         )
 
 
-def command_of(content: Mapping[str, Any], *, architecture: str) -> TrainCommand:
-    """The command that the entries of a config.yaml stand for."""
-    settings = from_plain(TrainSettings, {"data": tyro.MISSING, **(content.get("train") or {})})
+def command_of(content: Mapping[str, Any], file: str | Path, *, architecture: str) -> TrainCommand:
+    """The command that the entries of a config.yaml stand for. Raises ValueError that names the file."""
+    settings = settings_in(content, file, data=tyro.MISSING)
     values = {name: getattr(settings, name) for name in TrainSettings.__dataclass_fields__}
-    options = options_from(content.get("options") or {})
+    try:
+        options = options_from(content.get("options") or {})
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
     return TrainCommand(architecture=architecture, model=options, **values)
 
 

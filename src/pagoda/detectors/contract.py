@@ -81,6 +81,9 @@ class Detector(nn.Module):
         Arrays and tensors are RGB, uint8 or float in [0, 1]. `stream=True` gives an iterator, whatever the
         number of pictures. Boxes are in pixels of each picture as it stands upright. `views` looks at each picture
         mirrored and at other sizes too, which is slower and finds a little more.
+
+        Threads may share a model that nobody trains. One in training mode is looked at through a twin with the same
+        weights in evaluation mode, which takes longer; the model's own mode is left as it is.
         """
         from pagoda.predict import predict
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import distributed
 
+from pagoda.evaluating import evaluating
 from pagoda.evaluation.detection import DetectionEvaluator, DetectionResult
 from pagoda.evaluation.ground_truth import shorten
 from pagoda.evaluation.results_file import write_results
@@ -41,23 +42,19 @@ def detect_dataset(
     postprocess = model.postprocess.with_limits(**limits)
     device = next(model.parameters()).device
     indices = range(len(dataset)) if indices is None else indices
-    was_training = model.training
-    model.eval()
-    try:
-        for start in range(0, len(indices), batch_size):
-            samples = read_samples(dataset, indices[start : start + batch_size], skipped)
-            if not samples:
-                continue
-            with torch.inference_mode():
-                images = model.input_spec.prepare([picture for picture, _ in samples], device=device)
-                sizes = [targets.image_size for _, targets in samples]
-                restored = _detect_restored(model, images, sizes, postprocess)
-            for detections, (_, targets) in zip(restored, samples, strict=True):
-                yield replace(detections.to("cpu"), image_id=targets.image_id, file=targets.file)
-            if progress is not None:
-                progress(min(start + batch_size, len(indices)))
-    finally:
-        model.train(was_training)
+    model = evaluating(model)
+    for start in range(0, len(indices), batch_size):
+        samples = read_samples(dataset, indices[start : start + batch_size], skipped)
+        if not samples:
+            continue
+        with torch.inference_mode():
+            images = model.input_spec.prepare([picture for picture, _ in samples], device=device)
+            sizes = [targets.image_size for _, targets in samples]
+            restored = _detect_restored(model, images, sizes, postprocess)
+        for detections, (_, targets) in zip(restored, samples, strict=True):
+            yield replace(detections.to("cpu"), image_id=targets.image_id, file=targets.file)
+        if progress is not None:
+            progress(min(start + batch_size, len(indices)))
 
 
 def _detect_restored(model: Any, images: Any, sizes: list[Any], postprocess: Any) -> list[Detections]:

@@ -18,6 +18,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from pagoda.detectors.contract import Detector
+from pagoda.evaluating import evaluating
 from pagoda.exporting.parity_pictures import parity_batches
 from pagoda.exporting.program import THRESHOLD
 from pagoda.exporting.shape_parity import ShapeComparison, with_shapes
@@ -158,25 +159,21 @@ def compare_all(
     report: ParityReport, session: Any, model: Detector, select: SelectDetections, batches: Sequence[Tensor]
 ) -> None:
     """Fill `report` with the comparison of every picture."""
-    was_training = model.training
-    model.eval()
-    try:
-        for pixels in batches:
-            report.batches.append((pixels.shape[0], pixels.shape[2], pixels.shape[3]))
-            found = outputs_of(session, pixels)
-            device = next(model.parameters()).device
-            images = model.input_spec.batch(list(pixels), device=device)
-            with torch.inference_mode():
-                expected = model.detect(images, postprocess=select)
-            for index, theirs in enumerate(expected):
-                ours = of_one_image({name: values[index] for name, values in found.items()}, theirs)
-                one = ImageBatch(images.pixels[index : index + 1], images.sizes[index : index + 1])
-                theirs = theirs.to("cpu")
-                rows, columns = compare(report, ours, theirs, select, Candidacy(model, one, select))
-                if isinstance(select, SelectRegions):
-                    ShapeComparison(model, one, select, report)(ours[rows], theirs[columns])
-    finally:
-        model.train(was_training)
+    model = evaluating(model)
+    for pixels in batches:
+        report.batches.append((pixels.shape[0], pixels.shape[2], pixels.shape[3]))
+        found = outputs_of(session, pixels)
+        device = next(model.parameters()).device
+        images = model.input_spec.batch(list(pixels), device=device)
+        with torch.inference_mode():
+            expected = model.detect(images, postprocess=select)
+        for index, theirs in enumerate(expected):
+            ours = of_one_image({name: values[index] for name, values in found.items()}, theirs)
+            one = ImageBatch(images.pixels[index : index + 1], images.sizes[index : index + 1])
+            theirs = theirs.to("cpu")
+            rows, columns = compare(report, ours, theirs, select, Candidacy(model, one, select))
+            if isinstance(select, SelectRegions):
+                ShapeComparison(model, one, select, report)(ours[rows], theirs[columns])
 
 
 def outputs_of(session: Any, pixels: Tensor) -> dict[str, Tensor]:

@@ -35,6 +35,7 @@ from pagoda.recipes.resuming import (
     config_of_run,
     rewrite_settings,
     schedule_note,
+    settings_in,
     settings_with,
 )
 from pagoda.recipes.starting import Build, starting_model
@@ -42,10 +43,10 @@ from pagoda.structures.clips import TubeTargets
 from pagoda.training.loop import Trainer
 from pagoda.training.processes import processes
 from pagoda.training.reporting import read_records
-from pagoda.training.settings import AugmentSettings, TrainSettings, from_plain, to_plain
+from pagoda.training.settings import AugmentSettings, TrainSettings, to_plain
 from pagoda.visualization.draw import draw_detections, draw_targets
 from pagoda.visualization.report import machine_facts, write_report
-from pagoda.zoo.models import model_from_card
+from pagoda.zoo.cards import model_from_card
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def resume(
     """
     folder = Path(folder)
     config = config_of_run(folder)
-    saved = from_plain(TrainSettings, config["train"])
+    saved = settings_in(config, Path(folder) / "config.yaml")
     settings = settings_with(saved, changes or {})
     check_same_run(folder, to_plain(saved), to_plain(settings))
     model = model_from_card(config["card"], build=build, where=folder)

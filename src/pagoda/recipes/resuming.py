@@ -7,9 +7,10 @@ from typing import Any
 import yaml
 
 from pagoda.files import write_atomically
+from pagoda.plain import from_plain
 from pagoda.text_files import read_yaml
 from pagoda.training.optim import rate_factor
-from pagoda.training.settings import TrainSettings, from_plain, to_plain
+from pagoda.training.settings import TrainSettings, to_plain
 
 MAY_CHANGE = ("epochs", "workers", "device", "val_every", "patience", "save_seconds", "inside_only")
 """Settings that decide how long a run is and how it is carried out, not what it learns from or how"""
@@ -26,6 +27,8 @@ def read_config(file: str | Path) -> dict[str, Any]:
         raise ValueError(
             f"{file} has unknown entries: {', '.join(map(str, strangers))}; known: {', '.join(CONFIG_KEYS)}{remedy}"
         )
+    if not isinstance(content.get("model"), str | None):
+        raise ValueError(f"{file}: 'model' must be a name, got {content['model']!r}")
     for key in ("train", "options"):
         if not isinstance(content.get(key) or {}, dict):
             raise ValueError(f"{file}: '{key}' must hold settings by name, got {content[key]!r}")
@@ -42,6 +45,14 @@ def config_of_run(folder: str | Path) -> dict[str, Any]:
     if missing:
         raise ValueError(f"{file} has no {' and no '.join(missing)}, so the run cannot go on")
     return content
+
+
+def settings_in(content: Mapping[str, Any], file: str | Path, **usual: Any) -> TrainSettings:
+    """Those of a config, over `usual` ones. Raises ValueError that names the file."""
+    try:
+        return from_plain(TrainSettings, {**usual, **(content.get("train") or {})})
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
 
 
 def settings_with(saved: TrainSettings, changes: Mapping[str, Any]) -> TrainSettings:

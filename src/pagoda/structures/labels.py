@@ -1,11 +1,14 @@
 """The one map between labels (0 … num_classes-1), category ids (as in files) and names."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 
+from pagoda.plain import check_option
 from pagoda.structures.skeleton import Skeleton
+
+_ENTRIES = {"names": Sequence[str], "category_ids": Sequence[int], "skeleton": Mapping | None}
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,9 @@ class LabelMap:
 
     @classmethod
     def from_dict(cls, data: dict) -> "LabelMap":
+        """Undo `to_dict`. Raises ValueError that names the entry which is none."""
+        for name, hint in _ENTRIES.items():
+            check_option("label_map", name, hint, data.get(name) if isinstance(data, Mapping) else None)
         skeleton = data.get("skeleton")
         return cls(
             tuple(data["names"]),

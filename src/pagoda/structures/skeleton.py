@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pagoda.plain import checked
+from pagoda.plain import check_option, checked
+
+_PAIRS = Sequence[tuple[int, int]] | None
+_ENTRIES = {
+    "names": Sequence[str],
+    "edges": _PAIRS,
+    "sigmas": Sequence[float] | None,
+    "flip_pairs": _PAIRS,
+}
 
 DEFAULT_SIGMA = 0.05
 """For keypoints of which nobody measured it: between COCO's eyes (0.025) and hips (0.107)"""
@@ -84,6 +92,9 @@ class Skeleton:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Skeleton":
+        """Undo `to_dict`. Raises ValueError that names the entry which is none."""
+        for name, hint in _ENTRIES.items():
+            check_option("skeleton", name, hint, data.get(name))
         pairs = data.get("flip_pairs")
         return cls(
             tuple(data["names"]),

@@ -1,10 +1,11 @@
 """When a loss is not finite: what was fed in, which term, which picture, which layer, and why, probably."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +13,13 @@ from torch import Tensor, nn
 from pagoda.detectors.contract import Detector
 from pagoda.files import write_atomically
 from pagoda.layers.memory_order import is_channels_last
+from pagoda.plain import check_option
 from pagoda.structures.clips import TubeTargets
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
 from pagoda.training.checkpoints import random_state
+from pagoda.weights.checkpoints import read_saved
+from pagoda.weights.kinds import WeightsError
 
 
 class NotFiniteError(FloatingPointError):
@@ -46,6 +50,16 @@ SAVED = ("boxes", "labels", "ignored", "areas", "masks", "keypoints", "visibilit
 """of the targets, whatever of it they have"""
 SAVED_OF_CLIPS = ("boxes", "labels", "visible", "ignored", "track_ids", "key", "keypoints", "visibility")
 AnyTargets = Targets | TubeTargets
+_ENTRIES = {
+    "card": dict,
+    "weights": Mapping[str, Tensor],
+    "random": dict,
+    "pictures": Sequence[Tensor],
+    "targets": Sequence[dict],
+    "losses": Mapping[str, Real],
+    "precision": Literal["fp32", "bf16"],
+    "channels_last": bool,
+}
 
 
 def save_capsule(
@@ -71,13 +85,27 @@ def save_capsule(
 
 
 def load_capsule(path: str | Path) -> tuple[dict[str, Any], list[AnyTargets]]:
-    """(content, targets) of `save_capsule`."""
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    """(content, targets) of `save_capsule`. Raises WeightsError that names the file and the entry."""
+    content = read_saved(Path(path))
     targets: list[AnyTargets] = []
-    for values in content["targets"]:
-        kind = TubeTargets if "visible" in values else Targets
-        targets.append(kind(**{**values, "image_size": tuple(values["image_size"])}))
+    try:
+        for name, hint in _ENTRIES.items():
+            check_option("it", name, hint, content.get(name))
+        for picture, values in zip(content["pictures"], content["targets"], strict=True):
+            _check_picture(picture)
+            kind = TubeTargets if "visible" in values else Targets
+            targets.append(kind(**{**values, "image_size": tuple(values["image_size"])}))
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        raise WeightsError(f"{path} is no capsule that can be replayed: {error}; is it damaged?") from error
     return content, targets
+
+
+def _check_picture(picture: Tensor) -> None:
+    """(3 or 4, H, W) uint8, or T of them."""
+    if picture.ndim not in (3, 4) or picture.shape[-3] not in (3, 4) or picture.dtype != torch.uint8:
+        raise ValueError(
+            f"its pictures must be (3, H, W) uint8, got {tuple(picture.shape)} of {picture.dtype}"
+        )
 
 
 def _saved(targets: AnyTargets) -> tuple[str, ...]:
@@ -152,7 +180,7 @@ def likely_cause(model: Detector, targets: Sequence[AnyTargets], precision: str)
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             return f"the weight {name} is already not finite: an earlier step was too large; lower the learning rate"
-    largest = max(float(parameter.abs().max()) for parameter in model.parameters())
+    largest = max(float(parameter.detach().abs().max()) for parameter in model.parameters())
     if largest > 1e3:
         return (
             f"weights have grown to {largest:.3g}: lower optim.learning_rate or lengthen optim.warmup_steps"

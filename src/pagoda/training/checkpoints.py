@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from pagoda.weights.checkpoints import read_saved
+
 STATE_FILE = "state.pt"
 
 
@@ -24,8 +26,15 @@ def random_state() -> dict[str, Any]:
     }
 
 
-def restore_random_state(state: dict[str, Any]) -> None:
-    """Undo everything drawn since `random_state`."""
+def restore_random_state(state: dict[str, Any], where: str | Path = "the saved state") -> None:
+    """Undo everything drawn since `random_state`. Raises ValueError that begins with `where` for what is none."""
+    try:
+        _restore(state)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
+        raise ValueError(f"{where} holds no state of random numbers ({error}): is it damaged?") from error
+
+
+def _restore(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"])
@@ -59,9 +68,9 @@ def save_last(run: Path, state: dict[str, Any]) -> None:
 
 
 def load_last(run: Path) -> dict[str, Any]:
-    """The state `save_last` wrote; raises FileNotFoundError when the run has none."""
+    """The state `save_last` wrote; raises FileNotFoundError when the run has none, WeightsError when it is damaged."""
     # A kill between the two renames of save_last leaves only the old folder under its other name.
     for folder in (run / "last", run / ".last-old"):
         if (folder / STATE_FILE).is_file():
-            return torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
+            return read_saved(folder / STATE_FILE)
     raise FileNotFoundError(f"{run} has no last/{STATE_FILE} to resume from; was it a run's folder?")

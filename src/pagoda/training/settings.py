@@ -1,7 +1,6 @@
 """Everything a run can be told. Flags, YAML and the saved config all come from these fields."""
 
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from difflib import get_close_matches
+from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any, Literal
 
 from pagoda.plain import checked
@@ -122,20 +121,3 @@ def to_plain(settings: Any) -> dict[str, Any]:
             asdict(settings) if is_dataclass(settings) and not isinstance(settings, type) else settings
         ).items()
     }
-
-
-def from_plain(cls: type, values: dict[str, Any], where: str = "") -> Any:
-    """The inverse of `to_plain`; an unknown name raises with the nearest right one."""
-    known = {f.name: f for f in fields(cls)}
-    arguments = {}
-    for name, value in values.items():
-        if name not in known:
-            near = get_close_matches(name, known, 1)
-            hint = f"; did you mean '{where}{near[0]}'?" if near else f"; known: {', '.join(known)}"
-            raise ValueError(f"unknown setting '{where}{name}'{hint}")
-        default = known[name].default_factory
-        if isinstance(value, dict) and isinstance(default, type) and is_dataclass(default):
-            arguments[name] = from_plain(default, value, f"{where}{name}.")
-        else:
-            arguments[name] = tuple(value) if isinstance(value, list) else value
-    return cls(**arguments)

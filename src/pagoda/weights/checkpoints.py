@@ -61,6 +61,19 @@ def read_checkpoint(path: Path) -> object:
     return _read_with_stand_ins(path)
 
 
+def read_saved(path: Path) -> dict[str, Any]:
+    """What Pagoda itself wrote by torch.save: entries by name, tensors and plain values. Raises WeightsError."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # a damaged file fails in a dozen ways; every one is told with its cause
+        raise damaged(path, error) from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path} should hold entries by name, got {type(content).__name__}")
+    return content
+
+
 def _read_with_stand_ins(path: Path) -> object:
     reader = SimpleNamespace(__name__=__name__, Unpickler=CheckpointUnpickler, load=_load)
     try:

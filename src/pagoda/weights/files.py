@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from pagoda.files import write_atomically
+from pagoda.text_files import DEEPEST, nesting
 from pagoda.weights.foreign import read_foreign
 from pagoda.weights.kinds import WeightsError, check_exists, kind_of
+from pagoda.weights.tensors import read_tensors
 
 CARD_KEY = "pagoda"
+LONGEST_CARD = 2**24
+"""letters"""
 
 
 def save_weights(path: str | Path, state: Mapping[str, Tensor], card: Mapping[str, Any]) -> Path:
@@ -47,18 +51,36 @@ def read_card(path: str | Path) -> dict[str, Any]:
             metadata = file.metadata() or {}
     except SafetensorError as error:
         raise WeightsError(explain_unreadable(Path(path), error)) from error
+    except UnicodeDecodeError as error:
+        raise WeightsError(explain_unreadable(Path(path), error)) from error
     if CARD_KEY not in metadata:
         raise WeightsError(
             f"{path} holds tensors but no card, so the model cannot be rebuilt from it; build the model with"
             " create_model and hand the file over as backbone_weights, or load it with load_state_dict"
         )
-    return json.loads(metadata[CARD_KEY])
+    return _parsed(metadata[CARD_KEY], path)
+
+
+def _parsed(text: str, path: str | Path) -> dict[str, Any]:
+    """The card in a file's text."""
+    if len(text) > LONGEST_CARD or nesting(text) > DEEPEST:
+        raise WeightsError(
+            f"{path}: its card is refused: {len(text)} letters, nested {nesting(text)} deep; at most {LONGEST_CARD}"
+            f" and {DEEPEST} are read"
+        )
+    try:
+        card = json.loads(text)
+    except ValueError as error:
+        raise WeightsError(f"{path}: its card is no JSON ({error}); the file is damaged") from error
+    if not isinstance(card, dict):
+        raise WeightsError(f"{path}: its card should be entries by name, got {type(card).__name__}")
+    return card
 
 
 def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(tensors, card) of a checkpoint."""
     card = read_card(path)
-    return load_file(str(path)), card
+    return read_tensors(path), card
 
 
 def read_state_dict(path: str | Path, *, take: str | None = None) -> dict[str, Tensor]:

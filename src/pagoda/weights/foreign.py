@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
 from pagoda.weights.checkpoints import Foreign, read_checkpoint
@@ -16,8 +15,11 @@ from pagoda.weights.kinds import WeightsError, kind_of
 from pagoda.weights.leftovers import Leftovers, is_number_array
 from pagoda.weights.pickles import read_pickle
 from pagoda.weights.shards import is_index, read_shards
+from pagoda.weights.tensors import read_tensors
 from pagoda.weights.wrappers import choose, with_averages_apart
 
+SPREAD = 2**20
+"""places of a tensor that repeats few numbers (`expand`); larger ones ask for memory the file does not have"""
 DISTRIBUTED = "module."
 """what torch's DistributedDataParallel and AveragedModel put before every name"""
 
@@ -70,7 +72,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
-        return load_file(str(path)), dict(metadata)
+        return read_tensors(path), dict(metadata)
     except SafetensorError as error:
         raise WeightsError(
             f"{path} is not a whole .safetensors file ({path.stat().st_size} bytes; {error}):"
@@ -119,6 +121,11 @@ def _sort_out(path: Path, content: object, take: str | None) -> ForeignState:
 
 def _to_tensor(path: Path, where: str, value: Any) -> Tensor:
     if isinstance(value, Tensor):
+        held = value.untyped_storage().nbytes() // value.element_size()
+        if value.numel() > max(held, SPREAD):
+            raise WeightsError(
+                f"{path} is refused: {where} spreads {held} numbers over {tuple(value.shape)}, {value.numel()} places"
+            )
         return value.detach()
     array = np.require(value, value.dtype.newbyteorder("="), ["C", "W"])
     try:

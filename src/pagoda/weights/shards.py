@@ -81,7 +81,7 @@ def places_in(index: Path) -> dict[str, str]:
     places = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(places, dict) or not places:
         raise WeightsError(f"{index} should hold {{'weight_map': {{tensor: file}}}}, but has no such entry")
-    for file in dict.fromkeys(places.values()):
+    for file in places.values():
         if not isinstance(file, str) or file != Path(file).name or "\\" in file:
             raise WeightsError(f"{index} leads to {file!r}; its files should lie beside it")
     return places

@@ -12,9 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from pagoda.weights.kinds import WeightsError
+from pagoda.weights.pickles import damaged
 
 FOOTER, TRAILER, MAGIC = 48, 5, 0xDB4775248B80FB57
 DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 4: "u1", 6: "i1", 9: "<i8", 10: "?", 19: "<f2"}
+LONGEST_KEYS = 64
+"""letters of names for each byte of an index: entries share beginnings with the one before"""
 Fields = dict[int, list[int | bytes]]
 
 
@@ -24,6 +27,15 @@ def read_bundle(prefix: str | Path) -> dict[str, np.ndarray]:
     index = prefix.with_name(f"{prefix.name}.index")
     if not index.is_file():
         raise WeightsError(f"{index} is missing: a TensorFlow checkpoint has an index beside its data")
+    try:
+        return _variables(prefix, index)
+    except WeightsError:
+        raise
+    except Exception as error:  # a damaged table fails in a dozen ways; every one is told with its cause
+        raise damaged(index, error) from error
+
+
+def _variables(prefix: Path, index: Path) -> dict[str, np.ndarray]:
     entries = dict(table_entries(index.read_bytes(), index))
     header = parse_fields(entries.pop(b"", b""))
     shards = int(header.get(1, [1])[0])
@@ -43,9 +55,9 @@ def read_bundle(prefix: str | Path) -> dict[str, np.ndarray]:
             raise WeightsError(
                 f"{index}: {key.decode()} has {size} bytes, which do not fit its shape {shape}"
             )
-        numbers = np.fromfile(data, dtype, count, offset=offset)
-        if numbers.size != count:
+        if offset + size > data.stat().st_size:
             raise WeightsError(f"{data} ends before {key.decode()}: it is cut short")
+        numbers = np.fromfile(data, dtype, count, offset=offset)
         variables[key.decode()] = numbers.reshape(shape)
     return variables
 
@@ -67,8 +79,17 @@ def table_entries(content: bytes, where: Path) -> Iterator[tuple[bytes, bytes]]:
     footer = content[-FOOTER:]
     _, at = read_varint(footer, 0)
     _, at = read_varint(footer, at)  # place and size of the table's notes on itself
+    end = letters = 0
     for _, handle in block_entries(content, *read_handle(footer, at), where):
-        yield from block_entries(content, *read_handle(handle, 0), where)
+        start, size = read_handle(handle, 0)
+        if start < end:
+            raise WeightsError(f"{where} is damaged: its blocks lie in each other")
+        end = start + size
+        for key, value in block_entries(content, start, size, where):
+            letters += len(key)
+            if letters > LONGEST_KEYS * len(content):
+                raise WeightsError(f"{where} is damaged: its names are longer than such a file can hold")
+            yield key, value
 
 
 def block_entries(content: bytes, start: int, size: int, where: Path) -> Iterator[tuple[bytes, bytes]]:
@@ -124,6 +145,6 @@ def parse_fields(content: bytes) -> Fields:
             length = 8 if tag & 7 == 1 else 4
             value, at = content[at : at + length], at + length
         else:
-            raise WeightsError(f"a protocol buffer with a field of unknown form {tag & 7}")
+            raise ValueError(f"a protocol buffer with a field of unknown form {tag & 7}")
         fields.setdefault(tag >> 3, []).append(value)
     return fields

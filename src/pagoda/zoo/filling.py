@@ -4,9 +4,11 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping
 
+import torch
 from torch import Tensor, nn
 
 from pagoda.detectors.contract import Detector
+from pagoda.layers.unallocated import unfilled
 from pagoda.weights.convert.checkpoint import ForeignCheckpoint
 from pagoda.weights.convert.layout import Place, fill
 from pagoda.weights.convert.report import ConversionReport, sha256_of
@@ -57,6 +59,9 @@ def fill_model(
             f" {_counted(wanted, 'tensors missing')}, {_counted(misshapen, 'of another shape')},"
             f" {_counted(homeless, 'without a place in it')}; {_remedy(model, misshapen)}"
         )
+    if unfilled(model):
+        take_over(model, places, tensors)
+        state = model.state_dict()
     fill(state, places, tensors)
     return ConversionReport(
         file=checkpoint.path.name,
@@ -74,6 +79,30 @@ def fill_model(
         choice=checkpoint.reading.choice(),
         left=list(checkpoint.reading.dropped),
     )
+
+
+def take_over(model: nn.Module, places: Mapping[str, Place], tensors: Mapping[str, Tensor]) -> None:
+    """Give a model built without memory the file's own tensors where one is a whole weight, else room for it."""
+    sources: dict[str, list[str]] = {}
+    for source, place in places.items():
+        sources.setdefault(place.name, []).append(source)
+    owners = Counter(tensors[source].untyped_storage().data_ptr() for source in places)
+    taken = {}
+    for name, like in model.state_dict(keep_vars=True).items():
+        if like.is_meta and name in sources:
+            first = tensors[sources[name][0]]
+            is_whole = places[sources[name][0]] == Place(name) and first.numel() == like.numel()
+            is_own = is_alone(first) and owners[first.untyped_storage().data_ptr()] == 1
+            fits = is_whole and is_own and first.dtype == like.dtype
+            tensor = first.reshape(like.shape) if fits else torch.empty(like.shape, dtype=like.dtype)
+            is_weight = isinstance(like, nn.Parameter)
+            taken[name] = nn.Parameter(tensor, like.requires_grad) if is_weight else tensor
+    model.load_state_dict(taken, strict=False, assign=True)
+
+
+def is_alone(tensor: Tensor) -> bool:
+    """Whether its storage holds its numbers in their order and no more."""
+    return tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes
 
 
 def stored_as(tensors: Mapping[str, Tensor], places: Collection[str]) -> list[str]:

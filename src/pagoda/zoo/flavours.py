@@ -1,9 +1,9 @@
 """What a model's weights cannot tell: the conventions of the program they were trained in, bundled by source."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any, Literal, Self, get_type_hints
+from typing import Any, Literal, Self
 
 from pagoda.backbones.resnet import Style
 from pagoda.criteria.dense import FCOSCriterion, RetinaNetCriterion
@@ -11,10 +11,9 @@ from pagoda.layers.norm import Norm
 from pagoda.necks.fpn import ExtraFrom
 from pagoda.ops.anchors import AnchorShapes
 from pagoda.ops.box_coding import PointCoder
-from pagoda.plain import checked
+from pagoda.plain import checked, from_plain
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.preprocess import InputSpec
-from pagoda.zoo.options import as_tuples
 
 ClassNames = Literal["coco", "coco_91", "coco_90", "coco_person", "posetrack_person", "voc", "numbered"]
 
@@ -63,7 +62,7 @@ class Flavour:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Undo `to_dict`. Raises ValueError for settings a newer version may have written."""
-        return from_plain(cls, data)
+        return from_plain(cls, data, "flavour.")
 
 
 @checked
@@ -87,18 +86,3 @@ class RetinaNetFlavour(Flavour):
     anchors: AnchorShapes = field(default_factory=AnchorShapes)
     criterion: RetinaNetCriterion = field(default_factory=RetinaNetCriterion)
     postprocess: SelectDetections = field(default_factory=partial(SelectDetections, max_iou=0.5))
-
-
-def from_plain(cls: type, data: Mapping[str, Any]) -> Any:
-    """A (nested) dataclass from what JSON leaves of it: lists become tuples."""
-    unknown = set(data) - {f.name for f in fields(cls)}
-    if unknown:
-        raise ValueError(
-            f"unknown settings of {cls.__name__}: {', '.join(sorted(unknown))}; written by a newer version?"
-        )
-    hints = get_type_hints(cls)
-    values = {
-        name: from_plain(hints[name], value) if is_dataclass(hints[name]) else as_tuples(value)
-        for name, value in data.items()
-    }
-    return cls(**values)

@@ -1,11 +1,14 @@
 """Other programs' checkpoints as models of ours: same tensors, same conventions, same numbers."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pagoda.detectors.contract import Detector
+from pagoda.layers.unallocated import WithoutMemory
 from pagoda.structures.labels import LabelMap
 from pagoda.weights.convert.architecture import Architecture
 from pagoda.weights.convert.checkpoint import (
@@ -22,6 +25,7 @@ from pagoda.weights.convert.records import recorded_box_weights, recorded_classe
 from pagoda.weights.convert.report import ConversionReport
 from pagoda.weights.convert.tensorflow import is_tensorflow
 from pagoda.weights.files import WeightsError
+from pagoda.zoo.cards import with_state
 from pagoda.zoo.class_names import published_classes
 from pagoda.zoo.detect_and_track_flavours import DetectAndTrackFlavour
 from pagoda.zoo.efficientdet import VARIANTS
@@ -90,7 +94,10 @@ def convert(
     parts = ModelName(architecture.detector, architecture.backbone, architecture.neck or "", name)
     check_told(checkpoint, options or {})
     chosen = options_from({**architecture.options, **form, **(options or {})})
-    model = build_detector(parts, labels, chosen, conventions)
+    build = partial(build_detector, parts, labels, chosen, conventions)
+    # what is missing keeps the numbers it starts with
+    with nullcontext() if allow_missing else WithoutMemory():
+        model = build()
     layout = layout_of(model, checkpoint)
     ours = model.state_dict().keys()
     places = {
@@ -98,6 +105,7 @@ def convert(
         for source, canonical in checkpoint.renamed.taken.items()
     }
     report = fill_model(model, checkpoint, places, allow_missing=allow_missing)
+    model = with_state(model, model.state_dict(), build)
     report.notes += notes + neck_notes(checkpoint, options or {})
     model.origin = {**(model.origin or {}), "provenance": report.provenance()}
     return Conversion(model.eval(), report, places)

@@ -7,21 +7,21 @@ from typing import Any
 from torch import nn
 
 from pagoda.backbones.resnet3d import ResNet3D
-from pagoda.backbones.timm import TimmBackbone
+from pagoda.backbones.timm import TimmBackbone, pretrained_network
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.layers.inflate import Inflation, inflate_state
 from pagoda.plain import checked
-from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
 from pagoda.weights.convert.checkpoint import open_foreign
 from pagoda.weights.convert.report import ConversionReport, sha256_of
-from pagoda.weights.files import WeightsError, has_card, load_weights, read_card
+from pagoda.weights.files import WeightsError, has_card, read_card
 from pagoda.weights.foreign import read_foreign
 from pagoda.weights.prefixes import peel
 from pagoda.weights.reading import Reading
 from pagoda.weights.remote import fetch, is_remote
 from pagoda.weights.shards import INDEX, WEIGHTS, file_in, refuse_shard, weights_in
+from pagoda.zoo.cards import classes_in, model_in, model_of_file
 from pagoda.zoo.choice_notes import say_choice
 from pagoda.zoo.class_names import published_classes
 from pagoda.zoo.families import FAMILIES, MODELS, build_detector, conventions_for, is_known, parse_name
@@ -95,9 +95,7 @@ def load_backbone_weights(
         return fill_from_timm(backbone, source, take)
     if not source.startswith("timm:"):
         return fill_backbone(backbone, local_file(source), inflation=inflation or "center", take=take)
-    import timm
-
-    state = timm.create_model(source.removeprefix("timm:"), pretrained=True).state_dict()
+    state = pretrained_network(source.removeprefix("timm:")).state_dict()
     wanted = backbone.state_dict()
     missing = [name for name in wanted if name not in state and not name.endswith("num_batches_tracked")]
     if missing:
@@ -123,9 +121,7 @@ def fill_from_timm(backbone: TimmBackbone, source: str, take: str | None = None)
     is_named, reading = source.startswith("timm:"), Reading()
     path = None if is_named else local_file(source)
     if path is None:
-        import timm
-
-        state = timm.create_model(source.removeprefix("timm:"), pretrained=True).state_dict()
+        state = pretrained_network(source.removeprefix("timm:")).state_dict()
     else:
         content = read_foreign(path, take=take)
         peeled = peel(path, content.tensors, knows=backbone.knows_plain, alone=backbone.knows_plain)
@@ -178,7 +174,7 @@ def is_of_clips(model: str | Path | Detector, *, take: str | None = None) -> boo
         if not has_card(path):
             detector = open_foreign(path, take=take).architecture.detector
             return detector in FAMILIES and FAMILIES[detector].of_clips
-        name = read_card(path)["model"]
+        name = model_in(read_card(path), path)
     return name is not None and is_known(name) and FAMILIES[parse_name(name).detector].of_clips
 
 
@@ -188,33 +184,6 @@ def is_checkpoint(name: str) -> bool:
 
 
 SUFFIXES = (*WEIGHTS, INDEX)
-
-
-def model_from_card(
-    card: dict[str, Any], *, build: Callable[[int], Detector] | None = None, where: str | Path = "the card"
-) -> Detector:
-    """The model a card describes, with fresh weights; `build` composes models that are not in the zoo."""
-    label_map = LabelMap.from_dict(card["label_map"])
-    if build is not None:
-        model = build(len(label_map))
-        model.label_map, model.origin = label_map, {"model": card["model"], "options": card["options"]}
-    elif is_known(card["model"]):
-        parts = parse_name(card["model"])
-        family = FAMILIES[parts.detector]
-        conventions = family.flavours[parts.flavour]
-        if "flavour" in card:
-            conventions = type(conventions).from_dict(card["flavour"])
-        model = build_detector(parts, label_map, options_from(card["options"]), conventions)
-    else:
-        raise WeightsError(
-            f"{where} holds '{card['model']}', which is not a model of the zoo; hand over the function that composes"
-            " it, if you trust it (no file chooses code to run): load(path, build=function), --model FILE.py:FUNCTION"
-            " of pagoda predict, val, track, export and replay, or pagoda train FILE.py:FUNCTION --resume RUN"
-        )
-    model.input_spec = InputSpec.from_dict(card["input_spec"])
-    if "provenance" in card and model.origin is not None:  # whose weights these were, and their licence
-        model.origin["provenance"] = card["provenance"]
-    return model
 
 
 def load(
@@ -255,28 +224,10 @@ def load(
             f"{path} is a checkpoint of Pagoda and says itself what its flavour, classes and options are; it holds"
             " one set of weights"
         )
-    state, card = load_weights(path)
-    names = card["label_map"]["names"]
+    card = read_card(path)
+    names = classes_in(card, path).names
     if num_classes not in (None, len(names)):
         raise WeightsError(
             f"{path} was trained on {len(names)} classes ({', '.join(names[:5])} …), not {num_classes}"
         )
-    model = model_from_card(card, build=build, where=path)
-    check_fits(path, state, model)
-    model.load_state_dict(state)
-    return model.eval()
-
-
-def check_fits(path: str | Path, state: dict, model: Detector) -> None:
-    """Raises WeightsError that lists what is missing, left over or of another shape."""
-    wanted = model.state_dict()
-    missing = sorted(wanted.keys() - state.keys())
-    extra = sorted(state.keys() - wanted.keys())
-    shapes = sorted(name for name in wanted.keys() & state.keys() if wanted[name].shape != state[name].shape)
-    if missing or extra or shapes:
-        found = [
-            f"{len(names)} {what} ({', '.join(names[:3])} …)"
-            for what, names in (("missing", missing), ("unknown", extra), ("of another shape", shapes))
-            if names
-        ]
-        raise WeightsError(f"{path} does not fit the model its card describes: {'; '.join(found)}")
+    return model_of_file(path, card, build=build).eval()

@@ -12,10 +12,16 @@ from pagoda.layers.norm import Norm
 from pagoda.necks.bifpn import Fusion
 from pagoda.necks.fpn import Convolutions, ExtraFrom
 from pagoda.necks.topology import TopologyName
-from pagoda.plain import checked
+from pagoda.plain import checked, from_plain
 from pagoda.preprocess import Fit
 
 DeformKind = Literal["none", "v1", "v2"]
+MOST = {
+    "width": 2**14, "head_depth": 64, "num_keypoints": 4096, "cells": 64, "top_level": 12,
+    "deform_groups": 2**10, "stem_channels": 2**14, "base_channels": 2**12, "norm_groups": 2**14, "num_frames": 256,
+    "frame_interval": 10**6, "time_kernel": 255,
+}  # fmt: skip
+"""Larger numbers are no wish but a mistake, or somebody's file that is to fill the memory"""
 
 
 class ModelName(NamedTuple):
@@ -141,6 +147,12 @@ class ModelOptions:
     """each stage from layer2 on halves the frames, an odd number rounded up, as Detect-and-Track's TIME_STRIDE_ON: on
     one level over clips (c4_3d, c5_3d); tubes then have the middle frames of a clip alone"""
 
+    def __post_init__(self) -> None:
+        for name, most in MOST.items():
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= most:
+                raise ValueError(f"the model option {name} is a number up to {most}, got {value}")
+
 
 def given(value: int | None, otherwise: int) -> int:
     """The value, or the other one for None."""
@@ -166,20 +178,14 @@ def check_known(kind: str, name: str, known: Collection[str]) -> None:
     raise ValueError(f"unknown {kind} '{name}'; {hint}")
 
 
-def as_tuples(value: Any) -> Any:
-    """Lists, and lists in lists, as tuples."""
-    return tuple(as_tuples(item) for item in value) if isinstance(value, list) else value
-
-
 def options_from(values: Mapping[str, Any]) -> ModelOptions:
     """ModelOptions of the given values; an unknown name raises with the nearest one."""
     names = [field.name for field in fields(ModelOptions)]
-    for name in values:
+    for name in values if isinstance(values, Mapping) else ():
         check_known("model option", name, names)
-    plain = {name: as_tuples(value) for name, value in values.items()}
-    if "plugins" in plain:
-        plain["plugins"] = plugins_from(plain["plugins"])
-    return ModelOptions(**plain)
+    if isinstance(values, Mapping) and "plugins" in values:
+        values = {**values, "plugins": plugins_from(values["plugins"])}
+    return from_plain(ModelOptions, values, "options.")
 
 
 def plugins_from(values: Any) -> tuple[Plugin, ...]:

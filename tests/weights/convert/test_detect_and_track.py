@@ -16,8 +16,9 @@ import pagoda
 from pagoda.structures.posetrack_skeletons import PERSON_17
 from pagoda.weights.convert.checkpoint import ForeignCheckpoint, flavour_of, recognised
 from pagoda.weights.files import WeightsError
+from pagoda.zoo.cards import model_from_card
 from pagoda.zoo.foreign import convert
-from pagoda.zoo.models import create_model, is_of_clips, model_from_card
+from pagoda.zoo.models import create_model, is_of_clips
 from pagoda.zoo.to_source import to_source
 
 Shape = tuple[int, ...]

@@ -14,9 +14,10 @@ from pagoda.weights.convert.records import (
     recorded_style,
 )
 from pagoda.weights.files import WeightsError
+from pagoda.zoo.cards import model_from_card
 from pagoda.zoo.fcos_flavours import MSRA_INPUT
 from pagoda.zoo.foreign import convert
-from pagoda.zoo.models import create_model, model_from_card
+from pagoda.zoo.models import create_model
 from pagoda.zoo.to_source import to_source
 
 NAMES = ("heron", "newt")

@@ -61,7 +61,11 @@ def open_foreign(
     if is_tensorflow(path):
         variables = read_variables(path)
         averaged, told = which_variables(path, variables, take)
-        return recognised(path, effdet_state(variables, averaged=averaged), wanted=wanted, reading=told)
+        try:
+            state = effdet_state(variables, averaged=averaged)
+        except WeightsError as error:
+            raise WeightsError(f"{path}: {error}") from error
+        return recognised(path, state, wanted=wanted, reading=told)
     content = read_foreign(path, take=take)
     tensors, reading = known_names(path, content)
     return recognised(path, tensors, content.metadata, wanted=wanted, reading=reading)

@@ -26,7 +26,8 @@ import torch
 from torch import Tensor
 
 from pagoda.weights.convert.efficientdet import places_of_blocks
-from pagoda.weights.files import WeightsError
+from pagoda.weights.kinds import WeightsError, check_exists
+from pagoda.weights.pickles import damaged
 from pagoda.weights.reading import Reading
 from pagoda.weights.tensorflow_bundle import read_bundle
 from pagoda.weights.wrappers import AVERAGES
@@ -50,8 +51,14 @@ def read_variables(path: str | Path) -> dict[str, np.ndarray]:
     """{name: value} of an .npz file or of a checkpoint, any file of which may be named."""
     path = Path(path)
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
+        check_exists(path)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return dict(file)
+        except (
+            Exception
+        ) as error:  # a damaged archive fails in a dozen ways; every one is told with its cause
+            raise damaged(path, error) from error
     return read_bundle(path.with_name(re.sub(r"\.(index|data-\d+-of-\d+)$", "", path.name)))
 
 

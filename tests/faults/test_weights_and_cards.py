@@ -1,0 +1,23 @@
+"""Damaged weights, cards, capsules, states and settings end in a sentence: some of each; 3,000 in the slow test."""
+
+from collections import Counter
+
+import pytest
+from weights_and_cards import KINDS, run
+
+QUICK = {"capsule": 8, "config.yaml": 5}
+"""which take longest; of the others fifteen"""
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_damaged_files_are_refused_by_name_or_read(name: str) -> None:
+    results = list(run(name, range(QUICK.get(name, 15))))
+    assert [each for each in results if each[1] not in ("read", "refused")] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
+def test_two_hundred_and_fifty_of_each(name: str) -> None:
+    results = list(run(name, range(250)))
+    assert [each for each in results if each[1] not in ("read", "refused")] == []
+    assert Counter(result for _, result in results)["refused"] > 0

@@ -1,0 +1,143 @@
+"""Checkpoints are checked before there is memory for them, and what is loaded is the model that was saved."""
+
+import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from pagoda.weights.files import WeightsError, read_card, save_weights
+from pagoda.zoo.foreign import convert
+from pagoda.zoo.models import create_model, load
+from pagoda.zoo.way_back import write_for
+
+SMALL = {"width": 16, "head_depth": 1, "short_side": 64, "long_side": 64}
+MODELS: dict[str, dict[str, Any]] = {
+    "fcos_resnet18_fpn": {**SMALL, "frozen_stages": 3, "norm": "frozen"},
+    "retinanet_resnet18_bifpn": SMALL,
+    "efficientdet_ghostnet_100_bifpn": {"width": 16},
+    "keypoint_rcnn_resnet18_fpn": {"width": 16, "num_keypoints": 3, "short_side": 64},
+    "detect_and_track_resnet18_3d": {"width": 16, "short_side": 64},
+}
+SWIN = "fcos_timm:swinv2_cr_tiny_ns_224_fpn"
+"""computes tables that are not saved, in memory that is only shaped at first"""
+
+
+@contextmanager
+def at_most(more: int) -> Iterator[None]:
+    """Asking for `more` bytes beyond what the process has fails within."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + more, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.mark.parametrize("name", [*MODELS, pytest.param(SWIN, marks=pytest.mark.medium)])
+def test_what_is_loaded_is_what_was_saved(tmp_path: Path, name: str) -> None:
+    model = create_model(name, num_classes=2, **MODELS.get(name, SMALL)).eval()
+    path = save_weights(tmp_path / "a.safetensors", model.state_dict(), model.card())
+    again = load(path)
+    path.write_bytes(b"")  # the numbers are in memory
+    for tensors in ("named_parameters", "named_buffers"):
+        wanted, got = dict(getattr(model, tensors)()), dict(getattr(again, tensors)())
+        assert wanted.keys() == got.keys()
+        for key, tensor in wanted.items():
+            assert torch.equal(got[key], tensor), key
+            assert got[key].requires_grad == tensor.requires_grad and got[key].dtype == tensor.dtype
+            assert got[key].is_contiguous() and type(got[key]) is type(tensor)
+    assert json.dumps(again.card()) == json.dumps(model.card())
+    assert not any(module.training for module in again.modules())
+
+
+def test_another_programs_weights_are_taken_over_not_shared(tmp_path: Path) -> None:
+    model = create_model("fcos_resnet50_fpn.improved", num_classes=2, width=64)
+    write_for(model, "fcos", tmp_path / "FCOS_imprv_R_50.pth")
+    again = convert(tmp_path / "FCOS_imprv_R_50.pth").model
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor), name
+    places = [tensor.untyped_storage().data_ptr() for tensor in again.state_dict().values()]
+    assert len(set(places)) == len(places)
+    assert all(
+        p.requires_grad == q.requires_grad
+        for p, q in zip(again.parameters(), model.parameters(), strict=True)
+    )
+
+
+def test_half_precision_is_read_as_the_model_computes(tmp_path: Path) -> None:
+    model = create_model("fcos_resnet18_fpn", num_classes=2, **SMALL)
+    halves = {name: t.half() if t.is_floating_point() else t for name, t in model.state_dict().items()}
+    again = load(save_weights(tmp_path / "a.safetensors", halves, model.card()))
+    assert {parameter.dtype for parameter in again.parameters()} == {torch.float32}
+    halves["scales"] = torch.ones(5, dtype=torch.int32)
+    with pytest.raises(WeightsError, match=r"b\.safetensors .* 1 of whole numbers .*\(scales"):
+        load(save_weights(tmp_path / "b.safetensors", halves, model.card()))
+
+
+@cache
+def card_of_small() -> str:
+    return json.dumps(create_model("fcos_resnet18_fpn", num_classes=2, **SMALL).card())
+
+
+def card_with(path: str, value: Any) -> dict[str, Any]:
+    """The card of a small model with another value in the place of one."""
+    card = json.loads(card_of_small())
+    entry, *inner = path.split(".")
+    target = card
+    for key in inner:
+        target, entry = target[entry], key
+    target[entry] = value
+    return card
+
+
+REFUSED: list[tuple[str, Any, str]] = [
+    ("options.width", 2**14, "does not fit the model its card describes: 149 missing"),
+    ("model", "fcos_resnext50_9999999x4d_fpn", "does not fit|cannot be used"),
+    ("options.width", 100_000, "width is a number up to 16384, got 100000"),
+    ("options.head_depth", 10**9, "head_depth is a number up to 64"),
+    ("options.num_keypoints", 10**9, "num_keypoints is a number up to"),
+    ("options.cells", 10**9, "cells is a number up to 64"),
+    ("options.top_level", 10**9, "top_level is a number up to 12"),
+    ("options.width", "wide", "width must be a whole number or None, got 'wide'"),
+    ("options", [1], r"options must hold settings by name, got \[1\]"),
+    ("options.wdth", 3, "unknown model option 'wdth'; did you mean 'width'"),
+    ("flavour.criterion.radius", "far", "radius must be a number or None, got 'far'"),
+    ("flavour.criterion", 7, "criterion must be"),
+    ("flavour.new", 7, "unknown setting 'flavour.new'.* from a newer version"),
+    ("input_spec.mean", [float("nan")] * 3, "mean must be"),
+    ("input_spec.std", [0.0, 1.0, 1.0], "std not 0"),
+    ("input_spec.short_side", 10**9, "short_side, long_side, canvas and pad_multiple are 1 …"),
+    ("input_spec", None, "input_spec must hold settings by name, got None"),
+    ("label_map.names", [1, 2], r"label_map: names must be a sequence, each of it str, got \[1, 2\]"),
+    ("label_map.category_ids", None, "category_ids must be a sequence, each of it a whole number, got None"),
+    ("label_map", [], r"label_map: names must be"),
+    ("label_map.skeleton", {"names": ["a"], "edges": [[0]]}, "skeleton: edges must be"),
+    ("model", 7, "should name its model, got 7"),
+    ("model", "yolo", "holds 'yolo', which is not a model of the zoo"),
+    ("options.levels", [[[[]]]], "levels must be"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "message"), REFUSED)
+def test_cards_that_cannot_be_used_are_refused_before_there_is_memory_for_them(
+    tmp_path: Path, path: str, value: Any, message: str
+) -> None:
+    file = save_weights(tmp_path / "a.safetensors", {"x": torch.zeros(3)}, card_with(path, value))
+    with at_most(2**30), pytest.raises(WeightsError, match=rf"a\.safetensors.*({message})"):
+        load(file)
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", '{"a": ' + "[" * 100 + "]" * 100 + "}", "7"])
+def test_what_is_no_card_is_told_with_its_file(tmp_path: Path, text: str) -> None:
+    save_file({"x": torch.zeros(1)}, tmp_path / "a.safetensors", {"pagoda": text})
+    for read in (read_card, load):
+        with pytest.raises(WeightsError, match=r"a\.safetensors: its card (is|should)"):
+            read(tmp_path / "a.safetensors")

@@ -13,7 +13,7 @@ MAX_FILE, MAX_BODY = 400, 60
 FORBIDDEN = {"utils", "util", "misc", "common", "core", "helpers", "helper", "tools", "lib", "shared"}
 
 # The ground floor imports nothing of ours, and every room may stand on it.
-GROUND = {"text_files", "files", "plain", "orientation", "picture_files"}
+GROUND = {"text_files", "files", "plain", "orientation", "picture_files", "stopping"}
 # room: the rooms it may import besides itself. A module in the package's root is a room of its own.
 FLOW = {"structures", "pictures", "ops"}
 STAGES = FLOW | {"criteria", "postprocess", "preprocess"}
@@ -26,6 +26,7 @@ TOP = MODELS | {
 MAY_IMPORT: dict[str, set[str]] = {
     "structures": set(),
     "pictures": set(),
+    "holding": set(),
     "ops": {"structures"},
     "layers": set(),
     "weights.files": set(),
@@ -50,10 +51,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "exporting": MODELS | {"zoo", "weights.convert", "pagoda"},
     "explain": TOP - {"training", "recipes"},
     # "pagoda" is for its version only: the package's own file loads nothing until asked.
-    "recipes": (MODELS - PARTS) | {"zoo", "data", "training", "predict_video", "pagoda"},
+    "recipes": (MODELS - PARTS) | {"zoo", "data", "training", "predict_video", "holding", "pagoda"},
     "api": TOP,
     "pagoda": TOP | {"api"},
-    "cli": TOP | {"pagoda", "api", "web"},
+    "cli": TOP | {"pagoda", "api", "web", "holding"},
     "web": TOP | {"pagoda", "api"},
 }
 # Conveniences of the user's objects reach up, inside the method that needs it: (file, room).

@@ -1,8 +1,10 @@
 """From a dataset folder to a trained, scored and reported detector."""
 
 import json
+import shlex
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import torch
 import yaml
 from accelerate.utils import broadcast_object_list
 
+from pagoda.data.fingerprint import fingerprint
 from pagoda.data.loading import TrainingView
 from pagoda.data.transforms import (
     Compose,
@@ -26,6 +29,7 @@ from pagoda.detectors.contract import Detector
 from pagoda.evaluation.result import DetectionResult
 from pagoda.evaluation.runner import detect_dataset, evaluate
 from pagoda.files import write_atomically
+from pagoda.holding import hold_folder
 from pagoda.recipes.carried import check_keypoints, flip_pairs, lighten, what_to_carry
 from pagoda.recipes.opening import check_frames, check_learnable, check_scorable, open_data
 from pagoda.recipes.remarks import data_remarks
@@ -172,6 +176,24 @@ def _run(
     saved: TrainSettings | None = None,
 ) -> RunResult:
     """`saved`: the settings until now of a run that goes on."""
+    is_main = processes(settings.device).is_main_process
+    with hold_folder(folder, "trains") if is_main else nullcontext():
+        return _run_held(
+            model, train_data, val_data, settings, folder, before=before, quiet=quiet, saved=saved
+        )
+
+
+def _run_held(
+    model: Detector,
+    train_data: Any,
+    val_data: Any,
+    settings: TrainSettings,
+    folder: Path,
+    *,
+    before: DetectionResult | None,
+    quiet: bool,
+    saved: TrainSettings | None,
+) -> RunResult:
     train_data, val_data = lighten(train_data, model), lighten(val_data, model)
 
     def validate(current: Detector, progress: Any) -> DetectionResult:
@@ -186,6 +208,7 @@ def _run(
         settings,
         folder,
         sizes=train_data.annotations.sizes,
+        data={"train": fingerprint(train_data), "val": fingerprint(val_data)},
         resume=saved is not None,
         quiet=quiet,
     )
@@ -196,8 +219,20 @@ def _run(
     if result is None:  # resumed after its last epoch: nothing was left to do but the score
         result = evaluate(best, val_data, batch_size=settings.batch_size)
     if trainer.is_main:
-        report(folder, best, val_data, settings, before, result)
+        _report_if_possible(folder, best, val_data, settings, before, result)
     return RunResult(folder, best, result, before)
+
+
+def _report_if_possible(folder: Path, *facts: Any) -> None:
+    """The run is done and kept by now: without a page of pictures it is no failure."""
+    try:
+        report(folder, *facts)
+    except Exception as error:
+        print(
+            f"warning: there is no report ({type(error).__name__}: {error}); the training is complete, its weights are"
+            f" in {folder}, and pagoda train --resume {shlex.quote(str(folder))} tries the report again",
+            file=sys.stderr,
+        )
 
 
 def _go_on(trainer: Trainer, saved: TrainSettings, settings: TrainSettings, folder: Path) -> None:

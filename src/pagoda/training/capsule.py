@@ -16,6 +16,7 @@ from pagoda.structures.clips import TubeTargets
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
 from pagoda.training.checkpoints import random_state
+from pagoda.weights.files import save_torch
 
 
 class NotFiniteError(FloatingPointError):
@@ -67,7 +68,7 @@ def save_capsule(
         ],
         **facts,
     }
-    return write_atomically(path, lambda temporary: torch.save(content, temporary))
+    return write_atomically(path, lambda temporary: save_torch(temporary, content))
 
 
 def load_capsule(path: str | Path) -> tuple[dict[str, Any], list[AnyTargets]]:

@@ -1,7 +1,9 @@
 """The training loop: one screen (`Trainer.run`), and the steps it is made of."""
 
 import math
-from collections.abc import Callable, Sequence
+import shlex
+import signal
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from pagoda.data.loading import Batch, BatchPlan, TrainingView, make_loader
 from pagoda.detectors.contract import Detector
@@ -19,13 +21,20 @@ from pagoda.evaluation.result import DetectionResult
 from pagoda.layers.memory_order import order_weights
 from pagoda.layers.norm import has_batch_statistics
 from pagoda.plain import checked
+from pagoda.stopping import Stopped, StopRequests
 from pagoda.structures.clips import TubeTargets
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
 from pagoda.training.averaging import ModelAverage
 from pagoda.training.batch_norms import fewest_pictures, needs_two_pictures
 from pagoda.training.capsule import NotFiniteError, diagnose, save_capsule
-from pagoda.training.checkpoints import load_last, random_state, restore_random_state, save_last
+from pagoda.training.checkpoints import (
+    compare_data,
+    load_last,
+    random_state,
+    restore_random_state,
+    save_last,
+)
 from pagoda.training.optim import build_optimizer, clip_each_gradient, rate_factor, set_rate
 from pagoda.training.processes import processes
 from pagoda.training.reporting import RunLog
@@ -79,9 +88,12 @@ class Trainer:
         run: Path,
         *,
         sizes: Any,
+        data: Mapping[str, str] | None = None,
         resume: bool = False,
         quiet: bool = False,
     ) -> None:
+        """`sizes`: (n, 2) height and width of the pictures; `data`: fingerprints of the "train" and "val" data, which
+        a run that goes on compares."""
         self.settings, self.view, self.validate, self.folder = settings, view, validate, run
         # Autocast is ours: accelerate fixes its own once per Python process, for every later run too.
         processes(settings.device)  # opens the group, which accelerate then finds
@@ -113,8 +125,10 @@ class Trainer:
         )
         self.total_steps = self.steps_of(settings.epochs)
         self.at = Position()
+        self.data, self.notes = dict(data or {}), list[str]()
         if resume:
-            self._restore(load_last(run))
+            self._restore(load_last(run, say=self.notes.append))
+        self.is_resumed, self.saved_step = resume, self.at.step
         self.losses = self.accelerator.prepare(Losses(self.model))
         self.saved_at = monotonic()
         self.log = (
@@ -128,37 +142,73 @@ class Trainer:
             if self.is_main
             else None
         )
+        self.stops = StopRequests("stopping at the end of this step; Ctrl-C again stops at once" * self.is_main)
+        for note in self.notes:
+            self._say(note)
 
     def run(self) -> DetectionResult | None:
-        """Train to the end. Raises NotFiniteError with a capsule; Ctrl-C saves `last/` first."""
-        result = None
+        """Train to the end. Raises NotFiniteError with a capsule.
+
+        After Ctrl-C or SIGTERM it saves `last/` at the end of the step, in all processes of a group, and raises
+        Stopped, which says how to go on; a second Ctrl-C raises at once.
+        """
         try:
-            if not self.at.is_scored:
-                result = self._score(self.at.epoch - 1)
-            for epoch in range(self.at.epoch, self.settings.epochs):
-                self.model.train()
-                batches = self.plan.epoch(epoch, self.at.batch)
-                since = monotonic()
-                for batch in make_loader(self.view, batches, num_workers=self.settings.workers):
-                    self._learn(batch)
-                    self.at.seconds, since = self.at.seconds + monotonic() - since, monotonic()
-                    if self._is_step_boundary() and monotonic() - self.saved_at > self.settings.save_seconds:
-                        self._save()
-                self.at.epoch, self.at.batch = epoch + 1, 0
-                self.at.is_scored = not self._is_due(epoch)
-                self._save()  # before scoring: whatever happens there, the epoch is not lost
-                if not self.at.is_scored:
-                    result = self._score(epoch)
-                if 0 < self.settings.patience <= self.at.worse_count:
-                    self._say(f"no better AP for {self.at.worse_count} validations: stopped early")
-                    break
-        except KeyboardInterrupt:
-            self._say(f"interrupted; go on with: pagoda train --resume {self.folder}")
-            raise
+            with self.stops:
+                return self._run()
+        except KeyboardInterrupt as stop:
+            raise Stopped(self.stops.received or signal.SIGINT, self._how_to_go_on()) from stop
         finally:
             if self.log is not None:
                 self.log.close()
+
+    def _run(self) -> DetectionResult | None:
+        result = None
+        if not self.is_resumed:
+            self._save()  # from here on --resume works
+        if not self.at.is_scored:
+            result = self._score(self.at.epoch - 1)
+        for epoch in range(self.at.epoch, self.settings.epochs):
+            self._learn_epoch(epoch)
+            self.at.epoch, self.at.batch = epoch + 1, 0
+            self.at.is_scored = not self._is_due(epoch)
+            self._save()  # before scoring: whatever happens there, the epoch is not lost
+            if not self.at.is_scored:
+                result = self._score(epoch)
+            if 0 < self.settings.patience <= self.at.worse_count:
+                self._say(f"no better AP for {self.at.worse_count} validations: stopped early")
+                break
         return result
+
+    def _learn_epoch(self, epoch: int) -> None:
+        self.model.train()
+        batches = self.plan.epoch(epoch, self.at.batch)
+        since = monotonic()
+        for batch in make_loader(self.view, batches, num_workers=self.settings.workers):
+            self._learn(batch)
+            self.at.seconds, since = self.at.seconds + monotonic() - since, monotonic()
+            if self._is_step_boundary():
+                self._stop_where_asked()
+                if monotonic() - self.saved_at > self.settings.save_seconds:
+                    self._save()
+
+    def _stop_where_asked(self) -> None:
+        """Save and raise Stopped in every process of the group where one of them was asked to stop."""
+        if self.accelerator.num_processes > 1:
+            received = torch.tensor([self.stops.received], device=self.device)
+            distributed.all_reduce(received, distributed.ReduceOp.MAX)
+            self.stops.received = int(received.item())
+        if self.stops.received:
+            self._save()
+            self.accelerator.wait_for_everyone()  # a launcher ends the others when the first one goes
+            self.stops.check()
+
+    def _how_to_go_on(self) -> str:
+        if not self.is_main:
+            return ""
+        return (
+            f"stopped at step {self.at.step} of {self.total_steps}; saved up to step {self.saved_step}; go on with:"
+            f" pagoda train --resume {shlex.quote(str(self.folder))}"
+        )
 
     def _learn(self, batch: Batch) -> None:
         """One batch: losses, gradients and, every `accumulate` batches, a step of the optimiser."""
@@ -215,7 +265,9 @@ class Trainer:
 
     def _score(self, epoch: int) -> DetectionResult:
         """Validate the averaged model, keep it when it is the best so far."""
-        result = self.validate(self.model_to_keep(), self._progress)
+        self._stop_where_asked()
+        with self.stops.at_once():  # the epoch is saved
+            result = self.validate(self.model_to_keep(), self._progress)
         what, value = result.deciding
         # Without an object to find nothing is undecided: the last weights are kept then.
         is_best = value > self.at.best_ap or (math.isnan(value) and self.at.best_ap < 0)
@@ -238,9 +290,10 @@ class Trainer:
         return result
 
     def _save(self) -> None:
-        self.saved_at = monotonic()
-        if not self.is_main:
+        self.saved_at, self.saved_step = monotonic(), self.at.step
+        if self.log is None:
             return
+        self.log.to_disk()
         state = {
             "at": vars(self.at),
             "model": self.model.state_dict(),
@@ -248,10 +301,13 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "random": random_state(),
             "batches_per_epoch": len(self.plan),
+            "data": self.data,
         }
         save_last(self.folder, state)
 
     def _restore(self, state: dict[str, Any]) -> None:
+        note = compare_data(self.folder, state.get("data", {}), self.data)
+        self.notes += [note] if note else []
         if state["batches_per_epoch"] != len(self.plan):
             raise ValueError(
                 f"cannot resume {self.folder}: an epoch had {state['batches_per_epoch']} batches and has"
@@ -269,19 +325,14 @@ class Trainer:
     ) -> None:
         diagnosis = diagnose(self.model, pictures, targets, precision=self.settings.precision)
         path = self.folder / f"capsule-step{self.at.step}-rank{self.accelerator.process_index}.pt"
-        save_capsule(
-            path,
-            self.model,
-            pictures,
-            targets,
-            what=what,
-            losses=values,
-            precision=self.settings.precision,
-            channels_last=self.settings.channels_last,
-        )
+        facts = {"precision": self.settings.precision, "channels_last": self.settings.channels_last}
+        try:
+            save_capsule(path, self.model, pictures, targets, what=what, losses=values, **facts)
+            kept = f"everything is kept in {path}; look again with: pagoda replay {shlex.quote(str(path))}"
+        except OSError as error:
+            kept = f"the batch is not kept: {error}"
         raise NotFiniteError(
-            f"the {what} is not finite at step {self.at.step}\n{diagnosis.describe()}\n"
-            f"everything is kept in {path}; look again with: pagoda replay {path}"
+            f"the {what} is not finite at step {self.at.step}\n{diagnosis.describe()}\n{kept}"
         )
 
     def _note_skipped(self, batch: Batch) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -17,14 +18,40 @@ CARD_KEY = "pagoda"
 
 
 def save_weights(path: str | Path, state: Mapping[str, Tensor], card: Mapping[str, Any]) -> Path:
-    """Write tensors and card as one .safetensors file, atomically."""
+    """Write tensors and card as one .safetensors file, atomically; the same content gives the same bytes."""
     # Copies: the format refuses tensors that share memory, as the weights of a head used twice do.
     tensors = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state.items()}
     metadata = {CARD_KEY: json.dumps(card), "format": "pt"}
+
+    def write(draft: Path) -> None:
+        try:
+            save_file(tensors, draft, metadata)
+        except SafetensorError as error:  # how the library tells of a full disk
+            raise OSError(str(error)) from error
+        _sort_metadata(draft)
+
+    return write_atomically(path, write)
+
+
+def _sort_metadata(path: Path) -> None:
+    """The library writes it in another order each time; a file's hash should tell its content."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) <= length:  # as the library, which pads with blanks, spells it; else all stays as it is
+            file.seek(8)
+            file.write(text.ljust(length))
+
+
+def save_torch(path: str | Path, content: Any) -> None:
+    """`torch.save` in place, with the system's reason in an OSError where it cannot be written."""
     try:
-        return write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
-    except SafetensorError as error:  # how the library tells of a full disk
-        raise OSError(f"could not write {path}: {error}; free some space or choose another folder") from error
+        with open(path, "wb") as file:
+            torch.save(content, file)
+    except RuntimeError as error:  # how torch tells of a full disk
+        raise OSError(str(error.__context__ or error)) from error
 
 
 def has_card(path: str | Path) -> bool:

@@ -1,22 +1,34 @@
-"""Files that are there whole or not at all, and what killed processes left of them.
+"""Files that are there whole or not at all, names that are free, and names of data as names of files.
 
-They are written under a private name, a draft, and get theirs when they are whole and on the disk.
+What a data set or somebody's JSON calls a video or a class may be anything: `../../x`, an absolute path, CON, a line
+break. `safe_name` makes a file's name of it, `inside` proves that the place lies in its folder, `claim_file` and
+`claim_folder` take a name that nobody else has.
 """
 
-import errno
+import hashlib
 import os
-import platform
 import re
-import secrets
-import tempfile
-import time
-from collections.abc import Callable
-from hashlib import sha256
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-DAY_SECONDS = 86_400
-_NAME = re.compile(r"\.draft-(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)-(?P<run>[0-9a-f]{8})-")
-_RUN = secrets.token_hex(4)
+from pagoda.drafts import draft_beside, settle
+
+MAX_NAME_BYTES = 200
+"""Of what `safe_name` makes: file systems take 255, of which endings, numbers and temporary names need some"""
+_SEPARATORS = re.compile(r'[/\\:*?"<>|]')
+"""What separates folders, drives or streams on some system, or is refused there"""
+_JOINERS = "\u200c\u200d"
+"""Invisible, but part of how some alphabets and emoji are written"""
+_UNPRINTED = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+"""Unicode's categories of control and format characters, halves of pairs, and separators of lines"""
+_RESERVED = re.compile(
+    r"(con|prn|aux|nul|clock\$|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\.|$)", re.IGNORECASE
+)
+"""Names that are devices on Windows, whatever follows the dot"""
+_HASH_LETTERS = 8
+_HASHED = re.compile(rf"~[0-9a-f]{{{_HASH_LETTERS}}}$", re.IGNORECASE)
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
@@ -43,94 +55,115 @@ def could_not_write(path: str | Path, error: Exception) -> OSError:
     return OSError(f"could not write {path}: {error}; free some space or choose another folder")
 
 
-def draft_beside(path: Path, *, suffix: str = "") -> Path:
-    """A new, empty file in the folder of `path`; its name says which process writes it."""
+def plain_text(name: str) -> str:
+    """`name` on one line: NFC, every run of control characters and line breaks one space, none at either end.
+
+    >>> plain_text("traffic\\r\\nlight\\t")
+    'traffic light'
+    """
+    kept = (" " if _is_unprinted(letter) else letter for letter in unicodedata.normalize("NFC", name))
+    text = "".join(kept)
+    return text if text == name else re.sub(r" {2,}", " ", text).strip()
+
+
+def safe_name(name: str, *, max_bytes: int = MAX_NAME_BYTES, space: str = " ") -> str:
+    """The name of one file, without its ending, made of any name; letters of all alphabets are kept.
+
+    It has no separator of any system, no leading dot, nothing invisible, is never empty, no device of Windows, NFC,
+    has at most `max_bytes` in UTF-8, and `space` where the name has spaces. Different names may become the same: see
+    `safe_names` and `claim_file`.
+
+    >>> safe_name("../../etc/passwd"), safe_name("人"), safe_name("nul.tar"), safe_name("..")
+    ('_.._etc_passwd', '人', '_nul.tar', '_')
+    """
+    text = _SEPARATORS.sub("_", plain_text(name)).lstrip(". ").rstrip(". ")
+    text = f"_{text}" if _RESERVED.match(text) else text
+    return text.replace(" ", space).encode()[:max_bytes].decode(errors="ignore").rstrip(". ") or "_"
+
+
+def safe_names(names: Sequence[str], *, max_bytes: int = MAX_NAME_BYTES, space: str = " ") -> list[str]:
+    """`safe_name` of each, all different, also on disks that do not tell a from A.
+
+    Names that would share a file all end in a few letters of their hash, so what a name becomes does not depend on
+    the order. Raises ValueError where a name stands twice.
+
+    >>> safe_names(["cat", "a/b", "a:b"])
+    ['cat', 'a_b~c14cddc0', 'a_b~6783a31e']
+    """
+    if len(set(names)) < len(names):
+        raise ValueError(f"names must differ to get files of their own, got {list(names)[:20]}")
+    plain = [safe_name(name, max_bytes=max_bytes, space=space) for name in names]
+    counts = Counter(map(_folded, plain))
+    return [
+        short
+        if counts[_folded(short)] == 1 and not _HASHED.search(short)
+        else hashed_name(name, max_bytes=max_bytes, space=space)
+        for name, short in zip(names, plain, strict=True)
+    ]
+
+
+def hashed_name(name: str, *, max_bytes: int = MAX_NAME_BYTES, space: str = " ") -> str:
+    """`safe_name` with letters of the name's hash, for a name whose plain one is another's too."""
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:_HASH_LETTERS]
+    return f"{safe_name(name, max_bytes=max_bytes - _HASH_LETTERS - 1, space=space)}~{digest}"
+
+
+def inside(folder: str | Path, *parts: str) -> Path:
+    """`folder` / parts; ValueError where that lies elsewhere, by `..`, an absolute part or a link on the way."""
+    path = Path(folder).joinpath(*parts)
+    root = os.path.realpath(folder)
+    place = os.path.join(os.path.realpath(path.parent), path.name)
+    if path.name in ("", "..") or not place.startswith(os.path.join(root, "")):
+        raise ValueError(
+            f"{path} is not inside {folder}: it would be written to {place}; remove the link on the way, or choose"
+            " another folder"
+        )
+    return path
+
+
+def claim_file(path: str | Path) -> Path:
+    """An empty file at `path`, or at the first of NAME-2, NAME-3 … that nobody has: two that ask never get the same.
+
+    Folders on the way are made. The claim is replaced by `write_atomically`; remove it where nothing is written.
+    """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".draft-{_machine()}-{os.getpid()}-{_RUN}-"
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=suffix)
-    os.close(handle)
-    return Path(name)
+    number, free = 1, path
+    while True:
+        try:
+            os.close(os.open(free, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+            return free
+        except FileExistsError:
+            number += 1
+            free = path.with_stem(f"{path.stem}-{number}")
 
 
-def settle(draft: Path, path: Path, *, keep_as: Path | None = None) -> None:
-    """Give a draft that is whole its name; on return it is on the disk.
-
-    What had the name before goes, or is kept under the name `keep_as`; there is no moment without either.
-    """
-    draft.chmod(0o644)
-    with draft.open("r+b") as file:
-        os.fsync(file.fileno())
-    if keep_as is not None and path.exists():
-        _name_also(path, keep_as)
-    os.replace(draft, path)
-    to_disk(path.parent)
-
-
-def _name_also(path: Path, other: Path) -> None:
-    other.unlink(missing_ok=True)
+def write_free(path: str | Path, write: Callable[[Path], object]) -> Path:
+    """`write_atomically` at `path`, or at the first numbered name that is free; nothing that exists is replaced."""
+    claimed = claim_file(path)
     try:
-        os.link(path, other)
-    except OSError:  # a disk without hard links
-        os.replace(path, other)
+        return write_atomically(claimed, write)
+    except BaseException:
+        claimed.unlink(missing_ok=True)
+        raise
 
 
-def to_disk(folder: Path) -> None:
-    """Have the names in a folder written, where the system knows such a thing."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network disks write names at once
-            raise
-    finally:
-        os.close(handle)
+def claim_folder(parent: str | Path, name: str) -> Path:
+    """A new folder NAME-1, NAME-2 … in `parent`, never one that exists; NAME is made a file's name first."""
+    stem, number = safe_name(name), 1
+    Path(parent).mkdir(parents=True, exist_ok=True)
+    while True:
+        folder = Path(parent) / f"{stem}-{number}"
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            number += 1
 
 
-def sweep_drafts(folder: str | Path) -> list[Path]:
-    """Remove the drafts of processes that were killed; returns them. Those of a living process stay.
-
-    What another machine writes goes when nobody has touched it for a day.
-    """
-    entries = [Path(entry) for entry in os.scandir(folder)] if Path(folder).is_dir() else []
-    left = [path for path in entries if _is_left_over(path)]
-    for path in left:
-        path.unlink(missing_ok=True)
-    return left
+def _is_unprinted(letter: str) -> bool:
+    return unicodedata.category(letter) in _UNPRINTED and letter not in _JOINERS
 
 
-def is_running(pid: int) -> bool:
-    """Whether a process of this machine lives; True where nobody can tell."""
-    if os.name != "posix":
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _is_left_over(path: Path) -> bool:
-    name = _NAME.match(path.name)
-    if name is None:
-        return False
-    pid = int(name["pid"])
-    if name["machine"] == _machine() and not (pid == os.getpid() and name["run"] == _RUN):
-        if pid == os.getpid() or not is_running(pid):
-            return True
-    try:
-        return time.time() - path.stat().st_mtime > DAY_SECONDS
-    except FileNotFoundError:
-        return False
-
-
-def _machine() -> str:
-    """Eight digits for the machine, or the container: process ids are those of one of them."""
-    try:
-        space = os.readlink("/proc/self/ns/pid")
-    except OSError:
-        space = ""
-    return sha256(f"{platform.node()} {space}".encode()).hexdigest()[:8]
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name.casefold())

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pagoda.files import is_running, sweep_drafts, write_atomically
+from pagoda.drafts import is_running, sweep_drafts
+from pagoda.files import write_atomically
 
 LOCK, WRITER = ".lock", ".writer.json"
 WAIT_SECONDS = 30

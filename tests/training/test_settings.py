@@ -3,12 +3,12 @@
 import pytest
 import yaml
 
+from pagoda.files import claim_folder
 from pagoda.training.settings import (
     AugmentSettings,
     OptimSettings,
     TrainSettings,
     from_plain,
-    new_run_folder,
     to_plain,
 )
 
@@ -41,5 +41,5 @@ def test_mistakes_are_explained(values, words):
 
 
 def test_runs_are_never_overwritten(tmp_path):
-    folders = [new_run_folder(tmp_path, "a") for _ in range(3)]
+    folders = [claim_folder(tmp_path, "a") for _ in range(3)]
     assert [folder.name for folder in folders] == ["a-1", "a-2", "a-3"]

@@ -1,7 +1,6 @@
 """pagoda create MODEL"""
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated
@@ -10,6 +9,7 @@ import torch
 import tyro
 
 from pagoda.cli.parsing import parse, read_labels, refuse_existing
+from pagoda.files import safe_name
 from pagoda.plain import checked
 from pagoda.training.settings import to_plain
 from pagoda.weights.files import save_weights
@@ -69,8 +69,8 @@ def main(arguments: Sequence[str]) -> int:
         raise ValueError("--start-from fills the backbone, too; give either it or --backbone-weights")
     if inflation and not given and not command.start_from:
         raise ValueError("--model.inflation is for --backbone-weights or --start-from; give one of them")
-    name = re.sub(r"[^\w.-]", "_", command.architecture)  # timm's have colons
-    out = refuse_existing(command.out or f"{name}.safetensors", overwrite=command.overwrite)
+    name = f"{safe_name(command.architecture)}.safetensors"  # timm's have colons
+    out = refuse_existing(command.out or name, overwrite=command.overwrite)
     take = command.take or command.model.take
     if take and not given and not command.start_from:
         raise ValueError("--take is for --backbone-weights or --start-from; give one of them")

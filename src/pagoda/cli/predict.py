@@ -13,12 +13,11 @@ from rich.progress import Progress
 
 from pagoda.cli.parsing import open_checkpoint, parse
 from pagoda.data.levels import dark_levels, peak_level
-from pagoda.files import write_atomically
+from pagoda.files import claim_folder, safe_name, write_free
 from pagoda.pictures import PictureError, find_pictures, is_address, is_picture, picture_facts
 from pagoda.plain import checked
 from pagoda.postprocess.views import TestViews
 from pagoda.structures.instances import Detections
-from pagoda.training.settings import new_run_folder
 
 VIEWS = {"none": None, "flip": TestViews(), "published": TestViews.published()}
 
@@ -59,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     if not sources:
         raise ValueError("pagoda predict needs at least one picture, folder, glob or URL")
     model = open_checkpoint(command.checkpoint, command.model, command.take)
-    out = Path(command.out) if command.out else new_run_folder("runs", "predict")
+    out = Path(command.out) if command.out else claim_folder("runs", "predict")
     out.mkdir(parents=True, exist_ok=True)
     rows, failed, remarks = [], [], Remarks()
     with Progress(disable=command.json, transient=True, console=errors) as bar:
@@ -82,8 +81,7 @@ def main(arguments: Sequence[str]) -> int:
             if not command.no_pictures:
                 save_picture(out, found)
     text = json.dumps({"predictions": rows, "failed": failed}, indent=1)
-    written = free_name(out / "predictions.json")
-    write_atomically(written, lambda path: path.write_text(text, encoding="utf-8"))
+    written = write_free(out / "predictions.json", lambda path: path.write_text(text, encoding="utf-8"))
     count = sum(len(row["objects"]) for row in rows)
     errors.print(f"{count} objects in {len(rows)} pictures; see {written.parent}", highlight=False)
     for line in remarks.lines():
@@ -137,13 +135,5 @@ class Remarks:
 
 def save_picture(out: Path, found: Detections) -> None:
     """The annotated picture under its own name; nothing that exists is overwritten."""
-    path = free_name(out / f"{Path(found.file or 'picture').stem}.png")
-    write_atomically(path, lambda temporary: Image.fromarray(found.plot()).save(temporary, format="PNG"))
-
-
-def free_name(path: Path) -> Path:
-    number, free = 1, path
-    while free.exists():
-        number += 1
-        free = path.with_stem(f"{path.stem}-{number}")
-    return free
+    path = out / f"{safe_name(Path(found.file or 'picture').stem)}.png"
+    write_free(path, lambda temporary: Image.fromarray(found.plot()).save(temporary, format="PNG"))

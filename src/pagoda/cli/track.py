@@ -19,11 +19,11 @@ from pagoda.cli.parsing import open_checkpoint, parse
 from pagoda.cli.track_outputs import TrackOutputs
 from pagoda.data.found_frames import Found, FoundWriter, read_about, read_found
 from pagoda.detectors.contract import Detector
+from pagoda.files import claim_folder
 from pagoda.pictures import PictureError
 from pagoda.plain import checked
 from pagoda.predict_video import FOLLOWING_LIMITS, find_in_video, link_frame, neighbours, tracker_for
 from pagoda.tracking.linking import LinkerName
-from pagoda.training.settings import new_run_folder
 from pagoda.visualization.video import VideoFrame, VideoSource
 
 RECORD = "found.jsonl"
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
     console = Console(stderr=True)
     if source.left_out:
         console.print(f"left out: {source.left_out}", highlight=False, markup=False, soft_wrap=True)
-    out = Path(command.out) if command.out else new_run_folder("runs", "track")
+    out = Path(command.out) if command.out else claim_folder("runs", "track")
     known = _known_frames(command, out / RECORD, neighbours(model)[1])
     rate = None if command.no_video else source.frames_per_second
     outputs = TrackOutputs(out, source.name, rate, first_frame=command.first_frame, replaces=command.resume)

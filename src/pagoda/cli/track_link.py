@@ -10,15 +10,13 @@ import tyro
 from rich.console import Console
 
 from pagoda.cli.parsing import parse
-from pagoda.cli.predict import free_name
-from pagoda.data.mot import MotWriter
+from pagoda.data.mot import MotWriter, video_word
 from pagoda.data.posetrack_writing import write_posetrack
 from pagoda.data.track_files import read_tracks, tracks_to_predictions
-from pagoda.files import write_atomically
+from pagoda.files import claim_file, claim_folder, inside, write_free
 from pagoda.plain import checked
 from pagoda.structures.tracks import Tracks
 from pagoda.tracking.linking import LinkerName, create_tracker, link_tracks
-from pagoda.training.settings import new_run_folder
 
 
 @checked
@@ -47,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     command = parse(LinkCommand, "track link", arguments)
     videos = read_tracks(command.detections, image_size=command.image_size, score_range=command.score_range)
     tracker = create_tracker(command.linker, min_score=command.min_score)
-    out = Path(command.out) if command.out else new_run_folder("runs", "track")
+    out = Path(command.out) if command.out else claim_folder("runs", "track")
     console = Console(stderr=True)
     for video in videos:
         linked = link_tracks(video, tracker)
@@ -66,11 +64,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def write_video(linked: Tracks, out: Path) -> None:
     """NAME.txt for MOT, posetrack18/NAME.json, and predictions/NAME.json with the unlinked detections too."""
-    name = linked.name or "tracks"
-    with MotWriter(free_name(out / f"{name}.txt")) as writer:
+    name = video_word(linked.name)
+    with MotWriter(inside(out, f"{name}.txt"), place=claim_file) as writer:
         for frame in range(linked.num_frames):
             writer.add(linked.at(frame), frame)
-    write_posetrack(linked, free_name(out / "posetrack18" / f"{name}.json"))
+    write_posetrack(linked, claim_file(inside(out, "posetrack18", f"{name}.json")))
     text = json.dumps(tracks_to_predictions(linked))
-    target = free_name(out / "predictions" / f"{name}.json")
-    write_atomically(target, lambda path: path.write_text(text, encoding="utf-8"))
+    target = inside(out, "predictions", f"{name}.json")
+    write_free(target, lambda path: path.write_text(text, encoding="utf-8"))

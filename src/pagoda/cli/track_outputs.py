@@ -9,11 +9,10 @@ from types import TracebackType
 
 import numpy as np
 
-from pagoda.cli.predict import free_name
 from pagoda.data.mot import MotWriter
 from pagoda.data.posetrack_writing import PoseTrackWriter
 from pagoda.evaluation.tracking_result import text_columns
-from pagoda.files import write_atomically
+from pagoda.files import claim_file, write_atomically
 from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.tracks import UNLINKED
@@ -55,21 +54,19 @@ class TrackOutputs:
     ) -> None:
         out.mkdir(parents=True, exist_ok=True)
         self.folder, self.num_frames = out, 0
-        self._name: Callable[[Path], Path] = Path if replaces else free_name
+        self._name: Callable[[Path], Path] = Path if replaces else claim_file
         self._frame = first_frame
         self._tracks: dict[int, TrackSummary] = {}
         self._csv = self._name(out / "tracks.csv")
-        self._mot = MotWriter(self._name(out / "tracks.txt"))
+        self._mot = MotWriter(out / "tracks.txt", place=self._name)
         self._posetrack = PoseTrackWriter(self._name(out / "posetrack18.json"), name)
-        self._video = None
-        if frames_per_second is not None:
-            self._video = VideoWriter(self._name(out / "video.mp4"), frames_per_second=frames_per_second)
+        self._video: VideoWriter | None = None
+        self._rate = frames_per_second
         self._open = ExitStack()
 
     def __enter__(self) -> "TrackOutputs":
-        for writer in (self._mot, self._posetrack, self._video):
-            if writer is not None:
-                self._open.enter_context(writer)
+        for writer in (self._mot, self._posetrack):
+            self._open.enter_context(writer)
         self._open.callback(write_atomically, self._csv, self._write_csv)
         return self
 
@@ -84,8 +81,8 @@ class TrackOutputs:
         followed = linked[linked.track_ids != UNLINKED]
         self._mot.add(followed, self._frame)
         self._posetrack.add(followed)
-        if self._video is not None and picture is not None:
-            self._video.add(draw_detections(picture, followed), seconds)
+        if self._rate is not None and picture is not None:
+            self._film(self._rate).add(draw_detections(picture, followed), seconds)
         self._note(followed)
         self.num_frames += 1
         self._frame += 1
@@ -98,6 +95,13 @@ class TrackOutputs:
             numbers = (each.first_frame, each.last_frame, each.seen_frames)
             rows.append([f"#{each.track}", each.name, *map(str, numbers), f"{each.mean_score:.2f}"])
         return f"{text_columns(rows)}\n{len(self._tracks)} tracks"
+
+    def _film(self, frames_per_second: float) -> VideoWriter:
+        """Begun with its first frame: without any there is no file."""
+        if self._video is None:
+            path = self._name(self.folder / "video.mp4")
+            self._video = self._open.enter_context(VideoWriter(path, frames_per_second=frames_per_second))
+        return self._video
 
     def _note(self, followed: Detections) -> None:
         assert followed.track_ids is not None

@@ -20,6 +20,7 @@ from pagoda.data.coco_shapes import read_keypoints, read_masks, read_skeleton
 from pagoda.data.complaints import Complaints
 from pagoda.data.packed_masks import PackedMasks
 from pagoda.data.reading import Reading, size_of_file, usable_size
+from pagoda.files import write_atomically
 from pagoda.structures.run_lengths import mask_areas
 from pagoda.text_files import as_number, as_whole, read_json, truth_value
 
@@ -103,7 +104,8 @@ def _with_mask_areas(areas: list[float], masks: PackedMasks, sizes: list[tuple[i
 
 def write_coco(annotations: Annotations, json_path: str | Path) -> None:
     """Ground truth that `read_coco` reads back to the last bit; an existing file is replaced."""
-    Path(json_path).write_text(json.dumps(annotations.to_coco()), encoding="utf-8")
+    text = json.dumps(annotations.to_coco())
+    write_atomically(json_path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _read_images(

@@ -4,7 +4,7 @@ The corner of the first pixel is (1, 1) there and (0, 0) here; frames are counte
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 from pagoda.data.mot_classes import Benchmark, CountedRows, count_found, count_truth, distinct_ids
 from pagoda.data.mot_rows import length_remedy, read_rows, sequence_folder, sequence_info, sequence_name
 from pagoda.data.spool import Spool
-from pagoda.files import write_atomically
+from pagoda.files import hashed_name, safe_name, safe_names, write_atomically
 from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
@@ -116,12 +116,15 @@ def write_mot(tracks: Tracks, path: str | Path) -> None:
 
 class MotWriter:
     """Text files that grow frame by frame and appear when closed: `path`, or with several classes
-    one file for each class seen, as path-car.txt. Use it in a `with` block.
+    one file for each class seen, as path-car.txt (`class_words`). Use it in a `with` block.
+
+    `place`: asked for each file's place when its first row comes; `files.claim_file` replaces nothing that exists.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, place: Callable[[Path], Path] = Path) -> None:
         self.path = Path(path)
-        self._spools: dict[Path, Spool] = {}
+        self._place = place
+        self._spools: dict[int | None, tuple[Path, Spool]] = {}
 
     def __enter__(self) -> "MotWriter":
         return self
@@ -142,27 +145,56 @@ class MotWriter:
         for label in [0] if is_alone else np.unique(tracks.labels).tolist():
             mine = tracks.rows(tracks.labels == label)
             lines = mot_lines(mine.frames + frame, mine.track_ids, mine.boxes, mine.scores)
-            self._spool(None if is_alone else tracks.label_map.names[label]).write("".join(lines))
+            self._spool(None if is_alone else label, tracks.label_map).write("".join(lines))
 
     def close(self) -> None:
         """Write the files. Further calls do nothing."""
-        for path, spool in self._spools.items():
+        for path, spool in self._spools.values():
             write_atomically(path, partial(_copy, spool))
             spool.close()
         self._spools.clear()
 
-    def _spool(self, class_name: str | None) -> Spool:
-        path = self.path
-        if class_name is not None:
-            path = path.with_stem(f"{path.stem}-{file_word(class_name)}")
-        if path not in self._spools:
-            self._spools[path] = Spool()
-        return self._spools[path]
+    def _spool(self, label: int | None, label_map: LabelMap) -> Spool:
+        if label not in self._spools:
+            path = self.path
+            if label is not None:
+                path = path.with_stem(f"{path.stem}-{class_words(label_map.names)[label]}")
+            self._spools[label] = self._place(path), Spool()
+        return self._spools[label][1]
 
 
-def file_word(class_name: str) -> str:
-    """The name of a class as it stands in the name of a file."""
-    return re.sub(r"[^A-Za-z0-9-]+", "_", class_name)
+MAX_VIDEO_BYTES, MAX_CLASS_BYTES = 120, 80
+"""Of the names of a video and a class in a file's name, which stand there together"""
+
+
+def video_word(name: str) -> str:
+    """The name of a video as it stands in the names of its files; "tracks" where it has none."""
+    return safe_name(name or "tracks", max_bytes=MAX_VIDEO_BYTES)
+
+
+def class_words(names: Sequence[str]) -> list[str]:
+    """The name of each class as it stands in the names of files, no two alike: red_fox."""
+    return safe_names(names, max_bytes=MAX_CLASS_BYTES, space="_")
+
+
+def known_words(names: Sequence[str]) -> dict[str, int]:
+    """Label by every word that stands for a class in the name of a file, whichever other classes its writer knew.
+
+    Of several that a word may stand for the likeliest counts: that of `class_words`, then those that a writer of
+    other classes would give, then the word as it was written before, with ASCII letters alone.
+    """
+    ways = (
+        class_words(names),
+        [safe_name(name, max_bytes=MAX_CLASS_BYTES, space="_") for name in names],
+        [hashed_name(name, max_bytes=MAX_CLASS_BYTES, space="_") for name in names],
+        [re.sub(r"[^A-Za-z0-9-]+", "_", name) for name in names],
+    )
+    words: dict[str, int] = {}
+    for way in ways:
+        for label, word in enumerate(way):
+            if way.count(word) == 1:
+                words.setdefault(word, label)
+    return words
 
 
 def _copy(spool: Spool, path: Path) -> None:

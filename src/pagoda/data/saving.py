@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from pagoda.data.annotations import categories_to_coco
+from pagoda.files import inside, write_atomically
 from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.run_lengths import as_rle, encode_masks
@@ -30,13 +31,13 @@ def write_coco_folder(
     """Save pictures and targets as images/<split>/ and annotations/<split>.json; returns the JSON file.
 
     Masks are written as run lengths, keypoints where there are any. Raises FileExistsError rather than
-    replace a split. With `ending` "jpg" the pixels lose a little.
+    replace a split, ValueError for one that would lie outside `path`. With `ending` "jpg" the pixels lose a little.
     """
     path = Path(path)
-    json_path, pictures = path / "annotations" / f"{split}.json", path / "images" / split
-    if json_path.exists():
-        raise FileExistsError(f"{json_path} is there already; remove it or choose another split")
-    json_path.parent.mkdir(parents=True, exist_ok=True)
+    json_path, pictures = inside(path, "annotations", f"{split}.json"), inside(path, "images", split)
+    if json_path.exists() or (pictures.is_dir() and any(pictures.iterdir())):
+        there = json_path if json_path.exists() else f"a folder {pictures} with files"
+        raise FileExistsError(f"{there} is there already; remove it or choose another split")
     pictures.mkdir(parents=True, exist_ok=True)
     images: list[dict] = []
     annotations: list[dict] = []
@@ -57,8 +58,8 @@ def write_coco_folder(
         label_map = replace(label_map, skeleton=skeleton)
     categories = categories_to_coco(label_map)
     document = {"info": {}, "images": images, "categories": categories, "annotations": annotations}
-    json_path.write_text(json.dumps(document), encoding="utf-8")
-    return json_path
+    text = json.dumps(document)
+    return write_atomically(json_path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _coco_objects(targets: Targets, label_map: LabelMap) -> list[dict[str, Any]]:

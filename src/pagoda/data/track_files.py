@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pagoda import text_files
-from pagoda.data.mot import file_word, find_mot, read_mot
+from pagoda.data.mot import find_mot, known_words, read_mot, video_word
 from pagoda.data.mot_classes import Benchmark, choose_classes, distinct_ids
 from pagoda.data.mot_rows import sequence_name
 from pagoda.data.posetrack import read_posetrack
@@ -70,19 +70,21 @@ def _of_classes(tracks: Tracks, classes: Sequence[str]) -> Tracks:
 def _read_found(files: Sequence[Path], truths: Sequence[Tracks]) -> list[Tracks]:
     """Predictions in text, the files of one video and its classes put together."""
     known = {each.name: each.label_map for each in truths}
+    whole = {video_word(name): name for name in known} | {name: name for name in known}
     parts = {
-        f"{each.name}-{file_word(name)}": (each.name, label)
-        for each in truths
-        for label, name in enumerate(each.label_map.names)
+        f"{word}-{each}": (name, label)
+        for word, name in whole.items()
+        for each, label in known_words(known[name].names).items()
     }
     videos: dict[str, list[Tracks]] = {}
     for file in files:
-        tracks = read_mot(file, label_map=known.get(sequence_name(file)))
-        if tracks.name not in known and tracks.name in parts:
-            video, label = parts[tracks.name]
+        name = sequence_name(file)
+        name, label = (whole[name], None) if name in whole else parts.get(name, (name, None))
+        tracks = replace(read_mot(file, label_map=known.get(name) if label is None else None), name=name)
+        if label is not None:
             labels = np.full_like(tracks.labels, label)
-            tracks = replace(tracks, name=video, labels=labels, label_map=known[video], has_classes=True)
-        videos.setdefault(tracks.name, []).append(tracks)
+            tracks = replace(tracks, labels=labels, label_map=known[name], has_classes=True)
+        videos.setdefault(name, []).append(tracks)
     return [each[0] if len(each) == 1 else _together(each) for each in videos.values()]
 
 

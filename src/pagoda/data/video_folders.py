@@ -6,6 +6,7 @@ seqinfo.ini says, in the order of their numbers; a sequence's folder is also a s
 count, and as which class, is told as by `count_truth`.
 """
 
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +16,14 @@ import numpy as np
 from PIL import Image
 
 from pagoda.data.clips import ClipDataset
-from pagoda.data.mot import read_mot
+from pagoda.data.mot import MAX_VIDEO_BYTES, read_mot, video_word
 from pagoda.data.mot_classes import Benchmark
 from pagoda.data.mot_rows import sequence_info
 from pagoda.data.posetrack import boxes_around, read_posetrack
 from pagoda.data.posetrack_writing import write_posetrack_truth
 from pagoda.data.splits import choose_split
 from pagoda.data.videos import Video
+from pagoda.files import hashed_name, inside
 from pagoda.pictures import list_pictures, natural_order, picture_size
 from pagoda.plain import checked
 from pagoda.structures.left_out import check_something_counts
@@ -159,18 +161,34 @@ def write_video_folder(
 ) -> Path:
     """PoseTrack 2018's layout: annotations/<split>/<video>.json and images/<split>/<video>/000000.jpg, ….
 
-    Videos must have names. png keeps every bit. A later call adds further videos and splits.
+    Videos must have names, which become folders' (`mot.video_word`). png keeps every bit. A later call adds further
+    videos and splits. Raises FileExistsError where a video's file or folder is there already, ValueError where it
+    would lie outside `folder`.
     """
     folder = Path(folder)
+    given: dict[str, str] = {}
     for video in videos:
         if not video.tracks.name:
             raise ValueError("a video needs a name to be written, for it becomes a folder; got one without")
-        place = Path("images") / split / video.tracks.name
-        names = [f"{place.as_posix()}/{frame:06d}.{kind}" for frame in range(video.tracks.num_frames)]
-        (folder / place).mkdir(parents=True, exist_ok=True)
+        word = video_word(video.tracks.name)
+        if given.setdefault(word.casefold(), video.tracks.name) != video.tracks.name:
+            word = hashed_name(video.tracks.name, max_bytes=MAX_VIDEO_BYTES)
+        truth = inside(folder, "annotations", split, f"{word}.json")
+        place = _new_place(folder, split, word, truth)
+        names = [f"{place}/{frame:06d}.{kind}" for frame in range(video.tracks.num_frames)]
         for frame, name in enumerate(names):
             Image.fromarray(video.picture(frame)).save(folder / name, quality=95)  # which PNG has no use for
         size = video.tracks.image_size or picture_size(folder / names[0])
-        tracks = replace(video.tracks, frame_names=tuple(names), image_size=size)
-        write_posetrack_truth(tracks, folder / "annotations" / split / f"{video.tracks.name}.json")
+        write_posetrack_truth(replace(video.tracks, frame_names=tuple(names), image_size=size), truth)
     return folder
+
+
+def _new_place(folder: Path, split: str, word: str, truth: Path) -> str:
+    """The new folder of a video's pictures, relative to `folder`."""
+    pictures = inside(folder, "images", split, word)
+    if os.path.lexists(truth) or os.path.lexists(pictures):
+        raise FileExistsError(
+            f"{truth} or {pictures} is there already; remove them, rename the video or choose another split"
+        )
+    pictures.mkdir(parents=True)
+    return pictures.relative_to(folder).as_posix()

@@ -28,7 +28,7 @@ from pagoda.data.transforms import (
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation.result import DetectionResult
 from pagoda.evaluation.runner import detect_dataset, evaluate
-from pagoda.files import write_atomically
+from pagoda.files import claim_folder, write_atomically
 from pagoda.holding import hold_folder
 from pagoda.recipes.carried import check_keypoints, flip_pairs, lighten, what_to_carry
 from pagoda.recipes.opening import check_frames, check_learnable, check_scorable, open_data
@@ -46,7 +46,7 @@ from pagoda.structures.clips import TubeTargets
 from pagoda.training.loop import Trainer
 from pagoda.training.processes import processes
 from pagoda.training.reporting import read_records
-from pagoda.training.settings import AugmentSettings, TrainSettings, from_plain, new_run_folder, to_plain
+from pagoda.training.settings import AugmentSettings, TrainSettings, from_plain, to_plain
 from pagoda.visualization.draw import draw_detections, draw_targets
 from pagoda.visualization.report import machine_facts, write_report
 from pagoda.zoo.models import model_from_card
@@ -250,7 +250,7 @@ def _go_on(trainer: Trainer, saved: TrainSettings, settings: TrainSettings, fold
 
 def shared_run_folder(settings: TrainSettings, name: str) -> Path:
     """A fresh run folder, the same on every process: the main one makes it and tells the others."""
-    folder = [str(new_run_folder(settings.out, name)) if processes(settings.device).is_main_process else ""]
+    folder = [str(claim_folder(settings.out, name)) if processes(settings.device).is_main_process else ""]
     return Path(broadcast_object_list(folder)[0])
 
 

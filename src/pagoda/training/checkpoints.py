@@ -11,7 +11,7 @@ from warnings import warn
 import numpy as np
 import torch
 
-from pagoda.files import draft_beside, settle, sweep_drafts
+from pagoda.drafts import draft_beside, settle, sweep_drafts
 from pagoda.weights.files import save_torch
 
 STATE_FILE, BEFORE_FILE = "state.pt", "state-before.pt"

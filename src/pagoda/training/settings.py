@@ -2,7 +2,6 @@
 
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Literal
 
 from pagoda.plain import checked
@@ -138,16 +137,3 @@ def from_plain(cls: type, values: dict[str, Any], where: str = "") -> Any:
         else:
             arguments[name] = tuple(value) if isinstance(value, list) else value
     return cls(**arguments)
-
-
-def new_run_folder(out: str | Path, name: str) -> Path:
-    """A fresh `out/name-n/`, never one that exists."""
-    Path(out).mkdir(parents=True, exist_ok=True)
-    number = 1
-    while True:
-        folder = Path(out) / f"{name}-{number}"
-        try:
-            folder.mkdir()
-            return folder
-        except FileExistsError:
-            number += 1

@@ -19,6 +19,7 @@ from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from pagoda.files import safe_name
 from pagoda.weights.kinds import WeightsError
 
 SCHEMES = ("http://", "https://")
@@ -51,7 +52,7 @@ def fetch(address: str) -> Path:
     if address.startswith(HUB):
         return _fetch_from_hub(address)
     key = hashlib.sha256(address.encode()).hexdigest()[:12]
-    target = cache_folder() / key / _safe_name(address)
+    target = cache_folder() / key / _file_name(address)
     target.parent.mkdir(parents=True, exist_ok=True)
     # Several processes of one training run ask at the same time: one fetches, the others find the file.
     with FileLock(f"{target}.lock"):
@@ -64,13 +65,13 @@ def _path_of(address: str) -> str:
     return unquote(urlparse(address).path)
 
 
-def _safe_name(address: str) -> str:
+def _file_name(address: str) -> str:
     """The last part of the path: programs tell their models apart by it.
 
-    >>> _safe_name("https://host/a/FCOS_R_50_FPN_1x.pth?download=true")
+    >>> _file_name("https://host/a/FCOS_R_50_FPN_1x.pth?download=true")
     'FCOS_R_50_FPN_1x.pth'
     """
-    return re.sub(r"[^\w.+-]", "_", _path_of(address).rstrip("/").rpartition("/")[2]).lstrip(".") or "weights"
+    return safe_name(_path_of(address).rstrip("/").rpartition("/")[2] or "weights", space="_")
 
 
 def _download(address: str, target: Path) -> None:

@@ -7,6 +7,7 @@ import re
 import secrets
 import tempfile
 import time
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
@@ -29,13 +30,40 @@ def settle(draft: Path, path: Path, *, keep_as: Path | None = None) -> None:
 
     What had the name before goes, or is kept under the name `keep_as`; there is no moment without either.
     """
-    draft.chmod(0o644)
-    with draft.open("r+b") as file:
-        os.fsync(file.fileno())
+    _content_to_disk(draft)
     if keep_as is not None and path.exists():
         _name_also(path, keep_as)
     os.replace(draft, path)
-    to_disk(path.parent)
+    _names_to_disk(path.parent)
+
+
+def settle_free(draft: Path, names: Iterable[Path]) -> Path:
+    """Give a draft the first name that nobody has, and return it; two processes that ask never get the same."""
+    _content_to_disk(draft)
+    for path in names:
+        try:
+            _take_name(draft, path)
+        except FileExistsError:
+            continue
+        _names_to_disk(path.parent)
+        return path
+    raise FileExistsError(f"no name is free for {draft}")
+
+
+def _take_name(draft: Path, path: Path) -> None:
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a disk without hard links: claim the name, then replace the claim
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        os.replace(draft, path)
+
+
+def _content_to_disk(draft: Path) -> None:
+    draft.chmod(0o644)
+    with draft.open("r+b") as file:
+        os.fsync(file.fileno())
 
 
 def _name_also(path: Path, other: Path) -> None:
@@ -46,7 +74,7 @@ def _name_also(path: Path, other: Path) -> None:
         os.replace(path, other)
 
 
-def to_disk(folder: Path) -> None:
+def _names_to_disk(folder: Path) -> None:
     """Have the names in a folder written, where the system knows such a thing."""
     if os.name != "posix":
         return
@@ -90,9 +118,9 @@ def _is_left_over(path: Path) -> bool:
     if name is None:
         return False
     pid = int(name["pid"])
-    if name["machine"] == _machine() and not (pid == os.getpid() and name["run"] == _RUN):
-        if pid == os.getpid() or not is_running(pid):
-            return True
+    is_gone = name["run"] != _RUN if pid == os.getpid() else not is_running(pid)
+    if name["machine"] == _machine() and is_gone:
+        return True
     try:
         return time.time() - path.stat().st_mtime > DAY_SECONDS
     except FileNotFoundError:

@@ -10,10 +10,11 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 
-from pagoda.drafts import draft_beside, settle
+from pagoda.drafts import draft_beside, settle, settle_free
 
 MAX_NAME_BYTES = 200
 """Of what `safe_name` makes: file systems take 255, of which endings, numbers and temporary names need some"""
@@ -128,24 +129,35 @@ def claim_file(path: str | Path) -> Path:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    number, free = 1, path
-    while True:
+    for free in numbered(path):
         try:
             os.close(os.open(free, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
             return free
         except FileExistsError:
-            number += 1
-            free = path.with_stem(f"{path.stem}-{number}")
+            continue
+    raise AssertionError("numbers have no end")
 
 
 def write_free(path: str | Path, write: Callable[[Path], object]) -> Path:
-    """`write_atomically` at `path`, or at the first numbered name that is free; nothing that exists is replaced."""
-    claimed = claim_file(path)
+    """`write_atomically` at `path`, or at the first numbered name that is free; nothing that exists is replaced, and no
+    name is taken before the file is whole."""
+    path = Path(path)
     try:
-        return write_atomically(claimed, write)
-    except BaseException:
-        claimed.unlink(missing_ok=True)
-        raise
+        draft = draft_beside(path)
+        try:
+            write(draft)
+            return settle_free(draft, numbered(path))
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise could_not_write(path, error) from error
+
+
+def numbered(path: Path) -> Iterator[Path]:
+    """`path`, and then NAME-2, NAME-3 … without end."""
+    yield path
+    for number in count(2):
+        yield path.with_stem(f"{path.stem}-{number}")
 
 
 def claim_folder(parent: str | Path, name: str) -> Path:

@@ -65,7 +65,9 @@ def load_last(run: Path, *, say: Callable[[str], object] = warn) -> dict[str, An
     sweep_drafts(folder)
     damages: list[str] = []
     for file in (folder / STATE_FILE, folder / BEFORE_FILE):
-        if not file.is_file():  # the disk knows no hard links, and a kill came between two renames of save_last
+        if (
+            not file.is_file()
+        ):  # the disk knows no hard links, and a kill came between two renames of save_last
             continue
         try:
             state = _load(file)

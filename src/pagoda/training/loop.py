@@ -10,7 +10,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, distributed, nn
@@ -22,11 +21,9 @@ from pagoda.layers.memory_order import order_weights
 from pagoda.layers.norm import has_batch_statistics
 from pagoda.plain import checked
 from pagoda.stopping import Stopped, StopRequests
-from pagoda.structures.clips import TubeTargets
 from pagoda.structures.images import ImageBatch
-from pagoda.structures.instances import Targets
 from pagoda.training.averaging import ModelAverage
-from pagoda.training.batch_norms import fewest_pictures, needs_two_pictures
+from pagoda.training.batch_norms import fewest_pictures
 from pagoda.training.capsule import NotFiniteError, diagnose, save_capsule
 from pagoda.training.checkpoints import (
     compare_data,
@@ -35,6 +32,7 @@ from pagoda.training.checkpoints import (
     restore_random_state,
     save_last,
 )
+from pagoda.training.learnable import learnable_batch
 from pagoda.training.optim import build_optimizer, clip_each_gradient, rate_factor, set_rate
 from pagoda.training.processes import processes
 from pagoda.training.reporting import RunLog
@@ -142,7 +140,9 @@ class Trainer:
             if self.is_main
             else None
         )
-        self.stops = StopRequests("stopping at the end of this step; Ctrl-C again stops at once" * self.is_main)
+        self.stops = StopRequests(
+            "stopping at the end of this step; Ctrl-C again stops at once" * self.is_main
+        )
         for note in self.notes:
             self._say(note)
 
@@ -205,15 +205,18 @@ class Trainer:
     def _how_to_go_on(self) -> str:
         if not self.is_main:
             return ""
+        name = str((self.model.origin or {}).get("model") or "")
+        composed = [name] if ".py:" in name else []  # no config chooses code: it must be typed again
+        again = shlex.join(["pagoda", "train", *composed, "--resume", str(self.folder)])
         return (
-            f"stopped at step {self.at.step} of {self.total_steps}; saved up to step {self.saved_step}; go on with:"
-            f" pagoda train --resume {shlex.quote(str(self.folder))}"
+            f"stopped at step {self.at.step} of {self.total_steps}; saved up to step {self.saved_step};"
+            f" go on with: {again}"
         )
 
     def _learn(self, batch: Batch) -> None:
         """One batch: losses, gradients and, every `accumulate` batches, a step of the optimiser."""
         self._note_skipped(batch)
-        pictures, targets = self._pictures_and_targets(batch)
+        pictures, targets = learnable_batch(self.model, batch)
         images = self.model.input_spec.batch(pictures, device=self.device).to(
             memory_format=self.memory_format
         )
@@ -341,37 +344,6 @@ class Trainer:
             if self.log is not None:
                 self.log.write("note", self.at.step, skipped=skipped.reason)
                 self.log.say(f"skipped: {skipped.reason} ({self.at.skipped} so far)")
-
-    def _pictures_and_targets(self, batch: Batch) -> tuple[list[Tensor], list[Any]]:
-        """The batch, or two black pictures without objects where none could be read: every process must step.
-
-        One black picture comes to a batch that was left with one where a batch norm would see a single value.
-        """
-        if not batch.pictures:
-            side = self.model.input_spec.pad_multiple
-            black, nothing = self._nothing((side, side))
-            return [black, black], [nothing, nothing]  # batch statistics need more than one value
-        targets: list[Any] = [target.learnable() for target in batch.targets]
-        if len(batch.pictures) > 1 or not batch.skipped:
-            return batch.pictures, targets
-        size = (batch.pictures[0].shape[-2], batch.pictures[0].shape[-1])
-        if not needs_two_pictures(self.model, np.array([size]), resized=True):
-            return batch.pictures, targets
-        black, nothing = self._nothing(size)
-        return [*batch.pictures, black], [*targets, nothing]
-
-    def _nothing(self, size: tuple[int, int]) -> tuple[Tensor, Any]:
-        """A black picture, or clip, of (height, width) and its targets, without any object."""
-        black, nothing = (
-            torch.zeros(self.model.input_spec.read_channels, *size, dtype=torch.uint8),
-            Targets.empty(size),
-        )
-        length = getattr(self.model, "num_frames", None)  # of the clips it looks at
-        if not length:
-            return black, nothing
-        no_ids = torch.zeros(0, dtype=torch.long)
-        tubes = TubeTargets.join([nothing] * length, [no_ids] * length, key=length // 2)
-        return black.expand(length, -1, -1, -1), tubes
 
     def model_to_keep(self) -> Detector:
         return self.average.model if self.average is not None else self.model

@@ -119,7 +119,6 @@ class RunLog:
             with suppress(Exception):
                 self.board.close()
 
-
     def _draw(self, prefix: str, step: int, values: dict[str, Any]) -> None:
         """Into TensorBoard; it may break, for everything stands in metrics.jsonl."""
         if self.board is None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,16 @@ def save_weights(path: str | Path, state: Mapping[str, Tensor], card: Mapping[st
         _sort_metadata(draft)
 
     return write_atomically(path, write)
+
+
+def state_hash(state: Mapping[str, Tensor]) -> str:
+    """A SHA-256 of names, types, shapes and values, whatever file they come from."""
+    digest = sha256()
+    for name, tensor in sorted(state.items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _sort_metadata(path: Path) -> None:

@@ -233,6 +233,11 @@ def test_a_composed_detector_trains_and_exports_with_the_same_commands(in_projec
     assert run("val", "runs/mine-1/best.safetensors", "--data", "data") == 1
     assert "--model FILE.py:FUNCTION" in capsys.readouterr().err
     assert run("val", "runs/mine-1/best.safetensors", "--data", "data", "--model", "small.py:small_fcos") == 0
+    assert run("train", "--resume", "runs/mine-1") == 1
+    assert "pagoda train FILE.py:FUNCTION --resume RUN" in " ".join(capsys.readouterr().err.split())
+    assert run("train", "small.py:small_fcos", "--resume", "runs/mine-1", "--json") == 0
+    assert run("train", "--config", "runs/mine-1/config.yaml") == 1
+    assert run("train", "small.py:small_fcos", "--config", "runs/mine-1/config.yaml", "--print-config") == 0
     assert run("info", "small.py:small_fcos", "--size", "64", "64") == 0
     words = ["--model", "small.py:small_fcos", "--pictures", "data/images/val", "--min-score", "0.01"]
     assert run("export", "runs/mine-1/best.safetensors", "mine.onnx", *words) == 0

@@ -28,11 +28,20 @@ def parse(command: type[T], verb: str, arguments: Sequence[str], default: T | No
     return tyro.cli(command, prog=f"pagoda {verb}", args=accepted, default=default)
 
 
+def names_code(model: object) -> bool:
+    """Whether a word is of the form FILE.py:FUNCTION."""
+    file, separator, _ = str(model).rpartition(":")
+    return bool(separator) and file.endswith(".py")
+
+
 def find_build(model: str) -> Callable[[int], Detector] | None:
-    """The function of "FILE.py:FUNCTION"; None when `model` is not of that form."""
-    file, separator, name = model.rpartition(":")
-    if not separator or not file.endswith(".py"):
+    """The function of "FILE.py:FUNCTION"; None when `model` is not of that form.
+
+    The file is run: only for a word that somebody typed, never for one that stands in a card, config or capsule.
+    """
+    if not names_code(model):
         return None
+    file, _, name = model.rpartition(":")
     if not Path(file).is_file():
         raise FileNotFoundError(f"no file {file} to take the function '{name}' from")
     spec = importlib.util.spec_from_file_location(Path(file).stem, file)
@@ -46,11 +55,17 @@ def find_build(model: str) -> Callable[[int], Detector] | None:
 
 def open_checkpoint(path: str, model: str = "", take: str = "") -> Detector:
     """A checkpoint; `model` is FILE.py:FUNCTION when it is not one of the zoo's, `take` the key of its weights."""
+    build = typed_build(model)
+    with warnings_as_notes():
+        return load(path, build=build, take=take or None)
+
+
+def typed_build(model: str) -> Callable[[int], Detector] | None:
+    """The function that --model names; None where the flag is not given."""
     build = find_build(model)
     if model and build is None:
         raise ValueError(f"--model takes FILE.py:FUNCTION for models that are not in the zoo, got '{model}'")
-    with warnings_as_notes():
-        return load(path, build=build, take=take or None)
+    return build
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from pagoda.cli.parsing import find_build, parse
+from pagoda.cli.parsing import parse, typed_build
 from pagoda.layers.memory_order import order_weights
 from pagoda.plain import checked
 from pagoda.training.capsule import diagnose, load_capsule
@@ -22,14 +22,15 @@ class ReplayCommand:
 
     capsule: Annotated[str, tyro.conf.Positional]
     """capsule-step….pt in the run's folder"""
+    model: str = ""
+    """FILE.py:FUNCTION that composes the model, when it is not one of the zoo's; a capsule never chooses code"""
     json: bool = False
 
 
 def main(arguments: Sequence[str]) -> int:
     command = parse(ReplayCommand, "replay", arguments)
     content, targets = load_capsule(command.capsule)
-    build = find_build(content["card"]["model"] or "")
-    model = model_from_card(content["card"], build=build, where=command.capsule)
+    model = model_from_card(content["card"], build=typed_build(command.model), where=command.capsule)
     model.load_state_dict(content["weights"])
     if content["channels_last"]:
         order_weights(model, channels_last=True)

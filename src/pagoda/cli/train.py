@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 import yaml
 
-from pagoda.cli.parsing import find_build, parse
+from pagoda.cli.parsing import find_build, names_code, parse
 from pagoda.plain import checked
 from pagoda.recipes import detection
 from pagoda.recipes.detection import RunResult
@@ -17,6 +17,7 @@ from pagoda.recipes.named import recipe_settings
 from pagoda.recipes.resuming import check_same_run, config_of_run, read_config
 from pagoda.training.processes import processes
 from pagoda.training.settings import TrainSettings, from_plain, to_plain
+from pagoda.weights.remote import is_remote
 from pagoda.zoo.options import ModelOptions, options_from
 
 
@@ -30,6 +31,7 @@ class TrainCommand(TrainSettings):
     pagoda train efficientdet_d0 --recipe efficientdet_small --data DIR --model.canvas 256 256
     pagoda train --config runs/NAME-1/config.yaml --epochs 24
     pagoda train --resume runs/NAME-1 --epochs 40
+    pagoda train FILE.py:FUNCTION --resume runs/NAME-1   (of a model that is not the zoo's: no config chooses code)
     """
 
     architecture: Annotated[str, tyro.conf.Positional]
@@ -62,6 +64,8 @@ def main(arguments: Sequence[str]) -> int:
         raise ValueError("--recipe and --config both say all settings; give one of them")
     default = default_of(recipe) if recipe else default_from(config)
     command = parse(TrainCommand, "train", arguments, default)
+    if config:
+        command = with_model_of(config, command)
     settings = settings_of(command)
     if command.print_config:
         return print_config(command)
@@ -75,12 +79,14 @@ def main(arguments: Sequence[str]) -> int:
 def go_on(folder: str, arguments: Sequence[str]) -> int:
     """A run that was interrupted or has come to its end, with the flags that may change; others are refused."""
     config = config_of_run(folder)
-    saved = command_of(config, architecture=config.get("model") or "")
-    command = parse(TrainCommand, "train", arguments, replace(saved, resume=folder))
-    check_same_run(folder, words_of(saved), words_of(command))
+    saved = command_of(config, architecture="")
+    typed = parse(TrainCommand, "train", arguments, replace(saved, resume=folder))
+    build = find_build(typed.architecture)
+    named = config.get("model") or ""
+    command = replace(typed, architecture=named) if build or not typed.architecture else typed
+    check_same_run(folder, words_of(replace(saved, architecture=named)), words_of(command))
     if command.print_config:
         return print_config(command)
-    build = find_build(command.architecture)
     result = detection.resume(folder, changes=to_plain(settings_of(command)), build=build)
     return finish(result, command.json)
 
@@ -123,13 +129,40 @@ def default_of(recipe: str) -> TrainCommand:
 
 
 def default_from(config: str | None) -> TrainCommand | None:
-    """The command a config file describes: what flags then change."""
+    """The command a config file describes: what flags then change. What it calls its model: see `with_model_of`."""
     if config is None:
         return None
     if not Path(config).is_file():
         raise FileNotFoundError(f"no config file at {config}")
     content = read_config(config)
-    return replace(command_of(content, architecture=content.get("model") or tyro.MISSING), config=config)
+    command = command_of(content, architecture="" if content.get("model") else tyro.MISSING)
+    return replace(command, model=replace(command.model, backbone_weights=None), config=config)
+
+
+def with_model_of(config: str, command: TrainCommand) -> TrainCommand:
+    """The command with the model and the backbone's weights that its config names, where none were typed.
+
+    Raises ValueError where the config names code, or weights that would be fetched: those must be typed.
+    """
+    content = read_config(config)
+    weights = options_from(content.get("options") or {}).backbone_weights
+    if not command.architecture:
+        refuse_unasked(config, content["model"], "{}")
+        command = replace(command, architecture=content["model"])
+    if weights and not command.model.backbone_weights:
+        refuse_unasked(config, weights, "--model.backbone-weights {}")
+        command = replace(command, model=replace(command.model, backbone_weights=weights))
+    return command
+
+
+def refuse_unasked(config: str, name: Any, flag: str) -> None:
+    """Raises ValueError where a config's word stands for code or a download; `flag` is how to type it."""
+    is_code, is_fetched = names_code(name), is_remote(name) or str(name).startswith("timm:")
+    if is_code or is_fetched:
+        raise ValueError(
+            f"{config} names '{name}', which is {'code' if is_code else 'fetched from the network'}, and no config"
+            f" chooses that; if you trust it, type it: pagoda train {flag.format(name)} --config {config}"
+        )
 
 
 def command_of(content: Mapping[str, Any], *, architecture: str) -> TrainCommand:

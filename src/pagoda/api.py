@@ -41,7 +41,8 @@ def train(
     `options` those of ModelOptions (`{"width": 64}`). Unknown words raise with the nearest right one.
 
     `resume` is the folder of a run to go on with, interrupted or at its end; `epochs`, `workers`, `device`,
-    `val_every`, `patience` and `save_seconds` may then be given anew, and whatever else differs is refused.
+    `val_every`, `patience`, `save_seconds` and `inside_only` may then be given anew, and whatever else differs is
+    refused.
     """
     if resume is not None:
         if model is not None or options:
@@ -63,9 +64,14 @@ def evaluate(
     split: str = "val",
     batch_size: int = 8,
     max_detections: int = 100,
+    inside_only: bool = False,
 ) -> DetectionResult:
-    """COCO metrics of a model on one split of a dataset folder; of a picture and class `max_detections` count."""
-    dataset = DetectionDataset(open_annotations(data, split), channels=model.input_spec.read_channels)
+    """COCO metrics of a model on one split of a dataset folder; of a picture and class `max_detections` count.
+
+    Raises ValueError where pictures lie outside the folder and `inside_only` is set.
+    """
+    annotations = open_annotations(data, split, inside_only=inside_only)
+    dataset = DetectionDataset(annotations, channels=model.input_spec.read_channels)
     limits = {**runner.EVALUATION_LIMITS, "max_detections": max_detections}
     return runner.evaluate(model, dataset, batch_size=batch_size, limits=limits)
 

@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -39,21 +40,23 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
     there before is kept.
     """
     path = Path(path)
-    try:
+    with writing(path):
         draft = draft_beside(path)
         try:
             write(draft)
             settle(draft, path)
         finally:
             draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise could_not_write(path, error) from error
     return path
 
 
-def could_not_write(path: str | Path, error: Exception) -> OSError:
-    """What to raise where a disk is full, or a folder is not ours; what stood there before is kept."""
-    return OSError(f"could not write {path}: {error}; free some space or choose another folder")
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Has an OSError, of a full disk or a folder that is not ours, say what could not be written and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"could not write {path}: {error}; free some space or choose another folder") from error
 
 
 def plain_text(name: str) -> str:
@@ -142,15 +145,13 @@ def write_free(path: str | Path, write: Callable[[Path], object]) -> Path:
     """`write_atomically` at `path`, or at the first numbered name that is free; nothing that exists is replaced, and no
     name is taken before the file is whole."""
     path = Path(path)
-    try:
+    with writing(path):
         draft = draft_beside(path)
         try:
             write(draft)
             return settle_free(draft, numbered(path))
         finally:
             draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise could_not_write(path, error) from error
 
 
 def numbered(path: Path) -> Iterator[Path]:

@@ -27,6 +27,8 @@ class DoctorCommand:
 
     data: Annotated[str, tyro.conf.Positional]
     """dataset folder"""
+    inside_only: bool = False
+    """refuse pictures outside the data set's folder: named by `..`, by an absolute path or through a link"""
     model: str = ""
     """a zoo name, a checkpoint or FILE.py:FUNCTION"""
     take: str = ""
@@ -38,7 +40,7 @@ class DoctorCommand:
 def main(arguments: Sequence[str]) -> int:
     """0 when nothing wrong was found, 1 otherwise."""
     command = parse(DoctorCommand, "doctor", arguments)
-    report = examine(command.data)
+    report = examine(command.data, inside_only=command.inside_only)
     if not command.json:
         # Before the model: annotations with errors may stop the reading below.
         print(report.text())
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     if command.model:
         splits = find_dataset(command.data).splits
         split = "train" if "train" in splits else next(iter(splits))
-        annotations = open_annotations(command.data, split)
+        annotations = open_annotations(command.data, split, inside_only=command.inside_only)
         model = open_model(
             command.model,
             label_map=annotations.label_map,

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from pagoda.files import claim_file, could_not_write, write_free
+from pagoda.files import claim_file, writing, write_free
 
 FAILED = "failed"
 
@@ -50,10 +51,8 @@ class PredictionsFile:
 
     def close(self, *, is_whole: bool = True) -> None:
         """Write predictions.json; where not all pictures have been looked at, it says "unfinished": true."""
-        try:
+        with suppress(OSError):  # a line that could not be written has been told
             self._file.close()
-        except OSError as error:
-            raise could_not_write(self._lines, error) from error
         try:
             self.path = write_free(self.path, lambda draft: self._assemble(draft, is_whole))
         except OSError as error:
@@ -63,11 +62,9 @@ class PredictionsFile:
         self._lines.unlink()
 
     def _write(self, row: dict[str, Any]) -> None:
-        try:
+        with writing(self._lines):
             self._file.write(json.dumps(row) + "\n")
             self._file.flush()
-        except OSError as error:
-            raise could_not_write(self._lines, error) from error
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         """As far as their lines are whole."""

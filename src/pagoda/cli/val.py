@@ -45,6 +45,8 @@ class ValCommand:
     """dataset folder"""
     split: str = "val"
     """which part of it; join several with +"""
+    inside_only: bool = False
+    """refuse pictures outside the data set's folder: named by `..`, by an absolute path or through a link"""
     results: str = ""
     """COCO results (JSON) to score instead of a checkpoint: boxes, masks and keypoints, as far as it has them"""
     save_results: str = ""
@@ -85,7 +87,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def score_results(command: ValCommand) -> tuple[DetectionResult, None]:
     refuse_linker(command, "--results of single pictures")
-    annotations = open_annotations(command.data, command.split)
+    annotations = open_annotations(command.data, command.split, inside_only=command.inside_only)
     for line in data_remarks(annotations, command.data):
         print(line, file=sys.stderr)
     result = evaluate_results_file(
@@ -102,8 +104,11 @@ def score_checkpoint(command: ValCommand, bar: Progress) -> tuple[DetectionResul
     model = open_checkpoint(command.checkpoint, command.model, command.take)
     if not isinstance(model, DetectAndTrack):
         refuse_linker(command, f"{type(model).__name__}, which looks at single pictures")
-        return score(command, model, open_annotations(command.data, command.split), bar), None
-    videos = open_videos(command.data, command.split, benchmark=command.benchmark)
+        annotations = open_annotations(command.data, command.split, inside_only=command.inside_only)
+        return score(command, model, annotations, bar), None
+    videos = open_videos(
+        command.data, command.split, benchmark=command.benchmark, inside_only=command.inside_only
+    )
     followed = None if command.linker == "none" else score_tracks(command, model, videos, bar)
     return score(command, model, videos, bar), followed
 

@@ -1,5 +1,6 @@
 """Which files of a folder are COCO's, which split each is, and where its pictures lie."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -38,6 +39,12 @@ class Placed(NamedTuple):
     """what is no object"""
     broken: tuple[tuple[str, str], ...] = ()
     """kind of complaint and place of what could not be read"""
+
+    def paths(self) -> list[str]:
+        """Of all pictures that have a name."""
+        images = self.document["images"] if isinstance(self.document["images"], list) else []
+        names = [entry.get("file_name") for entry in images if isinstance(entry, dict)]
+        return [os.path.join(self.folder, name) for name in names if isinstance(name, str)]
 
 
 def coco_splits(root: Path) -> dict[str, tuple[Path, ...]]:

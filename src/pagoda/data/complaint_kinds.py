@@ -69,6 +69,17 @@ READING: dict[str, Kind] = {
         "Write the path from the data set's folder into the annotations, or move away what is not meant.",
         "stops",
     ),
+    "pictures_outside": Kind(
+        "note",
+        "pictures lie outside the data set's folder: they are named by `..`, by an absolute path or through a link",
+        "Nothing, if you know the data set; else look at what it names. --inside-only (inside_only=True) refuses them.",
+    ),
+    "pictures_refused": Kind(
+        "error",
+        "pictures or lists lie outside the data set's folder, which inside_only refuses",
+        "Move them into the folder, or read without --inside-only (inside_only=True) if you know the data set.",
+        "stops",
+    ),
     "read_otherwise": Kind(
         "note",
         "names or boxes are written in another program's way and read as told here",

@@ -14,6 +14,7 @@ from pagoda.data.json_kinds import json_files
 from pagoda.data.label_studio import label_studio_document
 from pagoda.data.labelme import labelme_document
 from pagoda.data.outlines import box_corners, enclosing, turned
+from pagoda.data.outside import is_refused
 from pagoda.data.via import via_document
 from pagoda.pictures import PictureError, picture_size
 from pagoda.plain import checked
@@ -27,15 +28,22 @@ PATTERNS = ("*.json", "*/*.json", "annotations/*/*.json")
 
 @checked
 def open_document(
-    kind: DocumentKind, root: Path, split: str, what: Sequence[Path], every: Sequence[Path]
+    kind: DocumentKind,
+    root: Path,
+    split: str,
+    what: Sequence[Path],
+    every: Sequence[Path],
+    *,
+    within: Path | None = None,
 ) -> Placed:
     """One split as a COCO document with its pictures looked for.
 
-    `what` is read for the split, `every` for all splits of the data set. `Placed.notes` and `left_out` say how
+    `what` is read for the split, `every` for all splits of the data set. Pictures that do not lie `within` that
+    folder are not asked for their size. `Placed.notes` and `left_out` say how
     pictures were found and what is no object. Raises ValueError naming the file where it cannot be read.
     """
     if kind == "labelme":
-        return labelme_document(root, split)
+        return labelme_document(root, split, within=within)
     path = what[0]
     notes: list[str] = []
     try:
@@ -46,7 +54,7 @@ def open_document(
     placed = place_pictures(document, root, path, split)
     if kind == "coco":
         return placed._replace(notes=(*notes, *placed.notes))
-    _fill_sizes(placed)
+    _fill_sizes(placed, within)
     return placed._replace(left_out=tuple(notes))
 
 
@@ -102,11 +110,12 @@ def _rotation(entry: Any) -> float:
     return float(angle) % 360 if is_box and np.isfinite(angle) else 0.0
 
 
-def _fill_sizes(placed: Placed) -> None:
+def _fill_sizes(placed: Placed, within: Path | None) -> None:
     """The pictures' own sizes where the format does not say them; the missing and the broken are told later."""
     for entry in placed.document["images"]:
-        if "height" not in entry:
+        path = placed.folder / entry["file_name"]
+        if "height" not in entry and not is_refused(path, within):
             try:
-                entry["height"], entry["width"] = picture_size(placed.folder / entry["file_name"])
+                entry["height"], entry["width"] = picture_size(path)
             except PictureError:
                 continue

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pagoda.files import could_not_write
+from pagoda.files import writing
 from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
@@ -68,11 +68,9 @@ class FoundWriter:
         self._file.close()
 
     def _write(self, row: dict[str, Any]) -> None:
-        try:
+        with writing(self.path):
             self._file.write(json.dumps(row) + "\n")
             self._file.flush()
-        except OSError as error:
-            raise could_not_write(self.path, error) from error
 
 
 def read_about(path: str | Path) -> tuple[dict[str, Any], int]:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from pagoda.data.coco_places import Placed
 from pagoda.data.json_kinds import json_kind
+from pagoda.data.outside import is_refused
 from pagoda.data.picture_paths import PictureFinder, files_below
 from pagoda.data.reading import usable_size
 from pagoda.data.splits import choose_split, files_by_split
@@ -36,11 +37,12 @@ def labelme_splits(root: Path) -> tuple[dict[str, tuple[Path, ...]], list[Path]]
     }, alone
 
 
-def labelme_document(root: Path, split: str) -> Placed:
+def labelme_document(root: Path, split: str, *, within: Path | None = None) -> Placed:
     """The files of one split as a COCO document; classes and keypoints are those of all splits, sorted.
 
     What is neither an area nor the keypoint of one (lines, lone points) is noted and left out. Files and shapes that
-    cannot be read are told in `Placed.broken`, and reading goes on.
+    cannot be read are told in `Placed.broken`, and reading goes on. Pictures that do not lie `within` that folder are
+    not asked for their size.
     """
     splits, _ = files_by_split(_files(root), root)
     notes: list[str] = []
@@ -63,7 +65,8 @@ def labelme_document(root: Path, split: str) -> Placed:
     placed = _place_pictures(document, paths, loaded, root, split)
     for number, path in enumerate(paths, 1):
         file, entry = loaded[path], placed.document["images"][number - 1]
-        entry |= _size(file, placed.folder / entry["file_name"])
+        picture = placed.folder / entry["file_name"]
+        entry |= {} if is_refused(picture, within) else _size(file, picture)
         size = (entry["height"], entry["width"]) if "height" in entry else None
         for item in _objects(path, file, size, keypoints, notes, broken):
             item |= {"id": len(document["annotations"]) + 1, "image_id": number}

@@ -1,5 +1,6 @@
 """Which kind of data set a folder is, which splits it has, and where its pictures are."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +17,11 @@ from pagoda.data.coco_places import (
     picture_folders,
     unread_coco_files,
 )
+from pagoda.data.complaints import Complaints
 from pagoda.data.documents import DOCUMENT_KINDS, DocumentKind, open_document, other_json
 from pagoda.data.json_kinds import json_kind
 from pagoda.data.labelme import labelme_splits
+from pagoda.data.outside import complain_of_outside
 from pagoda.data.reading import Reading
 from pagoda.data.splits import choose_split, unread_note
 from pagoda.data.voc import VocFolder
@@ -73,6 +76,13 @@ class Layout:
     """One line on annotation files below that belong to no split, where there are any"""
     description: Path | None = None
     """The YAML or .data file of a YOLO data set that was given by it"""
+    asked: Path | None = None
+    """The folder that was asked for, where it is one above `root`"""
+
+    @property
+    def home(self) -> Path:
+        """The folder in which all that belongs to the data set should lie."""
+        return self.asked or self.root
 
     def describe(self) -> str:
         """One line on what is read, one more for each other kind that is there too and each split that is not."""
@@ -88,16 +98,16 @@ class Layout:
                 lines.append(f"keypoints stand in {self._short(path)}: choose split '{path.stem}'")
         return "\n".join(lines)
 
-    def document(self, split: str) -> Placed:
+    def document(self, split: str, *, inside_only: bool = False) -> Placed:
         """One split of a kind that is read as a COCO document, with its pictures looked for.
 
-        Raises ValueError naming the file where it cannot be read.
+        `inside_only`: no picture outside `home` is opened. Raises ValueError naming the file where it cannot be read.
         """
         assert self.kind in DOCUMENT_KINDS, f"{self.kind} is not read as a document"
         every = [path for what in self.splits.values() for path in what]
-        return open_document(
-            self.kind, self.root, split, choose_split(self.splits, split, str(self.root)), every
-        )
+        what = choose_split(self.splits, split, str(self.root))
+        within = self.home if inside_only else None
+        return open_document(self.kind, self.root, split, what, every, within=within)
 
     def _short(self, path: Path) -> str:
         return (str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)) or "."
@@ -113,7 +123,7 @@ def find_dataset(path: str | Path) -> Layout:
     layout = _from_file(path) if path.is_file() else _from_folder(path)
     if not layout.splits:
         raise FileNotFoundError("; ".join(reason for _, reason in layout.absent))
-    return layout
+    return replace(layout, asked=path) if path.is_dir() else layout
 
 
 def _from_folder(path: Path) -> Layout:
@@ -131,30 +141,38 @@ def _from_folder(path: Path) -> Layout:
 
 
 def open_annotations(
-    path: str | Path, split: str | None = None, *, skip_missing: bool = False, boxes_only: bool = False
+    path: str | Path,
+    split: str | None = None,
+    *,
+    skip_missing: bool = False,
+    boxes_only: bool = False,
+    inside_only: bool = False,
 ) -> Annotations:
     """The annotations of one split, or of several as "train+val".
 
     `split` None is train where there is one, else the only split; for a COCO folder it may also be the name of a
     file in annotations/, as person_keypoints_train2017. Pictures that are not on disk stop the reading, or with
-    `skip_missing` are left out and noted. With `boxes_only` masks and keypoints are not read.
+    `skip_missing` are left out and noted. With `boxes_only` masks and keypoints are not read. Pictures outside the
+    data set's folder are noted, and with `inside_only` they stop the reading before any of them is opened.
     """
     layout = find_dataset(path)
     if split is None:
         split = "train" if "train" in layout.splits or len(layout.splits) != 1 else next(iter(layout.splits))
     # A split may itself be called "a+b"; only a name that is unknown as a whole is taken apart.
     names = [split] if split in layout.splits else split.split("+")
-    parts = [_open_split(layout, name.strip(), skip_missing, boxes_only) for name in names]
+    parts = [_open_split(layout, name.strip(), skip_missing, boxes_only, inside_only) for name in names]
     annotations = parts[0] if len(parts) == 1 else concatenate(parts)
     return replace(annotations, notes=(*layout.unread, *annotations.notes))
 
 
-def _open_split(layout: Layout, split: str, skip_missing: bool, boxes_only: bool) -> Annotations:
+def _open_split(
+    layout: Layout, split: str, skip_missing: bool, boxes_only: bool, inside_only: bool
+) -> Annotations:
     named = layout.root / "annotations" / f"{split}.json"
     if layout.kind == "coco" and split not in layout.splits and named.is_file():
         layout, split = replace(layout, splits={coco_split(named): (named,)}), coco_split(named)
     what = choose_split(layout.splits, split, str(layout.root), dict(layout.absent))
-    reading = split_reader(layout, boxes_only=boxes_only)(split)
+    reading = split_reader(layout, boxes_only=boxes_only, inside_only=inside_only)(split)
     missing = reading.missing_pictures()
     if not missing:
         return reading.annotations()
@@ -170,13 +188,32 @@ def _open_split(layout: Layout, split: str, skip_missing: bool, boxes_only: bool
     return replace(annotations, notes=(*annotations.notes, *notes))
 
 
-def split_reader(layout: Layout, *, boxes_only: bool = False) -> Callable[[str], Reading]:
+def split_reader(
+    layout: Layout, *, boxes_only: bool = False, inside_only: bool = False
+) -> Callable[[str], Reading]:
     """What reads one split of a data set after the other: the one reader of its format.
 
-    What concerns the whole data set is complained of in the first split that is read.
+    What concerns the whole data set is complained of in the first split that is read; pictures outside its folder
+    before all else of a split.
     """
+    read = _reader(layout, boxes_only, inside_only)
+
+    def read_and_look(split: str) -> Reading:
+        reading = read(split)
+        complaints = Complaints(reading.source)
+        if "pictures_refused" not in reading.complaints:
+            paths = [os.path.join(reading.root, file) for file in reading.images.files]
+            complain_of_outside(paths, layout.home, reading.source, complaints, is_refused=inside_only)
+        complaints.extend(reading.complaints)
+        return replace(reading, complaints=complaints)
+
+    return read_and_look
+
+
+def _reader(layout: Layout, boxes_only: bool, inside_only: bool) -> Callable[[str], Reading]:
+    within = layout.home if inside_only else None
     if layout.kind == "yolo":
-        yolo = YoloFolder(layout.description or layout.root)
+        yolo = YoloFolder(layout.description or layout.root, within=within)
         places = layout.splits
         return lambda split: yolo.read(
             choose_split(places, split, str(layout.root)), f"{layout.root} ({split})", boxes_only=boxes_only
@@ -184,19 +221,24 @@ def split_reader(layout: Layout, *, boxes_only: bool = False) -> Callable[[str],
     if layout.kind == "voc":
         found = find_voc(layout.root)
         assert found is not None, f"{layout.root} was found to be a VOC folder"
-        voc = VocFolder(found)
+        voc = VocFolder(found, within=within)
         is_whole = list(layout.splits) == ["train"] and layout.splits["train"][0].suffix != ".txt"
         return lambda split: voc.read(None if is_whole else split)
-    return lambda split: _read_document(layout, split, boxes_only)
+    return lambda split: _read_document(layout, split, boxes_only, inside_only)
 
 
-def _read_document(layout: Layout, split: str, boxes_only: bool) -> Reading:
+def _read_document(layout: Layout, split: str, boxes_only: bool, inside_only: bool) -> Reading:
     what = choose_split(layout.splits, split, str(layout.root))
     source = str(what[0] if len(what) == 1 else f"{layout.root} ({split})")
     try:
-        placed = layout.document(split)
+        placed = layout.document(split, inside_only=inside_only)
     except (ValueError, OSError) as error:
         return Reading.broken(source, layout.root, error)
+    if inside_only:
+        refused = Reading(source, layout.root, Complaints(source))
+        complain_of_outside(placed.paths(), layout.home, source, refused.complaints, is_refused=True)
+        if refused.complaints.stopping:
+            return refused
     reading = read_document(placed.document, placed.folder, source, boxes_only=boxes_only)
     skeleton = reading.label_map.skeleton
     if layout.kind == "labelme" and skeleton is not None:

@@ -7,7 +7,7 @@ count, and as which class, is told as by `count_truth`.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -16,14 +16,16 @@ import numpy as np
 from PIL import Image
 
 from pagoda.data.clips import ClipDataset
+from pagoda.data.complaints import Complaints
 from pagoda.data.mot import MAX_VIDEO_BYTES, read_mot, video_word
 from pagoda.data.mot_classes import Benchmark
 from pagoda.data.mot_rows import sequence_info
+from pagoda.data.outside import complain_of_outside
 from pagoda.data.posetrack import boxes_around, read_posetrack
 from pagoda.data.posetrack_writing import write_posetrack_truth
 from pagoda.data.splits import choose_split
-from pagoda.data.videos import Video
-from pagoda.files import hashed_name, inside
+from pagoda.data.videos import Video, frame_files
+from pagoda.files import hashed_name, inside, writing
 from pagoda.pictures import list_pictures, natural_order, picture_size
 from pagoda.plain import checked
 from pagoda.structures.left_out import check_something_counts
@@ -56,10 +58,13 @@ def open_clips(
 
 
 @checked
-def open_videos(folder: str | Path, split: str, *, benchmark: Benchmark = "auto") -> list[Video]:
+def open_videos(
+    folder: str | Path, split: str, *, benchmark: Benchmark = "auto", inside_only: bool = False
+) -> list[Video]:
     """The annotated videos of a split, in the order of their names; splits as in `open_clips`.
 
-    `benchmark`: by whose rules rows of MOTChallenge's text count (`count_truth`).
+    `benchmark`: by whose rules rows of MOTChallenge's text count (`count_truth`). `inside_only`: pictures outside
+    the folder raise ValueError before one is opened.
     Raises FileNotFoundError or ValueError for a folder of another layout, a split that is not there, pictures
     that are missing or do not match their annotations, and where no row of any file counts.
     """
@@ -74,9 +79,17 @@ def open_videos(folder: str | Path, split: str, *, benchmark: Benchmark = "auto"
             _posetrack_videos(folder, source) if source.suffix == ".json" else [_mot_video(source, benchmark)]
         )
     ]
+    if inside_only:
+        _refuse_outside(videos, folder)
     if any(video.tracks.left_out for video in videos):
         check_something_counts(video.tracks for video in videos)
     return videos
+
+
+def _refuse_outside(videos: Sequence[Video], folder: Path) -> None:
+    complaints = Complaints(str(folder))
+    complain_of_outside(frame_files(videos), folder, str(folder), complaints, is_refused=True)
+    complaints.check()
 
 
 def find_videos(folder: Path) -> dict[str, tuple[Path, ...]]:
@@ -177,7 +190,10 @@ def write_video_folder(
         place = _new_place(folder, split, word, truth)
         names = [f"{place}/{frame:06d}.{kind}" for frame in range(video.tracks.num_frames)]
         for frame, name in enumerate(names):
-            Image.fromarray(video.picture(frame)).save(folder / name, quality=95)  # which PNG has no use for
+            with writing(folder / name):
+                Image.fromarray(video.picture(frame)).save(
+                    folder / name, quality=95
+                )  # which PNG has no use for
         size = video.tracks.image_size or picture_size(folder / names[0])
         write_posetrack_truth(replace(video.tracks, frame_names=tuple(names), image_size=size), truth)
     return folder

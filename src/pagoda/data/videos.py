@@ -88,9 +88,14 @@ def _left_out(tracks: Sequence[Tracks], source: str) -> list[str]:
     return [f"{source}: {what} are not to be found, but ignored ({rules})"] if what else []
 
 
+def frame_files(videos: Sequence[Video]) -> list[Path]:
+    """The pictures of all frames that are files."""
+    return [Path(file) for video in videos if not callable(video.frames) for file in video.frames]
+
+
 def _files(videos: Sequence[Video]) -> tuple[list[str], Path]:
     """A name for every frame, relative to the folder above all that are files."""
-    files = [Path(file).absolute() for video in videos if not callable(video.frames) for file in video.frames]
+    files = [file.absolute() for file in frame_files(videos)]
     root = Path(os.path.commonpath([file.parent for file in files])) if files else Path()
     names = []
     for video in videos:

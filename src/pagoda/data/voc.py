@@ -12,6 +12,7 @@ from pagoda.data.annotations import Annotations
 from pagoda.data.assembly import NO_BOX, NO_LABEL, ImageColumns, ObjectColumns
 from pagoda.data.complaints import Complaints
 from pagoda.data.outlines import box_corners, enclosing, turned
+from pagoda.data.outside import complain_of_outside
 from pagoda.data.reading import Reading, size_of_file, usable_size
 from pagoda.data.splits import choose_split
 from pagoda.data.voc_layout import VocSet, find_voc, place_pictures
@@ -56,10 +57,15 @@ class _File:
 
 
 class VocFolder:
-    """All XML files of a data set, read once, whatever the split; what is wrong in one is told once."""
+    """All XML files of a data set, read once, whatever the split; what is wrong in one is told once.
 
-    def __init__(self, found: VocSet, names: Sequence[str] | None = None) -> None:
-        self._found = found
+    `within`: the folder in which pictures must lie; what does not is refused before it is opened.
+    """
+
+    def __init__(
+        self, found: VocSet, names: Sequence[str] | None = None, *, within: Path | None = None
+    ) -> None:
+        self._found, self._within = found, within
         self._complaints = Complaints(str(found.root))
         try:
             found.pictures  # noqa: B018 (looks for the folder)
@@ -92,6 +98,11 @@ class VocFolder:
         for kind, lines in (("read_otherwise", placed.notes), ("ambiguous_pictures", placed.ambiguous)):
             for line in lines:
                 complaints.add(kind, line)
+        if self._within is not None:
+            paths = [placed.folder / file for file in placed.files]
+            complain_of_outside(paths, self._within, source, complaints, is_refused=True)
+            if "pictures_refused" in complaints:
+                return Reading(source, placed.folder, complaints, self._label_map, word="object")
         images = ImageColumns(files=placed.files, ids=range(1, len(keys) + 1))
         for key, file in zip(keys, placed.files, strict=True):
             own = Complaints(source) if key in self._told else complaints

@@ -1,6 +1,7 @@
 """YOLO folders: one text file per picture, a line per object, shares of the picture's size."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from pagoda.data.annotations import Annotations
 from pagoda.data.assembly import NO_BOX, NO_SIZE, ImageColumns, ObjectColumns
 from pagoda.data.category_ids import find_labels
 from pagoda.data.complaints import Complaints
+from pagoda.data.outside import complain_of_outside
 from pagoda.data.packed_keypoints import PackedKeypoints
 from pagoda.data.reading import Reading, size_of_file
 from pagoda.data.splits import choose_split
@@ -48,11 +50,13 @@ def read_yolo(root: str | Path, split: str, *, boxes_only: bool = False) -> Anno
 class YoloFolder:
     """What the splits of a data set share: classes, skeleton, and what was complained of already.
 
-    `root`: the folder, or the YAML or .data file that describes it.
+    `root`: the folder, or the YAML or .data file that describes it. `within`: the folder in which lists, pictures and
+    label files must lie; what does not is refused before it is opened.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, within: Path | None = None) -> None:
         self.root = root
+        self._within = within
         self.splits = find_splits(root)
         self._complaints = Complaints(str(root))
         description = read_description(root)
@@ -70,18 +74,23 @@ class YoloFolder:
         complaints = Complaints(source)
         complaints.extend(self._complaints)
         self._complaints = Complaints()
+        unread = Reading(source, folder_of(self.root), complaints, self._label_map, word="line")
         remarks: list[str] = []
+        if self._refuses(places, source, complaints):
+            return unread
         try:
             pictures = split_pictures(places, folder_of(self.root), remarks)
         except (ValueError, OSError) as error:
             is_missing = isinstance(error, FileNotFoundError)
             complaints.add("no_pictures" if is_missing else "unreadable_annotations", str(error))
-            return Reading(source, folder_of(self.root), complaints, self._label_map, word="line")
+            return unread
         for remark in remarks:
             complaints.add("read_otherwise", remark)
         if others := other_files(sorted({picture.parent for picture in pictures})):
             complaints.add("other_files", other_files_words(others), len(others))
         label_files = [label_file_of(picture) for picture in pictures]
+        if self._refuses([*pictures, *label_files], source, complaints):
+            return unread
         _check_label_files(pictures, label_files, source, complaints, self._told)
         common = Path(os.path.commonpath([picture.parent for picture in pictures]))
         images = ImageColumns(ids=range(1, len(pictures) + 1))
@@ -108,6 +117,12 @@ class YoloFolder:
                 label_map = replace(label_map, skeleton=self._skeleton)
                 objects.keypoints = PackedKeypoints.pack(lines.poses, len(self._skeleton))
         return Reading(source, common, complaints, label_map, images, objects, word="line")
+
+    def _refuses(self, paths: Sequence[Path], source: str, complaints: Complaints) -> bool:
+        if self._within is None:
+            return False
+        complain_of_outside(paths, self._within, source, complaints, is_refused=True)
+        return "pictures_refused" in complaints
 
     def _read_labels(
         self, owner: int, path: Path, size: tuple[int, int], lines: LabelLines, complaints: Complaints

@@ -40,10 +40,14 @@ def open_data(
     `take` says which weights of a checkpoint are meant, as in `zoo.models.load`.
     """
     if is_of_clips(model, take=take):
-        videos = [open_videos(settings.data, split) for split in (settings.train_split, settings.val_split)]
+        splits = (settings.train_split, settings.val_split)
+        videos = [open_videos(settings.data, split, inside_only=settings.inside_only) for split in splits]
         return OpenedData(videos[0], videos[1], videos[0][0].tracks.label_map)
-    train = open_annotations(settings.data, settings.train_split)
-    return OpenedData(train, open_annotations(settings.data, settings.val_split), train.label_map)
+    train, val = (
+        open_annotations(settings.data, split, inside_only=settings.inside_only)
+        for split in (settings.train_split, settings.val_split)
+    )
+    return OpenedData(train, val, train.label_map)
 
 
 def dataset_for(

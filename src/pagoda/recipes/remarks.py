@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pagoda.data.annotations import Annotations
+from pagoda.data.complaints import Complaints
 from pagoda.data.levels import dark_levels, peak_level
-from pagoda.data.videos import Video
+from pagoda.data.outside import complain_of_outside
+from pagoda.data.videos import Video, frame_files
 from pagoda.pictures import PictureError, picture_facts
 
 MAX_NOTES = 3
@@ -16,7 +18,7 @@ MAX_OPENED = 64
 
 def data_remarks(data: Annotations | Sequence[Video], folder: str | Path) -> list[str]:
     """Lines for people on the data set in `folder`, none where there is nothing to say."""
-    notes = list(data.notes) if isinstance(data, Annotations) else []
+    notes = list(data.notes) if isinstance(data, Annotations) else _outside_notes(data, folder)
     lines = notes[:MAX_NOTES]
     if len(notes) > MAX_NOTES:
         lines.append(f"… and {len(notes) - MAX_NOTES} notes more on these data: pagoda doctor {folder}")
@@ -26,7 +28,13 @@ def data_remarks(data: Annotations | Sequence[Video], folder: str | Path) -> lis
 def _picture_files(data: Annotations | Sequence[Video]) -> Sequence[Path]:
     if isinstance(data, Annotations):
         return [data.path(index) for index in _spread(range(len(data)))]
-    return [Path(file) for video in data if not callable(video.frames) for file in video.frames]
+    return frame_files(data)
+
+
+def _outside_notes(videos: Sequence[Video], folder: str | Path) -> list[str]:
+    complaints = Complaints(str(folder))
+    complain_of_outside(frame_files(videos), Path(folder), str(folder), complaints, is_refused=False)
+    return list(complaints.notes())
 
 
 def _spread(items: Sequence) -> list:

@@ -11,7 +11,9 @@ from pagoda.text_files import read_yaml
 from pagoda.training.optim import rate_factor
 from pagoda.training.settings import TrainSettings, from_plain, to_plain
 
-MAY_CHANGE = ("data", "epochs", "workers", "device", "val_every", "patience", "save_seconds")
+MAY_CHANGE = (
+    "data", "epochs", "workers", "device", "val_every", "patience", "save_seconds", "inside_only",
+)  # fmt: skip
 """Settings that decide how long a run is and how it is carried out, not what it learns from or how; `data` where the
 folder was moved, for what is in it is compared"""
 CONFIG_KEYS = ("model", "options", "train", "card", "versions")

@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from pagoda.files import could_not_write
+from pagoda.files import writing
 from pagoda.plain import checked
 
 
@@ -83,11 +83,9 @@ class RunLog:
 
     def write(self, kind: str, step: int, **values: Any) -> None:
         row = {"kind": kind, "step": step, **values}
-        try:
+        with writing(self.path):
             self.file.write(json.dumps(row) + "\n")
             self.file.flush()
-        except OSError as error:
-            raise could_not_write(self.path, error) from error
         self._draw("val" if kind == "val" else "train", step, values)
 
     def to_disk(self) -> None:

@@ -73,6 +73,8 @@ class TrainSettings:
     """split to learn from; join several with +"""
     val_split: str = "val"
     """split to score on"""
+    inside_only: bool = False
+    """refuse pictures outside the data set's folder: named by `..`, by an absolute path or through a link"""
     epochs: int = 12
     batch_size: int = 8
     """pictures per batch and process"""

@@ -12,7 +12,7 @@ import av
 import numpy as np
 
 from pagoda.drafts import draft_beside, settle
-from pagoda.files import could_not_write
+from pagoda.files import writing
 from pagoda.pictures import (
     PictureError,
     find_pictures,
@@ -180,7 +180,8 @@ class VideoWriter:
         """The next frame, (H, W, 3) RGB uint8 of the size of the first, shown from `seconds` on."""
         even = np.pad(picture, ((0, picture.shape[0] % 2), (0, picture.shape[1] % 2), (0, 0)), mode="edge")
         if self._draft is None:
-            self._open(even.shape[0], even.shape[1])
+            with writing(self.path):
+                self._open(even.shape[0], even.shape[1])
         if even.shape[:2] != (self._stream.height, self._stream.width):
             raise ValueError(
                 f"a frame for {self.path} must be (height, width) {(self._stream.height, self._stream.width)}"
@@ -190,7 +191,8 @@ class VideoWriter:
         # Times must rise, whatever the source says.
         self._last_tick = max(round(seconds * TICKS_PER_SECOND), self._last_tick + 1)
         frame.pts, frame.time_base = self._last_tick, Fraction(1, TICKS_PER_SECOND)
-        self._write(frame)
+        with writing(self.path):
+            self._encode(frame)
 
     def close(self) -> None:
         """Finish the file. Further calls do nothing; without any frame there is no file."""
@@ -198,19 +200,15 @@ class VideoWriter:
             return
         draft, self._draft = self._draft, None
         try:
-            self._write(None)
-            self._container.close()
-            settle(draft, self.path)
-        except OSError as error:
-            raise could_not_write(self.path, error) from error
+            with writing(self.path):
+                self._encode(None)
+                self._container.close()
+                settle(draft, self.path)
         finally:
             draft.unlink(missing_ok=True)
 
     def _open(self, height: int, width: int) -> None:
-        try:
-            self._draft = draft_beside(self.path, suffix=self.path.suffix)
-        except OSError as error:
-            raise could_not_write(self.path, error) from error
+        self._draft = draft_beside(self.path, suffix=self.path.suffix)
         self._container = av.open(str(self._draft), "w")
         self._stream = self._container.add_stream("libx264", rate=self._rate)
         self._stream.height, self._stream.width = height, width
@@ -218,12 +216,9 @@ class VideoWriter:
         self._stream.codec_context.time_base = Fraction(1, TICKS_PER_SECOND)
         self._stream.options = {"crf": str(self._quality), "preset": "veryfast"}
 
-    def _write(self, frame: av.VideoFrame | None) -> None:
-        try:
-            for packet in self._stream.encode(frame):
-                self._container.mux(packet)
-        except OSError as error:
-            raise could_not_write(self.path, error) from error
+    def _encode(self, frame: av.VideoFrame | None) -> None:
+        for packet in self._stream.encode(frame):
+            self._container.mux(packet)
 
 
 def _facts_of(count: int, frames_per_second: float) -> VideoFacts:

@@ -208,8 +208,8 @@ def model_from_card(
     else:
         raise WeightsError(
             f"{where} holds '{card['model']}', which is not a model of the zoo; hand over the function that composes"
-            " it, if you trust it (no file chooses code to run): load(path, build=function), --model FILE.py:FUNCTION of"
-            " pagoda predict, val, track, export and replay, or pagoda train FILE.py:FUNCTION --resume RUN"
+            " it, if you trust it (no file chooses code to run): load(path, build=function), --model FILE.py:FUNCTION"
+            " of pagoda predict, val, track, export and replay, or pagoda train FILE.py:FUNCTION --resume RUN"
         )
     model.input_spec = InputSpec.from_dict(card["input_spec"])
     if "provenance" in card and model.origin is not None:  # whose weights these were, and their licence

@@ -29,11 +29,16 @@ QUANTILES = {"min": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "9
 
 
 def examine(
-    folder: str | Path, *, max_pictures: int | None = None, progress: Progress | None = None
+    folder: str | Path,
+    *,
+    max_pictures: int | None = None,
+    progress: Progress | None = None,
+    inside_only: bool = False,
 ) -> DoctorReport:
     """Look through all splits of a data set in any layout that is read: files, ids, boxes, classes, pictures, leaks.
 
-    Every picture is opened once, or only `max_pictures` spread over all; annotations are always read whole.
+    Every picture is opened once, or only `max_pictures` spread over all; annotations are always read whole. With
+    `inside_only` none outside the folder is opened, which stops the reading of its split.
     Raises as `find_dataset` does where there is no data set.
     """
     if max_pictures is not None and max_pictures < 0:
@@ -46,7 +51,7 @@ def examine(
     ):
         for line in lines:
             notes.add(kind, line)
-    every = read_splits(layout, notes)
+    every = read_splits(layout, notes, inside_only=inside_only)
     splits = without_repeating_splits(every, notes)
     opened = open_pictures(splits, max_pictures, progress, notes)
     for split in splits:

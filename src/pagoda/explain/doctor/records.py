@@ -81,9 +81,9 @@ class Split:
         return Counter({name: count for name, count in zip(names, numbers, strict=True) if count})
 
 
-def read_splits(layout: Layout, notes: Complaints) -> list[Split]:
+def read_splits(layout: Layout, notes: Complaints, *, inside_only: bool = False) -> list[Split]:
     """Every split as its reader reads it; what is complained of goes into `notes`."""
-    read = split_reader(layout)
+    read = split_reader(layout, inside_only=inside_only)
     splits = []
     for name in layout.splits:
         reading = read(name)

@@ -7,6 +7,7 @@ import json
 import os
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
@@ -65,7 +66,8 @@ class FoundWriter:
 
     def close(self) -> None:
         """Further calls do nothing."""
-        self._file.close()
+        with suppress(OSError):  # a line that could not be written has been told
+            self._file.close()
 
     def _write(self, row: dict[str, Any]) -> None:
         with writing(self.path):

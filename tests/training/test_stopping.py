@@ -13,6 +13,7 @@ from pagoda.training.capsule import NotFiniteError
 from pagoda.training.checkpoints import load_last, save_last
 from pagoda.training.reporting import RunLog, read_records
 from pagoda.training.settings import OptimSettings
+from pagoda.weights import files
 
 sys.path.insert(0, str(Path(__file__).parent))
 from drawn import small_trainer
@@ -44,12 +45,15 @@ def stopping_at(trainer, step, *signums):
 )
 def test_the_first_request_saves_at_the_end_of_the_step(tmp_path, signum, exit_code):
     trainer = stopping_at(small_trainer(tmp_path, images=8, save_seconds=HOUR), 2, signum)
+    trainer.go_on = "pagoda train --resume RUN"
     before = signal.getsignal(signum)
     with pytest.raises(Stopped) as stop:
         trainer.run()
     assert signal.getsignal(signum) is before
     assert stop.value.exit_code == exit_code
-    assert f"saved up to step 3; go on with: pagoda train --resume {tmp_path}" in str(stop.value)
+    assert "stopped at step 3 of 4; saved up to step 3; go on with: pagoda train --resume RUN" in str(
+        stop.value
+    )
     assert load_last(tmp_path)["at"]["step"] == 3
     small_trainer(tmp_path, images=8, resume=True).run()
     steps = [row["step"] for row in read_records(tmp_path / "metrics.jsonl") if row["kind"] == "step"]
@@ -60,9 +64,33 @@ def test_a_second_ctrl_c_stops_at_once_and_what_was_saved_stays(tmp_path):
     trainer = stopping_at(
         small_trainer(tmp_path, images=8, save_seconds=HOUR), 0, signal.SIGINT, signal.SIGINT
     )
-    with pytest.raises(Stopped, match="saved up to step 0; go on with"):
+    with pytest.raises(Stopped, match="stopped at step 0 of 4; saved up to step 0"):
         trainer.run()
     assert load_last(tmp_path)["at"]["step"] == 0  # the state before the first step: --resume works
+
+
+def test_ctrl_c_inside_torchs_writing_is_no_full_disk(tmp_path, monkeypatch):
+    real = open
+
+    class Asked:
+        def __init__(self, *words):
+            self.file = real(*words)
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            self.file.close()
+
+        def write(self, content):
+            raise Stopped(signal.SIGINT)
+
+    monkeypatch.setattr(files, "open", Asked, raising=False)
+    with pytest.raises(Stopped):
+        files.save_torch(tmp_path / "a.pt", {"values": torch.rand(9)})
 
 
 def test_schedulers_that_repeat_themselves_do_not_stop_the_saving(tmp_path):

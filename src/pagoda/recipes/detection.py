@@ -1,11 +1,11 @@
 """From a dataset folder to a trained, scored and reported detector."""
 
 import json
-import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from pagoda.recipes.resuming import (
     check_epochs,
     check_same_run,
     config_of_run,
+    how_to_go_on,
     rewrite_settings,
     schedule_note,
     settings_with,
@@ -111,7 +112,10 @@ def train(
         remarks = [line for split in data[:2] for line in data_remarks(split, settings.data)]
         for line in dict.fromkeys([*filter(None, [start.text]), *remarks]):
             print(line, file=sys.stderr)
-    return train_on(start.model, train_data, val_data, settings, quiet=quiet, config=start.config)
+    go_on = partial(how_to_go_on, model=start.model, is_built=build is not None)
+    return train_on(
+        start.model, train_data, val_data, settings, quiet=quiet, config=start.config, go_on=go_on
+    )
 
 
 def train_on(
@@ -123,10 +127,12 @@ def train_on(
     quiet: bool = False,
     score_before: bool = False,
     config: Mapping[str, Any] | None = None,
+    go_on: Callable[[Path], str] | None = None,
 ) -> RunResult:
     """The same on datasets that are already open: anything with `label_map`, `annotations` and `[i]`.
 
-    `config`: entries of config.yaml that are not the model's own.
+    `config`: entries of config.yaml that are not the model's own; `go_on`: of the run's folder makes the command that
+    goes on with a run that was stopped, where there is one: `resume` needs data that it can open.
     """
     check_frames(model, train_data, settings.augment)
     check_keypoints(model, train_data.label_map, settings.augment)
@@ -137,7 +143,8 @@ def train_on(
     if processes(settings.device).is_main_process:
         write_config(folder, model, settings, config or {})
     before = evaluate(model, val_data, batch_size=settings.batch_size) if score_before else None
-    return _run(model, train_data, val_data, settings, folder, before=before, quiet=quiet)
+    again = go_on(folder) if go_on else ""
+    return _run(model, train_data, val_data, settings, folder, before=before, again=again, quiet=quiet)
 
 
 def resume(
@@ -161,7 +168,10 @@ def resume(
     train_data, val_data = open_data(settings, model).datasets(model)
     check_learnable(model, train_data)
     check_scorable(model, val_data)
-    return _run(model, train_data, val_data, settings, folder, before=None, quiet=quiet, saved=saved)
+    again = how_to_go_on(folder, model, is_built=build is not None)
+    return _run(
+        model, train_data, val_data, settings, folder, before=None, again=again, quiet=quiet, saved=saved
+    )
 
 
 def _run(
@@ -172,14 +182,23 @@ def _run(
     folder: Path,
     *,
     before: DetectionResult | None,
+    again: str,
     quiet: bool,
     saved: TrainSettings | None = None,
 ) -> RunResult:
-    """`saved`: the settings until now of a run that goes on."""
+    """`again`: the command that goes on with the run, if any; `saved`: the settings until now of one that does."""
     is_main = processes(settings.device).is_main_process
     with hold_folder(folder, "trains") if is_main else nullcontext():
         return _run_held(
-            model, train_data, val_data, settings, folder, before=before, quiet=quiet, saved=saved
+            model,
+            train_data,
+            val_data,
+            settings,
+            folder,
+            before=before,
+            again=again,
+            quiet=quiet,
+            saved=saved,
         )
 
 
@@ -191,6 +210,7 @@ def _run_held(
     folder: Path,
     *,
     before: DetectionResult | None,
+    again: str,
     quiet: bool,
     saved: TrainSettings | None,
 ) -> RunResult:
@@ -210,6 +230,7 @@ def _run_held(
         sizes=train_data.annotations.sizes,
         data={"train": fingerprint(train_data), "val": fingerprint(val_data)},
         resume=saved is not None,
+        go_on=again,
         quiet=quiet,
     )
     if saved is not None:
@@ -219,18 +240,18 @@ def _run_held(
     if result is None:  # resumed after its last epoch: nothing was left to do but the score
         result = evaluate(best, val_data, batch_size=settings.batch_size)
     if trainer.is_main:
-        _report_if_possible(folder, best, val_data, settings, before, result)
+        _report_if_possible(again, folder, best, val_data, settings, before, result)
     return RunResult(folder, best, result, before)
 
 
-def _report_if_possible(folder: Path, *facts: Any) -> None:
+def _report_if_possible(again: str, folder: Path, *facts: Any) -> None:
     """The run is done and kept by now: without a page of pictures it is no failure."""
     try:
         report(folder, *facts)
     except Exception as error:
         print(
-            f"warning: there is no report ({type(error).__name__}: {error}); the training is complete, its weights are"
-            f" in {folder}, and pagoda train --resume {shlex.quote(str(folder))} tries the report again",
+            f"warning: there is no report ({type(error).__name__}: {error}); the training is complete, and its weights"
+            f" are in {folder}{f'; once that is mended: {again}' if again else ''}",
             file=sys.stderr,
         )
 

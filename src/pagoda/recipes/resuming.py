@@ -1,11 +1,13 @@
 """What may change when a run goes on, and what then becomes of its learning rate."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from pagoda.detectors.contract import Detector
 from pagoda.files import write_atomically
 from pagoda.text_files import read_yaml
 from pagoda.training.optim import rate_factor
@@ -66,6 +68,15 @@ def check_same_run(folder: str | Path, saved: Mapping[str, Any], now: Mapping[st
             f" {', '.join(MAY_CHANGE)} can change; leave the others out, or start a new run from its weights:"
             f" pagoda train {Path(folder) / 'best.safetensors'} --data DIR"
         )
+
+
+def how_to_go_on(folder: Path, model: Detector, *, is_built: bool) -> str:
+    """The command that goes on with a run, for a person who stopped it; `is_built`: a function composed its model."""
+    name = str((model.origin or {}).get("model") or "")
+    is_file = ".py:" in name  # no config chooses code: it must be typed again
+    if is_file or (name and not is_built):
+        return shlex.join(["pagoda", "train", *([name] if is_file else []), "--resume", str(folder)])
+    return f"pagoda.train(resume={str(folder)!r}, build=the function that composes the model)"
 
 
 def check_epochs(folder: str | Path, epochs: int, done: int) -> None:

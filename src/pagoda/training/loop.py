@@ -88,11 +88,18 @@ class Trainer:
         sizes: Any,
         data: Mapping[str, str] | None = None,
         resume: bool = False,
+        go_on: str = "",
         quiet: bool = False,
     ) -> None:
-        """`sizes`: (n, 2) height and width of the pictures; `data`: fingerprints of the "train" and "val" data, which
-        a run that goes on compares."""
+        """
+        Args:
+            sizes: (n, 2) height and width of the pictures.
+            data: fingerprints of the "train" and "val" data, which a run that goes on compares.
+            resume: go on from the folder's last state.
+            go_on: the command that does so, told to who stops the run.
+        """
         self.settings, self.view, self.validate, self.folder = settings, view, validate, run
+        self.go_on = go_on
         # Autocast is ours: accelerate fixes its own once per Python process, for every later run too.
         processes(settings.device)  # opens the group, which accelerate then finds
         self.accelerator = Accelerator(mixed_precision="no", device_placement=False)
@@ -205,13 +212,8 @@ class Trainer:
     def _how_to_go_on(self) -> str:
         if not self.is_main:
             return ""
-        name = str((self.model.origin or {}).get("model") or "")
-        composed = [name] if ".py:" in name else []  # no config chooses code: it must be typed again
-        again = shlex.join(["pagoda", "train", *composed, "--resume", str(self.folder)])
-        return (
-            f"stopped at step {self.at.step} of {self.total_steps}; saved up to step {self.saved_step};"
-            f" go on with: {again}"
-        )
+        said = f"stopped at step {self.at.step} of {self.total_steps}; saved up to step {self.saved_step}"
+        return f"{said}; go on with: {self.go_on}" if self.go_on else said
 
     def _learn(self, batch: Batch) -> None:
         """One batch: losses, gradients and, every `accumulate` batches, a step of the optimiser."""

@@ -61,8 +61,11 @@ def save_torch(path: str | Path, content: Any) -> None:
     try:
         with open(path, "wb") as file:
             torch.save(content, file)
-    except RuntimeError as error:  # how torch tells of a full disk
-        raise OSError(str(error.__context__ or error)) from error
+    except RuntimeError as error:  # how torch tells of a full disk, and of whatever else came while it wrote
+        cause = error.__context__
+        if isinstance(cause, KeyboardInterrupt):
+            raise cause from None
+        raise OSError(str(cause or error)) from error
 
 
 def has_card(path: str | Path) -> bool:

@@ -235,8 +235,8 @@ def test_a_run_does_not_go_on_with_other_annotations(again, capsys, change):
     if change == "box":
         content["annotations"][0]["bbox"][2] -= 1
     elif change == "class":
-        content["annotations"][0]["category_id"] = content["categories"][-1]["id"]
-        content["annotations"][1]["category_id"] = content["categories"][0]["id"]
+        first, ids = content["annotations"][0], {each["id"] for each in content["categories"]}
+        first["category_id"] = min(ids - {first["category_id"]})
     else:
         content["images"].append({**content["images"][-1], "id": 99})
     file.write_text(json.dumps(content))

@@ -59,17 +59,6 @@ def writing(path: str | Path) -> Iterator[None]:
         raise OSError(f"could not write {path}: {error}; free some space or choose another folder") from error
 
 
-def plain_text(name: str) -> str:
-    """`name` on one line: NFC, every run of control characters and line breaks one space, none at either end.
-
-    >>> plain_text("traffic\\r\\nlight\\t")
-    'traffic light'
-    """
-    kept = (" " if _is_unprinted(letter) else letter for letter in unicodedata.normalize("NFC", name))
-    text = "".join(kept)
-    return text if text == name else re.sub(r" {2,}", " ", text).strip()
-
-
 def safe_name(name: str, *, max_bytes: int = MAX_NAME_BYTES, space: str = " ") -> str:
     """The name of one file, without its ending, made of any name; letters of all alphabets are kept.
 
@@ -80,7 +69,8 @@ def safe_name(name: str, *, max_bytes: int = MAX_NAME_BYTES, space: str = " ") -
     >>> safe_name("../../etc/passwd"), safe_name("人"), safe_name("nul.tar"), safe_name("..")
     ('_.._etc_passwd', '人', '_nul.tar', '_')
     """
-    text = _SEPARATORS.sub("_", plain_text(name)).lstrip(". ").rstrip(". ")
+    printed = "".join(map(_printed, unicodedata.normalize("NFC", name)))
+    text = _SEPARATORS.sub("_", re.sub(r"\s+", " ", printed)).lstrip(". ").rstrip(". ")
     text = f"_{text}" if _RESERVED.match(text) else text
     return text.replace(" ", space).encode()[:max_bytes].decode(errors="ignore").rstrip(". ") or "_"
 
@@ -174,8 +164,10 @@ def claim_folder(parent: str | Path, name: str) -> Path:
             number += 1
 
 
-def _is_unprinted(letter: str) -> bool:
-    return unicodedata.category(letter) in _UNPRINTED and letter not in _JOINERS
+def _printed(letter: str) -> str:
+    """The letter; a space for what has no shape of its own."""
+    is_hidden = unicodedata.category(letter) in _UNPRINTED and letter not in _JOINERS
+    return " " if is_hidden else letter
 
 
 def _folded(name: str) -> str:

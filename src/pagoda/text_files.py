@@ -15,6 +15,8 @@ import yaml
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _MARK = "\ufeff"
+_BREAKS = re.compile(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+\s*")
+"""Line breaks, control characters and halves of letters, which no line of text can hold"""
 _NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf(inity)?)", re.IGNORECASE | re.ASCII)
 _WHOLE = re.compile(r"([+-]?\d{1,40})(\.0*)?", re.ASCII)
 _WORDS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
@@ -130,14 +132,23 @@ def as_whole(value: Any) -> int | None:
     return whole if whole == value else None
 
 
-def as_name(value: Any) -> str | None:
-    """A name as text, without byte-order mark and surrounding spaces; "" where it is missing, None for lists and such.
+def one_line(text: str) -> str:
+    """`text` with a space for every run of line breaks and control characters, and no space at either end.
 
-    >>> as_name(0), as_name(True), as_name(" cat "), as_name(None), as_name(["cat"])
+    >>> one_line("traffic\\r\\n  light\\x07")
+    'traffic light'
+    """
+    return _BREAKS.sub(" ", text).strip()
+
+
+def as_name(value: Any) -> str | None:
+    """A name as text on `one_line` without byte-order mark; "" where it is missing, None for lists and such.
+
+    >>> as_name(0), as_name(True), as_name(" cat\\n"), as_name(None), as_name(["cat"])
     ('0', 'true', 'cat', '', None)
     """
     if isinstance(value, str):
-        return value.replace(_MARK, "").strip()
+        return one_line(value.replace(_MARK, ""))
     if value is None:
         return ""
     return json.dumps(value) if isinstance(value, bool | int | float) else None

@@ -124,3 +124,13 @@ def test_videos_are_matched_by_name(tmp_path):
     assert [(a.name, b.name) for a, b in match_videos(videos, videos[::-1])] == [("v", "v"), ("w", "w")]
     with pytest.raises(ValueError, match="1 have no partner; without predictions: w"):
         match_videos(videos, videos[:1])
+
+
+def test_videos_of_one_name_are_not_mixed_up(tmp_path):
+    (tracks,) = read_tracks(saved(tmp_path, [row("v/1.jpg", [thing()])]))
+    for sides, what in (
+        (([tracks], [tracks, tracks]), "predictions"),
+        (([tracks, tracks], [tracks]), "ground truth"),
+    ):
+        with pytest.raises(ValueError, match=f"in the {what} several are called p"):
+            match_videos(*sides)

@@ -52,6 +52,12 @@ def yolo(root: Path, train: str, lines: str = "", **more: str) -> None:
     (root / "data.yaml").write_text(json.dumps(described))  # JSON is YAML
 
 
+def darknet(root: Path) -> None:
+    yolo(root, "list.txt")
+    (root / "data.yaml").unlink()
+    (root / "obj.data").write_text("classes = 1\ntrain = list.txt\nnames = ../out/names.txt\n")
+
+
 def voc(root: Path) -> None:
     for key in ("own", "far"):
         (root / "Annotations").mkdir(parents=True, exist_ok=True)
@@ -142,6 +148,14 @@ def test_inside_only_refuses_before_anything_is_opened(kind, tmp_path, out):
     assert not report.is_readable and "pictures_refused" in {finding.kind for finding in report.findings}
     there = str(out.resolve())
     assert [path for path in OPENED if os.path.realpath(path).startswith(there)] == []
+
+
+def test_a_list_of_names_may_not_lie_outside_either(tmp_path, out):
+    (out / "names.txt").write_text("cat\n")
+    darknet(tmp_path / "set")
+    assert open_annotations(tmp_path / "set", "train").label_map.names == ("cat",)
+    with pytest.raises(ValueError, match=r"outside .*names\.txt"):
+        open_annotations(tmp_path / "set", "train", inside_only=True)
 
 
 def test_a_picture_that_is_itself_a_link_is_refused(tmp_path, out):

@@ -16,7 +16,7 @@ from pagoda.data.complaints import Complaints
 from pagoda.detectors.contract import Detector
 from pagoda.drafts import sweep_drafts
 from pagoda.structures.labels import LabelMap
-from pagoda.text_files import as_whole, read_json, read_text
+from pagoda.text_files import as_whole, one_line, read_json, read_text
 from pagoda.zoo.choice_notes import collected_notes
 from pagoda.zoo.models import create_model, is_checkpoint, load
 
@@ -130,7 +130,10 @@ def read_labels(file: str) -> LabelMap:
     if not names or "" in names:
         where = f"line {names.index('') + 1} is empty" if names else "it is empty"
         raise ValueError(f"{file} should hold one class name per line, but {where}")
-    return LabelMap.from_names(names)
+    for written, name in ((each, one_line(each)) for each in names):
+        if name != written:
+            print(f"{file}: {written!r} becomes '{name}'", file=sys.stderr)
+    return LabelMap.from_names(map(one_line, names))
 
 
 def refuse_existing(path: str | Path, *, overwrite: bool) -> Path:

@@ -39,9 +39,14 @@ def plain_name(value: Any, number: str, source: str, complaints: Complaints) -> 
             "unnamed_categories", f"{source}: category {number} has no name; it is called '{number}'"
         )
         return number
+    complain_of_trimming(value, name, source, complaints)
+    return name
+
+
+def complain_of_trimming(value: Any, name: str | None, source: str, complaints: Complaints) -> None:
+    """Adds one place where `name`, of a class or a keypoint, is not what is written."""
     if isinstance(value, str) and name != value:
         complaints.add("trimmed_names", f"{source}: {value!r} becomes '{name}'")
-    return name
 
 
 def find_labels(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pagoda.data.assembly import NO_SIZE
+from pagoda.data.category_ids import complain_of_trimming
 from pagoda.data.complaints import Complaints
 from pagoda.data.packed_keypoints import PackedKeypoints
 from pagoda.data.packed_masks import NO_PIXELS, PackedMasks
@@ -69,6 +70,8 @@ def read_skeleton(
         return _numbered(entries, source, complaints)
     category = with_keypoints[0]
     names = next(iter(name_lists))
+    for written, name in zip(category["keypoints"], names, strict=True):
+        complain_of_trimming(written, name, source, complaints)
     known = known_skeleton(names)
     edges = _read_edges(category, len(names), source, complaints)
     plain: dict[str, Any] = {} if known is None else known.to_dict()

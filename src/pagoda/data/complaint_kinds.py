@@ -140,7 +140,8 @@ READING: dict[str, Kind] = {
     ),
     "trimmed_names": Kind(
         "note",
-        "class names begin or end with spaces or a byte-order mark, which are cut off",
+        "names of classes or keypoints have spaces around them, line breaks or control characters, which are cut off or"
+        " become a space",
         "Nothing, unless other programs need them as they are.",
     ),
     "contradicting_counts": Kind(

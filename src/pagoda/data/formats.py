@@ -285,5 +285,11 @@ with a count. A name that could be two pictures is an error that names both. Whe
 they are written, the others are looked for in its sub-folders alone: a file of that name elsewhere may be a mask or a
 smaller copy. A bare name is not looked for in the folders of other splits.
 
+**Names that lead elsewhere.** Pictures outside the data set's folder (by `..`, an absolute path or a link) are read,
+and said once with a count; `--inside-only` (`inside_only=True`) refuses them before one is opened.
+
+**Names of classes and keypoints.** Text on one line: line breaks and control characters become a space, spaces around
+a name are cut off, and both are said. Letters that the font of drawn pictures lacks are said by `pagoda doctor`.
+
 **Pictures inside annotations.** A LabelMe file whose picture is nowhere to be found is read from its `imageData`;
 nothing is written beside your data."""

@@ -139,7 +139,11 @@ def _load(path: Path, notes: list[str], broken: list[tuple[str, str]]) -> dict[s
     shapes = []
     for number, written in enumerate(content["shapes"], 1):
         try:
-            shapes.append(_plain_shape(written) | {"number": number})
+            shape = _plain_shape(written)
+            shapes.append(shape | {"number": number})
+            if isinstance(written["label"], str) and written["label"] != shape["label"]:
+                place = f"{path}: shape {number}: {written['label']!r} becomes '{shape['label']}'"
+                broken.append(("trimmed_names", place))
         except ValueError as error:
             broken.append(("malformed_shapes", f"{path}: shape {number}: {error}"))
     return {**content, "shapes": shapes, "imageData": bool(content.get("imageData"))}

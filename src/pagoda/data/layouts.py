@@ -203,7 +203,7 @@ def split_reader(
         complaints = Complaints(reading.source)
         if "pictures_refused" not in reading.complaints:
             paths = [os.path.join(reading.root, file) for file in reading.images.files]
-            complain_of_outside(paths, layout.home, reading.source, complaints, is_refused=inside_only)
+            complain_of_outside(paths, layout.home, reading.source, complaints, refuse=inside_only)
         complaints.extend(reading.complaints)
         return replace(reading, complaints=complaints)
 
@@ -236,7 +236,7 @@ def _read_document(layout: Layout, split: str, boxes_only: bool, inside_only: bo
         return Reading.broken(source, layout.root, error)
     if inside_only:
         refused = Reading(source, layout.root, Complaints(source))
-        complain_of_outside(placed.paths(), layout.home, source, refused.complaints, is_refused=True)
+        complain_of_outside(placed.paths(), layout.home, source, refused.complaints, refuse=True)
         if refused.complaints.stopping:
             return refused
     reading = read_document(placed.document, placed.folder, source, boxes_only=boxes_only)

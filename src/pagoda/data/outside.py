@@ -34,11 +34,11 @@ def is_refused(path: str | Path, within: Path | None) -> bool:
 
 
 def complain_of_outside(
-    paths: Sequence[str | Path], folder: Path, source: str, complaints: Complaints, *, is_refused: bool
+    paths: Sequence[str | Path], folder: Path, source: str, complaints: Complaints, *, refuse: bool
 ) -> None:
-    """Adds one place for all of `paths` outside `folder`: a count and the first; where refused it stops the reading."""
-    found = outside(paths, folder, follow_links=is_refused)
+    """Adds one place for all of `paths` outside `folder`: a count and the first; with `refuse` it stops the reading."""
+    found = outside(paths, folder, follow_links=refuse)
     if found:
-        kind = "pictures_refused" if is_refused else "pictures_outside"
+        kind = "pictures_refused" if refuse else "pictures_outside"
         place = f"{source}: {len(found)} of {len(paths)} files lie outside {folder}, the first is {found[0]}"
         complaints.add(kind, place, len(found))

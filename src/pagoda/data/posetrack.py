@@ -10,7 +10,7 @@ from pagoda.pictures import natural_order
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.posetrack_skeletons import PERSON_15, PERSON_17, POSETRACK_15, POSETRACK_17
 from pagoda.structures.tracks import UNLINKED, Tracks
-from pagoda.text_files import read_json, truth_value
+from pagoda.text_files import one_line, read_json, truth_value
 
 MISSING_SCORE = -9999.0
 """What PoseTrack gives a predicted joint without a score"""
@@ -134,6 +134,7 @@ def _videos_of_2018(data: dict[str, Any], stem: str) -> list[Tracks]:
     videos: dict[str, list[dict]] = {}
     for image in data["images"]:
         videos.setdefault(str(image.get("vid_id", stem)), []).append(image)
+    names = _names_of_videos(list(videos), stem)
     per_image: dict[Any, list[dict]] = {image["id"]: [] for image in data["images"]}
     for annotation in data["annotations"]:
         if annotation["image_id"] not in per_image:
@@ -142,9 +143,22 @@ def _videos_of_2018(data: dict[str, Any], stem: str) -> list[Tracks]:
             )
         per_image[annotation["image_id"]].append(annotation)
     return [
-        _tracks_of_2018(images, per_image, label_map, stem if len(videos) == 1 else video)
-        for video, images in videos.items()
+        _tracks_of_2018(images, per_image, label_map, name)
+        for name, images in zip(names, videos.values(), strict=True)
     ]
+
+
+def _names_of_videos(ids: list[str], stem: str) -> list[str]:
+    """Their ids on one line each; of a file with a single video that of the file."""
+    names = [stem] if len(ids) == 1 else [one_line(each) or stem for each in ids]
+    owners: dict[str, str] = {}
+    for name, each in zip(names, ids, strict=True):
+        if owners.setdefault(name, each) != each:
+            raise ValueError(
+                f"the videos {owners[name]!r} and {each!r} would both be called '{name}'; give every video a vid_id of"
+                " its own"
+            )
+    return names
 
 
 def _labels_of_2018(data: dict[str, Any]) -> LabelMap:

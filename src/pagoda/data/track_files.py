@@ -1,5 +1,6 @@
 """Videos as objects per frame from any file that holds them: MOT text, PoseTrack JSON, `pagoda predict`'s JSON."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.skeleton import COCO_17, Skeleton
 from pagoda.structures.tracks import UNLINKED, Tracks
+from pagoda.text_files import one_line
 
 
 @checked
@@ -129,7 +131,9 @@ def read_predictions(
         videos.setdefault(str(Path(row.get("file") or "").parent), []).append(row)
     try:
         return [
-            _video(_in_order(frames), label_map, path.stem if len(videos) == 1 else Path(folder).name)
+            _video(
+                _in_order(frames), label_map, path.stem if len(videos) == 1 else one_line(Path(folder).name)
+            )
             for folder, frames in videos.items()
         ]
     except (KeyError, TypeError) as error:
@@ -156,7 +160,7 @@ def tracks_to_predictions(tracks: Tracks) -> dict[str, Any]:
 
 def _label_map(rows: list[dict], skeleton: Skeleton | None) -> LabelMap:
     objects = [each for row in rows for each in row.get("objects", [])]
-    names = {int(each["label"]): str(each["name"]) for each in objects}
+    names = {int(each["label"]): one_line(str(each["name"])) for each in objects}
     numbers = {len(each["keypoints"]) // 3 for each in objects if "keypoints" in each}
     if len(numbers) > 1:
         raise ValueError(f"poses must all have the same number of keypoints, got {sorted(numbers)}")
@@ -202,7 +206,18 @@ def _video(rows: list[dict], label_map: LabelMap, name: str) -> Tracks:
 
 
 def match_videos(truth: Iterable[Tracks], found: Iterable[Tracks]) -> list[tuple[Tracks, Tracks]]:
-    """Ground truth and predictions of each video. Raises ValueError with the names that stand on one side only."""
+    """Ground truth and predictions of each video.
+
+    Raises ValueError with the names that stand on one side only, or twice on one.
+    """
+    truth, found = list(truth), list(found)
+    for what, side in (("ground truth", truth), ("predictions", found)):
+        counts = Counter(each.name for each in side)
+        if repeated := [name for name, count in counts.items() if count > 1]:
+            raise ValueError(
+                f"videos are matched by name, and in the {what} several are called {', '.join(repeated)}; rename their"
+                " files or folders"
+            )
     sides = [{each.name: each for each in side} for side in (truth, found)]
     missing, extra = sorted(sides[0].keys() - sides[1].keys()), sorted(sides[1].keys() - sides[0].keys())
     if missing or extra:

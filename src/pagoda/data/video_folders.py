@@ -88,7 +88,7 @@ def open_videos(
 
 def _refuse_outside(videos: Sequence[Video], folder: Path) -> None:
     complaints = Complaints(str(folder))
-    complain_of_outside(frame_files(videos), folder, str(folder), complaints, is_refused=True)
+    complain_of_outside(frame_files(videos), folder, str(folder), complaints, refuse=True)
     complaints.check()
 
 

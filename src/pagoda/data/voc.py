@@ -100,7 +100,7 @@ class VocFolder:
                 complaints.add(kind, line)
         if self._within is not None:
             paths = [placed.folder / file for file in placed.files]
-            complain_of_outside(paths, self._within, source, complaints, is_refused=True)
+            complain_of_outside(paths, self._within, source, complaints, refuse=True)
             if "pictures_refused" in complaints:
                 return Reading(source, placed.folder, complaints, self._label_map, word="object")
         images = ImageColumns(files=placed.files, ids=range(1, len(keys) + 1))
@@ -168,8 +168,11 @@ def _read_file(tree: ElementTree.Element, path: Path) -> _File:
         size_text=f"height {sides[0]!r}, width {sides[1]!r}",
     )
     for number, element in enumerate(tree.iter("object"), 1):
-        name = as_name(element.findtext("name")) or ""
+        written = (element.findtext("name") or "").strip()  # XML may well be indented
+        name = as_name(written) or ""
         where = f"{path}: object {number} ('{name}')"
+        if name != written:
+            file.complaints.append(("trimmed_names", f"{path}: {written!r} becomes '{name}'"))
         if not name:
             file.complaints.append(("unknown_categories", f"{path}: object {number} has no name"))
         file.names.append(name)

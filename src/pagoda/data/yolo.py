@@ -21,6 +21,7 @@ from pagoda.data.yolo_layout import (
     find_splits,
     folder_of,
     label_file_of,
+    names_files,
     read_classes,
     read_description,
     split_pictures,
@@ -76,7 +77,7 @@ class YoloFolder:
         self._complaints = Complaints()
         unread = Reading(source, folder_of(self.root), complaints, self._label_map, word="line")
         remarks: list[str] = []
-        if self._refuses(places, source, complaints):
+        if self._refuses([*places, *names_files(self.root)], source, complaints):
             return unread
         try:
             pictures = split_pictures(places, folder_of(self.root), remarks)
@@ -121,7 +122,7 @@ class YoloFolder:
     def _refuses(self, paths: Sequence[Path], source: str, complaints: Complaints) -> bool:
         if self._within is None:
             return False
-        complain_of_outside(paths, self._within, source, complaints, is_refused=True)
+        complain_of_outside(paths, self._within, source, complaints, refuse=True)
         return "pictures_refused" in complaints
 
     def _read_labels(

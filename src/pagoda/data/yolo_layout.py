@@ -102,14 +102,26 @@ def read_description(root: str | Path) -> dict[str, Any]:
 def _load(path: Path) -> dict[str, Any]:
     if path.suffix.lower() != ".data":
         return read_yaml(path, as_text=TEXT_KEYS)
-    pairs = (line.partition("=") for line in read_text(path).splitlines() if "=" in line)
-    description: dict[str, Any] = {key.strip().lower(): value.strip() for key, _, value in pairs}
+    description = _data_entries(path)
     if names := description.get("names"):
         listed = _existing(names, (path.parent,))
         description["names"] = _listed_names(listed) if listed is not None else None
     if str(description.get("classes", "")).isdigit():
         description["nc"] = int(description["classes"])
     return description
+
+
+def _data_entries(path: Path) -> dict[str, Any]:
+    pairs = (line.partition("=") for line in read_text(path).splitlines() if "=" in line)
+    return {key.strip().lower(): value.strip() for key, _, value in pairs}
+
+
+def names_files(root: str | Path) -> list[Path]:
+    """The list of names that a .data file refers to, none where there is none."""
+    path = description_file(root)
+    names = _data_entries(path).get("names") if path is not None and path.suffix.lower() == ".data" else None
+    listed = _existing(names, (path.parent,)) if path is not None and names else None
+    return [] if listed is None else [listed]
 
 
 def read_classes(root: str | Path, description: dict[str, Any], complaints: Complaints) -> LabelMap:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from pagoda.data.category_ids import complain_of_trimming
 from pagoda.data.complaints import Complaints
 from pagoda.structures.skeleton import COCO_17, Skeleton, known_skeleton
-from pagoda.text_files import as_whole
+from pagoda.text_files import as_name, as_whole
 
 POLYGON_MARGIN = 0.01
 """How far beyond the picture a polygon may reach: programs round"""
@@ -18,10 +19,22 @@ def read_pose(root: Path, description: dict, complaints: Complaints) -> tuple[Sk
     if description.get("kpt_shape") is None:
         return None, 0
     try:
-        return _skeleton(str(root), description)
+        return _skeleton(str(root), _with_plain_names(str(root), description, complaints))
     except ValueError as error:
         complaints.add("broken_skeletons", str(error))
         return None, 0
+
+
+def _with_plain_names(root: str, description: dict, complaints: Complaints) -> dict:
+    """kpt_names, of the first class where each has its own, as names are read; what is no list of text stays."""
+    written = description.get("kpt_names")
+    written = next(iter(written.values()), None) if isinstance(written, dict) else written
+    if not isinstance(written, list) or not all(isinstance(name, str) for name in written):
+        return {**description, "kpt_names": written}
+    names = [as_name(name) for name in written]
+    for value, name in zip(written, names, strict=True):
+        complain_of_trimming(value, name, root, complaints)
+    return {**description, "kpt_names": names}
 
 
 def _skeleton(root: str, description: dict) -> tuple[Skeleton, int]:
@@ -35,7 +48,6 @@ def _skeleton(root: str, description: dict) -> tuple[Skeleton, int]:
             given = description["flip_idx"]
             raise ValueError(f"{root}: flip_idx must hold each of 0 … {count - 1} once, got {given!r}")
     pairs = None if order is None else tuple((k, other) for k, other in enumerate(order) if k < other)
-    names = next(iter(names.values()), None) if isinstance(names, dict) else names
     if names is None and count == len(COCO_17) and pairs == COCO_17.flip_pairs:
         return COCO_17, num_values
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):

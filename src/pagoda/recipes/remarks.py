@@ -33,7 +33,7 @@ def _picture_files(data: Annotations | Sequence[Video]) -> Sequence[Path]:
 
 def _outside_notes(videos: Sequence[Video], folder: str | Path) -> list[str]:
     complaints = Complaints(str(folder))
-    complain_of_outside(frame_files(videos), Path(folder), str(folder), complaints, is_refused=False)
+    complain_of_outside(frame_files(videos), Path(folder), str(folder), complaints, refuse=False)
     return list(complaints.notes())
 
 

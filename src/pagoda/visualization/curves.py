@@ -1,10 +1,13 @@
 """Curves of a training and of precision over recall, as SVG with grey text, for light and dark pages."""
 
 import io
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+
+from pagoda.visualization.lettering import lettering
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +29,7 @@ _NO_LOSS = {
     "max_memory",
 }
 _MAX_POINTS = 400
+_MAX_LETTERS = 24  # of a class in the legend, which leaves the curves some room
 _SHOWN_SCORES = ("AP", "AP50", "AP75", "segm/AP", "keypoints/AP")
 
 
@@ -79,7 +83,11 @@ def pr_curves(result: ScoreCurves, *, max_classes: int = 8, measure: str = "IoU"
         _style(axes, f"Precision over recall at {measure} {threshold}{rest}", "recall")
         for index, name in enumerate(drawn):
             axes.plot(
-                result.recall, result.precision[name][position], color=_line(index), linewidth=1, label=name
+                result.recall,
+                result.precision[name][position],
+                color=_line(index),
+                linewidth=1,
+                label=_label(name),
             )
         mean = np.mean([result.precision[name][position] for name in measured], 0)
         axes.plot(result.recall, mean, color=_TEXT, linewidth=2.4, label="mean")
@@ -183,8 +191,15 @@ def _style(axes: "Axes", title: str, x_label: str) -> None:
         spine.set_color(_TEXT)
 
 
+def _label(name: str) -> str:
+    """matplotlib takes what begins with _ for a line that wants no name."""
+    text = lettering(name, max_letters=_MAX_LETTERS)
+    return f" {text}" if text.startswith("_") else text
+
+
 def _legend(axes: "Axes") -> None:
-    axes.legend(frameon=False, fontsize=8, labelcolor=_TEXT)
+    for text in axes.legend(frameon=False, fontsize=8, labelcolor=_TEXT).get_texts():
+        text.set_parse_math(False)  # a name with two $ is no formula
 
 
 def _to_svg(figure: "Figure") -> bytes:
@@ -192,6 +207,7 @@ def _to_svg(figure: "Figure") -> bytes:
 
     buffer = io.BytesIO()
     # A fixed salt and no date: the same numbers give the same bytes.
-    with matplotlib.rc_context({"svg.hashsalt": "pagoda"}):
+    with matplotlib.rc_context({"svg.hashsalt": "pagoda"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the doctor tells of them
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return buffer.getvalue()

@@ -3,13 +3,13 @@
 import colorsys
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pagoda.structures.instances import Detections, Targets
 from pagoda.structures.labels import LabelMap
+from pagoda.visualization.lettering import font_file, lettering
 from pagoda.visualization.shapes import Poses, blend_masks, draw_poses
 
 _Rectangle = tuple[float, float, float, float]
@@ -162,10 +162,7 @@ def _draw_box(
 
 @lru_cache(maxsize=16)
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu, which comes with matplotlib and writes most alphabets."""
-    import matplotlib
-
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
+    return ImageFont.truetype(font_file(), size)
 
 
 def _draw_names(
@@ -180,7 +177,7 @@ def _draw_names(
     font = _font(min(32, max(10, round(side / 45))))
     taken: list[_Rectangle] = []
     # The best come last in drawing order but choose their places first.
-    for box, name, colour in reversed(list(zip(boxes, names, colours, strict=True))):
+    for box, name, colour in reversed(list(zip(boxes, map(lettering, names), colours, strict=True))):
         left, top, right, bottom = font.getbbox(name)
         plate_wh = right - left + 4, bottom - top + 4
         if plate_wh[0] > width or plate_wh[1] > height:

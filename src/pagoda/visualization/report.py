@@ -68,7 +68,8 @@ def write_report(
         + "\n</main>\n</body>\n</html>\n"
     )
     path = Path(path)
-    write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
+    content = page.encode(errors="replace")  # names of files may hold bytes that are no text
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
     return path
 
 

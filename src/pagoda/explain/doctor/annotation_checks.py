@@ -8,6 +8,7 @@ import numpy as np
 from pagoda.data.complaints import Complaints
 from pagoda.explain.doctor.duplicates import MAX_BOX_IOU, overlapping_boxes
 from pagoda.explain.doctor.records import Split
+from pagoda.visualization.lettering import missing_letters
 
 TOLERANCE = 1.0
 """Pixels a box may leave its picture: roundings, and corners counted from 1"""
@@ -79,6 +80,17 @@ def check_classes(splits: list[Split], notes: Complaints) -> None:
         notes.add(
             "class_imbalance", f"{ranked[0][0]} {ranked[0][1]} objects, {ranked[-1][0]} {ranked[-1][1]}"
         )
+
+
+def check_names(splits: list[Split], notes: Complaints) -> None:
+    """Names of classes and keypoints that cannot be written onto pictures."""
+    maps = [split.reading.label_map for split in splits]
+    skeletons = [labels.skeleton.names for labels in maps if labels.skeleton is not None]
+    for name in dict.fromkeys(
+        name for names in (*(labels.names for labels in maps), *skeletons) for name in names
+    ):
+        if letters := missing_letters(name):
+            notes.add("letters_not_in_font", f"'{name}': {letters}")
 
 
 def without_repeating_splits(splits: list[Split], notes: Complaints) -> list[Split]:

@@ -11,6 +11,7 @@ from pagoda.explain.doctor.annotation_checks import (
     check_boxes,
     check_classes,
     check_contents,
+    check_names,
     without_repeating_splits,
 )
 from pagoda.explain.doctor.findings import DoctorReport, findings_of
@@ -59,6 +60,7 @@ def examine(
         check_contents(split, notes)
         check_shapes(split, notes)
     check_classes(splits, notes)
+    check_names(splits, notes)
     check_pictures(splits, opened, layout.root, notes)
     check_duplicates(splits, opened, notes)
     return DoctorReport(layout.describe(), findings_of(notes), _statistics(splits, every, opened))

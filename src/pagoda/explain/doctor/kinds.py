@@ -93,6 +93,11 @@ KINDS: dict[str, Kind] = READING | {
         "Add flip_pairs [[a, b], …] (counted from 0) to the category in COCO files, [] where none do, or flip_idx to"
         " data.yaml in YOLO folders; or name them left_… and right_….",
     ),
+    "letters_not_in_font": Kind(
+        "note",
+        "the font of drawn pictures and curves (DejaVu Sans) lacks letters of a name, which are drawn as empty boxes",
+        "Nothing: training, scores and files keep the names; add one in other letters if you want to read it there.",
+    ),
     "empty_classes": Kind(
         "warning",
         "a class has no object in any split",

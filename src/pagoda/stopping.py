@@ -66,7 +66,7 @@ class StopRequests:
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:  # a process for reading that has only begun
             return
-        is_again = self.received == signum == signal.SIGINT
+        is_again = bool(self.received) and signum == signal.SIGINT
         if not self.received and self._said and not self._raises:
             os.write(2, f"\n{self._said}\n".encode())  # printing is not safe in here
         self.received = self.received or signum

@@ -133,7 +133,7 @@ class Trainer:
         self.data, self.notes = dict(data or {}), list[str]()
         if resume:
             self._restore(load_last(run, say=self.notes.append))
-        self.is_resumed, self.saved_step = resume, self.at.step
+        self.saved_step = self.at.step if resume else None
         self.losses = self.accelerator.prepare(Losses(self.model))
         self.saved_at = monotonic()
         self.log = (
@@ -170,7 +170,7 @@ class Trainer:
 
     def _run(self) -> DetectionResult | None:
         result = None
-        if not self.is_resumed:
+        if self.saved_step is None:
             self._save()  # from here on --resume works
         if not self.at.is_scored:
             result = self._score(self.at.epoch - 1)
@@ -212,6 +212,8 @@ class Trainer:
     def _how_to_go_on(self) -> str:
         if not self.is_main:
             return ""
+        if self.saved_step is None:
+            return "stopped before anything was learnt"
         said = f"stopped at step {self.at.step} of {self.total_steps}; saved up to step {self.saved_step}"
         return f"{said}; go on with: {self.go_on}" if self.go_on else said
 
@@ -295,7 +297,7 @@ class Trainer:
         return result
 
     def _save(self) -> None:
-        self.saved_at, self.saved_step = monotonic(), self.at.step
+        self.saved_at = monotonic()
         if self.log is None:
             return
         self.log.to_disk()
@@ -309,6 +311,7 @@ class Trainer:
             "data": self.data,
         }
         save_last(self.folder, state)
+        self.saved_step = self.at.step
 
     def _restore(self, state: dict[str, Any]) -> None:
         note = compare_data(self.folder, state.get("data", {}), self.data)

@@ -143,13 +143,34 @@ def test_the_command_that_a_stopped_track_tells_goes_on(frames, tmp_path, use, c
     use(SeesOne(at(3, ask(signal.SIGTERM))))
     assert run("track", "m", frames) == 143
     text = said(capsys)
-    assert "stopped after 3 frames, which are written" in text
+    assert "stopped; 3 frames are done" in text
     assert len(json.loads(Path("runs/track-1/posetrack18.json").read_text())["images"]) == 3
     use(SeesOne())
     assert run(*shlex.split(text.partition("go on with: pagoda ")[2])) == 0
     assert "3 of them known from before" in said(capsys)
     for name in FILES:
         assert Path("runs/track-1", name).read_bytes() == Path("whole", name).read_bytes(), name
+
+
+def test_a_track_that_goes_on_and_is_stopped_at_once_keeps_what_is_known(frames, tmp_path, use, capsys):
+    out = tmp_path / "out"
+    use(SeesOne(at(3, ask(signal.SIGINT))))
+    assert run("track", "m", frames, "--out", out, "--no-video") == 130
+    record = (out / "found.jsonl").read_bytes()
+    use(SeesOne())
+    frame = (frames / "0.png").read_bytes()
+    (frames / "0.png").write_bytes(b"the disk is gone")
+    assert run("track", "m", frames, "--out", out, "--no-video", "--resume") == 1
+    (frames / "0.png").write_bytes(frame)
+    assert (out / "found.jsonl").read_bytes() == record
+    assert run("track", "m", frames, "--out", out, "--no-video", "--resume") == 0
+    assert "3 of them known from before" in said(capsys)
+
+
+def test_resuming_where_nothing_is_makes_no_folder(frames, tmp_path, use, capsys):
+    use(SeesOne())
+    assert run("track", "m", frames, "--out", tmp_path / "nowhere", "--resume") == 1
+    assert "nothing to go on with" in said(capsys) and not (tmp_path / "nowhere").exists()
 
 
 def test_a_track_that_saw_nothing_is_not_advised_to_go_on(frames, tmp_path, use, capsys):

@@ -16,6 +16,7 @@ from PIL import Image
 from pagoda.cli.predictions_file import PredictionsFile
 from pagoda.data.found_frames import FoundWriter
 from pagoda.data.saving import write_coco_folder
+from pagoda.data.spool import Spool
 from pagoda.data.synthetic import DrawnShapes
 from pagoda.files import write_atomically, write_free
 from pagoda.structures.instances import Detections
@@ -135,9 +136,16 @@ def fill_pictures(folder: Path) -> None:
     write_coco_folder(DrawnShapes(2, image_size=(128, 128)), folder)
 
 
+def fill_spool(folder: Path) -> None:
+    spool = Spool()
+    for _ in range(1_000):
+        spool.write("a line of tracks\n")
+
+
 @pytest.mark.parametrize(
     ("fill", "told"),
     [
+        (fill_spool, "could not keep results in .*set TMPDIR to another folder"),
         (fill_predictions, "what was found so far is in .*predictions.jsonl"),
         (fill_found, "could not write .*found.jsonl"),
         (fill_log, "could not write .*metrics.jsonl"),

@@ -94,6 +94,8 @@ def main(arguments: Sequence[str]) -> int:
     model = open_checkpoint(command.checkpoint, command.model, command.take)
     if command.resume and not command.out:
         raise ValueError("--resume needs the folder of the run that was stopped: --out DIR")
+    if command.resume:
+        read_about(Path(command.out) / RECORD)  # nothing is made in a folder that holds no run
     console = Console(stderr=True)
     if source.left_out:
         console.print(f"left out: {source.left_out}", highlight=False, markup=False, soft_wrap=True)
@@ -119,10 +121,12 @@ def _follow_and_write(
             failure = _follow(command, model, outputs, record, known, stops, console)
     except KeyboardInterrupt as stop:
         signum = getattr(stop, "signum", signal.SIGINT)
-        raise Stopped(signum, _how_to_go_on(command, arguments, out, outputs.num_frames)) from stop
+        raise Stopped(
+            signum, _how_to_go_on(command, arguments, out, max(known, outputs.num_frames))
+        ) from stop
     console.print(outputs.table(), highlight=False, markup=False, soft_wrap=True)
     if failure:
-        return _stopped(failure, out, outputs.num_frames, console)
+        return _stopped(failure, out, max(known, outputs.num_frames), console)
     is_part = command.max_frames is not None and outputs.num_frames == command.max_frames
     if not is_part:
         (out / RECORD).unlink()
@@ -136,7 +140,7 @@ def _how_to_go_on(command: TrackCommand, arguments: Sequence[str], out: Path, nu
         return "stopped before the first frame was done"
     more = ([] if command.out else ["--out", str(out)]) + ([] if command.resume else ["--resume"])
     again = shlex.join(["pagoda", "track", *arguments, *more])
-    return f"stopped after {num_frames} frames, which are written; go on with: {again}"
+    return f"stopped; {num_frames} frames are done; go on with: {again}"
 
 
 def _stopped(failure: str, out: Path, num_frames: int, console: Console) -> int:

@@ -10,7 +10,7 @@ from hashlib import sha256
 import pytest
 import torch
 
-from pagoda import drafts
+from pagoda import drafts, holding
 from pagoda.drafts import draft_beside, settle, settle_free, sweep_drafts
 from pagoda.files import numbered, write_atomically, write_free
 from pagoda.holding import FolderInUseError, hold_folder, writer_of
@@ -53,6 +53,15 @@ def test_the_folder_of_a_process_that_was_killed_is_free(tmp_path):
     assert writer_of(tmp_path) is not None
     with hold_folder(tmp_path, "trains"):
         pass
+
+
+def test_a_disk_without_locks_is_used_with_a_warning(tmp_path, monkeypatch):
+    def unknown(*_, **__):
+        raise NotImplementedError
+
+    monkeypatch.setattr(holding.FileLock, "acquire", unknown)
+    with pytest.warns(UserWarning, match="knows no locks"), hold_folder(tmp_path, "trains"):
+        assert writer_of(tmp_path) is not None
 
 
 def named(pid, machine=None, run="0" * 8):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from warnings import warn
 
 from filelock import FileLock, Timeout
 
@@ -59,6 +60,10 @@ def hold_folder(folder: str | Path, doing: str) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         _wait_for(lock, folder)
+    except NotImplementedError:  # some disks of clusters
+        warn(
+            f"the disk of {folder} knows no locks: see to it that no other process writes there", stacklevel=3
+        )
     try:
         sweep_drafts(folder)
         writer = Writer(os.getpid(), platform.node(), doing, datetime.now().isoformat(timespec="seconds"))

@@ -3,7 +3,6 @@
 The limit on the size of a file makes every write fail as a full disk does, in C and Rust code too.
 """
 
-import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +29,7 @@ from pagoda.weights.files import load_weights, save_weights
 from pagoda.zoo.models import create_model
 from pagoda.zoo.way_back import write_for
 
+resource = pytest.importorskip("resource")
 NOISE = np.random.default_rng(0).integers(0, 255, (200, 200, 3)).astype(np.uint8)
 BYTES = 6_000
 

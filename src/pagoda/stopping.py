@@ -36,7 +36,8 @@ class StopRequests:
         """`said`: what to tell on standard error when the first request comes."""
         self.received = 0
         """the signal of the first request; 0: none has come"""
-        self._said, self._raises, self._pid = said, False, os.getpid()
+        self._said, self._pid = said, os.getpid()
+        self._raises = self._has_raised = False
         self._handled = ExitStack()
 
     def __enter__(self) -> "StopRequests":
@@ -47,6 +48,8 @@ class StopRequests:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._handled.close()
+        if self._has_raised and isinstance(error, Exception):
+            raise Stopped(self.received) from error  # some library took it for an error of its own
 
     def check(self) -> None:
         """Raises Stopped where a request has come."""
@@ -71,18 +74,26 @@ class StopRequests:
             os.write(2, f"\n{self._said}\n".encode())  # printing is not safe in here
         self.received = self.received or signum
         if is_again or self._raises:
+            self._has_raised = True
             raise Stopped(self.received)
 
 
 @contextmanager
 def stops_raise() -> Iterator[None]:
     """In the block every request raises Stopped where it comes, so that `finally` and `with` are heeded."""
+    received: list[int] = []
 
     def stop(signum: int, frame: FrameType | None) -> None:
+        received.append(signum)
         raise Stopped(signum)
 
     with _handled(stop):
-        yield
+        try:
+            yield
+        except Exception as error:
+            if received:
+                raise Stopped(received[0]) from error  # some library took it for an error of its own
+            raise
 
 
 def leave_stops_to_parent() -> None:

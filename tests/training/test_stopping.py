@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pagoda.stopping import Stopped
+from pagoda.stopping import Stopped, stops_raise
 from pagoda.training.capsule import NotFiniteError
 from pagoda.training.checkpoints import load_last, save_last
 from pagoda.training.reporting import RunLog, read_records
@@ -113,6 +113,24 @@ def test_scoring_stops_where_it_is_for_its_epoch_is_saved(tmp_path):
     with pytest.raises(Stopped, match="saved up to step 2"):
         trainer.run()
     assert not done and load_last(tmp_path)["at"]["is_scored"] is False
+
+
+def test_a_request_that_a_library_takes_for_an_error_is_still_one(tmp_path):
+    trainer = small_trainer(tmp_path, images=8, save_seconds=HOUR)
+
+    def validate(model, progress):
+        try:
+            ask(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise ValueError("could not determine the shape of object type") from None
+
+    trainer.validate = validate
+    with pytest.raises(Stopped, match="saved up to step 2"):
+        trainer.run()
+    with pytest.raises(Stopped), stops_raise():
+        validate(None, None)
+    with pytest.raises(ValueError, match="of another kind"), stops_raise():
+        raise ValueError("of another kind")
 
 
 def test_between_steps_of_the_optimiser_nothing_is_saved(tmp_path):

@@ -1,7 +1,9 @@
 """Ends that are asked for, by Ctrl-C or by the signal of a scheduler, and wait until nothing is lost."""
 
+import _thread
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -9,6 +11,8 @@ from types import FrameType, TracebackType
 
 REQUESTS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Ctrl-C, a scheduler or `kill`, a terminal that was closed"""
+AGAIN_SECONDS = 0.05
+"""after which a request is raised again that nobody could hear"""
 GRACE_SECONDS = 60
 """how long a reading process waits for the end of the one it reads for"""
 
@@ -112,14 +116,27 @@ def _end_later(signum: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Signals that somebody chose to ignore, as nohup does, stay ignored."""
+    """Signals that somebody chose to ignore, as nohup does, stay ignored. What is raised where Python can pass nothing
+    on, in a destructor or the callback of a weak reference, comes again."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    tell_others = sys.unraisablehook
+
+    def come_again(lost: "sys.UnraisableHookArgs") -> None:
+        if isinstance(lost.exc_value, Stopped):
+            again = threading.Timer(AGAIN_SECONDS, _thread.interrupt_main, [lost.exc_value.signum])
+            again.daemon = True
+            again.start()
+        else:
+            tell_others(lost)
+
     heard = [signum for signum in REQUESTS if signal.getsignal(signum) is not signal.SIG_IGN]
     before = {signum: signal.signal(signum, handler) for signum in heard}
+    sys.unraisablehook = come_again
     try:
         yield
     finally:
+        sys.unraisablehook = tell_others
         for signum, old in before.items():
             signal.signal(signum, signal.SIG_DFL if old is None else old)

@@ -101,6 +101,9 @@ class Child:
                 os.dup2(output, stream)
             os.environ.update(environment)
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            torch.set_num_threads(
+                1
+            )  # makes torch's pool anew before its threads could do so at the same time
             work()
             code = 0
         except SystemExit as end:

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,19 @@ def test_a_request_that_a_library_takes_for_an_error_is_still_one(tmp_path):
         validate(None, None)
     with pytest.raises(ValueError, match="of another kind"), stops_raise():
         raise ValueError("of another kind")
+
+
+def test_a_request_that_comes_while_something_is_destroyed_is_not_lost(capsys):
+    class Destroyed:
+        def __del__(self):
+            ask(signal.SIGTERM)
+
+    with pytest.raises(Stopped) as stop, stops_raise():
+        Destroyed()  # Python can pass on nothing from here
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert stop.value.exit_code == 143 and "ignored" not in capsys.readouterr().err
 
 
 def test_between_steps_of_the_optimiser_nothing_is_saved(tmp_path):

@@ -20,7 +20,7 @@ GRACE_SECONDS = 60
 class Stopped(KeyboardInterrupt):
     """Somebody asked for the end. The message says what is kept and how to go on."""
 
-    def __init__(self, signum: int = signal.SIGINT, said: str = "") -> None:
+    def __init__(self, signum: int, said: str = "") -> None:
         super().__init__(said)
         self.signum = int(signum)
 

@@ -42,8 +42,9 @@ def train(
     `options` those of ModelOptions (`{"width": 64}`). Unknown words raise with the nearest right one.
 
     `resume` is the folder of a run to go on with, interrupted or at its end; `epochs`, `workers`, `device`,
-    `val_every`, `patience`, `save_seconds` and `inside_only` may then be given anew, and whatever else differs is
-    refused.
+    `val_every`, `patience`, `save_seconds` and `inside_only` may then be given anew, `data` too where the same data lie
+    elsewhere, and whatever else differs is refused. Ctrl-C or SIGTERM saves at the end of the step and raises Stopped,
+    a KeyboardInterrupt that says how to go on.
     """
     if resume is not None:
         if model is not None or options:

@@ -8,11 +8,14 @@ break. `safe_name` makes a file's name of it, `inside` proves that the place lie
 import hashlib
 import os
 import re
-import tempfile
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
+
+from pagoda.drafts import draft_beside, settle, settle_free
 
 MAX_NAME_BYTES = 200
 """Of what `safe_name` makes: file systems take 255, of which endings, numbers and temporary names need some"""
@@ -33,22 +36,27 @@ _HASHED = re.compile(rf"~[0-9a-f]{{{_HASH_LETTERS}}}$", re.IGNORECASE)
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Call `write(temporary)` beside `path`, then move it there: readers see all of it or the old one.
 
-    Raises OSError with the path when there is no space or permission; what stood there before is kept.
+    On return it is on the disk. Raises OSError with the path when there is no space or permission; what stood
+    there before is kept.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
+    with writing(path):
+        draft = draft_beside(path)
+        try:
+            write(draft)
+            settle(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
+    return path
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Has an OSError, of a full disk or a folder that is not ours, say what could not be written and what to do."""
     try:
-        write(temporary)
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
+        yield
     except OSError as error:
         raise OSError(f"could not write {path}: {error}; free some space or choose another folder") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
 
 
 def safe_name(name: str, *, max_bytes: int = MAX_NAME_BYTES, space: str = " ") -> str:
@@ -114,24 +122,33 @@ def claim_file(path: str | Path) -> Path:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    number, free = 1, path
-    while True:
+    for free in numbered(path):
         try:
             os.close(os.open(free, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
             return free
         except FileExistsError:
-            number += 1
-            free = path.with_stem(f"{path.stem}-{number}")
+            continue
+    raise AssertionError("numbers have no end")
 
 
 def write_free(path: str | Path, write: Callable[[Path], object]) -> Path:
-    """`write_atomically` at `path`, or at the first numbered name that is free; nothing that exists is replaced."""
-    claimed = claim_file(path)
-    try:
-        return write_atomically(claimed, write)
-    except BaseException:
-        claimed.unlink(missing_ok=True)
-        raise
+    """`write_atomically` at `path`, or at the first numbered name that is free; nothing that exists is replaced, and no
+    name is taken before the file is whole."""
+    path = Path(path)
+    with writing(path):
+        draft = draft_beside(path)
+        try:
+            write(draft)
+            return settle_free(draft, numbered(path))
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def numbered(path: Path) -> Iterator[Path]:
+    """`path`, and then NAME-2, NAME-3 … without end."""
+    yield path
+    for number in count(2):
+        yield path.with_stem(f"{path.stem}-{number}")
 
 
 def claim_folder(parent: str | Path, name: str) -> Path:

@@ -121,7 +121,7 @@ def test_resuming_a_finished_run_scores_it_again(in_project, capsys):
         (["--augment.scale-range", "1", "1"], "augment.scale_range (the run has [0.8, 1.25], not [1.0, 1.0])"),
         (["--model.width", "64"], "model.width (the run has 32, not 64)"),
         (["--precision", "bf16"], "precision (the run has 'fp32', not 'bf16')"),
-        (["--seed=3", "--data", "other"], "data (the run has 'data', not 'other'), seed (the run has 0, not 3)"),
+        (["--seed=3", "--name", "a"], "seed (the run has 0, not 3), name (the run has '', not 'a')"),
         (["--recipe", "rcnn_small"], "recipe (the run has '', not 'rcnn_small')"),
         (["retinanet_resnet18_fpn"], "architecture (the run has 'fcos_resnet18_fpn', not 'retinanet_resnet18_fpn')"),
         (["--epochs", "1"], "has done 2 epochs, so it cannot end after 1: say epochs=2 or more"),

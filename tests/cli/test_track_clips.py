@@ -81,7 +81,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(folder, tmp_path, capsy
     assert f"8 frames, {known} of them known from before" in capsys.readouterr().err
     for name in FILES:
         assert (parts / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
-    assert sorted(file.name for file in parts.iterdir()) == sorted((*FILES, "video.mp4"))
+    assert sorted(file.name for file in parts.glob("[!.]*")) == sorted((*FILES, "video.mp4"))
 
 
 def test_a_run_goes_on_only_with_what_it_began_with(folder, tmp_path, capsys):

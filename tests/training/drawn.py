@@ -25,6 +25,7 @@ def small_trainer(
     side: int = 64,
     sizes: np.ndarray | None = None,
     norm: Norm = "batch",
+    data: dict[str, str] | None = None,
     **changes,
 ) -> Trainer:
     """Two epochs of FCOS on small drawings; `last/` is written after every step. `sizes` for other than theirs."""
@@ -32,14 +33,14 @@ def small_trainer(
     settings = TrainSettings(
         data="drawn", epochs=2, batch_size=4, save_seconds=save_seconds, device="cpu", optim=optim, **changes
     )
-    data, val = (
+    shapes, val = (
         DrawnShapes(images, image_size=(side, side), seed=1),
         DrawnShapes(6, image_size=(side, side), seed=2),
     )
     torch.manual_seed(0)
     model = create_model(
         "fcos_resnet18_fpn",
-        label_map=data.label_map,
+        label_map=shapes.label_map,
         width=32,
         head_depth=1,
         base_channels=16,
@@ -48,14 +49,15 @@ def small_trainer(
         long_side=side,
         norm=norm,
     )
-    view = TrainingView(data, training_transform(model, data, settings.augment))
+    view = TrainingView(shapes, training_transform(model, shapes, settings.augment))
     return Trainer(
         model,
         view,
         lambda current, progress: evaluate(current, val, batch_size=3),
         settings,
         folder,
-        sizes=data.annotations.sizes if sizes is None else sizes,
+        sizes=shapes.annotations.sizes if sizes is None else sizes,
+        data=data,
         resume=resume,
         quiet=True,
     )

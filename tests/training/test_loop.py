@@ -197,17 +197,3 @@ def test_a_degenerate_box_is_named(tmp_path):
     targets.boxes[0] = torch.tensor([5.0, 5.0, 5.0, torch.nan])
     found = diagnose(trainer.model, [picture], [targets], precision="fp32")
     assert "box 0" in found.cause and "pagoda doctor" in found.cause
-
-
-def test_interruption_says_how_to_go_on(tmp_path, capsys):
-    trainer = small_trainer(tmp_path)
-    said = []
-    trainer._say = said.append
-
-    def interrupt(batch):
-        raise KeyboardInterrupt
-
-    trainer._learn = interrupt
-    with pytest.raises(KeyboardInterrupt):
-        trainer.run()
-    assert f"--resume {tmp_path}" in said[0]

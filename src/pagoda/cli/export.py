@@ -3,11 +3,13 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from pagoda.cli.parsing import open_checkpoint, parse
+from pagoda.drafts import sweep_drafts
 from pagoda.exporting.onnx import export_onnx
 from pagoda.pictures import list_pictures, read_picture
 from pagoda.plain import checked
@@ -44,6 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     command = parse(ExportCommand, "export", arguments)
     model = open_checkpoint(command.checkpoint, command.model, command.take)
     files = [file for source in command.pictures for file in list_pictures(source)]
+    sweep_drafts(Path(command.output).parent)
     report = export_onnx(
         model,
         command.output,

@@ -9,6 +9,8 @@ from importlib import import_module
 from rich.console import Console
 from rich.markup import escape
 
+from pagoda.stopping import Stopped, stops_raise
+
 VERBS = {
     "demo": "train a small detector on drawn shapes in about three minutes and report",
     "create": "write a new model to a file, with ImageNet weights in its backbone if you have them",
@@ -35,7 +37,7 @@ def wait_asleep() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command's entry point; exits with 0, 1 (it failed), 2 (wrong usage) or 130 (interrupted)."""
+    """The command's entry point; exits with 0, 1 (it failed), 2 (wrong usage), 130 (Ctrl-C) or 143 (SIGTERM)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     errors = Console(stderr=True)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
@@ -54,7 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
     wait_asleep()
     try:
-        sys.exit(import_module(f"pagoda.cli.{verb}").main(arguments[1:]))
+        with stops_raise():
+            sys.exit(import_module(f"pagoda.cli.{verb}").main(arguments[1:]))
+    except Stopped as stop:
+        errors.print(str(stop) or "interrupted", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(stop.exit_code)
     except KeyboardInterrupt:
         errors.print("interrupted")
         sys.exit(130)

@@ -15,6 +15,7 @@ from pagoda.data.category_ids import read_categories
 from pagoda.data.coco_shapes import read_skeleton
 from pagoda.data.complaints import Complaints
 from pagoda.detectors.contract import Detector
+from pagoda.drafts import sweep_drafts
 from pagoda.structures.labels import LabelMap
 from pagoda.text_files import as_whole, one_line, read_json, read_text
 from pagoda.zoo.choice_notes import collected_notes
@@ -138,8 +139,12 @@ def read_labels(file: str) -> LabelMap:
 
 
 def refuse_existing(path: str | Path, *, overwrite: bool) -> Path:
-    """The path; raises FileExistsError where something is there already and nobody said overwrite."""
+    """The path of a file to write; raises FileExistsError where it is there already and nobody said overwrite.
+
+    What killed processes have left half written beside it is removed.
+    """
     path = Path(path)
+    sweep_drafts(path.parent)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists; choose another name or say --overwrite")
     return path

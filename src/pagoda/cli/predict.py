@@ -1,6 +1,7 @@
 """pagoda predict CKPT SOURCE…"""
 
 import json
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +13,15 @@ from rich.console import Console
 from rich.progress import Progress
 
 from pagoda.cli.parsing import open_checkpoint, parse
+from pagoda.cli.predictions_file import PredictionsFile
 from pagoda.data.levels import dark_levels, peak_level
+from pagoda.detectors.contract import Detector
+from pagoda.drafts import sweep_drafts
 from pagoda.files import claim_folder, safe_name, write_free
 from pagoda.pictures import PictureError, find_pictures, is_address, is_picture, picture_facts
 from pagoda.plain import checked
 from pagoda.postprocess.views import TestViews
+from pagoda.stopping import Stopped, StopRequests
 from pagoda.structures.instances import Detections
 
 VIEWS = {"none": None, "flip": TestViews(), "published": TestViews.published()}
@@ -60,9 +65,41 @@ def main(arguments: Sequence[str]) -> int:
     model = open_checkpoint(command.checkpoint, command.model, command.take)
     out = Path(command.out) if command.out else claim_folder("runs", "predict")
     out.mkdir(parents=True, exist_ok=True)
-    rows, failed, remarks = [], [], Remarks()
+    sweep_drafts(out)
+    results, remarks = PredictionsFile(out), Remarks()
+    try:
+        with StopRequests() as stops, results:
+            _predict(command, model, sources, results, remarks, stops, errors)
+            failed = list(results.failures())
+    except KeyboardInterrupt as stop:
+        done = results.num_pictures + results.num_failed
+        said = f"stopped after {done} of {len(sources)} pictures; what was found in them: {results.path}"
+        raise Stopped(getattr(stop, "signum", signal.SIGINT), said) from stop
+    errors.print(
+        f"{results.num_objects} objects in {results.num_pictures} pictures; see {out}", highlight=False
+    )
+    for line in remarks.lines():
+        errors.print(line, highlight=False, markup=False, soft_wrap=True)
+    for reason in failed:
+        errors.print(f"skipped: {reason}", highlight=False, markup=False)
+    if failed:
+        errors.print(f"{len(failed)} of {len(sources)} pictures could not be read")
+    return 1 if failed else 0
+
+
+def _predict(
+    command: PredictCommand,
+    model: Detector,
+    sources: Sequence[str | Path],
+    results: PredictionsFile,
+    remarks: "Remarks",
+    stops: StopRequests,
+    errors: Console,
+) -> None:
+    """Picture by picture, to the end or to where somebody asks it to stop."""
     with Progress(disable=command.json, transient=True, console=errors) as bar:
         for source in bar.track(sources, description="predicting"):
+            stops.check()
             try:
                 found = model.predict(
                     source,
@@ -72,25 +109,15 @@ def main(arguments: Sequence[str]) -> int:
                 )
             except PictureError as error:
                 is_named_so = is_address(str(source)) or is_picture(source)
-                failed.append(f"{error}{'' if is_named_so else '; a video is for pagoda track'}")
+                results.fail(f"{error}{'' if is_named_so else '; a video is for pagoda track'}")
                 continue
             remarks.note(source)
-            rows.append(found.to_dict())
+            row = found.to_dict()
+            results.add(row)
             if command.json:
-                print(json.dumps(rows[-1]))
+                print(json.dumps(row), flush=True)
             if not command.no_pictures:
-                save_picture(out, found)
-    text = json.dumps({"predictions": rows, "failed": failed}, indent=1)
-    written = write_free(out / "predictions.json", lambda path: path.write_text(text, encoding="utf-8"))
-    count = sum(len(row["objects"]) for row in rows)
-    errors.print(f"{count} objects in {len(rows)} pictures; see {written.parent}", highlight=False)
-    for line in remarks.lines():
-        errors.print(line, highlight=False, markup=False, soft_wrap=True)
-    for reason in failed:
-        errors.print(f"skipped: {reason}", highlight=False, markup=False)
-    if failed:
-        errors.print(f"{len(failed)} of {len(sources)} pictures could not be read")
-    return 1 if failed else 0
+                save_picture(results.path.parent, found)
 
 
 def _pictures_of(source: str, errors: Console) -> Sequence[str | Path]:

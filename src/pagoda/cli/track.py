@@ -1,6 +1,8 @@
 """pagoda track CKPT VIDEO · pagoda track link DETECTIONS · pagoda track eval --gt TRUTH --pred TRACKS"""
 
 import json
+import shlex
+import signal
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,14 +19,24 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pagoda.cli import track_eval, track_link
 from pagoda.cli.parsing import open_checkpoint, parse
 from pagoda.cli.track_outputs import TrackOutputs
-from pagoda.data.found_frames import Found, FoundWriter, read_about, read_found
+from pagoda.data.found_frames import (
+    Found,
+    FoundWriter,
+    picture_hash,
+    read_about,
+    read_found,
+    read_seen,
+)
 from pagoda.detectors.contract import Detector
 from pagoda.files import claim_folder
+from pagoda.holding import hold_folder
 from pagoda.pictures import PictureError
 from pagoda.plain import checked
 from pagoda.predict_video import FOLLOWING_LIMITS, find_in_video, link_frame, neighbours, tracker_for
+from pagoda.stopping import Stopped, StopRequests
 from pagoda.tracking.linking import LinkerName
 from pagoda.visualization.video import VideoFrame, VideoSource
+from pagoda.weights.files import state_hash
 
 RECORD = "found.jsonl"
 """what the model found so far; there only until the run comes to its end"""
@@ -82,22 +94,53 @@ def main(arguments: Sequence[str]) -> int:
     model = open_checkpoint(command.checkpoint, command.model, command.take)
     if command.resume and not command.out:
         raise ValueError("--resume needs the folder of the run that was stopped: --out DIR")
+    if command.resume:
+        read_about(Path(command.out) / RECORD)  # nothing is made in a folder that holds no run
     console = Console(stderr=True)
     if source.left_out:
         console.print(f"left out: {source.left_out}", highlight=False, markup=False, soft_wrap=True)
     out = Path(command.out) if command.out else claim_folder("runs", "track")
-    known = _known_frames(command, out / RECORD, neighbours(model)[1])
+    with hold_folder(out, "follows objects"):
+        return _follow_and_write(command, arguments, source, model, out, console)
+
+
+def _follow_and_write(
+    command: TrackCommand,
+    arguments: Sequence[str],
+    source: VideoSource,
+    model: Detector,
+    out: Path,
+    console: Console,
+) -> int:
+    about = _about(command, model, source)
+    known = _known_frames(command, out / RECORD, about, neighbours(model)[1])
     rate = None if command.no_video else source.frames_per_second
     outputs = TrackOutputs(out, source.name, rate, first_frame=command.first_frame, replaces=command.resume)
-    with outputs, FoundWriter(out / RECORD, _about(command), keep_frames=known) as record:
-        failure = _follow(command, model, outputs, record, known, console)
+    try:
+        with StopRequests() as stops, outputs, FoundWriter(out / RECORD, about, keep_frames=known) as record:
+            failure = _follow(command, model, outputs, record, known, stops, console)
+    except KeyboardInterrupt as stop:
+        signum = getattr(stop, "signum", signal.SIGINT)
+        raise Stopped(
+            signum, _how_to_go_on(command, arguments, out, max(known, outputs.num_frames))
+        ) from stop
     console.print(outputs.table(), highlight=False, markup=False, soft_wrap=True)
     if failure:
-        return _stopped(failure, out, outputs.num_frames, console)
+        return _stopped(failure, out, max(known, outputs.num_frames), console)
     is_part = command.max_frames is not None and outputs.num_frames == command.max_frames
     if not is_part:
         (out / RECORD).unlink()
     return 0
+
+
+def _how_to_go_on(command: TrackCommand, arguments: Sequence[str], out: Path, num_frames: int) -> str:
+    """What a person who stopped the run is told; without a frame there is nothing to go on from."""
+    if not num_frames:
+        (out / RECORD).unlink(missing_ok=True)
+        return "stopped before the first frame was done"
+    more = ([] if command.out else ["--out", str(out)]) + ([] if command.resume else ["--resume"])
+    again = shlex.join(["pagoda", "track", *arguments, *more])
+    return f"stopped; {num_frames} frames are done; go on with: {again}"
 
 
 def _stopped(failure: str, out: Path, num_frames: int, console: Console) -> int:
@@ -117,9 +160,10 @@ def _follow(
     outputs: TrackOutputs,
     record: FoundWriter,
     known: int,
+    stops: StopRequests,
     console: Console,
 ) -> str:
-    """Frame by frame through the video; returns why it ended early, or ""."""
+    """Frame by frame through the video, until somebody asks it to stop; returns why it ended early, or ""."""
     labels = [model.label_map.label_named(name) for name in command.classes] or None
     tracker = tracker_for(model, command.linker, min_score=command.min_score)
     waiting: deque[VideoFrame] = deque()  # a model of clips runs a few frames behind
@@ -130,17 +174,18 @@ def _follow(
         task = bar.add_task("following", total=total, rate="")
         try:
             for number, found in enumerate(islice(frames, command.max_frames)):
+                frame, linked = waiting.popleft(), link_frame(found, tracker)
                 if number < known:
                     started = time.perf_counter()  # what follows is how quick the model is
                 else:
-                    record.add(found)
-                frame, linked = waiting.popleft(), link_frame(found, tracker)
+                    record.add(found, seen=picture_hash(frame.picture))
                 linked = replace(linked, file=frame.name)
                 outputs.add(linked, frame.picture, frame.seconds)
                 if command.stream:
                     print(json.dumps(linked.to_dict()), flush=True)
                 rate = (number + 1 - known) / (time.perf_counter() - started)
                 bar.update(task, advance=1, rate=f"{rate:.1f} frames/s" if rate > 0 else "already known")
+                stops.check()
         except PictureError as error:
             failure = str(error)
     seconds = time.perf_counter() - started
@@ -182,13 +227,18 @@ def _open(command: TrackCommand, first_frame: int) -> VideoSource:
     return VideoSource(command.source, frames_per_second=command.frames_per_second, first_frame=first_frame)
 
 
-def _about(command: TrackCommand) -> dict[str, Any]:
-    """What decides what is found where: a run goes on only with the same."""
-    words = ("checkpoint", "source", "first_frame")
-    return {**{word: getattr(command, word) for word in words}, "classes": list(command.classes)}
+def _about(command: TrackCommand, model: Detector, source: VideoSource) -> dict[str, Any]:
+    """What decides what is found where, by its content: a run goes on only with the same, wherever it lies."""
+    return {
+        "weights": state_hash(model.state_dict()),
+        "class_names": list(model.label_map.names),
+        "first_frame": command.first_frame,
+        "classes": list(command.classes),
+        "video": source.content_hash(),
+    }
 
 
-def _known_frames(command: TrackCommand, record: Path, behind: int) -> int:
+def _known_frames(command: TrackCommand, record: Path, wanted: dict[str, Any], behind: int) -> int:
     """How many frames of the stopped run in `record` stand; 0 for a run that starts.
 
     The last `behind` frames are looked at again: what follows them was not there to see.
@@ -199,13 +249,35 @@ def _known_frames(command: TrackCommand, record: Path, behind: int) -> int:
                 f"{record.parent} holds a run that was stopped; go on with it (--resume) or choose another --out"
             )
         return 0
-    (about, count), wanted = read_about(record), _about(command)
-    different = [f"{name} {about.get(name)!r}" for name, value in wanted.items() if about.get(name) != value]
+    about, count = read_about(record)
+    is_same_file = wanted["video"] and about.get("video") == wanted["video"]
+    different = [
+        f"other {name}" if name == "weights" else f"{name} {about.get(name)!r}"
+        for name, value in wanted.items()
+        if about.get(name) != value and name != "video"
+    ]
     if different:
         raise ValueError(
             f"the run in {record.parent} was made with {', '.join(different)}; --resume needs the same"
         )
-    return max(0, count - behind)
+    known = max(0, count - behind)
+    if not is_same_file:
+        _check_frames(command, record, known)
+    return known
+
+
+def _check_frames(command: TrackCommand, record: Path, known: int) -> None:
+    """Raises ValueError where the first `known` frames are not those that the run saw: they may come from another
+    file, or from a folder whose last pictures were mended."""
+    frames = iter(_open(command, command.first_frame))
+    for number, seen in enumerate(read_seen(record, num_frames=known), command.first_frame):
+        frame = next(frames, None)
+        if frame is None or picture_hash(frame.picture) != seen:
+            what = f"has no frame {number}" if frame is None else f"shows something else in frame {number}"
+            raise ValueError(
+                f"the run in {record.parent} was made of another video: {command.source} {what}; --resume needs the"
+                " same frames"
+            )
 
 
 def _pictures(frames: Iterable[VideoFrame], waiting: deque[VideoFrame]) -> Iterator[np.ndarray]:

@@ -12,7 +12,7 @@ import numpy as np
 from pagoda.data.mot import MotWriter
 from pagoda.data.posetrack_writing import PoseTrackWriter
 from pagoda.evaluation.tracking_result import text_columns
-from pagoda.files import claim_file, write_atomically
+from pagoda.files import numbered, write_atomically
 from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.tracks import UNLINKED
@@ -39,7 +39,8 @@ class TrackSummary:
 class TrackOutputs:
     """Grows frame by frame on disk, with one row per track in memory; everything is written on leaving.
 
-    Nothing that exists is overwritten: names get a number, unless it `replaces` the files of a run that goes on.
+    Nothing that exists is overwritten: names get a number, unless it `replaces` the files of a run that goes on. No
+    name is taken before its file is whole, so hold the folder (`holding.hold_folder`) where others may write.
     `frames_per_second` None: no video. Frames are counted from `first_frame` on.
     """
 
@@ -54,7 +55,7 @@ class TrackOutputs:
     ) -> None:
         out.mkdir(parents=True, exist_ok=True)
         self.folder, self.num_frames = out, 0
-        self._name: Callable[[Path], Path] = Path if replaces else claim_file
+        self._name: Callable[[Path], Path] = Path if replaces else _free_name
         self._frame = first_frame
         self._tracks: dict[int, TrackSummary] = {}
         self._csv = self._name(out / "tracks.csv")
@@ -116,3 +117,7 @@ class TrackOutputs:
             writer = csv.DictWriter(file, list(TrackSummary.__dataclass_fields__))
             writer.writeheader()
             writer.writerows(asdict(row) for row in self._tracks.values())
+
+
+def _free_name(path: Path) -> Path:
+    return next(name for name in numbered(path) if not name.exists())

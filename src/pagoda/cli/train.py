@@ -48,7 +48,8 @@ class TrainCommand(TrainSettings):
     """a config.yaml whose settings hold unless a flag says otherwise"""
     resume: str = ""
     """folder of a run to go on with, interrupted or at its end; of the settings --epochs, --workers, --device,
-    --val-every, --patience, --save-seconds and --inside-only may then be given anew"""
+    --val-every, --patience, --save-seconds and --inside-only may then be given anew, and --data where the same data
+    lie elsewhere"""
     print_config: bool = False
     """print the settings as YAML and stop"""
     json: bool = False

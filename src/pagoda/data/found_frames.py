@@ -7,6 +7,9 @@ import json
 import os
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
+from contextlib import suppress
+from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -15,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pagoda.files import writing
 from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
@@ -50,9 +54,9 @@ class FoundWriter:
     ) -> None:
         self.close()
 
-    def add(self, found: Found) -> None:
-        """The next frame, as the model found it and not yet linked."""
-        row: dict[str, Any] = {"image_size": list(found.image_size)}
+    def add(self, found: Found, *, seen: str = "") -> None:
+        """The next frame, as the model found it and not yet linked; `seen` is `picture_hash` of what it looked at."""
+        row: dict[str, Any] = {"image_size": list(found.image_size), "seen": seen}
         if isinstance(found, Tubes):
             row |= {"frames": list(found.frames), "key": found.key}
         elif found.masks is not None:
@@ -62,11 +66,13 @@ class FoundWriter:
 
     def close(self) -> None:
         """Further calls do nothing."""
-        self._file.close()
+        with suppress(OSError):  # a line that could not be written has been told
+            self._file.close()
 
     def _write(self, row: dict[str, Any]) -> None:
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        with writing(self.path):
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
 
 
 def read_about(path: str | Path) -> tuple[dict[str, Any], int]:
@@ -91,6 +97,20 @@ def read_found(path: str | Path, label_map: LabelMap, *, num_frames: int) -> Ite
         file.readline()
         for _ in range(num_frames):
             yield _unpacked(json.loads(file.readline()), label_map)
+
+
+def read_seen(path: str | Path, *, num_frames: int) -> Iterator[str]:
+    """`picture_hash` of what was looked at in each of the first `num_frames` frames."""
+    with Path(path).open(encoding="utf-8") as file:
+        for line in islice(file, 1, num_frames + 1):
+            yield json.loads(line).get("seen", "")
+
+
+def picture_hash(picture: np.ndarray) -> str:
+    """Of the pixels of a picture, (H, W, 3) uint8: the same for the same content, whatever file it comes from."""
+    digest = blake2b(repr(picture.shape).encode(), digest_size=8)
+    digest.update(np.ascontiguousarray(picture))
+    return digest.hexdigest()
 
 
 def _end_of(path: Path, num_frames: int) -> int:

@@ -22,6 +22,7 @@ from pagoda.data.clip_transforms import transform_clip
 from pagoda.data.transforms import Samples, Transform
 from pagoda.pictures import PictureError
 from pagoda.plain import checked
+from pagoda.stopping import leave_stops_to_parent
 from pagoda.structures.clips import TubeTargets
 from pagoda.structures.instances import Targets
 
@@ -246,9 +247,16 @@ def make_loader(
         collate_fn=collate,
         num_workers=num_workers,
         prefetch_factor=prefetch_batches if num_workers else None,
+        worker_init_fn=_leave_stops,
         pin_memory=pin_memory,
         generator=torch.Generator(),  # or torch would take a number from the global one for every epoch
     )
+
+
+def _leave_stops(worker: int) -> None:
+    """A terminal sends Ctrl-C to every process of a command: those that read must not go before the training has
+    been saved."""
+    leave_stops_to_parent()
 
 
 def _check_share(batch_size: int, num_processes: int, process_index: int) -> None:

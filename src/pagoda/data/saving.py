@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from pagoda.data.annotations import categories_to_coco
-from pagoda.files import inside, write_atomically
+from pagoda.files import inside, write_atomically, writing
 from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.run_lengths import as_rle, encode_masks
@@ -47,7 +47,8 @@ def write_coco_folder(
         height, width = targets.image_size
         file = f"{index + 1:06d}.{ending}"
         pixels = dataset.picture(index).permute(1, 2, 0).numpy()
-        Image.fromarray(pixels).save(pictures / file, quality=95)  # of no effect on PNG
+        with writing(pictures / file):
+            Image.fromarray(pixels).save(pictures / file, quality=95)  # of no effect on PNG
         images.append({"id": index + 1, "file_name": file, "height": height, "width": width})
         for entry in _coco_objects(targets, dataset.label_map):
             annotations.append({"id": len(annotations) + 1, "image_id": index + 1, **entry})

@@ -12,8 +12,14 @@ class Spool:
         self._file = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 (`close` closes it)
 
     def write(self, text: str) -> None:
-        """Add to the end."""
-        self._file.write(text)
+        """Add to the end. Raises OSError where the disk for temporary files is full."""
+        try:
+            self._file.write(text)
+        except OSError as error:
+            where = tempfile.gettempdir()
+            raise OSError(
+                f"could not keep results in {where}: {error}; free some space there or set TMPDIR to another folder"
+            ) from error
 
     def copy_to(self, target: IO[str]) -> None:
         """All that was written; may be done again."""

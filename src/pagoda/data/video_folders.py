@@ -26,7 +26,7 @@ from pagoda.data.posetrack import boxes_around, read_posetrack
 from pagoda.data.posetrack_writing import write_posetrack_truth
 from pagoda.data.splits import choose_split
 from pagoda.data.videos import Video, frame_files
-from pagoda.files import hashed_name, inside
+from pagoda.files import hashed_name, inside, writing
 from pagoda.pictures import list_pictures, natural_order, picture_size
 from pagoda.plain import checked
 from pagoda.structures.left_out import check_something_counts
@@ -191,7 +191,10 @@ def write_video_folder(
         place = _new_place(folder, split, word, truth)
         names = [f"{place}/{frame:06d}.{kind}" for frame in range(video.tracks.num_frames)]
         for frame, name in enumerate(names):
-            Image.fromarray(video.picture(frame)).save(folder / name, quality=95)  # which PNG has no use for
+            with writing(folder / name):
+                Image.fromarray(video.picture(frame)).save(
+                    folder / name, quality=95
+                )  # which PNG has no use for
         size = video.tracks.image_size or picture_size(folder / names[0])
         write_posetrack_truth(replace(video.tracks, frame_names=tuple(names), image_size=size), truth)
     return folder

@@ -2,8 +2,10 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 import yaml
 from accelerate.utils import broadcast_object_list
 
+from pagoda.data.fingerprint import fingerprint
 from pagoda.data.loading import TrainingView
 from pagoda.data.transforms import (
     Compose,
@@ -26,6 +29,7 @@ from pagoda.detectors.contract import Detector
 from pagoda.evaluation.result import DetectionResult
 from pagoda.evaluation.runner import detect_dataset, evaluate
 from pagoda.files import claim_folder, write_atomically
+from pagoda.holding import hold_folder
 from pagoda.recipes.carried import check_keypoints, flip_pairs, lighten, what_to_carry
 from pagoda.recipes.opening import check_frames, check_learnable, check_scorable, open_data
 from pagoda.recipes.remarks import data_remarks
@@ -33,6 +37,7 @@ from pagoda.recipes.resuming import (
     check_epochs,
     check_same_run,
     config_of_run,
+    how_to_go_on,
     rewrite_settings,
     schedule_note,
     settings_in,
@@ -108,7 +113,10 @@ def train(
         remarks = [line for split in data[:2] for line in data_remarks(split, settings.data)]
         for line in dict.fromkeys([*filter(None, [start.text]), *remarks]):
             print(line, file=sys.stderr)
-    return train_on(start.model, train_data, val_data, settings, quiet=quiet, config=start.config)
+    go_on = partial(how_to_go_on, model=start.model, is_built=build is not None)
+    return train_on(
+        start.model, train_data, val_data, settings, quiet=quiet, config=start.config, go_on=go_on
+    )
 
 
 def train_on(
@@ -120,10 +128,12 @@ def train_on(
     quiet: bool = False,
     score_before: bool = False,
     config: Mapping[str, Any] | None = None,
+    go_on: Callable[[Path], str] | None = None,
 ) -> RunResult:
     """The same on datasets that are already open: anything with `label_map`, `annotations` and `[i]`.
 
-    `config`: entries of config.yaml that are not the model's own.
+    `config`: entries of config.yaml that are not the model's own; `go_on`: of the run's folder makes the command that
+    goes on with a run that was stopped, where there is one: `resume` needs data that it can open.
     """
     check_frames(model, train_data, settings.augment)
     check_keypoints(model, train_data.label_map, settings.augment)
@@ -134,7 +144,8 @@ def train_on(
     if processes(settings.device).is_main_process:
         write_config(folder, model, settings, config or {})
     before = evaluate(model, val_data, batch_size=settings.batch_size) if score_before else None
-    return _run(model, train_data, val_data, settings, folder, before=before, quiet=quiet)
+    again = go_on(folder) if go_on else ""
+    return _run(model, train_data, val_data, settings, folder, before=before, again=again, quiet=quiet)
 
 
 def resume(
@@ -158,7 +169,10 @@ def resume(
     train_data, val_data = open_data(settings, model).datasets(model)
     check_learnable(model, train_data)
     check_scorable(model, val_data)
-    return _run(model, train_data, val_data, settings, folder, before=None, quiet=quiet, saved=saved)
+    again = how_to_go_on(folder, model, is_built=build is not None)
+    return _run(
+        model, train_data, val_data, settings, folder, before=None, again=again, quiet=quiet, saved=saved
+    )
 
 
 def _run(
@@ -169,10 +183,38 @@ def _run(
     folder: Path,
     *,
     before: DetectionResult | None,
+    again: str,
     quiet: bool,
     saved: TrainSettings | None = None,
 ) -> RunResult:
-    """`saved`: the settings until now of a run that goes on."""
+    """`again`: the command that goes on with the run, if any; `saved`: the settings until now of one that does."""
+    is_main = processes(settings.device).is_main_process
+    with hold_folder(folder, "trains") if is_main else nullcontext():
+        return _run_held(
+            model,
+            train_data,
+            val_data,
+            settings,
+            folder,
+            before=before,
+            again=again,
+            quiet=quiet,
+            saved=saved,
+        )
+
+
+def _run_held(
+    model: Detector,
+    train_data: Any,
+    val_data: Any,
+    settings: TrainSettings,
+    folder: Path,
+    *,
+    before: DetectionResult | None,
+    again: str,
+    quiet: bool,
+    saved: TrainSettings | None,
+) -> RunResult:
     train_data, val_data = lighten(train_data, model), lighten(val_data, model)
 
     def validate(current: Detector, progress: Any) -> DetectionResult:
@@ -187,7 +229,9 @@ def _run(
         settings,
         folder,
         sizes=train_data.annotations.sizes,
+        data={"train": fingerprint(train_data), "val": fingerprint(val_data)},
         resume=saved is not None,
+        go_on=again,
         quiet=quiet,
     )
     if saved is not None:
@@ -197,8 +241,20 @@ def _run(
     if result is None:  # resumed after its last epoch: nothing was left to do but the score
         result = evaluate(best, val_data, batch_size=settings.batch_size)
     if trainer.is_main:
-        report(folder, best, val_data, settings, before, result)
+        _report_if_possible(again, folder, best, val_data, settings, before, result)
     return RunResult(folder, best, result, before)
+
+
+def _report_if_possible(again: str, folder: Path, *facts: Any) -> None:
+    """The run is done and kept by now: without a page of pictures it is no failure."""
+    try:
+        report(folder, *facts)
+    except Exception as error:
+        print(
+            f"warning: there is no report ({type(error).__name__}: {error}); the training is complete, and its weights"
+            f" are in {folder}{f'; once that is mended: {again}' if again else ''}",
+            file=sys.stderr,
+        )
 
 
 def _go_on(trainer: Trainer, saved: TrainSettings, settings: TrainSettings, folder: Path) -> None:

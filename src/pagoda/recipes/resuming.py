@@ -1,19 +1,24 @@
 """What may change when a run goes on, and what then becomes of its learning rate."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from pagoda.detectors.contract import Detector
 from pagoda.files import write_atomically
 from pagoda.plain import from_plain
 from pagoda.text_files import read_yaml
 from pagoda.training.optim import rate_factor
 from pagoda.training.settings import TrainSettings, to_plain
 
-MAY_CHANGE = ("epochs", "workers", "device", "val_every", "patience", "save_seconds", "inside_only")
-"""Settings that decide how long a run is and how it is carried out, not what it learns from or how"""
+MAY_CHANGE = (
+    "data", "epochs", "workers", "device", "val_every", "patience", "save_seconds", "inside_only",
+)  # fmt: skip
+"""Settings that decide how long a run is and how it is carried out, not what it learns from or how; `data` where the
+folder was moved, for what is in it is compared"""
 CONFIG_KEYS = ("model", "options", "train", "card", "versions")
 
 
@@ -74,6 +79,15 @@ def check_same_run(folder: str | Path, saved: Mapping[str, Any], now: Mapping[st
             f" {', '.join(MAY_CHANGE)} can change; leave the others out, or start a new run from its weights:"
             f" pagoda train {Path(folder) / 'best.safetensors'} --data DIR"
         )
+
+
+def how_to_go_on(folder: Path, model: Detector, *, is_built: bool) -> str:
+    """The command that goes on with a run, for a person who stopped it; `is_built`: a function composed its model."""
+    name = str((model.origin or {}).get("model") or "")
+    is_file = ".py:" in name  # no config chooses code: it must be typed again
+    if is_file or (name and not is_built):
+        return shlex.join(["pagoda", "train", *([name] if is_file else []), "--resume", str(folder)])
+    return f"pagoda.train(resume={str(folder)!r}, build=the function that composes the model)"
 
 
 def check_epochs(folder: str | Path, epochs: int, done: int) -> None:

@@ -19,6 +19,7 @@ from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
 from pagoda.training.checkpoints import random_state
 from pagoda.weights.checkpoints import read_saved
+from pagoda.weights.files import save_torch
 from pagoda.weights.kinds import WeightsError
 
 
@@ -81,7 +82,7 @@ def save_capsule(
         ],
         **facts,
     }
-    return write_atomically(path, lambda temporary: torch.save(content, temporary))
+    return write_atomically(path, lambda temporary: save_torch(temporary, content))
 
 
 def load_capsule(path: str | Path) -> tuple[dict[str, Any], list[AnyTargets]]:

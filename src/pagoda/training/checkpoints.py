@@ -1,17 +1,22 @@
 """`last/`: everything a run needs to go on as if it had never stopped."""
 
-import os
 import random
-import shutil
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from warnings import warn
 
 import numpy as np
 import torch
 
+from pagoda.drafts import draft_beside, settle, sweep_drafts
 from pagoda.weights.checkpoints import read_saved
+from pagoda.weights.files import save_torch
+from pagoda.weights.kinds import WeightsError
 
-STATE_FILE = "state.pt"
+STATE_FILE, BEFORE_FILE = "state.pt", "state-before.pt"
 
 
 def random_state() -> dict[str, Any]:
@@ -45,32 +50,74 @@ def _restore(state: dict[str, Any]) -> None:
 
 
 def save_last(run: Path, state: dict[str, Any]) -> None:
-    """Write `run/last/` so that a kill at any moment leaves the old one or the new one whole."""
-    new, last, old = run / ".last-new", run / "last", run / ".last-old"
-    shutil.rmtree(new, ignore_errors=True)
-    if last.exists():
-        shutil.rmtree(old, ignore_errors=True)
+    """Write `run/last/state.pt`, so that a kill at any moment leaves a whole one; the one before is kept beside it."""
+    last = run / "last" / STATE_FILE
     try:
-        new.mkdir()
-        with (new / STATE_FILE).open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        shutil.rmtree(new, ignore_errors=True)
+        draft = draft_beside(last)
+        try:
+            save_torch(draft, state)
+            settle(draft, last, keep_as=last.with_name(BEFORE_FILE))
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
         raise OSError(
             f"could not write {last}: {error}; the one before is kept: free some space and use --resume"
         ) from error
-    if last.exists():
-        last.rename(old)
-    new.rename(last)
-    shutil.rmtree(old, ignore_errors=True)
 
 
-def load_last(run: Path) -> dict[str, Any]:
-    """The state `save_last` wrote; raises FileNotFoundError when the run has none, WeightsError when it is damaged."""
-    # A kill between the two renames of save_last leaves only the old folder under its other name.
-    for folder in (run / "last", run / ".last-old"):
-        if (folder / STATE_FILE).is_file():
-            return read_saved(folder / STATE_FILE)
-    raise FileNotFoundError(f"{run} has no last/{STATE_FILE} to resume from; was it a run's folder?")
+def load_last(run: Path, *, say: Callable[[str], object] = warn) -> dict[str, Any]:
+    """The last whole state `save_last` wrote; `say` is told where that is not the last one.
+
+    Raises FileNotFoundError when there is none, ValueError when none of them is whole.
+    """
+    folder = run / "last"
+    sweep_drafts(folder)
+    damages: list[str] = []
+    for file in (folder / STATE_FILE, folder / BEFORE_FILE):
+        if (
+            not file.is_file()
+        ):  # the disk knows no hard links, and a kill came between two renames of save_last
+            continue
+        try:
+            state = _load(file)
+        except WeightsError as error:
+            damages.append(str(error))
+            continue
+        if damages:
+            say(f"{damages[0]}: going on from the one before, {file}")
+        return state
+    if damages:
+        raise ValueError(f"the run in {run} cannot go on: {'; '.join(damages)}; {_anew(run)}")
+    raise FileNotFoundError(f"{run} has no last/{STATE_FILE} to resume from; {_anew(run)}")
+
+
+def compare_data(run: Path, saved: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """What to tell of the fingerprints of a run's data, then and now, or ""; unknown ones are not compared.
+
+    Raises ValueError where it would learn from other data.
+    """
+    changed = [split for split in saved if now.get(split, saved[split]) != saved[split]]
+    if "train" in changed:
+        raise ValueError(
+            f"cannot resume {run}: the data it learns from are not those it began with (names or sizes of pictures,"
+            f" objects or classes have changed); bring them back, or {_anew(run)}"
+        )
+    return "the pictures to score on have changed: scores before and after do not compare" if changed else ""
+
+
+def _load(file: Path) -> dict[str, Any]:
+    """Raises WeightsError where it is not whole: torch itself does not look at the check sums."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+    except (ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        raise WeightsError(f"{file} is damaged ({error})") from error
+    if damaged is not None:
+        raise WeightsError(f"{file} is damaged (in {damaged})")
+    return read_saved(file)
+
+
+def _anew(run: Path) -> str:
+    best = run / "best.safetensors"
+    start = f"a new run can start from its weights: pagoda train {best} --data DIR" if best.exists() else ""
+    return start or "start it again without --resume"

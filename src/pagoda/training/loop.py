@@ -1,17 +1,18 @@
 """The training loop: one screen (`Trainer.run`), and the steps it is made of."""
 
 import math
-from collections.abc import Callable, Sequence
+import shlex
+import signal
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from pagoda.data.loading import Batch, BatchPlan, TrainingView, make_loader
 from pagoda.detectors.contract import Detector
@@ -19,13 +20,19 @@ from pagoda.evaluation.result import DetectionResult
 from pagoda.layers.memory_order import order_weights
 from pagoda.layers.norm import has_batch_statistics
 from pagoda.plain import checked
-from pagoda.structures.clips import TubeTargets
+from pagoda.stopping import Stopped, StopRequests
 from pagoda.structures.images import ImageBatch
-from pagoda.structures.instances import Targets
 from pagoda.training.averaging import ModelAverage
-from pagoda.training.batch_norms import fewest_pictures, needs_two_pictures
+from pagoda.training.batch_norms import fewest_pictures
 from pagoda.training.capsule import NotFiniteError, diagnose, save_capsule
-from pagoda.training.checkpoints import load_last, random_state, restore_random_state, save_last
+from pagoda.training.checkpoints import (
+    compare_data,
+    load_last,
+    random_state,
+    restore_random_state,
+    save_last,
+)
+from pagoda.training.learnable import learnable_batch
 from pagoda.training.optim import build_optimizer, clip_each_gradient, rate_factor, set_rate
 from pagoda.training.processes import processes
 from pagoda.training.reporting import RunLog
@@ -79,10 +86,20 @@ class Trainer:
         run: Path,
         *,
         sizes: Any,
+        data: Mapping[str, str] | None = None,
         resume: bool = False,
+        go_on: str = "",
         quiet: bool = False,
     ) -> None:
+        """
+        Args:
+            sizes: (n, 2) height and width of the pictures.
+            data: fingerprints of the "train" and "val" data, which a run that goes on compares.
+            resume: go on from the folder's last state.
+            go_on: the command that does so, told to who stops the run.
+        """
         self.settings, self.view, self.validate, self.folder = settings, view, validate, run
+        self.go_on = go_on
         # Autocast is ours: accelerate fixes its own once per Python process, for every later run too.
         processes(settings.device)  # opens the group, which accelerate then finds
         self.accelerator = Accelerator(mixed_precision="no", device_placement=False)
@@ -113,8 +130,10 @@ class Trainer:
         )
         self.total_steps = self.steps_of(settings.epochs)
         self.at = Position()
+        self.data, self.notes = dict(data or {}), list[str]()
         if resume:
-            self._restore(load_last(run))
+            self._restore(load_last(run, say=self.notes.append))
+        self.saved_step = self.at.step if resume else None
         self.losses = self.accelerator.prepare(Losses(self.model))
         self.saved_at = monotonic()
         self.log = (
@@ -128,42 +147,80 @@ class Trainer:
             if self.is_main
             else None
         )
+        self.stops = StopRequests(
+            "stopping at the end of this step; Ctrl-C again stops at once" * self.is_main
+        )
+        for note in self.notes:
+            self._say(note)
 
     def run(self) -> DetectionResult | None:
-        """Train to the end. Raises NotFiniteError with a capsule; Ctrl-C saves `last/` first."""
-        result = None
+        """Train to the end. Raises NotFiniteError with a capsule.
+
+        After Ctrl-C or SIGTERM it saves `last/` at the end of the step, in all processes of a group, and raises
+        Stopped, which says how to go on; a second Ctrl-C raises at once.
+        """
         try:
-            if not self.at.is_scored:
-                result = self._score(self.at.epoch - 1)
-            for epoch in range(self.at.epoch, self.settings.epochs):
-                self.model.train()
-                batches = self.plan.epoch(epoch, self.at.batch)
-                since = monotonic()
-                for batch in make_loader(self.view, batches, num_workers=self.settings.workers):
-                    self._learn(batch)
-                    self.at.seconds, since = self.at.seconds + monotonic() - since, monotonic()
-                    if self._is_step_boundary() and monotonic() - self.saved_at > self.settings.save_seconds:
-                        self._save()
-                self.at.epoch, self.at.batch = epoch + 1, 0
-                self.at.is_scored = not self._is_due(epoch)
-                self._save()  # before scoring: whatever happens there, the epoch is not lost
-                if not self.at.is_scored:
-                    result = self._score(epoch)
-                if 0 < self.settings.patience <= self.at.worse_count:
-                    self._say(f"no better AP for {self.at.worse_count} validations: stopped early")
-                    break
-        except KeyboardInterrupt:
-            self._say(f"interrupted; go on with: pagoda train --resume {self.folder}")
-            raise
+            with self.stops:
+                return self._run()
+        except KeyboardInterrupt as stop:
+            raise Stopped(self.stops.received or signal.SIGINT, self._how_to_go_on()) from stop
         finally:
             if self.log is not None:
                 self.log.close()
+
+    def _run(self) -> DetectionResult | None:
+        result = None
+        if self.saved_step is None:
+            self._save()  # from here on --resume works
+        if not self.at.is_scored:
+            result = self._score(self.at.epoch - 1)
+        for epoch in range(self.at.epoch, self.settings.epochs):
+            self._learn_epoch(epoch)
+            self.at.epoch, self.at.batch = epoch + 1, 0
+            self.at.is_scored = not self._is_due(epoch)
+            self._save()  # before scoring: whatever happens there, the epoch is not lost
+            if not self.at.is_scored:
+                result = self._score(epoch)
+            if 0 < self.settings.patience <= self.at.worse_count:
+                self._say(f"no better AP for {self.at.worse_count} validations: stopped early")
+                break
         return result
+
+    def _learn_epoch(self, epoch: int) -> None:
+        self.model.train()
+        batches = self.plan.epoch(epoch, self.at.batch)
+        since = monotonic()
+        for batch in make_loader(self.view, batches, num_workers=self.settings.workers):
+            self._learn(batch)
+            self.at.seconds, since = self.at.seconds + monotonic() - since, monotonic()
+            if self._is_step_boundary():
+                self._stop_where_asked()
+                if monotonic() - self.saved_at > self.settings.save_seconds:
+                    self._save()
+
+    def _stop_where_asked(self) -> None:
+        """Save and raise Stopped in every process of the group where one of them was asked to stop."""
+        if self.accelerator.num_processes > 1:
+            received = torch.tensor([self.stops.received], device=self.device)
+            distributed.all_reduce(received, distributed.ReduceOp.MAX)
+            self.stops.received = int(received.item())
+        if self.stops.received:
+            self._save()
+            self.accelerator.wait_for_everyone()  # a launcher ends the others when the first one goes
+            self.stops.check()
+
+    def _how_to_go_on(self) -> str:
+        if not self.is_main:
+            return ""
+        if self.saved_step is None:
+            return "stopped before anything was learnt"
+        said = f"stopped at step {self.at.step} of {self.total_steps}; saved up to step {self.saved_step}"
+        return f"{said}; go on with: {self.go_on}" if self.go_on else said
 
     def _learn(self, batch: Batch) -> None:
         """One batch: losses, gradients and, every `accumulate` batches, a step of the optimiser."""
         self._note_skipped(batch)
-        pictures, targets = self._pictures_and_targets(batch)
+        pictures, targets = learnable_batch(self.model, batch)
         images = self.model.input_spec.batch(pictures, device=self.device).to(
             memory_format=self.memory_format
         )
@@ -215,7 +272,9 @@ class Trainer:
 
     def _score(self, epoch: int) -> DetectionResult:
         """Validate the averaged model, keep it when it is the best so far."""
-        result = self.validate(self.model_to_keep(), self._progress)
+        self._stop_where_asked()
+        with self.stops.at_once():  # the epoch is saved
+            result = self.validate(self.model_to_keep(), self._progress)
         what, value = result.deciding
         # Without an object to find nothing is undecided: the last weights are kept then.
         is_best = value > self.at.best_ap or (math.isnan(value) and self.at.best_ap < 0)
@@ -239,8 +298,9 @@ class Trainer:
 
     def _save(self) -> None:
         self.saved_at = monotonic()
-        if not self.is_main:
+        if self.log is None:
             return
+        self.log.to_disk()
         state = {
             "at": vars(self.at),
             "model": self.model.state_dict(),
@@ -248,10 +308,14 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "random": random_state(),
             "batches_per_epoch": len(self.plan),
+            "data": self.data,
         }
         save_last(self.folder, state)
+        self.saved_step = self.at.step
 
     def _restore(self, state: dict[str, Any]) -> None:
+        note = compare_data(self.folder, state.get("data", {}), self.data)
+        self.notes += [note] if note else []
         if state["batches_per_epoch"] != len(self.plan):
             raise ValueError(
                 f"cannot resume {self.folder}: an epoch had {state['batches_per_epoch']} batches and has"
@@ -269,19 +333,14 @@ class Trainer:
     ) -> None:
         diagnosis = diagnose(self.model, pictures, targets, precision=self.settings.precision)
         path = self.folder / f"capsule-step{self.at.step}-rank{self.accelerator.process_index}.pt"
-        save_capsule(
-            path,
-            self.model,
-            pictures,
-            targets,
-            what=what,
-            losses=values,
-            precision=self.settings.precision,
-            channels_last=self.settings.channels_last,
-        )
+        facts = {"precision": self.settings.precision, "channels_last": self.settings.channels_last}
+        try:
+            save_capsule(path, self.model, pictures, targets, what=what, losses=values, **facts)
+            kept = f"everything is kept in {path}; look again with: pagoda replay {shlex.quote(str(path))}"
+        except OSError as error:
+            kept = f"the batch is not kept: {error}"
         raise NotFiniteError(
-            f"the {what} is not finite at step {self.at.step}\n{diagnosis.describe()}\n"
-            f"everything is kept in {path}; look again with: pagoda replay {path}"
+            f"the {what} is not finite at step {self.at.step}\n{diagnosis.describe()}\n{kept}"
         )
 
     def _note_skipped(self, batch: Batch) -> None:
@@ -290,37 +349,6 @@ class Trainer:
             if self.log is not None:
                 self.log.write("note", self.at.step, skipped=skipped.reason)
                 self.log.say(f"skipped: {skipped.reason} ({self.at.skipped} so far)")
-
-    def _pictures_and_targets(self, batch: Batch) -> tuple[list[Tensor], list[Any]]:
-        """The batch, or two black pictures without objects where none could be read: every process must step.
-
-        One black picture comes to a batch that was left with one where a batch norm would see a single value.
-        """
-        if not batch.pictures:
-            side = self.model.input_spec.pad_multiple
-            black, nothing = self._nothing((side, side))
-            return [black, black], [nothing, nothing]  # batch statistics need more than one value
-        targets: list[Any] = [target.learnable() for target in batch.targets]
-        if len(batch.pictures) > 1 or not batch.skipped:
-            return batch.pictures, targets
-        size = (batch.pictures[0].shape[-2], batch.pictures[0].shape[-1])
-        if not needs_two_pictures(self.model, np.array([size]), resized=True):
-            return batch.pictures, targets
-        black, nothing = self._nothing(size)
-        return [*batch.pictures, black], [*targets, nothing]
-
-    def _nothing(self, size: tuple[int, int]) -> tuple[Tensor, Any]:
-        """A black picture, or clip, of (height, width) and its targets, without any object."""
-        black, nothing = (
-            torch.zeros(self.model.input_spec.read_channels, *size, dtype=torch.uint8),
-            Targets.empty(size),
-        )
-        length = getattr(self.model, "num_frames", None)  # of the clips it looks at
-        if not length:
-            return black, nothing
-        no_ids = torch.zeros(0, dtype=torch.long)
-        tubes = TubeTargets.join([nothing] * length, [no_ids] * length, key=length // 2)
-        return black.expand(length, -1, -1, -1), tubes
 
     def model_to_keep(self) -> Detector:
         return self.average.model if self.average is not None else self.model

@@ -1,7 +1,9 @@
 """Where a run tells how it goes: metrics.jsonl, TensorBoard, and a progress bar with the time left."""
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from pagoda.files import writing
 from pagoda.plain import checked
 
 
@@ -22,16 +25,33 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     """The rows of a metrics.jsonl, without a last line that a kill cut short."""
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    return [row for row, _ in _rows(path)]
+
+
+def _rows(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
+    """(row, the byte at which its line ends) for every whole line. Raises ValueError for what is no row."""
+    end = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                row = json.loads(line)
+                _ = row["kind"], row["step"] + 0
+            except (ValueError, TypeError, KeyError) as error:
+                raise ValueError(
+                    f"line {number} of {path} is no row of a run ({error!r}); mend or remove that line"
+                ) from error
+            end += len(line)
+            yield row, end
 
 
 @checked
 class RunLog:
     """Rows {"kind": "step" | "val" | "note", "step": …} to file and TensorBoard, a bar to the terminal.
 
-    A resumed run first forgets the rows after `resume_step`, and unless it `is_scored` the validation there: they
-    will be written again.
+    A resumed run first cuts off the rows after `resume_step`, and unless it `is_scored` the validation there: they
+    will be written again. Rows before stay untouched.
     """
 
     def __init__(
@@ -44,14 +64,8 @@ class RunLog:
         quiet: bool = False,
     ) -> None:
         self.path = run / "metrics.jsonl"
-        self.records = [
-            row
-            for row in read_records(self.path)
-            if row["step"] < resume_step
-            or (row["step"] == resume_step and (is_scored or row["kind"] != "val"))
-        ]
-        self.path.write_text("".join(json.dumps(row) + "\n" for row in self.records), encoding="utf-8")
         self.file = self.path.open("a", encoding="utf-8")
+        os.truncate(self.path, _end_of_done(self.path, resume_step, is_scored=is_scored))
         self.console = Console(quiet=quiet, stderr=True)
         self.board = open_tensorboard(run / "tensorboard", resume_step, self.console)
         self.bar = Progress(
@@ -69,14 +83,14 @@ class RunLog:
 
     def write(self, kind: str, step: int, **values: Any) -> None:
         row = {"kind": kind, "step": step, **values}
-        self.records.append(row)
-        self.file.write(json.dumps(row) + "\n")
-        self.file.flush()
-        if self.board is not None:
-            prefix = "val" if kind == "val" else "train"
-            for name, value in values.items():
-                if isinstance(value, float | int):
-                    self.board.add_scalar(f"{prefix}/{name}", value, step)
+        with writing(self.path):
+            self.file.write(json.dumps(row) + "\n")
+            self.file.flush()
+        self._draw("val" if kind == "val" else "train", step, values)
+
+    def to_disk(self) -> None:
+        """All rows are there, whatever happens to the machine."""
+        os.fsync(self.file.fileno())
 
     def advance(self, step: int, note: str) -> None:
         self.bar.update(self.task, completed=step, note=note)
@@ -97,9 +111,35 @@ class RunLog:
 
     def close(self) -> None:
         self.bar.stop()
-        self.file.close()
+        with suppress(OSError):  # what could not be written has been told
+            self.file.close()
         if self.board is not None:
-            self.board.close()
+            with suppress(Exception):
+                self.board.close()
+
+    def _draw(self, prefix: str, step: int, values: dict[str, Any]) -> None:
+        """Into TensorBoard; it may break, for everything stands in metrics.jsonl."""
+        if self.board is None:
+            return
+        try:
+            for name, value in values.items():
+                if isinstance(value, float | int):
+                    self.board.add_scalar(f"{prefix}/{name}", value, step)
+        except Exception as error:
+            self.board = None
+            self.say(f"warning: nothing goes to TensorBoard any more ({error!r}); metrics.jsonl has it all")
+
+
+def _end_of_done(path: Path, step: int, *, is_scored: bool) -> int:
+    """The byte up to which rows stand that a run resumed at `step` will not write again."""
+    done = 0
+    for row, end in _rows(path):
+        is_again = row["kind"] == "val" and row["step"] == step and not is_scored
+        if row["step"] > step or is_again:
+            break
+        if row["kind"] != "note":  # notes behind the step are of batches that come again
+            done = end
+    return done
 
 
 def open_tensorboard(folder: Path, resume_step: int, console: Console) -> Any:

@@ -1,16 +1,18 @@
 """Videos as pictures one after the other, and pictures as a video; read and written by PyAV."""
 
 import glob
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 
 import av
 import numpy as np
 
+from pagoda.drafts import draft_beside, settle
+from pagoda.files import writing
 from pagoda.pictures import (
     PictureError,
     find_pictures,
@@ -23,6 +25,8 @@ from pagoda.plain import checked
 from pagoda.visualization.video_files import VideoFacts, decode_video, probe_video
 
 TICKS_PER_SECOND = 90_000
+PIECES, PIECE_BYTES = 64, 2**16
+"""of a video's file, spread over it, which tell whether it is the same"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +74,18 @@ class VideoSource:
         if self.path.is_file():
             return self.path.stem
         return (self.path if self.path.is_dir() else self.path.parent).resolve().name
+
+    def content_hash(self) -> str:
+        """Of a file its length and 64 pieces of its content; "" of a folder or glob, whose frames tell."""
+        if self._files:
+            return ""
+        length = self.path.stat().st_size
+        digest = sha256(str(length).encode())
+        with self.path.open("rb") as file:
+            for piece in range(PIECES):
+                file.seek(max(0, length - PIECE_BYTES) * piece // (PIECES - 1))
+                digest.update(file.read(PIECE_BYTES))
+        return digest.hexdigest()
 
     def __iter__(self) -> Iterator[VideoFrame]:
         size: tuple[int, ...] | None = None
@@ -147,11 +163,9 @@ class VideoWriter:
 
     def __init__(self, path: str | Path, *, frames_per_second: float, quality: int = 23) -> None:
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._part = self.path.with_name(f".{self.path.stem}.part{self.path.suffix}")
+        self._draft: Path | None = None
         self._rate = Fraction(frames_per_second).limit_denominator(1001)
         self._quality = quality
-        self._container: av.container.OutputContainer | None = None
         self._last_tick = -1
 
     def __enter__(self) -> "VideoWriter":
@@ -165,8 +179,9 @@ class VideoWriter:
     def add(self, picture: np.ndarray, seconds: float) -> None:
         """The next frame, (H, W, 3) RGB uint8 of the size of the first, shown from `seconds` on."""
         even = np.pad(picture, ((0, picture.shape[0] % 2), (0, picture.shape[1] % 2), (0, 0)), mode="edge")
-        if self._container is None:
-            self._open(even.shape[0], even.shape[1])
+        if self._draft is None:
+            with writing(self.path):
+                self._open(even.shape[0], even.shape[1])
         if even.shape[:2] != (self._stream.height, self._stream.width):
             raise ValueError(
                 f"a frame for {self.path} must be (height, width) {(self._stream.height, self._stream.width)}"
@@ -176,26 +191,32 @@ class VideoWriter:
         # Times must rise, whatever the source says.
         self._last_tick = max(round(seconds * TICKS_PER_SECOND), self._last_tick + 1)
         frame.pts, frame.time_base = self._last_tick, Fraction(1, TICKS_PER_SECOND)
-        self._write(frame)
+        with writing(self.path):
+            self._encode(frame)
 
     def close(self) -> None:
         """Finish the file. Further calls do nothing; without any frame there is no file."""
-        if self._container is not None:
-            self._write(None)
-            self._container.close()
-            self._container = None
-            os.replace(self._part, self.path)
+        if self._draft is None:
+            return
+        draft, self._draft = self._draft, None
+        try:
+            with writing(self.path):
+                self._encode(None)
+                self._container.close()
+                settle(draft, self.path)
+        finally:
+            draft.unlink(missing_ok=True)
 
     def _open(self, height: int, width: int) -> None:
-        self._container = av.open(str(self._part), "w")
+        self._draft = draft_beside(self.path, suffix=self.path.suffix)
+        self._container = av.open(str(self._draft), "w")
         self._stream = self._container.add_stream("libx264", rate=self._rate)
         self._stream.height, self._stream.width = height, width
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.time_base = Fraction(1, TICKS_PER_SECOND)
         self._stream.options = {"crf": str(self._quality), "preset": "veryfast"}
 
-    def _write(self, frame: av.VideoFrame | None) -> None:
-        assert self._container is not None
+    def _encode(self, frame: av.VideoFrame | None) -> None:
         for packet in self._stream.encode(frame):
             self._container.mux(packet)
 

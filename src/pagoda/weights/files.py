@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -21,14 +23,53 @@ LONGEST_CARD = 2**24
 
 
 def save_weights(path: str | Path, state: Mapping[str, Tensor], card: Mapping[str, Any]) -> Path:
-    """Write tensors and card as one .safetensors file, atomically."""
+    """Write tensors and card as one .safetensors file, atomically; the same content gives the same bytes."""
     # Copies: the format refuses tensors that share memory, as the weights of a head used twice do.
     tensors = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state.items()}
     metadata = {CARD_KEY: json.dumps(card), "format": "pt"}
+
+    def write(draft: Path) -> None:
+        try:
+            save_file(tensors, draft, metadata)
+        except SafetensorError as error:  # how the library tells of a full disk
+            raise OSError(str(error)) from error
+        _sort_metadata(draft)
+
+    return write_atomically(path, write)
+
+
+def state_hash(state: Mapping[str, Tensor]) -> str:
+    """A SHA-256 of names, types, shapes and values, whatever file they come from."""
+    digest = sha256()
+    for name, tensor in sorted(state.items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _sort_metadata(path: Path) -> None:
+    """The library writes it in another order each time; a file's hash should tell its content."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) <= length:  # as the library, which pads with blanks, spells it; else all stays as it is
+            file.seek(8)
+            file.write(text.ljust(length))
+
+
+def save_torch(path: str | Path, content: Any) -> None:
+    """`torch.save` in place, with the system's reason in an OSError where it cannot be written."""
     try:
-        return write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
-    except SafetensorError as error:  # how the library tells of a full disk
-        raise OSError(f"could not write {path}: {error}; free some space or choose another folder") from error
+        with open(path, "wb") as file:
+            torch.save(content, file)
+    except RuntimeError as error:  # how torch tells of a full disk, and of whatever else came while it wrote
+        cause = error.__context__
+        if isinstance(cause, KeyboardInterrupt):
+            raise cause from None
+        raise OSError(str(cause or error)) from error
 
 
 def has_card(path: str | Path) -> bool:

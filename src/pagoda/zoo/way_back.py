@@ -4,12 +4,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pagoda.detectors.contract import Detector
 from pagoda.files import write_atomically
 from pagoda.weights.convert.report import sha256_of
+from pagoda.weights.files import save_torch
 from pagoda.zoo.to_source import differences, to_source
 
 
@@ -49,7 +49,7 @@ def write_for(model: Detector, program: str, path: str | Path) -> WayBackReport:
     Raises ValueError for a program that is not known, or has no place for a tensor of the model.
     """
     tensors = to_source(model, program)
-    written = write_atomically(path, lambda temporary: torch.save(content_for(program, tensors), temporary))
+    written = write_atomically(path, lambda temporary: save_torch(temporary, content_for(program, tensors)))
     scales_written = any(name.endswith(".scale") for name in tensors)
     return WayBackReport(
         file=written.name,

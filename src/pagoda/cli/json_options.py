@@ -9,7 +9,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from pagoda.backbones.resnet_options import Plugin
 from pagoda.plain import admits
-from pagoda.zoo.options import as_tuples, plugins_from
+from pagoda.zoo.options import plugins_from
 
 Blocks = tuple[tuple[bool, ...], ...]
 
@@ -27,7 +27,9 @@ class Form(NamedTuple):
 
 def blocks_from(value: Any) -> Blocks | None:
     """Lists of truth values, or null."""
-    blocks = as_tuples(value)
+    blocks = value
+    if isinstance(value, list):
+        blocks = tuple(tuple(stage) if isinstance(stage, list) else stage for stage in value)
     if not admits(Blocks | None, blocks):
         raise ValueError(f"expected a list for each stage, each of true and false, got {json.dumps(value)}")
     return blocks

@@ -2,7 +2,8 @@
 
 import importlib.util
 import os
-from collections.abc import Callable, Collection
+import signal
+from collections.abc import Callable, Collection, Iterator
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,18 @@ def pytest_configure(config: pytest.Config) -> None:
 def seed() -> None:
     # The processor's alone: torch.manual_seed also leaves a traceback for each accelerator that is not there.
     torch.default_generator.manual_seed(0)
+
+
+@pytest.fixture
+def hears_signals() -> Iterator[None]:
+    """Tests started in the background, or by nohup, ignore Ctrl-C and the end of a terminal, and so would commands."""
+    before = {
+        signum: signal.signal(signum, usual)
+        for signum, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL))
+    }
+    yield
+    for signum, old in before.items():
+        signal.signal(signum, old)
 
 
 @pytest.fixture(scope="session")

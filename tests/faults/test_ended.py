@@ -23,6 +23,7 @@ from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.training.checkpoints import load_last
 
+pytestmark = pytest.mark.usefixtures("hears_signals")
 TINY = f"{Path(__file__).with_name('tiny.py')}:tiny"
 NAMES = LabelMap.from_names(["ball"])
 
@@ -34,6 +35,9 @@ class SeesOne:
 
     def __init__(self, disturb=lambda number: None, weight=0.0):
         self.disturb, self.weight, self.count = disturb, weight, 0
+
+    def modules(self):
+        return ()
 
     def state_dict(self):
         return {"weight": torch.tensor(self.weight)}

@@ -77,6 +77,22 @@ def test_limits_hold_and_the_model_keeps_its_own(model, picture):
     assert model.postprocess is before and model.training is mode
 
 
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"batch_size": -2}, "batch_size must be at least 1, got -2"),
+        ({"max_detections": -1}, "max_detections must be at least 1, got -1"),
+        ({"max_detections": 10**30}, "max_detections must be a whole number or None"),
+        ({"min_score": 30.0}, "min_score must be at most 1"),
+        ({"max_iou": -0.5}, "max_iou must be a share of overlap from 0 on"),
+    ],
+)
+def test_limits_that_would_find_nothing_are_refused(model, picture, limits, words):
+    with pytest.raises(ValueError, match=words):
+        model.predict([picture], **limits)
+
+
 def test_boxes_lie_inside_the_picture_and_are_sorted(model, picture):
     found = model.predict(picture)
     assert (found.boxes >= 0).all()

@@ -5,6 +5,7 @@ break. `safe_name` makes a file's name of it, `inside` proves that the place lie
 `claim_folder` take a name that nobody else has.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -29,6 +30,16 @@ _RESERVED = re.compile(
     r"(con|prn|aux|nul|clock\$|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\.|$)", re.IGNORECASE
 )
 """Names that are devices on Windows, whatever follows the dot"""
+_REMEDIES = {
+    errno.EEXIST: "that is a file where a folder is needed: choose another name",
+    errno.ENOTDIR: "a file is named where a folder is needed: choose another folder",
+    errno.EISDIR: "a folder has that name: choose another",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EACCES: "choose a folder that you may write to",
+    errno.EPERM: "choose a folder that you may write to",
+    errno.EROFS: "choose a folder on a disk that can be written to",
+}
+"""by what stands in the way; else it is room that is missing, or a disk that fails"""
 _HASH_LETTERS = 8
 _HASHED = re.compile(rf"~[0-9a-f]{{{_HASH_LETTERS}}}$", re.IGNORECASE)
 
@@ -56,7 +67,15 @@ def writing(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OSError(f"could not write {path}: {error}; free some space or choose another folder") from error
+        remedy = _REMEDIES.get(error.errno or 0, "free some space or choose another folder")
+        raise OSError(f"could not write {path}: {error}; {remedy}") from error
+
+
+def make_folder(folder: str | Path) -> Path:
+    """The folder, made where it is missing, with those it lies in. Raises OSError that says what to do."""
+    with writing(folder):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    return Path(folder)
 
 
 def safe_name(name: str, *, max_bytes: int = MAX_NAME_BYTES, space: str = " ") -> str:
@@ -121,7 +140,7 @@ def claim_file(path: str | Path) -> Path:
     Folders on the way are made. The claim is replaced by `write_atomically`; remove it where nothing is written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     for free in numbered(path):
         try:
             os.close(os.open(free, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
@@ -154,7 +173,7 @@ def numbered(path: Path) -> Iterator[Path]:
 def claim_folder(parent: str | Path, name: str) -> Path:
     """A new folder NAME-1, NAME-2 … in `parent`, never one that exists; NAME is made a file's name first."""
     stem, number = safe_name(name), 1
-    Path(parent).mkdir(parents=True, exist_ok=True)
+    make_folder(parent)
     while True:
         folder = Path(parent) / f"{stem}-{number}"
         try:

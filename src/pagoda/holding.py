@@ -13,7 +13,7 @@ from warnings import warn
 from filelock import FileLock, Timeout
 
 from pagoda.drafts import is_running, sweep_drafts
-from pagoda.files import write_atomically
+from pagoda.files import make_folder, write_atomically
 
 LOCK, WRITER = ".lock", ".writer.json"
 WAIT_SECONDS = 30
@@ -53,8 +53,7 @@ def hold_folder(folder: str | Path, doing: str) -> Iterator[None]:
 
     Raises FolderInUseError, with who it is and since when, where another one holds it.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(folder)
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)

@@ -13,6 +13,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 Target = TypeVar("Target", bound=Callable[..., Any])
 _NUMBERS = {bool: "True or False", int: "a whole number", float: "a number", NoneType: "None"}
+LARGEST = 2**63
+"""of whole numbers: a tensor holds none from here on"""
 _shorten = Repr()
 _shorten.maxstring = _shorten.maxother = 80
 
@@ -52,7 +54,8 @@ def is_option(hint: Any) -> bool:
 
 
 def admits(hint: Any, value: Any) -> bool:
-    """Whether a value may stand where `hint` is annotated; whole numbers are numbers, NaN is none."""
+    """Whether a value may stand where `hint` is annotated; whole numbers are numbers; NaN and what no tensor holds are
+    none."""
     origin = get_origin(hint)
     if origin is Literal:
         return any(
@@ -78,6 +81,13 @@ def check_option(owner: str, name: str, hint: Any, value: Any) -> None:
     if isinstance(value, str) and not words and _as_number(value) is not None:
         help_ = f"; that is text: write {_as_number(value):g}"
     raise ValueError(f"{owner}: {name} must be {describe(hint)}, got {_shorten.repr(value)}{help_}")
+
+
+def check_counts(**counts: int | None) -> None:
+    """Raises ValueError with the name of a count below 1; None, where it is admitted, stands for no limit."""
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}")
 
 
 def describe(hint: Any) -> str:
@@ -184,6 +194,8 @@ def _admits_number(hint: Any, value: Any) -> bool:
     is_truth = isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")  # numpy has its own
     if hint is bool or is_truth:
         return hint is bool and is_truth
+    if isinstance(value, Integral) and not -LARGEST <= value < LARGEST:
+        return False
     if hint is int:
         return isinstance(value, Integral)
     if hint is float:

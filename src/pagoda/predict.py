@@ -11,6 +11,7 @@ import torch
 from pagoda.detectors.contract import Detector
 from pagoda.evaluating import evaluating
 from pagoda.pictures import to_picture
+from pagoda.plain import check_counts
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.postprocess.views import TestViews, ViewFound, mirror_images, select_from_views
 from pagoda.preprocess import InputSpec
@@ -45,6 +46,7 @@ def predict_stream(
     views: TestViews | None = None,
 ) -> Iterator[Detections]:
     """Detections in the order of `sources`, reading no further ahead than one batch."""
+    check_counts(batch_size=batch_size)
     limits = limits or {}
     postprocess = model.postprocess.with_limits(**limits)
     min_score = float(limits.get("min_score") or 0)

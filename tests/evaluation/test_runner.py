@@ -59,6 +59,12 @@ def test_an_oracle_scores_one(model, side):
     assert result.metrics["AP"] == pytest.approx(1)
 
 
+@pytest.mark.parametrize("batch_size", [0, -2])
+def test_batches_without_pictures_are_refused_rather_than_scored(model, batch_size):
+    with pytest.raises(ValueError, match=f"batch_size must be at least 1, got {batch_size}"):
+        evaluate(model, DrawnShapes(2, image_size=(64, 64), seed=5), batch_size=batch_size)
+
+
 def test_the_model_is_left_in_its_mode(model):
     data = DrawnShapes(2, image_size=(64, 64), seed=5)
     model.train()

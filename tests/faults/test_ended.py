@@ -5,6 +5,8 @@ import os
 import shlex
 import shutil
 import signal
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +121,48 @@ def test_predictions_are_closed_where_the_model_breaks(frames, tmp_path, use):
         main(["predict", "m", str(frames), "--out", str(tmp_path / "out")])
     written = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert len(written["predictions"]) == 2 and written["failed"] == [] and written["unfinished"] is True
+
+
+def test_a_reader_that_has_seen_enough_ends_the_command_without_a_word(
+    frames, tmp_path, use, capsys, monkeypatch
+):
+    read, write = os.pipe()
+    os.close(read)
+    out = tmp_path / "out"
+    use(SeesOne())
+    with monkeypatch.context() as patch, suppress(OSError), os.fdopen(write, "w") as closed:
+        patch.setattr(sys, "stdout", closed)
+        assert run("predict", "m", frames, "--out", out, "--json") == 141
+    assert json.loads((out / "predictions.json").read_text())["unfinished"] is True
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_what_cannot_be_printed_is_told(monkeypatch, capsys):
+    with monkeypatch.context() as patch, suppress(OSError), open("/dev/full", "w") as full:
+        patch.setattr(sys, "stdout", full)
+        assert run("--help") == 1
+    assert "error: could not print: [Errno 28]" in said(capsys)
+
+
+def test_commands_run_without_standard_streams(frames, tmp_path, use, monkeypatch):
+    use(SeesOne())
+    with monkeypatch.context() as patch:
+        for name in ("stdin", "stdout", "stderr"):  # as Python has them where the process began without
+            patch.setattr(sys, name, None)
+        assert run("predict", "m", frames, "--out", tmp_path / "out", "--json") == 0
+    assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())["predictions"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("place", "said_so"), [("file", "is a file where"), ("file/x", "a file is named where")]
+)
+@pytest.mark.parametrize("verb", ["predict", "track"])
+def test_a_file_in_the_place_of_the_folder_is_told(frames, tmp_path, use, capsys, verb, place, said_so):
+    use(SeesOne())
+    (tmp_path / "file").write_text("mine")
+    assert run(verb, "m", frames, "--out", tmp_path / place) == 1
+    assert said_so in said(capsys) and (tmp_path / "file").read_text() == "mine"
 
 
 def test_predictions_stand_on_the_disk_while_they_come(frames, tmp_path, use):

@@ -1,11 +1,14 @@
 """Settings go to YAML and back, and unknown words name the nearest right one."""
 
+from dataclasses import fields
+
 import pytest
 import yaml
 
 from pagoda.files import claim_folder
 from pagoda.plain import from_plain
 from pagoda.training.settings import (
+    RANGES,
     AugmentSettings,
     OptimSettings,
     TrainSettings,
@@ -43,3 +46,32 @@ def test_mistakes_are_explained(values, words):
 def test_runs_are_never_overwritten(tmp_path):
     folders = [claim_folder(tmp_path, "a") for _ in range(3)]
     assert [folder.name for folder in folders] == ["a-1", "a-2", "a-3"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "values", "words"),
+    [
+        (OptimSettings, {"accumulate": 0}, "accumulate must be at least 1"),
+        (OptimSettings, {"learning_rate": float("inf")}, "learning_rate must be finite, got inf"),
+        (OptimSettings, {"learning_rate": -1.0}, "learning_rate must be at least 0"),
+        (OptimSettings, {"ema_decay": 2.0}, "ema_decay must be at most 1, got 2.0"),
+        (OptimSettings, {"warmup_steps": -5}, "warmup_steps must be at least 0"),
+        (AugmentSettings, {"mosaic": 50.0}, "mosaic must be at most 1, got 50.0"),
+        (TrainSettings, {"data": "d", "workers": -1}, "workers must be at least 0"),
+        (TrainSettings, {"data": "d", "val_every": 0}, "val_every must be at least 1"),
+        (TrainSettings, {"data": "d", "epochs": 2**70}, "epochs must be a whole number"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_before_a_folder_is_made(settings, values, words):
+    with pytest.raises(ValueError, match=words):
+        settings(**values)
+
+
+def test_every_number_has_a_range():
+    numbers = {
+        field.name
+        for cls in (OptimSettings, AugmentSettings, TrainSettings)
+        for field in fields(cls)
+        if type(field.default) in (int, float)
+    }
+    assert numbers == RANGES.keys()

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
 
@@ -25,6 +26,8 @@ VERBS = {
     "models": "list the models of the zoo, or the checkpoints others have published",
     "replay": "run the batch again that stopped a training run",
 }
+CLOSED_PIPE = 141
+"""as shells count what ends because nobody reads its output"""
 # What bad input raises; anything else is a bug of ours and keeps its traceback.
 EXPECTED = (ValueError, KeyError, OSError, ImportError, FloatingPointError)
 
@@ -37,39 +40,77 @@ def wait_asleep() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command's entry point; exits with 0, 1 (it failed), 2 (wrong usage), 130 (Ctrl-C) or 143 (SIGTERM)."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    """The command's entry point; exits with 0, 1 (it failed), 2 (wrong usage), 130 (Ctrl-C), 141 (nobody reads what it
+    prints) or 143 (SIGTERM)."""
+    open_closed_streams()
+    try:
+        code = answer(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:  # `pagoda … | head` has read enough
+        forget_output()
+        code = CLOSED_PIPE
+    except OSError as error:
+        if os.environ.get("PAGODA_TRACEBACK"):
+            raise
+        forget_output()
+        Console(stderr=True).print(f"[red]error:[/red] could not print: {escape(str(error))}")
+        code = 1
+    sys.exit(code)
+
+
+def open_closed_streams() -> None:
+    """Where a process begins without standard streams, as services may, the next file it opened would get their
+    numbers, and whatever C code prints would go into it."""
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(handle, True)
+    os.close(handle)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
+def forget_output() -> None:
+    """What could not be printed is not tried again at the end of the process, where it would be a traceback."""
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+
+
+def answer(arguments: list[str]) -> int:
+    """Find and run the verb; the exit code. Raises OSError where what is printed cannot be written."""
     errors = Console(stderr=True)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         show_help(Console())
-        sys.exit(0 if arguments else 2)
+        return 0 if arguments else 2
     if arguments[0] in ("--version", "version"):
         import pagoda
 
         print(f"pagoda {pagoda.__version__}")
-        sys.exit(0)
+        return 0
     verb = arguments[0]
     if verb not in VERBS:
         near = get_close_matches(verb, VERBS, 1)
         hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(VERBS)}"
         errors.print(f"[red]error:[/red] no command is called '{escape(verb)}'; {hint}", highlight=False)
-        sys.exit(2)
+        return 2
     wait_asleep()
     try:
         with stops_raise():
-            sys.exit(import_module(f"pagoda.cli.{verb}").main(arguments[1:]))
+            return import_module(f"pagoda.cli.{verb}").main(arguments[1:])
     except Stopped as stop:
         errors.print(str(stop) or "interrupted", highlight=False, markup=False, soft_wrap=True)
-        sys.exit(stop.exit_code)
+        return stop.exit_code
     except KeyboardInterrupt:
         errors.print("interrupted")
-        sys.exit(130)
+        return 130
     except EXPECTED as error:
         if os.environ.get("PAGODA_TRACEBACK"):
             raise
+        if isinstance(error, BrokenPipeError):
+            raise
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         errors.print(f"[red]error:[/red] {escape(str(text))}", highlight=False)
-        sys.exit(1)
+        return 1
 
 
 def show_help(console: Console) -> None:

@@ -17,7 +17,7 @@ from pagoda.cli.predictions_file import PredictionsFile
 from pagoda.data.levels import dark_levels, peak_level
 from pagoda.detectors.contract import Detector
 from pagoda.drafts import sweep_drafts
-from pagoda.files import claim_folder, safe_name, write_free
+from pagoda.files import claim_folder, make_folder, safe_name, write_free
 from pagoda.pictures import PictureError, find_pictures, is_address, is_picture, picture_facts
 from pagoda.plain import checked
 from pagoda.postprocess.views import TestViews
@@ -63,8 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     if not sources:
         raise ValueError("pagoda predict needs at least one picture, folder, glob or URL")
     model = open_checkpoint(command.checkpoint, command.model, command.take)
-    out = Path(command.out) if command.out else claim_folder("runs", "predict")
-    out.mkdir(parents=True, exist_ok=True)
+    out = make_folder(command.out) if command.out else claim_folder("runs", "predict")
     sweep_drafts(out)
     results, remarks = PredictionsFile(out), Remarks()
     try:

@@ -12,7 +12,7 @@ import numpy as np
 from pagoda.data.mot import MotWriter
 from pagoda.data.posetrack_writing import PoseTrackWriter
 from pagoda.evaluation.tracking_result import text_columns
-from pagoda.files import numbered, write_atomically
+from pagoda.files import make_folder, numbered, write_atomically
 from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.tracks import UNLINKED
@@ -53,7 +53,7 @@ class TrackOutputs:
         first_frame: int = 0,
         replaces: bool = False,
     ) -> None:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         self.folder, self.num_frames = out, 0
         self._name: Callable[[Path], Path] = Path if replaces else _free_name
         self._frame = first_frame

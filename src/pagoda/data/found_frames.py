@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pagoda.files import writing
+from pagoda.files import make_folder, writing
 from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
@@ -39,7 +39,7 @@ class FoundWriter:
     def __init__(self, path: str | Path, about: dict[str, Any], *, keep_frames: int = 0) -> None:
         """`keep_frames`: of the file that is there already, that many frames stay; 0 starts anew."""
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         end = _end_of(self.path, keep_frames) if keep_frames else 0
         self._file: IO[str] = self.path.open("a", encoding="utf-8")
         os.truncate(self.path, end)

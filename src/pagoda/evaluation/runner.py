@@ -14,6 +14,7 @@ from pagoda.evaluation.detection import DetectionEvaluator, DetectionResult
 from pagoda.evaluation.ground_truth import shorten
 from pagoda.evaluation.results_file import write_results
 from pagoda.pictures import PictureError
+from pagoda.plain import check_counts
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.tracks import Tubes
@@ -39,6 +40,7 @@ def detect_dataset(
 
     A picture that cannot be read raises PictureError, or is left out and named in `skipped` where that is given.
     """
+    check_counts(batch_size=batch_size)
     postprocess = model.postprocess.with_limits(**limits)
     device = next(model.parameters()).device
     indices = range(len(dataset)) if indices is None else indices

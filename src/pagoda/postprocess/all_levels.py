@@ -39,6 +39,7 @@ class SelectFromAllLevels(SelectDetections):
     """pictures end at W − 1 and H − 1 (zylo117)"""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.top_level_min_score is not None:
             raise ValueError("levels are judged together here; top_level_min_score must be None")
         if self.suppression == "soft" and (self.clip != "before" or self.order != "score"):

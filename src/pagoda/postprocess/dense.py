@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pagoda.ops.boxes import ClipRule, clip_boxes
 from pagoda.ops.nms import batch_survivors, nms_survivors
-from pagoda.plain import checked
+from pagoda.plain import check_counts, checked
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
@@ -77,6 +77,13 @@ class SelectDetections:
     one's score stay (maskrcnn-benchmark, FCOS)"""
     inclusive: bool = False
     """legacy boxes: overlaps count sides + 1, and pictures end at W − 1"""
+
+    def __post_init__(self) -> None:
+        check_counts(max_candidates=self.max_candidates, max_detections=self.max_detections)
+        if not isinstance(self.min_score, Tensor) and self.min_score > 1:
+            raise ValueError(f"min_score must be at most 1, as scores are, got {self.min_score}")
+        if self.max_iou < 0:
+            raise ValueError(f"max_iou must be a share of overlap from 0 on, got {self.max_iou}")
 
     def with_limits(self, **changes: float | None) -> "SelectDetections":
         """A copy with the given limits; None leaves one as it is."""

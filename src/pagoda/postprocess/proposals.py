@@ -9,7 +9,7 @@ from torch import Tensor
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.boxes import clip_boxes
 from pagoda.ops.nms import batch_survivors
-from pagoda.plain import checked
+from pagoda.plain import check_counts, checked
 from pagoda.postprocess.dense import at_most, beside, pick
 from pagoda.structures.outputs import Proposals, RPNOutputs
 
@@ -35,6 +35,13 @@ class SelectProposals:
     finer level comes first"""
     inclusive: bool = False
     """legacy boxes: overlaps count sides + 1, and pictures end at W − 1"""
+
+    def __post_init__(self) -> None:
+        check_counts(
+            max_candidates=self.max_candidates,
+            max_per_level=self.max_per_level,
+            max_proposals=self.max_proposals,
+        )
 
     def __call__(self, outputs: RPNOutputs, sizes: Tensor, coder: BoxCoder) -> Proposals:
         """Regions in pixels of the batch, whose pictures have (height, width) `sizes` (B, 2); exports."""

@@ -1,9 +1,34 @@
 """Everything a run can be told. Flags, YAML and the saved config all come from these fields."""
 
+import math
+import sys
 from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any, Literal
 
 from pagoda.plain import checked
+
+FROM_ZERO, SHARE = (0, sys.float_info.max), (0, 1)
+RANGES = {
+    "learning_rate": FROM_ZERO, "weight_decay": FROM_ZERO, "momentum": SHARE, "backbone_factor": FROM_ZERO,
+    "bias_factor": FROM_ZERO, "final_factor": SHARE, "warmup_steps": FROM_ZERO, "warmup_factor": SHARE,
+    "clip_norm": FROM_ZERO, "clip_each": FROM_ZERO, "accumulate": (1, 2**31), "ema_decay": SHARE,
+    "mosaic": SHARE, "iou_crop": SHARE, "horizontal_flip": SHARE, "vertical_flip": SHARE, "photometric": SHARE,
+    "epochs": (1, 2**31), "batch_size": (1, 2**31), "seed": FROM_ZERO, "workers": (0, 1024), "val_every": (1, 2**31),
+    "patience": FROM_ZERO, "save_seconds": (0, math.inf),
+}  # fmt: skip
+"""the lowest and the highest value of every number"""
+
+
+def check_ranges(settings: Any) -> None:
+    """Raises ValueError with the name of the first number that is not in its range."""
+    for name, (low, high) in RANGES.items():
+        value = getattr(settings, name, low)
+        if value < low:
+            raise ValueError(f"{name} must be at least {low}, got {value}")
+        if value > high:
+            raise ValueError(
+                f"{name} must be {f'at most {high}' if value < math.inf else 'finite'}, got {value}"
+            )
 
 
 @checked
@@ -43,6 +68,9 @@ class OptimSettings:
     """how its memory grows over the steps: decay · (1 − exp(−(step + 1) / 100)), or TensorFlow's
     min(decay, (1 + step) / (10 + step))"""
 
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
 
 @checked
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +87,9 @@ class AugmentSettings:
     vertical_flip: float = 0.0
     photometric: float = 0.0
     """probability of each change of brightness, contrast, saturation and hue; for long runs"""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 @checked
@@ -101,9 +132,7 @@ class TrainSettings:
     augment: AugmentSettings = field(default_factory=AugmentSettings)
 
     def __post_init__(self) -> None:
-        for label, value in (("epochs", self.epochs), ("batch_size", self.batch_size)):
-            if value < 1:
-                raise ValueError(f"{label} must be at least 1, got {value}")
+        check_ranges(self)
         low, high = self.augment.scale_range
         if not 0 < low <= high:
             raise ValueError(f"augment.scale_range must be 0 < low ≤ high, got {low}, {high}")

@@ -18,6 +18,7 @@ from pagoda.weights.tensors import Stored, read_header, read_tensor, read_tensor
 from pagoda.zoo.families import FAMILIES, build_detector, is_known, parse_name
 from pagoda.zoo.options import options_from
 
+LONGEST_REASON = 500
 Build = Callable[[int], Detector]
 
 
@@ -36,9 +37,10 @@ def model_from_card(card: Any, *, build: Build | None = None, where: str | Path 
             model = _of_the_zoo(card, label_map)
     else:
         raise WeightsError(
-            f"{where} holds '{card['model']}', which is not a model of the zoo; hand over the function that composes"
-            " it, if you trust it (no file chooses code to run): load(path, build=function), --model FILE.py:FUNCTION"
-            " of pagoda predict, val, track, export and replay, or pagoda train FILE.py:FUNCTION --resume RUN"
+            f"{where} holds '{shortened(str(card['model']))}', which is not a model of the zoo; hand over the function"
+            " that composes it, if you trust it (no file chooses code to run): load(path, build=function), --model"
+            " FILE.py:FUNCTION of pagoda predict, val, track, export and replay, or pagoda train FILE.py:FUNCTION"
+            " --resume RUN"
         )
     with told_of(where):
         model.input_spec = InputSpec.from_dict(card.get("input_spec"))
@@ -72,6 +74,11 @@ def classes_in(card: Any, where: str | Path) -> LabelMap:
         return LabelMap.from_dict(card.get("label_map"))
 
 
+def shortened(words: str) -> str:
+    """At most `LONGEST_REASON` letters: what a card holds may be quoted, however long it is."""
+    return words if len(words) <= LONGEST_REASON else f"{words[: LONGEST_REASON - 1]}…"
+
+
 @contextmanager
 def told_of(where: str | Path) -> Iterator[None]:
     """Whatever an entry of a card makes fail is told with the file it is in."""
@@ -80,9 +87,10 @@ def told_of(where: str | Path) -> Iterator[None]:
     except (
         Exception
     ) as error:  # numbers that fit each other in none of a dozen ways; each is told with its cause
-        reason = f"{type(error).__name__}: {error}" if not isinstance(error, ValueError) else error
+        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         raise WeightsError(
-            f"{where}: its card cannot be used: {reason}; is the file damaged, or from a newer version of Pagoda?"
+            f"{where}: its card cannot be used: {shortened(reason)}; is the file damaged, or from a newer version of"
+            " Pagoda?"
         ) from error
 
 

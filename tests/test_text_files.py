@@ -4,7 +4,17 @@ import codecs
 
 import pytest
 
-from pagoda.text_files import as_name, as_number, as_whole, read_json, read_text, read_yaml, truth_value
+from pagoda.text_files import (
+    as_name,
+    as_number,
+    as_whole,
+    is_too_deep,
+    nesting,
+    read_json,
+    read_text,
+    read_yaml,
+    truth_value,
+)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +52,70 @@ def test_names_in_yaml_stay_as_written(tmp_path):
     content = read_yaml(tmp_path / "a.yaml", as_text=("names",))
     assert content["names"] == {0: "no", 1: "007", 2: "null", 3: "2024-01-01", 4: "a: b"}
     assert content["nc"] == 5 and content["flag"] is False
+
+
+LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (LAUGHS, "its aliases stand for more than 1000000 values"),
+        ("a: &a [1, *a]\n", r"an alias leads back to what it stands in \(line 1\)"),
+        ("a: 1\nb: {c: 1, d: 2, c: 3}\n", r"'c' is given twice \(below line 2\)"),
+        ("a: 1\na: 2\n", "'a' is given twice"),
+        ("a: " + "[" * 80 + "]" * 80, "nested more than 64 deep"),
+        ("a: " + "[" * 700 + "]" * 700, "nested without end"),
+        ("a: 2026-13-45\n", "month must be in 1..12"),
+        ("a: 0b\n", ""),
+        ("[1]: 2\n", "unhashable|found unhashable"),
+        ("a: !!python/object/apply:os.system [ls]\n", "could not determine a constructor"),
+        ("a: " + "x" * 4_000_001, "letters of YAML, at most 4000000 are read"),
+    ],
+)
+def test_yaml_without_end_or_sense_is_refused_by_name(tmp_path, text, message):
+    (tmp_path / "a.yaml").write_text(text)
+    if not message:
+        assert read_yaml(tmp_path / "a.yaml") == {"a": "0b"}
+        return
+    with pytest.raises(ValueError, match=rf"(?s)cannot read .*a\.yaml: .*({message})"):
+        read_yaml(tmp_path / "a.yaml")
+
+
+def test_aliases_and_merges_are_read(tmp_path):
+    (tmp_path / "a.yaml").write_text("a: &a {b: 1, c: 2}\nd: {<<: *a, c: 3}\ne: [*a, *a]\n")
+    content = read_yaml(tmp_path / "a.yaml")
+    assert content["d"] == {"b": 1, "c": 3} and content["e"] == [{"b": 1, "c": 2}] * 2
+
+
+@pytest.mark.parametrize("depth", [65, 900, 200_000])
+def test_json_without_end_is_refused_by_name(tmp_path, depth):
+    (tmp_path / "a.json").write_text("[" * depth + "]" * depth)
+    with pytest.raises(ValueError, match=r"a\.json is not a JSON file of ours: .* more than 64 deep"):
+        read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "depth"),
+    [
+        ("7", 0), ("[]", 1), ('{"a": [[1], "]]]"]}', 3), (r'["\"[[[", "\\"]', 1), (r'["\\", [[1]]]', 3),
+        ('["人[", {"b{": {}}]', 3), ("[" + '"[",' * 600_000 + "[[0]]]", 3), ("", 0),
+    ],
+)  # fmt: skip
+def test_nesting_is_told_without_reading(text, depth):
+    assert nesting(text) == depth
+
+
+def test_values_within_themselves_are_too_deep():
+    loop = []
+    loop.append({"a": loop})
+    wide = [0]
+    for _ in range(60):
+        wide = [wide, wide]
+    assert is_too_deep(loop) and is_too_deep([[[[wide]] * 2] * 2] * 2) and not is_too_deep(wide)
+    assert not is_too_deep("text") and not is_too_deep(3)
 
 
 def test_yaml_that_is_no_mapping_is_empty_and_a_broken_one_named(tmp_path):

@@ -11,12 +11,23 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _MARK = "\ufeff"
 _BREAKS = re.compile(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+\s*")
 """Line breaks, control characters and halves of letters, which no line of text can hold"""
+DEEPEST = 64
+"""lists and mappings in each other; settings and annotations need less than ten"""
+MOST_VALUES = 1_000_000
+"""of a YAML file whose aliases are written out"""
+LONGEST_YAML = 4_000_000
+"""letters; files of this kind hold settings"""
+_ESCAPED = re.compile(r"\\.", re.DOTALL)
+_PIECE = 1 << 20
+# What values raise that look like dates, numbers or keys and are none.
+_NO_VALUES = (ValueError, OverflowError, TypeError, AttributeError, KeyError, IndexError)
 _NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf(inity)?)", re.IGNORECASE | re.ASCII)
 _WHOLE = re.compile(r"([+-]?\d{1,40})(\.0*)?", re.ASCII)
 _WORDS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
@@ -40,32 +51,101 @@ def read_text(path: str | Path) -> str:
 def read_json(path: str | Path) -> Any:
     """The value in a JSON file; ValueError naming the file and the place where it is none."""
     text = read_text(path)
+    if nesting(text) > DEEPEST:
+        raise ValueError(f"{path} is not a JSON file of ours: its values are nested more than {DEEPEST} deep")
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a JSON file: {error}") from error
 
 
+def nesting(text: str) -> int:
+    """How deep lists and mappings lie in each other in a JSON text, told without reading it.
+
+    >>> nesting('{"a": [[1], "]]"]}'), nesting("7")
+    (3, 0)
+    """
+    text = _ESCAPED.sub("", text) if "\\" in text else text
+    deepest = depth = is_quoted = 0
+    for start in range(0, len(text), _PIECE):
+        letters = np.frombuffer(text[start : start + _PIECE].encode("utf-8", "surrogatepass"), np.uint8)
+        quotes = np.cumsum(letters == ord('"')) + is_quoted
+        signs = letters | 32  # [ and { differ in this bit alone, and so do ] and }
+        steps = (signs == ord("{")).astype(np.int64) - (signs == ord("}"))
+        depths = depth + np.cumsum(np.where(quotes & 1, 0, steps))
+        deepest = max(deepest, int(depths.max()))
+        depth, is_quoted = int(depths[-1]), int(quotes[-1] & 1)
+    return deepest
+
+
+def is_too_deep(value: Any) -> bool:
+    """Whether plain values are nested more than `DEEPEST`, or lie within themselves."""
+    level: list[Any] = [[value]]
+    for _ in range(DEEPEST + 1):
+        inner = (part for whole in level for part in (whole.values() if isinstance(whole, dict) else whole))
+        level = list({id(part): part for part in inner if isinstance(part, dict | list | tuple)}.values())
+        if not level:
+            return False
+    return True
+
+
 def read_yaml(path: str | Path, *, as_text: Collection[str] = ()) -> dict[str, Any]:
     """The mapping in a YAML file, {} where it holds something else.
 
     Under the top-level keys of `as_text` every value is text as it is written: `names: [no, yes, 007]` are three
-    names, neither truth values nor numbers. Keys are read as usual. Raises ValueError naming the file.
+    names, neither truth values nor numbers. Keys are read as usual. Raises ValueError naming the file, also for a key
+    given twice, nesting without end, and aliases that stand for more than `MOST_VALUES`.
     """
     text = read_text(path)
-    loader = yaml.SafeLoader(text)
+    if len(text) > LONGEST_YAML:
+        raise ValueError(f"cannot read {path}: {len(text)} letters of YAML, at most {LONGEST_YAML} are read")
+    loader = None
     try:
+        loader = yaml.SafeLoader(text)  # which looks at its letters
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
             return {}
+        _count_values(node, {})
         for key, value in node.value:
-            if key.value in as_text:
+            if isinstance(key, yaml.ScalarNode) and key.value in as_text:
                 _keep_text(value)
-        return loader.construct_document(node)
-    except yaml.YAMLError as error:
+        content = loader.construct_document(node)
+        if is_too_deep(content):
+            raise ValueError(f"its values are nested more than {DEEPEST} deep")
+        return content
+    except RecursionError as error:
+        raise ValueError(f"cannot read {path}: its values are nested without end") from error
+    except (yaml.YAMLError, *_NO_VALUES) as error:
         raise ValueError(f"cannot read {path}: {error}") from error
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
+
+
+def _count_values(node: yaml.Node, counts: dict[int, int]) -> int:
+    """Of a node with all its aliases written out; `counts` has those of the nodes met before, 0 while they are open."""
+    if counts.setdefault(id(node), 0):
+        return counts[id(node)]
+    parts = [] if isinstance(node, yaml.ScalarNode) else node.value
+    if isinstance(node, yaml.MappingNode):
+        _refuse_repeated(node)
+        parts = [part for pair in node.value for part in pair]
+    open_parts = [part for part in parts if counts.get(id(part)) == 0]
+    if open_parts:
+        raise ValueError(f"an alias leads back to what it stands in (line {node.start_mark.line + 1})")
+    counts[id(node)] = count = 1 + sum(_count_values(part, counts) for part in parts)
+    if count > MOST_VALUES:
+        raise ValueError(f"its aliases stand for more than {MOST_VALUES} values")
+    return count
+
+
+def _refuse_repeated(node: yaml.MappingNode) -> None:
+    keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+    twice = sorted({key for key in keys if keys.count(key) > 1}) if len(set(keys)) < len(keys) else []
+    if twice:
+        raise ValueError(
+            f"{', '.join(map(repr, twice[:3]))} is given twice (below line {node.start_mark.line + 1})"
+        )
 
 
 def _keep_text(node: yaml.Node) -> None:

@@ -225,6 +225,10 @@ def _opened(file: str | Path | BinaryIO, name: str) -> Iterator[Image.Image]:
         raise PictureError(f"cannot read {name}: there is no such file") from error
     except Image.UnidentifiedImageError as error:
         raise PictureError(f"cannot read {name}: empty, or no picture in a known format") from error
+    except MemoryError as error:
+        raise PictureError(
+            f"cannot read {name}: there is too little memory for its pixels; cut it into tiles"
+        ) from error
     except _UNREADABLE as error:
         raise PictureError(f"cannot read {name}: {error or type(error).__name__}") from error
 

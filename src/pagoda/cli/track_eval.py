@@ -14,6 +14,7 @@ from pagoda.data.track_files import match_videos, read_tracks, same_frames
 from pagoda.evaluation.pose_protocol import PROTOCOLS
 from pagoda.evaluation.posetrack import PoseTrackEvaluator
 from pagoda.evaluation.tracking import TrackEvaluator
+from pagoda.places import told_at
 from pagoda.plain import checked
 from pagoda.structures.left_out import check_something_counts
 from pagoda.structures.tracks import Tracks
@@ -69,7 +70,8 @@ def main(arguments: Sequence[str]) -> int:
         command.task == "auto" and any(truth.keypoints is not None and len(truth) for truth, _ in pairs)
     )
     loose = sum(len(found) - len(found.linked()) for _, found in pairs)
-    evaluator = poses(command, pairs) if is_pose else boxes(command, pairs)
+    with told_at(f"{command.pred} against {command.gt}"):
+        evaluator = poses(command, pairs) if is_pose else boxes(command, pairs)
     if loose:
         counted = "count for AP alone" if is_pose else "are not counted"
         say(f"{loose} predicted objects belong to no track and {counted}")

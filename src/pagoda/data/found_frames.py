@@ -15,11 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pagoda.places import told_at
 from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.run_lengths import decode_masks, encode_masks
 from pagoda.structures.tracks import Tubes
+from pagoda.text_files import parse_json
 
 Found = Detections | Tubes
 TENSORS = ("boxes", "scores", "labels", "keypoints", "keypoint_scores", "visible")
@@ -82,15 +84,19 @@ def read_about(path: str | Path) -> tuple[dict[str, Any], int]:
             raise ValueError(
                 f"{path} has no whole line; the run it belongs to never saw a frame, start it again"
             )
-        return json.loads(first), sum(line.endswith(b"\n") for line in file)
+        with told_at(path), told_at("line 1"):
+            about = parse_json(first)
+        return about, sum(line.endswith(b"\n") for line in file)
 
 
 def read_found(path: str | Path, label_map: LabelMap, *, num_frames: int) -> Iterator[Found]:
     """The first `num_frames` frames, one at a time."""
-    with Path(path).open(encoding="utf-8") as file:
+    with Path(path).open("rb") as file:
         file.readline()
-        for _ in range(num_frames):
-            yield _unpacked(json.loads(file.readline()), label_map)
+        for number in range(2, num_frames + 2):
+            with told_at(path), told_at(f"line {number}"):
+                found = _unpacked(parse_json(file.readline()), label_map)
+            yield found
 
 
 def _end_of(path: Path, num_frames: int) -> int:

@@ -23,8 +23,9 @@ def turned(points: np.ndarray, pivot: np.ndarray, radians: float) -> np.ndarray:
     cos, sin = (
         round(float(value)) if abs(value - round(value)) < 1e-15 else float(value) for value in (cos, sin)
     )
-    x, y = (points - pivot).T
-    return pivot + np.stack([x * cos - y * sin, x * sin + y * cos], 1)
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity is told by whoever checks the boxes
+        x, y = (points - pivot).T
+        return pivot + np.stack([x * cos - y * sin, x * sin + y * cos], 1)
 
 
 def box_corners(x: float, y: float, width: float, height: float) -> np.ndarray:

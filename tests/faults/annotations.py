@@ -52,7 +52,7 @@ from pagoda.explain.doctor.examine import examine
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 
-ROOM = 2**26
+ROOM = 2**27
 """bytes that any reader may take, for modules that are imported late"""
 SECONDS = 5
 """of the processor"""

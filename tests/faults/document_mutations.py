@@ -15,7 +15,8 @@ import yaml
 from mutations import DEEP, damage, spoil_text
 
 WORDS = (
-    "", "x", "-1", "0", "1.5", "7", "1e309", "-1e300", "nan", "inf", "9" * 400, "9" * 5000, "0x10", "1_000", "٣", "½",
+    "", "x", "-1", "0", "1.5", "7", "1e309", "-1e300", "nan", "inf", "9" * 400, "9" * 5000, "0x10", "1_000", "٣", "½", "1000000000",
+    "1e15",
     "人", "\x00", "\x1b[31m", "../../x", "/etc/passwd", "~", "a" * 5000, "1,2", "'", '"', "[", "&", "#", "%", "=",
 )  # fmt: skip
 """what stands in a text file where a name or number was expected"""

@@ -72,11 +72,12 @@ def labelme_of_shapes(root: Path) -> None:
     draw(root / "a.png")
     png = BytesIO()
     Image.fromarray(np.full((4, 6), 255, np.uint8)).save(png, "png")
+    mask = base64.b64encode(png.getvalue()).decode()
     shapes = [
         {"label": "dog", "points": [[1, 1], [9, 1], [9, 9]], "shape_type": "polygon", "group_id": 1},
         {"label": "eye", "points": [[3, 2]], "shape_type": "point", "group_id": 1},
         {"label": "cat", "points": [[20, 10], [24, 10]], "shape_type": "circle", "flags": {"difficult": True}},
-        {"label": "cat", "points": [[4, 4], [9, 7]], "shape_type": "mask", "mask": base64.b64encode(png.getvalue()).decode()},
+        {"label": "cat", "points": [[4, 4], [9, 7]], "shape_type": "mask", "mask": mask},
         {"label": "line", "points": [[4, 4], [9, 7]], "shape_type": "line", "group_id": None},
     ]  # fmt: skip
     write(root / "a.json", labelme("a.png", *shapes))

@@ -61,11 +61,13 @@ def main(arguments: Sequence[str]) -> int:
     command = parse(EvalCommand, "track eval", arguments)
     truths = read_tracks(command.gt, is_truth=True, benchmark=command.benchmark, classes=command.classes)
     check_something_counts(truths, remedy=NOTHING_COUNTS)
+    found_ones = read_tracks(command.pred, truths=truths)
     pairs = []
-    for truth, found in match_videos(truths, read_tracks(command.pred, truths=truths)):
-        found, note = same_frames(truth, found)
-        pairs.append((truth, found))
-        say(note)
+    with told_at(f"{command.pred} against {command.gt}"):
+        for truth, found in match_videos(truths, found_ones):
+            found, note = same_frames(truth, found)
+            pairs.append((truth, found))
+            say(note)
     is_pose = command.task == "poses" or (
         command.task == "auto" and any(truth.keypoints is not None and len(truth) for truth, _ in pairs)
     )

@@ -24,6 +24,7 @@ from pagoda.structures.tracks import Tubes
 from pagoda.text_files import parse_json
 
 Found = Detections | Tubes
+DTYPES = ("float16", "float32", "float64", "int32", "int64", "bool")
 TENSORS = ("boxes", "scores", "labels", "keypoints", "keypoint_scores", "visible")
 
 
@@ -112,12 +113,15 @@ def _packed(value: Tensor) -> list[Any]:
     return [str(numbers.dtype), list(numbers.shape), b64encode(numbers.tobytes()).decode("ascii")]
 
 
+def _tensor(dtype: str, shape: list[int], text: str) -> Tensor:
+    if dtype not in DTYPES:
+        raise ValueError(f"expected numbers of one of the types {', '.join(DTYPES)}, got {str(dtype)[:60]}")
+    return torch.from_numpy(np.frombuffer(b64decode(text), dtype).reshape(shape).copy())
+
+
 def _unpacked(row: dict[str, Any], label_map: LabelMap) -> Found:
     size = (int(row["image_size"][0]), int(row["image_size"][1]))
-    tensors = {
-        name: torch.from_numpy(np.frombuffer(b64decode(text), dtype).reshape(shape).copy())
-        for name, (dtype, shape, text) in ((name, row[name]) for name in TENSORS if name in row)
-    }
+    tensors = {name: _tensor(*row[name]) for name in TENSORS if name in row}
     if "frames" in row:
         return Tubes(
             **tensors, frames=tuple(row["frames"]), key=row["key"], image_size=size, label_map=label_map

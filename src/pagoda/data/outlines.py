@@ -36,4 +36,6 @@ def box_corners(x: float, y: float, width: float, height: float) -> np.ndarray:
 def enclosing(corners: np.ndarray) -> dict[str, Any]:
     """COCO's bbox [x, y, width, height] and segmentation of a polygon of (P, 2) corners."""
     low, high = corners.min(0), corners.max(0)
-    return {"bbox": [*low.tolist(), *(high - low).tolist()], "segmentation": [corners.flatten().tolist()]}
+    with np.errstate(over="ignore", invalid="ignore"):
+        sides = (high - low).tolist()
+    return {"bbox": [*low.tolist(), *sides], "segmentation": [corners.flatten().tolist()]}

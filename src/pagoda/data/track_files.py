@@ -11,7 +11,7 @@ import numpy as np
 
 from pagoda import text_files
 from pagoda.data.mot import find_mot, known_words, read_mot, video_word
-from pagoda.data.mot_classes import Benchmark, choose_classes, distinct_ids
+from pagoda.data.mot_classes import MOST_CLASSES, Benchmark, choose_classes, distinct_ids
 from pagoda.data.mot_rows import sequence_name
 from pagoda.data.posetrack import read_posetrack
 from pagoda.data.reading import usable_size
@@ -22,9 +22,6 @@ from pagoda.structures.labels import LabelMap
 from pagoda.structures.skeleton import COCO_17, Skeleton
 from pagoda.structures.tracks import UNLINKED, Tracks
 from pagoda.text_files import as_number, as_whole, one_line
-
-MOST_CLASSES = 100_000
-"""of predictions, which name a class by its number: a larger one is no class"""
 
 
 @checked

@@ -80,6 +80,8 @@ def pose_in_pixels(
             f" got {len(values)} numbers"
         )
     points = np.reshape(values, (count, num_values))
+    if not np.isfinite(points).all():
+        raise ValueError(f"{where}: keypoints must be finite numbers, got {points.tolist()}"[:200])
     visibility = points[:, 2] if num_values == 3 else np.where((points > 0).any(1), 2.0, 0.0)
     if not np.isin(visibility, (0, 1, 2)).all():
         raise ValueError(

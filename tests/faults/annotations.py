@@ -86,7 +86,7 @@ def open_all(place: Path) -> None:
     for split in layout.splits:
         try:
             annotations = open_annotations(place, split, skip_missing=True)
-            look_at(annotations.notes, place)
+            look_at(annotations.notes, layout.root)
             annotations.to_coco()
             annotations.boxes_only()
             dataset = DetectionDataset(annotations)
@@ -104,9 +104,8 @@ def diagnose(place: Path) -> None:
     json.dumps(report.to_dict())
 
 
-def look_at(notes: tuple[str, ...], place: Path) -> None:
+def look_at(notes: tuple[str, ...], folder: Path) -> None:
     """Every note names the data set or one of its files."""
-    folder = place if place.is_dir() else place.parent
     names = [str(folder), *(path.name for path in folder.rglob("*") if path.is_file())]
     for note in notes:
         if not any(name in note for name in names):

@@ -10,11 +10,11 @@ MISFITS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, 
 
 @contextmanager
 def told_at(place: str | Path) -> Iterator[None]:
-    """Within, whatever a misfit raises becomes a ValueError that begins with `place`: a file, or an entry of one.
+    """Within, whatever a misfit raises becomes a ValueError that begins with `place`: a file, or an entry in words.
 
-    Within each other the outer one comes first. An error that names the place already stays as it is.
+    Within each other the outer one comes first. An error that names a file (a Path) already stays as it is.
 
-    >>> with told_at("a.json"), told_at("frame 3"):
+    >>> with told_at(Path("a.json")), told_at("frame 3"):
     ...     {}["image"]
     Traceback (most recent call last):
     ValueError: a.json: frame 3: 'image' is missing
@@ -22,7 +22,7 @@ def told_at(place: str | Path) -> Iterator[None]:
     try:
         yield
     except MISFITS as error:
-        if isinstance(error, ValueError) and str(place) in str(error):
+        if isinstance(error, ValueError) and isinstance(place, Path) and str(place) in str(error):
             raise
         raise ValueError(f"{place}: {_in_words(error)}") from error
 

@@ -95,7 +95,7 @@ def read_found(path: str | Path, label_map: LabelMap, *, num_frames: int) -> Ite
     with Path(path).open("rb") as file:
         file.readline()
         for number in range(2, num_frames + 2):
-            with told_at(path), told_at(f"line {number}"):
+            with told_at(Path(path)), told_at(f"line {number}"):
                 found = _unpacked(parse_json(file.readline()), label_map)
             yield found
 

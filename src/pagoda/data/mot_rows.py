@@ -57,8 +57,10 @@ def _check_row(row: list[float], *, is_truth: bool) -> None:
         raise ValueError("expected a whole frame number from 1 on and sides of 0 or more")
     if row[0] > MOST_FRAMES:
         raise ValueError(f"expected a frame number of at most {MOST_FRAMES}")
-    if row[1] % 1 or abs(row[1]) > MOST_IDS:
-        raise ValueError(f"expected a whole number for the id, at most {MOST_IDS}")
+    if row[1] % 1:
+        raise ValueError("expected a whole number for the id")
+    if abs(row[1]) > MOST_IDS:
+        raise ValueError(f"expected an id of at most {MOST_IDS}")
     if is_truth and row[6] % 1:
         raise ValueError(
             "expected 0 or 1 in the seventh column of ground truth, which says whether the row counts; write"
@@ -91,7 +93,7 @@ def sequence_info(sequence: Path) -> dict[str, str]:
         number = as_whole(info.get(key, "0"))
         if number is None or not 0 <= number <= MOST_FRAMES:
             raise ValueError(
-                f"{file}: expected a whole number for {key}, 0 … {MOST_FRAMES}, got '{info[key][:60]}'"
+                f"{file}: expected a whole number for {key}, got '{info[key][:60]}' (0 … {MOST_FRAMES})"
             )
     return info
 

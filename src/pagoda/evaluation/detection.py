@@ -264,7 +264,7 @@ def evaluate_results_file(
         ground_truth, label_map, max_detections=max_detections, object_scale=object_scale
     )
     rows, left_out = read_results_by_name(results_json, label_map)
-    with told_at(results_json):
+    with told_at(Path(results_json)):
         evaluator.update_results(rows)
     result = evaluator.result()
     if not left_out:

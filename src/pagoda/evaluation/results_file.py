@@ -90,7 +90,7 @@ def _rows_of(content: Any, path: str | Path) -> Rows:
         content = content["annotations"]
     if not isinstance(content, list):
         raise ValueError(f"{path} must hold a list of results, got a {type(content).__name__}")
-    with told_at(path):
+    with told_at(Path(path)):
         return plain_rows(content)
 
 
@@ -153,7 +153,7 @@ def read_detections(
 ) -> Iterator[Detections]:
     """The detections of each image in a results file, best first; `sizes`: image id → (height, width)."""
     rows = with_known_ids(read_results(path), sizes)
-    with told_at(path):
+    with told_at(Path(path)):
         shapes = check_rows(rows)
     position = {image_id: index for index, image_id in enumerate(sizes)}
     strangers = sorted({str(row["image_id"]) for row in rows if row["image_id"] not in position})
@@ -161,7 +161,7 @@ def read_detections(
         raise ValueError(f"{path} has results of images that are not known: {', '.join(strangers[:10])}")
     ordered = sorted(rows, key=lambda row: (position[row["image_id"]], -row["score"]))
     for image_id, group in groupby(ordered, key=lambda row: row["image_id"]):
-        with told_at(path):
+        with told_at(Path(path)):
             detections = _one_image(image_id, list(group), shapes, label_map, sizes[image_id])
         yield detections
 

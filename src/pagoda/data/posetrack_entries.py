@@ -74,6 +74,7 @@ class PersonOf2017(NamedTuple):
 
 
 def frame_of_2017(entry: dict) -> Frame:
+    """An entry of annolist, each value looked at."""
     people = [_person_of_2017(rect) for rect in entry.get("annorect") or []]
     name = str(_one(entry["image"])["name"])
     return Frame(name, people, _is_labelled(entry), _regions_of_2017(entry))
@@ -152,6 +153,7 @@ class Image(NamedTuple):
 
 
 def person_of_2018(entry: Mapping[str, Any], num_keypoints: int) -> PersonOf2018:
+    """An entry of annotations, each value looked at."""
     keypoints, scores = entry.get("keypoints"), entry.get("scores")
     if keypoints and len(keypoints) != 3 * num_keypoints:
         raise ValueError(

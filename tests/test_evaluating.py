@@ -115,3 +115,12 @@ def test_threads_draw_what_one_draws() -> None:
         assert all(
             np.array_equal(drawn, expected) for drawn in threads.map(lambda _: found.plot(), range(32))
         )
+
+
+def test_attributes_that_cannot_be_copied_are_shared():
+    model = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2)).train()
+    model.lock, model.seen = threading.Lock(), []
+    twin = evaluating(model)
+    assert twin is not model and twin.lock is model.lock and twin.seen is model.seen
+    assert model.training and model[0].training and not twin.training and not twin[0].training
+    assert twin[1].weight is model[1].weight and twin[0].running_mean is model[0].running_mean

@@ -2,7 +2,9 @@
 
 import io
 import re
+import struct
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from PIL import Image
 
 from pagoda import pictures
+from pagoda.picture_strips import STRIP_PIXELS
 from pagoda.pictures import PictureError, list_pictures, picture_size, read_picture, stored_size, to_picture
 
 
@@ -40,6 +43,40 @@ def test_transparency_is_dropped_not_blended(tmp_path: Path, pixels: np.ndarray)
     alpha = np.zeros((5, 8, 1), np.uint8)
     path = save(tmp_path / "a.png", Image.fromarray(np.concatenate([pixels, alpha], 2)))
     assert np.array_equal(read_picture(path), pixels)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "LA", "1", "CMYK", "I;16", "I", "F"])
+def test_large_pictures_have_the_pixels_of_their_parts(tmp_path: Path, mode: str) -> None:
+    grey = np.random.default_rng(0).integers(0, 2**16, (23, 300)).astype(np.uint16)
+    deep = {"I;16": grey, "I": grey.astype(np.int32), "F": (grey / 65535).astype(np.float32)}
+    part = Image.fromarray(deep[mode] if mode in deep else grey.view(np.uint8)[:, :300])
+    part = part if mode in deep else part.convert(mode)
+    times = 2 * STRIP_PIXELS // (300 * 23) + 1
+    whole = part.resize((300, 23 * times))
+    for number in range(times):
+        whole.paste(part, (0, 23 * number))
+    small, large = (
+        read_picture(save(tmp_path / f"{name}.tif", image)) for name, image in (("a", part), ("b", whole))
+    )
+    assert np.array_equal(large.reshape(times, 23, 300, 3), np.broadcast_to(small, (times, 23, 300, 3)))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_pictures_of_no_numbers_are_refused(tmp_path: Path, value: float) -> None:
+    path = save(tmp_path / "a.tif", Image.fromarray(np.array([[0.5, value]], np.float32)))
+    with pytest.raises(PictureError, match=r"a\.tif: it holds NaN or infinity"):
+        read_picture(path)
+
+
+def test_a_header_alone_asks_for_no_memory(tmp_path: Path) -> None:
+    """A file of a hundred bytes that claims 100,000 × 100,000 pixels."""
+    path = save(tmp_path / "a.png", Image.new("RGB", (3, 3)))
+    content = path.read_bytes()
+    header = struct.pack(">II", 100_000, 100_000) + content[24:29]
+    path.write_bytes(content[:16] + header + struct.pack(">I", zlib.crc32(b"IHDR" + header)) + content[33:])
+    for read in (read_picture, picture_size):
+        with pytest.raises(PictureError, match=r"a\.png: 100000×100000 is more than .* cut it into tiles"):
+            read(path)
 
 
 @pytest.mark.parametrize("ending", ["png", "tif"])

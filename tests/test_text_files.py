@@ -93,7 +93,7 @@ def test_aliases_and_merges_are_read(tmp_path):
 @pytest.mark.parametrize("depth", [65, 900, 200_000])
 def test_json_without_end_is_refused_by_name(tmp_path, depth):
     (tmp_path / "a.json").write_text("[" * depth + "]" * depth)
-    with pytest.raises(ValueError, match=r"a\.json is not a JSON file of ours: .* more than 64 deep"):
+    with pytest.raises(ValueError, match=r"a\.json is not a JSON file: .* more than 64 deep"):
         read_json(tmp_path / "a.json")
 
 

@@ -17,4 +17,18 @@ def evaluating(model: Model) -> Model:
     if not any(module.training for module in model.modules()):
         return model
     shared = (*model.parameters(), *model.buffers())
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in shared}).eval()
+    try:
+        return copy.deepcopy(model, {id(tensor): tensor for tensor in shared}).eval()
+    except (TypeError, RuntimeError):  # a lock, a generator, a tensor of a graph among its attributes
+        return _twin(model, {}).eval()
+
+
+def _twin(module: Model, known: dict[int, nn.Module]) -> Model:
+    """Another module of the same parts, down to the smallest, that shares every attribute which is no module."""
+    if id(module) not in known:
+        twin = known[id(module)] = object.__new__(type(module))
+        twin.__dict__.update(module.__dict__)
+        twin.__dict__["_modules"] = {
+            name: None if part is None else _twin(part, known) for name, part in module._modules.items()
+        }
+    return known[id(module)]  # type: ignore[return-value]

@@ -35,6 +35,7 @@ from pagoda.picture_files import (
     other_files_words,
     picture_endings,
 )
+from pagoda.picture_strips import DEEPEST, grey_to_bytes, range_of_levels, strips
 from pagoda.plain import checked
 from pagoda.text_files import read_json
 
@@ -63,9 +64,6 @@ __all__ = [
 
 MAX_PIXELS = 2**29
 """Larger pictures are refused: 23 170 pixels squared, 1.6 GB as RGB."""
-
-DEEPEST = 65535
-"""The largest grey value of more than 8 bits, which becomes 255"""
 
 SEQUENCES = frozenset(("GIF", "WEBP", "PNG", "AVIF", "FLI", "TIFF"))
 """Formats whose files may hold several frames of one size; in others further pictures are previews or layers"""
@@ -225,6 +223,10 @@ def _opened(file: str | Path | BinaryIO, name: str) -> Iterator[Image.Image]:
         raise PictureError(f"cannot read {name}: there is no such file") from error
     except Image.UnidentifiedImageError as error:
         raise PictureError(f"cannot read {name}: empty, or no picture in a known format") from error
+    except MemoryError as error:
+        raise PictureError(
+            f"cannot read {name}: there is too little memory for its pixels; cut it into tiles"
+        ) from error
     except _UNREADABLE as error:
         raise PictureError(f"cannot read {name}: {error or type(error).__name__}") from error
 
@@ -272,23 +274,34 @@ def _with_alpha(colors: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
 def _to_rgb(image: Image.Image, name: str, turn: int | None = None) -> np.ndarray:
     """Upright RGB. Greys of more than 8 bits are scaled by their full range, never by their content."""
     image = upright(image, turn)
-    if not image.mode.startswith(("I", "F")):
-        return np.array(image if image.mode == "RGB" else image.convert("RGB"))
-    grey = np.asarray(image)
-    low, high = (grey.min(), grey.max()) if grey.size else (0, 0)
-    if image.mode == "F":
-        if low < 0 or high > 1:
-            raise PictureError(
-                f"cannot read {name}: it must hold values within 0 … 1, got {low:g} … {high:g};"
-                f" {how_to_stretch(name, low, high)}"
-            )
-        return _from_array(grey, name)
+    if is_deep := image.mode.startswith(("I", "F")):
+        _check_levels(image, name)
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for rows, strip in strips(image):
+        if is_deep:
+            pixels[rows] = grey_to_bytes(np.asarray(strip))[..., None]
+        else:
+            pixels[rows] = np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
+    return pixels
+
+
+def _check_levels(image: Image.Image, name: str) -> None:
+    """Raises PictureError where a deep picture holds values that are none of the full range."""
+    low, high = range_of_levels(image)
+    if not np.isfinite((low, high)).all():
+        raise PictureError(
+            f"cannot read {name}: it holds NaN or infinity; replace them by numbers within 0 … 1"
+        )
+    if image.mode == "F" and (low < 0 or high > 1):
+        raise PictureError(
+            f"cannot read {name}: it must hold values within 0 … 1, got {low:g} … {high:g};"
+            f" {how_to_stretch(name, low, high)}"
+        )
     if low < 0 or high > DEEPEST:
         raise PictureError(
             f"cannot read {name}: grey values must lie within 0 … {DEEPEST}, got {low} … {high};"
             f" {how_to_stretch(name, low, high)}"
         )
-    return _three_channels(((grey.astype(np.int64) * 255 + DEEPEST // 2) // DEEPEST).astype(np.uint8))
 
 
 def how_to_stretch(name: str | Path, low: float, high: float, *, within: str | Path | None = None) -> str:

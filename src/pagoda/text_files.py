@@ -51,12 +51,18 @@ def read_text(path: str | Path) -> str:
 def read_json(path: str | Path) -> Any:
     """The value in a JSON file; ValueError naming the file and the place where it is none."""
     text = read_text(path)
-    if nesting(text) > DEEPEST:
-        raise ValueError(f"{path} is not a JSON file of ours: its values are nested more than {DEEPEST} deep")
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return parse_json(text)
+    except ValueError as error:
         raise ValueError(f"{path} is not a JSON file: {error}") from error
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text; ValueError where it is none, also for nesting beyond `DEEPEST`."""
+    text = text.decode() if isinstance(text, bytes) else text
+    if nesting(text) > DEEPEST:
+        raise ValueError(f"its values are nested more than {DEEPEST} deep")
+    return json.loads(text)
 
 
 def nesting(text: str) -> int:

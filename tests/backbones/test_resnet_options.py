@@ -65,7 +65,7 @@ def test_a_level_sees_only_what_concerns_it() -> None:
         (lambda: Plugin(module="context_block", levels=()), r"Plugin levels must be some of .* got \(\)"),
         (
             lambda: Plugin(module="contextblock"),
-            "unknown plugin 'contextblock'; give one of context_block, nonlocal",
+            "unknown plugin 'contextblock'; did you mean 'context_block'",
         ),
         (lambda: Plugin(module=nn.BatchNorm2d), "a plugin given as a function needs name='…'"),
         (lambda: Plugin(module=nn.BatchNorm2d, name="a", options={"eps": 1}), "takes no options: bind them"),

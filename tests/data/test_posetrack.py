@@ -169,7 +169,7 @@ def test_a_real_2017_sequence(shared_data):
             "track id 4 stands twice in frame 0",
         ),
         ({"annolist": [{"image": [{"name": "a"}], "annorect": [JOINT_19]}]}, "one of 0 … 14"),
-        ({"annolist": [{"annorect": []}]}, "is not as PoseTrack files are: KeyError 'image'"),
+        ({"annolist": [{"annorect": []}]}, "walk.json: frame 1 of annolist: 'image' is missing"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_the_files_name(tmp_path, content, said):

@@ -72,7 +72,7 @@ def test_poses_come_along_as_cocos(tmp_path):
             [],
             r"the same number of keypoints, got \[1, 2\]",
         ),
-        ([{"file": "1.jpg", "objects": []}], [], "is not as `pagoda predict` writes: KeyError 'image_size'"),
+        ([{"file": "1.jpg", "objects": []}], [], "p.json: prediction 1: 'image_size' is missing"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path, rows, failed, said):

@@ -158,7 +158,7 @@ def test_a_composed_model_is_opened_as_advised(
     model.origin = {"model": "mine.py:build", "options": {}}
     save_weights("mine.safetensors", model.state_dict(), model.card())
     with pytest.raises(
-        WeightsError, match=r"load\(path, build=function\), or --model FILE.py:FUNCTION of pagoda pre"
+        WeightsError, match=r"load\(path, build=function\), --model FILE.py:FUNCTION of pagoda pre"
     ):
         pagoda.load("mine.safetensors")
     pagoda.load("mine.safetensors", build=lambda n: create_model("fcos_resnet18_fpn", num_classes=n, **SMALL))

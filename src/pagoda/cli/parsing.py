@@ -16,6 +16,7 @@ from pagoda.data.coco_shapes import read_skeleton
 from pagoda.data.complaints import Complaints
 from pagoda.detectors.contract import Detector
 from pagoda.drafts import sweep_drafts
+from pagoda.places import told_at
 from pagoda.structures.labels import LabelMap
 from pagoda.text_files import as_whole, one_line, read_json, read_text
 from pagoda.zoo.choice_notes import collected_notes
@@ -135,7 +136,8 @@ def read_labels(file: str) -> LabelMap:
     for written, name in ((each, one_line(each)) for each in names):
         if name != written:
             print(f"{file}: {written!r} becomes '{name}'", file=sys.stderr)
-    return LabelMap.from_names(map(one_line, names))
+    with told_at(path):
+        return LabelMap.from_names(map(one_line, names))
 
 
 def refuse_existing(path: str | Path, *, overwrite: bool) -> Path:

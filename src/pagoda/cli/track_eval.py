@@ -14,6 +14,7 @@ from pagoda.data.track_files import match_videos, read_tracks, same_frames
 from pagoda.evaluation.pose_protocol import PROTOCOLS
 from pagoda.evaluation.posetrack import PoseTrackEvaluator
 from pagoda.evaluation.tracking import TrackEvaluator
+from pagoda.places import told_at
 from pagoda.plain import checked
 from pagoda.structures.left_out import check_something_counts
 from pagoda.structures.tracks import Tracks
@@ -60,16 +61,19 @@ def main(arguments: Sequence[str]) -> int:
     command = parse(EvalCommand, "track eval", arguments)
     truths = read_tracks(command.gt, is_truth=True, benchmark=command.benchmark, classes=command.classes)
     check_something_counts(truths, remedy=NOTHING_COUNTS)
+    found_ones = read_tracks(command.pred, truths=truths)
     pairs = []
-    for truth, found in match_videos(truths, read_tracks(command.pred, truths=truths)):
-        found, note = same_frames(truth, found)
-        pairs.append((truth, found))
-        say(note)
+    with told_at(f"{command.pred} against {command.gt}"):
+        for truth, found in match_videos(truths, found_ones):
+            found, note = same_frames(truth, found)
+            pairs.append((truth, found))
+            say(note)
     is_pose = command.task == "poses" or (
         command.task == "auto" and any(truth.keypoints is not None and len(truth) for truth, _ in pairs)
     )
     loose = sum(len(found) - len(found.linked()) for _, found in pairs)
-    evaluator = poses(command, pairs) if is_pose else boxes(command, pairs)
+    with told_at(f"{command.pred} against {command.gt}"):
+        evaluator = poses(command, pairs) if is_pose else boxes(command, pairs)
     if loose:
         counted = "count for AP alone" if is_pose else "are not counted"
         say(f"{loose} predicted objects belong to no track and {counted}")

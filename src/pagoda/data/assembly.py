@@ -74,7 +74,8 @@ def assemble(
     order = np.argsort(owners, kind="stable")
     boxes_xywh = np.asarray(objects.boxes_xywh, np.float64).reshape(-1, 4)[order]
     ids = np.arange(1, len(order) + 1) if objects.ids is None else np.asarray(objects.ids, np.int64)[order]
-    areas = boxes_xywh[:, 2] * boxes_xywh[:, 3]
+    with np.errstate(over="ignore", invalid="ignore"):  # boxes that are no numbers are left out below
+        areas = boxes_xywh[:, 2] * boxes_xywh[:, 3]
     if objects.areas is not None:
         given = np.asarray(objects.areas, np.float64)[order]
         areas = np.where(np.isfinite(given), given, areas)

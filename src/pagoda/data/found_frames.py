@@ -19,13 +19,16 @@ import torch
 from torch import Tensor
 
 from pagoda.files import make_folder, writing
+from pagoda.places import told_at
 from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.run_lengths import decode_masks, encode_masks
 from pagoda.structures.tracks import Tubes
+from pagoda.text_files import parse_json
 
 Found = Detections | Tubes
+DTYPES = ("float16", "float32", "float64", "int32", "int64", "bool")
 TENSORS = ("boxes", "scores", "labels", "keypoints", "keypoint_scores", "visible")
 
 
@@ -88,22 +91,28 @@ def read_about(path: str | Path) -> tuple[dict[str, Any], int]:
             raise ValueError(
                 f"{path} has no whole line; the run it belongs to never saw a frame, start it again"
             )
-        return json.loads(first), sum(line.endswith(b"\n") for line in file)
+        with told_at(path), told_at("line 1"):
+            about = parse_json(first)
+        return about, sum(line.endswith(b"\n") for line in file)
 
 
 def read_found(path: str | Path, label_map: LabelMap, *, num_frames: int) -> Iterator[Found]:
     """The first `num_frames` frames, one at a time."""
-    with Path(path).open(encoding="utf-8") as file:
+    with Path(path).open("rb") as file:
         file.readline()
-        for _ in range(num_frames):
-            yield _unpacked(json.loads(file.readline()), label_map)
+        for number in range(2, num_frames + 2):
+            with told_at(Path(path)), told_at(f"line {number}"):
+                found = _unpacked(parse_json(file.readline()), label_map)
+            yield found
 
 
 def read_seen(path: str | Path, *, num_frames: int) -> Iterator[str]:
     """`picture_hash` of what was looked at in each of the first `num_frames` frames."""
-    with Path(path).open(encoding="utf-8") as file:
-        for line in islice(file, 1, num_frames + 1):
-            yield json.loads(line).get("seen", "")
+    with Path(path).open("rb") as file:
+        for number, line in enumerate(islice(file, 1, num_frames + 1), 2):
+            with told_at(Path(path)), told_at(f"line {number}"):
+                seen = parse_json(line).get("seen", "")
+            yield seen
 
 
 def picture_hash(picture: np.ndarray) -> str:
@@ -126,12 +135,15 @@ def _packed(value: Tensor) -> list[Any]:
     return [str(numbers.dtype), list(numbers.shape), b64encode(numbers.tobytes()).decode("ascii")]
 
 
+def _tensor(dtype: str, shape: list[int], text: str) -> Tensor:
+    if dtype not in DTYPES:
+        raise ValueError(f"expected numbers of one of the types {', '.join(DTYPES)}, got {str(dtype)[:60]}")
+    return torch.from_numpy(np.frombuffer(b64decode(text), dtype).reshape(shape).copy())
+
+
 def _unpacked(row: dict[str, Any], label_map: LabelMap) -> Found:
     size = (int(row["image_size"][0]), int(row["image_size"][1]))
-    tensors = {
-        name: torch.from_numpy(np.frombuffer(b64decode(text), dtype).reshape(shape).copy())
-        for name, (dtype, shape, text) in ((name, row[name]) for name in TENSORS if name in row)
-    }
+    tensors = {name: _tensor(*row[name]) for name in TENSORS if name in row}
     if "frames" in row:
         return Tubes(
             **tensors, frames=tuple(row["frames"]), key=row["key"], image_size=size, label_map=label_map

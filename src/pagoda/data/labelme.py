@@ -290,13 +290,21 @@ def _paint(shape: dict[str, Any], mask: np.ndarray) -> None:
     left, top = np.array(shape["points"], np.float64).min(0).round().astype(int).tolist()
     try:
         with Image.open(BytesIO(base64.b64decode(shape["mask"] or ""))) as image:
-            pixels = np.asarray(image if image.mode in ("1", "L", "P") else image.convert("L")) > 0
+            width, height = image.size
+            is_inside = (
+                left >= 0 and top >= 0 and top + height <= mask.shape[0] and left + width <= mask.shape[1]
+            )
+            pixels = _is_painted(image) if is_inside else None  # whatever size it claims to have
     except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
         raise ValueError(f"the mask of '{shape['label']}' is no picture: {error}") from error
-    height, width = pixels.shape[:2]
-    if left < 0 or top < 0 or top + height > mask.shape[0] or left + width > mask.shape[1]:
+    if pixels is None:
         raise ValueError(
             f"the mask of '{shape['label']}' is {height}×{width} (height×width) from x, y = {left}, {top},"
             f" which is not inside the picture of {mask.shape[0]}×{mask.shape[1]}"
         )
     mask[top : top + height, left : left + width] |= pixels
+
+
+def _is_painted(image: Image.Image) -> np.ndarray:
+    """(H, W) bool"""
+    return np.asarray(image if image.mode in ("1", "L", "P") else image.convert("L")) > 0

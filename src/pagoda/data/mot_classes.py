@@ -29,6 +29,8 @@ VISDRONE = LabelMap.from_names(
      "others")
 )  # fmt: skip
 VISDRONE_REGION = 0
+MOST_CLASSES = 100_000
+"""A larger number in the place of a class is none"""
 DISTRACTORS = {
     "MOT16": ("person_on_vehicle", "static_person", "distractor", "reflection"),
     "MOT17": ("person_on_vehicle", "static_person", "distractor", "reflection"),
@@ -120,7 +122,8 @@ def class_numbers(rows: np.ndarray, path: Path, named: str | None = None) -> np.
     is_mot = named in DISTRACTORS and bool(np.isin(column, MOT_CLASSES.category_ids).all())
     if width == 10 and not is_mot and not _is_visdrone(rows):
         return None
-    broken = np.flatnonzero(column % 1 != 0)
+    is_number = np.abs(column) < MOST_CLASSES
+    broken = np.flatnonzero(~is_number | (np.where(is_number, column, 0) % 1 != 0))
     if len(broken):
         raise ValueError(
             f"{path} row {broken[0] + 1}: expected a whole number as class in the eighth of {width} columns, got"

@@ -6,9 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from pagoda.structures.tracks import LONGEST
-from pagoda.text_files import read_text
+from pagoda.text_files import as_whole, read_text
 
 MIN_COLUMNS = 7
+MOST_FRAMES = 10_000_000
+"""of a video: four and a half days at 25 a second"""
+MOST_IDS = 2**53
+"""beyond which rows of floats do not tell whole numbers apart"""
 
 
 def read_rows(path: Path, *, is_truth: bool) -> np.ndarray:
@@ -51,8 +55,12 @@ def _check_row(row: list[float], *, is_truth: bool) -> None:
         raise ValueError("expected numbers that are finite")
     if row[0] < 1 or row[0] % 1 or row[4] < 0 or row[5] < 0:
         raise ValueError("expected a whole frame number from 1 on and sides of 0 or more")
+    if row[0] > MOST_FRAMES:
+        raise ValueError(f"expected a frame number of at most {MOST_FRAMES}")
     if row[1] % 1:
         raise ValueError("expected a whole number for the id")
+    if abs(row[1]) > MOST_IDS:
+        raise ValueError(f"expected an id of at most {MOST_IDS}")
     if is_truth and row[6] % 1:
         raise ValueError(
             "expected 0 or 1 in the seventh column of ground truth, which says whether the row counts; write"
@@ -82,8 +90,11 @@ def sequence_info(sequence: Path) -> dict[str, str]:
             f"{file}: expected the line [Sequence] and below it lines as seqLength=100, got {error}"
         ) from error
     for key in ("seqlength", "imwidth", "imheight"):
-        if key in info and not info[key].strip().isdigit():
-            raise ValueError(f"{file}: expected a whole number for {key}, got '{info[key]}'")
+        number = as_whole(info.get(key, "0"))
+        if number is None or not 0 <= number <= MOST_FRAMES:
+            raise ValueError(
+                f"{file}: expected a whole number for {key}, got '{info[key][:60]}' (0 … {MOST_FRAMES})"
+            )
     return info
 
 

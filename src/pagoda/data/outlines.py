@@ -23,8 +23,9 @@ def turned(points: np.ndarray, pivot: np.ndarray, radians: float) -> np.ndarray:
     cos, sin = (
         round(float(value)) if abs(value - round(value)) < 1e-15 else float(value) for value in (cos, sin)
     )
-    x, y = (points - pivot).T
-    return pivot + np.stack([x * cos - y * sin, x * sin + y * cos], 1)
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity is told by whoever checks the boxes
+        x, y = (points - pivot).T
+        return pivot + np.stack([x * cos - y * sin, x * sin + y * cos], 1)
 
 
 def box_corners(x: float, y: float, width: float, height: float) -> np.ndarray:
@@ -35,4 +36,6 @@ def box_corners(x: float, y: float, width: float, height: float) -> np.ndarray:
 def enclosing(corners: np.ndarray) -> dict[str, Any]:
     """COCO's bbox [x, y, width, height] and segmentation of a polygon of (P, 2) corners."""
     low, high = corners.min(0), corners.max(0)
-    return {"bbox": [*low.tolist(), *(high - low).tolist()], "segmentation": [corners.flatten().tolist()]}
+    with np.errstate(over="ignore", invalid="ignore"):
+        sides = (high - low).tolist()
+    return {"bbox": [*low.tolist(), *sides], "segmentation": [corners.flatten().tolist()]}

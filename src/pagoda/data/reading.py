@@ -114,7 +114,7 @@ def size_of_file(root: Path, file: str, written: str, source: str, complaints: C
     `NO_SIZE` where the file cannot tell; that it is missing is told by whoever looks for the pictures.
     """
     path = root / file
-    if not path.is_file():
+    if not os.path.isfile(path):  # also where the name can be none
         return NO_SIZE
     try:
         size = picture_size(path)

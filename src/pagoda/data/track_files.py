@@ -1,5 +1,6 @@
 """Videos as objects per frame from any file that holds them: MOT text, PoseTrack JSON, `pagoda predict`'s JSON."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -10,15 +11,17 @@ import numpy as np
 
 from pagoda import text_files
 from pagoda.data.mot import find_mot, known_words, read_mot, video_word
-from pagoda.data.mot_classes import Benchmark, choose_classes, distinct_ids
+from pagoda.data.mot_classes import MOST_CLASSES, Benchmark, choose_classes, distinct_ids
 from pagoda.data.mot_rows import sequence_name
 from pagoda.data.posetrack import read_posetrack
+from pagoda.data.reading import usable_size
 from pagoda.pictures import natural_order
+from pagoda.places import told_at
 from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.skeleton import COCO_17, Skeleton
 from pagoda.structures.tracks import UNLINKED, Tracks
-from pagoda.text_files import one_line
+from pagoda.text_files import as_number, as_whole, one_line
 
 
 @checked
@@ -120,37 +123,66 @@ def read_predictions(
     rows = data.get("predictions") if isinstance(data, dict) else None
     if not isinstance(rows, list):
         raise ValueError(f"{path} holds no 'predictions'; expected what `pagoda predict` writes")
-    if data.get("failed"):
-        raise ValueError(
-            f"{path}: {len(data['failed'])} frames are missing because their pictures could not be read"
-            f" (first: {data['failed'][0]}); predict them again, or empty the list 'failed' to go on without them"
-        )
-    label_map = _label_map(rows, skeleton)
-    videos: dict[str, list[dict]] = {}
-    for row in rows:
-        videos.setdefault(str(Path(row.get("file") or "").parent), []).append(row)
-    try:
+    with told_at(path):
+        if data.get("failed"):
+            raise ValueError(
+                f"{len(data['failed'])} frames are missing because their pictures could not be read (first:"
+                f" {data['failed'][0]}); predict them again, or empty the list 'failed' to go on without them"
+            )
+        rows = [_plain_row(number, row) for number, row in enumerate(rows, 1)]
+        label_map = _label_map(rows, skeleton)
+        videos: dict[str, list[dict]] = {}
+        for row in rows:
+            videos.setdefault(str(Path(row["file"]).parent), []).append(row)
         return [
             _video(
                 _in_order(frames), label_map, path.stem if len(videos) == 1 else one_line(Path(folder).name)
             )
             for folder, frames in videos.items()
         ]
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} is not as `pagoda predict` writes: {type(error).__name__} {error}"
-        ) from error
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be used: {error}") from error
+
+
+def _plain_row(number: int, row: Any) -> dict[str, Any]:
+    """file (text, "" without one), image_size and objects of one picture, with numbers where numbers belong."""
+    with told_at(f"prediction {number}"):
+        file, size = row.get("file") or "", row["image_size"]
+        sides = usable_size(*size) if isinstance(size, list | tuple) and len(size) == 2 else None
+        if sides is None or not isinstance(file, str):
+            raise ValueError(f"file must be text, image_size [height, width], got {str(row)[:100]}")
+        objects = [_plain_object(place, each) for place, each in enumerate(row["objects"], 1)]
+        return {"file": file, "image_size": sides, "objects": objects}
+
+
+def _plain_object(number: int, written: Any) -> dict[str, Any]:
+    """name, label, score, box_xyxy, track_id, and keypoints where there are any."""
+    with told_at(f"object {number}"):
+        label, track = as_whole(written["label"]), as_whole(written.get("track_id", UNLINKED))
+        score, box = written["score"], written["box_xyxy"]
+        if label is None or not 0 <= label < MOST_CLASSES or track is None or abs(track) >= 2**63:
+            raise ValueError(f"label and track_id must be whole numbers, got {str(written)[:150]}")
+        keypoints = [as_number(value) for value in written.get("keypoints", [])]
+        numbers = [as_number(value) for value in (*box, score)]
+        is_sound = all(number is not None and math.isfinite(number) for number in numbers)
+        are_points = not any(number is None or math.isinf(number) for number in keypoints)  # nan: not there
+        if len(numbers) != 5 or len(keypoints) % 3 or not (is_sound and are_points):
+            raise ValueError(
+                "score must be a number, box_xyxy four, keypoints x, y, score of each, all finite;"
+                f" got {str(written)[:150]}"
+            )
+        plain = {
+            "name": one_line(str(written["name"])),
+            "label": label,
+            "track_id": track,
+            "score": numbers[-1],
+        }
+        points = {"keypoints": keypoints} if keypoints else {}
+        return {**plain, "box_xyxy": numbers[:4], **points}
 
 
 def _in_order(rows: list[dict]) -> list[dict]:
-    names = [str(row.get("file") or "") for row in rows]
-    return (
-        sorted(rows, key=lambda row: natural_order(row["file"]))
-        if all(names) and names == sorted(names)
-        else rows
-    )
+    names = [row["file"] for row in rows]
+    is_sorted = all(names) and names == sorted(names)
+    return sorted(rows, key=lambda row: natural_order(row["file"])) if is_sorted else rows
 
 
 def tracks_to_predictions(tracks: Tracks) -> dict[str, Any]:
@@ -159,8 +191,8 @@ def tracks_to_predictions(tracks: Tracks) -> dict[str, Any]:
 
 
 def _label_map(rows: list[dict], skeleton: Skeleton | None) -> LabelMap:
-    objects = [each for row in rows for each in row.get("objects", [])]
-    names = {int(each["label"]): one_line(str(each["name"])) for each in objects}
+    objects = [each for row in rows for each in row["objects"]]
+    names = {each["label"]: each["name"] for each in objects}
     numbers = {len(each["keypoints"]) // 3 for each in objects if "keypoints" in each}
     if len(numbers) > 1:
         raise ValueError(f"poses must all have the same number of keypoints, got {sorted(numbers)}")
@@ -171,7 +203,7 @@ def _label_map(rows: list[dict], skeleton: Skeleton | None) -> LabelMap:
 
 
 def _video(rows: list[dict], label_map: LabelMap, name: str) -> Tracks:
-    sizes = {tuple(row["image_size"]) for row in rows}
+    sizes = {row["image_size"] for row in rows}
     if len(sizes) > 1:
         raise ValueError(
             f"frames of one video must have one (height, width), got {', '.join(map(str, sorted(sizes)))}"
@@ -184,14 +216,14 @@ def _video(rows: list[dict], label_map: LabelMap, name: str) -> Tracks:
         )
     points = np.array(triples, dtype=np.float64).reshape(len(triples), -1, 3) if triples else None
 
-    def column(key: str, default: float | None = None) -> np.ndarray:
-        return np.array([each[key] if default is None else each.get(key, default) for _, each in objects])
+    def column(key: str) -> np.ndarray:
+        return np.array([each[key] for _, each in objects])
 
     frames = np.array([index for index, _ in objects], dtype=np.int64)
     labels = column("label").astype(np.int64)
     return Tracks(
         frames,
-        distinct_ids(frames, column("track_id", UNLINKED).astype(np.int64), labels),
+        distinct_ids(frames, column("track_id").astype(np.int64), labels),
         column("box_xyxy").astype(np.float64).reshape(-1, 4),
         column("score").astype(np.float64),
         labels,
@@ -201,7 +233,7 @@ def _video(rows: list[dict], label_map: LabelMap, name: str) -> Tracks:
         name,
         keypoints=None if points is None else points[..., :2].copy(),
         keypoint_scores=None if points is None else points[..., 2].copy(),
-        frame_names=tuple(str(row.get("file") or "") for row in rows),
+        frame_names=tuple(row["file"] for row in rows),
     )
 
 

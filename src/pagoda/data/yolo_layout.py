@@ -14,6 +14,7 @@ from pagoda.data.complaints import Complaints
 from pagoda.data.picture_paths import PictureFinder
 from pagoda.data.splits import common_name, is_split_name, with_common_names
 from pagoda.pictures import is_picture, other_files_note
+from pagoda.places import told_at
 from pagoda.structures.labels import LabelMap
 from pagoda.text_files import as_whole, read_text, read_yaml
 
@@ -49,7 +50,8 @@ def find_splits(root: str | Path) -> YoloSplits:
     found, absent, notes = {}, {}, []
     for name in (name for name in SPLITS if description.get(name)):
         try:
-            found[name] = _places(root, description, name, notes)
+            with told_at(f"{description_file(root)}: {name}"):
+                found[name] = _places(root, description, name, notes)
         except FileNotFoundError as error:
             absent[name] = str(error)
     if not found and not absent:
@@ -215,7 +217,9 @@ def _existing(entry: str, bases: Sequence[Path]) -> Path | None:
     last = max((index for index, part in enumerate(parts) if is_split_name(part)), default=len(parts) - 1)
     ends = ["/".join(parts[start:]) for start in range(1, last + 1) if parts[start] != ".."]
     candidates = [base / name for name in (entry, text, inner, *ends) for base in bases]
-    return next((path for path in candidates if path.exists()), None)
+    return next(
+        (path for path in candidates if os.path.exists(path)), None
+    )  # False where it cannot be a path
 
 
 def _has_pictures(folder: Path) -> bool:

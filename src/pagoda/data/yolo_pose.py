@@ -9,6 +9,7 @@ from pagoda.data.complaints import Complaints
 from pagoda.structures.skeleton import COCO_17, Skeleton, known_skeleton
 from pagoda.text_files import as_name, as_whole
 
+MOST_KEYPOINTS = 10_000
 POLYGON_MARGIN = 0.01
 """How far beyond the picture a polygon may reach: programs round"""
 
@@ -40,8 +41,11 @@ def _with_plain_names(root: str, description: dict, complaints: Complaints) -> d
 def _skeleton(root: str, description: dict) -> tuple[Skeleton, int]:
     shape, order, names = (description.get(key) for key in ("kpt_shape", "flip_idx", "kpt_names"))
     count, num_values = map(as_whole, shape) if isinstance(shape, list) and len(shape) == 2 else (None, None)
-    if count is None or count < 1 or num_values not in (2, 3):
-        raise ValueError(f"{root}: kpt_shape must be [number of keypoints, 2 or 3], got {shape!r}")
+    if count is None or not 1 <= count <= MOST_KEYPOINTS or num_values not in (2, 3):
+        raise ValueError(
+            f"{root}: kpt_shape must be [number of keypoints, 2 or 3], got {shape!r:.60};"
+            f" at most {MOST_KEYPOINTS} keypoints"
+        )
     if order is not None:
         order = [as_whole(k) for k in order] if isinstance(order, list) else None
         if order is None or set(order) != set(range(count)) or len(order) != count:
@@ -76,6 +80,8 @@ def pose_in_pixels(
             f" got {len(values)} numbers"
         )
     points = np.reshape(values, (count, num_values))
+    if not np.isfinite(points).all():
+        raise ValueError(f"{where}: keypoints must be finite numbers, got {points.tolist()}"[:200])
     visibility = points[:, 2] if num_values == 3 else np.where((points > 0).any(1), 2.0, 0.0)
     if not np.isin(visibility, (0, 1, 2)).all():
         raise ValueError(

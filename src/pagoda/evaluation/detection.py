@@ -19,6 +19,7 @@ from pagoda.evaluation.results_file import (
     with_known_ids,
 )
 from pagoda.evaluation.scoring import MAX_POSES, Task, mean, score, summarise
+from pagoda.places import told_at
 from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
@@ -263,7 +264,8 @@ def evaluate_results_file(
         ground_truth, label_map, max_detections=max_detections, object_scale=object_scale
     )
     rows, left_out = read_results_by_name(results_json, label_map)
-    evaluator.update_results(rows)
+    with told_at(Path(results_json)):
+        evaluator.update_results(rows)
     result = evaluator.result()
     if not left_out:
         return result

@@ -17,6 +17,7 @@ import torch
 from pagoda.evaluation.collected import State
 from pagoda.evaluation.ground_truth import GroundTruth, shorten
 from pagoda.files import write_atomically
+from pagoda.places import told_at
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.run_lengths import decode_masks, mask_boxes, to_text
@@ -64,7 +65,8 @@ def read_results_by_name(path: str | Path, label_map: LabelMap) -> tuple[Rows, d
     content = read_json(path)
     rows = _rows_of(content, path)
     named = content.get("categories") if isinstance(content, dict) else None
-    names = {category["id"]: str(category["name"]) for category in named or []}
+    with told_at(f"{path}: its categories, which need id and name"):
+        names = {category["id"]: str(category["name"]) for category in named or []}
     ids = dict(zip(label_map.names, label_map.category_ids, strict=True))
     if names and not ids.keys() & set(names.values()):
         raise ValueError(
@@ -88,10 +90,8 @@ def _rows_of(content: Any, path: str | Path) -> Rows:
         content = content["annotations"]
     if not isinstance(content, list):
         raise ValueError(f"{path} must hold a list of results, got a {type(content).__name__}")
-    try:
+    with told_at(Path(path)):
         return plain_rows(content)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
 def plain_rows(rows: Rows) -> Rows:
@@ -153,14 +153,17 @@ def read_detections(
 ) -> Iterator[Detections]:
     """The detections of each image in a results file, best first; `sizes`: image id → (height, width)."""
     rows = with_known_ids(read_results(path), sizes)
-    shapes = check_rows(rows)
+    with told_at(Path(path)):
+        shapes = check_rows(rows)
     position = {image_id: index for index, image_id in enumerate(sizes)}
     strangers = sorted({str(row["image_id"]) for row in rows if row["image_id"] not in position})
     if strangers:
         raise ValueError(f"{path} has results of images that are not known: {', '.join(strangers[:10])}")
     ordered = sorted(rows, key=lambda row: (position[row["image_id"]], -row["score"]))
     for image_id, group in groupby(ordered, key=lambda row: row["image_id"]):
-        yield _one_image(image_id, list(group), shapes, label_map, sizes[image_id])
+        with told_at(Path(path)):
+            detections = _one_image(image_id, list(group), shapes, label_map, sizes[image_id])
+        yield detections
 
 
 def check_rows(rows: Rows) -> set[str]:

@@ -18,6 +18,8 @@ from pagoda.structures.rows import TubeRows
 UNLINKED = -1
 """The track id of an object that belongs to no track (yet)"""
 LONGEST = "<frames>"
+FARTHEST = 1e9
+"""Pixels from the corner of the frame within which boxes and keypoints lie: products of four are numbers still"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +27,8 @@ class Tracks:
     """Everything seen or annotated in one video as flat arrays: one row per object and frame, sorted by frame.
 
     The rows are sorted when the object is made; rows of one frame keep their order.
-    Raises ValueError when lengths differ, frames lie outside the video, or a frame has a track id twice.
+    Raises ValueError when lengths differ, frames lie outside the video, boxes or keypoints beyond
+    `FARTHEST`, or a frame has a track id twice.
     """
 
     frames: Int[np.ndarray, " n"]
@@ -82,6 +85,7 @@ class Tracks:
             for name, values in self._rows().items():
                 object.__setattr__(self, name, values[order])
         self._check_frames()
+        self._check_places()
         self._check_track_ids()
 
     def _check_frames(self) -> None:
@@ -94,6 +98,17 @@ class Tracks:
             if values is not None and len(values) not in (0, self.num_frames):
                 raise ValueError(
                     f"{self._where()}{what} must be one per frame, {self.num_frames}, got {len(values)}"
+                )
+
+    def _check_places(self) -> None:
+        points = () if self.keypoints is None else (("keypoints", self.keypoints),)
+        for what, values in (("boxes", self.boxes), *points):
+            is_far = np.abs(values) > FARTHEST if what == "keypoints" else ~(np.abs(values) <= FARTHEST)
+            if is_far.any():
+                row = int(np.flatnonzero(is_far.reshape(len(values), -1).any(1))[0])
+                raise ValueError(
+                    f"{self._where()}{what} must lie within ±{FARTHEST:g} pixels, got {values[row].tolist()} in"
+                    f" frame {self.frames[row]} (counted from 0)"
                 )
 
     def _check_track_ids(self) -> None:

@@ -1,6 +1,7 @@
 """The weights in a file of another program, and what else lay in it: told apart, nothing lost unsaid."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from pagoda.weights.shards import is_index, read_shards
 from pagoda.weights.tensors import read_tensors
 from pagoda.weights.wrappers import choose, with_averages_apart
 
-SPREAD = 2**20
-"""places of a tensor that repeats few numbers (`expand`); larger ones ask for memory the file does not have"""
+SPREAD = 2**26
+"""places of all tensors that repeat few numbers (`expand`); more ask for memory the file does not have"""
 DISTRIBUTED = "module."
 """what torch's DistributedDataParallel and AveragedModel put before every name"""
 
@@ -108,6 +109,7 @@ def _sort_out(path: Path, content: object, take: str | None) -> ForeignState:
             tensors[name.removeprefix(chosen.prefix)] = _to_tensor(path, where, value)
         else:
             more[".".join([*chosen.path, name.split(".")[0]])] += 1
+    _refuse_spread(path, tensors)
     tensors, stripped = _without_prefix(tensors, leftovers)
     return ForeignState(
         tensors,
@@ -121,17 +123,26 @@ def _sort_out(path: Path, content: object, take: str | None) -> ForeignState:
 
 def _to_tensor(path: Path, where: str, value: Any) -> Tensor:
     if isinstance(value, Tensor):
-        held = value.untyped_storage().nbytes() // value.element_size()
-        if value.numel() > max(held, SPREAD):
-            raise WeightsError(
-                f"{path} is refused: {where} spreads {held} numbers over {tuple(value.shape)}, {value.numel()} places"
-            )
         return value.detach()
     array = np.require(value, value.dtype.newbyteorder("="), ["C", "W"])
     try:
         return torch.from_numpy(array.view(np.ndarray))
     except TypeError as error:
         raise WeightsError(f"{path}: {where} is of {array.dtype}, which torch does not know") from error
+
+
+def _refuse_spread(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Raises WeightsError where few numbers stand for more than `SPREAD` places."""
+    held = {
+        name: tensor.untyped_storage().nbytes() // tensor.element_size() for name, tensor in tensors.items()
+    }
+    spread = {name: tensor.numel() for name, tensor in tensors.items() if tensor.numel() > held[name]}
+    if sum(spread.values()) > SPREAD:
+        largest = max(spread, key=lambda name: spread[name])
+        raise WeightsError(
+            f"{path} is refused: {largest} spreads {held[largest]} numbers over {tuple(tensors[largest].shape)}"
+            f" ({sum(spread.values())} places in all such tensors, at most {SPREAD} are read)"
+        )
 
 
 def _without_prefix(tensors: dict[str, Tensor], leftovers: Leftovers) -> tuple[dict[str, Tensor], str]:

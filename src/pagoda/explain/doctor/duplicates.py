@@ -88,6 +88,7 @@ def _counts(labels: np.ndarray) -> list[tuple[int, int]]:
     return list(zip(values.tolist(), counts.tolist(), strict=True))
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a box without end overlaps nothing by much
 def overlapping_boxes(boxes: np.ndarray, min_iou: float) -> list[tuple[int, int, float]]:
     """(first, second, IoU) of every pair of (M, 4) xyxy boxes with area that overlap by over `min_iou`."""
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])

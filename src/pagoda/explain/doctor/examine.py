@@ -90,7 +90,9 @@ def _statistics(splits: list[Split], every: list[Split], opened: dict[Path, Open
     boxes = np.concatenate([split.boxes for split in splits]) if splits else np.zeros((0, 4))
     with np.errstate(invalid="ignore"):
         boxes = boxes[np.isfinite(boxes).all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1)]
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    with np.errstate(over="ignore"):
+        areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    areas = areas[np.isfinite(areas)]
     sizes = [size for split in splits for size in split.sizes if size]
     return {
         "splits": per_split,

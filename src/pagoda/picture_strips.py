@@ -1,0 +1,36 @@
+"""Large pictures strip by strip: what is computed of their pixels is never held of all of them."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+STRIP_PIXELS = 2**22
+
+DEEPEST = 65535
+"""The largest grey value of more than 8 bits, which becomes 255"""
+
+
+def strips(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    """(rows, the picture there) from top to bottom, whole where it is small."""
+    height = max(1, STRIP_PIXELS // max(1, image.width))
+    if image.height <= height:
+        yield slice(None), image
+        return
+    for top in range(0, image.height, height):
+        bottom = min(top + height, image.height)
+        yield slice(top, bottom), image.crop((0, top, image.width, bottom))
+
+
+def range_of_levels(image: Image.Image) -> tuple[float, float]:
+    """(lowest, highest) value of a grey picture; nan where one is, (0, 0) where there is none."""
+    greys = (np.asarray(strip) for _, strip in strips(image))
+    ends = [(grey.min(), grey.max()) for grey in greys if grey.size]
+    return (np.min(ends), np.max(ends)) if ends else (0, 0)
+
+
+def grey_to_bytes(grey: np.ndarray) -> np.ndarray:
+    """uint8 of whole values 0 … `DEEPEST`, or of floats 0 … 1."""
+    if np.issubdtype(grey.dtype, np.floating):
+        return np.rint(grey * 255).astype(np.uint8)
+    return ((grey.astype(np.int64) * 255 + DEEPEST // 2) // DEEPEST).astype(np.uint8)

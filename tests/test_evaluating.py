@@ -1,11 +1,13 @@
 """One model, several threads: the results of one, and nobody's mode or statistics changed."""
 
 import copy
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from pagoda.data.synthetic import DrawnShapes
 from pagoda.evaluating import evaluating

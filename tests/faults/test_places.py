@@ -77,7 +77,9 @@ ROWS = [
 """(kind of data, its file, what happens to it, what is said: None where it is still read)"""
 
 
-@pytest.mark.parametrize(("kind", "file", "edit", "said"), ROWS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("kind", "file", "edit", "said"), ROWS, ids=lambda value: "" if callable(value) else str(value)[:40]
+)
 def test_file_entry_and_value_are_told(
     tmp_path: Path, kind: str, file: str, edit: Callable[[str], str], said: str | None
 ) -> None:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import os
 import pickle
 from collections import Counter
@@ -108,6 +109,10 @@ class Golden:
         check_keys(self.meta)
         complaints = unexplained(self.options, FIXED)
         assert not complaints, f"meta.json says {'; '.join(complaints)}"
+
+    @property
+    def num_weights(self) -> int:
+        return sum(math.prod(shape) for shape in self.meta["weights"]["entries"].values())
 
     def state(self) -> dict[str, np.ndarray]:
         weights = self.meta["weights"]

@@ -35,6 +35,8 @@ from pagoda.zoo.foreign_backbones import load_backbone
 pytestmark = pytest.mark.medium
 
 GOLDENS = [Golden(folder) for folder in folders()]
+LARGE = 100_000_000
+"""weights of a record that takes a minute and gigabytes (fully connected layers on 7×7 cells of C5)"""
 
 
 def choose_flavour(golden: Golden):
@@ -68,7 +70,15 @@ def test_there_are_records():
     assert GOLDENS
 
 
-@pytest.mark.parametrize("golden", GOLDENS, ids=lambda golden: golden.folder.name)
+@pytest.mark.parametrize(
+    "golden",
+    [
+        pytest.param(
+            golden, id=golden.folder.name, marks=[pytest.mark.slow] if golden.num_weights > LARGE else []
+        )
+        for golden in GOLDENS
+    ],
+)
 def test_computes_what_the_original_computed(golden: Golden, tmp_path):
     path = golden.write_checkpoint(tmp_path)
     if efficientdet.is_efficientdet(golden):

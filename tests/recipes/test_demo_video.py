@@ -1,6 +1,7 @@
 """The video demonstration leaves what it promises; that it learns is seen by running it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -9,12 +10,23 @@ from pagoda.recipes import demo_video
 from pagoda.recipes.demo_video import run_demo_video
 from pagoda.tracking.linking import LINKERS
 from pagoda.visualization.video import VideoSource
+from pagoda.zoo.models import create_model
 
 
 @pytest.fixture
 def narrow(monkeypatch):
     for name, value in {"width": 16, "head_depth": 1, "short_side": 64, "long_side": 80}.items():
         monkeypatch.setitem(demo_video.OPTIONS, name, value)
+    monkeypatch.setattr(demo_video, "create_model", finds_few)
+
+
+def finds_few(name, **options):
+    """Four tubes of twenty proposals: a fresh network says no more with a hundred of a thousand."""
+    model = create_model(name, **options)
+    rules = model.proposals
+    model.proposals = replace(rules, inference=replace(rules.inference, max_proposals=20))
+    model.postprocess = model.postprocess.with_limits(max_detections=4)
+    return model
 
 
 @pytest.mark.medium

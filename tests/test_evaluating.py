@@ -16,6 +16,8 @@ from pagoda.predict_video import tubes_of_video
 from pagoda.structures.instances import Detections
 from pagoda.zoo.models import create_model
 
+pytestmark = pytest.mark.medium
+
 SMALL = {"width": 16, "head_depth": 1, "short_side": 48, "long_side": 64}
 MODELS = {
     "fcos_resnet18_fpn": SMALL,

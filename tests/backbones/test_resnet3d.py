@@ -12,6 +12,8 @@ from pagoda.layers.inflate import inflate_state
 from pagoda.layers.norm import FrozenBatchNorm2d
 from pagoda.layers.time_conv import TimeConv3d
 
+pytestmark = pytest.mark.medium
+
 # depth, highest level: convolutions with time kernel 1, frozen affine maps, convolutions with time kernel 3,
 # and of those in either case what is behind the frozen stem and first stage.
 COUNTS = {
@@ -105,7 +107,6 @@ def awake(network: nn.Module) -> nn.Module:
     return network.eval()
 
 
-@pytest.mark.medium
 @torch.no_grad()
 @pytest.mark.parametrize("clips", [1, 2])
 @pytest.mark.parametrize("time_kernel", [1, 3])
@@ -208,7 +209,6 @@ def test_frozen_stages_have_no_gradients_and_hold_nothing_for_them(norm: str) ->
     assert step(free).requires_grad and free.conv1.weight.grad.abs().max() > 0
 
 
-@pytest.mark.medium
 def test_one_exported_graph_serves_every_size() -> None:
     network = deepened(levels=(3, 4))
     open_sizes = {0: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC, 4: torch.export.Dim.DYNAMIC}

@@ -16,6 +16,8 @@ from pagoda.backbones.timm import TimmBackbone
 from pagoda.exporting.program import trace
 from pagoda.layers.norm import FrozenBatchNorm2d, build_norm
 
+pytestmark = pytest.mark.medium
+
 BACKBONES: dict[str, Callable[[], nn.Module]] = {
     "resnet18": lambda: ResNet(18),
     "resnet18 C2-C5": lambda: ResNet(18, levels=(2, 3, 4, 5)),
@@ -106,7 +108,6 @@ def test_a_state_dict_brings_everything_along(name: str) -> None:
         torch.testing.assert_close(first.eval()(images), second.eval()(images), rtol=0, atol=0)
 
 
-@pytest.mark.medium
 @pytest.mark.parametrize("name", EXPORTED)
 def test_one_exported_graph_serves_every_size(name: str) -> None:
     backbone = BACKBONES[name]().eval()

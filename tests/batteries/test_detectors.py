@@ -24,6 +24,8 @@ from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
 
+pytestmark = pytest.mark.medium
+
 NARROW = Body(base_channels=16)
 
 
@@ -145,7 +147,6 @@ def test_detections_are_valid(model: Detector, size: tuple[int, int]) -> None:
     assert (x2 >= x1).all() and (y2 >= y1).all()
 
 
-@pytest.mark.medium
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("count", [0, 1, 300])
 def test_losses_of_any_number_of_objects(model: Detector, size: tuple[int, int], count: int) -> None:

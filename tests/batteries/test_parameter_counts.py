@@ -21,6 +21,8 @@ from pagoda.zoo.models import create_model
 from pagoda.zoo.options import ModelName, options_from
 from pagoda.zoo.to_source import to_source
 
+pytestmark = pytest.mark.medium
+
 R50, R101 = {"depth": 50, "style": "caffe"}, {"depth": 101, "style": "caffe"}
 X101_32 = {"depth": 101, "groups": 32, "width_per_group": 8}
 X101_64 = {"depth": 101, "groups": 64, "width_per_group": 4}

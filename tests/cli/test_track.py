@@ -15,6 +15,8 @@ from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.visualization.video import VideoSource, VideoWriter
 
+pytestmark = pytest.mark.medium
+
 NAMES = LabelMap.from_names(["ball", "bat"])
 
 

@@ -24,6 +24,8 @@ from pagoda.data.transforms import (
 from pagoda.preprocess import InputSpec
 from pagoda.structures.instances import Targets
 
+pytestmark = pytest.mark.medium
+
 PAIRS = ((1, 2),)
 
 

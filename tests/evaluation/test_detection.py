@@ -18,6 +18,8 @@ from pagoda.evaluation.detection import DetectionEvaluator, evaluate_results_fil
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 
+pytestmark = pytest.mark.medium
+
 NAMES = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]
 CASES = {
     "coco_fake100": ("instances_val2014_100.json", "instances_val2014_fakebbox100_results.json"),

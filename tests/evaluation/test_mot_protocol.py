@@ -14,6 +14,8 @@ from pagoda.data.mot_classes import VISDRONE, benchmark_in
 from pagoda.data.track_files import read_tracks
 from pagoda.evaluation.tracking import TrackEvaluator
 
+pytestmark = pytest.mark.medium
+
 BENCHMARKS = ("MOT15", "MOT16", "MOT17", "MOT20")
 NAMES = {
     "HOTA": {"HOTA": "HOTA", "DetA": "DetA", "AssA": "AssA", "LocA": "LocA"},

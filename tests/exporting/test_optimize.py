@@ -14,6 +14,8 @@ from pagoda.structures.images import ImageBatch
 from pagoda.structures.posetrack_skeletons import PERSON_17
 from pagoda.zoo.models import create_model
 
+pytestmark = pytest.mark.medium
+
 NORMS = (nn.BatchNorm2d, nn.BatchNorm3d, FrozenBatchNorm2d)
 
 
@@ -71,7 +73,6 @@ def test_folded_equals_original(name, norm):
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-@pytest.mark.medium
 @pytest.mark.parametrize("norm", ["frozen", "batch"])
 def test_folded_clips_equal_the_original(norm):
     model, batch = of_clips("3d", norm), clips()
@@ -85,7 +86,6 @@ def test_folded_clips_equal_the_original(norm):
         torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), atol=1e-3, rtol=1e-3, msg=name)
 
 
-@pytest.mark.medium
 def test_the_stage_in_the_box_head_is_folded_too():
     model = of_clips("c4_3d")
     quick = optimize(model)
@@ -96,7 +96,6 @@ def test_the_stage_in_the_box_head_is_folded_too():
             torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.medium
 def test_clips_in_half_precision_keep_their_geometry_in_full():
     model, batch = of_clips(), clips()
     quick = optimize(model, dtype=torch.bfloat16)
@@ -195,7 +194,6 @@ def test_a_convolution_read_twice_is_left_alone():
     assert conv_norm_pairs(model) == []
 
 
-@pytest.mark.medium
 def test_norms_of_timm_leave_their_activation():
     model = create_model("efficientdet_lite0", num_classes=2, canvas=(64, 64)).eval()
     with torch.no_grad():

@@ -3,6 +3,8 @@
 import pytest
 from annotations import KINDS, run
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.mark.parametrize("name", KINDS)
 def test_damaged_annotations_are_refused_by_name_or_read(name: str) -> None:

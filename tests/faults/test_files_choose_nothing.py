@@ -19,6 +19,8 @@ from pagoda.training.settings import TrainSettings, to_plain
 from pagoda.weights.files import save_weights
 from pagoda.zoo.models import create_model, is_of_clips
 
+pytestmark = pytest.mark.medium
+
 EVIL = """
 from pathlib import Path
 Path("evil was here").touch()

@@ -22,6 +22,8 @@ from pagoda.visualization.draw import draw_detections, draw_targets
 from pagoda.visualization.lettering import MAX_LETTERS, missing_letters
 from pagoda.visualization.report import write_report
 
+pytestmark = pytest.mark.medium
+
 NAMES = (
     "a\nb", "a\r\nb", "\ta", "a\x00b", "a\x1b[31mb", "\x07", "a\u2028b", "\ud800", "", " ", "\n" * 5000,
     "traffic\nlight", "_hidden", "$x$", "$\\frac{", "a_$b$^{", "100 %", "<b>&amp;</b>", "{x}", "%s", "\\", "a\\nb",

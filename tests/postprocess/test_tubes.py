@@ -15,6 +15,8 @@ from pagoda.structures.images import ImageBatch
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.outputs import Proposals, RegionOutputs, RPNOutputs, TubeOutputs
 
+pytestmark = pytest.mark.medium
+
 SIZES = torch.tensor([[60, 80], [40, 50]])
 LABELS = LabelMap.from_names(["person", "dog", "bird"])
 FRAMES = [(3, 4, 5), (0, 0, 1)]
@@ -246,7 +248,6 @@ class BothStages(torch.nn.Module):
         return SelectTubes()(outputs, sizes, CODER.decode)
 
 
-@pytest.mark.medium
 @pytest.mark.parametrize("num_frames", [1, 3])
 def test_both_stages_export(num_frames: int) -> None:
     outputs, regions = rpn_outputs(num_frames), tube_outputs(num_frames, count=55)

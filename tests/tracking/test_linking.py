@@ -13,6 +13,8 @@ from pagoda.structures.labels import LabelMap
 from pagoda.structures.tracks import UNLINKED, Tracks
 from pagoda.tracking.linking import LINKERS, create_tracker, link, link_tracks
 
+pytestmark = pytest.mark.medium
+
 ALL = pytest.mark.parametrize("name", LINKERS)
 MODERN = pytest.mark.parametrize("name", ["byte", "ocsort", "tubes"])
 PARALLEL = {"starts": [[10, 10], [10, 70], [10, 130]], "speeds": [[4, 0], [5, 0], [3, 1]]}
@@ -145,7 +147,6 @@ def test_a_threshold_is_the_linkers_own_unless_given(walkers):
     assert create_tracker("reference", min_score=0.6).update(weak).track_ids.tolist() == [0]
 
 
-@pytest.mark.medium
 @pytest.mark.parity
 def test_table_of_the_documentation(shared_data):
     """docs/tracking.md: on real detections, byte and ocsort are ahead of the reference linker."""

@@ -19,7 +19,7 @@ from pagoda.weights import files
 sys.path.insert(0, str(Path(__file__).parent))
 from drawn import small_trainer
 
-pytestmark = pytest.mark.usefixtures("hears_signals")
+pytestmark = [pytest.mark.usefixtures("hears_signals"), pytest.mark.medium]
 HOUR = 3600.0
 
 

@@ -12,6 +12,8 @@ from PIL import Image, features
 from pagoda.pictures import PictureError
 from pagoda.visualization.video import VideoSource, VideoWriter
 
+pytestmark = pytest.mark.medium
+
 
 def picture(number, size=(48, 64)):
     """A grey ground with a white square that moves to the right."""

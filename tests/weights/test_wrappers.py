@@ -20,6 +20,8 @@ from pagoda.weights.foreign import read_foreign
 from pagoda.weights.kinds import WeightsError, WeightsNote
 from pagoda.zoo.choice_notes import collected_notes
 
+pytestmark = pytest.mark.medium
+
 State = dict[str, Tensor]
 FIRST = "features.0.0.weight"
 
@@ -288,7 +290,6 @@ def follow(message: str) -> None:
     exec(program, {})
 
 
-@pytest.mark.medium
 @pytest.mark.parametrize("wrap", ["{}", "model", "ema"])
 @pytest.mark.filterwarnings("ignore")
 def test_the_remedy_for_models_saved_whole_works(tmp_path: Path, body: nn.Module, wrap: str) -> None:
@@ -301,7 +302,6 @@ def test_the_remedy_for_models_saved_whole_works(tmp_path: Path, body: nn.Module
     assert torch.equal(found[FIRST], body.state_dict()[FIRST])
 
 
-@pytest.mark.medium
 @pytest.mark.filterwarnings("ignore")
 def test_the_remedy_for_programs_works(tmp_path: Path, body: nn.Module) -> None:
     path = tmp_path / "program.pt"
@@ -328,7 +328,6 @@ def detectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.medium
 def test_a_detector_of_lightning_with_its_average(detectors: Path) -> None:
     with pytest.warns(WeightsNote, match=r"beside them lie 'ema.module' \(372 tensors, averaged\)"):
         model = pagoda.load(detectors / "both.ckpt")

@@ -17,6 +17,8 @@ from pagoda.zoo.foreign import convert
 from pagoda.zoo.models import create_model, load
 from pagoda.zoo.way_back import write_for
 
+pytestmark = pytest.mark.medium
+
 SMALL = {"width": 16, "head_depth": 1, "short_side": 64, "long_side": 64}
 MODELS: dict[str, dict[str, Any]] = {
     "fcos_resnet18_fpn": {**SMALL, "frozen_stages": 3, "norm": "frozen"},

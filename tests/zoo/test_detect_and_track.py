@@ -17,6 +17,8 @@ from pagoda.weights.files import save_weights
 from pagoda.zoo.cards import model_from_card
 from pagoda.zoo.models import create_model, is_of_clips
 
+pytestmark = pytest.mark.medium
+
 SMALL = {"width": 32, "head_depth": 1, "short_side": 64, "long_side": 96}
 PUBLISHED = {  # parameters with the affine maps and the fixed bilinear kernel that the original counts; what trains
     "detect_and_track_resnet18_c4_2d.original": (29_629_880, 29_458_775),
@@ -67,7 +69,6 @@ def with_few(model: DetectAndTrack, proposals: int) -> DetectAndTrack:
     return model
 
 
-@pytest.mark.medium
 @pytest.mark.parametrize(
     ("neck", "options", "length"),
     [
@@ -192,7 +193,6 @@ def test_what_has_no_use_is_refused() -> None:
         create_model("detect_and_track_ghostnet_100_3d", num_classes=1)
 
 
-@pytest.mark.medium
 def test_it_exports() -> None:
     torch.manual_seed(0)
     model = create_model("detect_and_track_resnet18_3d", label_map=PERSON_17, **SMALL).eval()

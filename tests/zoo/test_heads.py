@@ -19,6 +19,8 @@ from pagoda.zoo.class_names import COCO
 from pagoda.zoo.heads import adapt_classes, last_layer
 from pagoda.zoo.models import create_model, load
 
+pytestmark = pytest.mark.medium
+
 OLD = LabelMap(tuple(COCO.values()), tuple(COCO))
 NEW = LabelMap(("heron", "dog", "person", "newt"), (4, 3, 2, 1))
 SMALL = {"width": 32, "head_depth": 1, "short_side": 64, "long_side": 96}

@@ -29,6 +29,8 @@ from pagoda.zoo.models import (
     load_backbone_weights,
 )
 
+pytestmark = pytest.mark.medium
+
 SMALL = {"width": 32, "head_depth": 1, "short_side": 96, "long_side": 128}
 LABELS = LabelMap(("cat", "dog", "heron"), (17, 18, 99))
 
@@ -53,7 +55,6 @@ def zoo_entries() -> list:
     return entries
 
 
-@pytest.mark.medium
 @pytest.mark.parametrize("name", zoo_entries())
 def test_every_name_builds(name: str) -> None:
     with torch.device("meta"):

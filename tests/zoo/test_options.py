@@ -18,6 +18,8 @@ from pagoda.zoo.backbones import BackboneChoices, build_backbone
 from pagoda.zoo.cards import model_from_card
 from pagoda.zoo.models import create_model
 
+pytestmark = pytest.mark.medium
+
 BLOCKS = ((False,) * 3, (True, False, True, True), (False,) * 6, (True, True, False))
 
 
@@ -230,7 +232,6 @@ ORACLES = {
 }
 
 
-@pytest.mark.medium
 @torch.no_grad()
 @pytest.mark.parametrize(
     "form",

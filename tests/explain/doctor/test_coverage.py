@@ -13,6 +13,8 @@ from pagoda.explain.doctor.coverage import examine_coverage, priors_at
 from pagoda.structures.labels import LabelMap
 from pagoda.zoo.models import create_model
 
+pytestmark = pytest.mark.medium
+
 FCOS, RETINANET = "fcos_resnet18_fpn", "retinanet_resnet18_fpn"
 
 

@@ -21,6 +21,8 @@ from pagoda.necks.fpn import FPN
 from pagoda.structures.images import ImageBatch
 from pagoda.zoo.models import create_model
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.fixture(scope="module")
 def published() -> Structure:

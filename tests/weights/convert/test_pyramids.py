@@ -12,6 +12,8 @@ from pagoda.zoo.foreign import convert
 from pagoda.zoo.models import create_model
 from pagoda.zoo.to_source import to_source
 
+pytestmark = pytest.mark.medium
+
 SMALL = {"width": 32, "head_depth": 1, "base_channels": 8}
 MMDET = "neck.{}_convs.{}.conv.weight"
 GN = "norm_cfg=dict(type='GN', num_groups={}, requires_grad=True)"

@@ -7,6 +7,8 @@ from torch import nn
 
 from pagoda.backbones.ghostnet import GhostNet, SqueezeExcite
 
+pytestmark = pytest.mark.medium
+
 
 def count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())

@@ -12,6 +12,8 @@ from pagoda.necks.fpn import FPN
 from pagoda.necks.pafpn import PAFPN
 from pagoda.necks.topology import panet_nodes, qufpn_nodes
 
+pytestmark = pytest.mark.medium
+
 CHANNELS = {3: 8, 4: 16, 5: 24}
 NECKS: dict[str, Callable[[dict[int, int]], nn.Module]] = {
     "fpn": lambda channels: FPN(channels, 32),

@@ -17,7 +17,7 @@ SMALL = {
     "width": 32,
     "head-depth": 1,
     "base-channels": 16,
-    "top-level": 4,
+    "top-level": 3,
     "num-stages": 2,
     "short-side": 64,
     "long-side": 96,

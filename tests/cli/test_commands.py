@@ -44,7 +44,7 @@ from pagoda.preprocess import InputSpec
 
 def small_fcos(num_classes: int) -> FCOS:
     backbone = ResNet(18, levels=(3,))
-    neck = FPN(backbone.channels, out_channels=32, top_level=4)
+    neck = FPN(backbone.channels, out_channels=32, top_level=3)
     return FCOS(
         backbone,
         neck,

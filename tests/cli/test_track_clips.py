@@ -35,6 +35,8 @@ def models():
     )
     for model in (clips, frames):
         model.postprocess = model.postprocess.with_limits(max_detections=4)
+    few = replace(clips.proposals.inference, max_proposals=20)
+    clips.proposals = replace(clips.proposals, inference=few)
     torch.nn.init.zeros_(frames.class_head.predict.bias)  # scores of about a half
     return {"clips": clips.eval(), "frames": frames.eval()}
 

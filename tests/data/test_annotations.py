@@ -17,6 +17,8 @@ from pagoda.data.assembly import ImageColumns, ObjectColumns, assemble, concaten
 from pagoda.data.packing import PackedStrings
 from pagoda.structures.labels import LabelMap
 
+pytestmark = pytest.mark.medium
+
 PETS = LabelMap(("cat", "dog"), (17, 18))
 
 

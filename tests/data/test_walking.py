@@ -13,6 +13,8 @@ from pagoda.data.walking import MIN_SEEN, WalkingFigures
 from pagoda.data.walking_scenes import make_scene
 from pagoda.evaluation.posetrack import PoseTrackEvaluator
 
+pytestmark = pytest.mark.medium
+
 QUIET = {"num_pillars": 0, "hidden_share": 0.0, "noise": 0.0}
 
 

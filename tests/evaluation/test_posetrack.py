@@ -14,6 +14,8 @@ from pagoda.evaluation.posetrack import PoseTrackEvaluator
 from pagoda.structures.posetrack_skeletons import PERSON_15, PERSON_17, POSETRACK_15
 from pagoda.structures.tracks import UNLINKED, Tracks
 
+pytestmark = pytest.mark.medium
+
 POSE = np.stack([np.arange(15) * 40.0, np.arange(15) % 4 * 40.0], 1)
 SECOND = POSE + np.array([0, 1000])
 """A person far from the first; the head box is 30 × 40, the head size 30, and 15 pixels are the limit"""

@@ -16,6 +16,8 @@ from pagoda.structures.labels import LabelMap
 from pagoda.structures.skeleton import Skeleton
 from pagoda.zoo.models import create_model
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.fixture(scope="module")
 def model():

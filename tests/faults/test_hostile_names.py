@@ -32,6 +32,8 @@ from pagoda.text_files import one_line
 from pagoda.weights.files import save_weights
 from pagoda.zoo.models import create_model
 
+pytestmark = pytest.mark.medium
+
 _spec = spec_from_file_location("hostile", Path(__file__).with_name("hostile.py"))
 _hostile = module_from_spec(_spec)
 _spec.loader.exec_module(_hostile)
@@ -132,7 +134,6 @@ def test_a_folder_that_is_itself_a_link_is_inside(tmp_path):
     assert inside(tmp_path / "out", "a.txt") == tmp_path / "out" / "a.txt"
 
 
-@pytest.mark.medium
 def test_predict_writes_each_picture_once_and_into_its_folder(out, checkpoint, tmp_path):
     pictures = tmp_path / "pictures"
     names = [name for name in HOSTILE if name not in ("", ".", "..") and not {"/", "\0"} & set(name)]
@@ -161,7 +162,6 @@ def posetrack(names: list[str]) -> dict:
     return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "person"}]}
 
 
-@pytest.mark.medium
 def test_track_link_writes_every_video_into_its_folder(out, tmp_path):
     names = {one_line(name): name for name in HOSTILE if one_line(name)}
     (tmp_path / "found.json").write_text(json.dumps(posetrack(list(names.values()))))
@@ -273,7 +273,6 @@ def test_what_could_not_be_written_leaves_no_claim(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.medium
 def test_two_predictions_into_one_folder_at_once_lose_nothing(out, checkpoint, tmp_path):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()

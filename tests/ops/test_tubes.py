@@ -20,6 +20,8 @@ from pagoda.ops.tubes import (
     tube_survivors,
 )
 
+pytestmark = pytest.mark.medium
+
 
 def some_tubes(count: int, num_frames: int, seed: int = 0) -> torch.Tensor:
     """Tubes in heaps, so that they overlap."""

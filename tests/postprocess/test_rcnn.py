@@ -13,6 +13,8 @@ from pagoda.structures.images import ImageBatch
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.outputs import Proposals, RegionOutputs, RPNOutputs
 
+pytestmark = pytest.mark.medium
+
 SIZES = torch.tensor([[60, 80], [40, 50]])
 LABELS = LabelMap.from_names(["cat", "dog", "bird"])
 

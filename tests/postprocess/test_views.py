@@ -19,6 +19,8 @@ from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.zoo.models import create_model
 
+pytestmark = pytest.mark.medium
+
 NONE, FLIP = views.TestViews(flip=False), views.TestViews()
 SEVERAL = views.TestViews(scales=(48, 80), max_size=110)
 

@@ -34,7 +34,7 @@ def test_the_lines_of_python_run(tmp_path, monkeypatch):
     Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save("photo.jpg")
     code = next(block for block in BLOCKS if "pagoda.train" in block)
     code = code.replace("epochs=12", "epochs=1").replace("240", "64").replace("320", "64")
-    small = '"width": 16, "head_depth": 1, "base_channels": 16, "num_stages": 3, "top_level": 4'
+    small = '"width": 16, "head_depth": 1, "base_channels": 16, "num_stages": 2, "top_level": 3'
     code = code.replace('"width": 64', small)  # the same lines, and a graph that is exported in seconds
     exec(code, {})
     assert Path("model.onnx").is_file()

@@ -18,6 +18,8 @@ from pagoda.zoo.foreign import convert
 from pagoda.zoo.models import create_model
 from pagoda.zoo.way_back import write_for
 
+pytestmark = pytest.mark.medium
+
 SMALL = {"width": 32, "head_depth": 1}
 OLD = LabelMap.from_names(("circle", "anvil", "triangle"))
 NEW = LabelMap.from_names(("triangle", "square", "circle"))
@@ -102,7 +104,6 @@ def test_a_keypoint_head_is_fitted_to_the_skeleton(tmp_path: Path) -> None:
     assert new.model.keypoint_head.num_keypoints == 2
 
 
-@pytest.mark.medium
 @pytest.mark.parametrize("kind", ["mask", "keypoint"])
 def test_a_foreign_r_cnn_is_trained_on_other_classes(kind: str, tmp_path: Path, capsys) -> None:
     for split, count in (("train", 4), ("val", 2)):
@@ -121,7 +122,6 @@ def test_a_foreign_r_cnn_is_trained_on_other_classes(kind: str, tmp_path: Path, 
     assert card["label_map"]["skeleton"]["names"] and card["provenance"]["licence"] == "MIT"
 
 
-@pytest.mark.medium
 def test_a_run_from_a_checkpoint_keeps_where_it_came_from(ours: Path, tmp_path, capsys) -> None:
     for split, count in (("train", 8), ("val", 4)):
         write_coco_folder(DrawnShapes(count, image_size=(64, 64), seed=1), tmp_path / "data", split=split)

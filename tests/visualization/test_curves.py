@@ -8,6 +8,8 @@ import pytest
 
 from pagoda.visualization.curves import has_curves, learning_curves, loss_terms, pr_curves
 
+pytestmark = pytest.mark.medium
+
 
 def step(number, **more):
     return {"kind": "step", "step": number, "epoch": 0, "lr": 0.01, "loss": 2.0 / (number + 1), **more}

@@ -13,6 +13,8 @@ from pagoda.structures.labels import LabelMap
 from pagoda.structures.skeleton import Skeleton
 from pagoda.visualization.report import machine_facts, write_report
 
+pytestmark = pytest.mark.medium
+
 VOID = {"meta", "img", "br", "link", "hr"}
 
 

@@ -14,6 +14,8 @@ from pagoda.data.layouts import open_annotations
 from pagoda.explain.doctor.examine import examine
 from pagoda.explain.doctor.kinds import KINDS
 
+pytestmark = pytest.mark.medium
+
 BROKEN = float("nan")
 
 
@@ -479,7 +481,6 @@ def test_every_kind_says_what_and_what_to_do():
         assert remedy[0].isupper() and remedy.endswith("."), kind
 
 
-@pytest.mark.medium
 @pytest.mark.parametrize(
     "name", ["bccd", "bccd/voc", "nuclei", "coco_tiny", "voc_toy", "voc_toy/voc", "mirror_mouse"]
 )

@@ -10,6 +10,8 @@ from pagoda.data.layouts import open_annotations
 from pagoda.data.synthetic import DrawnShapes
 from pagoda.explain.doctor.examine import examine
 
+pytestmark = pytest.mark.medium
+
 
 def kinds(report) -> dict[str, int]:
     return {finding.kind: finding.count for finding in report.findings}

@@ -11,6 +11,8 @@ from pagoda.backbones.resnet_options import Body, Deform, Plugin
 from pagoda.weights.convert.architecture import dense_architecture
 from pagoda.weights.files import WeightsError
 
+pytestmark = pytest.mark.medium
+
 CONTEXT = partial(Plugin, module="context_block", position="after_conv3")
 NONLOCAL = partial(Plugin, module="nonlocal_block", position="after_conv3")
 ADD = {"ratio": 1 / 16, "pooling": "attention", "fusion": "add"}

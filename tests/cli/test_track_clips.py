@@ -1,6 +1,7 @@
 """`pagoda track` with a model of clips, and runs that are stopped and go on."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest

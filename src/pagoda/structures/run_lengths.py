@@ -135,9 +135,10 @@ def _read_counts(counts: Any) -> tuple[str, int]:
     """The text of run lengths, and the pixels they cover."""
     if isinstance(counts, list):
         runs = counts if all(type(run) is int for run in counts) else [as_whole(run) for run in counts]
-        if not all(run is not None and 0 <= run < 2**32 for run in runs):
+        whole = [run for run in runs if run is not None and 0 <= run < 2**32]
+        if len(whole) < len(runs):
             raise ValueError("the run lengths of the mask must be whole numbers, 0 or above")
-        return _pack(runs), sum(runs)
+        return _pack(whole), sum(whole)
     text = counts.decode() if isinstance(counts, bytes) else counts
     if not isinstance(text, str):
         raise ValueError(f"the run lengths of the mask must be text or whole numbers, got {str(counts)[:40]}")

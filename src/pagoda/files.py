@@ -172,15 +172,16 @@ def numbered(path: Path) -> Iterator[Path]:
 
 def claim_folder(parent: str | Path, name: str) -> Path:
     """A new folder NAME-1, NAME-2 … in `parent`, never one that exists; NAME is made a file's name first."""
-    stem, number = safe_name(name), 1
+    stem = safe_name(name)
     make_folder(parent)
-    while True:
+    for number in count(1):
         folder = Path(parent) / f"{stem}-{number}"
         try:
             folder.mkdir()
             return folder
         except FileExistsError:
-            number += 1
+            continue
+    raise AssertionError("numbers have no end")
 
 
 def _printed(letter: str) -> str:

@@ -19,7 +19,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -27,6 +27,7 @@ from random import Random
 import torch
 from document_mutations import spoil_file
 from drawn_layouts import DRAWN, draw, write
+from limits import limited
 from rich_layouts import (
     FOUND_ROWS,
     MOT_ROWS,
@@ -65,10 +66,6 @@ class Kind:
 
     draw: Callable[[Path], None]
     reads: tuple[Read, ...]
-
-
-class Hangs(BaseException):
-    """A reader took longer than any whole file would."""
 
 
 class NoPlace(Exception):
@@ -239,30 +236,10 @@ KINDS: dict[str, Kind] = {
 # ---- the trial
 
 
-@contextmanager
-def limited() -> Iterator[None]:
-    """Within, more than `SECONDS` of the processor raises Hangs and more memory than `ROOM` MemoryError."""
-
-    def stop(*_: object) -> None:
-        raise Hangs(f"more than {SECONDS} seconds")
-
-    old = signal.signal(signal.SIGPROF, stop)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limits = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + ROOM, limits[1]))
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, old)
-        resource.setrlimit(resource.RLIMIT_AS, limits)
-
-
 def outcome(read: Read, folder: Path, what: str) -> str:
     """ "read", "refused", or the fault."""
     try:
-        with limited(), warnings.catch_warnings():
+        with limited(SECONDS, ROOM, timer=signal.ITIMER_PROF), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", RuntimeWarning)
             read(folder)

@@ -10,14 +10,12 @@ does not expect (a traceback), a message without the file's name, memory beyond 
 import argparse
 import io
 import json
-import resource
-import signal
 import tempfile
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from limits import limited
 from mutations import damage, spoil_text
 from safetensors.torch import save_file
 
@@ -56,10 +55,6 @@ class Kind:
     make: Callable[[Path], Path]
     spoil: Callable[[bytes, Random], tuple[str, bytes]]
     read: Callable[[Path], object]
-
-
-class Hangs(BaseException):
-    """A reader took longer than any whole file would."""
 
 
 @cache
@@ -260,33 +255,13 @@ KINDS: dict[str, Kind] = {
 }
 
 
-@contextmanager
-def limited() -> Iterator[None]:
-    """Within, more than `SECONDS` raises Hangs and more memory than `ROOM` MemoryError."""
-
-    def stop(*_: object) -> None:
-        raise Hangs(f"more than {SECONDS} seconds")
-
-    old = signal.signal(signal.SIGALRM, stop)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limits = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + ROOM, limits[1]))
-    signal.alarm(SECONDS)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, old)
-        resource.setrlimit(resource.RLIMIT_AS, limits)
-
-
 def trial(name: str, seed: int, folder: Path, whole: bytes, path: Path) -> str:
     """ "read", "refused", or the fault that a spoilt file of this kind shows."""
     kind = KINDS[name]
     what, content = kind.spoil(whole, Random(f"{name} {seed}"))
     path.write_bytes(content)
     try:
-        with limited(), warnings.catch_warnings():
+        with limited(SECONDS, ROOM), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             kind.read(path)
     except (KeyboardInterrupt, SystemExit):

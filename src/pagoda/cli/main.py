@@ -104,9 +104,7 @@ def answer(arguments: list[str]) -> int:
         errors.print("interrupted")
         return 130
     except EXPECTED as error:
-        if os.environ.get("PAGODA_TRACEBACK"):
-            raise
-        if isinstance(error, BrokenPipeError):
+        if os.environ.get("PAGODA_TRACEBACK") or isinstance(error, BrokenPipeError):
             raise
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         errors.print(f"[red]error:[/red] {escape(str(text))}", highlight=False)

@@ -190,59 +190,34 @@ def _run(
     """`again`: the command that goes on with the run, if any; `saved`: the settings until now of one that does."""
     is_main = processes(settings.device).is_main_process
     with hold_folder(folder, "trains") if is_main else nullcontext():
-        return _run_held(
+        train_data, val_data = lighten(train_data, model), lighten(val_data, model)
+
+        def validate(current: Detector, progress: Any) -> DetectionResult:
+            bar = progress("validating", len(val_data))
+            return evaluate(current, val_data, batch_size=settings.batch_size, progress=bar)
+
+        view = TrainingView(train_data, training_transform(model, train_data, settings.augment))
+        trainer = Trainer(
             model,
-            train_data,
-            val_data,
+            view,
+            validate,
             settings,
             folder,
-            before=before,
-            again=again,
+            sizes=train_data.annotations.sizes,
+            data={"train": fingerprint(train_data), "val": fingerprint(val_data)},
+            resume=saved is not None,
+            go_on=again,
             quiet=quiet,
-            saved=saved,
         )
-
-
-def _run_held(
-    model: Detector,
-    train_data: Any,
-    val_data: Any,
-    settings: TrainSettings,
-    folder: Path,
-    *,
-    before: DetectionResult | None,
-    again: str,
-    quiet: bool,
-    saved: TrainSettings | None,
-) -> RunResult:
-    train_data, val_data = lighten(train_data, model), lighten(val_data, model)
-
-    def validate(current: Detector, progress: Any) -> DetectionResult:
-        bar = progress("validating", len(val_data))
-        return evaluate(current, val_data, batch_size=settings.batch_size, progress=bar)
-
-    view = TrainingView(train_data, training_transform(model, train_data, settings.augment))
-    trainer = Trainer(
-        model,
-        view,
-        validate,
-        settings,
-        folder,
-        sizes=train_data.annotations.sizes,
-        data={"train": fingerprint(train_data), "val": fingerprint(val_data)},
-        resume=saved is not None,
-        go_on=again,
-        quiet=quiet,
-    )
-    if saved is not None:
-        _go_on(trainer, saved, settings, folder)
-    result = trainer.run()
-    best = trainer.model_to_keep()
-    if result is None:  # resumed after its last epoch: nothing was left to do but the score
-        result = evaluate(best, val_data, batch_size=settings.batch_size)
-    if trainer.is_main:
-        _report_if_possible(again, folder, best, val_data, settings, before, result)
-    return RunResult(folder, best, result, before)
+        if saved is not None:
+            _go_on(trainer, saved, settings, folder)
+        result = trainer.run()
+        best = trainer.model_to_keep()
+        if result is None:  # resumed after its last epoch: nothing was left to do but the score
+            result = evaluate(best, val_data, batch_size=settings.batch_size)
+        if trainer.is_main:
+            _report_if_possible(again, folder, best, val_data, settings, before, result)
+        return RunResult(folder, best, result, before)
 
 
 def _report_if_possible(again: str, folder: Path, *facts: Any) -> None:

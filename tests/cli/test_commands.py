@@ -325,3 +325,9 @@ def test_how_threads_wait_is_said_before_torch_is_loaded():
     code = "import sys, pagoda.cli.main; sys.exit('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
+
+
+def test_an_error_is_one_line_however_long(capsys):
+    nowhere = "/".join(["a folder of pictures"] * 9)
+    assert run("doctor", nowhere) == 1
+    assert nowhere in capsys.readouterr().err

@@ -12,7 +12,6 @@ memory beyond `ROOM`, and more than `SECONDS` of the processor.
 import argparse
 import io
 import json
-import resource
 import signal
 import tempfile
 import time
@@ -21,13 +20,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 
 import torch
 from document_mutations import spoil_file
 from drawn_layouts import DRAWN, draw, write
-from limits import limited
+from limits import Tried, limited, most_held, multiple
 from rich_layouts import (
     FOUND_ROWS,
     MOT_ROWS,
@@ -287,15 +287,17 @@ def _worst(outcomes: list[str]) -> str:
     return faults[0] if faults else "refused" if "refused" in outcomes else "read"
 
 
-def run(name: str, seeds: range) -> Iterator[tuple[int, str]]:
-    """(seed, result) of each spoilt copy."""
+def run(name: str, seeds: range) -> Iterator[Tried]:
+    """Each spoilt copy."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         KINDS[name].draw(folder)
         for read in KINDS[name].reads:  # the whole one is read, or there is nothing to try
             read(folder)
+        whole = max(most_held(partial(read, folder))[1] for read in KINDS[name].reads)
         for seed in seeds:
-            yield seed, trial(name, seed, folder)
+            result, held = most_held(partial(trial, name, seed, folder))
+            yield Tried(seed, result, multiple(held, whole))
 
 
 def main() -> None:
@@ -308,16 +310,17 @@ def main() -> None:
     names = [options.only] if options.only else list(KINDS)
     each = -(-options.count // len(names))
     total: Counter[str] = Counter()
+    memory = 0.0
     for name in names:
         since, found = time.process_time(), list(run(name, range(options.seed, options.seed + each)))
-        counts = Counter(result.split(" (")[0] for _, result in found)
+        counts = Counter(each.result.split(" (")[0] for each in found)
         total += counts
+        memory = max(memory, *(each.memory for each in found))
         print(f"{name:28} {dict(counts)} in {time.process_time() - since:.1f} s", flush=True)
-        faults = [(seed, result) for seed, result in found if result not in ("read", "refused")]
-        for seed, result in faults[: options.show]:
-            print(f"    {seed}: {result}", flush=True)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{'all':28} {dict(total)}; peak memory {memory:.0f} MB")
+        faults = [each for each in found if each.result not in ("read", "refused")]
+        for fault in faults[: options.show]:
+            print(f"    {fault.seed}: {fault.result}", flush=True)
+    print(f"{'all':28} {dict(total)}; peak memory {memory:.2f} times that of the whole file")
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ QUICK = {"capsule": 8, "config.yaml": 5}
 @pytest.mark.parametrize("name", KINDS)
 def test_damaged_files_are_refused_by_name_or_read(name: str) -> None:
     results = list(run(name, range(QUICK.get(name, 15))))
-    assert [each for each in results if each[1] not in ("read", "refused")] == []
+    assert [each for each in results if each.result not in ("read", "refused")] == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_two_hundred_and_fifty_of_each(name: str) -> None:
     results = list(run(name, range(250)))
-    assert [each for each in results if each[1] not in ("read", "refused")] == []
-    assert Counter(result for _, result in results)["refused"] > 0
+    assert [each for each in results if each.result not in ("read", "refused")] == []
+    assert Counter(each.result for each in results)["refused"] > 0

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from limits import limited
+from limits import Tried, limited, most_held, multiple
 from mutations import damage, spoil_text
 from safetensors.torch import save_file
 
@@ -276,15 +276,19 @@ def trial(name: str, seed: int, folder: Path, whole: bytes, path: Path) -> str:
     return "read"
 
 
-def run(name: str, seeds: range) -> Iterator[tuple[int, str]]:
-    """(seed, result) of each spoilt copy."""
+def run(name: str, seeds: range) -> Iterator[Tried]:
+    """Each spoilt copy."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         path = KINDS[name].make(folder)
         whole = path.read_bytes()
-        KINDS[name].read(path) if name not in ("npz", "bundle") else None
+        needed = 0
+        if name not in ("npz", "bundle"):
+            KINDS[name].read(path)
+            _, needed = most_held(partial(KINDS[name].read, path))
         for seed in seeds:
-            yield seed, trial(name, seed, folder, whole, path)
+            result, held = most_held(partial(trial, name, seed, folder, whole, path))
+            yield Tried(seed, result, multiple(held, needed))
 
 
 def main() -> None:
@@ -298,11 +302,13 @@ def main() -> None:
     each = -(-options.count // len(names))
     for name in names:
         since, results = time.monotonic(), list(run(name, range(options.seed, options.seed + each)))
-        counts = Counter(result.split(" (")[0] for _, result in results)
-        print(f"{name:12} {dict(counts)} in {time.monotonic() - since:.0f} s", flush=True)
-        faults = [(seed, result) for seed, result in results if result not in ("read", "refused")]
-        for seed, result in faults[: options.show]:
-            print(f"    {seed}: {result}", flush=True)
+        counts = Counter(each.result.split(" (")[0] for each in results)
+        memory = max(each.memory for each in results)
+        taken = f"{time.monotonic() - since:.0f} s, at most {memory:.2f} times the memory of the whole file"
+        print(f"{name:12} {dict(counts)} in {taken}", flush=True)
+        faults = [each for each in results if each.result not in ("read", "refused")]
+        for fault in faults[: options.show]:
+            print(f"    {fault.seed}: {fault.result}", flush=True)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if os.environ.get("PAGODA_TRACEBACK"):
             raise
         forget_output()
-        Console(stderr=True).print(f"[red]error:[/red] could not print: {escape(str(error))}")
+        say_error(f"could not print: {error}")
         code = 1
     sys.exit(code)
 
@@ -78,7 +78,6 @@ def forget_output() -> None:
 
 def answer(arguments: list[str]) -> int:
     """Find and run the verb; the exit code. Raises OSError where what is printed cannot be written."""
-    errors = Console(stderr=True)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         show_help(Console())
         return 0 if arguments else 2
@@ -91,24 +90,29 @@ def answer(arguments: list[str]) -> int:
     if verb not in VERBS:
         near = get_close_matches(verb, VERBS, 1)
         hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(VERBS)}"
-        errors.print(f"[red]error:[/red] no command is called '{escape(verb)}'; {hint}", highlight=False)
+        say_error(f"no command is called '{verb}'; {hint}")
         return 2
     wait_asleep()
     try:
         with stops_raise():
             return import_module(f"pagoda.cli.{verb}").main(arguments[1:])
     except Stopped as stop:
-        errors.print(str(stop) or "interrupted", highlight=False, markup=False, soft_wrap=True)
+        print(str(stop) or "interrupted", file=sys.stderr)
         return stop.exit_code
     except KeyboardInterrupt:
-        errors.print("interrupted")
+        print("interrupted", file=sys.stderr)
         return 130
     except EXPECTED as error:
         if os.environ.get("PAGODA_TRACEBACK") or isinstance(error, BrokenPipeError):
             raise
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        errors.print(f"[red]error:[/red] {escape(str(text))}", highlight=False)
+        say_error(str(text))
         return 1
+
+
+def say_error(text: str) -> None:
+    """On one line however long, so that paths can be copied and found: it is the terminal that wraps."""
+    Console(stderr=True).print(f"[red]error:[/red] {escape(text)}", highlight=False, soft_wrap=True)
 
 
 def show_help(console: Console) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,8 +59,7 @@ class PredictCommand:
 
 def main(arguments: Sequence[str]) -> int:
     command = parse(PredictCommand, "predict", arguments)
-    errors = Console(stderr=True)
-    sources = [item for source in command.sources for item in _pictures_of(source, errors)]
+    sources = [item for source in command.sources for item in _pictures_of(source)]
     if not sources:
         raise ValueError("pagoda predict needs at least one picture, folder, glob or URL")
     model = open_checkpoint(command.checkpoint, command.model, command.take)
@@ -68,21 +68,19 @@ def main(arguments: Sequence[str]) -> int:
     results, remarks = PredictionsFile(out), Remarks()
     try:
         with StopRequests() as stops, results:
-            _predict(command, model, sources, results, remarks, stops, errors)
+            _predict(command, model, sources, results, remarks, stops)
             failed = list(results.failures())
     except KeyboardInterrupt as stop:
         done = results.num_pictures + results.num_failed
         said = f"stopped after {done} of {len(sources)} pictures; what was found in them: {results.path}"
         raise Stopped(getattr(stop, "signum", signal.SIGINT), said) from stop
-    errors.print(
-        f"{results.num_objects} objects in {results.num_pictures} pictures; see {out}", highlight=False
-    )
+    print(f"{results.num_objects} objects in {results.num_pictures} pictures; see {out}", file=sys.stderr)
     for line in remarks.lines():
-        errors.print(line, highlight=False, markup=False, soft_wrap=True)
+        print(line, file=sys.stderr)
     for reason in failed:
-        errors.print(f"skipped: {reason}", highlight=False, markup=False)
+        print(f"skipped: {reason}", file=sys.stderr)
     if failed:
-        errors.print(f"{len(failed)} of {len(sources)} pictures could not be read")
+        print(f"{len(failed)} of {len(sources)} pictures could not be read", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -93,10 +91,9 @@ def _predict(
     results: PredictionsFile,
     remarks: "Remarks",
     stops: StopRequests,
-    errors: Console,
 ) -> None:
     """Picture by picture, to the end or to where somebody asks it to stop."""
-    with Progress(disable=command.json, transient=True, console=errors) as bar:
+    with Progress(disable=command.json, transient=True, console=Console(stderr=True)) as bar:
         for source in bar.track(sources, description="predicting"):
             stops.check()
             try:
@@ -119,13 +116,13 @@ def _predict(
                 save_picture(results.path.parent, found)
 
 
-def _pictures_of(source: str, errors: Console) -> Sequence[str | Path]:
+def _pictures_of(source: str) -> Sequence[str | Path]:
     """An address as it is; the pictures of a file, folder or glob, and a word on what is left out of it."""
     if is_address(source):
         return [source]
     found = find_pictures(source)
     if left_out := found.left_out():
-        errors.print(f"left out of {source}: {left_out}", highlight=False, markup=False, soft_wrap=True)
+        print(f"left out of {source}: {left_out}", file=sys.stderr)
     return found.pictures
 
 

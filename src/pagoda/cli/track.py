@@ -3,6 +3,7 @@
 import json
 import shlex
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -96,12 +97,11 @@ def main(arguments: Sequence[str]) -> int:
         raise ValueError("--resume needs the folder of the run that was stopped: --out DIR")
     if command.resume:
         read_about(Path(command.out) / RECORD)  # nothing is made in a folder that holds no run
-    console = Console(stderr=True)
     if source.left_out:
-        console.print(f"left out: {source.left_out}", highlight=False, markup=False, soft_wrap=True)
+        print(f"left out: {source.left_out}", file=sys.stderr)
     out = Path(command.out) if command.out else claim_folder("runs", "track")
     with hold_folder(out, "follows objects"):
-        return _follow_and_write(command, arguments, source, model, out, console)
+        return _follow_and_write(command, arguments, source, model, out)
 
 
 def _follow_and_write(
@@ -110,7 +110,6 @@ def _follow_and_write(
     source: VideoSource,
     model: Detector,
     out: Path,
-    console: Console,
 ) -> int:
     about = _about(command, model, source)
     known = _known_frames(command, out / RECORD, about, neighbours(model)[1])
@@ -118,15 +117,15 @@ def _follow_and_write(
     outputs = TrackOutputs(out, source.name, rate, first_frame=command.first_frame, replaces=command.resume)
     try:
         with StopRequests() as stops, outputs, FoundWriter(out / RECORD, about, keep_frames=known) as record:
-            failure = _follow(command, model, outputs, record, known, stops, console)
+            failure = _follow(command, model, outputs, record, known, stops)
     except KeyboardInterrupt as stop:
         signum = getattr(stop, "signum", signal.SIGINT)
         raise Stopped(
             signum, _how_to_go_on(command, arguments, out, max(known, outputs.num_frames))
         ) from stop
-    console.print(outputs.table(), highlight=False, markup=False, soft_wrap=True)
+    print(outputs.table(), file=sys.stderr)
     if failure:
-        return _stopped(failure, out, max(known, outputs.num_frames), console)
+        return _stopped(failure, out, max(known, outputs.num_frames))
     is_part = command.max_frames is not None and outputs.num_frames == command.max_frames
     if not is_part:
         (out / RECORD).unlink()
@@ -143,14 +142,14 @@ def _how_to_go_on(command: TrackCommand, arguments: Sequence[str], out: Path, nu
     return f"stopped; {num_frames} frames are done; go on with: {again}"
 
 
-def _stopped(failure: str, out: Path, num_frames: int, console: Console) -> int:
+def _stopped(failure: str, out: Path, num_frames: int) -> int:
     """Says why, and how to go on where there is something to go on from."""
     said = f"stopped early: {failure}"
     if num_frames:
         said += f"\nwhen it is mended, go on with the same command and --out {out} --resume"
     else:
         (out / RECORD).unlink()
-    console.print(said, highlight=False, markup=False, soft_wrap=True)
+    print(said, file=sys.stderr)
     return 1
 
 
@@ -161,7 +160,6 @@ def _follow(
     record: FoundWriter,
     known: int,
     stops: StopRequests,
-    console: Console,
 ) -> str:
     """Frame by frame through the video, until somebody asks it to stop; returns why it ended early, or ""."""
     labels = [model.label_map.label_named(name) for name in command.classes] or None
@@ -169,7 +167,7 @@ def _follow(
     waiting: deque[VideoFrame] = deque()  # a model of clips runs a few frames behind
     frames = _found(command, model, labels, known, waiting)
     started, rate, failure = time.perf_counter(), 0.0, ""
-    with _progress(console) as bar:
+    with _progress() as bar:
         total = _total(_open(command, command.first_frame), command.max_frames)
         task = bar.add_task("following", total=total, rate="")
         try:
@@ -191,7 +189,7 @@ def _follow(
     seconds = time.perf_counter() - started
     already = f", {known} of them known from before" if known else ""
     said = f"{outputs.num_frames} frames{already} in {seconds:.1f} s, {rate:.1f} per second; see {outputs.folder}"
-    console.print(said, highlight=False, markup=False, soft_wrap=True)
+    print(said, file=sys.stderr)
     return failure
 
 
@@ -293,6 +291,6 @@ def _total(source: VideoSource, max_frames: int | None) -> int | None:
     return known if max_frames is None else min(max_frames, known or max_frames)
 
 
-def _progress(console: Console) -> Progress:
+def _progress() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, TextColumn("{task.fields[rate]}"), console=console, transient=True)
+    return Progress(*columns, TextColumn("{task.fields[rate]}"), console=Console(stderr=True), transient=True)

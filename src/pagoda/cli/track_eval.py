@@ -1,11 +1,10 @@
 """pagoda track eval --gt TRUTH --pred TRACKS"""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
-
-from rich.console import Console
 
 from pagoda.cli.parsing import parse
 from pagoda.data.mot_classes import Benchmark
@@ -107,4 +106,4 @@ def poses(command: EvalCommand, pairs: Sequence[tuple[Tracks, Tracks]]) -> PoseT
 
 def say(text: str) -> None:
     if text:
-        Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)
+        print(text, file=sys.stderr)

@@ -1,13 +1,13 @@
 """pagoda track link DETECTIONS"""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
 from pagoda.cli.parsing import parse
 from pagoda.data.mot import MotWriter, video_word
@@ -46,19 +46,16 @@ def main(arguments: Sequence[str]) -> int:
     videos = read_tracks(command.detections, image_size=command.image_size, score_range=command.score_range)
     tracker = create_tracker(command.linker, min_score=command.min_score)
     out = Path(command.out) if command.out else claim_folder("runs", "track")
-    console = Console(stderr=True)
     for video in videos:
         linked = link_tracks(video, tracker)
         write_video(linked, out)
         count, total = len(linked.linked()), len(linked)
-        console.print(
+        print(
             f"{video.name}: {video.num_frames} frames, {count} of {total} detections in"
             f" {len(linked.per_track())} tracks",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
+            file=sys.stderr,
         )
-    console.print(f"see {out}", highlight=False, markup=False, soft_wrap=True)
+    print(f"see {out}", file=sys.stderr)
     return 0
 
 

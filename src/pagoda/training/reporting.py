@@ -96,7 +96,7 @@ class RunLog:
         self.bar.update(self.task, completed=step, note=note)
 
     def say(self, text: str) -> None:
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def progress(self, label: str, total: int) -> Callable[[int], None]:
         """A second bar for validation: call the result with the number done; it goes when all are done."""
@@ -147,6 +147,7 @@ def open_tensorboard(folder: Path, resume_step: int, console: Console) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        console.print("no TensorBoard (pip install 'pagoda-vision[tensorboard]'); metrics.jsonl has it all")
+        advice = "pip install 'pagoda-vision[tensorboard]'"
+        console.print(f"no TensorBoard ({advice}); metrics.jsonl has it all", markup=False, highlight=False)
         return None
     return SummaryWriter(str(folder), purge_step=resume_step + 1 if resume_step else None)

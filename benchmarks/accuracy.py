@@ -40,20 +40,20 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
+from pagoda.data.augment.transforms import Compose, HorizontalFlip, Resize
 from pagoda.data.dataset import DetectionDataset
-from pagoda.data.layouts import open_annotations
+from pagoda.data.formats.layouts import open_annotations
 from pagoda.data.loading import BatchPlan, TrainingView, make_loader
-from pagoda.data.transforms import Compose, HorizontalFlip, Resize
-from pagoda.evaluation.detection import DetectionEvaluator
-from pagoda.recipes.detection import train_on, training_transform
+from pagoda.evaluation.coco.evaluator import DetectionEvaluator
+from pagoda.models import create_model
 from pagoda.recipes.efficientdet import small
+from pagoda.recipes.training_run import train_on, training_transform
 from pagoda.structures.instances import Detections, Targets
 from pagoda.structures.labels import LabelMap
-from pagoda.training.averaging import ModelAverage
+from pagoda.training.ema import ModelAverage
 from pagoda.training.optim import build_optimizer, rate_factor, set_rate
-from pagoda.training.reporting import read_records
+from pagoda.training.run_log import read_records
 from pagoda.training.settings import OptimSettings, TrainSettings
-from pagoda.zoo.models import create_model
 
 WIDTH, SHORT, LONG = 64, 240, 320
 CANVAS = (192, 256)

@@ -24,21 +24,21 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from pagoda.data.posetrack_joints import to_posetrack_15
-from pagoda.data.walking import WalkingFigures
+from pagoda.data.drawn.walking import WalkingFigures
+from pagoda.data.tracks.posetrack_joints import to_posetrack_15
 from pagoda.detectors.detect_and_track import DetectAndTrack
-from pagoda.evaluation.posetrack import PoseTrackEvaluator
 from pagoda.evaluation.runner import evaluate
-from pagoda.evaluation.tracking_result import text_columns
-from pagoda.predict_video import TUBE_MIN_SCORE
-from pagoda.recipes.detection import train_on
-from pagoda.recipes.following import FollowingResult, find_tubes, link_found, score_followed, summary_table
-from pagoda.recipes.opening import dataset_for
+from pagoda.evaluation.tracks.posetrack import PoseTrackEvaluator
+from pagoda.evaluation.tracks.result import text_columns
+from pagoda.follow.clips import TUBE_MIN_SCORE
+from pagoda.follow.score import FollowingResult, find_tubes, link_found, score_followed, summary_table
+from pagoda.models import create_model, load
+from pagoda.recipes.datasets import dataset_for
+from pagoda.recipes.training_run import train_on
 from pagoda.structures.tracks import Tracks, Tubes
 from pagoda.tracking.linking import LINKERS, create_tracker, link_tracks
-from pagoda.training.reporting import read_records
+from pagoda.training.run_log import read_records
 from pagoda.training.settings import AugmentSettings, OptimSettings, TrainSettings
-from pagoda.zoo.models import create_model, load
 
 SIDES = (128, 160)
 OCCLUDED = {"num_pillars": 2, "hidden_share": 0.1}

@@ -20,11 +20,11 @@ from statistics import median
 import torch
 import tyro
 
+from pagoda.convert.read import convert
+from pagoda.convert.write_checkpoint import write_for
+from pagoda.models import create_model, load
 from pagoda.weights.files import load_weights, save_weights
 from pagoda.zoo.cards import model_from_card
-from pagoda.zoo.foreign import convert
-from pagoda.zoo.models import create_model, load
-from pagoda.zoo.way_back import write_for
 
 MEGABYTE = 2**20
 STEPS = ("torch.load alone", "load", "load and convert", "the result, built then filled", "load the result")

@@ -17,7 +17,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from pagoda.evaluation.detection import DetectionEvaluator
+from pagoda.evaluation.coco.evaluator import DetectionEvaluator
 from pagoda.structures.labels import LabelMap
 
 IMAGES, CLASSES, OBJECTS, DETECTIONS = 2000, 80, 14_000, 198_000

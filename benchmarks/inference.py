@@ -32,8 +32,8 @@ from torchvision.models import detection
 
 from pagoda.detectors.contract import Detector
 from pagoda.exporting.optimize import optimize
-from pagoda.zoo.heads import last_layer
-from pagoda.zoo.models import create_model
+from pagoda.models import create_model
+from pagoda.transfer.classes import last_layer
 
 HEIGHT, WIDTH, NUM_CLASSES = 480, 640, 80
 CANVAS = (512, 512)

@@ -10,11 +10,11 @@ import time
 import torch
 
 from pagoda.data.dataset import DetectionDataset
-from pagoda.data.layouts import open_annotations
+from pagoda.data.formats.layouts import open_annotations
 from pagoda.data.loading import BatchPlan, TrainingView, make_loader
-from pagoda.recipes.detection import training_transform
+from pagoda.models import create_model
+from pagoda.recipes.training_run import training_transform
 from pagoda.training.settings import AugmentSettings
-from pagoda.zoo.models import create_model
 
 
 def main() -> None:

@@ -20,8 +20,8 @@ import torch
 import tyro
 from torch.utils.data import DataLoader, Dataset
 
-from pagoda.data.annotations import Annotations
-from pagoda.data.assembly import ImageColumns, ObjectColumns, assemble
+from pagoda.data.table.annotations import Annotations
+from pagoda.data.table.assembly import ImageColumns, ObjectColumns, assemble
 from pagoda.structures.labels import LabelMap
 
 MEGABYTE = 2**20

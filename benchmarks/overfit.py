@@ -13,7 +13,7 @@ import torch
 
 from pagoda.backbones.resnet import ResNet
 from pagoda.data.dataset import DetectionDataset
-from pagoda.data.layouts import open_annotations
+from pagoda.data.formats.layouts import open_annotations
 from pagoda.detectors.rcnn import RCNN
 from pagoda.heads.roi_box import BoxHead, BoxTrunk
 from pagoda.heads.roi_keypoint import KeypointHead
@@ -22,7 +22,7 @@ from pagoda.heads.rpn import RPNHead
 from pagoda.necks.fpn import FPN
 from pagoda.ops.roi import RegionPooling
 from pagoda.preprocess import InputSpec
-from pagoda.recipes.detection import train_on
+from pagoda.recipes.training_run import train_on
 from pagoda.structures.labels import LabelMap
 from pagoda.training.settings import AugmentSettings, OptimSettings, TrainSettings
 

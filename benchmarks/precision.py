@@ -8,13 +8,13 @@ import argparse
 import torch
 
 from pagoda.data.dataset import DetectionDataset
-from pagoda.data.layouts import open_annotations
-from pagoda.evaluation.detection import DetectionEvaluator
+from pagoda.data.formats.layouts import open_annotations
+from pagoda.evaluation.coco.evaluator import DetectionEvaluator
 from pagoda.evaluation.runner import detect_dataset
 from pagoda.exporting.optimize import optimize
+from pagoda.models import load
 from pagoda.ops.boxes import pairwise_iou
 from pagoda.structures.instances import Detections
-from pagoda.zoo.models import load
 
 
 def share_kept(reference: list[Detections], found: list[Detections], *, min_score: float = 0.3) -> float:

@@ -22,9 +22,9 @@ import tyro
 from PIL import Image
 
 from pagoda.detectors.contract import Detector
-from pagoda.pictures import list_pictures
+from pagoda.models import create_model
+from pagoda.pictures.read import list_pictures
 from pagoda.weights.files import save_weights
-from pagoda.zoo.models import create_model
 
 MEGABYTE = 2**20
 SIDE = 64

@@ -28,13 +28,13 @@ from torchvision.models.detection.keypoint_rcnn import KeypointRCNNHeads, Keypoi
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
+from pagoda.data.augment.transforms import Compose, HorizontalFlip, Resize
 from pagoda.data.dataset import DetectionDataset
-from pagoda.data.layouts import open_annotations
-from pagoda.data.transforms import Compose, HorizontalFlip, Resize
-from pagoda.recipes.detection import training_transform
+from pagoda.data.formats.layouts import open_annotations
+from pagoda.models import create_model
 from pagoda.recipes.rcnn import small
+from pagoda.recipes.training_run import training_transform
 from pagoda.training.settings import AugmentSettings
-from pagoda.zoo.models import create_model
 
 SIDES = {"nuclei": (320, 400), "mirror_mouse": (256, 264)}
 """(shorter, longer) side the pictures are resized to"""

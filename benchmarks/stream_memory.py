@@ -19,15 +19,15 @@ import psutil
 import torch
 import tyro
 
-from pagoda.cli.track_outputs import TrackOutputs
-from pagoda.data.found_frames import FoundWriter
-from pagoda.data.walking import WalkingFigures
+from pagoda.data.drawn.walking import WalkingFigures
 from pagoda.detectors.contract import Detector
-from pagoda.predict_video import find_in_video, link_frame
+from pagoda.follow.clips import find_in_video, link_frame
+from pagoda.follow.frame_log import FoundWriter
+from pagoda.follow.outputs import TrackOutputs
+from pagoda.models import create_model
 from pagoda.structures.posetrack_skeletons import PERSON_17
 from pagoda.tracking.linking import LinkerName, create_tracker
-from pagoda.visualization.video import VideoFrame, VideoSource, VideoWriter
-from pagoda.zoo.models import create_model
+from pagoda.video.frames import VideoFrame, VideoSource, VideoWriter
 
 MEGABYTE = 2**20
 DRAWN = 50

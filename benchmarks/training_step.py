@@ -19,8 +19,8 @@ import torchvision
 from torch import Tensor
 from torchvision.models import detection
 
+from pagoda.models import create_model
 from pagoda.structures.instances import Targets
-from pagoda.zoo.models import create_model
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 HEIGHT, WIDTH, BATCH, OBJECTS = 480, 640, 2, 10

@@ -24,7 +24,7 @@ CHECKED = [
     "pagoda.structures.tracks",
     "pagoda.tracking.association",
     "pagoda.tracking.motion",
-    "pagoda.evaluation.clear",
+    "pagoda.evaluation.tracks.clear",
 ]
 # The tower lets an int stand where a float is expected, as every Python type checker does.
 install_import_hook(CHECKED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
@@ -35,7 +35,7 @@ from hypothesis import settings
 from torch import Tensor
 from torch.nn import Parameter
 
-from pagoda.pictures import PictureError
+from pagoda.pictures.read import PictureError
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 

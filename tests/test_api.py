@@ -10,7 +10,7 @@ import pagoda
 
 def test_every_name_is_there_and_callable_even_after_its_rooms_were_imported():
     import pagoda.exporting.onnx
-    import pagoda.recipes.detection
+    import pagoda.recipes.training_run
 
     for name in pagoda.__all__:
         if name != "__version__":

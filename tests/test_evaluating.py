@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from pagoda.data.synthetic import DrawnShapes
+from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.evaluating import evaluating
 from pagoda.evaluation.runner import detect_dataset
-from pagoda.predict_video import tubes_of_video
+from pagoda.follow.clips import tubes_of_video
+from pagoda.models import create_model
 from pagoda.structures.instances import Detections
-from pagoda.zoo.models import create_model
 
 pytestmark = pytest.mark.medium
 

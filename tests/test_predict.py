@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pagoda.data.synthetic import DrawnShapes
+from pagoda.data.drawn.synthetic import DrawnShapes
+from pagoda.models import create_model
 from pagoda.structures.instances import Detections
-from pagoda.zoo.models import create_model
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
-"""Write docs/formats.md from the table in pagoda.data.formats."""
+"""Write docs/formats.md from the table in pagoda.data.format_table."""
 
 from pathlib import Path
 
-from pagoda.data.formats import page
+from pagoda.data.format_table import page
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "formats.md"
 

@@ -3,23 +3,26 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from pagoda.version import __version__
+
 if TYPE_CHECKING:
-    from pagoda.api import create_model, evaluate, export, list_models, load, load_backbone, train
+    from pagoda.api import evaluate, export, train
+    from pagoda.convert.read_backbone import load_backbone
+    from pagoda.exporting.optimize import optimize
+    from pagoda.models import create_model, list_models, load
     from pagoda.structures.instances import Detections, Targets
     from pagoda.structures.labels import LabelMap
 
-__version__ = "0.1.0"
-
 # Loaded when first asked for, so that `import pagoda` and `pagoda --help` answer at once.
 _HOMES = {
-    "create_model": "pagoda.api",
+    "create_model": "pagoda.models",
     "evaluate": "pagoda.api",
     "export": "pagoda.api",
-    "list_models": "pagoda.api",
-    "load": "pagoda.api",
-    "load_backbone": "pagoda.api",
+    "list_models": "pagoda.models",
+    "load": "pagoda.models",
+    "load_backbone": "pagoda.convert.read_backbone",
     "train": "pagoda.api",
-    "optimize": "pagoda.api",
+    "optimize": "pagoda.exporting.optimize",
     "Detections": "pagoda.structures.instances",
     "LabelMap": "pagoda.structures.labels",
     "Targets": "pagoda.structures.instances",

@@ -1,4 +1,4 @@
-"""The functions of `import pagoda`, in the order of a project's life."""
+"""The functions of `import pagoda` that need several rooms: training, scoring, exporting."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,21 +7,18 @@ from typing import Any
 import numpy as np
 
 from pagoda.data.dataset import DetectionDataset
-from pagoda.data.layouts import open_annotations
+from pagoda.data.formats.layouts import open_annotations
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation import runner
-from pagoda.evaluation.result import DetectionResult
+from pagoda.evaluation.coco.result import DetectionResult
 from pagoda.exporting.onnx import export_onnx
-from pagoda.exporting.optimize import optimize
 from pagoda.exporting.parity import ParityReport
 from pagoda.plain import from_plain
-from pagoda.recipes import detection
-from pagoda.recipes.detection import RunResult
+from pagoda.recipes import training_run
+from pagoda.recipes.training_run import RunResult
 from pagoda.training.settings import TrainSettings
-from pagoda.zoo.foreign_backbones import load_backbone
-from pagoda.zoo.models import create_model, list_models, load
 
-__all__ = ["create_model", "evaluate", "export", "list_models", "load", "load_backbone", "optimize", "train"]
+__all__ = ["evaluate", "export", "train"]
 
 
 def train(
@@ -52,11 +49,11 @@ def train(
                 f"the run in {resume} has its model already; leave model and options out, or resume"
             )
         given = settings if data is None else {**settings, "data": str(data)}
-        return detection.resume(resume, changes=given, build=build, quiet=quiet)
+        return training_run.resume(resume, changes=given, build=build, quiet=quiet)
     if model is None or data is None:
         raise ValueError("train needs a model and the folder of its data, or resume='runs/NAME-1'")
     chosen = from_plain(TrainSettings, {"data": str(data), **settings})
-    return detection.train(model, chosen, options=options, build=build, quiet=quiet)
+    return training_run.train(model, chosen, options=options, build=build, quiet=quiet)
 
 
 def evaluate(

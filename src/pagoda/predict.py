@@ -1,91 +1,92 @@
 """Pictures of any kind to detections: the code behind `model.predict` and `pagoda predict`."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import torch
+from torch import Tensor
 
-from pagoda.detectors.contract import Detector
 from pagoda.evaluating import evaluating
-from pagoda.pictures import to_picture
+from pagoda.pictures.read import to_picture
 from pagoda.plain import check_counts
 from pagoda.postprocess.dense import SelectDetections
-from pagoda.postprocess.views import TestViews, ViewFound, mirror_images, select_from_views
+from pagoda.postprocess.test_time_augmentation import (
+    PictureViews,
+    ViewCandidates,
+    mirror_images,
+    select_from_views,
+)
 from pagoda.preprocess import InputSpec
+from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
+from pagoda.structures.labels import LabelMap
 
 
-def predict(
-    model: Detector,
-    source: Any,
-    *,
-    limits: Mapping[str, float | int | None] | None = None,
-    batch_size: int = 1,
-    stream: bool = False,
-    views: TestViews | None = None,
-) -> Detections | list[Detections] | Iterator[Detections]:
-    """See `Detector.predict`. `limits` are fields of the model's `postprocess`; None keeps the model's own."""
-    is_many = isinstance(source, list | tuple | Iterator)
-    sources = source if is_many else [source]
-    found = predict_stream(model, sources, limits=limits, batch_size=batch_size, views=views)
-    if stream:
-        return found
-    results = list(found)
-    return results if is_many else results[0]
+class PictureDetector(Protocol):
+    """What is asked of a model; every `Detector` has it."""
+
+    input_spec: InputSpec
+    label_map: LabelMap
+    postprocess: SelectDetections
+    parameters: Callable[[], Iterator[Tensor]]
+
+    def __call__(self, images: ImageBatch) -> Any: ...
+
+    def detect(
+        self,
+        images: ImageBatch,
+        *,
+        postprocess: SelectDetections | None = None,
+        sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> list[Detections]: ...
+
+    def restore(
+        self, detections: Sequence[Detections], sizes: Sequence[tuple[int, int]]
+    ) -> list[Detections]: ...
 
 
-def predict_stream(
-    model: Detector,
+def predict_pictures(
+    model: PictureDetector,
     sources: Iterable[Any],
     *,
     limits: Mapping[str, float | int | None] | None = None,
     batch_size: int = 1,
-    views: TestViews | None = None,
+    views: PictureViews | None = None,
 ) -> Iterator[Detections]:
-    """Detections in the order of `sources`, reading no further ahead than one batch."""
+    """Detections in the order of `sources`, on the CPU, in pixels of each picture; read one batch ahead at most.
+
+    `limits` are fields of the model's `postprocess`; None keeps the model's own. See `Detector.predict` for the rest.
+    """
     check_counts(batch_size=batch_size)
     limits = limits or {}
     postprocess = model.postprocess.with_limits(**limits)
     min_score = float(limits.get("min_score") or 0)
     remaining = iter(sources)
     while group := list(islice(remaining, batch_size)):
-        model = evaluating(model)
+        model = evaluating(model)  # type: ignore[type-var]
         read = [to_picture(source, channels=model.input_spec.read_channels) for source in group]
-        found = detect_pictures(model, [picture for picture, _ in read], postprocess, views)
+        device = next(model.parameters()).device
+        tensors = [torch.from_numpy(picture).permute(2, 0, 1) for picture, _ in read]
+        sizes = [(picture.shape[0], picture.shape[1]) for picture, _ in read]
+        with torch.inference_mode():
+            if views is None:
+                images = model.input_spec.prepare(tensors, device=device)
+                found = model.detect(images, postprocess=postprocess, sizes=sizes)
+            else:
+                found = model.restore(detect_views(model, tensors, postprocess, views, device), sizes)
         for (picture, name), detections in zip(read, found, strict=True):
             # Where the model compares its threshold with something else, the person's still means the score.
-            yield replace(detections.above(min_score), file=name, picture=picture[..., :3])
-
-
-def detect_pictures(
-    model: Detector,
-    pictures: list[np.ndarray],
-    postprocess: SelectDetections,
-    views: TestViews | None = None,
-) -> list[Detections]:
-    """Detections of (H, W, 3) RGB uint8 pictures (RGBA where the model reads that), in their own pixels, on the CPU."""
-    device = next(model.parameters()).device
-    tensors = [torch.from_numpy(picture).permute(2, 0, 1) for picture in pictures]
-    sizes = [(picture.shape[0], picture.shape[1]) for picture in pictures]
-    model = evaluating(model)
-    with torch.inference_mode():
-        if views is None:
-            images = model.input_spec.prepare(tensors, device=device)
-            found = model.detect_restored(images, sizes, postprocess=postprocess)
-        else:
-            seen = detect_views(model, tensors, postprocess, views, device)
-            found = model.restore(seen, sizes)
-    return [detections.to("cpu") for detections in found]
+            kept = detections.to("cpu").above(min_score)
+            yield replace(kept, file=name, picture=picture[..., :3])
 
 
 def detect_views(
-    model: Detector,
-    pictures: list[torch.Tensor],
+    model: PictureDetector,
+    pictures: list[Tensor],
     postprocess: SelectDetections,
-    views: TestViews,
+    views: PictureViews,
     device: torch.device,
 ) -> list[Detections]:
     """Detections from all views together, in pixels of the first: the model's own size, not mirrored.
@@ -101,11 +102,11 @@ def detect_views(
         for is_mirrored in (False, True) if views.flip else (False,):
             seen = mirror_images(images) if is_mirrored else images
             candidates = postprocess.candidates(model(seen), seen.sizes, decode)
-            found.append(ViewFound(candidates, seen.sizes, is_mirrored))
+            found.append(ViewCandidates(candidates, seen.sizes, is_mirrored))
     return select_from_views(found, postprocess, model.label_map)
 
 
-def input_specs(spec: InputSpec, views: TestViews) -> list[InputSpec]:
+def input_specs(spec: InputSpec, views: PictureViews) -> list[InputSpec]:
     """The model's own, then one per further size."""
     if views.scales and spec.fit != "resize":
         raise ValueError(

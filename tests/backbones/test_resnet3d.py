@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from pagoda.backbones.resnet import ResNet
 from pagoda.backbones.resnet3d import ResNet3D
 from pagoda.exporting.program import trace
+from pagoda.layers.conv3d import TimeConv3d
 from pagoda.layers.inflate import inflate_state
 from pagoda.layers.norm import FrozenBatchNorm2d
-from pagoda.layers.time_conv import TimeConv3d
 
 pytestmark = pytest.mark.medium
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pagoda.backbones.timm import TimmBackbone
-from pagoda.zoo.models import create_model
+from pagoda.models import create_model
 
 pytestmark = pytest.mark.medium
 

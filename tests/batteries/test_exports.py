@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from pagoda.exporting.onnx import export_onnx
 from pagoda.exporting.program import export_forward
+from pagoda.models import create_model, list_models
 from pagoda.structures.images import ImageBatch
-from pagoda.zoo.models import create_model, list_models
 
 pytestmark = pytest.mark.medium
 

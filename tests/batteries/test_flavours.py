@@ -11,10 +11,10 @@ from torch import nn
 from pagoda.detectors.contract import Detector
 from pagoda.exporting.onnx import export_onnx
 from pagoda.exporting.program import export_forward
+from pagoda.models import create_model, list_flavours
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
 from pagoda.zoo.families import FAMILIES
-from pagoda.zoo.models import create_model, list_flavours
 
 pytestmark = pytest.mark.medium
 

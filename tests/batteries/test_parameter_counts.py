@@ -10,16 +10,16 @@ import torch
 from torch import nn
 
 from pagoda.backbones.resnet import ResNet
+from pagoda.convert.to_program import to_source
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.fcos import FCOS
 from pagoda.detectors.retinanet import RetinaNet
 from pagoda.heads.dense import DenseHead
+from pagoda.models import create_model
 from pagoda.necks.fpn import FPN
 from pagoda.structures.labels import LabelMap
 from pagoda.zoo.families import FAMILIES, build_detector
-from pagoda.zoo.models import create_model
 from pagoda.zoo.options import ModelName, options_from
-from pagoda.zoo.to_source import to_source
 
 pytestmark = pytest.mark.medium
 

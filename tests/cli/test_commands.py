@@ -15,12 +15,12 @@ from PIL import Image
 import pagoda
 from pagoda.cli import models
 from pagoda.cli.main import VERBS, main
+from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.data.saving import write_coco_folder
-from pagoda.data.synthetic import DrawnShapes
-from pagoda.training.checkpoints import load_last
+from pagoda.models import list_models
+from pagoda.training.last import load_last
 from pagoda.training.optim import rate_factor
 from pagoda.training.settings import OptimSettings
-from pagoda.zoo.models import list_models
 
 SMALL = [
     "--model.width",
@@ -180,7 +180,7 @@ def test_val_of_a_checkpoint_equals_val_of_its_results(in_project, capsys):
     assert run("val", CHECKPOINT, "--data", "data", "--json") == 0
     by_model = json.loads(capsys.readouterr().out)["metrics"]
     from pagoda.data.dataset import DetectionDataset
-    from pagoda.data.layouts import open_annotations
+    from pagoda.data.formats.layouts import open_annotations
     from pagoda.evaluation.runner import detect_dataset
 
     dataset = DetectionDataset(open_annotations("data", "val"))

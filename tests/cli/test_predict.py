@@ -12,7 +12,7 @@ from PIL import Image
 
 from pagoda.cli import predict
 from pagoda.cli.main import main
-from pagoda.pictures import to_picture
+from pagoda.pictures.read import to_picture
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 

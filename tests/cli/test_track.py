@@ -9,11 +9,11 @@ from PIL import Image, features
 
 from pagoda.cli import track
 from pagoda.cli.main import main
-from pagoda.data.mot import read_mot
-from pagoda.data.posetrack import read_posetrack
+from pagoda.data.tracks.mot import read_mot
+from pagoda.data.tracks.posetrack import read_posetrack
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
-from pagoda.visualization.video import VideoSource, VideoWriter
+from pagoda.video.frames import VideoSource, VideoWriter
 
 pytestmark = pytest.mark.medium
 

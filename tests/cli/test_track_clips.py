@@ -10,14 +10,14 @@ from PIL import Image
 
 from pagoda.cli import track
 from pagoda.cli.main import main
-from pagoda.cli.track_outputs import TrackOutputs
-from pagoda.data.mot import read_mot
-from pagoda.data.posetrack import read_posetrack
-from pagoda.data.walking import WalkingFigures
+from pagoda.data.drawn.walking import WalkingFigures
+from pagoda.data.tracks.mot import read_mot
+from pagoda.data.tracks.posetrack import read_posetrack
+from pagoda.follow.outputs import TrackOutputs
+from pagoda.models import create_model
 from pagoda.structures.instances import Detections
 from pagoda.structures.posetrack_skeletons import PERSON_17
-from pagoda.visualization.video import VideoSource, VideoWriter
-from pagoda.zoo.models import create_model
+from pagoda.video.frames import VideoSource, VideoWriter
 
 pytestmark = pytest.mark.medium
 

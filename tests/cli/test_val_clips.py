@@ -7,13 +7,13 @@ import torch
 from PIL import Image
 
 from pagoda.cli.main import main
-from pagoda.data.mot import MotWriter
-from pagoda.data.video_folders import open_videos, write_video_folder
-from pagoda.data.walking import WalkingFigures
+from pagoda.data.drawn.walking import WalkingFigures
+from pagoda.data.tracks.folders import open_videos, write_video_folder
+from pagoda.data.tracks.mot import MotWriter
+from pagoda.models import create_model
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.posetrack_skeletons import PERSON_17
 from pagoda.weights.files import save_weights
-from pagoda.zoo.models import create_model
 
 pytestmark = pytest.mark.medium
 

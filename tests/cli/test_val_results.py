@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from pagoda.cli.main import main
-from pagoda.data.layouts import open_annotations
+from pagoda.data.drawn.synthetic import DrawnShapes
+from pagoda.data.formats.layouts import open_annotations
 from pagoda.data.saving import write_coco_folder
-from pagoda.data.synthetic import DrawnShapes
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ from PIL import Image
 
 import pagoda
 from pagoda.cli.main import main
-from pagoda.weights.convert.imagenet import DETECTRON2
-from pagoda.weights.convert.rules import restore
+from pagoda.convert.names.imagenet import DETECTRON2
+from pagoda.convert.names.rules import restore
+from pagoda.convert.write_checkpoint import write_for
+from pagoda.models import create_model
 from pagoda.weights.files import read_card
-from pagoda.zoo.models import create_model
-from pagoda.zoo.way_back import write_for
 
 pytestmark = pytest.mark.medium
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, smooth_l1_loss
 
+from pagoda.criteria.masks_keypoints import KeypointCriterion, MaskCriterion
 from pagoda.criteria.rcnn import RegionCriterion, RegionSample
-from pagoda.criteria.region_shapes import KeypointCriterion, MaskCriterion
 from pagoda.criteria.rpn import RPNCriterion
 from pagoda.ops.anchors import AnchorShapes, grid_anchors
 from pagoda.ops.assign import BACKGROUND, IGNORED

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, smooth_l1_loss
 
+from pagoda.criteria.masks_keypoints import KeypointCriterion
 from pagoda.criteria.rcnn import RegionCriterion
-from pagoda.criteria.region_shapes import KeypointCriterion
 from pagoda.criteria.rpn import RPNCriterion
 from pagoda.criteria.tubes import (
     DetectAndTrackCriterion,

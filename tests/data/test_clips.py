@@ -12,11 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor, nn
 
-from pagoda.data.clip_transforms import transform_clip
-from pagoda.data.clips import ClipDataset
-from pagoda.data.dataset import DetectionDataset
-from pagoda.data.loading import BatchPlan, Draw, TrainingView, make_loader
-from pagoda.data.transforms import (
+from pagoda.data.augment.clips import transform_clip
+from pagoda.data.augment.transforms import (
     Carry,
     Compose,
     HorizontalFlip,
@@ -25,10 +22,13 @@ from pagoda.data.transforms import (
     PhotometricDistort,
     RandomIoUCrop,
 )
+from pagoda.data.clips import ClipDataset
+from pagoda.data.dataset import DetectionDataset
+from pagoda.data.drawn.walking import WalkingFigures
+from pagoda.data.loading import BatchPlan, Draw, TrainingView, make_loader
 from pagoda.data.videos import Video
-from pagoda.data.walking import WalkingFigures
 from pagoda.evaluation.runner import evaluate
-from pagoda.pictures import PictureError
+from pagoda.pictures.read import PictureError
 from pagoda.preprocess import InputSpec
 from pagoda.structures.clips import TubeTargets, clip_frames
 from pagoda.structures.instances import Detections, Targets
@@ -172,7 +172,7 @@ def test_an_object_cropped_away_in_one_frame_is_absent_there():
     clip, targets = ClipDataset([video], clip_length=3)[1]
 
     def left_half(picture, targets):
-        from pagoda.data.geometry import Window, cut
+        from pagoda.data.augment.geometry import Window, cut
 
         return cut(picture, targets, Window(0, 0, 20, 15), 0)
 
@@ -294,9 +294,9 @@ class Oracle(nn.Module):
         self.truth = (data.targets(index).at(1) for index in range(len(data)))
         self.seen: list[tuple[int, ...]] = []
 
-    def detect(self, images, *, postprocess):
+    def detect(self, images, *, postprocess, sizes):
         self.seen.append(tuple(images.pixels.shape))
-        return [self._found(next(self.truth)) for _ in images.sizes]
+        return self.restore([self._found(next(self.truth)) for _ in images.sizes], sizes)
 
     def _found(self, truth: Targets) -> Detections:
         return Detections(

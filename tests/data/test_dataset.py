@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from pagoda.data.annotations import Annotations
-from pagoda.data.assembly import ImageColumns, ObjectColumns, assemble
 from pagoda.data.dataset import DetectionDataset
-from pagoda.data.layouts import open_annotations
-from pagoda.pictures import PictureError
+from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.table.annotations import Annotations
+from pagoda.data.table.assembly import ImageColumns, ObjectColumns, assemble
+from pagoda.pictures.read import PictureError
 from pagoda.structures.labels import LabelMap
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pagoda.data.levels import dark_levels, peak_level, stretch_levels
-from pagoda.pictures import PictureError, read_picture
+from pagoda.pictures.read import PictureError, read_picture
 
 RAMP = np.linspace(0, 4095, 64 * 48).reshape(48, 64)
 

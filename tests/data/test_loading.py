@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from pagoda.data.augment.transforms import Compose, HorizontalFlip, Mosaic, RandomIoUCrop
 from pagoda.data.loading import (
     Batch,
     BatchPlan,
@@ -26,8 +27,7 @@ from pagoda.data.loading import (
     collate,
     make_loader,
 )
-from pagoda.data.transforms import Compose, HorizontalFlip, Mosaic, RandomIoUCrop
-from pagoda.pictures import PictureError
+from pagoda.pictures.read import PictureError
 from pagoda.structures.instances import Targets
 
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from pagoda.data.clips import ClipDataset
-from pagoda.data.walking import WalkingFigures
-from pagoda.evaluation.tracking import TrackEvaluator
-from pagoda.layers.memory_order import order_weights
-from pagoda.predict_video import link_video
+from pagoda.data.drawn.walking import WalkingFigures
+from pagoda.evaluation.tracks.evaluator import TrackEvaluator
+from pagoda.follow.clips import link_video
+from pagoda.layers.memory_format import order_weights
+from pagoda.models import create_model
 from pagoda.structures.tracks import Tracks
 from pagoda.tracking.linking import LINKERS, create_tracker
-from pagoda.zoo.models import create_model
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from pagoda.backbones.resnet import ResNet
 from pagoda.backbones.resnet_options import Body
 from pagoda.criteria.rcnn import RCNNCriterion, RegionCriterion
 from pagoda.criteria.rpn import RPNCriterion
-from pagoda.data.synthetic import DrawnShapes
+from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.detectors.rcnn import PYRAMID_ANCHORS, RCNN
 from pagoda.evaluation.runner import detect_dataset
 from pagoda.exporting.optimize import optimize
@@ -191,7 +191,7 @@ def test_restored_masks_keep_the_limits_they_were_found_with() -> None:
     (large,) = model.restore([found], [(128, 192)])
     assert len(found) and not found.masks.any() and not large.masks.any()
     assert model.restore([own], [(128, 192)])[0].masks.any()
-    (at_once,) = model.detect_restored(images, [(128, 192)], postprocess=strict)
+    (at_once,) = model.detect(images, postprocess=strict, sizes=[(128, 192)])
     assert torch.equal(at_once.masks, large.masks) and torch.equal(at_once.boxes, large.boxes)
 
 
@@ -322,7 +322,7 @@ def test_learns_two_pictures_by_heart() -> None:
         targets.append(replace(target, visibility=torch.full((2, 5), 2.0), image_id=number))
     images = InputSpec().batch(pictures)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4)
-    for _ in range(150):
+    for _ in range(300):
         optimizer.zero_grad()
         losses = model.losses(images, targets)
         sum(losses.values()).backward()

@@ -14,10 +14,10 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from pagoda.evaluation.detection import DetectionEvaluator
+from pagoda.evaluation.coco.evaluator import DetectionEvaluator
+from pagoda.ops.rle import encode_masks, mask_areas, mask_boxes, to_text
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
-from pagoda.structures.run_lengths import encode_masks, mask_areas, mask_boxes, to_text
 
 LABELS = LabelMap(("thing",), (1,))
 

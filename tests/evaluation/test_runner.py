@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from pagoda.data.synthetic import DrawnShapes
-from pagoda.evaluation.detection import evaluate_results_file
-from pagoda.evaluation.results_file import read_results
+from pagoda.data.drawn.synthetic import DrawnShapes
+from pagoda.evaluation.coco.evaluator import evaluate_results_file
+from pagoda.evaluation.coco.results_file import read_results
 from pagoda.evaluation.runner import check_same_classes, check_same_keypoints, detect_dataset, evaluate
-from pagoda.pictures import PictureError
+from pagoda.models import create_model
+from pagoda.pictures.read import PictureError
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.skeleton import Skeleton
-from pagoda.zoo.models import create_model
 
 pytestmark = pytest.mark.medium
 
@@ -38,7 +38,7 @@ class Oracle(torch.nn.Module):
         self.weight = torch.nn.Parameter(torch.zeros(1))
         self.shown = 0
 
-    def detect(self, images, *, postprocess):
+    def detect(self, images, *, postprocess, sizes):
         found = []
         for size in images.sizes.tolist():
             targets = self.data[self.shown][1]
@@ -48,7 +48,7 @@ class Oracle(torch.nn.Module):
                 Detections(targets.boxes * scale, scores, targets.labels, tuple(size), self.label_map)
             )
             self.shown += 1
-        return found
+        return self.restore(found, sizes)
 
     def restore(self, found, sizes):
         return self.input_spec.restore(found, sizes)

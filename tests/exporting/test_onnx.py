@@ -16,12 +16,12 @@ from pagoda.exporting.onnx import export_onnx
 from pagoda.exporting.parity import ParityError, verify
 from pagoda.exporting.parity_pictures import drawn_batches
 from pagoda.heads.dense import DenseHead
+from pagoda.models import create_model
 from pagoda.necks.fpn import FPN
 from pagoda.ops.box_coding import PointCoder
 from pagoda.ops.nms import batch_survivors
 from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
-from pagoda.zoo.models import create_model
 
 onnx = pytest.importorskip("onnx", reason="needs pip install 'pagoda-vision[export]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs pip install 'pagoda-vision[export]'")

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 from pagoda.exporting.optimize import conv_norm_pairs, fold_norms, optimize
+from pagoda.follow.clips import tubes_of_video
 from pagoda.layers.norm import FrozenBatchNorm2d
-from pagoda.predict_video import tubes_of_video
+from pagoda.models import create_model
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.posetrack_skeletons import PERSON_17
-from pagoda.zoo.models import create_model
 
 pytestmark = pytest.mark.medium
 

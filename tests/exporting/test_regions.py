@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from pagoda.detectors.rcnn import RCNN
+from pagoda.exporting.masks_keypoints import decode_keypoints, shape_names, shapes_of
+from pagoda.exporting.masks_keypoints_parity import ShapeComparison, heights_at
 from pagoda.exporting.onnx import export_onnx
 from pagoda.exporting.parity import ParityReport, verify
-from pagoda.exporting.shape_parity import ShapeComparison, heights_at
-from pagoda.exporting.shapes import decode_keypoints, shape_names, shapes_of
 from pagoda.heads.roi_box import BoxHead, BoxTrunk
 from pagoda.heads.roi_keypoint import KeypointHead
 from pagoda.heads.roi_mask import MaskHead
 from pagoda.heads.rpn import RPNHead
+from pagoda.models import create_model
 from pagoda.necks.fpn import FPN
 from pagoda.ops.heatmaps import heatmaps_to_keypoints
 from pagoda.ops.roi import RegionPooling
@@ -30,7 +31,6 @@ from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.outputs import Proposals, RegionOutputs
 from pagoda.structures.skeleton import Skeleton
-from pagoda.zoo.models import create_model
 
 onnx = pytest.importorskip("onnx", reason="needs pip install 'pagoda-vision[export]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs pip install 'pagoda-vision[export]'")

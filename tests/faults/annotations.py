@@ -39,17 +39,17 @@ from rich_layouts import (
     predictions,
 )
 
+from pagoda.cli.arguments.parsing import read_labels
 from pagoda.cli.main import EXPECTED
-from pagoda.cli.parsing import read_labels
 from pagoda.cli.track_eval import main as track_eval
 from pagoda.cli.val import main as val
 from pagoda.data.clips import ClipDataset
 from pagoda.data.dataset import DetectionDataset
-from pagoda.data.found_frames import FoundWriter, read_about, read_found
-from pagoda.data.layouts import find_dataset, open_annotations
-from pagoda.data.track_files import read_tracks
-from pagoda.data.video_folders import find_videos, open_videos
+from pagoda.data.formats.layouts import find_dataset, open_annotations
+from pagoda.data.tracks.files import read_tracks
+from pagoda.data.tracks.folders import find_videos, open_videos
 from pagoda.explain.doctor.examine import examine
+from pagoda.follow.frame_log import FoundWriter, read_about, read_found
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 

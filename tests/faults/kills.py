@@ -38,16 +38,16 @@ from tiny import tiny
 from pagoda.cli import convert, export, predict, track, train  # noqa: F401 (loaded once, for all trials)
 from pagoda.cli.main import main
 from pagoda.cli.predictions_file import PredictionsFile
+from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.data.saving import write_coco_folder
-from pagoda.data.synthetic import DrawnShapes
 from pagoda.exporting import onnx as onnx_export
-from pagoda.files import write_atomically, write_free
-from pagoda.training.checkpoints import load_last, random_state, save_last
-from pagoda.training.reporting import read_records
+from pagoda.files.atomic import write_atomically, write_free
+from pagoda.models import create_model, load
+from pagoda.training.last import load_last, random_state, save_last
+from pagoda.training.run_log import read_records
+from pagoda.video.frames import VideoSource, VideoWriter
 from pagoda.visualization import curves
-from pagoda.visualization.video import VideoSource, VideoWriter
 from pagoda.weights.files import load_weights, save_weights
-from pagoda.zoo.models import create_model, load
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 TINY = f"{Path(__file__).with_name('tiny.py')}:tiny"

@@ -11,8 +11,8 @@ import numpy as np
 from drawn_layouts import HEIGHT, WIDTH, coco, draw, label_studio, labelme, voc, write
 from PIL import Image
 
+from pagoda.ops.rle import encode_masks
 from pagoda.structures.posetrack_skeletons import POSETRACK_17
-from pagoda.structures.run_lengths import encode_masks
 
 CORNERS = [4, 6, 24, 6, 24, 16]
 """x, y, … of a triangle"""

@@ -16,14 +16,14 @@ from PIL import Image
 
 from pagoda.cli import predict, track
 from pagoda.cli.main import main
+from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.data.saving import write_coco_folder
-from pagoda.data.synthetic import DrawnShapes
-from pagoda.holding import hold_folder
-from pagoda.pictures import PictureError, to_picture
-from pagoda.recipes import detection
+from pagoda.files.lock import hold_folder
+from pagoda.pictures.read import PictureError, to_picture
+from pagoda.recipes import training_run
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
-from pagoda.training.checkpoints import load_last
+from pagoda.training.last import load_last
 
 pytestmark = pytest.mark.usefixtures("hears_signals")
 TINY = f"{Path(__file__).with_name('tiny.py')}:tiny"
@@ -328,7 +328,7 @@ def test_a_folder_somebody_trains_in_is_left_alone(again, capsys):
 def test_a_report_that_fails_is_no_training_that_failed(again, capsys, monkeypatch):
     data, folder = again
     (folder / "report.html").unlink()
-    monkeypatch.setattr(detection, "write_report", lambda *_, **__: raises(OSError("no space left"))())
+    monkeypatch.setattr(training_run, "write_report", lambda *_, **__: raises(OSError("no space left"))())
     assert run("train", TINY, "--resume", folder, "--data", data, "--json") == 0
     captured = capsys.readouterr()
     text = " ".join(captured.err.split())

@@ -13,11 +13,11 @@ import yaml
 
 import pagoda
 from pagoda.cli.main import main
-from pagoda.data.synthetic import DrawnShapes
-from pagoda.training.capsule import save_capsule
+from pagoda.data.drawn.synthetic import DrawnShapes
+from pagoda.models import create_model, is_of_clips
+from pagoda.training.failed_batch import save_capsule
 from pagoda.training.settings import TrainSettings, to_plain
 from pagoda.weights.files import save_weights
-from pagoda.zoo.models import create_model, is_of_clips
 
 pytestmark = pytest.mark.medium
 

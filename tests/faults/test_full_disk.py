@@ -13,21 +13,21 @@ import torch
 from PIL import Image
 
 from pagoda.cli.predictions_file import PredictionsFile
-from pagoda.data.found_frames import FoundWriter
+from pagoda.convert.write_checkpoint import write_for
+from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.data.saving import write_coco_folder
-from pagoda.data.spool import Spool
-from pagoda.data.synthetic import DrawnShapes
-from pagoda.files import write_atomically, write_free
+from pagoda.data.tracks.spool import Spool
+from pagoda.files.atomic import write_atomically, write_free
+from pagoda.follow.frame_log import FoundWriter
+from pagoda.models import create_model
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
-from pagoda.training.capsule import save_capsule
-from pagoda.training.checkpoints import load_last, save_last
-from pagoda.training.reporting import RunLog
+from pagoda.training.failed_batch import save_capsule
+from pagoda.training.last import load_last, save_last
+from pagoda.training.run_log import RunLog
+from pagoda.video.frames import VideoWriter
 from pagoda.visualization.report import write_report
-from pagoda.visualization.video import VideoWriter
 from pagoda.weights.files import load_weights, save_weights
-from pagoda.zoo.models import create_model
-from pagoda.zoo.way_back import write_for
 
 resource = pytest.importorskip("resource")
 NOISE = np.random.default_rng(0).integers(0, 255, (200, 200, 3)).astype(np.uint8)

@@ -18,19 +18,27 @@ import torch
 from PIL import Image
 
 from pagoda.cli.main import main
-from pagoda.data.mot import MotWriter, class_words, known_words
+from pagoda.data.drawn.synthetic import DrawnShapes
+from pagoda.data.drawn.walking import WalkingFigures
 from pagoda.data.saving import write_coco_folder
-from pagoda.data.synthetic import DrawnShapes
-from pagoda.data.track_files import read_tracks
-from pagoda.data.video_folders import open_videos, write_video_folder
-from pagoda.data.walking import WalkingFigures
-from pagoda.files import MAX_NAME_BYTES, claim_file, claim_folder, inside, safe_name, safe_names, write_free
+from pagoda.data.tracks.files import read_tracks
+from pagoda.data.tracks.folders import open_videos, write_video_folder
+from pagoda.data.tracks.mot import MotWriter, class_words, known_words
+from pagoda.files.atomic import (
+    MAX_NAME_BYTES,
+    claim_file,
+    claim_folder,
+    inside,
+    safe_name,
+    safe_names,
+    write_free,
+)
+from pagoda.files.text import one_line
+from pagoda.models import create_model
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.tracks import Tracks
-from pagoda.text_files import one_line
 from pagoda.weights.files import save_weights
-from pagoda.zoo.models import create_model
 
 pytestmark = pytest.mark.medium
 

@@ -10,16 +10,16 @@ import pytest
 import torch
 from PIL import Image
 
-from pagoda.cli.parsing import read_labels
-from pagoda.data.layouts import open_annotations
-from pagoda.evaluation.detection import DetectionEvaluator
+from pagoda.cli.arguments.parsing import read_labels
+from pagoda.data.formats.layouts import open_annotations
+from pagoda.drawing.lettering import MAX_LETTERS, missing_letters
+from pagoda.drawing.objects import draw_detections, draw_targets
+from pagoda.evaluation.coco.evaluator import DetectionEvaluator
 from pagoda.explain.doctor.examine import examine
+from pagoda.files.text import one_line
 from pagoda.structures.instances import Detections, Targets
 from pagoda.structures.labels import LabelMap
-from pagoda.text_files import one_line
 from pagoda.visualization.curves import pr_curves
-from pagoda.visualization.draw import draw_detections, draw_targets
-from pagoda.visualization.lettering import MAX_LETTERS, missing_letters
 from pagoda.visualization.report import write_report
 
 pytestmark = pytest.mark.medium

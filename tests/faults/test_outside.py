@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from pagoda.cli.main import main
-from pagoda.data.layouts import open_annotations
-from pagoda.data.video_folders import open_videos
+from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.tracks.folders import open_videos
 from pagoda.explain.doctor.examine import examine
 from pagoda.recipes.remarks import data_remarks
 

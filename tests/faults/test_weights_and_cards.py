@@ -1,6 +1,8 @@
 """Damaged weights, cards, capsules, states and settings end in a sentence: some of each; 3,000 in the slow test."""
 
+import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from weights_and_cards import KINDS, run
@@ -21,3 +23,12 @@ def test_two_hundred_and_fifty_of_each(name: str) -> None:
     results = list(run(name, range(250)))
     assert [each for each in results if each.result not in ("read", "refused")] == []
     assert Counter(each.result for each in results)["refused"] > 0
+
+
+@pytest.mark.parametrize("cut", [slice(0, 100), slice(100, 400)])
+def test_a_state_with_a_part_cut_out_is_said_to_be_damaged(cut: slice, tmp_path: Path) -> None:
+    path = KINDS["state"].make(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: cut.start] + whole[cut.stop :])
+    with pytest.raises(ValueError, match=rf"cannot go on: {re.escape(str(path))} is damaged"):
+        KINDS["state"].read(path)

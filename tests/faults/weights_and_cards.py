@@ -29,18 +29,18 @@ from limits import Tried, limited, most_held, multiple
 from mutations import damage, spoil_text
 from safetensors.torch import save_file
 
+from pagoda.cli.arguments.parsing import read_labels
 from pagoda.cli.main import EXPECTED
-from pagoda.cli.parsing import read_labels
 from pagoda.cli.replay import main as replay
 from pagoda.cli.train import default_from
+from pagoda.convert.recognise import open_foreign
+from pagoda.models import create_model, load
 from pagoda.recipes.resuming import config_of_run, settings_in
-from pagoda.training.capsule import save_capsule
-from pagoda.training.checkpoints import load_last, random_state, save_last
+from pagoda.training.failed_batch import save_capsule
+from pagoda.training.last import load_last, random_state, save_last
 from pagoda.training.settings import TrainSettings, to_plain
-from pagoda.weights.convert.checkpoint import open_foreign
 from pagoda.weights.files import save_weights
-from pagoda.weights.foreign import read_foreign
-from pagoda.zoo.models import create_model, load
+from pagoda.weights.state_dict import read_foreign
 
 ROOM = 2**28
 """bytes that any reader may take, for modules that are imported late"""
@@ -174,7 +174,7 @@ def shards(folder: Path) -> Path:
 
 
 def capsule(folder: Path) -> Path:
-    from pagoda.data.synthetic import DrawnShapes
+    from pagoda.data.drawn.synthetic import DrawnShapes
 
     data = DrawnShapes(2, image_size=(64, 64), seed=0)
     pictures, targets = zip(*data, strict=True)

@@ -9,14 +9,14 @@ import torch
 from goldens import Golden
 from torch import Tensor
 
+from pagoda.convert.architecture.effdet import form_of_config
+from pagoda.convert.read import convert
 from pagoda.criteria.efficientdet import EfficientDetCriterion
-from pagoda.postprocess.all_levels import SelectFromAllLevels
+from pagoda.postprocess.efficientdet import SelectFromAllLevels
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
-from pagoda.weights.convert.effdet_forms import form_of_config
-from pagoda.zoo.efficientdet_flavours import EFFICIENTDET_FLAVOURS, EfficientDetFlavour
-from pagoda.zoo.foreign import convert
+from pagoda.zoo.flavours.efficientdet import EFFICIENTDET_FLAVOURS, EfficientDetFlavour
 
 EFFDET, ZYLO, TOAN = "/efficientdet-pytorch", "/Yet-Another-EfficientDet-Pytorch", "/EfficientDet.Pytorch"
 YX_TO_XY = [1, 0, 3, 2]

@@ -7,9 +7,9 @@ from typing import Any
 from pagoda.backbones.resnet_options import Plugin
 from pagoda.criteria.dense import FCOSCriterion
 from pagoda.ops.box_coding import PointCoder
-from pagoda.zoo.fcos_flavours import FCOS_FLAVOURS
-from pagoda.zoo.flavours import BodyFlavour, FCOSFlavour, Flavour, RetinaNetFlavour
-from pagoda.zoo.retinanet_flavours import RETINANET_FLAVOURS
+from pagoda.zoo.flavours.base import BodyFlavour, FCOSFlavour, Flavour, RetinaNetFlavour
+from pagoda.zoo.flavours.fcos import FCOS_FLAVOURS
+from pagoda.zoo.flavours.retinanet import RETINANET_FLAVOURS
 
 
 def fcos_flavour(options: Mapping[str, Any]) -> FCOSFlavour:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from vocabulary import FIXED, Given, check_keys, unexplained
 
-from pagoda.zoo.foreign import Conversion
+from pagoda.convert.read import Conversion
 
 ROOT = Path(os.environ.get("PAGODA_GOLDENS", Path(__file__).resolve().parents[3] / "shared" / "goldens"))
 

@@ -13,12 +13,12 @@ from goldens import Golden, computed_once
 from rcnn_configs import detectron2_flavour, maskrcnn_benchmark_flavour, mmdet_flavour
 from torch import Tensor
 
-from pagoda.criteria.region_shapes import MaskCriterion
+from pagoda.convert.read import convert
+from pagoda.criteria.masks_keypoints import MaskCriterion
 from pagoda.detectors.rcnn import RCNN
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
-from pagoda.zoo.foreign import convert
-from pagoda.zoo.rcnn_flavours import RCNNFlavour
+from pagoda.zoo.flavours.rcnn import RCNNFlavour
 
 LOSSES = {
     "loss_classifier": "loss_class", "loss_cls": "loss_class", "loss_box_reg": "loss_box",

@@ -10,7 +10,7 @@ from pagoda.criteria.rcnn import RCNNCriterion
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.postprocess.proposals import ProposalRules
 from pagoda.zoo.families import FAMILIES
-from pagoda.zoo.rcnn_flavours import RCNNFlavour
+from pagoda.zoo.flavours.rcnn import RCNNFlavour
 
 WEIGHTED_LOSSES = {"smooth_l1": "smooth_l1", "giou": "giou"}
 

@@ -8,12 +8,12 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from pagoda.data.geometry import mirror, resize
+from pagoda.data.augment.geometry import mirror, resize
 from pagoda.layers.norm import build_norm
 from pagoda.preprocess import InputSpec
 from pagoda.structures.instances import Detections, Targets
 from pagoda.structures.labels import LabelMap
-from pagoda.weights.foreign import read_foreign
+from pagoda.weights.state_dict import read_foreign
 
 
 def test_whole_number_boxes_are_floats_at_the_door() -> None:

@@ -7,19 +7,19 @@ import torch
 from torch import Tensor, nn
 
 import pagoda
+from pagoda.convert.names.effdet import RULES
+from pagoda.convert.names.rules import rename, restore
 from pagoda.detectors.efficientdet import EfficientDet
 from pagoda.heads.separable import SeparableHead
 from pagoda.necks.bifpn import BiFPN
 from pagoda.necks.topology import qufpn_nodes
-from pagoda.postprocess.all_levels import SelectFromAllLevels
+from pagoda.postprocess.efficientdet import SelectFromAllLevels
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
-from pagoda.weights.convert.effdet import RULES
-from pagoda.weights.convert.rules import rename, restore
 from pagoda.weights.files import save_weights
 from pagoda.zoo.efficientdet import VARIANTS, efficientdet
-from pagoda.zoo.efficientdet_flavours import EFFDET, GOOGLE
+from pagoda.zoo.flavours.efficientdet import EFFDET, GOOGLE
 
 effdet = pytest.importorskip("effdet", reason="parity with effdet needs effdet and omegaconf installed")
 OmegaConf = pytest.importorskip("omegaconf").OmegaConf

@@ -23,14 +23,14 @@ from rcnn import LOSSES as RCNN_LOSSES
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from pagoda.convert.read import convert
+from pagoda.convert.read_backbone import load_backbone
 from pagoda.detectors.contract import Detector
 from pagoda.ops.anchors import point_strides
 from pagoda.ops.assign import IGNORED
 from pagoda.ops.boxes import boxes_to_ltrb
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
-from pagoda.zoo.foreign import convert
-from pagoda.zoo.foreign_backbones import load_backbone
 
 pytestmark = pytest.mark.medium
 
@@ -295,7 +295,7 @@ def run_backbone(golden: Golden, path) -> tuple[dict[str, Tensor], dict[str, Ten
 
 
 def backbone_names(path) -> dict[str, str]:
-    from pagoda.weights.convert.checkpoint import open_foreign
+    from pagoda.convert.recognise import open_foreign
 
     taken = open_foreign(path).renamed.taken
     return {source: canonical.removeprefix("backbone.") for source, canonical in taken.items()}

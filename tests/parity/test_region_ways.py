@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from pagoda.convert.read import convert
+from pagoda.convert.to_program import differences, to_source
 from pagoda.detectors.rcnn import RCNN
-from pagoda.zoo.foreign import convert
-from pagoda.zoo.models import create_model
-from pagoda.zoo.to_source import differences, to_source
+from pagoda.models import create_model
 
 pytestmark = [pytest.mark.parity, pytest.mark.medium]
 

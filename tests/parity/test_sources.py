@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from pagoda.backbones.ghostnet import GhostNet
-from pagoda.weights.convert.architecture import Architecture
-from pagoda.weights.convert.checkpoint import recognised
-from pagoda.weights.convert.imagenet import DETECTRON2, MOBILENET_FLAT
-from pagoda.weights.convert.rules import restore
+from pagoda.convert.architecture.dense import Architecture
+from pagoda.convert.names.imagenet import DETECTRON2, MOBILENET_FLAT
+from pagoda.convert.names.rules import restore
+from pagoda.convert.recognise import recognised
 
 sys.path.insert(0, str(Path(__file__).parent))
 from goldens import ROOT, Golden, folders

@@ -19,10 +19,10 @@ from torchvision.models import WeightsEnum
 from torchvision.models import detection as theirs
 
 import pagoda
+from pagoda.convert.to_program import differences, to_source
 from pagoda.detectors.rcnn import RCNN
 from pagoda.postprocess.proposals import ProposalRules
 from pagoda.structures.instances import Detections, Targets
-from pagoda.zoo.to_source import differences, to_source
 
 SHORT, LONG = 128, 200  # instead of 800 and 1333, for speed
 CANDIDATES, PROPOSALS, OBJECTS = 100, 40, 30

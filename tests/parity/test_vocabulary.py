@@ -17,7 +17,7 @@ from goldens import Golden
 from rcnn import check_pixels, target_of
 from vocabulary import Given
 
-from pagoda.zoo.retinanet_flavours import RETINANET_FLAVOURS
+from pagoda.zoo.flavours.retinanet import RETINANET_FLAVOURS
 
 SOURCE = {"repository": "https://github.com/open-mmlab/mmdetection", "options": {"depth": 50}}
 META = {

@@ -9,18 +9,18 @@ import pytest
 import torch
 from torch import nn
 
+from pagoda.convert.names import detectron2, maskrcnn_benchmark, torchvision
+from pagoda.convert.names.rules import rename, restore
+from pagoda.convert.read import convert
+from pagoda.convert.recognise import recognised
+from pagoda.convert.to_program import differences, to_source
 from pagoda.detectors.contract import Detector
+from pagoda.models import create_model
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.labels import LabelMap
-from pagoda.weights.convert import detectron2, maskrcnn_benchmark, torchvision
-from pagoda.weights.convert.checkpoint import recognised
-from pagoda.weights.convert.rules import rename, restore
 from pagoda.zoo.families import FAMILIES, build_detector
-from pagoda.zoo.flavours import Flavour
-from pagoda.zoo.foreign import convert
-from pagoda.zoo.models import create_model
+from pagoda.zoo.flavours.base import Flavour
 from pagoda.zoo.options import ModelName, options_from
-from pagoda.zoo.to_source import differences, to_source
 
 sys.path.insert(0, str(Path(__file__).parent))
 from goldens import ROOT, Golden, folders

@@ -102,6 +102,6 @@ def test_a_score_of_exactly_the_limit_and_equal_classes() -> None:
         fixed = select(out, tensor([[60, 80]]), decode)
         assert fixed.labels[0].tolist()[: len(wanted)] == [label for _, label in wanted]
         assert int((fixed.scores > 0).sum()) == len(wanted)
-    from pagoda.zoo.retinanet_flavours import RETINANET_FLAVOURS
+    from pagoda.zoo.flavours.retinanet import RETINANET_FLAVOURS
 
     assert RETINANET_FLAVOURS["bubbliiiing"].postprocess.keep_equal

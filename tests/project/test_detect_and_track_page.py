@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pagoda.cli.main import VERBS, main
+from pagoda.models import create_model
 from pagoda.structures.posetrack_skeletons import PERSON_17
-from pagoda.zoo.models import create_model
 
 
 @pytest.fixture(scope="module")

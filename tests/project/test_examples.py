@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from pagoda.cli.main import VERBS
+from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.data.saving import write_coco_folder
-from pagoda.data.synthetic import DrawnShapes
 from pagoda.structures.images import ImageBatch
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 from pagoda.cli import demo as command
+from pagoda.models import create_model
 from pagoda.recipes import demo_video
 from pagoda.recipes.demo_video import run_demo_video
 from pagoda.tracking.linking import LINKERS
-from pagoda.visualization.video import VideoSource
-from pagoda.zoo.models import create_model
+from pagoda.video.frames import VideoSource
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import pytest
 from torch import nn
 
+from pagoda.recipes.by_name import recipe_settings
 from pagoda.recipes.detect_and_track import STEPS
-from pagoda.recipes.named import recipe_settings
 from pagoda.training.optim import build_optimizer, parameter_groups, rate_factor
 
 OPTIM = recipe_settings("detect_and_track", "DIR").optim

@@ -8,14 +8,14 @@ import torch
 import yaml
 
 from pagoda.cli.main import main
+from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.data.loading import TrainingView
-from pagoda.data.synthetic import DrawnShapes
+from pagoda.models import create_model, load
 from pagoda.plain import from_plain
-from pagoda.recipes.detection import train_on, training_transform
-from pagoda.recipes.named import RECIPES, recipe_settings
+from pagoda.recipes.by_name import RECIPES, recipe_settings
+from pagoda.recipes.training_run import train_on, training_transform
 from pagoda.training.optim import rate_factor
 from pagoda.training.settings import AugmentSettings, to_plain
-from pagoda.zoo.models import create_model, load
 
 TINY = {"width": 16, "cells": 1, "head_depth": 1, "canvas": (64, 96)}
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from pagoda.cli.main import main
-from pagoda.data.layouts import open_annotations
-from pagoda.recipes import detection
+from pagoda.data.formats.layouts import open_annotations
+from pagoda.recipes import training_run
 from pagoda.recipes.remarks import data_remarks
 from pagoda.training.settings import TrainSettings
 
@@ -57,11 +57,11 @@ def test_many_notes_are_counted(tmp_path: Path) -> None:
 
 
 def test_training_says_so_before_it_begins(dark: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(detection, "train_on", lambda *arguments, **options: None)
+    monkeypatch.setattr(training_run, "train_on", lambda *arguments, **options: None)
     settings = TrainSettings(data=str(dark), val_split="train")
-    detection.train("fcos_resnet18_fpn", settings)
+    training_run.train("fcos_resnet18_fpn", settings)
     assert "become nearly black" in capsys.readouterr().err
-    detection.train("fcos_resnet18_fpn", settings, quiet=True)
+    training_run.train("fcos_resnet18_fpn", settings, quiet=True)
     assert "become nearly black" not in capsys.readouterr().err
 
 

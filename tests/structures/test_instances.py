@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import tensor
 
+from pagoda.ops.rle import decode_masks
 from pagoda.structures.instances import Detections, Targets
 from pagoda.structures.labels import LabelMap
-from pagoda.structures.run_lengths import decode_masks
 from pagoda.structures.skeleton import Skeleton
 
 PETS = LabelMap(("cat", "dog"), (17, 18))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from pagoda.data.mot import read_mot
-from pagoda.evaluation.tracking import TrackEvaluator
+from pagoda.data.tracks.mot import read_mot
+from pagoda.evaluation.tracks.evaluator import TrackEvaluator
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.tracks import UNLINKED, Tracks
 from pagoda.tracking.linking import LINKERS, create_tracker, link, link_tracks

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.data.loading import TrainingView
-from pagoda.data.synthetic import DrawnShapes
 from pagoda.evaluation.runner import evaluate
 from pagoda.layers.norm import Norm
-from pagoda.recipes.detection import training_transform
+from pagoda.models import create_model
+from pagoda.recipes.training_run import training_transform
 from pagoda.training.loop import Trainer
 from pagoda.training.settings import OptimSettings, TrainSettings
-from pagoda.zoo.models import create_model
 
 
 def small_trainer(

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.data.loading import TrainingView
-from pagoda.data.synthetic import DrawnShapes
 from pagoda.detectors.contract import Detector
 from pagoda.layers.norm import BATCH_NORMS
-from pagoda.recipes.detection import training_transform
+from pagoda.models import create_model
+from pagoda.recipes.training_run import training_transform
 from pagoda.training.batch_norms import fewest_pictures, needs_two_pictures
 from pagoda.training.loop import Trainer
 from pagoda.training.settings import AugmentSettings, TrainSettings
-from pagoda.zoo.models import create_model
 
 SIDE = 128
 SQUARE = np.array([[SIDE, SIDE]])

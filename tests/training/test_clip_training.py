@@ -8,17 +8,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pagoda.data.augment.transforms import Compose, HorizontalFlip, JitteredResize
 from pagoda.data.clips import ClipDataset
+from pagoda.data.drawn.walking import WalkingFigures
 from pagoda.data.loading import TrainingView
-from pagoda.data.transforms import Compose, HorizontalFlip, JitteredResize
-from pagoda.data.walking import WalkingFigures
 from pagoda.detectors.contract import Detector
-from pagoda.layers.memory_order import is_channels_last, order_weights
+from pagoda.layers.memory_format import is_channels_last, order_weights
 from pagoda.preprocess import InputSpec
 from pagoda.structures.clips import TubeTargets
 from pagoda.structures.posetrack_skeletons import PERSON_17
-from pagoda.training.capsule import NotFiniteError, diagnose, load_capsule
-from pagoda.training.checkpoints import load_last
+from pagoda.training.failed_batch import NotFiniteError, diagnose, load_capsule
+from pagoda.training.last import load_last
 from pagoda.training.loop import Trainer
 from pagoda.training.settings import OptimSettings, TrainSettings
 

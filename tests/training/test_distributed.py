@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.data.saving import write_coco_folder
-from pagoda.data.synthetic import DrawnShapes
 
 pytestmark = pytest.mark.medium
 SCRIPT = Path(__file__).parent / "two_processes.py"

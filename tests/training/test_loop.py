@@ -15,12 +15,12 @@ import torch
 from safetensors.torch import load_file
 
 from pagoda.data.loading import TrainingView
-from pagoda.training.capsule import NotFiniteError, diagnose, load_capsule
-from pagoda.training.checkpoints import load_last
-from pagoda.training.reporting import read_records
+from pagoda.models import load
+from pagoda.training.failed_batch import NotFiniteError, diagnose, load_capsule
+from pagoda.training.last import load_last
+from pagoda.training.run_log import read_records
 from pagoda.training.settings import OptimSettings
 from pagoda.zoo.cards import model_from_card
-from pagoda.zoo.models import load
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))

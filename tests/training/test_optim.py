@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pagoda.training.averaging import ModelAverage
+from pagoda.training.ema import ModelAverage
 from pagoda.training.optim import clip_each_gradient, parameter_groups, rate_factor
 from pagoda.training.settings import OptimSettings
 

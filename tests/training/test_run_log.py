@@ -2,7 +2,7 @@
 
 import sys
 
-from pagoda.training.reporting import RunLog
+from pagoda.training.run_log import RunLog
 
 
 def test_names_and_advice_are_told_as_they_are(tmp_path, monkeypatch, capsys) -> None:

@@ -5,7 +5,7 @@ from dataclasses import fields
 import pytest
 import yaml
 
-from pagoda.files import claim_folder
+from pagoda.files.atomic import claim_folder
 from pagoda.plain import from_plain
 from pagoda.training.settings import (
     RANGES,

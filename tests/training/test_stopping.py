@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from pagoda.stopping import Stopped, stops_raise
-from pagoda.training.capsule import NotFiniteError
-from pagoda.training.checkpoints import load_last, save_last
-from pagoda.training.reporting import RunLog, read_records
+from pagoda.training.failed_batch import NotFiniteError
+from pagoda.training.last import load_last, save_last
+from pagoda.training.run_log import RunLog, read_records
 from pagoda.training.settings import OptimSettings
 from pagoda.weights import files
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from pagoda.data.synthetic import DrawnShapes
+from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.evaluation.runner import evaluate
+from pagoda.models import create_model
 from pagoda.structures.instances import Targets
-from pagoda.zoo.models import create_model
 
 
 def main(out: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pagoda.evaluation.detection import DetectionEvaluator
+from pagoda.evaluation.coco.evaluator import DetectionEvaluator
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.skeleton import Skeleton
 from pagoda.visualization.report import machine_facts, write_report

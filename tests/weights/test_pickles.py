@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pagoda.weights.kinds import WeightsError
+from pagoda.weights.file_types import WeightsError
 from pagoda.weights.pickles import read_pickle
 
 

@@ -14,13 +14,13 @@ import pagoda
 from pagoda.backbones.resnet import ResNet
 from pagoda.backbones.resnet_options import Body, Plugin
 from pagoda.cli.main import main
+from pagoda.convert.read import convert
+from pagoda.convert.read_backbone import load_backbone
+from pagoda.convert.to_program import to_source
+from pagoda.models import create_model
+from pagoda.weights.file_types import WeightsError
 from pagoda.weights.files import save_weights
-from pagoda.weights.kinds import WeightsError
-from pagoda.zoo.detect_and_track_flavours import DETECT_AND_TRACK_FLAVOURS
-from pagoda.zoo.foreign import convert
-from pagoda.zoo.foreign_backbones import load_backbone
-from pagoda.zoo.models import create_model
-from pagoda.zoo.to_source import to_source
+from pagoda.zoo.flavours.detect_and_track import DETECT_AND_TRACK_FLAVOURS
 
 pytestmark = pytest.mark.medium
 
@@ -85,7 +85,7 @@ CASES: dict[str, Case] = {
     "tensors missing": (
         lambda fcos, body: {"model": without(fcos, "rpn.head.bbox_pred.bias")},
         lambda path: pagoda.load(path, flavour="improved"),
-        r"allow_missing=True \(--allow-missing\).*pagoda.zoo.foreign.convert, and pagoda convert",
+        r"allow_missing=True \(--allow-missing\).*pagoda.convert.read.convert, and pagoda convert",
         [
             lambda path: convert(path, flavour="improved", allow_missing=True),
             lambda path: run(
@@ -172,7 +172,7 @@ def test_a_composed_model_is_opened_as_advised(
 
 
 def test_box_weights_that_are_not_read_are_handed_over_as_advised(tmp_path: Path) -> None:
-    from pagoda.weights.convert.records import recorded_box_weights
+    from pagoda.convert.architecture.recorded_config import recorded_box_weights
 
     with pytest.raises(WeightsError, match=r"flavour=DetectAndTrackFlavour\(…\)"):
         recorded_box_weights({"cfg": "BBOX_REG_WEIGHTS: [1, 2, 3]"})

@@ -13,11 +13,11 @@ from safetensors.torch import save
 
 from pagoda.backbones.resnet import ResNet
 from pagoda.backbones.resnet_options import Body
+from pagoda.convert.read_backbone import load_backbone
+from pagoda.models import create_model, load, local_file
 from pagoda.weights import remote
 from pagoda.weights.files import WeightsError, save_weights
 from pagoda.weights.remote import fetch, is_remote
-from pagoda.zoo.foreign_backbones import load_backbone
-from pagoda.zoo.models import create_model, load, local_file
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 

@@ -16,9 +16,9 @@ from torchvision.models.detection import fcos_resnet50_fpn
 from torchvision.models.mobilenetv2 import mobilenet_v2
 
 import pagoda
-from pagoda.weights.foreign import read_foreign
-from pagoda.weights.kinds import WeightsError, WeightsNote
-from pagoda.zoo.choice_notes import collected_notes
+from pagoda.convert.choice_notes import collected_notes
+from pagoda.weights.file_types import WeightsError, WeightsNote
+from pagoda.weights.state_dict import read_foreign
 
 pytestmark = pytest.mark.medium
 
@@ -195,7 +195,7 @@ def test_what_nobody_can_tell_is_asked(tmp_path: Path, plain: State, averaged: S
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_precisions_are_read_and_said(tmp_path: Path, plain: State, dtype: torch.dtype) -> None:
-    from pagoda.zoo.foreign_backbones import fill_backbone
+    from pagoda.convert.read_backbone import fill_backbone
 
     state = {name: t.to(dtype) if t.is_floating_point() else t for name, t in plain.items()}
     torch.save(state, tmp_path / "weights.pth")

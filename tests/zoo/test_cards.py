@@ -12,10 +12,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from pagoda.convert.read import convert
+from pagoda.convert.write_checkpoint import write_for
+from pagoda.models import create_model, load
 from pagoda.weights.files import WeightsError, read_card, save_weights
-from pagoda.zoo.foreign import convert
-from pagoda.zoo.models import create_model, load
-from pagoda.zoo.way_back import write_for
 
 pytestmark = pytest.mark.medium
 

@@ -8,14 +8,14 @@ import torch
 
 from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.exporting.program import export_forward
-from pagoda.predict_video import link_video, tracker_for, tubes_of_video
+from pagoda.follow.clips import link_video, tracker_for, tubes_of_video
+from pagoda.models import create_model, is_of_clips
 from pagoda.structures.clips import TubeTargets
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.posetrack_skeletons import PERSON_17
 from pagoda.weights.files import save_weights
 from pagoda.zoo.cards import model_from_card
-from pagoda.zoo.models import create_model, is_of_clips
 
 pytestmark = pytest.mark.medium
 

@@ -11,14 +11,14 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pagoda.detectors.efficientdet import EfficientDet
+from pagoda.models import create_model, load_backbone_weights
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
 from pagoda.weights.files import WeightsError
 from pagoda.zoo.efficientdet import COCO_90, VARIANTS, efficientdet, input_spec
-from pagoda.zoo.efficientdet_flavours import EFFDET, EFFICIENTDET_FLAVOURS, GOOGLE, EfficientDetFlavour
-from pagoda.zoo.models import create_model, load_backbone_weights
+from pagoda.zoo.flavours.efficientdet import EFFDET, EFFICIENTDET_FLAVOURS, GOOGLE, EfficientDetFlavour
 
 pytestmark = pytest.mark.medium
 

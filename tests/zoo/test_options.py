@@ -10,13 +10,13 @@ from timm.models.resnet import BasicBlock, Bottleneck
 from timm.models.resnet import ResNet as TimmResNet
 from torch import nn
 
+from pagoda.convert.architecture.dense import backbone_architecture, dense_architecture
+from pagoda.convert.architecture.rcnn import region_architecture
 from pagoda.layers.deform import DeformConv2d
+from pagoda.models import create_model
 from pagoda.necks.topology import qufpn_nodes
-from pagoda.weights.convert.architecture import backbone_architecture, dense_architecture
-from pagoda.weights.convert.region_architecture import region_architecture
 from pagoda.zoo.backbones import BackboneChoices, build_backbone
 from pagoda.zoo.cards import model_from_card
-from pagoda.zoo.models import create_model
 
 pytestmark = pytest.mark.medium
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 import pagoda
+from pagoda.convert.names import caffe2, detectron2, maskrcnn_benchmark, mmdet, torchvision
+from pagoda.convert.names.rules import restore
 from pagoda.detectors.rcnn import RCNN
+from pagoda.models import create_model
 from pagoda.structures.images import ImageBatch
-from pagoda.weights.convert import caffe2, detectron2, maskrcnn_benchmark, mmdet, torchvision
-from pagoda.weights.convert.rules import restore
 from pagoda.weights.files import save_weights
 from pagoda.zoo.families import FAMILIES
-from pagoda.zoo.models import create_model
 
 pytestmark = pytest.mark.medium
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from pagoda.backbones.resnet_options import PLAIN_BODY, Body, Plugin, Position
+from pagoda.layers.activation_checkpoint import recomputed
 from pagoda.layers.deform import DeformConv2d
 from pagoda.layers.ghost import GhostModule
 from pagoda.layers.norm import Norm, build_norm
-from pagoda.layers.recompute import recomputed
 from pagoda.layers.weight_standardization import StandardizedConv2d
 from pagoda.plain import checked
 

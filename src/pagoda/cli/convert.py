@@ -7,13 +7,13 @@ from typing import Annotated
 
 import tyro
 
-from pagoda.cli.parsing import parse, read_labels, refuse_existing, warnings_as_notes
+from pagoda.cli.arguments.parsing import parse, read_labels, refuse_existing, warnings_as_notes
+from pagoda.convert.read import convert
+from pagoda.convert.report import ConversionReport
+from pagoda.convert.write_checkpoint import WayBackReport, write_for
+from pagoda.models import load, local_file
 from pagoda.plain import checked
-from pagoda.weights.convert.report import ConversionReport
 from pagoda.weights.files import has_card, save_weights
-from pagoda.zoo.foreign import convert
-from pagoda.zoo.models import load, local_file
-from pagoda.zoo.way_back import WayBackReport, write_for
 
 
 @checked

@@ -8,13 +8,13 @@ from typing import Annotated
 import torch
 import tyro
 
-from pagoda.cli.parsing import parse, read_labels, refuse_existing
-from pagoda.files import safe_name
+from pagoda.cli.arguments.parsing import parse, read_labels, refuse_existing
+from pagoda.files.atomic import safe_name
+from pagoda.models import create_model, load_backbone_weights
 from pagoda.plain import checked
 from pagoda.training.settings import to_plain
+from pagoda.transfer.inflate import start_from
 from pagoda.weights.files import save_weights
-from pagoda.zoo.inflated import start_from
-from pagoda.zoo.models import create_model, load_backbone_weights
 from pagoda.zoo.options import ModelOptions
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pagoda.cli.parsing import parse
-from pagoda.evaluation.result import DetectionResult
+from pagoda.cli.arguments.parsing import parse
+from pagoda.evaluation.coco.result import DetectionResult
 from pagoda.plain import checked
 
 
@@ -51,8 +51,8 @@ def show_pictures(chosen: dict[str, Any]) -> DetectionResult:
 
 
 def show_video(chosen: dict[str, Any]) -> DetectionResult:
+    from pagoda.follow.score import summary_table
     from pagoda.recipes.demo_video import run_demo_video
-    from pagoda.recipes.following import summary_table
 
     demo = run_demo_video(**chosen)
     metrics, folder = demo.run.result.metrics, demo.run.folder

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from pagoda.cli.parsing import open_model, parse
-from pagoda.data.layouts import find_dataset, open_annotations
+from pagoda.cli.arguments.parsing import open_model, parse
+from pagoda.data.formats.layouts import find_dataset, open_annotations
 from pagoda.explain.doctor.coverage import examine_coverage
 from pagoda.explain.doctor.examine import examine
 from pagoda.plain import checked

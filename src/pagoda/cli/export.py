@@ -8,10 +8,10 @@ from typing import Annotated
 
 import tyro
 
-from pagoda.cli.parsing import open_checkpoint, parse
-from pagoda.drafts import sweep_drafts
+from pagoda.cli.arguments.parsing import open_checkpoint, parse
 from pagoda.exporting.onnx import export_onnx
-from pagoda.pictures import list_pictures, read_picture
+from pagoda.files.drafts import sweep_drafts
+from pagoda.pictures.read import list_pictures, read_picture
 from pagoda.plain import checked
 
 

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import tyro
 
-from pagoda.cli.parsing import open_model, parse
+from pagoda.cli.arguments.parsing import open_model, parse
 from pagoda.explain.structure.describe import describe_model
-from pagoda.files import write_atomically
+from pagoda.files.atomic import write_atomically
 from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
 from pagoda.training.settings import to_plain

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pagoda.stopping import Stopped, stops_raise
+from pagoda.version import __version__
 
 VERBS = {
     "demo": "train a small detector on drawn shapes in about three minutes and report",
@@ -82,9 +83,7 @@ def answer(arguments: list[str]) -> int:
         show_help(Console())
         return 0 if arguments else 2
     if arguments[0] in ("--version", "version"):
-        import pagoda
-
-        print(f"pagoda {pagoda.__version__}")
+        print(f"pagoda {__version__}")
         return 0
     verb = arguments[0]
     if verb not in VERBS:

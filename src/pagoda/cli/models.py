@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import torch
 
-from pagoda.cli.parsing import parse
+from pagoda.cli.arguments.parsing import parse
+from pagoda.convert.published import PUBLISHED, Published
+from pagoda.models import create_model, list_flavours, list_models
 from pagoda.plain import checked
 from pagoda.zoo.families import FAMILIES
-from pagoda.zoo.models import create_model, list_flavours, list_models
-from pagoda.zoo.published import PUBLISHED, Published
 
 
 @checked

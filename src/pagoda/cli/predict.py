@@ -13,19 +13,19 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
-from pagoda.cli.parsing import open_checkpoint, parse
+from pagoda.cli.arguments.parsing import open_checkpoint, parse
 from pagoda.cli.predictions_file import PredictionsFile
 from pagoda.data.levels import dark_levels, peak_level
 from pagoda.detectors.contract import Detector
-from pagoda.drafts import sweep_drafts
-from pagoda.files import claim_folder, make_folder, safe_name, write_free
-from pagoda.pictures import PictureError, find_pictures, is_address, is_picture, picture_facts
+from pagoda.files.atomic import claim_folder, make_folder, safe_name, write_free
+from pagoda.files.drafts import sweep_drafts
+from pagoda.pictures.read import PictureError, find_pictures, is_address, is_picture, picture_facts
 from pagoda.plain import checked
-from pagoda.postprocess.views import TestViews
+from pagoda.postprocess.test_time_augmentation import PictureViews
 from pagoda.stopping import Stopped, StopRequests
 from pagoda.structures.instances import Detections
 
-VIEWS = {"none": None, "flip": TestViews(), "published": TestViews.published()}
+VIEWS = {"none": None, "flip": PictureViews(), "published": PictureViews.published()}
 
 
 @checked

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from pagoda.files import claim_file, write_free, writing
+from pagoda.files.atomic import claim_file, write_free, writing
 
 FAILED = "failed"
 

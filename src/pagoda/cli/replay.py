@@ -7,11 +7,11 @@ from typing import Annotated
 
 import tyro
 
-from pagoda.cli.parsing import parse, typed_build
-from pagoda.layers.memory_order import order_weights
+from pagoda.cli.arguments.parsing import parse, typed_build
+from pagoda.layers.memory_format import order_weights
 from pagoda.plain import checked
-from pagoda.training.capsule import diagnose, load_capsule
-from pagoda.training.checkpoints import restore_random_state
+from pagoda.training.failed_batch import diagnose, load_capsule
+from pagoda.training.last import restore_random_state
 from pagoda.zoo.cards import model_of_state
 
 

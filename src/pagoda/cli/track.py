@@ -18,9 +18,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pagoda.cli import track_eval, track_link
-from pagoda.cli.parsing import open_checkpoint, parse
-from pagoda.cli.track_outputs import TrackOutputs
-from pagoda.data.found_frames import (
+from pagoda.cli.arguments.parsing import open_checkpoint, parse
+from pagoda.detectors.contract import Detector
+from pagoda.files.atomic import claim_folder
+from pagoda.files.lock import hold_folder
+from pagoda.follow.clips import FOLLOWING_LIMITS, find_in_video, link_frame, neighbours, tracker_for
+from pagoda.follow.frame_log import (
     Found,
     FoundWriter,
     picture_hash,
@@ -28,15 +31,12 @@ from pagoda.data.found_frames import (
     read_found,
     read_seen,
 )
-from pagoda.detectors.contract import Detector
-from pagoda.files import claim_folder
-from pagoda.holding import hold_folder
-from pagoda.pictures import PictureError
+from pagoda.follow.outputs import TrackOutputs
+from pagoda.pictures.read import PictureError
 from pagoda.plain import checked
-from pagoda.predict_video import FOLLOWING_LIMITS, find_in_video, link_frame, neighbours, tracker_for
 from pagoda.stopping import Stopped, StopRequests
 from pagoda.tracking.linking import LinkerName
-from pagoda.visualization.video import VideoFrame, VideoSource
+from pagoda.video.frames import VideoFrame, VideoSource
 from pagoda.weights.files import state_hash
 
 RECORD = "found.jsonl"

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pagoda.cli.parsing import parse
-from pagoda.data.mot_classes import Benchmark
-from pagoda.data.posetrack_joints import to_posetrack_15
-from pagoda.data.track_files import match_videos, read_tracks, same_frames
-from pagoda.evaluation.pose_protocol import PROTOCOLS
-from pagoda.evaluation.posetrack import PoseTrackEvaluator
-from pagoda.evaluation.tracking import TrackEvaluator
+from pagoda.cli.arguments.parsing import parse
+from pagoda.data.tracks.files import match_videos, read_tracks, same_frames
+from pagoda.data.tracks.mot_classes import Benchmark
+from pagoda.data.tracks.posetrack_joints import to_posetrack_15
+from pagoda.evaluation.tracks.evaluator import TrackEvaluator
+from pagoda.evaluation.tracks.pose_protocol import PROTOCOLS
+from pagoda.evaluation.tracks.posetrack import PoseTrackEvaluator
 from pagoda.places import told_at
 from pagoda.plain import checked
 from pagoda.structures.left_out import check_something_counts

@@ -9,11 +9,11 @@ from typing import Annotated
 
 import tyro
 
-from pagoda.cli.parsing import parse
-from pagoda.data.mot import MotWriter, video_word
-from pagoda.data.posetrack_writing import write_posetrack
-from pagoda.data.track_files import read_tracks, tracks_to_predictions
-from pagoda.files import claim_file, claim_folder, inside, write_free
+from pagoda.cli.arguments.parsing import parse
+from pagoda.data.tracks.files import read_tracks, tracks_to_predictions
+from pagoda.data.tracks.mot import MotWriter, video_word
+from pagoda.data.tracks.posetrack_writing import write_posetrack
+from pagoda.files.atomic import claim_file, claim_folder, inside, write_free
 from pagoda.plain import checked
 from pagoda.structures.tracks import Tracks
 from pagoda.tracking.linking import LinkerName, create_tracker, link_tracks

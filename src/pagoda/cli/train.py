@@ -9,13 +9,13 @@ from typing import Annotated, Any
 import tyro
 import yaml
 
-from pagoda.cli.parsing import find_build, names_code, parse
+from pagoda.cli.arguments.parsing import find_build, names_code, parse
 from pagoda.plain import checked
-from pagoda.recipes import detection
-from pagoda.recipes.detection import RunResult
-from pagoda.recipes.named import recipe_settings
+from pagoda.recipes import training_run
+from pagoda.recipes.by_name import recipe_settings
 from pagoda.recipes.resuming import check_same_run, config_of_run, read_config, settings_in
-from pagoda.training.processes import processes
+from pagoda.recipes.training_run import RunResult
+from pagoda.training.distributed import processes
 from pagoda.training.settings import TrainSettings, to_plain
 from pagoda.weights.remote import is_remote
 from pagoda.zoo.options import ModelOptions, options_from
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
     build = find_build(command.architecture)
     model = replace(command.model, take=command.take) if command.take else command.model
     options = None if build else to_plain(model)
-    result = detection.train(command.architecture, settings, options=options, build=build)
+    result = training_run.train(command.architecture, settings, options=options, build=build)
     return finish(result, command.json)
 
 
@@ -88,7 +88,7 @@ def go_on(folder: str, arguments: Sequence[str]) -> int:
     check_same_run(folder, words_of(replace(saved, architecture=named)), words_of(command))
     if command.print_config:
         return print_config(command)
-    result = detection.resume(folder, changes=to_plain(settings_of(command)), build=build)
+    result = training_run.resume(folder, changes=to_plain(settings_of(command)), build=build)
     return finish(result, command.json)
 
 

@@ -9,18 +9,18 @@ from typing import Annotated, Any, Literal
 import tyro
 from rich.progress import Progress
 
-from pagoda.cli.parsing import open_checkpoint, parse
-from pagoda.data.layouts import open_annotations
-from pagoda.data.mot_classes import Benchmark
-from pagoda.data.video_folders import open_videos
+from pagoda.cli.arguments.parsing import open_checkpoint, parse
+from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.tracks.folders import open_videos
+from pagoda.data.tracks.mot_classes import Benchmark
 from pagoda.data.videos import Video
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.detect_and_track import DetectAndTrack
-from pagoda.evaluation.detection import DetectionResult, evaluate_results_file
+from pagoda.evaluation.coco.evaluator import DetectionResult, evaluate_results_file
 from pagoda.evaluation.runner import EVALUATION_LIMITS, evaluate
+from pagoda.follow.score import FollowingResult, follow
 from pagoda.plain import checked
-from pagoda.recipes.following import FollowingResult, follow
-from pagoda.recipes.opening import dataset_for
+from pagoda.recipes.datasets import dataset_for
 from pagoda.recipes.remarks import data_remarks
 from pagoda.tracking.linking import LinkerName
 

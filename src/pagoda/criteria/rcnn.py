@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import cross_entropy, smooth_l1_loss
 
-from pagoda.criteria.region_shapes import KeypointCriterion, MaskCriterion
+from pagoda.criteria.masks_keypoints import KeypointCriterion, MaskCriterion
 from pagoda.criteria.rpn import RPNCriterion
 from pagoda.ops.assign import assign_by_overlap
 from pagoda.ops.box_coding import BoxCoder

@@ -11,8 +11,8 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
+from pagoda.criteria.masks_keypoints import KeypointCriterion
 from pagoda.criteria.rcnn import RegionCriterion, RegionSample
-from pagoda.criteria.region_shapes import KeypointCriterion
 from pagoda.criteria.rpn import RPNCriterion
 from pagoda.ops.heatmaps import keypoints_to_cells
 from pagoda.ops.sampling import sample_rows

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pagoda.data.annotations import Annotations, cut_to_picture
-from pagoda.data.clip_transforms import transform_clip
+from pagoda.data.augment.clips import transform_clip
 from pagoda.data.dataset import DetectionDataset, Transform
+from pagoda.data.table.annotations import Annotations, cut_to_picture
 from pagoda.data.videos import Video, check_same_labels, frame_table, labelled_frames
-from pagoda.pictures import PictureError
+from pagoda.pictures.read import PictureError
 from pagoda.plain import checked
 from pagoda.structures.clips import TubeTargets, clip_frames
 from pagoda.structures.instances import Targets

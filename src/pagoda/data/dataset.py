@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pagoda.data.annotations import Annotations
-from pagoda.pictures import PictureError, read_picture, stored_size
+from pagoda.data.table.annotations import Annotations
+from pagoda.pictures.read import PictureError, read_picture, stored_size
 from pagoda.plain import checked
 from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap

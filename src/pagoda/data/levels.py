@@ -11,9 +11,9 @@ import av
 import numpy as np
 from PIL import Image
 
-from pagoda.files import write_atomically
-from pagoda.orientation import TURNS
-from pagoda.pictures import (
+from pagoda.files.atomic import write_atomically
+from pagoda.pictures.orientation import TURNS
+from pagoda.pictures.read import (
     DEEPEST,
     PictureError,
     how_to_stretch,

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pagoda.data.clip_transforms import transform_clip
-from pagoda.data.transforms import Samples, Transform
-from pagoda.pictures import PictureError
+from pagoda.data.augment.clips import transform_clip
+from pagoda.data.augment.transforms import Samples, Transform
+from pagoda.pictures.read import PictureError
 from pagoda.plain import checked
 from pagoda.stopping import leave_stops_to_parent
 from pagoda.structures.clips import TubeTargets

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pagoda.data.annotations import categories_to_coco
-from pagoda.files import inside, write_atomically, writing
+from pagoda.data.table.annotations import categories_to_coco
+from pagoda.files.atomic import inside, write_atomically, writing
+from pagoda.ops.rle import as_rle, encode_masks
 from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
-from pagoda.structures.run_lengths import as_rle, encode_masks
 from pagoda.structures.skeleton import Skeleton
 
 

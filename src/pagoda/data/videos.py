@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from pagoda.data.annotations import Annotations
-from pagoda.data.assembly import ImageColumns, ObjectColumns, assemble
-from pagoda.data.packed_keypoints import PackedKeypoints
-from pagoda.pictures import picture_size, read_picture
+from pagoda.data.table.annotations import Annotations
+from pagoda.data.table.assembly import ImageColumns, ObjectColumns, assemble
+from pagoda.data.table.keypoints import PackedKeypoints
+from pagoda.pictures.read import picture_size, read_picture
 from pagoda.structures.left_out import describe_left_out
 from pagoda.structures.tracks import UNLINKED, Tracks
 

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from pagoda.ops.anchors import pyramid_strides
 from pagoda.postprocess.dense import SelectDetections
-from pagoda.postprocess.views import TestViews
+from pagoda.postprocess.test_time_augmentation import PictureViews
+from pagoda.predict import predict_pictures
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections, Targets
@@ -28,7 +29,8 @@ class Detector(nn.Module):
 
     * `forward(images)` – raw predictions, a NamedTuple of tensors; passes `torch.export`.
     * `losses(images, targets)` – {name: scalar}; their sum is what training minimises.
-    * `detect(images)` – one `Detections` per image, in pixels of the batch; another `postprocess` may be given.
+    * `detect(images)` – one `Detections` per image, in pixels of the batch; another `postprocess` may be given. With
+      `sizes`, (height, width) each, in pixels of the pictures that the batch was made from.
     """
 
     label_map: LabelMap
@@ -48,22 +50,18 @@ class Detector(nn.Module):
     def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Tensor]:
         raise TypeError(f"{type(self).__name__} defines no losses")
 
-    def detect(self, images: ImageBatch, *, postprocess: SelectDetections | None = None) -> list[Detections]:
+    def detect(
+        self,
+        images: ImageBatch,
+        *,
+        postprocess: SelectDetections | None = None,
+        sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> list[Detections]:
         raise TypeError(f"{type(self).__name__} defines no detect")
 
     def restore(self, detections: Sequence[Detections], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
         """Detections in pixels of a batch, moved to the pictures it was made from: (height, width) each."""
         return self.input_spec.restore(detections, sizes)
-
-    def detect_restored(
-        self,
-        images: ImageBatch,
-        sizes: Sequence[tuple[int, int]],
-        *,
-        postprocess: SelectDetections | None = None,
-    ) -> list[Detections]:
-        """`detect`, then `restore`: in pixels of the pictures the batch was made from, (height, width) each."""
-        return self.restore(self.detect(images, postprocess=postprocess), sizes)
 
     def predict(
         self,
@@ -74,7 +72,7 @@ class Detector(nn.Module):
         max_detections: int | None = None,
         batch_size: int = 1,
         stream: bool = False,
-        views: TestViews | None = None,
+        views: PictureViews | None = None,
     ) -> "Detections | list[Detections] | Iterator[Detections]":
         """Find objects in a picture: path, URL, PIL image, array or tensor; one in → one out, list → list.
 
@@ -85,10 +83,14 @@ class Detector(nn.Module):
         Threads may share a model that nobody trains. One in training mode is looked at through a twin with the same
         weights in evaluation mode, which takes longer; the model's own mode is left as it is.
         """
-        from pagoda.predict import predict
-
         limits = {"min_score": min_score, "max_iou": max_iou, "max_detections": max_detections}
-        return predict(self, source, limits=limits, batch_size=batch_size, stream=stream, views=views)
+        is_many = isinstance(source, list | tuple | Iterator)
+        sources = source if is_many else [source]
+        found = predict_pictures(self, sources, limits=limits, batch_size=batch_size, views=views)
+        if stream:
+            return found
+        results = list(found)
+        return results if is_many else results[0]
 
 
 def strides_of(backbone: nn.Module, neck: nn.Module | None) -> dict[int, int]:

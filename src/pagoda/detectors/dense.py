@@ -1,6 +1,6 @@
 """What detectors that predict at every location share; each paper's own part is in its file."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
@@ -29,8 +29,15 @@ class DenseDetector(Detector):
         """(…, 4) boxes in pixels of the batch."""
         raise TypeError(f"{type(self).__name__} defines no decode")
 
-    def detect(self, images: ImageBatch, *, postprocess: SelectDetections | None = None) -> list[Detections]:
-        return (postprocess or self.postprocess).detect(self(images), images, self.decode, self.label_map)
+    def detect(
+        self,
+        images: ImageBatch,
+        *,
+        postprocess: SelectDetections | None = None,
+        sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> list[Detections]:
+        found = (postprocess or self.postprocess).detect(self(images), images, self.decode, self.label_map)
+        return found if sizes is None else self.restore(found, sizes)
 
 
 class AnchorDetector(DenseDetector):

@@ -208,6 +208,13 @@ class DetectAndTrack(Detector):
         parts = zip(found, places.split(counts), scores.split(counts), strict=True)
         return [replace(each, keypoints=at, keypoint_scores=score) for each, at, score in parts]
 
-    def detect(self, images: ImageBatch, *, postprocess: SelectTubes | None = None) -> list[Detections]:  # type: ignore[override]
+    def detect(  # type: ignore[override]
+        self,
+        images: ImageBatch,
+        *,
+        postprocess: SelectTubes | None = None,
+        sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> list[Detections]:
         """What is there in the key frame of each clip."""
-        return [tubes.at(tubes.key) for tubes in self.detect_tubes(images, postprocess=postprocess)]
+        found = [tubes.at(tubes.key) for tubes in self.detect_tubes(images, postprocess=postprocess)]
+        return found if sizes is None else self.restore(found, sizes)

@@ -9,10 +9,10 @@ from pagoda.criteria.efficientdet import EfficientDetCriterion, RunningCount
 from pagoda.detectors.contract import check_label_map, strides_of
 from pagoda.detectors.dense import AnchorDetector
 from pagoda.ops.anchors import Side
-from pagoda.ops.stretched_anchors import StretchedAnchors, stretch_anchors
+from pagoda.ops.efficientdet_anchors import StretchedAnchors, stretch_anchors
 from pagoda.plain import checked
-from pagoda.postprocess.all_levels import SelectFromAllLevels
 from pagoda.postprocess.dense import SelectDetections
+from pagoda.postprocess.efficientdet import SelectFromAllLevels
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets

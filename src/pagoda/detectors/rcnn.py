@@ -185,18 +185,16 @@ class RCNN(Detector):
     def decode(self, deltas: Tensor, regions: Tensor) -> Tensor:
         return self.criterion.regions.coder.decode(deltas, regions)
 
-    def detect(self, images: ImageBatch, *, postprocess: SelectRegions | None = None) -> list[Detections]:
-        return [self._pasted(each) for each in self._find(images, postprocess or self.postprocess)]
-
-    def detect_restored(  # type: ignore[override]
+    def detect(  # type: ignore[override]
         self,
         images: ImageBatch,
-        sizes: Sequence[tuple[int, int]],
         *,
         postprocess: SelectRegions | None = None,
+        sizes: Sequence[tuple[int, int]] | None = None,
     ) -> list[Detections]:
-        """Masks are pasted once, at the pictures' own sizes."""
-        return self.restore(self._find(images, postprocess or self.postprocess), sizes)
+        """Masks are pasted once, at the size asked for."""
+        found = self._find(images, postprocess or self.postprocess)
+        return [self._pasted(each) for each in found] if sizes is None else self.restore(found, sizes)
 
     def _find(self, images: ImageBatch, select: SelectRegions) -> list[Detections]:
         """Objects with keypoints and what the mask head says of the inside of their boxes, not yet pasted."""

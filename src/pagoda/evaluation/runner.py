@@ -10,10 +10,10 @@ import torch
 from torch import distributed
 
 from pagoda.evaluating import evaluating
-from pagoda.evaluation.detection import DetectionEvaluator, DetectionResult
-from pagoda.evaluation.ground_truth import shorten
-from pagoda.evaluation.results_file import write_results
-from pagoda.pictures import PictureError
+from pagoda.evaluation.coco.evaluator import DetectionEvaluator, DetectionResult
+from pagoda.evaluation.coco.ground_truth import shorten
+from pagoda.evaluation.coco.results_file import write_results
+from pagoda.pictures.read import PictureError
 from pagoda.plain import check_counts
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
@@ -52,18 +52,11 @@ def detect_dataset(
         with torch.inference_mode():
             images = model.input_spec.prepare([picture for picture, _ in samples], device=device)
             sizes = [targets.image_size for _, targets in samples]
-            restored = _detect_restored(model, images, sizes, postprocess)
+            restored = model.detect(images, postprocess=postprocess, sizes=sizes)
         for detections, (_, targets) in zip(restored, samples, strict=True):
             yield replace(detections.to("cpu"), image_id=targets.image_id, file=targets.file)
         if progress is not None:
             progress(min(start + batch_size, len(indices)))
-
-
-def _detect_restored(model: Any, images: Any, sizes: list[Any], postprocess: Any) -> list[Detections]:
-    """In one go where the model can, which saves pasting masks at a size nobody sees."""
-    if hasattr(model, "detect_restored"):
-        return model.detect_restored(images, sizes, postprocess=postprocess)
-    return model.restore(model.detect(images, postprocess=postprocess), sizes)
 
 
 def read_samples(dataset: Any, indices: Sequence[int], skipped: list[str] | None) -> list[Any]:

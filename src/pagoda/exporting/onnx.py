@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
-from pagoda import __version__
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.detect_and_track import DetectAndTrack
+from pagoda.exporting.masks_keypoints import shape_names
 from pagoda.exporting.parity import ParityReport, check_parity, verify
 from pagoda.exporting.program import PixelsToDetections, export_pixels
-from pagoda.exporting.shapes import shape_names
-from pagoda.files import write_atomically
+from pagoda.files.atomic import write_atomically
 from pagoda.postprocess.dense import SelectDetections
+from pagoda.version import __version__
 
 USAGE = (
     "images: RGB uint8 (batch, 3, height, width), resized as input_spec says (fit, short_side, long_side, canvas;"

@@ -1,4 +1,4 @@
-"""`exporting.shapes.decode_keypoints` in ONNX. Imported where a file is written, for it needs onnxscript.
+"""`exporting.masks_keypoints.decode_keypoints` in ONNX. Imported where a file is written, for it needs onnxscript.
 
 A scan takes one object after the other, since each map is enlarged to the size of its own box: what
 `ops.heatmaps.heatmaps_to_keypoints` computes, and as large as that in memory. K keypoints, S × S cells.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from pagoda.detectors.contract import Detector
-from pagoda.layers.memory_order import CHANNELS_LAST, order_weights
+from pagoda.layers.memory_format import CHANNELS_LAST, order_weights
 from pagoda.layers.norm import FrozenBatchNorm2d
 from pagoda.structures.images import ImageBatch
 

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from pagoda.detectors.contract import Detector
 from pagoda.evaluating import evaluating
+from pagoda.exporting.masks_keypoints_parity import ShapeComparison, with_shapes
 from pagoda.exporting.parity_pictures import parity_batches
 from pagoda.exporting.program import THRESHOLD
-from pagoda.exporting.shape_parity import ShapeComparison, with_shapes
 from pagoda.ops.boxes import pairwise_iou
 from pagoda.postprocess.dense import Candidates, SelectDetections, take
 from pagoda.postprocess.rcnn import SelectRegions

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from pagoda.pictures import to_picture
+from pagoda.pictures.read import to_picture
 from pagoda.preprocess import InputSpec
 
 MIN_PICTURES = 8

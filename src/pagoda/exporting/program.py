@@ -13,7 +13,7 @@ from torch.export import Dim, ExportedProgram
 
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.rcnn import RCNN
-from pagoda.exporting.shapes import shapes_of
+from pagoda.exporting.masks_keypoints import shapes_of
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.postprocess.rcnn import SelectRegions
 from pagoda.structures.images import ImageBatch

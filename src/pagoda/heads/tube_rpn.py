@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from pagoda.heads.widths import shared_width
-from pagoda.layers.time_conv import TimeConv3d
+from pagoda.layers.conv3d import TimeConv3d
 from pagoda.plain import checked
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pagoda.layers.time_conv import TimeConv3d
+from pagoda.layers.conv3d import TimeConv3d
 from pagoda.plain import checked
 
 Inflation = Literal["center", "mean", "repeat", "center_rest_random"]

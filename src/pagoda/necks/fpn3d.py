@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from pagoda.layers.time_conv import TimeConv3d
+from pagoda.layers.conv3d import TimeConv3d
 from pagoda.necks.fpn import FPN, start_convolutions
 from pagoda.plain import checked
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.ops import roi_align as torchvision_roi_align
 
 from pagoda.ops.boxes import box_areas
-from pagoda.ops.cell_sums import cell_table, pooled_sums
+from pagoda.ops.roi_align_cpu import cell_table, pooled_sums
 from pagoda.plain import checked
 
 

@@ -5,10 +5,10 @@ Command: pagoda demo · two CPU cores · see README for the result it reaches.
 
 import torch
 
-from pagoda.data.synthetic import DrawnShapes
-from pagoda.recipes.detection import RunResult, train_on
+from pagoda.data.drawn.synthetic import DrawnShapes
+from pagoda.models import create_model
+from pagoda.recipes.training_run import RunResult, train_on
 from pagoda.training.settings import AugmentSettings, OptimSettings, TrainSettings
-from pagoda.zoo.models import create_model
 
 EPOCHS = 9
 

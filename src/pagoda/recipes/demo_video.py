@@ -13,19 +13,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pagoda.data.clips import ClipDataset
+from pagoda.data.drawn.walking import WalkingFigures
 from pagoda.data.videos import Video
-from pagoda.data.walking import WalkingFigures
 from pagoda.detectors.detect_and_track import DetectAndTrack
-from pagoda.files import write_atomically
-from pagoda.predict_video import TUBE_MIN_SCORE
-from pagoda.recipes.detection import RunResult, train_on
-from pagoda.recipes.following import FollowingResult, find_tubes, link_found, score_followed
+from pagoda.drawing.objects import draw_detections
+from pagoda.files.atomic import write_atomically
+from pagoda.follow.clips import TUBE_MIN_SCORE
+from pagoda.follow.score import FollowingResult, find_tubes, link_found, score_followed
+from pagoda.models import create_model
+from pagoda.recipes.training_run import RunResult, train_on
 from pagoda.structures.tracks import Tracks, Tubes
 from pagoda.tracking.linking import LINKERS, LinkerName, create_tracker
 from pagoda.training.settings import AugmentSettings, OptimSettings, TrainSettings
-from pagoda.visualization.draw import draw_detections
-from pagoda.visualization.video import VideoWriter
-from pagoda.zoo.models import create_model
+from pagoda.video.frames import VideoWriter
 
 EPOCHS = 3
 MODEL = "detect_and_track_resnet18_3d"

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pagoda.data.annotations import Annotations
-from pagoda.data.complaints import Complaints
 from pagoda.data.levels import dark_levels, peak_level
-from pagoda.data.outside import complain_of_outside
+from pagoda.data.reading.complaints import Complaints
+from pagoda.data.reading.outside import complain_of_outside
+from pagoda.data.table.annotations import Annotations
 from pagoda.data.videos import Video, frame_files
-from pagoda.pictures import PictureError, picture_facts
+from pagoda.pictures.read import PictureError, picture_facts
 
 MAX_NOTES = 3
 """Told one by one; all are counted"""

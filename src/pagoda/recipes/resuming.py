@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 
 from pagoda.detectors.contract import Detector
-from pagoda.files import write_atomically
+from pagoda.files.atomic import write_atomically
+from pagoda.files.text import read_yaml
 from pagoda.plain import from_plain
-from pagoda.text_files import read_yaml
 from pagoda.training.optim import rate_factor
 from pagoda.training.settings import TrainSettings, to_plain
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pagoda.structures.instances import Targets
-from pagoda.structures.rows import TubeRows
+from pagoda.structures.per_object import TubeRows
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pagoda.drawing.objects import draw_detections
 from pagoda.structures.labels import LabelMap
-from pagoda.structures.rows import Rows
+from pagoda.structures.per_object import Rows
 
 if TYPE_CHECKING:
     import pandas
@@ -143,8 +144,6 @@ class Detections(_PerObject):
         self, picture: np.ndarray | None = None, *, min_score: float = 0.0, min_keypoint_score: float = 0.0
     ) -> np.ndarray:
         """A copy of the picture, (H, W, 3) RGB uint8, with boxes, masks, poses, names and scores drawn on it."""
-        from pagoda.visualization.draw import draw_detections
-
         picture = self.picture if picture is None else picture
         if picture is None:
             raise ValueError("these detections carry no picture; call plot(picture) with (H, W, 3) RGB uint8")
@@ -191,7 +190,7 @@ class Detections(_PerObject):
         """What each object has of segmentation and keypoints, as COCO writes it."""
         shapes: list[dict[str, Any]] = [{} for _ in range(len(self))]
         if self.masks is not None:
-            from pagoda.structures.run_lengths import as_rle, encode_masks
+            from pagoda.ops.rle import as_rle, encode_masks
 
             for shape, text in zip(shapes, encode_masks(self.masks.cpu().bool().numpy()), strict=True):
                 shape["segmentation"] = as_rle(text, self.image_size)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
-from pagoda.structures.rows import TubeRows
+from pagoda.structures.per_object import TubeRows
 
 UNLINKED = -1
 """The track id of an object that belongs to no track (yet)"""

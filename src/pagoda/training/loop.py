@@ -16,16 +16,17 @@ from torch import Tensor, distributed, nn
 
 from pagoda.data.loading import Batch, BatchPlan, TrainingView, make_loader
 from pagoda.detectors.contract import Detector
-from pagoda.evaluation.result import DetectionResult
-from pagoda.layers.memory_order import order_weights
+from pagoda.evaluation.coco.result import DetectionResult
+from pagoda.layers.memory_format import order_weights
 from pagoda.layers.norm import has_batch_statistics
 from pagoda.plain import checked
 from pagoda.stopping import Stopped, StopRequests
 from pagoda.structures.images import ImageBatch
-from pagoda.training.averaging import ModelAverage
 from pagoda.training.batch_norms import fewest_pictures
-from pagoda.training.capsule import NotFiniteError, diagnose, save_capsule
-from pagoda.training.checkpoints import (
+from pagoda.training.distributed import processes
+from pagoda.training.ema import ModelAverage
+from pagoda.training.failed_batch import NotFiniteError, diagnose, save_capsule
+from pagoda.training.last import (
     compare_data,
     load_last,
     random_state,
@@ -34,8 +35,7 @@ from pagoda.training.checkpoints import (
 )
 from pagoda.training.learnable import learnable_batch
 from pagoda.training.optim import build_optimizer, clip_each_gradient, rate_factor, set_rate
-from pagoda.training.processes import processes
-from pagoda.training.reporting import RunLog
+from pagoda.training.run_log import RunLog
 from pagoda.training.settings import TrainSettings
 from pagoda.weights.files import save_weights
 

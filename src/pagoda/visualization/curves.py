@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from pagoda.visualization.lettering import lettering
+from pagoda.drawing.lettering import lettering
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +34,7 @@ _SHOWN_SCORES = ("AP", "AP50", "AP75", "segm/AP", "keypoints/AP")
 
 
 class ScoreCurves(Protocol):
-    """What `pr_curves` and the report need of an evaluation's result; see `pagoda.evaluation.result`."""
+    """What `pr_curves` and the report need of an evaluation's result; see `pagoda.evaluation.coco.result`."""
 
     metrics: dict[str, float]
     per_class: dict[str, dict[str, float]]

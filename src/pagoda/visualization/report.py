@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pagoda.files import write_atomically
+from pagoda.files.atomic import write_atomically
 from pagoda.visualization.curves import ScoreCurves, has_curves, learning_curves, pr_curves
 
 HEADLINE = {

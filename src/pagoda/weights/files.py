@@ -11,10 +11,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pagoda.files import write_atomically
-from pagoda.text_files import DEEPEST, nesting
-from pagoda.weights.foreign import read_foreign
-from pagoda.weights.kinds import WeightsError, check_exists, kind_of
+from pagoda.files.atomic import write_atomically
+from pagoda.files.text import DEEPEST, nesting
+from pagoda.weights.file_types import WeightsError, check_exists, kind_of
+from pagoda.weights.state_dict import read_foreign
 from pagoda.weights.tensors import read_tensors
 
 CARD_KEY = "pagoda"

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from pagoda.weights.kinds import WeightsError, check_exists
+from pagoda.weights.file_types import WeightsError, check_exists
 
 _PLAIN_DTYPE = re.compile(r"[biufc]\d{1,2}|[SU]\d{1,9}")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from pagoda.weights.kinds import WeightsError
+from pagoda.weights.file_types import WeightsError
 from pagoda.weights.wrappers import is_averaged
 
 ANYWHERE = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")

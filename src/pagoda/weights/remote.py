@@ -19,8 +19,8 @@ from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from pagoda.files import safe_name
-from pagoda.weights.kinds import WeightsError
+from pagoda.files.atomic import safe_name
+from pagoda.weights.file_types import WeightsError
 from pagoda.weights.shards import is_index, places_in
 
 SCHEMES = ("http://", "https://")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from pagoda.text_files import read_json
-from pagoda.weights.kinds import WeightsError
+from pagoda.files.text import read_json
+from pagoda.weights.file_types import WeightsError
 
 INDEX = ".index.json"
 SHARD = re.compile(r"(?P<name>.+)-\d+-of-\d+(?P<suffix>\.\w+)")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pagoda.weights.kinds import WeightsError
+from pagoda.weights.file_types import WeightsError
 from pagoda.weights.pickles import damaged
 
 FOOTER, TRAILER, MAGIC = 48, 5, 0xDB4775248B80FB57

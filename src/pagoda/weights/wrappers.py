@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pagoda.weights.checkpoints import Foreign
-from pagoda.weights.kinds import WeightsError, python_command
-from pagoda.weights.leftovers import is_number_array
+from pagoda.weights.file_types import WeightsError, python_command
+from pagoda.weights.metadata import is_number_array
+from pagoda.weights.torch_files import Foreign
 
 WRAPPERS = ("model", "state_dict", "model_state_dict", "blobs")
 """Keys under which programs keep the weights: maskrcnn-benchmark and detectron2, mmdet and Lightning, plain

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from pagoda.detectors.contract import Detector
+from pagoda.files.text import is_too_deep
 from pagoda.layers.unallocated import WithoutMemory, unfilled
 from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
-from pagoda.text_files import is_too_deep
 from pagoda.weights.files import WeightsError
 from pagoda.weights.tensors import Stored, read_header, read_tensor, read_tensors
 from pagoda.zoo.families import FAMILIES, build_detector, is_known, parse_name

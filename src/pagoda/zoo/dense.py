@@ -16,10 +16,10 @@ from pagoda.necks.pafpn import PAFPN
 from pagoda.necks.topology import TOPOLOGIES
 from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
-from pagoda.zoo.bodies import body_levels, build_body
+from pagoda.zoo.backbones import body_levels, build_body
 from pagoda.zoo.efficientdet import VARIANTS, efficientdet
-from pagoda.zoo.efficientdet_flavours import EfficientDetFlavour
-from pagoda.zoo.flavours import BodyFlavour, FCOSFlavour, Flavour, RetinaNetFlavour
+from pagoda.zoo.flavours.base import BodyFlavour, FCOSFlavour, Flavour, RetinaNetFlavour
+from pagoda.zoo.flavours.efficientdet import EfficientDetFlavour
 from pagoda.zoo.inputs import input_spec
 from pagoda.zoo.options import ModelName, ModelOptions, given, refuse_options
 

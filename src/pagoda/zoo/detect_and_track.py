@@ -18,8 +18,8 @@ from pagoda.heads.tube_keypoint import TubeKeypointHead
 from pagoda.heads.tube_rpn import TubeRPNHead
 from pagoda.necks.fpn3d import FPN3D
 from pagoda.structures.labels import LabelMap
-from pagoda.zoo.detect_and_track_flavours import DetectAndTrackFlavour
-from pagoda.zoo.flavours import BodyFlavour
+from pagoda.zoo.flavours.base import BodyFlavour
+from pagoda.zoo.flavours.detect_and_track import DetectAndTrackFlavour
 from pagoda.zoo.options import ModelName, ModelOptions, given, refuse_options
 
 BODIES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")

@@ -12,13 +12,13 @@ from pagoda.heads.separable import SeparableHead
 from pagoda.layers.conv import NORM_MOMENTUM, Activation
 from pagoda.necks.bifpn import BiFPN, Fusion
 from pagoda.necks.topology import TOPOLOGIES
-from pagoda.ops.stretched_anchors import StretchedAnchors
+from pagoda.ops.efficientdet_anchors import StretchedAnchors
 from pagoda.plain import checked
 from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
 from pagoda.zoo import inputs
 from pagoda.zoo.class_names import published_classes
-from pagoda.zoo.efficientdet_flavours import GOOGLE, EfficientDetFlavour
+from pagoda.zoo.flavours.efficientdet import GOOGLE, EfficientDetFlavour
 from pagoda.zoo.options import ModelOptions, refuse_options
 from pagoda.zoo.toandaominh import restrided_parts
 

@@ -7,19 +7,18 @@ from typing import Any
 from pagoda.detectors.contract import Detector
 from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
-from pagoda.weights.convert.records import recorded_input
 from pagoda.zoo.backbones import BACKBONES, knows_backbone
 from pagoda.zoo.dense import NECKS, efficientdet_named, fcos, retinanet
 from pagoda.zoo.detect_and_track import CLIP_MODELS, detect_and_track
-from pagoda.zoo.detect_and_track_flavours import DETECT_AND_TRACK_FLAVOURS
 from pagoda.zoo.efficientdet import VARIANTS
-from pagoda.zoo.efficientdet_flavours import EFFICIENTDET_FLAVOURS
-from pagoda.zoo.fcos_flavours import FCOS_FLAVOURS
-from pagoda.zoo.flavours import Flavour
+from pagoda.zoo.flavours.base import Flavour, pixels_of_body
+from pagoda.zoo.flavours.detect_and_track import DETECT_AND_TRACK_FLAVOURS
+from pagoda.zoo.flavours.efficientdet import EFFICIENTDET_FLAVOURS
+from pagoda.zoo.flavours.fcos import FCOS_FLAVOURS
+from pagoda.zoo.flavours.rcnn import FASTER_RCNN_FLAVOURS, KEYPOINT_RCNN_FLAVOURS, MASK_RCNN_FLAVOURS
+from pagoda.zoo.flavours.retinanet import RETINANET_FLAVOURS
 from pagoda.zoo.options import ModelName, ModelOptions, check_known, refuse_options
 from pagoda.zoo.rcnn import REGION_MODELS, rcnn
-from pagoda.zoo.rcnn_flavours import FASTER_RCNN_FLAVOURS, KEYPOINT_RCNN_FLAVOURS, MASK_RCNN_FLAVOURS
-from pagoda.zoo.retinanet_flavours import RETINANET_FLAVOURS
 
 
 @checked
@@ -57,8 +56,7 @@ def conventions_for(name: ModelName) -> Flavour:
     conventions = FAMILIES[name.detector].flavours[name.flavour]
     if name.flavour not in ("detectron2", "adelaidet"):
         return conventions
-    spec, _ = recorded_input({}, name.backbone, conventions.input_spec)
-    return replace(conventions, input_spec=spec)
+    return replace(conventions, input_spec=pixels_of_body(name.backbone, conventions.input_spec))
 
 
 def build_detector(

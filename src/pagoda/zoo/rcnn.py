@@ -13,11 +13,10 @@ from pagoda.heads.rpn import RPNHead
 from pagoda.necks.fpn import FPN
 from pagoda.ops.roi import RegionPooling
 from pagoda.structures.labels import LabelMap
-from pagoda.zoo.backbones import is_resnet
-from pagoda.zoo.bodies import body_levels, build_body
+from pagoda.zoo.backbones import body_levels, build_body, is_resnet
+from pagoda.zoo.flavours.rcnn import RCNNFlavour
 from pagoda.zoo.inputs import input_spec
 from pagoda.zoo.options import ModelName, ModelOptions, given, refuse_options
-from pagoda.zoo.rcnn_flavours import RCNNFlavour
 
 NECKS = {"fpn": (2, 3, 4, 5), "c4": (4,), "dc5": (5,)}
 """which levels the backbone gives where no others are asked for"""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.data.saving import write_coco_folder
-from pagoda.data.synthetic import DrawnShapes
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from pagoda.data.annotations import Annotations
-from pagoda.data.assembly import ImageColumns, ObjectColumns, assemble
+from pagoda.data.table.annotations import Annotations
+from pagoda.data.table.assembly import ImageColumns, ObjectColumns, assemble
 from pagoda.explain.doctor.coverage import examine_coverage, priors_at
+from pagoda.models import create_model
 from pagoda.structures.labels import LabelMap
-from pagoda.zoo.models import create_model
 
 pytestmark = pytest.mark.medium
 

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from pagoda.data.synthetic import DrawnShapes
+from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.explain.doctor.duplicates import fingerprint, overlapping_boxes, similar_pictures
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pagoda.data.layouts import open_annotations
-from pagoda.data.synthetic import DrawnShapes
+from pagoda.data.drawn.synthetic import DrawnShapes
+from pagoda.data.formats.layouts import open_annotations
 from pagoda.explain.doctor.examine import examine
 
 pytestmark = pytest.mark.medium

@@ -15,11 +15,12 @@ from pagoda.detectors.contract import Detector
 from pagoda.detectors.fcos import FCOS
 from pagoda.detectors.retinanet import RetinaNet
 from pagoda.explain.structure.describe import describe_model
-from pagoda.explain.structure.rows import Row, Structure
+from pagoda.explain.structure.rows import Row
+from pagoda.explain.structure.structure import Structure
 from pagoda.heads.dense import DenseHead
+from pagoda.models import create_model
 from pagoda.necks.fpn import FPN
 from pagoda.structures.images import ImageBatch
-from pagoda.zoo.models import create_model
 
 pytestmark = pytest.mark.medium
 

@@ -5,10 +5,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from pagoda.data.complaints import Complaints
+from pagoda.data.reading.complaints import Complaints
+from pagoda.drawing.lettering import missing_letters
 from pagoda.explain.doctor.duplicates import MAX_BOX_IOU, overlapping_boxes
 from pagoda.explain.doctor.records import Split
-from pagoda.visualization.lettering import missing_letters
 
 TOLERANCE = 1.0
 """Pixels a box may leave its picture: roundings, and corners counted from 1"""

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pagoda.data.annotations import Annotations
+from pagoda.data.table.annotations import Annotations
 from pagoda.detectors.contract import Detector
 from pagoda.explain.doctor.coverage_report import GOOD_IOU, CoverageReport, remedies
 from pagoda.ops.boxes import box_areas, pairwise_iou

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from pagoda.data.complaints import Complaints
-from pagoda.data.layouts import find_dataset
+from pagoda.data.formats.layouts import find_dataset
+from pagoda.data.reading.complaints import Complaints
 from pagoda.explain.doctor.annotation_checks import (
     check_boxes,
     check_classes,
@@ -16,6 +16,7 @@ from pagoda.explain.doctor.annotation_checks import (
 )
 from pagoda.explain.doctor.findings import DoctorReport, findings_of
 from pagoda.explain.doctor.kinds import KINDS
+from pagoda.explain.doctor.masks_keypoints_checks import check_shapes
 from pagoda.explain.doctor.picture_checks import (
     Opened,
     Progress,
@@ -24,7 +25,6 @@ from pagoda.explain.doctor.picture_checks import (
     open_pictures,
 )
 from pagoda.explain.doctor.records import Split, read_splits
-from pagoda.explain.doctor.shape_checks import check_shapes
 
 QUANTILES = {"min": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "max": 1.0}
 

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pagoda.data.complaints import MAX_PLACES, Complaints
+from pagoda.data.reading.complaints import MAX_PLACES, Complaints
 from pagoda.explain.doctor.kinds import KINDS, SEVERITIES, Severity
 from pagoda.plain import checked
 

@@ -1,6 +1,6 @@
 """Every kind of finding the dataset doctor knows: what reading complains of, and what the doctor looks for besides."""
 
-from pagoda.data.complaint_kinds import READING, Kind, Severity
+from pagoda.data.reading.complaint_kinds import READING, Kind, Severity
 
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pagoda.data.complaints import Complaints
 from pagoda.data.levels import dark_levels, peak_level
+from pagoda.data.reading.complaints import Complaints
 from pagoda.explain.doctor.duplicates import Fingerprint, fingerprint, same_pictures, similar_pictures
 from pagoda.explain.doctor.records import Split
-from pagoda.pictures import (
+from pagoda.pictures.read import (
     PictureError,
     PictureFacts,
     is_other_file,

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pagoda.data.assembly import NO_SIZE
-from pagoda.data.complaints import Complaints
-from pagoda.data.layouts import Layout, split_reader
-from pagoda.data.reading import Reading
+from pagoda.data.formats.layouts import Layout, split_reader
+from pagoda.data.reading.complaints import Complaints
+from pagoda.data.reading.found import Reading
+from pagoda.data.table.assembly import NO_SIZE
 
 
 @dataclass

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from pagoda.criteria.dense import default_ranges
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.detect_and_track import DetectAndTrack
-from pagoda.explain.structure.rows import Kind, LevelRow, Row, Structure
+from pagoda.explain.structure.rows import Kind, LevelRow, Row
+from pagoda.explain.structure.structure import Structure
 from pagoda.explain.structure.trace import Call, Tracer, flat_tensors, traceable, without_numbers
 from pagoda.explain.structure.words import convolutions, describe_module
 from pagoda.structures.images import ImageBatch

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from pagoda.explain.structure.rows import Row, Structure
+from pagoda.explain.structure.rows import Row, StructureRows
 from pagoda.explain.structure.words import count_words
 
 STOREY, GAP, MARGIN = 46, 14, 30  # heights in px; the gap holds the eave
@@ -70,7 +70,7 @@ class Box:
         )
 
 
-def structure_svg(structure: Structure) -> str:
+def structure_svg(structure: StructureRows) -> str:
     """A drawing that stands alone, in light and dark."""
     storeys = [row for row in structure.rows if row.kind == "backbone" and row.shape]
     if len(storeys) > MAX_STOREYS:
@@ -96,7 +96,7 @@ def structure_svg(structure: Structure) -> str:
     )
 
 
-def floors_of(storeys: Sequence[Row], structure: Structure) -> dict[int, int]:
+def floors_of(storeys: Sequence[Row], structure: StructureRows) -> dict[int, int]:
     """{pyramid level: floor it stands on}, 1 at the bottom; extra levels go above the tower."""
     floors = {level: floor for floor, row in enumerate(storeys, 1) for level in levels_of(row)}
     top = max(len(storeys), 1)
@@ -126,7 +126,7 @@ def level_box(row: Row, y: float) -> Box:
     return Box(NECK_X, y, 230 - 10 * level, STOREY, row, title, note)
 
 
-def place_heads(heads: Sequence[Row], structure: Structure, base: float) -> list[Box]:
+def place_heads(heads: Sequence[Row], structure: StructureRows, base: float) -> list[Box]:
     """Boxes stacked at half height of the pyramid."""
     total = len(heads) * (HEAD_HEIGHT + GAP) - GAP
     top = (MARGIN + base - total) / 2
@@ -137,7 +137,7 @@ def place_heads(heads: Sequence[Row], structure: Structure, base: float) -> list
     ]
 
 
-def draw_head(box: Box, structure: Structure) -> str:
+def draw_head(box: Box, structure: StructureRows) -> str:
     """A head's box: its layers, what it says per location, what it costs."""
     rows = [row for row in structure.rows if row.part == box.row.part]
     outputs = [row.shape[0] for row in rows if row.shape]
@@ -178,7 +178,7 @@ def flows(backbone: Sequence[Box], neck: Sequence[Box], heads: Sequence[Box]) ->
     return drawn
 
 
-def picture(structure: Structure, base: float) -> str:
+def picture(structure: StructureRows, base: float) -> str:
     """The ground the tower stands on."""
     height, width = structure.padded_size
     return (

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 
 from pagoda.explain.structure.diagram import structure_svg
-from pagoda.explain.structure.rows import Structure
+from pagoda.explain.structure.rows import StructureRows
 from pagoda.explain.structure.table import (
     LEVEL_COLUMNS,
     headline,
@@ -29,7 +29,7 @@ tbody tr:hover { background: color-mix(in srgb, CanvasText 8%, Canvas); }
 """
 
 
-def structure_page(structure: Structure) -> str:
+def structure_page(structure: StructureRows) -> str:
     """The whole page as a string."""
     rows, columns = structure.rows, step_columns(structure)
     starts = ["part" if i and row.part != rows[i - 1].part else "" for i, row in enumerate(rows)]

@@ -1,10 +1,8 @@
-"""A described detector: its steps, its pyramid levels, its totals, and how they are told."""
+"""A described detector: its steps, its pyramid levels, its totals."""
 
 import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
-
-from rich.console import Console, Group
 
 from pagoda.plain import checked
 
@@ -64,8 +62,8 @@ class LevelRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Structure:
-    """A detector described for pictures, or clips of pictures, of one size."""
+class StructureRows:
+    """A detector in rows and numbers, for pictures, or clips of pictures, of one size."""
 
     model: str
     num_classes: int
@@ -99,19 +97,6 @@ class Structure:
         """Boxes before anything is selected."""
         return sum(level.locations * level.predictions_per_location for level in self.levels)
 
-    def to_rich(self) -> Group:
-        """The tables for a rich console, with colours."""
-        from pagoda.explain.structure.table import structure_tables
-
-        return structure_tables(self)
-
-    def to_table(self, width: int = 110) -> str:
-        """Plain text of at most `width` columns."""
-        console = Console(width=width, color_system=None)
-        with console.capture() as captured:
-            console.print(self.to_rich())
-        return captured.get()
-
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON; an object size without end is None."""
         data = asdict(self)
@@ -121,15 +106,3 @@ class Structure:
         names = ("parameters", "trainable", "macs", "locations", "predictions")
         totals = {name: getattr(self, name) for name in names}
         return {**data, "totals": totals}
-
-    def to_html(self) -> str:
-        """A page of its own: block diagram and tables, no scripts, nothing loaded from elsewhere."""
-        from pagoda.explain.structure.page import structure_page
-
-        return structure_page(self)
-
-    def to_svg(self) -> str:
-        """The block diagram alone."""
-        from pagoda.explain.structure.diagram import structure_svg
-
-        return structure_svg(self)

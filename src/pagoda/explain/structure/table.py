@@ -7,14 +7,14 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from pagoda.explain.structure.rows import LevelRow, Row, Structure
+from pagoda.explain.structure.rows import LevelRow, Row, StructureRows
 from pagoda.explain.structure.words import count_words
 
 NUMBERS = ("output", "stride", "sees px", "frames", "parameters", "MACs")
 LEVEL_COLUMNS = ("level", "stride", "cells", "locations", "per location", "predictions", "objects, px")
 
 
-def structure_tables(structure: Structure) -> Group:
+def structure_tables(structure: StructureRows) -> Group:
     """Headline, steps, levels and legend."""
     steps = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
     columns = step_columns(structure)
@@ -50,12 +50,12 @@ OF_CLIPS = (
 )
 
 
-def legend_of(structure: Structure) -> str:
+def legend_of(structure: StructureRows) -> str:
     """What the columns mean."""
     return LEGEND + (OF_CLIPS if structure.num_frames else "")
 
 
-def step_columns(structure: Structure) -> tuple[str, ...]:
+def step_columns(structure: StructureRows) -> tuple[str, ...]:
     """The heads of the table of steps; those of clips have one more."""
     frames = ("frames",) if structure.num_frames else ()
     return (
@@ -72,7 +72,7 @@ def step_columns(structure: Structure) -> tuple[str, ...]:
     )
 
 
-def headline(structure: Structure) -> str:
+def headline(structure: StructureRows) -> str:
     """Name, classes, picture and totals in one line."""
     (height, width), (padded_height, padded_width) = structure.size, structure.padded_size
     padding = "" if structure.size == structure.padded_size else f", padded to {padded_height}×{padded_width}"

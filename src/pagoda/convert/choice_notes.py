@@ -1,0 +1,28 @@
+"""Which of several weights in a file were taken: warned of where nobody chose, collected where lines are printed."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pagoda.convert.report import ConversionReport
+from pagoda.weights.file_types import WeightsNote
+
+
+def say_choice(report: ConversionReport, take: str | None) -> None:
+    """Warns where a file holds other weights, too, and nobody said which."""
+    if report.choice and take is None:
+        warnings.warn(f"{report.file}: {report.choice}", WeightsNote, stacklevel=3)
+
+
+@contextmanager
+def collected_notes() -> Iterator[list[str]]:
+    """What `say_choice` warns of within, as lines, once the block has ended; other warnings stay warnings."""
+    lines: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", WeightsNote)
+        yield lines
+    for each in caught:
+        if issubclass(each.category, WeightsNote):
+            lines.append(str(each.message))
+        else:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)

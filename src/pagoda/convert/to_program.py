@@ -1,0 +1,195 @@
+"""A model of ours as another program would save it: its names, the order of its anchors, its epsilon."""
+
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any
+
+from torch import Tensor
+
+from pagoda.backbones.resnet import ResNet
+from pagoda.convert.names.rules import restore
+from pagoda.convert.programs import SOURCES, Source
+from pagoda.convert.rcnn_rows import anchor_order, region_rows, reweighted
+from pagoda.convert.tensor_slices import Layout
+from pagoda.detectors.contract import Detector
+from pagoda.detectors.rcnn import RCNN
+from pagoda.zoo.families import FAMILIES, conventions_for, parse_name
+from pagoda.zoo.flavours.base import Flavour, RetinaNetFlavour
+from pagoda.zoo.flavours.rcnn import RCNNFlavour
+from pagoda.zoo.options import check_known
+
+# Where `COMPUTED` differs the same tensors give other predictions, and no tensor could make up for it.
+COMPUTED = ("body.style", "body.pooling", "body.extra_from", "body.relu_before_extra", "body.neck_relu")
+COMPUTED += ("resampling", "head_activation")
+COMPUTED += ("coder", "level_scale", "quality_on", "anchors", "input_spec")
+COMPUTED += ("anchor_style", "anchor_steps", "pooling", "proposals.inference", "one_level", "upsampling")
+COMPUTED += (
+    "criterion.rpn.coder",
+    "criterion.regions.coder",
+    "postprocess.paste",
+    "postprocess.keypoint_score",
+)
+# Rows are multiplied to make up for these, and of proposals only those in use count.
+MADE_UP_FOR = (
+    "criterion.rpn.coder.weights",
+    "criterion.regions.coder.weights",
+    "one_level_proposals.training",
+)
+# Norms with the backbone's epsilon: C4 networks have its last stage in the box head.
+BODY = ("backbone.", "box_head.trunk.stage.")
+
+
+def to_source(model: Detector, source: str) -> dict[str, Tensor]:
+    """The model's tensors as another program would save them, so that its raw predictions are the model's.
+
+    Names and rows are brought into that program's order, variances make up for another epsilon, and box deltas
+    for other weights. What cannot be made up for `differences` tells. Raises ValueError where the program has
+    no place for a tensor of the model.
+    """
+    chosen, theirs = written_as(model, source)
+    ours = conventions_of(model)
+    state = dict(model.state_dict())
+    if isinstance(ours, RetinaNetFlavour) and isinstance(theirs, RetinaNetFlavour):
+        state |= reordered(state, ours, theirs, len(model.label_map))
+    if isinstance(ours, RCNNFlavour) and isinstance(theirs, RCNNFlavour):
+        state |= region_rows(state, ours, theirs, pyramid=neck_of(model) == "fpn")
+    layout = Layout(
+        len(model.label_map),
+        quality_on=getattr(model, "quality_on", None),
+        box_order=chosen.box_order,
+        box_rows=getattr(model.box_head, "outputs", 4),
+    )
+    canonical = canonical_names(state, layout, chosen)
+    names = restore(canonical, chosen.rules_to_write(canonical))
+    more = epsilon_of(model) - theirs.body.eps if isinstance(model.backbone, ResNet) else 0.0
+    written = {}
+    for canonical, name in names.items():
+        place = layout.place(canonical)
+        tensor = place.read(state[place.name]).clone()
+        is_variance = canonical.startswith(BODY) and canonical.endswith(".running_var")
+        written[name] = with_epsilon(tensor, more, name) if is_variance and more else tensor
+    return written
+
+
+def written_as(model: Detector, source: str) -> tuple[Source, Flavour]:
+    """The program's form and conventions that are nearest to the model's and have a place for every tensor."""
+    detector = detector_of(model)
+    # Scale and shift alone cannot hold our norms, and nobody runs Caffe2 any more.
+    fitting = [each for each in SOURCES if detector in each.flavours and not each.affine_norms]
+    if not fitting:
+        raise ValueError(
+            f"{type(model).__name__} models cannot be written for another program, only read from one"
+        )
+    check_known("source to write for", source, {each.name for each in fitting})
+    ours, neck = conventions_of(model), neck_of(model)
+    candidates = [
+        (each, conventions_for(parse_name((model.origin or {})["model"])._replace(flavour=name)))
+        for each in fitting
+        for name in each.flavours[detector]
+        if each.name == source and (not each.necks or neck in each.necks)
+    ]
+    if not candidates:
+        raise ValueError(f"{source} has no form for {detector} with the neck '{neck}'")
+    errors: dict[str, str] = {}
+    for each, theirs in sorted(candidates, key=lambda pair: len(unlike(ours, pair[1], neck))):
+        layout = Layout(len(model.label_map), quality_on=getattr(model, "quality_on", None))
+        try:
+            canonical = canonical_names(model.state_dict(), layout, each)
+            restore(canonical, each.rules_to_write(canonical))
+        except ValueError as error:
+            errors[each.title] = str(error)
+            continue
+        return each, theirs
+    raise ValueError("; ".join(f"{title}: {error}" for title, error in errors.items()))
+
+
+def differences(model: Detector, source: str) -> list[str]:
+    """In what the other program will not compute what the model computes, one line each."""
+    return unlike(conventions_of(model), written_as(model, source)[1], neck_of(model))
+
+
+def unlike(ours: Flavour, theirs: Flavour, neck: str) -> list[str]:
+    """Conventions that no tensor could make up for, of a model with this neck."""
+    here, there = flat(ours.to_dict()), flat(theirs.to_dict())
+    ignored = MADE_UP_FOR + (("one_level",) if neck == "fpn" else ("proposals", "pooling.sampling_ratio"))
+    return [
+        f"{name}: {value!r} here, {there.get(name)!r} there"
+        for name, value in here.items()
+        if name.startswith(COMPUTED) and not name.startswith(ignored) and there.get(name) != value
+    ]
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """
+    >>> flat({"a": {"b": 1}, "c": (2, 3)})
+    {'a.b': 1, 'c': [2, 3]}
+    """
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def detector_of(model: Detector) -> str:
+    """As the zoo's names begin."""
+    if not isinstance(model, RCNN):
+        return type(model).__name__.lower()
+    if model.mask_head is not None:
+        return "mask_rcnn"
+    return "faster_rcnn" if model.keypoint_head is None else "keypoint_rcnn"
+
+
+def neck_of(model: Detector) -> str:
+    """fpn, c4, dc5, …; empty for models that are not the zoo's."""
+    return parse_name(model.origin["model"]).neck if model.origin else ""
+
+
+def conventions_of(model: Detector) -> Flavour:
+    """What the model was built with. Raises ValueError for models that are not the zoo's."""
+    if not model.origin or "flavour" not in model.origin:
+        raise ValueError(
+            "only models of the zoo can be written for another program; build it with create_model"
+        )
+    return type(FAMILIES[detector_of(model)].flavours[""]).from_dict(model.origin["flavour"])
+
+
+def canonical_names(state: Mapping[str, Tensor], layout: Layout, source: Source) -> list[str]:
+    """Of every tensor to be written. Scales that are all 1 need no place: they say nothing."""
+    kept = [name for name in state if not name.endswith("positives.mean")]
+    if "scales" in state and not any((rule.ours or "").startswith("scales.") for rule in source.rules):
+        kept = [name for name in kept if name != "scales" or not bool((state["scales"] == 1).all())]
+    return list(
+        chain.from_iterable(
+            layout.canonical_names(name, len(state[name]) if state[name].ndim else 0) for name in kept
+        )
+    )
+
+
+def epsilon_of(model: Detector) -> float:
+    """Of the norms in the backbone that have statistics."""
+    return next((m.eps for m in model.backbone.modules() if hasattr(m, "running_var")), 0.0)
+
+
+def with_epsilon(variance: Tensor, more: float, name: str) -> Tensor:
+    """The variance to which a program that adds less (by `more`) comes up to ours."""
+    if bool((variance + more <= 0).any()):
+        raise ValueError(f"{name} holds variances below {-more:g}, which the other program's epsilon exceeds")
+    return variance + more
+
+
+def reordered(
+    state: Mapping[str, Tensor], ours: RetinaNetFlavour, theirs: RetinaNetFlavour, num_classes: int
+) -> dict[str, Tensor]:
+    """The predictions with anchors in the other program's order and deltas of its weights."""
+    order = anchor_order(ours.anchors, theirs.anchors)
+    found = {}
+    for head, rows in (("class_head", num_classes), ("box_head", 4)):
+        for kind in ("weight", "bias"):
+            tensor = state[f"{head}.predict.{kind}"].unflatten(0, (-1, rows))[order]
+            if head == "box_head":
+                tensor = reweighted(tensor, ours.criterion.coder, theirs.criterion.coder)
+            found[f"{head}.predict.{kind}"] = tensor.flatten(0, 1)
+    return found

@@ -1,0 +1,77 @@
+"""A model of ours as a file that another program loads, and what that program will make of it."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from pagoda.convert.report import sha256_of
+from pagoda.convert.to_program import differences, to_source
+from pagoda.detectors.contract import Detector
+from pagoda.files.atomic import write_atomically
+from pagoda.weights.files import save_torch
+
+
+@dataclass(frozen=True)
+class WayBackReport:
+    """What was written; `text()` for people, `to_dict()` for machines."""
+
+    file: str
+    sha256: str
+    program: str
+    tensors: int
+    left_out: list[str]
+    """tensors of ours that the program does not keep in its files"""
+    differences: list[str]
+    """conventions in which the program will compute something else, one line each"""
+    licence: str
+    """of the weights this model was made from; empty where nothing is known"""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """One fact per line."""
+        lines = [f"program     {self.program}", f"written     {self.tensors} tensors"]
+        lines += [f"left out    {len(self.left_out)}: {', '.join(self.left_out)}"] if self.left_out else []
+        lines += [f"differs     {line}" for line in self.differences]
+        if not self.differences:
+            lines.append("differs     nothing: every convention is the program's own")
+        lines += [f"licence     {self.licence}"] if self.licence else []
+        return "\n".join([*lines, f"sha256      {self.sha256}"])
+
+
+def write_for(model: Detector, program: str, path: str | Path) -> WayBackReport:
+    """Write a `.pth` in the form in which `program` saves its checkpoints.
+
+    Raises ValueError for a program that is not known, or has no place for a tensor of the model.
+    """
+    tensors = to_source(model, program)
+    written = write_atomically(path, lambda temporary: save_torch(temporary, content_for(program, tensors)))
+    scales_written = any(name.endswith(".scale") for name in tensors)
+    return WayBackReport(
+        file=written.name,
+        sha256=sha256_of(written),
+        program=program,
+        tensors=len(tensors),
+        left_out=[
+            name
+            for name in model.state_dict()
+            if name.endswith("positives.mean") or (name == "scales" and not scales_written)
+        ],
+        differences=differences(model, program),
+        licence=(model.origin or {}).get("provenance", {}).get("licence", ""),
+    )
+
+
+def content_for(program: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """The state dict as the program wraps it; its optimiser and counters, which we have not, are left to it."""
+    if program in ("fcos", "maskrcnn_benchmark"):
+        return {"model": tensors}
+    if program in ("detectron2", "adelaidet"):
+        return {"model": tensors, "__author__": "Pagoda"}
+    if program == "mmdet":
+        return {"meta": {}, "state_dict": tensors}
+    return tensors

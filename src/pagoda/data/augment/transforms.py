@@ -1,0 +1,302 @@
+"""Random changes to training pictures: each is a callable `(picture, Targets) -> (picture, Targets)`.
+
+Pictures are uint8 (3, H, W), or (4, H, W) with an opacity that changes of colour leave alone; boxes, masks,
+keypoints, areas and the image size follow. Every draw comes from torch's CPU generator, so `torch.manual_seed`
+decides the outcome. What happens to objects that leave the picture, and what `boxes_from_masks` does: see
+`geometry.cut_targets`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.tv_tensors import BoundingBoxes
+
+from pagoda.data.augment import geometry
+from pagoda.data.augment.geometry import Window, frame_of
+from pagoda.plain import checked
+from pagoda.preprocess import InputSpec
+from pagoda.structures.instances import Targets
+
+Transform = Callable[[Tensor, Targets], tuple[Tensor, Targets]]
+PADDING_GREY = 114
+"""Close to the mean of natural pictures, so that padding is near zero once normalised."""
+
+
+class Samples(Protocol):
+    """Anything with pictures to draw from."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Targets]: ...
+
+
+@dataclass(frozen=True)
+class Compose:
+    """One transform after the other."""
+
+    transforms: Sequence[Transform]
+
+    def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
+        for transform in self.transforms:
+            picture, targets = transform(picture, targets)
+        return picture, targets
+
+
+@checked
+@dataclass(frozen=True)
+class Carry:
+    """Boxes, and of masks and keypoints what is learnt: the rest need not be moved along."""
+
+    masks: bool = False
+    keypoints: bool = False
+
+    def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
+        dropped = [*(["masks"] * (not self.masks)), *(["keypoints", "visibility"] * (not self.keypoints))]
+        return picture, replace(targets, **dict.fromkeys(dropped))
+
+
+@dataclass(frozen=True)
+class Resize:
+    """The shorter side to `short` pixels, less where the longer would exceed `long`; aspect kept."""
+
+    short: int
+    long: int
+
+    def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
+        same_as_later = InputSpec(short_side=self.short, long_side=self.long)
+        return geometry.resize(picture, targets, *same_as_later.resized(frame_of(picture, targets)))
+
+
+@dataclass(frozen=True)
+class MultiScaleResize:
+    """`Resize` with a short side drawn from `shorts`."""
+
+    shorts: tuple[int, ...]
+    long: int
+
+    def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
+        return Resize(self.shorts[_below(len(self.shorts))], self.long)(picture, targets)
+
+
+@checked
+@dataclass(frozen=True)
+class JitteredResize:
+    """`Resize`, then `low` … `high` times that; what exceeds the resized frame is cropped at a random place.
+
+    Nothing is padded: smaller pictures leave that to their batch.
+    """
+
+    short: int
+    long: int
+    low: float = 0.8
+    high: float = 1.25
+    boxes_from_masks: bool = True
+
+    def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
+        spec = InputSpec(short_side=self.short, long_side=self.long)
+        height, width = spec.resized(frame_of(picture, targets))
+        factor = _between(self.low, self.high)
+        picture, targets = geometry.resize(picture, targets, _scaled(height, factor), _scaled(width, factor))
+        if factor <= 1:
+            return picture, targets
+        top, left = _below(picture.shape[1] - height + 1), _below(picture.shape[2] - width + 1)
+        window = Window(top, left, height, width)
+        return geometry.cut(picture, targets, window, PADDING_GREY, boxes_from_masks=self.boxes_from_masks)
+
+
+@checked
+@dataclass(frozen=True)
+class HorizontalFlip:
+    """Left to right with probability `p`. Keypoints need `pairs`: those that change places."""
+
+    p: float = 0.5
+    pairs: Sequence[tuple[int, int]] | None = None
+
+    def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
+        if not _happens(self.p):
+            return picture, targets
+        return geometry.mirror(picture, targets, self.pairs)
+
+
+@checked
+@dataclass(frozen=True)
+class VerticalFlip:
+    """Top to bottom with probability `p`. Keypoints need `pairs` here too: this is a mirror as well."""
+
+    p: float = 0.5
+    pairs: Sequence[tuple[int, int]] | None = None
+
+    def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
+        if not _happens(self.p):
+            return picture, targets
+        return geometry.mirror(picture, targets, self.pairs, upside_down=True)
+
+
+@checked
+@dataclass(frozen=True)
+class ScaleJitter:
+    """Large-scale jitter (Ghiasi 2021): `low` … `high` times the scale that fits `size`, then `size` of it.
+
+    What is larger is cropped at a random place, what is smaller padded at the bottom and right. The
+    result is always `size`, (height, width).
+    """
+
+    size: tuple[int, int]
+    low: float = 0.1
+    high: float = 2.0
+    fill: int = PADDING_GREY
+    boxes_from_masks: bool = True
+
+    def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
+        sides = frame_of(picture, targets)
+        scale = min(self.size[0] / sides[0], self.size[1] / sides[1]) * _between(self.low, self.high)
+        # Cropped first, by whole pixels: enlarging what is then thrown away would take most of the time.
+        seen = [min(side, _scaled(limit, 1 / scale)) for side, limit in zip(sides, self.size, strict=True)]
+        top, left = _below(sides[0] - seen[0] + 1), _below(sides[1] - seen[1] + 1)
+        window = Window(top, left, *seen)
+        picture, targets = geometry.cut(
+            picture, targets, window, self.fill, boxes_from_masks=self.boxes_from_masks
+        )
+        height, width = (
+            min(_scaled(side, scale), limit) for side, limit in zip(seen, self.size, strict=True)
+        )
+        picture, targets = geometry.resize(picture, targets, height, width)
+        return geometry.cut(picture, targets, Window(0, 0, *self.size), self.fill)
+
+
+@checked
+@dataclass(frozen=True)
+class RandomIoUCrop:
+    """The crop of SSD (Liu 2016): with probability `p`, look for one that overlaps an object well.
+
+    The IoU asked for is drawn from `min_ious` and from "no crop at all". Sides are `min_scale` …
+    `max_scale` of the picture's. Objects whose centre is outside are dropped. A picture without learnable
+    objects stays whole.
+    """
+
+    p: float = 1.0
+    min_ious: tuple[float, ...] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
+    min_scale: float = 0.3
+    max_scale: float = 1.0
+    min_aspect: float = 0.5
+    max_aspect: float = 2.0
+    boxes_from_masks: bool = True
+
+    def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
+        height, width = frame_of(picture, targets)
+        learnable = targets.boxes[~targets.ignored]
+        has_room = min(height, width) * self.min_scale >= 1  # a crop of no pixels has no aspect
+        if not (_happens(self.p) and len(learnable) and has_room):
+            return picture, targets
+        options = [*self.min_ious, 1.0]
+        crop = v2.RandomIoUCrop(self.min_scale, self.max_scale, self.min_aspect, self.max_aspect, options)
+        boxes = BoundingBoxes(learnable, format="XYXY", canvas_size=(height, width))
+        found = crop.make_params([picture, boxes])
+        if not found:
+            return picture, targets
+        window = Window(found["top"], found["left"], found["height"], found["width"])
+        # The centre decides here, not the share left: a crop inside one big object shows little of it
+        # and yet nothing else.
+        targets = targets[targets.ignored | _centred_in(targets.boxes, window)]
+        return geometry.cut(
+            picture, targets, window, fill=0, min_share=0.0, boxes_from_masks=self.boxes_from_masks
+        )
+
+
+@checked
+@dataclass(frozen=True)
+class PhotometricDistort:
+    """SSD's changes of brightness, contrast, saturation, hue and channel order, each with probability `p`."""
+
+    p: float = 0.5
+
+    def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
+        frame_of(picture, targets)
+        colors = v2.RandomPhotometricDistort(p=_probability(self.p))(picture[:3])
+        return colors if len(picture) == 3 else torch.cat([colors, picture[3:]]), targets
+
+
+@checked
+@dataclass(frozen=True, eq=False)
+class Mosaic:
+    """With probability `p`, this picture and three others of `dataset` around a random point of one canvas.
+
+    The canvas is `size`, (height, width). Each picture is scaled to `low` … `high` times what fits the
+    canvas, lies with one corner at the point, and ends at the borders of its quarter. `prepare` is applied to
+    the pictures that are drawn, as it has been to the one that is given.
+    """
+
+    dataset: Samples
+    size: tuple[int, int]
+    p: float = 0.5
+    low: float = 0.4
+    high: float = 1.0
+    fill: int = PADDING_GREY
+    boxes_from_masks: bool = True
+    prepare: Transform | None = None
+
+    def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
+        if not _happens(self.p):
+            return picture, targets
+        height, width = self.size
+        others = [self.dataset[_below(len(self.dataset))] for _ in range(3)]
+        if self.prepare is not None:
+            others = [self.prepare(*sample) for sample in others]
+        y, x = int(height * _between(0.25, 0.75)), int(width * _between(0.25, 0.75))
+        quarters = [
+            Window(top, left, bottom - top, right - left)
+            for top, bottom in ((0, y), (y, height))
+            for left, right in ((0, x), (x, width))
+        ]
+        canvas = picture.new_full((len(picture), height, width), self.fill)
+        parts = []
+        for quarter, sample in zip(quarters, [(picture, targets), *others], strict=True):
+            pixels, part = self._fill_quarter(quarter, *sample)
+            rows = slice(quarter.top, quarter.top + quarter.height)
+            canvas[:, rows, quarter.left : quarter.left + quarter.width] = pixels
+            parts.append(geometry.cut_targets(part, Window(-quarter.top, -quarter.left, height, width)))
+        return canvas, geometry.join_targets(parts)
+
+    def _fill_quarter(self, quarter: Window, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
+        """The picture with its inner corner at the inner corner of the quarter."""
+        height, width = frame_of(picture, targets)
+        scale = min(self.size[0] / height, self.size[1] / width) * _between(self.low, self.high)
+        height, width = _scaled(height, scale), _scaled(width, scale)
+        picture, targets = geometry.resize(picture, targets, height, width)
+        top = height - quarter.height if quarter.top == 0 else 0
+        left = width - quarter.width if quarter.left == 0 else 0
+        window = Window(top, left, quarter.height, quarter.width)
+        return geometry.cut(picture, targets, window, self.fill, boxes_from_masks=self.boxes_from_masks)
+
+
+def _scaled(side: int, scale: float) -> int:
+    return max(int(side * scale + 0.5), 1)
+
+
+def _centred_in(boxes: Tensor, window: Window) -> Tensor:
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    first = centers.new_tensor([window.left, window.top])
+    last = first + centers.new_tensor([window.width, window.height])
+    return ((first < centers) & (centers < last)).all(1)
+
+
+def _probability(p: float) -> float:
+    if not 0 <= p <= 1:
+        raise ValueError(f"p is a probability, 0 … 1, got {p}")
+    return p
+
+
+def _happens(p: float) -> bool:
+    return torch.rand(()).item() < _probability(p)
+
+
+def _between(low: float, high: float) -> float:
+    return low + (high - low) * torch.rand(()).item()
+
+
+def _below(count: int) -> int:
+    return int(torch.randint(count, ()))

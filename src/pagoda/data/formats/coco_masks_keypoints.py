@@ -1,0 +1,169 @@
+"""What COCO annotations hold beyond boxes: polygons, run lengths, keypoints and their skeleton."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from pagoda.data.reading.category_ids import complain_of_trimming
+from pagoda.data.reading.complaints import Complaints
+from pagoda.data.table.assembly import NO_SIZE
+from pagoda.data.table.keypoints import PackedKeypoints
+from pagoda.data.table.masks import NO_PIXELS, PackedMasks
+from pagoda.files.text import as_name, as_number, as_whole
+from pagoda.ops.rle import check_polygons, check_run_lengths
+from pagoda.structures.skeleton import Skeleton, known_skeleton
+
+
+def read_masks(
+    entries: Sequence[dict], sizes: Sequence[tuple[int, int]], source: str, complaints: Complaints
+) -> PackedMasks | None:
+    """The masks of all annotations, None where none has one; `sizes`: (height, width) of each one's picture.
+
+    Nothing, an empty list, text or object is no mask. Polygons of fewer than three points are left out.
+    """
+    polygons: list[list[list[float]]] = []
+    texts: list[str] = []
+    for entry, size in zip(entries, sizes, strict=True):
+        segmentation = entry.get("segmentation")
+        parts, text = [], NO_PIXELS
+        try:
+            if isinstance(segmentation, list):
+                parts = check_polygons(segmentation)
+                if len(parts) < len(segmentation):
+                    complaints.add(
+                        "short_polygons",
+                        _too_few_points(entry, len(segmentation) - len(parts), len(parts), source),
+                    )
+            elif segmentation or isinstance(segmentation, int | float):
+                text = check_run_lengths(segmentation, size if size != NO_SIZE else None)
+        except ValueError as error:
+            complaints.add("malformed_masks", f"{_place(entry, source)}: {error}")
+        polygons.append(parts)
+        texts.append(text)
+    masks = PackedMasks.pack(polygons, texts)
+    return masks if masks.is_known.any() else None
+
+
+def read_skeleton(
+    categories: Sequence[Any], entries: Sequence[dict], source: str, complaints: Complaints
+) -> Skeleton | None:
+    """The one skeleton of all categories that have keypoints; None where there is none, or more than one.
+
+    Sigmas and flip pairs are those of the published skeleton with the same names, unless the category has keys
+    `sigmas` and `flip_pairs`. Edges count keypoints from 1. Keypoints that no category names are numbered.
+    """
+    with_keypoints = [entry for entry in categories if isinstance(entry, dict) and entry.get("keypoints")]
+    name_lists = {_keypoint_names(entry) for entry in with_keypoints}
+    if () in name_lists:
+        place = "keypoints of a category must be a list of names"
+        complaints.add("broken_skeletons", f"{source}: {place}, got {str(with_keypoints)[:100]}")
+        return None
+    if len(name_lists) > 1:
+        listed = ", ".join(f"'{entry.get('name')}' {len(entry['keypoints'])}" for entry in with_keypoints)
+        complaints.add(
+            "bad_skeletons",
+            f"{source}: the categories have different keypoints ({listed}); keypoints are read only where all"
+            " categories share one list, so they are left out",
+        )
+        return None
+    if not with_keypoints:
+        return _numbered(entries, source, complaints)
+    category = with_keypoints[0]
+    names = next(iter(name_lists))
+    for written, name in zip(category["keypoints"], names, strict=True):
+        complain_of_trimming(written, name, source, complaints)
+    known = known_skeleton(names)
+    edges = _read_edges(category, len(names), source, complaints)
+    plain: dict[str, Any] = {} if known is None else known.to_dict()
+    plain |= {key: category[key] for key in ("sigmas", "flip_pairs") if category.get(key) is not None}
+    plain |= {"names": names, "edges": plain.get("edges", ()) if edges is None else edges}
+    try:
+        return Skeleton.from_dict(plain)
+    except (ValueError, TypeError, OverflowError) as error:
+        complaints.add("broken_skeletons", f"{source}: category '{category.get('name')}': {error}")
+        return None
+
+
+def _keypoint_names(category: dict) -> tuple[str, ...]:
+    """() where they are no list of names."""
+    written = category["keypoints"]
+    names = [as_name(name) for name in written] if isinstance(written, list) else []
+    return () if None in names else tuple(names)  # type: ignore[arg-type]
+
+
+def _numbered(entries: Sequence[dict], source: str, complaints: Complaints) -> Skeleton | None:
+    lists = [entry["keypoints"] for entry in entries if isinstance(entry.get("keypoints"), list)]
+    count = max(map(len, lists), default=0) // 3
+    if not count:
+        return None
+    last = f"point_{count - 1}"
+    complaints.add(
+        "bad_skeletons", f"{source}: no category names its keypoints; they are called point_0 … {last}"
+    )
+    return Skeleton(tuple(f"point_{k}" for k in range(count)))
+
+
+def read_keypoints(
+    entries: Sequence[dict], skeleton: Skeleton, source: str, complaints: Complaints
+) -> PackedKeypoints | None:
+    """The keypoints of all annotations, None where nothing is labelled."""
+    rows = [_read_triples(entry, skeleton, source, complaints) for entry in entries]
+    keypoints = PackedKeypoints.pack([row if row and any(row) else None for row in rows], len(skeleton))
+    return keypoints if len(keypoints.triples) else None
+
+
+def _read_triples(entry: dict, skeleton: Skeleton, source: str, complaints: Complaints) -> list[float] | None:
+    """x, y, visibility, … of one annotation; None where it has none or impossible ones."""
+    written = entry.get("keypoints") or None
+    if written is None:
+        return None
+    if not isinstance(written, list) or len(written) != 3 * len(skeleton):
+        count = len(written) if isinstance(written, list) else type(written).__name__
+        complaints.add(
+            "malformed_keypoints",
+            f"{_place(entry, source)}: keypoints must be x, y, visibility of each of {len(skeleton)} keypoints,"
+            f" {3 * len(skeleton)} numbers, got {count}",
+        )
+        return None
+    values = [value if type(value) is float else as_number(value) for value in written]
+    is_sound = None not in values and all(map(math.isfinite, values))  # type: ignore[arg-type]
+    if not is_sound or not {0, 1, 2}.issuperset(values[2::3]):
+        complaints.add(
+            "malformed_keypoints",
+            f"{_place(entry, source)}: keypoints must be finite numbers with visibility 0 (not labelled),"
+            f" 1 (hidden) or 2 (visible), got {str(written)[:100]}",
+        )
+        return None
+    return values  # type: ignore[return-value]
+
+
+def _read_edges(category: dict, count: int, source: str, complaints: Complaints) -> list[list[int]] | None:
+    """Pairs counted from 0; None where the file has none or impossible ones, which is noted."""
+    edges = category.get("skeleton") or None
+    if edges is None:
+        return None
+    pairs = [_as_pair(edge, count) for edge in edges] if isinstance(edges, list) else [None]
+    if None not in pairs:
+        return pairs  # type: ignore[return-value]
+    complaints.add(
+        "bad_skeletons",
+        f"{source}: the skeleton of category '{category.get('name')}' must join its keypoints 1 … {count},"
+        f" got {str(edges)[:100]}; it is left out",
+    )
+    return None
+
+
+def _as_pair(edge: Any, count: int) -> list[int] | None:
+    ends = [as_whole(end) for end in edge] if isinstance(edge, list) else []
+    if len(ends) != 2 or None in ends or ends[0] == ends[1]:
+        return None
+    return [end - 1 for end in ends] if all(1 <= end <= count for end in ends) else None  # type: ignore[operator]
+
+
+def _too_few_points(entry: dict, left_out: int, kept: int, source: str) -> str:
+    rest = "" if kept else ", and with them its whole mask"
+    return f"{_place(entry, source)}: {left_out} polygons of fewer than three points are left out{rest}"
+
+
+def _place(entry: dict, source: str) -> str:
+    return f"{source}: annotation {entry.get('id')} of image {entry.get('image_id')!r}"

@@ -1,0 +1,54 @@
+"""CreateML: one JSON list of pictures, each with labels and boxes about their middle, in pixels."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pagoda.files.text import read_json
+
+
+def createml_document(path: Path, every: Sequence[Path]) -> dict[str, Any]:
+    """One file as a COCO document; the classes are those of `every` file of the data set, sorted.
+
+    Raises ValueError naming the file and the picture where an entry is none of CreateML's.
+    """
+    contents = {each: _entries(each) for each in dict.fromkeys((path, *every))}
+    names = sorted({label for entries in contents.values() for _, boxes in entries for label, _ in boxes})
+    if not names:
+        raise ValueError(f"{path}: no picture has an object; there is nothing to detect")
+    images, annotations = [], []
+    for number, (picture, boxes) in enumerate(contents[path], 1):
+        images.append({"id": number, "file_name": picture})
+        for label, box in boxes:
+            category = names.index(label) + 1
+            entry = {"id": len(annotations) + 1, "image_id": number, "category_id": category, "bbox": box}
+            annotations.append(entry)
+    categories = [{"id": number, "name": name} for number, name in enumerate(names, 1)]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _entries(path: Path) -> list[tuple[str, list[tuple[str, list[float]]]]]:
+    """(picture, its labels and xywh boxes), in the order of the file."""
+    content = read_json(path)
+    if not isinstance(content, list):
+        raise ValueError(f"{path}: a CreateML file is a list of pictures, got a {type(content).__name__}")
+    entries = []
+    for number, entry in enumerate(content, 1):
+        picture = entry.get("image") or entry.get("imagefilename") if isinstance(entry, dict) else None
+        objects = (entry.get("annotations") or entry.get("annotation") or []) if picture else None
+        if not isinstance(objects, list) or not isinstance(picture, str):
+            raise ValueError(f"{path}: picture {number} needs image and annotations, got {str(entry)[:100]}")
+        entries.append((picture, [_labelled_box(path, picture, each) for each in objects]))
+    return entries
+
+
+def _labelled_box(path: Path, picture: str, entry: Any) -> tuple[str, list[float]]:
+    try:
+        place = entry["coordinates"]
+        x, y, width, height = (float(place[key]) for key in ("x", "y", "width", "height"))
+        return str(entry["label"]), [x - width / 2, y - height / 2, width, height]
+    except (TypeError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{path}: {picture}: an object needs label and coordinates with x, y (its middle), width, height,"
+            f" got {str(entry)[:100]}"
+        ) from error

@@ -1,0 +1,365 @@
+"""Which kind of data set a folder is, which splits it has, and where its pictures are."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from pagoda.data.formats.coco import read_document
+from pagoda.data.formats.coco_places import (
+    Placed,
+    coco_split,
+    coco_splits,
+    named_by_split,
+    picture_folders,
+    unread_coco_files,
+)
+from pagoda.data.formats.documents import DOCUMENT_KINDS, DocumentKind, open_document, other_json
+from pagoda.data.formats.labelme import labelme_splits
+from pagoda.data.formats.voc import VocFolder
+from pagoda.data.formats.voc_layout import find_voc
+from pagoda.data.formats.yolo import YoloFolder
+from pagoda.data.formats.yolo_layout import (
+    NAME_FILES,
+    description_file,
+    find_splits,
+    naming_files,
+    read_description,
+    unread_labels,
+)
+from pagoda.data.reading.complaints import Complaints
+from pagoda.data.reading.found import Reading
+from pagoda.data.reading.json_kinds import json_kind
+from pagoda.data.reading.outside import complain_of_outside
+from pagoda.data.reading.splits import choose_split, unread_note
+from pagoda.data.table.annotations import Annotations
+from pagoda.data.table.assembly import concatenate
+from pagoda.data.tracks.folders import splits_of_videos
+from pagoda.plain import checked
+
+KNOWN = (
+    "COCO (annotations/train.json, annotations/instances_train2017.json, train/_annotations.coco.json or a COCO JSON"
+    " file beside its pictures), VOC (Annotations/*.xml, or XML files beside the pictures), YOLO (data.yaml, obj.data"
+    " or classes.txt with a text file per picture), LabelMe (a JSON file with shapes per picture), CreateML, VIA or"
+    " Label Studio (their JSON files)"
+)
+
+Kind = Literal["coco", "voc", "yolo", "labelme", "createml", "via", "labelstudio"]
+KIND_NAMES: dict[Kind, str] = {
+    "coco": "COCO",
+    "voc": "VOC",
+    "yolo": "YOLO",
+    "labelme": "LabelMe",
+    "createml": "CreateML",
+    "via": "VIA",
+    "labelstudio": "Label Studio",
+}
+ANNOTATION_FOLDERS = ("annotations", "annotation", "labels", "json")
+"""Folders beside the pictures' folders, where a JSON file is given by its path"""
+VOC_FOLDERS = ("voc", "VOC20??", "VOCdevkit/VOC20??", "VOCdevkit")
+
+
+@checked
+@dataclass(frozen=True)
+class Layout:
+    """A data set found on disk."""
+
+    kind: Kind
+    root: Path
+    splits: dict[str, tuple[Path, ...]]
+    """Split name → what is read for it: JSON files, list files or picture folders"""
+    others: tuple[tuple[str, Path], ...] = ()
+    """Further kinds the folder also holds, which are not read"""
+    absent: tuple[tuple[str, str], ...] = ()
+    """Splits that the data set names but does not hold, each with the reason; an error only where one is asked for"""
+    unread: tuple[str, ...] = ()
+    """One line on annotation files below that belong to no split, where there are any"""
+    description: Path | None = None
+    """The YAML or .data file of a YOLO data set that was given by it"""
+    asked: Path | None = None
+    """The folder that was asked for, which may be one above `root`; None where it was a file"""
+
+    @property
+    def home(self) -> Path:
+        """The folder in which all that belongs to the data set should lie."""
+        return self.asked or self.root
+
+    def describe(self) -> str:
+        """One line on what is read, one more for each other kind that is there too and each split that is not."""
+        splits = (f"{name} ({', '.join(map(self._short, what))})" for name, what in self.splits.items())
+        name = KIND_NAMES[self.kind]
+        lines = [f"{name} data set in {self.root}: {', '.join(splits) or 'no split that can be read'}"]
+        for kind, root in self.others:
+            lines.append(f"{root} is also a {KIND_NAMES[kind]} data set; {name} is read first")
+        lines += [f"split {split} is not there and is left out: {reason}" for split, reason in self.absent]
+        lines += self.unread
+        for path in sorted((self.root / "annotations").glob("person_keypoints_*.json")):
+            if self.kind == "coco" and (path,) not in self.splits.values():
+                lines.append(f"keypoints stand in {self._short(path)}: choose split '{path.stem}'")
+        return "\n".join(lines)
+
+    def document(self, split: str, *, inside_only: bool = False) -> Placed:
+        """One split of a kind that is read as a COCO document, with its pictures looked for.
+
+        `inside_only`: no picture outside `home` is opened. Raises ValueError naming the file where it cannot be read.
+        """
+        assert self.kind in DOCUMENT_KINDS, f"{self.kind} is not read as a document"
+        every = [path for what in self.splits.values() for path in what]
+        what = choose_split(self.splits, split, str(self.root))
+        within = self.home if inside_only else None
+        return open_document(self.kind, self.root, split, what, every, within=within)
+
+    def _short(self, path: Path) -> str:
+        return (str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)) or "."
+
+
+def find_dataset(path: str | Path) -> Layout:
+    """The layout at `path`: a folder, an annotation JSON file, or the YAML or .data file of a YOLO data set.
+
+    COCO comes before VOC, YOLO, LabelMe and the others. Raises FileNotFoundError where nothing is there, ValueError
+    where it is no layout we know.
+    """
+    path = Path(path).expanduser()
+    layout = _from_file(path) if path.is_file() else _from_folder(path)
+    if not layout.splits:
+        raise FileNotFoundError("; ".join(reason for _, reason in layout.absent))
+    return replace(layout, asked=path) if path.is_dir() else layout
+
+
+def _from_folder(path: Path) -> Layout:
+    if not path.is_dir():
+        raise FileNotFoundError(f"there is no folder {path}{_nearest_existing(path)}")
+    finders: tuple[Callable[[Path], Layout | None], ...] = (_find_coco, _find_voc, _find_yolo)
+    found = [layout for find in finders if (layout := find(path)) is not None]
+    if not found:  # last, for these must look into files
+        later = (_find_labelme, *(_finder_of(kind) for kind in ("createml", "via", "labelstudio")))
+        found = [layout for find in later if (layout := find(path)) is not None]
+    if not found:
+        _refuse_several_descriptions(path)
+        videos = splits_of_videos(path)
+        if videos:
+            first = next(iter(videos))
+            raise ValueError(
+                f"{path} holds annotated videos ({', '.join(videos)}), which models of clips read: pagoda train"
+                f" detect_and_track_resnet18_3d --data {path} --train-split {first} --val-split {list(videos)[-1]};"
+                f" pagoda track eval --gt {path} scores tracks. For detectors of pictures looked for {KNOWN}; found"
+                f" {_contents(path)}"
+            )
+        raise ValueError(f"{path} is no data set we know: looked for {KNOWN}; found {_contents(path)}")
+    return replace(found[0], others=tuple((other.kind, other.root) for other in found[1:]))
+
+
+def open_annotations(
+    path: str | Path,
+    split: str | None = None,
+    *,
+    skip_missing: bool = False,
+    boxes_only: bool = False,
+    inside_only: bool = False,
+) -> Annotations:
+    """The annotations of one split, or of several as "train+val".
+
+    `split` None is train where there is one, else the only split; for a COCO folder it may also be the name of a
+    file in annotations/, as person_keypoints_train2017. Pictures that are not on disk stop the reading, or with
+    `skip_missing` are left out and noted. With `boxes_only` masks and keypoints are not read. Pictures outside the
+    data set's folder are noted, and with `inside_only` they stop the reading before any of them is opened.
+    """
+    layout = find_dataset(path)
+    if split is None:
+        split = "train" if "train" in layout.splits or len(layout.splits) != 1 else next(iter(layout.splits))
+    # A split may itself be called "a+b"; only a name that is unknown as a whole is taken apart.
+    names = [split] if split in layout.splits else split.split("+")
+    parts = [_open_split(layout, name.strip(), skip_missing, boxes_only, inside_only) for name in names]
+    annotations = parts[0] if len(parts) == 1 else concatenate(parts)
+    return replace(annotations, notes=(*layout.unread, *annotations.notes))
+
+
+def _open_split(
+    layout: Layout, split: str, skip_missing: bool, boxes_only: bool, inside_only: bool
+) -> Annotations:
+    named = layout.root / "annotations" / f"{split}.json"
+    if layout.kind == "coco" and split not in layout.splits and named.is_file():
+        layout, split = replace(layout, splits={coco_split(named): (named,)}), coco_split(named)
+    what = choose_split(layout.splits, split, str(layout.root), dict(layout.absent))
+    reading = split_reader(layout, boxes_only=boxes_only, inside_only=inside_only)(split)
+    missing = reading.missing_pictures()
+    if not missing:
+        return reading.annotations()
+    reading.complaints.check()
+    files = reading.images.files
+    if len(missing) == len(files) and layout.kind in DOCUMENT_KINDS:
+        raise FileNotFoundError(_nothing_found(files, layout.root, what[0], split))
+    if len(missing) == len(files) or not skip_missing:
+        names = [files[index] for index in missing]
+        raise FileNotFoundError(_missing(reading.source, reading.root, names, len(files)))
+    notes = [f"{reading.source}: there is no picture {files[index]}; it is left out" for index in missing]
+    annotations = reading.subset(sorted(set(range(len(files))).difference(missing))).annotations()
+    return replace(annotations, notes=(*annotations.notes, *notes))
+
+
+def split_reader(
+    layout: Layout, *, boxes_only: bool = False, inside_only: bool = False
+) -> Callable[[str], Reading]:
+    """What reads one split of a data set after the other: the one reader of its format.
+
+    What concerns the whole data set is complained of in the first split that is read; pictures outside its folder
+    before all else of a split.
+    """
+    read = _reader(layout, boxes_only, inside_only)
+
+    def read_and_look(split: str) -> Reading:
+        reading = read(split)
+        complaints = Complaints(reading.source)
+        if "pictures_refused" not in reading.complaints:
+            paths = [os.path.join(reading.root, file) for file in reading.images.files]
+            complain_of_outside(paths, layout.home, reading.source, complaints, refuse=inside_only)
+        complaints.extend(reading.complaints)
+        return replace(reading, complaints=complaints)
+
+    return read_and_look
+
+
+def _reader(layout: Layout, boxes_only: bool, inside_only: bool) -> Callable[[str], Reading]:
+    within = layout.home if inside_only else None
+    if layout.kind == "yolo":
+        yolo = YoloFolder(layout.description or layout.root, within=within)
+        places = layout.splits
+        return lambda split: yolo.read(
+            choose_split(places, split, str(layout.root)), f"{layout.root} ({split})", boxes_only=boxes_only
+        )
+    if layout.kind == "voc":
+        found = find_voc(layout.root)
+        assert found is not None, f"{layout.root} was found to be a VOC folder"
+        voc = VocFolder(found, within=within)
+        is_whole = list(layout.splits) == ["train"] and layout.splits["train"][0].suffix != ".txt"
+        return lambda split: voc.read(None if is_whole else split)
+    return lambda split: _read_document(layout, split, boxes_only, inside_only)
+
+
+def _read_document(layout: Layout, split: str, boxes_only: bool, inside_only: bool) -> Reading:
+    what = choose_split(layout.splits, split, str(layout.root))
+    source = str(what[0] if len(what) == 1 else f"{layout.root} ({split})")
+    try:
+        placed = layout.document(split, inside_only=inside_only)
+    except (ValueError, OSError) as error:
+        return Reading.broken(source, layout.root, error)
+    if inside_only:
+        refused = Reading(source, layout.root, Complaints(source))
+        complain_of_outside(placed.paths(), layout.home, source, refused.complaints, refuse=True)
+        if refused.complaints.stopping:
+            return refused
+    reading = read_document(placed.document, placed.folder, source, boxes_only=boxes_only)
+    skeleton = reading.label_map.skeleton
+    if layout.kind == "labelme" and skeleton is not None:
+        remedy = "call the points that change places left_… and right_… in LabelMe"
+        reading.label_map = replace(reading.label_map, skeleton=replace(skeleton, flip_remedy=remedy))
+    for kind, lines in (
+        ("shapes_left_out", placed.left_out),
+        ("read_otherwise", placed.notes),
+        ("ambiguous_pictures", placed.finder.ambiguous),
+    ):
+        for line in lines:
+            reading.complaints.add(kind, line)
+    for kind, line in placed.broken:
+        reading.complaints.add(kind, line)
+    return reading
+
+
+def _nothing_found(files: list[str], root: Path, json_path: Path, split: str) -> str:
+    folders = dict.fromkeys(map(str, picture_folders(root, json_path, split)))
+    return (
+        f"{json_path}: none of its {len(files)} pictures is where one is looked for; put {files[0]}"
+        f" and the others into one of {', '.join(folders)}"
+    )
+
+
+def _from_file(path: Path) -> Layout:
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        kind: DocumentKind = json_kind(path) or "coco"  # whoever reads it will say what is wrong
+        if kind == "labelme":
+            raise ValueError(f"{path} is the LabelMe file of one picture; give its folder, {path.parent}")
+        root = path.parent.parent if path.parent.name.lower() in ANNOTATION_FOLDERS else path.parent
+        return Layout(kind, root, {coco_split(path): (path,)})
+    if suffix in (".yaml", ".yml", ".data"):
+        found = find_splits(path)
+        if (found.places or found.absent) and not {"names", "train", "val"}.isdisjoint(
+            read_description(path)
+        ):
+            return Layout(
+                "yolo", path.parent, found.places, absent=tuple(found.absent.items()), description=path
+            )
+        raise ValueError(
+            f"{path} describes no YOLO data set: expected names, and train, val or test, each with a folder or a list"
+        )
+    raise ValueError(f"{path} is a file, but no COCO JSON and no YOLO data.yaml; expected a folder: {KNOWN}")
+
+
+def _find_coco(root: Path) -> Layout | None:
+    splits = coco_splits(root)
+    if not splits:
+        return None
+    return Layout("coco", root, splits, unread=unread_note(unread_coco_files(root, splits), root))
+
+
+def _find_voc(root: Path) -> Layout | None:
+    folders = [root, *(folder for pattern in VOC_FOLDERS for folder in sorted(root.glob(pattern)))]
+    places = [folder for folder in folders if next((folder / "Annotations").rglob("*.xml"), None)]
+    if len(places) > 1:
+        raise ValueError(f"{root} holds several VOC data sets; give one of {', '.join(map(str, places))}")
+    voc = find_voc(places[0] if places else root)
+    if voc is None:
+        return None
+    unread = unread_note(voc.unread, voc.root)
+    return Layout("voc", voc.root, voc.splits, absent=tuple(voc.absent.items()), unread=unread)
+
+
+def _find_yolo(root: Path) -> Layout | None:
+    if description_file(root) is None and not any((root / name).is_file() for name in NAME_FILES):
+        return None
+    found = find_splits(root)
+    if not found.places and not found.absent:
+        return None
+    unread = unread_note(unread_labels(root, found.places), root)
+    return Layout("yolo", root, found.places, absent=tuple(found.absent.items()), unread=unread)
+
+
+def _find_labelme(root: Path) -> Layout | None:
+    splits, alone = labelme_splits(root)
+    return Layout("labelme", root, splits, unread=unread_note(alone, root)) if splits else None
+
+
+def _finder_of(kind: DocumentKind) -> Callable[[Path], Layout | None]:
+    def find(root: Path) -> Layout | None:
+        files = other_json(root, kind)
+        return Layout(kind, root, named_by_split(files, root)) if files else None
+
+    return find
+
+
+def _refuse_several_descriptions(root: Path) -> None:
+    naming = naming_files(root)
+    if len(naming) > 1:
+        raise ValueError(
+            f"{root} holds several descriptions of YOLO data sets; give the path of one:"
+            f" {', '.join(str(path) for path in naming)}"
+        )
+
+
+def _missing(source: str, folder: Path, names: list[str], count: int) -> str:
+    return (
+        f"{source}: {len(names)} of {count} pictures are not in {folder}, the first is {names[0]}; add them, or leave"
+        " them out with skip_missing=True"
+    )
+
+
+def _nearest_existing(path: Path) -> str:
+    above = next((parent for parent in path.absolute().parents if parent.is_dir()), None)
+    return "" if above is None else f"; {above} holds {_contents(above)}"
+
+
+def _contents(folder: Path, limit: int = 12) -> str:
+    names = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
+    more = f", … ({len(names)} in all)" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more or "nothing"

@@ -1,0 +1,137 @@
+"""VGG Image Annotator 2: one JSON of regions per set of pictures, as a whole project or as annotations only."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pagoda.data.reading.outlines import box_corners, ellipse_corners, enclosing
+from pagoda.files.text import read_json
+
+ONLY_CLASS = "object"
+"""The class of regions without any attribute"""
+
+CLASS_ATTRIBUTE = "class"
+"""Chosen where regions have several attributes"""
+
+
+def via_document(path: Path, every: Sequence[Path], notes: list[str]) -> dict[str, Any]:
+    """One file as a COCO document; the classes are those of `every` file of the data set, sorted.
+
+    Rectangles become boxes; polygons, circles and ellipses boxes and masks. Points and lines, and regions without a
+    class, are noted and left out. The class is the one attribute that regions have; where they have several, the one
+    called "class". Raises ValueError where the class cannot be told, or a region is broken.
+    """
+    contents = {each: _pictures(each) for each in dict.fromkeys((path, *every))}
+    attribute = _class_attribute(path, contents, notes)
+    classes = {
+        _class_of(path, region, attribute)
+        for pictures in contents.values()
+        for _, regions in pictures
+        for region in regions
+    }
+    names = sorted(classes - {None})
+    if not names:
+        raise ValueError(f"{path}: no region has a class; there is nothing to detect")
+    images, annotations = [], []
+    left_out: Counter[str] = Counter()
+    for number, (picture, regions) in enumerate(contents[path], 1):
+        images.append({"id": number, "file_name": picture})
+        for region in regions:
+            name, outline = _class_of(path, region, attribute), _outline(path, picture, region)
+            if name is None or outline is None:
+                shape = region["shape_attributes"].get("name")
+                left_out["regions without a class" if outline else f"regions of the shape {shape}"] += 1
+                continue
+            entry = {"id": len(annotations) + 1, "image_id": number, "category_id": names.index(name) + 1}
+            annotations.append({**entry, **outline})
+    notes += [f"{path}: {count} {what} are no objects and are left out" for what, count in left_out.items()]
+    categories = [{"id": number, "name": name} for number, name in enumerate(names, 1)]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _pictures(path: Path) -> list[tuple[str, list[dict[str, Any]]]]:
+    """(picture, its regions), in the order of the file."""
+    content = read_json(path)
+    if isinstance(content, dict):
+        content = content.get("_via_img_metadata", content)
+    pictures = []
+    for key, entry in content.items() if isinstance(content, dict) else [("", content)]:
+        regions = entry.get("regions", []) if isinstance(entry, dict) else None
+        regions = (
+            list(regions.values()) if isinstance(regions, dict) else regions
+        )  # VIA 1 numbers them in a mapping
+        if not isinstance(regions, list) or not isinstance(entry.get("filename"), str):
+            raise ValueError(
+                f"{path}: each picture needs filename and regions, got {str(entry)[:100]} for '{key}'"
+            )
+        for region in regions:
+            if not isinstance(region, dict) or not isinstance(region.get("shape_attributes"), dict):
+                raise ValueError(
+                    f"{path}: {entry['filename']}: a region needs shape_attributes, got {str(region)[:100]}"
+                )
+        pictures.append((entry["filename"], regions))
+    return pictures
+
+
+def _class_attribute(
+    path: Path, contents: dict[Path, list[tuple[str, list[dict[str, Any]]]]], notes: list[str]
+) -> str | None:
+    """The attribute that is the class; None where no region has any."""
+    every = [region for pictures in contents.values() for _, regions in pictures for region in regions]
+    used = Counter(name for region in every for name in region.get("region_attributes") or {})
+    if not used:
+        notes.append(f"{path}: no region has an attribute; all are of one class, '{ONLY_CLASS}'")
+        return None
+    if len(used) == 1:
+        return next(iter(used))
+    if CLASS_ATTRIBUTE in used:
+        others = ", ".join(sorted(set(used) - {CLASS_ATTRIBUTE}))
+        notes.append(f"{path}: the class is the attribute '{CLASS_ATTRIBUTE}'; not read: {others}")
+        return CLASS_ATTRIBUTE
+    raise ValueError(
+        f"{path}: regions have several attributes ({', '.join(sorted(used))}) and none is called '{CLASS_ATTRIBUTE}';"
+        f" in VIA's attribute editor call the one that is the class '{CLASS_ATTRIBUTE}', or remove the others"
+    )
+
+
+def _class_of(path: Path, region: dict[str, Any], attribute: str | None) -> str | None:
+    """None where the attribute is empty. Of check boxes the one that is set."""
+    if attribute is None:
+        return ONLY_CLASS
+    value = (region.get("region_attributes") or {}).get(attribute)
+    if isinstance(value, dict):
+        chosen = [name for name, is_set in value.items() if is_set]
+        if len(chosen) > 1:
+            raise ValueError(
+                f"{path}: a region has several values of '{attribute}' ({', '.join(chosen)}), but an object has one"
+                " class; choose one, or make it a dropdown in VIA"
+            )
+        value = chosen[0] if chosen else None
+    return None if value is None else re.sub(r"\s+", " ", str(value)).strip() or None
+
+
+def _outline(path: Path, picture: str, region: dict[str, Any]) -> dict[str, Any] | None:
+    """COCO's bbox, and segmentation where it is no rectangle; None for points and lines."""
+    shape = region["shape_attributes"]
+    kind = shape.get("name")
+    try:
+        if kind == "rect":
+            corners = box_corners(*(float(shape[key]) for key in ("x", "y", "width", "height")))
+            return {"bbox": enclosing(corners)["bbox"]}
+        if kind == "polygon":
+            xs, ys = shape["all_points_x"], shape["all_points_y"]
+            corners = np.array(list(zip(xs, ys, strict=True)), np.float64).reshape(-1, 2)
+            return enclosing(corners) if len(corners) > 2 else None
+        if kind in ("circle", "ellipse"):
+            radii = (shape["r"],) * 2 if kind == "circle" else (shape["rx"], shape["ry"])
+            center = (float(shape["cx"]), float(shape["cy"]))
+            return enclosing(
+                ellipse_corners(center, (float(radii[0]), float(radii[1])), float(shape.get("theta") or 0))
+            )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {picture}: this {kind} is incomplete: {str(shape)[:150]}") from error
+    return None

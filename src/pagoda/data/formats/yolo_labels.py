@@ -1,0 +1,96 @@
+"""The label files of YOLO folders: a line per object, class first, then a box, a polygon, or a box and keypoints."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from pagoda.data.formats.yolo_pose import refuse_unsaid_keypoints
+from pagoda.data.reading.complaints import Complaints
+from pagoda.data.table.assembly import NO_BOX
+from pagoda.data.table.masks import NO_PIXELS, PackedMasks
+from pagoda.files.text import read_text
+
+
+@dataclass
+class LabelLines:
+    """What the label files of a split list, one entry per line."""
+
+    owners: list[int] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    classes: list[float] = field(default_factory=list)
+    boxes: list[tuple[float, ...]] = field(default_factory=list)
+    polygons: list[list[list[float]]] = field(default_factory=list)
+    poses: list[list[float] | None] = field(default_factory=list)
+
+    def add(
+        self,
+        owner: int,
+        number: int,
+        category: float,
+        box: tuple[float, ...],
+        polygon: list[list[float]],
+        pose: list[float] | None,
+    ) -> None:
+        self.owners.append(owner)
+        self.numbers.append(number)
+        self.classes.append(int(category) if category.is_integer() else category)
+        self.boxes.append(box)
+        self.polygons.append(polygon)
+        self.poses.append(pose)
+
+    def masks(self) -> PackedMasks | None:
+        return (
+            PackedMasks.pack(self.polygons, [NO_PIXELS] * len(self.polygons)) if any(self.polygons) else None
+        )
+
+
+def read_lines(path: Path, complaints: Complaints) -> Iterator[tuple[int, float, list[float]]]:
+    """Number, class and the values after it, line by line."""
+    if not path.is_file():
+        return
+    try:
+        lines = read_text(path).splitlines()
+    except (ValueError, OSError) as error:
+        complaints.add("unreadable_annotations", str(error))
+        return
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if not words:
+            continue
+        try:
+            category, *values = map(float, words)
+        except ValueError:
+            place = f"{path}, line {number}: expected numbers, got '{line.strip()[:80]}'"
+            complaints.add("unreadable_annotations", place)
+            continue
+        yield number, category, values
+
+
+def parse_box(values: list[float], has_keypoints: bool, where: str) -> tuple[float, float, float, float]:
+    """(x, y, width, height) as shares of the picture from what follows the class; ValueError with `where`."""
+    if not has_keypoints:
+        refuse_unsaid_keypoints(values, where)
+    is_polygon = len(values) >= 6 and len(values) % 2 == 0 and not has_keypoints
+    if not is_polygon and len(values) != 4 and not (has_keypoints and len(values) > 4):
+        raise ValueError(
+            f"{where}: expected class cx cy width height, or class and at least three points,"
+            f" got {len(values) + 1} numbers"
+        )
+    coordinates = values if is_polygon else values[:4]
+    farthest = max(coordinates, key=abs)
+    if abs(farthest) > 2:
+        raise ValueError(f"{where}: expected shares of the picture, 0 … 1, got {farthest:g} (pixels?)")
+    if is_polygon:
+        points = np.array(coordinates).reshape(-1, 2)
+        if not np.isfinite(points).all():
+            return NO_BOX
+        return (*points.min(0).tolist(), *np.ptp(points, axis=0).tolist())
+    x, y, width, height = coordinates
+    return x - width / 2, y - height / 2, width, height
+
+
+def in_pixels(shares: list[float], width: int, height: int) -> list[float]:
+    """x, y, x, y, … of a polygon in pixels."""
+    return (np.reshape(shares, (-1, 2)) * (width, height)).flatten().tolist()

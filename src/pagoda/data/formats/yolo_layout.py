@@ -1,0 +1,292 @@
+"""YOLO folders on disk: the file that describes them, their splits, their pictures and label files.
+
+Described by a YAML file (data.yaml, or any other given by its path), by Darknet's and CVAT's obj.data, or by nothing
+but a list of class names.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from pagoda.data.reading.category_ids import plain_name
+from pagoda.data.reading.complaints import Complaints
+from pagoda.data.reading.picture_paths import PictureFinder
+from pagoda.data.reading.splits import common_name, is_split_name, with_common_names
+from pagoda.files.text import as_whole, read_text, read_yaml
+from pagoda.pictures.read import is_picture, other_files_note
+from pagoda.places import told_at
+from pagoda.structures.labels import LabelMap
+
+SPLITS = ("train", "val", "valid", "validation", "test")
+NAME_FILES = ("classes.txt", "labels/classes.txt", "obj.names", "_darknet.labels", "train/_darknet.labels")
+PICTURE_FOLDER_NAMES = ("images", "JPEGImages")
+"""Of these the label files' folder is the twin called labels"""
+
+TEXT_KEYS = ("names", "kpt_names")
+
+
+class YoloSplits(NamedTuple):
+    """The splits of a YOLO folder that are there, and those that are only named."""
+
+    places: dict[str, tuple[Path, ...]]
+    """split → its picture folders and list files"""
+    absent: dict[str, str]
+    """split that the description names → why it cannot be read"""
+    notes: list[str]
+
+
+def yolo_splits(root: str | Path) -> dict[str, tuple[Path, ...]]:
+    """Split name → picture folders and list files; a folder without splits counts as train."""
+    return find_splits(root).places
+
+
+def find_splits(root: str | Path) -> YoloSplits:
+    """The splits of a folder, or of the YAML or .data file `root`.
+
+    What the description names but is not there is told in `absent`: whether that matters depends on what is asked.
+    """
+    folder, description = folder_of(root), read_description(root)
+    found, absent, notes = {}, {}, []
+    for name in (name for name in SPLITS if description.get(name)):
+        try:
+            with told_at(f"{description_file(root)}: {name}"):
+                found[name] = _places(root, description, name, notes)
+        except FileNotFoundError as error:
+            absent[name] = str(error)
+    if not found and not absent:
+        found = _undescribed(folder)
+    return YoloSplits(with_common_names(found), with_common_names(absent), notes)
+
+
+def _undescribed(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """images/train or train/images for each split; else pictures beside their labels, in split folders or in one."""
+    pairs = ((name, (folder / "images" / name, folder / name / "images")) for name in SPLITS)
+    found = {name: existing for name, both in pairs if (existing := tuple(p for p in both if p.is_dir()))}
+    if not found and (folder / "images").is_dir():
+        found = {"train": (folder / "images",)}
+    if not found:
+        found = {name: (folder / name,) for name in SPLITS if _has_pictures(folder / name)}
+    if not found and _has_pictures(folder):
+        found = {"train": (folder,)}
+    return found
+
+
+def folder_of(root: str | Path) -> Path:
+    """The folder of a data set given by itself or by the file that describes it."""
+    return Path(root).parent if Path(root).is_file() else Path(root)
+
+
+def description_file(root: str | Path) -> Path | None:
+    """data.yaml, obj.data, or the one YAML or .data file of the folder that names classes; `root` if it is a file."""
+    root = Path(root)
+    if root.is_file():
+        return root
+    for name in ("data.yaml", "data.yml", "obj.data"):
+        if (root / name).is_file():
+            return root / name
+    naming = naming_files(root)
+    return naming[0] if len(naming) == 1 else None
+
+
+def naming_files(root: Path) -> list[Path]:
+    """The YAML and .data files of a folder that name classes."""
+    files = [path for pattern in ("*.yaml", "*.yml", "*.data") for path in sorted(root.glob(pattern))]
+    return [path for path in files if "names" in _load(path)]
+
+
+def read_description(root: str | Path) -> dict[str, Any]:
+    """The contents of the file that describes the data set, {} where there is none; names are text."""
+    path = description_file(root)
+    return {} if path is None else _load(path)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    if path.suffix.lower() != ".data":
+        return read_yaml(path, as_text=TEXT_KEYS)
+    description = _data_entries(path)
+    if names := description.get("names"):
+        listed = _existing(names, (path.parent,))
+        description["names"] = _listed_names(listed) if listed is not None else None
+    if str(description.get("classes", "")).isdigit():
+        description["nc"] = int(description["classes"])
+    return description
+
+
+def _data_entries(path: Path) -> dict[str, Any]:
+    pairs = (line.partition("=") for line in read_text(path).splitlines() if "=" in line)
+    return {key.strip().lower(): value.strip() for key, _, value in pairs}
+
+
+def names_files(root: str | Path) -> list[Path]:
+    """The list of names that a .data file refers to, none where there is none."""
+    path = description_file(root)
+    names = _data_entries(path).get("names") if path is not None and path.suffix.lower() == ".data" else None
+    listed = _existing(names, (path.parent,)) if path is not None and names else None
+    return [] if listed is None else [listed]
+
+
+def read_classes(root: str | Path, description: dict[str, Any], complaints: Complaints) -> LabelMap:
+    """The classes of the description or of a list of names, numbered from 0; none where they are bad."""
+    names = description.get("names")
+    if isinstance(names, dict):
+        by_number = {as_whole(number): name for number, name in names.items()}
+        if set(by_number) != set(range(len(names))):
+            place = f"{root}: names must be numbered 0 … {len(names) - 1}, got {list(names)}"
+            complaints.add("bad_categories", place[:200])
+            return LabelMap((), ())
+        names = [by_number[number] for number in range(len(names))]
+    if not names:
+        names = _names_of_list(root, complaints)
+    if not isinstance(names, list):
+        complaints.add("bad_categories", f"{root}: names must be a list, got {str(names)[:60]}")
+        return LabelMap((), ())
+    plain = [plain_name(name, str(number), str(root), complaints) for number, name in enumerate(names)]
+    if None in plain:
+        complaints.add(
+            "bad_categories", f"{root}: class {plain.index(None)} is {str(names)[:60]}, which is no name"
+        )
+        return LabelMap((), ())
+    try:
+        return LabelMap(tuple(plain), tuple(range(len(plain))))  # type: ignore[arg-type]
+    except ValueError as error:
+        complaints.add("bad_categories", f"{root}: {error}")
+        return LabelMap((), ())
+
+
+def _names_of_list(root: str | Path, complaints: Complaints) -> list[str]:
+    listed = next((path for name in NAME_FILES if (path := folder_of(root) / name).is_file()), None)
+    if listed is None:
+        complaints.add("bad_categories", f"{root}: no class names; expected them in data.yaml or classes.txt")
+        return []
+    try:
+        return _listed_names(listed)
+    except (ValueError, OSError) as error:
+        complaints.add("bad_categories", str(error))
+        return []
+
+
+def contradicting_count(root: str | Path, description: dict[str, Any], label_map: LabelMap) -> list[str]:
+    """One line where nc is not the number of names; the names count."""
+    count = description.get("nc")
+    if count is None or str(count) == str(len(label_map)) or not len(label_map):
+        return []
+    path = description_file(root)
+    return [
+        f"{path}: nc is {count}, but names has {len(label_map)} ({', '.join(label_map.names[:5])}); names count"
+    ]
+
+
+def _listed_names(path: Path) -> list[str]:
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+
+
+def _places(root: str | Path, description: dict[str, Any], split: str, notes: list[str]) -> tuple[Path, ...]:
+    """The folders or list files of a split. Exports often write ../train/images and mean train/images."""
+    entries = description[split] if isinstance(description[split], list) else [description[split]]
+    folder = folder_of(root)
+    base = folder / str(description.get("path") or "")
+    places = []
+    for entry in map(str, entries):
+        place = _existing(entry, (base, folder))
+        if place is None:
+            looked = dict.fromkeys(str(above / entry) for above in (base, folder))
+            raise FileNotFoundError(
+                f"{description_file(root)} names '{entry}' for {split}, but there is no such folder or file;"
+                f" looked for {', '.join(looked)}, and for the ends of that path in {folder}"
+            )
+        if place.is_dir() and not _has_pictures(place):
+            raise FileNotFoundError(
+                f"{description_file(root)} names '{entry}' for {split}, but there are no pictures in {place}"
+            )
+        inner = entry.replace("\\", "/").removeprefix("./").removeprefix("../")
+        if place.resolve() not in {(above / inner).resolve() for above in (base, folder)} | {
+            (base / entry).resolve()
+        }:
+            notes.append(f"{description_file(root)}: '{entry}' is taken for {place}")
+        places.append(place.resolve())
+    return tuple(places)
+
+
+def _existing(entry: str, bases: Sequence[Path]) -> Path | None:
+    """The folder or file: as written, one folder lower, then by the longest end of its path that is there."""
+    text = entry.replace("\\", "/")
+    parts = PurePosixPath(text).parts
+    inner = text.removeprefix("../").removeprefix("./")
+    # An end that has lost the split's name may be another split's folder.
+    last = max((index for index, part in enumerate(parts) if is_split_name(part)), default=len(parts) - 1)
+    ends = ["/".join(parts[start:]) for start in range(1, last + 1) if parts[start] != ".."]
+    candidates = [base / name for name in (entry, text, inner, *ends) for base in bases]
+    return next(
+        (path for path in candidates if os.path.exists(path)), None
+    )  # False where it cannot be a path
+
+
+def _has_pictures(folder: Path) -> bool:
+    return folder.is_dir() and any(is_picture(path) for path in folder.rglob("*"))
+
+
+def split_pictures(
+    places: Sequence[Path], root: Path | None = None, notes: list[str] | None = None
+) -> list[Path]:
+    """All pictures in the folders and list files of a split; FileNotFoundError where there are none.
+
+    A line of a list is found beside the list, in `root`, or by the end of its path below `root`, which goes into
+    `notes`. Raises ValueError where it may be several pictures.
+    """
+    pictures: list[Path] = []
+    for place in places:
+        if place.is_dir():
+            pictures += sorted(p.resolve() for p in place.rglob("*") if is_picture(p))
+        else:
+            pictures += _listed_pictures(place, root or place.parent, notes if notes is not None else [])
+    if not pictures:
+        others = "".join(f"; {note}" for note in other_files_note(places))
+        raise FileNotFoundError(f"no pictures in {', '.join(str(place) for place in places)}{others}")
+    return pictures
+
+
+def _listed_pictures(listing: Path, root: Path, notes: list[str]) -> list[Path]:
+    lines = [line.strip() for line in read_text(listing).splitlines() if line.strip()]
+    finder = PictureFinder(root, common_name(listing.stem))
+    places = finder.locate(lines, [[listing.parent, root]] * len(lines))
+    finder.check(str(listing))
+    missing = [line for line, place in zip(lines, places, strict=True) if place is None]
+    if missing:
+        raise FileNotFoundError(
+            f"{listing}: {len(missing)} of {len(lines)} listed pictures are not there, the first is {missing[0]};"
+            f" put them where the list says, or below {root}, or take them off the list"
+        )
+    notes += finder.notes(str(listing))
+    return [Path(place).resolve() for place in places if place is not None]
+
+
+def unread_labels(root: Path, places: Mapping[str, Sequence[Path]]) -> list[Path]:
+    """Label files of pictures below `root` in no split's folder; none where a split is a list, for that is a choice."""
+    folders = {os.path.realpath(place) for each in places.values() for place in each}
+    if not all(os.path.isdir(folder) for folder in folders):
+        return []
+    unread = []
+    for folder, below, names in os.walk(os.path.realpath(root)):
+        below[:] = [
+            name for name in below if not name.startswith(".") and os.path.join(folder, name) not in folders
+        ]
+        if folder not in folders:
+            pictures = (Path(folder, name) for name in names if is_picture(name))
+            unread += [path for picture in pictures if (path := label_file_of(picture)).is_file()]
+    return [Path(os.path.join(root, os.path.relpath(path, os.path.realpath(root)))) for path in unread]
+
+
+def label_file_of(picture: Path) -> Path:
+    """…/images/a/b.jpg → …/labels/a/b.txt by the last folder called images, if it is there; else beside the picture.
+
+    Where neither is there, the one that would be usual.
+    """
+    beside = picture.with_suffix(".txt")
+    parts = list(beside.parts)
+    where = [index for index, part in enumerate(parts[:-1]) if part in PICTURE_FOLDER_NAMES]
+    if not where:
+        return beside
+    parts[where[-1]] = "labels"
+    twin = Path(*parts)
+    return beside if not twin.is_file() and beside.is_file() else twin

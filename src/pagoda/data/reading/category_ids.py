@@ -1,0 +1,95 @@
+"""Categories of files and the ids that objects name them by: which meet, which are strange or shifted by one."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pagoda.data.reading.complaints import Complaints
+from pagoda.data.table.assembly import NO_LABEL
+from pagoda.files.text import as_name, as_whole
+from pagoda.structures.labels import LabelMap
+
+
+def read_categories(entries: Any, source: str, complaints: Complaints) -> LabelMap:
+    """The categories of a COCO document in the order of their ids; without the bad ones.
+
+    A name is any text or number, without surrounding spaces; a category without one is called by its id.
+    """
+    names: dict[int, str] = {}
+    for entry in entries if isinstance(entries, list) else ():
+        number = as_whole(entry.get("id")) if isinstance(entry, dict) else None
+        name = None if number is None else plain_name(entry.get("name"), str(number), source, complaints)
+        if number is None or name is None or not -(2**63) <= number < 2**63:
+            complaints.add("bad_categories", f"{source}: category {str(entry)[:100]}")
+        elif number in names or name in names.values():
+            complaints.add("bad_categories", f"{source}: id {number} or name '{name}' is given twice")
+        else:
+            names[number] = name
+    if not names and "bad_categories" not in complaints:
+        complaints.add("bad_categories", f"{source}: there are no categories")
+    ordered = sorted(names)
+    return LabelMap(tuple(names[number] for number in ordered), tuple(ordered))
+
+
+def plain_name(value: Any, number: str, source: str, complaints: Complaints) -> str | None:
+    """A class name as text; None where it is a list or the like."""
+    name = as_name(value)
+    if name == "":
+        complaints.add(
+            "unnamed_categories", f"{source}: category {number} has no name; it is called '{number}'"
+        )
+        return number
+    complain_of_trimming(value, name, source, complaints)
+    return name
+
+
+def complain_of_trimming(value: Any, name: str | None, source: str, complaints: Complaints) -> None:
+    """Adds one place where `name`, of a class or a keypoint, is not what is written."""
+    if isinstance(value, str) and name != value:
+        complaints.add("trimmed_names", f"{source}: {value!r} becomes '{name}'")
+
+
+def find_labels(
+    used: Sequence[Any],
+    label_map: LabelMap,
+    source: str,
+    complaints: Complaints,
+    place_of: Callable[[int], str],
+) -> list[int]:
+    """The label of each category id, `NO_LABEL` where it meets none; `place_of` names the object of a row."""
+    label_of = {number: label for label, number in enumerate(label_map.category_ids)}
+    labels = [label_of.get(value, NO_LABEL) if type(value) is int else NO_LABEL for value in used]
+    rows = [row for row, label in enumerate(labels) if label == NO_LABEL]
+    if not rows:
+        return labels
+    whole = {row: as_whole(used[row]) for row in rows}
+    for row, value in whole.items():
+        labels[row] = NO_LABEL if value is None else label_of.get(value, NO_LABEL)
+    strange = [row for row in rows if labels[row] == NO_LABEL]
+    numbers = {value for value in whole.values() if value is not None}
+    numbers |= {value for value in used if type(value) is int}
+    shift = find_category_shift(numbers, set(label_of)) if strange else 0
+    if shift:
+        complaints.add(
+            "shifted_categories",
+            f"{source}: category ids {min(numbers)} … {max(numbers)} are used where {min(label_of)} …"
+            f" {max(label_of)} are listed: shifted by one, {'too low' if shift > 0 else 'too high'}",
+            len(used),
+        )
+        values = [as_whole(value) for value in used]
+        return [NO_LABEL if value is None else label_of.get(value + shift, NO_LABEL) for value in values]
+    counts = Counter(repr(used[row])[:60] for row in strange)
+    first = {repr(used[row])[:60]: row for row in reversed(strange)}
+    listed = ", ".join(map(str, label_map.category_ids[:10])) or "none"
+    for value, count in counts.items():
+        place = f"category {value} of {count} annotations, first {place_of(first[value])}; listed: {listed}"
+        complaints.add("unknown_categories", f"{source}: {place}", count)
+    return labels
+
+
+def find_category_shift(used: set[int], known: set[int]) -> int:
+    """What to add to the used ids so that all are known: 1, -1, or 0 where no such shift explains them."""
+    # A single strange id is a slip, not a habit, unless there is only one category to name.
+    if used <= known or (len(used) == 1 and len(known) > 1):
+        return 0
+    return next((shift for shift in (1, -1) if {value + shift for value in used} <= known), 0)

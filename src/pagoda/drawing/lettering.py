@@ -1,0 +1,34 @@
+"""Names as they are written onto pictures and curves: on one line, not too long, in a font that has most alphabets."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from pagoda.files.text import one_line
+
+MAX_LETTERS = 80
+"""Of a name on a picture; more would fit nowhere"""
+
+
+def font_file() -> Path:
+    """DejaVu, which comes with matplotlib and writes most alphabets."""
+    import matplotlib
+
+    return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+
+
+def lettering(name: str, *, max_letters: int = MAX_LETTERS) -> str:
+    """The name as it can be written, whatever it holds: one line of at most `max_letters` letters."""
+    text = one_line(name)
+    return text if len(text) <= max_letters else f"{text[: max_letters - 1]}…"
+
+
+def missing_letters(name: str) -> str:
+    """The letters of a name that the font lacks, each once: they are written as empty boxes."""
+    return "".join(dict.fromkeys(letter for letter in one_line(name) if ord(letter) not in _known()))
+
+
+@lru_cache(maxsize=1)
+def _known() -> frozenset[int]:
+    from matplotlib.ft2font import FT2Font
+
+    return frozenset(FT2Font(str(font_file())).get_charmap())

@@ -1,0 +1,232 @@
+"""Boxes, masks, points and names drawn on a copy of a picture. Pictures are (H, W, 3) RGB uint8."""
+
+import colorsys
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from pagoda.drawing.lettering import font_file, lettering
+from pagoda.drawing.masks_keypoints import Poses, blend_masks, draw_poses
+
+_Rectangle = tuple[float, float, float, float]
+IGNORED_COLOUR = (150, 150, 150)
+
+
+class Objects(Protocol):
+    """What `Targets` and `Detections` share. N objects, K keypoints."""
+
+    def __len__(self) -> int: ...
+    @property
+    def image_size(self) -> tuple[int, int]: ...
+    @property
+    def boxes(self) -> Tensor:
+        """(N, 4) xyxy pixels"""
+
+    @property
+    def labels(self) -> Tensor: ...
+    @property
+    def masks(self) -> Tensor | None:
+        """(N, H, W) bool"""
+
+    @property
+    def keypoints(self) -> Tensor | None:
+        """(N, K, 2) pixels"""
+
+
+class AnnotatedObjects(Objects, Protocol):
+    """`Targets`"""
+
+    @property
+    def ignored(self) -> Tensor: ...
+    @property
+    def visibility(self) -> Tensor | None: ...
+
+
+class FoundObjects(Objects, Protocol):
+    """`Detections`"""
+
+    @property
+    def scores(self) -> Tensor: ...
+    @property
+    def track_ids(self) -> Tensor | None: ...
+    @property
+    def label_map(self) -> Any: ...
+    @property
+    def names(self) -> list[str]: ...
+    def keypoint_triples(self) -> Tensor: ...
+
+
+def draw_detections(
+    picture: np.ndarray, detections: FoundObjects, *, min_side: int = 0, min_keypoint_score: float = 0.0
+) -> np.ndarray:
+    """A new picture with every detection on it, the best on top: box, mask, pose, name and score.
+
+    A picture whose shorter side is below `min_side` pixels is first enlarged by a whole factor. A name that
+    does not fit inside the picture is left out, and so is a keypoint below `min_keypoint_score`.
+    """
+    names = [
+        f"{name} {score:.2f}"
+        for name, score in zip(detections.names, detections.scores.tolist(), strict=True)
+    ]
+    if detections.track_ids is not None:
+        names = [f"#{track} {name}" for track, name in zip(detections.track_ids.tolist(), names, strict=True)]
+    # One colour per class, or for objects that are followed one per track.
+    kinds = detections.labels if detections.track_ids is None else detections.track_ids
+    colours = [class_colour(kind) for kind in kinds.tolist()]
+    order = detections.scores.argsort().tolist()
+    poses = None
+    if detections.keypoints is not None:
+        triples = detections.keypoint_triples().numpy()
+        poses = Poses(
+            triples[..., :2], triples[..., 2] >= min_keypoint_score, _edges(detections.label_map, triples)
+        )
+    return _draw(picture, detections, names, colours, order, min_side, poses)
+
+
+def draw_targets(
+    picture: np.ndarray, targets: AnnotatedObjects, label_map: Any, *, min_side: int = 0
+) -> np.ndarray:
+    """A new picture with every annotated object on it; ignored ones (crowd, difficult) are grey and say so.
+
+    `min_side` and names as in `draw_detections`.
+    """
+    labels, ignored = targets.labels.tolist(), targets.ignored.tolist()
+    names = [
+        f"{label_map.names[label]} (ignored)" if skip else label_map.names[label]
+        for label, skip in zip(labels, ignored, strict=True)
+    ]
+    colours = [
+        IGNORED_COLOUR if skip else class_colour(label) for label, skip in zip(labels, ignored, strict=True)
+    ]
+    poses = None
+    if targets.keypoints is not None:
+        points = targets.keypoints.double().cpu().numpy()
+        labelled = np.ones(points.shape[:2], bool)
+        if targets.visibility is not None:
+            labelled = targets.visibility.cpu().numpy() > 0
+        poses = Poses(points, labelled, _edges(label_map, points))
+    return _draw(picture, targets, names, colours, list(range(len(targets))), min_side, poses)
+
+
+@lru_cache(maxsize=1024)
+def class_colour(label: int) -> tuple[int, int, int]:
+    """The RGB colour of a class: the same in every picture, neighbouring labels far apart in hue."""
+    hue = (0.58 + label * 0.6180339887) % 1.0  # golden section: never comes back near a recent hue
+    red, green, blue = colorsys.hsv_to_rgb(
+        hue, (0.85, 0.6, 1.0)[label % 3], (0.95, 0.9, 0.75)[label // 3 % 3]
+    )
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _draw(
+    picture: np.ndarray,
+    objects: Objects,
+    names: list[str],
+    colours: list[tuple[int, int, int]],
+    order: list[int],
+    min_side: int,
+    poses: Poses | None,
+) -> np.ndarray:
+    """`order`: the objects from bottom to top."""
+    picture = _colours_of(picture)
+    if picture.shape[:2] != tuple(objects.image_size):
+        raise ValueError(
+            f"the boxes are in pixels of an image of (height, width) {tuple(objects.image_size)}, the picture"
+            f" has {picture.shape[:2]}; restore the boxes to the picture's size first"
+        )
+    factor = max(1, -(-min_side // min(picture.shape[:2])))
+    picture = picture.repeat(factor, 0).repeat(factor, 1)
+    if objects.masks is not None:
+        picture = blend_masks(picture, objects.masks.cpu().bool().numpy(), colours, order, factor)
+    image = Image.fromarray(picture)
+    canvas = ImageDraw.Draw(image)
+    side = (image.width * image.height) ** 0.5
+    line_width = max(1, round(side / 250))
+    boxes = (objects.boxes.detach().double().cpu() * factor).tolist()
+    for index in order:
+        _draw_box(canvas, boxes[index], colours[index], line_width)
+    if poses is not None:
+        draw_poses(canvas, poses._replace(points=poses.points * factor), colours, order, line_width)
+    _draw_names(
+        canvas, [boxes[i] for i in order], [names[i] for i in order], [colours[i] for i in order], side
+    )
+    return np.array(image)
+
+
+def _colours_of(picture: np.ndarray) -> np.ndarray:
+    """(H, W, 3), without the opacity that some networks read."""
+    if picture.ndim != 3 or picture.shape[2] not in (3, 4) or picture.dtype != np.uint8 or 0 in picture.shape:
+        raise ValueError(f"a picture must be (H, W, 3) RGB uint8, got {tuple(picture.shape)} {picture.dtype}")
+    return picture[..., :3]
+
+
+def _edges(label_map: Any, points: np.ndarray) -> Sequence[tuple[int, int]]:
+    """The lines of the skeleton, none where it is not of these keypoints."""
+    skeleton = label_map.skeleton
+    return skeleton.edges if skeleton is not None and len(skeleton) == points.shape[1] else ()
+
+
+def _draw_box(
+    canvas: ImageDraw.ImageDraw, box: list[float], colour: tuple[int, int, int], line_width: int
+) -> None:
+    """The outline, clipped to just outside the picture so that huge boxes cost nothing."""
+    width, height = canvas.im.size
+    x1, x2 = (min(max(x, -line_width), width + line_width) for x in (box[0], box[2]))
+    y1, y2 = (min(max(y, -line_width), height + line_width) for y in (box[1], box[3]))
+    if not (x1 <= x2 and y1 <= y2):
+        raise ValueError(f"a box to draw must be finite xyxy with x1 ≤ x2 and y1 ≤ y2, got {box}")
+    # Continuous coordinates: a box ending at x2 covers pixels up to x2 - 1.
+    right, bottom = max(round(x2) - 1, round(x1)), max(round(y2) - 1, round(y1))
+    canvas.rectangle((round(x1), round(y1), right, bottom), outline=colour, width=line_width)
+
+
+@lru_cache(maxsize=16)
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(font_file(), size)
+
+
+def _draw_names(
+    canvas: ImageDraw.ImageDraw,
+    boxes: list[list[float]],
+    names: list[str],
+    colours: list[tuple[int, int, int]],
+    side: float,
+) -> None:
+    """Each name on a plate of its class colour, where it hides no other name if there is such a place."""
+    width, height = canvas.im.size
+    font = _font(min(32, max(10, round(side / 45))))
+    taken: list[_Rectangle] = []
+    # The best come last in drawing order but choose their places first.
+    for box, name, colour in reversed(list(zip(boxes, map(lettering, names), colours, strict=True))):
+        left, top, right, bottom = font.getbbox(name)
+        plate_wh = right - left + 4, bottom - top + 4
+        if plate_wh[0] > width or plate_wh[1] > height:
+            continue
+        place = _place(box, plate_wh, (width, height), taken)
+        taken.append(place)
+        canvas.rectangle((place[0], place[1], place[2] - 1, place[3] - 1), fill=colour)
+        brightness = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+        ink = (0, 0, 0) if brightness > 140 else (255, 255, 255)
+        canvas.text((place[0] + 2 - left, place[1] + 2 - top), name, fill=ink, font=font)
+
+
+def _place(
+    box: list[float], plate_wh: tuple[float, float], size_wh: tuple[int, int], taken: list[_Rectangle]
+) -> _Rectangle:
+    """Above the box, inside at the top, below, or inside at the bottom: the first free one in the picture."""
+    wide, high = plate_wh
+    places = []
+    for x in (box[0], box[2] - wide):
+        for y in (box[1] - high, box[1], box[3], box[3] - high):
+            left = round(min(max(x, 0), size_wh[0] - wide))
+            top = round(min(max(y, 0), size_wh[1] - high))
+            places.append((left, top, left + wide, top + high))
+    return next((place for place in places if not any(_overlap(place, other) for other in taken)), places[0])
+
+
+def _overlap(a: _Rectangle, b: _Rectangle) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -1,0 +1,34 @@
+"""A described detector as people see it: tables, a page, a diagram."""
+
+from dataclasses import dataclass
+
+from rich.console import Console, Group
+
+from pagoda.explain.structure.diagram import structure_svg
+from pagoda.explain.structure.page import structure_page
+from pagoda.explain.structure.rows import StructureRows
+from pagoda.explain.structure.table import structure_tables
+
+
+@dataclass(frozen=True, kw_only=True)
+class Structure(StructureRows):
+    """What `describe_model` returns."""
+
+    def to_rich(self) -> Group:
+        """The tables for a rich console, with colours."""
+        return structure_tables(self)
+
+    def to_table(self, width: int = 110) -> str:
+        """Plain text of at most `width` columns."""
+        console = Console(width=width, color_system=None)
+        with console.capture() as captured:
+            console.print(self.to_rich())
+        return captured.get()
+
+    def to_html(self) -> str:
+        """A page of its own: block diagram and tables, no scripts, nothing loaded from elsewhere."""
+        return structure_page(self)
+
+    def to_svg(self) -> str:
+        """The block diagram alone."""
+        return structure_svg(self)

@@ -1,0 +1,123 @@
+"""What following objects writes: annotated video, MOT text, PoseTrack JSON and a table of the tracks."""
+
+import csv
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from pagoda.data.tracks.mot import MotWriter
+from pagoda.data.tracks.posetrack_writing import PoseTrackWriter
+from pagoda.drawing.objects import draw_detections
+from pagoda.evaluation.tracks.result import text_columns
+from pagoda.files.atomic import make_folder, numbered, write_atomically
+from pagoda.plain import checked
+from pagoda.structures.instances import Detections
+from pagoda.structures.tracks import UNLINKED
+from pagoda.video.frames import VideoWriter
+
+MAX_TABLE_ROWS = 30
+"""What is printed; tracks.csv has them all"""
+
+
+@dataclass
+class TrackSummary:
+    """One row of the table."""
+
+    track: int
+    name: str
+    first_frame: int
+    last_frame: int = 0
+    seen_frames: int = 0
+    mean_score: float = 0.0
+
+
+@checked
+class TrackOutputs:
+    """Grows frame by frame on disk, with one row per track in memory; everything is written on leaving.
+
+    Nothing that exists is overwritten: names get a number, unless it `replaces` the files of a run that goes on. No
+    name is taken before its file is whole, so hold the folder (`holding.hold_folder`) where others may write.
+    `frames_per_second` None: no video. Frames are counted from `first_frame` on.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        name: str,
+        frames_per_second: float | None,
+        *,
+        first_frame: int = 0,
+        replaces: bool = False,
+    ) -> None:
+        make_folder(out)
+        self.folder, self.num_frames = out, 0
+        self._name: Callable[[Path], Path] = Path if replaces else _free_name
+        self._frame = first_frame
+        self._tracks: dict[int, TrackSummary] = {}
+        self._csv = self._name(out / "tracks.csv")
+        self._mot = MotWriter(out / "tracks.txt", place=self._name)
+        self._posetrack = PoseTrackWriter(self._name(out / "posetrack18.json"), name)
+        self._video: VideoWriter | None = None
+        self._rate = frames_per_second
+        self._open = ExitStack()
+
+    def __enter__(self) -> "TrackOutputs":
+        for writer in (self._mot, self._posetrack):
+            self._open.enter_context(writer)
+        self._open.callback(write_atomically, self._csv, self._write_csv)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def add(self, linked: Detections, picture: np.ndarray | None = None, seconds: float = 0.0) -> None:
+        """The next frame: all objects that are followed."""
+        assert linked.track_ids is not None
+        followed = linked[linked.track_ids != UNLINKED]
+        self._mot.add(followed, self._frame)
+        self._posetrack.add(followed)
+        if self._rate is not None and picture is not None:
+            self._film(self._rate).add(draw_detections(picture, followed), seconds)
+        self._note(followed)
+        self.num_frames += 1
+        self._frame += 1
+
+    def table(self) -> str:
+        """The tracks seen longest, and how many there are."""
+        longest = sorted(self._tracks.values(), key=lambda track: -track.seen_frames)[:MAX_TABLE_ROWS]
+        rows = [["track", "name", "first", "last", "frames", "score"]]
+        for each in longest:
+            numbers = (each.first_frame, each.last_frame, each.seen_frames)
+            rows.append([f"#{each.track}", each.name, *map(str, numbers), f"{each.mean_score:.2f}"])
+        return f"{text_columns(rows)}\n{len(self._tracks)} tracks"
+
+    def _film(self, frames_per_second: float) -> VideoWriter:
+        """Begun with its first frame: without any there is no file."""
+        if self._video is None:
+            path = self._name(self.folder / "video.mp4")
+            self._video = self._open.enter_context(VideoWriter(path, frames_per_second=frames_per_second))
+        return self._video
+
+    def _note(self, followed: Detections) -> None:
+        assert followed.track_ids is not None
+        columns = followed.track_ids.tolist(), followed.names, followed.scores.tolist()
+        for track, name, score in zip(*columns, strict=True):
+            row = self._tracks.setdefault(track, TrackSummary(track, name, self._frame))
+            row.last_frame, row.seen_frames = self._frame, row.seen_frames + 1
+            row.mean_score += (score - row.mean_score) / row.seen_frames
+
+    def _write_csv(self, path: Path) -> None:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(TrackSummary.__dataclass_fields__))
+            writer.writeheader()
+            writer.writerows(asdict(row) for row in self._tracks.values())
+
+
+def _free_name(path: Path) -> Path:
+    return next(name for name in numbered(path) if not name.exists())

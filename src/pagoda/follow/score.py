@@ -1,0 +1,162 @@
+"""Videos followed by a detector of clips and scored: what `pagoda val` and the video demonstration share."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pagoda.data.tracks.posetrack_joints import to_posetrack_15
+from pagoda.data.videos import Video
+from pagoda.detectors.detect_and_track import DetectAndTrack
+from pagoda.evaluation.runner import check_same_classes, in_classes_of
+from pagoda.evaluation.tracks.evaluator import TrackEvaluator
+from pagoda.evaluation.tracks.pose_result import PoseTrackResult
+from pagoda.evaluation.tracks.posetrack import PoseTrackEvaluator
+from pagoda.evaluation.tracks.result import TrackingResult, finite_or_none, text_columns
+from pagoda.follow.clips import FOLLOWING_LIMITS, link_frame, tracker_for, tubes_of_video
+from pagoda.structures.tracks import UNLINKED, Tracks, Tubes
+from pagoda.tracking.tracker import Tracker
+
+Progress = Callable[[int], None]
+"""Called with the number of frames done"""
+
+
+@dataclass(frozen=True, eq=False)
+class FollowingResult:
+    """How well one linker followed the objects of some videos."""
+
+    linker: str
+    poses: PoseTrackResult | None
+    boxes: TrackingResult | None
+    untracked: int
+    """detections that belong to no track and so do not count"""
+
+    def summary(self) -> dict[str, float]:
+        """Percent: pose mAP and MOTA, HOTA, MOTA and IDF1 of boxes, as far as they were scored; and the switches."""
+        row = {}
+        if self.poses is not None:
+            row |= {f"pose {name}": self.poses.metrics[name] for name in ("mAP", "MOTA")}
+        if self.boxes is not None:
+            row |= {name: 100 * self.boxes.metrics[name] for name in ("HOTA", "MOTA", "IDF1")}
+            row |= {"switches": self.boxes.metrics["IDSW"]}
+        return row
+
+    def table(self) -> str:
+        """Plain text: the scores of poses, then of boxes."""
+        parts = [("poses", self.poses), ("boxes", self.boxes)]
+        tables = [
+            f"Followed by the linker '{self.linker}': {what}\n{result.table()}"
+            for what, result in parts
+            if result is not None
+        ]
+        note = f"{self.untracked} detections belong to no track and are not counted"
+        return "\n\n".join([*tables, note])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, ready for JSON; None where a value is undefined or was not asked for."""
+        return {
+            "linker": self.linker,
+            "summary": finite_or_none(self.summary()),
+            "poses": None if self.poses is None else self.poses.to_dict(),
+            "boxes": None if self.boxes is None else self.boxes.to_dict(),
+            "untracked": self.untracked,
+        }
+
+
+def summary_table(results: Sequence[FollowingResult]) -> str:
+    """Linkers side by side, one row each; of the same videos."""
+    names = list(results[0].summary())
+    rows = [["percent", *names]]
+    for each in results:
+        cells = [f"{value:.{0 if name == 'switches' else 1}f}" for name, value in each.summary().items()]
+        rows.append([each.linker, *("–" if cell == "nan" else cell for cell in cells)])
+    return text_columns(rows)
+
+
+def follow(
+    model: DetectAndTrack, videos: Sequence[Video], linker: str, *, progress: Progress | None = None
+) -> FollowingResult:
+    """Follow the objects of annotated videos and score the tracks: poses by PoseTrack's rules where the model says
+    poses and the videos have joints and head boxes, boxes otherwise.
+
+    Classes meet by name. Raises ValueError before any work for classes that the model does not know, and for
+    annotated objects without track ids.
+    """
+    labels = videos[0].tracks.label_map
+    if not set(labels.names) <= set(model.label_map.names):
+        check_same_classes(model.label_map.names, labels.names)
+    check_identities(videos)
+    is_pose, tracker = has_poses(model, videos), tracker_for(model, linker)
+    done, linked = 0, []
+    for video in videos:
+        count = _shifted(progress, done)
+        found = find_tubes(model, video, progress=count)
+        if model.label_map.names != labels.names:
+            found = [in_classes_of(tubes, model.label_map, labels) for tubes in found]
+        linked.append(link_found(found, tracker, video.tracks.name))
+        done += video.tracks.num_frames
+    return score_followed(linker, [v.tracks for v in videos], linked, poses=is_pose, boxes=not is_pose)
+
+
+def find_tubes(model: DetectAndTrack, video: Video, *, progress: Progress | None = None) -> list[Tubes]:
+    """The tubes about every frame of a video, as good as linkers want them."""
+    pictures = (video.picture(frame) for frame in range(video.tracks.num_frames))
+    found = []
+    for tubes in tubes_of_video(model, pictures, limits=FOLLOWING_LIMITS):
+        found.append(tubes)
+        if progress is not None:
+            progress(len(found))
+    return found
+
+
+def link_found(found: Iterable[Tubes], tracker: Tracker, name: str) -> Tracks:
+    """The tubes of one video, linked; what belongs to no track keeps the id -1."""
+    tracker.reset()
+    return Tracks.from_detections((link_frame(tubes, tracker) for tubes in found), name)
+
+
+def score_followed(
+    linker: str, truths: Sequence[Tracks], found: Sequence[Tracks], *, poses: bool, boxes: bool
+) -> FollowingResult:
+    """Tracks against ground truth, video by video, in the frames somebody annotated.
+
+    Detections without a track are left out.
+    """
+    pose_scores = PoseTrackEvaluator() if poses else None
+    box_scores = TrackEvaluator() if boxes else None
+    for truth, tracks in zip(truths, found, strict=True):
+        if pose_scores is not None:
+            pose_scores.update(to_posetrack_15(truth), to_posetrack_15(tracks.linked()))
+        if box_scores is not None:
+            box_scores.update(truth, tracks.linked())
+    return FollowingResult(
+        linker,
+        None if pose_scores is None else pose_scores.result(),
+        None if box_scores is None else box_scores.result(),
+        sum(int((tracks.track_ids == UNLINKED).sum()) for tracks in found),
+    )
+
+
+def has_poses(model: DetectAndTrack, videos: Sequence[Video]) -> bool:
+    """Whether poses can be scored by PoseTrack's rules: the model says them, and wherever somebody is annotated
+    joints and head boxes are."""
+    tracks = [video.tracks for video in videos if len(video.tracks)]
+    is_known = all(each.keypoints is not None and each.head_boxes is not None for each in tracks)
+    return model.keypoint_head is not None and bool(tracks) and is_known
+
+
+def check_identities(videos: Sequence[Video]) -> None:
+    """Raises ValueError where annotated objects have no track id."""
+    for tracks in (video.tracks for video in videos):
+        counts = np.ones(len(tracks), bool) if tracks.ignored is None else ~tracks.ignored
+        loose = int((tracks.track_ids[counts] == UNLINKED).sum())
+        if loose:
+            raise ValueError(
+                f"the video '{tracks.name}' has no track id for {loose} of its {int(counts.sum())} annotated"
+                " objects, so that nobody can say who was followed well; score single frames alone (--linker none)"
+            )
+
+
+def _shifted(progress: Progress | None, start: int) -> Progress | None:
+    return None if progress is None else lambda done: progress(start + done)

@@ -1,0 +1,175 @@
+"""Masks as COCO writes them: run lengths down the columns, packed into text. N masks, H height, W width.
+
+Text is what JSON files hold ("counts" as a string); the pixels of one mask cost no Python step of their own.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from hotcoco import mask as coco_mask
+
+from pagoda.files.text import as_number, as_whole
+
+FARTHEST = 1e6
+"""Pixels; polygons that reach further are broken, and drawing them would take for ever."""
+
+
+def encode_masks(masks: np.ndarray) -> list[str]:
+    """The text of each mask; `masks` is (N, H, W) bool."""
+    if masks.ndim != 3 or masks.dtype != bool:
+        raise ValueError(f"masks to encode must be (n, height, width) bool, got {masks.shape} {masks.dtype}")
+    if not masks.size:
+        return [_pack([masks.shape[1] * masks.shape[2]])] * len(masks)
+    encoded: Any = coco_mask.encode(np.ascontiguousarray(masks).view(np.uint8).transpose(1, 2, 0))
+    return [rle["counts"].decode() for rle in encoded]
+
+
+def decode_masks(texts: Sequence[str], size: tuple[int, int]) -> np.ndarray:
+    """(N, H, W) bool; the texts must be of masks of `size`, (height, width)."""
+    masks = np.zeros((len(texts), *size), np.uint8)
+    if not texts:
+        return masks.view(bool)
+    by_column = coco_mask.decode([as_rle(text, size) for text in texts]).transpose(2, 1, 0)
+    # Turning columns into rows is what costs time, so only the box of each mask is turned.
+    boxes = mask_boxes(texts, size).astype(int).tolist()
+    for mask, columns, (x, y, width, height) in zip(masks, by_column, boxes, strict=True):
+        mask[y : y + height, x : x + width] = columns[x : x + width, y : y + height].T
+    return masks.view(bool)
+
+
+def draw_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> str:
+    """The text of the pixels within any of the polygons, [x1, y1, x2, y2, …] each, exactly as COCO has it."""
+    parts = [coco_mask.fr_poly(polygon, *size) for polygon in polygons]
+    merged = parts[0] if len(parts) == 1 else coco_mask.merge(parts)
+    return merged["counts"].decode()
+
+
+def mask_areas(texts: Sequence[str], size: tuple[int, int]) -> np.ndarray:
+    """(N,) pixels inside each mask of a picture of `size`, (height, width)."""
+    if not texts:
+        return np.zeros(0, np.int64)
+    return np.asarray(coco_mask.area([as_rle(text, size) for text in texts])).astype(np.int64)
+
+
+def mask_boxes(texts: Sequence[str], size: tuple[int, int]) -> np.ndarray:
+    """(N, 4) float64 x, y, width, height around the pixels of each mask; zeros around none."""
+    if not texts:
+        return np.zeros((0, 4))
+    return np.asarray(coco_mask.to_bbox([as_rle(text, size) for text in texts])).reshape(-1, 4)
+
+
+def as_rle(text: str, size: tuple[int, int]) -> dict[str, Any]:
+    """{"size": [height, width], "counts": text}, COCO's compressed form."""
+    return {"size": list(size), "counts": text}
+
+
+def to_text(segmentation: Any, size: tuple[int, int]) -> str:
+    """The text of a COCO segmentation: polygons, compressed or uncompressed run lengths.
+
+    Raises ValueError where it is none of these, or not of a picture of `size`, (height, width).
+    """
+    if isinstance(segmentation, list):
+        polygons = check_polygons(segmentation)
+        return draw_polygons(polygons, size) if polygons else _pack([size[0] * size[1]])
+    return check_run_lengths(segmentation, size)
+
+
+def check_polygons(segmentation: list) -> list[list[float]]:
+    """The polygons with at least three points. ValueError for what is no list of x, y, x, y, …
+
+    >>> check_polygons([[0, 0, 4, 0, "4", 4], [1, 1, 2, 2]])
+    [[0, 0, 4, 0, 4.0, 4]]
+    """
+    polygons = []
+    for number, polygon in enumerate(segmentation, 1):
+        if not isinstance(polygon, list):
+            raise ValueError(
+                f"a segmentation must be a list of polygons [x1, y1, x2, y2, …], got {str(segmentation)[:60]}"
+            )
+        if len(polygon) % 2:
+            raise ValueError(
+                f"polygon {number} has {len(polygon)} numbers: an x or a y is missing; they must come in pairs"
+            )
+        if len(polygon) >= 6:
+            polygons.append(_check_coordinates(polygon, number))
+    return polygons
+
+
+def _check_coordinates(polygon: list, number: int) -> list[float]:
+    if not {type(value) for value in polygon} <= {int, float}:
+        values = [value if isinstance(value, int | float) else as_number(value) for value in polygon]
+        if None in values or any(isinstance(value, bool) for value in values):
+            raise ValueError(f"polygon {number} holds what is no number: {str(polygon)[:60]}")
+        polygon = values
+    if not (min(polygon) > -FARTHEST and max(polygon) < FARTHEST and sum(polygon) == sum(polygon)):
+        raise ValueError(f"polygon {number} holds NaN or infinity, or coordinates beyond {FARTHEST:g} pixels")
+    return polygon
+
+
+def check_run_lengths(rle: Any, size: tuple[int, int] | None) -> str:
+    """The text of {"size": …, "counts": text, bytes or list of runs} that covers a picture of `size` exactly, or
+    of the size it names itself where `size` is None."""
+    own = rle.get("size") if isinstance(rle, dict) else None
+    sides = [as_whole(side) for side in own] if isinstance(own, list | tuple) and len(own) == 2 else [None]
+    if "counts" not in (rle if isinstance(rle, dict) else ()) or None in sides:
+        raise ValueError(
+            f"a segmentation must be polygons, or run lengths with size and counts, got {str(rle)[:60]}"
+        )
+    size = tuple(sides) if size is None else tuple(size)  # type: ignore[assignment]
+    if tuple(sides) != size:
+        raise ValueError(
+            f"the mask is of a picture of (height, width) {tuple(sides)}, but the picture has"
+            f" {size}; scale the mask or correct the size"
+        )
+    text, covered = _read_counts(rle["counts"])
+    if covered != size[0] * size[1]:
+        raise ValueError(
+            f"the run lengths of the mask add up to {covered} pixels, but the picture of (height, width)"
+            f" {size} has {size[0] * size[1]}; export the mask again"
+        )
+    return text
+
+
+def _read_counts(counts: Any) -> tuple[str, int]:
+    """The text of run lengths, and the pixels they cover."""
+    if isinstance(counts, list):
+        runs = counts if all(type(run) is int for run in counts) else [as_whole(run) for run in counts]
+        whole = [run for run in runs if run is not None and 0 <= run < 2**32]
+        if len(whole) < len(runs):
+            raise ValueError("the run lengths of the mask must be whole numbers, 0 or above")
+        return _pack(whole), sum(whole)
+    text = counts.decode() if isinstance(counts, bytes) else counts
+    if not isinstance(text, str):
+        raise ValueError(f"the run lengths of the mask must be text or whole numbers, got {str(counts)[:40]}")
+    unpacked = unpack(text)
+    if (unpacked < 0).any():
+        raise ValueError("the run lengths of the mask must be whole numbers, 0 or above")
+    return text, int(unpacked.sum())
+
+
+def unpack(text: str) -> np.ndarray:
+    """The run lengths, int64: outside, inside, outside, … Five bits per character, lowest first; from the
+    fourth run on a text holds the difference to the last but one."""
+    if not text.isascii():
+        raise ValueError(f"the run lengths of the mask are no such text: {text[:40]!r}")
+    digits = np.frombuffer(text.encode(), np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero((digits & 32) == 0)
+    if (
+        not len(digits)
+        or ends[-1:].tolist() != [len(digits) - 1]
+        or not ((digits >= 0) & (digits < 64)).all()
+    ):
+        raise ValueError(f"the run lengths of the mask are no such text: {text[:40]!r}")
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    place = np.arange(len(digits)) - np.repeat(starts, ends - starts + 1)
+    values = np.add.reduceat((digits & 31) << (5 * place), starts)
+    values = np.where(digits[ends] & 16, values - (1 << (5 * (place[ends] + 1))), values)
+    values[1::2] = np.cumsum(values[1::2])
+    values[2::2] = np.cumsum(values[2::2])
+    return values
+
+
+def _pack(runs: list[int]) -> str:
+    """The inverse of `unpack`."""
+    return coco_mask.rle_to_string({"size": [sum(runs), 1], "counts": runs})

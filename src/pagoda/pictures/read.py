@@ -1,0 +1,399 @@
+"""Pictures from anywhere as RGB arrays: (H, W, 3) uint8, upright, three channels whatever the file held.
+
+One rule for every reader here: the EXIF rotation is applied, alpha is dropped, 16-bit grey is scaled from
+0 … 65535, and a picture that cannot be read whole raises `PictureError` with its name and the reason. A LabelMe file
+with imageData stands for the picture inside it.
+"""
+
+import base64
+import http.client
+import struct
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO, Literal, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pagoda.files.text import read_json
+from pagoda.pictures.files import (
+    NOT_PICTURES,
+    find_pictures,
+    is_other_file,
+    is_picture,
+    list_pictures,
+    natural_order,
+    other_files,
+    other_files_note,
+    other_files_words,
+    picture_endings,
+)
+from pagoda.pictures.orientation import orientation, upright, upright_and_stored
+from pagoda.pictures.strips import DEEPEST, grey_to_bytes, range_of_levels, strips
+from pagoda.plain import checked
+
+__all__ = [
+    "PictureError",
+    "PictureFacts",
+    "find_pictures",
+    "how_to_stretch",
+    "is_address",
+    "is_other_file",
+    "is_picture",
+    "list_pictures",
+    "natural_order",
+    "other_files",
+    "other_files_note",
+    "other_files_words",
+    "picture_endings",
+    "picture_facts",
+    "picture_size",
+    "read_frames",
+    "read_levels",
+    "read_picture",
+    "stored_size",
+    "to_picture",
+]
+
+MAX_PIXELS = 2**29
+"""Larger pictures are refused: 23 170 pixels squared, 1.6 GB as RGB."""
+
+PNG_PIXELS_PER_BYTE = 8 * 1032
+"""At most: deflate never makes more than 1032 bytes of one, and a pixel has at least a bit"""
+
+SEQUENCES = frozenset(("GIF", "WEBP", "PNG", "AVIF", "FLI", "TIFF"))
+"""Formats whose files may hold several frames of one size; in others further pictures are previews or layers"""
+
+MAX_DOWNLOAD_BYTES = 64 * 2**20
+DOWNLOAD_TIMEOUT_SECONDS = 20.0
+
+_pillow_limit = threading.Lock()
+# Pillow reports broken files by whichever exception its decoder met first.
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+
+
+class PictureError(ValueError):
+    """A picture cannot be used; the message names it and says why."""
+
+
+@checked
+def read_picture(path: str | Path, *, channels: Literal[3, 4] = 3) -> np.ndarray:
+    """The file as (H, W, 3) uint8 RGB, contiguous, upright by its EXIF orientation; with 4 channels as RGBA, opaque
+    (255) where the file tells of no transparency."""
+    with _opened(path, str(path)) as image:
+        return _to_pixels(image, str(path), channels)
+
+
+def picture_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of what `read_picture` would return, without decoding it."""
+    with _opened(path, str(path)) as image:
+        return upright_and_stored(image)[0]
+
+
+def stored_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) as the pixels lie in the file, before any EXIF rotation."""
+    with _opened(path, str(path)) as image:
+        return upright_and_stored(image)[1]
+
+
+class PictureFacts(NamedTuple):
+    """What a file says of itself before its pixels are decoded."""
+
+    size: tuple[int, int]
+    """(height, width), upright"""
+    stored: tuple[int, int]
+    mode: str
+    """Pillow's: "L", "RGB", "I;16" …"""
+    orientation: int
+    """EXIF: 1 upright"""
+    num_frames: int
+    """of an animation, or pages; `read_picture` reads the first"""
+    is_deep: bool
+    """more than 8 bits per channel, which are scaled to 8 by their full range"""
+
+    @property
+    def is_deep_grey(self) -> bool:
+        """Pillow has all its bits; of deep colours it keeps the upper 8."""
+        return self.mode.startswith(("I", "F"))
+
+
+def read_levels(path: str | Path) -> np.ndarray:
+    """(H, W) values as stored, upright, of a grey picture of more than 8 bits."""
+    with _opened(path, str(path)) as image:
+        return np.asarray(upright(image))
+
+
+def picture_facts(path: str | Path) -> PictureFacts:
+    """Told from the header, except that the frames of a GIF and the pages of a TIFF have to be counted."""
+    with _opened(path, str(path)) as image:
+        size, stored = upright_and_stored(image)
+        count = _num_frames(image) - bool(getattr(image, "default_image", False))
+        is_deep = image.mode.startswith(("I", "F")) or any(";16" in str(tile) for tile in image.tile)
+        return PictureFacts(size, stored, image.mode, orientation(image), max(1, count), is_deep)
+
+
+def read_frames(path: str | Path, *, default_seconds: float) -> Iterator[tuple[np.ndarray, float]]:
+    """((H, W, 3) uint8 RGB, seconds it is shown) of every frame of an animated picture, or page of a TIFF.
+
+    A GIF, WebP or PNG frame of a hundredth of a second or less is shown for a tenth, as programs that show them do;
+    pages have no times and take `default_seconds` each.
+    """
+    with _opened(path, str(path)) as image:
+        # The picture an animated PNG has for programs that know no animation is no frame of it.
+        first = 1 if getattr(image, "default_image", False) else 0
+        turn = orientation(image)
+        for number in range(first, _num_frames(image)):
+            image.seek(number)
+            if _is_reduced_page(image):
+                continue
+            pixels = _to_rgb(image, f"frame {number} of {path}", turn)
+            yield pixels, _seconds_shown(image, default_seconds)
+
+
+def _num_frames(image: Image.Image) -> int:
+    return getattr(image, "n_frames", 1) if image.format in SEQUENCES else 1
+
+
+def _seconds_shown(image: Image.Image, default_seconds: float) -> float:
+    if image.format == "TIFF":
+        return default_seconds
+    milliseconds = float(image.info.get("duration") or 0)
+    return 0.1 if milliseconds <= 10 else milliseconds / 1000
+
+
+def _is_reduced_page(image: Image.Image) -> bool:
+    """A page of a TIFF that repeats another in small, or is its mask."""
+    return image.format == "TIFF" and bool(getattr(image, "tag_v2", {}).get(254, 0) & 0b101)
+
+
+@checked
+def to_picture(
+    source: str | Path | Image.Image | np.ndarray | torch.Tensor, *, channels: Literal[3, 4] = 3
+) -> tuple[np.ndarray, str | None]:
+    """Any picture as ((H, W, 3) uint8 RGB, its name if it has one); with 4 channels as RGBA, as `read_picture` does.
+
+    `source`: a path; an http(s) address; a PIL image; an array (H, W), (H, W, 3) or (H, W, 4) in RGB order;
+    a tensor (3, H, W) or (1, H, W), for RGBA also (4, H, W). Arrays and tensors are uint8,
+    or floating point within 0 … 1.
+    """
+    if isinstance(source, str) and is_address(source):
+        with _opened(BytesIO(_download(source)), source) as image:
+            name = Path(urllib.parse.unquote(urllib.parse.urlparse(source).path)).name
+            return _to_pixels(image, source, channels), name or source
+    if isinstance(source, str | Path):
+        return read_picture(source, channels=channels), str(source)
+    if isinstance(source, Image.Image):
+        file_name = str(getattr(source, "filename", "")) or None
+        return _to_pixels(source, file_name or "the given PIL image", channels), file_name
+    if isinstance(source, torch.Tensor):
+        return _from_tensor(source, channels), None
+    if isinstance(source, np.ndarray):
+        return _from_array(source, channels=channels), None
+    raise TypeError(
+        f"a picture must be a path, an http(s) address, a PIL image, a numpy array or a torch tensor,"
+        f" got {type(source).__name__}"
+    )
+
+
+def is_address(source: str) -> bool:
+    """Whether it is fetched, not looked for on disk."""
+    return source.lower().startswith(("http://", "https://"))
+
+
+@contextmanager
+def _opened(file: str | Path | BinaryIO, name: str) -> Iterator[Image.Image]:
+    """The lazily opened picture; whatever Pillow raises inside becomes a `PictureError` with the name."""
+    try:
+        with _open_large(_picture_inside(file)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise PictureError(
+                    f"cannot read {name}: {image.height}×{image.width} is more than the {MAX_PIXELS} pixels"
+                    " allowed (pagoda.pictures.read.MAX_PIXELS); cut it into tiles"
+                )
+            if (
+                image.format == "PNG"
+                and image.width * image.height > _file_bytes(image) * PNG_PIXELS_PER_BYTE
+            ):
+                raise PictureError(
+                    f"cannot read {name}: {_file_bytes(image)} bytes cannot hold the {image.height}×{image.width}"
+                    " pixels that its header tells of; it is damaged or cut off"
+                )
+            if image.format in NOT_PICTURES:
+                raise PictureError(f"cannot read {name}: {image.format} is no format of pictures")
+            yield image
+    except PictureError:
+        raise
+    except FileNotFoundError as error:
+        raise PictureError(f"cannot read {name}: there is no such file") from error
+    except Image.UnidentifiedImageError as error:
+        raise PictureError(f"cannot read {name}: empty, or no picture in a known format") from error
+    except MemoryError as error:
+        raise PictureError(
+            f"cannot read {name}: there is too little memory for its pixels; cut it into tiles"
+        ) from error
+    except _UNREADABLE as error:
+        raise PictureError(f"cannot read {name}: {error or type(error).__name__}") from error
+
+
+def _file_bytes(image: Image.Image) -> int:
+    """Of the file, told without reading it."""
+    at = image.fp.tell()
+    size = image.fp.seek(0, 2)
+    image.fp.seek(at)
+    return size
+
+
+def _picture_inside(file: str | Path | BinaryIO) -> str | Path | BinaryIO:
+    """The picture within a LabelMe file; any other file is its own picture."""
+    if not isinstance(file, str | Path) or not str(file).lower().endswith(".json"):
+        return file
+    content = read_json(file)
+    data = content.get("imageData") if isinstance(content, dict) else None
+    if not isinstance(data, str) or not data:
+        raise PictureError(
+            f"cannot read {file}: a JSON file is a picture only where it has imageData, as LabelMe's"
+        )
+    return BytesIO(base64.b64decode(data.rpartition(",")[2]))
+
+
+def _open_large(file: str | Path | BinaryIO) -> Image.Image:
+    """Image.open without Pillow's own limit, which is global and stops at 179 million pixels."""
+    with _pillow_limit:
+        before = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            return Image.open(file)
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+def _to_pixels(image: Image.Image, name: str, channels: int) -> np.ndarray:
+    """Upright RGB, or RGBA."""
+    if channels == 3:
+        return _to_rgb(image, name)
+    image = upright(image)
+    colors = _to_rgb(image, name, turn=1)
+    alpha = np.array(image.convert("RGBA").getchannel("A")) if image.has_transparency_data else None
+    return _with_alpha(colors, alpha)
+
+
+def _with_alpha(colors: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+    """(H, W, 4) from (H, W, 3) and (H, W), opaque for None."""
+    alpha = np.full(colors.shape[:2], 255, np.uint8) if alpha is None else alpha
+    return np.concatenate([colors, alpha[..., None]], axis=2)
+
+
+def _to_rgb(image: Image.Image, name: str, turn: int | None = None) -> np.ndarray:
+    """Upright RGB. Greys of more than 8 bits are scaled by their full range, never by their content."""
+    image = upright(image, turn)
+    if is_deep := image.mode.startswith(("I", "F")):
+        _check_levels(image, name)
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for rows, strip in strips(image):
+        if is_deep:
+            pixels[rows] = grey_to_bytes(np.asarray(strip))[..., None]
+        else:
+            pixels[rows] = np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
+    return pixels
+
+
+def _check_levels(image: Image.Image, name: str) -> None:
+    """Raises PictureError where a deep picture holds values that are none of the full range."""
+    low, high = range_of_levels(image)
+    if not np.isfinite((low, high)).all():
+        raise PictureError(
+            f"cannot read {name}: it holds NaN or infinity; replace them by numbers within 0 … 1"
+        )
+    if image.mode == "F" and (low < 0 or high > 1):
+        raise PictureError(
+            f"cannot read {name}: it must hold values within 0 … 1, got {low:g} … {high:g};"
+            f" {how_to_stretch(name, low, high)}"
+        )
+    if low < 0 or high > DEEPEST:
+        raise PictureError(
+            f"cannot read {name}: grey values must lie within 0 … {DEEPEST}, got {low} … {high};"
+            f" {how_to_stretch(name, low, high)}"
+        )
+
+
+def how_to_stretch(name: str | Path, low: float, high: float, *, within: str | Path | None = None) -> str:
+    """The command that copies `within`, the folder of the file `name` where not given, to use the whole range."""
+    if not Path(name).is_file():
+        return f"scale them to 0 … {DEEPEST} and 16 bits first"
+    file = Path(name).absolute()
+    whole = file.parent if within is None else Path(within).absolute()
+    folder = (whole if file.is_relative_to(whole) else file.parent).as_posix()
+    # The bits a camera has; a range that begins elsewhere or is no whole number has no such end.
+    has_bits = low >= 0 and high <= DEEPEST and high == int(high)
+    top = 2 ** int(high).bit_length() - 1 if has_bits else high
+    limits = f"top={_plain(top)}" + (f", bottom={_plain(low)}" if low < 0 else "")
+    call = f"stretch_levels('{folder}', '{folder}-stretched', {limits})"
+    return (
+        "to make copies that use the whole range: python -c"
+        f' "from pagoda.data.levels import stretch_levels; {call}"'
+    )
+
+
+def _plain(value: float) -> str:
+    return repr(int(value) if value == int(value) else float(value))
+
+
+def _from_array(array: np.ndarray, name: str = "the array", *, channels: int = 3) -> np.ndarray:
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or 0 in array.shape:
+        raise PictureError(f"{name} must be (H, W), (H, W, 3) or (H, W, 4) and not empty, got {array.shape}")
+    pixels = array[..., :channels] if array.ndim == 3 else array
+    if array.dtype != np.uint8:
+        pixels = _floats_to_bytes(pixels, name)
+    if channels == 3:
+        return _three_channels(pixels)
+    has_alpha = pixels.ndim == 3 and pixels.shape[2] == 4
+    return _with_alpha(
+        _three_channels(pixels[..., :3] if has_alpha else pixels), pixels[..., 3] if has_alpha else None
+    )
+
+
+def _from_tensor(tensor: torch.Tensor, channels: int) -> np.ndarray:
+    if tensor.ndim != 3 or tensor.shape[0] not in {1, 3, channels}:
+        wanted = "(3, H, W) or (1, H, W)" if channels == 3 else "(4, H, W), (3, H, W) or (1, H, W)"
+        raise PictureError(f"the tensor must be {wanted}, got {tuple(tensor.shape)}")
+    tensor = tensor.detach().cpu()
+    pixels = tensor.float() if tensor.is_floating_point() else tensor
+    return _from_array(pixels.permute(1, 2, 0).numpy(), "the tensor", channels=channels)
+
+
+def _floats_to_bytes(pixels: np.ndarray, name: str) -> np.ndarray:
+    if not np.issubdtype(pixels.dtype, np.floating):
+        raise PictureError(f"{name} must be uint8, or floating point within 0 … 1, got {pixels.dtype}")
+    low, high = float(pixels.min()), float(pixels.max())
+    if not (low >= 0 and high <= 1):  # NaN fails this too
+        raise PictureError(f"{name} of {pixels.dtype} must hold values within 0 … 1, got {low:g} … {high:g}")
+    return np.rint(pixels * 255).astype(np.uint8)
+
+
+def _three_channels(pixels: np.ndarray) -> np.ndarray:
+    """A copy with three channels, contiguous."""
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    return np.array(np.broadcast_to(pixels, (*pixels.shape[:2], 3)), order="C")
+
+
+def _download(address: str) -> bytes:
+    # As browsers do it: spaces and letters beyond ASCII are written in %XX, what is so already stays.
+    asked = urllib.parse.quote(address, safe="%/:?#[]@!$&'()*+,;=~")
+    try:
+        with urllib.request.urlopen(asked, timeout=DOWNLOAD_TIMEOUT_SECONDS) as answer:
+            content = answer.read(MAX_DOWNLOAD_BYTES + 1)
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: no address at all
+        raise PictureError(f"cannot fetch {address}: {error}") from error
+    if len(content) > MAX_DOWNLOAD_BYTES:
+        raise PictureError(
+            f"cannot fetch {address}: it has more than {MAX_DOWNLOAD_BYTES} bytes; save it first"
+        )
+    return content

@@ -1,0 +1,114 @@
+"""The data of a run: pictures for most models, clips of videos for those that look at several frames."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pagoda.data.clips import ClipDataset
+from pagoda.data.dataset import DetectionDataset
+from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.table.annotations import Annotations, cut_to_picture
+from pagoda.data.tracks.folders import open_videos
+from pagoda.data.videos import Video
+from pagoda.detectors.contract import Detector
+from pagoda.detectors.detect_and_track import DetectAndTrack
+from pagoda.evaluation.runner import check_known_classes, check_same_keypoints
+from pagoda.models import is_of_clips
+from pagoda.structures.labels import LabelMap
+from pagoda.training.settings import AugmentSettings, TrainSettings
+
+
+class OpenedData(NamedTuple):
+    """A folder's two splits; how long clips are is for the model to say."""
+
+    train: Annotations | Sequence[Video]
+    val: Annotations | Sequence[Video]
+    label_map: LabelMap
+
+    def datasets(self, model: Detector) -> tuple[Any, Any]:
+        """(to learn from, to score on), as this model looks at them."""
+        return dataset_for(model, self.train, is_complete=True), dataset_for(model, self.val)
+
+
+def open_data(
+    settings: TrainSettings, model: str | Path | Detector, *, take: str | None = None
+) -> OpenedData:
+    """The splits that `settings` name, as pictures, or as videos where `model` looks at clips.
+
+    `take` says which weights of a checkpoint are meant, as in `models.load`.
+    """
+    if is_of_clips(model, take=take):
+        splits = (settings.train_split, settings.val_split)
+        videos = [open_videos(settings.data, split, inside_only=settings.inside_only) for split in splits]
+        return OpenedData(videos[0], videos[1], videos[0][0].tracks.label_map)
+    train, val = (
+        open_annotations(settings.data, split, inside_only=settings.inside_only)
+        for split in (settings.train_split, settings.val_split)
+    )
+    return OpenedData(train, val, train.label_map)
+
+
+def dataset_for(
+    model: Detector, source: Annotations | Sequence[Video], *, is_complete: bool = False
+) -> DetectionDataset | ClipDataset:
+    """Pictures or clips with their targets. `is_complete`: only clips of which every frame is annotated."""
+    if isinstance(source, Annotations):
+        return DetectionDataset(source, channels=model.input_spec.read_channels)
+    assert isinstance(model, DetectAndTrack)
+    return ClipDataset(
+        source, clip_length=model.num_frames, interval=model.frame_interval, complete=is_complete
+    )
+
+
+def check_learnable(model: Detector, dataset: Any) -> None:
+    """Raises ValueError before training where the data have nothing that the model, or one of its heads, can learn."""
+    table: Annotations = dataset.annotations
+    owners = np.repeat(np.arange(len(table)), np.diff(table.offsets))
+    has_area = cut_to_picture(table.boxes_xywh, table.sizes[owners])[1]
+    remedy = "choose another --train-split, or look at the annotations with pagoda doctor"
+    if not (~table.ignored & has_area).any():
+        what = (
+            f"of {len(owners)} objects {int(table.ignored.sum())} are crowd regions or marked as ignored or difficult"
+            f" and {int((~has_area).sum())} have no area inside their picture"
+            if len(owners)
+            else "no object is annotated"
+        )
+        raise ValueError(
+            f"there is nothing to learn in {table.source}: {len(dataset)} pictures, and {what}; {remedy}"
+        )
+    for name, column in (("mask", table.masks), ("keypoint", table.keypoints)):
+        if getattr(model, f"{name}_head", None) is not None and column is None:
+            raise ValueError(
+                f"the model has a {name} head, but no object of {table.source} has {name}s; {remedy}, or take a model"
+                " without that head"
+            )
+
+
+def check_scorable(model: Detector, dataset: Any) -> None:
+    """Raises ValueError before training where the model could not be scored on these data after an epoch."""
+    if not len(dataset):
+        raise ValueError(
+            f"there are no pictures to score on in {dataset.annotations.source}; choose another --val-split"
+        )
+    check_known_classes(model.label_map, dataset)
+    if getattr(model, "keypoint_head", None) is not None:
+        check_same_keypoints(model.label_map, dataset.label_map)
+
+
+def check_frames(model: Detector, dataset: Any, settings: AugmentSettings) -> None:
+    """Raises ValueError before training where pictures are for a model of clips, or the other way round, and where
+    augmentation would tear clips apart."""
+    wants, has = isinstance(model, DetectAndTrack), isinstance(dataset, ClipDataset)
+    if wants != has:
+        raise ValueError(
+            f"{type(model).__name__} learns from {'clips of videos' if wants else 'single pictures'}, but the data are"
+            f" {'clips' if has else 'pictures'}"
+        )
+    torn = [name for name in ("mosaic", "iou_crop") if getattr(settings, name)]
+    if has and torn:
+        raise ValueError(
+            f"clips need the same change in every frame, which {' and '.join(torn)} cannot promise: train with"
+            f" {' and '.join(f'augment.{name}=0' for name in torn)}"
+        )

@@ -1,0 +1,100 @@
+"""The model a run begins with: a new one, somebody's own, or a trained one fitted to the classes of the data."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from pagoda.convert.choice_notes import collected_notes
+from pagoda.detectors.contract import Detector
+from pagoda.models import create_model, is_checkpoint, load
+from pagoda.structures.labels import LabelMap
+from pagoda.transfer.classes import adapt_classes
+from pagoda.transfer.rcnn import keypoints_fit
+from pagoda.zoo.options import ModelOptions, options_from
+
+Build = Callable[[int], Detector]
+"""Composes a model that is not in the zoo, from the number of classes."""
+SIDES = ("short_side", "long_side", "canvas")
+NOT_FIXED = (*SIDES, "take")
+
+
+@dataclass(frozen=True)
+class Start:
+    """The model, and how it came about."""
+
+    model: Detector
+    text: str = ""
+    """for people; empty where there is nothing to say"""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """what config.yaml says instead of the card: a run from a checkpoint must not be repeated from scratch"""
+
+
+def starting_model(
+    model: str | Path | Detector,
+    labels: LabelMap,
+    *,
+    options: Mapping[str, Any] | None = None,
+    build: Build | None = None,
+) -> Start:
+    """`model` is a zoo name, a name for what `build` composes, a checkpoint (ours or not; an address), or built."""
+    if isinstance(model, Path) or (isinstance(model, str) and is_checkpoint(model)):
+        return from_checkpoint(str(model), labels, options=options or {}, build=build)
+    if isinstance(model, str) and build is not None:
+        composed = build(len(labels))
+        composed.label_map, composed.origin = labels, {"model": model, "options": {}}
+        return Start(composed)
+    if isinstance(model, str):
+        return Start(create_model(model, label_map=labels, **(options or {})))
+    if options:
+        raise ValueError(f"options belong to a model named by its zoo name, not to a built one: {options}")
+    return fitted(model, labels)
+
+
+def from_checkpoint(path: str, labels: LabelMap, *, options: Mapping[str, Any], build: Build | None) -> Start:
+    """A trained model: its heads made anew where classes or keypoints differ, its pictures resized where asked."""
+    chosen = options_from(options)
+    changed = {
+        each.name: getattr(chosen, each.name)
+        for each in fields(ModelOptions)
+        if getattr(chosen, each.name) != each.default
+    }
+    fixed = {name: value for name, value in changed.items() if name not in NOT_FIXED}
+    if fixed:
+        raise ValueError(
+            f"{path} is a trained model: of its options only {', '.join(SIDES)} can be changed, got"
+            f" {', '.join(f'{name}={value!r}' for name, value in fixed.items())}"
+        )
+    take = changed.pop("take", None)
+    with collected_notes() as notes:
+        loaded = load(path, build=build, take=take)
+    has_canvas = loaded.input_spec.canvas is not None
+    useless = [name for name in changed if (name == "canvas") != has_canvas]
+    if useless:
+        raise ValueError(
+            f"{path} {'fits pictures into a canvas' if has_canvas else 'resizes pictures by their sides'}: change"
+            f" {'canvas' if has_canvas else 'short_side and long_side'}, not {', '.join(useless)}"
+        )
+    start = fitted(loaded, labels, is_positional=False)
+    start.model.input_spec = replace(loaded.input_spec, **changed)
+    lines = [f"starts from {path}", *(f"note        {note}" for note in notes), start.text]
+    provenance = (loaded.origin or {}).get("provenance")
+    if provenance:
+        lines.append(f"licence     {provenance['licence']} ({provenance['source']})")
+    text = "\n".join(line for line in lines if line)
+    return Start(
+        start.model, text, {"model": path, "options": {**changed, **({"take": take} if take else {})}}
+    )
+
+
+def fitted(model: Detector, labels: LabelMap, *, is_positional: bool = True) -> Start:
+    """The model for these classes. `is_positional`: classes that are only numbered take the names in order."""
+    fits = keypoints_fit(model, labels.skeleton, model.label_map.skeleton)
+    if model.label_map.names == labels.names and fits:
+        model.label_map = labels
+        return Start(model)
+    if is_positional and model.label_map == LabelMap.numbered(len(labels)):
+        model.label_map = labels
+        return Start(model)
+    adapted = adapt_classes(model, labels)
+    return Start(adapted.model, adapted.text())

@@ -1,0 +1,57 @@
+"""What a model learns besides boxes, and what that asks of the data."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pagoda.data.augment.transforms import Carry
+from pagoda.data.dataset import DetectionDataset
+from pagoda.detectors.contract import Detector
+from pagoda.structures.labels import LabelMap
+from pagoda.training.settings import AugmentSettings
+
+
+def what_to_carry(model: Detector) -> Carry:
+    """Masks and keypoints go through the transforms where the model has heads for them."""
+    return Carry(
+        masks=getattr(model, "mask_head", None) is not None,
+        keypoints=getattr(model, "keypoint_head", None) is not None,
+    )
+
+
+def lighten(dataset: Any, model: Detector) -> Any:
+    """The data set without masks and keypoints where the model learns boxes alone, so that none are decoded."""
+    if isinstance(dataset, DetectionDataset) and what_to_carry(model) == Carry():
+        return DetectionDataset(
+            dataset.annotations.boxes_only(), dataset.transform, channels=dataset.channels
+        )
+    return dataset
+
+
+def check_keypoints(model: Detector, label_map: LabelMap, settings: AugmentSettings) -> None:
+    """Raises ValueError before training starts where the keypoints of the data fit neither head nor flips."""
+    head = getattr(model, "keypoint_head", None)
+    if head is None:
+        return
+    if label_map.skeleton is None:
+        raise ValueError(
+            "the model has a keypoint head, but the data set has no keypoints; choose data with keypoints (in a COCO"
+            " folder perhaps split person_keypoints_train), or a model without that head"
+        )
+    label_map.skeleton.check_head(head.num_keypoints)
+    flip_pairs(what_to_carry(model), label_map, settings)
+
+
+def flip_pairs(
+    carry: Carry, label_map: LabelMap, settings: AugmentSettings
+) -> Sequence[tuple[int, int]] | None:
+    """The keypoints that change places in a mirror; ValueError where a flip is wanted and nobody knows."""
+    if not carry.keypoints or label_map.skeleton is None:
+        return None
+    pairs = label_map.skeleton.flip_pairs
+    if pairs is None and (settings.horizontal_flip or settings.vertical_flip):
+        raise ValueError(
+            "pictures are to be flipped, but nobody says which keypoints change places in a mirror:"
+            f" {label_map.skeleton.flip_remedy}, or train with"
+            f" augment.horizontal_flip=0 and vertical_flip=0; the keypoints are {', '.join(label_map.skeleton.names)}"
+        )
+    return pairs

@@ -1,0 +1,190 @@
+"""When a loss is not finite: what was fed in, which term, which picture, which layer, and why, probably."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from pagoda.detectors.contract import Detector
+from pagoda.files.atomic import write_atomically
+from pagoda.layers.memory_format import is_channels_last
+from pagoda.plain import check_option
+from pagoda.structures.clips import TubeTargets
+from pagoda.structures.images import ImageBatch
+from pagoda.structures.instances import Targets
+from pagoda.training.last import random_state
+from pagoda.weights.file_types import WeightsError
+from pagoda.weights.files import save_torch
+from pagoda.weights.torch_files import read_saved
+
+
+class NotFiniteError(FloatingPointError):
+    """Training stopped: a loss or gradient became NaN or infinite. The message says where and what to try."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What a look at the guilty batch found."""
+
+    terms: dict[str, float]
+    """every loss term of the batch"""
+    pictures: list[str]
+    """files whose own loss is not finite"""
+    layer: str | None
+    """the first module that put out a number that is not finite"""
+    cause: str
+
+    def describe(self) -> str:
+        terms = ", ".join(f"{name} {value:.4g}" for name, value in self.terms.items())
+        return (
+            f"terms: {terms}\npictures: {', '.join(self.pictures) or 'none alone, only the batch together'}"
+            f"\nfirst layer not finite: {self.layer or 'none'}\nlikely cause: {self.cause}"
+        )
+
+
+SAVED = ("boxes", "labels", "ignored", "areas", "masks", "keypoints", "visibility")
+"""of the targets, whatever of it they have"""
+SAVED_OF_CLIPS = ("boxes", "labels", "visible", "ignored", "track_ids", "key", "keypoints", "visibility")
+AnyTargets = Targets | TubeTargets
+_ENTRIES = {
+    "card": dict,
+    "weights": Mapping[str, Tensor],
+    "random": dict,
+    "pictures": Sequence[Tensor],
+    "targets": Sequence[dict],
+    "losses": Mapping[str, Real],
+    "precision": Literal["fp32", "bf16"],
+    "channels_last": bool,
+}
+
+
+def save_capsule(
+    path: Path, model: Detector, pictures: Sequence[Tensor], targets: Sequence[AnyTargets], **facts: Any
+) -> Path:
+    """Pictures (uint8), targets, weights, random state and `facts` in one file that loads without code."""
+    content = {
+        "card": model.card(),
+        "weights": model.state_dict(),
+        "random": random_state(),
+        "pictures": list(pictures),
+        "targets": [
+            {
+                **{name: getattr(t, name) for name in _saved(t)},
+                "image_size": list(t.image_size),
+                "file": t.file,
+            }
+            for t in targets
+        ],
+        **facts,
+    }
+    return write_atomically(path, lambda temporary: save_torch(temporary, content))
+
+
+def load_capsule(path: str | Path) -> tuple[dict[str, Any], list[AnyTargets]]:
+    """(content, targets) of `save_capsule`. Raises WeightsError that names the file and the entry."""
+    content = read_saved(Path(path))
+    targets: list[AnyTargets] = []
+    try:
+        for name, hint in _ENTRIES.items():
+            check_option("it", name, hint, content.get(name))
+        for picture, values in zip(content["pictures"], content["targets"], strict=True):
+            _check_picture(picture)
+            kind = TubeTargets if "visible" in values else Targets
+            targets.append(kind(**{**values, "image_size": tuple(values["image_size"])}))
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        raise WeightsError(f"{path} is no capsule that can be replayed: {error}; is it damaged?") from error
+    return content, targets
+
+
+def _check_picture(picture: Tensor) -> None:
+    """(3 or 4, H, W) uint8, or T of them."""
+    if picture.ndim not in (3, 4) or picture.shape[-3] not in (3, 4) or picture.dtype != torch.uint8:
+        raise ValueError(
+            f"its pictures must be (3, H, W) uint8, got {tuple(picture.shape)} of {picture.dtype}"
+        )
+
+
+def _saved(targets: AnyTargets) -> tuple[str, ...]:
+    return SAVED_OF_CLIPS if isinstance(targets, TubeTargets) else SAVED
+
+
+def diagnose(
+    model: Detector, pictures: Sequence[Tensor], targets: Sequence[AnyTargets], *, precision: str
+) -> Diagnosis:
+    """Run the batch again, with a look at every layer, then every picture alone; the model is left as it was."""
+    model = copy.deepcopy(model)
+    layer: list[str] = []
+    hooks = [
+        module.register_forward_hook(first_not_finite(name, layer))
+        for name, module in model.named_modules()
+        if not list(module.children())
+    ]
+    terms = batch_losses(model, pictures, targets, precision)
+    for hook in hooks:
+        hook.remove()
+    guilty = []
+    model.eval()  # one picture has no batch statistics
+    for picture, target in zip(pictures, targets, strict=True):
+        alone = batch_losses(model, [picture], [target], precision)
+        if not all(torch.isfinite(torch.tensor(value)) for value in alone.values()):
+            guilty.append(str(target.file))
+    return Diagnosis(terms, guilty, layer[0] if layer else None, likely_cause(model, targets, precision))
+
+
+def batch_losses(
+    model: Detector, pictures: Sequence[Tensor], targets: Sequence[AnyTargets], precision: str
+) -> dict[str, float]:
+    """Every loss term, computed in the given precision, in whatever mode the model is."""
+    device = next(model.parameters()).device
+    images = like_weights(model.input_spec.batch(pictures, device=device), model)
+    moved: list[Any] = [target.to(device) for target in targets]
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        losses = model.losses(images, moved)
+    return {name: value.item() for name, value in losses.items()}
+
+
+def like_weights(images: ImageBatch, model: nn.Module) -> ImageBatch:
+    """The batch in the memory order of the model's kernels: another order rounds differently."""
+    return images.to(memory_format=torch.channels_last) if is_channels_last(model) else images
+
+
+def first_not_finite(name: str, found: list[str]) -> Any:
+    """A forward hook that notes `name` when nothing before it was noted."""
+
+    def hook(module: nn.Module, inputs: tuple, output: Any) -> None:
+        if not found and isinstance(output, Tensor) and not torch.isfinite(output).all():
+            found.append(name)
+
+    return hook
+
+
+def likely_cause(model: Detector, targets: Sequence[AnyTargets], precision: str) -> str:
+    """One sentence: the first of degenerate box, label out of range, spoilt or overgrown weights, else a remedy."""
+    for target in targets:
+        boxes = target.boxes[target.visible] if isinstance(target, TubeTargets) else target.boxes
+        sides = boxes[:, 2:] - boxes[:, :2]
+        bad = (~torch.isfinite(boxes).all(1) | (sides <= 0).any(1)).nonzero().squeeze(1).tolist()
+        if bad:
+            return (
+                f"box {bad[0]} of {target.file} is degenerate ({boxes[bad[0]].tolist()});"
+                " run `pagoda doctor` on the dataset"
+            )
+        if len(target) and not 0 <= int(target.labels.min()) <= int(target.labels.max()) < len(
+            model.label_map
+        ):
+            return f"a label of {target.file} is outside 0 … {len(model.label_map) - 1}; run `pagoda doctor`"
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            return f"the weight {name} is already not finite: an earlier step was too large; lower the learning rate"
+    largest = max(float(parameter.detach().abs().max()) for parameter in model.parameters())
+    if largest > 1e3:
+        return (
+            f"weights have grown to {largest:.3g}: lower optim.learning_rate or lengthen optim.warmup_steps"
+        )
+    remedy = "lower optim.learning_rate, lengthen optim.warmup_steps or set optim.clip_norm"
+    return f"{remedy}{'; or train with --precision fp32' if precision == 'bf16' else ''}"

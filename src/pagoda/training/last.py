@@ -1,0 +1,124 @@
+"""`last/`: everything a run needs to go on as if it had never stopped."""
+
+import random
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from warnings import warn
+
+import numpy as np
+import torch
+
+from pagoda.files.drafts import draft_beside, settle, sweep_drafts
+from pagoda.weights.file_types import WeightsError
+from pagoda.weights.files import save_torch
+from pagoda.weights.torch_files import read_saved
+
+STATE_FILE, BEFORE_FILE = "state.pt", "state-before.pt"
+
+
+def random_state() -> dict[str, Any]:
+    """Of torch (all devices), numpy and python, in types that load without pickled code."""
+    name, keys, position, has_gauss, gauss = np.random.get_state()
+    version, internal, gauss_next = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss],
+        "python": [version, list(internal), gauss_next],
+    }
+
+
+def restore_random_state(state: dict[str, Any], where: str | Path = "the saved state") -> None:
+    """Undo everything drawn since `random_state`. Raises ValueError that begins with `where` for what is none."""
+    try:
+        _restore(state)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
+        raise ValueError(f"{where} holds no state of random numbers ({error}): is it damaged?") from error
+
+
+def _restore(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    name, keys, position, has_gauss, gauss = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+    version, internal, gauss_next = state["python"]
+    random.setstate((version, tuple(internal), gauss_next))
+
+
+def save_last(run: Path, state: dict[str, Any]) -> None:
+    """Write `run/last/state.pt`, so that a kill at any moment leaves a whole one; the one before is kept beside it."""
+    last = run / "last" / STATE_FILE
+    try:
+        draft = draft_beside(last)
+        try:
+            save_torch(draft, state)
+            settle(draft, last, keep_as=last.with_name(BEFORE_FILE))
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"could not write {last}: {error}; the one before is kept: free some space and use --resume"
+        ) from error
+
+
+def load_last(run: Path, *, say: Callable[[str], object] = warn) -> dict[str, Any]:
+    """The last whole state `save_last` wrote; `say` is told where that is not the last one.
+
+    Raises FileNotFoundError when there is none, ValueError when none of them is whole.
+    """
+    folder = run / "last"
+    sweep_drafts(folder)
+    damages: list[str] = []
+    for file in (folder / STATE_FILE, folder / BEFORE_FILE):
+        # The disk may know no hard links, and a kill come between two renames of save_last.
+        if not file.is_file():
+            continue
+        try:
+            state = _load(file)
+        except WeightsError as error:
+            damages.append(str(error))
+            continue
+        if damages:
+            say(f"{damages[0]}: going on from the one before, {file}")
+        return state
+    if damages:
+        raise ValueError(f"the run in {run} cannot go on: {'; '.join(damages)}; {_anew(run)}")
+    raise FileNotFoundError(f"{run} has no last/{STATE_FILE} to resume from; {_anew(run)}")
+
+
+def compare_data(run: Path, saved: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """What to tell of the fingerprints of a run's data, then and now, or ""; unknown ones are not compared.
+
+    Raises ValueError where it would learn from other data.
+    """
+    changed = [split for split in saved if now.get(split, saved[split]) != saved[split]]
+    if "train" in changed:
+        raise ValueError(
+            f"cannot resume {run}: the data it learns from are not those it began with (names or sizes of pictures,"
+            f" objects or classes have changed); bring them back, or {_anew(run)}"
+        )
+    return "the pictures to score on have changed: scores before and after do not compare" if changed else ""
+
+
+def _load(file: Path) -> dict[str, Any]:
+    """Raises WeightsError where it is not whole: torch itself does not look at the check sums."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+    except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, OSError) and error.filename is not None:  # it could not be opened
+            raise
+        raise WeightsError(f"{file} is damaged ({error})") from error
+    if damaged is not None:
+        raise WeightsError(f"{file} is damaged (in {damaged})")
+    return read_saved(file)
+
+
+def _anew(run: Path) -> str:
+    best = run / "best.safetensors"
+    start = f"a new run can start from its weights: pagoda train {best} --data DIR" if best.exists() else ""
+    return start or "start it again without --resume"

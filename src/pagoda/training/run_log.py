@@ -1,0 +1,153 @@
+"""Where a run tells how it goes: metrics.jsonl, TensorBoard, and a progress bar with the time left."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from pagoda.files.atomic import writing
+from pagoda.plain import checked
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl, without a last line that a kill cut short."""
+    if not path.exists():
+        return []
+    return [row for row, _ in _rows(path)]
+
+
+def _rows(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
+    """(row, the byte at which its line ends) for every whole line. Raises ValueError for what is no row."""
+    end = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                row = json.loads(line)
+                _ = row["kind"], row["step"] + 0
+            except (ValueError, TypeError, KeyError) as error:
+                raise ValueError(
+                    f"line {number} of {path} is no row of a run ({error!r}); mend or remove that line"
+                ) from error
+            end += len(line)
+            yield row, end
+
+
+@checked
+class RunLog:
+    """Rows {"kind": "step" | "val" | "note", "step": …} to file and TensorBoard, a bar to the terminal.
+
+    A resumed run first cuts off the rows after `resume_step`, and unless it `is_scored` the validation there: they
+    will be written again. Rows before stay untouched.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        *,
+        total_steps: int,
+        resume_step: int = 0,
+        is_scored: bool = True,
+        quiet: bool = False,
+    ) -> None:
+        self.path = run / "metrics.jsonl"
+        self.file = self.path.open("a", encoding="utf-8")
+        os.truncate(self.path, _end_of_done(self.path, resume_step, is_scored=is_scored))
+        self.console = Console(quiet=quiet, stderr=True)
+        self.board = open_tensorboard(run / "tensorboard", resume_step, self.console)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+        )
+        self.task = self.bar.add_task("training", total=total_steps, completed=resume_step, note="")
+        self.bar.start()
+
+    def write(self, kind: str, step: int, **values: Any) -> None:
+        row = {"kind": kind, "step": step, **values}
+        with writing(self.path):
+            self.file.write(json.dumps(row) + "\n")
+            self.file.flush()
+        self._draw("val" if kind == "val" else "train", step, values)
+
+    def to_disk(self) -> None:
+        """All rows are there, whatever happens to the machine."""
+        os.fsync(self.file.fileno())
+
+    def advance(self, step: int, note: str) -> None:
+        self.bar.update(self.task, completed=step, note=note)
+
+    def say(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def progress(self, label: str, total: int) -> Callable[[int], None]:
+        """A second bar for validation: call the result with the number done; it goes when all are done."""
+        task = self.bar.add_task(label, total=total, note="")
+
+        def update(done: int) -> None:
+            self.bar.update(task, completed=done)
+            if done >= total:
+                self.bar.remove_task(task)
+
+        return update
+
+    def close(self) -> None:
+        self.bar.stop()
+        with suppress(OSError):  # what could not be written has been told
+            self.file.close()
+        if self.board is not None:
+            with suppress(Exception):
+                self.board.close()
+
+    def _draw(self, prefix: str, step: int, values: dict[str, Any]) -> None:
+        """Into TensorBoard; it may break, for everything stands in metrics.jsonl."""
+        if self.board is None:
+            return
+        try:
+            for name, value in values.items():
+                if isinstance(value, float | int):
+                    self.board.add_scalar(f"{prefix}/{name}", value, step)
+        except Exception as error:
+            self.board = None
+            self.say(f"warning: nothing goes to TensorBoard any more ({error!r}); metrics.jsonl has it all")
+
+
+def _end_of_done(path: Path, step: int, *, is_scored: bool) -> int:
+    """The byte up to which rows stand that a run resumed at `step` will not write again."""
+    done = 0
+    for row, end in _rows(path):
+        is_again = row["kind"] == "val" and row["step"] == step and not is_scored
+        if row["step"] > step or is_again:
+            break
+        if row["kind"] != "note":  # notes behind the step are of batches that come again
+            done = end
+    return done
+
+
+def open_tensorboard(folder: Path, resume_step: int, console: Console) -> Any:
+    """A SummaryWriter, or None with a word when the package is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        advice = "pip install 'pagoda-vision[tensorboard]'"
+        console.print(f"no TensorBoard ({advice}); metrics.jsonl has it all", markup=False, highlight=False)
+        return None
+    return SummaryWriter(str(folder), purge_step=resume_step + 1 if resume_step else None)

@@ -1,0 +1,95 @@
+"""What a model's weights cannot tell: the conventions of the program they were trained in, bundled by source."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import Any, Literal, Self
+
+from pagoda.backbones.resnet import Style
+from pagoda.criteria.dense import FCOSCriterion, RetinaNetCriterion
+from pagoda.layers.norm import Norm
+from pagoda.necks.fpn import ExtraFrom
+from pagoda.ops.anchors import AnchorShapes
+from pagoda.ops.box_coding import PointCoder
+from pagoda.plain import checked, from_plain
+from pagoda.postprocess.dense import SelectDetections
+from pagoda.preprocess import InputSpec
+
+IMAGENET_STD_RGB = (58.395, 57.12, 57.375)
+ClassNames = Literal["coco", "coco_91", "coco_90", "coco_person", "posetrack_person", "voc", "numbered"]
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class BodyFlavour:
+    """Of the backbone and the neck; where `ModelOptions` says something else, that counts.
+
+    Norm, epsilon and what is frozen are meant for ResNets; other backbones keep what they were published with.
+    """
+
+    norm: Norm = "batch"
+    eps: float = 1e-5
+    """of the backbone's norms"""
+    norm_eval: bool = False
+    """batch norms keep their statistics in training"""
+    style: Style = "pytorch"
+    """where plain bottlenecks stride; grouped ones (ResNeXt) always do in the 3×3"""
+    pooling: Literal["padded", "ceil"] = "padded"
+    """of the stem"""
+    frozen_stages: int = 0
+    extra_from: ExtraFrom = "P5"
+    relu_before_extra: bool = True
+    neck_relu: bool = False
+    """a ReLU behind each convolution of the FPN"""
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class Flavour:
+    """What FCOS and RetinaNet have in common."""
+
+    body: BodyFlavour = field(default_factory=BodyFlavour)
+    head_norm: Norm = "group"
+    head_bias: bool = True
+    """of the towers' convolutions"""
+    input_spec: InputSpec = field(default_factory=InputSpec)
+    class_names: ClassNames = "coco"
+    """of a checkpoint with as many classes"""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Undo `to_dict`. Raises ValueError for settings a newer version may have written."""
+        return from_plain(cls, data, "flavour.")
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class FCOSFlavour(Flavour):
+    """How one program writes FCOS."""
+
+    coder: PointCoder = field(default_factory=PointCoder)
+    criterion: FCOSCriterion = field(default_factory=FCOSCriterion)
+    # √(class · centerness) of a fresh model is .07 everywhere, so the bar is higher than for plain classes.
+    postprocess: SelectDetections = field(default_factory=partial(SelectDetections, min_score=0.2))
+    quality_on: Literal["class", "box"] = "box"
+    level_scale: bool = True
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class RetinaNetFlavour(Flavour):
+    """How one program writes RetinaNet."""
+
+    anchors: AnchorShapes = field(default_factory=AnchorShapes)
+    criterion: RetinaNetCriterion = field(default_factory=RetinaNetCriterion)
+    postprocess: SelectDetections = field(default_factory=partial(SelectDetections, max_iou=0.5))
+
+
+def pixels_of_body(backbone: str, spec: InputSpec) -> InputSpec:
+    """`spec` as detectron2's and AdelaiDet's models on this backbone read pixels: Facebook's own ResNeXt-101-32x8d
+    was trained on deviations of ImageNet, all others on 1."""
+    return replace(spec, std=IMAGENET_STD_RGB) if backbone == "resnext101_32x8d" else spec

@@ -1,0 +1,206 @@
+"""Faster, Mask and Keypoint R-CNN as five programs write them (spec sections 4.1 to 4.3). "" is our own best."""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from pagoda.criteria.masks_keypoints import MaskCriterion
+from pagoda.criteria.rcnn import RCNNCriterion, RegionCriterion
+from pagoda.criteria.rpn import RPNCriterion
+from pagoda.heads.roi_box import Background
+from pagoda.heads.roi_keypoint import Upsampling
+from pagoda.layers.norm import Norm
+from pagoda.ops.anchors import AnchorShapes
+from pagoda.ops.box_coding import BoxCoder
+from pagoda.ops.roi import RegionPooling
+from pagoda.plain import checked
+from pagoda.postprocess.proposals import ProposalRules, SelectProposals
+from pagoda.postprocess.rcnn import SelectRegions
+from pagoda.zoo.flavours.base import BodyFlavour, Flavour
+from pagoda.zoo.flavours.fcos import (
+    CAFFE2_BODY,
+    CAFFE2_INPUT,
+    IMAGENET_STD,
+    MSRA_BODY,
+    MSRA_INPUT,
+    TORCHVISION_INPUT,
+)
+
+# A level above a backbone's is every second value of the one below.
+POOLED = "max_pool"
+REGION_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+
+
+# Networks of one level have all their proposals there, so more of them compete.
+ONE_LEVEL = ProposalRules(
+    training=SelectProposals(max_candidates=12000, max_proposals=2000),
+    inference=SelectProposals(max_candidates=6000),
+)
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class RCNNFlavour(Flavour):
+    """How one program writes the R-CNN family."""
+
+    body: BodyFlavour = field(default_factory=lambda: BodyFlavour(extra_from=POOLED))
+    head_norm: Norm = "none"
+    """of the convolutions in box and mask heads"""
+    neck_norm: Norm = "none"
+    """behind the convolutions of the FPN"""
+    anchor_style: Literal["detectron2", "mmdet", "torchvision", "maskrcnn_benchmark"] = "detectron2"
+    anchor_steps: Literal["level", "padded"] = "level"
+    proposals: ProposalRules = field(default_factory=ProposalRules)
+    criterion: RCNNCriterion = field(default_factory=RCNNCriterion)
+    postprocess: SelectRegions = field(default_factory=SelectRegions)
+    pooling: RegionPooling = field(default_factory=RegionPooling)
+    """of the box head; other heads, and C4 networks, have twice the resolution"""
+    one_level_proposals: ProposalRules = ONE_LEVEL
+    """of C4 and DC5 networks"""
+    one_level_sampling: int = 0
+    """of their pooling: the sampling ratio"""
+    rpn_depth: int = 1
+    box_convs: int = 0
+    box_fcs: int = 2
+    background: Background = "last"
+    background_box: bool = False
+    """box and mask predictions have rows for the background"""
+    upsampling: Upsampling = "interpolate"
+
+    def anchors(self, *, pyramid: bool) -> AnchorShapes:
+        """One size per level of a pyramid from 32 pixels on P2; five on a single level of stride 16."""
+        shapes = AnchorShapes(base_scale=8.0, octaves=1, style=self.anchor_style, steps=self.anchor_steps)
+        return shapes if pyramid else replace(shapes, scales=(2.0, 4.0, 8.0, 16.0, 32.0))
+
+
+LEGACY = BoxCoder(inclusive=True)
+LEGACY_PROPOSALS = SelectProposals(min_side=None, rank_on="probability", inclusive=True)
+MASKRCNN_BENCHMARK = RCNNFlavour(
+    body=replace(CAFFE2_BODY, extra_from=POOLED),
+    input_spec=CAFFE2_INPUT,
+    anchor_style="maskrcnn_benchmark",
+    proposals=ProposalRules(
+        training=replace(
+            LEGACY_PROPOSALS, max_candidates=2000, max_per_level=2000, max_proposals=2000, pool="batch"
+        ),
+        inference=replace(LEGACY_PROPOSALS, max_per_level=1000),
+    ),
+    one_level_proposals=ProposalRules(
+        training=replace(LEGACY_PROPOSALS, max_candidates=12000, max_proposals=2000),
+        inference=replace(LEGACY_PROPOSALS, max_candidates=6000),
+    ),
+    criterion=RCNNCriterion(
+        rpn=RPNCriterion(coder=LEGACY, inclusive=True, border=0.0, smooth_l1_beta=1 / 9),
+        regions=RegionCriterion(
+            coder=replace(LEGACY, weights=REGION_WEIGHTS), inclusive=True, smooth_l1_beta=1.0
+        ),
+    ),
+    postprocess=SelectRegions(
+        max_candidates=None, inclusive=True, paste="whole_pixels", keypoint_score="logit"
+    ),
+    pooling=RegionPooling(sampling_ratio=2, aligned=False, eps=1e-6, inclusive=True),
+    background="first",
+    background_box=True,
+)
+CAFFE2 = replace(
+    MASKRCNN_BENCHMARK,
+    input_spec=replace(CAFFE2_INPUT, rounding="nearest"),
+    criterion=replace(
+        MASKRCNN_BENCHMARK.criterion,
+        rpn=replace(MASKRCNN_BENCHMARK.criterion.rpn, assign_inside_only=True, normalizer="budget"),
+    ),
+    upsampling="deconvolution",
+)
+DETECTRON2 = RCNNFlavour(
+    body=replace(MSRA_BODY, extra_from=POOLED),
+    input_spec=MSRA_INPUT,
+    proposals=ProposalRules(training=SelectProposals(max_candidates=2000)),
+    criterion=RCNNCriterion(rpn=RPNCriterion(normalizer="budget")),
+    postprocess=SelectRegions(max_candidates=None, drop_empty=True),
+)
+TORCHVISION = RCNNFlavour(
+    # Its published weights run with epsilon 0; torchvision sets it when it loads them, and only then.
+    body=BodyFlavour(norm="frozen", eps=0.0, frozen_stages=2, extra_from=POOLED),
+    input_spec=TORCHVISION_INPUT,
+    class_names="coco_90",
+    anchor_style="torchvision",
+    anchor_steps="padded",
+    proposals=ProposalRules(
+        training=SelectProposals(
+            max_candidates=2000, max_proposals=2000, min_side=1e-3, rank_on="probability"
+        ),
+        inference=SelectProposals(min_side=1e-3, rank_on="probability"),
+    ),
+    criterion=RCNNCriterion(
+        rpn=RPNCriterion(smooth_l1_beta=1 / 9),
+        regions=RegionCriterion(smooth_l1_beta=1 / 9),
+        masks=MaskCriterion(aligned=False, binary=False),
+    ),
+    postprocess=SelectRegions(
+        max_candidates=None, min_side=1e-2, paste="whole_pixels", keypoint_score="logit"
+    ),
+    pooling=RegionPooling(sampling_ratio=2, aligned=False, eps=1e-6, eps_on="level"),
+    background="first",
+    background_box=True,
+)
+TORCHVISION_V2 = replace(
+    TORCHVISION,
+    body=BodyFlavour(frozen_stages=2, extra_from=POOLED),
+    head_norm="batch",
+    neck_norm="batch",
+    rpn_depth=2,
+    box_convs=4,
+    box_fcs=1,
+)
+MMDET = RCNNFlavour(
+    body=BodyFlavour(norm_eval=True, frozen_stages=2, extra_from=POOLED),
+    anchor_style="mmdet",
+    proposals=ProposalRules(
+        training=SelectProposals(max_candidates=2000, rank_on="probability"),
+        inference=SelectProposals(rank_on="probability"),
+    ),
+    criterion=RCNNCriterion(
+        rpn=RPNCriterion(low_quality="claim_above_low", coder=BoxCoder(limit_shrinking=True)),
+        regions=RegionCriterion(coder=BoxCoder(weights=REGION_WEIGHTS, limit_shrinking=True)),
+    ),
+    postprocess=SelectRegions(max_candidates=None),
+    # Boxes are compared with 56 pixels there, a quarter of 224.
+    pooling=RegionPooling(eps=2.5e-7),
+)
+MMDET_CAFFE = replace(MMDET, body=replace(MMDET.body, norm="frozen", style="caffe"), input_spec=MSRA_INPUT)
+MMDET_BGR = replace(
+    MMDET, body=replace(MMDET.body, norm="frozen"), input_spec=replace(MSRA_INPUT, std=IMAGENET_STD)
+)
+
+FASTER_RCNN_FLAVOURS = {
+    "": RCNNFlavour(),
+    "caffe2": CAFFE2,
+    "maskrcnn_benchmark": MASKRCNN_BENCHMARK,
+    "detectron2": DETECTRON2,
+    "torchvision": TORCHVISION,
+    "torchvision_v2": TORCHVISION_V2,
+    "mmdet": MMDET,
+    "mmdet_caffe": MMDET_CAFFE,
+    "mmdet_bgr": MMDET_BGR,
+}
+MASK_RCNN_FLAVOURS = FASTER_RCNN_FLAVOURS
+
+
+def of_people(flavour: RCNNFlavour) -> RCNNFlavour:
+    """For the keypoint models, which know one class; detectron2 smooths their box loss, where others do already."""
+    regions = replace(
+        flavour.criterion.regions, smooth_l1_beta=flavour.criterion.regions.smooth_l1_beta or 0.5
+    )
+    return replace(
+        flavour,
+        class_names="coco_person" if flavour.class_names in ("coco", "coco_90") else flavour.class_names,
+        criterion=replace(flavour.criterion, regions=regions),
+    )
+
+
+KEYPOINT_RCNN_FLAVOURS = {
+    "": RCNNFlavour(),
+    **{
+        name: of_people(FASTER_RCNN_FLAVOURS[name])
+        for name in ("caffe2", "maskrcnn_benchmark", "detectron2", "torchvision")
+    },
+}

@@ -1,0 +1,131 @@
+"""Videos frame by frame: which clip stands for which frame, and that nothing is lost or computed differently."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pagoda.data.clips import ClipDataset
+from pagoda.data.drawn.walking import WalkingFigures
+from pagoda.follow.clips import find_in_video, link_video, neighbours, tracker_for, tubes_of_video
+from pagoda.models import create_model
+from pagoda.pictures.read import PictureError
+from pagoda.structures.posetrack_skeletons import PERSON_17
+from pagoda.tracking.linking import create_tracker
+
+pytestmark = pytest.mark.medium
+
+SMALL = {"width": 32, "head_depth": 1, "short_side": 64, "long_side": 96}
+LIMITS = {"min_score": 0.0, "max_detections": 5}
+
+
+@pytest.fixture(scope="module")
+def video() -> list[np.ndarray]:
+    figures = WalkingFigures(num_videos=1, num_frames=6, seed=3)
+    return [figures.frame(0, frame).permute(1, 2, 0).numpy() for frame in range(6)]
+
+
+def model_of(neck: str, **options):
+    torch.manual_seed(0)
+    is_c4 = neck.startswith("c4")  # every region goes through the last stage of the backbone
+    if is_c4:
+        options |= {"short_side": 48, "long_side": 64}
+    options = {"label_map": PERSON_17, **SMALL, **options}
+    model = create_model(f"detect_and_track_resnet18_{neck}", **options).eval()
+    few = replace(model.proposals.inference, max_proposals=20 if is_c4 else 60)
+    model.proposals = replace(model.proposals, inference=few)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("neck", "options", "clips"),
+    [
+        ("3d", {}, [(0, 0, 1), (0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (4, 5, 5)]),
+        ("3d", {"frame_interval": 2}, [(0, 0, 2), (1, 1, 3), (0, 2, 4), (1, 3, 5), (2, 4, 4), (3, 5, 5)]),
+        ("2d", {}, [(0,), (1,), (2,), (3,), (4,), (5,)]),
+        ("c4_3d", {"link": "center"}, [(0,), (1,), (2,), (3,), (4,), (5,)]),
+    ],
+)
+def test_every_frame_has_the_tubes_of_its_clip(video, neck, options, clips):
+    found = list(tubes_of_video(model_of(neck, **options), video, limits=LIMITS))
+    assert [tubes.frames for tubes in found] == clips
+    assert all(tubes.image_size == video[0].shape[:2] for tubes in found)
+    assert all(tubes.boxes.shape == (5, len(clips[0]), 4) for tubes in found)
+
+
+@pytest.mark.parametrize(("neck", "tolerance"), [("3d", 0.0), ("c4_3d", 1e-3)])
+def test_shared_work_changes_nothing(video, neck, tolerance):
+    """To the bit, unless maps are so small that a convolution of three frames takes another way than one of one."""
+    model = model_of(neck)
+    for once, anew in zip(
+        tubes_of_video(model, video[:3], limits=LIMITS),
+        tubes_of_video(model, video[:3], limits=LIMITS, reuse=False),
+        strict=True,
+    ):
+        for name in ("boxes", "scores", "keypoint_scores"):
+            torch.testing.assert_close(getattr(once, name), getattr(anew, name), rtol=0, atol=tolerance)
+
+
+def test_a_video_and_its_clips_are_seen_alike(video):
+    model = model_of("3d")
+    dataset = ClipDataset(WalkingFigures(num_videos=1, num_frames=6, seed=3))
+    (expected,) = model.detect_tubes(
+        model.input_spec.prepare([dataset[2][0]]), postprocess=model.postprocess.with_limits(**LIMITS)
+    )
+    (expected,) = model.input_spec.restore([expected], [video[0].shape[:2]])
+    found = list(tubes_of_video(model, video, limits=LIMITS))[dataset.place(2)[1][1]]
+    torch.testing.assert_close(found.boxes, expected.boxes, atol=1e-3, rtol=0)
+    torch.testing.assert_close(found.scores, expected.scores, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("length", [0, 1, 2])
+def test_short_videos(video, length):
+    found = list(tubes_of_video(model_of("3d"), video[:length], limits=LIMITS))
+    assert [tubes.frames[tubes.key] for tubes in found] == list(range(length))
+
+
+@pytest.mark.parametrize("linker", ["reference", "byte", "ocsort", "tubes"])
+@pytest.mark.parametrize("neck", ["3d", "2d"])
+def test_every_linker_follows_it(video, linker, neck):
+    tracker = create_tracker(linker, min_score=0.0)
+    frames = list(link_video(model_of(neck), video, tracker, limits=LIMITS, classes=[0]))
+    assert len(frames) == len(video)
+    assert all(len(found.track_ids) == len(found) for found in frames)
+
+
+def test_clips_are_followed_from_higher_scores_on_than_single_frames(video):
+    clips, frames = model_of("3d"), create_model("fcos_resnet18_fpn", num_classes=1)
+    assert [tracker_for(clips, name).min_score for name in ("reference", "byte", "ocsort")] == [
+        0.95,
+        0.9,
+        0.9,
+    ]
+    assert tracker_for(clips, "byte", min_score=0.3).min_score == 0.3
+    assert tracker_for(frames, "byte").min_score == create_tracker("byte").min_score == 0.5
+
+
+@pytest.mark.parametrize("linker", ["reference", "byte", "ocsort", "tubes"])
+def test_frames_without_anybody_are_frames(video, linker):
+    found = link_video(model_of("2d"), video * 3, create_tracker(linker), limits={"min_score": 1.0})
+    assert [(len(each), len(each.track_ids)) for each in found] == [(0, 0)] * 18
+
+
+@pytest.mark.parametrize(("neck", "interval"), [("3d", 1), ("3d", 2), ("2d", 1)])
+def test_a_part_is_seen_as_it_is_in_the_whole(video, neck, interval):
+    model = model_of(neck, frame_interval=interval)
+    whole = list(tubes_of_video(model, video, limits=LIMITS))
+    first = 3
+    start = max(0, first - neighbours(model)[0])
+    part = list(find_in_video(model, video[start:], limits=LIMITS, start=start, first=first))
+    assert [each.frames for each in part] == [each.frames for each in whole[first:]]
+    for one, other in zip(part, whole[first:], strict=True):
+        assert torch.equal(one.boxes, other.boxes) and torch.equal(one.keypoints, other.keypoints)
+
+
+def test_frames_before_one_of_another_size_come_first(video):
+    odd = [*video[:4], np.zeros((50, 60, 3), np.uint8)]
+    seen = []
+    with pytest.raises(PictureError, match=r"frame 4 has \(height, width\) \(50, 60\), the ones before"):
+        seen.extend(tubes_of_video(model_of("3d"), odd, limits=LIMITS))
+    assert [tubes.frames for tubes in seen] == [(0, 0, 1), (0, 1, 2), (1, 2, 3), (2, 3, 3)]

@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
-from torchvision.transforms.v2 import functional as transforms
 
 from pagoda.ops.boxes import clip_boxes
 from pagoda.plain import checked, from_plain
@@ -166,6 +165,8 @@ class InputSpec:
 
     def _resample(self, picture: Tensor, size: tuple[int, int]) -> Tensor:
         if self.resample == "antialias":
+            from torchvision.transforms.v2 import functional as transforms  # see ops.nms
+
             return transforms.resize(picture, list(size), antialias=True)
         if self.resample == "float":
             return _bilinear(picture.to(torch.float32), size).round().to(torch.uint8)

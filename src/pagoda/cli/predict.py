@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
@@ -17,6 +16,7 @@ from pagoda.cli.arguments.parsing import open_checkpoint, parse
 from pagoda.cli.predictions_file import PredictionsFile
 from pagoda.data.levels import dark_levels, peak_level
 from pagoda.detectors.contract import Detector
+from pagoda.drawing.objects import image_of_detections
 from pagoda.files.atomic import claim_folder, make_folder, safe_name, write_free
 from pagoda.files.drafts import sweep_drafts
 from pagoda.pictures.read import PictureError, find_pictures, is_address, is_picture, picture_facts
@@ -158,5 +158,7 @@ class Remarks:
 
 def save_picture(out: Path, found: Detections) -> None:
     """The annotated picture under its own name; nothing that exists is overwritten."""
+    assert found.picture is not None
     path = out / f"{safe_name(Path(found.file or 'picture').stem)}.png"
-    write_free(path, lambda temporary: Image.fromarray(found.plot()).save(temporary, format="PNG"))
+    image = image_of_detections(found.picture, found)
+    write_free(path, lambda temporary: image.save(temporary, format="PNG"))

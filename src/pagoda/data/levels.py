@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-import av
 import numpy as np
 from PIL import Image
 
@@ -18,9 +17,9 @@ from pagoda.pictures.read import (
     PictureError,
     how_to_stretch,
     is_picture,
+    level_range,
     picture_facts,
     read_levels,
-    read_picture,
 )
 
 DARK_SHARE = 0.25
@@ -35,7 +34,7 @@ def peak_level(path: str | Path) -> float | None:
     facts = picture_facts(path)
     if not facts.is_deep:
         return None
-    return float(read_levels(path).max() if facts.is_deep_grey else read_picture(path).max() * 257.0)
+    return float(level_range(path)[1]) * (1.0 if facts.is_deep_grey else 257.0)
 
 
 def dark_levels(peaks: dict[Path, float], folder: str | Path) -> str:
@@ -109,6 +108,8 @@ def _levels(path: Path) -> np.ndarray:
     """All bits of a deep picture: (H, W) upright of a grey one, (H, W, 3) as stored of a colour one."""
     if picture_facts(path).is_deep_grey:
         return read_levels(path)
+    import av  # takes memory, and few pictures need it
+
     try:
         with av.open(str(path)) as container:  # Pillow would keep 8 bits of each colour
             return next(container.decode(video=0)).to_ndarray(format="rgb48le")

@@ -68,6 +68,15 @@ def draw_detections(
     A picture whose shorter side is below `min_side` pixels is first enlarged by a whole factor. A name that
     does not fit inside the picture is left out, and so is a keypoint below `min_keypoint_score`.
     """
+    return np.array(
+        image_of_detections(picture, detections, min_side=min_side, min_keypoint_score=min_keypoint_score)
+    )
+
+
+def image_of_detections(
+    picture: np.ndarray, detections: FoundObjects, *, min_side: int = 0, min_keypoint_score: float = 0.0
+) -> Image.Image:
+    """What `draw_detections` draws as Pillow's image, to be saved without another copy of large pictures."""
     names = [
         f"{name} {score:.2f}"
         for name, score in zip(detections.names, detections.scores.tolist(), strict=True)
@@ -109,7 +118,7 @@ def draw_targets(
         if targets.visibility is not None:
             labelled = targets.visibility.cpu().numpy() > 0
         poses = Poses(points, labelled, _edges(label_map, points))
-    return _draw(picture, targets, names, colours, list(range(len(targets))), min_side, poses)
+    return np.array(_draw(picture, targets, names, colours, list(range(len(targets))), min_side, poses))
 
 
 @lru_cache(maxsize=1024)
@@ -130,7 +139,7 @@ def _draw(
     order: list[int],
     min_side: int,
     poses: Poses | None,
-) -> np.ndarray:
+) -> Image.Image:
     """`order`: the objects from bottom to top."""
     picture = _colours_of(picture)
     if picture.shape[:2] != tuple(objects.image_size):
@@ -139,7 +148,8 @@ def _draw(
             f" has {picture.shape[:2]}; restore the boxes to the picture's size first"
         )
     factor = max(1, -(-min_side // min(picture.shape[:2])))
-    picture = picture.repeat(factor, 0).repeat(factor, 1)
+    if factor > 1:
+        picture = picture.repeat(factor, 0).repeat(factor, 1)
     if objects.masks is not None:
         picture = blend_masks(picture, objects.masks.cpu().bool().numpy(), colours, order, factor)
     image = Image.fromarray(picture)
@@ -154,7 +164,7 @@ def _draw(
     _draw_names(
         canvas, [boxes[i] for i in order], [names[i] for i in order], [colours[i] for i in order], side
     )
-    return np.array(image)
+    return image
 
 
 def _colours_of(picture: np.ndarray) -> np.ndarray:

@@ -8,7 +8,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import deform_conv2d
 
 from pagoda.plain import checked
 
@@ -70,6 +69,8 @@ class DeformConv2d(nn.Module):
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        from torchvision.ops import deform_conv2d  # see ops.nms
+
         # The operator knows no bfloat16; positions are single precision at least, whatever surrounds it.
         exact = torch.promote_types(x.dtype, torch.float32)
         offset, mask = self.offset(x).to(exact), None

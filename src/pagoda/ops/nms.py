@@ -5,7 +5,6 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torchvision.ops import nms
 
 
 def nms_survivors(
@@ -31,8 +30,15 @@ def nms_survivors(
         boxes, scores = boxes.double(), scores.double()
     extent = (boxes.amax() - boxes.amin() + 1).detach() if boxes.shape[0] else boxes.new_ones(())
     apart = boxes + (groups.to(boxes.dtype) * extent)[:, None]
-    kept = nms(apart, scores, max_iou)
+    kept = _nms(apart, scores, max_iou)
     return torch.zeros_like(scores, dtype=torch.bool).index_fill(0, kept, True)
+
+
+def _nms(boxes: Tensor, scores: Tensor, max_iou: float) -> Tensor:
+    """torchvision's operator, loaded when it is needed: torchvision brings torch's compiler along, 140 MB of it."""
+    from torchvision.ops import nms
+
+    return nms(boxes, scores, max_iou)
 
 
 def _group_by_group(boxes: Tensor, scores: Tensor, groups: Tensor, max_iou: float) -> Tensor:
@@ -40,7 +46,7 @@ def _group_by_group(boxes: Tensor, scores: Tensor, groups: Tensor, max_iou: floa
     order = groups.argsort(stable=True)
     survivors = torch.zeros_like(scores, dtype=torch.bool)
     for rows in order.split(groups[order].unique_consecutive(return_counts=True)[1].tolist()):
-        survivors[rows[nms(boxes[rows], scores[rows], max_iou)]] = True
+        survivors[rows[_nms(boxes[rows], scores[rows], max_iou)]] = True
     return survivors
 
 

@@ -10,7 +10,6 @@ from typing import Literal
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torchvision.ops import roi_align as torchvision_roi_align
 
 from pagoda.ops.boxes import box_areas
 from pagoda.ops.roi_align_cpu import cell_table, pooled_sums
@@ -35,6 +34,8 @@ def roi_align(
         aligned: cells are sampled at their centres; the first RoIAlign was half a cell off and blew boxes
             below one cell up to one.
     """
+    from torchvision.ops import roi_align as torchvision_roi_align  # see ops.nms
+
     # Half precision cannot place a box: of bfloat16's numbers there are only every second around 400.
     wide = torch.promote_types(features.dtype, torch.float32)
     rois = torch.cat([images[:, None].to(wide), boxes.to(wide)], dim=1)

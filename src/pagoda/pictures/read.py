@@ -47,6 +47,7 @@ __all__ = [
     "is_address",
     "is_other_file",
     "is_picture",
+    "level_range",
     "list_pictures",
     "natural_order",
     "other_files",
@@ -128,6 +129,12 @@ def read_levels(path: str | Path) -> np.ndarray:
     """(H, W) values as stored, upright, of a grey picture of more than 8 bits."""
     with _opened(path, str(path)) as image:
         return np.asarray(upright(image))
+
+
+def level_range(path: str | Path) -> tuple[float, float]:
+    """(lowest, highest) value as Pillow reads them: all bits of greys, the upper 8 of colours; nan where one is."""
+    with _opened(path, str(path)) as image:
+        return range_of_levels(image)
 
 
 def picture_facts(path: str | Path) -> PictureFacts:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-STRIP_PIXELS = 2**22
+STRIP_PIXELS = 2**20
 
 DEEPEST = 65535
 """The largest grey value of more than 8 bits, which becomes 255"""
@@ -23,9 +23,9 @@ def strips(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
 
 
 def range_of_levels(image: Image.Image) -> tuple[float, float]:
-    """(lowest, highest) value of a grey picture; nan where one is, (0, 0) where there is none."""
-    greys = (np.asarray(strip) for _, strip in strips(image))
-    ends = [(grey.min(), grey.max()) for grey in greys if grey.size]
+    """(lowest, highest) value of a picture; nan where one is, (0, 0) where there is none."""
+    values = (np.asarray(strip) for _, strip in strips(image))
+    ends = [(part.min(), part.max()) for part in values if part.size]
     return (np.min(ends), np.max(ends)) if ends else (0, 0)
 
 

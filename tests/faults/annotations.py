@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
+import av  # noqa: F401 (else loaded, and counted, with the first picture of many bits)
 import torch
 from document_mutations import spoil_file
 from drawn_layouts import DRAWN, draw, write

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from difflib import get_close_matches
 from functools import wraps
 from inspect import Parameter, signature
 from numbers import Integral, Real
 from reprlib import Repr
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from pagoda.messages import nearest
 
 Target = TypeVar("Target", bound=Callable[..., Any])
 _NUMBERS = {bool: "True or False", int: "a whole number", float: "a number", NoneType: "None"}
@@ -136,17 +137,6 @@ def _as_hinted(hint: Any, value: Any, where: str) -> Any:
     if isinstance(value, list | tuple):
         return tuple(_as_hinted(parts[0], item, where) for item in value)
     return value
-
-
-def nearest(word: str, known: Collection[str], *, cutoff: float = 0.5) -> str | None:
-    """The known word that is written most alike, in any case of letters; None where none is near.
-
-    >>> nearest("SGD", ["adamw", "sgd"]), nearest("step", ["cosine", "multistep"]), nearest("x", ["cosine"])
-    ('sgd', 'multistep', None)
-    """
-    by_letters = {each.casefold(): each for each in known if isinstance(each, str)}
-    near = get_close_matches(word.casefold(), by_letters, 1, cutoff)
-    return by_letters[near[0]] if near else None
 
 
 def _check_constructor(target: type) -> None:

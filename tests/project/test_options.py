@@ -11,7 +11,8 @@ import pytest
 from torch import nn
 
 import pagoda
-from pagoda.plain import admits, is_option, nearest
+from pagoda.messages import nearest
+from pagoda.plain import admits, is_option
 
 # What Pagoda itself writes down about data and models, row by row: nobody chooses these values.
 RECORDS = {

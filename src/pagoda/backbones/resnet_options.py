@@ -14,7 +14,8 @@ from torch import nn
 from pagoda.layers.attention import ContextBlock, NonLocal2d
 from pagoda.layers.deform import OffsetInit
 from pagoda.layers.generalized_attention import GeneralizedAttention
-from pagoda.plain import checked, nearest
+from pagoda.messages import nearest
+from pagoda.plain import checked
 
 Fallback = Literal["stride", "first"]
 """which blocks keep the plain 3×3: those in which it strides, as MMDetection's fallback_on_stride is meant; or the

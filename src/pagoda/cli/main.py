@@ -4,12 +4,12 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from difflib import get_close_matches
 from importlib import import_module
 
 from rich.console import Console
 from rich.markup import escape
 
+from pagoda.messages import did_you_mean
 from pagoda.stopping import Stopped, stops_raise
 from pagoda.version import __version__
 
@@ -87,9 +87,7 @@ def answer(arguments: list[str]) -> int:
         return 0
     verb = arguments[0]
     if verb not in VERBS:
-        near = get_close_matches(verb, VERBS, 1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(VERBS)}"
-        say_error(f"no command is called '{verb}'; {hint}")
+        say_error(f"no command is called '{verb}'; {did_you_mean(verb, VERBS)}")
         return 2
     wait_asleep()
     try:

@@ -23,6 +23,8 @@ import torch
 from PIL import Image
 
 from pagoda.files.text import read_json
+from pagoda.pictures.arrays import from_array, from_tensor, with_alpha
+from pagoda.pictures.errors import PictureError
 from pagoda.pictures.files import (
     NOT_PICTURES,
     find_pictures,
@@ -78,10 +80,6 @@ DOWNLOAD_TIMEOUT_SECONDS = 20.0
 _pillow_limit = threading.Lock()
 # Pillow reports broken files by whichever exception its decoder met first.
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
-
-
-class PictureError(ValueError):
-    """A picture cannot be used; the message names it and says why."""
 
 
 @checked
@@ -200,9 +198,9 @@ def to_picture(
         file_name = str(getattr(source, "filename", "")) or None
         return _to_pixels(source, file_name or "the given PIL image", channels), file_name
     if isinstance(source, torch.Tensor):
-        return _from_tensor(source, channels), None
+        return from_tensor(source, channels), None
     if isinstance(source, np.ndarray):
-        return _from_array(source, channels=channels), None
+        return from_array(source, channels=channels), None
     raise TypeError(
         f"a picture must be a path, an http(s) address, a PIL image, a numpy array or a torch tensor,"
         f" got {type(source).__name__}"
@@ -288,13 +286,7 @@ def _to_pixels(image: Image.Image, name: str, channels: int) -> np.ndarray:
     image = upright(image)
     colors = _to_rgb(image, name, turn=1)
     alpha = np.array(image.convert("RGBA").getchannel("A")) if image.has_transparency_data else None
-    return _with_alpha(colors, alpha)
-
-
-def _with_alpha(colors: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
-    """(H, W, 4) from (H, W, 3) and (H, W), opaque for None."""
-    alpha = np.full(colors.shape[:2], 255, np.uint8) if alpha is None else alpha
-    return np.concatenate([colors, alpha[..., None]], axis=2)
+    return with_alpha(colors, alpha)
 
 
 def _to_rgb(image: Image.Image, name: str, turn: int | None = None) -> np.ndarray:
@@ -350,45 +342,6 @@ def how_to_stretch(name: str | Path, low: float, high: float, *, within: str | P
 
 def _plain(value: float) -> str:
     return repr(int(value) if value == int(value) else float(value))
-
-
-def _from_array(array: np.ndarray, name: str = "the array", *, channels: int = 3) -> np.ndarray:
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or 0 in array.shape:
-        raise PictureError(f"{name} must be (H, W), (H, W, 3) or (H, W, 4) and not empty, got {array.shape}")
-    pixels = array[..., :channels] if array.ndim == 3 else array
-    if array.dtype != np.uint8:
-        pixels = _floats_to_bytes(pixels, name)
-    if channels == 3:
-        return _three_channels(pixels)
-    has_alpha = pixels.ndim == 3 and pixels.shape[2] == 4
-    return _with_alpha(
-        _three_channels(pixels[..., :3] if has_alpha else pixels), pixels[..., 3] if has_alpha else None
-    )
-
-
-def _from_tensor(tensor: torch.Tensor, channels: int) -> np.ndarray:
-    if tensor.ndim != 3 or tensor.shape[0] not in {1, 3, channels}:
-        wanted = "(3, H, W) or (1, H, W)" if channels == 3 else "(4, H, W), (3, H, W) or (1, H, W)"
-        raise PictureError(f"the tensor must be {wanted}, got {tuple(tensor.shape)}")
-    tensor = tensor.detach().cpu()
-    pixels = tensor.float() if tensor.is_floating_point() else tensor
-    return _from_array(pixels.permute(1, 2, 0).numpy(), "the tensor", channels=channels)
-
-
-def _floats_to_bytes(pixels: np.ndarray, name: str) -> np.ndarray:
-    if not np.issubdtype(pixels.dtype, np.floating):
-        raise PictureError(f"{name} must be uint8, or floating point within 0 … 1, got {pixels.dtype}")
-    low, high = float(pixels.min()), float(pixels.max())
-    if not (low >= 0 and high <= 1):  # NaN fails this too
-        raise PictureError(f"{name} of {pixels.dtype} must hold values within 0 … 1, got {low:g} … {high:g}")
-    return np.rint(pixels * 255).astype(np.uint8)
-
-
-def _three_channels(pixels: np.ndarray) -> np.ndarray:
-    """A copy with three channels, contiguous."""
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    return np.array(np.broadcast_to(pixels, (*pixels.shape[:2], 3)), order="C")
 
 
 def _download(address: str) -> bytes:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 
+from pagoda.messages import did_you_mean, short_list
 from pagoda.plain import check_option
 from pagoda.structures.skeleton import Skeleton
 
@@ -75,18 +75,11 @@ class LabelMap:
     def label_of(self, category_id: int) -> int:
         """Raises KeyError with the known ids when the id is not in the map."""
         if category_id not in self._label_by_id:
-            raise KeyError(f"category id {category_id} is not one of {_shorten(self.category_ids)}")
+            raise KeyError(f"category id {category_id} is not one of {short_list(self.category_ids, 20)}")
         return self._label_by_id[category_id]
 
     def label_named(self, name: str) -> int:
         """Raises KeyError with the nearest name when there is none of that name."""
         if name in self.names:
             return self.names.index(name)
-        near = get_close_matches(name, self.names, 1)
-        hint = f"; did you mean '{near[0]}'?" if near else f"; known: {_shorten(self.names)}"
-        raise KeyError(f"no class is called '{name}'{hint}")
-
-
-def _shorten(values: Sequence[object], limit: int = 20) -> str:
-    text = ", ".join(str(value) for value in values[:limit])
-    return text if len(values) <= limit else f"{text}, … ({len(values)} in all)"
+        raise KeyError(f"no class is called '{name}'; {did_you_mean(name, self.names)}")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pagoda.messages import short_list
 from pagoda.plain import check_option, checked
 
 _PAIRS = Sequence[tuple[int, int]] | None
@@ -108,7 +109,7 @@ class Skeleton:
         if num_keypoints != len(self):
             raise ValueError(
                 f"the keypoint head predicts {num_keypoints} keypoints but the skeleton names {len(self)}:"
-                f" {_shorten(self.names)}; build the model with num_keypoints={len(self)}"
+                f" {short_list(self.names, 8)}; build the model with num_keypoints={len(self)}"
             )
 
 
@@ -141,10 +142,6 @@ def _mirrored(name: str) -> str | None:
 
 def _pairs(values: Sequence[Sequence[int]]) -> tuple[tuple[int, int], ...]:
     return tuple((int(a), int(b)) for a, b in values)
-
-
-def _shorten(names: Sequence[str], limit: int = 8) -> str:
-    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")
 
 
 def _body(text: str) -> tuple[str, ...]:

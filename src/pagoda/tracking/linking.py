@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Literal
 
 import numpy as np
 
+from pagoda.messages import did_you_mean
 from pagoda.structures.instances import Detections
 from pagoda.structures.tracks import Tracks
 from pagoda.tracking.byte import ByteTracker
@@ -25,9 +25,7 @@ def create_tracker(name: str, *, min_score: float | None = None) -> Tracker:
     Raises ValueError with the nearest name when there is none of that name.
     """
     if name not in LINKERS:
-        near = get_close_matches(name, LINKERS, 1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(LINKERS)}"
-        raise ValueError(f"no linker is called '{name}'; {hint}")
+        raise ValueError(f"no linker is called '{name}'; {did_you_mean(name, LINKERS)}")
     threshold = {} if min_score is None else {"min_score": min_score}
     if name == "tubes":
         return PairedFrames(TubeTracker(**threshold))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from pagoda.messages import short_list
 from pagoda.weights.file_types import WeightsError
 from pagoda.weights.wrappers import is_averaged
 
@@ -58,7 +59,7 @@ def peel(path: Path, tensors: Tensors, *, knows: Knows, alone: Knows) -> Peeled:
     kept = {name.removeprefix(prefix): tensor for name, tensor in names.items() if name.startswith(prefix)}
     others = {each: sum(name.startswith(each) for name in names) for each in found if each != prefix}
     left = [name for name in names if not name.startswith((prefix, *others))]
-    more = [f"left out: {len(left)} tensors beside it ({', '.join(left[:4])}{' …' * (len(left) > 4)})"]
+    more = [f"left out: {len(left)} tensors beside it ({short_list(left, 4)})"]
     return Peeled(
         kept,
         (*notes, f"'{prefix}' is cut off, with which its names began", *(more if left else [])),

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from pagoda.files.text import read_json
+from pagoda.messages import short_list
 from pagoda.weights.file_types import WeightsError
 
 INDEX = ".index.json"
@@ -68,7 +69,7 @@ def read_shards(index: Path, read: Callable[[Path], object]) -> dict[str, Tensor
         if lacking:
             raise WeightsError(
                 f"{index.parent / file} lacks {len(lacking)} tensors that {index.name} expects there"
-                f" ({', '.join(lacking[:3])} …): files of different versions? fetch all of them again"
+                f" ({short_list(lacking, 3)}): files of different versions? fetch all of them again"
             )
         assert isinstance(content, Mapping)
         tensors |= {name: content[name] for name in wanted}
@@ -93,7 +94,7 @@ def _places(index: Path) -> dict[str, str]:
     absent = [file for file in dict.fromkeys(places.values()) if not (index.parent / file).is_file()]
     if absent:
         raise WeightsError(
-            f"{index} leads to {', '.join(absent[:4])}, not found in {index.parent}: fetch the missing files into"
+            f"{index} leads to {short_list(absent, 4)}, not found in {index.parent}: fetch the missing files into"
             " that folder"
         )
     return places

@@ -6,6 +6,7 @@ from typing import Any
 
 from pagoda.convert.architecture.deformable import deform_options
 from pagoda.convert.architecture.plugins import Shapes, plugin_options
+from pagoda.messages import short_list
 from pagoda.plain import checked
 from pagoda.weights.files import WeightsError
 
@@ -148,7 +149,7 @@ def backbone_architecture(body: Shapes) -> tuple[str, dict[str, Any]]:
         return f"ghostnet{version}_{ghostnet_width(body)}", {}
     raise WeightsError(
         "no backbone is recognised (ResNet, ResNeXt, MobileNetV2 and GhostNet are); the file's first tensors:"
-        f" {', '.join(list(body)[:5])}"
+        f" {short_list(body, 5)}"
     )
 
 

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from pagoda.convert.names.efficientdet import places_of_blocks
+from pagoda.messages import short_list
 from pagoda.weights.file_types import WeightsError, check_exists
 from pagoda.weights.pickles import damaged
 from pagoda.weights.provenance import Reading
@@ -115,7 +116,7 @@ def effdet_state(variables: Mapping[str, np.ndarray], *, averaged: bool = True) 
             )
     if unknown:
         raise WeightsError(
-            f"{len(unknown)} of {len(latest)} variables are none of EfficientDet's: {', '.join(unknown[:4])} …"
+            f"{len(unknown)} of {len(latest)} variables are none of EfficientDet's: {short_list(unknown, 4)}"
         )
     joined = {
         target: torch.stack([parts[number] for number in sorted(parts)]) for target, parts in shares.items()

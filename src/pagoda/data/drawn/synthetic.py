@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.assembly import ImageColumns, ObjectColumns, assemble
 from pagoda.data.table.keypoints import PackedKeypoints
 from pagoda.data.table.masks import PackedMasks
+from pagoda.messages import did_you_mean
 from pagoda.ops.rle import encode_masks
 from pagoda.plain import checked
 from pagoda.structures.instances import Targets
@@ -53,9 +53,7 @@ class DrawnShapes(Dataset):
     ) -> None:
         for name in classes:
             if name not in OUTLINES:
-                near = get_close_matches(name, OUTLINES, 1)
-                hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(OUTLINES)}"
-                raise ValueError(f"no shape is called '{name}'; {hint}")
+                raise ValueError(f"no shape is called '{name}'; {did_you_mean(name, OUTLINES)}")
         if num_images < 1 or max_objects < 1 or min(image_size) < 32 or not 0 <= empty_share <= 1:
             raise ValueError(
                 "expected num_images ≥ 1, max_objects ≥ 1, sides ≥ 32 and empty_share within 0 … 1, got"

@@ -22,6 +22,7 @@ from pagoda.data.table.assembly import NO_BOX, NO_SIZE, ImageColumns, ObjectColu
 from pagoda.data.table.masks import PackedMasks
 from pagoda.files.atomic import write_atomically
 from pagoda.files.text import as_number, as_whole, read_json, truth_value
+from pagoda.messages import short_list
 from pagoda.ops.rle import mask_areas
 
 
@@ -186,8 +187,9 @@ def _match_images(
         )
         complaints.add("ids_of_two_kinds", place, num_other_kind)
     if orphans and not kept:
-        listed = ", ".join(list(orphans)[:10])
-        place = f"{source}: image_id {listed} in annotations, id {_some(list(positions))} in images"
+        listed = short_list(orphans)
+        known = short_list([repr(each) for each in positions])
+        place = f"{source}: image_id {listed} in annotations, id {known} in images"
         complaints.add("foreign_annotations", place, orphans.total())
         return kept, owners
     for image_id, count in orphans.items():
@@ -284,8 +286,3 @@ def _annotation_ids(entries: list[dict], source: str, complaints: Complaints) ->
         complaints.add("annotation_id_0", place)
         usable[usable.index(0)] = unused
     return usable
-
-
-def _some(values: list, limit: int = 10) -> str:
-    text = ", ".join(repr(value) for value in values[:limit]) or "none"
-    return text if len(values) <= limit else f"{text}, … ({len(values)} in all)"

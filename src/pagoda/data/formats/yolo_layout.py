@@ -14,6 +14,7 @@ from pagoda.data.reading.complaints import Complaints
 from pagoda.data.reading.picture_paths import PictureFinder
 from pagoda.data.reading.splits import common_name, is_split_name, with_common_names
 from pagoda.files.text import as_whole, read_text, read_yaml
+from pagoda.messages import short_list
 from pagoda.pictures.read import is_picture, other_files_note
 from pagoda.places import told_at
 from pagoda.structures.labels import LabelMap
@@ -173,7 +174,7 @@ def contradicting_count(root: str | Path, description: dict[str, Any], label_map
         return []
     path = description_file(root)
     return [
-        f"{path}: nc is {count}, but names has {len(label_map)} ({', '.join(label_map.names[:5])}); names count"
+        f"{path}: nc is {count}, but names has {len(label_map)} ({short_list(label_map.names, 5)}); names count"
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from pagoda.data.reading.complaints import Complaints
 from pagoda.data.table.assembly import NO_LABEL
 from pagoda.files.text import as_name, as_whole
+from pagoda.messages import short_list
 from pagoda.structures.labels import LabelMap
 
 
@@ -80,7 +81,7 @@ def find_labels(
         return [NO_LABEL if value is None else label_of.get(value + shift, NO_LABEL) for value in values]
     counts = Counter(repr(used[row])[:60] for row in strange)
     first = {repr(used[row])[:60]: row for row in reversed(strange)}
-    listed = ", ".join(map(str, label_map.category_ids[:10])) or "none"
+    listed = short_list(label_map.category_ids)
     for value, count in counts.items():
         place = f"category {value} of {count} annotations, first {place_of(first[value])}; listed: {listed}"
         complaints.add("unknown_categories", f"{source}: {place}", count)

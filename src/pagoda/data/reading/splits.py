@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
+
+from pagoda.messages import nearest
 
 What = TypeVar("What")
 
@@ -97,6 +98,6 @@ def choose_split(
     speaking = [name for name in splits if split_in_name(name) == common_name(split)]
     if len(speaking) == 1 and not alike:
         return splits[speaking[0]]
-    near = get_close_matches(split, splits, 1)
-    hint = f"did you mean '{near[0]}'? " if near else ""
+    near = nearest(split, splits, cutoff=0.6)
+    hint = f"did you mean '{near}'? " if near else ""
     raise ValueError(f"{where} has no split '{split}'; {hint}it has {', '.join(splits) or 'none'}")

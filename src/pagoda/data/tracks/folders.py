@@ -27,6 +27,7 @@ from pagoda.data.tracks.posetrack import boxes_around, read_posetrack
 from pagoda.data.tracks.posetrack_writing import write_posetrack_truth
 from pagoda.data.videos import Video, frame_files
 from pagoda.files.atomic import hashed_name, inside, writing
+from pagoda.messages import short_list
 from pagoda.pictures.read import list_pictures, natural_order, picture_size
 from pagoda.plain import checked
 from pagoda.structures.left_out import check_something_counts
@@ -100,7 +101,7 @@ def find_videos(folder: Path) -> dict[str, tuple[Path, ...]]:
     splits = splits_of_videos(folder)
     if not splits:
         entries = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
-        found = ", ".join(entries[:12]) + (", …" if len(entries) > 12 else "")
+        found = short_list(entries, 12)
         raise ValueError(f"{folder} holds no videos we know: expected {KNOWN}; found {found or 'nothing'}")
     return splits
 

@@ -22,6 +22,7 @@ from pagoda.data.tracks.mot_rows import (
 )
 from pagoda.data.tracks.spool import Spool
 from pagoda.files.atomic import hashed_name, safe_name, safe_names, write_atomically
+from pagoda.messages import short_list
 from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
@@ -221,7 +222,7 @@ def check_one_class(label_map: LabelMap) -> None:
     """Raises ValueError for several classes: the ten columns have no place for them."""
     if len(label_map) > 1:
         raise ValueError(
-            f"a MOT file holds one class, got {len(label_map)}: {', '.join(label_map.names[:8])}; write one class"
+            f"a MOT file holds one class, got {len(label_map)}: {short_list(label_map.names, 8)}; write one class"
             " per file, or JSON"
         )
 

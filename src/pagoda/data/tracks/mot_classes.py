@@ -15,7 +15,8 @@ from typing import Literal
 import numpy as np
 
 from pagoda.files.text import read_text
-from pagoda.plain import checked, nearest
+from pagoda.messages import nearest
+from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
 
 Benchmark = Literal["auto", "MOT15", "MOT16", "MOT17", "MOT20", "own"]

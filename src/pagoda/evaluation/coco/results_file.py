@@ -18,6 +18,7 @@ from pagoda.evaluation.coco.ground_truth import GroundTruth, shorten
 from pagoda.evaluation.coco.state import State
 from pagoda.files.atomic import write_atomically
 from pagoda.files.text import as_number, as_whole, read_json
+from pagoda.messages import short_list
 from pagoda.ops.rle import decode_masks, mask_boxes, to_text
 from pagoda.places import told_at
 from pagoda.structures.instances import Detections
@@ -158,7 +159,7 @@ def read_detections(
     position = {image_id: index for index, image_id in enumerate(sizes)}
     strangers = sorted({str(row["image_id"]) for row in rows if row["image_id"] not in position})
     if strangers:
-        raise ValueError(f"{path} has results of images that are not known: {', '.join(strangers[:10])}")
+        raise ValueError(f"{path} has results of images that are not known: {short_list(strangers)}")
     ordered = sorted(rows, key=lambda row: (position[row["image_id"]], -row["score"]))
     for image_id, group in groupby(ordered, key=lambda row: row["image_id"]):
         with told_at(Path(path)):

@@ -1,0 +1,35 @@
+"""What many messages have in common: lists that stay short, and the known word that was probably meant."""
+
+from collections.abc import Collection
+from difflib import get_close_matches
+
+
+def nearest(word: str, known: Collection[str], *, cutoff: float = 0.5) -> str | None:
+    """The known word that is written most alike, in any case of letters; None where none is near.
+
+    >>> nearest("SGD", ["adamw", "sgd"]), nearest("step", ["cosine", "multistep"]), nearest("x", ["cosine"])
+    ('sgd', 'multistep', None)
+    """
+    by_letters = {each.casefold(): each for each in known if isinstance(each, str)}
+    near = get_close_matches(word.casefold(), by_letters, 1, cutoff)
+    return by_letters[near[0]] if near else None
+
+
+def did_you_mean(word: str, known: Collection[str], *, cutoff: float = 0.6) -> str:
+    """The nearest word as a question, or where none is near all that are known.
+
+    >>> did_you_mean("bite", ["byte", "ocsort"]), did_you_mean("x", ["byte", "ocsort"])
+    ("did you mean 'byte'?", 'known: byte, ocsort')
+    """
+    near = nearest(word, known, cutoff=cutoff)
+    return f"did you mean '{near}'?" if near else f"known: {short_list(known, 20)}"
+
+
+def short_list(things: Collection[object], limit: int = 10) -> str:
+    """The first ones, and how many there are where that is not all.
+
+    >>> short_list(["a", "b", "c"], 2), short_list([7, 8]), short_list([])
+    ('a, b, … (3 in all)', '7, 8', 'none')
+    """
+    shown = ", ".join(str(each) for each, _ in zip(things, range(limit), strict=False)) or "none"
+    return shown if len(things) <= limit else f"{shown}, … ({len(things)} in all)"

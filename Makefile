@@ -23,12 +23,13 @@ $(STAMP): pyproject.toml | $(BIN)/python
 	@touch $@
 
 check: install ## lint and types
-	$(BIN)/ruff check src tests tools
+	$(BIN)/ruff check src tests tools benchmarks
+	$(BIN)/ruff format --check src tests tools benchmarks
 	$(BIN)/mypy
 
 format: install ## lay out the code and sort imports
-	$(BIN)/ruff check --fix-only --quiet src tests tools
-	$(BIN)/ruff format src tests tools
+	$(BIN)/ruff check --fix-only --quiet src tests tools benchmarks
+	$(BIN)/ruff format src tests tools benchmarks
 
 test: install ## all tests that two cores finish in ten minutes
 	$(PYTEST) -q -n $(WORKERS) --dist worksteal -m "not slow"
@@ -45,8 +46,9 @@ demo: install ## train a small detector on drawn shapes and write a report
 demo-video: install ## train a small Detect-and-Track on walking figures, follow them, write a video
 	$(BIN)/pagoda demo --video
 
-measure: install ## lines per file, function sizes, parameters
+measure: install ## sizes of files and functions, circles, what loading takes along
 	$(BIN)/python tools/measure.py
+	$(BIN)/python tools/measure_house.py
 
 clean: ## remove what builds and tests left behind (keeps .venv and runs)
 	rm -rf build dist src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

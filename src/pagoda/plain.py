@@ -104,7 +104,7 @@ def describe(hint: Any) -> str:
         return f"a mapping of {describe(parts[0])} to {describe(parts[-1])}"
     if origin in (tuple, list) or _is_collection(hint):
         return f"a sequence, each of it {describe(parts[0])}" if parts else "a sequence"
-    return _NUMBERS.get(hint) or getattr(hint, "__name__", str(hint))
+    return str(_NUMBERS.get(hint) or getattr(hint, "__name__", hint))
 
 
 def from_plain(cls: type, values: Any, where: str = "") -> Any:
@@ -150,7 +150,7 @@ def _check_constructor(target: type) -> None:
     def new(cls: type, *args: Any, **kwargs: Any) -> Any:
         if cls.__init__ is target.__init__:  # type: ignore[misc]
             check((cls, *args), kwargs)
-        return create(cls) if create is object.__new__ else create(cls, *args, **kwargs)
+        return create(cls) if create is object.__new__ else create(cls, *args, **kwargs)  # type: ignore[call-overload]
 
     @wraps(begin)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -184,7 +184,7 @@ def _admits_number(hint: Any, value: Any) -> bool:
     is_truth = isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")  # numpy has its own
     if hint is bool or is_truth:
         return hint is bool and is_truth
-    if isinstance(value, Integral) and not -LARGEST <= value < LARGEST:
+    if isinstance(value, Integral) and not -LARGEST <= int(value) < LARGEST:
         return False
     if hint is int:
         return isinstance(value, Integral)

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
+from pagoda.ops.anchors import Side
 from pagoda.ops.boxes import clip_boxes
 from pagoda.plain import checked, from_plain
 from pagoda.structures.images import ImageBatch
@@ -202,7 +203,7 @@ class InputSpec:
             return pixels.flip(-3)
         return torch.cat([pixels[..., :3, :, :].flip(-3), pixels[..., 3:, :, :]], dim=-3)
 
-    def padded(self, side: int) -> int:
+    def padded(self, side: Side) -> Side:
         """The side after padding to the multiple; exports."""
         return (side + self.pad_multiple - 1) // self.pad_multiple * self.pad_multiple
 
@@ -213,10 +214,10 @@ class InputSpec:
         tall = height if self.canvas is None else torch.sym_max(height, self.canvas[0])
         wide = width if self.canvas is None else torch.sym_max(width, self.canvas[1])
         bottom, right = self.padded(tall) - height, self.padded(wide) - width
-        padded = pad(pixels, (0, right, 0, bottom))
+        padded = pad(pixels, (0, right, 0, bottom))  # type: ignore[arg-type]
         if self.fit != "corner":
             return padded
-        is_border = 1 - pad(torch.ones_like(pixels[:1, :1]), (0, right, 0, bottom))
+        is_border = 1 - pad(torch.ones_like(pixels[:1, :1]), (0, right, 0, bottom))  # type: ignore[arg-type]
         return padded + self._normal_border(pixels) * is_border
 
     def batch(self, pictures: Sequence[Tensor], *, device: torch.device | str | None = None) -> ImageBatch:

@@ -212,7 +212,7 @@ def as_whole(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, Real):
         return None
     try:
-        whole = int(value)
+        whole = int(value)  # type: ignore[call-overload]
     except (ValueError, OverflowError):  # NaN, infinity
         return None
     return whole if whole == value else None

@@ -20,7 +20,7 @@ from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 
 from pagoda.files.text import read_json
 from pagoda.pictures.arrays import from_array, from_tensor, with_alpha
@@ -213,7 +213,7 @@ def is_address(source: str) -> bool:
 
 
 @contextmanager
-def _opened(file: str | Path | BinaryIO, name: str) -> Iterator[Image.Image]:
+def _opened(file: str | Path | BinaryIO, name: str) -> Iterator[ImageFile.ImageFile]:
     """The lazily opened picture; whatever Pillow raises inside becomes a `PictureError` with the name."""
     try:
         with _open_large(_picture_inside(file)) as image:
@@ -247,8 +247,9 @@ def _opened(file: str | Path | BinaryIO, name: str) -> Iterator[Image.Image]:
         raise PictureError(f"cannot read {name}: {error or type(error).__name__}") from error
 
 
-def _file_bytes(image: Image.Image) -> int:
+def _file_bytes(image: ImageFile.ImageFile) -> int:
     """Of the file, told without reading it."""
+    assert image.fp is not None
     at = image.fp.tell()
     size = image.fp.seek(0, 2)
     image.fp.seek(at)
@@ -268,7 +269,7 @@ def _picture_inside(file: str | Path | BinaryIO) -> str | Path | BinaryIO:
     return BytesIO(base64.b64decode(data.rpartition(",")[2]))
 
 
-def _open_large(file: str | Path | BinaryIO) -> Image.Image:
+def _open_large(file: str | Path | BinaryIO) -> ImageFile.ImageFile:
     """Image.open without Pillow's own limit, which is global and stops at 179 million pixels."""
     with _pillow_limit:
         before = Image.MAX_IMAGE_PIXELS

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -26,7 +26,7 @@ def create_tracker(name: str, *, min_score: float | None = None) -> Tracker:
     """
     if name not in LINKERS:
         raise ValueError(f"no linker is called '{name}'; {did_you_mean(name, LINKERS)}")
-    threshold = {} if min_score is None else {"min_score": min_score}
+    threshold: dict[str, Any] = {} if min_score is None else {"min_score": min_score}
     if name == "tubes":
         return PairedFrames(TubeTracker(**threshold))
     if name == "byte":

@@ -112,9 +112,11 @@ class TubeTracker:
         skeleton = tubes.label_map.skeleton
         if tubes.keypoints is None or skeleton is None or not self.use_keypoints:
             return costs
-        poses = (np.stack([track.keypoints[frame] for track in side]) for side in (old, new))
+        poses_before, poses_now = (
+            np.stack([track.keypoints[frame] for track in side]) for side in (old, new)
+        )
         areas = np.prod(before[:, 2:] - before[:, :2], axis=1)
-        return (costs + oks_costs(*poses, areas, np.array(skeleton.sigmas))) / 2
+        return (costs + oks_costs(poses_before, poses_now, areas, np.array(skeleton.sigmas))) / 2
 
     def _new_id(self) -> int:
         self._next_id += 1

@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.docs-installed
 # Test workers times threads must not exceed the cores: two workers, one thread each.
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install check format test test-fast test-all demo demo-video measure clean
+.PHONY: help install check format test test-fast test-all demo demo-video measure docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,6 +50,14 @@ demo-video: install ## train a small Detect-and-Track on walking figures, follow
 measure: install ## sizes of files and functions, circles, what loading takes along
 	$(BIN)/python tools/measure.py
 	$(BIN)/python tools/measure_house.py
+
+docs: $(DOCS_STAMP) ## these pages and a reference of all functions as a site in build/site; no network once installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo build/site/index.html
+
+$(DOCS_STAMP): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e '.[docs]'
+	@touch $@
 
 clean: ## remove what builds and tests left behind (keeps .venv and runs)
 	rm -rf build dist src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -69,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
         resume=command.resume,
         write_video=not command.no_video,
         on_frame=_print_line if command.stream else None,
-        wording=Wording("--resume", "--out", _again(command, arguments, out)),
+        wording=Wording("--resume", "--out", again=_again(command, arguments, out)),
     )
     print(result.table(), file=sys.stderr)
     return _stopped(result) if result.failure else 0

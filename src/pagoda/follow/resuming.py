@@ -15,11 +15,15 @@ RECORD = "found.jsonl"
 
 
 class Wording(NamedTuple):
-    """How who reads a message asks for a run to go on: in Python, or at the command line."""
+    """How somebody who reads a message asks for a run to go on: in Python, or at the command line."""
 
-    resume: str = "resume=True"
-    out: str = "out"
-    again: str = "the same call and resume=True"
+    resume: str
+    out: str
+    again: str
+    """what a run that was stopped goes on with"""
+
+
+IN_PYTHON = Wording("resume=True", "out", again="the same call and resume=True")
 
 
 def about_run(model: Detector, source: VideoSource, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -44,8 +48,8 @@ def known_frames(
 ) -> int:
     """How many frames of the stopped run in `record` stand; 0 for a run that starts. `wanted`: `about_run`.
 
-    The last frames that a model of clips looks at are looked at again: what follows them was not there to see. Raises
-    ValueError where the run was made with something else, or one that starts finds another's record.
+    A model of clips saw the last frames without those that follow, so they are looked at again. Raises ValueError
+    where the run was made with something else, or where one that starts finds another's record.
     """
     if not resume:
         if record.exists():

@@ -14,7 +14,7 @@ from pagoda.files.lock import hold_folder
 from pagoda.follow.follower import FollowedFrame, VideoFollower
 from pagoda.follow.frame_log import FoundWriter, picture_hash, read_about, read_found
 from pagoda.follow.outputs import TrackOutputs, TrackSummaries
-from pagoda.follow.resuming import RECORD, Wording, about_run, known_frames
+from pagoda.follow.resuming import IN_PYTHON, RECORD, Wording, about_run, known_frames
 from pagoda.pictures.read import PictureError
 from pagoda.stopping import Stopped, StopRequests
 from pagoda.structures.instances import Detections
@@ -86,7 +86,7 @@ def follow_video(
     resume: bool = False,
     write_video: bool = True,
     on_frame: OnFrame | None = None,
-    wording: Wording | None = None,
+    wording: Wording = IN_PYTHON,
     quiet: bool = False,
 ) -> FollowedVideo:
     """Go through a video; with a folder `out`, write what was found into it, and what it takes to go on.
@@ -101,7 +101,6 @@ def follow_video(
         wording: of messages, for somebody who asks otherwise than in Python.
         quiet: no bar and no words on standard error.
     """
-    wording = wording or Wording()
     if resume:
         if out is None:
             raise ValueError(f"{wording.resume} needs the folder of the run that was stopped: out=DIR")

@@ -31,12 +31,12 @@ from pagoda.evaluation.runner import evaluate
 from pagoda.evaluation.tracks.posetrack import PoseTrackEvaluator
 from pagoda.evaluation.tracks.result import text_columns
 from pagoda.follow.clips import TUBE_MIN_SCORE
-from pagoda.follow.score import FollowingResult, find_tubes, link_found, score_followed, summary_table
+from pagoda.follow.score import FollowingResult, detect_video, score_followed, summary_table
 from pagoda.models import create_model, load
 from pagoda.recipes.datasets import dataset_for
 from pagoda.recipes.training_run import train_on
 from pagoda.structures.tracks import Tracks, Tubes
-from pagoda.tracking.linking import LINKERS, create_tracker, link_tracks
+from pagoda.tracking.linking import LINKERS, create_tracker, link, link_tracks
 from pagoda.training.run_log import read_records
 from pagoda.training.settings import AugmentSettings, OptimSettings, TrainSettings
 
@@ -154,7 +154,7 @@ def pose_rows(model: DetectAndTrack, videos: WalkingFigures) -> dict[str, float]
     pairs, hiding = [], []
     for number, video in enumerate(videos):
         truth = to_posetrack_15(video.tracks)
-        pairs.append((truth, to_posetrack_15(each_alone(find_tubes(model, video), truth.name))))
+        pairs.append((truth, to_posetrack_15(each_alone(detect_video(model, video), truth.name))))
         hiding.append(frames_of_hiding(videos, number))
     some = [
         (replace(truth, labelled_frames=rows), found)
@@ -189,12 +189,12 @@ def compare_linkers(
 ) -> None:
     """Two tables: what each linker makes of the model's tubes, and of the truth."""
     videos = list(test_videos(scene, seed, arguments))
-    found = [find_tubes(model, video) for video in videos]
+    found = [detect_video(model, video) for video in videos]
     truths = [video.tracks for video in videos]
     of_model, of_truth = [], []
     for linker in LINKERS:
         tracker = create_tracker(linker, min_score=arguments.min_score)
-        linked = [link_found(f, tracker, t.name) for f, t in zip(found, truths, strict=True)]
+        linked = [link(f, tracker, t.name) for f, t in zip(found, truths, strict=True)]
         of_model.append(score(linker, truths, linked))
         relinked = [link_tracks(truth, create_tracker(linker)) for truth in truths]
         of_truth.append(score(linker, truths, relinked))

@@ -21,7 +21,7 @@ import tyro
 
 from pagoda.data.drawn.walking import WalkingFigures
 from pagoda.detectors.contract import Detector
-from pagoda.follow.clips import find_in_video, link_frame
+from pagoda.follow.clips import detect_frames
 from pagoda.follow.frame_log import FoundWriter
 from pagoda.follow.outputs import TrackOutputs
 from pagoda.models import create_model
@@ -77,10 +77,10 @@ def follow(source: VideoSource, folder: Path, settings: Settings) -> None:
     last_number = 0
     print("| frames | resident, MB | frames/s since the row above |\n|--:|--:|--:|")
     with outputs, FoundWriter(folder / "found.jsonl", {}) as record:
-        for number, found in enumerate(find_in_video(small_model(settings), pictures()), 1):
+        for number, found in enumerate(detect_frames(small_model(settings), pictures()), 1):
             record.add(found)
             frame = waiting.popleft()
-            linked = replace(link_frame(found, tracker), file=frame.name)
+            linked = replace(tracker.update(found), file=frame.name)
             outputs.add(linked, frame.picture, frame.seconds)
             if number in settings.report_after:
                 now = time.perf_counter()

@@ -12,7 +12,7 @@ from torch import nn
 from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.evaluating import evaluating
 from pagoda.evaluation.runner import detect_dataset
-from pagoda.follow.clips import tubes_of_video
+from pagoda.follow.clips import detect_frames
 from pagoda.models import create_model
 from pagoda.structures.instances import Detections
 
@@ -96,7 +96,7 @@ def test_nobody_changes_the_mode_on_the_way(way: str) -> None:
         "predict": lambda: [model.predict(pictures(1)[0])],
         "stream": lambda: model.predict(pictures(2), stream=True),
         "evaluate": lambda: detect_dataset(model, data),
-        "video": lambda: tubes_of_video(model, pictures(3)),
+        "video": lambda: detect_frames(model, pictures(3)),
     }
     for _ in ways[way]():
         assert [module.training for module in model.modules()] == before

@@ -1,8 +1,9 @@
-"""The functions of `import pagoda` that need several rooms: training, scoring, exporting."""
+"""The functions of `import pagoda` that need several rooms: training, scoring, following, exporting."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from warnings import warn
 
 import numpy as np
 
@@ -13,12 +14,18 @@ from pagoda.evaluation import runner
 from pagoda.evaluation.coco.result import DetectionResult
 from pagoda.exporting.onnx import export_onnx
 from pagoda.exporting.parity import ParityReport
-from pagoda.plain import from_plain
+from pagoda.follow.follower import TrackOptions, VideoFollower
+from pagoda.follow.run import TrackCollector, TrackResult, follow_video
+from pagoda.models import load
+from pagoda.pictures.read import PictureError
+from pagoda.plain import check_counts, checked, from_plain
 from pagoda.recipes import training_run
 from pagoda.recipes.training_run import RunResult
+from pagoda.structures.instances import Detections
+from pagoda.tracking.linking import LinkerName
 from pagoda.training.settings import TrainSettings
 
-__all__ = ["evaluate", "export", "train"]
+__all__ = ["evaluate", "export", "track", "train"]
 
 
 def train(
@@ -73,6 +80,81 @@ def evaluate(
     dataset = DetectionDataset(annotations, channels=model.input_spec.read_channels)
     limits = {**runner.EVALUATION_LIMITS, "max_detections": max_detections}
     return runner.evaluate(model, dataset, batch_size=batch_size, limits=limits)
+
+
+@checked
+def track(
+    model: str | Path | Detector,
+    source: str | Path,
+    *,
+    out: str | Path | None = None,
+    linker: LinkerName = TrackOptions.linker,
+    min_score: float | None = TrackOptions.min_score,
+    classes: str | Sequence[str] = TrackOptions.classes,
+    first_frame: int = TrackOptions.first_frame,
+    max_frames: int | None = TrackOptions.max_frames,
+    frames_per_second: float = TrackOptions.frames_per_second,
+    resume: bool = False,
+    write_video: bool = True,
+    on_frame: Callable[[Detections], object] | None = None,
+    quiet: bool = False,
+) -> TrackResult:
+    """Follow the objects of a video, an animated picture, or a folder or glob of pictures by their numbers.
+
+    Any detector will do, or the checkpoint of one (path or address): of pictures, frame by frame; of clips, which sees
+    the frames around each. Without `out` nothing is written.
+
+    Args:
+        out: folder for the video with its objects, MOT text, PoseTrack JSON and a table, as `pagoda track` writes them.
+            Ctrl-C or SIGTERM then waits for the end of a frame, keeps all there is and raises Stopped, a
+            KeyboardInterrupt that says how to go on.
+        linker: who says which objects of two frames are one (docs/tracking.md).
+        min_score: a detection this good starts a track; a higher one gives fewer false tracks and loses weak objects.
+            None: the linker's own, 0.9 for models of clips.
+        classes: name or names of the classes to follow; none: all.
+        first_frame: counted from 0; tracks begin here.
+        max_frames: the end after so many; with `out`, `resume` goes on from there.
+        frames_per_second: of pictures without times of their own.
+        resume: go on with the run in `out` that was stopped, to the same tracks and files as if it had not been.
+        write_video: False leaves the drawn video away, which takes most of the time besides the model.
+        on_frame: called with the objects of each frame as soon as they are known, track id -1 where they have none.
+        quiet: no bar and no words on standard error.
+
+    A frame that cannot be read ends it: a warning says why, `failure` of the result too, and the tracks are those
+    before. Raises PictureError where that is the first one, ValueError where the run to resume was made with another
+    model, other classes or other frames, FolderInUseError where another process writes into `out`.
+    """
+    check_counts(max_frames=max_frames)
+    options = TrackOptions(
+        linker=linker,
+        min_score=min_score,
+        classes=(classes,) if isinstance(classes, str) else tuple(classes),
+        first_frame=first_frame,
+        max_frames=max_frames,
+        frames_per_second=frames_per_second,
+    )
+    video = options.open(source)
+    detector = load(model) if isinstance(model, str | Path) else model
+    collected = TrackCollector()
+
+    def take(linked: Detections) -> None:
+        collected.add(linked)
+        if on_frame is not None:
+            on_frame(linked)
+
+    run = follow_video(
+        VideoFollower(detector, video, options),
+        None if out is None else Path(out),
+        resume=resume,
+        write_video=write_video,
+        on_frame=take,
+        quiet=quiet,
+    )
+    if run.failure and not run.num_frames:
+        raise PictureError(run.failure)
+    if run.failure:
+        warn(f"followed for {run.num_frames} frames only: {run.failure}", stacklevel=3)
+    return TrackResult(**vars(run), tracks=collected.tracks(video.name, first_frame=first_frame))
 
 
 def export(

@@ -6,11 +6,10 @@ import torch
 from pagoda.data.clips import ClipDataset
 from pagoda.data.drawn.walking import WalkingFigures
 from pagoda.evaluation.tracks.evaluator import TrackEvaluator
-from pagoda.follow.clips import link_video
+from pagoda.follow.clips import detect_frames
 from pagoda.layers.memory_format import order_weights
 from pagoda.models import create_model
-from pagoda.structures.tracks import Tracks
-from pagoda.tracking.linking import LINKERS, create_tracker
+from pagoda.tracking.linking import LINKERS, create_tracker, link
 
 
 @pytest.mark.slow
@@ -40,7 +39,7 @@ def test_eight_clips_by_heart_and_everybody_is_followed() -> None:
     pictures = [video.picture(frame) for frame in range(8)]
     for linker in LINKERS:
         tracker = create_tracker(linker, min_score=0.5)
-        found = Tracks.from_detections(link_video(model, pictures, tracker), video.tracks.name)
+        found = link(detect_frames(model, pictures), tracker, video.tracks.name)
         evaluator = TrackEvaluator()
         evaluator.update(video.tracks, found.linked())
         metrics = evaluator.result().metrics

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pagoda.exporting.optimize import conv_norm_pairs, fold_norms, optimize
-from pagoda.follow.clips import tubes_of_video
+from pagoda.follow.clips import detect_frames
 from pagoda.layers.norm import FrozenBatchNorm2d
 from pagoda.models import create_model
 from pagoda.preprocess import InputSpec
@@ -110,7 +110,7 @@ def test_clips_in_half_precision_keep_their_geometry_in_full():
         assert (coarse[level].float() - expected).abs().mean() < 0.02 * expected.std()
     assert len(tubes) and all(x.dtype == torch.float32 for x in (tubes.boxes, tubes.scores, tubes.keypoints))
     video = [torch.randint(0, 256, (64, 96, 3), dtype=torch.uint8).numpy() for _ in range(4)]
-    assert [each.frames for each in tubes_of_video(quick, video)] == [
+    assert [each.frames for each in detect_frames(quick, video)] == [
         (0, 0, 1),
         (0, 1, 2),
         (1, 2, 3),

@@ -8,7 +8,7 @@ import torch
 
 from pagoda.data.clips import ClipDataset
 from pagoda.data.drawn.walking import WalkingFigures
-from pagoda.follow.clips import find_in_video, link_video, neighbours, tracker_for, tubes_of_video
+from pagoda.follow.clips import detect_frames, neighbours, tracker_for
 from pagoda.models import create_model
 from pagoda.pictures.read import PictureError
 from pagoda.structures.posetrack_skeletons import PERSON_17
@@ -48,7 +48,7 @@ def model_of(neck: str, **options):
     ],
 )
 def test_every_frame_has_the_tubes_of_its_clip(video, neck, options, clips):
-    found = list(tubes_of_video(model_of(neck, **options), video, limits=LIMITS))
+    found = list(detect_frames(model_of(neck, **options), video, limits=LIMITS))
     assert [tubes.frames for tubes in found] == clips
     assert all(tubes.image_size == video[0].shape[:2] for tubes in found)
     assert all(tubes.boxes.shape == (5, len(clips[0]), 4) for tubes in found)
@@ -59,8 +59,8 @@ def test_shared_work_changes_nothing(video, neck, tolerance):
     """To the bit, unless maps are so small that a convolution of three frames takes another way than one of one."""
     model = model_of(neck)
     for once, anew in zip(
-        tubes_of_video(model, video[:3], limits=LIMITS),
-        tubes_of_video(model, video[:3], limits=LIMITS, reuse=False),
+        detect_frames(model, video[:3], limits=LIMITS),
+        detect_frames(model, video[:3], limits=LIMITS, reuse=False),
         strict=True,
     ):
         for name in ("boxes", "scores", "keypoint_scores"):
@@ -74,14 +74,14 @@ def test_a_video_and_its_clips_are_seen_alike(video):
         model.input_spec.prepare([dataset[2][0]]), postprocess=model.postprocess.with_limits(**LIMITS)
     )
     (expected,) = model.input_spec.restore([expected], [video[0].shape[:2]])
-    found = list(tubes_of_video(model, video, limits=LIMITS))[dataset.place(2)[1][1]]
+    found = list(detect_frames(model, video, limits=LIMITS))[dataset.place(2)[1][1]]
     torch.testing.assert_close(found.boxes, expected.boxes, atol=1e-3, rtol=0)
     torch.testing.assert_close(found.scores, expected.scores, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("length", [0, 1, 2])
 def test_short_videos(video, length):
-    found = list(tubes_of_video(model_of("3d"), video[:length], limits=LIMITS))
+    found = list(detect_frames(model_of("3d"), video[:length], limits=LIMITS))
     assert [tubes.frames[tubes.key] for tubes in found] == list(range(length))
 
 
@@ -89,7 +89,7 @@ def test_short_videos(video, length):
 @pytest.mark.parametrize("neck", ["3d", "2d"])
 def test_every_linker_follows_it(video, linker, neck):
     tracker = create_tracker(linker, min_score=0.0)
-    frames = list(link_video(model_of(neck), video, tracker, limits=LIMITS, classes=[0]))
+    frames = [tracker.update(f) for f in detect_frames(model_of(neck), video, limits=LIMITS, classes=[0])]
     assert len(frames) == len(video)
     assert all(len(found.track_ids) == len(found) for found in frames)
 
@@ -107,17 +107,18 @@ def test_clips_are_followed_from_higher_scores_on_than_single_frames(video):
 
 @pytest.mark.parametrize("linker", ["reference", "byte", "ocsort", "tubes"])
 def test_frames_without_anybody_are_frames(video, linker):
-    found = link_video(model_of("2d"), video * 3, create_tracker(linker), limits={"min_score": 1.0})
-    assert [(len(each), len(each.track_ids)) for each in found] == [(0, 0)] * 18
+    found = detect_frames(model_of("2d"), video * 3, limits={"min_score": 1.0})
+    linked = map(create_tracker(linker).update, found)
+    assert [(len(each), len(each.track_ids)) for each in linked] == [(0, 0)] * 18
 
 
 @pytest.mark.parametrize(("neck", "interval"), [("3d", 1), ("3d", 2), ("2d", 1)])
 def test_a_part_is_seen_as_it_is_in_the_whole(video, neck, interval):
     model = model_of(neck, frame_interval=interval)
-    whole = list(tubes_of_video(model, video, limits=LIMITS))
+    whole = list(detect_frames(model, video, limits=LIMITS))
     first = 3
     start = max(0, first - neighbours(model)[0])
-    part = list(find_in_video(model, video[start:], limits=LIMITS, start=start, first=first))
+    part = list(detect_frames(model, video[start:], limits=LIMITS, start=start, first=first))
     assert [each.frames for each in part] == [each.frames for each in whole[first:]]
     for one, other in zip(part, whole[first:], strict=True):
         assert torch.equal(one.boxes, other.boxes) and torch.equal(one.keypoints, other.keypoints)
@@ -127,5 +128,5 @@ def test_frames_before_one_of_another_size_come_first(video):
     odd = [*video[:4], np.zeros((50, 60, 3), np.uint8)]
     seen = []
     with pytest.raises(PictureError, match=r"frame 4 has \(height, width\) \(50, 60\), the ones before"):
-        seen.extend(tubes_of_video(model_of("3d"), odd, limits=LIMITS))
+        seen.extend(detect_frames(model_of("3d"), odd, limits=LIMITS))
     assert [tubes.frames for tubes in seen] == [(0, 0, 1), (0, 1, 2), (1, 2, 3), (2, 3, 3)]

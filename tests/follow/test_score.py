@@ -11,12 +11,11 @@ from pagoda.data.drawn.walking import WalkingFigures
 from pagoda.data.videos import Video
 from pagoda.evaluation.tracks.evaluator import TrackEvaluator
 from pagoda.follow import score
-from pagoda.follow.clips import FOLLOWING_LIMITS, link_video
+from pagoda.follow.clips import FOLLOWING_LIMITS, detect_frames
 from pagoda.follow.score import (
-    find_tubes,
+    detect_video,
     follow,
     has_poses,
-    link_found,
     score_followed,
     summary_table,
 )
@@ -24,7 +23,7 @@ from pagoda.models import create_model
 from pagoda.structures.clips import clip_frames
 from pagoda.structures.posetrack_skeletons import PERSON_17
 from pagoda.structures.tracks import UNLINKED, Tracks, Tubes
-from pagoda.tracking.linking import LINKERS, create_tracker
+from pagoda.tracking.linking import LINKERS, create_tracker, link
 
 pytestmark = pytest.mark.medium
 
@@ -77,7 +76,7 @@ def true_tubes(truth: Tracks, *, score: float = 1.0) -> list[Tubes]:
 @pytest.mark.parametrize("linker", LINKERS)
 def test_a_perfect_model_has_perfect_scores_where_nothing_crosses(walks, linker):
     truths = [video.tracks for video in walks]
-    linked = [link_found(true_tubes(truth), create_tracker(linker), truth.name) for truth in truths]
+    linked = [link(true_tubes(truth), create_tracker(linker), truth.name) for truth in truths]
     result = score_followed(linker, truths, linked, poses=True, boxes=True)
     row = result.summary()
     assert row.pop("switches") == 0 and result.untracked == 0
@@ -90,7 +89,7 @@ def test_a_perfect_model_has_perfect_scores_where_nothing_crosses(walks, linker)
 def test_what_no_track_took_is_counted(walks):
     truth = walks[0].tracks
     weak = [*true_tubes(truth)[:4], *true_tubes(truth, score=0.2)[4:]]
-    linked = link_found(weak, create_tracker("tubes"), truth.name)
+    linked = link(weak, create_tracker("tubes"), truth.name)
     result = score_followed("tubes", [truth], [linked], poses=False, boxes=True)
     late = int((truth.frames >= 4).sum())
     assert result.untracked == late and result.poses is None
@@ -102,7 +101,7 @@ def test_what_no_track_took_is_counted(walks):
 
 def test_boxes_in_frames_nobody_annotated_are_no_mistakes(walks):
     truth = walks[0].tracks
-    linked = link_found(true_tubes(truth), create_tracker("tubes"), truth.name)
+    linked = link(true_tubes(truth), create_tracker("tubes"), truth.name)
     first_half = np.arange(8) < 4
     half = replace(truth.rows(truth.frames < 4), labelled_frames=first_half)
     result = score_followed("tubes", [half], [linked], poses=False, boxes=True)
@@ -113,13 +112,14 @@ def test_tubes_linked_later_are_what_a_video_is_linked_to(model):
     """Scores of a random model say nothing, but its many tubes are good enough to be confused."""
     video = WalkingFigures(num_videos=1, num_frames=4, seed=3, image_size=(64, 80))[0]
     done = []
-    found = find_tubes(model, video, progress=done.append)
+    found = detect_video(model, video, progress=done.append)
     assert done == list(range(1, 5)) and sum(map(len, found))
     pictures = [video.picture(frame) for frame in range(4)]
     for linker in ("byte", "tubes"):
-        at_once = link_video(model, pictures, create_tracker(linker), limits=FOLLOWING_LIMITS)
+        tracker = create_tracker(linker)
+        at_once = map(tracker.update, detect_frames(model, pictures, limits=FOLLOWING_LIMITS))
         expected = Tracks.from_detections(at_once, "walk")
-        later = link_found(found, create_tracker(linker), "walk")
+        later = link(found, create_tracker(linker), "walk")
         for name in ("frames", "boxes", "track_ids", "keypoints"):
             np.testing.assert_array_equal(getattr(later, name), getattr(expected, name))
 
@@ -131,7 +131,7 @@ def test_poses_are_scored_where_model_and_data_have_them(walks, model, monkeypat
         progress(video.tracks.num_frames)
         return perfect[video.tracks.name]
 
-    monkeypatch.setattr(score, "find_tubes", find)
+    monkeypatch.setattr(score, "detect_video", find)
     done = []
     result = follow(model, walks, "tubes", progress=done.append)
     assert done == [8, 16] and result.boxes is None and result.poses.metrics["mAP"] == pytest.approx(100)
@@ -142,7 +142,7 @@ def test_poses_are_scored_where_model_and_data_have_them(walks, model, monkeypat
     slow = TrackEvaluator()
     for video in walks:
         slow.update(
-            video.tracks, link_found(perfect[video.tracks.name], create_tracker("tubes"), video.tracks.name)
+            video.tracks, link(perfect[video.tracks.name], create_tracker("tubes"), video.tracks.name)
         )
     assert result.boxes.metrics == slow.result().metrics
 

@@ -80,7 +80,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "follow": CONVENTIONS
     | DATA
     | SCORING
-    | {"detectors", "drawing", "pictures", "tracking", "video"},
+    | {"detectors", "drawing", "pictures", "tracking", "video", "weights"},
     "training": CONVENTIONS | DATA | SCORING | {"layers", "detectors", "weights"},
     "recipes": TOP - PARTS - {"recipes"},
     "api": TOP,

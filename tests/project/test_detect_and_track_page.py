@@ -9,6 +9,7 @@ import torch
 from pagoda.cli.main import VERBS, main
 from pagoda.models import create_model
 from pagoda.structures.posetrack_skeletons import PERSON_17
+from pagoda.video.frames import VideoWriter
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +30,18 @@ def test_the_table_is_what_the_command_beside_it_prints(page, capsys):
 
 
 @pytest.mark.medium
-def test_the_lines_of_python_run(page, capsys):
+def test_the_lines_of_python_run(page, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.S)
     torch.manual_seed(0)
     sizes = {"width": 16, "head_depth": 1, "short_side": 48, "long_side": 64}
     model = create_model("detect_and_track_resnet18_3d", label_map=PERSON_17, **sizes)
     pictures = [np.full((48, 64, 3), 60 * number, np.uint8) for number in range(3)]
+    with VideoWriter("video.mp4", frames_per_second=25) as writer:
+        for number, picture in enumerate(pictures):
+            writer.add(picture, number / 25)
     exec(code, {"model": model, "pictures": pictures})
-    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 3
 
 
 def test_what_it_names_exists(page, repository):

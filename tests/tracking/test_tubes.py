@@ -7,6 +7,7 @@ import torch
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.skeleton import Skeleton
 from pagoda.structures.tracks import UNLINKED, Tubes
+from pagoda.tracking.linking import LINKERS, create_tracker, link
 from pagoda.tracking.tubes import TubeTracker, pair_frames
 
 PERSON = LabelMap.from_names(["person"])
@@ -36,6 +37,18 @@ def test_somebody_faster_than_a_box_per_frame_is_followed():
     tracker = TubeTracker()
     ids = [tracker.update(clip(f, [lambda t: 40 * t])).track_ids.tolist() for f in range(1, 8)]
     assert ids == [[1]] * 7
+
+
+@pytest.mark.parametrize("name", LINKERS)
+def test_every_linker_takes_tubes(name):
+    """The one over tubes compares shared frames; for the others an object is where it is in the key frame."""
+    clips = [clip(f, [lambda t: 4 * t, lambda t: 400 - 4 * t], score=0.97) for f in range(1, 8)]
+    one, other = create_tracker(name), create_tracker(name)
+    for tubes in clips:
+        linked, expected = one.update(tubes), other.update(tubes.at(tubes.key))
+        assert torch.equal(linked.boxes, tubes.boxes[:, 1])
+        assert linked.track_ids.tolist() == expected.track_ids.tolist()
+    assert link(clips, one).num_frames == 7 and set(linked.track_ids.tolist()) in ({0, 1}, {1, 2})
 
 
 def test_a_missed_clip_is_bridged_by_the_frame_still_shared():

@@ -78,6 +78,9 @@ def test_a_folder_of_pictures(tmp_path):
     frames = list(source)
     assert len(source) == 2 and [frame.seconds for frame in frames] == pytest.approx([0.1, 0.2])
     assert np.array_equal(frames[0].picture, picture(1)) and source.name == tmp_path.name
+    globbed = VideoSource(tmp_path / "*.png", frames_per_second=10)
+    for each in (source, globbed):  # the rate stays
+        assert [frame.seconds for frame in each.starting_at(2)] == pytest.approx([0.2])
 
 
 def test_a_frame_of_another_size_is_named_after_those_before_it(tmp_path):

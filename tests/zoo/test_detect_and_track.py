@@ -8,7 +8,7 @@ import torch
 
 from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.exporting.program import export_forward
-from pagoda.follow.clips import link_video, tracker_for, tubes_of_video
+from pagoda.follow.clips import detect_frames, tracker_for
 from pagoda.models import create_model, is_of_clips
 from pagoda.structures.clips import TubeTargets
 from pagoda.structures.images import ImageBatch
@@ -145,9 +145,10 @@ def test_tubes_of_a_video_through_strides_in_time() -> None:
     options = {**SMALL, "num_frames": 9, "time_stride": True}
     model = create_model("detect_and_track_resnet18_c5_3d", label_map=LabelMap.from_names(["car"]), **options)
     frames = np.random.default_rng(0).integers(0, 255, (6, 64, 96, 3), dtype=np.uint8)
-    found = list(tubes_of_video(model, list(frames), limits={"min_score": 0.0, "max_detections": 2}))
+    found = list(detect_frames(model, list(frames), limits={"min_score": 0.0, "max_detections": 2}))
     assert [tubes.frames for tubes in found] == [(0, 0), (0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
-    tracked = list(link_video(model, list(frames), tracker_for(model, "tubes", min_score=0.0)))
+    tracker = tracker_for(model, "tubes", min_score=0.0)
+    tracked = [tracker.update(tubes) for tubes in detect_frames(model, list(frames))]
     assert [len(each.track_ids) > 0 for each in tracked] == [True] * 6
 
 

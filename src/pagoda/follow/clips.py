@@ -1,10 +1,11 @@
-"""Frames of a video, one after the other, to what a model sees in each: the code behind `pagoda track`.
+"""Frames of a video, one after the other, to what a model sees in each.
 
-Nothing here grows with the length of the video. T frames of a clip.
+`detect_frames` finds, the linkers of pagoda.tracking say who is who; `run` does both for a file. Nothing here grows
+with the length of the video. T frames of a clip.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
@@ -22,8 +23,7 @@ from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.tracks import Tubes
 from pagoda.tracking.linking import create_tracker
-from pagoda.tracking.tracker import Tracker
-from pagoda.tracking.tubes import PairedFrames
+from pagoda.tracking.tracker import Found, Tracker
 
 Limits = Mapping[str, float | int | None]
 FOLLOWING_LIMITS: Limits = {"min_score": 0.1}
@@ -48,37 +48,6 @@ def tracker_for(model: Detector, linker: str, *, min_score: float | None = None)
     return create_tracker(linker, min_score=min_score)
 
 
-def link_video(
-    model: Detector,
-    pictures: Iterable[np.ndarray],
-    tracker: Tracker,
-    *,
-    limits: Limits | None = None,
-    classes: list[int] | None = None,
-) -> Iterator[Detections]:
-    """What is in each frame, with track ids, in order. Detectors of clips run a few frames behind.
-
-    Args:
-        pictures: (H, W, 3) RGB uint8, of one size.
-        tracker: a linker; the one over tubes sees whole tubes where the model has some.
-        limits: fields of the model's `postprocess`; None keeps the model's own.
-        classes: labels to follow; None: all.
-    """
-    for found in find_in_video(model, pictures, limits=limits, classes=classes):
-        yield link_frame(found, tracker)
-
-
-def link_frame(found: Detections | Tubes, tracker: Tracker) -> Detections:
-    """What was found in, or in the clip about, the next frame: in that frame, with track ids."""
-    if not isinstance(found, Tubes):
-        return tracker.update(found)
-    return (
-        tracker.tracker.update(found)
-        if isinstance(tracker, PairedFrames)
-        else tracker.update(found.at(found.key))
-    )
-
-
 def neighbours(model: Detector) -> tuple[int, int]:
     """How many frames before and behind a frame the model looks at, too."""
     if not isinstance(model, DetectAndTrack):
@@ -87,51 +56,59 @@ def neighbours(model: Detector) -> tuple[int, int]:
     return before * model.frame_interval, (model.num_frames - 1 - before) * model.frame_interval
 
 
-def find_in_video(
+def detect_frames(
     model: Detector,
     pictures: Iterable[np.ndarray],
     *,
     limits: Limits | None = None,
-    classes: list[int] | None = None,
+    classes: Sequence[int] | None = None,
     start: int = 0,
     first: int = 0,
-) -> Iterator[Detections | Tubes]:
-    """What the model finds in each frame from `first` on: tubes of the clip about it, or detections. Not linked.
+    reuse: bool = True,
+) -> Iterator[Found]:
+    """What the model finds in each frame from `first` on, in order: detections, or tubes of the clip about the frame,
+    in pixels of the video. Not linked; a tracker's `update` does that. Models of clips run a few frames behind.
 
-    `start` is the number in the video of the first of `pictures`. When that is 0, or `neighbours` frames before
-    `first`, every frame is seen as in a run over the whole video.
+    A model of clips computes what a frame is worth by itself, the stem and the first stage, once and not for each of
+    the T clips it is part of; the result is the same, to the bit unless maps are tiny. A picture that cannot be read
+    ends the video: the frames before it come first, then `PictureError`. So does, for clips, one of another size.
+
+    Args:
+        pictures: (H, W, 3) RGB uint8, of one size.
+        limits: fields of the model's `postprocess`, such as `FOLLOWING_LIMITS`; None keeps the model's own.
+        classes: labels to find; None: all.
+        start: number in the video of the first of `pictures`. When that is 0, or `neighbours` frames before `first`,
+            every frame is seen as in a run over the whole video.
+        reuse: False has a model of clips compute every frame anew for each clip, for comparison.
     """
-    model = evaluating(model)
+    model, limits = evaluating(model), limits or {}
+    found: Iterable[Found]
     if isinstance(model, DetectAndTrack):
-        for tubes in tubes_of_video(model, pictures, limits=limits, start=start, first=first):
-            yield tubes if classes is None else tubes[_among(tubes.labels, classes)]
-        return
-    for picture in islice(pictures, first - start, None):
-        found = model.predict(picture, **(limits or {}))
-        assert isinstance(found, Detections)
-        found = replace(found, picture=None)
-        yield found if classes is None else found[_among(found.labels, classes)]
+        found = _tubes(model, pictures, limits=limits, reuse=reuse, start=start, first=first)
+    else:
+        found = (_detections(model, picture, limits) for picture in islice(pictures, first - start, None))
+    for each in found:
+        yield each if classes is None else each[_among(each.labels, classes)]
 
 
-def tubes_of_video(
+def _detections(model: Detector, picture: np.ndarray, limits: Limits) -> Detections:
+    found = model.predict(picture, **limits)
+    assert isinstance(found, Detections)
+    return replace(found, picture=None)
+
+
+def _tubes(
     model: DetectAndTrack,
     pictures: Iterable[np.ndarray],
     *,
-    limits: Limits | None = None,
-    reuse: bool = True,
-    start: int = 0,
-    first: int = 0,
+    limits: Limits,
+    reuse: bool,
+    start: int,
+    first: int,
 ) -> Iterator[Tubes]:
-    """The tubes of the clip about every frame from `first` on, in pixels of the video, on the CPU.
-
-    What a frame is worth by itself, the stem and the first stage, is computed once and not for each of the T clips
-    it is part of; the result is the same, to the bit unless maps are tiny. `reuse=False` computes it anew, for
-    comparison. `start` as `find_in_video` has it. A picture that cannot be read ends the video: the frames before
-    it come first, then `PictureError`. So does one of another size.
-    """
-    postprocess = model.postprocess.with_limits(**(limits or {}))
+    """The tubes of the clip about every frame, on the CPU."""
+    postprocess = model.postprocess.with_limits(**limits)
     device = next(model.parameters()).device
-    model = evaluating(model)
     for key, clip, images, size in _clips(model, pictures, device, reuse, start, first):
         with torch.inference_mode():
             features = torch.cat([frame.features for frame in clip], dim=2)
@@ -198,5 +175,5 @@ def _same_size(picture: np.ndarray, size: tuple[int, int], number: int) -> tuple
     return found
 
 
-def _among(labels: Tensor, classes: list[int]) -> Tensor:
-    return torch.isin(labels, torch.tensor(classes, device=labels.device))
+def _among(labels: Tensor, classes: Sequence[int]) -> Tensor:
+    return torch.isin(labels, torch.tensor(list(classes), device=labels.device))

@@ -26,8 +26,8 @@ from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.tracks import Tubes
+from pagoda.tracking.tracker import Found
 
-Found = Detections | Tubes
 DTYPES = ("float16", "float32", "float64", "int32", "int64", "bool")
 TENSORS = ("boxes", "scores", "labels", "keypoints", "keypoint_scores", "visible")
 

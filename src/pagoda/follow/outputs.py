@@ -35,12 +35,47 @@ class TrackSummary:
     mean_score: float = 0.0
 
 
+class TrackSummaries:
+    """Of every track its first and last frame, how often it was seen and its mean score.
+
+    Grows by a row per track, not with the video.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[int, TrackSummary] = {}
+
+    def add(self, followed: Detections, frame: int) -> None:
+        """The objects of one frame that belong to a track."""
+        assert followed.track_ids is not None
+        columns = followed.track_ids.tolist(), followed.names, followed.scores.tolist()
+        for track, name, score in zip(*columns, strict=True):
+            row = self._rows.setdefault(track, TrackSummary(track, name, frame))
+            row.last_frame, row.seen_frames = frame, row.seen_frames + 1
+            row.mean_score += (score - row.mean_score) / row.seen_frames
+
+    def table(self) -> str:
+        """The tracks seen longest, and how many there are."""
+        longest = sorted(self._rows.values(), key=lambda track: -track.seen_frames)[:MAX_TABLE_ROWS]
+        rows = [["track", "name", "first", "last", "frames", "score"]]
+        for each in longest:
+            numbers = (each.first_frame, each.last_frame, each.seen_frames)
+            rows.append([f"#{each.track}", each.name, *map(str, numbers), f"{each.mean_score:.2f}"])
+        return f"{text_columns(rows)}\n{len(self._rows)} tracks"
+
+    def write_csv(self, path: Path) -> None:
+        """All of them."""
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(TrackSummary.__dataclass_fields__))
+            writer.writeheader()
+            writer.writerows(asdict(row) for row in self._rows.values())
+
+
 @checked
 class TrackOutputs:
     """Grows frame by frame on disk, with one row per track in memory; everything is written on leaving.
 
     Nothing that exists is overwritten: names get a number, unless it `replaces` the files of a run that goes on. No
-    name is taken before its file is whole, so hold the folder (`holding.hold_folder`) where others may write.
+    name is taken before its file is whole, so hold the folder (`files.lock.hold_folder`) where others may write.
     `frames_per_second` None: no video. Frames are counted from `first_frame` on.
     """
 
@@ -57,7 +92,7 @@ class TrackOutputs:
         self.folder, self.num_frames = out, 0
         self._name: Callable[[Path], Path] = Path if replaces else _free_name
         self._frame = first_frame
-        self._tracks: dict[int, TrackSummary] = {}
+        self.summaries = TrackSummaries()
         self._csv = self._name(out / "tracks.csv")
         self._mot = MotWriter(out / "tracks.txt", place=self._name)
         self._posetrack = PoseTrackWriter(self._name(out / "posetrack18.json"), name)
@@ -68,7 +103,7 @@ class TrackOutputs:
     def __enter__(self) -> "TrackOutputs":
         for writer in (self._mot, self._posetrack):
             self._open.enter_context(writer)
-        self._open.callback(write_atomically, self._csv, self._write_csv)
+        self._open.callback(write_atomically, self._csv, self.summaries.write_csv)
         return self
 
     def __exit__(
@@ -84,18 +119,13 @@ class TrackOutputs:
         self._posetrack.add(followed)
         if self._rate is not None and picture is not None:
             self._film(self._rate).add(draw_detections(picture, followed), seconds)
-        self._note(followed)
+        self.summaries.add(followed, self._frame)
         self.num_frames += 1
         self._frame += 1
 
     def table(self) -> str:
         """The tracks seen longest, and how many there are."""
-        longest = sorted(self._tracks.values(), key=lambda track: -track.seen_frames)[:MAX_TABLE_ROWS]
-        rows = [["track", "name", "first", "last", "frames", "score"]]
-        for each in longest:
-            numbers = (each.first_frame, each.last_frame, each.seen_frames)
-            rows.append([f"#{each.track}", each.name, *map(str, numbers), f"{each.mean_score:.2f}"])
-        return f"{text_columns(rows)}\n{len(self._tracks)} tracks"
+        return self.summaries.table()
 
     def _film(self, frames_per_second: float) -> VideoWriter:
         """Begun with its first frame: without any there is no file."""
@@ -103,20 +133,6 @@ class TrackOutputs:
             path = self._name(self.folder / "video.mp4")
             self._video = self._open.enter_context(VideoWriter(path, frames_per_second=frames_per_second))
         return self._video
-
-    def _note(self, followed: Detections) -> None:
-        assert followed.track_ids is not None
-        columns = followed.track_ids.tolist(), followed.names, followed.scores.tolist()
-        for track, name, score in zip(*columns, strict=True):
-            row = self._tracks.setdefault(track, TrackSummary(track, name, self._frame))
-            row.last_frame, row.seen_frames = self._frame, row.seen_frames + 1
-            row.mean_score += (score - row.mean_score) / row.seen_frames
-
-    def _write_csv(self, path: Path) -> None:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(TrackSummary.__dataclass_fields__))
-            writer.writeheader()
-            writer.writerows(asdict(row) for row in self._tracks.values())
 
 
 def _free_name(path: Path) -> Path:

@@ -1,6 +1,6 @@
 """Videos followed by a detector of clips and scored: what `pagoda val` and the video demonstration share."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,9 @@ from pagoda.evaluation.tracks.evaluator import TrackEvaluator
 from pagoda.evaluation.tracks.pose_result import PoseTrackResult
 from pagoda.evaluation.tracks.posetrack import PoseTrackEvaluator
 from pagoda.evaluation.tracks.result import TrackingResult, finite_or_none, text_columns
-from pagoda.follow.clips import FOLLOWING_LIMITS, link_frame, tracker_for, tubes_of_video
+from pagoda.follow.clips import FOLLOWING_LIMITS, detect_frames, tracker_for
 from pagoda.structures.tracks import UNLINKED, Tracks, Tubes
-from pagoda.tracking.tracker import Tracker
+from pagoda.tracking.linking import link
 
 Progress = Callable[[int], None]
 """Called with the number of frames done"""
@@ -91,29 +91,24 @@ def follow(
     done, linked = 0, []
     for video in videos:
         count = _shifted(progress, done)
-        found = find_tubes(model, video, progress=count)
+        found = detect_video(model, video, progress=count)
         if model.label_map.names != labels.names:
             found = [in_classes_of(tubes, model.label_map, labels) for tubes in found]
-        linked.append(link_found(found, tracker, video.tracks.name))
+        linked.append(link(found, tracker, video.tracks.name))
         done += video.tracks.num_frames
     return score_followed(linker, [v.tracks for v in videos], linked, poses=is_pose, boxes=not is_pose)
 
 
-def find_tubes(model: DetectAndTrack, video: Video, *, progress: Progress | None = None) -> list[Tubes]:
+def detect_video(model: DetectAndTrack, video: Video, *, progress: Progress | None = None) -> list[Tubes]:
     """The tubes about every frame of a video, as good as linkers want them."""
     pictures = (video.picture(frame) for frame in range(video.tracks.num_frames))
     found = []
-    for tubes in tubes_of_video(model, pictures, limits=FOLLOWING_LIMITS):
+    for tubes in detect_frames(model, pictures, limits=FOLLOWING_LIMITS):
+        assert isinstance(tubes, Tubes)
         found.append(tubes)
         if progress is not None:
             progress(len(found))
     return found
-
-
-def link_found(found: Iterable[Tubes], tracker: Tracker, name: str) -> Tracks:
-    """The tubes of one video, linked; what belongs to no track keeps the id -1."""
-    tracker.reset()
-    return Tracks.from_detections((link_frame(tubes, tracker) for tubes in found), name)
 
 
 def score_followed(

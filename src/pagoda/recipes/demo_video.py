@@ -19,11 +19,11 @@ from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.drawing.objects import draw_detections
 from pagoda.files.atomic import write_atomically
 from pagoda.follow.clips import TUBE_MIN_SCORE
-from pagoda.follow.score import FollowingResult, find_tubes, link_found, score_followed
+from pagoda.follow.score import FollowingResult, detect_video, score_followed
 from pagoda.models import create_model
 from pagoda.recipes.training_run import RunResult, train_on
 from pagoda.structures.tracks import Tracks, Tubes
-from pagoda.tracking.linking import LINKERS, LinkerName, create_tracker
+from pagoda.tracking.linking import LINKERS, LinkerName, create_tracker, link
 from pagoda.training.settings import AugmentSettings, OptimSettings, TrainSettings
 from pagoda.video.frames import VideoWriter
 
@@ -73,7 +73,7 @@ def run_demo_video(
     found = _find(run.model, held_out, quiet=quiet)
     trackers = {linker: create_tracker(linker, min_score=TUBE_MIN_SCORE) for linker in LINKERS}
     linked = {
-        linker: [link_found(f, tracker, t.name) for f, t in zip(found, truths, strict=True)]
+        linker: [link(f, tracker, t.name) for f, t in zip(found, truths, strict=True)]
         for linker, tracker in trackers.items()
     }
     scores = [
@@ -104,7 +104,7 @@ def _find(model: DetectAndTrack, videos: Sequence[Video], *, quiet: bool) -> lis
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as bar:
         task = bar.add_task("following", total=sum(video.tracks.num_frames for video in videos))
-        return [find_tubes(model, video, progress=lambda _: bar.advance(task)) for video in videos]
+        return [detect_video(model, video, progress=lambda _: bar.advance(task)) for video in videos]
 
 
 def _write_video(path: Path, videos: Sequence[Video], linked: Sequence[Tracks]) -> Path:

@@ -7,12 +7,11 @@ from typing import Any, Literal
 import numpy as np
 
 from pagoda.messages import did_you_mean
-from pagoda.structures.instances import Detections
 from pagoda.structures.tracks import Tracks
 from pagoda.tracking.byte import ByteTracker
 from pagoda.tracking.ocsort import OCSortTracker
 from pagoda.tracking.reference import ReferenceTracker
-from pagoda.tracking.tracker import Tracker
+from pagoda.tracking.tracker import Found, Tracker
 from pagoda.tracking.tubes import PairedFrames, TubeTracker
 
 LinkerName = Literal["reference", "byte", "ocsort", "tubes"]
@@ -34,10 +33,13 @@ def create_tracker(name: str, *, min_score: float | None = None) -> Tracker:
     return OCSortTracker(**threshold) if name == "ocsort" else ReferenceTracker(**threshold)
 
 
-def link(frames: Iterable[Detections], tracker: Tracker, name: str = "") -> Tracks:
-    """Link the frames of one video, in order. Objects without a track keep the id -1; none is left out."""
+def link(frames: Iterable[Found], tracker: Tracker, name: str = "") -> Tracks:
+    """Link what was found in the frames of one video, in order: detections, or tubes of the clips about them.
+
+    Objects without a track keep the id -1; none is left out.
+    """
     tracker.reset()
-    return Tracks.from_detections((tracker.update(detections) for detections in frames), name)
+    return Tracks.from_detections(map(tracker.update, frames), name)
 
 
 def link_tracks(detections: Tracks, tracker: Tracker) -> Tracks:

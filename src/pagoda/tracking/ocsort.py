@@ -10,7 +10,7 @@ from pagoda.structures.instances import Detections
 from pagoda.structures.tracks import UNLINKED
 from pagoda.tracking.association import assign, forbid_other_labels, iou_costs
 from pagoda.tracking.motion import AreaMotion, Motion
-from pagoda.tracking.tracker import to_arrays, with_track_ids
+from pagoda.tracking.tracker import Found, in_key_frame, to_arrays, with_track_ids
 
 
 @dataclass
@@ -65,8 +65,9 @@ class OCSortTracker:
         self._frame = -1
         self._next_id = 1
 
-    def update(self, detections: Detections) -> Detections:
+    def update(self, found: Found) -> Detections:
         """See `Tracker.update`."""
+        detections = in_key_frame(found)
         boxes, scores, labels = to_arrays(detections)
         self._frame += 1
         self._predict()

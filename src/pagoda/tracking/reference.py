@@ -17,7 +17,7 @@ from pagoda.tracking.association import (
     oks_costs,
     pck_costs,
 )
-from pagoda.tracking.tracker import to_arrays, with_track_ids
+from pagoda.tracking.tracker import Found, in_key_frame, to_arrays, with_track_ids
 
 
 @checked
@@ -72,8 +72,9 @@ class ReferenceTracker:
         self._before: _Frame | None = None
         self._next_id = 0
 
-    def update(self, detections: Detections, *, appearance: np.ndarray | None = None) -> Detections:
+    def update(self, found: Found, *, appearance: np.ndarray | None = None) -> Detections:
         """See `Tracker.update`; `appearance` (N, D) has one vector per object, for a weight above 0."""
+        detections = in_key_frame(found)
         boxes, scores, labels = to_arrays(detections)
         height, width = detections.image_size
         clipped = np.clip(boxes, 0, [width, height, width, height])

@@ -7,6 +7,10 @@ import numpy as np
 import torch
 
 from pagoda.structures.instances import Detections
+from pagoda.structures.tracks import Tubes
+
+Found = Detections | Tubes
+"""What a model says of a frame: the objects in it, or the tubes of the clip about it"""
 
 
 class Tracker(Protocol):
@@ -16,13 +20,21 @@ class Tracker(Protocol):
     over too: time passes by calls.
     """
 
-    def update(self, detections: Detections) -> Detections:
-        """The same rows in the same order with `track_ids`; -1 for objects that are not (yet) tracked."""
+    def update(self, found: Found) -> Detections:
+        """The same rows in the same order with `track_ids`; -1 for objects that are not (yet) tracked.
+
+        Of tubes: where they are in the frame that their clip is about.
+        """
         ...
 
     def reset(self) -> None:
         """Forget everything: the next frame is the first of another video."""
         ...
+
+
+def in_key_frame(found: Found) -> Detections:
+    """The objects of one frame: of tubes, where they are in the frame that their clip is about."""
+    return found.at(found.key) if isinstance(found, Tubes) else found
 
 
 def with_track_ids(detections: Detections, track_ids: np.ndarray) -> Detections:

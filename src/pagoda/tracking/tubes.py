@@ -14,7 +14,7 @@ from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.tracks import UNLINKED, Tubes
 from pagoda.tracking.association import assign, forbid_other_labels, iou_costs, oks_costs
-from pagoda.tracking.tracker import to_arrays, with_track_ids
+from pagoda.tracking.tracker import Found, to_arrays, with_track_ids
 
 
 @dataclass
@@ -129,7 +129,7 @@ class PairedFrames:
     """Lets `TubeTracker` link detections of single frames: a `Tracker` that makes clips of two frames.
 
     Where an object was one frame ago is taken from the detection there that it overlaps most; where none
-    overlaps by `min_iou`, it is believed to have stood still.
+    overlaps by `min_iou`, it is believed to have stood still. Tubes of a model of clips are linked as they are.
     """
 
     tracker: TubeTracker
@@ -144,14 +144,16 @@ class PairedFrames:
         self._before: Detections | None = None
         self._frame = 0
 
-    def update(self, detections: Detections) -> Detections:
+    def update(self, found: Found) -> Detections:
         """See `Tracker.update`."""
-        to_arrays(detections)  # refuses boxes that are no numbers
-        tubes = pair_frames(self._before, detections, self._frame, min_iou=self.min_iou)
-        self._before, self._frame = replace(detections, picture=None), self._frame + 1
+        if isinstance(found, Tubes):
+            return self.tracker.update(found)
+        to_arrays(found)  # refuses boxes that are no numbers
+        tubes = pair_frames(self._before, found, self._frame, min_iou=self.min_iou)
+        self._before, self._frame = replace(found, picture=None), self._frame + 1
         ids = self.tracker.update(tubes).track_ids
         assert ids is not None
-        return with_track_ids(detections, ids.numpy())
+        return with_track_ids(found, ids.numpy())
 
 
 def pair_frames(before: Detections | None, now: Detections, frame: int, *, min_iou: float = 0.3) -> Tubes:

@@ -59,6 +59,7 @@ class VideoSource:
             )
         self.left_out = ""
         """what of a folder or glob is no frame, in words"""
+        self._asked_rate = frames_per_second
         self._files: list[Path] = []
         self._facts = self._look(frames_per_second)
         self.frames_per_second, length = self._facts.frames_per_second, self._facts.max_frames
@@ -74,6 +75,10 @@ class VideoSource:
         if self.path.is_file():
             return self.path.stem
         return (self.path if self.path.is_dir() else self.path.parent).resolve().name
+
+    def starting_at(self, first_frame: int) -> "VideoSource":
+        """The same frames, from another one on."""
+        return VideoSource(self.path, frames_per_second=self._asked_rate, first_frame=first_frame)
 
     def content_hash(self) -> str:
         """Of a file its length and 64 pieces of its content; "" of a folder or glob, whose frames tell."""

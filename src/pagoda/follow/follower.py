@@ -1,0 +1,99 @@
+"""One model, one video, one linker: what is found and who is who, frame by frame."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from pagoda.detectors.contract import Detector
+from pagoda.follow.clips import FOLLOWING_LIMITS, detect_frames, neighbours, tracker_for
+from pagoda.plain import checked
+from pagoda.structures.instances import Detections
+from pagoda.tracking.linking import LinkerName
+from pagoda.tracking.tracker import Found
+from pagoda.video.frames import VideoFrame, VideoSource
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class TrackOptions:
+    """Who is followed, and through which frames."""
+
+    linker: LinkerName = "byte"
+    min_score: float | None = None
+    """a detection this good starts a track; default: the linker's own, 0.9 for models of clips"""
+    classes: tuple[str, ...] = ()
+    """names of the classes to follow; default: all"""
+    first_frame: int = 0
+    """counted from 0; a model of clips looks at the frames before it, too, but tracks begin here"""
+    max_frames: int | None = None
+    """stop after so many"""
+    frames_per_second: float = 25.0
+    """of a folder of pictures or the pages of a TIFF; a video knows its own"""
+
+    def open(self, source: str | Path) -> VideoSource:
+        """The frames of a video, an animated picture, a folder or a glob, from `first_frame` on."""
+        return VideoSource(source, frames_per_second=self.frames_per_second, first_frame=self.first_frame)
+
+
+class FollowedFrame(NamedTuple):
+    """One frame, what the model found in it and what the linker made of that."""
+
+    frame: VideoFrame
+    found: Found
+    linked: Detections
+    """with track ids; -1 for objects that belong to no track (yet)"""
+
+
+class VideoFollower:
+    """Finds and links frame by frame; memory does not grow with the video.
+
+    Raises KeyError for a class that the model does not know, with the nearest one.
+    """
+
+    def __init__(self, model: Detector, source: VideoSource, options: TrackOptions) -> None:
+        self.model, self.source, self.options = model, source, options
+        self._labels = [model.label_map.label_named(name) for name in options.classes] or None
+        self._tracker = tracker_for(model, options.linker, min_score=options.min_score)
+
+    def frames(self, known: Iterable[Found] = ()) -> Iterator[FollowedFrame]:
+        """Every frame in order; `known` is what was found in the first of them, at which the model then does not look.
+
+        Raises PictureError where a frame cannot be read, after all that come before it.
+        """
+        self._tracker.reset()
+        waiting: deque[VideoFrame] = deque()  # a model of clips runs a few frames behind
+        for found in islice(self._found(known, waiting), self.options.max_frames):
+            frame = waiting.popleft()
+            yield FollowedFrame(frame, found, replace(self._tracker.update(found), file=frame.name))
+
+    def _found(self, known: Iterable[Found], waiting: deque[VideoFrame]) -> Iterator[Found]:
+        before, _ = neighbours(self.model)
+        now = self.source.first_frame
+        first = max(0, now - before)
+        frames = iter(self.source.starting_at(first))
+        recent = deque((frame.picture for frame in islice(frames, now - first)), maxlen=before)
+        pictures = _pictures(frames, waiting)
+        for found in known:
+            recent.append(next(pictures))
+            now += 1
+            yield found
+        yield from detect_frames(
+            self.model,
+            chain(recent, pictures),
+            limits=FOLLOWING_LIMITS,
+            classes=self._labels,
+            start=now - len(recent),
+            first=now,
+        )
+
+
+def _pictures(frames: Iterable[VideoFrame], waiting: deque[VideoFrame]) -> Iterator[np.ndarray]:
+    """Their pixels; each frame waits for its objects."""
+    for frame in frames:
+        waiting.append(frame)
+        yield frame.picture

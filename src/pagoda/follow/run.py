@@ -1,0 +1,231 @@
+"""A video followed from its first frame to its last: its tracks, and a folder of files from which a run can go on."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from pagoda.files.lock import hold_folder
+from pagoda.follow.follower import FollowedFrame, VideoFollower
+from pagoda.follow.frame_log import FoundWriter, picture_hash, read_about, read_found
+from pagoda.follow.outputs import TrackOutputs, TrackSummaries
+from pagoda.follow.resuming import IN_PYTHON, RECORD, Wording, about_run, known_frames
+from pagoda.pictures.read import PictureError
+from pagoda.stopping import Stopped, StopRequests
+from pagoda.structures.instances import Detections
+from pagoda.structures.tracks import UNLINKED, Tracks
+from pagoda.tracking.tracker import Found
+
+OnFrame = Callable[[Detections], object]
+"""Called with the objects of each frame, those without a track included, as soon as they are known"""
+
+
+@dataclass(frozen=True, eq=False)
+class FollowedVideo:
+    """How far a run came, and what it leaves."""
+
+    folder: Path | None
+    """where its files are; None where nothing was written"""
+    num_frames: int
+    """followed, those that were known from before included"""
+    left_out: str
+    """what of a folder or glob of pictures is no frame, in words"""
+    failure: str
+    """why the run ended before the video did, a frame that cannot be read; "" where it did not"""
+    is_resumable: bool
+    """whether the folder holds what it takes to go on"""
+    summaries: TrackSummaries = field(repr=False)
+
+    def table(self) -> str:
+        """Plain text: the tracks seen longest, and how many there are."""
+        return self.summaries.table()
+
+
+@dataclass(frozen=True, eq=False)
+class TrackResult(FollowedVideo):
+    """A followed video with its tracks in memory."""
+
+    tracks: Tracks = field(repr=False)
+    """every object that belongs to a track, in every frame; frames are counted as in the video, from 0"""
+
+
+class TrackCollector:
+    """Gathers the tracks of one video in memory, where `add` is called with each frame's objects."""
+
+    def __init__(self) -> None:
+        self._frames: list[Detections] = []
+
+    def add(self, linked: Detections) -> None:
+        """The next frame; what belongs to no track is left out, and so are masks, which `Tracks` does not hold."""
+        light = replace(linked, masks=None, mask_crops=None, picture=None, found_by=None)
+        self._frames.append(_followed(light))
+
+    def tracks(self, name: str, *, first_frame: int) -> Tracks:
+        """Of all frames so far, the first of which has the number `first_frame` in the video.
+
+        Raises ValueError where there was none.
+        """
+        tracks = Tracks.from_detections(self._frames, name)
+        return replace(
+            tracks,
+            frames=tracks.frames + first_frame,
+            num_frames=tracks.num_frames + first_frame,
+            frame_names=("",) * first_frame + tracks.frame_names,
+        )
+
+
+def follow_video(
+    follower: VideoFollower,
+    out: Path | None = None,
+    *,
+    resume: bool = False,
+    write_video: bool = True,
+    on_frame: OnFrame | None = None,
+    wording: Wording = IN_PYTHON,
+    quiet: bool = False,
+) -> FollowedVideo:
+    """Go through a video; with a folder `out`, write what was found into it, and what it takes to go on.
+
+    A frame that cannot be read is the end, and told in the result. Ctrl-C or SIGTERM ends a run that writes after the
+    frame at hand, its files whole, and raises Stopped, which says how to go on.
+
+    Args:
+        resume: go on with the run in `out` that was stopped; its files are replaced. Raises FileNotFoundError where
+            there is none, ValueError where its model, classes or frames were others.
+        write_video: write the video with the objects drawn into it, too.
+        wording: of messages, for somebody who asks otherwise than in Python.
+        quiet: no bar and no words on standard error.
+    """
+    if resume:
+        if out is None:
+            raise ValueError(f"{wording.resume} needs the folder of the run that was stopped: out=DIR")
+        read_about(out / RECORD)  # nothing is made in a folder that holds no run
+    if follower.source.left_out and not quiet:
+        print(f"left out: {follower.source.left_out}", file=sys.stderr)
+    if out is None:
+        return _follow(follower, on_frame, quiet)
+    with hold_folder(out, "follows objects"):
+        return _follow_into(
+            out,
+            follower,
+            resume=resume,
+            write_video=write_video,
+            on_frame=on_frame,
+            wording=wording,
+            quiet=quiet,
+        )
+
+
+def _follow(follower: VideoFollower, on_frame: OnFrame | None, quiet: bool) -> FollowedVideo:
+    """Nothing is written, so nothing makes Ctrl-C wait."""
+    summaries, first = TrackSummaries(), follower.source.first_frame
+
+    def take(number: int, each: FollowedFrame) -> None:
+        summaries.add(_followed(each.linked), first + number)
+        if on_frame is not None:
+            on_frame(each.linked)
+
+    num_frames, failure = _go_through(follower, (), take, quiet=quiet)
+    return FollowedVideo(None, num_frames, follower.source.left_out, failure, False, summaries)
+
+
+def _follow_into(
+    out: Path,
+    follower: VideoFollower,
+    *,
+    resume: bool,
+    write_video: bool,
+    on_frame: OnFrame | None,
+    wording: Wording,
+    quiet: bool,
+) -> FollowedVideo:
+    """In a folder that is held."""
+    model, source, record = follower.model, follower.source, out / RECORD
+    about = about_run(model, source, follower.options.classes)
+    known = known_frames(record, about, model, source, resume=resume, wording=wording)
+    rate = source.frames_per_second if write_video else None
+    outputs = TrackOutputs(out, source.name, rate, first_frame=source.first_frame, replaces=resume)
+    try:
+        with StopRequests() as stops, outputs, FoundWriter(record, about, keep_frames=known) as log:
+
+            def take(number: int, each: FollowedFrame) -> None:
+                if number >= known:
+                    log.add(each.found, seen=picture_hash(each.frame.picture))
+                outputs.add(each.linked, each.frame.picture, each.frame.seconds)
+                if on_frame is not None:
+                    on_frame(each.linked)
+                stops.check()
+
+            before = read_found(record, model.label_map, num_frames=known)
+            _, failure = _go_through(follower, before, take, num_known=known, out=out, quiet=quiet)
+    except KeyboardInterrupt as stop:
+        signum = getattr(stop, "signum", signal.SIGINT)
+        said = _how_to_go_on(record, max(known, outputs.num_frames), wording)
+        raise Stopped(signum, said) from stop
+    is_part = outputs.num_frames == follower.options.max_frames
+    is_resumable = max(known, outputs.num_frames) > 0 if failure else is_part
+    if not is_resumable:
+        record.unlink()
+    return FollowedVideo(out, outputs.num_frames, source.left_out, failure, is_resumable, outputs.summaries)
+
+
+def _go_through(
+    follower: VideoFollower,
+    known: Iterable[Found],
+    take: Callable[[int, FollowedFrame], None],
+    *,
+    num_known: int = 0,
+    out: Path | None = None,
+    quiet: bool,
+) -> tuple[int, str]:
+    """Hand every frame to `take`, with a bar that tells the time left: how many there were, and why they ended early,
+    or ""."""
+    started, rate, number, failure = time.perf_counter(), 0.0, 0, ""
+    with _progress(quiet) as bar:
+        task = bar.add_task("following", total=_total(follower), rate="")
+        try:
+            for each in follower.frames(known):
+                if number < num_known:
+                    started = time.perf_counter()  # what follows is how quick the model is
+                take(number, each)
+                number += 1
+                rate = (number - num_known) / (time.perf_counter() - started)
+                bar.update(task, advance=1, rate=f"{rate:.1f} frames/s" if rate > 0 else "already known")
+        except PictureError as error:
+            failure = str(error)
+    if not quiet:
+        seconds = time.perf_counter() - started
+        already = f", {num_known} of them known from before" if num_known else ""
+        see = f"; see {out}" if out else ""
+        print(f"{number} frames{already} in {seconds:.1f} s, {rate:.1f} per second{see}", file=sys.stderr)
+    return number, failure
+
+
+def _followed(linked: Detections) -> Detections:
+    assert linked.track_ids is not None
+    return linked[linked.track_ids != UNLINKED]
+
+
+def _how_to_go_on(record: Path, num_frames: int, wording: Wording) -> str:
+    """What a person who stopped the run is told; without a frame there is nothing to go on from."""
+    if not num_frames:
+        record.unlink(missing_ok=True)
+        return "stopped before the first frame was done"
+    return f"stopped; {num_frames} frames are done; go on with: {wording.again}"
+
+
+def _total(follower: VideoFollower) -> int | None:
+    """None where the video does not say."""
+    known, most = len(follower.source) or None, follower.options.max_frames
+    return known if most is None else min(most, known or most)
+
+
+def _progress(quiet: bool) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    rate = TextColumn("{task.fields[rate]}")
+    return Progress(*columns, rate, console=Console(stderr=True), transient=True, disable=quiet)

@@ -1,0 +1,256 @@
+"""`pagoda.track`: the tracks and files of the command, runs that are stopped and go on, nothing written unasked."""
+
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import pagoda
+from pagoda import api
+from pagoda.cli import track as command
+from pagoda.cli.main import main
+from pagoda.data.tracks.mot import read_mot
+from pagoda.files.lock import FolderInUseError, hold_folder
+from pagoda.pictures.read import PictureError
+from pagoda.stopping import Stopped
+from pagoda.structures.instances import Detections
+from pagoda.structures.labels import LabelMap
+from pagoda.video.frames import VideoWriter
+
+pytestmark = pytest.mark.medium
+
+NAMES = LabelMap.from_names(["ball", "bat"])
+FILES = ("posetrack18.json", "tracks-ball.txt", "tracks-bat.txt", "tracks.csv", "video.mp4")
+NUM_FRAMES = 12
+
+
+class SeesColours:
+    """Stands in for a trained detector: what is red is a ball, what is blue a bat, each with its mask."""
+
+    label_map = NAMES
+
+    def __init__(self, weight: float = 0.0) -> None:
+        self.weight, self.num_seen = torch.tensor(weight), 0
+
+    def modules(self):
+        return ()
+
+    def state_dict(self):
+        return {"weight": self.weight}
+
+    def predict(self, picture, *, min_score):
+        self.num_seen += 1
+        found = []
+        for label, channel in ((0, 0), (1, 2)):
+            mask = (picture[..., channel] > 150) & (picture[..., 1] < 100)
+            rows, columns = np.nonzero(mask)
+            if len(rows):
+                found.append((label, mask, [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]))
+        return Detections(
+            torch.tensor([box for _, _, box in found], dtype=torch.float32).reshape(-1, 4),
+            torch.full((len(found),), 0.97),
+            torch.tensor([label for label, _, _ in found], dtype=torch.long),
+            picture.shape[:2],
+            NAMES,
+            masks=torch.from_numpy(np.array([mask for _, mask, _ in found]).reshape(-1, *picture.shape[:2])),
+        )
+
+
+def picture(number: int) -> np.ndarray:
+    """The ball goes right, the bat left; the ball is away for two frames."""
+    ground = np.full((48, 96, 3), 60, np.uint8)
+    ground[26:46, 70 - 2 * number : 90 - 2 * number] = (20, 20, 220)
+    if number not in (5, 6):
+        ground[2:22, 2 * number : 2 * number + 20] = (220, 20, 20)
+    return ground
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("video") / "play.mp4"
+    with VideoWriter(path, frames_per_second=25, quality=1) as writer:
+        for number in range(NUM_FRAMES):
+            writer.add(picture(number), number / 25)
+    return path
+
+
+@pytest.fixture
+def frames(tmp_path) -> Path:
+    """The same as a folder of pictures."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(NUM_FRAMES):
+        Image.fromarray(picture(number)).save(folder / f"{number:03}.png")
+    return folder
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.glob("[!.]*")}
+
+
+def equal(one, other) -> bool:
+    names = ("frames", "track_ids", "boxes", "scores", "labels")
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
+
+
+def stop_after(count: int):
+    """An `on_frame` that asks for the end at its call number `count`."""
+    calls = []
+
+    def stop(linked):
+        calls.append(linked)
+        if len(calls) == count:
+            signal.raise_signal(signal.SIGINT)
+
+    return stop
+
+
+@pytest.mark.parametrize("linker", ["byte", "reference"])
+def test_the_commands_tracks_and_files(video, tmp_path, monkeypatch, linker):
+    monkeypatch.setattr(command, "open_checkpoint", lambda path, model, take: SeesColours())
+    with pytest.raises(SystemExit) as exit_code:
+        main(["track", "m", str(video), "--linker", linker, "--out", str(tmp_path / "command")])
+    assert exit_code.value.code == 0
+    result = pagoda.track(SeesColours(), video, out=tmp_path / "python", linker=linker, quiet=True)
+    written = files_in(tmp_path / "command")
+    assert sorted(written) == list(FILES) and files_in(tmp_path / "python") == written
+    assert result.folder == tmp_path / "python" and result.num_frames == NUM_FRAMES and not result.failure
+    assert not result.is_resumable and result.tracks.name == "play" and result.tracks.num_frames == NUM_FRAMES
+    for label, name in enumerate(NAMES.names):
+        mine = result.tracks.rows(result.tracks.labels == label)
+        theirs = read_mot(tmp_path / "command" / f"tracks-{name}.txt")
+        np.testing.assert_array_equal(mine.frames, theirs.frames)
+        np.testing.assert_array_equal(mine.track_ids, theirs.track_ids)
+        np.testing.assert_allclose(mine.boxes, theirs.boxes, atol=1e-2)
+
+
+def test_nothing_is_written_without_a_folder(video, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    result = pagoda.track(SeesColours(), video, quiet=True)
+    assert list(tmp_path.iterdir()) == [] and result.folder is None and not result.is_resumable
+    assert result.tracks.track_ids.min() >= 0 and result.tracks.frame_names[3] == "play.mp4#3"
+    assert result.table().endswith("2 tracks") and capfd.readouterr() == ("", "")
+    saved = pagoda.track(SeesColours(), video, out="out", write_video=False)
+    assert equal(result.tracks, saved.tracks) and result.table() == saved.table()
+    assert not Path("out/video.mp4").exists() and "12 frames in" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("hears_signals")
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(video, tmp_path):
+    whole = pagoda.track(SeesColours(), video, out=tmp_path / "whole", quiet=True)
+    parts, model = tmp_path / "parts", SeesColours()
+    with pytest.raises(
+        Stopped, match="stopped; 5 frames are done; go on with: the same call and resume=True"
+    ):
+        pagoda.track(model, video, out=parts, on_frame=stop_after(5), quiet=True)
+    assert {"found.jsonl", *FILES} == set(files_in(parts)), "what was done is whole"
+    with pytest.raises(ValueError, match=r"holds a run that was stopped; go on with it \(resume=True\) or"):
+        pagoda.track(model, video, out=parts)
+    part = pagoda.track(model, video, out=parts, resume=True, max_frames=8, quiet=True)
+    assert part.num_frames == 8 and part.is_resumable and model.num_seen == 8
+    seen = []
+    again = pagoda.track(model, video, out=parts, resume=True, on_frame=seen.append, quiet=True)
+    assert model.num_seen == NUM_FRAMES, "no frame is looked at twice"
+    assert files_in(parts) == files_in(tmp_path / "whole")
+    assert equal(again.tracks, whole.tracks) and len(seen) == again.num_frames == NUM_FRAMES
+
+
+@pytest.mark.usefixtures("hears_signals")
+def test_without_a_folder_a_stop_is_at_once(video):
+    seen = []
+    with pytest.raises(KeyboardInterrupt) as stop:
+        pagoda.track(SeesColours(), video, on_frame=lambda each: (seen.append(each), stop_after(1)(each)))
+    assert len(seen) == 1 and not isinstance(stop.value, Stopped)
+
+
+def test_a_run_goes_on_only_with_what_it_began_with(video, frames, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(FileNotFoundError, match="nothing to go on with"):
+        pagoda.track(SeesColours(), frames, out=out, resume=True)
+    assert not out.exists()
+    with pytest.raises(ValueError, match="resume=True needs the folder of the run that was stopped: out=DIR"):
+        pagoda.track(SeesColours(), frames, resume=True)
+    pagoda.track(SeesColours(), frames, out=out, max_frames=4, quiet=True)
+    for model, options, said in (
+        (SeesColours(weight=1.0), {}, "was made with other weights; resume=True needs the same"),
+        (SeesColours(), {"classes": ["bat"]}, r"was made with classes \[\]"),
+        (SeesColours(), {"first_frame": 1}, "was made with first_frame 0"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            pagoda.track(model, frames, out=out, resume=True, **options)
+    Image.fromarray(picture(7)).save(frames / "002.png")
+    with pytest.raises(
+        ValueError, match="frames shows something else in frame 2; resume=True needs the same"
+    ):
+        pagoda.track(SeesColours(), frames, out=out, resume=True)
+    Image.fromarray(picture(2)).save(frames / "002.png")
+    moved = frames.rename(tmp_path / "moved")  # told by content
+    assert pagoda.track(SeesColours(), moved, out=out, resume=True, quiet=True).num_frames == NUM_FRAMES
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+def test_a_broken_frame_ends_it_with_what_came_before(frames, tmp_path, is_written):
+    out = tmp_path / "out" if is_written else None
+    whole = pagoda.track(SeesColours(), frames, quiet=True)
+    (frames / "004.png").write_bytes(b"broken")
+    with pytest.warns(UserWarning, match=r"followed for 4 frames only: .*004\.png"):
+        result = pagoda.track(SeesColours(), frames, out=out, quiet=True)
+    assert "004.png" in result.failure and result.num_frames == result.tracks.num_frames == 4
+    assert result.is_resumable == is_written
+    if is_written:
+        Image.fromarray(picture(4)).save(frames / "004.png")
+        mended = pagoda.track(SeesColours(), frames, out=out, resume=True, quiet=True)
+        assert equal(mended.tracks, whole.tracks)
+    (frames / "000.png").write_bytes(b"broken")
+    with pytest.raises(PictureError, match=r"000\.png"):
+        pagoda.track(SeesColours(), frames, quiet=True)
+
+
+def test_a_part_of_the_video_and_of_the_classes(frames, capsys):
+    (frames / "notes.txt").touch()
+    result = pagoda.track(SeesColours(), frames, first_frame=3, max_frames=7, classes=["ball"])
+    assert result.num_frames == 7 and result.tracks.num_frames == 10
+    assert result.tracks.frames.tolist() == [3, 4, 7, 8, 9] and set(result.tracks.labels) == {0}
+    assert result.tracks.boxes[:, 0].tolist() == [6, 8, 14, 16, 18]
+    assert Path(result.tracks.frame_names[9]).name == "009.png" and result.tracks.frame_names[0] == ""
+    assert equal(
+        result.tracks, pagoda.track(SeesColours(), frames, classes="ball", first_frame=3, max_frames=7).tracks
+    )
+    assert "1 file is no picture" in result.left_out
+    assert result.left_out in (said := capsys.readouterr().err) and "7 frames in" in said
+
+
+def test_every_frame_is_told_as_soon_as_it_is_known(video):
+    told = []
+    pagoda.track(SeesColours(), video, min_score=0.99, on_frame=told.append, quiet=True)
+    assert [len(each) for each in told] == [1 if number in (5, 6) else 2 for number in range(NUM_FRAMES)]
+    assert all((each.track_ids == -1).all() and each.masks is not None for each in told), "weak, and told"
+
+
+def test_a_checkpoint_by_its_path(video, monkeypatch):
+    monkeypatch.setattr(api, "load", lambda path: {"best.safetensors": SeesColours()}[str(path)])
+    for path in ("best.safetensors", Path("best.safetensors")):
+        assert pagoda.track(path, video, max_frames=2, quiet=True).num_frames == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"linker": "bite"}, ValueError, "did you mean 'byte'"),
+        ({"classes": ["bal"]}, KeyError, "did you mean 'ball'"),
+        ({"max_frames": 0}, ValueError, "max_frames must be at least 1, got 0"),
+        ({"first_frame": 400}, ValueError, "it cannot start at frame 400"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_written(video, tmp_path, options, error, said):
+    with pytest.raises(error, match=said):
+        pagoda.track(SeesColours(), video, out=tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_folder_has_one_writer(video, tmp_path):
+    with hold_folder(tmp_path, "draws"), pytest.raises(FolderInUseError, match="draws in this folder since"):
+        pagoda.track(SeesColours(), video, out=tmp_path)

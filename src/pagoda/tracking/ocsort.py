@@ -79,12 +79,12 @@ class OCSortTracker:
                 break
             costs = costs_of(left, boxes[rows], scores[rows])
             same = forbid_other_labels(costs, np.array([track.label for track in left]), labels[rows])
-            found = assign(same)
-            for row, position in zip(rows[found >= 0], found[found >= 0], strict=True):
+            partner = assign(same)
+            for row, position in zip(rows[partner >= 0], partner[partner >= 0], strict=True):
                 ids[row] = self._see(left[position], boxes[row])
-            seen = set(found[found >= 0].tolist())
+            seen = set(partner[partner >= 0].tolist())
             left = [track for index, track in enumerate(left) if index not in seen]
-            rows = rows[found < 0]
+            rows = rows[partner < 0]
         for row in rows:
             ids[row] = self._start(boxes[row], int(labels[row]))
         self._tracks = [t for t in self._tracks if self._frame - t.last_frame <= self.max_lost_frames]

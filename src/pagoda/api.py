@@ -59,6 +59,11 @@ def train(
         return training_run.resume(resume, changes=given, build=build, quiet=quiet)
     if model is None or data is None:
         raise ValueError("train needs a model and the folder of its data, or resume='runs/NAME-1'")
+    if not isinstance(model, str | Path | Detector):
+        raise TypeError(
+            f"train needs a model's name, a checkpoint or a built Detector, got {type(model).__name__}; a function that"
+            " builds the model is given as build=FUNCTION, beside a name for it"
+        )
     chosen = from_plain(TrainSettings, {"data": str(data), **settings})
     return training_run.train(model, chosen, options=options, build=build, quiet=quiet)
 

@@ -52,18 +52,23 @@ def decode_video(
     """
     number, end = 0, 0.0
     try:
-        with _opened(path) as (container, stream):
-            stream.thread_type = "AUTO"
-            origin = (container.start_time or 0) / av.time_base
-            for frame in container.decode(stream):
-                seconds = number / facts.frames_per_second if frame.time is None else frame.time - origin
-                if number >= first_frame:  # jumping to a key frame would miss it by some frames
-                    yield _upright(frame), seconds
-                shown = _seconds_shown(frame) or 1 / facts.frames_per_second
-                number, end = number + 1, max(end, seconds + shown)
+        for frame, seconds in _timed_frames(path, facts):
+            if number >= first_frame:  # jumping to a key frame would miss it by some frames
+                yield _upright(frame), seconds
+            shown = _seconds_shown(frame) or 1 / facts.frames_per_second
+            number, end = number + 1, max(end, seconds + shown)
     except av.FFmpegError as error:
         raise PictureError(f"{path} cannot be read beyond frame {number}: {error}") from error
     _check_end(path, facts, number, end)
+
+
+def _timed_frames(path: Path, facts: VideoFacts) -> Iterator[tuple[av.VideoFrame, float]]:
+    """(frame, seconds from the start), by the rate where the file has no times."""
+    with _opened(path) as (container, stream):
+        stream.thread_type = "AUTO"
+        origin = (container.start_time or 0) / av.time_base
+        for number, frame in enumerate(container.decode(stream)):
+            yield frame, number / facts.frames_per_second if frame.time is None else frame.time - origin
 
 
 def _check_end(path: Path, facts: VideoFacts, number: int, end: float) -> None:

@@ -4,6 +4,7 @@ Norms are stored as a scale and a shift, so their statistics keep 0 and 1, and n
 """
 
 from collections.abc import Iterator
+from itertools import product
 
 from pagoda.convert.names.rules import Rule
 
@@ -36,11 +37,10 @@ def body_rules() -> Iterator[Rule]:
         for index, branch in enumerate("abc", start=1):
             yield Rule(f"{theirs}_branch2{branch}_w", f"{ours}.conv{index}.weight")
         yield Rule(f"{theirs}_branch1_w", f"{ours}.downsample.0.weight")
-        for norm in ("bn", "gn"):
-            for kind in "sb":
-                for index, branch in enumerate("abc", start=1):
-                    yield Rule(f"{theirs}_branch2{branch}_{norm}_{kind}", f"{ours}.bn{index}.{KINDS[kind]}")
-                yield Rule(f"{theirs}_branch1_{norm}_{kind}", f"{ours}.downsample.1.{KINDS[kind]}")
+        for norm, kind in product(("bn", "gn"), "sb"):
+            for index, branch in enumerate("abc", start=1):
+                yield Rule(f"{theirs}_branch2{branch}_{norm}_{kind}", f"{ours}.bn{index}.{KINDS[kind]}")
+            yield Rule(f"{theirs}_branch1_{norm}_{kind}", f"{ours}.downsample.1.{KINDS[kind]}")
 
 
 def neck_rules() -> Iterator[Rule]:

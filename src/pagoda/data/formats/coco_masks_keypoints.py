@@ -24,24 +24,27 @@ def read_masks(
     polygons: list[list[list[float]]] = []
     texts: list[str] = []
     for entry, size in zip(entries, sizes, strict=True):
-        segmentation = entry.get("segmentation")
-        parts, text = [], NO_PIXELS
         try:
-            if isinstance(segmentation, list):
-                parts = check_polygons(segmentation)
-                if len(parts) < len(segmentation):
-                    complaints.add(
-                        "short_polygons",
-                        _too_few_points(entry, len(segmentation) - len(parts), len(parts), source),
-                    )
-            elif segmentation or isinstance(segmentation, int | float):
-                text = check_run_lengths(segmentation, size if size != NO_SIZE else None)
+            parts, text, num_short = _mask_of(entry.get("segmentation"), size)
         except ValueError as error:
             complaints.add("malformed_masks", f"{_place(entry, source)}: {error}")
+            parts, text, num_short = [], NO_PIXELS, 0
+        if num_short:
+            complaints.add("short_polygons", _too_few_points(entry, num_short, len(parts), source))
         polygons.append(parts)
         texts.append(text)
     masks = PackedMasks.pack(polygons, texts)
     return masks if masks.is_known.any() else None
+
+
+def _mask_of(segmentation: Any, size: tuple[int, int]) -> tuple[list[list[float]], str, int]:
+    """(polygons, run lengths, polygons left out as too short) of one object. Raises ValueError for what is neither."""
+    if isinstance(segmentation, list):
+        parts = check_polygons(segmentation)
+        return parts, NO_PIXELS, len(segmentation) - len(parts)
+    if segmentation or isinstance(segmentation, int | float):
+        return [], check_run_lengths(segmentation, size if size != NO_SIZE else None), 0
+    return [], NO_PIXELS, 0
 
 
 def read_skeleton(

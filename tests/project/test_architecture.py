@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "pagoda"
-MAX_FILE, MAX_BODY = 400, 60
+MAX_FILE, MAX_BODY, MAX_CLASS, MAX_PARAMETERS, MAX_NESTING = 400, 60, 300, 12, 3
+# A detector is handed all its parts, and pagoda.track takes the words of a command.
+MANY_PARAMETERS = {
+    "detectors/detect_and_track.py": {"__init__"},
+    "detectors/rcnn.py": {"__init__"},
+    "api.py": {"track"},
+}
+BLOCKS = ast.If | ast.For | ast.While | ast.With | ast.Try | ast.Match
 FORBIDDEN = {"utils", "util", "misc", "common", "core", "helpers", "helper", "tools", "lib", "shared"}
 
 # Plain helpers: they import nothing of ours but one another, and every room may stand on them.
@@ -204,6 +211,36 @@ def test_files_and_functions_stay_small(path):
         if isinstance(node, FUNCTION):
             size = body_lines(node)
             assert size <= MAX_BODY, f"{node.name} (line {node.lineno}) has {size} lines, at most {MAX_BODY}"
+
+
+def num_parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    given = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+    return len([argument for argument in given if argument.arg not in {"self", "cls"}])
+
+
+def nesting(node: ast.AST, depth: int = 0) -> int:
+    """Blocks inside blocks; elif is not deeper than its if."""
+    deepest = depth
+    for child in ast.iter_child_nodes(node):
+        is_elif = isinstance(child, ast.If) and isinstance(node, ast.If) and child in node.orelse
+        deepest = max(deepest, nesting(child, depth + (isinstance(child, BLOCKS) and not is_elif)))
+    return deepest
+
+
+@IN_PACKAGE
+def test_classes_parameters_and_blocks_stay_few(path):
+    many = MANY_PARAMETERS.get(path.relative_to(PACKAGE).as_posix(), set())
+    for node, _ in statements(TREES[path]):
+        if isinstance(node, ast.ClassDef):
+            lines = node.end_lineno - node.lineno + 1
+            assert lines <= MAX_CLASS, f"{node.name} has {lines} lines, at most {MAX_CLASS}"
+        if isinstance(node, FUNCTION):
+            where = f"{node.name} (line {node.lineno})"
+            assert nesting(node) <= MAX_NESTING, f"{where}: {nesting(node)} blocks inside one another"
+            if node.name not in many:
+                assert num_parameters(node) <= MAX_PARAMETERS, (
+                    f"{where} takes {num_parameters(node)} parameters"
+                )
 
 
 @IN_PACKAGE

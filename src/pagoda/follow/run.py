@@ -190,8 +190,8 @@ def _go_through(
         task = bar.add_task("following", total=_total(follower), rate="")
         try:
             for each in follower.frames(known):
-                if number < num_known:
-                    started = time.perf_counter()  # what follows is how quick the model is
+                # Frames that are known say nothing of how quick the model is.
+                started = time.perf_counter() if number < num_known else started
                 take(number, each)
                 number += 1
                 rate = (number - num_known) / (time.perf_counter() - started)

@@ -38,7 +38,8 @@ class CheckpointOptions(Options):
     @classmethod
     def refusal(cls, model: str, said: str, of: str) -> str:
         """What is wrong where somebody says an option that these have not; `of` is whose it is."""
-        return f"{model} is a trained model: of its options only short_side, long_side, canvas can be changed, got {said}"
+        sizes = "short_side, long_side, canvas"
+        return f"{model} is a trained model: of its options only {sizes} can be changed, got {said}"
 
 
 @dataclass(frozen=True)

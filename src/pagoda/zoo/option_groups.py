@@ -28,7 +28,6 @@ class PixelOptions(ModelOptions):
     """Statistics of the pixels."""
 
     of: ClassVar[str] = "detectors of pictures"
-
     mean: tuple[float, ...] | None = None
     """of each channel, in the units of the flavour (0 … 1, or 0 … 255); one channel: the average of the three"""
     std: tuple[float, ...] | None = None
@@ -41,7 +40,6 @@ class ChannelOptions(PixelOptions):
     """Pixels of any number of channels."""
 
     of: ClassVar[str] = "detectors of pictures"
-
     in_channels: int | None = None
     """of the pictures the network reads: 3, or 1 for grey (3)"""
 
@@ -52,7 +50,6 @@ class SideOptions(ModelOptions):
     """Pictures that are resized by their sides."""
 
     of: ClassVar[str] = "models that resize their pictures by their sides"
-
     short_side: int | None = None
     """pixels: the shorter side pictures are resized to (800)"""
     long_side: int | None = None
@@ -65,7 +62,6 @@ class CanvasOptions(ModelOptions):
     """Pictures that are fitted into a canvas."""
 
     of: ClassVar[str] = "models that fit their pictures into a canvas"
-
     fit: Fit | None = None
     """how pictures get into the canvas: letterbox (its middle), corner (top left) or stretch (all of it, bubbliiiing's
     letterbox_image=False); None: as the flavour has it"""
@@ -82,7 +78,6 @@ class FrozenOptions(ModelOptions):
     """A backbone whose first stages can be kept from training (also GhostNet)."""
 
     of: ClassVar[str] = "ResNets, MobileNetV2 and GhostNets"
-
     frozen_stages: int | None = None
     """of the backbone that never train: 1 the stem, 2 stem and layer1, …"""
 
@@ -93,7 +88,6 @@ class NormOptions(FrozenOptions):
     """A backbone whose norms can be chosen (also MobileNetV2)."""
 
     of: ClassVar[str] = "ResNets and MobileNetV2"
-
     norm: Norm | None = None
     """of the backbone: batch, sync, frozen or group"""
 
@@ -104,7 +98,6 @@ class GroupNormOptions(ModelOptions):
     """Parts that may have group norms."""
 
     of: ClassVar[str] = "ResNets, FPNs, FCOS and RetinaNet"
-
     norm_groups: int | None = None
     """of group norms in ResNet, FPN and dense heads (32; in heads of width below 128 fewer)"""
 
@@ -114,8 +107,7 @@ class GroupNormOptions(ModelOptions):
 class DeformOptions(ModelOptions):
     """Deformable convolutions in a ResNet."""
 
-    of: ClassVar[str] = "ResNets"
-
+    of: ClassVar[str] = "ResNets of pictures"
     deform: DeformKind = "none"
     """deformable convolutions in a ResNet: v1, or v2 with modulation"""
     deform_levels: tuple[int, ...] = (3, 4, 5)
@@ -136,8 +128,7 @@ class DeformOptions(ModelOptions):
 class ResNetOptions(NormOptions, GroupNormOptions, DeformOptions):
     """A ResNet or ResNeXt."""
 
-    of: ClassVar[str] = "ResNets"
-
+    of: ClassVar[str] = "ResNets of pictures"
     plugins: tuple[Plugin, ...] = ()
     """modules inside a ResNet's bottlenecks: context_block, nonlocal_block or gen_attention_block, each with options,
     levels (2 … 5), position (after_conv1 … after_conv3) and name; JSON on the command line"""
@@ -157,7 +148,6 @@ class StageOptions(ModelOptions):
     """A ResNet under a pyramid."""
 
     of: ClassVar[str] = "pyramids on ResNets"
-
     num_stages: int | None = None
     """of a ResNet: 1 … 4 (4); without `levels`, the neck reads those of the usual that are left"""
 
@@ -171,7 +161,6 @@ class LevelOptions(ModelOptions):
     """A pyramid on a backbone of one's choice."""
 
     of: ClassVar[str] = "pyramids on a backbone of your choice"
-
     levels: tuple[int, ...] | None = None
     """of the backbone that the neck reads, C2 … C5 (3, 4, 5; 2 too in R-CNN); stages above the last are not built"""
 
@@ -182,7 +171,6 @@ class PyramidOptions(ModelOptions):
     """A pyramid of any kind."""
 
     of: ClassVar[str] = "pyramids"
-
     top_level: int | None = None
     """of the pyramid (7; R-CNN and Detect-and-Track 6; EfficientDet-D7x 8)"""
 
@@ -193,7 +181,6 @@ class NeckOptions(PyramidOptions):
     """A pyramid with norms."""
 
     of: ClassVar[str] = "FPNs, PAFPNs and BiFPNs"
-
     neck_norm: Norm | None = None
     """behind the convolutions of the neck: group or none; in a BiFPN also batch, which it has by itself"""
 
@@ -204,7 +191,6 @@ class FPNOptions(NeckOptions, GroupNormOptions):
     """An FPN, or one that climbs up again (PAFPN)."""
 
     of: ClassVar[str] = "FPNs and PAFPNs"
-
     neck_norm_on: tuple[Convolutions, ...] | None = None
     """which convolutions of an FPN have it (lateral, output); extra: those of the levels above the backbone's, too"""
     neck_relu: bool | None = None
@@ -220,7 +206,6 @@ class CellOptions(ModelOptions):
     """A pyramid of cells."""
 
     of: ClassVar[str] = "BiFPNs"
-
     cells: int | None = None
     """how often a BiFPN goes down and up (3; EfficientDet's by its table)"""
 
@@ -231,7 +216,6 @@ class ActivationOptions(ModelOptions):
     """Parts whose activation can be chosen."""
 
     of: ClassVar[str] = "BiFPNs and EfficientDet"
-
     activation: Activation | None = None
     """in a BiFPN and in EfficientDet's heads (silu; relu6 in the lite ones)"""
 
@@ -242,7 +226,6 @@ class BiFPNOptions(NeckOptions, CellOptions, ActivationOptions):
     """A BiFPN."""
 
     of: ClassVar[str] = "BiFPNs"
-
     fusion: Fusion | None = None
     """how a BiFPN weighs what it joins (fast; sum from EfficientDet-D6 on and in the lite ones)"""
     topology: TopologyName | None = None
@@ -258,7 +241,6 @@ class TowerOptions(ModelOptions):
     """Heads with towers of convolutions."""
 
     of: ClassVar[str] = "heads with towers of convolutions, which Faster R-CNN and C4 networks are without"
-
     head_depth: int | None = None
     """convolutions in each head's tower (4; of keypoints 8; EfficientDet's by its table)"""
 
@@ -269,7 +251,6 @@ class HeadNormOptions(ModelOptions):
     """Heads with norms."""
 
     of: ClassVar[str] = "heads with norms, which Detect-and-Track and C4 networks are without"
-
     head_norm: Norm | None = None
     """in the heads' towers: group, none, or batch (EfficientDet)"""
 
@@ -280,7 +261,6 @@ class DenseOptions(TowerOptions, HeadNormOptions, GroupNormOptions):
     """FCOS and RetinaNet."""
 
     of: ClassVar[str] = "FCOS and RetinaNet"
-
     head_bias: bool | None = None
     """of the towers' convolutions"""
     head_deform: bool = False
@@ -301,7 +281,6 @@ class VariantOptions(EfficientDetOptions, BiFPNOptions, ChannelOptions, CanvasOp
     """EfficientDet as published: a BiFPN on an EfficientNet."""
 
     of: ClassVar[str] = "EfficientDet's published variants"
-
     drop_path_rate: float | None = None
     """stochastic depth in training, growing to this at the backbone's last block (EfficientDet-D1 … D7x: 0.2)"""
 
@@ -320,7 +299,6 @@ class RCNNOptions(ModelOptions):
     """Heads that look at regions: R-CNN and Detect-and-Track."""
 
     of: ClassVar[str] = "R-CNN and Detect-and-Track"
-
     class_agnostic: bool = False
     """one box and one mask for all classes"""
 
@@ -347,7 +325,6 @@ class KeypointOptions(TowerOptions):
     """A head of keypoints."""
 
     of: ClassVar[str] = "models with a keypoint head"
-
     num_keypoints: int | None = None
     """of a keypoint head (as many as the classes' skeleton has; 17)"""
 
@@ -366,7 +343,6 @@ class DetectAndTrackOptions(RCNNOptions, KeypointOptions, NormOptions, SideOptio
     """Detect-and-Track: clips instead of pictures."""
 
     of: ClassVar[str] = "Detect-and-Track"
-
     inflation: Inflation | None = None
     """what the taps in time of the backbone make of those weights of pictures (center)"""
     num_frames: int | None = None
@@ -389,7 +365,6 @@ class TimeStrideOptions(ModelOptions):
     """Detect-and-Track on one level over clips."""
 
     of: ClassVar[str] = "Detect-and-Track on c4_3d and c5_3d, one level over clips"
-
     time_stride: bool = False
     """each stage from layer2 on halves the frames, an odd number rounded up, as Detect-and-Track's TIME_STRIDE_ON: on
     one level over clips (c4_3d, c5_3d); tubes then have the middle frames of a clip alone"""

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from pagoda.cli.arguments.json_options import FORMS
 from pagoda.cli.arguments.parsing import names_code
 from pagoda.models import is_checkpoint
-from pagoda.zoo.composed_options import check_applies
+from pagoda.zoo.composed_options import check_applies, owner_of
 from pagoda.zoo.families import options_class, parse_name
 from pagoda.zoo.option_groups import GROUPS
 from pagoda.zoo.options import ModelOptions, Options
@@ -37,11 +37,10 @@ def options_typed(command: type, arguments: Sequence[str], *, checkpoint: type[O
 def refuse_flags(arguments: Sequence[str], prefix: str, options: Options, model: str | None) -> None:
     """Raises ValueError for a flag `--PREFIX.NAME` that is an option of other models, not of this one; of unknown
     names the parser says more."""
-    known = {name for group in GROUPS for name in group.__dataclass_fields__}
     for word in arguments if model else ():
         found = re.match(rf"(?:--)?{prefix}\.(no-)?([a-z][\w-]*)", word)
         name = found[2].replace("-", "_") if found else ""
-        if name in known:
+        if owner_of(name) is not None:
             check_applies(type(options), name, str(model), said=f"--{prefix}.{name.replace('_', '-')}")
 
 

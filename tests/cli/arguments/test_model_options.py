@@ -37,7 +37,7 @@ def run(*words: object) -> int:
 
 def flags_in(said: str, prefix: str = "model") -> set[str]:
     """Those that a line of the help begins with."""
-    found = re.findall(rf"^│? ?--{prefix}\.([a-z-]+)", said, re.M)
+    found = re.findall(rf"^[│ ] --{prefix}\.([a-z-]+)", said, re.M)
     return {flag.replace("-", "_") for flag in found}
 
 

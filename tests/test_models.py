@@ -135,7 +135,7 @@ def test_narrow_models_work_on_the_smallest_picture(width: int) -> None:
         ),
         (
             partial(create_model, "fcos_resnet18_fpn", num_classes=1, head_dept=3),
-            "unknown model option 'head_dept'; did you mean 'head_depth'",
+            "fcos_resnet18_fpn has no option 'head_dept'; did you mean 'head_depth'",
         ),
         (
             partial(create_model, "fcos_resnet18_fpn", num_classes=1, norm="bach"),

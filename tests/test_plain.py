@@ -17,7 +17,7 @@ from pagoda.plain import admits, checked, describe, from_plain
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.preprocess import InputSpec
 from pagoda.training.settings import OptimSettings, TrainSettings
-from pagoda.zoo.options import options_from
+from pagoda.zoo.options import ModelOptions
 
 Way = Literal["left", "right"]
 
@@ -111,7 +111,7 @@ def test_what_hints_admit(hint, good, bad):
         (lambda: SelectDetections(combine="geometric"), "combine must be one of 'product', 'root', got 'geometric'"),
         (lambda: replace(SelectDetections(), min_score="0.3"), "min_score must be a number or Tensor, got '0.3'"),
         (lambda: FCOS(quality_on="nonsense"), "FCOS: quality_on must be one of 'class', 'box', got 'nonsense'"),
-        (lambda: options_from({"width": "64"}), "ModelOptions: width must be a whole number or None, got '64'"),
+        (lambda: ModelOptions(width="64"), "ModelOptions: width must be a whole number or None, got '64'"),
     ],
 )  # fmt: skip
 def test_refusals(call, said):

@@ -27,9 +27,18 @@ from pagoda.weights.shards import INDEX, WEIGHTS, file_in, refuse_shard, weights
 from pagoda.weights.state_dict import read_foreign
 from pagoda.zoo.cards import classes_in, model_in, model_of_file
 from pagoda.zoo.class_names import published_classes
-from pagoda.zoo.families import FAMILIES, MODELS, build_detector, conventions_for, is_known, parse_name
+from pagoda.zoo.families import (
+    FAMILIES,
+    MODELS,
+    build_detector,
+    conventions_for,
+    is_known,
+    options_from,
+    parse_name,
+)
 from pagoda.zoo.flavours.base import Flavour
-from pagoda.zoo.options import check_known, options_from
+from pagoda.zoo.option_groups import DetectAndTrackOptions
+from pagoda.zoo.options import check_known
 
 
 def list_models() -> list[str]:
@@ -48,7 +57,8 @@ def create_model(
 ) -> Detector:
     """A new detector called `name` for `num_classes` foreground classes, or for the classes of `label_map`.
 
-    `options` are the fields of `ModelOptions`; an unknown name or option raises with the nearest right word.
+    `options` are those of this model (`pagoda info NAME --help` lists them); one that it has no use for raises, and an
+    unknown name or option raises with the nearest right word.
     """
     parts = parse_name(name)
     conventions = conventions_for(parts)
@@ -61,19 +71,18 @@ def create_model(
             label_map = published_classes(conventions.class_names, num_classes, num_keypoints=keypoints)
     elif num_classes not in (None, len(label_map)):
         raise ValueError(f"num_classes is {num_classes} but the label map names {len(label_map)} classes")
-    chosen = options_from(options)
+    chosen = options_from(options, parts, conventions)
+    inflation = chosen.inflation if isinstance(chosen, DetectAndTrackOptions) else None
     model = build_detector(parts, label_map, chosen, conventions)
     if chosen.backbone_weights:
         report = load_backbone_weights(
-            model.backbone, chosen.backbone_weights, inflation=chosen.inflation, take=chosen.take
+            model.backbone, chosen.backbone_weights, inflation=inflation, take=chosen.take
         )
         say_choice(report, chosen.take)
         return model
-    for name in ("inflation", "take"):
-        if getattr(chosen, name):
-            raise ValueError(
-                f"{name}={getattr(chosen, name)!r} is for backbone_weights=…; give both or neither"
-            )
+    for option, value in (("inflation", inflation), ("take", chosen.take)):
+        if value:
+            raise ValueError(f"{option}={value!r} is for backbone_weights=…; give both or neither")
     return model
 
 
@@ -206,7 +215,7 @@ def load(
         num_classes: what you expect; another number in the checkpoint raises.
         label_map: the classes of a foreign checkpoint that was not trained on the published ones.
         flavour: the conventions of a foreign checkpoint where its tensors leave a choice.
-        options: fields of ModelOptions that a foreign checkpoint's tensors do not tell: standardized, plugins.
+        options: options of the model that a foreign checkpoint's tensors do not tell: standardized, plugins.
         build: for models that are not in the zoo: the function that composes them, called with num_classes.
         take: which weights of a foreign checkpoint that holds several: their key, the beginning of their names, a
             word of it, or "ema" for the averaged ones. Where it is not given and there are several, a warning says

@@ -18,8 +18,8 @@ from pagoda.heads.dense import DenseHead
 from pagoda.models import create_model
 from pagoda.necks.fpn import FPN
 from pagoda.structures.labels import LabelMap
-from pagoda.zoo.families import FAMILIES, build_detector
-from pagoda.zoo.options import ModelName, options_from
+from pagoda.zoo.families import FAMILIES, build_detector, options_from
+from pagoda.zoo.options import ModelName
 
 pytestmark = pytest.mark.medium
 
@@ -201,7 +201,7 @@ def test_retinanet_of_the_zoo_with_p6_from_p5(depth: int, parameters: int) -> No
     flavour = replace(flavour, body=replace(flavour.body, extra_from="P5"))
     name = ModelName("retinanet", f"resnet{depth}", "fpn", "maskrcnn_benchmark")
     with torch.device("meta"):
-        model = build_detector(name, LabelMap.numbered(80), options_from({}), flavour)
+        model = build_detector(name, LabelMap.numbered(80), options_from({}, name), flavour)
     assert count(model) == parameters and len(to_source(model, "maskrcnn_benchmark")) in (301, 556)
 
 

@@ -13,8 +13,8 @@ from pagoda.convert.to_program import to_source
 from pagoda.models import create_model
 from pagoda.structures.labels import LabelMap
 from pagoda.weights.files import WeightsError
-from pagoda.zoo.families import FAMILIES, build_detector
-from pagoda.zoo.options import ModelName, options_from
+from pagoda.zoo.families import FAMILIES, build_detector, options_from
+from pagoda.zoo.options import ModelName
 
 pytestmark = pytest.mark.medium
 
@@ -73,7 +73,7 @@ def rebuilt(checkpoint: ForeignCheckpoint, flavour: str) -> dict[str, tuple[int,
     told = checkpoint.architecture
     name = ModelName(told.detector or "", told.backbone, told.neck or "", flavour)
     with torch.device("meta"):
-        labels, options = LabelMap.numbered(told.num_classes or 0), options_from(told.options)
+        labels, options = LabelMap.numbered(told.num_classes or 0), options_from(told.options, name)
         return shapes(
             build_detector(name, labels, options, FAMILIES[name.detector].flavours[flavour]).state_dict()
         )

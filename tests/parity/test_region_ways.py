@@ -29,7 +29,8 @@ UNREAD = {
 
 def small(name: str, **options) -> RCNN:
     """Nothing in it has the value it would start with."""
-    model = create_model(name, num_classes=CLASSES, width=WIDTH, head_depth=1, **options).eval()
+    depth = {} if "faster" in name or "_c4" in name else {"head_depth": 1}
+    model = create_model(name, num_classes=CLASSES, width=WIDTH, **depth, **options).eval()
     generator = torch.Generator().manual_seed(1)
     for key, tensor in model.state_dict().items():
         if key.endswith("running_var"):

@@ -18,9 +18,9 @@ from pagoda.detectors.contract import Detector
 from pagoda.models import create_model
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.labels import LabelMap
-from pagoda.zoo.families import FAMILIES, build_detector
+from pagoda.zoo.families import FAMILIES, build_detector, options_from
 from pagoda.zoo.flavours.base import Flavour
-from pagoda.zoo.options import ModelName, options_from
+from pagoda.zoo.options import ModelName
 
 sys.path.insert(0, str(Path(__file__).parent))
 from goldens import ROOT, Golden, folders
@@ -46,7 +46,9 @@ def test_records_are_written_back_under_their_names(golden: Golden) -> None:
     )
     name = ModelName(told.detector, told.backbone, told.neck or "")
     with torch.device("meta"):
-        model = build_detector(name, LabelMap.numbered(told.num_classes), options_from(told.options), flavour)
+        model = build_detector(
+            name, LabelMap.numbered(told.num_classes), options_from(told.options, name, flavour), flavour
+        )
     written = {name: tensor.numel() for name, tensor in to_source(model, found.source.name).items()}
     kept = {
         name: torch.Size(shape).numel()
@@ -106,7 +108,9 @@ def sane_norms(model: nn.Module) -> None:
 
 
 def built(name: str, flavour: Flavour, **options: Any) -> Detector:
-    model = build_detector(parts(name), LabelMap.numbered(80), options_from(options), flavour).eval()
+    model = build_detector(
+        parts(name), LabelMap.numbered(80), options_from(options, parts(name), flavour), flavour
+    ).eval()
     sane_norms(model.backbone)
     nn.init.normal_(model.class_head.predict.weight, std=0.1)
     nn.init.normal_(model.box_head.predict.weight, std=0.1)

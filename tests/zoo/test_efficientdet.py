@@ -219,18 +219,38 @@ def test_sizes_of_a_variant_can_be_changed() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("efficientdet_d0", {"short_side": 320}, "EfficientDet has no use for the option short_side=320"),
+        ("efficientdet_d0", {"short_side": 320}, "efficientdet_d0 has no use for the option short_side=320"),
         ("efficientdet_d0", {"head_deform": True}, "no use for the option head_deform"),
         (
             "efficientdet_d0",
             {"norm": "frozen"},
-            "EfficientDet on an EfficientNet has no use for the option norm",
+            "efficientdet_d0 has no use for the option norm='frozen', which is for ResNets and MobileNetV2",
         ),
-        ("efficientdet_resnet18_bifpn", {"neck_relu": True}, "a BiFPN has no use for the option neck_relu"),
-        ("fcos_resnet18_fpn", {"cells": 2}, r"FPN \(it is no BiFPN\) has no use for the option cells=2"),
-        ("fcos_resnet18_fpn", {"canvas": (64, 64)}, "resizes its pictures by their sides has no use"),
-        ("fcos_resnet18_fpn", {"drop_path_rate": 0.1}, "backbone resnet18 has no use for .* drop_path_rate"),
-        ("efficientdet_d0.toandaominh", {"top_level": 6}, "toandaominh1997's EfficientDet has no use"),
+        (
+            "efficientdet_resnet18_bifpn",
+            {"neck_relu": True},
+            "no use for the option neck_relu=True, which is for FPNs and PAFPNs",
+        ),
+        (
+            "fcos_resnet18_fpn",
+            {"cells": 2},
+            "fcos_resnet18_fpn has no use for the option cells=2, which is for BiFPNs",
+        ),
+        (
+            "fcos_resnet18_fpn",
+            {"canvas": (64, 64)},
+            "which is for models that fit their pictures into a canvas",
+        ),
+        (
+            "fcos_resnet18_fpn",
+            {"drop_path_rate": 0.1},
+            "drop_path_rate=0.1, which is for EfficientDet's published variants",
+        ),
+        (
+            "efficientdet_d0.toandaominh",
+            {"top_level": 6},
+            "efficientdet_d0.toandaominh has no use for the option top_level=6",
+        ),
         ("efficientdet_resnet18_bifpn.toandaominh", {}, "exists for its own backbones only"),
         ("efficientdet_d8", {}, "unknown model 'efficientdet_d8'; did you mean 'efficientdet_d"),
         ("efficientdet_d0.gogle", {}, "unknown flavour of efficientdet_d0 'gogle'; did you mean 'google'"),

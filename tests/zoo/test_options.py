@@ -144,34 +144,46 @@ def test_options_reach_the_parts_and_travel(name: str, options: dict, read, want
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("fcos_resnet18_fpn", {"fusion": "sum"}, "FPN .* has no use for the option fusion='sum'"),
-        ("fcos_resnet18_bifpn", {"extra_from": "C5"}, "a BiFPN has no use for the option extra_from='C5'"),
+        (
+            "fcos_resnet18_fpn",
+            {"fusion": "sum"},
+            "fcos_resnet18_fpn has no use for the option fusion='sum', which is for BiFPNs",
+        ),
+        (
+            "fcos_resnet18_bifpn",
+            {"extra_from": "C5"},
+            "no use for the option extra_from='C5', which is for FPNs and PAFPNs",
+        ),
         (
             "fcos_resnet18_fpn",
             {"fit": "stretch"},
-            "resizes its pictures by their sides has no use for the option fit",
+            "option fit='stretch', which is for models that fit their pictures into a canvas",
         ),
         (
             "faster_rcnn_resnet50_c4",
             {"levels": (4,)},
-            "a network of one level has no use for the option levels",
+            r"no use for the option levels=\(4,\), which is for pyramids",
         ),
         (
             "faster_rcnn_resnet50_dc5",
             {"num_stages": 3},
-            "a network of one level has no use for .* num_stages=3",
+            "no use for .* num_stages=3, which is for pyramids on ResNets",
         ),
         (
             "efficientdet_d0",
             {"levels": (3, 4)},
-            "EfficientDet on an EfficientNet has no use for the option levels",
+            "efficientdet_d0 has no use for the option levels",
         ),
         (
             "fcos_mobilenet_v2_fpn",
             {"base_channels": 32},
-            "MobileNetV2 takes no base_channels=32, only 64; ResNets do",
+            "fcos_mobilenet_v2_fpn has no use for .* base_channels=32, which is for ResNets",
         ),
-        ("fcos_timm:resnet18_fpn", {"avg_down": True}, "a timm backbone takes no avg_down=True"),
+        (
+            "fcos_timm:resnet18_fpn",
+            {"avg_down": True},
+            "fcos_timm:resnet18_fpn has no use for .* avg_down=True, which is for ResNets",
+        ),
         ("fcos_resnet18_fpn", {"mean": (0.5,)}, r"in_channels=3 needs 3 numbers in mean, got \(0.5,\)"),
         ("fcos_resnet18_fpn", {"in_channels": 2}, r"one channel \(grey\), three \(RGB\) or four \(RGBA\)"),
         ("fcos_resnet50_fpn", {"deform_blocks": BLOCKS}, "say which: deform='v1' or 'v2'"),
@@ -184,7 +196,7 @@ def test_options_reach_the_parts_and_travel(name: str, options: dict, read, want
         (
             "fcos_resnet18_fpn",
             {"time_kernel": 3},
-            "a detector of single pictures has no use for .* time_kernel=3",
+            "no use for .* time_kernel=3, which is for Detect-and-Track",
         ),
         (
             "detect_and_track_resnet18_3d",
@@ -199,18 +211,22 @@ def test_options_reach_the_parts_and_travel(name: str, options: dict, read, want
         (
             "detect_and_track_resnet18_3d",
             {"time_stride": True},
-            "the neck 3d .only c4_3d and c5_3d, one level over clips. has no use for the option time_stride",
+            "option time_stride=True, which is for .* c4_3d and c5_3d, one level over clips",
         ),
         (
             "detect_and_track_resnet18_c5_2d",
             {"time_stride": True},
-            "the neck c5_2d .* option time_stride=True",
+            "resnet18_c5_2d has no use for the option time_stride=True",
         ),
-        ("faster_rcnn_resnet18_fpn", {"time_stride": True}, "single pictures has no use for .* time_stride"),
+        (
+            "faster_rcnn_resnet18_fpn",
+            {"time_stride": True},
+            "faster_rcnn_resnet18_fpn has no use for .* time_stride",
+        ),
         (
             "detect_and_track_resnet18_3d",
             {"in_channels": 1},
-            "Detect-and-Track has no use for the option in_channels",
+            "in_channels=1, which is for detectors of pictures",
         ),
         ("fcos_timm:inception_v4_fpn", {}, "'inception_v4' has 29 cells a side at level 3 of 256 pixels"),
     ],

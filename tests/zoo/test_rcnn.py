@@ -18,8 +18,12 @@ from pagoda.zoo.families import FAMILIES
 
 pytestmark = pytest.mark.medium
 
-TINY = {"width": 16, "head_depth": 1}
 REGION_FAMILIES = ("faster_rcnn", "mask_rcnn", "keypoint_rcnn")
+
+
+def tiny(name: str) -> dict:
+    """Little of everything: Faster R-CNN and C4 networks have no towers."""
+    return {"width": 16} if "faster" in name or "_c4" in name else {"width": 16, "head_depth": 1}
 
 
 @pytest.mark.parametrize(
@@ -43,7 +47,7 @@ def test_published_sizes(name: str, classes: int, parameters: int) -> None:
 
 def small(name: str, classes: int = 3, **options) -> RCNN:
     torch.manual_seed(0)
-    model = create_model(name, num_classes=classes, **{**TINY, **options})
+    model = create_model(name, num_classes=classes, **{**tiny(name), **options})
     generator = torch.Generator().manual_seed(1)
     for key, tensor in model.state_dict().items():
         if key.endswith("running_var"):
@@ -81,7 +85,8 @@ def test_every_flavour_builds_and_survives_json(family: str, flavour: str) -> No
     conventions = FAMILIES[family].flavours[flavour]
     assert type(conventions).from_dict(json.loads(json.dumps(conventions.to_dict()))) == conventions
     with torch.device("meta"):
-        model = create_model(f"{family}_resnet18_fpn" + f".{flavour}" * bool(flavour), num_classes=3, **TINY)
+        name = f"{family}_resnet18_fpn" + f".{flavour}" * bool(flavour)
+        model = create_model(name, num_classes=3, **tiny(name))
     assert isinstance(model, RCNN) and model.levels == [2, 3, 4, 5, 6]
 
 
@@ -109,8 +114,16 @@ def test_dilated_and_c4_networks_have_one_level_of_stride_16() -> None:
     ("name", "options", "message"),
     [
         ("mask_rcnn_resnet18_fpn", {"cells": 2}, "no use for the option cells=2"),
-        ("mask_rcnn_resnet18_fpn", {"num_keypoints": 5}, "without keypoint head has no use"),
-        ("mask_rcnn_resnet18_c4", {"top_level": 6}, "one level has no use for the option top_level"),
+        (
+            "mask_rcnn_resnet18_fpn",
+            {"num_keypoints": 5},
+            "use for the option num_keypoints=5, which is for models with a keypoint head",
+        ),
+        (
+            "mask_rcnn_resnet18_c4",
+            {"top_level": 6},
+            "has no use for the option top_level=6, which is for pyramids",
+        ),
         ("mask_rcnn_ghostnet_100_c4", {}, "built on ResNets, not ghostnet_100"),
         ("mask_rcnn_resnet18_bifpn", {}, "unknown model"),
         ("keypoint_rcnn_resnet18_fpn.mmdet", {}, "unknown flavour"),
@@ -150,7 +163,7 @@ PROGRAMS = {
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_files_of_each_program_are_recognised(name: str, tmp_path: Path) -> None:
     # torchvision's second version has four convolutions in its mask head and box head, whatever we ask for
-    depth = {"head_depth": 2} if "_v2" in name else {} if "c4" not in name else {"head_depth": None}
+    depth = {"head_depth": 2} if "mask" in name and "_v2" in name else {}
     model = small(name, classes=1 if name.startswith("keypoint") else 3, **depth)
     state = {key: tensor for key, tensor in model.state_dict().items() if "num_batches" not in key}
     if name.endswith(".caffe2"):  # which stores scale and shift alone
@@ -169,7 +182,7 @@ def test_files_of_each_program_are_recognised(name: str, tmp_path: Path) -> None
 
 def test_published_classes_have_their_names() -> None:
     with torch.device("meta"):
-        model = create_model("faster_rcnn_resnet18_fpn.torchvision", num_classes=90, **TINY)
-        people = create_model("keypoint_rcnn_resnet18_fpn.detectron2", num_classes=1, **TINY)
+        model = create_model("faster_rcnn_resnet18_fpn.torchvision", num_classes=90)
+        people = create_model("keypoint_rcnn_resnet18_fpn.detectron2", num_classes=1)
     assert model.label_map.names[0] == "person" and model.label_map.category_ids[-1] == 90
     assert people.label_map.names == ("person",)

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import torch
 import tyro
 
+from pagoda.cli.arguments.model_options import options_typed
 from pagoda.cli.arguments.parsing import parse, read_labels, refuse_existing
 from pagoda.files.atomic import safe_name
 from pagoda.models import create_model, load_backbone_weights
@@ -15,6 +16,7 @@ from pagoda.plain import checked
 from pagoda.training.settings import to_plain
 from pagoda.transfer.inflate import start_from
 from pagoda.weights.files import save_weights
+from pagoda.zoo.option_groups import DetectAndTrackOptions
 from pagoda.zoo.options import ModelOptions
 
 
@@ -58,11 +60,12 @@ BGR_WARNING = (
 
 
 def main(arguments: Sequence[str]) -> int:
-    command = parse(CreateCommand, "create", arguments)
+    default = CreateCommand(architecture=tyro.MISSING, model=options_typed(CreateCommand, arguments))
+    command = parse(CreateCommand, "create", arguments, default)
     if (command.classes is None) == (not command.labels):
         raise ValueError("pagoda create needs either --classes N or --labels FILE, and not both")
     given = [place for place in (command.backbone_weights, command.model.backbone_weights) if place]
-    inflation = command.model.inflation
+    inflation = command.model.inflation if isinstance(command.model, DetectAndTrackOptions) else None
     if len(given) > 1:
         raise ValueError("--backbone-weights and --model.backbone-weights are the same; give one of them")
     if given and command.start_from:
@@ -79,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
         command.architecture,
         num_classes=command.classes,
         label_map=read_labels(command.labels) if command.labels else None,
-        **to_plain(replace(command.model, backbone_weights=None, inflation=None, take=None)),
+        **to_plain(command.model.without_weights()),
     )
     report = (
         load_backbone_weights(model.backbone, given[0], inflation=inflation, take=take) if given else None

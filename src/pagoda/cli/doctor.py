@@ -7,13 +7,14 @@ from typing import Annotated
 
 import tyro
 
+from pagoda.cli.arguments.model_options import flag_value, options_for, refuse_flags
 from pagoda.cli.arguments.parsing import open_model, parse
 from pagoda.data.formats.layouts import find_dataset, open_annotations
 from pagoda.explain.doctor.coverage import examine_coverage
 from pagoda.explain.doctor.examine import examine
 from pagoda.plain import checked
 from pagoda.training.settings import to_plain
-from pagoda.zoo.options import ModelOptions
+from pagoda.zoo.options import ModelOptions, Options
 
 
 @checked
@@ -33,13 +34,17 @@ class DoctorCommand:
     """a zoo name, a checkpoint or FILE.py:FUNCTION"""
     take: str = ""
     """which weights of another program's file, where it holds several: their key, or ema for the averaged ones"""
-    options: ModelOptions = field(default_factory=ModelOptions)
+    options: Options = field(default_factory=ModelOptions)
     json: bool = False
 
 
 def main(arguments: Sequence[str]) -> int:
     """0 when nothing wrong was found, 1 otherwise."""
-    command = parse(DoctorCommand, "doctor", arguments)
+    model = flag_value(arguments, "--model")
+    options = options_for(model)
+    refuse_flags(arguments, "options", options, model)
+    default = DoctorCommand(data=tyro.MISSING, options=options)
+    command = parse(DoctorCommand, "doctor", arguments, default)
     report = examine(command.data, inside_only=command.inside_only)
     if not command.json:
         # Before the model: annotations with errors may stop the reading below.

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from pagoda.cli.arguments.model_options import options_typed
 from pagoda.cli.arguments.parsing import open_model, parse
 from pagoda.explain.structure.describe import describe_model
 from pagoda.files.atomic import write_atomically
@@ -15,7 +16,7 @@ from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
 from pagoda.training.settings import to_plain
 from pagoda.zoo.class_names import published_classes
-from pagoda.zoo.options import ModelOptions
+from pagoda.zoo.options import ModelOptions, Options
 
 
 @checked
@@ -34,7 +35,7 @@ class InfoCommand:
     """for models without a checkpoint; default: COCO's 80, for those of poses a person with 17 keypoints"""
     take: str = ""
     """which weights of another program's file, where it holds several: their key, or ema for the averaged ones"""
-    model: ModelOptions = field(default_factory=ModelOptions)
+    model: Options = field(default_factory=ModelOptions)
     html: str = ""
     """also write a page with a drawn diagram to this file"""
     json: bool = False
@@ -50,7 +51,8 @@ def poses_of(architecture: str) -> LabelMap | None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    command = parse(InfoCommand, "info", arguments)
+    default = InfoCommand(architecture=tyro.MISSING, model=options_typed(InfoCommand, arguments))
+    command = parse(InfoCommand, "info", arguments, default)
     model = open_model(
         command.architecture,
         num_classes=command.num_classes or 80,

@@ -9,16 +9,21 @@ from typing import Annotated, Any
 import tyro
 import yaml
 
+from pagoda.cli.arguments.model_options import flag_value, model_word, options_for, refuse_flags
 from pagoda.cli.arguments.parsing import find_build, names_code, parse
+from pagoda.models import is_checkpoint
 from pagoda.plain import checked
 from pagoda.recipes import training_run
 from pagoda.recipes.by_name import recipe_settings
+from pagoda.recipes.initial_model import CheckpointOptions
 from pagoda.recipes.resuming import check_same_run, config_of_run, read_config, settings_in
 from pagoda.recipes.training_run import RunResult
 from pagoda.training.distributed import processes
 from pagoda.training.settings import TrainSettings, to_plain
 from pagoda.weights.remote import is_remote
-from pagoda.zoo.options import ModelOptions, options_from
+from pagoda.zoo.composed_options import changed, read_options
+from pagoda.zoo.families import is_known
+from pagoda.zoo.options import ModelOptions, Options
 
 
 @checked
@@ -37,7 +42,7 @@ class TrainCommand(TrainSettings):
     architecture: Annotated[str, tyro.conf.Positional]
     """a name of `pagoda models`, a checkpoint to fine-tune (file or address), or FILE.py:FUNCTION that composes a
     detector from num_classes"""
-    model: ModelOptions = field(default_factory=ModelOptions)
+    model: Options = field(default_factory=ModelOptions)
     take: str = ""
     """which weights of another program's checkpoint (or of --model.backbone-weights), where it holds several: their
     key, or ema for the averaged ones"""
@@ -63,7 +68,11 @@ def main(arguments: Sequence[str]) -> int:
     recipe, config = flag_value(arguments, "--recipe"), flag_value(arguments, "--config")
     if recipe and config:
         raise ValueError("--recipe and --config both say all settings; give one of them")
-    default = default_of(recipe) if recipe else default_from(config)
+    named = model_word(TrainCommand, arguments)
+    default = default_from(config, named) if config is not None else default_of(recipe, named)
+    if config is not None:
+        named = named or read_config(config).get("model")
+    refuse_flags(arguments, "model", default.model, named)
     command = parse(TrainCommand, "train", arguments, default)
     if config:
         command = with_model_of(config, command)
@@ -71,8 +80,9 @@ def main(arguments: Sequence[str]) -> int:
     if command.print_config:
         return print_config(command)
     build = find_build(command.architecture)
-    model = replace(command.model, take=command.take) if command.take else command.model
-    options = None if build else to_plain(model)
+    options = None if build else to_plain(command.model)
+    if options is not None and command.take:
+        options["take"] = command.take
     result = training_run.train(command.architecture, settings, options=options, build=build)
     return finish(result, command.json)
 
@@ -81,9 +91,10 @@ def go_on(folder: str, arguments: Sequence[str]) -> int:
     """A run that was interrupted or has come to its end, with the flags that may change; others are refused."""
     config = config_of_run(folder)
     saved = command_of(config, Path(folder) / "config.yaml", architecture="")
+    named = config.get("model") or ""
+    refuse_flags(arguments, "model", saved.model, named)
     typed = parse(TrainCommand, "train", arguments, replace(saved, resume=folder))
     build = find_build(typed.architecture)
-    named = config.get("model") or ""
     command = replace(typed, architecture=named) if build or not typed.architecture else typed
     check_same_run(folder, words_of(replace(saved, architecture=named)), words_of(command))
     if command.print_config:
@@ -112,32 +123,28 @@ def print_config(command: TrainCommand) -> int:
     return 0
 
 
-def flag_value(arguments: Sequence[str], flag: str) -> str | None:
-    """The word after `flag`, or behind its `=`."""
-    for index, word in enumerate(arguments):
-        if word.startswith(f"{flag}="):
-            return word.partition("=")[2]
-        if word == flag and index + 1 < len(arguments):
-            return arguments[index + 1]
-    return None
-
-
-def default_of(recipe: str) -> TrainCommand:
-    """The command that a recipe stands for: what flags then change."""
+def default_of(recipe: str | None, model: str | None) -> TrainCommand:
+    """The command that a recipe, or none, stands for where this model is named: what flags then change."""
+    options = options_for(model, checkpoint=CheckpointOptions)
+    if not recipe:
+        return TrainCommand(architecture=tyro.MISSING, data=tyro.MISSING, model=options)
     settings = recipe_settings(recipe, data=tyro.MISSING)
     values = {name: getattr(settings, name) for name in TrainSettings.__dataclass_fields__}
-    return TrainCommand(architecture=tyro.MISSING, recipe=recipe, **values)
+    return TrainCommand(architecture=tyro.MISSING, recipe=recipe, model=options, **values)
 
 
-def default_from(config: str | None) -> TrainCommand | None:
-    """The command a config file describes: what flags then change. What it calls its model: see `with_model_of`."""
-    if config is None:
-        return None
+def default_from(config: str, model: str | None) -> TrainCommand:
+    """The command a config file describes where `model`, or none, is typed: what flags then change. What it calls its
+    model: see `with_model_of`."""
     if not Path(config).is_file():
         raise FileNotFoundError(f"no config file at {config}")
     content = read_config(config)
-    command = command_of(content, config, architecture="" if content.get("model") else tyro.MISSING)
-    return replace(command, model=replace(command.model, backbone_weights=None), config=config)
+    architecture = "" if content.get("model") else tyro.MISSING
+    command = command_of(content, config, architecture=architecture, model=model)
+    options = command.model
+    if isinstance(options, ModelOptions):
+        options = replace(options, backbone_weights=None)
+    return replace(command, model=options, config=config)
 
 
 def with_model_of(config: str, command: TrainCommand) -> TrainCommand:
@@ -146,11 +153,11 @@ def with_model_of(config: str, command: TrainCommand) -> TrainCommand:
     Raises ValueError where the config names code, or weights that would be fetched: those must be typed.
     """
     content = read_config(config)
-    weights = options_from(content.get("options") or {}).backbone_weights
+    weights = (content.get("options") or {}).get("backbone_weights")
     if not command.architecture:
         refuse_unasked(config, content["model"], "{}")
         command = replace(command, architecture=content["model"])
-    if weights and not command.model.backbone_weights:
+    if weights and isinstance(command.model, ModelOptions) and not command.model.backbone_weights:
         refuse_unasked(config, weights, "--model.backbone-weights {}")
         command = replace(command, model=replace(command.model, backbone_weights=weights))
     return command
@@ -166,15 +173,35 @@ def refuse_unasked(config: str, name: Any, flag: str) -> None:
         )
 
 
-def command_of(content: Mapping[str, Any], file: str | Path, *, architecture: str) -> TrainCommand:
-    """The command that the entries of a config.yaml stand for. Raises ValueError that names the file."""
+def command_of(
+    content: Mapping[str, Any], file: str | Path, *, architecture: str, model: str | None = None
+) -> TrainCommand:
+    """The command that the entries of a config.yaml stand for, its options those of `model` where one is typed. Raises
+    ValueError that names the file."""
     settings = settings_in(content, file, data=tyro.MISSING)
     values = {name: getattr(settings, name) for name in TrainSettings.__dataclass_fields__}
     try:
-        options = options_from(content.get("options") or {})
+        options = options_in(content, model)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
     return TrainCommand(architecture=architecture, model=options, **values)
+
+
+def options_in(content: Mapping[str, Any], model: str | None) -> Options:
+    """The options of a config, for the model that it names or for another one that is typed, which gets what was
+    chosen. Raises ValueError for what that has no use for."""
+    values, own = content.get("options") or {}, content.get("model")
+    if own and (is_known(own) or is_checkpoint(own)):
+        options = read_options(type(options_for(own, checkpoint=CheckpointOptions)), values, own)
+        if model in (None, own):
+            return options
+        values = changed(options)
+    elif own and not model:  # somebody's own function made it
+        return Options()
+    options = options_for(model, checkpoint=CheckpointOptions)
+    return (
+        read_options(type(options), values, str(model)) if model and type(options) is not Options else options
+    )
 
 
 def finish(result: RunResult, as_json: bool) -> int:

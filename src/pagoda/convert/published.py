@@ -26,7 +26,7 @@ class Published:
     model: str
     """as `create_model` takes it"""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """fields of ModelOptions"""
+    """of the model, as `create_model` takes them"""
     ap: float
     """published, in percent"""
     metric: str = "COCO AP"

@@ -29,11 +29,11 @@ from pagoda.weights.files import WeightsError
 from pagoda.zoo.cards import with_state
 from pagoda.zoo.class_names import published_classes
 from pagoda.zoo.efficientdet import VARIANTS
-from pagoda.zoo.families import FAMILIES, build_detector
+from pagoda.zoo.families import FAMILIES, build_detector, options_from
 from pagoda.zoo.flavours.base import Flavour
 from pagoda.zoo.flavours.detect_and_track import DetectAndTrackFlavour
 from pagoda.zoo.flavours.efficientdet import EFFDET_LITE0, EFFDET_LITE0_CANVAS, EfficientDetFlavour
-from pagoda.zoo.options import ModelName, check_known, options_from
+from pagoda.zoo.options import ModelName, check_known
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def convert(
             file tells.
         label_map: its classes where they are not the published ones.
         num_classes: what you expect; another number raises.
-        options: fields of ModelOptions that tensors do not tell: standardized, some plugins, norm.
+        options: options of the model that tensors do not tell: standardized, some plugins, norm.
         allow_missing: tensors that the file lacks keep their initial values instead of raising, and those that
             the model has no place for are left out.
         wanted: the model you expect, by the zoo's name without flavour; another one raises and is named.
@@ -93,7 +93,7 @@ def convert(
         )
     parts = ModelName(architecture.detector, architecture.backbone, architecture.neck or "", name)
     check_told(checkpoint, options or {})
-    chosen = options_from({**architecture.options, **form, **(options or {})})
+    chosen = options_from({**architecture.options, **form, **(options or {})}, parts, conventions)
     build = partial(build_detector, parts, labels, chosen, conventions)
     # what is missing keeps the numbers it starts with
     with nullcontext() if allow_missing else WithoutMemory():

@@ -1,22 +1,45 @@
 """The model a run begins with: a new one, somebody's own, or a trained one fitted to the classes of the data."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pagoda.convert.choice_notes import collected_notes
 from pagoda.detectors.contract import Detector
 from pagoda.models import create_model, is_checkpoint, load
+from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
 from pagoda.transfer.classes import adapt_classes
 from pagoda.transfer.rcnn import keypoints_fit
-from pagoda.zoo.options import ModelOptions, options_from
+from pagoda.zoo.composed_options import changed, read_options
+from pagoda.zoo.options import Options
 
 Build = Callable[[int], Detector]
 """Composes a model that is not in the zoo, from the number of classes."""
-SIDES = ("short_side", "long_side", "canvas")
-NOT_FIXED = (*SIDES, "take")
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class CheckpointOptions(Options):
+    """What can be chosen of a trained model: the size of its pictures."""
+
+    of: ClassVar[str] = "trained models"
+
+    short_side: int | None = None
+    """pixels: the shorter side pictures are resized to (as it was trained)"""
+    long_side: int | None = None
+    """pixels: the longer side is never larger"""
+    canvas: tuple[int, int] | None = None
+    """height and width in pixels of the frame that pictures are fitted into, where the model has one"""
+    take: str | None = None
+    """which weights of the file, where it holds several: their key, or ema for the averaged ones"""
+
+    @classmethod
+    def refusal(cls, model: str, said: str, of: str) -> str:
+        """What is wrong where somebody says an option that these have not; `of` is whose it is."""
+        sizes = "short_side, long_side, canvas"
+        return f"{model} is a trained model: of its options only {sizes} can be changed, got {said}"
 
 
 @dataclass(frozen=True)
@@ -53,37 +76,26 @@ def starting_model(
 
 def from_checkpoint(path: str, labels: LabelMap, *, options: Mapping[str, Any], build: Build | None) -> Start:
     """A trained model: its heads made anew where classes or keypoints differ, its pictures resized where asked."""
-    chosen = options_from(options)
-    changed = {
-        each.name: getattr(chosen, each.name)
-        for each in fields(ModelOptions)
-        if getattr(chosen, each.name) != each.default
-    }
-    fixed = {name: value for name, value in changed.items() if name not in NOT_FIXED}
-    if fixed:
-        raise ValueError(
-            f"{path} is a trained model: of its options only {', '.join(SIDES)} can be changed, got"
-            f" {', '.join(f'{name}={value!r}' for name, value in fixed.items())}"
-        )
-    take = changed.pop("take", None)
+    chosen = changed(read_options(CheckpointOptions, options, path))
+    take = chosen.pop("take", None)
     with collected_notes() as notes:
         loaded = load(path, build=build, take=take)
     has_canvas = loaded.input_spec.canvas is not None
-    useless = [name for name in changed if (name == "canvas") != has_canvas]
+    useless = [name for name in chosen if (name == "canvas") != has_canvas]
     if useless:
         raise ValueError(
             f"{path} {'fits pictures into a canvas' if has_canvas else 'resizes pictures by their sides'}: change"
             f" {'canvas' if has_canvas else 'short_side and long_side'}, not {', '.join(useless)}"
         )
     start = fitted(loaded, labels, is_positional=False)
-    start.model.input_spec = replace(loaded.input_spec, **changed)
+    start.model.input_spec = replace(loaded.input_spec, **chosen)
     lines = [f"starts from {path}", *(f"note        {note}" for note in notes), start.text]
     provenance = (loaded.origin or {}).get("provenance")
     if provenance:
         lines.append(f"licence     {provenance['licence']} ({provenance['source']})")
     text = "\n".join(line for line in lines if line)
     return Start(
-        start.model, text, {"model": path, "options": {**changed, **({"take": take} if take else {})}}
+        start.model, text, {"model": path, "options": {**chosen, **({"take": take} if take else {})}}
     )
 
 

@@ -102,7 +102,7 @@ def train(
     Args:
         model: the name of a zoo model; a checkpoint, ours or another program's, by its path or address, or a
             built model: fine-tuned, with a class head for the data's classes (`transfer.classes.adapt_classes`).
-        options: fields of ModelOptions for a zoo model; for a checkpoint short_side, long_side, canvas and take.
+        options: those of a zoo model; for a checkpoint short_side, long_side, canvas and take.
         build: composes a model that is not in the zoo; `model` is then the name written into its card.
     """
     data = open_data(settings, model, take=(options or {}).get("take"))

@@ -16,7 +16,16 @@ from pagoda.layers.deform import OffsetInit
 from pagoda.layers.norm import Norm
 from pagoda.plain import checked
 from pagoda.zoo.flavours.base import BodyFlavour
-from pagoda.zoo.options import DeformKind, ModelOptions, check_known, given
+from pagoda.zoo.option_groups import (
+    ChannelOptions,
+    DeformKind,
+    FrozenOptions,
+    LevelOptions,
+    NormOptions,
+    ResNetOptions,
+    StageOptions,
+)
+from pagoda.zoo.options import ModelOptions, check_known, given
 
 TIMM = "timm:"
 CARDINALITY = re.compile(r"resnext(\d+)([cd]?)_(\d+)x(\d+)d")
@@ -214,15 +223,24 @@ def build_backbone(name: str, choices: BackboneChoices) -> nn.Module:
 
 def body_levels(options: ModelOptions, usual: tuple[int, ...]) -> tuple[int, ...]:
     """Which levels of the backbone the neck reads: those asked for, or the usual ones as far as there are stages."""
-    if options.levels is not None:
+    if isinstance(options, LevelOptions) and options.levels is not None:
         return tuple(sorted(options.levels))
-    highest = given(options.num_stages, 4) + 1
+    highest = 1 + (given(options.num_stages, 4) if isinstance(options, StageOptions) else 4)
     return tuple(level for level in usual if level <= highest) or (highest,)
+
+
+def body_options(backbone: str, *, is_pyramid: bool = True) -> tuple[type[ModelOptions], ...]:
+    """What can be chosen of a backbone, under a pyramid or on its own."""
+    if is_resnet(backbone):
+        return (ResNetOptions, StageOptions) if is_pyramid else (ResNetOptions,)
+    if backbone.startswith(TIMM):
+        return ()
+    return (NormOptions,) if backbone.startswith("mobilenet") else (FrozenOptions,)
 
 
 def build_body(
     backbone: str,
-    options: ModelOptions,
+    options: ChannelOptions,
     flavour: BodyFlavour,
     levels: tuple[int, ...],
     *,
@@ -231,32 +249,40 @@ def build_body(
     """Over these levels; `dilated`: the last stage keeps the stride of the one before."""
     if not is_resnet(backbone):
         flavour = replace(flavour, norm="batch", eps=1e-5, frozen_stages=0)
-    norm = options.norm or flavour.norm
-    return build_backbone(
-        backbone,
-        BackboneChoices(
-            levels=levels,
-            norm=norm,
-            eps=flavour.eps if norm == flavour.norm else BodyFlavour.eps,
-            norm_eval=flavour.norm_eval,
-            style="pytorch" if backbone.startswith("resnext") else flavour.style,
-            pooling=flavour.pooling,
-            frozen_stages=given(options.frozen_stages, flavour.frozen_stages),
-            deform=options.deform,
-            deform_levels=options.deform_levels,
-            deform_groups=options.deform_groups,
-            deform_fallback=options.deform_fallback,
-            deform_fallback_on=options.deform_fallback_on,
-            deform_blocks=options.deform_blocks,
-            in_channels=given(options.in_channels, 3),
-            stem_channels=options.stem_channels,
-            base_channels=given(options.base_channels, 64),
-            avg_down=options.avg_down is True,
-            norm_groups=given(options.norm_groups, 32),
-            num_stages=given(options.num_stages, 4),
-            plugins=options.plugins,
-            standardized=options.standardized,
-            strides=(1, 2, 2, 1) if dilated else (1, 2, 2, 2),
-            dilations=(1, 1, 1, 2) if dilated else (1, 1, 1, 1),
-        ),
+    frozen_stages = options.frozen_stages if isinstance(options, FrozenOptions) else None
+    norm = (options.norm if isinstance(options, NormOptions) else None) or flavour.norm
+    choices = BackboneChoices(
+        levels=levels,
+        norm=norm,
+        eps=flavour.eps if norm == flavour.norm else BodyFlavour.eps,
+        norm_eval=flavour.norm_eval,
+        style="pytorch" if backbone.startswith("resnext") else flavour.style,
+        pooling=flavour.pooling,
+        frozen_stages=given(frozen_stages, flavour.frozen_stages),
+        in_channels=given(options.in_channels, 3),
+        num_stages=given(options.num_stages, 4) if isinstance(options, StageOptions) else 4,
+        strides=(1, 2, 2, 1) if dilated else (1, 2, 2, 2),
+        dilations=(1, 1, 1, 2) if dilated else (1, 1, 1, 1),
+    )
+    if isinstance(options, ResNetOptions):
+        choices = resnet_choices(choices, options)
+    return build_backbone(backbone, choices)
+
+
+def resnet_choices(choices: BackboneChoices, options: ResNetOptions) -> BackboneChoices:
+    """With what is asked for of a ResNet alone."""
+    return replace(
+        choices,
+        deform=options.deform,
+        deform_levels=options.deform_levels,
+        deform_groups=options.deform_groups,
+        deform_fallback=options.deform_fallback,
+        deform_fallback_on=options.deform_fallback_on,
+        deform_blocks=options.deform_blocks,
+        stem_channels=options.stem_channels,
+        base_channels=given(options.base_channels, 64),
+        avg_down=options.avg_down is True,
+        norm_groups=given(options.norm_groups, 32),
+        plugins=options.plugins,
+        standardized=options.standardized,
     )

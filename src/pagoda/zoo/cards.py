@@ -15,8 +15,7 @@ from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
 from pagoda.weights.files import WeightsError
 from pagoda.weights.tensors import Stored, read_header, read_tensor, read_tensors
-from pagoda.zoo.families import FAMILIES, build_detector, is_known, parse_name
-from pagoda.zoo.options import options_from
+from pagoda.zoo.families import FAMILIES, build_detector, is_known, options_from, parse_name
 
 LONGEST_REASON = 500
 Build = Callable[[int], Detector]
@@ -54,7 +53,8 @@ def _of_the_zoo(card: Mapping[str, Any], label_map: LabelMap) -> Detector:
     conventions = FAMILIES[parts.detector].flavours[parts.flavour]
     if "flavour" in card:
         conventions = type(conventions).from_dict(card["flavour"])
-    return build_detector(parts, label_map, options_from(card.get("options")), conventions)
+    options = options_from(card.get("options"), parts, conventions)
+    return build_detector(parts, label_map, options, conventions)
 
 
 def model_in(card: Any, where: str | Path) -> str | None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 from torch import nn
 
@@ -14,19 +15,28 @@ from pagoda.necks.bifpn import BiFPN
 from pagoda.necks.fpn import FPN
 from pagoda.necks.pafpn import PAFPN
 from pagoda.necks.topology import TOPOLOGIES
-from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
-from pagoda.zoo.backbones import body_levels, build_body
-from pagoda.zoo.efficientdet import VARIANTS, efficientdet
+from pagoda.zoo.backbones import body_levels, body_options, build_body
+from pagoda.zoo.efficientdet import VARIANTS, efficientdet, variant_options
 from pagoda.zoo.flavours.base import BodyFlavour, FCOSFlavour, Flavour, RetinaNetFlavour
 from pagoda.zoo.flavours.efficientdet import EfficientDetFlavour
-from pagoda.zoo.inputs import input_spec
-from pagoda.zoo.options import ModelName, ModelOptions, given, refuse_options
+from pagoda.zoo.inputs import input_spec, size_options
+from pagoda.zoo.option_groups import (
+    BiFPNOptions,
+    ChannelOptions,
+    DenseOptions,
+    EfficientDetOptions,
+    FPNOptions,
+    LevelOptions,
+)
+from pagoda.zoo.options import ModelName, ModelOptions, given, with_usual
+
+USUAL = {"width": 256, "head_depth": 4, "top_level": 7}
 
 
-def fcos(name: ModelName, labels: LabelMap, options: ModelOptions, flavour: FCOSFlavour) -> FCOS:
+def fcos(name: ModelName, labels: LabelMap, options: DenseOptions, flavour: FCOSFlavour) -> FCOS:
     """One flavour's conventions around the parts that the options describe."""
-    options = with_defaults(options, flavour.input_spec)
+    options = with_usual(options, USUAL)
     body, neck = body_and_neck(name, options, flavour.body)
     head = partial(dense_head, neck.channels, options, flavour)
     on_class = flavour.quality_on == "class"
@@ -46,10 +56,10 @@ def fcos(name: ModelName, labels: LabelMap, options: ModelOptions, flavour: FCOS
 
 
 def retinanet(
-    name: ModelName, labels: LabelMap, options: ModelOptions, flavour: RetinaNetFlavour
+    name: ModelName, labels: LabelMap, options: DenseOptions, flavour: RetinaNetFlavour
 ) -> RetinaNet:
     """One flavour's conventions around the parts that the options describe."""
-    options = with_defaults(options, flavour.input_spec)
+    options = with_usual(options, USUAL)
     body, neck = body_and_neck(name, options, flavour.body)
     head = partial(dense_head, neck.channels, options, flavour)
     anchors = len(flavour.anchors.of_cell(8))
@@ -67,45 +77,27 @@ def retinanet(
 
 
 def efficientdet_named(
-    name: ModelName, labels: LabelMap, options: ModelOptions, flavour: EfficientDetFlavour
+    name: ModelName, labels: LabelMap, options: EfficientDetOptions, flavour: EfficientDetFlavour
 ) -> EfficientDet:
     """A published variant, or the small one's width and depth on another backbone and neck."""
     if not name.neck:
         return efficientdet(VARIANTS[f"efficientdet_{name.backbone}"], labels, options, flavour)
     sized = replace(VARIANTS["efficientdet_d0"], backbone="")
-    options = replace(options, width=given(options.width, sized.width), top_level=given(options.top_level, 7))
-    body, neck = body_and_neck(name, replace(options, canvas=None), flavour.body)
+    options = with_usual(options, {"width": sized.width, "top_level": sized.top_level})
+    body, neck = body_and_neck(name, options, flavour.body)
     return efficientdet(sized, labels, options, flavour, parts=(body, neck))
 
 
-def with_defaults(options: ModelOptions, spec: InputSpec) -> ModelOptions:
-    """The published width, depth and top level where no other is asked for. Raises where an option has no use."""
-    if spec.canvas is None:
-        refuse_options(options, "a model that resizes its pictures by their sides", "canvas", "fit")
-    else:
-        refuse_options(options, "a model that fits its pictures into a canvas", "short_side", "long_side")
-    return replace(
-        options,
-        width=given(options.width, 256),
-        head_depth=given(options.head_depth, 4),
-        top_level=given(options.top_level, 7),
-    )
-
-
 def body_and_neck(
-    name: ModelName, options: ModelOptions, flavour: BodyFlavour
+    name: ModelName, options: ChannelOptions, flavour: BodyFlavour
 ) -> tuple[nn.Module, FPN | BiFPN]:
     """The backbone over C3 … C5, or the levels asked for, and a neck on it."""
-    refuse_options(options, f"the backbone {name.backbone}", "drop_path_rate")
     body = build_body(name.backbone, options, flavour, body_levels(options, (3, 4, 5)))
-    return body, NECKS[name.neck](body.channels, options, flavour)
+    return body, NECKS[name.neck].build(body.channels, options, flavour)
 
 
-def fpn(
-    channels: dict[int, int], options: ModelOptions, flavour: BodyFlavour, *, kind: type[FPN] = FPN
-) -> FPN:
+def fpn(channels: dict[int, int], options: FPNOptions, flavour: BodyFlavour, *, kind: type[FPN] = FPN) -> FPN:
     """An FPN, or one that climbs up again (PAFPN)."""
-    refuse_options(options, f"{kind.__name__} (it is no BiFPN)", *OF_BIFPN)
     return kind(
         channels,
         options.width,
@@ -119,9 +111,8 @@ def fpn(
     )
 
 
-def bifpn(channels: dict[int, int], options: ModelOptions, flavour: BodyFlavour) -> BiFPN:
+def bifpn(channels: dict[int, int], options: BiFPNOptions, flavour: BodyFlavour) -> BiFPN:
     """A BiFPN as EfficientDet-D0 has it, but for width, norm and the number of cells."""
-    refuse_options(options, "a BiFPN", "neck_norm_on", "neck_relu", "extra_from")
     return BiFPN(
         channels,
         options.width,
@@ -134,7 +125,7 @@ def bifpn(channels: dict[int, int], options: ModelOptions, flavour: BodyFlavour)
     )
 
 
-def dense_head(channels: dict[int, int], options: ModelOptions, flavour: Flavour, outputs: int) -> DenseHead:
+def dense_head(channels: dict[int, int], options: DenseOptions, flavour: Flavour, outputs: int) -> DenseHead:
     """A head of the depth and norm asked for."""
     return DenseHead(
         channels,
@@ -152,5 +143,32 @@ def norm_groups(width: int) -> int:
     return min(32, max(1, width // 4))
 
 
-OF_BIFPN = ("cells", "fusion", "topology", "activation")
-NECKS: dict[str, Callable[..., FPN | BiFPN]] = {"fpn": fpn, "pafpn": partial(fpn, kind=PAFPN), "bifpn": bifpn}
+class Neck(NamedTuple):
+    """A kind of neck: the function that builds it, and what can be chosen of it."""
+
+    build: Callable[..., FPN | BiFPN]
+    options: type[ModelOptions]
+
+
+NECKS = {
+    "fpn": Neck(fpn, FPNOptions),
+    "pafpn": Neck(partial(fpn, kind=PAFPN), FPNOptions),
+    "bifpn": Neck(bifpn, BiFPNOptions),
+}
+
+
+def dense_options(name: ModelName, flavour: Flavour) -> tuple[type[ModelOptions], ...]:
+    """What can be chosen of an FCOS or a RetinaNet."""
+    return (DenseOptions, *parts_options(name), size_options(flavour.input_spec))
+
+
+def efficientdet_options(name: ModelName, flavour: EfficientDetFlavour) -> tuple[type[ModelOptions], ...]:
+    """What can be chosen of an EfficientDet."""
+    if not name.neck:
+        return (variant_options(flavour),)
+    return (EfficientDetOptions, *parts_options(name), size_options(flavour.input_spec))
+
+
+def parts_options(name: ModelName) -> tuple[type[ModelOptions], ...]:
+    """What can be chosen of a neck on a backbone, and of the pixels."""
+    return (NECKS[name.neck].options, LevelOptions, *body_options(name.backbone), ChannelOptions)

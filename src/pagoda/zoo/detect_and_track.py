@@ -20,25 +20,31 @@ from pagoda.necks.fpn3d import FPN3D
 from pagoda.structures.labels import LabelMap
 from pagoda.zoo.flavours.base import BodyFlavour
 from pagoda.zoo.flavours.detect_and_track import DetectAndTrackFlavour
-from pagoda.zoo.options import ModelName, ModelOptions, given, refuse_options
+from pagoda.zoo.inputs import of_sides
+from pagoda.zoo.option_groups import DetectAndTrackOptions, PyramidOptions, TimeStrideOptions
+from pagoda.zoo.options import ModelName, ModelOptions, given
 
 BODIES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 CLIP_MODELS = [
     f"detect_and_track_{body}_{neck}" for body in BODIES for neck in ("3d", "2d", "c4_3d", "c4_2d")
 ]
-FREE_OF = (
-    "head_norm", "head_bias", "head_deform", "cells", "drop_path_rate", "neck_norm", "neck_norm_on", "neck_relu",
-    "deform",    "deform_levels", "deform_groups", "deform_fallback", "deform_fallback_on", "deform_blocks", "plugins",
-    "standardized", "canvas", "fit", "extra_from", "fusion", "topology", "activation", "levels", "num_stages",
-    "stem_channels", "base_channels", "avg_down", "norm_groups", "in_channels", "mean", "std",
-)  # fmt: skip
+
+
+def detect_and_track_options(
+    name: ModelName, flavour: DetectAndTrackFlavour
+) -> tuple[type[ModelOptions], ...]:
+    """What can be chosen of a Detect-and-Track."""
+    if not name.neck.startswith("c"):
+        return (DetectAndTrackOptions, PyramidOptions)
+    return (
+        (DetectAndTrackOptions, TimeStrideOptions) if name.neck.endswith("3d") else (DetectAndTrackOptions,)
+    )
 
 
 def detect_and_track(
-    name: ModelName, labels: LabelMap, options: ModelOptions, flavour: DetectAndTrackFlavour
+    name: ModelName, labels: LabelMap, options: DetectAndTrackOptions, flavour: DetectAndTrackFlavour
 ) -> DetectAndTrack:
     """One flavour's conventions around the parts that the options describe."""
-    refuse_options(options, "Detect-and-Track", *FREE_OF)
     if name.backbone not in BODIES:
         raise ValueError(
             f"clips go through a ResNet with time, one of {', '.join(BODIES)}; got {name.backbone}."
@@ -46,10 +52,6 @@ def detect_and_track(
         )
     is_pyramid, has_time = not name.neck.startswith("c"), name.neck.endswith("3d")
     time_kernel = kernel_in_time(options, has_time=has_time)
-    if is_pyramid or not has_time:
-        refuse_options(
-            options, f"the neck {name.neck} (only c4_3d and c5_3d, one level over clips)", "time_stride"
-        )
     flavour = flavour if has_time else flavour.of_pictures()
     depth = int(name.backbone.removeprefix("resnet"))
     width = given(options.width, 256)
@@ -57,7 +59,7 @@ def detect_and_track(
         depth, options, flavour.body, (2, 3, 4, 5) if is_pyramid else (int(name.neck[1]),), time_kernel
     )
     neck = None
-    if is_pyramid:
+    if isinstance(options, PyramidOptions):
         neck = FPN3D(body.channels, width, time_kernel=time_kernel, top_level=given(options.top_level, 6))
     channels = neck.channels if neck is not None else body.channels
     anchors = flavour.anchors(pyramid=is_pyramid)
@@ -79,11 +81,7 @@ def detect_and_track(
         frame_interval=given(options.frame_interval, 1),
         link=options.link or "none",
         label_map=labels,
-        input_spec=replace(
-            spec,
-            short_side=given(options.short_side, spec.short_side),
-            long_side=given(options.long_side, spec.long_side),
-        ),
+        input_spec=of_sides(options, spec),
         anchors=anchors,
         proposals=flavour.proposals,
         criterion=flavour.criterion,
@@ -91,7 +89,7 @@ def detect_and_track(
     )
 
 
-def kernel_in_time(options: ModelOptions, *, has_time: bool) -> int:
+def kernel_in_time(options: DetectAndTrackOptions, *, has_time: bool) -> int:
     """Raises ValueError for an even number, and for more than one frame in a network without time."""
     kernel = given(options.time_kernel, 3 if has_time else 1)
     if kernel < 1 or kernel % 2 == 0 or (kernel == 1) == has_time:
@@ -101,7 +99,11 @@ def kernel_in_time(options: ModelOptions, *, has_time: bool) -> int:
 
 
 def clip_body(
-    depth: int, options: ModelOptions, flavour: BodyFlavour, levels: tuple[int, ...], time_kernel: int
+    depth: int,
+    options: DetectAndTrackOptions,
+    flavour: BodyFlavour,
+    levels: tuple[int, ...],
+    time_kernel: int,
 ) -> ResNet3D:
     """The backbone over these levels."""
     norm = options.norm or flavour.norm
@@ -109,7 +111,7 @@ def clip_body(
         depth,
         levels=levels,
         time_kernel=time_kernel,
-        time_stride=options.time_stride,
+        time_stride=isinstance(options, TimeStrideOptions) and options.time_stride,
         norm=norm,
         eps=flavour.eps if norm == flavour.norm else BodyFlavour.eps,
         style=flavour.style,
@@ -121,7 +123,7 @@ def box_head(
     depth: int,
     features: int,
     labels: LabelMap,
-    options: ModelOptions,
+    options: DetectAndTrackOptions,
     flavour: DetectAndTrackFlavour,
     *,
     last_stage: bool,
@@ -152,7 +154,11 @@ def box_head(
 
 
 def keypoint_head(
-    features: int, num_keypoints: int, time_kernel: int, options: ModelOptions, flavour: DetectAndTrackFlavour
+    features: int,
+    num_keypoints: int,
+    time_kernel: int,
+    options: DetectAndTrackOptions,
+    flavour: DetectAndTrackFlavour,
 ) -> TubeKeypointHead:
     """On tubes pooled twice as fine."""
     return TubeKeypointHead(

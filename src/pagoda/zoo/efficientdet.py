@@ -19,7 +19,7 @@ from pagoda.structures.labels import LabelMap
 from pagoda.zoo import inputs
 from pagoda.zoo.class_names import published_classes
 from pagoda.zoo.flavours.efficientdet import GOOGLE, EfficientDetFlavour
-from pagoda.zoo.options import ModelOptions, refuse_options
+from pagoda.zoo.option_groups import EfficientDetOptions, RestridedOptions, VariantOptions
 from pagoda.zoo.toandaominh import restrided_parts
 
 # Published heads have a class for each COCO category id from 1 to 90; ten of the ids were never used.
@@ -79,24 +79,12 @@ VARIANTS = MappingProxyType(
         "efficientdet_lite4": lite("lite4", 640, 224, 7, 4),
     }
 )
-# What means something else where a variant's table decides; a ResNet under a BiFPN takes them.
-OF_RESNETS = ("norm", "frozen_stages", "deform", "deform_levels", "deform_groups", "deform_fallback")
-OF_RESNETS += (
-    "plugins",
-    "standardized",
-    "deform_fallback_on",
-    "deform_blocks",
-    "stem_channels",
-    "base_channels",
-)
-OF_RESNETS += ("avg_down", "num_stages", "levels", "norm_groups", "extra_from")
-OF_OTHER_HEADS = ("head_bias", "head_deform", "short_side", "long_side")
 
 
 def efficientdet(
     variant: Variant,
     labels: LabelMap = COCO_90,
-    options: ModelOptions | None = None,
+    options: EfficientDetOptions | RestridedOptions | None = None,
     flavour: EfficientDetFlavour = GOOGLE,
     *,
     parts: tuple[nn.Module, nn.Module] | None = None,
@@ -105,8 +93,7 @@ def efficientdet(
 
     `parts` are a backbone and a neck to take instead of the row's.
     """
-    options = options or ModelOptions()
-    refuse_options(options, "EfficientDet", *OF_OTHER_HEADS)
+    options = options or variant_options(flavour)()
     anchors = StretchedAnchors(
         base_scale=variant.base_scale if flavour.base_scale is None else flavour.base_scale,
         shapes=flavour.shapes,
@@ -142,11 +129,15 @@ def efficientdet(
     )
 
 
+def variant_options(flavour: EfficientDetFlavour) -> type[VariantOptions] | type[RestridedOptions]:
+    """What can be chosen of a published variant in one flavour's conventions."""
+    return RestridedOptions if flavour.parts == "toandaominh" else VariantOptions
+
+
 def published_parts(
-    variant: Variant, options: ModelOptions, flavour: EfficientDetFlavour
+    variant: Variant, options: VariantOptions, flavour: EfficientDetFlavour
 ) -> tuple[TimmBackbone, BiFPN]:
     """EfficientNet and the BiFPN on it."""
-    refuse_options(options, "EfficientDet on an EfficientNet", *OF_RESNETS, "neck_norm_on", "neck_relu")
     backbone = TimmBackbone(
         f"{'tf_' if flavour.tensorflow else ''}efficientnet_{variant.backbone}",
         levels=(3, 4, 5),

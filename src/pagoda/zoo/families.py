@@ -8,8 +8,16 @@ from pagoda.detectors.contract import Detector
 from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
 from pagoda.zoo.backbones import BACKBONES, knows_backbone
-from pagoda.zoo.dense import NECKS, efficientdet_named, fcos, retinanet
-from pagoda.zoo.detect_and_track import CLIP_MODELS, detect_and_track
+from pagoda.zoo.composed_options import composed, read_options
+from pagoda.zoo.dense import (
+    NECKS,
+    dense_options,
+    efficientdet_named,
+    efficientdet_options,
+    fcos,
+    retinanet,
+)
+from pagoda.zoo.detect_and_track import CLIP_MODELS, detect_and_track, detect_and_track_options
 from pagoda.zoo.efficientdet import VARIANTS
 from pagoda.zoo.flavours.base import Flavour, pixels_of_body
 from pagoda.zoo.flavours.detect_and_track import DETECT_AND_TRACK_FLAVOURS
@@ -17,38 +25,37 @@ from pagoda.zoo.flavours.efficientdet import EFFICIENTDET_FLAVOURS
 from pagoda.zoo.flavours.fcos import FCOS_FLAVOURS
 from pagoda.zoo.flavours.rcnn import FASTER_RCNN_FLAVOURS, KEYPOINT_RCNN_FLAVOURS, MASK_RCNN_FLAVOURS
 from pagoda.zoo.flavours.retinanet import RETINANET_FLAVOURS
-from pagoda.zoo.options import ModelName, ModelOptions, check_known, refuse_options
-from pagoda.zoo.rcnn import REGION_MODELS, rcnn
+from pagoda.zoo.options import ModelName, ModelOptions, check_known
+from pagoda.zoo.rcnn import REGION_MODELS, rcnn, rcnn_options
 
 
 @checked
 @dataclass(frozen=True)
 class Family:
-    """A detector: the function that composes it and the flavours it comes in."""
+    """A detector: the function that composes it, the groups of its options, and the flavours it comes in."""
 
     build: Callable[..., Detector]
+    options: Callable[..., tuple[type[ModelOptions], ...]]
     flavours: Mapping[str, Any]
     necks: tuple[str, ...] = ("fpn", "pafpn", "bifpn")
     of_clips: bool = False
 
 
 FAMILIES = {
-    "fcos": Family(fcos, FCOS_FLAVOURS),
-    "retinanet": Family(retinanet, RETINANET_FLAVOURS),
-    "efficientdet": Family(efficientdet_named, EFFICIENTDET_FLAVOURS),
-    "faster_rcnn": Family(rcnn, FASTER_RCNN_FLAVOURS, ("fpn", "c4", "dc5")),
-    "mask_rcnn": Family(rcnn, MASK_RCNN_FLAVOURS, ("fpn", "c4", "dc5")),
-    "keypoint_rcnn": Family(rcnn, KEYPOINT_RCNN_FLAVOURS, ("fpn",)),
+    "fcos": Family(fcos, dense_options, FCOS_FLAVOURS),
+    "retinanet": Family(retinanet, dense_options, RETINANET_FLAVOURS),
+    "efficientdet": Family(efficientdet_named, efficientdet_options, EFFICIENTDET_FLAVOURS),
+    "faster_rcnn": Family(rcnn, rcnn_options, FASTER_RCNN_FLAVOURS, ("fpn", "c4", "dc5")),
+    "mask_rcnn": Family(rcnn, rcnn_options, MASK_RCNN_FLAVOURS, ("fpn", "c4", "dc5")),
+    "keypoint_rcnn": Family(rcnn, rcnn_options, KEYPOINT_RCNN_FLAVOURS, ("fpn",)),
     "detect_and_track": Family(
         detect_and_track,
+        detect_and_track_options,
         DETECT_AND_TRACK_FLAVOURS,
         ("3d", "2d", "c4_3d", "c4_2d", "c5_3d", "c5_2d"),
         of_clips=True,
     ),
 }
-
-
-OF_CLIPS = ("num_frames", "frame_interval", "link", "inflation", "time_kernel", "time_stride")
 
 
 def conventions_for(name: ModelName) -> Flavour:
@@ -59,16 +66,25 @@ def conventions_for(name: ModelName) -> Flavour:
     return replace(conventions, input_spec=pixels_of_body(name.backbone, conventions.input_spec))
 
 
+def options_class(name: ModelName, conventions: Flavour | None = None) -> type[ModelOptions]:
+    """The options of one model: those of its detector, neck, backbone and pictures, in its flavour's conventions."""
+    flavour = conventions_for(name) if conventions is None else conventions
+    return composed(str(name), FAMILIES[name.detector].options(name, flavour))
+
+
+def options_from(values: Any, name: ModelName, conventions: Flavour | None = None) -> ModelOptions:
+    """The options of a model out of values by name. Raises ValueError for one that the model has no use for, and for
+    an unknown one with the nearest."""
+    return read_options(options_class(name, conventions), values, str(name))
+
+
 def build_detector(
     name: ModelName, labels: LabelMap, options: ModelOptions, conventions: Flavour
 ) -> Detector:
     """With fresh weights; its origin tells how to build it again."""
-    family = FAMILIES[name.detector]
-    if not family.of_clips:
-        refuse_options(options, "a detector of single pictures", *OF_CLIPS)
-    model = family.build(name, labels, options, conventions)
+    model = FAMILIES[name.detector].build(name, labels, options, conventions)
     # Rebuilding from a checkpoint must not ask for the ImageNet file again.
-    kept = asdict(replace(options, backbone_weights=None, inflation=None, take=None))
+    kept = asdict(options.without_weights())
     model.origin = {"model": str(name), "options": kept, "flavour": conventions.to_dict()}
     return model
 

@@ -10,13 +10,23 @@ from pagoda.heads.roi_box import BoxHead, BoxTrunk, StageTrunk
 from pagoda.heads.roi_keypoint import KeypointHead
 from pagoda.heads.roi_mask import MaskHead
 from pagoda.heads.rpn import RPNHead
+from pagoda.layers.norm import Norm
 from pagoda.necks.fpn import FPN
 from pagoda.ops.roi import RegionPooling
 from pagoda.structures.labels import LabelMap
-from pagoda.zoo.backbones import body_levels, build_body, is_resnet
+from pagoda.zoo.backbones import body_levels, body_options, build_body, is_resnet
 from pagoda.zoo.flavours.rcnn import RCNNFlavour
-from pagoda.zoo.inputs import input_spec
-from pagoda.zoo.options import ModelName, ModelOptions, given, refuse_options
+from pagoda.zoo.inputs import input_spec, size_options
+from pagoda.zoo.option_groups import (
+    BoxHeadOptions,
+    ChannelOptions,
+    FPNOptions,
+    KeypointHeadOptions,
+    LevelOptions,
+    MaskHeadOptions,
+    RCNNOptions,
+)
+from pagoda.zoo.options import ModelName, ModelOptions, given, with_usual
 
 NECKS = {"fpn": (2, 3, 4, 5), "c4": (4,), "dc5": (5,)}
 """which levels the backbone gives where no others are asked for"""
@@ -34,19 +44,34 @@ REGION_MODELS = [
         for neck in ("c4", "dc5")
     ),
 ]
-FREE_OF = ("head_bias", "head_deform", "cells", "fusion", "topology", "activation", "canvas", "fit")
+HEADS: dict[str, type[RCNNOptions]] = {
+    "faster_rcnn": BoxHeadOptions,
+    "mask_rcnn": MaskHeadOptions,
+    "keypoint_rcnn": KeypointHeadOptions,
+}
+"""what can be chosen of a detector's heads; of those behind a backbone's last stage (c4) less"""
 
 
-OF_PYRAMIDS = ("neck_norm", "neck_norm_on", "neck_relu", "top_level", "extra_from", "levels", "num_stages")
+def rcnn_options(name: ModelName, flavour: RCNNFlavour) -> tuple[type[ModelOptions], ...]:
+    """What can be chosen of an R-CNN."""
+    is_pyramid = name.neck == "fpn"
+    return (
+        RCNNOptions if name.neck == "c4" else HEADS[name.detector],
+        *((FPNOptions, LevelOptions) if is_pyramid else ()),
+        *body_options(name.backbone, is_pyramid=is_pyramid),
+        ChannelOptions,
+        size_options(flavour.input_spec),
+    )
 
 
-def rcnn(name: ModelName, labels: LabelMap, options: ModelOptions, flavour: RCNNFlavour) -> RCNN:
+def rcnn(name: ModelName, labels: LabelMap, options: RCNNOptions, flavour: RCNNFlavour) -> RCNN:
     """One flavour's conventions around the parts that the options describe.
 
     Its detector is faster_rcnn, mask_rcnn or keypoint_rcnn.
     """
     detector, backbone, neck, _ = name
-    options = with_defaults(options, detector, neck, labels)
+    skeleton = 17 if labels.skeleton is None else len(labels.skeleton)
+    options = with_usual(options, {"width": 256, "top_level": 6, "num_keypoints": skeleton})
     is_pyramid = neck == "fpn"
     if neck != "fpn" and not is_resnet(backbone):
         raise ValueError(f"networks of one level are built on ResNets, not {backbone}; take its fpn")
@@ -92,26 +117,7 @@ def rcnn(name: ModelName, labels: LabelMap, options: ModelOptions, flavour: RCNN
     )
 
 
-def with_defaults(options: ModelOptions, detector: str, neck: str, labels: LabelMap) -> ModelOptions:
-    """The published sizes where no others are asked for, and as many keypoints as the classes' skeleton has.
-
-    Raises where an option has no use.
-    """
-    refuse_options(options, "R-CNN", *FREE_OF)
-    if detector != "keypoint_rcnn":
-        refuse_options(options, "a model without keypoint head", "num_keypoints")
-    if neck != "fpn":
-        refuse_options(options, "a network of one level", *OF_PYRAMIDS)
-    num_keypoints = 17 if labels.skeleton is None else len(labels.skeleton)
-    return replace(
-        options,
-        width=given(options.width, 256),
-        top_level=given(options.top_level, 6),
-        num_keypoints=given(options.num_keypoints, num_keypoints),
-    )
-
-
-def fpn(channels: dict[int, int], options: ModelOptions, flavour: RCNNFlavour) -> FPN:
+def fpn(channels: dict[int, int], options: FPNOptions, flavour: RCNNFlavour) -> FPN:
     """P2 … P5 and what lies above for proposals."""
     return FPN(
         channels,
@@ -127,7 +133,7 @@ def fpn(channels: dict[int, int], options: ModelOptions, flavour: RCNNFlavour) -
 
 
 def box_trunk(
-    width: int, options: ModelOptions, flavour: RCNNFlavour, stage: nn.Module | None
+    width: int, options: RCNNOptions, flavour: RCNNFlavour, stage: nn.Module | None
 ) -> tuple[nn.Module, RegionPooling]:
     """(trunk, its pooling): fully connected layers, or the last stage of the backbone `stage`."""
     if stage is not None:
@@ -138,8 +144,13 @@ def box_trunk(
         conv_depth=flavour.box_convs,
         fc_depth=flavour.box_fcs,
         width=4 * options.width,
-        norm=options.head_norm or flavour.head_norm,
+        norm=head_norm(options, flavour),
     ), flavour.pooling
+
+
+def head_norm(options: RCNNOptions, flavour: RCNNFlavour) -> Norm:
+    """Of the heads' convolutions; a C4 network has none in them."""
+    return (options.head_norm if isinstance(options, BoxHeadOptions) else None) or flavour.head_norm
 
 
 def finer(flavour: RCNNFlavour) -> RegionPooling:
@@ -148,22 +159,23 @@ def finer(flavour: RCNNFlavour) -> RegionPooling:
 
 
 def mask_head(
-    width: int, num_classes: int, options: ModelOptions, flavour: RCNNFlavour, stage: nn.Module | None
+    width: int, num_classes: int, options: RCNNOptions, flavour: RCNNFlavour, stage: nn.Module | None
 ) -> MaskHead:
     """Behind its own convolutions, or behind the last stage that box and mask share."""
+    depth = given(options.head_depth, 4) if isinstance(options, MaskHeadOptions) else 0
     return MaskHead(
         width if stage is None else stage.channels[5],
         num_classes,
         pooling=finer(flavour),
-        depth=0 if stage is not None else given(options.head_depth, 4),
+        depth=depth,
         width=options.width,
-        norm=options.head_norm or flavour.head_norm,
+        norm=head_norm(options, flavour),
         class_agnostic=options.class_agnostic,
         background_mask=flavour.background_box,
     )
 
 
-def keypoint_head(width: int, options: ModelOptions, flavour: RCNNFlavour) -> KeypointHead:
+def keypoint_head(width: int, options: KeypointHeadOptions, flavour: RCNNFlavour) -> KeypointHead:
     """On regions pooled twice as fine."""
     return KeypointHead(
         width,

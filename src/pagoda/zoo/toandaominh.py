@@ -25,41 +25,17 @@ from pagoda.backbones.timm import SameConv2d
 from pagoda.heads.dense import DenseHead
 from pagoda.layers.conv import NORM_MOMENTUM
 from pagoda.plain import checked
-from pagoda.zoo.options import ModelOptions, refuse_options
+from pagoda.zoo.option_groups import RestridedOptions
 
 HEAD_WIDTH, HEAD_DEPTH = 256, 4
 FUSION_EPS = 1e-4
 LEVELS = (3, 4, 5, 6, 7)
-NOT_OURS = (
-    "head_depth",
-    "head_norm",
-    "neck_norm",
-    "neck_norm_on",
-    "neck_relu",
-    "top_level",
-    "norm",
-    "frozen_stages",
-    "deform",
-    "deform_blocks",
-    "fusion",
-    "topology",
-    "activation",
-    "in_channels",
-    "stem_channels",
-    "base_channels",
-    "avg_down",
-    "num_stages",
-    "levels",
-    "norm_groups",
-    "extra_from",
-)
 
 
 def restrided_parts(
-    backbone: str, options: ModelOptions, *, width: int, cells: int, num_classes: int
+    backbone: str, options: RestridedOptions, *, width: int, cells: int, num_classes: int
 ) -> tuple[nn.Module, nn.Module, DenseHead, DenseHead]:
     """Backbone, neck, class head and box head. Its pyramids have one cell less than the paper's."""
-    refuse_options(options, "toandaominh1997's EfficientDet", *NOT_OURS)
     body = RestridedEfficientNet(f"tf_efficientnet_{backbone}")
     neck = PlainWeightedPyramid(
         body.channels,

@@ -19,9 +19,9 @@ FCOS, RETINANET = "fcos_resnet18_fpn", "retinanet_resnet18_fpn"
 
 
 def small_model(name: str, **options):
-    return create_model(
-        name, num_classes=2, width=16, head_depth=1, **{"short_side": 128, "long_side": 256, **options}
-    )
+    sizes = {"width": 16, "short_side": 128, "long_side": 256}
+    depth = {} if name.startswith("faster_rcnn") else {"head_depth": 1}
+    return create_model(name, num_classes=2, **{**sizes, **depth, **options})
 
 
 def annotations_of(*pictures: list[tuple], size: tuple[int, int] = (128, 128)) -> Annotations:

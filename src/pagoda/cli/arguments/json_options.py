@@ -9,7 +9,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from pagoda.backbones.resnet_options import Plugin
 from pagoda.plain import admits
-from pagoda.zoo.options import plugins_from
+from pagoda.zoo.composed_options import plugins_from
 
 Blocks = tuple[tuple[bool, ...], ...]
 

@@ -29,7 +29,7 @@ class Architecture:
     neck: str | None = None
     num_classes: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
-    """fields of ModelOptions"""
+    """of the model, as `create_model` takes them"""
     extra_from: str | None = None
     """of the FPN"""
     box_rows: int = 4

@@ -40,7 +40,7 @@ class Form:
 
     why: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    """fusion, topology, activation and canvas, as ModelOptions have them"""
+    """fusion, topology, activation and canvas, as options of models have them"""
     resampling: Resampling = field(default_factory=Resampling)
     head_activation: str | None = None
     conventions: Mapping[str, Any] = field(default_factory=dict)

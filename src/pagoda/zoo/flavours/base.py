@@ -22,7 +22,7 @@ ClassNames = Literal["coco", "coco_91", "coco_90", "coco_person", "posetrack_per
 @checked
 @dataclass(frozen=True, kw_only=True)
 class BodyFlavour:
-    """Of the backbone and the neck; where `ModelOptions` says something else, that counts.
+    """Of the backbone and the neck; where the model's options say something else, that counts.
 
     Norm, epsilon and what is frozen are meant for ResNets; other backbones keep what they were published with.
     """

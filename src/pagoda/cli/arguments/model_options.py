@@ -1,0 +1,98 @@
+"""Which model a command line names, and the options that can be chosen of it."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import is_dataclass
+from sys import maxsize
+from typing import Any, get_args, get_origin, get_type_hints
+
+from pagoda.cli.arguments.json_options import FORMS
+from pagoda.cli.arguments.parsing import names_code
+from pagoda.models import is_checkpoint
+from pagoda.zoo.composed_options import check_applies, owner_of
+from pagoda.zoo.families import options_class, parse_name
+from pagoda.zoo.option_groups import GROUPS
+from pagoda.zoo.options import ModelOptions, Options
+
+
+def options_for(model: str | None, *, checkpoint: type[Options] = Options) -> Options:
+    """The options of a zoo model, a checkpoint or FILE.py:FUNCTION as they are before anything is chosen; of None or
+    "" those that every model has. Raises ValueError with the nearest name for an unknown model."""
+    if not model:
+        return ModelOptions()
+    if names_code(model):
+        return Options()
+    return checkpoint() if is_checkpoint(model) else options_class(parse_name(model))()
+
+
+def options_typed(command: type, arguments: Sequence[str], *, checkpoint: type[Options] = Options) -> Options:
+    """`options_for` the model that the arguments of `command` name. Raises ValueError for its flags that are another
+    model's."""
+    model = model_word(command, arguments)
+    options = options_for(model, checkpoint=checkpoint)
+    refuse_flags(arguments, "model", options, model)
+    return options
+
+
+def refuse_flags(arguments: Sequence[str], prefix: str, options: Options, model: str | None) -> None:
+    """Raises ValueError for a flag `--PREFIX.NAME` that is an option of other models, not of this one; of unknown
+    names the parser says more."""
+    for word in arguments if model else ():
+        found = re.match(rf"(?:--)?{prefix}\.(no-)?([a-z][\w-]*)", word)
+        name = found[2].replace("-", "_") if found else ""
+        if owner_of(name) is not None:
+            check_applies(type(options), name, str(model), said=f"--{prefix}.{name.replace('_', '-')}")
+
+
+def model_word(command: type, arguments: Sequence[str]) -> str | None:
+    """The first word that is neither a flag nor a flag's value; None where there is none."""
+    lengths = flag_lengths(command)
+    values = 0
+    for word in arguments:
+        if word.startswith("--"):
+            values = 0 if "=" in word else length_of(word.removeprefix("--").replace("_", "-"), lengths)
+        elif values:
+            values = 0 if word == "None" else values - 1
+        elif not word.startswith("-") and not re.match(r"[a-z_]\w*(\.\w+)*=", word):
+            return word
+    return None
+
+
+def length_of(flag: str, lengths: dict[str, int]) -> int:
+    """How many words follow a flag, also where it says no: `--no-json`."""
+    return lengths.get(flag, lengths.get(flag.replace("no-", "", 1), 1))
+
+
+def flag_lengths(command: type, prefix: str = "") -> dict[str, int]:
+    """{flag of a command: how many words its value has at most}, those of every model's options among them."""
+    lengths = {}
+    for name, hint in get_type_hints(command).items():
+        flag = f"{prefix}{name}".replace("_", "-")
+        if hint is ModelOptions or hint is Options:
+            for group in GROUPS:
+                lengths |= flag_lengths(group, f"{flag}.")
+        elif is_dataclass(hint):
+            lengths |= flag_lengths(hint, f"{flag}.")  # type: ignore[arg-type]
+        else:
+            lengths[flag] = words_in(hint)
+    return lengths
+
+
+def words_in(hint: Any) -> int:
+    """How many words of the command line a value of this type has at most."""
+    parts = get_args(hint)
+    if hint is bool:
+        return 0
+    if get_origin(hint) is tuple and hint not in FORMS:
+        return maxsize if parts[-1] is Ellipsis else len(parts)
+    return max([1, *(words_in(part) for part in parts if part is not Ellipsis and hint not in FORMS)])
+
+
+def flag_value(arguments: Sequence[str], flag: str) -> str | None:
+    """The word after `flag`, or behind its `=`."""
+    for index, word in enumerate(arguments):
+        if word.startswith(f"{flag}="):
+            return word.partition("=")[2]
+        if word == flag and index + 1 < len(arguments):
+            return arguments[index + 1]
+    return None

@@ -1,0 +1,74 @@
+"""One class of options out of groups, and options read from what people and files say of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any, TypeVar
+
+from pagoda.backbones.resnet_options import Plugin
+from pagoda.plain import checked, from_plain, nearest
+from pagoda.zoo.option_groups import GROUPS
+from pagoda.zoo.options import ModelOptions, Options, check_known
+
+Read = TypeVar("Read", bound=Options)
+
+
+@cache
+def composed(model: str, groups: tuple[type[ModelOptions], ...]) -> type[ModelOptions]:
+    """The class of a model's options: it has the fields of all the groups, and the model's name."""
+    whole = type(model, groups, {"__doc__": f"What {model} lets you choose.", "__module__": __name__})
+    return checked(dataclass(frozen=True, kw_only=True)(whole))
+
+
+def read_options(kind: type[Read], values: Any, model: str) -> Read:
+    """Options of the given values by name. Raises ValueError that names the model for an option it has no use for, and
+    for an unknown one with the nearest."""
+    if isinstance(values, Mapping):
+        for name, value in values.items():
+            check_applies(kind, str(name), model, said=f"the option {name}={value!r:.80}")
+        if "plugins" in values:
+            values = {**values, "plugins": plugins_from(values["plugins"])}
+    return from_plain(kind, values, "options.")
+
+
+def check_applies(kind: type[Options], name: str, model: str, *, said: str) -> None:
+    """Raises ValueError unless `kind`, the options of `model`, has one of this name; `said` is how it was given."""
+    known = [field.name for field in fields(kind)]
+    if name in known:
+        return
+    owner = owner_of(name)
+    if owner is not None:
+        raise ValueError(kind.refusal(model, said, owner.of))
+    near = nearest(name, known)
+    hint = f"did you mean '{near}'?" if near else f"known: {', '.join(sorted(known)) or 'none'}"
+    raise ValueError(f"{model} has no option '{name}'; {hint}")
+
+
+def changed(options: Options) -> dict[str, Any]:
+    """What was chosen: the options that are not as they are by themselves."""
+    values = {field.name: (getattr(options, field.name), field.default) for field in fields(options)}
+    return {name: value for name, (value, default) in values.items() if value != default}
+
+
+def owner_of(name: str) -> type[ModelOptions] | None:
+    """The group that an option is in; None where no model has it."""
+    return next((group for group in GROUPS if name in group.__annotations__ and name != "of"), None)
+
+
+def plugins_from(values: Any) -> tuple[Plugin, ...]:
+    """Plugins, each itself or in the words of JSON and YAML. Raises ValueError for other words, with the nearest.
+
+    >>> plugins_from([{"module": "context_block", "options": {"ratio": 0.25}}])[0].attribute
+    'context_block'
+    """
+    words = [field.name for field in fields(Plugin)]
+    if not isinstance(values, list | tuple):
+        raise ValueError(f"plugins are a list, each of it {{'module': …}}, got {values!r}")
+    for value in values:
+        if isinstance(value, Plugin):
+            continue
+        for name in value if isinstance(value, Mapping) else ():
+            check_known("word of a plugin", name, words)
+        if not isinstance(value, Mapping) or "module" not in value:
+            raise ValueError(f"a plugin is {{'module': …}}, with {', '.join(words[1:])}; got {value!r}")
+    return tuple(value if isinstance(value, Plugin) else Plugin(**value) for value in values)

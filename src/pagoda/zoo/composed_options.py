@@ -6,7 +6,8 @@ from functools import cache
 from typing import Any, TypeVar
 
 from pagoda.backbones.resnet_options import Plugin
-from pagoda.plain import checked, from_plain, nearest
+from pagoda.messages import did_you_mean
+from pagoda.plain import checked, from_plain
 from pagoda.zoo.option_groups import GROUPS
 from pagoda.zoo.options import ModelOptions, Options, check_known
 
@@ -39,9 +40,7 @@ def check_applies(kind: type[Options], name: str, model: str, *, said: str) -> N
     owner = owner_of(name)
     if owner is not None:
         raise ValueError(kind.refusal(model, said, owner.of))
-    near = nearest(name, known)
-    hint = f"did you mean '{near}'?" if near else f"known: {', '.join(sorted(known)) or 'none'}"
-    raise ValueError(f"{model} has no option '{name}'; {hint}")
+    raise ValueError(f"{model} has no option '{name}'; {did_you_mean(name, sorted(known), cutoff=0.5)}")
 
 
 def changed(options: Options) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import ClassVar, NamedTuple, Self, TypeVar
 
+from pagoda.messages import did_you_mean
 from pagoda.plain import checked
 
 MOST = {
@@ -96,6 +96,4 @@ def check_known(kind: str, name: str, known: Collection[str]) -> None:
     """Raises ValueError with the nearest right word."""
     if name in known:
         return
-    near = get_close_matches(name, known, 1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(known))}"
-    raise ValueError(f"unknown {kind} '{name}'; {hint}")
+    raise ValueError(f"unknown {kind} '{name}'; {did_you_mean(name, sorted(known), cutoff=0.5)}")

@@ -76,7 +76,7 @@ def test_exported_forward_equals_eager_at_other_sizes(name):
     torch.manual_seed(0)
     cells = {"cells": 1} if name.startswith("efficientdet") or name.endswith("bifpn") else {}
     model = create_model(name, num_classes=3, **SMALL, **cells).eval()
-    num_frames = getattr(model, "num_frames", None)
+    num_frames = len(model.frames_around) if model.sees_clips else None
     # One picture, and a top level of a single cell: what tracing likes to make a special case.
     time = () if num_frames is None else (num_frames,)
     images = ImageBatch(torch.randn(1, 3, *time, 64, 96), torch.tensor([[64, 96]]))

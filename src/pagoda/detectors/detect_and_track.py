@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from pagoda.criteria.tubes import DetectAndTrackCriterion
 from pagoda.detectors.anchors import AnchorGrid
-from pagoda.detectors.contract import Detector, check_label_map, strides_of
-from pagoda.detectors.rcnn import PYRAMID_ANCHORS, check_anchors
+from pagoda.detectors.contract import Learnt, check_label_map, strides_of
+from pagoda.detectors.two_stage import PYRAMID_ANCHORS, TwoStageDetector, check_anchors
 from pagoda.ops.anchors import AnchorShapes
 from pagoda.ops.tubes import pool_tubes
 from pagoda.plain import checked
@@ -41,7 +41,7 @@ class ProposedTubes(NamedTuple):
 
 
 @checked
-class DetectAndTrack(Detector):
+class DetectAndTrack(TwoStageDetector):
     """Faster R-CNN whose regions are tubes: one class for all frames, one box in each. T frames of a clip.
 
     A single picture is looked at as a clip that stands still.
@@ -57,6 +57,7 @@ class DetectAndTrack(Detector):
     """
 
     postprocess: SelectTubes
+    sees_clips = True
 
     def __init__(
         self,
@@ -90,6 +91,16 @@ class DetectAndTrack(Detector):
         self.proposals = proposals or TubeProposalRules()
         self.criterion = criterion or DetectAndTrackCriterion()
         self.postprocess = postprocess or SelectTubes()
+
+    @property
+    def frames_around(self) -> tuple[int, ...]:  # type: ignore[override]
+        """T frames, the key frame in their middle."""
+        before = self.num_frames // 2
+        return tuple((number - before) * self.frame_interval for number in range(self.num_frames))
+
+    @property
+    def learns(self) -> frozenset[Learnt]:
+        return frozenset[Learnt]() if self.keypoint_head is None else frozenset[Learnt]({"keypoints"})
 
     def frame_features(self, pixels: Tensor) -> Tensor:
         """(B, C, T, h, w): what is computed of each frame alone. Pictures (B, 3, H, W) stand still for T frames."""
@@ -182,13 +193,6 @@ class DetectAndTrack(Detector):
         frame_features: Tensor | None = None,
         postprocess: SelectTubes | None = None,
     ) -> list[Tubes]:
-        """One `Tubes` per clip, in pixels of the batch.
-
-        Args:
-            frames: the position of each clip's frames in its video; default: 0 … T-1.
-            frame_features: of the clips, where they are known already; of `pixels` only the size is then looked at.
-            postprocess: instead of the model's own.
-        """
         select = postprocess or self.postprocess
         known = self.frame_features(images.pixels) if frame_features is None else frame_features
         pyramid, outputs = self._look_at_tubes(known, images)

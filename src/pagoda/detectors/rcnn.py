@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from pagoda.criteria.rcnn import RCNNCriterion, RegionSample
 from pagoda.detectors.anchors import AnchorGrid
-from pagoda.detectors.contract import Detector, check_label_map, strides_of
+from pagoda.detectors.contract import Learnt, check_label_map, strides_of
+from pagoda.detectors.two_stage import PYRAMID_ANCHORS, TwoStageDetector, check_anchors
 from pagoda.ops.anchors import AnchorShapes
 from pagoda.plain import checked
 from pagoda.postprocess.proposals import ProposalRules, SelectProposals
@@ -23,17 +24,6 @@ from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections, Targets
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.outputs import Proposals, RegionOutputs, RPNOutputs
-
-# 32 pixels on P2, doubling with every level.
-PYRAMID_ANCHORS = AnchorShapes(base_scale=8.0, octaves=1)
-
-
-def check_anchors(rpn_head: nn.Module, anchors: AnchorGrid) -> None:
-    """Raises ValueError where the proposal head was built for another number of anchors."""
-    if rpn_head.anchors != anchors.per_cell:
-        raise ValueError(
-            f"the proposal head speaks of {rpn_head.anchors} anchors per cell, but there are {anchors.per_cell}"
-        )
 
 
 class Proposed(NamedTuple):
@@ -46,7 +36,7 @@ class Proposed(NamedTuple):
 
 
 @checked
-class RCNN(Detector):
+class RCNN(TwoStageDetector):
     """A proposal network and a head that looks at each proposal again; further heads see the objects found.
 
     Regions are read from the levels of the backbone; levels a neck adds above serve proposals only.
@@ -92,6 +82,11 @@ class RCNN(Detector):
         self.proposals = proposals or ProposalRules()
         self.criterion = criterion or RCNNCriterion()
         self.postprocess = postprocess or SelectRegions()
+
+    @property
+    def learns(self) -> frozenset[Learnt]:
+        heads: dict[Learnt, nn.Module | None] = {"masks": self.mask_head, "keypoints": self.keypoint_head}
+        return frozenset(name for name, head in heads.items() if head is not None)
 
     def propose(self, images: ImageBatch, select: SelectProposals) -> Proposed:
         """The first stage, for training and use alike."""

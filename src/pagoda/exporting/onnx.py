@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from pagoda.detectors.contract import Detector
-from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.exporting.masks_keypoints import shape_names
 from pagoda.exporting.parity import ParityReport, check_parity, verify
 from pagoda.exporting.program import PixelsToDetections, export_pixels
@@ -180,11 +179,11 @@ def check_installed() -> None:
 
 def check_exportable(model: Detector) -> None:
     """Raises ValueError for a copy in half precision and for detectors of clips."""
-    if isinstance(model, DetectAndTrack):
+    if model.sees_clips:
         raise ValueError(
             "detectors of clips have no ONNX form: ONNX knows no suppression of tubes. torch.export takes the network"
             " with all it chooses: pagoda.exporting.program.export_forward(model, num_frames="
-            f"{model.num_frames}); and optimize(model) makes it quick in Python"
+            f"{len(model.frames_around)}); and optimize(model) makes it quick in Python"
         )
     dtype = next(model.parameters()).dtype
     if dtype != torch.float32:

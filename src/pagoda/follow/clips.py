@@ -43,7 +43,7 @@ class KnownFrame(NamedTuple):
 
 def tracker_for(model: Detector, linker: str, *, min_score: float | None = None) -> Tracker:
     """`create_tracker`, where nobody says otherwise with a threshold that suits the model's scores."""
-    if min_score is None and isinstance(model, DetectAndTrack) and linker != "reference":
+    if min_score is None and model.sees_clips and linker != "reference":
         min_score = TUBE_MIN_SCORE
     return create_tracker(linker, min_score=min_score)
 
@@ -81,7 +81,7 @@ def link_frame(found: Detections | Tubes, tracker: Tracker) -> Detections:
 
 def neighbours(model: Detector) -> tuple[int, int]:
     """How many frames before and behind a frame the model looks at, too."""
-    if not isinstance(model, DetectAndTrack):
+    if not model.sees_clips:
         return 0, 0
     before = model.num_frames // 2
     return before * model.frame_interval, (model.num_frames - 1 - before) * model.frame_interval
@@ -102,7 +102,7 @@ def find_in_video(
     `first`, every frame is seen as in a run over the whole video.
     """
     model = evaluating(model)
-    if isinstance(model, DetectAndTrack):
+    if model.sees_clips:
         for tubes in tubes_of_video(model, pictures, limits=limits, start=start, first=first):
             yield tubes if classes is None else tubes[_among(tubes.labels, classes)]
         return

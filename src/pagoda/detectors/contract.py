@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 from torch import Tensor, nn
 
 from pagoda.ops.anchors import pyramid_strides
-from pagoda.postprocess.dense import SelectDetections
+from pagoda.postprocess.select import Select
 from pagoda.postprocess.test_time_augmentation import PictureViews
 from pagoda.postprocess.tubes import SelectTubes
 from pagoda.predict import predict_pictures
@@ -43,7 +43,7 @@ class Detector(nn.Module):
 
     label_map: LabelMap
     input_spec: InputSpec
-    postprocess: SelectDetections
+    postprocess: Select
     origin: dict[str, Any] | None = None
     """{"model": name, "options": …}: how the zoo built it, so that a checkpoint can build it again"""
     sees_clips: bool = False
@@ -71,7 +71,7 @@ class Detector(nn.Module):
         self,
         images: ImageBatch,
         *,
-        postprocess: SelectDetections | None = None,
+        postprocess: Select | None = None,
         sizes: Sequence[tuple[int, int]] | None = None,
     ) -> list[Detections]:
         raise TypeError(f"{type(self).__name__} defines no detect")

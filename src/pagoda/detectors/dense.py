@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from pagoda.detectors.contract import Detector
 from pagoda.ops.anchors import Side
 from pagoda.ops.box_coding import BoxCoder
-from pagoda.postprocess.dense import SelectDetections
+from pagoda.postprocess.dense import SelectDense
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.outputs import DenseOutputs
@@ -20,6 +20,7 @@ class DenseDetector(Detector):
     neck: nn.Module
     class_head: nn.Module
     box_head: nn.Module
+    postprocess: SelectDense
     levels: list[int]
     """finest first"""
     strides: dict[int, int]
@@ -33,7 +34,7 @@ class DenseDetector(Detector):
         self,
         images: ImageBatch,
         *,
-        postprocess: SelectDetections | None = None,
+        postprocess: SelectDense | None = None,
         sizes: Sequence[tuple[int, int]] | None = None,
     ) -> list[Detections]:
         found = (postprocess or self.postprocess).detect(self(images), images, self.decode, self.label_map)

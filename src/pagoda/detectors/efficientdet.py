@@ -11,7 +11,7 @@ from pagoda.detectors.dense import AnchorDetector
 from pagoda.ops.anchors import Side
 from pagoda.ops.efficientdet_anchors import StretchedAnchors, stretch_anchors
 from pagoda.plain import checked
-from pagoda.postprocess.dense import SelectDetections
+from pagoda.postprocess.dense import SelectDense
 from pagoda.postprocess.efficientdet import SelectFromAllLevels
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
@@ -33,7 +33,6 @@ class EfficientDet(AnchorDetector):
     """
 
     cell_anchors: Tensor
-    postprocess: SelectDetections
 
     def __init__(
         self,
@@ -47,7 +46,7 @@ class EfficientDet(AnchorDetector):
         anchors: StretchedAnchors | None = None,
         prior_probability: float | None = 0.01,
         criterion: EfficientDetCriterion | RetinaNetCriterion | None = None,
-        postprocess: SelectDetections | None = None,
+        postprocess: SelectDense | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.neck = backbone, neck

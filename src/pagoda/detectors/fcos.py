@@ -17,7 +17,7 @@ from pagoda.ops.anchors import Side, cell_points, cell_steps, point_strides
 from pagoda.ops.box_coding import PointCoder
 from pagoda.ops.boxes import ltrb_to_boxes
 from pagoda.plain import checked
-from pagoda.postprocess.dense import SelectDetections
+from pagoda.postprocess.dense import SelectDense, SelectDetections
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
@@ -52,7 +52,7 @@ class FCOS(DenseDetector):
         level_scale: bool = True,
         prior_probability: float | None = 0.01,
         criterion: FCOSCriterion | None = None,
-        postprocess: SelectDetections | None = None,
+        postprocess: SelectDense | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.neck = backbone, neck

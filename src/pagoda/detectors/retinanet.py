@@ -11,7 +11,7 @@ from pagoda.detectors.contract import check_label_map, strides_of
 from pagoda.detectors.dense import AnchorDetector
 from pagoda.ops.anchors import AnchorShapes
 from pagoda.plain import checked
-from pagoda.postprocess.dense import SelectDetections
+from pagoda.postprocess.dense import SelectDense, SelectDetections
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
@@ -40,7 +40,7 @@ class RetinaNet(AnchorDetector):
         anchors: AnchorShapes | None = None,
         prior_probability: float | None = 0.01,
         criterion: RetinaNetCriterion | None = None,
-        postprocess: SelectDetections | None = None,
+        postprocess: SelectDense | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.neck = backbone, neck

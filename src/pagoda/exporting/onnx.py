@@ -14,7 +14,7 @@ from pagoda.exporting.masks_keypoints import shape_names
 from pagoda.exporting.parity import ParityReport, check_parity, verify
 from pagoda.exporting.program import PixelsToDetections, export_pixels
 from pagoda.files.atomic import write_atomically
-from pagoda.postprocess.dense import SelectDetections
+from pagoda.postprocess.select import Select
 from pagoda.version import __version__
 
 USAGE = (
@@ -91,7 +91,7 @@ def export_onnx(
     return reports[0]
 
 
-def to_onnx(model: Detector, postprocess: SelectDetections, opset: int) -> torch.onnx.ONNXProgram:
+def to_onnx(model: Detector, postprocess: Select, opset: int) -> torch.onnx.ONNXProgram:
     """The program `export_onnx` writes, with its names and metadata, not yet compared."""
     program = torch.onnx.export(
         export_pixels(PixelsToDetections(model, postprocess)),
@@ -119,7 +119,7 @@ def translations() -> dict[Any, Any]:
     return {survivors: suppress, keypoints: decode}
 
 
-def metadata(model: Detector, postprocess: SelectDetections) -> dict[str, str]:
+def metadata(model: Detector, postprocess: Select) -> dict[str, str]:
     """What a runtime needs besides the graph; every value is JSON except the plain sentences."""
     skeleton = model.label_map.skeleton
     names = shape_names(model)

@@ -42,7 +42,9 @@ class DenseDetector(Detector):
 
 
 class AnchorDetector(DenseDetector):
-    """Heads speak of every anchor: its class, and its object relative to it by the criterion's `coder`."""
+    """Heads speak of every anchor: its class, and its object relative to it as `coder` has it."""
+
+    coder: BoxCoder
 
     anchors: Callable[[dict[int, Tensor], tuple[Side, Side]], tuple[Tensor, ...]]
     """(pyramid, padded (height, width)) to (P_l, 4) per level, in pixels of the batch"""
@@ -56,5 +58,4 @@ class AnchorDetector(DenseDetector):
         return DenseOutputs(classes, boxes, None, anchors)
 
     def decode(self, box_outputs: Tensor, priors: Tensor) -> Tensor:
-        coder: BoxCoder = self.criterion.coder
-        return coder.decode(box_outputs, priors)
+        return self.coder.decode(box_outputs, priors)

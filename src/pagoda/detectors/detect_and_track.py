@@ -50,7 +50,7 @@ class DetectAndTrack(TwoStageDetector):
         backbone: (B, 3, T, H, W) to {level: (B, C, T, h, w)}; with `frame_features` and `from_frame_features`, so
             that clips which share frames share the work on them.
         neck: such a pyramid to another; None: the backbone's own levels (C4 networks have one).
-        rpn_head, box_head, keypoint_head: from `heads.tube_…`; each brings its pooling.
+        rpn_head, box_head, keypoint_head: from `heads.tube_…`; each brings its pooling, and its coder of boxes.
         num_frames, frame_interval: of the clips that `tracking` hands over: T, and frames from one to the next.
         link: what the heads see of the time.
         anchors, proposals, criterion, postprocess: as in `RCNN`, of tubes.
@@ -90,6 +90,7 @@ class DetectAndTrack(TwoStageDetector):
         self.input_spec = input_spec or InputSpec()
         self.proposals = proposals or TubeProposalRules()
         self.criterion = criterion or DetectAndTrackCriterion()
+        self.criterion.tubes.check_coder(box_head.coder)
         self.postprocess = postprocess or SelectTubes()
 
     @property
@@ -128,7 +129,7 @@ class DetectAndTrack(TwoStageDetector):
         logits, deltas = self.rpn_head(pyramid)
         anchors = self.anchors(pyramid, (images.pixels.shape[-2], images.pixels.shape[-1]))
         rpn = RPNOutputs(logits, deltas, anchors)
-        proposals = select(rpn, images.sizes, self.criterion.rpn.coder)
+        proposals = select(rpn, images.sizes, self.rpn_head.coder)
         return ProposedTubes({level: pyramid[level] for level in self.region_levels}, rpn, proposals)
 
     def pool(self, head: nn.Module, pyramid: dict[int, Tensor], tubes: Tensor, clips: Tensor) -> Tensor:
@@ -170,9 +171,9 @@ class DetectAndTrack(TwoStageDetector):
         pyramid, rpn, proposals = self.propose(features, images, self.proposals.training)
         targets = [target.around_key(proposals.boxes.shape[2]) for target in targets]
         sample = criterion.tubes.sample(proposals, targets)
-        losses = criterion.rpn(rpn, targets, images.sizes)
+        losses = criterion.rpn(rpn, targets, images.sizes, coder=self.rpn_head.coder)
         pooled = self.pool(self.box_head, pyramid, sample.boxes, sample.clips)
-        losses |= criterion.tubes(*self.box_head(pooled), sample, targets)
+        losses |= criterion.tubes(*self.box_head(pooled), sample, targets, coder=self.box_head.coder)
         if self.keypoint_head is None:
             return losses
         served = criterion.keypoints.sample(sample.positive(), targets)
@@ -183,7 +184,7 @@ class DetectAndTrack(TwoStageDetector):
         return losses | criterion.keypoints(logits, cells, counts, len(targets))
 
     def decode(self, deltas: Tensor, tubes: Tensor) -> Tensor:
-        return self.criterion.tubes.coder.decode(deltas, tubes)
+        return self.box_head.coder.decode(deltas, tubes)
 
     def detect_tubes(
         self,

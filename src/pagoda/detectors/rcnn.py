@@ -43,7 +43,7 @@ class RCNN(TwoStageDetector):
 
     Args:
         neck: pyramid to pyramid; None: the backbone's own levels (C4 and DC5 networks have one).
-        rpn_head, box_head, mask_head, keypoint_head: from `heads`; each brings its pooling.
+        rpn_head, box_head, mask_head, keypoint_head: from `heads`; each brings its pooling, and its coder of boxes.
         anchors: the shapes every cell has.
         proposals: how many regions are looked at in training and in use.
         share_trunk: the mask head sees the regions as the box head's last stage does (C4 networks).
@@ -95,7 +95,7 @@ class RCNN(TwoStageDetector):
         logits, deltas = self.rpn_head(pyramid)
         anchors = self.anchors(pyramid, (images.pixels.shape[-2], images.pixels.shape[-1]))
         rpn = RPNOutputs(logits, deltas, anchors)
-        proposals = select(rpn, images.sizes, self.criterion.rpn.coder)
+        proposals = select(rpn, images.sizes, self.rpn_head.coder)
         return Proposed({level: pyramid[level] for level in self.region_levels}, rpn, proposals)
 
     def pool(self, head: nn.Module, pyramid: dict[int, Tensor], boxes: Tensor, images: Tensor) -> Tensor:
@@ -145,9 +145,9 @@ class RCNN(TwoStageDetector):
         pyramid, rpn, proposals = self.propose(images, self.proposals.training)
         criterion = self.criterion
         sample = criterion.regions.sample(proposals, targets)
-        losses = criterion.rpn(rpn, targets, images.sizes)
+        losses = criterion.rpn(rpn, targets, images.sizes, coder=self.rpn_head.coder)
         pooled = self.pool(self.box_head, pyramid, sample.boxes, sample.images)
-        losses |= criterion.regions(*self.box_head(pooled), sample, targets)
+        losses |= criterion.regions(*self.box_head(pooled), sample, targets, coder=self.box_head.coder)
         served = sample.positive()
         if self.mask_head is not None:
             losses |= self._mask_loss(pyramid, served, targets)
@@ -178,7 +178,7 @@ class RCNN(TwoStageDetector):
         return criterion(logits, cells, counts, len(targets))
 
     def decode(self, deltas: Tensor, regions: Tensor) -> Tensor:
-        return self.criterion.regions.coder.decode(deltas, regions)
+        return self.box_head.coder.decode(deltas, regions)
 
     def detect(  # type: ignore[override]
         self,

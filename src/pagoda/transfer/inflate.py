@@ -16,7 +16,6 @@ from pagoda.detectors.two_stage import TwoStageDetector
 from pagoda.heads.roi_box import BoxHead
 from pagoda.layers.inflate import Inflation, inflate_state
 from pagoda.models import load, local_file
-from pagoda.ops.box_coding import Weights
 from pagoda.plain import checked
 from pagoda.weights.files import has_card
 
@@ -138,8 +137,8 @@ def other_rows(theirs: Detector, ours: Detector) -> dict[str, str]:
         found[f"{prefix}classes."] = found[f"{prefix}deltas."] = "of other classes"
     elif (there.background, there.background_box) != (here.background, here.background_box):
         found[f"{prefix}classes."] = found[f"{prefix}deltas."] = "the background stands elsewhere"
-    elif box_weights(theirs) != box_weights(ours):
-        found[f"{prefix}deltas."] = f"box deltas of weights {box_weights(theirs)}, here {box_weights(ours)}"
+    elif there.coder.weights != here.coder.weights:
+        found[f"{prefix}deltas."] = f"box deltas of weights {there.coder.weights}, here {here.coder.weights}"
     return found
 
 
@@ -158,12 +157,6 @@ def same_anchors(theirs: TwoStageDetector, ours: TwoStageDetector) -> bool:
 def box_head(model: TwoStageDetector) -> BoxHead:
     """The one that looks at single frames."""
     return model.box_head.head if model.sees_clips else model.box_head
-
-
-def box_weights(model: TwoStageDetector) -> Weights:
-    """What the box head's deltas were multiplied by."""
-    criterion = model.criterion
-    return (criterion.tubes if model.sees_clips else criterion.regions).coder.weights
 
 
 def notes(theirs: Detector, ours: Detector) -> list[str]:

@@ -191,7 +191,7 @@ def choice_of_proposals(model: RCNN, picture: Tensor) -> Callable[[], object]:
     """From what the proposal network says to 1000 regions."""
     images = model.input_spec.prepare([picture])
     rpn = model.propose(images, model.proposals.inference).rpn
-    return lambda: model.proposals.inference(rpn, images.sizes, model.criterion.rpn.coder)
+    return lambda: model.proposals.inference(rpn, images.sizes, model.rpn_head.coder)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from pagoda.convert.read_backbone import fill_backbone
 from pagoda.convert.recognise import open_foreign
 from pagoda.convert.report import ConversionReport, sha256_of
 from pagoda.detectors.contract import Detector
-from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.layers.inflate import Inflation, inflate_state
 from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
@@ -176,7 +175,7 @@ def local_file(place: str | Path) -> Path:
 def is_of_clips(model: str | Path | Detector, *, take: str | None = None) -> bool:
     """Whether a zoo name, a checkpoint (ours or not) or a built model stands for one that looks at clips of videos."""
     if isinstance(model, Detector):
-        return isinstance(model, DetectAndTrack)
+        return model.sees_clips
     name: str | None = str(model)
     if is_checkpoint(str(model)):
         path = local_file(model)

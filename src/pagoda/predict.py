@@ -11,7 +11,7 @@ from torch import Tensor
 from pagoda.evaluating import evaluating
 from pagoda.pictures.read import to_picture
 from pagoda.plain import check_counts
-from pagoda.postprocess.dense import SelectDetections
+from pagoda.postprocess.select import Select
 from pagoda.postprocess.test_time_augmentation import (
     PictureViews,
     ViewCandidates,
@@ -29,7 +29,7 @@ class PictureDetector(Protocol):
 
     input_spec: InputSpec
     label_map: LabelMap
-    postprocess: SelectDetections
+    postprocess: Select
     parameters: Callable[[], Iterator[Tensor]]
 
     def __call__(self, images: ImageBatch) -> Any: ...
@@ -38,7 +38,7 @@ class PictureDetector(Protocol):
         self,
         images: ImageBatch,
         *,
-        postprocess: SelectDetections | None = None,
+        postprocess: Select | None = None,
         sizes: Sequence[tuple[int, int]] | None = None,
     ) -> list[Detections]: ...
 
@@ -85,7 +85,7 @@ def predict_pictures(
 def detect_views(
     model: PictureDetector,
     pictures: list[Tensor],
-    postprocess: SelectDetections,
+    postprocess: Select,
     views: PictureViews,
     device: torch.device,
 ) -> list[Detections]:

@@ -77,7 +77,7 @@ def test_exported_forward_equals_eager_at_other_sizes(name):
     cells = {"cells": 1} if name.startswith("efficientdet") or name.endswith("bifpn") else {}
     small = {"width": 32} if name.startswith("faster_rcnn") else SMALL
     model = create_model(name, num_classes=3, **small, **cells).eval()
-    num_frames = getattr(model, "num_frames", None)
+    num_frames = len(model.frames_around) if model.sees_clips else None
     # One picture, and a top level of a single cell: what tracing likes to make a special case.
     time = () if num_frames is None else (num_frames,)
     images = ImageBatch(torch.randn(1, 3, *time, 64, 96), torch.tensor([[64, 96]]))

@@ -65,12 +65,12 @@ def retina_outputs(style: str, classes: int = 80) -> DenseOutputs:
 def test_retinanet_of_maskrcnn_benchmark():
     criterion = RetinaNetCriterion(
         inclusive=True,
-        coder=BoxCoder(weights=(10, 10, 5, 5), inclusive=True),
         box_loss="smooth_l1",
         smooth_l1_beta=0.11,
         normalizer="batch_plus_images",
     )
-    losses = criterion(retina_outputs("maskrcnn_benchmark"), [targets()], LEVELS)
+    coder = BoxCoder(weights=(10, 10, 5, 5), inclusive=True)
+    losses = criterion(retina_outputs("maskrcnn_benchmark"), [targets()], LEVELS, coder=coder)
     assert losses["loss_class"].item() == pytest.approx(1.12586343, rel=1e-5)
     # its box term is divided by 4 · positives instead
     assert losses["loss_box"].item() * 85 / (4 * 84) == pytest.approx(0.98063415, rel=1e-4)
@@ -78,7 +78,9 @@ def test_retinanet_of_maskrcnn_benchmark():
 
 def test_retinanet_of_torchvision():
     criterion = RetinaNetCriterion(box_loss="smooth_l1", smooth_l1_beta=0.0, normalizer="image")
-    losses = criterion(retina_outputs("torchvision", classes=91), [targets(end=1.0)], LEVELS)
+    losses = criterion(
+        retina_outputs("torchvision", classes=91), [targets(end=1.0)], LEVELS, coder=BoxCoder()
+    )
     assert losses["loss_class"].item() == pytest.approx(1.14020264, rel=1e-5)
     assert losses["loss_box"].item() == pytest.approx(0.62049448, rel=1e-5)
 
@@ -114,7 +116,9 @@ def test_a_perfect_prediction_has_no_box_loss():
 
 def test_focal_star_trains_too():
     outputs = retina_outputs("detectron2")
-    losses = RetinaNetCriterion(class_loss="focal_star")(outputs, [targets(end=1.0)], LEVELS)
+    losses = RetinaNetCriterion(class_loss="focal_star")(
+        outputs, [targets(end=1.0)], LEVELS, coder=BoxCoder()
+    )
     assert torch.isfinite(losses["loss_class"]) and losses["loss_class"] > 0
 
 
@@ -128,5 +132,5 @@ def test_pictures_without_objects_may_teach_nothing() -> None:
         torch.randn(2, 20, 3), torch.randn(2, 20, 4), None, (torch.cat([priors, priors + 9], 1),)
     )
     nothing = [Targets.empty((64, 64))] * 2
-    assert RetinaNetCriterion()(outputs, nothing, [3])["loss_class"] > 0
-    assert RetinaNetCriterion(skip_empty=True)(outputs, nothing, [3])["loss_class"] == 0
+    assert RetinaNetCriterion()(outputs, nothing, [3], coder=BoxCoder())["loss_class"] > 0
+    assert RetinaNetCriterion(skip_empty=True)(outputs, nothing, [3], coder=BoxCoder())["loss_class"] == 0

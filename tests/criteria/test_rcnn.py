@@ -12,11 +12,13 @@ from pagoda.criteria.rcnn import RegionCriterion, RegionSample
 from pagoda.criteria.rpn import RPNCriterion
 from pagoda.ops.anchors import AnchorShapes, grid_anchors
 from pagoda.ops.assign import BACKGROUND, IGNORED
+from pagoda.ops.box_coding import BoxCoder
 from pagoda.structures.instances import Targets
 from pagoda.structures.outputs import Proposals, RPNOutputs
 
 SIZE = (96, 128)
 SHAPES = AnchorShapes(base_scale=8.0, octaves=1)
+ANCHORS, REGIONS = BoxCoder(), BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
 
 
 def targets_of(*boxes: list[float]) -> Targets:
@@ -45,7 +47,7 @@ def sizes(count: int) -> torch.Tensor:
 def test_rpn_losses_equal_a_loop_over_anchors() -> None:
     outputs, targets = rpn_outputs(2), [TWO, NONE]
     criterion = RPNCriterion(count=None, smooth_l1_beta=1 / 9)
-    found = criterion(outputs, targets, sizes(2))
+    found = criterion(outputs, targets, sizes(2), coder=ANCHORS)
     anchors = torch.cat(outputs.anchors)
     objectness, boxes, count = 0.0, 0.0, 0
     for image, target in enumerate(targets):
@@ -56,7 +58,7 @@ def test_rpn_losses_equal_a_loop_over_anchors() -> None:
             wanted = torch.tensor(float(index >= 0))
             objectness += binary_cross_entropy_with_logits(outputs.logits[image, row], wanted)
             if index >= 0:
-                deltas = criterion.coder.encode(target.boxes[index], anchors[row])
+                deltas = ANCHORS.encode(target.boxes[index], anchors[row])
                 boxes += smooth_l1_loss(outputs.deltas[image, row], deltas, beta=1 / 9, reduction="sum")
     torch.testing.assert_close(found["loss_objectness"], objectness / count)
     torch.testing.assert_close(found["loss_rpn_box"], boxes / count)
@@ -80,7 +82,7 @@ def test_rpn_normalizers(normalizer: str, divisor: int | None) -> None:
             return index if len(target) == 0 else index.masked_fill(torch.arange(len(anchors)) >= 40, IGNORED)
 
     criterion = Fewer(count=64, normalizer=normalizer)
-    loss = criterion(outputs, [TWO, NONE], sizes(2))["loss_objectness"]
+    loss = criterion(outputs, [TWO, NONE], sizes(2), coder=ANCHORS)["loss_objectness"]
     expected = math.log(2) if divisor is None else math.log(2) * (40 + 64) / divisor
     torch.testing.assert_close(loss, torch.tensor(expected))
 
@@ -135,13 +137,13 @@ def test_region_losses_equal_a_loop_over_regions(boxes_per_region: int) -> None:
     criterion = RegionCriterion(count=None, smooth_l1_beta=0.5)
     sample = criterion.sample(proposals, [TWO, NONE])
     logits, deltas = torch.randn(6, 4), torch.randn(6, boxes_per_region, 4)
-    found = criterion(logits, deltas, sample, [TWO, NONE])
+    found = criterion(logits, deltas, sample, [TWO, NONE], coder=REGIONS)
     classes, boxes = 0.0, 0.0
     for row, index in enumerate(sample.objects.tolist()):
         label = int(TWO.labels[index]) if index >= 0 else 3
         classes += cross_entropy(logits[row], torch.tensor(label))
         if index >= 0:
-            wanted = criterion.coder.encode(TWO.boxes[index], sample.boxes[row])
+            wanted = REGIONS.encode(TWO.boxes[index], sample.boxes[row])
             said = deltas[row, label if boxes_per_region > 1 else 0]
             boxes += smooth_l1_loss(said, wanted, beta=0.5, reduction="sum")
     torch.testing.assert_close(found["loss_class"], classes / 6)
@@ -152,8 +154,8 @@ def test_giou_is_zero_for_the_right_boxes() -> None:
     criterion = RegionCriterion(count=None, box_loss="giou")
     sample = criterion.sample(proposals_of([[12, 8, 44, 41]]), [TWO])
     served = sample.positive()
-    deltas = criterion.coder.encode(served.of_objects([TWO.boxes]), served.boxes)[:, None]
-    loss = criterion(torch.zeros(3, 4), deltas, sample, [TWO])["loss_box"]
+    deltas = REGIONS.encode(served.of_objects([TWO.boxes]), served.boxes)[:, None]
+    loss = criterion(torch.zeros(3, 4), deltas, sample, [TWO], coder=REGIONS)["loss_box"]
     assert float(loss) == pytest.approx(0.0, abs=1e-5)
 
 
@@ -161,7 +163,7 @@ def test_no_objects_and_no_regions_lose_nothing() -> None:
     criterion = RegionCriterion()
     none = Proposals(torch.zeros(1, 3, 4), torch.zeros(1, 3), torch.zeros(1, 3, dtype=torch.bool))
     sample = criterion.sample(none, [NONE])
-    losses = criterion(torch.zeros(0, 4), torch.zeros(0, 3, 4), sample, [NONE])
+    losses = criterion(torch.zeros(0, 4), torch.zeros(0, 3, 4), sample, [NONE], coder=REGIONS)
     assert {name: float(loss) for name, loss in losses.items()} == {"loss_class": 0.0, "loss_box": 0.0}
 
 

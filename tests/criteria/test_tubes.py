@@ -26,6 +26,7 @@ from pagoda.structures.outputs import Proposals, RPNOutputs
 
 SIZE = (96, 128)
 LEGACY = BoxCoder(inclusive=True)
+ANCHORS, TUBES = BoxCoder(), BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
 
 
 def clip(boxes: torch.Tensor, visible: torch.Tensor | None = None, keypoints: int = 3) -> TubeTargets:
@@ -104,10 +105,12 @@ def generator() -> torch.Generator:
 def test_rpn_losses_of_one_frame_are_those_of_pictures(options: dict, over: str) -> None:
     targets = [moving(1), moving(1)[:0]]
     outputs = rpn_outputs(2, 1)
-    found = TubeRPNCriterion(over=over, **options)(outputs, targets, sizes(2), generator=generator())
+    found = TubeRPNCriterion(over=over, **options)(
+        outputs, targets, sizes(2), coder=ANCHORS, generator=generator()
+    )
     flat = outputs._replace(deltas=outputs.deltas[:, :, 0])
     expected = RPNCriterion(**options)(
-        flat, [each.at(0) for each in targets], sizes(2), generator=generator()
+        flat, [each.at(0) for each in targets], sizes(2), coder=ANCHORS, generator=generator()
     )
     assert found == expected
 
@@ -117,7 +120,7 @@ def test_rpn_losses_of_one_frame_are_those_of_pictures(options: dict, over: str)
 def test_region_losses_of_one_frame_are_those_of_pictures(box_loss: str, mask_absent: bool) -> None:
     targets = [moving(1), moving(1)[:0]]
     proposals = proposals_near(targets)
-    options = {"inclusive": True, "coder": LEGACY, "count": 32, "box_loss": box_loss}
+    options = {"inclusive": True, "count": 32, "box_loss": box_loss}
     tubes, regions = TubeCriterion(mask_absent=mask_absent, **options), RegionCriterion(**options)
     sample = tubes.sample(proposals, targets, generator=generator())
     flat = proposals._replace(boxes=proposals.boxes[:, :, 0])
@@ -127,8 +130,8 @@ def test_region_losses_of_one_frame_are_those_of_pictures(box_loss: str, mask_ab
     assert torch.equal(sample.clips, expected_sample.images)
     assert torch.equal(sample.objects, expected_sample.objects)
     logits, deltas = torch.randn(len(sample.boxes), 3), torch.randn(len(sample.boxes), 2, 1, 4)
-    found = tubes(logits, deltas, sample, targets)
-    expected = regions(logits, deltas[:, :, 0], expected_sample, pictures)
+    found = tubes(logits, deltas, sample, targets, coder=LEGACY)
+    expected = regions(logits, deltas[:, :, 0], expected_sample, pictures, coder=LEGACY)
     assert found == expected
 
 
@@ -157,14 +160,13 @@ def test_published_oracle_of_the_rpn() -> None:
     deltas[0, 0] = wanted + 0.5
     criterion = TubeRPNCriterion(
         inclusive=True,
-        coder=LEGACY,
         smooth_l1_beta=1 / 9,
         box_normalizer="image",
         high=0.5,
         positive_share=1.0,
     )
     outputs = RPNOutputs(torch.zeros(1, 256), deltas, (torch.cat([anchor, far]),))
-    losses = criterion(outputs, [target], sizes(1))
+    losses = criterion(outputs, [target], sizes(1), coder=LEGACY)
     assert float(losses["loss_rpn_box"]) == pytest.approx(0.00462963, abs=1e-8)
     assert float(losses["loss_objectness"]) == pytest.approx(math.log(2), abs=1e-6)
 
@@ -200,11 +202,12 @@ def all_losses(target: TubeTargets, times: int) -> dict[str, float]:
     maps = torch.randn(512, 1, 3, 14, 14)
     target = repeated(target, times)
     outputs = outputs._replace(deltas=outputs.deltas.repeat(1, 1, times, 1))
-    losses = criterion.rpn(outputs, [target], sizes(1), generator=generator())
+    losses = criterion.rpn(outputs, [target], sizes(1), coder=ANCHORS, generator=generator())
     proposals = proposals._replace(boxes=proposals.boxes.repeat(1, 1, times, 1))
     sample = criterion.tubes.sample(proposals, [target], generator=generator())
     count = len(sample.boxes)
-    losses |= criterion.tubes(logits[:count], deltas[:count].repeat(1, 1, times, 1), sample, [target])
+    more = deltas[:count].repeat(1, 1, times, 1)
+    losses |= criterion.tubes(logits[:count], more, sample, [target], coder=TUBES)
     served = criterion.keypoints.sample(sample.positive(), [target])
     [(_, boxes, objects)] = list(served.of_pictures([target]))
     cells, counts = criterion.keypoints.wanted(target, boxes, objects, 14)
@@ -225,7 +228,7 @@ def test_the_same_frame_several_times_changes_no_loss() -> None:
 def test_rpn_losses_equal_a_loop() -> None:
     targets, outputs = [moving(3, HALF_SEEN), moving(3)[:0]], rpn_outputs(2, 3)
     criterion = TubeRPNCriterion(count=None, smooth_l1_beta=1 / 9, box_normalizer="image", high=0.5)
-    found = criterion(outputs, targets, sizes(2))
+    found = criterion(outputs, targets, sizes(2), coder=ANCHORS)
     anchors = torch.cat(outputs.anchors)
     objectness, boxes, count = 0.0, 0.0, 0
     for image, target in enumerate(targets):
@@ -239,7 +242,7 @@ def test_rpn_losses_equal_a_loop() -> None:
             )
             for frame in range(3 if index >= 0 else 0):
                 if target.visible[index, frame]:
-                    wanted = criterion.coder.encode(target.boxes[index, frame], anchors[row])
+                    wanted = ANCHORS.encode(target.boxes[index, frame], anchors[row])
                     said = outputs.deltas[image, row, frame]
                     sum_of_boxes += smooth_l1_loss(said, wanted, beta=1 / 9, reduction="sum") / 3
         count, boxes = count + mine, boxes + sum_of_boxes / mine / 2
@@ -252,14 +255,12 @@ def test_rpn_losses_equal_a_loop() -> None:
 @pytest.mark.parametrize("mask_absent", [True, False])
 def test_region_losses_equal_a_loop(mask_absent: bool, boxes_per_tube: int) -> None:
     targets = [moving(3, HALF_SEEN), moving(3)[:0], moving(3)]
-    criterion = TubeCriterion(
-        count=40, smooth_l1_beta=1.0, mask_absent=mask_absent, inclusive=True,
-        coder=BoxCoder(weights=(10.0, 10.0, 5.0, 5.0), inclusive=True),
-    )  # fmt: skip
+    criterion = TubeCriterion(count=40, smooth_l1_beta=1.0, mask_absent=mask_absent, inclusive=True)
+    coder = BoxCoder(weights=(10.0, 10.0, 5.0, 5.0), inclusive=True)
     sample = criterion.sample(proposals_near(targets), targets)
     total = len(sample.boxes)
     logits, deltas = torch.randn(total, 3), torch.randn(total, boxes_per_tube, 3, 4)
-    found = criterion(logits, deltas, sample, targets)
+    found = criterion(logits, deltas, sample, targets, coder=coder)
     classes, boxes = 0.0, 0.0
     for row, (index, of_clip) in enumerate(zip(sample.objects.tolist(), sample.clips.tolist(), strict=True)):
         target = targets[of_clip]
@@ -267,7 +268,7 @@ def test_region_losses_equal_a_loop(mask_absent: bool, boxes_per_tube: int) -> N
         classes += cross_entropy(logits[row], torch.tensor(label))
         for frame in range(3 if index >= 0 else 0):
             if target.visible[index, frame] or not mask_absent:
-                wanted = criterion.coder.encode(target.boxes[index, frame], sample.boxes[row, frame])
+                wanted = coder.encode(target.boxes[index, frame], sample.boxes[row, frame])
                 said = deltas[row, label if boxes_per_tube > 1 else 0, frame]
                 boxes += smooth_l1_loss(said, wanted, beta=1.0, reduction="sum") / 3
     assert float(boxes) > 0
@@ -281,7 +282,7 @@ def test_region_losses_equal_a_loop(mask_absent: bool, boxes_per_tube: int) -> N
 def test_rpn_deltas_of_absent_frames_have_no_gradient() -> None:
     target, outputs = moving(3, HALF_SEEN), rpn_outputs(1, 3)
     criterion = TubeRPNCriterion(count=None)
-    criterion(outputs, [target], sizes(1))["loss_rpn_box"].backward()
+    criterion(outputs, [target], sizes(1), coder=ANCHORS)["loss_rpn_box"].backward()
     index = criterion.assign(torch.cat(outputs.anchors), target, torch.tensor(SIZE))
     gradient = outputs.deltas.grad
     assert gradient is not None and (index >= 0).any()
@@ -292,10 +293,11 @@ def test_rpn_deltas_of_absent_frames_have_no_gradient() -> None:
 @pytest.mark.parametrize("mask_absent", [True, False])
 def test_box_deltas_of_absent_frames_have_a_gradient_in_the_original_only(mask_absent: bool) -> None:
     target = moving(3, HALF_SEEN)
-    criterion = TubeCriterion(mask_absent=mask_absent, coder=LEGACY)
+    criterion = TubeCriterion(mask_absent=mask_absent)
     sample = criterion.sample(proposals_near([target]), [target])
     deltas = torch.randn(len(sample.boxes), 2, 3, 4, requires_grad=True)
-    criterion(torch.randn(len(sample.boxes), 3), deltas, sample, [target])["loss_box"].backward()
+    logits = torch.randn(len(sample.boxes), 3)
+    criterion(logits, deltas, sample, [target], coder=LEGACY)["loss_box"].backward()
     gradient = deltas.grad
     assert gradient is not None and torch.isfinite(gradient).all()
     moved = (gradient != 0).any(-1).any(1)  # (R, T)
@@ -310,8 +312,8 @@ def test_what_the_original_teaches_of_an_absent_frame() -> None:
     sample = TubeSample(
         torch.tensor([[[10.0, 20, 50, 100]] * 2]), torch.zeros(1).long(), torch.zeros(1).long()
     )
-    criterion = TubeCriterion(mask_absent=False, coder=coder)
-    loss = criterion(torch.zeros(1, 3), torch.zeros(1, 1, 2, 4), sample, [target])["loss_box"]
+    criterion = TubeCriterion(mask_absent=False)
+    loss = criterion(torch.zeros(1, 3), torch.zeros(1, 1, 2, 4), sample, [target], coder=coder)["loss_box"]
     wanted = coder.encode(torch.zeros(1, 4), sample.boxes[:, 0])
     assert wanted[0, 2:].tolist() == pytest.approx([-18.6, -22.0], abs=0.05)
     torch.testing.assert_close(loss, wanted.abs().sum() / 2)
@@ -319,7 +321,9 @@ def test_what_the_original_teaches_of_an_absent_frame() -> None:
 
 def test_empty_boxes_need_legacy_coding() -> None:
     with pytest.raises(ValueError, match="only a coder of legacy boxes can encode"):
-        TubeCriterion(mask_absent=False)
+        TubeCriterion(mask_absent=False).check_coder(TUBES)
+    TubeCriterion(mask_absent=False).check_coder(LEGACY)
+    TubeCriterion(mask_absent=True).check_coder(TUBES)
 
 
 def test_keypoints_that_are_not_known_change_nothing() -> None:
@@ -407,11 +411,11 @@ def test_targets_without_keypoints() -> None:
 def test_no_objects_lose_no_boxes() -> None:
     target, outputs = moving(3)[:0], rpn_outputs(1, 3)
     criterion = DetectAndTrackCriterion()
-    losses = criterion.rpn(outputs, [target], sizes(1))
+    losses = criterion.rpn(outputs, [target], sizes(1), coder=ANCHORS)
     assert losses["loss_rpn_box"].item() == 0.0 and losses["loss_objectness"].item() > 0
     sample = criterion.tubes.sample(proposals_near([target]), [target])
     assert (sample.objects == BACKGROUND).all() and len(sample.boxes) == 59
-    losses = criterion.tubes(torch.randn(59, 3), torch.randn(59, 2, 3, 4), sample, [target])
+    losses = criterion.tubes(torch.randn(59, 3), torch.randn(59, 2, 3, 4), sample, [target], coder=TUBES)
     assert float(losses["loss_box"]) == 0.0
     served = criterion.keypoints.sample(sample.positive(), [target])
     assert served.boxes.shape == (0, 3, 4)
@@ -423,5 +427,6 @@ def test_no_objects_lose_no_boxes() -> None:
 def test_no_regions_lose_nothing() -> None:
     none = Proposals(torch.zeros(1, 3, 3, 4), torch.zeros(1, 3), torch.zeros(1, 3, dtype=torch.bool))
     target, criterion = moving(3)[:0], TubeCriterion()
-    losses = criterion(torch.zeros(0, 3), torch.zeros(0, 2, 3, 4), criterion.sample(none, [target]), [target])
+    sample = criterion.sample(none, [target])
+    losses = criterion(torch.zeros(0, 3), torch.zeros(0, 2, 3, 4), sample, [target], coder=TUBES)
     assert {name: float(loss) for name, loss in losses.items()} == {"loss_class": 0.0, "loss_box": 0.0}

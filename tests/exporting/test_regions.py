@@ -267,8 +267,8 @@ def test_masks_may_differ_in_a_pixel_but_not_in_a_row() -> None:
 
 
 def test_names_follow_the_heads() -> None:
-    assert shape_names(SimpleNamespace()) == []
-    assert shape_names(SimpleNamespace(mask_head=None, keypoint_head=1)) == ["keypoints", "keypoint_scores"]
+    assert shape_names(SimpleNamespace(learns=set())) == []
+    assert shape_names(SimpleNamespace(learns={"keypoints"})) == ["keypoints", "keypoint_scores"]
 
 
 @pytest.mark.slow

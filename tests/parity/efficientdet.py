@@ -162,7 +162,7 @@ def learning_targets(golden: Golden, model: Any, outputs: Any, target: Targets) 
     anchors = torch.cat(outputs.priors)
     index = model.criterion.assign(anchors, target.boxes)
     own = (index >= 0).nonzero().squeeze(1)
-    wanted = model.criterion.coder.encode(target.boxes[index[own]], anchors[own])
+    wanted = model.coder.encode(target.boxes[index[own]], anchors[own])
     return {
         "target.anchors": own,
         "target.classes": target.labels[index[own]],

@@ -122,13 +122,13 @@ def detectron2_flavour(options: Mapping[str, Any]) -> Flavour | None:
             style="caffe" if options["RESNETS"]["STRIDE_IN_1X1"] else "pytorch",
             norm=DETECTRON2_NORMS[options["RESNETS"]["NORM"]],
         ),
+        coder=replace(base.coder, weights=tuple(given["BBOX_REG_WEIGHTS"])),
         criterion=replace(
             base.criterion,
             low=given["IOU_THRESHOLDS"][0],
             high=given["IOU_THRESHOLDS"][1],
             alpha=given["FOCAL_LOSS_ALPHA"],
             gamma=given["FOCAL_LOSS_GAMMA"],
-            coder=replace(base.criterion.coder, weights=tuple(given["BBOX_REG_WEIGHTS"])),
             box_loss=given["BBOX_REG_LOSS_TYPE"],
             smooth_l1_beta=given["SMOOTH_L1_LOSS_BETA"],
         ),
@@ -164,11 +164,11 @@ def mmdet_flavour(options: Mapping[str, Any]) -> Flavour:
         assigner, stds = options["train_cfg"]["assigner"], head["bbox_coder"]["target_stds"]
         base = replace(
             base,
+            coder=replace(base.coder, weights=tuple(1 / value for value in stds)),
             criterion=replace(
                 base.criterion,
                 low=assigner["neg_iou_thr"],
                 high=assigner["pos_iou_thr"],
-                coder=replace(base.criterion.coder, weights=tuple(1 / value for value in stds)),
                 **focal(head),
             ),
         )

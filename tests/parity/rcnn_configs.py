@@ -61,7 +61,6 @@ def maskrcnn_benchmark_flavour(detector: str, options: Mapping[str, Any]) -> RCN
             min_iou=same(regions, "FG_IOU_THRESHOLD", "BG_IOU_THRESHOLD"),
             count=regions["BATCH_SIZE_PER_IMAGE"],
             positive_share=regions["POSITIVE_FRACTION"],
-            coder=replace(base.criterion.regions.coder, weights=tuple(regions["BBOX_REG_WEIGHTS"])),
         ),
         masks=base.criterion.masks,
         keypoints=base.criterion.keypoints,
@@ -69,6 +68,7 @@ def maskrcnn_benchmark_flavour(detector: str, options: Mapping[str, Any]) -> RCN
     return replace(
         base,
         body=maskrcnn_benchmark_body(base.body, options),
+        box_coder=replace(base.box_coder, weights=tuple(regions["BBOX_REG_WEIGHTS"])),
         criterion=criterion,
         postprocess=replace(
             base.postprocess,
@@ -117,7 +117,6 @@ def detectron2_flavour(detector: str, options: Mapping[str, Any]) -> RCNNFlavour
             append_objects=regions["PROPOSAL_APPEND_GT"],
             count=regions["BATCH_SIZE_PER_IMAGE"],
             positive_share=regions["POSITIVE_FRACTION"],
-            coder=replace(base.criterion.regions.coder, weights=tuple(box["BBOX_REG_WEIGHTS"])),
             smooth_l1_beta=box["SMOOTH_L1_BETA"],
             box_loss=WEIGHTED_LOSSES[box["BBOX_REG_LOSS_TYPE"]],
             box_weight=box["BBOX_REG_LOSS_WEIGHT"],
@@ -137,6 +136,7 @@ def detectron2_flavour(detector: str, options: Mapping[str, Any]) -> RCNNFlavour
             style="caffe" if options["RESNETS"]["STRIDE_IN_1X1"] else "pytorch",
             norm=DETECTRON2_NORMS[options["RESNETS"]["NORM"]],
         ),
+        box_coder=replace(base.box_coder, weights=tuple(box["BBOX_REG_WEIGHTS"])),
         criterion=criterion,
         postprocess=replace(
             base.postprocess,
@@ -187,14 +187,12 @@ def mmdet_flavour(detector: str, options: Mapping[str, Any]) -> RCNNFlavour:
             high=first["assigner"]["pos_iou_thr"],
             count=first["sampler"]["num"],
             positive_share=first["sampler"]["pos_fraction"],
-            coder=coder_of(base.criterion.rpn.coder, options["rpn_head"]),
         ),
         regions=replace(
             base.criterion.regions,
             min_iou=same(second["assigner"], "pos_iou_thr", "neg_iou_thr"),
             count=second["sampler"]["num"],
             positive_share=second["sampler"]["pos_fraction"],
-            coder=coder_of(base.criterion.regions.coder, options["roi_head"]["bbox_head"]),
         ),
         masks=base.criterion.masks,
         keypoints=base.criterion.keypoints,
@@ -206,6 +204,8 @@ def mmdet_flavour(detector: str, options: Mapping[str, Any]) -> RCNNFlavour:
             style=body.get("style", "pytorch"),
             norm="batch" if body["norm_cfg"]["requires_grad"] else "frozen",
         ),
+        rpn_coder=coder_of(base.rpn_coder, options["rpn_head"]),
+        box_coder=coder_of(base.box_coder, options["roi_head"]["bbox_head"]),
         criterion=criterion,
         postprocess=replace(
             base.postprocess,

@@ -94,7 +94,6 @@ def test_nothing_found_is_an_empty_answer(suppression: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"top_level_min_score": 0.0}, "levels are judged together here"),
         (
             {"suppression": "soft", "clip": "after"},
             'needs clip="before" and order="score", got clip=\'after\'',

@@ -1,7 +1,5 @@
 """Proposals and objects: against loops that are obviously right, and where rules differ."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -176,12 +174,6 @@ def test_legacy_objects_below_a_pixel_are_empty_not_inside_out() -> None:
         assert len(found) and (found.boxes[:, 2:] >= found.boxes[:, :2]).all()
         assert (found.boxes[:, 2] == found.boxes[:, 0]).any()
         assert torch.equal(fixed.boxes[image, : len(found)], found.boxes)
-
-
-def test_what_only_dense_detectors_have_is_refused() -> None:
-    with pytest.raises(ValueError, match="threshold_on speaks of levels and qualities"):
-        SelectRegions(threshold_on="class")
-    assert replace(SelectRegions(), min_score=0.3).min_score == 0.3
 
 
 def test_keypoint_scores_are_probabilities_or_logits() -> None:

@@ -11,8 +11,9 @@ from pagoda.detectors.contract import Detector
 from pagoda.models import create_model
 from pagoda.ops.boxes import pairwise_iou
 from pagoda.postprocess import test_time_augmentation as views
-from pagoda.postprocess.dense import Candidates, SelectDetections
+from pagoda.postprocess.dense import SelectDetections
 from pagoda.postprocess.efficientdet import SelectFromAllLevels
+from pagoda.postprocess.select import Candidates
 from pagoda.predict import input_specs
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch

@@ -18,9 +18,10 @@ from pagoda.structures.skeleton import Skeleton
 from pagoda.training.settings import AugmentSettings
 
 SPEC = InputSpec(short_side=64, long_side=64)
-BOXES = SimpleNamespace(input_spec=SPEC)
-MASKS = SimpleNamespace(input_spec=SPEC, mask_head=object(), keypoint_head=None)
-POSES = SimpleNamespace(input_spec=SPEC, mask_head=None, keypoint_head=SimpleNamespace(num_keypoints=4))
+BOXES = SimpleNamespace(input_spec=SPEC, learns=frozenset())
+MASKS = SimpleNamespace(input_spec=SPEC, learns={"masks"})
+HEAD = SimpleNamespace(num_keypoints=4)
+POSES = SimpleNamespace(input_spec=SPEC, learns={"keypoints"}, keypoint_head=HEAD)
 ALWAYS = AugmentSettings(mosaic=1.0, iou_crop=1.0, horizontal_flip=1.0)
 
 

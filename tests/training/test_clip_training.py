@@ -26,9 +26,11 @@ from pagoda.training.settings import OptimSettings, TrainSettings
 class Counting(Detector):
     """How many objects the clip shows, frame by frame: a 3-D and a 2-D convolution and a mean."""
 
+    sees_clips, frames_around = True, (-1, 0, 1)
+
     def __init__(self) -> None:
         super().__init__()
-        self.label_map, self.num_frames = PERSON_17, 3
+        self.label_map = PERSON_17
         self.input_spec = InputSpec(short_side=64, long_side=80, pad_multiple=16)
         self.origin = {"model": "counting", "options": {}}
         self.mix = nn.Conv3d(3, 8, (3, 3, 3), (1, 4, 4), (1, 1, 1))

@@ -15,7 +15,6 @@ from pagoda.data.tracks.folders import open_videos
 from pagoda.data.tracks.mot_classes import Benchmark
 from pagoda.data.videos import Video
 from pagoda.detectors.contract import Detector
-from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.evaluation.coco.evaluator import DetectionResult, evaluate_results_file
 from pagoda.evaluation.runner import EVALUATION_LIMITS, evaluate
 from pagoda.follow.score import FollowingResult, follow
@@ -102,7 +101,7 @@ def score_results(command: ValCommand) -> tuple[DetectionResult, None]:
 def score_checkpoint(command: ValCommand, bar: Progress) -> tuple[DetectionResult, FollowingResult | None]:
     """Tracks first: what makes them impossible to score is then told at once."""
     model = open_checkpoint(command.checkpoint, command.model, command.take)
-    if not isinstance(model, DetectAndTrack):
+    if not model.sees_clips:
         refuse_linker(command, f"{type(model).__name__}, which looks at single pictures")
         annotations = open_annotations(command.data, command.split, inside_only=command.inside_only)
         return score(command, model, annotations, bar), None
@@ -139,9 +138,7 @@ def score(command: ValCommand, model: Detector, source: Any, bar: Progress) -> D
     )
 
 
-def score_tracks(
-    command: ValCommand, model: DetectAndTrack, videos: list[Video], bar: Progress
-) -> FollowingResult:
+def score_tracks(command: ValCommand, model: Detector, videos: list[Video], bar: Progress) -> FollowingResult:
     """Every frame, annotated or not."""
     task = bar.add_task("following", total=sum(video.tracks.num_frames for video in videos))
     linker = command.linker or DEFAULT_LINKER

@@ -15,7 +15,7 @@ from pagoda.layers.unallocated import unfilled
 from pagoda.weights.files import WeightsError
 
 # Counters of batches, statistics of norms that are stored as scale and shift, and averages that training keeps.
-OPTIONAL = ("num_batches_tracked", "positives.mean")
+OPTIONAL = ("num_batches_tracked", "running_count.mean")
 STATISTICS = ("running_mean", "running_var")
 # The stages of a backbone, and the classifier on top.
 PART = re.compile(r"(backbone\.)?(layer\d|blocks\.\d+|features\.\d+|conv_head|classifier)\.")

@@ -26,13 +26,11 @@ def region_rows(
         found[f"rpn_head.objectness.{kind}"] = state[f"rpn_head.objectness.{kind}"][order]
         name = f"rpn_head.deltas.{kind}"
         deltas = state[name].unflatten(0, (-1, 4))[order]
-        found[name] = reweighted(deltas, ours.criterion.rpn.coder, theirs.criterion.rpn.coder).flatten(0, 1)
+        found[name] = reweighted(deltas, ours.rpn_coder, theirs.rpn_coder).flatten(0, 1)
         name = f"box_head.classes.{kind}"
         found[name] = moved_background(state[name], ours.background, theirs.background)
         name = f"box_head.deltas.{kind}"
-        deltas = reweighted(
-            state[name].unflatten(0, (-1, 4)), ours.criterion.regions.coder, theirs.criterion.regions.coder
-        )
+        deltas = reweighted(state[name].unflatten(0, (-1, 4)), ours.box_coder, theirs.box_coder)
         found[name] = other_background(
             deltas, ours.background_box, theirs.background_box, ours.background, theirs.background
         ).flatten(0, 1)

@@ -213,12 +213,10 @@ def with_recorded_weights(checkpoint: ForeignCheckpoint, conventions: Flavour) -
     weights = recorded_box_weights(checkpoint.metadata)
     if weights is None or not isinstance(conventions, DetectAndTrackFlavour):
         return conventions, []
-    tubes = conventions.criterion.tubes
-    if weights == tubes.coder.weights:
+    if weights == conventions.box_coder.weights:
         return conventions, []
-    tubes = replace(tubes, coder=replace(tubes.coder, weights=weights))
     note = f"box deltas have the weights {weights}, as the file's config has it (none: all 1)"
-    return replace(conventions, criterion=replace(conventions.criterion, tubes=tubes)), [note]
+    return replace(conventions, box_coder=replace(conventions.box_coder, weights=weights)), [note]
 
 
 SIDES = ("short_side", "long_side")

@@ -24,15 +24,16 @@ COMPUTED += ("resampling", "head_activation")
 COMPUTED += ("coder", "level_scale", "quality_on", "anchors", "input_spec")
 COMPUTED += ("anchor_style", "anchor_steps", "pooling", "proposals.inference", "one_level", "upsampling")
 COMPUTED += (
-    "criterion.rpn.coder",
-    "criterion.regions.coder",
+    "rpn_coder",
+    "box_coder",
     "postprocess.paste",
     "postprocess.keypoint_score",
 )
 # Rows are multiplied to make up for these, and of proposals only those in use count.
 MADE_UP_FOR = (
-    "criterion.rpn.coder.weights",
-    "criterion.regions.coder.weights",
+    "coder.weights",
+    "rpn_coder.weights",
+    "box_coder.weights",
     "one_level_proposals.training",
 )
 # Norms with the backbone's epsilon: C4 networks have its last stage in the box head.
@@ -158,7 +159,7 @@ def conventions_of(model: Detector) -> Flavour:
 
 def canonical_names(state: Mapping[str, Tensor], layout: Layout, source: Source) -> list[str]:
     """Of every tensor to be written. Scales that are all 1 need no place: they say nothing."""
-    kept = [name for name in state if not name.endswith("positives.mean")]
+    kept = [name for name in state if not name.endswith("running_count.mean")]
     if "scales" in state and not any((rule.ours or "").startswith("scales.") for rule in source.rules):
         kept = [name for name in kept if name != "scales" or not bool((state["scales"] == 1).all())]
     return list(
@@ -190,6 +191,6 @@ def reordered(
         for kind in ("weight", "bias"):
             tensor = state[f"{head}.predict.{kind}"].unflatten(0, (-1, rows))[order]
             if head == "box_head":
-                tensor = reweighted(tensor, ours.criterion.coder, theirs.criterion.coder)
+                tensor = reweighted(tensor, ours.coder, theirs.coder)
             found[f"{head}.predict.{kind}"] = tensor.flatten(0, 1)
     return found

@@ -59,7 +59,7 @@ def write_for(model: Detector, program: str, path: str | Path) -> WayBackReport:
         left_out=[
             name
             for name in model.state_dict()
-            if name.endswith("positives.mean") or (name == "scales" and not scales_written)
+            if name.endswith("running_count.mean") or (name == "scales" and not scales_written)
         ],
         differences=differences(model, program),
         licence=(model.origin or {}).get("provenance", {}).get("licence", ""),

@@ -5,7 +5,7 @@ B images, P locations or anchors over all levels, F foreground (positive) ones o
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
@@ -75,6 +75,10 @@ class FCOSCriterion:
     alpha: float = 0.25
     gamma: float = 2.0
 
+    def running_count(self) -> MovingMean | None:
+        """What makes the divisor of F from step to step, to be kept with the weights; None: F itself."""
+        return None if self.moving_start is None else MovingMean(self.moving_start)
+
     def assign(
         self,
         points: Sequence[Tensor],
@@ -100,7 +104,7 @@ class FCOSCriterion:
         outputs: DenseOutputs,
         targets: Sequence[Targets],
         levels: Sequence[int],
-        positives: MovingMean | None = None,
+        running_count: MovingMean | None = None,
         strides: Mapping[int, int] | None = None,
     ) -> dict[str, Tensor]:
         points = outputs.priors
@@ -116,7 +120,7 @@ class FCOSCriterion:
         wanted_ltrb = torch.cat(wanted)  # (F, 4)
         scale = steps.expand(len(targets), -1)[positive][:, None] if self.normalize_targets else 1.0
         count = mean_over_processes(positive.sum()).clamp(min=1)
-        count = count if positives is None else positives(count)
+        count = count if running_count is None else running_count(count)
         class_sums = focal_loss_sums(outputs.class_logits, image_labels, alpha=self.alpha, gamma=self.gamma)
         predicted_ltrb = outputs.box_outputs[positive].float()
         quality = self._quality_target(predicted_ltrb.detach(), wanted_ltrb)
@@ -159,8 +163,6 @@ class RetinaNetCriterion:
     smooth_l1_beta: float = 1 / 9
     """where the square turns into the absolute value, in units of the deltas; 0: L1"""
     box_weight: float = 1.0
-    coder: BoxCoder = field(default_factory=BoxCoder)
-    """how deltas stand for boxes; the detector decodes with the same"""
     inclusive: bool = False
     """overlaps by the legacy rule"""
     normalizer: Normalizer = "batch"
@@ -172,6 +174,10 @@ class RetinaNetCriterion:
     """probabilities are cut to [margin, 1 − margin] before their loss (bubbliiiing)"""
     skip_empty: bool = False
     """pictures without objects teach the classes nothing (toandaominh1997)"""
+
+    def running_count(self) -> MovingMean | None:
+        """What makes the divisor of F from step to step, to be kept with the weights; None: F itself."""
+        return None if self.moving_start is None else MovingMean(self.moving_start)
 
     def assign(self, anchors: Tensor, boxes: Tensor) -> Tensor:
         """(P,) index into `boxes`, BACKGROUND or IGNORED."""
@@ -189,8 +195,11 @@ class RetinaNetCriterion:
         outputs: DenseOutputs,
         targets: Sequence[Targets],
         levels: Sequence[int],
-        positives: MovingMean | None = None,
+        running_count: MovingMean | None = None,
+        *,
+        coder: BoxCoder,
     ) -> dict[str, Tensor]:
+        """`coder` is the detector's: how its deltas stand for boxes."""
         anchors = torch.cat(outputs.priors)
         labels, box_sums, counts = [], [], []
         for image, target in enumerate(targets):
@@ -199,14 +208,15 @@ class RetinaNetCriterion:
             is_skipped = self.skip_empty and len(target) == 0
             labels.append(torch.full_like(index, IGNORED) if is_skipped else class_labels(index, target))
             deltas = outputs.box_outputs[image][positive].float()
-            box_sums.append(self._box_loss(deltas, anchors[positive], target.boxes[index[positive]]).sum())
+            boxes = target.boxes[index[positive]]
+            box_sums.append(self._box_loss(deltas, anchors[positive], boxes, coder).sum())
             counts.append(positive.sum())
         image_counts = torch.stack(counts)
         divisors = box_divisors = self._divisors(image_counts, self.normalizer)
         if self.box_normalizer is not None:
             box_divisors = self._divisors(image_counts, self.box_normalizer)
-        if positives is not None:
-            divisors = box_divisors = positives(mean_over_processes(image_counts.sum()))
+        if running_count is not None:
+            divisors = box_divisors = running_count(mean_over_processes(image_counts.sum()))
         class_sums = self._class_sums(outputs.class_logits, torch.stack(labels))
         return {
             "loss_class": (class_sums / divisors).sum(),
@@ -235,8 +245,8 @@ class RetinaNetCriterion:
         )
         return (loss * (labels != IGNORED)[..., None]).sum((1, 2))
 
-    def _box_loss(self, deltas: Tensor, anchors: Tensor, boxes: Tensor) -> Tensor:
+    def _box_loss(self, deltas: Tensor, anchors: Tensor, boxes: Tensor, coder: BoxCoder) -> Tensor:
         if self.box_loss == "giou":
-            return 1 - paired_giou(self.coder.decode(deltas, anchors), boxes)
-        wanted = self.coder.encode(boxes, anchors)
+            return 1 - paired_giou(coder.decode(deltas, anchors), boxes)
+        wanted = coder.encode(boxes, anchors)
         return smooth_l1_loss(deltas, wanted, beta=self.smooth_l1_beta, reduction="none")

@@ -4,7 +4,7 @@ B images, P anchors over all levels, F positive ones over the whole batch.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -38,12 +38,14 @@ class EfficientDetCriterion:
     huber_delta: float = 0.1
     """where the square turns into the absolute value, in units of the deltas"""
     box_weight: float = 50.0
-    coder: BoxCoder = field(default_factory=lambda: BoxCoder(max_log_growth=None))
-    """how deltas stand for boxes; the detector decodes with the same"""
     inclusive: bool = False
     """overlaps by the legacy rule"""
     count_momentum: float | None = None
     """F + 1 becomes its running mean of this momentum; see `RunningCount`"""
+
+    def running_count(self) -> "RunningCount | None":
+        """What makes the divisor of F + 1 from step to step, to be kept with the weights; None: F + 1 itself."""
+        return None if self.count_momentum is None else RunningCount(self.count_momentum)
 
     def assign(self, anchors: Tensor, boxes: Tensor) -> Tensor:
         """(P,) index into `boxes` or BACKGROUND."""
@@ -54,20 +56,22 @@ class EfficientDetCriterion:
         outputs: DenseOutputs,
         targets: Sequence[Targets],
         levels: Sequence[int],
-        steady: Callable[[Tensor], Tensor] | None = None,
+        running_count: Callable[[Tensor], Tensor] | None = None,
+        *,
+        coder: BoxCoder,
     ) -> dict[str, Tensor]:
-        """`steady` makes the divisor of F + 1; a `RunningCount`, where there is one."""
+        """`coder` is the detector's: how its deltas stand for boxes."""
         anchors = torch.cat(outputs.priors)
         labels, wanted = [], []
         for target in targets:
             index = self.assign(anchors, target.boxes)
             labels.append(class_labels(index, target))
             own = index >= 0
-            wanted.append(self.coder.encode(target.boxes[index[own]], anchors[own]))
+            wanted.append(coder.encode(target.boxes[index[own]], anchors[own]))
         image_labels = torch.stack(labels)  # (B, P)
         positive = image_labels >= 0
         count = mean_over_processes(positive.sum()) + 1
-        divisor = count if steady is None else steady(count)
+        divisor = count if running_count is None else running_count(count)
         deltas = outputs.box_outputs[positive].float()
         box_sum = huber_loss(deltas, torch.cat(wanted), delta=self.huber_delta, reduction="sum")
         return {

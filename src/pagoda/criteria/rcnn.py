@@ -65,8 +65,6 @@ class RegionCriterion:
     """regions of a picture in the sample; None: all"""
     positive_share: float = 0.25
     """of the sample, at most"""
-    coder: BoxCoder = field(default_factory=lambda: BoxCoder(weights=(10.0, 10.0, 5.0, 5.0)))
-    """how deltas stand for boxes; the detector decodes with the same"""
     box_loss: Literal["smooth_l1", "giou"] = "smooth_l1"
     smooth_l1_beta: float = 0.0
     """where the square turns into the absolute value, in units of the deltas; 0: L1"""
@@ -114,8 +112,11 @@ class RegionCriterion:
         box_outputs: Tensor,
         sample: RegionSample,
         targets: Sequence[Targets | TubeTargets],
+        *,
+        coder: BoxCoder,
     ) -> dict[str, Tensor]:
-        """Of (R, classes + 1) logits, background last, and (R, classes or 1, 4) deltas."""
+        """Of (R, classes + 1) logits, background last, and (R, classes or 1, 4) deltas, which stand for boxes as the
+        head's `coder` has it."""
         positive = sample.objects >= 0
         served = sample.positive()
         labels = served.of_objects([target.labels for target in targets])
@@ -127,20 +128,24 @@ class RegionCriterion:
         deltas = deltas[torch.arange(len(labels), device=labels.device), of_class]
         return {
             "loss_class": cross_entropy(class_logits.float(), wanted, reduction="sum") / total,
-            "loss_box": self.box_sum(deltas, served, targets) * (self.box_weight / total),
+            "loss_box": self.box_sum(deltas, served, targets, coder) * (self.box_weight / total),
         }
 
     def box_sum(
-        self, deltas: Tensor, served: RegionSample, targets: Sequence[Targets | TubeTargets]
+        self,
+        deltas: Tensor,
+        served: RegionSample,
+        targets: Sequence[Targets | TubeTargets],
+        coder: BoxCoder,
     ) -> Tensor:
         """The loss of (R, 4) deltas of regions that all have an object, summed."""
         boxes = served.of_objects([target.boxes for target in targets])
-        return self._box_loss(deltas, served.boxes, boxes).sum()
+        return self._box_loss(deltas, served.boxes, boxes, coder).sum()
 
-    def _box_loss(self, deltas: Tensor, regions: Tensor, boxes: Tensor) -> Tensor:
+    def _box_loss(self, deltas: Tensor, regions: Tensor, boxes: Tensor, coder: BoxCoder) -> Tensor:
         if self.box_loss == "giou":
-            return 1 - paired_giou(self.coder.decode(deltas, regions), boxes)
-        wanted = self.coder.encode(boxes, regions)
+            return 1 - paired_giou(coder.decode(deltas, regions), boxes)
+        wanted = coder.encode(boxes, regions)
         return smooth_l1_loss(deltas, wanted, beta=self.smooth_l1_beta, reduction="none")
 
 

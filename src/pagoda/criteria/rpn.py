@@ -1,11 +1,11 @@
 """Losses of the proposal network (Ren 2015, section 3.1.2). B images, P anchors over all levels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, smooth_l1_loss
 
 from pagoda.ops.assign import BACKGROUND, IGNORED, LowQuality, assign_by_overlap
@@ -41,8 +41,6 @@ class RPNCriterion:
     """anchors of a picture in the sample; None: all that are object or background"""
     positive_share: float = 0.5
     """of the sample, at most"""
-    coder: BoxCoder = field(default_factory=BoxCoder)
-    """how deltas stand for boxes; the detector decodes with the same"""
     box_loss: Literal["smooth_l1", "giou"] = "smooth_l1"
     smooth_l1_beta: float = 0.0
     """where the square turns into the absolute value, in units of the deltas; 0: L1"""
@@ -78,9 +76,15 @@ class RPNCriterion:
         return pairwise_iou(anchors, target.boxes, inclusive=self.inclusive)
 
     def __call__(
-        self, outputs: RPNOutputs, targets: Sequence[Targets | TubeTargets], sizes: Tensor, *, generator=None
+        self,
+        outputs: RPNOutputs,
+        targets: Sequence[Targets | TubeTargets],
+        sizes: Tensor,
+        *,
+        coder: BoxCoder,
+        generator: Generator | None = None,
     ) -> dict[str, Tensor]:
-        """`sizes` (B, 2) are the pictures' (height, width)."""
+        """`sizes` (B, 2) are the pictures' (height, width); `coder` is the head's: how its deltas stand for boxes."""
         anchors = torch.cat(outputs.anchors)
         index = torch.stack(
             [self.assign(anchors, target, size) for target, size in zip(targets, sizes, strict=True)]
@@ -104,7 +108,7 @@ class RPNCriterion:
                 )
             )
             deltas = outputs.deltas[image][found].float()
-            box_sums.append(self.box_sum(deltas, anchors[found], target, index[image][found]))
+            box_sums.append(self.box_sum(deltas, anchors[found], target, index[image][found], coder))
         return {
             "loss_objectness": (torch.stack(object_sums) / divisors).sum(),
             "loss_rpn_box": (torch.stack(box_sums) / box_divisors).sum() * self.box_weight,
@@ -119,13 +123,18 @@ class RPNCriterion:
         return counts.sum().clamp(min=1).expand(len(counts))
 
     def box_sum(
-        self, deltas: Tensor, anchors: Tensor, target: Targets | TubeTargets, objects: Tensor
+        self,
+        deltas: Tensor,
+        anchors: Tensor,
+        target: Targets | TubeTargets,
+        objects: Tensor,
+        coder: BoxCoder,
     ) -> Tensor:
         """The loss of (n, 4) deltas of anchors that serve `objects` (n,), summed."""
-        return self._box_loss(deltas, anchors, target.boxes[objects]).sum()
+        return self._box_loss(deltas, anchors, target.boxes[objects], coder).sum()
 
-    def _box_loss(self, deltas: Tensor, anchors: Tensor, boxes: Tensor) -> Tensor:
+    def _box_loss(self, deltas: Tensor, anchors: Tensor, boxes: Tensor, coder: BoxCoder) -> Tensor:
         if self.box_loss == "giou":
-            return 1 - paired_giou(self.coder.decode(deltas, anchors), boxes)
-        wanted = self.coder.encode(boxes, anchors)
+            return 1 - paired_giou(coder.decode(deltas, anchors), boxes)
+        wanted = coder.encode(boxes, anchors)
         return smooth_l1_loss(deltas, wanted, beta=self.smooth_l1_beta, reduction="none")

@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 from pagoda.criteria.masks_keypoints import KeypointCriterion
 from pagoda.criteria.rcnn import RegionCriterion, RegionSample
 from pagoda.criteria.rpn import RPNCriterion
+from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.heatmaps import keypoints_to_cells
 from pagoda.ops.sampling import sample_rows
 from pagoda.ops.tubes import fill_absent, replicate_anchors, tube_iou
@@ -49,11 +50,13 @@ class TubeRPNCriterion(RPNCriterion):
         tubes = replicate_anchors(anchors, target.num_frames)
         return object_overlaps(tubes, target, self.over, self.inclusive)
 
-    def box_sum(self, deltas: Tensor, anchors: Tensor, target: TubeTargets, objects: Tensor) -> Tensor:
+    def box_sum(
+        self, deltas: Tensor, anchors: Tensor, target: TubeTargets, objects: Tensor, coder: BoxCoder
+    ) -> Tensor:
         """The loss of (n, T, 4) deltas of anchors that serve `objects` (n,), summed and divided by T."""
         seen = target.visible[objects]
         tubes = replicate_anchors(anchors, target.num_frames)
-        losses = self._box_loss(deltas[seen], tubes[seen], target.boxes[objects][seen])
+        losses = self._box_loss(deltas[seen], tubes[seen], target.boxes[objects][seen], coder)
         return losses.sum() / target.num_frames
 
 
@@ -79,11 +82,12 @@ class TubeCriterion(RegionCriterion):
     """annotated tubes that serve as regions stay at the nearest visible frame's box where the object is absent;
     else they are empty there (the original)"""
 
-    def __post_init__(self) -> None:
-        if not self.mask_absent and not self.coder.inclusive:
+    def check_coder(self, coder: BoxCoder) -> None:
+        """Raises ValueError where the box head's coder cannot encode what its deltas shall learn."""
+        if not self.mask_absent and not coder.inclusive:
             raise ValueError(
                 "mask_absent=False teaches boxes without extent, which only a coder of legacy boxes can encode;"
-                " use coder=BoxCoder(inclusive=True, …) or mask_absent=True"
+                " use a box head with coder=BoxCoder(inclusive=True, …) or mask_absent=True"
             )
 
     def sample(
@@ -102,12 +106,14 @@ class TubeCriterion(RegionCriterion):
         """(R, N) of every tube with every object."""
         return object_overlaps(regions, target, self.over, self.inclusive)
 
-    def box_sum(self, deltas: Tensor, served: RegionSample, targets: Sequence[TubeTargets]) -> Tensor:
+    def box_sum(
+        self, deltas: Tensor, served: RegionSample, targets: Sequence[TubeTargets], coder: BoxCoder
+    ) -> Tensor:
         """The loss of (R, T, 4) deltas of tubes that all have an object, summed and divided by T."""
         seen = served.of_objects([target.visible for target in targets])
         boxes = served.of_objects([target.boxes for target in targets]) * seen[..., None]
         learnt = seen if self.mask_absent else torch.ones_like(seen)
-        losses = self._box_loss(deltas[learnt], served.boxes[learnt], boxes[learnt])
+        losses = self._box_loss(deltas[learnt], served.boxes[learnt], boxes[learnt], coder)
         return losses.sum() / deltas.shape[1]
 
 

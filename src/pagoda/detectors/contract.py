@@ -1,18 +1,23 @@
 """What every detector can do, whatever it is made of."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from torch import Tensor, nn
 
 from pagoda.ops.anchors import pyramid_strides
-from pagoda.postprocess.dense import SelectDetections
+from pagoda.postprocess.select import Select
 from pagoda.postprocess.test_time_augmentation import PictureViews
+from pagoda.postprocess.tubes import SelectTubes
 from pagoda.predict import predict_pictures
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections, Targets
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.tracks import Tubes
+
+Learnt = Literal["masks", "keypoints"]
+"""what a model may learn besides boxes"""
 
 
 class Backbone(Protocol):
@@ -31,13 +36,25 @@ class Detector(nn.Module):
     * `losses(images, targets)` – {name: scalar}; their sum is what training minimises.
     * `detect(images)` – one `Detections` per image, in pixels of the batch; another `postprocess` may be given. With
       `sizes`, (height, width) each, in pixels of the pictures that the batch was made from.
+
+    What others ask of a model is answered here: does it look at clips (`sees_clips`), at which frames of them
+    (`frames_around`), and what does it learn besides boxes (`learns`)?
     """
 
     label_map: LabelMap
     input_spec: InputSpec
-    postprocess: SelectDetections
+    postprocess: Select
     origin: dict[str, Any] | None = None
     """{"model": name, "options": …}: how the zoo built it, so that a checkpoint can build it again"""
+    sees_clips: bool = False
+    """batches are clips (B, 3, T, H, W), and objects are tubes over their frames (`detect_tubes`)"""
+    frames_around: Sequence[int] = (0,)
+    """the frames it looks at, counted from the one that is asked about: (−2, 0, 2), of a picture itself alone"""
+
+    @property
+    def learns(self) -> frozenset[Learnt]:
+        """What it needs of the targets, and says of objects, besides boxes and classes."""
+        return frozenset()
 
     def card(self) -> dict[str, Any]:
         """What a checkpoint needs besides the weights, ready for JSON."""
@@ -54,10 +71,31 @@ class Detector(nn.Module):
         self,
         images: ImageBatch,
         *,
-        postprocess: SelectDetections | None = None,
+        postprocess: Select | None = None,
         sizes: Sequence[tuple[int, int]] | None = None,
     ) -> list[Detections]:
         raise TypeError(f"{type(self).__name__} defines no detect")
+
+    def frame_features(self, pixels: Tensor) -> Tensor:
+        """(B, C, T, h, w) of clips (B, 3, T, H, W): what is computed of each frame alone, once for all its clips."""
+        raise TypeError(f"{type(self).__name__} looks at single pictures, not at frames of clips")
+
+    def detect_tubes(
+        self,
+        images: ImageBatch,
+        *,
+        frames: Sequence[tuple[int, ...]] | None = None,
+        frame_features: Tensor | None = None,
+        postprocess: SelectTubes | None = None,
+    ) -> list[Tubes]:
+        """One `Tubes` per clip, in pixels of the batch.
+
+        Args:
+            frames: the position of each clip's frames in its video; default: 0 … T-1.
+            frame_features: of the clips, where they are known already; of `pixels` only the size is then looked at.
+            postprocess: instead of the model's own.
+        """
+        raise TypeError(f"{type(self).__name__} looks at single pictures, where objects are no tubes")
 
     def restore(self, detections: Sequence[Detections], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
         """Detections in pixels of a batch, moved to the pictures it was made from: (height, width) each."""

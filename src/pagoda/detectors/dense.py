@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from pagoda.detectors.contract import Detector
 from pagoda.ops.anchors import Side
 from pagoda.ops.box_coding import BoxCoder
-from pagoda.postprocess.dense import SelectDetections
+from pagoda.postprocess.dense import SelectDense
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.outputs import DenseOutputs
@@ -20,6 +20,7 @@ class DenseDetector(Detector):
     neck: nn.Module
     class_head: nn.Module
     box_head: nn.Module
+    postprocess: SelectDense
     levels: list[int]
     """finest first"""
     strides: dict[int, int]
@@ -33,7 +34,7 @@ class DenseDetector(Detector):
         self,
         images: ImageBatch,
         *,
-        postprocess: SelectDetections | None = None,
+        postprocess: SelectDense | None = None,
         sizes: Sequence[tuple[int, int]] | None = None,
     ) -> list[Detections]:
         found = (postprocess or self.postprocess).detect(self(images), images, self.decode, self.label_map)
@@ -41,7 +42,9 @@ class DenseDetector(Detector):
 
 
 class AnchorDetector(DenseDetector):
-    """Heads speak of every anchor: its class, and its object relative to it by the criterion's `coder`."""
+    """Heads speak of every anchor: its class, and its object relative to it as `coder` has it."""
+
+    coder: BoxCoder
 
     anchors: Callable[[dict[int, Tensor], tuple[Side, Side]], tuple[Tensor, ...]]
     """(pyramid, padded (height, width)) to (P_l, 4) per level, in pixels of the batch"""
@@ -55,5 +58,4 @@ class AnchorDetector(DenseDetector):
         return DenseOutputs(classes, boxes, None, anchors)
 
     def decode(self, box_outputs: Tensor, priors: Tensor) -> Tensor:
-        coder: BoxCoder = self.criterion.coder
-        return coder.decode(box_outputs, priors)
+        return self.coder.decode(box_outputs, priors)

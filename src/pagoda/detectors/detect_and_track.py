@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from pagoda.criteria.tubes import DetectAndTrackCriterion
 from pagoda.detectors.anchors import AnchorGrid
-from pagoda.detectors.contract import Detector, check_label_map, strides_of
-from pagoda.detectors.rcnn import PYRAMID_ANCHORS, check_anchors
+from pagoda.detectors.contract import Learnt, check_label_map, strides_of
+from pagoda.detectors.two_stage import PYRAMID_ANCHORS, TwoStageDetector, check_anchors
 from pagoda.ops.anchors import AnchorShapes
 from pagoda.ops.tubes import pool_tubes
 from pagoda.plain import checked
@@ -41,7 +41,7 @@ class ProposedTubes(NamedTuple):
 
 
 @checked
-class DetectAndTrack(Detector):
+class DetectAndTrack(TwoStageDetector):
     """Faster R-CNN whose regions are tubes: one class for all frames, one box in each. T frames of a clip.
 
     A single picture is looked at as a clip that stands still.
@@ -50,13 +50,14 @@ class DetectAndTrack(Detector):
         backbone: (B, 3, T, H, W) to {level: (B, C, T, h, w)}; with `frame_features` and `from_frame_features`, so
             that clips which share frames share the work on them.
         neck: such a pyramid to another; None: the backbone's own levels (C4 networks have one).
-        rpn_head, box_head, keypoint_head: from `heads.tube_…`; each brings its pooling.
+        rpn_head, box_head, keypoint_head: from `heads.tube_…`; each brings its pooling, and its coder of boxes.
         num_frames, frame_interval: of the clips that `tracking` hands over: T, and frames from one to the next.
         link: what the heads see of the time.
         anchors, proposals, criterion, postprocess: as in `RCNN`, of tubes.
     """
 
     postprocess: SelectTubes
+    sees_clips = True
 
     def __init__(
         self,
@@ -89,7 +90,18 @@ class DetectAndTrack(Detector):
         self.input_spec = input_spec or InputSpec()
         self.proposals = proposals or TubeProposalRules()
         self.criterion = criterion or DetectAndTrackCriterion()
+        self.criterion.tubes.check_coder(box_head.coder)
         self.postprocess = postprocess or SelectTubes()
+
+    @property
+    def frames_around(self) -> tuple[int, ...]:  # type: ignore[override]
+        """T frames, the key frame in their middle."""
+        before = self.num_frames // 2
+        return tuple((number - before) * self.frame_interval for number in range(self.num_frames))
+
+    @property
+    def learns(self) -> frozenset[Learnt]:
+        return frozenset[Learnt]() if self.keypoint_head is None else frozenset[Learnt]({"keypoints"})
 
     def frame_features(self, pixels: Tensor) -> Tensor:
         """(B, C, T, h, w): what is computed of each frame alone. Pictures (B, 3, H, W) stand still for T frames."""
@@ -117,7 +129,7 @@ class DetectAndTrack(Detector):
         logits, deltas = self.rpn_head(pyramid)
         anchors = self.anchors(pyramid, (images.pixels.shape[-2], images.pixels.shape[-1]))
         rpn = RPNOutputs(logits, deltas, anchors)
-        proposals = select(rpn, images.sizes, self.criterion.rpn.coder)
+        proposals = select(rpn, images.sizes, self.rpn_head.coder)
         return ProposedTubes({level: pyramid[level] for level in self.region_levels}, rpn, proposals)
 
     def pool(self, head: nn.Module, pyramid: dict[int, Tensor], tubes: Tensor, clips: Tensor) -> Tensor:
@@ -159,9 +171,9 @@ class DetectAndTrack(Detector):
         pyramid, rpn, proposals = self.propose(features, images, self.proposals.training)
         targets = [target.around_key(proposals.boxes.shape[2]) for target in targets]
         sample = criterion.tubes.sample(proposals, targets)
-        losses = criterion.rpn(rpn, targets, images.sizes)
+        losses = criterion.rpn(rpn, targets, images.sizes, coder=self.rpn_head.coder)
         pooled = self.pool(self.box_head, pyramid, sample.boxes, sample.clips)
-        losses |= criterion.tubes(*self.box_head(pooled), sample, targets)
+        losses |= criterion.tubes(*self.box_head(pooled), sample, targets, coder=self.box_head.coder)
         if self.keypoint_head is None:
             return losses
         served = criterion.keypoints.sample(sample.positive(), targets)
@@ -172,7 +184,7 @@ class DetectAndTrack(Detector):
         return losses | criterion.keypoints(logits, cells, counts, len(targets))
 
     def decode(self, deltas: Tensor, tubes: Tensor) -> Tensor:
-        return self.criterion.tubes.coder.decode(deltas, tubes)
+        return self.box_head.coder.decode(deltas, tubes)
 
     def detect_tubes(
         self,
@@ -182,13 +194,6 @@ class DetectAndTrack(Detector):
         frame_features: Tensor | None = None,
         postprocess: SelectTubes | None = None,
     ) -> list[Tubes]:
-        """One `Tubes` per clip, in pixels of the batch.
-
-        Args:
-            frames: the position of each clip's frames in its video; default: 0 … T-1.
-            frame_features: of the clips, where they are known already; of `pixels` only the size is then looked at.
-            postprocess: instead of the model's own.
-        """
         select = postprocess or self.postprocess
         known = self.frame_features(images.pixels) if frame_features is None else frame_features
         pyramid, outputs = self._look_at_tubes(known, images)

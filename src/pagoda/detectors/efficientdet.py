@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from pagoda.criteria.dense import RetinaNetCriterion
-from pagoda.criteria.efficientdet import EfficientDetCriterion, RunningCount
+from pagoda.criteria.efficientdet import EfficientDetCriterion
 from pagoda.detectors.contract import check_label_map, strides_of
 from pagoda.detectors.dense import AnchorDetector
 from pagoda.ops.anchors import Side
+from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.efficientdet_anchors import StretchedAnchors, stretch_anchors
 from pagoda.plain import checked
-from pagoda.postprocess.dense import SelectDetections
+from pagoda.postprocess.dense import SelectDense
 from pagoda.postprocess.efficientdet import SelectFromAllLevels
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
@@ -28,12 +29,12 @@ class EfficientDet(AnchorDetector):
 
     Args:
         class_head, box_head: dense heads of anchors·classes and anchors·4 outputs per location, anchors outer.
+        coder: how deltas stand for boxes.
         criterion: RetinaNet's losses where a source trained with those.
         prior_probability: every class starts this likely; None leaves the head as handed over.
     """
 
     cell_anchors: Tensor
-    postprocess: SelectDetections
 
     def __init__(
         self,
@@ -45,9 +46,10 @@ class EfficientDet(AnchorDetector):
         label_map: LabelMap | None = None,
         input_spec: InputSpec | None = None,
         anchors: StretchedAnchors | None = None,
+        coder: BoxCoder | None = None,
         prior_probability: float | None = 0.01,
         criterion: EfficientDetCriterion | RetinaNetCriterion | None = None,
-        postprocess: SelectDetections | None = None,
+        postprocess: SelectDense | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.neck = backbone, neck
@@ -63,10 +65,9 @@ class EfficientDet(AnchorDetector):
             )
         self.label_map = check_label_map(label_map, class_head.outputs // num_anchors)
         self.input_spec = input_spec or InputSpec()
+        self.coder = coder or BoxCoder(max_log_growth=None)
         self.criterion = criterion or EfficientDetCriterion()
-        is_own = isinstance(self.criterion, EfficientDetCriterion)
-        momentum = self.criterion.count_momentum if is_own else None
-        self.running_count = None if momentum is None else RunningCount(momentum)
+        self.running_count = self.criterion.running_count()
         self.postprocess = postprocess or SelectFromAllLevels()
         if prior_probability is not None:
             class_head.set_prior(prior_probability)
@@ -79,4 +80,4 @@ class EfficientDet(AnchorDetector):
         )
 
     def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Tensor]:
-        return self.criterion(self(images), targets, self.levels, self.running_count)
+        return self.criterion(self(images), targets, self.levels, self.running_count, coder=self.coder)

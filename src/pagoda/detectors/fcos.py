@@ -10,14 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from pagoda.criteria.dense import FCOSCriterion
-from pagoda.criteria.normalize import MovingMean
 from pagoda.detectors.contract import check_label_map, strides_of
 from pagoda.detectors.dense import DenseDetector
 from pagoda.ops.anchors import Side, cell_points, cell_steps, point_strides
 from pagoda.ops.box_coding import PointCoder
 from pagoda.ops.boxes import ltrb_to_boxes
 from pagoda.plain import checked
-from pagoda.postprocess.dense import SelectDetections
+from pagoda.postprocess.dense import SelectDense, SelectDetections
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
@@ -52,7 +51,7 @@ class FCOS(DenseDetector):
         level_scale: bool = True,
         prior_probability: float | None = 0.01,
         criterion: FCOSCriterion | None = None,
-        postprocess: SelectDetections | None = None,
+        postprocess: SelectDense | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.neck = backbone, neck
@@ -66,8 +65,7 @@ class FCOS(DenseDetector):
         self.coder = coder or PointCoder()
         self.scales = nn.Parameter(torch.ones(len(self.levels))) if level_scale else None
         self.criterion = criterion or FCOSCriterion()
-        start = self.criterion.moving_start
-        self.positives = None if start is None else MovingMean(start)
+        self.running_count = self.criterion.running_count()
         # √(class · centerness) of a fresh model is .07 everywhere, so the bar is higher than for plain classes.
         self.postprocess = postprocess or SelectDetections(min_score=0.2)
         if prior_probability is not None:
@@ -100,7 +98,7 @@ class FCOS(DenseDetector):
         return DenseOutputs(classes, self._distances(boxes[..., :4], points), quality, points)
 
     def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Tensor]:
-        return self.criterion(self(images), targets, self.levels, self.positives, self.strides)
+        return self.criterion(self(images), targets, self.levels, self.running_count, self.strides)
 
     def decode(self, box_outputs: Tensor, priors: Tensor) -> Tensor:
         return ltrb_to_boxes(priors, box_outputs)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from pagoda.criteria.rcnn import RCNNCriterion, RegionSample
 from pagoda.detectors.anchors import AnchorGrid
-from pagoda.detectors.contract import Detector, check_label_map, strides_of
+from pagoda.detectors.contract import Learnt, check_label_map, strides_of
+from pagoda.detectors.two_stage import PYRAMID_ANCHORS, TwoStageDetector, check_anchors
 from pagoda.ops.anchors import AnchorShapes
 from pagoda.plain import checked
 from pagoda.postprocess.proposals import ProposalRules, SelectProposals
@@ -23,17 +24,6 @@ from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections, Targets
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.outputs import Proposals, RegionOutputs, RPNOutputs
-
-# 32 pixels on P2, doubling with every level.
-PYRAMID_ANCHORS = AnchorShapes(base_scale=8.0, octaves=1)
-
-
-def check_anchors(rpn_head: nn.Module, anchors: AnchorGrid) -> None:
-    """Raises ValueError where the proposal head was built for another number of anchors."""
-    if rpn_head.anchors != anchors.per_cell:
-        raise ValueError(
-            f"the proposal head speaks of {rpn_head.anchors} anchors per cell, but there are {anchors.per_cell}"
-        )
 
 
 class Proposed(NamedTuple):
@@ -46,14 +36,14 @@ class Proposed(NamedTuple):
 
 
 @checked
-class RCNN(Detector):
+class RCNN(TwoStageDetector):
     """A proposal network and a head that looks at each proposal again; further heads see the objects found.
 
     Regions are read from the levels of the backbone; levels a neck adds above serve proposals only.
 
     Args:
         neck: pyramid to pyramid; None: the backbone's own levels (C4 and DC5 networks have one).
-        rpn_head, box_head, mask_head, keypoint_head: from `heads`; each brings its pooling.
+        rpn_head, box_head, mask_head, keypoint_head: from `heads`; each brings its pooling, and its coder of boxes.
         anchors: the shapes every cell has.
         proposals: how many regions are looked at in training and in use.
         share_trunk: the mask head sees the regions as the box head's last stage does (C4 networks).
@@ -93,6 +83,11 @@ class RCNN(Detector):
         self.criterion = criterion or RCNNCriterion()
         self.postprocess = postprocess or SelectRegions()
 
+    @property
+    def learns(self) -> frozenset[Learnt]:
+        heads: dict[Learnt, nn.Module | None] = {"masks": self.mask_head, "keypoints": self.keypoint_head}
+        return frozenset(name for name, head in heads.items() if head is not None)
+
     def propose(self, images: ImageBatch, select: SelectProposals) -> Proposed:
         """The first stage, for training and use alike."""
         features = self.backbone(images.pixels)
@@ -100,7 +95,7 @@ class RCNN(Detector):
         logits, deltas = self.rpn_head(pyramid)
         anchors = self.anchors(pyramid, (images.pixels.shape[-2], images.pixels.shape[-1]))
         rpn = RPNOutputs(logits, deltas, anchors)
-        proposals = select(rpn, images.sizes, self.criterion.rpn.coder)
+        proposals = select(rpn, images.sizes, self.rpn_head.coder)
         return Proposed({level: pyramid[level] for level in self.region_levels}, rpn, proposals)
 
     def pool(self, head: nn.Module, pyramid: dict[int, Tensor], boxes: Tensor, images: Tensor) -> Tensor:
@@ -150,9 +145,9 @@ class RCNN(Detector):
         pyramid, rpn, proposals = self.propose(images, self.proposals.training)
         criterion = self.criterion
         sample = criterion.regions.sample(proposals, targets)
-        losses = criterion.rpn(rpn, targets, images.sizes)
+        losses = criterion.rpn(rpn, targets, images.sizes, coder=self.rpn_head.coder)
         pooled = self.pool(self.box_head, pyramid, sample.boxes, sample.images)
-        losses |= criterion.regions(*self.box_head(pooled), sample, targets)
+        losses |= criterion.regions(*self.box_head(pooled), sample, targets, coder=self.box_head.coder)
         served = sample.positive()
         if self.mask_head is not None:
             losses |= self._mask_loss(pyramid, served, targets)
@@ -183,7 +178,7 @@ class RCNN(Detector):
         return criterion(logits, cells, counts, len(targets))
 
     def decode(self, deltas: Tensor, regions: Tensor) -> Tensor:
-        return self.criterion.regions.coder.decode(deltas, regions)
+        return self.box_head.coder.decode(deltas, regions)
 
     def detect(  # type: ignore[override]
         self,

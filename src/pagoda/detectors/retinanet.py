@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from pagoda.criteria.dense import RetinaNetCriterion
-from pagoda.criteria.normalize import MovingMean
 from pagoda.detectors.anchors import AnchorGrid
 from pagoda.detectors.contract import check_label_map, strides_of
 from pagoda.detectors.dense import AnchorDetector
 from pagoda.ops.anchors import AnchorShapes
+from pagoda.ops.box_coding import BoxCoder
 from pagoda.plain import checked
-from pagoda.postprocess.dense import SelectDetections
+from pagoda.postprocess.dense import SelectDense, SelectDetections
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
@@ -25,6 +25,7 @@ class RetinaNet(AnchorDetector):
     Args:
         class_head, box_head: dense heads of anchors·classes and anchors·4 outputs per location, anchors outer.
         anchors: the shapes every cell has.
+        coder: how deltas stand for boxes.
         prior_probability: every class starts this likely; None leaves the head as handed over.
     """
 
@@ -38,9 +39,10 @@ class RetinaNet(AnchorDetector):
         label_map: LabelMap | None = None,
         input_spec: InputSpec | None = None,
         anchors: AnchorShapes | None = None,
+        coder: BoxCoder | None = None,
         prior_probability: float | None = 0.01,
         criterion: RetinaNetCriterion | None = None,
-        postprocess: SelectDetections | None = None,
+        postprocess: SelectDense | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.neck = backbone, neck
@@ -56,12 +58,12 @@ class RetinaNet(AnchorDetector):
             )
         self.label_map = check_label_map(label_map, class_head.outputs // num_anchors)
         self.input_spec = input_spec or InputSpec()
+        self.coder = coder or BoxCoder()
         self.criterion = criterion or RetinaNetCriterion()
-        start = self.criterion.moving_start
-        self.positives = None if start is None else MovingMean(start)
+        self.running_count = self.criterion.running_count()
         self.postprocess = postprocess or SelectDetections(max_iou=0.5)
         if prior_probability is not None:
             class_head.set_prior(prior_probability)
 
     def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Tensor]:
-        return self.criterion(self(images), targets, self.levels, self.positives)
+        return self.criterion(self(images), targets, self.levels, self.running_count, coder=self.coder)

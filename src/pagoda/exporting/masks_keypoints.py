@@ -12,9 +12,8 @@ from pagoda.structures.outputs import RegionOutputs
 
 def shape_names(model: Detector) -> list[str]:
     """What a graph of this model gives besides boxes, scores and labels."""
-    names = ["masks"] if getattr(model, "mask_head", None) is not None else []
-    has_keypoints = getattr(model, "keypoint_head", None) is not None
-    return names + (["keypoints", "keypoint_scores"] if has_keypoints else [])
+    names = ["masks"] if "masks" in model.learns else []
+    return names + (["keypoints", "keypoint_scores"] if "keypoints" in model.learns else [])
 
 
 def shapes_of(outputs: RegionOutputs, select: SelectRegions, image_size: tuple[int, int]) -> list[Tensor]:

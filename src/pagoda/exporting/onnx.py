@@ -10,12 +10,11 @@ from typing import Any
 import torch
 
 from pagoda.detectors.contract import Detector
-from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.exporting.masks_keypoints import shape_names
 from pagoda.exporting.parity import ParityReport, check_parity, verify
 from pagoda.exporting.program import PixelsToDetections, export_pixels
 from pagoda.files.atomic import write_atomically
-from pagoda.postprocess.dense import SelectDetections
+from pagoda.postprocess.select import Select
 from pagoda.version import __version__
 
 USAGE = (
@@ -92,7 +91,7 @@ def export_onnx(
     return reports[0]
 
 
-def to_onnx(model: Detector, postprocess: SelectDetections, opset: int) -> torch.onnx.ONNXProgram:
+def to_onnx(model: Detector, postprocess: Select, opset: int) -> torch.onnx.ONNXProgram:
     """The program `export_onnx` writes, with its names and metadata, not yet compared."""
     program = torch.onnx.export(
         export_pixels(PixelsToDetections(model, postprocess)),
@@ -120,7 +119,7 @@ def translations() -> dict[Any, Any]:
     return {survivors: suppress, keypoints: decode}
 
 
-def metadata(model: Detector, postprocess: SelectDetections) -> dict[str, str]:
+def metadata(model: Detector, postprocess: Select) -> dict[str, str]:
     """What a runtime needs besides the graph; every value is JSON except the plain sentences."""
     skeleton = model.label_map.skeleton
     names = shape_names(model)
@@ -180,11 +179,11 @@ def check_installed() -> None:
 
 def check_exportable(model: Detector) -> None:
     """Raises ValueError for a copy in half precision and for detectors of clips."""
-    if isinstance(model, DetectAndTrack):
+    if model.sees_clips:
         raise ValueError(
             "detectors of clips have no ONNX form: ONNX knows no suppression of tubes. torch.export takes the network"
             " with all it chooses: pagoda.exporting.program.export_forward(model, num_frames="
-            f"{model.num_frames}); and optimize(model) makes it quick in Python"
+            f"{len(model.frames_around)}); and optimize(model) makes it quick in Python"
         )
     dtype = next(model.parameters()).dtype
     if dtype != torch.float32:

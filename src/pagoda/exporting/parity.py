@@ -23,8 +23,8 @@ from pagoda.exporting.masks_keypoints_parity import ShapeComparison, with_shapes
 from pagoda.exporting.parity_pictures import parity_batches
 from pagoda.exporting.program import THRESHOLD
 from pagoda.ops.boxes import pairwise_iou
-from pagoda.postprocess.dense import Candidates, SelectDetections, take
 from pagoda.postprocess.rcnn import SelectRegions
+from pagoda.postprocess.select import Candidates, Select, take
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 
@@ -156,7 +156,7 @@ def session_of(file: Any, min_score: float) -> Any:
 
 
 def compare_all(
-    report: ParityReport, session: Any, model: Detector, select: SelectDetections, batches: Sequence[Tensor]
+    report: ParityReport, session: Any, model: Detector, select: Select, batches: Sequence[Tensor]
 ) -> None:
     """Fill `report` with the comparison of every picture."""
     model = evaluating(model)
@@ -194,7 +194,7 @@ def of_one_image(outputs: dict[str, Tensor], theirs: Detections) -> Detections:
 class Candidacy:
     """All that the model considered in one picture, worked out when first asked for."""
 
-    def __init__(self, model: Detector, image: ImageBatch, select: SelectDetections) -> None:
+    def __init__(self, model: Detector, image: ImageBatch, select: Select) -> None:
         self.model, self.image, self.select = model, image, select
 
     def includes(self, report: ParityReport, box: Tensor, score: Tensor, label: Tensor) -> bool:
@@ -228,16 +228,14 @@ class Candidacy:
     def all(self) -> Candidates:
         return self._candidates(replace(self.select, max_candidates=None))
 
-    def _candidates(self, select: SelectDetections) -> Candidates:
+    def _candidates(self, select: Select) -> Candidates:
         with torch.inference_mode():
             found = select.candidates(self.outputs, self.image.sizes, self.model.decode)
         return Candidates(*(part[0].cpu() for part in found))
 
     def _ranks(self, pairs: Candidates) -> Tensor:
         """What `max_candidates` are the best by."""
-        if self.select.rank_on == "score":
-            return pairs.scores
-        return self.outputs.class_logits[0].flatten().cpu()[pairs.places].float().sigmoid()
+        return self.select.ranks(pairs, self.outputs.class_logits[0].cpu())
 
     def _pairs_like(self, report: ParityReport, box: Tensor, score: Tensor, label: Tensor) -> Candidates:
         """All that the model considered and that equal the given one."""
@@ -247,7 +245,7 @@ class Candidacy:
 
 
 def compare(
-    report: ParityReport, ours: Detections, theirs: Detections, select: SelectDetections, candidacy: Candidacy
+    report: ParityReport, ours: Detections, theirs: Detections, select: Select, candidacy: Candidacy
 ) -> tuple[Tensor, Tensor]:
     """Pair the detections of one picture and judge what is left over. `ours` are the file's.
 
@@ -284,7 +282,7 @@ def compare(
 
 
 def is_close_call(
-    report: ParityReport, one: Detections, others: Detections, unpaired: Tensor, select: SelectDetections
+    report: ParityReport, one: Detections, others: Detections, unpaired: Tensor, select: Select
 ) -> bool:
     """Could rounding alone have kept `one` out of `others`, of which `unpaired` were found there only?"""
     score = one.scores.item()

@@ -14,8 +14,8 @@ from torch.export import Dim, ExportedProgram
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.rcnn import RCNN
 from pagoda.exporting.masks_keypoints import shapes_of
-from pagoda.postprocess.dense import SelectDetections
 from pagoda.postprocess.rcnn import SelectRegions
+from pagoda.postprocess.select import Select
 from pagoda.structures.images import ImageBatch
 
 THRESHOLD = "min_score"
@@ -32,7 +32,7 @@ class PixelsToDetections(nn.Module):
 
     min_score: Tensor
 
-    def __init__(self, model: Detector, postprocess: SelectDetections) -> None:
+    def __init__(self, model: Detector, postprocess: Select) -> None:
         super().__init__()
         self.model = deepcopy(model).cpu().eval().requires_grad_(False)
         self.register_buffer(THRESHOLD, torch.tensor(float(postprocess.min_score)))

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from pagoda.detectors.contract import Detector
-from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.evaluating import evaluating
 from pagoda.pictures.read import PictureError
 from pagoda.structures.clips import clip_frames
@@ -43,14 +42,14 @@ class KnownFrame(NamedTuple):
 
 def tracker_for(model: Detector, linker: str, *, min_score: float | None = None) -> Tracker:
     """`create_tracker`, where nobody says otherwise with a threshold that suits the model's scores."""
-    if min_score is None and isinstance(model, DetectAndTrack) and linker != "reference":
+    if min_score is None and model.sees_clips and linker != "reference":
         min_score = TUBE_MIN_SCORE
     return create_tracker(linker, min_score=min_score)
 
 
 def neighbours(model: Detector) -> tuple[int, int]:
     """How many frames before and behind a frame the model looks at, too."""
-    if not isinstance(model, DetectAndTrack):
+    if not model.sees_clips:
         return 0, 0
     before = model.num_frames // 2
     return before * model.frame_interval, (model.num_frames - 1 - before) * model.frame_interval
@@ -83,7 +82,7 @@ def detect_frames(
     """
     model, limits = evaluating(model), limits or {}
     found: Iterable[Found]
-    if isinstance(model, DetectAndTrack):
+    if model.sees_clips:
         found = _tubes(model, pictures, limits=limits, reuse=reuse, start=start, first=first)
     else:
         found = (_detections(model, picture, limits) for picture in islice(pictures, first - start, None))
@@ -98,7 +97,7 @@ def _detections(model: Detector, picture: np.ndarray, limits: Limits) -> Detecti
 
 
 def _tubes(
-    model: DetectAndTrack,
+    model: Detector,
     pictures: Iterable[np.ndarray],
     *,
     limits: Limits,
@@ -124,7 +123,7 @@ def _tubes(
 
 
 def _clips(
-    model: DetectAndTrack,
+    model: Detector,
     pictures: Iterable[np.ndarray],
     device: torch.device,
     reuse: bool,

@@ -8,7 +8,7 @@ import numpy as np
 
 from pagoda.data.tracks.posetrack_joints import to_posetrack_15
 from pagoda.data.videos import Video
-from pagoda.detectors.detect_and_track import DetectAndTrack
+from pagoda.detectors.contract import Detector
 from pagoda.evaluation.runner import check_same_classes, in_classes_of
 from pagoda.evaluation.tracks.evaluator import TrackEvaluator
 from pagoda.evaluation.tracks.pose_result import PoseTrackResult
@@ -75,7 +75,7 @@ def summary_table(results: Sequence[FollowingResult]) -> str:
 
 
 def follow(
-    model: DetectAndTrack, videos: Sequence[Video], linker: str, *, progress: Progress | None = None
+    model: Detector, videos: Sequence[Video], linker: str, *, progress: Progress | None = None
 ) -> FollowingResult:
     """Follow the objects of annotated videos and score the tracks: poses by PoseTrack's rules where the model says
     poses and the videos have joints and head boxes, boxes otherwise.
@@ -99,7 +99,7 @@ def follow(
     return score_followed(linker, [v.tracks for v in videos], linked, poses=is_pose, boxes=not is_pose)
 
 
-def detect_video(model: DetectAndTrack, video: Video, *, progress: Progress | None = None) -> list[Tubes]:
+def detect_video(model: Detector, video: Video, *, progress: Progress | None = None) -> list[Tubes]:
     """The tubes about every frame of a video, as good as linkers want them."""
     pictures = (video.picture(frame) for frame in range(video.tracks.num_frames))
     found = []
@@ -133,12 +133,12 @@ def score_followed(
     )
 
 
-def has_poses(model: DetectAndTrack, videos: Sequence[Video]) -> bool:
+def has_poses(model: Detector, videos: Sequence[Video]) -> bool:
     """Whether poses can be scored by PoseTrack's rules: the model says them, and wherever somebody is annotated
     joints and head boxes are."""
     tracks = [video.tracks for video in videos if len(video.tracks)]
     is_known = all(each.keypoints is not None and each.head_boxes is not None for each in tracks)
-    return model.keypoint_head is not None and bool(tracks) and is_known
+    return "keypoints" in model.learns and bool(tracks) and is_known
 
 
 def check_identities(videos: Sequence[Video]) -> None:

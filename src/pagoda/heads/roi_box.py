@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from pagoda.layers.norm import Norm, build_norm
+from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.roi import RegionPooling
 from pagoda.plain import checked
 
@@ -97,6 +98,7 @@ class BoxHead(nn.Module):
         pooling: how its regions are read; a detector does it.
         class_agnostic: one box for all classes.
         background: where the rows of the background stand in the weights; what the head returns has it last.
+        coder: how its deltas stand for boxes; a detector decodes them, and trains them with the same.
         background_box: the weights hold deltas for the background, which nobody reads (Caffe2's descendants).
     """
 
@@ -109,11 +111,13 @@ class BoxHead(nn.Module):
         class_agnostic: bool = False,
         background: Background = "last",
         background_box: bool = False,
+        coder: BoxCoder | None = None,
     ) -> None:
         super().__init__()
         self.trunk, self.pooling = trunk, pooling
         self.num_classes, self.background = num_classes, background
         self.background_box = background_box
+        self.coder = coder or BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
         boxes = (1 if class_agnostic else num_classes) + background_box
         self.classes = nn.Linear(trunk.outputs, num_classes + 1)
         self.deltas = nn.Linear(trunk.outputs, 4 * boxes)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from pagoda.heads.widths import shared_width
+from pagoda.ops.box_coding import BoxCoder
 from pagoda.plain import checked
 
 
@@ -15,12 +16,15 @@ class RPNHead(nn.Module):
         channels: the neck's, {level: C}; all levels must have the same C.
         anchors: per cell.
         depth: of the 3×3 convolutions; torchvision's second version has two.
+        coder: how its deltas stand for boxes; a detector decodes them, and trains them with the same.
     """
 
-    def __init__(self, channels: dict[int, int], anchors: int, *, depth: int = 1) -> None:
+    def __init__(
+        self, channels: dict[int, int], anchors: int, *, depth: int = 1, coder: BoxCoder | None = None
+    ) -> None:
         super().__init__()
         width = shared_width(channels)
-        self.anchors = anchors
+        self.anchors, self.coder = anchors, coder or BoxCoder()
         layers: list[nn.Module] = []
         for _ in range(depth):
             layers += [nn.Conv2d(width, width, 3, padding=1), nn.ReLU(inplace=True)]

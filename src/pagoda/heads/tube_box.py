@@ -8,13 +8,13 @@ from pagoda.heads.roi_box import BoxHead
 class TubeBoxHead(nn.Module):
     """A box head that looks at each frame alone; the frames' logits are averaged, their deltas kept apart.
 
-    Attributes: `pooling` and `num_classes` are the head's.
+    Attributes: `pooling`, `num_classes` and `coder` are the head's.
     """
 
     def __init__(self, head: BoxHead) -> None:
         super().__init__()
         self.head = head
-        self.pooling, self.num_classes = head.pooling, head.num_classes
+        self.pooling, self.num_classes, self.coder = head.pooling, head.num_classes, head.coder
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """(R, T, C, h, w) to (R, classes + 1) logits, background last, and (R, classes or 1, T, 4) deltas."""

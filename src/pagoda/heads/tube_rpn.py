@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from pagoda.heads.widths import shared_width
 from pagoda.layers.conv3d import TimeConv3d
+from pagoda.ops.box_coding import BoxCoder
 from pagoda.plain import checked
 
 
@@ -18,12 +19,20 @@ class TubeRPNHead(nn.Module):
         channels: the neck's, {level: C}; all levels must have the same C.
         anchors: per cell, the same in every frame; there are no more of them for more frames.
         time_kernel: frames that the 3×3 convolution sees.
+        coder: how its deltas stand for boxes; a detector decodes them, and trains them with the same.
     """
 
-    def __init__(self, channels: dict[int, int], anchors: int, *, time_kernel: int = 3) -> None:
+    def __init__(
+        self,
+        channels: dict[int, int],
+        anchors: int,
+        *,
+        time_kernel: int = 3,
+        coder: BoxCoder | None = None,
+    ) -> None:
         super().__init__()
         width = shared_width(channels)
-        self.anchors = anchors
+        self.anchors, self.coder = anchors, coder or BoxCoder()
         self.tower = nn.Sequential(
             TimeConv3d(width, width, 3, time_kernel=time_kernel), nn.ReLU(inplace=True)
         )

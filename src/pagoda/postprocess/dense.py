@@ -1,59 +1,22 @@
-"""From scores of every location to the objects of a picture. B images, P locations, D detections."""
+"""From scores of every location to the candidates of a picture. B images, P locations."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from pagoda.ops.boxes import ClipRule, clip_boxes
-from pagoda.ops.nms import batch_survivors, nms_survivors
-from pagoda.plain import check_counts, checked
-from pagoda.structures.images import ImageBatch
-from pagoda.structures.instances import Detections
-from pagoda.structures.labels import LabelMap
-from pagoda.structures.outputs import DenseOutputs, RegionOutputs, TubeOutputs
-
-Decode = Callable[[Tensor, Tensor], Tensor]
-"""(n, 4) box outputs and (n, 2 or 4) priors to (n, 4) boxes; leading axes may be more."""
-
-
-class Selected(NamedTuple):
-    """Always D rows per image, best first; rows beyond the last object have score 0 and label −1."""
-
-    boxes: Tensor
-    """(B, D, 4)"""
-    scores: Tensor
-    """(B, D)"""
-    labels: Tensor
-    """(B, D)"""
-
-
-class Candidates(NamedTuple):
-    """The best (location, class) pairs before suppression; `scores` is −1 where there is none."""
-
-    boxes: Tensor
-    scores: Tensor
-    labels: Tensor
-    places: Tensor
-    """location · classes + label, locations counted over all levels: the order of the raw outputs"""
+from pagoda.plain import checked
+from pagoda.postprocess.select import Candidates, Decode, Select, at_most, not_inside_out, pick
+from pagoda.structures.outputs import DenseOutputs
 
 
 @checked
 @dataclass(frozen=True, kw_only=True)
-class SelectDetections:
-    """Threshold, top-k per level, decode, clip, per-class NMS, top-k per picture: all of fixed size."""
+class SelectDense(Select):
+    """What selections from every location share: threshold, top-k per level, decode, clip."""
 
-    min_score: float | Tensor = 0.05
-    """a tensor without axes where an exported graph shall keep it adjustable"""
-    top_level_min_score: float | None = None
-    """the bar of the coarsest level where it differs (Caffe2 Detectron: 0)"""
-    max_iou: float = 0.6
-    max_candidates: int | None = 1000
-    """per level, before suppression; None: all"""
-    max_detections: int | None = 100
-    """None: all"""
     threshold_on: Literal["class", "score"] = "score"
     """compare `min_score` with the final score, or with the class probability alone (FCOS's first code)"""
     keep_equal: bool = False
@@ -64,30 +27,8 @@ class SelectDetections:
     """final score from class probability p and quality c: p·c or √(p·c)"""
     best_class_only: bool = False
     """a location speaks for its likeliest class alone, of equal ones the first (bubbliiiing)"""
-    across_classes: bool = False
-    """boxes suppress each other whatever their classes (toandaominh1997)"""
-    clip: Literal["before", "after"] = "before"
-    """boxes are cut to the picture before or after suppression (detectron2, AdelaiDet)"""
     clip_rule: ClipRule = "all_sides"
     """which borders stop which sides: see `ops.boxes`"""
-    drop_empty: bool = False
-    """boxes without area once cut are dropped (detectron2, mmdet)"""
-    order: Literal["score", "location"] = "score"
-    """of `detect`'s rows; "location": the order of levels, cells and classes, where all that equal the last
-    one's score stay (maskrcnn-benchmark, FCOS)"""
-    inclusive: bool = False
-    """legacy boxes: overlaps count sides + 1, and pictures end at W − 1"""
-
-    def __post_init__(self) -> None:
-        check_counts(max_candidates=self.max_candidates, max_detections=self.max_detections)
-        if not isinstance(self.min_score, Tensor) and self.min_score > 1:
-            raise ValueError(f"min_score must be at most 1, as scores are, got {self.min_score}")
-        if self.max_iou < 0:
-            raise ValueError(f"max_iou must be a share of overlap from 0 on, got {self.max_iou}")
-
-    def with_limits(self, **changes: float | None) -> "SelectDetections":
-        """A copy with the given limits; None leaves one as it is."""
-        return replace(self, **{name: value for name, value in changes.items() if value is not None})
 
     def candidates(self, outputs: DenseOutputs, sizes: Tensor, decode: Decode) -> Candidates:
         """(B, n) pairs of all levels together, n ≤ levels · max_candidates."""
@@ -99,8 +40,7 @@ class SelectDetections:
         box_outputs = outputs.box_outputs.split(counts, dim=1)
         parts, first = [], 0
         for level, priors in enumerate(outputs.priors):
-            is_top = level == len(counts) - 1 and self.top_level_min_score is not None
-            bar = self.top_level_min_score if is_top else self.min_score
+            bar = self._bar(level, len(counts))
             scores, rows, labels = self._best_pairs(logits[level], qualities[level], bar)
             boxes = decode(pick(box_outputs[level], rows).float(), priors[rows])
             parts.append(Candidates(boxes, scores, labels, (first + rows) * num_classes + labels))
@@ -111,6 +51,15 @@ class SelectDetections:
     def competitors(self, outputs: DenseOutputs) -> list[int]:
         """How many (location, class) pairs compete for `max_candidates` places: of each level, in their order."""
         return [len(priors) * outputs.class_logits.shape[-1] for priors in outputs.priors]
+
+    def ranks(self, found: Candidates, class_logits: Tensor) -> Tensor:
+        if self.rank_on == "score":
+            return found.scores
+        return class_logits.flatten()[found.places].float().sigmoid()
+
+    def _bar(self, level: int, num_levels: int) -> float | Tensor:
+        """What scores of this level, counted from the finest, must exceed."""
+        return self.min_score
 
     def _best_pairs(
         self, logits: Tensor, quality: Tensor | None, bar: float | Tensor
@@ -143,112 +92,25 @@ class SelectDetections:
         ranks = probability.masked_fill(failed, -1.0) if self.rank_on == "class" else scores
         return ranks, scores
 
-    def _cut(self, found: Candidates, sizes: Tensor) -> Candidates:
-        """Boxes ending at their picture's borders; where none is left and that counts, the score is −1."""
-        boxes = clip_boxes(found.boxes, sizes[:, None], inclusive=self.inclusive, rule=self.clip_rule)
-        if not self.drop_empty:
-            return found._replace(boxes=boxes)
-        empty = (boxes[..., 2:] <= boxes[..., :2]).flatten(2).any(-1)
-        return found._replace(boxes=boxes, scores=found.scores.masked_fill(empty, -1.0))
-
-    def _groups(self, labels: Tensor) -> Tensor:
-        """What suppression keeps apart."""
-        return torch.zeros_like(labels) if self.across_classes else labels
+    def _clipped(self, boxes: Tensor, sizes: Tensor) -> Tensor:
+        return clip_boxes(boxes, sizes, inclusive=self.inclusive, rule=self.clip_rule)
 
     def _compared(self, boxes: Tensor) -> Tensor:
-        """Boxes as suppression sees them: one that ends before it begins overlaps nothing, whoever computes it."""
+        """A box that ends before it begins overlaps nothing, whoever computes it."""
         return boxes if self.clip_rule == "all_sides" else not_inside_out(boxes)
 
-    def _batch_survivors(self, found: Candidates, num_classes: int) -> Tensor:
-        """(B, n) bool: which candidates of each image suppression leaves."""
-        return batch_survivors(
-            self._compared(found.boxes),
-            found.scores,
-            self._groups(found.labels),
-            num_classes,
-            self.max_iou,
-            self.inclusive,
-        )
 
-    def _survivors(self, found: Candidates) -> Tensor:
-        """(n,) bool: the same of one image."""
-        return nms_survivors(
-            self._compared(found.boxes),
-            found.scores,
-            self._groups(found.labels),
-            max_iou=self.max_iou,
-            inclusive=self.inclusive,
-        )
+@checked
+@dataclass(frozen=True, kw_only=True)
+class SelectDetections(SelectDense):
+    """Threshold, top-k per level, decode, clip, per-class NMS, top-k per picture: all of fixed size."""
 
-    def __call__(
-        self, outputs: DenseOutputs | RegionOutputs | TubeOutputs, sizes: Tensor, decode: Decode
-    ) -> Selected:
-        """Fixed-size detections in pixels of the batch; exports."""
-        found = self.candidates(outputs, sizes, decode)
-        kept = self._batch_survivors(found, outputs.class_logits.shape[-1])
-        scores = torch.where(kept, found.scores, -1.0)
-        best, index = scores.topk(at_most(self.max_detections, scores.shape[1]), dim=1)
-        found = Candidates(pick(found.boxes, index), best, found.labels.gather(1, index), index)
-        if self.clip == "after":
-            found = self._cut(found, sizes)
-        real = found.scores > 0
-        boxes = not_inside_out(found.boxes) if self.inclusive else found.boxes
-        return Selected(boxes * beside(real, boxes), found.scores * real, found.labels.masked_fill(~real, -1))
+    top_level_min_score: float | None = None
+    """the bar of the coarsest level where it differs (Caffe2 Detectron: 0)"""
+    max_iou: float = 0.6
+    max_candidates: int | None = 1000
+    """per level, before suppression; None: all"""
 
-    def detect(
-        self, outputs: DenseOutputs | RegionOutputs, images: ImageBatch, decode: Decode, label_map: LabelMap
-    ) -> list[Detections]:
-        """The same as ragged lists, one per image; suppression sees only real candidates, so it is quick."""
-        found = self.candidates(outputs, images.sizes, decode)
-        return [
-            self.of_one_image(Candidates(*(part[image] for part in found)), size, label_map)
-            for image, size in enumerate(images.sizes)
-        ]
-
-    def of_one_image(self, found: Candidates, size: Tensor, label_map: LabelMap) -> Detections:
-        """What survives of one image's candidates; `size` is its (height, width)."""
-        found = self.best_of_one_image(found, size)
-        height, width = size.tolist()
-        return Detections(found.boxes, found.scores, found.labels, (height, width), label_map)
-
-    def best_of_one_image(self, found: Candidates, size: Tensor) -> Candidates:
-        """The candidates that survive, at most `max_detections`, in the order asked for."""
-        found = take(found, found.scores > 0)
-        found = self._best(take(found, self._survivors(found)))
-        if self.clip == "after":
-            found = self._cut(Candidates(*(part[None] for part in found)), size[None])
-            found = take(Candidates(*(part[0] for part in found)), found.scores[0] > 0)
-        return found._replace(boxes=not_inside_out(found.boxes)) if self.inclusive else found
-
-    def _best(self, found: Candidates) -> Candidates:
-        """At most `max_detections` rows, in the order asked for."""
-        best, index = found.scores.topk(at_most(self.max_detections, len(found.scores)))
-        if self.order == "score":
-            return take(found, index)
-        found = take(found, found.scores >= best[-1]) if len(best) else found
-        return take(found, found.places.argsort())
-
-
-def at_most(limit: int | None, count: int) -> int:
-    """`count` itself, or `limit` if there are more; exports."""
-    return count if limit is None else torch.sym_min(limit, count)
-
-
-def take(found: Candidates, rows: Tensor) -> Candidates:
-    """The rows of one image that a mask or an index names."""
-    return Candidates(*(part[rows] for part in found))
-
-
-def pick(values: Tensor, rows: Tensor) -> Tensor:
-    """(B, n, …) values at (B, k) rows: (B, k, …)."""
-    return values.gather(1, beside(rows, values).expand(-1, -1, *values.shape[2:]))
-
-
-def not_inside_out(boxes: Tensor) -> Tensor:
-    """(…, 4) legacy boxes, empty where they are narrower than the pixel that ends them: those end before they begin."""
-    return torch.cat([boxes[..., :2], torch.maximum(boxes[..., :2], boxes[..., 2:])], dim=-1)
-
-
-def beside(rows: Tensor, values: Tensor) -> Tensor:
-    """(B, n) with as many axes of one behind as (B, n, …) `values` have."""
-    return rows[(..., *[None] * (values.ndim - 2))]
+    def _bar(self, level: int, num_levels: int) -> float | Tensor:
+        is_top = level == num_levels - 1 and self.top_level_min_score is not None
+        return self.top_level_min_score if is_top else self.min_score

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from pagoda.ops.nms import soft_nms
 from pagoda.plain import checked
-from pagoda.postprocess.dense import Candidates, Decode, SelectDetections, Selected, pick
+from pagoda.postprocess.dense import SelectDense
+from pagoda.postprocess.select import Candidates, Decode, Selected, pick
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
@@ -18,8 +19,8 @@ from pagoda.structures.outputs import DenseOutputs
 
 @checked
 @dataclass(frozen=True, kw_only=True)
-class SelectFromAllLevels(SelectDetections):
-    """As `SelectDetections`, but `max_candidates` is for all levels together.
+class SelectFromAllLevels(SelectDense):
+    """As `SelectDetections`, but levels are judged together: `max_candidates` is for all of them.
 
     EfficientDet's published accuracies are those of `suppression="soft"` and `min_score=0.001`.
     """
@@ -40,8 +41,6 @@ class SelectFromAllLevels(SelectDetections):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.top_level_min_score is not None:
-            raise ValueError("levels are judged together here; top_level_min_score must be None")
         if self.suppression == "soft" and (self.clip != "before" or self.order != "score"):
             raise ValueError(
                 'soft suppression needs clip="before" and order="score",'

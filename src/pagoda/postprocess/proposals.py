@@ -10,7 +10,7 @@ from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.boxes import clip_boxes
 from pagoda.ops.nms import batch_survivors
 from pagoda.plain import check_counts, checked
-from pagoda.postprocess.dense import at_most, beside, pick
+from pagoda.postprocess.select import at_most, beside, pick
 from pagoda.structures.outputs import Proposals, RPNOutputs
 
 

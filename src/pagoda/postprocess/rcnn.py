@@ -1,6 +1,6 @@
 """From what is said about regions to objects, their masks and keypoints. B images, R regions, N objects."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -9,45 +9,21 @@ from torch import Tensor
 from pagoda.ops.heatmaps import heatmaps_to_keypoints
 from pagoda.ops.masks import PasteRule, paste_masks
 from pagoda.plain import checked
-from pagoda.postprocess.dense import Candidates, Decode, SelectDetections, at_most, pick
+from pagoda.postprocess.select import Candidates, Decode, Select, at_most, pick
 from pagoda.structures.outputs import RegionOutputs, TubeOutputs
-
-OF_DENSE_ONLY = (
-    "top_level_min_score",
-    "threshold_on",
-    "rank_on",
-    "combine",
-    "best_class_only",
-)
 
 
 @checked
 @dataclass(frozen=True, kw_only=True)
-class SelectRegions(SelectDetections):
-    """As `SelectDetections`, on the softmax of each region's classes, background among them.
+class SelectSecondStage(Select):
+    """What selections from proposals share: the softmax of each proposal's classes, background among them."""
 
-    What concerns levels, qualities and sigmoids has no meaning here and must keep its default.
-    """
-
-    max_iou: float = 0.5
     max_candidates: int | None = 2000
     """(region, class) pairs per picture before suppression; None: all, as every published program has it"""
     min_side: float = 0.0
     """pixels: an object must be as wide and high (torchvision: .01)"""
-    paste: PasteRule = "continuous"
-    """see `ops.masks`"""
-    min_mask_probability: float = 0.5
     keypoint_score: Literal["probability", "logit"] = "probability"
     """of a keypoint: see `ops.heatmaps`"""
-
-    def __post_init__(self) -> None:
-        defaults = {field.name: field.default for field in fields(SelectDetections)}
-        for name in OF_DENSE_ONLY:
-            if getattr(self, name) != defaults[name]:
-                raise ValueError(
-                    f"{name} speaks of levels and qualities, which regions do not have; leave it at"
-                    f" {defaults[name]!r}, got {getattr(self, name)!r}"
-                )
 
     def candidates(self, outputs: RegionOutputs | TubeOutputs, sizes: Tensor, decode: Decode) -> Candidates:
         """(B, n) pairs, n = R · classes or `max_candidates`."""
@@ -70,18 +46,28 @@ class SelectRegions(SelectDetections):
             found = found._replace(scores=found.scores.masked_fill(small, -1.0))
         return found
 
-    def competitors(self, outputs: RegionOutputs | TubeOutputs) -> list[int]:  # type: ignore[override]
+    def competitors(self, outputs: RegionOutputs | TubeOutputs) -> list[int]:
         """All pairs of a picture compete with each other."""
         _, regions, classes = outputs.class_logits.shape
         return [regions * (classes - 1)]
+
+    def keypoints(self, logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """((N, K, 2) places, (N, K) scores) from (N, K, S, S) maps over (N, 4) boxes."""
+        places, values, probabilities = heatmaps_to_keypoints(logits.float(), boxes)
+        return places, probabilities if self.keypoint_score == "probability" else values
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class SelectRegions(SelectSecondStage):
+    """Threshold, top-k per picture, decode, clip, per-class NMS, top-k again; then masks are pasted."""
+
+    paste: PasteRule = "continuous"
+    """see `ops.masks`"""
+    min_mask_probability: float = 0.5
 
     def masks(self, probabilities: Tensor, boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
         """(N, H, W) bool from (N, M, M) probabilities inside (N, 4) boxes of a picture of (height, width)."""
         return paste_masks(
             probabilities, boxes, image_size, rule=self.paste, min_probability=self.min_mask_probability
         )
-
-    def keypoints(self, logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-        """((N, K, 2) places, (N, K) scores) from (N, K, S, S) maps over (N, 4) boxes."""
-        places, values, probabilities = heatmaps_to_keypoints(logits.float(), boxes)
-        return places, probabilities if self.keypoint_score == "probability" else values

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pagoda.plain import checked
-from pagoda.postprocess.dense import Candidates, SelectDetections
 from pagoda.postprocess.efficientdet import SelectFromAllLevels
+from pagoda.postprocess.select import Candidates, Select
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
@@ -89,7 +89,7 @@ def join_views(found: Sequence[ViewCandidates], *, inclusive: bool = False) -> C
 
 
 def select_from_views(
-    found: Sequence[ViewCandidates], select: SelectDetections, label_map: LabelMap
+    found: Sequence[ViewCandidates], select: Select, label_map: LabelMap
 ) -> list[Detections]:
     """One suppression for the candidates of all views, per image, in pixels of the first view.
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.tubes import batch_tube_survivors, tube_survivors
 from pagoda.plain import checked
-from pagoda.postprocess.dense import Candidates, Decode
 from pagoda.postprocess.proposals import SelectProposals
-from pagoda.postprocess.rcnn import SelectRegions
+from pagoda.postprocess.rcnn import SelectSecondStage
+from pagoda.postprocess.select import Candidates, Decode
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.outputs import Proposals, RPNOutputs, TubeOutputs
@@ -53,8 +53,8 @@ class TubeProposalRules:
 
 @checked
 @dataclass(frozen=True, kw_only=True)
-class SelectTubes(SelectRegions):
-    """As `SelectRegions`, of tubes; what concerns masks has no meaning here."""
+class SelectTubes(SelectSecondStage):
+    """As `SelectRegions`, of tubes, which have no masks."""
 
     suppress_equal: bool = False
     """an overlap of exactly `max_iou` is too much as well (Detect-and-Track on single frames)"""
@@ -77,7 +77,7 @@ class SelectTubes(SelectRegions):
             inclusive=self.inclusive,
         )
 
-    def detect(
+    def detect(  # type: ignore[override]
         self,
         outputs: TubeOutputs,
         images: ImageBatch,

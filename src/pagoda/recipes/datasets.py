@@ -13,7 +13,6 @@ from pagoda.data.table.annotations import Annotations, cut_to_picture
 from pagoda.data.tracks.folders import open_videos
 from pagoda.data.videos import Video
 from pagoda.detectors.contract import Detector
-from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.evaluation.runner import check_known_classes, check_same_keypoints
 from pagoda.models import is_of_clips
 from pagoda.structures.labels import LabelMap
@@ -56,10 +55,9 @@ def dataset_for(
     """Pictures or clips with their targets. `is_complete`: only clips of which every frame is annotated."""
     if isinstance(source, Annotations):
         return DetectionDataset(source, channels=model.input_spec.read_channels)
-    assert isinstance(model, DetectAndTrack)
-    return ClipDataset(
-        source, clip_length=model.num_frames, interval=model.frame_interval, complete=is_complete
-    )
+    frames = model.frames_around
+    interval = frames[1] - frames[0] if len(frames) > 1 else 1
+    return ClipDataset(source, clip_length=len(frames), interval=interval, complete=is_complete)
 
 
 def check_learnable(model: Detector, dataset: Any) -> None:
@@ -78,11 +76,11 @@ def check_learnable(model: Detector, dataset: Any) -> None:
         raise ValueError(
             f"there is nothing to learn in {table.source}: {len(dataset)} pictures, and {what}; {remedy}"
         )
-    for name, column in (("mask", table.masks), ("keypoint", table.keypoints)):
-        if getattr(model, f"{name}_head", None) is not None and column is None:
+    for name, column in (("masks", table.masks), ("keypoints", table.keypoints)):
+        if name in model.learns and column is None:
             raise ValueError(
-                f"the model has a {name} head, but no object of {table.source} has {name}s; {remedy}, or take a model"
-                " without that head"
+                f"the model has a {name.removesuffix('s')} head, but no object of {table.source} has {name};"
+                f" {remedy}, or take a model without that head"
             )
 
 
@@ -93,14 +91,14 @@ def check_scorable(model: Detector, dataset: Any) -> None:
             f"there are no pictures to score on in {dataset.annotations.source}; choose another --val-split"
         )
     check_known_classes(model.label_map, dataset)
-    if getattr(model, "keypoint_head", None) is not None:
+    if "keypoints" in model.learns:
         check_same_keypoints(model.label_map, dataset.label_map)
 
 
 def check_frames(model: Detector, dataset: Any, settings: AugmentSettings) -> None:
     """Raises ValueError before training where pictures are for a model of clips, or the other way round, and where
     augmentation would tear clips apart."""
-    wants, has = isinstance(model, DetectAndTrack), isinstance(dataset, ClipDataset)
+    wants, has = model.sees_clips, isinstance(dataset, ClipDataset)
     if wants != has:
         raise ValueError(
             f"{type(model).__name__} learns from {'clips of videos' if wants else 'single pictures'}, but the data are"

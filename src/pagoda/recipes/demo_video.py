@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pagoda.data.clips import ClipDataset
 from pagoda.data.drawn.walking import WalkingFigures
 from pagoda.data.videos import Video
-from pagoda.detectors.detect_and_track import DetectAndTrack
+from pagoda.detectors.contract import Detector
 from pagoda.drawing.objects import draw_detections
 from pagoda.files.atomic import write_atomically
 from pagoda.follow.clips import TUBE_MIN_SCORE
@@ -69,7 +69,6 @@ def run_demo_video(
     torch.manual_seed(seed)
     model = create_model(MODEL, label_map=train_data.label_map, **OPTIONS)
     run = train_on(model, train_data, val_data, demo_settings(epochs, seed, out), quiet=quiet)
-    assert isinstance(run.model, DetectAndTrack)
     found = _find(run.model, held_out, quiet=quiet)
     trackers = {linker: create_tracker(linker, min_score=TUBE_MIN_SCORE) for linker in LINKERS}
     linked = {
@@ -99,7 +98,7 @@ def demo_settings(epochs: int, seed: int, out: str) -> TrainSettings:
     )
 
 
-def _find(model: DetectAndTrack, videos: Sequence[Video], *, quiet: bool) -> list[list[Tubes]]:
+def _find(model: Detector, videos: Sequence[Video], *, quiet: bool) -> list[list[Tubes]]:
     """The tubes of every frame of every video, with a bar that tells the time left."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as bar:

@@ -11,11 +11,8 @@ from pagoda.training.settings import AugmentSettings
 
 
 def what_to_carry(model: Detector) -> Carry:
-    """Masks and keypoints go through the transforms where the model has heads for them."""
-    return Carry(
-        masks=getattr(model, "mask_head", None) is not None,
-        keypoints=getattr(model, "keypoint_head", None) is not None,
-    )
+    """Masks and keypoints go through the transforms where the model learns them."""
+    return Carry(masks="masks" in model.learns, keypoints="keypoints" in model.learns)
 
 
 def lighten(dataset: Any, model: Detector) -> Any:
@@ -29,15 +26,14 @@ def lighten(dataset: Any, model: Detector) -> Any:
 
 def check_keypoints(model: Detector, label_map: LabelMap, settings: AugmentSettings) -> None:
     """Raises ValueError before training starts where the keypoints of the data fit neither head nor flips."""
-    head = getattr(model, "keypoint_head", None)
-    if head is None:
+    if "keypoints" not in model.learns:
         return
     if label_map.skeleton is None:
         raise ValueError(
             "the model has a keypoint head, but the data set has no keypoints; choose data with keypoints (in a COCO"
             " folder perhaps split person_keypoints_train), or a model without that head"
         )
-    label_map.skeleton.check_head(head.num_keypoints)
+    label_map.skeleton.check_head(model.keypoint_head.num_keypoints)
     flip_pairs(what_to_carry(model), label_map, settings)
 
 

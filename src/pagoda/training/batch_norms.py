@@ -29,8 +29,8 @@ def needs_two_pictures(
     scale = 1.0 if resized or spec.canvas is not None else min(low, 1.0)
     height, width = (max(1, int(side * scale)) for side in frames[frames.prod(1).argmin()])
     picture = torch.zeros(3, height, width, dtype=torch.uint8)
-    if length := getattr(model, "num_frames", None):  # of the clips it looks at
-        picture = picture.expand(length, -1, -1, -1)
+    if model.sees_clips:
+        picture = picture.expand(len(model.frames_around), -1, -1, -1)
     device = next(model.parameters()).device
     with _values_per_picture(model) as seen, torch.no_grad():
         model(spec.batch([picture, picture], device=device))

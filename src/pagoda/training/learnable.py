@@ -36,9 +36,9 @@ def _nothing(model: Detector, size: tuple[int, int]) -> tuple[Tensor, Any]:
     """A black picture, or clip, of (height, width) and its targets, without any object."""
     black = torch.zeros(model.input_spec.read_channels, *size, dtype=torch.uint8)
     nothing = Targets.empty(size)
-    length = getattr(model, "num_frames", None)  # of the clips it looks at
-    if not length:
+    if not model.sees_clips:
         return black, nothing
+    length = len(model.frames_around)
     no_ids = torch.zeros(0, dtype=torch.long)
     tubes = TubeTargets.join([nothing] * length, [no_ids] * length, key=length // 2)
     return black.expand(length, -1, -1, -1), tubes

@@ -12,12 +12,10 @@ from pagoda.convert.names.detect_and_track import STAGE
 from pagoda.convert.read_backbone import load_backbone
 from pagoda.convert.recognise import open_foreign
 from pagoda.detectors.contract import Detector
-from pagoda.detectors.detect_and_track import DetectAndTrack
-from pagoda.detectors.rcnn import RCNN
+from pagoda.detectors.two_stage import TwoStageDetector
 from pagoda.heads.roi_box import BoxHead
 from pagoda.layers.inflate import Inflation, inflate_state
 from pagoda.models import load, local_file
-from pagoda.ops.box_coding import Weights
 from pagoda.plain import checked
 from pagoda.weights.files import has_card
 
@@ -128,23 +126,23 @@ def our_name(name: str, wanted: Mapping[str, Tensor]) -> str:
 
 def other_rows(theirs: Detector, ours: Detector) -> dict[str, str]:
     """{beginning of our names: why rows of equal shape mean something else there}."""
-    if not isinstance(theirs, RCNN | DetectAndTrack) or not isinstance(ours, RCNN | DetectAndTrack):
+    if not (isinstance(theirs, TwoStageDetector) and isinstance(ours, TwoStageDetector)):
         return {}
     found = {}
     if not same_anchors(theirs, ours):
         found["rpn_head."] = "of other anchors"
     there, here = box_head(theirs), box_head(ours)
-    prefix = "box_head.head." if isinstance(ours, DetectAndTrack) else "box_head."
+    prefix = "box_head.head." if ours.sees_clips else "box_head."
     if theirs.label_map.names != ours.label_map.names:
         found[f"{prefix}classes."] = found[f"{prefix}deltas."] = "of other classes"
     elif (there.background, there.background_box) != (here.background, here.background_box):
         found[f"{prefix}classes."] = found[f"{prefix}deltas."] = "the background stands elsewhere"
-    elif box_weights(theirs) != box_weights(ours):
-        found[f"{prefix}deltas."] = f"box deltas of weights {box_weights(theirs)}, here {box_weights(ours)}"
+    elif there.coder.weights != here.coder.weights:
+        found[f"{prefix}deltas."] = f"box deltas of weights {there.coder.weights}, here {here.coder.weights}"
     return found
 
 
-def same_anchors(theirs: RCNN | DetectAndTrack, ours: RCNN | DetectAndTrack) -> bool:
+def same_anchors(theirs: TwoStageDetector, ours: TwoStageDetector) -> bool:
     """Whether both have anchors of the same sides, to the rounding of old programs, in the same order."""
     if theirs.levels != ours.levels:
         return False
@@ -156,15 +154,9 @@ def same_anchors(theirs: RCNN | DetectAndTrack, ours: RCNN | DetectAndTrack) -> 
     return True
 
 
-def box_head(model: RCNN | DetectAndTrack) -> BoxHead:
+def box_head(model: TwoStageDetector) -> BoxHead:
     """The one that looks at single frames."""
-    return model.box_head.head if isinstance(model, DetectAndTrack) else model.box_head
-
-
-def box_weights(model: RCNN | DetectAndTrack) -> Weights:
-    """What the box head's deltas were multiplied by."""
-    criterion = model.criterion
-    return (criterion.tubes if isinstance(model, DetectAndTrack) else criterion.regions).coder.weights
+    return model.box_head.head if model.sees_clips else model.box_head
 
 
 def notes(theirs: Detector, ours: Detector) -> list[str]:

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pagoda.detectors.contract import Detector
 from pagoda.detectors.rcnn import RCNN
 from pagoda.structures.skeleton import Skeleton
 
@@ -78,12 +79,13 @@ def parameter(values: Tensor, like: nn.Parameter) -> nn.Parameter:
     return nn.Parameter(values.contiguous(), requires_grad=like.requires_grad)
 
 
-def keypoints_fit(model: object, skeleton: Skeleton | None, known: Skeleton | None) -> bool:
+def keypoints_fit(model: Detector, skeleton: Skeleton | None, known: Skeleton | None) -> bool:
     """Whether the head's maps, called as in `known`, are the keypoints of `skeleton`, as far as names tell."""
-    head = getattr(model, "keypoint_head", None)
-    if head is None or skeleton is None:
+    if "keypoints" not in model.learns or skeleton is None:
         return True
-    return head.num_keypoints == len(skeleton) if known is None else known.names == skeleton.names
+    if known is not None:
+        return known.names == skeleton.names
+    return model.keypoint_head.num_keypoints == len(skeleton)
 
 
 def exchange_keypoints(model: RCNN, rows: Rows) -> None:

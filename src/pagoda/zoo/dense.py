@@ -71,6 +71,7 @@ def retinanet(
         label_map=labels,
         input_spec=input_spec(options, flavour.input_spec),
         anchors=flavour.anchors,
+        coder=flavour.coder,
         criterion=flavour.criterion,
         postprocess=flavour.postprocess,
     )

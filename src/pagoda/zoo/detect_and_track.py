@@ -72,7 +72,9 @@ def detect_and_track(
     return DetectAndTrack(
         body,
         neck,
-        rpn_head=TubeRPNHead(channels, len(anchors.of_cell(16)), time_kernel=time_kernel),
+        rpn_head=TubeRPNHead(
+            channels, len(anchors.of_cell(16)), time_kernel=time_kernel, coder=flavour.rpn_coder
+        ),
         box_head=TubeBoxHead(box_head(depth, features, labels, options, flavour, last_stage=has_stage)),
         keypoint_head=keypoint_head(features, num_keypoints, time_kernel, options, flavour)
         if num_keypoints
@@ -150,6 +152,7 @@ def box_head(
         class_agnostic=options.class_agnostic,
         background=flavour.background,
         background_box=flavour.background_box,
+        coder=flavour.box_coder,
     )
 
 

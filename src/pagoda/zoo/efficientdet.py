@@ -124,6 +124,7 @@ def efficientdet(
         label_map=labels,
         input_spec=inputs.input_spec(options, input_spec(variant, flavour)),
         anchors=anchors,
+        coder=flavour.coder,
         criterion=flavour.criterion,
         postprocess=flavour.postprocess,
     )

@@ -93,7 +93,9 @@ def rcnn(name: ModelName, labels: LabelMap, options: RCNNOptions, flavour: RCNNF
     return RCNN(
         features,
         pyramid,
-        rpn_head=RPNHead(channels, len(anchors.of_cell(16)), depth=flavour.rpn_depth),
+        rpn_head=RPNHead(
+            channels, len(anchors.of_cell(16)), depth=flavour.rpn_depth, coder=flavour.rpn_coder
+        ),
         box_head=BoxHead(
             trunk,
             len(labels),
@@ -101,6 +103,7 @@ def rcnn(name: ModelName, labels: LabelMap, options: RCNNOptions, flavour: RCNNF
             class_agnostic=options.class_agnostic,
             background=flavour.background,
             background_box=flavour.background_box,
+            coder=flavour.box_coder,
         ),
         mask_head=mask_head(width, len(labels), options, flavour, stage) if detector == "mask_rcnn" else None,
         keypoint_head=keypoint_head(width, options, flavour) if detector == "keypoint_rcnn" else None,

@@ -338,7 +338,7 @@ def test_a_file_of_python_2_becomes_a_model_bit_by_bit(tmp_path: Path, name: str
         assert torch.equal(state[place.name].flatten(), torch.from_numpy(blobs[source]).flatten()), source
     has_time = name.endswith("3d")
     assert (model.num_frames, model.frame_interval) == ((3, 2) if has_time else (1, 1))
-    assert model.criterion.tubes.coder.weights == (10.0, 10.0, 5.0, 5.0)
+    assert model.box_head.coder.weights == (10.0, 10.0, 5.0, 5.0)
     assert model.input_spec.channel_order == "BGR"
     card = model.card()
     assert (
@@ -424,14 +424,14 @@ def test_weights_of_box_deltas_are_those_of_the_config(
     tmp_path: Path, small: tuple[Path, dict[str, np.ndarray]]
 ) -> None:
     path, blobs = small
-    assert convert(path).model.criterion.tubes.coder.weights == (
+    assert convert(path).model.box_head.coder.weights == (
         10.0,
         10.0,
         5.0,
         5.0,
     )  # as there is no config
     older = convert(written(tmp_path, blobs, "MODEL: {NUM_CLASSES: 2}\n"))
-    assert older.model.criterion.tubes.coder.weights == (1.0, 1.0, 1.0, 1.0)
+    assert older.model.box_head.coder.weights == (1.0, 1.0, 1.0, 1.0)
     assert "(1.0, 1.0, 1.0, 1.0), as the file's config has it" in older.report.text()
     kept = model_from_card(older.model.card())
     assert (

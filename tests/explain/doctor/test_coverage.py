@@ -9,6 +9,7 @@ import torch
 
 from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.assembly import ImageColumns, ObjectColumns, assemble
+from pagoda.detectors.contract import Detector
 from pagoda.explain.doctor.coverage import examine_coverage, priors_at
 from pagoda.models import create_model
 from pagoda.structures.labels import LabelMap
@@ -201,8 +202,8 @@ def test_no_objects_at_all():
 
 
 def test_models_that_assign_nothing_are_refused():
-    with pytest.raises(ValueError, match="got Linear"):
-        examine_coverage(torch.nn.Linear(1, 1), annotations_of([]))
+    with pytest.raises(ValueError, match="got Detector"):
+        examine_coverage(Detector(), annotations_of([]))
     clips = small_model("detect_and_track_resnet18_3d")
     with pytest.raises(ValueError, match="DetectAndTrack sees clips"):
         examine_coverage(clips, annotations_of([(20, 20, 70, 70, 0)]))

@@ -47,7 +47,7 @@ def examine_coverage(
     `max_objects` learnable objects, pictures spread over all are taken. Raises ValueError for a model of clips, or
     one whose criterion assigns nothing.
     """
-    if getattr(model, "num_frames", None) is not None:
+    if model.sees_clips:
         raise ValueError(
             f"coverage is told of models that see single pictures; {type(model).__name__} sees clips, so leave the"
             " model out"

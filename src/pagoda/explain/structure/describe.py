@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from pagoda.criteria.dense import default_ranges
 from pagoda.detectors.contract import Detector
-from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.explain.structure.rows import Kind, LevelRow, Row
 from pagoda.explain.structure.structure import Structure
 from pagoda.explain.structure.trace import Call, Tracer, flat_tensors, traceable, without_numbers
@@ -29,7 +28,7 @@ def describe_model(model: Detector, size: tuple[int, int]) -> Structure:
         raise ValueError(f"size must be (height, width) of at least one pixel, got {tuple(size)}")
     padded = (model.input_spec.padded(size[0]), model.input_spec.padded(size[1]))
     copy = traceable(without_numbers(model))
-    num_frames = model.num_frames if isinstance(model, DetectAndTrack) else None
+    num_frames = len(model.frames_around) if model.sees_clips else None
     time = () if num_frames is None else (num_frames,)
     pixels = torch.empty(1, model.input_spec.channels, *time, *padded, device="meta")
     tracer = Tracer(pixels)

@@ -10,7 +10,7 @@ from pagoda.criteria.dense import FCOSCriterion, RetinaNetCriterion
 from pagoda.layers.norm import Norm
 from pagoda.necks.fpn import ExtraFrom
 from pagoda.ops.anchors import AnchorShapes
-from pagoda.ops.box_coding import PointCoder
+from pagoda.ops.box_coding import BoxCoder, PointCoder
 from pagoda.plain import checked, from_plain
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.preprocess import InputSpec
@@ -85,6 +85,7 @@ class RetinaNetFlavour(Flavour):
     """How one program writes RetinaNet."""
 
     anchors: AnchorShapes = field(default_factory=AnchorShapes)
+    coder: BoxCoder = field(default_factory=BoxCoder)
     criterion: RetinaNetCriterion = field(default_factory=RetinaNetCriterion)
     postprocess: SelectDetections = field(default_factory=partial(SelectDetections, max_iou=0.5))
 

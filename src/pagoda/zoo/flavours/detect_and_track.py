@@ -40,6 +40,8 @@ class DetectAndTrackFlavour(Flavour):
     one_level_input: InputSpec = field(default_factory=lambda: InputSpec(short_side=320, long_side=576))
     """of C4 networks"""
     anchor_style: AnchorStyle = "detectron2"
+    rpn_coder: BoxCoder = field(default_factory=BoxCoder)
+    box_coder: BoxCoder = field(default_factory=lambda: BoxCoder(weights=REGION_WEIGHTS))
     proposals: TubeProposalRules = field(default_factory=lambda: FEW_PROPOSALS)
     criterion: DetectAndTrackCriterion = field(default_factory=lambda: FEW_TUBES)
     postprocess: SelectTubes = field(default_factory=SelectTubes)
@@ -78,12 +80,13 @@ ORIGINAL = DetectAndTrackFlavour(
     one_level_input=replace(CAFFE2_INPUT, rounding="nearest", short_side=256, long_side=333, pad_multiple=1),
     class_names="posetrack_person",
     anchor_style="maskrcnn_benchmark",
+    rpn_coder=LEGACY,
+    box_coder=replace(LEGACY, weights=REGION_WEIGHTS),
     proposals=TubeProposalRules(
         training=replace(LEGACY_TUBES, max_candidates=2000, max_proposals=2000), inference=LEGACY_TUBES
     ),
     criterion=DetectAndTrackCriterion(
         rpn=TubeRPNCriterion(
-            coder=LEGACY,
             inclusive=True,
             border=0.0,
             assign_inside_only=True,
@@ -92,7 +95,6 @@ ORIGINAL = DetectAndTrackFlavour(
             over="all",
         ),
         tubes=TubeCriterion(
-            coder=replace(LEGACY, weights=REGION_WEIGHTS),
             inclusive=True,
             smooth_l1_beta=1.0,
             over="all",

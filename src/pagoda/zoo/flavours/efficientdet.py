@@ -55,6 +55,7 @@ class EfficientDetFlavour(Flavour):
     """of the anchors, in steps of their level; None: the variant's"""
     shapes: tuple[tuple[float, float], ...] = ROUNDED_SHAPES
     shapes_outer: bool = False
+    coder: BoxCoder = field(default_factory=partial(BoxCoder, max_log_growth=None))
     criterion: EfficientDetCriterion = field(default_factory=EfficientDetCriterion)
     postprocess: SelectFromAllLevels = field(default_factory=SelectFromAllLevels)
 
@@ -69,7 +70,6 @@ class RetinaLossFlavour(EfficientDetFlavour):
             RetinaNetCriterion,
             low_quality="none",
             box_loss="smooth_l1",
-            coder=BoxCoder(max_log_growth=None),
             normalizer="image",
             probability_margin=1e-4,
         )
@@ -114,6 +114,7 @@ MMDET = RetinaLossFlavour(
     conv_bias=True,
     shapes=SQRT2_SHAPES,
     shapes_outer=True,
+    coder=BoxCoder(limit_shrinking=True),
     criterion=RetinaNetCriterion(
         low=0.5,
         high=0.5,
@@ -122,7 +123,6 @@ MMDET = RetinaLossFlavour(
         box_loss="smooth_l1",
         smooth_l1_beta=0.1,
         box_weight=5 / 4,
-        coder=BoxCoder(limit_shrinking=True),
         normalizer="sum_of_images",
     ),
     postprocess=SelectFromAllLevels(
@@ -134,10 +134,10 @@ TOANDAOMINH = RetinaLossFlavour(
     class_names="voc",
     shapes=(SQRT2_SHAPES[1], SQRT2_SHAPES[0], SQRT2_SHAPES[2]),
     shapes_outer=True,
+    coder=BoxCoder(weights=(10.0, 10.0, 5.0, 5.0), max_log_growth=None),
     criterion=replace(
         RetinaLossFlavour().criterion,
         box_weight=1 / 4,
-        coder=BoxCoder(weights=(10.0, 10.0, 5.0, 5.0), max_log_growth=None),
         skip_empty=True,
     ),
     postprocess=SelectFromAllLevels(

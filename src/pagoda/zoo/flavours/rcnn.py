@@ -49,6 +49,8 @@ class RCNNFlavour(Flavour):
     """behind the convolutions of the FPN"""
     anchor_style: Literal["detectron2", "mmdet", "torchvision", "maskrcnn_benchmark"] = "detectron2"
     anchor_steps: Literal["level", "padded"] = "level"
+    rpn_coder: BoxCoder = field(default_factory=BoxCoder)
+    box_coder: BoxCoder = field(default_factory=lambda: BoxCoder(weights=REGION_WEIGHTS))
     proposals: ProposalRules = field(default_factory=ProposalRules)
     criterion: RCNNCriterion = field(default_factory=RCNNCriterion)
     postprocess: SelectRegions = field(default_factory=SelectRegions)
@@ -78,6 +80,8 @@ MASKRCNN_BENCHMARK = RCNNFlavour(
     body=replace(CAFFE2_BODY, extra_from=POOLED),
     input_spec=CAFFE2_INPUT,
     anchor_style="maskrcnn_benchmark",
+    rpn_coder=LEGACY,
+    box_coder=replace(LEGACY, weights=REGION_WEIGHTS),
     proposals=ProposalRules(
         training=replace(
             LEGACY_PROPOSALS, max_candidates=2000, max_per_level=2000, max_proposals=2000, pool="batch"
@@ -89,10 +93,8 @@ MASKRCNN_BENCHMARK = RCNNFlavour(
         inference=replace(LEGACY_PROPOSALS, max_candidates=6000),
     ),
     criterion=RCNNCriterion(
-        rpn=RPNCriterion(coder=LEGACY, inclusive=True, border=0.0, smooth_l1_beta=1 / 9),
-        regions=RegionCriterion(
-            coder=replace(LEGACY, weights=REGION_WEIGHTS), inclusive=True, smooth_l1_beta=1.0
-        ),
+        rpn=RPNCriterion(inclusive=True, border=0.0, smooth_l1_beta=1 / 9),
+        regions=RegionCriterion(inclusive=True, smooth_l1_beta=1.0),
     ),
     postprocess=SelectRegions(
         max_candidates=None, inclusive=True, paste="whole_pixels", keypoint_score="logit"
@@ -154,14 +156,13 @@ TORCHVISION_V2 = replace(
 MMDET = RCNNFlavour(
     body=BodyFlavour(norm_eval=True, frozen_stages=2, extra_from=POOLED),
     anchor_style="mmdet",
+    rpn_coder=BoxCoder(limit_shrinking=True),
+    box_coder=BoxCoder(weights=REGION_WEIGHTS, limit_shrinking=True),
     proposals=ProposalRules(
         training=SelectProposals(max_candidates=2000, rank_on="probability"),
         inference=SelectProposals(rank_on="probability"),
     ),
-    criterion=RCNNCriterion(
-        rpn=RPNCriterion(low_quality="claim_above_low", coder=BoxCoder(limit_shrinking=True)),
-        regions=RegionCriterion(coder=BoxCoder(weights=REGION_WEIGHTS, limit_shrinking=True)),
-    ),
+    criterion=RCNNCriterion(rpn=RPNCriterion(low_quality="claim_above_low")),
     postprocess=SelectRegions(max_candidates=None),
     # Boxes are compared with 56 pixels there, a quarter of 224.
     pooling=RegionPooling(eps=2.5e-7),

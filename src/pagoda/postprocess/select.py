@@ -1,0 +1,203 @@
+"""What all selections share: suppression and the best of a picture. B images, n candidates, D detections."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pagoda.ops.boxes import clip_boxes
+from pagoda.ops.nms import batch_survivors, nms_survivors
+from pagoda.plain import check_counts, checked
+from pagoda.structures.images import ImageBatch
+from pagoda.structures.instances import Detections
+from pagoda.structures.labels import LabelMap
+
+Decode = Callable[[Tensor, Tensor], Tensor]
+"""(n, 4) box outputs and (n, 2 or 4) priors to (n, 4) boxes; leading axes may be more."""
+
+
+class Selected(NamedTuple):
+    """Always D rows per image, best first; rows beyond the last object have score 0 and label −1."""
+
+    boxes: Tensor
+    """(B, D, 4)"""
+    scores: Tensor
+    """(B, D)"""
+    labels: Tensor
+    """(B, D)"""
+
+
+class Candidates(NamedTuple):
+    """The best (location, class) pairs before suppression; `scores` is −1 where there is none."""
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    places: Tensor
+    """location · classes + label, locations counted over all levels: the order of the raw outputs"""
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class Select:
+    """From candidates to objects: per-class NMS, top-k per picture, all of fixed size.
+
+    Each kind says what its candidates are, and has its own options besides these.
+    """
+
+    min_score: float | Tensor = 0.05
+    """a tensor without axes where an exported graph shall keep it adjustable"""
+    max_iou: float = 0.5
+    """with a better box of the same class"""
+    max_candidates: int | None = 1000
+    """before suppression; None: all"""
+    max_detections: int | None = 100
+    """None: all"""
+    across_classes: bool = False
+    """boxes suppress each other whatever their classes (toandaominh1997)"""
+    clip: Literal["before", "after"] = "before"
+    """boxes are cut to the picture before or after suppression (detectron2, AdelaiDet)"""
+    drop_empty: bool = False
+    """boxes without area once cut are dropped (detectron2, mmdet)"""
+    order: Literal["score", "location"] = "score"
+    """of `detect`'s rows; "location": the order of levels, cells and classes, where all that equal the last
+    one's score stay (maskrcnn-benchmark, FCOS)"""
+    inclusive: bool = False
+    """legacy boxes: overlaps count sides + 1, and pictures end at W − 1"""
+
+    def __post_init__(self) -> None:
+        check_counts(max_candidates=self.max_candidates, max_detections=self.max_detections)
+        if not isinstance(self.min_score, Tensor) and self.min_score > 1:
+            raise ValueError(f"min_score must be at most 1, as scores are, got {self.min_score}")
+        if self.max_iou < 0:
+            raise ValueError(f"max_iou must be a share of overlap from 0 on, got {self.max_iou}")
+
+    def with_limits(self, **changes: float | None) -> "Select":
+        """A copy with the given limits; None leaves one as it is."""
+        return replace(self, **{name: value for name, value in changes.items() if value is not None})
+
+    def candidates(self, outputs: Any, sizes: Tensor, decode: Decode) -> Candidates:
+        """(B, n) pairs, n ≤ `max_candidates` for all that compete with each other."""
+        raise TypeError(f"{type(self).__name__} defines no candidates")
+
+    def competitors(self, outputs: Any) -> list[int]:
+        """How many pairs compete for `max_candidates` places, group by group, in the order of `places`."""
+        raise TypeError(f"{type(self).__name__} defines no competitors")
+
+    def ranks(self, found: Candidates, class_logits: Tensor) -> Tensor:
+        """(n,) what `max_candidates` are the best by, of candidates of one image and its raw (P, classes) logits."""
+        return found.scores
+
+    def _clipped(self, boxes: Tensor, sizes: Tensor) -> Tensor:
+        """(B, n, …, 4) ending at the borders of pictures of (height, width) `sizes` (B, 1, 2)."""
+        return clip_boxes(boxes, sizes, inclusive=self.inclusive)
+
+    def _cut(self, found: Candidates, sizes: Tensor) -> Candidates:
+        """Boxes ending at their picture's borders; where none is left and that counts, the score is −1."""
+        boxes = self._clipped(found.boxes, sizes[:, None])
+        if not self.drop_empty:
+            return found._replace(boxes=boxes)
+        empty = (boxes[..., 2:] <= boxes[..., :2]).flatten(2).any(-1)
+        return found._replace(boxes=boxes, scores=found.scores.masked_fill(empty, -1.0))
+
+    def _groups(self, labels: Tensor) -> Tensor:
+        """What suppression keeps apart."""
+        return torch.zeros_like(labels) if self.across_classes else labels
+
+    def _compared(self, boxes: Tensor) -> Tensor:
+        """Boxes as suppression sees them."""
+        return boxes
+
+    def _batch_survivors(self, found: Candidates, num_classes: int) -> Tensor:
+        """(B, n) bool: which candidates of each image suppression leaves."""
+        return batch_survivors(
+            self._compared(found.boxes),
+            found.scores,
+            self._groups(found.labels),
+            num_classes,
+            self.max_iou,
+            self.inclusive,
+        )
+
+    def _survivors(self, found: Candidates) -> Tensor:
+        """(n,) bool: the same of one image."""
+        return nms_survivors(
+            self._compared(found.boxes),
+            found.scores,
+            self._groups(found.labels),
+            max_iou=self.max_iou,
+            inclusive=self.inclusive,
+        )
+
+    def __call__(self, outputs: Any, sizes: Tensor, decode: Decode) -> Selected:
+        """Fixed-size detections in pixels of the batch; exports."""
+        found = self.candidates(outputs, sizes, decode)
+        kept = self._batch_survivors(found, outputs.class_logits.shape[-1])
+        scores = torch.where(kept, found.scores, -1.0)
+        best, index = scores.topk(at_most(self.max_detections, scores.shape[1]), dim=1)
+        found = Candidates(pick(found.boxes, index), best, found.labels.gather(1, index), index)
+        if self.clip == "after":
+            found = self._cut(found, sizes)
+        real = found.scores > 0
+        boxes = not_inside_out(found.boxes) if self.inclusive else found.boxes
+        return Selected(boxes * beside(real, boxes), found.scores * real, found.labels.masked_fill(~real, -1))
+
+    def detect(
+        self, outputs: Any, images: ImageBatch, decode: Decode, label_map: LabelMap
+    ) -> list[Detections]:
+        """The same as ragged lists, one per image; suppression sees only real candidates, so it is quick."""
+        found = self.candidates(outputs, images.sizes, decode)
+        return [
+            self.of_one_image(Candidates(*(part[image] for part in found)), size, label_map)
+            for image, size in enumerate(images.sizes)
+        ]
+
+    def of_one_image(self, found: Candidates, size: Tensor, label_map: LabelMap) -> Detections:
+        """What survives of one image's candidates; `size` is its (height, width)."""
+        found = self.best_of_one_image(found, size)
+        height, width = size.tolist()
+        return Detections(found.boxes, found.scores, found.labels, (height, width), label_map)
+
+    def best_of_one_image(self, found: Candidates, size: Tensor) -> Candidates:
+        """The candidates that survive, at most `max_detections`, in the order asked for."""
+        found = take(found, found.scores > 0)
+        found = self._best(take(found, self._survivors(found)))
+        if self.clip == "after":
+            found = self._cut(Candidates(*(part[None] for part in found)), size[None])
+            found = take(Candidates(*(part[0] for part in found)), found.scores[0] > 0)
+        return found._replace(boxes=not_inside_out(found.boxes)) if self.inclusive else found
+
+    def _best(self, found: Candidates) -> Candidates:
+        """At most `max_detections` rows, in the order asked for."""
+        best, index = found.scores.topk(at_most(self.max_detections, len(found.scores)))
+        if self.order == "score":
+            return take(found, index)
+        found = take(found, found.scores >= best[-1]) if len(best) else found
+        return take(found, found.places.argsort())
+
+
+def at_most(limit: int | None, count: int) -> int:
+    """`count` itself, or `limit` if there are more; exports."""
+    return count if limit is None else torch.sym_min(limit, count)
+
+
+def take(found: Candidates, rows: Tensor) -> Candidates:
+    """The rows of one image that a mask or an index names."""
+    return Candidates(*(part[rows] for part in found))
+
+
+def pick(values: Tensor, rows: Tensor) -> Tensor:
+    """(B, n, …) values at (B, k) rows: (B, k, …)."""
+    return values.gather(1, beside(rows, values).expand(-1, -1, *values.shape[2:]))
+
+
+def not_inside_out(boxes: Tensor) -> Tensor:
+    """(…, 4) legacy boxes, empty where they are narrower than the pixel that ends them: those end before they begin."""
+    return torch.cat([boxes[..., :2], torch.maximum(boxes[..., :2], boxes[..., 2:])], dim=-1)
+
+
+def beside(rows: Tensor, values: Tensor) -> Tensor:
+    """(B, n) with as many axes of one behind as (B, n, …) `values` have."""
+    return rows[(..., *[None] * (values.ndim - 2))]

@@ -85,6 +85,16 @@ def test_pictures_that_become_black_are_remarked(run, tmp_path):
     assert "stretch_levels(" in said
 
 
+def test_a_very_large_picture_is_drawn_smaller_and_that_is_said(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(predict, "MAX_DRAWN_PIXELS", 50)
+    Image.new("RGB", (20, 10)).save(tmp_path / "a.png")
+    code, rows, said = run(tmp_path / "a.png")
+    assert code == 0 and rows[0]["image_size"] == [10, 20]
+    assert "a.png has more than 50 pixels and was drawn smaller, by a whole factor" in said
+    with Image.open(tmp_path / "out" / "a.png") as drawn:
+        assert drawn.size == (10, 5)
+
+
 def test_a_video_is_sent_to_track(run, tmp_path):
     (tmp_path / "walk.mp4").write_bytes(b"\0\0\0\x18ftypisom")
     code, rows, said = run(tmp_path / "walk.mp4")

@@ -11,6 +11,7 @@ from pagoda.drawing.objects import (
     class_colour,
     draw_detections,
     draw_targets,
+    image_of_detections,
 )
 from pagoda.structures.instances import Detections, Targets
 from pagoda.structures.labels import LabelMap
@@ -174,6 +175,19 @@ def test_small_pictures_are_enlarged_whole():
     assert after.shape == (30, 60, 3) and np.array_equal(after[::3, ::3], picture)
     boxed = draw_detections(picture, detections([[0, 5, 10, 10]], (10, 20)), min_side=100)
     assert tuple(boxed[99, 50]) == class_colour(0)
+
+
+@pytest.mark.parametrize("size", [(100, 120), (101, 119)])
+def test_large_pictures_are_drawn_smaller_by_a_whole_factor(size):
+    picture = np.full((*size, 3), 40, np.uint8)
+    picture[::2] = 60  # means of two rows
+    found = detections([[20, 40, 60, 80]], size, masks=torch.zeros(1, *size, dtype=torch.bool))
+    image = np.array(image_of_detections(picture, found, max_pixels=4000))
+    assert image.shape == (-(-size[0] // 2), -(-size[1] // 2), 3)
+    assert (image[:9] == 50).all() and (image[40:50] == 50).all()
+    assert (image[39, 10:30] == class_colour(0)).all() and (image[25:38, 12:28] == 50).all()
+    whole = np.array(image_of_detections(picture, found, max_pixels=size[0] * size[1]))
+    assert (whole == draw_detections(picture, found)).all()
 
 
 def test_mistakes_are_explained():

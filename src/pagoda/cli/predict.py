@@ -25,6 +25,9 @@ from pagoda.postprocess.test_time_augmentation import PictureViews
 from pagoda.stopping import Stopped, StopRequests
 from pagoda.structures.instances import Detections
 
+MAX_DRAWN_PIXELS = 2**26
+"""Of a drawn picture: 8192 pixels squared; a larger one would take more memory than finding its objects"""
+
 VIEWS = {"none": None, "flip": PictureViews(), "published": PictureViews.published()}
 
 
@@ -114,6 +117,7 @@ def _predict(
                 print(json.dumps(row), flush=True)
             if not command.no_pictures:
                 save_picture(results.path.parent, found)
+                remarks.note_drawn(found)
 
 
 def _pictures_of(source: str) -> Sequence[str | Path]:
@@ -132,6 +136,7 @@ class Remarks:
 
     several: list[str] = field(default_factory=list)
     peaks: dict[Path, float] = field(default_factory=dict)
+    drawn_small: list[str] = field(default_factory=list)
 
     def note(self, source: str | Path) -> None:
         """A file; what was fetched is gone."""
@@ -148,17 +153,28 @@ class Remarks:
         if peak is not None:
             self.peaks[source] = peak
 
+    def note_drawn(self, found: Detections) -> None:
+        height, width = found.image_size
+        if height * width > MAX_DRAWN_PIXELS:
+            self.drawn_small.append(str(found.file))
+
     def lines(self) -> list[str]:
-        """One for frames that were left out, one for pictures that became black."""
+        """One for frames that were left out, one for pictures drawn smaller, one for those that became black."""
         more = f" (and so {len(self.several) - 1} more)" if len(self.several) > 1 else ""
         said = [f"{self.several[0]}{more}; pagoda track follows objects through all"] if self.several else []
+        if self.drawn_small:
+            more = f" (and {len(self.drawn_small) - 1} more)" if len(self.drawn_small) > 1 else ""
+            said.append(
+                f"{self.drawn_small[0]}{more} has more than {MAX_DRAWN_PIXELS} pixels and was drawn smaller, by a whole"
+                " factor; boxes in predictions.json are in its own pixels"
+            )
         brightest = max(self.peaks, key=lambda path: self.peaks[path], default=Path())
         return said + list(filter(None, [dark_levels(self.peaks, brightest.parent)]))
 
 
 def save_picture(out: Path, found: Detections) -> None:
-    """The annotated picture under its own name; nothing that exists is overwritten."""
+    """The annotated picture under its own name, a very large one made smaller; nothing that exists is overwritten."""
     assert found.picture is not None
     path = out / f"{safe_name(Path(found.file or 'picture').stem)}.png"
-    image = image_of_detections(found.picture, found)
+    image = image_of_detections(found.picture, found, max_pixels=MAX_DRAWN_PIXELS)
     write_free(path, lambda temporary: image.save(temporary, format="PNG"))

@@ -3,6 +3,7 @@
 import colorsys
 from collections.abc import Sequence
 from functools import lru_cache
+from math import ceil
 from typing import Any, Protocol
 
 import numpy as np
@@ -74,9 +75,17 @@ def draw_detections(
 
 
 def image_of_detections(
-    picture: np.ndarray, detections: FoundObjects, *, min_side: int = 0, min_keypoint_score: float = 0.0
+    picture: np.ndarray,
+    detections: FoundObjects,
+    *,
+    min_side: int = 0,
+    max_pixels: int | None = None,
+    min_keypoint_score: float = 0.0,
 ) -> Image.Image:
-    """What `draw_detections` draws as Pillow's image, to be saved without another copy of large pictures."""
+    """What `draw_detections` draws as Pillow's image, to be saved without another copy of large pictures.
+
+    A picture of more than `max_pixels` is first made smaller by a whole factor.
+    """
     names = [
         f"{name} {score:.2f}"
         for name, score in zip(detections.names, detections.scores.tolist(), strict=True)
@@ -93,7 +102,7 @@ def image_of_detections(
         poses = Poses(
             triples[..., :2], triples[..., 2] >= min_keypoint_score, _edges(detections.label_map, triples)
         )
-    return _draw(picture, detections, names, colours, order, min_side, poses)
+    return _draw(picture, detections, names, colours, order, min_side, poses, max_pixels)
 
 
 def draw_targets(
@@ -139,6 +148,7 @@ def _draw(
     order: list[int],
     min_side: int,
     poses: Poses | None,
+    max_pixels: int | None = None,
 ) -> Image.Image:
     """`order`: the objects from bottom to top."""
     picture = _colours_of(picture)
@@ -150,21 +160,35 @@ def _draw(
     factor = max(1, -(-min_side // min(picture.shape[:2])))
     if factor > 1:
         picture = picture.repeat(factor, 0).repeat(factor, 1)
+    shrink = (
+        1 if max_pixels is None else max(1, ceil((picture.shape[0] * picture.shape[1] / max_pixels) ** 0.5))
+    )
+    if shrink > 1:
+        picture = _reduced(picture, shrink)
     if objects.masks is not None:
-        picture = blend_masks(picture, objects.masks.cpu().bool().numpy(), colours, order, factor)
+        masks = objects.masks[:, ::shrink, ::shrink].cpu().bool().numpy()
+        picture = blend_masks(picture, masks, colours, order, factor)
     image = Image.fromarray(picture)
     canvas = ImageDraw.Draw(image)
     side = (image.width * image.height) ** 0.5
     line_width = max(1, round(side / 250))
-    boxes = (objects.boxes.detach().double().cpu() * factor).tolist()
+    scale = factor / shrink
+    boxes = (objects.boxes.detach().double().cpu() * scale).tolist()
     for index in order:
         _draw_box(canvas, boxes[index], colours[index], line_width)
     if poses is not None:
-        draw_poses(canvas, poses._replace(points=poses.points * factor), colours, order, line_width)
+        draw_poses(canvas, poses._replace(points=poses.points * scale), colours, order, line_width)
     _draw_names(
         canvas, [boxes[i] for i in order], [names[i] for i in order], [colours[i] for i in order], side
     )
     return image
+
+
+def _reduced(picture: np.ndarray, factor: int) -> np.ndarray:
+    """Means of factor × factor pixels, fewer at the right and the bottom; strip by strip, for it is large."""
+    rows = 64 * factor
+    strips = (np.ascontiguousarray(picture[top : top + rows]) for top in range(0, len(picture), rows))
+    return np.concatenate([np.asarray(Image.fromarray(strip).reduce(factor)) for strip in strips])
 
 
 def _colours_of(picture: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ class SeesWhite:
     """Stands in for a trained detector: the white square is a ball."""
 
     label_map = NAMES
+    sees_clips = False
 
     def modules(self):
         return ()

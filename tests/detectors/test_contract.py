@@ -8,7 +8,7 @@ from pagoda.structures.images import ImageBatch
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.posetrack_skeletons import PERSON_17
 
-SMALL = {"width": 32, "head_depth": 1}
+SMALL = {"width": 32}
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ class SeesOne:
     """Stands in for a trained detector; `disturb` is called with the number of each picture."""
 
     label_map = NAMES
+    sees_clips = False
 
     def __init__(self, disturb=lambda number: None, weight=0.0):
         self.disturb, self.weight, self.count = disturb, weight, 0

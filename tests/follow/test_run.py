@@ -31,6 +31,7 @@ class SeesColours:
     """Stands in for a trained detector: what is red is a ball, what is blue a bat, each with its mask."""
 
     label_map = NAMES
+    sees_clips = False
 
     def __init__(self, weight: float = 0.0) -> None:
         self.weight, self.num_seen = torch.tensor(weight), 0

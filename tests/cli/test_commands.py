@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -276,6 +277,17 @@ def test_python_runs_the_package_as_the_command(module):
 def test_every_verb_explains_itself(verb, capsys):
     assert run(verb, "--help") == 0
     assert "pagoda" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "track eval", "track link"])
+def test_help_has_examples_on_lines_of_their_own_and_arguments_by_name(verb, capsys):
+    run(*verb.split(), "--help")
+    said = capsys.readouterr().out
+    assert "--no-no-" not in said and not re.search(r"│ \[?(STR|PATH)\b", said)
+    examples = [line for line in said.splitlines() if line.startswith("$ ")]
+    assert all(line.startswith(f"$ pagoda {verb.split()[0]}") for line in examples)
+    assert all(line.count(f"pagoda {verb}") == 1 for line in examples)
+    assert examples or verb in ("demo", "replay")
 
 
 @pytest.mark.parametrize(

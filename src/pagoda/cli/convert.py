@@ -26,9 +26,9 @@ class ConvertCommand:
     pagoda convert fcos.safetensors back.pth --to fcos
     """
 
-    source: Annotated[str, tyro.conf.Positional]
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
     """a file or an address: https://… or hf:OWNER/REPO/FILE"""
-    output: Annotated[str, tyro.conf.Positional]
+    output: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """the .safetensors file to write; with --to a .pth"""
     flavour: str = ""
     """the conventions it was trained in, where the file does not tell; `pagoda models` lists them"""

@@ -30,7 +30,7 @@ class CreateCommand:
     pagoda create detect_and_track_resnet50_3d --labels person_keypoints.json --start-from keypoint_rcnn.safetensors
     """
 
-    architecture: Annotated[str, tyro.conf.Positional]
+    architecture: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """a name of `pagoda models`"""
     classes: int | None = None
     """how many; they are numbered"""

@@ -26,7 +26,7 @@ class DoctorCommand:
     pagoda doctor DIR --model fcos_resnet18_fpn --options.short-side 240 --options.long-side 320
     """
 
-    data: Annotated[str, tyro.conf.Positional]
+    data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
     """dataset folder"""
     inside_only: bool = False
     """refuse pictures outside the data set's folder: named by `..`, by an absolute path or through a link"""

@@ -26,8 +26,8 @@ class ExportCommand:
     Keypoint R-CNN keypoints and keypoint_scores. The file's metadata names classes, skeleton and thresholds.
     """
 
-    checkpoint: Annotated[str, tyro.conf.Positional]
-    output: Annotated[str, tyro.conf.Positional]
+    checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")]
+    output: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL.onnx")]
     """the .onnx file to write"""
     pictures: tuple[str, ...] = ()
     """pictures, folders or globs to compare on; default: drawn ones"""

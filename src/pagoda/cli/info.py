@@ -27,7 +27,7 @@ class InfoCommand:
     pagoda info fcos_resnet50_fpn --size 800 1120 --html fcos.html
     """
 
-    architecture: Annotated[str, tyro.conf.Positional]
+    architecture: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """a name of `pagoda models`, a checkpoint, or FILE.py:FUNCTION"""
     size: tuple[int, int] = (800, 1333)
     """height and width of the picture, in pixels"""

@@ -39,8 +39,8 @@ class PredictCommand:
     pagoda predict runs/NAME-1/best.safetensors photo.jpg holiday/ "scans/*.png" --min-score 0.5
     """
 
-    checkpoint: Annotated[str, tyro.conf.Positional]
-    sources: Annotated[tuple[str, ...], tyro.conf.Positional]
+    checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")]
+    sources: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE [SOURCE ...]")]
     """pictures, folders (their pictures in the order of their numbers), globs or URLs"""
     out: str = ""
     """folder for the results; default: a new runs/predict-<n>"""
@@ -56,7 +56,7 @@ class PredictCommand:
     """FILE.py:FUNCTION that composes the model, when it is not one of the zoo's"""
     take: str = ""
     """which weights of another program's file, where it holds several: their key, or ema for the averaged ones"""
-    no_pictures: bool = False
+    no_pictures: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """write only predictions.json"""
 
 

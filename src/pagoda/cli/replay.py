@@ -20,7 +20,7 @@ from pagoda.zoo.cards import model_of_state
 class ReplayCommand:
     """Run the batch again that stopped a training run, and explain it."""
 
-    capsule: Annotated[str, tyro.conf.Positional]
+    capsule: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CAPSULE")]
     """capsule-step….pt in the run's folder"""
     model: str = ""
     """FILE.py:FUNCTION that composes the model, when it is not one of the zoo's; a capsule never chooses code"""

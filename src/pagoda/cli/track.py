@@ -34,8 +34,8 @@ class TrackCommand(TrackOptions):
     Scores against ground truth: pagoda track eval --help
     """
 
-    checkpoint: Annotated[str, tyro.conf.Positional]
-    source: Annotated[str, tyro.conf.Positional]
+    checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")]
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     """a video, an animated picture, a folder of pictures in the order of their numbers, or a glob of them"""
     out: str = ""
     """folder for the results; default: a new runs/track-<n>"""
@@ -43,7 +43,7 @@ class TrackCommand(TrackOptions):
     """go on where the run in --out was stopped; its files are then those of a run that was not"""
     stream: bool = False
     """print each frame's objects as one line of JSON as soon as they are known"""
-    no_video: bool = False
+    no_video: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     model: str = ""
     """FILE.py:FUNCTION that composes the model, when it is not one of the zoo's"""
     take: str = ""

@@ -28,7 +28,7 @@ class LinkCommand:
     pagoda track link MOT/TUD-Campus/det/det.txt --score-range 0 100 --min-score 0.3 --out DIR
     """
 
-    detections: Annotated[str, tyro.conf.Positional]
+    detections: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DETECTIONS")]
     """predictions.json of `pagoda predict`, PoseTrack JSON, MOT text, or a folder of the last two"""
     linker: LinkerName = "byte"
     min_score: float | None = None

@@ -39,7 +39,7 @@ class TrainCommand(TrainSettings):
     pagoda train FILE.py:FUNCTION --resume runs/NAME-1   (of a model that is not the zoo's: no config chooses code)
     """
 
-    architecture: Annotated[str, tyro.conf.Positional]
+    architecture: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """a name of `pagoda models`, a checkpoint to fine-tune (file or address), or FILE.py:FUNCTION that composes a
     detector from num_classes"""
     model: Options = field(default_factory=ModelOptions)

@@ -38,7 +38,7 @@ class ValCommand:
     Models of clips are scored on the annotated frames of PoseTrack or MOT folders, and on how well they follow.
     """
 
-    checkpoint: Annotated[str, tyro.conf.Positional] = ""
+    checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")] = ""
     """a .safetensors file of a run"""
     data: str
     """dataset folder"""

@@ -1,6 +1,7 @@
 """What the verbs share: flags from dataclasses, models by name, file or function."""
 
 import importlib.util
+import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -28,8 +29,34 @@ T = TypeVar("T")
 def parse(command: type[T], verb: str, arguments: Sequence[str], default: T | None = None) -> T:
     """Flags of the dataclass `command`; `a.b=v` is taken for `--a.b v`. Wrong usage exits with 2."""
     accepted = [f"--{word}" if re.match(r"^[a-z_]\w*(\.\w+)*=", word) else word for word in arguments]
+    told = description_of(command)
     with json_options:
-        return tyro.cli(command, prog=f"pagoda {verb}", args=accepted, default=default)
+        return tyro.cli(command, prog=f"pagoda {verb}", description=told, args=accepted, default=default)
+
+
+def description_of(command: type) -> str:
+    """The docstring of a command as its help shows it: examples, which begin with "pagoda ", on lines of their own.
+
+    >>> class Fold:
+    ...     '''Fold it,
+    ...     twice.
+    ...
+    ...     pagoda fold a
+    ...     pagoda fold b
+    ...     '''
+    >>> print(description_of(Fold))
+    Fold it, twice.
+    <BLANKLINE>
+    $ pagoda fold a
+    $ pagoda fold b
+    """
+    paragraphs = []
+    for paragraph in inspect.cleandoc(command.__doc__ or "").split("\n\n"):
+        lines = paragraph.splitlines()
+        are_examples = all(line.startswith("pagoda ") for line in lines)
+        # The formatter joins lines that begin with a letter.
+        paragraphs.append("\n".join(f"$ {line}" for line in lines) if are_examples else " ".join(lines))
+    return "\n\n".join(paragraphs)
 
 
 def names_code(model: object) -> bool:

@@ -162,7 +162,7 @@ def test_published_oracle_of_the_rpn() -> None:
         inclusive=True,
         smooth_l1_beta=1 / 9,
         box_normalizer="image",
-        high=0.5,
+        foreground_iou=0.5,
         positive_share=1.0,
     )
     outputs = RPNOutputs(torch.zeros(1, 256), deltas, (torch.cat([anchor, far]),))
@@ -227,7 +227,7 @@ def test_the_same_frame_several_times_changes_no_loss() -> None:
 
 def test_rpn_losses_equal_a_loop() -> None:
     targets, outputs = [moving(3, HALF_SEEN), moving(3)[:0]], rpn_outputs(2, 3)
-    criterion = TubeRPNCriterion(count=None, smooth_l1_beta=1 / 9, box_normalizer="image", high=0.5)
+    criterion = TubeRPNCriterion(count=None, smooth_l1_beta=1 / 9, box_normalizer="image", foreground_iou=0.5)
     found = criterion(outputs, targets, sizes(2), coder=ANCHORS)
     anchors = torch.cat(outputs.anchors)
     objectness, boxes, count = 0.0, 0.0, 0
@@ -347,7 +347,7 @@ def test_an_object_seen_once_can_be_learnt_unless_all_frames_count() -> None:
     anchors = target.boxes[:, 0]
     index = TubeRPNCriterion().assign(anchors, target, torch.tensor(SIZE))
     assert index.tolist() == [0, 1]
-    of_all = TubeRPNCriterion(over="all", low_quality="none")
+    of_all = TubeRPNCriterion(over="all", match_low_quality="none")
     assert of_all.assign(anchors, target, torch.tensor(SIZE)).tolist() == [IGNORED, 1]  # 1 / 3 of the first
     legacy = TubeRPNCriterion(over="all", inclusive=True).overlaps(anchors, target)
     torch.testing.assert_close(

@@ -164,7 +164,7 @@ STYLES = {  # style: (boxes, options, positives per level, ignored)
     "torchvision": (BOXES, {}, [22, 30, 30, 6, 0], 187),
     "detectron2": (BOXES, {}, [16, 32, 31, 6, 0], 190),
     # The source ignores 182: three anchors overlap by exactly .4 and rounding in double precision drops two.
-    "bubbliiiing": (BOXES, {"low_quality": "none"}, [17, 34, 27, 5, 0], 184),
+    "bubbliiiing": (BOXES, {"match_low_quality": "none"}, [17, 34, 27, 5, 0], 184),
 }
 
 
@@ -226,7 +226,7 @@ def test_a_tiny_object_lives_by_low_quality_matches():
     assert iou.max().item() == pytest.approx(0.03515626, abs=1e-7)
     assert int((assign_by_iou(anchors, tiny) >= 0).sum()) == 8
     for rule in ("above_low", "none"):
-        assert (assign_by_iou(anchors, tiny, low_quality=rule) == BACKGROUND).all()
+        assert (assign_by_iou(anchors, tiny, match_low_quality=rule) == BACKGROUND).all()
 
 
 def plain_matches(anchors, boxes, low: float, high: float, rule: str) -> list[int]:
@@ -251,16 +251,16 @@ def test_matches_equal_the_plain_loop(seed, rule):
     corner = torch.randint(0, 96, (5, 2), generator=generator).float()
     boxes = torch.cat([corner, corner + torch.randint(1, 64, (5, 2), generator=generator)], dim=1)
     anchors = grid_anchors(cell_anchors(16, base_scale=2.0, octaves=1), (6, 6), 16)
-    index = assign_by_iou(anchors, boxes, low_quality=rule)
+    index = assign_by_iou(anchors, boxes, match_low_quality=rule)
     assert index.tolist() == plain_matches(anchors, boxes, 0.4, 0.5, rule)
 
 
 def test_above_low_keeps_only_what_reaches_low():
     anchors = tensor([[0.0, 0, 10, 10], [40.0, 40, 50, 50]])
     boxes = tensor([[0.0, 0, 10, 4.5], [40.0, 40, 50, 42]])  # best overlaps .45 and .2
-    assert assign_by_iou(anchors, boxes, low_quality="all").tolist() == [0, 1]
-    assert assign_by_iou(anchors, boxes, low_quality="above_low").tolist() == [0, BACKGROUND]
-    assert assign_by_iou(anchors, boxes, low_quality="none").tolist() == [IGNORED, BACKGROUND]
+    assert assign_by_iou(anchors, boxes, match_low_quality="all").tolist() == [0, 1]
+    assert assign_by_iou(anchors, boxes, match_low_quality="above_low").tolist() == [0, BACKGROUND]
+    assert assign_by_iou(anchors, boxes, match_low_quality="none").tolist() == [IGNORED, BACKGROUND]
 
 
 def test_an_object_that_touches_no_anchor_claims_none():
@@ -296,9 +296,11 @@ def test_order_of_objects_is_irrelevant(order):
 def test_claims_may_need_an_overlap() -> None:
     anchors = torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30], [40, 40, 50, 50]])
     boxes = torch.tensor([[0.0, 0, 9, 9], [28, 28, 38, 38]])  # the second overlaps its best anchor by .02
-    rule = partial(assign_by_iou, anchors, boxes, low=0.3, high=0.7)
-    assert rule(low_quality="claim").tolist() == [0, 1, BACKGROUND]
-    assert rule(low_quality="claim_above_low").tolist() == [0, BACKGROUND, BACKGROUND]
+    rule = partial(assign_by_iou, anchors, boxes, background_iou=0.3, foreground_iou=0.7)
+    assert rule(match_low_quality="claim").tolist() == [0, 1, BACKGROUND]
+    assert rule(match_low_quality="claim_above_low").tolist() == [0, BACKGROUND, BACKGROUND]
     low = torch.tensor([[0.0, 0, 6, 8], [28, 28, 38, 38]])  # .48 of the first anchor: neither high nor low
-    found = assign_by_iou(anchors, low, low=0.3, high=0.7, low_quality="claim_above_low")
+    found = assign_by_iou(
+        anchors, low, background_iou=0.3, foreground_iou=0.7, match_low_quality="claim_above_low"
+    )
     assert found.tolist() == [0, BACKGROUND, BACKGROUND]

@@ -59,8 +59,8 @@ def maskrcnn_benchmark_flavour(options: Mapping[str, Any]) -> RetinaNetFlavour:
         body=maskrcnn_benchmark_body(base.body, options),
         criterion=replace(
             base.criterion,
-            low=given["BG_IOU_THRESHOLD"],
-            high=given["FG_IOU_THRESHOLD"],
+            background_iou=given["BG_IOU_THRESHOLD"],
+            foreground_iou=given["FG_IOU_THRESHOLD"],
             alpha=given["LOSS_ALPHA"],
             gamma=given["LOSS_GAMMA"],
             box_weight=1 / given["BBOX_REG_WEIGHT"],
@@ -125,8 +125,8 @@ def detectron2_flavour(options: Mapping[str, Any]) -> Flavour | None:
         coder=replace(base.coder, weights=tuple(given["BBOX_REG_WEIGHTS"])),
         criterion=replace(
             base.criterion,
-            low=given["IOU_THRESHOLDS"][0],
-            high=given["IOU_THRESHOLDS"][1],
+            background_iou=given["IOU_THRESHOLDS"][0],
+            foreground_iou=given["IOU_THRESHOLDS"][1],
             alpha=given["FOCAL_LOSS_ALPHA"],
             gamma=given["FOCAL_LOSS_GAMMA"],
             box_loss=given["BBOX_REG_LOSS_TYPE"],
@@ -167,8 +167,8 @@ def mmdet_flavour(options: Mapping[str, Any]) -> Flavour:
             coder=replace(base.coder, weights=tuple(1 / value for value in stds)),
             criterion=replace(
                 base.criterion,
-                low=assigner["neg_iou_thr"],
-                high=assigner["pos_iou_thr"],
+                background_iou=assigner["neg_iou_thr"],
+                foreground_iou=assigner["pos_iou_thr"],
                 **focal(head),
             ),
         )

@@ -50,8 +50,8 @@ def maskrcnn_benchmark_flavour(detector: str, options: Mapping[str, Any]) -> RCN
     criterion = RCNNCriterion(
         rpn=replace(
             base.criterion.rpn,
-            low=rpn["BG_IOU_THRESHOLD"],
-            high=rpn["FG_IOU_THRESHOLD"],
+            background_iou=rpn["BG_IOU_THRESHOLD"],
+            foreground_iou=rpn["FG_IOU_THRESHOLD"],
             border=rpn["STRADDLE_THRESH"] if rpn["STRADDLE_THRESH"] >= 0 else None,
             count=rpn["BATCH_SIZE_PER_IMAGE"],
             positive_share=rpn["POSITIVE_FRACTION"],
@@ -102,8 +102,8 @@ def detectron2_flavour(detector: str, options: Mapping[str, Any]) -> RCNNFlavour
     criterion = RCNNCriterion(
         rpn=replace(
             base.criterion.rpn,
-            low=rpn["IOU_THRESHOLDS"][0],
-            high=rpn["IOU_THRESHOLDS"][1],
+            background_iou=rpn["IOU_THRESHOLDS"][0],
+            foreground_iou=rpn["IOU_THRESHOLDS"][1],
             border=rpn["BOUNDARY_THRESH"] if rpn["BOUNDARY_THRESH"] >= 0 else None,
             count=rpn["BATCH_SIZE_PER_IMAGE"],
             positive_share=rpn["POSITIVE_FRACTION"],
@@ -183,8 +183,8 @@ def mmdet_flavour(detector: str, options: Mapping[str, Any]) -> RCNNFlavour:
     criterion = RCNNCriterion(
         rpn=replace(
             base.criterion.rpn,
-            low=first["assigner"]["neg_iou_thr"],
-            high=first["assigner"]["pos_iou_thr"],
+            background_iou=first["assigner"]["neg_iou_thr"],
+            foreground_iou=first["assigner"]["pos_iou_thr"],
             count=first["sampler"]["num"],
             positive_share=first["sampler"]["pos_fraction"],
         ),

@@ -151,9 +151,9 @@ class FCOSCriterion:
 class RetinaNetCriterion:
     """Focal loss over all anchors and a box loss over the positive ones (Lin 2017)."""
 
-    low: float = 0.4
-    high: float = 0.5
-    low_quality: LowQuality = "all"
+    background_iou: float = 0.4
+    foreground_iou: float = 0.5
+    match_low_quality: LowQuality = "all"
     class_loss: Literal["focal", "focal_star"] = "focal"
     alpha: float = 0.25
     gamma: float = 2.0
@@ -184,9 +184,9 @@ class RetinaNetCriterion:
         return assign_by_iou(
             anchors,
             boxes,
-            low=self.low,
-            high=self.high,
-            low_quality=self.low_quality,
+            background_iou=self.background_iou,
+            foreground_iou=self.foreground_iou,
+            match_low_quality=self.match_low_quality,
             inclusive=self.inclusive,
         )
 

@@ -84,7 +84,9 @@ class RegionCriterion:
             if self.append_objects:
                 regions = torch.cat([regions, self.annotated(target).to(regions)])
             overlaps = self.overlaps(regions, target)
-            index = assign_by_overlap(overlaps, low=self.min_iou, high=self.min_iou, low_quality="none")
+            index = assign_by_overlap(
+                overlaps, background_iou=self.min_iou, foreground_iou=self.min_iou, match_low_quality="none"
+            )
             positive = index >= 0
             rows = sample_balanced(
                 positive[None],

@@ -27,9 +27,9 @@ SampleNormalizer = Literal["sampled", "budget", "image"]
 class RPNCriterion:
     """Object or not for a sample of anchors, and deltas for those of them that are objects."""
 
-    low: float = 0.3
-    high: float = 0.7
-    low_quality: LowQuality = "all"
+    background_iou: float = 0.3
+    foreground_iou: float = 0.7
+    match_low_quality: LowQuality = "all"
     inclusive: bool = False
     """overlaps by the legacy rule"""
     border: float | None = None
@@ -68,7 +68,10 @@ class RPNCriterion:
 
     def _assign(self, anchors: Tensor, target: Targets | TubeTargets) -> Tensor:
         return assign_by_overlap(
-            self.overlaps(anchors, target), low=self.low, high=self.high, low_quality=self.low_quality
+            self.overlaps(anchors, target),
+            background_iou=self.background_iou,
+            foreground_iou=self.foreground_iou,
+            match_low_quality=self.match_low_quality,
         )
 
     def overlaps(self, anchors: Tensor, target: Targets | TubeTargets) -> Tensor:

@@ -59,45 +59,54 @@ def assign_by_iou(
     anchors: Float[Tensor, "p 4"],
     boxes: Float[Tensor, "n 4"],
     *,
-    low: float = 0.4,
-    high: float = 0.5,
-    low_quality: LowQuality = "all",
+    background_iou: float = 0.4,
+    foreground_iou: float = 0.5,
+    match_low_quality: LowQuality = "all",
     inclusive: bool = False,
 ) -> Int[Tensor, " p"]:
-    """Index of the object of highest IoU for each anchor, BACKGROUND below `low`, IGNORED in [low, high).
+    """Index of the object of highest IoU for each anchor; BACKGROUND below `background_iou`, IGNORED from there to
+    `foreground_iou`.
 
-    `low_quality` gives anchors that are some object's best (ties included) back to their own best object:
+    `match_low_quality` gives anchors that are some object's best (ties included) back to their own best object:
     "all" whatever the IoU (Faster R-CNN, maskrcnn-benchmark, detectron2, torchvision), "above_low" only if
-    it is at least `low` (Caffe2 Detectron), "claim" gives them to the object whose best they are, the last
+    it is at least `background_iou` (Caffe2 Detectron), "claim" gives them to the object whose best they are, the last
     one if several, overlap or not (mmdet's RetinaNet), "claim_above_low" the same for objects whose best is at
-    least `low` (mmdet's Faster R-CNN), "none" never (Lin 2017 as first described).
+    least `background_iou` (mmdet's Faster R-CNN), "none" never (Lin 2017 as first described).
     """
     iou = pairwise_iou(anchors, boxes, inclusive=inclusive)
-    return assign_by_overlap(iou, low=low, high=high, low_quality=low_quality)
+    return assign_by_overlap(
+        iou, background_iou=background_iou, foreground_iou=foreground_iou, match_low_quality=match_low_quality
+    )
 
 
 @checked
 def assign_by_overlap(
-    iou: Float[Tensor, "p n"], *, low: float = 0.4, high: float = 0.5, low_quality: LowQuality = "all"
+    iou: Float[Tensor, "p n"],
+    *,
+    background_iou: float = 0.4,
+    foreground_iou: float = 0.5,
+    match_low_quality: LowQuality = "all",
 ) -> Int[Tensor, " p"]:
     """`assign_by_iou` where the overlaps are known already, of boxes, tubes or anything else."""
     if iou.numel() == 0:
         return torch.full((len(iou),), BACKGROUND, device=iou.device)
     best_iou, best = iou.max(dim=1)
-    index = best.masked_fill(best_iou < high, IGNORED).masked_fill(best_iou < low, BACKGROUND)
-    if low_quality == "none":
+    index = best.masked_fill(best_iou < foreground_iou, IGNORED).masked_fill(
+        best_iou < background_iou, BACKGROUND
+    )
+    if match_low_quality == "none":
         return index
     best_of_object = iou.amax(dim=0, keepdim=True)
-    if low_quality in ("claim", "claim_above_low"):
+    if match_low_quality in ("claim", "claim_above_low"):
         claimed = iou == best_of_object
-        if low_quality == "claim_above_low":
-            claimed &= best_of_object >= low
+        if match_low_quality == "claim_above_low":
+            claimed &= best_of_object >= background_iou
         claims = torch.where(claimed, torch.arange(iou.shape[1], device=iou.device), -1).amax(1)
         return torch.where(claims >= 0, claims, index)
     # An object that overlaps no anchor would otherwise claim every anchor: all tie with it at 0.
     restored = ((iou == best_of_object) & (best_of_object > 0)).any(dim=1)
-    if low_quality == "above_low":
-        restored &= best_iou >= low
+    if match_low_quality == "above_low":
+        restored &= best_iou >= background_iou
     return torch.where(restored, best, index)
 
 

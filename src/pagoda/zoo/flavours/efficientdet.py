@@ -68,7 +68,7 @@ class RetinaLossFlavour(EfficientDetFlavour):
     criterion: RetinaNetCriterion = field(
         default_factory=partial(
             RetinaNetCriterion,
-            low_quality="none",
+            match_low_quality="none",
             box_loss="smooth_l1",
             normalizer="image",
             probability_margin=1e-4,
@@ -116,9 +116,9 @@ MMDET = RetinaLossFlavour(
     shapes_outer=True,
     coder=BoxCoder(limit_shrinking=True),
     criterion=RetinaNetCriterion(
-        low=0.5,
-        high=0.5,
-        low_quality="claim",
+        background_iou=0.5,
+        foreground_iou=0.5,
+        match_low_quality="claim",
         gamma=1.5,
         box_loss="smooth_l1",
         smooth_l1_beta=0.1,

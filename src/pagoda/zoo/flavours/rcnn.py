@@ -162,7 +162,7 @@ MMDET = RCNNFlavour(
         training=SelectProposals(max_candidates=2000, rank_on="probability"),
         inference=SelectProposals(rank_on="probability"),
     ),
-    criterion=RCNNCriterion(rpn=RPNCriterion(low_quality="claim_above_low")),
+    criterion=RCNNCriterion(rpn=RPNCriterion(match_low_quality="claim_above_low")),
     postprocess=SelectRegions(max_candidates=None),
     # Boxes are compared with 56 pixels there, a quarter of 224.
     pooling=RegionPooling(eps=2.5e-7),

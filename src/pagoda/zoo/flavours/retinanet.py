@@ -24,7 +24,7 @@ CAFFE2 = RetinaNetFlavour(
     anchors=AnchorShapes(style="caffe2", ratios=(1.0, 2.0, 0.5)),
     coder=BoxCoder(inclusive=True),
     criterion=RetinaNetCriterion(
-        low_quality="above_low",
+        match_low_quality="above_low",
         box_loss="smooth_l1",
         smooth_l1_beta=0.11,
         inclusive=True,
@@ -88,7 +88,7 @@ BUBBLIIIING = RetinaNetFlavour(
     anchors=AnchorShapes(style="bubbliiiing"),
     coder=BoxCoder(max_log_growth=None),
     criterion=RetinaNetCriterion(
-        low_quality="none",
+        match_low_quality="none",
         box_loss="smooth_l1",
         box_weight=0.25,
         normalizer="image",
@@ -110,7 +110,7 @@ MMDET = RetinaNetFlavour(
     anchors=AnchorShapes(style="mmdet"),
     coder=BoxCoder(limit_shrinking=True),
     criterion=RetinaNetCriterion(
-        low_quality="claim",
+        match_low_quality="claim",
         box_loss="smooth_l1",
         smooth_l1_beta=0.0,
         normalizer="sum_of_images",

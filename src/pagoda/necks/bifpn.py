@@ -86,6 +86,7 @@ class BiFPN(nn.Module):
 
     Args:
         channels: the backbone's, {level: C}.
+        out_channels: of every level.
         top_level: levels above the backbone's are added: the first by 1×1, norm and pooling, the next by pooling.
         fusion: how a node weighs its inputs: by relu(w) / (Σ relu(w) + 1e-4) ("fast"), by softmax, by one such
             weight per channel ("channel_…"), or not at all ("sum": D6 and above, the lite family).
@@ -98,7 +99,7 @@ class BiFPN(nn.Module):
     def __init__(
         self,
         channels: dict[int, int],
-        width: int = 64,
+        out_channels: int = 64,
         *,
         cells: int = 3,
         top_level: int = 7,
@@ -115,10 +116,10 @@ class BiFPN(nn.Module):
         _check_options(self.inputs, top_level, cells)
         low, highest = self.inputs[0], self.inputs[-1]
         self.padding: Padding = padding
-        self.channels = dict.fromkeys(range(low, top_level + 1), width)
+        self.channels = dict.fromkeys(range(low, top_level + 1), out_channels)
         self.strides = pyramid_strides(self.channels)
         style = NodeStyle(
-            width=width,
+            width=out_channels,
             fusion=fusion,
             activation=activation,
             norm=norm,
@@ -129,15 +130,15 @@ class BiFPN(nn.Module):
         self.resampling = style.resampling
         # Named by the feature's number in a cell, as the edges of a node are.
         self.extra = nn.ModuleDict()
-        if top_level > highest and channels[highest] != width:
+        if top_level > highest and channels[highest] != out_channels:
             self.extra[str(highest + 1 - low)] = Projection(channels[highest], style)
         nodes = list(topology(low, top_level))
         check_topology(nodes, low, top_level)
-        widths = [channels.get(level, width) for level in self.channels]
+        widths = [channels.get(level, out_channels) for level in self.channels]
         self.cells = nn.ModuleList()
         for _ in range(cells):
             self.cells.append(Cell(nodes, low, widths, style))
-            widths = [width] * len(widths)
+            widths = [out_channels] * len(widths)
 
     def set_strides(self, strides: Mapping[int, int]) -> None:
         """{level: pixels from cell to cell} of the backbone; levels above it double."""

@@ -20,12 +20,12 @@ class FPN3D(FPN):
     """
 
     def __init__(
-        self, channels: dict[int, int], width: int = 256, *, time_kernel: int = 3, top_level: int = 6
+        self, channels: dict[int, int], out_channels: int = 256, *, time_kernel: int = 3, top_level: int = 6
     ) -> None:
-        super().__init__(channels, width, top_level=top_level, extra_from="max_pool")
+        super().__init__(channels, out_channels, top_level=top_level, extra_from="max_pool")
         for level in map(str, self.inputs):
-            self.lateral[level] = TimeConv3d(channels[int(level)], width, 1, time_kernel=1)
-            self.output[level] = TimeConv3d(width, width, 3, time_kernel=time_kernel)
+            self.lateral[level] = TimeConv3d(channels[int(level)], out_channels, 1, time_kernel=1)
+            self.output[level] = TimeConv3d(out_channels, out_channels, 3, time_kernel=time_kernel)
         start_convolutions(self)
 
     def merge(self, features: dict[int, Tensor]) -> dict[int, Tensor]:

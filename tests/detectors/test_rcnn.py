@@ -66,7 +66,7 @@ def rcnn(neck: str = "fpn", shapes: tuple[str, ...] = ("mask", "keypoint"), **op
         rpn_head=RPNHead(channels, len(anchors.of_cell(16))),
         box_head=BoxHead(trunk, 3, pooling=FINE if stage else COARSE),
         **{f"{shape}_head": heads[shape](pooling=FINE) for shape in shapes},
-        share_trunk=stage is not None,
+        shared_stage=stage is not None,
         anchors=anchors,
         proposals=FEW,
         postprocess=SelectRegions(min_score=0.2, max_detections=20),

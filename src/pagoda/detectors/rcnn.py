@@ -46,7 +46,7 @@ class RCNN(TwoStageDetector):
         rpn_head, box_head, mask_head, keypoint_head: from `heads`; each brings its pooling, and its coder of boxes.
         anchors: the shapes every cell has.
         proposals: how many regions are looked at in training and in use.
-        share_trunk: the mask head sees the regions as the box head's last stage does (C4 networks).
+        shared_stage: the mask head sees the regions as the box head's last stage does (C4 networks).
     """
 
     postprocess: SelectRegions
@@ -60,7 +60,7 @@ class RCNN(TwoStageDetector):
         box_head: nn.Module,
         mask_head: nn.Module | None = None,
         keypoint_head: nn.Module | None = None,
-        share_trunk: bool = False,
+        shared_stage: bool = False,
         label_map: LabelMap | None = None,
         input_spec: InputSpec | None = None,
         anchors: AnchorShapes | None = None,
@@ -71,7 +71,7 @@ class RCNN(TwoStageDetector):
         super().__init__()
         self.backbone, self.neck = backbone, neck
         self.rpn_head, self.box_head = rpn_head, box_head
-        self.mask_head, self.keypoint_head, self.share_trunk = mask_head, keypoint_head, share_trunk
+        self.mask_head, self.keypoint_head, self.shared_stage = mask_head, keypoint_head, shared_stage
         self.levels: list[int] = sorted((neck or backbone).channels)
         self.region_levels = [level for level in self.levels if level in backbone.channels]
         self.strides = strides_of(backbone, neck)
@@ -106,9 +106,9 @@ class RCNN(TwoStageDetector):
         self, pyramid: dict[int, Tensor], boxes: Tensor, images: Tensor, labels: Tensor
     ) -> Tensor:
         """(R, M, M) of the class in `labels` (R,), inside each box."""
-        head = self.box_head if self.share_trunk else self.mask_head
+        head = self.box_head if self.shared_stage else self.mask_head
         pooled = self.pool(head, pyramid, boxes, images)
-        return self.mask_head(self.box_head.trunk.stage(pooled) if self.share_trunk else pooled, labels)
+        return self.mask_head(self.box_head.trunk.stage(pooled) if self.shared_stage else pooled, labels)
 
     def keypoint_logits(self, pyramid: dict[int, Tensor], boxes: Tensor, images: Tensor) -> Tensor:
         """(R, K, S, S) over each box."""

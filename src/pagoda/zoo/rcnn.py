@@ -107,7 +107,7 @@ def rcnn(name: ModelName, labels: LabelMap, options: RCNNOptions, flavour: RCNNF
         ),
         mask_head=mask_head(width, len(labels), options, flavour, stage) if detector == "mask_rcnn" else None,
         keypoint_head=keypoint_head(width, options, flavour) if detector == "keypoint_rcnn" else None,
-        share_trunk=detector == "mask_rcnn" and stage is not None,
+        shared_stage=detector == "mask_rcnn" and stage is not None,
         label_map=labels,
         input_spec=replace(
             input_spec(options, flavour.input_spec),

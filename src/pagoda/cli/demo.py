@@ -12,7 +12,7 @@ from pagoda.plain import checked
 @checked
 @dataclass(frozen=True, kw_only=True)
 class DemoCommand:
-    """Train a small FCOS on drawn shapes, on the CPU, in about three minutes.
+    """Train a small FCOS on drawn shapes, on the CPU, in three to seven minutes.
 
     pagoda demo --video: Detect-and-Track on drawn people who walk about, followed and scored, in about six
     minutes on two cores

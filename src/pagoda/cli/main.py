@@ -14,7 +14,7 @@ from pagoda.stopping import Stopped, stops_raise
 from pagoda.version import __version__
 
 VERBS = {
-    "demo": "train a small detector on drawn shapes in about three minutes and report",
+    "demo": "train a small detector on drawn shapes in a few minutes and report",
     "create": "write a new model to a file, with ImageNet weights in its backbone if you have them",
     "convert": "turn another program's checkpoint into one of Pagoda, or one of Pagoda into theirs",
     "train": "train a detector on a folder of annotated pictures, or fine-tune a checkpoint on it",

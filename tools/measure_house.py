@@ -8,6 +8,7 @@ import subprocess
 import sys
 import traceback
 from collections import Counter
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -20,39 +21,58 @@ PACKAGE = Path(pagoda.__file__).parent
 Graph = dict[str, set[str]]
 
 
-def trees() -> dict[str, ast.Module]:
-    """{module: its syntax tree}, folders' own files left out."""
-    files = [path for path in sorted(PACKAGE.rglob("*.py")) if path.name != "__init__.py"]
-    names = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in files]
-    return {
-        name: ast.parse(path.read_text(encoding="utf-8")) for name, path in zip(names, files, strict=True)
-    }
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports(modules: dict[str, ast.Module]) -> Graph:
-    """{module: the modules it imports}, also inside functions."""
+PLACES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+"""{module: its file}"""
+TREES = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in PLACES.items()}
+
+
+def room(module: str) -> str:
+    """The folder of a module, with dots; a file in the package's root is its own."""
+    path = PLACES[module]
+    folder = path.parent.relative_to(PACKAGE)
+    if folder != Path():
+        return folder.as_posix().replace("/", ".")
+    return "pagoda" if path.name == "__init__.py" else path.stem
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    """The modules of ours that a module imports, also inside its functions, where they would only hide a circle.
+
+    Raises ValueError for a relative import.
+    """
+    found: set[str] = set()
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                raise ValueError(f"{PLACES[module]}:{node.lineno} imports relatively; write 'from pagoda.…'")
+            full = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {name if name in PLACES else str(node.module) for name in full}
+    return frozenset(name for name in found if name.split(".")[0] == "pagoda")
+
+
+def graph_of_files() -> Graph:
+    """Folders' own files, which pass nothing on, are left out."""
+    files = [module for module, path in PLACES.items() if path.name != "__init__.py"]
+    return {module: set(imports(module)) - {module} for module in files}
+
+
+def graph_of_rooms() -> Graph:
     graph: Graph = {}
-    for name, tree in modules.items():
-        found = graph[name] = set()
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-                full = [f"{node.module}.{alias.name}" for alias in node.names]
-                found |= {each if each in modules else node.module for each in full}
-        found &= set(modules) - {name}
-    return graph
-
-
-def folders(graph: Graph) -> Graph:
-    """The same between folders."""
-    between: Graph = {}
-    for name, others in graph.items():
-        here = name.rpartition(".")[0] if name.count(".") > 1 else name
-        there = {each.rpartition(".")[0] if each.count(".") > 1 else each for each in others}
-        between.setdefault(here, set()).update(there - {here})
-    return between
+    for module in PLACES:
+        graph.setdefault(room(module), set()).update(map(room, imports(module)))
+    return {here: there - {here} for here, there in graph.items()}
 
 
 def circle(graph: Graph) -> str:
+    """One of its circles, "none" where there is none."""
     try:
         list(TopologicalSorter(graph).static_order())
     except CycleError as error:
@@ -60,9 +80,9 @@ def circle(graph: Graph) -> str:
     return "none"
 
 
-def docstrings(modules: dict[str, ast.Module]) -> tuple[int, int]:
+def docstrings() -> tuple[int, int]:
     """(public functions, methods and classes with an example in their docstring, all of them)."""
-    nodes = [node for tree in modules.values() for node in ast.walk(tree)]
+    nodes = [node for tree in TREES.values() for node in ast.walk(tree)]
     public = [
         node
         for node in nodes
@@ -71,10 +91,10 @@ def docstrings(modules: dict[str, ast.Module]) -> tuple[int, int]:
     return sum(">>>" in (ast.get_docstring(node) or "") for node in public), len(public)
 
 
-def fields_without_line(modules: dict[str, ast.Module]) -> tuple[int, int]:
+def fields_without_line() -> tuple[int, int]:
     """(fields of dataclasses without a line of text below them, all of them)."""
     silent = total = 0
-    for tree in modules.values():
+    for tree in TREES.values():
         for node in ast.walk(tree):
             is_class = isinstance(node, ast.ClassDef)
             if not is_class or not any("dataclass" in ast.unparse(each) for each in node.decorator_list):
@@ -113,25 +133,22 @@ def loaded_by(statement: str) -> tuple[int, int]:
 
 
 def main() -> None:
-    modules = trees()
-    graph = imports(modules)
-    print(f"circles of files           {circle(graph)}")
-    print(f"circles of folders         {circle(folders(graph))}")
-    counts = Counter(name.rpartition(".")[0] for name in modules)
+    print(f"circles of files           {circle(graph_of_files())}")
+    print(f"circles of folders         {circle(graph_of_rooms())}")
+    files = [module for module, path in PLACES.items() if path.name != "__init__.py"]
+    counts = Counter(module.rpartition(".")[0] for module in files)
     fullest = ", ".join(f"{name} {count}" for name, count in counts.most_common(3))
     print(f"files in a folder          at most {max(counts.values())} ({fullest})")
     frames = frames_to_the_network()
     print(f"frames to the network      {len(frames)} ({', '.join(frames)})")
     print("modules by pagoda.load     {} own, {} in all".format(*loaded_by("pagoda.load")))
     any_count = sum(
-        isinstance(node, ast.Name) and node.id == "Any"
-        for tree in modules.values()
-        for node in ast.walk(tree)
+        isinstance(node, ast.Name) and node.id == "Any" for tree in TREES.values() for node in ast.walk(tree)
     )
     print(f"Any                        {any_count}")
-    shown, public = docstrings(modules)
+    shown, public = docstrings()
     print(f"docstrings with example    {shown} of {public} ({shown / public:.0%})")
-    print("fields without a line      {} of {}".format(*fields_without_line(modules)))
+    print("fields without a line      {} of {}".format(*fields_without_line()))
 
 
 if __name__ == "__main__":

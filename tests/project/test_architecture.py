@@ -1,14 +1,21 @@
 """The idea of the house as a table: which folder may import which. Change the table only with the idea."""
 
 import ast
-from collections.abc import Iterator
-from functools import cache
-from graphlib import TopologicalSorter
-from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[2] / "src" / "pagoda"
+from measure import body_lines, nesting, num_parameters
+from measure_house import (
+    PACKAGE,
+    PLACES,
+    TREES,
+    circle,
+    graph_of_files,
+    graph_of_rooms,
+    imports,
+    room,
+)
+
 MAX_FILE, MAX_BODY, MAX_CLASS, MAX_PARAMETERS, MAX_NESTING = 400, 60, 300, 12, 3
 # A detector is handed all its parts, and pagoda.track takes the words of a command.
 MANY_PARAMETERS = {
@@ -16,7 +23,6 @@ MANY_PARAMETERS = {
     "detectors/rcnn.py": {"__init__"},
     "api.py": {"track"},
 }
-BLOCKS = ast.If | ast.For | ast.While | ast.With | ast.Try | ast.Match
 FORBIDDEN = {"utils", "util", "misc", "common", "core", "helpers", "helper", "tools", "lib", "shared"}
 
 # Plain helpers: they import nothing of ours but one another, and every room may stand on them.
@@ -100,65 +106,25 @@ MAX_FILES = 16
 """in a folder, besides its __init__.py"""
 
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
-FILES = sorted(PACKAGE.rglob("*.py"))
-TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
-IN_PACKAGE = pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
-
-
-def module_name(path: Path) -> str:
-    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-PLACES = {module_name(path): path for path in FILES}
-
-
-def room(module: str) -> str:
-    """The folder of a module, with dots; a file in the package's root is its own."""
-    path = PLACES[module]
-    folder = path.parent.relative_to(PACKAGE)
-    if folder != Path():
-        here = folder.as_posix().replace("/", ".")
-        return "files" if here == "files" else here
-    return "pagoda" if path.name == "__init__.py" else path.stem
-
-
-def statements(node: ast.AST, waits: bool = False) -> Iterator[tuple[ast.AST, bool]]:
-    """(statement, whether it waits inside a function) of all below a node; expressions, which hold none, are passed."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case):
-            yield child, waits
-            yield from statements(child, waits or isinstance(child, FUNCTION))
-
-
-@cache
-def imports(path: Path) -> frozenset[tuple[str, bool]]:
-    """(module of ours, whether the import waits inside a function) for every import of a file."""
-    found = set()
-    for node, waits in statements(TREES[path]):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno} imports relatively; write 'from pagoda.…'"
-            full = [f"{node.module}.{alias.name}" for alias in node.names]
-            names = [name if name in PLACES else node.module for name in full]
-        found |= {(name, waits) for name in names if name == "pagoda" or name.startswith("pagoda.")}
-    return frozenset(found)
+MODULES = sorted(PLACES)
+IN_PACKAGE = pytest.mark.parametrize(
+    "module", MODULES, ids=lambda module: PLACES[module].relative_to(PACKAGE).as_posix()
+)
 
 
 @IN_PACKAGE
-def test_arrows_point_down(path):
-    here, file = room(module_name(path)), path.relative_to(PACKAGE).as_posix()
+def test_arrows_point_down(module):
+    path = PLACES[module]
+    here, file = room(module), path.relative_to(PACKAGE).as_posix()
     if path.name == "__init__.py" and path.parent != PACKAGE:
-        assert not imports(path), f"{file} imports; a folder passes nothing on"
+        assert not imports(module), f"{file} imports; a folder passes nothing on"
         return
     assert here in MAY_IMPORT or here in GROUND, f"{file}: room '{here}' is not in the table; add it"
     allowed = GROUND | MAY_IMPORT.get(here, set())
-    for module, _ in sorted(imports(path)):
-        there = room(module)
+    for other in sorted(imports(module)):
+        there = room(other)
         if there != here:
-            assert there in allowed, f"{file} imports {module}, but {here} may import {sorted(allowed)}"
+            assert there in allowed, f"{file} imports {other}, but {here} may import {sorted(allowed)}"
 
 
 def test_the_table_goes_up():
@@ -171,26 +137,14 @@ def test_the_table_goes_up():
     assert set(MAY_IMPORT) - {"pagoda"} <= used, "rooms that are gone stay in the table"
 
 
-def test_no_circles_of_files():
-    """Imports inside functions count: they would only hide a circle."""
-    graph = {
-        module: {name for name, _ in imports(path) if name != module}
-        for module, path in PLACES.items()
-        if path.name != "__init__.py"
-    }
-    list(TopologicalSorter(graph).static_order())  # raises CycleError and names the circle
+@pytest.mark.parametrize("graph", [graph_of_files, graph_of_rooms])
+def test_there_are_no_circles(graph):
+    assert circle(graph()) == "none"
 
 
-def test_no_circles_of_rooms():
-    graph: dict[str, set[str]] = {}
-    for module, path in PLACES.items():
-        here = room(module)
-        graph.setdefault(here, set()).update(room(name) for name, _ in imports(path))
-        graph[here].discard(here)
-    list(TopologicalSorter(graph).static_order())
-
-
-@pytest.mark.parametrize("folder", sorted({path.parent for path in FILES}), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "folder", sorted({path.parent for path in PLACES.values()}), ids=lambda path: path.name
+)
 def test_folders_stay_small(folder):
     files = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
     assert len(files) <= MAX_FILES, (
@@ -198,39 +152,20 @@ def test_folders_stay_small(folder):
     )
 
 
-def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    body = function.body[1:] if ast.get_docstring(function) else function.body
-    return body[-1].end_lineno - body[0].lineno + 1 if body else 0
-
-
 @IN_PACKAGE
-def test_files_and_functions_stay_small(path):
-    lines = len(path.read_text(encoding="utf-8").splitlines())
+def test_files_and_functions_stay_small(module):
+    lines = len(PLACES[module].read_text(encoding="utf-8").splitlines())
     assert lines <= MAX_FILE, f"{lines} lines, at most {MAX_FILE}; it holds two ideas, give each its file"
-    for node, _ in statements(TREES[path]):
+    for node in ast.walk(TREES[module]):
         if isinstance(node, FUNCTION):
             size = body_lines(node)
             assert size <= MAX_BODY, f"{node.name} (line {node.lineno}) has {size} lines, at most {MAX_BODY}"
 
 
-def num_parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    given = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
-    return len([argument for argument in given if argument.arg not in {"self", "cls"}])
-
-
-def nesting(node: ast.AST, depth: int = 0) -> int:
-    """Blocks inside blocks; elif is not deeper than its if."""
-    deepest = depth
-    for child in ast.iter_child_nodes(node):
-        is_elif = isinstance(child, ast.If) and isinstance(node, ast.If) and child in node.orelse
-        deepest = max(deepest, nesting(child, depth + (isinstance(child, BLOCKS) and not is_elif)))
-    return deepest
-
-
 @IN_PACKAGE
-def test_classes_parameters_and_blocks_stay_few(path):
-    many = MANY_PARAMETERS.get(path.relative_to(PACKAGE).as_posix(), set())
-    for node, _ in statements(TREES[path]):
+def test_classes_parameters_and_blocks_stay_few(module):
+    many = MANY_PARAMETERS.get(PLACES[module].relative_to(PACKAGE).as_posix(), set())
+    for node in ast.walk(TREES[module]):
         if isinstance(node, ast.ClassDef):
             lines = node.end_lineno - node.lineno + 1
             assert lines <= MAX_CLASS, f"{node.name} has {lines} lines, at most {MAX_CLASS}"
@@ -244,15 +179,16 @@ def test_classes_parameters_and_blocks_stay_few(path):
 
 
 @IN_PACKAGE
-def test_names_say_what_is_inside(path):
-    bad = FORBIDDEN & set(path.relative_to(PACKAGE).with_suffix("").parts)
+def test_names_say_what_is_inside(module):
+    bad = FORBIDDEN & set(PLACES[module].relative_to(PACKAGE).with_suffix("").parts)
     assert not bad, f"'{', '.join(bad)}' says nothing about its contents; name the one thing it is about"
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.name == "__init__.py"], ids=module_name)
-def test_init_files_only_pass_on(path):
+@pytest.mark.parametrize("module", [each for each in MODULES if PLACES[each].name == "__init__.py"])
+def test_init_files_only_pass_on(module):
     """Imports and names; the package's own may say its version and import late (`__getattr__`, `__dir__`)."""
-    for node in TREES[path].body:
+    path = PLACES[module]
+    for node in TREES[module].body:
         passes_on = isinstance(
             node, ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign | ast.Expr | ast.If
         )

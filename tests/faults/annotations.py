@@ -9,14 +9,11 @@ command line does not expect (a traceback), a message or note without a name of 
 memory beyond `ROOM`, and more than `SECONDS` of the processor.
 """
 
-import argparse
 import io
 import json
 import signal
 import tempfile
-import time
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
@@ -28,7 +25,7 @@ import av  # noqa: F401 (else loaded, and counted, with the first picture of man
 import torch
 from document_mutations import spoil_file
 from drawn_layouts import DRAWN, draw, write
-from limits import Tried, limited, most_held, multiple
+from limits import Tried, command, limited, most_held, multiple
 from rich_layouts import (
     FOUND_ROWS,
     MOT_ROWS,
@@ -301,29 +298,6 @@ def run(name: str, seeds: range) -> Iterator[Tried]:
             yield Tried(seed, result, multiple(held, whole))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=3000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="")
-    parser.add_argument("--show", type=int, default=5, help="faults that are printed, of each kind")
-    options = parser.parse_args()
-    names = [options.only] if options.only else list(KINDS)
-    each = -(-options.count // len(names))
-    total: Counter[str] = Counter()
-    memory = 0.0
-    for name in names:
-        since, found = time.process_time(), list(run(name, range(options.seed, options.seed + each)))
-        counts = Counter(each.result.split(" (")[0] for each in found)
-        total += counts
-        memory = max(memory, *(each.memory for each in found))
-        print(f"{name:28} {dict(counts)} in {time.process_time() - since:.1f} s", flush=True)
-        faults = [each for each in found if each.result not in ("read", "refused")]
-        for fault in faults[: options.show]:
-            print(f"    {fault.seed}: {fault.result}", flush=True)
-    print(f"{'all':28} {dict(total)}; peak memory {memory:.2f} times that of the whole file")
-
-
 if __name__ == "__main__":
     with suppress(KeyboardInterrupt):
-        main()
+        command(__doc__.splitlines()[0], KINDS, run)

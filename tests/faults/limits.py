@@ -1,8 +1,11 @@
 """What a trial of damaged files may take: a reader that takes more has a fault."""
 
+import argparse
 import resource
 import signal
-from collections.abc import Callable, Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -68,3 +71,27 @@ def _kilobytes(status: Path, field: str) -> int:
 def multiple(held: int, whole: int) -> float:
     """Of what the whole file takes; less than `NOISE` is no amount."""
     return held / max(whole, NOISE)
+
+
+def command(description: str, kinds: Collection[str], run: Callable[[str, range], Iterable[Tried]]) -> None:
+    """Spoil files of every kind, or of one, and print what came of them."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--count", type=int, default=3000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--show", type=int, default=5, help="faults that are printed, of each kind of file")
+    options = parser.parse_args()
+    names = [options.only] if options.only else list(kinds)
+    each = -(-options.count // len(names))
+    total: Counter[str] = Counter()
+    memory = 0.0
+    for name in names:
+        since, found = time.process_time(), list(run(name, range(options.seed, options.seed + each)))
+        counts = Counter(tried.result.split(" (")[0] for tried in found)
+        total += counts
+        memory = max(memory, *(tried.memory for tried in found))
+        print(f"{name:28} {dict(counts)} in {time.process_time() - since:.1f} s", flush=True)
+        faults = [tried for tried in found if tried.result not in ("read", "refused")]
+        for fault in faults[: options.show]:
+            print(f"    {fault.seed}: {fault.result}", flush=True)
+    print(f"{'all':28} {dict(total)}; peak memory {memory:.2f} times that of the whole file")

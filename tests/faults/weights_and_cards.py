@@ -7,13 +7,10 @@ does not expect (a traceback), a message without the file's name, memory beyond 
 `ROOM`), and more seconds than a whole file would ever need.
 """
 
-import argparse
 import io
 import json
 import tempfile
-import time
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
@@ -25,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from limits import Tried, limited, most_held, multiple
+from limits import Tried, command, limited, most_held, multiple
 from mutations import damage, spoil_text
 from safetensors.torch import save_file
 
@@ -291,26 +288,6 @@ def run(name: str, seeds: range) -> Iterator[Tried]:
             yield Tried(seed, result, multiple(held, needed))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=3000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="")
-    parser.add_argument("--show", type=int, default=5, help="faults that are printed, of each kind of file")
-    options = parser.parse_args()
-    names = [options.only] if options.only else list(KINDS)
-    each = -(-options.count // len(names))
-    for name in names:
-        since, results = time.monotonic(), list(run(name, range(options.seed, options.seed + each)))
-        counts = Counter(each.result.split(" (")[0] for each in results)
-        memory = max(each.memory for each in results)
-        taken = f"{time.monotonic() - since:.0f} s, at most {memory:.2f} times the memory of the whole file"
-        print(f"{name:12} {dict(counts)} in {taken}", flush=True)
-        faults = [each for each in results if each.result not in ("read", "refused")]
-        for fault in faults[: options.show]:
-            print(f"    {fault.seed}: {fault.result}", flush=True)
-
-
 if __name__ == "__main__":
     with suppress(KeyboardInterrupt):
-        main()
+        command(__doc__.splitlines()[0], KINDS, run)

@@ -11,15 +11,22 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, smooth_l1_loss
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from pagoda.criteria.normalize import MovingMean, mean_over_processes
 from pagoda.ops.anchors import point_strides
 from pagoda.ops.assign import IGNORED, LowQuality, assign_by_center, assign_by_iou
 from pagoda.ops.box_coding import BoxCoder
-from pagoda.ops.boxes import boxes_to_ltrb, ltrb_to_boxes, paired_giou, paired_iou
+from pagoda.ops.boxes import boxes_to_ltrb, ltrb_to_boxes, paired_iou
 from pagoda.ops.focal import focal_loss_sums
-from pagoda.ops.losses import IoULoss, centerness, ltrb_iou_loss, shifted_cross_entropy
+from pagoda.ops.losses import (
+    CodedBoxLoss,
+    IoULoss,
+    centerness,
+    coded_box_loss,
+    ltrb_iou_loss,
+    shifted_cross_entropy,
+)
 from pagoda.plain import checked
 from pagoda.structures.instances import Targets
 from pagoda.structures.outputs import DenseOutputs
@@ -159,7 +166,7 @@ class RetinaNetCriterion:
     gamma: float = 2.0
     star_beta: float = 1.0
     """β of FL*, which takes its own γ from `gamma`"""
-    box_loss: Literal["smooth_l1", "giou"] = "giou"
+    box_loss: CodedBoxLoss = "giou"
     smooth_l1_beta: float = 1 / 9
     """where the square turns into the absolute value, in units of the deltas; 0: L1"""
     box_weight: float = 1.0
@@ -209,7 +216,10 @@ class RetinaNetCriterion:
             labels.append(torch.full_like(index, IGNORED) if is_skipped else class_labels(index, target))
             deltas = outputs.box_outputs[image][positive].float()
             boxes = target.boxes[index[positive]]
-            box_sums.append(self._box_loss(deltas, anchors[positive], boxes, coder).sum())
+            losses = coded_box_loss(
+                deltas, anchors[positive], boxes, coder, kind=self.box_loss, beta=self.smooth_l1_beta
+            )
+            box_sums.append(losses.sum())
             counts.append(positive.sum())
         image_counts = torch.stack(counts)
         divisors = box_divisors = self._divisors(image_counts, self.normalizer)
@@ -244,9 +254,3 @@ class RetinaNetCriterion:
             logits.float(), wanted, gamma=self.gamma, beta=self.star_beta, alpha=self.alpha
         )
         return (loss * (labels != IGNORED)[..., None]).sum((1, 2))
-
-    def _box_loss(self, deltas: Tensor, anchors: Tensor, boxes: Tensor, coder: BoxCoder) -> Tensor:
-        if self.box_loss == "giou":
-            return 1 - paired_giou(coder.decode(deltas, anchors), boxes)
-        wanted = coder.encode(boxes, anchors)
-        return smooth_l1_loss(deltas, wanted, beta=self.smooth_l1_beta, reduction="none")

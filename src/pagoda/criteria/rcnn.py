@@ -2,17 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Generator, Tensor
-from torch.nn.functional import cross_entropy, smooth_l1_loss
+from torch.nn.functional import cross_entropy
 
 from pagoda.criteria.masks_keypoints import KeypointCriterion, MaskCriterion
 from pagoda.criteria.rpn import RPNCriterion
 from pagoda.ops.assign import assign_by_overlap
 from pagoda.ops.box_coding import BoxCoder
-from pagoda.ops.boxes import paired_giou, pairwise_iou
+from pagoda.ops.boxes import pairwise_iou
+from pagoda.ops.losses import CodedBoxLoss, coded_box_loss
 from pagoda.ops.sampling import sample_balanced
 from pagoda.plain import checked
 from pagoda.structures.clips import TubeTargets
@@ -65,7 +66,7 @@ class RegionCriterion:
     """regions of a picture in the sample; None: all"""
     positive_share: float = 0.25
     """of the sample, at most"""
-    box_loss: Literal["smooth_l1", "giou"] = "smooth_l1"
+    box_loss: CodedBoxLoss = "smooth_l1"
     smooth_l1_beta: float = 0.0
     """where the square turns into the absolute value, in units of the deltas; 0: L1"""
     box_weight: float = 1.0
@@ -142,13 +143,10 @@ class RegionCriterion:
     ) -> Tensor:
         """The loss of (R, 4) deltas of regions that all have an object, summed."""
         boxes = served.of_objects([target.boxes for target in targets])
-        return self._box_loss(deltas, served.boxes, boxes, coder).sum()
-
-    def _box_loss(self, deltas: Tensor, regions: Tensor, boxes: Tensor, coder: BoxCoder) -> Tensor:
-        if self.box_loss == "giou":
-            return 1 - paired_giou(coder.decode(deltas, regions), boxes)
-        wanted = coder.encode(boxes, regions)
-        return smooth_l1_loss(deltas, wanted, beta=self.smooth_l1_beta, reduction="none")
+        losses = coded_box_loss(
+            deltas, served.boxes, boxes, coder, kind=self.box_loss, beta=self.smooth_l1_beta
+        )
+        return losses.sum()
 
 
 @dataclass(frozen=True, kw_only=True)

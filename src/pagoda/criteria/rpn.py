@@ -6,11 +6,12 @@ from typing import Literal
 
 import torch
 from torch import Generator, Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, smooth_l1_loss
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from pagoda.ops.assign import BACKGROUND, IGNORED, LowQuality, assign_by_overlap
 from pagoda.ops.box_coding import BoxCoder
-from pagoda.ops.boxes import paired_giou, pairwise_iou
+from pagoda.ops.boxes import pairwise_iou
+from pagoda.ops.losses import CodedBoxLoss, coded_box_loss
 from pagoda.ops.sampling import sample_balanced
 from pagoda.plain import checked
 from pagoda.structures.clips import TubeTargets
@@ -41,7 +42,7 @@ class RPNCriterion:
     """anchors of a picture in the sample; None: all that are object or background"""
     positive_share: float = 0.5
     """of the sample, at most"""
-    box_loss: Literal["smooth_l1", "giou"] = "smooth_l1"
+    box_loss: CodedBoxLoss = "smooth_l1"
     smooth_l1_beta: float = 0.0
     """where the square turns into the absolute value, in units of the deltas; 0: L1"""
     box_weight: float = 1.0
@@ -134,10 +135,7 @@ class RPNCriterion:
         coder: BoxCoder,
     ) -> Tensor:
         """The loss of (n, 4) deltas of anchors that serve `objects` (n,), summed."""
-        return self._box_loss(deltas, anchors, target.boxes[objects], coder).sum()
-
-    def _box_loss(self, deltas: Tensor, anchors: Tensor, boxes: Tensor, coder: BoxCoder) -> Tensor:
-        if self.box_loss == "giou":
-            return 1 - paired_giou(coder.decode(deltas, anchors), boxes)
-        wanted = coder.encode(boxes, anchors)
-        return smooth_l1_loss(deltas, wanted, beta=self.smooth_l1_beta, reduction="none")
+        losses = coded_box_loss(
+            deltas, anchors, target.boxes[objects], coder, kind=self.box_loss, beta=self.smooth_l1_beta
+        )
+        return losses.sum()

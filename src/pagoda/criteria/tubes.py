@@ -16,6 +16,7 @@ from pagoda.criteria.rcnn import RegionCriterion, RegionSample
 from pagoda.criteria.rpn import RPNCriterion
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.heatmaps import keypoints_to_cells
+from pagoda.ops.losses import coded_box_loss
 from pagoda.ops.sampling import sample_rows
 from pagoda.ops.tubes import fill_absent, replicate_anchors, tube_iou
 from pagoda.plain import checked
@@ -56,7 +57,14 @@ class TubeRPNCriterion(RPNCriterion):
         """The loss of (n, T, 4) deltas of anchors that serve `objects` (n,), summed and divided by T."""
         seen = target.visible[objects]
         tubes = replicate_anchors(anchors, target.num_frames)
-        losses = self._box_loss(deltas[seen], tubes[seen], target.boxes[objects][seen], coder)
+        losses = coded_box_loss(
+            deltas[seen],
+            tubes[seen],
+            target.boxes[objects][seen],
+            coder,
+            kind=self.box_loss,
+            beta=self.smooth_l1_beta,
+        )
         return losses.sum() / target.num_frames
 
 
@@ -113,7 +121,14 @@ class TubeCriterion(RegionCriterion):
         seen = served.of_objects([target.visible for target in targets])
         boxes = served.of_objects([target.boxes for target in targets]) * seen[..., None]
         learnt = seen if self.mask_absent else torch.ones_like(seen)
-        losses = self._box_loss(deltas[learnt], served.boxes[learnt], boxes[learnt], coder)
+        losses = coded_box_loss(
+            deltas[learnt],
+            served.boxes[learnt],
+            boxes[learnt],
+            coder,
+            kind=self.box_loss,
+            beta=self.smooth_l1_beta,
+        )
         return losses.sum() / deltas.shape[1]
 
 

@@ -5,11 +5,14 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import logsigmoid, softplus
+from torch.nn.functional import logsigmoid, smooth_l1_loss, softplus
 
+from pagoda.ops.box_coding import BoxCoder
+from pagoda.ops.boxes import paired_giou
 from pagoda.plain import checked
 
 IoULoss = Literal["iou", "linear_iou", "giou"]
+CodedBoxLoss = Literal["smooth_l1", "giou"]
 
 
 def sigmoid_focal_loss(
@@ -87,6 +90,25 @@ def ltrb_iou_loss(
     enclosing = (outer_sides[:, 0] + outer_sides[:, 2]) * (outer_sides[:, 1] + outer_sides[:, 3])
     enclosing = enclosing + enclosing_eps
     return 1 - iou + (enclosing - union) / enclosing
+
+
+@checked
+def coded_box_loss(
+    deltas: Float[Tensor, "n 4"],
+    priors: Float[Tensor, "n 4"],
+    boxes: Float[Tensor, "n 4"],
+    coder: BoxCoder,
+    *,
+    kind: CodedBoxLoss = "smooth_l1",
+    beta: float,
+) -> Float[Tensor, "n 4"] | Float[Tensor, " n"]:
+    """Loss of boxes said as deltas from their priors: smooth L1 of each delta, (n, 4), or 1 − GIoU of each box, (n,).
+
+    `beta`: the deviation at which smooth L1 becomes linear.
+    """
+    if kind == "giou":
+        return 1 - paired_giou(coder.decode(deltas, priors), boxes)
+    return smooth_l1_loss(deltas, coder.encode(boxes, priors), beta=beta, reduction="none")
 
 
 def centerness(ltrb: Float[Tensor, "n 4"]) -> Float[Tensor, " n"]:

@@ -225,7 +225,7 @@ def read_config(path: Path) -> None:
 
     content = config_of_run(path.parent)
     settings_in(content, path)
-    default_from(str(path), None)
+    default_from(content, str(path), None)
     with torch.device("meta"):
         model_from_card(content["card"], where=path)
 

@@ -69,13 +69,15 @@ def main(arguments: Sequence[str]) -> int:
     if recipe and config:
         raise ValueError("--recipe and --config both say all settings; give one of them")
     named = model_word(TrainCommand, arguments)
-    default = default_from(config, named) if config is not None else default_of(recipe, named)
-    if config is not None:
-        named = named or read_config(config).get("model")
-    refuse_flags(arguments, "model", default.model, named)
+    if config is None:
+        default, content = default_of(recipe, named), {}
+    else:
+        content = content_of(config)
+        default = default_from(content, config, named)
+    refuse_flags(arguments, "model", default.model, named or content.get("model"))
     command = parse(TrainCommand, "train", arguments, default)
     if config:
-        command = with_model_of(config, command)
+        command = with_model_of(content, config, command)
     settings = settings_of(command)
     if command.print_config:
         return print_config(command)
@@ -133,12 +135,16 @@ def default_of(recipe: str | None, model: str | None) -> TrainCommand:
     return TrainCommand(architecture=tyro.MISSING, recipe=recipe, model=options, **values)
 
 
-def default_from(config: str, model: str | None) -> TrainCommand:
-    """The command a config file describes where `model`, or none, is typed: what flags then change. What it calls its
-    model: see `with_model_of`."""
+def content_of(config: str) -> dict[str, Any]:
+    """The entries of a config file."""
     if not Path(config).is_file():
         raise FileNotFoundError(f"no config file at {config}")
-    content = read_config(config)
+    return read_config(config)
+
+
+def default_from(content: Mapping[str, Any], config: str, model: str | None) -> TrainCommand:
+    """The command that the content of a config file describes where `model`, or none, is typed: what flags then change.
+    What it calls its model: see `with_model_of`."""
     architecture = "" if content.get("model") else tyro.MISSING
     command = command_of(content, config, architecture=architecture, model=model)
     options = command.model
@@ -147,12 +153,11 @@ def default_from(config: str, model: str | None) -> TrainCommand:
     return replace(command, model=options, config=config)
 
 
-def with_model_of(config: str, command: TrainCommand) -> TrainCommand:
+def with_model_of(content: Mapping[str, Any], config: str, command: TrainCommand) -> TrainCommand:
     """The command with the model and the backbone's weights that its config names, where none were typed.
 
     Raises ValueError where the config names code, or weights that would be fetched: those must be typed.
     """
-    content = read_config(config)
     weights = (content.get("options") or {}).get("backbone_weights")
     if not command.architecture:
         refuse_unasked(config, content["model"], "{}")

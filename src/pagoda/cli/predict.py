@@ -143,7 +143,8 @@ class Remarks:
         if not isinstance(source, Path):
             return
         try:
-            facts, peak = picture_facts(source), peak_level(source)
+            facts = picture_facts(source)
+            peak = peak_level(source) if facts.is_deep else None
         except PictureError:  # damaged behind the first frame, which was read
             return
         if facts.num_frames > 1:

@@ -18,7 +18,7 @@ from pagoda.follow.follower import TrackOptions, VideoFollower
 from pagoda.follow.run import TrackCollector, TrackResult, follow_video
 from pagoda.models import load
 from pagoda.pictures.read import PictureError
-from pagoda.plain import check_counts, checked, from_plain
+from pagoda.plain import checked, from_plain
 from pagoda.recipes import training_run
 from pagoda.recipes.training_run import RunResult
 from pagoda.structures.instances import Detections
@@ -130,7 +130,6 @@ def track(
     before. Raises PictureError where that is the first one, ValueError where the run to resume was made with another
     model, other classes or other frames, FolderInUseError where another process writes into `out`.
     """
-    check_counts(max_frames=max_frames)
     options = TrackOptions(
         linker=linker,
         min_score=min_score,

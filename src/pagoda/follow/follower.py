@@ -11,7 +11,7 @@ import numpy as np
 
 from pagoda.detectors.contract import Detector
 from pagoda.follow.clips import FOLLOWING_LIMITS, detect_frames, neighbours, tracker_for
-from pagoda.plain import checked
+from pagoda.plain import check_counts, checked
 from pagoda.structures.instances import Detections
 from pagoda.tracking.linking import LinkerName
 from pagoda.tracking.tracker import Found
@@ -34,6 +34,9 @@ class TrackOptions:
     """stop after so many"""
     frames_per_second: float = 25.0
     """of a folder of pictures or the pages of a TIFF; a video knows its own"""
+
+    def __post_init__(self) -> None:
+        check_counts(max_frames=self.max_frames)
 
     def open(self, source: str | Path) -> VideoSource:
         """The frames of a video, an animated picture, a folder or a glob, from `first_frame` on."""

@@ -81,14 +81,21 @@ def circle(graph: Graph) -> str:
 
 
 def docstrings() -> tuple[int, int]:
-    """(public functions, methods and classes with an example in their docstring, all of them)."""
-    nodes = [node for tree in TREES.values() for node in ast.walk(tree)]
+    """(public functions and classes whose docstring, or that of one of their methods, holds an example; all)."""
     public = [
         node
-        for node in nodes
+        for tree in TREES.values()
+        for node in tree.body
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
     ]
-    return sum(">>>" in (ast.get_docstring(node) or "") for node in public), len(public)
+    return sum(map(_has_example, public)), len(public)
+
+
+def _has_example(node: ast.FunctionDef | ast.ClassDef) -> bool:
+    methods = [
+        each for each in node.body if isinstance(node, ast.ClassDef) and isinstance(each, ast.FunctionDef)
+    ]
+    return any(">>>" in (ast.get_docstring(each) or "") for each in [node, *methods])
 
 
 def fields_without_line() -> tuple[int, int]:

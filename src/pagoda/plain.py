@@ -8,10 +8,12 @@ from inspect import Parameter, signature
 from numbers import Integral, Real
 from reprlib import Repr
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pagoda.messages import nearest
 
+JsonObject: TypeAlias = dict[str, Any]
+"""what JSON and YAML files hold between braces: values by name, which nobody has checked yet"""
 Target = TypeVar("Target", bound=Callable[..., Any])
 _NUMBERS = {bool: "True or False", int: "a whole number", float: "a number", NoneType: "None"}
 LARGEST = 2**63

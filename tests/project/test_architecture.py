@@ -47,9 +47,10 @@ MODELS = {
 }
 TOP = {
     *MODELS, *DATA, *SCORING, "pictures", "video", "drawing", "tracking", "data.drawn", "visualization", "exporting",
-    "explain.doctor", "explain.structure", "follow", "training", "recipes",
+    "explain.doctor", "explain.structure", "follow", "training", "recipes", "machine",
 }  # fmt: skip
 MAY_IMPORT: dict[str, set[str]] = {
+    "machine": set(),
     "pictures": set(),
     "drawing": set(),
     "ops": set(),
@@ -87,14 +88,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"detectors", "weights", "zoo", "zoo.flavours", "convert.architecture", "convert.names"},
     "models": MODELS - {"models", "transfer"},
     "transfer": MODELS - {"transfer"} | {"convert.names"},
-    "exporting": CONVENTIONS | {"layers", "detectors", "pictures"},
+    "exporting": CONVENTIONS | {"layers", "detectors", "pictures", "machine"},
     "explain.structure": CONVENTIONS | {"detectors"},
     "explain.doctor": CONVENTIONS | DATA | {"detectors", "drawing", "pictures"},
     "follow": CONVENTIONS
     | DATA
     | SCORING
     | {"detectors", "drawing", "pictures", "tracking", "video", "weights"},
-    "training": CONVENTIONS | DATA | SCORING | {"layers", "detectors", "weights"},
+    "training": CONVENTIONS | DATA | SCORING | {"layers", "detectors", "weights", "machine"},
     "recipes": TOP - PARTS - {"recipes"},
     "api": TOP,
     "pagoda": TOP | {"api"},

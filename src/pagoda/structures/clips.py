@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -124,6 +125,10 @@ class TubeTargets(TubeRows):
             frames[key].image_id,
             frames[key].file,
         )
+
+
+AnyTargets = TypeVar("AnyTargets", Targets, TubeTargets)
+"""what losses are told of a picture or a clip"""
 
 
 def clip_frames(index: int, num_frames: int, *, clip_length: int, interval: int = 1) -> tuple[int, ...]:

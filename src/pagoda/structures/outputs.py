@@ -3,9 +3,19 @@
 Of clips, boxes and deltas carry T frames before their four numbers.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
+
+
+@runtime_checkable
+class ClassOutputs(Protocol):
+    """Raw predictions with class logits, which all but those of proposal networks have."""
+
+    @property
+    def class_logits(self) -> Tensor:
+        """(B, …, classes), as the detector has it"""
+        ...
 
 
 class DenseOutputs(NamedTuple):

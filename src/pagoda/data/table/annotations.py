@@ -19,6 +19,7 @@ import torch
 from pagoda.data.table.keypoints import PackedKeypoints, outside
 from pagoda.data.table.masks import PackedMasks
 from pagoda.data.table.strings import PackedStrings, gather_runs
+from pagoda.ops.boxes import xywh_to_xyxy
 from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
 
@@ -69,7 +70,7 @@ class Annotations:
     @property
     def boxes(self) -> np.ndarray:
         """(M, 4) float64 xyxy, as annotated. Computed anew each time: in a loop use `targets(i)`."""
-        return _xywh_to_xyxy(self.boxes_xywh)
+        return xywh_to_xyxy(self.boxes_xywh)
 
     @property
     def nbytes(self) -> int:
@@ -212,7 +213,7 @@ def cut_to_picture(boxes_xywh: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarra
     `sizes`: (height, width), one row for all boxes or one per box.
     """
     limits = sizes[:, [1, 0, 1, 0]]
-    boxes = _xywh_to_xyxy(boxes_xywh).clip(0, limits).astype(np.float32)
+    boxes = xywh_to_xyxy(boxes_xywh).clip(0, limits).astype(np.float32)
     return boxes, (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
 
 
@@ -226,7 +227,3 @@ def _as_indices(indices: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
     if len(chosen) and (chosen.min() < -count or chosen.max() >= count):
         raise IndexError(f"indices must lie below the {count} images, got {chosen.min()} … {chosen.max()}")
     return chosen % count if len(chosen) else chosen
-
-
-def _xywh_to_xyxy(boxes_xywh: np.ndarray) -> np.ndarray:
-    return np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], 1)

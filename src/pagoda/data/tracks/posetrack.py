@@ -15,6 +15,7 @@ from pagoda.data.tracks.posetrack_entries import (
     person_of_2018,
 )
 from pagoda.files.text import one_line, read_json
+from pagoda.ops.boxes import xywh_to_xyxy
 from pagoda.places import told_at
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.posetrack_skeletons import PERSON_15, PERSON_17, POSETRACK_15, POSETRACK_17
@@ -152,11 +153,9 @@ def _tracks_of_2018(
     points = triples[..., :2].copy()
     points[(triples == 0).all(-1)] = np.nan
     boxes = np.array([person.box_xywh for _, person in rows], dtype=np.float64).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
+    boxes = xywh_to_xyxy(boxes)
     boxes = np.where(np.isnan(boxes), boxes_around(points), boxes)
     heads = _head_boxes([person.head_xywh for _, person in rows])
-    if heads is not None:
-        heads[:, 2:] += heads[:, :2]
     return Tracks(
         np.array([index for index, _ in rows], dtype=np.int64),
         np.array([person.track_id for _, person in rows], dtype=np.int64),
@@ -169,7 +168,7 @@ def _tracks_of_2018(
         name,
         keypoints=points,
         keypoint_scores=_scores_of_2018([person.scores for _, person in rows], triples),
-        head_boxes=heads,
+        head_boxes=None if heads is None else xywh_to_xyxy(heads),
         frame_names=tuple(frame.name for frame in frames),
         labelled_frames=_labelled([frame.is_labelled for frame in frames]),
         ignore_regions={i: frame.regions for i, frame in enumerate(frames) if frame.regions},

@@ -12,6 +12,7 @@ import numpy as np
 from pagoda.data.tracks.posetrack_joints import to_posetrack_17
 from pagoda.data.tracks.spool import Spool
 from pagoda.files.atomic import write_atomically
+from pagoda.ops.boxes import xyxy_to_xywh
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.posetrack_skeletons import POSETRACK_15
@@ -122,11 +123,11 @@ def write_posetrack_truth(tracks: Tracks, path: str | Path) -> None:
         for frame, name in enumerate(tracks.frame_names)
     ]
     annotations = _annotations(tracks)
+    heads = None if tracks.head_boxes is None else xyxy_to_xywh(tracks.head_boxes.astype(np.float64)).tolist()
     for row, each in enumerate(annotations):
         each |= {"id": row + 1, "image_id": int(tracks.frames[row]) + 1}
-        if tracks.head_boxes is not None:
-            x1, y1, x2, y2 = tracks.head_boxes[row].tolist()
-            each["bbox_head"] = [x1, y1, x2 - x1, y2 - y1]
+        if heads is not None:
+            each["bbox_head"] = heads[row]
     content = {"images": images, "annotations": annotations, "categories": _categories(tracks.label_map)}
     text = json.dumps(content)
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
@@ -188,12 +189,12 @@ def _person_of_2017(tracks: Tracks, row: int) -> dict[str, Any]:
 
 def _annotations(tracks: Tracks) -> list[dict[str, Any]]:
     rows = []
-    for row, (x1, y1, x2, y2) in enumerate(tracks.boxes.tolist()):
+    for row, box in enumerate(xyxy_to_xywh(tracks.boxes.astype(np.float64)).tolist()):
         each: dict[str, Any] = {
             "track_id": int(tracks.track_ids[row]),
             "category_id": tracks.label_map.category_ids[int(tracks.labels[row])],
             "score": float(tracks.scores[row]),
-            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "bbox": box,
         }
         if tracks.keypoints is not None:
             is_there = np.isfinite(tracks.keypoints[row]).all(1)

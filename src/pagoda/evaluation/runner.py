@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
+from pagoda.data.table.samples import AnnotatedDataset, AnyTargets, Samples
 from pagoda.evaluating import evaluating
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator, DetectionResult
 from pagoda.evaluation.coco.ground_truth import shorten
@@ -28,7 +29,7 @@ EVALUATION_LIMITS: Limits = {"min_score": 0.001, "max_detections": 100}
 
 def detect_dataset(
     model: Any,
-    dataset: Any,
+    dataset: Samples[AnyTargets],
     *,
     indices: Sequence[int] | None = None,
     batch_size: int = 8,
@@ -59,7 +60,9 @@ def detect_dataset(
             progress(min(start + batch_size, len(indices)))
 
 
-def read_samples(dataset: Any, indices: Sequence[int], skipped: list[str] | None) -> list[Any]:
+def read_samples(
+    dataset: Samples[AnyTargets], indices: Sequence[int], skipped: list[str] | None
+) -> list[tuple[Tensor, AnyTargets]]:
     """(picture, targets) of each index that can be read; see `detect_dataset`."""
     samples = []
     for index in indices:
@@ -74,7 +77,7 @@ def read_samples(dataset: Any, indices: Sequence[int], skipped: list[str] | None
 
 def evaluate(
     model: Any,
-    dataset: Any,
+    dataset: AnnotatedDataset[AnyTargets],
     *,
     batch_size: int = 8,
     limits: Limits = EVALUATION_LIMITS,
@@ -194,15 +197,10 @@ def in_classes_of(found: Found, model_labels: LabelMap, label_map: LabelMap) -> 
     return replace(found[kept], labels=labels[kept], label_map=label_map)
 
 
-def check_known_classes(model_labels: LabelMap, dataset: Any) -> None:
+def check_known_classes(model_labels: LabelMap, dataset: AnnotatedDataset[AnyTargets]) -> None:
     """Raises ValueError where the dataset has objects of a class that the model does not know by name."""
-    unknown = {name for name in dataset.label_map.names if name not in model_labels.names}
-    if not unknown:
-        return
-    document = dataset.annotations.to_coco()
-    present = {annotation["category_id"] for annotation in document["annotations"]}
-    pairs = zip(dataset.label_map.names, dataset.label_map.category_ids, strict=True)
-    if any(name in unknown and category_id in present for name, category_id in pairs):
+    present = {name for name, count in dataset.annotations.counts().items() if count}
+    if not present <= set(model_labels.names):
         check_same_classes(model_labels.names, dataset.label_map.names)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from pagoda.data.clips import ClipDataset
 from pagoda.data.dataset import DetectionDataset
 from pagoda.data.formats.layouts import open_annotations
 from pagoda.data.table.annotations import Annotations, cut_to_picture
+from pagoda.data.table.samples import AnnotatedDataset, AnyTargets
 from pagoda.data.tracks.folders import open_videos
 from pagoda.data.videos import Video
 from pagoda.detectors.contract import Detector
@@ -26,7 +27,9 @@ class OpenedData(NamedTuple):
     val: Annotations | Sequence[Video]
     label_map: LabelMap
 
-    def datasets(self, model: Detector) -> tuple[Any, Any]:
+    def datasets(
+        self, model: Detector
+    ) -> tuple[DetectionDataset | ClipDataset, DetectionDataset | ClipDataset]:
         """(to learn from, to score on), as this model looks at them."""
         return dataset_for(model, self.train, is_complete=True), dataset_for(model, self.val)
 
@@ -60,9 +63,9 @@ def dataset_for(
     return ClipDataset(source, clip_length=len(frames), interval=interval, complete=is_complete)
 
 
-def check_learnable(model: Detector, dataset: Any) -> None:
+def check_learnable(model: Detector, dataset: AnnotatedDataset[AnyTargets]) -> None:
     """Raises ValueError before training where the data have nothing that the model, or one of its heads, can learn."""
-    table: Annotations = dataset.annotations
+    table = dataset.annotations
     owners = np.repeat(np.arange(len(table)), np.diff(table.offsets))
     has_area = cut_to_picture(table.boxes_xywh, table.sizes[owners])[1]
     remedy = "choose another --train-split, or look at the annotations with pagoda doctor"
@@ -84,7 +87,7 @@ def check_learnable(model: Detector, dataset: Any) -> None:
             )
 
 
-def check_scorable(model: Detector, dataset: Any) -> None:
+def check_scorable(model: Detector, dataset: AnnotatedDataset[AnyTargets]) -> None:
     """Raises ValueError before training where the model could not be scored on these data after an epoch."""
     if not len(dataset):
         raise ValueError(
@@ -95,7 +98,7 @@ def check_scorable(model: Detector, dataset: Any) -> None:
         check_same_keypoints(model.label_map, dataset.label_map)
 
 
-def check_frames(model: Detector, dataset: Any, settings: AugmentSettings) -> None:
+def check_frames(model: Detector, dataset: AnnotatedDataset[AnyTargets], settings: AugmentSettings) -> None:
     """Raises ValueError before training where pictures are for a model of clips, or the other way round, and where
     augmentation would tear clips apart."""
     wants, has = model.sees_clips, isinstance(dataset, ClipDataset)

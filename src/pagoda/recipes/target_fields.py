@@ -1,10 +1,10 @@
 """What a model learns besides boxes, and what that asks of the data."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from pagoda.data.augment.transforms import Carry
 from pagoda.data.dataset import DetectionDataset
+from pagoda.data.table.samples import AnnotatedDataset, AnyTargets
 from pagoda.detectors.contract import Detector
 from pagoda.structures.labels import LabelMap
 from pagoda.training.settings import AugmentSettings
@@ -15,7 +15,7 @@ def what_to_carry(model: Detector) -> Carry:
     return Carry(masks="masks" in model.learns, keypoints="keypoints" in model.learns)
 
 
-def lighten(dataset: Any, model: Detector) -> Any:
+def lighten(dataset: AnnotatedDataset[AnyTargets], model: Detector) -> AnnotatedDataset[AnyTargets]:
     """The data set without masks and keypoints where the model learns boxes alone, so that none are decoded."""
     if isinstance(dataset, DetectionDataset) and what_to_carry(model) == Carry():
         return DetectionDataset(

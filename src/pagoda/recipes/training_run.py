@@ -25,6 +25,7 @@ from pagoda.data.augment.transforms import (
 )
 from pagoda.data.loading import TrainingView
 from pagoda.data.table.fingerprint import fingerprint
+from pagoda.data.table.samples import AnnotatedDataset, AnyTargets
 from pagoda.detectors.contract import Detector
 from pagoda.drawing.objects import draw_detections, draw_targets
 from pagoda.evaluation.coco.result import DetectionResult
@@ -65,7 +66,9 @@ class RunResult:
     """the untrained model's score, where asked for"""
 
 
-def training_transform(model: Detector, dataset: Any, settings: AugmentSettings) -> Compose:
+def training_transform(
+    model: Detector, dataset: AnnotatedDataset[AnyTargets], settings: AugmentSettings
+) -> Compose:
     """The steps of `AugmentSettings`, in its order, at the model's picture size.
 
     Models that fit pictures into a canvas get it full: what is larger is cropped, what is smaller padded.
@@ -121,8 +124,8 @@ def train(
 
 def train_on(
     model: Detector,
-    train_data: Any,
-    val_data: Any,
+    train_data: AnnotatedDataset[AnyTargets],
+    val_data: AnnotatedDataset[AnyTargets],
     settings: TrainSettings,
     *,
     quiet: bool = False,
@@ -130,7 +133,7 @@ def train_on(
     config: Mapping[str, Any] | None = None,
     go_on: Callable[[Path], str] | None = None,
 ) -> RunResult:
-    """The same on datasets that are already open: anything with `label_map`, `annotations` and `[i]`.
+    """The same on datasets that are already open: pictures, or clips for a model that looks at them.
 
     `config`: entries of config.yaml that are not the model's own; `go_on`: of the run's folder makes the command that
     goes on with a run that was stopped, where there is one: `resume` needs data that it can open.
@@ -177,8 +180,8 @@ def resume(
 
 def _run(
     model: Detector,
-    train_data: Any,
-    val_data: Any,
+    train_data: AnnotatedDataset[AnyTargets],
+    val_data: AnnotatedDataset[AnyTargets],
     settings: TrainSettings,
     folder: Path,
     *,
@@ -268,7 +271,7 @@ def write_config(folder: Path, model: Detector, settings: TrainSettings, instead
 def report(
     folder: Path,
     model: Detector,
-    val_data: Any,
+    val_data: AnnotatedDataset[AnyTargets],
     settings: TrainSettings,
     before: DetectionResult | None,
     result: DetectionResult,

@@ -8,7 +8,6 @@ decides the outcome. What happens to objects that leave the picture, and what `b
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from torchvision.tv_tensors import BoundingBoxes
 
 from pagoda.data.augment import geometry
 from pagoda.data.augment.geometry import Window, frame_of
+from pagoda.data.table.samples import Samples
 from pagoda.plain import checked
 from pagoda.preprocess import InputSpec
 from pagoda.structures.instances import Targets
@@ -24,14 +24,6 @@ from pagoda.structures.instances import Targets
 Transform = Callable[[Tensor, Targets], tuple[Tensor, Targets]]
 PADDING_GREY = 114
 """Close to the mean of natural pictures, so that padding is near zero once normalised."""
-
-
-class Samples(Protocol):
-    """Anything with pictures to draw from."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Targets]: ...
 
 
 @dataclass(frozen=True)
@@ -230,7 +222,7 @@ class Mosaic:
     the pictures that are drawn, as it has been to the one that is given.
     """
 
-    dataset: Samples
+    dataset: Samples[Targets]
     size: tuple[int, int]
     p: float = 0.5
     low: float = 0.4

@@ -17,7 +17,7 @@ from pagoda.data.reading.json_kinds import json_files
 from pagoda.data.reading.outlines import box_corners, enclosing, turned
 from pagoda.data.reading.outside import is_refused
 from pagoda.pictures.read import PictureError, picture_size
-from pagoda.plain import checked
+from pagoda.plain import JsonObject, checked
 
 DocumentKind = Literal["coco", "labelme", "createml", "via", "labelstudio"]
 DOCUMENT_KINDS: tuple[DocumentKind, ...] = ("coco", "labelme", "createml", "via", "labelstudio")
@@ -64,7 +64,7 @@ def other_json(root: Path, kind: DocumentKind) -> list[Path]:
     return json_files(root, kind, PATTERNS)
 
 
-def _document(kind: DocumentKind, path: Path, every: Sequence[Path], notes: list[str]) -> dict[str, Any]:
+def _document(kind: DocumentKind, path: Path, every: Sequence[Path], notes: list[str]) -> JsonObject:
     if kind == "createml":
         return createml_document(path, every)
     if kind == "via":
@@ -74,7 +74,7 @@ def _document(kind: DocumentKind, path: Path, every: Sequence[Path], notes: list
     return with_turned_boxes(load_coco(path), str(path), notes)
 
 
-def with_turned_boxes(document: dict[str, Any], source: str, notes: list[str]) -> dict[str, Any]:
+def with_turned_boxes(document: JsonObject, source: str, notes: list[str]) -> JsonObject:
     """CVAT keeps a box's angle beside the upright box: such boxes become what they enclose, which is noted.
 
     The angle is `attributes.rotation`, in degrees clockwise about the middle of the box.

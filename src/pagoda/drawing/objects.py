@@ -4,7 +4,7 @@ import colorsys
 from collections.abc import Sequence
 from functools import lru_cache
 from math import ceil
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -15,6 +15,30 @@ from pagoda.drawing.masks_keypoints import Poses, blend_masks, draw_poses
 
 _Rectangle = tuple[float, float, float, float]
 IGNORED_COLOUR = (150, 150, 150)
+
+
+class Lines(Protocol):
+    """What drawing needs of a skeleton of K keypoints."""
+
+    def __len__(self) -> int:
+        """K"""
+        ...
+
+    @property
+    def edges(self) -> Sequence[tuple[int, int]]:
+        """Pairs of keypoints to join."""
+
+
+class Classes(Protocol):
+    """What drawing needs of a `LabelMap`."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """of labels 0, 1, …"""
+
+    @property
+    def skeleton(self) -> Lines | None:
+        """None where objects have no keypoints, or nobody knows them"""
 
 
 class Objects(Protocol):
@@ -55,7 +79,7 @@ class FoundObjects(Objects, Protocol):
     @property
     def track_ids(self) -> Tensor | None: ...
     @property
-    def label_map(self) -> Any: ...
+    def label_map(self) -> Classes: ...
     @property
     def names(self) -> list[str]: ...
     def keypoint_triples(self) -> Tensor: ...
@@ -106,7 +130,7 @@ def image_of_detections(
 
 
 def draw_targets(
-    picture: np.ndarray, targets: AnnotatedObjects, label_map: Any, *, min_side: int = 0
+    picture: np.ndarray, targets: AnnotatedObjects, label_map: Classes, *, min_side: int = 0
 ) -> np.ndarray:
     """A new picture with every annotated object on it; ignored ones (crowd, difficult) are grey and say so.
 
@@ -198,7 +222,7 @@ def _colours_of(picture: np.ndarray) -> np.ndarray:
     return picture[..., :3]
 
 
-def _edges(label_map: Any, points: np.ndarray) -> Sequence[tuple[int, int]]:
+def _edges(label_map: Classes, points: np.ndarray) -> Sequence[tuple[int, int]]:
     """The lines of the skeleton, none where it is not of these keypoints."""
     skeleton = label_map.skeleton
     return skeleton.edges if skeleton is not None and len(skeleton) == points.shape[1] else ()

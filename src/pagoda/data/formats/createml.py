@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pagoda.data.reading.coco_document import coco_document
 from pagoda.files.text import read_json
@@ -40,7 +39,7 @@ def _entries(path: Path) -> list[tuple[str, list[tuple[str, list[float]]]]]:
     return entries
 
 
-def _labelled_box(path: Path, picture: str, entry: Any) -> tuple[str, list[float]]:
+def _labelled_box(path: Path, picture: str, entry: JsonObject) -> tuple[str, list[float]]:
     try:
         place = entry["coordinates"]
         x, y, width, height = (float(place[key]) for key in ("x", "y", "width", "height"))

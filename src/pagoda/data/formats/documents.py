@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import radians
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -99,9 +99,11 @@ def with_turned_boxes(document: JsonObject, source: str, notes: list[str]) -> Js
     return {**document, "annotations": entries}
 
 
-def _rotation(entry: Any) -> float:
+def _rotation(entry: object) -> float:
     """Degrees; 0 where there is none, or the annotation has an outline of its own."""
-    attributes = entry.get("attributes") if isinstance(entry, dict) else None
+    if not isinstance(entry, dict):
+        return 0.0
+    attributes = entry.get("attributes")
     angle = attributes.get("rotation") if isinstance(attributes, dict) else None
     if not isinstance(angle, int | float) or isinstance(angle, bool) or entry.get("segmentation"):
         return 0.0

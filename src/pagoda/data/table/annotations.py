@@ -11,7 +11,6 @@ is listed in `notes`.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from pagoda.data.table.keypoints import PackedKeypoints, outside
 from pagoda.data.table.masks import PackedMasks
 from pagoda.data.table.strings import PackedStrings, gather_runs
 from pagoda.ops.boxes import xywh_to_xyxy
+from pagoda.plain import JsonObject
 from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
 
@@ -176,7 +176,7 @@ class Annotations:
         info = {"description": self.source}
         return {"info": info, "images": images, "categories": categories, "annotations": annotations}
 
-    def _add_coco_shapes(self, entries: list[dict[str, Any]], owners: np.ndarray) -> None:
+    def _add_coco_shapes(self, entries: list[JsonObject], owners: np.ndarray) -> None:
         if self.masks is not None:
             sizes = [tuple(size) for size in self.sizes.tolist()]
             for row, (entry, owner) in enumerate(zip(entries, owners.tolist(), strict=True)):
@@ -190,9 +190,9 @@ class Annotations:
                 entries[row]["num_keypoints"] = int((triples[:, 2] > 0).sum())
 
 
-def categories_to_coco(label_map: LabelMap) -> list[dict[str, Any]]:
+def categories_to_coco(label_map: LabelMap) -> list[JsonObject]:
     """The categories of a COCO document; its edges count keypoints from 1."""
-    skeleton: dict[str, Any] = {}
+    skeleton: JsonObject = {}
     if label_map.skeleton is not None:
         plain = label_map.skeleton.to_dict()
         skeleton = {

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +47,7 @@ class ObjectColumns:
     """None, or NaN for one object: the area of the box"""
     ids: Sequence[int] | None = None
     """None: numbered from 1"""
-    numbers: Sequence[Any] = ()
+    numbers: Sequence[object] = ()
     """what the file calls each object (its id, its line, its place in the list), for messages"""
     masks: PackedMasks | None = None
     keypoints: PackedKeypoints | None = None

@@ -141,11 +141,15 @@ class BatchPlan:
     seed: int
     """0 or above."""
     shuffle: bool = True
+    """False: in the order of the data set, the same in every epoch"""
     group_by_aspect: bool = False
     """Wide pictures with wide ones, which saves padding. Needs the sizes. At most one full batch mixes."""
     num_processes: int = 1
+    """that train together, each on its share of every batch"""
     process_index: int = 0
+    """which of them this one is, from 0"""
     drop_last: bool = False
+    """leave out what does not fill a batch at the end of an epoch"""
     at_least: int = 1
     """Pictures that each process needs in every batch."""
 

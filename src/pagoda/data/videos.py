@@ -22,6 +22,7 @@ class Video:
     """What is seen in a video and what is known of it."""
 
     tracks: Tracks
+    """what is annotated in it"""
     frames: Sequence[Path] | Callable[[int], Tensor]
     """the file of each frame, or what gives frame i as uint8 (3, H, W)"""
     notes: tuple[str, ...] = ()

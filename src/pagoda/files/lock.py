@@ -29,8 +29,11 @@ class Writer:
     """Who holds a folder, as .writer.json says it."""
 
     pid: int
+    """of its process"""
     host: str
+    """the machine, as it calls itself"""
     doing: str
+    """the verb in "process 7 trains in this folder": trains"""
     since: str
     """local time, ISO 8601"""
 

@@ -55,6 +55,7 @@ class FoundPictures:
     """What a folder or pattern gave, in `natural_order`."""
 
     pictures: list[Path]
+    """by their endings; at least one"""
     others: list[Path]
     """files that are no pictures by their endings"""
     folders: list[Path]

@@ -202,7 +202,9 @@ class _Columns:
     """One entry per annotation."""
 
     boxes: list[Sequence[float]] = field(default_factory=list)
+    """x, y, width, height; `NO_BOX` where the file has no four numbers"""
     ignored: list[bool] = field(default_factory=list)
+    """crowd regions"""
     areas: list[float] = field(default_factory=list)
     """NaN where the file has none"""
 

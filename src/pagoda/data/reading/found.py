@@ -28,9 +28,13 @@ class Reading:
     root: Path
     """the folder of the pictures"""
     complaints: Complaints
+    """all that is wrong, also what does not stop the reading"""
     label_map: LabelMap = field(default_factory=lambda: LabelMap((), ()))
+    """the classes; empty where they could not be read"""
     images: ImageColumns = field(default_factory=ImageColumns)
+    """one entry per picture"""
     objects: ObjectColumns = field(default_factory=ObjectColumns)
+    """one entry per object, in the order of the file"""
     word: str = "annotation"
     """what `objects.numbers` count: annotations, lines, objects"""
 

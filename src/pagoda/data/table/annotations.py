@@ -47,6 +47,7 @@ class Annotations:
     annotation_ids: np.ndarray
     """(M,) int64, unique"""
     label_map: LabelMap
+    """the classes that `labels` count; its skeleton names the keypoints"""
     root: Path
     """The folder of the pictures"""
     source: str

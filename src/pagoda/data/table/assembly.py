@@ -29,7 +29,9 @@ class ImageColumns:
     """One entry per image."""
 
     files: list[str] = field(default_factory=list)
+    """names, relative to the root, with forward slashes"""
     ids: Sequence[int | str] = field(default_factory=list)
+    """unique; all whole numbers, or all text"""
     sizes: list[tuple[int, int]] = field(default_factory=list)
     """(height, width); `NO_SIZE` where nobody knows it"""
 
@@ -41,8 +43,11 @@ class ObjectColumns:
     owners: list[int] = field(default_factory=list)
     """The position of the image in `ImageColumns`"""
     boxes_xywh: list[tuple[float, float, float, float]] = field(default_factory=list)
+    """x, y, width, height in pixels; `NO_BOX` where there is none"""
     labels: list[int] = field(default_factory=list)
+    """from 0; `NO_LABEL` where the class is unknown"""
     ignored: list[bool] = field(default_factory=list)
+    """crowd regions and difficult objects"""
     areas: list[float] | None = None
     """None, or NaN for one object: the area of the box"""
     ids: Sequence[int] | None = None
@@ -50,9 +55,12 @@ class ObjectColumns:
     numbers: Sequence[object] = ()
     """what the file calls each object (its id, its line, its place in the list), for messages"""
     masks: PackedMasks | None = None
+    """of all objects in this order; None where no object has one"""
     keypoints: PackedKeypoints | None = None
+    """of all objects in this order; None where no object has some"""
 
     def add(self, owner: int, box_xywh: tuple[float, float, float, float], label: int, ignored: bool) -> None:
+        """One more object, without mask or keypoints."""
         self.owners.append(owner)
         self.boxes_xywh.append(box_xywh)
         self.labels.append(label)

@@ -69,7 +69,11 @@ def checked(target: Target) -> Target:
 
 
 def is_option(hint: object) -> bool:
-    """Whether an annotation speaks of words, numbers or option dataclasses, so that `checked` looks at it."""
+    """Whether an annotation speaks of words, numbers or option dataclasses, so that `checked` looks at it.
+
+    >>> is_option(Literal["left", "right"]), is_option(float | None), is_option(str)
+    (True, True, False)
+    """
     if _is_union(hint) or get_origin(hint) in (tuple, list, dict) or _is_collection(hint):
         return any(is_option(part) for part in get_args(hint) if part is not Ellipsis)
     return get_origin(hint) is Literal or hint in (bool, int, float) or _is_dataclass(hint)
@@ -77,7 +81,13 @@ def is_option(hint: object) -> bool:
 
 def admits(hint: object, value: object) -> bool:
     """Whether a value may stand where `hint` is annotated; whole numbers are numbers; NaN and what no tensor holds are
-    none."""
+    none.
+
+    >>> admits(float, 3), admits(int, 3.0), admits(bool, 1), admits(float, math.nan)
+    (True, False, False, False)
+    >>> admits(tuple[int, ...], [1, 2]), admits(Literal["left"] | None, "right")
+    (True, False)
+    """
     origin = get_origin(hint)
     if origin is Literal:
         return any(
@@ -94,7 +104,12 @@ def admits(hint: object, value: object) -> bool:
 
 
 def check_option(owner: str, name: str, hint: object, value: object) -> None:
-    """Raises ValueError where `hint` does not admit the value of the option `name`."""
+    """Raises ValueError where `hint` does not admit the value of the option `name`.
+
+    >>> check_option("Resize", "short", int, "800")
+    Traceback (most recent call last):
+    ValueError: Resize: short must be a whole number, got '800'; that is text: write 800
+    """
     if admits(hint, value):
         return
     words = tuple(_words(hint))
@@ -106,14 +121,24 @@ def check_option(owner: str, name: str, hint: object, value: object) -> None:
 
 
 def check_counts(**counts: int | None) -> None:
-    """Raises ValueError with the name of a count below 1; None, where it is admitted, stands for no limit."""
+    """Raises ValueError with the name of a count below 1; None, where it is admitted, stands for no limit.
+
+    >>> check_counts(batch_size=4, max_frames=None)
+    >>> check_counts(batch_size=0)
+    Traceback (most recent call last):
+    ValueError: batch_size must be at least 1, got 0
+    """
     for name, count in counts.items():
         if count is not None and count < 1:
             raise ValueError(f"{name} must be at least 1, got {count}")
 
 
 def describe(hint: object) -> str:
-    """What may stand where `hint` is annotated, in words."""
+    """What may stand where `hint` is annotated, in words.
+
+    >>> describe(Literal["sgd", "adamw"] | None), describe(tuple[float, float]), describe(list[int])
+    ("one of 'sgd', 'adamw' or None", '(a number, a number)', 'a sequence, each of it a whole number')
+    """
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Literal:
         return f"one of {', '.join(map(repr, parts))}"
@@ -133,6 +158,17 @@ def from_plain(cls: type[Options], values: object, where: str = "") -> Options:
 
     `where` stands before the names of settings in messages: "optim.". Raises ValueError for what is no mapping, for an
     unknown name, with the nearest known one, for one that is missing, and for values the class refuses.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass
+    ... class Optim:
+    ...     lr: float = 0.1
+    ...     steps: tuple[int, ...] = ()
+    >>> from_plain(Optim, {"steps": [8, 11]})
+    Optim(lr=0.1, steps=(8, 11))
+    >>> from_plain(Optim, {"Lr": 1}, "optim.")
+    Traceback (most recent call last):
+    ValueError: unknown setting 'optim.Lr'; did you mean 'optim.lr'?
     """
     if not isinstance(values, Mapping):
         name = where.removesuffix(".") or cls.__name__

@@ -92,6 +92,15 @@ def draw_detections(
 
     A picture whose shorter side is below `min_side` pixels is first enlarged by a whole factor. A name that
     does not fit inside the picture is left out, and so is a keypoint below `min_keypoint_score`.
+
+    >>> import torch
+    >>> from pagoda.structures.instances import Detections
+    >>> from pagoda.structures.labels import LabelMap
+    >>> box, score, label = torch.tensor([[2.0, 2.0, 8.0, 8.0]]), torch.tensor([0.9]), torch.tensor([0])
+    >>> found = Detections(box, score, label, (10, 10), LabelMap.from_names(["cat"]))
+    >>> drawn = draw_detections(np.zeros((10, 10, 3), np.uint8), found)
+    >>> drawn.shape, tuple(drawn[2, 2].tolist()) == class_colour(0), drawn[5, 5].tolist()
+    ((10, 10, 3), True, [0, 0, 0])
     """
     return np.array(
         image_of_detections(picture, detections, min_side=min_side, min_keypoint_score=min_keypoint_score)
@@ -135,6 +144,14 @@ def draw_targets(
     """A new picture with every annotated object on it; ignored ones (crowd, difficult) are grey and say so.
 
     `min_side` and names as in `draw_detections`.
+
+    >>> import torch
+    >>> from pagoda.structures.instances import Targets
+    >>> from pagoda.structures.labels import LabelMap
+    >>> box, label, ignored = torch.tensor([[2.0, 2.0, 8.0, 8.0]]), torch.tensor([0]), torch.tensor([True])
+    >>> targets = Targets(box, label, (10, 10), ignored)
+    >>> draw_targets(np.zeros((10, 10, 3), np.uint8), targets, LabelMap.from_names(["cat"]))[2, 2].tolist()
+    [150, 150, 150]
     """
     labels, ignored = targets.labels.tolist(), targets.ignored.tolist()
     names = [
@@ -156,7 +173,11 @@ def draw_targets(
 
 @lru_cache(maxsize=1024)
 def class_colour(label: int) -> tuple[int, int, int]:
-    """The RGB colour of a class: the same in every picture, neighbouring labels far apart in hue."""
+    """The RGB colour of a class: the same in every picture, neighbouring labels far apart in hue.
+
+    >>> class_colour(0), class_colour(1)
+    ((36, 143, 242), (215, 242, 97))
+    """
     hue = (0.58 + label * 0.6180339887) % 1.0  # golden section: never comes back near a recent hue
     red, green, blue = colorsys.hsv_to_rgb(
         hue, (0.85, 0.6, 1.0)[label % 3], (0.95, 0.9, 0.75)[label // 3 % 3]

@@ -39,6 +39,13 @@ def read_text(path: str | Path) -> str:
     """The file as text without its byte-order mark: UTF-8, or UTF-16 where a mark says so.
 
     Raises ValueError naming the file, the byte and the remedy where it is in another encoding.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "names.txt")
+    ...     _ = path.write_bytes(codecs.BOM_UTF16_LE + "Füße".encode("utf-16-le"))
+    ...     read_text(path)
+    'Füße'
     """
     content = Path(path).read_bytes()
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
@@ -60,7 +67,14 @@ def read_json(path: str | Path) -> Any:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text; ValueError where it is none, also for nesting beyond `DEEPEST`."""
+    """The value of a JSON text; ValueError where it is none, also for nesting beyond `DEEPEST`.
+
+    >>> parse_json('{"lr": 0.1}')
+    {'lr': 0.1}
+    >>> parse_json("[" * 65 + "]" * 65)
+    Traceback (most recent call last):
+    ValueError: its values are nested more than 64 deep
+    """
     text = text.decode() if isinstance(text, bytes) else text
     if nesting(text) > DEEPEST:
         raise ValueError(f"its values are nested more than {DEEPEST} deep")
@@ -87,7 +101,13 @@ def nesting(text: str) -> int:
 
 
 def is_too_deep(value: object) -> bool:
-    """Whether plain values are nested more than `DEEPEST`, or lie within themselves."""
+    """Whether plain values are nested more than `DEEPEST`, or lie within themselves.
+
+    >>> loop = []
+    >>> loop.append(loop)
+    >>> is_too_deep([[1]]), is_too_deep(loop)
+    (False, True)
+    """
     level: list[dict | list | tuple] = [[value]]
     for _ in range(DEEPEST + 1):
         inner = (part for whole in level for part in (whole.values() if isinstance(whole, dict) else whole))
@@ -103,6 +123,13 @@ def read_yaml(path: str | Path, *, as_text: Collection[str] = ()) -> JsonObject:
     Under the top-level keys of `as_text` every value is text as it is written: `names: [no, yes, 007]` are three
     names, neither truth values nor numbers. Keys are read as usual. Raises ValueError naming the file, also for a key
     given twice, nesting without end, and aliases that stand for more than `MOST_VALUES`.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "data.yaml")
+    ...     _ = path.write_text("names: [no, 007]\\nnc: 2\\n")
+    ...     read_yaml(path), read_yaml(path, as_text=["names"])
+    ({'names': [False, 7], 'nc': 2}, {'names': ['no', '007'], 'nc': 2})
     """
     text = read_text(path)
     if len(text) > LONGEST_YAML:

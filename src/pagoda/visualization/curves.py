@@ -64,7 +64,11 @@ def learning_curves(records: Sequence[JsonObject]) -> bytes:
 
 
 def has_curves(records: Sequence[JsonObject]) -> bool:
-    """Whether `learning_curves` would find anything to draw."""
+    """Whether `learning_curves` would find anything to draw.
+
+    >>> has_curves([{"kind": "step", "step": 1, "loss": 2.0}]), has_curves([{"kind": "note"}])
+    (True, False)
+    """
     return bool(_panels(records))
 
 
@@ -112,12 +116,20 @@ def _panels(records: Sequence[JsonObject]) -> "list[Callable[[Axes], None]]":
 
 
 def validation_metrics(record: JsonObject) -> JsonObject:
-    """The metrics of a "val" record, whether nested under "metrics" or flat."""
+    """The metrics of a "val" record, whether nested under "metrics" or flat.
+
+    >>> validation_metrics({"kind": "val", "epoch": 1, "metrics": {"AP": 0.4}})
+    {'AP': 0.4}
+    """
     return record.get("metrics", record)
 
 
 def loss_terms(steps: Sequence[JsonObject]) -> list[str]:
-    """The names of the loss terms, in the order of their first appearance."""
+    """The names of the loss terms, in the order of their first appearance.
+
+    >>> loss_terms([{"step": 1, "loss": 3.0, "loss_box": 1.0}, {"step": 2, "loss_class": 2.0}])
+    ['loss_box', 'loss_class']
+    """
     names: dict[str, None] = {}
     for record in steps:
         names.update({key: None for key, value in record.items() if _is_number(value)})

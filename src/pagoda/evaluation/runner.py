@@ -3,18 +3,20 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, distributed
 
+from pagoda.data.table.samples import AnnotatedDataset, Samples
 from pagoda.evaluating import evaluating
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator, DetectionResult
 from pagoda.evaluation.coco.ground_truth import shorten
 from pagoda.evaluation.coco.results_file import write_results
 from pagoda.pictures.read import PictureError
-from pagoda.plain import JsonObject, check_counts
+from pagoda.plain import check_counts
+from pagoda.structures.clips import AnyTargets
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.tracks import Tubes
@@ -27,39 +29,9 @@ Limits = Mapping[str, float | int | None]
 EVALUATION_LIMITS: Limits = {"min_score": 0.001, "max_detections": 100}
 
 
-class GroundTruthTable(Protocol):
-    """What is annotated in all pictures of a data set; `data.table.annotations.Annotations` is one."""
-
-    @property
-    def sizes(self) -> np.ndarray:
-        """(n, 2) height and width of each picture."""
-
-    def to_coco(self) -> JsonObject:
-        """A COCO document: images, annotations, categories."""
-
-
-class ScoredDataset(Protocol):
-    """Item i is (picture (3, H, W) uint8, its `Targets`), or (clip (T, 3, H, W), its `TubeTargets`).
-
-    `DetectionDataset`, `ClipDataset` and `DrawnShapes` are such; so is whatever has these four.
-    """
-
-    @property
-    def label_map(self) -> LabelMap:
-        """The classes, by label."""
-
-    @property
-    def annotations(self) -> GroundTruthTable:
-        """The objects of all items together, in their order."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Any]: ...
-
-
 def detect_dataset(
     model: Any,
-    dataset: ScoredDataset,
+    dataset: Samples[AnyTargets],
     *,
     indices: Sequence[int] | None = None,
     batch_size: int = 8,
@@ -105,8 +77,8 @@ def detect_dataset(
 
 
 def _read_samples(
-    dataset: ScoredDataset, indices: Sequence[int], skipped: list[str] | None
-) -> list[tuple[Tensor, Any]]:
+    dataset: Samples[AnyTargets], indices: Sequence[int], skipped: list[str] | None
+) -> list[tuple[Tensor, AnyTargets]]:
     """(picture, targets) of each index that can be read; see `detect_dataset`."""
     samples = []
     for index in indices:
@@ -121,7 +93,7 @@ def _read_samples(
 
 def evaluate(
     model: Any,
-    dataset: ScoredDataset,
+    dataset: AnnotatedDataset[AnyTargets],
     *,
     batch_size: int = 8,
     limits: Limits = EVALUATION_LIMITS,
@@ -260,19 +232,14 @@ def in_classes_of(found: Found, model_labels: LabelMap, label_map: LabelMap) -> 
     return replace(found[kept], labels=labels[kept], label_map=label_map)
 
 
-def check_known_classes(model_labels: LabelMap, dataset: ScoredDataset) -> None:
+def check_known_classes(model_labels: LabelMap, dataset: AnnotatedDataset[AnyTargets]) -> None:
     """Raises ValueError where the dataset has objects of a class that the model does not know by name.
 
     >>> from pagoda.data.drawn.synthetic import DrawnShapes
     >>> check_known_classes(LabelMap.from_names(["triangle", "circle", "square"]), DrawnShapes(2))  # in any order
     """
-    unknown = {name for name in dataset.label_map.names if name not in model_labels.names}
-    if not unknown:
-        return
-    document = dataset.annotations.to_coco()
-    present = {annotation["category_id"] for annotation in document["annotations"]}
-    pairs = zip(dataset.label_map.names, dataset.label_map.category_ids, strict=True)
-    if any(name in unknown and category_id in present for name, category_id in pairs):
+    present = {name for name, count in dataset.annotations.counts().items() if count}
+    if not present <= set(model_labels.names):
         check_same_classes(model_labels.names, dataset.label_map.names)
 
 

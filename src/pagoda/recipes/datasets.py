@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,21 +10,15 @@ from pagoda.data.clips import ClipDataset
 from pagoda.data.dataset import DetectionDataset
 from pagoda.data.formats.layouts import open_annotations
 from pagoda.data.table.annotations import Annotations, cut_to_picture
+from pagoda.data.table.samples import AnnotatedDataset
 from pagoda.data.tracks.folders import open_videos
 from pagoda.data.videos import Video
 from pagoda.detectors.contract import Detector
-from pagoda.evaluation.runner import ScoredDataset, check_known_classes, check_same_keypoints
+from pagoda.evaluation.runner import check_known_classes, check_same_keypoints
 from pagoda.models import is_of_clips
+from pagoda.structures.clips import AnyTargets
 from pagoda.structures.labels import LabelMap
 from pagoda.training.settings import AugmentSettings, TrainSettings
-
-
-class AnnotatedDataset(ScoredDataset, Protocol):
-    """Data to learn from or to score on: a `DetectionDataset`, a `ClipDataset`, or whatever has the same four."""
-
-    @property
-    def annotations(self) -> Annotations:
-        """The objects of all items together, in their order; of clips those of the key frames."""
 
 
 class OpenedData(NamedTuple):
@@ -77,7 +71,7 @@ def dataset_for(
     return ClipDataset(source, clip_length=len(frames), interval=interval, complete=is_complete)
 
 
-def check_learnable(model: Detector, dataset: AnnotatedDataset) -> None:
+def check_learnable(model: Detector, dataset: AnnotatedDataset[AnyTargets]) -> None:
     """Raises ValueError before training where the data have nothing that the model, or one of its heads, can learn.
 
     >>> import pagoda
@@ -87,7 +81,7 @@ def check_learnable(model: Detector, dataset: AnnotatedDataset) -> None:
     Traceback (most recent call last):
     ValueError: there is nothing to learn in 1 drawn pictures (seed 0): 1 pictures, and no object is annotated; ...
     """
-    table: Annotations = dataset.annotations
+    table = dataset.annotations
     owners = np.repeat(np.arange(len(table)), np.diff(table.offsets))
     has_area = cut_to_picture(table.boxes_xywh, table.sizes[owners])[1]
     remedy = "choose another --train-split, or look at the annotations with pagoda doctor"
@@ -109,7 +103,7 @@ def check_learnable(model: Detector, dataset: AnnotatedDataset) -> None:
             )
 
 
-def check_scorable(model: Detector, dataset: AnnotatedDataset) -> None:
+def check_scorable(model: Detector, dataset: AnnotatedDataset[AnyTargets]) -> None:
     """Raises ValueError before training where the model could not be scored on these data after an epoch: no pictures,
     classes that it does not know, keypoints of another skeleton."""
     if not len(dataset):
@@ -121,7 +115,7 @@ def check_scorable(model: Detector, dataset: AnnotatedDataset) -> None:
         check_same_keypoints(model.label_map, dataset.label_map)
 
 
-def check_frames(model: Detector, dataset: AnnotatedDataset, settings: AugmentSettings) -> None:
+def check_frames(model: Detector, dataset: AnnotatedDataset[AnyTargets], settings: AugmentSettings) -> None:
     """Raises ValueError before training where pictures are for a model of clips, or the other way round, and where
     augmentation would tear clips apart.
 

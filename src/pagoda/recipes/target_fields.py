@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from pagoda.data.augment.transforms import Carry
 from pagoda.data.dataset import DetectionDataset
+from pagoda.data.table.samples import AnnotatedDataset
 from pagoda.detectors.contract import Detector
-from pagoda.recipes.datasets import AnnotatedDataset
+from pagoda.structures.clips import AnyTargets
 from pagoda.structures.labels import LabelMap
 from pagoda.training.settings import AugmentSettings
 
@@ -20,7 +21,7 @@ def what_to_carry(model: Detector) -> Carry:
     return Carry(masks="masks" in model.learns, keypoints="keypoints" in model.learns)
 
 
-def lighten(dataset: AnnotatedDataset, model: Detector) -> AnnotatedDataset:
+def lighten(dataset: AnnotatedDataset[AnyTargets], model: Detector) -> AnnotatedDataset[AnyTargets]:
     """The data set without masks and keypoints where the model learns boxes alone, so that none are decoded."""
     if isinstance(dataset, DetectionDataset) and what_to_carry(model) == Carry():
         return DetectionDataset(

@@ -25,6 +25,7 @@ from pagoda.data.augment.transforms import (
 )
 from pagoda.data.loading import TrainingView
 from pagoda.data.table.fingerprint import fingerprint
+from pagoda.data.table.samples import AnnotatedDataset
 from pagoda.detectors.contract import Detector
 from pagoda.drawing.objects import draw_detections, draw_targets
 from pagoda.evaluation.coco.result import DetectionResult
@@ -32,7 +33,7 @@ from pagoda.evaluation.runner import detect_dataset, evaluate
 from pagoda.files.atomic import claim_folder, write_atomically
 from pagoda.files.lock import hold_folder
 from pagoda.plain import JsonObject
-from pagoda.recipes.datasets import AnnotatedDataset, check_frames, check_learnable, check_scorable, open_data
+from pagoda.recipes.datasets import check_frames, check_learnable, check_scorable, open_data
 from pagoda.recipes.initial_model import Build, starting_model
 from pagoda.recipes.remarks import data_remarks
 from pagoda.recipes.resuming import (
@@ -46,7 +47,7 @@ from pagoda.recipes.resuming import (
     settings_with,
 )
 from pagoda.recipes.target_fields import check_keypoints, flip_pairs, lighten, what_to_carry
-from pagoda.structures.clips import TubeTargets
+from pagoda.structures.clips import AnyTargets, TubeTargets
 from pagoda.training.distributed import processes
 from pagoda.training.loop import MakeBar, Trainer
 from pagoda.training.run_log import read_records
@@ -75,7 +76,9 @@ class RunResult:
     """the untrained model's score, where asked for"""
 
 
-def training_transform(model: Detector, dataset: AnnotatedDataset, settings: AugmentSettings) -> Compose:
+def training_transform(
+    model: Detector, dataset: AnnotatedDataset[AnyTargets], settings: AugmentSettings
+) -> Compose:
     """The steps of `AugmentSettings`, in its order, at the model's picture size.
 
     Models that fit pictures into a canvas get it full: what is larger is cropped, what is smaller padded. Raises
@@ -146,8 +149,8 @@ def train(
 
 def train_on(
     model: Detector,
-    train_data: AnnotatedDataset,
-    val_data: AnnotatedDataset,
+    train_data: AnnotatedDataset[AnyTargets],
+    val_data: AnnotatedDataset[AnyTargets],
     settings: TrainSettings,
     *,
     quiet: bool = False,
@@ -155,7 +158,7 @@ def train_on(
     config: Mapping[str, object] | None = None,
     go_on: Callable[[Path], str] | None = None,
 ) -> RunResult:
-    """Train a built model on datasets that are already open: anything with `label_map`, `annotations` and `[i]`.
+    """Train a built model on datasets that are already open: pictures, or clips for a model that looks at them.
 
     Raises ValueError before training where model, data and augmentation do not fit together.
 
@@ -220,8 +223,8 @@ def resume(
 
 def _run(
     model: Detector,
-    train_data: AnnotatedDataset,
-    val_data: AnnotatedDataset,
+    train_data: AnnotatedDataset[AnyTargets],
+    val_data: AnnotatedDataset[AnyTargets],
     settings: TrainSettings,
     folder: Path,
     *,
@@ -314,7 +317,7 @@ def _write_config(
 def _report(
     folder: Path,
     model: Detector,
-    val_data: AnnotatedDataset,
+    val_data: AnnotatedDataset[AnyTargets],
     settings: TrainSettings,
     before: DetectionResult | None,
     result: DetectionResult,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pagoda.drawing.objects import draw_detections
+from pagoda.ops.boxes import xyxy_to_xywh
 from pagoda.plain import JsonObject
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.per_object import Rows
@@ -205,8 +206,7 @@ class Detections(_PerObject):
         image_id = self.image_id if image_id is None else image_id
         if image_id is None:
             raise ValueError("COCO results need the image_id of the ground truth; pass to_coco(image_id)")
-        x1, y1, x2, y2 = self.boxes.double().cpu().unbind(1)
-        boxes_xywh = torch.stack([x1, y1, x2 - x1, y2 - y1], 1).tolist()
+        boxes_xywh = xyxy_to_xywh(self.boxes.double().cpu()).tolist()
         ids = self.label_map.category_ids
         return [
             {"image_id": image_id, "category_id": ids[label], "bbox": box, "score": score, **shape}

@@ -14,7 +14,7 @@ from pagoda.detectors.contract import Detector
 from pagoda.files.atomic import write_atomically
 from pagoda.layers.memory_format import is_channels_last
 from pagoda.plain import check_option
-from pagoda.structures.clips import TubeTargets
+from pagoda.structures.clips import AnyTargets, TubeTargets
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
 from pagoda.training.last import Saved, random_state
@@ -59,7 +59,6 @@ class Diagnosis:
 SAVED = ("boxes", "labels", "ignored", "areas", "masks", "keypoints", "visibility")
 """of the targets, whatever of it they have"""
 SAVED_OF_CLIPS = ("boxes", "labels", "visible", "ignored", "track_ids", "key", "keypoints", "visibility")
-AnyTargets = Targets | TubeTargets
 _ENTRIES = {
     "card": dict,
     "weights": Mapping[str, Tensor],

@@ -6,10 +6,9 @@ from torch import Tensor
 
 from pagoda.data.loading import Batch
 from pagoda.detectors.contract import Detector
-from pagoda.structures.clips import TubeTargets
+from pagoda.structures.clips import AnyTargets, TubeTargets
 from pagoda.structures.instances import Targets
 from pagoda.training.batch_norms import needs_two_pictures
-from pagoda.training.failed_batch import AnyTargets
 
 
 def learnable_batch(model: Detector, batch: Batch) -> tuple[list[Tensor], list[AnyTargets]]:

@@ -19,6 +19,7 @@ from pagoda.evaluation.coco.results_file import (
 )
 from pagoda.evaluation.coco.scoring import MAX_POSES, Task, mean, score, summarise
 from pagoda.evaluation.coco.state import Collected, State
+from pagoda.ops.boxes import xyxy_to_xywh
 from pagoda.ops.rle import encode_masks
 from pagoda.places import told_at
 from pagoda.plain import JsonObject, checked
@@ -96,7 +97,7 @@ class DetectionEvaluator:
         boxes = detections.boxes.detach().double().cpu().numpy()
         columns: State = {
             "images": np.repeat(image, len(boxes)),
-            "boxes_xywh": np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1),
+            "boxes_xywh": xyxy_to_xywh(boxes),
             "scores": detections.scores.detach().double().cpu().numpy(),
             "categories": self._category_of_label[labels],
         }

@@ -19,6 +19,7 @@ from pagoda.evaluation.coco.state import State
 from pagoda.files.atomic import write_atomically
 from pagoda.files.text import as_number, as_whole, read_json
 from pagoda.messages import short_list
+from pagoda.ops.boxes import xywh_to_xyxy
 from pagoda.ops.rle import decode_masks, mask_boxes, to_text
 from pagoda.places import told_at
 from pagoda.plain import JsonObject
@@ -275,7 +276,7 @@ def _one_image(
         )
         keypoints, scores = triples[..., :2].float(), triples[..., 2].float()
     return Detections(
-        boxes=torch.cat([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1).float(),
+        boxes=xywh_to_xyxy(xywh).float(),
         scores=torch.tensor([row["score"] for row in rows], dtype=torch.float32),
         labels=torch.tensor([label_map.label_of(row["category_id"]) for row in rows], dtype=torch.long),
         image_size=size,

@@ -53,7 +53,7 @@ class ModelOptions(Options):
     None: as the model or its flavour has it.
     """
 
-    of: ClassVar[str] = "models by their zoo names"
+    of = "models by their zoo names"
 
     width: int | None = None
     """channels of the neck and of the heads (256; EfficientDet's by its table)"""

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from pagoda.evaluating import evaluating
-from pagoda.pictures.read import to_picture
 from pagoda.plain import check_counts
 from pagoda.postprocess.select import Select
 from pagoda.postprocess.test_time_augmentation import (
@@ -59,6 +58,8 @@ def predict_pictures(
 
     `limits` are fields of the model's `postprocess`; None keeps the model's own. See `Detector.predict` for the rest.
     """
+    from pagoda.pictures.read import to_picture  # a model that is only loaded reads no pictures
+
     check_counts(batch_size=batch_size)
     limits = limits or {}
     postprocess = model.postprocess.with_limits(**limits)

@@ -25,20 +25,38 @@ MAX_TABLE_ROWS = 30
 
 @dataclass
 class TrackSummary:
-    """One row of the table."""
+    """One row of tracks.csv: where a track begins and ends, and how sure the model was of it."""
 
     track: int
+    """its id, from 1 on"""
     name: str
+    """the class of its first detection"""
     first_frame: int
+    """counted as in the video, from 0"""
     last_frame: int = 0
+    """the last in which it was seen"""
     seen_frames: int = 0
+    """in how many frames it was seen, gaps not counted"""
     mean_score: float = 0.0
+    """of its detections, over these frames"""
 
 
 class TrackSummaries:
     """Of every track its first and last frame, how often it was seen and its mean score.
 
     Grows by a row per track, not with the video.
+
+    >>> import torch
+    >>> from pagoda.structures.labels import LabelMap
+    >>> ids, cats = torch.tensor([7]), LabelMap.from_names(["cat"])
+    >>> labels, summaries = torch.zeros(1).long(), TrackSummaries()
+    >>> for frame, score in ((3, 0.9), (5, 0.7)):
+    ...     found = Detections(torch.ones(1, 4), torch.tensor([score]), labels, (8, 8), cats, track_ids=ids)
+    ...     summaries.add(found, frame)
+    >>> print(summaries.table())
+    track  name  first  last  frames  score
+    #7      cat      3     5       2   0.80
+    1 tracks
     """
 
     def __init__(self) -> None:
@@ -63,7 +81,7 @@ class TrackSummaries:
         return f"{text_columns(rows)}\n{len(self._rows)} tracks"
 
     def write_csv(self, path: Path) -> None:
-        """All of them."""
+        """One row for every track, in the order they began; the columns are the fields of `TrackSummary`."""
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(TrackSummary.__dataclass_fields__))
             writer.writeheader()

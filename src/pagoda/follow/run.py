@@ -40,6 +40,7 @@ class FollowedVideo:
     is_resumable: bool
     """whether the folder holds what it takes to go on"""
     summaries: TrackSummaries = field(repr=False)
+    """a row for every track"""
 
     def table(self) -> str:
         """Plain text: the tracks seen longest, and how many there are."""
@@ -55,7 +56,17 @@ class TrackResult(FollowedVideo):
 
 
 class TrackCollector:
-    """Gathers the tracks of one video in memory, where `add` is called with each frame's objects."""
+    """Gathers the tracks of one video in memory, where `add` is called with each frame's objects.
+
+    >>> import torch
+    >>> from pagoda.structures.labels import LabelMap
+    >>> cats, collector = LabelMap.from_names(["cat"]), TrackCollector()
+    >>> boxes, labels, ids = torch.ones(2, 4), torch.zeros(2).long(), torch.tensor([7, UNLINKED])
+    >>> collector.add(Detections(boxes, torch.ones(2), labels, (8, 8), cats, track_ids=ids, file="street_30.jpg"))
+    >>> tracks = collector.tracks("street", first_frame=30)
+    >>> tracks.track_ids, tracks.frames  # of the second cat no track is known
+    (array([7]), array([30]))
+    """
 
     def __init__(self) -> None:
         self._frames: list[Detections] = []

@@ -28,7 +28,9 @@ class Opened:
     """What is kept of a picture that was read."""
 
     facts: PictureFacts
+    """size, mode, orientation, number of frames, as the file's header has them"""
     print: Fingerprint
+    """by which equal and similar pictures are found"""
     peak: float | None
     """the largest value where it has more than 8 bits"""
 

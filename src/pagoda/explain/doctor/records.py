@@ -18,7 +18,9 @@ class Split:
     """Pictures and objects of one split."""
 
     name: str
+    """train, val, … as the data set calls it"""
     reading: Reading
+    """all that its reader found, what it complains of included"""
 
     @property
     def files(self) -> list[str]:
@@ -66,7 +68,7 @@ class Split:
         return f"{self.name}: {self.reading.where(row)}"
 
     def place(self, row: int) -> str:
-        """Its place in the file alone."""
+        """The place of object `row` in its file alone, for messages: "annotation 12"."""
         return f"{self.reading.word} {self.reading.objects.numbers[row]}"
 
     def class_of(self, row: int) -> str | None:

@@ -15,7 +15,7 @@ from pagoda.explain.doctor.annotation_checks import (
 )
 from pagoda.explain.doctor.findings import DoctorReport, findings_of
 from pagoda.explain.doctor.kinds import KINDS
-from pagoda.explain.doctor.masks_keypoints_checks import check_shapes
+from pagoda.explain.doctor.masks_keypoints_checks import check_masks_keypoints
 from pagoda.explain.doctor.picture_checks import (
     Opened,
     Progress,
@@ -68,7 +68,7 @@ def examine(
     for split in splits:
         check_boxes(split, _sizes(split, opened), notes)
         check_contents(split, notes)
-        check_shapes(split, notes)
+        check_masks_keypoints(split, notes)
     check_classes(splits, notes)
     check_names(splits, notes)
     check_pictures(splits, opened, layout.root, notes)

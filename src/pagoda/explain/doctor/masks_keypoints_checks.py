@@ -16,7 +16,7 @@ MIN_FAR = 8.0
 """Pixels, for small boxes"""
 
 
-def check_shapes(split: Split, notes: Complaints) -> None:
+def check_masks_keypoints(split: Split, notes: Complaints) -> None:
     """Masks against pictures and boxes, keypoints against pictures and boxes."""
     objects, skeleton = split.reading.objects, split.reading.label_map.skeleton
     if objects.masks is not None:

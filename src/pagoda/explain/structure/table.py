@@ -90,7 +90,7 @@ def step_cells(row: Row, columns: Sequence[str]) -> tuple[str, ...]:
     """One cell per entry of `step_columns`."""
     cells = {
         "": row.label,
-        "step": short_name(row),
+        "step": _short_name(row),
         "what it is": f"on {row.regions:,} regions: {row.words}" if row.regions else row.words,
         "output": "×".join(map(str, row.shape)) if row.shape else "",
         "stride": str(row.stride or ""),
@@ -103,7 +103,7 @@ def step_cells(row: Row, columns: Sequence[str]) -> tuple[str, ...]:
     return tuple(cells[column] for column in columns)
 
 
-def short_name(row: Row) -> str:
+def _short_name(row: Row) -> str:
     """The path below the part: backbone.layer1 → layer1; heads keep their own."""
     return row.name.removeprefix(f"{row.part}.") if row.name else ""
 
@@ -118,11 +118,11 @@ def level_cells(level: LevelRow) -> tuple[str, ...]:
         f"{level.locations:,}",
         str(each),
         f"{level.locations * each:,}",
-        range_words(level.object_sizes),
+        _range_words(level.object_sizes),
     )
 
 
-def range_words(sizes: tuple[float, float] | None) -> str:
+def _range_words(sizes: tuple[float, float] | None) -> str:
     """(64, 128) → "64 – 128"; open ends as "up to" and "above"."""
     if sizes is None:
         return ""

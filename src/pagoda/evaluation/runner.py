@@ -28,7 +28,13 @@ EVALUATION_LIMITS: Limits = {"min_score": 0.001, "max_detections": 100}
 
 
 class GroundTruthTable(Protocol):
-    """What is annotated in all pictures of a data set; `data.table.annotations.Annotations` is one."""
+    """What is annotated in all pictures of a data set; `data.table.annotations.Annotations` is one.
+
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> table = DrawnShapes(2, image_size=(32, 48)).annotations
+    >>> table.sizes.tolist(), len(table.to_coco()["images"])
+    ([[32, 48], [32, 48]], 2)
+    """
 
     @property
     def sizes(self) -> np.ndarray:
@@ -42,6 +48,11 @@ class ScoredDataset(Protocol):
     """Item i is (picture (3, H, W) uint8, its `Targets`), or (clip (T, 3, H, W), its `TubeTargets`).
 
     `DetectionDataset`, `ClipDataset` and `DrawnShapes` are such; so is whatever has these four.
+
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> picture, targets = DrawnShapes(2, image_size=(32, 48))[1]
+    >>> tuple(picture.shape), targets.image_size
+    ((3, 32, 48), (32, 48))
     """
 
     @property

@@ -67,9 +67,20 @@ class FollowedFrame(NamedTuple):
 
 
 class VideoFollower:
-    """Finds and links frame by frame; memory does not grow with the video.
+    """One video followed frame by frame by one model and one linker; memory does not grow with the video.
 
     Raises KeyError for a class that the model does not know, with the nearest one.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> import pagoda
+    >>> from PIL import Image
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=1, base_channels=8, width=8, norm_groups=4)
+    >>> options = TrackOptions(first_frame=1)
+    >>> with TemporaryDirectory() as folder:
+    ...     for number in range(3):
+    ...         Image.new("RGB", (32, 32)).save(Path(folder, f"{number}.png"))
+    ...     [Path(each.frame.name).name for each in VideoFollower(model, options.open(folder), options).frames()]
+    ['1.png', '2.png']
     """
 
     def __init__(self, model: Detector, source: VideoSource, options: TrackOptions) -> None:

@@ -34,7 +34,7 @@ TENSORS = ("boxes", "scores", "labels", "keypoints", "keypoint_scores", "visible
 
 @checked
 class FoundWriter:
-    """Appends frames to `path`; each is on disk before `add` returns. Use it in a `with` block.
+    """A file of what was found in each frame, which grows: each is on disk before `add` returns. For a `with` block.
 
     `about` stands in the first line; what follows a line that was cut off while it was written is dropped.
 
@@ -76,7 +76,7 @@ class FoundWriter:
         self._write(row | {name: _packed(value) for name, value in tensors.items() if value is not None})
 
     def close(self) -> None:
-        """Further calls do nothing."""
+        """Close the file; further calls do nothing."""
         with suppress(OSError):  # a line that could not be written has been told
             self._file.close()
 
@@ -87,7 +87,10 @@ class FoundWriter:
 
 
 def read_about(path: str | Path) -> tuple[JsonObject, int]:
-    """The first line, and how many whole frames follow. Raises FileNotFoundError, or ValueError without any line."""
+    """(the `about` of the first line, how many whole frames follow).
+
+    Raises FileNotFoundError without a file, ValueError without a whole first line.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(

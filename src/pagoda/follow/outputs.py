@@ -42,9 +42,7 @@ class TrackSummary:
 
 
 class TrackSummaries:
-    """Of every track its first and last frame, how often it was seen and its mean score.
-
-    Grows by a row per track, not with the video.
+    """A table of tracks: first and last frame, in how many it was seen, mean score; it does not grow with the video.
 
     >>> import torch
     >>> from pagoda.structures.labels import LabelMap
@@ -63,7 +61,7 @@ class TrackSummaries:
         self._rows: dict[int, TrackSummary] = {}
 
     def add(self, followed: Detections, frame: int) -> None:
-        """The objects of one frame that belong to a track."""
+        """Count the objects of one frame, each of which belongs to a track."""
         assert followed.track_ids is not None
         columns = followed.track_ids.tolist(), followed.names, followed.scores.tolist()
         for track, name, score in zip(*columns, strict=True):
@@ -90,10 +88,11 @@ class TrackSummaries:
 
 @checked
 class TrackOutputs:
-    """Grows frame by frame on disk, with one row per track in memory; everything is written on leaving.
+    """The files of a followed video: video.mp4, tracks.txt (MOT), posetrack18.json and tracks.csv. For a `with` block.
 
-    Nothing that exists is overwritten: names get a number, unless it `replaces` the files of a run that goes on. No
-    name is taken before its file is whole, so hold the folder (`files.lock.hold_folder`) where others may write.
+    They grow frame by frame on disk, with one row per track in memory, and have their names on leaving. Nothing that
+    exists is overwritten: names get a number, unless it `replaces` the files of a run that goes on. No name is taken
+    before its file is whole, so hold the folder (`files.lock.hold_folder`) where others may write.
     `frames_per_second` None: no video. Frames are counted from `first_frame` on.
     """
 
@@ -130,7 +129,7 @@ class TrackOutputs:
         self._open.close()
 
     def add(self, linked: Detections, picture: np.ndarray | None = None, seconds: float = 0.0) -> None:
-        """The next frame: all objects that are followed."""
+        """Write the next frame: its objects that belong to a track; without a `picture` there is none in the video."""
         assert linked.track_ids is not None
         followed = linked[linked.track_ids != UNLINKED]
         self._mot.add(followed, self._frame)

@@ -27,7 +27,7 @@ OnFrame = Callable[[Detections], object]
 
 @dataclass(frozen=True, eq=False)
 class FollowedVideo:
-    """How far a run came, and what it leaves."""
+    """A followed video: how far the run came, and what it leaves."""
 
     folder: Path | None
     """where its files are; None where nothing was written"""
@@ -72,12 +72,12 @@ class TrackCollector:
         self._frames: list[Detections] = []
 
     def add(self, linked: Detections) -> None:
-        """The next frame; what belongs to no track is left out, and so are masks, which `Tracks` does not hold."""
+        """Keep the next frame; what belongs to no track is left out, and so are masks, which `Tracks` does not hold."""
         light = replace(linked, masks=None, mask_crops=None, picture=None, found_by=None)
         self._frames.append(_followed(light))
 
     def tracks(self, name: str, *, first_frame: int) -> Tracks:
-        """Of all frames so far, the first of which has the number `first_frame` in the video.
+        """The tracks of all frames so far, the first of which has the number `first_frame` in the video.
 
         Raises ValueError where there was none.
         """
@@ -133,7 +133,7 @@ def follow_video(
 
 
 def _follow(follower: VideoFollower, on_frame: OnFrame | None, quiet: bool) -> FollowedVideo:
-    """Nothing is written, so nothing makes Ctrl-C wait."""
+    """Follow without a folder: nothing is written, so nothing makes Ctrl-C wait."""
     summaries, first = TrackSummaries(), follower.source.first_frame
 
     def take(number: int, each: FollowedFrame) -> None:
@@ -155,7 +155,7 @@ def _follow_into(
     wording: Wording,
     quiet: bool,
 ) -> FollowedVideo:
-    """In a folder that is held."""
+    """Follow into a folder that is held."""
     model, source, record = follower.model, follower.source, out / RECORD
     about = about_run(model, source, follower.options.classes)
     known = known_frames(record, about, model, source, resume=resume, wording=wording)
@@ -231,7 +231,7 @@ def _how_to_go_on(record: Path, num_frames: int, wording: Wording) -> str:
 
 
 def _total(follower: VideoFollower) -> int | None:
-    """None where the video does not say."""
+    """How many frames will be followed; None where the video does not say."""
     known, most = len(follower.source) or None, follower.options.max_frames
     return known if most is None else min(most, known or most)
 

@@ -11,7 +11,7 @@ MAX_SHARE_UNFIT = 0.1
 
 @dataclass
 class CoverageReport:
-    """What a model's training would see of the objects.
+    """How well a model's locations or anchors fit the objects of a data set: what its training would see of them.
 
     >>> print(CoverageReport("fcos", "800/1333 pixels", "points", 4, 4, pictures=2, by_level={3: 3, 4: 1}).text())
     Coverage of 4 of 4 objects in 2 pictures by the points of fcos at 800/1333 pixels
@@ -66,7 +66,7 @@ class CoverageReport:
         return {**asdict(self), "by_level": {str(level): count for level, count in self.by_level.items()}}
 
     def text(self) -> str:
-        """For a terminal; ends with what to do."""
+        """Plain text for a terminal: the counts, the first uncovered objects, what to do."""
         lines = [
             f"Coverage of {self.objects} of {self.objects_in_all} objects in {self.pictures} pictures by the"
             f" {self.kind} of {self.model} at {self.input_size}",

@@ -77,7 +77,7 @@ def examine(
 
 
 def _sizes(split: Split, opened: dict[Path, Opened]) -> list[tuple[int, int] | None]:
-    """As annotated: boxes were drawn for that size. The file's own where nothing is annotated."""
+    """(height, width) of each picture: as annotated, for boxes were drawn for that size; else the file's own."""
     sizes = []
     for index, annotated in enumerate(split.sizes):
         picture = opened.get(split.path(index))

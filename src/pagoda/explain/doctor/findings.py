@@ -74,7 +74,7 @@ class DoctorReport:
 
     @property
     def problems(self) -> tuple[Finding, ...]:
-        """Errors and warnings."""
+        """The errors and warnings among the findings, without the notes."""
         return tuple(finding for finding in self.findings if finding.severity != "note")
 
     @property
@@ -110,7 +110,7 @@ class DoctorReport:
         return f"Healthy: no errors, no warnings, {words[2]}."
 
     def text(self) -> str:
-        """For a terminal: statistics, findings by severity, the verdict as the last line."""
+        """Plain text for a terminal: statistics, findings by severity, the verdict as the last line."""
         lines = [self.source, "", *_statistics_lines(self.statistics)]
         for severity in SEVERITIES:
             chosen = [finding for finding in self.findings if finding.severity == severity]

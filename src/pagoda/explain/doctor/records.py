@@ -24,7 +24,7 @@ class Split:
 
     @property
     def files(self) -> list[str]:
-        """Relative to the folder of the pictures."""
+        """The pictures, relative to their folder."""
         return self.reading.images.files
 
     @cached_property
@@ -45,12 +45,12 @@ class Split:
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """(M,) -1 where the class is unknown."""
+        """(M,) classes, -1 where unknown."""
         return np.asarray(self.reading.objects.labels, np.int64)
 
     @cached_property
     def ignored(self) -> np.ndarray:
-        """(M,) bool"""
+        """(M,) bool: crowd regions, and objects marked as ignored or difficult."""
         return np.asarray(self.reading.objects.ignored, bool)
 
     @cached_property
@@ -61,6 +61,7 @@ class Split:
             return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1)
 
     def path(self, index: int) -> Path:
+        """Where picture `index` lies."""
         return self.reading.root / self.files[index]
 
     def where(self, row: int) -> str:
@@ -72,6 +73,7 @@ class Split:
         return f"{self.reading.word} {self.reading.objects.numbers[row]}"
 
     def class_of(self, row: int) -> str | None:
+        """The class of object `row`; None where unknown."""
         label = int(self.labels[row])
         return None if label < 0 else self.reading.label_map.names[label]
 

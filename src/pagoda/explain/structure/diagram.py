@@ -78,7 +78,7 @@ class _Box:
 
 
 def structure_svg(structure: StructureRows) -> str:
-    """A drawing that stands alone, in light and dark."""
+    """The block diagram as one SVG element that stands alone, for light and dark pages."""
     storeys = [row for row in structure.rows if row.kind == "backbone" and row.shape]
     if len(storeys) > MAX_STOREYS:
         storeys = [row for row in storeys if row.label]

@@ -30,7 +30,7 @@ tbody tr:hover { background: color-mix(in srgb, CanvasText 8%, Canvas); }
 
 
 def structure_page(structure: StructureRows) -> str:
-    """The whole page as a string."""
+    """An HTML page of its own: headline, block diagram, table of steps, table of levels, legend."""
     rows, columns = structure.rows, step_columns(structure)
     starts = ["part" if i and row.part != rows[i - 1].part else "" for i, row in enumerate(rows)]
     steps = [

@@ -50,6 +50,7 @@ class Row:
 
     @property
     def training(self) -> str:
+        """ "trained", "partly" or "frozen"; "" without parameters."""
         if not self.parameters:
             return ""
         return {0: "frozen", self.parameters: "trained"}.get(self.trainable, "partly")
@@ -95,18 +96,22 @@ class StructureRows:
 
     @property
     def parameters(self) -> int:
+        """Numbers in the whole model."""
         return sum(row.parameters for row in self.rows)
 
     @property
     def trainable(self) -> int:
+        """Of the parameters, how many training may change."""
         return sum(row.trainable for row in self.rows)
 
     @property
     def macs(self) -> int:
+        """Multiply-accumulates for one picture or clip."""
         return sum(row.macs for row in self.rows)
 
     @property
     def locations(self) -> int:
+        """Cells of all levels together."""
         return sum(level.locations for level in self.levels)
 
     @property
@@ -115,7 +120,7 @@ class StructureRows:
         return sum(level.locations * level.predictions_per_location for level in self.levels)
 
     def to_dict(self) -> JsonObject:
-        """Ready for JSON; an object size without end is None."""
+        """Plain values, ready for JSON; an object size without end is None."""
         data = asdict(self)
         for level in data["levels"]:
             sizes = level["object_sizes"]

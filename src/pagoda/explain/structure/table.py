@@ -15,7 +15,7 @@ LEVEL_COLUMNS = ("level", "stride", "cells", "locations", "per location", "predi
 
 
 def structure_tables(structure: StructureRows) -> Group:
-    """Headline, steps, levels and legend."""
+    """What a terminal shows: headline, table of steps, table of levels, legend."""
     steps = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
     columns = step_columns(structure)
     for column in columns:
@@ -51,7 +51,7 @@ OF_CLIPS = (
 
 
 def legend_of(structure: StructureRows) -> str:
-    """What the columns mean."""
+    """A sentence on each column that needs one."""
     return LEGEND + (OF_CLIPS if structure.num_frames else "")
 
 
@@ -109,7 +109,12 @@ def _short_name(row: Row) -> str:
 
 
 def level_cells(level: LevelRow) -> tuple[str, ...]:
-    """One cell per entry of LEVEL_COLUMNS."""
+    """One cell per entry of LEVEL_COLUMNS.
+
+    >>> anchors = {"predictions_per_location": 3, "object_sizes": (32, 64)}
+    >>> level_cells(LevelRow(level=3, stride=8, size=(8, 12), locations=96, **anchors))
+    ('P3', '8', '8×12', '96', '3', '288', '32 – 64')
+    """
     each = level.predictions_per_location
     return (
         f"P{level.level}",

@@ -161,7 +161,7 @@ def schedule_note(saved: TrainSettings, now: TrainSettings, *, step: int, totals
 
 
 def rewrite_settings(folder: Path, settings: TrainSettings) -> None:
-    """The run's config.yaml with these settings, so that the next time it goes on with them."""
+    """Write these settings into the run's config.yaml, so that the next time it goes on with them."""
     file = folder / "config.yaml"
     content = {**yaml.safe_load(file.read_text(encoding="utf-8")), "train": to_plain(settings)}
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

@@ -29,6 +29,14 @@ def settle(draft: Path, path: Path, *, keep_as: Path | None = None) -> None:
     """Give a draft that is whole its name; on return it is on the disk.
 
     What had the name before goes, or is kept under the name `keep_as`; there is no moment without either.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "a.txt")
+    ...     draft = draft_beside(path)
+    ...     _ = draft.write_text("whole")
+    ...     path.exists(), settle(draft, path), path.read_text()
+    (False, None, 'whole')
     """
     _content_to_disk(draft)
     if keep_as is not None and path.exists():

@@ -110,17 +110,13 @@ def _panels(records: Sequence[JsonObject]) -> "list[Callable[[Axes], None]]":
         panels.append(lambda axes: _draw_losses(axes, steps))
     if any(_is_number(record.get("lr")) for record in steps):
         panels.append(lambda axes: _draw_rate(axes, steps))
-    if any(_is_number(validation_metrics(record).get("AP")) for record in epochs):
+    if any(_is_number(_validation_metrics(record).get("AP")) for record in epochs):
         panels.append(lambda axes: _draw_scores(axes, epochs))
     return panels
 
 
-def validation_metrics(record: JsonObject) -> JsonObject:
-    """The metrics of a "val" record, whether nested under "metrics" or flat.
-
-    >>> validation_metrics({"kind": "val", "epoch": 1, "metrics": {"AP": 0.4}})
-    {'AP': 0.4}
-    """
+def _validation_metrics(record: JsonObject) -> JsonObject:
+    """The metrics of a "val" record, whether nested under "metrics" or flat."""
     return record.get("metrics", record)
 
 
@@ -159,7 +155,7 @@ def _draw_scores(axes: "Axes", epochs: Sequence[JsonObject]) -> None:
 
     _style(axes, "AP on the validation images", "epoch")
     for index, name in enumerate(_SHOWN_SCORES):
-        points = [(record["epoch"], validation_metrics(record).get(name)) for record in epochs]
+        points = [(record["epoch"], _validation_metrics(record).get(name)) for record in epochs]
         points = [(epoch, value) for epoch, value in points if _is_number(value)]
         if points:
             axes.plot(*zip(*points, strict=True), color=_line(index), marker="o", markersize=3, label=name)

@@ -34,7 +34,13 @@ class Paints(NamedTuple):
 
 @dataclass(frozen=True)
 class Figure:
-    """One walker. Pixels, frames and radians."""
+    """One walker. Pixels, frames and radians.
+
+    >>> figure = Figure(20.0, 60.0, 40.0, 0.9, 1.0, 0.0, Paints((9, 9, 9), (8, 8, 8), (7, 7, 7)))
+    >>> joints = figure.joints(0)
+    >>> joints.shape, bool(joints[PLACE["nose"], 1] < joints[PLACE["left_ankle"], 1])  # y goes down
+    ((17, 2), True)
+    """
 
     start: float
     """x of its middle in frame 0"""

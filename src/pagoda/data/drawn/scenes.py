@@ -15,7 +15,11 @@ from pagoda.plain import checked
 @checked
 @dataclass(frozen=True, kw_only=True)
 class WalkSettings:
-    """Frames, pixels, and how much goes on."""
+    """Frames, pixels, and how much goes on.
+
+    >>> WalkSettings(num_videos=2).num_frames
+    24
+    """
 
     num_videos: int
     """at least 1"""
@@ -92,7 +96,13 @@ class Scene:
 
 @lru_cache(maxsize=64)
 def make_scene(walk: WalkSettings, number: int) -> Scene:
-    """The same for the same settings and number."""
+    """The same for the same settings and number.
+
+    >>> walk = WalkSettings(num_videos=1, num_frames=4, min_figures=2, max_figures=2)
+    >>> scene = make_scene(walk, 0)
+    >>> len(scene.figures), len(scene.screens) >= walk.num_pillars, scene is make_scene(walk, 0)
+    (2, True, True)
+    """
     rng = np.random.default_rng((walk.seed, number, 0))
     height, width = walk.image_size
     count = int(rng.integers(walk.min_figures, walk.max_figures + 1))

@@ -14,7 +14,13 @@ SHOWN_IN_ERRORS = 3
 
 
 class Complaints:
-    """Places by kind of complaint, in the order they came."""
+    """Places by kind of complaint, in the order they came.
+
+    >>> complaints = Complaints("a.json")
+    >>> complaints.add("missing_labels", "b.xml is not there", count=2)
+    >>> complaints.stopping, complaints.count("missing_labels"), complaints.notes()
+    (('missing_labels',), 2, ())
+    """
 
     def __init__(self, source: str = "", kinds: Mapping[str, Kind] = READING) -> None:
         self.source = source

@@ -104,7 +104,11 @@ class Reading:
 
 
 def usable_size(height: object, width: object) -> tuple[int, int] | None:
-    """(height, width) where both are whole numbers, also as text, of a picture that can be read; else None."""
+    """(height, width) where both are whole numbers, also as text, of a picture that can be read; else None.
+
+    >>> usable_size("480", 640), usable_size(0, 640), usable_size(None, 640)
+    ((480, 640), None, None)
+    """
     rows, columns = as_whole(height), as_whole(width)
     if rows is None or columns is None or rows < 1 or columns < 1 or rows * columns > MAX_PIXELS:
         return None

@@ -9,7 +9,12 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class PackedKeypoints:
-    """As the files say, to the last bit."""
+    """As the files say, to the last bit.
+
+    >>> packed = PackedKeypoints.pack([None, [1, 2, 2], None], num_keypoints=1)
+    >>> packed.rows.tolist(), packed.dense(np.array([0, 1])).tolist()
+    ([-1, 0, -1], [[[0.0, 0.0, 0.0]], [[1.0, 2.0, 2.0]]])
+    """
 
     rows: np.ndarray
     """(M,) int32: the row of `triples` that belongs to object m, -1 where it has no keypoints"""
@@ -66,6 +71,10 @@ class PackedKeypoints:
 
 
 def outside(triples: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """(N, K) bool: labelled keypoints (N, K, 3) that lie off the picture; `sizes` (N, 2) height and width."""
+    """(N, K) bool: labelled keypoints (N, K, 3) that lie off the picture; `sizes` (N, 2) height and width.
+
+    >>> outside(np.array([[[9.0, 1.0, 2.0], [9.0, 1.0, 0.0]]]), np.array([[4, 8]])).tolist()
+    [[True, False]]
+    """
     beyond = (triples[..., :2] < 0) | (triples[..., :2] > sizes[:, None, ::-1])
     return (triples[..., 2] > 0) & beyond.any(-1)

@@ -49,6 +49,14 @@ def to_posetrack_17(tracks: Tracks) -> Tracks:
 
     Of COCO's 17 keypoints the eyes are left out; the bottom of the head is put half-way between the
     shoulders, and the top as far above the nose as that is below it. Raises ValueError for other keypoints.
+
+    >>> from pagoda.structures.labels import LabelMap
+    >>> person, points = LabelMap(("person",), (1,), COCO_17), np.zeros((1, 17, 2))
+    >>> points[0, 5:7] = (4.0, 10.0), (8.0, 10.0)  # the shoulders; the nose is at (0, 0)
+    >>> row = np.zeros(1, np.int64)
+    >>> tracks = Tracks(row, row, np.zeros((1, 4)), np.ones(1), row, person, 1, keypoints=points)
+    >>> to_posetrack_17(tracks).keypoints[0, 1].tolist()  # the bottom of the head
+    [6.0, 10.0]
     """
     names = _names(tracks)
     if tracks.keypoints is None or names == POSETRACK_17.names:

@@ -6,7 +6,17 @@ from typing import IO
 
 
 class Spool:
-    """A nameless temporary file, gone when closed."""
+    """A nameless temporary file, gone when closed.
+
+    >>> from io import StringIO
+    >>> spool, target = Spool(), StringIO()
+    >>> spool.write("a")
+    >>> spool.write("b")
+    >>> spool.copy_to(target)
+    >>> spool.close()
+    >>> target.getvalue()
+    'ab'
+    """
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 (`close` closes it)

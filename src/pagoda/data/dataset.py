@@ -56,7 +56,10 @@ class DetectionDataset(Dataset):
         return (picture, targets) if self.transform is None else self.transform(picture, targets)
 
     def picture(self, index: int) -> Tensor:
-        """(3, H, W) uint8 RGB as stored, before any transform; with 4 channels RGBA."""
+        """(3, H, W) uint8 RGB as stored, before any transform; with 4 channels RGBA.
+
+        Raises PictureError as the class says.
+        """
         pixels = read_picture(self.annotations.path(index), channels=self.channels)
         picture = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
         annotated_height, annotated_width = self.annotations.sizes[index].tolist()

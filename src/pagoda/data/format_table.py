@@ -244,7 +244,7 @@ _TITLES: dict[Use, str] = {
 
 
 def page() -> str:
-    """docs/formats.md.
+    """The text of docs/formats.md.
 
     >>> page().splitlines()[0]
     '# Formats'

@@ -47,7 +47,7 @@ class Skipped(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """A draw that was made."""
+    """A picture or clip with its targets, as a draw has made it."""
 
     picture: Tensor
     """uint8 (3, H, W), or (T, 3, H, W)"""
@@ -204,7 +204,10 @@ class BatchPlan:
         return needs_more and full > 0 and not self.drop_last
 
     def epoch(self, epoch: int, start_batch: int = 0) -> list[list[Draw]]:
-        """This process's batches of epoch 0, 1, …, without the first `start_batch`, done before a restart."""
+        """This process's batches of epoch 0, 1, …, without the first `start_batch`, done before a restart.
+
+        Raises ValueError for more batches than an epoch has.
+        """
         if not 0 <= start_batch <= len(self):
             raise ValueError(
                 f"start_batch must be 0 … {len(self)}, the batches of an epoch, got {start_batch}"

@@ -19,7 +19,7 @@ from pagoda.structures.tracks import UNLINKED, Tracks
 
 @dataclass(frozen=True, eq=False)
 class Video:
-    """What is seen in a video and what is known of it.
+    """A video's pictures and what is annotated in them.
 
     >>> from pagoda.data.drawn.walking import WalkingFigures
     >>> video = WalkingFigures(num_videos=1, num_frames=4, image_size=(32, 40))[0]

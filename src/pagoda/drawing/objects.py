@@ -63,7 +63,7 @@ class Objects(Protocol):
 
 
 class AnnotatedObjects(Objects, Protocol):
-    """`Targets`"""
+    """What drawing needs of `Targets`."""
 
     @property
     def ignored(self) -> Tensor: ...
@@ -72,7 +72,7 @@ class AnnotatedObjects(Objects, Protocol):
 
 
 class FoundObjects(Objects, Protocol):
-    """`Detections`"""
+    """What drawing needs of `Detections`."""
 
     @property
     def scores(self) -> Tensor: ...

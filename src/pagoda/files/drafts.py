@@ -46,7 +46,10 @@ def settle(draft: Path, path: Path, *, keep_as: Path | None = None) -> None:
 
 
 def settle_free(draft: Path, names: Iterable[Path]) -> Path:
-    """Give a draft the first name that nobody has, and return it; two processes that ask never get the same."""
+    """Give a draft the first name that nobody has, and return it; two processes that ask never get the same.
+
+    Raises FileExistsError where all `names` are taken.
+    """
     _content_to_disk(draft)
     for path in names:
         try:

@@ -49,7 +49,8 @@ def learning_curves(records: Sequence[JsonObject]) -> bytes:
     """One SVG: loss and its terms by step, learning rate by step, AP by epoch; no panel without data.
 
     `records` are rows of metrics.jsonl: kind "step" with step, loss, lr and the loss terms; kind "val" with
-    epoch and the metrics, flat or under "metrics". Long runs are averaged to a few hundred points.
+    epoch and the metrics, flat or under "metrics". Long runs are averaged to a few hundred points. Raises
+    ValueError where there is nothing to draw.
     """
     panels = _panels(records)
     if not panels:
@@ -76,7 +77,7 @@ def pr_curves(result: ScoreCurves, *, max_classes: int = 8, measure: str = "IoU"
     """One SVG: precision over recall at IoU (or what `measure` says) .50 and .75, the mean in bold.
 
     With more than `max_classes` classes those with the most objects are drawn and the title says so; the mean
-    is always over all classes that have objects.
+    is always over all classes that have objects. Raises ValueError where no class has an object.
     """
     measured = [name for name, curve in result.precision.items() if np.isfinite(curve).any()]
     if not measured:

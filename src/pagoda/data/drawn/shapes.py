@@ -37,7 +37,7 @@ OUTLINES = {
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """One placed shape."""
+    """A shape at its place: outline, and how much of each pixel it covers."""
 
     label: int
     """its class, counted from 0"""

@@ -43,7 +43,10 @@ def read_coco(json_path: str | Path, pictures_root: str | Path, *, boxes_only: b
 
 
 def load_coco(json_path: str | Path) -> dict:
-    """The document, checked to have the three lists of a COCO ground truth."""
+    """A COCO ground-truth file as its document, with the lists images, annotations and categories.
+
+    Raises ValueError naming the file where it has none of that kind.
+    """
     document = read_json(json_path)
     found = sorted(document) if isinstance(document, dict) else [f"a {type(document).__name__}"]
     missing = {"images", "annotations", "categories"}.difference(found)
@@ -61,7 +64,9 @@ def load_coco(json_path: str | Path) -> dict:
 def from_coco_dict(
     document: dict, pictures_root: str | Path, source: str, *, boxes_only: bool = False
 ) -> Annotations:
-    """The same for a document in memory; `source` names it in messages.
+    """The objects of a COCO ground-truth document in memory; `source` names it in messages.
+
+    Raises as `read_coco`.
 
     >>> categories = [{"id": 18, "name": "dog"}, {"id": 17, "name": "cat"}]
     >>> images = [{"id": 1, "file_name": "a.png", "height": 4, "width": 6}]
@@ -77,7 +82,7 @@ def from_coco_dict(
 def read_document(
     document: dict, pictures_root: str | Path, source: str, *, boxes_only: bool = False
 ) -> Reading:
-    """All that a document gives, with everything that is wrong in it."""
+    """A COCO ground-truth document as a `Reading`: all that it gives, with everything that is wrong in it."""
     complaints = Complaints(source)
     root = Path(pictures_root)
     label_map = read_categories(document["categories"], source, complaints)
@@ -216,7 +221,7 @@ def _match_images(
 
 @dataclass
 class _Columns:
-    """One entry per annotation."""
+    """Boxes, flags and areas as the file has them, one entry per annotation."""
 
     boxes: list[Sequence[float]] = field(default_factory=list)
     """x, y, width, height; `NO_BOX` where the file has no four numbers"""

@@ -96,7 +96,7 @@ def read_skeleton(
 
 
 def _keypoint_names(category: dict) -> tuple[str, ...]:
-    """() where they are no list of names."""
+    """The names of a category's keypoints; () where they are no list of names."""
     written = category["keypoints"]
     names = [as_name(name) for name in written] if isinstance(written, list) else []
     return () if None in names else tuple(names)  # type: ignore[arg-type]

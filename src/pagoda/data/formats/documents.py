@@ -100,7 +100,7 @@ def _with_turned_boxes(document: JsonObject, source: str, notes: list[str]) -> J
 
 
 def _rotation(entry: object) -> float:
-    """Degrees; 0 where there is none, or the annotation has an outline of its own."""
+    """The angle of a CVAT box in degrees; 0 where it has none, or an outline of its own."""
     if not isinstance(entry, dict):
         return 0.0
     attributes = entry.get("attributes")

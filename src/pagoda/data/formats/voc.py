@@ -42,7 +42,7 @@ def read_voc(
 
 @dataclass(slots=True)
 class _File:
-    """One XML file."""
+    """What one XML file says: its picture, and the objects in it."""
 
     written: str
     """the name of its picture"""
@@ -85,7 +85,7 @@ class VocFolder:
         self._told: set[str] = set()
 
     def read(self, split: str | None) -> Reading:
-        """One split; all files where it is None. What concerns the whole folder is told in the first one read."""
+        """One split, or all files for None, as a `Reading`; what concerns the folder is told in the first."""
         found = self._found
         source = str(found.root) if split is None else f"{found.root} ({split})"
         complaints = Complaints(source)

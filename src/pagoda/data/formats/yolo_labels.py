@@ -53,7 +53,7 @@ class LabelLines:
 
 
 def read_lines(path: Path, complaints: Complaints) -> Iterator[tuple[int, float, list[float]]]:
-    """Number, class and the values after it, line by line.
+    """Each line of a label file as (its number from 1, class, the values after it); empty ones are left out.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -112,7 +112,7 @@ def parse_box(values: list[float], has_keypoints: bool, where: str) -> tuple[flo
 
 
 def in_pixels(shares: list[float], width: int, height: int) -> list[float]:
-    """x, y, x, y, … of a polygon in pixels.
+    """A polygon in shares of the picture, x, y, x, y, …, to the same in pixels.
 
     >>> in_pixels([0.5, 0.5, 1.0, 0.0], width=40, height=20)
     [20.0, 10.0, 40.0, 0.0]

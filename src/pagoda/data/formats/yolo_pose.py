@@ -81,6 +81,8 @@ def pose_in_pixels(
 ) -> list[float]:
     """x, y, visibility of each keypoint in pixels; without a visibility (0, 0) is not labelled.
 
+    Raises ValueError that begins with `where` for another count of numbers, or numbers that are none.
+
     >>> pose_in_pixels([0.5, 0.5, 0.0, 0.0], count=2, num_values=2, size_wh=(40, 20), where="a.txt, line 1")
     [20.0, 10.0, 2.0, 0.0, 0.0, 0.0]
     """

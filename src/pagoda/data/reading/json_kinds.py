@@ -19,7 +19,7 @@ _CREATEML_OBJECTS = re.compile(rb'"annotations?"\s*:\s*\[')
 
 
 def json_kind(path: Path) -> JsonKind | None:
-    """None where it is none of them, or nothing that can be read.
+    """The program whose JSON a file is; None where it is none of them, or nothing that can be read.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:

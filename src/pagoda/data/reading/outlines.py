@@ -11,7 +11,7 @@ ROUND_CORNERS = 64
 def ellipse_corners(
     center_xy: tuple[float, float], radii_xy: tuple[float, float], radians: float = 0.0
 ) -> np.ndarray:
-    """(64, 2) corners; `radians`: turned clockwise as seen on the screen, for y goes down.
+    """The corners of an ellipse, (64, 2); `radians`: turned clockwise as seen on the screen, for y goes down.
 
     >>> corners = ellipse_corners((10.0, 10.0), (4.0, 2.0))
     >>> len(corners), corners.min(0).tolist(), corners.max(0).tolist()
@@ -38,7 +38,7 @@ def turned(points: np.ndarray, pivot: np.ndarray, radians: float) -> np.ndarray:
 
 
 def box_corners(x: float, y: float, width: float, height: float) -> np.ndarray:
-    """(4, 2), from the top left clockwise.
+    """The corners of a box, (4, 2) xy, from the top left clockwise.
 
     >>> box_corners(1, 2, 3, 4).tolist()
     [[1.0, 2.0], [4.0, 2.0], [4.0, 6.0], [1.0, 6.0]]

@@ -42,7 +42,7 @@ NO_MATCH = Match("", None)
 
 
 class PictureFinder:
-    """Finds the pictures of one split below `root`.
+    """Where the pictures of one split lie below `root`, found by the names in annotation files.
 
     Args:
         root: searched whole where a name is not found as it is written.

@@ -14,7 +14,7 @@ SPLIT_NAMES = ("train", "val", "test")
 
 
 def common_name(split: str) -> str:
-    """The name most folders use.
+    """The name that most folders use for a split, in small letters and without a year.
 
     >>> common_name("valid"), common_name("train2017")
     ('val', 'train')
@@ -24,7 +24,7 @@ def common_name(split: str) -> str:
 
 
 def with_common_names(splits: Mapping[str, What]) -> dict[str, What]:
-    """The same under common names, unless two would then be called alike.
+    """The splits under their common names, unless two would then be called alike.
 
     >>> with_common_names({"train2017": 1, "valid": 2})
     {'train': 1, 'val': 2}

@@ -103,7 +103,10 @@ class Annotations:
         return value if isinstance(value, str) else int(value)
 
     def targets(self, index: int) -> Targets:
-        """The objects that can be learnt from one picture: cut to its annotated size, with area inside it."""
+        """The objects that can be learnt from one picture: cut to its annotated size, with area inside it.
+
+        Raises IndexError where there is no such image.
+        """
         if not -len(self) <= index < len(self):
             raise IndexError(f"image {index} of {len(self)} in {self.source}")
         index = int(index) % len(self)

@@ -26,7 +26,7 @@ NO_LABEL = -1
 
 @dataclass
 class ImageColumns:
-    """One entry per image."""
+    """Name, id and size of each image of a data set."""
 
     files: list[str] = field(default_factory=list)
     """names, relative to the root, with forward slashes"""
@@ -38,7 +38,7 @@ class ImageColumns:
 
 @dataclass
 class ObjectColumns:
-    """One entry per object, in any order; where arrays exist already they will do in place of the lists."""
+    """Box, class and the like of each object, in any order; arrays will do in place of the lists."""
 
     owners: list[int] = field(default_factory=list)
     """The position of the image in `ImageColumns`"""
@@ -76,7 +76,7 @@ def assemble(
     source: str,
     notes: Sequence[str] = (),
 ) -> Annotations:
-    """Sort the objects by image, check their boxes and pack everything.
+    """The table of a data set: objects sorted by image, their boxes checked, everything packed.
 
     Boxes that are not finite numbers are left out. Those without area in their picture are kept as annotated,
     but `Annotations.targets` will not show them. Each of both kinds gets a line in the notes, and so does every
@@ -132,8 +132,8 @@ def assemble(
 def tabulate(pictures: Iterable[Targets], *, label_map: LabelMap, root: Path, source: str) -> Annotations:
     """The targets of one picture after the other as one table; each needs its `file` and `image_id`.
 
-    Objects are numbered from 1, masks become run lengths. Where the pictures have keypoints and the label map does
-    not name them, they are called point_0, point_1, …
+    Objects are numbered from 1, masks become run lengths. Where the pictures have keypoints and the label map
+    does not name them, they are called point_0, point_1, … Raises ValueError where one lacks either.
 
     >>> box, label, ignored = torch.tensor([[1.0, 2.0, 4.0, 8.0]]), torch.tensor([0]), torch.tensor([False])
     >>> targets = Targets(box, label, (10, 10), ignored)
@@ -184,6 +184,8 @@ def _triples(targets: Targets) -> list[list[float] | None]:
 
 def concatenate(parts: Sequence[Annotations]) -> Annotations:
     """All images of several data sets with the same classes; ids that meet twice are replaced and noted.
+
+    Raises ValueError for no parts, and for parts of different classes or keypoints.
 
     >>> from pagoda.data.drawn.synthetic import DrawnShapes
     >>> both = concatenate([DrawnShapes(2, (32, 48), seed=seed).annotations for seed in (0, 1)])

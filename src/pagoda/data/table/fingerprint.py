@@ -34,7 +34,7 @@ def fingerprint(dataset: AnnotatedDataset[AnyTargets]) -> str:
 
 
 def _arrays(column: object) -> Iterator[np.ndarray]:
-    """Those of a column, be it packed or not there."""
+    """The arrays that a column is made of, none where it is not there."""
     if isinstance(column, np.ndarray):
         yield column
     elif is_dataclass(column):

@@ -37,9 +37,11 @@ def read_tracks(
     """The videos of a file or folder, one `Tracks` each; the layout is told from the content.
 
     Text files are MOTChallenge's; JSON is PoseTrack's of 2017 or 2018, or predictions of `pagoda predict` and
-    `pagoda track`. `image_size`, `score_range` and `benchmark` as in `read_mot`; for text files only. `classes`: only
-    objects of these, by name (or, in text, number). `truths`: the ground truth of predictions in text, by whose
-    numbers their classes are read; NAME-CLASS.txt are then the predictions of one class of the video NAME.
+    `pagoda track`. `image_size`, `score_range` and `benchmark` as in `read_mot`; for text files only.
+    `classes`: only objects of these, by name (or, in text, number). `truths`: the ground truth of predictions
+    in text, by whose numbers their classes are read; NAME-CLASS.txt are then the predictions of one class of
+    the video NAME. Raises FileNotFoundError where there is nothing, ValueError naming the file and the line
+    where it cannot be read.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -110,7 +112,7 @@ def _together(parts: Sequence[Tracks]) -> Tracks:
 
 
 def read_json(path: Path) -> list[Tracks]:
-    """A JSON file of either kind."""
+    """The videos of a JSON file of either kind: PoseTrack's, or predictions of `pagoda predict`."""
     content = text.read_json(path)
     is_ours = isinstance(content, dict) and "predictions" in content
     return read_predictions(path, content=content) if is_ours else read_posetrack(path, content=content)
@@ -244,7 +246,7 @@ def _video(rows: list[dict], label_map: LabelMap, name: str) -> Tracks:
 
 
 def match_videos(truth: Iterable[Tracks], found: Iterable[Tracks]) -> list[tuple[Tracks, Tracks]]:
-    """Ground truth and predictions of each video.
+    """(ground truth, predictions) of each video, matched by its name, in the order of the ground truth.
 
     Raises ValueError with the names that stand on one side only, or twice on one.
 

@@ -95,7 +95,10 @@ def _refuse_outside(videos: Sequence[Video], folder: Path) -> None:
 
 
 def find_videos(folder: Path) -> dict[str, tuple[Path, ...]]:
-    """Split → its JSON files (PoseTrack), or folders of sequences (MOTChallenge)."""
+    """Split → its JSON files (PoseTrack), or folders of sequences (MOTChallenge).
+
+    Raises FileNotFoundError for no folder, ValueError with what is in it for one of another layout.
+    """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}; expected {KNOWN}")
     splits = splits_of_videos(folder)
@@ -155,7 +158,7 @@ def _mot_video(sequence: Path, benchmark: Benchmark) -> Video:
 
 
 def boxes_of_poses(tracks: Tracks, scale: float) -> Tracks:
-    """With boxes around the keypoints, `scale` times as large, inside the frame where its size is known.
+    """Tracks with boxes around their keypoints, `scale` times as large, inside frames of known size.
 
     Objects without keypoints keep their box. Raises ValueError for videos without poses.
 

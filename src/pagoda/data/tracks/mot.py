@@ -44,11 +44,13 @@ def read_mot(
 ) -> Tracks:
     """A gt.txt, det.txt or tracker's file as tracks, named after the sequence; of pedestrians where no class is told.
 
-    In ground truth the seventh column says whether a row counts, and `benchmark` and `classes` which others do not
-    (`count_truth`); those become ignored. Elsewhere the seventh column is the score; `score_range` (low, high) of
-    a detector whose scores are no probabilities is mapped to 0 … 1, and cut there. `label_map` is the ground truth's:
-    predictions of other classes are left out. Length and size of the video come from seqinfo.ini beside the folder
-    of the file, where there is one; else the last frame with a box is taken for the last.
+    In ground truth the seventh column says whether a row counts, and `benchmark` and `classes` which others
+    do not (`count_truth`); those become ignored. Elsewhere the seventh column is the score; `score_range`
+    (low, high) of a detector whose scores are no probabilities is mapped to 0 … 1, and cut there. `label_map`
+    is the ground truth's: predictions of other classes are left out. Length and size of the video come from
+    seqinfo.ini beside the folder of the file, where there is one; else the last frame with a box is taken for
+    the last. Raises ValueError naming the file, and the line, where it is no such text or does not fit the
+    video.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -110,7 +112,10 @@ def _ids(rows: np.ndarray, counted: CountedRows) -> np.ndarray:
 
 
 def find_mot(source: str | Path) -> list[Path]:
-    """The files `source` stands for: one file, a sequence's folder, or a folder of sequences or of text files."""
+    """The files `source` stands for: one file, a sequence's folder, or a folder of sequences or text files.
+
+    Raises FileNotFoundError where there is none.
+    """
     source = Path(source)
     if source.is_file():
         return [source]
@@ -151,7 +156,10 @@ class MotWriter:
         self.close()
 
     def add(self, detections: Detections, frame: int) -> None:
-        """The objects of one frame, counted from 0, that belong to a track."""
+        """The objects of one frame, counted from 0, that belong to a track.
+
+        Raises ValueError for detections without track ids.
+        """
         if detections.track_ids is None:
             raise ValueError(
                 "detections need track_ids to be written as tracks; hand them to a tracker first"
@@ -164,7 +172,7 @@ class MotWriter:
             self._spool(None if is_alone else label, tracks.label_map).write("".join(lines))
 
     def close(self) -> None:
-        """Write the files. Further calls do nothing."""
+        """Write the files under their names. Further calls do nothing."""
         for path, spool in self._spools.values():
             write_atomically(path, partial(_copy, spool))
             spool.close()

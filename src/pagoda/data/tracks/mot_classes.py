@@ -42,7 +42,7 @@ DISTRACTORS = {
 
 @dataclass(frozen=True, eq=False)
 class CountedRows:
-    """What each row is. Rows that are `ignored` are not to be found."""
+    """What each row of a file is: its class, and whether it counts; `ignored` ones are not to be found."""
 
     label_map: LabelMap
     """the classes that `labels` count"""
@@ -173,7 +173,7 @@ def _own_names(path: Path) -> LabelMap | None:
 
 
 def _numbered(numbers: np.ndarray, classes: Sequence[str] = ()) -> LabelMap:
-    """Also of the numbers among `classes`: another sequence may have objects of them."""
+    """Classes numbered as the rows are, and of `classes`: another sequence may have objects of them."""
     asked = {int(word.removeprefix("class_")) for word in classes if word.removeprefix("class_").isdigit()}
     known = sorted({number for number in numbers.tolist() if number >= 0} | asked)
     return LabelMap(tuple(f"class_{number}" for number in known), tuple(known))

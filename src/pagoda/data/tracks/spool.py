@@ -32,10 +32,10 @@ class Spool:
             ) from error
 
     def copy_to(self, target: IO[str]) -> None:
-        """All that was written; may be done again."""
+        """Add all that was written to `target`; may be done again."""
         self._file.seek(0)
         shutil.copyfileobj(self._file, target)
 
     def close(self) -> None:
-        """Forget it. Further calls do nothing."""
+        """Forget the text. Further calls do nothing."""
         self._file.close()

@@ -36,12 +36,22 @@ from pagoda.zoo.options import check_known
 
 
 def list_models() -> list[str]:
-    """The names `create_model` takes, without their flavours; "timm:NAME" may stand for the backbone."""
+    """The names `create_model` takes, without their flavours; "timm:NAME" may stand for the backbone.
+
+    >>> [name for name in list_models() if name.startswith("mask_rcnn_resnet50")]
+    ['mask_rcnn_resnet50_c4', 'mask_rcnn_resnet50_dc5', 'mask_rcnn_resnet50_fpn']
+    """
     return list(MODELS)
 
 
 def list_flavours(detector: str) -> list[str]:
-    """What may follow the name of an FCOS or a RetinaNet: `fcos_resnet50_fpn.original`."""
+    """What may follow the name of a model of this detector, after a dot: whose conventions it keeps.
+
+    Raises ValueError with the nearest name for an unknown detector.
+
+    >>> list_flavours("fcos")[:4]  # fcos_resnet50_fpn.original, …
+    ['original', 'improved', 'adelaidet', 'detectron2']
+    """
     check_known("detector", detector, FAMILIES)
     return [name for name in FAMILIES[detector].flavours if name]
 
@@ -51,8 +61,11 @@ def create_model(
 ) -> Detector:
     """A new detector called `name` for `num_classes` foreground classes, or for the classes of `label_map`.
 
-    `options` are those of this model (`pagoda info NAME --help` lists them); one that it has no use for raises, and an
-    unknown name or option raises with the nearest right word.
+    `options` are those of this model (`pagoda info NAME --help-all` lists them); one that it has no use for raises, and
+    an unknown name or option raises with the nearest right word.
+
+    >>> create_model("fcos_ghostnet_50_fpn", label_map=LabelMap.from_names(["cat", "dog"]), width=16).levels
+    [3, 4, 5, 6, 7]
     """
     parts = parse_name(name)
     conventions = conventions_for(parts)
@@ -91,13 +104,17 @@ def load_backbone_weights(
     The classifier is left out; anything else that is missing or of another shape raises. `inflation` (center) is
     what the taps in time of a backbone of clips make of kernels of pictures; `take` says which weights where the
     file holds several (see `convert.read.convert`).
+
+    >>> load_backbone_weights(nn.Conv2d(3, 8, 3), "resnet50.pth", inflation="center")
+    Traceback (most recent call last):
+    ValueError: a Conv2d looks at pictures and has no use for inflation='center'
     """
     if take and source.startswith("timm:"):
         raise ValueError(f"{source} holds one set of weights: leave {take=} out")
     if inflation is not None and not isinstance(backbone, ResNet3D):
         raise ValueError(f"a {type(backbone).__name__} looks at pictures and has no use for {inflation=}")
     if isinstance(backbone, TimmBackbone):
-        return fill_from_timm(backbone, source, take)
+        return _fill_from_timm(backbone, source, take)
     if not source.startswith("timm:"):
         from pagoda.convert.read_backbone import fill_backbone
 
@@ -123,7 +140,7 @@ def load_backbone_weights(
     )
 
 
-def fill_from_timm(backbone: TimmBackbone, source: str, take: str | None = None) -> ConversionReport:
+def _fill_from_timm(backbone: TimmBackbone, source: str, take: str | None = None) -> ConversionReport:
     """A network of timm from its own weights: "timm:NAME" (may download), or a file of the plain network."""
     from pagoda.weights.prefixes import peel
     from pagoda.weights.provenance import Reading
@@ -161,7 +178,12 @@ def fill_from_timm(backbone: TimmBackbone, source: str, take: str | None = None)
 
 
 def local_file(place: str | Path) -> Path:
-    """The file itself; an address is fetched. Raises FileNotFoundError that knows where published files are."""
+    """The file itself; an address is fetched. Raises FileNotFoundError that knows where published files are.
+
+    >>> local_file("resnet50-11ad3fa6.pth")
+    Traceback (most recent call last):
+    FileNotFoundError: no weights file at resnet50-11ad3fa6.pth
+    """
     if is_remote(place):
         from pagoda.weights.remote import fetch
 
@@ -180,7 +202,13 @@ def local_file(place: str | Path) -> Path:
 
 
 def is_of_clips(model: str | Path | Detector, *, take: str | None = None) -> bool:
-    """Whether a zoo name, a checkpoint (ours or not) or a built model stands for one that looks at clips of videos."""
+    """Whether a zoo name, a checkpoint (ours or not) or a built model stands for one that looks at clips of videos.
+
+    `take` says which weights, where a foreign checkpoint holds several.
+
+    >>> is_of_clips("detect_and_track_resnet18_3d"), is_of_clips("fcos_resnet18_fpn")
+    (True, False)
+    """
     if isinstance(model, Detector):
         return model.sees_clips
     name: str | None = str(model)
@@ -196,7 +224,11 @@ def is_of_clips(model: str | Path | Detector, *, take: str | None = None) -> boo
 
 
 def is_checkpoint(name: str) -> bool:
-    """Whether a word stands for a file of weights (that may be missing) or an address, not for a zoo model."""
+    """Whether a word stands for a file of weights (that may be missing) or an address, not for a zoo model.
+
+    >>> is_checkpoint("fcos_resnet50_fpn"), is_checkpoint("mine.safetensors"), is_checkpoint("hf:me/mine/best.pth")
+    (False, True, True)
+    """
     return is_remote(name) or name.endswith(SUFFIXES) or Path(name).is_file() or bool(weights_in(Path(name)))
 
 
@@ -209,7 +241,7 @@ def load(
     num_classes: int | None = None,
     label_map: LabelMap | None = None,
     flavour: str | Flavour | None = None,
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, object] | None = None,
     build: Callable[[int], Detector] | None = None,
     take: str | None = None,
 ) -> Detector:
@@ -228,6 +260,13 @@ def load(
         take: which weights of a foreign checkpoint that holds several: their key, the beginning of their names, a
             word of it, or "ema" for the averaged ones. Where it is not given and there are several, a warning says
             which were taken.
+
+    Raises FileNotFoundError for no file, WeightsError for one that is of no known program or of other classes than
+    expected, ValueError for options that a checkpoint of Pagoda says itself.
+
+    >>> load("runs/mine/best.safetensors")
+    Traceback (most recent call last):
+    FileNotFoundError: no weights file at runs/mine/best.safetensors
     """
     path = local_file(path)
     if not has_card(path):

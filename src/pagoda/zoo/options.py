@@ -55,7 +55,7 @@ class Options:
 @checked
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions(Options):
-    """What every model of the zoo lets you choose. Name a model to see what else it has: NAME --help.
+    """What every model of the zoo lets you choose. Name a model to see what else it has: NAME --help-all.
 
     None: as the model or its flavour has it.
     """

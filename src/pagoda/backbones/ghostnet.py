@@ -128,6 +128,8 @@ class GhostNet(nn.Module):
         in_channels: of the pictures.
         classes: also build the classifier of so many classes, for `classify`.
 
+    Raises ValueError for a width of 0 or less, another version, and levels or frozen stages there are not.
+
     >>> GhostNet(0.5, levels=(2, 3)).channels
     {2: 12, 3: 20}
     """
@@ -207,7 +209,7 @@ class GhostNet(nn.Module):
         return pyramid
 
     def classify(self, pictures: Tensor) -> Tensor:
-        """Logits (B, classes)."""
+        """Logits (B, classes). Raises RuntimeError where it was built without `classes`."""
         if not hasattr(self, "classifier"):
             raise RuntimeError("this GhostNet was built without a classifier; build it with classes=…")
         x = self.blocks(self._stem(pictures)).mean((2, 3), keepdim=True)

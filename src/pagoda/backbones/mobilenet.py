@@ -62,6 +62,8 @@ class MobileNetV2(nn.Module):
             also after `.train()`. (The original counts entries of `features` instead, and freezes none.)
         in_channels: of the pictures.
 
+    Raises ValueError for levels or frozen stages there are not.
+
     >>> MobileNetV2(levels=(2, 3)).channels
     {2: 24, 3: 32}
     """

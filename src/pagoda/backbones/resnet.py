@@ -48,6 +48,9 @@ class ResNet(nn.Module):
         zero_init_residual: start every block as the identity (last norm's weight 0).
         stem, body, train_mode: the rest, from `resnet_options`.
 
+    Raises ValueError for a depth, levels or frozen stages there are not, groups or a width per group without
+    bottlenecks, and blocks that cannot be made as `body` says.
+
     >>> body = ResNet(18, levels=(2, 3), body=Body(num_stages=2, strides=(1, 1), dilations=(1, 2)))
     >>> body.channels, body.strides
     ({2: 64, 3: 128}, {2: 4, 3: 4})

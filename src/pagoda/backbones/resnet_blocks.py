@@ -58,6 +58,8 @@ class Residual(nn.Module):
 class BasicBlock(Residual):
     """Two 3×3 convolutions and a shortcut; stride and dilation belong to the first.
 
+    Raises ValueError for deformable convolutions and plugins, which need bottlenecks.
+
     >>> BasicBlock(8, 16, 16, stride=2)(torch.zeros(1, 8, 6, 6)).shape
     torch.Size([1, 16, 3, 3])
     """

@@ -119,6 +119,8 @@ class Ghost:
 class Plugin:
     """A module C → C inside every bottleneck of some levels; several at one position run in their order.
 
+    Raises ValueError for an unknown module or option, with the nearest, and for a function without a name.
+
     >>> plugin = Plugin(module="context_block", options={"ratio": 0.25}, levels=(3, 4))
     >>> plugin.attribute, plugin.build(16).channel_add_conv[0].out_channels
     ('context_block', 4)
@@ -171,6 +173,9 @@ class Plugin:
 @dataclass(frozen=True, kw_only=True)
 class Body:
     """The stages: their geometry, and what their blocks are made of.
+
+    Raises ValueError for numbers that do not fit the stages, two ways of making convolutions, and plugins of
+    one name.
 
     >>> Body(num_stages=3).strides, Body(base_channels=16) == Body.from_dict({"base_channels": 16})
     ((1, 2, 2), True)

@@ -80,6 +80,9 @@ def convert(
         take: which weights, where the file holds several: their key, the beginning of their names, a word of it,
             or "ema" for the averaged ones.
 
+    Raises WeightsError, which names the file and what to do, for files that hold no known detector, another one
+    than expected, or less or more than the model has places for; ValueError for options it has no use for.
+
     >>> from tempfile import TemporaryDirectory
     >>> from pagoda.convert.write_checkpoint import write_for
     >>> from pagoda.models import create_model

@@ -94,6 +94,8 @@ def recognised(
 ) -> ForeignCheckpoint:
     """What tensors from `path` are, by their names and shapes; see `open_foreign`.
 
+    Raises WeightsError for tensors of no known program, and for those of a model that is not built.
+
     >>> from pagoda.convert.to_program import to_source
     >>> from pagoda.models import create_model
     >>> small = {"levels": (2,), "num_stages": 1, "top_level": 3, "width": 32, "head_depth": 1}

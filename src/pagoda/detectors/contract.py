@@ -82,7 +82,10 @@ class Detector(nn.Module):
         raise TypeError(f"{type(self).__name__} defines no detect")
 
     def frame_features(self, pixels: Float[Tensor, "b c *t h w"]) -> Float[Tensor, "b _ _ _ _"]:
-        """(B, C, T, h, w) of clips (B, 3, T, H, W): what is computed of each frame alone, once for all its clips."""
+        """(B, C, T, h, w) of clips (B, 3, T, H, W): what is computed of each frame alone, once for all its clips.
+
+        Raises TypeError where a model looks at pictures.
+        """
         raise TypeError(f"{type(self).__name__} looks at single pictures, not at frames of clips")
 
     def detect_tubes(
@@ -99,6 +102,8 @@ class Detector(nn.Module):
             frames: the position of each clip's frames in its video; default: 0 … T-1.
             frame_features: of the clips, where they are known already; of `pixels` only the size is then looked at.
             postprocess: instead of the model's own.
+
+        Raises TypeError where a model looks at pictures.
         """
         raise TypeError(f"{type(self).__name__} looks at single pictures, where objects are no tubes")
 

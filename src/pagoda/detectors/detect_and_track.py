@@ -56,6 +56,8 @@ class DetectAndTrack(TwoStageDetector):
         link: what the heads see of the time.
         anchors, proposals, criterion, postprocess: as in `RCNN`, of tubes.
 
+    Raises ValueError for a proposal head of other anchors, and a label map of other classes.
+
     >>> from pagoda.backbones.resnet3d import ResNet3D
     >>> from pagoda.heads.roi_box import BoxHead, BoxTrunk
     >>> from pagoda.heads.tube_box import TubeBoxHead

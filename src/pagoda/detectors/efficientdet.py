@@ -34,6 +34,8 @@ class EfficientDet(AnchorDetector):
         criterion: RetinaNet's losses where a source trained with those.
         prior_probability: every class starts this likely; None leaves the head as handed over.
 
+    Raises ValueError for heads whose outputs do not fit the anchors, and a label map of other classes.
+
     >>> from pagoda.backbones.resnet import ResNet
     >>> from pagoda.heads.separable import SeparableHead
     >>> from pagoda.necks.bifpn import BiFPN

@@ -37,6 +37,8 @@ class FCOS(DenseDetector):
         level_scale: one learnt factor per level before that (the repository's `Scale`).
         prior_probability: every class starts this likely; None leaves the head as handed over.
 
+    Raises ValueError for heads of other numbers of outputs, and a label map of other classes.
+
     >>> from pagoda.backbones.resnet import ResNet
     >>> from pagoda.heads.dense import DenseHead
     >>> from pagoda.necks.fpn import FPN

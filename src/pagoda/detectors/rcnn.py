@@ -49,6 +49,8 @@ class RCNN(TwoStageDetector):
         proposals: how many regions are looked at in training and in use.
         shared_stage: the mask head sees the regions as the box head's last stage does (C4 networks).
 
+    Raises ValueError for a proposal head of other anchors, and a label map of other classes.
+
     >>> from pagoda.backbones.resnet import ResNet
     >>> from pagoda.heads.roi_box import BoxHead, BoxTrunk
     >>> from pagoda.heads.rpn import RPNHead

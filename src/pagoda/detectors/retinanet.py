@@ -29,6 +29,8 @@ class RetinaNet(AnchorDetector):
         coder: how deltas stand for boxes.
         prior_probability: every class starts this likely; None leaves the head as handed over.
 
+    Raises ValueError for heads whose outputs do not fit the anchors, and a label map of other classes.
+
     >>> from pagoda.backbones.resnet import ResNet
     >>> from pagoda.heads.dense import DenseHead
     >>> from pagoda.necks.fpn import FPN

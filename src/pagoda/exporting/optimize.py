@@ -33,6 +33,8 @@ def optimize(
     and GPUs with bfloat16 arithmetic. `compile` runs the network through torch.compile, which takes up to
     minutes at the first picture and again when the size of pictures changes.
 
+    Raises ValueError for another `dtype` than float32, bfloat16 and float16.
+
     >>> from pagoda.models import create_model
     >>> small = {"levels": (2,), "num_stages": 1, "top_level": 3, "width": 32, "head_depth": 1}
     >>> model = create_model("fcos_resnet18_fpn", num_classes=2, **small)

@@ -62,7 +62,10 @@ class SeparableHead(nn.Module):
             self.predict.conv_pw.bias[:count].fill_(-math.log((1 - probability) / probability))
 
     def forward(self, pyramid: dict[int, Float[Tensor, "b c _ _"]]) -> Float[Tensor, "b p {self.outputs}"]:
-        """(B, P, outputs), finest level first, row by row."""
+        """(B, P, outputs), finest level first, row by row.
+
+        Raises ValueError for a level that the head has no norms for.
+        """
         unknown = sorted(set(pyramid) - set(self.levels))
         if unknown:
             raise ValueError(

@@ -28,6 +28,8 @@ class ContextBlock(nn.Module):
         fusion: "multiply" scales the channels by the vector's sigmoid, which halves them at the start;
             "multiply_add" does that first and then adds.
 
+    Raises ValueError for a ratio that leaves no channels.
+
     >>> x = torch.rand(1, 16, 2, 2)
     >>> torch.equal(ContextBlock(16)(x), x)
     True

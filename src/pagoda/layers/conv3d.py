@@ -16,6 +16,8 @@ class TimeConv3d(nn.Conv3d):
         time_kernel: odd; 1 looks at each frame alone.
         time_stride: returns every `time_stride`-th frame, the first one included.
 
+    Raises ValueError for an even `time_kernel`.
+
     >>> conv = TimeConv3d(1, 2, 3, time_kernel=3, stride=2)  # five frames of 8 × 8 cells to five of 4 × 4
     >>> conv(torch.zeros(1, 1, 5, 8, 8)).shape
     torch.Size([1, 2, 5, 4, 4])

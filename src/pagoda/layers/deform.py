@@ -28,6 +28,8 @@ class DeformConv2d(nn.Module):
         offset_init: "zero" starts with the regular grid (Dai 2017); "uniform" gives `offset` random weights,
             as maskrcnn-benchmark and FCOS do.
 
+    Raises ValueError for groups that do not divide the channels.
+
     >>> [DeformConv2d(4, 8, modulated=modulated).offset.out_channels for modulated in (False, True)]
     [18, 27]
     """

@@ -33,6 +33,9 @@ class GeneralizedAttention(nn.Module):
         position_channels: of the position code, divisible by four; None for `channels`.
         position_scale: multiplies distances before they are coded.
 
+    Raises ValueError for other `terms`, for position channels that four does not divide, and for a
+    `spatial_range` with terms "0010" alone.
+
     >>> x = torch.rand(1, 8, 4, 6)
     >>> torch.equal(GeneralizedAttention(8, heads=2)(x), x)
     True

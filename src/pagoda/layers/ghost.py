@@ -23,6 +23,8 @@ class GhostModule(nn.Module):
         cheap_kernel: d in the paper, odd.
         relu: False for a linear projection; then neither half has a ReLU.
 
+    Raises ValueError for a ratio below 1 and for even kernels.
+
     >>> ghost = GhostModule(8, 16)  # eight maps are convolved, eight made of these
     >>> ghost.primary_conv[0].out_channels, ghost.cheap_operation[0].groups
     (8, 8)

@@ -110,6 +110,9 @@ class BiFPN(nn.Module):
         conv_bias: of convolutions in front of norms; without effect, but part of TensorFlow's weights.
         resampling: from level to level (max pooling, nearest neighbours).
 
+    Raises ValueError for a `top_level` below the backbone's highest, levels with gaps, less than two levels or
+    one cell, and a topology that does not make every level.
+
     >>> neck = BiFPN({3: 8, 4: 16}, 16, cells=1, top_level=5)
     >>> pyramid = neck({3: torch.zeros(1, 8, 8, 8), 4: torch.zeros(1, 16, 4, 4)})
     >>> {level: tuple(x.shape) for level, x in pyramid.items()}

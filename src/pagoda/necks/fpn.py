@@ -34,6 +34,8 @@ class FPN(nn.Module):
             they are among them. mmdetection's no_norm_on_lateral leaves "lateral" out.
         groups: of a group norm.
 
+    Raises ValueError for a `top_level` below the backbone's highest, and for levels with gaps.
+
     >>> neck = FPN({3: 8, 4: 16}, 12, top_level=6)
     >>> neck.channels, list(neck.extra)
     ({3: 12, 4: 12, 5: 12, 6: 12}, ['5', '6'])

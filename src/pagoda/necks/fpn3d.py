@@ -33,6 +33,7 @@ class FPN3D(FPN):
         start_convolutions(self)
 
     def merge(self, features: dict[int, Tensor]) -> dict[int, Tensor]:
+        """As `FPN` does. Raises ValueError for levels of unlike many frames."""
         frames = {level: features[level].shape[2] for level in self.inputs}
         if len(set(frames.values())) != 1:
             raise ValueError(

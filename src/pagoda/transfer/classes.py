@@ -86,6 +86,8 @@ def adapt_classes(model: Detector, label_map: LabelMap, *, prior_probability: fl
     and fresh rows start as in a new head, where no class is likelier than another. Where `label_map` has a
     skeleton of other keypoints, maps of the same name are carried over likewise.
 
+    Raises ValueError for a model without a class head whose rows can be told apart.
+
     >>> from pagoda.models import create_model
     >>> small = {"levels": (2,), "top_level": 3, "width": 32, "head_depth": 1}
     >>> model = create_model("fcos_resnet18_fpn", label_map=LabelMap.from_names(["cat", "dog"]), **small)

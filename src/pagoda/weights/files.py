@@ -23,6 +23,8 @@ LONGEST_CARD = 2**24
 def save_weights(path: str | Path, state: Mapping[str, Tensor], card: Mapping[str, object]) -> Path:
     """Write tensors and card as one .safetensors file, atomically; the same content gives the same bytes.
 
+    Raises OSError where it cannot be written.
+
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     path = save_weights(Path(folder, "a.safetensors"), {"w": torch.ones(2)}, {"model": "mine"})
@@ -151,6 +153,8 @@ def _parsed(text: str, path: str | Path) -> JsonObject:
 
 def load_weights(path: str | Path) -> tuple[dict[str, Tensor], JsonObject]:
     """(tensors, card) of a checkpoint.
+
+    Raises WeightsError where the file is no checkpoint of ours.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:

@@ -49,6 +49,8 @@ def read_checkpoint(path: Path) -> object:
     Tensors are in memory of their own, not mapped from the file: a state dict saved under the name it was
     read from would otherwise be overwritten while it is being written.
 
+    Raises WeightsError for damaged files and TorchScript programs.
+
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     torch.save({"epoch": 3}, Path(folder, "a.pth"))

@@ -105,6 +105,8 @@ def resnet(
 ) -> ResNet:
     """A ResNet or ResNeXt, with deep stem (C), pooled shortcuts (D) or Ghost modules if asked for.
 
+    Raises ValueError for `deform_blocks` without a kind of deformable convolution.
+
     >>> resnet(BackboneChoices(levels=(2,), base_channels=16), 50).channels
     {2: 64}
     """

@@ -98,6 +98,8 @@ def efficientdet(
     """The model that a row describes in one flavour's conventions; `options` change its sizes.
 
     `parts` are a backbone and a neck to take instead of the row's.
+
+    Raises ValueError for `parts` in toandaominh1997's conventions.
     """
     options = options or variant_options(flavour)()
     anchors = StretchedAnchors(

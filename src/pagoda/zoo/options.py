@@ -37,18 +37,18 @@ class ModelName(NamedTuple):
 @checked
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What can be chosen of a model that is made already, or by somebody's own function: nothing.
-
-    >>> Options.refusal("my_model.py:build", "--model.width", "models by their zoo names")
-    'my_model.py:build is no model by its zoo name and has no options: leave --model.width out'
-    """
+    """What can be chosen of a model that is made already, or by somebody's own function: nothing."""
 
     of: ClassVar[str] = "nothing"
     """whose options these are, for messages"""
 
     @classmethod
     def refusal(cls, model: str, said: str, of: str) -> str:
-        """What is wrong where somebody says an option that these have not; `of` is whose it is."""
+        """What is wrong where somebody says an option that these have not; `of` is whose it is.
+
+        >>> Options.refusal("model.py:build", "--model.width", "models by their zoo names")
+        'model.py:build is no model by its zoo name and has no options: leave --model.width out'
+        """
         return f"{model} is no model by its zoo name and has no options: leave {said} out"
 
 
@@ -58,10 +58,6 @@ class ModelOptions(Options):
     """What every model of the zoo lets you choose. Name a model to see what else it has: NAME --help-all.
 
     None: as the model or its flavour has it.
-
-    >>> ModelOptions(width=10**6)
-    Traceback (most recent call last):
-    ValueError: the model option width is a number up to 16384, got 1000000
     """
 
     of = "models by their zoo names"
@@ -74,6 +70,12 @@ class ModelOptions(Options):
     """which weights of that file, where it holds several: their key, or ema for the averaged ones"""
 
     def __post_init__(self) -> None:
+        """Raises ValueError for numbers beyond those in MOST.
+
+        >>> ModelOptions(width=10**6)
+        Traceback (most recent call last):
+        ValueError: the model option width is a number up to 16384, got 1000000
+        """
         for name, most in MOST.items():
             value = getattr(self, name, None)
             if value is not None and not 0 <= value <= most:

@@ -146,7 +146,10 @@ def _head_options(shapes: Shapes) -> JsonObject:
 
 
 def backbone_architecture(body: Shapes) -> tuple[str, JsonObject]:
-    """(name in the zoo, options) from the backbone's tensors, `backbone.` cut off."""
+    """(name in the zoo, options) from the backbone's tensors, `backbone.` cut off.
+
+    Raises WeightsError for one that is not in the zoo.
+    """
     if "layer1.0.conv1.weight" in body or "layer1.0.conv1.primary_conv.0.weight" in body:
         return _resnet_architecture(body)
     if "features.0.0.weight" in body:

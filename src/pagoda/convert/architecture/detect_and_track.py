@@ -56,7 +56,10 @@ def clip_architecture(shapes: Shapes, recorded: Mapping[str, int]) -> Architectu
 
 
 def time_kernel(shapes: Shapes) -> int:
-    """Frames that convolutions see, an odd number. Kernels of four axes see one."""
+    """Frames that convolutions see, an odd number. Kernels of four axes see one.
+
+    Raises WeightsError where parts differ.
+    """
     found = {part: shapes[name] for part, name in JOINING.items() if name in shapes}
     kernels = {part: shape[2] if len(shape) == 5 else 1 for part, shape in found.items()}
     sizes = set(kernels.values())

@@ -77,6 +77,8 @@ def recorded_box_weights(metadata: Mapping[str, object]) -> Weights | None:
 
     The config is text and is searched, never loaded as YAML. Models older than this key had no such weights: 1.
 
+    Raises WeightsError where it gives other than four numbers.
+
     >>> recorded_box_weights({"cfg": "MODEL:\\n  BBOX_REG_WEIGHTS: [10.0, 10.0, 5.0, 5.0]\\n"})
     (10.0, 10.0, 5.0, 5.0)
     """

@@ -42,6 +42,8 @@ PLAIN = (("conv_dw", "bn1"), ("conv_pw", "bn2"))
 def places_of_blocks(count: int) -> list[tuple[int, int]]:
     """(stage, block) of each of `count` blocks that are numbered straight on; no two depths have the same count.
 
+    Raises WeightsError for a count that none has.
+
     >>> places_of_blocks(16)[:4]
     [(0, 0), (1, 0), (1, 1), (2, 0)]
     """

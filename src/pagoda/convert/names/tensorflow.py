@@ -49,7 +49,10 @@ def is_tensorflow(path: str | Path) -> bool:
 
 
 def read_variables(path: str | Path) -> dict[str, np.ndarray]:
-    """{name: value} of an .npz file or of a checkpoint, any file of which may be named."""
+    """{name: value} of an .npz file or of a checkpoint, any file of which may be named.
+
+    Raises WeightsError for a damaged file, FileNotFoundError for none.
+    """
     path = Path(path)
     if path.suffix == ".npz":
         check_exists(path)

@@ -19,7 +19,7 @@ toandaominh1997)"""
 
 
 def box_areas(boxes: Float[Tensor, "*n 4"], *, inclusive: bool = False) -> Float[Tensor, "*n"]:
-    """Width times height.
+    """Areas of boxes, width times height; `inclusive` as above.
 
     >>> box_areas(torch.tensor([[0., 0., 9., 9.]]), inclusive=True)
     tensor([100.])
@@ -118,7 +118,7 @@ def boxes_to_ltrb(points: Float[Tensor, "*n 2"], boxes: Float[Tensor, "*n 4"]) -
 
 
 def ltrb_to_boxes(points: Float[Tensor, "*n 2"], ltrb: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
-    """Grow each point by its distances to the left, top, right and bottom sides.
+    """Boxes around points, from the distances to the left, top, right and bottom sides.
 
     >>> ltrb_to_boxes(torch.tensor([[10., 10.]]), torch.tensor([[1., 2., 3., 4.]]))
     tensor([[ 9.,  8., 13., 14.]])
@@ -127,7 +127,7 @@ def ltrb_to_boxes(points: Float[Tensor, "*n 2"], ltrb: Float[Tensor, "*n 4"]) ->
 
 
 def xywh_to_xyxy(boxes_xywh: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
-    """From COCO's corner, width and height.
+    """Boxes as two corners, from COCO's upper left corner, width and height.
 
     >>> xywh_to_xyxy(torch.tensor([[10., 20., 3., 4.]]))
     tensor([[10., 20., 13., 24.]])
@@ -136,7 +136,7 @@ def xywh_to_xyxy(boxes_xywh: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
 
 
 def xyxy_to_xywh(boxes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
-    """To COCO's corner, width and height.
+    """Boxes as COCO has them: upper left corner, width and height.
 
     >>> xyxy_to_xywh(torch.tensor([[10., 20., 13., 24.]]))
     tensor([[10., 20.,  3.,  4.]])

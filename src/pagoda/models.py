@@ -8,22 +8,14 @@ from torch import nn
 
 from pagoda.backbones.resnet3d import ResNet3D
 from pagoda.backbones.timm import TimmBackbone, pretrained_network
-from pagoda.convert.choice_notes import say_choice
-from pagoda.convert.published import find_published
-from pagoda.convert.read import convert
-from pagoda.convert.read_backbone import fill_backbone
-from pagoda.convert.recognise import open_foreign
 from pagoda.convert.report import ConversionReport, sha256_of
 from pagoda.detectors.contract import Detector
 from pagoda.layers.inflate import Inflation, inflate_state
 from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
+from pagoda.weights.file_types import is_remote
 from pagoda.weights.files import WeightsError, has_card, read_card
-from pagoda.weights.prefixes import peel
-from pagoda.weights.provenance import Reading
-from pagoda.weights.remote import fetch, is_remote
 from pagoda.weights.shards import INDEX, WEIGHTS, file_in, refuse_shard, weights_in
-from pagoda.weights.state_dict import read_foreign
 from pagoda.zoo.cards import classes_in, model_in, model_of_file
 from pagoda.zoo.class_names import published_classes
 from pagoda.zoo.families import (
@@ -38,6 +30,9 @@ from pagoda.zoo.families import (
 from pagoda.zoo.flavours.base import Flavour
 from pagoda.zoo.option_groups import DetectAndTrackOptions
 from pagoda.zoo.options import check_known
+
+# What reads other programs' files is imported where one is met: it is a third of what loading would take along,
+# and a checkpoint of ours, whose card says all, needs none of it.
 
 
 def list_models() -> list[str]:
@@ -66,8 +61,8 @@ def create_model(
 ) -> Detector:
     """A new detector called `name` for `num_classes` foreground classes, or for the classes of `label_map`.
 
-    `options` are those of this model (`pagoda info NAME --help` lists them); one that it has no use for raises, and an
-    unknown name or option raises with the nearest right word.
+    `options` are those of this model (`pagoda info NAME --help-all` lists them); one that it has no use for raises, and
+    an unknown name or option raises with the nearest right word.
 
     >>> create_model("fcos_ghostnet_50_fpn", label_map=LabelMap.from_names(["cat", "dog"]), width=16).levels
     [3, 4, 5, 6, 7]
@@ -87,6 +82,8 @@ def create_model(
     inflation = chosen.inflation if isinstance(chosen, DetectAndTrackOptions) else None
     model = build_detector(parts, label_map, chosen, conventions)
     if chosen.backbone_weights:
+        from pagoda.convert.choice_notes import say_choice
+
         report = load_backbone_weights(
             model.backbone, chosen.backbone_weights, inflation=inflation, take=chosen.take
         )
@@ -119,6 +116,8 @@ def load_backbone_weights(
     if isinstance(backbone, TimmBackbone):
         return _fill_from_timm(backbone, source, take)
     if not source.startswith("timm:"):
+        from pagoda.convert.read_backbone import fill_backbone
+
         return fill_backbone(backbone, local_file(source), inflation=inflation or "center", take=take)
     state = pretrained_network(source.removeprefix("timm:")).state_dict()
     wanted = backbone.state_dict()
@@ -143,6 +142,10 @@ def load_backbone_weights(
 
 def _fill_from_timm(backbone: TimmBackbone, source: str, take: str | None = None) -> ConversionReport:
     """A network of timm from its own weights: "timm:NAME" (may download), or a file of the plain network."""
+    from pagoda.weights.prefixes import peel
+    from pagoda.weights.provenance import Reading
+    from pagoda.weights.state_dict import read_foreign
+
     is_named, reading = source.startswith("timm:"), Reading()
     path = None if is_named else local_file(source)
     if path is None:
@@ -182,11 +185,15 @@ def local_file(place: str | Path) -> Path:
     FileNotFoundError: no weights file at resnet50-11ad3fa6.pth
     """
     if is_remote(place):
+        from pagoda.weights.remote import fetch
+
         return fetch(str(place))
     path = Path(place).expanduser()
     if path.is_dir():
         return file_in(path)
     if not path.is_file():
+        from pagoda.convert.published import find_published
+
         row = find_published(path.name)
         hint = f"; {row.name} is published at {row.url}: give that address to fetch it" if row else ""
         raise FileNotFoundError(f"no weights file at {path}{hint}")
@@ -208,6 +215,8 @@ def is_of_clips(model: str | Path | Detector, *, take: str | None = None) -> boo
     if is_checkpoint(str(model)):
         path = local_file(model)
         if not has_card(path):
+            from pagoda.convert.recognise import open_foreign
+
             detector = open_foreign(path, take=take).architecture.detector
             return detector in FAMILIES and FAMILIES[detector].of_clips
         name = model_in(read_card(path), path)
@@ -261,6 +270,9 @@ def load(
     """
     path = local_file(path)
     if not has_card(path):
+        from pagoda.convert.choice_notes import say_choice
+        from pagoda.convert.read import convert
+
         conversion = convert(
             path, flavour=flavour, label_map=label_map, num_classes=num_classes, options=options, take=take
         )

@@ -12,7 +12,6 @@ from PIL import Image
 from torch import Tensor
 
 from pagoda.evaluating import evaluating
-from pagoda.pictures.read import to_picture
 from pagoda.plain import check_counts
 from pagoda.postprocess.select import Limits, Select
 from pagoda.postprocess.test_time_augmentation import (
@@ -67,6 +66,8 @@ def predict_pictures(
     `limits` are fields of the model's `postprocess`; None keeps the model's own. See `Detector.predict` for the rest.
     Raises ValueError for a `batch_size` below 1.
     """
+    from pagoda.pictures.read import to_picture  # a model that is only loaded reads no pictures
+
     check_counts(batch_size=batch_size)
     limits = limits or {}
     postprocess = model.postprocess.with_limits(**limits)

@@ -1,6 +1,7 @@
 """Ends that are asked for, by Ctrl-C or by the signal of a scheduler, and wait until nothing is lost."""
 
 import _thread
+import multiprocessing
 import os
 import signal
 import sys
@@ -103,10 +104,20 @@ def stops_raise() -> Iterator[None]:
 def leave_stops_to_parent() -> None:
     """For a process that reads pictures: Ctrl-C and a scheduler reach it too, but it ends with its parent.
 
-    Where that does not come to its end, this one goes after `GRACE_SECONDS`.
+    Where that does not come to its end, this one goes after `GRACE_SECONDS`. Where it was killed, what then fails here,
+    a connection to it above all, is nobody's concern and not told.
     """
     for signum in REQUESTS:
         signal.signal(signum, signal.SIG_IGN if signum == signal.SIGINT else _end_later)
+    parent, tell = multiprocessing.parent_process(), sys.excepthook
+
+    def tell_while_it_lives(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        if parent is None or parent.is_alive():
+            tell(kind, error, trace)
+
+    sys.excepthook = tell_while_it_lives
 
 
 def _end_later(signum: int, frame: FrameType | None) -> None:

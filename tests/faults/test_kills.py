@@ -29,3 +29,32 @@ def test_nothing_is_lost_at_many_moments():
     moments, writes = os.environ.get("KILL_MOMENTS", "48"), os.environ.get("KILL_WRITES", "100")
     said = run("--moments", moments, "--writes", writes)
     assert f"{moments} moments, 0 lost" in said and f"{writes} kills inside writes, 0 unreadable" in said
+
+
+READER = """
+import multiprocessing, os, signal, sys
+from pagoda.stopping import leave_stops_to_parent
+
+
+def read():
+    leave_stops_to_parent()
+    if {is_killed}:
+        os.kill(os.getppid(), signal.SIGKILL)
+        multiprocessing.parent_process().join()
+    sys.excepthook(ConnectionResetError, ConnectionResetError("by the one it reads for"), None)
+
+
+if __name__ == "__main__":
+    reader = multiprocessing.get_context("fork").Process(target=read)
+    reader.start()
+    reader.join()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL and no fork there")
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_readers_tell_no_errors_of_a_training_that_was_killed(is_killed):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", READER.format(is_killed=is_killed)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert ("ConnectionResetError" in done.stderr) == (not is_killed)

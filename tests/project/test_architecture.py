@@ -47,9 +47,10 @@ MODELS = {
 }
 TOP = {
     *MODELS, *DATA, *SCORING, "pictures", "video", "drawing", "tracking", "data.drawn", "visualization", "exporting",
-    "explain.doctor", "explain.structure", "follow", "training", "recipes",
+    "explain.doctor", "explain.structure", "follow", "training", "recipes", "machine",
 }  # fmt: skip
 MAY_IMPORT: dict[str, set[str]] = {
+    "machine": set(),
     "pictures": set(),
     "drawing": set(),
     "ops": set(),
@@ -68,12 +69,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "visualization": {"drawing"},
     "evaluation.coco": {"ops", "structures"},
     "evaluation.tracks": {"ops", "structures"},
-    "evaluation": {"evaluation.coco", "pictures", "structures"},
     "data.table": {"ops", "structures"},
-    "data.augment": {"ops", "structures", "preprocess"},
+    "evaluation": {"data.table", "evaluation.coco", "pictures", "structures"},
+    "data.augment": {"data.table", "ops", "structures", "preprocess"},
     "data": {"data.table", "data.augment", "ops", "structures", "pictures"},
     "data.reading": {"data.table", "structures", "pictures"},
-    "data.tracks": {"data", "data.reading", "structures", "pictures"},
+    "data.tracks": {"data", "data.reading", "ops", "structures", "pictures"},
     "data.formats": {"data.table", "data.reading", "data.tracks", "ops", "structures", "pictures"},
     "data.drawn": {"data", "data.table", "ops", "structures"},
     # Handed built parts, so no backbones, necks and heads.
@@ -87,14 +88,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"detectors", "weights", "zoo", "zoo.flavours", "convert.architecture", "convert.names"},
     "models": MODELS - {"models", "transfer"},
     "transfer": MODELS - {"transfer"} | {"convert.names"},
-    "exporting": CONVENTIONS | {"layers", "detectors", "pictures"},
+    "exporting": CONVENTIONS | {"layers", "detectors", "pictures", "machine"},
     "explain.structure": CONVENTIONS | {"detectors"},
     "explain.doctor": CONVENTIONS | DATA | {"detectors", "drawing", "pictures"},
     "follow": CONVENTIONS
     | DATA
     | SCORING
     | {"detectors", "drawing", "pictures", "tracking", "video", "weights"},
-    "training": CONVENTIONS | DATA | SCORING | {"layers", "detectors", "weights"},
+    "training": CONVENTIONS | DATA | SCORING | {"layers", "detectors", "weights", "machine"},
     "recipes": TOP - PARTS - {"recipes"},
     "api": TOP,
     "pagoda": TOP | {"api"},

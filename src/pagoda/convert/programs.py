@@ -36,11 +36,14 @@ SHARE_ALIKE = "Apache-2.0, its published weights CC BY-SA 3.0"
 @checked
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One program (or one family of its models)."""
+    """A program whose checkpoints are read, or one family of its models: marks, names, licence."""
 
     name: str
+    """as `pagoda convert --to` takes it; forms of one program share it"""
     title: str
+    """for messages: the program, and which of its models"""
     licence: str
+    """of the program, or of its published weights"""
     marks: tuple[str, ...]
     """patterns; each is found in some tensor's name"""
     absent: tuple[str, ...] = ()
@@ -48,6 +51,7 @@ class Source:
     axes: Mapping[str, int] = field(default_factory=dict)
     """{tensor: how many axes it has}, where names are not enough"""
     rules: tuple[Rule, ...] = ()
+    """names there and here, the first that fits counts"""
     rules_from: Callable[[Shapes], tuple[Rule, ...]] | None = None
     """the rules where they depend on what else is in the file"""
     pyramid: Pyramid | None = None
@@ -57,6 +61,7 @@ class Source:
     flavours: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """{detector: the conventions its files may follow}; empty for backbones alone"""
     box_order: BoxOrder = "xywh"
+    """of the four deltas of a box there"""
     affine_norms: bool = False
     """norms are stored as scale and shift without statistics"""
     regions: bool = False
@@ -65,12 +70,12 @@ class Source:
     """of the models it writes so; (): of any"""
 
     def rules_to_read(self, shapes: Shapes) -> tuple[Rule, ...]:
-        """For a file whose tensors, by its own names, have these shapes."""
+        """The rules for a file whose tensors, by its own names, have these shapes."""
         rules = self.rules if self.rules_from is None else self.rules_from(shapes)
         return rules if self.pyramid is None else (*self.pyramid.to_read(shapes), *rules)
 
     def rules_to_write(self, canonical: Collection[str]) -> tuple[Rule, ...]:
-        """For a model with these canonical names."""
+        """The rules for a model with these canonical names."""
         return self.rules if self.pyramid is None else (*self.pyramid.to_write(canonical), *self.rules)
 
     def matches(self, names: Mapping[str, Tensor]) -> bool:

@@ -11,7 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from pagoda.ops.heatmaps import keypoints_to_cells
 from pagoda.ops.masks import crop_masks
 from pagoda.plain import checked
-from pagoda.structures.clips import AnyTargets
+from pagoda.structures.clips import SomeTargets
 from pagoda.structures.instances import Targets
 
 
@@ -59,7 +59,7 @@ class MaskCriterion:
 
 @checked
 @dataclass(frozen=True, kw_only=True)
-class KeypointCriterion(Generic[AnyTargets]):
+class KeypointCriterion(Generic[SomeTargets]):
     """Softmax over the cells of each keypoint's map (He 2017, section 5), of pictures or clips.
 
     >>> undecided, cells = torch.zeros(1, 1, 2, 2), torch.tensor([[3]])
@@ -77,7 +77,7 @@ class KeypointCriterion(Generic[AnyTargets]):
     """factor of the loss"""
 
     def annotated(
-        self, target: AnyTargets, objects: Int[Tensor, " r"]
+        self, target: SomeTargets, objects: Int[Tensor, " r"]
     ) -> tuple[Float[Tensor, "r *t k 2"], Bool[Tensor, "r *t k"]]:
         """(places, whether known) of those objects' keypoints. Raises ValueError for targets without keypoints."""
         if target.keypoints is None or target.visibility is None:
@@ -88,7 +88,7 @@ class KeypointCriterion(Generic[AnyTargets]):
         return target.keypoints[objects], target.visibility[objects] > 0
 
     def wanted(
-        self, target: AnyTargets, boxes: Float[Tensor, "r *t 4"], objects: Int[Tensor, " r"], size: int
+        self, target: SomeTargets, boxes: Float[Tensor, "r *t 4"], objects: Int[Tensor, " r"], size: int
     ) -> tuple[Int[Tensor, "r *t k"], Bool[Tensor, "r *t k"]]:
         """(cell of the map, whether it counts) of one picture's regions, each serving one of its objects."""
         points, known = self.annotated(target, objects)

@@ -17,7 +17,7 @@ from pagoda.ops.boxes import pairwise_iou
 from pagoda.ops.losses import CodedBoxLoss, coded_box_loss
 from pagoda.ops.sampling import sample_balanced
 from pagoda.plain import checked
-from pagoda.structures.clips import AnyTargets
+from pagoda.structures.clips import SomeTargets
 from pagoda.structures.outputs import Proposals
 
 
@@ -48,8 +48,8 @@ class RegionSample(NamedTuple):
         return torch.cat(list(values))[first[self.images] + self.objects]
 
     def of_pictures(
-        self, targets: Sequence[AnyTargets]
-    ) -> Iterator[tuple[AnyTargets, Float[Tensor, "_ *t 4"], Int[Tensor, " _"]]]:
+        self, targets: Sequence[SomeTargets]
+    ) -> Iterator[tuple[SomeTargets, Float[Tensor, "_ *t 4"], Int[Tensor, " _"]]]:
         """(targets, boxes, objects) of each picture in turn that has a region here."""
         for image, target in enumerate(targets):
             rows = self.images == image
@@ -59,7 +59,7 @@ class RegionSample(NamedTuple):
 
 @checked
 @dataclass(frozen=True, kw_only=True)
-class RegionCriterion(Generic[AnyTargets]):
+class RegionCriterion(Generic[SomeTargets]):
     """Softmax over the classes and background, and deltas of the object's class (Girshick 2015).
 
     >>> from pagoda.structures.instances import Targets
@@ -87,7 +87,7 @@ class RegionCriterion(Generic[AnyTargets]):
     """factor of the box loss"""
 
     def sample(
-        self, proposals: Proposals, targets: Sequence[AnyTargets], *, generator: Generator | None = None
+        self, proposals: Proposals, targets: Sequence[SomeTargets], *, generator: Generator | None = None
     ) -> RegionSample:
         """Some of each image's proposals (and its objects), balanced; `generator` draws them."""
         boxes, images, objects = [], [], []
@@ -112,11 +112,11 @@ class RegionCriterion(Generic[AnyTargets]):
             objects.append(index[rows])
         return RegionSample(torch.cat(boxes), torch.cat(images), torch.cat(objects))
 
-    def annotated(self, target: AnyTargets) -> Float[Tensor, "n 4"]:
+    def annotated(self, target: SomeTargets) -> Float[Tensor, "n 4"]:
         """Boxes of a picture's objects, as regions."""
         return target.boxes
 
-    def overlaps(self, regions: Float[Tensor, "r 4"], target: AnyTargets) -> Float[Tensor, "r n"]:
+    def overlaps(self, regions: Float[Tensor, "r 4"], target: SomeTargets) -> Float[Tensor, "r n"]:
         """IoU of every region with every object."""
         return pairwise_iou(regions, target.boxes, inclusive=self.inclusive)
 
@@ -125,7 +125,7 @@ class RegionCriterion(Generic[AnyTargets]):
         class_logits: Float[Tensor, "r classes"],
         box_outputs: Float[Tensor, "r _ *t 4"],
         sample: RegionSample,
-        targets: Sequence[AnyTargets],
+        targets: Sequence[SomeTargets],
         *,
         coder: BoxCoder,
     ) -> dict[str, Float[Tensor, ""]]:
@@ -149,7 +149,7 @@ class RegionCriterion(Generic[AnyTargets]):
         self,
         deltas: Float[Tensor, "r 4"],
         served: RegionSample,
-        targets: Sequence[AnyTargets],
+        targets: Sequence[SomeTargets],
         coder: BoxCoder,
     ) -> Float[Tensor, ""]:
         """The loss of deltas of regions that all have an object, summed."""

@@ -15,7 +15,7 @@ from pagoda.ops.boxes import pairwise_iou
 from pagoda.ops.losses import CodedBoxLoss, coded_box_loss
 from pagoda.ops.sampling import sample_balanced
 from pagoda.plain import checked
-from pagoda.structures.clips import AnyTargets
+from pagoda.structures.clips import SomeTargets
 from pagoda.structures.outputs import RPNOutputs
 
 SampleNormalizer = Literal["sampled", "budget", "image"]
@@ -25,7 +25,7 @@ SampleNormalizer = Literal["sampled", "budget", "image"]
 
 @checked
 @dataclass(frozen=True, kw_only=True)
-class RPNCriterion(Generic[AnyTargets]):
+class RPNCriterion(Generic[SomeTargets]):
     """Object or not for a sample of anchors, and deltas for those of them that are objects.
 
     >>> from pagoda.structures.instances import Targets
@@ -69,7 +69,7 @@ class RPNCriterion(Generic[AnyTargets]):
             raise ValueError('normalizer="budget" divides by count, which is None; name a count')
 
     def assign(
-        self, anchors: Float[Tensor, "p 4"], target: AnyTargets, size: Int[Tensor, "2"]
+        self, anchors: Float[Tensor, "p 4"], target: SomeTargets, size: Int[Tensor, "2"]
     ) -> Int[Tensor, " p"]:
         """(P,) index of an object, BACKGROUND or IGNORED, for a picture of (height, width) `size`."""
         if self.border is None:
@@ -83,7 +83,7 @@ class RPNCriterion(Generic[AnyTargets]):
         index[inside] = self._assign(anchors[inside], target)
         return index
 
-    def _assign(self, anchors: Float[Tensor, "p 4"], target: AnyTargets) -> Int[Tensor, " p"]:
+    def _assign(self, anchors: Float[Tensor, "p 4"], target: SomeTargets) -> Int[Tensor, " p"]:
         return assign_by_overlap(
             self.overlaps(anchors, target),
             background_iou=self.background_iou,
@@ -91,14 +91,14 @@ class RPNCriterion(Generic[AnyTargets]):
             match_low_quality=self.match_low_quality,
         )
 
-    def overlaps(self, anchors: Float[Tensor, "p 4"], target: AnyTargets) -> Float[Tensor, "p n"]:
+    def overlaps(self, anchors: Float[Tensor, "p 4"], target: SomeTargets) -> Float[Tensor, "p n"]:
         """IoU of every anchor with every object."""
         return pairwise_iou(anchors, target.boxes, inclusive=self.inclusive)
 
     def __call__(
         self,
         outputs: RPNOutputs,
-        targets: Sequence[AnyTargets],
+        targets: Sequence[SomeTargets],
         sizes: Int[Tensor, "b 2"],
         *,
         coder: BoxCoder,
@@ -150,7 +150,7 @@ class RPNCriterion(Generic[AnyTargets]):
         self,
         deltas: Float[Tensor, "n 4"],
         anchors: Float[Tensor, "n 4"],
-        target: AnyTargets,
+        target: SomeTargets,
         objects: Int[Tensor, " n"],
         coder: BoxCoder,
     ) -> Float[Tensor, ""]:

@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pagoda.data.augment.clips import transform_clip
-from pagoda.data.augment.transforms import Samples, Transform
+from pagoda.data.augment.transforms import Transform
+from pagoda.data.table.samples import AnyTargets, Samples
 from pagoda.pictures.read import PictureError
 from pagoda.plain import checked
 from pagoda.stopping import leave_stops_to_parent
@@ -46,11 +47,11 @@ class Skipped(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """A draw that was made."""
+    """A picture or clip with its targets, as a draw has made it."""
 
     picture: Tensor
     """uint8 (3, H, W), or (T, 3, H, W)"""
-    targets: Targets | TubeTargets
+    targets: AnyTargets
     draw: Draw
 
 
@@ -80,9 +81,13 @@ class TrainingView(Dataset):
     """A data set seen through a random transform; asked with a `Draw`, which decides the outcome.
 
     A picture that cannot be read comes as `Skipped`. Any other error is raised, with the draw noted.
+
+    >>> view = TrainingView([(torch.zeros(3, 4, 6, dtype=torch.uint8), Targets.empty((4, 6)))])
+    >>> view[Draw(index=0, seed=1)].draw
+    Draw(index=0, seed=1)
     """
 
-    def __init__(self, dataset: Samples, transform: Transform | None = None) -> None:
+    def __init__(self, dataset: Samples[AnyTargets], transform: Transform | None = None) -> None:
         self.dataset = dataset
         self.transform = transform
 
@@ -93,21 +98,28 @@ class TrainingView(Dataset):
         with seeded(draw.seed):
             try:
                 picture, targets = self.dataset[draw.index]
-                if self.transform is not None and isinstance(targets, TubeTargets):
-                    picture, targets = transform_clip(self.transform, picture, targets)
-                elif self.transform is not None:
-                    picture, targets = self.transform(picture, targets)
+                if self.transform is None:
+                    return Sample(picture, targets, draw)
+                if isinstance(targets, TubeTargets):
+                    return Sample(*transform_clip(self.transform, picture, targets), draw)
+                return Sample(*self.transform(picture, targets), draw)
             except PictureError as error:
                 return Skipped(draw.index, str(error))
             except Exception as error:
                 error.add_note(f"while preparing training sample {draw}")
                 raise
-        return Sample(picture, targets, draw)
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed torch (on the CPU), numpy and random within, and leave all three as they were."""
+    """Seed torch (on the CPU), numpy and random within, and leave all three as they were.
+
+    >>> with seeded(7):
+    ...     first = torch.rand(1)
+    >>> with seeded(7):
+    ...     torch.equal(first, torch.rand(1))
+    True
+    """
     python_state, numpy_state = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reset the accelerators as well
@@ -131,6 +143,13 @@ class BatchPlan:
     batch with fewer pictures than processes repeats some, because each process needs one, and `drop_last`
     leaves an incomplete last batch out. With `at_least` a last batch that would give a process fewer pictures than
     that is joined to the one before, where there is one.
+
+    >>> plan = BatchPlan(images=5, batch_size=2, seed=0, shuffle=False)
+    >>> [[draw.index for draw in batch] for batch in plan.epoch(0)]
+    [[0, 1], [2, 3], [4]]
+    >>> two = BatchPlan(images=5, batch_size=1, seed=0, shuffle=False, num_processes=2, process_index=1)
+    >>> [[draw.index for draw in batch] for batch in two.epoch(0)]
+    [[1], [3], [4]]
     """
 
     images: int | np.ndarray
@@ -140,11 +159,15 @@ class BatchPlan:
     seed: int
     """0 or above."""
     shuffle: bool = True
+    """False: in the order of the data set, the same in every epoch"""
     group_by_aspect: bool = False
     """Wide pictures with wide ones, which saves padding. Needs the sizes. At most one full batch mixes."""
     num_processes: int = 1
+    """that train together, each on its share of every batch"""
     process_index: int = 0
+    """which of them this one is, from 0"""
     drop_last: bool = False
+    """leave out what does not fill a batch at the end of an epoch"""
     at_least: int = 1
     """Pictures that each process needs in every batch."""
 
@@ -181,7 +204,10 @@ class BatchPlan:
         return needs_more and full > 0 and not self.drop_last
 
     def epoch(self, epoch: int, start_batch: int = 0) -> list[list[Draw]]:
-        """This process's batches of epoch 0, 1, …, without the first `start_batch`, done before a restart."""
+        """This process's batches of epoch 0, 1, …, without the first `start_batch`, done before a restart.
+
+        Raises ValueError for more batches than an epoch has.
+        """
         if not 0 <= start_batch <= len(self):
             raise ValueError(
                 f"start_batch must be 0 … {len(self)}, the batches of an epoch, got {start_batch}"
@@ -222,7 +248,13 @@ class BatchPlan:
 
 
 def collate(samples: Sequence[Sample | Skipped]) -> Batch:
-    """Samples of one batch, the skipped ones apart."""
+    """Samples of one batch, the skipped ones apart.
+
+    >>> sample = Sample(torch.zeros(3, 4, 6, dtype=torch.uint8), Targets.empty((4, 6)), Draw(0, 1))
+    >>> batch = collate([sample, Skipped(7, "cannot read b.png")])
+    >>> len(batch.pictures), batch.draws, batch.skipped
+    (1, [Draw(index=0, seed=1)], [Skipped(index=7, reason='cannot read b.png')])
+    """
     good = [sample for sample in samples if isinstance(sample, Sample)]
     skipped = [sample for sample in samples if isinstance(sample, Skipped)]
     pictures, targets, draws = ([list(column) for column in zip(*good, strict=True)]) or ([], [], [])
@@ -240,6 +272,11 @@ def make_loader(
     """Iterates over the `Batch`es planned, in order; with workers each prepares `prefetch_batches` ahead.
 
     Iterating leaves the global random state alone. Each worker computes on one thread, as torch has it.
+
+    >>> samples = [(torch.zeros(3, 4, 6, dtype=torch.uint8), Targets.empty((4, 6)))] * 3
+    >>> plan = BatchPlan(images=3, batch_size=2, seed=0)
+    >>> [len(batch.pictures) for batch in make_loader(TrainingView(samples), plan.epoch(0))]
+    [2, 1]
     """
     return DataLoader(
         view,
@@ -273,7 +310,7 @@ class _Packed(NamedTuple):
     values: dict[str, Any]
 
 
-def _pack(targets: Targets | TubeTargets) -> _Packed:
+def _pack(targets: AnyTargets) -> _Packed:
     values = {f.name: getattr(targets, f.name) for f in fields(targets)}
     small = {
         name: value.numpy() if isinstance(value, Tensor) and value.nbytes <= SMALL_BYTES else value

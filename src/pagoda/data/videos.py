@@ -11,6 +11,7 @@ from torch import Tensor
 from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.assembly import ImageColumns, ObjectColumns, assemble
 from pagoda.data.table.keypoints import PackedKeypoints
+from pagoda.ops.boxes import xyxy_to_xywh
 from pagoda.pictures.read import picture_size, read_picture
 from pagoda.structures.left_out import describe_left_out
 from pagoda.structures.tracks import UNLINKED, Tracks
@@ -18,9 +19,16 @@ from pagoda.structures.tracks import UNLINKED, Tracks
 
 @dataclass(frozen=True, eq=False)
 class Video:
-    """What is seen in a video and what is known of it."""
+    """A video's pictures and what is annotated in them.
+
+    >>> from pagoda.data.drawn.walking import WalkingFigures
+    >>> video = WalkingFigures(num_videos=1, num_frames=4, image_size=(32, 40))[0]
+    >>> video.picture(3).shape, video.tracks.num_frames
+    ((32, 40, 3), 4)
+    """
 
     tracks: Tracks
+    """what is annotated in it"""
     frames: Sequence[Path] | Callable[[int], Tensor]
     """the file of each frame, or what gives frame i as uint8 (3, H, W)"""
     notes: tuple[str, ...] = ()
@@ -41,7 +49,14 @@ class Video:
 
 
 def check_same_labels(videos: Sequence[Video]) -> None:
-    """Raises ValueError for no videos, and for videos whose classes or keypoints differ."""
+    """Raises ValueError for no videos, and for videos whose classes or keypoints differ.
+
+    >>> from pagoda.data.drawn.walking import WalkingFigures
+    >>> check_same_labels(list(WalkingFigures(num_videos=2, num_frames=2)))  # nothing to complain of
+    >>> check_same_labels([])
+    Traceback (most recent call last):
+    ValueError: clips need at least one video, got none
+    """
     if not videos:
         raise ValueError("clips need at least one video, got none")
     first = videos[0].tracks
@@ -54,24 +69,34 @@ def check_same_labels(videos: Sequence[Video]) -> None:
 
 
 def labelled_frames(tracks: Tracks) -> np.ndarray:
-    """(num_frames,) bool: somebody annotated the frame, be it to say that it is empty."""
+    """(num_frames,) bool: somebody annotated the frame, be it to say that it is empty.
+
+    >>> from pagoda.data.drawn.walking import WalkingFigures
+    >>> labelled_frames(WalkingFigures(num_videos=1, num_frames=3).tracks(0))
+    array([ True,  True,  True])
+    """
     return np.ones(tracks.num_frames, bool) if tracks.labelled_frames is None else tracks.labelled_frames
 
 
 def frame_table(videos: Sequence[Video]) -> tuple[Annotations, np.ndarray]:
-    """Every frame of every video as one table of pictures, and the (M,) track ids of its objects."""
+    """Every frame of every video as one table of pictures, and the (M,) track ids of its objects.
+
+    >>> from pagoda.data.drawn.walking import WalkingFigures
+    >>> table, track_ids = frame_table(list(WalkingFigures(num_videos=2, num_frames=3, image_size=(32, 40))))
+    >>> len(table), table.files[3], len(track_ids) == len(table.labels)
+    (6, 'walk_0001/000000.png', True)
+    """
     files, root = _files(videos)
     images = ImageColumns(files, range(1, len(files) + 1))
     tracks = [video.tracks for video in videos]
     starts = np.cumsum([0, *(each.num_frames for each in tracks)])
     for video in videos:
         images.sizes += [_size(video)] * video.tracks.num_frames
-    boxes_xywh = np.concatenate([each.boxes for each in tracks])
-    finite = np.isfinite(boxes_xywh).all(1)
-    boxes_xywh[:, 2:] -= boxes_xywh[:, :2]
+    boxes = np.concatenate([each.boxes for each in tracks])
+    finite = np.isfinite(boxes).all(1)
     objects = ObjectColumns(
         owners=np.concatenate([e.frames + s for e, s in zip(tracks, starts.tolist(), strict=False)]).tolist(),
-        boxes_xywh=boxes_xywh.tolist(),
+        boxes_xywh=xyxy_to_xywh(boxes).tolist(),
         labels=np.concatenate([each.labels for each in tracks]).tolist(),
         ignored=np.concatenate([_ignored(each) for each in tracks]).tolist(),
         keypoints=_keypoints(tracks),
@@ -92,7 +117,12 @@ def _left_out(tracks: Sequence[Tracks], source: str) -> list[str]:
 
 
 def frame_files(videos: Sequence[Video]) -> list[Path]:
-    """The pictures of all frames that are files."""
+    """The pictures of all frames that are files.
+
+    >>> from pagoda.data.drawn.walking import WalkingFigures
+    >>> frame_files(list(WalkingFigures(num_videos=1, num_frames=2)))  # drawn when asked for, so no files
+    []
+    """
     return [Path(file) for video in videos if not callable(video.frames) for file in video.frames]
 
 

@@ -4,8 +4,9 @@
 pixel indices, so a side measures x2 - x1 + 1. The default is continuous: x2 - x1.
 """
 
-from typing import Literal
+from typing import Literal, overload
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -126,22 +127,40 @@ def ltrb_to_boxes(points: Float[Tensor, "*n 2"], ltrb: Float[Tensor, "*n 4"]) ->
     return torch.cat([points - ltrb[..., :2], points + ltrb[..., 2:]], dim=-1)
 
 
-def xywh_to_xyxy(boxes_xywh: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
-    """Boxes as two corners, from COCO's upper left corner, width and height.
+@overload
+def xywh_to_xyxy(boxes_xywh: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]: ...
+@overload
+def xywh_to_xyxy(boxes_xywh: Float[np.ndarray, "*n 4"]) -> Float[np.ndarray, "*n 4"]: ...
+def xywh_to_xyxy(
+    boxes_xywh: Float[Tensor, "*n 4"] | Float[np.ndarray, "*n 4"],
+) -> Float[Tensor, "*n 4"] | Float[np.ndarray, "*n 4"]:
+    """Corners of boxes said as their top left corner, width and height; tensors and arrays stay what they are.
 
-    >>> xywh_to_xyxy(torch.tensor([[10., 20., 3., 4.]]))
-    tensor([[10., 20., 13., 24.]])
+    >>> xywh_to_xyxy(np.array([[10., 20., 3., 4.]])).tolist()
+    [[10.0, 20.0, 13.0, 24.0]]
     """
-    return torch.cat([boxes_xywh[..., :2], boxes_xywh[..., :2] + boxes_xywh[..., 2:]], dim=-1)
+    if isinstance(boxes_xywh, Tensor):
+        return torch.cat([boxes_xywh[..., :2], boxes_xywh[..., :2] + boxes_xywh[..., 2:]], dim=-1)
+    return np.concatenate([boxes_xywh[..., :2], boxes_xywh[..., :2] + boxes_xywh[..., 2:]], axis=-1)
 
 
-def xyxy_to_xywh(boxes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
-    """Boxes as COCO has them: upper left corner, width and height.
+@overload
+def xyxy_to_xywh(boxes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]: ...
+@overload
+def xyxy_to_xywh(boxes: Float[np.ndarray, "*n 4"]) -> Float[np.ndarray, "*n 4"]: ...
+def xyxy_to_xywh(
+    boxes: Float[Tensor, "*n 4"] | Float[np.ndarray, "*n 4"],
+) -> Float[Tensor, "*n 4"] | Float[np.ndarray, "*n 4"]:
+    """Top left corner, width and height, as COCO's and MOTChallenge's files have them.
+
+    In float32 x + width is not always x2 again: files are written from float64.
 
     >>> xyxy_to_xywh(torch.tensor([[10., 20., 13., 24.]]))
     tensor([[10., 20.,  3.,  4.]])
     """
-    return torch.cat([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], dim=-1)
+    if isinstance(boxes, Tensor):
+        return torch.cat([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], dim=-1)
+    return np.concatenate([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], axis=-1)
 
 
 @checked

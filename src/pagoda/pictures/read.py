@@ -85,13 +85,28 @@ _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.D
 @checked
 def read_picture(path: str | Path, *, channels: Literal[3, 4] = 3) -> np.ndarray:
     """The file as (H, W, 3) uint8 RGB, contiguous, upright by its EXIF orientation; with 4 channels as RGBA, opaque
-    (255) where the file tells of no transparency."""
+    (255) where the file tells of no transparency.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     Image.new("L", (3, 2), 7).save(f"{folder}/a.png")
+    ...     picture = read_picture(f"{folder}/a.png")
+    >>> picture.shape, picture[0, 0].tolist()
+    ((2, 3, 3), [7, 7, 7])
+    """
     with _opened(path, str(path)) as image:
         return _to_pixels(image, str(path), channels)
 
 
 def picture_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) of what `read_picture` would return, without decoding it."""
+    """(height, width) of what `read_picture` would return, without decoding it.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     Image.new("RGB", (3, 2)).save(f"{folder}/a.png")
+    ...     picture_size(f"{folder}/a.png")
+    (2, 3)
+    """
     with _opened(path, str(path)) as image:
         return upright_and_stored(image)[0]
 
@@ -124,19 +139,34 @@ class PictureFacts(NamedTuple):
 
 
 def read_levels(path: str | Path) -> np.ndarray:
-    """(H, W) values as stored, upright, of a grey picture of more than 8 bits."""
+    """The values of a grey picture of more than 8 bits, (H, W) as stored, upright."""
     with _opened(path, str(path)) as image:
         return np.asarray(upright(image))
 
 
 def level_range(path: str | Path) -> tuple[float, float]:
-    """(lowest, highest) value as Pillow reads them: all bits of greys, the upper 8 of colours; nan where one is."""
+    """(lowest, highest) value as Pillow reads them: all bits of greys, the upper 8 of colours; nan where one is.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     Image.new("I;16", (3, 2), 4095).save(f"{folder}/a.png")
+    ...     low, high = level_range(f"{folder}/a.png")
+    >>> int(low), int(high)
+    (4095, 4095)
+    """
     with _opened(path, str(path)) as image:
         return range_of_levels(image)
 
 
 def picture_facts(path: str | Path) -> PictureFacts:
-    """Told from the header, except that the frames of a GIF and the pages of a TIFF have to be counted."""
+    """What a picture's header says; only frames of a GIF and pages of a TIFF have to be counted.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     Image.new("I;16", (3, 2)).save(f"{folder}/a.png")
+    ...     picture_facts(f"{folder}/a.png")
+    PictureFacts(size=(2, 3), stored=(2, 3), mode='I;16', orientation=1, num_frames=1, is_deep=True)
+    """
     with _opened(path, str(path)) as image:
         size, stored = upright_and_stored(image)
         count = _num_frames(image) - bool(getattr(image, "default_image", False))
@@ -184,9 +214,14 @@ def to_picture(
 ) -> tuple[np.ndarray, str | None]:
     """Any picture as ((H, W, 3) uint8 RGB, its name if it has one); with 4 channels as RGBA, as `read_picture` does.
 
-    `source`: a path; an http(s) address; a PIL image; an array (H, W), (H, W, 3) or (H, W, 4) in RGB order;
-    a tensor (3, H, W) or (1, H, W), for RGBA also (4, H, W). Arrays and tensors are uint8,
-    or floating point within 0 … 1.
+    `source`: a path; an http(s) address; a PIL image; an array (H, W), (H, W, 3) or (H, W, 4) in RGB order; a
+    tensor (3, H, W) or (1, H, W), for RGBA also (4, H, W). Arrays and tensors are uint8, or floating point
+    within 0 … 1. Raises PictureError for a picture that cannot be read, TypeError for a source of another
+    kind.
+
+    >>> pixels, name = to_picture(torch.ones(3, 2, 5))
+    >>> pixels.shape, int(pixels.max()), name
+    ((2, 5, 3), 255, None)
     """
     if isinstance(source, str) and is_address(source):
         with _opened(BytesIO(_download(source)), source) as image:
@@ -208,7 +243,11 @@ def to_picture(
 
 
 def is_address(source: str) -> bool:
-    """Whether it is fetched, not looked for on disk."""
+    """Whether a source is an http(s) address, which is fetched, and no path.
+
+    >>> is_address("https://example.org/a.jpg"), is_address("a.jpg")
+    (True, False)
+    """
     return source.lower().startswith(("http://", "https://"))
 
 
@@ -248,7 +287,7 @@ def _opened(file: str | Path | BinaryIO, name: str) -> Iterator[ImageFile.ImageF
 
 
 def _file_bytes(image: ImageFile.ImageFile) -> int:
-    """Of the file, told without reading it."""
+    """The size of the file, told without reading it."""
     assert image.fp is not None
     at = image.fp.tell()
     size = image.fp.seek(0, 2)

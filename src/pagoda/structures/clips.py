@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -140,7 +140,9 @@ class TubeTargets(TubeRows):
         )
 
 
-AnyTargets = TypeVar("AnyTargets", Targets, TubeTargets)
+AnyTargets: TypeAlias = Targets | TubeTargets
+"""of a picture, or of a clip"""
+SomeTargets = TypeVar("SomeTargets", Targets, TubeTargets)
 """what losses are told of a picture or a clip"""
 
 

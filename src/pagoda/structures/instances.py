@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pagoda.drawing.objects import draw_detections
+from pagoda.ops.boxes import xyxy_to_xywh
 from pagoda.plain import JsonObject
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.per_object import Rows
@@ -177,6 +177,8 @@ class Detections(_PerObject):
         if picture is None:
             raise ValueError("these detections carry no picture; call plot(picture) with (H, W, 3) RGB uint8")
         self._check_same_frame(picture.shape[:2])
+        from pagoda.drawing.objects import draw_detections  # most detections are never drawn
+
         return draw_detections(picture, self.above(min_score), min_keypoint_score=min_keypoint_score)
 
     def to_dict(self) -> JsonObject:
@@ -205,8 +207,7 @@ class Detections(_PerObject):
         image_id = self.image_id if image_id is None else image_id
         if image_id is None:
             raise ValueError("COCO results need the image_id of the ground truth; pass to_coco(image_id)")
-        x1, y1, x2, y2 = self.boxes.double().cpu().unbind(1)
-        boxes_xywh = torch.stack([x1, y1, x2 - x1, y2 - y1], 1).tolist()
+        boxes_xywh = xyxy_to_xywh(self.boxes.double().cpu()).tolist()
         ids = self.label_map.category_ids
         return [
             {"image_id": image_id, "category_id": ids[label], "bbox": box, "score": score, **shape}

@@ -34,34 +34,61 @@ CARDINALITY = re.compile(r"resnext(\d+)([cd]?)_(\d+)x(\d+)d")
 @checked
 @dataclass(frozen=True, kw_only=True)
 class BackboneChoices:
-    """What a detector's backbone can be asked for. Those that cannot do a thing refuse it."""
+    """What a detector's backbone can be asked for. Those that cannot do a thing refuse it.
+
+    >>> BackboneChoices(style="cafe")
+    Traceback (most recent call last):
+    ValueError: BackboneChoices: style must be one of 'pytorch', 'caffe', got 'cafe'; did you mean 'caffe'?
+    """
 
     norm: Norm = "batch"
+    """behind every convolution"""
     eps: float = 1e-5
+    """of ResNets' norms, added to the variance"""
     norm_eval: bool = False
+    """batch norms keep their statistics in training (ResNets)"""
     style: Style = "pytorch"
+    """where bottlenecks stride: in the 3×3 (pytorch) or the first 1×1 (caffe)"""
     pooling: str = "padded"
+    """of a ResNet's stem: padded or ceil, as `Stem` has it"""
     frozen_stages: int = 0
+    """that never train: 1 the stem, 2 stem and C2, …"""
     deform: DeformKind = "none"
+    """deformable 3×3 convolutions in bottlenecks: version 1 or 2 (modulated)"""
     deform_levels: tuple[int, ...] = (3, 4, 5)
+    """which levels have them"""
     deform_groups: int = 1
+    """parts of the channels with displacements of their own"""
     deform_fallback: bool = False
     """some blocks keep the plain convolution"""
     deform_fallback_on: Fallback = "stride"
+    """which blocks those are: the ones that stride, or the first deformable one"""
     deform_blocks: tuple[tuple[bool, ...], ...] | None = None
     """which blocks of each stage, instead of levels and fallback"""
     offset_init: OffsetInit = "zero"
+    """what displacements start from: none, or random ones"""
     levels: tuple[int, ...] = (3, 4, 5)
+    """which of C2 … C5 it gives; stages beyond the last are not built"""
     num_stages: int = 4
+    """of a ResNet, 1 … 4"""
     strides: tuple[int, ...] = (1, 2, 2, 2)
+    """of a ResNet's stages, in their first block"""
     dilations: tuple[int, ...] = (1, 1, 1, 1)
+    """of the 3×3 convolutions of a ResNet's stages"""
     plugins: tuple[Plugin, ...] = ()
+    """modules inside a ResNet's bottlenecks"""
     in_channels: int = 3
+    """of the pictures"""
     stem_channels: int | None = None
+    """that a ResNet's layer1 receives; None: `base_channels`"""
     base_channels: int = 64
+    """of a ResNet's layer1 inside its blocks; every later stage has twice as many"""
     avg_down: bool = False
+    """a ResNet's projections average before a 1×1 without stride"""
     standardized: bool = False
+    """weight standardisation in all of a ResNet's convolutions"""
     norm_groups: int = 32
+    """of group norms"""
     classes: int | None = None
     """of a classifier on top (GhostNet)"""
 
@@ -76,7 +103,11 @@ def resnet(
     avg_down: bool = False,
     ghost: Ghost | None = None,
 ) -> ResNet:
-    """ResNet and ResNeXt, with deep stem (C), pooled shortcuts (D) or Ghost modules."""
+    """A ResNet or ResNeXt, with deep stem (C), pooled shortcuts (D) or Ghost modules if asked for.
+
+    >>> resnet(BackboneChoices(levels=(2,), base_channels=16), 50).channels
+    {2: 64}
+    """
     if choices.deform_blocks is not None and choices.deform == "none":
         raise ValueError(
             "deform_blocks says where deformable convolutions are; say which: deform='v1' or 'v2'"
@@ -124,7 +155,11 @@ def resnet(
 
 
 def ghostnet(choices: BackboneChoices, width: float, *, version: int = 1) -> GhostNet:
-    """GhostNet and GhostNetV2."""
+    """A GhostNet or GhostNetV2 of this width. Raises ValueError for what only ResNets can be asked for.
+
+    >>> ghostnet(BackboneChoices(levels=(2,)), 0.5).channels
+    {2: 12}
+    """
     refuse(choices, "GhostNet", "norm", *OF_RESNETS)
     return GhostNet(
         width,
@@ -137,7 +172,12 @@ def ghostnet(choices: BackboneChoices, width: float, *, version: int = 1) -> Gho
 
 
 def mobilenet(choices: BackboneChoices) -> MobileNetV2:
-    """MobileNetV2 as FCOS uses it."""
+    """MobileNetV2 as FCOS uses it. Raises ValueError for what only ResNets can be asked for.
+
+    >>> mobilenet(BackboneChoices(levels=(2,), deform="v2"))
+    Traceback (most recent call last):
+    ValueError: MobileNetV2 takes no deform='v2', only 'none'; ResNets do
+    """
     refuse(choices, "MobileNetV2", *OF_RESNETS)
     return MobileNetV2(
         levels=choices.levels,
@@ -163,7 +203,12 @@ OF_RESNETS = (
 
 
 def refuse(choices: BackboneChoices, what: str, *names: str) -> None:
-    """Raises ValueError where one of the named choices is not the default."""
+    """Raises ValueError where one of the named choices is not the default.
+
+    >>> refuse(BackboneChoices(norm="frozen"), "GhostNet", "norm")
+    Traceback (most recent call last):
+    ValueError: GhostNet takes no norm='frozen', only 'batch'; ResNets do
+    """
     defaults = {field.name: field.default for field in fields(BackboneChoices)}
     for name in names:
         if getattr(choices, name) != defaults[name]:
@@ -192,17 +237,29 @@ BACKBONES: dict[str, Callable[[BackboneChoices], nn.Module]] = {
 
 
 def knows_backbone(name: str) -> bool:
-    """Whether `build_backbone` takes it (of timm's names only the prefix is looked at)."""
+    """Whether `build_backbone` takes it (of timm's names only the prefix is looked at).
+
+    >>> knows_backbone("resnet50d"), knows_backbone("resnext50_8x16d"), knows_backbone("resnet51")
+    (True, True, False)
+    """
     return name in BACKBONES or name.startswith(TIMM) or CARDINALITY.fullmatch(name) is not None
 
 
 def is_resnet(name: str) -> bool:
-    """ResNet or ResNeXt, in whatever variant."""
+    """Whether the name is of a ResNet or ResNeXt, in whatever variant.
+
+    >>> is_resnet("resnext50_32x4d"), is_resnet("mobilenet_v2")
+    (True, False)
+    """
     return name.startswith(("resnet", "resnext", "ghost_resnet"))
 
 
 def build_backbone(name: str, choices: BackboneChoices) -> nn.Module:
-    """By name, or any timm model that gives features with "timm:NAME" (without its weights)."""
+    """The backbone of a name, or any timm model that gives features with "timm:NAME" (without its weights).
+
+    >>> build_backbone("resnext50_8x4d", BackboneChoices(levels=(2,))).layer1[0].conv2.groups
+    8
+    """
     if name.startswith(TIMM):
         refuse(choices, "a timm backbone", "norm", "frozen_stages", *OF_RESNETS)
         return TimmBackbone(name.removeprefix(TIMM), levels=choices.levels, in_channels=choices.in_channels)
@@ -222,7 +279,13 @@ def build_backbone(name: str, choices: BackboneChoices) -> nn.Module:
 
 
 def body_levels(options: ModelOptions, usual: tuple[int, ...]) -> tuple[int, ...]:
-    """Which levels of the backbone the neck reads: those asked for, or the usual ones as far as there are stages."""
+    """Which levels of the backbone the neck reads: those asked for, or the usual ones as far as there are stages.
+
+    >>> body_levels(StageOptions(num_stages=3), (3, 4, 5))
+    (3, 4)
+    >>> body_levels(LevelOptions(levels=(5, 2)), (3, 4, 5))
+    (2, 5)
+    """
     if isinstance(options, LevelOptions) and options.levels is not None:
         return tuple(sorted(options.levels))
     highest = 1 + (given(options.num_stages, 4) if isinstance(options, StageOptions) else 4)
@@ -230,7 +293,11 @@ def body_levels(options: ModelOptions, usual: tuple[int, ...]) -> tuple[int, ...
 
 
 def body_options(backbone: str, *, is_pyramid: bool = True) -> tuple[type[ModelOptions], ...]:
-    """What can be chosen of a backbone, under a pyramid or on its own."""
+    """The option groups of a backbone, under a pyramid or on its own.
+
+    >>> [group.__name__ for group in body_options("ghostnet_100")], body_options("timm:convnext_tiny")
+    (['FrozenOptions'], ())
+    """
     if is_resnet(backbone):
         return (ResNetOptions, StageOptions) if is_pyramid else (ResNetOptions,)
     if backbone.startswith(TIMM):
@@ -246,7 +313,7 @@ def build_body(
     *,
     dilated: bool = False,
 ) -> nn.Module:
-    """Over these levels; `dilated`: the last stage keeps the stride of the one before."""
+    """A detector's backbone over these levels; `dilated`: the last stage keeps the stride of the one before."""
     if not is_resnet(backbone):
         flavour = replace(flavour, norm="batch", eps=1e-5, frozen_stages=0)
     frozen_stages = options.frozen_stages if isinstance(options, FrozenOptions) else None
@@ -265,11 +332,11 @@ def build_body(
         dilations=(1, 1, 1, 2) if dilated else (1, 1, 1, 1),
     )
     if isinstance(options, ResNetOptions):
-        choices = resnet_choices(choices, options)
+        choices = _resnet_choices(choices, options)
     return build_backbone(backbone, choices)
 
 
-def resnet_choices(choices: BackboneChoices, options: ResNetOptions) -> BackboneChoices:
+def _resnet_choices(choices: BackboneChoices, options: ResNetOptions) -> BackboneChoices:
     """With what is asked for of a ResNet alone."""
     return replace(
         choices,

@@ -19,6 +19,9 @@ class ModelName(NamedTuple):
     """`fcos_resnet50_fpn.original` in its parts; the flavour is "" for our own.
 
     `efficientdet_d0` has no neck: a published variant names all its parts at once and stands for the backbone.
+
+    >>> str(ModelName("fcos", "resnet50", "fpn", "original"))
+    'fcos_resnet50_fpn.original'
     """
 
     detector: str
@@ -34,7 +37,11 @@ class ModelName(NamedTuple):
 @checked
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What can be chosen of a model that is made already, or by somebody's own function: nothing."""
+    """What can be chosen of a model that is made already, or by somebody's own function: nothing.
+
+    >>> Options.refusal("my_model.py:build", "--model.width", "models by their zoo names")
+    'my_model.py:build is no model by its zoo name and has no options: leave --model.width out'
+    """
 
     of: ClassVar[str] = "nothing"
     """whose options these are, for messages"""
@@ -48,12 +55,16 @@ class Options:
 @checked
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions(Options):
-    """What every model of the zoo lets you choose. Name a model to see what else it has: NAME --help.
+    """What every model of the zoo lets you choose. Name a model to see what else it has: NAME --help-all.
 
     None: as the model or its flavour has it.
+
+    >>> ModelOptions(width=10**6)
+    Traceback (most recent call last):
+    ValueError: the model option width is a number up to 16384, got 1000000
     """
 
-    of: ClassVar[str] = "models by their zoo names"
+    of = "models by their zoo names"
 
     width: int | None = None
     """channels of the neck and of the heads (256; EfficientDet's by its table)"""
@@ -82,18 +93,31 @@ Chosen = TypeVar("Chosen", bound=ModelOptions)
 
 
 def given(value: int | None, otherwise: int) -> int:
-    """The value, or the other one for None."""
+    """`value`, or `otherwise` where it is None; 0 is a value.
+
+    >>> given(None, 3), given(0, 3)
+    (3, 0)
+    """
     return otherwise if value is None else value
 
 
 def with_usual(options: Chosen, usual: Mapping[str, int]) -> Chosen:
-    """The options with `usual` numbers where none are asked for; those that a model has not are left out."""
+    """The options with `usual` numbers where none are asked for; those that a model has not are left out.
+
+    >>> with_usual(ModelOptions(), {"width": 256, "cells": 3}).width
+    256
+    """
     open_ = {name: value for name, value in usual.items() if getattr(options, name, value) is None}
     return replace(options, **open_)
 
 
 def check_known(kind: str, name: str, known: Collection[str]) -> None:
-    """Raises ValueError with the nearest right word."""
+    """Raises ValueError with the nearest right word unless `name` is among the known ones.
+
+    >>> check_known("backbone", "resnet51", ["resnet18", "resnet50"])
+    Traceback (most recent call last):
+    ValueError: unknown backbone 'resnet51'; did you mean 'resnet50'?
+    """
     if name in known:
         return
     raise ValueError(f"unknown {kind} '{name}'; {did_you_mean(name, sorted(known), cutoff=0.5)}")

@@ -8,7 +8,6 @@ decides the outcome. What happens to objects that leave the picture, and what `b
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from torchvision.tv_tensors import BoundingBoxes
 
 from pagoda.data.augment import geometry
 from pagoda.data.augment.geometry import Window, frame_of
+from pagoda.data.table.samples import Samples
 from pagoda.plain import checked
 from pagoda.preprocess import InputSpec
 from pagoda.structures.instances import Targets
@@ -26,19 +26,17 @@ PADDING_GREY = 114
 """Close to the mean of natural pictures, so that padding is near zero once normalised."""
 
 
-class Samples(Protocol):
-    """Anything with pictures to draw from."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Targets]: ...
-
-
 @dataclass(frozen=True)
 class Compose:
-    """One transform after the other."""
+    """One transform after the other.
+
+    >>> picture, targets = torch.zeros(3, 100, 200, dtype=torch.uint8), Targets.empty((100, 200))
+    >>> tuple(Compose([Resize(50, 1000), ScaleJitter((64, 64))])(picture, targets)[0].shape)
+    (3, 64, 64)
+    """
 
     transforms: Sequence[Transform]
+    """in the order in which they are applied"""
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         for transform in self.transforms:
@@ -49,10 +47,19 @@ class Compose:
 @checked
 @dataclass(frozen=True)
 class Carry:
-    """Boxes, and of masks and keypoints what is learnt: the rest need not be moved along."""
+    """Boxes, and of masks and keypoints what is learnt: the rest need not be moved along.
+
+    >>> masks, keypoints = torch.zeros(0, 4, 6, dtype=torch.bool), torch.zeros(0, 17, 2)
+    >>> targets = replace(Targets.empty((4, 6)), keypoints=keypoints, masks=masks)
+    >>> picture, kept = Carry(masks=True)(torch.zeros(3, 4, 6, dtype=torch.uint8), targets)
+    >>> kept.masks is None, kept.keypoints is None
+    (False, True)
+    """
 
     masks: bool = False
+    """False: they are dropped, which saves moving every pixel of them"""
     keypoints: bool = False
+    """False: they are dropped, and with them their visibility"""
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         dropped = [*(["masks"] * (not self.masks)), *(["keypoints", "visibility"] * (not self.keypoints))]
@@ -61,10 +68,17 @@ class Carry:
 
 @dataclass(frozen=True)
 class Resize:
-    """The shorter side to `short` pixels, less where the longer would exceed `long`; aspect kept."""
+    """The shorter side to `short` pixels, less where the longer would exceed `long`; aspect kept.
+
+    >>> picture, targets = torch.zeros(3, 100, 300, dtype=torch.uint8), Targets.empty((100, 300))
+    >>> tuple(Resize(50, 1000)(picture, targets)[0].shape), tuple(Resize(50, 60)(picture, targets)[0].shape)
+    ((3, 50, 150), (3, 20, 60))
+    """
 
     short: int
+    """pixels of the shorter side"""
     long: int
+    """the most pixels the longer side may have"""
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         same_as_later = InputSpec(short_side=self.short, long_side=self.long)
@@ -73,10 +87,17 @@ class Resize:
 
 @dataclass(frozen=True)
 class MultiScaleResize:
-    """`Resize` with a short side drawn from `shorts`."""
+    """`Resize` with a short side drawn from `shorts`.
+
+    >>> picture, targets = torch.zeros(3, 100, 200, dtype=torch.uint8), Targets.empty((100, 200))
+    >>> MultiScaleResize((50, 60), 1000)(picture, targets)[1].image_size in ((50, 100), (60, 120))
+    True
+    """
 
     shorts: tuple[int, ...]
+    """pixels of the shorter side, each as likely as the others"""
     long: int
+    """the most pixels the longer side may have"""
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         return Resize(self.shorts[_below(len(self.shorts))], self.long)(picture, targets)
@@ -88,13 +109,24 @@ class JitteredResize:
     """`Resize`, then `low` … `high` times that; what exceeds the resized frame is cropped at a random place.
 
     Nothing is padded: smaller pictures leave that to their batch.
+
+    >>> picture, targets = torch.zeros(3, 100, 200, dtype=torch.uint8), Targets.empty((100, 200))
+    >>> JitteredResize(50, 1000, low=0.8, high=0.8)(picture, targets)[1].image_size
+    (40, 80)
+    >>> JitteredResize(50, 1000, low=1.5, high=1.5)(picture, targets)[1].image_size
+    (50, 100)
     """
 
     short: int
+    """pixels of the shorter side, before the jitter"""
     long: int
+    """the most pixels the longer side may have, before the jitter"""
     low: float = 0.8
+    """the smallest factor; 1 never shrinks"""
     high: float = 1.25
+    """the largest factor; 1 never crops"""
     boxes_from_masks: bool = True
+    """False: boxes of cropped objects end at the crop, whatever is left of their masks"""
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         spec = InputSpec(short_side=self.short, long_side=self.long)
@@ -111,10 +143,18 @@ class JitteredResize:
 @checked
 @dataclass(frozen=True)
 class HorizontalFlip:
-    """Left to right with probability `p`. Keypoints need `pairs`: those that change places."""
+    """Left to right with probability `p`. Keypoints need `pairs`: those that change places.
+
+    >>> box, label, ignored = torch.tensor([[1.0, 0.0, 3.0, 2.0]]), torch.tensor([0]), torch.tensor([False])
+    >>> targets = Targets(box, label, (4, 10), ignored)
+    >>> HorizontalFlip(p=1)(torch.zeros(3, 4, 10, dtype=torch.uint8), targets)[1].boxes.tolist()
+    [[7.0, 0.0, 9.0, 2.0]]
+    """
 
     p: float = 0.5
+    """share of the pictures that are flipped, 0 … 1"""
     pairs: Sequence[tuple[int, int]] | None = None
+    """keypoints that change places, as (left eye, right eye); () where none do, None where nobody knows"""
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         if not _happens(self.p):
@@ -125,10 +165,18 @@ class HorizontalFlip:
 @checked
 @dataclass(frozen=True)
 class VerticalFlip:
-    """Top to bottom with probability `p`. Keypoints need `pairs` here too: this is a mirror as well."""
+    """Top to bottom with probability `p`. Keypoints need `pairs` here too: this is a mirror as well.
+
+    >>> box, label, ignored = torch.tensor([[1.0, 0.0, 3.0, 2.0]]), torch.tensor([0]), torch.tensor([False])
+    >>> targets = Targets(box, label, (4, 10), ignored)
+    >>> VerticalFlip(p=1)(torch.zeros(3, 4, 10, dtype=torch.uint8), targets)[1].boxes.tolist()
+    [[1.0, 2.0, 3.0, 4.0]]
+    """
 
     p: float = 0.5
+    """share of the pictures that are flipped, 0 … 1"""
     pairs: Sequence[tuple[int, int]] | None = None
+    """as in `HorizontalFlip`"""
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         if not _happens(self.p):
@@ -143,13 +191,23 @@ class ScaleJitter:
 
     What is larger is cropped at a random place, what is smaller padded at the bottom and right. The
     result is always `size`, (height, width).
+
+    >>> picture, targets = torch.full((3, 10, 20), 255, dtype=torch.uint8), Targets.empty((10, 20))
+    >>> small, _ = ScaleJitter((40, 40), low=0.5, high=0.5, fill=7)(picture, targets)
+    >>> tuple(small.shape), small[0, 0, 0].item(), small[0, 30, 30].item()
+    ((3, 40, 40), 255, 7)
     """
 
     size: tuple[int, int]
+    """(height, width) of the result, in pixels"""
     low: float = 0.1
+    """the smallest factor"""
     high: float = 2.0
+    """the largest factor; above 1 pictures are cropped"""
     fill: int = PADDING_GREY
+    """grey level of what is padded, 0 … 255"""
     boxes_from_masks: bool = True
+    """False: boxes of cropped objects end at the crop, whatever is left of their masks"""
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         sides = frame_of(picture, targets)
@@ -176,15 +234,26 @@ class RandomIoUCrop:
     The IoU asked for is drawn from `min_ious` and from "no crop at all". Sides are `min_scale` …
     `max_scale` of the picture's. Objects whose centre is outside are dropped. A picture without learnable
     objects stays whole.
+
+    >>> picture, targets = torch.zeros(3, 40, 60, dtype=torch.uint8), Targets.empty((40, 60))
+    >>> RandomIoUCrop()(picture, targets)[1].image_size  # nothing to learn: stays whole
+    (40, 60)
     """
 
     p: float = 1.0
+    """share of the pictures for which a crop is looked for, 0 … 1"""
     min_ious: tuple[float, ...] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
+    """the least IoU of the crop with some object, each as likely as the others"""
     min_scale: float = 0.3
+    """share of the picture's sides that those of the crop have at least"""
     max_scale: float = 1.0
+    """share that they have at most"""
     min_aspect: float = 0.5
+    """the least width / height of the crop"""
     max_aspect: float = 2.0
+    """the most"""
     boxes_from_masks: bool = True
+    """False: boxes of cropped objects end at the crop, whatever is left of their masks"""
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         height, width = frame_of(picture, targets)
@@ -210,9 +279,16 @@ class RandomIoUCrop:
 @checked
 @dataclass(frozen=True)
 class PhotometricDistort:
-    """SSD's changes of brightness, contrast, saturation, hue and channel order, each with probability `p`."""
+    """SSD's changes of brightness, contrast, saturation, hue and channel order, each with probability `p`.
+
+    >>> picture, targets = torch.full((4, 8, 8), 90, dtype=torch.uint8), Targets.empty((8, 8))
+    >>> changed, _ = PhotometricDistort(p=1)(picture, targets)
+    >>> tuple(changed.shape), bool((changed[3] == 90).all())  # the opacity stays
+    ((4, 8, 8), True)
+    """
 
     p: float = 0.5
+    """of each change by itself, 0 … 1"""
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         frame_of(picture, targets)
@@ -228,16 +304,30 @@ class Mosaic:
     The canvas is `size`, (height, width). Each picture is scaled to `low` … `high` times what fits the
     canvas, lies with one corner at the point, and ends at the borders of its quarter. `prepare` is applied to
     the pictures that are drawn, as it has been to the one that is given.
+
+    >>> box, label, ignored = torch.tensor([[0.0, 0.0, 20.0, 20.0]]), torch.tensor([0]), torch.tensor([False])
+    >>> sample = torch.zeros(3, 20, 20, dtype=torch.uint8), Targets(box, label, (20, 20), ignored)
+    >>> picture, targets = Mosaic([sample], size=(64, 96), p=1.0)(*sample)
+    >>> tuple(picture.shape), len(targets)
+    ((3, 64, 96), 4)
     """
 
-    dataset: Samples
+    dataset: Samples[Targets]
+    """what the three other pictures are drawn from, each picture as likely as the others"""
     size: tuple[int, int]
+    """(height, width) of the canvas, in pixels"""
     p: float = 0.5
+    """share of the pictures that become a mosaic, 0 … 1"""
     low: float = 0.4
+    """the smallest factor on what fits the canvas"""
     high: float = 1.0
+    """the largest"""
     fill: int = PADDING_GREY
+    """grey level between and beside the pictures, 0 … 255"""
     boxes_from_masks: bool = True
+    """False: boxes of cut objects end at their quarter, whatever is left of their masks"""
     prepare: Transform | None = None
+    """what is done to the drawn pictures first; the given one has had it already"""
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         if not _happens(self.p):

@@ -15,14 +15,24 @@ from pagoda.plain import checked
 @checked
 @dataclass(frozen=True, kw_only=True)
 class WalkSettings:
-    """Frames, pixels, and how much goes on."""
+    """How many videos of walking figures there are, how large, and how much goes on in them.
+
+    >>> WalkSettings(num_videos=2).num_frames
+    24
+    """
 
     num_videos: int
+    """at least 1"""
     num_frames: int = 24
+    """of every video, at least 1"""
     seed: int = 0
+    """another one gives other figures, screens and noise"""
     image_size: tuple[int, int] = (128, 160)
+    """(height, width) in pixels, each at least 32"""
     min_figures: int = 2
+    """per video, at least 1"""
     max_figures: int = 5
+    """per video"""
     crossing: bool = True
     """figures walk both ways at their own speeds and pass each other; False: in line, and none hides another"""
     num_pillars: int = 1
@@ -33,6 +43,7 @@ class WalkSettings:
     hidden_joints: bool = True
     """joints behind something are annotated too; False: only of figures that are hidden as a whole"""
     bridged_frames: int = 2
+    """for so many in a row a hidden figure stays annotated"""
     noise: float = 0.02
     """of every pixel, as a share of white"""
 
@@ -56,19 +67,22 @@ class Screen:
     frames: range
     """in which it stands there"""
     colour: tuple[int, int, int]
+    """RGB, 0 … 255"""
 
     def draw(self, canvas: ImageDraw.ImageDraw, scale: int, paint: int | None = None) -> None:
-        """As `Figure.draw`."""
+        """Paint the screen onto a canvas, as `Figure.draw` does."""
         left, top, right, bottom = (side * scale for side in self.box)
         canvas.rectangle((left, top, right - 1, bottom - 1), self.colour if paint is None else paint)
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """All that a video is drawn from."""
+    """All that a video is drawn from: figures, screens before them, and the backdrop."""
 
     figures: tuple[Figure, ...]
+    """in no order; see `by_depth`"""
     screens: tuple[Screen, ...]
+    """pillars and boards, in no order"""
     backdrop: np.ndarray
     """(H, wider than W, 3) uint8"""
     drift: float
@@ -82,7 +96,13 @@ class Scene:
 
 @lru_cache(maxsize=64)
 def make_scene(walk: WalkSettings, number: int) -> Scene:
-    """The same for the same settings and number."""
+    """The scene of video `number`, which settings and number alone decide.
+
+    >>> walk = WalkSettings(num_videos=1, num_frames=4, min_figures=2, max_figures=2)
+    >>> scene = make_scene(walk, 0)
+    >>> len(scene.figures), len(scene.screens) >= walk.num_pillars, scene is make_scene(walk, 0)
+    (2, True, True)
+    """
     rng = np.random.default_rng((walk.seed, number, 0))
     height, width = walk.image_size
     count = int(rng.integers(walk.min_figures, walk.max_figures + 1))

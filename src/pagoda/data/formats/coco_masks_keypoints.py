@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from pagoda.data.reading.category_ids import complain_of_trimming
 from pagoda.data.reading.complaints import Complaints
@@ -11,6 +10,7 @@ from pagoda.data.table.keypoints import PackedKeypoints
 from pagoda.data.table.masks import NO_PIXELS, PackedMasks
 from pagoda.files.text import as_name, as_number, as_whole
 from pagoda.ops.rle import check_polygons, check_run_lengths
+from pagoda.plain import JsonObject
 from pagoda.structures.skeleton import Skeleton, known_skeleton
 
 
@@ -20,6 +20,10 @@ def read_masks(
     """The masks of all annotations, None where none has one; `sizes`: (height, width) of each one's picture.
 
     Nothing, an empty list, text or object is no mask. Polygons of fewer than three points are left out.
+
+    >>> entries = [{"segmentation": [[0, 0, 2, 0, 2, 2]]}, {}]
+    >>> read_masks(entries, [(4, 6), (4, 6)], "here", Complaints()).is_known.tolist()
+    [True, False]
     """
     polygons: list[list[list[float]]] = []
     texts: list[str] = []
@@ -37,7 +41,7 @@ def read_masks(
     return masks if masks.is_known.any() else None
 
 
-def _mask_of(segmentation: Any, size: tuple[int, int]) -> tuple[list[list[float]], str, int]:
+def _mask_of(segmentation: object, size: tuple[int, int]) -> tuple[list[list[float]], str, int]:
     """(polygons, run lengths, polygons left out as too short) of one object. Raises ValueError for what is neither."""
     if isinstance(segmentation, list):
         parts = check_polygons(segmentation)
@@ -48,12 +52,16 @@ def _mask_of(segmentation: Any, size: tuple[int, int]) -> tuple[list[list[float]
 
 
 def read_skeleton(
-    categories: Sequence[Any], entries: Sequence[dict], source: str, complaints: Complaints
+    categories: Sequence[object], entries: Sequence[dict], source: str, complaints: Complaints
 ) -> Skeleton | None:
     """The one skeleton of all categories that have keypoints; None where there is none, or more than one.
 
     Sigmas and flip pairs are those of the published skeleton with the same names, unless the category has keys
     `sigmas` and `flip_pairs`. Edges count keypoints from 1. Keypoints that no category names are numbered.
+
+    >>> category = {"name": "hand", "keypoints": ["wrist", "thumb"], "skeleton": [[1, 2]]}
+    >>> read_skeleton([category], [], "here", Complaints()).edges
+    ((0, 1),)
     """
     with_keypoints = [entry for entry in categories if isinstance(entry, dict) and entry.get("keypoints")]
     name_lists = {_keypoint_names(entry) for entry in with_keypoints}
@@ -77,7 +85,7 @@ def read_skeleton(
         complain_of_trimming(written, name, source, complaints)
     known = known_skeleton(names)
     edges = _read_edges(category, len(names), source, complaints)
-    plain: dict[str, Any] = {} if known is None else known.to_dict()
+    plain: JsonObject = {} if known is None else known.to_dict()
     plain |= {key: category[key] for key in ("sigmas", "flip_pairs") if category.get(key) is not None}
     plain |= {"names": names, "edges": plain.get("edges", ()) if edges is None else edges}
     try:
@@ -88,7 +96,7 @@ def read_skeleton(
 
 
 def _keypoint_names(category: dict) -> tuple[str, ...]:
-    """() where they are no list of names."""
+    """The names of a category's keypoints; () where they are no list of names."""
     written = category["keypoints"]
     names = [as_name(name) for name in written] if isinstance(written, list) else []
     return () if None in names else tuple(names)  # type: ignore[arg-type]
@@ -109,7 +117,13 @@ def _numbered(entries: Sequence[dict], source: str, complaints: Complaints) -> S
 def read_keypoints(
     entries: Sequence[dict], skeleton: Skeleton, source: str, complaints: Complaints
 ) -> PackedKeypoints | None:
-    """The keypoints of all annotations, None where nothing is labelled."""
+    """The keypoints of all annotations, None where nothing is labelled.
+
+    >>> entries = [{"keypoints": [3, 4, 2, 0, 0, 0]}, {}]
+    >>> keypoints = read_keypoints(entries, Skeleton(("wrist", "thumb")), "here", Complaints())
+    >>> keypoints.rows.tolist(), keypoints.triples.tolist()
+    ([0, -1], [[[3.0, 4.0, 2.0], [0.0, 0.0, 0.0]]])
+    """
     rows = [_read_triples(entry, skeleton, source, complaints) for entry in entries]
     keypoints = PackedKeypoints.pack([row if row and any(row) else None for row in rows], len(skeleton))
     return keypoints if len(keypoints.triples) else None
@@ -156,7 +170,7 @@ def _read_edges(category: dict, count: int, source: str, complaints: Complaints)
     return None
 
 
-def _as_pair(edge: Any, count: int) -> list[int] | None:
+def _as_pair(edge: object, count: int) -> list[int] | None:
     ends = [as_whole(end) for end in edge] if isinstance(edge, list) else []
     if len(ends) != 2 or None in ends or ends[0] == ends[1]:
         return None

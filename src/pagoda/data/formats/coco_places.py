@@ -4,11 +4,12 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pagoda.data.reading.json_kinds import json_files, json_kind
 from pagoda.data.reading.picture_paths import PictureFinder, files_below, written_name
 from pagoda.data.reading.splits import common_name, is_split_name, split_in_name, with_common_names
+from pagoda.plain import JsonObject
 
 OTHER_COCO_FILES = ("captions_", "image_info_", "panoptic_", "stuff_")
 """Files COCO keeps beside the boxes; person_keypoints_ files count only where nothing else is there."""
@@ -28,7 +29,7 @@ SAMPLED = 1000
 class Placed(NamedTuple):
     """A COCO document whose pictures were looked for."""
 
-    document: dict[str, Any]
+    document: JsonObject
     """file_name is relative to `folder` wherever the picture was found"""
     folder: Path
     num_found: int
@@ -41,7 +42,7 @@ class Placed(NamedTuple):
     """kind of complaint and place of what could not be read"""
 
     def paths(self) -> list[str]:
-        """Of all pictures that have a name."""
+        """The files of all pictures that have a name, in `folder`."""
         images = self.document["images"] if isinstance(self.document["images"], list) else []
         names = [entry.get("file_name") for entry in images if isinstance(entry, dict)]
         return [os.path.join(self.folder, name) for name in names if isinstance(name, str)]
@@ -70,12 +71,21 @@ def unread_coco_files(root: Path, splits: Mapping[str, Sequence[Path]]) -> list[
 
 
 def coco_split(path: Path) -> str:
-    """instances_train2017.json → train2017"""
+    """The split that a COCO file is by its name: instances_train2017.json is train2017.
+
+    >>> coco_split(Path("annotations/instances_train2017.json")), coco_split(Path("val.json"))
+    ('train2017', 'val')
+    """
     return re.sub(r"^(instances|person_keypoints)_", "", path.stem)
 
 
 def named_by_split(files: Sequence[Path], root: Path) -> dict[str, tuple[Path, ...]]:
-    """Split name → file, told from the file's name, else from its folders; a lone file of no split is train."""
+    """Split name → file, told from the file's name, else from its folders; a lone file of no split is train.
+
+    >>> root = Path("set")
+    >>> list(named_by_split([root / "train.json", root / "valid/labels.json"], root))
+    ['train', 'val']
+    """
     names = [_split_of(path.relative_to(root)) for path in files]
     if len(files) == 1:
         return {names[0] or "train": (files[0],)}
@@ -98,7 +108,7 @@ def picture_folders(root: Path, json_path: Path, split: str) -> Iterator[Path]:
             yield from (folder / "images", folder / "data")
 
 
-def place_pictures(document: dict[str, Any], root: Path, json_path: Path, split: str) -> Placed:
+def place_pictures(document: JsonObject, root: Path, json_path: Path, split: str) -> Placed:
     """The document with the files of its pictures as they lie on disk, below the likeliest folder.
 
     Entries are taken as they are, broken ones too; names that cannot be found stay as they are written, except that

@@ -11,7 +11,6 @@ is listed in `notes`.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,13 +18,23 @@ import torch
 from pagoda.data.table.keypoints import PackedKeypoints, outside
 from pagoda.data.table.masks import PackedMasks
 from pagoda.data.table.strings import PackedStrings, gather_runs
+from pagoda.ops.boxes import xywh_to_xyxy
+from pagoda.plain import JsonObject
 from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
 
 
 @dataclass(frozen=True, eq=False)
 class Annotations:
-    """Pictures, their objects and the classes; build one with `assembly.assemble` or a reader."""
+    """Pictures, their objects and the classes; build one with `assembly.assemble` or a reader.
+
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> table = DrawnShapes(3, (32, 48), seed=2).annotations
+    >>> len(table), table.image_id(0), table.files[0], len(table.subset([2, 0]))
+    (3, 1, '000001.png', 2)
+    >>> table.to_coco()["images"][0]
+    {'id': 1, 'file_name': '000001.png', 'height': 32, 'width': 48}
+    """
 
     files: PackedStrings
     """N names, relative to `root`"""
@@ -46,6 +55,7 @@ class Annotations:
     annotation_ids: np.ndarray
     """(M,) int64, unique"""
     label_map: LabelMap
+    """the classes that `labels` count; its skeleton names the keypoints"""
     root: Path
     """The folder of the pictures"""
     source: str
@@ -69,7 +79,7 @@ class Annotations:
     @property
     def boxes(self) -> np.ndarray:
         """(M, 4) float64 xyxy, as annotated. Computed anew each time: in a loop use `targets(i)`."""
-        return _xywh_to_xyxy(self.boxes_xywh)
+        return xywh_to_xyxy(self.boxes_xywh)
 
     @property
     def nbytes(self) -> int:
@@ -93,7 +103,10 @@ class Annotations:
         return value if isinstance(value, str) else int(value)
 
     def targets(self, index: int) -> Targets:
-        """The objects that can be learnt from one picture: cut to its annotated size, with area inside it."""
+        """The objects that can be learnt from one picture: cut to its annotated size, with area inside it.
+
+        Raises IndexError where there is no such image.
+        """
         if not -len(self) <= index < len(self):
             raise IndexError(f"image {index} of {len(self)} in {self.source}")
         index = int(index) % len(self)
@@ -171,11 +184,11 @@ class Annotations:
             )
         ]
         self._add_coco_shapes(annotations, owners)
-        categories = categories_to_coco(self.label_map)
+        categories = _categories_to_coco(self.label_map)
         info = {"description": self.source}
         return {"info": info, "images": images, "categories": categories, "annotations": annotations}
 
-    def _add_coco_shapes(self, entries: list[dict[str, Any]], owners: np.ndarray) -> None:
+    def _add_coco_shapes(self, entries: list[JsonObject], owners: np.ndarray) -> None:
         if self.masks is not None:
             sizes = [tuple(size) for size in self.sizes.tolist()]
             for row, (entry, owner) in enumerate(zip(entries, owners.tolist(), strict=True)):
@@ -189,9 +202,9 @@ class Annotations:
                 entries[row]["num_keypoints"] = int((triples[:, 2] > 0).sum())
 
 
-def categories_to_coco(label_map: LabelMap) -> list[dict[str, Any]]:
+def _categories_to_coco(label_map: LabelMap) -> list[JsonObject]:
     """The categories of a COCO document; its edges count keypoints from 1."""
-    skeleton: dict[str, Any] = {}
+    skeleton: JsonObject = {}
     if label_map.skeleton is not None:
         plain = label_map.skeleton.to_dict()
         skeleton = {
@@ -210,9 +223,14 @@ def cut_to_picture(boxes_xywh: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarra
     """((M, 4) float32 xyxy inside the pictures of these sizes, (M,) bool: has area there).
 
     `sizes`: (height, width), one row for all boxes or one per box.
+
+    >>> boxes_xywh = np.array([[-2.0, 1.0, 5.0, 4.0], [9.0, 0.0, 3.0, 3.0]])
+    >>> boxes, has_area = cut_to_picture(boxes_xywh, np.array([[4, 8]]))
+    >>> boxes.tolist(), has_area.tolist()
+    ([[0.0, 1.0, 3.0, 4.0], [8.0, 0.0, 8.0, 3.0]], [True, False])
     """
     limits = sizes[:, [1, 0, 1, 0]]
-    boxes = _xywh_to_xyxy(boxes_xywh).clip(0, limits).astype(np.float32)
+    boxes = xywh_to_xyxy(boxes_xywh).clip(0, limits).astype(np.float32)
     return boxes, (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
 
 
@@ -226,7 +244,3 @@ def _as_indices(indices: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
     if len(chosen) and (chosen.min() < -count or chosen.max() >= count):
         raise IndexError(f"indices must lie below the {count} images, got {chosen.min()} … {chosen.max()}")
     return chosen % count if len(chosen) else chosen
-
-
-def _xywh_to_xyxy(boxes_xywh: np.ndarray) -> np.ndarray:
-    return np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], 1)

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from pagoda.files import text
 from pagoda.files.text import as_number, as_whole, one_line
 from pagoda.pictures.read import natural_order
 from pagoda.places import told_at
-from pagoda.plain import checked
+from pagoda.plain import JsonObject, checked
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.skeleton import COCO_17, Skeleton
 from pagoda.structures.tracks import UNLINKED, Tracks
@@ -38,9 +37,19 @@ def read_tracks(
     """The videos of a file or folder, one `Tracks` each; the layout is told from the content.
 
     Text files are MOTChallenge's; JSON is PoseTrack's of 2017 or 2018, or predictions of `pagoda predict` and
-    `pagoda track`. `image_size`, `score_range` and `benchmark` as in `read_mot`; for text files only. `classes`: only
-    objects of these, by name (or, in text, number). `truths`: the ground truth of predictions in text, by whose
-    numbers their classes are read; NAME-CLASS.txt are then the predictions of one class of the video NAME.
+    `pagoda track`. `image_size`, `score_range` and `benchmark` as in `read_mot`; for text files only.
+    `classes`: only objects of these, by name (or, in text, number). `truths`: the ground truth of predictions
+    in text, by whose numbers their classes are read; NAME-CLASS.txt are then the predictions of one class of
+    the video NAME. Raises FileNotFoundError where there is nothing, ValueError naming the file and the line
+    where it cannot be read.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "walk.txt")
+    ...     _ = path.write_text("1,7,11,21,30,40,0.9,-1,-1,-1\\n")
+    ...     (tracks,) = read_tracks(path)
+    >>> tracks.name, tracks.frames.tolist(), tracks.track_ids.tolist(), tracks.boxes.tolist()
+    ('walk', [0], [7], [[10.0, 20.0, 40.0, 60.0]])
     """
     path = Path(source)
     if not path.exists():
@@ -50,7 +59,7 @@ def read_tracks(
         return [_of_classes(tracks, classes) for file in files for tracks in read_json(file)]
     if truths:
         return _read_found(find_mot(path), truths)
-    options: dict[str, Any] = {"image_size": image_size, "score_range": score_range}
+    options: JsonObject = {"image_size": image_size, "score_range": score_range}
     options |= {"is_truth": is_truth, "benchmark": benchmark, "classes": classes}
     return [read_mot(file, **options) for file in find_mot(path)]
 
@@ -103,14 +112,14 @@ def _together(parts: Sequence[Tracks]) -> Tracks:
 
 
 def read_json(path: Path) -> list[Tracks]:
-    """A JSON file of either kind."""
+    """The videos of a JSON file of either kind: PoseTrack's, or predictions of `pagoda predict`."""
     content = text.read_json(path)
     is_ours = isinstance(content, dict) and "predictions" in content
     return read_predictions(path, content=content) if is_ours else read_posetrack(path, content=content)
 
 
 def read_predictions(
-    path: str | Path, *, skeleton: Skeleton | None = None, content: Any = None
+    path: str | Path, *, skeleton: Skeleton | None = None, content: object = None
 ) -> list[Tracks]:
     """What `pagoda predict` wrote, one video per folder of pictures, frames in the order of the file.
 
@@ -119,9 +128,8 @@ def read_predictions(
     Raises ValueError when frames are missing because their pictures could not be read.
     """
     path = Path(path)
-    data = text.read_json(path) if content is None else content
-    rows = data.get("predictions") if isinstance(data, dict) else None
-    if not isinstance(rows, list):
+    data: object = text.read_json(path) if content is None else content
+    if not isinstance(data, dict) or not isinstance(data.get("predictions"), list):
         raise ValueError(f"{path} holds no 'predictions'; expected what `pagoda predict` writes")
     with told_at(path):
         if data.get("failed"):
@@ -129,7 +137,7 @@ def read_predictions(
                 f"{len(data['failed'])} frames are missing because their pictures could not be read (first:"
                 f" {data['failed'][0]}); predict them again, or empty the list 'failed' to go on without them"
             )
-        rows = [_plain_row(number, row) for number, row in enumerate(rows, 1)]
+        rows = [_plain_row(number, row) for number, row in enumerate(data["predictions"], 1)]
         label_map = _label_map(rows, skeleton)
         videos: dict[str, list[dict]] = {}
         for row in rows:
@@ -142,7 +150,7 @@ def read_predictions(
         ]
 
 
-def _plain_row(number: int, row: Any) -> dict[str, Any]:
+def _plain_row(number: int, row: JsonObject) -> JsonObject:
     """file (text, "" without one), image_size and objects of one picture, with numbers where numbers belong."""
     with told_at(f"prediction {number}"):
         file, size = row.get("file") or "", row["image_size"]
@@ -153,7 +161,7 @@ def _plain_row(number: int, row: Any) -> dict[str, Any]:
         return {"file": file, "image_size": sides, "objects": objects}
 
 
-def _plain_object(number: int, written: Any) -> dict[str, Any]:
+def _plain_object(number: int, written: JsonObject) -> JsonObject:
     """name, label, score, box_xyxy, track_id, and keypoints where there are any."""
     with told_at(f"object {number}"):
         label, track = as_whole(written["label"]), as_whole(written.get("track_id", UNLINKED))
@@ -185,7 +193,7 @@ def _in_order(rows: list[dict]) -> list[dict]:
     return sorted(rows, key=lambda row: natural_order(row["file"])) if is_sorted else rows
 
 
-def tracks_to_predictions(tracks: Tracks) -> dict[str, Any]:
+def tracks_to_predictions(tracks: Tracks) -> JsonObject:
     """The content of a JSON file that `read_predictions` reads, track ids included."""
     return {"predictions": [tracks.at(frame).to_dict() for frame in range(tracks.num_frames)], "failed": []}
 
@@ -238,9 +246,15 @@ def _video(rows: list[dict], label_map: LabelMap, name: str) -> Tracks:
 
 
 def match_videos(truth: Iterable[Tracks], found: Iterable[Tracks]) -> list[tuple[Tracks, Tracks]]:
-    """Ground truth and predictions of each video.
+    """(ground truth, predictions) of each video, matched by its name, in the order of the ground truth.
 
     Raises ValueError with the names that stand on one side only, or twice on one.
+
+    >>> from pagoda.data.drawn.walking import WalkingFigures
+    >>> walk = WalkingFigures(num_videos=2, num_frames=2)
+    >>> truth, found = [walk.tracks(0), walk.tracks(1)], [walk.tracks(1), walk.tracks(0)]
+    >>> [(a.name, b.name) for a, b in match_videos(truth, found)]
+    [('walk_0000', 'walk_0000'), ('walk_0001', 'walk_0001')]
     """
     truth, found = list(truth), list(found)
     for what, side in (("ground truth", truth), ("predictions", found)):
@@ -268,6 +282,11 @@ def same_frames(truth: Tracks, found: Tracks) -> tuple[Tracks, str]:
     Frames are matched by the names of their pictures where both sides name them all: those that the predictions do
     not have are frames in which nobody was found. Otherwise by their order; text does not tell how many frames
     there are, and a tracker that saw nobody at the end has fewer.
+
+    >>> from pagoda.data.drawn.walking import WalkingFigures
+    >>> truth, found = (WalkingFigures(num_videos=1, num_frames=count).tracks(0) for count in (3, 2))
+    >>> same_frames(truth, found)[0].num_frames
+    3
     """
     mine, theirs = _frame_places(truth), _frame_places(found)
     if mine and theirs and set(theirs) <= set(mine):

@@ -1,7 +1,6 @@
 """Frames and people as PoseTrack's files have them, of 2017 and of 2018, each value looked at. T frames."""
 
 import math
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ from pagoda.data.reading.found import usable_size
 from pagoda.files.text import as_number, as_whole, truth_value
 from pagoda.pictures.read import natural_order
 from pagoda.places import told_at
+from pagoda.plain import JsonObject
 from pagoda.structures.posetrack_skeletons import POSETRACK_15
 from pagoda.structures.tracks import UNLINKED
 
@@ -22,7 +22,7 @@ def _one(value: Any) -> Any:
     return value[0] if isinstance(value, list) else value
 
 
-def _number(value: Any, what: str) -> float:
+def _number(value: object, what: str) -> float:
     """Also nan, for what is not there."""
     number = as_number(_one(value))
     if number is None or math.isinf(number):
@@ -30,14 +30,14 @@ def _number(value: Any, what: str) -> float:
     return number
 
 
-def _numbers(values: Any, count: int, what: str) -> list[float]:
+def _numbers(values: object, count: int, what: str) -> list[float]:
     if not isinstance(values, list) or len(values) != count:
         got = f"{len(values)} numbers" if isinstance(values, list) else str(values)[:60]
         raise ValueError(f"{what} must be {count} numbers, got {got}")
     return [_number(value, what) for value in values]
 
 
-def _id(value: Any) -> int:
+def _id(value: object) -> int:
     """A track id; one that is missing, null or an empty list is none."""
     found = _one(value or UNLINKED) if isinstance(value, list) else value
     number = UNLINKED if found is None else as_whole(found)
@@ -46,12 +46,12 @@ def _id(value: Any) -> int:
     return number
 
 
-def _score(value: Any) -> float:
+def _score(value: object) -> float:
     return 1.0 if _one(value) is None else _number(value, "score")
 
 
 class Frame(NamedTuple):
-    """What one entry of annolist holds."""
+    """An entry of annolist (2017): a picture, the people in it, and where nobody is scored."""
 
     name: str
     people: list["PersonOf2017"]
@@ -61,7 +61,7 @@ class Frame(NamedTuple):
 
 
 class PersonOf2017(NamedTuple):
-    """Somebody in a frame of 2017."""
+    """Somebody in a frame of 2017; joints that are not there are nan."""
 
     track_id: int
     score: float
@@ -74,7 +74,13 @@ class PersonOf2017(NamedTuple):
 
 
 def frame_of_2017(entry: dict) -> Frame:
-    """An entry of annolist, each value looked at."""
+    """An entry of annolist as a `Frame`, each value looked at.
+
+    >>> rect = {"track_id": [3], "annopoints": [{"point": [{"id": [0], "x": [5], "y": [6]}]}]}
+    >>> frame = frame_of_2017({"image": [{"name": "a.jpg"}], "annorect": [rect]})
+    >>> frame.name, frame.people[0].track_id, frame.people[0].points[0].tolist()
+    ('a.jpg', 3, [5.0, 6.0])
+    """
     people = [_person_of_2017(rect) for rect in entry.get("annorect") or []]
     name = str(_one(entry["image"])["name"])
     return Frame(name, people, _is_labelled(entry), _regions_of_2017(entry))
@@ -98,13 +104,13 @@ def _person_of_2017(rect: dict) -> PersonOf2017:
     )
 
 
-def _points_of_2017(rect: Mapping[str, Any]) -> list[dict]:
+def _points_of_2017(rect: JsonObject) -> list[dict]:
     annotated = rect.get("annopoints") or []
     annotated = annotated[0] if isinstance(annotated, list) and annotated else annotated
     return (annotated.get("point") or []) if isinstance(annotated, dict) else []
 
 
-def _regions_of_2017(frame: Mapping[str, Any]) -> tuple[np.ndarray, ...]:
+def _regions_of_2017(frame: JsonObject) -> tuple[np.ndarray, ...]:
     regions = frame.get("ignore_regions") or []
     return tuple(
         _polygon(
@@ -115,19 +121,23 @@ def _regions_of_2017(frame: Mapping[str, Any]) -> tuple[np.ndarray, ...]:
     )
 
 
-def _is_labelled(entry: Mapping[str, Any]) -> bool | None:
+def _is_labelled(entry: JsonObject) -> bool | None:
     return truth_value(_one(entry["is_labeled"]), "is_labeled") if "is_labeled" in entry else None
 
 
-def id_of(entry: Mapping[str, Any], key: str) -> int | str:
-    """Of an image, which may be text."""
+def id_of(entry: JsonObject, key: str) -> int | str:
+    """The id of an image, a whole number or text. Raises ValueError for anything else.
+
+    >>> id_of({"id": "a7"}, "id")
+    'a7'
+    """
     if not isinstance(entry[key], int | str):
         raise ValueError(f"{key} must be a whole number or text, got {str(entry)[:100]}")
     return entry[key]
 
 
 class PersonOf2018(NamedTuple):
-    """An annotation of 2018."""
+    """An annotation of 2018: somebody in a frame."""
 
     track_id: int
     score: float
@@ -141,7 +151,7 @@ class PersonOf2018(NamedTuple):
 
 
 class Image(NamedTuple):
-    """A frame of 2018."""
+    """An entry of images (2018): a frame of a video."""
 
     place: Any
     """to sort by"""
@@ -152,8 +162,15 @@ class Image(NamedTuple):
     regions: tuple[np.ndarray, ...]
 
 
-def person_of_2018(entry: Mapping[str, Any], num_keypoints: int) -> PersonOf2018:
-    """An entry of annotations, each value looked at."""
+def person_of_2018(entry: JsonObject, num_keypoints: int) -> PersonOf2018:
+    """An entry of annotations as a `PersonOf2018`, each value looked at.
+
+    Raises ValueError for what is no number, and for another count of keypoints.
+
+    >>> person = person_of_2018({"track_id": 3, "bbox": [1, 2, 3, 4]}, num_keypoints=17)
+    >>> person.track_id, person.score, person.box_xywh, len(person.triples)
+    (3, 1.0, [1.0, 2.0, 3.0, 4.0], 51)
+    """
     keypoints, scores = entry.get("keypoints"), entry.get("scores")
     if keypoints and len(keypoints) != 3 * num_keypoints:
         raise ValueError(
@@ -171,7 +188,14 @@ def person_of_2018(entry: Mapping[str, Any], num_keypoints: int) -> PersonOf2018
 
 
 def images_in_order(images: list[dict]) -> list[Image]:
-    """By the numbers of the frames; where there are none by those in the names of the pictures, else by the ids."""
+    """Each image with its `place` in the video, in the order given.
+
+    That is the number of the frame; where there are none what stands in the name of the picture, else the id.
+    Raises ValueError for a frame number that is none.
+
+    >>> [frame.place for frame in images_in_order([{"id": 9, "frame_id": 2}, {"id": 4, "frame_id": 1}])]
+    [2, 1]
+    """
     if all("frame_id" in image for image in images):
         places: list[Any] = [as_whole(image["frame_id"]) for image in images]
     elif all(image.get("file_name") for image in images):
@@ -183,13 +207,13 @@ def images_in_order(images: list[dict]) -> list[Image]:
     return [_image_of_2018(image, place) for image, place in zip(images, places, strict=True)]
 
 
-def _image_of_2018(image: Mapping[str, Any], place: Any) -> Image:
+def _image_of_2018(image: JsonObject, place: Any) -> Image:
     with told_at(f"image {image['id']}"):
         name = str(image.get("file_name", ""))
         return Image(place, image["id"], name, _size(image), _is_labelled(image), _regions_of_2018(image))
 
 
-def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:
+def _size(image: JsonObject) -> tuple[int, int] | None:
     sides = image.get("height"), image.get("width")
     if None in sides:
         return None
@@ -199,7 +223,7 @@ def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:
     return size
 
 
-def _regions_of_2018(image: Mapping[str, Any]) -> tuple[np.ndarray, ...]:
+def _regions_of_2018(image: JsonObject) -> tuple[np.ndarray, ...]:
     xs, ys = image.get("ignore_regions_x") or [], image.get("ignore_regions_y") or []
     # One polygon alone stands as a plain list of numbers.
     if xs and not isinstance(xs[0], list):

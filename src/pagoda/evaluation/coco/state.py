@@ -17,12 +17,20 @@ _EMPTY: State = {
     "scores": np.zeros(0),
     "categories": np.zeros(0, np.int64),
 }
-SHAPES = ("masks", "keypoints")
+MASKS_KEYPOINTS = ("masks", "keypoints")
 """Columns some detections have: (D,) texts of run lengths, as objects; (D, K, 3) x, y, score"""
 
 
 class Collected:
-    """Everything the detections of `num_images` images say, in the order it came."""
+    """Everything the detections of `num_images` images say, in the order it came.
+
+    >>> here, there = Collected(3), Collected(3)
+    >>> one = {"images": np.array([2]), "boxes_xywh": np.ones((1, 4)), "scores": np.ones(1), "categories": np.zeros(1)}
+    >>> there.add(np.array([2]), one)
+    >>> here.merge([there.state()])
+    >>> here.answered, len(here.state()["scores"])
+    (array([False, False,  True]), 1)
+    """
 
     def __init__(self, num_images: int) -> None:
         self.answered = np.zeros(num_images, dtype=bool)
@@ -31,7 +39,7 @@ class Collected:
 
     def add(self, answered: np.ndarray, columns: State) -> None:
         """The detections of the images at these positions. Raises ValueError where only some have masks."""
-        for name in SHAPES:
+        for name in MASKS_KEYPOINTS:
             kinds = {name in part for part in (*self._parts, columns) if len(part["scores"])}
             if len(kinds) > 1:
                 raise ValueError(
@@ -46,7 +54,7 @@ class Collected:
             name: np.concatenate([none, *(part[name] for part in self._parts)])
             for name, none in _EMPTY.items()
         }
-        for name in SHAPES:
+        for name in MASKS_KEYPOINTS:
             found = [part[name] for part in self._parts if name in part]
             filled = [column for column in found if len(column)]
             if found:
@@ -54,7 +62,10 @@ class Collected:
         return {**columns, "answered": self.answered.copy(), "repeated": np.array(self.num_repeated)}
 
     def merge(self, states: Iterable[State]) -> None:
-        """Add the states of other processes; of an image that was answered before, what came first counts."""
+        """Add the states of other processes; of an image that was answered before, what came first counts.
+
+        Raises ValueError for states of other data.
+        """
         for state in states:
             if len(state["answered"]) != len(self.answered):
                 raise ValueError(
@@ -62,7 +73,7 @@ class Collected:
                     f" {len(state['answered'])} in the other state"
                 )
             fresh = ~self.answered[state["images"]]
-            names = [*_EMPTY, *(name for name in SHAPES if name in state)]
+            names = [*_EMPTY, *(name for name in MASKS_KEYPOINTS if name in state)]
             self._parts.append({name: state[name][fresh] for name in names})
             self.num_repeated += int((self.answered & state["answered"]).sum()) + int(state["repeated"])
             self.answered |= state["answered"]

@@ -11,6 +11,7 @@ from pagoda.data.formats.layouts import Layout, split_reader
 from pagoda.data.reading.complaints import Complaints
 from pagoda.data.reading.found import Reading
 from pagoda.data.table.assembly import NO_SIZE
+from pagoda.ops.boxes import xywh_to_xyxy
 
 
 @dataclass
@@ -18,11 +19,13 @@ class Split:
     """Pictures and objects of one split."""
 
     name: str
+    """train, val, … as the data set calls it"""
     reading: Reading
+    """all that its reader found, what it complains of included"""
 
     @property
     def files(self) -> list[str]:
-        """Relative to the folder of the pictures."""
+        """The pictures, relative to their folder."""
         return self.reading.images.files
 
     @cached_property
@@ -43,12 +46,12 @@ class Split:
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """(M,) -1 where the class is unknown."""
+        """(M,) classes, -1 where unknown."""
         return np.asarray(self.reading.objects.labels, np.int64)
 
     @cached_property
     def ignored(self) -> np.ndarray:
-        """(M,) bool"""
+        """(M,) bool: crowd regions, and objects marked as ignored or difficult."""
         return np.asarray(self.reading.objects.ignored, bool)
 
     @cached_property
@@ -56,9 +59,10 @@ class Split:
         """(M, 4) float64 xyxy, NaN where the file has no four numbers."""
         xywh = np.asarray(self.reading.objects.boxes_xywh, np.float64).reshape(-1, 4)
         with np.errstate(invalid="ignore", over="ignore"):
-            return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1)
+            return xywh_to_xyxy(xywh)
 
     def path(self, index: int) -> Path:
+        """Where picture `index` lies."""
         return self.reading.root / self.files[index]
 
     def where(self, row: int) -> str:
@@ -66,10 +70,11 @@ class Split:
         return f"{self.name}: {self.reading.where(row)}"
 
     def place(self, row: int) -> str:
-        """Its place in the file alone."""
+        """The place of object `row` in its file alone, for messages: "annotation 12"."""
         return f"{self.reading.word} {self.reading.objects.numbers[row]}"
 
     def class_of(self, row: int) -> str | None:
+        """The class of object `row`; None where unknown."""
         label = int(self.labels[row])
         return None if label < 0 else self.reading.label_map.names[label]
 

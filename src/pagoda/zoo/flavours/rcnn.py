@@ -40,20 +40,32 @@ ONE_LEVEL = ProposalRules(
 @checked
 @dataclass(frozen=True, kw_only=True)
 class RCNNFlavour(Flavour):
-    """How one program writes the R-CNN family."""
+    """The conventions of one program's R-CNNs.
+
+    >>> DETECTRON2.anchors(pyramid=True).of_cell(4).shape, DETECTRON2.anchors(pyramid=False).of_cell(16).shape
+    (torch.Size([3, 4]), torch.Size([15, 4]))
+    """
 
     body: BodyFlavour = field(default_factory=lambda: BodyFlavour(extra_from=POOLED))
+    """of backbone and neck; level 6 is every second cell of level 5"""
     head_norm: Norm = "none"
     """of the convolutions in box and mask heads"""
     neck_norm: Norm = "none"
     """behind the convolutions of the FPN"""
     anchor_style: Literal["detectron2", "mmdet", "torchvision", "maskrcnn_benchmark"] = "detectron2"
+    """how sides are rounded and shapes ordered"""
     anchor_steps: Literal["level", "padded"] = "level"
+    """from cell to cell: the level's stride, or the padded picture's side over the number of cells"""
     rpn_coder: BoxCoder = field(default_factory=BoxCoder)
+    """how deltas of the proposal head stand for boxes"""
     box_coder: BoxCoder = field(default_factory=lambda: BoxCoder(weights=REGION_WEIGHTS))
+    """how deltas of the box head stand for boxes"""
     proposals: ProposalRules = field(default_factory=ProposalRules)
+    """how many regions are looked at, in training and in use"""
     criterion: RCNNCriterion = field(default_factory=RCNNCriterion)
+    """assignment, sampling and losses in training"""
     postprocess: SelectRegions = field(default_factory=SelectRegions)
+    """thresholds, suppression and pasting in use"""
     pooling: RegionPooling = field(default_factory=RegionPooling)
     """of the box head; other heads, and C4 networks, have twice the resolution"""
     one_level_proposals: ProposalRules = ONE_LEVEL
@@ -61,12 +73,17 @@ class RCNNFlavour(Flavour):
     one_level_sampling: int = 0
     """of their pooling: the sampling ratio"""
     rpn_depth: int = 1
+    """3×3 convolutions of the proposal head"""
     box_convs: int = 0
+    """convolutions of the box head, before its fully connected layers"""
     box_fcs: int = 2
+    """fully connected layers of the box head"""
     background: Background = "last"
+    """row of the class that means nothing"""
     background_box: bool = False
     """box and mask predictions have rows for the background"""
     upsampling: Upsampling = "interpolate"
+    """of the keypoint maps' last doubling"""
 
     def anchors(self, *, pyramid: bool) -> AnchorShapes:
         """One size per level of a pyramid from 32 pixels on P2; five on a single level of stride 16."""
@@ -186,7 +203,7 @@ FASTER_RCNN_FLAVOURS = {
 MASK_RCNN_FLAVOURS = FASTER_RCNN_FLAVOURS
 
 
-def of_people(flavour: RCNNFlavour) -> RCNNFlavour:
+def _of_people(flavour: RCNNFlavour) -> RCNNFlavour:
     """For the keypoint models, which know one class; detectron2 smooths their box loss, where others do already."""
     regions = replace(
         flavour.criterion.regions, smooth_l1_beta=flavour.criterion.regions.smooth_l1_beta or 0.5
@@ -201,7 +218,7 @@ def of_people(flavour: RCNNFlavour) -> RCNNFlavour:
 KEYPOINT_RCNN_FLAVOURS = {
     "": RCNNFlavour(),
     **{
-        name: of_people(FASTER_RCNN_FLAVOURS[name])
+        name: _of_people(FASTER_RCNN_FLAVOURS[name])
         for name in ("caffe2", "maskrcnn_benchmark", "detectron2", "torchvision")
     },
 }

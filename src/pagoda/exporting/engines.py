@@ -1,0 +1,162 @@
+"""Files that `pagoda export` wrote, run by ONNX Runtime or OpenVINO: pixels in, tensors of fixed size out."""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pagoda.exporting.program import THRESHOLD
+
+ENDINGS = {".onnx": ("onnx", "onnxruntime"), ".xml": ("openvino",)}
+"""of files that can be run → the packages which that takes"""
+_EXTRAS = {".onnx": "export", ".xml": "openvino"}
+_NEEDED = ("names", "category_ids", "input_spec", "postprocess")
+"""metadata without which nobody knows what the outputs mean"""
+
+
+class Engine(Protocol):
+    """One exported file, ready to run."""
+
+    metadata: Mapping[str, str]
+    """what `pagoda.exporting.onnx.metadata` says of the model"""
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """uint8 (B, 3 or 4, H, W) to the file's outputs by name: boxes (B, D, 4), scores, labels …"""
+        ...
+
+
+def is_exported(path: str | Path) -> bool:
+    """Whether the name is that of an exported file.
+
+    >>> is_exported("model.onnx"), is_exported("best.safetensors")
+    (True, False)
+    """
+    return Path(path).suffix.lower() in ENDINGS
+
+
+def open_engine(path: str | Path, *, min_score: float | None = None) -> Engine:
+    """The file's engine, on as many threads as torch uses; `min_score` takes the place of the threshold built in.
+
+    Raises ImportError for a package that is missing, FileNotFoundError, and ValueError for a file that cannot be
+    read or that another program exported.
+    """
+    path = Path(path)
+    ending = path.suffix.lower()
+    if ending not in ENDINGS:
+        raise ValueError(f"expected an exported file ({' or '.join(ENDINGS)}), got {path}")
+    check_engine(ending)
+    if not path.is_file():
+        raise FileNotFoundError(f"no exported file {path}")
+    if ending == ".xml" and not path.with_suffix(".bin").is_file():
+        raise FileNotFoundError(
+            f"{path} has its weights in {path.with_suffix('.bin').name}, which is not beside it"
+        )
+    try:
+        engine: Engine = _Onnx(path, min_score) if ending == ".onnx" else _OpenVINO(path, min_score)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"{path} cannot be run: {str(error).strip().splitlines()[0]}") from error
+    missing = [name for name in _NEEDED if name not in engine.metadata]
+    if missing:
+        raise ValueError(
+            f"{path} was not written by pagoda export: its metadata lack {', '.join(missing)}, without which its"
+            " outputs mean nothing; export the checkpoint anew with `pagoda export CHECKPOINT MODEL`"
+        )
+    return engine
+
+
+def check_engine(ending: str) -> None:
+    """Raises ImportError that names the missing packages of a kind of file, and the extra that brings them."""
+    missing = [name for name in ENDINGS[ending] if find_spec(name) is None]
+    if missing:
+        raise ImportError(
+            f"{ending} files need {' and '.join(missing)}; install with: pip install"
+            f" 'pagoda-vision[{_EXTRAS[ending]}]'"
+        )
+
+
+class _Onnx:
+    """By ONNX Runtime, on the processor."""
+
+    def __init__(self, path: Path, min_score: float | None) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        file = str(path) if min_score is None else _with_threshold(path, min_score)
+        try:
+            self._session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its own classes have no common base
+            raise ValueError(str(error)) from error
+        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self._names = [output.name for output in self._session.get_outputs()]
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        values = self._session.run(self._names, {"images": images.numpy()})
+        return {name: torch.from_numpy(value) for name, value in zip(self._names, values, strict=True)}
+
+
+def _with_threshold(path: Path, min_score: float) -> bytes:
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(str(path))
+    found = [tensor for tensor in model.graph.initializer if tensor.name == THRESHOLD]
+    for tensor in found:
+        tensor.CopyFrom(numpy_helper.from_array(np.array(min_score, np.float32), THRESHOLD))
+    return model.SerializeToString()
+
+
+class _OpenVINO:
+    """By OpenVINO, on the processor.
+
+    Computes in fp32: where the processor reports bf16 the plugin would take that unasked, and 256 + 1 be 256. Layers
+    that the file itself quantises stay int8.
+    """
+
+    def __init__(self, path: Path, min_score: float | None) -> None:
+        import openvino
+
+        model = openvino.Core().read_model(path)
+        if min_score is not None:
+            set_threshold(model, min_score)
+        self.metadata = read_metadata(model)
+        self._compiled = compile_model(model)
+        self._names = [output.any_name for output in self._compiled.outputs]
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        found = self._compiled([images.numpy()])
+        return {name: torch.from_numpy(np.array(found[name])) for name in self._names}
+
+
+def compile_model(model: Any) -> Any:
+    """An openvino.Model for this processor, in fp32 and on as many threads as torch uses."""
+    import openvino
+
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
+    return openvino.Core().compile_model(model, "CPU", settings)
+
+
+def set_threshold(model: Any, min_score: float) -> None:
+    """Put another score threshold into an openvino.Model."""
+    import openvino
+
+    value = openvino.opset13.constant(np.array(min_score, np.float32))
+    value.set_friendly_name(THRESHOLD)
+    for node in model.get_ordered_ops():
+        if node.get_friendly_name() == THRESHOLD:
+            node.output(0).replace(value.output(0))
+
+
+def read_metadata(model: Any) -> dict[str, str]:
+    """What stands under "pagoda" in the rt_info of an openvino.Model; empty for another program's."""
+    if not model.has_rt_info("pagoda"):
+        return {}
+    return {name: str(value) for name, value in model.get_rt_info("pagoda").value.items()}

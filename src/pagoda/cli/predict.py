@@ -119,7 +119,7 @@ def _predict(
             if command.json:
                 print(json.dumps(row), flush=True)
             if not command.no_pictures:
-                save_picture(results.path.parent, found)
+                _save_picture(results.path.parent, found)
                 remarks.note_drawn(found)
 
 
@@ -179,7 +179,7 @@ class Remarks:
         return said + list(filter(None, [dark_levels(self.peaks, brightest.parent)]))
 
 
-def save_picture(out: Path, found: Detections) -> None:
+def _save_picture(out: Path, found: Detections) -> None:
     """The annotated picture under its own name, a very large one made smaller; nothing that exists is overwritten."""
     assert found.picture is not None
     path = out / f"{safe_name(Path(found.file or 'picture').stem)}.png"

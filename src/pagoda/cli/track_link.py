@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     out = Path(command.out) if command.out else claim_folder("runs", "track")
     for video in videos:
         linked = link_tracks(video, tracker)
-        write_video(linked, out)
+        _write_video(linked, out)
         count, total = len(linked.linked()), len(linked)
         print(
             f"{video.name}: {video.num_frames} frames, {count} of {total} detections in"
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def write_video(linked: Tracks, out: Path) -> None:
+def _write_video(linked: Tracks, out: Path) -> None:
     """NAME.txt for MOT, posetrack18/NAME.json, and predictions/NAME.json with the unlinked detections too."""
     name = video_word(linked.name)
     with MotWriter(inside(out, f"{name}.txt"), place=claim_file) as writer:

@@ -272,7 +272,7 @@ class RetinaNetCriterion:
         }
 
     def _divisors(self, counts: Int[Tensor, " b"], normalizer: Normalizer) -> Shaped[Tensor, " b"]:
-        """(B,) from the positives of every image."""
+        """(B,) what the sums are divided by, from the positives of every image."""
         if normalizer == "image":
             return counts.clamp(min=1) * len(counts)
         if normalizer == "sum_of_images":

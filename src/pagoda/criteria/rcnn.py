@@ -38,7 +38,7 @@ class RegionSample(NamedTuple):
     """(R,) index of its object in that image's targets, negative for none"""
 
     def positive(self) -> "RegionSample":
-        """Those with an object."""
+        """The regions with an object."""
         rows = self.objects >= 0
         return type(self)(*(part[rows] for part in self))
 

@@ -92,7 +92,7 @@ class RPNCriterion(Generic[SomeTargets]):
         )
 
     def overlaps(self, anchors: Float[Tensor, "p 4"], target: SomeTargets) -> Float[Tensor, "p n"]:
-        """(P, N) of every anchor with every object."""
+        """IoU of every anchor with every object."""
         return pairwise_iou(anchors, target.boxes, inclusive=self.inclusive)
 
     def __call__(
@@ -139,7 +139,7 @@ class RPNCriterion(Generic[SomeTargets]):
         }
 
     def _divisors(self, counts: Int[Tensor, " b"], normalizer: SampleNormalizer) -> Int[Tensor, " b"]:
-        """(B,) from the sizes of the images' samples."""
+        """(B,) what the sums are divided by, from the sizes of the images' samples."""
         if normalizer == "image":
             return counts.clamp(min=1) * len(counts)
         if normalizer == "budget":

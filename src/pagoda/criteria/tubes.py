@@ -32,8 +32,8 @@ it; then an object seen in one frame of three overlaps nothing by more than a th
 def _object_overlaps(
     tubes: Float[Tensor, "r t 4"], target: TubeTargets, over: OverlapFrames, inclusive: bool
 ) -> Float[Tensor, "r n"]:
-    """Of tubes with the objects of a clip. Absent objects are empty boxes at the origin, where the legacy rule sees
-    one pixel."""
+    """IoU of tubes with the objects of a clip. Absent objects are empty boxes at the origin, where the legacy rule
+    sees one pixel."""
     boxes = target.boxes * target.visible[..., None]
     return tube_iou(tubes, boxes, inclusive=inclusive, visible=target.visible if over == "visible" else None)
 
@@ -56,7 +56,7 @@ class TubeRPNCriterion(RPNCriterion[TubeTargets]):
     """which frames an overlap is the mean of: see `OverlapFrames`"""
 
     def overlaps(self, anchors: Float[Tensor, "p 4"], target: TubeTargets) -> Float[Tensor, "p n"]:
-        """(P, N) of every anchor with every object."""
+        """IoU of every anchor, standing still, with every object, the mean of `over`'s frames."""
         tubes = replicate_anchors(anchors, target.num_frames)
         return _object_overlaps(tubes, target, self.over, self.inclusive)
 
@@ -92,7 +92,7 @@ class TubeSample(RegionSample):
 
     @property
     def clips(self) -> Int[Tensor, " r"]:
-        """(R,) whose tube it is"""
+        """(R,) the clip of each tube"""
         return self.images
 
 

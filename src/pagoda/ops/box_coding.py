@@ -94,11 +94,11 @@ class BoxCoder:
     """decoded `inclusive` boxes end one pixel further on (Detect-and-Track)"""
 
     def encode(self, boxes: Float[Tensor, "*n 4"], anchors: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
-        """See `encode_boxes`."""
+        """What a head is to say of each box; see `encode_boxes`."""
         return encode_boxes(boxes, anchors, weights=self.weights, inclusive=self.inclusive)
 
     def decode(self, deltas: Float[Tensor, "*n 4"], anchors: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
-        """See `decode_boxes`."""
+        """The boxes that deltas stand for; see `decode_boxes`."""
         return decode_boxes(
             deltas,
             anchors,
@@ -129,6 +129,6 @@ class PointCoder:
     """numbers count strides of the level, else pixels"""
 
     def distances(self, raw: Float[Tensor, "b p 4"], strides: Float[Tensor, " p"]) -> Float[Tensor, "b p 4"]:
-        """Pixels to the left, top, right and bottom side."""
+        """Distances in pixels to the left, top, right and bottom side."""
         positive = raw.exp() if self.transform == "exp" else raw.relu()
         return positive * strides[:, None] if self.in_strides else positive

@@ -18,8 +18,9 @@ SQRT2_SHAPES = ((1.0, 1.0), (2**0.5, 0.5**0.5), (0.5**0.5, 2**0.5))
 @checked
 @dataclass(frozen=True, kw_only=True)
 class StretchedAnchors:
-    """Sizes are base_scale · step · 2^(j/octaves) · shape, sizes outer, shapes inner unless `shapes_outer`.
+    """The anchors of one cell, alike on every level but for its steps.
 
+    Sizes are base_scale · step · 2^(j/octaves) · shape, sizes outer, shapes inner unless `shapes_outer`.
     The step of a level is the picture's side divided by the level's, each axis for itself, whole or not: 10
     pixels over 3 cells have steps of 3.33 and anchors to match. Centres are the middles of cells.
 

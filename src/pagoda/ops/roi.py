@@ -58,7 +58,7 @@ def roi_align(
 @checked
 @dataclass(frozen=True, kw_only=True)
 class RegionPooling:
-    """How a head gets the features of its regions.
+    """How a head gets the features of its regions: which level of the pyramid, how many bins, sampled how.
 
     >>> boxes = torch.tensor([[0., 0., 112., 112.], [0., 0., 224., 224.], [0., 0., 448., 448.]])
     >>> RegionPooling().levels(boxes, 2, 5)
@@ -104,7 +104,7 @@ class RegionPooling:
         images: Int[Tensor, " r"],
         assigned: Int[Tensor, " r"] | None = None,
     ) -> Float[Tensor, "r c out_h out_w"]:
-        """(R, C, resolution, resolution) of boxes in pixels; `strides` are the levels'.
+        """(R, C, resolution, resolution) features of boxes in pixels; `strides` are the levels'.
 
         `assigned` are the levels to read from; None: those that fit the boxes.
         """

@@ -90,7 +90,7 @@ class SelectFromAllLevels(SelectDense):
     def detect(
         self, outputs: DenseOutputs, images: ImageBatch, decode: Decode, label_map: LabelMap
     ) -> list[Detections]:
-        """The same as ragged lists, one per image."""
+        """Detections as ragged lists, one per image."""
         if self.suppression == "hard":
             return super().detect(outputs, images, decode, label_map)
         return ragged(self(outputs, images.sizes, decode), images.sizes, label_map)

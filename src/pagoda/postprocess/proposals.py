@@ -19,9 +19,9 @@ from pagoda.structures.outputs import Proposals, RPNOutputs
 @checked
 @dataclass(frozen=True, kw_only=True)
 class SelectProposals:
-    """The best of each level, decoded, cut to the picture, suppressed within their level, the best of all levels.
+    """The best regions of each level, decoded, cut to the picture, suppressed; then the best of all levels.
 
-    Raises ValueError for limits below 1.
+    Suppression stays within a level. Raises ValueError for limits below 1.
 
     >>> anchors = torch.tensor([[0., 0., 8., 8.], [0., 0., 8., 9.], [9., 9., 40., 40.]])
     >>> outputs = RPNOutputs(torch.tensor([[2.0, 1.0, 0.0]]), torch.zeros(1, 3, 4), (anchors,))

@@ -56,7 +56,7 @@ class SelectSecondStage(Select[RegionOutputs | TubeOutputs]):
         return found
 
     def competitors(self, outputs: RegionOutputs | TubeOutputs) -> list[int]:
-        """All pairs of a picture compete with each other."""
+        """How many (region, class) pairs compete for `max_candidates` places: all of a picture."""
         _, regions, classes = outputs.class_logits.shape
         return [regions * (classes - 1)]
 

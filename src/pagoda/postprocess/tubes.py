@@ -113,7 +113,7 @@ class SelectTubes(SelectSecondStage):
         frames: Sequence[tuple[int, ...]],
         key: int,
     ) -> list[Tubes]:
-        """Ragged lists, one per clip; `frames` are the positions of each clip's frames in its video."""
+        """Tubes as ragged lists, one per clip; `frames` are the positions of each clip's frames in its video."""
         found = self.candidates(outputs, images.sizes, decode)
         clips = []
         for clip, (size, positions) in enumerate(zip(images.sizes, frames, strict=True)):

@@ -53,6 +53,10 @@ def config_of_run(folder: str | Path) -> JsonObject:
     """The entries of config.yaml in a run's folder.
 
     Raises FileNotFoundError where there is none, ValueError where it lacks what a run needs to go on.
+
+    >>> config_of_run("runs/gone")
+    Traceback (most recent call last):
+    FileNotFoundError: runs/gone holds no config.yaml, so it is not the folder of a run
     """
     file = Path(folder) / "config.yaml"
     if not file.is_file():

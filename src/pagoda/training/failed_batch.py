@@ -77,6 +77,17 @@ def save_capsule(
     """A capsule file: pictures (uint8), targets, weights, random state and `facts`, which loads without code.
 
     `facts` must hold losses, precision and channels_last to be replayed, in types `torch.load` takes with weights_only.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> import pagoda
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=1, base_channels=8, width=8, norm_groups=4)
+    >>> facts = {"losses": {"boxes": float("nan")}, "precision": "fp32", "channels_last": True}
+    >>> black = torch.zeros(3, 32, 32, dtype=torch.uint8)
+    >>> with TemporaryDirectory() as folder:
+    ...     path = save_capsule(Path(folder, "capsule.pt"), model, [black], [Targets.empty((32, 32))], **facts)
+    ...     content, targets = load_capsule(path)
+    >>> content["losses"], len(targets)
+    ({'boxes': nan}, 1)
     """
     content = {
         "card": model.card(),

@@ -66,11 +66,12 @@ class RunLog:
     A resumed run first cuts off the rows after `resume_step`, and unless it `is_scored` the validation there: they
     will be written again. Rows before stay untouched.
 
-    >>> from tempfile import mkdtemp
-    >>> log = RunLog(Path(mkdtemp()), total_steps=10, quiet=True)
-    >>> log.write("step", 1, loss=2.5)
-    >>> log.close()
-    >>> read_records(log.path)
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as run:
+    ...     log = RunLog(Path(run), total_steps=10, quiet=True)
+    ...     log.write("step", 1, loss=2.5)
+    ...     log.close()
+    ...     read_records(log.path)
     [{'kind': 'step', 'step': 1, 'loss': 2.5}]
     """
 

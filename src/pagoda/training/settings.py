@@ -68,7 +68,7 @@ class OptimSettings:
     milestones: tuple[float, ...] = (0.67, 0.89)
     """multistep: shares of the run after which the rate is divided by ten"""
     warmup_steps: int = 50
-    """steps with a lower rate at the start, so that fresh weights do not diverge; published recipes take 500"""
+    """steps with a lower rate at the start, so that fresh weights do not diverge; long runs take 500 and more"""
     warmup: Literal["linear", "constant"] = "linear"
     """linear: the rate rises from warmup_factor to its full value; constant: it stays there and then jumps"""
     warmup_factor: float = 0.001

@@ -133,7 +133,8 @@ def tabulate(pictures: Iterable[Targets], *, label_map: LabelMap, root: Path, so
     """The targets of one picture after the other as one table; each needs its `file` and `image_id`.
 
     Objects are numbered from 1, masks become run lengths. Where the pictures have keypoints and the label map
-    does not name them, they are called point_0, point_1, … Raises ValueError where one lacks either.
+    does not name them, they are called point_0, point_1, … Raises ValueError where one lacks either,
+    and for a box that is not finite.
 
     >>> box, label, ignored = torch.tensor([[1.0, 2.0, 4.0, 8.0]]), torch.tensor([0]), torch.tensor([False])
     >>> targets = Targets(box, label, (10, 10), ignored)
@@ -151,6 +152,10 @@ def tabulate(pictures: Iterable[Targets], *, label_map: LabelMap, root: Path, so
     for index, targets in enumerate(pictures):
         if targets.file is None or targets.image_id is None:
             raise ValueError(f"picture {index} needs a file name and an image id to stand in a table")
+        broken = (~targets.boxes.isfinite().all(1)).nonzero().flatten().tolist()
+        if broken:
+            told = targets.boxes[broken[0]].tolist()
+            raise ValueError(f"{targets.file}: box {broken[0]} must be made of finite numbers, got {told}")
         images.files.append(targets.file)
         images.sizes.append(targets.image_size)
         ids.append(targets.image_id)

@@ -64,6 +64,13 @@ def read_results(path: str | Path) -> Rows:
     """The rows of a results file: a list, or a COCO document with them under "annotations".
 
     Numbers may be written as text, and whole numbers as 1.0. Raises ValueError naming file and row for what is none.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     file = Path(folder, "results.json")
+    ...     _ = file.write_text('[{"image_id": 7, "category_id": 1.0, "score": "0.5", "bbox": [0, 0, 2, 2]}]')
+    ...     read_results(file)
+    [{'image_id': 7, 'category_id': 1, 'score': 0.5, 'bbox': [0, 0, 2, 2]}]
     """
     return _rows_of(read_json(path), path)
 

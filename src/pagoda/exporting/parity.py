@@ -20,13 +20,15 @@ from torch import Tensor
 from pagoda.detectors.contract import Detector
 from pagoda.evaluating import evaluating
 from pagoda.exporting.masks_keypoints_parity import ShapeComparison, with_shapes
-from pagoda.exporting.parity_pictures import parity_batches
+from pagoda.exporting.parity_pictures import Picture, parity_batches
 from pagoda.exporting.program import THRESHOLD
 from pagoda.ops.boxes import pairwise_iou
+from pagoda.plain import JsonObject
 from pagoda.postprocess.rcnn import SelectRegions
 from pagoda.postprocess.select import Candidates, Select, take
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
+from pagoda.structures.outputs import DenseOutputs, RegionOutputs
 
 CLOSE_IOU = 0.005
 """an overlap this near to the limit may be judged either way"""
@@ -42,7 +44,13 @@ class ParityError(RuntimeError):
 
 @dataclass(kw_only=True)
 class ParityReport:
-    """What was compared, and how far apart the two sides were."""
+    """What was compared, and how far apart the two sides were.
+
+    >>> limits = {"box_tolerance": 0.05, "score_tolerance": 1e-4, "min_score": 0.2}
+    >>> report = ParityReport(**limits, batches=[(2, 130, 190), (1, 64, 64)], detections=7)
+    >>> report.pictures, report.passed, report.summary().partition(":")[0]
+    (3, True, '3 pictures (2×130×190, 1×64×64), scores above 0.2')
+    """
 
     box_tolerance: float
     """pixels by which a side of a box may differ"""
@@ -102,12 +110,20 @@ class ParityReport:
                 f" {self.keypoint_close_calls} elsewhere, where the model's map is as high"
             )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         return {**asdict(self), "pictures": self.pictures, "passed": self.passed}
 
 
 def check_parity(report: ParityReport) -> None:
-    """Raises ParityError unless something was compared and all of it agreed."""
+    """Raises ParityError unless something was compared and all of it agreed.
+
+    >>> report = ParityReport(box_tolerance=0.05, score_tolerance=1e-4, min_score=0.2, detections=7)
+    >>> check_parity(report)
+    >>> report.unmatched.append("only the file found a dog")
+    >>> check_parity(report)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    pagoda.exporting.parity.ParityError: the exported file disagrees with the model, so it was not kept...
+    """
     if report.unmatched:
         raise ParityError(
             f"the exported file disagrees with the model, so it was not kept\n{report.summary()}", report
@@ -123,7 +139,7 @@ def check_parity(report: ParityReport) -> None:
 def verify(
     path: str | Path,
     model: Detector,
-    pictures: Sequence[Any] | None = None,
+    pictures: Sequence[Picture] | None = None,
     *,
     box_tolerance: float = 0.05,
     score_tolerance: float = 1e-4,
@@ -142,13 +158,13 @@ def verify(
         report = ParityReport(
             box_tolerance=box_tolerance, score_tolerance=score_tolerance, min_score=min_score
         )
-        compare_all(report, session_of(file, min_score), model, select, batches)
+        _compare_all(report, _session_of(file, min_score), model, select, batches)
         if report.unmatched or report.detections >= report.pictures:
             break
     return report
 
 
-def session_of(file: Any, min_score: float) -> Any:
+def _session_of(file: Any, min_score: float) -> Any:
     """An onnxruntime session of the loaded file, with its threshold set to `min_score`."""
     import onnxruntime
     from onnx import numpy_helper
@@ -158,20 +174,20 @@ def session_of(file: Any, min_score: float) -> Any:
     return onnxruntime.InferenceSession(file.SerializeToString(), providers=["CPUExecutionProvider"])
 
 
-def compare_all(
+def _compare_all(
     report: ParityReport, session: Any, model: Detector, select: Select, batches: Sequence[Tensor]
 ) -> None:
     """Fill `report` with the comparison of every picture."""
     model = evaluating(model)
     for pixels in batches:
         report.batches.append((pixels.shape[0], pixels.shape[2], pixels.shape[3]))
-        found = outputs_of(session, pixels)
+        found = _outputs_of(session, pixels)
         device = next(model.parameters()).device
         images = model.input_spec.batch(list(pixels), device=device)
         with torch.inference_mode():
             expected = model.detect(images, postprocess=select)
         for index, theirs in enumerate(expected):
-            ours = of_one_image({name: values[index] for name, values in found.items()}, theirs)
+            ours = _of_one_image({name: values[index] for name, values in found.items()}, theirs)
             one = ImageBatch(images.pixels[index : index + 1], images.sizes[index : index + 1])
             theirs = theirs.to("cpu")
             rows, columns = compare(report, ours, theirs, select, Candidacy(model, one, select))
@@ -179,7 +195,7 @@ def compare_all(
                 ShapeComparison(model, one, select, report)(ours[rows], theirs[columns])
 
 
-def outputs_of(session: Any, pixels: Tensor) -> dict[str, Tensor]:
+def _outputs_of(session: Any, pixels: Tensor) -> dict[str, Tensor]:
     """What the file says of a batch, by the names of its outputs."""
     names = [output.name for output in session.get_outputs()]
     return dict(
@@ -187,7 +203,7 @@ def outputs_of(session: Any, pixels: Tensor) -> dict[str, Tensor]:
     )
 
 
-def of_one_image(outputs: dict[str, Tensor], theirs: Detections) -> Detections:
+def _of_one_image(outputs: dict[str, Tensor], theirs: Detections) -> Detections:
     """The file's objects in one picture, where the model has found `theirs`."""
     real = outputs["labels"] >= 0
     boxes, scores, labels = (outputs[name][real] for name in ("boxes", "scores", "labels"))
@@ -223,7 +239,7 @@ class Candidacy:
         return False
 
     @cached_property
-    def outputs(self) -> Any:
+    def outputs(self) -> DenseOutputs | RegionOutputs:
         with torch.inference_mode():
             return self.model(self.image)
 
@@ -237,7 +253,7 @@ class Candidacy:
         return Candidates(*(part[0].cpu() for part in found))
 
     def _ranks(self, pairs: Candidates) -> Tensor:
-        """What `max_candidates` are the best by."""
+        """The numbers by which `max_candidates` are chosen, the largest first."""
         return self.select.ranks(pairs, self.outputs.class_logits[0].cpu())
 
     def _pairs_like(self, report: ParityReport, box: Tensor, score: Tensor, label: Tensor) -> Candidates:
@@ -276,7 +292,7 @@ def compare(
         for index in here.nonzero().flatten().tolist():
             pair = has.boxes[index], has.scores[index], has.labels[index]
             known = candidacy.includes(report, *pair)
-            close = known and is_close_call(report, has[[index]], lacks, there, select)
+            close = known and _is_close_call(report, has[[index]], lacks, there, select)
             if close or (known and candidacy.is_last(report, *pair)):
                 report.close_calls += 1
             else:
@@ -284,7 +300,7 @@ def compare(
     return rows, columns
 
 
-def is_close_call(
+def _is_close_call(
     report: ParityReport, one: Detections, others: Detections, unpaired: Tensor, select: Select
 ) -> bool:
     """Could rounding alone have kept `one` out of `others`, of which `unpaired` were found there only?"""

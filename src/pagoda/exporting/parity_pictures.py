@@ -2,9 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any
+from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -12,9 +14,11 @@ from pagoda.pictures.read import to_picture
 from pagoda.preprocess import InputSpec
 
 MIN_PICTURES = 8
+Picture = str | Path | Image.Image | np.ndarray | Tensor
+"""whatever `pictures.read.to_picture` reads"""
 
 
-def parity_batches(spec: InputSpec, pictures: Sequence[Any]) -> Iterator[Tensor]:
+def parity_batches(spec: InputSpec, pictures: Sequence[Picture]) -> Iterator[Tensor]:
     """uint8 (B, 3 or 4, H, W): the given pictures, up to four of a size together, and drawn ones up to eight."""
     by_size: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
     for source in pictures:
@@ -31,7 +35,11 @@ def parity_batches(spec: InputSpec, pictures: Sequence[Any]) -> Iterator[Tensor]
 
 
 def drawn_batches(short_side: int, channels: int = 3) -> Iterator[Tensor]:
-    """Eight pictures of coarse noise and rectangles, the same every time; sides divisible by nothing."""
+    """Eight pictures of coarse noise and rectangles, the same every time; sides divisible by nothing.
+
+    >>> [tuple(images.shape) for images in drawn_batches(32)]
+    [(1, 3, 33, 44), (3, 3, 17, 23), (2, 3, 12, 18), (2, 3, 23, 32)]
+    """
     random = torch.Generator().manual_seed(0)
     for batch, share in ((1, 1.0), (3, 0.5), (2, 0.37), (2, 0.71)):
         height, width = int(short_side * share) + 1, int(short_side * share * 1.3) + 3

@@ -93,6 +93,17 @@ def check_counts(**counts: int | None) -> None:
             raise ValueError(f"{name} must be at least 1, got {count}")
 
 
+def check_numbers(options: object, low: float, high: float, *names: str) -> None:
+    """Raises ValueError where one of the named fields is not from `low` to `high`; None and tensors pass, of sequences
+    each number counts."""
+    for name in names:
+        for number in _numbers_in(getattr(options, name)):
+            if not low <= number <= high:
+                raise ValueError(
+                    f"{type(options).__name__}: {name} must be from {low:g} to {high:g}, got {number}"
+                )
+
+
 def describe(hint: Any) -> str:
     """What may stand where `hint` is annotated, in words."""
     origin, parts = get_origin(hint), get_args(hint)
@@ -211,6 +222,12 @@ def _admits_items(origin: Any, parts: tuple[Any, ...], value: Any) -> bool:
     return len(value) == len(parts) and all(
         admits(part, item) for part, item in zip(parts, value, strict=True)
     )
+
+
+def _numbers_in(value: Any) -> list[Any]:
+    if isinstance(value, list | tuple):
+        return [number for item in value for number in _numbers_in(item)]
+    return [value] if isinstance(value, Real) else []
 
 
 def _words(hint: Any) -> Collection[str]:

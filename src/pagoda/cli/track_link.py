@@ -13,7 +13,7 @@ from pagoda.cli.arguments.parsing import parse
 from pagoda.data.tracks.files import read_tracks, tracks_to_predictions
 from pagoda.data.tracks.mot import MotWriter, video_word
 from pagoda.data.tracks.posetrack_writing import write_posetrack
-from pagoda.files.atomic import claim_file, claim_folder, inside, write_free
+from pagoda.files.atomic import claim_folder, inside, write_free
 from pagoda.plain import checked
 from pagoda.structures.tracks import Tracks
 from pagoda.tracking.linking import LinkerName, create_tracker, link_tracks
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
 def write_video(linked: Tracks, out: Path) -> None:
     """NAME.txt for MOT, posetrack18/NAME.json, and predictions/NAME.json with the unlinked detections too."""
     name = video_word(linked.name)
-    with MotWriter(inside(out, f"{name}.txt"), place=claim_file) as writer:
+    with MotWriter(inside(out, f"{name}.txt"), write=write_free) as writer:
         for frame in range(linked.num_frames):
             writer.add(linked.at(frame), frame)
     poses, predictions = (inside(out, folder, f"{name}.json") for folder in ("posetrack18", "predictions"))

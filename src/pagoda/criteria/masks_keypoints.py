@@ -9,7 +9,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from pagoda.ops.heatmaps import keypoints_to_cells
 from pagoda.ops.masks import crop_masks
-from pagoda.plain import checked
+from pagoda.plain import check_counts, check_numbers, checked
 from pagoda.structures.clips import TubeTargets
 from pagoda.structures.instances import Targets
 
@@ -24,6 +24,9 @@ class MaskCriterion:
     binary: bool = True
     """a cell is wanted or not; else as much as the object covers it (torchvision)"""
     weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_numbers(self, 0, 1e6, "weight")
 
     def wanted(self, target: Targets, boxes: Tensor, objects: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """((R, size, size) what the head is to say, (R,) whether it counts) of one picture's regions.
@@ -57,6 +60,10 @@ class KeypointCriterion:
     budget: int = 128
     """of regions with objects per image"""
     weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_counts(budget=self.budget)
+        check_numbers(self, 0, 1e6, "weight")
 
     def annotated(self, target: Targets | TubeTargets, objects: Tensor) -> tuple[Tensor, Tensor]:
         """((R, K, 2) places, (R, K) bool whether known) of those objects' keypoints."""

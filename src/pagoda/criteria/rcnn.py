@@ -15,7 +15,7 @@ from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.boxes import pairwise_iou
 from pagoda.ops.losses import CodedBoxLoss, coded_box_loss
 from pagoda.ops.sampling import sample_balanced
-from pagoda.plain import checked
+from pagoda.plain import check_counts, check_numbers, checked
 from pagoda.structures.clips import TubeTargets
 from pagoda.structures.instances import Targets
 from pagoda.structures.outputs import Proposals
@@ -70,6 +70,11 @@ class RegionCriterion:
     smooth_l1_beta: float = 0.0
     """where the square turns into the absolute value, in units of the deltas; 0: L1"""
     box_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_counts(count=self.count)
+        check_numbers(self, 0, 1, "min_iou", "positive_share")
+        check_numbers(self, 0, 1e6, "smooth_l1_beta", "box_weight")
 
     def sample(
         self,
@@ -149,6 +154,7 @@ class RegionCriterion:
         return losses.sum()
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class RCNNCriterion:
     """The losses of both stages; those of masks and keypoints count where the detector has such heads."""

@@ -19,7 +19,7 @@ from pagoda.ops.heatmaps import keypoints_to_cells
 from pagoda.ops.losses import coded_box_loss
 from pagoda.ops.sampling import sample_rows
 from pagoda.ops.tubes import fill_absent, replicate_anchors, tube_iou
-from pagoda.plain import checked
+from pagoda.plain import check_counts, checked
 from pagoda.structures.clips import TubeTargets
 from pagoda.structures.outputs import Proposals
 
@@ -145,6 +145,10 @@ class TubeKeypointCriterion(KeypointCriterion):
     or_objects: bool = False
     """a clip without any such tube sends its annotated ones (the original)"""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_counts(count=self.count)
+
     def sample(
         self, served: TubeSample, targets: Sequence[TubeTargets], *, generator: Generator | None = None
     ) -> TubeSample:
@@ -186,6 +190,7 @@ class TubeKeypointCriterion(KeypointCriterion):
         return super().__call__(*(part.flatten(0, 1) for part in (logits, cells, counts)), num_clips * frames)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class DetectAndTrackCriterion:
     """The losses of both stages; that of keypoints counts where the detector has such a head."""

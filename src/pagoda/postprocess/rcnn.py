@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pagoda.ops.heatmaps import heatmaps_to_keypoints
 from pagoda.ops.masks import PasteRule, paste_masks
-from pagoda.plain import checked
+from pagoda.plain import check_numbers, checked
 from pagoda.postprocess.select import Candidates, Decode, Select, at_most, pick
 from pagoda.structures.outputs import RegionOutputs, TubeOutputs
 
@@ -24,6 +24,10 @@ class SelectSecondStage(Select):
     """pixels: an object must be as wide and high (torchvision: .01)"""
     keypoint_score: Literal["probability", "logit"] = "probability"
     """of a keypoint: see `ops.heatmaps`"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_numbers(self, 0, 1e6, "min_side")
 
     def candidates(self, outputs: RegionOutputs | TubeOutputs, sizes: Tensor, decode: Decode) -> Candidates:
         """(B, n) pairs, n = R · classes or `max_candidates`."""
@@ -65,6 +69,10 @@ class SelectRegions(SelectSecondStage):
     paste: PasteRule = "continuous"
     """see `ops.masks`"""
     min_mask_probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_numbers(self, 0, 1, "min_mask_probability")
 
     def masks(self, probabilities: Tensor, boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
         """(N, H, W) bool from (N, M, M) probabilities inside (N, 4) boxes of a picture of (height, width)."""

@@ -146,7 +146,7 @@ def _mot_video(sequence: Path, benchmark: Benchmark) -> Video:
     length = None if "seqlength" in info else len(pictures)
     tracks = read_mot(truth, is_truth=True, num_frames=length, benchmark=benchmark)
     numbers = [int(path.stem) if path.stem.isdigit() else -1 for path in pictures]
-    if numbers != list(range(1, tracks.num_frames + 1)):
+    if len(numbers) != tracks.num_frames or numbers != list(range(1, tracks.num_frames + 1)):
         raise ValueError(
             f"{sequence}: expected the pictures 1 … {tracks.num_frames}, as 000001.jpg, in {pictures[0].parent};"
             f" found {len(pictures)}, {pictures[0].name} … {pictures[-1].name}"

@@ -28,9 +28,9 @@ def evaluating(model: Model) -> Model:
 def check_precision(model: nn.Module) -> None:
     """Raises ValueError where a part's weights are not of the type `model.computes_in`, after `model.half()` say."""
     expected = getattr(model, "computes_in", None)
-    for name, part in model.named_children():
+    for name, part in model.named_children() if expected is not None else ():
         weight = next((weight for weight in part.parameters() if weight.is_floating_point()), None)
-        if expected is not None and weight is not None and weight.dtype != expected:
+        if weight is not None and weight.dtype != expected:
             raise ValueError(
                 f"the model's {name} must have weights of {expected}, got {weight.dtype}: undo it by"
                 f" model.to({expected}); for fewer bits take pagoda.optimize(model, dtype=torch.bfloat16) or"

@@ -15,6 +15,7 @@ from pagoda.convert.read_backbone import fill_backbone
 from pagoda.convert.recognise import open_foreign
 from pagoda.convert.report import ConversionReport, sha256_of
 from pagoda.detectors.contract import Detector
+from pagoda.files.text import with_home
 from pagoda.layers.inflate import Inflation, inflate_state
 from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
@@ -161,7 +162,7 @@ def local_file(place: str | Path) -> Path:
     """The file itself; an address is fetched. Raises FileNotFoundError that knows where published files are."""
     if is_remote(place):
         return fetch(str(place))
-    path = Path(place).expanduser()
+    path = with_home(place)
     if path.is_dir():
         return file_in(path)
     if not path.is_file():

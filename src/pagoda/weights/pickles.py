@@ -45,7 +45,9 @@ def read_pickle(path: str | Path) -> object:
 
 def damaged(path: str | Path, error: Exception) -> WeightsError:
     """The error for a file that ends too soon or makes no sense, with the reader's own words."""
-    reason = (str(error).splitlines() or ["the file ends too soon"])[0]
+    lines = str(error).splitlines() or ["the file ends too soon"]
+    # torch's own words begin with the advice to read the file in a way that runs what is in it.
+    reason = next((line.strip() for line in lines if "weights_only" not in line and line.strip()), "")
     return WeightsError(
         f"{path} is refused: it is truncated or damaged ({type(error).__name__}: {reason}); fetch it again"
     )

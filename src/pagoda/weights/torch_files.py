@@ -63,6 +63,8 @@ def read_checkpoint(path: Path) -> object:
 
 def read_saved(path: Path) -> dict[str, Any]:
     """What Pagoda itself wrote by torch.save: entries by name, tensors and plain values. Raises WeightsError."""
+    if path.exists() and not path.is_file():
+        raise WeightsError(f"{path} is a folder, a pipe or a device; expected a file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:

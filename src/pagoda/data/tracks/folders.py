@@ -27,6 +27,7 @@ from pagoda.data.tracks.posetrack import boxes_around, read_posetrack
 from pagoda.data.tracks.posetrack_writing import write_posetrack_truth
 from pagoda.data.videos import Video, frame_files
 from pagoda.files.atomic import hashed_name, inside, writing
+from pagoda.files.text import with_home
 from pagoda.messages import short_list
 from pagoda.pictures.read import list_pictures, natural_order, picture_size
 from pagoda.plain import checked
@@ -70,7 +71,7 @@ def open_videos(
     Raises FileNotFoundError or ValueError for a folder of another layout, a split that is not there, pictures
     that are missing or do not match their annotations, and where no row of any file counts.
     """
-    folder = Path(folder).expanduser()
+    folder = with_home(folder)
     splits = find_videos(folder)
     names = [split] if split in splits else split.split("+")
     videos = [

@@ -11,6 +11,7 @@ from warnings import warn
 import numpy as np
 import torch
 
+from pagoda.files.atomic import no_way_out
 from pagoda.files.drafts import draft_beside, settle, sweep_drafts
 from pagoda.weights.file_types import WeightsError
 from pagoda.weights.files import save_torch
@@ -51,7 +52,7 @@ def _restore(state: dict[str, Any]) -> None:
 
 def save_last(run: Path, state: dict[str, Any]) -> None:
     """Write `run/last/state.pt`, so that a kill at any moment leaves a whole one; the one before is kept beside it."""
-    last = run / "last" / STATE_FILE
+    last = no_way_out(run / "last") / STATE_FILE
     try:
         draft = draft_beside(last)
         try:

@@ -14,7 +14,7 @@ from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.boxes import pairwise_iou
 from pagoda.ops.losses import CodedBoxLoss, coded_box_loss
 from pagoda.ops.sampling import sample_balanced
-from pagoda.plain import checked
+from pagoda.plain import check_counts, check_numbers, checked
 from pagoda.structures.clips import SomeTargets
 from pagoda.structures.outputs import RPNOutputs
 
@@ -65,6 +65,9 @@ class RPNCriterion(Generic[SomeTargets]):
     """of the box loss, where it is another"""
 
     def __post_init__(self) -> None:
+        check_counts(count=self.count)
+        check_numbers(self, 0, 1, "background_iou", "foreground_iou", "positive_share")
+        check_numbers(self, 0, 1e6, "border", "smooth_l1_beta", "box_weight")
         if self.count is None and "budget" in (self.normalizer, self.box_normalizer):
             raise ValueError('normalizer="budget" divides by count, which is None; name a count')
 

@@ -20,7 +20,7 @@ from pagoda.ops.heatmaps import keypoints_to_cells
 from pagoda.ops.losses import coded_box_loss
 from pagoda.ops.sampling import sample_rows
 from pagoda.ops.tubes import fill_absent, replicate_anchors, tube_iou
-from pagoda.plain import checked
+from pagoda.plain import check_counts, checked
 from pagoda.structures.clips import TubeTargets
 from pagoda.structures.outputs import Proposals
 
@@ -181,6 +181,10 @@ class TubeKeypointCriterion(KeypointCriterion[TubeTargets]):
     or_objects: bool = False
     """a clip without any such tube sends its annotated ones (the original)"""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_counts(count=self.count)
+
     def sample(
         self, served: TubeSample, targets: Sequence[TubeTargets], *, generator: Generator | None = None
     ) -> TubeSample:
@@ -231,6 +235,7 @@ class TubeKeypointCriterion(KeypointCriterion[TubeTargets]):
         return super().__call__(flat_logits, flat_cells, flat_counts, num_clips * logits.shape[1])
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class DetectAndTrackCriterion:
     """The losses of both stages, as `detectors.detect_and_track` learns by them.

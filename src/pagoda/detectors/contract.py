@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, Protocol
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -58,6 +59,8 @@ class Detector(nn.Module):
     postprocess: Select
     origin: JsonObject | None = None
     """{"model": name, "options": …}: how the zoo built it, so that a checkpoint can build it again"""
+    computes_in: torch.dtype = torch.float32
+    """what its network's weights are: `optimize` makes copies of fewer bits"""
     sees_clips: bool = False
     """batches are clips (B, 3, T, H, W), and objects are tubes over their frames (`detect_tubes`)"""
     frames_around: Sequence[int] = (0,)

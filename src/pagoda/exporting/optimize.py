@@ -46,6 +46,7 @@ def optimize(
         raise ValueError(f"dtype must be torch.float32, torch.bfloat16 or torch.float16, got {dtype}")
     copy = deepcopy(model).eval().requires_grad_(False)
     fold_norms(copy)
+    copy.computes_in = dtype
     copy.origin = None  # the zoo cannot rebuild it: its tensors have other names and values
     # The detector's own tensors, and those of parts without weights, are geometry (anchors, scales), which half
     # precision would displace.

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pagoda.ops.anchors import grid_anchors
-from pagoda.plain import checked
+from pagoda.ops.anchors import LARGEST_SCALE, MOST_OCTAVES, grid_anchors
+from pagoda.plain import check_numbers, checked
 
 # (width, height) in base sizes: square, wide, tall. The first releases rounded √2 to 1.4 and its inverse to .7,
 # which makes the largest anchors of D0 5.8 pixels narrower.
@@ -37,6 +37,12 @@ class StretchedAnchors:
     """(width, height) in sizes; `SQRT2_SHAPES` in later releases"""
     shapes_outer: bool = False
     """the order in mmdetection"""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, 1, MOST_OCTAVES, "octaves")
+        check_numbers(self, 1 / LARGEST_SCALE, LARGEST_SCALE, "base_scale", "shapes")
+        if not self.shapes:
+            raise ValueError("anchors need a shape (width, height), got none")
 
     def of_cell(self) -> Float[Tensor, "a 4"]:
         """The anchors of a cell of side 1 at the origin."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pagoda.ops.boxes import box_areas
 from pagoda.ops.roi_align_cpu import cell_table, pooled_sums
-from pagoda.plain import checked
+from pagoda.plain import check_numbers, checked
 
 
 def roi_align(
@@ -81,6 +81,12 @@ class RegionPooling:
     """added before the logarithm is taken, or after (torchvision)"""
     inclusive: bool = False
     """legacy boxes: areas are of sides + 1"""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, 1, 256, "resolution")
+        check_numbers(self, 0, 64, "sampling_ratio", "canonical_level")
+        check_numbers(self, 1, 1e6, "canonical_side")
+        check_numbers(self, 0, 1, "eps")
 
     def levels(self, boxes: Float[Tensor, "r 4"], lowest: int, highest: int) -> Int[Tensor, " r"]:
         """The pyramid level that fits each box."""

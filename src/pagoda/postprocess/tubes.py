@@ -57,6 +57,7 @@ class SelectTubeProposals(SelectProposals):
         return batch_tube_survivors(boxes, places, levels, num_levels, most, self.inclusive)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class TubeProposalRules:
     """How many tubes a step of training looks at, and how many a clip to detect in.

@@ -222,3 +222,16 @@ def test_an_unknown_benchmark_gets_the_known_ones(tmp_path):
 def test_a_folder_without_any_says_what_was_looked_for(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"gt/gt\.txt"):
         find_mot(tmp_path)
+
+
+def test_a_row_far_behind_all_others_is_refused_with_its_line(tmp_path):
+    path = tmp_path / "t.txt"
+    path.write_text("1,1,5,5,5,5,1\n\n9000000,1,5,5,5,5,1\n2,1,5,5,5,5,1\n")
+    for is_truth in (False, True):
+        with pytest.raises(
+            ValueError, match=r"t\.txt line 3: frame 9000000 follows on more than 100000 frames"
+        ):
+            read_mot(path, is_truth=is_truth)
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "seqinfo.ini").write_text("[Sequence]\nseqLength=9000000\n")
+    assert read_mot(path).num_frames == 9_000_000, "somebody says that the video is so long"

@@ -36,6 +36,7 @@ from pagoda.data.reading.splits import choose_split, unread_note
 from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.assembly import concatenate
 from pagoda.data.tracks.folders import splits_of_videos
+from pagoda.files.text import with_home
 from pagoda.plain import checked
 
 KNOWN = (
@@ -136,7 +137,7 @@ def find_dataset(path: str | Path) -> Layout:
     >>> layout.kind, list(layout.splits)
     ('coco', ['val'])
     """
-    path = Path(path).expanduser()
+    path = with_home(path)
     layout = _from_file(path) if path.is_file() else _from_folder(path)
     if not layout.splits:
         raise FileNotFoundError("; ".join(reason for _, reason in layout.absent))

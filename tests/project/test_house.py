@@ -2,11 +2,11 @@
 
 from measure_house import docstrings, fields_without_line, loaded_by
 
-MOST_SILENT_FIELDS = 53
-"""of dataclasses, without a line of text below them; none are to be left"""
-MOST_MODULES = 183
-"""of ours that `pagoda.load` takes along; 127 are enough"""
-LEAST_EXAMPLES = 0.25
+MOST_SILENT_FIELDS = 0
+"""of dataclasses, without a line of text below them"""
+MOST_MODULES = 127
+"""of ours that `pagoda.load` takes along"""
+LEAST_EXAMPLES = 0.5
 """share of the public functions and classes whose docstring shows one"""
 
 

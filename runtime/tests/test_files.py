@@ -122,9 +122,9 @@ def test_files_that_cannot_be_used_say_why(tmp_path):
 
 
 def test_threads_and_providers_are_checked(file):
-    with pytest.raises(ValueError, match="threads must be at least 1.*got 0"):
+    with pytest.raises(ValueError, match=r"threads must be at least 1.*got 0"):
         pagoda_runtime.load(file, threads=0)
-    with pytest.raises(ValueError, match="no provider Abacus; expected some of .*CPUExecutionProvider"):
+    with pytest.raises(ValueError, match=r"no provider Abacus; expected some of .*CPUExecutionProvider"):
         pagoda_runtime.load(file, providers=["Abacus"])
 
 

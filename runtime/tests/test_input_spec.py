@@ -29,7 +29,7 @@ def both(request):
 def test_sizes_and_offsets(both, rng):
     theirs, ours = both
     assert ours.read_channels == theirs.read_channels
-    for size in rng.integers(1, 3000, (300, 2)).tolist() + [[1, 1], [1, 2000], [800, 800]]:
+    for size in [*rng.integers(1, 3000, (300, 2)).tolist(), [1, 1], [1, 2000], [800, 800]]:
         assert ours.resized(tuple(size)) == theirs.resized(tuple(size))
         assert ours.offset(tuple(size)) == theirs.offset(tuple(size))
 
@@ -83,7 +83,7 @@ def test_masks_leave_the_border_behind():
 
 
 def test_settings_of_a_newer_version_are_refused():
-    with pytest.raises(ValueError, match="mirror.*install a newer one"):
+    with pytest.raises(ValueError, match=r"mirror.*install a newer one"):
         InputSpec.from_dict({"mirror": True})
     with pytest.raises(ValueError, match="resample='lanczos'"):
         InputSpec.from_dict({"resample": "lanczos"})

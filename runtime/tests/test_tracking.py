@@ -68,7 +68,8 @@ def test_an_object_keeps_its_id():
     """Needs no torch."""
     for tracker in (ByteTracker(), OCSortTracker(min_seen=1)):
         for frame in range(6):
-            boxes = np.array([[10.0, 10, 30, 30], [100, 100, 140, 140]]) + [[3 * frame] * 4, [-2 * frame] * 4]
+            start, speed = np.array([[10.0, 10, 30, 30], [100, 100, 140, 140]]), np.array([[3.0], [-2.0]])
+            boxes = start + frame * speed
             found = Detections(boxes, np.array([0.9, 0.8]), np.array([0, 1]), (200, 200), LABELS)
             assert tracker.update(found).track_ids.tolist() == [1, 2]
 

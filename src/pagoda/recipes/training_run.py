@@ -46,7 +46,7 @@ from pagoda.recipes.resuming import (
 )
 from pagoda.recipes.target_fields import check_keypoints, flip_pairs, lighten, what_to_carry
 from pagoda.structures.clips import TubeTargets
-from pagoda.training.distributed import processes
+from pagoda.training.distributed import check_device, processes
 from pagoda.training.loop import Trainer
 from pagoda.training.run_log import read_records
 from pagoda.training.settings import AugmentSettings, TrainSettings, to_plain
@@ -105,6 +105,7 @@ def train(
         options: those of a zoo model; for a checkpoint short_side, long_side, canvas and take.
         build: composes a model that is not in the zoo; `model` is then the name written into its card.
     """
+    check_device(settings.device)
     data = open_data(settings, model, take=(options or {}).get("take"))
     torch.manual_seed(settings.seed)
     start = starting_model(model, data.label_map, options=options, build=build)
@@ -135,6 +136,7 @@ def train_on(
     `config`: entries of config.yaml that are not the model's own; `go_on`: of the run's folder makes the command that
     goes on with a run that was stopped, where there is one: `resume` needs data that it can open.
     """
+    check_device(settings.device)
     check_frames(model, train_data, settings.augment)
     check_keypoints(model, train_data.label_map, settings.augment)
     check_learnable(model, train_data)
@@ -165,6 +167,7 @@ def resume(
     saved = settings_in(config, Path(folder) / "config.yaml")
     settings = settings_with(saved, changes or {})
     check_same_run(folder, to_plain(saved), to_plain(settings))
+    check_device(settings.device)
     model = model_from_card(config["card"], build=build, where=folder)
     train_data, val_data = open_data(settings, model).datasets(model)
     check_learnable(model, train_data)

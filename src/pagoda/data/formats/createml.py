@@ -1,30 +1,40 @@
 """CreateML: one JSON list of pictures, each with labels and boxes about their middle, in pixels."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pagoda.files.text import read_json
+from pagoda.data.reading.category_ids import spellings
+from pagoda.data.reading.json_kinds import HEAD_BYTES
+from pagoda.files.text import as_name, read_json
 
 
-def createml_document(path: Path, every: Sequence[Path]) -> dict[str, Any]:
-    """One file as a COCO document; the classes are those of `every` file of the data set, sorted.
+def createml_document(what: Sequence[Path], every: Sequence[Path]) -> dict[str, Any]:
+    """The files of a split as a COCO document; the classes are those of `every` file of the data set, sorted.
 
     Raises ValueError naming the file and the picture where an entry is none of CreateML's.
     """
-    contents = {each: _entries(each) for each in dict.fromkeys((path, *every))}
-    names = sorted({label for entries in contents.values() for _, boxes in entries for label, _ in boxes})
+    contents = {each: _entries(each) for each in dict.fromkeys((*what, *every))}
+    written = spellings(label for entries in contents.values() for _, boxes in entries for label, _ in boxes)
+    names = list(written)
     if not names:
-        raise ValueError(f"{path}: no picture has an object; there is nothing to detect")
+        raise ValueError(f"{what[0]}: no picture has an object; there is nothing to detect")
     images, annotations = [], []
-    for number, (picture, boxes) in enumerate(contents[path], 1):
+    for number, (picture, boxes) in enumerate((entry for path in what for entry in contents[path]), 1):
         images.append({"id": number, "file_name": picture})
         for label, box in boxes:
-            category = names.index(label) + 1
+            category = names.index(as_name(label)) + 1
             entry = {"id": len(annotations) + 1, "image_id": number, "category_id": category, "bbox": box}
             annotations.append(entry)
-    categories = [{"id": number, "name": name} for number, name in enumerate(names, 1)]
+    categories = [{"id": number, "name": text} for number, text in enumerate(written.values(), 1)]
     return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def names_itself(path: Path) -> bool:
+    """Whether a file is called as a picture in it is: labelImg writes one for each."""
+    head = path.read_bytes()[:HEAD_BYTES]
+    return any(f'"{stem}.'.encode() in head for stem in (path.stem, json.dumps(path.stem)[1:-1]))
 
 
 def _entries(path: Path) -> list[tuple[str, list[tuple[str, list[float]]]]]:
@@ -46,7 +56,10 @@ def _labelled_box(path: Path, picture: str, entry: Any) -> tuple[str, list[float
     try:
         place = entry["coordinates"]
         x, y, width, height = (float(place[key]) for key in ("x", "y", "width", "height"))
-        return str(entry["label"]), [x - width / 2, y - height / 2, width, height]
+        label = entry["label"] if isinstance(entry["label"], str) else as_name(entry["label"])
+        if not label or not as_name(label):
+            raise ValueError(f"a label must be text, got {label!r}")
+        return label, [x - width / 2, y - height / 2, width, height]
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(
             f"{path}: {picture}: an object needs label and coordinates with x, y (its middle), width, height,"

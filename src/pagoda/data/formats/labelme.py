@@ -25,8 +25,8 @@ from pagoda.pictures.read import PictureError, picture_size
 
 CIRCLE_CORNERS = 64
 AREAS = ("polygon", "rectangle", "circle", "mask")
-TURNED = ("rotation", "quadrilateral")
-"""X-AnyLabeling's shapes of four corners: the polygon they enclose"""
+TURNED = ("rotation", "quadrilateral", "oriented_rectangle")
+"""Shapes of four corners of X-AnyLabeling and, the last, LabelMe: the polygon they enclose"""
 
 
 def labelme_splits(root: Path) -> tuple[dict[str, tuple[Path, ...]], list[Path]]:

@@ -69,8 +69,12 @@ def _check_row(row: list[float], *, is_truth: bool) -> None:
 
 
 def sequence_folder(path: Path) -> Path:
-    """The folder of a sequence, where its seqinfo.ini stands: above gt/gt.txt, beside NAME.txt the folder NAME."""
-    return path.parents[1] if path.stem in ("gt", "det") else path.with_suffix("")
+    """The folder of a sequence, where its seqinfo.ini stands: above gt/ of gt/gt.txt, else that of gt.txt,
+    beside NAME.txt the folder NAME."""
+    if path.stem not in ("gt", "det"):
+        return path.with_suffix("")
+    path = path if len(path.parents) > 2 else path.absolute()
+    return path.parents[1] if path.parent.name in ("gt", "det") else path.parent
 
 
 def sequence_info(sequence: Path) -> dict[str, str]:
@@ -102,7 +106,7 @@ def sequence_name(path: Path) -> str:
     """What a video is called after its file: as seqinfo.ini says, else its folder, or the file's own name."""
     named = sequence_info(sequence_folder(path)).get("name")
     if path.stem in ("gt", "det"):
-        return named or path.absolute().parents[1].name
+        return named or sequence_folder(path.absolute()).name
     return path.stem
 
 

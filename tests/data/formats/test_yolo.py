@@ -371,3 +371,7 @@ def test_names_that_cannot_be_read_are_told_alone(pets: Path) -> None:
     with pytest.raises(ValueError, match="name given twice") as error:
         open_annotations(pets, "train")
     assert "annotations name a category" not in str(error.value)
+    (pets / "data.yaml").unlink()
+    (pets / "classes.txt").write_text("\n")
+    with pytest.raises(ValueError, match=r"classes\.txt: no class names; expected one in each line"):
+        open_annotations(pets, "train")

@@ -200,10 +200,13 @@ def _names_of_list(root: str | Path, complaints: Complaints) -> list[str]:
         complaints.add("bad_categories", f"{root}: no class names; expected them in data.yaml or classes.txt")
         return []
     try:
-        return _listed_names(listed)
+        names = _listed_names(listed)
     except (ValueError, OSError) as error:
         complaints.add("bad_categories", str(error))
         return []
+    if not names:
+        complaints.add("bad_categories", f"{listed}: no class names; expected one in each line")
+    return names
 
 
 def contradicting_count(root: str | Path, description: dict[str, Any], label_map: LabelMap) -> list[str]:

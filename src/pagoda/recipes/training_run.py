@@ -48,7 +48,7 @@ from pagoda.recipes.resuming import (
 )
 from pagoda.recipes.target_fields import check_keypoints, flip_pairs, lighten, what_to_carry
 from pagoda.structures.clips import AnyTargets, TubeTargets
-from pagoda.training.distributed import processes
+from pagoda.training.distributed import check_device, processes
 from pagoda.training.loop import MakeBar, Trainer
 from pagoda.training.run_log import read_records
 from pagoda.training.settings import AugmentSettings, TrainSettings, to_plain
@@ -133,6 +133,7 @@ def train(
         build: composes a model that is not in the zoo; `model` is then the name written into its card.
         quiet: no bar, no remarks on the data and no words on standard error.
     """
+    check_device(settings.device)
     data = open_data(settings, model, take=(options or {}).get("take"))
     torch.manual_seed(settings.seed)
     start = starting_model(model, data.label_map, options=options, build=build)
@@ -176,6 +177,7 @@ def train_on(
     Traceback (most recent call last):
     ValueError: the model's 2 classes are not the dataset's 3: unknown to the model: circle, square, triangle; ...
     """
+    check_device(settings.device)
     check_frames(model, train_data, settings.augment)
     check_keypoints(model, train_data.label_map, settings.augment)
     check_learnable(model, train_data)
@@ -211,6 +213,7 @@ def resume(
     saved = settings_in(config, Path(folder) / "config.yaml")
     settings = settings_with(saved, changes or {})
     check_same_run(folder, to_plain(saved), to_plain(settings))
+    check_device(settings.device)
     model = model_from_card(config["card"], build=build, where=folder)
     train_data, val_data = open_data(settings, model).datasets(model)
     check_learnable(model, train_data)

@@ -170,6 +170,7 @@ class Tracks:
         if self.image_size is None:
             raise ValueError(
                 f"{self._where()}the size of the frames is not known; give image_size=(height, width)"
+                " (--image-size HEIGHT WIDTH)"
             )
         here = self.frame_slice(frame)
         points, points_scores = self.keypoints, self.keypoint_scores

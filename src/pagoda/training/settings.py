@@ -87,6 +87,11 @@ class OptimSettings:
 
     def __post_init__(self) -> None:
         _check_ranges(self)
+        if not all(0 <= share <= 1 for share in self.milestones):
+            raise ValueError(
+                f"milestones are shares of the run, 0 … 1, got {', '.join(f'{each:g}' for each in self.milestones)};"
+                " of epochs, divide them by the number of epochs: 8 and 11 of 12 are 0.67 and 0.92"
+            )
 
 
 @checked

@@ -117,14 +117,15 @@ def _ids(rows: np.ndarray, counted: CountedRows) -> np.ndarray:
 
 
 def find_mot(source: str | Path) -> list[Path]:
-    """The files `source` stands for: one file, a sequence's folder, or a folder of sequences or text files.
+    """The files `source` stands for: one file, a sequence's folder, or a folder of sequences or of text files, which
+    may lie one folder lower (train/, data/).
 
     Raises FileNotFoundError where there is none.
     """
     source = Path(source)
     if source.is_file():
         return [source]
-    for pattern in ("gt/gt.txt", "*/gt/gt.txt", "*.txt"):
+    for pattern in ("gt/gt.txt", "*/gt/gt.txt", "*.txt", "*/*/gt/gt.txt", "data/*.txt", "*/data/*.txt"):
         if files := sorted(source.glob(pattern)):
             return files
     raise FileNotFoundError(

@@ -98,12 +98,16 @@ def _check_row(row: list[float], *, is_truth: bool) -> None:
 
 
 def sequence_folder(path: Path) -> Path:
-    """The folder of a sequence, where its seqinfo.ini stands: above gt/gt.txt, beside NAME.txt the folder NAME.
+    """The folder of a sequence, where its seqinfo.ini stands: above gt/ of gt/gt.txt, else that of gt.txt, beside
+    NAME.txt the folder NAME.
 
     >>> sequence_folder(Path("walk/gt/gt.txt")).as_posix(), sequence_folder(Path("out/walk.txt")).as_posix()
     ('walk', 'out/walk')
     """
-    return path.parents[1] if path.stem in ("gt", "det") else path.with_suffix("")
+    if path.stem not in ("gt", "det"):
+        return path.with_suffix("")
+    path = path if len(path.parents) > 2 else path.absolute()
+    return path.parents[1] if path.parent.name in ("gt", "det") else path.parent
 
 
 def sequence_info(sequence: Path) -> dict[str, str]:
@@ -139,7 +143,7 @@ def sequence_name(path: Path) -> str:
     """
     named = sequence_info(sequence_folder(path)).get("name")
     if path.stem in ("gt", "det"):
-        return named or path.absolute().parents[1].name
+        return named or sequence_folder(path.absolute()).name
     return path.stem
 
 

@@ -28,7 +28,7 @@ from pagoda.heads.rpn import RPNHead
 from pagoda.heads.separable import SeparableHead
 from pagoda.necks.bifpn import BiFPN
 from pagoda.necks.fpn import FPN
-from pagoda.ops.roi import RegionPooling
+from pagoda.ops.roi import RoIPooling
 from pagoda.postprocess.proposals import ProposalRules, SelectProposals
 from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
@@ -76,7 +76,7 @@ def dense(
 def rcnn(spec: InputSpec, *learns: str) -> Detector:
     backbone = Strides()
     neck = FPN(backbone.channels, 16, top_level=4)
-    fine = RegionPooling(resolution=14)
+    fine = RoIPooling(resolution=14)
     heads = {
         "mask_head": MaskHead(16, 3, pooling=fine, depth=1, width=16),
         "keypoint_head": KeypointHead(16, 3, pooling=fine, depth=1, width=16),
@@ -85,7 +85,7 @@ def rcnn(spec: InputSpec, *learns: str) -> Detector:
         backbone,
         neck,
         rpn_head=RPNHead(neck.channels, 3),
-        box_head=BoxHead(BoxTrunk(16, 7, width=32), 3, pooling=RegionPooling()),
+        box_head=BoxHead(BoxTrunk(16, 7, width=32), 3, pooling=RoIPooling()),
         **{name: heads[name] for name in learns},
         label_map=LABELS,
         input_spec=spec,

@@ -23,13 +23,13 @@ from pagoda.heads.rpn import RPNHead
 from pagoda.models import create_model
 from pagoda.necks.fpn import FPN
 from pagoda.ops.heatmaps import heatmaps_to_keypoints
-from pagoda.ops.roi import RegionPooling
+from pagoda.ops.roi import RoIPooling
 from pagoda.postprocess.proposals import ProposalRules, SelectProposals
-from pagoda.postprocess.rcnn import SelectRegions
+from pagoda.postprocess.rcnn import SelectRoIs
 from pagoda.preprocess import InputSpec
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
-from pagoda.structures.outputs import Proposals, RegionOutputs
+from pagoda.structures.outputs import Proposals, RoIOutputs
 from pagoda.structures.skeleton import Skeleton
 
 onnx = pytest.importorskip("onnx", reason="needs pip install 'pagoda-vision[export]'")
@@ -72,12 +72,12 @@ def two_levels_and_all_heads() -> RCNN:
     torch.manual_seed(0)
     backbone = Strides()
     neck = FPN(backbone.channels, 16, top_level=4)
-    fine = RegionPooling(resolution=14)
+    fine = RoIPooling(resolution=14)
     model = RCNN(
         backbone,
         neck,
         rpn_head=RPNHead(neck.channels, 3),
-        box_head=BoxHead(BoxTrunk(16, 7, width=32), 3, pooling=RegionPooling()),
+        box_head=BoxHead(BoxTrunk(16, 7, width=32), 3, pooling=RoIPooling()),
         mask_head=MaskHead(16, 3, pooling=fine, depth=1, width=16),
         keypoint_head=KeypointHead(16, 3, pooling=fine, depth=1, width=16),
         label_map=RIDERS,
@@ -167,8 +167,8 @@ def test_unused_rows_are_empty_whatever_the_rule(rule: str) -> None:
     logits, maps = torch.randn(1, 2, 14, 14) + 1, torch.randn(1, 2, 3, 28, 28)
     labels, none = torch.tensor([[1, -1]]), torch.zeros(1, 0)
     proposals = Proposals(boxes, none, none.bool())
-    outputs = RegionOutputs(none, none, proposals, boxes, none, labels, logits, maps)
-    select = SelectRegions(paste=rule)
+    outputs = RoIOutputs(none, none, proposals, boxes, none, labels, logits, maps)
+    select = SelectRoIs(paste=rule)
     masks, places, scores = shapes_of(outputs, select, (32, 48))
     assert torch.equal(masks[0, :1], select.masks(logits[0, :1].sigmoid(), boxes[0, :1], (32, 48)))
     expected, probabilities = select.keypoints(maps[0, :1], boxes[0, :1])
@@ -236,7 +236,7 @@ def test_a_place_as_high_is_a_close_call_and_a_lower_one_a_fault() -> None:
     twin = places + 24  # six cells of four pixels further
     lower = places + 3
     report = ParityReport(box_tolerance=0.05, score_tolerance=1e-4, min_score=0.1)
-    comparison = ShapeComparison(SimpleNamespace(), None, SelectRegions(), report)
+    comparison = ShapeComparison(SimpleNamespace(), None, SelectRoIs(), report)
     comparison.maps = lambda box: maps
     theirs = poses(places, boxes, logits)
     for changed in (places, twin):
@@ -248,7 +248,7 @@ def test_a_place_as_high_is_a_close_call_and_a_lower_one_a_fault() -> None:
 
 def test_masks_may_differ_in_a_pixel_but_not_in_a_row() -> None:
     boxes = torch.tensor([[5.0, 5.0, 35.0, 35.0]])
-    select, report = SelectRegions(), ParityReport(box_tolerance=0.05, score_tolerance=1e-4, min_score=0.1)
+    select, report = SelectRoIs(), ParityReport(box_tolerance=0.05, score_tolerance=1e-4, min_score=0.1)
     crops = torch.ones(1, 28, 28)
     theirs = replace(
         poses(torch.zeros(1, 0, 2), boxes, torch.zeros(1, 0)),

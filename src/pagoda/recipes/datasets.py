@@ -16,8 +16,8 @@ from pagoda.data.videos import Video
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation.runner import check_known_classes, check_same_keypoints
 from pagoda.models import is_of_clips
-from pagoda.structures.clips import AnyTargets
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.tubes import AnyTargets
 from pagoda.training.settings import AugmentSettings, TrainSettings
 
 

@@ -11,7 +11,8 @@ from typing import TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
-from pagoda.structures.instances import Targets
+from pagoda.structures.instances import Detections, Targets
+from pagoda.structures.labels import LabelMap
 from pagoda.structures.per_object import TubeRows
 
 

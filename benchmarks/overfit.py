@@ -13,7 +13,7 @@ import torch
 
 from pagoda.backbones.resnet import ResNet
 from pagoda.data.dataset import DetectionDataset
-from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.formats.reader import open_annotations
 from pagoda.detectors.rcnn import RCNN
 from pagoda.heads.roi_box import BoxHead, BoxTrunk
 from pagoda.heads.roi_keypoint import KeypointHead

@@ -10,7 +10,7 @@ import tyro
 from rich.progress import Progress
 
 from pagoda.cli.arguments.parsing import open_checkpoint, parse
-from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.formats.reader import open_annotations
 from pagoda.data.table.annotations import Annotations
 from pagoda.data.tracks.folders import open_videos
 from pagoda.data.tracks.mot_classes import Benchmark

@@ -8,7 +8,7 @@ import numpy as np
 
 from pagoda.data.clips import ClipDataset
 from pagoda.data.dataset import DetectionDataset
-from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.formats.reader import open_annotations
 from pagoda.data.table.annotations import Annotations, cut_to_picture
 from pagoda.data.table.samples import AnnotatedDataset
 from pagoda.data.tracks.folders import open_videos

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.formats.reader import open_annotations
 from pagoda.data.formats.yolo import read_yolo
 from pagoda.data.formats.yolo_layout import yolo_splits
 from pagoda.pictures.read import is_picture

@@ -251,8 +251,8 @@ def _places(root: str | Path, description: JsonObject, split: str, notes: list[s
             )
         if _lies_far_below(folder, place):
             raise FileNotFoundError(
-                f"{description_file(root)} names '{entry}' for {split}, which is {place.resolve()}, a folder far above the"
-                " data set; name the folder of that split's pictures"
+                f"{description_file(root)} names '{entry}' for {split}, which is {place.resolve()}, a folder far above"
+                " the data set; name the folder of that split's pictures"
             )
         if place.is_dir() and not _has_pictures(place):
             raise FileNotFoundError(

@@ -95,8 +95,10 @@ def rcnn(spec: InputSpec, *learns: str) -> Detector:
     with torch.no_grad():
         model.box_head.classes.weight *= 3 / model.eval()(images).class_logits.std()
         if model.mask_head is not None:
+            # Whole objects: what is finer than a pixel of its input no mask of an exported file can tell.
             weight = model.mask_head.predict.weight.normal_(std=0.8)
-            weight.copy_(weight.mean((2, 3), keepdim=True))  # as smooth as masks are after training
+            weight.copy_(weight.mean((2, 3), keepdim=True))
+            model.mask_head.predict.bias.fill_(2.0)
     return model
 
 
@@ -110,8 +112,8 @@ MODELS: dict[str, Callable[[], Detector]] = {
     "EfficientDet": lambda: dense(EfficientDet, partial(BiFPN, cells=1), SeparableHead, CORNER),
     "Faster R-CNN": lambda: rcnn(SIDES),
 }
-# To trace a network takes seconds; what the others have besides stands in the graph, not in the runtime.
-QUICK = ("FCOS", "Mask and Keypoint R-CNN")
+# To trace a network takes many seconds; what the others have besides stands in the graph, not in the runtime.
+QUICK = ("FCOS",)
 PARAMETERS = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in MODELS]
 
 
@@ -171,7 +173,9 @@ def test_the_objects_are_those_of_the_model(both, forty) -> None:
         alone += len(ours) + len(theirs) - 2 * len(rows)
         if theirs.masks is not None:
             pasted, shown = theirs.masks.numpy()[columns], ours.masks[rows]
-            is_large = pasted.sum((1, 2)) >= 64
+            height, width = model.input_spec.resized(ours.image_size)
+            scale = max(1.0, ours.image_size[0] * ours.image_size[1] / (height * width))
+            is_large = pasted.sum((1, 2)) >= 256 * scale  # of what the network saw
             shared, either = (pasted & shown).sum((1, 2)), (pasted | shown).sum((1, 2))
             ious += (shared / np.maximum(either, 1))[is_large].tolist()
         if theirs.keypoints is not None:
@@ -179,9 +183,8 @@ def test_the_objects_are_those_of_the_model(both, forty) -> None:
             scores = np.abs(theirs.keypoint_scores.numpy()[columns] - ours.keypoint_scores[rows])
             far += ((away > BOX_TOLERANCE) | (scores > 1e-3)).ravel().tolist()
     assert same > 200 and alone <= CLOSE_CALLS * same
-    assert (len(ious) > 0) == ("masks" in model.learns) and (not ious or np.mean(ious) > 0.9)
+    assert (len(ious) > 0) == ("masks" in model.learns) and (not ious or np.mean(ious) > 0.97)
     assert (len(far) > 0) == ("keypoints" in model.learns) and (not far or np.mean(far) < 0.02)
-    print(same, alone, len(ious), np.mean(ious or [0]), np.mean(far or [0]))
 
 
 def test_a_higher_threshold_and_words(both, forty) -> None:

@@ -198,7 +198,8 @@ def test_the_command_writes_a_line_for_each_picture(file, picture, tmp_path, cap
     said = capsys.readouterr()
     assert [entry["score"] > 0.3 for entry in json.loads(said.out)["objects"]] == [True, True]
     assert "skipped: cannot read" in said.err and "no such file" in said.err
-    assert main(["predict", str(file), str(picture), "--out", str(out)]) == 2  # nothing is overwritten
+    assert main(["predict", str(file), str(picture), "--out", str(out)]) == 2
+    assert "found.json exists; choose another name" in capsys.readouterr().err
     assert main(["predict", str(tmp_path / "none.onnx"), str(picture)]) == 2
     assert "there is no" in capsys.readouterr().err
 

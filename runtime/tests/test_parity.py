@@ -159,6 +159,19 @@ def pairs(ours: pagoda_runtime.Detections, theirs) -> tuple[np.ndarray, np.ndarr
     return np.array(rows, int), np.array(columns, int)
 
 
+def check_words(model: Detector, runtime: pagoda_runtime.Model, picture: np.ndarray) -> None:
+    """Thresholds, names and skeletons; no test of its own, so that no worker exports a model twice."""
+    everything = runtime.predict(picture)
+    threshold = float(np.median(everything.scores))
+    assert runtime.predict(picture, min_score=threshold).to_dict() == everything.above(threshold).to_dict()
+    assert runtime.label_map.names == LABELS.names and runtime.label_map.category_ids == LABELS.category_ids
+    assert runtime.input_spec.resized((37, 91)) == model.input_spec.resized((37, 91))
+    assert set(everything.names) <= set(LABELS.names)
+    skeleton = runtime.label_map.skeleton
+    assert (skeleton is not None) == ("keypoints" in model.learns)
+    assert skeleton is None or (skeleton.names, skeleton.edges) == (FACE.names, FACE.edges)
+
+
 def test_the_objects_are_those_of_the_model(both, forty) -> None:
     model, runtime = both
     expected, found = model.predict(list(forty)), runtime.predict(list(forty))
@@ -185,17 +198,4 @@ def test_the_objects_are_those_of_the_model(both, forty) -> None:
     assert same > 200 and alone <= CLOSE_CALLS * same
     assert (len(ious) > 0) == ("masks" in model.learns) and (not ious or np.mean(ious) > 0.97)
     assert (len(far) > 0) == ("keypoints" in model.learns) and (not far or np.mean(far) < 0.02)
-
-
-def test_a_higher_threshold_and_words(both, forty) -> None:
-    model, runtime = both
-    picture = forty[-1]
-    everything = runtime.predict(picture)
-    threshold = float(np.median(everything.scores))
-    assert runtime.predict(picture, min_score=threshold).to_dict() == everything.above(threshold).to_dict()
-    assert runtime.label_map.names == LABELS.names and runtime.label_map.category_ids == LABELS.category_ids
-    assert runtime.input_spec.resized((37, 91)) == model.input_spec.resized((37, 91))
-    assert set(everything.names) <= set(LABELS.names)
-    skeleton = runtime.label_map.skeleton
-    assert (skeleton is not None) == ("keypoints" in model.learns)
-    assert skeleton is None or (skeleton.names, skeleton.edges) == (FACE.names, FACE.edges)
+    check_words(model, runtime, forty[-1])

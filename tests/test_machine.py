@@ -11,7 +11,9 @@ from pagoda.machine import Machine, choose_precision, find_device, measure, this
 CPU = torch.device("cpu")
 KIND = {"processor": "some", "device": "cpu", "threads": 2, "torch": "2.14.1"}
 WITHOUT_AMX = Machine(**KIND, inference={"fp32": 163, "bf16": 89}, training={"fp32": 176, "bf16": 94})
-WITH_BF16 = Machine(**KIND, inference={"fp32": 521, "bf16": 1038, "fp16": 30}, training={"fp32": 500, "bf16": 590})
+WITH_BF16 = Machine(
+    **KIND, inference={"fp32": 521, "bf16": 1038, "fp16": 30}, training={"fp32": 500, "bf16": 590}
+)
 
 
 @pytest.fixture

@@ -52,7 +52,9 @@ def open_engine(path: str | Path, *, min_score: float | None = None) -> Engine:
     if not path.is_file():
         raise FileNotFoundError(f"no exported file {path}")
     if ending == ".xml" and not path.with_suffix(".bin").is_file():
-        raise FileNotFoundError(f"{path} has its weights in {path.with_suffix('.bin').name}, which is not beside it")
+        raise FileNotFoundError(
+            f"{path} has its weights in {path.with_suffix('.bin').name}, which is not beside it"
+        )
     try:
         engine: Engine = _Onnx(path, min_score) if ending == ".onnx" else _OpenVINO(path, min_score)
     except (RuntimeError, ValueError) as error:
@@ -60,8 +62,8 @@ def open_engine(path: str | Path, *, min_score: float | None = None) -> Engine:
     missing = [name for name in _NEEDED if name not in engine.metadata]
     if missing:
         raise ValueError(
-            f"{path} was not written by pagoda export: its metadata lack {', '.join(missing)}, without which its outputs"
-            " mean nothing; export the checkpoint anew with `pagoda export CHECKPOINT MODEL`"
+            f"{path} was not written by pagoda export: its metadata lack {', '.join(missing)}, without which its"
+            " outputs mean nothing; export the checkpoint anew with `pagoda export CHECKPOINT MODEL`"
         )
     return engine
 

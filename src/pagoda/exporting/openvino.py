@@ -13,7 +13,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pagoda.detectors.contract import Detector
@@ -21,8 +20,8 @@ from pagoda.exporting.engines import check_engine
 from pagoda.exporting.exported import load_exported
 from pagoda.exporting.onnx import check_exportable, check_installed, to_onnx
 from pagoda.exporting.parity import ParityReport, check_parity, verify
+from pagoda.exporting.parity_pictures import fitted
 from pagoda.files.atomic import write_atomically
-from pagoda.pictures.read import to_picture
 
 CALIBRATION_PICTURES = 300
 """as many as calibrate well; more only take longer"""
@@ -149,7 +148,7 @@ def export_int8(
     ir, modules = ir_of(model, select, size)
     pictures = calibration[:CALIBRATION_PICTURES]
     quantized, counts = quantize(
-        ir, modules, (frame_of(model, picture, size) for picture in pictures), len(pictures)
+        ir, modules, (fitted(model.input_spec, picture, size) for picture in pictures), len(pictures)
     )
     with TemporaryDirectory() as folder:
         file = Path(folder) / path.name
@@ -267,19 +266,6 @@ def quiet_nncf() -> Iterator[None]:
     finally:
         if before is None:
             del os.environ["NNCF_CI"]
-
-
-def frame_of(model: Detector, picture: object, size: tuple[int, int] | None) -> Tensor:
-    """uint8 (3 or 4, H, W): a picture as the file takes it; of a fixed size, cut or filled up with zeros."""
-    spec = model.input_spec
-    pixels, _ = to_picture(picture, channels=spec.read_channels)
-    frame = spec.resize(torch.from_numpy(pixels).permute(2, 0, 1))
-    if size is None:
-        return frame
-    fitted = frame.new_zeros(len(frame), *size)
-    height, width = min(size[0], frame.shape[1]), min(size[1], frame.shape[2])
-    fitted[:, :height, :width] = frame[:, :height, :width]
-    return fitted
 
 
 def write_ir(ir: Any, file: Path) -> None:

@@ -13,8 +13,9 @@ from torch import Tensor
 from pagoda.detectors.contract import Detector
 from pagoda.exporting.exported import load_exported
 from pagoda.exporting.onnx import export_onnx
-from pagoda.exporting.openvino import frame_of, ir_of, quantize, write_ir
+from pagoda.exporting.openvino import ir_of, quantize, write_ir
 from pagoda.exporting.optimize import optimize
+from pagoda.exporting.parity_pictures import fitted
 from pagoda.ops.boxes import pairwise_iou
 from pagoda.structures.instances import Detections
 
@@ -145,7 +146,7 @@ def _openvino(model: Detector, folder: Path) -> Detector:
 def _int8(model: Detector, pictures: Sequence[Tensor], folder: Path) -> Detector:
     ir, modules = ir_of(model, model.postprocess)
     path = folder / "int8.xml"
-    frames = (frame_of(model, picture, None) for picture in pictures)
+    frames = (fitted(model.input_spec, picture, None) for picture in pictures)
     write_ir(quantize(ir, modules, frames, len(pictures))[0], path)
     return load_exported(path)
 

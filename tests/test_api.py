@@ -13,6 +13,7 @@ def test_every_name_is_there_and_callable_even_after_its_rooms_were_imported():
     import pagoda.exporting.onnx
     import pagoda.recipes.training_run
 
+    assert {"load", "create_model", "train"} <= set(pagoda.__all__)
     for name in pagoda.__all__:
         if name != "__version__":
             assert callable(getattr(pagoda, name)), name

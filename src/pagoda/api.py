@@ -43,8 +43,8 @@ def train(
     The folder is in any form of docs/formats.md. A class head for other classes is made anew by the classes' names.
 
     `settings` are the fields of TrainSettings, nested ones as dicts (`epochs=12, optim={"learning_rate": 1e-3}`);
-    `options` those of the model (`{"width": 64}`; `pagoda info NAME --help` lists them). Unknown words raise with the
-    nearest right one.
+    `options` those of the model (`{"width": 64}`; `pagoda info NAME --help-all` lists them). Unknown words raise with
+    the nearest right one.
 
     `resume` is the folder of a run to go on with, interrupted or at its end; `epochs`, `workers`, `device`,
     `val_every`, `patience`, `save_seconds` and `inside_only` may then be given anew, `data` too where the same data lie

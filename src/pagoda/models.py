@@ -56,8 +56,8 @@ def create_model(
 ) -> Detector:
     """A new detector called `name` for `num_classes` foreground classes, or for the classes of `label_map`.
 
-    `options` are those of this model (`pagoda info NAME --help` lists them); one that it has no use for raises, and an
-    unknown name or option raises with the nearest right word.
+    `options` are those of this model (`pagoda info NAME --help-all` lists them); one that it has no use for raises, and
+    an unknown name or option raises with the nearest right word.
     """
     parts = parse_name(name)
     conventions = conventions_for(parts)

@@ -8,14 +8,33 @@ from inspect import Parameter, signature
 from numbers import Integral, Real
 from reprlib import Repr
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    TypeAlias,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from pagoda.messages import nearest
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 JsonObject: TypeAlias = dict[str, Any]
 """what JSON and YAML files hold between braces: values by name, which nobody has checked yet"""
-Target = TypeVar("Target", bound=Callable[..., Any])
-_NUMBERS = {bool: "True or False", int: "a whole number", float: "a number", NoneType: "None"}
+Target = TypeVar("Target", bound=Callable[..., object])
+Options = TypeVar("Options", bound="DataclassInstance")
+_NUMBERS: dict[object, str] = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    NoneType: "None",
+}
 LARGEST = 2**63
 """of whole numbers: a tensor holds none from here on"""
 _shorten = Repr()
@@ -42,23 +61,33 @@ def checked(target: Target) -> Target:
     check = _checker(target, target.__name__, _has_words)
 
     @wraps(target)
-    def guarded(*args: Any, **kwargs: Any) -> Any:
+    def guarded(*args: object, **kwargs: object) -> Any:
         check(args, kwargs)
         return target(*args, **kwargs)
 
     return guarded  # type: ignore[return-value]
 
 
-def is_option(hint: Any) -> bool:
-    """Whether an annotation speaks of words, numbers or option dataclasses, so that `checked` looks at it."""
+def is_option(hint: object) -> bool:
+    """Whether an annotation speaks of words, numbers or option dataclasses, so that `checked` looks at it.
+
+    >>> is_option(Literal["left", "right"]), is_option(float | None), is_option(str)
+    (True, True, False)
+    """
     if _is_union(hint) or get_origin(hint) in (tuple, list, dict) or _is_collection(hint):
         return any(is_option(part) for part in get_args(hint) if part is not Ellipsis)
     return get_origin(hint) is Literal or hint in (bool, int, float) or _is_dataclass(hint)
 
 
-def admits(hint: Any, value: Any) -> bool:
+def admits(hint: object, value: object) -> bool:
     """Whether a value may stand where `hint` is annotated; whole numbers are numbers; NaN and what no tensor holds are
-    none."""
+    none.
+
+    >>> admits(float, 3), admits(int, 3.0), admits(bool, 1), admits(float, math.nan)
+    (True, False, False, False)
+    >>> admits(tuple[int, ...], [1, 2]), admits(Literal["left"] | None, "right")
+    (True, False)
+    """
     origin = get_origin(hint)
     if origin is Literal:
         return any(
@@ -74,8 +103,13 @@ def admits(hint: Any, value: Any) -> bool:
     return not isinstance(hint, type) or isinstance(value, hint)
 
 
-def check_option(owner: str, name: str, hint: Any, value: Any) -> None:
-    """Raises ValueError where `hint` does not admit the value of the option `name`."""
+def check_option(owner: str, name: str, hint: object, value: object) -> None:
+    """Raises ValueError where `hint` does not admit the value of the option `name`.
+
+    >>> check_option("Resize", "short", int, "800")
+    Traceback (most recent call last):
+    ValueError: Resize: short must be a whole number, got '800'; that is text: write 800
+    """
     if admits(hint, value):
         return
     words = tuple(_words(hint))
@@ -87,14 +121,24 @@ def check_option(owner: str, name: str, hint: Any, value: Any) -> None:
 
 
 def check_counts(**counts: int | None) -> None:
-    """Raises ValueError with the name of a count below 1; None, where it is admitted, stands for no limit."""
+    """Raises ValueError with the name of a count below 1; None, where it is admitted, stands for no limit.
+
+    >>> check_counts(batch_size=4, max_frames=None)
+    >>> check_counts(batch_size=0)
+    Traceback (most recent call last):
+    ValueError: batch_size must be at least 1, got 0
+    """
     for name, count in counts.items():
         if count is not None and count < 1:
             raise ValueError(f"{name} must be at least 1, got {count}")
 
 
-def describe(hint: Any) -> str:
-    """What may stand where `hint` is annotated, in words."""
+def describe(hint: object) -> str:
+    """What may stand where `hint` is annotated, in words.
+
+    >>> describe(Literal["sgd", "adamw"] | None), describe(tuple[float, float]), describe(list[int])
+    ("one of 'sgd', 'adamw' or None", '(a number, a number)', 'a sequence, each of it a whole number')
+    """
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Literal:
         return f"one of {', '.join(map(repr, parts))}"
@@ -106,14 +150,25 @@ def describe(hint: Any) -> str:
         return f"a mapping of {describe(parts[0])} to {describe(parts[-1])}"
     if origin in (tuple, list) or _is_collection(hint):
         return f"a sequence, each of it {describe(parts[0])}" if parts else "a sequence"
-    return str(_NUMBERS.get(hint) or getattr(hint, "__name__", hint))
+    return _NUMBERS.get(hint) or str(getattr(hint, "__name__", None) or hint)
 
 
-def from_plain(cls: type, values: Any, where: str = "") -> Any:
+def from_plain(cls: type[Options], values: object, where: str = "") -> Options:
     """A dataclass of options from what JSON and YAML have of it: mappings for those within, lists for tuples.
 
     `where` stands before the names of settings in messages: "optim.". Raises ValueError for what is no mapping, for an
     unknown name, with the nearest known one, for one that is missing, and for values the class refuses.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass
+    ... class Optim:
+    ...     lr: float = 0.1
+    ...     steps: tuple[int, ...] = ()
+    >>> from_plain(Optim, {"steps": [8, 11]})
+    Optim(lr=0.1, steps=(8, 11))
+    >>> from_plain(Optim, {"Lr": 1}, "optim.")
+    Traceback (most recent call last):
+    ValueError: unknown setting 'optim.Lr'; did you mean 'optim.lr'?
     """
     if not isinstance(values, Mapping):
         name = where.removesuffix(".") or cls.__name__
@@ -131,7 +186,7 @@ def from_plain(cls: type, values: Any, where: str = "") -> Any:
     return cls(**{name: _as_hinted(hints[name], value, f"{where}{name}.") for name, value in values.items()})
 
 
-def _as_hinted(hint: Any, value: Any, where: str) -> Any:
+def _as_hinted(hint: object, value: object, where: str) -> Any:
     parts = get_args(hint) or (hint,)
     if isinstance(value, Mapping):
         inner = next((part for part in parts if _is_dataclass(part)), None)
@@ -149,13 +204,13 @@ def _check_constructor(target: type) -> None:
     create, begin = target.__new__, target.__init__  # type: ignore[misc]
     check = _checker(begin, target.__name__, is_option)
 
-    def new(cls: type, *args: Any, **kwargs: Any) -> Any:
+    def new(cls: type, *args: object, **kwargs: object) -> Any:
         if cls.__init__ is target.__init__:  # type: ignore[misc]
             check((cls, *args), kwargs)
         return create(cls) if create is object.__new__ else create(cls, *args, **kwargs)  # type: ignore[call-overload]
 
     @wraps(begin)
-    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+    def init(self: Any, *args: object, **kwargs: object) -> None:
         if type(self).__init__ is not target.__init__:  # type: ignore[misc]
             check((self, *args), kwargs)
         begin(self, *args, **kwargs)
@@ -164,11 +219,13 @@ def _check_constructor(target: type) -> None:
     target.__new__, target.__init__ = new, init  # type: ignore[misc, assignment, method-assign]
 
 
-def _checker(function: Callable[..., Any], owner: str, counts: Callable[[Any], bool]) -> Callable[..., None]:
+def _checker(
+    function: Callable[..., object], owner: str, counts: Callable[[object], bool]
+) -> Callable[..., None]:
     names: list[str] = []  # of what is given by position; both are resolved at the first call,
-    hints: dict[str, Any] = {}  # when every module has its names
+    hints: dict[str, object] = {}  # when every module has its names
 
-    def check(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def check(args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
         if not hints:
             parameters = signature(function).parameters.values()
             names.extend(p.name for p in parameters if p.kind is not Parameter.KEYWORD_ONLY)
@@ -182,7 +239,7 @@ def _checker(function: Callable[..., Any], owner: str, counts: Callable[[Any], b
     return check
 
 
-def _admits_number(hint: Any, value: Any) -> bool:
+def _admits_number(hint: object, value: object) -> bool:
     is_truth = isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")  # numpy has its own
     if hint is bool or is_truth:
         return hint is bool and is_truth
@@ -195,7 +252,7 @@ def _admits_number(hint: Any, value: Any) -> bool:
     return value is None
 
 
-def _admits_items(origin: Any, parts: tuple[Any, ...], value: Any) -> bool:
+def _admits_items(origin: type | None, parts: tuple[object, ...], value: object) -> bool:
     if origin is not None and _is_mapping(origin):
         if not isinstance(value, Mapping):
             return False
@@ -205,7 +262,7 @@ def _admits_items(origin: Any, parts: tuple[Any, ...], value: Any) -> bool:
     if isinstance(value, str | bytes):
         return False
     if not isinstance(value, list | tuple | set | frozenset | range):
-        return origin not in (tuple, list) and isinstance(value, origin)
+        return origin is not None and origin not in (tuple, list) and isinstance(value, origin)
     if origin is not tuple or parts[-1:] == (Ellipsis,):
         return not parts or all(admits(parts[0], item) for item in value)
     return len(value) == len(parts) and all(
@@ -213,14 +270,14 @@ def _admits_items(origin: Any, parts: tuple[Any, ...], value: Any) -> bool:
     )
 
 
-def _words(hint: Any) -> Collection[str]:
+def _words(hint: object) -> Collection[str]:
     parts = get_args(hint)
     if get_origin(hint) is Literal:
         return [word for word in parts if isinstance(word, str)]
     return [word for part in parts if part is not Ellipsis for word in _words(part)]
 
 
-def _has_words(hint: Any) -> bool:
+def _has_words(hint: object) -> bool:
     parts = get_args(hint)
     return get_origin(hint) is Literal or any(_has_words(part) for part in parts if part is not Ellipsis)
 
@@ -232,18 +289,18 @@ def _as_number(text: str) -> float | None:
         return None
 
 
-def _is_union(hint: Any) -> bool:
+def _is_union(hint: object) -> bool:
     return get_origin(hint) in (Union, UnionType)
 
 
-def _is_mapping(origin: Any) -> bool:
+def _is_mapping(origin: object) -> bool:
     return isinstance(origin, type) and issubclass(origin, Mapping)
 
 
-def _is_collection(hint: Any) -> bool:
+def _is_collection(hint: object) -> bool:
     origin = get_origin(hint)
     return isinstance(origin, type) and issubclass(origin, Collection)
 
 
-def _is_dataclass(hint: Any) -> bool:
+def _is_dataclass(hint: object) -> bool:
     return isinstance(hint, type) and is_dataclass(hint)

@@ -1,6 +1,6 @@
 """Pictures of any kind to detections: the code behind `model.predict` and `pagoda predict`."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from torch import Tensor
 from pagoda.evaluating import evaluating
 from pagoda.pictures.read import to_picture
 from pagoda.plain import check_counts
-from pagoda.postprocess.select import Select
+from pagoda.postprocess.select import Limits, Select
 from pagoda.postprocess.test_time_augmentation import (
     PictureViews,
     ViewCandidates,
@@ -51,7 +51,7 @@ def predict_pictures(
     model: PictureDetector,
     sources: Iterable[Any],
     *,
-    limits: Mapping[str, float | int | None] | None = None,
+    limits: Limits | None = None,
     batch_size: int = 1,
     views: PictureViews | None = None,
 ) -> Iterator[Detections]:

@@ -48,10 +48,11 @@ def test_levels_and_what_they_cost() -> None:
 
 
 def test_convolutions_start_with_the_variance_of_their_outputs() -> None:
-    for name, conv in MobileNetV2().named_modules():
-        if isinstance(conv, nn.Conv2d) and conv.weight.numel() > 4000:
-            wanted = math.sqrt(2 / (conv.kernel_size[0] ** 2 * conv.out_channels))
-            assert conv.weight.std().item() == pytest.approx(wanted, rel=0.05), name
+    convs = [m for m in MobileNetV2().modules() if isinstance(m, nn.Conv2d) and m.weight.numel() > 4000]
+    assert len(convs) == 33
+    for conv in convs:
+        wanted = math.sqrt(2 / (conv.kernel_size[0] ** 2 * conv.out_channels))
+        assert conv.weight.std().item() == pytest.approx(wanted, rel=0.05), conv
 
 
 def test_norms_start_as_the_identity() -> None:

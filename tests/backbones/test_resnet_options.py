@@ -85,4 +85,6 @@ def test_bad_options_are_explained(build, message: str) -> None:
 
 
 def test_equal_names_on_different_levels_are_fine() -> None:
-    Body(plugins=(CONTEXT, replace(CONTEXT, levels=(2, 3))))
+    first, second = replace(CONTEXT, levels=(4, 5)), replace(CONTEXT, levels=(2, 3))
+    body = Body(plugins=(first, second))
+    assert [body.at(level).plugins for level in (2, 3, 4, 5)] == [(second,), (second,), (first,), (first,)]

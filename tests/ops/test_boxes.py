@@ -1,5 +1,6 @@
 """Overlaps against worked numbers, plain loops and torchvision; conversions against their inverses."""
 
+import numpy as np
 import pytest
 import torch
 import torchvision.ops as tv
@@ -112,6 +113,9 @@ def test_conversions_invert_each_other(seed):
 
 def test_conversions_by_hand():
     assert xyxy_to_xywh(tensor([[1.0, 2.0, 4.0, 8.0]])).tolist() == [[1, 2, 3, 6]]
+    corners = np.array([[1.0, 2.0, 4.0, 8.0]])
+    assert xyxy_to_xywh(corners).tolist() == [[1, 2, 3, 6]]
+    assert np.array_equal(xywh_to_xyxy(xyxy_to_xywh(corners)), corners)
     assert boxes_to_ltrb(tensor([[5.0, 5.0]]), tensor([[1.0, 2.0, 4.0, 8.0]])).tolist() == [[4, 3, -1, 3]]
     assert box_areas(tensor([[0.0, 0.0, 9.0, 4.0]])).item() == 36
 

@@ -52,12 +52,15 @@ class Deform:
     """Deformable 3×3 convolutions in the bottlenecks of some levels."""
 
     levels: tuple[int, ...] = (3, 4, 5)
+    """which of 2 … 5 have them"""
     modulated: bool = True
     """version 2: taps are weighted, too"""
     deform_groups: int = 1
+    """parts of the channels with displacements of their own; it divides the channels"""
     fallback_on_stride: bool = False
     """some blocks keep the plain convolution; which, `fallback` says"""
     fallback: Fallback = "stride"
+    """which blocks; counts only with `fallback_on_stride`"""
     blocks: tuple[tuple[bool, ...], ...] | None = None
     """block by block instead: for each stage from layer1 on, which of its blocks are deformable; `levels` and the
     fallback do not count then"""
@@ -91,6 +94,7 @@ class Ghost:
     ratio: int = 2
     """maps per convolved map; 1 is the ordinary network under other names"""
     cheap_kernel: int = 3
+    """side of the depthwise kernels that derive the other maps, odd"""
     shortcut: bool = True
     """for the projections of shortcuts, too"""
 
@@ -105,6 +109,7 @@ class Plugin:
     options: Mapping[str, bool | int | float | str] = field(default_factory=dict)
     """keywords for a module given by name"""
     levels: tuple[int, ...] = ALL_LEVELS
+    """whose bottlenecks have it"""
     position: Position = "after_conv3"
     """behind norm and ReLU; behind the third convolution there is no ReLU, and the shortcut comes later"""
     name: str | None = None
@@ -164,8 +169,11 @@ class Body:
     norm_groups: int = 32
     """of group norms"""
     deform: Deform | None = None
+    """None: all 3×3 convolutions are plain"""
     ghost: Ghost | None = None
+    """None: ordinary convolutions; at most one of `standardized`, `deform` and `ghost` is set"""
     plugins: tuple[Plugin, ...] = ()
+    """in the order in which those at one position run"""
 
     def __post_init__(self) -> None:
         for name in ("strides", "dilations", "plugins"):

@@ -26,6 +26,8 @@ class ConvertCommand:
     pagoda convert fcos.safetensors back.pth --to fcos
     """
 
+    common = ("to", "labels", "flavour", "take", "overwrite")
+
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
     """a file or an address: https://… or hf:OWNER/REPO/FILE"""
     output: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
@@ -43,6 +45,7 @@ class ConvertCommand:
     to: str = ""
     """the program to write for: fcos, maskrcnn_benchmark, detectron2, adelaidet, torchvision, mmdet, bubbliiiing"""
     overwrite: bool = False
+    """write even where the file is there already"""
     json: bool = False
     """print the report as JSON, with every tensor named"""
 

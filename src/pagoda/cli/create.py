@@ -30,6 +30,11 @@ class CreateCommand:
     pagoda create detect_and_track_resnet50_3d --labels person_keypoints.json --start-from keypoint_rcnn.safetensors
     """
 
+    common = (
+        "classes", "labels", "backbone_weights", "start_from", "out", "overwrite",
+        "model.width", "model.short_side", "model.long_side", "model.canvas",
+    )  # fmt: skip
+
     architecture: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """a name of `pagoda models`"""
     classes: int | None = None
@@ -44,12 +49,15 @@ class CreateCommand:
     take: str = ""
     """which weights of either file, where it holds several: their key, or ema for the averaged ones"""
     model: ModelOptions = field(default_factory=ModelOptions)
+    """what can be chosen of this model, as it is before anything is"""
     out: str = ""
     """the .safetensors file to write; default: MODEL.safetensors"""
     seed: int = 0
     """of everything that is not loaded"""
     overwrite: bool = False
+    """write even where the file is there already"""
     json: bool = False
+    """print the file, the number of parameters and what was loaded as JSON"""
 
 
 BGR_BODIES = ("Caffe2 Detectron", "an ImageNet backbone of detectron2")

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pagoda.cli.arguments.parsing import parse
 from pagoda.evaluation.coco.result import DetectionResult
@@ -14,8 +13,11 @@ from pagoda.plain import checked
 class DemoCommand:
     """Train a small FCOS on drawn shapes, on the CPU, in three to seven minutes.
 
-    pagoda demo --video: Detect-and-Track on drawn people who walk about, followed and scored, in about six
-    minutes on two cores
+    pagoda demo
+    pagoda demo --video
+
+    The second one trains Detect-and-Track on drawn people who walk about, follows and scores them, in about six
+    minutes on two cores.
     """
 
     video: bool = False
@@ -23,26 +25,27 @@ class DemoCommand:
     epochs: int | None = None
     """default: what the demonstration needs"""
     seed: int = 0
+    """of the drawn data, of the first weights and of training"""
     out: str = "runs"
+    """folder for runs"""
     min_ap50: float = 0.6
     """exit with 1 when AP50 of boxes stays below"""
 
 
 def main(arguments: Sequence[str]) -> int:
     command = parse(DemoCommand, "demo", arguments)
-    chosen: dict[str, Any] = {} if command.epochs is None else {"epochs": command.epochs}
-    chosen |= {"seed": command.seed, "out": command.out}
-    result = show_video(chosen) if command.video else show_pictures(chosen)
+    result = show_video(command) if command.video else show_pictures(command)
     if result.metrics["AP50"] < command.min_ap50:
         print(f"AP50 is below {command.min_ap50}: something is wrong")
         return 1
     return 0
 
 
-def show_pictures(chosen: dict[str, Any]) -> DetectionResult:
-    from pagoda.recipes.demo import run_demo
+def show_pictures(command: DemoCommand) -> DetectionResult:
+    from pagoda.recipes.demo import EPOCHS, run_demo
 
-    run = run_demo(**chosen)
+    epochs = EPOCHS if command.epochs is None else command.epochs
+    run = run_demo(epochs=epochs, seed=command.seed, out=command.out)
     assert run.before is not None
     for name in ("AP", "AP50"):
         print(f"{name:5} before {run.before.metrics[name]:.3f}   after {run.result.metrics[name]:.3f}")
@@ -50,11 +53,12 @@ def show_pictures(chosen: dict[str, Any]) -> DetectionResult:
     return run.result
 
 
-def show_video(chosen: dict[str, Any]) -> DetectionResult:
+def show_video(command: DemoCommand) -> DetectionResult:
     from pagoda.follow.score import summary_table
-    from pagoda.recipes.demo_video import run_demo_video
+    from pagoda.recipes.demo_video import EPOCHS, run_demo_video
 
-    demo = run_demo_video(**chosen)
+    epochs = EPOCHS if command.epochs is None else command.epochs
+    demo = run_demo_video(epochs=epochs, seed=command.seed, out=command.out)
     metrics, folder = demo.run.result.metrics, demo.run.folder
     print(
         f"AP of boxes {metrics['AP']:.3f}, AP50 {metrics['AP50']:.3f}, of poses {metrics['keypoints/AP']:.3f}"

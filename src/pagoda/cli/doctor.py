@@ -26,6 +26,8 @@ class DoctorCommand:
     pagoda doctor DIR --model fcos_resnet18_fpn --options.short-side 240 --options.long-side 320
     """
 
+    common = ("model", "json", "options.short_side", "options.long_side", "options.canvas")
+
     data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
     """dataset folder"""
     inside_only: bool = False
@@ -35,7 +37,9 @@ class DoctorCommand:
     take: str = ""
     """which weights of another program's file, where it holds several: their key, or ema for the averaged ones"""
     options: Options = field(default_factory=ModelOptions)
+    """what can be chosen of the model of --model"""
     json: bool = False
+    """print what was found as JSON"""
 
 
 def main(arguments: Sequence[str]) -> int:

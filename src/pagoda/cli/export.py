@@ -26,18 +26,24 @@ class ExportCommand:
     Keypoint R-CNN keypoints and keypoint_scores. The file's metadata names classes, skeleton and thresholds.
     """
 
+    common = ("pictures", "min_score", "max_detections", "overwrite")
+
     checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")]
+    """a .safetensors file of a run, or another program's checkpoint: a file or an address"""
     output: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL.onnx")]
     """the .onnx file to write"""
     pictures: tuple[str, ...] = ()
     """pictures, folders or globs to compare on; default: drawn ones"""
     min_score: float | None = None
+    """the file gives no objects below this score; default: the model's own"""
     max_detections: int | None = None
+    """of a picture; default: the model's own"""
     model: str = ""
     """FILE.py:FUNCTION that composes the model, when it is not one of the zoo's"""
     take: str = ""
     """which weights of another program's file, where it holds several: their key, or ema for the averaged ones"""
     overwrite: bool = False
+    """write even where the file is there already"""
     json: bool = False
     """print the comparison as JSON"""
 

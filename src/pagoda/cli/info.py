@@ -27,6 +27,10 @@ class InfoCommand:
     pagoda info fcos_resnet50_fpn --size 800 1120 --html fcos.html
     """
 
+    common = (
+        "size", "num_classes", "html", "json", "model.width", "model.short_side", "model.long_side", "model.canvas",
+    )  # fmt: skip
+
     architecture: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """a name of `pagoda models`, a checkpoint, or FILE.py:FUNCTION"""
     size: tuple[int, int] = (800, 1333)
@@ -36,9 +40,11 @@ class InfoCommand:
     take: str = ""
     """which weights of another program's file, where it holds several: their key, or ema for the averaged ones"""
     model: Options = field(default_factory=ModelOptions)
+    """what can be chosen of this model, as it is before anything is"""
     html: str = ""
     """also write a page with a drawn diagram to this file"""
     json: bool = False
+    """print stages, levels and parts as JSON"""
 
 
 def poses_of(architecture: str) -> LabelMap | None:

@@ -8,6 +8,7 @@ from importlib import import_module
 
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from pagoda.messages import did_you_mean
 from pagoda.stopping import Stopped, stops_raise
@@ -114,13 +115,13 @@ def say_error(text: str) -> None:
 
 def show_help(console: Console) -> None:
     console.print("[bold]pagoda[/bold] COMMAND …   ('pagoda COMMAND --help' explains one)\n", highlight=False)
+    verbs = Table.grid(padding=(0, 2))
     for verb, text in VERBS.items():
-        console.print(f"  [cyan]{verb:8}[/cyan]  {text}", highlight=False)
+        verbs.add_row(f"  [cyan]{verb}[/cyan]", text)
+    console.print(verbs)
+    console.print("\nA first model: [cyan]pagoda demo[/cyan]\nYour own: [cyan]pagoda doctor DIR[/cyan], then")
     console.print(
-        "\nA first model: [cyan]pagoda demo[/cyan].  Your own: [cyan]pagoda doctor DIR[/cyan], then"
-    )
-    console.print(
-        "[cyan]pagoda train fcos_resnet18_fpn --data DIR[/cyan].  Full error traces: PAGODA_TRACEBACK=1"
+        "[cyan]pagoda train fcos_resnet18_fpn --data DIR[/cyan]\nFull error traces: PAGODA_TRACEBACK=1"
     )
 
 

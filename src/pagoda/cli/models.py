@@ -25,6 +25,7 @@ class ModelsCommand:
     published: bool = False
     """the checkpoints of other programs that are known by name: score, licence and address"""
     json: bool = False
+    """print the list as JSON"""
 
 
 def main(arguments: Sequence[str]) -> int:

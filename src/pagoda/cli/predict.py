@@ -39,7 +39,10 @@ class PredictCommand:
     pagoda predict runs/NAME-1/best.safetensors photo.jpg holiday/ "scans/*.png" --min-score 0.5
     """
 
+    common = ("out", "min_score", "views", "json")
+
     checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")]
+    """a .safetensors file of a run, or another program's checkpoint: a file or an address"""
     sources: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE [SOURCE ...]")]
     """pictures, folders (their pictures in the order of their numbers), globs or URLs"""
     out: str = ""
@@ -135,8 +138,11 @@ class Remarks:
     """What should be known of pictures that were read, told once for all of them."""
 
     several: list[str] = field(default_factory=list)
+    """a sentence for each file of several frames or pages"""
     peaks: dict[Path, float] = field(default_factory=dict)
+    """{picture of more than eight bits: its `peak_level`}"""
     drawn_small: list[str] = field(default_factory=list)
+    """files of more than MAX_DRAWN_PIXELS"""
 
     def note(self, source: str | Path) -> None:
         """A file; what was fetched is gone."""

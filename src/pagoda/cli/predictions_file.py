@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
 
 from pagoda.files.atomic import claim_file, write_free, writing
+from pagoda.plain import JsonObject
 
 FAILED = "failed"
 
@@ -34,7 +35,7 @@ class PredictionsFile:
     ) -> None:
         self.close(is_whole=error is None)
 
-    def add(self, row: dict[str, Any]) -> None:
+    def add(self, row: JsonObject) -> None:
         """What was found in the next picture, as `Detections.to_dict` says it."""
         self._write(row)
         self.num_pictures += 1
@@ -61,12 +62,12 @@ class PredictionsFile:
             ) from error
         self._lines.unlink()
 
-    def _write(self, row: dict[str, Any]) -> None:
+    def _write(self, row: JsonObject) -> None:
         with writing(self._lines):
             self._file.write(json.dumps(row) + "\n")
             self._file.flush()
 
-    def _rows(self) -> Iterator[dict[str, Any]]:
+    def _rows(self) -> Iterator[JsonObject]:
         """As far as their lines are whole."""
         with self._lines.open(encoding="utf-8") as lines:
             for line in lines:

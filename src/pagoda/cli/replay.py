@@ -25,6 +25,7 @@ class ReplayCommand:
     model: str = ""
     """FILE.py:FUNCTION that composes the model, when it is not one of the zoo's; a capsule never chooses code"""
     json: bool = False
+    """print the losses as they were recorded, and the diagnosis, as JSON"""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -34,7 +34,10 @@ class TrackCommand(TrackOptions):
     Scores against ground truth: pagoda track eval --help
     """
 
+    common = ("out", "linker", "min_score", "classes", "resume")
+
     checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")]
+    """a .safetensors file of a run, or another program's checkpoint: a file or an address"""
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     """a video, an animated picture, a folder of pictures in the order of their numbers, or a glob of them"""
     out: str = ""
@@ -44,6 +47,7 @@ class TrackCommand(TrackOptions):
     stream: bool = False
     """print each frame's objects as one line of JSON as soon as they are known"""
     no_video: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """write all but the video"""
     model: str = ""
     """FILE.py:FUNCTION that composes the model, when it is not one of the zoo's"""
     take: str = ""

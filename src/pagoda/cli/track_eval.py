@@ -33,6 +33,8 @@ class EvalCommand:
     pagoda track eval --gt posetrack/val/ --pred posetrack18/ --protocol poseval-current
     """
 
+    common = ("classes", "benchmark", "protocol", "json")
+
     gt: str
     """ground truth: MOT text or sequences, or PoseTrack JSON; a file or a folder"""
     pred: str
@@ -45,6 +47,8 @@ class EvalCommand:
     task: Literal["auto", "boxes", "poses"] = "auto"
     """auto: poses where the ground truth has some"""
     min_iou: float = 0.5
+    """for boxes: CLEAR and identity metrics match a prediction with an object it overlaps this much; HOTA looks at all
+    thresholds"""
     matches_survive_gaps: bool = False
     """for boxes: count CLEAR as py-motmetrics does, not as TrackEval"""
     protocol: Literal["clean", "poseval-2017", "poseval-current"] = "clean"
@@ -54,6 +58,7 @@ class EvalCommand:
     min_keypoint_score: float | None = None
     """for poses: predicted joints below are left out"""
     json: bool = False
+    """print all scores as JSON, those of each video too"""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -31,6 +31,8 @@ class LinkCommand:
     detections: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DETECTIONS")]
     """predictions.json of `pagoda predict`, PoseTrack JSON, MOT text, or a folder of the last two"""
     linker: LinkerName = "byte"
+    """byte: weak detections continue tracks, too; ocsort: by the motion that was seen; reference: Detect-and-Track's,
+    frame by frame; tubes: two neighbouring frames at a time"""
     min_score: float | None = None
     """a detection this good starts a track; default: the linker's own"""
     score_range: tuple[float, float] | None = None

@@ -1,10 +1,10 @@
 """pagoda train MODEL --data DIR"""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 import yaml
@@ -12,7 +12,7 @@ import yaml
 from pagoda.cli.arguments.model_options import flag_value, model_word, options_for, refuse_flags
 from pagoda.cli.arguments.parsing import find_build, names_code, parse
 from pagoda.models import is_checkpoint
-from pagoda.plain import checked
+from pagoda.plain import JsonObject, checked
 from pagoda.recipes import training_run
 from pagoda.recipes.by_name import recipe_settings
 from pagoda.recipes.initial_model import CheckpointOptions
@@ -32,17 +32,23 @@ class TrainCommand(TrainSettings):
     """Train a detector on a folder in COCO, VOC, YOLO, LabelMe or another layout of docs/formats.md.
 
     pagoda train fcos_resnet18_fpn --data DIR --epochs 12 --optim.learning-rate 0.002
-    pagoda train FCOS_imprv_R_50_FPN_1x.pth --data DIR --optim.learning-rate 0.0002   (fine-tunes it)
+    pagoda train FCOS_imprv_R_50_FPN_1x.pth --data DIR --optim.learning-rate 0.0002
     pagoda train efficientdet_d0 --recipe efficientdet_small --data DIR --model.canvas 256 256
     pagoda train --config runs/NAME-1/config.yaml --epochs 24
     pagoda train --resume runs/NAME-1 --epochs 40
-    pagoda train FILE.py:FUNCTION --resume runs/NAME-1   (of a model that is not the zoo's: no config chooses code)
+    pagoda train FILE.py:FUNCTION --resume runs/NAME-1
     """
+
+    common = (
+        "epochs", "batch_size", "device", "workers", "out", "name", "recipe", "config", "resume",
+        "optim.learning_rate", "model.backbone_weights", "model.short_side", "model.long_side", "model.canvas",
+    )  # fmt: skip
 
     architecture: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """a name of `pagoda models`, a checkpoint to fine-tune (file or address), or FILE.py:FUNCTION that composes a
     detector from num_classes"""
     model: Options = field(default_factory=ModelOptions)
+    """what can be chosen of this model, as it is before anything is"""
     take: str = ""
     """which weights of another program's checkpoint (or of --model.backbone-weights), where it holds several: their
     key, or ema for the averaged ones"""
@@ -109,7 +115,7 @@ def settings_of(command: TrainCommand) -> TrainSettings:
     return TrainSettings(**{name: getattr(command, name) for name in TrainSettings.__dataclass_fields__})
 
 
-def words_of(command: TrainCommand) -> dict[str, Any]:
+def words_of(command: TrainCommand) -> JsonObject:
     """Everything a command says about the run itself, as its flags are called."""
     others = {"resume", "print_config", "json"}
     return {name: value for name, value in to_plain(command).items() if name not in others}
@@ -135,14 +141,14 @@ def default_of(recipe: str | None, model: str | None) -> TrainCommand:
     return TrainCommand(architecture=tyro.MISSING, recipe=recipe, model=options, **values)
 
 
-def content_of(config: str) -> dict[str, Any]:
+def content_of(config: str) -> JsonObject:
     """The entries of a config file."""
     if not Path(config).is_file():
         raise FileNotFoundError(f"no config file at {config}")
     return read_config(config)
 
 
-def default_from(content: Mapping[str, Any], config: str, model: str | None) -> TrainCommand:
+def default_from(content: JsonObject, config: str, model: str | None) -> TrainCommand:
     """The command that the content of a config file describes where `model`, or none, is typed: what flags then change.
     What it calls its model: see `with_model_of`."""
     architecture = "" if content.get("model") else tyro.MISSING
@@ -153,7 +159,7 @@ def default_from(content: Mapping[str, Any], config: str, model: str | None) -> 
     return replace(command, model=options, config=config)
 
 
-def with_model_of(content: Mapping[str, Any], config: str, command: TrainCommand) -> TrainCommand:
+def with_model_of(content: JsonObject, config: str, command: TrainCommand) -> TrainCommand:
     """The command with the model and the backbone's weights that its config names, where none were typed.
 
     Raises ValueError where the config names code, or weights that would be fetched: those must be typed.
@@ -168,7 +174,7 @@ def with_model_of(content: Mapping[str, Any], config: str, command: TrainCommand
     return command
 
 
-def refuse_unasked(config: str, name: Any, flag: str) -> None:
+def refuse_unasked(config: str, name: object, flag: str) -> None:
     """Raises ValueError where a config's word stands for code or a download; `flag` is how to type it."""
     is_code, is_fetched = names_code(name), is_remote(name) or str(name).startswith("timm:")
     if is_code or is_fetched:
@@ -179,7 +185,7 @@ def refuse_unasked(config: str, name: Any, flag: str) -> None:
 
 
 def command_of(
-    content: Mapping[str, Any], file: str | Path, *, architecture: str, model: str | None = None
+    content: JsonObject, file: str | Path, *, architecture: str, model: str | None = None
 ) -> TrainCommand:
     """The command that the entries of a config.yaml stand for, its options those of `model` where one is typed. Raises
     ValueError that names the file."""
@@ -192,7 +198,7 @@ def command_of(
     return TrainCommand(architecture=architecture, model=options, **values)
 
 
-def options_in(content: Mapping[str, Any], model: str | None) -> Options:
+def options_in(content: JsonObject, model: str | None) -> Options:
     """The options of a config, for the model that it names or for another one that is typed, which gets what was
     chosen. Raises ValueError for what that has no use for."""
     values, own = content.get("options") or {}, content.get("model")

@@ -4,13 +4,14 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 from rich.progress import Progress
 
 from pagoda.cli.arguments.parsing import open_checkpoint, parse
 from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.table.annotations import Annotations
 from pagoda.data.tracks.folders import open_videos
 from pagoda.data.tracks.mot_classes import Benchmark
 from pagoda.data.videos import Video
@@ -38,6 +39,8 @@ class ValCommand:
     Models of clips are scored on the annotated frames of PoseTrack or MOT folders, and on how well they follow.
     """
 
+    common = ("split", "results", "save_results", "linker", "json")
+
     checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")] = ""
     """a .safetensors file of a run"""
     data: str
@@ -55,6 +58,7 @@ class ValCommand:
     take: str = ""
     """which weights of another program's file, where it holds several: their key, or ema for the averaged ones"""
     batch_size: int = 8
+    """pictures, or clips, that are looked at together"""
     min_score: float = float(EVALUATION_LIMITS["min_score"] or 0)
     """detections below are not counted; COCO's protocol wants this low"""
     max_detections: int = int(EVALUATION_LIMITS["max_detections"] or 0)
@@ -122,7 +126,9 @@ def refuse_linker(command: ValCommand, what: str) -> None:
         )
 
 
-def score(command: ValCommand, model: Detector, source: Any, bar: Progress) -> DetectionResult:
+def score(
+    command: ValCommand, model: Detector, source: Annotations | list[Video], bar: Progress
+) -> DetectionResult:
     """Every annotated picture, or frame of a video; what should be known of them is said first."""
     for line in data_remarks(source, command.data):
         print(line, file=sys.stderr)

@@ -39,8 +39,11 @@ class Source:
     """One program (or one family of its models)."""
 
     name: str
+    """as `pagoda convert --to` takes it; forms of one program share it"""
     title: str
+    """for messages: the program, and which of its models"""
     licence: str
+    """of the program, or of its published weights"""
     marks: tuple[str, ...]
     """patterns; each is found in some tensor's name"""
     absent: tuple[str, ...] = ()
@@ -48,6 +51,7 @@ class Source:
     axes: Mapping[str, int] = field(default_factory=dict)
     """{tensor: how many axes it has}, where names are not enough"""
     rules: tuple[Rule, ...] = ()
+    """names there and here, the first that fits counts"""
     rules_from: Callable[[Shapes], tuple[Rule, ...]] | None = None
     """the rules where they depend on what else is in the file"""
     pyramid: Pyramid | None = None
@@ -57,6 +61,7 @@ class Source:
     flavours: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """{detector: the conventions its files may follow}; empty for backbones alone"""
     box_order: BoxOrder = "xywh"
+    """of the four deltas of a box there"""
     affine_norms: bool = False
     """norms are stored as scale and shift without statistics"""
     regions: bool = False

@@ -23,6 +23,7 @@ class Published:
     name: str
     """as its program calls it"""
     program: str
+    """that trained it"""
     model: str
     """as `create_model` takes it"""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -32,10 +33,13 @@ class Published:
     metric: str = "COCO AP"
     """COCO: minival or val2017"""
     num_classes: int = 80
+    """of foreground, as the model counts them"""
     licence: str
+    """of the weights"""
     url: str
     """the file, or the page that leads to it"""
     note: str = ""
+    """other scores, or why it cannot be built"""
 
     @property
     def file(self) -> str:

@@ -41,7 +41,9 @@ class Conversion:
     """A converted detector, what happened, and where each foreign tensor went."""
 
     model: Detector
+    """in evaluation mode"""
     report: ConversionReport
+    """what became of every tensor, and why"""
     places: dict[str, Place]
     """{source name: place in the model}"""
 

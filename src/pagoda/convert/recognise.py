@@ -34,14 +34,19 @@ class ForeignCheckpoint:
     """A checkpoint that has been recognised."""
 
     path: Path
+    """the file it was read from"""
     source: Source
+    """the program that wrote it"""
     renamed: Renamed
+    """its names as canonical names, and what is left out"""
     tensors: Mapping[str, Tensor]
     """by the source's names"""
     architecture: Architecture
+    """what names and shapes tell of the model"""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """the plain rest of the file"""
     reading: Reading = field(default_factory=Reading)
+    """which of the file's weights these are, and what lies beside them"""
 
     def canonical(self) -> dict[str, str]:
         """{canonical name: source name}."""

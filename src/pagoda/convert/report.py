@@ -13,13 +13,17 @@ class ConversionReport:
     """Which program, which model, which tensors; `text()` for people, `to_dict()` for machines."""
 
     file: str
+    """its name, without folders"""
     sha256: str
+    """of the file, 64 letters; empty where there is none"""
     source: str
+    """the program that wrote it"""
     licence: str
     """of the program; its weights mostly share it"""
     model: str
     """as `create_model` takes it"""
     parameters: int
+    """numbers that the model learns, filled or not"""
     taken: int
     """tensors of the file that found their place"""
     dropped: dict[str, str] = field(default_factory=dict)

@@ -18,6 +18,7 @@ class Place:
     """`ours[rows][order]` is what the other program's tensor holds."""
 
     name: str
+    """of our tensor, in the model's state dict"""
     rows: slice | None = None
     """of our tensor; None: all"""
     order: tuple[int, ...] | None = None
@@ -43,11 +44,13 @@ class Layout:
     """How a dense detector of ours joins its predictions."""
 
     num_classes: int
+    """of foreground"""
     quality_on: Literal["class", "box"] | None
     """the head whose last row is the quality; None: there is none"""
     box_order: BoxOrder = "xywh"
     """of the other program's box deltas"""
     box_rows: int = 4
+    """outputs of the box head: 4 for each anchor of a cell"""
 
     def place(self, canonical: str) -> Place:
         """Where our model keeps it."""

@@ -18,9 +18,13 @@ class WayBackReport:
     """What was written; `text()` for people, `to_dict()` for machines."""
 
     file: str
+    """its name, without folders"""
     sha256: str
+    """of the file, 64 letters"""
     program: str
+    """for which it was written"""
     tensors: int
+    """how many were written"""
     left_out: list[str]
     """tensors of ours that the program does not keep in its files"""
     differences: list[str]

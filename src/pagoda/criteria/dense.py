@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -48,8 +49,14 @@ def default_ranges(levels: Sequence[int]) -> tuple[tuple[float, float], ...]:
     return tuple(pairwise(bounds))
 
 
-def class_labels(index: Tensor, target: Targets) -> Tensor:
-    """(P,) label of the object at `index`; BACKGROUND and IGNORED stay what they are."""
+def class_labels(index: Int[Tensor, " p"], target: Targets) -> Int[Tensor, " p"]:
+    """(P,) label of the object at `index`; BACKGROUND and IGNORED stay what they are.
+
+    >>> box = torch.tensor([[0., 0., 8., 8.]])
+    >>> person = Targets(box, torch.tensor([5]), (9, 9), torch.tensor([False]))
+    >>> class_labels(torch.tensor([0, -1, IGNORED]), person)
+    tensor([ 5, -1, -2])
+    """
     return torch.where(index >= 0, target.labels[index.clamp(min=0)], index) if len(target) else index
 
 
@@ -59,6 +66,10 @@ class FCOSCriterion:
     """FCOS's three losses (Tian 2019) and every variant its sources differ in.
 
     `box_outputs` are distances in pixels.
+
+    >>> points = (torch.tensor([[4., 4.], [28., 4.]]),)  # of P3; the first lies in the box, at its centre
+    >>> FCOSCriterion().assign(points, [3], torch.tensor([[0., 0., 8., 8.]]))
+    tensor([ 0, -1])
     """
 
     radius: float | None = 1.5
@@ -66,11 +77,13 @@ class FCOSCriterion:
     ranges: tuple[tuple[float, float], ...] | None = None
     """(low, high) per level in pixels; None: 64, 128, 256 … on P3, P4, P5 …"""
     closed_ranges: bool = False
+    """a distance equal to an end of its level's range belongs to the level (the original); else to none"""
     inclusive: bool = False
     """areas by the legacy rule when the smallest box wins"""
     normalize_targets: bool = True
     """distances are divided by the stride; matters only with `smoothing`"""
     box_loss: IoULoss = "giou"
+    """see `ops.losses.ltrb_iou_loss`: −ln IoU, 1 − IoU or 1 − GIoU"""
     smoothing: float = 0.0
     """added to intersection and union; 1 in the original"""
     quality: Literal["centerness", "iou"] = "centerness"
@@ -80,7 +93,9 @@ class FCOSCriterion:
     moving_start: float | None = None
     """F is a moving mean over steps that begins here (detectron2)"""
     alpha: float = 0.25
+    """the positive class's share of the focal loss"""
     gamma: float = 2.0
+    """of the focal loss: the larger, the less easy locations count"""
 
     def running_count(self) -> MovingMean | None:
         """What makes the divisor of F from step to step, to be kept with the weights; None: F itself."""
@@ -88,11 +103,11 @@ class FCOSCriterion:
 
     def assign(
         self,
-        points: Sequence[Tensor],
+        points: Sequence[Float[Tensor, "_ 2"]],
         levels: Sequence[int],
-        boxes: Tensor,
+        boxes: Float[Tensor, "n 4"],
         strides: Mapping[int, int] | None = None,
-    ) -> Tensor:
+    ) -> Int[Tensor, " p"]:
         """(P,) index into `boxes` or BACKGROUND; `strides` are the levels' where they are not 2ˡ."""
         rows = self.ranges or default_ranges(levels)
         ranges = torch.cat([p.new_tensor(row).expand(len(p), 2) for p, row in zip(points, rows, strict=True)])
@@ -113,7 +128,11 @@ class FCOSCriterion:
         levels: Sequence[int],
         running_count: MovingMean | None = None,
         strides: Mapping[int, int] | None = None,
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, Float[Tensor, ""]]:
+        """{"loss_class", "loss_box", "loss_centerness" or "loss_iou": scalar}; the last with a quality branch only.
+
+        `running_count` makes the divisor out of F; `strides` are the levels' where they are not 2ˡ.
+        """
         points = outputs.priors
         flat_points = torch.cat(points)
         steps = point_strides(points, levels, strides)
@@ -146,7 +165,9 @@ class FCOSCriterion:
             losses[f"loss_{self.quality}"] = quality_loss / count
         return losses
 
-    def _quality_target(self, predicted: Tensor, wanted: Tensor) -> Tensor:
+    def _quality_target(
+        self, predicted: Float[Tensor, "f 4"], wanted: Float[Tensor, "f 4"]
+    ) -> Float[Tensor, " f"]:
         if self.quality == "centerness":
             return centerness(wanted)
         origin = wanted.new_zeros(len(wanted), 2)
@@ -156,23 +177,37 @@ class FCOSCriterion:
 @checked
 @dataclass(frozen=True, kw_only=True)
 class RetinaNetCriterion:
-    """Focal loss over all anchors and a box loss over the positive ones (Lin 2017)."""
+    """Focal loss over all anchors and a box loss over the positive ones (Lin 2017).
+
+    >>> anchors = torch.tensor([[0., 0., 8., 8.], [0., 0., 8., 18.], [0., 0., 80., 80.]])
+    >>> RetinaNetCriterion().assign(anchors, torch.tensor([[0., 0., 8., 8.]]))  # overlaps 1, 0.44 and 0.01
+    tensor([ 0, -2, -1])
+    """
 
     background_iou: float = 0.4
+    """an anchor that overlaps every object less is background"""
     foreground_iou: float = 0.5
+    """one that overlaps an object at least so much is positive; what lies between is ignored"""
     match_low_quality: LowQuality = "all"
+    """which objects without such an anchor get their best one all the same: see `ops.assign.assign_by_iou`"""
     class_loss: Literal["focal", "focal_star"] = "focal"
+    """focal loss, or FL* of the paper's appendix A"""
     alpha: float = 0.25
+    """the positive class's share of the focal loss"""
     gamma: float = 2.0
+    """of the focal loss: the larger, the less easy anchors count"""
     star_beta: float = 1.0
     """β of FL*, which takes its own γ from `gamma`"""
     box_loss: CodedBoxLoss = "giou"
+    """of deltas as they are (smooth L1), or of the boxes they stand for (1 − GIoU)"""
     smooth_l1_beta: float = 1 / 9
     """where the square turns into the absolute value, in units of the deltas; 0: L1"""
     box_weight: float = 1.0
+    """factor of the box loss"""
     inclusive: bool = False
     """overlaps by the legacy rule"""
     normalizer: Normalizer = "batch"
+    """what the sums are divided by: F, with at least 1, or one of its variants (see `Normalizer`)"""
     box_normalizer: Normalizer | None = None
     """of the box loss, where it is another"""
     moving_start: float | None = None
@@ -186,7 +221,7 @@ class RetinaNetCriterion:
         """What makes the divisor of F from step to step, to be kept with the weights; None: F itself."""
         return None if self.moving_start is None else MovingMean(self.moving_start)
 
-    def assign(self, anchors: Tensor, boxes: Tensor) -> Tensor:
+    def assign(self, anchors: Float[Tensor, "p 4"], boxes: Float[Tensor, "n 4"]) -> Int[Tensor, " p"]:
         """(P,) index into `boxes`, BACKGROUND or IGNORED."""
         return assign_by_iou(
             anchors,
@@ -205,8 +240,11 @@ class RetinaNetCriterion:
         running_count: MovingMean | None = None,
         *,
         coder: BoxCoder,
-    ) -> dict[str, Tensor]:
-        """`coder` is the detector's: how its deltas stand for boxes."""
+    ) -> dict[str, Float[Tensor, ""]]:
+        """{"loss_class", "loss_box": scalar}.
+
+        `running_count` makes the divisor out of F; `coder` is the detector's: how its deltas stand for boxes.
+        """
         anchors = torch.cat(outputs.priors)
         labels, box_sums, counts = [], [], []
         for image, target in enumerate(targets):
@@ -233,7 +271,7 @@ class RetinaNetCriterion:
             "loss_box": (torch.stack(box_sums) / box_divisors).sum() * self.box_weight,
         }
 
-    def _divisors(self, counts: Tensor, normalizer: Normalizer) -> Tensor:
+    def _divisors(self, counts: Int[Tensor, " b"], normalizer: Normalizer) -> Shaped[Tensor, " b"]:
         """(B,) from the positives of every image."""
         if normalizer == "image":
             return counts.clamp(min=1) * len(counts)
@@ -242,8 +280,9 @@ class RetinaNetCriterion:
         extra = len(counts) if normalizer == "batch_plus_images" else 0
         return (mean_over_processes(counts.sum()) + extra).clamp(min=1).expand(len(counts))
 
-    def _class_sums(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """(B,) from logits (B, P, classes) and labels (B, P)."""
+    def _class_sums(
+        self, logits: Float[Tensor, "b p classes"], labels: Int[Tensor, "b p"]
+    ) -> Float[Tensor, " b"]:
         if self.probability_margin:
             limit = math.log((1 - self.probability_margin) / self.probability_margin)
             logits = logits.clamp(-limit, limit)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 
@@ -27,17 +28,24 @@ class EfficientDetCriterion:
     """Class loss / (F + 1) and box_weight · box loss / 4 (F + 1) (Tan 2020, and the released code).
 
     The original leaves out each coordinate whose target is exactly 0; here a positive anchor learns all four.
+
+    >>> anchors = torch.tensor([[0., 0., 8., 8.], [0., 0., 8., 24.]])
+    >>> EfficientDetCriterion().assign(anchors, torch.tensor([[0., 0., 9., 30.]]))  # overlaps 0.24 and 0.71
+    tensor([-1,  0])
     """
 
     min_iou: float = 0.5
     """from which on an anchor is positive; below, it is background, and nothing is ignored"""
     alpha: float = 0.25
+    """the positive class's share of the focal loss"""
     gamma: float = 1.5
+    """of the focal loss: the larger, the less easy anchors count"""
     label_smoothing: float = 0.0
     """s: classes aim at 1 − s/2 and s/2"""
     huber_delta: float = 0.1
     """where the square turns into the absolute value, in units of the deltas"""
     box_weight: float = 50.0
+    """factor of the box loss, which is small where δ is"""
     inclusive: bool = False
     """overlaps by the legacy rule"""
     count_momentum: float | None = None
@@ -47,7 +55,7 @@ class EfficientDetCriterion:
         """What makes the divisor of F + 1 from step to step, to be kept with the weights; None: F + 1 itself."""
         return None if self.count_momentum is None else RunningCount(self.count_momentum)
 
-    def assign(self, anchors: Tensor, boxes: Tensor) -> Tensor:
+    def assign(self, anchors: Float[Tensor, "p 4"], boxes: Float[Tensor, "n 4"]) -> Int[Tensor, " p"]:
         """(P,) index into `boxes` or BACKGROUND."""
         return assign_claim_best(anchors, boxes, min_iou=self.min_iou, inclusive=self.inclusive)
 
@@ -59,8 +67,11 @@ class EfficientDetCriterion:
         running_count: Callable[[Tensor], Tensor] | None = None,
         *,
         coder: BoxCoder,
-    ) -> dict[str, Tensor]:
-        """`coder` is the detector's: how its deltas stand for boxes."""
+    ) -> dict[str, Float[Tensor, ""]]:
+        """{"loss_class", "loss_box": scalar}.
+
+        `running_count` makes the divisor out of F + 1; `coder` is the detector's: how its deltas stand for boxes.
+        """
         anchors = torch.cat(outputs.priors)
         labels, wanted = [], []
         for target in targets:
@@ -79,7 +90,9 @@ class EfficientDetCriterion:
             "loss_box": self.box_weight * box_sum / (4 * divisor),
         }
 
-    def _class_sum(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def _class_sum(
+        self, logits: Float[Tensor, "b p classes"], labels: Int[Tensor, "b p"]
+    ) -> Float[Tensor, ""]:
         if self.label_smoothing == 0:
             return focal_loss_sums(logits, labels, alpha=self.alpha, gamma=self.gamma).sum()
         wanted = (labels[..., None] == torch.arange(logits.shape[-1], device=labels.device)).float()
@@ -94,6 +107,11 @@ class RunningCount(nn.Module):
     """The running mean of a count over training steps, so that a batch with few objects does not weigh more.
 
     It starts at the first count, not at 0, which would let the first losses tower. In evaluation it stands still.
+    Raises ValueError for a momentum below 0, or of 1 and above.
+
+    >>> count = RunningCount(momentum=0.75)
+    >>> count(torch.tensor(8.0)), count(torch.tensor(16.0))  # 0.75 · 8 + 0.25 · 16
+    (tensor(8.), tensor(10.))
     """
 
     mean: Tensor
@@ -105,7 +123,8 @@ class RunningCount(nn.Module):
         self.momentum = momentum
         self.register_buffer("mean", torch.zeros(()))
 
-    def forward(self, count: Tensor) -> Tensor:
+    def forward(self, count: Float[Tensor, ""]) -> Float[Tensor, ""]:
+        """The mean with this step's count in it."""
         old = torch.where(self.mean > 0, self.mean, count)
         if not self.training:
             return old

@@ -1,34 +1,44 @@
 """Losses of what lies inside a region: its object's mask and keypoints. R regions with an object, K keypoints."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Generic, Literal
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from pagoda.ops.heatmaps import keypoints_to_cells
 from pagoda.ops.masks import crop_masks
 from pagoda.plain import checked
-from pagoda.structures.clips import TubeTargets
+from pagoda.structures.clips import SomeTargets
 from pagoda.structures.instances import Targets
 
 
 @checked
 @dataclass(frozen=True, kw_only=True)
 class MaskCriterion:
-    """Cross-entropy of every cell of the class's own mask (He 2017, section 3)."""
+    """Cross-entropy of every cell of the class's own mask (He 2017, section 3).
+
+    >>> undecided, wanted = torch.zeros(2, 1, 1), torch.ones(2, 1, 1)
+    >>> MaskCriterion()(undecided, wanted, torch.tensor([True, False]))["loss_mask"]  # ln 2 of one region
+    tensor(0.6931)
+    """
 
     aligned: bool = True
     """masks are cut out with centred samples, as in RoIAlign's second version"""
     binary: bool = True
     """a cell is wanted or not; else as much as the object covers it (torchvision)"""
     weight: float = 1.0
+    """factor of the loss"""
 
-    def wanted(self, target: Targets, boxes: Tensor, objects: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        """((R, size, size) what the head is to say, (R,) whether it counts) of one picture's regions.
+    def wanted(
+        self, target: Targets, boxes: Float[Tensor, "r 4"], objects: Int[Tensor, " r"], size: int
+    ) -> tuple[Float[Tensor, "r size size"], Bool[Tensor, " r"]]:
+        """(what the head is to say, whether it counts) of one picture's regions.
 
-        Each region serves the object of that index; an object without mask teaches nothing.
+        Each region serves the object of that index; an object without mask teaches nothing. Raises ValueError for
+        targets without masks.
         """
         if target.masks is None:
             raise ValueError(
@@ -38,8 +48,10 @@ class MaskCriterion:
         wanted = crop_masks(target.masks, boxes, objects, size=size, aligned=self.aligned, binary=self.binary)
         return wanted, target.masks.flatten(1).any(1)[objects]
 
-    def __call__(self, logits: Tensor, wanted: Tensor, counts: Tensor) -> dict[str, Tensor]:
-        """Of (R, M, M) logits of the objects' classes, what is wanted of them, and whether each counts (R,)."""
+    def __call__(
+        self, logits: Float[Tensor, "r m m"], wanted: Float[Tensor, "r m m"], counts: Bool[Tensor, " r"]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """{"loss_mask": scalar} of logits of the objects' classes, what is wanted of them, and whether each counts."""
         per_cell = binary_cross_entropy_with_logits(logits.float(), wanted, reduction="none")
         total = (per_cell * counts[:, None, None]).sum()
         return {"loss_mask": total * self.weight / (counts.sum() * logits.shape[-1] ** 2).clamp(min=1)}
@@ -47,8 +59,13 @@ class MaskCriterion:
 
 @checked
 @dataclass(frozen=True, kw_only=True)
-class KeypointCriterion:
-    """Softmax over the cells of each keypoint's map (He 2017, section 5)."""
+class KeypointCriterion(Generic[SomeTargets]):
+    """Softmax over the cells of each keypoint's map (He 2017, section 5), of pictures or clips.
+
+    >>> undecided, cells = torch.zeros(1, 1, 2, 2), torch.tensor([[3]])
+    >>> KeypointCriterion()(undecided, cells, torch.tensor([[True]]), 1)["loss_keypoint"]  # ln of 4 cells
+    tensor(1.3863)
+    """
 
     inclusive: bool = False
     """regions are measured by the legacy rule, sides + 1 (Detect-and-Track)"""
@@ -57,9 +74,12 @@ class KeypointCriterion:
     budget: int = 128
     """of regions with objects per image"""
     weight: float = 1.0
+    """factor of the loss"""
 
-    def annotated(self, target: Targets | TubeTargets, objects: Tensor) -> tuple[Tensor, Tensor]:
-        """((R, K, 2) places, (R, K) bool whether known) of those objects' keypoints."""
+    def annotated(
+        self, target: SomeTargets, objects: Int[Tensor, " r"]
+    ) -> tuple[Float[Tensor, "r *t k 2"], Bool[Tensor, "r *t k"]]:
+        """(places, whether known) of those objects' keypoints. Raises ValueError for targets without keypoints."""
         if target.keypoints is None or target.visibility is None:
             raise ValueError(
                 f"a keypoint head learns from keypoints, but the targets of {target.file or 'a picture'} have"
@@ -68,14 +88,23 @@ class KeypointCriterion:
         return target.keypoints[objects], target.visibility[objects] > 0
 
     def wanted(
-        self, target: Targets | TubeTargets, boxes: Tensor, objects: Tensor, size: int
-    ) -> tuple[Tensor, Tensor]:
-        """((R, K) cell, (R, K) whether it counts) of one picture's regions, each serving one of its objects."""
+        self, target: SomeTargets, boxes: Float[Tensor, "r *t 4"], objects: Int[Tensor, " r"], size: int
+    ) -> tuple[Int[Tensor, "r *t k"], Bool[Tensor, "r *t k"]]:
+        """(cell of the map, whether it counts) of one picture's regions, each serving one of its objects."""
         points, known = self.annotated(target, objects)
         return keypoints_to_cells(points.to(boxes), known, boxes, size=size, inclusive=self.inclusive)
 
-    def __call__(self, logits: Tensor, cells: Tensor, counts: Tensor, num_images: int) -> dict[str, Tensor]:
-        """Of (R, K, S, S) logits, the wanted cells (R, K) and whether each counts (R, K)."""
+    def __call__(
+        self,
+        logits: Float[Tensor, "r *t k s s"],
+        cells: Int[Tensor, "r *t _"],
+        counts: Bool[Tensor, "r *t _"],
+        num_images: int,
+    ) -> dict[str, Float[Tensor, ""]]:
+        """{"loss_keypoint": scalar} of logits, the wanted cells and whether each counts.
+
+        Raises ValueError where the head predicts another number of keypoints than the targets have.
+        """
         if cells.shape[1:] != logits.shape[1:2]:
             raise ValueError(
                 f"the keypoint head predicts {logits.shape[1]} keypoints, but the targets have {cells.shape[1]};"

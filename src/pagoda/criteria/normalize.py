@@ -1,15 +1,19 @@
 """Counts that losses are divided by, alike on every process."""
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, distributed, nn
 
 from pagoda.plain import checked
 
 
-def mean_over_processes(value: Tensor) -> Tensor:
+def mean_over_processes(value: Shaped[Tensor, ""]) -> Float[Tensor, ""]:
     """The mean of a scalar over all processes (a float); the value itself when there is one process.
 
     Every process must call it, also one whose pictures hold no object: collectives wait for all.
+
+    >>> mean_over_processes(torch.tensor(3))
+    tensor(3.)
     """
     value = value.detach().to(torch.float32)
     if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
@@ -21,7 +25,13 @@ def mean_over_processes(value: Tensor) -> Tensor:
 
 @checked
 class MovingMean(nn.Module):
-    """detectron2's divisor: a mean of the counts of positives so far, that forgets a tenth with every step."""
+    """detectron2's divisor: a mean of the counts of positives so far, that forgets a tenth with every step.
+
+    `start` is the mean before the first step, `momentum` the old mean's share in the new one.
+
+    >>> MovingMean(100.0)(torch.tensor(50.0))  # 0.9 · 100 + 0.1 · 50
+    tensor(95.)
+    """
 
     mean: Tensor
 
@@ -30,7 +40,7 @@ class MovingMean(nn.Module):
         self.momentum = momentum
         self.register_buffer("mean", torch.tensor(start))
 
-    def forward(self, count: Tensor) -> Tensor:
+    def forward(self, count: Float[Tensor, ""]) -> Float[Tensor, ""]:
         """The mean with this step's count (at least 1) in it; evaluating a loss does not move it."""
         mean = self.momentum * self.mean + (1 - self.momentum) * count.clamp(min=1)
         if self.training:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple
 
 import torch
+from jaxtyping import Float, Int, Shaped
 from torch import Generator, Tensor
 from torch.nn.functional import cross_entropy
 
@@ -16,15 +17,18 @@ from pagoda.ops.boxes import pairwise_iou
 from pagoda.ops.losses import CodedBoxLoss, coded_box_loss
 from pagoda.ops.sampling import sample_balanced
 from pagoda.plain import checked
-from pagoda.structures.clips import TubeTargets
-from pagoda.structures.instances import Targets
+from pagoda.structures.clips import SomeTargets
 from pagoda.structures.outputs import Proposals
-
-AnyTargets = TypeVar("AnyTargets", Targets, TubeTargets)
 
 
 class RegionSample(NamedTuple):
-    """The regions of a training step, all images together."""
+    """The regions of a training step, all images together.
+
+    >>> boxes = torch.tensor([[0., 0., 8., 8.], [0., 0., 4., 4.], [2., 2., 9., 9.]])
+    >>> sample = RegionSample(boxes, torch.tensor([0, 0, 1]), torch.tensor([1, -1, 0]))
+    >>> sample.positive().of_objects([torch.tensor([7, 8]), torch.tensor([9])])  # their objects' labels
+    tensor([8, 9])
+    """
 
     boxes: Tensor
     """(R, 4) in pixels of the batch"""
@@ -38,12 +42,14 @@ class RegionSample(NamedTuple):
         rows = self.objects >= 0
         return type(self)(*(part[rows] for part in self))
 
-    def of_objects(self, values: Sequence[Tensor]) -> Tensor:
+    def of_objects(self, values: Sequence[Shaped[Tensor, "_ *rest"]]) -> Shaped[Tensor, "r *rest"]:
         """(R, …) each region's row of its image's (N, …) tensor; only for regions with an object."""
         first = torch.tensor([0, *(len(value) for value in values)]).cumsum(0).to(self.images.device)
         return torch.cat(list(values))[first[self.images] + self.objects]
 
-    def of_pictures(self, targets: Sequence[AnyTargets]) -> Iterator[tuple[AnyTargets, Tensor, Tensor]]:
+    def of_pictures(
+        self, targets: Sequence[SomeTargets]
+    ) -> Iterator[tuple[SomeTargets, Float[Tensor, "_ *t 4"], Int[Tensor, " _"]]]:
         """(targets, boxes, objects) of each picture in turn that has a region here."""
         for image, target in enumerate(targets):
             rows = self.images == image
@@ -53,8 +59,15 @@ class RegionSample(NamedTuple):
 
 @checked
 @dataclass(frozen=True, kw_only=True)
-class RegionCriterion:
-    """Softmax over the classes and background, and deltas of the object's class (Girshick 2015)."""
+class RegionCriterion(Generic[SomeTargets]):
+    """Softmax over the classes and background, and deltas of the object's class (Girshick 2015).
+
+    >>> from pagoda.structures.instances import Targets
+    >>> region = RegionSample(torch.zeros(1, 4), torch.tensor([0]), torch.tensor([-1]))  # of background
+    >>> undecided, deltas, nobody = torch.zeros(1, 2), torch.zeros(1, 1, 4), Targets.empty((9, 9))
+    >>> RegionCriterion()(undecided, deltas, region, [nobody], coder=BoxCoder())  # ln of 2 classes
+    {'loss_class': tensor(0.6931), 'loss_box': tensor(0.)}
+    """
 
     min_iou: float = 0.5
     """a region serves the object it overlaps most, if at least by this"""
@@ -67,18 +80,16 @@ class RegionCriterion:
     positive_share: float = 0.25
     """of the sample, at most"""
     box_loss: CodedBoxLoss = "smooth_l1"
+    """of deltas as they are, or of the boxes they stand for (1 − GIoU)"""
     smooth_l1_beta: float = 0.0
     """where the square turns into the absolute value, in units of the deltas; 0: L1"""
     box_weight: float = 1.0
+    """factor of the box loss"""
 
     def sample(
-        self,
-        proposals: Proposals,
-        targets: Sequence[Targets | TubeTargets],
-        *,
-        generator: Generator | None = None,
+        self, proposals: Proposals, targets: Sequence[SomeTargets], *, generator: Generator | None = None
     ) -> RegionSample:
-        """Some of each image's proposals (and its objects), balanced."""
+        """Some of each image's proposals (and its objects), balanced; `generator` draws them."""
         boxes, images, objects = [], [], []
         for image, target in enumerate(targets):
             regions = proposals.boxes[image][proposals.valid[image]]
@@ -101,25 +112,25 @@ class RegionCriterion:
             objects.append(index[rows])
         return RegionSample(torch.cat(boxes), torch.cat(images), torch.cat(objects))
 
-    def annotated(self, target: Targets | TubeTargets) -> Tensor:
-        """(n, 4) boxes of a picture's objects, as regions."""
+    def annotated(self, target: SomeTargets) -> Float[Tensor, "n 4"]:
+        """Boxes of a picture's objects, as regions."""
         return target.boxes
 
-    def overlaps(self, regions: Tensor, target: Targets | TubeTargets) -> Tensor:
-        """(R, N) of every region with every object."""
+    def overlaps(self, regions: Float[Tensor, "r 4"], target: SomeTargets) -> Float[Tensor, "r n"]:
+        """IoU of every region with every object."""
         return pairwise_iou(regions, target.boxes, inclusive=self.inclusive)
 
     def __call__(
         self,
-        class_logits: Tensor,
-        box_outputs: Tensor,
+        class_logits: Float[Tensor, "r classes"],
+        box_outputs: Float[Tensor, "r _ *t 4"],
         sample: RegionSample,
-        targets: Sequence[Targets | TubeTargets],
+        targets: Sequence[SomeTargets],
         *,
         coder: BoxCoder,
-    ) -> dict[str, Tensor]:
-        """Of (R, classes + 1) logits, background last, and (R, classes or 1, 4) deltas, which stand for boxes as the
-        head's `coder` has it."""
+    ) -> dict[str, Float[Tensor, ""]]:
+        """{"loss_class", "loss_box": scalar} of logits, background last, and (R, classes or 1, 4) deltas, which stand
+        for boxes as the head's `coder` has it."""
         positive = sample.objects >= 0
         served = sample.positive()
         labels = served.of_objects([target.labels for target in targets])
@@ -136,12 +147,12 @@ class RegionCriterion:
 
     def box_sum(
         self,
-        deltas: Tensor,
+        deltas: Float[Tensor, "r 4"],
         served: RegionSample,
-        targets: Sequence[Targets | TubeTargets],
+        targets: Sequence[SomeTargets],
         coder: BoxCoder,
-    ) -> Tensor:
-        """The loss of (R, 4) deltas of regions that all have an object, summed."""
+    ) -> Float[Tensor, ""]:
+        """The loss of deltas of regions that all have an object, summed."""
         boxes = served.of_objects([target.boxes for target in targets])
         losses = coded_box_loss(
             deltas, served.boxes, boxes, coder, kind=self.box_loss, beta=self.smooth_l1_beta
@@ -151,9 +162,17 @@ class RegionCriterion:
 
 @dataclass(frozen=True, kw_only=True)
 class RCNNCriterion:
-    """The losses of both stages; those of masks and keypoints count where the detector has such heads."""
+    """The losses of both stages, as the detectors of `detectors.rcnn` learn by them.
+
+    >>> RCNNCriterion(regions=RegionCriterion(smooth_l1_beta=1.0)).rpn.smooth_l1_beta  # each stage its own
+    0.0
+    """
 
     rpn: RPNCriterion = field(default_factory=RPNCriterion)
+    """of the proposal network"""
     regions: RegionCriterion = field(default_factory=RegionCriterion)
+    """of the box head; it also draws the regions that all heads are trained on"""
     masks: MaskCriterion = field(default_factory=MaskCriterion)
+    """of the mask head; does not count without one"""
     keypoints: KeypointCriterion = field(default_factory=KeypointCriterion)
+    """of the keypoint head; does not count without one"""

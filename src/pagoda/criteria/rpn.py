@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Generic, Literal
 
 import torch
+from jaxtyping import Float, Int
 from torch import Generator, Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -14,8 +15,7 @@ from pagoda.ops.boxes import pairwise_iou
 from pagoda.ops.losses import CodedBoxLoss, coded_box_loss
 from pagoda.ops.sampling import sample_balanced
 from pagoda.plain import checked
-from pagoda.structures.clips import TubeTargets
-from pagoda.structures.instances import Targets
+from pagoda.structures.clips import SomeTargets
 from pagoda.structures.outputs import RPNOutputs
 
 SampleNormalizer = Literal["sampled", "budget", "image"]
@@ -25,12 +25,23 @@ SampleNormalizer = Literal["sampled", "budget", "image"]
 
 @checked
 @dataclass(frozen=True, kw_only=True)
-class RPNCriterion:
-    """Object or not for a sample of anchors, and deltas for those of them that are objects."""
+class RPNCriterion(Generic[SomeTargets]):
+    """Object or not for a sample of anchors, and deltas for those of them that are objects.
+
+    >>> from pagoda.structures.instances import Targets
+    >>> criterion = RPNCriterion(border=0.0)  # what leaves the picture is ignored
+    >>> anchors = torch.tensor([[0., 0., 8., 8.], [-4., 0., 8., 8.], [8., 8., 16., 16.]])
+    >>> person = Targets(anchors[:1], torch.tensor([0]), (32, 32), torch.tensor([False]))
+    >>> criterion.assign(anchors, person, torch.tensor([32, 32]))
+    tensor([ 0, -2, -1])
+    """
 
     background_iou: float = 0.3
+    """an anchor that overlaps every object less is background"""
     foreground_iou: float = 0.7
+    """one that overlaps an object at least so much is positive; what lies between is ignored"""
     match_low_quality: LowQuality = "all"
+    """which objects without such an anchor get their best one all the same: see `ops.assign.assign_by_iou`"""
     inclusive: bool = False
     """overlaps by the legacy rule"""
     border: float | None = None
@@ -43,10 +54,13 @@ class RPNCriterion:
     positive_share: float = 0.5
     """of the sample, at most"""
     box_loss: CodedBoxLoss = "smooth_l1"
+    """of deltas as they are, or of the boxes they stand for (1 − GIoU)"""
     smooth_l1_beta: float = 0.0
     """where the square turns into the absolute value, in units of the deltas; 0: L1"""
     box_weight: float = 1.0
+    """factor of the box loss"""
     normalizer: SampleNormalizer = "sampled"
+    """what the sums are divided by: see `SampleNormalizer`"""
     box_normalizer: SampleNormalizer | None = None
     """of the box loss, where it is another"""
 
@@ -54,7 +68,9 @@ class RPNCriterion:
         if self.count is None and "budget" in (self.normalizer, self.box_normalizer):
             raise ValueError('normalizer="budget" divides by count, which is None; name a count')
 
-    def assign(self, anchors: Tensor, target: Targets | TubeTargets, size: Tensor) -> Tensor:
+    def assign(
+        self, anchors: Float[Tensor, "p 4"], target: SomeTargets, size: Int[Tensor, "2"]
+    ) -> Int[Tensor, " p"]:
         """(P,) index of an object, BACKGROUND or IGNORED, for a picture of (height, width) `size`."""
         if self.border is None:
             return self._assign(anchors, target)
@@ -67,7 +83,7 @@ class RPNCriterion:
         index[inside] = self._assign(anchors[inside], target)
         return index
 
-    def _assign(self, anchors: Tensor, target: Targets | TubeTargets) -> Tensor:
+    def _assign(self, anchors: Float[Tensor, "p 4"], target: SomeTargets) -> Int[Tensor, " p"]:
         return assign_by_overlap(
             self.overlaps(anchors, target),
             background_iou=self.background_iou,
@@ -75,20 +91,24 @@ class RPNCriterion:
             match_low_quality=self.match_low_quality,
         )
 
-    def overlaps(self, anchors: Tensor, target: Targets | TubeTargets) -> Tensor:
+    def overlaps(self, anchors: Float[Tensor, "p 4"], target: SomeTargets) -> Float[Tensor, "p n"]:
         """(P, N) of every anchor with every object."""
         return pairwise_iou(anchors, target.boxes, inclusive=self.inclusive)
 
     def __call__(
         self,
         outputs: RPNOutputs,
-        targets: Sequence[Targets | TubeTargets],
-        sizes: Tensor,
+        targets: Sequence[SomeTargets],
+        sizes: Int[Tensor, "b 2"],
         *,
         coder: BoxCoder,
         generator: Generator | None = None,
-    ) -> dict[str, Tensor]:
-        """`sizes` (B, 2) are the pictures' (height, width); `coder` is the head's: how its deltas stand for boxes."""
+    ) -> dict[str, Float[Tensor, ""]]:
+        """{"loss_objectness", "loss_rpn_box": scalar}.
+
+        `sizes` are the pictures' (height, width); `coder` is the head's: how its deltas stand for boxes; `generator`
+        draws the sample.
+        """
         anchors = torch.cat(outputs.anchors)
         index = torch.stack(
             [self.assign(anchors, target, size) for target, size in zip(targets, sizes, strict=True)]
@@ -118,7 +138,7 @@ class RPNCriterion:
             "loss_rpn_box": (torch.stack(box_sums) / box_divisors).sum() * self.box_weight,
         }
 
-    def _divisors(self, counts: Tensor, normalizer: SampleNormalizer) -> Tensor:
+    def _divisors(self, counts: Int[Tensor, " b"], normalizer: SampleNormalizer) -> Int[Tensor, " b"]:
         """(B,) from the sizes of the images' samples."""
         if normalizer == "image":
             return counts.clamp(min=1) * len(counts)
@@ -128,13 +148,13 @@ class RPNCriterion:
 
     def box_sum(
         self,
-        deltas: Tensor,
-        anchors: Tensor,
-        target: Targets | TubeTargets,
-        objects: Tensor,
+        deltas: Float[Tensor, "n 4"],
+        anchors: Float[Tensor, "n 4"],
+        target: SomeTargets,
+        objects: Int[Tensor, " n"],
         coder: BoxCoder,
-    ) -> Tensor:
-        """The loss of (n, 4) deltas of anchors that serve `objects` (n,), summed."""
+    ) -> Float[Tensor, ""]:
+        """The loss of deltas of anchors that serve `objects`, summed."""
         losses = coded_box_loss(
             deltas, anchors, target.boxes[objects], coder, kind=self.box_loss, beta=self.smooth_l1_beta
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
 from pagoda.criteria.masks_keypoints import KeypointCriterion
@@ -28,33 +29,46 @@ OverlapFrames = Literal["visible", "all"]
 it; then an object seen in one frame of three overlaps nothing by more than a third"""
 
 
-@checked
-def object_overlaps(tubes: Tensor, target: TubeTargets, over: OverlapFrames, inclusive: bool) -> Tensor:
-    """(n, N) of (n, T, 4) tubes with the objects of a clip. Absent objects are empty boxes at the origin,
-    where the legacy rule sees one pixel."""
+def _object_overlaps(
+    tubes: Float[Tensor, "r t 4"], target: TubeTargets, over: OverlapFrames, inclusive: bool
+) -> Float[Tensor, "r n"]:
+    """Of tubes with the objects of a clip. Absent objects are empty boxes at the origin, where the legacy rule sees
+    one pixel."""
     boxes = target.boxes * target.visible[..., None]
     return tube_iou(tubes, boxes, inclusive=inclusive, visible=target.visible if over == "visible" else None)
 
 
 @checked
 @dataclass(frozen=True, kw_only=True)
-class TubeRPNCriterion(RPNCriterion):
+class TubeRPNCriterion(RPNCriterion[TubeTargets]):
     """As `RPNCriterion`, of anchors (P, 4) that stand still through the clip, and deltas (B, P, T, 4).
 
     Deltas of frames without the object cost nothing; those of the others count by 1 / T.
+
+    >>> box, one = torch.tensor([[0., 0., 8., 8.]]), torch.tensor([0])
+    >>> seen = torch.tensor([[True, False]])  # in one frame of two
+    >>> walker = TubeTargets(box[:, None].expand(1, 2, 4), one, seen, (9, 9), one > 0, one, key=0)
+    >>> TubeRPNCriterion().overlaps(box, walker), TubeRPNCriterion(over="all").overlaps(box, walker)
+    (tensor([[1.]]), tensor([[0.5000]]))
     """
 
     over: OverlapFrames = "visible"
+    """which frames an overlap is the mean of: see `OverlapFrames`"""
 
-    def overlaps(self, anchors: Tensor, target: TubeTargets) -> Tensor:
+    def overlaps(self, anchors: Float[Tensor, "p 4"], target: TubeTargets) -> Float[Tensor, "p n"]:
         """(P, N) of every anchor with every object."""
         tubes = replicate_anchors(anchors, target.num_frames)
-        return object_overlaps(tubes, target, self.over, self.inclusive)
+        return _object_overlaps(tubes, target, self.over, self.inclusive)
 
     def box_sum(
-        self, deltas: Tensor, anchors: Tensor, target: TubeTargets, objects: Tensor, coder: BoxCoder
-    ) -> Tensor:
-        """The loss of (n, T, 4) deltas of anchors that serve `objects` (n,), summed and divided by T."""
+        self,
+        deltas: Float[Tensor, "n t 4"],
+        anchors: Float[Tensor, "n 4"],
+        target: TubeTargets,
+        objects: Int[Tensor, " n"],
+        coder: BoxCoder,
+    ) -> Float[Tensor, ""]:
+        """The loss of deltas of anchors that serve `objects`, summed and divided by T."""
         seen = target.visible[objects]
         tubes = replicate_anchors(anchors, target.num_frames)
         losses = coded_box_loss(
@@ -69,20 +83,33 @@ class TubeRPNCriterion(RPNCriterion):
 
 
 class TubeSample(RegionSample):
-    """The tubes of a training step, all clips together: boxes (R, T, 4), clips (R,), objects (R,)."""
+    """The tubes of a training step, all clips together: boxes (R, T, 4), clips (R,), objects (R,).
+
+    >>> sample = TubeSample(torch.zeros(2, 3, 4), torch.tensor([0, 1]), torch.tensor([-1, 0]))
+    >>> sample.positive().clips
+    tensor([1])
+    """
 
     @property
-    def clips(self) -> Tensor:
+    def clips(self) -> Int[Tensor, " r"]:
         """(R,) whose tube it is"""
         return self.images
 
 
 @checked
 @dataclass(frozen=True, kw_only=True)
-class TubeCriterion(RegionCriterion):
-    """As `RegionCriterion`, of deltas (R, classes or 1, T, 4), each frame's counting by 1 / T."""
+class TubeCriterion(RegionCriterion[TubeTargets]):
+    """As `RegionCriterion`, of deltas (R, classes or 1, T, 4), each frame's counting by 1 / T.
+
+    >>> boxes, one = torch.tensor([[[0., 0., 8., 8.], [0., 0., 0., 0.]]]), torch.tensor([0])
+    >>> walker = TubeTargets(boxes, one, torch.tensor([[True, False]]), (9, 9), one > 0, one, key=0)
+    >>> TubeCriterion().annotated(walker)  # gone in the second frame, it is believed to have stood still
+    tensor([[[0., 0., 8., 8.],
+             [0., 0., 8., 8.]]])
+    """
 
     over: OverlapFrames = "visible"
+    """which frames an overlap is the mean of: see `OverlapFrames`"""
     mask_absent: bool = True
     """deltas of frames without the object cost nothing; else the empty box is to be found there (the original,
     which needs `inclusive` coding: other boxes without extent have no deltas)"""
@@ -104,20 +131,24 @@ class TubeCriterion(RegionCriterion):
         """Some of each clip's proposals, whose boxes are (B, R, T, 4), and its objects, balanced."""
         return TubeSample(*super().sample(proposals, targets, generator=generator))
 
-    def annotated(self, target: TubeTargets) -> Tensor:
-        """(n, T, 4) tubes of a clip's objects that are anywhere visible."""
+    def annotated(self, target: TubeTargets) -> Float[Tensor, "n t 4"]:
+        """Tubes of a clip's objects that are anywhere visible."""
         there = target.visible.any(1)
         boxes, visible = target.boxes[there], target.visible[there]
         return fill_absent(boxes, visible) if self.fill_absent else boxes * visible[..., None]
 
-    def overlaps(self, regions: Tensor, target: TubeTargets) -> Tensor:
-        """(R, N) of every tube with every object."""
-        return object_overlaps(regions, target, self.over, self.inclusive)
+    def overlaps(self, regions: Float[Tensor, "r t 4"], target: TubeTargets) -> Float[Tensor, "r n"]:
+        """IoU of every tube with every object, the mean of `over`'s frames."""
+        return _object_overlaps(regions, target, self.over, self.inclusive)
 
     def box_sum(
-        self, deltas: Tensor, served: RegionSample, targets: Sequence[TubeTargets], coder: BoxCoder
-    ) -> Tensor:
-        """The loss of (R, T, 4) deltas of tubes that all have an object, summed and divided by T."""
+        self,
+        deltas: Float[Tensor, "r t 4"],
+        served: RegionSample,
+        targets: Sequence[TubeTargets],
+        coder: BoxCoder,
+    ) -> Float[Tensor, ""]:
+        """The loss of deltas of tubes that all have an object, summed and divided by T."""
         seen = served.of_objects([target.visible for target in targets])
         boxes = served.of_objects([target.boxes for target in targets]) * seen[..., None]
         learnt = seen if self.mask_absent else torch.ones_like(seen)
@@ -134,8 +165,13 @@ class TubeCriterion(RegionCriterion):
 
 @checked
 @dataclass(frozen=True, kw_only=True)
-class TubeKeypointCriterion(KeypointCriterion):
-    """As `KeypointCriterion`, of one map per frame and keypoint, which all count alike."""
+class TubeKeypointCriterion(KeypointCriterion[TubeTargets]):
+    """As `KeypointCriterion`, of one map per frame and keypoint, which all count alike.
+
+    >>> undecided, cells = torch.zeros(1, 2, 1, 2, 2), torch.tensor([[[3], [0]]])  # one tube of two frames
+    >>> TubeKeypointCriterion()(undecided, cells, cells > 0, 1)["loss_keypoint"]  # ln of 4 cells, in one frame
+    tensor(1.3863)
+    """
 
     count: int | None = None
     """tubes of a clip that the head sees, at most; None: all that are worth it. Its cost is that of them."""
@@ -148,7 +184,7 @@ class TubeKeypointCriterion(KeypointCriterion):
     def sample(
         self, served: TubeSample, targets: Sequence[TubeTargets], *, generator: Generator | None = None
     ) -> TubeSample:
-        """Which of the tubes with an object are worth the keypoint head's work, clip by clip."""
+        """The tubes with an object that are worth the keypoint head's work, clip by clip; `generator` draws them."""
         boxes, clips, objects = [served.boxes[:0]], [served.clips[:0]], [served.objects[:0]]
         for clip, target in enumerate(targets):
             here = served.clips == clip
@@ -165,31 +201,47 @@ class TubeKeypointCriterion(KeypointCriterion):
             objects.append(index[rows])
         return TubeSample(torch.cat(boxes), torch.cat(clips), torch.cat(objects))
 
-    def _is_worth_it(self, target: TubeTargets, tubes: Tensor, objects: Tensor) -> Tensor:
-        """(R,) bool of one clip's (R, T, 4) tubes."""
+    def _is_worth_it(
+        self, target: TubeTargets, tubes: Float[Tensor, "r t 4"], objects: Int[Tensor, " r"]
+    ) -> Bool[Tensor, " r"]:
         points, known = self.annotated(target, objects)  # (R, T, K, 2), (R, T, K)
         boxes = (tubes[:, :1] if self.seen_in == "first_frame" else tubes)[:, :, None]
         inside = ((points >= boxes[..., :2]) & (points <= boxes[..., 2:])).all(-1)
         return (inside & known).flatten(1).any(1)
 
-    def wanted(self, target: TubeTargets, boxes: Tensor, objects: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        """((R, T, K) cell, (R, T, K) whether it counts) of one clip's (R, T, 4) tubes, each with an object."""
+    def wanted(
+        self, target: TubeTargets, boxes: Float[Tensor, "r t 4"], objects: Int[Tensor, " r"], size: int
+    ) -> tuple[Int[Tensor, "r t k"], Bool[Tensor, "r t k"]]:
+        """(cell of the map, whether it counts) of one clip's tubes, each serving one of its objects."""
         points, known = (part.flatten(0, 1) for part in self.annotated(target, objects))
         cells, counts = keypoints_to_cells(
             points.to(boxes), known, boxes.flatten(0, 1), size=size, inclusive=self.inclusive
         )
         return cells.unflatten(0, boxes.shape[:2]), counts.unflatten(0, boxes.shape[:2])
 
-    def __call__(self, logits: Tensor, cells: Tensor, counts: Tensor, num_clips: int) -> dict[str, Tensor]:
-        """Of (R, T, K, S, S) logits, the wanted cells (R, T, K) and whether each counts (R, T, K)."""
-        frames = logits.shape[1]
-        return super().__call__(*(part.flatten(0, 1) for part in (logits, cells, counts)), num_clips * frames)
+    def __call__(
+        self,
+        logits: Float[Tensor, "r t k s s"],
+        cells: Int[Tensor, "r t _"],
+        counts: Bool[Tensor, "r t _"],
+        num_clips: int,
+    ) -> dict[str, Float[Tensor, ""]]:
+        """{"loss_keypoint": scalar} of logits, the wanted cells and whether each counts."""
+        flat_logits, flat_cells, flat_counts = (part.flatten(0, 1) for part in (logits, cells, counts))
+        return super().__call__(flat_logits, flat_cells, flat_counts, num_clips * logits.shape[1])
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectAndTrackCriterion:
-    """The losses of both stages; that of keypoints counts where the detector has such a head."""
+    """The losses of both stages, as `detectors.detect_and_track` learns by them.
+
+    >>> DetectAndTrackCriterion(tubes=TubeCriterion(count=128)).rpn.count  # each stage its own
+    256
+    """
 
     rpn: TubeRPNCriterion = field(default_factory=TubeRPNCriterion)
+    """of the proposal network"""
     tubes: TubeCriterion = field(default_factory=TubeCriterion)
+    """of the box head; it also draws the tubes that all heads are trained on"""
     keypoints: TubeKeypointCriterion = field(default_factory=TubeKeypointCriterion)
+    """of the keypoint head; does not count without one"""

@@ -14,18 +14,23 @@ class Format:
     """One way in which programs lay out annotations, tracks or results."""
 
     key: str
+    """short name, by which tests draw an example"""
     name: str
     """of the format, and the programs that write this layout of it"""
     layout: str
     """the files, as they are recognised"""
     kept: str
+    """what is read of it, or written"""
     told: str
     """left out, changed or refused: counted in a note, or named by an error"""
     not_read: str
     """what nobody looks at, or is not written"""
     use: Use = "data set"
+    """the table of the page in which it stands"""
     is_read: bool = True
+    """by `pagoda`"""
     is_written: bool = False
+    """by `pagoda`"""
 
 
 _BOXES = "boxes, classes"

@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pagoda.data.augment.clips import transform_clip
-from pagoda.data.augment.transforms import Samples, Transform
+from pagoda.data.augment.transforms import Transform
+from pagoda.data.table.samples import AnyTargets, Samples
 from pagoda.pictures.read import PictureError
 from pagoda.plain import checked
 from pagoda.stopping import leave_stops_to_parent
@@ -50,7 +51,7 @@ class Sample(NamedTuple):
 
     picture: Tensor
     """uint8 (3, H, W), or (T, 3, H, W)"""
-    targets: Targets | TubeTargets
+    targets: AnyTargets
     draw: Draw
 
 
@@ -82,7 +83,7 @@ class TrainingView(Dataset):
     A picture that cannot be read comes as `Skipped`. Any other error is raised, with the draw noted.
     """
 
-    def __init__(self, dataset: Samples, transform: Transform | None = None) -> None:
+    def __init__(self, dataset: Samples[AnyTargets], transform: Transform | None = None) -> None:
         self.dataset = dataset
         self.transform = transform
 
@@ -93,16 +94,16 @@ class TrainingView(Dataset):
         with seeded(draw.seed):
             try:
                 picture, targets = self.dataset[draw.index]
-                if self.transform is not None and isinstance(targets, TubeTargets):
-                    picture, targets = transform_clip(self.transform, picture, targets)
-                elif self.transform is not None:
-                    picture, targets = self.transform(picture, targets)
+                if self.transform is None:
+                    return Sample(picture, targets, draw)
+                if isinstance(targets, TubeTargets):
+                    return Sample(*transform_clip(self.transform, picture, targets), draw)
+                return Sample(*self.transform(picture, targets), draw)
             except PictureError as error:
                 return Skipped(draw.index, str(error))
             except Exception as error:
                 error.add_note(f"while preparing training sample {draw}")
                 raise
-        return Sample(picture, targets, draw)
 
 
 @contextmanager
@@ -140,11 +141,15 @@ class BatchPlan:
     seed: int
     """0 or above."""
     shuffle: bool = True
+    """False: in the order of the data set, the same in every epoch"""
     group_by_aspect: bool = False
     """Wide pictures with wide ones, which saves padding. Needs the sizes. At most one full batch mixes."""
     num_processes: int = 1
+    """that train together, each on its share of every batch"""
     process_index: int = 0
+    """which of them this one is, from 0"""
     drop_last: bool = False
+    """leave out what does not fill a batch at the end of an epoch"""
     at_least: int = 1
     """Pictures that each process needs in every batch."""
 
@@ -273,7 +278,7 @@ class _Packed(NamedTuple):
     values: dict[str, Any]
 
 
-def _pack(targets: Targets | TubeTargets) -> _Packed:
+def _pack(targets: AnyTargets) -> _Packed:
     values = {f.name: getattr(targets, f.name) for f in fields(targets)}
     small = {
         name: value.numpy() if isinstance(value, Tensor) and value.nbytes <= SMALL_BYTES else value

@@ -11,6 +11,7 @@ from torch import Tensor
 from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.assembly import ImageColumns, ObjectColumns, assemble
 from pagoda.data.table.keypoints import PackedKeypoints
+from pagoda.ops.boxes import xyxy_to_xywh
 from pagoda.pictures.read import picture_size, read_picture
 from pagoda.structures.left_out import describe_left_out
 from pagoda.structures.tracks import UNLINKED, Tracks
@@ -21,6 +22,7 @@ class Video:
     """What is seen in a video and what is known of it."""
 
     tracks: Tracks
+    """what is annotated in it"""
     frames: Sequence[Path] | Callable[[int], Tensor]
     """the file of each frame, or what gives frame i as uint8 (3, H, W)"""
     notes: tuple[str, ...] = ()
@@ -66,12 +68,11 @@ def frame_table(videos: Sequence[Video]) -> tuple[Annotations, np.ndarray]:
     starts = np.cumsum([0, *(each.num_frames for each in tracks)])
     for video in videos:
         images.sizes += [_size(video)] * video.tracks.num_frames
-    boxes_xywh = np.concatenate([each.boxes for each in tracks])
-    finite = np.isfinite(boxes_xywh).all(1)
-    boxes_xywh[:, 2:] -= boxes_xywh[:, :2]
+    boxes = np.concatenate([each.boxes for each in tracks])
+    finite = np.isfinite(boxes).all(1)
     objects = ObjectColumns(
         owners=np.concatenate([e.frames + s for e, s in zip(tracks, starts.tolist(), strict=False)]).tolist(),
-        boxes_xywh=boxes_xywh.tolist(),
+        boxes_xywh=xyxy_to_xywh(boxes).tolist(),
         labels=np.concatenate([each.labels for each in tracks]).tolist(),
         ignored=np.concatenate([_ignored(each) for each in tracks]).tolist(),
         keypoints=_keypoints(tracks),

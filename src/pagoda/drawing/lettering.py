@@ -17,13 +17,21 @@ def font_file() -> Path:
 
 
 def lettering(name: str, *, max_letters: int = MAX_LETTERS) -> str:
-    """The name as it can be written, whatever it holds: one line of at most `max_letters` letters."""
+    """The name as it can be written, whatever it holds: one line of at most `max_letters` letters.
+
+    >>> lettering("traffic\\nlight", max_letters=10)
+    'traffic l…'
+    """
     text = one_line(name)
     return text if len(text) <= max_letters else f"{text[: max_letters - 1]}…"
 
 
 def missing_letters(name: str) -> str:
-    """The letters of a name that the font lacks, each once: they are written as empty boxes."""
+    """The letters of a name that the font lacks, each once: they are written as empty boxes.
+
+    >>> missing_letters("cat"), missing_letters("猫 cat")
+    ('', '猫')
+    """
     return "".join(dict.fromkeys(letter for letter in one_line(name) if ord(letter) not in _known()))
 
 

@@ -28,6 +28,11 @@ def blend_masks(
     """A copy with the masks, (N, H, W) bool, tinted and their rims drawn; `order` from bottom to top.
 
     The picture is `factor` times as large as the masks.
+
+    >>> picture, masks = np.zeros((5, 5, 3), np.uint8), np.ones((1, 5, 5), bool)
+    >>> blended = blend_masks(picture, masks, [(200, 0, 0)], [0], 1)
+    >>> blended[0, 0].tolist(), blended[2, 2].tolist()  # the rim in full, the inside tinted
+    ([200, 0, 0], [90, 0, 0])
     """
     blended = picture.copy()
     for index in order:
@@ -51,7 +56,15 @@ def draw_poses(
     order: Sequence[int],
     line_width: int,
 ) -> None:
-    """Lines in the object's colour, points over them with a white ring; `order` from bottom to top."""
+    """Lines in the object's colour, points over them with a white ring; `order` from bottom to top.
+
+    >>> from PIL import Image
+    >>> image = Image.new("RGB", (20, 10))
+    >>> poses = Poses(np.array([[[3.0, 5.0], [17.0, 5.0]]]), np.array([[True, True]]), [(0, 1)])
+    >>> draw_poses(ImageDraw.Draw(image), poses, [(9, 8, 7)], [0], 1)
+    >>> image.getpixel((10, 5)), image.getpixel((10, 0))
+    ((9, 8, 7), (0, 0, 0))
+    """
     radius = line_width + 1
     for index in order:
         points, shown = poses.points[index].tolist(), poses.shown[index].tolist()

@@ -4,7 +4,7 @@ import colorsys
 from collections.abc import Sequence
 from functools import lru_cache
 from math import ceil
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -15,6 +15,30 @@ from pagoda.drawing.masks_keypoints import Poses, blend_masks, draw_poses
 
 _Rectangle = tuple[float, float, float, float]
 IGNORED_COLOUR = (150, 150, 150)
+
+
+class Lines(Protocol):
+    """What drawing needs of a skeleton of K keypoints."""
+
+    def __len__(self) -> int:
+        """K"""
+        ...
+
+    @property
+    def edges(self) -> Sequence[tuple[int, int]]:
+        """Pairs of keypoints to join."""
+
+
+class Classes(Protocol):
+    """What drawing needs of a `LabelMap`."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """of labels 0, 1, …"""
+
+    @property
+    def skeleton(self) -> Lines | None:
+        """None where objects have no keypoints, or nobody knows them"""
 
 
 class Objects(Protocol):
@@ -55,7 +79,7 @@ class FoundObjects(Objects, Protocol):
     @property
     def track_ids(self) -> Tensor | None: ...
     @property
-    def label_map(self) -> Any: ...
+    def label_map(self) -> Classes: ...
     @property
     def names(self) -> list[str]: ...
     def keypoint_triples(self) -> Tensor: ...
@@ -68,6 +92,15 @@ def draw_detections(
 
     A picture whose shorter side is below `min_side` pixels is first enlarged by a whole factor. A name that
     does not fit inside the picture is left out, and so is a keypoint below `min_keypoint_score`.
+
+    >>> import torch
+    >>> from pagoda.structures.instances import Detections
+    >>> from pagoda.structures.labels import LabelMap
+    >>> box, score, label = torch.tensor([[2.0, 2.0, 8.0, 8.0]]), torch.tensor([0.9]), torch.tensor([0])
+    >>> found = Detections(box, score, label, (10, 10), LabelMap.from_names(["cat"]))
+    >>> drawn = draw_detections(np.zeros((10, 10, 3), np.uint8), found)
+    >>> drawn.shape, tuple(drawn[2, 2].tolist()) == class_colour(0), drawn[5, 5].tolist()
+    ((10, 10, 3), True, [0, 0, 0])
     """
     return np.array(
         image_of_detections(picture, detections, min_side=min_side, min_keypoint_score=min_keypoint_score)
@@ -106,11 +139,19 @@ def image_of_detections(
 
 
 def draw_targets(
-    picture: np.ndarray, targets: AnnotatedObjects, label_map: Any, *, min_side: int = 0
+    picture: np.ndarray, targets: AnnotatedObjects, label_map: Classes, *, min_side: int = 0
 ) -> np.ndarray:
     """A new picture with every annotated object on it; ignored ones (crowd, difficult) are grey and say so.
 
     `min_side` and names as in `draw_detections`.
+
+    >>> import torch
+    >>> from pagoda.structures.instances import Targets
+    >>> from pagoda.structures.labels import LabelMap
+    >>> box, label, ignored = torch.tensor([[2.0, 2.0, 8.0, 8.0]]), torch.tensor([0]), torch.tensor([True])
+    >>> targets = Targets(box, label, (10, 10), ignored)
+    >>> draw_targets(np.zeros((10, 10, 3), np.uint8), targets, LabelMap.from_names(["cat"]))[2, 2].tolist()
+    [150, 150, 150]
     """
     labels, ignored = targets.labels.tolist(), targets.ignored.tolist()
     names = [
@@ -132,7 +173,11 @@ def draw_targets(
 
 @lru_cache(maxsize=1024)
 def class_colour(label: int) -> tuple[int, int, int]:
-    """The RGB colour of a class: the same in every picture, neighbouring labels far apart in hue."""
+    """The RGB colour of a class: the same in every picture, neighbouring labels far apart in hue.
+
+    >>> class_colour(0), class_colour(1)
+    ((36, 143, 242), (215, 242, 97))
+    """
     hue = (0.58 + label * 0.6180339887) % 1.0  # golden section: never comes back near a recent hue
     red, green, blue = colorsys.hsv_to_rgb(
         hue, (0.85, 0.6, 1.0)[label % 3], (0.95, 0.9, 0.75)[label // 3 % 3]
@@ -198,7 +243,7 @@ def _colours_of(picture: np.ndarray) -> np.ndarray:
     return picture[..., :3]
 
 
-def _edges(label_map: Any, points: np.ndarray) -> Sequence[tuple[int, int]]:
+def _edges(label_map: Classes, points: np.ndarray) -> Sequence[tuple[int, int]]:
     """The lines of the skeleton, none where it is not of these keypoints."""
     skeleton = label_map.skeleton
     return skeleton.edges if skeleton is not None and len(skeleton) == points.shape[1] else ()

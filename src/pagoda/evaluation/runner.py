@@ -7,20 +7,23 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
+from pagoda.data.table.samples import AnnotatedDataset, Samples
 from pagoda.evaluating import evaluating
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator, DetectionResult
 from pagoda.evaluation.coco.ground_truth import shorten
 from pagoda.evaluation.coco.results_file import write_results
 from pagoda.pictures.read import PictureError
 from pagoda.plain import check_counts
+from pagoda.structures.clips import AnyTargets
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.tracks import Tubes
 
 Found = TypeVar("Found", Detections, Tubes)
 Limits = Mapping[str, float | int | None]
+"""fields of a model's `postprocess`, such as min_score and max_detections; None keeps the model's own"""
 
 # COCO's protocol integrates over the whole precision-recall curve, so far more boxes are kept than people look at.
 EVALUATION_LIMITS: Limits = {"min_score": 0.001, "max_detections": 100}
@@ -28,7 +31,7 @@ EVALUATION_LIMITS: Limits = {"min_score": 0.001, "max_detections": 100}
 
 def detect_dataset(
     model: Any,
-    dataset: Any,
+    dataset: Samples[AnyTargets],
     *,
     indices: Sequence[int] | None = None,
     batch_size: int = 8,
@@ -36,9 +39,23 @@ def detect_dataset(
     progress: Callable[[int], None] | None = None,
     skipped: list[str] | None = None,
 ) -> Iterator[Detections]:
-    """Detections in pixels of the pictures, with `image_id`, in the order of `indices`.
+    """Detections in pixels of the pictures, with `image_id`, in the order of `indices`, on the CPU.
 
-    A picture that cannot be read raises PictureError, or is left out and named in `skipped` where that is given.
+    Args:
+        model: any detector; one in training mode is looked at through a twin in evaluation mode.
+        indices: of the pictures to look at; None: all, in order.
+        batch_size: pictures at a time: more are quicker, and take more memory.
+        limits: fields of the model's `postprocess` that hold here.
+        progress: called with the number of pictures done, after each batch.
+        skipped: gets the reason for every picture that cannot be read, which is then left out. Without it such a
+            picture raises PictureError.
+
+    >>> import pagoda
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> shapes = DrawnShapes(3, image_size=(32, 32), seed=1)
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=3, base_channels=8, width=8, norm_groups=4)
+    >>> [found.image_id for found in detect_dataset(model, shapes, indices=[2, 0])]
+    [3, 1]
     """
     check_counts(batch_size=batch_size)
     postprocess = model.postprocess.with_limits(**limits)
@@ -46,7 +63,7 @@ def detect_dataset(
     indices = range(len(dataset)) if indices is None else indices
     model = evaluating(model)
     for start in range(0, len(indices), batch_size):
-        samples = read_samples(dataset, indices[start : start + batch_size], skipped)
+        samples = _read_samples(dataset, indices[start : start + batch_size], skipped)
         if not samples:
             continue
         with torch.inference_mode():
@@ -59,7 +76,9 @@ def detect_dataset(
             progress(min(start + batch_size, len(indices)))
 
 
-def read_samples(dataset: Any, indices: Sequence[int], skipped: list[str] | None) -> list[Any]:
+def _read_samples(
+    dataset: Samples[AnyTargets], indices: Sequence[int], skipped: list[str] | None
+) -> list[tuple[Tensor, AnyTargets]]:
     """(picture, targets) of each index that can be read; see `detect_dataset`."""
     samples = []
     for index in indices:
@@ -74,7 +93,7 @@ def read_samples(dataset: Any, indices: Sequence[int], skipped: list[str] | None
 
 def evaluate(
     model: Any,
-    dataset: Any,
+    dataset: AnnotatedDataset[AnyTargets],
     *,
     batch_size: int = 8,
     limits: Limits = EVALUATION_LIMITS,
@@ -87,6 +106,17 @@ def evaluate(
     model's; detections of the others are left out and counted in the protocol. Pictures that cannot be read count
     as missed and are named there, too. `save_results` writes the detections as a COCO results file while they come
     (one process only). Raises ValueError before any work when the model does not know a class of the dataset.
+
+    `limits` are fields of the model's `postprocess`: a lower `min_score` adds the tail of the precision-recall curve,
+    `max_detections` is also how many the protocol counts per picture. `progress` is called with the pictures done.
+
+    >>> import pagoda
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> shapes = DrawnShapes(2, image_size=(32, 32), seed=1)
+    >>> options = {"label_map": shapes.label_map, "base_channels": 8, "width": 8, "norm_groups": 4}
+    >>> result = evaluate(pagoda.create_model("fcos_resnet18_fpn", **options), shapes)
+    >>> result.num_images, result.num_objects, list(result.metrics)[:3]
+    (2, 8, ['AP', 'AP50', 'AP75'])
     """
     check_known_classes(model.label_map, dataset)
     is_shared = distributed.is_available() and distributed.is_initialized()
@@ -106,7 +136,7 @@ def evaluate(
     found = detect_dataset(
         model,
         dataset,
-        indices=by_aspect(dataset.annotations.sizes)[rank::world],
+        indices=_by_aspect(dataset.annotations.sizes)[rank::world],
         batch_size=batch_size,
         limits=limits,
         progress=progress,
@@ -120,8 +150,9 @@ def evaluate(
     else:
         write_results(save_results, collected)
     if is_shared:
-        shares: list[Any] = [None] * world
-        distributed.all_gather_object(shares, (evaluator.state(), skipped, left_out))
+        mine = (evaluator.state(), skipped, left_out)
+        shares = [mine] * world
+        distributed.all_gather_object(shares, mine)
         evaluator.merge([state for index, (state, _, _) in enumerate(shares) if index != rank])
         skipped = [reason for _, reasons, _ in shares for reason in reasons]
         left_out = [count for _, _, counts in shares for count in counts]
@@ -172,18 +203,25 @@ def _collect(
         yield ours
 
 
-def by_aspect(sizes: np.ndarray) -> list[int]:
+def _by_aspect(sizes: np.ndarray) -> list[int]:
     """Indices from the tallest to the widest of (n, 2) height and width: alike pictures share a batch,
     which saves padding. Equal ones stay in order.
 
-    >>> by_aspect(np.array([[2, 3], [3, 2], [4, 6]]))
+    >>> _by_aspect(np.array([[2, 3], [3, 2], [4, 6]]))
     [1, 0, 2]
     """
     return np.argsort(sizes[:, 1] / sizes[:, 0], kind="stable").tolist()
 
 
 def in_classes_of(found: Found, model_labels: LabelMap, label_map: LabelMap) -> Found:
-    """The same objects in the classes of `label_map`, by name; those of a class that it does not have left out."""
+    """The same objects in the classes of `label_map`, by name; those of a class that it does not have left out.
+
+    >>> model, data = LabelMap.from_names(["cat", "dog"]), LabelMap.from_names(["dog", "bird"])
+    >>> boxes = torch.tensor([[0.0, 0, 2, 2], [1, 1, 3, 3]])
+    >>> found = Detections(boxes, torch.tensor([0.9, 0.8]), torch.tensor([0, 1]), (4, 4), model)
+    >>> in_classes_of(found, model, data).labels, in_classes_of(found, model, data).names
+    (tensor([0]), ['dog'])
+    """
     if model_labels.names == label_map.names:
         return replace(found, label_map=label_map)
     known = {name: label for label, name in enumerate(label_map.names)}
@@ -194,20 +232,24 @@ def in_classes_of(found: Found, model_labels: LabelMap, label_map: LabelMap) -> 
     return replace(found[kept], labels=labels[kept], label_map=label_map)
 
 
-def check_known_classes(model_labels: LabelMap, dataset: Any) -> None:
-    """Raises ValueError where the dataset has objects of a class that the model does not know by name."""
-    unknown = {name for name in dataset.label_map.names if name not in model_labels.names}
-    if not unknown:
-        return
-    document = dataset.annotations.to_coco()
-    present = {annotation["category_id"] for annotation in document["annotations"]}
-    pairs = zip(dataset.label_map.names, dataset.label_map.category_ids, strict=True)
-    if any(name in unknown and category_id in present for name, category_id in pairs):
+def check_known_classes(model_labels: LabelMap, dataset: AnnotatedDataset[AnyTargets]) -> None:
+    """Raises ValueError where the dataset has objects of a class that the model does not know by name.
+
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> check_known_classes(LabelMap.from_names(["triangle", "circle", "square"]), DrawnShapes(2))  # in any order
+    """
+    present = {name for name, count in dataset.annotations.counts().items() if count}
+    if not present <= set(model_labels.names):
         check_same_classes(model_labels.names, dataset.label_map.names)
 
 
 def check_same_classes(model_names: Sequence[str], data_names: Sequence[str]) -> None:
-    """Label i must mean the same in both; says where they part."""
+    """Raises ValueError unless label i means the same in both; says where they part.
+
+    >>> check_same_classes(["cat", "dog"], ["cat", "bird"])
+    Traceback (most recent call last):
+    ValueError: the model's 2 classes are not the dataset's 2: unknown to the model: bird; not in the data: dog
+    """
     if tuple(model_names) == tuple(data_names):
         return
     missing = [name for name in data_names if name not in model_names]
@@ -220,7 +262,14 @@ def check_same_classes(model_names: Sequence[str], data_names: Sequence[str]) ->
 
 
 def check_same_keypoints(model_labels: LabelMap, data_labels: LabelMap) -> None:
-    """Keypoint k must mean the same in both, where both name theirs; says where they part."""
+    """Raises ValueError unless keypoint k means the same in both, where both name theirs; says where they part.
+
+    >>> from pagoda.structures.skeleton import Skeleton
+    >>> model, data = (LabelMap(("cat",), (1,), Skeleton(names)) for names in (("nose", "tail"), ("tail", "nose")))
+    >>> check_same_keypoints(model, data)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: ... the first that differ are 'nose' and 'tail'; ... rename and reorder the keypoints of the data
+    """
     if model_labels.skeleton is None or data_labels.skeleton is None:
         return
     mine, theirs = model_labels.skeleton.names, data_labels.skeleton.names

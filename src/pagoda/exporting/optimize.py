@@ -55,7 +55,9 @@ class CastInput:
     """Forward pre-hook: pixels in the backbone's precision and layout."""
 
     dtype: torch.dtype
+    """of the backbone's weights"""
     channels_last: bool
+    """the layout in which its convolutions are quickest; else contiguous"""
 
     def __call__(self, module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
         (pixels,) = inputs

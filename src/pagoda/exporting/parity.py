@@ -44,7 +44,9 @@ class ParityReport:
     """What was compared, and how far apart the two sides were."""
 
     box_tolerance: float
+    """pixels by which a side of a box may differ"""
     score_tolerance: float
+    """by which a score may differ"""
     min_score: float
     """the threshold compared at: the file's own, or 0 where that let (almost) nothing through"""
     batches: list[tuple[int, int, int]] = field(default_factory=list)
@@ -56,6 +58,7 @@ class ParityReport:
     max_box_difference: float = 0.0
     """pixels, over `detections`"""
     max_score_difference: float = 0.0
+    """over `detections`"""
     masks: int = 0
     """of those detections, that agree"""
     mask_pixels: int = 0

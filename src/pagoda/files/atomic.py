@@ -49,6 +49,12 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
 
     On return it is on the disk. Raises OSError with the path when there is no space or permission; what stood
     there before is kept.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = write_atomically(Path(folder, "a.txt"), lambda draft: draft.write_text("whole"))
+    ...     path.read_text(), [each.name for each in Path(folder).iterdir()]
+    ('whole', ['a.txt'])
     """
     path = Path(path)
     with writing(path):
@@ -116,13 +122,21 @@ def safe_names(names: Sequence[str], *, max_bytes: int = MAX_NAME_BYTES, space: 
 
 
 def hashed_name(name: str, *, max_bytes: int = MAX_NAME_BYTES, space: str = " ") -> str:
-    """`safe_name` with letters of the name's hash, for a name whose plain one is another's too."""
+    """`safe_name` with letters of the name's hash, for a name whose plain one is another's too.
+
+    >>> hashed_name("a/b")
+    'a_b~c14cddc0'
+    """
     digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:_HASH_LETTERS]
     return f"{safe_name(name, max_bytes=max_bytes - _HASH_LETTERS - 1, space=space)}~{digest}"
 
 
 def inside(folder: str | Path, *parts: str) -> Path:
-    """`folder` / parts; ValueError where that lies elsewhere, by `..`, an absolute part or a link on the way."""
+    """`folder` / parts; ValueError where that lies elsewhere, by `..`, an absolute part or a link on the way.
+
+    >>> inside("run", "images", "a.png").as_posix()
+    'run/images/a.png'
+    """
     path = Path(folder).joinpath(*parts)
     root = os.path.realpath(folder)
     place = os.path.join(os.path.realpath(path.parent), path.name)
@@ -138,6 +152,11 @@ def claim_file(path: str | Path) -> Path:
     """An empty file at `path`, or at the first of NAME-2, NAME-3 … that nobody has: two that ask never get the same.
 
     Folders on the way are made. The claim is replaced by `write_atomically`; remove it where nothing is written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     claim_file(f"{folder}/a.txt").name, claim_file(f"{folder}/a.txt").name
+    ('a.txt', 'a-2.txt')
     """
     path = Path(path)
     make_folder(path.parent)
@@ -152,7 +171,13 @@ def claim_file(path: str | Path) -> Path:
 
 def write_free(path: str | Path, write: Callable[[Path], object]) -> Path:
     """`write_atomically` at `path`, or at the first numbered name that is free; nothing that exists is replaced, and no
-    name is taken before the file is whole."""
+    name is taken before the file is whole.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     [write_free(f"{folder}/a.txt", lambda draft: draft.write_text("")).name for _ in range(2)]
+    ['a.txt', 'a-2.txt']
+    """
     path = Path(path)
     with writing(path):
         draft = draft_beside(path)
@@ -164,14 +189,25 @@ def write_free(path: str | Path, write: Callable[[Path], object]) -> Path:
 
 
 def numbered(path: Path) -> Iterator[Path]:
-    """`path`, and then NAME-2, NAME-3 … without end."""
+    """`path`, and then NAME-2, NAME-3 … without end.
+
+    >>> from itertools import islice
+    >>> [path.name for path in islice(numbered(Path("a.txt")), 3)]
+    ['a.txt', 'a-2.txt', 'a-3.txt']
+    """
     yield path
     for number in count(2):
         yield path.with_stem(f"{path.stem}-{number}")
 
 
 def claim_folder(parent: str | Path, name: str) -> Path:
-    """A new folder NAME-1, NAME-2 … in `parent`, never one that exists; NAME is made a file's name first."""
+    """A new folder NAME-1, NAME-2 … in `parent`, never one that exists; NAME is made a file's name first.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     claim_folder(folder, "run").name, claim_folder(folder, "run").name
+    ('run-1', 'run-2')
+    """
     stem = safe_name(name)
     make_folder(parent)
     for number in count(1):

@@ -101,7 +101,11 @@ def sweep_drafts(folder: str | Path) -> list[Path]:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process of this machine lives; True where nobody can tell."""
+    """Whether a process of this machine lives; True where nobody can tell.
+
+    >>> is_running(os.getpid())
+    True
+    """
     if os.name != "posix":
         return True
     try:

@@ -29,8 +29,11 @@ class Writer:
     """Who holds a folder, as .writer.json says it."""
 
     pid: int
+    """of its process"""
     host: str
+    """the machine, as it calls itself"""
     doing: str
+    """the verb in "process 7 trains in this folder": trains"""
     since: str
     """local time, ISO 8601"""
 
@@ -52,6 +55,12 @@ def hold_folder(folder: str | Path, doing: str) -> Iterator[None]:
     that this one does: "trains". What killed processes left half written is removed first.
 
     Raises FolderInUseError, with who it is and since when, where another one holds it.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder, hold_folder(folder, "trains"):
+    ...     writer = writer_of(folder)
+    >>> writer.doing, writer.pid == os.getpid()
+    ('trains', True)
     """
     folder = make_folder(folder)
     lock = FileLock(folder / LOCK)

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from pagoda.plain import JsonObject
+
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _MARK = "\ufeff"
 _BREAKS = re.compile(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+\s*")
@@ -37,6 +39,13 @@ def read_text(path: str | Path) -> str:
     """The file as text without its byte-order mark: UTF-8, or UTF-16 where a mark says so.
 
     Raises ValueError naming the file, the byte and the remedy where it is in another encoding.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "names.txt")
+    ...     _ = path.write_bytes(codecs.BOM_UTF16_LE + "Füße".encode("utf-16-le"))
+    ...     read_text(path)
+    'Füße'
     """
     content = Path(path).read_bytes()
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
@@ -58,7 +67,14 @@ def read_json(path: str | Path) -> Any:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text; ValueError where it is none, also for nesting beyond `DEEPEST`."""
+    """The value of a JSON text; ValueError where it is none, also for nesting beyond `DEEPEST`.
+
+    >>> parse_json('{"lr": 0.1}')
+    {'lr': 0.1}
+    >>> parse_json("[" * 65 + "]" * 65)
+    Traceback (most recent call last):
+    ValueError: its values are nested more than 64 deep
+    """
     text = text.decode() if isinstance(text, bytes) else text
     if nesting(text) > DEEPEST:
         raise ValueError(f"its values are nested more than {DEEPEST} deep")
@@ -84,9 +100,15 @@ def nesting(text: str) -> int:
     return deepest
 
 
-def is_too_deep(value: Any) -> bool:
-    """Whether plain values are nested more than `DEEPEST`, or lie within themselves."""
-    level: list[Any] = [[value]]
+def is_too_deep(value: object) -> bool:
+    """Whether plain values are nested more than `DEEPEST`, or lie within themselves.
+
+    >>> loop = []
+    >>> loop.append(loop)
+    >>> is_too_deep([[1]]), is_too_deep(loop)
+    (False, True)
+    """
+    level: list[dict | list | tuple] = [[value]]
     for _ in range(DEEPEST + 1):
         inner = (part for whole in level for part in (whole.values() if isinstance(whole, dict) else whole))
         level = list({id(part): part for part in inner if isinstance(part, dict | list | tuple)}.values())
@@ -95,12 +117,19 @@ def is_too_deep(value: Any) -> bool:
     return True
 
 
-def read_yaml(path: str | Path, *, as_text: Collection[str] = ()) -> dict[str, Any]:
+def read_yaml(path: str | Path, *, as_text: Collection[str] = ()) -> JsonObject:
     """The mapping in a YAML file, {} where it holds something else.
 
     Under the top-level keys of `as_text` every value is text as it is written: `names: [no, yes, 007]` are three
     names, neither truth values nor numbers. Keys are read as usual. Raises ValueError naming the file, also for a key
     given twice, nesting without end, and aliases that stand for more than `MOST_VALUES`.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "data.yaml")
+    ...     _ = path.write_text("names: [no, 007]\\nnc: 2\\n")
+    ...     read_yaml(path), read_yaml(path, as_text=["names"])
+    ({'names': [False, 7], 'nc': 2}, {'names': ['no', '007'], 'nc': 2})
     """
     text = read_text(path)
     if len(text) > LONGEST_YAML:
@@ -165,7 +194,7 @@ def _keep_text(node: yaml.Node) -> None:
             _keep_text(value)
 
 
-def truth_value(value: Any, what: str) -> bool:
+def truth_value(value: object, what: str) -> bool:
     """Whether a flag of a file is set; absent (None) and empty is not set.
 
     0, 1, true, false, yes and no, as numbers, truth values or text in any case. Raises ValueError that begins
@@ -183,7 +212,7 @@ def truth_value(value: Any, what: str) -> bool:
     raise ValueError(f"{what} must be 0 or 1 (or true, false, yes, no), got {value!r}")
 
 
-def as_number(value: Any) -> float | None:
+def as_number(value: object) -> float | None:
     """The number that is meant, also where it is written as text; None where it is none. Truth values are none.
 
     >>> as_number("10.5"), as_number(3), as_number("3 px"), as_number(True)
@@ -200,7 +229,7 @@ def as_number(value: Any) -> float | None:
         return None
 
 
-def as_whole(value: Any) -> int | None:
+def as_whole(value: object) -> int | None:
     """The whole number that is meant, also as 1.0 or as text; None where it is none.
 
     >>> as_whole(7.0), as_whole("7"), as_whole(7.5), as_whole("seven")
@@ -227,7 +256,7 @@ def one_line(text: str) -> str:
     return _BREAKS.sub(" ", text).strip()
 
 
-def as_name(value: Any) -> str | None:
+def as_name(value: object) -> str | None:
     """A name as text on `one_line` without byte-order mark; "" where it is missing, None for lists and such.
 
     >>> as_name(0), as_name(True), as_name(" cat\\n"), as_name(None), as_name(["cat"])

@@ -35,7 +35,9 @@ class Resampling:
     """How maps get to another level's size."""
 
     down: Literal["max", "average", "bilinear"] = "max"
+    """to a coarser level: the maximum or the average of windows of factor + 1, or values in between"""
     up: Literal["nearest", "bilinear"] = "nearest"
+    """to a finer level: each value repeated, or values in between"""
 
     def __post_init__(self) -> None:
         for name, known in (("down", ("max", "average", "bilinear")), ("up", ("nearest", "bilinear"))):
@@ -66,12 +68,19 @@ class NodeStyle:
     """What all nodes of a pyramid have in common; see `BiFPN`."""
 
     width: int
+    """channels of every node's output"""
     fusion: Fusion
+    """how inputs are weighed"""
     activation: Activation
+    """in front of the convolution"""
     norm: Norm
+    """behind the convolution and behind projections"""
     padding: Padding
+    """of the pooling from level to level"""
     conv_bias: bool
+    """of convolutions in front of norms"""
     resampling: Resampling
+    """from level to level"""
 
 
 @checked

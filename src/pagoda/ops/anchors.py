@@ -28,16 +28,19 @@ def cell_points(
     """(x, y) of every cell, row by row: (index + offset) · stride, in pixels; `stride` may be (y, x).
 
     `offset` 0.5 is the cell's centre (which is FCOS's ⌊s/2⌋ for even strides); 0 is torchvision's corner.
+
+    >>> cell_points((1, 2), 8).tolist()
+    [[4.0, 4.0], [12.0, 4.0]]
     """
     height, width = size
-    step_y, step_x = both_steps(stride)
+    step_y, step_x = _both_steps(stride)
     y = (torch.arange(height, device=device, dtype=torch.float32) + offset) * step_y
     x = (torch.arange(width, device=device, dtype=torch.float32) + offset) * step_x
     x, y = x[None, :].expand(height, width), y[:, None].expand(height, width)
     return torch.stack([x, y], dim=-1).reshape(-1, 2)
 
 
-def both_steps(stride: float | tuple[Side, Side]) -> tuple[Any, Any]:
+def _both_steps(stride: float | tuple[Side, Side]) -> tuple[Any, Any]:
     """(y, x) of one stride or two; symbolic while a model is exported."""
     return stride if isinstance(stride, tuple) else (stride, stride)
 
@@ -49,6 +52,9 @@ def cell_steps(
     """(y, x) distance of neighbouring cells in a (height, width) grid over a padded picture; see `Steps`.
 
     `stride` is the level's: 2ˡ, unless its stage is dilated.
+
+    >>> cell_steps("level", 64, (800, 1088), (13, 17)), cell_steps("padded", 64, (800, 1088), (13, 17))
+    ((64, 64), (61, 64))
     """
     if steps == "level":
         return stride, stride
@@ -74,6 +80,9 @@ def point_strides(
     """The stride of every location, in the order of the levels' points (or anchors) joined.
 
     `strides` are the levels' where they are not 2ˡ (dilated stages).
+
+    >>> point_strides([torch.zeros(2, 2), torch.zeros(1, 2)], [3, 4])
+    tensor([ 8.,  8., 16.])
     """
     known = strides or {}
     return torch.cat(
@@ -106,6 +115,11 @@ def cell_anchors(
     * caffe2 – the same boxes; size outer, ratio inner.
     * bubbliiiing – centred on the middle of the cell; (width, height) multipliers (1, 1), (1.4, .7),
       (.7, 1.4) whatever `ratios` says; size outer, ratio inner.
+
+    Raises ValueError for another style.
+
+    >>> cell_anchors(8, octaves=1, ratios=(1.0, 4.0)).tolist()  # 32 pixels; as large, four times as high as wide
+    [[-16.0, -16.0, 16.0, 16.0], [-8.0, -32.0, 8.0, 32.0]]
     """
     scales = scales or [base_scale * 2 ** (octave / octaves) for octave in range(octaves)]
     if style == "detectron2":
@@ -141,9 +155,12 @@ def grid_anchors(
     """`base` repeated at every cell, row by row, anchors of one cell together.
 
     `stride` may be (y, x) where a source steps unevenly (torchvision divides the padded size by the grid's).
+
+    >>> grid_anchors(torch.tensor([[-4., -4., 4., 4.]]), (1, 2), 8).tolist()
+    [[-4.0, -4.0, 4.0, 4.0], [4.0, -4.0, 12.0, 4.0]]
     """
     height, width = size
-    step_y, step_x = both_steps(stride)
+    step_y, step_x = _both_steps(stride)
     y = torch.arange(height, device=base.device, dtype=base.dtype) * step_y
     x = torch.arange(width, device=base.device, dtype=base.dtype) * step_x
     x, y = x[None, :].expand(height, width), y[:, None].expand(height, width)
@@ -154,13 +171,23 @@ def grid_anchors(
 @checked
 @dataclass(frozen=True, kw_only=True)
 class AnchorShapes:
-    """The anchors of one cell, alike on every level but for the stride; see `cell_anchors`."""
+    """The anchors of one cell, alike on every level but for the stride; see `cell_anchors`.
+
+    >>> shapes = AnchorShapes(octaves=1, ratios=(1.0,))
+    >>> shapes.of_cell(8).tolist(), shapes.of_cell(16).tolist()
+    ([[-16.0, -16.0, 16.0, 16.0]], [[-32.0, -32.0, 32.0, 32.0]])
+    """
 
     base_scale: float = 4.0
+    """side of the smallest square anchor, in strides"""
     octaves: int = 3
+    """sizes per level: the smallest times 2^(0/octaves), 2^(1/octaves) …"""
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    """height / width"""
     style: AnchorStyle = "detectron2"
+    """whose order and rounding: see `cell_anchors`"""
     steps: Steps = "level"
+    """how far neighbouring cells lie apart: see `Steps`"""
     scales: tuple[float, ...] | None = None
     """sizes in strides where they are not `base_scale` and its octaves (networks of one level: 2, 4, 8, 16, 32)"""
 

@@ -33,6 +33,12 @@ def assign_by_center(
     Args:
         closed_ranges: low ≤ distance ≤ high as in the original code; otherwise low < distance < high.
         inclusive: areas are compared by the legacy rule (sides + 1).
+
+    >>> points = torch.tensor([[5., 5.], [9., 9.], [30., 5.]])
+    >>> boxes = torch.tensor([[0., 0., 20., 20.], [0., 0., 10., 10.]])
+    >>> everywhere = torch.tensor([0., 99.]).expand(3, 2)
+    >>> assign_by_center(points, torch.full((3,), 8.), everywhere, boxes, radius=0.5)  # 4 pixels
+    tensor([ 1,  0, -1])
     """
     if len(boxes) == 0:
         return torch.full((len(points),), BACKGROUND, device=points.device)
@@ -72,6 +78,10 @@ def assign_by_iou(
     it is at least `background_iou` (Caffe2 Detectron), "claim" gives them to the object whose best they are, the last
     one if several, overlap or not (mmdet's RetinaNet), "claim_above_low" the same for objects whose best is at
     least `background_iou` (mmdet's Faster R-CNN), "none" never (Lin 2017 as first described).
+
+    >>> anchors = torch.tensor([[0., 0., 10., 10.], [0., 0., 10., 20.], [50., 50., 60., 60.]])
+    >>> assign_by_iou(anchors, torch.tensor([[0., 0., 10., 9.]]))  # overlaps 0.9, 0.45 and 0
+    tensor([ 0, -2, -1])
     """
     iou = pairwise_iou(anchors, boxes, inclusive=inclusive)
     return assign_by_overlap(
@@ -87,7 +97,12 @@ def assign_by_overlap(
     foreground_iou: float = 0.5,
     match_low_quality: LowQuality = "all",
 ) -> Int[Tensor, " p"]:
-    """`assign_by_iou` where the overlaps are known already, of boxes, tubes or anything else."""
+    """`assign_by_iou` where the overlaps are known already, of boxes, tubes or anything else.
+
+    >>> iou = torch.tensor([[0.2], [0.3]])  # no anchor is good, but the second is the object's best
+    >>> assign_by_overlap(iou), assign_by_overlap(iou, match_low_quality="above_low")
+    (tensor([-1,  0]), tensor([-1, -1]))
+    """
     if iou.numel() == 0:
         return torch.full((len(iou),), BACKGROUND, device=iou.device)
     best_iou, best = iou.max(dim=1)
@@ -122,6 +137,10 @@ def assign_claim_best(
     Then every object claims the one anchor it overlaps most, whatever the IoU (TensorFlow's ArgMaxMatcher,
     EfficientDet): of equal anchors the first, of several objects that want one the first. An object that
     overlaps no anchor claims none, where TensorFlow gives it anchor 0.
+
+    >>> anchors = torch.tensor([[0., 0., 10., 10.], [50., 50., 60., 60.]])
+    >>> assign_claim_best(anchors, torch.tensor([[0., 0., 10., 40.]]))  # an overlap of 0.25 is its best
+    tensor([ 0, -1])
     """
     if len(boxes) == 0 or len(anchors) == 0:
         return torch.full((len(anchors),), BACKGROUND, device=anchors.device)

@@ -23,7 +23,14 @@ def encode_boxes(
     weights: Weights = (1.0, 1.0, 1.0, 1.0),
     inclusive: bool = False,
 ) -> Float[Tensor, "*n 4"]:
-    """(dx, dy, dw, dh) that take each anchor to its box, multiplied by `weights`."""
+    """(dx, dy, dw, dh) that take each anchor to its box, multiplied by `weights`.
+
+    `inclusive` measures boxes by the legacy rule, sides + 1.
+
+    >>> anchor, moved = torch.tensor([[0., 0., 10., 10.]]), torch.tensor([[5., 0., 15., 10.]])
+    >>> encode_boxes(moved, anchor), encode_boxes(moved, anchor, weights=(10.0, 10.0, 5.0, 5.0))
+    (tensor([[0.5000, 0.0000, 0.0000, 0.0000]]), tensor([[5., 0., 0., 0.]]))
+    """
     extra = int(inclusive)
     anchor_sides = anchors[..., 2:] - anchors[..., :2] + extra
     box_sides = boxes[..., 2:] - boxes[..., :2] + extra
@@ -48,6 +55,9 @@ def decode_boxes(
 
     `limit_shrinking` cuts them at −max_log_growth too (mmdet). `exclusive_ends` ends `inclusive` boxes at
     x1 + side, one pixel further than `encode_boxes` took them to end (Detect-and-Track).
+
+    >>> decode_boxes(torch.tensor([[0.5, 0., 0., 0.]]), torch.tensor([[0., 0., 10., 10.]]))
+    tensor([[ 5.,  0., 15., 10.]])
     """
     extra = int(inclusive)
     deltas = deltas / deltas.new_tensor(weights)
@@ -64,13 +74,24 @@ def decode_boxes(
 @checked
 @dataclass(frozen=True, kw_only=True)
 class BoxCoder:
-    """One choice of conventions for both directions, so that training and decoding cannot part."""
+    """One choice of conventions for both directions, so that training and decoding cannot part.
+
+    >>> coder = BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
+    >>> anchor, box = torch.tensor([[0., 0., 10., 10.]]), torch.tensor([[2., 2., 8., 12.]])
+    >>> coder.decode(coder.encode(box, anchor), anchor).round()
+    tensor([[ 2.,  2.,  8., 12.]])
+    """
 
     weights: Weights = (1.0, 1.0, 1.0, 1.0)
+    """factors of dx, dy, dw and dh"""
     inclusive: bool = False
+    """boxes are legacy ones, whose sides measure x2 − x1 + 1"""
     max_log_growth: float | None = MAX_LOG_GROWTH
+    """the largest dw and dh that decoding believes; None: any"""
     limit_shrinking: bool = False
+    """−`max_log_growth` is their least (mmdet)"""
     exclusive_ends: bool = False
+    """decoded `inclusive` boxes end one pixel further on (Detect-and-Track)"""
 
     def encode(self, boxes: Float[Tensor, "*n 4"], anchors: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
         """See `encode_boxes`."""
@@ -92,12 +113,18 @@ class BoxCoder:
 @checked
 @dataclass(frozen=True, kw_only=True)
 class PointCoder:
-    """Where FCOS's locations sit in their cells, and how their numbers become distances to four sides."""
+    """Where FCOS's locations sit in their cells, and how their numbers become distances to four sides.
+
+    >>> PointCoder().distances(torch.tensor([[[-1., 0., 1., 2.]]]), torch.tensor([8.]))
+    tensor([[[ 0.,  0.,  8., 16.]]])
+    """
 
     offset: float = 0.5
     """0.5: the cell's centre; 0: its corner (torchvision)"""
     steps: Steps = "level"
+    """how far neighbouring cells lie apart: see `ops.anchors.Steps`"""
     transform: Literal["exp", "relu"] = "relu"
+    """what makes the numbers positive"""
     in_strides: bool = True
     """numbers count strides of the level, else pixels"""
 

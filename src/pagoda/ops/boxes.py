@@ -4,8 +4,9 @@
 pixel indices, so a side measures x2 - x1 + 1. The default is continuous: x2 - x1.
 """
 
-from typing import Literal
+from typing import Literal, overload
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -42,7 +43,12 @@ def _overlap(
 def pairwise_iou(
     a: Float[Tensor, "n 4"], b: Float[Tensor, "m 4"], *, inclusive: bool = False
 ) -> Float[Tensor, "n m"]:
-    """IoU of every box of `a` with every box of `b`; 0 where both are empty."""
+    """IoU of every box of `a` with every box of `b`; 0 where both are empty.
+
+    >>> left, right = torch.tensor([[0., 0., 2., 1.]]), torch.tensor([[1., 0., 3., 1.], [5., 0., 6., 1.]])
+    >>> pairwise_iou(left, right)  # one of three pixels, none
+    tensor([[0.3333, 0.0000]])
+    """
     # Column by column: an (n, m, 4) intermediate costs six times the time.
     extra = int(inclusive)
     left, top, right, bottom = (
@@ -62,7 +68,11 @@ def pairwise_iou(
 def paired_iou(
     a: Float[Tensor, "n 4"], b: Float[Tensor, "n 4"], *, inclusive: bool = False
 ) -> Float[Tensor, " n"]:
-    """IoU of row i of `a` with row i of `b`."""
+    """IoU of row i of `a` with row i of `b`.
+
+    >>> paired_iou(torch.tensor([[0., 0., 2., 1.]]), torch.tensor([[1., 0., 3., 1.]]))
+    tensor([0.3333])
+    """
     inter, union = _overlap(a, b, inclusive)
     return inter / union.clamp(min=torch.finfo(a.dtype).tiny)
 
@@ -70,7 +80,13 @@ def paired_iou(
 def paired_giou(
     a: Float[Tensor, "n 4"], b: Float[Tensor, "n 4"], *, eps: float = 1e-7
 ) -> Float[Tensor, " n"]:
-    """Generalised IoU of rows (Rezatofighi 2019): IoU minus the empty share of the smallest enclosing box."""
+    """Generalised IoU of rows (Rezatofighi 2019): IoU minus the empty share of the smallest enclosing box.
+
+    `eps` is added to the divisors.
+
+    >>> paired_giou(torch.tensor([[0., 0., 1., 1.]]), torch.tensor([[3., 0., 4., 1.]]))  # 0 − 2 of 4 pixels
+    tensor([-0.5000])
+    """
     inter, union = _overlap(a, b, False)
     sides = (torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])).clamp(min=0)
     enclosing = sides[..., 0] * sides[..., 1]
@@ -80,7 +96,13 @@ def paired_giou(
 def paired_diou(
     a: Float[Tensor, "n 4"], b: Float[Tensor, "n 4"], *, eps: float = 1e-7
 ) -> Float[Tensor, " n"]:
-    """Distance IoU of rows (Zheng 2020): IoU minus (centre distance / enclosing diagonal)²."""
+    """Distance IoU of rows (Zheng 2020): IoU minus (centre distance / enclosing diagonal)².
+
+    `eps` is added to the divisors.
+
+    >>> paired_diou(torch.tensor([[0., 0., 1., 3.]]), torch.tensor([[3., 0., 4., 3.]]))  # 0 − (3 / 5)²
+    tensor([-0.3600])
+    """
     inter, union = _overlap(a, b, False)
     sides = (torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])).clamp(min=0)
     centers = (a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:]) / 2
@@ -88,7 +110,11 @@ def paired_diou(
 
 
 def boxes_to_ltrb(points: Float[Tensor, "*n 2"], boxes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
-    """Distances from each point to the left, top, right and bottom sides; negative when outside."""
+    """Distances from each point to the left, top, right and bottom sides; negative when outside.
+
+    >>> boxes_to_ltrb(torch.tensor([[10., 10.]]), torch.tensor([[9., 8., 13., 14.]]))
+    tensor([[1., 2., 3., 4.]])
+    """
     return torch.cat([points - boxes[..., :2], boxes[..., 2:] - points], dim=-1)
 
 
@@ -101,12 +127,40 @@ def ltrb_to_boxes(points: Float[Tensor, "*n 2"], ltrb: Float[Tensor, "*n 4"]) ->
     return torch.cat([points - ltrb[..., :2], points + ltrb[..., 2:]], dim=-1)
 
 
-def xywh_to_xyxy(boxes_xywh: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
-    return torch.cat([boxes_xywh[..., :2], boxes_xywh[..., :2] + boxes_xywh[..., 2:]], dim=-1)
+@overload
+def xywh_to_xyxy(boxes_xywh: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]: ...
+@overload
+def xywh_to_xyxy(boxes_xywh: Float[np.ndarray, "*n 4"]) -> Float[np.ndarray, "*n 4"]: ...
+def xywh_to_xyxy(
+    boxes_xywh: Float[Tensor, "*n 4"] | Float[np.ndarray, "*n 4"],
+) -> Float[Tensor, "*n 4"] | Float[np.ndarray, "*n 4"]:
+    """Corners of boxes said as their top left corner, width and height; tensors and arrays stay what they are.
+
+    >>> xywh_to_xyxy(np.array([[10., 20., 3., 4.]])).tolist()
+    [[10.0, 20.0, 13.0, 24.0]]
+    """
+    if isinstance(boxes_xywh, Tensor):
+        return torch.cat([boxes_xywh[..., :2], boxes_xywh[..., :2] + boxes_xywh[..., 2:]], dim=-1)
+    return np.concatenate([boxes_xywh[..., :2], boxes_xywh[..., :2] + boxes_xywh[..., 2:]], axis=-1)
 
 
-def xyxy_to_xywh(boxes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
-    return torch.cat([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], dim=-1)
+@overload
+def xyxy_to_xywh(boxes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]: ...
+@overload
+def xyxy_to_xywh(boxes: Float[np.ndarray, "*n 4"]) -> Float[np.ndarray, "*n 4"]: ...
+def xyxy_to_xywh(
+    boxes: Float[Tensor, "*n 4"] | Float[np.ndarray, "*n 4"],
+) -> Float[Tensor, "*n 4"] | Float[np.ndarray, "*n 4"]:
+    """Top left corner, width and height, as COCO's and MOTChallenge's files have them.
+
+    In float32 x + width is not always x2 again: files are written from float64.
+
+    >>> xyxy_to_xywh(torch.tensor([[10., 20., 13., 24.]]))
+    tensor([[10., 20.,  3.,  4.]])
+    """
+    if isinstance(boxes, Tensor):
+        return torch.cat([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], dim=-1)
+    return np.concatenate([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], axis=-1)
 
 
 @checked
@@ -117,7 +171,9 @@ def clip_boxes(
     inclusive: bool = False,
     rule: ClipRule = "all_sides",
 ) -> Float[Tensor, "*n 4"]:
-    """Cut at the picture's borders. `sizes` is one (height, width) or a tensor (*n or broadcastable, 2).
+    """Boxes cut at the picture's borders. `sizes` is one (height, width) or a tensor (*n or broadcastable, 2).
+
+    `inclusive`: legacy boxes, which end at W − 1 and H − 1; `rule`: see `ClipRule`.
 
     >>> outside = torch.tensor([[-9., 5., -3., 20.]])
     >>> clip_boxes(outside, (10, 10)), clip_boxes(outside, (10, 10), rule="outer_sides")

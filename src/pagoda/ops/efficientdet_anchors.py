@@ -22,11 +22,18 @@ class StretchedAnchors:
 
     The step of a level is the picture's side divided by the level's, each axis for itself, whole or not: 10
     pixels over 3 cells have steps of 3.33 and anchors to match. Centres are the middles of cells.
+
+    >>> StretchedAnchors(octaves=1, shapes=((1.0, 1.0), (1.4, 0.7))).of_cell()  # in cells
+    tensor([[-1.5000, -1.5000,  2.5000,  2.5000],
+            [-2.3000, -0.9000,  3.3000,  1.9000]])
     """
 
     base_scale: float = 4.0
+    """side of the smallest square anchor, in cells"""
     octaves: int = 3
+    """sizes per level"""
     shapes: tuple[tuple[float, float], ...] = ROUNDED_SHAPES
+    """(width, height) in sizes; `SQRT2_SHAPES` in later releases"""
     shapes_outer: bool = False
     """the order in mmdetection"""
 

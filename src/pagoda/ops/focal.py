@@ -4,11 +4,10 @@ A pyramid has millions of logits. Written element by element, the loss passes ov
 float32, each time through main memory; here value and slope are made together while a block is in the cache.
 """
 
-from typing import Any
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction
 from torch.nn.functional import softplus
 
 from pagoda.ops.assign import IGNORED
@@ -32,32 +31,39 @@ def focal_loss_sums(
     >>> focal_loss_sums(torch.zeros(1, 2, 3), torch.tensor([[2, -1]]))
     tensor([0.6931])
     """
-    return FocalLossSums.apply(logits, labels, alpha, gamma)
+    return _FocalLossSums.apply(logits, labels, alpha, gamma)
 
 
-class FocalLossSums(torch.autograd.Function):
+class _FocalLossSums(torch.autograd.Function):
     """`focal_loss_sums` with its slope, which is made on the way forward."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, labels: Tensor, alpha: float, gamma: float) -> Tensor:
+    def forward(
+        ctx: BackwardCFunction,
+        logits: Float[Tensor, "b p classes"],
+        labels: Int[Tensor, "b p"],
+        alpha: float,
+        gamma: float,
+    ) -> Float[Tensor, " b"]:
         slopes = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
         # Launching many small kernels costs an accelerator more than its memory does.
         rows = max(1, BLOCK_LOGITS // logits.shape[-1]) if logits.device.type == "cpu" else logits.shape[1]
         sums = []
         for image, image_labels in enumerate(labels):
-            total = torch.zeros((), device=logits.device, dtype=at_least_float32(logits.dtype))
+            total = torch.zeros((), device=logits.device, dtype=_at_least_float32(logits.dtype))
             for start in range(0, len(image_labels), max(1, rows)):
                 part = slice(start, start + rows)
-                loss, slope = focal_block(logits[image, part], image_labels[part], alpha, gamma)
+                loss, slope = _focal_block(logits[image, part], image_labels[part], alpha, gamma)
                 total += loss
                 if slopes is not None:
                     slopes[image, part] = slope
             sums.append(total)
-        ctx.save_for_backward(slopes)
+        if slopes is not None:
+            ctx.save_for_backward(slopes)
         return torch.stack(sums)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: BackwardCFunction, upstream: Tensor) -> tuple[Tensor, None, None, None]:
         if torch.is_grad_enabled():  # create_graph=True
             raise RuntimeError(
                 "focal_loss_sums has a first derivative only, but backward was called with create_graph=True;"
@@ -67,12 +73,12 @@ class FocalLossSums(torch.autograd.Function):
         return slopes * upstream[:, None, None].to(slopes.dtype), None, None, None
 
 
-def at_least_float32(dtype: torch.dtype) -> torch.dtype:
+def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
     """float32 for half precision, else the type itself."""
     return torch.promote_types(dtype, torch.float32)
 
 
-def focal_block(
+def _focal_block(
     logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], alpha: float, gamma: float
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "n classes"]]:
     """Sum of the losses and their slopes.
@@ -80,7 +86,7 @@ def focal_block(
     With z = logit, −logit where the class is meant: loss = α_t σ(z)^γ softplus(z), and its slope in z is
     α_t σ(z)^γ (γ (1 − σ(z)) softplus(z) + σ(z)).
     """
-    z = logits.to(at_least_float32(logits.dtype), copy=True)
+    z = logits.to(_at_least_float32(logits.dtype), copy=True)
     positive = (labels >= 0).nonzero().squeeze(1)
     meant = positive, labels[positive]
     z[meant] = -z[meant]

@@ -25,6 +25,10 @@ def keypoints_to_cells(
 
     A point on the right or lower side belongs to the last cell; one outside, or not visible, counts nothing.
     `inclusive` measures boxes by the legacy rule, sides + 1.
+
+    >>> points, seen = torch.tensor([[[5., 0.], [9., 9.], [99., 0.]]]), torch.ones(1, 3, dtype=torch.bool)
+    >>> keypoints_to_cells(points, seen, torch.tensor([[0., 0., 10., 10.]]), size=2)
+    (tensor([[1, 3, 0]]), tensor([[ True,  True, False]]))
     """
     corner, far = boxes[:, None, :2], boxes[:, None, 2:]
     sides = far - corner + int(inclusive)
@@ -46,12 +50,18 @@ def heatmaps_to_keypoints(
     (detectron2).
 
     Boxes are taken by size, several together: the product of two matrices enlarges all their maps at once.
+
+    >>> maps = torch.zeros(1, 1, 2, 2)
+    >>> maps[0, 0, 1, 0] = 4.0  # the lower left quarter of the box is the likeliest
+    >>> places, logits, _ = heatmaps_to_keypoints(maps, torch.tensor([[10., 20., 12., 22.]]))
+    >>> places.tolist(), logits.tolist()
+    ([[[10.5, 21.5]]], [[4.0]])
     """
     sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1)
     pixels = sides.ceil()
     places = maps.new_zeros(*maps.shape[:2], 2)
     logits = maps.new_zeros(maps.shape[:2])
-    for rows in alike(pixels, maps.shape[1]):
+    for rows in _alike(pixels, maps.shape[1]):
         width, height = (int(side) for side in pixels[rows].amax(0))
         across = cubic_weights(pixels[rows, 0], width, maps.shape[-1])[:, None]  # (n, 1, width, S)
         down = cubic_weights(pixels[rows, 1], height, maps.shape[-1])[:, None]
@@ -65,7 +75,7 @@ def heatmaps_to_keypoints(
     return places, logits, 1 / weight
 
 
-def alike(pixels: Float[Tensor, "n 2"], num_keypoints: int) -> list[Tensor]:
+def _alike(pixels: Float[Tensor, "n 2"], num_keypoints: int) -> list[Tensor]:
     """Rows in groups of similar (width, height), none whose enlarged maps pass `CHUNK` unless it is one alone."""
     order = (pixels[:, 0] * pixels[:, 1]).argsort(descending=True).tolist()
     groups: list[list[int]] = []
@@ -85,7 +95,13 @@ def alike(pixels: Float[Tensor, "n 2"], num_keypoints: int) -> list[Tensor]:
 
 
 def cubic_weights(sides: Float[Tensor, " n"], longest: int, cells: int) -> Float[Tensor, "n longest cells"]:
-    """How much each of `cells` values counts at every pixel of axes enlarged to `sides`, whose last is repeated."""
+    """How much each of `cells` values counts at every pixel of axes enlarged to `sides`, whose last is repeated.
+
+    `longest` is the number of pixels to give, at least the longest side.
+
+    >>> cubic_weights(torch.tensor([2.0]), 3, 2).int().tolist()  # as it is; the third pixel repeats the last
+    [[[1, 0], [0, 1], [0, 1]]]
+    """
     pixel = torch.arange(longest, device=sides.device, dtype=sides.dtype)
     pixel = torch.minimum(pixel, sides[:, None] - 1)
     place = (pixel + 0.5) * (cells / sides)[:, None] - 0.5
@@ -94,11 +110,11 @@ def cubic_weights(sides: Float[Tensor, " n"], longest: int, cells: int) -> Float
     weights = sides.new_zeros(len(sides), longest, cells)
     for tap in (-1, 0, 1, 2):
         at = (first + tap).clamp(0, cells - 1).to(torch.long)  # the border's values go on beyond it
-        weights.scatter_add_(2, at[..., None], cubic((fraction - tap).abs())[..., None])
+        weights.scatter_add_(2, at[..., None], _cubic((fraction - tap).abs())[..., None])
     return weights
 
 
-def cubic(distance: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+def _cubic(distance: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
     """The kernel at distances up to 2."""
     near = ((CUBIC + 2) * distance - (CUBIC + 3)) * distance**2 + 1
     far = ((CUBIC * distance - 5 * CUBIC) * distance + 8 * CUBIC) * distance - 4 * CUBIC

@@ -41,6 +41,10 @@ def smoothed_focal_loss(
 
     The factor (1 − p_t)^γ is that of the plain target: with the smoothed one it would grow again beyond
     1 − smoothing/2 (EfficientDet's code).
+
+    >>> logits, targets = torch.tensor([0., 9.]), torch.ones(2)
+    >>> smoothed_focal_loss(logits, targets, smoothing=0.2, alpha=0.5, gamma=0.0)  # too sure costs more
+    tensor([0.3466, 0.4501])
     """
     signed = logits * (2 * targets - 1)
     weight = (1 - alpha) + (2 * alpha - 1) * targets
@@ -56,7 +60,11 @@ def shifted_cross_entropy(
     beta: float = 1.0,
     alpha: float | None = None,
 ) -> Float[Tensor, "*n"]:
-    """FL*: −ln σ(γ·x_t + β) / γ with x_t = ±logit, optionally times α_t (Lin 2017, appendix A)."""
+    """FL*: −ln σ(γ·x_t + β) / γ with x_t = ±logit, optionally times α_t (Lin 2017, appendix A).
+
+    >>> shifted_cross_entropy(torch.tensor([0.]), torch.tensor([1.]), gamma=1.0, beta=0.0)  # ln 2
+    tensor([0.6931])
+    """
     loss = -logsigmoid(gamma * logits * (2 * targets - 1) + beta) / gamma
     if alpha is None:
         return loss
@@ -74,8 +82,13 @@ def ltrb_iou_loss(
 ) -> Float[Tensor, " n"]:
     """IoU loss of two boxes given as distances from one common point (UnitBox; GIoU).
 
+    `kind`: "iou" is −ln IoU, "linear_iou" 1 − IoU, "giou" 1 − GIoU, whose enclosing area has `enclosing_eps` added.
     `smoothing` is added to intersection and union: FCOS's code has 1, which is a whole stride² once targets
     are divided by the stride, and leaves an all-zero prediction without gradient.
+
+    >>> half, whole = torch.tensor([[1., 1., 0., 1.]]), torch.ones(1, 4)
+    >>> ltrb_iou_loss(half, whole, kind="linear_iou"), ltrb_iou_loss(half, whole, kind="iou")
+    (tensor([0.5000]), tensor([0.6931]))
     """
     inter_sides = torch.minimum(predicted, target)
     outer_sides = torch.maximum(predicted, target)
@@ -105,6 +118,12 @@ def coded_box_loss(
     """Loss of boxes said as deltas from their priors: smooth L1 of each delta, (n, 4), or 1 − GIoU of each box, (n,).
 
     `beta`: the deviation at which smooth L1 becomes linear.
+
+    >>> prior, box = torch.tensor([[0., 0., 10., 10.]]), torch.tensor([[5., 0., 15., 10.]])
+    >>> coded_box_loss(torch.zeros(1, 4), prior, box, BoxCoder(), beta=0.0)  # dx should be 0.5
+    tensor([[0.5000, 0.0000, 0.0000, 0.0000]])
+    >>> coded_box_loss(torch.zeros(1, 4), prior, box, BoxCoder(), kind="giou", beta=0.0)  # 1 − 5/15
+    tensor([0.6667])
     """
     if kind == "giou":
         return 1 - paired_giou(coder.decode(deltas, priors), boxes)

@@ -32,7 +32,13 @@ def crop_masks(
 ) -> Float[Tensor, "r size size"]:
     """What a mask head is to predict for each box of the object it serves: the share covered, (R, size, size).
 
-    `binary` turns shares of a half and more into 1 and others into 0 (detectron2, mmdet); torchvision keeps them.
+    `aligned` samples cells at their centres, see `ops.roi.roi_align`. `binary` turns shares of a half and more into 1
+    and others into 0 (detectron2, mmdet); torchvision keeps them.
+
+    >>> upper_half = torch.tensor([[[1, 1], [0, 0]]])
+    >>> crop_masks(upper_half, torch.tensor([[0., 0., 2., 2.]]), torch.tensor([0]), size=2)
+    tensor([[[1., 1.],
+             [0., 0.]]])
     """
     found = roi_align(
         masks[:, None].to(boxes.dtype), boxes, objects, resolution=size, stride=1.0, aligned=aligned
@@ -51,7 +57,12 @@ def paste_masks(
 ) -> Bool[Tensor, "n h w"]:
     """True for the pixels of a picture of (height, width) that belong to each object.
 
-    Bilinear interpolation is a product of two matrices for each object, one for rows and one for columns.
+    Bilinear interpolation is a product of two matrices for each object, one for rows and one for columns. A pixel
+    belongs to the object from `min_probability` on, or above it where `rule` is "whole_pixels".
+
+    >>> paste_masks(torch.ones(1, 2, 2), torch.tensor([[1., 0., 3., 1.]]), (2, 4)).int()
+    tensor([[[0, 1, 1, 0],
+             [0, 0, 0, 0]]], dtype=torch.int32)
     """
     paste = paste_one_by_one if boxes.device.type == "cpu" else paste_in_parts
     return paste(probabilities, boxes, image_size, rule=rule, min_probability=min_probability)
@@ -90,7 +101,7 @@ def paste_one_by_one(
     """`paste_masks` inside each box only: on a processor the pixels count, not the calls."""
     height, width = image_size
     pasted = probabilities.new_zeros((len(boxes), height, width), dtype=torch.bool)
-    rows, columns, probabilities, boxes = pasting_weights(probabilities, boxes, image_size, rule)
+    rows, columns, probabilities, boxes = _pasting_weights(probabilities, boxes, image_size, rule)
     tall, columns = rows @ probabilities, columns.transpose(1, 2)  # (N, H, M), (N, M, W)
     # Masks reach half a cell beyond their boxes, and boxes cut to whole pixels one pixel.
     reach = (boxes[:, 2:] - boxes[:, :2]) / probabilities.shape[-1] + 2
@@ -99,7 +110,7 @@ def paste_one_by_one(
     windows = corners.nan_to_num(0.0).clamp(min=0).minimum(frame).long()
     for number, (x1, y1, x2, y2) in enumerate(windows.tolist()):
         values = tall[number, y1:y2] @ columns[number, :, x1:x2]
-        pasted[number, y1:y2, x1:x2] = passes(values, min_probability, rule)
+        pasted[number, y1:y2, x1:x2] = _passes(values, min_probability, rule)
     return pasted
 
 
@@ -113,12 +124,11 @@ def paste_together(
     min_probability: float,
 ) -> Bool[Tensor, "n h w"]:
     """`paste_masks` of all objects at once, whose pixels must fit into memory as floats; exports."""
-    rows, columns, probabilities, _ = pasting_weights(probabilities, boxes, image_size, rule)
-    return passes(rows @ probabilities @ columns.transpose(1, 2), min_probability, rule)
+    rows, columns, probabilities, _ = _pasting_weights(probabilities, boxes, image_size, rule)
+    return _passes(rows @ probabilities @ columns.transpose(1, 2), min_probability, rule)
 
 
-@checked
-def pasting_weights(
+def _pasting_weights(
     probabilities: Float[Tensor, "n m m"],
     boxes: Float[Tensor, "n 4"],
     image_size: tuple[int, int],
@@ -132,19 +142,18 @@ def pasting_weights(
     """(weights of rows, of columns, the masks and boxes they are for)."""
     height, width = image_size
     if rule == "whole_pixels":
-        probabilities, boxes = grow(probabilities, boxes)
-    rows = axis_weights(boxes[:, 1], boxes[:, 3], height, probabilities.shape[1], rule)
-    columns = axis_weights(boxes[:, 0], boxes[:, 2], width, probabilities.shape[1], rule)
+        probabilities, boxes = _grow(probabilities, boxes)
+    rows = _axis_weights(boxes[:, 1], boxes[:, 3], height, probabilities.shape[1], rule)
+    columns = _axis_weights(boxes[:, 0], boxes[:, 2], width, probabilities.shape[1], rule)
     return rows, columns, probabilities, boxes
 
 
-@checked
-def passes(values: Float[Tensor, "*n"], min_probability: float, rule: PasteRule) -> Bool[Tensor, "*n"]:
+def _passes(values: Float[Tensor, "*n"], min_probability: float, rule: PasteRule) -> Bool[Tensor, "*n"]:
     """Whether pixels of these probabilities belong to the object."""
     return values > min_probability if rule == "whole_pixels" else values >= min_probability
 
 
-def grow(
+def _grow(
     probabilities: Float[Tensor, "n m m"], boxes: Float[Tensor, "n 4"]
 ) -> tuple[Float[Tensor, "n grown grown"], Float[Tensor, "n 4"]]:
     """A border of zeros one cell wide around each mask, its box enlarged alike and cut to whole pixels."""
@@ -154,8 +163,7 @@ def grow(
     return pad(probabilities, (1, 1, 1, 1)), torch.cat([center - half, center + half], dim=1).trunc()
 
 
-@checked
-def axis_weights(
+def _axis_weights(
     start: Float[Tensor, " n"], end: Float[Tensor, " n"], side: int, cells: int, rule: PasteRule
 ) -> Float[Tensor, "n side cells"]:
     """How much each cell of a mask counts at every pixel of one axis; a pixel outside has no weight at all."""

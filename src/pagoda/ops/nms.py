@@ -18,7 +18,11 @@ def nms_survivors(
     """True for boxes that no better box of the same group overlaps by more than `max_iou`.
 
     Groups (classes, or classes × pictures) never suppress each other: each is looked at alone, or on an accelerator
-    moved to a place of its own.
+    moved to a place of its own. `inclusive`: boxes are legacy ones, whose sides measure x2 − x1 + 1.
+
+    >>> boxes = torch.tensor([[0., 0., 10., 9.], [0., 0., 10., 10.], [0., 0., 10., 10.]])
+    >>> nms_survivors(boxes, torch.tensor([0.8, 0.9, 0.7]), torch.tensor([0, 0, 1]), max_iou=0.5)
+    tensor([False,  True,  True])
     """
     if inclusive:  # the legacy IoU is the continuous IoU of boxes one pixel longer
         boxes = torch.cat([boxes[:, :2], boxes[:, 2:] + 1], dim=1)
@@ -63,6 +67,10 @@ def soft_nms(
 
     Scores only ever fall, so a floor can be applied afterwards. Where boxes run out, the score is negative.
     n is at least 1. Exports, as a graph of `max_count` rounds.
+
+    >>> boxes = torch.tensor([[[0., 0., 10., 5.], [0., 0., 10., 10.]]])  # half of the better one
+    >>> soft_nms(boxes, torch.tensor([[0.8, 0.9]]), torch.tensor([[0, 0]]), max_count=2)  # 0.8 · exp(−0.5)
+    (tensor([[0.9000, 0.4852]]), tensor([[1, 0]]))
     """
     x1, y1, x2, y2 = (side.contiguous() for side in boxes.unbind(-1))
     areas = (x2 - x1) * (y2 - y1)
@@ -90,6 +98,10 @@ def batch_survivors(
     Takes boxes (B, n, 4), scores (B, n) and labels (B, n) below `num_classes`. It is one operator, so that
     exported graphs stay of fixed size and the ONNX export can put ONNX's own suppression in its place, which
     keeps pictures and classes apart by itself (`export.onnx`).
+
+    >>> twins, scores = torch.tensor([[[0., 0., 9., 9.]] * 3]), torch.tensor([[0.8, 0.9, -1.0]])
+    >>> batch_survivors(twins, scores, torch.tensor([[0, 0, 1]]), 2, 0.5, False)
+    tensor([[False,  True, False]])
     """
     return within_batch(nms_survivors, boxes, scores, labels, num_classes, max_iou, inclusive)
 
@@ -103,7 +115,13 @@ def within_batch(
     max_iou: float,
     inclusive: bool,
 ) -> Tensor:
-    """(B, n) bool: what of each picture's real rows, boxes or tubes, `survive` leaves of its class."""
+    """(B, n) bool: what of each picture's real rows, boxes or tubes, `survive` leaves of its class.
+
+    >>> all_of_them = lambda boxes, scores, groups, **options: scores > 0
+    >>> scores, labels = torch.tensor([[0.9, -1.0]]), torch.tensor([[0, 0]])
+    >>> within_batch(all_of_them, torch.zeros(1, 2, 4), scores, labels, 1, 0.5, False)  # a row of no score is none
+    tensor([[ True, False]])
+    """
     pictures = torch.arange(boxes.shape[0], device=boxes.device)[:, None]
     real = scores > 0
     survivors = torch.zeros_like(real)

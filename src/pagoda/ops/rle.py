@@ -10,13 +10,18 @@ import numpy as np
 from hotcoco import mask as coco_mask
 
 from pagoda.files.text import as_number, as_whole
+from pagoda.plain import JsonObject
 
 FARTHEST = 1e6
 """Pixels; polygons that reach further are broken, and drawing them would take for ever."""
 
 
 def encode_masks(masks: np.ndarray) -> list[str]:
-    """The text of each mask; `masks` is (N, H, W) bool."""
+    """The text of each mask; `masks` is (N, H, W) bool. Raises ValueError for masks of another shape or type.
+
+    >>> encode_masks(np.array([[[True, False], [True, False]]]))  # 0 outside, 2 inside, 2 outside
+    ['022']
+    """
     if masks.ndim != 3 or masks.dtype != bool:
         raise ValueError(f"masks to encode must be (n, height, width) bool, got {masks.shape} {masks.dtype}")
     if not masks.size:
@@ -26,7 +31,11 @@ def encode_masks(masks: np.ndarray) -> list[str]:
 
 
 def decode_masks(texts: Sequence[str], size: tuple[int, int]) -> np.ndarray:
-    """(N, H, W) bool; the texts must be of masks of `size`, (height, width)."""
+    """(N, H, W) bool; the texts must be of masks of `size`, (height, width).
+
+    >>> decode_masks(["022"], (2, 2)).astype(int).tolist()
+    [[[1, 0], [1, 0]]]
+    """
     masks = np.zeros((len(texts), *size), np.uint8)
     if not texts:
         return masks.view(bool)
@@ -39,35 +48,54 @@ def decode_masks(texts: Sequence[str], size: tuple[int, int]) -> np.ndarray:
 
 
 def draw_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> str:
-    """The text of the pixels within any of the polygons, [x1, y1, x2, y2, …] each, exactly as COCO has it."""
+    """The text of the pixels within any of the polygons, [x1, y1, x2, y2, …] each, exactly as COCO has it.
+
+    >>> draw_polygons([[0, 0, 1, 0, 1, 2, 0, 2]], (2, 2))  # the left column
+    '022'
+    """
     parts = [coco_mask.fr_poly(polygon, *size) for polygon in polygons]
     merged = parts[0] if len(parts) == 1 else coco_mask.merge(parts)
     return merged["counts"].decode()
 
 
 def mask_areas(texts: Sequence[str], size: tuple[int, int]) -> np.ndarray:
-    """(N,) pixels inside each mask of a picture of `size`, (height, width)."""
+    """(N,) pixels inside each mask of a picture of `size`, (height, width).
+
+    >>> mask_areas(["022"], (2, 2))
+    array([2])
+    """
     if not texts:
         return np.zeros(0, np.int64)
     return np.asarray(coco_mask.area([as_rle(text, size) for text in texts])).astype(np.int64)
 
 
 def mask_boxes(texts: Sequence[str], size: tuple[int, int]) -> np.ndarray:
-    """(N, 4) float64 x, y, width, height around the pixels of each mask; zeros around none."""
+    """(N, 4) float64 x, y, width, height around the pixels of each mask; zeros around none.
+
+    >>> mask_boxes(["022"], (2, 2))
+    array([[0., 0., 1., 2.]])
+    """
     if not texts:
         return np.zeros((0, 4))
     return np.asarray(coco_mask.to_bbox([as_rle(text, size) for text in texts])).reshape(-1, 4)
 
 
-def as_rle(text: str, size: tuple[int, int]) -> dict[str, Any]:
-    """{"size": [height, width], "counts": text}, COCO's compressed form."""
+def as_rle(text: str, size: tuple[int, int]) -> JsonObject:
+    """{"size": [height, width], "counts": text}, COCO's compressed form.
+
+    >>> as_rle("022", (2, 2))
+    {'size': [2, 2], 'counts': '022'}
+    """
     return {"size": list(size), "counts": text}
 
 
-def to_text(segmentation: Any, size: tuple[int, int]) -> str:
+def to_text(segmentation: object, size: tuple[int, int]) -> str:
     """The text of a COCO segmentation: polygons, compressed or uncompressed run lengths.
 
     Raises ValueError where it is none of these, or not of a picture of `size`, (height, width).
+
+    >>> to_text({"size": [2, 2], "counts": [0, 2, 2]}, (2, 2)), to_text([[0, 0, 1, 0, 1, 2, 0, 2]], (2, 2))
+    ('022', '022')
     """
     if isinstance(segmentation, list):
         polygons = check_polygons(segmentation)
@@ -107,12 +135,17 @@ def _check_coordinates(polygon: list, number: int) -> list[float]:
     return polygon
 
 
-def check_run_lengths(rle: Any, size: tuple[int, int] | None) -> str:
+def check_run_lengths(rle: object, size: tuple[int, int] | None) -> str:
     """The text of {"size": …, "counts": text, bytes or list of runs} that covers a picture of `size` exactly, or
-    of the size it names itself where `size` is None."""
-    own = rle.get("size") if isinstance(rle, dict) else None
+    of the size it names itself where `size` is None. Raises ValueError where it is no such thing.
+
+    >>> check_run_lengths({"size": [2, 2], "counts": [0, 2, 2]}, None)
+    '022'
+    """
+    entries = rle if isinstance(rle, dict) else {}
+    own = entries.get("size")
     sides = [as_whole(side) for side in own] if isinstance(own, list | tuple) and len(own) == 2 else [None]
-    if "counts" not in (rle if isinstance(rle, dict) else ()) or None in sides:
+    if "counts" not in entries or None in sides:
         raise ValueError(
             f"a segmentation must be polygons, or run lengths with size and counts, got {str(rle)[:60]}"
         )
@@ -122,7 +155,7 @@ def check_run_lengths(rle: Any, size: tuple[int, int] | None) -> str:
             f"the mask is of a picture of (height, width) {tuple(sides)}, but the picture has"
             f" {size}; scale the mask or correct the size"
         )
-    text, covered = _read_counts(rle["counts"])
+    text, covered = _read_counts(entries["counts"])
     if covered != size[0] * size[1]:
         raise ValueError(
             f"the run lengths of the mask add up to {covered} pixels, but the picture of (height, width)"
@@ -131,7 +164,7 @@ def check_run_lengths(rle: Any, size: tuple[int, int] | None) -> str:
     return text
 
 
-def _read_counts(counts: Any) -> tuple[str, int]:
+def _read_counts(counts: object) -> tuple[str, int]:
     """The text of run lengths, and the pixels they cover."""
     if isinstance(counts, list):
         runs = counts if all(type(run) is int for run in counts) else [as_whole(run) for run in counts]
@@ -150,7 +183,11 @@ def _read_counts(counts: Any) -> tuple[str, int]:
 
 def unpack(text: str) -> np.ndarray:
     """The run lengths, int64: outside, inside, outside, … Five bits per character, lowest first; from the
-    fourth run on a text holds the difference to the last but one."""
+    fourth run on a text holds the difference to the last but one. Raises ValueError for another text.
+
+    >>> unpack("022")
+    array([0, 2, 2])
+    """
     if not text.isascii():
         raise ValueError(f"the run lengths of the mask are no such text: {text[:40]!r}")
     digits = np.frombuffer(text.encode(), np.uint8).astype(np.int64) - 48

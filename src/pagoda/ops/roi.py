@@ -33,6 +33,11 @@ def roi_align(
         sampling_ratio: samples per bin and axis; 0: one for each cell the bin covers.
         aligned: cells are sampled at their centres; the first RoIAlign was half a cell off and blew boxes
             below one cell up to one.
+
+    >>> features = torch.arange(16.0).view(1, 1, 4, 4)
+    >>> roi_align(features, torch.tensor([[0., 0., 4., 4.]]), torch.tensor([0]), resolution=2, stride=1.0)
+    tensor([[[[ 2.5000,  4.5000],
+              [10.5000, 12.5000]]]])
     """
     from torchvision.ops import roi_align as torchvision_roi_align  # see ops.nms
 
@@ -53,7 +58,12 @@ def roi_align(
 @checked
 @dataclass(frozen=True, kw_only=True)
 class RegionPooling:
-    """How a head gets the features of its regions."""
+    """How a head gets the features of its regions.
+
+    >>> boxes = torch.tensor([[0., 0., 112., 112.], [0., 0., 224., 224.], [0., 0., 448., 448.]])
+    >>> RegionPooling().levels(boxes, 2, 5)
+    tensor([3, 4, 5])
+    """
 
     resolution: int = 7
     """bins per axis"""
@@ -62,8 +72,9 @@ class RegionPooling:
     aligned: bool = True
     """see `roi_align`"""
     canonical_level: int = 4
+    """from which boxes of `canonical_side` are read"""
     canonical_side: float = 224.0
-    """a square box of this side is read from that level; twice as large, from the next one (Lin 2016, equation 1)"""
+    """pixels of a square box; twice as large, it is read from the next level (Lin 2016, equation 1)"""
     eps: float = 1e-8
     """keeps a box of exactly the next level's size from falling below it by rounding"""
     eps_on: Literal["ratio", "level"] = "ratio"

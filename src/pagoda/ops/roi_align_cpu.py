@@ -25,7 +25,14 @@ class CellTable(NamedTuple):
 
 
 def cell_table(maps: list[Tensor], chosen: Int[Tensor, " r"], images: Int[Tensor, " r"]) -> CellTable:
-    """Of maps (B, C, h, w); each region reads map number `chosen` of the picture `images`."""
+    """Maps (B, C, h, w) as one table; each region reads map number `chosen` of the picture `images`.
+
+    >>> maps = [torch.zeros(2, 8, 4, 6), torch.zeros(2, 8, 2, 3)]
+    >>> table = cell_table(maps, torch.tensor([0, 1]), torch.tensor([1, 1]))
+    >>> table.first, table.sides  # the second picture's cells begin at 4 · 6, and at 2 · 4 · 6 + 2 · 3
+    (tensor([24, 54]), tensor([[4, 6],
+            [2, 3]]))
+    """
     tables = [features.permute(0, 2, 3, 1).flatten(0, 2) for features in maps]
     sides = torch.tensor([features.shape[-2:] for features in maps])
     ends = torch.tensor([len(table) for table in tables]).cumsum(0)
@@ -42,7 +49,13 @@ def pooled_sums(
     sampling_ratio: int,
     aligned: bool,
 ) -> Float[Tensor, "r c n n"]:
-    """RoIAlign of boxes in cells of their maps; see `ops.roi.roi_align`. The result lies channels last."""
+    """RoIAlign of boxes in cells of their maps; see `ops.roi.roi_align`. The result lies channels last.
+
+    >>> table = cell_table([torch.arange(16.0).view(1, 1, 4, 4)], torch.tensor([0]), torch.tensor([0]))
+    >>> box = torch.tensor([[0., 0., 4., 4.]])
+    >>> pooled_sums(table, box, resolution=2, sampling_ratio=0, aligned=True).flatten()
+    tensor([ 2.5000,  4.5000, 10.5000, 12.5000])
+    """
     if len(boxes) == 0:
         return table.cells.new_zeros(0, table.cells.shape[1], resolution, resolution)
     # A network that diverges says so in its losses, not here by naming a row that does not exist.
@@ -51,10 +64,10 @@ def pooled_sums(
     start, end = (start - 0.5, end - 0.5) if aligned else (start, end)
     lengths = end - start if aligned else (end - start).clamp(min=1)
     across, down = (
-        axis_cells(start[:, axis], lengths[:, axis], table.sides[:, 1 - axis], resolution, sampling_ratio)
+        _axis_cells(start[:, axis], lengths[:, axis], table.sides[:, 1 - axis], resolution, sampling_ratio)
         for axis in (0, 1)
     )
-    rows, weights, bags = bags_of_cells(down, across, table)
+    rows, weights, bags = _bags_of_cells(down, across, table)
     cells = table.cells
     if torch.is_grad_enabled() and cells.requires_grad:
         # The slope of a cell that hundreds of regions share is summed in its own precision.
@@ -63,7 +76,7 @@ def pooled_sums(
     return pooled.to(table.cells).unflatten(0, (-1, resolution, resolution)).permute(0, 3, 1, 2)
 
 
-class AxisCells(NamedTuple):
+class _AxisCells(NamedTuple):
     """The cells that the bins of each region touch along one axis."""
 
     cells: Tensor
@@ -74,13 +87,13 @@ class AxisCells(NamedTuple):
     """(R,) how many of the L a region needs"""
 
 
-def axis_cells(
+def _axis_cells(
     start: Float[Tensor, " r"],
     length: Float[Tensor, " r"],
     side: Int[Tensor, " r"],
     bins: int,
     sampling_ratio: int,
-) -> AxisCells:
+) -> _AxisCells:
     """Regions from `start` on, in cells, cut into bins of samples each of which lies between two cells."""
     step = (length / bins)[:, None, None]
     samples = (
@@ -101,11 +114,11 @@ def axis_cells(
     cells = first[..., None] + torch.arange(int(counts.max()), dtype=start.dtype)
     near = (1 - (place[..., None] - cells[:, :, None]).abs()).clamp(min=0)  # (R, n, samples, L)
     weights = (near * share[..., None]).sum(2)
-    return AxisCells(torch.minimum(cells, last).long(), weights, counts.long())
+    return _AxisCells(torch.minimum(cells, last).long(), weights, counts.long())
 
 
-def bags_of_cells(
-    down: AxisCells, across: AxisCells, table: CellTable
+def _bags_of_cells(
+    down: _AxisCells, across: _AxisCells, table: CellTable
 ) -> tuple[Int[Tensor, " entries"], Float[Tensor, " entries"], Int[Tensor, " bags"]]:
     """(rows of the table, their weights, where each bin's begin): R · n² bags, one after the other."""
     bins = down.cells.shape[1]

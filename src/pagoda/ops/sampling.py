@@ -14,7 +14,11 @@ def sample_rows(
 ) -> Bool[Tensor, "b p"]:
     """A random `counts[i]` of each row's candidates, all of them where there are fewer; `most` bounds `counts`.
 
-    Random numbers are drawn on the CPU, so a seed gives the same choice on every device.
+    Random numbers are drawn on the CPU, so a seed of `generator` gives the same choice on every device.
+
+    >>> candidates = torch.tensor([[True, True, True, False], [True, False, False, False]])
+    >>> sample_rows(candidates, torch.tensor([2, 2]), most=2).sum(1)
+    tensor([2, 1])
     """
     keys = torch.rand(candidates.shape, generator=generator).to(candidates.device)
     keys = keys.masked_fill(~candidates, -1.0)
@@ -35,6 +39,11 @@ def sample_balanced(
     """`count` of each picture's positives and negatives, positives at most their share; None: all.
 
     Where positives are few, negatives fill up; where negatives are few, the sample stays smaller.
+
+    >>> positive = torch.arange(100)[None] < 1
+    >>> chosen = sample_balanced(positive, ~positive, count=10, positive_share=0.5)
+    >>> (chosen & positive).sum(), (chosen & ~positive).sum()
+    (tensor(1), tensor(9))
     """
     if count is None:
         return positive | negative

@@ -36,6 +36,12 @@ def tube_iou(
     """Mean over the frames of the IoU of every tube of `a` with every tube of `b`.
 
     `visible`: the frames of each tube of `b` that the mean is taken over, 0 if there are none; None: all frames.
+    `inclusive` measures boxes by the legacy rule, sides + 1.
+
+    >>> still = torch.tensor([[[0., 0., 8., 8.], [0., 0., 8., 8.]]])
+    >>> leaving = torch.tensor([[[0., 0., 8., 8.], [9., 9., 17., 17.]]])
+    >>> tube_iou(still, leaving), tube_iou(still, leaving, visible=torch.tensor([[True, False]]))
+    (tensor([[0.5000]]), tensor([[1.]]))
     """
     total = a.new_zeros(a.shape[0], b.shape[0])
     for frame in range(a.shape[1]):
@@ -48,6 +54,10 @@ def fill_absent(boxes: Float[Tensor, "n t 4"], visible: Bool[Tensor, "n t"]) -> 
     """Tubes with the box of the nearest visible frame, of two the earlier, where they are not visible.
 
     A tube that is nowhere visible keeps the box of its first frame.
+
+    >>> boxes = torch.tensor([[[1., 1., 2., 2.], [0., 0., 0., 0.], [5., 5., 6., 6.]]])
+    >>> fill_absent(boxes, torch.tensor([[True, False, True]]))[0, 1]
+    tensor([1., 1., 2., 2.])
     """
     frame = torch.arange(boxes.shape[1], device=boxes.device)
     distance = (frame[:, None] - frame).abs().to(boxes.dtype)  # (T, T)
@@ -64,7 +74,13 @@ def pool_tubes(
 ) -> Float[Tensor, "r t c out_h out_w"]:
     """Features of each tube's box in each frame, from (B, C, T, H, W) maps of the clip that `clips` names.
 
-    All boxes of a tube are read from one level, that of their mean area.
+    All boxes of a tube are read from one level, that of their mean area. Raises ValueError where tubes have another
+    number of frames than the features.
+
+    >>> features = torch.tensor([3., 7.]).view(1, 1, 2, 1, 1).expand(1, 1, 2, 4, 4)  # 3 and 7 all over a frame
+    >>> tube = torch.tensor([[[0., 0., 8., 8.], [4., 4., 12., 12.]]])
+    >>> pool_tubes(RegionPooling(resolution=1), {2: features}, {2: 4.0}, tube, torch.tensor([0])).flatten()
+    tensor([3., 7.])
     """
     num_frames = tubes.shape[1]
     wrong = {level: x.shape[2] for level, x in pyramid.items() if x.shape[2] != num_frames}
@@ -92,6 +108,12 @@ def tube_survivors(
     """True for tubes that no better tube of the same group overlaps by more than `max_iou`, see `tube_iou`.
 
     Of tubes with equal scores the first is the better. Tubes of one frame are boxes: see `nms_survivors`.
+
+    >>> still = torch.tensor([[0., 0., 8., 8.], [0., 0., 8., 8.]])
+    >>> leaving = torch.tensor([[0., 0., 8., 8.], [9., 9., 17., 17.]])  # overlaps by 1/2 in the mean
+    >>> tubes, scores, one_class = torch.stack([still, leaving]), torch.tensor([0.9, 0.8]), torch.tensor([0, 0])
+    >>> tube_survivors(tubes, scores, one_class, max_iou=0.5), tube_survivors(tubes, scores, one_class, max_iou=0.4)
+    (tensor([True, True]), tensor([ True, False]))
     """
     if tubes.shape[1] == 1:
         return nms_survivors(tubes[:, 0], scores, groups, max_iou=max_iou, inclusive=inclusive)
@@ -134,6 +156,10 @@ def batch_tube_survivors(
 
     Takes tubes (B, n, T, 4), scores (B, n) and labels (B, n) below `num_classes`. It is one operator, so that
     exported graphs stay of fixed size; compare `ops.nms.batch_survivors`.
+
+    >>> twins, scores = torch.tensor([0., 0., 9., 9.]).expand(1, 3, 2, 4), torch.tensor([[0.8, 0.9, -1.0]])
+    >>> batch_tube_survivors(twins, scores, torch.tensor([[0, 0, 1]]), 2, 0.5, False)
+    tensor([[False,  True, False]])
     """
     return within_batch(tube_survivors, tubes, scores, labels, num_classes, max_iou, inclusive)
 

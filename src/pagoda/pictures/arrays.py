@@ -7,7 +7,11 @@ from pagoda.pictures.errors import PictureError
 
 
 def with_alpha(colors: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
-    """(H, W, 4) from (H, W, 3) and (H, W), opaque for None."""
+    """(H, W, 4) from (H, W, 3) and (H, W), opaque for None.
+
+    >>> with_alpha(np.zeros((1, 1, 3), np.uint8), None).tolist()
+    [[[0, 0, 0, 255]]]
+    """
     alpha = np.full(colors.shape[:2], 255, np.uint8) if alpha is None else alpha
     return np.concatenate([colors, alpha[..., None]], axis=2)
 
@@ -16,6 +20,9 @@ def from_array(array: np.ndarray, name: str = "the array", *, channels: int = 3)
     """(H, W, channels) uint8 of (H, W), (H, W, 3) or (H, W, 4) uint8, or floats within 0 … 1.
 
     Raises PictureError, which calls it `name`, for any other array.
+
+    >>> from_array(np.array([[0.0, 0.5, 1.0]]))[..., 0], from_array(np.zeros((2, 3, 4), np.uint8)).shape
+    (array([[  0, 128, 255]], dtype=uint8), (2, 3, 3))
     """
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or 0 in array.shape:
         raise PictureError(f"{name} must be (H, W), (H, W, 3) or (H, W, 4) and not empty, got {array.shape}")
@@ -31,7 +38,11 @@ def from_array(array: np.ndarray, name: str = "the array", *, channels: int = 3)
 
 
 def from_tensor(tensor: torch.Tensor, channels: int) -> np.ndarray:
-    """(H, W, channels) uint8 of (3, H, W), (1, H, W) or, for 4 channels, (4, H, W). Raises PictureError."""
+    """(H, W, channels) uint8 of (3, H, W), (1, H, W) or, for 4 channels, (4, H, W). Raises PictureError.
+
+    >>> from_tensor(torch.zeros(1, 2, 5, dtype=torch.uint8), 3).shape
+    (2, 5, 3)
+    """
     if tensor.ndim != 3 or tensor.shape[0] not in {1, 3, channels}:
         wanted = "(3, H, W) or (1, H, W)" if channels == 3 else "(4, H, W), (3, H, W) or (1, H, W)"
         raise PictureError(f"the tensor must be {wanted}, got {tuple(tensor.shape)}")

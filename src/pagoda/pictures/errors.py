@@ -2,4 +2,8 @@
 
 
 class PictureError(ValueError):
-    """A picture cannot be used; the message names it and says why."""
+    """A picture cannot be used; the message names it and says why.
+
+    >>> issubclass(PictureError, ValueError)
+    True
+    """

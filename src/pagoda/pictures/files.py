@@ -20,6 +20,9 @@ def natural_order(path: str | Path) -> tuple:
     """A key to sort by: folder by folder, runs of digits as numbers, so frame_2 comes before frame_10.
 
     Two paths are never equal by it: of 01 and 1 the one that sorts first as text comes first.
+
+    >>> sorted(["frame_10.png", "frame_2.png", "b/1.png"], key=natural_order)
+    ['b/1.png', 'frame_2.png', 'frame_10.png']
     """
     # Text and numbers alternate from a text on, so like is compared with like.
     parts = tuple(
@@ -30,7 +33,11 @@ def natural_order(path: str | Path) -> tuple:
 
 
 def picture_endings() -> frozenset[str]:
-    """The endings, small letters with the dot, of all pictures that the installed Pillow can read."""
+    """The endings, small letters with the dot, of all pictures that the installed Pillow can read.
+
+    >>> sorted(picture_endings() & {".png", ".jpg", ".pdf", ".txt"})
+    ['.jpg', '.png']
+    """
     Image.init()
     return _endings(len(Image.EXTENSION), len(Image.OPEN))
 
@@ -45,16 +52,25 @@ def _endings(num_known: int, num_readable: int) -> frozenset[str]:
 
 
 def is_picture(path: str | Path) -> bool:
-    """By its name alone. The ._ files that a Mac leaves on foreign disks are none, whatever their ending."""
+    """By its name alone. The ._ files that a Mac leaves on foreign disks are none, whatever their ending.
+
+    >>> is_picture("a/B.JPG"), is_picture("notes.txt"), is_picture("._a.png")
+    (True, False, False)
+    """
     path = Path(path)
     return path.suffix.lower() in picture_endings() and not path.name.startswith("._")
 
 
 @dataclass(frozen=True)
 class FoundPictures:
-    """What a folder or pattern gave, in `natural_order`."""
+    """What a folder or pattern gave, in `natural_order`.
+
+    >>> FoundPictures([Path("a.png")], [Path("b.heic"), Path("c.heic")], []).left_out()
+    '2 files are no picture by the ending (2 .heic)'
+    """
 
     pictures: list[Path]
+    """by their endings; at least one"""
     others: list[Path]
     """files that are no pictures by their endings"""
     folders: list[Path]
@@ -100,7 +116,15 @@ def find_pictures(source: str | Path) -> FoundPictures:
 
 
 def list_pictures(source: str | Path) -> list[Path]:
-    """The pictures `source` stands for, in `natural_order`: one file, a folder (its own files only) or a pattern."""
+    """The pictures `source` stands for, in `natural_order`: one file, a folder (its own files only) or a pattern.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     for name in ("10.png", "9.png", "notes.txt"):
+    ...         Path(folder, name).touch()
+    ...     [path.name for path in list_pictures(folder)]
+    ['9.png', '10.png']
+    """
     return find_pictures(source).pictures
 
 
@@ -123,7 +147,11 @@ def other_files_note(folders: Iterable[Path]) -> list[str]:
 
 
 def other_files_words(files: list[Path]) -> str:
-    """How many of which endings, and the first of them; at least one."""
+    """How many of which endings, and the first of them; at least one.
+
+    >>> other_files_words([Path("a.heic"), Path("b.heic"), Path("c.dng")])
+    '3 files are left out, being no picture that Pillow reads (2 .heic, 1 .dng); the first is a.heic'
+    """
     return f"{_files(files)} left out, being no picture that Pillow reads ({_count(files)}); the first is {files[0]}"
 
 

@@ -25,7 +25,11 @@ _PNG_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
 
 
 def orientation(image: Image.Image) -> int:
-    """1 … 8 as the file says, 1 where it does not; of a picture that Pillow has opened, whether decoded or not."""
+    """1 … 8 as the file says, 1 where it does not; of a picture that Pillow has opened, whether decoded or not.
+
+    >>> orientation(Image.new("L", (3, 2)))
+    1
+    """
     # The base class reads what the header gave; the PNG subclass would decode all pixels to look for more.
     exif = Image.Image.getexif(image)
     if image.format == "PNG" and (late := _late_exif(getattr(image, "fp", None))) is not None:
@@ -48,7 +52,11 @@ def upright_and_stored(image: Image.Image) -> tuple[tuple[int, int], tuple[int, 
 
 
 def upright(image: Image.Image, found: int | None = None) -> Image.Image:
-    """The decoded picture, turned by its orientation, or by the one `found` where the first frame said it for all."""
+    """The decoded picture, turned by its orientation, or by the one `found` where the first frame said it for all.
+
+    >>> upright(Image.new("L", (3, 2)), 6).size  # turned by a quarter
+    (2, 3)
+    """
     # Asked before decoding: a PNG closes its file then. A TIFF is turned by Pillow while it is decoded.
     turn = TURNS.get(orientation(image) if found is None else found)
     is_turned_by_pillow = image.format == "TIFF"

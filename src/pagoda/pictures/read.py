@@ -85,13 +85,28 @@ _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.D
 @checked
 def read_picture(path: str | Path, *, channels: Literal[3, 4] = 3) -> np.ndarray:
     """The file as (H, W, 3) uint8 RGB, contiguous, upright by its EXIF orientation; with 4 channels as RGBA, opaque
-    (255) where the file tells of no transparency."""
+    (255) where the file tells of no transparency.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     Image.new("L", (3, 2), 7).save(f"{folder}/a.png")
+    ...     picture = read_picture(f"{folder}/a.png")
+    >>> picture.shape, picture[0, 0].tolist()
+    ((2, 3, 3), [7, 7, 7])
+    """
     with _opened(path, str(path)) as image:
         return _to_pixels(image, str(path), channels)
 
 
 def picture_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) of what `read_picture` would return, without decoding it."""
+    """(height, width) of what `read_picture` would return, without decoding it.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     Image.new("RGB", (3, 2)).save(f"{folder}/a.png")
+    ...     picture_size(f"{folder}/a.png")
+    (2, 3)
+    """
     with _opened(path, str(path)) as image:
         return upright_and_stored(image)[0]
 
@@ -130,13 +145,28 @@ def read_levels(path: str | Path) -> np.ndarray:
 
 
 def level_range(path: str | Path) -> tuple[float, float]:
-    """(lowest, highest) value as Pillow reads them: all bits of greys, the upper 8 of colours; nan where one is."""
+    """(lowest, highest) value as Pillow reads them: all bits of greys, the upper 8 of colours; nan where one is.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     Image.new("I;16", (3, 2), 4095).save(f"{folder}/a.png")
+    ...     low, high = level_range(f"{folder}/a.png")
+    >>> int(low), int(high)
+    (4095, 4095)
+    """
     with _opened(path, str(path)) as image:
         return range_of_levels(image)
 
 
 def picture_facts(path: str | Path) -> PictureFacts:
-    """Told from the header, except that the frames of a GIF and the pages of a TIFF have to be counted."""
+    """Told from the header, except that the frames of a GIF and the pages of a TIFF have to be counted.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     Image.new("I;16", (3, 2)).save(f"{folder}/a.png")
+    ...     picture_facts(f"{folder}/a.png")
+    PictureFacts(size=(2, 3), stored=(2, 3), mode='I;16', orientation=1, num_frames=1, is_deep=True)
+    """
     with _opened(path, str(path)) as image:
         size, stored = upright_and_stored(image)
         count = _num_frames(image) - bool(getattr(image, "default_image", False))
@@ -187,6 +217,10 @@ def to_picture(
     `source`: a path; an http(s) address; a PIL image; an array (H, W), (H, W, 3) or (H, W, 4) in RGB order;
     a tensor (3, H, W) or (1, H, W), for RGBA also (4, H, W). Arrays and tensors are uint8,
     or floating point within 0 … 1.
+
+    >>> pixels, name = to_picture(torch.ones(3, 2, 5))
+    >>> pixels.shape, int(pixels.max()), name
+    ((2, 5, 3), 255, None)
     """
     if isinstance(source, str) and is_address(source):
         with _opened(BytesIO(_download(source)), source) as image:
@@ -208,7 +242,11 @@ def to_picture(
 
 
 def is_address(source: str) -> bool:
-    """Whether it is fetched, not looked for on disk."""
+    """Whether it is fetched, not looked for on disk.
+
+    >>> is_address("https://example.org/a.jpg"), is_address("a.jpg")
+    (True, False)
+    """
     return source.lower().startswith(("http://", "https://"))
 
 

@@ -12,7 +12,11 @@ DEEPEST = 65535
 
 
 def strips(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
-    """(rows, the picture there) from top to bottom, whole where it is small."""
+    """(rows, the picture there) from top to bottom, whole where it is small.
+
+    >>> [(rows, part.size) for rows, part in strips(Image.new("L", (2**19, 5)))]
+    [(slice(0, 2, None), (524288, 2)), (slice(2, 4, None), (524288, 2)), (slice(4, 5, None), (524288, 1))]
+    """
     height = max(1, STRIP_PIXELS // max(1, image.width))
     if image.height <= height:
         yield slice(None), image
@@ -23,14 +27,23 @@ def strips(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
 
 
 def range_of_levels(image: Image.Image) -> tuple[float, float]:
-    """(lowest, highest) value of a picture; nan where one is, (0, 0) where there is none."""
+    """(lowest, highest) value of a picture; nan where one is, (0, 0) where there is none.
+
+    >>> low, high = range_of_levels(Image.fromarray(np.array([[3, 9]], np.uint8)))
+    >>> int(low), int(high)
+    (3, 9)
+    """
     values = (np.asarray(strip) for _, strip in strips(image))
     ends = [(part.min(), part.max()) for part in values if part.size]
     return (np.min(ends), np.max(ends)) if ends else (0, 0)
 
 
 def grey_to_bytes(grey: np.ndarray) -> np.ndarray:
-    """uint8 of whole values 0 … `DEEPEST`, or of floats 0 … 1."""
+    """uint8 of whole values 0 … `DEEPEST`, or of floats 0 … 1.
+
+    >>> grey_to_bytes(np.array([0, 257, 65535])), grey_to_bytes(np.array([0.5, 1.0]))
+    (array([  0,   1, 255], dtype=uint8), array([128, 255], dtype=uint8))
+    """
     if np.issubdtype(grey.dtype, np.floating):
         return np.rint(grey * 255).astype(np.uint8)
     return ((grey.astype(np.int64) * 255 + DEEPEST // 2) // DEEPEST).astype(np.uint8)

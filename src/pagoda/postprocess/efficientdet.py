@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from pagoda.ops.nms import soft_nms
@@ -22,12 +23,20 @@ from pagoda.structures.outputs import DenseOutputs
 class SelectFromAllLevels(SelectDense):
     """As `SelectDetections`, but levels are judged together: `max_candidates` is for all of them.
 
-    EfficientDet's published accuracies are those of `suppression="soft"` and `min_score=0.001`.
+    EfficientDet's published accuracies are those of `suppression="soft"` and `min_score=0.001`. Raises ValueError for
+    soft suppression with `clip="after"` or `order="location"`.
+
+    >>> priors = torch.tensor([[0., 0., 8., 8.]]), torch.tensor([[0., 0., 8., 4.]])  # the same, and half of it
+    >>> outputs = DenseOutputs(torch.zeros(1, 2, 1), torch.zeros(1, 2, 4), None, priors)
+    >>> select = SelectFromAllLevels(suppression="soft", max_detections=2)
+    >>> select(outputs, torch.tensor([[32, 32]]), lambda deltas, priors: priors).scores  # 0.5 · exp(−0.5² / 0.5)
+    tensor([[0.5000, 0.3033]])
     """
 
     max_iou: float = 0.5
     """of hard suppression"""
     max_candidates: int | None = 5000
+    """(location, class) pairs of a picture before suppression; None: all"""
     suppression: Literal["hard", "soft"] = "hard"
     """soft: boxes that others overlap lose score, perhaps below `min_score`, instead of vanishing"""
     sigma: float = 0.5
@@ -47,7 +56,7 @@ class SelectFromAllLevels(SelectDense):
                 f" got clip={self.clip!r} and order={self.order!r}"
             )
 
-    def candidates(self, outputs: DenseOutputs, sizes: Tensor, decode: Decode) -> Candidates:
+    def candidates(self, outputs: DenseOutputs, sizes: Int[Tensor, "b 2"], decode: Decode) -> Candidates:
         """(B, n) pairs of all levels, n ≤ max_candidates (· levels where they are apart)."""
         if self.levels_apart:
             return super().candidates(outputs, sizes, decode)
@@ -58,10 +67,10 @@ class SelectFromAllLevels(SelectDense):
         counts = super().competitors(outputs)
         return counts if self.levels_apart else [sum(counts)]
 
-    def _cut(self, found: Candidates, sizes: Tensor) -> Candidates:
+    def _cut(self, found: Candidates, sizes: Int[Tensor, "b 2"]) -> Candidates:
         return super()._cut(found, sizes - 1 if self.last_pixel else sizes)
 
-    def __call__(self, outputs: DenseOutputs, sizes: Tensor, decode: Decode) -> Selected:
+    def __call__(self, outputs: DenseOutputs, sizes: Int[Tensor, "b 2"], decode: Decode) -> Selected:
         """Fixed-size detections in pixels of the batch; exports."""
         if self.suppression == "hard":
             return super().__call__(outputs, sizes, decode)
@@ -87,8 +96,13 @@ class SelectFromAllLevels(SelectDense):
         return ragged(self(outputs, images.sizes, decode), images.sizes, label_map)
 
 
-def ragged(selected: Selected, sizes: Tensor, label_map: LabelMap) -> list[Detections]:
-    """One `Detections` per image, without the rows that hold no object."""
+def ragged(selected: Selected, sizes: Int[Tensor, "b 2"], label_map: LabelMap) -> list[Detections]:
+    """One `Detections` per image, without the rows that hold no object; `sizes` are (height, width).
+
+    >>> selected = Selected(torch.zeros(1, 2, 4), torch.tensor([[0.9, 0.0]]), torch.tensor([[3, -1]]))
+    >>> ragged(selected, torch.tensor([[32, 48]]), LabelMap.numbered(4))
+    [Detections(1 in 32×48: class_3 0.90)]
+    """
     rows: Sequence[tuple[Tensor, Tensor, Tensor]] = list(zip(*selected, strict=True))
     return [
         Detections(boxes[scores > 0], scores[scores > 0], labels[scores > 0], (height, width), label_map)

@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from pagoda.ops.anchors import Side
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.boxes import clip_boxes
 from pagoda.ops.nms import batch_survivors
@@ -17,11 +19,22 @@ from pagoda.structures.outputs import Proposals, RPNOutputs
 @checked
 @dataclass(frozen=True, kw_only=True)
 class SelectProposals:
-    """The best of each level, decoded, cut to the picture, suppressed within their level, the best of all levels."""
+    """The best of each level, decoded, cut to the picture, suppressed within their level, the best of all levels.
+
+    Raises ValueError for limits below 1.
+
+    >>> anchors = torch.tensor([[0., 0., 8., 8.], [0., 0., 8., 9.], [9., 9., 40., 40.]])
+    >>> outputs = RPNOutputs(torch.tensor([[2.0, 1.0, 0.0]]), torch.zeros(1, 3, 4), (anchors,))
+    >>> SelectProposals()(outputs, torch.tensor([[32, 32]]), BoxCoder())[:2]  # boxes and logits
+    (tensor([[[ 0.,  0.,  8.,  8.],
+             [ 9.,  9., 32., 32.],
+             [ 0.,  0.,  0.,  0.]]]), tensor([[2., 0., 0.]]))
+    """
 
     max_candidates: int = 1000
     """per level and picture, before suppression"""
     max_iou: float = 0.7
+    """with a better region of the same level"""
     max_per_level: int | None = None
     """after suppression; None: only `max_proposals` counts"""
     max_proposals: int = 1000
@@ -43,7 +56,7 @@ class SelectProposals:
             max_proposals=self.max_proposals,
         )
 
-    def __call__(self, outputs: RPNOutputs, sizes: Tensor, coder: BoxCoder) -> Proposals:
+    def __call__(self, outputs: RPNOutputs, sizes: Int[Tensor, "b *one 2"], coder: BoxCoder) -> Proposals:
         """Regions in pixels of the batch, whose pictures have (height, width) `sizes` (B, 2); exports."""
         counts = [anchors.shape[0] for anchors in outputs.anchors]
         logits = outputs.logits.detach().float().split(counts, dim=1)
@@ -64,22 +77,31 @@ class SelectProposals:
         kept = self._best_of_levels(kept, [best.shape[1] for best in scores])
         return self._best(found, torch.cat(scores, dim=1), kept)
 
-    def _decode(self, coder: BoxCoder, deltas: Tensor, anchors: Tensor) -> Tensor:
-        """(B, k, 4)"""
+    def _decode(
+        self, coder: BoxCoder, deltas: Float[Tensor, "b k 4"], anchors: Float[Tensor, "b k 4"]
+    ) -> Float[Tensor, "b k 4"]:
         return coder.decode(deltas, anchors)
 
-    def _survivors(self, boxes: Tensor, places: Tensor, levels: Tensor, num_levels: int) -> Tensor:
-        """(B, n) bool: what suppression within each level leaves."""
+    def _survivors(
+        self,
+        boxes: Float[Tensor, "b n 4"],
+        places: Float[Tensor, "b n"],
+        levels: Int[Tensor, "b n"],
+        num_levels: int,
+    ) -> Bool[Tensor, "b n"]:
+        """What suppression within each level leaves."""
         return batch_survivors(boxes, places, levels, num_levels, self.max_iou, self.inclusive)
 
-    def _best_of_levels(self, kept: Tensor, counts: list[int]) -> Tensor:
+    def _best_of_levels(self, kept: Bool[Tensor, "b n"], counts: list[Side]) -> Bool[Tensor, "b n"]:
         if self.max_per_level is None:
             return kept
         return torch.cat(
             [part & (part.cumsum(1) <= self.max_per_level) for part in kept.split(counts, dim=1)], dim=1
         )
 
-    def _best(self, boxes: Tensor, scores: Tensor, kept: Tensor) -> Proposals:
+    def _best(
+        self, boxes: Float[Tensor, "b n *t 4"], scores: Float[Tensor, "b n"], kept: Bool[Tensor, "b n"]
+    ) -> Proposals:
         keys = distinct(scores).masked_fill(~kept, -torch.inf)
         best, rows = keys.topk(at_most(self.max_proposals, keys.shape[1]), dim=1)
         valid, scores = best > -torch.inf, scores.gather(1, rows)
@@ -90,11 +112,14 @@ class SelectProposals:
         return Proposals(pick(boxes, rows) * beside(valid, boxes), scores * valid, valid)
 
 
-def distinct(scores: Tensor) -> Tensor:
-    """(B, n) scores in double precision, of which equal ones fall in the order they stand in.
+def distinct(scores: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
+    """Scores in double precision, of which equal ones fall in the order they stand in.
 
     Selection must not depend on how a sort treats ties; the sort that promises their order has no counterpart in
     ONNX. A float's neighbour is 6e-8 of it away, so nothing else changes place. Apple's GPUs have no doubles.
+
+    >>> distinct(torch.tensor([[3., 3., 3.]])).argsort(descending=True)
+    tensor([[0, 1, 2]])
     """
     if scores.device.type == "mps":
         return scores
@@ -104,7 +129,14 @@ def distinct(scores: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class ProposalRules:
-    """How many regions a step of training looks at, and how many a picture to detect in."""
+    """How many regions a step of training looks at, and how many a picture to detect in.
+
+    >>> rules = ProposalRules()
+    >>> rules.training.max_candidates, rules.inference.max_candidates
+    (2000, 1000)
+    """
 
     training: SelectProposals = field(default_factory=lambda: SelectProposals(max_candidates=2000))
+    """what the box head learns from; its criterion then draws a sample of it"""
     inference: SelectProposals = field(default_factory=SelectProposals)
+    """what the box head judges in use"""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pagoda.ops.heatmaps import heatmaps_to_keypoints
@@ -15,8 +16,14 @@ from pagoda.structures.outputs import RegionOutputs, TubeOutputs
 
 @checked
 @dataclass(frozen=True, kw_only=True)
-class SelectSecondStage(Select):
-    """What selections from proposals share: the softmax of each proposal's classes, background among them."""
+class SelectSecondStage(Select[RegionOutputs | TubeOutputs]):
+    """What selections from proposals share: the softmax of each proposal's classes, background among them.
+
+    >>> maps = torch.zeros(1, 1, 2, 2)
+    >>> maps[0, 0, 1, 0] = 9.0  # the lower left cell
+    >>> SelectSecondStage().keypoints(maps, torch.tensor([[0., 0., 2., 2.]]))  # its centre, its share of the softmax
+    (tensor([[[0.5000, 1.5000]]]), tensor([[0.9996]]))
+    """
 
     max_candidates: int | None = 2000
     """(region, class) pairs per picture before suppression; None: all, as every published program has it"""
@@ -25,7 +32,9 @@ class SelectSecondStage(Select):
     keypoint_score: Literal["probability", "logit"] = "probability"
     """of a keypoint: see `ops.heatmaps`"""
 
-    def candidates(self, outputs: RegionOutputs | TubeOutputs, sizes: Tensor, decode: Decode) -> Candidates:
+    def candidates(
+        self, outputs: RegionOutputs | TubeOutputs, sizes: Int[Tensor, "b 2"], decode: Decode
+    ) -> Candidates:
         """(B, n) pairs, n = R · classes or `max_candidates`."""
         probability = outputs.class_logits.float().softmax(-1)[..., :-1]  # (B, R, classes)
         num_classes = probability.shape[-1]
@@ -51,8 +60,10 @@ class SelectSecondStage(Select):
         _, regions, classes = outputs.class_logits.shape
         return [regions * (classes - 1)]
 
-    def keypoints(self, logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-        """((N, K, 2) places, (N, K) scores) from (N, K, S, S) maps over (N, 4) boxes."""
+    def keypoints(
+        self, logits: Float[Tensor, "n k s s"], boxes: Float[Tensor, "n 4"]
+    ) -> tuple[Float[Tensor, "n k 2"], Float[Tensor, "n k"]]:
+        """(places, scores) from maps over boxes."""
         places, values, probabilities = heatmaps_to_keypoints(logits.float(), boxes)
         return places, probabilities if self.keypoint_score == "probability" else values
 
@@ -60,14 +71,22 @@ class SelectSecondStage(Select):
 @checked
 @dataclass(frozen=True, kw_only=True)
 class SelectRegions(SelectSecondStage):
-    """Threshold, top-k per picture, decode, clip, per-class NMS, top-k again; then masks are pasted."""
+    """Threshold, top-k per picture, decode, clip, per-class NMS, top-k again; then masks are pasted.
+
+    >>> SelectRegions().masks(torch.ones(1, 2, 2), torch.tensor([[1., 0., 3., 1.]]), (2, 4)).int()
+    tensor([[[0, 1, 1, 0],
+             [0, 0, 0, 0]]], dtype=torch.int32)
+    """
 
     paste: PasteRule = "continuous"
     """see `ops.masks`"""
     min_mask_probability: float = 0.5
+    """from which on a pixel belongs to the object"""
 
-    def masks(self, probabilities: Tensor, boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
-        """(N, H, W) bool from (N, M, M) probabilities inside (N, 4) boxes of a picture of (height, width)."""
+    def masks(
+        self, probabilities: Float[Tensor, "n m m"], boxes: Float[Tensor, "n 4"], image_size: tuple[int, int]
+    ) -> Bool[Tensor, "n h w"]:
+        """Pixels of a picture of (height, width) from probabilities inside boxes."""
         return paste_masks(
             probabilities, boxes, image_size, rule=self.paste, min_probability=self.min_mask_probability
         )

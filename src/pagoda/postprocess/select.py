@@ -2,24 +2,47 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Generic, Literal, NamedTuple, TypedDict, TypeVar
 
 import torch
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from pagoda.ops.anchors import Side
 from pagoda.ops.boxes import clip_boxes
 from pagoda.ops.nms import batch_survivors, nms_survivors
 from pagoda.plain import check_counts, checked
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.outputs import ClassOutputs
 
+Outputs = TypeVar("Outputs", bound=ClassOutputs)
 Decode = Callable[[Tensor, Tensor], Tensor]
 """(n, 4) box outputs and (n, 2 or 4) priors to (n, 4) boxes; leading axes may be more."""
 
 
+class Limits(TypedDict, total=False):
+    """What people change of a selection, by name; None leaves a limit as it is.
+
+    >>> limits: Limits = {"min_score": 0.5, "max_detections": None}
+    >>> Select().with_limits(**limits).max_detections
+    100
+    """
+
+    min_score: float | None
+    max_iou: float | None
+    max_candidates: int | None
+    max_detections: int | None
+
+
 class Selected(NamedTuple):
-    """Always D rows per image, best first; rows beyond the last object have score 0 and label −1."""
+    """Always D rows per image, best first; rows beyond the last object have score 0 and label −1.
+
+    >>> selected = Selected(torch.zeros(1, 2, 4), torch.tensor([[0.9, 0.0]]), torch.tensor([[3, -1]]))
+    >>> (selected.scores > 0).sum(1)  # objects in each image
+    tensor([1])
+    """
 
     boxes: Tensor
     """(B, D, 4)"""
@@ -30,21 +53,33 @@ class Selected(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """The best (location, class) pairs before suppression; `scores` is −1 where there is none."""
+    """The best (location, class) pairs before suppression, of a batch or of one image.
+
+    >>> pairs = Candidates(torch.zeros(2, 4), torch.tensor([0.2, -1.0]), torch.tensor([1, 0]), torch.tensor([7, 6]))
+    >>> take(pairs, pairs.scores > 0).places // 3  # the location, where there are three classes
+    tensor([2])
+    """
 
     boxes: Tensor
+    """(B, n, 4) or (n, 4); of clips T before the 4"""
     scores: Tensor
+    """(B, n) or (n,); −1 where there is none"""
     labels: Tensor
+    """as `scores`"""
     places: Tensor
-    """location · classes + label, locations counted over all levels: the order of the raw outputs"""
+    """as `scores`: location · classes + label, locations counted over all levels: the order of the raw outputs"""
 
 
 @checked
 @dataclass(frozen=True, kw_only=True)
-class Select:
+class Select(Generic[Outputs]):
     """From candidates to objects: per-class NMS, top-k per picture, all of fixed size.
 
-    Each kind says what its candidates are, and has its own options besides these.
+    Each kind says what its candidates are, and has its own options besides these. Raises ValueError for limits below
+    1, a `min_score` above 1 and a `max_iou` below 0.
+
+    >>> Select(max_iou=0.6).with_limits(max_detections=10, max_iou=None).max_iou
+    0.6
     """
 
     min_score: float | Tensor = 0.05
@@ -74,27 +109,42 @@ class Select:
         if self.max_iou < 0:
             raise ValueError(f"max_iou must be a share of overlap from 0 on, got {self.max_iou}")
 
-    def with_limits(self, **changes: float | None) -> "Select":
+    def with_limits(
+        self,
+        *,
+        min_score: float | Tensor | None = None,
+        max_iou: float | None = None,
+        max_candidates: int | None = None,
+        max_detections: int | None = None,
+    ) -> "Select[Outputs]":
         """A copy with the given limits; None leaves one as it is."""
-        return replace(self, **{name: value for name, value in changes.items() if value is not None})
+        return replace(
+            self,
+            min_score=self.min_score if min_score is None else min_score,
+            max_iou=self.max_iou if max_iou is None else max_iou,
+            max_candidates=self.max_candidates if max_candidates is None else max_candidates,
+            max_detections=self.max_detections if max_detections is None else max_detections,
+        )
 
-    def candidates(self, outputs: Any, sizes: Tensor, decode: Decode) -> Candidates:
+    def candidates(self, outputs: Outputs, sizes: Int[Tensor, "b 2"], decode: Decode) -> Candidates:
         """(B, n) pairs, n ≤ `max_candidates` for all that compete with each other."""
         raise TypeError(f"{type(self).__name__} defines no candidates")
 
-    def competitors(self, outputs: Any) -> list[int]:
+    def competitors(self, outputs: Outputs) -> list[int]:
         """How many pairs compete for `max_candidates` places, group by group, in the order of `places`."""
         raise TypeError(f"{type(self).__name__} defines no competitors")
 
-    def ranks(self, found: Candidates, class_logits: Tensor) -> Tensor:
-        """(n,) what `max_candidates` are the best by, of candidates of one image and its raw (P, classes) logits."""
+    def ranks(self, found: Candidates, class_logits: Float[Tensor, "p classes"]) -> Float[Tensor, " n"]:
+        """What `max_candidates` are the best by, of candidates of one image and its raw logits."""
         return found.scores
 
-    def _clipped(self, boxes: Tensor, sizes: Tensor) -> Tensor:
-        """(B, n, …, 4) ending at the borders of pictures of (height, width) `sizes` (B, 1, 2)."""
+    def _clipped(
+        self, boxes: Float[Tensor, "b n *t 4"], sizes: Int[Tensor, "b *ones 2"]
+    ) -> Float[Tensor, "b n *t 4"]:
+        """Ending at the borders of pictures of (height, width) `sizes`."""
         return clip_boxes(boxes, sizes, inclusive=self.inclusive)
 
-    def _cut(self, found: Candidates, sizes: Tensor) -> Candidates:
+    def _cut(self, found: Candidates, sizes: Int[Tensor, "b *one 2"]) -> Candidates:
         """Boxes ending at their picture's borders; where none is left and that counts, the score is −1."""
         boxes = self._clipped(found.boxes, sizes[:, None])
         if not self.drop_empty:
@@ -102,16 +152,16 @@ class Select:
         empty = (boxes[..., 2:] <= boxes[..., :2]).flatten(2).any(-1)
         return found._replace(boxes=boxes, scores=found.scores.masked_fill(empty, -1.0))
 
-    def _groups(self, labels: Tensor) -> Tensor:
+    def _groups(self, labels: Int[Tensor, "*n"]) -> Int[Tensor, "*n"]:
         """What suppression keeps apart."""
         return torch.zeros_like(labels) if self.across_classes else labels
 
-    def _compared(self, boxes: Tensor) -> Tensor:
+    def _compared(self, boxes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
         """Boxes as suppression sees them."""
         return boxes
 
-    def _batch_survivors(self, found: Candidates, num_classes: int) -> Tensor:
-        """(B, n) bool: which candidates of each image suppression leaves."""
+    def _batch_survivors(self, found: Candidates, num_classes: int) -> Bool[Tensor, "b n"]:
+        """Which candidates of each image suppression leaves."""
         return batch_survivors(
             self._compared(found.boxes),
             found.scores,
@@ -121,8 +171,8 @@ class Select:
             self.inclusive,
         )
 
-    def _survivors(self, found: Candidates) -> Tensor:
-        """(n,) bool: the same of one image."""
+    def _survivors(self, found: Candidates) -> Bool[Tensor, " n"]:
+        """The same of one image."""
         return nms_survivors(
             self._compared(found.boxes),
             found.scores,
@@ -131,7 +181,7 @@ class Select:
             inclusive=self.inclusive,
         )
 
-    def __call__(self, outputs: Any, sizes: Tensor, decode: Decode) -> Selected:
+    def __call__(self, outputs: Outputs, sizes: Int[Tensor, "b 2"], decode: Decode) -> Selected:
         """Fixed-size detections in pixels of the batch; exports."""
         found = self.candidates(outputs, sizes, decode)
         kept = self._batch_survivors(found, outputs.class_logits.shape[-1])
@@ -145,7 +195,7 @@ class Select:
         return Selected(boxes * beside(real, boxes), found.scores * real, found.labels.masked_fill(~real, -1))
 
     def detect(
-        self, outputs: Any, images: ImageBatch, decode: Decode, label_map: LabelMap
+        self, outputs: Outputs, images: ImageBatch, decode: Decode, label_map: LabelMap
     ) -> list[Detections]:
         """The same as ragged lists, one per image; suppression sees only real candidates, so it is quick."""
         found = self.candidates(outputs, images.sizes, decode)
@@ -154,13 +204,13 @@ class Select:
             for image, size in enumerate(images.sizes)
         ]
 
-    def of_one_image(self, found: Candidates, size: Tensor, label_map: LabelMap) -> Detections:
+    def of_one_image(self, found: Candidates, size: Int[Tensor, "2"], label_map: LabelMap) -> Detections:
         """What survives of one image's candidates; `size` is its (height, width)."""
         found = self.best_of_one_image(found, size)
         height, width = size.tolist()
         return Detections(found.boxes, found.scores, found.labels, (height, width), label_map)
 
-    def best_of_one_image(self, found: Candidates, size: Tensor) -> Candidates:
+    def best_of_one_image(self, found: Candidates, size: Int[Tensor, "2"]) -> Candidates:
         """The candidates that survive, at most `max_detections`, in the order asked for."""
         found = take(found, found.scores > 0)
         found = self._best(take(found, self._survivors(found)))
@@ -178,26 +228,43 @@ class Select:
         return take(found, found.places.argsort())
 
 
-def at_most(limit: int | None, count: int) -> int:
-    """`count` itself, or `limit` if there are more; exports."""
+def at_most(limit: int | None, count: Side) -> Side:
+    """`count` itself, or `limit` if there are more; exports.
+
+    >>> at_most(1000, 77), at_most(50, 77), at_most(None, 77)
+    (77, 50, 77)
+    """
     return count if limit is None else torch.sym_min(limit, count)
 
 
-def take(found: Candidates, rows: Tensor) -> Candidates:
+def take(found: Candidates, rows: Shaped[Tensor, " k"]) -> Candidates:
     """The rows of one image that a mask or an index names."""
     return Candidates(*(part[rows] for part in found))
 
 
-def pick(values: Tensor, rows: Tensor) -> Tensor:
-    """(B, n, …) values at (B, k) rows: (B, k, …)."""
+def pick(values: Shaped[Tensor, "b n *rest"], rows: Int[Tensor, "b k"]) -> Shaped[Tensor, "b k *rest"]:
+    """Of each image the values at its own rows.
+
+    >>> pick(torch.tensor([[10., 11., 12.], [20., 21., 22.]]), torch.tensor([[2, 0], [1, 1]]))
+    tensor([[12., 10.],
+            [21., 21.]])
+    """
     return values.gather(1, beside(rows, values).expand(-1, -1, *values.shape[2:]))
 
 
-def not_inside_out(boxes: Tensor) -> Tensor:
-    """(…, 4) legacy boxes, empty where they are narrower than the pixel that ends them: those end before they begin."""
+def not_inside_out(boxes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
+    """Legacy boxes, empty where they are narrower than the pixel that ends them: those end before they begin.
+
+    >>> not_inside_out(torch.tensor([[4., 4., 3., 9.]]))
+    tensor([[4., 4., 4., 9.]])
+    """
     return torch.cat([boxes[..., :2], torch.maximum(boxes[..., :2], boxes[..., 2:])], dim=-1)
 
 
-def beside(rows: Tensor, values: Tensor) -> Tensor:
-    """(B, n) with as many axes of one behind as (B, n, …) `values` have."""
+def beside(rows: Shaped[Tensor, "b n"], values: Shaped[Tensor, "b _ *rest"]) -> Shaped[Tensor, "b n *ones"]:
+    """Rows with as many axes of one behind as `values` have.
+
+    >>> beside(torch.zeros(2, 5), torch.zeros(2, 5, 3, 4)).shape
+    torch.Size([2, 5, 1, 1])
+    """
     return rows[(..., *[None] * (values.ndim - 2))]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from pagoda.plain import checked
@@ -24,13 +24,19 @@ from pagoda.structures.labels import LabelMap
 @checked
 @dataclass(frozen=True, kw_only=True)
 class PictureViews:
-    """The picture at the model's own size and at further ones, each mirrored too where asked for."""
+    """The picture at the model's own size and at further ones, each mirrored too where asked for.
+
+    >>> views = PictureViews.published()
+    >>> (len(views.scales) + 1) * 2  # with the model's own size, and every mirror image
+    18
+    """
 
     scales: tuple[int, ...] = ()
     """further short sides, pixels"""
     max_size: int = 2000
     """the longer side at those, pixels"""
     flip: bool = True
+    """each view is also looked at mirrored, left to right"""
 
     @classmethod
     def published(cls) -> "PictureViews":
@@ -39,7 +45,14 @@ class PictureViews:
 
 
 class ViewCandidates(NamedTuple):
-    """What one view of a batch gave."""
+    """What one view of a batch gave.
+
+    >>> box = Candidates(torch.tensor([[[0., 0., 4., 4.]]]), *torch.ones(3, 1, 1))
+    >>> small, large = torch.tensor([[10, 10]]), torch.tensor([[20, 20]])
+    >>> join_views([ViewCandidates(box, small, False), ViewCandidates(box, large, True)]).boxes
+    tensor([[[ 0.,  0.,  4.,  4.],
+             [ 8.,  0., 10.,  2.]]])
+    """
 
     candidates: Candidates
     sizes: Tensor
@@ -60,7 +73,7 @@ def mirror_images(images: ImageBatch) -> ImageBatch:
 
 
 def mirror_boxes(
-    boxes: Float[Tensor, "*n 4"], widths: Tensor | int, *, inclusive: bool = False
+    boxes: Float[Tensor, "*n 4"], widths: Int[Tensor, "*#n"] | int, *, inclusive: bool = False
 ) -> Float[Tensor, "*n 4"]:
     """Left to right in pictures of these widths (*n or broadcastable): x' = W − x, or W − 1 − x of pixel indices.
 
@@ -74,7 +87,11 @@ def mirror_boxes(
 
 
 def join_views(found: Sequence[ViewCandidates], *, inclusive: bool = False) -> Candidates:
-    """(B, V·n) candidates of all views, in pixels of the first, view by view."""
+    """(B, V·n) candidates of all views, in pixels of the first, view by view; see `ViewCandidates`.
+
+    `places` go on counting from view to view, so that a picture's candidates keep an order. `inclusive` mirrors legacy
+    boxes.
+    """
     first_sizes, parts = found[0].sizes, []
     first_place = torch.zeros((), dtype=torch.long, device=first_sizes.device)
     for candidates, sizes, is_mirrored in found:

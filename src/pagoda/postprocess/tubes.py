@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pagoda.ops.box_coding import BoxCoder
@@ -25,55 +26,81 @@ from pagoda.structures.tracks import Tubes
 @checked
 @dataclass(frozen=True, kw_only=True)
 class SelectTubeProposals(SelectProposals):
-    """As `SelectProposals`, of deltas (B, P, T, 4) relative to anchors (P, 4) that stand still."""
+    """As `SelectProposals`, of deltas (B, P, T, 4) relative to anchors (P, 4) that stand still.
+
+    >>> import torch
+    >>> outputs = RPNOutputs(torch.zeros(1, 1), torch.zeros(1, 1, 3, 4), (torch.tensor([[0., 0., 8., 8.]]),))
+    >>> SelectTubeProposals()(outputs, torch.tensor([[32, 32]]), BoxCoder()).boxes.shape
+    torch.Size([1, 1, 3, 4])
+    """
 
     suppress_equal: bool = False
     """an overlap of exactly `max_iou` is too much as well (Detect-and-Track on single frames)"""
 
-    def __call__(self, outputs: RPNOutputs, sizes: Tensor, coder: BoxCoder) -> Proposals:
+    def __call__(self, outputs: RPNOutputs, sizes: Int[Tensor, "b 2"], coder: BoxCoder) -> Proposals:
         """Tubes (B, R, T, 4) in pixels of the batch, whose frames have (height, width) `sizes` (B, 2); exports."""
         return super().__call__(outputs, sizes[:, None], coder)  # one size for all frames
 
-    def _decode(self, coder: BoxCoder, deltas: Tensor, anchors: Tensor) -> Tensor:
-        """(B, k, T, 4)"""
+    def _decode(
+        self, coder: BoxCoder, deltas: Float[Tensor, "b k t 4"], anchors: Float[Tensor, "b k 4"]
+    ) -> Float[Tensor, "b k t 4"]:
         return coder.decode(deltas, anchors[:, :, None].expand(-1, -1, deltas.shape[2], -1))
 
-    def _survivors(self, boxes: Tensor, places: Tensor, levels: Tensor, num_levels: int) -> Tensor:
-        most = most_overlap(self.max_iou, self.suppress_equal)
+    def _survivors(
+        self,
+        boxes: Float[Tensor, "b n t 4"],
+        places: Float[Tensor, "b n"],
+        levels: Int[Tensor, "b n"],
+        num_levels: int,
+    ) -> Bool[Tensor, "b n"]:
+        most = _most_overlap(self.max_iou, self.suppress_equal)
         return batch_tube_survivors(boxes, places, levels, num_levels, most, self.inclusive)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TubeProposalRules:
-    """How many tubes a step of training looks at, and how many a clip to detect in."""
+    """How many tubes a step of training looks at, and how many a clip to detect in.
+
+    >>> rules = TubeProposalRules()
+    >>> rules.training.max_candidates, rules.inference.max_candidates
+    (2000, 1000)
+    """
 
     training: SelectTubeProposals = field(default_factory=lambda: SelectTubeProposals(max_candidates=2000))
+    """what the box head learns from; its criterion then draws a sample of it"""
     inference: SelectTubeProposals = field(default_factory=SelectTubeProposals)
+    """what the box head judges in use"""
 
 
 @checked
 @dataclass(frozen=True, kw_only=True)
 class SelectTubes(SelectSecondStage):
-    """As `SelectRegions`, of tubes, which have no masks."""
+    """As `SelectRegions`, of tubes, which have no masks.
+
+    >>> import torch
+    >>> places, scores = SelectTubes().keypoints(torch.zeros(2, 3, 17, 56, 56), torch.ones(2, 3, 4))
+    >>> places.shape, scores.shape  # of two tubes over three frames
+    (torch.Size([2, 3, 17, 2]), torch.Size([2, 3, 17]))
+    """
 
     suppress_equal: bool = False
     """an overlap of exactly `max_iou` is too much as well (Detect-and-Track on single frames)"""
 
-    def _cut(self, found: Candidates, sizes: Tensor) -> Candidates:
+    def _cut(self, found: Candidates, sizes: Int[Tensor, "b 2"]) -> Candidates:
         return super()._cut(found, sizes[:, None])  # one size for all frames
 
-    def _batch_survivors(self, found: Candidates, num_classes: int) -> Tensor:
-        most = most_overlap(self.max_iou, self.suppress_equal)
+    def _batch_survivors(self, found: Candidates, num_classes: int) -> Bool[Tensor, "b n"]:
+        most = _most_overlap(self.max_iou, self.suppress_equal)
         return batch_tube_survivors(
             found.boxes, found.scores, self._groups(found.labels), num_classes, most, self.inclusive
         )
 
-    def _survivors(self, found: Candidates) -> Tensor:
+    def _survivors(self, found: Candidates) -> Bool[Tensor, " n"]:
         return tube_survivors(
             found.boxes,
             found.scores,
             self._groups(found.labels),
-            max_iou=most_overlap(self.max_iou, self.suppress_equal),
+            max_iou=_most_overlap(self.max_iou, self.suppress_equal),
             inclusive=self.inclusive,
         )
 
@@ -97,12 +124,14 @@ class SelectTubes(SelectSecondStage):
             )
         return clips
 
-    def keypoints(self, logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-        """((N, T, K, 2) places, (N, T, K) scores) from (N, T, K, S, S) maps over (N, T, 4) boxes."""
+    def keypoints(
+        self, logits: Float[Tensor, "n t k s s"], boxes: Float[Tensor, "n t 4"]
+    ) -> tuple[Float[Tensor, "n t k 2"], Float[Tensor, "n t k"]]:
+        """(places, scores) from maps over the boxes of each frame."""
         places, scores = super().keypoints(logits.flatten(0, 1), boxes.flatten(0, 1))
         return places.unflatten(0, boxes.shape[:2]), scores.unflatten(0, boxes.shape[:2])
 
 
-def most_overlap(max_iou: float, suppress_equal: bool) -> float:
+def _most_overlap(max_iou: float, suppress_equal: bool) -> float:
     """The largest overlap with a better tube that a tube survives."""
     return math.nextafter(max_iou, -math.inf) if suppress_equal else max_iou

@@ -18,6 +18,13 @@ RECIPES: MappingProxyType[str, Callable[[str], TrainSettings]] = MappingProxyTyp
 
 
 def recipe_settings(name: str, data: str) -> TrainSettings:
-    """The settings of a recipe for a dataset folder; an unknown name raises with the nearest."""
+    """The settings of a recipe for a dataset folder. Raises ValueError for an unknown name, with the nearest.
+
+    >>> recipe_settings("efficientdet", data="coco").epochs
+    300
+    >>> recipe_settings("efficientnet", data="coco")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: unknown recipe 'efficientnet'; did you mean 'efficientdet'...
+    """
     check_known("recipe", name, RECIPES)
     return RECIPES[name](data)

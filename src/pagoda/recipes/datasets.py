@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,11 +10,13 @@ from pagoda.data.clips import ClipDataset
 from pagoda.data.dataset import DetectionDataset
 from pagoda.data.formats.layouts import open_annotations
 from pagoda.data.table.annotations import Annotations, cut_to_picture
+from pagoda.data.table.samples import AnnotatedDataset
 from pagoda.data.tracks.folders import open_videos
 from pagoda.data.videos import Video
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation.runner import check_known_classes, check_same_keypoints
 from pagoda.models import is_of_clips
+from pagoda.structures.clips import AnyTargets
 from pagoda.structures.labels import LabelMap
 from pagoda.training.settings import AugmentSettings, TrainSettings
 
@@ -23,10 +25,15 @@ class OpenedData(NamedTuple):
     """A folder's two splits; how long clips are is for the model to say."""
 
     train: Annotations | Sequence[Video]
+    """pictures or videos to learn from"""
     val: Annotations | Sequence[Video]
+    """those to score on"""
     label_map: LabelMap
+    """the classes of `train`, which the model gets"""
 
-    def datasets(self, model: Detector) -> tuple[Any, Any]:
+    def datasets(
+        self, model: Detector
+    ) -> tuple[DetectionDataset | ClipDataset, DetectionDataset | ClipDataset]:
         """(to learn from, to score on), as this model looks at them."""
         return dataset_for(model, self.train, is_complete=True), dataset_for(model, self.val)
 
@@ -36,7 +43,8 @@ def open_data(
 ) -> OpenedData:
     """The splits that `settings` name, as pictures, or as videos where `model` looks at clips.
 
-    `take` says which weights of a checkpoint are meant, as in `models.load`.
+    `take` says which weights of a checkpoint are meant, as in `models.load`. Raises FileNotFoundError without data,
+    ValueError for a split that is not there, as the readers of `data.formats` do.
     """
     if is_of_clips(model, take=take):
         splits = (settings.train_split, settings.val_split)
@@ -52,7 +60,10 @@ def open_data(
 def dataset_for(
     model: Detector, source: Annotations | Sequence[Video], *, is_complete: bool = False
 ) -> DetectionDataset | ClipDataset:
-    """Pictures or clips with their targets. `is_complete`: only clips of which every frame is annotated."""
+    """Pictures with their targets, or clips as long and as far apart as the model looks at.
+
+    `is_complete`: only clips of which every frame is annotated, as training needs them.
+    """
     if isinstance(source, Annotations):
         return DetectionDataset(source, channels=model.input_spec.read_channels)
     frames = model.frames_around
@@ -60,9 +71,17 @@ def dataset_for(
     return ClipDataset(source, clip_length=len(frames), interval=interval, complete=is_complete)
 
 
-def check_learnable(model: Detector, dataset: Any) -> None:
-    """Raises ValueError before training where the data have nothing that the model, or one of its heads, can learn."""
-    table: Annotations = dataset.annotations
+def check_learnable(model: Detector, dataset: AnnotatedDataset[AnyTargets]) -> None:
+    """Raises ValueError before training where the data have nothing that the model, or one of its heads, can learn.
+
+    >>> import pagoda
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=3, base_channels=8, width=8, norm_groups=4)
+    >>> check_learnable(model, DrawnShapes(1, empty_share=1.0))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: there is nothing to learn in 1 drawn pictures (seed 0): 1 pictures, and no object is annotated; ...
+    """
+    table = dataset.annotations
     owners = np.repeat(np.arange(len(table)), np.diff(table.offsets))
     has_area = cut_to_picture(table.boxes_xywh, table.sizes[owners])[1]
     remedy = "choose another --train-split, or look at the annotations with pagoda doctor"
@@ -84,8 +103,9 @@ def check_learnable(model: Detector, dataset: Any) -> None:
             )
 
 
-def check_scorable(model: Detector, dataset: Any) -> None:
-    """Raises ValueError before training where the model could not be scored on these data after an epoch."""
+def check_scorable(model: Detector, dataset: AnnotatedDataset[AnyTargets]) -> None:
+    """Raises ValueError before training where the model could not be scored on these data after an epoch: no pictures,
+    classes that it does not know, keypoints of another skeleton."""
     if not len(dataset):
         raise ValueError(
             f"there are no pictures to score on in {dataset.annotations.source}; choose another --val-split"
@@ -95,9 +115,18 @@ def check_scorable(model: Detector, dataset: Any) -> None:
         check_same_keypoints(model.label_map, dataset.label_map)
 
 
-def check_frames(model: Detector, dataset: Any, settings: AugmentSettings) -> None:
+def check_frames(model: Detector, dataset: AnnotatedDataset[AnyTargets], settings: AugmentSettings) -> None:
     """Raises ValueError before training where pictures are for a model of clips, or the other way round, and where
-    augmentation would tear clips apart."""
+    augmentation would tear clips apart.
+
+    >>> import pagoda
+    >>> from pagoda.data.drawn.walking import WalkingFigures
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=1, base_channels=8, width=8, norm_groups=4)
+    >>> clips = ClipDataset(WalkingFigures(num_videos=1, num_frames=3))
+    >>> check_frames(model, clips, AugmentSettings())
+    Traceback (most recent call last):
+    ValueError: FCOS learns from single pictures, but the data are clips
+    """
     wants, has = model.sees_clips, isinstance(dataset, ClipDataset)
     if wants != has:
         raise ValueError(

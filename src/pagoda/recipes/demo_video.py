@@ -39,11 +39,14 @@ MIN_KEYPOINT_SCORE = 0.2
 
 @dataclass(frozen=True)
 class VideoDemo:
-    """The run, what each linker made of it on held-out videos, and where it can be watched."""
+    """What `run_demo_video` returns."""
 
     run: RunResult
+    """the trained model, its folder and its scores picture by picture"""
     following: list[FollowingResult]
+    """what each linker made of the held-out videos, in the order of `LINKERS`"""
     video: Path
+    """the held-out videos with the tracks of the linker `SHOWN` drawn into them"""
 
 
 def run_demo_video(
@@ -68,7 +71,7 @@ def run_demo_video(
     score_followed(SHOWN, truths, truths, poses=True, boxes=True)
     torch.manual_seed(seed)
     model = create_model(MODEL, label_map=train_data.label_map, **OPTIONS)
-    run = train_on(model, train_data, val_data, demo_settings(epochs, seed, out), quiet=quiet)
+    run = train_on(model, train_data, val_data, _demo_settings(epochs, seed, out), quiet=quiet)
     found = _find(run.model, held_out, quiet=quiet)
     trackers = {linker: create_tracker(linker, min_score=TUBE_MIN_SCORE) for linker in LINKERS}
     linked = {
@@ -83,7 +86,7 @@ def run_demo_video(
     return VideoDemo(run, scores, _write_video(run.folder / "video.mp4", held_out, linked[SHOWN]))
 
 
-def demo_settings(epochs: int, seed: int, out: str) -> TrainSettings:
+def _demo_settings(epochs: int, seed: int, out: str) -> TrainSettings:
     """Scored once, at the end: drawings never run out, so there is nothing to stop early for."""
     return TrainSettings(
         data="walking figures",

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pagoda.convert.choice_notes import collected_notes
 from pagoda.detectors.contract import Detector
 from pagoda.models import create_model, is_checkpoint, load
-from pagoda.plain import checked
+from pagoda.plain import JsonObject, checked
 from pagoda.structures.labels import LabelMap
 from pagoda.transfer.classes import adapt_classes
 from pagoda.transfer.rcnn import keypoints_fit
@@ -22,9 +22,14 @@ Build = Callable[[int], Detector]
 @checked
 @dataclass(frozen=True, kw_only=True)
 class CheckpointOptions(Options):
-    """What can be chosen of a trained model: the size of its pictures."""
+    """What can be chosen of a trained model: the size of its pictures, and which of a file's weights.
+
+    >>> print(CheckpointOptions.refusal("mine.pt", said="width", of="fcos"))
+    mine.pt is a trained model: of its options only short_side, long_side, canvas can be changed, got width
+    """
 
     of: ClassVar[str] = "trained models"
+    """whose options these are, in messages"""
 
     short_side: int | None = None
     """pixels: the shorter side pictures are resized to (as it was trained)"""
@@ -47,9 +52,10 @@ class Start:
     """The model, and how it came about."""
 
     model: Detector
+    """with the classes of the data, untrained or trained"""
     text: str = ""
     """for people; empty where there is nothing to say"""
-    config: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, object] = field(default_factory=dict)
     """what config.yaml says instead of the card: a run from a checkpoint must not be repeated from scratch"""
 
 
@@ -57,12 +63,23 @@ def starting_model(
     model: str | Path | Detector,
     labels: LabelMap,
     *,
-    options: Mapping[str, Any] | None = None,
+    options: JsonObject | None = None,
     build: Build | None = None,
 ) -> Start:
-    """`model` is a zoo name, a name for what `build` composes, a checkpoint (ours or not; an address), or built."""
+    """The model a run begins with, for the classes `labels`.
+
+    Args:
+        model: a zoo name, a name for what `build` composes, a checkpoint (ours or not; an address), or a built model.
+        options: those of a zoo model, or `CheckpointOptions`; a built model has none, and ValueError is raised.
+        build: composes a model from the number of classes.
+
+    >>> import pagoda
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=2, base_channels=8, width=8, norm_groups=4)
+    >>> starting_model(model, LabelMap.from_names(["cat", "dog"])).model.label_map.names
+    ('cat', 'dog')
+    """
     if isinstance(model, Path) or (isinstance(model, str) and is_checkpoint(model)):
-        return from_checkpoint(str(model), labels, options=options or {}, build=build)
+        return _from_checkpoint(str(model), labels, options=options or {}, build=build)
     if isinstance(model, str) and build is not None:
         composed = build(len(labels))
         composed.label_map, composed.origin = labels, {"model": model, "options": {}}
@@ -71,10 +88,10 @@ def starting_model(
         return Start(create_model(model, label_map=labels, **(options or {})))
     if options:
         raise ValueError(f"options belong to a model named by its zoo name, not to a built one: {options}")
-    return fitted(model, labels)
+    return _fitted(model, labels)
 
 
-def from_checkpoint(path: str, labels: LabelMap, *, options: Mapping[str, Any], build: Build | None) -> Start:
+def _from_checkpoint(path: str, labels: LabelMap, *, options: JsonObject, build: Build | None) -> Start:
     """A trained model: its heads made anew where classes or keypoints differ, its pictures resized where asked."""
     chosen = changed(read_options(CheckpointOptions, options, path))
     take = chosen.pop("take", None)
@@ -87,7 +104,7 @@ def from_checkpoint(path: str, labels: LabelMap, *, options: Mapping[str, Any], 
             f"{path} {'fits pictures into a canvas' if has_canvas else 'resizes pictures by their sides'}: change"
             f" {'canvas' if has_canvas else 'short_side and long_side'}, not {', '.join(useless)}"
         )
-    start = fitted(loaded, labels, is_positional=False)
+    start = _fitted(loaded, labels, is_positional=False)
     start.model.input_spec = replace(loaded.input_spec, **chosen)
     lines = [f"starts from {path}", *(f"note        {note}" for note in notes), start.text]
     provenance = (loaded.origin or {}).get("provenance")
@@ -99,7 +116,7 @@ def from_checkpoint(path: str, labels: LabelMap, *, options: Mapping[str, Any], 
     )
 
 
-def fitted(model: Detector, labels: LabelMap, *, is_positional: bool = True) -> Start:
+def _fitted(model: Detector, labels: LabelMap, *, is_positional: bool = True) -> Start:
     """The model for these classes. `is_positional`: classes that are only numbered take the names in order."""
     fits = keypoints_fit(model, labels.skeleton, model.label_map.skeleton)
     if model.label_map.names == labels.names and fits:

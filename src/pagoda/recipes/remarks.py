@@ -17,7 +17,15 @@ MAX_OPENED = 64
 
 
 def data_remarks(data: Annotations | Sequence[Video], folder: str | Path) -> list[str]:
-    """Lines for people on the data set in `folder`, none where there is nothing to say."""
+    """Lines for people on the data set in `folder`, none where there is nothing to say.
+
+    The first `MAX_NOTES` of what was left out or repaired while reading, pictures that become nearly black in 8 bits,
+    and files of several frames; of at most `MAX_OPENED` pictures the header is read.
+
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> data_remarks(DrawnShapes(2).annotations, "drawn")
+    []
+    """
     notes = list(data.notes) if isinstance(data, Annotations) else _outside_notes(data, folder)
     lines = notes[:MAX_NOTES]
     if len(notes) > MAX_NOTES:

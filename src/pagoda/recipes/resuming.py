@@ -3,14 +3,13 @@
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from pagoda.detectors.contract import Detector
 from pagoda.files.atomic import write_atomically
 from pagoda.files.text import read_yaml
-from pagoda.plain import from_plain
+from pagoda.plain import JsonObject, from_plain
 from pagoda.training.optim import rate_factor
 from pagoda.training.settings import TrainSettings, to_plain
 
@@ -22,8 +21,18 @@ folder was moved, for what is in it is compared"""
 CONFIG_KEYS = ("model", "options", "train", "card", "versions")
 
 
-def read_config(file: str | Path) -> dict[str, Any]:
-    """A config.yaml; raises ValueError for entries it cannot have, which would change nothing."""
+def read_config(file: str | Path) -> JsonObject:
+    """The entries of a config.yaml by name: model, options, train, card, versions, as far as it has them.
+
+    Raises ValueError for others, which would change nothing, and for entries of the wrong kind.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     file = Path(folder, "config.yaml")
+    ...     _ = file.write_text("model: fcos_resnet18_fpn\\ntrain: {data: bccd, epochs: 3}")
+    ...     read_config(file)
+    {'model': 'fcos_resnet18_fpn', 'train': {'data': 'bccd', 'epochs': 3}}
+    """
     content = read_yaml(file)
     strangers = [key for key in content if key not in CONFIG_KEYS]
     if strangers:
@@ -40,8 +49,11 @@ def read_config(file: str | Path) -> dict[str, Any]:
     return content
 
 
-def config_of_run(folder: str | Path) -> dict[str, Any]:
-    """The config.yaml of a run's folder; FileNotFoundError or ValueError where there is no run to go on with."""
+def config_of_run(folder: str | Path) -> JsonObject:
+    """The entries of config.yaml in a run's folder.
+
+    Raises FileNotFoundError where there is none, ValueError where it lacks what a run needs to go on.
+    """
     file = Path(folder) / "config.yaml"
     if not file.is_file():
         raise FileNotFoundError(f"{folder} holds no config.yaml, so it is not the folder of a run")
@@ -52,21 +64,40 @@ def config_of_run(folder: str | Path) -> dict[str, Any]:
     return content
 
 
-def settings_in(content: Mapping[str, Any], file: str | Path, **usual: Any) -> TrainSettings:
-    """Those of a config, over `usual` ones. Raises ValueError that names the file."""
+def settings_in(content: JsonObject, file: str | Path, **usual: object) -> TrainSettings:
+    """The settings of a config's entry "train", over `usual` ones; the defaults for the rest.
+
+    Raises ValueError that names the file, for unknown settings with the nearest name.
+
+    >>> settings_in({"train": {"epochs": 3, "optim": {"clip_norm": 0}}}, "config.yaml", data="bccd").epochs
+    3
+    >>> settings_in({"train": {"epoch": 3}}, "config.yaml", data="bccd")
+    Traceback (most recent call last):
+    ValueError: config.yaml: unknown setting 'epoch'; did you mean 'epochs'?
+    """
     try:
         return from_plain(TrainSettings, {**usual, **(content.get("train") or {})})
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
 
 
-def settings_with(saved: TrainSettings, changes: Mapping[str, Any]) -> TrainSettings:
-    """The settings with some given anew, nested ones as mappings; an unknown name raises with the nearest."""
+def settings_with(saved: TrainSettings, changes: Mapping[str, object]) -> TrainSettings:
+    """The settings with some given anew, nested ones as mappings. Raises ValueError for an unknown name.
+
+    >>> settings_with(TrainSettings(data="bccd"), {"optim": {"clip_norm": 0}}).optim.clip_norm
+    0
+    """
     return from_plain(TrainSettings, _merged(to_plain(saved), changes))
 
 
-def check_same_run(folder: str | Path, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raises ValueError naming all that differs between two mappings of settings, except what may change."""
+def check_same_run(folder: str | Path, saved: Mapping[str, object], now: Mapping[str, object]) -> None:
+    """Raises ValueError naming all that differs between two mappings of settings, except what `MAY_CHANGE`.
+
+    >>> check_same_run("runs/a", {"epochs": 3, "seed": 1}, {"epochs": 9, "seed": 1})
+    >>> check_same_run("runs/a", {"epochs": 3, "seed": 1}, {"epochs": 9, "seed": 2})  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: a run that goes on keeps what it learns from and how: seed (the run has 1, not 2). ...
+    """
     before = dict(_flat(saved))
     different = [
         f"{name} (the run has {before.get(name)!r}, not {value!r})"
@@ -82,7 +113,13 @@ def check_same_run(folder: str | Path, saved: Mapping[str, Any], now: Mapping[st
 
 
 def how_to_go_on(folder: Path, model: Detector, *, is_built: bool) -> str:
-    """The command that goes on with a run, for a person who stopped it; `is_built`: a function composed its model."""
+    """The command that goes on with a run, for a person who stopped it; `is_built`: a function composed its model.
+
+    >>> import pagoda
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=1, base_channels=8, width=8, norm_groups=4)
+    >>> how_to_go_on(Path("runs/a-1"), model, is_built=False)
+    'pagoda train --resume runs/a-1'
+    """
     name = str((model.origin or {}).get("model") or "")
     is_file = ".py:" in name  # no config chooses code: it must be typed again
     if is_file or (name and not is_built):
@@ -91,7 +128,12 @@ def how_to_go_on(folder: Path, model: Detector, *, is_built: bool) -> str:
 
 
 def check_epochs(folder: str | Path, epochs: int, done: int) -> None:
-    """Raises ValueError where a run is to end before the epoch it has reached."""
+    """Raises ValueError where a run is to end before the epoch it has reached.
+
+    >>> check_epochs("runs/a", epochs=2, done=3)
+    Traceback (most recent call last):
+    ValueError: the run in runs/a has done 3 epochs, so it cannot end after 2: say epochs=3 or more
+    """
     if epochs < done:
         raise ValueError(
             f"the run in {folder} has done {done} epochs, so it cannot end after {epochs}: say epochs={done} or more"
@@ -99,7 +141,14 @@ def check_epochs(folder: str | Path, epochs: int, done: int) -> None:
 
 
 def schedule_note(saved: TrainSettings, now: TrainSettings, *, step: int, totals: tuple[int, int]) -> str:
-    """What another number of epochs makes of the learning rate; `totals` are the steps of the run, then and now."""
+    """A sentence on what another number of epochs makes of the learning rate at `step`; "" for the same number.
+
+    `totals` are the steps of the whole run, then and now.
+
+    >>> short, long = (TrainSettings(data="bccd", epochs=epochs) for epochs in (2, 4))
+    >>> schedule_note(short, long, step=100, totals=(200, 400))  # doctest: +ELLIPSIS
+    'epochs 2 → 4: from step 100 on the learning rate follows the cosine schedule of 4 epochs (0.0019 here; ...)'
+    """
     if saved.epochs == now.epochs:
         return ""
     was, becomes = (
@@ -119,16 +168,17 @@ def rewrite_settings(folder: Path, settings: TrainSettings) -> None:
     write_atomically(file, lambda path: path.write_text(text, encoding="utf-8"))
 
 
-def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(old: Mapping[str, object], new: Mapping[str, object]) -> JsonObject:
     merged = dict(old)
     for name, value in new.items():
         before = old.get(name)
-        is_group = isinstance(before, Mapping) and isinstance(value, Mapping)
-        merged[name] = _merged(before, value) if is_group else value
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            value = _merged(before, value)
+        merged[name] = value
     return merged
 
 
-def _flat(values: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(values: Mapping[str, object], where: str = "") -> Iterator[tuple[str, object]]:
     for name, value in values.items():
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{where}{name}.")

@@ -1,21 +1,27 @@
 """What a model learns besides boxes, and what that asks of the data."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from pagoda.data.augment.transforms import Carry
 from pagoda.data.dataset import DetectionDataset
+from pagoda.data.table.samples import AnnotatedDataset
 from pagoda.detectors.contract import Detector
+from pagoda.structures.clips import AnyTargets
 from pagoda.structures.labels import LabelMap
 from pagoda.training.settings import AugmentSettings
 
 
 def what_to_carry(model: Detector) -> Carry:
-    """Masks and keypoints go through the transforms where the model learns them."""
+    """The first transform of training, which drops masks and keypoints where the model does not learn them.
+
+    >>> import pagoda
+    >>> what_to_carry(pagoda.create_model("fcos_resnet18_fpn", num_classes=1, base_channels=8, width=8, norm_groups=4))
+    Carry(masks=False, keypoints=False)
+    """
     return Carry(masks="masks" in model.learns, keypoints="keypoints" in model.learns)
 
 
-def lighten(dataset: Any, model: Detector) -> Any:
+def lighten(dataset: AnnotatedDataset[AnyTargets], model: Detector) -> AnnotatedDataset[AnyTargets]:
     """The data set without masks and keypoints where the model learns boxes alone, so that none are decoded."""
     if isinstance(dataset, DetectionDataset) and what_to_carry(model) == Carry():
         return DetectionDataset(
@@ -40,7 +46,15 @@ def check_keypoints(model: Detector, label_map: LabelMap, settings: AugmentSetti
 def flip_pairs(
     carry: Carry, label_map: LabelMap, settings: AugmentSettings
 ) -> Sequence[tuple[int, int]] | None:
-    """The keypoints that change places in a mirror; ValueError where a flip is wanted and nobody knows."""
+    """Pairs of keypoints that change places in a mirror, None where no keypoints are carried.
+
+    Raises ValueError where a flip is wanted and nobody knows, with how to say it in the data's format.
+
+    >>> from pagoda.structures.skeleton import Skeleton
+    >>> eyes = LabelMap(("cat",), (1,), Skeleton(("left_eye", "right_eye", "nose")))
+    >>> flip_pairs(Carry(keypoints=True), eyes, AugmentSettings())
+    ((0, 1),)
+    """
     if not carry.keypoints or label_map.skeleton is None:
         return None
     pairs = label_map.skeleton.flip_pairs

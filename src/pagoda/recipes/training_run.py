@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
@@ -21,16 +20,19 @@ from pagoda.data.augment.transforms import (
     PhotometricDistort,
     RandomIoUCrop,
     ScaleJitter,
+    Transform,
     VerticalFlip,
 )
 from pagoda.data.loading import TrainingView
 from pagoda.data.table.fingerprint import fingerprint
+from pagoda.data.table.samples import AnnotatedDataset
 from pagoda.detectors.contract import Detector
 from pagoda.drawing.objects import draw_detections, draw_targets
 from pagoda.evaluation.coco.result import DetectionResult
 from pagoda.evaluation.runner import detect_dataset, evaluate
 from pagoda.files.atomic import claim_folder, write_atomically
 from pagoda.files.lock import hold_folder
+from pagoda.plain import JsonObject
 from pagoda.recipes.datasets import check_frames, check_learnable, check_scorable, open_data
 from pagoda.recipes.initial_model import Build, starting_model
 from pagoda.recipes.remarks import data_remarks
@@ -45,9 +47,9 @@ from pagoda.recipes.resuming import (
     settings_with,
 )
 from pagoda.recipes.target_fields import check_keypoints, flip_pairs, lighten, what_to_carry
-from pagoda.structures.clips import TubeTargets
+from pagoda.structures.clips import AnyTargets, TubeTargets
 from pagoda.training.distributed import processes
-from pagoda.training.loop import Trainer
+from pagoda.training.loop import MakeBar, Trainer
 from pagoda.training.run_log import read_records
 from pagoda.training.settings import AugmentSettings, TrainSettings, to_plain
 from pagoda.visualization.report import machine_facts, write_report
@@ -56,25 +58,44 @@ from pagoda.zoo.cards import model_from_card
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run: its folder, the model to use (best validation) and its score."""
+    """A finished run, as `pagoda.train` returns it.
+
+    >>> from dataclasses import fields
+    >>> [field.name for field in fields(RunResult)]
+    ['folder', 'model', 'result', 'before']
+    """
 
     folder: Path
+    """where config.yaml, metrics.jsonl, best.safetensors, report.html and last/ are"""
     model: Detector
+    """with the weights after the last step, averaged as `ema_decay` says; those of the best validation are in
+    best.safetensors"""
     result: DetectionResult
+    """the last validation"""
     before: DetectionResult | None
     """the untrained model's score, where asked for"""
 
 
-def training_transform(model: Detector, dataset: Any, settings: AugmentSettings) -> Compose:
+def training_transform(
+    model: Detector, dataset: AnnotatedDataset[AnyTargets], settings: AugmentSettings
+) -> Compose:
     """The steps of `AugmentSettings`, in its order, at the model's picture size.
 
-    Models that fit pictures into a canvas get it full: what is larger is cropped, what is smaller padded.
+    Models that fit pictures into a canvas get it full: what is larger is cropped, what is smaller padded. Raises
+    ValueError where keypoints are to be flipped and nobody says which change places.
+
+    >>> import pagoda
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=3, base_channels=8, width=8, norm_groups=4)
+    >>> steps = training_transform(model, DrawnShapes(2), AugmentSettings(photometric=0.5)).transforms
+    >>> [type(step).__name__ for step in steps]
+    ['Carry', 'JitteredResize', 'HorizontalFlip', 'PhotometricDistort']
     """
     spec = model.input_spec
     short, long = sorted(spec.canvas or (spec.short_side, spec.long_side))
     carry = what_to_carry(model)
     pairs = flip_pairs(carry, dataset.label_map, settings)
-    steps: list[Any] = [carry]
+    steps: list[Transform] = [carry]
     if settings.mosaic:
         steps.append(Mosaic(dataset, (short, long), settings.mosaic, prepare=carry))
     if settings.iou_crop:
@@ -93,17 +114,24 @@ def train(
     model: str | Path | Detector,
     settings: TrainSettings,
     *,
-    options: dict[str, Any] | None = None,
+    options: JsonObject | None = None,
     build: Build | None = None,
     quiet: bool = False,
 ) -> RunResult:
-    """Train a model on the dataset folder `settings.data`.
+    """Train a model on the dataset folder `settings.data`, into a new run folder.
+
+    Raises before anything is made: FileNotFoundError without data, ValueError for data that the model cannot learn.
+
+    >>> train("fcos_resnet18_fpn", TrainSettings(data="no/such/folder"))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    FileNotFoundError: there is no folder no/such/folder...
 
     Args:
         model: the name of a zoo model; a checkpoint, ours or another program's, by its path or address, or a
             built model: fine-tuned, with a class head for the data's classes (`transfer.classes.adapt_classes`).
         options: those of a zoo model; for a checkpoint short_side, long_side, canvas and take.
         build: composes a model that is not in the zoo; `model` is then the name written into its card.
+        quiet: no bar, no remarks on the data and no words on standard error.
     """
     data = open_data(settings, model, take=(options or {}).get("take"))
     torch.manual_seed(settings.seed)
@@ -121,28 +149,41 @@ def train(
 
 def train_on(
     model: Detector,
-    train_data: Any,
-    val_data: Any,
+    train_data: AnnotatedDataset[AnyTargets],
+    val_data: AnnotatedDataset[AnyTargets],
     settings: TrainSettings,
     *,
     quiet: bool = False,
     score_before: bool = False,
-    config: Mapping[str, Any] | None = None,
+    config: Mapping[str, object] | None = None,
     go_on: Callable[[Path], str] | None = None,
 ) -> RunResult:
-    """The same on datasets that are already open: anything with `label_map`, `annotations` and `[i]`.
+    """Train a built model on datasets that are already open: pictures, or clips for a model that looks at them.
 
-    `config`: entries of config.yaml that are not the model's own; `go_on`: of the run's folder makes the command that
-    goes on with a run that was stopped, where there is one: `resume` needs data that it can open.
+    Raises ValueError before training where model, data and augmentation do not fit together.
+
+    Args:
+        quiet: no bar and no words on standard error.
+        score_before: score the untrained model, too: `RunResult.before`.
+        config: entries of config.yaml that are not the model's own.
+        go_on: of the run's folder makes the command that goes on with a run that was stopped, where there is one:
+            `resume` needs data that it can open.
+
+    >>> import pagoda
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=2, base_channels=8, width=8, norm_groups=4)
+    >>> train_on(model, DrawnShapes(4), DrawnShapes(2), TrainSettings(data="drawn"))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: the model's 2 classes are not the dataset's 3: unknown to the model: circle, square, triangle; ...
     """
     check_frames(model, train_data, settings.augment)
     check_keypoints(model, train_data.label_map, settings.augment)
     check_learnable(model, train_data)
     check_scorable(model, val_data)
     name = settings.name or str((model.origin or {}).get("model") or type(model).__name__).split(":")[-1]
-    folder = shared_run_folder(settings, name)
+    folder = _shared_run_folder(settings, name)
     if processes(settings.device).is_main_process:
-        write_config(folder, model, settings, config or {})
+        _write_config(folder, model, settings, config or {})
     before = evaluate(model, val_data, batch_size=settings.batch_size) if score_before else None
     again = go_on(folder) if go_on else ""
     return _run(model, train_data, val_data, settings, folder, before=before, again=again, quiet=quiet)
@@ -151,14 +192,19 @@ def train_on(
 def resume(
     folder: str | Path,
     *,
-    changes: Mapping[str, Any] | None = None,
+    changes: Mapping[str, object] | None = None,
     build: Build | None = None,
     quiet: bool = False,
 ) -> RunResult:
     """Go on with a run that was interrupted, to the same weights as if it had not been; or with a finished one.
 
     `changes` are settings given anew, nested ones as mappings: more `epochs`, and what does not touch what is learned
-    (`resuming.MAY_CHANGE`). Raises ValueError naming every other setting that differs from the run's.
+    (`resuming.MAY_CHANGE`). Raises ValueError naming every other setting that differs from the run's, and for other
+    data than it learnt from; FileNotFoundError where the folder holds no run.
+
+    >>> resume("runs/gone", changes={"epochs": 24})
+    Traceback (most recent call last):
+    FileNotFoundError: runs/gone holds no config.yaml, so it is not the folder of a run
     """
     folder = Path(folder)
     config = config_of_run(folder)
@@ -177,8 +223,8 @@ def resume(
 
 def _run(
     model: Detector,
-    train_data: Any,
-    val_data: Any,
+    train_data: AnnotatedDataset[AnyTargets],
+    val_data: AnnotatedDataset[AnyTargets],
     settings: TrainSettings,
     folder: Path,
     *,
@@ -192,7 +238,7 @@ def _run(
     with hold_folder(folder, "trains") if is_main else nullcontext():
         train_data, val_data = lighten(train_data, model), lighten(val_data, model)
 
-        def validate(current: Detector, progress: Any) -> DetectionResult:
+        def validate(current: Detector, progress: MakeBar) -> DetectionResult:
             bar = progress("validating", len(val_data))
             return evaluate(current, val_data, batch_size=settings.batch_size, progress=bar)
 
@@ -216,14 +262,15 @@ def _run(
         if result is None:  # resumed after its last epoch: nothing was left to do but the score
             result = evaluate(best, val_data, batch_size=settings.batch_size)
         if trainer.is_main:
-            _report_if_possible(again, folder, best, val_data, settings, before, result)
+            make = partial(_report, folder, best, val_data, settings, before, result)
+            _report_if_possible(again, folder, make)
         return RunResult(folder, best, result, before)
 
 
-def _report_if_possible(again: str, folder: Path, *facts: Any) -> None:
+def _report_if_possible(again: str, folder: Path, make: Callable[[], object]) -> None:
     """The run is done and kept by now: without a page of pictures it is no failure."""
     try:
-        report(folder, *facts)
+        make()
     except Exception as error:
         print(
             f"warning: there is no report ({type(error).__name__}: {error}); the training is complete, and its weights"
@@ -245,13 +292,15 @@ def _go_on(trainer: Trainer, saved: TrainSettings, settings: TrainSettings, fold
         rewrite_settings(folder, settings)
 
 
-def shared_run_folder(settings: TrainSettings, name: str) -> Path:
+def _shared_run_folder(settings: TrainSettings, name: str) -> Path:
     """A fresh run folder, the same on every process: the main one makes it and tells the others."""
     folder = [str(claim_folder(settings.out, name)) if processes(settings.device).is_main_process else ""]
     return Path(broadcast_object_list(folder)[0])
 
 
-def write_config(folder: Path, model: Detector, settings: TrainSettings, instead: Mapping[str, Any]) -> None:
+def _write_config(
+    folder: Path, model: Detector, settings: TrainSettings, instead: Mapping[str, object]
+) -> None:
     """config.yaml: what `pagoda train --config` reads back, with the model's card and the versions."""
     content = {
         "model": (model.origin or {}).get("model"),
@@ -265,10 +314,10 @@ def write_config(folder: Path, model: Detector, settings: TrainSettings, instead
     write_atomically(folder / "config.yaml", lambda path: path.write_text(text, encoding="utf-8"))
 
 
-def report(
+def _report(
     folder: Path,
     model: Detector,
-    val_data: Any,
+    val_data: AnnotatedDataset[AnyTargets],
     settings: TrainSettings,
     before: DetectionResult | None,
     result: DetectionResult,

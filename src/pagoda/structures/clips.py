@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,7 +13,16 @@ from pagoda.structures.per_object import TubeRows
 
 @dataclass(frozen=True, eq=False)
 class TubeTargets(TubeRows):
-    """The annotated objects of a clip, in pixels of `image_size`; an object may be absent from some frames."""
+    """The annotated objects of a clip, in pixels of `image_size`; an object may be absent from some frames.
+
+    Raises ValueError where its tensors speak of other objects, frames or keypoints than `boxes`.
+
+    >>> boxes, one = torch.zeros(1, 3, 4), torch.tensor([0])
+    >>> seen = torch.tensor([[True, True, False]])
+    >>> clip = TubeTargets(boxes, one, seen, (32, 32), one > 0, track_ids=one, key=1)
+    >>> len(clip.at(1)), len(clip.at(2))  # the objects of a frame
+    (1, 0)
+    """
 
     boxes: Tensor
     """(N, T, 4) xyxy; zeros where the object is absent"""
@@ -42,6 +52,7 @@ class TubeTargets(TubeRows):
 
     @property
     def num_frames(self) -> int:
+        """T."""
         return self.boxes.shape[1]
 
     def learnable(self) -> "TubeTargets":
@@ -65,7 +76,10 @@ class TubeTargets(TubeRows):
         )
 
     def around_key(self, length: int) -> "TubeTargets":
-        """The clip cut down to `length` frames about its key; objects that are absent from all of them are left out."""
+        """The clip cut down to `length` frames about its key; objects that are absent from all of them are left out.
+
+        Raises ValueError where the clip has fewer frames on one side of its key.
+        """
         first = self.key - length // 2
         if not 0 <= first <= self.num_frames - length:
             raise ValueError(
@@ -126,10 +140,17 @@ class TubeTargets(TubeRows):
         )
 
 
+AnyTargets: TypeAlias = Targets | TubeTargets
+"""of a picture, or of a clip"""
+SomeTargets = TypeVar("SomeTargets", Targets, TubeTargets)
+"""what losses are told of a picture or a clip"""
+
+
 def clip_frames(index: int, num_frames: int, *, clip_length: int, interval: int = 1) -> tuple[int, ...]:
     """The frames of the clip about frame `index` of a video; position `clip_length // 2` is `index` itself.
 
-    A neighbour beyond the video's ends is replaced by the nearest one towards the key frame that exists.
+    A neighbour beyond the video's ends is replaced by the nearest one towards the key frame that exists. Raises
+    IndexError for a frame the video has not, ValueError for a length or interval below 1.
 
     >>> clip_frames(1, 6, clip_length=3), clip_frames(1, 6, clip_length=3, interval=2)
     ((0, 1, 2), (1, 1, 3))

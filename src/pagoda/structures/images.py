@@ -8,7 +8,13 @@ from torch import Tensor
 
 
 class ImageBatch(NamedTuple):
-    """Normalised pixels, padded at the bottom and right, with the true sizes they came from."""
+    """Normalised pixels, padded at the bottom and right, with the true sizes they came from.
+
+    >>> batch = ImageBatch(torch.zeros(1, 3, 32, 32), torch.tensor([[30, 20]]))
+    >>> height, width = batch.sizes[0].tolist()
+    >>> batch.pixels[0, :, :height, :width].shape  # without the padding
+    torch.Size([3, 30, 20])
+    """
 
     pixels: Float[Tensor, "b c *t h w"]
     """clips carry T before H"""

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from pagoda.drawing.objects import draw_detections
+from pagoda.ops.boxes import xyxy_to_xywh
+from pagoda.plain import JsonObject
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.per_object import Rows
 
@@ -62,7 +64,15 @@ class _PerObject(Rows):
 
 @dataclass(frozen=True, eq=False)
 class Targets(_PerObject):
-    """The annotated objects of one picture, in pixels of `image_size`."""
+    """The annotated objects of one picture, in pixels of `image_size`.
+
+    Raises ValueError where its tensors have other rows than `boxes`, or masks another size than the picture.
+
+    >>> boxes = torch.tensor([[0., 0., 8., 8.], [8., 0., 32., 8.]])
+    >>> targets = Targets(boxes, torch.tensor([3, 5]), (32, 32), ignored=torch.tensor([False, True]))
+    >>> len(targets), targets.learnable().labels
+    (2, tensor([3]))
+    """
 
     boxes: Tensor
     """(N, 4) xyxy"""
@@ -83,10 +93,13 @@ class Targets(_PerObject):
     track_ids: Tensor | None = None
     """(N,) of the objects in their video, where the picture is a frame of one"""
     image_id: int | str | None = None
+    """of the picture in its data set; scores are reckoned by it"""
     file: str | None = None
+    """of the picture, as its data set names it; for messages"""
 
     @classmethod
     def empty(cls, image_size: tuple[int, int]) -> "Targets":
+        """A picture of (height, width) without objects."""
         return cls(
             torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), image_size, torch.zeros(0, dtype=torch.bool)
         )
@@ -98,7 +111,15 @@ class Targets(_PerObject):
 
 @dataclass(frozen=True, eq=False)
 class Detections(_PerObject):
-    """The objects a model reports for one picture, best first, in pixels of `image_size`."""
+    """The objects a model reports for one picture, best first, in pixels of `image_size`.
+
+    Raises ValueError where its tensors have other rows than `boxes`, or masks another size than the picture.
+
+    >>> boxes, labels = torch.tensor([[0., 0., 8., 8.], [8., 0., 32., 8.]]), torch.tensor([1, 0])
+    >>> found = Detections(boxes, torch.tensor([0.9, 0.3]), labels, (32, 48), LabelMap.from_names(["cat", "dog"]))
+    >>> found.above(0.5), found[labels == 0].names
+    (Detections(1 in 32×48: dog 0.90), ['cat'])
+    """
 
     boxes: Tensor
     """(N, 4) xyxy"""
@@ -109,6 +130,7 @@ class Detections(_PerObject):
     image_size: tuple[int, int]
     """(height, width)"""
     label_map: LabelMap
+    """what the labels are called"""
     masks: Tensor | None = None
     """(N, H, W) bool"""
     keypoints: Tensor | None = None
@@ -116,8 +138,11 @@ class Detections(_PerObject):
     keypoint_scores: Tensor | None = None
     """(N, K) the higher the surer; 0 … 1 where the model can say so"""
     track_ids: Tensor | None = None
+    """(N,) of the objects in their video, −1 where they have none (yet); a `Tracker` fills it"""
     image_id: int | str | None = None
+    """of the picture in its data set; of tracks the frame, counted from 0"""
     file: str | None = None
+    """of the picture, where it came from one"""
     picture: np.ndarray | None = field(default=None, repr=False)
     """(H, W, 3) RGB uint8, where the one who asked for the detections kept it"""
     mask_crops: Tensor | None = field(default=None, repr=False)
@@ -131,6 +156,7 @@ class Detections(_PerObject):
         return [self.label_map.names[label] for label in self.labels.tolist()]
 
     def above(self, min_score: float) -> "Detections":
+        """Those of at least this score."""
         return self[self.scores >= min_score]
 
     def __repr__(self) -> str:
@@ -143,16 +169,20 @@ class Detections(_PerObject):
     def plot(
         self, picture: np.ndarray | None = None, *, min_score: float = 0.0, min_keypoint_score: float = 0.0
     ) -> np.ndarray:
-        """A copy of the picture, (H, W, 3) RGB uint8, with boxes, masks, poses, names and scores drawn on it."""
+        """A copy of the picture, (H, W, 3) RGB uint8, with boxes, masks, poses, names and scores drawn on it.
+
+        Objects below `min_score` and keypoints below `min_keypoint_score` are left out. Raises ValueError without a
+        picture, or for one of another size than the boxes are in.
+        """
         picture = self.picture if picture is None else picture
         if picture is None:
             raise ValueError("these detections carry no picture; call plot(picture) with (H, W, 3) RGB uint8")
         self._check_same_frame(picture.shape[:2])
         return draw_detections(picture, self.above(min_score), min_keypoint_score=min_keypoint_score)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain lists and numbers, ready for JSON; masks as COCO's compressed run lengths."""
-        objects: list[dict[str, Any]] = [
+        objects: list[JsonObject] = [
             {"name": name, "label": label, "score": score, "box_xyxy": box}
             for name, label, score, box in zip(
                 self.names, self.labels.tolist(), self.scores.tolist(), self.boxes.tolist(), strict=True
@@ -170,14 +200,13 @@ class Detections(_PerObject):
             "objects": objects,
         }
 
-    def to_coco(self, image_id: int | str | None = None) -> list[dict[str, Any]]:
+    def to_coco(self, image_id: int | str | None = None) -> list[JsonObject]:
         """COCO results: original category ids, boxes xywh, full precision; masks as compressed run lengths in
-        `segmentation`, keypoints as x, y, score, x, y, score, …"""
+        `segmentation`, keypoints as x, y, score, x, y, score, … Raises ValueError where no image_id is known."""
         image_id = self.image_id if image_id is None else image_id
         if image_id is None:
             raise ValueError("COCO results need the image_id of the ground truth; pass to_coco(image_id)")
-        x1, y1, x2, y2 = self.boxes.double().cpu().unbind(1)
-        boxes_xywh = torch.stack([x1, y1, x2 - x1, y2 - y1], 1).tolist()
+        boxes_xywh = xyxy_to_xywh(self.boxes.double().cpu()).tolist()
         ids = self.label_map.category_ids
         return [
             {"image_id": image_id, "category_id": ids[label], "bbox": box, "score": score, **shape}
@@ -186,9 +215,9 @@ class Detections(_PerObject):
             )
         ]
 
-    def _coco_shapes(self) -> list[dict[str, Any]]:
+    def _coco_shapes(self) -> list[JsonObject]:
         """What each object has of segmentation and keypoints, as COCO writes it."""
-        shapes: list[dict[str, Any]] = [{} for _ in range(len(self))]
+        shapes: list[JsonObject] = [{} for _ in range(len(self))]
         if self.masks is not None:
             from pagoda.ops.rle import as_rle, encode_masks
 
@@ -213,7 +242,7 @@ class Detections(_PerObject):
         data["keypoints"] (N, K, 2) and data["keypoint_scores"] (N, K). See also `keypoints_to_supervision`."""
         import supervision
 
-        data: dict[str, Any] = {"class_name": np.array(self.names, dtype=str)}
+        data: dict[str, np.ndarray | list] = {"class_name": np.array(self.names, dtype=str)}
         if self.keypoints is not None:
             triples = self.keypoint_triples().numpy().astype(np.float32)
             data["keypoints"], data["keypoint_scores"] = triples[..., :2], triples[..., 2]

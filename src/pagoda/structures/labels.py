@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pagoda.messages import did_you_mean, short_list
-from pagoda.plain import check_option
+from pagoda.plain import JsonObject, check_option
 from pagoda.structures.skeleton import Skeleton
 
 _ENTRIES = {"names": Sequence[str], "category_ids": Sequence[int], "skeleton": Mapping | None}
@@ -13,7 +13,8 @@ _ENTRIES = {"names": Sequence[str], "category_ids": Sequence[int], "skeleton": M
 
 @dataclass(frozen=True)
 class LabelMap:
-    """Immutable: label i is called `names[i]` and stands in files as `category_ids[i]`.
+    """Immutable: label i is called `names[i]` and stands in files as `category_ids[i]`. Raises ValueError for a name or
+    an id given twice, and for another number of ids than of names.
 
     >>> labels = LabelMap(("cat", "dog"), (17, 18))
     >>> labels.label_of(18), labels.names[1]
@@ -21,7 +22,9 @@ class LabelMap:
     """
 
     names: tuple[str, ...]
+    """of the classes, in the order of their labels"""
     category_ids: tuple[int, ...]
+    """as files have them: any whole numbers, gaps included (COCO's 80 run from 1 to 90)"""
     skeleton: Skeleton | None = None
     """of the objects that have keypoints"""
 
@@ -50,7 +53,7 @@ class LabelMap:
         return cls.from_names(f"class_{index}" for index in range(num_classes))
 
     @classmethod
-    def from_dict(cls, data: dict) -> "LabelMap":
+    def from_dict(cls, data: JsonObject) -> "LabelMap":
         """Undo `to_dict`. Raises ValueError that names the entry which is none."""
         for name, hint in _ENTRIES.items():
             check_option("label_map", name, hint, data.get(name) if isinstance(data, Mapping) else None)
@@ -61,7 +64,8 @@ class LabelMap:
             None if skeleton is None else Skeleton.from_dict(skeleton),
         )
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> JsonObject:
+        """Lists and numbers, ready for JSON."""
         plain = {"names": list(self.names), "category_ids": list(self.category_ids)}
         return plain if self.skeleton is None else {**plain, "skeleton": self.skeleton.to_dict()}
 
@@ -73,13 +77,13 @@ class LabelMap:
         return {category_id: label for label, category_id in enumerate(self.category_ids)}
 
     def label_of(self, category_id: int) -> int:
-        """Raises KeyError with the known ids when the id is not in the map."""
+        """The label of a category id. Raises KeyError with the known ids when it is not in the map."""
         if category_id not in self._label_by_id:
             raise KeyError(f"category id {category_id} is not one of {short_list(self.category_ids, 20)}")
         return self._label_by_id[category_id]
 
     def label_named(self, name: str) -> int:
-        """Raises KeyError with the nearest name when there is none of that name."""
+        """The label of a class. Raises KeyError with the nearest name when there is none of that name."""
         if name in self.names:
             return self.names.index(name)
         raise KeyError(f"no class is called '{name}'; {did_you_mean(name, self.names)}")

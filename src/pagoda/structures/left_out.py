@@ -11,7 +11,18 @@ REMEDY = (
 
 
 def check_something_counts(videos: Iterable[Tracks], *, remedy: str = REMEDY) -> None:
-    """Raises ValueError, saying why and the remedy, where no row of any video is an object to be found."""
+    """Raises ValueError, saying why and the remedy, where no row of any video is an object to be found.
+
+    >>> import numpy as np
+    >>> from pagoda.structures.labels import LabelMap
+    >>> nothing, cars = np.zeros(0, int), {"of class car": 2}
+    >>> video = Tracks(
+    ...     nothing, nothing, np.zeros((0, 4)), np.zeros(0), nothing, LabelMap.from_names(["person"]), 9, left_out=cars
+    ... )
+    >>> check_something_counts([video], remedy="name the class car")
+    Traceback (most recent call last):
+    ValueError: nothing in the ground truth counts as person: 2 rows of class car; name the class car
+    """
     videos = list(videos)
     if any(len(each) and (each.ignored is None or not each.ignored.all()) for each in videos):
         return
@@ -21,7 +32,7 @@ def check_something_counts(videos: Iterable[Tracks], *, remedy: str = REMEDY) ->
 
 
 def describe_left_out(videos: Iterable[Tracks]) -> str:
-    """Of all videos together, as "3 rows with flag 0, 2 of class car"; "" where nothing was left out."""
+    """What all videos together leave out, as "3 rows with flag 0, 1 row of class car"; "" for nothing."""
     total: dict[str, int] = {}
     for each in videos:
         for why, count in each.left_out.items():

@@ -3,13 +3,30 @@
 Of clips, boxes and deltas carry T frames before their four numbers.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
 
+@runtime_checkable
+class ClassOutputs(Protocol):
+    """Raw predictions with class logits, which all but those of proposal networks have."""
+
+    @property
+    def class_logits(self) -> Tensor:
+        """(B, …, classes), as the detector has it"""
+        ...
+
+
 class DenseOutputs(NamedTuple):
-    """What the heads say about every location, finest level first, row by row."""
+    """What the heads say about every location, finest level first, row by row.
+
+    >>> import torch
+    >>> points = torch.zeros(4, 2), torch.zeros(1, 2)  # of P3 and P4
+    >>> outputs = DenseOutputs(torch.zeros(2, 5, 80), torch.zeros(2, 5, 4), None, points)
+    >>> [part.shape for part in outputs.class_logits.split([len(level) for level in points], dim=1)]
+    [torch.Size([2, 4, 80]), torch.Size([2, 1, 80])]
+    """
 
     class_logits: Tensor
     """(B, P, classes)"""
@@ -22,7 +39,13 @@ class DenseOutputs(NamedTuple):
 
 
 class RPNOutputs(NamedTuple):
-    """What the proposal network says about every anchor, finest level first, row by row."""
+    """What the proposal network says about every anchor, finest level first, row by row.
+
+    >>> import torch
+    >>> outputs = RPNOutputs(torch.tensor([[0.0, 2.0]]), torch.zeros(1, 2, 4), (torch.zeros(2, 4),))
+    >>> outputs.logits.sigmoid()  # probabilities of an object
+    tensor([[0.5000, 0.8808]])
+    """
 
     logits: Tensor
     """(B, P): is there an object of any class?"""
@@ -33,7 +56,14 @@ class RPNOutputs(NamedTuple):
 
 
 class Proposals(NamedTuple):
-    """The regions worth a second look, best first; always R rows per image."""
+    """The regions worth a second look, best first; always R rows per image.
+
+    >>> import torch
+    >>> valid = torch.tensor([[True, False], [True, True]])
+    >>> proposals = Proposals(torch.zeros(2, 2, 4), torch.zeros(2, 2), valid)
+    >>> [boxes[rows].shape[0] for boxes, rows in zip(proposals.boxes, proposals.valid)]
+    [1, 2]
+    """
 
     boxes: Tensor
     """(B, R, 4) in pixels of the batch; zeros where there is none"""
@@ -44,7 +74,17 @@ class Proposals(NamedTuple):
 
 
 class RegionOutputs(NamedTuple):
-    """What a two-stage detector says: about every region, and about the objects chosen from them."""
+    """What a two-stage detector says: about every region, and about the objects chosen from them.
+
+    >>> import torch
+    >>> regions = Proposals(torch.zeros(1, 3, 4), torch.zeros(1, 3), torch.ones(1, 3, dtype=torch.bool))
+    >>> scores, labels = torch.tensor([[0.9, 0.0]]), torch.tensor([[7, -1]])
+    >>> outputs = RegionOutputs(
+    ...     torch.zeros(1, 3, 81), torch.zeros(1, 3, 80, 4), regions, torch.zeros(1, 2, 4), scores, labels, None, None
+    ... )
+    >>> outputs.labels[outputs.labels >= 0]  # one object, a place left empty
+    tensor([7])
+    """
 
     class_logits: Tensor
     """(B, R, classes + 1), background last whatever the weights were trained with"""
@@ -64,7 +104,15 @@ class RegionOutputs(NamedTuple):
 
 
 class TubeOutputs(NamedTuple):
-    """What Detect-and-Track says of clips of T frames: about every tube, and about the objects chosen from them."""
+    """What Detect-and-Track says of clips of T frames: about every tube, and about the objects chosen from them.
+
+    >>> import torch
+    >>> regions = Proposals(torch.zeros(1, 2, 3, 4), torch.zeros(1, 2), torch.ones(1, 2, dtype=torch.bool))
+    >>> boxes, scores, labels = torch.zeros(1, 1, 3, 4), torch.tensor([[0.9]]), torch.tensor([[0]])
+    >>> outputs = TubeOutputs(torch.zeros(1, 2, 2), torch.zeros(1, 2, 1, 3, 4), regions, boxes, scores, labels, None)
+    >>> outputs.boxes[0, :, 1].shape  # the objects' boxes in the middle frame
+    torch.Size([1, 4])
+    """
 
     class_logits: Tensor
     """(B, R, classes + 1), background last"""

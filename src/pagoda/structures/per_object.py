@@ -1,18 +1,24 @@
 """Dataclasses that hold one row per object in each of their tensors."""
 
 from dataclasses import fields, replace
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
 
 class Rows:
-    """Indexing and moving of all tensors together. N objects."""
+    """Indexing and moving of all tensors together. N objects.
+
+    >>> from pagoda.structures.instances import Targets
+    >>> targets = Targets(torch.zeros(3, 4), torch.tensor([3, 5, 7]), (9, 9), torch.zeros(3, dtype=torch.bool))
+    >>> targets[targets.labels > 3].labels, len(targets[:1])
+    (tensor([5, 7]), 1)
+    """
 
     boxes: Tensor
 
-    def _rows(self) -> dict[str, Any]:
+    def _rows(self) -> dict[str, Tensor]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
@@ -31,6 +37,7 @@ class Rows:
         return replace(self, **{name: value[index] for name, value in self._rows().items()})  # type: ignore[type-var]
 
     def to(self, device: torch.device | str) -> Self:
+        """The same objects, all tensors on `device`."""
         moved = {name: value.to(device, non_blocking=True) for name, value in self._rows().items()}
         return replace(self, **moved)  # type: ignore[type-var]
 

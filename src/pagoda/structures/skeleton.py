@@ -3,10 +3,9 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from pagoda.messages import short_list
-from pagoda.plain import check_option, checked
+from pagoda.plain import JsonObject, check_option, checked
 
 _PAIRS = Sequence[tuple[int, int]] | None
 _ENTRIES = {
@@ -30,7 +29,8 @@ _OTHER = {"left": "right", "right": "left", "l": "r", "r": "l"}
 @checked
 @dataclass(frozen=True)
 class Skeleton:
-    """Immutable: keypoint k is called `names[k]`. K keypoints, counted from 0.
+    """Immutable: keypoint k is called `names[k]`. K keypoints, counted from 0. Raises ValueError for no name, one given
+    twice, sigmas that are not one above 0 each, and pairs of keypoints there are not.
 
     >>> arm = Skeleton(("left_hand", "right_hand", "neck"), edges=((0, 2), (1, 2)))
     >>> arm.flip_pairs, arm.sigmas
@@ -38,6 +38,7 @@ class Skeleton:
     """
 
     names: tuple[str, ...]
+    """(K,) as files and tables call the keypoints; words with left and right tell `flip_pairs`"""
     edges: tuple[tuple[int, int], ...] = ()
     """pairs of keypoints joined by a line when drawn"""
     sigmas: tuple[float, ...] = ()
@@ -83,7 +84,8 @@ class Skeleton:
         names = enumerate(self.names)
         return tuple(name for k, name in names if k not in paired and _mirrored(name) is not None)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
+        """Lists and numbers, ready for JSON."""
         return {
             "names": list(self.names),
             "edges": [list(edge) for edge in self.edges],
@@ -92,7 +94,7 @@ class Skeleton:
         }
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "Skeleton":
+    def from_dict(cls, data: JsonObject) -> "Skeleton":
         """Undo `to_dict`. Raises ValueError that names the entry which is none."""
         for name, hint in _ENTRIES.items():
             check_option("skeleton", name, hint, data.get(name))
@@ -126,7 +128,11 @@ def pairs_by_name(names: Sequence[str]) -> tuple[tuple[int, int], ...] | None:
 
 
 def known_skeleton(names: Sequence[str]) -> Skeleton | None:
-    """The published skeleton with exactly these keypoints, if there is one."""
+    """The published skeleton with exactly these keypoints, if there is one.
+
+    >>> known_skeleton(COCO_17.names) is COCO_17, known_skeleton(["nose"])
+    (True, None)
+    """
     return next((known for known in (COCO_17, CROWDPOSE_14) if known.names == tuple(names)), None)
 
 

@@ -29,6 +29,11 @@ class Tracks:
     The rows are sorted when the object is made; rows of one frame keep their order.
     Raises ValueError when lengths differ, frames lie outside the video, boxes or keypoints beyond
     `FARTHEST`, or a frame has a track id twice.
+
+    >>> frames, ids, boxes = np.array([1, 0]), np.array([7, 7]), np.array([[4., 0., 8., 8.], [0., 0., 4., 8.]])
+    >>> tracks = Tracks(frames, ids, boxes, np.ones(2), np.zeros(2, int), LabelMap.numbered(1), num_frames=5)
+    >>> tracks.frames, tracks.boxes[tracks.frame_slice(0)]
+    (array([0, 1]), array([[0., 0., 4., 8.]]))
     """
 
     frames: Int[np.ndarray, " n"]
@@ -38,8 +43,11 @@ class Tracks:
     boxes: Float[np.ndarray, "n 4"]
     """xyxy pixels"""
     scores: Float[np.ndarray, " n"]
+    """0 … 1; 1 in ground truth"""
     labels: Int[np.ndarray, " n"]
+    """0 … num_classes-1"""
     label_map: LabelMap
+    """what the labels are called"""
     num_frames: int
     """of the video, those without objects included"""
     image_size: tuple[int, int] | None = None
@@ -47,7 +55,9 @@ class Tracks:
     name: str = ""
     """of the video; ground truth and predictions are matched by it"""
     keypoints: Float[np.ndarray, "n k 2"] | None = None
+    """xy pixels; nan where one is not there"""
     keypoint_scores: Float[np.ndarray, "n k"] | None = None
+    """the higher the surer"""
     head_boxes: Float[np.ndarray, "n 4"] | None = None
     """xyxy; by their size PoseTrack measures how far a joint may be off"""
     ignored: Bool[np.ndarray, " n"] | None = None
@@ -236,6 +246,11 @@ class Tubes(TubeRows):
     """What a model says of a clip: each object as a box in every frame of it, in pixels of `image_size`.
 
     Raises ValueError where scores, labels, keypoints and the like have other rows or frames than the boxes.
+
+    >>> boxes, none = torch.tensor([[[0., 0., 4., 8.], [4., 0., 8., 8.]]]), torch.tensor([0])
+    >>> tubes = Tubes(boxes, torch.tensor([0.9]), none, (6, 7), 1, (32, 32), LabelMap.numbered(1))
+    >>> tubes.at(tubes.key).boxes, tubes.at(tubes.key).image_id  # in frame 7, which the clip is about
+    (tensor([[4., 0., 8., 8.]]), 7)
     """
 
     boxes: Tensor
@@ -249,7 +264,9 @@ class Tubes(TubeRows):
     key: int
     """which of the T frames the clip is about"""
     image_size: tuple[int, int]
+    """(height, width), the same for all frames"""
     label_map: LabelMap
+    """what the labels are called"""
     visible: Tensor | None = None
     """(N, T) bool: False where the object is believed hidden or gone; None: seen in all frames"""
     keypoints: Tensor | None = None

@@ -19,7 +19,11 @@ Algorithm = Literal["hungarian", "greedy"]
 def iou_costs(
     before: Float[np.ndarray, "n 4"], now: Float[np.ndarray, "m 4"], *, inclusive: bool = False
 ) -> Float[np.ndarray, "n m"]:
-    """1 - IoU of xyxy boxes; `inclusive` as in `pagoda.ops.boxes`."""
+    """1 - IoU of xyxy boxes; `inclusive` as in `pagoda.ops.boxes`.
+
+    >>> iou_costs(np.array([[0., 0., 4., 1.]]), np.array([[0., 0., 1., 1.], [9., 0., 10., 1.]]))
+    array([[0.75, 1.  ]])
+    """
     return 1 - pairwise_iou(torch.from_numpy(before), torch.from_numpy(now), inclusive=inclusive).numpy()
 
 
@@ -32,6 +36,10 @@ def oks_costs(
     """1 - object keypoint similarity (COCO), over the keypoints both have; 1 for pairs that share none.
 
     `areas`: pixels² of the objects before. The mean of exp(-d² / (2 · area · (2σ)²)) over shared keypoints.
+
+    >>> before, now = np.array([[[0., 0.], [np.nan, np.nan]]]), np.array([[[10., 10.], [0., 0.]]])
+    >>> oks_costs(before, now, np.array([100.0]), np.array([0.5, 0.5])).round(3)  # 1 − exp(−200 / 200)
+    array([[0.632]])
     """
     squared = np.square(before[:, None] - now[None]).sum(-1)
     shared = np.isfinite(squared)
@@ -51,6 +59,10 @@ def pck_costs(
 
     Detect-and-Track's pose cost: the head length is the distance of the keypoints `head_ends` (top and
     bottom) of the pose before, plus 1 pixel; keypoints that are not there count as moved.
+
+    >>> before, now = np.array([[[0., 0.], [0., 9.]]]), np.array([[[4., 0.], [6., 9.]]])  # a head of 10 pixels
+    >>> pck_costs(before, now, (0, 1))  # one keypoint moved by more than 5
+    array([[0.5]])
     """
     top, bottom = head_ends
     head_lengths = np.linalg.norm(before[:, top] - before[:, bottom], axis=-1) + 1
@@ -59,7 +71,11 @@ def pck_costs(
 
 
 def cosine_costs(before: Float[np.ndarray, "n d"], now: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "n m"]:
-    """1 - the cosine of the angle between appearance vectors of any length; 1 where one of them is 0."""
+    """1 - the cosine of the angle between appearance vectors of any length; 1 where one of them is 0.
+
+    >>> cosine_costs(np.array([[1., 0.]]), np.array([[5., 0.], [0., 3.], [-1., 0.]]))
+    array([[0., 1., 2.]])
+    """
     sizes = np.linalg.norm(before, axis=1)[:, None] * np.linalg.norm(now, axis=1)[None]
     return 1 - (before @ now.T) / np.maximum(sizes, np.finfo(sizes.dtype).tiny)
 
@@ -105,5 +121,9 @@ def _greedy_pairs(costs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def forbid_other_labels(
     costs: Float[np.ndarray, "n m"], before: Int[np.ndarray, " n"], now: Int[np.ndarray, " m"]
 ) -> Float[np.ndarray, "n m"]:
-    """The costs with inf between objects of different classes."""
+    """The costs with inf between objects of different classes.
+
+    >>> forbid_other_labels(np.array([[0.1, 0.2]]), np.array([3]), np.array([3, 5]))
+    array([[0.1, inf]])
+    """
     return np.where(before[:, None] == now[None], costs, np.inf)

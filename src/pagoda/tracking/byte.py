@@ -16,11 +16,17 @@ from pagoda.tracking.tracker import Found, in_key_frame, to_arrays, with_track_i
 @dataclass
 class _Track:
     motion: Motion
+    """of its one box, as predicted for the frame at hand or corrected in it"""
     label: int
+    """its class, which it keeps"""
     first_frame: int
+    """when it was first seen, counted from 0"""
     last_frame: int
+    """when it was last seen"""
     state: Literal["new", "tracked", "lost"]
+    """seen once, without id yet; seen in the last frame; or not"""
     track_id: int = UNLINKED
+    """given at the second sight, or at once in the first frame"""
 
 
 @checked
@@ -30,6 +36,15 @@ class ByteTracker:
 
     A new track is given an id at its second sight (in the first frame of the video, at once). Defaults are
     the paper's at 30 frames per second; for other rates scale `max_lost_frames`.
+
+    >>> import torch
+    >>> from pagoda.structures.labels import LabelMap
+    >>> def person(score: float) -> Detections:
+    ...     box, label = torch.tensor([[0., 0., 9., 30.]]), torch.tensor([0])
+    ...     return Detections(box, torch.tensor([score]), label, (99, 99), LabelMap.from_names(["person"]))
+    >>> tracker = ByteTracker()
+    >>> [tracker.update(person(score)).track_ids.item() for score in (0.9, 0.2, 0.05)]  # weak, too weak
+    [1, 1, -1]
     """
 
     min_score: float = 0.5
@@ -49,6 +64,7 @@ class ByteTracker:
     max_duplicate_cost: float = 0.15
     """1 - IoU below which a lost track and one in sight are the same; the one seen for longer stays"""
     model: HeightScaledMotion = field(default_factory=HeightScaledMotion)
+    """where a track's box is expected"""
 
     def __post_init__(self) -> None:
         self.reset()

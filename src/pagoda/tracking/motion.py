@@ -13,21 +13,28 @@ from jaxtyping import Float
 
 @dataclass
 class Motion:
-    """Where N boxes are believed to be and how surely."""
+    """Where N boxes are believed to be and how surely.
+
+    >>> two = AreaMotion().start(np.array([[0., 0., 4., 8.], [0., 0., 8., 8.]]))
+    >>> two.split()[1].state[0].tolist()  # centre, area, width / height, and what the first three change by
+    [4.0, 4.0, 64.0, 1.0, 0.0, 0.0, 0.0]
+    """
 
     state: Float[np.ndarray, "n s"]
+    """the numbers of the model that made it, the measured ones first, then their change per frame; pixels"""
     covariance: Float[np.ndarray, "n s s"]
+    """of those numbers: squared doubts on the diagonal"""
 
     @classmethod
     def stack(cls, motions: Sequence["Motion"]) -> "Motion":
-        """Of all together."""
+        """The motions of all boxes as one, in their order."""
         return cls(
             np.concatenate([each.state for each in motions]),
             np.concatenate([each.covariance for each in motions]),
         )
 
     def split(self) -> list["Motion"]:
-        """Of each box by itself."""
+        """The motion of each box by itself."""
         return [Motion(self.state[i : i + 1], self.covariance[i : i + 1]) for i in range(len(self.state))]
 
 
@@ -36,6 +43,12 @@ class HeightScaledMotion:
 
     DeepSORT's filter (Wojke 2017), which ByteTrack uses: positions are unsure by 1/20 of the height,
     velocities by 1/160 of it per frame.
+
+    >>> model = HeightScaledMotion()
+    >>> seen = model.start(np.array([[0., 0., 10., 10.]]))
+    >>> seen = model.correct(model.predict(seen), np.array([[2., 0., 12., 10.]]))
+    >>> model.boxes(model.predict(seen)).round(1)  # seen 2 pixels further, it is believed to go on
+    array([[ 2.1,  0. , 12.1, 10. ]])
     """
 
     position_share, velocity_share = 1 / 20, 1 / 160
@@ -46,20 +59,24 @@ class HeightScaledMotion:
         self.observation = np.eye(4, 8)
 
     def start(self, boxes: Float[np.ndarray, "n 4"]) -> Motion:
+        """Boxes seen for the first time, believed to stand still."""
         measured = self._measure(boxes)
         doubts = self._doubts(measured[:, 3], position=2, velocity=10)
         return Motion(np.concatenate([measured, np.zeros_like(measured)], 1), _diagonals(doubts))
 
     def predict(self, motion: Motion) -> Motion:
+        """The motion one frame later."""
         noise = _diagonals(self._doubts(motion.state[:, 3], position=1, velocity=1))
         return _predict(motion, self.transition, noise)
 
     def correct(self, motion: Motion, boxes: Float[np.ndarray, "n 4"]) -> Motion:
+        """A predicted motion, told where its boxes were seen in that frame."""
         doubts = self._doubts(motion.state[:, 3], position=1, velocity=1)[:, :4]
         doubts[:, 2] = self.measured_aspect_doubt
         return _correct(motion, self._measure(boxes), self.observation, _diagonals(doubts))
 
     def boxes(self, motion: Motion) -> Float[np.ndarray, "n 4"]:
+        """xyxy pixels."""
         center, aspect, height = motion.state[:, :2], motion.state[:, 2:3], motion.state[:, 3:4]
         half = np.concatenate([aspect * height, height], 1) / 2
         return np.concatenate([center - half, center + half], 1)
@@ -85,6 +102,12 @@ class AreaMotion:
     """Constant velocity of centre and area, constant aspect (width / height); SORT's filter (Bewley 2016).
 
     OC-SORT uses the same. The doubts are SORT's fixed numbers, in pixels.
+
+    >>> model = AreaMotion()
+    >>> seen = model.start(np.array([[0., 0., 10., 10.]]))
+    >>> seen = model.correct(model.predict(seen), np.array([[2., 0., 12., 10.]]))
+    >>> model.boxes(model.predict(seen)).round(1)  # seen 2 pixels further, it is believed to go on so
+    array([[ 4.,  0., 14., 10.]])
     """
 
     def __init__(self) -> None:
@@ -95,19 +118,23 @@ class AreaMotion:
         self.measurement_noise = np.diag([1.0, 1, 10, 10])
 
     def start(self, boxes: Float[np.ndarray, "n 4"]) -> Motion:
+        """Boxes seen for the first time, believed to stand still, though with little faith in that."""
         state = np.concatenate([self._measure(boxes), np.zeros((len(boxes), 3))], 1)
         return Motion(state, np.repeat(self.start_covariance[None], len(boxes), 0))
 
     def predict(self, motion: Motion) -> Motion:
+        """The motion one frame later."""
         state = motion.state.copy()
         # An area that would shrink below nothing stays as it is.
         state[state[:, 2] + state[:, 6] <= 0, 6] = 0
         return _predict(Motion(state, motion.covariance), self.transition, self.step_noise)
 
     def correct(self, motion: Motion, boxes: Float[np.ndarray, "n 4"]) -> Motion:
+        """A predicted motion, told where its boxes were seen in that frame."""
         return _correct(motion, self._measure(boxes), self.observation, self.measurement_noise)
 
     def boxes(self, motion: Motion) -> Float[np.ndarray, "n 4"]:
+        """xyxy pixels."""
         area, aspect = np.maximum(motion.state[:, 2], 1e-6), np.maximum(motion.state[:, 3], 1e-6)
         width = np.sqrt(area * aspect)
         half = np.stack([width, area / width], 1) / 2

@@ -20,10 +20,13 @@ class _Track:
     at_last_sight: Motion
     """as corrected when last seen"""
     label: int
+    """its class, which it keeps"""
     seen: deque[tuple[int, np.ndarray]]
     """(frame, box) of the last few observations, newest last"""
     num_seen: int = 1
+    """frames it was seen in so far"""
     track_id: int = UNLINKED
+    """given at the `min_seen`-th sight"""
 
     @property
     def last_frame(self) -> int:
@@ -42,19 +45,31 @@ class OCSortTracker:
     When an object returns, the filter is run again along the straight path between the two places where it
     was seen, instead of going on from where it drifted in between. A track is given its id at
     its `min_seen`-th sight; in the first frames of a video, at once.
+
+    >>> import torch
+    >>> from pagoda.structures.labels import LabelMap
+    >>> def person(score: float) -> Detections:
+    ...     box, label = torch.tensor([[0., 0., 9., 30.]]), torch.tensor([0])
+    ...     return Detections(box, torch.tensor([score]), label, (99, 99), LabelMap.from_names(["person"]))
+    >>> tracker = OCSortTracker()
+    >>> [tracker.update(person(score)).track_ids.item() for score in (0.9, 0.2, 0.9)]  # weak ones are no sights
+    [1, -1, 1]
     """
 
     min_score: float = 0.5
     """weaker detections are not looked at"""
     min_iou: float = 0.3
+    """of a detection and a track's box, as predicted or as last seen, below which they never pair"""
     max_lost_frames: int = 30
     """a track unseen for longer is forgotten"""
     min_seen: int = 3
+    """frames a track is seen in before it gets an id"""
     direction_frames: int = 3
     """directions are measured from the observation this many frames back"""
     direction_weight: float = 0.2
     """of the agreement of directions, -1/2 … 1/2, beside the IoU"""
     model: AreaMotion = field(default_factory=AreaMotion)
+    """where a track's box is expected"""
 
     def __post_init__(self) -> None:
         self.reset()
@@ -142,6 +157,11 @@ def along_the_path(model: AreaMotion, motion: Motion, last: np.ndarray, now: np.
     """The motion predicted for the frame of `now`, as if the object had been seen on the straight way there.
 
     `motion` is what was known when it was last seen, in the box `last` (4,), `gap` frames ago.
+
+    >>> model, last = AreaMotion(), np.array([0., 0., 10., 10.])
+    >>> now = last + [8, 0, 8, 0]
+    >>> model.boxes(along_the_path(model, model.start(last[None]), last, now, gap=4)).round(1)
+    array([[ 8.,  0., 18., 10.]])
     """
     for step in range(1, gap):
         between = last + (now - last) * step / gap
@@ -152,6 +172,11 @@ def along_the_path(model: AreaMotion, motion: Motion, last: np.ndarray, now: np.
 def direction_agreement(earlier: np.ndarray, last: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """(N, M) from 1/2 for going on straight to -1/2 for turning back: (π/2 - angle) / π between the way from
     `earlier` to `last` (N, 4) and the way from `earlier` to each of `boxes` (M, 4); 0 where there was no way yet.
+
+    >>> earlier = np.zeros((1, 4))
+    >>> boxes = np.array([[9., 0., 9., 0.], [0., 9., 0., 9.], [-9., 0., -9., 0.]])  # on, aside, back
+    >>> direction_agreement(earlier, earlier + [1, 0, 1, 0], boxes)
+    array([[ 0.5,  0. , -0.5]])
     """
     before, now = _centers(last) - _centers(earlier), _centers(boxes)[None] - _centers(earlier)[:, None]
     lengths = np.linalg.norm(before, axis=1)[:, None] * np.linalg.norm(now, axis=2)

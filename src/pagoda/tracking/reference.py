@@ -23,7 +23,12 @@ from pagoda.tracking.tracker import Found, in_key_frame, to_arrays, with_track_i
 @checked
 @dataclass(frozen=True)
 class CostWeights:
-    """How much each difference between an object before and one now counts; 0: it is not looked at."""
+    """How much each difference between an object before and one now counts; 0: it is not looked at.
+
+    >>> tracker = ReferenceTracker(weights=CostWeights(box=0.5, oks=0.5))  # half where it is, half how it stands
+    >>> tracker.weights.appearance
+    0.0
+    """
 
     box: float = 1.0
     """1 - IoU, sides measured as x2 - x1 + 1 like the original"""
@@ -37,11 +42,18 @@ class CostWeights:
 
 @dataclass(frozen=True)
 class _Frame:
+    """The N objects of a frame that may have tracks."""
+
     boxes: np.ndarray
+    """(N, 4) xyxy, cut to the frame"""
     labels: np.ndarray
+    """(N,)"""
     track_ids: np.ndarray
+    """(N,), filled once they are known"""
     keypoints: np.ndarray | None
+    """(N, K, 2) xy"""
     appearance: np.ndarray | None
+    """(N, D) vectors, as `update` was given them"""
 
 
 @checked
@@ -52,6 +64,15 @@ class ReferenceTracker:
     As in the original there is no memory, so that who is missed once comes back as somebody new, and no
     gate, so that an object far from all others still inherits the track that is free. The original's
     ids come round again: `wrap_ids_at=999`.
+
+    >>> import torch
+    >>> from pagoda.structures.labels import LabelMap
+    >>> def person(score: float) -> Detections:
+    ...     box, label = torch.tensor([[0., 0., 9., 30.]]), torch.tensor([0])
+    ...     return Detections(box, torch.tensor([score]), label, (99, 99), LabelMap.from_names(["person"]))
+    >>> tracker = ReferenceTracker()
+    >>> [tracker.update(person(score)).track_ids.item() for score in (1.0, 1.0, 0.2, 1.0)]  # missed once: another
+    [0, 0, -1, 1]
     """
 
     min_score: float = 0.95
@@ -59,10 +80,13 @@ class ReferenceTracker:
     min_area: float = 50.0
     """pixels² inside the frame; smaller ones get no track"""
     weights: CostWeights = field(default_factory=CostWeights)
+    """of the differences that make a cost; the boxes' alone by default"""
     algorithm: Algorithm = "hungarian"
+    """least total cost, or the least cost again and again: see `tracking.association.assign`"""
     max_cost: float | None = None
     """a gate, which the original has not: dearer pairs are not made"""
     wrap_ids_at: int | None = None
+    """after so many ids they begin at 0 again, with a warning; None: never"""
 
     def __post_init__(self) -> None:
         self.reset()

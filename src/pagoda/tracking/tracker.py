@@ -18,6 +18,15 @@ class Tracker(Protocol):
 
     What it remembers does not grow with the length of the video. A frame without objects has to be handed
     over too: time passes by calls.
+
+    >>> class Numbering:  # a linker of one's own, of frames whose objects never change places
+    ...     def reset(self) -> None: ...
+    ...     def update(self, found: Found) -> Detections:
+    ...         return with_track_ids(in_key_frame(found), np.arange(len(found)))
+    >>> from pagoda.structures.labels import LabelMap
+    >>> three = Detections(torch.zeros(3, 4), torch.ones(3), torch.zeros(3).long(), (9, 9), LabelMap.numbered(1))
+    >>> Numbering().update(three).track_ids
+    tensor([0, 1, 2])
     """
 
     def update(self, found: Found) -> Detections:
@@ -33,17 +42,30 @@ class Tracker(Protocol):
 
 
 def in_key_frame(found: Found) -> Detections:
-    """The objects of one frame: of tubes, where they are in the frame that their clip is about."""
+    """The objects of one frame: of tubes, where they are in the frame that their clip is about.
+
+    >>> from pagoda.structures.labels import LabelMap
+    >>> boxes, one = torch.tensor([[[0., 0., 4., 8.], [4., 0., 8., 8.]]]), torch.tensor([0])
+    >>> in_key_frame(Tubes(boxes, torch.tensor([0.9]), one, (6, 7), 1, (32, 32), LabelMap.numbered(1))).boxes
+    tensor([[4., 0., 8., 8.]])
+    """
     return found.at(found.key) if isinstance(found, Tubes) else found
 
 
 def with_track_ids(detections: Detections, track_ids: np.ndarray) -> Detections:
-    """The detections with (N,) track ids in place of whatever they had."""
+    """The detections with (N,) track ids in place of whatever they had; see `Tracker`."""
     return replace(detections, track_ids=torch.from_numpy(np.asarray(track_ids, dtype=np.int64)))
 
 
 def to_arrays(detections: Detections) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Boxes (N, 4) xyxy and scores (N,) as float64, labels (N,) as int64."""
+    """Boxes (N, 4) xyxy and scores (N,) as float64, labels (N,) as int64. Raises ValueError for boxes that are not
+    finite.
+
+    >>> from pagoda.structures.labels import LabelMap
+    >>> found = Detections(torch.zeros(1, 4), torch.tensor([0.5]), torch.tensor([2]), (9, 9), LabelMap.numbered(3))
+    >>> to_arrays(found)
+    (array([[0., 0., 0., 0.]]), array([0.5]), array([2]))
+    """
     boxes = detections.boxes.detach().cpu().double().numpy()
     if not np.isfinite(boxes).all():
         rows = np.flatnonzero(~np.isfinite(boxes).all(1)).tolist()

@@ -22,9 +22,13 @@ class _Track:
     boxes: dict[int, np.ndarray]
     """frame → (4,) box of the tube last seen"""
     keypoints: dict[int, np.ndarray]
+    """frame → (K, 2) xy of the same tube"""
     key_frame: int
+    """that its last clip was about"""
     label: int
+    """its class, which it keeps"""
     track_id: int
+    """`UNLINKED` until it is known"""
 
 
 @checked
@@ -33,6 +37,16 @@ class TubeTracker:
     """Least total cost over shared frames: 1 - mean IoU, for poses half of it 1 - mean OKS.
 
     A track whose tube shares no frame with the clip at hand is compared by its last box.
+
+    >>> from pagoda.structures.labels import LabelMap
+    >>> def clip(left: float, right: float, frame: int) -> Tubes:  # an object in this frame and the one before
+    ...     boxes = torch.tensor([[[left, 0., left + 9., 9.], [right, 0., right + 9., 9.]]])
+    ...     one, frames = torch.tensor([0]), (frame - 1, frame)
+    ...     return Tubes(boxes, torch.tensor([0.9]), one, frames, 1, (99, 99), LabelMap.numbered(1))
+    >>> tracker = TubeTracker()
+    >>> moves = [clip(0, 30, 1), clip(30, 60, 2)]  # 30 pixels in a frame: both tubes say where it was in frame 1
+    >>> [tracker.update(tubes).track_ids.item() for tubes in moves]
+    [1, 1]
     """
 
     min_score: float = 0.5
@@ -40,6 +54,7 @@ class TubeTracker:
     min_overlap: float = 0.1
     """1 - cost below which two tubes are never the same object"""
     max_lost_frames: int = 30
+    """a track unseen for longer is forgotten"""
     use_keypoints: bool = True
     """compare poses as well, where there are any"""
 
@@ -130,10 +145,20 @@ class PairedFrames:
 
     Where an object was one frame ago is taken from the detection there that it overlaps most; where none
     overlaps by `min_iou`, it is believed to have stood still. Tubes of a model of clips are linked as they are.
+
+    >>> from pagoda.structures.labels import LabelMap
+    >>> def person(x: float) -> Detections:
+    ...     box, label = torch.tensor([[x, 0., x + 9., 30.]]), torch.tensor([0])
+    ...     return Detections(box, torch.tensor([0.9]), label, (99, 99), LabelMap.from_names(["person"]))
+    >>> tracker = PairedFrames(TubeTracker())
+    >>> [tracker.update(person(x)).track_ids.item() for x in (0., 4., 60.)]
+    [1, 1, 2]
     """
 
     tracker: TubeTracker
+    """what links the clips"""
     min_iou: float = 0.3
+    """of an object's boxes in two neighbouring frames, from 0 to 1"""
 
     def __post_init__(self) -> None:
         self.reset()
@@ -157,7 +182,16 @@ class PairedFrames:
 
 
 def pair_frames(before: Detections | None, now: Detections, frame: int, *, min_iou: float = 0.3) -> Tubes:
-    """The detections of `frame` as tubes over it and the frame before; see `PairedFrames`."""
+    """The detections of `frame` as tubes over it and the frame before; see `PairedFrames`.
+
+    >>> from pagoda.structures.labels import LabelMap
+    >>> people, one = LabelMap.from_names(["person"]), torch.tensor([0])
+    >>> before = Detections(torch.tensor([[0., 0., 9., 30.]]), torch.ones(1), one, (99, 99), people)
+    >>> now = Detections(torch.tensor([[2., 0., 11., 30.]]), torch.ones(1), one, (99, 99), people)
+    >>> tubes = pair_frames(before, now, frame=7)
+    >>> tubes.frames, tubes.boxes[0].tolist()
+    ((6, 7), [[0.0, 0.0, 9.0, 30.0], [2.0, 0.0, 11.0, 30.0]])
+    """
     earlier = torch.arange(len(now))
     boxes, points = now.boxes.detach().cpu().double(), now.keypoints
     found = torch.zeros(len(now), dtype=torch.bool)

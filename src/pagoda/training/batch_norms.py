@@ -1,15 +1,16 @@
 """Batch norms that learn need more than one value of each channel: found out before training, not by a crash."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pagoda.data.loading import BatchPlan
 from pagoda.detectors.contract import Detector
 from pagoda.layers.norm import BATCH_NORMS, has_batch_statistics
+from pagoda.training.settings import TrainSettings
 
 
 def needs_two_pictures(
@@ -20,6 +21,11 @@ def needs_two_pictures(
     `sizes` are (height, width) of the pictures to learn from, in rows; `low` the smallest factor they are shrunk by,
     or of pictures that are `resized` already.
     The smallest of them goes through the network once, without learning or drawing anything.
+
+    >>> import pagoda
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=1, base_channels=8, width=8, norm_groups=4)
+    >>> needs_two_pictures(model, np.array([[32, 32]]))  # frozen and group norms learn no statistics
+    False
     """
     if not has_batch_statistics(model):
         return False
@@ -40,10 +46,15 @@ def needs_two_pictures(
 def fewest_pictures(
     model: Detector, sizes: np.ndarray, *, batch_size: int, num_processes: int, low: float
 ) -> int:
-    """How many pictures a process needs in every batch: 2 where batches of one cannot be learnt from, else 1.
+    """The fewest pictures a process needs in every batch: 2 where batches of one cannot be learnt from, else 1.
 
     Looks at the model (`needs_two_pictures`) only where there would be such a batch. Raises ValueError, before
     training, where all are, or where there are too few pictures to join them to others.
+
+    Args:
+        sizes: (n, 2) height and width of the pictures to learn from.
+        batch_size: per process; n pictures leave a last batch of n % (batch_size · num_processes).
+        low: the smallest factor that pictures are shrunk by, `AugmentSettings.scale_range[0]`.
     """
     count, rest = len(sizes), len(sizes) % (batch_size * num_processes)
     is_hopeless = batch_size == 1 or count < 2 * num_processes
@@ -61,14 +72,43 @@ def fewest_pictures(
     )
 
 
+def plan_batches(
+    model: Detector, sizes: np.ndarray, settings: TrainSettings, num_processes: int, process_index: int
+) -> BatchPlan:
+    """The batches of a run, for one of its processes: pictures of one shape together where no norm learns statistics.
+
+    Batch norm must see mixtures: where wide pictures are of another kind than upright ones, batches of one shape have
+    other statistics than the running ones it is used with. Raises ValueError as `fewest_pictures` does.
+
+    >>> plan = plan_batches(nn.Linear(1, 1), np.array([[3, 4]] * 5), TrainSettings(data="", batch_size=2), 1, 0)
+    >>> len(plan), plan.group_by_aspect
+    (3, True)
+    """
+    return BatchPlan(
+        images=sizes,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        group_by_aspect=not has_batch_statistics(model),
+        at_least=fewest_pictures(
+            model,
+            sizes,
+            batch_size=settings.batch_size,
+            num_processes=num_processes,
+            low=settings.augment.scale_range[0],
+        ),
+        num_processes=num_processes,
+        process_index=process_index,
+    )
+
+
 @contextmanager
 def _values_per_picture(model: nn.Module) -> Iterator[list[int]]:
     """How many values of a channel each norm that learns sees of one picture; the model is as before afterwards."""
     training = {module: module.training for module in model.modules()}
     seen: list[int] = []
 
-    def look(module: nn.Module, inputs: Sequence[Any]) -> None:
-        x: Tensor = inputs[0]
+    def look(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        x = inputs[0]
         if x.shape[0] == 2:  # of pictures, not of regions, whose number is another every time
             seen.append(x[0, 0].numel())
 

@@ -7,10 +7,13 @@ from accelerate import PartialState
 
 
 def processes(device: str = "auto") -> PartialState:
-    """The process group, opened at the first call; gloo on machines without an accelerator.
+    """The processes of this run (how many, which one this is), opened at the first call; by gloo without accelerator.
 
     The state is one per Python process and keeps what the first call said, so a single process never binds
     itself to a device here.
+
+    >>> processes("cpu").is_main_process
+    True
     """
     is_one_of_many = int(os.environ.get("WORLD_SIZE", "1")) > 1
     on_cpu = device == "cpu" or not torch.accelerator.is_available()

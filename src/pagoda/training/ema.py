@@ -14,9 +14,13 @@ from pagoda.plain import checked
 class ModelAverage:
     """A copy that follows the model: average ← d·average + (1−d)·model, d growing to `decay` with the steps.
 
-    `ramp` is as in `OptimSettings.ema_ramp`; `ramp_steps` belongs to the exponential one.
+    A larger `decay` remembers longer: about 1 / (1 − decay) steps. `ramp` is as in `OptimSettings.ema_ramp`;
+    `ramp_steps` belongs to the exponential one. Buffers (a batch norm's statistics) are averaged too; whole-number
+    ones are copied.
 
-    Buffers (a batch norm's statistics) are averaged too; whole-number ones are copied.
+    >>> average = ModelAverage(nn.Linear(1, 1), decay=0.998)
+    >>> [round(average.decay_at(step), 3) for step in (0, 99, 999)]
+    [0.01, 0.631, 0.998]
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class ModelAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
+        """Move towards the model as it is after optimiser step `step`, counted from 0."""
         decay = self.decay_at(step)
         average, current = self.model.state_dict(), model.state_dict()
         floats = [name for name, value in average.items() if value.is_floating_point()]

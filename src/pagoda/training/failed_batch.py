@@ -1,7 +1,7 @@
 """When a loss is not finite: what was fed in, which term, which picture, which layer, and why, probably."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -14,10 +14,10 @@ from pagoda.detectors.contract import Detector
 from pagoda.files.atomic import write_atomically
 from pagoda.layers.memory_format import is_channels_last
 from pagoda.plain import check_option
-from pagoda.structures.clips import TubeTargets
+from pagoda.structures.clips import AnyTargets, TubeTargets
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
-from pagoda.training.last import random_state
+from pagoda.training.last import Saved, random_state
 from pagoda.weights.file_types import WeightsError
 from pagoda.weights.files import save_torch
 from pagoda.weights.torch_files import read_saved
@@ -29,7 +29,14 @@ class NotFiniteError(FloatingPointError):
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What a look at the guilty batch found."""
+    """What a look at the guilty batch found.
+
+    >>> print(Diagnosis({"boxes": 0.5, "classes": float("nan")}, ["b.jpg"], "neck.lateral3", "…").describe())
+    terms: boxes 0.5, classes nan
+    pictures: b.jpg
+    first layer not finite: neck.lateral3
+    likely cause: …
+    """
 
     terms: dict[str, float]
     """every loss term of the batch"""
@@ -38,8 +45,10 @@ class Diagnosis:
     layer: str | None
     """the first module that put out a number that is not finite"""
     cause: str
+    """the likeliest reason with its remedy, a sentence for people"""
 
     def describe(self) -> str:
+        """All of it in four lines for a terminal."""
         terms = ", ".join(f"{name} {value:.4g}" for name, value in self.terms.items())
         return (
             f"terms: {terms}\npictures: {', '.join(self.pictures) or 'none alone, only the batch together'}"
@@ -50,7 +59,6 @@ class Diagnosis:
 SAVED = ("boxes", "labels", "ignored", "areas", "masks", "keypoints", "visibility")
 """of the targets, whatever of it they have"""
 SAVED_OF_CLIPS = ("boxes", "labels", "visible", "ignored", "track_ids", "key", "keypoints", "visibility")
-AnyTargets = Targets | TubeTargets
 _ENTRIES = {
     "card": dict,
     "weights": Mapping[str, Tensor],
@@ -64,9 +72,12 @@ _ENTRIES = {
 
 
 def save_capsule(
-    path: Path, model: Detector, pictures: Sequence[Tensor], targets: Sequence[AnyTargets], **facts: Any
+    path: Path, model: Detector, pictures: Sequence[Tensor], targets: Sequence[AnyTargets], **facts: object
 ) -> Path:
-    """Pictures (uint8), targets, weights, random state and `facts` in one file that loads without code."""
+    """A capsule file: pictures (uint8), targets, weights, random state and `facts`, which loads without code.
+
+    `facts` must hold losses, precision and channels_last to be replayed, in types `torch.load` takes with weights_only.
+    """
     content = {
         "card": model.card(),
         "weights": model.state_dict(),
@@ -85,8 +96,11 @@ def save_capsule(
     return write_atomically(path, lambda temporary: save_torch(temporary, content))
 
 
-def load_capsule(path: str | Path) -> tuple[dict[str, Any], list[AnyTargets]]:
-    """(content, targets) of `save_capsule`. Raises WeightsError that names the file and the entry."""
+def load_capsule(path: str | Path) -> tuple[Saved, list[AnyTargets]]:
+    """(everything in the file by name, its targets rebuilt), of a file by `save_capsule`.
+
+    Raises WeightsError that names the file and the entry.
+    """
     content = read_saved(Path(path))
     targets: list[AnyTargets] = []
     try:
@@ -120,7 +134,7 @@ def diagnose(
     model = copy.deepcopy(model)
     layer: list[str] = []
     hooks = [
-        module.register_forward_hook(first_not_finite(name, layer))
+        module.register_forward_hook(_first_not_finite(name, layer))
         for name, module in model.named_modules()
         if not list(module.children())
     ]
@@ -133,7 +147,7 @@ def diagnose(
         alone = batch_losses(model, [picture], [target], precision)
         if not all(torch.isfinite(torch.tensor(value)) for value in alone.values()):
             guilty.append(str(target.file))
-    return Diagnosis(terms, guilty, layer[0] if layer else None, likely_cause(model, targets, precision))
+    return Diagnosis(terms, guilty, layer[0] if layer else None, _likely_cause(model, targets, precision))
 
 
 def batch_losses(
@@ -141,29 +155,29 @@ def batch_losses(
 ) -> dict[str, float]:
     """Every loss term, computed in the given precision, in whatever mode the model is."""
     device = next(model.parameters()).device
-    images = like_weights(model.input_spec.batch(pictures, device=device), model)
+    images = _like_weights(model.input_spec.batch(pictures, device=device), model)
     moved: list[Any] = [target.to(device) for target in targets]
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         losses = model.losses(images, moved)
     return {name: value.item() for name, value in losses.items()}
 
 
-def like_weights(images: ImageBatch, model: nn.Module) -> ImageBatch:
+def _like_weights(images: ImageBatch, model: nn.Module) -> ImageBatch:
     """The batch in the memory order of the model's kernels: another order rounds differently."""
     return images.to(memory_format=torch.channels_last) if is_channels_last(model) else images
 
 
-def first_not_finite(name: str, found: list[str]) -> Any:
+def _first_not_finite(name: str, found: list[str]) -> Callable[[nn.Module, tuple[object, ...], object], None]:
     """A forward hook that notes `name` when nothing before it was noted."""
 
-    def hook(module: nn.Module, inputs: tuple, output: Any) -> None:
+    def hook(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
         if not found and isinstance(output, Tensor) and not torch.isfinite(output).all():
             found.append(name)
 
     return hook
 
 
-def likely_cause(model: Detector, targets: Sequence[AnyTargets], precision: str) -> str:
+def _likely_cause(model: Detector, targets: Sequence[AnyTargets], precision: str) -> str:
     """One sentence: the first of degenerate box, label out of range, spoilt or overgrown weights, else a remedy."""
     for target in targets:
         boxes = target.boxes[target.visible] if isinstance(target, TubeTargets) else target.boxes

@@ -5,7 +5,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from warnings import warn
 
 import numpy as np
@@ -16,11 +16,22 @@ from pagoda.weights.file_types import WeightsError
 from pagoda.weights.files import save_torch
 from pagoda.weights.torch_files import read_saved
 
+Saved: TypeAlias = dict[str, Any]
+"""what `torch.load` gives back without running code: tensors, numbers, words, and lists and dicts of them, by name"""
 STATE_FILE, BEFORE_FILE = "state.pt", "state-before.pt"
 
 
-def random_state() -> dict[str, Any]:
-    """Of torch (all devices), numpy and python, in types that load without pickled code."""
+def random_state() -> Saved:
+    """The states of all generators a run draws from: "torch", "cuda" (each device), "numpy", "python".
+
+    In types that load without pickled code; `restore_random_state` takes it back.
+
+    >>> before = random_state()
+    >>> first = torch.rand(3)
+    >>> restore_random_state(before)
+    >>> torch.equal(torch.rand(3), first)
+    True
+    """
     name, keys, position, has_gauss, gauss = np.random.get_state()
     version, internal, gauss_next = random.getstate()
     return {
@@ -31,15 +42,20 @@ def random_state() -> dict[str, Any]:
     }
 
 
-def restore_random_state(state: dict[str, Any], where: str | Path = "the saved state") -> None:
-    """Undo everything drawn since `random_state`. Raises ValueError that begins with `where` for what is none."""
+def restore_random_state(state: Saved, where: str | Path = "the saved state") -> None:
+    """Undo everything drawn since `random_state`. Raises ValueError that begins with `where` for what is none.
+
+    >>> restore_random_state({}, "state.pt")
+    Traceback (most recent call last):
+    ValueError: state.pt holds no state of random numbers ('torch'): is it damaged?
+    """
     try:
         _restore(state)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{where} holds no state of random numbers ({error}): is it damaged?") from error
 
 
-def _restore(state: dict[str, Any]) -> None:
+def _restore(state: Saved) -> None:
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"])
@@ -49,8 +65,18 @@ def _restore(state: dict[str, Any]) -> None:
     random.setstate((version, tuple(internal), gauss_next))
 
 
-def save_last(run: Path, state: dict[str, Any]) -> None:
-    """Write `run/last/state.pt`, so that a kill at any moment leaves a whole one; the one before is kept beside it."""
+def save_last(run: Path, state: Saved) -> None:
+    """Write `run/last/state.pt`, so that a kill at any moment leaves a whole one; the one before is kept beside it.
+
+    Raises OSError with the remedy where the disk takes no more.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as run:
+    ...     save_last(Path(run), {"step": 1, "weights": torch.ones(2)})
+    ...     save_last(Path(run), {"step": 2, "weights": torch.ones(2)})
+    ...     load_last(Path(run))["step"], sorted(path.name for path in Path(run, "last").iterdir())
+    (2, ['state-before.pt', 'state.pt'])
+    """
     last = run / "last" / STATE_FILE
     try:
         draft = draft_beside(last)
@@ -65,7 +91,7 @@ def save_last(run: Path, state: dict[str, Any]) -> None:
         ) from error
 
 
-def load_last(run: Path, *, say: Callable[[str], object] = warn) -> dict[str, Any]:
+def load_last(run: Path, *, say: Callable[[str], object] = warn) -> Saved:
     """The last whole state `save_last` wrote; `say` is told where that is not the last one.
 
     Raises FileNotFoundError when there is none, ValueError when none of them is whole.
@@ -94,6 +120,9 @@ def compare_data(run: Path, saved: Mapping[str, str], now: Mapping[str, str]) ->
     """What to tell of the fingerprints of a run's data, then and now, or ""; unknown ones are not compared.
 
     Raises ValueError where it would learn from other data.
+
+    >>> compare_data(Path("runs/a"), {"train": "12ab", "val": "34cd"}, {"train": "12ab", "val": "34ce"})
+    'the pictures to score on have changed: scores before and after do not compare'
     """
     changed = [split for split in saved if now.get(split, saved[split]) != saved[split]]
     if "train" in changed:
@@ -104,7 +133,7 @@ def compare_data(run: Path, saved: Mapping[str, str], now: Mapping[str, str]) ->
     return "the pictures to score on have changed: scores before and after do not compare" if changed else ""
 
 
-def _load(file: Path) -> dict[str, Any]:
+def _load(file: Path) -> Saved:
     """Raises WeightsError where it is not whole: torch itself does not look at the check sums."""
     try:
         with zipfile.ZipFile(file) as archive:

@@ -8,25 +8,27 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, distributed, nn
 
-from pagoda.data.loading import Batch, BatchPlan, TrainingView, make_loader
+from pagoda.data.loading import Batch, TrainingView, make_loader
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation.coco.result import DetectionResult
 from pagoda.layers.memory_format import order_weights
-from pagoda.layers.norm import has_batch_statistics
 from pagoda.plain import checked
 from pagoda.stopping import Stopped, StopRequests
+from pagoda.structures.clips import AnyTargets
 from pagoda.structures.images import ImageBatch
-from pagoda.training.batch_norms import fewest_pictures
+from pagoda.structures.instances import Targets
+from pagoda.training.batch_norms import plan_batches
 from pagoda.training.distributed import processes
 from pagoda.training.ema import ModelAverage
 from pagoda.training.failed_batch import NotFiniteError, diagnose, save_capsule
 from pagoda.training.last import (
+    Saved,
     compare_data,
     load_last,
     random_state,
@@ -39,28 +41,37 @@ from pagoda.training.run_log import RunLog
 from pagoda.training.settings import TrainSettings
 from pagoda.weights.files import save_weights
 
-Validate = Callable[[Detector, Callable[[str, int], Callable[[int], None]]], DetectionResult]
+MakeBar = Callable[[str, int], Callable[[int], None]]
+"""(label, total) to a progress bar, which is called with the number done"""
+Validate = Callable[[Detector, MakeBar], DetectionResult]
 """(model, progress bar factory) to a result; the same on every process."""
 
 
-class Losses(nn.Module):
+class _Losses(nn.Module):
     """`model.losses` as a `forward`, which is what distributed wrappers look after."""
 
     def __init__(self, model: Detector) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, images: ImageBatch, targets: Sequence[Any]) -> dict[str, Tensor]:
+    def forward(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Tensor]:
         return self.model.losses(images, targets)
 
 
 @dataclass
 class Position:
-    """Where a run stands. Batches count within the epoch, steps over the run."""
+    """Where a run stands: `Trainer.at`, which `last/` keeps.
+
+    >>> Position(epoch=2, batch=5, step=205).is_scored  # in the third epoch, of 100 batches each
+    True
+    """
 
     epoch: int = 0
+    """epochs that are done; also the number of the one at hand, counted from 0"""
     batch: int = 0
+    """batches of the epoch at hand that are done"""
     step: int = 0
+    """steps of the optimiser that are done, over the run"""
     best_ap: float = -1.0
     """see `DetectionResult.deciding`"""
     worse_count: int = 0
@@ -75,7 +86,19 @@ class Position:
 
 @checked
 class Trainer:
-    """One run of `model` on `view`; `run` is its folder. `Trainer.run()` returns the last validation."""
+    """One run of `model` on `view`; `run` is its folder. `Trainer.run()` returns the last validation.
+
+    >>> from tempfile import mkdtemp
+    >>> import pagoda
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> shapes = DrawnShapes(4, image_size=(32, 32), seed=1)
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=3, base_channels=8, width=8, norm_groups=4)
+    >>> settings = TrainSettings(data="drawn", epochs=3, batch_size=2, device="cpu")
+    >>> view, sizes, run = TrainingView(shapes), shapes.annotations.sizes, Path(mkdtemp())
+    >>> trainer = Trainer(model, view, lambda *_: None, settings, run, sizes=sizes, quiet=True)
+    >>> trainer.total_steps, trainer.at.step  # 3 epochs of 2 batches
+    (6, 0)
+    """
 
     def __init__(
         self,
@@ -85,7 +108,7 @@ class Trainer:
         settings: TrainSettings,
         run: Path,
         *,
-        sizes: Any,
+        sizes: np.ndarray,
         data: Mapping[str, str] | None = None,
         resume: bool = False,
         go_on: str = "",
@@ -93,7 +116,7 @@ class Trainer:
     ) -> None:
         """
         Args:
-            sizes: (n, 2) height and width of the pictures.
+            sizes: (n, 2) height and width of the pictures that `view` shows.
             data: fingerprints of the "train" and "val" data, which a run that goes on compares.
             resume: go on from the folder's last state.
             go_on: the command that does so, told to who stops the run.
@@ -110,31 +133,15 @@ class Trainer:
         self.optimizer = build_optimizer(self.model, settings.optim)
         decay = settings.optim.ema_decay
         self.average = ModelAverage(self.model, decay, ramp=settings.optim.ema_ramp) if decay > 0 else None
-        # Batch norm must see mixtures: where wide pictures are of another kind than upright ones, batches of one
-        # shape have other statistics than the running ones it is used with.
-        is_mixed = has_batch_statistics(self.model.train())
-        self.plan = BatchPlan(
-            images=sizes,
-            batch_size=settings.batch_size,
-            seed=settings.seed,
-            group_by_aspect=not is_mixed,
-            at_least=fewest_pictures(
-                self.model,
-                sizes,
-                batch_size=settings.batch_size,
-                num_processes=self.accelerator.num_processes,
-                low=settings.augment.scale_range[0],
-            ),
-            num_processes=self.accelerator.num_processes,
-            process_index=self.accelerator.process_index,
-        )
+        processes_now = self.accelerator.num_processes, self.accelerator.process_index
+        self.plan = plan_batches(self.model.train(), sizes, settings, *processes_now)
         self.total_steps = self.steps_of(settings.epochs)
         self.at = Position()
         self.data, self.notes = dict(data or {}), list[str]()
         if resume:
             self._restore(load_last(run, say=self.notes.append))
         self.saved_step = self.at.step if resume else None
-        self.losses = self.accelerator.prepare(Losses(self.model))
+        self.losses = self.accelerator.prepare(_Losses(self.model))
         self.saved_at = monotonic()
         self.log = (
             RunLog(
@@ -238,7 +245,7 @@ class Trainer:
         if is_step:
             self._step(values, pictures, targets)
 
-    def _step(self, values: dict[str, float], pictures: list[Tensor], targets: list[Any]) -> None:
+    def _step(self, values: dict[str, float], pictures: list[Tensor], targets: list[AnyTargets]) -> None:
         optim = self.settings.optim
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         if optim.clip_each:
@@ -313,7 +320,7 @@ class Trainer:
         save_last(self.folder, state)
         self.saved_step = self.at.step
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def _restore(self, state: Saved) -> None:
         note = compare_data(self.folder, state.get("data", {}), self.data)
         self.notes += [note] if note else []
         if state["batches_per_epoch"] != len(self.plan):
@@ -329,7 +336,7 @@ class Trainer:
         self.at = Position(**state["at"])
 
     def _stop_not_finite(
-        self, what: str, values: dict[str, float], pictures: list[Tensor], targets: list[Any]
+        self, what: str, values: dict[str, float], pictures: list[Tensor], targets: list[AnyTargets]
     ) -> None:
         diagnosis = diagnose(self.model, pictures, targets, precision=self.settings.precision)
         path = self.folder / f"capsule-step{self.at.step}-rank{self.accelerator.process_index}.pt"
@@ -351,6 +358,7 @@ class Trainer:
                 self.log.say(f"skipped: {skipped.reason} ({self.at.skipped} so far)")
 
     def model_to_keep(self) -> Detector:
+        """The averaged model, or the one that learns where nothing is averaged."""
         return self.average.model if self.average is not None else self.model
 
     def _batches_done(self) -> int:

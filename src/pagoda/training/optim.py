@@ -10,9 +10,15 @@ from pagoda.training.settings import OptimSettings
 
 
 def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict]:
-    """Kernels decay; norms, biases and learnt scales do not; the backbone may learn slower, biases faster.
+    """Parameters by weight decay and peak rate, as torch's optimisers take them, with the rate as "peak".
 
-    Every group carries its own peak rate as "peak".
+    Kernels decay; norms, biases and learnt scales do not; the backbone may learn slower, biases faster. Raises
+    ValueError where every parameter is frozen.
+
+    >>> layer = nn.Sequential(nn.Conv2d(1, 1, 3))
+    >>> groups = parameter_groups(layer, OptimSettings(learning_rate=0.1, weight_decay=1e-4, bias_factor=2.0))
+    >>> [(group["weight_decay"], group["peak"]) for group in groups]  # the kernel, the bias
+    [(0.0001, 0.1), (0.0, 0.2)]
     """
     groups: dict[tuple[bool, float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -33,7 +39,11 @@ def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict]:
 
 
 def build_optimizer(model: nn.Module, settings: OptimSettings) -> optim.Optimizer:
-    """AdamW or SGD over `parameter_groups`."""
+    """AdamW or SGD over `parameter_groups`; rates are set step by step, by `set_rate`.
+
+    >>> type(build_optimizer(nn.Linear(2, 2), OptimSettings(optimizer="sgd"))).__name__
+    'SGD'
+    """
     groups = parameter_groups(model, settings)
     if settings.optimizer == "sgd":
         return optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
@@ -65,7 +75,14 @@ def rate_factor(step: int, total_steps: int, settings: OptimSettings) -> float:
 
 @torch.no_grad()
 def clip_each_gradient(parameters: Sequence[nn.Parameter], limit: float) -> None:
-    """Scale every tensor's gradient whose norm exceeds `limit` down to it, in place."""
+    """Scale every tensor's gradient whose norm exceeds `limit` down to it, in place.
+
+    >>> weight = nn.Parameter(torch.zeros(2))
+    >>> weight.grad = torch.tensor([3.0, 4.0])
+    >>> clip_each_gradient([weight], 1.0)
+    >>> weight.grad
+    tensor([0.6000, 0.8000])
+    """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if gradients:
         factors = [(limit / norm.clamp(min=limit)) for norm in torch._foreach_norm(gradients)]
@@ -73,7 +90,11 @@ def clip_each_gradient(parameters: Sequence[nn.Parameter], limit: float) -> None
 
 
 def set_rate(optimizer: optim.Optimizer, factor: float) -> float:
-    """Set every group to factor · its peak; returns the first group's rate."""
+    """Set every group to factor · its peak; returns the first group's rate.
+
+    >>> set_rate(build_optimizer(nn.Linear(2, 2), OptimSettings(learning_rate=0.1)), 0.5)
+    0.05
+    """
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * factor
     return optimizer.param_groups[0]["lr"]

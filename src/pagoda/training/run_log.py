@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -18,17 +18,30 @@ from rich.progress import (
 )
 
 from pagoda.files.atomic import writing
-from pagoda.plain import checked
+from pagoda.plain import JsonObject, checked
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl, without a last line that a kill cut short."""
+def read_records(path: Path) -> list[JsonObject]:
+    """The rows of a metrics.jsonl in their order, [] without a file; a last line that a kill cut short is left out.
+
+    Raises ValueError with the number of the line for what is no row.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     file = Path(folder, "metrics.jsonl")
+    ...     _ = file.write_text('{"kind": "step", "step": 1, "loss": 2.5}\\n{"kind": "st')
+    ...     read_records(file)
+    [{'kind': 'step', 'step': 1, 'loss': 2.5}]
+    """
     if not path.exists():
         return []
     return [row for row, _ in _rows(path)]
 
 
-def _rows(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
+def _rows(path: Path) -> Iterator[tuple[JsonObject, int]]:
     """(row, the byte at which its line ends) for every whole line. Raises ValueError for what is no row."""
     end = 0
     with path.open("rb") as file:
@@ -52,6 +65,13 @@ class RunLog:
 
     A resumed run first cuts off the rows after `resume_step`, and unless it `is_scored` the validation there: they
     will be written again. Rows before stay untouched.
+
+    >>> from tempfile import mkdtemp
+    >>> log = RunLog(Path(mkdtemp()), total_steps=10, quiet=True)
+    >>> log.write("step", 1, loss=2.5)
+    >>> log.close()
+    >>> read_records(log.path)
+    [{'kind': 'step', 'step': 1, 'loss': 2.5}]
     """
 
     def __init__(
@@ -67,7 +87,7 @@ class RunLog:
         self.file = self.path.open("a", encoding="utf-8")
         os.truncate(self.path, _end_of_done(self.path, resume_step, is_scored=is_scored))
         self.console = Console(quiet=quiet, stderr=True)
-        self.board = open_tensorboard(run / "tensorboard", resume_step, self.console)
+        self.board = _open_tensorboard(run / "tensorboard", resume_step, self.console)
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -81,7 +101,8 @@ class RunLog:
         self.task = self.bar.add_task("training", total=total_steps, completed=resume_step, note="")
         self.bar.start()
 
-    def write(self, kind: str, step: int, **values: Any) -> None:
+    def write(self, kind: str, step: int, **values: float | str) -> None:
+        """One row, on disk before this returns; numbers go to TensorBoard under train/ or, of a "val" row, val/."""
         row = {"kind": kind, "step": step, **values}
         with writing(self.path):
             self.file.write(json.dumps(row) + "\n")
@@ -93,9 +114,11 @@ class RunLog:
         os.fsync(self.file.fileno())
 
     def advance(self, step: int, note: str) -> None:
+        """Move the bar to `step` of the run, with a few words behind it."""
         self.bar.update(self.task, completed=step, note=note)
 
     def say(self, text: str) -> None:
+        """A line above the bar, on standard error."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def progress(self, label: str, total: int) -> Callable[[int], None]:
@@ -110,6 +133,7 @@ class RunLog:
         return update
 
     def close(self) -> None:
+        """Take the bar away and close the files."""
         self.bar.stop()
         with suppress(OSError):  # what could not be written has been told
             self.file.close()
@@ -117,7 +141,7 @@ class RunLog:
             with suppress(Exception):
                 self.board.close()
 
-    def _draw(self, prefix: str, step: int, values: dict[str, Any]) -> None:
+    def _draw(self, prefix: str, step: int, values: dict[str, float | str]) -> None:
         """Into TensorBoard; it may break, for everything stands in metrics.jsonl."""
         if self.board is None:
             return
@@ -142,7 +166,7 @@ def _end_of_done(path: Path, step: int, *, is_scored: bool) -> int:
     return done
 
 
-def open_tensorboard(folder: Path, resume_step: int, console: Console) -> Any:
+def _open_tensorboard(folder: Path, resume_step: int, console: Console) -> "SummaryWriter | None":
     """A SummaryWriter, or None with a word when the package is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter

@@ -2,10 +2,14 @@
 
 import math
 import sys
-from dataclasses import asdict, dataclass, field, is_dataclass
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Literal
 
-from pagoda.plain import checked
+from pagoda.plain import JsonObject, checked
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 FROM_ZERO, SHARE = (0, sys.float_info.max), (0, 1)
 RANGES = {
@@ -19,7 +23,7 @@ RANGES = {
 """the lowest and the highest value of every number"""
 
 
-def check_ranges(settings: Any) -> None:
+def _check_ranges(settings: object) -> None:
     """Raises ValueError with the name of the first number that is not in its range."""
     for name, (low, high) in RANGES.items():
         value = getattr(settings, name, low)
@@ -34,68 +38,96 @@ def check_ranges(settings: Any) -> None:
 @checked
 @dataclass(frozen=True, kw_only=True)
 class OptimSettings:
-    """How weights are changed."""
+    """How weights are changed: optimiser, learning rate by step, clipping of gradients, moving average.
+
+    Raises ValueError for a number outside its range, for a word that is no choice and for a value of another type.
+
+    >>> OptimSettings(optimizer="sgd", learning_rate=0.01).momentum
+    0.9
+    >>> OptimSettings(final_factor=2.0)
+    Traceback (most recent call last):
+    ValueError: final_factor must be at most 1, got 2.0
+    """
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
+    """adamw learns from scratch in short runs; sgd, with momentum, is what most published recipes use"""
     learning_rate: float = 2e-3
-    """the highest value, after warm-up, for the batch size used"""
+    """the highest value, after warm-up; suits adamw and batches of 8, sgd takes about 0.01 per 16 pictures"""
     weight_decay: float = 0.05
-    """of convolution kernels only; norms, biases and scales are never decayed"""
+    """of convolution kernels only, never of norms, biases and scales; suits adamw, sgd takes about 0.0001"""
     momentum: float = 0.9
-    """for sgd"""
+    """for sgd: share of the last step that is taken again"""
     backbone_factor: float = 1.0
     """the backbone's learning rate relative to the rest; 0.1 suits pretrained ones"""
     bias_factor: float = 1.0
     """the learning rate of biases relative to the rest; 2 in Caffe2's programs"""
     schedule: Literal["cosine", "multistep"] = "cosine"
+    """cosine: the rate falls along half a cosine to final_factor; multistep: it is divided by ten at milestones"""
     final_factor: float = 0.01
     """where cosine ends, relative to learning_rate"""
     milestones: tuple[float, ...] = (0.67, 0.89)
     """multistep: shares of the run after which the rate is divided by ten"""
     warmup_steps: int = 50
+    """steps with a lower rate at the start, so that fresh weights do not diverge; published recipes take 500"""
     warmup: Literal["linear", "constant"] = "linear"
+    """linear: the rate rises from warmup_factor to its full value; constant: it stays there and then jumps"""
     warmup_factor: float = 0.001
     """where warm-up starts (linear) or stays (constant), relative to learning_rate"""
     clip_norm: float = 10.0
-    """largest total gradient norm; 0 turns clipping off"""
+    """largest norm of all gradients together, so that one odd batch spoils little; 0 turns clipping off"""
     clip_each: float = 0.0
     """largest gradient norm of each tensor, cut before the total is (EfficientDet); 0 turns it off"""
     accumulate: int = 1
-    """batches per optimiser step"""
+    """batches per optimiser step: 4 of 2 pictures learn as one of 8 in less memory, but for batch norms"""
     ema_decay: float = 0.998
-    """moving average of weights and buffers, used for validation and saving; 0 turns it off"""
+    """memory of a moving average of weights and buffers, which is validated and saved; 0 turns it off"""
     ema_ramp: Literal["exponential", "counted"] = "exponential"
     """how its memory grows over the steps: decay · (1 − exp(−(step + 1) / 100)), or TensorFlow's
     min(decay, (1 + step) / (10 + step))"""
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        _check_ranges(self)
 
 
 @checked
 @dataclass(frozen=True, kw_only=True)
 class AugmentSettings:
-    """What training pictures go through, in this order."""
+    """What training pictures go through, in this order; validation sees them as they are.
+
+    Raises ValueError for a probability that is not 0 … 1.
+
+    >>> AugmentSettings(vertical_flip=0.5).horizontal_flip  # aerial pictures have no upright
+    0.5
+    """
 
     mosaic: float = 0.0
-    """probability of joining four pictures into one"""
+    """probability of joining four pictures into one: more and smaller objects, for long runs; not for clips"""
     iou_crop: float = 0.0
-    """probability of a random crop that keeps some object (SSD)"""
+    """probability of a random crop that keeps some object (SSD); not for clips"""
     scale_range: tuple[float, float] = (0.8, 1.25)
-    """pictures are resized by a random factor in this range, then cropped or padded; (1, 1): plain resizing"""
+    """pictures are resized by a random factor in this range, then cropped or padded; 1 1: plain resizing"""
     horizontal_flip: float = 0.5
+    """probability of a mirrored picture; 0 where left and right mean something, as in text or traffic signs"""
     vertical_flip: float = 0.0
+    """probability of a picture upside down; 0.5 suits pictures without an upright, from the air or a microscope"""
     photometric: float = 0.0
     """probability of each change of brightness, contrast, saturation and hue; for long runs"""
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        _check_ranges(self)
 
 
 @checked
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """One training run."""
+    """One training run: data, length, machine, and where it is written; `optim` and `augment` say how it learns.
+
+    Raises ValueError for a value outside its range or of another type, with the name of the setting.
+
+    >>> settings = TrainSettings(data="my_data", epochs=24, optim=OptimSettings(learning_rate=1e-3))
+    >>> settings.epochs, settings.optim.learning_rate, settings.augment.horizontal_flip
+    (24, 0.001, 0.5)
+    """
 
     data: str
     """dataset folder in any layout of docs/formats.md, recognised by its files; or a YOLO folder's YAML file"""
@@ -106,47 +138,52 @@ class TrainSettings:
     inside_only: bool = False
     """refuse pictures outside the data set's folder: named by `..`, by an absolute path or through a link"""
     epochs: int = 12
+    """passes over all training pictures; the learning rate's schedule stretches with them"""
     batch_size: int = 8
-    """pictures per batch and process"""
+    """pictures per batch and process; memory grows with it, and so should learning_rate"""
     seed: int = 0
+    """of fresh weights, order of pictures and augmentation: the same seed gives the same run"""
     workers: int = 0
-    """processes that read pictures; 0 reads in the training process"""
+    """processes that read pictures, which changes nothing of what is learnt; 0 reads in the training process"""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps"""
+    """auto, cpu, cuda, cuda:1, mps; auto takes an accelerator where there is one"""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: autocast; quicker where the processor multiplies bf16 natively"""
     channels_last: bool = True
     """memory order of pictures and weights; quicker convolutions on most machines"""
     val_every: int = 1
-    """epochs between validations; the last epoch is always scored"""
+    """epochs from one validation to the next; the last epoch is always scored"""
     patience: int = 0
-    """stop after so many validations without a better AP (of masks and keypoints where the model has them); 0 never
-    stops early"""
+    """stop after so many validations without a better AP (of masks and keypoints where learnt); 0: never"""
     save_seconds: float = 60.0
-    """`last/` is written at least this often, also within an epoch"""
+    """`last/` is written at least this often, also within an epoch: what a kill can cost"""
     out: str = "runs"
-    """folder for runs"""
+    """folder in which each run gets a folder of its own"""
     name: str = ""
-    """of the run's folder; default: the model's name"""
+    """of the run's folder, to which a number is added; default: the model's name"""
     optim: OptimSettings = field(default_factory=OptimSettings)
+    """how weights are changed"""
     augment: AugmentSettings = field(default_factory=AugmentSettings)
+    """what training pictures go through"""
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        _check_ranges(self)
         low, high = self.augment.scale_range
         if not 0 < low <= high:
             raise ValueError(f"augment.scale_range must be 0 < low ≤ high, got {low}, {high}")
 
 
-def to_plain(settings: Any) -> dict[str, Any]:
-    """Nested dicts, lists and numbers for YAML and JSON."""
-    return {
-        name: list(value)
-        if isinstance(value, tuple)
-        else to_plain(value)
-        if isinstance(value, dict)
-        else value
-        for name, value in (
-            asdict(settings) if is_dataclass(settings) and not isinstance(settings, type) else settings
-        ).items()
-    }
+def to_plain(settings: "DataclassInstance | Mapping[str, object]") -> JsonObject:
+    """Settings, or a mapping of them, as nested dicts, lists and numbers for YAML and JSON; tuples become lists.
+
+    >>> to_plain(AugmentSettings())["scale_range"]
+    [0.8, 1.25]
+    """
+    values = settings if isinstance(settings, Mapping) else asdict(settings)
+    return {name: _plain(value) for name, value in values.items()}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return list(value)
+    return to_plain(value) if isinstance(value, dict) else value

@@ -19,8 +19,11 @@ class Matched:
     """What two lists of names have in common."""
 
     kept: list[str]
+    """in both, in the order of the new"""
     fresh: list[str]
+    """in the new alone"""
     forgotten: list[str]
+    """in the old alone"""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Adapted:
     """The model for the other classes, and which of them it knew."""
 
     model: Detector
+    """a copy; the one it was made of is unchanged"""
     kept: list[str]
     """classes whose weights came along"""
     fresh: list[str]

@@ -28,6 +28,7 @@ class StartReport:
     """What became of every tensor; `text()` for people, `to_dict()` for machines."""
 
     file: str
+    """name of the trained detector's file"""
     taken: list[str]
     """the model's tensors that hold the file's now"""
     fresh: list[str]
@@ -35,6 +36,7 @@ class StartReport:
     left: dict[str, str] = field(default_factory=dict)
     """{tensor of the file: why it is not taken}"""
     notes: list[str] = field(default_factory=list)
+    """what weights alone do not bring along, one line each"""
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""

@@ -17,6 +17,13 @@ def ending_of(path: str | Path) -> Ending:
     """How the file ends by its own account: "cut" inside its last piece, which may hold pictures or not.
 
     Told are MP4, MOV and their kin, AVI, Matroska and WebM.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "a.avi")
+    ...     _ = path.write_bytes(struct.pack("<4sI", b"RIFF", 100) + bytes(60))  # 60 of 100 bytes
+    ...     ending_of(path)
+    'cut'
     """
     size = os.path.getsize(path)
     with open(path, "rb") as file:

@@ -17,6 +17,7 @@ class VideoFacts:
     """What a file says of itself."""
 
     frames_per_second: float
+    """the mean, where they are not evenly spaced"""
     num_frames: int = 0
     """an estimate; 0 where nothing tells"""
     max_frames: int | None = None

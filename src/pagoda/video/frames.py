@@ -49,6 +49,15 @@ class VideoSource:
     A file is a video when PyAV opens it, whatever its ending; a GIF, WebP, PNG or AVIF with several frames, and the
     pages of a TIFF, are one, too. A frame that cannot be read, or that has another size than the first, raises
     `PictureError` with its number when its turn comes; the frames before it have been handed out by then.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from PIL import Image
+    >>> with TemporaryDirectory() as folder:
+    ...     for number in (2, 10):
+    ...         Image.new("L", (4, 3), number).save(f"{folder}/{number}.png")
+    ...     frames = list(VideoSource(folder, frames_per_second=5))
+    >>> [(Path(frame.name).name, frame.seconds) for frame in frames]
+    [('2.png', 0.0), ('10.png', 0.2)]
     """
 
     def __init__(self, source: str | Path, *, frames_per_second: float = 25.0, first_frame: int = 0) -> None:

@@ -3,11 +3,12 @@
 import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from pagoda.drawing.lettering import lettering
+from pagoda.plain import JsonObject
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +45,7 @@ class ScoreCurves(Protocol):
     others: Mapping[str, "ScoreCurves"]
 
 
-def learning_curves(records: Sequence[Mapping[str, Any]]) -> bytes:
+def learning_curves(records: Sequence[JsonObject]) -> bytes:
     """One SVG: loss and its terms by step, learning rate by step, AP by epoch; no panel without data.
 
     `records` are rows of metrics.jsonl: kind "step" with step, loss, lr and the loss terms; kind "val" with
@@ -62,8 +63,12 @@ def learning_curves(records: Sequence[Mapping[str, Any]]) -> bytes:
     return _to_svg(figure)
 
 
-def has_curves(records: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether `learning_curves` would find anything to draw."""
+def has_curves(records: Sequence[JsonObject]) -> bool:
+    """Whether `learning_curves` would find anything to draw.
+
+    >>> has_curves([{"kind": "step", "step": 1, "loss": 2.0}]), has_curves([{"kind": "note"}])
+    (True, False)
+    """
     return bool(_panels(records))
 
 
@@ -97,7 +102,7 @@ def pr_curves(result: ScoreCurves, *, max_classes: int = 8, measure: str = "IoU"
     return _to_svg(figure)
 
 
-def _panels(records: Sequence[Mapping[str, Any]]) -> "list[Callable[[Axes], None]]":
+def _panels(records: Sequence[JsonObject]) -> "list[Callable[[Axes], None]]":
     steps = [record for record in records if record.get("kind") == "step"]
     epochs = [record for record in records if record.get("kind") == "val"]
     panels: list[Callable[[Axes], None]] = []
@@ -110,13 +115,21 @@ def _panels(records: Sequence[Mapping[str, Any]]) -> "list[Callable[[Axes], None
     return panels
 
 
-def validation_metrics(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The metrics of a "val" record, whether nested under "metrics" or flat."""
+def validation_metrics(record: JsonObject) -> JsonObject:
+    """The metrics of a "val" record, whether nested under "metrics" or flat.
+
+    >>> validation_metrics({"kind": "val", "epoch": 1, "metrics": {"AP": 0.4}})
+    {'AP': 0.4}
+    """
     return record.get("metrics", record)
 
 
-def loss_terms(steps: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The names of the loss terms, in the order of their first appearance."""
+def loss_terms(steps: Sequence[JsonObject]) -> list[str]:
+    """The names of the loss terms, in the order of their first appearance.
+
+    >>> loss_terms([{"step": 1, "loss": 3.0, "loss_box": 1.0}, {"step": 2, "loss_class": 2.0}])
+    ['loss_box', 'loss_class']
+    """
     names: dict[str, None] = {}
     for record in steps:
         names.update({key: None for key, value in record.items() if _is_number(value)})
@@ -124,7 +137,7 @@ def loss_terms(steps: Sequence[Mapping[str, Any]]) -> list[str]:
     return prefixed or [name for name in names if name not in _NO_LOSS and "per_second" not in name]
 
 
-def _draw_losses(axes: "Axes", steps: Sequence[Mapping[str, Any]]) -> None:
+def _draw_losses(axes: "Axes", steps: Sequence[JsonObject]) -> None:
     _style(axes, "Loss", "step")
     for index, name in enumerate(loss_terms(steps)):
         axes.plot(*_series(steps, name), color=_line(index), linewidth=1, label=name)
@@ -133,7 +146,7 @@ def _draw_losses(axes: "Axes", steps: Sequence[Mapping[str, Any]]) -> None:
     _legend(axes)
 
 
-def _draw_rate(axes: "Axes", steps: Sequence[Mapping[str, Any]]) -> None:
+def _draw_rate(axes: "Axes", steps: Sequence[JsonObject]) -> None:
     _style(axes, "Learning rate", "step")
     axes.plot(*_series(steps, "lr"), color=_line(0), linewidth=1.6)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
@@ -141,7 +154,7 @@ def _draw_rate(axes: "Axes", steps: Sequence[Mapping[str, Any]]) -> None:
     axes.set_ylim(bottom=0)
 
 
-def _draw_scores(axes: "Axes", epochs: Sequence[Mapping[str, Any]]) -> None:
+def _draw_scores(axes: "Axes", epochs: Sequence[JsonObject]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     _style(axes, "AP on the validation images", "epoch")
@@ -155,7 +168,7 @@ def _draw_scores(axes: "Axes", epochs: Sequence[Mapping[str, Any]]) -> None:
     _legend(axes)
 
 
-def _series(steps: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
+def _series(steps: Sequence[JsonObject], name: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps and values, averaged in equal stretches when there are more points than a plot can show."""
     pairs = [(record["step"], record[name]) for record in steps if _is_number(record.get(name))]
     x, y = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
@@ -165,7 +178,7 @@ def _series(steps: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, 
     return np.array([x[piece].mean() for piece in pieces]), np.array([y[piece].mean() for piece in pieces])
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

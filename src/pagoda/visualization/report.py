@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
 from pagoda.files.atomic import write_atomically
+from pagoda.plain import JsonObject
 from pagoda.visualization.curves import ScoreCurves, has_curves, learning_curves, pr_curves
 
 HEADLINE = {
@@ -36,8 +36,8 @@ def write_report(
     path: str | Path,
     *,
     title: str,
-    settings: Mapping[str, Any],
-    records: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, object],
+    records: Sequence[JsonObject],
     before: Mapping[str, float | None] | None,
     result: ScoreCurves | None,
     pictures: Sequence[tuple[str, np.ndarray]],
@@ -74,7 +74,11 @@ def write_report(
 
 
 def machine_facts() -> dict[str, str]:
-    """Versions of what the numbers depend on, and the processor or accelerator they ran on."""
+    """Versions of what the numbers depend on, and the processor or accelerator they ran on.
+
+    >>> machine_facts()["python"] == platform.python_version()
+    True
+    """
     facts = {}
     for package in ("pagoda-vision", "torch", "torchvision", "hotcoco", "numpy"):
         try:
@@ -135,7 +139,7 @@ def _of_task(metrics: Mapping[str, float | None] | None, task: str) -> dict[str,
 def _metrics_table(before: Mapping[str, float | None] | None, result: ScoreCurves | None) -> str:
     after = {} if result is None else _of_task(result.metrics, "")
     keys = list(dict.fromkeys([*after, *(before or {})]))
-    rows: list[list[Any]] = []
+    rows: list[list[str | float]] = []
     for title, values in (("before", before), ("after", after)):
         if values:
             rows.append([title, *(_or_nan(values.get(key)) for key in keys)])
@@ -156,7 +160,7 @@ def _per_class(result: ScoreCurves | None, title: str = "Classes", measure: str 
     measured = any(np.isfinite(curve).any() for curve in result.precision.values())
     curve = _curve(pr_curves(result, measure=measure), "precision over recall") if measured else ""
     header = ["class", *next(iter(result.per_class.values()))]
-    rows = [[name, *row.values()] for name, row in result.per_class.items()]
+    rows: list[list[str | float]] = [[name, *row.values()] for name, row in result.per_class.items()]
     return _section(title, curve + _table(header, rows))
 
 
@@ -164,7 +168,7 @@ def _section(title: str, content: str) -> str:
     return f"<section>\n<h2>{html.escape(title)}</h2>\n{content}\n</section>"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def _table(header: Sequence[str], rows: Sequence[Sequence[str | float]]) -> str:
     head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
     body = "\n".join(
         "<tr>"
@@ -177,7 +181,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return f'<div class="scroll">{table}</div>'
 
 
-def _two_columns(facts: Mapping[str, Any]) -> str:
+def _two_columns(facts: Mapping[str, object]) -> str:
     rows = "\n".join(
         f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>"
         for name, value in facts.items()
@@ -185,15 +189,15 @@ def _two_columns(facts: Mapping[str, Any]) -> str:
     return f'<div class="scroll"><table class="facts"><tbody>\n{rows}\n</tbody></table></div>'
 
 
-def _number(value: Any) -> str:
+def _number(value: object) -> str:
     if isinstance(value, float):
         return "–" if math.isnan(value) else f"{value:.3f}"
     return html.escape(str(value))
 
 
-def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flatten(settings: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     """{"optim": {"lr": 1}} as {"optim.lr": 1}."""
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for key, value in settings.items():
         if isinstance(value, Mapping) and value:
             flat.update(_flatten(value, f"{prefix}{key}."))

@@ -24,6 +24,7 @@ class Peeled:
     """The tensors under the names that are known, and what stood around them."""
 
     tensors: Tensors
+    """by the names without what stood before them"""
     notes: tuple[str, ...] = ()
     """what was cut off, what was left, a line each"""
     beside: tuple[str, ...] = ()

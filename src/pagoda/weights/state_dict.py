@@ -30,6 +30,7 @@ class ForeignState:
     """Weights by name, where they were found, and the rest of the file."""
 
     tensors: dict[str, Tensor]
+    """by the file's names, without `stripped`"""
     taken: str
     """key of the dict they were under, "model" say, or "model.state_dict"; empty where at the top"""
     stripped: str

@@ -37,31 +37,53 @@ class BackboneChoices:
     """What a detector's backbone can be asked for. Those that cannot do a thing refuse it."""
 
     norm: Norm = "batch"
+    """behind every convolution"""
     eps: float = 1e-5
+    """of ResNets' norms, added to the variance"""
     norm_eval: bool = False
+    """batch norms keep their statistics in training (ResNets)"""
     style: Style = "pytorch"
+    """where bottlenecks stride: in the 3×3 (pytorch) or the first 1×1 (caffe)"""
     pooling: str = "padded"
+    """of a ResNet's stem: padded or ceil, as `Stem` has it"""
     frozen_stages: int = 0
+    """that never train: 1 the stem, 2 stem and C2, …"""
     deform: DeformKind = "none"
+    """deformable 3×3 convolutions in bottlenecks: version 1 or 2 (modulated)"""
     deform_levels: tuple[int, ...] = (3, 4, 5)
+    """which levels have them"""
     deform_groups: int = 1
+    """parts of the channels with displacements of their own"""
     deform_fallback: bool = False
     """some blocks keep the plain convolution"""
     deform_fallback_on: Fallback = "stride"
+    """which blocks those are: the ones that stride, or the first deformable one"""
     deform_blocks: tuple[tuple[bool, ...], ...] | None = None
     """which blocks of each stage, instead of levels and fallback"""
     offset_init: OffsetInit = "zero"
+    """what displacements start from: none, or random ones"""
     levels: tuple[int, ...] = (3, 4, 5)
+    """which of C2 … C5 it gives; stages beyond the last are not built"""
     num_stages: int = 4
+    """of a ResNet, 1 … 4"""
     strides: tuple[int, ...] = (1, 2, 2, 2)
+    """of a ResNet's stages, in their first block"""
     dilations: tuple[int, ...] = (1, 1, 1, 1)
+    """of the 3×3 convolutions of a ResNet's stages"""
     plugins: tuple[Plugin, ...] = ()
+    """modules inside a ResNet's bottlenecks"""
     in_channels: int = 3
+    """of the pictures"""
     stem_channels: int | None = None
+    """that a ResNet's layer1 receives; None: `base_channels`"""
     base_channels: int = 64
+    """of a ResNet's layer1 inside its blocks; every later stage has twice as many"""
     avg_down: bool = False
+    """a ResNet's projections average before a 1×1 without stride"""
     standardized: bool = False
+    """weight standardisation in all of a ResNet's convolutions"""
     norm_groups: int = 32
+    """of group norms"""
     classes: int | None = None
     """of a classifier on top (GhostNet)"""
 

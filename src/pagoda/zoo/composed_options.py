@@ -51,7 +51,7 @@ def changed(options: Options) -> dict[str, Any]:
 
 def owner_of(name: str) -> type[ModelOptions] | None:
     """The group that an option is in; None where no model has it."""
-    return next((group for group in GROUPS if name in group.__annotations__ and name != "of"), None)
+    return next((group for group in GROUPS if name in group.__annotations__), None)
 
 
 def plugins_from(values: Any) -> tuple[Plugin, ...]:

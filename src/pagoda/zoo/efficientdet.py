@@ -40,8 +40,11 @@ class Variant:
     cells: int
     """of the pyramid"""
     head_depth: int
+    """convolutions in each head's tower"""
     top_level: int = 7
+    """highest level of the pyramid: the coarsest cells are 2ˡ pixels apart"""
     fusion: Fusion = "fast"
+    """how the pyramid weighs what it joins"""
     base_scale: float = 4.0
     """of the anchors, in steps of their level"""
     drop_path_rate: float = 0.2

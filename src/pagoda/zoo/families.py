@@ -35,10 +35,15 @@ class Family:
     """A detector: the function that composes it, the groups of its options, and the flavours it comes in."""
 
     build: Callable[..., Detector]
+    """(name, classes, options, conventions) to the detector with fresh weights"""
     options: Callable[..., tuple[type[ModelOptions], ...]]
+    """(name, conventions) to the groups whose fields are the model's options"""
     flavours: Mapping[str, Any]
+    """{name: conventions}; "" is our own"""
     necks: tuple[str, ...] = ("fpn", "pafpn", "bifpn")
+    """which may end a name"""
     of_clips: bool = False
+    """its batches are clips of videos, not pictures"""
 
 
 FAMILIES = {

@@ -3,7 +3,7 @@
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 from pagoda.backbones.resnet_options import Fallback, Plugin
 from pagoda.layers.conv import Activation
@@ -27,7 +27,7 @@ DeformKind = Literal["none", "v1", "v2"]
 class PixelOptions(ModelOptions):
     """Statistics of the pixels."""
 
-    of: ClassVar[str] = "detectors of pictures"
+    of = "detectors of pictures"
     mean: tuple[float, ...] | None = None
     """of each channel, in the units of the flavour (0 … 1, or 0 … 255); one channel: the average of the three"""
     std: tuple[float, ...] | None = None
@@ -39,7 +39,7 @@ class PixelOptions(ModelOptions):
 class ChannelOptions(PixelOptions):
     """Pixels of any number of channels."""
 
-    of: ClassVar[str] = "detectors of pictures"
+    of = "detectors of pictures"
     in_channels: int | None = None
     """of the pictures the network reads: 3, or 1 for grey (3)"""
 
@@ -49,7 +49,7 @@ class ChannelOptions(PixelOptions):
 class SideOptions(ModelOptions):
     """Pictures that are resized by their sides."""
 
-    of: ClassVar[str] = "models that resize their pictures by their sides"
+    of = "models that resize their pictures by their sides"
     short_side: int | None = None
     """pixels: the shorter side pictures are resized to (800)"""
     long_side: int | None = None
@@ -61,7 +61,7 @@ class SideOptions(ModelOptions):
 class CanvasOptions(ModelOptions):
     """Pictures that are fitted into a canvas."""
 
-    of: ClassVar[str] = "models that fit their pictures into a canvas"
+    of = "models that fit their pictures into a canvas"
     fit: Fit | None = None
     """how pictures get into the canvas: letterbox (its middle), corner (top left) or stretch (all of it, bubbliiiing's
     letterbox_image=False); None: as the flavour has it"""
@@ -77,7 +77,7 @@ class CanvasOptions(ModelOptions):
 class FrozenOptions(ModelOptions):
     """A backbone whose first stages can be kept from training (also GhostNet)."""
 
-    of: ClassVar[str] = "ResNets, MobileNetV2 and GhostNets"
+    of = "ResNets, MobileNetV2 and GhostNets"
     frozen_stages: int | None = None
     """of the backbone that never train: 1 the stem, 2 stem and layer1, …"""
 
@@ -87,7 +87,7 @@ class FrozenOptions(ModelOptions):
 class NormOptions(FrozenOptions):
     """A backbone whose norms can be chosen (also MobileNetV2)."""
 
-    of: ClassVar[str] = "ResNets and MobileNetV2"
+    of = "ResNets and MobileNetV2"
     norm: Norm | None = None
     """of the backbone: batch, sync, frozen or group"""
 
@@ -97,7 +97,7 @@ class NormOptions(FrozenOptions):
 class GroupNormOptions(ModelOptions):
     """Parts that may have group norms."""
 
-    of: ClassVar[str] = "ResNets, FPNs, FCOS and RetinaNet"
+    of = "ResNets, FPNs, FCOS and RetinaNet"
     norm_groups: int | None = None
     """of group norms in ResNet, FPN and dense heads (32; in heads of width below 128 fewer)"""
 
@@ -107,12 +107,13 @@ class GroupNormOptions(ModelOptions):
 class DeformOptions(ModelOptions):
     """Deformable convolutions in a ResNet."""
 
-    of: ClassVar[str] = "ResNets of pictures"
+    of = "ResNets of pictures"
     deform: DeformKind = "none"
     """deformable convolutions in a ResNet: v1, or v2 with modulation"""
     deform_levels: tuple[int, ...] = (3, 4, 5)
     """which stages have them: C3 … C5"""
     deform_groups: int = 1
+    """parts of the channels with displacements of their own"""
     deform_fallback: bool = False
     """some blocks keep the plain convolution"""
     deform_fallback_on: Fallback = "stride"
@@ -128,7 +129,7 @@ class DeformOptions(ModelOptions):
 class ResNetOptions(NormOptions, GroupNormOptions, DeformOptions):
     """A ResNet or ResNeXt."""
 
-    of: ClassVar[str] = "ResNets of pictures"
+    of = "ResNets of pictures"
     plugins: tuple[Plugin, ...] = ()
     """modules inside a ResNet's bottlenecks: context_block, nonlocal_block or gen_attention_block, each with options,
     levels (2 … 5), position (after_conv1 … after_conv3) and name; JSON on the command line"""
@@ -147,7 +148,7 @@ class ResNetOptions(NormOptions, GroupNormOptions, DeformOptions):
 class StageOptions(ModelOptions):
     """A ResNet under a pyramid."""
 
-    of: ClassVar[str] = "pyramids on ResNets"
+    of = "pyramids on ResNets"
     num_stages: int | None = None
     """of a ResNet: 1 … 4 (4); without `levels`, the neck reads those of the usual that are left"""
 
@@ -160,7 +161,7 @@ class StageOptions(ModelOptions):
 class LevelOptions(ModelOptions):
     """A pyramid on a backbone of one's choice."""
 
-    of: ClassVar[str] = "pyramids on a backbone of your choice"
+    of = "pyramids on a backbone of your choice"
     levels: tuple[int, ...] | None = None
     """of the backbone that the neck reads, C2 … C5 (3, 4, 5; 2 too in R-CNN); stages above the last are not built"""
 
@@ -170,7 +171,7 @@ class LevelOptions(ModelOptions):
 class PyramidOptions(ModelOptions):
     """A pyramid of any kind."""
 
-    of: ClassVar[str] = "pyramids"
+    of = "pyramids"
     top_level: int | None = None
     """of the pyramid (7; R-CNN and Detect-and-Track 6; EfficientDet-D7x 8)"""
 
@@ -180,7 +181,7 @@ class PyramidOptions(ModelOptions):
 class NeckOptions(PyramidOptions):
     """A pyramid with norms."""
 
-    of: ClassVar[str] = "FPNs, PAFPNs and BiFPNs"
+    of = "FPNs, PAFPNs and BiFPNs"
     neck_norm: Norm | None = None
     """behind the convolutions of the neck: group or none; in a BiFPN also batch, which it has by itself"""
 
@@ -190,7 +191,7 @@ class NeckOptions(PyramidOptions):
 class FPNOptions(NeckOptions, GroupNormOptions):
     """An FPN, or one that climbs up again (PAFPN)."""
 
-    of: ClassVar[str] = "FPNs and PAFPNs"
+    of = "FPNs and PAFPNs"
     neck_norm_on: tuple[Convolutions, ...] | None = None
     """which convolutions of an FPN have it (lateral, output); extra: those of the levels above the backbone's, too"""
     neck_relu: bool | None = None
@@ -205,7 +206,7 @@ class FPNOptions(NeckOptions, GroupNormOptions):
 class CellOptions(ModelOptions):
     """A pyramid of cells."""
 
-    of: ClassVar[str] = "BiFPNs"
+    of = "BiFPNs"
     cells: int | None = None
     """how often a BiFPN goes down and up (3; EfficientDet's by its table)"""
 
@@ -215,7 +216,7 @@ class CellOptions(ModelOptions):
 class ActivationOptions(ModelOptions):
     """Parts whose activation can be chosen."""
 
-    of: ClassVar[str] = "BiFPNs and EfficientDet"
+    of = "BiFPNs and EfficientDet"
     activation: Activation | None = None
     """in a BiFPN and in EfficientDet's heads (silu; relu6 in the lite ones)"""
 
@@ -225,7 +226,7 @@ class ActivationOptions(ModelOptions):
 class BiFPNOptions(NeckOptions, CellOptions, ActivationOptions):
     """A BiFPN."""
 
-    of: ClassVar[str] = "BiFPNs"
+    of = "BiFPNs"
     fusion: Fusion | None = None
     """how a BiFPN weighs what it joins (fast; sum from EfficientDet-D6 on and in the lite ones)"""
     topology: TopologyName | None = None
@@ -240,7 +241,7 @@ class BiFPNOptions(NeckOptions, CellOptions, ActivationOptions):
 class TowerOptions(ModelOptions):
     """Heads with towers of convolutions."""
 
-    of: ClassVar[str] = "heads with towers of convolutions, which Faster R-CNN and C4 networks are without"
+    of = "heads with towers of convolutions, which Faster R-CNN and C4 networks are without"
     head_depth: int | None = None
     """convolutions in each head's tower (4; of keypoints 8; EfficientDet's by its table)"""
 
@@ -250,7 +251,7 @@ class TowerOptions(ModelOptions):
 class HeadNormOptions(ModelOptions):
     """Heads with norms."""
 
-    of: ClassVar[str] = "heads with norms, which Detect-and-Track and C4 networks are without"
+    of = "heads with norms, which Detect-and-Track and C4 networks are without"
     head_norm: Norm | None = None
     """in the heads' towers: group, none, or batch (EfficientDet)"""
 
@@ -260,7 +261,7 @@ class HeadNormOptions(ModelOptions):
 class DenseOptions(TowerOptions, HeadNormOptions, GroupNormOptions):
     """FCOS and RetinaNet."""
 
-    of: ClassVar[str] = "FCOS and RetinaNet"
+    of = "FCOS and RetinaNet"
     head_bias: bool | None = None
     """of the towers' convolutions"""
     head_deform: bool = False
@@ -272,7 +273,7 @@ class DenseOptions(TowerOptions, HeadNormOptions, GroupNormOptions):
 class EfficientDetOptions(TowerOptions, HeadNormOptions, ActivationOptions):
     """EfficientDet."""
 
-    of: ClassVar[str] = "EfficientDet"
+    of = "EfficientDet"
 
 
 @checked
@@ -280,7 +281,7 @@ class EfficientDetOptions(TowerOptions, HeadNormOptions, ActivationOptions):
 class VariantOptions(EfficientDetOptions, BiFPNOptions, ChannelOptions, CanvasOptions):
     """EfficientDet as published: a BiFPN on an EfficientNet."""
 
-    of: ClassVar[str] = "EfficientDet's published variants"
+    of = "EfficientDet's published variants"
     drop_path_rate: float | None = None
     """stochastic depth in training, growing to this at the backbone's last block (EfficientDet-D1 … D7x: 0.2)"""
 
@@ -290,7 +291,7 @@ class VariantOptions(EfficientDetOptions, BiFPNOptions, ChannelOptions, CanvasOp
 class RestridedOptions(CellOptions, PixelOptions, CanvasOptions):
     """What toandaominh1997 computes under the name of EfficientDet."""
 
-    of: ClassVar[str] = "toandaominh1997's EfficientDet"
+    of = "toandaominh1997's EfficientDet"
 
 
 @checked
@@ -298,7 +299,7 @@ class RestridedOptions(CellOptions, PixelOptions, CanvasOptions):
 class RCNNOptions(ModelOptions):
     """Heads that look at regions: R-CNN and Detect-and-Track."""
 
-    of: ClassVar[str] = "R-CNN and Detect-and-Track"
+    of = "R-CNN and Detect-and-Track"
     class_agnostic: bool = False
     """one box and one mask for all classes"""
 
@@ -308,7 +309,7 @@ class RCNNOptions(ModelOptions):
 class BoxHeadOptions(RCNNOptions, HeadNormOptions):
     """Faster R-CNN whose box head has layers of its own."""
 
-    of: ClassVar[str] = "R-CNN"
+    of = "R-CNN"
 
 
 @checked
@@ -316,7 +317,7 @@ class BoxHeadOptions(RCNNOptions, HeadNormOptions):
 class MaskHeadOptions(BoxHeadOptions, TowerOptions):
     """Mask R-CNN whose heads have layers of their own."""
 
-    of: ClassVar[str] = "Mask R-CNN"
+    of = "Mask R-CNN"
 
 
 @checked
@@ -324,7 +325,7 @@ class MaskHeadOptions(BoxHeadOptions, TowerOptions):
 class KeypointOptions(TowerOptions):
     """A head of keypoints."""
 
-    of: ClassVar[str] = "models with a keypoint head"
+    of = "models with a keypoint head"
     num_keypoints: int | None = None
     """of a keypoint head (as many as the classes' skeleton has; 17)"""
 
@@ -334,7 +335,7 @@ class KeypointOptions(TowerOptions):
 class KeypointHeadOptions(BoxHeadOptions, KeypointOptions):
     """Keypoint R-CNN."""
 
-    of: ClassVar[str] = "Keypoint R-CNN"
+    of = "Keypoint R-CNN"
 
 
 @checked
@@ -342,7 +343,7 @@ class KeypointHeadOptions(BoxHeadOptions, KeypointOptions):
 class DetectAndTrackOptions(RCNNOptions, KeypointOptions, NormOptions, SideOptions):
     """Detect-and-Track: clips instead of pictures."""
 
-    of: ClassVar[str] = "Detect-and-Track"
+    of = "Detect-and-Track"
     inflation: Inflation | None = None
     """what the taps in time of the backbone make of those weights of pictures (center)"""
     num_frames: int | None = None
@@ -364,7 +365,7 @@ class DetectAndTrackOptions(RCNNOptions, KeypointOptions, NormOptions, SideOptio
 class TimeStrideOptions(ModelOptions):
     """Detect-and-Track on one level over clips."""
 
-    of: ClassVar[str] = "Detect-and-Track on c4_3d and c5_3d, one level over clips"
+    of = "Detect-and-Track on c4_3d and c5_3d, one level over clips"
     time_stride: bool = False
     """each stage from layer2 on halves the frames, an odd number rounded up, as Detect-and-Track's TIME_STRIDE_ON: on
     one level over clips (c4_3d, c5_3d); tubes then have the middle frames of a clip alone"""

@@ -48,12 +48,12 @@ class Options:
 @checked
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions(Options):
-    """What every model of the zoo lets you choose. Name a model to see what else it has: NAME --help.
+    """What every model of the zoo lets you choose. Name a model to see what else it has: NAME --help-all.
 
     None: as the model or its flavour has it.
     """
 
-    of: ClassVar[str] = "models by their zoo names"
+    of = "models by their zoo names"
 
     width: int | None = None
     """channels of the neck and of the heads (256; EfficientDet's by its table)"""

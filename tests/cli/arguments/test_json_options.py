@@ -25,7 +25,7 @@ def run(*words: object) -> int:
 @pytest.mark.parametrize("verb", ["create", "info", "train", "doctor"])
 def test_the_help_teaches_every_option_of_a_model(verb: str, capsys: pytest.CaptureFixture) -> None:
     model = "keypoint_rcnn_resnet50_fpn"
-    assert run(verb, *(["--model"] if verb == "doctor" else []), model, "--help") == 0
+    assert run(verb, *(["--model"] if verb == "doctor" else []), model, "--help-all") == 0
     said = capsys.readouterr().out
     prefix, own = "--options." if verb == "doctor" else "--model.", fields(options_class(parse_name(model)))
     hidden = [f.name for f in own if f"{prefix}{f.name.replace('_', '-')}" not in said]
@@ -86,7 +86,7 @@ def test_mistakes_get_the_nearest_word(
 def test_what_is_no_json_gets_an_example(capsys: pytest.CaptureFixture) -> None:
     assert run("create", "fcos_resnet50_fpn", *SMALL, "--model.plugins", "context_block") == 2
     said = " ".join(capsys.readouterr().err.replace("│", "").split())
-    assert "expected JSON as" in said and '"options": {"ratio": 0.25}' in said
+    assert "expected JSON as" in said and '"options": {"ratio": 0.5}' in said
 
 
 def test_a_config_file_gives_them_back(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

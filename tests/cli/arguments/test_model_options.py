@@ -47,7 +47,7 @@ def names(options: type) -> set[str]:
 
 @pytest.mark.parametrize("name", OF_FAMILIES)
 def test_help_shows_the_options_of_the_model_alone(name: str, capsys: pytest.CaptureFixture) -> None:
-    assert run("info", name, "--help") == 0
+    assert run("info", name, "--help-all") == 0
     said = capsys.readouterr().out
     assert flags_in(said) == names(options_class(parse_name(name)))
     assert f"What {name} lets you choose." in said
@@ -55,7 +55,7 @@ def test_help_shows_the_options_of_the_model_alone(name: str, capsys: pytest.Cap
 
 @pytest.mark.parametrize("verb", ["train", "info", "create", "doctor"])
 def test_without_a_model_help_says_to_name_one(verb: str, capsys: pytest.CaptureFixture) -> None:
-    assert run(verb, "--help") == 0
+    assert run(verb, "--help-all") == 0
     said = capsys.readouterr().out
     assert flags_in(said, "options" if verb == "doctor" else "model") == names(ModelOptions)
     assert "Name a model to see" in said
@@ -72,7 +72,7 @@ def test_without_a_model_help_says_to_name_one(verb: str, capsys: pytest.Capture
 def test_what_is_made_already_has_few_or_none(
     words: tuple, shown: set[str], capsys: pytest.CaptureFixture
 ) -> None:
-    assert run(*words, "--help") == 0
+    assert run(*words, "--help-all") == 0
     assert flags_in(capsys.readouterr().out) == shown
 
 
@@ -131,6 +131,7 @@ def test_a_misspelt_flag_gets_the_nearest_of_the_model(capsys: pytest.CaptureFix
         (InfoCommand, "--model.levels 3 4 5 --json NAME", "NAME"),
         (InfoCommand, "--model.plugins [] NAME", "NAME"),
         (InfoCommand, "--help", None),
+        (InfoCommand, "--help-all NAME", "NAME"),
         (CreateCommand, "--classes=3 --out fcos_resnet18_fpn.safetensors NAME", "NAME"),
         (TrainCommand, "--data DIR --optim.milestones 0.5 0.75 --augment.scale-range 0.5 2.0 NAME", "NAME"),
         (TrainCommand, "data=DIR optim.learning_rate=0.1 NAME", "NAME"),

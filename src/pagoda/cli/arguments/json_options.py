@@ -19,13 +19,13 @@ class Form(NamedTuple):
 
     example: str
     """what the help shows"""
-    read: Callable[[Any], Any]
+    read: Callable[[object], object]
     """from JSON's lists and mappings; ValueError for others"""
-    write: Callable[[Any], Any]
+    write: Callable[[Any], object]
     """to them"""
 
 
-def blocks_from(value: Any) -> Blocks | None:
+def blocks_from(value: object) -> Blocks | None:
     """Lists of truth values, or null."""
     blocks = value
     if isinstance(value, list):
@@ -35,9 +35,9 @@ def blocks_from(value: Any) -> Blocks | None:
     return blocks
 
 
-FORMS: dict[Any, Form] = {
+FORMS: dict[object, Form] = {
     tuple[Plugin, ...]: Form(
-        """'[{"module": "context_block", "options": {"ratio": 0.25}, "levels": [4, 5]}]'""",
+        """'[{"module": "context_block", "options": {"ratio": 0.5}}]'""",
         plugins_from,
         lambda plugins: [asdict(plugin) for plugin in plugins],
     ),
@@ -47,7 +47,7 @@ json_options = ConstructorRegistry()
 
 
 @json_options.primitive_rule
-def json_rule(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+def json_rule(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[object] | None:
     """How one word becomes such a value; None for types that tyro knows."""
     form = FORMS.get(kind.type)
     if form is None:
@@ -61,7 +61,7 @@ def json_rule(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     )
 
 
-def value_of(text: str, form: Form) -> Any:
+def value_of(text: str, form: Form) -> object:
     """What stands in the text. Raises ValueError with an example where it is no JSON."""
     try:
         return json.loads(text)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import is_dataclass
 from sys import maxsize
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import get_args, get_origin, get_type_hints
 
 from pagoda.cli.arguments.json_options import FORMS
 from pagoda.cli.arguments.parsing import names_code
@@ -65,7 +65,7 @@ def length_of(flag: str, lengths: dict[str, int]) -> int:
 
 def flag_lengths(command: type, prefix: str = "") -> dict[str, int]:
     """{flag of a command: how many words its value has at most}, those of every model's options among them."""
-    lengths = {}
+    lengths = {"help": 0, "help-all": 0}
     for name, hint in get_type_hints(command).items():
         flag = f"{prefix}{name}".replace("_", "-")
         if hint is ModelOptions or hint is Options:
@@ -78,7 +78,7 @@ def flag_lengths(command: type, prefix: str = "") -> dict[str, int]:
     return lengths
 
 
-def words_in(hint: Any) -> int:
+def words_in(hint: object) -> int:
     """How many words of the command line a value of this type has at most."""
     parts = get_args(hint)
     if hint is bool:

@@ -1,16 +1,16 @@
 """What the verbs share: flags from dataclasses, models by name, file or function."""
 
 import importlib.util
-import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import tyro
 
+from pagoda.cli.arguments.help import HELP_FLAGS, show_help
 from pagoda.cli.arguments.json_options import json_options
 from pagoda.convert.choice_notes import collected_notes
 from pagoda.data.formats.coco_masks_keypoints import read_skeleton
@@ -21,42 +21,19 @@ from pagoda.files.drafts import sweep_drafts
 from pagoda.files.text import as_whole, one_line, read_json, read_text
 from pagoda.models import create_model, is_checkpoint, load
 from pagoda.places import told_at
+from pagoda.plain import JsonObject
 from pagoda.structures.labels import LabelMap
 
 T = TypeVar("T")
 
 
 def parse(command: type[T], verb: str, arguments: Sequence[str], default: T | None = None) -> T:
-    """Flags of the dataclass `command`; `a.b=v` is taken for `--a.b v`. Wrong usage exits with 2."""
+    """Flags of the dataclass `command`; `a.b=v` is taken for `--a.b v`. Wrong usage exits with 2, --help with 0."""
+    if HELP_FLAGS & set(arguments):
+        show_help(command, verb, arguments, default)
     accepted = [f"--{word}" if re.match(r"^[a-z_]\w*(\.\w+)*=", word) else word for word in arguments]
-    told = description_of(command)
     with json_options:
-        return tyro.cli(command, prog=f"pagoda {verb}", description=told, args=accepted, default=default)
-
-
-def description_of(command: type) -> str:
-    """The docstring of a command as its help shows it: examples, which begin with "pagoda ", on lines of their own.
-
-    >>> class Fold:
-    ...     '''Fold it,
-    ...     twice.
-    ...
-    ...     pagoda fold a
-    ...     pagoda fold b
-    ...     '''
-    >>> print(description_of(Fold))
-    Fold it, twice.
-    <BLANKLINE>
-    $ pagoda fold a
-    $ pagoda fold b
-    """
-    paragraphs = []
-    for paragraph in inspect.cleandoc(command.__doc__ or "").split("\n\n"):
-        lines = paragraph.splitlines()
-        are_examples = all(line.startswith("pagoda ") for line in lines)
-        # The formatter joins lines that begin with a letter.
-        paragraphs.append("\n".join(f"$ {line}" for line in lines) if are_examples else " ".join(lines))
-    return "\n\n".join(paragraphs)
+        return tyro.cli(command, prog=f"pagoda {verb}", args=accepted, default=default)
 
 
 def names_code(model: object) -> bool:
@@ -114,7 +91,7 @@ def open_model(
     take: str = "",
     num_classes: int = 80,
     label_map: LabelMap | None = None,
-    options: dict[str, Any] | None = None,
+    options: JsonObject | None = None,
 ) -> Detector:
     """A checkpoint by its path, a zoo model by its name, or a composed one as FILE.py:FUNCTION."""
     build = find_build(model)

@@ -25,14 +25,19 @@ class Architecture:
     """A detector (or a backbone alone, where `detector` is None) in the words of the zoo."""
 
     detector: str | None
+    """what the zoo's names begin with; None: there is none"""
     backbone: str
+    """as the zoo calls it"""
     neck: str | None = None
+    """as the zoo calls it; None of a backbone alone"""
     num_classes: int | None = None
+    """of foreground; None of a backbone alone"""
     options: dict[str, Any] = field(default_factory=dict)
     """of the model, as `create_model` takes them"""
     extra_from: str | None = None
     """of the FPN"""
     box_rows: int = 4
+    """outputs of the box head: 4 for each anchor of a cell"""
     question: str | None = None
     """what the tensors do not tell of the backbone, so that `plugins` have to be handed over"""
     deform_question: str | None = None

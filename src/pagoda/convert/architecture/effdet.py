@@ -39,10 +39,13 @@ class Form:
     """In our words, as far as it differs from the variant's."""
 
     why: str
+    """from what it was told, for the report; empty where a person said it"""
     options: Mapping[str, Any] = field(default_factory=dict)
     """fusion, topology, activation and canvas, as options of models have them"""
     resampling: Resampling = field(default_factory=Resampling)
+    """between the pyramid's levels"""
     head_activation: str | None = None
+    """None: that of the pyramid"""
     conventions: Mapping[str, Any] = field(default_factory=dict)
     """other fields of EfficientDetFlavour that a config says"""
 

@@ -29,6 +29,7 @@ class Form:
     fixed: str
     """the kernel of the last doubling, which never learns"""
     one_level: bool
+    """without a pyramid: the backbone's last stage is in the box head"""
 
 
 # In this order: a network with time may have begun as one without, a C4 network as a pyramid, not the reverse.

@@ -23,8 +23,11 @@ class Rule:
     """
 
     source: str
+    """pattern of the other program's names"""
     ours: str | None
+    """pattern of canonical names; None: known and not needed"""
     why: str = ""
+    """what the report says of a name that is not needed"""
     read_only: bool = False
     """an older name: files may have it, what we write has the newer one"""
     where_source_has: str = ""
@@ -90,6 +93,7 @@ class Renamed:
     dropped: dict[str, str]
     """{source name: why}"""
     unknown: list[str]
+    """source names that no rule speaks of"""
 
 
 def rename(names: Collection[str], rules: Sequence[Rule]) -> Renamed:

@@ -6,7 +6,7 @@ new targets; fields that did not change are shared with the old ones, so nobody 
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -160,7 +160,7 @@ def join_targets(parts: Sequence[Targets]) -> Targets:
     ValueError where some of the parts carry masks (areas, keypoints) and others do not.
     """
     with_objects = [part for part in parts if len(part)] or parts[:1]
-    joined: dict[str, Any] = {}
+    joined: dict[str, Tensor] = {}
     for name in (f.name for f in fields(Targets)):
         values = [getattr(part, name) for part in with_objects]
         lacking = [part.image_id for part, value in zip(with_objects, values, strict=True) if value is None]

@@ -8,7 +8,6 @@ decides the outcome. What happens to objects that leave the picture, and what `b
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from torchvision.tv_tensors import BoundingBoxes
 
 from pagoda.data.augment import geometry
 from pagoda.data.augment.geometry import Window, frame_of
+from pagoda.data.table.samples import Samples
 from pagoda.plain import checked
 from pagoda.preprocess import InputSpec
 from pagoda.structures.instances import Targets
@@ -26,19 +26,12 @@ PADDING_GREY = 114
 """Close to the mean of natural pictures, so that padding is near zero once normalised."""
 
 
-class Samples(Protocol):
-    """Anything with pictures to draw from."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Targets]: ...
-
-
 @dataclass(frozen=True)
 class Compose:
     """One transform after the other."""
 
     transforms: Sequence[Transform]
+    """in the order in which they are applied"""
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         for transform in self.transforms:
@@ -52,7 +45,9 @@ class Carry:
     """Boxes, and of masks and keypoints what is learnt: the rest need not be moved along."""
 
     masks: bool = False
+    """False: they are dropped, which saves moving every pixel of them"""
     keypoints: bool = False
+    """False: they are dropped, and with them their visibility"""
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         dropped = [*(["masks"] * (not self.masks)), *(["keypoints", "visibility"] * (not self.keypoints))]
@@ -64,7 +59,9 @@ class Resize:
     """The shorter side to `short` pixels, less where the longer would exceed `long`; aspect kept."""
 
     short: int
+    """pixels of the shorter side"""
     long: int
+    """the most pixels the longer side may have"""
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         same_as_later = InputSpec(short_side=self.short, long_side=self.long)
@@ -76,7 +73,9 @@ class MultiScaleResize:
     """`Resize` with a short side drawn from `shorts`."""
 
     shorts: tuple[int, ...]
+    """pixels of the shorter side, each as likely as the others"""
     long: int
+    """the most pixels the longer side may have"""
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         return Resize(self.shorts[_below(len(self.shorts))], self.long)(picture, targets)
@@ -91,10 +90,15 @@ class JitteredResize:
     """
 
     short: int
+    """pixels of the shorter side, before the jitter"""
     long: int
+    """the most pixels the longer side may have, before the jitter"""
     low: float = 0.8
+    """the smallest factor; 1 never shrinks"""
     high: float = 1.25
+    """the largest factor; 1 never crops"""
     boxes_from_masks: bool = True
+    """False: boxes of cropped objects end at the crop, whatever is left of their masks"""
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         spec = InputSpec(short_side=self.short, long_side=self.long)
@@ -114,7 +118,9 @@ class HorizontalFlip:
     """Left to right with probability `p`. Keypoints need `pairs`: those that change places."""
 
     p: float = 0.5
+    """share of the pictures that are flipped, 0 … 1"""
     pairs: Sequence[tuple[int, int]] | None = None
+    """keypoints that change places, as (left eye, right eye); () where none do, None where nobody knows"""
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         if not _happens(self.p):
@@ -128,7 +134,9 @@ class VerticalFlip:
     """Top to bottom with probability `p`. Keypoints need `pairs` here too: this is a mirror as well."""
 
     p: float = 0.5
+    """share of the pictures that are flipped, 0 … 1"""
     pairs: Sequence[tuple[int, int]] | None = None
+    """as in `HorizontalFlip`"""
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         if not _happens(self.p):
@@ -146,10 +154,15 @@ class ScaleJitter:
     """
 
     size: tuple[int, int]
+    """(height, width) of the result, in pixels"""
     low: float = 0.1
+    """the smallest factor"""
     high: float = 2.0
+    """the largest factor; above 1 pictures are cropped"""
     fill: int = PADDING_GREY
+    """grey level of what is padded, 0 … 255"""
     boxes_from_masks: bool = True
+    """False: boxes of cropped objects end at the crop, whatever is left of their masks"""
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         sides = frame_of(picture, targets)
@@ -179,12 +192,19 @@ class RandomIoUCrop:
     """
 
     p: float = 1.0
+    """share of the pictures for which a crop is looked for, 0 … 1"""
     min_ious: tuple[float, ...] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
+    """the least IoU of the crop with some object, each as likely as the others"""
     min_scale: float = 0.3
+    """share of the picture's sides that those of the crop have at least"""
     max_scale: float = 1.0
+    """share that they have at most"""
     min_aspect: float = 0.5
+    """the least width / height of the crop"""
     max_aspect: float = 2.0
+    """the most"""
     boxes_from_masks: bool = True
+    """False: boxes of cropped objects end at the crop, whatever is left of their masks"""
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         height, width = frame_of(picture, targets)
@@ -213,6 +233,7 @@ class PhotometricDistort:
     """SSD's changes of brightness, contrast, saturation, hue and channel order, each with probability `p`."""
 
     p: float = 0.5
+    """of each change by itself, 0 … 1"""
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         frame_of(picture, targets)
@@ -230,14 +251,22 @@ class Mosaic:
     the pictures that are drawn, as it has been to the one that is given.
     """
 
-    dataset: Samples
+    dataset: Samples[Targets]
+    """what the three other pictures are drawn from, each picture as likely as the others"""
     size: tuple[int, int]
+    """(height, width) of the canvas, in pixels"""
     p: float = 0.5
+    """share of the pictures that become a mosaic, 0 … 1"""
     low: float = 0.4
+    """the smallest factor on what fits the canvas"""
     high: float = 1.0
+    """the largest"""
     fill: int = PADDING_GREY
+    """grey level between and beside the pictures, 0 … 255"""
     boxes_from_masks: bool = True
+    """False: boxes of cut objects end at their quarter, whatever is left of their masks"""
     prepare: Transform | None = None
+    """what is done to the drawn pictures first; the given one has had it already"""
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         if not _happens(self.p):

@@ -41,6 +41,7 @@ class Figure:
     ground: float
     """y of its feet; who stands lower is nearer"""
     height: float
+    """pixels from the feet to the top of the head, standing upright"""
     yaw: float
     """0: towards us; above 0: walking to the right"""
     speed: float
@@ -48,6 +49,7 @@ class Figure:
     phase: float
     """of its steps in frame 0"""
     paints: Paints
+    """of its clothes and skin"""
 
     def joints(self, frame: float) -> np.ndarray:
         """(17, 2) xy, also outside the picture; nan for the ears."""

@@ -18,11 +18,17 @@ class WalkSettings:
     """Frames, pixels, and how much goes on."""
 
     num_videos: int
+    """at least 1"""
     num_frames: int = 24
+    """of every video, at least 1"""
     seed: int = 0
+    """another one gives other figures, screens and noise"""
     image_size: tuple[int, int] = (128, 160)
+    """(height, width) in pixels, each at least 32"""
     min_figures: int = 2
+    """per video, at least 1"""
     max_figures: int = 5
+    """per video"""
     crossing: bool = True
     """figures walk both ways at their own speeds and pass each other; False: in line, and none hides another"""
     num_pillars: int = 1
@@ -33,6 +39,7 @@ class WalkSettings:
     hidden_joints: bool = True
     """joints behind something are annotated too; False: only of figures that are hidden as a whole"""
     bridged_frames: int = 2
+    """for so many in a row a hidden figure stays annotated"""
     noise: float = 0.02
     """of every pixel, as a share of white"""
 
@@ -56,6 +63,7 @@ class Screen:
     frames: range
     """in which it stands there"""
     colour: tuple[int, int, int]
+    """RGB, 0 … 255"""
 
     def draw(self, canvas: ImageDraw.ImageDraw, scale: int, paint: int | None = None) -> None:
         """As `Figure.draw`."""
@@ -68,7 +76,9 @@ class Scene:
     """All that a video is drawn from."""
 
     figures: tuple[Figure, ...]
+    """in no order; see `by_depth`"""
     screens: tuple[Screen, ...]
+    """pillars and boards, in no order"""
     backdrop: np.ndarray
     """(H, wider than W, 3) uint8"""
     drift: float

@@ -40,6 +40,7 @@ class Shape:
     """One placed shape."""
 
     label: int
+    """its class, counted from 0"""
     outline: np.ndarray
     """(P, 2) xy in pixels, also outside the picture"""
     coverage: np.ndarray

@@ -13,11 +13,8 @@ from torch.utils.data import Dataset
 from pagoda.data.dataset import Transform
 from pagoda.data.drawn.shapes import OUTLINES, Shape, background, paint, place
 from pagoda.data.table.annotations import Annotations
-from pagoda.data.table.assembly import ImageColumns, ObjectColumns, assemble
-from pagoda.data.table.keypoints import PackedKeypoints
-from pagoda.data.table.masks import PackedMasks
+from pagoda.data.table.assembly import tabulate
 from pagoda.messages import did_you_mean
-from pagoda.ops.rle import encode_masks
 from pagoda.plain import checked
 from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
@@ -85,27 +82,10 @@ class DrawnShapes(Dataset):
 
     @cached_property
     def annotations(self) -> Annotations:
-        """The objects of all pictures, for evaluation and statistics; the shapes are placed once for it."""
-        images, objects = ImageColumns(ids=list(range(1, len(self) + 1))), ObjectColumns()
-        areas: list[float] = []
-        texts: list[str] = []
-        triples: list[np.ndarray] = []
-        for index in range(len(self)):
-            shapes = self._scene(index)
-            masks = _visible_masks(shapes, self.image_size)
-            images.files.append(_file_name(index))
-            images.sizes.append(self.image_size)
-            for shape, (x1, y1, x2, y2) in zip(shapes, _boxes_around(masks).tolist(), strict=True):
-                objects.add(index, (x1, y1, x2 - x1, y2 - y1), shape.label, False)
-            areas += masks.sum((1, 2)).tolist()
-            texts += encode_masks(masks)
-            points, visibility = _keypoints(shapes, self.image_size)
-            triples.append(np.concatenate([points, visibility[..., None]], 2))
-        objects.areas = areas
-        objects.masks = PackedMasks.pack([[]] * len(texts), texts)
-        objects.keypoints = PackedKeypoints.of_rows(np.ones(len(texts), bool), np.concatenate(triples))
+        """The objects of all pictures, for evaluation and statistics; made when first asked for."""
         source = f"{len(self)} drawn pictures (seed {self.seed})"
-        return assemble(images, objects, label_map=self.label_map, root=Path(), source=source)
+        pictures = map(self.targets, range(len(self)))
+        return tabulate(pictures, label_map=self.label_map, root=Path(), source=source)
 
     def _paint(self, index: int, shapes: list[Shape]) -> Tensor:
         rng = np.random.default_rng((self.seed, self._position(index), 1))

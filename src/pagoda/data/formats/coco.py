@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -147,16 +146,16 @@ def _read_images(
     return images, positions
 
 
-def is_file_name(value: Any) -> bool:
+def is_file_name(value: object) -> bool:
     """A text that can be the name of a file."""
     if not isinstance(value, str) or not value or "\0" in value:
         return False
     return value.isascii() or value.encode(errors="replace").decode() == value
 
 
-def _as_id(value: Any) -> int | str | None:
+def _as_id(value: object) -> int | str | None:
     """A whole number or text; None where it is neither."""
-    return value if type(value) in (int, str) else as_whole(value)
+    return value if type(value) is int or type(value) is str else as_whole(value)
 
 
 def _match_images(
@@ -203,7 +202,9 @@ class _Columns:
     """One entry per annotation."""
 
     boxes: list[Sequence[float]] = field(default_factory=list)
+    """x, y, width, height; `NO_BOX` where the file has no four numbers"""
     ignored: list[bool] = field(default_factory=list)
+    """crowd regions"""
     areas: list[float] = field(default_factory=list)
     """NaN where the file has none"""
 
@@ -233,7 +234,7 @@ def _read_objects(
     return columns
 
 
-def _flag(value: Any, source: str, place: Callable[[int], str], row: int, complaints: Complaints) -> bool:
+def _flag(value: object, source: str, place: Callable[[int], str], row: int, complaints: Complaints) -> bool:
     try:
         return truth_value(value, "iscrowd")
     except ValueError as error:
@@ -241,14 +242,14 @@ def _flag(value: Any, source: str, place: Callable[[int], str], row: int, compla
         return False
 
 
-def _is_set(value: Any) -> bool:
+def _is_set(value: object) -> bool:
     try:
         return truth_value(value, "ignore")
     except ValueError:
         return True
 
 
-def _read_box(box: Any) -> Sequence[float]:
+def _read_box(box: object) -> Sequence[float]:
     if not isinstance(box, list | tuple) or len(box) != 4:
         return NO_BOX
     if {type(value) for value in box} <= {int, float}:

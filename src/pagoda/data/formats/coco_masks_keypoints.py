@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from pagoda.data.reading.category_ids import complain_of_trimming
 from pagoda.data.reading.complaints import Complaints
@@ -11,6 +10,7 @@ from pagoda.data.table.keypoints import PackedKeypoints
 from pagoda.data.table.masks import NO_PIXELS, PackedMasks
 from pagoda.files.text import as_name, as_number, as_whole
 from pagoda.ops.rle import check_polygons, check_run_lengths
+from pagoda.plain import JsonObject
 from pagoda.structures.skeleton import Skeleton, known_skeleton
 
 
@@ -37,7 +37,7 @@ def read_masks(
     return masks if masks.is_known.any() else None
 
 
-def _mask_of(segmentation: Any, size: tuple[int, int]) -> tuple[list[list[float]], str, int]:
+def _mask_of(segmentation: object, size: tuple[int, int]) -> tuple[list[list[float]], str, int]:
     """(polygons, run lengths, polygons left out as too short) of one object. Raises ValueError for what is neither."""
     if isinstance(segmentation, list):
         parts = check_polygons(segmentation)
@@ -48,7 +48,7 @@ def _mask_of(segmentation: Any, size: tuple[int, int]) -> tuple[list[list[float]
 
 
 def read_skeleton(
-    categories: Sequence[Any], entries: Sequence[dict], source: str, complaints: Complaints
+    categories: Sequence[object], entries: Sequence[dict], source: str, complaints: Complaints
 ) -> Skeleton | None:
     """The one skeleton of all categories that have keypoints; None where there is none, or more than one.
 
@@ -77,7 +77,7 @@ def read_skeleton(
         complain_of_trimming(written, name, source, complaints)
     known = known_skeleton(names)
     edges = _read_edges(category, len(names), source, complaints)
-    plain: dict[str, Any] = {} if known is None else known.to_dict()
+    plain: JsonObject = {} if known is None else known.to_dict()
     plain |= {key: category[key] for key in ("sigmas", "flip_pairs") if category.get(key) is not None}
     plain |= {"names": names, "edges": plain.get("edges", ()) if edges is None else edges}
     try:
@@ -156,7 +156,7 @@ def _read_edges(category: dict, count: int, source: str, complaints: Complaints)
     return None
 
 
-def _as_pair(edge: Any, count: int) -> list[int] | None:
+def _as_pair(edge: object, count: int) -> list[int] | None:
     ends = [as_whole(end) for end in edge] if isinstance(edge, list) else []
     if len(ends) != 2 or None in ends or ends[0] == ends[1]:
         return None

@@ -4,11 +4,12 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pagoda.data.reading.json_kinds import json_files, json_kind
 from pagoda.data.reading.picture_paths import PictureFinder, files_below, written_name
 from pagoda.data.reading.splits import common_name, is_split_name, split_in_name, with_common_names
+from pagoda.plain import JsonObject
 
 OTHER_COCO_FILES = ("captions_", "image_info_", "panoptic_", "stuff_")
 """Files COCO keeps beside the boxes; person_keypoints_ files count only where nothing else is there."""
@@ -28,7 +29,7 @@ SAMPLED = 1000
 class Placed(NamedTuple):
     """A COCO document whose pictures were looked for."""
 
-    document: dict[str, Any]
+    document: JsonObject
     """file_name is relative to `folder` wherever the picture was found"""
     folder: Path
     num_found: int
@@ -98,7 +99,7 @@ def picture_folders(root: Path, json_path: Path, split: str) -> Iterator[Path]:
             yield from (folder / "images", folder / "data")
 
 
-def place_pictures(document: dict[str, Any], root: Path, json_path: Path, split: str) -> Placed:
+def place_pictures(document: JsonObject, root: Path, json_path: Path, split: str) -> Placed:
     """The document with the files of its pictures as they lie on disk, below the likeliest folder.
 
     Entries are taken as they are, broken ones too; names that cannot be found stay as they are written, except that

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from pagoda.data.reading.coco_document import coco_document
 from pagoda.files.text import read_json
+from pagoda.plain import JsonObject
 
 
-def createml_document(path: Path, every: Sequence[Path]) -> dict[str, Any]:
+def createml_document(path: Path, every: Sequence[Path]) -> JsonObject:
     """One file as a COCO document; the classes are those of `every` file of the data set, sorted.
 
     Raises ValueError naming the file and the picture where an entry is none of CreateML's.
@@ -16,15 +17,11 @@ def createml_document(path: Path, every: Sequence[Path]) -> dict[str, Any]:
     names = sorted({label for entries in contents.values() for _, boxes in entries for label, _ in boxes})
     if not names:
         raise ValueError(f"{path}: no picture has an object; there is nothing to detect")
-    images, annotations = [], []
-    for number, (picture, boxes) in enumerate(contents[path], 1):
-        images.append({"id": number, "file_name": picture})
-        for label, box in boxes:
-            category = names.index(label) + 1
-            entry = {"id": len(annotations) + 1, "image_id": number, "category_id": category, "bbox": box}
-            annotations.append(entry)
-    categories = [{"id": number, "name": name} for number, name in enumerate(names, 1)]
-    return {"images": images, "annotations": annotations, "categories": categories}
+    pictures = (
+        ({"file_name": picture}, [(label, {"bbox": box}) for label, box in boxes])
+        for picture, boxes in contents[path]
+    )
+    return coco_document(pictures, names)
 
 
 def _entries(path: Path) -> list[tuple[str, list[tuple[str, list[float]]]]]:
@@ -42,7 +39,7 @@ def _entries(path: Path) -> list[tuple[str, list[tuple[str, list[float]]]]]:
     return entries
 
 
-def _labelled_box(path: Path, picture: str, entry: Any) -> tuple[str, list[float]]:
+def _labelled_box(path: Path, picture: str, entry: JsonObject) -> tuple[str, list[float]]:
     try:
         place = entry["coordinates"]
         x, y, width, height = (float(place[key]) for key in ("x", "y", "width", "height"))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import radians
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from pagoda.data.reading.json_kinds import json_files
 from pagoda.data.reading.outlines import box_corners, enclosing, turned
 from pagoda.data.reading.outside import is_refused
 from pagoda.pictures.read import PictureError, picture_size
-from pagoda.plain import checked
+from pagoda.plain import JsonObject, checked
 
 DocumentKind = Literal["coco", "labelme", "createml", "via", "labelstudio"]
 DOCUMENT_KINDS: tuple[DocumentKind, ...] = ("coco", "labelme", "createml", "via", "labelstudio")
@@ -64,7 +64,7 @@ def other_json(root: Path, kind: DocumentKind) -> list[Path]:
     return json_files(root, kind, PATTERNS)
 
 
-def _document(kind: DocumentKind, path: Path, every: Sequence[Path], notes: list[str]) -> dict[str, Any]:
+def _document(kind: DocumentKind, path: Path, every: Sequence[Path], notes: list[str]) -> JsonObject:
     if kind == "createml":
         return createml_document(path, every)
     if kind == "via":
@@ -74,7 +74,7 @@ def _document(kind: DocumentKind, path: Path, every: Sequence[Path], notes: list
     return with_turned_boxes(load_coco(path), str(path), notes)
 
 
-def with_turned_boxes(document: dict[str, Any], source: str, notes: list[str]) -> dict[str, Any]:
+def with_turned_boxes(document: JsonObject, source: str, notes: list[str]) -> JsonObject:
     """CVAT keeps a box's angle beside the upright box: such boxes become what they enclose, which is noted.
 
     The angle is `attributes.rotation`, in degrees clockwise about the middle of the box.
@@ -99,9 +99,11 @@ def with_turned_boxes(document: dict[str, Any], source: str, notes: list[str]) -
     return {**document, "annotations": entries}
 
 
-def _rotation(entry: Any) -> float:
+def _rotation(entry: object) -> float:
     """Degrees; 0 where there is none, or the annotation has an outline of its own."""
-    attributes = entry.get("attributes") if isinstance(entry, dict) else None
+    if not isinstance(entry, dict):
+        return 0.0
+    attributes = entry.get("attributes")
     angle = attributes.get("rotation") if isinstance(attributes, dict) else None
     if not isinstance(angle, int | float) or isinstance(angle, bool) or entry.get("segmentation"):
         return 0.0

@@ -4,15 +4,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from math import radians
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from pagoda.data.reading.coco_document import coco_document
 from pagoda.data.reading.outlines import box_corners, ellipse_corners, enclosing, turned
 from pagoda.files.text import read_json
+from pagoda.plain import JsonObject
 
 
-def label_studio_document(path: Path, every: Sequence[Path], notes: list[str]) -> dict[str, Any]:
+def label_studio_document(path: Path, every: Sequence[Path], notes: list[str]) -> JsonObject:
     """One file as a COCO document; the classes are those of `every` file of the data set, sorted.
 
     Of each task the first annotation that was not cancelled counts. A turned rectangle becomes what it encloses:
@@ -32,26 +33,24 @@ def label_studio_document(path: Path, every: Sequence[Path], notes: list[str]) -
         raise ValueError(
             f"{path}: no task has a labelled rectangle, polygon or ellipse; there is nothing to detect"
         )
-    images, annotations = [], []
     left_out: Counter[str] = Counter()
-    for number, task in enumerate(contents[path], 1):
-        images.append({"id": number, "file_name": _picture(task, path), **_size(task)})
-        for label, outline in _objects(task, path, left_out):
-            entry = {"id": len(annotations) + 1, "image_id": number, "category_id": names.index(label) + 1}
-            annotations.append({**entry, **outline})
+    pictures = (
+        ({"file_name": _picture(task, path), **_size(task)}, _objects(task, path, left_out))
+        for task in contents[path]
+    )
+    document = coco_document(pictures, names)
     notes += [f"{path}: {count} {what} are left out" for what, count in left_out.items()]
-    categories = [{"id": number, "name": name} for number, name in enumerate(names, 1)]
-    return {"images": images, "annotations": annotations, "categories": categories}
+    return document
 
 
-def _tasks(path: Path) -> list[dict[str, Any]]:
+def _tasks(path: Path) -> list[JsonObject]:
     content = read_json(path)
     if not isinstance(content, list) or not all(isinstance(task, dict) for task in content):
         raise ValueError(f"{path}: Label Studio's JSON is a list of tasks")
     return content
 
 
-def _picture(task: dict[str, Any], path: Path) -> str:
+def _picture(task: JsonObject, path: Path) -> str:
     values = [value for value in (task.get("data") or {}).values() if isinstance(value, str)]
     if not values:
         raise ValueError(
@@ -61,23 +60,21 @@ def _picture(task: dict[str, Any], path: Path) -> str:
     return named if isinstance(named, str) else values[0]
 
 
-def _results(task: dict[str, Any], left_out: Counter[str]) -> list[dict[str, Any]]:
+def _results(task: JsonObject, left_out: Counter[str]) -> list[JsonObject]:
     kept = [each for each in task.get("annotations") or [] if not each.get("was_cancelled")]
     if len(kept) > 1:
         left_out["annotations of tasks that have an earlier one"] += len(kept) - 1
     return kept[0].get("result") or [] if kept else []
 
 
-def _size(task: dict[str, Any]) -> dict[str, int]:
+def _size(task: JsonObject) -> dict[str, int]:
     for result in _results(task, Counter()):
         if result.get("original_width") and result.get("original_height"):
             return {"width": int(result["original_width"]), "height": int(result["original_height"])}
     return {}
 
 
-def _objects(
-    task: dict[str, Any], path: Path, left_out: Counter[str]
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def _objects(task: JsonObject, path: Path, left_out: Counter[str]) -> Iterator[tuple[str, JsonObject]]:
     """(class, COCO's bbox and, where it is no upright rectangle, segmentation) of each area of a task."""
     for result in _results(task, left_out):
         kind, value = str(result.get("type")), result.get("value") or {}
@@ -95,7 +92,7 @@ def _objects(
                 ) from error
 
 
-def _outline(kind: str, value: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+def _outline(kind: str, value: JsonObject, result: JsonObject) -> JsonObject:
     scale = np.array([float(result["original_width"]), float(result["original_height"])]) / 100
     angle = radians(float(value.get("rotation") or 0))
     if kind == "polygonlabels":

@@ -8,12 +8,13 @@ import base64
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from PIL import Image
 
 from pagoda.data.formats.coco_places import Placed
+from pagoda.data.reading.coco_document import coco_document
 from pagoda.data.reading.found import usable_size
 from pagoda.data.reading.json_kinds import json_kind
 from pagoda.data.reading.outside import is_refused
@@ -22,11 +23,27 @@ from pagoda.data.reading.splits import choose_split, files_by_split
 from pagoda.files.text import as_name, as_number, read_json, truth_value
 from pagoda.ops.rle import as_rle, decode_masks, draw_polygons, encode_masks, mask_boxes
 from pagoda.pictures.read import PictureError, picture_size
+from pagoda.plain import JsonObject
 
 CIRCLE_CORNERS = 64
 AREAS = ("polygon", "rectangle", "circle", "mask")
 TURNED = ("rotation", "quadrilateral")
 """X-AnyLabeling's shapes of four corners: the polygon they enclose"""
+
+
+class _Shape(TypedDict):
+    """A shape of a file whose values have been checked."""
+
+    number: int
+    """from 1, in the file"""
+    label: str
+    points: list[list[float]]
+    """x, y in pixels"""
+    shape_type: str
+    group_id: int | str | None
+    mask: str | None
+    """of a mask its pixels, a PNG in base64; not checked yet"""
+    is_ignored: bool
 
 
 def labelme_splits(root: Path) -> tuple[dict[str, tuple[Path, ...]], list[Path]]:
@@ -55,29 +72,22 @@ def labelme_document(root: Path, split: str, *, within: Path | None = None) -> P
     if not names:
         why = broken[0][1] if broken else "there is nothing to detect"
         raise ValueError(f"{root}: no LabelMe file has a {', '.join(AREAS)}; {why}")
-    skeleton = {"keypoints": keypoints} if keypoints else {}
-    document: dict[str, Any] = {
-        "categories": [{"id": number, "name": name, **skeleton} for number, name in enumerate(names, 1)],
-        "images": [],
-        "annotations": [],
-    }
     paths = [path for path in choose_split(splits, split, str(root)) if path in loaded]
-    placed = _place_pictures(document, paths, loaded, root, split)
-    for number, path in enumerate(paths, 1):
-        file, entry = loaded[path], placed.document["images"][number - 1]
-        picture = placed.folder / entry["file_name"]
+    placed = _place_pictures(paths, loaded, root, split)
+    pictures = []
+    for path, entry in zip(paths, placed.document["images"], strict=True):
+        file, picture = loaded[path], placed.folder / entry["file_name"]
         entry |= {} if is_refused(picture, within) else _size(file, picture)
         size = (entry["height"], entry["width"]) if "height" in entry else None
-        for item in _objects(path, file, size, keypoints, notes, broken):
-            item |= {"id": len(document["annotations"]) + 1, "image_id": number}
-            document["annotations"].append({**item, "category_id": names.index(item.pop("name")) + 1})
+        pictures.append((entry, _objects(path, file["shapes"], size, keypoints, notes, broken)))
+    document = coco_document(pictures, names, keypoints)
     num_difficult = sum(shape["is_ignored"] for path in paths for shape in loaded[path]["shapes"])
     if num_difficult:
         notes.append(f"{root} ({split}): {num_difficult} shapes are marked difficult and ignored, as in VOC")
-    return placed._replace(left_out=tuple(notes), broken=tuple(broken))
+    return placed._replace(document=document, left_out=tuple(notes), broken=tuple(broken))
 
 
-def _size(file: dict[str, Any], picture: Path) -> dict[str, int]:
+def _size(file: JsonObject, picture: Path) -> dict[str, int]:
     """Height and width of the picture, {} where neither the file nor the picture tells."""
     size = usable_size(file.get("imageHeight"), file.get("imageWidth"))
     if size is None:
@@ -89,13 +99,12 @@ def _size(file: dict[str, Any], picture: Path) -> dict[str, int]:
 
 
 def _place_pictures(
-    document: dict[str, Any],
     paths: Sequence[Path],
-    loaded: dict[Path, dict[str, Any]],
+    loaded: dict[Path, JsonObject],
     root: Path,
     split: str,
 ) -> Placed:
-    """`document` with an image entry for each file: its picture, or the file itself where the picture is inside."""
+    """A document of one image for each file: its picture, or the file itself where the picture is inside."""
     finder = PictureFinder(root, split)
     names = [str(loaded[path].get("imagePath") or "") or f"{path.stem}.jpg" for path in paths]
     has_data = [bool(loaded[path]["imageData"]) for path in paths]
@@ -106,7 +115,7 @@ def _place_pictures(
     lost = [folder / name.replace("\\", "/") for folder, name in zip(parents, names, strict=True)]
     folder = parents[0] if len(set(parents)) == 1 else root
     base, files = files_below(list(map(str, lost)), places, folder, root)
-    document["images"] = [{"id": number, "file_name": file} for number, file in enumerate(files, 1)]
+    document: JsonObject = {"images": [{"file_name": file} for file in files]}
     notes = finder.notes(f"{root} ({split})")
     if any(inside):
         notes.append(
@@ -122,7 +131,7 @@ def _files(root: Path) -> list[Path]:
     return [path for path, kind in kinds.items() if path.parent in folders and kind in ("labelme", None)]
 
 
-def _load(path: Path, notes: list[str], broken: list[tuple[str, str]]) -> dict[str, Any] | None:
+def _load(path: Path, notes: list[str], broken: list[tuple[str, str]]) -> JsonObject | None:
     """The file's content, of imageData only whether there is any; None where it has no shapes and is another thing."""
     try:
         content = read_json(path)
@@ -139,8 +148,8 @@ def _load(path: Path, notes: list[str], broken: list[tuple[str, str]]) -> dict[s
     shapes = []
     for number, written in enumerate(content["shapes"], 1):
         try:
-            shape = _plain_shape(written)
-            shapes.append(shape | {"number": number})
+            shape = _plain_shape(written, number)
+            shapes.append(shape)
             if isinstance(written["label"], str) and written["label"] != shape["label"]:
                 place = f"{path}: shape {number}: {written['label']!r} becomes '{shape['label']}'"
                 broken.append(("trimmed_names", place))
@@ -149,71 +158,74 @@ def _load(path: Path, notes: list[str], broken: list[tuple[str, str]]) -> dict[s
     return {**content, "shapes": shapes, "imageData": bool(content.get("imageData"))}
 
 
-def _plain_shape(shape: Any) -> dict[str, Any]:
-    """label (text), points (numbers), shape_type, group_id, mask and is_ignored; ValueError where it is no shape."""
-    label = as_name(shape.get("label")) if isinstance(shape, dict) else None
-    points = shape.get("points") if isinstance(shape, dict) else None
+def _plain_shape(shape: object, number: int) -> _Shape:
+    """Raises ValueError where it is no shape."""
+    values = shape if isinstance(shape, dict) else {}
+    label, points = as_name(values.get("label")), values.get("points")
     pairs = [
         [as_number(value) for value in point] if isinstance(point, list) else []
         for point in (points if isinstance(points, list) else [[]])
     ]
-    if not label or not all(len(pair) == 2 and None not in pair for pair in pairs):
+    known = [[x, y] for x, y in (pair for pair in pairs if len(pair) == 2) if x is not None and y is not None]
+    if not label or len(known) < len(pairs):
         raise ValueError(
             f"a LabelMe file has shapes, each with label and points [[x, y], …], got {str(shape)[:100]}"
         )
-    if not np.isfinite(pairs).all():
+    if not np.isfinite(known).all():
         raise ValueError(f"('{label}') a point holds NaN or infinity")
-    group = shape.get("group_id")
+    group = values.get("group_id")
     return {
+        "number": number,
         "label": label,
-        "points": pairs,
-        "shape_type": _shape_type(shape),
+        "points": known,
+        "shape_type": _shape_type(values),
         "group_id": group if isinstance(group, int | str | None) else str(group),
-        "mask": shape.get("mask"),
-        "is_ignored": _is_difficult(shape),
+        "mask": values.get("mask"),
+        "is_ignored": _is_difficult(values),
     }
 
 
-def _is_difficult(shape: dict[str, Any]) -> bool:
+def _is_difficult(shape: JsonObject) -> bool:
     """X-AnyLabeling has a key for it; in LabelMe it is a check box of that name."""
     flags = shape.get("flags")
     given = shape.get("difficult"), flags.get("difficult") if isinstance(flags, dict) else None
     return any([truth_value(value, "difficult") for value in given])
 
 
-def _shape_type(shape: dict[str, Any]) -> str:
+def _shape_type(shape: JsonObject) -> str:
     """As LabelMe means it: none, or null, is a polygon."""
     kind = str(shape.get("shape_type") or "polygon")
     return "polygon" if kind in TURNED else kind
 
 
-def _is_area(shape: dict[str, Any]) -> bool:
+def _is_area(shape: _Shape) -> bool:
     return shape["shape_type"] in AREAS and not _is_short(shape)
 
 
-def _is_short(shape: dict[str, Any]) -> bool:
+def _is_short(shape: _Shape) -> bool:
     """A polygon that encloses nothing, as an interrupted click leaves."""
     return shape["shape_type"] == "polygon" and len(shape["points"]) < 3
 
 
-def _is_keypoint(shape: dict[str, Any]) -> bool:
+def _is_keypoint(shape: _Shape) -> bool:
     return shape["shape_type"] == "point" and shape["group_id"] is not None
 
 
 def _objects(
     path: Path,
-    file: dict[str, Any],
+    shapes: list[_Shape],
     size: tuple[int, int] | None,
     keypoints: list[str],
     notes: list[str],
     broken: list[tuple[str, str]],
-) -> Iterator[dict[str, Any]]:
-    groups: dict[Any, list[dict[str, Any]]] = {}
-    points: dict[Any, list[dict[str, Any]]] = {}
-    for shape in file["shapes"]:
+) -> Iterator[tuple[str, JsonObject]]:
+    """(class, its entry) of each object of a file: areas alone, or those of one group and label."""
+    groups: dict[tuple[int | str, str | int], list[_Shape]] = {}
+    points: dict[int | str | None, list[_Shape]] = {}
+    for shape in shapes:
         group = shape["group_id"]
         if _is_area(shape):
-            alone = ("alone", shape["number"])
+            alone = "alone", shape["number"]
             groups.setdefault(alone if group is None else (group, shape["label"]), []).append(shape)
         elif _is_keypoint(shape):
             points.setdefault(group, []).append(shape)
@@ -222,10 +234,10 @@ def _objects(
             why = f"of {len(shape['points'])} points, which encloses nothing" if is_short else "of no group"
             kind = f"shape {shape['number']} ('{shape['label']}') is a {shape['shape_type']} {why}"
             notes.append(f"{path}: {kind}; it is left out")
-    for key, shapes in groups.items():
+    for key, areas in groups.items():
         own = points.pop(key[0], []) if key[0] != "alone" else []
         try:
-            yield _entry(shapes, own, size, keypoints)
+            yield areas[0]["label"], _entry(areas, own, size, keypoints)
         except ValueError as error:
             broken.append(("malformed_shapes", f"{path}: {error}"))
     for group, lost in points.items():
@@ -233,17 +245,19 @@ def _objects(
 
 
 def _entry(
-    shapes: list[dict[str, Any]],
-    points: list[dict[str, Any]],
+    shapes: list[_Shape],
+    points: list[_Shape],
     size: tuple[int, int] | None,
     keypoints: list[str],
-) -> dict[str, Any]:
+) -> JsonObject:
     """One object: its box, its mask where it has more than rectangles, its keypoints."""
     outlines = [_outline(shape) for shape in shapes]
     corners = np.concatenate(outlines)
     low, high = corners.min(0), corners.max(0)
-    entry: dict[str, Any] = {"name": shapes[0]["label"], "bbox": [*low.tolist(), *(high - low).tolist()]}
-    entry["iscrowd"] = int(any(shape["is_ignored"] for shape in shapes))
+    entry: JsonObject = {
+        "bbox": [*low.tolist(), *(high - low).tolist()],
+        "iscrowd": int(any(shape["is_ignored"] for shape in shapes)),
+    }
     if any(shape["shape_type"] == "mask" for shape in shapes):
         if size is not None:
             text = _painted(shapes, size)
@@ -260,7 +274,7 @@ def _entry(
     return entry
 
 
-def _outline(shape: dict[str, Any]) -> np.ndarray:
+def _outline(shape: _Shape) -> np.ndarray:
     """(P, 2) corners."""
     points = np.array(shape["points"], np.float64).reshape(-1, 2)
     kind = shape["shape_type"]
@@ -275,7 +289,7 @@ def _outline(shape: dict[str, Any]) -> np.ndarray:
     return points
 
 
-def _painted(shapes: list[dict[str, Any]], size: tuple[int, int]) -> str:
+def _painted(shapes: list[_Shape], size: tuple[int, int]) -> str:
     """The run lengths of all shapes of an object, of which some are masks."""
     drawn = [_outline(shape).flatten().tolist() for shape in shapes if shape["shape_type"] != "mask"]
     mask = decode_masks([draw_polygons(drawn, size)], size)[0] if drawn else np.zeros(size, bool)
@@ -285,7 +299,7 @@ def _painted(shapes: list[dict[str, Any]], size: tuple[int, int]) -> str:
     return encode_masks(mask[None])[0]
 
 
-def _paint(shape: dict[str, Any], mask: np.ndarray) -> None:
+def _paint(shape: _Shape, mask: np.ndarray) -> None:
     """Add the pixels of a mask shape: a PNG in base64 whose corner pixels are its two points."""
     left, top = np.array(shape["points"], np.float64).min(0).round().astype(int).tolist()
     try:

@@ -66,7 +66,9 @@ class Layout:
     """A data set found on disk."""
 
     kind: Kind
+    """by which reader it is read"""
     root: Path
+    """the folder from which paths are relative"""
     splits: dict[str, tuple[Path, ...]]
     """Split name → what is read for it: JSON files, list files or picture folders"""
     others: tuple[tuple[str, Path], ...] = ()

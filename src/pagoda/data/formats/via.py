@@ -2,14 +2,15 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from pagoda.data.reading.coco_document import coco_document
 from pagoda.data.reading.outlines import box_corners, ellipse_corners, enclosing
 from pagoda.files.text import read_json
+from pagoda.plain import JsonObject
 
 ONLY_CLASS = "object"
 """The class of regions without any attribute"""
@@ -18,7 +19,7 @@ CLASS_ATTRIBUTE = "class"
 """Chosen where regions have several attributes"""
 
 
-def via_document(path: Path, every: Sequence[Path], notes: list[str]) -> dict[str, Any]:
+def via_document(path: Path, every: Sequence[Path], notes: list[str]) -> JsonObject:
     """One file as a COCO document; the classes are those of `every` file of the data set, sorted.
 
     Rectangles become boxes; polygons, circles and ellipses boxes and masks. Points and lines, and regions without a
@@ -33,27 +34,33 @@ def via_document(path: Path, every: Sequence[Path], notes: list[str]) -> dict[st
         for _, regions in pictures
         for region in regions
     }
-    names = sorted(classes - {None})
+    names = sorted(name for name in classes if name is not None)
     if not names:
         raise ValueError(f"{path}: no region has a class; there is nothing to detect")
-    images, annotations = [], []
     left_out: Counter[str] = Counter()
-    for number, (picture, regions) in enumerate(contents[path], 1):
-        images.append({"id": number, "file_name": picture})
-        for region in regions:
-            name, outline = _class_of(path, region, attribute), _outline(path, picture, region)
-            if name is None or outline is None:
-                shape = region["shape_attributes"].get("name")
-                left_out["regions without a class" if outline else f"regions of the shape {shape}"] += 1
-                continue
-            entry = {"id": len(annotations) + 1, "image_id": number, "category_id": names.index(name) + 1}
-            annotations.append({**entry, **outline})
+    pictures = (
+        ({"file_name": picture}, _objects(path, picture, regions, attribute, left_out))
+        for picture, regions in contents[path]
+    )
+    document = coco_document(pictures, names)
     notes += [f"{path}: {count} {what} are no objects and are left out" for what, count in left_out.items()]
-    categories = [{"id": number, "name": name} for number, name in enumerate(names, 1)]
-    return {"images": images, "annotations": annotations, "categories": categories}
+    return document
 
 
-def _pictures(path: Path) -> list[tuple[str, list[dict[str, Any]]]]:
+def _objects(
+    path: Path, picture: str, regions: list[JsonObject], attribute: str | None, left_out: Counter[str]
+) -> Iterator[tuple[str, JsonObject]]:
+    """(class, COCO's bbox and segmentation) of each region of a picture that is an object."""
+    for region in regions:
+        name, outline = _class_of(path, region, attribute), _outline(path, picture, region)
+        if name is not None and outline is not None:
+            yield name, outline
+            continue
+        shape = region["shape_attributes"].get("name")
+        left_out["regions without a class" if outline else f"regions of the shape {shape}"] += 1
+
+
+def _pictures(path: Path) -> list[tuple[str, list[JsonObject]]]:
     """(picture, its regions), in the order of the file."""
     content = read_json(path)
     if isinstance(content, dict):
@@ -78,7 +85,7 @@ def _pictures(path: Path) -> list[tuple[str, list[dict[str, Any]]]]:
 
 
 def _class_attribute(
-    path: Path, contents: dict[Path, list[tuple[str, list[dict[str, Any]]]]], notes: list[str]
+    path: Path, contents: dict[Path, list[tuple[str, list[JsonObject]]]], notes: list[str]
 ) -> str | None:
     """The attribute that is the class; None where no region has any."""
     every = [region for pictures in contents.values() for _, regions in pictures for region in regions]
@@ -98,7 +105,7 @@ def _class_attribute(
     )
 
 
-def _class_of(path: Path, region: dict[str, Any], attribute: str | None) -> str | None:
+def _class_of(path: Path, region: JsonObject, attribute: str | None) -> str | None:
     """None where the attribute is empty. Of check boxes the one that is set."""
     if attribute is None:
         return ONLY_CLASS
@@ -114,7 +121,7 @@ def _class_of(path: Path, region: dict[str, Any], attribute: str | None) -> str 
     return None if value is None else re.sub(r"\s+", " ", str(value)).strip() or None
 
 
-def _outline(path: Path, picture: str, region: dict[str, Any]) -> dict[str, Any] | None:
+def _outline(path: Path, picture: str, region: JsonObject) -> JsonObject | None:
     """COCO's bbox, and segmentation where it is no rectangle; None for points and lines."""
     shape = region["shape_attributes"]
     kind = shape.get("name")

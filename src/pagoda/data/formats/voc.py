@@ -47,11 +47,15 @@ class _File:
     written: str
     """the name of its picture"""
     size: tuple[int, int] | None
+    """(height, width); None where the file does not tell, or nonsense"""
     size_text: str
+    """what it tells, for messages"""
     names: list[str] = field(default_factory=list)
+    """of the objects' classes, "" where one has none"""
     boxes: list[tuple[float, ...]] = field(default_factory=list)
     """x, y, width, height"""
     ignored: list[bool] = field(default_factory=list)
+    """objects marked as difficult"""
     complaints: list[tuple[str, str]] = field(default_factory=list)
     """kind and place"""
 

@@ -29,6 +29,7 @@ class VocSet:
     """The annotation files of one data set."""
 
     root: Path
+    """the folder of the data set"""
     files: dict[str, Path]
     """key → XML file"""
     splits: dict[str, tuple[Path, ...]]

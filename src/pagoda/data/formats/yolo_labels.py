@@ -18,11 +18,17 @@ class LabelLines:
     """What the label files of a split list, one entry per line."""
 
     owners: list[int] = field(default_factory=list)
+    """the position of its picture in the split"""
     numbers: list[int] = field(default_factory=list)
+    """of the line in its file, from 1"""
     classes: list[float] = field(default_factory=list)
+    """as written; not whole where the file has a fraction there"""
     boxes: list[tuple[float, ...]] = field(default_factory=list)
+    """x, y, width, height in pixels of the picture; `NO_BOX` where there is none"""
     polygons: list[list[list[float]]] = field(default_factory=list)
+    """one x, y, x, y, … in pixels, or none where the line is a box"""
     poses: list[list[float] | None] = field(default_factory=list)
+    """x, y, visibility, … in pixels; None where there are no keypoints"""
 
     def add(
         self,

@@ -7,7 +7,7 @@ but a list of class names.
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pagoda.data.reading.category_ids import plain_name
 from pagoda.data.reading.complaints import Complaints
@@ -17,6 +17,7 @@ from pagoda.files.text import as_whole, read_text, read_yaml
 from pagoda.messages import short_list
 from pagoda.pictures.read import is_picture, other_files_note
 from pagoda.places import told_at
+from pagoda.plain import JsonObject
 from pagoda.structures.labels import LabelMap
 
 SPLITS = ("train", "val", "valid", "validation", "test")
@@ -96,13 +97,13 @@ def naming_files(root: Path) -> list[Path]:
     return [path for path in files if "names" in _load(path)]
 
 
-def read_description(root: str | Path) -> dict[str, Any]:
+def read_description(root: str | Path) -> JsonObject:
     """The contents of the file that describes the data set, {} where there is none; names are text."""
     path = description_file(root)
     return {} if path is None else _load(path)
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path) -> JsonObject:
     if path.suffix.lower() != ".data":
         return read_yaml(path, as_text=TEXT_KEYS)
     description = _data_entries(path)
@@ -114,7 +115,7 @@ def _load(path: Path) -> dict[str, Any]:
     return description
 
 
-def _data_entries(path: Path) -> dict[str, Any]:
+def _data_entries(path: Path) -> JsonObject:
     pairs = (line.partition("=") for line in read_text(path).splitlines() if "=" in line)
     return {key.strip().lower(): value.strip() for key, _, value in pairs}
 
@@ -127,7 +128,7 @@ def names_files(root: str | Path) -> list[Path]:
     return [] if listed is None else [listed]
 
 
-def read_classes(root: str | Path, description: dict[str, Any], complaints: Complaints) -> LabelMap:
+def read_classes(root: str | Path, description: JsonObject, complaints: Complaints) -> LabelMap:
     """The classes of the description or of a list of names, numbered from 0; none where they are bad."""
     names = description.get("names")
     if isinstance(names, dict):
@@ -167,7 +168,7 @@ def _names_of_list(root: str | Path, complaints: Complaints) -> list[str]:
         return []
 
 
-def contradicting_count(root: str | Path, description: dict[str, Any], label_map: LabelMap) -> list[str]:
+def contradicting_count(root: str | Path, description: JsonObject, label_map: LabelMap) -> list[str]:
     """One line where nc is not the number of names; the names count."""
     count = description.get("nc")
     if count is None or str(count) == str(len(label_map)) or not len(label_map):
@@ -182,7 +183,7 @@ def _listed_names(path: Path) -> list[str]:
     return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
-def _places(root: str | Path, description: dict[str, Any], split: str, notes: list[str]) -> tuple[Path, ...]:
+def _places(root: str | Path, description: JsonObject, split: str, notes: list[str]) -> tuple[Path, ...]:
     """The folders or list files of a split. Exports often write ../train/images and mean train/images."""
     entries = description[split] if isinstance(description[split], list) else [description[split]]
     folder = folder_of(root)

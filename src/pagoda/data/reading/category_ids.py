@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from pagoda.data.reading.complaints import Complaints
 from pagoda.data.table.assembly import NO_LABEL
@@ -11,7 +10,7 @@ from pagoda.messages import short_list
 from pagoda.structures.labels import LabelMap
 
 
-def read_categories(entries: Any, source: str, complaints: Complaints) -> LabelMap:
+def read_categories(entries: object, source: str, complaints: Complaints) -> LabelMap:
     """The categories of a COCO document in the order of their ids; without the bad ones.
 
     A name is any text or number, without surrounding spaces; a category without one is called by its id.
@@ -32,7 +31,7 @@ def read_categories(entries: Any, source: str, complaints: Complaints) -> LabelM
     return LabelMap(tuple(names[number] for number in ordered), tuple(ordered))
 
 
-def plain_name(value: Any, number: str, source: str, complaints: Complaints) -> str | None:
+def plain_name(value: object, number: str, source: str, complaints: Complaints) -> str | None:
     """A class name as text; None where it is a list or the like."""
     name = as_name(value)
     if name == "":
@@ -44,14 +43,14 @@ def plain_name(value: Any, number: str, source: str, complaints: Complaints) -> 
     return name
 
 
-def complain_of_trimming(value: Any, name: str | None, source: str, complaints: Complaints) -> None:
+def complain_of_trimming(value: object, name: str | None, source: str, complaints: Complaints) -> None:
     """Adds one place where `name`, of a class or a keypoint, is not what is written."""
     if isinstance(value, str) and name != value:
         complaints.add("trimmed_names", f"{source}: {value!r} becomes '{name}'")
 
 
 def find_labels(
-    used: Sequence[Any],
+    used: Sequence[object],
     label_map: LabelMap,
     source: str,
     complaints: Complaints,

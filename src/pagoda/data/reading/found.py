@@ -4,7 +4,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,9 +28,13 @@ class Reading:
     root: Path
     """the folder of the pictures"""
     complaints: Complaints
+    """all that is wrong, also what does not stop the reading"""
     label_map: LabelMap = field(default_factory=lambda: LabelMap((), ()))
+    """the classes; empty where they could not be read"""
     images: ImageColumns = field(default_factory=ImageColumns)
+    """one entry per picture"""
     objects: ObjectColumns = field(default_factory=ObjectColumns)
+    """one entry per object, in the order of the file"""
     word: str = "annotation"
     """what `objects.numbers` count: annotations, lines, objects"""
 
@@ -100,12 +103,12 @@ class Reading:
         )
 
 
-def usable_size(height: Any, width: Any) -> tuple[int, int] | None:
+def usable_size(height: object, width: object) -> tuple[int, int] | None:
     """(height, width) where both are whole numbers, also as text, of a picture that can be read; else None."""
-    height, width = as_whole(height), as_whole(width)
-    if height is None or width is None or height < 1 or width < 1 or height * width > MAX_PIXELS:
+    rows, columns = as_whole(height), as_whole(width)
+    if rows is None or columns is None or rows < 1 or columns < 1 or rows * columns > MAX_PIXELS:
         return None
-    return height, width
+    return rows, columns
 
 
 def size_of_file(root: Path, file: str, written: str, source: str, complaints: Complaints) -> tuple[int, int]:

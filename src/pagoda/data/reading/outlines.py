@@ -1,8 +1,8 @@
 """What round and turned shapes of labelling programs enclose, as corners and as COCO's box and polygon."""
 
-from typing import Any
-
 import numpy as np
+
+from pagoda.plain import JsonObject
 
 ROUND_CORNERS = 64
 """of the polygon that stands for a circle or an ellipse"""
@@ -33,7 +33,7 @@ def box_corners(x: float, y: float, width: float, height: float) -> np.ndarray:
     return np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]], np.float64)
 
 
-def enclosing(corners: np.ndarray) -> dict[str, Any]:
+def enclosing(corners: np.ndarray) -> JsonObject:
     """COCO's bbox [x, y, width, height] and segmentation of a polygon of (P, 2) corners."""
     low, high = corners.min(0), corners.max(0)
     with np.errstate(over="ignore", invalid="ignore"):

@@ -11,7 +11,6 @@ is listed in `notes`.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,8 @@ import torch
 from pagoda.data.table.keypoints import PackedKeypoints, outside
 from pagoda.data.table.masks import PackedMasks
 from pagoda.data.table.strings import PackedStrings, gather_runs
+from pagoda.ops.boxes import xywh_to_xyxy
+from pagoda.plain import JsonObject
 from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
 
@@ -46,6 +47,7 @@ class Annotations:
     annotation_ids: np.ndarray
     """(M,) int64, unique"""
     label_map: LabelMap
+    """the classes that `labels` count; its skeleton names the keypoints"""
     root: Path
     """The folder of the pictures"""
     source: str
@@ -69,7 +71,7 @@ class Annotations:
     @property
     def boxes(self) -> np.ndarray:
         """(M, 4) float64 xyxy, as annotated. Computed anew each time: in a loop use `targets(i)`."""
-        return _xywh_to_xyxy(self.boxes_xywh)
+        return xywh_to_xyxy(self.boxes_xywh)
 
     @property
     def nbytes(self) -> int:
@@ -175,7 +177,7 @@ class Annotations:
         info = {"description": self.source}
         return {"info": info, "images": images, "categories": categories, "annotations": annotations}
 
-    def _add_coco_shapes(self, entries: list[dict[str, Any]], owners: np.ndarray) -> None:
+    def _add_coco_shapes(self, entries: list[JsonObject], owners: np.ndarray) -> None:
         if self.masks is not None:
             sizes = [tuple(size) for size in self.sizes.tolist()]
             for row, (entry, owner) in enumerate(zip(entries, owners.tolist(), strict=True)):
@@ -189,9 +191,9 @@ class Annotations:
                 entries[row]["num_keypoints"] = int((triples[:, 2] > 0).sum())
 
 
-def categories_to_coco(label_map: LabelMap) -> list[dict[str, Any]]:
+def categories_to_coco(label_map: LabelMap) -> list[JsonObject]:
     """The categories of a COCO document; its edges count keypoints from 1."""
-    skeleton: dict[str, Any] = {}
+    skeleton: JsonObject = {}
     if label_map.skeleton is not None:
         plain = label_map.skeleton.to_dict()
         skeleton = {
@@ -212,7 +214,7 @@ def cut_to_picture(boxes_xywh: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarra
     `sizes`: (height, width), one row for all boxes or one per box.
     """
     limits = sizes[:, [1, 0, 1, 0]]
-    boxes = _xywh_to_xyxy(boxes_xywh).clip(0, limits).astype(np.float32)
+    boxes = xywh_to_xyxy(boxes_xywh).clip(0, limits).astype(np.float32)
     return boxes, (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
 
 
@@ -226,7 +228,3 @@ def _as_indices(indices: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
     if len(chosen) and (chosen.min() < -count or chosen.max() >= count):
         raise IndexError(f"indices must lie below the {count} images, got {chosen.min()} … {chosen.max()}")
     return chosen % count if len(chosen) else chosen
-
-
-def _xywh_to_xyxy(boxes_xywh: np.ndarray) -> np.ndarray:
-    return np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], 1)

@@ -1,18 +1,22 @@
 """From columns of numbers to `Annotations`: what every reader ends with, and how several become one."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
 
 from pagoda.data.table.annotations import Annotations, cut_to_picture
 from pagoda.data.table.keypoints import PackedKeypoints, outside
-from pagoda.data.table.masks import PackedMasks
+from pagoda.data.table.masks import NO_PIXELS, PackedMasks
 from pagoda.data.table.strings import PackedStrings
+from pagoda.ops.boxes import xyxy_to_xywh
+from pagoda.ops.rle import encode_masks
+from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.skeleton import Skeleton
 
 NO_SIZE = (0, 0)
 NO_BOX = (float("nan"),) * 4
@@ -25,7 +29,9 @@ class ImageColumns:
     """One entry per image."""
 
     files: list[str] = field(default_factory=list)
+    """names, relative to the root, with forward slashes"""
     ids: Sequence[int | str] = field(default_factory=list)
+    """unique; all whole numbers, or all text"""
     sizes: list[tuple[int, int]] = field(default_factory=list)
     """(height, width); `NO_SIZE` where nobody knows it"""
 
@@ -37,18 +43,24 @@ class ObjectColumns:
     owners: list[int] = field(default_factory=list)
     """The position of the image in `ImageColumns`"""
     boxes_xywh: list[tuple[float, float, float, float]] = field(default_factory=list)
+    """x, y, width, height in pixels; `NO_BOX` where there is none"""
     labels: list[int] = field(default_factory=list)
+    """from 0; `NO_LABEL` where the class is unknown"""
     ignored: list[bool] = field(default_factory=list)
+    """crowd regions and difficult objects"""
     areas: list[float] | None = None
     """None, or NaN for one object: the area of the box"""
     ids: Sequence[int] | None = None
     """None: numbered from 1"""
-    numbers: Sequence[Any] = ()
+    numbers: Sequence[object] = ()
     """what the file calls each object (its id, its line, its place in the list), for messages"""
     masks: PackedMasks | None = None
+    """of all objects in this order; None where no object has one"""
     keypoints: PackedKeypoints | None = None
+    """of all objects in this order; None where no object has some"""
 
     def add(self, owner: int, box_xywh: tuple[float, float, float, float], label: int, ignored: bool) -> None:
+        """One more object, without mask or keypoints."""
         self.owners.append(owner)
         self.boxes_xywh.append(box_xywh)
         self.labels.append(label)
@@ -104,6 +116,52 @@ def assemble(
         masks=masks,
         keypoints=keypoints,
     )
+
+
+def tabulate(pictures: Iterable[Targets], *, label_map: LabelMap, root: Path, source: str) -> Annotations:
+    """The targets of one picture after the other as one table; each needs its `file` and `image_id`.
+
+    Objects are numbered from 1, masks become run lengths. Where the pictures have keypoints and the label map does
+    not name them, they are called point_0, point_1, …
+    """
+    images, objects = ImageColumns(), ObjectColumns()
+    ids: list[int | str] = []
+    areas: list[float] = []
+    texts: list[str] = []
+    points: list[list[float] | None] = []
+    num_keypoints, has_masks = 0, False
+    for index, targets in enumerate(pictures):
+        if targets.file is None or targets.image_id is None:
+            raise ValueError(f"picture {index} needs a file name and an image id to stand in a table")
+        images.files.append(targets.file)
+        images.sizes.append(targets.image_size)
+        ids.append(targets.image_id)
+        count = len(targets)
+        objects.owners += [index] * count
+        objects.boxes_xywh += map(tuple, xyxy_to_xywh(targets.boxes.double()).tolist())
+        objects.labels += targets.labels.tolist()
+        objects.ignored += targets.ignored.tolist()
+        areas += [float("nan")] * count if targets.areas is None else targets.areas.tolist()
+        texts += [NO_PIXELS] * count if targets.masks is None else encode_masks(targets.masks.numpy())
+        points += [None] * count if targets.keypoints is None else _triples(targets)
+        has_masks |= targets.masks is not None
+        num_keypoints = num_keypoints if targets.keypoints is None else targets.keypoints.shape[1]
+    images.ids, objects.areas = ids, areas
+    if has_masks:
+        objects.masks = PackedMasks.pack([[]] * len(texts), texts)
+    if num_keypoints:
+        objects.keypoints = PackedKeypoints.pack(points, num_keypoints)
+        if label_map.skeleton is None:
+            names = tuple(f"point_{number}" for number in range(num_keypoints))
+            label_map = replace(label_map, skeleton=Skeleton(names))
+    return assemble(images, objects, label_map=label_map, root=root, source=source)
+
+
+def _triples(targets: Targets) -> list[list[float] | None]:
+    """x, y, visibility, x, y, … of each object; None where nobody says what is visible."""
+    if targets.keypoints is None or targets.visibility is None:
+        return [None] * len(targets)
+    return torch.cat([targets.keypoints, targets.visibility[..., None]], 2).flatten(1).tolist()
 
 
 def concatenate(parts: Sequence[Annotations]) -> Annotations:

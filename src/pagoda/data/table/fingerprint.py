@@ -3,16 +3,17 @@
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from hashlib import sha256
-from typing import Any
 
 import numpy as np
 
 from pagoda.data.table.annotations import Annotations
+from pagoda.data.table.samples import AnnotatedDataset
+from pagoda.structures.clips import AnyTargets
 
 LEARNT = ("sizes", "offsets", "boxes_xywh", "labels", "ignored", "areas", "masks", "keypoints")
 
 
-def fingerprint(dataset: Any) -> str:
+def fingerprint(dataset: AnnotatedDataset[AnyTargets]) -> str:
     """A SHA-256 of what is learnt or scored: the names of pictures, without their folders, their sizes, objects and
     classes; of clips all frames. Pixels are not read.
     """
@@ -28,7 +29,7 @@ def fingerprint(dataset: Any) -> str:
     return digest.hexdigest()
 
 
-def _arrays(column: Any) -> Iterator[np.ndarray]:
+def _arrays(column: object) -> Iterator[np.ndarray]:
     """Those of a column, be it packed or not there."""
     if isinstance(column, np.ndarray):
         yield column

@@ -6,12 +6,12 @@ M objects, P polygons over all objects.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
-from typing import Any
 
 import numpy as np
 
 from pagoda.data.table.strings import PackedStrings, gather_runs
 from pagoda.ops.rle import as_rle, decode_masks, draw_polygons
+from pagoda.plain import JsonObject
 
 HUNDREDTHS = 100.0
 """COCO's polygons have two decimals: kept as whole hundredths they take half the room and lose nothing."""
@@ -113,7 +113,7 @@ class PackedMasks:
         masks[known] = decoded
         return masks
 
-    def to_coco(self, index: int, size: tuple[int, int]) -> list[list[float]] | dict[str, Any] | None:
+    def to_coco(self, index: int, size: tuple[int, int]) -> list[list[float]] | JsonObject | None:
         """The `segmentation` of one object, None where it has none."""
         polygons = self.polygons(index)
         if polygons:

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from pagoda.files import text
 from pagoda.files.text import as_number, as_whole, one_line
 from pagoda.pictures.read import natural_order
 from pagoda.places import told_at
-from pagoda.plain import checked
+from pagoda.plain import JsonObject, checked
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.skeleton import COCO_17, Skeleton
 from pagoda.structures.tracks import UNLINKED, Tracks
@@ -50,7 +49,7 @@ def read_tracks(
         return [_of_classes(tracks, classes) for file in files for tracks in read_json(file)]
     if truths:
         return _read_found(find_mot(path), truths)
-    options: dict[str, Any] = {"image_size": image_size, "score_range": score_range}
+    options: JsonObject = {"image_size": image_size, "score_range": score_range}
     options |= {"is_truth": is_truth, "benchmark": benchmark, "classes": classes}
     return [read_mot(file, **options) for file in find_mot(path)]
 
@@ -110,7 +109,7 @@ def read_json(path: Path) -> list[Tracks]:
 
 
 def read_predictions(
-    path: str | Path, *, skeleton: Skeleton | None = None, content: Any = None
+    path: str | Path, *, skeleton: Skeleton | None = None, content: object = None
 ) -> list[Tracks]:
     """What `pagoda predict` wrote, one video per folder of pictures, frames in the order of the file.
 
@@ -119,9 +118,8 @@ def read_predictions(
     Raises ValueError when frames are missing because their pictures could not be read.
     """
     path = Path(path)
-    data = text.read_json(path) if content is None else content
-    rows = data.get("predictions") if isinstance(data, dict) else None
-    if not isinstance(rows, list):
+    data: object = text.read_json(path) if content is None else content
+    if not isinstance(data, dict) or not isinstance(data.get("predictions"), list):
         raise ValueError(f"{path} holds no 'predictions'; expected what `pagoda predict` writes")
     with told_at(path):
         if data.get("failed"):
@@ -129,7 +127,7 @@ def read_predictions(
                 f"{len(data['failed'])} frames are missing because their pictures could not be read (first:"
                 f" {data['failed'][0]}); predict them again, or empty the list 'failed' to go on without them"
             )
-        rows = [_plain_row(number, row) for number, row in enumerate(rows, 1)]
+        rows = [_plain_row(number, row) for number, row in enumerate(data["predictions"], 1)]
         label_map = _label_map(rows, skeleton)
         videos: dict[str, list[dict]] = {}
         for row in rows:
@@ -142,7 +140,7 @@ def read_predictions(
         ]
 
 
-def _plain_row(number: int, row: Any) -> dict[str, Any]:
+def _plain_row(number: int, row: JsonObject) -> JsonObject:
     """file (text, "" without one), image_size and objects of one picture, with numbers where numbers belong."""
     with told_at(f"prediction {number}"):
         file, size = row.get("file") or "", row["image_size"]
@@ -153,7 +151,7 @@ def _plain_row(number: int, row: Any) -> dict[str, Any]:
         return {"file": file, "image_size": sides, "objects": objects}
 
 
-def _plain_object(number: int, written: Any) -> dict[str, Any]:
+def _plain_object(number: int, written: JsonObject) -> JsonObject:
     """name, label, score, box_xyxy, track_id, and keypoints where there are any."""
     with told_at(f"object {number}"):
         label, track = as_whole(written["label"]), as_whole(written.get("track_id", UNLINKED))
@@ -185,7 +183,7 @@ def _in_order(rows: list[dict]) -> list[dict]:
     return sorted(rows, key=lambda row: natural_order(row["file"])) if is_sorted else rows
 
 
-def tracks_to_predictions(tracks: Tracks) -> dict[str, Any]:
+def tracks_to_predictions(tracks: Tracks) -> JsonObject:
     """The content of a JSON file that `read_predictions` reads, track ids included."""
     return {"predictions": [tracks.at(frame).to_dict() for frame in range(tracks.num_frames)], "failed": []}
 

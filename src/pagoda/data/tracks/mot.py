@@ -4,7 +4,7 @@ The corner of the first pixel is (1, 1) there and (0, 0) here; frames are counte
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from pagoda.data.tracks.mot_rows import (
 from pagoda.data.tracks.spool import Spool
 from pagoda.files.atomic import hashed_name, safe_name, safe_names, write_atomically
 from pagoda.messages import short_list
+from pagoda.ops.boxes import xywh_to_xyxy, xyxy_to_xywh
 from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
@@ -67,7 +68,7 @@ def read_mot(
     else:
         counted = count_found(rows, path, label_map)
         rows, counted = rows[~counted.ignored], counted.without_ignored()
-    corners = np.concatenate([rows[:, 2:4], rows[:, 2:4] + rows[:, 4:6]], 1)
+    corners = xywh_to_xyxy(rows[:, 2:6])
     try:
         return Tracks(
             rows[:, 0].astype(np.int64) - 1,
@@ -211,10 +212,10 @@ def _copy(spool: Spool, path: Path) -> None:
 
 def mot_lines(frames: np.ndarray, track_ids: np.ndarray, boxes: np.ndarray, scores: np.ndarray) -> list[str]:
     """One line per row, ten columns; the three for places in the world are -1."""
-    columns: Iterable = zip(frames.tolist(), track_ids.tolist(), boxes.tolist(), scores.tolist(), strict=True)
+    columns = (frames, track_ids, xyxy_to_xywh(boxes.astype(np.float64)), scores)
     return [
-        f"{frame + 1},{track},{x1 + 1:.3f},{y1 + 1:.3f},{x2 - x1:.3f},{y2 - y1:.3f},{score:.6g},-1,-1,-1\n"
-        for frame, track, (x1, y1, x2, y2), score in columns
+        f"{frame + 1},{track},{x + 1:.3f},{y + 1:.3f},{width:.3f},{height:.3f},{score:.6g},-1,-1,-1\n"
+        for frame, track, (x, y, width, height), score in zip(*(c.tolist() for c in columns), strict=True)
     ]
 
 

@@ -45,6 +45,7 @@ class CountedRows:
     """What each row is. Rows that are `ignored` are not to be found."""
 
     label_map: LabelMap
+    """the classes that `labels` count"""
     labels: np.ndarray
     """(N,)"""
     ignored: np.ndarray

@@ -1,8 +1,6 @@
 """PoseTrack's files, read: those of 2017, where all numbers are lists of one, and the COCO-like ones of 2018."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,13 +13,15 @@ from pagoda.data.tracks.posetrack_entries import (
     person_of_2018,
 )
 from pagoda.files.text import one_line, read_json
+from pagoda.ops.boxes import xywh_to_xyxy
 from pagoda.places import told_at
+from pagoda.plain import JsonObject
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.posetrack_skeletons import PERSON_15, PERSON_17, POSETRACK_15, POSETRACK_17
 from pagoda.structures.tracks import Tracks
 
 
-def read_posetrack(source: str | Path, *, content: Any = None) -> list[Tracks]:
+def read_posetrack(source: str | Path, *, content: object = None) -> list[Tracks]:
     """The videos of a JSON file, or of all those in a folder, with PoseTrack's 15 (2017) or 17 (2018) joints.
 
     A video is named after its file, or where a file holds several by its id. Joints that are not there are
@@ -39,7 +39,7 @@ def read_posetrack(source: str | Path, *, content: Any = None) -> list[Tracks]:
     ]
 
 
-def _read_file(path: Path, data: Any) -> list[Tracks]:
+def _read_file(path: Path, data: object) -> list[Tracks]:
     with told_at(path):
         if isinstance(data, dict) and "annolist" in data:
             return [_tracks_of_2017(_listed(data, "annolist"), path.stem)]
@@ -50,7 +50,7 @@ def _read_file(path: Path, data: Any) -> list[Tracks]:
     )
 
 
-def _listed(data: Mapping[str, Any], key: str) -> list[dict]:
+def _listed(data: JsonObject, key: str) -> list[dict]:
     """The objects below a key."""
     entries = data[key]
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
@@ -97,7 +97,7 @@ def _tracks_of_2017(entries: list[dict], name: str) -> Tracks:
     )
 
 
-def _videos_of_2018(data: dict[str, Any], stem: str) -> list[Tracks]:
+def _videos_of_2018(data: JsonObject, stem: str) -> list[Tracks]:
     label_map = _labels_of_2018(data)
     images, annotations = _listed(data, "images"), _listed(data, "annotations")
     videos: dict[str, list[dict]] = {}
@@ -131,7 +131,7 @@ def _names_of_videos(ids: list[str], stem: str) -> list[str]:
     return names
 
 
-def _labels_of_2018(data: dict[str, Any]) -> LabelMap:
+def _labels_of_2018(data: JsonObject) -> LabelMap:
     categories = data.get("categories") or [{}]
     names = tuple(categories[0].get("keypoints") or POSETRACK_17.names)
     known = {POSETRACK_17.names: PERSON_17, POSETRACK_15.names: PERSON_15}
@@ -152,11 +152,9 @@ def _tracks_of_2018(
     points = triples[..., :2].copy()
     points[(triples == 0).all(-1)] = np.nan
     boxes = np.array([person.box_xywh for _, person in rows], dtype=np.float64).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
+    boxes = xywh_to_xyxy(boxes)
     boxes = np.where(np.isnan(boxes), boxes_around(points), boxes)
     heads = _head_boxes([person.head_xywh for _, person in rows])
-    if heads is not None:
-        heads[:, 2:] += heads[:, :2]
     return Tracks(
         np.array([index for index, _ in rows], dtype=np.int64),
         np.array([person.track_id for _, person in rows], dtype=np.int64),
@@ -169,7 +167,7 @@ def _tracks_of_2018(
         name,
         keypoints=points,
         keypoint_scores=_scores_of_2018([person.scores for _, person in rows], triples),
-        head_boxes=heads,
+        head_boxes=None if heads is None else xywh_to_xyxy(heads),
         frame_names=tuple(frame.name for frame in frames),
         labelled_frames=_labelled([frame.is_labelled for frame in frames]),
         ignore_regions={i: frame.regions for i, frame in enumerate(frames) if frame.regions},

@@ -1,7 +1,6 @@
 """Frames and people as PoseTrack's files have them, of 2017 and of 2018, each value looked at. T frames."""
 
 import math
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ from pagoda.data.reading.found import usable_size
 from pagoda.files.text import as_number, as_whole, truth_value
 from pagoda.pictures.read import natural_order
 from pagoda.places import told_at
+from pagoda.plain import JsonObject
 from pagoda.structures.posetrack_skeletons import POSETRACK_15
 from pagoda.structures.tracks import UNLINKED
 
@@ -22,7 +22,7 @@ def _one(value: Any) -> Any:
     return value[0] if isinstance(value, list) else value
 
 
-def _number(value: Any, what: str) -> float:
+def _number(value: object, what: str) -> float:
     """Also nan, for what is not there."""
     number = as_number(_one(value))
     if number is None or math.isinf(number):
@@ -30,14 +30,14 @@ def _number(value: Any, what: str) -> float:
     return number
 
 
-def _numbers(values: Any, count: int, what: str) -> list[float]:
+def _numbers(values: object, count: int, what: str) -> list[float]:
     if not isinstance(values, list) or len(values) != count:
         got = f"{len(values)} numbers" if isinstance(values, list) else str(values)[:60]
         raise ValueError(f"{what} must be {count} numbers, got {got}")
     return [_number(value, what) for value in values]
 
 
-def _id(value: Any) -> int:
+def _id(value: object) -> int:
     """A track id; one that is missing, null or an empty list is none."""
     found = _one(value or UNLINKED) if isinstance(value, list) else value
     number = UNLINKED if found is None else as_whole(found)
@@ -46,7 +46,7 @@ def _id(value: Any) -> int:
     return number
 
 
-def _score(value: Any) -> float:
+def _score(value: object) -> float:
     return 1.0 if _one(value) is None else _number(value, "score")
 
 
@@ -98,13 +98,13 @@ def _person_of_2017(rect: dict) -> PersonOf2017:
     )
 
 
-def _points_of_2017(rect: Mapping[str, Any]) -> list[dict]:
+def _points_of_2017(rect: JsonObject) -> list[dict]:
     annotated = rect.get("annopoints") or []
     annotated = annotated[0] if isinstance(annotated, list) and annotated else annotated
     return (annotated.get("point") or []) if isinstance(annotated, dict) else []
 
 
-def _regions_of_2017(frame: Mapping[str, Any]) -> tuple[np.ndarray, ...]:
+def _regions_of_2017(frame: JsonObject) -> tuple[np.ndarray, ...]:
     regions = frame.get("ignore_regions") or []
     return tuple(
         _polygon(
@@ -115,11 +115,11 @@ def _regions_of_2017(frame: Mapping[str, Any]) -> tuple[np.ndarray, ...]:
     )
 
 
-def _is_labelled(entry: Mapping[str, Any]) -> bool | None:
+def _is_labelled(entry: JsonObject) -> bool | None:
     return truth_value(_one(entry["is_labeled"]), "is_labeled") if "is_labeled" in entry else None
 
 
-def id_of(entry: Mapping[str, Any], key: str) -> int | str:
+def id_of(entry: JsonObject, key: str) -> int | str:
     """Of an image, which may be text."""
     if not isinstance(entry[key], int | str):
         raise ValueError(f"{key} must be a whole number or text, got {str(entry)[:100]}")
@@ -152,7 +152,7 @@ class Image(NamedTuple):
     regions: tuple[np.ndarray, ...]
 
 
-def person_of_2018(entry: Mapping[str, Any], num_keypoints: int) -> PersonOf2018:
+def person_of_2018(entry: JsonObject, num_keypoints: int) -> PersonOf2018:
     """An entry of annotations, each value looked at."""
     keypoints, scores = entry.get("keypoints"), entry.get("scores")
     if keypoints and len(keypoints) != 3 * num_keypoints:
@@ -183,13 +183,13 @@ def images_in_order(images: list[dict]) -> list[Image]:
     return [_image_of_2018(image, place) for image, place in zip(images, places, strict=True)]
 
 
-def _image_of_2018(image: Mapping[str, Any], place: Any) -> Image:
+def _image_of_2018(image: JsonObject, place: Any) -> Image:
     with told_at(f"image {image['id']}"):
         name = str(image.get("file_name", ""))
         return Image(place, image["id"], name, _size(image), _is_labelled(image), _regions_of_2018(image))
 
 
-def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:
+def _size(image: JsonObject) -> tuple[int, int] | None:
     sides = image.get("height"), image.get("width")
     if None in sides:
         return None
@@ -199,7 +199,7 @@ def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:
     return size
 
 
-def _regions_of_2018(image: Mapping[str, Any]) -> tuple[np.ndarray, ...]:
+def _regions_of_2018(image: JsonObject) -> tuple[np.ndarray, ...]:
     xs, ys = image.get("ignore_regions_x") or [], image.get("ignore_regions_y") or []
     # One polygon alone stands as a plain list of numbers.
     if xs and not isinstance(xs[0], list):

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 
 from pagoda.data.tracks.posetrack_joints import to_posetrack_17
 from pagoda.data.tracks.spool import Spool
 from pagoda.files.atomic import write_atomically
+from pagoda.ops.boxes import xyxy_to_xywh
+from pagoda.plain import JsonObject
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.posetrack_skeletons import POSETRACK_15
@@ -35,7 +36,7 @@ class PoseTrackWriter:
         self._images, self._annotations = Spool(), Spool()
         self._is_open = True
         self._num_frames = self._num_objects = 0
-        self._categories: list[dict[str, Any]] | None = None
+        self._categories: list[JsonObject] | None = None
 
     def __enter__(self) -> "PoseTrackWriter":
         return self
@@ -122,17 +123,17 @@ def write_posetrack_truth(tracks: Tracks, path: str | Path) -> None:
         for frame, name in enumerate(tracks.frame_names)
     ]
     annotations = _annotations(tracks)
+    heads = None if tracks.head_boxes is None else xyxy_to_xywh(tracks.head_boxes.astype(np.float64)).tolist()
     for row, each in enumerate(annotations):
         each |= {"id": row + 1, "image_id": int(tracks.frames[row]) + 1}
-        if tracks.head_boxes is not None:
-            x1, y1, x2, y2 = tracks.head_boxes[row].tolist()
-            each["bbox_head"] = [x1, y1, x2 - x1, y2 - y1]
+        if heads is not None:
+            each["bbox_head"] = heads[row]
     content = {"images": images, "annotations": annotations, "categories": _categories(tracks.label_map)}
     text = json.dumps(content)
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def _regions(polygons: Sequence[np.ndarray]) -> dict[str, Any]:
+def _regions(polygons: Sequence[np.ndarray]) -> JsonObject:
     if not polygons:
         return {}
     xs, ys = ([polygon[:, axis].tolist() for polygon in polygons] for axis in (0, 1))
@@ -170,7 +171,7 @@ def write_posetrack_17(tracks: Tracks, path: str | Path, *, with_dummies: bool =
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def _person_of_2017(tracks: Tracks, row: int) -> dict[str, Any]:
+def _person_of_2017(tracks: Tracks, row: int) -> JsonObject:
     assert tracks.keypoints is not None
     scores = tracks.keypoint_scores
     points = []
@@ -178,7 +179,7 @@ def _person_of_2017(tracks: Tracks, row: int) -> dict[str, Any]:
         if np.isfinite(x):
             score = tracks.scores[row] if scores is None else scores[row, joint]
             points.append({"id": [joint], "x": [x], "y": [y], "score": [float(score)]})
-    person: dict[str, Any] = {"track_id": [int(tracks.track_ids[row])], "score": [float(tracks.scores[row])]}
+    person: JsonObject = {"track_id": [int(tracks.track_ids[row])], "score": [float(tracks.scores[row])]}
     if tracks.head_boxes is not None:
         person |= {
             k: [v] for k, v in zip(("x1", "y1", "x2", "y2"), tracks.head_boxes[row].tolist(), strict=True)
@@ -186,14 +187,14 @@ def _person_of_2017(tracks: Tracks, row: int) -> dict[str, Any]:
     return {**person, "annopoints": [{"point": points}]}
 
 
-def _annotations(tracks: Tracks) -> list[dict[str, Any]]:
+def _annotations(tracks: Tracks) -> list[JsonObject]:
     rows = []
-    for row, (x1, y1, x2, y2) in enumerate(tracks.boxes.tolist()):
-        each: dict[str, Any] = {
+    for row, box in enumerate(xyxy_to_xywh(tracks.boxes.astype(np.float64)).tolist()):
+        each: JsonObject = {
             "track_id": int(tracks.track_ids[row]),
             "category_id": tracks.label_map.category_ids[int(tracks.labels[row])],
             "score": float(tracks.scores[row]),
-            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "bbox": box,
         }
         if tracks.keypoints is not None:
             is_there = np.isfinite(tracks.keypoints[row]).all(1)
@@ -205,8 +206,8 @@ def _annotations(tracks: Tracks) -> list[dict[str, Any]]:
     return rows
 
 
-def _categories(label_map: LabelMap) -> list[dict[str, Any]]:
-    categories: list[dict[str, Any]] = [
+def _categories(label_map: LabelMap) -> list[JsonObject]:
+    categories: list[JsonObject] = [
         {"id": category, "name": name}
         for category, name in zip(label_map.category_ids, label_map.names, strict=True)
     ]
@@ -216,5 +217,5 @@ def _categories(label_map: LabelMap) -> list[dict[str, Any]]:
     return categories
 
 
-def _append(spool: Spool, value: dict[str, Any], *, is_first: bool) -> None:
+def _append(spool: Spool, value: JsonObject, *, is_first: bool) -> None:
     spool.write(("\n" if is_first else ",\n") + json.dumps(value))

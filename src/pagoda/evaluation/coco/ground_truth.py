@@ -1,22 +1,28 @@
 """A COCO ground-truth document as columns, checked once, with images and categories numbered for scoring."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from pagoda.files.text import truth_value
 from pagoda.ops.rle import to_text
+from pagoda.plain import JsonObject
 from pagoda.structures.labels import LabelMap
 
 
 class GroundTruth:
-    """Images and categories are counted 0, 1, … in the order of their ids. N annotations.
+    """A COCO document as columns, images and categories counted 0, 1, … in the order of their ids. N annotations.
 
     Raises ValueError where the document contradicts itself, naming the id.
+
+    >>> cat = {"id": 1, "image_id": 7, "category_id": 17, "bbox": [0, 0, 2, 3]}
+    >>> images, names = [{"id": 7}, {"id": 5}], [{"id": 17, "name": "cat"}]
+    >>> truth = GroundTruth({"images": images, "annotations": [cat], "categories": names})
+    >>> truth.image_ids, truth.images, truth.areas  # the cat is on the second image, and has the area of its box
+    ([5, 7], array([1]), array([6.]))
     """
 
-    def __init__(self, document: dict[str, Any]) -> None:
+    def __init__(self, document: JsonObject) -> None:
         for key in ("images", "annotations", "categories"):
             if key not in document:
                 raise ValueError(f"COCO ground truth needs '{key}', got a document with {sorted(document)}")
@@ -36,7 +42,7 @@ class GroundTruth:
             raise ValueError("the ground truth has two categories with the same id; each needs its own")
         self._read_annotations(document["annotations"])
 
-    def _read_annotations(self, annotations: list[dict[str, Any]]) -> None:
+    def _read_annotations(self, annotations: list[JsonObject]) -> None:
         for annotation in annotations:
             where = f"annotation {annotation.get('id')} of the ground truth"
             if annotation["image_id"] not in self.image_index:
@@ -158,14 +164,18 @@ class GroundTruth:
         return np.array([self.image_index[image_id] for image_id in image_ids], dtype=np.int64)
 
 
-def _is_crowd(annotation: dict[str, Any]) -> bool:
+def _is_crowd(annotation: JsonObject) -> bool:
     value = annotation.get("iscrowd")
     if value in (None, 0, 1):
         return bool(value)
     return truth_value(value, f"annotation {annotation.get('id')} of the ground truth: iscrowd")
 
 
-def shorten(values: list[Any], limit: int = 12) -> str:
-    """The first few values as text, with the count when there are more."""
+def shorten(values: Sequence[object], limit: int = 12) -> str:
+    """The first few values as text, with the count when there are more.
+
+    >>> shorten(["cat", "dog", "owl"], limit=2)
+    "'cat', 'dog', … (3 in all)"
+    """
     text = ", ".join(repr(value) for value in values[:limit])
     return text if len(values) <= limit else f"{text}, … ({len(values)} in all)"

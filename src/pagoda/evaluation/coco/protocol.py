@@ -20,7 +20,10 @@ def describe_protocol(
     max_detections: int,
     boxes_around: str | None,
 ) -> str:
-    """`boxes_around`: what the boxes were drawn around where the results had none of their own."""
+    """One line: measure and thresholds, limits, how much was evaluated by what, and what did not count.
+
+    `boxes_around`: what the boxes were drawn around where the results had none of their own.
+    """
     limit = MAX_POSES if task == "keypoints" else max_detections
     text = (
         f"COCO protocol: {_measure(task, label_map)} .50:.05:.95, 101 recall points, max {limit} detections"
@@ -46,7 +49,13 @@ def describe_protocol(
 
 @checked
 def too_many_objects(task: Task, truth: GroundTruth, max_detections: int) -> list[str]:
-    """A sentence where pictures hold more objects of a class than detections of it count: AP cannot reach 1 there."""
+    """A sentence where pictures hold more objects of a class than detections of it count: AP cannot reach 1 there.
+
+    >>> cats = [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 2, 3]}] * 3
+    >>> truth = {"images": [{"id": 1}], "annotations": cats, "categories": [{"id": 1, "name": "cat"}]}
+    >>> too_many_objects("bbox", GroundTruth(truth), max_detections=2)  # doctest: +ELLIPSIS
+    ['1 pictures hold more objects of one class (up to 3) than the 2 detections that count, so AP cannot reach 1; ...']
+    """
     limit = MAX_POSES if task == "keypoints" else max_detections
     pictures, most = truth.crowded(task, limit)
     if not pictures:

@@ -2,16 +2,28 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
+
+from pagoda.plain import JsonObject
 
 TASK_NAMES = {"bbox": "Boxes", "segm": "Masks", "keypoints": "Keypoints"}
 
 
 @dataclass(frozen=True, eq=False)
 class DetectionResult:
-    """COCO metrics as fractions 0 … 1; nan where there was no object of that class or size."""
+    """COCO metrics as fractions 0 … 1; nan where there was no object of that class or size.
+
+    >>> nothing = {"recall": np.linspace(0, 1, 101), "precision": {}, "protocol": "COCO …", "num_objects": 3}
+    >>> result = DetectionResult({"AP": 0.5, "segm/AP": 0.25}, {}, num_images=1, **nothing)
+    >>> result.deciding, result.own_metrics
+    (('segm/AP', 0.25), {'AP': 0.5})
+    >>> print(result.table())
+       AP
+    0.500
+    <BLANKLINE>
+    COCO …
+    """
 
     metrics: dict[str, float]
     """AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl, in this order. The AR1/10/100 keys
@@ -26,6 +38,7 @@ class DetectionResult:
     protocol: str
     """How the numbers were measured; belongs next to them wherever they are printed"""
     num_images: int
+    """of the ground truth, those without detections included"""
     num_objects: int
     """Annotated objects, crowd regions not counted"""
     warnings: tuple[str, ...] = ()
@@ -67,7 +80,7 @@ class DetectionResult:
             rows.append([name, *(_fraction(v) if isinstance(v, float) else str(v) for v in row.values())])
         return f"{overall}\n\n{_columns(rows)}\n\n{below}"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain lists and numbers, ready for JSON; None where the value is undefined."""
         others = {task: result.to_dict() for task, result in self.others.items()}
         return {

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,18 +19,29 @@ from pagoda.evaluation.coco.state import State
 from pagoda.files.atomic import write_atomically
 from pagoda.files.text import as_number, as_whole, read_json
 from pagoda.messages import short_list
+from pagoda.ops.boxes import xywh_to_xyxy
 from pagoda.ops.rle import decode_masks, mask_boxes, to_text
 from pagoda.places import told_at
+from pagoda.plain import JsonObject
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 
-Rows = list[dict[str, Any]]
+Rows = list[JsonObject]
+"""results, one per object: image_id, category_id, score, and bbox, segmentation or keypoints"""
+Value = TypeVar("Value")
 
 
 def write_results(path: str | Path, detections: Iterable[Detections]) -> int:
     """Write one row per object, holding one image's rows at a time; returns how many.
 
-    The file appears whole or not at all. Every image needs its image_id.
+    The file appears whole or not at all. Every image needs its image_id, or ValueError is raised.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> cats = LabelMap(("cat",), (17,))
+    >>> one = Detections(torch.tensor([[1.0, 2, 4, 6]]), torch.ones(1), torch.zeros(1).long(), (8, 8), cats, image_id=7)
+    >>> with TemporaryDirectory() as folder:
+    ...     write_results(Path(folder, "results.json"), [one]), read_results(Path(folder, "results.json"))
+    (1, [{'image_id': 7, 'category_id': 17, 'bbox': [1.0, 2.0, 3.0, 4.0], 'score': 1.0}])
     """
     count = 0
 
@@ -84,7 +95,7 @@ def read_results_by_name(path: str | Path, label_map: LabelMap) -> tuple[Rows, d
     return kept, dict(left_out)
 
 
-def _rows_of(content: Any, path: str | Path) -> Rows:
+def _rows_of(content: object, path: str | Path) -> Rows:
     if isinstance(content, dict):
         if "annotations" not in content:
             raise ValueError(f"{path} holds neither a list of results nor 'annotations': {sorted(content)}")
@@ -96,14 +107,20 @@ def _rows_of(content: Any, path: str | Path) -> Rows:
 
 
 def plain_rows(rows: Rows) -> Rows:
-    """The rows with numbers where numbers belong; a row that has them already is passed on as it is."""
+    """The rows with numbers where numbers belong; a row that has them already is passed on as it is.
+
+    Raises ValueError with the number of the row where there is none.
+
+    >>> plain_rows([{"image_id": "a", "category_id": "3", "score": "0.5", "bbox": ["0", 0, 2, 2]}])
+    [{'image_id': 'a', 'category_id': 3, 'score': 0.5, 'bbox': [0.0, 0.0, 2.0, 2.0]}]
+    """
     return [_plain_row(number, row) for number, row in enumerate(rows)]
 
 
-def _plain_row(number: int, row: Any) -> dict[str, Any]:
+def _plain_row(number: int, row: object) -> JsonObject:
     if not isinstance(row, dict):
         raise ValueError(f"result {number} must be an object with image_id, got {str(row)[:60]}")
-    changed = {}
+    changed: JsonObject = {}
     if type(row.get("image_id")) not in (int, str) and "image_id" in row:
         changed["image_id"] = _wanted(as_whole(row["image_id"]), number, "image_id", row)
     if type(row.get("category_id")) is not int and "category_id" in row:
@@ -125,7 +142,7 @@ def _plain_row(number: int, row: Any) -> dict[str, Any]:
     return {**row, **changed} if changed else row
 
 
-def _wanted(value: Any, number: int, key: str, row: dict[str, Any]) -> Any:
+def _wanted(value: Value | None, number: int, key: str, row: JsonObject) -> Value:
     if value is None:
         what = {"image_id": "text or a whole number", "category_id": "a whole number", "score": "a number"}
         raise ValueError(
@@ -135,7 +152,11 @@ def _wanted(value: Any, number: int, key: str, row: dict[str, Any]) -> Any:
 
 
 def with_known_ids(rows: Rows, known: Container[int | str]) -> Rows:
-    """The rows with the image ids of the ground truth: 7 for "7" where only 7 is known, and the other way round."""
+    """The rows with the image ids of the ground truth: 7 for "7" where only 7 is known, and the other way round.
+
+    >>> with_known_ids([{"image_id": "7"}, {"image_id": "b"}], known={7, "a"})
+    [{'image_id': 7}, {'image_id': 'b'}]
+    """
     return [
         row
         if row.get("image_id") is None or row["image_id"] in known
@@ -144,9 +165,9 @@ def with_known_ids(rows: Rows, known: Container[int | str]) -> Rows:
     ]
 
 
-def _other_form(image_id: Any, known: Container[int | str]) -> Any:
+def _other_form(image_id: int | str, known: Container[int | str]) -> int | str:
     other = as_whole(image_id) if isinstance(image_id, str) else str(image_id)
-    return other if other in known else image_id
+    return image_id if other is None or other not in known else other
 
 
 def read_detections(
@@ -168,7 +189,13 @@ def read_detections(
 
 
 def check_rows(rows: Rows) -> set[str]:
-    """Which of bbox, segmentation and keypoints all rows have; ValueError for a row that lacks what it needs."""
+    """Which of bbox, segmentation and keypoints all rows have.
+
+    Raises ValueError for a row that lacks what it needs, and where rows differ in what they have.
+
+    >>> check_rows([{"image_id": 7, "category_id": 1, "score": 0.5, "bbox": [0, 0, 2, 2]}])
+    {'bbox'}
+    """
     found: set[str] = set()
     for number, row in enumerate(rows):
         missing = [key for key in ("image_id", "category_id", "score") if key not in row]
@@ -226,7 +253,7 @@ def read_columns(rows: Rows, truth: GroundTruth) -> State:
     return columns
 
 
-def _text(number: int, segmentation: Any, size: tuple[int, int]) -> str:
+def _text(number: int, segmentation: object, size: tuple[int, int]) -> str:
     try:
         return to_text(segmentation, size)
     except ValueError as error:
@@ -249,7 +276,7 @@ def _one_image(
         )
         keypoints, scores = triples[..., :2].float(), triples[..., 2].float()
     return Detections(
-        boxes=torch.cat([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1).float(),
+        boxes=xywh_to_xyxy(xywh).float(),
         scores=torch.tensor([row["score"] for row in rows], dtype=torch.float32),
         labels=torch.tensor([label_map.label_of(row["category_id"]) for row in rows], dtype=torch.long),
         image_size=size,

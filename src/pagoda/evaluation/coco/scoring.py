@@ -1,7 +1,7 @@
 """Average precision and recall by hotcoco, from columns: of boxes, of masks, of keypoints."""
 
 import warnings
-from typing import Any, Literal
+from typing import Literal
 
 import hotcoco
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from pagoda.evaluation.coco.ground_truth import GroundTruth
 from pagoda.evaluation.coco.state import State
 from pagoda.ops.rle import as_rle, mask_areas
-from pagoda.plain import checked
+from pagoda.plain import JsonObject, checked
 from pagoda.structures.skeleton import Skeleton
 
 Task = Literal["bbox", "segm", "keypoints"]
@@ -24,7 +24,8 @@ def score(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Precision (10 IoUs, 101 recalls, classes, sizes, limits), recall without that axis; -1: undefined.
 
-    `limits`: detections per image and class; `skeleton` gives the sigmas of keypoints.
+    `limits`: detections per image and class; `skeleton` gives the sigmas of keypoints. Raises ValueError for a ground
+    truth without images or categories.
     """
     if not truth.image_ids or not truth.category_ids:
         raise ValueError("the ground truth has no images or no categories; there is nothing to evaluate")
@@ -49,7 +50,14 @@ def score(
 
 @checked
 def summarise(task: Task, precision: np.ndarray, recall: np.ndarray, limits: list[int]) -> dict[str, float]:
-    """COCO's numbers under its names: of boxes and masks AP … ARl, of keypoints AP … ARl without AR1 and AR10."""
+    """COCO's numbers under its names: of boxes and masks AP … ARl, of keypoints AP … ARl without AR1 and AR10.
+
+    `precision`, `recall` and `limits` are those of `score`.
+
+    >>> recall = np.full((10, 1, 4, 3), 0.5)
+    >>> list(summarise("bbox", np.ones((10, 101, 1, 4, 3)), recall, [1, 10, 100]))
+    ['AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'AR1', 'AR10', 'AR100', 'ARs', 'ARm', 'ARl']
+    """
     numbers = {
         "AP": mean(precision[:, :, :, 0, -1]),
         "AP50": mean(precision[0, :, :, 0, -1]),
@@ -69,14 +77,18 @@ def summarise(task: Task, precision: np.ndarray, recall: np.ndarray, limits: lis
 
 
 def mean(values: np.ndarray) -> float:
-    """Mean of the defined entries; -1 marks the others."""
+    """Mean of the defined entries, nan without any; -1 marks the others.
+
+    >>> mean(np.array([0.5, -1.0, 1.0])), mean(np.array([-1.0]))
+    (0.75, nan)
+    """
     defined = values[values > -1]
     return float(defined.mean()) if defined.size else float("nan")
 
 
-def _images_and_categories(truth: GroundTruth) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _images_and_categories(truth: GroundTruth) -> tuple[list[JsonObject], list[JsonObject]]:
     """Counted from 1: matching takes id 0 for "no match", and ids may be text in the document."""
-    images: list[dict[str, Any]] = [{"id": index + 1} for index in range(len(truth.image_ids))]
+    images: list[JsonObject] = [{"id": index + 1} for index in range(len(truth.image_ids))]
     for image, size in zip(images, truth.sizes, strict=True):
         image |= {} if size is None else {"height": size[0], "width": size[1]}
     return images, [{"id": index + 1, "name": str(i)} for index, i in enumerate(truth.category_ids)]
@@ -86,12 +98,10 @@ def _regions(truth: GroundTruth, rows: State, task: Task) -> tuple[hotcoco.COCO,
     """Boxes or masks. The size of a found mask is its own number of pixels, whatever its box."""
     table = np.column_stack([rows["images"] + 1, rows["boxes_xywh"], rows["scores"], rows["categories"] + 1])
     kept = np.ones(len(truth.images), bool) if task == "bbox" else truth.has_mask
-    masks: dict[str, Any] = {}
+    masks: list[JsonObject | list[list[float]]] | None = None
     if task == "segm":
         texts, images = truth.mask_texts(), truth.images.tolist()
-        masks["segmentation"] = [
-            as_rle(texts[row], truth.size_of(images[row])) for row in np.flatnonzero(kept).tolist()
-        ]
+        masks = [as_rle(texts[row], truth.size_of(images[row])) for row in np.flatnonzero(kept).tolist()]
     reference = hotcoco.COCO.from_arrays(
         *_images_and_categories(truth),
         truth.images[kept] + 1,
@@ -100,7 +110,7 @@ def _regions(truth: GroundTruth, rows: State, task: Task) -> tuple[hotcoco.COCO,
         ids=np.arange(1, int(kept.sum()) + 1),
         area=truth.areas[kept],
         iscrowd=truth.crowd[kept].astype(np.int64),
-        **masks,
+        segmentation=masks,
     )
     if task == "bbox":
         return reference, reference.load_res(table)

@@ -22,7 +22,15 @@ SHAPES = ("masks", "keypoints")
 
 
 class Collected:
-    """Everything the detections of `num_images` images say, in the order it came."""
+    """Everything the detections of `num_images` images say, in the order it came.
+
+    >>> here, there = Collected(3), Collected(3)
+    >>> one = {"images": np.array([2]), "boxes_xywh": np.ones((1, 4)), "scores": np.ones(1), "categories": np.zeros(1)}
+    >>> there.add(np.array([2]), one)
+    >>> here.merge([there.state()])
+    >>> here.answered, len(here.state()["scores"])
+    (array([False, False,  True]), 1)
+    """
 
     def __init__(self, num_images: int) -> None:
         self.answered = np.zeros(num_images, dtype=bool)
@@ -54,7 +62,10 @@ class Collected:
         return {**columns, "answered": self.answered.copy(), "repeated": np.array(self.num_repeated)}
 
     def merge(self, states: Iterable[State]) -> None:
-        """Add the states of other processes; of an image that was answered before, what came first counts."""
+        """Add the states of other processes; of an image that was answered before, what came first counts.
+
+        Raises ValueError for states of other data.
+        """
         for state in states:
             if len(state["answered"]) != len(self.answered):
                 raise ValueError(

@@ -15,14 +15,23 @@ from scipy.optimize import linear_sum_assignment
 
 @dataclass
 class ClearCounts:
-    """What is added up over frames and videos."""
+    """Counts of CLEAR MOT, which add up over frames and videos.
+
+    >>> both = ClearCounts(objects=6, matches=5, misses=1) + ClearCounts(objects=4, matches=3, switches=1)
+    >>> both.objects, both.metrics()["mota"]  # 1 − (misses + switches + false positives) / objects
+    (10, 0.8)
+    """
 
     objects: int = 0
+    """of the ground truth, each counted in every frame it is in; so are the next four"""
     matches: int = 0
-    """without the switches"""
+    """objects found by the same hypothesis as before, or for the first time"""
     switches: int = 0
+    """objects found by another hypothesis than before"""
     misses: int = 0
+    """objects without a hypothesis"""
     false_positives: int = 0
+    """hypotheses without an object"""
     distance: float = 0.0
     """sum over matches and switches"""
     logged_distance: float = 0.0
@@ -30,6 +39,7 @@ class ClearCounts:
     mostly_tracked: int = 0
     """objects found in at least 80 % of their frames"""
     partly_tracked: int = 0
+    """objects between the two"""
     mostly_lost: int = 0
     """objects found in less than 20 % of their frames"""
     fragmentations: int = 0
@@ -47,18 +57,26 @@ class ClearCounts:
         """mota, precision, recall, mean distance of what was found; nan where nothing is there to divide by."""
         wrong = self.misses + self.switches + self.false_positives
         return {
-            "mota": 1 - ratio(wrong, self.objects),
-            "precision": ratio(self.found, self.found + self.false_positives),
-            "recall": ratio(self.found, self.objects),
-            "mean_distance": ratio(self.distance, self.found),
+            "mota": 1 - _ratio(wrong, self.objects),
+            "precision": _ratio(self.found, self.found + self.false_positives),
+            "recall": _ratio(self.found, self.objects),
+            "mean_distance": _ratio(self.distance, self.found),
         }
 
 
 @dataclass
 class ClearMatcher:
-    """One video, frame by frame; what it remembers grows with the identities, not with the frames."""
+    """One video, frame by frame; what it remembers grows with the identities, not with the frames.
+
+    >>> matcher = ClearMatcher()
+    >>> for hypothesis in (8, 8, 9):  # the same object, found by another hypothesis in the third frame
+    ...     matcher.update(np.array([1]), np.array([hypothesis]), np.array([[0.2]]))
+    >>> matcher.result().matches, matcher.result().switches
+    (2, 1)
+    """
 
     counts: ClearCounts = field(default_factory=ClearCounts)
+    """of the frames so far; how well each object was followed is in `result` alone"""
 
     def __post_init__(self) -> None:
         self._hypothesis_of: dict[int, int] = {}
@@ -140,7 +158,12 @@ class ClearMatcher:
 
 
 def most_pairs(distances: Float[np.ndarray, "n m"]) -> tuple[Int[np.ndarray, " p"], Int[np.ndarray, " p"]]:
-    """As many pairs as can be made without those that are nan, and of these choices the one with the least sum."""
+    """(rows, columns) of as many pairs as can be made without those that are nan, chosen for the least sum.
+
+    >>> nearest_first = np.array([[0.1, 0.4], [0.2, np.nan]])  # the nearest pair would leave row 1 alone
+    >>> most_pairs(nearest_first)
+    (array([0, 1]), array([1, 0]))
+    """
     is_allowed = np.isfinite(distances)
     if not is_allowed.any():
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
@@ -150,6 +173,6 @@ def most_pairs(distances: Float[np.ndarray, "n m"]) -> tuple[Int[np.ndarray, " p
     return rows[kept], columns[kept]
 
 
-def ratio(part: float, whole: float) -> float:
+def _ratio(part: float, whole: float) -> float:
     """part / whole; nan where the whole is 0."""
     return part / whole if whole else float("nan")

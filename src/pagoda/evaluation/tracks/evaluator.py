@@ -1,13 +1,21 @@
 """How well boxes were followed: HOTA, CLEAR MOT and identity scores of `Tracks` against ground truth."""
 
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from pagoda.evaluation.tracks.clear import ClearCounts, ClearMatcher, most_pairs
-from pagoda.evaluation.tracks.hota import FramePairs, combine, create_metrics, hota_numbers, sequence_data
+from pagoda.evaluation.tracks.hota import (
+    FramePairs,
+    Metric,
+    Scores,
+    combine,
+    create_metrics,
+    hota_numbers,
+    sequence_data,
+)
 from pagoda.evaluation.tracks.result import COUNTS, TrackingResult
 from pagoda.evaluation.tracks.rules import (
     boxes_as_in_files,
@@ -23,14 +31,31 @@ from pagoda.structures.left_out import check_something_counts, describe_left_out
 from pagoda.structures.tracks import LONGEST, UNLINKED, Tracks
 
 
+class _Part(NamedTuple):
+    """The scores of one class of one video."""
+
+    scores: dict[str, Scores]
+    """of HOTA, CLEAR and Identity"""
+    gaps: ClearCounts
+    """CLEAR as py-motmetrics counts it"""
+
+
 @checked
 @dataclass
 class TrackEvaluator:
-    """Add videos with `update`, then ask for the `result`. Classes are matched by name, scored apart and added up.
+    """Scores of followed boxes: add videos with `update`, then ask for the `result`.
 
-    Only labelled frames count. Predictions that match no object but lie in an ignored region do not, nor do those
-    that fit a distractor best (`Tracks.regions`, `Tracks.distractors`); the protocol says by whose rules, the notes
-    how many were left out.
+    Classes are matched by name, scored apart and added up. Only labelled frames count. Predictions that match no
+    object but lie in an ignored region do not, nor do those that fit a distractor best (`Tracks.regions`,
+    `Tracks.distractors`); the protocol says by whose rules, the notes how many were left out.
+
+    >>> import pagoda.data.drawn.walking as walking
+    >>> truth = walking.WalkingFigures(num_videos=1, num_frames=4, seed=1)[0].tracks
+    >>> evaluator = TrackEvaluator()
+    >>> evaluator.update(truth, replace(truth, track_ids=truth.track_ids + 5))  # other names, the same people
+    >>> metrics = evaluator.result().metrics
+    >>> metrics["HOTA"], metrics["MOTA"], metrics["IDSW"]
+    (1.0, 1.0, 0.0)
     """
 
     min_iou: float = 0.5
@@ -39,20 +64,26 @@ class TrackEvaluator:
     """False: CLEAR as TrackEval and MOTChallenge count it; True: as py-motmetrics and BDD100K"""
     min_ignored_share: float = 0.5
     """of a prediction's own area inside a region to be ignored"""
-    _metrics: dict[str, Any] = field(init=False, repr=False)
-    _parts: dict[tuple[str, str], dict[str, Any]] = field(init=False, default_factory=dict, repr=False)
-    _class_parts: dict[tuple[str, str], dict[str, Any]] = field(init=False, default_factory=dict, repr=False)
-    _videos: list[tuple[Tracks, Tracks]] = field(init=False, default_factory=list, repr=False)
-    _taken_out: dict[str, int] = field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        self._metrics = create_metrics(self.min_iou)
+        self._metrics: dict[str, Metric] = create_metrics(self.min_iou)
+        self._parts: dict[tuple[str, str], _Part] = {}
+        """(video, class) → scores, where predictions without classes are of any class"""
+        self._class_parts: dict[tuple[str, str], _Part] = {}
+        """the same, but of each class of the ground truth alone"""
+        self._videos: list[tuple[Tracks, Tracks]] = []
+        self._taken_out: dict[str, int] = {}
+        """why → how many predictions"""
 
     def update(self, truth: Tracks, found: Tracks) -> None:
-        """Add one video. Raises ValueError when the two do not fit together."""
+        """Add one video: its ground truth and what was found.
+
+        Raises ValueError when the two are of other videos or lengths, share no class or have objects without a track
+        id, and for a name that was added before.
+        """
         given = with_unasked_as_distractors(truth, found)
         truth, found = with_same_classes(given, found)
-        check_pair(truth, found)
+        _check_pair(truth, found)
         if any(name == truth.name for name, _ in self._parts):
             raise ValueError(f"the video '{truth.name}' was already added; names of videos must differ")
         if truth.labelled_frames is not None:
@@ -66,13 +97,13 @@ class TrackEvaluator:
                 self._class_parts[truth.name, name] = self._score(alone, found, 0, {})
         self._videos.append((truth, found))
 
-    def _score(self, truth: Tracks, found: Tracks, label: int, taken_out: dict[str, int]) -> dict[str, Any]:
+    def _score(self, truth: Tracks, found: Tracks, label: int, taken_out: dict[str, int]) -> _Part:
         boxes = boxes_as_in_files(truth, found)
         truth, found = replace(truth, boxes=boxes[0]), replace(found, boxes=boxes[1])
         frames = [self._pairs(truth, found, frame, label, taken_out) for frame in range(truth.num_frames)]
         data = sequence_data(frames)
-        part = {key: metric.eval_sequence(data) for key, metric in self._metrics.items()}
-        return {**part, "gaps": self._count(frames)}
+        scores = {key: metric.eval_sequence(data) for key, metric in self._metrics.items()}
+        return _Part(scores, self._count(frames))
 
     def result(self) -> TrackingResult:
         """All videos together, each video, and each class.
@@ -129,14 +160,14 @@ class TrackEvaluator:
             matcher.update(frame.objects, frame.hypotheses, distances)
         return matcher.result()
 
-    def _numbers(self, parts: dict[tuple[str, str], dict[str, Any]]) -> dict[str, float]:
+    def _numbers(self, parts: dict[tuple[str, str], _Part]) -> dict[str, float]:
         merged = {
-            key: combine(metric, {where: part[key] for where, part in parts.items()})
+            key: combine(metric, {where: part.scores[key] for where, part in parts.items()})
             for key, metric in self._metrics.items()
         }
         identity = merged["Identity"]
         if self.matches_survive_gaps:
-            clear = _gap_numbers(sum((part["gaps"] for part in parts.values()), ClearCounts()))
+            clear = _gap_numbers(sum((part.gaps for part in parts.values()), ClearCounts()))
         else:
             clear = _clear_numbers(merged["CLEAR"])
         ids = {name: float(identity[name]) for name in ("IDF1", "IDP", "IDR")}
@@ -170,7 +201,7 @@ def _noted(taken_out: dict[str, int], why: str, taken: np.ndarray) -> np.ndarray
     return taken
 
 
-def check_pair(truth: Tracks, found: Tracks) -> None:
+def _check_pair(truth: Tracks, found: Tracks) -> None:
     """Raises ValueError unless the two are of the same video, with the same classes, and all rows are linked."""
     check_frames(truth, found)
     what = f"the video '{truth.name}'"
@@ -190,7 +221,14 @@ def check_pair(truth: Tracks, found: Tracks) -> None:
 
 
 def check_frames(truth: Tracks, found: Tracks) -> None:
-    """Raises ValueError unless the two are of the same video and of the same length, with what to do."""
+    """Raises ValueError unless the two are of the same video and of the same length, with what to do.
+
+    >>> import pagoda.data.drawn.walking as walking
+    >>> short, long = (walking.WalkingFigures(num_videos=1, num_frames=n)[0].tracks for n in (2, 3))
+    >>> check_frames(short, long)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: the video '...' has 2 frames in the ground truth and 3 in the predictions; ...
+    """
     if truth.name != found.name:
         raise ValueError(f"ground truth is of the video '{truth.name}', predictions are of '{found.name}'")
     if truth.num_frames == found.num_frames:
@@ -204,7 +242,7 @@ def check_frames(truth: Tracks, found: Tracks) -> None:
     )
 
 
-def _clear_numbers(clear: dict[str, Any]) -> dict[str, float]:
+def _clear_numbers(clear: Scores) -> dict[str, float]:
     names = {"Rcll": "CLR_Re", "Prcn": "CLR_Pr", "FP": "CLR_FP", "FN": "CLR_FN"}
     counts = {name: float(clear[source]) for name, source in names.items()}
     same = {name: float(clear[name]) for name in ("MOTA", "MOTP", "IDSW", "Frag", "MT", "PT", "ML")}

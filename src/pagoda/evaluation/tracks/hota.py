@@ -1,25 +1,54 @@
 """HOTA, CLEAR and identity metrics from TrackEval, handed plain arrays instead of files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 INSTALL = "HOTA and identity metrics come from TrackEval; install it with: pip install 'pagoda-vision[track]'"
 
 
+SequenceData = dict[str, int | list[np.ndarray]]
+"""one video as TrackEval takes it"""
+Scores = dict[str, float | np.ndarray]
+"""TrackEval's names to counts and shares; HOTA's are (19,), one for each similarity threshold"""
+Key = TypeVar("Key")
+
+
+class Metric(Protocol):
+    """A metric of TrackEval: HOTA, CLEAR or Identity."""
+
+    def eval_sequence(self, data: SequenceData) -> Scores:
+        """The scores of one video."""
+
+    def combine_sequences(self, all_res: Mapping[Key, Scores]) -> Scores:
+        """The scores of all videos together."""
+
+
 @dataclass(frozen=True)
 class FramePairs:
-    """One frame of one video: ids of the objects (N,), of the hypotheses (M,), and how alike they are (N, M), 0 … 1."""
+    """One frame of one video: objects, hypotheses, and how alike each pair is.
+
+    >>> FramePairs(np.array([4]), np.array([9, 7]), np.array([[0.8, 0.1]])).similarities.shape
+    (1, 2)
+    """
 
     objects: np.ndarray
+    """(N,) ids of the ground truth"""
     hypotheses: np.ndarray
+    """(M,) ids of the predictions"""
     similarities: np.ndarray
+    """(N, M) 0 … 1; IoU for boxes"""
 
 
-def sequence_data(frames: Sequence[FramePairs]) -> dict[str, Any]:
-    """The frames of one video as TrackEval's metrics want them: ids numbered from 0 without gaps."""
+def sequence_data(frames: Sequence[FramePairs]) -> SequenceData:
+    """The frames of one video as TrackEval's metrics want them: ids numbered from 0 without gaps.
+
+    >>> data = sequence_data([FramePairs(np.array([4]), np.array([9, 7]), np.array([[0.8, 0.1]]))])
+    >>> data["num_tracker_ids"], data["tracker_ids"]
+    (2, [array([1, 0])])
+    """
     objects, num_objects = _numbered([frame.objects for frame in frames])
     hypotheses, num_hypotheses = _numbered([frame.hypotheses for frame in frames])
     return {
@@ -34,7 +63,7 @@ def sequence_data(frames: Sequence[FramePairs]) -> dict[str, Any]:
     }
 
 
-def create_metrics(min_similarity: float = 0.5) -> dict[str, Any]:
+def create_metrics(min_similarity: float = 0.5) -> dict[str, Metric]:
     """TrackEval's HOTA, CLEAR and Identity by name; the last two count pairs of at least `min_similarity`.
 
     Raises ImportError with the remedy when TrackEval is not installed.
@@ -47,13 +76,17 @@ def create_metrics(min_similarity: float = 0.5) -> dict[str, Any]:
     return {"HOTA": HOTA(), "CLEAR": CLEAR(config), "Identity": Identity(config)}
 
 
-def combine(metric: Any, per_sequence: dict[Any, dict[str, Any]]) -> dict[str, Any]:
-    """The result of all videos (or videos and classes) together."""
+def combine(metric: Metric, per_sequence: Mapping[Key, Scores]) -> Scores:
+    """The scores of all videos (or videos and classes) together; the keys are only told apart."""
     return metric.combine_sequences(per_sequence)
 
 
-def hota_numbers(result: dict[str, Any]) -> dict[str, float]:
-    """HOTA, DetA, AssA and LocA, each the mean over the 19 similarity thresholds 0.05 … 0.95."""
+def hota_numbers(result: Scores) -> dict[str, float]:
+    """HOTA, DetA, AssA and LocA, each the mean over the 19 similarity thresholds 0.05 … 0.95.
+
+    >>> hota_numbers({name: np.linspace(0, 1, 19) for name in ("HOTA", "DetA", "AssA", "LocA")})["HOTA"]
+    0.5
+    """
     return {name: float(np.mean(result[name])) for name in ("HOTA", "DetA", "AssA", "LocA")}
 
 

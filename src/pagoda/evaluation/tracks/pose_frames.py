@@ -20,18 +20,19 @@ class PoseFrame:
     """One frame in which somebody may be annotated."""
 
     truth_ids: np.ndarray
-    """(G,)"""
+    """(G,) track ids of the annotated people"""
     found_ids: np.ndarray
-    """(P,)"""
+    """(P,) track ids of the predicted people; `UNLINKED` for those without"""
     is_annotated: np.ndarray
-    """(G, K)"""
+    """(G, K) bool"""
     is_predicted: np.ndarray
-    """(P, K)"""
+    """(P, K) bool"""
     scores: np.ndarray
-    """(P, K)"""
+    """(P, K) of each joint; the person's where joints have none"""
     distances: np.ndarray
-    """(P, G, K) head sizes"""
+    """(P, G, K) from joint to joint, in head sizes of the annotated person"""
     max_distance: float
+    """up to which a joint is right, in head sizes"""
 
     @property
     def is_empty(self) -> bool:
@@ -58,14 +59,14 @@ def pose_frames(truth: Tracks, found: Tracks, max_distance: float) -> list[PoseF
     Joints inside regions to be ignored are taken out on both sides, and people without joints with them.
     Raises ValueError when the two do not fit together.
     """
-    check_poses(truth, found)
+    _check_poses(truth, found)
     labelled = truth.labelled_frames
     if labelled is None:
         labelled = np.bincount(truth.frames, minlength=truth.num_frames) > 0
     return [_pose_frame(truth, found, frame, max_distance) for frame in np.flatnonzero(labelled).tolist()]
 
 
-def check_poses(truth: Tracks, found: Tracks) -> None:
+def _check_poses(truth: Tracks, found: Tracks) -> None:
     """Raises ValueError unless both have the same joints, and the ground truth head boxes."""
     for side, tracks in (("ground truth", truth), ("predictions", found)):
         if len(tracks) and (tracks.keypoints is None or tracks.label_map.skeleton is None):

@@ -6,13 +6,19 @@ from typing import Literal
 from pagoda.plain import checked
 
 EqualScores = Literal["together", "one_by_one"]
+"""how predictions with the same score enter AP: all at once, or in the order a sort leaves them in"""
 EmptyFrames = Literal["count", "one_of_each", "repeat_previous"]
+"""what a frame without annotated or predicted people counts as"""
 
 
 @checked
 @dataclass(frozen=True)
 class PoseTrackProtocol:
-    """How PoseTrack is counted where programs differ. The default counts everything that is there."""
+    """How PoseTrack is counted where programs differ. The default counts everything that is there.
+
+    >>> PROTOCOLS["poseval-2017"].empty_frames, PoseTrackProtocol().empty_frames
+    ('repeat_previous', 'count')
+    """
 
     drop_last_frame: bool = True
     """of each video, from the tracking scores; all published numbers do"""
@@ -26,7 +32,7 @@ class PoseTrackProtocol:
     equal_scores: EqualScores = "together"
     """predictions with the same score enter AP at once; or one by one, as numpy's argsort happens to leave them"""
     max_distance: float = 0.5
-    """in head sizes"""
+    """up to which a joint is right, in head sizes (0.6 · the diagonal of the head box)"""
 
 
 POSEVAL_2017 = PoseTrackProtocol(

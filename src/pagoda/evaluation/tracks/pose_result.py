@@ -1,13 +1,13 @@
 """What PoseTrack's evaluation says: scores of each joint in percent, their means, and the usual table."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from pagoda.evaluation.tracks.pose_protocol import EqualScores, PoseTrackProtocol
 from pagoda.evaluation.tracks.result import finite_or_none, text_columns
-from pagoda.plain import checked
+from pagoda.plain import JsonObject, checked
 
 COLUMNS = {
     "Head": ("head_top", "neck", "head_bottom", "nose"),
@@ -22,12 +22,19 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class PoseTrackResult:
-    """Percent; nan for joints of which there is nothing to score."""
+    """Percent; nan for joints of which there is nothing to score.
+
+    >>> rows = {"nose": {"AP": 80.0, "MOTA": 50.0}, "left_hip": {"AP": 60.0, "MOTA": float("nan")}}
+    >>> PoseTrackResult(rows, PoseTrackProtocol(), num_videos=1).metrics
+    {'mAP': 70.0, 'MOTA': 50.0}
+    """
 
     per_joint: dict[str, dict[str, float]]
     """joint → AP, AP_precision, AP_recall (of all predictions), MOTA, MOTP, precision, recall, perhaps HOTA"""
     protocol: PoseTrackProtocol
+    """how was counted"""
     num_videos: int
+    """that were added"""
     notes: tuple[str, ...] = ()
     """what could not be scored, and why"""
 
@@ -35,16 +42,16 @@ class PoseTrackResult:
     def metrics(self) -> dict[str, float]:
         """The mean of each score over the joints that have it; AP is called mAP."""
         names = next(iter(self.per_joint.values()))
-        means = {name: mean_of(row[name] for row in self.per_joint.values()) for name in names}
+        means = {name: _mean_of(row[name] for row in self.per_joint.values()) for name in names}
         return {"mAP" if name == "AP" else name: value for name, value in means.items()}
 
     def columns(self, name: str) -> dict[str, float]:
         """One score for head, shoulders, … as the mean of their joints, and in total."""
         grouped = {
-            column: mean_of(self.per_joint[joint][name] for joint in joints if joint in self.per_joint)
+            column: _mean_of(self.per_joint[joint][name] for joint in joints if joint in self.per_joint)
             for column, joints in COLUMNS.items()
         }
-        return {**grouped, "Total": mean_of(row[name] for row in self.per_joint.values())}
+        return {**grouped, "Total": _mean_of(row[name] for row in self.per_joint.values())}
 
     def table(self) -> str:
         """Plain text: AP and tracking scores in PoseTrack's columns, then how they were counted."""
@@ -54,7 +61,7 @@ class PoseTrackResult:
             rows.append([name, *("–" if np.isnan(v) else f"{v:.1f}" for v in self.columns(name).values())])
         return "\n".join([text_columns(rows), "", str(self.protocol), *self.notes])
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain numbers, ready for JSON; None where a value is undefined."""
         return {
             "metrics": finite_or_none(self.metrics),
@@ -65,7 +72,7 @@ class PoseTrackResult:
         }
 
 
-def mean_of(values: Any) -> float:
+def _mean_of(values: Iterable[float]) -> float:
     """The mean of the values that are not nan; nan when there are none."""
     known = [value for value in values if not np.isnan(value)]
     return float(np.mean(known)) if known else float("nan")

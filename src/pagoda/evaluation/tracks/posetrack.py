@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pagoda.evaluation.tracks.clear import ClearCounts, ClearMatcher
-from pagoda.evaluation.tracks.hota import FramePairs, combine, create_metrics, hota_numbers, sequence_data
+from pagoda.evaluation.tracks.hota import (
+    FramePairs,
+    Scores,
+    combine,
+    create_metrics,
+    hota_numbers,
+    sequence_data,
+)
 from pagoda.evaluation.tracks.pose_frames import PoseFrame, pose_frames
 from pagoda.evaluation.tracks.pose_protocol import PoseTrackProtocol
 from pagoda.evaluation.tracks.pose_result import PoseTrackResult, average_precision
@@ -22,13 +29,22 @@ from pagoda.structures.tracks import UNLINKED, Tracks
 @checked
 @dataclass
 class PoseTrackEvaluator:
-    """Add videos with `update`, then ask for the `result`.
+    """PoseTrack's scores of followed poses: add videos with `update`, then ask for the `result`.
 
     All predictions count for average precision; those that belong to a track for the tracking scores, which are nan
     where the ground truth, or all of the predictions, have no identities.
+
+    >>> import pagoda.data.drawn.walking as walking
+    >>> from pagoda.data.tracks.posetrack_joints import to_posetrack_15
+    >>> truth = to_posetrack_15(walking.WalkingFigures(num_videos=1, num_frames=4, seed=1)[0].tracks)
+    >>> evaluator = PoseTrackEvaluator()
+    >>> evaluator.update(truth, truth)
+    >>> round(evaluator.result().metrics["mAP"], 6), evaluator.result().metrics["MOTA"]  # percent
+    (100.0, 100.0)
     """
 
     protocol: PoseTrackProtocol = field(default_factory=PoseTrackProtocol)
+    """how is counted where PoseTrack's programs differ; `PROTOCOLS` has those of published numbers"""
     with_hota: bool = False
     """also keypoint-HOTA, which takes longer and needs TrackEval"""
 
@@ -38,7 +54,7 @@ class PoseTrackEvaluator:
         self._scores: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self._num_annotated = np.zeros(0, dtype=np.int64)
         self._counts: list[ClearCounts] = []
-        self._hota: list[dict[str, dict]] = []
+        self._hota: list[dict[str, Scores]] = []
         self._unnamed: dict[str, int] = {}
         """Video → people of the ground truth without an identity"""
         self._num_found = self._num_linked = 0
@@ -132,7 +148,7 @@ class PoseTrackEvaluator:
 def _judge(frame: PoseFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Scores, whether right, and joint number of every predicted joint of a frame."""
     people, joints = np.nonzero(frame.is_predicted)
-    partner = match_people(frame)
+    partner = _match_people(frame)
     is_right = np.zeros(len(people), bool)
     for row, (person, joint) in enumerate(zip(people, joints, strict=True)):
         if partner[person] >= 0:
@@ -141,7 +157,7 @@ def _judge(frame: PoseFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return frame.scores[people, joints], is_right, joints
 
 
-def match_people(frame: PoseFrame) -> np.ndarray:
+def _match_people(frame: PoseFrame) -> np.ndarray:
     """(P,) the annotated person of each predicted one, or -1.
 
     Not a best assignment: each prediction keeps the person of whom it has most joints right, and each

@@ -2,7 +2,8 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+
+from pagoda.plain import JsonObject
 
 SHOWN = ("HOTA", "DetA", "AssA", "MOTA", "MOTP", "IDF1", "IDSW", "Frag", "MT", "ML", "FP", "FN")
 COUNTS = {"IDSW", "Frag", "MT", "PT", "ML", "FP", "FN", "objects"}
@@ -10,13 +11,20 @@ COUNTS = {"IDSW", "Frag", "MT", "PT", "ML", "FP", "FN", "objects"}
 
 @dataclass(frozen=True)
 class TrackingResult:
-    """Fractions 0 … 1 (MOTA may be negative) and counts; nan where there was nothing to find."""
+    """Fractions 0 … 1 (MOTA may be negative) and counts; nan where there was nothing to find.
+
+    >>> TrackingResult({"MOTA": float("nan"), "FP": 2.0}, {}, {}, "found from IoU 0.5").to_dict()["metrics"]
+    {'MOTA': None, 'FP': 2.0}
+    """
 
     metrics: dict[str, float]
     """HOTA, DetA, AssA, LocA, MOTA, MOTP, IDSW, Frag, MT, PT, ML, Rcll, Prcn, FP, FN, objects, IDF1, IDP, IDR"""
     per_video: dict[str, dict[str, float]]
+    """name of the video → the same numbers of it alone"""
     per_class: dict[str, dict[str, float]]
+    """class of the ground truth → the same numbers of it alone, over all videos"""
     protocol: str
+    """how was counted; belongs next to the numbers wherever they are printed"""
     notes: tuple[str, ...] = ()
     """what was left out of ground truth and predictions, how many and why"""
 
@@ -33,7 +41,7 @@ class TrackingResult:
         ]
         return "\n".join([text_columns(lines), "", self.protocol, *self.notes])
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain numbers, ready for JSON; None where a value is undefined."""
         return {
             "metrics": finite_or_none(self.metrics),
@@ -45,12 +53,21 @@ class TrackingResult:
 
 
 def finite_or_none(row: dict[str, float]) -> dict[str, float | None]:
-    """The row with None in place of nan."""
+    """The row with None in place of nan, which JSON has not.
+
+    >>> finite_or_none({"MOTA": 0.5, "MOTP": float("nan")})
+    {'MOTA': 0.5, 'MOTP': None}
+    """
     return {name: None if math.isnan(value) else value for name, value in row.items()}
 
 
 def text_columns(rows: list[list[str]]) -> str:
-    """Lines with aligned columns, the first to the left and the others to the right."""
+    """Lines with aligned columns, the first to the left and the others to the right.
+
+    >>> print(text_columns([["", "MOTA"], ["street", "0.5"]]))
+            MOTA
+    street   0.5
+    """
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
         "  ".join(

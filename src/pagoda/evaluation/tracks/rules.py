@@ -22,6 +22,9 @@ def matched_distractors(ious: np.ndarray, distractors: np.ndarray) -> np.ndarray
 
     `ious` (N, M) of all rows, counted or not, in the order of the file; `distractors` (N,) bool. As TrackEval's
     MotChallenge2DBox does it, ties included.
+
+    >>> matched_distractors(np.array([[0.9, 0.6], [0.7, 0.8]]), np.array([False, True]))
+    array([False,  True])
     """
     taken = np.zeros(ious.shape[1], bool)
     scores = np.where(ious < MIN_DISTRACTOR_IOU - EPS, 0.0, ious)
@@ -40,7 +43,11 @@ def boxes_as_in_files(truth: Tracks, found: Tracks) -> tuple[np.ndarray, np.ndar
 
 
 def shares_inside(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
-    """(N, M) share of the area of each of N boxes that lies inside each of M regions, all xyxy."""
+    """(N, M) share of the area of each of N boxes that lies inside each of M regions, all xyxy.
+
+    >>> shares_inside(np.array([[0.0, 0, 4, 4]]), np.array([[2.0, 0, 9, 9], [5, 5, 9, 9]]))
+    array([[0.5, 0. ]])
+    """
     low = np.maximum(boxes[:, None, :2], regions[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], regions[None, :, 2:])
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)

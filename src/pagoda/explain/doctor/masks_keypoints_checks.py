@@ -5,6 +5,7 @@ import numpy as np
 from pagoda.data.reading.complaints import Complaints
 from pagoda.data.table.masks import PackedMasks
 from pagoda.explain.doctor.records import Split
+from pagoda.ops.boxes import xywh_to_xyxy
 from pagoda.ops.rle import mask_areas, mask_boxes
 from pagoda.structures.skeleton import Skeleton
 
@@ -45,17 +46,18 @@ def _check_masks(split: Split, masks: PackedMasks, notes: Complaints) -> None:
     are_meant = len(without) < (~split.ignored).sum() and "malformed_masks" not in split.reading.complaints
     for row in without if are_meant else ():
         notes.add("missing_masks", split.where(row))
-    rows, areas, own = _measure(split, masks)
+    rows, areas, own_xywh = _measure(split, masks)
+    own, own_sides = xywh_to_xyxy(own_xywh), own_xywh[:, 2:]
     for row in rows[areas == 0].tolist():
         notes.add("empty_masks", split.where(row))
     boxes = split.boxes[rows]
     with np.errstate(invalid="ignore", over="ignore"):
-        sides = np.minimum(own[:, :2] + own[:, 2:], boxes[:, 2:]) - np.maximum(own[:, :2], boxes[:, :2])
-        is_off = (areas > 0) & (sides.clip(0).prod(1) < MIN_INSIDE * own[:, 2:].prod(1))
+        sides = np.minimum(own[:, 2:], boxes[:, 2:]) - np.maximum(own[:, :2], boxes[:, :2])
+        is_off = (areas > 0) & (sides.clip(0).prod(1) < MIN_INSIDE * own_sides.prod(1))
     for k in np.flatnonzero(is_off).tolist():
         row = int(rows[k])
         if _is_sound(boxes[k], split.sizes[split.owners[row]]):  # else the box is reported by itself
-            around = ", ".join(f"{value:g}" for value in (*own[k, :2], *(own[k, :2] + own[k, 2:])))
+            around = ", ".join(f"{value:g}" for value in own[k])
             drawn = ", ".join(f"{value:.6g}" for value in boxes[k])
             place = f"{split.where(row)}: mask within x1, y1, x2, y2 = {around}, box {drawn}"
             notes.add("masks_off_boxes", place)

@@ -11,6 +11,7 @@ from pagoda.data.formats.layouts import Layout, split_reader
 from pagoda.data.reading.complaints import Complaints
 from pagoda.data.reading.found import Reading
 from pagoda.data.table.assembly import NO_SIZE
+from pagoda.ops.boxes import xywh_to_xyxy
 
 
 @dataclass
@@ -56,7 +57,7 @@ class Split:
         """(M, 4) float64 xyxy, NaN where the file has no four numbers."""
         xywh = np.asarray(self.reading.objects.boxes_xywh, np.float64).reshape(-1, 4)
         with np.errstate(invalid="ignore", over="ignore"):
-            return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1)
+            return xywh_to_xyxy(xywh)
 
     def path(self, index: int) -> Path:
         return self.reading.root / self.files[index]

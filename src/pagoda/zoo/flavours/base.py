@@ -28,6 +28,7 @@ class BodyFlavour:
     """
 
     norm: Norm = "batch"
+    """behind the backbone's convolutions"""
     eps: float = 1e-5
     """of the backbone's norms"""
     norm_eval: bool = False
@@ -37,8 +38,11 @@ class BodyFlavour:
     pooling: Literal["padded", "ceil"] = "padded"
     """of the stem"""
     frozen_stages: int = 0
+    """of the backbone that never train: 1 the stem, 2 stem and layer1, …"""
     extra_from: ExtraFrom = "P5"
+    """what the FPN's first level above the backbone's reads"""
     relu_before_extra: bool = True
+    """further levels read the ReLU of the one below"""
     neck_relu: bool = False
     """a ReLU behind each convolution of the FPN"""
 
@@ -49,10 +53,13 @@ class Flavour:
     """What FCOS and RetinaNet have in common."""
 
     body: BodyFlavour = field(default_factory=BodyFlavour)
+    """of backbone and neck"""
     head_norm: Norm = "group"
+    """behind the towers' convolutions"""
     head_bias: bool = True
     """of the towers' convolutions"""
     input_spec: InputSpec = field(default_factory=InputSpec)
+    """size, order and statistics of the pixels"""
     class_names: ClassNames = "coco"
     """of a checkpoint with as many classes"""
 
@@ -72,11 +79,16 @@ class FCOSFlavour(Flavour):
     """How one program writes FCOS."""
 
     coder: PointCoder = field(default_factory=PointCoder)
+    """where points sit, and how the box head's numbers become distances"""
     criterion: FCOSCriterion = field(default_factory=FCOSCriterion)
+    """assignment and losses in training"""
     # √(class · centerness) of a fresh model is .07 everywhere, so the bar is higher than for plain classes.
     postprocess: SelectDetections = field(default_factory=partial(SelectDetections, min_score=0.2))
+    """thresholds and suppression in use"""
     quality_on: Literal["class", "box"] = "box"
+    """the head whose last output is the centerness"""
     level_scale: bool = True
+    """distances of each level are multiplied by a learnt factor"""
 
 
 @checked
@@ -85,9 +97,13 @@ class RetinaNetFlavour(Flavour):
     """How one program writes RetinaNet."""
 
     anchors: AnchorShapes = field(default_factory=AnchorShapes)
+    """shapes at every cell, and their order"""
     coder: BoxCoder = field(default_factory=BoxCoder)
+    """how deltas stand for boxes"""
     criterion: RetinaNetCriterion = field(default_factory=RetinaNetCriterion)
+    """assignment and losses in training"""
     postprocess: SelectDetections = field(default_factory=partial(SelectDetections, max_iou=0.5))
+    """thresholds and suppression in use"""
 
 
 def pixels_of_body(backbone: str, spec: InputSpec) -> InputSpec:

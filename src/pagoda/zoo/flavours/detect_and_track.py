@@ -35,21 +35,33 @@ class DetectAndTrackFlavour(Flavour):
     """How one program writes it."""
 
     body: BodyFlavour = field(default_factory=lambda: BodyFlavour(extra_from=POOLED))
+    """of backbone and neck; level 6 is every second cell of level 5"""
     head_norm: Norm = "none"
+    """behind the convolutions of the heads"""
     input_spec: InputSpec = field(default_factory=lambda: InputSpec(short_side=320, long_side=576))
+    """size, order and statistics of the pixels, for networks with a pyramid"""
     one_level_input: InputSpec = field(default_factory=lambda: InputSpec(short_side=320, long_side=576))
     """of C4 networks"""
     anchor_style: AnchorStyle = "detectron2"
+    """how sides are rounded and shapes ordered"""
     rpn_coder: BoxCoder = field(default_factory=BoxCoder)
+    """how deltas of the proposal head stand for boxes"""
     box_coder: BoxCoder = field(default_factory=lambda: BoxCoder(weights=REGION_WEIGHTS))
+    """how deltas of the box head stand for boxes"""
     proposals: TubeProposalRules = field(default_factory=lambda: FEW_PROPOSALS)
+    """how many tubes are looked at, in training and in use"""
     criterion: DetectAndTrackCriterion = field(default_factory=lambda: FEW_TUBES)
+    """assignment, sampling and losses in training"""
     postprocess: SelectTubes = field(default_factory=SelectTubes)
+    """thresholds and suppression in use"""
     pooling: RegionPooling = field(default_factory=RegionPooling)
     """of the box head; the keypoint head has twice the resolution"""
     background: Background = "last"
+    """row of the class that means nothing"""
     background_box: bool = False
+    """box predictions have rows for the background"""
     upsampling: Upsampling = "interpolate"
+    """of the keypoint maps' last doubling"""
 
     def anchors(self, *, pyramid: bool) -> AnchorShapes:
         """One size per level from 32 pixels on P2; four from 64 on a single level of stride 16."""

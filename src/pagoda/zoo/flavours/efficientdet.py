@@ -36,11 +36,13 @@ class EfficientDetFlavour(Flavour):
     parts: Literal["published", "toandaominh"] = "published"
     """which backbone, pyramid and heads: the paper's, or those of toandaominh1997/EfficientDet.Pytorch"""
     head_norm: Norm = "batch"
+    """behind the towers' convolutions, one for each level"""
     input_spec: InputSpec = INPUT
     """its canvas gives way to the variant's"""
     lite_input: InputSpec = LITE_INPUT
     """of the lite variants"""
     class_names: ClassNames = "coco_90"
+    """of a checkpoint with as many classes"""
     tensorflow: bool = False
     """the backbone pads and normalises as TensorFlow does; weights of one kind mean nothing in the other"""
     padding: Padding = "symmetric"
@@ -54,10 +56,15 @@ class EfficientDetFlavour(Flavour):
     base_scale: float | None = None
     """of the anchors, in steps of their level; None: the variant's"""
     shapes: tuple[tuple[float, float], ...] = ROUNDED_SHAPES
+    """(width, height) of the anchors as factors of their size"""
     shapes_outer: bool = False
+    """anchors of a cell are ordered by shape first, then by size"""
     coder: BoxCoder = field(default_factory=partial(BoxCoder, max_log_growth=None))
+    """how deltas stand for boxes"""
     criterion: EfficientDetCriterion = field(default_factory=EfficientDetCriterion)
+    """assignment and losses in training"""
     postprocess: SelectFromAllLevels = field(default_factory=SelectFromAllLevels)
+    """thresholds and suppression in use"""
 
 
 @checked
@@ -74,6 +81,7 @@ class RetinaLossFlavour(EfficientDetFlavour):
             probability_margin=1e-4,
         )
     )
+    """assignment and losses in training"""
 
 
 # Evaluated by soft suppression with every score above .001, of which 100 are kept.

@@ -43,17 +43,25 @@ class RCNNFlavour(Flavour):
     """How one program writes the R-CNN family."""
 
     body: BodyFlavour = field(default_factory=lambda: BodyFlavour(extra_from=POOLED))
+    """of backbone and neck; level 6 is every second cell of level 5"""
     head_norm: Norm = "none"
     """of the convolutions in box and mask heads"""
     neck_norm: Norm = "none"
     """behind the convolutions of the FPN"""
     anchor_style: Literal["detectron2", "mmdet", "torchvision", "maskrcnn_benchmark"] = "detectron2"
+    """how sides are rounded and shapes ordered"""
     anchor_steps: Literal["level", "padded"] = "level"
+    """from cell to cell: the level's stride, or the padded picture's side over the number of cells"""
     rpn_coder: BoxCoder = field(default_factory=BoxCoder)
+    """how deltas of the proposal head stand for boxes"""
     box_coder: BoxCoder = field(default_factory=lambda: BoxCoder(weights=REGION_WEIGHTS))
+    """how deltas of the box head stand for boxes"""
     proposals: ProposalRules = field(default_factory=ProposalRules)
+    """how many regions are looked at, in training and in use"""
     criterion: RCNNCriterion = field(default_factory=RCNNCriterion)
+    """assignment, sampling and losses in training"""
     postprocess: SelectRegions = field(default_factory=SelectRegions)
+    """thresholds, suppression and pasting in use"""
     pooling: RegionPooling = field(default_factory=RegionPooling)
     """of the box head; other heads, and C4 networks, have twice the resolution"""
     one_level_proposals: ProposalRules = ONE_LEVEL
@@ -61,12 +69,17 @@ class RCNNFlavour(Flavour):
     one_level_sampling: int = 0
     """of their pooling: the sampling ratio"""
     rpn_depth: int = 1
+    """3×3 convolutions of the proposal head"""
     box_convs: int = 0
+    """convolutions of the box head, before its fully connected layers"""
     box_fcs: int = 2
+    """fully connected layers of the box head"""
     background: Background = "last"
+    """row of the class that means nothing"""
     background_box: bool = False
     """box and mask predictions have rows for the background"""
     upsampling: Upsampling = "interpolate"
+    """of the keypoint maps' last doubling"""
 
     def anchors(self, *, pyramid: bool) -> AnchorShapes:
         """One size per level of a pyramid from 32 pixels on P2; five on a single level of stride 16."""

@@ -9,11 +9,12 @@ import torch
 
 from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.evaluation.runner import detect_dataset, evaluate
-from pagoda.exporting.engines import is_exported, open_engine
+from pagoda.exporting.engines import open_engine
 from pagoda.exporting.exported import ExportedDetector, load_exported
 from pagoda.exporting.onnx import export_onnx
 from pagoda.exporting.openvino import Int8Error, export_int8, export_openvino
 from pagoda.exporting.parity_pictures import drawn_pictures
+from pagoda.models import is_exported
 from pagoda.ops.boxes import pairwise_iou
 from pagoda.structures.instances import Detections
 
@@ -204,7 +205,9 @@ def test_what_is_no_file_of_ours_is_refused(folder, monkeypatch):
     same = onnx.helper.make_node("Identity", ["images"], ["boxes"])
     value = [onnx.helper.make_tensor_value_info(name, 1, [1]) for name in ("images", "boxes")]
     graph = onnx.helper.make_graph([same], "other", value[:1], value[1:])
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)]), folder / "other.onnx")
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)]), folder / "other.onnx"
+    )
     with pytest.raises(ValueError, match="was not written by pagoda export: its metadata lack names"):
         open_engine(folder / "other.onnx")
 

@@ -86,9 +86,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "convert": CONVENTIONS
     | PARTS
     | {"detectors", "weights", "zoo", "zoo.flavours", "convert.architecture", "convert.names"},
-    "models": MODELS - {"models", "transfer"},
-    "transfer": MODELS - {"transfer"} | {"convert.names"},
     "exporting": CONVENTIONS | {"layers", "detectors", "pictures", "machine"},
+    "models": MODELS - {"models", "transfer"} | {"machine", "exporting"},
+    "transfer": MODELS - {"transfer"} | {"convert.names"},
     "explain.structure": CONVENTIONS | {"detectors"},
     "explain.doctor": CONVENTIONS | DATA | {"detectors", "drawing", "pictures"},
     "follow": CONVENTIONS

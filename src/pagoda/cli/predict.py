@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 
-from pagoda.cli.arguments.parsing import open_checkpoint, parse
+from pagoda.cli.arguments.parsing import AnyPrecision, open_ready, parse
 from pagoda.cli.predictions_file import PredictionsFile
 from pagoda.data.levels import dark_levels, peak_level
 from pagoda.detectors.contract import Detector
@@ -42,7 +42,7 @@ class PredictCommand:
     common = ("out", "min_score", "views", "json")
 
     checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")]
-    """a .safetensors file of a run, or another program's checkpoint: a file or an address"""
+    """a .safetensors file of a run, another program's checkpoint (file or address), or an exported .onnx or .xml"""
     sources: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE [SOURCE ...]")]
     """pictures, folders (their pictures in the order of their numbers), globs or URLs"""
     out: str = ""
@@ -55,6 +55,11 @@ class PredictCommand:
     """look at each picture mirrored too, or in the 18 views of FCOS's published result: slower, finds more"""
     json: bool = False
     """print the detections as JSON lines on standard output"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps; auto: the accelerator, where there is one"""
+    precision: AnyPrecision = "fp32"
+    """of the network; half of it may be quicker: auto takes what this machine does best, as measured once (see pagoda
+    bench); boxes and scores stay fp32"""
     model: str = ""
     """FILE.py:FUNCTION that composes the model, when it is not one of the zoo's"""
     take: str = ""
@@ -68,7 +73,9 @@ def main(arguments: Sequence[str]) -> int:
     sources = [item for source in command.sources for item in _pictures_of(source)]
     if not sources:
         raise ValueError("pagoda predict needs at least one picture, folder, glob or URL")
-    model = open_checkpoint(command.checkpoint, command.model, command.take)
+    model = open_ready(
+        command.checkpoint, command.model, command.take, device=command.device, precision=command.precision
+    )
     out = make_folder(command.out) if command.out else claim_folder("runs", "predict")
     sweep_drafts(out)
     results, remarks = PredictionsFile(out), Remarks()

@@ -29,15 +29,6 @@ class Engine(Protocol):
         ...
 
 
-def is_exported(path: str | Path) -> bool:
-    """Whether the name is that of an exported file.
-
-    >>> is_exported("model.onnx"), is_exported("best.safetensors")
-    (True, False)
-    """
-    return Path(path).suffix.lower() in ENDINGS
-
-
 def open_engine(path: str | Path, *, min_score: float | None = None) -> Engine:
     """The file's engine, on as many threads as torch uses; `min_score` takes the place of the threshold built in.
 

@@ -35,19 +35,25 @@ def optimize(
     """
     if dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise ValueError(f"dtype must be torch.float32, torch.bfloat16 or torch.float16, got {dtype}")
-    copy = deepcopy(model).eval().requires_grad_(False)
-    fold_norms(copy)
-    copy.origin = None  # the zoo cannot rebuild it: its tensors have other names and values
-    # The detector's own tensors, and those of parts without weights, are geometry (anchors, scales), which half
-    # precision would displace.
-    for part in copy.children():
-        if next(part.parameters(), None) is not None:
-            order_weights(part.to(dtype=dtype), channels_last=channels_last)
-    # Networks over clips are entered frame by frame, and see to it themselves (`ResNet3D.frame_features`).
-    copy.backbone.register_forward_pre_hook(CastInput(dtype, channels_last))
+    copy = quicken(deepcopy(model), dtype=dtype, channels_last=channels_last)
     if compile:
         copy.compile()
     return copy
+
+
+def quicken(model: Detector, *, dtype: torch.dtype = torch.float32, channels_last: bool = True) -> Detector:
+    """What `optimize` does, to the model itself: no copy is held, and the model is returned."""
+    model = model.eval().requires_grad_(False)
+    fold_norms(model)
+    model.origin = None  # the zoo cannot rebuild it: its tensors have other names and values
+    # The detector's own tensors, and those of parts without weights, are geometry (anchors, scales), which half
+    # precision would displace.
+    for part in model.children():
+        if next(part.parameters(), None) is not None:
+            order_weights(part.to(dtype=dtype), channels_last=channels_last)
+    # Networks over clips are entered frame by frame, and see to it themselves (`ResNet3D.frame_features`).
+    model.get_submodule("backbone").register_forward_pre_hook(CastInput(dtype, channels_last))
+    return model
 
 
 @dataclass(frozen=True)

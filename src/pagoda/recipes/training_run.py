@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from pagoda.evaluation.coco.result import DetectionResult
 from pagoda.evaluation.runner import detect_dataset, evaluate
 from pagoda.files.atomic import claim_folder, write_atomically
 from pagoda.files.lock import hold_folder
+from pagoda.machine import choose_precision, find_device
 from pagoda.plain import JsonObject
 from pagoda.recipes.datasets import check_frames, check_learnable, check_scorable, open_data
 from pagoda.recipes.initial_model import Build, starting_model
@@ -180,6 +181,7 @@ def train_on(
     check_keypoints(model, train_data.label_map, settings.augment)
     check_learnable(model, train_data)
     check_scorable(model, val_data)
+    settings = _with_precision(settings, quiet=quiet)
     name = settings.name or str((model.origin or {}).get("model") or type(model).__name__).split(":")[-1]
     folder = _shared_run_folder(settings, name)
     if processes(settings.device).is_main_process:
@@ -290,6 +292,14 @@ def _go_on(trainer: Trainer, saved: TrainSettings, settings: TrainSettings, fold
         trainer.log.say(note)
     if trainer.is_main and saved != settings:
         rewrite_settings(folder, settings)
+
+
+def _with_precision(settings: TrainSettings, *, quiet: bool) -> TrainSettings:
+    """The settings with what "auto" is on this machine, the same on every process: the main one's."""
+    taken, why = choose_precision(settings.precision, find_device(settings.device), "training")
+    if why and not quiet and processes(settings.device).is_main_process:
+        print(why, file=sys.stderr)
+    return replace(settings, precision=broadcast_object_list([taken])[0])
 
 
 def _shared_run_folder(settings: TrainSettings, name: str) -> Path:

@@ -156,9 +156,9 @@ def test_int8_is_judged_by_ap(fcos, folder):
     model, path = fcos[0], folder / "int8.xml"
     asked = []
 
-    def score(detector) -> float:
+    def score(detector):
         asked.append(type(detector).__name__)
-        return 0.5 if len(asked) == 1 else 0.503
+        return {"AP": 0.5, "masks/AP": 0.4} if len(asked) == 1 else {"AP": 0.501, "masks/AP": 0.403}
 
     report = export_int8(model, path, calibration=pictures(), score=score)
     assert asked == ["ExportedDetector", "FCOS"]
@@ -175,10 +175,12 @@ def test_int8_is_judged_by_ap(fcos, folder):
 def test_int8_that_loses_too_much_is_not_written(fcos, folder):
     path = folder / "lossy.xml"
 
-    def score(detector) -> float:
-        return 0.4 if isinstance(detector, ExportedDetector) else 0.5
+    def score(detector):
+        return {"AP": 0.4 if isinstance(detector, ExportedDetector) else 0.5}
 
-    with pytest.raises(Int8Error, match=r"was not kept: int8 AP 40\.00, fp32 50\.00: \+10\.00 points lost"):
+    with pytest.raises(
+        Int8Error, match=r"was not kept: int8 AP 40\.00 \(fp32 50\.00\): \+10\.00 points lost"
+    ):
         export_int8(fcos[0], path, calibration=pictures(), score=score)
     with pytest.raises(ValueError, match="--calibrate DIR"):
         export_int8(fcos[0], path, calibration=[], score=score)

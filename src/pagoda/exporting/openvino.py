@@ -6,7 +6,7 @@ import io
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,17 +32,17 @@ _INSIDE = ("model.backbone", "model.neck")
 _KEPT = ("predict", "classes", "deltas", "objectness")
 """last layers, whose outputs are compared with thresholds and decoded to pixels"""
 
-Score = Callable[[Detector], float]
-"""AP of a model on somebody's pictures, 0 … 1"""
+Score = Callable[[Detector], Mapping[str, float]]
+"""AP of a model on somebody's pictures, 0 … 1, by what is scored: of boxes, and of masks and keypoints it may learn"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Int8Report:
     """What int8 costs, and how it was found out."""
 
-    ap: float
-    """of the file, in percent"""
-    ap_fp32: float
+    ap: dict[str, float]
+    """of the file, in percent, by what is scored"""
+    ap_fp32: dict[str, float]
     """of the model, in percent, on the same pictures"""
     max_ap_loss: float
     """points that may be lost"""
@@ -54,17 +54,17 @@ class Int8Report:
 
     @property
     def ap_loss(self) -> float:
-        """Points."""
-        return self.ap_fp32 - self.ap
+        """Points, of what loses most."""
+        return max(self.ap_fp32[name] - self.ap[name] for name in self.ap)
 
     @property
     def passed(self) -> bool:
         return self.ap_loss <= self.max_ap_loss
 
     def summary(self) -> str:
+        scores = ", ".join(f"{name} {self.ap[name]:.2f} (fp32 {self.ap_fp32[name]:.2f})" for name in self.ap)
         return (
-            f"int8 AP {self.ap:.2f}, fp32 {self.ap_fp32:.2f}: {self.ap_loss:+.2f} points lost, {self.max_ap_loss:g}"
-            f" allowed; {self.quantized} layers in int8, {self.kept} in fp32; calibrated on"
+            f"int8 {scores}: {self.ap_loss:+.2f} points lost, {self.max_ap_loss:g} allowed; {self.quantized} layers in int8, {self.kept} in fp32; calibrated on"
             f" {self.calibration_pictures} pictures"
         )
 
@@ -130,7 +130,7 @@ def export_int8(
 
     Args:
         calibration: pictures of the kind the model will see, some 300: their activations set the scales.
-        score: AP, 0 … 1, of a model on annotated pictures; asked of the model and of the int8 file.
+        score: {"AP": 0 … 1, …} of a model on annotated pictures; asked of the int8 file and of the model.
 
     Raises:
         Int8Error: more is lost; nothing is written.
@@ -154,8 +154,8 @@ def export_int8(
         file = Path(folder) / path.name
         write_ir(quantized, file)
         report = Int8Report(
-            ap=100 * score(load_exported(file)),
-            ap_fp32=100 * score(model),
+            ap=_percent(score(load_exported(file))),
+            ap_fp32=_percent(score(model)),
             max_ap_loss=max_ap_loss,
             calibration_pictures=len(pictures),
             quantized=counts[0],
@@ -171,6 +171,10 @@ def export_int8(
         write_ir(quantized, file)
         place_pair(file, path)
     return report
+
+
+def _percent(scores: Mapping[str, float]) -> dict[str, float]:
+    return {name: 100 * value for name, value in scores.items()}
 
 
 def check_place(path: str | Path, overwrite: bool) -> Path:

@@ -56,9 +56,9 @@ class ExportCommand:
     max_detections: int | None = None
     """of a picture; default: the model's own"""
     size: tuple[int, int] | None = None
-    """height and width of the resized picture, in pixels, where the .xml shall take one size only, a picture at a time"""
+    """height and width of the resized picture, in pixels, where the .xml shall take that size only, one at a time"""
     int8: bool = False
-    """backbone, neck and heads of the .xml compute in eight bits: several times as quick where the processor has VNNI"""
+    """backbone, neck and heads of the .xml compute in eight bits: quicker, most where the processor has VNNI"""
     calibrate: tuple[str, ...] = ()
     """pictures, folders or globs that set the scales of --int8: some 300 of the kind it will see"""
     data: str = ""

@@ -64,8 +64,8 @@ class Int8Report:
     def summary(self) -> str:
         scores = ", ".join(f"{name} {self.ap[name]:.2f} (fp32 {self.ap_fp32[name]:.2f})" for name in self.ap)
         return (
-            f"int8 {scores}: {self.ap_loss:+.2f} points lost, {self.max_ap_loss:g} allowed; {self.quantized} layers in int8, {self.kept} in fp32; calibrated on"
-            f" {self.calibration_pictures} pictures"
+            f"int8 {scores}: {self.ap_loss:+.2f} points lost, {self.max_ap_loss:g} allowed;"
+            f" {self.quantized} layers in int8, {self.kept} in fp32; calibrated on {self.calibration_pictures} pictures"
         )
 
     def to_dict(self) -> dict[str, object]:

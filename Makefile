@@ -19,18 +19,18 @@ install: $(STAMP) ## build .venv with everything for development (quick when up 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(STAMP): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -e '.[dev]'
+$(STAMP): pyproject.toml runtime/pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e runtime -e '.[dev]'
 	@touch $@
 
 check: install ## lint and types
-	$(BIN)/ruff check src tests tools benchmarks
-	$(BIN)/ruff format --check src tests tools benchmarks
+	$(BIN)/ruff check src tests tools benchmarks runtime
+	$(BIN)/ruff format --check src tests tools benchmarks runtime
 	$(BIN)/mypy
 
 format: install ## lay out the code and sort imports
-	$(BIN)/ruff check --fix-only --quiet src tests tools benchmarks
-	$(BIN)/ruff format src tests tools benchmarks
+	$(BIN)/ruff check --fix-only --quiet src tests tools benchmarks runtime
+	$(BIN)/ruff format src tests tools benchmarks runtime
 
 test: install ## all tests that two cores finish in ten minutes
 	$(PYTEST) -q -n $(WORKERS) --dist worksteal -m "not slow"
@@ -60,5 +60,5 @@ $(DOCS_STAMP): pyproject.toml | $(BIN)/python
 	@touch $@
 
 clean: ## remove what builds and tests left behind (keeps .venv and runs)
-	rm -rf build dist src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
-	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf build dist src/*.egg-info runtime/build runtime/src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find src tests runtime -name __pycache__ -type d -prune -exec rm -rf {} +

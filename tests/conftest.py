@@ -20,6 +20,8 @@ from jaxtyping import install_import_hook
 CHECKED = [
     "pagoda.ops",
     "pagoda.layers.inflate",
+    "pagoda.heads",
+    "pagoda.detectors",
     "pagoda.criteria",
     "pagoda.postprocess",
     "pagoda.structures.images",

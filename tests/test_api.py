@@ -7,6 +7,7 @@ import pytest
 
 import pagoda
 from measure_house import frames_to_the_network
+from pagoda.weights.files import save_weights
 
 
 def test_every_name_is_there_and_callable_even_after_its_rooms_were_imported():
@@ -41,8 +42,13 @@ def test_a_function_in_the_place_of_a_model_is_told_where_it_goes():
         pagoda.train(lambda num_classes: None, "nowhere")
 
 
-def test_loading_a_model_takes_no_training_along():
+def test_loading_a_checkpoint_takes_along_what_its_card_needs(tmp_path):
+    model = pagoda.create_model("fcos_resnet18_fpn", num_classes=1, width=32, head_depth=0)
+    path = save_weights(tmp_path / "fcos.safetensors", model.state_dict(), model.card())
     rooms = {
+        "pagoda.convert.read",
+        "pagoda.drawing",
+        "pagoda.pictures",
         "pagoda.training",
         "pagoda.evaluation",
         "pagoda.data",
@@ -51,8 +57,11 @@ def test_loading_a_model_takes_no_training_along():
         "av",
         "matplotlib",
     }
-    code = f"import sys, pagoda; pagoda.load; print(sorted({rooms!r} & set(sys.modules)))"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+    count = "sum(name.split('.')[0] == 'pagoda' for name in sys.modules)"
+    code = f"import sys, pagoda; pagoda.load({str(path)!r}); print(sorted({rooms!r} & set(sys.modules)), {count})"
+    found, _, own = subprocess.check_output([sys.executable, "-c", code], text=True).strip().rpartition(" ")
+    assert found == "[]"
+    assert int(own) <= 127, f"{own} of our modules: import what one card does not need where it is needed"
 
 
 def test_five_frames_lead_from_a_picture_to_its_network():

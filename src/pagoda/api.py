@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 from warnings import warn
 
 import numpy as np
@@ -18,7 +17,7 @@ from pagoda.follow.follower import TrackOptions, VideoFollower
 from pagoda.follow.run import TrackCollector, TrackResult, follow_video
 from pagoda.models import load
 from pagoda.pictures.read import PictureError
-from pagoda.plain import checked, from_plain
+from pagoda.plain import JsonObject, checked, from_plain
 from pagoda.recipes import training_run
 from pagoda.recipes.training_run import RunResult
 from pagoda.structures.instances import Detections
@@ -33,10 +32,10 @@ def train(
     data: str | Path | None = None,
     *,
     resume: str | Path | None = None,
-    options: dict[str, Any] | None = None,
+    options: JsonObject | None = None,
     build: Callable[[int], Detector] | None = None,
     quiet: bool = False,
-    **settings: Any,
+    **settings: object,
 ) -> RunResult:
     """Train a zoo model by name, fine-tune a checkpoint (path or address) or a built detector, on a dataset folder.
 
@@ -50,6 +49,10 @@ def train(
     `val_every`, `patience`, `save_seconds` and `inside_only` may then be given anew, `data` too where the same data lie
     elsewhere, and whatever else differs is refused. Ctrl-C or SIGTERM saves at the end of the step and raises Stopped,
     a KeyboardInterrupt that says how to go on.
+
+    >>> train("fcos_resnet18_fpn", "shapes", epochs=12, optim={"learning_rat": 1e-3})
+    Traceback (most recent call last):
+    ValueError: unknown setting 'optim.learning_rat'; did you mean 'optim.learning_rate'?
     """
     if resume is not None:
         if model is not None or options:
@@ -81,6 +84,19 @@ def evaluate(
     """COCO metrics of a model on one split of a dataset folder; of a picture and class `max_detections` count.
 
     Raises ValueError where pictures lie outside the folder and `inside_only` is set.
+
+    >>> import tempfile
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> from pagoda.data.saving import write_coco_folder
+    >>> from pagoda.models import create_model
+    >>> shapes = DrawnShapes(2, (32, 32))
+    >>> small = {"width": 16, "short_side": 32, "long_side": 32}
+    >>> model = create_model("fcos_ghostnet_50_fpn", label_map=shapes.label_map, **small)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = write_coco_folder(shapes, folder, split="val")
+    ...     result = evaluate(model, folder)
+    >>> result.num_images, result.metrics["AP"] < 0.5, list(result.metrics)[:3]  # it has not been trained
+    (2, True, ['AP', 'AP50', 'AP75'])
     """
     annotations = open_annotations(data, split, inside_only=inside_only)
     dataset = DetectionDataset(annotations, channels=model.input_spec.read_channels)
@@ -129,6 +145,10 @@ def track(
     A frame that cannot be read ends it: a warning says why, `failure` of the result too, and the tracks are those
     before. Raises PictureError where that is the first one, ValueError where the run to resume was made with another
     model, other classes or other frames, FolderInUseError where another process writes into `out`.
+
+    >>> track("fcos_resnet18_fpn.safetensors", "street.mp4", linker="bite")
+    Traceback (most recent call last):
+    ValueError: track: linker must be one of 'reference', 'byte', 'ocsort', 'tubes', got 'bite'; did you mean 'byte'?
     """
     options = TrackOptions(
         linker=linker,
@@ -169,5 +189,15 @@ def export(
     pictures: Sequence[np.ndarray] | None = None,
     overwrite: bool = False,
 ) -> ParityReport:
-    """Write an ONNX file with pre- and post-processing inside, after proving that it computes the same."""
+    """The report of an ONNX file with pre- and post-processing inside, written after proving that it computes the same.
+
+    `pictures` are what to compare on, besides drawn ones. Raises ParityError, and writes nothing, where the file
+    differs from the model; FileExistsError for a path that is taken unless `overwrite` is set; ValueError for a model
+    in half precision or one of clips.
+
+    >>> from pagoda.models import create_model
+    >>> export(create_model("fcos_ghostnet_50_fpn", num_classes=2, width=16).half(), "model.onnx")
+    Traceback (most recent call last):
+    ValueError: export the float32 model, not its torch.float16 copy; convert the file afterwards
+    """
     return export_onnx(model, path, pictures=pictures, overwrite=overwrite)

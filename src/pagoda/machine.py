@@ -100,6 +100,7 @@ def find_device(wanted: str = "auto") -> torch.device:
     return torch.device(wanted)
 
 
+@checked
 def choose_precision(
     wanted: Literal["auto", "fp32", "bf16", "fp16"],
     device: torch.device,

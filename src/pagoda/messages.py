@@ -26,7 +26,7 @@ def did_you_mean(word: str, known: Collection[str], *, cutoff: float = 0.6) -> s
 
 
 def short_list(things: Collection[object], limit: int = 10) -> str:
-    """The first ones, and how many there are where that is not all.
+    """The first things of a list as text, and how many there are where that is not all.
 
     >>> short_list(["a", "b", "c"], 2), short_list([7, 8]), short_list([])
     ('a, b, … (3 in all)', '7, 8', 'none')

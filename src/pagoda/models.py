@@ -8,23 +8,15 @@ from torch import nn
 
 from pagoda.backbones.resnet3d import ResNet3D
 from pagoda.backbones.timm import TimmBackbone, pretrained_network
-from pagoda.convert.choice_notes import say_choice
-from pagoda.convert.published import find_published
-from pagoda.convert.read import convert
-from pagoda.convert.read_backbone import fill_backbone
-from pagoda.convert.recognise import open_foreign
 from pagoda.convert.report import ConversionReport, sha256_of
 from pagoda.detectors.contract import Detector
 from pagoda.layers.inflate import Inflation, inflate_state
 from pagoda.machine import find_device
 from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
+from pagoda.weights.file_types import is_remote
 from pagoda.weights.files import WeightsError, has_card, read_card
-from pagoda.weights.prefixes import peel
-from pagoda.weights.provenance import Reading
-from pagoda.weights.remote import fetch, is_remote
 from pagoda.weights.shards import INDEX, WEIGHTS, file_in, refuse_shard, weights_in
-from pagoda.weights.state_dict import read_foreign
 from pagoda.zoo.cards import classes_in, model_in, model_of_file
 from pagoda.zoo.class_names import published_classes
 from pagoda.zoo.families import (
@@ -40,14 +32,27 @@ from pagoda.zoo.flavours.base import Flavour
 from pagoda.zoo.option_groups import DetectAndTrackOptions
 from pagoda.zoo.options import check_known
 
+# What reads other programs' files is imported where one is met: it is a third of what loading would take along,
+# and a checkpoint of ours, whose card says all, needs none of it.
+
 
 def list_models() -> list[str]:
-    """The names `create_model` takes, without their flavours; "timm:NAME" may stand for the backbone."""
+    """The names `create_model` takes, without their flavours; "timm:NAME" may stand for the backbone.
+
+    >>> [name for name in list_models() if name.startswith("mask_rcnn_resnet50")]
+    ['mask_rcnn_resnet50_c4', 'mask_rcnn_resnet50_dc5', 'mask_rcnn_resnet50_fpn']
+    """
     return list(MODELS)
 
 
 def list_flavours(detector: str) -> list[str]:
-    """What may follow the name of an FCOS or a RetinaNet: `fcos_resnet50_fpn.original`."""
+    """What may follow the name of a model of this detector, after a dot: whose conventions it keeps.
+
+    Raises ValueError with the nearest name for an unknown detector.
+
+    >>> list_flavours("fcos")[:4]  # fcos_resnet50_fpn.original, …
+    ['original', 'improved', 'adelaidet', 'detectron2']
+    """
     check_known("detector", detector, FAMILIES)
     return [name for name in FAMILIES[detector].flavours if name]
 
@@ -59,6 +64,9 @@ def create_model(
 
     `options` are those of this model (`pagoda info NAME --help-all` lists them); one that it has no use for raises, and
     an unknown name or option raises with the nearest right word.
+
+    >>> create_model("fcos_ghostnet_50_fpn", label_map=LabelMap.from_names(["cat", "dog"]), width=16).levels
+    [3, 4, 5, 6, 7]
     """
     parts = parse_name(name)
     conventions = conventions_for(parts)
@@ -75,6 +83,8 @@ def create_model(
     inflation = chosen.inflation if isinstance(chosen, DetectAndTrackOptions) else None
     model = build_detector(parts, label_map, chosen, conventions)
     if chosen.backbone_weights:
+        from pagoda.convert.choice_notes import say_choice
+
         report = load_backbone_weights(
             model.backbone, chosen.backbone_weights, inflation=inflation, take=chosen.take
         )
@@ -95,14 +105,20 @@ def load_backbone_weights(
     The classifier is left out; anything else that is missing or of another shape raises. `inflation` (center) is
     what the taps in time of a backbone of clips make of kernels of pictures; `take` says which weights where the
     file holds several (see `convert.read.convert`).
+
+    >>> load_backbone_weights(nn.Conv2d(3, 8, 3), "resnet50.pth", inflation="center")
+    Traceback (most recent call last):
+    ValueError: a Conv2d looks at pictures and has no use for inflation='center'
     """
     if take and source.startswith("timm:"):
         raise ValueError(f"{source} holds one set of weights: leave {take=} out")
     if inflation is not None and not isinstance(backbone, ResNet3D):
         raise ValueError(f"a {type(backbone).__name__} looks at pictures and has no use for {inflation=}")
     if isinstance(backbone, TimmBackbone):
-        return fill_from_timm(backbone, source, take)
+        return _fill_from_timm(backbone, source, take)
     if not source.startswith("timm:"):
+        from pagoda.convert.read_backbone import fill_backbone
+
         return fill_backbone(backbone, local_file(source), inflation=inflation or "center", take=take)
     state = pretrained_network(source.removeprefix("timm:")).state_dict()
     wanted = backbone.state_dict()
@@ -125,8 +141,12 @@ def load_backbone_weights(
     )
 
 
-def fill_from_timm(backbone: TimmBackbone, source: str, take: str | None = None) -> ConversionReport:
+def _fill_from_timm(backbone: TimmBackbone, source: str, take: str | None = None) -> ConversionReport:
     """A network of timm from its own weights: "timm:NAME" (may download), or a file of the plain network."""
+    from pagoda.weights.prefixes import peel
+    from pagoda.weights.provenance import Reading
+    from pagoda.weights.state_dict import read_foreign
+
     is_named, reading = source.startswith("timm:"), Reading()
     path = None if is_named else local_file(source)
     if path is None:
@@ -159,13 +179,22 @@ def fill_from_timm(backbone: TimmBackbone, source: str, take: str | None = None)
 
 
 def local_file(place: str | Path) -> Path:
-    """The file itself; an address is fetched. Raises FileNotFoundError that knows where published files are."""
+    """The file itself; an address is fetched. Raises FileNotFoundError that knows where published files are.
+
+    >>> local_file("resnet50-11ad3fa6.pth")
+    Traceback (most recent call last):
+    FileNotFoundError: no weights file at resnet50-11ad3fa6.pth
+    """
     if is_remote(place):
+        from pagoda.weights.remote import fetch
+
         return fetch(str(place))
     path = Path(place).expanduser()
     if path.is_dir():
         return file_in(path)
     if not path.is_file():
+        from pagoda.convert.published import find_published
+
         row = find_published(path.name)
         hint = f"; {row.name} is published at {row.url}: give that address to fetch it" if row else ""
         raise FileNotFoundError(f"no weights file at {path}{hint}")
@@ -174,13 +203,21 @@ def local_file(place: str | Path) -> Path:
 
 
 def is_of_clips(model: str | Path | Detector, *, take: str | None = None) -> bool:
-    """Whether a zoo name, a checkpoint (ours or not) or a built model stands for one that looks at clips of videos."""
+    """Whether a zoo name, a checkpoint (ours or not) or a built model stands for one that looks at clips of videos.
+
+    `take` says which weights, where a foreign checkpoint holds several.
+
+    >>> is_of_clips("detect_and_track_resnet18_3d"), is_of_clips("fcos_resnet18_fpn")
+    (True, False)
+    """
     if isinstance(model, Detector):
         return model.sees_clips
     name: str | None = str(model)
     if is_checkpoint(str(model)):
         path = local_file(model)
         if not has_card(path):
+            from pagoda.convert.recognise import open_foreign
+
             detector = open_foreign(path, take=take).architecture.detector
             return detector in FAMILIES and FAMILIES[detector].of_clips
         name = model_in(read_card(path), path)
@@ -188,7 +225,11 @@ def is_of_clips(model: str | Path | Detector, *, take: str | None = None) -> boo
 
 
 def is_checkpoint(name: str) -> bool:
-    """Whether a word stands for a file of weights (that may be missing) or an address, not for a zoo model."""
+    """Whether a word stands for a file of weights (that may be missing) or an address, not for a zoo model.
+
+    >>> is_checkpoint("fcos_resnet50_fpn"), is_checkpoint("mine.safetensors"), is_checkpoint("hf:me/mine/best.pth")
+    (False, True, True)
+    """
     return is_remote(name) or name.endswith(SUFFIXES) or Path(name).is_file() or bool(weights_in(Path(name)))
 
 
@@ -201,7 +242,7 @@ def load(
     num_classes: int | None = None,
     label_map: LabelMap | None = None,
     flavour: str | Flavour | None = None,
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, object] | None = None,
     build: Callable[[int], Detector] | None = None,
     take: str | None = None,
     device: str | None = None,
@@ -225,6 +266,13 @@ def load(
 
     What `pagoda export` wrote (.onnx, .xml) is loaded, too: it predicts, is scored and follows like its model, but
     cannot be trained.
+
+    Raises FileNotFoundError for no file, WeightsError for one that is of no known program or of other classes than
+    expected, ValueError for options that a checkpoint of Pagoda says itself.
+
+    >>> load("runs/mine/best.safetensors")
+    Traceback (most recent call last):
+    FileNotFoundError: no weights file at runs/mine/best.safetensors
     """
     if is_exported(path):
         return _exported(path, num_classes, device, label_map, flavour, options, build, take)
@@ -269,6 +317,9 @@ def _checkpoint(
 ) -> Detector:
     path = local_file(path)
     if not has_card(path):
+        from pagoda.convert.choice_notes import say_choice
+        from pagoda.convert.read import convert
+
         conversion = convert(
             path, flavour=flavour, label_map=label_map, num_classes=num_classes, options=options, take=take
         )

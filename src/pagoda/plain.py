@@ -197,8 +197,9 @@ def _as_hinted(hint: object, value: object, where: str) -> Any:
 
 
 def _check_constructor(target: type) -> None:
-    """Checks in `__new__`, which nothing that is laid around `__init__` comes before; and in `__init__` where a
-    subclass calls it."""
+    """Adds the check to `__new__`, which nothing laid around `__init__` precedes, and to `__init__` where a
+    subclass calls it.
+    """
     if "__init__" not in vars(target):
         raise TypeError(f"{target.__name__} has no constructor of its own to check")
     create, begin = target.__new__, target.__init__  # type: ignore[misc]

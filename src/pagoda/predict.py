@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Protocol
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from pagoda.evaluating import evaluating
-from pagoda.pictures.read import to_picture
 from pagoda.plain import check_counts
 from pagoda.postprocess.select import Limits, Select
 from pagoda.postprocess.test_time_augmentation import (
@@ -22,6 +24,10 @@ from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.outputs import ClassOutputs
+
+Source = str | Path | Image.Image | np.ndarray | Tensor
+"""a picture: path, address, PIL image, array or tensor; see `Detector.predict`"""
 
 
 class PictureDetector(Protocol):
@@ -32,7 +38,7 @@ class PictureDetector(Protocol):
     postprocess: Select
     parameters: Callable[[], Iterator[Tensor]]
 
-    def __call__(self, images: ImageBatch) -> Any: ...
+    def __call__(self, images: ImageBatch) -> ClassOutputs: ...
 
     def detect(
         self,
@@ -49,7 +55,7 @@ class PictureDetector(Protocol):
 
 def predict_pictures(
     model: PictureDetector,
-    sources: Iterable[Any],
+    sources: Iterable[Source],
     *,
     limits: Limits | None = None,
     batch_size: int = 1,
@@ -58,7 +64,10 @@ def predict_pictures(
     """Detections in the order of `sources`, on the CPU, in pixels of each picture; read one batch ahead at most.
 
     `limits` are fields of the model's `postprocess`; None keeps the model's own. See `Detector.predict` for the rest.
+    Raises ValueError for a `batch_size` below 1.
     """
+    from pagoda.pictures.read import to_picture  # a model that is only loaded reads no pictures
+
     check_counts(batch_size=batch_size)
     limits = limits or {}
     postprocess = model.postprocess.with_limits(**limits)
@@ -75,14 +84,14 @@ def predict_pictures(
                 images = model.input_spec.prepare(tensors, device=device)
                 found = model.detect(images, postprocess=postprocess, sizes=sizes)
             else:
-                found = model.restore(detect_views(model, tensors, postprocess, views, device), sizes)
+                found = model.restore(_detect_views(model, tensors, postprocess, views, device), sizes)
         for (picture, name), detections in zip(read, found, strict=True):
             # Where the model compares its threshold with something else, the person's still means the score.
             kept = detections.to("cpu").above(min_score)
             yield replace(kept, file=name, picture=picture[..., :3])
 
 
-def detect_views(
+def _detect_views(
     model: PictureDetector,
     pictures: list[Tensor],
     postprocess: Select,
@@ -107,7 +116,13 @@ def detect_views(
 
 
 def input_specs(spec: InputSpec, views: PictureViews) -> list[InputSpec]:
-    """The model's own, then one per further size."""
+    """The model's own, then one per further size. Raises ValueError for sizes of a model that fits pictures into a
+    canvas.
+
+    >>> specs = input_specs(InputSpec(), PictureViews(scales=(400, 1200)))
+    >>> [(spec.short_side, spec.long_side) for spec in specs]
+    [(800, 1333), (400, 2000), (1200, 2000)]
+    """
     if views.scales and spec.fit != "resize":
         raise ValueError(
             f'views at other sizes need a model with fit="resize", got fit="{spec.fit}"; leave `scales` empty'

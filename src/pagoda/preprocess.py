@@ -8,7 +8,7 @@ networks with a fourth channel have one (RGBA), or are taken to be opaque.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch.nn.functional import interpolate, pad
 
 from pagoda.ops.anchors import Side
 from pagoda.ops.boxes import clip_boxes
-from pagoda.plain import checked, from_plain
+from pagoda.plain import JsonObject, checked, from_plain
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.tracks import Tubes
@@ -37,7 +37,8 @@ class InputSpec:
     """Travels with every model: the pictures its weights were trained on. Numbers are in RGB order.
 
     As many numbers as `mean` and `std` have, so many channels the network reads: three; one, which is grey (0.299
-    red + 0.587 green + 0.114 blue, as Pillow rounds it); or four, whose last is the opacity.
+    red + 0.587 green + 0.114 blue, as Pillow rounds it); or four, whose last is the opacity. Raises ValueError for
+    settings that do not go together.
     """
 
     short_side: int = 800
@@ -58,10 +59,13 @@ class InputSpec:
     border: int | tuple[int, int, int] = 128
     """0 … 255, grey or RGB: what fills the rest of the canvas, before normalising"""
     channel_order: Literal["RGB", "BGR"] = "RGB"
+    """in which the network reads them; pictures are handed over as RGB all the same"""
     scale: float = 255.0
     """pixels are divided by this before `mean` and `std`"""
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    """per channel, taken off the pixels divided by `scale` (ImageNet's)"""
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    """per channel, what they are divided by then"""
     pad_multiple: int = 32
     """batches are padded with zeros at the bottom and right to this multiple"""
 
@@ -90,19 +94,20 @@ class InputSpec:
 
     @property
     def channels(self) -> int:
-        """That the network reads."""
+        """How many the network reads."""
         return len(self.mean)
 
     @property
     def read_channels(self) -> Literal[3, 4]:
-        """Of the pictures that are handed over: RGB also where the network reads grey."""
+        """How many the pictures have that are handed over: RGB also where the network reads grey."""
         return 4 if self.channels == 4 else 3
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
+        """The settings by name, ready for JSON."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "InputSpec":
+    def from_dict(cls, data: JsonObject) -> "InputSpec":
         """Undo `to_dict`. Raises ValueError for settings a newer version may have written."""
         return from_plain(cls, data, "input_spec.")
 
@@ -230,7 +235,7 @@ class InputSpec:
         return self._stack(normalized, sizes, _num_frames(pictures), device)
 
     def prepare(self, pictures: Sequence[Tensor], *, device: torch.device | str | None = None) -> ImageBatch:
-        """Resize, then `batch`."""
+        """The `batch` of pictures of any sizes, each resized first."""
         if self.resample != "float":
             return self.batch([self.resize(picture) for picture in pictures], device=device)
         sizes = [self.resized((picture.shape[-2], picture.shape[-1])) for picture in pictures]

@@ -1,6 +1,6 @@
-"""What every detector promises, on small random networks. A new one adds a line to DETECTORS."""
+"""What every detector promises, on small random networks. A new one adds a line to DETECTORS, or to DENSE of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import pytest
@@ -8,25 +8,46 @@ import torch
 from torch import Tensor
 
 from pagoda.backbones.resnet import ResNet
+from pagoda.backbones.resnet3d import ResNet3D
 from pagoda.backbones.resnet_options import Body
 from pagoda.criteria.dense import FCOSCriterion
+from pagoda.criteria.rcnn import RCNNCriterion, RegionCriterion
+from pagoda.criteria.rpn import RPNCriterion
+from pagoda.criteria.tubes import DetectAndTrackCriterion, TubeCriterion, TubeRPNCriterion
 from pagoda.detectors.contract import Detector
+from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.detectors.efficientdet import EfficientDet
 from pagoda.detectors.fcos import FCOS
+from pagoda.detectors.rcnn import RCNN
 from pagoda.detectors.retinanet import RetinaNet
 from pagoda.heads.dense import DenseHead
+from pagoda.heads.roi_box import BoxHead, BoxTrunk
+from pagoda.heads.roi_keypoint import KeypointHead
+from pagoda.heads.roi_mask import MaskHead
+from pagoda.heads.rpn import RPNHead
 from pagoda.heads.separable import SeparableHead
+from pagoda.heads.tube_box import TubeBoxHead
+from pagoda.heads.tube_keypoint import TubeKeypointHead
+from pagoda.heads.tube_rpn import TubeRPNHead
 from pagoda.necks.bifpn import BiFPN
 from pagoda.necks.fpn import FPN
+from pagoda.necks.fpn3d import FPN3D
 from pagoda.ops.box_coding import PointCoder
+from pagoda.ops.roi import RegionPooling
+from pagoda.postprocess.proposals import ProposalRules, SelectProposals
+from pagoda.postprocess.tubes import SelectTubeProposals, TubeProposalRules
 from pagoda.preprocess import InputSpec
+from pagoda.structures.clips import TubeTargets
 from pagoda.structures.images import ImageBatch
-from pagoda.structures.instances import Targets
+from pagoda.structures.instances import Detections, Targets
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.tracks import Tubes
 
 pytestmark = pytest.mark.medium
 
 NARROW = Body(base_channels=16)
+POOLING = RegionPooling()
+KEYPOINTS = 5
 
 
 def small_parts() -> tuple[ResNet, FPN, Callable[..., DenseHead]]:
@@ -73,40 +94,121 @@ def efficientdet(num_classes: int) -> EfficientDet:
     return EfficientDet(backbone, neck, **heads, prior_probability=None)
 
 
-DETECTORS: dict[str, Callable[[int], Detector]] = {
+def rcnn(num_classes: int, *, masks: bool = False, keypoints: bool = False) -> RCNN:
+    """Its losses are of all anchors and regions: where some are drawn, their order changes which."""
+    backbone = ResNet(18, norm="frozen", body=NARROW)
+    neck = FPN(backbone.channels, 16, top_level=6, extra_from="max_pool")
+    few = partial(SelectProposals, max_proposals=30)
+    return RCNN(
+        backbone,
+        neck,
+        rpn_head=RPNHead(neck.channels, 3),
+        box_head=BoxHead(BoxTrunk(16, 7, width=32), num_classes, pooling=POOLING),
+        mask_head=MaskHead(16, num_classes, depth=1, width=16, pooling=POOLING) if masks else None,
+        keypoint_head=KeypointHead(16, KEYPOINTS, depth=1, width=16, pooling=POOLING) if keypoints else None,
+        proposals=ProposalRules(training=few(), inference=few()),
+        criterion=RCNNCriterion(rpn=RPNCriterion(count=None), regions=RegionCriterion(count=None)),
+    )
+
+
+def detect_and_track(num_classes: int) -> DetectAndTrack:
+    """Likewise."""
+    backbone = ResNet3D(18, levels=(3, 4), frozen_stages=0)
+    neck = FPN3D(backbone.channels, 16, top_level=5)
+    few = partial(SelectTubeProposals, max_proposals=30)
+    return DetectAndTrack(
+        backbone,
+        neck,
+        rpn_head=TubeRPNHead(neck.channels, 3),
+        box_head=TubeBoxHead(BoxHead(BoxTrunk(16, 7, width=32), num_classes, pooling=POOLING)),
+        keypoint_head=TubeKeypointHead(16, KEYPOINTS, depth=1, width=16, pooling=POOLING),
+        proposals=TubeProposalRules(training=few(), inference=few()),
+        criterion=DetectAndTrackCriterion(rpn=TubeRPNCriterion(count=None), tubes=TubeCriterion(count=None)),
+    )
+
+
+Build = Callable[[int], Detector]
+DENSE: dict[str, Build] = {
     "fcos": fcos,
     "first fcos": first_fcos,
     "retinanet": retinanet,
     "efficientdet": efficientdet,
 }
+DETECTORS: dict[str, Build] = {
+    **DENSE,
+    "faster rcnn": rcnn,
+    "mask rcnn": partial(rcnn, masks=True),
+    "keypoint rcnn": partial(rcnn, keypoints=True),
+    "detect and track": detect_and_track,
+}
+OF_LOCATIONS = pytest.mark.parametrize("build", DENSE.values(), ids=list(DENSE), indirect=True)
+"""of detectors that choose among locations, not among regions"""
 
 
-@pytest.fixture(params=DETECTORS, ids=list(DETECTORS))
-def build(request: pytest.FixtureRequest) -> Callable[[int], Detector]:
-    return DETECTORS[request.param]
+@pytest.fixture(params=DETECTORS.values(), ids=list(DETECTORS))
+def build(request: pytest.FixtureRequest) -> Build:
+    return request.param
 
 
 @pytest.fixture
-def model(build: Callable[[int], Detector]) -> Detector:
+def model(build: Build) -> Detector:
     torch.manual_seed(0)
     return build(3).eval()
 
 
-def batch_of(*sizes: tuple[int, int]) -> ImageBatch:
-    pictures = [torch.randint(0, 256, (3, *size), dtype=torch.uint8) for size in sizes]
-    return InputSpec().batch(pictures)
+def batch_of(model: Detector, *sizes: tuple[int, int]) -> ImageBatch:
+    """Noise: pictures, or clips for a model that sees them."""
+    frames = (len(model.frames_around),) if model.sees_clips else ()
+    return InputSpec().batch(
+        [torch.randint(0, 256, (*frames, 3, *size), dtype=torch.uint8) for size in sizes]
+    )
 
 
-def objects(count: int, size: tuple[int, int], num_classes: int) -> Targets:
+def targets_of(
+    model: Detector, boxes: Tensor, labels: Sequence[int] | Tensor, size: tuple[int, int]
+) -> Targets | TubeTargets:
+    """Objects that fill their boxes, with what the model learns of them; in clips they stand still."""
+    labels, ignored = torch.as_tensor(labels), torch.zeros(len(boxes), dtype=torch.bool)
+    x, y = torch.arange(size[1]) + 0.5, torch.arange(size[0]) + 0.5
+    columns = (x >= boxes[:, 0, None]) & (x <= boxes[:, 2, None])
+    rows = (y >= boxes[:, 1, None]) & (y <= boxes[:, 3, None])
+    places = torch.linspace(0.1, 0.9, KEYPOINTS)[:, None]
+    keypoints = boxes[:, None, :2] + places * (boxes[:, None, 2:] - boxes[:, None, :2])
+    known = {"masks": rows[:, :, None] & columns[:, None], "keypoints": keypoints}
+    known = {name: value for name, value in known.items() if name in model.learns}
+    if "keypoints" in known:
+        known["visibility"] = torch.full((len(boxes), KEYPOINTS), 2.0)
+    if not model.sees_clips:
+        return Targets(boxes, labels, size, ignored, **known)
+    frames = len(model.frames_around)
+    boxes, *rest = (each[:, None].repeat_interleave(frames, 1) for each in (boxes, *known.values()))
+    visible, ids = torch.ones(len(boxes), frames, dtype=torch.bool), torch.arange(len(boxes))
+    return TubeTargets(
+        boxes, labels, visible, size, ignored, ids, key=frames // 2, **dict(zip(known, rest, strict=True))
+    )
+
+
+def objects(
+    model: Detector, count: int, size: tuple[int, int], num_classes: int = 3
+) -> Targets | TubeTargets:
     """Random boxes inside the picture, at least two pixels wide and high."""
     height, width = size
     corner = torch.rand(count, 2) * torch.tensor([width * 0.7, height * 0.7])
     extent = 2 + torch.rand(count, 2) * torch.tensor([width * 0.3 - 2, height * 0.3 - 2])
-    boxes = torch.cat([corner, corner + extent], 1)
-    return Targets(boxes, torch.randint(num_classes, (count,)), size, torch.zeros(count, dtype=torch.bool))
+    return targets_of(
+        model, torch.cat([corner, corner + extent], 1), torch.randint(num_classes, (count,)), size
+    )
 
 
-def check_losses(model: Detector, images: ImageBatch, targets: list[Targets]) -> dict[str, Tensor]:
+def find(model: Detector, images: ImageBatch) -> list[Detections] | list[Tubes]:
+    """What the model says of each picture, or of each clip in all its frames."""
+    with torch.no_grad():
+        return model.detect_tubes(images) if model.sees_clips else model.detect(images)
+
+
+def check_losses(
+    model: Detector, images: ImageBatch, targets: list[Targets] | list[TubeTargets]
+) -> dict[str, Tensor]:
     """Finite scalars whose gradients are finite."""
     losses = model.losses(images, targets)
     assert all(
@@ -122,9 +224,10 @@ def check_losses(model: Detector, images: ImageBatch, targets: list[Targets]) ->
 SIZES = [(64, 96), (75, 133), (1, 1), (33, 200)]
 
 
+@OF_LOCATIONS
 @pytest.mark.parametrize("size", SIZES)
 def test_forward_speaks_of_every_location(model: Detector, size: tuple[int, int]) -> None:
-    images = batch_of(size)
+    images = batch_of(model, size)
     outputs = model(images)
     count = sum(len(prior) for prior in outputs.priors)
     assert len(outputs.priors) == len(model.neck.channels)
@@ -136,7 +239,7 @@ def test_forward_speaks_of_every_location(model: Detector, size: tuple[int, int]
 @pytest.mark.parametrize("size", SIZES)
 def test_detections_are_valid(model: Detector, size: tuple[int, int]) -> None:
     with torch.no_grad():
-        (found,) = model.detect(batch_of(size))
+        (found,) = model.detect(batch_of(model, size))
     assert found.image_size == size and found.label_map is model.label_map
     assert 0 < len(found) <= model.postprocess.max_detections or size == (1, 1)
     assert (found.scores > 0).all() and (found.scores <= 1).all()
@@ -151,33 +254,35 @@ def test_detections_are_valid(model: Detector, size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("count", [0, 1, 300])
 def test_losses_of_any_number_of_objects(model: Detector, size: tuple[int, int], count: int) -> None:
     count = count if min(size) > 1 else 0
-    check_losses(model, batch_of(size, size), [objects(count, size, 3), Targets.empty(size)])
+    targets = [objects(model, count, size), objects(model, 0, size)]
+    losses = check_losses(model, batch_of(model, size, size), targets)
+    terms = {"masks": "loss_mask", "keypoints": "loss_keypoint"}
+    assert {name for name, term in terms.items() if term in losses} == model.learns
 
 
 def test_objects_smaller_than_a_pixel_are_survived(model: Detector) -> None:
     boxes = torch.tensor([[10.0, 10.0, 10.2, 10.3], [5.0, 5.0, 5.0, 5.0]])
-    target = Targets(boxes, torch.tensor([0, 1]), (64, 64), torch.zeros(2, dtype=torch.bool))
-    check_losses(model, batch_of((64, 64)), [target])
+    check_losses(model, batch_of(model, (64, 64)), [targets_of(model, boxes, [0, 1], (64, 64))])
 
 
-def test_one_class(build: Callable[[int], Detector]) -> None:
+def test_one_class(build: Build) -> None:
     model = build(1).eval()
-    images = batch_of((64, 64))
-    check_losses(model, images, [objects(3, (64, 64), 1)])
+    images = batch_of(model, (64, 64))
+    check_losses(model, images, [objects(model, 3, (64, 64), 1)])
     (found,) = model.detect(images)
     assert len(found) and (found.labels == 0).all()
     assert found.names[0] == "class_0"
 
 
 def test_losses_do_not_depend_on_training_mode(model: Detector) -> None:
-    images, targets = batch_of((64, 64)), [objects(4, (64, 64), 3)]
+    images, targets = batch_of(model, (64, 64)), [objects(model, 4, (64, 64))]
     quiet, awake = model.eval().losses(images, targets), model.train().losses(images, targets)
     assert list(quiet) == list(awake)
     assert all(torch.equal(quiet[name], awake[name]) for name in quiet)
 
 
 def test_order_of_objects_does_not_matter(model: Detector) -> None:
-    images, target = batch_of((128, 160)), objects(20, (128, 160), 3)
+    images, target = batch_of(model, (128, 160)), objects(model, 20, (128, 160))
     losses = model.losses(images, [target])
     turned = model.losses(images, [target[torch.randperm(20)]])
     for name, loss in losses.items():
@@ -185,8 +290,8 @@ def test_order_of_objects_does_not_matter(model: Detector) -> None:
 
 
 def test_order_of_images_does_not_matter(model: Detector) -> None:
-    images = batch_of((64, 96), (60, 90), (96, 64))
-    targets = [objects(n, (60, 64), 3) for n in (5, 0, 2)]
+    images = batch_of(model, (64, 96), (60, 90), (96, 64))
+    targets = [objects(model, n, (60, 64)) for n in (5, 0, 2)]
     losses = model.losses(images, targets)
     turned = model.losses(ImageBatch(images.pixels.flip(0), images.sizes.flip(0)), targets[::-1])
     for name, loss in losses.items():
@@ -194,10 +299,9 @@ def test_order_of_images_does_not_matter(model: Detector) -> None:
 
 
 def test_one_image_equals_a_batch_and_evaluation_repeats(model: Detector) -> None:
-    images = batch_of((64, 96), (64, 96))
-    with torch.no_grad():
-        together, again = model.detect(images), model.detect(images)
-        (alone,) = model.detect(ImageBatch(images.pixels[1:], images.sizes[1:]))
+    images = batch_of(model, (64, 96), (64, 96))
+    together, again = find(model, images), find(model, images)
+    (alone,) = find(model, ImageBatch(images.pixels[1:], images.sizes[1:]))
     for one, other in zip(together, again, strict=True):
         assert torch.equal(one.boxes, other.boxes) and torch.equal(one.scores, other.scores)
     torch.testing.assert_close(alone.boxes, together[1].boxes, rtol=1e-3, atol=1e-2)
@@ -205,9 +309,9 @@ def test_one_image_equals_a_batch_and_evaluation_repeats(model: Detector) -> Non
 
 
 def test_ragged_and_fixed_size_detections_agree(model: Detector) -> None:
-    images = batch_of((64, 96), (50, 70))
+    images = batch_of(model, (64, 96), (50, 70))
+    ragged = find(model, images)
     with torch.no_grad():
-        ragged = model.detect(images)
         fixed = model.postprocess(model(images), images.sizes, model.decode)
     assert fixed.boxes.shape[:2] == fixed.scores.shape == fixed.labels.shape
     for image, found in enumerate(ragged):
@@ -219,7 +323,7 @@ def test_ragged_and_fixed_size_detections_agree(model: Detector) -> None:
 
 
 def test_nothing_found_is_an_empty_answer(model: Detector) -> None:
-    images = batch_of((64, 96))
+    images = batch_of(model, (64, 96))
     nothing = model.postprocess.with_limits(min_score=0.999)
     (found,) = model.detect(images, postprocess=nothing)
     assert len(found) == 0 and found.boxes.shape == (0, 4) and found.names == []
@@ -228,7 +332,8 @@ def test_nothing_found_is_an_empty_answer(model: Detector) -> None:
     assert (fixed.scores == 0).all() and (fixed.labels == -1).all() and (fixed.boxes == 0).all()
 
 
-def test_padding_changes_nothing_that_does_not_see_it(build: Callable[[int], Detector]) -> None:
+@OF_LOCATIONS
+def test_padding_changes_nothing_that_does_not_see_it(build: Build) -> None:
     if build is efficientdet:
         pytest.skip("its pyramid has two levels at least, and every pixel sees the coarser one")
     # One level, so nothing comes from coarser maps; no statistics over the map. Locations whose receptive
@@ -241,7 +346,7 @@ def test_padding_changes_nothing_that_does_not_see_it(build: Callable[[int], Det
     else:
         model = FCOS(backbone, neck, class_head=head(outputs=2), box_head=head(outputs=5))
     model.eval()
-    images = batch_of((256, 256))
+    images = batch_of(model, (256, 256))
     padded = torch.zeros(1, 3, 256, 384)
     padded[..., :256] = images.pixels
     cells, wider = 32, 48
@@ -258,10 +363,11 @@ def test_padding_changes_nothing_that_does_not_see_it(build: Callable[[int], Det
 
 
 def test_gradients_reach_every_part(model: Detector) -> None:
-    check_losses(model, batch_of((128, 128)), [objects(10, (128, 128), 3)])
-    for part in (model.backbone, model.neck, model.class_head, model.box_head):
-        first = next(part.parameters())
-        assert first.grad is not None and first.grad.abs().max() > 0
+    check_losses(model, batch_of(model, (128, 128)), [objects(model, 10, (128, 128))])
+    parts = {name: next(part.parameters(), None) for name, part in model.named_children()}
+    assert {"backbone", "neck", "box_head"} < set(parts)
+    for name, first in parts.items():
+        assert first is None or (first.grad is not None and first.grad.abs().max() > 0), name
 
 
 def test_frozen_backbone_stays_so_inside_a_detector() -> None:
@@ -270,7 +376,7 @@ def test_frozen_backbone_stays_so_inside_a_detector() -> None:
     head = partial(DenseHead, neck.channels, depth=1, groups=8)
     model = FCOS(backbone, neck, class_head=head(outputs=2), box_head=head(outputs=5)).train()
     before = {name: value.clone() for name, value in backbone.state_dict().items()}
-    check_losses(model, batch_of((64, 64)), [objects(2, (64, 64), 2)])
+    check_losses(model, batch_of(model, (64, 64)), [objects(model, 2, (64, 64), 2)])
     assert all(p.grad is None for p in backbone.parameters())
     assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
 
@@ -288,9 +394,9 @@ def test_a_new_detector_in_ten_lines() -> None:
 
     model = tiny_fcos(4).eval()
     assert model.levels == [4, 5, 6]
-    images = batch_of((100, 130))
+    images = batch_of(model, (100, 130))
     assert [len(points) for points in model(images).priors] == [8 * 10, 4 * 5, 2 * 3]
-    check_losses(model, images, [objects(5, (100, 130), 4)])
+    check_losses(model, images, [objects(model, 5, (100, 130), 4)])
     # Classes start at one in a hundred, so an untrained network reports nothing.
     assert len(model.detect(images)[0]) == 0
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 
 from pagoda.criteria.dense import FCOSCriterion, RetinaNetCriterion, default_ranges
 from pagoda.ops.anchors import AnchorShapes, cell_points, grid_anchors
@@ -134,3 +135,8 @@ def test_pictures_without_objects_may_teach_nothing() -> None:
     nothing = [Targets.empty((64, 64))] * 2
     assert RetinaNetCriterion()(outputs, nothing, [3], coder=BoxCoder())["loss_class"] > 0
     assert RetinaNetCriterion(skip_empty=True)(outputs, nothing, [3], coder=BoxCoder())["loss_class"] == 0
+
+
+def test_anchors_that_are_no_boxes_are_refused_by_the_shapes():
+    with pytest.raises(TypeCheckError, match=r"assign\.\s.*parameter 'anchors'"):
+        RetinaNetCriterion().assign(torch.zeros(5, 2), torch.zeros(1, 4))

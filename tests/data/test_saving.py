@@ -75,3 +75,10 @@ def test_entries_of_a_saved_file(tmp_path: Path) -> None:
 def test_a_table_needs_names_and_ids() -> None:
     with pytest.raises(ValueError, match="picture 0 needs a file name and an image id"):
         tabulate([targets(1)], label_map=LABELS, root=Path(), source="here")
+
+
+def test_a_box_that_is_not_finite_is_refused_by_its_file() -> None:
+    broken = targets(2, file="a.png", image_id=1)
+    broken.boxes[1, 2] = float("nan")
+    with pytest.raises(ValueError, match=r"a\.png: box 1 must be made of finite numbers, got .*nan"):
+        tabulate([broken], label_map=LABELS, root=Path(), source="here")

@@ -94,16 +94,20 @@ def test_masks_and_keypoints_are_those_of_the_picture(regions, ending):
     model, files = regions
     exported = load_exported(files[ending])
     assert exported.learns == {"masks", "keypoints"} and exported.label_map.skeleton == FACE
-    for ours, theirs in zip(exported.predict(pictures()), model.predict(pictures()), strict=True):
+    as_it_is = drawn_pictures((128, 160), 1)  # not resized, so that every pixel counts
+    shown = [*as_it_is, *pictures()]
+    for number, (ours, theirs) in enumerate(zip(exported.predict(shown), model.predict(shown), strict=True)):
         assert ours.masks.shape == (len(ours), *theirs.image_size)
         overlap = pairwise_iou(theirs.boxes, ours.boxes) * (theirs.labels[:, None] == ours.labels[None])
         best, twin = overlap.max(1)
         same = best > 0.99
         assert same.float().mean() > 0.9
         masks, others = theirs.masks[same], ours.masks[twin[same]]
-        union = (masks | others).flatten(1).sum(1)
-        # Pasted into the resized picture, then resized: a pixel at the edge may move.
-        assert ((masks ^ others).flatten(1).sum(1) <= 0.1 * union + 8).float().mean() > 0.9
+        union, wrong = (masks | others).flatten(1).sum(1), (masks ^ others).flatten(1).sum(1)
+        if number == 0:
+            assert (wrong <= 0.01 * union + 2).float().mean() > 0.9
+        else:  # pasted into the resized picture, then resized: these masks are all edges and holes
+            assert 1 - wrong.sum() / union.sum() > 0.8
         away = (theirs.keypoints[same] - ours.keypoints[twin[same]]).abs().amax(-1)
         assert (away < 0.5).float().mean() > 0.9
 
@@ -111,9 +115,14 @@ def test_masks_and_keypoints_are_those_of_the_picture(regions, ending):
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_the_threshold_is_one_number_of_the_graph(fcos, ending):
     exported = load_exported(fcos[1][ending])
-    (few,) = exported.predict(pictures()[:1], min_score=0.4)
-    (many,) = exported.predict(pictures()[:1], min_score=0.01)
-    assert 0 < len(few) < len(many) and few.scores.min() >= 0.4 > many.scores.min()
+    built_in = float(exported.postprocess.min_score)
+    every = exported.predict(drawn_pictures((60, 60), 1)[0], min_score=0.001)
+    assert (
+        every.scores.min() < built_in < every.scores.max()
+    )  # the smallest picture has the fewest candidates
+    middle = float(every.scores.median())
+    few = exported.predict(drawn_pictures((60, 60), 1)[0], min_score=middle)
+    assert 0 < len(few) < len(every) and few.scores.min() >= middle
     assert len(exported.predict(pictures()[0], max_detections=3)) == 3
 
 
@@ -128,7 +137,7 @@ def test_limits_that_are_built_in_are_refused(fcos):
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_file_is_scored_like_its_model(fcos, ending):
     model, files = fcos
-    data = DrawnShapes(6, image_size=(120, 160), classes=3)
+    data = DrawnShapes(6, image_size=(120, 160))
     object.__setattr__(model, "label_map", data.label_map)
     try:
         expected = evaluate(model, data).metrics
@@ -144,8 +153,9 @@ def test_several_threads_may_ask_for_several_thresholds(fcos):
     from concurrent.futures import ThreadPoolExecutor
 
     exported = load_exported(fcos[1][".onnx"])
-    alone = {score: len(exported.predict(pictures()[0], min_score=score)) for score in (0.05, 0.3, 0.5)}
-    asked = [0.05, 0.3, 0.5] * 4
+    scores = [round(float(score), 3) for score in exported.predict(pictures()[0]).scores[[10, 40, 70]]]
+    alone = {score: len(exported.predict(pictures()[0], min_score=score)) for score in scores}
+    asked = scores * 4
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda score: len(exported.predict(pictures()[0], min_score=score)), asked))
     assert found == [alone[score] for score in asked]

@@ -3,12 +3,14 @@
 from dataclasses import fields
 
 import pytest
+import torch
+from jaxtyping import TypeCheckError
 
 from pagoda.plain import from_plain
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.postprocess.efficientdet import SelectFromAllLevels
 from pagoda.postprocess.rcnn import SelectRegions
-from pagoda.postprocess.select import Select
+from pagoda.postprocess.select import Select, pick
 from pagoda.postprocess.tubes import SelectTubes
 
 KINDS = (SelectDetections, SelectFromAllLevels, SelectRegions, SelectTubes)
@@ -43,3 +45,8 @@ def test_limits_are_checked_and_may_be_changed(kind):
     for limits in ({"min_score": 1.5}, {"max_iou": -0.1}, {"max_candidates": 0}, {"max_detections": 0}):
         with pytest.raises(ValueError, match=next(iter(limits))):
             kind(**limits)
+
+
+def test_rows_of_another_batch_are_refused_by_the_shapes():
+    with pytest.raises(TypeCheckError, match=r"pick\.\s.*parameter 'rows'"):
+        pick(torch.zeros(2, 5, 4), torch.zeros(3, 2, dtype=torch.long))

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from pagoda.files.atomic import write_atomically
 from pagoda.weights import files
 from pagoda.weights.files import (
     WeightsError,
@@ -18,7 +19,6 @@ from pagoda.weights.files import (
     read_card,
     read_state_dict,
     save_weights,
-    write_atomically,
 )
 
 CARD = {"model": "fcos_resnet18_fpn", "options": {"width": 64}, "label_map": {"names": ["Katze", "狗"]}}

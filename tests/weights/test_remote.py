@@ -16,8 +16,9 @@ from pagoda.backbones.resnet_options import Body
 from pagoda.convert.read_backbone import load_backbone
 from pagoda.models import create_model, load, local_file
 from pagoda.weights import remote
+from pagoda.weights.file_types import is_remote
 from pagoda.weights.files import WeightsError, save_weights
-from pagoda.weights.remote import fetch, is_remote
+from pagoda.weights.remote import fetch
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 

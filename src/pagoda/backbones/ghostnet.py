@@ -17,7 +17,7 @@ from pagoda.plain import checked
 
 
 class Row(NamedTuple):
-    """A bottleneck of the papers' table at width 1."""
+    """A bottleneck of the papers' table at width 1: kernel, channels inside and behind, gate, stride."""
 
     kernel: int
     middle: int
@@ -58,7 +58,13 @@ def scaled(channels: int, width: float) -> int:
 
 @checked
 class SqueezeExcite(nn.Module):
-    """Every channel times a gate in 0 … 1 made from the means of all channels (Hu 2018, hard sigmoid)."""
+    """Every channel times a gate in 0 … 1 made from the means of all channels (Hu 2018, hard sigmoid).
+
+    >>> import torch
+    >>> x = torch.ones(1, 16, 2, 2)
+    >>> bool((SqueezeExcite(16)(x) <= x).all())
+    True
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -121,6 +127,11 @@ class GhostNet(nn.Module):
             also after `.train()`.
         in_channels: of the pictures.
         classes: also build the classifier of so many classes, for `classify`.
+
+    Raises ValueError for a width of 0 or less, another version, and levels or frozen stages there are not.
+
+    >>> GhostNet(0.5, levels=(2, 3)).channels
+    {2: 12, 3: 20}
     """
 
     def __init__(
@@ -198,7 +209,7 @@ class GhostNet(nn.Module):
         return pyramid
 
     def classify(self, pictures: Tensor) -> Tensor:
-        """Logits (B, classes)."""
+        """Logits (B, classes). Raises RuntimeError where it was built without `classes`."""
         if not hasattr(self, "classifier"):
             raise RuntimeError("this GhostNet was built without a classifier; build it with classes=…")
         x = self.blocks(self._stem(pictures)).mean((2, 3), keepdim=True)

@@ -61,6 +61,11 @@ class MobileNetV2(nn.Module):
         frozen_stages: 0 nothing, 1 the stem, 2 stem and layers up to C2, …: no gradients, statistics fixed,
             also after `.train()`. (The original counts entries of `features` instead, and freezes none.)
         in_channels: of the pictures.
+
+    Raises ValueError for levels or frozen stages there are not.
+
+    >>> MobileNetV2(levels=(2, 3)).channels
+    {2: 24, 3: 32}
     """
 
     def __init__(

@@ -47,6 +47,13 @@ class ResNet(nn.Module):
             `.train()`.
         zero_init_residual: start every block as the identity (last norm's weight 0).
         stem, body, train_mode: the rest, from `resnet_options`.
+
+    Raises ValueError for a depth, levels or frozen stages there are not, groups or a width per group without
+    bottlenecks, and blocks that cannot be made as `body` says.
+
+    >>> body = ResNet(18, levels=(2, 3), body=Body(num_stages=2, strides=(1, 1), dilations=(1, 2)))
+    >>> body.channels, body.strides
+    ({2: 64, 3: 128}, {2: 4, 3: 4})
     """
 
     def __init__(
@@ -72,19 +79,19 @@ class ResNet(nn.Module):
         self.levels = tuple(sorted(levels))
         self.frozen_stages, self.train_mode = frozen_stages, train_mode
         inputs = stem.channels or body.base_channels
-        self.conv1 = build_stem(stem, inputs, norm=norm, eps=eps, body=body)
+        self.conv1 = _build_stem(stem, inputs, norm=norm, eps=eps, body=body)
         self.bn1 = build_norm(norm, inputs, eps=eps, groups=body.norm_groups)
         self.relu = nn.ReLU(inplace=True)
         padded = stem.pooling == "padded"
         self.maxpool = nn.MaxPool2d(3, 2, padding=1 if padded else 0, ceil_mode=not padded)
         self.channels, self.strides = {}, {}
         for level in range(2, self.levels[-1] + 1):
-            outputs = stage_channels(depth, level, body)
-            stage = build_stage(
+            outputs = _stage_channels(depth, level, body)
+            stage = _build_stage(
                 depth,
                 level,
                 inputs,
-                width=stage_width(level, body, groups, width_per_group),
+                width=_stage_width(level, body, groups, width_per_group),
                 groups=groups,
                 style=style,
                 norm=norm,
@@ -143,7 +150,7 @@ class ResNet(nn.Module):
 
 
 @checked
-def build_stem(stem: Stem, channels: int, *, norm: Norm, eps: float, body: Body) -> nn.Module:
+def _build_stem(stem: Stem, channels: int, *, norm: Norm, eps: float, body: Body) -> nn.Module:
     """Everything in front of the first norm that the deep and the flat stem share."""
     body = replace(body, ghost=None)
     if not stem.deep:
@@ -161,7 +168,7 @@ def build_stem(stem: Stem, channels: int, *, norm: Norm, eps: float, body: Body)
 
 
 @checked
-def build_stage(
+def _build_stage(
     depth: int,
     level: int,
     inputs: int,
@@ -178,7 +185,7 @@ def build_stage(
     counts, is_bottleneck = DEPTHS[depth]
     block = partial(Bottleneck, groups=groups, style=style) if is_bottleneck else BasicBlock
     body = body.at(level)
-    outputs = stage_channels(depth, level, body)
+    outputs = _stage_channels(depth, level, body)
     blocks = []
     for index in range(counts[level - 2]):
         is_first = index == 0
@@ -200,13 +207,13 @@ def build_stage(
     return nn.Sequential(*blocks)
 
 
-def stage_channels(depth: int, level: int, body: Body) -> int:
-    """What a stage returns."""
+def _stage_channels(depth: int, level: int, body: Body) -> int:
+    """Channels of what a stage returns."""
     expansion = Bottleneck.expansion if DEPTHS[depth][1] else BasicBlock.expansion
     return body.base_channels * 2 ** (level - 2) * expansion
 
 
-def stage_width(level: int, body: Body, groups: int, width_per_group: int) -> int:
+def _stage_width(level: int, body: Body, groups: int, width_per_group: int) -> int:
     """Channels of the 3×3 in a stage's bottlenecks."""
     planes = body.base_channels * 2 ** (level - 2)
     return planes * width_per_group // (body.base_channels if groups > 1 else 64) * groups

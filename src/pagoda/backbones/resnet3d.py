@@ -27,6 +27,10 @@ class ResNet3D(ResNet):
         depth, levels, norm, eps, style, frozen_stages: as `resnet.ResNet` has them.
         time_kernel: frames that those convolutions see; 1 is the two-dimensional network on every frame.
         time_stride: each stage from layer2 on halves the frames with the sides, an odd number rounded up.
+
+    >>> body = ResNet3D(18, levels=(2, 3))
+    >>> body.layer1[0].conv1.kernel_size, body.layer2[0].conv1.kernel_size
+    ((1, 3, 3), (3, 3, 3))
     """
 
     def __init__(
@@ -42,7 +46,7 @@ class ResNet3D(ResNet):
         frozen_stages: int = 2,
     ) -> None:
         super().__init__(depth, levels=levels, norm=norm, eps=eps, style=style, frozen_stages=frozen_stages)
-        give_time(self, time_kernel, time_stride)
+        _give_time(self, time_kernel, time_stride)
         self.maxpool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), padding=(0, 1, 1))
         self.train()  # freezes the new modules, too
 
@@ -66,7 +70,7 @@ class ResNet3D(ResNet):
         return self.from_frame_features(self.frame_features(images))
 
 
-def give_time(network: ResNet, time_kernel: int, time_stride: bool) -> None:
+def _give_time(network: ResNet, time_kernel: int, time_stride: bool) -> None:
     """Put convolutions and norms over clips in the place of those over pictures."""
     for name, module in list(network.named_modules()):
         is_late = name.startswith(("layer2", "layer3", "layer4"))

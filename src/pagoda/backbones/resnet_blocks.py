@@ -28,7 +28,7 @@ class Residual(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def add_plugin(self, plugin: Plugin, channels: int) -> None:
-        """Make the module and give it its name."""
+        """Make the module and give it its name. Raises ValueError where the block has that name already."""
         if hasattr(self, plugin.attribute):
             raise ValueError(f"a block has its own '{plugin.attribute}'; give the plugin another name='…'")
         self.add_module(plugin.attribute, plugin.build(channels))
@@ -45,7 +45,7 @@ class Residual(nn.Module):
         return x
 
     def total(self, x: Tensor) -> Tensor:
-        """Branch and shortcut, added."""
+        """(B, C, H, W): branch and shortcut, added, before the last ReLU."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
@@ -56,7 +56,13 @@ class Residual(nn.Module):
 
 @checked
 class BasicBlock(Residual):
-    """Two 3×3 convolutions and a shortcut; stride and dilation belong to the first."""
+    """Two 3×3 convolutions and a shortcut; stride and dilation belong to the first.
+
+    Raises ValueError for deformable convolutions and plugins, which need bottlenecks.
+
+    >>> BasicBlock(8, 16, 16, stride=2)(torch.zeros(1, 8, 6, 6)).shape
+    torch.Size([1, 16, 3, 3])
+    """
 
     expansion = 1
 
@@ -80,7 +86,7 @@ class BasicBlock(Residual):
         self.bn1 = _norm_behind(self.conv1, norm, width, eps, body)
         self.conv2 = build_conv(width, outputs, 3, body=body, relu=False)
         self.bn2 = _norm_behind(self.conv2, norm, outputs, eps, body)
-        self.downsample = shortcut(inputs, outputs, stride, norm=norm, eps=eps, body=body)
+        self.downsample = _shortcut(inputs, outputs, stride, norm=norm, eps=eps, body=body)
 
     def total(self, x: Tensor) -> Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
@@ -90,7 +96,12 @@ class BasicBlock(Residual):
 
 @checked
 class Bottleneck(Residual):
-    """1×1 down, 3×3, 1×1 up and a shortcut; style "caffe" strides in the first 1×1, "pytorch" in the 3×3."""
+    """1×1 down, 3×3, 1×1 up and a shortcut; style "caffe" strides in the first 1×1, "pytorch" in the 3×3.
+
+    >>> block = Bottleneck(16, 4, 16, stride=2, style="caffe")
+    >>> block.conv1.stride, block.conv2.stride
+    ((2, 2), (1, 1))
+    """
 
     expansion = 4
 
@@ -113,11 +124,11 @@ class Bottleneck(Residual):
         first, second = (stride, 1) if style == "caffe" else (1, stride)
         self.conv1 = build_conv(inputs, width, 1, body=body, stride=first)
         self.bn1 = _norm_behind(self.conv1, norm, width, eps, body)
-        self.conv2 = build_middle(width, body=body, stride=second, dilation=dilation, groups=groups)
+        self.conv2 = _build_middle(width, body=body, stride=second, dilation=dilation, groups=groups)
         self.bn2 = _norm_behind(self.conv2, norm, width, eps, body)
         self.conv3 = build_conv(width, outputs, 1, body=body, relu=False)
         self.bn3 = _norm_behind(self.conv3, norm, outputs, eps, body)
-        self.downsample = shortcut(inputs, outputs, stride, norm=norm, eps=eps, body=body)
+        self.downsample = _shortcut(inputs, outputs, stride, norm=norm, eps=eps, body=body)
         for plugin in body.plugins:
             self.add_plugin(plugin, outputs if plugin.position == "after_conv3" else width)
 
@@ -142,6 +153,9 @@ def build_conv(
     """A convolution as `body` says, padded to keep the size but for the stride; without bias, a norm follows.
 
     A ghost module has norms inside, and the ReLU if asked for; with it nothing should follow.
+
+    >>> build_conv(3, 8, 7, body=PLAIN_BODY, stride=2)
+    Conv2d(3, 8, kernel_size=(7, 7), stride=(2, 2), padding=(3, 3), bias=False)
     """
     if body.ghost is not None:
         return GhostModule(
@@ -160,7 +174,7 @@ def build_conv(
     return nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias=False)
 
 
-def build_middle(width: int, *, body: Body, stride: int, dilation: int, groups: int) -> nn.Module:
+def _build_middle(width: int, *, body: Body, stride: int, dilation: int, groups: int) -> nn.Module:
     """The 3×3 of a bottleneck, deformable where `body` says so."""
     deform = body.deform
     falls_back = deform is not None and deform.blocks is None and deform.fallback_on_stride
@@ -181,7 +195,7 @@ def build_middle(width: int, *, body: Body, stride: int, dilation: int, groups: 
 
 
 @checked
-def shortcut(
+def _shortcut(
     inputs: int, outputs: int, stride: int, *, norm: Norm, eps: float, body: Body
 ) -> nn.Sequential | None:
     """A projection where the shape changes, else None: the identity."""

@@ -33,7 +33,12 @@ PLUGINS: dict[str, Callable[..., nn.Module]] = {
 @checked
 @dataclass(frozen=True, kw_only=True)
 class Stem:
-    """The convolutions and the pooling in front of layer1; together they have stride 4."""
+    """The convolutions and the pooling in front of layer1; together they have stride 4.
+
+    >>> Stem(pooling="cell")
+    Traceback (most recent call last):
+    ValueError: Stem: pooling must be one of 'padded', 'ceil', got 'cell'; did you mean 'ceil'?
+    """
 
     in_channels: int = 3
     """of the picture"""
@@ -49,7 +54,12 @@ class Stem:
 @checked
 @dataclass(frozen=True, kw_only=True)
 class Deform:
-    """Deformable 3×3 convolutions in the bottlenecks of some levels."""
+    """Deformable 3×3 convolutions in the bottlenecks of some levels.
+
+    >>> deform = Deform(levels=(4, 5))
+    >>> deform.concerns(3), deform.concerns(4)
+    (False, True)
+    """
 
     levels: tuple[int, ...] = (3, 4, 5)
     """which of 2 … 5 have them"""
@@ -89,7 +99,12 @@ class Deform:
 @checked
 @dataclass(frozen=True, kw_only=True)
 class Ghost:
-    """Ghost modules for all convolutions behind the stem; they bring batch norms and ReLUs of their own."""
+    """Ghost modules for all convolutions behind the stem; they bring batch norms and ReLUs of their own.
+
+    >>> Body(ghost=Ghost(ratio=4), standardized=True)
+    Traceback (most recent call last):
+    ValueError: convolutions are made one way; choose one of standardized, ghost
+    """
 
     ratio: int = 2
     """maps per convolved map; 1 is the ordinary network under other names"""
@@ -102,7 +117,14 @@ class Ghost:
 @checked
 @dataclass(frozen=True, kw_only=True)
 class Plugin:
-    """A module C → C inside every bottleneck of some levels; several at one position run in their order."""
+    """A module C → C inside every bottleneck of some levels; several at one position run in their order.
+
+    Raises ValueError for an unknown module or option, with the nearest, and for a function without a name.
+
+    >>> plugin = Plugin(module="context_block", options={"ratio": 0.25}, levels=(3, 4))
+    >>> plugin.attribute, plugin.build(16).channel_add_conv[0].out_channels
+    ('context_block', 4)
+    """
 
     module: str | Callable[[int], nn.Module]
     """"context_block", "nonlocal_block", "gen_attention_block", or a function of the channels"""
@@ -137,11 +159,11 @@ class Plugin:
 
     @property
     def attribute(self) -> str:
-        """What the block calls it."""
+        """Name of the module in its block, and so of its weights."""
         return self.name or str(self.module)
 
     def build(self, channels: int) -> nn.Module:
-        """A new module for this many channels."""
+        """A new module from C channels to C."""
         if isinstance(self.module, str):
             return PLUGINS[self.module](channels, **self.options)
         return self.module(channels)
@@ -150,7 +172,14 @@ class Plugin:
 @checked
 @dataclass(frozen=True, kw_only=True)
 class Body:
-    """The stages: their geometry, and what their blocks are made of."""
+    """The stages: their geometry, and what their blocks are made of.
+
+    Raises ValueError for numbers that do not fit the stages, two ways of making convolutions, and plugins of
+    one name.
+
+    >>> Body(num_stages=3).strides, Body(base_channels=16) == Body.from_dict({"base_channels": 16})
+    ((1, 2, 2), True)
+    """
 
     num_stages: int = 4
     """layer1 … layer4; with fewer, `strides` and `dilations` have as many numbers"""
@@ -204,7 +233,7 @@ class Body:
                 raise ValueError(f"{name} must be {count}, one for each stage, got {values}")
 
     def at(self, level: int) -> Self:
-        """The same with only what concerns the blocks of this level."""
+        """The body with only what concerns the blocks of this level."""
         deform = self.deform if self.deform is not None and self.deform.concerns(level) else None
         plugins = tuple(plugin for plugin in self.plugins if level in plugin.levels)
         if deform is self.deform and plugins == self.plugins:
@@ -220,7 +249,7 @@ class Body:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Undo `asdict`, also after a journey through JSON."""
+        """The body that `asdict` made this of, also after a journey through JSON."""
         values = dict(values)
         for name, kind in (("deform", Deform), ("ghost", Ghost)):
             if values.get(name) is not None:
@@ -232,7 +261,13 @@ class Body:
 @checked
 @dataclass(frozen=True, kw_only=True)
 class TrainMode:
-    """What `.train()` does besides."""
+    """What a ResNet's `.train()` does besides waking norms and dropout.
+
+    >>> from pagoda.backbones.resnet import ResNet
+    >>> body = ResNet(18, levels=(2,), train_mode=TrainMode(norm_eval=True)).train()
+    >>> body.training, body.bn1.training
+    (True, False)
+    """
 
     norm_eval: bool = False
     """batch norms keep to their stored statistics, while their weights learn; group norms are not concerned"""

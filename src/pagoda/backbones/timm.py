@@ -35,6 +35,9 @@ class TimmBackbone(nn.Module):
 
     Parameters are called `body.…` and then as in timm's feature wrappers, which differ between families from
     the plain network: `pretrained=True` needs no translation, `load_plain` translates a file.
+
+    >>> TimmBackbone("test_resnet", levels=(3, 4)).strides
+    {3: 8, 4: 16}
     """
 
     def __init__(
@@ -119,6 +122,9 @@ class SameConv2d(nn.Conv2d):
 
     timm's own divides and rounds up to find the padding; torch.export with open sizes follows that through the
     network for more than a minute, but whole numbers for a few seconds.
+
+    >>> SameConv2d(1, 1, 3, 2)(torch.zeros(1, 1, 7, 8)).shape
+    torch.Size([1, 1, 4, 4])
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from pagoda.recipes.resuming import check_same_run, config_of_run, read_config, 
 from pagoda.recipes.training_run import RunResult
 from pagoda.training.distributed import processes
 from pagoda.training.settings import TrainSettings, to_plain
-from pagoda.weights.remote import is_remote
+from pagoda.weights.file_types import is_remote
 from pagoda.zoo.composed_options import changed, read_options
 from pagoda.zoo.families import is_known
 from pagoda.zoo.options import ModelOptions, Options

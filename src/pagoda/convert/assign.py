@@ -35,7 +35,7 @@ def fill_model(
     homeless = []
     for source, place in list(places.items()):
         if place.name not in state:
-            why = why_not_needed(place.name, state)
+            why = _why_not_needed(place.name, state)
             if why:
                 dropped[source] = why
             else:
@@ -51,7 +51,7 @@ def fill_model(
         for source, place in places.items()
         if state[place.name].is_floating_point() and not tensors[source].is_floating_point()
     ]
-    missing = missing_tensors(state, places, affine=checkpoint.source.affine_norms)
+    missing = _missing_tensors(state, places, affine=checkpoint.source.affine_norms)
     wanted = [name for name in missing if name not in fresh]
     if misshapen or ((wanted or homeless) and not allow_missing):
         raise WeightsError(
@@ -60,7 +60,7 @@ def fill_model(
             f" {_counted(homeless, 'without a place in it')}; {_remedy(model, misshapen)}"
         )
     if unfilled(model):
-        take_over(model, places, tensors)
+        _take_over(model, places, tensors)
         state = model.state_dict()
     fill(state, places, tensors)
     return ConversionReport(
@@ -74,14 +74,14 @@ def fill_model(
         dropped=dropped,
         unknown=[*checkpoint.renamed.unknown, *homeless],
         missing=missing,
-        notes=[*checkpoint.reading.notes, *stored_as(tensors, places)],
+        notes=[*checkpoint.reading.notes, *_stored_as(tensors, places)],
         weights=checkpoint.reading.taken,
         choice=checkpoint.reading.choice(),
         left=list(checkpoint.reading.dropped),
     )
 
 
-def take_over(model: nn.Module, places: Mapping[str, Place], tensors: Mapping[str, Tensor]) -> None:
+def _take_over(model: nn.Module, places: Mapping[str, Place], tensors: Mapping[str, Tensor]) -> None:
     """Give a model built without memory the file's own tensors where one is a whole weight, else room for it."""
     sources: dict[str, list[str]] = {}
     for source, place in places.items():
@@ -92,7 +92,7 @@ def take_over(model: nn.Module, places: Mapping[str, Place], tensors: Mapping[st
         if like.is_meta and name in sources:
             first = tensors[sources[name][0]]
             is_whole = places[sources[name][0]] == Place(name) and first.numel() == like.numel()
-            is_own = is_alone(first) and owners[first.untyped_storage().data_ptr()] == 1
+            is_own = _is_alone(first) and owners[first.untyped_storage().data_ptr()] == 1
             fits = is_whole and is_own and first.dtype == like.dtype
             tensor = first.reshape(like.shape) if fits else torch.empty(like.shape, dtype=like.dtype)
             is_weight = isinstance(like, nn.Parameter)
@@ -100,12 +100,12 @@ def take_over(model: nn.Module, places: Mapping[str, Place], tensors: Mapping[st
     model.load_state_dict(taken, strict=False, assign=True)
 
 
-def is_alone(tensor: Tensor) -> bool:
+def _is_alone(tensor: Tensor) -> bool:
     """Whether its storage holds its numbers in their order and no more."""
     return tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes
 
 
-def stored_as(tensors: Mapping[str, Tensor], places: Collection[str]) -> list[str]:
+def _stored_as(tensors: Mapping[str, Tensor], places: Collection[str]) -> list[str]:
     """A line where numbers were not stored in single precision."""
     counts = Counter(str(tensors[name].dtype).removeprefix("torch.") for name in places)
     return [
@@ -145,7 +145,7 @@ def _counted(names: list[str], what: str) -> str:
     return f"{len(names)} {what}{listed}"
 
 
-def why_not_needed(name: str, state: Collection[str]) -> str | None:
+def _why_not_needed(name: str, state: Collection[str]) -> str | None:
     """Of a tensor without a place in the model; None where that matters: the model would compute something else."""
     if name.endswith(OPTIONAL):
         return "a counter that fixed norms do not need"
@@ -155,8 +155,8 @@ def why_not_needed(name: str, state: Collection[str]) -> str | None:
     return None
 
 
-def missing_tensors(state: dict[str, Tensor], places: dict[str, Place], *, affine: bool) -> list[str]:
-    """Ours that nothing fills, wholly or in part."""
+def _missing_tensors(state: dict[str, Tensor], places: dict[str, Place], *, affine: bool) -> list[str]:
+    """Names of our tensors that nothing fills, wholly or in part."""
     rows = dict.fromkeys(state, 0)
     for place in places.values():
         rows[place.name] += len(place.read(state[place.name])) if state[place.name].ndim else 1

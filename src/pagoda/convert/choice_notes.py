@@ -9,14 +9,28 @@ from pagoda.weights.file_types import WeightsNote
 
 
 def say_choice(report: ConversionReport, take: str | None) -> None:
-    """Warns where a file holds other weights, too, and nobody said which."""
+    """Warns where a file holds other weights, too, and nobody said which.
+
+    >>> choice = "'model' was taken, not 'ema'"
+    >>> report = ConversionReport("a.pth", "", "mmdet", "Apache-2.0", "", 0, 0, choice=choice)
+    >>> with collected_notes() as lines:
+    ...     say_choice(report, take=None)
+    >>> lines
+    ["a.pth: 'model' was taken, not 'ema'"]
+    """
     if report.choice and take is None:
         warnings.warn(f"{report.file}: {report.choice}", WeightsNote, stacklevel=3)
 
 
 @contextmanager
 def collected_notes() -> Iterator[list[str]]:
-    """What `say_choice` warns of within, as lines, once the block has ended; other warnings stay warnings."""
+    """What `say_choice` warns of within, as lines, once the block has ended; other warnings stay warnings.
+
+    >>> with collected_notes() as lines:
+    ...     warnings.warn("'model' was taken, not 'ema'", WeightsNote)
+    >>> lines
+    ["'model' was taken, not 'ema'"]
+    """
     lines: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", WeightsNote)

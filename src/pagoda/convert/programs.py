@@ -36,7 +36,7 @@ SHARE_ALIKE = "Apache-2.0, its published weights CC BY-SA 3.0"
 @checked
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One program (or one family of its models)."""
+    """A program whose checkpoints are read, or one family of its models: marks, names, licence."""
 
     name: str
     """as `pagoda convert --to` takes it; forms of one program share it"""
@@ -70,12 +70,12 @@ class Source:
     """of the models it writes so; (): of any"""
 
     def rules_to_read(self, shapes: Shapes) -> tuple[Rule, ...]:
-        """For a file whose tensors, by its own names, have these shapes."""
+        """The rules for a file whose tensors, by its own names, have these shapes."""
         rules = self.rules if self.rules_from is None else self.rules_from(shapes)
         return rules if self.pyramid is None else (*self.pyramid.to_read(shapes), *rules)
 
     def rules_to_write(self, canonical: Collection[str]) -> tuple[Rule, ...]:
-        """For a model with these canonical names."""
+        """The rules for a model with these canonical names."""
         return self.rules if self.pyramid is None else (*self.pyramid.to_write(canonical), *self.rules)
 
     def matches(self, names: Mapping[str, Tensor]) -> bool:

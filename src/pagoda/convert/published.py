@@ -5,20 +5,23 @@ unless somebody hands an address to `load`.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
 from urllib.parse import urlparse
 
 from pagoda.convert.programs import APACHE, BSD, MIT, NON_COMMERCIAL, SHARE_ALIKE
-from pagoda.plain import checked
+from pagoda.plain import JsonObject, checked
 
 
 @checked
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """One checkpoint; `model` is empty where its backbone or head is not in the zoo, and `note` says which."""
+    """A published checkpoint; `model` is empty where its backbone or head is not in the zoo, and `note` says which.
+
+    >>> PUBLISHED[0].file, PUBLISHED[0].model, PUBLISHED[0].ap
+    ('FCOS_R_50_FPN_1x.pth', 'fcos_resnet50_fpn.original', 37.1)
+    """
 
     name: str
     """as its program calls it"""
@@ -26,7 +29,7 @@ class Published:
     """that trained it"""
     model: str
     """as `create_model` takes it"""
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: JsonObject = field(default_factory=dict)
     """of the model, as `create_model` takes them"""
     ap: float
     """published, in percent"""
@@ -47,8 +50,8 @@ class Published:
         last = PurePosixPath(urlparse(self.url).path).name
         return last if last.endswith((".pth", ".pkl")) else f"{self.name}.pth"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
+    def to_dict(self) -> JsonObject:
+        """All fields by name, and the file, ready for JSON."""
         return {**asdict(self), "options": dict(self.options), "file": self.file}
 
 
@@ -66,7 +69,7 @@ MOBILENET = {"norm": "batch", "frozen_stages": 0}
 X32, X64 = "resnext101_32x8d", "resnext101_64x4d"
 
 # name without "FCOS_", backbone, flavour, COCO minival AP, options
-FCOS_ROWS: tuple[tuple[str, str, str, float, Mapping[str, Any]], ...] = (
+FCOS_ROWS: tuple[tuple[str, str, str, float, JsonObject], ...] = (
     ("R_50_FPN_1x", "resnet50", "original", 37.1, {}),
     ("R_101_FPN_2x", "resnet101", "original", 41.4, {}),
     ("X_101_32x8d_FPN_2x", X32, "original", 42.5, {}),
@@ -85,7 +88,7 @@ FCOS_ROWS: tuple[tuple[str, str, str, float, Mapping[str, Any]], ...] = (
 )
 REAL_TIME = {"top_level": 5, "short_side": 512, "long_side": 736}
 # name without "FCOS_", backbone ("" where it is not built), val AP, options, note
-ADELAIDET_ROWS: tuple[tuple[str, str, float, Mapping[str, Any], str], ...] = (
+ADELAIDET_ROWS: tuple[tuple[str, str, float, JsonObject, str], ...] = (
     ("R_50_1x", "resnet50", 38.7, {}, ""),
     ("MS_R_50_2x", "resnet50", 41.0, {}, ""),
     ("MS_R_101_2x", "resnet101", 43.1, {}, ""),
@@ -126,7 +129,7 @@ DETECTRON2_ROWS = (
 )
 V2 = {"norm": "batch", "head_bias": False}
 # name without "_coco", flavour, options, val2017 AP, end of the file's name
-TORCHVISION_ROWS: tuple[tuple[str, str, Mapping[str, Any], float, str], ...] = (
+TORCHVISION_ROWS: tuple[tuple[str, str, JsonObject, float, str], ...] = (
     ("fcos_resnet50_fpn", "torchvision", {}, 39.2, "99b0c9b7"),
     ("retinanet_resnet50_fpn", "torchvision", {}, 36.4, "eeacb38b"),
     ("retinanet_resnet50_fpn_v2", "torchvision_v2", V2, 41.5, "5905b1c5"),
@@ -160,7 +163,7 @@ MMDET_ROWS = (
 )
 
 
-def fcos_rows() -> Iterator[Published]:
+def _fcos_rows() -> Iterator[Published]:
     """tianzhi0549/FCOS and AdelaiDet."""
     for name, backbone, flavour, ap, options in FCOS_ROWS:
         yield Published(
@@ -186,7 +189,7 @@ def fcos_rows() -> Iterator[Published]:
         )
 
 
-def retinanet_rows() -> Iterator[Published]:
+def _retinanet_rows() -> Iterator[Published]:
     """Detectron, detectron2, mmdetection and bubbliiiing."""
     for name, backbone, ap, number, folder in DETECTRON_ROWS:
         run = f"{number}/12_2017_baselines/retinanet_{name}.yaml.{folder}/output/train"
@@ -228,7 +231,7 @@ def retinanet_rows() -> Iterator[Published]:
     )
 
 
-def torchvision_rows() -> Iterator[Published]:
+def _torchvision_rows() -> Iterator[Published]:
     """torchvision's dense detectors and R-CNNs."""
     for name, flavour, options, ap, end in TORCHVISION_ROWS:
         yield Published(
@@ -254,7 +257,7 @@ def torchvision_rows() -> Iterator[Published]:
         )
 
 
-PUBLISHED = (*fcos_rows(), *retinanet_rows(), *torchvision_rows())
+PUBLISHED = (*_fcos_rows(), *_retinanet_rows(), *_torchvision_rows())
 
 
 def find_published(file: str) -> Published | None:

@@ -28,31 +28,31 @@ def region_rows(
         deltas = state[name].unflatten(0, (-1, 4))[order]
         found[name] = reweighted(deltas, ours.rpn_coder, theirs.rpn_coder).flatten(0, 1)
         name = f"box_head.classes.{kind}"
-        found[name] = moved_background(state[name], ours.background, theirs.background)
+        found[name] = _moved_background(state[name], ours.background, theirs.background)
         name = f"box_head.deltas.{kind}"
         deltas = reweighted(state[name].unflatten(0, (-1, 4)), ours.box_coder, theirs.box_coder)
-        found[name] = other_background(
+        found[name] = _other_background(
             deltas, ours.background_box, theirs.background_box, ours.background, theirs.background
         ).flatten(0, 1)
         name = f"mask_head.predict.{kind}"
         if name in state:  # whose background is always first
-            found[name] = other_background(state[name], ours.background_box, theirs.background_box)
+            found[name] = _other_background(state[name], ours.background_box, theirs.background_box)
     return found
 
 
-def moved_background(rows: Tensor, here: str, there: str) -> Tensor:
+def _moved_background(rows: Tensor, here: str, there: str) -> Tensor:
     """(classes + 1, …) with the background's row "first" or "last"."""
     if here == there:
         return rows
     return torch.cat([rows[1:], rows[:1]] if here == "first" else [rows[-1:], rows[:-1]])
 
 
-def other_background(
+def _other_background(
     rows: Tensor, has: bool, wants: bool, here: str = "first", there: str = "first"
 ) -> Tensor:
     """(n, …) with the unread row of the background moved, left out, or added as zeros."""
     if has and wants:
-        return moved_background(rows, here, there)
+        return _moved_background(rows, here, there)
     if has:
         return rows[1:] if here == "first" else rows[:-1]
     if not wants:
@@ -62,7 +62,11 @@ def other_background(
 
 
 def reweighted(deltas: Tensor, ours: BoxCoder, theirs: BoxCoder) -> Tensor:
-    """(n, 4, …) deltas that mean the same boxes under the other weights."""
+    """(n, 4, …) deltas that mean the same boxes under the other weights.
+
+    >>> reweighted(torch.ones(1, 4), BoxCoder(), BoxCoder(weights=(10.0, 10.0, 5.0, 5.0)))
+    tensor([[10., 10.,  5.,  5.]])
+    """
     weights = [there / here for here, there in zip(ours.weights, theirs.weights, strict=True)]
     if all(weight == 1 for weight in weights):
         return deltas

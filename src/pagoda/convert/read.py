@@ -5,7 +5,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pagoda.convert.architecture.dense import Architecture
 from pagoda.convert.architecture.effdet import told_form
@@ -24,6 +23,7 @@ from pagoda.convert.report import ConversionReport
 from pagoda.convert.tensor_slices import Layout, Place
 from pagoda.detectors.contract import Detector
 from pagoda.layers.unallocated import WithoutMemory
+from pagoda.plain import JsonObject
 from pagoda.structures.labels import LabelMap
 from pagoda.weights.files import WeightsError
 from pagoda.zoo.cards import with_state
@@ -38,7 +38,14 @@ from pagoda.zoo.options import ModelName, check_known
 
 @dataclass(frozen=True)
 class Conversion:
-    """A converted detector, what happened, and where each foreign tensor went."""
+    """A converted detector, what happened, and where each foreign tensor went.
+
+    >>> report = ConversionReport("a.pth", "", "mmdetection FCOS", "Apache-2.0", "fcos_resnet50_fpn", 0, 1)
+    >>> places = {"bbox_head.scales.0.scale": Place("scales", slice(0, 1))}
+    >>> conversion = Conversion(Detector(), report, places)
+    >>> conversion.places["bbox_head.scales.0.scale"].name
+    'scales'
+    """
 
     model: Detector
     """in evaluation mode"""
@@ -54,7 +61,7 @@ def convert(
     flavour: str | Flavour | None = None,
     label_map: LabelMap | None = None,
     num_classes: int | None = None,
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, object] | None = None,
     allow_missing: bool = False,
     wanted: str | None = None,
     take: str | None = None,
@@ -72,6 +79,20 @@ def convert(
         wanted: the model you expect, by the zoo's name without flavour; another one raises and is named.
         take: which weights, where the file holds several: their key, the beginning of their names, a word of it,
             or "ema" for the averaged ones.
+
+    Raises WeightsError, which names the file and what to do, for files that hold no known detector, another one
+    than expected, or less or more than the model has places for; ValueError for options it has no use for.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from pagoda.convert.write_checkpoint import write_for
+    >>> from pagoda.models import create_model
+    >>> small = {"levels": (2,), "num_stages": 1, "top_level": 3, "width": 32, "head_depth": 1}
+    >>> model = create_model("fcos_resnet18_fpn.torchvision", num_classes=2, **small)
+    >>> with TemporaryDirectory() as folder:
+    ...     file = write_for(model, "torchvision", Path(folder, "fcos.pth")).file
+    ...     converted = convert(Path(folder, file))
+    >>> converted.report.source, converted.report.missing, len(converted.model.label_map)
+    ('torchvision FCOS', [], 2)
     """
     checkpoint = open_foreign(path, wanted=wanted, take=take)
     architecture = checkpoint.architecture
@@ -86,9 +107,9 @@ def convert(
     is_told = (
         flavour is not None or wanted is not None or not {"fusion", "activation"}.isdisjoint(options or {})
     )
-    form, conventions, more = with_told_form(checkpoint, conventions, flavour, is_told=is_told)
+    form, conventions, more = _with_told_form(checkpoint, conventions, flavour, is_told=is_told)
     notes += more
-    labels = label_map or classes_of(checkpoint, conventions)
+    labels = label_map or _classes_of(checkpoint, conventions)
     if len(labels) != architecture.num_classes:
         raise WeightsError(
             f"{path} was trained on {architecture.num_classes} classes but the label map names {len(labels)}"
@@ -100,7 +121,7 @@ def convert(
     # what is missing keeps the numbers it starts with
     with nullcontext() if allow_missing else WithoutMemory():
         model = build()
-    layout = layout_of(model, checkpoint)
+    layout = _layout_of(model, checkpoint)
     ours = model.state_dict().keys()
     places = {
         source: layout.place(in_sequentials(canonical, ours))
@@ -108,7 +129,7 @@ def convert(
     }
     report = fill_model(model, checkpoint, places, allow_missing=allow_missing)
     model = with_state(model, model.state_dict(), build)
-    report.notes += notes + neck_notes(checkpoint, options or {})
+    report.notes += notes + _neck_notes(checkpoint, options or {})
     model.origin = {**(model.origin or {}), "provenance": report.provenance()}
     return Conversion(model.eval(), report, places)
 
@@ -116,7 +137,16 @@ def convert(
 def choose_conventions(
     checkpoint: ForeignCheckpoint, flavour: str | Flavour | None
 ) -> tuple[str, Flavour, list[str]]:
-    """(name, conventions, what was concluded); an object keeps the name of what the file looks like."""
+    """(name, conventions, what was concluded); an object keeps the name of what the file looks like.
+
+    >>> from pagoda.convert.recognise import recognised
+    >>> from pagoda.convert.to_program import to_source
+    >>> from pagoda.models import create_model
+    >>> small = {"levels": (2,), "num_stages": 1, "top_level": 3, "width": 32, "head_depth": 1}
+    >>> model = create_model("fcos_resnet18_fpn.torchvision", num_classes=2, **small)
+    >>> choose_conventions(recognised("fcos.pth", to_source(model, "torchvision")), None)[0]
+    'torchvision'
+    """
     source, architecture = checkpoint.source, checkpoint.architecture
     flavours = FAMILIES[architecture.detector or ""].flavours
     known = source.flavours[architecture.detector or ""]
@@ -132,17 +162,17 @@ def choose_conventions(
             notes.append(
                 f"taken for '{name}', not '{other}', by its tensors or its name; flavour='{other}' overrules"
             )
-        conventions, more = with_recorded_input(checkpoint, flavours[name], is_told=flavour is not None)
-        conventions, weights = with_recorded_weights(checkpoint, conventions)
+        conventions, more = _with_recorded_input(checkpoint, flavours[name], is_told=flavour is not None)
+        conventions, weights = _with_recorded_weights(checkpoint, conventions)
         notes += more + weights
     if architecture.extra_from is not None:
         conventions = replace(conventions, body=replace(conventions.body, extra_from=architecture.extra_from))
     return name, conventions, notes
 
 
-def with_told_form(
+def _with_told_form(
     checkpoint: ForeignCheckpoint, conventions: Flavour, flavour: str | Flavour | None, *, is_told: bool
-) -> tuple[Mapping[str, Any], Flavour, list[str]]:
+) -> tuple[JsonObject, Flavour, list[str]]:
     """(options, conventions, why) with what effdet's tensors do not tell of the pyramid and the heads."""
     if checkpoint.source.name != "effdet" or not isinstance(conventions, EfficientDetFlavour):
         return {}, conventions, []
@@ -162,19 +192,19 @@ def with_told_form(
             head_activation=form.head_activation,
             **form.conventions,
         )
-        if is_effdets_lite0(checkpoint.architecture, conventions):
+        if _is_effdets_lite0(checkpoint.architecture, conventions):
             conventions = replace(conventions, **{**EFFDET_LITE0, **form.conventions})
             options = {"canvas": EFFDET_LITE0_CANVAS, **options}
     return options, conventions, [f"fusion, activations and resampling {form.why}"] if form.why else []
 
 
-def is_effdets_lite0(architecture: Architecture, conventions: EfficientDetFlavour) -> bool:
+def _is_effdets_lite0(architecture: Architecture, conventions: EfficientDetFlavour) -> bool:
     """Whether it is effdet's own lite variant, which fuses by weights."""
     is_weighted = architecture.options.get("fusion") == "fast"
     return architecture.backbone == "lite0" and is_weighted and not conventions.tensorflow
 
 
-def neck_notes(checkpoint: ForeignCheckpoint, given: Mapping[str, Any]) -> list[str]:
+def _neck_notes(checkpoint: ForeignCheckpoint, given: Mapping[str, object]) -> list[str]:
     """What to be known of an FPN with norms, where nothing tells whether ReLUs stand behind them."""
     told = {**checkpoint.architecture.options, **given}
     is_open = checkpoint.source.name in ("fcos", "maskrcnn_benchmark", "mmdet") and "neck_relu" not in told
@@ -186,7 +216,7 @@ def neck_notes(checkpoint: ForeignCheckpoint, given: Mapping[str, Any]) -> list[
     ]
 
 
-def with_recorded_input(
+def _with_recorded_input(
     checkpoint: ForeignCheckpoint, conventions: Flavour, *, is_told: bool
 ) -> tuple[Flavour, list[str]]:
     """The conventions, and why, with what the file or its published name says of the pictures.
@@ -210,7 +240,7 @@ def with_recorded_input(
     return replace(conventions, input_spec=spec), notes
 
 
-def with_recorded_weights(checkpoint: ForeignCheckpoint, conventions: Flavour) -> tuple[Flavour, list[str]]:
+def _with_recorded_weights(checkpoint: ForeignCheckpoint, conventions: Flavour) -> tuple[Flavour, list[str]]:
     """The conventions, and why, with the weights of box deltas that a Detect-and-Track file's config gives."""
     weights = recorded_box_weights(checkpoint.metadata)
     if weights is None or not isinstance(conventions, DetectAndTrackFlavour):
@@ -224,7 +254,7 @@ def with_recorded_weights(checkpoint: ForeignCheckpoint, conventions: Flavour) -
 SIDES = ("short_side", "long_side")
 
 
-def classes_of(checkpoint: ForeignCheckpoint, conventions: Flavour) -> LabelMap:
+def _classes_of(checkpoint: ForeignCheckpoint, conventions: Flavour) -> LabelMap:
     """The names in the file, or those the source's published models have; numbers where the count fits neither."""
     count = checkpoint.architecture.num_classes or 0
     keypoints = checkpoint.architecture.options.get("num_keypoints")
@@ -235,7 +265,7 @@ def classes_of(checkpoint: ForeignCheckpoint, conventions: Flavour) -> LabelMap:
     return LabelMap.from_names(names)
 
 
-def layout_of(model: Detector, checkpoint: ForeignCheckpoint) -> Layout:
+def _layout_of(model: Detector, checkpoint: ForeignCheckpoint) -> Layout:
     """How this model joins its predictions."""
     return Layout(
         len(model.label_map),

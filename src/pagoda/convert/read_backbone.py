@@ -28,21 +28,29 @@ def load_backbone(path: str | Path, *, take: str | None = None, **choices: objec
     `take` says which weights where the file holds several (see `convert.read.convert`).
 
     `choices` are fields of `BackboneChoices` that weights cannot tell: style, dilations, frozen_stages …
+
+    >>> from tempfile import TemporaryDirectory
+    >>> import torch
+    >>> body = build_backbone("resnet18", BackboneChoices(levels=(2,), num_stages=1))
+    >>> with TemporaryDirectory() as folder:
+    ...     torch.save(body.state_dict(), Path(folder, "r18.pth"))
+    ...     load_backbone(Path(folder, "r18.pth"), norm="frozen").channels
+    {2: 64}
     """
     checkpoint = open_foreign(path, take=take)
     told = {name: value for name, value in checkpoint.architecture.options.items() if name in KNOWN_CHOICES}
-    stages = stages_of(checkpoint)
+    stages = _stages_of(checkpoint)
     if stages < 4:  # nothing above them is built, and no level above them given
         told |= {"num_stages": stages, "levels": tuple(range(min(3, stages + 1), stages + 2))}
     for name in choices:
         check_known("backbone choice", name, KNOWN_CHOICES)
     check_told(checkpoint, choices)
     backbone = build_backbone(checkpoint.architecture.backbone, BackboneChoices(**{**told, **choices}))
-    say_choice(fill_from(checkpoint, backbone), take)
+    say_choice(_fill_from(checkpoint, backbone), take)
     return backbone.eval()
 
 
-def stages_of(checkpoint: ForeignCheckpoint) -> int:
+def _stages_of(checkpoint: ForeignCheckpoint) -> int:
     """How many of a ResNet's stages the file has; 4 for other backbones, which are never cut."""
     stages = {
         found[1]
@@ -63,11 +71,11 @@ def fill_backbone(
     Offsets of deformable convolutions and plugins keep their initial values where the file has none at all, as
     plain ImageNet files have; the report lists them as missing. Anything else that does not fit raises.
     """
-    return fill_from(open_foreign(path, take=take), backbone, inflation)
+    return _fill_from(open_foreign(path, take=take), backbone, inflation)
 
 
 @checked
-def fill_from(
+def _fill_from(
     checkpoint: ForeignCheckpoint, backbone: nn.Module, inflation: Inflation = "center"
 ) -> ConversionReport:
     """`fill_backbone` from a file that has been read."""
@@ -81,11 +89,11 @@ def fill_from(
     tensors = {**checkpoint.tensors, **{source: deep[place.name] for source, place in places.items()}}
     checkpoint = replace(checkpoint, tensors=tensors)
     filled = {place.name for place in places.values()}
-    fresh = [name for kind in added_to_blocks(backbone) if not kind & filled for name in kind]
+    fresh = [name for kind in _added_to_blocks(backbone) if not kind & filled for name in kind]
     return fill_model(backbone, checkpoint, places, allow_missing=False, fresh=fresh)
 
 
-def added_to_blocks(backbone: nn.Module) -> tuple[set[str], set[str]]:
+def _added_to_blocks(backbone: nn.Module) -> tuple[set[str], set[str]]:
     """What plain ImageNet files do not know: (tensors of offsets, tensors of plugins)."""
     offsets, plugins = set(), set()
     for at, module in backbone.named_modules():

@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -31,7 +30,7 @@ WHERE = "pagoda.load takes the word, and pagoda convert, whose file every other 
 
 @dataclass(frozen=True)
 class ForeignCheckpoint:
-    """A checkpoint that has been recognised."""
+    """A checkpoint whose program is known: its tensors, canonical names and the architecture they tell."""
 
     path: Path
     """the file it was read from"""
@@ -43,7 +42,7 @@ class ForeignCheckpoint:
     """by the source's names"""
     architecture: Architecture
     """what names and shapes tell of the model"""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, object] = field(default_factory=dict)
     """the plain rest of the file"""
     reading: Reading = field(default_factory=Reading)
     """which of the file's weights these are, and what lies beside them"""
@@ -72,11 +71,11 @@ def open_foreign(
             raise WeightsError(f"{path}: {error}") from error
         return recognised(path, state, wanted=wanted, reading=told)
     content = read_foreign(path, take=take)
-    tensors, reading = known_names(path, content)
+    tensors, reading = _known_names(path, content)
     return recognised(path, tensors, content.metadata, wanted=wanted, reading=reading)
 
 
-def known_names(path: Path, content: ForeignState) -> tuple[Mapping[str, Tensor], Reading]:
+def _known_names(path: Path, content: ForeignState) -> tuple[Mapping[str, Tensor], Reading]:
     """The tensors without what wrappers put before their names, and how they were found."""
     peeled = peel(path, content.tensors, knows=is_known, alone=is_detector)
     cut = [f"'{content.stripped}' is cut off, with which its names began"] if content.stripped else []
@@ -88,12 +87,23 @@ def known_names(path: Path, content: ForeignState) -> tuple[Mapping[str, Tensor]
 def recognised(
     path: str | Path,
     tensors: Mapping[str, Tensor],
-    metadata: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, object] | None = None,
     *,
     wanted: str | None = None,
     reading: Reading | None = None,
 ) -> ForeignCheckpoint:
-    """What tensors from `path` are, by their names and shapes; see `open_foreign`."""
+    """What tensors from `path` are, by their names and shapes; see `open_foreign`.
+
+    Raises WeightsError for tensors of no known program, and for those of a model that is not built.
+
+    >>> from pagoda.convert.to_program import to_source
+    >>> from pagoda.models import create_model
+    >>> small = {"levels": (2,), "num_stages": 1, "top_level": 3, "width": 32, "head_depth": 1}
+    >>> model = create_model("fcos_resnet18_fpn.torchvision", num_classes=2, **small)
+    >>> checkpoint = recognised("fcos.pth", to_source(model, "torchvision"))
+    >>> checkpoint.source.title, checkpoint.architecture.backbone, checkpoint.architecture.num_classes
+    ('torchvision FCOS', 'resnet18', 2)
+    """
     path = Path(path)
     source = recognise(tensors, str(path))
     try:

@@ -3,14 +3,23 @@
 import hashlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
+from pagoda.plain import JsonObject
 from pagoda.weights.shards import digest_of_shards, is_index
 
 
 @dataclass
 class ConversionReport:
-    """Which program, which model, which tensors; `text()` for people, `to_dict()` for machines."""
+    """Which program, which model, which tensors; `text()` for people, `to_dict()` for machines.
+
+    >>> counts = {"parameters": 32_000_000, "taken": 298}
+    >>> report = ConversionReport("a.pth", "", "mmdetection FCOS", "Apache-2.0", "fcos_resnet50", **counts)
+    >>> print(report.text())
+    source      mmdetection FCOS
+    model       fcos_resnet50 (32,000,000 parameters)
+    licence     Apache-2.0
+    taken       298 tensors
+    """
 
     file: str
     """its name, without folders"""
@@ -42,16 +51,16 @@ class ConversionReport:
     """what else the file holds, a line each: optimizer states, objects of other programs"""
 
     def provenance(self) -> dict[str, str]:
-        """What every checkpoint made of this one keeps in its card."""
+        """file, sha256, source and licence: what every checkpoint made of this one keeps in its card."""
         kept = {"file": self.file, "sha256": self.sha256, "source": self.source, "licence": self.licence}
         return {**kept, "weights": self.weights} if self.choice else kept
 
-    def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
+    def to_dict(self) -> JsonObject:
+        """All fields by name, ready for JSON."""
         return asdict(self)
 
     def text(self) -> str:
-        """One fact per line."""
+        """The report for people, one fact per line."""
         lines = [
             f"source      {self.source}",
             f"model       {self.model} ({self.parameters:,} parameters)",
@@ -76,7 +85,14 @@ def _some(names: list[str], limit: int = 4) -> str:
 
 
 def sha256_of(path: str | Path) -> str:
-    """Of a file, read in pieces; of an index of shards, of all of them."""
+    """The SHA-256 of a file, read in pieces; of an index of shards, of all of them.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "a.pth").write_bytes(b"abc")
+    ...     sha256_of(Path(folder, "a.pth"))[:8]
+    'ba7816bf'
+    """
     if is_index(Path(path)):
         return digest_of_shards(Path(path))
     with Path(path).open("rb") as file:

@@ -15,7 +15,13 @@ BoxOrder = Literal["xywh", "yxhw"]
 @checked
 @dataclass(frozen=True)
 class Place:
-    """`ours[rows][order]` is what the other program's tensor holds."""
+    """`ours[rows][order]` is what the other program's tensor holds.
+
+    >>> Place("scales", slice(1, 2)).read(torch.tensor([5.0, 6.0, 7.0]))
+    tensor([6.])
+    >>> Place("predict.bias", order=(1, 0)).read(torch.tensor([5.0, 6.0]))
+    tensor([6., 5.])
+    """
 
     name: str
     """of our tensor, in the model's state dict"""
@@ -41,7 +47,11 @@ class Place:
 @checked
 @dataclass(frozen=True)
 class Layout:
-    """How a dense detector of ours joins its predictions."""
+    """How a dense detector of ours joins its predictions.
+
+    >>> Layout(2, "class").place("quality.bias")
+    Place(name='class_head.predict.bias', rows=slice(2, 3, None), order=None)
+    """
 
     num_classes: int
     """of foreground"""
@@ -53,7 +63,7 @@ class Layout:
     """outputs of the box head: 4 for each anchor of a cell"""
 
     def place(self, canonical: str) -> Place:
-        """Where our model keeps it."""
+        """Where our model keeps a canonical tensor."""
         head, _, kind = canonical.rpartition(".")
         if head == "quality" and self.quality_on is not None:
             rows = self.num_classes if self.quality_on == "class" else 4
@@ -84,12 +94,22 @@ class Layout:
 
 
 def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """{name: shape}."""
+    """{name: shape} of {name: tensor}.
+
+    >>> shapes_of({"conv.weight": torch.zeros(8, 3, 1, 1)})
+    {'conv.weight': (8, 3, 1, 1)}
+    """
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
 def fill(state: Mapping[str, Tensor], places: Mapping[str, Place], tensors: Mapping[str, Tensor]) -> None:
-    """Write `tensors` (by source name) into our `state` where `places` says. Shapes must have been checked."""
+    """Write `tensors` (by source name) into our `state` where `places` says. Shapes must have been checked.
+
+    >>> ours = {"scales": torch.zeros(2)}
+    >>> fill(ours, {"scales.1.scale": Place("scales", slice(1, 2))}, {"scales.1.scale": torch.tensor(3.0)})
+    >>> ours["scales"]
+    tensor([0., 3.])
+    """
     with torch.no_grad():
         for source, place in places.items():
             place.write(state[place.name], tensors[source].reshape(place.read(state[place.name]).shape))

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from itertools import chain
-from typing import Any
 
 from torch import Tensor
 
@@ -46,33 +45,39 @@ def to_source(model: Detector, source: str) -> dict[str, Tensor]:
     Names and rows are brought into that program's order, variances make up for another epsilon, and box deltas
     for other weights. What cannot be made up for `differences` tells. Raises ValueError where the program has
     no place for a tensor of the model.
+
+    >>> from pagoda.models import create_model
+    >>> small = {"levels": (2,), "num_stages": 1, "top_level": 3, "width": 32, "head_depth": 1}
+    >>> model = create_model("fcos_resnet18_fpn.torchvision", num_classes=2, **small)
+    >>> [name for name in to_source(model, "torchvision") if "ctrness" in name]
+    ['head.regression_head.bbox_ctrness.weight', 'head.regression_head.bbox_ctrness.bias']
     """
-    chosen, theirs = written_as(model, source)
-    ours = conventions_of(model)
+    chosen, theirs = _written_as(model, source)
+    ours = _conventions_of(model)
     state = dict(model.state_dict())
     if isinstance(ours, RetinaNetFlavour) and isinstance(theirs, RetinaNetFlavour):
-        state |= reordered(state, ours, theirs, len(model.label_map))
+        state |= _reordered(state, ours, theirs, len(model.label_map))
     if isinstance(ours, RCNNFlavour) and isinstance(theirs, RCNNFlavour):
-        state |= region_rows(state, ours, theirs, pyramid=neck_of(model) == "fpn")
+        state |= region_rows(state, ours, theirs, pyramid=_neck_of(model) == "fpn")
     layout = Layout(
         len(model.label_map),
         quality_on=getattr(model, "quality_on", None),
         box_order=chosen.box_order,
         box_rows=getattr(model.box_head, "outputs", 4),
     )
-    canonical = canonical_names(state, layout, chosen)
+    canonical = _canonical_names(state, layout, chosen)
     names = restore(canonical, chosen.rules_to_write(canonical))
-    more = epsilon_of(model) - theirs.body.eps if isinstance(model.backbone, ResNet) else 0.0
+    more = _epsilon_of(model) - theirs.body.eps if isinstance(model.backbone, ResNet) else 0.0
     written = {}
     for canonical, name in names.items():
         place = layout.place(canonical)
         tensor = place.read(state[place.name]).clone()
         is_variance = canonical.startswith(BODY) and canonical.endswith(".running_var")
-        written[name] = with_epsilon(tensor, more, name) if is_variance and more else tensor
+        written[name] = _with_epsilon(tensor, more, name) if is_variance and more else tensor
     return written
 
 
-def written_as(model: Detector, source: str) -> tuple[Source, Flavour]:
+def _written_as(model: Detector, source: str) -> tuple[Source, Flavour]:
     """The program's form and conventions that are nearest to the model's and have a place for every tensor."""
     detector = detector_of(model)
     # Scale and shift alone cannot hold our norms, and nobody runs Caffe2 any more.
@@ -82,7 +87,7 @@ def written_as(model: Detector, source: str) -> tuple[Source, Flavour]:
             f"{type(model).__name__} models cannot be written for another program, only read from one"
         )
     check_known("source to write for", source, {each.name for each in fitting})
-    ours, neck = conventions_of(model), neck_of(model)
+    ours, neck = _conventions_of(model), _neck_of(model)
     candidates = [
         (each, conventions_for(parse_name((model.origin or {})["model"])._replace(flavour=name)))
         for each in fitting
@@ -95,7 +100,7 @@ def written_as(model: Detector, source: str) -> tuple[Source, Flavour]:
     for each, theirs in sorted(candidates, key=lambda pair: len(unlike(ours, pair[1], neck))):
         layout = Layout(len(model.label_map), quality_on=getattr(model, "quality_on", None))
         try:
-            canonical = canonical_names(model.state_dict(), layout, each)
+            canonical = _canonical_names(model.state_dict(), layout, each)
             restore(canonical, each.rules_to_write(canonical))
         except ValueError as error:
             errors[each.title] = str(error)
@@ -105,8 +110,17 @@ def written_as(model: Detector, source: str) -> tuple[Source, Flavour]:
 
 
 def differences(model: Detector, source: str) -> list[str]:
-    """In what the other program will not compute what the model computes, one line each."""
-    return unlike(conventions_of(model), written_as(model, source)[1], neck_of(model))
+    """In what the other program will not compute what the model computes, one line each.
+
+    >>> from pagoda.models import create_model
+    >>> small = {"levels": (2,), "num_stages": 1, "top_level": 3, "width": 32, "head_depth": 1}
+    >>> model = create_model("fcos_resnet18_fpn.torchvision", num_classes=2, **small)
+    >>> differences(model, "torchvision")
+    []
+    >>> [line.partition(":")[0] for line in differences(model, "detectron2")][:2]
+    ['body.style', 'input_spec.rounding']
+    """
+    return unlike(_conventions_of(model), _written_as(model, source)[1], _neck_of(model))
 
 
 def unlike(ours: Flavour, theirs: Flavour, neck: str) -> list[str]:
@@ -120,12 +134,13 @@ def unlike(ours: Flavour, theirs: Flavour, neck: str) -> list[str]:
     ]
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """
+def flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Nested mappings as one, names joined by dots; tuples become lists, as in JSON.
+
     >>> flat({"a": {"b": 1}, "c": (2, 3)})
     {'a.b': 1, 'c': [2, 3]}
     """
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
             found |= flat(value, f"{prefix}{name}.")
@@ -135,7 +150,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def detector_of(model: Detector) -> str:
-    """As the zoo's names begin."""
+    """What the zoo's name of such a model begins with: "fcos", "mask_rcnn", …"""
     if not isinstance(model, RCNN):
         return type(model).__name__.lower()
     if model.mask_head is not None:
@@ -143,12 +158,12 @@ def detector_of(model: Detector) -> str:
     return "faster_rcnn" if model.keypoint_head is None else "keypoint_rcnn"
 
 
-def neck_of(model: Detector) -> str:
+def _neck_of(model: Detector) -> str:
     """fpn, c4, dc5, …; empty for models that are not the zoo's."""
     return parse_name(model.origin["model"]).neck if model.origin else ""
 
 
-def conventions_of(model: Detector) -> Flavour:
+def _conventions_of(model: Detector) -> Flavour:
     """What the model was built with. Raises ValueError for models that are not the zoo's."""
     if not model.origin or "flavour" not in model.origin:
         raise ValueError(
@@ -157,7 +172,7 @@ def conventions_of(model: Detector) -> Flavour:
     return type(FAMILIES[detector_of(model)].flavours[""]).from_dict(model.origin["flavour"])
 
 
-def canonical_names(state: Mapping[str, Tensor], layout: Layout, source: Source) -> list[str]:
+def _canonical_names(state: Mapping[str, Tensor], layout: Layout, source: Source) -> list[str]:
     """Of every tensor to be written. Scales that are all 1 need no place: they say nothing."""
     kept = [name for name in state if not name.endswith("running_count.mean")]
     if "scales" in state and not any((rule.ours or "").startswith("scales.") for rule in source.rules):
@@ -169,19 +184,19 @@ def canonical_names(state: Mapping[str, Tensor], layout: Layout, source: Source)
     )
 
 
-def epsilon_of(model: Detector) -> float:
-    """Of the norms in the backbone that have statistics."""
+def _epsilon_of(model: Detector) -> float:
+    """The epsilon of the norms in the backbone that have statistics; 0 where there are none."""
     return next((m.eps for m in model.backbone.modules() if hasattr(m, "running_var")), 0.0)
 
 
-def with_epsilon(variance: Tensor, more: float, name: str) -> Tensor:
+def _with_epsilon(variance: Tensor, more: float, name: str) -> Tensor:
     """The variance to which a program that adds less (by `more`) comes up to ours."""
     if bool((variance + more <= 0).any()):
         raise ValueError(f"{name} holds variances below {-more:g}, which the other program's epsilon exceeds")
     return variance + more
 
 
-def reordered(
+def _reordered(
     state: Mapping[str, Tensor], ours: RetinaNetFlavour, theirs: RetinaNetFlavour, num_classes: int
 ) -> dict[str, Tensor]:
     """The predictions with anchors in the other program's order and deltas of its weights."""

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -10,12 +9,21 @@ from pagoda.convert.report import sha256_of
 from pagoda.convert.to_program import differences, to_source
 from pagoda.detectors.contract import Detector
 from pagoda.files.atomic import write_atomically
+from pagoda.plain import JsonObject
 from pagoda.weights.files import save_torch
 
 
 @dataclass(frozen=True)
 class WayBackReport:
-    """What was written; `text()` for people, `to_dict()` for machines."""
+    """What was written; `text()` for people, `to_dict()` for machines.
+
+    >>> print(WayBackReport("a.pth", "1f2e", "fcos", 298, left_out=[], differences=[], licence="MIT").text())
+    program     fcos
+    written     298 tensors
+    differs     nothing: every convention is the program's own
+    licence     MIT
+    sha256      1f2e
+    """
 
     file: str
     """its name, without folders"""
@@ -32,12 +40,12 @@ class WayBackReport:
     licence: str
     """of the weights this model was made from; empty where nothing is known"""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
+    def to_dict(self) -> JsonObject:
+        """All fields by name, ready for JSON."""
         return asdict(self)
 
     def text(self) -> str:
-        """One fact per line."""
+        """The report for people, one fact per line."""
         lines = [f"program     {self.program}", f"written     {self.tensors} tensors"]
         lines += [f"left out    {len(self.left_out)}: {', '.join(self.left_out)}"] if self.left_out else []
         lines += [f"differs     {line}" for line in self.differences]
@@ -51,9 +59,18 @@ def write_for(model: Detector, program: str, path: str | Path) -> WayBackReport:
     """Write a `.pth` in the form in which `program` saves its checkpoints.
 
     Raises ValueError for a program that is not known, or has no place for a tensor of the model.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from pagoda.models import create_model
+    >>> small = {"levels": (2,), "num_stages": 1, "top_level": 3, "width": 32, "head_depth": 1}
+    >>> model = create_model("fcos_resnet18_fpn.torchvision", num_classes=2, **small)
+    >>> with TemporaryDirectory() as folder:
+    ...     report = write_for(model, "torchvision", Path(folder, "fcos.pth"))
+    >>> report.file, report.differences
+    ('fcos.pth', [])
     """
     tensors = to_source(model, program)
-    written = write_atomically(path, lambda temporary: save_torch(temporary, content_for(program, tensors)))
+    written = write_atomically(path, lambda temporary: save_torch(temporary, _content_for(program, tensors)))
     scales_written = any(name.endswith(".scale") for name in tensors)
     return WayBackReport(
         file=written.name,
@@ -70,7 +87,7 @@ def write_for(model: Detector, program: str, path: str | Path) -> WayBackReport:
     )
 
 
-def content_for(program: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+def _content_for(program: str, tensors: dict[str, Tensor]) -> JsonObject:
     """The state dict as the program wraps it; its optimiser and counters, which we have not, are left to it."""
     if program in ("fcos", "maskrcnn_benchmark"):
         return {"model": tensors}

@@ -34,6 +34,11 @@ class ClipDataset(Dataset):
         complete: only clips of which every frame is annotated, as training needs them; otherwise objects of frames
             that nobody annotated are absent there, whatever is seen.
         transform: one for pictures, applied to all frames of a clip alike.
+
+    >>> from pagoda.data.drawn.walking import WalkingFigures
+    >>> clips = ClipDataset(WalkingFigures(num_videos=1, num_frames=4, image_size=(32, 40)), clip_length=3)
+    >>> len(clips), tuple(clips.clip(0).shape), clips.place(0), clips.place(2)
+    (4, (3, 3, 32, 40), (0, (0, 0, 1)), (0, (1, 2, 3)))
     """
 
     def __init__(

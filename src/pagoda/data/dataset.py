@@ -23,6 +23,18 @@ class DetectionDataset(Dataset):
     With 4 `channels` pictures are RGBA, for networks that read the fourth.
 
     A picture that cannot be read, or is not of its annotated size, raises `PictureError`.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> from pagoda.data.formats.layouts import open_annotations
+    >>> from pagoda.data.saving import write_coco_folder
+    >>> with TemporaryDirectory() as folder:
+    ...     shapes = DrawnShapes(2, (32, 48))
+    ...     _ = write_coco_folder(shapes, folder)
+    ...     dataset = DetectionDataset(open_annotations(folder))
+    ...     picture, targets = dataset[0]
+    >>> len(dataset), tuple(picture.shape), torch.equal(picture, shapes.picture(0))
+    (2, (3, 32, 48), True)
     """
 
     def __init__(
@@ -44,7 +56,10 @@ class DetectionDataset(Dataset):
         return (picture, targets) if self.transform is None else self.transform(picture, targets)
 
     def picture(self, index: int) -> Tensor:
-        """(3, H, W) uint8 RGB as stored, before any transform; with 4 channels RGBA."""
+        """(3, H, W) uint8 RGB as stored, before any transform; with 4 channels RGBA.
+
+        Raises PictureError as the class says.
+        """
         pixels = read_picture(self.annotations.path(index), channels=self.channels)
         picture = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
         annotated_height, annotated_width = self.annotations.sizes[index].tolist()

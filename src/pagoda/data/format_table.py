@@ -244,7 +244,11 @@ _TITLES: dict[Use, str] = {
 
 
 def page() -> str:
-    """docs/formats.md."""
+    """The text of docs/formats.md.
+
+    >>> page().splitlines()[0]
+    '# Formats'
+    """
     parts = [_HEAD]
     for use, title in _TITLES.items():
         rows = [row for row in FORMATS if row.use == use]

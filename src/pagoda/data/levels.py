@@ -41,6 +41,9 @@ def dark_levels(peaks: dict[Path, float], folder: str | Path) -> str:
     """What `peaks`, the `peak_level` of pictures, say of them together: a remark with its remedy, or "".
 
     `folder`: that of the data set, which is copied with the labels.
+
+    >>> dark_levels({}, "data")
+    ''
     """
     if not peaks:
         return ""

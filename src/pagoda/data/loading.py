@@ -47,7 +47,7 @@ class Skipped(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """A draw that was made."""
+    """A picture or clip with its targets, as a draw has made it."""
 
     picture: Tensor
     """uint8 (3, H, W), or (T, 3, H, W)"""
@@ -81,6 +81,10 @@ class TrainingView(Dataset):
     """A data set seen through a random transform; asked with a `Draw`, which decides the outcome.
 
     A picture that cannot be read comes as `Skipped`. Any other error is raised, with the draw noted.
+
+    >>> view = TrainingView([(torch.zeros(3, 4, 6, dtype=torch.uint8), Targets.empty((4, 6)))])
+    >>> view[Draw(index=0, seed=1)].draw
+    Draw(index=0, seed=1)
     """
 
     def __init__(self, dataset: Samples[AnyTargets], transform: Transform | None = None) -> None:
@@ -108,7 +112,14 @@ class TrainingView(Dataset):
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed torch (on the CPU), numpy and random within, and leave all three as they were."""
+    """Seed torch (on the CPU), numpy and random within, and leave all three as they were.
+
+    >>> with seeded(7):
+    ...     first = torch.rand(1)
+    >>> with seeded(7):
+    ...     torch.equal(first, torch.rand(1))
+    True
+    """
     python_state, numpy_state = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reset the accelerators as well
@@ -132,6 +143,13 @@ class BatchPlan:
     batch with fewer pictures than processes repeats some, because each process needs one, and `drop_last`
     leaves an incomplete last batch out. With `at_least` a last batch that would give a process fewer pictures than
     that is joined to the one before, where there is one.
+
+    >>> plan = BatchPlan(images=5, batch_size=2, seed=0, shuffle=False)
+    >>> [[draw.index for draw in batch] for batch in plan.epoch(0)]
+    [[0, 1], [2, 3], [4]]
+    >>> two = BatchPlan(images=5, batch_size=1, seed=0, shuffle=False, num_processes=2, process_index=1)
+    >>> [[draw.index for draw in batch] for batch in two.epoch(0)]
+    [[1], [3], [4]]
     """
 
     images: int | np.ndarray
@@ -186,7 +204,10 @@ class BatchPlan:
         return needs_more and full > 0 and not self.drop_last
 
     def epoch(self, epoch: int, start_batch: int = 0) -> list[list[Draw]]:
-        """This process's batches of epoch 0, 1, …, without the first `start_batch`, done before a restart."""
+        """This process's batches of epoch 0, 1, …, without the first `start_batch`, done before a restart.
+
+        Raises ValueError for more batches than an epoch has.
+        """
         if not 0 <= start_batch <= len(self):
             raise ValueError(
                 f"start_batch must be 0 … {len(self)}, the batches of an epoch, got {start_batch}"
@@ -227,7 +248,13 @@ class BatchPlan:
 
 
 def collate(samples: Sequence[Sample | Skipped]) -> Batch:
-    """Samples of one batch, the skipped ones apart."""
+    """Samples of one batch, the skipped ones apart.
+
+    >>> sample = Sample(torch.zeros(3, 4, 6, dtype=torch.uint8), Targets.empty((4, 6)), Draw(0, 1))
+    >>> batch = collate([sample, Skipped(7, "cannot read b.png")])
+    >>> len(batch.pictures), batch.draws, batch.skipped
+    (1, [Draw(index=0, seed=1)], [Skipped(index=7, reason='cannot read b.png')])
+    """
     good = [sample for sample in samples if isinstance(sample, Sample)]
     skipped = [sample for sample in samples if isinstance(sample, Skipped)]
     pictures, targets, draws = ([list(column) for column in zip(*good, strict=True)]) or ([], [], [])
@@ -245,6 +272,11 @@ def make_loader(
     """Iterates over the `Batch`es planned, in order; with workers each prepares `prefetch_batches` ahead.
 
     Iterating leaves the global random state alone. Each worker computes on one thread, as torch has it.
+
+    >>> samples = [(torch.zeros(3, 4, 6, dtype=torch.uint8), Targets.empty((4, 6)))] * 3
+    >>> plan = BatchPlan(images=3, batch_size=2, seed=0)
+    >>> [len(batch.pictures) for batch in make_loader(TrainingView(samples), plan.epoch(0))]
+    [2, 1]
     """
     return DataLoader(
         view,

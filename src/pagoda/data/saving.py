@@ -21,6 +21,13 @@ def write_coco_folder(
     Pictures are called 000001.png, 000002.png, … Masks are written as run lengths, keypoints where there are any.
     Raises FileExistsError rather than replace a split, ValueError for one that would lie outside `path`. With
     `ending` "jpg" the pixels lose a little.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> with TemporaryDirectory() as folder:
+    ...     path = write_coco_folder(DrawnShapes(2, (32, 48)), folder, split="val")
+    ...     path.relative_to(folder).as_posix(), list(json.loads(path.read_text()))
+    ('annotations/val.json', ['info', 'images', 'categories', 'annotations'])
     """
     path = Path(path)
     json_path, pictures = inside(path, "annotations", f"{split}.json"), inside(path, "images", split)

@@ -19,7 +19,13 @@ from pagoda.structures.tracks import UNLINKED, Tracks
 
 @dataclass(frozen=True, eq=False)
 class Video:
-    """What is seen in a video and what is known of it."""
+    """A video's pictures and what is annotated in them.
+
+    >>> from pagoda.data.drawn.walking import WalkingFigures
+    >>> video = WalkingFigures(num_videos=1, num_frames=4, image_size=(32, 40))[0]
+    >>> video.picture(3).shape, video.tracks.num_frames
+    ((32, 40, 3), 4)
+    """
 
     tracks: Tracks
     """what is annotated in it"""
@@ -43,7 +49,14 @@ class Video:
 
 
 def check_same_labels(videos: Sequence[Video]) -> None:
-    """Raises ValueError for no videos, and for videos whose classes or keypoints differ."""
+    """Raises ValueError for no videos, and for videos whose classes or keypoints differ.
+
+    >>> from pagoda.data.drawn.walking import WalkingFigures
+    >>> check_same_labels(list(WalkingFigures(num_videos=2, num_frames=2)))  # nothing to complain of
+    >>> check_same_labels([])
+    Traceback (most recent call last):
+    ValueError: clips need at least one video, got none
+    """
     if not videos:
         raise ValueError("clips need at least one video, got none")
     first = videos[0].tracks
@@ -56,12 +69,23 @@ def check_same_labels(videos: Sequence[Video]) -> None:
 
 
 def labelled_frames(tracks: Tracks) -> np.ndarray:
-    """(num_frames,) bool: somebody annotated the frame, be it to say that it is empty."""
+    """(num_frames,) bool: somebody annotated the frame, be it to say that it is empty.
+
+    >>> from pagoda.data.drawn.walking import WalkingFigures
+    >>> labelled_frames(WalkingFigures(num_videos=1, num_frames=3).tracks(0))
+    array([ True,  True,  True])
+    """
     return np.ones(tracks.num_frames, bool) if tracks.labelled_frames is None else tracks.labelled_frames
 
 
 def frame_table(videos: Sequence[Video]) -> tuple[Annotations, np.ndarray]:
-    """Every frame of every video as one table of pictures, and the (M,) track ids of its objects."""
+    """Every frame of every video as one table of pictures, and the (M,) track ids of its objects.
+
+    >>> from pagoda.data.drawn.walking import WalkingFigures
+    >>> table, track_ids = frame_table(list(WalkingFigures(num_videos=2, num_frames=3, image_size=(32, 40))))
+    >>> len(table), table.files[3], len(track_ids) == len(table.labels)
+    (6, 'walk_0001/000000.png', True)
+    """
     files, root = _files(videos)
     images = ImageColumns(files, range(1, len(files) + 1))
     tracks = [video.tracks for video in videos]
@@ -93,7 +117,12 @@ def _left_out(tracks: Sequence[Tracks], source: str) -> list[str]:
 
 
 def frame_files(videos: Sequence[Video]) -> list[Path]:
-    """The pictures of all frames that are files."""
+    """The pictures of all frames that are files.
+
+    >>> from pagoda.data.drawn.walking import WalkingFigures
+    >>> frame_files(list(WalkingFigures(num_videos=1, num_frames=2)))  # drawn when asked for, so no files
+    []
+    """
     return [Path(file) for video in videos if not callable(video.frames) for file in video.frames]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from pagoda.ops.anchors import AnchorShapes, Side, cell_steps, grid_anchors
@@ -14,6 +15,11 @@ class AnchorGrid(nn.Module):
 
     Args:
         strides: {level: pixels from cell to cell}.
+
+    >>> import torch
+    >>> grid = AnchorGrid(AnchorShapes(), {3: 8})
+    >>> grid.per_cell, grid({3: torch.zeros(1, 4, 2, 3)}, (16, 24))[0].shape  # 9 · 2 · 3 anchors
+    (9, torch.Size([54, 4]))
     """
 
     def __init__(self, shapes: AnchorShapes, strides: Mapping[int, int]) -> None:
@@ -23,12 +29,14 @@ class AnchorGrid(nn.Module):
             self.register_buffer(f"cell_{level}", shapes.of_cell(stride), persistent=False)
         self.per_cell = len(self.of_cell(min(self.strides)))
 
-    def of_cell(self, level: int) -> Tensor:
-        """(A, 4) of the cell at row 0, column 0."""
+    def of_cell(self, level: int) -> Float[Tensor, "a 4"]:
+        """(A, 4) anchors in pixels of the cell at row 0, column 0 of a level."""
         return getattr(self, f"cell_{level}")
 
-    def forward(self, pyramid: Mapping[int, Tensor], padded: tuple[Side, Side]) -> tuple[Tensor, ...]:
-        """(P_l, 4) per level, in pixels of a batch padded to (height, width)."""
+    def forward(
+        self, pyramid: Mapping[int, Float[Tensor, "b c *t _ _"]], padded: tuple[Side, Side]
+    ) -> tuple[Float[Tensor, "_ 4"], ...]:
+        """(P_l, 4) anchors per level, finest first, in pixels of a batch padded to (height, width)."""
         anchors = []
         for level, x in sorted(pyramid.items()):
             size = (x.shape[-2], x.shape[-1])

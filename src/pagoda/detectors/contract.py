@@ -1,11 +1,13 @@
 """What every detector can do, whatever it is made of."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from pagoda.ops.anchors import pyramid_strides
+from pagoda.plain import JsonObject
 from pagoda.postprocess.select import Select
 from pagoda.postprocess.test_time_augmentation import PictureViews
 from pagoda.postprocess.tubes import SelectTubes
@@ -39,12 +41,15 @@ class Detector(nn.Module):
 
     What others ask of a model is answered here: does it look at clips (`sees_clips`), at which frames of them
     (`frames_around`), and what does it learn besides boxes (`learns`)?
+
+    >>> Detector().learns, Detector().sees_clips, Detector().frames_around
+    (frozenset(), False, (0,))
     """
 
     label_map: LabelMap
     input_spec: InputSpec
     postprocess: Select
-    origin: dict[str, Any] | None = None
+    origin: JsonObject | None = None
     """{"model": name, "options": …}: how the zoo built it, so that a checkpoint can build it again"""
     sees_clips: bool = False
     """batches are clips (B, 3, T, H, W), and objects are tubes over their frames (`detect_tubes`)"""
@@ -56,7 +61,7 @@ class Detector(nn.Module):
         """What it needs of the targets, and says of objects, besides boxes and classes."""
         return frozenset()
 
-    def card(self) -> dict[str, Any]:
+    def card(self) -> JsonObject:
         """What a checkpoint needs besides the weights, ready for JSON."""
         return {
             **(self.origin or {"model": None, "options": {}}),
@@ -64,7 +69,7 @@ class Detector(nn.Module):
             "input_spec": self.input_spec.to_dict(),
         }
 
-    def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Tensor]:
+    def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Float[Tensor, ""]]:
         raise TypeError(f"{type(self).__name__} defines no losses")
 
     def detect(
@@ -76,8 +81,11 @@ class Detector(nn.Module):
     ) -> list[Detections]:
         raise TypeError(f"{type(self).__name__} defines no detect")
 
-    def frame_features(self, pixels: Tensor) -> Tensor:
-        """(B, C, T, h, w) of clips (B, 3, T, H, W): what is computed of each frame alone, once for all its clips."""
+    def frame_features(self, pixels: Float[Tensor, "b c *t h w"]) -> Float[Tensor, "b _ _ _ _"]:
+        """(B, C, T, h, w) of clips (B, 3, T, H, W): what is computed of each frame alone, once for all its clips.
+
+        Raises TypeError where a model looks at pictures.
+        """
         raise TypeError(f"{type(self).__name__} looks at single pictures, not at frames of clips")
 
     def detect_tubes(
@@ -85,7 +93,7 @@ class Detector(nn.Module):
         images: ImageBatch,
         *,
         frames: Sequence[tuple[int, ...]] | None = None,
-        frame_features: Tensor | None = None,
+        frame_features: Float[Tensor, "b c t h w"] | None = None,
         postprocess: SelectTubes | None = None,
     ) -> list[Tubes]:
         """One `Tubes` per clip, in pixels of the batch.
@@ -94,6 +102,8 @@ class Detector(nn.Module):
             frames: the position of each clip's frames in its video; default: 0 … T-1.
             frame_features: of the clips, where they are known already; of `pixels` only the size is then looked at.
             postprocess: instead of the model's own.
+
+        Raises TypeError where a model looks at pictures.
         """
         raise TypeError(f"{type(self).__name__} looks at single pictures, where objects are no tubes")
 
@@ -103,7 +113,7 @@ class Detector(nn.Module):
 
     def predict(
         self,
-        source: Any,
+        source: object,
         *,
         min_score: float | None = None,
         max_iou: float | None = None,
@@ -122,8 +132,8 @@ class Detector(nn.Module):
         weights in evaluation mode, which takes longer; the model's own mode is left as it is.
         """
         limits = {"min_score": min_score, "max_iou": max_iou, "max_detections": max_detections}
-        is_many = isinstance(source, list | tuple | Iterator)
-        sources = source if is_many else [source]
+        sources = source if isinstance(source, list | tuple | Iterator) else [source]
+        is_many = sources is source
         found = predict_pictures(self, sources, limits=limits, batch_size=batch_size, views=views)
         if stream:
             return found
@@ -136,6 +146,11 @@ def strides_of(backbone: nn.Module, neck: nn.Module | None) -> dict[int, int]:
 
     A backbone without the attribute has 2ˡ; levels that a neck adds double. Raises ValueError where one stride is
     no multiple of the one below.
+
+    >>> body = nn.Module()
+    >>> body.channels, body.strides = {4: 8, 5: 8}, {5: 16}  # whose last stage is dilated
+    >>> strides_of(body, None)
+    {4: 16, 5: 16}
     """
     known: Mapping[int, int] = getattr(backbone, "strides", {})
     known = {level: known.get(level, 2**level) for level in sorted(backbone.channels)}
@@ -152,7 +167,11 @@ def strides_of(backbone: nn.Module, neck: nn.Module | None) -> dict[int, int]:
 
 
 def check_label_map(label_map: LabelMap | None, num_classes: int) -> LabelMap:
-    """The map itself, a numbered one for None; raises when it does not fit the head."""
+    """The map itself, a numbered one for None. Raises ValueError where it names another number of classes.
+
+    >>> check_label_map(None, 2).names
+    ('class_0', 'class_1')
+    """
     if label_map is None:
         return LabelMap.numbered(num_classes)
     if len(label_map) != num_classes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from pagoda.detectors.contract import Detector
@@ -14,7 +15,16 @@ from pagoda.structures.outputs import DenseOutputs
 
 
 class DenseDetector(Detector):
-    """A backbone, a neck and two dense heads; `forward` gives `DenseOutputs`."""
+    """A backbone, a neck and two dense heads; `forward` gives `DenseOutputs`.
+
+    >>> import torch
+    >>> from pagoda.models import create_model
+    >>> small = {"levels": (2,), "top_level": 3, "width": 32, "head_depth": 1}
+    >>> model = create_model("fcos_resnet18_fpn", num_classes=2, **small)
+    >>> images = model.input_spec.batch([torch.zeros(3, 32, 32, dtype=torch.uint8)])
+    >>> tuple(model(images).class_logits.shape)  # 8 · 8 + 4 · 4 locations
+    (1, 80, 2)
+    """
 
     backbone: nn.Module
     neck: nn.Module
@@ -26,8 +36,10 @@ class DenseDetector(Detector):
     strides: dict[int, int]
     """{level: pixels from cell to cell}"""
 
-    def decode(self, box_outputs: Tensor, priors: Tensor) -> Tensor:
-        """(…, 4) boxes in pixels of the batch."""
+    def decode(
+        self, box_outputs: Float[Tensor, "*n 4"], priors: Float[Tensor, "*n _"]
+    ) -> Float[Tensor, "*n 4"]:
+        """(…, 4) boxes in pixels of the batch, of outputs and the points or anchors they belong to."""
         raise TypeError(f"{type(self).__name__} defines no decode")
 
     def detect(
@@ -42,7 +54,16 @@ class DenseDetector(Detector):
 
 
 class AnchorDetector(DenseDetector):
-    """Heads speak of every anchor: its class, and its object relative to it as `coder` has it."""
+    """Heads speak of every anchor: its class, and its object relative to it as `coder` has it.
+
+    >>> import torch
+    >>> from pagoda.models import create_model
+    >>> small = {"levels": (2,), "top_level": 3, "width": 32, "head_depth": 1}
+    >>> model = create_model("retinanet_resnet18_fpn", num_classes=2, **small)
+    >>> images = model.input_spec.batch([torch.zeros(3, 32, 32, dtype=torch.uint8)])
+    >>> tuple(model(images).class_logits.shape)  # 9 anchors at each of 8 · 8 + 4 · 4 locations
+    (1, 720, 2)
+    """
 
     coder: BoxCoder
 
@@ -57,5 +78,7 @@ class AnchorDetector(DenseDetector):
         boxes = self.box_head(pyramid).reshape(batch, -1, 4)
         return DenseOutputs(classes, boxes, None, anchors)
 
-    def decode(self, box_outputs: Tensor, priors: Tensor) -> Tensor:
+    def decode(
+        self, box_outputs: Float[Tensor, "*n 4"], priors: Float[Tensor, "*n 4"]
+    ) -> Float[Tensor, "*n 4"]:
         return self.coder.decode(box_outputs, priors)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pagoda.criteria.tubes import DetectAndTrackCriterion
@@ -32,7 +33,7 @@ Link = Literal["none", "center", "mean"]
 
 
 class ProposedTubes(NamedTuple):
-    """The first stage's work."""
+    """What the first stage hands to the second: pyramid, raw outputs and the tubes chosen."""
 
     pyramid: dict[int, Tensor]
     """the levels that tubes are read from, (B, C, T, H, W)"""
@@ -54,6 +55,22 @@ class DetectAndTrack(TwoStageDetector):
         num_frames, frame_interval: of the clips that `tracking` hands over: T, and frames from one to the next.
         link: what the heads see of the time.
         anchors, proposals, criterion, postprocess: as in `RCNN`, of tubes.
+
+    Raises ValueError for a proposal head of other anchors, and a label map of other classes.
+
+    >>> from pagoda.backbones.resnet3d import ResNet3D
+    >>> from pagoda.heads.roi_box import BoxHead, BoxTrunk
+    >>> from pagoda.heads.tube_box import TubeBoxHead
+    >>> from pagoda.heads.tube_rpn import TubeRPNHead
+    >>> from pagoda.necks.fpn3d import FPN3D
+    >>> from pagoda.ops.roi import RegionPooling
+    >>> body = ResNet3D(18, levels=(2,))
+    >>> neck = FPN3D(body.channels, 16, top_level=3)
+    >>> head = TubeBoxHead(BoxHead(BoxTrunk(16, 7, width=16), 1, pooling=RegionPooling()))
+    >>> rpn_head = TubeRPNHead(neck.channels, 3)
+    >>> model = DetectAndTrack(body, neck, rpn_head=rpn_head, box_head=head, frame_interval=2)
+    >>> model.sees_clips, model.frames_around
+    (True, (-2, 0, 2))
     """
 
     postprocess: SelectTubes
@@ -95,7 +112,7 @@ class DetectAndTrack(TwoStageDetector):
 
     @property
     def frames_around(self) -> tuple[int, ...]:  # type: ignore[override]
-        """T frames, the key frame in their middle."""
+        """T positions, `frame_interval` apart, the key frame (0) in their middle."""
         before = self.num_frames // 2
         return tuple((number - before) * self.frame_interval for number in range(self.num_frames))
 
@@ -103,13 +120,13 @@ class DetectAndTrack(TwoStageDetector):
     def learns(self) -> frozenset[Learnt]:
         return frozenset[Learnt]() if self.keypoint_head is None else frozenset[Learnt]({"keypoints"})
 
-    def frame_features(self, pixels: Tensor) -> Tensor:
+    def frame_features(self, pixels: Float[Tensor, "b c *t h w"]) -> Float[Tensor, "b _ _ _ _"]:
         """(B, C, T, h, w): what is computed of each frame alone. Pictures (B, 3, H, W) stand still for T frames."""
         if pixels.ndim == 4:
             pixels = pixels[:, :, None].expand(-1, -1, self.num_frames, -1, -1)
         return self.backbone.frame_features(pixels)
 
-    def pyramid(self, frame_features: Tensor) -> dict[int, Tensor]:
+    def pyramid(self, frame_features: Float[Tensor, "b _ _ _ _"]) -> dict[int, Float[Tensor, "b c t _ _"]]:
         """What the heads read, with as many frames as tubes will have."""
         features = self.backbone.from_frame_features(frame_features)
         pyramid = features if self.neck is None else self.neck(features)
@@ -117,14 +134,14 @@ class DetectAndTrack(TwoStageDetector):
             return pyramid
         return {level: self._linked(x) for level, x in pyramid.items()}
 
-    def _linked(self, x: Tensor) -> Tensor:
+    def _linked(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b c 1 h w"]:
         middle = x.shape[2] // 2
         return x[:, :, middle : middle + 1] if self.link == "center" else x.mean(2, keepdim=True)
 
     def propose(
-        self, frame_features: Tensor, images: ImageBatch, select: SelectTubeProposals
+        self, frame_features: Float[Tensor, "b c t h w"], images: ImageBatch, select: SelectTubeProposals
     ) -> ProposedTubes:
-        """The first stage, for training and use alike."""
+        """The first stage, for training and use alike: pyramid, outputs, and the tubes that `select` takes."""
         pyramid = self.pyramid(frame_features)
         logits, deltas = self.rpn_head(pyramid)
         anchors = self.anchors(pyramid, (images.pixels.shape[-2], images.pixels.shape[-1]))
@@ -132,16 +149,27 @@ class DetectAndTrack(TwoStageDetector):
         proposals = select(rpn, images.sizes, self.rpn_head.coder)
         return ProposedTubes({level: pyramid[level] for level in self.region_levels}, rpn, proposals)
 
-    def pool(self, head: nn.Module, pyramid: dict[int, Tensor], tubes: Tensor, clips: Tensor) -> Tensor:
+    def pool(
+        self,
+        head: nn.Module,
+        pyramid: dict[int, Float[Tensor, "b c t _ _"]],
+        tubes: Float[Tensor, "r t 4"],
+        clips: Int[Tensor, " r"],
+    ) -> Float[Tensor, "r t c h w"]:
         """(R, T, C, h, w) features of (R, T, 4) tubes of the clips `clips` (R,), as this head wants them."""
         return pool_tubes(head.pooling, pyramid, self.strides, tubes.detach(), clips)
 
-    def keypoint_logits(self, pyramid: dict[int, Tensor], tubes: Tensor, clips: Tensor) -> Tensor:
-        """(R, T, K, S, S) over the box of each frame."""
+    def keypoint_logits(
+        self,
+        pyramid: dict[int, Float[Tensor, "b c t _ _"]],
+        tubes: Float[Tensor, "r t 4"],
+        clips: Int[Tensor, " r"],
+    ) -> Float[Tensor, "r t k s s"]:
+        """(R, T, K, S, S) heat maps over the box of each frame."""
         return self.keypoint_head(self.pool(self.keypoint_head, pyramid, tubes, clips))
 
     def _look_at_tubes(
-        self, frame_features: Tensor, images: ImageBatch
+        self, frame_features: Float[Tensor, "b c t h w"], images: ImageBatch
     ) -> tuple[dict[int, Tensor], TubeOutputs]:
         """The pyramid and all that is said about tubes; no objects chosen yet."""
         pyramid, _, proposals = self.propose(frame_features, images, self.proposals.inference)
@@ -165,7 +193,7 @@ class DetectAndTrack(TwoStageDetector):
         maps = self.keypoint_logits(pyramid, found.boxes.flatten(0, 1), clips)
         return outputs._replace(keypoint_logits=maps.unflatten(0, (batch, count)))
 
-    def losses(self, images: ImageBatch, targets: Sequence[TubeTargets]) -> dict[str, Tensor]:  # type: ignore[override]
+    def losses(self, images: ImageBatch, targets: Sequence[TubeTargets]) -> dict[str, Float[Tensor, ""]]:  # type: ignore[override]
         criterion = self.criterion
         features = self.frame_features(images.pixels)
         pyramid, rpn, proposals = self.propose(features, images, self.proposals.training)
@@ -183,7 +211,7 @@ class DetectAndTrack(TwoStageDetector):
         cells, counts = (torch.cat(part) for part in zip(*pairs, strict=True)) if pairs else (none, none)
         return losses | criterion.keypoints(logits, cells, counts, len(targets))
 
-    def decode(self, deltas: Tensor, tubes: Tensor) -> Tensor:
+    def decode(self, deltas: Float[Tensor, "*n 4"], tubes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
         return self.box_head.coder.decode(deltas, tubes)
 
     def detect_tubes(
@@ -191,7 +219,7 @@ class DetectAndTrack(TwoStageDetector):
         images: ImageBatch,
         *,
         frames: Sequence[tuple[int, ...]] | None = None,
-        frame_features: Tensor | None = None,
+        frame_features: Float[Tensor, "b c t h w"] | None = None,
         postprocess: SelectTubes | None = None,
     ) -> list[Tubes]:
         select = postprocess or self.postprocess
@@ -220,6 +248,6 @@ class DetectAndTrack(TwoStageDetector):
         postprocess: SelectTubes | None = None,
         sizes: Sequence[tuple[int, int]] | None = None,
     ) -> list[Detections]:
-        """What is there in the key frame of each clip."""
+        """One `Detections` per clip: what is there in its key frame."""
         found = [tubes.at(tubes.key) for tubes in self.detect_tubes(images, postprocess=postprocess)]
         return found if sizes is None else self.restore(found, sizes)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from pagoda.criteria.dense import RetinaNetCriterion
@@ -32,6 +33,17 @@ class EfficientDet(AnchorDetector):
         coder: how deltas stand for boxes.
         criterion: RetinaNet's losses where a source trained with those.
         prior_probability: every class starts this likely; None leaves the head as handed over.
+
+    Raises ValueError for heads whose outputs do not fit the anchors, and a label map of other classes.
+
+    >>> from pagoda.backbones.resnet import ResNet
+    >>> from pagoda.heads.separable import SeparableHead
+    >>> from pagoda.necks.bifpn import BiFPN
+    >>> body = ResNet(18, levels=(2,))
+    >>> neck = BiFPN(body.channels, 16, cells=1, top_level=3)
+    >>> class_head, box_head = SeparableHead(neck.channels, 9 * 2), SeparableHead(neck.channels, 9 * 4)
+    >>> len(EfficientDet(body, neck, class_head=class_head, box_head=box_head).label_map)
+    2
     """
 
     cell_anchors: Tensor
@@ -72,12 +84,14 @@ class EfficientDet(AnchorDetector):
         if prior_probability is not None:
             class_head.set_prior(prior_probability)
 
-    def anchors(self, pyramid: dict[int, Tensor], padded: tuple[Side, Side]) -> tuple[Tensor, ...]:
+    def anchors(
+        self, pyramid: dict[int, Float[Tensor, "b c _ _"]], padded: tuple[Side, Side]
+    ) -> tuple[Float[Tensor, "_ 4"], ...]:
         """(P_l, 4) per level, in pixels of a batch padded to (height, width)."""
         return tuple(
             stretch_anchors(self.cell_anchors, (x.shape[-2], x.shape[-1]), padded)
             for _, x in sorted(pyramid.items())
         )
 
-    def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Tensor]:
+    def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Float[Tensor, ""]]:
         return self.criterion(self(images), targets, self.levels, self.running_count, coder=self.coder)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from pagoda.criteria.dense import FCOSCriterion
@@ -35,6 +36,18 @@ class FCOS(DenseDetector):
         coder: where points sit, and how the box head's numbers become distances.
         level_scale: one learnt factor per level before that (the repository's `Scale`).
         prior_probability: every class starts this likely; None leaves the head as handed over.
+
+    Raises ValueError for heads of other numbers of outputs, and a label map of other classes.
+
+    >>> from pagoda.backbones.resnet import ResNet
+    >>> from pagoda.heads.dense import DenseHead
+    >>> from pagoda.necks.fpn import FPN
+    >>> body = ResNet(18, levels=(2,))
+    >>> neck = FPN(body.channels, 32, top_level=3)
+    >>> heads = {"class_head": DenseHead(neck.channels, 2), "box_head": DenseHead(neck.channels, 5)}
+    >>> model = FCOS(body, neck, **heads)
+    >>> model.label_map.names, model.strides
+    (('class_0', 'class_1'), {2: 4, 3: 8})
     """
 
     def __init__(
@@ -71,7 +84,9 @@ class FCOS(DenseDetector):
         if prior_probability is not None:
             class_head.set_prior(prior_probability, num_classes)
 
-    def points(self, pyramid: dict[int, Tensor], padded: tuple[Side, Side]) -> tuple[Tensor, ...]:
+    def points(
+        self, pyramid: dict[int, Float[Tensor, "b c _ _"]], padded: tuple[Side, Side]
+    ) -> tuple[Float[Tensor, "_ 2"], ...]:
         """(P_l, 2) per level: where each location sits, in pixels of a batch padded to (height, width)."""
         points = []
         for level, x in sorted(pyramid.items()):
@@ -80,7 +95,9 @@ class FCOS(DenseDetector):
             points.append(cell_points(size, steps, offset=self.coder.offset, device=x.device))
         return tuple(points)
 
-    def _distances(self, raw: Tensor, points: tuple[Tensor, ...]) -> Tensor:
+    def _distances(
+        self, raw: Float[Tensor, "b p 4"], points: tuple[Float[Tensor, "_ 2"], ...]
+    ) -> Float[Tensor, "b p 4"]:
         """(B, P, 4) pixels to the left, top, right and bottom side."""
         raw = raw.float()
         if self.scales is not None:
@@ -97,10 +114,12 @@ class FCOS(DenseDetector):
         classes = classes[..., : len(self.label_map)]
         return DenseOutputs(classes, self._distances(boxes[..., :4], points), quality, points)
 
-    def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Tensor]:
+    def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Float[Tensor, ""]]:
         return self.criterion(self(images), targets, self.levels, self.running_count, self.strides)
 
-    def decode(self, box_outputs: Tensor, priors: Tensor) -> Tensor:
+    def decode(
+        self, box_outputs: Float[Tensor, "*n 4"], priors: Float[Tensor, "*n 2"]
+    ) -> Float[Tensor, "*n 4"]:
         return ltrb_to_boxes(priors, box_outputs)
 
 

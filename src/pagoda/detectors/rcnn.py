@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pagoda.criteria.rcnn import RCNNCriterion, RegionSample
@@ -27,7 +28,7 @@ from pagoda.structures.outputs import Proposals, RegionOutputs, RPNOutputs
 
 
 class Proposed(NamedTuple):
-    """The first stage's work."""
+    """What the first stage hands to the second: pyramid, raw outputs and the regions chosen."""
 
     pyramid: dict[int, Tensor]
     """the levels that regions are read from"""
@@ -47,6 +48,20 @@ class RCNN(TwoStageDetector):
         anchors: the shapes every cell has.
         proposals: how many regions are looked at in training and in use.
         shared_stage: the mask head sees the regions as the box head's last stage does (C4 networks).
+
+    Raises ValueError for a proposal head of other anchors, and a label map of other classes.
+
+    >>> from pagoda.backbones.resnet import ResNet
+    >>> from pagoda.heads.roi_box import BoxHead, BoxTrunk
+    >>> from pagoda.heads.rpn import RPNHead
+    >>> from pagoda.necks.fpn import FPN
+    >>> from pagoda.ops.roi import RegionPooling
+    >>> body = ResNet(18, levels=(2,))
+    >>> neck = FPN(body.channels, 32, top_level=3, extra_from="max_pool")
+    >>> head = BoxHead(BoxTrunk(32, 7, width=16), 2, pooling=RegionPooling())
+    >>> model = RCNN(body, neck, rpn_head=RPNHead(neck.channels, 3), box_head=head)
+    >>> model.levels, model.region_levels, model.learns
+    ([2, 3], [2], frozenset())
     """
 
     postprocess: SelectRegions
@@ -89,7 +104,7 @@ class RCNN(TwoStageDetector):
         return frozenset(name for name, head in heads.items() if head is not None)
 
     def propose(self, images: ImageBatch, select: SelectProposals) -> Proposed:
-        """The first stage, for training and use alike."""
+        """The first stage, for training and use alike: pyramid, outputs, and the regions that `select` takes."""
         features = self.backbone(images.pixels)
         pyramid = features if self.neck is None else self.neck(features)
         logits, deltas = self.rpn_head(pyramid)
@@ -98,20 +113,35 @@ class RCNN(TwoStageDetector):
         proposals = select(rpn, images.sizes, self.rpn_head.coder)
         return Proposed({level: pyramid[level] for level in self.region_levels}, rpn, proposals)
 
-    def pool(self, head: nn.Module, pyramid: dict[int, Tensor], boxes: Tensor, images: Tensor) -> Tensor:
+    def pool(
+        self,
+        head: nn.Module,
+        pyramid: dict[int, Float[Tensor, "b c _ _"]],
+        boxes: Float[Tensor, "r 4"],
+        images: Int[Tensor, " r"],
+    ) -> Float[Tensor, "r c h w"]:
         """(R, C, h, w) features of (R, 4) boxes of the pictures `images` (R,), as this head wants them."""
         return head.pooling(pyramid, self.strides, boxes.detach(), images)
 
     def mask_logits(
-        self, pyramid: dict[int, Tensor], boxes: Tensor, images: Tensor, labels: Tensor
-    ) -> Tensor:
-        """(R, M, M) of the class in `labels` (R,), inside each box."""
+        self,
+        pyramid: dict[int, Float[Tensor, "b c _ _"]],
+        boxes: Float[Tensor, "r 4"],
+        images: Int[Tensor, " r"],
+        labels: Int[Tensor, " r"],
+    ) -> Float[Tensor, "r m m"]:
+        """(R, M, M) mask logits of the class in `labels` (R,), inside each box."""
         head = self.box_head if self.shared_stage else self.mask_head
         pooled = self.pool(head, pyramid, boxes, images)
         return self.mask_head(self.box_head.trunk.stage(pooled) if self.shared_stage else pooled, labels)
 
-    def keypoint_logits(self, pyramid: dict[int, Tensor], boxes: Tensor, images: Tensor) -> Tensor:
-        """(R, K, S, S) over each box."""
+    def keypoint_logits(
+        self,
+        pyramid: dict[int, Float[Tensor, "b c _ _"]],
+        boxes: Float[Tensor, "r 4"],
+        images: Int[Tensor, " r"],
+    ) -> Float[Tensor, "r k s s"]:
+        """(R, K, S, S) heat maps over each box."""
         return self.keypoint_head(self.pool(self.keypoint_head, pyramid, boxes, images))
 
     def _look_at_regions(self, images: ImageBatch) -> tuple[dict[int, Tensor], RegionOutputs]:
@@ -141,7 +171,7 @@ class RCNN(TwoStageDetector):
             outputs = outputs._replace(keypoint_logits=maps.unflatten(0, (batch, count)))
         return outputs
 
-    def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Tensor]:
+    def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Float[Tensor, ""]]:
         pyramid, rpn, proposals = self.propose(images, self.proposals.training)
         criterion = self.criterion
         sample = criterion.regions.sample(proposals, targets)
@@ -156,8 +186,8 @@ class RCNN(TwoStageDetector):
         return losses
 
     def _mask_loss(
-        self, pyramid: dict[int, Tensor], served: RegionSample, targets: Sequence[Targets]
-    ) -> dict[str, Tensor]:
+        self, pyramid: dict[int, Float[Tensor, "b c _ _"]], served: RegionSample, targets: Sequence[Targets]
+    ) -> dict[str, Float[Tensor, ""]]:
         labels = served.of_objects([target.labels for target in targets])
         logits = self.mask_logits(pyramid, served.boxes, served.images, labels)
         criterion, size = self.criterion.masks, logits.shape[-1]
@@ -168,8 +198,8 @@ class RCNN(TwoStageDetector):
         return criterion(logits, wanted, counts)
 
     def _keypoint_loss(
-        self, pyramid: dict[int, Tensor], served: RegionSample, targets: Sequence[Targets]
-    ) -> dict[str, Tensor]:
+        self, pyramid: dict[int, Float[Tensor, "b c _ _"]], served: RegionSample, targets: Sequence[Targets]
+    ) -> dict[str, Float[Tensor, ""]]:
         logits = self.keypoint_logits(pyramid, served.boxes, served.images)
         criterion, size = self.criterion.keypoints, logits.shape[-1]
         pairs = [criterion.wanted(*each, size) for each in served.of_pictures(targets)]
@@ -177,7 +207,7 @@ class RCNN(TwoStageDetector):
         cells, counts = (torch.cat(part) for part in zip(*pairs, strict=True)) if pairs else (none, none)
         return criterion(logits, cells, counts, len(targets))
 
-    def decode(self, deltas: Tensor, regions: Tensor) -> Tensor:
+    def decode(self, deltas: Float[Tensor, "*n 4"], regions: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
         return self.box_head.coder.decode(deltas, regions)
 
     def detect(  # type: ignore[override]
@@ -187,7 +217,7 @@ class RCNN(TwoStageDetector):
         postprocess: SelectRegions | None = None,
         sizes: Sequence[tuple[int, int]] | None = None,
     ) -> list[Detections]:
-        """Masks are pasted once, at the size asked for."""
+        """One `Detections` per picture; masks are pasted once, at the size asked for."""
         found = self._find(images, postprocess or self.postprocess)
         return [self._pasted(each) for each in found] if sizes is None else self.restore(found, sizes)
 

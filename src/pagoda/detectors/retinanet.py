@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from pagoda.criteria.dense import RetinaNetCriterion
@@ -27,6 +28,18 @@ class RetinaNet(AnchorDetector):
         anchors: the shapes every cell has.
         coder: how deltas stand for boxes.
         prior_probability: every class starts this likely; None leaves the head as handed over.
+
+    Raises ValueError for heads whose outputs do not fit the anchors, and a label map of other classes.
+
+    >>> from pagoda.backbones.resnet import ResNet
+    >>> from pagoda.heads.dense import DenseHead
+    >>> from pagoda.necks.fpn import FPN
+    >>> body = ResNet(18, levels=(2,))
+    >>> neck = FPN(body.channels, 32, top_level=3)
+    >>> heads = {"class_head": DenseHead(neck.channels, 9 * 2), "box_head": DenseHead(neck.channels, 9 * 4)}
+    >>> model = RetinaNet(body, neck, **heads)
+    >>> model.anchors.per_cell, len(model.label_map)
+    (9, 2)
     """
 
     def __init__(
@@ -65,5 +78,5 @@ class RetinaNet(AnchorDetector):
         if prior_probability is not None:
             class_head.set_prior(prior_probability)
 
-    def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Tensor]:
+    def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Float[Tensor, ""]]:
         return self.criterion(self(images), targets, self.levels, self.running_count, coder=self.coder)

@@ -10,7 +10,7 @@ MAX_LETTERS = 80
 
 
 def font_file() -> Path:
-    """DejaVu, which comes with matplotlib and writes most alphabets."""
+    """The font of all names on pictures: DejaVu, which comes with matplotlib and writes most alphabets."""
     import matplotlib
 
     return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"

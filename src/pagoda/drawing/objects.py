@@ -63,7 +63,7 @@ class Objects(Protocol):
 
 
 class AnnotatedObjects(Objects, Protocol):
-    """`Targets`"""
+    """What drawing needs of `Targets`."""
 
     @property
     def ignored(self) -> Tensor: ...
@@ -72,7 +72,7 @@ class AnnotatedObjects(Objects, Protocol):
 
 
 class FoundObjects(Objects, Protocol):
-    """`Detections`"""
+    """What drawing needs of `Detections`."""
 
     @property
     def scores(self) -> Tensor: ...
@@ -118,6 +118,17 @@ def image_of_detections(
     """What `draw_detections` draws as Pillow's image, to be saved without another copy of large pictures.
 
     A picture of more than `max_pixels` is first made smaller by a whole factor.
+
+    >>> import torch
+    >>> from pagoda.structures.instances import Detections
+    >>> from pagoda.structures.labels import LabelMap
+    >>> box, score, label = torch.tensor([[2.0, 2.0, 8.0, 8.0]]), torch.tensor([0.9]), torch.tensor([0])
+    >>> found = Detections(box, score, label, (20, 30), LabelMap.from_names(["cat"]))
+    >>> picture = np.zeros((20, 30, 3), np.uint8)
+    >>> image_of_detections(picture, found, max_pixels=150).size
+    (15, 10)
+    >>> image_of_detections(picture, found, min_side=40).size
+    (60, 40)
     """
     names = [
         f"{name} {score:.2f}"

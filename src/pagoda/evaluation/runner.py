@@ -141,7 +141,7 @@ def evaluate(
     found = detect_dataset(
         model,
         dataset,
-        indices=_by_aspect(dataset.annotations.sizes)[rank::world],
+        indices=by_aspect(dataset.annotations.sizes)[rank::world],
         batch_size=batch_size,
         limits=limits,
         progress=progress,
@@ -208,11 +208,11 @@ def _collect(
         yield ours
 
 
-def _by_aspect(sizes: np.ndarray) -> list[int]:
+def by_aspect(sizes: np.ndarray) -> list[int]:
     """Indices from the tallest to the widest of (n, 2) height and width: alike pictures share a batch,
     which saves padding. Equal ones stay in order.
 
-    >>> _by_aspect(np.array([[2, 3], [3, 2], [4, 6]]))
+    >>> by_aspect(np.array([[2, 3], [3, 2], [4, 6]]))
     [1, 0, 2]
     """
     return np.argsort(sizes[:, 1] / sizes[:, 0], kind="stable").tolist()

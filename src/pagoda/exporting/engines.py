@@ -29,14 +29,16 @@ class Engine(Protocol):
         ...
 
 
-def open_engine(path: str | Path, *, min_score: float | None = None) -> Engine:
+def open_engine(path: str | Path, *, min_score: float | None = None, ending: str = "") -> Engine:
     """The file's engine, on as many threads as torch uses; `min_score` takes the place of the threshold built in.
+
+    `ending` says what kind of file it is where its name does not.
 
     Raises ImportError for a package that is missing, FileNotFoundError, and ValueError for a file that cannot be
     read or that another program exported.
     """
     path = Path(path)
-    ending = path.suffix.lower()
+    ending = ending or path.suffix.lower()
     if ending not in ENDINGS:
         raise ValueError(f"expected an exported file ({' or '.join(ENDINGS)}), got {path}")
     check_engine(ending)

@@ -11,7 +11,11 @@ from pagoda.structures.outputs import RegionOutputs
 
 
 def shape_names(model: Detector) -> list[str]:
-    """What a graph of this model gives besides boxes, scores and labels."""
+    """What a graph of this model gives besides boxes, scores and labels.
+
+    >>> shape_names(Detector())
+    []
+    """
     names = ["masks"] if "masks" in model.learns else []
     return names + (["keypoints", "keypoint_scores"] if "keypoints" in model.learns else [])
 

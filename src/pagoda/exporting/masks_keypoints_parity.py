@@ -99,7 +99,7 @@ class ShapeComparison:
         return heights[0] >= heights[1] - HEIGHT_TOLERANCE * span
 
     def maps(self, boxes: Tensor) -> Tensor:
-        """(N, K, S, S) of (N, 4) boxes."""
+        """(N, K, S, S) heat maps of the model over (N, 4) boxes."""
         boxes = boxes.to(self.image.pixels.device)
         with torch.inference_mode():
             pyramid = self.model.propose(self.image, self.model.proposals.inference).pyramid

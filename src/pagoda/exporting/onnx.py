@@ -1,17 +1,18 @@
 """A detector as an ONNX file that was compared with the model before it was written."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
 from pagoda.detectors.contract import Detector
 from pagoda.exporting.masks_keypoints import shape_names
 from pagoda.exporting.parity import ParityReport, check_parity, verify
+from pagoda.exporting.parity_pictures import Picture
 from pagoda.exporting.program import PixelsToDetections, export_pixels
 from pagoda.files.atomic import write_atomically
 from pagoda.postprocess.select import Select
@@ -36,13 +37,15 @@ DIMENSIONS = {
     "keypoints": ("batch", "detections", "keypoints", 2),
     "keypoint_scores": ("batch", "detections", "keypoints"),
 }
+GraphValue: TypeAlias = Any
+"""a value of an ONNX graph that is being written: onnxscript's, which need not be installed otherwise"""
 
 
 def export_onnx(
     model: Detector,
     path: str | Path,
     *,
-    pictures: Sequence[Any] | None = None,
+    pictures: Sequence[Picture] | None = None,
     min_score: float | None = None,
     max_detections: int | None = None,
     opset: int = 18,
@@ -69,9 +72,15 @@ def export_onnx(
         ParityError: the file differs from the model, or nothing was found to compare; nothing is written.
         FileExistsError: `path` exists and `overwrite` is not set.
         ValueError: the model is in half precision, or one of clips.
+
+    >>> model = Detector()
+    >>> model.sees_clips = True
+    >>> export_onnx(model, "tracker.onnx")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: detectors of clips have no ONNX form: ONNX knows no suppression of tubes...
     """
     path = Path(path)
-    check_installed()
+    _check_installed()
     check_exportable(model)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists; choose another name or say overwrite=True (--overwrite)")
@@ -82,7 +91,12 @@ def export_onnx(
     def save_and_compare(temporary: Path) -> None:
         program.save(temporary)
         report = verify(
-            temporary, model, pictures, box_tolerance=box_tolerance, score_tolerance=score_tolerance
+            temporary,
+            model,
+            pictures,
+            box_tolerance=box_tolerance,
+            score_tolerance=score_tolerance,
+            ending=".onnx",  # what is not compared yet has no name
         )
         check_parity(report)
         reports.append(report)
@@ -99,19 +113,21 @@ def to_onnx(model: Detector, postprocess: Select, opset: int) -> torch.onnx.ONNX
         opset_version=opset,
         input_names=["images"],
         output_names=["boxes", "scores", "labels", *shape_names(model)],
-        custom_translation_table=translations(),
+        custom_translation_table=_translations(),
         verbose=False,
     )
     graph = program.model.graph
     for value in (*graph.inputs, *graph.outputs):
-        known: dict[Any, Any] = {"keypoints": value.shape[2]} if value.name.startswith("keypoint") else {}
+        known: dict[object, int | str] = (
+            {"keypoints": value.shape[2]} if value.name.startswith("keypoint") else {}
+        )
         known |= {3: model.input_spec.read_channels} if value.name == "images" else {}
         value.shape = type(value.shape)(known.get(size, size) for size in DIMENSIONS[value.name])
     program.model.metadata_props.update(metadata(model, postprocess))
     return program
 
 
-def translations() -> dict[Any, Any]:
+def _translations() -> dict[Callable[..., object], Callable[..., object]]:
     """Our operators in ONNX."""
     from pagoda.exporting.onnx_keypoints import decode
 
@@ -130,19 +146,26 @@ def metadata(model: Detector, postprocess: Select) -> dict[str, str]:
         "category_ids": json.dumps(list(model.label_map.category_ids)),
         "input_spec": json.dumps(model.input_spec.to_dict()),
         "postprocess": json.dumps(asdict(postprocess)),
-        "usage": usage_of_images(model) + "".join(USAGE_OF_SHAPES[name] for name in names),
+        "usage": _usage_of_images(model) + "".join(USAGE_OF_SHAPES[name] for name in names),
         **({"skeleton": json.dumps(skeleton.to_dict())} if skeleton and "keypoints" in names else {}),
     }
 
 
-def usage_of_images(model: Detector) -> str:
+def _usage_of_images(model: Detector) -> str:
     """What goes in and what comes out."""
     if model.input_spec.read_channels == 3:
         return USAGE
     return USAGE.replace("RGB uint8 (batch, 3,", "RGBA uint8 (batch, 4,")
 
 
-def suppress(boxes: Any, scores: Any, labels: Any, num_classes: int, max_iou: float, inclusive: bool) -> Any:
+def suppress(
+    boxes: GraphValue,
+    scores: GraphValue,
+    labels: GraphValue,
+    num_classes: int,
+    max_iou: float,
+    inclusive: bool,
+) -> GraphValue:
     """`ops.nms.batch_survivors` in ONNX: its own operator holds pictures and classes apart exactly."""
     from onnx import TensorProto
     from onnxscript import opset18 as op
@@ -168,7 +191,7 @@ def suppress(boxes: Any, scores: Any, labels: Any, num_classes: int, max_iou: fl
     return op.ScatterND(nobody, rows, somebody)
 
 
-def check_installed() -> None:
+def _check_installed() -> None:
     """Raises ImportError that names the missing packages and the extra that brings them."""
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:

@@ -4,26 +4,28 @@ A scan takes one object after the other, since each map is enlarged to the size 
 `ops.heatmaps.heatmaps_to_keypoints` computes, and as large as that in memory. K keypoints, S × S cells.
 """
 
-from typing import Any
+from typing import Any, TypeAlias
 
 from onnx import TensorProto
 from onnxscript import FLOAT, graph, script, values
 from onnxscript import opset18 as op
 
+GraphValue: TypeAlias = Any
+"""a value of an ONNX graph that is being written"""
 Maps, Boxes = FLOAT["n", "k", "s", "s"], FLOAT["n", 4]
 MapsOfOne, BoxOfOne = FLOAT["k", "s", "s"], FLOAT[4]
 Places, Logits = FLOAT["n", "k", 2], FLOAT["n", "k"]
 
 
-def decode(maps: Any, boxes: Any) -> tuple[Any, Any, Any]:
+def decode(maps: GraphValue, boxes: GraphValue) -> tuple[GraphValue, GraphValue, GraphValue]:
     """(places, logits, probabilities) of `heatmaps_to_keypoints`."""
-    places, logits = highest_pixels(maps, boxes)
+    places, logits = _highest_pixels(maps, boxes)
     share = op.Exp(op.Sub(maps, op.Unsqueeze(logits, [2, 3])))
     return places, logits, op.Reciprocal(op.ReduceSum(share, [2, 3], keepdims=0))
 
 
 @script(values.Opset("pagoda", 1))
-def highest_pixels(maps: Maps, boxes: Boxes) -> tuple[Places, Logits]:
+def _highest_pixels(maps: Maps, boxes: Boxes) -> tuple[Places, Logits]:
     """Of each map, enlarged by cubic interpolation to whole pixels of its box: the first highest."""
 
     @graph()

@@ -32,6 +32,15 @@ def optimize(
     computes in half precision, while box geometry, decoding and scores stay float32; it pays on processors
     and GPUs with bfloat16 arithmetic. `compile` runs the network through torch.compile, which takes up to
     minutes at the first picture and again when the size of pictures changes.
+
+    Raises ValueError for another `dtype` than float32, bfloat16 and float16.
+
+    >>> from pagoda.models import create_model
+    >>> small = {"levels": (2,), "num_stages": 1, "top_level": 3, "width": 32, "head_depth": 1}
+    >>> model = create_model("fcos_resnet18_fpn", num_classes=2, **small)
+    >>> names = [name for name, layer in optimize(model).named_modules() if isinstance(layer, nn.BatchNorm2d)]
+    >>> names, type(model.backbone.bn1).__name__
+    ([], 'BatchNorm2d')
     """
     if dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise ValueError(f"dtype must be torch.float32, torch.bfloat16 or torch.float16, got {dtype}")
@@ -84,18 +93,18 @@ def fold_norms(model: Detector) -> int:
             conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         )
         conv.weight, conv.bias = weight.requires_grad_(False), bias.requires_grad_(False)
-        model.set_submodule(names[norm], after_folding(norm))
+        model.set_submodule(names[norm], _after_folding(norm))
     return len(pairs)
 
 
-def is_foldable(module: nn.Module) -> bool:
+def _is_foldable(module: nn.Module) -> bool:
     """Whether it is a batch norm with statistics, and at most an activation besides."""
     kind = type(module)
     known = kind in FOLDABLE or (kind.__module__, kind.__name__) == WITH_ACTIVATION
     return known and getattr(module, "running_mean", None) is not None
 
 
-def after_folding(norm: nn.Module) -> nn.Module:
+def _after_folding(norm: nn.Module) -> nn.Module:
     """What a norm still does when its affine map has gone into the convolution."""
     return nn.Identity() if type(norm) in FOLDABLE else norm.get_submodule("act")
 
@@ -114,7 +123,7 @@ def conv_norm_pairs(model: Detector) -> list[tuple[nn.Conv2d | nn.Conv3d, nn.Mod
         if isinstance(module, nn.Conv2d | nn.Conv3d):
             made_by[id(output)] = (module, output)  # held, so that no later tensor gets its id
 
-    leaves = [module for module in model.modules() if is_foldable(module) or not list(module.children())]
+    leaves = [module for module in model.modules() if _is_foldable(module) or not list(module.children())]
     hooks = [leaf.register_forward_hook(watch) for leaf in leaves]
     try:
         device = next(model.parameters()).device
@@ -128,6 +137,6 @@ def conv_norm_pairs(model: Detector) -> list[tuple[nn.Conv2d | nn.Conv3d, nn.Mod
     for norm, convs in sources.items():
         (conv, *others) = convs
         alone = not others and conv is not None and readers[conv] == {norm}
-        if alone and is_foldable(norm):
+        if alone and _is_foldable(norm):
             pairs.append((conv, norm))
     return pairs

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -20,12 +19,14 @@ from pagoda.detectors.contract import Detector
 from pagoda.evaluating import evaluating
 from pagoda.exporting.engines import Engine, open_engine
 from pagoda.exporting.masks_keypoints_parity import ShapeComparison, with_shapes
-from pagoda.exporting.parity_pictures import parity_batches
+from pagoda.exporting.parity_pictures import Picture, parity_batches
 from pagoda.ops.boxes import pairwise_iou
+from pagoda.plain import JsonObject
 from pagoda.postprocess.rcnn import SelectRegions
 from pagoda.postprocess.select import Candidates, Select, take
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
+from pagoda.structures.outputs import DenseOutputs, RegionOutputs
 
 CLOSE_IOU = 0.005
 """an overlap this near to the limit may be judged either way"""
@@ -41,7 +42,13 @@ class ParityError(RuntimeError):
 
 @dataclass(kw_only=True)
 class ParityReport:
-    """What was compared, and how far apart the two sides were."""
+    """What was compared, and how far apart the two sides were.
+
+    >>> limits = {"box_tolerance": 0.05, "score_tolerance": 1e-4, "min_score": 0.2}
+    >>> report = ParityReport(**limits, batches=[(2, 130, 190), (1, 64, 64)], detections=7)
+    >>> report.pictures, report.passed, report.summary().partition(":")[0]
+    (3, True, '3 pictures (2×130×190, 1×64×64), scores above 0.2')
+    """
 
     box_tolerance: float
     """pixels by which a side of a box may differ"""
@@ -101,12 +108,20 @@ class ParityReport:
                 f" {self.keypoint_close_calls} elsewhere, where the model's map is as high"
             )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         return {**asdict(self), "pictures": self.pictures, "passed": self.passed}
 
 
 def check_parity(report: ParityReport) -> None:
-    """Raises ParityError unless something was compared and all of it agreed."""
+    """Raises ParityError unless something was compared and all of it agreed.
+
+    >>> report = ParityReport(box_tolerance=0.05, score_tolerance=1e-4, min_score=0.2, detections=7)
+    >>> check_parity(report)
+    >>> report.unmatched.append("only the file found a dog")
+    >>> check_parity(report)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    pagoda.exporting.parity.ParityError: the exported file disagrees with the model, so it was not kept...
+    """
     if report.unmatched:
         raise ParityError(
             f"the exported file disagrees with the model, so it was not kept\n{report.summary()}", report
@@ -122,31 +137,32 @@ def check_parity(report: ParityReport) -> None:
 def verify(
     path: str | Path,
     model: Detector,
-    pictures: Sequence[Any] | None = None,
+    pictures: Sequence[Picture] | None = None,
     *,
     box_tolerance: float = 0.05,
     score_tolerance: float = 1e-4,
     size: tuple[int, int] | None = None,
+    ending: str = "",
 ) -> ParityReport:
     """Run the exported file at `path` and `model` side by side on pictures of several sizes and batch sizes.
 
-    `pictures` as for `export_onnx`; `size` where the file takes one (height, width) only, a picture a batch. The report
-    says what agreed; nothing is raised for a difference.
+    `pictures` as for `export_onnx`; `size` where the file takes one (height, width) only, a picture a batch;
+    `ending` as for `engines.open_engine`. The report says what agreed; nothing is raised for a difference.
     """
-    limits = json.loads(open_engine(path).metadata["postprocess"])
+    limits = json.loads(open_engine(path, ending=ending).metadata["postprocess"])
     batches = list(parity_batches(model.input_spec, pictures or (), size))
     for min_score in (limits["min_score"], 0.0):
         select = replace(model.postprocess, **{**limits, "min_score": min_score})
         report = ParityReport(
             box_tolerance=box_tolerance, score_tolerance=score_tolerance, min_score=min_score
         )
-        compare_all(report, open_engine(path, min_score=min_score), model, select, batches)
+        _compare_all(report, open_engine(path, min_score=min_score, ending=ending), model, select, batches)
         if report.unmatched or report.detections >= report.pictures:
             break
     return report
 
 
-def compare_all(
+def _compare_all(
     report: ParityReport, engine: Engine, model: Detector, select: Select, batches: Sequence[Tensor]
 ) -> None:
     """Fill `report` with the comparison of every picture."""
@@ -159,7 +175,7 @@ def compare_all(
         with torch.inference_mode():
             expected = model.detect(images, postprocess=select)
         for index, theirs in enumerate(expected):
-            ours = of_one_image({name: values[index] for name, values in found.items()}, theirs)
+            ours = _of_one_image({name: values[index] for name, values in found.items()}, theirs)
             one = ImageBatch(images.pixels[index : index + 1], images.sizes[index : index + 1])
             theirs = theirs.to("cpu")
             rows, columns = compare(report, ours, theirs, select, Candidacy(model, one, select))
@@ -167,7 +183,7 @@ def compare_all(
                 ShapeComparison(model, one, select, report)(ours[rows], theirs[columns])
 
 
-def of_one_image(outputs: dict[str, Tensor], theirs: Detections) -> Detections:
+def _of_one_image(outputs: dict[str, Tensor], theirs: Detections) -> Detections:
     """The file's objects in one picture, where the model has found `theirs`."""
     real = outputs["labels"] >= 0
     boxes, scores, labels = (outputs[name][real] for name in ("boxes", "scores", "labels"))
@@ -203,7 +219,7 @@ class Candidacy:
         return False
 
     @cached_property
-    def outputs(self) -> Any:
+    def outputs(self) -> DenseOutputs | RegionOutputs:
         with torch.inference_mode():
             return self.model(self.image)
 
@@ -217,7 +233,7 @@ class Candidacy:
         return Candidates(*(part[0].cpu() for part in found))
 
     def _ranks(self, pairs: Candidates) -> Tensor:
-        """What `max_candidates` are the best by."""
+        """The numbers by which `max_candidates` are chosen, the largest first."""
         return self.select.ranks(pairs, self.outputs.class_logits[0].cpu())
 
     def _pairs_like(self, report: ParityReport, box: Tensor, score: Tensor, label: Tensor) -> Candidates:
@@ -256,7 +272,7 @@ def compare(
         for index in here.nonzero().flatten().tolist():
             pair = has.boxes[index], has.scores[index], has.labels[index]
             known = candidacy.includes(report, *pair)
-            close = known and is_close_call(report, has[[index]], lacks, there, select)
+            close = known and _is_close_call(report, has[[index]], lacks, there, select)
             if close or (known and candidacy.is_last(report, *pair)):
                 report.close_calls += 1
             else:
@@ -264,7 +280,7 @@ def compare(
     return rows, columns
 
 
-def is_close_call(
+def _is_close_call(
     report: ParityReport, one: Detections, others: Detections, unpaired: Tensor, select: Select
 ) -> bool:
     """Could rounding alone have kept `one` out of `others`, of which `unpaired` were found there only?"""

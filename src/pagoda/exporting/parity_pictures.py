@@ -2,9 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any
+from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -12,10 +14,12 @@ from pagoda.pictures.read import to_picture
 from pagoda.preprocess import InputSpec
 
 MIN_PICTURES = 8
+Picture = str | Path | Image.Image | np.ndarray | Tensor
+"""whatever `pictures.read.to_picture` reads"""
 
 
 def parity_batches(
-    spec: InputSpec, pictures: Sequence[Any], size: tuple[int, int] | None = None
+    spec: InputSpec, pictures: Sequence[Picture], size: tuple[int, int] | None = None
 ) -> Iterator[Tensor]:
     """uint8 (B, 3 or 4, H, W): the given pictures, up to four of a size together, and drawn ones up to eight.
 
@@ -40,7 +44,7 @@ def parity_batches(
         yield from drawn_batches(side, spec.read_channels)
 
 
-def fitted(spec: InputSpec, picture: Any, size: tuple[int, int] | None) -> Tensor:
+def fitted(spec: InputSpec, picture: Picture, size: tuple[int, int] | None) -> Tensor:
     """uint8 (3 or 4, H, W): a picture as an exported file takes it; of a fixed `size`, cut or filled up with zeros."""
     pixels, _ = to_picture(picture, channels=spec.read_channels)
     frame = spec.resize(torch.from_numpy(pixels).permute(2, 0, 1))
@@ -53,18 +57,26 @@ def fitted(spec: InputSpec, picture: Any, size: tuple[int, int] | None) -> Tenso
 
 
 def drawn_batches(short_side: int, channels: int = 3) -> Iterator[Tensor]:
-    """Eight pictures of several sizes, the same every time; sides divisible by nothing."""
+    """Eight pictures of coarse noise and rectangles, the same every time; sides divisible by nothing.
+
+    >>> [tuple(images.shape) for images in drawn_batches(32)]
+    [(1, 3, 33, 44), (3, 3, 17, 23), (2, 3, 12, 18), (2, 3, 23, 32)]
+    """
     random = torch.Generator().manual_seed(0)
     for batch, share in ((1, 1.0), (3, 0.5), (2, 0.37), (2, 0.71)):
-        yield draw(batch, (int(short_side * share) + 1, int(short_side * share * 1.3) + 3), channels, random)
+        yield _draw(batch, (int(short_side * share) + 1, int(short_side * share * 1.3) + 3), channels, random)
 
 
 def drawn_pictures(size: tuple[int, int], count: int, channels: int = 3) -> list[Tensor]:
-    """`count` pictures (channels, height, width) of one size, the same every time."""
-    return list(draw(max(count, 0), size, channels, torch.Generator().manual_seed(0)))
+    """`count` pictures (channels, height, width) of one size, the same every time.
+
+    >>> [tuple(picture.shape) for picture in drawn_pictures((20, 30), 2)]
+    [(3, 20, 30), (3, 20, 30)]
+    """
+    return list(_draw(max(count, 0), size, channels, torch.Generator().manual_seed(0)))
 
 
-def draw(batch: int, size: tuple[int, int], channels: int, random: torch.Generator) -> Tensor:
+def _draw(batch: int, size: tuple[int, int], channels: int, random: torch.Generator) -> Tensor:
     """uint8 (batch, channels, height, width) of coarse noise and rectangles."""
     height, width = size
     noise = torch.rand(batch, channels, height // 8 + 1, width // 8 + 1, generator=random) * 255

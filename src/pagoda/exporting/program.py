@@ -78,12 +78,12 @@ def trace(module: nn.Module, images: Tensor | ImageBatch, dynamic: object) -> Ex
     # Without this, sides of 1 (one picture, the top level of a small one) become graphs of their own. The ONNX
     # exporter of torch sets the same switch.
     one_is_any_size = torch.fx.experimental._config.patch(backed_size_oblivious=True)
-    with torch.no_grad(), one_is_any_size, unchecked_shapes():
+    with torch.no_grad(), one_is_any_size, _unchecked_shapes():
         return torch.export.export(module, (images,), dynamic_shapes=(dynamic,))
 
 
 @contextmanager
-def unchecked_shapes() -> Iterator[None]:
+def _unchecked_shapes() -> Iterator[None]:
     """Shape annotations rest, where jaxtyping's import hook made them run: an open size is no int to them."""
     before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)

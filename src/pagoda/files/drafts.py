@@ -29,6 +29,14 @@ def settle(draft: Path, path: Path, *, keep_as: Path | None = None) -> None:
     """Give a draft that is whole its name; on return it is on the disk.
 
     What had the name before goes, or is kept under the name `keep_as`; there is no moment without either.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "a.txt")
+    ...     draft = draft_beside(path)
+    ...     _ = draft.write_text("whole")
+    ...     path.exists(), settle(draft, path), path.read_text()
+    (False, None, 'whole')
     """
     _content_to_disk(draft)
     if keep_as is not None and path.exists():
@@ -38,7 +46,10 @@ def settle(draft: Path, path: Path, *, keep_as: Path | None = None) -> None:
 
 
 def settle_free(draft: Path, names: Iterable[Path]) -> Path:
-    """Give a draft the first name that nobody has, and return it; two processes that ask never get the same."""
+    """Give a draft the first name that nobody has, and return it; two processes that ask never get the same.
+
+    Raises FileExistsError where all `names` are taken.
+    """
     _content_to_disk(draft)
     for path in names:
         try:

@@ -85,7 +85,7 @@ def hold_folder(folder: str | Path, doing: str) -> Iterator[None]:
 
 
 def writer_of(folder: str | Path) -> Writer | None:
-    """Who says that he holds the folder, living or not; None where nobody does."""
+    """Who says they hold the folder, living or not; None where nobody does."""
     try:
         return Writer(**json.loads((Path(folder) / WRITER).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):

@@ -158,7 +158,7 @@ def read_yaml(path: str | Path, *, as_text: Collection[str] = ()) -> JsonObject:
 
 
 def _count_values(node: yaml.Node, counts: dict[int, int]) -> int:
-    """Of a node with all its aliases written out; `counts` has those of the nodes met before, 0 while they are open."""
+    """The values of a node, its aliases written out; `counts`: of the nodes met before, 0 while open."""
     if counts.setdefault(id(node), 0):
         return counts[id(node)]
     parts = [] if isinstance(node, yaml.ScalarNode) else node.value

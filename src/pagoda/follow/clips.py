@@ -25,6 +25,7 @@ from pagoda.tracking.linking import create_tracker
 from pagoda.tracking.tracker import Found, Tracker
 
 Limits = Mapping[str, float | int | None]
+"""fields of a model's `postprocess`; None keeps the model's own"""
 FOLLOWING_LIMITS: Limits = {"min_score": 0.1}
 """What a model reports to a linker at all; ByteTrack's second round looks at weak detections too"""
 TUBE_MIN_SCORE = 0.9
@@ -32,23 +33,39 @@ TUBE_MIN_SCORE = 0.9
 Detect-and-Track's own linker took 0.95"""
 
 
-class KnownFrame(NamedTuple):
+class _KnownFrame(NamedTuple):
     """A frame whose own work is done."""
 
     number: int
+    """counted from 0 in the video"""
     features: Tensor
     """(1, C, 1, h, w)"""
 
 
 def tracker_for(model: Detector, linker: str, *, min_score: float | None = None) -> Tracker:
-    """`create_tracker`, where nobody says otherwise with a threshold that suits the model's scores."""
+    """The linker of that name, where nobody says otherwise with a threshold that suits the model's scores.
+
+    `min_score` starts a track; higher makes fewer false tracks and misses the doubtful. Raises ValueError for an
+    unknown linker, as `create_tracker` does.
+
+    >>> import pagoda
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=1, base_channels=8, width=8, norm_groups=4)
+    >>> type(tracker_for(model, "byte")).__name__
+    'ByteTracker'
+    """
     if min_score is None and model.sees_clips and linker != "reference":
         min_score = TUBE_MIN_SCORE
     return create_tracker(linker, min_score=min_score)
 
 
 def neighbours(model: Detector) -> tuple[int, int]:
-    """How many frames before and behind a frame the model looks at, too."""
+    """(before, behind): how many frames around a frame the model looks at, too; (0, 0) for models of pictures.
+
+    >>> import pagoda
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=1, base_channels=8, width=8, norm_groups=4)
+    >>> neighbours(model)
+    (0, 0)
+    """
     if not model.sees_clips:
         return 0, 0
     before = model.num_frames // 2
@@ -78,7 +95,14 @@ def detect_frames(
         classes: labels to find; None: all.
         start: number in the video of the first of `pictures`. When that is 0, or `neighbours` frames before `first`,
             every frame is seen as in a run over the whole video.
+        first: number of the first frame that is asked about.
         reuse: False has a model of clips compute every frame anew for each clip, for comparison.
+
+    >>> import pagoda
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=1, base_channels=8, width=8, norm_groups=4)
+    >>> frames = [np.zeros((32, 48, 3), np.uint8)] * 3
+    >>> [found.image_size for found in detect_frames(model, frames, limits=FOLLOWING_LIMITS, first=1)]
+    [(32, 48), (32, 48)]
     """
     model, limits = evaluating(model), limits or {}
     found: Iterable[Found]
@@ -129,14 +153,14 @@ def _clips(
     reuse: bool,
     start: int,
     first: int,
-) -> Iterator[tuple[int, list[KnownFrame], ImageBatch, tuple[int, int]]]:
+) -> Iterator[tuple[int, list[_KnownFrame], ImageBatch, tuple[int, int]]]:
     """(number of the key frame, its clip, a batch of the frames' size, (height, width) of the video)."""
     length, interval = model.num_frames, model.frame_interval
     _, ahead = neighbours(model)
-    known: deque[KnownFrame] = deque(maxlen=(length - 1) * interval + 1)
+    known: deque[_KnownFrame] = deque(maxlen=(length - 1) * interval + 1)
     key, images, size, failure = first, None, (0, 0), None
 
-    def clip_about(frame: int) -> list[KnownFrame]:
+    def clip_about(frame: int) -> list[_KnownFrame]:
         # The pictures begin at `start`, and so does what a clip can reach.
         seen = known[-1].number + 1 - start
         wanted = clip_frames(frame - start, seen, clip_length=length, interval=interval)
@@ -149,7 +173,7 @@ def _clips(
             with torch.inference_mode():
                 images = model.input_spec.prepare([pixels], device=device)
                 known.append(
-                    KnownFrame(number, model.frame_features(images.pixels) if reuse else images.pixels)
+                    _KnownFrame(number, model.frame_features(images.pixels) if reuse else images.pixels)
                 )
             if number >= key + ahead:
                 yield key, clip_about(key), images, size

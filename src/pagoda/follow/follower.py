@@ -22,17 +22,29 @@ from pagoda.video.frames import VideoFrame, VideoSource
 @checked
 @dataclass(frozen=True, kw_only=True)
 class TrackOptions:
-    """Who is followed, and through which frames."""
+    """Who is followed, and through which frames.
+
+    Raises ValueError for values of the wrong type, for words that are no linker and for `max_frames` below 1.
+
+    >>> TrackOptions(linker="ocsort", classes=("person",)).max_frames is None
+    True
+    >>> TrackOptions(max_frames=0)
+    Traceback (most recent call last):
+    ValueError: max_frames must be at least 1, got 0
+    """
 
     linker: LinkerName = "byte"
+    """byte: overlap with a forecast, weak detections in a second round; ocsort: what was seen before what is forecast,
+    for sudden turns; tubes: overlap in the frames that clips share; reference: Detect-and-Track's own"""
     min_score: float | None = None
-    """a detection this good starts a track; default: the linker's own, 0.9 for models of clips"""
+    """a detection this good starts a track: higher makes fewer false tracks and misses the doubtful; default: the
+    linker's own, 0.9 for models of clips"""
     classes: tuple[str, ...] = ()
     """names of the classes to follow; default: all"""
     first_frame: int = 0
     """counted from 0; a model of clips looks at the frames before it, too, but tracks begin here"""
     max_frames: int | None = None
-    """stop after so many"""
+    """stop after so many; default: at the end"""
     frames_per_second: float = 25.0
     """of a folder of pictures or the pages of a TIFF; a video knows its own"""
 
@@ -48,15 +60,28 @@ class FollowedFrame(NamedTuple):
     """One frame, what the model found in it and what the linker made of that."""
 
     frame: VideoFrame
+    """its picture, number, name and time"""
     found: Found
+    """detections, or the tubes of the clip about the frame, not linked"""
     linked: Detections
     """with track ids; -1 for objects that belong to no track (yet)"""
 
 
 class VideoFollower:
-    """Finds and links frame by frame; memory does not grow with the video.
+    """One video followed frame by frame by one model and one linker; memory does not grow with the video.
 
     Raises KeyError for a class that the model does not know, with the nearest one.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> import pagoda
+    >>> from PIL import Image
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=1, base_channels=8, width=8, norm_groups=4)
+    >>> options = TrackOptions(first_frame=1)
+    >>> with TemporaryDirectory() as folder:
+    ...     for number in range(3):
+    ...         Image.new("RGB", (32, 32)).save(Path(folder, f"{number}.png"))
+    ...     [Path(each.frame.name).name for each in VideoFollower(model, options.open(folder), options).frames()]
+    ['1.png', '2.png']
     """
 
     def __init__(self, model: Detector, source: VideoSource, options: TrackOptions) -> None:

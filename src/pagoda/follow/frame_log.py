@@ -12,7 +12,7 @@ from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from pagoda.files.atomic import make_folder, writing
 from pagoda.files.text import parse_json
 from pagoda.ops.rle import decode_masks, encode_masks
 from pagoda.places import told_at
-from pagoda.plain import checked
+from pagoda.plain import JsonObject, checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.tracks import Tubes
@@ -34,12 +34,20 @@ TENSORS = ("boxes", "scores", "labels", "keypoints", "keypoint_scores", "visible
 
 @checked
 class FoundWriter:
-    """Appends frames to `path`; each is on disk before `add` returns. Use it in a `with` block.
+    """A file of what was found in each frame, which grows: each is on disk before `add` returns. For a `with` block.
 
     `about` stands in the first line; what follows a line that was cut off while it was written is dropped.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> cats = LabelMap.from_names(["cat"])
+    >>> found = Detections(torch.ones(1, 4), torch.ones(1), torch.zeros(1).long(), (8, 8), cats)
+    >>> with TemporaryDirectory() as folder, FoundWriter(Path(folder, "found.jsonl"), {"video": "a"}) as log:
+    ...     log.add(found)
+    ...     read_about(log.path), [each.scores for each in read_found(log.path, cats, num_frames=1)]
+    (({'video': 'a'}, 1), [tensor([1.])])
     """
 
-    def __init__(self, path: str | Path, about: dict[str, Any], *, keep_frames: int = 0) -> None:
+    def __init__(self, path: str | Path, about: JsonObject, *, keep_frames: int = 0) -> None:
         """`keep_frames`: of the file that is there already, that many frames stay; 0 starts anew."""
         self.path = Path(path)
         make_folder(self.path.parent)
@@ -59,7 +67,7 @@ class FoundWriter:
 
     def add(self, found: Found, *, seen: str = "") -> None:
         """The next frame, as the model found it and not yet linked; `seen` is `picture_hash` of what it looked at."""
-        row: dict[str, Any] = {"image_size": list(found.image_size), "seen": seen}
+        row: JsonObject = {"image_size": list(found.image_size), "seen": seen}
         if isinstance(found, Tubes):
             row |= {"frames": list(found.frames), "key": found.key}
         elif found.masks is not None:
@@ -68,18 +76,21 @@ class FoundWriter:
         self._write(row | {name: _packed(value) for name, value in tensors.items() if value is not None})
 
     def close(self) -> None:
-        """Further calls do nothing."""
+        """Close the file; further calls do nothing."""
         with suppress(OSError):  # a line that could not be written has been told
             self._file.close()
 
-    def _write(self, row: dict[str, Any]) -> None:
+    def _write(self, row: JsonObject) -> None:
         with writing(self.path):
             self._file.write(json.dumps(row) + "\n")
             self._file.flush()
 
 
-def read_about(path: str | Path) -> tuple[dict[str, Any], int]:
-    """The first line, and how many whole frames follow. Raises FileNotFoundError, or ValueError without any line."""
+def read_about(path: str | Path) -> tuple[JsonObject, int]:
+    """(the `about` of the first line, how many whole frames follow).
+
+    Raises FileNotFoundError without a file, ValueError without a whole first line.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
@@ -97,7 +108,10 @@ def read_about(path: str | Path) -> tuple[dict[str, Any], int]:
 
 
 def read_found(path: str | Path, label_map: LabelMap, *, num_frames: int) -> Iterator[Found]:
-    """The first `num_frames` frames, one at a time."""
+    """What was found in each of the first `num_frames` frames, one at a time, bit by bit as it was added.
+
+    Raises ValueError that names file and line for what is no such frame.
+    """
     with Path(path).open("rb") as file:
         file.readline()
         for number in range(2, num_frames + 2):
@@ -116,7 +130,11 @@ def read_seen(path: str | Path, *, num_frames: int) -> Iterator[str]:
 
 
 def picture_hash(picture: np.ndarray) -> str:
-    """Of the pixels of a picture, (H, W, 3) uint8: the same for the same content, whatever file it comes from."""
+    """16 letters for the pixels of a picture, (H, W, 3) uint8: the same for the same content, whatever its file.
+
+    >>> picture_hash(np.zeros((2, 3, 3), np.uint8)) == picture_hash(np.zeros((3, 2, 3), np.uint8))
+    False
+    """
     digest = blake2b(repr(picture.shape).encode(), digest_size=8)
     digest.update(np.ascontiguousarray(picture))
     return digest.hexdigest()
@@ -130,7 +148,7 @@ def _end_of(path: Path, num_frames: int) -> int:
         return file.tell()
 
 
-def _packed(value: Tensor) -> list[Any]:
+def _packed(value: Tensor) -> list[str | list[int]]:
     numbers = value.detach().cpu().numpy()
     return [str(numbers.dtype), list(numbers.shape), b64encode(numbers.tobytes()).decode("ascii")]
 
@@ -141,7 +159,7 @@ def _tensor(dtype: str, shape: list[int], text: str) -> Tensor:
     return torch.from_numpy(np.frombuffer(b64decode(text), dtype).reshape(shape).copy())
 
 
-def _unpacked(row: dict[str, Any], label_map: LabelMap) -> Found:
+def _unpacked(row: JsonObject, label_map: LabelMap) -> Found:
     size = (int(row["image_size"][0]), int(row["image_size"][1]))
     tensors = {name: _tensor(*row[name]) for name in TENSORS if name in row}
     if "frames" in row:

@@ -25,27 +25,43 @@ MAX_TABLE_ROWS = 30
 
 @dataclass
 class TrackSummary:
-    """One row of the table."""
+    """One row of tracks.csv: where a track begins and ends, and how sure the model was of it."""
 
     track: int
+    """its id, from 1 on"""
     name: str
+    """the class of its first detection"""
     first_frame: int
+    """counted as in the video, from 0"""
     last_frame: int = 0
+    """the last in which it was seen"""
     seen_frames: int = 0
+    """in how many frames it was seen, gaps not counted"""
     mean_score: float = 0.0
+    """of its detections, over these frames"""
 
 
 class TrackSummaries:
-    """Of every track its first and last frame, how often it was seen and its mean score.
+    """A table of tracks: first and last frame, in how many it was seen, mean score; it does not grow with the video.
 
-    Grows by a row per track, not with the video.
+    >>> import torch
+    >>> from pagoda.structures.labels import LabelMap
+    >>> ids, cats = torch.tensor([7]), LabelMap.from_names(["cat"])
+    >>> labels, summaries = torch.zeros(1).long(), TrackSummaries()
+    >>> for frame, score in ((3, 0.9), (5, 0.7)):
+    ...     found = Detections(torch.ones(1, 4), torch.tensor([score]), labels, (8, 8), cats, track_ids=ids)
+    ...     summaries.add(found, frame)
+    >>> print(summaries.table())
+    track  name  first  last  frames  score
+    #7      cat      3     5       2   0.80
+    1 tracks
     """
 
     def __init__(self) -> None:
         self._rows: dict[int, TrackSummary] = {}
 
     def add(self, followed: Detections, frame: int) -> None:
-        """The objects of one frame that belong to a track."""
+        """Count the objects of one frame, each of which belongs to a track."""
         assert followed.track_ids is not None
         columns = followed.track_ids.tolist(), followed.names, followed.scores.tolist()
         for track, name, score in zip(*columns, strict=True):
@@ -63,7 +79,7 @@ class TrackSummaries:
         return f"{text_columns(rows)}\n{len(self._rows)} tracks"
 
     def write_csv(self, path: Path) -> None:
-        """All of them."""
+        """One row for every track, in the order they began; the columns are the fields of `TrackSummary`."""
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(TrackSummary.__dataclass_fields__))
             writer.writeheader()
@@ -72,10 +88,11 @@ class TrackSummaries:
 
 @checked
 class TrackOutputs:
-    """Grows frame by frame on disk, with one row per track in memory; everything is written on leaving.
+    """The files of a followed video: video.mp4, tracks.txt (MOT), posetrack18.json and tracks.csv. For a `with` block.
 
-    Nothing that exists is overwritten: names get a number, unless it `replaces` the files of a run that goes on. No
-    name is taken before its file is whole, so hold the folder (`files.lock.hold_folder`) where others may write.
+    They grow frame by frame on disk, with one row per track in memory, and have their names on leaving. Nothing that
+    exists is overwritten: names get a number, unless it `replaces` the files of a run that goes on. No name is taken
+    before its file is whole, so hold the folder (`files.lock.hold_folder`) where others may write.
     `frames_per_second` None: no video. Frames are counted from `first_frame` on.
     """
 
@@ -112,7 +129,7 @@ class TrackOutputs:
         self._open.close()
 
     def add(self, linked: Detections, picture: np.ndarray | None = None, seconds: float = 0.0) -> None:
-        """The next frame: all objects that are followed."""
+        """Write the next frame: its objects that belong to a track; without a `picture` there is none in the video."""
         assert linked.track_ids is not None
         followed = linked[linked.track_ids != UNLINKED]
         self._mot.add(followed, self._frame)

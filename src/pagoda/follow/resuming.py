@@ -2,11 +2,12 @@
 their content, wherever they lie."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pagoda.detectors.contract import Detector
 from pagoda.follow.clips import neighbours
 from pagoda.follow.frame_log import picture_hash, read_about, read_seen
+from pagoda.plain import JsonObject
 from pagoda.video.frames import VideoSource
 from pagoda.weights.files import state_hash
 
@@ -15,10 +16,16 @@ RECORD = "found.jsonl"
 
 
 class Wording(NamedTuple):
-    """How somebody who reads a message asks for a run to go on: in Python, or at the command line."""
+    """How somebody who reads a message asks for a run to go on: in Python, or at the command line.
+
+    >>> IN_PYTHON.resume, Wording("--resume", "--out", again="the same command with --resume").resume
+    ('resume=True', '--resume')
+    """
 
     resume: str
+    """how to ask for a run to go on"""
     out: str
+    """what says the folder"""
     again: str
     """what a run that was stopped goes on with"""
 
@@ -26,7 +33,7 @@ class Wording(NamedTuple):
 IN_PYTHON = Wording("resume=True", "out", again="the same call and resume=True")
 
 
-def about_run(model: Detector, source: VideoSource, classes: tuple[str, ...]) -> dict[str, Any]:
+def about_run(model: Detector, source: VideoSource, classes: tuple[str, ...]) -> JsonObject:
     """What decides what is found in which frame: the first line of the record."""
     return {
         "weights": state_hash(model.state_dict()),
@@ -39,7 +46,7 @@ def about_run(model: Detector, source: VideoSource, classes: tuple[str, ...]) ->
 
 def known_frames(
     record: Path,
-    wanted: dict[str, Any],
+    wanted: JsonObject,
     model: Detector,
     source: VideoSource,
     *,

@@ -29,7 +29,7 @@ OnFrame = Callable[[Detections], object]
 
 @dataclass(frozen=True, eq=False)
 class FollowedVideo:
-    """How far a run came, and what it leaves."""
+    """A followed video: how far the run came, and what it leaves."""
 
     folder: Path | None
     """where its files are; None where nothing was written"""
@@ -42,6 +42,7 @@ class FollowedVideo:
     is_resumable: bool
     """whether the folder holds what it takes to go on"""
     summaries: TrackSummaries = field(repr=False)
+    """a row for every track"""
 
     def table(self) -> str:
         """Plain text: the tracks seen longest, and how many there are."""
@@ -57,18 +58,28 @@ class TrackResult(FollowedVideo):
 
 
 class TrackCollector:
-    """Gathers the tracks of one video in memory, where `add` is called with each frame's objects."""
+    """Gathers the tracks of one video in memory, where `add` is called with each frame's objects.
+
+    >>> import torch
+    >>> from pagoda.structures.labels import LabelMap
+    >>> cats, collector = LabelMap.from_names(["cat"]), TrackCollector()
+    >>> boxes, labels, ids = torch.ones(2, 4), torch.zeros(2).long(), torch.tensor([7, UNLINKED])
+    >>> collector.add(Detections(boxes, torch.ones(2), labels, (8, 8), cats, track_ids=ids, file="street_30.jpg"))
+    >>> tracks = collector.tracks("street", first_frame=30)
+    >>> tracks.track_ids, tracks.frames  # of the second cat no track is known
+    (array([7]), array([30]))
+    """
 
     def __init__(self) -> None:
         self._frames: list[Detections] = []
 
     def add(self, linked: Detections) -> None:
-        """The next frame; what belongs to no track is left out, and so are masks, which `Tracks` does not hold."""
+        """Keep the next frame; what belongs to no track is left out, and so are masks, which `Tracks` does not hold."""
         light = replace(linked, masks=None, mask_crops=None, picture=None, found_by=None)
         self._frames.append(_followed(light))
 
     def tracks(self, name: str, *, first_frame: int) -> Tracks:
-        """Of all frames so far, the first of which has the number `first_frame` in the video.
+        """The tracks of all frames so far, the first of which has the number `first_frame` in the video.
 
         Raises ValueError where there was none.
         """
@@ -124,7 +135,7 @@ def follow_video(
 
 
 def _follow(follower: VideoFollower, on_frame: OnFrame | None, quiet: bool) -> FollowedVideo:
-    """Nothing is written, so nothing makes Ctrl-C wait."""
+    """Follow without a folder: nothing is written, so nothing makes Ctrl-C wait."""
     summaries, first = TrackSummaries(), follower.source.first_frame
 
     def take(number: int, each: FollowedFrame) -> None:
@@ -146,7 +157,7 @@ def _follow_into(
     wording: Wording,
     quiet: bool,
 ) -> FollowedVideo:
-    """In a folder that is held."""
+    """Follow into a folder that is held."""
     model, source, record = follower.model, follower.source, out / RECORD
     about = about_run(model, source, follower.options.classes)
     known = known_frames(record, about, model, source, resume=resume, wording=wording)
@@ -227,7 +238,7 @@ def _how_to_go_on(record: Path, num_frames: int, wording: Wording) -> str:
 
 
 def _total(follower: VideoFollower) -> int | None:
-    """None where the video does not say."""
+    """How many frames will be followed; None where the video does not say."""
     known, most = len(follower.source) or None, follower.options.max_frames
     return known if most is None else min(most, known or most)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from pagoda.evaluation.tracks.pose_result import PoseTrackResult
 from pagoda.evaluation.tracks.posetrack import PoseTrackEvaluator
 from pagoda.evaluation.tracks.result import TrackingResult, finite_or_none, text_columns
 from pagoda.follow.clips import FOLLOWING_LIMITS, detect_frames, tracker_for
+from pagoda.plain import JsonObject
 from pagoda.structures.tracks import UNLINKED, Tracks, Tubes
 from pagoda.tracking.linking import link
 
@@ -24,17 +24,25 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True, eq=False)
 class FollowingResult:
-    """How well one linker followed the objects of some videos."""
+    """How well one linker followed the objects of some videos.
+
+    >>> boxes = TrackingResult({"HOTA": 0.5, "MOTA": 0.25, "IDF1": 0.75, "IDSW": 3.0}, {}, {}, "")
+    >>> FollowingResult("byte", None, boxes, untracked=0).summary()
+    {'HOTA': 50.0, 'MOTA': 25.0, 'IDF1': 75.0, 'switches': 3.0}
+    """
 
     linker: str
+    """its name in `tracking.linking.LINKERS`"""
     poses: PoseTrackResult | None
+    """PoseTrack's scores; None where poses were not scored"""
     boxes: TrackingResult | None
+    """HOTA, CLEAR and identity scores of boxes; None where they were not scored"""
     untracked: int
     """detections that belong to no track and so do not count"""
 
     def summary(self) -> dict[str, float]:
         """Percent: pose mAP and MOTA, HOTA, MOTA and IDF1 of boxes, as far as they were scored; and the switches."""
-        row = {}
+        row: dict[str, float] = {}
         if self.poses is not None:
             row |= {f"pose {name}": self.poses.metrics[name] for name in ("mAP", "MOTA")}
         if self.boxes is not None:
@@ -53,7 +61,7 @@ class FollowingResult:
         note = f"{self.untracked} detections belong to no track and are not counted"
         return "\n\n".join([*tables, note])
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain numbers, ready for JSON; None where a value is undefined or was not asked for."""
         return {
             "linker": self.linker,
@@ -65,7 +73,13 @@ class FollowingResult:
 
 
 def summary_table(results: Sequence[FollowingResult]) -> str:
-    """Linkers side by side, one row each; of the same videos."""
+    """Plain text: linkers side by side, one row each, of the same videos; percent, and the number of switches.
+
+    >>> boxes = TrackingResult({"HOTA": 0.5, "MOTA": 0.25, "IDF1": 0.75, "IDSW": 3.0}, {}, {}, "")
+    >>> print(summary_table([FollowingResult("byte", None, boxes, 0)]))
+    percent  HOTA  MOTA  IDF1  switches
+    byte     50.0  25.0  75.0         3
+    """
     names = list(results[0].summary())
     rows = [["percent", *names]]
     for each in results:
@@ -81,12 +95,12 @@ def follow(
     poses and the videos have joints and head boxes, boxes otherwise.
 
     Classes meet by name. Raises ValueError before any work for classes that the model does not know, and for
-    annotated objects without track ids.
+    annotated objects without track ids. `progress` is called with the frames done, over all videos.
     """
     labels = videos[0].tracks.label_map
     if not set(labels.names) <= set(model.label_map.names):
         check_same_classes(model.label_map.names, labels.names)
-    check_identities(videos)
+    _check_identities(videos)
     is_pose, tracker = has_poses(model, videos), tracker_for(model, linker)
     done, linked = 0, []
     for video in videos:
@@ -116,7 +130,13 @@ def score_followed(
 ) -> FollowingResult:
     """Tracks against ground truth, video by video, in the frames somebody annotated.
 
-    Detections without a track are left out.
+    Detections without a track are left out. `poses` and `boxes`: what to score; both need all that their evaluators do,
+    or ValueError is raised.
+
+    >>> import pagoda.data.drawn.walking as walking
+    >>> truth = walking.WalkingFigures(num_videos=1, num_frames=3, seed=1)[0].tracks
+    >>> score_followed("mine", [truth], [truth], poses=False, boxes=True).summary()["HOTA"]
+    100.0
     """
     pose_scores = PoseTrackEvaluator() if poses else None
     box_scores = TrackEvaluator() if boxes else None
@@ -141,7 +161,7 @@ def has_poses(model: Detector, videos: Sequence[Video]) -> bool:
     return "keypoints" in model.learns and bool(tracks) and is_known
 
 
-def check_identities(videos: Sequence[Video]) -> None:
+def _check_identities(videos: Sequence[Video]) -> None:
     """Raises ValueError where annotated objects have no track id."""
     for tracks in (video.tracks for video in videos):
         counts = np.ones(len(tracks), bool) if tracks.ignored is None else ~tracks.ignored

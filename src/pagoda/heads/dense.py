@@ -3,6 +3,7 @@
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from pagoda.heads.widths import shared_width
@@ -23,6 +24,10 @@ class DenseHead(nn.Module):
         bias: of the tower's convolutions; mmdet's have none where a norm follows.
         deform_last: the tower's last convolution is deformable, with modulation (FCOS's dcnv2 variants).
         tower_width: channels inside the tower; None: the neck's.
+
+    >>> head = DenseHead({3: 32, 4: 32}, 5, depth=1)
+    >>> head({3: torch.zeros(1, 32, 4, 4), 4: torch.zeros(1, 32, 2, 2)}).shape  # 16 + 4 locations
+    torch.Size([1, 20, 5])
     """
 
     def __init__(
@@ -64,7 +69,7 @@ class DenseHead(nn.Module):
         with torch.no_grad():
             self.predict.bias[:count].fill_(-math.log((1 - probability) / probability))
 
-    def forward(self, pyramid: dict[int, Tensor]) -> Tensor:
+    def forward(self, pyramid: dict[int, Float[Tensor, "b c _ _"]]) -> Float[Tensor, "b p {self.outputs}"]:
         """(B, P, outputs), finest level first, row by row."""
         maps = [self.predict(self.tower(pyramid[level])) for level in sorted(pyramid)]
         return torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)

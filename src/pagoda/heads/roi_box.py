@@ -6,6 +6,7 @@ Two trunks (`BoxTrunk`, `StageTrunk`) and one predictor make a head.
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
@@ -23,7 +24,11 @@ mmdet last"""
 
 @checked
 class BoxTrunk(nn.Sequential):
-    """Convolutions, if any, then fully connected layers with ReLU on all bins at once: (R, C, h, w) to (R, width)."""
+    """Convolutions, if any, then fully connected layers with ReLU on all bins at once: (R, C, h, w) to (R, width).
+
+    >>> BoxTrunk(8, 7, width=16)(torch.zeros(3, 8, 7, 7)).shape
+    torch.Size([3, 16])
+    """
 
     def __init__(
         self,
@@ -54,12 +59,12 @@ class BoxTrunk(nn.Sequential):
         self.outputs = inputs
         self.conv_layers, self.fc_depth = len(layers) - 2 * fc_depth - 1, fc_depth
 
-    def forward(self, pooled: Tensor) -> Tensor:
+    def forward(self, pooled: Float[Tensor, "r c h w"]) -> Float[Tensor, "r {self.outputs}"]:
         layers, x = list(self), pooled
         for layer in layers[: self.conv_layers]:
             x = layer(x)
         layers = layers[self.conv_layers :]
-        if self.fc_depth and is_many_floats_on_cpu(x):
+        if self.fc_depth and _is_many_floats_on_cpu(x):
             # A fully connected layer is a convolution with one place to stand, and torch's are twice as quick as its
             # products on processors not made by Intel. Nor need channels-last features be flattened.
             _, linear, *layers = layers
@@ -69,7 +74,7 @@ class BoxTrunk(nn.Sequential):
         return x
 
 
-def is_many_floats_on_cpu(x: Tensor) -> bool:
+def _is_many_floats_on_cpu(x: Tensor) -> bool:
     """Half precision gains nothing, exported graphs must not become this, and few regions are not worth it."""
     if torch.compiler.is_compiling() or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return False
@@ -78,20 +83,24 @@ def is_many_floats_on_cpu(x: Tensor) -> bool:
 
 @checked
 class StageTrunk(nn.Module):
-    """A backbone's last stage on every region (C4 networks), averaged over its cells: (R, C, h, w) to (R, outputs)."""
+    """A backbone's last stage on every region (C4 networks), averaged over its cells: (R, C, h, w) to (R, outputs).
+
+    >>> StageTrunk(nn.Identity(), 8)(torch.ones(3, 8, 7, 7)).shape
+    torch.Size([3, 8])
+    """
 
     def __init__(self, stage: nn.Module, outputs: int) -> None:
         super().__init__()
         self.stage = stage
         self.outputs = outputs
 
-    def forward(self, pooled: Tensor) -> Tensor:
+    def forward(self, pooled: Float[Tensor, "r c h w"]) -> Float[Tensor, "r {self.outputs}"]:
         return self.stage(pooled).mean((2, 3))
 
 
 @checked
 class BoxHead(nn.Module):
-    """Class logits and box deltas of every region.
+    """Two linear layers behind a trunk: class logits and box deltas of every region.
 
     Args:
         trunk: (R, C, h, w) to (R, trunk.outputs).
@@ -100,6 +109,10 @@ class BoxHead(nn.Module):
         background: where the rows of the background stand in the weights; what the head returns has it last.
         coder: how its deltas stand for boxes; a detector decodes them, and trains them with the same.
         background_box: the weights hold deltas for the background, which nobody reads (Caffe2's descendants).
+
+    >>> head = BoxHead(BoxTrunk(8, 2, width=4), 3, pooling=RegionPooling(resolution=2))
+    >>> [tuple(x.shape) for x in head(torch.zeros(5, 8, 2, 2))]
+    [(5, 4), (5, 3, 4)]
     """
 
     def __init__(
@@ -125,7 +138,9 @@ class BoxHead(nn.Module):
             nn.init.normal_(linear.weight, std=std)
             nn.init.zeros_(linear.bias)
 
-    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, pooled: Float[Tensor, "r c h w"]
+    ) -> tuple[Float[Tensor, "r {self.num_classes+1}"], Float[Tensor, "r boxes 4"]]:
         """(R, classes + 1) logits, background last, and (R, classes or 1, 4) deltas."""
         x = self.trunk(pooled)
         logits, deltas = self.classes(x), self.deltas(x).unflatten(1, (-1, 4))

@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import conv_transpose2d, interpolate
 
@@ -21,6 +22,10 @@ class KeypointHead(nn.Module):
     Args:
         channels: of the pooled features.
         depth, width: of the 3×3 convolutions.
+
+    >>> head = KeypointHead(4, 17, pooling=RegionPooling(resolution=14), depth=0)
+    >>> head(torch.zeros(2, 4, 14, 14)).shape
+    torch.Size([2, 17, 56, 56])
     """
 
     profile: Tensor
@@ -51,11 +56,11 @@ class KeypointHead(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
                 nn.init.zeros_(module.bias)
 
-    def forward(self, pooled: Tensor) -> Tensor:
+    def forward(self, pooled: Float[Tensor, "r c h w"]) -> Float[Tensor, "r {self.num_keypoints} 4*h 4*w"]:
         """(R, K, S, S) logits, S four times the pooled resolution."""
         return self.maps(self.tower(pooled))
 
-    def maps(self, x: Tensor) -> Tensor:
+    def maps(self, x: Float[Tensor, "r c h w"]) -> Float[Tensor, "r {self.num_keypoints} 4*h 4*w"]:
         """The output layers: (R, K, S, S) logits of what the tower made of the regions."""
         maps = self.predict(x)
         if self.upsampling == "deconvolution":

@@ -1,6 +1,7 @@
 """From the pooled features of a region to a mask inside its box (He 2017). R regions, M × M cells."""
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pagoda.layers.norm import Norm, build_norm
@@ -19,6 +20,10 @@ class MaskHead(nn.Module):
         class_agnostic: one mask for all classes.
         background_mask: the weights hold a mask for the background first, which nobody reads (Caffe2's
             descendants).
+
+    >>> head = MaskHead(4, 3, pooling=RegionPooling(resolution=14), depth=1, width=4)
+    >>> head(torch.zeros(2, 4, 14, 14), torch.tensor([0, 2])).shape
+    torch.Size([2, 28, 28])
     """
 
     def __init__(
@@ -52,7 +57,9 @@ class MaskHead(nn.Module):
                     nn.init.zeros_(module.bias)
         nn.init.normal_(self.predict.weight, std=0.001)
 
-    def forward(self, pooled: Tensor, labels: Tensor) -> Tensor:
+    def forward(
+        self, pooled: Float[Tensor, "r c h w"], labels: Int[Tensor, " r"]
+    ) -> Float[Tensor, "r 2*h 2*w"]:
         """(R, M, M) logits of the class each region has in `labels` (R,); those of class 0 where that is negative."""
         x = self.enlarge(self.tower(pooled)).relu_()
         rows = torch.zeros_like(labels) if self.class_agnostic else labels.clamp(min=0)

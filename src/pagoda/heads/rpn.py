@@ -1,6 +1,7 @@
 """The head of a proposal network (Ren 2015): is there an object at this anchor, and where exactly?"""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from pagoda.heads.widths import shared_width
@@ -17,6 +18,11 @@ class RPNHead(nn.Module):
         anchors: per cell.
         depth: of the 3×3 convolutions; torchvision's second version has two.
         coder: how its deltas stand for boxes; a detector decodes them, and trains them with the same.
+
+    >>> head = RPNHead({4: 8, 5: 8}, 3)
+    >>> pyramid = {4: torch.zeros(1, 8, 4, 4), 5: torch.zeros(1, 8, 2, 2)}
+    >>> [tuple(x.shape) for x in head(pyramid)]  # 3 · (16 + 4) anchors
+    [(1, 60), (1, 60, 4)]
     """
 
     def __init__(
@@ -36,7 +42,9 @@ class RPNHead(nn.Module):
                 nn.init.normal_(module.weight, std=0.01)
                 nn.init.zeros_(module.bias)
 
-    def forward(self, pyramid: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, pyramid: dict[int, Float[Tensor, "b c _ _"]]
+    ) -> tuple[Float[Tensor, "b p"], Float[Tensor, "b p 4"]]:
         """(B, P) logits and (B, P, 4) deltas, finest level first, row by row, anchors of a cell together."""
         logits, deltas = [], []
         for level in sorted(pyramid):

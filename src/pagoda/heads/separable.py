@@ -3,6 +3,7 @@
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from pagoda.heads.widths import shared_width
@@ -24,6 +25,12 @@ class SeparableHead(nn.Module):
         depth: convolutions in the tower.
         conv_bias: of the tower's convolutions; without effect in front of a batch norm, but part of
             TensorFlow's weights.
+
+    >>> head = SeparableHead({3: 8, 4: 8}, 2, depth=1)
+    >>> head.set_prior(0.01)
+    >>> outputs = head({3: torch.zeros(1, 8, 4, 4), 4: torch.zeros(1, 8, 2, 2)})
+    >>> outputs.shape, round(outputs.sigmoid().mean().item(), 4)
+    (torch.Size([1, 20, 2]), 0.01)
     """
 
     def __init__(
@@ -54,8 +61,11 @@ class SeparableHead(nn.Module):
         with torch.no_grad():
             self.predict.conv_pw.bias[:count].fill_(-math.log((1 - probability) / probability))
 
-    def forward(self, pyramid: dict[int, Tensor]) -> Tensor:
-        """(B, P, outputs), finest level first, row by row."""
+    def forward(self, pyramid: dict[int, Float[Tensor, "b c _ _"]]) -> Float[Tensor, "b p {self.outputs}"]:
+        """(B, P, outputs), finest level first, row by row.
+
+        Raises ValueError for a level that the head has no norms for.
+        """
         unknown = sorted(set(pyramid) - set(self.levels))
         if unknown:
             raise ValueError(
@@ -64,7 +74,7 @@ class SeparableHead(nn.Module):
         maps = [self._of_level(self.levels.index(level), pyramid[level]) for level in sorted(pyramid)]
         return torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)
 
-    def _of_level(self, number: int, x: Tensor) -> Tensor:
+    def _of_level(self, number: int, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b {self.outputs} h w"]:
         for conv, norms in zip(self.convs, self.norms, strict=True):
             x = self.activation(norms[number](conv(x)))
         return self.predict(x)

@@ -1,6 +1,7 @@
 """From the pooled features of a tube to one map per keypoint and frame (Girdhar 2018). R tubes, T frames."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from pagoda.heads.roi_keypoint import KeypointHead, Upsampling
@@ -17,6 +18,10 @@ class TubeKeypointHead(KeypointHead):
 
     Args:
         time_kernel: frames that a 3×3 convolution sees; the rest is as `KeypointHead` has it.
+
+    >>> head = TubeKeypointHead(4, 17, pooling=RegionPooling(resolution=14), depth=1, width=4)
+    >>> head(torch.zeros(2, 3, 4, 14, 14)).shape
+    torch.Size([2, 3, 17, 56, 56])
     """
 
     def __init__(
@@ -39,7 +44,9 @@ class TubeKeypointHead(KeypointHead):
             nn.init.zeros_(conv.bias)
             self.tower.extend([conv, nn.ReLU(inplace=True)])
 
-    def forward(self, pooled: Tensor) -> Tensor:
+    def forward(
+        self, pooled: Float[Tensor, "r t c h w"]
+    ) -> Float[Tensor, "r t {self.num_keypoints} 4*h 4*w"]:
         """(R, T, C, h, w) to (R, T, K, S, S) logits, S four times the pooled resolution."""
         # Pooled regions are a copy in any case; in this layout the tower is 10 to 20 % quicker.
         x = pooled.transpose(1, 2).contiguous(memory_format=torch.channels_last_3d)

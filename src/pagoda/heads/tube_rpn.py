@@ -1,6 +1,7 @@
 """The proposal network over clips (Girdhar 2018): is there an object at this anchor, and where in each frame?"""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from pagoda.heads.widths import shared_width
@@ -20,6 +21,10 @@ class TubeRPNHead(nn.Module):
         anchors: per cell, the same in every frame; there are no more of them for more frames.
         time_kernel: frames that the 3×3 convolution sees.
         coder: how its deltas stand for boxes; a detector decodes them, and trains them with the same.
+
+    >>> head = TubeRPNHead({4: 8}, 3)
+    >>> [tuple(x.shape) for x in head({4: torch.zeros(1, 8, 5, 2, 2)})]  # one logit for all five frames
+    [(1, 12), (1, 12, 5, 4)]
     """
 
     def __init__(
@@ -43,7 +48,9 @@ class TubeRPNHead(nn.Module):
                 nn.init.normal_(module.weight, std=0.01)
                 nn.init.zeros_(module.bias)
 
-    def forward(self, pyramid: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, pyramid: dict[int, Float[Tensor, "b c t _ _"]]
+    ) -> tuple[Float[Tensor, "b p"], Float[Tensor, "b p t 4"]]:
         """(B, P) logits and (B, P, T, 4) deltas, finest level first, row by row, anchors of a cell together."""
         logits, deltas = [], []
         for level in sorted(pyramid):

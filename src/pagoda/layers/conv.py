@@ -30,6 +30,8 @@ NORM_EPS, NORM_MOMENTUM = 1e-3, 0.01
 def same_padding(side: Side, kernel: int, stride: int) -> tuple[Side, Side]:
     """(before, after) for which a window of `kernel` ≥ `stride` gives ⌈side / stride⌉ values.
 
+    Raises ValueError for a kernel smaller than the stride.
+
     >>> same_padding(8, 3, 2), same_padding(7, 3, 2), same_padding(7, 3, 1)
     ((0, 1), (1, 1), (1, 1))
     """
@@ -46,6 +48,11 @@ def pad_same(x: Tensor, kernel: int, stride: int, value: float = 0.0) -> Tensor:
     """(B, C, H, W) with the border TensorFlow's SAME gives a kernel×kernel window; its size decides, not a table.
 
     Pooling wants `value` −∞: a zero would win over negative features.
+
+    >>> pad_same(torch.ones(1, 1, 2, 2), 3, 2)[0, 0]
+    tensor([[1., 1., 0.],
+            [1., 1., 0.],
+            [0., 0., 0.]])
     """
     top, bottom = same_padding(x.shape[-2], kernel, stride)
     left, right = same_padding(x.shape[-1], kernel, stride)
@@ -54,7 +61,11 @@ def pad_same(x: Tensor, kernel: int, stride: int, value: float = 0.0) -> Tensor:
 
 @checked
 def shrink(x: Tensor, stride: int, padding: Padding) -> Tensor:
-    """Max-pooling with windows of stride + 1 to ⌈side / stride⌉; a border never wins, but for "same_zero"."""
+    """Max-pooling with windows of stride + 1 to ⌈side / stride⌉; a border never wins, but for "same_zero".
+
+    >>> shrink(torch.arange(5.0).reshape(1, 1, 1, 5), 2, "same")
+    tensor([[[[1., 3., 4.]]]])
+    """
     if padding != "symmetric":
         border = 0.0 if padding == "same_zero" else -torch.inf
         return max_pool2d(pad_same(x, stride + 1, stride, border), stride + 1, stride)
@@ -63,7 +74,11 @@ def shrink(x: Tensor, stride: int, padding: Padding) -> Tensor:
 
 @checked
 def build_activation(kind: Activation) -> nn.Module:
-    """The layer called `kind`; it leaves its input as it is."""
+    """A new activation layer that does not write over its input. Raises ValueError for an unknown `kind`.
+
+    >>> build_activation("relu6")(torch.tensor([-1.0, 3.0, 9.0]))
+    tensor([0., 3., 6.])
+    """
     return ACTIVATIONS[kind]()
 
 
@@ -72,6 +87,10 @@ def build_slow_norm(kind: Norm, channels: int) -> nn.Module:
     """A norm with EfficientNet's eps 1e-3, and momentum .01 where it keeps running statistics.
 
     Group norm takes 32 groups, or as many of the powers of two below as divide the channels.
+
+    >>> norm = build_slow_norm("batch", 8)
+    >>> norm.eps, norm.momentum, build_slow_norm("group", 24).num_groups
+    (0.001, 0.01, 8)
     """
     norm = build_norm(kind, channels, eps=NORM_EPS, groups=math.gcd(32, channels))
     if isinstance(norm, nn.BatchNorm2d | nn.SyncBatchNorm):
@@ -87,6 +106,10 @@ class SeparableConv2d(nn.Module):
         bias: of the 1×1; in front of a batch norm it changes nothing but the number of parameters.
         fan: what the weights start from: "average" is Glorot's uniform (necks), "in" a truncated normal that
             keeps the variance (heads).
+
+    >>> conv = SeparableConv2d(8, 16, bias=False)
+    >>> sum(weight.numel() for weight in conv.parameters())  # 8 · 9 + 8 · 16, not 8 · 16 · 9
+    200
     """
 
     def __init__(
@@ -113,7 +136,13 @@ class SeparableConv2d(nn.Module):
 
 @checked
 def start_weights(weight: Tensor, fan: float, kind: Literal["average", "in"]) -> None:
-    """Draw a weight of variance 1 / fan: uniform ("average") or from a normal cut at two deviations ("in")."""
+    """Draw a weight of variance 1 / fan: uniform ("average") or from a normal cut at two deviations ("in").
+
+    >>> weight = torch.empty(8, 12)
+    >>> start_weights(weight, 12, "average")
+    >>> bool(weight.abs().max() <= (3 / 12) ** 0.5)
+    True
+    """
     if kind == "average":
         bound = math.sqrt(3 / fan)
         nn.init.uniform_(weight, -bound, bound)

@@ -15,6 +15,12 @@ class TimeConv3d(nn.Conv3d):
         kernel, stride, dilation: of both sides of the picture; padded to keep the size but for the stride.
         time_kernel: odd; 1 looks at each frame alone.
         time_stride: returns every `time_stride`-th frame, the first one included.
+
+    Raises ValueError for an even `time_kernel`.
+
+    >>> conv = TimeConv3d(1, 2, 3, time_kernel=3, stride=2)  # five frames of 8 × 8 cells to five of 4 × 4
+    >>> conv(torch.zeros(1, 1, 5, 8, 8)).shape
+    torch.Size([1, 2, 5, 4, 4])
     """
 
     def __init__(
@@ -50,7 +56,7 @@ class TimeConv3d(nn.Conv3d):
             return super().forward(x)
         if self.kernel_size[0] == 1:
             return self.convolve_frames(x[:, :, :: self.stride[0]], 0)
-        if self.stride[0] == 1 and is_one_float_clip_on_cpu(x):
+        if self.stride[0] == 1 and _is_one_float_clip_on_cpu(x):
             return self.sum_of_taps(x)
         return super().forward(x)
 
@@ -77,7 +83,7 @@ class TimeConv3d(nn.Conv3d):
         return conv2d(pictures, weight, bias, self.stride[1:], padding, self.dilation[1:], self.groups)
 
 
-def is_one_float_clip_on_cpu(x: Tensor) -> bool:
+def _is_one_float_clip_on_cpu(x: Tensor) -> bool:
     """What torch gives to a kernel of its own, up to five times slower than the one behind all its other conv3d.
 
     Everywhere else conv3d is quicker than sums of two-dimensional convolutions, by 5 to 40 %.

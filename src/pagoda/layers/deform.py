@@ -27,6 +27,11 @@ class DeformConv2d(nn.Module):
         deform_groups: parts of the input channels that have displacements of their own.
         offset_init: "zero" starts with the regular grid (Dai 2017); "uniform" gives `offset` random weights,
             as maskrcnn-benchmark and FCOS do.
+
+    Raises ValueError for groups that do not divide the channels.
+
+    >>> [DeformConv2d(4, 8, modulated=modulated).offset.out_channels for modulated in (False, True)]
+    [18, 27]
     """
 
     def __init__(

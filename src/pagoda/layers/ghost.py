@@ -22,6 +22,12 @@ class GhostModule(nn.Module):
         ratio: s in the paper; 1 makes primary maps only, an ordinary convolution with norm.
         cheap_kernel: d in the paper, odd.
         relu: False for a linear projection; then neither half has a ReLU.
+
+    Raises ValueError for a ratio below 1 and for even kernels.
+
+    >>> ghost = GhostModule(8, 16)  # eight maps are convolved, eight made of these
+    >>> ghost.primary_conv[0].out_channels, ghost.cheap_operation[0].groups
+    (8, 8)
     """
 
     def __init__(
@@ -68,6 +74,9 @@ class GhostModuleV2(GhostModule):
     The gate looks at the input at half resolution through a 1×5 and a 5×1 depthwise convolution; its sigmoid,
     enlarged to the output by repeating values, multiplies every map. Odd sizes lose their last row or column
     in halving. A side of one pixel is not halved, so that small pictures pass, where the original fails.
+
+    >>> GhostModuleV2(4, 6)(torch.rand(1, 4, 5, 7)).shape
+    torch.Size([1, 6, 5, 7])
     """
 
     def __init__(

@@ -22,6 +22,8 @@ def inflate(
 ) -> Float[Tensor, "outputs inputs {time} h w"]:
     """The kernel with `time` taps; the middle one of an even number is the later of the two.
 
+    Raises ValueError for less than one tap.
+
     >>> inflate(Tensor([[[[6.0]]]]), 3, "mean").flatten()
     tensor([2., 2., 2.])
     """
@@ -45,6 +47,10 @@ def inflate_state(
 
     One tap in time is none: (O, I, 1, h, w) is a kernel of pictures, too. All other tensors pass as they are;
     whether they fit is for `load_state_dict` to say.
+
+    >>> wanted = nn.Conv3d(1, 1, (3, 1, 1)).state_dict()
+    >>> inflate_state({"weight": Tensor([[[[6.0]]]])}, wanted)["weight"].flatten()
+    tensor([0., 6., 0.])
     """
     result = dict(state)
     for name, value in state.items():
@@ -58,7 +64,11 @@ def inflate_state(
 
 
 def inflate_convolution(conv: nn.Conv2d, time_kernel: int, *, time_stride: int = 1) -> TimeConv3d:
-    """The same convolution over clips, its weights in the middle tap."""
+    """The same convolution over clips, its weights in the middle tap.
+
+    >>> inflate_convolution(nn.Conv2d(1, 2, 3, padding=1), 5).kernel_size
+    (5, 3, 3)
+    """
     deep = TimeConv3d(
         conv.in_channels,
         conv.out_channels,

@@ -12,7 +12,11 @@ CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def order_weights(model: Module, *, channels_last: bool) -> Module:
-    """Put the kernels of `model` into that order, in place. `Module.to` would refuse a model that has both kinds."""
+    """Put the kernels of `model` into that order, in place. `Module.to` would refuse a model that has both kinds.
+
+    >>> order_weights(nn.Conv2d(3, 4, 2), channels_last=True).weight.stride()  # of (4, 3, 2, 2)
+    (12, 1, 6, 3)
+    """
     for tensor in chain(model.parameters(), model.buffers()):
         if tensor.ndim in CHANNELS_LAST:
             order = CHANNELS_LAST[tensor.ndim] if channels_last else torch.contiguous_format
@@ -21,7 +25,12 @@ def order_weights(model: Module, *, channels_last: bool) -> Module:
 
 
 def is_channels_last(model: nn.Module) -> bool:
-    """Told from its first kernel that differs between the two orders."""
+    """Told from its first kernel that differs between the two orders.
+
+    >>> conv = nn.Conv2d(3, 4, 2)
+    >>> is_channels_last(conv), is_channels_last(order_weights(conv, channels_last=True))
+    (False, True)
+    """
     kernel = next(
         p for p in model.parameters() if p.ndim in CHANNELS_LAST and min(p.shape[1], p.shape[-1]) > 1
     )

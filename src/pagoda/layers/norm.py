@@ -19,6 +19,12 @@ class FrozenBatchNorm2d(nn.Module):
 
     For pictures (B, C, H, W) and clips (B, C, T, H, W) alike. `eps` is 0 in maskrcnn-benchmark and FCOS,
     1e-5 in detectron2 and torchvision: with a variance of 1e-4 the difference is 5 %.
+
+    >>> norm = FrozenBatchNorm2d(1, eps=0.0)
+    >>> norm.running_mean.fill_(2.0), norm.running_var.fill_(4.0), list(norm.parameters())
+    (tensor([2.]), tensor([4.]), [])
+    >>> norm(torch.tensor([[[[6.0]]]]))  # (6 - 2) / √4
+    tensor([[[[2.]]]])
     """
 
     weight: Tensor
@@ -50,7 +56,12 @@ class FrozenBatchNorm2d(nn.Module):
 
 
 class FrameGroupNorm(nn.GroupNorm):
-    """Group norm of clips (B, C, T, H, W) with statistics of each frame by itself."""
+    """Group norm of clips (B, C, T, H, W) with statistics of each frame by itself.
+
+    >>> clip = torch.tensor([0.0, 10.0, 2.0, 30.0]).reshape(1, 2, 2, 1, 1)  # two channels, two frames
+    >>> FrameGroupNorm(1, 2)(clip).detach().flatten().round()
+    tensor([-1., -1.,  1.,  1.])
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         frames = x.transpose(1, 2)
@@ -59,9 +70,13 @@ class FrameGroupNorm(nn.GroupNorm):
 
 @checked
 def build_norm(kind: Norm, channels: int, *, eps: float = 1e-5, groups: int = 32) -> nn.Module:
-    """The layer called `kind` for (B, channels, H, W).
+    """A new norm layer for (B, channels, H, W); "none" is the identity.
 
     "sync" shares its statistics among the processes of a distributed run, on GPUs; elsewhere it is "batch".
+    `groups` count for "group" alone. Raises ValueError where they do not divide the channels.
+
+    >>> build_norm("group", 64).num_groups, build_norm("frozen", 64, eps=0.0), build_norm("none", 64)
+    (32, FrozenBatchNorm2d(64, eps=0.0), Identity())
     """
     if kind == "batch":
         return nn.BatchNorm2d(channels, eps=eps)
@@ -77,7 +92,13 @@ def build_norm(kind: Norm, channels: int, *, eps: float = 1e-5, groups: int = 32
 
 
 def freeze(module: nn.Module) -> None:
-    """No gradients and evaluation mode; call again after `.train()`, which wakes batch norms up."""
+    """No gradients and evaluation mode; call again after `.train()`, which wakes batch norms up.
+
+    >>> norm = nn.BatchNorm2d(2)
+    >>> freeze(norm)
+    >>> norm.training, norm.weight.requires_grad
+    (False, False)
+    """
     module.eval()
     for parameter in module.parameters():
         parameter.requires_grad_(False)
@@ -87,6 +108,11 @@ def hold_statistics(module: nn.Module) -> None:
     """Batch norms inside apply their stored statistics and keep them; their weights still learn.
 
     For fine-tuning with few pictures per step. Call again after `.train()`.
+
+    >>> norm = nn.BatchNorm2d(2)
+    >>> hold_statistics(norm)
+    >>> norm.training, norm.weight.requires_grad
+    (False, True)
     """
     for norm in module.modules():
         if isinstance(norm, BATCH_NORMS):
@@ -94,5 +120,9 @@ def hold_statistics(module: nn.Module) -> None:
 
 
 def has_batch_statistics(module: nn.Module) -> bool:
-    """Whether batch norms inside look at the batch at hand, as they do in training unless held or frozen."""
+    """Whether batch norms inside look at the batch at hand, as they do in training unless held or frozen.
+
+    >>> has_batch_statistics(nn.BatchNorm2d(2)), has_batch_statistics(nn.GroupNorm(1, 2))
+    (True, False)
+    """
     return any(isinstance(norm, BATCH_NORMS) and norm.training for norm in module.modules())

@@ -1,6 +1,7 @@
 """Networks before their weights: built as they are, but with tensors that take no memory and no time."""
 
 import math
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -18,14 +19,23 @@ LARGEST = 2**16
 
 
 class WithoutMemory(TorchFunctionMode):
-    """Within it, weights have shapes but no numbers (device "meta") until they are assigned.
+    """A context in which new weights have shapes but no numbers (device "meta") until they are assigned.
 
     Small tensors that are made of given numbers, anchors say, are real: they are not among the weights of a file.
+
+    >>> with WithoutMemory():
+    ...     layer = nn.Linear(10**6, 10**6)
+    >>> layer.weight.is_meta, layer.in_features
+    (True, 1000000)
     """
 
     def __torch_function__(
-        self, function: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+        self,
+        function: Callable[..., Any],
+        types: Collection[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> object:
         kwargs = kwargs or {}
         target = args[0] if args else kwargs.get("tensor")
         if getattr(function, "__name__", "") in STARTS and isinstance(target, Tensor) and target.is_meta:
@@ -38,6 +48,10 @@ class WithoutMemory(TorchFunctionMode):
 
 
 def unfilled(model: nn.Module) -> list[str]:
-    """Names of the parameters and buffers that have no numbers yet."""
+    """Names of the parameters and buffers that have no numbers yet.
+
+    >>> unfilled(nn.Linear(2, 1, device="meta")), unfilled(nn.Linear(2, 1))
+    (['weight', 'bias'], [])
+    """
     tensors = (*model.named_parameters(), *model.named_buffers())
     return [name for name, tensor in tensors if tensor.is_meta]

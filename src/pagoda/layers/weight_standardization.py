@@ -13,6 +13,10 @@ class StandardizedConv2d(nn.Module):
     Mean and (unbiased) deviation are those of one filter, over its inputs and taps. Made for group norm, which
     alone falls behind batch norm. It is no `nn.Conv2d`, because what holds for that (a norm behind it may be
     folded into `weight`) does not hold here.
+
+    >>> weight = StandardizedConv2d(2, 3, 3).standardized_weight()
+    >>> bool(weight.mean((1, 2, 3)).abs().max() < 1e-6), weight.std((1, 2, 3)).detach().round()
+    (True, tensor([1., 1., 1.]))
     """
 
     def __init__(
@@ -31,7 +35,7 @@ class StandardizedConv2d(nn.Module):
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
 
     def standardized_weight(self) -> Tensor:
-        """The filters that the picture meets."""
+        """(outputs, inputs / groups, k, k): the filters that the picture meets."""
         std, mean = torch.std_mean(self.weight, dim=(1, 2, 3), keepdim=True)
         return (self.weight - mean) / (std + 1e-5)
 

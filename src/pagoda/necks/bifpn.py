@@ -32,7 +32,13 @@ FAST_EPS = 1e-4
 @checked
 @dataclass(frozen=True, kw_only=True)
 class Resampling:
-    """How maps get to another level's size."""
+    """How maps get from one level's size to another's.
+
+    >>> Resampling().grow(torch.tensor([[[[1.0, 2.0]]]]), (1, 4))
+    tensor([[[[1., 1., 2., 2.]]]])
+    >>> Resampling(down="average").shrink(torch.ones(1, 1, 4, 4), 2, "symmetric").shape
+    torch.Size([1, 1, 2, 2])
+    """
 
     down: Literal["max", "average", "bilinear"] = "max"
     """to a coarser level: the maximum or the average of windows of factor + 1, or values in between"""
@@ -45,7 +51,7 @@ class Resampling:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; one of {', '.join(known)}")
 
     def shrink(self, x: Tensor, factor: int, padding: Padding) -> Tensor:
-        """To ⌈side / factor⌉."""
+        """(B, C, H, W) at ⌈side / factor⌉ rows and columns."""
         if self.down == "max":
             return shrink(x, factor, padding)
         if self.down == "bilinear":
@@ -56,7 +62,7 @@ class Resampling:
         return avg_pool2d(pad_same(x, factor + 1, factor), factor + 1, factor)
 
     def grow(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        """To (height, width)."""
+        """(B, C, height, width) of a smaller map."""
         if self.up == "nearest":
             return interpolate(x, size=size, mode="nearest")
         return interpolate(x, size=size, mode="bilinear", align_corners=False)
@@ -103,6 +109,14 @@ class BiFPN(nn.Module):
         padding: of the pooling; "same" for weights that come from TensorFlow.
         conv_bias: of convolutions in front of norms; without effect, but part of TensorFlow's weights.
         resampling: from level to level (max pooling, nearest neighbours).
+
+    Raises ValueError for a `top_level` below the backbone's highest, levels with gaps, less than two levels or
+    one cell, and a topology that does not make every level.
+
+    >>> neck = BiFPN({3: 8, 4: 16}, 16, cells=1, top_level=5)
+    >>> pyramid = neck({3: torch.zeros(1, 8, 8, 8), 4: torch.zeros(1, 16, 4, 4)})
+    >>> {level: tuple(x.shape) for level, x in pyramid.items()}
+    {3: (1, 16, 8, 8), 4: (1, 16, 4, 4), 5: (1, 16, 2, 2)}
     """
 
     def __init__(
@@ -158,7 +172,7 @@ class BiFPN(nn.Module):
 
     def forward(self, features: dict[int, Tensor]) -> dict[int, Tensor]:
         maps = [features[level] for level in self.inputs]
-        check_sizes(self.inputs, maps, self.strides)
+        _check_sizes(self.inputs, maps, self.strides)
         for number in range(len(maps), len(self.channels)):
             last = maps[-1]
             if str(number) in self.extra:
@@ -270,7 +284,7 @@ def fuse(maps: Sequence[Tensor], weights: Tensor | None, fusion: Fusion) -> Tens
     return fused
 
 
-def check_sizes(levels: Sequence[int], maps: Sequence[Tensor], strides: Mapping[int, int]) -> None:
+def _check_sizes(levels: Sequence[int], maps: Sequence[Tensor], strides: Mapping[int, int]) -> None:
     """Raises ValueError unless each level has half the rows and columns of the one below, rounded up, or what
     their strides say."""
     for level, (lower, upper) in zip(levels[1:], pairwise(maps), strict=True):

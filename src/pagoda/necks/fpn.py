@@ -33,6 +33,12 @@ class FPN(nn.Module):
         norm_on: which convolutions have that norm; the strided ones of extra levels have a ReLU, too, only where
             they are among them. mmdetection's no_norm_on_lateral leaves "lateral" out.
         groups: of a group norm.
+
+    Raises ValueError for a `top_level` below the backbone's highest, and for levels with gaps.
+
+    >>> neck = FPN({3: 8, 4: 16}, 12, top_level=6)
+    >>> neck.channels, list(neck.extra)
+    ({3: 12, 4: 12, 5: 12, 6: 12}, ['5', '6'])
     """
 
     def __init__(
@@ -122,7 +128,11 @@ class FPN(nn.Module):
 def conv_norm(
     inputs: int, outputs: int, kernel: int, norm: Norm, relu_after: bool, *, stride: int = 1, groups: int = 32
 ) -> nn.Module:
-    """The convolution alone, or a Sequential of convolution, norm and ReLU as asked for."""
+    """The convolution alone, or a Sequential of convolution, norm and ReLU as asked for.
+
+    >>> [type(layer).__name__ for layer in conv_norm(3, 32, 3, "group", True)]
+    ['Conv2d', 'GroupNorm', 'ReLU']
+    """
     conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=norm == "none")
     extras: list[nn.Module] = [] if norm == "none" else [build_norm(norm, outputs, groups=groups)]
     extras += [nn.ReLU(inplace=True)] if relu_after else []
@@ -130,7 +140,13 @@ def conv_norm(
 
 
 def start_convolutions(neck: nn.Module) -> None:
-    """Fresh weights as Caffe2's "XavierFill", biases 0."""
+    """Fresh weights as Caffe2's "XavierFill", biases 0.
+
+    >>> conv = nn.Conv2d(3, 1, 1)
+    >>> start_convolutions(conv)
+    >>> conv.bias.item(), bool(conv.weight.abs().max() <= 1)  # √(3 / inputs)
+    (0.0, True)
+    """
     for module in neck.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d):
             nn.init.kaiming_uniform_(module.weight, a=1)

@@ -17,6 +17,10 @@ class FPN3D(FPN):
     Args:
         channels: the backbone's, {level: C}; all levels must have the same number of frames.
         time_kernel: frames that an output convolution sees; 1 is the two-dimensional FPN on every frame.
+
+    >>> neck = FPN3D({3: 8, 4: 16}, 8, top_level=5)
+    >>> neck.lateral["3"].kernel_size, neck.output["3"].kernel_size, neck.strides
+    ((1, 1, 1), (3, 3, 3), {3: 8, 4: 16, 5: 32})
     """
 
     def __init__(
@@ -29,6 +33,7 @@ class FPN3D(FPN):
         start_convolutions(self)
 
     def merge(self, features: dict[int, Tensor]) -> dict[int, Tensor]:
+        """As `FPN` does. Raises ValueError for levels of unlike many frames."""
         frames = {level: features[level].shape[2] for level in self.inputs}
         if len(set(frames.values())) != 1:
             raise ValueError(

@@ -18,6 +18,10 @@ class PAFPN(FPN):
 
     The lowest level is FPN's. Extra levels read what has climbed up ("P5", "max_pool") or the backbone ("C5").
     The arguments are those of `FPN`; `norm` and `relu_after` also hold for the convolutions added here.
+
+    >>> neck = PAFPN({3: 8, 4: 16}, 8, top_level=4)
+    >>> list(neck.output), list(neck.up), neck.up["4"].stride
+    (['3', '4'], ['4'], (2, 2))
     """
 
     def __init__(

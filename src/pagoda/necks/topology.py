@@ -5,7 +5,11 @@ from typing import Literal, NamedTuple
 
 
 class Node(NamedTuple):
-    """One fusion. What it makes gets the next free number."""
+    """A fusion of features of a pyramid; what it makes gets the next free number.
+
+    >>> Node(4, inputs=(1, 2))  # of levels 3, 4, 5: what it makes at level 4 of levels 4 and 5 gets number 3
+    Node(level=4, inputs=(1, 2))
+    """
 
     level: int
     """where its output stands"""
@@ -47,7 +51,11 @@ Node(level=5, inputs=(2, 5))]
 
 
 def panet_nodes(low: int, high: int) -> list[Node]:
-    """Path aggregation (Liu 2018) in the same terms: one chain down, one chain up, no shortcuts."""
+    """Path aggregation (Liu 2018) in the same terms: one chain down, one chain up, no shortcuts.
+
+    >>> [tuple(node) for node in panet_nodes(3, 4)]
+    [(4, (1,)), (3, (0, 2)), (3, (3,)), (4, (2, 4))]
+    """
     made = _Numbering(low, high)
     made.add(high, made.at[high][-1])
     for level in range(high - 1, low - 1, -1):
@@ -59,7 +67,11 @@ def panet_nodes(low: int, high: int) -> list[Node]:
 
 
 def qufpn_nodes(low: int, high: int) -> list[Node]:
-    """Quad FPN (Xing 2020): BiFPN and its mirror image from the same inputs, joined level by level."""
+    """Quad FPN (Xing 2020): BiFPN and its mirror image from the same inputs, joined level by level.
+
+    >>> [node.level for node in qufpn_nodes(3, 4)]  # down, up; up, down; joined
+    [3, 4, 4, 3, 3, 4]
+    """
     made = _Numbering(low, high)
     first = {level: numbers[0] for level, numbers in made.at.items()}
     halves = []
@@ -89,7 +101,12 @@ TOPOLOGIES: dict[TopologyName, Topology] = {
 
 
 def check_topology(nodes: Sequence[Node], low: int, high: int) -> None:
-    """Raises ValueError where a node reads what is not made yet, or a level has no output."""
+    """Raises ValueError where a node reads what is not made yet, or a level has no output.
+
+    >>> check_topology([Node(3, (0, 1)), Node(3, (2, 1))], 3, 4)
+    Traceback (most recent call last):
+    ValueError: the topology has no node at level 4; every level from 3 to 4 needs one, whose output it is
+    """
     levels = range(low, high + 1)
     for index, node in enumerate(nodes):
         number = len(levels) + index

@@ -2,6 +2,8 @@
 
 `inclusive=True` everywhere means the legacy convention of maskrcnn-benchmark and Caffe2: corners are
 pixel indices, so a side measures x2 - x1 + 1. The default is continuous: x2 - x1.
+
+xywh and xyxy become each other here alone, for tensors and for the arrays in which data are read and scored.
 """
 
 from typing import Literal, overload

@@ -52,7 +52,7 @@ def _endings(num_known: int, num_readable: int) -> frozenset[str]:
 
 
 def is_picture(path: str | Path) -> bool:
-    """By its name alone. The ._ files that a Mac leaves on foreign disks are none, whatever their ending.
+    """Whether a file is a picture, by its name alone; the ._ files a Mac leaves on foreign disks are none.
 
     >>> is_picture("a/B.JPG"), is_picture("notes.txt"), is_picture("._a.png")
     (True, False, False)
@@ -129,7 +129,7 @@ def list_pictures(source: str | Path) -> list[Path]:
 
 
 def is_other_file(path: Path) -> bool:
-    """In a folder of a data set's pictures: neither a picture nor an annotation, by its ending."""
+    """Whether a file among a data set's pictures is, by its ending, neither a picture nor an annotation."""
     is_known = is_picture(path) or path.suffix.lower() in ANNOTATION_ENDINGS
     return not is_known and not path.name.startswith(".") and path.is_file()
 

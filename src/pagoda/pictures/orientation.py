@@ -25,7 +25,7 @@ _PNG_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
 
 
 def orientation(image: Image.Image) -> int:
-    """1 … 8 as the file says, 1 where it does not; of a picture that Pillow has opened, whether decoded or not.
+    """The orientation, 1 … 8, that an opened picture's file says, decoded or not; 1 where it says none.
 
     >>> orientation(Image.new("L", (3, 2)))
     1

@@ -139,7 +139,7 @@ class PictureFacts(NamedTuple):
 
 
 def read_levels(path: str | Path) -> np.ndarray:
-    """(H, W) values as stored, upright, of a grey picture of more than 8 bits."""
+    """The values of a grey picture of more than 8 bits, (H, W) as stored, upright."""
     with _opened(path, str(path)) as image:
         return np.asarray(upright(image))
 
@@ -159,7 +159,7 @@ def level_range(path: str | Path) -> tuple[float, float]:
 
 
 def picture_facts(path: str | Path) -> PictureFacts:
-    """Told from the header, except that the frames of a GIF and the pages of a TIFF have to be counted.
+    """What a picture's header says; only frames of a GIF and pages of a TIFF have to be counted.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -214,9 +214,10 @@ def to_picture(
 ) -> tuple[np.ndarray, str | None]:
     """Any picture as ((H, W, 3) uint8 RGB, its name if it has one); with 4 channels as RGBA, as `read_picture` does.
 
-    `source`: a path; an http(s) address; a PIL image; an array (H, W), (H, W, 3) or (H, W, 4) in RGB order;
-    a tensor (3, H, W) or (1, H, W), for RGBA also (4, H, W). Arrays and tensors are uint8,
-    or floating point within 0 … 1.
+    `source`: a path; an http(s) address; a PIL image; an array (H, W), (H, W, 3) or (H, W, 4) in RGB order; a
+    tensor (3, H, W) or (1, H, W), for RGBA also (4, H, W). Arrays and tensors are uint8, or floating point
+    within 0 … 1. Raises PictureError for a picture that cannot be read, TypeError for a source of another
+    kind.
 
     >>> pixels, name = to_picture(torch.ones(3, 2, 5))
     >>> pixels.shape, int(pixels.max()), name
@@ -242,7 +243,7 @@ def to_picture(
 
 
 def is_address(source: str) -> bool:
-    """Whether it is fetched, not looked for on disk.
+    """Whether a source is an http(s) address, which is fetched, and no path.
 
     >>> is_address("https://example.org/a.jpg"), is_address("a.jpg")
     (True, False)
@@ -286,7 +287,7 @@ def _opened(file: str | Path | BinaryIO, name: str) -> Iterator[ImageFile.ImageF
 
 
 def _file_bytes(image: ImageFile.ImageFile) -> int:
-    """Of the file, told without reading it."""
+    """The size of the file, told without reading it."""
     assert image.fp is not None
     at = image.fp.tell()
     size = image.fp.seek(0, 2)

@@ -63,6 +63,12 @@ def dataset_for(
     """Pictures with their targets, or clips as long and as far apart as the model looks at.
 
     `is_complete`: only clips of which every frame is annotated, as training needs them.
+
+    >>> import pagoda
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=3, base_channels=8, width=8, norm_groups=4)
+    >>> type(dataset_for(model, DrawnShapes(2).annotations)).__name__
+    'DetectionDataset'
     """
     if isinstance(source, Annotations):
         return DetectionDataset(source, channels=model.input_spec.read_channels)

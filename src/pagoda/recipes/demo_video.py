@@ -39,7 +39,7 @@ MIN_KEYPOINT_SCORE = 0.2
 
 @dataclass(frozen=True)
 class VideoDemo:
-    """What `run_demo_video` returns."""
+    """A finished video demonstration: what was trained, how well each linker followed, and a video to watch."""
 
     run: RunResult
     """the trained model, its folder and its scores picture by picture"""

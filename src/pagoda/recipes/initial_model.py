@@ -49,7 +49,7 @@ class CheckpointOptions(Options):
 
 @dataclass(frozen=True)
 class Start:
-    """The model, and how it came about."""
+    """The model a run begins with, and how it came about."""
 
     model: Detector
     """with the classes of the data, untrained or trained"""

@@ -53,6 +53,10 @@ def config_of_run(folder: str | Path) -> JsonObject:
     """The entries of config.yaml in a run's folder.
 
     Raises FileNotFoundError where there is none, ValueError where it lacks what a run needs to go on.
+
+    >>> config_of_run("runs/gone")
+    Traceback (most recent call last):
+    FileNotFoundError: runs/gone holds no config.yaml, so it is not the folder of a run
     """
     file = Path(folder) / "config.yaml"
     if not file.is_file():
@@ -163,7 +167,7 @@ def schedule_note(saved: TrainSettings, now: TrainSettings, *, step: int, totals
 
 
 def rewrite_settings(folder: Path, settings: TrainSettings) -> None:
-    """The run's config.yaml with these settings, so that the next time it goes on with them."""
+    """Write these settings into the run's config.yaml, so that the next time it goes on with them."""
     file = folder / "config.yaml"
     content = {**yaml.safe_load(file.read_text(encoding="utf-8")), "train": to_plain(settings)}
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

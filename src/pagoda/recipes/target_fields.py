@@ -22,7 +22,17 @@ def what_to_carry(model: Detector) -> Carry:
 
 
 def lighten(dataset: AnnotatedDataset[AnyTargets], model: Detector) -> AnnotatedDataset[AnyTargets]:
-    """The data set without masks and keypoints where the model learns boxes alone, so that none are decoded."""
+    """The data set without masks and keypoints where the model learns boxes alone, so that none are decoded.
+
+    Other data than a `DetectionDataset` come back as they are.
+
+    >>> import pagoda
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=3, base_channels=8, width=8, norm_groups=4)
+    >>> dataset = DetectionDataset(DrawnShapes(2).annotations)
+    >>> dataset.annotations.masks is None, lighten(dataset, model).annotations.masks is None
+    (False, True)
+    """
     if isinstance(dataset, DetectionDataset) and what_to_carry(model) == Carry():
         return DetectionDataset(
             dataset.annotations.boxes_only(), dataset.transform, channels=dataset.channels

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pagoda.drawing.objects import draw_detections
 from pagoda.ops.boxes import xyxy_to_xywh
 from pagoda.plain import JsonObject
 from pagoda.structures.labels import LabelMap
@@ -178,6 +177,8 @@ class Detections(_PerObject):
         if picture is None:
             raise ValueError("these detections carry no picture; call plot(picture) with (H, W, 3) RGB uint8")
         self._check_same_frame(picture.shape[:2])
+        from pagoda.drawing.objects import draw_detections  # most detections are never drawn
+
         return draw_detections(picture, self.above(min_score), min_keypoint_score=min_keypoint_score)
 
     def to_dict(self) -> JsonObject:

@@ -23,9 +23,11 @@ def needs_two_pictures(
     The smallest of them goes through the network once, without learning or drawing anything.
 
     >>> import pagoda
-    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=1, base_channels=8, width=8, norm_groups=4)
-    >>> needs_two_pictures(model, np.array([[32, 32]]))  # frozen and group norms learn no statistics
-    False
+    >>> options = {"base_channels": 8, "width": 8, "norm_groups": 4, "short_side": 64, "long_side": 64}
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=1, **options)
+    >>> size = np.array([[32, 32]])  # at stride 32 a single cell, unless the model resizes it: here to 64×64
+    >>> needs_two_pictures(model, size, resized=True), needs_two_pictures(model, size)
+    (True, False)
     """
     if not has_batch_statistics(model):
         return False

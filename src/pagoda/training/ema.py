@@ -37,7 +37,7 @@ class ModelAverage:
         self.decay, self.ramp_steps, self.ramp = decay, ramp_steps, ramp
 
     def decay_at(self, step: int) -> float:
-        """Short memory at the beginning, when the model has just left chance."""
+        """The share d that is kept at `step`, from 0: small at first, when the model has just left chance."""
         if self.ramp == "counted":
             return min(self.decay, (1 + step) / (10 + step))
         return self.decay * (1 - math.exp(-(step + 1) / self.ramp_steps))

@@ -48,7 +48,7 @@ class Diagnosis:
     """the likeliest reason with its remedy, a sentence for people"""
 
     def describe(self) -> str:
-        """All of it in four lines for a terminal."""
+        """Four lines for a terminal: terms, pictures, layer, cause."""
         terms = ", ".join(f"{name} {value:.4g}" for name, value in self.terms.items())
         return (
             f"terms: {terms}\npictures: {', '.join(self.pictures) or 'none alone, only the batch together'}"
@@ -77,6 +77,17 @@ def save_capsule(
     """A capsule file: pictures (uint8), targets, weights, random state and `facts`, which loads without code.
 
     `facts` must hold losses, precision and channels_last to be replayed, in types `torch.load` takes with weights_only.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> import pagoda
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=1, base_channels=8, width=8, norm_groups=4)
+    >>> facts = {"losses": {"boxes": float("nan")}, "precision": "fp32", "channels_last": True}
+    >>> black = torch.zeros(3, 32, 32, dtype=torch.uint8)
+    >>> with TemporaryDirectory() as folder:
+    ...     path = save_capsule(Path(folder, "capsule.pt"), model, [black], [Targets.empty((32, 32))], **facts)
+    ...     content, targets = load_capsule(path)
+    >>> content["losses"], len(targets)
+    ({'boxes': nan}, 1)
     """
     content = {
         "card": model.card(),
@@ -97,7 +108,7 @@ def save_capsule(
 
 
 def load_capsule(path: str | Path) -> tuple[Saved, list[AnyTargets]]:
-    """(everything in the file by name, its targets rebuilt), of a file by `save_capsule`.
+    """What `save_capsule` wrote: (everything in the file by name, its targets rebuilt).
 
     Raises WeightsError that names the file and the entry.
     """
@@ -116,7 +127,7 @@ def load_capsule(path: str | Path) -> tuple[Saved, list[AnyTargets]]:
 
 
 def _check_picture(picture: Tensor) -> None:
-    """(3 or 4, H, W) uint8, or T of them."""
+    """Raises ValueError unless a picture is (3 or 4, H, W) uint8, or T of them."""
     if picture.ndim not in (3, 4) or picture.shape[-3] not in (3, 4) or picture.dtype != torch.uint8:
         raise ValueError(
             f"its pictures must be (3, H, W) uint8, got {tuple(picture.shape)} of {picture.dtype}"
@@ -130,7 +141,17 @@ def _saved(targets: AnyTargets) -> tuple[str, ...]:
 def diagnose(
     model: Detector, pictures: Sequence[Tensor], targets: Sequence[AnyTargets], *, precision: str
 ) -> Diagnosis:
-    """Run the batch again, with a look at every layer, then every picture alone; the model is left as it was."""
+    """Why the loss of a batch is not finite: run again with a look at every layer, then picture by picture.
+
+    `precision` is the run's, "fp32" or "bf16"; the model is left as it was.
+
+    >>> import pagoda
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=1, base_channels=8, width=8, norm_groups=4)
+    >>> box, label = torch.tensor([[9.0, 9, 1, 1]]), torch.tensor([0])
+    >>> turned = Targets(box, label, image_size=(32, 32), ignored=torch.tensor([False]), file="a.jpg")
+    >>> diagnose(model.eval(), [torch.zeros(3, 32, 32, dtype=torch.uint8)], [turned], precision="fp32").cause
+    'box 0 of a.jpg is degenerate ([9.0, 9.0, 1.0, 1.0]); run `pagoda doctor` on the dataset'
+    """
     model = copy.deepcopy(model)
     layer: list[str] = []
     hooks = [
@@ -153,7 +174,7 @@ def diagnose(
 def batch_losses(
     model: Detector, pictures: Sequence[Tensor], targets: Sequence[AnyTargets], precision: str
 ) -> dict[str, float]:
-    """Every loss term, computed in the given precision, in whatever mode the model is."""
+    """{name: value} of every loss term, computed in the given precision, in whatever mode the model is."""
     device = next(model.parameters()).device
     images = _like_weights(model.input_spec.batch(pictures, device=device), model)
     moved: list[Any] = [target.to(device) for target in targets]

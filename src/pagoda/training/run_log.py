@@ -110,7 +110,7 @@ class RunLog:
         self._draw("val" if kind == "val" else "train", step, values)
 
     def to_disk(self) -> None:
-        """All rows are there, whatever happens to the machine."""
+        """Have the machine write all rows to its disk, so that they outlast a loss of power."""
         os.fsync(self.file.fileno())
 
     def advance(self, step: int, note: str) -> None:

@@ -16,7 +16,11 @@ from pagoda.transfer.rcnn import exchange_classes, exchange_keypoints, keypoints
 
 @dataclass(frozen=True)
 class Matched:
-    """What two lists of names have in common."""
+    """What two lists of names have in common.
+
+    >>> Matched(kept=["dog"], fresh=["eel"], forgotten=["cat"]).fresh
+    ['eel']
+    """
 
     kept: list[str]
     """in both, in the order of the new"""
@@ -28,7 +32,13 @@ class Matched:
 
 @dataclass(frozen=True)
 class Adapted:
-    """The model for the other classes, and which of them it knew."""
+    """The model for the other classes, and which of them it knew.
+
+    >>> print(Adapted(Detector(), kept=["dog"], fresh=["eel"], forgotten=[]).text())
+    kept        1 classes with their weights: dog
+    fresh       1 new classes: eel
+    forgotten   0 classes that are not wanted
+    """
 
     model: Detector
     """a copy; the one it was made of is unchanged"""
@@ -75,20 +85,30 @@ def adapt_classes(model: Detector, label_map: LabelMap, *, prior_probability: fl
     R-CNNs have a row per class in the box head (four for its boxes) and in the mask head; the background's stay,
     and fresh rows start as in a new head, where no class is likelier than another. Where `label_map` has a
     skeleton of other keypoints, maps of the same name are carried over likewise.
+
+    Raises ValueError for a model without a class head whose rows can be told apart.
+
+    >>> from pagoda.models import create_model
+    >>> small = {"levels": (2,), "top_level": 3, "width": 32, "head_depth": 1}
+    >>> model = create_model("fcos_resnet18_fpn", label_map=LabelMap.from_names(["cat", "dog"]), **small)
+    >>> adapted = adapt_classes(model, LabelMap.from_names(["dog", "eel", "fox"]))
+    >>> adapted.kept, adapted.model.class_head.outputs, model.class_head.outputs
+    (['dog'], 3, 2)
     """
     adapted = deepcopy(model)
     if isinstance(adapted, RCNN):
         exchange_classes(adapted, rows_from(model.label_map.names, label_map.names, groups=1, extra=0))
     else:
-        exchange_class_head(adapted, label_map, prior_probability)
+        _exchange_class_head(adapted, label_map, prior_probability)
     adapted.label_map = label_map
     matched = matching(model.label_map.names, label_map.names)
-    keypoints = fit_keypoints(adapted, model.label_map.skeleton)
+    keypoints = _fit_keypoints(adapted, model.label_map.skeleton)
     return Adapted(adapted, matched.kept, matched.fresh, matched.forgotten, keypoints)
 
 
 def matching(old: Sequence[str], new: Sequence[str]) -> Matched:
-    """
+    """Which names of two lists are in both, in the new one alone and in the old one alone.
+
     >>> matching(("cat", "dog"), ("dog", "eel"))
     Matched(kept=['dog'], fresh=['eel'], forgotten=['cat'])
     """
@@ -99,7 +119,7 @@ def matching(old: Sequence[str], new: Sequence[str]) -> Matched:
     )
 
 
-def fit_keypoints(model: Detector, known: Skeleton | None) -> Matched | None:
+def _fit_keypoints(model: Detector, known: Skeleton | None) -> Matched | None:
     """Give the model the keypoints of its label map, in place, where its maps are called as in `known`."""
     skeleton = model.label_map.skeleton
     if not isinstance(model, RCNN) or skeleton is None or keypoints_fit(model, skeleton, known):
@@ -109,7 +129,7 @@ def fit_keypoints(model: Detector, known: Skeleton | None) -> Matched | None:
     return matching(names, skeleton.names)
 
 
-def exchange_class_head(adapted: Detector, label_map: LabelMap, prior_probability: float) -> None:
+def _exchange_class_head(adapted: Detector, label_map: LabelMap, prior_probability: float) -> None:
     """Give the class head of a dense detector the classes of `label_map`, in place."""
     if not hasattr(adapted, "class_head"):
         raise ValueError(
@@ -126,13 +146,21 @@ def exchange_class_head(adapted: Detector, label_map: LabelMap, prior_probabilit
     rows = rows_from(old_names, names, groups, extra)
     weight = layer.weight.detach().new_empty((len(rows), *layer.weight.shape[1:])).normal_(std=0.01)
     prior = -math.log((1 - prior_probability) / prior_probability)
-    layer.bias = with_rows(layer.bias.detach().new_full((len(rows),), prior), layer.bias, rows)
-    layer.weight = with_rows(weight, layer.weight, rows)
+    layer.bias = _with_rows(layer.bias.detach().new_full((len(rows),), prior), layer.bias, rows)
+    layer.weight = _with_rows(weight, layer.weight, rows)
     layer.out_channels = adapted.class_head.outputs = len(rows)
 
 
 def last_layer(head: nn.Module) -> nn.Conv2d:
-    """Of a head whose last layer is called `predict`: a convolution, or a separable one."""
+    """The convolution that makes a head's outputs: its layer `predict`, or the 1×1 of a separable one.
+
+    Raises ValueError where there is none, or it has no bias.
+
+    >>> head = nn.Module()
+    >>> head.predict = nn.Conv2d(8, 3, 1)
+    >>> last_layer(head).out_channels
+    3
+    """
     predict = head.predict
     layer = predict if isinstance(predict, nn.Conv2d) else getattr(predict, "conv_pw", None)
     if not isinstance(layer, nn.Conv2d) or layer.bias is None:
@@ -158,7 +186,7 @@ def rows_from(old: tuple[str, ...], new: tuple[str, ...], groups: int, extra: in
     return rows + [groups * len(old) + index for index in range(extra)]
 
 
-def with_rows(new: Tensor, old: Tensor, rows: list[int | None]) -> nn.Parameter:
+def _with_rows(new: Tensor, old: Tensor, rows: list[int | None]) -> nn.Parameter:
     """A parameter of `new` in which each row that comes from somewhere is that row of `old`."""
     targets = [index for index, row in enumerate(rows) if row is not None]
     new[targets] = old.detach()[[row for row in rows if row is not None]]

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from pagoda.detectors.two_stage import TwoStageDetector
 from pagoda.heads.roi_box import BoxHead
 from pagoda.layers.inflate import Inflation, inflate_state
 from pagoda.models import load, local_file
-from pagoda.plain import checked
+from pagoda.plain import JsonObject, checked
 from pagoda.weights.files import has_card
 
 COUNTERS = "num_batches_tracked"
@@ -25,7 +24,13 @@ PIXELS = ("channel_order", "scale", "mean", "std")
 
 @dataclass(frozen=True)
 class StartReport:
-    """What became of every tensor; `text()` for people, `to_dict()` for machines."""
+    """What became of every tensor; `text()` for people, `to_dict()` for machines.
+
+    >>> print(StartReport("r18.pkl", taken=["a", "b"], fresh=["c"], left={"d": "of other classes"}).text())
+    taken       2 tensors of r18.pkl
+    fresh       1: c
+    left        1: of other classes (d)
+    """
 
     file: str
     """name of the trained detector's file"""
@@ -38,12 +43,12 @@ class StartReport:
     notes: list[str] = field(default_factory=list)
     """what weights alone do not bring along, one line each"""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
+    def to_dict(self) -> JsonObject:
+        """All fields by name, ready for JSON."""
         return asdict(self)
 
     def text(self) -> str:
-        """One fact per line."""
+        """The report for people, one fact per line."""
         lines = [f"taken       {len(self.taken)} tensors of {self.file}"]
         lines += [f"fresh       {len(self.fresh)}: {', '.join(self.fresh)}"] if self.fresh else []
         why: dict[str, list[str]] = {}
@@ -71,7 +76,7 @@ def start_from(
     wanted = model.state_dict()
     state = {our_name(name, wanted): tensor for name, tensor in state.items() if not name.endswith(COUNTERS)}
     state = inflate_state(state, wanted, inflation)
-    left = not_wanted(state, wanted, {} if theirs is None else other_rows(theirs, model))
+    left = _not_wanted(state, wanted, {} if theirs is None else _other_rows(theirs, model))
     taken = {name: tensor for name, tensor in state.items() if name not in left}
     model.load_state_dict(taken, strict=False)
     fresh = [name for name in wanted if name not in taken and not name.endswith(COUNTERS)]
@@ -82,7 +87,7 @@ def start_from(
     )
 
 
-def not_wanted(
+def _not_wanted(
     state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], barred: Mapping[str, str]
 ) -> dict[str, str]:
     """{tensor of the file: why it is left}. A bias goes with its weight."""
@@ -126,12 +131,12 @@ def our_name(name: str, wanted: Mapping[str, Tensor]) -> str:
     return next((other for other in others if other in wanted), name)
 
 
-def other_rows(theirs: Detector, ours: Detector) -> dict[str, str]:
+def _other_rows(theirs: Detector, ours: Detector) -> dict[str, str]:
     """{beginning of our names: why rows of equal shape mean something else there}."""
     if not (isinstance(theirs, TwoStageDetector) and isinstance(ours, TwoStageDetector)):
         return {}
     found = {}
-    if not same_anchors(theirs, ours):
+    if not _same_anchors(theirs, ours):
         found["rpn_head."] = "of other anchors"
     there, here = box_head(theirs), box_head(ours)
     prefix = "box_head.head." if ours.sees_clips else "box_head."
@@ -144,7 +149,7 @@ def other_rows(theirs: Detector, ours: Detector) -> dict[str, str]:
     return found
 
 
-def same_anchors(theirs: TwoStageDetector, ours: TwoStageDetector) -> bool:
+def _same_anchors(theirs: TwoStageDetector, ours: TwoStageDetector) -> bool:
     """Whether both have anchors of the same sides, to the rounding of old programs, in the same order."""
     if theirs.levels != ours.levels:
         return False
@@ -157,7 +162,7 @@ def same_anchors(theirs: TwoStageDetector, ours: TwoStageDetector) -> bool:
 
 
 def box_head(model: TwoStageDetector) -> BoxHead:
-    """The one that looks at single frames."""
+    """The box head that looks at single frames: the model's own, or the one inside its tube head."""
     return model.box_head.head if model.sees_clips else model.box_head
 
 

@@ -14,7 +14,7 @@ from pagoda.video.ends import ending_of
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What a file says of itself."""
+    """Rate, length and number of frames, as a video file tells them before it is decoded."""
 
     frames_per_second: float
     """the mean, where they are not evenly spaced"""
@@ -27,7 +27,10 @@ class VideoFacts:
 
 
 def probe_video(path: Path) -> VideoFacts:
-    """Raises PictureError, with the reason, where PyAV cannot decode a first frame."""
+    """What a video file says of itself, once its first frame has been decoded.
+
+    Raises PictureError with the reason where PyAV cannot.
+    """
     with _opened(path) as (container, stream):
         rate = float(stream.average_rate or stream.guessed_rate or 25)
         seconds = _end(container, stream)
@@ -86,7 +89,7 @@ def _check_end(path: Path, facts: VideoFacts, number: int, end: float) -> None:
 
 
 def _seconds_shown(frame: av.VideoFrame) -> float:
-    """0 where the file does not say, or PyAV is too old to."""
+    """How long a frame is shown; 0 where the file does not say, or PyAV is too old to."""
     return float((getattr(frame, "duration", 0) or 0) * (frame.time_base or 0))
 
 

@@ -49,7 +49,8 @@ def learning_curves(records: Sequence[JsonObject]) -> bytes:
     """One SVG: loss and its terms by step, learning rate by step, AP by epoch; no panel without data.
 
     `records` are rows of metrics.jsonl: kind "step" with step, loss, lr and the loss terms; kind "val" with
-    epoch and the metrics, flat or under "metrics". Long runs are averaged to a few hundred points.
+    epoch and the metrics, flat or under "metrics". Long runs are averaged to a few hundred points. Raises
+    ValueError where there is nothing to draw.
     """
     panels = _panels(records)
     if not panels:
@@ -76,7 +77,7 @@ def pr_curves(result: ScoreCurves, *, max_classes: int = 8, measure: str = "IoU"
     """One SVG: precision over recall at IoU (or what `measure` says) .50 and .75, the mean in bold.
 
     With more than `max_classes` classes those with the most objects are drawn and the title says so; the mean
-    is always over all classes that have objects.
+    is always over all classes that have objects. Raises ValueError where no class has an object.
     """
     measured = [name for name, curve in result.precision.items() if np.isfinite(curve).any()]
     if not measured:
@@ -110,17 +111,13 @@ def _panels(records: Sequence[JsonObject]) -> "list[Callable[[Axes], None]]":
         panels.append(lambda axes: _draw_losses(axes, steps))
     if any(_is_number(record.get("lr")) for record in steps):
         panels.append(lambda axes: _draw_rate(axes, steps))
-    if any(_is_number(validation_metrics(record).get("AP")) for record in epochs):
+    if any(_is_number(_validation_metrics(record).get("AP")) for record in epochs):
         panels.append(lambda axes: _draw_scores(axes, epochs))
     return panels
 
 
-def validation_metrics(record: JsonObject) -> JsonObject:
-    """The metrics of a "val" record, whether nested under "metrics" or flat.
-
-    >>> validation_metrics({"kind": "val", "epoch": 1, "metrics": {"AP": 0.4}})
-    {'AP': 0.4}
-    """
+def _validation_metrics(record: JsonObject) -> JsonObject:
+    """The metrics of a "val" record, whether nested under "metrics" or flat."""
     return record.get("metrics", record)
 
 
@@ -159,7 +156,7 @@ def _draw_scores(axes: "Axes", epochs: Sequence[JsonObject]) -> None:
 
     _style(axes, "AP on the validation images", "epoch")
     for index, name in enumerate(_SHOWN_SCORES):
-        points = [(record["epoch"], validation_metrics(record).get(name)) for record in epochs]
+        points = [(record["epoch"], _validation_metrics(record).get(name)) for record in epochs]
         points = [(epoch, value) for epoch, value in points if _is_number(value)]
         if points:
             axes.plot(*zip(*points, strict=True), color=_line(index), marker="o", markersize=3, label=name)

@@ -1,4 +1,4 @@
-"""What kind of weights file a path leads to, by its first bytes, and the error for all that is none."""
+"""Where weights are: path or address; and what kind of file they are in, by its first bytes."""
 
 import re
 import shlex
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 Kind = Literal["safetensors", "torch zip", "torch legacy", "pickle"]
+HUB = "hf:"
+"""what addresses of files on huggingface.co begin with"""
 
 # How every file of torch.save before version 1.6 begins: a pickled number, behind at most a header.
 _LEGACY_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
@@ -30,7 +32,9 @@ class WeightsNote(UserWarning):
 
 
 def python_command(program: str) -> str:
-    """To be typed into a shell; double quotes, which every shell knows, unless the program needs others.
+    """The command that runs a program, to be typed into a shell.
+
+    In double quotes, which every shell knows, unless the program needs others.
 
     >>> print(python_command("print('a')"))
     python -c "print('a')"
@@ -38,14 +42,38 @@ def python_command(program: str) -> str:
     return f"python -c {shlex.quote(program)}" if re.search(r'["$`!]', program) else f'python -c "{program}"'
 
 
+def is_remote(name: object) -> bool:
+    """Whether a name is an address and not a path.
+
+    >>> is_remote("https://host/fcos.pth"), is_remote("hf:owner/repo/fcos.pth"), is_remote("fcos.pth")
+    (True, True, False)
+    """
+    schemes = ("http://", "https://", "file://")
+    return isinstance(name, str) and (name.lower().startswith(schemes) or name.startswith(HUB))
+
+
 def check_exists(path: str | Path) -> None:
-    """Raises FileNotFoundError."""
+    """Raises FileNotFoundError unless there is a file at `path`.
+
+    >>> check_exists("nowhere.pth")
+    Traceback (most recent call last):
+    FileNotFoundError: no weights file at nowhere.pth
+    """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no weights file at {path}")
 
 
 def kind_of(path: str | Path) -> Kind:
-    """Raises WeightsError for files that hold no weights; what is unknown counts as safetensors."""
+    """The kind of a weights file, by its first bytes; what is unknown counts as safetensors.
+
+    Raises WeightsError for files that hold no weights, with what they are, and FileNotFoundError.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "a.pth").write_bytes(b"PK...")
+    ...     kind_of(Path(folder, "a.pth"))
+    'torch zip'
+    """
     path = Path(path)
     check_exists(path)
     with path.open("rb") as file:

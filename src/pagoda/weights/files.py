@@ -4,17 +4,15 @@ import json
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pagoda.files.atomic import write_atomically
 from pagoda.files.text import DEEPEST, nesting
+from pagoda.plain import JsonObject
 from pagoda.weights.file_types import WeightsError, check_exists, kind_of
-from pagoda.weights.state_dict import read_foreign
 from pagoda.weights.tensors import read_tensors
 
 CARD_KEY = "pagoda"
@@ -22,8 +20,19 @@ LONGEST_CARD = 2**24
 """letters"""
 
 
-def save_weights(path: str | Path, state: Mapping[str, Tensor], card: Mapping[str, Any]) -> Path:
-    """Write tensors and card as one .safetensors file, atomically; the same content gives the same bytes."""
+def save_weights(path: str | Path, state: Mapping[str, Tensor], card: Mapping[str, object]) -> Path:
+    """Write tensors and card as one .safetensors file, atomically; the same content gives the same bytes.
+
+    Raises OSError where it cannot be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = save_weights(Path(folder, "a.safetensors"), {"w": torch.ones(2)}, {"model": "mine"})
+    ...     path.name, read_card(path), load_weights(path)[0]
+    ('a.safetensors', {'model': 'mine'}, {'w': tensor([1., 1.])})
+    """
+    from pagoda.files.atomic import write_atomically  # a model that is only loaded writes nothing
+
     # Copies: the format refuses tensors that share memory, as the weights of a head used twice do.
     tensors = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state.items()}
     metadata = {CARD_KEY: json.dumps(card), "format": "pt"}
@@ -39,7 +48,11 @@ def save_weights(path: str | Path, state: Mapping[str, Tensor], card: Mapping[st
 
 
 def state_hash(state: Mapping[str, Tensor]) -> str:
-    """A SHA-256 of names, types, shapes and values, whatever file they come from."""
+    """A SHA-256 of names, types, shapes and values, whatever file they come from.
+
+    >>> state_hash({"w": torch.ones(2)})[:8], state_hash({"w": torch.ones(1, 2)})[:8]
+    ('2b95105f', '34535baf')
+    """
     digest = sha256()
     for name, tensor in sorted(state.items()):
         values = tensor.detach().cpu().contiguous()
@@ -60,8 +73,15 @@ def _sort_metadata(path: Path) -> None:
             file.write(text.ljust(length))
 
 
-def save_torch(path: str | Path, content: Any) -> None:
-    """`torch.save` in place, with the system's reason in an OSError where it cannot be written."""
+def save_torch(path: str | Path, content: object) -> None:
+    """`torch.save` in place, with the system's reason in an OSError where it cannot be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     save_torch(Path(folder, "a.pth"), {"step": 3})
+    ...     torch.load(Path(folder, "a.pth"))
+    {'step': 3}
+    """
     try:
         with open(path, "wb") as file:
             torch.save(content, file)
@@ -73,9 +93,16 @@ def save_torch(path: str | Path, content: Any) -> None:
 
 
 def has_card(path: str | Path) -> bool:
-    """Whether the file is a checkpoint of ours. Raises FileNotFoundError."""
+    """Whether the file is a checkpoint of ours. Raises FileNotFoundError.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     save_torch(Path(folder, "a.pth"), {"w": torch.ones(2)})
+    ...     has_card(Path(folder, "a.pth")), has_card(save_weights(Path(folder, "a.safetensors"), {}, {}))
+    (False, True)
+    """
     check_exists(path)
-    if is_torch_file(Path(path)):
+    if _is_torch_file(Path(path)):
         return False
     try:
         with safe_open(str(path), framework="pt") as file:
@@ -84,16 +111,22 @@ def has_card(path: str | Path) -> bool:
         return False
 
 
-def read_card(path: str | Path) -> dict[str, Any]:
-    """The card alone. Raises WeightsError when the file is no checkpoint of ours."""
+def read_card(path: str | Path) -> JsonObject:
+    """The card alone. Raises WeightsError when the file is no checkpoint of ours.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     read_card(save_weights(Path(folder, "a.safetensors"), {"w": torch.ones(2)}, {"model": "mine"}))
+    {'model': 'mine'}
+    """
     check_exists(path)
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
     except SafetensorError as error:
-        raise WeightsError(explain_unreadable(Path(path), error)) from error
+        raise WeightsError(_explain_unreadable(Path(path), error)) from error
     except UnicodeDecodeError as error:
-        raise WeightsError(explain_unreadable(Path(path), error)) from error
+        raise WeightsError(_explain_unreadable(Path(path), error)) from error
     if CARD_KEY not in metadata:
         raise WeightsError(
             f"{path} holds tensors but no card, so the model cannot be rebuilt from it; build the model with"
@@ -102,7 +135,7 @@ def read_card(path: str | Path) -> dict[str, Any]:
     return _parsed(metadata[CARD_KEY], path)
 
 
-def _parsed(text: str, path: str | Path) -> dict[str, Any]:
+def _parsed(text: str, path: str | Path) -> JsonObject:
     """The card in a file's text."""
     if len(text) > LONGEST_CARD or nesting(text) > DEEPEST:
         raise WeightsError(
@@ -118,25 +151,44 @@ def _parsed(text: str, path: str | Path) -> dict[str, Any]:
     return card
 
 
-def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors, card) of a checkpoint."""
+def load_weights(path: str | Path) -> tuple[dict[str, Tensor], JsonObject]:
+    """(tensors, card) of a checkpoint.
+
+    Raises WeightsError where the file is no checkpoint of ours.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = save_weights(Path(folder, "a.safetensors"), {"w": torch.ones(2)}, {"model": None})
+    ...     tensors, card = load_weights(path)
+    >>> tensors, card
+    ({'w': tensor([1., 1.])}, {'model': None})
+    """
     card = read_card(path)
     return read_tensors(path), card
 
 
 def read_state_dict(path: str | Path, *, take: str | None = None) -> dict[str, Tensor]:
-    """The tensors of a weights file of any program; what else it holds, and `take`: see `read_foreign`."""
+    """The tensors of a weights file of any program; what else it holds, and `take`: see `read_foreign`.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     save_torch(Path(folder, "a.pth"), {"epoch": 3, "state_dict": {"module.w": torch.ones(2)}})
+    ...     read_state_dict(Path(folder, "a.pth"))
+    {'w': tensor([1., 1.])}
+    """
+    from pagoda.weights.state_dict import read_foreign  # a card of ours is read without unpicklers
+
     return read_foreign(path, take=take).tensors
 
 
-def is_torch_file(path: Path) -> bool:
+def _is_torch_file(path: Path) -> bool:
     """A zip archive or a bare pickle, by its first bytes."""
     return kind_of(path) != "safetensors"
 
 
-def explain_unreadable(path: Path, error: Exception) -> str:
+def _explain_unreadable(path: Path, error: Exception) -> str:
     """Why a file is not the checkpoint somebody took it for, and what to do."""
-    if is_torch_file(path):
+    if _is_torch_file(path):
         return (
             f"{path} is a PyTorch pickle, not a checkpoint of Pagoda (.safetensors);"
             " backbone weights in that form go to backbone_weights"

@@ -1,10 +1,11 @@
 """What lies beside the weights in a checkpoint: plain values are kept, everything else is named."""
 
-from typing import Any
+from typing import TypeGuard
 
 import numpy as np
 from torch import Tensor
 
+from pagoda.plain import JsonObject
 from pagoda.weights.torch_files import Foreign
 
 MAX_DEPTH = 50
@@ -13,17 +14,25 @@ _NOTHING, _OPEN = object(), object()
 
 
 class Leftovers:
-    """Sorts entries into `metadata`, plain values by name, and `dropped`, one line for what is not kept."""
+    """Sorts entries into `metadata`, plain values by name, and `dropped`, one line for what is not kept.
+
+    >>> import torch
+    >>> rest = Leftovers()
+    >>> rest.add("epoch", 3)
+    >>> rest.add("optimizer", {"momentum": torch.zeros(2)})
+    >>> rest.metadata, rest.dropped
+    ({'epoch': 3}, ['optimizer: 1 tensor'])
+    """
 
     def __init__(self) -> None:
-        self.metadata: dict[str, Any] = {}
+        self.metadata: JsonObject = {}
         self.dropped: list[str] = []
-        self._kept: dict[int, Any] = {}
+        self._kept: dict[int, object] = {}
         """what became of each container; one that is met within itself is still open"""
 
     def add(self, name: str, value: object) -> None:
         """Keep what is plain; an entry with tensors in it (an optimizer's state) goes as a whole."""
-        count = count_tensors(value, set())
+        count = _count_tensors(value, set())
         if count:
             self.dropped.append(f"{name}: {count} tensor{'s' if count > 1 else ''}")
             return
@@ -31,7 +40,7 @@ class Leftovers:
         if kept is not _NOTHING:
             self.metadata[name] = kept
 
-    def _plain(self, value: object, where: str, depth: int) -> Any:
+    def _plain(self, value: object, where: str, depth: int) -> object:
         if value is None or isinstance(value, bool | int | float | str | bytes):
             return value
         if isinstance(value, np.generic):
@@ -46,7 +55,7 @@ class Leftovers:
         kept = self._kept[id(value)]
         return self._drop(where, "contains itself") if kept is _OPEN else kept
 
-    def _plain_container(self, value: dict | list | tuple, where: str, depth: int) -> Any:
+    def _plain_container(self, value: dict | list | tuple, where: str, depth: int) -> object:
         if isinstance(value, dict):
             parts = {
                 key: self._plain(part, f"{where}.{key}", depth)
@@ -59,21 +68,25 @@ class Leftovers:
         kept = [part for part in items if part is not _NOTHING]
         return tuple(kept) if isinstance(value, tuple) else kept
 
-    def _drop(self, where: str, what: str) -> Any:
+    def _drop(self, where: str, what: str) -> object:
         self.dropped.append(f"{where}: {what}")
         return _NOTHING
 
 
-def is_number_array(value: object) -> bool:
-    """A tensor, or numpy's array of numbers or truth values."""
+def is_number_array(value: object) -> TypeGuard[Tensor | np.ndarray]:
+    """A tensor, or numpy's array of numbers or truth values.
+
+    >>> is_number_array(np.zeros(2)), is_number_array(np.array(["a"])), is_number_array([0.0])
+    (True, False, False)
+    """
     return isinstance(value, Tensor) or (isinstance(value, np.ndarray) and value.dtype.kind in "biufc")
 
 
-def count_tensors(value: object, seen: set[int]) -> int:
+def _count_tensors(value: object, seen: set[int]) -> int:
     """Arrays and tensors in all containers within `value`, those in `seen` left out."""
     if is_number_array(value):
         return 1
     if not isinstance(value, dict | list | tuple | set) or id(value) in seen:
         return 0
     seen.add(id(value))
-    return sum(count_tensors(part, seen) for part in (value.values() if isinstance(value, dict) else value))
+    return sum(_count_tensors(part, seen) for part in (value.values() if isinstance(value, dict) else value))

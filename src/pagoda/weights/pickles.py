@@ -29,6 +29,12 @@ def read_pickle(path: str | Path) -> object:
 
     Strings of Python 2 are read as latin-1. Raises WeightsError, which names the callable where the pickle
     asks for anything else.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "a.pkl").write_bytes(pickle.dumps({"w": np.ones(2)}))
+    ...     read_pickle(Path(folder, "a.pkl"))["w"].tolist()
+    [1.0, 1.0]
     """
     check_exists(path)
     try:
@@ -44,7 +50,11 @@ def read_pickle(path: str | Path) -> object:
 
 
 def damaged(path: str | Path, error: Exception) -> WeightsError:
-    """The error for a file that ends too soon or makes no sense, with the reader's own words."""
+    """The error for a file that ends too soon or makes no sense, with the reader's own words.
+
+    >>> print(damaged("a.pkl", EOFError("Ran out of input")))
+    a.pkl is refused: it is truncated or damaged (EOFError: Ran out of input); fetch it again
+    """
     reason = (str(error).splitlines() or ["the file ends too soon"])[0]
     return WeightsError(
         f"{path} is refused: it is truncated or damaged ({type(error).__name__}: {reason}); fetch it again"
@@ -56,10 +66,10 @@ class Admitted:
 
     __slots__ = ("_make", "name")
 
-    def __init__(self, name: str, make: Callable[..., Any]) -> None:
+    def __init__(self, name: str, make: Callable[..., object]) -> None:
         self.name, self._make = name, make
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: object) -> object:
         return self._make(*arguments)
 
     def __setstate__(self, state: Any) -> None:
@@ -82,7 +92,7 @@ class ReadDtype:
 
     __slots__ = ("code", "order")
 
-    def __init__(self, code: str, *_: Any) -> None:
+    def __init__(self, code: str, *_: object) -> None:
         if not (isinstance(code, str) and _PLAIN_DTYPE.fullmatch(code)):
             raise Refused(f"it holds an array of dtype {code!r}; admitted are numbers and text")
         self.code, self.order = code, "|"
@@ -104,48 +114,48 @@ class ReadDict(OrderedDict):
         """Nothing is kept."""
 
 
-def _checked(dtype: Any) -> ReadDtype:
+def _checked(dtype: object) -> ReadDtype:
     if not isinstance(dtype, ReadDtype):
         raise Refused(f"it holds an array whose dtype is a {type(dtype).__name__}")
     return dtype
 
 
-def _empty_array(*_: Any) -> ReadArray:
+def _empty_array(*_: object) -> ReadArray:
     return np.ndarray.__new__(ReadArray, (0,), np.uint8)  # its state follows
 
 
-def _scalar(dtype: Any, raw: Any) -> np.generic:
+def _scalar(dtype: object, raw: object) -> np.generic:
     raw = raw.encode("latin1") if isinstance(raw, str) else raw
     if not isinstance(raw, bytes):
         raise Refused(f"it holds a scalar made of {type(raw).__name__}, not of bytes")
     return np.frombuffer(raw, _checked(dtype).build(), count=1)[0]
 
 
-def _array_of_buffer(raw: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
+def _array_of_buffer(raw: object, dtype: object, shape: Any, order: str) -> np.ndarray:
     if not isinstance(raw, bytes | bytearray):
         raise Refused(f"it holds an array made of {type(raw).__name__}, not of bytes")
     return np.frombuffer(raw, _checked(dtype).build()).reshape(shape, order="F" if order == "F" else "C")
 
 
-def _bytes_of_text(text: Any, encoding: Any = None) -> bytes:
+def _bytes_of_text(text: object, encoding: object = None) -> bytes:
     """How protocol 2 of Python 3 writes bytes."""
     if not isinstance(text, str) or encoding != "latin1":
         raise Refused(f"it calls _codecs.encode with encoding {encoding!r}; admitted is latin1 of text")
     return text.encode("latin1")
 
 
-def _empty_bytes(*arguments: Any) -> bytes:
+def _empty_bytes(*arguments: object) -> bytes:
     """How protocols 0 to 2 of Python 3 write bytes of no length."""
     if arguments:
         raise Refused(f"it calls bytes with {len(arguments)} arguments; admitted is none")
     return b""
 
 
-def _only_a_name(*_: Any) -> None:
+def _only_a_name(*_: object) -> None:
     raise Refused("it calls numpy.ndarray, which it may only name")
 
 
-_STAND_INS: dict[tuple[str, str], Callable[..., Any]] = {
+_STAND_INS: dict[tuple[str, str], Callable[..., object]] = {
     ("numpy", "ndarray"): _only_a_name,
     ("numpy", "dtype"): ReadDtype,
     ("_codecs", "encode"): _bytes_of_text,
@@ -169,11 +179,11 @@ class NumbersUnpickler(pickle.Unpickler):
     def __init__(self, file: IO[bytes], *, encoding: str = "latin1") -> None:
         super().__init__(file, encoding=encoding)
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         stand_in = _STAND_INS.get((module, name))
         return self.unknown(module, name) if stand_in is None else Admitted(f"{module}.{name}", stand_in)
 
-    def unknown(self, module: str, name: str) -> Any:
+    def unknown(self, module: str, name: str) -> object:
         """What stands for a name that is not admitted."""
         raise Refused(
             f"it asks for {module}.{name}, which could run code when opened; admitted are numpy arrays and"

@@ -40,11 +40,17 @@ def peel(path: Path, tensors: Tensors, *, knows: Knows, alone: Knows) -> Peeled:
             part of something larger.
 
     Raises WeightsError where two models lie in one dict and nothing tells which is meant.
+
+    >>> import torch
+    >>> tensors = {"net.w": torch.ones(1, 2)}
+    >>> found = peel(Path("a.pth"), tensors, knows=lambda names: "w" in names, alone=lambda names: True)
+    >>> list(found.tensors), found.notes
+    (['w'], ("'net.' is cut off, with which its names began",))
     """
-    names, notes = unmarked(tensors)
+    names, notes = _unmarked(tensors)
     if knows(names):
-        return Peeled(names, notes, tuple(averages_beside(names)))
-    parts = dict(known_parts(names, knows))
+        return Peeled(names, notes, tuple(_averages_beside(names)))
+    parts = dict(_known_parts(names, knows))
     is_all = not any(t.ndim > 1 for name, t in names.items() if not name.startswith(tuple(parts)))
     found = [prefix for prefix, part in parts.items() if is_all or alone(part)]
     plain = [prefix for prefix in found if not is_averaged(prefix)] or found
@@ -64,17 +70,17 @@ def peel(path: Path, tensors: Tensors, *, knows: Knows, alone: Knows) -> Peeled:
     return Peeled(
         kept,
         (*notes, f"'{prefix}' is cut off, with which its names began", *(more if left else [])),
-        tuple(described(each, count) for each, count in others.items()),
+        tuple(_described(each, count) for each, count in others.items()),
     )
 
 
-def described(prefix: str, count: int) -> str:
+def _described(prefix: str, count: int) -> str:
     """As other weights are told of in files that keep them in dicts of their own."""
     kind = ", averaged" if is_averaged(prefix) else ""
     return f"'{prefix.removesuffix('.')}' ({count} tensors{kind})"
 
 
-def unmarked(tensors: Tensors) -> tuple[Tensors, tuple[str, ...]]:
+def _unmarked(tensors: Tensors) -> tuple[Tensors, tuple[str, ...]]:
     """Names without ANYWHERE, and a line for each that was cut off; unchanged where two would become one."""
     cut, names = [], dict(tensors)
     for mark in ANYWHERE:
@@ -87,7 +93,7 @@ def unmarked(tensors: Tensors) -> tuple[Tensors, tuple[str, ...]]:
     return (names, tuple(cut)) if cut else (tensors, ())
 
 
-def known_parts(tensors: Tensors, knows: Knows, prefix: str = "") -> list[tuple[str, Tensors]]:
+def _known_parts(tensors: Tensors, knows: Knows, prefix: str = "") -> list[tuple[str, Tensors]]:
     """(beginning of names, the tensors without it) of every part that is known, the largest of those in each other."""
     groups: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in tensors.items():
@@ -100,15 +106,15 @@ def known_parts(tensors: Tensors, knows: Knows, prefix: str = "") -> list[tuple[
         if knows(part):
             found.append((here, part))
         elif here.count(".") < DEEPEST:
-            found += known_parts(part, knows, here)
+            found += _known_parts(part, knows, here)
     return found
 
 
-def averages_beside(tensors: Tensors) -> list[str]:
+def _averages_beside(tensors: Tensors) -> list[str]:
     """Groups of names that speak of averages, beside a model whose names stand open."""
     counts: dict[str, int] = defaultdict(int)
     for name in tensors:
         word, dot, _ = name.partition(".")
         if dot and is_averaged(word):
             counts[word] += 1
-    return [described(word, count) for word, count in counts.items()]
+    return [_described(word, count) for word, count in counts.items()]

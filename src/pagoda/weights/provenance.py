@@ -7,7 +7,11 @@ from pagoda.weights.wrappers import is_averaged
 
 @dataclass(frozen=True)
 class Reading:
-    """What a person should know of it."""
+    """What a person should know of how the weights in a file were found.
+
+    >>> Reading("model", beside=("'ema' (3 tensors, averaged)",)).choice().partition(":")[2]
+    " take='ema' (--take ema) takes those"
+    """
 
     taken: str = ""
     """the key; empty where they lay open"""

@@ -20,11 +20,9 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from pagoda.files.atomic import safe_name
-from pagoda.weights.file_types import WeightsError
+from pagoda.weights.file_types import HUB, WeightsError
 from pagoda.weights.shards import is_index, places_in
 
-SCHEMES = ("http://", "https://")
-HUB = "hf:"
 TIMEOUT_SECONDS = 30.0
 CHUNK_BYTES = 1 << 20
 HUB_ADDRESS = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?/(?P<file>.+)")
@@ -33,12 +31,7 @@ PROMISED_HASH = re.compile(r"-(?=[0-9]*[a-f])([0-9a-f]{8})\.\w+$")
 _BROKEN = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
 
 
-def is_remote(name: object) -> bool:
-    """Whether it is an address and not a path."""
-    return isinstance(name, str) and (name.lower().startswith((*SCHEMES, "file://")) or name.startswith(HUB))
-
-
-def cache_folder() -> Path:
+def _cache_folder() -> Path:
     """Where downloads are kept; delete it whenever you like."""
     return Path(os.environ.get("PAGODA_CACHE") or Path.home() / ".cache" / "pagoda")
 
@@ -57,7 +50,7 @@ def fetch(address: str) -> Path:
             _fetch_from_hub(f"{address.rpartition('/')[0]}/{file}")
         return target
     key = hashlib.sha256(address.encode()).hexdigest()[:12]
-    target = cache_folder() / key / _file_name(address)
+    target = _cache_folder() / key / _file_name(address)
     _fetch_into(target, address)
     for file in _shards_of(target):
         _fetch_into(target.with_name(file), _beside(address, file))
@@ -191,11 +184,11 @@ def _fetch_from_hub(address: str) -> Path:
             found["repo"],
             found["file"],
             revision=found["revision"],
-            cache_dir=cache_folder() / "huggingface",
+            cache_dir=_cache_folder() / "huggingface",
         )
     except LocalEntryNotFoundError as error:
         raise WeightsError(
-            f"cannot fetch {address}: the hub did not answer and the file is not in {cache_folder()};"
+            f"cannot fetch {address}: the hub did not answer and the file is not in {_cache_folder()};"
             " without a network, fetch it elsewhere and give its path"
         ) from error
     except HfHubHTTPError as error:

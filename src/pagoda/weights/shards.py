@@ -17,12 +17,24 @@ WEIGHTS = (".safetensors", ".pth", ".pt", ".pkl", ".ckpt", ".bin")
 
 
 def is_index(path: Path) -> bool:
-    """Whether its name is that of an index."""
+    """Whether its name is that of an index.
+
+    >>> is_index(Path("model.safetensors.index.json")), is_index(Path("model.safetensors"))
+    (True, False)
+    """
     return path.name.endswith(INDEX)
 
 
 def weights_in(folder: Path) -> list[Path]:
-    """The indices and weights files of a folder; none where it is no folder."""
+    """The indices and weights files of a folder; none where it is no folder.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     for name in ("a.pth", "notes.txt"):
+    ...         Path(folder, name).touch()
+    ...     [path.name for path in weights_in(Path(folder))]
+    ['a.pth']
+    """
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.name.endswith((*WEIGHTS, INDEX)))
@@ -46,7 +58,10 @@ def file_in(folder: Path) -> Path:
 
 
 def refuse_shard(path: Path) -> None:
-    """Raises WeightsError where a file is only one of several, with what to give instead."""
+    """Raises WeightsError where a file is only one of several, with what to give instead.
+
+    >>> refuse_shard(Path("model.pth"))  # a file of its own: nothing is raised
+    """
     found = SHARD.fullmatch(path.name)
     if found is None or found["suffix"] not in WEIGHTS:
         return
@@ -77,7 +92,15 @@ def read_shards(index: Path, read: Callable[[Path], object]) -> dict[str, Tensor
 
 
 def places_in(index: Path) -> dict[str, str]:
-    """{tensor: file}. Raises WeightsError unless all files should lie beside the index."""
+    """{tensor: file}. Raises WeightsError unless all files should lie beside the index.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     index = Path(folder, "a.index.json")
+    ...     _ = index.write_text('{"weight_map": {"w": "a-1-of-1.pth"}}')
+    ...     places_in(index)
+    {'w': 'a-1-of-1.pth'}
+    """
     content = read_json(index)
     places = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(places, dict) or not places:

@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from pagoda.plain import JsonObject
 from pagoda.weights.file_types import WeightsError, kind_of
 from pagoda.weights.metadata import Leftovers, is_number_array
 from pagoda.weights.pickles import read_pickle
@@ -35,7 +35,7 @@ class ForeignState:
     """key of the dict they were under, "model" say, or "model.state_dict"; empty where at the top"""
     stripped: str
     """what every name began with and was cut off: "module." or nothing"""
-    metadata: dict[str, Any]
+    metadata: JsonObject
     """the plain rest: numbers, text, lists and dicts of these (iteration, meta, cfg …)"""
     dropped: list[str]
     """what was left out, one line each: optimizer states, objects of other programs"""
@@ -54,6 +54,13 @@ def read_foreign(path: str | Path, *, take: str | None = None) -> ForeignState:
             None: the weights themselves before averages of them, and well-known keys before others.
 
     Raises WeightsError that lists what the file holds where nothing tells which weights are meant.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     torch.save({"model": {"module.w": torch.ones(1, 2)}, "iteration": 9}, Path(folder, "a.pth"))
+    ...     found = read_foreign(Path(folder, "a.pth"))
+    >>> found.tensors, found.taken, found.stripped, found.metadata
+    ({'w': tensor([[1., 1.]])}, 'model', 'module.', {'iteration': 9})
     """
     path = Path(path)
     if is_index(path):
@@ -122,7 +129,7 @@ def _sort_out(path: Path, content: object, take: str | None) -> ForeignState:
     )
 
 
-def _to_tensor(path: Path, where: str, value: Any) -> Tensor:
+def _to_tensor(path: Path, where: str, value: Tensor | np.ndarray) -> Tensor:
     if isinstance(value, Tensor):
         return value.detach()
     array = np.require(value, value.dtype.newbyteorder("="), ["C", "W"])

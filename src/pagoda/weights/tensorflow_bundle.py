@@ -36,12 +36,12 @@ def read_bundle(prefix: str | Path) -> dict[str, np.ndarray]:
 
 
 def _variables(prefix: Path, index: Path) -> dict[str, np.ndarray]:
-    entries = dict(table_entries(index.read_bytes(), index))
-    header = parse_fields(entries.pop(b"", b""))
+    entries = dict(_table_entries(index.read_bytes(), index))
+    header = _parse_fields(entries.pop(b"", b""))
     shards = int(header.get(1, [1])[0])
     variables = {}
     for key, value in entries.items():
-        fields = parse_fields(value)
+        fields = _parse_fields(value)
         dtype = DTYPES.get(int(fields.get(1, [0])[0]))
         if dtype is None or 7 in fields:  # text, or a slice of a partitioned variable
             continue
@@ -49,7 +49,7 @@ def _variables(prefix: Path, index: Path) -> dict[str, np.ndarray]:
         data = prefix.with_name(f"{prefix.name}.data-{shard:05d}-of-{shards:05d}")
         if not data.is_file():
             raise WeightsError(f"{data} is missing: {index.name} says that variables are in it")
-        shape = shape_of(fields)
+        shape = _shape_of(fields)
         count = size // np.dtype(dtype).itemsize
         if count != int(np.prod(shape, dtype=np.int64)):
             raise WeightsError(
@@ -62,37 +62,39 @@ def _variables(prefix: Path, index: Path) -> dict[str, np.ndarray]:
     return variables
 
 
-def shape_of(fields: Fields) -> tuple[int, ...]:
+def _shape_of(fields: Fields) -> tuple[int, ...]:
     """Of an entry's TensorShapeProto: its dims' sizes."""
     sides = [
-        parse_fields(bytes(dim)) for part in fields.get(2, []) for dim in parse_fields(bytes(part)).get(2, [])
+        _parse_fields(bytes(dim))
+        for part in fields.get(2, [])
+        for dim in _parse_fields(bytes(part)).get(2, [])
     ]
     return tuple(int(side.get(1, [0])[0]) for side in sides)
 
 
-def table_entries(content: bytes, where: Path) -> Iterator[tuple[bytes, bytes]]:
+def _table_entries(content: bytes, where: Path) -> Iterator[tuple[bytes, bytes]]:
     """(key, value) in order."""
     if len(content) < FOOTER or struct.unpack("<Q", content[-8:])[0] != MAGIC:
         raise WeightsError(
             f"{where} is no index of a TensorFlow checkpoint: it does not end in the table's mark"
         )
     footer = content[-FOOTER:]
-    _, at = read_varint(footer, 0)
-    _, at = read_varint(footer, at)  # place and size of the table's notes on itself
+    _, at = _read_varint(footer, 0)
+    _, at = _read_varint(footer, at)  # place and size of the table's notes on itself
     end = letters = 0
-    for _, handle in block_entries(content, *read_handle(footer, at), where):
-        start, size = read_handle(handle, 0)
+    for _, handle in _block_entries(content, *_read_handle(footer, at), where):
+        start, size = _read_handle(handle, 0)
         if start < end:
             raise WeightsError(f"{where} is damaged: its blocks lie in each other")
         end = start + size
-        for key, value in block_entries(content, start, size, where):
+        for key, value in _block_entries(content, start, size, where):
             letters += len(key)
             if letters > LONGEST_KEYS * len(content):
                 raise WeightsError(f"{where} is damaged: its names are longer than such a file can hold")
             yield key, value
 
 
-def block_entries(content: bytes, start: int, size: int, where: Path) -> Iterator[tuple[bytes, bytes]]:
+def _block_entries(content: bytes, start: int, size: int, where: Path) -> Iterator[tuple[bytes, bytes]]:
     """(key, value) of one block."""
     if start + size + TRAILER > len(content) or size < 4:
         raise WeightsError(
@@ -104,21 +106,21 @@ def block_entries(content: bytes, start: int, size: int, where: Path) -> Iterato
     restarts = struct.unpack("<I", block[-4:])[0]
     end, at, key = size - 4 * (restarts + 1), 0, b""
     while at < end:
-        shared, at = read_varint(block, at)
-        fresh, at = read_varint(block, at)
-        length, at = read_varint(block, at)
+        shared, at = _read_varint(block, at)
+        fresh, at = _read_varint(block, at)
+        length, at = _read_varint(block, at)
         key = key[:shared] + block[at : at + fresh]
         yield key, block[at + fresh : at + fresh + length]
         at += fresh + length
 
 
-def read_handle(content: bytes, at: int) -> tuple[int, int]:
+def _read_handle(content: bytes, at: int) -> tuple[int, int]:
     """(start, size) of a block."""
-    start, at = read_varint(content, at)
-    return start, read_varint(content, at)[0]
+    start, at = _read_varint(content, at)
+    return start, _read_varint(content, at)[0]
 
 
-def read_varint(content: bytes, at: int) -> tuple[int, int]:
+def _read_varint(content: bytes, at: int) -> tuple[int, int]:
     """A whole number in groups of seven bits, lowest first, and where it ends."""
     value = shift = 0
     while True:
@@ -129,17 +131,17 @@ def read_varint(content: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
-def parse_fields(content: bytes) -> Fields:
+def _parse_fields(content: bytes) -> Fields:
     """{field number: values} of a protocol buffer; nested messages and text stay bytes."""
     fields: Fields = {}
     at = 0
     while at < len(content):
-        tag, at = read_varint(content, at)
+        tag, at = _read_varint(content, at)
         value: int | bytes
         if tag & 7 == 0:
-            value, at = read_varint(content, at)
+            value, at = _read_varint(content, at)
         elif tag & 7 == 2:
-            length, at = read_varint(content, at)
+            length, at = _read_varint(content, at)
             value, at = content[at : at + length], at + length
         elif tag & 7 in (1, 5):
             length = 8 if tag & 7 == 1 else 4

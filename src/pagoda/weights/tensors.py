@@ -21,7 +21,7 @@ DTYPES = {
 
 
 class Stored(NamedTuple):
-    """A tensor in a file."""
+    """A tensor in a file: its type, its shape and where its bytes begin."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -33,6 +33,13 @@ def read_header(path: str | Path) -> dict[str, Stored]:
     """{name: tensor} in the order of the file. Raises WeightsError for numbers of a kind torch does not know.
 
     Raises SafetensorError where the file is not whole, which is found out without reading it.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from safetensors.torch import save_file
+    >>> with TemporaryDirectory() as folder:
+    ...     save_file({"w": torch.ones(2, 3)}, Path(folder, "a.safetensors"))
+    ...     read_header(Path(folder, "a.safetensors"))["w"].shape
+    (2, 3)
     """
     with safe_open(str(path), framework="pt"):
         pass  # its header is sound: places that follow each other, sizes as the shapes say, up to the end
@@ -52,7 +59,15 @@ def read_header(path: str | Path) -> dict[str, Stored]:
 
 
 def read_tensors(path: str | Path, names: Collection[str] | None = None) -> dict[str, Tensor]:
-    """{name: tensor} of those names, or of all, on the CPU, in memory of their own: the file may go or change."""
+    """{name: tensor} of those names, or of all, on the CPU, in memory of their own: the file may go or change.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from safetensors.torch import save_file
+    >>> with TemporaryDirectory() as folder:
+    ...     save_file({"w": torch.ones(2), "b": torch.zeros(1)}, Path(folder, "a.safetensors"))
+    ...     read_tensors(Path(folder, "a.safetensors"), ["w"])
+    {'w': tensor([1., 1.])}
+    """
     header = read_header(path)
     with Path(path).open("rb") as file:
         return {name: read_tensor(file, header[name]) for name in (header if names is None else names)}

@@ -8,30 +8,36 @@ import pickle
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import IO, Any
+from typing import IO
 
 import torch
 from torch import Tensor
 
+from pagoda.plain import JsonObject
 from pagoda.weights.file_types import WeightsError, python_command
 from pagoda.weights.pickles import Admitted, NumbersUnpickler, Refused, damaged
 
 
 class Foreign:
-    """Stands for an object of another program: made of anything, keeps nothing, does nothing."""
+    """Stands for an object of another program: made of anything, keeps nothing, does nothing.
+
+    >>> thing = Foreign("anything", at="all")
+    >>> thing.append(3), thing() is thing
+    (None, True)
+    """
 
     name = ""
 
-    def __new__(cls, *_: Any, **__: Any) -> "Foreign":
+    def __new__(cls, *_: object, **__: object) -> "Foreign":
         return object.__new__(cls)
 
-    def __init__(self, *_: Any, **__: Any) -> None:
+    def __init__(self, *_: object, **__: object) -> None:
         """Whatever it was made of stays out."""
 
-    def __call__(self, *_: Any, **__: Any) -> "Foreign":
+    def __call__(self, *_: object, **__: object) -> "Foreign":
         return self
 
-    def _nothing(self, *_: Any) -> None:
+    def _nothing(self, *_: object) -> None:
         """How pickles fill lists, sets, dicts and objects of classes of their own."""
 
     __setstate__ = __setitem__ = append = extend = add = update = _nothing
@@ -42,6 +48,14 @@ def read_checkpoint(path: Path) -> object:
 
     Tensors are in memory of their own, not mapped from the file: a state dict saved under the name it was
     read from would otherwise be overwritten while it is being written.
+
+    Raises WeightsError for damaged files and TorchScript programs.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     torch.save({"epoch": 3}, Path(folder, "a.pth"))
+    ...     read_checkpoint(Path(folder, "a.pth"))
+    {'epoch': 3}
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -61,8 +75,18 @@ def read_checkpoint(path: Path) -> object:
     return _read_with_stand_ins(path)
 
 
-def read_saved(path: Path) -> dict[str, Any]:
-    """What Pagoda itself wrote by torch.save: entries by name, tensors and plain values. Raises WeightsError."""
+def read_saved(path: Path) -> JsonObject:
+    """What Pagoda itself wrote by torch.save: entries by name, tensors and plain values. Raises WeightsError.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     torch.save([3], Path(folder, "a.pth"))
+    ...     try:
+    ...         read_saved(Path(folder, "a.pth"))
+    ...     except WeightsError as error:
+    ...         print(str(error).rpartition("should")[2])
+     hold entries by name, got list
+    """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -97,15 +121,15 @@ def _load(file: IO[bytes], *, encoding: str = "latin1") -> object:
 class CheckpointUnpickler(NumbersUnpickler):
     """Admits tensors besides numbers; any other name leads to a `Foreign` class of that name."""
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         stand_in = _TENSORS.get((module, name))
         return super().find_class(module, name) if stand_in is None else Admitted(name, stand_in)
 
-    def unknown(self, module: str, name: str) -> Any:
+    def unknown(self, module: str, name: str) -> object:
         return type(name, (Foreign,), {"name": f"{module}.{name}"})
 
 
-def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> Tensor:
+def _tensor(storage: object, offset: object, size: object, stride: object, *rest: object) -> Tensor:
     """`rest`: requires_grad, hooks and, since torch 2, flags of conjugated and negated views."""
     if not isinstance(storage, torch.storage.TypedStorage):
         raise Refused(f"it holds a tensor whose storage is a {type(storage).__name__}")
@@ -115,18 +139,18 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> Te
     return torch._utils._rebuild_tensor(storage, offset, size, stride)
 
 
-def _parameter(data: Any, *_: Any) -> Any:
+def _parameter(data: object, *_: object) -> object:
     return data
 
 
-def _instance(cls: Any, *_: Any) -> Any:
+def _instance(cls: object, *_: object) -> Foreign:
     """Objects of Python 2 style classes and of subclasses of built-in ones."""
     if not (isinstance(cls, type) and issubclass(cls, Foreign)):
         raise Refused(f"it makes an object of {cls!r}")
     return cls()
 
 
-_TENSORS: dict[tuple[str, str], Callable[..., Any]] = {
+_TENSORS: dict[tuple[str, str], Callable[..., object]] = {
     ("torch._utils", "_rebuild_tensor"): _tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_parameter"): _parameter,

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pagoda.weights.file_types import WeightsError, python_command
 from pagoda.weights.metadata import is_number_array
@@ -26,22 +26,22 @@ class Candidate(NamedTuple):
 
     path: tuple[str, ...]
     """keys of the dicts it is in, from the top of the file down"""
-    state: Mapping[Any, Any]
+    state: Mapping[object, object]
     prefix: str = ""
     """with which the names of the part begin, with its dot"""
 
     @property
     def key(self) -> str:
-        """Of its dict; empty for the file's own top."""
+        """The key of its dict; empty for the file's own top."""
         return ".".join(self.path)
 
     @property
     def name(self) -> str:
-        """What `take` calls it."""
+        """The word by which `take` chooses it."""
         return ".".join(part for part in (self.key, self.prefix.removesuffix(".")) if part)
 
     def count(self) -> int:
-        """Of its arrays."""
+        """How many arrays it has."""
         return sum(
             is_number_array(value) and str(name).startswith(self.prefix) for name, value in self.state.items()
         )
@@ -60,7 +60,7 @@ def is_averaged(key: str) -> bool:
     return AVERAGED.search(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower()) is not None
 
 
-def candidates(content: object) -> list[Candidate]:
+def _candidates(content: object) -> list[Candidate]:
     """All state dicts within dicts, but those of optimizers; the ones with kernels alone where there are such."""
     found = _states(content, (), ())
     whole = [each for each in found if any(_is_kernel(value) for value in each.state.values())]
@@ -80,12 +80,17 @@ def _states(content: object, path: tuple[str, ...], around: tuple[int, ...]) -> 
 
 def _is_kernel(value: object) -> bool:
     """Norms, counters and random states have one axis at most; Caffe2's fixed tables are no floats."""
-    return is_number_array(value) and value.ndim > 1  # type: ignore[attr-defined]
+    return is_number_array(value) and value.ndim > 1
 
 
 def with_averages_apart(content: object, depth: int = 0) -> object:
     """The averages that mmcv keeps among a model's buffers, in a dict of their own beside the weights: those of
-    `a.b` are called `ema_a_b` there. Whatever else is in the file stays."""
+    `a.b` are called `ema_a_b` there. Whatever else is in the file stays.
+
+    >>> import torch
+    >>> with_averages_apart({"w": torch.ones(1), "ema_w": torch.zeros(1)})
+    {'w': tensor([1.]), 'ema': {'w': tensor([0.])}}
+    """
     if not isinstance(content, dict) or depth > DEEPEST:
         return content
     arrays = [name for name, value in content.items() if isinstance(name, str) and is_number_array(value)]
@@ -99,8 +104,14 @@ def with_averages_apart(content: object, depth: int = 0) -> object:
 
 
 def choose(path: Path, content: object, take: str | None) -> tuple[Candidate, list[Candidate]]:
-    """(what is meant, the others). Raises WeightsError where nothing is, or nothing tells which."""
-    found = candidates(content)
+    """(what is meant, the others). Raises WeightsError where nothing is, or nothing tells which.
+
+    >>> import torch
+    >>> content = {"model": {"w": torch.ones(1, 2)}, "model_ema": {"w": torch.ones(1, 2)}}
+    >>> str(choose(Path("a.pth"), content, None)[0]), str(choose(Path("a.pth"), content, "ema")[0])
+    ("'model' (1 tensors)", "'model_ema' (1 tensors, averaged)")
+    """
+    found = _candidates(content)
     if take:
         chosen = _named(path, content, found, take)
     elif not found:
@@ -117,7 +128,7 @@ def _usual(path: Path, found: list[Candidate]) -> Candidate:
     for group in (found, known, plain, [] if plain else found):
         if len(group) == 1:
             return group[0]
-    raise WeightsError(f"{path}: which weights are meant? {offer(found)}")
+    raise WeightsError(f"{path}: which weights are meant? {_offer(found)}")
 
 
 def _named(path: Path, content: object, found: list[Candidate], take: str) -> Candidate:
@@ -137,12 +148,12 @@ def _named(path: Path, content: object, found: list[Candidate], take: str) -> Ca
         if len(fitting) == 1:
             return fitting[0]
         if fitting:
-            raise WeightsError(f"{path}: which weights are meant by '{take}'? {offer(fitting)}")
+            raise WeightsError(f"{path}: which weights are meant by '{take}'? {_offer(fitting)}")
     raise WeightsError(f"{path} holds nothing under '{take}'; {_offer_or(path, content, found)}")
 
 
 def groups(candidate: Candidate) -> list[Candidate]:
-    """Its parts by the first three words of names, as programs make them that keep several networks in one dict."""
+    """A candidate's parts by the first three words of names, for programs that keep several networks in a dict."""
     prefixes: dict[str, None] = {}
     for name in candidate.state:
         words = str(name).split(".")
@@ -162,7 +173,7 @@ def _shallowest(parts: list[Candidate]) -> list[Candidate]:
     ]
 
 
-def offer(found: list[Candidate]) -> str:
+def _offer(found: list[Candidate]) -> str:
     """What the file holds, and the word to say."""
     return (
         f"it holds tensors under {', '.join(str(each) for each in found)};"
@@ -173,7 +184,7 @@ def offer(found: list[Candidate]) -> str:
 def _offer_or(path: Path, content: object, found: list[Candidate]) -> str:
     named = [each for each in found if each.name]
     if named:
-        return offer(named)
+        return _offer(named)
     return "its tensors lie open: leave take (--take) out" if found else f"it holds {_explain(path, content)}"
 
 

@@ -34,7 +34,12 @@ CARDINALITY = re.compile(r"resnext(\d+)([cd]?)_(\d+)x(\d+)d")
 @checked
 @dataclass(frozen=True, kw_only=True)
 class BackboneChoices:
-    """What a detector's backbone can be asked for. Those that cannot do a thing refuse it."""
+    """What a detector's backbone can be asked for. Those that cannot do a thing refuse it.
+
+    >>> BackboneChoices(style="cafe")
+    Traceback (most recent call last):
+    ValueError: BackboneChoices: style must be one of 'pytorch', 'caffe', got 'cafe'; did you mean 'caffe'?
+    """
 
     norm: Norm = "batch"
     """behind every convolution"""
@@ -98,7 +103,13 @@ def resnet(
     avg_down: bool = False,
     ghost: Ghost | None = None,
 ) -> ResNet:
-    """ResNet and ResNeXt, with deep stem (C), pooled shortcuts (D) or Ghost modules."""
+    """A ResNet or ResNeXt, with deep stem (C), pooled shortcuts (D) or Ghost modules if asked for.
+
+    Raises ValueError for `deform_blocks` without a kind of deformable convolution.
+
+    >>> resnet(BackboneChoices(levels=(2,), base_channels=16), 50).channels
+    {2: 64}
+    """
     if choices.deform_blocks is not None and choices.deform == "none":
         raise ValueError(
             "deform_blocks says where deformable convolutions are; say which: deform='v1' or 'v2'"
@@ -146,7 +157,11 @@ def resnet(
 
 
 def ghostnet(choices: BackboneChoices, width: float, *, version: int = 1) -> GhostNet:
-    """GhostNet and GhostNetV2."""
+    """A GhostNet or GhostNetV2 of this width. Raises ValueError for what only ResNets can be asked for.
+
+    >>> ghostnet(BackboneChoices(levels=(2,)), 0.5).channels
+    {2: 12}
+    """
     refuse(choices, "GhostNet", "norm", *OF_RESNETS)
     return GhostNet(
         width,
@@ -159,7 +174,12 @@ def ghostnet(choices: BackboneChoices, width: float, *, version: int = 1) -> Gho
 
 
 def mobilenet(choices: BackboneChoices) -> MobileNetV2:
-    """MobileNetV2 as FCOS uses it."""
+    """MobileNetV2 as FCOS uses it. Raises ValueError for what only ResNets can be asked for.
+
+    >>> mobilenet(BackboneChoices(levels=(2,), deform="v2"))
+    Traceback (most recent call last):
+    ValueError: MobileNetV2 takes no deform='v2', only 'none'; ResNets do
+    """
     refuse(choices, "MobileNetV2", *OF_RESNETS)
     return MobileNetV2(
         levels=choices.levels,
@@ -185,7 +205,12 @@ OF_RESNETS = (
 
 
 def refuse(choices: BackboneChoices, what: str, *names: str) -> None:
-    """Raises ValueError where one of the named choices is not the default."""
+    """Raises ValueError where one of the named choices is not the default.
+
+    >>> refuse(BackboneChoices(norm="frozen"), "GhostNet", "norm")
+    Traceback (most recent call last):
+    ValueError: GhostNet takes no norm='frozen', only 'batch'; ResNets do
+    """
     defaults = {field.name: field.default for field in fields(BackboneChoices)}
     for name in names:
         if getattr(choices, name) != defaults[name]:
@@ -214,17 +239,29 @@ BACKBONES: dict[str, Callable[[BackboneChoices], nn.Module]] = {
 
 
 def knows_backbone(name: str) -> bool:
-    """Whether `build_backbone` takes it (of timm's names only the prefix is looked at)."""
+    """Whether `build_backbone` takes it (of timm's names only the prefix is looked at).
+
+    >>> knows_backbone("resnet50d"), knows_backbone("resnext50_8x16d"), knows_backbone("resnet51")
+    (True, True, False)
+    """
     return name in BACKBONES or name.startswith(TIMM) or CARDINALITY.fullmatch(name) is not None
 
 
 def is_resnet(name: str) -> bool:
-    """ResNet or ResNeXt, in whatever variant."""
+    """Whether the name is of a ResNet or ResNeXt, in whatever variant.
+
+    >>> is_resnet("resnext50_32x4d"), is_resnet("mobilenet_v2")
+    (True, False)
+    """
     return name.startswith(("resnet", "resnext", "ghost_resnet"))
 
 
 def build_backbone(name: str, choices: BackboneChoices) -> nn.Module:
-    """By name, or any timm model that gives features with "timm:NAME" (without its weights)."""
+    """The backbone of a name, or any timm model that gives features with "timm:NAME" (without its weights).
+
+    >>> build_backbone("resnext50_8x4d", BackboneChoices(levels=(2,))).layer1[0].conv2.groups
+    8
+    """
     if name.startswith(TIMM):
         refuse(choices, "a timm backbone", "norm", "frozen_stages", *OF_RESNETS)
         return TimmBackbone(name.removeprefix(TIMM), levels=choices.levels, in_channels=choices.in_channels)
@@ -244,7 +281,13 @@ def build_backbone(name: str, choices: BackboneChoices) -> nn.Module:
 
 
 def body_levels(options: ModelOptions, usual: tuple[int, ...]) -> tuple[int, ...]:
-    """Which levels of the backbone the neck reads: those asked for, or the usual ones as far as there are stages."""
+    """Which levels of the backbone the neck reads: those asked for, or the usual ones as far as there are stages.
+
+    >>> body_levels(StageOptions(num_stages=3), (3, 4, 5))
+    (3, 4)
+    >>> body_levels(LevelOptions(levels=(5, 2)), (3, 4, 5))
+    (2, 5)
+    """
     if isinstance(options, LevelOptions) and options.levels is not None:
         return tuple(sorted(options.levels))
     highest = 1 + (given(options.num_stages, 4) if isinstance(options, StageOptions) else 4)
@@ -252,7 +295,11 @@ def body_levels(options: ModelOptions, usual: tuple[int, ...]) -> tuple[int, ...
 
 
 def body_options(backbone: str, *, is_pyramid: bool = True) -> tuple[type[ModelOptions], ...]:
-    """What can be chosen of a backbone, under a pyramid or on its own."""
+    """The option groups of a backbone, under a pyramid or on its own.
+
+    >>> [group.__name__ for group in body_options("ghostnet_100")], body_options("timm:convnext_tiny")
+    (['FrozenOptions'], ())
+    """
     if is_resnet(backbone):
         return (ResNetOptions, StageOptions) if is_pyramid else (ResNetOptions,)
     if backbone.startswith(TIMM):
@@ -268,7 +315,7 @@ def build_body(
     *,
     dilated: bool = False,
 ) -> nn.Module:
-    """Over these levels; `dilated`: the last stage keeps the stride of the one before."""
+    """A detector's backbone over these levels; `dilated`: the last stage keeps the stride of the one before."""
     if not is_resnet(backbone):
         flavour = replace(flavour, norm="batch", eps=1e-5, frozen_stages=0)
     frozen_stages = options.frozen_stages if isinstance(options, FrozenOptions) else None
@@ -287,11 +334,11 @@ def build_body(
         dilations=(1, 1, 1, 2) if dilated else (1, 1, 1, 1),
     )
     if isinstance(options, ResNetOptions):
-        choices = resnet_choices(choices, options)
+        choices = _resnet_choices(choices, options)
     return build_backbone(backbone, choices)
 
 
-def resnet_choices(choices: BackboneChoices, options: ResNetOptions) -> BackboneChoices:
+def _resnet_choices(choices: BackboneChoices, options: ResNetOptions) -> BackboneChoices:
     """With what is asked for of a ResNet alone."""
     return replace(
         choices,

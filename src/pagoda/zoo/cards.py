@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pagoda.detectors.contract import Detector
 from pagoda.files.text import is_too_deep
 from pagoda.layers.unallocated import WithoutMemory, unfilled
+from pagoda.plain import JsonObject
 from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
 from pagoda.weights.files import WeightsError
@@ -32,23 +33,23 @@ def model_from_card(card: Any, *, build: Build | None = None, where: str | Path 
         model.label_map = label_map
         model.origin = {"model": card.get("model"), "options": card.get("options", {})}
     elif is_known(model_in(card, where)):
-        with told_of(where):
+        with _told_of(where):
             model = _of_the_zoo(card, label_map)
     else:
         raise WeightsError(
-            f"{where} holds '{shortened(str(card['model']))}', which is not a model of the zoo; hand over the function"
+            f"{where} holds '{_shortened(str(card['model']))}', which is not a model of the zoo; hand over the function"
             " that composes it, if you trust it (no file chooses code to run): load(path, build=function), --model"
             " FILE.py:FUNCTION of pagoda predict, val, track, export and replay, or pagoda train FILE.py:FUNCTION"
             " --resume RUN"
         )
-    with told_of(where):
+    with _told_of(where):
         model.input_spec = InputSpec.from_dict(card.get("input_spec"))
     if "provenance" in card and model.origin is not None:  # whose weights these were, and their licence
         model.origin["provenance"] = card["provenance"]
     return model
 
 
-def _of_the_zoo(card: Mapping[str, Any], label_map: LabelMap) -> Detector:
+def _of_the_zoo(card: JsonObject, label_map: LabelMap) -> Detector:
     parts = parse_name(card["model"])
     conventions = FAMILIES[parts.detector].flavours[parts.flavour]
     if "flavour" in card:
@@ -57,8 +58,15 @@ def _of_the_zoo(card: Mapping[str, Any], label_map: LabelMap) -> Detector:
     return build_detector(parts, label_map, options, conventions)
 
 
-def model_in(card: Any, where: str | Path) -> str | None:
-    """The name of its model; None for one that was composed outside the zoo. Raises WeightsError."""
+def model_in(card: object, where: str | Path) -> str | None:
+    """The name of its model; None for one that was composed outside the zoo. Raises WeightsError.
+
+    >>> model_in({"model": "fcos_resnet50_fpn"}, "a.safetensors")
+    'fcos_resnet50_fpn'
+    >>> model_in({"model": 7}, "a.safetensors")
+    Traceback (most recent call last):
+    pagoda.weights.file_types.WeightsError: a.safetensors: its card should name its model, got 7
+    """
     if not isinstance(card, Mapping) or is_too_deep(card):
         raise WeightsError(f"{where}: its card should be entries by name, nested a few deep")
     name = card.get("model", 0)
@@ -68,19 +76,24 @@ def model_in(card: Any, where: str | Path) -> str | None:
 
 
 def classes_in(card: Any, where: str | Path) -> LabelMap:
-    """The classes of a card. Raises WeightsError."""
+    """The classes a card names. Raises WeightsError that begins with `where`.
+
+    >>> card = {"model": None, "label_map": {"names": ["cat", "dog"], "category_ids": [17, 18]}}
+    >>> classes_in(card, "a.safetensors").names
+    ('cat', 'dog')
+    """
     model_in(card, where)
-    with told_of(where):
+    with _told_of(where):
         return LabelMap.from_dict(card.get("label_map"))
 
 
-def shortened(words: str) -> str:
+def _shortened(words: str) -> str:
     """At most `LONGEST_REASON` letters: what a card holds may be quoted, however long it is."""
     return words if len(words) <= LONGEST_REASON else f"{words[: LONGEST_REASON - 1]}…"
 
 
 @contextmanager
-def told_of(where: str | Path) -> Iterator[None]:
+def _told_of(where: str | Path) -> Iterator[None]:
     """Whatever an entry of a card makes fail is told with the file it is in."""
     try:
         yield
@@ -89,12 +102,12 @@ def told_of(where: str | Path) -> Iterator[None]:
     ) as error:  # numbers that fit each other in none of a dozen ways; each is told with its cause
         reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         raise WeightsError(
-            f"{where}: its card cannot be used: {shortened(reason)}; is the file damaged, or from a newer version of"
+            f"{where}: its card cannot be used: {_shortened(reason)}; is the file damaged, or from a newer version of"
             " Pagoda?"
         ) from error
 
 
-def model_of_file(path: Path, card: Any, *, build: Build | None = None) -> Detector:
+def model_of_file(path: Path, card: JsonObject, *, build: Build | None = None) -> Detector:
     """The model of a checkpoint of ours with its weights.
 
     It takes no more memory than the file: the model is built without numbers, compared with the header, then filled.
@@ -102,27 +115,27 @@ def model_of_file(path: Path, card: Any, *, build: Build | None = None) -> Detec
     header = read_header(path)
     if build is not None:  # somebody's own program, which may compute with its numbers
         model = model_from_card(card, build=build, where=path)
-        check_fits(path, header, model)
+        _check_fits(path, header, model)
         model.load_state_dict(read_tensors(path))
         return model
     with WithoutMemory():
         model = model_from_card(card, where=path)
-    check_fits(path, header, model)
-    return with_state(model, stored_state(path, header, model), lambda: model_from_card(card, where=path))
+    _check_fits(path, header, model)
+    return with_state(model, _stored_state(path, header, model), lambda: model_from_card(card, where=path))
 
 
 def model_of_state(
-    card: Any, state: Mapping[str, Tensor], *, build: Build | None = None, where: str | Path
+    card: JsonObject, state: Mapping[str, Tensor], *, build: Build | None = None, where: str | Path
 ) -> Detector:
     """The model a card describes with these tensors as its weights, not copies of them. Raises WeightsError."""
     if build is not None:
         model = model_from_card(card, build=build, where=where)
-        check_fits(where, state, model)
+        _check_fits(where, state, model)
         model.load_state_dict(state)
         return model
     with WithoutMemory():
         model = model_from_card(card, where=where)
-    check_fits(where, state, model)
+    _check_fits(where, state, model)
     wanted = model.state_dict(keep_vars=True)
     taken = {
         name: nn.Parameter(tensor.to(wanted[name].dtype), wanted[name].requires_grad)
@@ -133,7 +146,7 @@ def model_of_state(
     return with_state(model, taken, lambda: model_from_card(card, where=where))
 
 
-def check_fits(path: str | Path, given: Mapping[str, Stored | Tensor], model: Detector) -> None:
+def _check_fits(path: str | Path, given: Mapping[str, Stored | Tensor], model: Detector) -> None:
     """Raises WeightsError that lists what is missing, left over, of another shape, or no broken numbers."""
     wanted = model.state_dict()
     both = wanted.keys() & given.keys()
@@ -154,7 +167,7 @@ def check_fits(path: str | Path, given: Mapping[str, Stored | Tensor], model: De
         raise WeightsError(f"{path} does not fit the model its card describes: {'; '.join(lines)}")
 
 
-def stored_state(path: Path, header: Mapping[str, Stored], model: nn.Module) -> dict[str, Tensor]:
+def _stored_state(path: Path, header: Mapping[str, Stored], model: nn.Module) -> dict[str, Tensor]:
     """The file's tensors as the model wants them: parameters, in its precision, shared where it shares them."""
     device, filled = torch.get_default_device(), {}
     wanted = model.state_dict(keep_vars=True)

@@ -28,6 +28,9 @@ def published_classes(kind: str, num_classes: int, *, num_keypoints: int | None 
     """The label map of a set called as in `Flavour.class_names`; a numbered one where the count differs.
 
     Persons come with their 17 keypoints, unless `num_keypoints` says that a model has others.
+
+    >>> published_classes("voc", 20).names[:2], published_classes("voc", 2).names
+    (('aeroplane', 'bicycle'), ('class_0', 'class_1'))
     """
     if kind == "coco" and num_classes == len(COCO):
         return LabelMap(tuple(COCO.values()), tuple(COCO))

@@ -35,10 +35,10 @@ USUAL = {"width": 256, "head_depth": 4, "top_level": 7}
 
 
 def fcos(name: ModelName, labels: LabelMap, options: DenseOptions, flavour: FCOSFlavour) -> FCOS:
-    """One flavour's conventions around the parts that the options describe."""
+    """An FCOS: one flavour's conventions around the parts that the options describe."""
     options = with_usual(options, USUAL)
     body, neck = body_and_neck(name, options, flavour.body)
-    head = partial(dense_head, neck.channels, options, flavour)
+    head = partial(_dense_head, neck.channels, options, flavour)
     on_class = flavour.quality_on == "class"
     return FCOS(
         body,
@@ -58,10 +58,10 @@ def fcos(name: ModelName, labels: LabelMap, options: DenseOptions, flavour: FCOS
 def retinanet(
     name: ModelName, labels: LabelMap, options: DenseOptions, flavour: RetinaNetFlavour
 ) -> RetinaNet:
-    """One flavour's conventions around the parts that the options describe."""
+    """A RetinaNet: one flavour's conventions around the parts that the options describe."""
     options = with_usual(options, USUAL)
     body, neck = body_and_neck(name, options, flavour.body)
-    head = partial(dense_head, neck.channels, options, flavour)
+    head = partial(_dense_head, neck.channels, options, flavour)
     anchors = len(flavour.anchors.of_cell(8))
     return RetinaNet(
         body,
@@ -92,13 +92,18 @@ def efficientdet_named(
 def body_and_neck(
     name: ModelName, options: ChannelOptions, flavour: BodyFlavour
 ) -> tuple[nn.Module, FPN | BiFPN]:
-    """The backbone over C3 … C5, or the levels asked for, and a neck on it."""
+    """(backbone over C3 … C5 or the levels asked for, neck on it)."""
     body = build_body(name.backbone, options, flavour, body_levels(options, (3, 4, 5)))
     return body, NECKS[name.neck].build(body.channels, options, flavour)
 
 
 def fpn(channels: dict[int, int], options: FPNOptions, flavour: BodyFlavour, *, kind: type[FPN] = FPN) -> FPN:
-    """An FPN, or one that climbs up again (PAFPN)."""
+    """An FPN, or one that climbs up again (PAFPN).
+
+    >>> neck = fpn({3: 8, 4: 8}, FPNOptions(width=16, top_level=5), BodyFlavour(extra_from="C5"))
+    >>> neck.extra_from, neck.channels
+    ('C5', {3: 16, 4: 16, 5: 16})
+    """
     return kind(
         channels,
         options.width,
@@ -113,7 +118,11 @@ def fpn(channels: dict[int, int], options: FPNOptions, flavour: BodyFlavour, *, 
 
 
 def bifpn(channels: dict[int, int], options: BiFPNOptions, flavour: BodyFlavour) -> BiFPN:
-    """A BiFPN as EfficientDet-D0 has it, but for width, norm and the number of cells."""
+    """A BiFPN as EfficientDet-D0 has it, but for width, norm and the number of cells.
+
+    >>> bifpn({3: 8, 4: 8}, BiFPNOptions(width=16, top_level=4, cells=1), BodyFlavour()).channels
+    {3: 16, 4: 16}
+    """
     return BiFPN(
         channels,
         options.width,
@@ -126,7 +135,7 @@ def bifpn(channels: dict[int, int], options: BiFPNOptions, flavour: BodyFlavour)
     )
 
 
-def dense_head(channels: dict[int, int], options: DenseOptions, flavour: Flavour, outputs: int) -> DenseHead:
+def _dense_head(channels: dict[int, int], options: DenseOptions, flavour: Flavour, outputs: int) -> DenseHead:
     """A head of the depth and norm asked for."""
     return DenseHead(
         channels,
@@ -140,7 +149,11 @@ def dense_head(channels: dict[int, int], options: DenseOptions, flavour: Flavour
 
 
 def norm_groups(width: int) -> int:
-    """32 as published, for narrow heads fewer: one value alone in a group (a 1×1 map) has no deviation."""
+    """32 as published, for narrow heads fewer: one value alone in a group (a 1×1 map) has no deviation.
+
+    >>> norm_groups(256), norm_groups(64), norm_groups(2)
+    (32, 16, 1)
+    """
     return min(32, max(1, width // 4))
 
 
@@ -159,17 +172,17 @@ NECKS = {
 
 
 def dense_options(name: ModelName, flavour: Flavour) -> tuple[type[ModelOptions], ...]:
-    """What can be chosen of an FCOS or a RetinaNet."""
-    return (DenseOptions, *parts_options(name), size_options(flavour.input_spec))
+    """The option groups of an FCOS or a RetinaNet of this name."""
+    return (DenseOptions, *_parts_options(name), size_options(flavour.input_spec))
 
 
 def efficientdet_options(name: ModelName, flavour: EfficientDetFlavour) -> tuple[type[ModelOptions], ...]:
-    """What can be chosen of an EfficientDet."""
+    """The option groups of an EfficientDet of this name."""
     if not name.neck:
         return (variant_options(flavour),)
-    return (EfficientDetOptions, *parts_options(name), size_options(flavour.input_spec))
+    return (EfficientDetOptions, *_parts_options(name), size_options(flavour.input_spec))
 
 
-def parts_options(name: ModelName) -> tuple[type[ModelOptions], ...]:
+def _parts_options(name: ModelName) -> tuple[type[ModelOptions], ...]:
     """What can be chosen of a neck on a backbone, and of the pixels."""
     return (NECKS[name.neck].options, LevelOptions, *body_options(name.backbone), ChannelOptions)

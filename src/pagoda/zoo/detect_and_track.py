@@ -33,7 +33,7 @@ CLIP_MODELS = [
 def detect_and_track_options(
     name: ModelName, flavour: DetectAndTrackFlavour
 ) -> tuple[type[ModelOptions], ...]:
-    """What can be chosen of a Detect-and-Track."""
+    """The option groups of a Detect-and-Track of this name."""
     if not name.neck.startswith("c"):
         return (DetectAndTrackOptions, PyramidOptions)
     return (
@@ -44,18 +44,21 @@ def detect_and_track_options(
 def detect_and_track(
     name: ModelName, labels: LabelMap, options: DetectAndTrackOptions, flavour: DetectAndTrackFlavour
 ) -> DetectAndTrack:
-    """One flavour's conventions around the parts that the options describe."""
+    """A Detect-and-Track: one flavour's conventions around the parts that the options describe.
+
+    Raises ValueError for a backbone that has no form over clips.
+    """
     if name.backbone not in BODIES:
         raise ValueError(
             f"clips go through a ResNet with time, one of {', '.join(BODIES)}; got {name.backbone}."
             " Detectors of single frames can be followed with `pagoda track`, too"
         )
     is_pyramid, has_time = not name.neck.startswith("c"), name.neck.endswith("3d")
-    time_kernel = kernel_in_time(options, has_time=has_time)
+    time_kernel = _kernel_in_time(options, has_time=has_time)
     flavour = flavour if has_time else flavour.of_pictures()
     depth = int(name.backbone.removeprefix("resnet"))
     width = given(options.width, 256)
-    body = clip_body(
+    body = _clip_body(
         depth, options, flavour.body, (2, 3, 4, 5) if is_pyramid else (int(name.neck[1]),), time_kernel
     )
     neck = None
@@ -91,7 +94,7 @@ def detect_and_track(
     )
 
 
-def kernel_in_time(options: DetectAndTrackOptions, *, has_time: bool) -> int:
+def _kernel_in_time(options: DetectAndTrackOptions, *, has_time: bool) -> int:
     """Raises ValueError for an even number, and for more than one frame in a network without time."""
     kernel = given(options.time_kernel, 3 if has_time else 1)
     if kernel < 1 or kernel % 2 == 0 or (kernel == 1) == has_time:
@@ -100,7 +103,7 @@ def kernel_in_time(options: DetectAndTrackOptions, *, has_time: bool) -> int:
     return kernel
 
 
-def clip_body(
+def _clip_body(
     depth: int,
     options: DetectAndTrackOptions,
     flavour: BodyFlavour,
@@ -130,7 +133,7 @@ def box_head(
     *,
     last_stage: bool,
 ) -> BoxHead:
-    """Of single frames: fully connected layers, or the backbone's last stage at the stride it is given."""
+    """The box head of single frames: fully connected layers, or the backbone's last stage."""
     trunk: nn.Module
     if not last_stage:
         trunk = BoxTrunk(features, flavour.pooling.resolution, width=4 * given(options.width, 256))
@@ -163,7 +166,7 @@ def keypoint_head(
     options: DetectAndTrackOptions,
     flavour: DetectAndTrackFlavour,
 ) -> TubeKeypointHead:
-    """On tubes pooled twice as fine."""
+    """The keypoint head, on tubes pooled twice as fine."""
     return TubeKeypointHead(
         features,
         num_keypoints,

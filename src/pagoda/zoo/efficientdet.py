@@ -20,7 +20,6 @@ from pagoda.zoo import inputs
 from pagoda.zoo.class_names import published_classes
 from pagoda.zoo.flavours.efficientdet import GOOGLE, EfficientDetFlavour
 from pagoda.zoo.option_groups import EfficientDetOptions, RestridedOptions, VariantOptions
-from pagoda.zoo.toandaominh import restrided_parts
 
 # Published heads have a class for each COCO category id from 1 to 90; ten of the ids were never used.
 COCO_90 = published_classes("coco_90", 90)
@@ -29,7 +28,11 @@ COCO_90 = published_classes("coco_90", 90)
 @checked
 @dataclass(frozen=True)
 class Variant:
-    """One row of the table."""
+    """A published EfficientDet: one row of the table.
+
+    >>> VARIANTS["efficientdet_d1"].side, VARIANTS["efficientdet_lite0"].activation
+    (640, 'relu6')
+    """
 
     backbone: str
     """EfficientNet's own name: b0 … b7, lite0 … lite4; empty: handed over"""
@@ -57,7 +60,7 @@ class Variant:
 
     @property
     def activation(self) -> Activation:
-        """Of the pyramid and the heads; the backbone brings its own."""
+        """The activation of the pyramid and the heads; the backbone brings its own."""
         return "relu6" if self.is_lite else "silu"
 
 
@@ -95,6 +98,8 @@ def efficientdet(
     """The model that a row describes in one flavour's conventions; `options` change its sizes.
 
     `parts` are a backbone and a neck to take instead of the row's.
+
+    Raises ValueError for `parts` in toandaominh1997's conventions.
     """
     options = options or variant_options(flavour)()
     anchors = StretchedAnchors(
@@ -105,11 +110,13 @@ def efficientdet(
     if flavour.parts == "toandaominh":
         if parts is not None:
             raise ValueError("toandaominh1997's EfficientDet exists for its own backbones only")
+        from pagoda.zoo.toandaominh import restrided_parts  # of one flavour alone
+
         backbone, neck, class_head, box_head = restrided_parts(
             variant.backbone, options, width=variant.width, cells=variant.cells, num_classes=len(labels)
         )
     else:
-        backbone, neck = parts or published_parts(variant, options, flavour)
+        backbone, neck = parts or _published_parts(variant, options, flavour)
         head = partial(
             SeparableHead,
             neck.channels,
@@ -134,11 +141,15 @@ def efficientdet(
 
 
 def variant_options(flavour: EfficientDetFlavour) -> type[VariantOptions] | type[RestridedOptions]:
-    """What can be chosen of a published variant in one flavour's conventions."""
+    """What can be chosen of a published variant in one flavour's conventions.
+
+    >>> variant_options(GOOGLE).__name__
+    'VariantOptions'
+    """
     return RestridedOptions if flavour.parts == "toandaominh" else VariantOptions
 
 
-def published_parts(
+def _published_parts(
     variant: Variant, options: VariantOptions, flavour: EfficientDetFlavour
 ) -> tuple[TimmBackbone, BiFPN]:
     """EfficientNet and the BiFPN on it."""
@@ -168,7 +179,12 @@ def published_parts(
 def input_spec(
     variant: Variant, flavour: EfficientDetFlavour = GOOGLE, canvas: tuple[int, int] | None = None
 ) -> InputSpec:
-    """Pictures fitted into the variant's square, or into another frame."""
+    """Pictures fitted into the variant's square, or into another frame.
+
+    >>> variant = VARIANTS["efficientdet_d1"]
+    >>> input_spec(variant).canvas, input_spec(variant, canvas=(320, 480)).canvas
+    ((640, 640), (320, 480))
+    """
     spec = flavour.lite_input if variant.is_lite else flavour.input_spec
     # toandaominh1997 has a size for each variant, too, but its resizer never asks.
     side = 512 if flavour.parts == "toandaominh" else variant.side

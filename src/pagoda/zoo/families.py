@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from pagoda.detectors.contract import Detector
 from pagoda.plain import checked
@@ -32,13 +31,17 @@ from pagoda.zoo.rcnn import REGION_MODELS, rcnn, rcnn_options
 @checked
 @dataclass(frozen=True)
 class Family:
-    """A detector: the function that composes it, the groups of its options, and the flavours it comes in."""
+    """A detector: the function that composes it, the groups of its options, and the flavours it comes in.
+
+    >>> FAMILIES["faster_rcnn"].necks, FAMILIES["detect_and_track"].of_clips
+    (('fpn', 'c4', 'dc5'), True)
+    """
 
     build: Callable[..., Detector]
     """(name, classes, options, conventions) to the detector with fresh weights"""
     options: Callable[..., tuple[type[ModelOptions], ...]]
     """(name, conventions) to the groups whose fields are the model's options"""
-    flavours: Mapping[str, Any]
+    flavours: Mapping[str, Flavour]
     """{name: conventions}; "" is our own"""
     necks: tuple[str, ...] = ("fpn", "pafpn", "bifpn")
     """which may end a name"""
@@ -64,7 +67,12 @@ FAMILIES = {
 
 
 def conventions_for(name: ModelName) -> Flavour:
-    """Those of its flavour, with the pixels that detectron2's and AdelaiDet's models on this backbone read."""
+    """The conventions of a model: its flavour's, and of detectron2's and AdelaiDet's the pixels for this backbone.
+
+    >>> names = ("fcos_resnet50_fpn.original", "fcos_resnet50_fpn")
+    >>> [conventions_for(parse_name(name)).quality_on for name in names]
+    ['class', 'box']
+    """
     conventions = FAMILIES[name.detector].flavours[name.flavour]
     if name.flavour not in ("detectron2", "adelaidet"):
         return conventions
@@ -72,21 +80,41 @@ def conventions_for(name: ModelName) -> Flavour:
 
 
 def options_class(name: ModelName, conventions: Flavour | None = None) -> type[ModelOptions]:
-    """The options of one model: those of its detector, neck, backbone and pictures, in its flavour's conventions."""
+    """The options of one model: those of its detector, neck, backbone and pictures, in its flavour's conventions.
+
+    >>> options_class(parse_name("fcos_mobilenet_v2_fpn"))(head_depth=2).head_depth
+    2
+    """
     flavour = conventions_for(name) if conventions is None else conventions
     return composed(str(name), FAMILIES[name.detector].options(name, flavour))
 
 
-def options_from(values: Any, name: ModelName, conventions: Flavour | None = None) -> ModelOptions:
+def options_from(values: object, name: ModelName, conventions: Flavour | None = None) -> ModelOptions:
     """The options of a model out of values by name. Raises ValueError for one that the model has no use for, and for
-    an unknown one with the nearest."""
+    an unknown one with the nearest.
+
+    >>> options_from({"width": 64}, parse_name("fcos_resnet50_fpn")).width
+    64
+    >>> options_from({"widht": 64}, parse_name("fcos_resnet50_fpn"))
+    Traceback (most recent call last):
+    ValueError: fcos_resnet50_fpn has no option 'widht'; did you mean 'width'?
+    """
     return read_options(options_class(name, conventions), values, str(name))
 
 
 def build_detector(
     name: ModelName, labels: LabelMap, options: ModelOptions, conventions: Flavour
 ) -> Detector:
-    """With fresh weights; its origin tells how to build it again."""
+    """A detector with fresh weights, whose origin tells how to build it again.
+
+    >>> from pagoda.layers.unallocated import WithoutMemory
+    >>> name = parse_name("fcos_resnet18_fpn")
+    >>> options = options_from({"width": 64}, name)
+    >>> with WithoutMemory():
+    ...     model = build_detector(name, LabelMap.numbered(2), options, conventions_for(name))
+    >>> model.origin["model"], model.origin["options"]["width"]
+    ('fcos_resnet18_fpn', 64)
+    """
     model = FAMILIES[name.detector].build(name, labels, options, conventions)
     # Rebuilding from a checkpoint must not ask for the ImageNet file again.
     kept = asdict(options.without_weights())
@@ -109,7 +137,11 @@ MODELS = sorted(
 
 
 def parse_name(name: str) -> ModelName:
-    """Raises ValueError with the nearest name that exists."""
+    """A name in its parts. Raises ValueError with the nearest name that exists.
+
+    >>> parse_name("fcos_resnet50_fpn.original")
+    ModelName(detector='fcos', backbone='resnet50', neck='fpn', flavour='original')
+    """
     found = _split_name(name)
     if found is not None:
         return found
@@ -122,7 +154,11 @@ def parse_name(name: str) -> ModelName:
 
 
 def is_known(name: str | None) -> bool:
-    """Whether `create_model` takes it."""
+    """Whether `create_model` takes the name.
+
+    >>> is_known("efficientdet_d0"), is_known("efficientdet_d9"), is_known(None)
+    (True, False, False)
+    """
     return name is not None and _split_name(name) is not None
 
 

@@ -11,6 +11,10 @@ def input_spec(options: PixelOptions, spec: InputSpec) -> InputSpec:
     """The flavour's `spec` at the size, fitted in the way and with the channels asked for.
 
     Raises ValueError where mean and std do not fit the channels.
+
+    >>> spec = input_spec(ChannelOptions(in_channels=1), InputSpec(mean=(0.4, 0.5, 0.6), std=(0.2, 0.2, 0.2)))
+    >>> [round(value, 3) for value in spec.mean]
+    [0.5]
     """
     count = given(options.in_channels, 3) if isinstance(options, ChannelOptions) else 3
     mean, std = options.mean or of_channels(spec.mean, count), options.std or of_channels(spec.std, count)
@@ -27,7 +31,11 @@ def input_spec(options: PixelOptions, spec: InputSpec) -> InputSpec:
 
 
 def of_sides(options: SideOptions, spec: InputSpec) -> InputSpec:
-    """Pictures resized to the sides asked for."""
+    """`spec` with pictures resized to the sides asked for.
+
+    >>> of_sides(SideOptions(short_side=320), InputSpec()).short_side, InputSpec().short_side
+    (320, 800)
+    """
     return replace(
         spec,
         short_side=given(options.short_side, spec.short_side),
@@ -36,7 +44,12 @@ def of_sides(options: SideOptions, spec: InputSpec) -> InputSpec:
 
 
 def size_options(spec: InputSpec) -> type[SideOptions] | type[CanvasOptions]:
-    """How the size of pictures can be chosen where a flavour reads them as `spec` says."""
+    """The option group for the size of pictures where a flavour reads them as `spec` says.
+
+    >>> specs = InputSpec(), InputSpec(fit="letterbox", canvas=(512, 512))
+    >>> size_options(specs[0]).__name__, size_options(specs[1]).__name__
+    ('SideOptions', 'CanvasOptions')
+    """
     return SideOptions if spec.canvas is None else CanvasOptions
 
 

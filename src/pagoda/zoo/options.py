@@ -19,6 +19,9 @@ class ModelName(NamedTuple):
     """`fcos_resnet50_fpn.original` in its parts; the flavour is "" for our own.
 
     `efficientdet_d0` has no neck: a published variant names all its parts at once and stands for the backbone.
+
+    >>> str(ModelName("fcos", "resnet50", "fpn", "original"))
+    'fcos_resnet50_fpn.original'
     """
 
     detector: str
@@ -41,7 +44,11 @@ class Options:
 
     @classmethod
     def refusal(cls, model: str, said: str, of: str) -> str:
-        """What is wrong where somebody says an option that these have not; `of` is whose it is."""
+        """What is wrong where somebody says an option that these have not; `of` is whose it is.
+
+        >>> Options.refusal("model.py:build", "--model.width", "models by their zoo names")
+        'model.py:build is no model by its zoo name and has no options: leave --model.width out'
+        """
         return f"{model} is no model by its zoo name and has no options: leave {said} out"
 
 
@@ -63,6 +70,12 @@ class ModelOptions(Options):
     """which weights of that file, where it holds several: their key, or ema for the averaged ones"""
 
     def __post_init__(self) -> None:
+        """Raises ValueError for numbers beyond those in MOST.
+
+        >>> ModelOptions(width=10**6)
+        Traceback (most recent call last):
+        ValueError: the model option width is a number up to 16384, got 1000000
+        """
         for name, most in MOST.items():
             value = getattr(self, name, None)
             if value is not None and not 0 <= value <= most:
@@ -82,18 +95,31 @@ Chosen = TypeVar("Chosen", bound=ModelOptions)
 
 
 def given(value: int | None, otherwise: int) -> int:
-    """The value, or the other one for None."""
+    """`value`, or `otherwise` where it is None; 0 is a value.
+
+    >>> given(None, 3), given(0, 3)
+    (3, 0)
+    """
     return otherwise if value is None else value
 
 
 def with_usual(options: Chosen, usual: Mapping[str, int]) -> Chosen:
-    """The options with `usual` numbers where none are asked for; those that a model has not are left out."""
+    """The options with `usual` numbers where none are asked for; those that a model has not are left out.
+
+    >>> with_usual(ModelOptions(), {"width": 256, "cells": 3}).width
+    256
+    """
     open_ = {name: value for name, value in usual.items() if getattr(options, name, value) is None}
     return replace(options, **open_)
 
 
 def check_known(kind: str, name: str, known: Collection[str]) -> None:
-    """Raises ValueError with the nearest right word."""
+    """Raises ValueError with the nearest right word unless `name` is among the known ones.
+
+    >>> check_known("backbone", "resnet51", ["resnet18", "resnet50"])
+    Traceback (most recent call last):
+    ValueError: unknown backbone 'resnet51'; did you mean 'resnet50'?
+    """
     if name in known:
         return
     raise ValueError(f"unknown {kind} '{name}'; {did_you_mean(name, sorted(known), cutoff=0.5)}")

@@ -53,7 +53,7 @@ HEADS: dict[str, type[RCNNOptions]] = {
 
 
 def rcnn_options(name: ModelName, flavour: RCNNFlavour) -> tuple[type[ModelOptions], ...]:
-    """What can be chosen of an R-CNN."""
+    """The option groups of an R-CNN of this name."""
     is_pyramid = name.neck == "fpn"
     return (
         RCNNOptions if name.neck == "c4" else HEADS[name.detector],
@@ -65,9 +65,10 @@ def rcnn_options(name: ModelName, flavour: RCNNFlavour) -> tuple[type[ModelOptio
 
 
 def rcnn(name: ModelName, labels: LabelMap, options: RCNNOptions, flavour: RCNNFlavour) -> RCNN:
-    """One flavour's conventions around the parts that the options describe.
+    """An R-CNN: one flavour's conventions around the parts that the options describe.
 
-    Its detector is faster_rcnn, mask_rcnn or keypoint_rcnn.
+    `name.detector` is faster_rcnn, mask_rcnn or keypoint_rcnn. Raises ValueError for networks of one level
+    (c4, dc5) on other than ResNets.
     """
     detector, backbone, neck, _ = name
     skeleton = 17 if labels.skeleton is None else len(labels.skeleton)
@@ -89,7 +90,7 @@ def rcnn(name: ModelName, labels: LabelMap, options: RCNNOptions, flavour: RCNNF
         )
     anchors = flavour.anchors(pyramid=is_pyramid)
     stage = body((5,)) if neck == "c4" else None
-    trunk, pooling = box_trunk(width, options, flavour, stage)
+    trunk, pooling = _box_trunk(width, options, flavour, stage)
     return RCNN(
         features,
         pyramid,
@@ -121,7 +122,7 @@ def rcnn(name: ModelName, labels: LabelMap, options: RCNNOptions, flavour: RCNNF
 
 
 def fpn(channels: dict[int, int], options: FPNOptions, flavour: RCNNFlavour) -> FPN:
-    """P2 … P5 and what lies above for proposals."""
+    """The FPN: P2 … P5, and the levels above for proposals."""
     return FPN(
         channels,
         options.width,
@@ -135,12 +136,12 @@ def fpn(channels: dict[int, int], options: FPNOptions, flavour: RCNNFlavour) -> 
     )
 
 
-def box_trunk(
+def _box_trunk(
     width: int, options: RCNNOptions, flavour: RCNNFlavour, stage: nn.Module | None
 ) -> tuple[nn.Module, RegionPooling]:
     """(trunk, its pooling): fully connected layers, or the last stage of the backbone `stage`."""
     if stage is not None:
-        return StageTrunk(stage.layer4, stage.channels[5]), finer(flavour)
+        return StageTrunk(stage.layer4, stage.channels[5]), _finer(flavour)
     return BoxTrunk(
         width,
         flavour.pooling.resolution,
@@ -152,11 +153,11 @@ def box_trunk(
 
 
 def head_norm(options: RCNNOptions, flavour: RCNNFlavour) -> Norm:
-    """Of the heads' convolutions; a C4 network has none in them."""
+    """The norm behind the heads' convolutions; a C4 network has none in them."""
     return (options.head_norm if isinstance(options, BoxHeadOptions) else None) or flavour.head_norm
 
 
-def finer(flavour: RCNNFlavour) -> RegionPooling:
+def _finer(flavour: RCNNFlavour) -> RegionPooling:
     """The pooling of mask and keypoint heads, and of C4's last stage."""
     return replace(flavour.pooling, resolution=2 * flavour.pooling.resolution)
 
@@ -164,12 +165,12 @@ def finer(flavour: RCNNFlavour) -> RegionPooling:
 def mask_head(
     width: int, num_classes: int, options: RCNNOptions, flavour: RCNNFlavour, stage: nn.Module | None
 ) -> MaskHead:
-    """Behind its own convolutions, or behind the last stage that box and mask share."""
+    """The mask head: behind its own convolutions, or behind the last stage that box and mask share."""
     depth = given(options.head_depth, 4) if isinstance(options, MaskHeadOptions) else 0
     return MaskHead(
         width if stage is None else stage.channels[5],
         num_classes,
-        pooling=finer(flavour),
+        pooling=_finer(flavour),
         depth=depth,
         width=options.width,
         norm=head_norm(options, flavour),
@@ -179,11 +180,11 @@ def mask_head(
 
 
 def keypoint_head(width: int, options: KeypointHeadOptions, flavour: RCNNFlavour) -> KeypointHead:
-    """On regions pooled twice as fine."""
+    """The keypoint head, on regions pooled twice as fine."""
     return KeypointHead(
         width,
         options.num_keypoints,
-        pooling=finer(flavour),
+        pooling=_finer(flavour),
         depth=given(options.head_depth, 8),
         width=2 * options.width,
         upsampling=flavour.upsampling,

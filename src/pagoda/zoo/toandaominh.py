@@ -59,7 +59,7 @@ class RestridedEfficientNet(nn.Module):
         self.body: Any = timm.create_model(name, features_only=True, out_indices=(4,))
         for stage in (4, 6):
             first = self.body.blocks[stage][0]
-            first.conv_dw = strided(first.conv_dw)
+            first.conv_dw = _strided(first.conv_dw)
         for module in self.body.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = NORM_MOMENTUM
@@ -75,7 +75,7 @@ class RestridedEfficientNet(nn.Module):
         return dict(zip(LEVELS, maps[-len(LEVELS) :], strict=True))
 
 
-def strided(conv: nn.Conv2d) -> SameConv2d:
+def _strided(conv: nn.Conv2d) -> SameConv2d:
     """The same depthwise convolution with stride 2."""
     return SameConv2d(
         conv.in_channels, conv.out_channels, conv.kernel_size, (2, 2), groups=conv.groups, bias=False
@@ -93,14 +93,14 @@ class PlainWeightedPyramid(nn.Module):
         self.cells = nn.ModuleList(PlainCell(len(channels), width) for _ in range(cells))
 
     def forward(self, features: dict[int, Tensor]) -> dict[int, Tensor]:
-        check_halves(features)
+        _check_halves(features)
         maps = [self.lateral[str(level)](features[level]) for level in self.channels]
         for cell in self.cells:
             maps = cell(maps)
         return dict(zip(self.channels, maps, strict=True))
 
 
-def check_halves(features: dict[int, Tensor]) -> None:
+def _check_halves(features: dict[int, Tensor]) -> None:
     """Raises ValueError unless every level has exactly half the rows and columns of the one below."""
     sizes = [tuple(x.shape[-2:]) for _, x in sorted(features.items())]
     for (height, width), above in pairwise(sizes):

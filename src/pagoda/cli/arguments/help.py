@@ -104,7 +104,7 @@ def lines_of(options: type) -> dict[str, str]:
 
     >>> from pagoda.training.settings import OptimSettings
     >>> lines_of(OptimSettings)["momentum"]
-    'for sgd'
+    'for sgd: share of the last step that is taken again'
     """
     lines = {}
     for each in reversed(options.__mro__):

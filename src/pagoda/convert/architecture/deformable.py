@@ -5,9 +5,9 @@ Version 1 has 18 rows of offsets per group, version 2 (modulated) 27: 54 rows ma
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from pagoda.convert.architecture.plugins import Shapes
+from pagoda.plain import JsonObject
 from pagoda.weights.files import WeightsError
 
 ROWS = {"v2": 27, "v1": 18}
@@ -17,14 +17,14 @@ MODULATED = re.compile(r"MODULATED:\s*(true|false)", re.IGNORECASE)
 NAME = re.compile(r"(dcnv2|mdconv|mdcn|mdpool)|(dcnv1|dconv|dcn)")
 
 
-def deform_options(body: Shapes) -> dict[str, Any]:
+def deform_options(body: Shapes) -> JsonObject:
     """Which stages, or blocks, are deformable, and how. Where both kinds fit the modulated one is given."""
-    blocks = deform_blocks(body)
+    blocks = _deform_blocks(body)
     levels = tuple(level for level, stage in enumerate(blocks, start=2) if any(stage))
     if not levels:
         return {}
-    kind, groups = kinds_of(body)[0]
-    options: dict[str, Any] = {"deform": kind, "deform_levels": levels, "deform_groups": groups}
+    kind, groups = _kinds_of(body)[0]
+    options: JsonObject = {"deform": kind, "deform_levels": levels, "deform_groups": groups}
     is_whole = [all(stage) for stage in blocks if any(stage)]
     # layer1 does not stride, so its first block is deformable in any case
     strided = [
@@ -39,7 +39,7 @@ def deform_options(body: Shapes) -> dict[str, Any]:
     return {"deform": kind, "deform_groups": groups, "deform_blocks": blocks}
 
 
-def deform_blocks(body: Shapes) -> tuple[tuple[bool, ...], ...]:
+def _deform_blocks(body: Shapes) -> tuple[tuple[bool, ...], ...]:
     """For each stage that is there, from layer1 on, which of its blocks are deformable."""
     blocks: dict[int, dict[int, bool]] = {}
     for name in body:
@@ -50,7 +50,7 @@ def deform_blocks(body: Shapes) -> tuple[tuple[bool, ...], ...]:
     return tuple(tuple(stage[index] for index in sorted(stage)) for _, stage in sorted(blocks.items()))
 
 
-def kinds_of(body: Shapes) -> list[tuple[str, int]]:
+def _kinds_of(body: Shapes) -> list[tuple[str, int]]:
     """(kind, groups) that fit the rows of all offsets and divide the channels; the modulated one first."""
     rows = {shape[0] for name, shape in body.items() if OFFSET.fullmatch(name)}
     channels = {shape[1] for name, shape in body.items() if OFFSET.fullmatch(name)}
@@ -73,22 +73,22 @@ def kinds_of(body: Shapes) -> list[tuple[str, int]]:
 
 
 def told_kind(
-    options: Mapping[str, Any], body: Shapes, metadata: Mapping[str, Any], file: str
-) -> tuple[dict[str, Any], str | None]:
+    options: Mapping[str, object], body: Shapes, metadata: Mapping[str, object], file: str
+) -> tuple[JsonObject, str | None]:
     """(options with the kind that the file's config or name says where both kinds fit, a question where none does)."""
     if options.get("deform", "none") == "none":
         return dict(options), None
-    fitting = dict(kinds_of(body))
+    fitting = dict(_kinds_of(body))
     if len(fitting) == 1:
         return dict(options), None
-    kind = recorded_kind(metadata, file)
+    kind = _recorded_kind(metadata, file)
     if kind is not None:
         return {**options, "deform": kind, "deform_groups": fitting[kind]}, None
     first, second = (f"deform={kind!r}, deform_groups={count}" for kind, count in fitting.items())
     return dict(options), f"{first} and {second} have the same tensors"
 
 
-def recorded_kind(metadata: Mapping[str, Any], file: str) -> str | None:
+def _recorded_kind(metadata: Mapping[str, object], file: str) -> str | None:
     """ "v1" or "v2" by mmdetection's config, Detectron's, or the name."""
     meta = metadata.get("meta")
     texts = [

@@ -2,12 +2,11 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
 
 from pagoda.convert.architecture.deformable import deform_options
 from pagoda.convert.architecture.plugins import Shapes, plugin_options
 from pagoda.messages import short_list
-from pagoda.plain import checked
+from pagoda.plain import JsonObject, checked
 from pagoda.weights.files import WeightsError
 
 RESNETS = {
@@ -32,7 +31,7 @@ class Architecture:
     """as the zoo calls it; None of a backbone alone"""
     num_classes: int | None = None
     """of foreground; None of a backbone alone"""
-    options: dict[str, Any] = field(default_factory=dict)
+    options: JsonObject = field(default_factory=dict)
     """of the model, as `create_model` takes them"""
     extra_from: str | None = None
     """of the FPN"""
@@ -45,7 +44,10 @@ class Architecture:
 
 
 def dense_architecture(shapes: Shapes, *, group_norm: bool) -> Architecture:
-    """Of canonical shapes of a dense detector, or of a backbone alone; `group_norm` speaks of the backbone."""
+    """The architecture by canonical shapes, of a dense detector or a backbone alone.
+
+    `group_norm` speaks of the backbone. Raises WeightsError for tensors of no network that the zoo has.
+    """
     backbone, options, question = body_of(shapes, group_norm=group_norm)
     if "class_head.predict.weight" not in shapes:
         if any(name.startswith(("class_head.", "box_head.")) for name in shapes):
@@ -65,14 +67,14 @@ def dense_architecture(shapes: Shapes, *, group_norm: bool) -> Architecture:
         backbone=backbone,
         neck="fpn",
         num_classes=class_rows if has_quality else class_rows // (box_rows // 4),
-        options={**options, "width": width, **neck_options(shapes), **head_options(shapes)},
-        extra_from=extra_source(shapes, width),
+        options={**options, "width": width, **_neck_options(shapes), **_head_options(shapes)},
+        extra_from=_extra_source(shapes, width),
         box_rows=box_rows,
         question=question,
     )
 
 
-def body_of(shapes: Shapes, *, group_norm: bool) -> tuple[str, dict[str, Any], str | None]:
+def body_of(shapes: Shapes, *, group_norm: bool) -> tuple[str, JsonObject, str | None]:
     """(backbone, its options, what the tensors do not tell of it) of a detector's canonical shapes."""
     body = {name.removeprefix("backbone."): s for name, s in shapes.items() if name.startswith("backbone.")}
     backbone, options = backbone_architecture(body)
@@ -84,14 +86,14 @@ def body_of(shapes: Shapes, *, group_norm: bool) -> tuple[str, dict[str, Any], s
     return backbone, options, question
 
 
-def neck_options(shapes: Shapes) -> dict[str, Any]:
+def _neck_options(shapes: Shapes) -> JsonObject:
     """Norm and levels of the FPN."""
     levels = [
         int(name.split(".")[2]) for name in shapes if re.match(r"neck\.(lateral|output|extra)\.\d", name)
     ]
     if not levels:
         raise WeightsError("there are heads but no pyramid (FPN) in the checkpoint")
-    options: dict[str, Any] = {**neck_norm_options(shapes), "top_level": max(levels)}
+    options: JsonObject = {**neck_norm_options(shapes), "top_level": max(levels)}
     is_sequential = any(re.fullmatch(r"neck\.lateral\.\d\.0\.weight", name) for name in shapes)
     if laterals(shapes) != (3, 4, 5):
         options["levels"] = laterals(shapes)
@@ -100,7 +102,7 @@ def neck_options(shapes: Shapes) -> dict[str, Any]:
     return {**options, "neck_relu": True} if is_sequential and is_norm_free else options
 
 
-def neck_norm_options(shapes: Shapes) -> dict[str, Any]:
+def neck_norm_options(shapes: Shapes) -> JsonObject:
     """Of an FPN: which norm, and behind which convolutions where that is not as usual."""
     norms = [match[1] for name in shapes if (match := re.fullmatch(r"neck\.(\w+)\.\d\.1\.weight", name))]
     has_statistics = any(re.fullmatch(r"neck\.\w+\.\d\.1\.running_var", name) for name in shapes)
@@ -115,7 +117,7 @@ def laterals(shapes: Shapes) -> tuple[int, ...]:
     return tuple(sorted({int(match[1]) for match in found if match}))
 
 
-def extra_source(shapes: Shapes, width: int) -> str | None:
+def _extra_source(shapes: Shapes, width: int) -> str | None:
     """ "C5" or "P5", by what the first extra level reads; None where there is no such level or both fit."""
     highest = max(laterals(shapes), default=5)
     extra = shapes.get(f"neck.extra.{highest + 1}.weight")
@@ -126,7 +128,7 @@ def extra_source(shapes: Shapes, width: int) -> str | None:
     return "C5" if extra[1] == lateral[1] else "P5"
 
 
-def head_options(shapes: Shapes) -> dict[str, Any]:
+def _head_options(shapes: Shapes) -> JsonObject:
     """Depth, norm, bias and deformable end of the towers."""
     tower = {
         int(found.group(1)): shape
@@ -143,22 +145,25 @@ def head_options(shapes: Shapes) -> dict[str, Any]:
     }
 
 
-def backbone_architecture(body: Shapes) -> tuple[str, dict[str, Any]]:
-    """(name in the zoo, options) from the backbone's tensors, `backbone.` cut off."""
+def backbone_architecture(body: Shapes) -> tuple[str, JsonObject]:
+    """(name in the zoo, options) from the backbone's tensors, `backbone.` cut off.
+
+    Raises WeightsError for one that is not in the zoo.
+    """
     if "layer1.0.conv1.weight" in body or "layer1.0.conv1.primary_conv.0.weight" in body:
-        return resnet_architecture(body)
+        return _resnet_architecture(body)
     if "features.0.0.weight" in body:
         return "mobilenet_v2", {}
     if "conv_stem.weight" in body and any(".ghost1." in name for name in body):
         version = "v2" if any(".short_conv." in name for name in body) else ""
-        return f"ghostnet{version}_{ghostnet_width(body)}", {}
+        return f"ghostnet{version}_{_ghostnet_width(body)}", {}
     raise WeightsError(
         "no backbone is recognised (ResNet, ResNeXt, MobileNetV2 and GhostNet are); the file's first tensors:"
         f" {short_list(body, 5)}"
     )
 
 
-def ghostnet_width(body: Shapes) -> str:
+def _ghostnet_width(body: Shapes) -> str:
     """ "100" for 1.0, … from the last stage's 160 channels."""
     last = body.get("blocks.8.0.ghost2.primary_conv.0.weight")
     if last is None:
@@ -166,12 +171,12 @@ def ghostnet_width(body: Shapes) -> str:
     return str(round(100 * 2 * last[0] / 160 / 10) * 10)
 
 
-def resnet_architecture(body: Shapes) -> tuple[str, dict[str, Any]]:
+def _resnet_architecture(body: Shapes) -> tuple[str, JsonObject]:
     """(name, options) of a ResNet by torchvision's names; "c" and "d" are timm's for deep stem and pooled shortcut."""
     is_bottleneck = any(name.startswith("layer1.0.conv3.") for name in body)
-    name = f"resnet{resnet_depth(body, is_bottleneck)}{stem_and_shortcut(body)}"
-    options: dict[str, Any] = stem_options(body, is_bottleneck)
-    if stem_and_shortcut(body) == "" and averages(body):
+    name = f"resnet{_resnet_depth(body, is_bottleneck)}{_stem_and_shortcut(body)}"
+    options: JsonObject = _stem_options(body, is_bottleneck)
+    if _stem_and_shortcut(body) == "" and _averages(body):
         options["avg_down"] = True
     if is_bottleneck and "layer1.0.conv2.weight" in body:
         width, per_group = body["layer1.0.conv2.weight"][:2]
@@ -185,19 +190,19 @@ def resnet_architecture(body: Shapes) -> tuple[str, dict[str, Any]]:
     return name, {**options, **deform_options(body)}
 
 
-def stem_and_shortcut(body: Shapes) -> str:
+def _stem_and_shortcut(body: Shapes) -> str:
     """ "c" of a deep stem, "d" of one with averaging shortcuts, else ""."""
     if "conv1.0.weight" not in body:
         return ""
-    return "d" if averages(body) else "c"
+    return "d" if _averages(body) else "c"
 
 
-def averages(body: Shapes) -> bool:
+def _averages(body: Shapes) -> bool:
     """Whether projections have a pooling in front, so that their convolution is the second layer."""
     return any(len(body.get(f"layer{stage}.0.downsample.1.weight", ())) == 4 for stage in (1, 2))
 
 
-def stem_options(body: Shapes, is_bottleneck: bool) -> dict[str, int]:
+def _stem_options(body: Shapes, is_bottleneck: bool) -> dict[str, int]:
     """Channels of picture, stem and layer1 where they are not 3, 64 and 64."""
     first = body.get("conv1.weight", body.get("conv1.0.weight", (64, 3)))
     last = body.get("conv1.6.weight", first)
@@ -208,7 +213,7 @@ def stem_options(body: Shapes, is_bottleneck: bool) -> dict[str, int]:
     return {name: value for name, value in found.items() if value != usual[name]}
 
 
-def resnet_depth(body: Shapes, is_bottleneck: bool) -> int:
+def _resnet_depth(body: Shapes, is_bottleneck: bool) -> int:
     """By the number of blocks per stage; stages that are not in the file (C4 bodies) do not count."""
     counts = [
         len({name.split(".")[1] for name in body if name.startswith(f"layer{stage}.")})

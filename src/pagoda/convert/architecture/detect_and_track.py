@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from pagoda.convert.architecture.dense import Architecture, backbone_architecture
 from pagoda.convert.architecture.plugins import Shapes
+from pagoda.plain import JsonObject
 from pagoda.weights.files import WeightsError
 
 CLASSES, DELTAS = "box_head.head.classes.weight", "box_head.head.deltas.weight"
@@ -21,7 +21,11 @@ NORM = re.compile(r"(backbone|box_head)\..*(bn\d|downsample\.1)\.weight")
 
 
 def clip_architecture(shapes: Shapes, recorded: Mapping[str, int]) -> Architecture:
-    """Of canonical shapes; `recorded` are options that the file's config tells of clips with time."""
+    """The architecture by canonical shapes.
+
+    `recorded` are options that the file's config tells of clips with time. Raises WeightsError for a
+    checkpoint that is cut short.
+    """
     lacking = [
         name for name in (JOINING["body"], JOINING["proposal head"], CLASSES, DELTAS) if name not in shapes
     ]
@@ -40,19 +44,22 @@ def clip_architecture(shapes: Shapes, recorded: Mapping[str, int]) -> Architectu
         options["class_agnostic"] = True
     if has_time and kernel != 3:
         options["time_kernel"] = kernel
-    if has_statistics(shapes):
+    if _has_statistics(shapes):
         options["norm"] = "batch"
     return Architecture(
         detector="detect_and_track",
         backbone=backbone,
         neck=neck,
         num_classes=num_classes,
-        options={**options, **keypoint_options(shapes), **(recorded if has_time else {})},
+        options={**options, **_keypoint_options(shapes), **(recorded if has_time else {})},
     )
 
 
 def time_kernel(shapes: Shapes) -> int:
-    """Frames that convolutions see, an odd number. Kernels of four axes see one."""
+    """Frames that convolutions see, an odd number. Kernels of four axes see one.
+
+    Raises WeightsError where parts differ.
+    """
     found = {part: shapes[name] for part, name in JOINING.items() if name in shapes}
     kernels = {part: shape[2] if len(shape) == 5 else 1 for part, shape in found.items()}
     sizes = set(kernels.values())
@@ -64,7 +71,7 @@ def time_kernel(shapes: Shapes) -> int:
     return sizes.pop()
 
 
-def keypoint_options(shapes: Shapes) -> dict[str, Any]:
+def _keypoint_options(shapes: Shapes) -> JsonObject:
     """How many keypoints, and the head's size where it has one; half its width is that of a pyramid."""
     if PREDICT not in shapes:
         return {"num_keypoints": 0}
@@ -76,7 +83,7 @@ def keypoint_options(shapes: Shapes) -> dict[str, Any]:
     return {"num_keypoints": keypoints, "head_depth": len(tower), "width": width // 2}
 
 
-def has_statistics(shapes: Shapes) -> bool:
+def _has_statistics(shapes: Shapes) -> bool:
     """Whether batch norms learned. Raises WeightsError where only some kept their statistics."""
     norms = [name.removesuffix("weight") for name in shapes if NORM.fullmatch(name)]
     lacking = [

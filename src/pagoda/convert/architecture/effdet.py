@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pagoda.necks.bifpn import Resampling
+from pagoda.plain import JsonObject
 from pagoda.weights.files import WeightsError
 
 # effdet's configs on EfficientNets: of the quad pyramids the second resamples bilinearly, all others are alike.
@@ -36,26 +37,26 @@ HOW = (
 
 @dataclass(frozen=True)
 class Form:
-    """In our words, as far as it differs from the variant's."""
+    """Fusion, activations and resampling in our words, as far as they differ from the variant's."""
 
     why: str
     """from what it was told, for the report; empty where a person said it"""
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: JsonObject = field(default_factory=dict)
     """fusion, topology, activation and canvas, as options of models have them"""
     resampling: Resampling = field(default_factory=Resampling)
     """between the pyramid's levels"""
     head_activation: str | None = None
     """None: that of the pyramid"""
-    conventions: Mapping[str, Any] = field(default_factory=dict)
+    conventions: JsonObject = field(default_factory=dict)
     """other fields of EfficientDetFlavour that a config says"""
 
 
-def told_form(metadata: Mapping[str, Any], path: Path, *, is_told: bool) -> Form:
-    """From the file's config, or else, unless `is_told` by a person, from a name.
+def told_form(metadata: Mapping[str, object], path: Path, *, is_told: bool) -> Form:
+    """The form by the file's config, or else, unless `is_told` by a person, by a name.
 
     Raises WeightsError for what we cannot build, and where nothing tells.
     """
-    config = next(configs(metadata), None)
+    config = next(_configs(metadata), None)
     if config is not None:
         return form_of_config(config)
     if is_told:
@@ -77,30 +78,31 @@ def told_form(metadata: Mapping[str, Any], path: Path, *, is_told: bool) -> Form
     )
 
 
-def names(metadata: Mapping[str, Any], path: Path) -> Iterator[tuple[str, str]]:
+def names(metadata: Mapping[str, object], path: Path) -> Iterator[tuple[str, str]]:
     """(what it is, the name in small letters): of the model in timm's checkpoints, and the file's."""
-    if isinstance(metadata.get("arch"), str):
-        yield "the model's name", metadata["arch"].lower()
+    model = metadata.get("arch")
+    if isinstance(model, str):
+        yield "the model's name", model.lower()
     yield "the file's name", path.stem.lower()
 
 
-def configs(content: object, depth: int = 0) -> Iterator[Mapping[str, Any]]:
+def _configs(content: object, depth: int = 0) -> Iterator[Mapping[str, Any]]:
     """Dicts, within dicts, that read like effdet's config."""
     if not isinstance(content, Mapping) or depth > 3:
         return
     if sum(key in content for key in KEYS) >= 2 or ("fpn_channels" in content and "backbone_name" in content):
         yield content
     for value in content.values():
-        yield from configs(value, depth + 1)
+        yield from _configs(value, depth + 1)
 
 
 def form_of_config(config: Mapping[str, Any]) -> Form:
-    """Raises WeightsError for values that no model of ours has."""
+    """The form that effdet's config describes. Raises WeightsError for values that no model of ours has."""
     for key, value in ALWAYS.items():
         if config.get(key, value) != value:
             raise WeightsError(f"its config says {key}={config[key]!r}, and only {value!r} is built")
     pyramid, _, fusion = (config.get("fpn_name") or "bifpn_fa").partition("_")
-    words: dict[str, Any] = {
+    words: JsonObject = {
         "topology": known("fpn_name", pyramid, TOPOLOGIES),
         "fusion": known("fpn_name", fusion or "fa", FUSIONS),
         "activation": known("act_type", config.get("act_type") or "swish", ACTIVATIONS),
@@ -108,7 +110,7 @@ def form_of_config(config: Mapping[str, Any]) -> Form:
     down = known("downsample_type", config.get("downsample_type") or "max", DOWN)
     up = known("upsample_type", config.get("upsample_type") or "nearest", UP)
     head = config.get("head_act_type")
-    more: dict[str, Any] = {}
+    more: JsonObject = {}
     if "pad_type" in config:
         more["padding"] = "same" if config["pad_type"] == "same" else "symmetric"
     if "backbone_name" in config:
@@ -120,7 +122,7 @@ def form_of_config(config: Mapping[str, Any]) -> Form:
             )
         more["base_scale"] = float(config["anchor_scale"])
     if "aspect_ratios" in config:
-        more["shapes"] = tuple(map(shape_of, config["aspect_ratios"]))
+        more["shapes"] = tuple(map(_shape_of, config["aspect_ratios"]))
         if len(more["shapes"]) != 3:
             raise WeightsError(
                 f"its config has aspect_ratios {config['aspect_ratios']}, and only three are built"
@@ -136,7 +138,7 @@ def form_of_config(config: Mapping[str, Any]) -> Form:
     )
 
 
-def shape_of(ratio: Any) -> tuple[float, float]:
+def _shape_of(ratio: float | list[float] | tuple[float, ...]) -> tuple[float, float]:
     """(width, height) factors of an anchor; one number is the ratio of the two."""
     if isinstance(ratio, list | tuple):
         return (float(ratio[0]), float(ratio[1]))
@@ -144,7 +146,7 @@ def shape_of(ratio: Any) -> tuple[float, float]:
 
 
 def known(key: str, word: str, words: Mapping[str, str]) -> str:
-    """Ours for theirs."""
+    """Our word for theirs. Raises WeightsError for one that is not built."""
     if word not in words:
         raise WeightsError(f"its config says {key} {word!r}, which is not built; known: {', '.join(words)}")
     return words[word]

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from pagoda.convert.architecture.recorded_config import configs_in_meta
+from pagoda.plain import JsonObject
 from pagoda.weights.files import WeightsError
 
 NECK = re.compile(r"\bneck['\"]?\s*[=:]\s*\[?\s*(?:dict\(|\{)")
@@ -15,15 +15,15 @@ GROUPS = re.compile(r"\bnum_groups['\"]?\s*[=:]\s*(\d+)")
 OPENING, CLOSING = "([{", ")]}"
 
 
-def with_recorded_neck(options: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
+def with_recorded_neck(options: Mapping[str, object], metadata: Mapping[str, object]) -> JsonObject:
     """`options`, which the tensors tell, with `neck_relu` and `norm_groups` as a config in the file says.
 
     Where there is none, `neck_relu` is not among them. Raises WeightsError for what no model of ours has.
     """
-    text = next((neck for config in configs_in_meta(metadata) if (neck := neck_in(config))), None)
+    text = next((neck for config in configs_in_meta(metadata) if (neck := _neck_in(config))), None)
     if text is None:
         return dict(options)
-    told = {**options, **groups_in(text, options)}
+    told: JsonObject = {**options, **_groups_in(text, options)}
     activation = ACTIVATION.search(text)
     kind = None if activation is None else activation[1]
     if kind not in (None, "ReLU"):
@@ -34,7 +34,7 @@ def with_recorded_neck(options: Mapping[str, Any], metadata: Mapping[str, Any]) 
     return told
 
 
-def neck_in(config: str) -> str | None:
+def _neck_in(config: str) -> str | None:
     """The text between the brackets of a config's neck."""
     found = NECK.search(config)
     if found is None:
@@ -47,7 +47,7 @@ def neck_in(config: str) -> str | None:
     return None
 
 
-def groups_in(text: str, options: Mapping[str, Any]) -> dict[str, int]:
+def _groups_in(text: str, options: Mapping[str, object]) -> dict[str, int]:
     """`norm_groups` where it is not the usual number."""
     found = GROUPS.search(text)
     if found is None or int(found[1]) == 32 or options.get("neck_norm") != "group":

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 from pagoda.preprocess import InputSpec
 from pagoda.zoo.flavours.base import IMAGENET_STD_RGB
@@ -23,7 +22,7 @@ NUMBERS = r"['\"]?\b{}['\"]?\s*[=:]\s*[\[(]([^\])]*)[\])]"
 TURNS = re.compile(r"\b(?:bgr_to_rgb|to_rgb)['\"]?\s*[=:]\s*(True|False|true|false)")
 
 
-def recorded_pixels(metadata: Mapping[str, Any], spec: InputSpec) -> InputSpec | None:
+def recorded_pixels(metadata: Mapping[str, object], spec: InputSpec) -> InputSpec | None:
     """`spec` with the statistics in the config that mmdetection writes into `meta`; None where it has none."""
     meta = metadata.get("meta")
     for key in ("config", "cfg"):
@@ -37,11 +36,11 @@ def recorded_pixels(metadata: Mapping[str, Any], spec: InputSpec) -> InputSpec |
             step = 1 if is_rgb else -1
             order = "RGB" if is_rgb else "BGR"
             recorded = replace(spec, channel_order=order, scale=1.0, mean=mean[::step], std=std[::step])
-            return spec if is_alike(spec, recorded) else recorded
+            return spec if _is_alike(spec, recorded) else recorded
     return None
 
 
-def is_alike(one: InputSpec, other: InputSpec) -> bool:
+def _is_alike(one: InputSpec, other: InputSpec) -> bool:
     """Whether both make the same numbers of pixels, but for the last digits."""
     statistics = [[value * spec.scale for value in (*spec.mean, *spec.std)] for spec in (one, other)]
     near = all(abs(a - b) < 1e-3 for a, b in zip(*statistics, strict=False))
@@ -88,7 +87,11 @@ def named_pixels(file: str) -> InputSpec | None:
 
 
 def is_open(detector: str | None, backbone: str) -> bool:
-    """Whether neither tensors nor habit tell the order of the pixels: 32x8d came with BGR, 64x4d with either."""
+    """Whether neither tensors nor habit tell the order of the pixels: 32x8d came with BGR, 64x4d with either.
+
+    >>> is_open("retinanet", "resnext101_32x8d"), is_open("retinanet", "resnet50")
+    (True, False)
+    """
     if detector == "fcos":
         return backbone.startswith("resnext")
     return backbone in ("resnext101_32x8d", "resnext101_64x4d")

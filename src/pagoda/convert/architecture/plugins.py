@@ -6,9 +6,9 @@ C channels enter a plugin and leave it; mmcv's names, as in mmdetection's checkp
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from pagoda.backbones.resnet_options import Plugin, Position
+from pagoda.plain import JsonObject
 from pagoda.weights.files import WeightsError
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -30,18 +30,18 @@ def plugin_options(body: Shapes) -> tuple[tuple[Plugin, ...], str | None]:
         if module == "gen_attention_block":
             return (), f"'{attribute}' has some number of heads and strides"
         channels, options = READERS[module](tensors)
-        position = position_of(channels, body, stage)
+        position = _position_of(channels, body, stage)
         if position is None:
             return (), f"'{attribute}' comes behind the first convolution of each block or behind the second"
         name = None if attribute == module else attribute
-        add_plugin(
+        _add_plugin(
             plugins, Plugin(module=module, options=options, levels=(stage + 1,), position=position, name=name)
         )
-    question = question_of_order(plugins)
+    question = _question_of_order(plugins)
     return (() if question else tuple(plugins)), question
 
 
-def add_plugin(plugins: list[Plugin], new: Plugin) -> None:
+def _add_plugin(plugins: list[Plugin], new: Plugin) -> None:
     """To the list, or as a further level of one that is there."""
     for index, known in enumerate(plugins):
         if replace(known, levels=new.levels) == new:
@@ -50,7 +50,7 @@ def add_plugin(plugins: list[Plugin], new: Plugin) -> None:
     plugins.append(new)
 
 
-def position_of(channels: int, body: Shapes, stage: int) -> Position | None:
+def _position_of(channels: int, body: Shapes, stage: int) -> Position | None:
     """Only behind the third convolution do all the stage's channels flow; None for the first or the second."""
     last = body.get(f"layer{stage}.0.conv3.weight", (0,))[0]
     middle = body.get(f"layer{stage}.0.conv2.weight", (0,))[0]
@@ -61,7 +61,7 @@ def position_of(channels: int, body: Shapes, stage: int) -> Position | None:
     return "after_conv3" if channels == last else None
 
 
-def question_of_order(plugins: Sequence[Plugin]) -> str | None:
+def _question_of_order(plugins: Sequence[Plugin]) -> str | None:
     """Two at one place of one level run one after the other, and names do not say which comes first."""
     for index, plugin in enumerate(plugins):
         for other in plugins[:index]:
@@ -70,7 +70,7 @@ def question_of_order(plugins: Sequence[Plugin]) -> str | None:
     return None
 
 
-def context_block(tensors: Shapes) -> tuple[int, dict[str, Any]]:
+def _context_block(tensors: Shapes) -> tuple[int, JsonObject]:
     """(C, options) by the two convolutions, which of the two fusions there are, and the mask's."""
     add, multiply = (tensors.get(f"channel_{kind}_conv.0.weight") for kind in ("add", "mul"))
     width, channels = (add or multiply or (0, 0))[:2]
@@ -84,7 +84,7 @@ def context_block(tensors: Shapes) -> tuple[int, dict[str, Any]]:
     return channels, {"ratio": ratio, "pooling": pooling, "fusion": fusion}
 
 
-def nonlocal_block(tensors: Shapes) -> tuple[int, dict[str, Any]]:
+def _nonlocal_block(tensors: Shapes) -> tuple[int, JsonObject]:
     """(C, options). Softmax is taken for granted: embedded_gaussian and dot_product have the same tensors."""
     sub_sample = "g.0.conv.weight" in tensors
     value = tensors.get("g.0.conv.weight" if sub_sample else "g.conv.weight")
@@ -93,10 +93,10 @@ def nonlocal_block(tensors: Shapes) -> tuple[int, dict[str, Any]]:
     mode = "embedded_gaussian" if "theta.conv.weight" in tensors else "gaussian"
     if "concat_project.conv.weight" in tensors:
         mode = "concatenation"
-    options: dict[str, Any] = {"reduction": value[1] // value[0], "mode": mode, "sub_sample": sub_sample}
+    options: JsonObject = {"reduction": value[1] // value[0], "mode": mode, "sub_sample": sub_sample}
     if "conv_out.bn.weight" in tensors:
         options["norm"] = "batch"
     return value[1], options
 
 
-READERS = {"context_block": context_block, "nonlocal_block": nonlocal_block}
+READERS = {"context_block": _context_block, "nonlocal_block": _nonlocal_block}

@@ -1,10 +1,10 @@
 """What the names and shapes of an R-CNN checkpoint tell: which backbone, one level or a pyramid, which heads."""
 
 import re
-from typing import Any
 
 from pagoda.convert.architecture.dense import Architecture, body_of, laterals, neck_norm_options
 from pagoda.convert.architecture.plugins import Shapes
+from pagoda.plain import JsonObject
 from pagoda.weights.files import WeightsError
 
 CLASSES, DELTAS = "box_head.classes.weight", "box_head.deltas.weight"
@@ -12,7 +12,10 @@ MASK, KEYPOINT = "mask_head.predict.weight", "keypoint_head.predict.weight"
 
 
 def region_architecture(shapes: Shapes, *, group_norm: bool) -> Architecture:
-    """Of canonical shapes of Faster, Mask or Keypoint R-CNN; `group_norm` speaks of the backbone."""
+    """The architecture by canonical shapes of an R-CNN; `group_norm` speaks of the backbone.
+
+    Raises WeightsError for a checkpoint that is cut short.
+    """
     lacking = [name for name in ("rpn_head.objectness.weight", CLASSES, DELTAS) if name not in shapes]
     if lacking:
         raise WeightsError(f"{', '.join(lacking)} is not in it: the checkpoint is cut short")
@@ -25,7 +28,7 @@ def region_architecture(shapes: Shapes, *, group_norm: bool) -> Architecture:
         backbone=backbone,
         neck=neck,
         num_classes=num_classes,
-        options={**options, **region_options(shapes, neck, num_classes)},
+        options={**options, **_region_options(shapes, neck, num_classes)},
         question=question,
     )
 
@@ -37,9 +40,9 @@ def neck_of(shapes: Shapes) -> str:
     return "c4" if any(name.startswith("box_head.trunk.stage.") for name in shapes) else "dc5"
 
 
-def region_options(shapes: Shapes, neck: str, num_classes: int) -> dict[str, Any]:
+def _region_options(shapes: Shapes, neck: str, num_classes: int) -> JsonObject:
     """Widths, depths and norms that are not the published ones."""
-    options: dict[str, Any] = {"width": width_of(shapes)}
+    options: JsonObject = {"width": _width_of(shapes)}
     for head in ("mask_head", "keypoint_head"):
         tower = [s for name, s in shapes.items() if re.fullmatch(rf"{head}\.tower\.\d+\.weight", name)]
         if tower:
@@ -55,7 +58,7 @@ def region_options(shapes: Shapes, neck: str, num_classes: int) -> dict[str, Any
     return options if norms["neck_norm"] == "none" else {**options, **norms}
 
 
-def width_of(shapes: Shapes) -> int:
+def _width_of(shapes: Shapes) -> int:
     """Channels of the neck or the mask head; a quarter of the box head's where there are neither."""
     for name, axis in (
         *((f"neck.output.{level}{at}.weight", 0) for level in (2, 3, 4, 5) for at in ("", ".0")),

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from torch import Tensor
 
@@ -22,8 +21,12 @@ CLIP_OPTIONS = {
 TIME_STRIDE = re.compile(r"\bTIME_STRIDE_ON:[ \t]*[Tt]rue\b")
 
 
-def recorded_classes(metadata: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """The names that mmdetection writes into `meta` (CLASSES; since version 3 under dataset_meta)."""
+def recorded_classes(metadata: Mapping[str, object]) -> tuple[str, ...] | None:
+    """The names that mmdetection writes into `meta` (CLASSES; since version 3 under dataset_meta).
+
+    >>> recorded_classes({"meta": {"CLASSES": ("cat", "dog")}})
+    ('cat', 'dog')
+    """
     meta = metadata.get("meta")
     if not isinstance(meta, dict):
         return None
@@ -35,13 +38,17 @@ def recorded_classes(metadata: Mapping[str, Any]) -> tuple[str, ...] | None:
     return None
 
 
-def recorded_style(metadata: Mapping[str, Any]) -> str | None:
-    """ "caffe" or "pytorch", from the text of the config that mmdetection writes into `meta`."""
+def recorded_style(metadata: Mapping[str, object]) -> str | None:
+    """ "caffe" or "pytorch", from the text of the config that mmdetection writes into `meta`.
+
+    >>> recorded_style({"meta": {"config": "backbone=dict(type='ResNet', style='caffe')"}})
+    'caffe'
+    """
     found = [match for text in configs_in_meta(metadata) for match in STYLE.findall(text)]
     return found[0] if found else None
 
 
-def configs_in_meta(metadata: Mapping[str, Any]) -> list[str]:
+def configs_in_meta(metadata: Mapping[str, object]) -> list[str]:
     """The texts of mmdetection's configs; those that were kept as dicts, as Python writes them."""
     meta = metadata.get("meta")
     kept = [meta.get("config"), meta.get("cfg")] if isinstance(meta, dict) else []
@@ -65,10 +72,15 @@ def recorded_input(tensors: Mapping[str, Tensor], backbone: str, spec: InputSpec
     return of_body, "" if of_body == spec else "pixels divided by ImageNet's deviations, as for this body"
 
 
-def recorded_box_weights(metadata: Mapping[str, Any]) -> Weights | None:
+def recorded_box_weights(metadata: Mapping[str, object]) -> Weights | None:
     """MODEL.BBOX_REG_WEIGHTS of a Detectron file; None where it holds no config.
 
     The config is text and is searched, never loaded as YAML. Models older than this key had no such weights: 1.
+
+    Raises WeightsError where it gives other than four numbers.
+
+    >>> recorded_box_weights({"cfg": "MODEL:\\n  BBOX_REG_WEIGHTS: [10.0, 10.0, 5.0, 5.0]\\n"})
+    (10.0, 10.0, 5.0, 5.0)
     """
     config = metadata.get("cfg")
     if not isinstance(config, str):
@@ -86,8 +98,12 @@ def recorded_box_weights(metadata: Mapping[str, Any]) -> Weights | None:
     return (x, y, width, height)
 
 
-def recorded_clips(metadata: Mapping[str, Any]) -> dict[str, int]:
-    """num_frames, frame_interval and time_stride, as far as the text of a Detect-and-Track file's config gives them."""
+def recorded_clips(metadata: Mapping[str, object]) -> dict[str, int]:
+    """num_frames, frame_interval and time_stride, as far as the text of a Detect-and-Track file's config gives them.
+
+    >>> recorded_clips({"cfg": "VIDEO:\\n  NUM_FRAMES: 3\\n  TIME_INTERVAL: 2\\n"})
+    {'num_frames': 3, 'frame_interval': 2}
+    """
     config = metadata.get("cfg")
     if not isinstance(config, str):
         return {}

@@ -57,7 +57,7 @@ def neck_rules() -> Iterator[Rule]:
             yield Rule(f"fpn_{level}_{kind}", f"neck.extra.{level}.{KINDS[kind]}")
 
 
-def retinanet_rules() -> Iterator[Rule]:
+def _retinanet_rules() -> Iterator[Rule]:
     """Towers of convolutions and ReLUs: every second module of ours."""
     for theirs, ours in (("cls", "class_head"), ("bbox", "box_head")):
         for kind in "wb":
@@ -71,11 +71,11 @@ RULES = (
     *(Rule(pattern, None, why) for pattern, why in DROPPED),
     *body_rules(),
     *neck_rules(),
-    *retinanet_rules(),
+    *_retinanet_rules(),
 )
 
 
-def region_rules(*, one_level: bool) -> Iterator[Rule]:
+def _region_rules(*, one_level: bool) -> Iterator[Rule]:
     """Faster, Mask and Keypoint R-CNN on a pyramid, or on C4 (`one_level`), whose res5 is the box head's trunk."""
     for rule in body_rules():
         stage = str(rule.ours).replace("backbone.layer4.", "box_head.trunk.stage.")
@@ -103,5 +103,5 @@ def region_rules(*, one_level: bool) -> Iterator[Rule]:
 
 
 NOT_NEEDED = tuple(Rule(pattern, None, why) for pattern, why in DROPPED)
-RCNN_RULES = (*NOT_NEEDED, *region_rules(one_level=False), *neck_rules())
-RCNN_ONE_LEVEL_RULES = (*NOT_NEEDED, *region_rules(one_level=True))
+RCNN_RULES = (*NOT_NEEDED, *_region_rules(one_level=False), *neck_rules())
+RCNN_ONE_LEVEL_RULES = (*NOT_NEEDED, *_region_rules(one_level=True))

@@ -45,7 +45,7 @@ LEFT_OVER = (
 )
 
 
-def form_of(names: Mapping[str, object]) -> Form:
+def _form_of(names: Mapping[str, object]) -> Form:
     """By the proposal head. Raises WeightsError where there is none."""
     for form in FORMS:
         if f"{form.rpn.format('cls_logits')}_w" in names:
@@ -56,14 +56,14 @@ def form_of(names: Mapping[str, object]) -> Form:
 
 def rules_for(shapes: Shapes) -> tuple[Rule, ...]:
     """The table for the network whose heads are in the file."""
-    form = form_of(shapes)
+    form = _form_of(shapes)
     fixed = (Rule(f"{form.fixed}_{kind}", None, "a fixed bilinear kernel") for kind in "wb")
     necks = () if form.one_level else neck_rules()
     left = (Rule(pattern, None, LEFT) for pattern in LEFT_OVER)
-    return (*NOT_NEEDED, *stage_rules(form), *necks, *head_rules(form), *fixed, *left)
+    return (*NOT_NEEDED, *_stage_rules(form), *necks, *_head_rules(form), *fixed, *left)
 
 
-def stage_rules(form: Form) -> Iterator[Rule]:
+def _stage_rules(form: Form) -> Iterator[Rule]:
     """The body; statistics where batch norms learned. On one level res5 is the box head's trunk."""
     for rule in body_rules():
         if "_gn_" in rule.source:  # no network of this program has group norms
@@ -78,7 +78,7 @@ def stage_rules(form: Form) -> Iterator[Rule]:
                 yield Rule(f"{norm}{theirs}", f"{ours.removesuffix('weight')}{kind}")
 
 
-def head_rules(form: Form) -> Iterator[Rule]:
+def _head_rules(form: Form) -> Iterator[Rule]:
     """Proposals, boxes, keypoints."""
     names = {
         "conv_rpn" if form.one_level else "conv_rpn_fpn2": "rpn_head.tower.0",
@@ -103,9 +103,9 @@ def check_layers(tensors: Mapping[str, Tensor]) -> None:
             "its keypoint head begins with a transposed convolution (kps_deconv_w, KRCNN.USE_DECONV), which our"
             " model has not; only heads without it can be read"
         )
-    fixed = form_of(tensors).fixed
+    fixed = _form_of(tensors).fixed
     weight, bias = tensors.get(f"{fixed}_w"), tensors.get(f"{fixed}_b")
-    if weight is not None and not is_bilinear(weight):
+    if weight is not None and not _is_bilinear(weight):
         raise WeightsError(
             f"{fixed}_w {tuple(weight.shape)} should be the bilinear kernel that doubles maps, one for each"
             " keypoint, but holds other numbers; our model has that kernel built in and cannot take others"
@@ -114,7 +114,7 @@ def check_layers(tensors: Mapping[str, Tensor]) -> None:
         raise WeightsError(f"{fixed}_b should hold zeros, as it belongs to a fixed bilinear kernel")
 
 
-def is_bilinear(weight: Tensor) -> bool:
+def _is_bilinear(weight: Tensor) -> bool:
     """Whether (K, K, 4, 4) doubles each map for itself."""
     line = torch.tensor([0.25, 0.75, 0.75, 0.25])
     wanted = torch.eye(len(weight))[:, :, None, None] * (line[:, None] * line)

@@ -14,7 +14,7 @@ DROPPED = (
 )
 
 
-def body_rules(theirs: str) -> Iterator[Rule]:
+def _body_rules(theirs: str) -> Iterator[Rule]:
     """The stem and res2 … res5 under a prefix (empty in ImageNet files)."""
     yield Rule(f"{theirs}stem.fc.{{rest}}", None, "ImageNet classifier")
     yield Rule(f"{theirs}stem.conv1.norm.{{rest}}", "backbone.bn1.{rest}")
@@ -29,7 +29,7 @@ def body_rules(theirs: str) -> Iterator[Rule]:
             yield Rule(f"{block}.conv{index}.{{rest}}", f"{ours}.conv{index}.{{rest}}")
 
 
-def neck_rules() -> Iterator[Rule]:
+def _neck_rules() -> Iterator[Rule]:
     """With a norm, ours is a Sequential of convolution and norm."""
     for kind in ("lateral", "output"):
         theirs = f"backbone.fpn_{kind}{{n}}"
@@ -43,8 +43,8 @@ def neck_rules() -> Iterator[Rule]:
 PYRAMID = Pyramid(r"backbone\.fpn_lateral(\d)\.weight$", partial(extra_rules, "backbone.top_block.p{n}"))
 RULES = (
     *DROPPED,
-    *body_rules("backbone.bottom_up."),
-    *neck_rules(),
+    *_body_rules("backbone.bottom_up."),
+    *_neck_rules(),
     *PYRAMID.rules((3, 4, 5)),
     Rule("head.cls_subnet.{n}.{rest}", "class_head.tower.{n}.{rest}"),
     Rule("head.bbox_subnet.{n}.{rest}", "box_head.tower.{n}.{rest}"),
@@ -56,8 +56,8 @@ RULES = (
 ADELAIDET_HEAD = "proposal_generator.fcos_head"
 ADELAIDET_RULES = (
     *DROPPED,
-    *body_rules("backbone.bottom_up."),
-    *neck_rules(),
+    *_body_rules("backbone.bottom_up."),
+    *_neck_rules(),
     *PYRAMID.rules((3, 4, 5)),
     *(
         rule
@@ -80,12 +80,12 @@ ADELAIDET_RULES = (
     Rule(f"{ADELAIDET_HEAD}.ctrness.{{rest}}", "quality.{rest}"),
     Rule(f"{ADELAIDET_HEAD}.scales.{{n}}.scale", "scales.{n}"),
 )
-IMAGENET_RULES = (*DROPPED, *body_rules(""))
+IMAGENET_RULES = (*DROPPED, *_body_rules(""))
 
 
-def stage_rules() -> Iterator[Rule]:
+def _stage_rules() -> Iterator[Rule]:
     """The last stage where it is part of the box head (C4)."""
-    for rule in body_rules(""):
+    for rule in _body_rules(""):
         if rule.source.startswith("res5."):
             ours = str(rule.ours).replace("backbone.layer4.", "box_head.trunk.stage.")
             yield Rule(f"roi_heads.{rule.source}", ours)
@@ -97,7 +97,7 @@ REGION_HEADS = (
     Rule("proposal_generator.rpn_head.anchor_deltas.{rest}", "rpn_head.deltas.{rest}"),
     Rule("roi_heads.box_head.fc1.{rest}", "box_head.trunk.1.{rest}"),
     Rule("roi_heads.box_head.fc2.{rest}", "box_head.trunk.3.{rest}"),
-    *stage_rules(),
+    *_stage_rules(),
     Rule("roi_heads.box_predictor.cls_score.{rest}", "box_head.classes.{rest}"),
     Rule("roi_heads.box_predictor.bbox_pred.{rest}", "box_head.deltas.{rest}"),
     *(
@@ -109,6 +109,6 @@ REGION_HEADS = (
     Rule("roi_heads.mask_head.predictor.{rest}", "mask_head.predict.{rest}"),
     Rule("roi_heads.keypoint_head.score_lowres.{rest}", "keypoint_head.predict.{rest}"),
 )
-RCNN_RULES = (*DROPPED, *body_rules("backbone.bottom_up."), *neck_rules(), *REGION_HEADS)
+RCNN_RULES = (*DROPPED, *_body_rules("backbone.bottom_up."), *_neck_rules(), *REGION_HEADS)
 # C4 and DC5 have no FPN to call the network below "bottom_up".
-RCNN_ONE_LEVEL_RULES = (*DROPPED, *body_rules("backbone."), *REGION_HEADS)
+RCNN_ONE_LEVEL_RULES = (*DROPPED, *_body_rules("backbone."), *REGION_HEADS)

@@ -42,6 +42,8 @@ PLAIN = (("conv_dw", "bn1"), ("conv_pw", "bn2"))
 def places_of_blocks(count: int) -> list[tuple[int, int]]:
     """(stage, block) of each of `count` blocks that are numbered straight on; no two depths have the same count.
 
+    Raises WeightsError for a count that none has.
+
     >>> places_of_blocks(16)[:4]
     [(0, 0), (1, 0), (1, 1), (2, 0)]
     """
@@ -94,7 +96,7 @@ class PyramidNames(NamedTuple):
 
 def pyramid_rules(names: PyramidNames, top_level: int, *, weighted: bool) -> Iterator[Rule]:
     """Of zylo117's kind: nodes called by their level and direction, fusion weights by level and pass."""
-    for node, (level, way) in enumerate(nodes_of(top_level)):
+    for node, (level, way) in enumerate(_nodes_of(top_level)):
         theirs, ours = f"{names.cell}.conv{level}_{way}", OUR_NODE.format(node=node)
         yield Rule(f"{theirs}.{names.depthwise}.{{rest}}", f"{ours}.conv.conv_dw.{{rest}}")
         yield Rule(f"{theirs}.{names.pointwise}.{{rest}}", f"{ours}.conv.conv_pw.{{rest}}")
@@ -104,7 +106,7 @@ def pyramid_rules(names: PyramidNames, top_level: int, *, weighted: bool) -> Ite
             yield Rule(weights, f"{ours}.weights")
         else:
             yield Rule(weights, None, "fusion weights, which this variant adds up without")
-    at = {pair: node for node, pair in enumerate(nodes_of(top_level))}
+    at = {pair: node for node, pair in enumerate(_nodes_of(top_level))}
     edges = [(f"p{level}_down_channel", at[level, "up"], level - 3) for level in (3, 4, 5)]
     edges += [(name, at[level, "down"], level - 3) for level, name in names.second.items()]
     targets = [
@@ -134,7 +136,7 @@ def head_rules(
                 yield Rule(f"{front}.{conv}{conv_suffix}.{{rest}}", f"{ours}.{our_part}.{our_conv}.{{rest}}")
 
 
-def nodes_of(top_level: int) -> list[tuple[int, str]]:
+def _nodes_of(top_level: int) -> list[tuple[int, str]]:
     """(level, "up" or "down") of a BiFPN's nodes, as zylo117 names directions: "up" is towards fine levels."""
     down = [(level, "up") for level in range(top_level - 1, 2, -1)]
     return down + [(level, "down") for level in range(4, top_level + 1)]
@@ -142,19 +144,19 @@ def nodes_of(top_level: int) -> list[tuple[int, str]]:
 
 def efficientdet_architecture(shapes: Shapes) -> Architecture:
     """Of canonical shapes, whichever program they are from. Raises WeightsError where no variant fits."""
-    backbone = backbone_of(shapes)
+    backbone = _backbone_of(shapes)
     is_restrided, topology = "neck.cells.0.w1" in shapes, "bifpn"
     first = "neck.lateral.3.weight" if is_restrided else "neck.cells.0.nodes.0.conv.conv_pw.weight"
     predict = "predict.weight" if is_restrided else "predict.conv_pw.weight"
     for name in (first, f"class_head.{predict}", f"box_head.{predict}"):
         if name not in shapes:
             raise WeightsError(f"it lacks what becomes {name}: the checkpoint is cut short")
-    found = {"width": shapes[first][0], "cells": count_of(shapes, r"neck\.cells\.(\d+)\.")}
+    found = {"width": shapes[first][0], "cells": _count_of(shapes, r"neck\.cells\.(\d+)\.")}
     if not is_restrided:
-        found["head_depth"] = count_of(shapes, r"class_head\.convs\.(\d+)\.")
-        topology, found["top_level"] = cells_of(shapes)
+        found["head_depth"] = _count_of(shapes, r"class_head\.convs\.(\d+)\.")
+        topology, found["top_level"] = _cells_of(shapes)
     is_weighted = None if is_restrided else "neck.cells.0.nodes.0.weights" in shapes
-    name, variant = nearest_variant(backbone, found, is_weighted)
+    name, variant = _nearest_variant(backbone, found, is_weighted)
     # toandaominh1997 has a cell less than the table, after the paper's first version.
     usual = {"cells": variant.cells - 1} if is_restrided else {}
     box_rows = shapes[f"box_head.{predict}"][0]
@@ -165,24 +167,24 @@ def efficientdet_architecture(shapes: Shapes) -> Architecture:
         num_classes=shapes[f"class_head.{predict}"][0] // (box_rows // 4),
         options={
             **({} if topology == "bifpn" else {"topology": topology}),
-            **fusion_option(is_weighted, variant),
+            **_fusion_option(is_weighted, variant),
             **{key: value for key, value in found.items() if value != usual.get(key, getattr(variant, key))},
         },
         box_rows=box_rows,
     )
 
 
-def fusion_option(is_weighted: bool | None, variant: Variant) -> dict[str, str]:
+def _fusion_option(is_weighted: bool | None, variant: Variant) -> dict[str, str]:
     """Where the pyramid does not join as the variant's; weights may be attention's, too, which look the same."""
     if is_weighted is None or is_weighted == (variant.fusion != "sum"):
         return {}
     return {"fusion": "fast" if is_weighted else "sum"}
 
 
-def cells_of(shapes: Shapes) -> tuple[str, int]:
+def _cells_of(shapes: Shapes) -> tuple[str, int]:
     """(topology, top level) by a cell's nodes and by the levels for which the heads have norms of their own."""
-    nodes = count_of(shapes, r"neck\.cells\.0\.nodes\.(\d+)\.")
-    levels = count_of(shapes, r"class_head\.norms\.0\.(\d+)\.") or 1 + nodes // 2
+    nodes = _count_of(shapes, r"neck\.cells\.0\.nodes\.(\d+)\.")
+    levels = _count_of(shapes, r"class_head\.norms\.0\.(\d+)\.") or 1 + nodes // 2
     for name, topology in TOPOLOGIES.items():
         if len(topology(3, 2 + levels)) == nodes:
             return name, 2 + levels
@@ -191,10 +193,10 @@ def cells_of(shapes: Shapes) -> tuple[str, int]:
     )
 
 
-def backbone_of(shapes: Shapes) -> str:
+def _backbone_of(shapes: Shapes) -> str:
     """ "b0", "lite3" …"""
     blocks = "backbone.body.blocks"
-    repeats = tuple(count_of(shapes, rf"{blocks}\.{stage}\.(\d+)\.") for stage in range(7))
+    repeats = tuple(_count_of(shapes, rf"{blocks}\.{stage}\.(\d+)\.") for stage in range(7))
     end = shapes.get(f"{blocks}.2.{repeats[2] - 1}.conv_pwl.weight", (0,))[0]
     is_lite = f"{blocks}.0.0.se.conv_reduce.weight" not in shapes
     for name, known in BACKBONES.items():
@@ -203,12 +205,14 @@ def backbone_of(shapes: Shapes) -> str:
     raise WeightsError(f"no EfficientNet has {repeats} blocks per stage and {end} channels at P3")
 
 
-def count_of(shapes: Shapes, pattern: str) -> int:
+def _count_of(shapes: Shapes, pattern: str) -> int:
     """How many different numbers the pattern finds at the beginning of names."""
     return len({found.group(1) for name in shapes if (found := re.match(pattern, name))})
 
 
-def nearest_variant(backbone: str, found: Mapping[str, int], is_weighted: bool | None) -> tuple[str, Variant]:
+def _nearest_variant(
+    backbone: str, found: Mapping[str, int], is_weighted: bool | None
+) -> tuple[str, Variant]:
     """The variant on this backbone that differs in the fewest sizes; of equal ones (D6 and D7) the first.
 
     `is_weighted` tells whether the pyramid has fusion weights; None: that counts for nothing.

@@ -69,7 +69,7 @@ RULES = (
 )
 
 
-def tower_rules(theirs: str, ours: str, depth: int) -> tuple[Rule, ...]:
+def _tower_rules(theirs: str, ours: str, depth: int) -> tuple[Rule, ...]:
     """Numbered convolutions `…1`, `…2` with a ReLU behind each: every second module of ours."""
     return tuple(
         Rule(f"{theirs}{index + 1}.{{rest}}", f"{ours}.tower.{2 * index}.{{rest}}") for index in range(depth)
@@ -89,9 +89,9 @@ RCNN_RULES = (
     Rule(f"{BOX}.predictor.cls_score.{{rest}}", "box_head.classes.{rest}"),
     Rule(f"{BOX}.predictor.bbox_pred.{{rest}}", "box_head.deltas.{rest}"),
     Rule(f"{MASK}.feature_extractor.head.{{rest}}", None, "the box head's last stage once more"),
-    *tower_rules(f"{MASK}.feature_extractor.mask_fcn", "mask_head", 8),
+    *_tower_rules(f"{MASK}.feature_extractor.mask_fcn", "mask_head", 8),
     Rule(f"{MASK}.predictor.conv5_mask.{{rest}}", "mask_head.enlarge.{rest}"),
     Rule(f"{MASK}.predictor.mask_fcn_logits.{{rest}}", "mask_head.predict.{rest}"),
-    *tower_rules(f"{KEYPOINT}.feature_extractor.conv_fcn", "keypoint_head", 8),
+    *_tower_rules(f"{KEYPOINT}.feature_extractor.conv_fcn", "keypoint_head", 8),
     Rule(f"{KEYPOINT}.predictor.kps_score_lowres.{{rest}}", "keypoint_head.predict.{rest}"),
 )

@@ -6,7 +6,7 @@ from pagoda.convert.names.pyramids import Pyramid
 from pagoda.convert.names.rules import Rule
 
 
-def body_rules(theirs: str) -> Iterator[Rule]:
+def _body_rules(theirs: str) -> Iterator[Rule]:
     """ResNet, ResNeXt, V1c, V1d with batch or group norm, deformable stages, plugins."""
     ours = "backbone."
     yield Rule(f"{theirs}fc.{{rest}}", None, "ImageNet classifier")
@@ -30,7 +30,7 @@ def body_rules(theirs: str) -> Iterator[Rule]:
     yield Rule(f"{theirs}{block}.{{rest}}", f"{ours}{block}.{{rest}}")
 
 
-def neck_rules(levels: Sequence[int]) -> Iterator[Rule]:
+def _neck_rules(levels: Sequence[int]) -> Iterator[Rule]:
     """FPN on these levels; convolutions beyond their number are the extra levels'. With a norm ours are Sequentials."""
     count = len(levels)
     places = [("lateral", index, "lateral") for index in range(count)]
@@ -67,26 +67,26 @@ def prediction_rules(**names: str) -> Iterator[Rule]:
 
 
 FCOS_RULES = (
-    *body_rules("backbone."),
-    *neck_rules((3, 4, 5)),
+    *_body_rules("backbone."),
+    *_neck_rules((3, 4, 5)),
     *tower_rules(norm=True),
     *prediction_rules(class_head="conv_cls", box_head="conv_reg", quality="conv_centerness"),
     Rule("bbox_head.scales.{n}.scale", "scales.{n}"),
 )
 RETINANET_RULES = (
-    *body_rules("backbone."),
-    *neck_rules((3, 4, 5)),
+    *_body_rules("backbone."),
+    *_neck_rules((3, 4, 5)),
     *tower_rules(norm=False),
     *prediction_rules(class_head="retina_cls", box_head="retina_reg"),
 )
 LATERALS = r"neck\.lateral_convs\.(\d)\.conv\.weight$"
-PYRAMID, RCNN_PYRAMID = (Pyramid(LATERALS, neck_rules, first=level) for level in (3, 2))
-BACKBONE_RULES = tuple(body_rules(""))
+PYRAMID, RCNN_PYRAMID = (Pyramid(LATERALS, _neck_rules, first=level) for level in (3, 2))
+BACKBONE_RULES = tuple(_body_rules(""))
 
 
 RCNN_RULES = (
-    *body_rules("backbone."),
-    *neck_rules((2, 3, 4, 5)),
+    *_body_rules("backbone."),
+    *_neck_rules((2, 3, 4, 5)),
     Rule("rpn_head.rpn_conv.{rest}", "rpn_head.tower.0.{rest}"),
     Rule("rpn_head.rpn_cls.{rest}", "rpn_head.objectness.{rest}"),
     Rule("rpn_head.rpn_reg.{rest}", "rpn_head.deltas.{rest}"),

@@ -40,7 +40,7 @@ class Pyramid:
             return ()
         start = numbers[0] + self.above
         if self.first is not None:
-            start = stage_widths(shapes).get(found[numbers[0]][1], self.first)
+            start = _stage_widths(shapes).get(found[numbers[0]][1], self.first)
         return tuple(self.rules(range(start, start + len(numbers))))
 
     def to_write(self, canonical: Collection[str]) -> tuple[Rule, ...]:
@@ -49,7 +49,7 @@ class Pyramid:
         return tuple(self.rules(levels)) if levels else ()
 
 
-def stage_widths(shapes: Shapes) -> Mapping[int, int]:
+def _stage_widths(shapes: Shapes) -> Mapping[int, int]:
     """{channels that a ResNet's stage gives: its level}."""
     last: dict[int, tuple[int, int]] = {}
     for name, shape in shapes.items():

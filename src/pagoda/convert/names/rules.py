@@ -20,6 +20,9 @@ class Rule:
     """`{n}` (one small letter) stands for a number, `{rest}` (longer) for anything; both sides name the same.
 
     `ours` is None for what is known and not needed; `why` says so in the report.
+
+    >>> Rule("tower.{n}.{rest}", "head.{n}.{rest}").to_ours("tower.2.conv.bias", ())
+    'head.2.conv.bias'
     """
 
     source: str
@@ -97,7 +100,12 @@ class Renamed:
 
 
 def rename(names: Collection[str], rules: Sequence[Rule]) -> Renamed:
-    """Every name by the first rule that speaks of it."""
+    """Every name by the first rule that speaks of it.
+
+    >>> rules = [Rule("a{n}.count", None, "a counter"), Rule("a{n}.{rest}", "b{n}.{rest}")]
+    >>> rename(["a1.w", "a1.count", "x"], rules)
+    Renamed(taken={'a1.w': 'b1.w'}, dropped={'a1.count': 'a counter'}, unknown=['x'])
+    """
     names = dict.fromkeys(names)
     renamed = Renamed({}, {}, [])
     for name in names:
@@ -115,7 +123,11 @@ def rename(names: Collection[str], rules: Sequence[Rule]) -> Renamed:
 
 
 def restore(names: Collection[str], rules: Sequence[Rule]) -> dict[str, str]:
-    """{canonical name: the other program's}. Raises ValueError for names it has no place for."""
+    """{canonical name: the other program's}. Raises ValueError for names it has no place for.
+
+    >>> restore(["b1.w"], [Rule("a{n}.{rest}", "b{n}.{rest}")])
+    {'b1.w': 'a1.w'}
+    """
     names, restored = dict.fromkeys(names), {}
     for name in names:
         found = next((source for rule in rules if (source := rule.to_source(name, names)) is not None), None)

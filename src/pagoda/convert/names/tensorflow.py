@@ -49,7 +49,10 @@ def is_tensorflow(path: str | Path) -> bool:
 
 
 def read_variables(path: str | Path) -> dict[str, np.ndarray]:
-    """{name: value} of an .npz file or of a checkpoint, any file of which may be named."""
+    """{name: value} of an .npz file or of a checkpoint, any file of which may be named.
+
+    Raises WeightsError for a damaged file, FileNotFoundError for none.
+    """
     path = Path(path)
     if path.suffix == ".npz":
         check_exists(path)
@@ -107,11 +110,11 @@ def effdet_state(variables: Mapping[str, np.ndarray], *, averaged: bool = True) 
             ).reshape(())
             continue
         layer, _, kind = name.rpartition("/")
-        target = effdet_layer(layer, kind, places)
+        target = _effdet_layer(layer, kind, places)
         if target is None:
             unknown.append(name)
         else:
-            state[f"{target}.{NORM.get(kind, 'bias' if kind == 'bias' else 'weight')}"] = as_torch(
+            state[f"{target}.{NORM.get(kind, 'bias' if kind == 'bias' else 'weight')}"] = _as_torch(
                 value, kind
             )
     if unknown:
@@ -124,7 +127,7 @@ def effdet_state(variables: Mapping[str, np.ndarray], *, averaged: bool = True) 
     return {**state, **joined}
 
 
-def as_torch(value: np.ndarray, kind: str) -> Tensor:
+def _as_torch(value: np.ndarray, kind: str) -> Tensor:
     """Kernels (height, width, in, out) as (out, in, height, width); depthwise ones have their filters in `in`."""
     if kind.endswith("depthwise_kernel"):
         value = value.transpose(2, 3, 0, 1)
@@ -133,7 +136,7 @@ def as_torch(value: np.ndarray, kind: str) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(value))
 
 
-def effdet_layer(layer: str, kind: str, places: list[tuple[int, int]]) -> str | None:
+def _effdet_layer(layer: str, kind: str, places: list[tuple[int, int]]) -> str | None:
     """effdet's name of a layer, whose part `kind` tells the halves of separable convolutions apart."""
     separable = {"depthwise_kernel": ".conv_dw", "pointwise_kernel": ".conv_pw", "bias": ".conv_pw"}
     if found := re.fullmatch(r"efficientnet-[\w-]+/stem/(conv2d|tpu_batch_normalization)", layer):

@@ -11,7 +11,7 @@ BODY = tuple(
 )
 
 
-def neck_rules(levels: Sequence[int]) -> Iterator[Rule]:
+def _neck_rules(levels: Sequence[int]) -> Iterator[Rule]:
     """Blocks are counted from the lowest of these levels on; old files lack the `.0` of the convolution. With norms
     (second version of R-CNN) ours are Sequentials of convolution and norm, too."""
     for theirs, ours in (("inner", "lateral"), ("layer", "output")):
@@ -25,7 +25,7 @@ def neck_rules(levels: Sequence[int]) -> Iterator[Rule]:
     yield from extra_rules("backbone.fpn.extra_blocks.p{n}", levels)
 
 
-def tower_rules(theirs: str, ours: str, *, norm: bool) -> Iterator[Rule]:
+def _tower_rules(theirs: str, ours: str, *, norm: bool) -> Iterator[Rule]:
     """RetinaNet's towers: blocks of convolution and activation (first version) or with a norm between."""
     step = 3 if norm else 2
     for index in range(8):
@@ -35,11 +35,11 @@ def tower_rules(theirs: str, ours: str, *, norm: bool) -> Iterator[Rule]:
 
 
 LATERALS = r"backbone\.fpn\.inner_blocks\.(\d)(?:\.0)?\.weight$"
-PYRAMID, RCNN_PYRAMID = (Pyramid(LATERALS, neck_rules, first=level) for level in (3, 2))
+PYRAMID, RCNN_PYRAMID = (Pyramid(LATERALS, _neck_rules, first=level) for level in (3, 2))
 CLASS, BOX = "head.classification_head", "head.regression_head"
 FCOS_RULES = (
     *BODY,
-    *neck_rules((3, 4, 5)),
+    *_neck_rules((3, 4, 5)),
     Rule(f"{CLASS}.conv.{{n}}.{{rest}}", "class_head.tower.{n}.{rest}"),
     Rule(f"{BOX}.conv.{{n}}.{{rest}}", "box_head.tower.{n}.{rest}"),
     Rule(f"{CLASS}.cls_logits.{{rest}}", "class_head.predict.{rest}"),
@@ -48,21 +48,21 @@ FCOS_RULES = (
 )
 
 
-def retinanet_rules(*, norm: bool) -> tuple[Rule, ...]:
+def _retinanet_rules(*, norm: bool) -> tuple[Rule, ...]:
     """Of the second version (`norm`) or the first, whose old files number convolutions and activations alike."""
-    old = () if norm else (*old_tower_rules(CLASS, "class_head"), *old_tower_rules(BOX, "box_head"))
+    old = () if norm else (*_old_tower_rules(CLASS, "class_head"), *_old_tower_rules(BOX, "box_head"))
     return (
         *BODY,
-        *neck_rules((3, 4, 5)),
-        *tower_rules(CLASS, "class_head", norm=norm),
-        *tower_rules(BOX, "box_head", norm=norm),
+        *_neck_rules((3, 4, 5)),
+        *_tower_rules(CLASS, "class_head", norm=norm),
+        *_tower_rules(BOX, "box_head", norm=norm),
         *old,
         Rule(f"{CLASS}.cls_logits.{{rest}}", "class_head.predict.{rest}"),
         Rule(f"{BOX}.bbox_reg.{{rest}}", "box_head.predict.{rest}"),
     )
 
 
-def old_tower_rules(theirs: str, ours: str) -> tuple[Rule, Rule]:
+def _old_tower_rules(theirs: str, ours: str) -> tuple[Rule, Rule]:
     """As torchvision wrote them before 0.12."""
     weight, bias = (f"{theirs}.conv.{{n}}.{kind}" for kind in ("weight", "bias"))
     return (
@@ -71,15 +71,15 @@ def old_tower_rules(theirs: str, ours: str) -> tuple[Rule, Rule]:
     )
 
 
-RETINANET_RULES = retinanet_rules(norm=False)
-RETINANET_V2_RULES = retinanet_rules(norm=True)
+RETINANET_RULES = _retinanet_rules(norm=False)
+RETINANET_V2_RULES = _retinanet_rules(norm=True)
 CLASSIFIER_RULES = (
     Rule("fc.{rest}", None, "ImageNet classifier"),
     *(Rule(name, f"backbone.{name}") for name in ("conv1.{rest}", "bn1.{rest}", "layer{s}.{rest}")),
 )
 
 
-def region_rules(*, norm: bool) -> tuple[Rule, ...]:
+def _region_rules(*, norm: bool) -> tuple[Rule, ...]:
     """Of Faster, Mask and Keypoint R-CNN, second version (`norm`) or first with its older names."""
     step = 3 if norm else 2
     box = {"5": "13"} if norm else {"fc6": "1", "fc7": "3"}
@@ -97,7 +97,7 @@ def region_rules(*, norm: bool) -> tuple[Rule, ...]:
     )
     return (
         *BODY,
-        *neck_rules((2, 3, 4, 5)),
+        *_neck_rules((2, 3, 4, 5)),
         *(() if norm else old),
         *(Rule(f"rpn.head.conv.{i}.0.{{rest}}", f"rpn_head.tower.{2 * i}.{{rest}}") for i in range(2)),
         Rule("rpn.head.cls_logits.{rest}", "rpn_head.objectness.{rest}"),
@@ -124,5 +124,5 @@ def region_rules(*, norm: bool) -> tuple[Rule, ...]:
     )
 
 
-RCNN_RULES = region_rules(norm=False)
-RCNN_V2_RULES = region_rules(norm=True)
+RCNN_RULES = _region_rules(norm=False)
+RCNN_V2_RULES = _region_rules(norm=True)

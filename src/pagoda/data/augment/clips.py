@@ -14,6 +14,15 @@ def transform_clip(transform: Transform, frames: Tensor, targets: TubeTargets) -
 
     An object that leaves some frames is absent there, and one that leaves all is gone. Raises ValueError for
     transforms whose draws follow from what is in a frame, for they would not treat all frames alike.
+
+    >>> from pagoda.data.augment.transforms import HorizontalFlip
+    >>> from pagoda.structures.instances import Targets
+    >>> one = Targets(torch.tensor([[1.0, 0.0, 3.0, 2.0]]), torch.tensor([0]), (4, 10), torch.tensor([False]))
+    >>> one = replace(one, track_ids=torch.tensor([5]))
+    >>> clip = TubeTargets.join([one, one], [one.track_ids] * 2, key=0)
+    >>> frames, moved = transform_clip(HorizontalFlip(p=1), torch.zeros(2, 3, 4, 10, dtype=torch.uint8), clip)
+    >>> moved.boxes.tolist()
+    [[[7.0, 0.0, 9.0, 2.0], [7.0, 0.0, 9.0, 2.0]]]
     """
     _check(transform)
     start = torch.get_rng_state()

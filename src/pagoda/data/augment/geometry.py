@@ -24,7 +24,11 @@ MIN_SHARE = 0.1
 
 
 class Window(NamedTuple):
-    """A rectangle of whole pixels looked at in a picture; it may reach beyond every side of it."""
+    """A rectangle of whole pixels looked at in a picture; it may reach beyond every side of it.
+
+    >>> look_through(torch.tensor([[5, 6]]), Window(top=-1, left=0, height=2, width=1), fill=0).tolist()
+    [[0], [5]]
+    """
 
     top: int
     left: int
@@ -33,7 +37,11 @@ class Window(NamedTuple):
 
 
 def frame_of(picture: Tensor, targets: Targets) -> tuple[int, int]:
-    """(height, width) of the picture; ValueError unless it is uint8 (3 or 4, H, W) and the targets are its own."""
+    """(height, width) of the picture; ValueError unless it is uint8 (3 or 4, H, W) and the targets are its own.
+
+    >>> frame_of(torch.zeros(3, 4, 6, dtype=torch.uint8), Targets.empty((4, 6)))
+    (4, 6)
+    """
     if picture.dtype != torch.uint8 or picture.ndim != 3 or len(picture) not in (3, 4):
         raise ValueError(f"a picture must be uint8 (3, H, W), got {picture.dtype} {tuple(picture.shape)}")
     size = (picture.shape[1], picture.shape[2])
@@ -46,7 +54,14 @@ def frame_of(picture: Tensor, targets: Targets) -> tuple[int, int]:
 
 
 def resize(picture: Tensor, targets: Targets, height: int, width: int) -> tuple[Tensor, Targets]:
-    """Both scaled to the new size: the picture bilinear with antialiasing, masks by their nearest pixel."""
+    """Both scaled to the new size: the picture bilinear with antialiasing, masks by their nearest pixel.
+
+    >>> box, label, ignored = torch.tensor([[1.0, 1.0, 3.0, 2.0]]), torch.tensor([0]), torch.tensor([False])
+    >>> targets = Targets(box, label, (4, 6), ignored)
+    >>> picture, resized = resize(torch.zeros(3, 4, 6, dtype=torch.uint8), targets, 8, 12)
+    >>> tuple(picture.shape), resized.boxes.tolist()
+    ((3, 8, 12), [[2.0, 2.0, 6.0, 4.0]])
+    """
     if frame_of(picture, targets) == (height, width):
         return picture, targets
     picture = functional.resize(picture, [height, width], antialias=True)
@@ -66,7 +81,11 @@ def resize(picture: Tensor, targets: Targets, height: int, width: int) -> tuple[
 
 
 def look_through(pixels: Tensor, window: Window, fill: int) -> Tensor:
-    """What the window shows of (…, H, W) pixels, `fill` beyond their edge; always fresh memory."""
+    """What the window shows of (…, H, W) pixels, `fill` beyond their edge; always fresh memory.
+
+    >>> look_through(torch.tensor([[1, 2], [3, 4]]), Window(0, 1, 3, 2), fill=9).tolist()
+    [[2, 9], [4, 9], [9, 9]]
+    """
     height, width = pixels.shape[-2:]
     top, bottom = max(window.top, 0), min(window.top + window.height, height)
     left, right = max(window.left, 0), min(window.left + window.width, width)
@@ -104,6 +123,12 @@ def cut_targets(
     with a side below `MIN_SIDE` or less than `min_share` of themselves (mask pixels, else box area) are
     dropped. Ignored regions stay however little is left of them: they say where not to learn. `areas`
     shrink with the object, and keypoints outside of the window count as not labelled.
+
+    >>> boxes = torch.tensor([[0.0, 0.0, 10.0, 4.0], [8.0, 0.0, 10.0, 4.0]])
+    >>> targets = Targets(boxes, torch.tensor([0, 1]), (4, 10), torch.tensor([False, False]))
+    >>> seen = cut_targets(targets, Window(top=0, left=2, height=4, width=5))
+    >>> seen.boxes.tolist(), seen.labels.tolist()
+    ([[0.0, 0.0, 5.0, 4.0]], [0])
     """
     origin = targets.boxes.new_tensor([window.left, window.top])
     whole = targets.boxes - origin.repeat(2)
@@ -137,6 +162,11 @@ def mirror(
 
     A mirrored left hand looks like a right hand, whichever the axis: `pairs` names the keypoints that change
     places. ValueError where there are keypoints and `pairs` is None.
+
+    >>> box, label, ignored = torch.tensor([[1.0, 0.0, 3.0, 2.0]]), torch.tensor([0]), torch.tensor([False])
+    >>> targets = Targets(box, label, (4, 10), ignored)
+    >>> mirror(torch.zeros(3, 4, 10, dtype=torch.uint8), targets, None)[1].boxes.tolist()
+    [[7.0, 0.0, 9.0, 2.0]]
     """
     height, width = frame_of(picture, targets)
     flip = functional.vertical_flip if upside_down else functional.horizontal_flip
@@ -158,6 +188,11 @@ def join_targets(parts: Sequence[Targets]) -> Targets:
     """All objects of `parts`, which share one frame, under the image id and file of the first.
 
     ValueError where some of the parts carry masks (areas, keypoints) and others do not.
+
+    >>> box, label, ignored = torch.tensor([[1.0, 0.0, 3.0, 2.0]]), torch.tensor([4]), torch.tensor([False])
+    >>> targets = Targets(box, label, (4, 10), ignored)
+    >>> join_targets([Targets.empty((4, 10)), targets, targets]).labels.tolist()
+    [4, 4]
     """
     with_objects = [part for part in parts if len(part)] or parts[:1]
     joined: dict[str, Tensor] = {}

@@ -28,7 +28,12 @@ PADDING_GREY = 114
 
 @dataclass(frozen=True)
 class Compose:
-    """One transform after the other."""
+    """One transform after the other.
+
+    >>> picture, targets = torch.zeros(3, 100, 200, dtype=torch.uint8), Targets.empty((100, 200))
+    >>> tuple(Compose([Resize(50, 1000), ScaleJitter((64, 64))])(picture, targets)[0].shape)
+    (3, 64, 64)
+    """
 
     transforms: Sequence[Transform]
     """in the order in which they are applied"""
@@ -42,7 +47,14 @@ class Compose:
 @checked
 @dataclass(frozen=True)
 class Carry:
-    """Boxes, and of masks and keypoints what is learnt: the rest need not be moved along."""
+    """Boxes, and of masks and keypoints what is learnt: the rest need not be moved along.
+
+    >>> masks, keypoints = torch.zeros(0, 4, 6, dtype=torch.bool), torch.zeros(0, 17, 2)
+    >>> targets = replace(Targets.empty((4, 6)), keypoints=keypoints, masks=masks)
+    >>> picture, kept = Carry(masks=True)(torch.zeros(3, 4, 6, dtype=torch.uint8), targets)
+    >>> kept.masks is None, kept.keypoints is None
+    (False, True)
+    """
 
     masks: bool = False
     """False: they are dropped, which saves moving every pixel of them"""
@@ -56,7 +68,12 @@ class Carry:
 
 @dataclass(frozen=True)
 class Resize:
-    """The shorter side to `short` pixels, less where the longer would exceed `long`; aspect kept."""
+    """The shorter side to `short` pixels, less where the longer would exceed `long`; aspect kept.
+
+    >>> picture, targets = torch.zeros(3, 100, 300, dtype=torch.uint8), Targets.empty((100, 300))
+    >>> tuple(Resize(50, 1000)(picture, targets)[0].shape), tuple(Resize(50, 60)(picture, targets)[0].shape)
+    ((3, 50, 150), (3, 20, 60))
+    """
 
     short: int
     """pixels of the shorter side"""
@@ -70,7 +87,12 @@ class Resize:
 
 @dataclass(frozen=True)
 class MultiScaleResize:
-    """`Resize` with a short side drawn from `shorts`."""
+    """`Resize` with a short side drawn from `shorts`.
+
+    >>> picture, targets = torch.zeros(3, 100, 200, dtype=torch.uint8), Targets.empty((100, 200))
+    >>> MultiScaleResize((50, 60), 1000)(picture, targets)[1].image_size in ((50, 100), (60, 120))
+    True
+    """
 
     shorts: tuple[int, ...]
     """pixels of the shorter side, each as likely as the others"""
@@ -87,6 +109,12 @@ class JitteredResize:
     """`Resize`, then `low` … `high` times that; what exceeds the resized frame is cropped at a random place.
 
     Nothing is padded: smaller pictures leave that to their batch.
+
+    >>> picture, targets = torch.zeros(3, 100, 200, dtype=torch.uint8), Targets.empty((100, 200))
+    >>> JitteredResize(50, 1000, low=0.8, high=0.8)(picture, targets)[1].image_size
+    (40, 80)
+    >>> JitteredResize(50, 1000, low=1.5, high=1.5)(picture, targets)[1].image_size
+    (50, 100)
     """
 
     short: int
@@ -115,7 +143,13 @@ class JitteredResize:
 @checked
 @dataclass(frozen=True)
 class HorizontalFlip:
-    """Left to right with probability `p`. Keypoints need `pairs`: those that change places."""
+    """Left to right with probability `p`. Keypoints need `pairs`: those that change places.
+
+    >>> box, label, ignored = torch.tensor([[1.0, 0.0, 3.0, 2.0]]), torch.tensor([0]), torch.tensor([False])
+    >>> targets = Targets(box, label, (4, 10), ignored)
+    >>> HorizontalFlip(p=1)(torch.zeros(3, 4, 10, dtype=torch.uint8), targets)[1].boxes.tolist()
+    [[7.0, 0.0, 9.0, 2.0]]
+    """
 
     p: float = 0.5
     """share of the pictures that are flipped, 0 … 1"""
@@ -131,7 +165,13 @@ class HorizontalFlip:
 @checked
 @dataclass(frozen=True)
 class VerticalFlip:
-    """Top to bottom with probability `p`. Keypoints need `pairs` here too: this is a mirror as well."""
+    """Top to bottom with probability `p`. Keypoints need `pairs` here too: this is a mirror as well.
+
+    >>> box, label, ignored = torch.tensor([[1.0, 0.0, 3.0, 2.0]]), torch.tensor([0]), torch.tensor([False])
+    >>> targets = Targets(box, label, (4, 10), ignored)
+    >>> VerticalFlip(p=1)(torch.zeros(3, 4, 10, dtype=torch.uint8), targets)[1].boxes.tolist()
+    [[1.0, 2.0, 3.0, 4.0]]
+    """
 
     p: float = 0.5
     """share of the pictures that are flipped, 0 … 1"""
@@ -151,6 +191,11 @@ class ScaleJitter:
 
     What is larger is cropped at a random place, what is smaller padded at the bottom and right. The
     result is always `size`, (height, width).
+
+    >>> picture, targets = torch.full((3, 10, 20), 255, dtype=torch.uint8), Targets.empty((10, 20))
+    >>> small, _ = ScaleJitter((40, 40), low=0.5, high=0.5, fill=7)(picture, targets)
+    >>> tuple(small.shape), small[0, 0, 0].item(), small[0, 30, 30].item()
+    ((3, 40, 40), 255, 7)
     """
 
     size: tuple[int, int]
@@ -189,6 +234,10 @@ class RandomIoUCrop:
     The IoU asked for is drawn from `min_ious` and from "no crop at all". Sides are `min_scale` …
     `max_scale` of the picture's. Objects whose centre is outside are dropped. A picture without learnable
     objects stays whole.
+
+    >>> picture, targets = torch.zeros(3, 40, 60, dtype=torch.uint8), Targets.empty((40, 60))
+    >>> RandomIoUCrop()(picture, targets)[1].image_size  # nothing to learn: stays whole
+    (40, 60)
     """
 
     p: float = 1.0
@@ -230,7 +279,13 @@ class RandomIoUCrop:
 @checked
 @dataclass(frozen=True)
 class PhotometricDistort:
-    """SSD's changes of brightness, contrast, saturation, hue and channel order, each with probability `p`."""
+    """SSD's changes of brightness, contrast, saturation, hue and channel order, each with probability `p`.
+
+    >>> picture, targets = torch.full((4, 8, 8), 90, dtype=torch.uint8), Targets.empty((8, 8))
+    >>> changed, _ = PhotometricDistort(p=1)(picture, targets)
+    >>> tuple(changed.shape), bool((changed[3] == 90).all())  # the opacity stays
+    ((4, 8, 8), True)
+    """
 
     p: float = 0.5
     """of each change by itself, 0 … 1"""
@@ -249,6 +304,12 @@ class Mosaic:
     The canvas is `size`, (height, width). Each picture is scaled to `low` … `high` times what fits the
     canvas, lies with one corner at the point, and ends at the borders of its quarter. `prepare` is applied to
     the pictures that are drawn, as it has been to the one that is given.
+
+    >>> box, label, ignored = torch.tensor([[0.0, 0.0, 20.0, 20.0]]), torch.tensor([0]), torch.tensor([False])
+    >>> sample = torch.zeros(3, 20, 20, dtype=torch.uint8), Targets(box, label, (20, 20), ignored)
+    >>> picture, targets = Mosaic([sample], size=(64, 96), p=1.0)(*sample)
+    >>> tuple(picture.shape), len(targets)
+    ((3, 64, 96), 4)
     """
 
     dataset: Samples[Targets]

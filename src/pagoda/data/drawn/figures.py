@@ -25,7 +25,7 @@ Colour = tuple[int, int, int]
 
 
 class Paints(NamedTuple):
-    """RGB, 0 … 255."""
+    """The colours of a figure, RGB 0 … 255."""
 
     shirt: Colour
     trousers: Colour
@@ -34,7 +34,13 @@ class Paints(NamedTuple):
 
 @dataclass(frozen=True)
 class Figure:
-    """One walker. Pixels, frames and radians."""
+    """One walking stick figure; lengths in pixels, times in frames, angles in radians.
+
+    >>> figure = Figure(20.0, 60.0, 40.0, 0.9, 1.0, 0.0, Paints((9, 9, 9), (8, 8, 8), (7, 7, 7)))
+    >>> joints = figure.joints(0)
+    >>> joints.shape, bool(joints[PLACE["nose"], 1] < joints[PLACE["left_ankle"], 1])  # y goes down
+    ((17, 2), True)
+    """
 
     start: float
     """x of its middle in frame 0"""
@@ -52,7 +58,7 @@ class Figure:
     """of its clothes and skin"""
 
     def joints(self, frame: float) -> np.ndarray:
-        """(17, 2) xy, also outside the picture; nan for the ears."""
+        """The 17 joints of PoseTrack in a frame, (17, 2) xy, also outside the picture; nan for the ears."""
         phase = self.phase + 2 * np.pi * abs(self.speed) * frame / (STRIDE * self.height)
         body = np.full((len(PLACE), 3), np.nan)  # forward, left, up, in heights of the figure
         sway = 0.012 * np.cos(2 * phase)
@@ -90,7 +96,7 @@ class Figure:
     def draw(
         self, canvas: ImageDraw.ImageDraw, joints: np.ndarray, scale: int, paint: int | None = None
     ) -> None:
-        """Onto a canvas `scale` times as large as the picture; `paint`: all in this one value, for masks."""
+        """Paint the figure onto a canvas `scale` times as large; `paint`: all in this one value, for masks."""
         far, near = ("left", "right") if self.yaw > 0 else ("right", "left")
         points = joints * scale
         for side, shade in ((far, 0.62), (near, 1.0)):

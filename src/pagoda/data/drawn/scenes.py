@@ -15,7 +15,11 @@ from pagoda.plain import checked
 @checked
 @dataclass(frozen=True, kw_only=True)
 class WalkSettings:
-    """Frames, pixels, and how much goes on."""
+    """How many videos of walking figures there are, how large, and how much goes on in them.
+
+    >>> WalkSettings(num_videos=2).num_frames
+    24
+    """
 
     num_videos: int
     """at least 1"""
@@ -66,14 +70,14 @@ class Screen:
     """RGB, 0 … 255"""
 
     def draw(self, canvas: ImageDraw.ImageDraw, scale: int, paint: int | None = None) -> None:
-        """As `Figure.draw`."""
+        """Paint the screen onto a canvas, as `Figure.draw` does."""
         left, top, right, bottom = (side * scale for side in self.box)
         canvas.rectangle((left, top, right - 1, bottom - 1), self.colour if paint is None else paint)
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """All that a video is drawn from."""
+    """All that a video is drawn from: figures, screens before them, and the backdrop."""
 
     figures: tuple[Figure, ...]
     """in no order; see `by_depth`"""
@@ -92,7 +96,13 @@ class Scene:
 
 @lru_cache(maxsize=64)
 def make_scene(walk: WalkSettings, number: int) -> Scene:
-    """The same for the same settings and number."""
+    """The scene of video `number`, which settings and number alone decide.
+
+    >>> walk = WalkSettings(num_videos=1, num_frames=4, min_figures=2, max_figures=2)
+    >>> scene = make_scene(walk, 0)
+    >>> len(scene.figures), len(scene.screens) >= walk.num_pillars, scene is make_scene(walk, 0)
+    (2, True, True)
+    """
     rng = np.random.default_rng((walk.seed, number, 0))
     height, width = walk.image_size
     count = int(rng.integers(walk.min_figures, walk.max_figures + 1))

@@ -37,7 +37,7 @@ OUTLINES = {
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """One placed shape."""
+    """A shape at its place: outline, and how much of each pixel it covers."""
 
     label: int
     """its class, counted from 0"""
@@ -65,7 +65,12 @@ def place(
     angle: float,
     image_size: tuple[int, int],
 ) -> Shape:
-    """The shape called `name` with its middle at `center` (x, y); `radius` in pixels, `angle` in radians."""
+    """The shape called `name` with its middle at `center` (x, y); `radius` in pixels, `angle` in radians.
+
+    >>> square = place("square", 0, (8.0, 8.0), radius=np.sqrt(8), angle=np.pi / 4, image_size=(16, 16))
+    >>> int(square.mask.sum()), square.outline.min(0).round(3).tolist()
+    (16, [6.0, 6.0])
+    """
     cos, sin = np.cos(angle), np.sin(angle)
     outline = OUTLINES[name] @ np.array([[cos, sin], [-sin, cos]]) * radius + center
     return Shape(label, outline, coverage(outline, image_size))
@@ -76,6 +81,9 @@ def coverage(outline: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
 
     Along each of a few lines per pixel row every edge that crosses the line counts for all that lies right of
     it, plus or minus by its direction: outside the two cancel. Exact along x, sampled along y.
+
+    >>> coverage(np.array([[0.5, 0.0], [2.0, 0.0], [2.0, 1.0], [0.5, 1.0]]), (1, 3)).tolist()
+    [[0.5, 1.0, 0.0]]
     """
     height, width = image_size
     result = np.zeros((height, width), np.float32)
@@ -96,7 +104,11 @@ def coverage(outline: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
 
 
 def background(rng: np.random.Generator, image_size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 3) float32, 0 … 1: clouds of a few sizes around one colour."""
+    """(H, W, 3) float32, 0 … 1: clouds of a few sizes around one colour.
+
+    >>> background(np.random.default_rng(0), (4, 6)).shape
+    (4, 6, 3)
+    """
     height, width = image_size
     picture = np.broadcast_to(rng.uniform(0.2, 0.8, 3).astype(np.float32), (height, width, 3)).copy()
     for cells, strength in ((3, 0.15), (8, 0.08), (24, 0.05)):

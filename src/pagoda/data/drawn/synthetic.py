@@ -35,6 +35,11 @@ class DrawnShapes(Dataset):
 
     The same `seed` and index always give the same picture. Sizes, angles and colours vary; shapes overlap by
     at most half and may leave the picture in part; `empty_share` of the pictures hold none.
+
+    >>> shapes = DrawnShapes(10, (64, 96), seed=1)
+    >>> picture, targets = shapes[3]
+    >>> tuple(picture.shape), torch.equal(picture, DrawnShapes(10, (64, 96), seed=1).picture(3))
+    ((3, 64, 96), True)
     """
 
     def __init__(

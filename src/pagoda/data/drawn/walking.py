@@ -31,6 +31,10 @@ class WalkingFigures(WalkSettings):
     scores can be computed. Joints outside the picture are not annotated. A figure that is hidden for at most
     `bridged_frames` in a row stays annotated with all its joints, as a person would who looks at its neighbours in
     time; while it is hidden for longer it is not there, and comes back under its id.
+
+    >>> walk = WalkingFigures(num_videos=2, num_frames=3, image_size=(32, 40))
+    >>> walk[1].tracks.name, walk[1].tracks.num_frames, tuple(walk.frame(1, 0).shape)
+    ('walk_0001', 3, (3, 32, 40))
     """
 
     def __len__(self) -> int:

@@ -30,12 +30,23 @@ def read_coco(json_path: str | Path, pictures_root: str | Path, *, boxes_only: b
 
     With `boxes_only` masks and keypoints are neither read nor checked. Raises ValueError naming the file where it
     is not such a file, or with everything in it that cannot be read.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> with TemporaryDirectory() as folder:
+    ...     write_coco(DrawnShapes(2, (32, 48)).annotations, f"{folder}/truth.json")
+    ...     table = read_coco(f"{folder}/truth.json", folder)
+    >>> len(table), table.label_map.names
+    (2, ('circle', 'square', 'triangle'))
     """
     return from_coco_dict(load_coco(json_path), pictures_root, str(json_path), boxes_only=boxes_only)
 
 
 def load_coco(json_path: str | Path) -> dict:
-    """The document, checked to have the three lists of a COCO ground truth."""
+    """A COCO ground-truth file as its document, with the lists images, annotations and categories.
+
+    Raises ValueError naming the file where it has none of that kind.
+    """
     document = read_json(json_path)
     found = sorted(document) if isinstance(document, dict) else [f"a {type(document).__name__}"]
     missing = {"images", "annotations", "categories"}.difference(found)
@@ -53,14 +64,25 @@ def load_coco(json_path: str | Path) -> dict:
 def from_coco_dict(
     document: dict, pictures_root: str | Path, source: str, *, boxes_only: bool = False
 ) -> Annotations:
-    """The same for a document in memory; `source` names it in messages."""
+    """The objects of a COCO ground-truth document in memory; `source` names it in messages.
+
+    Raises as `read_coco`.
+
+    >>> categories = [{"id": 18, "name": "dog"}, {"id": 17, "name": "cat"}]
+    >>> images = [{"id": 1, "file_name": "a.png", "height": 4, "width": 6}]
+    >>> annotations = [{"id": 5, "image_id": 1, "category_id": 18, "bbox": [0, 0, 2, 3]}]
+    >>> document = {"images": images, "annotations": annotations, "categories": categories}
+    >>> table = from_coco_dict(document, "pictures", "memory")
+    >>> table.label_map.names, table.labels.tolist(), table.boxes.tolist()
+    (('cat', 'dog'), [1], [[0.0, 0.0, 2.0, 3.0]])
+    """
     return read_document(document, pictures_root, source, boxes_only=boxes_only).annotations()
 
 
 def read_document(
     document: dict, pictures_root: str | Path, source: str, *, boxes_only: bool = False
 ) -> Reading:
-    """All that a document gives, with everything that is wrong in it."""
+    """A COCO ground-truth document as a `Reading`: all that it gives, with everything that is wrong in it."""
     complaints = Complaints(source)
     root = Path(pictures_root)
     label_map = read_categories(document["categories"], source, complaints)
@@ -116,7 +138,7 @@ def _read_images(
     known: list[tuple[dict, int | str]] = []
     for entry in entries:
         number = _as_id(entry.get("id")) if isinstance(entry, dict) else None
-        if number is None or not is_file_name(entry.get("file_name")):
+        if number is None or not _is_file_name(entry.get("file_name")):
             complaints.add(
                 "unreadable_annotations", f"{source}: an image needs id and file_name, got {str(entry)[:100]}"
             )
@@ -146,7 +168,7 @@ def _read_images(
     return images, positions
 
 
-def is_file_name(value: object) -> bool:
+def _is_file_name(value: object) -> bool:
     """A text that can be the name of a file."""
     if not isinstance(value, str) or not value or "\0" in value:
         return False
@@ -199,7 +221,7 @@ def _match_images(
 
 @dataclass
 class _Columns:
-    """One entry per annotation."""
+    """Boxes, flags and areas as the file has them, one entry per annotation."""
 
     boxes: list[Sequence[float]] = field(default_factory=list)
     """x, y, width, height; `NO_BOX` where the file has no four numbers"""

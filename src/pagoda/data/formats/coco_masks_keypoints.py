@@ -20,6 +20,10 @@ def read_masks(
     """The masks of all annotations, None where none has one; `sizes`: (height, width) of each one's picture.
 
     Nothing, an empty list, text or object is no mask. Polygons of fewer than three points are left out.
+
+    >>> entries = [{"segmentation": [[0, 0, 2, 0, 2, 2]]}, {}]
+    >>> read_masks(entries, [(4, 6), (4, 6)], "here", Complaints()).is_known.tolist()
+    [True, False]
     """
     polygons: list[list[list[float]]] = []
     texts: list[str] = []
@@ -54,6 +58,10 @@ def read_skeleton(
 
     Sigmas and flip pairs are those of the published skeleton with the same names, unless the category has keys
     `sigmas` and `flip_pairs`. Edges count keypoints from 1. Keypoints that no category names are numbered.
+
+    >>> category = {"name": "hand", "keypoints": ["wrist", "thumb"], "skeleton": [[1, 2]]}
+    >>> read_skeleton([category], [], "here", Complaints()).edges
+    ((0, 1),)
     """
     with_keypoints = [entry for entry in categories if isinstance(entry, dict) and entry.get("keypoints")]
     name_lists = {_keypoint_names(entry) for entry in with_keypoints}
@@ -88,7 +96,7 @@ def read_skeleton(
 
 
 def _keypoint_names(category: dict) -> tuple[str, ...]:
-    """() where they are no list of names."""
+    """The names of a category's keypoints; () where they are no list of names."""
     written = category["keypoints"]
     names = [as_name(name) for name in written] if isinstance(written, list) else []
     return () if None in names else tuple(names)  # type: ignore[arg-type]
@@ -109,7 +117,13 @@ def _numbered(entries: Sequence[dict], source: str, complaints: Complaints) -> S
 def read_keypoints(
     entries: Sequence[dict], skeleton: Skeleton, source: str, complaints: Complaints
 ) -> PackedKeypoints | None:
-    """The keypoints of all annotations, None where nothing is labelled."""
+    """The keypoints of all annotations, None where nothing is labelled.
+
+    >>> entries = [{"keypoints": [3, 4, 2, 0, 0, 0]}, {}]
+    >>> keypoints = read_keypoints(entries, Skeleton(("wrist", "thumb")), "here", Complaints())
+    >>> keypoints.rows.tolist(), keypoints.triples.tolist()
+    ([0, -1], [[[3.0, 4.0, 2.0], [0.0, 0.0, 0.0]]])
+    """
     rows = [_read_triples(entry, skeleton, source, complaints) for entry in entries]
     keypoints = PackedKeypoints.pack([row if row and any(row) else None for row in rows], len(skeleton))
     return keypoints if len(keypoints.triples) else None

@@ -42,7 +42,7 @@ class Placed(NamedTuple):
     """kind of complaint and place of what could not be read"""
 
     def paths(self) -> list[str]:
-        """Of all pictures that have a name."""
+        """The files of all pictures that have a name, in `folder`."""
         images = self.document["images"] if isinstance(self.document["images"], list) else []
         names = [entry.get("file_name") for entry in images if isinstance(entry, dict)]
         return [os.path.join(self.folder, name) for name in names if isinstance(name, str)]
@@ -71,12 +71,21 @@ def unread_coco_files(root: Path, splits: Mapping[str, Sequence[Path]]) -> list[
 
 
 def coco_split(path: Path) -> str:
-    """instances_train2017.json → train2017"""
+    """The split that a COCO file is by its name: instances_train2017.json is train2017.
+
+    >>> coco_split(Path("annotations/instances_train2017.json")), coco_split(Path("val.json"))
+    ('train2017', 'val')
+    """
     return re.sub(r"^(instances|person_keypoints)_", "", path.stem)
 
 
 def named_by_split(files: Sequence[Path], root: Path) -> dict[str, tuple[Path, ...]]:
-    """Split name → file, told from the file's name, else from its folders; a lone file of no split is train."""
+    """Split name → file, told from the file's name, else from its folders; a lone file of no split is train.
+
+    >>> root = Path("set")
+    >>> list(named_by_split([root / "train.json", root / "valid/labels.json"], root))
+    ['train', 'val']
+    """
     names = [_split_of(path.relative_to(root)) for path in files]
     if len(files) == 1:
         return {names[0] or "train": (files[0],)}

@@ -12,6 +12,15 @@ def createml_document(path: Path, every: Sequence[Path]) -> JsonObject:
     """One file as a COCO document; the classes are those of `every` file of the data set, sorted.
 
     Raises ValueError naming the file and the picture where an entry is none of CreateML's.
+
+    >>> import json
+    >>> from tempfile import TemporaryDirectory
+    >>> cat = {"label": "cat", "coordinates": {"x": 5, "y": 5, "width": 4, "height": 2}}
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "a.json")
+    ...     _ = path.write_text(json.dumps([{"image": "a.png", "annotations": [cat]}]))
+    ...     createml_document(path, [])["annotations"][0]["bbox"]
+    [3.0, 4.0, 4.0, 2.0]
     """
     contents = {each: _entries(each) for each in dict.fromkeys((path, *every))}
     names = sorted({label for entries in contents.values() for _, boxes in entries for label, _ in boxes})

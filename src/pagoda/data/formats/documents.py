@@ -71,10 +71,10 @@ def _document(kind: DocumentKind, path: Path, every: Sequence[Path], notes: list
         return via_document(path, every, notes)
     if kind == "labelstudio":
         return label_studio_document(path, every, notes)
-    return with_turned_boxes(load_coco(path), str(path), notes)
+    return _with_turned_boxes(load_coco(path), str(path), notes)
 
 
-def with_turned_boxes(document: JsonObject, source: str, notes: list[str]) -> JsonObject:
+def _with_turned_boxes(document: JsonObject, source: str, notes: list[str]) -> JsonObject:
     """CVAT keeps a box's angle beside the upright box: such boxes become what they enclose, which is noted.
 
     The angle is `attributes.rotation`, in degrees clockwise about the middle of the box.
@@ -100,7 +100,7 @@ def with_turned_boxes(document: JsonObject, source: str, notes: list[str]) -> Js
 
 
 def _rotation(entry: object) -> float:
-    """Degrees; 0 where there is none, or the annotation has an outline of its own."""
+    """The angle of a CVAT box in degrees; 0 where it has none, or an outline of its own."""
     if not isinstance(entry, dict):
         return 0.0
     attributes = entry.get("attributes")

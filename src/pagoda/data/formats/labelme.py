@@ -57,9 +57,9 @@ def labelme_splits(root: Path) -> tuple[dict[str, tuple[Path, ...]], list[Path]]
 def labelme_document(root: Path, split: str, *, within: Path | None = None) -> Placed:
     """The files of one split as a COCO document; classes and keypoints are those of all splits, sorted.
 
-    What is neither an area nor the keypoint of one (lines, lone points) is noted and left out. Files and shapes that
-    cannot be read are told in `Placed.broken`, and reading goes on. Pictures that do not lie `within` that folder are
-    not asked for their size.
+    What is neither an area nor the keypoint of one (lines, lone points) is noted and left out. Files and
+    shapes that cannot be read are told in `Placed.broken`, and reading goes on. Pictures that do not lie
+    `within` that folder are not asked for their size. Raises ValueError where no file has an area.
     """
     splits, _ = files_by_split(_files(root), root)
     notes: list[str] = []

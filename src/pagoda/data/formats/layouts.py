@@ -63,7 +63,12 @@ VOC_FOLDERS = ("voc", "VOC20??", "VOCdevkit/VOC20??", "VOCdevkit")
 @checked
 @dataclass(frozen=True)
 class Layout:
-    """A data set found on disk."""
+    """A data set found on disk.
+
+    >>> layout = Layout("coco", Path("set"), {"train": (Path("set/annotations/train.json"),)})
+    >>> layout.describe()
+    'COCO data set in set: train (annotations/train.json)'
+    """
 
     kind: Kind
     """by which reader it is read"""
@@ -121,6 +126,15 @@ def find_dataset(path: str | Path) -> Layout:
 
     COCO comes before VOC, YOLO, LabelMe and the others. Raises FileNotFoundError where nothing is there, ValueError
     where it is no layout we know.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> from pagoda.data.saving import write_coco_folder
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = write_coco_folder(DrawnShapes(1, (32, 48)), folder, split="val")
+    ...     layout = find_dataset(folder)
+    >>> layout.kind, list(layout.splits)
+    ('coco', ['val'])
     """
     path = Path(path).expanduser()
     layout = _from_file(path) if path.is_file() else _from_folder(path)
@@ -166,6 +180,15 @@ def open_annotations(
     file in annotations/, as person_keypoints_train2017. Pictures that are not on disk stop the reading, or with
     `skip_missing` are left out and noted. With `boxes_only` masks and keypoints are not read. Pictures outside the
     data set's folder are noted, and with `inside_only` they stop the reading before any of them is opened.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> from pagoda.data.saving import write_coco_folder
+    >>> with TemporaryDirectory() as folder:
+    ...     for split in ("train", "val"):
+    ...         _ = write_coco_folder(DrawnShapes(2, (32, 48)), folder, split=split)
+    ...     len(open_annotations(folder)), len(open_annotations(folder, "train+val"))
+    (2, 4)
     """
     layout = find_dataset(path)
     if split is None:
@@ -207,6 +230,15 @@ def split_reader(
 
     What concerns the whole data set is complained of in the first split that is read; pictures outside its folder
     before all else of a split.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> from pagoda.data.saving import write_coco_folder
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = write_coco_folder(DrawnShapes(2, (32, 48)), folder)
+    ...     reading = split_reader(find_dataset(folder))("train")
+    >>> reading.images.files, reading.missing_pictures(), reading.complaints.stopping
+    (['000001.png', '000002.png'], [0, 1], ())
     """
     read = _reader(layout, boxes_only, inside_only)
 

@@ -106,7 +106,7 @@ def _class_attribute(
 
 
 def _class_of(path: Path, region: JsonObject, attribute: str | None) -> str | None:
-    """None where the attribute is empty. Of check boxes the one that is set."""
+    """The class of a region, of check boxes the one that is set; None where the attribute is empty."""
     if attribute is None:
         return ONLY_CLASS
     value = (region.get("region_attributes") or {}).get(attribute)

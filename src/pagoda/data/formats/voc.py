@@ -42,7 +42,7 @@ def read_voc(
 
 @dataclass(slots=True)
 class _File:
-    """One XML file."""
+    """What one XML file says: its picture, and the objects in it."""
 
     written: str
     """the name of its picture"""
@@ -78,14 +78,14 @@ class VocFolder:
         self._files: dict[str, _File] = {}
         for key, path in found.files.items():
             try:
-                self._files[key] = _read_file(parse_xml(path), path)
+                self._files[key] = _read_file(_parse_xml(path), path)
             except (ValueError, OSError) as error:
                 self._complaints.add("unreadable_annotations", str(error))
         self._label_map = self._read_classes(names)
         self._told: set[str] = set()
 
     def read(self, split: str | None) -> Reading:
-        """One split; all files where it is None. What concerns the whole folder is told in the first one read."""
+        """One split, or all files for None, as a `Reading`; what concerns the folder is told in the first."""
         found = self._found
         source = str(found.root) if split is None else f"{found.root} ({split})"
         complaints = Complaints(source)
@@ -156,7 +156,7 @@ class _NoDoctype(ElementTree.TreeBuilder):
         )
 
 
-def parse_xml(path: Path) -> ElementTree.Element:
+def _parse_xml(path: Path) -> ElementTree.Element:
     """The root element; ValueError naming the file where it cannot be read."""
     try:
         return ElementTree.fromstring(path.read_bytes(), ElementTree.XMLParser(target=_NoDoctype()))

@@ -46,7 +46,7 @@ class VocSet:
     @cached_property
     def pictures(self) -> Path:
         """The folder below which the pictures lie; FileNotFoundError where there is none."""
-        return pictures_folder(self.root) if self.has_folder else self.root.resolve()
+        return _pictures_folder(self.root) if self.has_folder else self.root.resolve()
 
     @cached_property
     def stored(self) -> frozenset[str]:
@@ -111,7 +111,7 @@ def voc_splits(root: str | Path) -> dict[str, Path]:
     return {path.stem: path for path in files if not any(map(_CLASS_LIST.fullmatch, _lines(path)[:1]))}
 
 
-def pictures_folder(root: Path) -> Path:
+def _pictures_folder(root: Path) -> Path:
     """The folder beside the annotations that holds the pictures; FileNotFoundError where there is none."""
     for name in PICTURE_FOLDERS:
         if (root / name).is_dir():

@@ -71,7 +71,7 @@ class YoloFolder:
             self._complaints.add("contradicting_counts", line)
 
     def read(self, places: tuple[Path, ...], source: str, *, boxes_only: bool = False) -> Reading:
-        """One split. What concerns the whole folder is complained of in the first one read."""
+        """One split as a `Reading`; what concerns the whole folder is complained of in the first one read."""
         complaints = Complaints(source)
         complaints.extend(self._complaints)
         self._complaints = Complaints()

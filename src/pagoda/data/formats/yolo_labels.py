@@ -53,7 +53,15 @@ class LabelLines:
 
 
 def read_lines(path: Path, complaints: Complaints) -> Iterator[tuple[int, float, list[float]]]:
-    """Number, class and the values after it, line by line."""
+    """Each line of a label file as (its number from 1, class, the values after it); empty ones are left out.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "a.txt")
+    ...     _ = path.write_text("0 0.5 0.5 0.2 0.4\\n\\n1 0.5 0.5 1 1\\n")
+    ...     list(read_lines(path, Complaints()))
+    [(1, 0.0, [0.5, 0.5, 0.2, 0.4]), (3, 1.0, [0.5, 0.5, 1.0, 1.0])]
+    """
     if not path.is_file():
         return
     try:
@@ -75,7 +83,13 @@ def read_lines(path: Path, complaints: Complaints) -> Iterator[tuple[int, float,
 
 
 def parse_box(values: list[float], has_keypoints: bool, where: str) -> tuple[float, float, float, float]:
-    """(x, y, width, height) as shares of the picture from what follows the class; ValueError with `where`."""
+    """(x, y, width, height) as shares of the picture from what follows the class; ValueError with `where`.
+
+    >>> parse_box([0.5, 0.5, 0.2, 0.4], False, "a.txt, line 1")
+    (0.4, 0.3, 0.2, 0.4)
+    >>> parse_box([0.0, 0.0, 0.5, 0.0, 0.5, 0.25], False, "a.txt, line 2")  # a polygon
+    (0.0, 0.0, 0.5, 0.25)
+    """
     if not has_keypoints:
         refuse_unsaid_keypoints(values, where)
     is_polygon = len(values) >= 6 and len(values) % 2 == 0 and not has_keypoints
@@ -98,5 +112,9 @@ def parse_box(values: list[float], has_keypoints: bool, where: str) -> tuple[flo
 
 
 def in_pixels(shares: list[float], width: int, height: int) -> list[float]:
-    """x, y, x, y, … of a polygon in pixels."""
+    """A polygon in shares of the picture, x, y, x, y, …, to the same in pixels.
+
+    >>> in_pixels([0.5, 0.5, 1.0, 0.0], width=40, height=20)
+    [20.0, 10.0, 40.0, 0.0]
+    """
     return (np.reshape(shares, (-1, 2)) * (width, height)).flatten().tolist()

@@ -129,7 +129,11 @@ def names_files(root: str | Path) -> list[Path]:
 
 
 def read_classes(root: str | Path, description: JsonObject, complaints: Complaints) -> LabelMap:
-    """The classes of the description or of a list of names, numbered from 0; none where they are bad."""
+    """The classes of the description or of a list of names, numbered from 0; none where they are bad.
+
+    >>> read_classes(Path("set"), {"names": {0: "cat", 1: "dog"}}, Complaints()).names
+    ('cat', 'dog')
+    """
     names = description.get("names")
     if isinstance(names, dict):
         by_number = {as_whole(number): name for number, name in names.items()}
@@ -169,7 +173,11 @@ def _names_of_list(root: str | Path, complaints: Complaints) -> list[str]:
 
 
 def contradicting_count(root: str | Path, description: JsonObject, label_map: LabelMap) -> list[str]:
-    """One line where nc is not the number of names; the names count."""
+    """One line where nc is not the number of names; the names count.
+
+    >>> contradicting_count("set", {"nc": 2}, LabelMap.from_names(["cat", "dog"]))
+    []
+    """
     count = description.get("nc")
     if count is None or str(count) == str(len(label_map)) or not len(label_map):
         return []
@@ -283,6 +291,9 @@ def label_file_of(picture: Path) -> Path:
     """…/images/a/b.jpg → …/labels/a/b.txt by the last folder called images, if it is there; else beside the picture.
 
     Where neither is there, the one that would be usual.
+
+    >>> label_file_of(Path("images/train/a.jpg")).as_posix(), label_file_of(Path("train/a.jpg")).as_posix()
+    ('labels/train/a.txt', 'train/a.txt')
     """
     beside = picture.with_suffix(".txt")
     parts = list(beside.parts)

@@ -16,7 +16,13 @@ POLYGON_MARGIN = 0.01
 
 def read_pose(root: Path, description: dict, complaints: Complaints) -> tuple[Skeleton | None, int]:
     """The skeleton that kpt_shape, flip_idx and kpt_names tell of, and the numbers per keypoint: 2, or 3 with
-    the visibility. (None, 0) where there are no keypoints; 17 without names that flip as COCO's are COCO's."""
+    the visibility. (None, 0) where there are no keypoints; 17 without names that flip as COCO's are COCO's.
+
+    >>> description = {"kpt_shape": [3, 2], "flip_idx": [0, 2, 1]}
+    >>> skeleton, num_values = read_pose(Path("set"), description, Complaints())
+    >>> skeleton.names, skeleton.flip_pairs, num_values
+    (('point_0', 'point_1', 'point_2'), ((1, 2),), 2)
+    """
     if description.get("kpt_shape") is None:
         return None, 0
     try:
@@ -73,7 +79,13 @@ def _skeleton(root: str, description: dict) -> tuple[Skeleton, int]:
 def pose_in_pixels(
     values: list[float], count: int, num_values: int, size_wh: tuple[int, int], where: str
 ) -> list[float]:
-    """x, y, visibility of each keypoint in pixels; without a visibility (0, 0) is not labelled."""
+    """x, y, visibility of each keypoint in pixels; without a visibility (0, 0) is not labelled.
+
+    Raises ValueError that begins with `where` for another count of numbers, or numbers that are none.
+
+    >>> pose_in_pixels([0.5, 0.5, 0.0, 0.0], count=2, num_values=2, size_wh=(40, 20), where="a.txt, line 1")
+    [20.0, 10.0, 2.0, 0.0, 0.0, 0.0]
+    """
     if len(values) != count * num_values:
         raise ValueError(
             f"{where}: expected {count} keypoints of {num_values} numbers after the box, as kpt_shape says,"
@@ -94,7 +106,7 @@ def pose_in_pixels(
 def refuse_unsaid_keypoints(values: list[float], where: str) -> None:
     """Raises ValueError where the numbers after the class must be, or may be, keypoints that kpt_shape does not tell
     of: a visibility would be read as a coordinate. What can be a polygon of the picture is let through."""
-    if count := keypoints_in(values):
+    if count := _keypoints_in(values):
         raise ValueError(
             f"{where}: this looks like a box and {count} keypoints with their visibility, but kpt_shape is not given;"
             f" add kpt_shape: [{count}, 3] to the YAML file of the data set"
@@ -109,14 +121,11 @@ def refuse_unsaid_keypoints(values: list[float], where: str) -> None:
         )
 
 
-def keypoints_in(values: list[float]) -> int:
+def _keypoints_in(values: list[float]) -> int:
     """How many keypoints x, y, visibility follow a box in a row where nobody says so; 0 where that is not certain.
 
     Certain is a visibility of 2, an odd number of values, which no polygon has, or at least three keypoints of which
     each has 0, 1 or 2 in its place: no polygon touches the border so often in just these coordinates.
-
-    >>> keypoints_in([0.5, 0.5, 0.2, 0.2, 0.4, 0.4, 2, 0.6, 0.6, 1]), keypoints_in([0.1, 0.1, 0.2, 0.1, 0.2, 0.3])
-    (2, 0)
     """
     count, rest = divmod(len(values) - 4, 3)
     visibilities = values[6::3]

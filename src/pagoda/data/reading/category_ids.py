@@ -14,6 +14,9 @@ def read_categories(entries: object, source: str, complaints: Complaints) -> Lab
     """The categories of a COCO document in the order of their ids; without the bad ones.
 
     A name is any text or number, without surrounding spaces; a category without one is called by its id.
+
+    >>> read_categories([{"id": 18, "name": "dog"}, {"id": 17, "name": " cat"}], "here", Complaints())
+    LabelMap(names=('cat', 'dog'), category_ids=(17, 18), skeleton=None)
     """
     names: dict[int, str] = {}
     for entry in entries if isinstance(entries, list) else ():
@@ -32,7 +35,11 @@ def read_categories(entries: object, source: str, complaints: Complaints) -> Lab
 
 
 def plain_name(value: object, number: str, source: str, complaints: Complaints) -> str | None:
-    """A class name as text; None where it is a list or the like."""
+    """A class name as text; None where it is a list or the like.
+
+    >>> plain_name(" cat", "1", "here", Complaints()), plain_name(None, "7", "here", Complaints())
+    ('cat', '7')
+    """
     name = as_name(value)
     if name == "":
         complaints.add(
@@ -56,7 +63,12 @@ def find_labels(
     complaints: Complaints,
     place_of: Callable[[int], str],
 ) -> list[int]:
-    """The label of each category id, `NO_LABEL` where it meets none; `place_of` names the object of a row."""
+    """The label of each category id, `NO_LABEL` where it meets none; `place_of` names the object of a row.
+
+    >>> labels = LabelMap(("cat", "dog"), (17, 18))
+    >>> find_labels([18, "17", 18.0], labels, "here", Complaints(), str)
+    [1, 0, 1]
+    """
     label_of = {number: label for label, number in enumerate(label_map.category_ids)}
     labels = [label_of.get(value, NO_LABEL) if type(value) is int else NO_LABEL for value in used]
     rows = [row for row, label in enumerate(labels) if label == NO_LABEL]
@@ -88,7 +100,11 @@ def find_labels(
 
 
 def find_category_shift(used: set[int], known: set[int]) -> int:
-    """What to add to the used ids so that all are known: 1, -1, or 0 where no such shift explains them."""
+    """What to add to the used ids so that all are known: 1, -1, or 0 where no such shift explains them.
+
+    >>> find_category_shift({0, 1, 2}, {1, 2, 3}), find_category_shift({1, 7}, {1, 2})
+    (1, 0)
+    """
     # A single strange id is a slip, not a habit, unless there is only one category to name.
     if used <= known or (len(used) == 1 and len(known) > 1):
         return 0

@@ -7,7 +7,11 @@ Effect = Literal["stops", "left out", "noted"]
 
 
 class Kind(NamedTuple):
-    """How bad it is for the one who trains, what it means, what to do; and what reading does about it."""
+    """How bad it is for the one who trains, what it means, what to do; and what reading does about it.
+
+    >>> READING["no_labels"].severity, READING["no_labels"].effect
+    ('error', 'stops')
+    """
 
     severity: Severity
     meaning: str

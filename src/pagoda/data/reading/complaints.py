@@ -14,7 +14,13 @@ SHOWN_IN_ERRORS = 3
 
 
 class Complaints:
-    """Places by kind of complaint, in the order they came."""
+    """Places by kind of complaint, in the order they came.
+
+    >>> complaints = Complaints("a.json")
+    >>> complaints.add("missing_labels", "b.xml is not there", count=2)
+    >>> complaints.stopping, complaints.count("missing_labels"), complaints.notes()
+    (('missing_labels',), 2, ())
+    """
 
     def __init__(self, source: str = "", kinds: Mapping[str, Kind] = READING) -> None:
         self.source = source
@@ -31,7 +37,7 @@ class Complaints:
             places.append(place)
 
     def extend(self, other: "Complaints") -> None:
-        """Add all of another reading."""
+        """Add all complaints of another reading."""
         for kind, count in other._counts.items():
             first, *rest = other._places[kind]
             self.add(kind, first, count - len(rest))
@@ -45,7 +51,7 @@ class Complaints:
         return self._counts.get(kind, 0)
 
     def places(self, kind: str) -> tuple[str, ...]:
-        """The first few."""
+        """The first places of a kind, at most `MAX_PLACES`."""
         return tuple(self._places.get(kind, ()))
 
     @property
@@ -54,7 +60,7 @@ class Complaints:
         return tuple(kind for kind in self._counts if self._kinds[kind].effect == "stops")
 
     def notes(self) -> tuple[str, ...]:
-        """A line for each place of all other kinds, and how many more there are."""
+        """A line for each place of the kinds that do not stop, and how many more there are."""
         lines = []
         for kind, count in self._counts.items():
             if kind in self.stopping:

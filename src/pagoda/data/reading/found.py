@@ -40,7 +40,7 @@ class Reading:
 
     @classmethod
     def broken(cls, source: str, root: Path, error: Exception) -> "Reading":
-        """Nothing could be read."""
+        """A reading of which nothing could be read, with the error as its complaint."""
         complaints = Complaints(source)
         complaints.add("unreadable_annotations", str(error))
         return cls(source, root, complaints)
@@ -87,7 +87,7 @@ class Reading:
         return replace(self, images=kept, objects=replace(objects, owners=owners[rows], **columns, **shapes))
 
     def annotations(self) -> Annotations:
-        """Packed and ready to learn from; raises as `Complaints.check` where reading has to stop."""
+        """The packed table of what was read; raises as `Complaints.check` where reading has to stop."""
         if "unknown_sizes" not in self.complaints:
             pairs = zip(self.images.files, self.images.sizes, strict=True)
             for file in (file for file, size in pairs if size == NO_SIZE):
@@ -104,7 +104,11 @@ class Reading:
 
 
 def usable_size(height: object, width: object) -> tuple[int, int] | None:
-    """(height, width) where both are whole numbers, also as text, of a picture that can be read; else None."""
+    """(height, width) where both are whole numbers, also as text, of a picture that can be read; else None.
+
+    >>> usable_size("480", 640), usable_size(0, 640), usable_size(None, 640)
+    ((480, 640), None, None)
+    """
     rows, columns = as_whole(height), as_whole(width)
     if rows is None or columns is None or rows < 1 or columns < 1 or rows * columns > MAX_PIXELS:
         return None

@@ -19,7 +19,15 @@ _CREATEML_OBJECTS = re.compile(rb'"annotations?"\s*:\s*\[')
 
 
 def json_kind(path: Path) -> JsonKind | None:
-    """None where it is none of them, or nothing that can be read."""
+    """The program whose JSON a file is; None where it is none of them, or nothing that can be read.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "a.json")
+    ...     _ = path.write_text('{"images": [], "annotations": [], "categories": []}')
+    ...     json_kind(path)
+    'coco'
+    """
     try:
         with path.open("rb") as file:
             head = _plain(file.read(HEAD_BYTES))

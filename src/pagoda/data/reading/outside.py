@@ -14,6 +14,9 @@ def outside(paths: Iterable[str | Path], folder: str | Path, *, follow_links: bo
     """Those of `paths` that do not lie in `folder`, wherever links on the way lead.
 
     `follow_links`: look also whether the files themselves are links, which asks the disk for each.
+
+    >>> outside(["set/a.png", "set/../b.png"], "set")
+    ['set/../b.png']
     """
     home = os.path.join(os.path.realpath(folder), "")
     is_inside: dict[str, bool] = {}
@@ -29,7 +32,11 @@ def outside(paths: Iterable[str | Path], folder: str | Path, *, follow_links: bo
 
 
 def is_refused(path: str | Path, within: Path | None) -> bool:
-    """Whether a picture may not be opened, as pictures must lie `within` a folder; None: wherever they like."""
+    """Whether a picture may not be opened, as pictures must lie `within` a folder; None: wherever they like.
+
+    >>> is_refused("set/../b.png", Path("set")), is_refused("set/../b.png", None)
+    (True, False)
+    """
     return within is not None and bool(outside([path], within))
 
 

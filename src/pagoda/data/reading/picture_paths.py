@@ -42,11 +42,20 @@ NO_MATCH = Match("", None)
 
 
 class PictureFinder:
-    """Finds the pictures of one split below `root`.
+    """Where the pictures of one split lie below `root`, found by the names in annotation files.
 
     Args:
         root: searched whole where a name is not found as it is written.
         split: a bare name is not looked for in the folders of other splits: what lies there is another picture.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     Path(folder, "images").mkdir()
+    ...     Path(folder, "images/a.png").touch()
+    ...     finder = PictureFinder(folder)
+    ...     found = finder.locate([r"C:\\data\\a.png", "b.png"], [[folder]] * 2)
+    >>> [path and Path(path).name for path in found], len(finder.notes("a.json"))
+    (['a.png', None], 1)
     """
 
     def __init__(self, root: str | Path, split: str = "") -> None:
@@ -103,7 +112,7 @@ class PictureFinder:
 
     def check(self, source: str) -> None:
         """Raises ValueError where a name may be more than one picture."""
-        refuse_ambiguous(self.ambiguous, source)
+        _refuse_ambiguous(self.ambiguous, source)
 
     def exists(self, folder: str, name: str) -> bool:
         """Whether `name` is a file seen from `folder`, in exactly this spelling; each folder is listed once."""
@@ -216,7 +225,7 @@ class PictureFinder:
         return os.path.relpath(path, self._root) if path.startswith(self._root + os.sep) else path
 
 
-def refuse_ambiguous(lines: Sequence[str], source: str) -> None:
+def _refuse_ambiguous(lines: Sequence[str], source: str) -> None:
     """Raises ValueError with the first of `lines`, where there are any."""
     if lines:
         more = f"; … ({len(lines)} in all)" if len(lines) > MAX_NAMED else ""
@@ -227,7 +236,11 @@ def refuse_ambiguous(lines: Sequence[str], source: str) -> None:
 
 
 def written_name(entry: dict) -> str:
-    """What a COCO image entry calls its picture: file_name, or where there is none the address it came from."""
+    """What a COCO image entry calls its picture: file_name, or where there is none the address it came from.
+
+    >>> written_name({"file_name": "", "coco_url": "http://host/a.jpg"})
+    'http://host/a.jpg'
+    """
     values = (entry.get(key) for key in ("file_name", "coco_url", "flickr_url"))
     return next((value for value in values if isinstance(value, str) and value), "")
 
@@ -238,6 +251,9 @@ def files_below(
     """(a folder, the files relative to it): `folder` where all lie there, else `root`, else what is above them all.
 
     Names without a place stay as they are written, in `folder`.
+
+    >>> files_below(["a.png"], ["/set/images/a.png"], Path("/set/images"), Path("/set"))[1]
+    ['a.png']
     """
     full = [
         os.path.abspath(os.path.join(folder, name) if place is None else place)

@@ -14,7 +14,7 @@ SPLIT_NAMES = ("train", "val", "test")
 
 
 def common_name(split: str) -> str:
-    """The name most folders use.
+    """The name that most folders use for a split, in small letters and without a year.
 
     >>> common_name("valid"), common_name("train2017")
     ('val', 'train')
@@ -24,7 +24,11 @@ def common_name(split: str) -> str:
 
 
 def with_common_names(splits: Mapping[str, What]) -> dict[str, What]:
-    """The same under common names, unless two would then be called alike."""
+    """The splits under their common names, unless two would then be called alike.
+
+    >>> with_common_names({"train2017": 1, "valid": 2})
+    {'train': 1, 'val': 2}
+    """
     renamed = {common_name(name): what for name, what in splits.items()}
     return renamed if len(renamed) == len(splits) else dict(splits)
 
@@ -54,6 +58,10 @@ def files_by_split(files: Sequence[Path], root: Path) -> tuple[dict[str, list[Pa
 
     Folders called as splits are, at any depth, are splits; beside them every other folder is one too, by its name,
     and files in none are of no split. Without such folders all files at any depth are train.
+
+    >>> splits, alone = files_by_split([Path("train/cam1/a.xml"), Path("val/b.xml"), Path("c.xml")], Path())
+    >>> list(splits), [path.name for path in alone]
+    (['train', 'val'], ['c.xml'])
     """
     splits: dict[str, list[Path]] = {}
     folders = [path.relative_to(root).parts[:-1] for path in files]
@@ -70,7 +78,11 @@ def files_by_split(files: Sequence[Path], root: Path) -> tuple[dict[str, list[Pa
 
 
 def unread_note(files: Sequence[Path], root: Path) -> list[str]:
-    """One line on annotation files that no split holds, none where there are none."""
+    """One line on annotation files that no split holds, none where there are none.
+
+    >>> unread_note([Path("set/c.xml")], Path("set"))
+    ['set: 1 annotation files belong to no split and are not read, the first is c.xml']
+    """
     if not files:
         return []
     first = sorted(files)[0].relative_to(root)
@@ -86,6 +98,12 @@ def choose_split(
 
     Raises ValueError with the names there are, or FileNotFoundError with the reason where the split is `absent`:
     named by the data set's description, but not there.
+
+    >>> choose_split({"train": 1, "val": 2}, "validation", "set")
+    2
+    >>> choose_split({"train": 1, "val": 2}, "trian", "set")
+    Traceback (most recent call last):
+    ValueError: set has no split 'trian'; did you mean 'train'? it has train, val
     """
     if split in splits:
         return splits[split]

@@ -26,7 +26,15 @@ from pagoda.structures.labels import LabelMap
 
 @dataclass(frozen=True, eq=False)
 class Annotations:
-    """Pictures, their objects and the classes; build one with `assembly.assemble` or a reader."""
+    """Pictures, their objects and the classes; build one with `assembly.assemble` or a reader.
+
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> table = DrawnShapes(3, (32, 48), seed=2).annotations
+    >>> len(table), table.image_id(0), table.files[0], len(table.subset([2, 0]))
+    (3, 1, '000001.png', 2)
+    >>> table.to_coco()["images"][0]
+    {'id': 1, 'file_name': '000001.png', 'height': 32, 'width': 48}
+    """
 
     files: PackedStrings
     """N names, relative to `root`"""
@@ -95,7 +103,10 @@ class Annotations:
         return value if isinstance(value, str) else int(value)
 
     def targets(self, index: int) -> Targets:
-        """The objects that can be learnt from one picture: cut to its annotated size, with area inside it."""
+        """The objects that can be learnt from one picture: cut to its annotated size, with area inside it.
+
+        Raises IndexError where there is no such image.
+        """
         if not -len(self) <= index < len(self):
             raise IndexError(f"image {index} of {len(self)} in {self.source}")
         index = int(index) % len(self)
@@ -173,7 +184,7 @@ class Annotations:
             )
         ]
         self._add_coco_shapes(annotations, owners)
-        categories = categories_to_coco(self.label_map)
+        categories = _categories_to_coco(self.label_map)
         info = {"description": self.source}
         return {"info": info, "images": images, "categories": categories, "annotations": annotations}
 
@@ -191,7 +202,7 @@ class Annotations:
                 entries[row]["num_keypoints"] = int((triples[:, 2] > 0).sum())
 
 
-def categories_to_coco(label_map: LabelMap) -> list[JsonObject]:
+def _categories_to_coco(label_map: LabelMap) -> list[JsonObject]:
     """The categories of a COCO document; its edges count keypoints from 1."""
     skeleton: JsonObject = {}
     if label_map.skeleton is not None:
@@ -212,6 +223,11 @@ def cut_to_picture(boxes_xywh: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarra
     """((M, 4) float32 xyxy inside the pictures of these sizes, (M,) bool: has area there).
 
     `sizes`: (height, width), one row for all boxes or one per box.
+
+    >>> boxes_xywh = np.array([[-2.0, 1.0, 5.0, 4.0], [9.0, 0.0, 3.0, 3.0]])
+    >>> boxes, has_area = cut_to_picture(boxes_xywh, np.array([[4, 8]]))
+    >>> boxes.tolist(), has_area.tolist()
+    ([[0.0, 1.0, 3.0, 4.0], [8.0, 0.0, 8.0, 3.0]], [True, False])
     """
     limits = sizes[:, [1, 0, 1, 0]]
     boxes = xywh_to_xyxy(boxes_xywh).clip(0, limits).astype(np.float32)

@@ -26,7 +26,7 @@ NO_LABEL = -1
 
 @dataclass
 class ImageColumns:
-    """One entry per image."""
+    """Name, id and size of each image of a data set."""
 
     files: list[str] = field(default_factory=list)
     """names, relative to the root, with forward slashes"""
@@ -38,7 +38,7 @@ class ImageColumns:
 
 @dataclass
 class ObjectColumns:
-    """One entry per object, in any order; where arrays exist already they will do in place of the lists."""
+    """Box, class and the like of each object, in any order; arrays will do in place of the lists."""
 
     owners: list[int] = field(default_factory=list)
     """The position of the image in `ImageColumns`"""
@@ -76,11 +76,22 @@ def assemble(
     source: str,
     notes: Sequence[str] = (),
 ) -> Annotations:
-    """Sort the objects by image, check their boxes and pack everything.
+    """The table of a data set: objects sorted by image, their boxes checked, everything packed.
 
     Boxes that are not finite numbers are left out. Those without area in their picture are kept as annotated,
     but `Annotations.targets` will not show them. Each of both kinds gets a line in the notes, and so does every
     object with labelled keypoints off its picture.
+
+    >>> images = ImageColumns(["a.png", "b.png"], [1, 2], [(10, 10), (10, 10)])
+    >>> objects = ObjectColumns()
+    >>> objects.add(1, (2, 2, 4, 4), 0, False)
+    >>> objects.add(0, (8, 8, 9, 0), 0, False)
+    >>> labels = LabelMap.from_names(["cat"])
+    >>> table = assemble(images, objects, label_map=labels, root=Path(), source="here")
+    >>> table.offsets.tolist(), table.areas.tolist(), len(table.targets(0))
+    ([0, 1, 2], [0.0, 16.0], 0)
+    >>> table.notes[0]
+    'a.png: box 1 (annotation 1), x, y, width, height = 8, 8, 9, 0, has no area; it is not learnt'
     """
     owners = np.asarray(objects.owners, np.int64)
     order = np.argsort(owners, kind="stable")
@@ -121,8 +132,16 @@ def assemble(
 def tabulate(pictures: Iterable[Targets], *, label_map: LabelMap, root: Path, source: str) -> Annotations:
     """The targets of one picture after the other as one table; each needs its `file` and `image_id`.
 
-    Objects are numbered from 1, masks become run lengths. Where the pictures have keypoints and the label map does
-    not name them, they are called point_0, point_1, …
+    Objects are numbered from 1, masks become run lengths. Where the pictures have keypoints and the label map
+    does not name them, they are called point_0, point_1, … Raises ValueError where one lacks either,
+    and for a box that is not finite.
+
+    >>> box, label, ignored = torch.tensor([[1.0, 2.0, 4.0, 8.0]]), torch.tensor([0]), torch.tensor([False])
+    >>> targets = Targets(box, label, (10, 10), ignored)
+    >>> targets = replace(targets, file="a.png", image_id=7)
+    >>> table = tabulate([targets], label_map=LabelMap.from_names(["cat"]), root=Path(), source="here")
+    >>> table.boxes_xywh.tolist(), table.areas.tolist(), table.image_id(0)
+    ([[1.0, 2.0, 3.0, 6.0]], [18.0], 7)
     """
     images, objects = ImageColumns(), ObjectColumns()
     ids: list[int | str] = []
@@ -133,6 +152,10 @@ def tabulate(pictures: Iterable[Targets], *, label_map: LabelMap, root: Path, so
     for index, targets in enumerate(pictures):
         if targets.file is None or targets.image_id is None:
             raise ValueError(f"picture {index} needs a file name and an image id to stand in a table")
+        broken = (~targets.boxes.isfinite().all(1)).nonzero().flatten().tolist()
+        if broken:
+            told = targets.boxes[broken[0]].tolist()
+            raise ValueError(f"{targets.file}: box {broken[0]} must be made of finite numbers, got {told}")
         images.files.append(targets.file)
         images.sizes.append(targets.image_size)
         ids.append(targets.image_id)
@@ -165,7 +188,17 @@ def _triples(targets: Targets) -> list[list[float] | None]:
 
 
 def concatenate(parts: Sequence[Annotations]) -> Annotations:
-    """All images of several data sets with the same classes; ids that meet twice are replaced and noted."""
+    """All images of several data sets with the same classes; ids that meet twice are replaced and noted.
+
+    Raises ValueError for no parts, and for parts of different classes or keypoints.
+
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> both = concatenate([DrawnShapes(2, (32, 48), seed=seed).annotations for seed in (0, 1)])
+    >>> len(both), both.image_ids.tolist()
+    (4, [1, 2, 3, 4])
+    >>> both.notes[0].rpartition(": ")[2]
+    'the images are numbered 1 … 4'
+    """
     if not parts:
         raise ValueError("expected at least one set of annotations, got none")
     for part in parts[1:]:

@@ -9,7 +9,12 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class PackedKeypoints:
-    """As the files say, to the last bit."""
+    """The keypoints of M objects in one array of those that have some, as the files say to the last bit.
+
+    >>> packed = PackedKeypoints.pack([None, [1, 2, 2], None], num_keypoints=1)
+    >>> packed.rows.tolist(), packed.dense(np.array([0, 1])).tolist()
+    ([-1, 0, -1], [[[0.0, 0.0, 0.0]], [[1.0, 2.0, 2.0]]])
+    """
 
     rows: np.ndarray
     """(M,) int32: the row of `triples` that belongs to object m, -1 where it has no keypoints"""
@@ -18,19 +23,19 @@ class PackedKeypoints:
 
     @classmethod
     def pack(cls, values: Sequence[Sequence[float] | None], num_keypoints: int) -> "PackedKeypoints":
-        """For each object its x, y, visibility, x, y, … or None."""
+        """From each object's x, y, visibility, x, y, …, or None for one without keypoints."""
         known = [row for row in values if row is not None]
         triples = np.array(known, np.float64).reshape(len(known), num_keypoints, 3)
         return cls.of_rows(np.array([row is not None for row in values], bool), triples)
 
     @classmethod
     def of_rows(cls, is_known: np.ndarray, triples: np.ndarray) -> "PackedKeypoints":
-        """(M,) bool and the triples of those for which it is true."""
+        """From (M,) bool, which objects have keypoints, and the triples (R, K, 3) of those."""
         return cls(np.where(is_known, np.cumsum(is_known) - 1, -1).astype(np.int32), triples)
 
     @classmethod
     def none(cls, num_objects: int, num_keypoints: int) -> "PackedKeypoints":
-        """For objects without keypoints, to stand beside some that have them."""
+        """The column of objects without keypoints, to stand beside some that have them."""
         return cls(np.full(num_objects, -1, np.int32), np.zeros((0, num_keypoints, 3)))
 
     def __len__(self) -> int:
@@ -42,7 +47,7 @@ class PackedKeypoints:
 
     @property
     def num_keypoints(self) -> int:
-        """K"""
+        """K, of each object."""
         return self.triples.shape[1]
 
     def take(self, objects: np.ndarray) -> "PackedKeypoints":
@@ -66,6 +71,10 @@ class PackedKeypoints:
 
 
 def outside(triples: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """(N, K) bool: labelled keypoints (N, K, 3) that lie off the picture; `sizes` (N, 2) height and width."""
+    """(N, K) bool: labelled keypoints (N, K, 3) that lie off the picture; `sizes` (N, 2) height and width.
+
+    >>> outside(np.array([[[9.0, 1.0, 2.0], [9.0, 1.0, 0.0]]]), np.array([[4, 8]])).tolist()
+    [[True, False]]
+    """
     beyond = (triples[..., :2] < 0) | (triples[..., :2] > sizes[:, None, ::-1])
     return (triples[..., 2] > 0) & beyond.any(-1)

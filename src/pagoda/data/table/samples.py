@@ -13,7 +13,13 @@ Given = TypeVar("Given", bound=AnyTargets, covariant=True)
 
 
 class Samples(Protocol[Given]):
-    """Pictures, uint8 (3, H, W), or clips, (T, 3, H, W), with their targets, by index: enough for a step to learn."""
+    """Pictures, uint8 (3, H, W), or clips, (T, 3, H, W), with their targets, by index: enough for a step to learn.
+
+    >>> import torch
+    >>> samples: Samples[Targets] = [(torch.zeros(3, 4, 6, dtype=torch.uint8), Targets.empty((4, 6)))]
+    >>> len(samples), samples[0][1].image_size
+    (1, (4, 6))
+    """
 
     def __len__(self) -> int: ...
 
@@ -37,7 +43,13 @@ class AnnotatedDataset(Samples[Given], Protocol[Given]):
 
 
 class PictureDataset(AnnotatedDataset[Targets], Protocol):
-    """An annotated data set of pictures that shows them as they are stored, too: enough to be saved."""
+    """An annotated data set of pictures that shows them as they are stored, too: enough to be saved.
+
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> shapes: PictureDataset = DrawnShapes(2, (32, 48))
+    >>> tuple(shapes.picture(0).shape), shapes.annotations.sizes.tolist()
+    ((3, 32, 48), [[32, 48], [32, 48]])
+    """
 
     def picture(self, index: int) -> Tensor:
         """uint8 (3, H, W) RGB, before any transform."""

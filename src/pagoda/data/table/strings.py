@@ -8,7 +8,12 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class PackedStrings:
-    """A sequence of strings in two arrays: all UTF-8 bytes end to end, and where each one starts."""
+    """A sequence of strings in two arrays: all UTF-8 bytes end to end, and where each one starts.
+
+    >>> packed = PackedStrings.pack(["a", "grün", ""])
+    >>> packed[1], packed.offsets.tolist(), packed.take(np.array([2, 0])).tolist()
+    ('grün', [0, 1, 6, 6], ['', 'a'])
+    """
 
     content: np.ndarray
     """(bytes,) uint8"""
@@ -47,7 +52,12 @@ class PackedStrings:
 
 
 def gather_runs(offsets: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The positions of the chosen runs end to end, and the offsets of the runs among them."""
+    """The positions of the chosen runs end to end, and the offsets of the runs among them.
+
+    >>> where, offsets = gather_runs(np.array([0, 2, 5, 6]), np.array([2, 1]))
+    >>> where.tolist(), offsets.tolist()
+    ([5, 2, 3, 4], [0, 1, 4])
+    """
     lengths = np.diff(offsets)[indices]
     new_offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     shifts = np.repeat(offsets[:-1][indices] - new_offsets[:-1], lengths)

@@ -37,9 +37,19 @@ def read_tracks(
     """The videos of a file or folder, one `Tracks` each; the layout is told from the content.
 
     Text files are MOTChallenge's; JSON is PoseTrack's of 2017 or 2018, or predictions of `pagoda predict` and
-    `pagoda track`. `image_size`, `score_range` and `benchmark` as in `read_mot`; for text files only. `classes`: only
-    objects of these, by name (or, in text, number). `truths`: the ground truth of predictions in text, by whose
-    numbers their classes are read; NAME-CLASS.txt are then the predictions of one class of the video NAME.
+    `pagoda track`. `image_size`, `score_range` and `benchmark` as in `read_mot`; for text files only.
+    `classes`: only objects of these, by name (or, in text, number). `truths`: the ground truth of predictions
+    in text, by whose numbers their classes are read; NAME-CLASS.txt are then the predictions of one class of
+    the video NAME. Raises FileNotFoundError where there is nothing, ValueError naming the file and the line
+    where it cannot be read.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "walk.txt")
+    ...     _ = path.write_text("1,7,11,21,30,40,0.9,-1,-1,-1\\n")
+    ...     (tracks,) = read_tracks(path)
+    >>> tracks.name, tracks.frames.tolist(), tracks.track_ids.tolist(), tracks.boxes.tolist()
+    ('walk', [0], [7], [[10.0, 20.0, 40.0, 60.0]])
     """
     path = Path(source)
     if not path.exists():
@@ -102,7 +112,7 @@ def _together(parts: Sequence[Tracks]) -> Tracks:
 
 
 def read_json(path: Path) -> list[Tracks]:
-    """A JSON file of either kind."""
+    """The videos of a JSON file of either kind: PoseTrack's, or predictions of `pagoda predict`."""
     content = text.read_json(path)
     is_ours = isinstance(content, dict) and "predictions" in content
     return read_predictions(path, content=content) if is_ours else read_posetrack(path, content=content)
@@ -236,9 +246,15 @@ def _video(rows: list[dict], label_map: LabelMap, name: str) -> Tracks:
 
 
 def match_videos(truth: Iterable[Tracks], found: Iterable[Tracks]) -> list[tuple[Tracks, Tracks]]:
-    """Ground truth and predictions of each video.
+    """(ground truth, predictions) of each video, matched by its name, in the order of the ground truth.
 
     Raises ValueError with the names that stand on one side only, or twice on one.
+
+    >>> from pagoda.data.drawn.walking import WalkingFigures
+    >>> walk = WalkingFigures(num_videos=2, num_frames=2)
+    >>> truth, found = [walk.tracks(0), walk.tracks(1)], [walk.tracks(1), walk.tracks(0)]
+    >>> [(a.name, b.name) for a, b in match_videos(truth, found)]
+    [('walk_0000', 'walk_0000'), ('walk_0001', 'walk_0001')]
     """
     truth, found = list(truth), list(found)
     for what, side in (("ground truth", truth), ("predictions", found)):
@@ -266,6 +282,11 @@ def same_frames(truth: Tracks, found: Tracks) -> tuple[Tracks, str]:
     Frames are matched by the names of their pictures where both sides name them all: those that the predictions do
     not have are frames in which nobody was found. Otherwise by their order; text does not tell how many frames
     there are, and a tracker that saw nobody at the end has fewer.
+
+    >>> from pagoda.data.drawn.walking import WalkingFigures
+    >>> truth, found = (WalkingFigures(num_videos=1, num_frames=count).tracks(0) for count in (3, 2))
+    >>> same_frames(truth, found)[0].num_frames
+    3
     """
     mine, theirs = _frame_places(truth), _frame_places(found)
     if mine and theirs and set(theirs) <= set(mine):

@@ -95,7 +95,10 @@ def _refuse_outside(videos: Sequence[Video], folder: Path) -> None:
 
 
 def find_videos(folder: Path) -> dict[str, tuple[Path, ...]]:
-    """Split → its JSON files (PoseTrack), or folders of sequences (MOTChallenge)."""
+    """Split → its JSON files (PoseTrack), or folders of sequences (MOTChallenge).
+
+    Raises FileNotFoundError for no folder, ValueError with what is in it for one of another layout.
+    """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}; expected {KNOWN}")
     splits = splits_of_videos(folder)
@@ -155,9 +158,15 @@ def _mot_video(sequence: Path, benchmark: Benchmark) -> Video:
 
 
 def boxes_of_poses(tracks: Tracks, scale: float) -> Tracks:
-    """With boxes around the keypoints, `scale` times as large, inside the frame where its size is known.
+    """Tracks with boxes around their keypoints, `scale` times as large, inside frames of known size.
 
     Objects without keypoints keep their box. Raises ValueError for videos without poses.
+
+    >>> from pagoda.data.drawn.walking import WalkingFigures
+    >>> tracks = WalkingFigures(num_videos=1, num_frames=2).tracks(0)
+    >>> wide = boxes_of_poses(tracks, scale=1.2)
+    >>> bool((wide.boxes != tracks.boxes).any()), wide.boxes.shape == tracks.boxes.shape
+    (True, True)
     """
     if tracks.keypoints is None:
         raise ValueError(f"boxes cannot be made from poses: video '{tracks.name}' has none")
@@ -179,6 +188,15 @@ def write_video_folder(
     Videos must have names, which become folders' (`mot.video_word`). png keeps every bit. A later call adds further
     videos and splits. Raises FileExistsError where a video's file or folder is there already, ValueError where it
     would lie outside `folder`.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from pagoda.data.drawn.walking import WalkingFigures
+    >>> walk = WalkingFigures(num_videos=1, num_frames=2, image_size=(32, 40))
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = write_video_folder(walk, folder, "train")
+    ...     (video,) = open_videos(folder, "train")
+    ...     [path.name for path in video.frames], find_videos(Path(folder)).keys()
+    (['000000.jpg', '000001.jpg'], dict_keys(['train']))
     """
     folder = Path(folder)
     given: dict[str, str] = {}

@@ -44,11 +44,21 @@ def read_mot(
 ) -> Tracks:
     """A gt.txt, det.txt or tracker's file as tracks, named after the sequence; of pedestrians where no class is told.
 
-    In ground truth the seventh column says whether a row counts, and `benchmark` and `classes` which others do not
-    (`count_truth`); those become ignored. Elsewhere the seventh column is the score; `score_range` (low, high) of
-    a detector whose scores are no probabilities is mapped to 0 … 1, and cut there. `label_map` is the ground truth's:
-    predictions of other classes are left out. Length and size of the video come from seqinfo.ini beside the folder
-    of the file, where there is one; else the last frame with a box is taken for the last.
+    In ground truth the seventh column says whether a row counts, and `benchmark` and `classes` which others
+    do not (`count_truth`); those become ignored. Elsewhere the seventh column is the score; `score_range`
+    (low, high) of a detector whose scores are no probabilities is mapped to 0 … 1, and cut there. `label_map`
+    is the ground truth's: predictions of other classes are left out. Length and size of the video come from
+    seqinfo.ini beside the folder of the file, where there is one; else the last frame with a box is taken for
+    the last. Raises ValueError naming the file, and the line, where it is no such text or does not fit the
+    video.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "walk.txt")
+    ...     _ = path.write_text("1,7,11,21,30,40,0.9,-1,-1,-1\\n")
+    ...     tracks = read_mot(path, num_frames=2)
+    >>> tracks.boxes.tolist(), tracks.boxes_from_1.tolist(), tracks.scores.tolist(), tracks.num_frames
+    ([[10.0, 20.0, 40.0, 60.0]], [[11.0, 21.0, 41.0, 61.0]], [0.9], 2)
     """
     path = Path(path)
     rows = read_rows(path, is_truth=is_truth)
@@ -102,7 +112,10 @@ def _ids(rows: np.ndarray, counted: CountedRows) -> np.ndarray:
 
 
 def find_mot(source: str | Path) -> list[Path]:
-    """The files `source` stands for: one file, a sequence's folder, or a folder of sequences or of text files."""
+    """The files `source` stands for: one file, a sequence's folder, or a folder of sequences or text files.
+
+    Raises FileNotFoundError where there is none.
+    """
     source = Path(source)
     if source.is_file():
         return [source]
@@ -116,9 +129,9 @@ def find_mot(source: str | Path) -> list[Path]:
 
 def write_mot(tracks: Tracks, path: str | Path) -> None:
     """One line per object that belongs to a track. Raises ValueError when there are classes to lose."""
-    check_one_class(tracks.label_map)
+    _check_one_class(tracks.label_map)
     linked = tracks.linked()
-    lines = mot_lines(linked.frames, linked.track_ids, linked.boxes, linked.scores)
+    lines = _mot_lines(linked.frames, linked.track_ids, linked.boxes, linked.scores)
     write_atomically(path, lambda temporary: temporary.write_text("".join(lines), encoding="utf-8"))
 
 
@@ -143,7 +156,10 @@ class MotWriter:
         self.close()
 
     def add(self, detections: Detections, frame: int) -> None:
-        """The objects of one frame, counted from 0, that belong to a track."""
+        """The objects of one frame, counted from 0, that belong to a track.
+
+        Raises ValueError for detections without track ids.
+        """
         if detections.track_ids is None:
             raise ValueError(
                 "detections need track_ids to be written as tracks; hand them to a tracker first"
@@ -152,11 +168,11 @@ class MotWriter:
         is_alone = len(tracks.label_map) == 1
         for label in [0] if is_alone else np.unique(tracks.labels).tolist():
             mine = tracks.rows(tracks.labels == label)
-            lines = mot_lines(mine.frames + frame, mine.track_ids, mine.boxes, mine.scores)
+            lines = _mot_lines(mine.frames + frame, mine.track_ids, mine.boxes, mine.scores)
             self._spool(None if is_alone else label, tracks.label_map).write("".join(lines))
 
     def close(self) -> None:
-        """Write the files. Further calls do nothing."""
+        """Write the files under their names. Further calls do nothing."""
         for path, spool in self._spools.values():
             write_atomically(path, partial(_copy, spool))
             spool.close()
@@ -176,12 +192,20 @@ MAX_VIDEO_BYTES, MAX_CLASS_BYTES = 120, 80
 
 
 def video_word(name: str) -> str:
-    """The name of a video as it stands in the names of its files; "tracks" where it has none."""
+    """The name of a video as it stands in the names of its files; "tracks" where it has none.
+
+    >>> video_word("street/north"), video_word("")
+    ('street_north', 'tracks')
+    """
     return safe_name(name or "tracks", max_bytes=MAX_VIDEO_BYTES)
 
 
 def class_words(names: Sequence[str]) -> list[str]:
-    """The name of each class as it stands in the names of files, no two alike: red_fox."""
+    """The name of each class as it stands in the names of files, no two alike: red_fox.
+
+    >>> class_words(["red fox", "cat"])
+    ['red_fox', 'cat']
+    """
     return safe_names(names, max_bytes=MAX_CLASS_BYTES, space="_")
 
 
@@ -190,6 +214,9 @@ def known_words(names: Sequence[str]) -> dict[str, int]:
 
     Of several that a word may stand for the likeliest counts: that of `class_words`, then those that a writer of
     other classes would give, then the word as it was written before, with ASCII letters alone.
+
+    >>> known_words(["red fox", "cat"])["red_fox"]
+    0
     """
     ways = (
         class_words(names),
@@ -210,7 +237,7 @@ def _copy(spool: Spool, path: Path) -> None:
         spool.copy_to(target)
 
 
-def mot_lines(frames: np.ndarray, track_ids: np.ndarray, boxes: np.ndarray, scores: np.ndarray) -> list[str]:
+def _mot_lines(frames: np.ndarray, track_ids: np.ndarray, boxes: np.ndarray, scores: np.ndarray) -> list[str]:
     """One line per row, ten columns; the three for places in the world are -1."""
     columns = (frames, track_ids, xyxy_to_xywh(boxes.astype(np.float64)), scores)
     return [
@@ -219,7 +246,7 @@ def mot_lines(frames: np.ndarray, track_ids: np.ndarray, boxes: np.ndarray, scor
     ]
 
 
-def check_one_class(label_map: LabelMap) -> None:
+def _check_one_class(label_map: LabelMap) -> None:
     """Raises ValueError for several classes: the ten columns have no place for them."""
     if len(label_map) > 1:
         raise ValueError(

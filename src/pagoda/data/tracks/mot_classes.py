@@ -42,7 +42,7 @@ DISTRACTORS = {
 
 @dataclass(frozen=True, eq=False)
 class CountedRows:
-    """What each row is. Rows that are `ignored` are not to be found."""
+    """What each row of a file is: its class, and whether it counts; `ignored` ones are not to be found."""
 
     label_map: LabelMap
     """the classes that `labels` count"""
@@ -81,7 +81,7 @@ def count_truth(
     are scored as the file's own. Raises ValueError for classes that the rules do not know.
     """
     named = benchmark_in(path, name) if benchmark == "auto" else None if benchmark == "own" else benchmark
-    numbers = None if benchmark == "MOT15" else class_numbers(rows, path, named)
+    numbers = None if benchmark == "MOT15" else _class_numbers(rows, path, named)
     own = _own_names(path) if benchmark in ("auto", "own") else None
     if benchmark == "auto" and own is not None and own.names == MOT_CLASSES.names:
         own = None
@@ -110,7 +110,7 @@ def count_truth(
     return _count_own(rows, numbers, MOT_CLASSES, classes, f"{path}: MOTChallenge's classes, each for itself")
 
 
-def class_numbers(rows: np.ndarray, path: Path, named: str | None = None) -> np.ndarray | None:
+def _class_numbers(rows: np.ndarray, path: Path, named: str | None = None) -> np.ndarray | None:
     """(N,) the classes in the eighth of 8 or 9 columns, or of ten where they are VisDrone's or, in a benchmark that
     has classes, all MOTChallenge's; None where it holds none.
 
@@ -173,7 +173,7 @@ def _own_names(path: Path) -> LabelMap | None:
 
 
 def _numbered(numbers: np.ndarray, classes: Sequence[str] = ()) -> LabelMap:
-    """Also of the numbers among `classes`: another sequence may have objects of them."""
+    """Classes numbered as the rows are, and of `classes`: another sequence may have objects of them."""
     asked = {int(word.removeprefix("class_")) for word in classes if word.removeprefix("class_").isdigit()}
     known = sorted({number for number in numbers.tolist() if number >= 0} | asked)
     return LabelMap(tuple(f"class_{number}" for number in known), tuple(known))
@@ -273,7 +273,7 @@ def count_found(rows: np.ndarray, path: Path, wanted: LabelMap | None) -> Counte
 
     Predictions of other classes are left out (ignored).
     """
-    numbers, nobody = class_numbers(rows, path), np.zeros(len(rows), bool)
+    numbers, nobody = _class_numbers(rows, path), np.zeros(len(rows), bool)
     if numbers is None or not _are_classes(numbers, wanted):
         labels = np.zeros(len(rows), np.int64)
         return CountedRows(PEDESTRIAN, labels, nobody, "", {}, nobody, has_classes=False)
@@ -294,7 +294,11 @@ def _are_classes(numbers: np.ndarray, wanted: LabelMap | None) -> bool:
 
 
 def distinct_ids(frames: np.ndarray, ids: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(N,) ids that no two classes share within a frame: each class may count its objects for itself."""
+    """(N,) ids that no two classes share within a frame: each class may count its objects for itself.
+
+    >>> distinct_ids(np.array([0, 0, 1]), np.array([7, 7, 7]), np.array([0, 1, 1])).tolist()
+    [7, 8, 8]
+    """
     ids = ids.copy()
     order = np.lexsort((labels, ids, frames))
     meets = (np.diff(frames[order]) == 0) & (np.diff(ids[order]) == 0) & (np.diff(labels[order]) != 0)

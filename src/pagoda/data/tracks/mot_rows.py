@@ -20,6 +20,13 @@ def read_rows(path: Path, *, is_truth: bool) -> np.ndarray:
 
     Raises ValueError with the line that is no such row. In ground truth the seventh column is a flag, and so
     a whole number: a score there would be 0 for some programs and count for others.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "gt.txt")
+    ...     _ = path.write_text("1,7,11,21,30,40,1\\n")
+    ...     read_rows(path, is_truth=True).tolist()
+    [[1.0, 7.0, 11.0, 21.0, 30.0, 40.0, 1.0]]
     """
     rows: list[list[float]] = []
     for number, line in enumerate(read_text(path).splitlines(), 1):
@@ -69,7 +76,11 @@ def _check_row(row: list[float], *, is_truth: bool) -> None:
 
 
 def sequence_folder(path: Path) -> Path:
-    """The folder of a sequence, where its seqinfo.ini stands: above gt/gt.txt, beside NAME.txt the folder NAME."""
+    """The folder of a sequence, where its seqinfo.ini stands: above gt/gt.txt, beside NAME.txt the folder NAME.
+
+    >>> sequence_folder(Path("walk/gt/gt.txt")).as_posix(), sequence_folder(Path("out/walk.txt")).as_posix()
+    ('walk', 'out/walk')
+    """
     return path.parents[1] if path.stem in ("gt", "det") else path.with_suffix("")
 
 
@@ -99,7 +110,11 @@ def sequence_info(sequence: Path) -> dict[str, str]:
 
 
 def sequence_name(path: Path) -> str:
-    """What a video is called after its file: as seqinfo.ini says, else its folder, or the file's own name."""
+    """What a video is called after its file: as seqinfo.ini says, else its folder, or the file's own name.
+
+    >>> sequence_name(Path("walk/gt/gt.txt")), sequence_name(Path("out/walk.txt"))
+    ('walk', 'walk')
+    """
     named = sequence_info(sequence_folder(path)).get("name")
     if path.stem in ("gt", "det"):
         return named or path.absolute().parents[1].name

@@ -184,7 +184,11 @@ def _scores_of_2018(rows: list[list[float] | None], triples: np.ndarray) -> np.n
 
 
 def boxes_around(points: np.ndarray) -> np.ndarray:
-    """(N, 4) the smallest box around the keypoints (N, K, 2) that are there; zeros where none is."""
+    """(N, 4) the smallest box around the keypoints (N, K, 2) that are there; zeros where none is.
+
+    >>> boxes_around(np.array([[[1.0, 5.0], [4.0, 2.0], [np.nan, np.nan]]])).tolist()
+    [[1.0, 2.0, 4.0, 5.0]]
+    """
     is_there = np.isfinite(points).all(-1, keepdims=True)
     low = np.where(is_there, points, np.inf).min(1, initial=np.inf)
     high = np.where(is_there, points, -np.inf).max(1, initial=-np.inf)

@@ -51,7 +51,7 @@ def _score(value: object) -> float:
 
 
 class Frame(NamedTuple):
-    """What one entry of annolist holds."""
+    """An entry of annolist (2017): a picture, the people in it, and where nobody is scored."""
 
     name: str
     people: list["PersonOf2017"]
@@ -61,7 +61,7 @@ class Frame(NamedTuple):
 
 
 class PersonOf2017(NamedTuple):
-    """Somebody in a frame of 2017."""
+    """Somebody in a frame of 2017; joints that are not there are nan."""
 
     track_id: int
     score: float
@@ -74,7 +74,13 @@ class PersonOf2017(NamedTuple):
 
 
 def frame_of_2017(entry: dict) -> Frame:
-    """An entry of annolist, each value looked at."""
+    """An entry of annolist as a `Frame`, each value looked at.
+
+    >>> rect = {"track_id": [3], "annopoints": [{"point": [{"id": [0], "x": [5], "y": [6]}]}]}
+    >>> frame = frame_of_2017({"image": [{"name": "a.jpg"}], "annorect": [rect]})
+    >>> frame.name, frame.people[0].track_id, frame.people[0].points[0].tolist()
+    ('a.jpg', 3, [5.0, 6.0])
+    """
     people = [_person_of_2017(rect) for rect in entry.get("annorect") or []]
     name = str(_one(entry["image"])["name"])
     return Frame(name, people, _is_labelled(entry), _regions_of_2017(entry))
@@ -120,14 +126,18 @@ def _is_labelled(entry: JsonObject) -> bool | None:
 
 
 def id_of(entry: JsonObject, key: str) -> int | str:
-    """Of an image, which may be text."""
+    """The id of an image, a whole number or text. Raises ValueError for anything else.
+
+    >>> id_of({"id": "a7"}, "id")
+    'a7'
+    """
     if not isinstance(entry[key], int | str):
         raise ValueError(f"{key} must be a whole number or text, got {str(entry)[:100]}")
     return entry[key]
 
 
 class PersonOf2018(NamedTuple):
-    """An annotation of 2018."""
+    """An annotation of 2018: somebody in a frame."""
 
     track_id: int
     score: float
@@ -141,7 +151,7 @@ class PersonOf2018(NamedTuple):
 
 
 class Image(NamedTuple):
-    """A frame of 2018."""
+    """An entry of images (2018): a frame of a video."""
 
     place: Any
     """to sort by"""
@@ -153,7 +163,14 @@ class Image(NamedTuple):
 
 
 def person_of_2018(entry: JsonObject, num_keypoints: int) -> PersonOf2018:
-    """An entry of annotations, each value looked at."""
+    """An entry of annotations as a `PersonOf2018`, each value looked at.
+
+    Raises ValueError for what is no number, and for another count of keypoints.
+
+    >>> person = person_of_2018({"track_id": 3, "bbox": [1, 2, 3, 4]}, num_keypoints=17)
+    >>> person.track_id, person.score, person.box_xywh, len(person.triples)
+    (3, 1.0, [1.0, 2.0, 3.0, 4.0], 51)
+    """
     keypoints, scores = entry.get("keypoints"), entry.get("scores")
     if keypoints and len(keypoints) != 3 * num_keypoints:
         raise ValueError(
@@ -171,7 +188,14 @@ def person_of_2018(entry: JsonObject, num_keypoints: int) -> PersonOf2018:
 
 
 def images_in_order(images: list[dict]) -> list[Image]:
-    """By the numbers of the frames; where there are none by those in the names of the pictures, else by the ids."""
+    """Each image with its `place` in the video, in the order given.
+
+    That is the number of the frame; where there are none what stands in the name of the picture, else the id.
+    Raises ValueError for a frame number that is none.
+
+    >>> [frame.place for frame in images_in_order([{"id": 9, "frame_id": 2}, {"id": 4, "frame_id": 1}])]
+    [2, 1]
+    """
     if all("frame_id" in image for image in images):
         places: list[Any] = [as_whole(image["frame_id"]) for image in images]
     elif all(image.get("file_name") for image in images):

@@ -19,7 +19,7 @@ def to_posetrack_15(
     joint_score: Literal["object", "keypoint", "product"] = "keypoint",
     neck: Literal["head_bottom", "mid_shoulders"] = "head_bottom",
 ) -> Tracks:
-    """The poses with the 15 joints that are scored; joints below `min_keypoint_score` are taken out.
+    """Tracks with poses of the 15 joints that are scored; joints below `min_keypoint_score` are taken out.
 
     Detect-and-Track published `min_keypoint_score=1.95` (its scores are logits), `joint_score="object"` and
     `neck="mid_shoulders"`, half-way between the shoulders with the mean of their scores.
@@ -45,10 +45,18 @@ def to_posetrack_15(
 
 
 def to_posetrack_17(tracks: Tracks) -> Tracks:
-    """The poses with the 17 keypoints of PoseTrack's files.
+    """Tracks with poses of the 17 keypoints of PoseTrack's files.
 
     Of COCO's 17 keypoints the eyes are left out; the bottom of the head is put half-way between the
     shoulders, and the top as far above the nose as that is below it. Raises ValueError for other keypoints.
+
+    >>> from pagoda.structures.labels import LabelMap
+    >>> person, points = LabelMap(("person",), (1,), COCO_17), np.zeros((1, 17, 2))
+    >>> points[0, 5:7] = (4.0, 10.0), (8.0, 10.0)  # the shoulders; the nose is at (0, 0)
+    >>> row = np.zeros(1, np.int64)
+    >>> tracks = Tracks(row, row, np.zeros((1, 4)), np.ones(1), row, person, 1, keypoints=points)
+    >>> to_posetrack_17(tracks).keypoints[0, 1].tolist()  # the bottom of the head
+    [6.0, 10.0]
     """
     names = _names(tracks)
     if tracks.keypoints is None or names == POSETRACK_17.names:

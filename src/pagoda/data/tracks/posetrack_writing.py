@@ -87,7 +87,16 @@ class PoseTrackWriter:
 
 
 def write_posetrack(tracks: Tracks, path: str | Path) -> None:
-    """A 2018 file of the objects that belong to tracks."""
+    """A 2018 file of the objects that belong to tracks.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from pagoda.data.drawn.walking import WalkingFigures
+    >>> with TemporaryDirectory() as folder:
+    ...     write_posetrack(WalkingFigures(num_videos=1, num_frames=2).tracks(0), f"{folder}/walk.json")
+    ...     document = json.loads(Path(folder, "walk.json").read_text())
+    >>> list(document), document["images"][0]["vid_id"]
+    (['categories', 'images', 'annotations'], 'walk_0000')
+    """
     with PoseTrackWriter(path, tracks.name) as writer:
         for frame in range(tracks.num_frames):
             writer.add(tracks.at(frame))

@@ -6,7 +6,17 @@ from typing import IO
 
 
 class Spool:
-    """A nameless temporary file, gone when closed."""
+    """A nameless temporary file, gone when closed.
+
+    >>> from io import StringIO
+    >>> spool, target = Spool(), StringIO()
+    >>> spool.write("a")
+    >>> spool.write("b")
+    >>> spool.copy_to(target)
+    >>> spool.close()
+    >>> target.getvalue()
+    'ab'
+    """
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 (`close` closes it)
@@ -22,10 +32,10 @@ class Spool:
             ) from error
 
     def copy_to(self, target: IO[str]) -> None:
-        """All that was written; may be done again."""
+        """Add all that was written to `target`; may be done again."""
         self._file.seek(0)
         shutil.copyfileobj(self._file, target)
 
     def close(self) -> None:
-        """Forget it. Further calls do nothing."""
+        """Forget the text. Further calls do nothing."""
         self._file.close()

@@ -112,7 +112,7 @@ class DetectionEvaluator:
         """Add COCO results: image_id, category_id, score and at least one of bbox (xywh), segmentation and
         keypoints; all those of an image in one call. Missing boxes are drawn around mask or keypoints."""
         results = with_known_ids(plain_rows(results), self._truth.image_index)
-        shapes = check_rows(results)
+        parts = check_rows(results)
         ids = [row["category_id"] for row in results]
         self._truth.check_category_ids(ids, "the list of results")
         foreign = set(ids) - set(self.label_map.category_ids)
@@ -122,8 +122,8 @@ class DetectionEvaluator:
                 f" ({shorten(list(self.label_map.category_ids))}) does not have; add these classes to it"
             )
         columns = read_columns(results, self._truth)
-        if shapes and "bbox" not in shapes:
-            self._boxes_around = "masks" if "segmentation" in shapes else "keypoints"
+        if parts and "bbox" not in parts:
+            self._boxes_around = "masks" if "segmentation" in parts else "keypoints"
         self._add(np.unique(columns["images"]), columns)
 
     def _add(self, answered: np.ndarray, columns: State) -> None:

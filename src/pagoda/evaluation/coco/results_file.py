@@ -64,6 +64,13 @@ def read_results(path: str | Path) -> Rows:
     """The rows of a results file: a list, or a COCO document with them under "annotations".
 
     Numbers may be written as text, and whole numbers as 1.0. Raises ValueError naming file and row for what is none.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     file = Path(folder, "results.json")
+    ...     _ = file.write_text('[{"image_id": 7, "category_id": 1.0, "score": "0.5", "bbox": [0, 0, 2, 2]}]')
+    ...     read_results(file)
+    [{'image_id': 7, 'category_id': 1, 'score': 0.5, 'bbox': [0, 0, 2, 2]}]
     """
     return _rows_of(read_json(path), path)
 
@@ -176,7 +183,7 @@ def read_detections(
     """The detections of each image in a results file, best first; `sizes`: image id → (height, width)."""
     rows = with_known_ids(read_results(path), sizes)
     with told_at(Path(path)):
-        shapes = check_rows(rows)
+        parts = check_rows(rows)
     position = {image_id: index for index, image_id in enumerate(sizes)}
     strangers = sorted({str(row["image_id"]) for row in rows if row["image_id"] not in position})
     if strangers:
@@ -184,7 +191,7 @@ def read_detections(
     ordered = sorted(rows, key=lambda row: (position[row["image_id"]], -row["score"]))
     for image_id, group in groupby(ordered, key=lambda row: row["image_id"]):
         with told_at(Path(path)):
-            detections = _one_image(image_id, list(group), shapes, label_map, sizes[image_id])
+            detections = _one_image(image_id, list(group), parts, label_map, sizes[image_id])
         yield detections
 
 
@@ -261,16 +268,16 @@ def _text(number: int, segmentation: object, size: tuple[int, int]) -> str:
 
 
 def _one_image(
-    image_id: int | str, rows: Rows, shapes: set[str], label_map: LabelMap, size: tuple[int, int]
+    image_id: int | str, rows: Rows, parts: set[str], label_map: LabelMap, size: tuple[int, int]
 ) -> Detections:
-    if "bbox" not in shapes:
+    if "bbox" not in parts:
         raise ValueError(f"the results of image {image_id!r} have no bbox; only scoring can do without")
     xywh = torch.tensor([row["bbox"] for row in rows], dtype=torch.float64)
     masks = keypoints = scores = None
-    if "segmentation" in shapes:
+    if "segmentation" in parts:
         texts = [_text(number, row["segmentation"], size) for number, row in enumerate(rows)]
         masks = torch.from_numpy(decode_masks(texts, size))
-    if "keypoints" in shapes:
+    if "keypoints" in parts:
         triples = torch.tensor([row["keypoints"] for row in rows], dtype=torch.float64).reshape(
             len(rows), -1, 3
         )

@@ -87,7 +87,7 @@ def mean(values: np.ndarray) -> float:
 
 
 def _images_and_categories(truth: GroundTruth) -> tuple[list[JsonObject], list[JsonObject]]:
-    """Counted from 1: matching takes id 0 for "no match", and ids may be text in the document."""
+    """The images and categories for hotcoco, counted from 1: it takes id 0 for "no match", and ids may be text."""
     images: list[JsonObject] = [{"id": index + 1} for index in range(len(truth.image_ids))]
     for image, size in zip(images, truth.sizes, strict=True):
         image |= {} if size is None else {"height": size[0], "width": size[1]}
@@ -95,7 +95,7 @@ def _images_and_categories(truth: GroundTruth) -> tuple[list[JsonObject], list[J
 
 
 def _regions(truth: GroundTruth, rows: State, task: Task) -> tuple[hotcoco.COCO, hotcoco.COCO]:
-    """Boxes or masks. The size of a found mask is its own number of pixels, whatever its box."""
+    """(ground truth, results) of boxes or masks. The size of a found mask is its number of pixels, whatever its box."""
     table = np.column_stack([rows["images"] + 1, rows["boxes_xywh"], rows["scores"], rows["categories"] + 1])
     kept = np.ones(len(truth.images), bool) if task == "bbox" else truth.has_mask
     masks: list[JsonObject | list[list[float]]] | None = None

@@ -17,7 +17,7 @@ _EMPTY: State = {
     "scores": np.zeros(0),
     "categories": np.zeros(0, np.int64),
 }
-SHAPES = ("masks", "keypoints")
+MASKS_KEYPOINTS = ("masks", "keypoints")
 """Columns some detections have: (D,) texts of run lengths, as objects; (D, K, 3) x, y, score"""
 
 
@@ -39,7 +39,7 @@ class Collected:
 
     def add(self, answered: np.ndarray, columns: State) -> None:
         """The detections of the images at these positions. Raises ValueError where only some have masks."""
-        for name in SHAPES:
+        for name in MASKS_KEYPOINTS:
             kinds = {name in part for part in (*self._parts, columns) if len(part["scores"])}
             if len(kinds) > 1:
                 raise ValueError(
@@ -54,7 +54,7 @@ class Collected:
             name: np.concatenate([none, *(part[name] for part in self._parts)])
             for name, none in _EMPTY.items()
         }
-        for name in SHAPES:
+        for name in MASKS_KEYPOINTS:
             found = [part[name] for part in self._parts if name in part]
             filled = [column for column in found if len(column)]
             if found:
@@ -73,7 +73,7 @@ class Collected:
                     f" {len(state['answered'])} in the other state"
                 )
             fresh = ~self.answered[state["images"]]
-            names = [*_EMPTY, *(name for name in SHAPES if name in state)]
+            names = [*_EMPTY, *(name for name in MASKS_KEYPOINTS if name in state)]
             self._parts.append({name: state[name][fresh] for name in names})
             self.num_repeated += int((self.answered & state["answered"]).sum()) + int(state["repeated"])
             self.answered |= state["answered"]

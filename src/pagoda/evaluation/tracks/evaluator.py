@@ -106,7 +106,7 @@ class TrackEvaluator:
         return _Part(scores, self._count(frames))
 
     def result(self) -> TrackingResult:
-        """All videos together, each video, and each class.
+        """The scores so far: of all videos together, of each video, and of each class.
 
         Raises ValueError where rows of the ground truth were left out and none counts.
         """

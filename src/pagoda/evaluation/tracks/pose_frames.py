@@ -17,7 +17,7 @@ HEAD_SHARE = 0.6
 
 @dataclass(frozen=True, eq=False)
 class PoseFrame:
-    """One frame in which somebody may be annotated."""
+    """Annotated and predicted people of one frame, and how far their joints are apart."""
 
     truth_ids: np.ndarray
     """(G,) track ids of the annotated people"""
@@ -36,11 +36,11 @@ class PoseFrame:
 
     @property
     def is_empty(self) -> bool:
-        """Nobody annotated or nobody predicted."""
+        """Whether nobody is annotated or nobody predicted."""
         return 0 in self.distances.shape[:2]
 
     def linked(self) -> "PoseFrame":
-        """With only the predicted people that belong to a track."""
+        """The same frame with only the predicted people that belong to a track."""
         mine = self.found_ids != UNLINKED
         if mine.all():
             return self

@@ -22,7 +22,7 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class PoseTrackResult:
-    """Percent; nan for joints of which there is nothing to score.
+    """PoseTrack's scores of each joint, in percent; nan for joints of which there is nothing to score.
 
     >>> rows = {"nose": {"AP": 80.0, "MOTA": 50.0}, "left_hip": {"AP": 60.0, "MOTA": float("nan")}}
     >>> PoseTrackResult(rows, PoseTrackProtocol(), num_videos=1).metrics

@@ -11,7 +11,7 @@ COUNTS = {"IDSW", "Frag", "MT", "PT", "ML", "FP", "FN", "objects"}
 
 @dataclass(frozen=True)
 class TrackingResult:
-    """Fractions 0 … 1 (MOTA may be negative) and counts; nan where there was nothing to find.
+    """HOTA, CLEAR and identity scores: fractions 0 … 1 (MOTA may be negative) and counts; nan without an object.
 
     >>> TrackingResult({"MOTA": float("nan"), "FP": 2.0}, {}, {}, "found from IoU 0.5").to_dict()["metrics"]
     {'MOTA': None, 'FP': 2.0}

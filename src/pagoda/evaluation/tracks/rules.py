@@ -35,7 +35,11 @@ def matched_distractors(ious: np.ndarray, distractors: np.ndarray) -> np.ndarray
 
 
 def boxes_as_in_files(truth: Tracks, found: Tracks) -> tuple[np.ndarray, np.ndarray]:
-    """(N, 4) and (M, 4) of the whole video, counted from 1 where both sides were read so and not changed since."""
+    """Boxes of both sides, (N, 4) and (M, 4) xyxy of the whole video.
+
+    Pixels are counted from 1 where both sides were read so and not changed since: their IoU is then that of the files
+    to the last bit.
+    """
     sides = (truth, found)
     if all(s.boxes_from_1 is not None and np.array_equal(s.boxes_from_1 - 1, s.boxes) for s in sides):
         return tuple(s.boxes_from_1 for s in sides)
@@ -83,7 +87,10 @@ def with_same_classes(truth: Tracks, found: Tracks) -> tuple[Tracks, Tracks]:
 
 
 def with_unasked_as_distractors(truth: Tracks, found: Tracks) -> Tracks:
-    """Objects of classes that were not asked for take out predictions that name no class: they may be of those."""
+    """The ground truth, where objects of classes that nobody asked for are distractors of predictions without classes.
+
+    Such a prediction may be of one of those. With classes on both sides the ground truth comes back as it is.
+    """
     if found.has_classes or truth.of_other_class is None or not truth.of_other_class.any():
         return truth
     said = "predictions that name no class and match an object of another are taken out"

@@ -18,7 +18,10 @@ MAX_IMBALANCE = 50.0
 
 
 def check_boxes(split: Split, sizes: list[tuple[int, int] | None], notes: Complaints) -> None:
-    """`sizes`: (height, width) per picture, None where nobody knows it."""
+    """Note boxes that are not finite, empty, outside their picture, leaving it, tiny, or there twice.
+
+    `sizes`: (height, width) per picture, None where nobody knows it.
+    """
     boxes, owners = split.boxes, split.owners
     if not len(boxes):
         return
@@ -52,7 +55,7 @@ def check_boxes(split: Split, sizes: list[tuple[int, int] | None], notes: Compla
 
 
 def check_classes(splits: list[Split], notes: Complaints) -> None:
-    """Categories that differ, classes without objects, imbalance; over splits that do not repeat others."""
+    """Note categories that differ, classes without objects, imbalance; over splits that do not repeat others."""
     splits = [split for split in splits if split.files]  # one that could not be read lacks everything
     disputed = set()
     for one, other in pairwise(split for split in splits if split.categories):
@@ -83,7 +86,7 @@ def check_classes(splits: list[Split], notes: Complaints) -> None:
 
 
 def check_names(splits: list[Split], notes: Complaints) -> None:
-    """Names of classes and keypoints that cannot be written onto pictures."""
+    """Note names of classes and keypoints that cannot be written onto pictures."""
     maps = [split.reading.label_map for split in splits]
     skeletons = [labels.skeleton.names for labels in maps if labels.skeleton is not None]
     for name in dict.fromkeys(
@@ -107,7 +110,7 @@ def without_repeating_splits(splits: list[Split], notes: Complaints) -> list[Spl
 
 
 def check_contents(split: Split, notes: Complaints) -> None:
-    """Pictures without objects, crowd regions."""
+    """Note pictures without objects, and crowd regions."""
     for index in sorted(set(range(len(split.files))).difference(split.owners.tolist())):
         notes.add("pictures_without_objects", f"{split.name}: {split.files[index]}")
     crowd = int(split.ignored.sum())

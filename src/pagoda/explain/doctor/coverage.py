@@ -33,9 +33,11 @@ class _Picture:
     level: Tensor
     """the level of most of them, −1 for none"""
     is_hidden: Tensor
+    """bool: without a positive, though it fits a location or anchor that others took"""
     best_iou: Tensor | None
+    """with any anchor; None for points"""
     suppressed: Tensor
-    """bool"""
+    """bool: overlaps another of its class by more than suppression admits"""
 
 
 def examine_coverage(
@@ -46,13 +48,20 @@ def examine_coverage(
     Of two stages the first is looked at: what it proposes nothing for, the second never sees. With more than
     `max_objects` learnable objects, pictures spread over all are taken. Raises ValueError for a model of clips, or
     one whose criterion assigns nothing.
+
+    >>> import pagoda
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=3, base_channels=8, width=8, norm_groups=4)
+    >>> report = examine_coverage(model, DrawnShapes(2, image_size=(64, 64), seed=1).annotations)
+    >>> report.objects, report.uncovered, report.kind
+    (8, 0, 'points')
     """
     if model.sees_clips:
         raise ValueError(
             f"coverage is told of models that see single pictures; {type(model).__name__} sees clips, so leave the"
             " model out"
         )
-    if not hasattr(first_stage(model), "assign"):
+    if not hasattr(_first_stage(model), "assign"):
         raise ValueError(
             f"coverage needs a detector whose criterion has assign(…), got {type(model).__name__}"
         )
@@ -73,7 +82,7 @@ def examine_coverage(
         crowded_pictures=sum(len(target) > limits.max_detections for target in targets),
         max_iou=limits.max_iou,
     )
-    resized = [resize_boxes(model, target) for target in targets]
+    resized = [_resize_boxes(model, target) for target in targets]
     pictures = [
         _examine_picture(model, priors(_padded(model, target)), replace(target, boxes=boxes))
         for target, boxes in zip(targets, resized, strict=True)
@@ -83,7 +92,7 @@ def examine_coverage(
     return report
 
 
-def first_stage(model: Detector) -> Any:
+def _first_stage(model: Detector) -> Any:
     """What assigns the model's locations or anchors: of two stages the proposal network's criterion."""
     criterion = getattr(model, "criterion", None)
     return getattr(criterion, "rpn", criterion)
@@ -93,6 +102,11 @@ def priors_at(model: Detector, size: tuple[int, int]) -> tuple[Tensor, ...]:
     """The model's points or anchors per level for a padded input of (height, width), without running it.
 
     Every stride-2 step rounds up, so level l measures ⌈side / stride⌉.
+
+    >>> import pagoda
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=1, base_channels=8, width=8, norm_groups=4)
+    >>> [len(points) for points in priors_at(model, (64, 96))]  # strides 8 … 128: 8·12, 4·6, 2·3, 1·2, 1·1
+    [96, 24, 6, 2, 1]
     """
     pyramid = {
         level: torch.empty(1, 0, *(-(-side // model.strides[level]) for side in size))
@@ -101,7 +115,7 @@ def priors_at(model: Detector, size: tuple[int, int]) -> tuple[Tensor, ...]:
     return model.anchors(pyramid, size) if hasattr(model, "anchors") else model.points(pyramid, size)
 
 
-def resize_boxes(model: Detector, target: Targets) -> Tensor:
+def _resize_boxes(model: Detector, target: Targets) -> Tensor:
     """(N, 4) xyxy in pixels of the network's input."""
     return model.input_spec.to_frame(target.boxes, target.image_size)
 
@@ -124,7 +138,7 @@ def _choose(annotations: Annotations, max_objects: int) -> tuple[list[Targets], 
 
 def _assign(model: Detector, priors: tuple[Tensor, ...], target: Targets) -> Tensor:
     """(P,) index of an object, negative where there is nothing to learn; its boxes in pixels of the input."""
-    criterion = first_stage(model)
+    criterion = _first_stage(model)
     if criterion is not model.criterion:
         size = torch.tensor(model.input_spec.frame(target.image_size), device=priors[0].device)
         return criterion.assign(torch.cat(priors), target, size)
@@ -143,7 +157,7 @@ def _examine_picture(model: Detector, priors: tuple[Tensor, ...], target: Target
     levels = torch.tensor(model.levels, device=index.device)[counts.argmax(0)]
     best = None
     if hasattr(model, "anchors"):
-        best = _best_iou(torch.cat(priors), boxes, first_stage(model).inclusive)
+        best = _best_iou(torch.cat(priors), boxes, _first_stage(model).inclusive)
         # Alone, even a poor anchor may be given to an object; one that overlaps half is what others took.
         hidden = (positives == 0) & (best >= GOOD_IOU)
     else:

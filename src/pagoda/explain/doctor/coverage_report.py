@@ -1,7 +1,8 @@
 """What is told about a model's coverage of a data set, and what to do about it."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+
+from pagoda.plain import JsonObject
 
 GOOD_IOU = 0.5
 MAX_SHARE_UNFIT = 0.1
@@ -10,9 +11,19 @@ MAX_SHARE_UNFIT = 0.1
 
 @dataclass
 class CoverageReport:
-    """What a model's training would see of the objects."""
+    """How well a model's locations or anchors fit the objects of a data set: what its training would see of them.
+
+    >>> print(CoverageReport("fcos", "800/1333 pixels", "points", 4, 4, pictures=2, by_level={3: 3, 4: 1}).text())
+    Coverage of 4 of 4 objects in 2 pictures by the points of fcos at 800/1333 pixels
+      without a positive: 0 (0.0%)
+      by level: P3 3, P4 1
+      most in a picture: 0, max_detections: 0
+      overlapping their class by over 0: 0 (0.0%)
+      → nothing to do
+    """
 
     model: str
+    """its zoo name, or its class"""
     input_size: str
     """short and long side in pixels"""
     kind: str
@@ -22,6 +33,7 @@ class CoverageReport:
     objects_in_all: int
     """learnable ones in the data set"""
     pictures: int
+    """that hold the examined objects"""
     uncovered: int = 0
     """no positive location or anchor: never learnt"""
     hidden: int = 0
@@ -35,22 +47,26 @@ class CoverageReport:
     anchor_fit: dict[str, float] | None = None
     """best IoU of any anchor over objects: median, lowest, share below 0.5; None without anchors"""
     max_objects_in_picture: int = 0
+    """learnable ones in the fullest of the pictures"""
     max_detections: int = 0
+    """how many objects of a picture the model may report"""
     crowded_pictures: int = 0
     """with more objects than the model may report"""
     suppressed: int = 0
     """objects that overlap one of their class by more than `max_iou`: suppression keeps only one of both"""
     max_iou: float = 0.0
+    """over which the model's suppression removes the weaker of two boxes"""
     examples: list[str] = field(default_factory=list)
     """the first uncovered objects: file, box as annotated"""
     remedies: list[str] = field(default_factory=list)
+    """what to do, a sentence for each thing that does not fit"""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain lists, numbers and words, ready for JSON."""
         return {**asdict(self), "by_level": {str(level): count for level, count in self.by_level.items()}}
 
     def text(self) -> str:
-        """For a terminal; ends with what to do."""
+        """Plain text for a terminal: the counts, the first uncovered objects, what to do."""
         lines = [
             f"Coverage of {self.objects} of {self.objects_in_all} objects in {self.pictures} pictures by the"
             f" {self.kind} of {self.model} at {self.input_size}",
@@ -74,7 +90,15 @@ class CoverageReport:
 
 
 def remedies(report: CoverageReport, finest_stride: int, short_side: int) -> list[str]:
-    """What to do, a sentence for each thing that does not fit; `short_side` in pixels is the model's now."""
+    """What to do, a sentence for each thing that does not fit, [] where all does.
+
+    `finest_stride` in pixels is that of the finest level, `short_side` in pixels the model's now.
+
+    >>> report = CoverageReport("fcos", "", "points", 9, 9, 1, crowded_pictures=2, max_detections=100)
+    >>> report.max_objects_in_picture = 120
+    >>> remedies(report, finest_stride=8, short_side=800)
+    ['pictures with more than max_detections = 100 objects: 2; raise it to 120 or more']
+    """
     found = []
     if report.uncovered > report.hidden:
         found.append(_too_small(report, finest_stride, short_side))

@@ -36,7 +36,12 @@ class Fingerprint:
 
 
 def fingerprint(picture: np.ndarray) -> Fingerprint:
-    """Of an RGB picture (H, W, 3) uint8."""
+    """Digest, difference hash and small grey copy of an RGB picture (H, W, 3) uint8.
+
+    >>> dark = fingerprint(np.full((40, 60, 3), 9, np.uint8))
+    >>> int(dark.copy.max()), bool(dark.bits.any()), len(dark.digest)
+    (9, False, 16)
+    """
     grey = Image.fromarray(picture).convert("L")
     patches = np.asarray(grey.resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.BOX))
     small = np.asarray(grey.resize((COPY_SIDE, COPY_SIDE), Image.Resampling.BOX))
@@ -45,7 +50,12 @@ def fingerprint(picture: np.ndarray) -> Fingerprint:
 
 
 def same_pictures(prints: Sequence[Fingerprint]) -> list[list[int]]:
-    """Groups of two or more positions with equal pixels."""
+    """Groups of two or more positions with equal pixels.
+
+    >>> black, white = (fingerprint(np.full((8, 8, 3), value, np.uint8)) for value in (0, 255))
+    >>> same_pictures([black, white, black])
+    [[0, 2]]
+    """
     groups: dict[bytes, list[int]] = {}
     for index, each in enumerate(prints):
         groups.setdefault(each.digest, []).append(index)
@@ -53,7 +63,12 @@ def same_pictures(prints: Sequence[Fingerprint]) -> list[list[int]]:
 
 
 def similar_pictures(prints: Sequence[Fingerprint]) -> list[list[int]]:
-    """Groups of two or more positions that are nearly equal, or linked by others that are."""
+    """Groups of two or more positions that are nearly equal, or linked by others that are.
+
+    >>> ramp = np.tile(np.arange(0, 240, 4, dtype=np.uint8)[None, :, None], (60, 1, 3))
+    >>> similar_pictures([fingerprint(each) for each in (ramp, ramp[:, ::-1], ramp + 9)])  # the last is brighter
+    [[0, 2]]
+    """
     if len(prints) < 2:
         return []
     signs = np.stack([each.bits for each in prints]).astype(np.float32) * 2 - 1
@@ -90,7 +105,11 @@ def _counts(labels: np.ndarray) -> list[tuple[int, int]]:
 
 @np.errstate(over="ignore", invalid="ignore")  # a box without end overlaps nothing by much
 def overlapping_boxes(boxes: np.ndarray, min_iou: float) -> list[tuple[int, int, float]]:
-    """(first, second, IoU) of every pair of (M, 4) xyxy boxes with area that overlap by over `min_iou`."""
+    """(first, second, IoU) of every pair of (M, 4) xyxy boxes with area that overlap by over `min_iou`.
+
+    >>> overlapping_boxes(np.array([[0.0, 0, 4, 4], [5, 5, 9, 9], [0, 0, 4, 2]]), min_iou=0.4)
+    [(0, 2, 0.5)]
+    """
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     pairs = []
     for start in range(0, len(boxes), BLOCK):

@@ -1,7 +1,6 @@
 """The dataset doctor: every defect of a data set in one go, with names, counts and remedies."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from pagoda.explain.doctor.annotation_checks import (
 )
 from pagoda.explain.doctor.findings import DoctorReport, findings_of
 from pagoda.explain.doctor.kinds import KINDS
-from pagoda.explain.doctor.masks_keypoints_checks import check_shapes
+from pagoda.explain.doctor.masks_keypoints_checks import check_masks_keypoints
 from pagoda.explain.doctor.picture_checks import (
     Opened,
     Progress,
@@ -25,6 +24,7 @@ from pagoda.explain.doctor.picture_checks import (
     open_pictures,
 )
 from pagoda.explain.doctor.records import Split, read_splits
+from pagoda.plain import JsonObject
 
 QUANTILES = {"min": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "max": 1.0}
 
@@ -40,7 +40,17 @@ def examine(
 
     Every picture is opened once, or only `max_pictures` spread over all; annotations are always read whole. With
     `inside_only` none outside the folder is opened, which stops the reading of its split.
-    Raises as `find_dataset` does where there is no data set.
+    `progress` is called with (pictures done, pictures in all). Raises ValueError for `max_pictures` below 0, and as
+    `find_dataset` does where there is no data set.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> from pagoda.data.saving import write_coco_folder
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = write_coco_folder(DrawnShapes(2, image_size=(32, 32), seed=1), folder)
+    ...     report = examine(folder)
+    >>> report.statistics["splits"]["train"]["objects"], report.problems
+    (8, ())
     """
     if max_pictures is not None and max_pictures < 0:
         raise ValueError(f"max_pictures must be None or at least 0, got {max_pictures}")
@@ -58,7 +68,7 @@ def examine(
     for split in splits:
         check_boxes(split, _sizes(split, opened), notes)
         check_contents(split, notes)
-        check_shapes(split, notes)
+        check_masks_keypoints(split, notes)
     check_classes(splits, notes)
     check_names(splits, notes)
     check_pictures(splits, opened, layout.root, notes)
@@ -67,7 +77,7 @@ def examine(
 
 
 def _sizes(split: Split, opened: dict[Path, Opened]) -> list[tuple[int, int] | None]:
-    """As annotated: boxes were drawn for that size. The file's own where nothing is annotated."""
+    """(height, width) of each picture: as annotated, for boxes were drawn for that size; else the file's own."""
     sizes = []
     for index, annotated in enumerate(split.sizes):
         picture = opened.get(split.path(index))
@@ -75,7 +85,7 @@ def _sizes(split: Split, opened: dict[Path, Opened]) -> list[tuple[int, int] | N
     return sizes
 
 
-def _statistics(splits: list[Split], every: list[Split], opened: dict[Path, Opened]) -> dict[str, Any]:
+def _statistics(splits: list[Split], every: list[Split], opened: dict[Path, Opened]) -> JsonObject:
     """Plain numbers: per split, and over `splits`, which are `every` without those that repeat others."""
     per_split = {}
     for split in every:

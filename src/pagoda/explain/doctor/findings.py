@@ -2,31 +2,45 @@
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from pagoda.data.reading.complaints import MAX_PLACES, Complaints
 from pagoda.explain.doctor.kinds import KINDS, SEVERITIES, Severity
-from pagoda.plain import checked
+from pagoda.plain import JsonObject, checked
 
 
 @checked
 @dataclass(frozen=True)
 class Finding:
-    """One kind of defect with how often it was met and where."""
+    """One kind of defect with how often it was met and where.
+
+    >>> finding = Finding("tiny_boxes", "warning", "a box is …", count=12, examples=("train: a.jpg, box 3",))
+    >>> DoctorReport("a data set", (finding,)).verdict()
+    'Usable, but look at the warnings: 1 kind of warning, 0 kinds of note.'
+    """
 
     kind: str
+    """its name in `KINDS`"""
     severity: Severity
+    """error: mend it before training; warning: look at it; note: know of it"""
     message: str
     """what it means and what to do"""
     count: int
+    """how often it was met; also what `examples` leaves out"""
     examples: tuple[str, ...]
     """the first few, each naming file, picture and box as far as they apply"""
     stops: bool = False
-    """whether data with it can be read at all, for training or scoring"""
+    """True where data with it cannot be read at all, for training or scoring"""
 
 
 def findings_of(notes: Complaints) -> tuple[Finding, ...]:
-    """Errors first, in the order of `KINDS`."""
+    """What was noted as findings: errors first, then warnings and notes, each in the order of `KINDS`.
+
+    >>> notes = Complaints("a data set", KINDS)
+    >>> notes.add("tiny_boxes", "train: a.jpg, box 3")
+    >>> notes.add("broken_pictures", "train: b.jpg")
+    >>> [(finding.severity, finding.kind) for finding in findings_of(notes)]
+    [('error', 'broken_pictures'), ('warning', 'tiny_boxes')]
+    """
     found = [kind for kind in KINDS if kind in notes]
     ordered = sorted(found, key=lambda kind: SEVERITIES.index(KINDS[kind].severity))
     return tuple(
@@ -44,17 +58,23 @@ def findings_of(notes: Complaints) -> tuple[Finding, ...]:
 
 @dataclass(frozen=True)
 class DoctorReport:
-    """What is wrong with a data set, and its statistics."""
+    """What is wrong with a data set, and its statistics.
+
+    >>> report = DoctorReport("a data set", findings=())
+    >>> report.verdict(), report.is_readable
+    ('Healthy: no errors, no warnings, 0 kinds of note.', True)
+    """
 
     source: str
     """one line or more: which data set was read"""
     findings: tuple[Finding, ...]
-    statistics: dict[str, Any] = field(default_factory=dict)
+    """errors first, () for a healthy data set"""
+    statistics: JsonObject = field(default_factory=dict)
     """"splits" → name → pictures, objects …; "box_sides", "picture_sizes": quantiles in pixels"""
 
     @property
     def problems(self) -> tuple[Finding, ...]:
-        """Errors and warnings."""
+        """The errors and warnings among the findings, without the notes."""
         return tuple(finding for finding in self.findings if finding.severity != "note")
 
     @property
@@ -62,7 +82,7 @@ class DoctorReport:
         """Whether every split can be read, for training or scoring."""
         return not any(finding.stops for finding in self.findings)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain lists, numbers and words, ready for JSON."""
         return {
             "source": self.source,
@@ -75,7 +95,7 @@ class DoctorReport:
         }
 
     def verdict(self) -> str:
-        """One line."""
+        """One line: how many kinds of errors, warnings and notes there are, and what that means for training."""
         kinds = Counter(finding.severity for finding in self.findings)
         words = [
             _number(kinds[severity], f"kind of {severity}", f"kinds of {severity}") for severity in SEVERITIES
@@ -90,7 +110,7 @@ class DoctorReport:
         return f"Healthy: no errors, no warnings, {words[2]}."
 
     def text(self) -> str:
-        """For a terminal: statistics, findings by severity, the verdict as the last line."""
+        """Plain text for a terminal: statistics, findings by severity, the verdict as the last line."""
         lines = [self.source, "", *_statistics_lines(self.statistics)]
         for severity in SEVERITIES:
             chosen = [finding for finding in self.findings if finding.severity == severity]
@@ -105,7 +125,7 @@ class DoctorReport:
         return "\n".join([*lines, "", self.verdict()])
 
 
-def _statistics_lines(statistics: dict[str, Any]) -> list[str]:
+def _statistics_lines(statistics: JsonObject) -> list[str]:
     splits = statistics.get("splits", {})
     if not splits:
         return ["no split could be read"]
@@ -123,7 +143,7 @@ def _statistics_lines(statistics: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _class_words(splits: dict[str, Any], limit: int = 20) -> str:
+def _class_words(splits: JsonObject, limit: int = 20) -> str:
     names = list(dict.fromkeys(name for split in splits.values() for name in split["classes"]))
     rows = {name: [split["classes"].get(name, 0) for split in splits.values()] for name in names}
     shown = sorted(names, key=lambda name: -sum(rows[name]))

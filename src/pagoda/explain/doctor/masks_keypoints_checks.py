@@ -17,8 +17,8 @@ MIN_FAR = 8.0
 """Pixels, for small boxes"""
 
 
-def check_shapes(split: Split, notes: Complaints) -> None:
-    """Masks against pictures and boxes, keypoints against pictures and boxes."""
+def check_masks_keypoints(split: Split, notes: Complaints) -> None:
+    """Note masks and keypoints that do not fit their pictures or boxes, and keypoints that no mirror can change."""
     objects, skeleton = split.reading.objects, split.reading.label_map.skeleton
     if objects.masks is not None:
         _check_masks(split, objects.masks, notes)

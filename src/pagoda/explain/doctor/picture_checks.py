@@ -28,13 +28,15 @@ class Opened:
     """What is kept of a picture that was read."""
 
     facts: PictureFacts
+    """size, mode, orientation, number of frames, as the file's header has them"""
     print: Fingerprint
+    """by which equal and similar pictures are found"""
     peak: float | None
     """the largest value where it has more than 8 bits"""
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width), upright"""
+        """(height, width) in pixels, upright."""
         return self.facts.size
 
 
@@ -78,7 +80,10 @@ def open_pictures(
 
 
 def check_pictures(splits: list[Split], opened: dict[Path, Opened], folder: Path, notes: Complaints) -> None:
-    """Sizes against the annotations, EXIF rotation, modes, files nobody mentions in the data set's `folder`."""
+    """Note sizes that are not the annotated ones, EXIF rotation, modes, dark pictures, files that nobody mentions.
+
+    `folder` is the data set's, for the words on dark pictures.
+    """
     modes: dict[tuple[str, str], list[str]] = {}
     for split in splits:
         for index, annotated in enumerate(split.sizes):
@@ -111,7 +116,7 @@ def check_pictures(splits: list[Split], opened: dict[Path, Opened], folder: Path
 
 
 def check_duplicates(splits: list[Split], opened: dict[Path, Opened], notes: Complaints) -> None:
-    """The same or nearly the same picture, within a split and across two."""
+    """Note pictures that are the same or nearly so, within a split and across two."""
     homes: dict[Path, dict[str, str]] = {}  # path → split → the file's name there
     for split in splits:
         for index, file in enumerate(split.files):

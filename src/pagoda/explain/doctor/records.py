@@ -19,11 +19,13 @@ class Split:
     """Pictures and objects of one split."""
 
     name: str
+    """train, val, … as the data set calls it"""
     reading: Reading
+    """all that its reader found, what it complains of included"""
 
     @property
     def files(self) -> list[str]:
-        """Relative to the folder of the pictures."""
+        """The pictures, relative to their folder."""
         return self.reading.images.files
 
     @cached_property
@@ -44,12 +46,12 @@ class Split:
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """(M,) -1 where the class is unknown."""
+        """(M,) classes, -1 where unknown."""
         return np.asarray(self.reading.objects.labels, np.int64)
 
     @cached_property
     def ignored(self) -> np.ndarray:
-        """(M,) bool"""
+        """(M,) bool: crowd regions, and objects marked as ignored or difficult."""
         return np.asarray(self.reading.objects.ignored, bool)
 
     @cached_property
@@ -60,6 +62,7 @@ class Split:
             return xywh_to_xyxy(xywh)
 
     def path(self, index: int) -> Path:
+        """Where picture `index` lies."""
         return self.reading.root / self.files[index]
 
     def where(self, row: int) -> str:
@@ -67,10 +70,11 @@ class Split:
         return f"{self.name}: {self.reading.where(row)}"
 
     def place(self, row: int) -> str:
-        """Its place in the file alone."""
+        """The place of object `row` in its file alone, for messages: "annotation 12"."""
         return f"{self.reading.word} {self.reading.objects.numbers[row]}"
 
     def class_of(self, row: int) -> str | None:
+        """The class of object `row`; None where unknown."""
         label = int(self.labels[row])
         return None if label < 0 else self.reading.label_map.names[label]
 

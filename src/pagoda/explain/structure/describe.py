@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,14 @@ def describe_model(model: Detector, size: tuple[int, int]) -> Structure:
     """Trace the detector on a picture of (height, width), as it enters the network; nothing is computed.
 
     Detectors of clips see as many such frames as they were made for. Raises ValueError for sizes below one pixel.
+
+    >>> import pagoda
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=1, base_channels=8, width=8, norm_groups=4)
+    >>> structure = describe_model(model, (64, 96))
+    >>> [(level.level, level.stride, level.size) for level in structure.levels][:2]
+    [(3, 8, (8, 12)), (4, 16, (4, 6))]
+    >>> structure.parameters == sum(parameter.numel() for parameter in model.parameters())
+    True
     """
     if min(size) < 1:
         raise ValueError(f"size must be (height, width) of at least one pixel, got {tuple(size)}")
@@ -37,7 +45,7 @@ def describe_model(model: Detector, size: tuple[int, int]) -> Structure:
         outputs = copy(ImageBatch(pixels, torch.empty(1, 2, dtype=torch.long, device="meta")))
         for handle in handles:
             handle.remove()
-        describer = Describer(copy, tracer)
+        describer = _Describer(copy, tracer)
         rows = describer.rows()
     return Structure(
         model=(model.origin or {}).get("model") or type(model).__name__,
@@ -46,13 +54,13 @@ def describe_model(model: Detector, size: tuple[int, int]) -> Structure:
         padded_size=padded,
         rows=tuple(rows),
         levels=tuple(
-            describe_levels(model, describer.pyramid, priors_of(copy, describer.pyramid, padded, outputs))
+            _describe_levels(model, describer.pyramid, _priors_of(copy, describer.pyramid, padded, outputs))
         ),
         num_frames=num_frames,
     )
 
 
-class Describer:
+class _Describer:
     """Turns what was traced into rows; every parameter and product is told once."""
 
     def __init__(self, model: nn.Module, tracer: Tracer) -> None:
@@ -65,17 +73,17 @@ class Describer:
 
     def rows(self) -> list[Row]:
         rows: list[Row] = []
-        for path, part in called_below(self.model, "", self.tracer.calls):
+        for path, part in _called_below(self.model, "", self.tracer.calls):
             call = self.tracer.calls[path]
-            reads_pyramid = bool(call.inputs) and is_pyramid(call.inputs[0])
-            if is_pyramid(call.outputs[0]):
+            reads_pyramid = bool(call.inputs) and _is_pyramid(call.inputs[0])
+            if _is_pyramid(call.outputs[0]):
                 self.pyramid = call.outputs[0]
                 rows += self._pyramid_rows(path, part, "neck" if reads_pyramid else "backbone")
             elif reads_pyramid and next(part.parameters(), None) is None:
                 continue  # anchors are laid out, nothing is computed
             elif reads_pyramid:
                 rows += self._head_rows(path, part)
-            elif reads_regions(call):
+            elif _reads_regions(call):
                 rows.append(self._region_row(path, part))
             else:
                 rows.append(self._module_row("other", path, path, part))
@@ -88,13 +96,13 @@ class Describer:
         levels = dict(call.outputs[0])
         rows: list[Row] = []
         previous: Tensor | None = None
-        for name, module in steps_of(path, part, self.tracer.calls):
+        for name, module in _steps_of(path, part, self.tracer.calls):
             step = self.tracer.calls[name]
             row = self._module_row(kind, path, name, module)
             follows = bool(rows) and bool(step.inputs) and step.inputs[0] is previous
             is_layer = not row.macs and not list(module.children())
             if follows and is_layer and row.shape == rows[-1].shape:
-                row = joined(rows.pop(), row)
+                row = _joined(rows.pop(), row)
             finished = [n for n, x in levels.items() if any(x is output for output in step.outputs)]
             for level in finished:
                 del levels[level]
@@ -103,7 +111,7 @@ class Describer:
             rows.append(row)
             previous = step.outputs[0] if isinstance(step.outputs[0], Tensor) else None
         if kind == "backbone":
-            rows = label_inner_stages(rows, call.outputs[0])
+            rows = _label_inner_stages(rows, call.outputs[0])
         rows += [self._level_row(kind, path, level, x) for level, x in sorted(levels.items())]
         return rows + self._rest(kind, path, part, call.macs - sum(row.macs for row in rows))
 
@@ -197,7 +205,7 @@ class Describer:
         return sum(p.numel() for p in fresh), sum(p.numel() for p in fresh if p.requires_grad)
 
 
-def is_pyramid(value: Any) -> bool:
+def _is_pyramid(value: object) -> TypeGuard[dict[int, Tensor]]:
     """{level: (B, C, H, W)} with integer levels."""
     return (
         isinstance(value, dict)
@@ -206,12 +214,12 @@ def is_pyramid(value: Any) -> bool:
     )
 
 
-def reads_regions(call: Call) -> bool:
+def _reads_regions(call: Call) -> bool:
     """Whether a module saw many pooled regions of the one picture or clip."""
     return bool(call.inputs) and isinstance(call.inputs[0], Tensor) and call.inputs[0].shape[0] > 1
 
 
-def called_below(module: nn.Module, path: str, calls: dict[str, Call]) -> list[tuple[str, nn.Module]]:
+def _called_below(module: nn.Module, path: str, calls: dict[str, Call]) -> list[tuple[str, nn.Module]]:
     """The modules directly below that ran, looking through those that only hold others, in running order."""
 
     def find(parent: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
@@ -225,22 +233,22 @@ def called_below(module: nn.Module, path: str, calls: dict[str, Call]) -> list[t
     return sorted(find(module, path), key=lambda found: calls[found[0]].order)
 
 
-def steps_of(path: str, part: nn.Module, calls: dict[str, Call]) -> list[tuple[str, nn.Module]]:
+def _steps_of(path: str, part: nn.Module, calls: dict[str, Call]) -> list[tuple[str, nn.Module]]:
     """The steps inside a part; one that only wraps another is looked through."""
-    steps = called_below(part, path, calls)
-    while len(steps) == 1 and (inner := called_below(steps[0][1], steps[0][0], calls)):
+    steps = _called_below(part, path, calls)
+    while len(steps) == 1 and (inner := _called_below(steps[0][1], steps[0][0], calls)):
         steps = inner
     return steps
 
 
-def joined(row: Row, following: Row) -> Row:
+def _joined(row: Row, following: Row) -> Row:
     """A step and the norm or activation behind it, told as one."""
     words = ", ".join(words for words in (row.words, following.words) if words)
     parameters, trainable = row.parameters + following.parameters, row.trainable + following.trainable
     return replace(row, words=words, parameters=parameters, trainable=trainable)
 
 
-def label_inner_stages(rows: list[Row], pyramid: dict[int, Tensor]) -> list[Row]:
+def _label_inner_stages(rows: list[Row], pyramid: dict[int, Tensor]) -> list[Row]:
     """Name the last of several-layer steps at each stride below the pyramid's (C2), as papers do."""
     labelled = list(rows)
     for level in range(1, min(pyramid)):
@@ -250,8 +258,8 @@ def label_inner_stages(rows: list[Row], pyramid: dict[int, Tensor]) -> list[Row]
     return labelled
 
 
-def priors_of(
-    model: Detector, pyramid: dict[int, Tensor], padded: tuple[int, int], outputs: Any
+def _priors_of(
+    model: Detector, pyramid: dict[int, Tensor], padded: tuple[int, int], outputs: object
 ) -> tuple[Tensor, ...] | None:
     """Points or anchors of each level, as the outputs have them or as the model lays them out; None: neither."""
     if hasattr(outputs, "priors"):
@@ -259,7 +267,7 @@ def priors_of(
     return model.anchors(pyramid, padded) if hasattr(model, "rpn_head") else None
 
 
-def describe_levels(
+def _describe_levels(
     model: Detector, pyramid: dict[int, Tensor], priors: tuple[Tensor, ...] | None
 ) -> list[LevelRow]:
     """Sizes, locations and served objects of the levels the heads read."""
@@ -268,7 +276,7 @@ def describe_levels(
     sizes = {level: (pyramid[level].shape[-2], pyramid[level].shape[-1]) for level in levels}
     counts = [math.prod(sizes[n]) for n in levels] if priors is None else [len(prior) for prior in priors]
     has_anchors = priors is not None and priors[0].shape[1] == 4
-    served = anchor_sizes(model, levels) if has_anchors else served_ranges(model, levels)
+    served = _anchor_sizes(model, levels) if has_anchors else _served_ranges(model, levels)
     return [
         LevelRow(
             level=level,
@@ -282,7 +290,7 @@ def describe_levels(
     ]
 
 
-def anchor_sizes(model: Detector, levels: list[int]) -> dict[int, tuple[float, float]]:
+def _anchor_sizes(model: Detector, levels: list[int]) -> dict[int, tuple[float, float]]:
     """(smallest, largest) √area in pixels of the anchors of one cell per level."""
     device = next(model.parameters()).device
     cell = torch.zeros(1, 1, 1, 1, device=device)
@@ -296,7 +304,7 @@ def anchor_sizes(model: Detector, levels: list[int]) -> dict[int, tuple[float, f
     return found
 
 
-def served_ranges(model: Detector, levels: list[int]) -> dict[int, tuple[float, float]]:
+def _served_ranges(model: Detector, levels: list[int]) -> dict[int, tuple[float, float]]:
     """(low, high) pixels of the longest distance to a side that a level serves; {} where there are none."""
     criterion = getattr(model, "criterion", None)
     if not hasattr(criterion, "ranges"):

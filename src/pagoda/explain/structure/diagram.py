@@ -37,16 +37,23 @@ STYLE = """
 
 
 @dataclass(frozen=True)
-class Box:
-    """A drawn step: centre x, top y, size, and two lines of text."""
+class _Box:
+    """A drawn step."""
 
     x: float
+    """of its middle; these four in units of the drawing, whose y grows downwards"""
     y: float
+    """of its upper side"""
     width: float
+    """the smaller the coarser the map"""
     height: float
+    """of a storey, or of a head"""
     row: Row
+    """what it shows"""
     title: str
+    """upper line: name and shape"""
     note: str
+    """lower line, "" for none"""
 
     @property
     def middle(self) -> float:
@@ -66,105 +73,109 @@ class Box:
         return (
             f'<g><title>{escape(self.row.words)}</title><rect class="box {kind}" x="{left:g}" y="{top:g}"'
             f' width="{self.width:g}" height="{self.height:g}" rx="3"/>'
-            f"{text(self.x, top + 19, self.title, 'strong')}{text(self.x, top + 35, self.note, 'soft')}</g>"
+            f"{_text(self.x, top + 19, self.title, 'strong')}{_text(self.x, top + 35, self.note, 'soft')}</g>"
         )
 
 
 def structure_svg(structure: StructureRows) -> str:
-    """A drawing that stands alone, in light and dark."""
+    """The block diagram as one SVG element that stands alone, for light and dark pages."""
     storeys = [row for row in structure.rows if row.kind == "backbone" and row.shape]
     if len(storeys) > MAX_STOREYS:
         storeys = [row for row in storeys if row.label]
-    floors = floors_of(storeys, structure)
+    floors = _floors_of(storeys, structure)
     heads = [row for row in structure.rows if row.kind == "head" and row.name]
     base = MARGIN + max(max(floors.values()) * (STOREY + GAP), len(heads) * (HEAD_HEIGHT + GAP))
-    backbone = [storey_box(row, base - floor * (STOREY + GAP)) for floor, row in enumerate(storeys, 1)]
+    backbone = [_storey_box(row, base - floor * (STOREY + GAP)) for floor, row in enumerate(storeys, 1)]
     neck = [
-        level_box(row, base - floors[level] * (STOREY + GAP))
+        _level_box(row, base - floors[level] * (STOREY + GAP))
         for row in structure.rows
         if row.kind == "neck"
-        for level in levels_of(row)
+        for level in _levels_of(row)
     ]
-    head_boxes = place_heads(heads, structure, base)
-    parts = [picture(structure, base), *(eave(box) for box in backbone), *flows(backbone, neck, head_boxes)]
-    parts += [box.draw() for box in backbone + neck] + [draw_head(box, structure) for box in head_boxes]
+    head_boxes = _place_heads(heads, structure, base)
+    parts = [
+        _picture(structure, base),
+        *(_eave(box) for box in backbone),
+        *_flows(backbone, neck, head_boxes),
+    ]
+    parts += [box.draw() for box in backbone + neck] + [_draw_head(box, structure) for box in head_boxes]
     height = base + 100
     return (
         f'<svg class="pagoda" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img"'
         f' aria-label="block diagram of {escape(structure.model)}"><style>{STYLE}</style>{"".join(parts)}'
-        f"{legend(base + 80)}</svg>"
+        f"{_legend(base + 80)}</svg>"
     )
 
 
-def floors_of(storeys: Sequence[Row], structure: StructureRows) -> dict[int, int]:
+def _floors_of(storeys: Sequence[Row], structure: StructureRows) -> dict[int, int]:
     """{pyramid level: floor it stands on}, 1 at the bottom; extra levels go above the tower."""
-    floors = {level: floor for floor, row in enumerate(storeys, 1) for level in levels_of(row)}
+    floors = {level: floor for floor, row in enumerate(storeys, 1) for level in _levels_of(row)}
     top = max(len(storeys), 1)
-    for level in sorted({n for row in structure.rows for n in levels_of(row)} - set(floors)):
+    for level in sorted({n for row in structure.rows for n in _levels_of(row)} - set(floors)):
         top += 1
         floors[level] = top
     return floors or {0: 1}
 
 
-def levels_of(row: Row) -> list[int]:
+def _levels_of(row: Row) -> list[int]:
     """C3 → [3]."""
     return [int(label[1:]) for label in row.label.split()]
 
 
-def storey_box(row: Row, y: float) -> Box:
+def _storey_box(row: Row, y: float) -> _Box:
     """A step of the backbone, the narrower the coarser its map."""
     level = math.log2(row.stride or 1)
     title = f"{row.label or row.name.rsplit('.', 1)[-1]}   {'×'.join(map(str, row.shape or ()))}"
-    return Box(BACKBONE_X, y, 340 - 24 * level, STOREY, row, title, cut(row.words))
+    return _Box(BACKBONE_X, y, 340 - 24 * level, STOREY, row, title, _cut(row.words))
 
 
-def level_box(row: Row, y: float) -> Box:
+def _level_box(row: Row, y: float) -> _Box:
     """A level of the pyramid beside the tower."""
     level = math.log2(row.stride or 1)
     title = f"{row.label}   {'×'.join(map(str, row.shape or ()))}"
     note = f"stride {row.stride}, sees {row.receptive_field} px"
-    return Box(NECK_X, y, 230 - 10 * level, STOREY, row, title, note)
+    return _Box(NECK_X, y, 230 - 10 * level, STOREY, row, title, note)
 
 
-def place_heads(heads: Sequence[Row], structure: StructureRows, base: float) -> list[Box]:
+def _place_heads(heads: Sequence[Row], structure: StructureRows, base: float) -> list[_Box]:
     """Boxes stacked at half height of the pyramid."""
     total = len(heads) * (HEAD_HEIGHT + GAP) - GAP
     top = (MARGIN + base - total) / 2
     x = HEAD_X + HEAD_WIDTH / 2
     return [
-        Box(x, top + index * (HEAD_HEIGHT + GAP), HEAD_WIDTH, HEAD_HEIGHT, row, row.name, "")
+        _Box(x, top + index * (HEAD_HEIGHT + GAP), HEAD_WIDTH, HEAD_HEIGHT, row, row.name, "")
         for index, row in enumerate(heads)
     ]
 
 
-def draw_head(box: Box, structure: StructureRows) -> str:
+def _draw_head(box: _Box, structure: StructureRows) -> str:
     """A head's box: its layers, what it says per location, what it costs."""
     rows = [row for row in structure.rows if row.part == box.row.part]
     outputs = [row.shape[0] for row in rows if row.shape]
-    lines = [*wrap(box.row.words, 58)[:2]]
+    lines = [*_wrap(box.row.words, 58)[:2]]
     if box.row.regions:
-        lines.append(f"{math.prod(outputs_of(rows[0]))} numbers for each of {box.row.regions:,} regions")
+        lines.append(f"{math.prod(_outputs_of(rows[0]))} numbers for each of {box.row.regions:,} regions")
     else:
         lines.append(f"{outputs[0]} numbers per location, shared by {len(outputs)} levels" if outputs else "")
     lines.append(f"{box.row.parameters:,} parameters, {count_words(sum(row.macs for row in rows))} MACs")
-    texts = "".join(text(box.x, box.y + 38 + 17 * index, line, "soft") for index, line in enumerate(lines))
+    texts = "".join(_text(box.x, box.y + 38 + 17 * index, line, "soft") for index, line in enumerate(lines))
     return box.draw() + texts
 
 
-def outputs_of(row: Row) -> tuple[int, ...]:
+def _outputs_of(row: Row) -> tuple[int, ...]:
     """The shape of a region head's output."""
     return row.shape or (0,)
 
 
-def flows(backbone: Sequence[Box], neck: Sequence[Box], heads: Sequence[Box]) -> list[str]:
+def _flows(backbone: Sequence[_Box], neck: Sequence[_Box], heads: Sequence[_Box]) -> list[str]:
     """Lines from storeys to the levels beside them, along the neck, and to the heads."""
     drawn = []
-    sides = {level: box for box in backbone for level in levels_of(box.row)}
+    sides = {level: box for box in backbone for level in _levels_of(box.row)}
     for box in neck:
-        for level in levels_of(box.row):
+        for level in _levels_of(box.row):
             if level in sides:
                 source = sides[level]
-                drawn.append(arrow(source.right, source.middle, box.left, box.middle))
+                drawn.append(_arrow(source.right, source.middle, box.left, box.middle))
     if neck:
         highest, lowest = min(box.y for box in neck), max(box.middle for box in neck)
         drawn.append(f'<path class="flow" stroke-dasharray="2 3" d="M{NECK_X} {highest:g}V{lowest:g}"/>')
@@ -174,20 +185,20 @@ def flows(backbone: Sequence[Box], neck: Sequence[Box], heads: Sequence[Box]) ->
             drawn.append(f'<path class="flow" d="M{box.right:g} {box.middle:g}H{BUS_X}"/>')
         ends = [box.middle for box in (*sources, *heads)]
         drawn.append(f'<path class="flow" d="M{BUS_X} {min(ends):g}V{max(ends):g}"/>')
-        drawn += [arrow(BUS_X, box.middle, HEAD_X, box.middle) for box in heads]
+        drawn += [_arrow(BUS_X, box.middle, HEAD_X, box.middle) for box in heads]
     return drawn
 
 
-def picture(structure: StructureRows, base: float) -> str:
+def _picture(structure: StructureRows, base: float) -> str:
     """The ground the tower stands on."""
     height, width = structure.padded_size
     return (
         f'<rect class="box plain" x="{BACKBONE_X - 180}" y="{base}" width="360" height="30" rx="3"/>'
-        + text(BACKBONE_X, base + 19, f"picture   3×{height}×{width}", "strong")
+        + _text(BACKBONE_X, base + 19, f"picture   3×{height}×{width}", "strong")
     )
 
 
-def eave(box: Box) -> str:
+def _eave(box: _Box) -> str:
     """The roof under the next storey."""
     top = box.y - GAP + 6
     low, high = f"{box.left - 12:g},{box.y:g} {box.left + 14:g},{top:g}", f"{box.right - 14:g},{top:g}"
@@ -195,7 +206,7 @@ def eave(box: Box) -> str:
     return f'<polygon class="eave" points="{points}"/>'
 
 
-def legend(y: float) -> str:
+def _legend(y: float) -> str:
     """What the colours mean."""
     return "".join(
         f'<rect class="box {kind}" x="{20 + 130 * i}" y="{y - 11}" width="16" height="14" rx="2"/>'
@@ -204,23 +215,23 @@ def legend(y: float) -> str:
     )
 
 
-def arrow(x1: float, y1: float, x2: float, y2: float) -> str:
+def _arrow(x1: float, y1: float, x2: float, y2: float) -> str:
     """A line with a tip at its second end."""
     tip = f"M{x2 - 7:g} {y2 - 4:g}L{x2:g} {y2:g}L{x2 - 7:g} {y2 + 4:g}"
     return f'<path class="flow" d="M{x1:g} {y1:g}L{x2:g} {y2:g}{tip}"/>'
 
 
-def text(x: float, y: float, words: str, kind: str) -> str:
+def _text(x: float, y: float, words: str, kind: str) -> str:
     """One centred line."""
     return f'<text class="{kind}" x="{x:g}" y="{y:g}" xml:space="preserve">{escape(words)}</text>'
 
 
-def cut(words: str, length: int = 40) -> str:
+def _cut(words: str, length: int = 40) -> str:
     """The words, or their beginning and an ellipsis."""
     return words if len(words) <= length else words[: length - 1].rstrip(" ,") + "…"
 
 
-def wrap(words: str, length: int) -> list[str]:
+def _wrap(words: str, length: int) -> list[str]:
     """Lines of at most `length` letters where words allow it."""
     lines = [""]
     for word in words.split():

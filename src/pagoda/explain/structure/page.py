@@ -30,16 +30,16 @@ tbody tr:hover { background: color-mix(in srgb, CanvasText 8%, Canvas); }
 
 
 def structure_page(structure: StructureRows) -> str:
-    """The whole page as a string."""
+    """An HTML page of its own: headline, block diagram, table of steps, table of levels, legend."""
     rows, columns = structure.rows, step_columns(structure)
     starts = ["part" if i and row.part != rows[i - 1].part else "" for i, row in enumerate(rows)]
     steps = [
-        table_row(columns, step_cells(row, columns), f"{row.training} {start}".strip())
+        _table_row(columns, step_cells(row, columns), f"{row.training} {start}".strip())
         for row, start in zip(rows, starts, strict=True)
     ]
-    levels = [table_row(LEVEL_COLUMNS, level_cells(level)) for level in structure.levels]
+    levels = [_table_row(LEVEL_COLUMNS, level_cells(level)) for level in structure.levels]
     total = ("total", "", "", f"{structure.locations:,}", "", f"{structure.predictions:,}", "")
-    levels.append(table_row(LEVEL_COLUMNS, total, "part"))
+    levels.append(_table_row(LEVEL_COLUMNS, total, "part"))
     title = escape(structure.model)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
@@ -47,25 +47,25 @@ def structure_page(structure: StructureRows) -> str:
         "<body>"
         f"<h1>{title}</h1><p>{escape(headline(structure))}</p>"
         f'<div class="scroll">{structure_svg(structure)}</div>'
-        f"<h2>Steps, in the order data flows</h2>{table(columns, steps)}"
-        f"<h2>Pyramid levels the heads read</h2>{table(LEVEL_COLUMNS, levels)}"
+        f"<h2>Steps, in the order data flows</h2>{_table(columns, steps)}"
+        f"<h2>Pyramid levels the heads read</h2>{_table(LEVEL_COLUMNS, levels)}"
         f'<p class="note">{escape(legend_of(structure))}</p></body></html>\n'
     )
 
 
-def table(columns: Sequence[str], rows: Sequence[str]) -> str:
+def _table(columns: Sequence[str], rows: Sequence[str]) -> str:
     """A table that scrolls sideways on narrow screens."""
-    head = "".join(f"<th{side(column)}>{escape(column)}</th>" for column in columns)
+    head = "".join(f"<th{_side(column)}>{escape(column)}</th>" for column in columns)
     body = "".join(rows)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def table_row(columns: Sequence[str], cells: Sequence[str], kind: str = "") -> str:
+def _table_row(columns: Sequence[str], cells: Sequence[str], kind: str = "") -> str:
     """One row whose cells stand as their column does."""
-    marked = [f"<td{side(column)}>{escape(cell)}</td>" for column, cell in zip(columns, cells, strict=True)]
+    marked = [f"<td{_side(column)}>{escape(cell)}</td>" for column, cell in zip(columns, cells, strict=True)]
     return f'<tr class="{kind}">{"".join(marked)}</tr>' if kind else f"<tr>{''.join(marked)}</tr>"
 
 
-def side(column: str) -> str:
+def _side(column: str) -> str:
     """Names and sentences stand left, numbers right."""
     return ' class="words"' if column in ("", "step", "what it is", "training", "level") else ""

@@ -12,7 +12,15 @@ from pagoda.explain.structure.table import structure_tables
 
 @dataclass(frozen=True, kw_only=True)
 class Structure(StructureRows):
-    """What `describe_model` returns."""
+    """A detector in rows, as tables, a page or a drawing; what `describe_model` returns.
+
+    >>> from pagoda.explain.structure.rows import Row
+    >>> row = Row(kind="neck", part="neck", name="", label="P3", words="a layer", parameters=9, trainable=9)
+    >>> size = {"size": (64, 64), "padded_size": (64, 64)}
+    >>> told = Structure(model="toy", num_classes=1, rows=(row,), levels=(), **size)
+    >>> print(told.to_table().splitlines()[0])
+    toy, 1 class, picture 64×64: 9 parameters (0 frozen), 0 MACs, 0 locations
+    """
 
     def to_rich(self) -> Group:
         """The tables for a rich console, with colours."""

@@ -15,7 +15,7 @@ LEVEL_COLUMNS = ("level", "stride", "cells", "locations", "per location", "predi
 
 
 def structure_tables(structure: StructureRows) -> Group:
-    """Headline, steps, levels and legend."""
+    """What a terminal shows: headline, table of steps, table of levels, legend."""
     steps = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
     columns = step_columns(structure)
     for column in columns:
@@ -51,7 +51,7 @@ OF_CLIPS = (
 
 
 def legend_of(structure: StructureRows) -> str:
-    """What the columns mean."""
+    """A sentence on each column that needs one."""
     return LEGEND + (OF_CLIPS if structure.num_frames else "")
 
 
@@ -90,7 +90,7 @@ def step_cells(row: Row, columns: Sequence[str]) -> tuple[str, ...]:
     """One cell per entry of `step_columns`."""
     cells = {
         "": row.label,
-        "step": short_name(row),
+        "step": _short_name(row),
         "what it is": f"on {row.regions:,} regions: {row.words}" if row.regions else row.words,
         "output": "×".join(map(str, row.shape)) if row.shape else "",
         "stride": str(row.stride or ""),
@@ -103,13 +103,18 @@ def step_cells(row: Row, columns: Sequence[str]) -> tuple[str, ...]:
     return tuple(cells[column] for column in columns)
 
 
-def short_name(row: Row) -> str:
+def _short_name(row: Row) -> str:
     """The path below the part: backbone.layer1 → layer1; heads keep their own."""
     return row.name.removeprefix(f"{row.part}.") if row.name else ""
 
 
 def level_cells(level: LevelRow) -> tuple[str, ...]:
-    """One cell per entry of LEVEL_COLUMNS."""
+    """One cell per entry of LEVEL_COLUMNS.
+
+    >>> anchors = {"predictions_per_location": 3, "object_sizes": (32, 64)}
+    >>> level_cells(LevelRow(level=3, stride=8, size=(8, 12), locations=96, **anchors))
+    ('P3', '8', '8×12', '96', '3', '288', '32 – 64')
+    """
     each = level.predictions_per_location
     return (
         f"P{level.level}",
@@ -118,11 +123,11 @@ def level_cells(level: LevelRow) -> tuple[str, ...]:
         f"{level.locations:,}",
         str(each),
         f"{level.locations * each:,}",
-        range_words(level.object_sizes),
+        _range_words(level.object_sizes),
     )
 
 
-def range_words(sizes: tuple[float, float] | None) -> str:
+def _range_words(sizes: tuple[float, float] | None) -> str:
     """(64, 128) → "64 – 128"; open ends as "up to" and "above"."""
     if sizes is None:
         return ""

@@ -4,9 +4,9 @@ Everything is read off the tensor operations themselves, so it holds for any mod
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +16,17 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from pagoda.ops.roi import RegionPooling
 from pagoda.plain import checked
 
+Arguments: TypeAlias = Sequence[Any]
+"""of an operation, in the order of its schema: tensors, numbers, lists, None"""
+
 
 @dataclass(frozen=True)
 class Reach:
-    """What one cell of a feature map sees of the picture."""
+    """What one cell of a feature map sees of the picture.
+
+    >>> PIXEL.receptive_field, PIXEL.stride
+    (1, 1.0)
+    """
 
     receptive_field: int
     """pixels along the axis that sees further"""
@@ -28,8 +35,9 @@ class Reach:
     is_upsampled: bool = False
     """came from a coarser map; such context does not count where it meets a direct path"""
     receptive_frames: int = 1
-    """of a clip without ends"""
+    """frames that it sees of a clip without ends"""
     frame_stride: float = 1.0
+    """frames between neighbouring cells; above 1 where convolutions stride in time"""
 
 
 PIXEL = Reach(1, 1.0)
@@ -40,8 +48,11 @@ class Call:
     """What was seen of one module; one that ran several times has several outputs."""
 
     order: int
+    """0 for the module that was entered first, 1 for the next"""
     inputs: tuple[Any, ...]
+    """positional ones of the first call"""
     outputs: list[Any] = field(default_factory=list)
+    """one for each call: a tensor, {level: tensor}, or what the module returns"""
     reach: Reach | None = None
     """of the first output, where it is a tensor"""
     macs: int = 0
@@ -53,6 +64,15 @@ class Tracer(TorchDispatchMode):
 
     The field is that of the longest chain of convolutions and poolings. Normalisation and global pooling,
     which look at the whole map, and the offsets of deformable convolutions do not widen it.
+
+    >>> layers = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.Conv2d(8, 8, 3, padding=1))
+    >>> pixels = torch.empty(1, 3, 32, 32)
+    >>> tracer = Tracer(pixels)
+    >>> _ = tracer.watch(layers)
+    >>> with tracer:
+    ...     _ = layers(pixels)
+    >>> tracer.calls["1"].reach.receptive_field, tracer.calls["1"].macs  # 3 + 2·2; 8·16·16 · 8·3·3
+    (7, 147456)
     """
 
     def __init__(self, pixels: Tensor) -> None:
@@ -72,15 +92,15 @@ class Tracer(TorchDispatchMode):
                 handles.append(module.register_forward_hook(self._leaving(path)))
         return handles
 
-    def _entering(self, path: str) -> Any:
-        def enter(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def _entering(self, path: str) -> Callable[[nn.Module, tuple[object, ...]], None]:
+        def enter(module: nn.Module, inputs: tuple[object, ...]) -> None:
             self.calls.setdefault(path, Call(len(self.calls), inputs))
             self._running.append(path)
 
         return enter
 
-    def _leaving(self, path: str) -> Any:
-        def leave(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    def _leaving(self, path: str) -> Callable[[nn.Module, tuple[object, ...], object], None]:
+        def leave(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
             self._running.pop()
             call = self.calls[path]
             call.outputs.append(output)
@@ -89,7 +109,13 @@ class Tracer(TorchDispatchMode):
 
         return leave
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self,
+        func: torch._ops.OpOverload,
+        types: Sequence[type],
+        args: Arguments = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         output = func(*args, **(kwargs or {}))
         name = func.name().split(".")[0]
         macs = products(name, args, output)
@@ -103,7 +129,7 @@ class Tracer(TorchDispatchMode):
                     self.reaches[tensor] = reach
         return output
 
-    def _after(self, name: str, args: Sequence[Any], output: Any) -> Reach | None:
+    def _after(self, name: str, args: Arguments, output: Any) -> Reach | None:
         """The reach of an operation's result; None where no input depends on the picture."""
         seen = [self.reaches[x] for x in flat_tensors(args) if x in self.reaches]
         if not seen:
@@ -117,18 +143,22 @@ class Tracer(TorchDispatchMode):
         if name.startswith("aten::upsample"):
             factor = round(output.shape[-1] / args[0].shape[-1]) or 1
             return Reach(furthest, stride / factor, True, frames, frame_stride)
-        window = window_of(name, args)
+        window = _window_of(name, args)
         if window is None:
             return Reach(furthest, stride, upsampled, frames, frame_stride)
         extent, step = window
-        extent_in_frames, frame_step = window_in_time(name, args)
+        extent_in_frames, frame_step = _window_in_time(name, args)
         frames += round(extent_in_frames * frame_stride)
         furthest += round(extent * stride)
         return Reach(furthest, stride * step, upsampled, frames, frame_stride * frame_step)
 
 
-def flat_tensors(values: Sequence[Any]) -> list[Tensor]:
-    """The tensors among the arguments, and those in lists (torch.cat)."""
+def flat_tensors(values: Sequence[object]) -> list[Tensor]:
+    """The tensors among the arguments, and those in lists (torch.cat), in their order.
+
+    >>> [tensor.item() for tensor in flat_tensors([torch.tensor(1), 2, [torch.tensor(3)]])]
+    [1, 3]
+    """
     found = []
     for value in values:
         if isinstance(value, Tensor):
@@ -138,8 +168,12 @@ def flat_tensors(values: Sequence[Any]) -> list[Tensor]:
     return found
 
 
-def products(name: str, args: Sequence[Any], output: Any) -> int:
-    """Multiply-accumulates of convolutions and matrix products; 0 for everything else."""
+def products(name: str, args: Arguments, output: Any) -> int:
+    """Multiply-accumulates of convolutions and matrix products; 0 for everything else.
+
+    >>> products("aten::mm", (torch.empty(2, 3), torch.empty(3, 4)), torch.empty(2, 4))
+    24
+    """
     if name == "aten::convolution":
         is_transposed = args[6]
         return (args[0] if is_transposed else output).numel() * args[1][0].numel()
@@ -152,7 +186,7 @@ def products(name: str, args: Sequence[Any], output: Any) -> int:
     return 0
 
 
-def window_of(name: str, args: Sequence[Any]) -> tuple[int, float] | None:
+def _window_of(name: str, args: Arguments) -> tuple[int, float] | None:
     """(cells beyond the first that a window covers, its step) for operations with windows, else None."""
     if name == "aten::convolution":
         kernel, steps, dilation = list(args[1].shape[2:]), args[3], args[5]
@@ -167,18 +201,18 @@ def window_of(name: str, args: Sequence[Any]) -> tuple[int, float] | None:
     else:
         return None
     # Of clips only the two axes of the picture count.
-    sides = zip(spatial(kernel), spatial(dilation), strict=True)
-    return max((side - 1) * spread for side, spread in sides), max(spatial(steps))
+    sides = zip(_spatial(kernel), _spatial(dilation), strict=True)
+    return max((side - 1) * spread for side, spread in sides), max(_spatial(steps))
 
 
-def window_in_time(name: str, args: Sequence[Any]) -> tuple[int, float]:
+def _window_in_time(name: str, args: Arguments) -> tuple[int, float]:
     """(frames beyond the first that a convolution over clips covers, its step in time); (0, 1) for all else."""
     if name != "aten::convolution" or args[1].ndim != 5 or args[6]:
         return 0, 1
     return (args[1].shape[2] - 1) * args[5][0], args[3][0]
 
 
-def spatial(values: Sequence[int]) -> list[int]:
+def _spatial(values: Sequence[int]) -> list[int]:
     """The last two of per-axis settings, one setting standing for both."""
     return (list(values) * 2)[-2:]
 
@@ -208,11 +242,11 @@ def traceable(model: nn.Module) -> nn.Module:
             settings = {f.name: getattr(pooling, f.name) for f in fields(pooling)}
             module.pooling = FinestLevel(**settings)
         if hasattr(module, "from_frame_features") and hasattr(module, "frame_features"):
-            run_as_one(module)
+            _run_as_one(module)
     return model
 
 
-def run_as_one(backbone: nn.Module) -> None:
+def _run_as_one(backbone: nn.Module) -> None:
     """Let a backbone whose halves are called one after the other do all its work in one call of the whole."""
     first, second = backbone.frame_features, backbone.from_frame_features
     backbone.forward = lambda clips: second(first(clips))
@@ -221,8 +255,12 @@ def run_as_one(backbone: nn.Module) -> None:
 
 
 def without_numbers(model: nn.Module) -> nn.Module:
-    """A copy in evaluation mode whose tensors have shapes but no memory; the model itself is not touched."""
-    memo: dict[int, Any] = {}
+    """A copy in evaluation mode whose tensors have shapes but no memory; the model itself is not touched.
+
+    >>> without_numbers(nn.Linear(2, 3)).weight.is_meta
+    True
+    """
+    memo: dict[int, Tensor] = {}
     for parameter in model.parameters():
         empty = torch.empty_like(parameter, device="meta")
         memo[id(parameter)] = nn.Parameter(empty, requires_grad=parameter.requires_grad)

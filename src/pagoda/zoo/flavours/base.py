@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pagoda.backbones.resnet import Style
 from pagoda.criteria.dense import FCOSCriterion, RetinaNetCriterion
@@ -11,7 +11,7 @@ from pagoda.layers.norm import Norm
 from pagoda.necks.fpn import ExtraFrom
 from pagoda.ops.anchors import AnchorShapes
 from pagoda.ops.box_coding import BoxCoder, PointCoder
-from pagoda.plain import checked, from_plain
+from pagoda.plain import JsonObject, checked, from_plain
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.preprocess import InputSpec
 
@@ -22,7 +22,7 @@ ClassNames = Literal["coco", "coco_91", "coco_90", "coco_person", "posetrack_per
 @checked
 @dataclass(frozen=True, kw_only=True)
 class BodyFlavour:
-    """Of the backbone and the neck; where the model's options say something else, that counts.
+    """Conventions of the backbone and the neck; where the model's options say something else, that counts.
 
     Norm, epsilon and what is frozen are meant for ResNets; other backbones keep what they were published with.
     """
@@ -50,7 +50,12 @@ class BodyFlavour:
 @checked
 @dataclass(frozen=True, kw_only=True)
 class Flavour:
-    """What FCOS and RetinaNet have in common."""
+    """Conventions of one program that all its detectors have in common.
+
+    >>> flavour = Flavour(head_norm="none")
+    >>> Flavour.from_dict(flavour.to_dict()) == flavour
+    True
+    """
 
     body: BodyFlavour = field(default_factory=BodyFlavour)
     """of backbone and neck"""
@@ -63,20 +68,24 @@ class Flavour:
     class_names: ClassNames = "coco"
     """of a checkpoint with as many classes"""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
+    def to_dict(self) -> JsonObject:
+        """All fields by name, ready for JSON."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Undo `to_dict`. Raises ValueError for settings a newer version may have written."""
+    def from_dict(cls, data: Mapping[str, object]) -> Self:
+        """The flavour that `to_dict` made this of. Raises ValueError for settings of a newer version."""
         return from_plain(cls, data, "flavour.")
 
 
 @checked
 @dataclass(frozen=True, kw_only=True)
 class FCOSFlavour(Flavour):
-    """How one program writes FCOS."""
+    """The conventions of one program's FCOS.
+
+    >>> FCOSFlavour().postprocess.min_score, FCOSFlavour(level_scale=False).coder.offset
+    (0.2, 0.5)
+    """
 
     coder: PointCoder = field(default_factory=PointCoder)
     """where points sit, and how the box head's numbers become distances"""
@@ -94,7 +103,11 @@ class FCOSFlavour(Flavour):
 @checked
 @dataclass(frozen=True, kw_only=True)
 class RetinaNetFlavour(Flavour):
-    """How one program writes RetinaNet."""
+    """The conventions of one program's RetinaNet.
+
+    >>> len(RetinaNetFlavour().anchors.of_cell(8)), RetinaNetFlavour().postprocess.max_iou
+    (9, 0.5)
+    """
 
     anchors: AnchorShapes = field(default_factory=AnchorShapes)
     """shapes at every cell, and their order"""
@@ -108,5 +121,10 @@ class RetinaNetFlavour(Flavour):
 
 def pixels_of_body(backbone: str, spec: InputSpec) -> InputSpec:
     """`spec` as detectron2's and AdelaiDet's models on this backbone read pixels: Facebook's own ResNeXt-101-32x8d
-    was trained on deviations of ImageNet, all others on 1."""
+    was trained on deviations of ImageNet, all others on 1.
+
+    >>> spec = InputSpec(std=(1.0, 1.0, 1.0))
+    >>> pixels_of_body("resnet50", spec).std, pixels_of_body("resnext101_32x8d", spec).std
+    ((1.0, 1.0, 1.0), (58.395, 57.12, 57.375))
+    """
     return replace(spec, std=IMAGENET_STD_RGB) if backbone == "resnext101_32x8d" else spec

@@ -32,7 +32,11 @@ FEW_TUBES = DetectAndTrackCriterion(tubes=TubeCriterion(count=128), keypoints=Tu
 @checked
 @dataclass(frozen=True, kw_only=True)
 class DetectAndTrackFlavour(Flavour):
-    """How one program writes it."""
+    """The conventions of one program's Detect-and-Track.
+
+    >>> ORIGINAL.upsampling, ORIGINAL.of_pictures().postprocess.suppress_equal
+    ('deconvolution', True)
+    """
 
     body: BodyFlavour = field(default_factory=lambda: BodyFlavour(extra_from=POOLED))
     """of backbone and neck; level 6 is every second cell of level 5"""
@@ -69,7 +73,7 @@ class DetectAndTrackFlavour(Flavour):
         return shapes if pyramid else replace(shapes, scales=(4.0, 8.0, 16.0, 32.0))
 
     def of_pictures(self) -> "DetectAndTrackFlavour":
-        """For clips of one frame, where the original suppresses boxes that overlap by exactly the limit, too."""
+        """The same for clips of one frame, where the original suppresses boxes that overlap by just the limit, too."""
         if not self.postprocess.inclusive:
             return self
         rules = {

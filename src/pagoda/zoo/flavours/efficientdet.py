@@ -31,7 +31,11 @@ LITE_INPUT = replace(INPUT, border=127, mean=(127 / 255,) * 3, std=(128 / 255,) 
 @checked
 @dataclass(frozen=True, kw_only=True)
 class EfficientDetFlavour(Flavour):
-    """How one program writes EfficientDet. `body` counts for ResNets only."""
+    """The conventions of one program's EfficientDet. `body` counts for ResNets only.
+
+    >>> EFFDET.padding, GOOGLE.padding, GOOGLE.postprocess.suppression
+    ('symmetric', 'same', 'soft')
+    """
 
     parts: Literal["published", "toandaominh"] = "published"
     """which backbone, pyramid and heads: the paper's, or those of toandaominh1997/EfficientDet.Pytorch"""

@@ -40,7 +40,11 @@ ONE_LEVEL = ProposalRules(
 @checked
 @dataclass(frozen=True, kw_only=True)
 class RCNNFlavour(Flavour):
-    """How one program writes the R-CNN family."""
+    """The conventions of one program's R-CNNs.
+
+    >>> DETECTRON2.anchors(pyramid=True).of_cell(4).shape, DETECTRON2.anchors(pyramid=False).of_cell(16).shape
+    (torch.Size([3, 4]), torch.Size([15, 4]))
+    """
 
     body: BodyFlavour = field(default_factory=lambda: BodyFlavour(extra_from=POOLED))
     """of backbone and neck; level 6 is every second cell of level 5"""
@@ -199,7 +203,7 @@ FASTER_RCNN_FLAVOURS = {
 MASK_RCNN_FLAVOURS = FASTER_RCNN_FLAVOURS
 
 
-def of_people(flavour: RCNNFlavour) -> RCNNFlavour:
+def _of_people(flavour: RCNNFlavour) -> RCNNFlavour:
     """For the keypoint models, which know one class; detectron2 smooths their box loss, where others do already."""
     regions = replace(
         flavour.criterion.regions, smooth_l1_beta=flavour.criterion.regions.smooth_l1_beta or 0.5
@@ -214,7 +218,7 @@ def of_people(flavour: RCNNFlavour) -> RCNNFlavour:
 KEYPOINT_RCNN_FLAVOURS = {
     "": RCNNFlavour(),
     **{
-        name: of_people(FASTER_RCNN_FLAVOURS[name])
+        name: _of_people(FASTER_RCNN_FLAVOURS[name])
         for name in ("caffe2", "maskrcnn_benchmark", "detectron2", "torchvision")
     },
 }

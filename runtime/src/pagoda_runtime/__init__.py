@@ -1,0 +1,29 @@
+"""Detectors that Pagoda exported, without PyTorch.
+
+>>> import pagoda_runtime
+>>> model = pagoda_runtime.load("model.onnx")  # doctest: +SKIP
+>>> model.predict("photo.jpg").names  # doctest: +SKIP
+['dog', 'dog']
+"""
+
+from pagoda_runtime.detections import Detections, LabelMap, Skeleton
+from pagoda_runtime.errors import ModelFileError, PictureError
+from pagoda_runtime.input_spec import InputSpec
+from pagoda_runtime.model import Model, load
+from pagoda_runtime.tracking.byte import ByteTracker
+from pagoda_runtime.tracking.ocsort import OCSortTracker
+from pagoda_runtime.version import __version__
+
+__all__ = [
+    "ByteTracker",
+    "Detections",
+    "InputSpec",
+    "LabelMap",
+    "Model",
+    "ModelFileError",
+    "OCSortTracker",
+    "PictureError",
+    "Skeleton",
+    "__version__",
+    "load",
+]

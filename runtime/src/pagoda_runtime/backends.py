@@ -1,0 +1,127 @@
+"""Files that `pagoda export` wrote, opened by ONNX Runtime or OpenVINO: bytes in, arrays by name out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from pagoda_runtime.errors import ModelFileError
+
+Run = Callable[[np.ndarray], dict[str, np.ndarray]]
+KEYS = (
+    "pagoda_version",
+    "model",
+    "names",
+    "category_ids",
+    "input_spec",
+    "postprocess",
+    "skeleton",
+    "precision",
+)
+"""of the metadata"""
+REMEDY = "write one with `pagoda export CHECKPOINT model.onnx`"
+
+
+@dataclass(frozen=True)
+class OpenedFile:
+    """A network that is ready to run."""
+
+    metadata: dict[str, str]
+    run: Run
+    """uint8 (B, C, H, W) to what the graph says of it"""
+    outputs: tuple[str, ...]
+    input_shape: tuple[int | None, ...]
+    """None where any size will do"""
+    engine: str
+    """"ONNX Runtime" or "OpenVINO", with its version"""
+
+
+def open_file(path: str | Path, *, threads: int | None, providers: Sequence[str] | None) -> OpenedFile:
+    """The file at `path`, by its ending. Raises FileNotFoundError or ModelFileError."""
+    path = Path(path)
+    if path.suffix.lower() not in (".onnx", ".xml"):
+        raise ModelFileError(f"a model's file ends in .onnx or .xml (OpenVINO), got {path}; {REMEDY}")
+    if not path.is_file():
+        raise FileNotFoundError(f"expected a model's file, but there is no {path}; {REMEDY}")
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be at least 1, or None for as many as the machine has, got {threads}")
+    opened = (_open_onnx if path.suffix.lower() == ".onnx" else _open_openvino)(path, threads, providers)
+    _check(opened, path)
+    return opened
+
+
+def _check(opened: OpenedFile, path: Path) -> None:
+    """Raises ModelFileError where another program wrote the file."""
+    missing = [key for key in ("names", "category_ids", "input_spec") if key not in opened.metadata]
+    if missing:
+        raise ModelFileError(
+            f"expected a file that `pagoda export` wrote, but {path} says nothing of {', '.join(missing)} in its"
+            f" metadata, so another program has written it; {REMEDY}"
+        )
+    lacking = [name for name in ("boxes", "scores", "labels") if name not in opened.outputs]
+    if lacking:
+        raise ModelFileError(
+            f"expected outputs boxes, scores and labels, but {path} gives {', '.join(opened.outputs)}; export it"
+            " with its selection of objects (without --raw-heads)"
+        )
+
+
+def _open_onnx(path: Path, threads: int | None, providers: Sequence[str] | None) -> OpenedFile:
+    import onnxruntime
+
+    wanted = list(providers or ["CPUExecutionProvider"])
+    known = onnxruntime.get_available_providers()
+    if unknown := [name for name in wanted if name not in known]:
+        raise ValueError(
+            f"this onnxruntime has no provider {', '.join(unknown)}; expected some of {', '.join(known)}"
+        )
+    options = onnxruntime.SessionOptions()
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
+    except Exception as error:  # its exceptions have no common base but this
+        raise ModelFileError(f"ONNX Runtime cannot open {path}: {error}; {REMEDY}") from error
+    outputs = tuple(output.name for output in session.get_outputs())
+    (images, *_) = session.get_inputs()
+    return OpenedFile(
+        dict(session.get_modelmeta().custom_metadata_map),
+        lambda pixels: dict(zip(outputs, session.run(outputs, {images.name: pixels}), strict=True)),
+        outputs,
+        tuple(side if isinstance(side, int) else None for side in images.shape),
+        f"ONNX Runtime {onnxruntime.__version__}",
+    )
+
+
+def _open_openvino(path: Path, threads: int | None, providers: Sequence[str] | None) -> OpenedFile:
+    """Single precision is asked for: where the processor has bf16 the plugin would take that by itself."""
+    if find_spec("openvino") is None:
+        raise ImportError(
+            f"{path} needs OpenVINO, which is not installed; install with: pip install 'pagoda-runtime[openvino]'"
+        )
+    import openvino
+
+    core = openvino.Core()
+    try:
+        model = core.read_model(str(path))
+    except RuntimeError as error:
+        raise ModelFileError(f"OpenVINO cannot open {path}: {error}; {REMEDY}") from error
+    metadata = {
+        key: model.get_rt_info(["pagoda", key]).astype(str)
+        for key in KEYS
+        if model.has_rt_info(["pagoda", key])
+    }
+    config = {} if metadata.get("precision") == "int8" else {"INFERENCE_PRECISION_HINT": "f32"}
+    if threads is not None:
+        config["INFERENCE_NUM_THREADS"] = str(threads)
+    compiled = core.compile_model(model, (providers or ["CPU"])[0], config)
+    outputs = tuple(output.any_name for output in compiled.outputs)
+
+    def run(pixels: np.ndarray) -> dict[str, np.ndarray]:
+        found = compiled.create_infer_request().infer({0: pixels})  # one of its own for each thread that asks
+        return {name: np.array(found[position]) for position, name in enumerate(outputs)}
+
+    shape = tuple(None if side.is_dynamic else side.get_length() for side in model.inputs[0].partial_shape)
+    return OpenedFile(metadata, run, outputs, shape, f"OpenVINO {openvino.__version__.split('-')[0]}")

@@ -1,0 +1,60 @@
+"""pagoda-runtime predict MODEL PICTURE…"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from pagoda_runtime.detections import Detections
+from pagoda_runtime.errors import PictureError
+from pagoda_runtime.model import load
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0; 1 where a picture could not be read, 2 where nothing could be done."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _predict(options)
+    except (OSError, ValueError, ImportError) as error:
+        print(f"pagoda-runtime: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="pagoda-runtime", description="Detectors that Pagoda exported.")
+    commands = parser.add_subparsers(required=True, metavar="predict")
+    predict = commands.add_parser(
+        "predict", help="find objects in pictures", description="One line of JSON for each picture."
+    )
+    predict.add_argument("model", metavar="MODEL", help="model.onnx, or model.xml of OpenVINO")
+    predict.add_argument("pictures", metavar="PICTURE", nargs="+")
+    predict.add_argument(
+        "--min-score", type=float, default=None, help="leave weaker objects out (default: 0.3)"
+    )
+    predict.add_argument("--out", metavar="FILE.json", help="write there instead of to standard output")
+    predict.add_argument("--threads", type=int, default=None, help="default: all cores")
+    return parser
+
+
+def _predict(options: argparse.Namespace) -> int:
+    model = load(options.model, threads=options.threads)
+    min_score = max(0.3, model.min_score) if options.min_score is None else options.min_score
+    failed = 0
+    with ExitStack() as stack:
+        out = sys.stdout
+        if options.out is not None:
+            out = stack.enter_context(Path(options.out).open("x", encoding="utf-8"))
+        for picture in options.pictures:
+            try:
+                found = model.predict(picture, min_score=min_score)
+            except PictureError as error:
+                failed += 1
+                print(f"skipped: {error}", file=sys.stderr)
+                continue
+            assert isinstance(found, Detections)
+            print(json.dumps(found.to_dict()), file=out, flush=True)
+    return 1 if failed else 0

@@ -1,0 +1,143 @@
+"""An exported detector: pictures in, `Detections` out."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from pagoda_runtime.backends import OpenedFile, open_file
+from pagoda_runtime.detections import Detections, LabelMap, Skeleton
+from pagoda_runtime.errors import ModelFileError
+from pagoda_runtime.input_spec import InputSpec
+from pagoda_runtime.pictures import to_picture
+from pagoda_runtime.tracking.byte import ByteTracker
+from pagoda_runtime.tracking.linkers import create_tracker
+from pagoda_runtime.tracking.ocsort import OCSortTracker
+
+FOLLOWING_MIN_SCORE = 0.1
+"""of what a linker is shown; ByteTracker's second round looks at weak detections too"""
+
+
+def load(path: str | Path, *, threads: int | None = None, providers: Sequence[str] | None = None) -> "Model":
+    """The detector in a file that `pagoda export` wrote: `.onnx`, or `.xml` of OpenVINO.
+
+    Args:
+        threads: that compute one picture; None: as many as the processor has cores.
+        providers: where it computes: ONNX Runtime's execution providers, the preferred one first, or OpenVINO's
+            device; None: the processor.
+
+    Raises FileNotFoundError, ModelFileError for a file that cannot be opened or that another program wrote,
+    ImportError for an `.xml` where OpenVINO is not installed, ValueError for providers that are not there.
+    """
+    opened = open_file(path, threads=threads, providers=providers)
+    try:
+        return Model(opened)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelFileError(f"cannot use {path}: {error}") from error
+
+
+class Model:
+    """What `load` gives; threads may share it."""
+
+    label_map: LabelMap
+    input_spec: InputSpec
+    min_score: float
+    """built into the file: weaker objects are not found"""
+    metadata: dict[str, str]
+    """as it stands in the file"""
+    engine: str
+    """what computes"""
+
+    def __init__(self, opened: OpenedFile) -> None:
+        self.metadata, self.engine = opened.metadata, opened.engine
+        said = {key: json.loads(opened.metadata[key]) for key in ("names", "category_ids", "input_spec")}
+        skeleton = opened.metadata.get("skeleton")
+        self.label_map = LabelMap(
+            tuple(said["names"]),
+            tuple(said["category_ids"]),
+            None if skeleton is None else Skeleton.from_dict(json.loads(skeleton)),
+        )
+        self.input_spec = InputSpec.from_dict(said["input_spec"])
+        self.min_score = float(json.loads(opened.metadata.get("postprocess", "{}")).get("min_score", 0.0))
+        self._opened = opened
+
+    def __repr__(self) -> str:
+        name, count = self.metadata.get("model", "detector"), len(self.label_map)
+        return f"Model({name} of {count} classes, {self.engine})"
+
+    def predict(self, source: Any, *, min_score: float | None = None) -> Detections | list[Detections]:
+        """Find objects in a picture: path, PIL image or array; one in → one out, list → list, as Pagoda's `predict`.
+
+        Boxes, masks and keypoints are in pixels of each picture as it stands upright. `min_score` leaves weaker
+        objects out; raise it for fewer false ones. It cannot go below what is built into the file.
+
+        Raises PictureError for a picture that cannot be read, ValueError for a threshold below the file's.
+        """
+        if min_score is not None and not self.min_score <= min_score <= 1:
+            raise ValueError(
+                f"min_score must be within {self.min_score:g}, which is built into the file, and 1, got {min_score};"
+                " for a lower one export the model again with that min_score"
+            )
+        if isinstance(source, list | tuple | Iterator):
+            return [self._find(each, min_score) for each in source]
+        return self._find(source, min_score)
+
+    def track(
+        self,
+        frames: Iterable[Any],
+        *,
+        tracker: Literal["byte", "ocsort"] | ByteTracker | OCSortTracker = "byte",
+    ) -> Iterator[Detections]:
+        """The objects of each frame of a video, in order, with `track_ids`, as soon as they are known.
+
+        `frames`: pictures as `predict` takes them. `tracker`: a linker's name, or one with options of its own.
+        """
+        linker = create_tracker(tracker) if isinstance(tracker, str) else tracker
+        linker.reset()
+        for frame in frames:
+            yield linker.update(self._find(frame, FOLLOWING_MIN_SCORE))
+
+    def _find(self, source: Any, min_score: float | None) -> Detections:
+        picture, name = to_picture(source, self.input_spec.read_channels)
+        size = (picture.shape[0], picture.shape[1])
+        pixels = self.input_spec.prepare(picture)[None]
+        self._check_input(pixels, size)
+        outputs = self._opened.run(pixels)
+        found = self.input_spec.restore(
+            self._of_one_picture(outputs, pixels.shape[2:], min_score or 0.0), size
+        )
+        return replace(found, file=name, picture=picture[..., :3])
+
+    def _of_one_picture(
+        self, outputs: dict[str, np.ndarray], size: tuple[int, ...], min_score: float
+    ) -> Detections:
+        """In pixels of what the network saw; rows that hold no object are left out."""
+        scores = outputs["scores"][0].astype(np.float32, copy=False)
+        rows = (outputs["labels"][0] >= 0) & (scores >= np.float32(min_score))
+        more = {
+            name: outputs[name][0][rows].astype(np.float32, copy=False)
+            for name in ("keypoints", "keypoint_scores")
+            if name in outputs
+        }
+        masks = outputs["masks"][0][rows].astype(bool, copy=False) if "masks" in outputs else None
+        return Detections(
+            outputs["boxes"][0][rows].astype(np.float32, copy=False),
+            scores[rows],
+            outputs["labels"][0][rows].astype(np.int64, copy=False),
+            (size[0], size[1]),
+            self.label_map,
+            masks=masks,
+            **more,
+        )
+
+    def _check_input(self, pixels: np.ndarray, size: tuple[int, int]) -> None:
+        """Raises ValueError where a file of fixed size takes no such picture."""
+        taken = self._opened.input_shape
+        if any(side not in (None, given) for side, given in zip(taken, pixels.shape, strict=True)):
+            raise ValueError(
+                f"the file takes pictures of (batch, channels, height, width) {taken} alone, and one of {size} is"
+                f" resized to {pixels.shape}; export the model without a fixed size"
+            )

@@ -16,7 +16,6 @@ from rich.progress import Progress
 
 from pagoda.beside import Behind, ahead
 from pagoda.cli.arguments.parsing import AnyPrecision, open_ready, parse
-from pagoda.cli.predictions_file import PredictionsFile
 from pagoda.data.levels import dark_levels, peak_level
 from pagoda.detectors.contract import Detector
 from pagoda.drawing.objects import image_of_detections
@@ -32,6 +31,7 @@ from pagoda.pictures.read import (
 )
 from pagoda.plain import checked
 from pagoda.postprocess.test_time_augmentation import PictureViews
+from pagoda.recipes.predictions_file import PredictionsFile
 from pagoda.stopping import Stopped, StopRequests
 from pagoda.structures.instances import Detections
 

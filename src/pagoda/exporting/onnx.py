@@ -80,7 +80,7 @@ def export_onnx(
     ValueError: detectors of clips have no ONNX form: ONNX knows no suppression of tubes...
     """
     path = Path(path)
-    _check_installed()
+    check_installed()
     check_exportable(model)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists; choose another name or say overwrite=True (--overwrite)")
@@ -191,7 +191,7 @@ def suppress(
     return op.ScatterND(nobody, rows, somebody)
 
 
-def _check_installed() -> None:
+def check_installed() -> None:
     """Raises ImportError that names the missing packages and the extra that brings them."""
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:

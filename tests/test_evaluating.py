@@ -12,6 +12,7 @@ from torch import nn
 from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.evaluating import evaluating
 from pagoda.evaluation.runner import detect_dataset
+from pagoda.exporting.optimize import optimize
 from pagoda.follow.clips import detect_frames
 from pagoda.models import create_model
 from pagoda.structures.instances import Detections
@@ -128,3 +129,21 @@ def test_attributes_that_cannot_be_copied_are_shared():
     assert twin is not model and twin.lock is model.lock and twin.seen is model.seen
     assert model.training and model[0].training and not twin.training and not twin[0].training
     assert twin[1].weight is model[1].weight and twin[0].running_mean is model[0].running_mean
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.bfloat16])
+def test_weights_of_another_precision_are_told_with_what_to_do(dtype: torch.dtype) -> None:
+    model, picture = build("retinanet_resnet18_fpn"), pictures(1)[0]
+    expected = model.predict(picture)
+    changed = copy.deepcopy(model).to(dtype)
+    told = (
+        rf"backbone must have weights of torch\.float32, got {dtype}: undo it by model\.to\(torch\.float32\)"
+    )
+    with pytest.raises(ValueError, match=told):
+        changed.predict(picture)
+    with pytest.raises(ValueError, match=told):
+        list(detect_dataset(changed, DrawnShapes(1, image_size=(48, 64), seed=4)))
+    if dtype == torch.float64:  # in which no bit is lost
+        assert same([changed.float().predict(picture)], [expected])
+    else:
+        assert isinstance(optimize(model, dtype=dtype).predict(picture), Detections)

@@ -10,6 +10,7 @@ from pagoda.backbones.resnet3d import ResNet3D
 from pagoda.backbones.timm import TimmBackbone, pretrained_network
 from pagoda.convert.report import ConversionReport, sha256_of
 from pagoda.detectors.contract import Detector
+from pagoda.files.text import with_home
 from pagoda.layers.inflate import Inflation, inflate_state
 from pagoda.machine import find_device
 from pagoda.plain import checked
@@ -189,7 +190,7 @@ def local_file(place: str | Path) -> Path:
         from pagoda.weights.remote import fetch
 
         return fetch(str(place))
-    path = Path(place).expanduser()
+    path = with_home(place)
     if path.is_dir():
         return file_in(path)
     if not path.is_file():

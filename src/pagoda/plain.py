@@ -133,6 +133,23 @@ def check_counts(**counts: int | None) -> None:
             raise ValueError(f"{name} must be at least 1, got {count}")
 
 
+def check_numbers(options: object, low: float, high: float, *names: str) -> None:
+    """Raises ValueError where one of the named fields is not from `low` to `high`; None and tensors pass, of sequences
+    each number counts.
+
+    >>> from types import SimpleNamespace
+    >>> check_numbers(SimpleNamespace(eps=-1.0), 0, 1, "eps")
+    Traceback (most recent call last):
+    ValueError: SimpleNamespace: eps must be from 0 to 1, got -1.0
+    """
+    for name in names:
+        for number in _numbers_in(getattr(options, name)):
+            if not low <= number <= high:
+                raise ValueError(
+                    f"{type(options).__name__}: {name} must be from {low:g} to {high:g}, got {number}"
+                )
+
+
 def describe(hint: object) -> str:
     """What may stand where `hint` is annotated, in words.
 
@@ -269,6 +286,12 @@ def _admits_items(origin: type | None, parts: tuple[object, ...], value: object)
     return len(value) == len(parts) and all(
         admits(part, item) for part, item in zip(parts, value, strict=True)
     )
+
+
+def _numbers_in(value: object) -> list[float]:
+    if isinstance(value, list | tuple):
+        return [number for item in value for number in _numbers_in(item)]
+    return [value] if isinstance(value, int | float) else []
 
 
 def _words(hint: object) -> Collection[str]:

@@ -116,8 +116,8 @@ def _detect_views(
 
 
 def input_specs(spec: InputSpec, views: PictureViews) -> list[InputSpec]:
-    """The model's own, then one per further size. Raises ValueError for sizes of a model that fits pictures into a
-    canvas.
+    """What all views are resized by: the model's own, then one per further size. Raises ValueError for sizes of a model
+    that fits pictures into a canvas.
 
     >>> specs = input_specs(InputSpec(), PictureViews(scales=(400, 1200)))
     >>> [(spec.short_side, spec.long_side) for spec in specs]

@@ -34,7 +34,7 @@ LONGEST_SIDE = 2**15
 @checked
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
-    """Travels with every model: the pictures its weights were trained on. Numbers are in RGB order.
+    """What a model's pictures must be like, as its weights were trained; travels with every model. RGB order.
 
     As many numbers as `mean` and `std` have, so many channels the network reads: three; one, which is grey (0.299
     red + 0.587 green + 0.114 blue, as Pillow rounds it); or four, whose last is the opacity. Raises ValueError for
@@ -108,7 +108,7 @@ class InputSpec:
 
     @classmethod
     def from_dict(cls, data: JsonObject) -> "InputSpec":
-        """Undo `to_dict`. Raises ValueError for settings a newer version may have written."""
+        """The spec that `to_dict` wrote. Raises ValueError for settings a newer version may have written."""
         return from_plain(cls, data, "input_spec.")
 
     def resized(self, size: tuple[int, int]) -> tuple[int, int]:

@@ -302,6 +302,25 @@ def test_help_has_examples_on_lines_of_their_own_and_arguments_by_name(verb, cap
         (["train", "--config", "flat.yaml"], 1, "unknown entries: epochs; known: model, options, train"),
         (["train", "--config", "word.yaml"], 1, "optimizer must be one of 'adamw', 'sgd', got 'SGD'"),
         (["train", "fcos_resnet18_fpn", "--data", "d", "--precision", "bfloat16"], 2, "bf16"),
+        (
+            ["train", "fcos_resnet18_fpn", "--data", "d", "--config", "list.yaml"],
+            1,
+            "holds no settings by name",
+        ),
+        (["train", "fcos_resnet18_fpn", "--data", "d", "--config", "words.toml"], 1, "'epochs = 3'"),
+        (["train", "fcos_resnet18_fpn", "--data", "d", "--config", "none.yaml"], 1, "there is no folder d"),
+        (
+            ["train", "fcos_resnet18_fpn", "--data", "d", "--device", "gpu"],
+            1,
+            "device must be auto, cpu, cuda",
+        ),
+        (["train", "fcos_resnet18_fpn", "--data", "d", "--device", "cuda:99"], 1, "got 'cuda:99'"),
+        (
+            ["train", "fcos_resnet18_fpn", "--data", "d", "--optim.milestones", "8", "11"],
+            2,
+            "shares of the run",
+        ),
+        (["track", "link", "det.txt"], 1, "(--image-size HEIGHT WIDTH)"),
         (["val", "nowhere.safetensors", "--data", "."], 1, "."),
         (["val", "--data", "."], 1, "either a checkpoint or --results"),
         (["predict", "nowhere.safetensors", "nowhere.jpg"], 1, "nowhere.jpg"),
@@ -313,6 +332,10 @@ def test_help_has_examples_on_lines_of_their_own_and_arguments_by_name(verb, cap
 def test_mistakes_are_explained(words, code, said, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("flat.yaml").write_text("epochs: 40\ntrain: {data: d}\n")
+    Path("list.yaml").write_text("- epochs: 3\n")
+    Path("words.toml").write_text("epochs = 3\n")
+    Path("none.yaml").write_text("---\n# nothing yet\n")
+    Path("det.txt").write_text("1,-1,10,10,20,30,0.9,-1,-1,-1\n")
     Path("word.yaml").write_text("model: fcos_resnet18_fpn\ntrain: {data: d, optim: {optimizer: SGD}}\n")
     assert run(*words) == code
     assert said in " ".join(capsys.readouterr().err.split())

@@ -251,3 +251,28 @@ def test_a_first_frame_that_cannot_be_read_leaves_nothing_to_go_on_with(video, t
         assert run("m", folder, "--out", tmp_path / "out") == 1
         said = capsys.readouterr().err
         assert "stopped early" in said and "1.png" in said and "resume" not in said
+
+
+def test_frames_whose_size_no_file_tells_get_one_or_a_sentence(tmp_path, capsys):
+    image = {"id": 1, "vid_id": "walk", "file_name": "a.png", "frame_id": 1}
+    content = {"images": [image], "annotations": [], "categories": [{"name": "person"}]}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    assert run("link", tmp_path / "a.json", "--out", tmp_path / "out") == 1
+    said = "".join(capsys.readouterr().err.split())
+    assert f"{tmp_path / 'a.json'}doesnottell" in said and "--image-sizeHEIGHTWIDTH" in said
+    assert not (tmp_path / "out").exists()
+    assert run("link", tmp_path / "a.json", "--image-size", 100, 200, "--out", tmp_path / "out") == 0
+    (tmp_path / "b.json").write_text('{"predictions": [], "failed": []}')
+    assert run("link", tmp_path / "b.json", "--out", tmp_path / "none") == 1
+    assert "holdsnoframestolink" in "".join(capsys.readouterr().err.split())
+
+
+def test_what_may_not_be_written_leaves_no_other_file(tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("1,-1,10,20,30,60,1,-1,-1,-1\n")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "predictions").symlink_to(tmp_path / "elsewhere")
+    assert run("link", tmp_path / "a.txt", "--image-size", 100, 200, "--out", tmp_path / "out") == 1
+    assert "is not inside" in " ".join(capsys.readouterr().err.split())
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["predictions"]
+    assert not list((tmp_path / "elsewhere").iterdir())

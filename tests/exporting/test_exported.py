@@ -119,7 +119,9 @@ def test_the_threshold_is_one_number_of_the_graph(fcos, ending):
     middle = float(every.scores.median())
     few = exported.predict(pictures()[0], min_score=middle)
     assert 0 < len(few) < len(every) and few.scores.min() >= middle
-    assert (open_engine(fcos[1][ending], min_score=middle)(pictures()[0][None])["labels"] >= 0).sum() == len(few)
+    assert (open_engine(fcos[1][ending], min_score=middle)(pictures()[0][None])["labels"] >= 0).sum() == len(
+        few
+    )
     assert len(exported.predict(pictures()[0], min_score=0.001)) == len(every)
     assert len(exported.predict(pictures()[0], max_detections=3)) == 3
 

@@ -220,7 +220,7 @@ def found(names: tuple[str, ...]) -> Detections:
 
 
 def test_no_two_classes_share_a_file(out):
-    with only_in(out), MotWriter(out / "tracks.txt", place=claim_file) as writer:
+    with only_in(out), MotWriter(out / "tracks.txt", write=write_free) as writer:
         writer.add(found(HOSTILE), 0)
     files = [path for path in out.iterdir() if path.name.startswith("tracks-")]
     assert len({path.name.casefold() for path in files}) == len(HOSTILE)

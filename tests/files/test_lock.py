@@ -14,6 +14,9 @@ from pagoda.files import drafts, lock
 from pagoda.files.atomic import numbered, write_atomically, write_free
 from pagoda.files.drafts import draft_beside, settle, settle_free, sweep_drafts
 from pagoda.files.lock import FolderInUseError, hold_folder, writer_of
+from pagoda.follow.frame_log import FoundWriter
+from pagoda.training.last import save_last
+from pagoda.training.run_log import RunLog
 from pagoda.weights.files import save_weights, state_hash
 
 GONE = 2**22 + 1
@@ -141,3 +144,17 @@ def test_the_hash_of_weights_tells_values_names_shapes_and_types(tmp_path):
     ]
     hashes = [state_hash(state) for state in ({"a": values}, *others)]
     assert len(set(hashes)) == len(hashes) and state_hash({"a": values.clone()}) == hashes[0]
+
+
+@pytest.mark.parametrize("name", [".lock", "metrics.jsonl", "tensorboard", "found.jsonl", "last"])
+def test_no_link_in_somebodys_run_folder_leads_to_another_file(tmp_path, name):
+    """What a run appends to or cuts is its own: a link would have another file emptied."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "run" / name).symlink_to(tmp_path / "mine")
+    told = r"is a link to .*mine, which would be written to"
+    with pytest.raises(ValueError, match=told), hold_folder(tmp_path / "run", "trains"):
+        save_last(tmp_path / "run", {"step": 1})
+        FoundWriter(tmp_path / "run" / "found.jsonl", {}).close()
+        RunLog(tmp_path / "run", total_steps=1, quiet=True).close()
+    assert (tmp_path / "mine").read_text() == "mine"

@@ -1,6 +1,8 @@
 """Text as people's programs write it: marks, encodings, YAML words that are names, flags of every spelling."""
 
 import codecs
+import os
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +16,9 @@ from pagoda.files.text import (
     read_text,
     read_yaml,
     truth_value,
+    with_home,
 )
+from pagoda.pictures.files import find_pictures
 
 
 @pytest.mark.parametrize(
@@ -171,3 +175,19 @@ def test_numbers_written_as_text(value, number, whole):
 )
 def test_names_are_text(value, name):
     assert as_name(value) == name
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_named_pipe_is_refused_instead_of_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(ValueError, match=r"a\.json is a pipe or a device, which may never end"):
+        read_json(tmp_path / "a.json")
+    with pytest.raises(ValueError, match="/dev/zero is a pipe or a device"):
+        read_text("/dev/zero")
+
+
+def test_a_home_that_nobody_has_stays_the_name_it_is():
+    assert with_home("~nobody-of-that-name/a.png") == Path("~nobody-of-that-name/a.png")
+    assert with_home("~/a.png") == Path.home() / "a.png"
+    with pytest.raises(FileNotFoundError, match=r"there is no ~nobody-of-that-name/a\.png"):
+        find_pictures("~nobody-of-that-name/a.png")

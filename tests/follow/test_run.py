@@ -1,6 +1,7 @@
 """`pagoda.track`: the tracks and files of the command, runs that are stopped and go on, nothing written unasked."""
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from pagoda.cli import track as command
 from pagoda.cli.main import main
 from pagoda.data.tracks.mot import read_mot
 from pagoda.files.lock import FolderInUseError, hold_folder
+from pagoda.follow.run import TrackCollector
 from pagoda.pictures.read import PictureError
 from pagoda.stopping import Stopped
 from pagoda.structures.instances import Detections
@@ -255,3 +257,12 @@ def test_mistakes_are_told_before_anything_is_written(video, tmp_path, options, 
 def test_one_folder_has_one_writer(video, tmp_path):
     with hold_folder(tmp_path, "draws"), pytest.raises(FolderInUseError, match="draws in this folder since"):
         pagoda.track(SeesColours(), video, out=tmp_path)
+
+
+def test_frames_without_names_are_counted_from_the_first_one():
+    found = Detections(torch.tensor([[1.0, 2, 5, 6]]), torch.tensor([0.9]), torch.tensor([0]), (8, 8), NAMES)
+    collected = TrackCollector()
+    for _ in range(2):
+        collected.add(replace(found, track_ids=torch.tensor([4])))
+    tracks = collected.tracks("somewhere", first_frame=3)
+    assert tracks.frames.tolist() == [3, 4] and tracks.num_frames == 5 and tracks.frame_names == ()

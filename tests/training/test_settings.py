@@ -56,6 +56,7 @@ def test_runs_are_never_overwritten(tmp_path):
         (OptimSettings, {"learning_rate": -1.0}, "learning_rate must be at least 0"),
         (OptimSettings, {"ema_decay": 2.0}, "ema_decay must be at most 1, got 2.0"),
         (OptimSettings, {"warmup_steps": -5}, "warmup_steps must be at least 0"),
+        (OptimSettings, {"milestones": (8, 11)}, "milestones are shares of the run, 0 … 1, got 8, 11"),
         (AugmentSettings, {"mosaic": 50.0}, "mosaic must be at most 1, got 50.0"),
         (TrainSettings, {"data": "d", "workers": -1}, "workers must be at least 0"),
         (TrainSettings, {"data": "d", "val_every": 0}, "val_every must be at least 1"),

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pagoda.training.failed_batch import load_capsule
 from pagoda.weights.file_types import WeightsError
 from pagoda.weights.pickles import read_pickle
 
@@ -222,3 +223,17 @@ def test_arrays_can_be_written_to(tmp_path: Path) -> None:
     read = read_pickle(written(tmp_path, buffer.getvalue()))
     read["w"] += 1
     np.testing.assert_array_equal(read["w"], VALUES + 1)
+
+
+@pytest.mark.parametrize("content", [b"no pickle at all", b"\x80\x02}q\x00.", bytes(64)])
+def test_nobody_is_advised_to_read_a_damaged_file_in_a_way_that_runs_it(
+    tmp_path: Path, content: bytes
+) -> None:
+    with pytest.raises(WeightsError, match=r"weights\.pkl (is refused: it is|should|is no)") as error:
+        load_capsule(written(tmp_path, content))
+    assert "weights_only" not in str(error.value)
+
+
+def test_a_capsule_that_is_no_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="is a folder, a pipe or a device; expected a file"):
+        load_capsule(tmp_path)

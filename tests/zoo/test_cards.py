@@ -1,9 +1,11 @@
 """Checkpoints are checked before there is memory for them, and what is loaded is the model that was saved."""
 
 import json
+import re
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from pagoda.convert.read import convert
 from pagoda.convert.write_checkpoint import write_for
 from pagoda.models import create_model, load
 from pagoda.weights.files import WeightsError, read_card, save_weights
+from pagoda.zoo.cards import model_from_card
+from pagoda.zoo.families import FAMILIES
 
 pytestmark = pytest.mark.medium
 
@@ -133,6 +137,10 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("flavour.postprocess.max_detections", -1, "max_detections must be at least 1, got -1"),
     ("flavour.postprocess.top_level_min_score", 10**30, "top_level_min_score must be a number or None"),
     ("input_spec.scale", 10**30, "scale must be a number"),
+    ("flavour.body.eps", -1, "BodyFlavour: eps must be from 0 to 1, got -1"),
+    ("flavour.criterion.alpha", 2.5, "FCOSCriterion: alpha must be from 0 to 1, got 2.5"),
+    ("flavour.coder.offset", float("inf"), "PointCoder: offset must be from 0 to 1, got inf"),
+    ("options.norm_groups", 0, "norm_groups is a number from 1 on, got 0"),
     ("model", "x" * 10**5, "holds 'xxx"),
     ("options.mean", [1.0] * 10**5, "in_channels=3 needs 3 numbers in mean"),
 ]
@@ -146,6 +154,75 @@ def test_cards_that_cannot_be_used_are_refused_before_there_is_memory_for_them(
     with at_most(2**30), pytest.raises(WeightsError, match=rf"a\.safetensors.*({message})") as error:
         load(file)
     assert len(str(error.value)) < 1500
+
+
+OUT_OF_RANGE = {
+    "retinanet_resnet18_fpn": [
+        ("anchors.octaves", 0), ("anchors.ratios", []), ("anchors.ratios", [-1.0]), ("anchors.scales", [0.0]),
+        ("anchors.base_scale", 1e300), ("coder.weights", [0.0, 1.0, 1.0, 1.0]), ("coder.max_log_growth", 1e300),
+        ("criterion.foreground_iou", -1), ("criterion.probability_margin", 0.9),
+    ],
+    "efficientdet_resnet18_bifpn": [
+        ("base_scale", -4.0), ("shapes", []), ("shapes", [[0.0, 1.0]]), ("postprocess.sigma", 0.0),
+        ("criterion.label_smoothing", 7), ("body.eps", -1), ("body.frozen_stages", -3),
+    ],
+    "mask_rcnn_resnet18_fpn": [
+        ("pooling.resolution", 0), ("pooling.resolution", 2**31), ("pooling.sampling_ratio", 2**31),
+        ("pooling.canonical_side", 0.0), ("rpn_depth", 2**31), ("box_convs", -1), ("box_fcs", 2**31),
+        ("proposals.inference.max_iou", -1.0), ("postprocess.min_mask_probability", 5.0),
+        ("criterion.regions.positive_share", 2.0), ("criterion.rpn.count", 0), ("criterion.masks.weight", -1),
+    ],
+    "detect_and_track_resnet18_2d": [
+        ("box_coder.weights", [1.0, 1.0, 0.0, 1.0]), ("proposals.training.max_proposals", -1),
+        ("criterion.keypoints.count", 0), ("criterion.tubes.min_iou", 3), ("postprocess.min_side", -1),
+    ],
+}  # fmt: skip
+
+
+@cache
+def whole_card(name: str) -> str:
+    with torch.device("meta"):
+        return json.dumps(create_model(name, num_classes=1).card())
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value"), [(name, *each) for name, rows in OUT_OF_RANGE.items() for each in rows]
+)
+def test_numbers_out_of_range_are_refused_in_every_family_before_anything_is_built(
+    name: str, path: str, value: Any
+) -> None:
+    card = json.loads(whole_card(name))
+    target, (*inner, entry) = card["flavour"], path.split(".")
+    for key in inner:
+        target = target[key]
+    assert entry in target
+    target[entry] = value
+    with pytest.raises(WeightsError, match=r"a\.safetensors: its card cannot be used: ") as error:
+        model_from_card(card, where="a.safetensors")
+    assert not re.search(r"\w+Error:", str(error.value)), "in our words"
+
+
+def all_settings() -> set[type]:
+    """The class of every setting that a card may hold."""
+    found: set[type] = set()
+
+    def look(value: Any) -> None:
+        if is_dataclass(value):
+            found.add(type(value))
+            for field in fields(value):
+                look(getattr(value, field.name))
+
+    for family in FAMILIES.values():
+        for flavour in family.flavours.values():
+            look(flavour)
+    return found
+
+
+@pytest.mark.parametrize("kind", sorted(all_settings(), key=lambda kind: kind.__name__))
+def test_every_field_that_a_card_may_hold_refuses_what_is_of_another_type(kind: type) -> None:
+    for field in fields(kind):
+        with pytest.raises(ValueError, match=f"{kind.__name__}: {field.name} must be"):
+            kind(**{field.name: object()})
 
 
 @pytest.mark.parametrize("text", ["[1]", "{", '{"a": ' + "[" * 100 + "]" * 100 + "}", "7"])

@@ -56,14 +56,14 @@ def main(arguments: Sequence[str]) -> int:
     if not command.output.endswith(suffix):
         raise ValueError(f"the file to write should end in {suffix}, got '{command.output}'")
     refuse_existing(command.output, overwrite=command.overwrite)
-    report = write_theirs(command) if command.to else write_ours(command)
+    report = _write_theirs(command) if command.to else _write_ours(command)
     print(json.dumps({**report.to_dict(), "written": command.output}) if command.json else report.text())
     if not command.json:
         print(f"written: {command.output}")
     return 0
 
 
-def write_ours(command: ConvertCommand) -> ConversionReport:
+def _write_ours(command: ConvertCommand) -> ConversionReport:
     source = local_file(command.source)
     if has_card(source):
         raise ValueError(
@@ -81,7 +81,7 @@ def write_ours(command: ConvertCommand) -> ConversionReport:
     return conversion.report
 
 
-def write_theirs(command: ConvertCommand) -> WayBackReport:
+def _write_theirs(command: ConvertCommand) -> WayBackReport:
     if command.allow_missing:
         raise ValueError("--allow-missing is for reading another program's file; it does nothing with --to")
     with warnings_as_notes():

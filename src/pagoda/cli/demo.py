@@ -34,14 +34,14 @@ class DemoCommand:
 
 def main(arguments: Sequence[str]) -> int:
     command = parse(DemoCommand, "demo", arguments)
-    result = show_video(command) if command.video else show_pictures(command)
+    result = _show_video(command) if command.video else _show_pictures(command)
     if result.metrics["AP50"] < command.min_ap50:
         print(f"AP50 is below {command.min_ap50}: something is wrong")
         return 1
     return 0
 
 
-def show_pictures(command: DemoCommand) -> DetectionResult:
+def _show_pictures(command: DemoCommand) -> DetectionResult:
     from pagoda.recipes.demo import EPOCHS, run_demo
 
     epochs = EPOCHS if command.epochs is None else command.epochs
@@ -53,7 +53,7 @@ def show_pictures(command: DemoCommand) -> DetectionResult:
     return run.result
 
 
-def show_video(command: DemoCommand) -> DetectionResult:
+def _show_video(command: DemoCommand) -> DetectionResult:
     from pagoda.follow.score import summary_table
     from pagoda.recipes.demo_video import EPOCHS, run_demo_video
 

@@ -47,7 +47,7 @@ class InfoCommand:
     """print stages, levels and parts as JSON"""
 
 
-def poses_of(architecture: str) -> LabelMap | None:
+def _poses_of(architecture: str) -> LabelMap | None:
     """The classes that models of poses are known for; None for other models, and for files."""
     if ":" in architecture:
         return None
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     model = open_model(
         command.architecture,
         num_classes=command.num_classes or 80,
-        label_map=poses_of(command.architecture) if command.num_classes is None else None,
+        label_map=_poses_of(command.architecture) if command.num_classes is None else None,
         options=to_plain(command.model),
         take=command.take,
     )

@@ -35,7 +35,7 @@ CLOSED_PIPE = 141
 EXPECTED = (ValueError, KeyError, OSError, ImportError, FloatingPointError)
 
 
-def wait_asleep() -> None:
+def _wait_asleep() -> None:
     """Let threads that wait for each other sleep: where other programs want the cores, those that spin instead keep
     out the very threads they wait for. Heeded only before torch is loaded; a person's own setting stays."""
     if "GOMP_SPINCOUNT" not in os.environ:
@@ -45,23 +45,23 @@ def wait_asleep() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command's entry point; exits with 0, 1 (it failed), 2 (wrong usage), 130 (Ctrl-C), 141 (nobody reads what it
     prints) or 143 (SIGTERM)."""
-    open_closed_streams()
+    _open_closed_streams()
     try:
-        code = answer(list(sys.argv[1:] if arguments is None else arguments))
+        code = _answer(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
     except BrokenPipeError:  # `pagoda … | head` has read enough
-        forget_output()
+        _forget_output()
         code = CLOSED_PIPE
     except OSError as error:
         if os.environ.get("PAGODA_TRACEBACK"):
             raise
-        forget_output()
-        say_error(f"could not print: {error}")
+        _forget_output()
+        _say_error(f"could not print: {error}")
         code = 1
     sys.exit(code)
 
 
-def open_closed_streams() -> None:
+def _open_closed_streams() -> None:
     """Where a process begins without standard streams, as services may, the next file it opened would get their
     numbers, and whatever C code prints would go into it."""
     while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
@@ -71,7 +71,7 @@ def open_closed_streams() -> None:
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
-def forget_output() -> None:
+def _forget_output() -> None:
     """What could not be printed is not tried again at the end of the process, where it would be a traceback."""
     with suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
@@ -79,19 +79,19 @@ def forget_output() -> None:
         os.close(null)
 
 
-def answer(arguments: list[str]) -> int:
+def _answer(arguments: list[str]) -> int:
     """Find and run the verb; the exit code. Raises OSError where what is printed cannot be written."""
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        show_help(Console())
+        _show_help(Console())
         return 0 if arguments else 2
     if arguments[0] in ("--version", "version"):
         print(f"pagoda {__version__}")
         return 0
     verb = arguments[0]
     if verb not in VERBS:
-        say_error(f"no command is called '{verb}'; {did_you_mean(verb, VERBS)}")
+        _say_error(f"no command is called '{verb}'; {did_you_mean(verb, VERBS)}")
         return 2
-    wait_asleep()
+    _wait_asleep()
     try:
         with stops_raise():
             return import_module(f"pagoda.cli.{verb}").main(arguments[1:])
@@ -105,16 +105,16 @@ def answer(arguments: list[str]) -> int:
         if os.environ.get("PAGODA_TRACEBACK") or isinstance(error, BrokenPipeError):
             raise
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        say_error(str(text))
+        _say_error(str(text))
         return 1
 
 
-def say_error(text: str) -> None:
+def _say_error(text: str) -> None:
     """On one line however long, so that paths can be copied and found: it is the terminal that wraps."""
     Console(stderr=True).print(f"[red]error:[/red] {escape(text)}", highlight=False, soft_wrap=True)
 
 
-def show_help(console: Console) -> None:
+def _show_help(console: Console) -> None:
     console.print("[bold]pagoda[/bold] COMMAND …   ('pagoda COMMAND --help' explains one)\n", highlight=False)
     verbs = Table.grid(padding=(0, 2))
     for verb, text in VERBS.items():

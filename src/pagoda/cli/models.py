@@ -31,7 +31,7 @@ class ModelsCommand:
 def main(arguments: Sequence[str]) -> int:
     command = parse(ModelsCommand, "models", arguments)
     if command.published:
-        show_published(as_json=command.json)
+        _show_published(as_json=command.json)
         return 0
     rows = []
     for name in list_models():
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def show_published(*, as_json: bool) -> None:
+def _show_published(*, as_json: bool) -> None:
     if as_json:
         print(json.dumps([row.to_dict() for row in PUBLISHED]))
         return
@@ -58,10 +58,10 @@ def show_published(*, as_json: bool) -> None:
         if row.program != program:
             program = row.program
             print(f"\n{program} · licence of the weights: {row.licence}")
-        print(f"  {row.name:36} {score(row):18} {row.model or 'not in the zoo'}")
+        print(f"  {row.name:36} {_score(row):18} {row.model or 'not in the zoo'}")
         print(f"  {'':36} {row.url}{f'  ({row.note})' if row.note else ''}")
     print("\nScores are the publishers' own. `pagoda convert ADDRESS OUT.safetensors` fetches and converts.")
 
 
-def score(row: Published) -> str:
+def _score(row: Published) -> str:
     return f"{row.metric} {row.ap:.1f}" if row.num_classes != 20 else f"{row.metric} {row.ap:.2f}"

@@ -141,7 +141,7 @@ def _predict(
             if command.json:
                 print(json.dumps(row), flush=True)
             if not command.no_pictures:
-                behind.do(partial(save_picture, results.path.parent, found, command.picture_format))
+                behind.do(partial(_save_picture, results.path.parent, found, command.picture_format))
                 remarks.note_drawn(found)
 
 
@@ -209,7 +209,7 @@ class Remarks:
         return said + list(filter(None, [dark_levels(self.peaks, brightest.parent)]))
 
 
-def save_picture(out: Path, found: Detections, ending: Literal["jpg", "png"]) -> None:
+def _save_picture(out: Path, found: Detections, ending: Literal["jpg", "png"]) -> None:
     """The annotated picture under its own name, a very large one made smaller; nothing that exists is overwritten."""
     assert found.picture is not None
     path = out / f"{safe_name(Path(found.file or 'picture').stem)}.{ending}"

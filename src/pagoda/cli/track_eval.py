@@ -71,22 +71,22 @@ def main(arguments: Sequence[str]) -> int:
         for truth, found in match_videos(truths, found_ones):
             found, note = same_frames(truth, found)
             pairs.append((truth, found))
-            say(note)
+            _say(note)
     is_pose = command.task == "poses" or (
         command.task == "auto" and any(truth.keypoints is not None and len(truth) for truth, _ in pairs)
     )
     loose = sum(len(found) - len(found.linked()) for _, found in pairs)
     with told_at(f"{command.pred} against {command.gt}"):
-        evaluator = poses(command, pairs) if is_pose else boxes(command, pairs)
+        evaluator = _poses(command, pairs) if is_pose else _boxes(command, pairs)
     if loose:
         counted = "count for AP alone" if is_pose else "are not counted"
-        say(f"{loose} predicted objects belong to no track and {counted}")
+        _say(f"{loose} predicted objects belong to no track and {counted}")
     result = evaluator.result()
     print(json.dumps(result.to_dict()) if command.json else result.table())
     return 0
 
 
-def boxes(command: EvalCommand, pairs: Sequence[tuple[Tracks, Tracks]]) -> TrackEvaluator:
+def _boxes(command: EvalCommand, pairs: Sequence[tuple[Tracks, Tracks]]) -> TrackEvaluator:
     """Those that belong to a track. Raises ValueError where none does."""
     total = sum(len(found) for _, found in pairs)
     if total and not any(len(found.linked()) for _, found in pairs):
@@ -100,7 +100,7 @@ def boxes(command: EvalCommand, pairs: Sequence[tuple[Tracks, Tracks]]) -> Track
     return evaluator
 
 
-def poses(command: EvalCommand, pairs: Sequence[tuple[Tracks, Tracks]]) -> PoseTrackEvaluator:
+def _poses(command: EvalCommand, pairs: Sequence[tuple[Tracks, Tracks]]) -> PoseTrackEvaluator:
     """All of them: average precision asks for no identities."""
     evaluator = PoseTrackEvaluator(PROTOCOLS[command.protocol], with_hota=command.hota)
     for truth, found in pairs:
@@ -109,6 +109,6 @@ def poses(command: EvalCommand, pairs: Sequence[tuple[Tracks, Tracks]]) -> PoseT
     return evaluator
 
 
-def say(text: str) -> None:
+def _say(text: str) -> None:
     if text:
         print(text, file=sys.stderr)

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from pagoda.cli.arguments.parsing import parse
 from pagoda.data.tracks.files import read_tracks, tracks_to_predictions
 from pagoda.data.tracks.mot import MotWriter, video_word
 from pagoda.data.tracks.posetrack_writing import write_posetrack
-from pagoda.files.atomic import claim_file, claim_folder, inside, write_free
+from pagoda.files.atomic import claim_folder, inside, write_free
 from pagoda.plain import checked
 from pagoda.structures.tracks import Tracks
 from pagoda.tracking.linking import LinkerName, create_tracker, link_tracks
@@ -38,7 +38,7 @@ class LinkCommand:
     score_range: tuple[float, float] | None = None
     """scores of MOT text that are not 0 … 1: the lowest and highest, which are mapped to 0 and 1"""
     image_size: tuple[int, int] | None = None
-    """height and width of the frames, for MOT text without a seqinfo.ini"""
+    """height and width of the frames, where neither the file nor a seqinfo.ini tells"""
     out: str = ""
     """folder for the results, three files per video; default: a new runs/track-<n>"""
 
@@ -46,11 +46,15 @@ class LinkCommand:
 def main(arguments: Sequence[str]) -> int:
     command = parse(LinkCommand, "track link", arguments)
     videos = read_tracks(command.detections, image_size=command.image_size, score_range=command.score_range)
+    if not videos:
+        raise ValueError(f"{command.detections} holds no frames to link")
     tracker = create_tracker(command.linker, min_score=command.min_score)
     out = Path(command.out) if command.out else claim_folder("runs", "track")
     for video in videos:
+        if video.image_size is None and video.num_frames:
+            video = replace(video, image_size=_size_asked_for(command, video.name))
         linked = link_tracks(video, tracker)
-        write_video(linked, out)
+        _write_video(linked, out)
         count, total = len(linked.linked()), len(linked)
         print(
             f"{video.name}: {video.num_frames} frames, {count} of {total} detections in"
@@ -61,13 +65,21 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def write_video(linked: Tracks, out: Path) -> None:
+def _size_asked_for(command: LinkCommand, name: str) -> tuple[int, int]:
+    if command.image_size is None:
+        raise ValueError(
+            f"{command.detections} does not tell how large the frames of '{name}' are; say --image-size HEIGHT WIDTH"
+        )
+    return command.image_size
+
+
+def _write_video(linked: Tracks, out: Path) -> None:
     """NAME.txt for MOT, posetrack18/NAME.json, and predictions/NAME.json with the unlinked detections too."""
     name = video_word(linked.name)
-    with MotWriter(inside(out, f"{name}.txt"), place=claim_file) as writer:
+    poses, predictions = (inside(out, folder, f"{name}.json") for folder in ("posetrack18", "predictions"))
+    with MotWriter(inside(out, f"{name}.txt"), write=write_free) as writer:
         for frame in range(linked.num_frames):
             writer.add(linked.at(frame), frame)
-    poses, predictions = (inside(out, folder, f"{name}.json") for folder in ("posetrack18", "predictions"))
     write_free(poses, lambda path: write_posetrack(linked, path))
     text = json.dumps(tracks_to_predictions(linked))
     write_free(predictions, lambda path: path.write_text(text, encoding="utf-8"))

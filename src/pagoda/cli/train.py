@@ -70,68 +70,68 @@ class TrainCommand(TrainSettings):
 def main(arguments: Sequence[str]) -> int:
     folder = flag_value(arguments, "--resume")
     if folder:
-        return go_on(folder, arguments)
+        return _go_on(folder, arguments)
     recipe, config = flag_value(arguments, "--recipe"), flag_value(arguments, "--config")
     if recipe and config:
         raise ValueError("--recipe and --config both say all settings; give one of them")
     named = model_word(TrainCommand, arguments)
     if config is None:
-        default, content = default_of(recipe, named), {}
+        default, content = _default_of(recipe, named), {}
     else:
-        content = content_of(config)
+        content = _content_of(config)
         default = default_from(content, config, named)
     refuse_flags(arguments, "model", default.model, named or content.get("model"))
     command = parse(TrainCommand, "train", arguments, default)
     if config:
-        command = with_model_of(content, config, command)
-    settings = settings_of(command)
+        command = _with_model_of(content, config, command)
+    settings = _settings_of(command)
     if command.print_config:
-        return print_config(command)
+        return _print_config(command)
     build = find_build(command.architecture)
     options = None if build else to_plain(command.model)
     if options is not None and command.take:
         options["take"] = command.take
     result = training_run.train(command.architecture, settings, options=options, build=build)
-    return finish(result, command.json)
+    return _finish(result, command.json)
 
 
-def go_on(folder: str, arguments: Sequence[str]) -> int:
+def _go_on(folder: str, arguments: Sequence[str]) -> int:
     """A run that was interrupted or has come to its end, with the flags that may change; others are refused."""
     config = config_of_run(folder)
-    saved = command_of(config, Path(folder) / "config.yaml", architecture="")
+    saved = _command_of(config, Path(folder) / "config.yaml", architecture="")
     named = config.get("model") or ""
     refuse_flags(arguments, "model", saved.model, named)
     typed = parse(TrainCommand, "train", arguments, replace(saved, resume=folder))
     build = find_build(typed.architecture)
     command = replace(typed, architecture=named) if build or not typed.architecture else typed
-    check_same_run(folder, words_of(replace(saved, architecture=named)), words_of(command))
+    check_same_run(folder, _words_of(replace(saved, architecture=named)), _words_of(command))
     if command.print_config:
-        return print_config(command)
-    result = training_run.resume(folder, changes=to_plain(settings_of(command)), build=build)
-    return finish(result, command.json)
+        return _print_config(command)
+    result = training_run.resume(folder, changes=to_plain(_settings_of(command)), build=build)
+    return _finish(result, command.json)
 
 
-def settings_of(command: TrainCommand) -> TrainSettings:
+def _settings_of(command: TrainCommand) -> TrainSettings:
     return TrainSettings(**{name: getattr(command, name) for name in TrainSettings.__dataclass_fields__})
 
 
-def words_of(command: TrainCommand) -> JsonObject:
+def _words_of(command: TrainCommand) -> JsonObject:
     """Everything a command says about the run itself, as its flags are called."""
     others = {"resume", "print_config", "json"}
     return {name: value for name, value in to_plain(command).items() if name not in others}
 
 
-def print_config(command: TrainCommand) -> int:
+def _print_config(command: TrainCommand) -> int:
     plain = {
         "model": command.architecture,
         "options": to_plain(command.model),
-        "train": to_plain(settings_of(command)),
+        "train": to_plain(_settings_of(command)),
     }
     print(yaml.safe_dump(plain, sort_keys=False), end="")
     return 0
 
 
-def default_of(recipe: str | None, model: str | None) -> TrainCommand:
+def _default_of(recipe: str | None, model: str | None) -> TrainCommand:
     """The command that a recipe, or none, stands for where this model is named: what flags then change."""
     options = options_for(model, checkpoint=CheckpointOptions)
     if not recipe:
@@ -141,7 +141,7 @@ def default_of(recipe: str | None, model: str | None) -> TrainCommand:
     return TrainCommand(architecture=tyro.MISSING, recipe=recipe, model=options, **values)
 
 
-def content_of(config: str) -> JsonObject:
+def _content_of(config: str) -> JsonObject:
     """The entries of a config file."""
     if not Path(config).is_file():
         raise FileNotFoundError(f"no config file at {config}")
@@ -150,31 +150,31 @@ def content_of(config: str) -> JsonObject:
 
 def default_from(content: JsonObject, config: str, model: str | None) -> TrainCommand:
     """The command that the content of a config file describes where `model`, or none, is typed: what flags then change.
-    What it calls its model: see `with_model_of`."""
+    What it calls its model: see `_with_model_of`."""
     architecture = "" if content.get("model") else tyro.MISSING
-    command = command_of(content, config, architecture=architecture, model=model)
+    command = _command_of(content, config, architecture=architecture, model=model)
     options = command.model
     if isinstance(options, ModelOptions):
         options = replace(options, backbone_weights=None)
     return replace(command, model=options, config=config)
 
 
-def with_model_of(content: JsonObject, config: str, command: TrainCommand) -> TrainCommand:
+def _with_model_of(content: JsonObject, config: str, command: TrainCommand) -> TrainCommand:
     """The command with the model and the backbone's weights that its config names, where none were typed.
 
     Raises ValueError where the config names code, or weights that would be fetched: those must be typed.
     """
     weights = (content.get("options") or {}).get("backbone_weights")
     if not command.architecture:
-        refuse_unasked(config, content["model"], "{}")
+        _refuse_unasked(config, content["model"], "{}")
         command = replace(command, architecture=content["model"])
     if weights and isinstance(command.model, ModelOptions) and not command.model.backbone_weights:
-        refuse_unasked(config, weights, "--model.backbone-weights {}")
+        _refuse_unasked(config, weights, "--model.backbone-weights {}")
         command = replace(command, model=replace(command.model, backbone_weights=weights))
     return command
 
 
-def refuse_unasked(config: str, name: object, flag: str) -> None:
+def _refuse_unasked(config: str, name: object, flag: str) -> None:
     """Raises ValueError where a config's word stands for code or a download; `flag` is how to type it."""
     is_code, is_fetched = names_code(name), is_remote(name) or str(name).startswith("timm:")
     if is_code or is_fetched:
@@ -184,7 +184,7 @@ def refuse_unasked(config: str, name: object, flag: str) -> None:
         )
 
 
-def command_of(
+def _command_of(
     content: JsonObject, file: str | Path, *, architecture: str, model: str | None = None
 ) -> TrainCommand:
     """The command that the entries of a config.yaml stand for, its options those of `model` where one is typed. Raises
@@ -192,13 +192,13 @@ def command_of(
     settings = settings_in(content, file, data=tyro.MISSING)
     values = {name: getattr(settings, name) for name in TrainSettings.__dataclass_fields__}
     try:
-        options = options_in(content, model)
+        options = _options_in(content, model)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
     return TrainCommand(architecture=architecture, model=options, **values)
 
 
-def options_in(content: JsonObject, model: str | None) -> Options:
+def _options_in(content: JsonObject, model: str | None) -> Options:
     """The options of a config, for the model that it names or for another one that is typed, which gets what was
     chosen. Raises ValueError for what that has no use for."""
     values, own = content.get("options") or {}, content.get("model")
@@ -215,7 +215,7 @@ def options_in(content: JsonObject, model: str | None) -> Options:
     )
 
 
-def finish(result: RunResult, as_json: bool) -> int:
+def _finish(result: RunResult, as_json: bool) -> int:
     """Print the result, on the main process only."""
     if not processes().is_main_process:
         return 0

@@ -82,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
     if bool(command.checkpoint) == bool(command.results):
         raise ValueError("pagoda val needs either a checkpoint or --results FILE, and not both")
     with Progress(disable=command.json, transient=True) as bar:
-        result, followed = score_results(command) if command.results else score_checkpoint(command, bar)
+        result, followed = _score_results(command) if command.results else _score_checkpoint(command, bar)
     if command.json:
         more = {} if followed is None else {"following": followed.to_dict()}
         print(json.dumps({**result.to_dict(), **more}))
@@ -93,8 +93,8 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def score_results(command: ValCommand) -> tuple[DetectionResult, None]:
-    refuse_linker(command, "--results of single pictures")
+def _score_results(command: ValCommand) -> tuple[DetectionResult, None]:
+    _refuse_linker(command, "--results of single pictures")
     annotations = open_annotations(command.data, command.split, inside_only=command.inside_only)
     for line in data_remarks(annotations, command.data):
         print(line, file=sys.stderr)
@@ -107,23 +107,23 @@ def score_results(command: ValCommand) -> tuple[DetectionResult, None]:
     return result, None
 
 
-def score_checkpoint(command: ValCommand, bar: Progress) -> tuple[DetectionResult, FollowingResult | None]:
+def _score_checkpoint(command: ValCommand, bar: Progress) -> tuple[DetectionResult, FollowingResult | None]:
     """Tracks first: what makes them impossible to score is then told at once."""
     model = open_ready(
         command.checkpoint, command.model, command.take, device=command.device, precision=command.precision
     )
     if not model.sees_clips:
-        refuse_linker(command, f"{type(model).__name__}, which looks at single pictures")
+        _refuse_linker(command, f"{type(model).__name__}, which looks at single pictures")
         annotations = open_annotations(command.data, command.split, inside_only=command.inside_only)
-        return score(command, model, annotations, bar), None
+        return _score(command, model, annotations, bar), None
     videos = open_videos(
         command.data, command.split, benchmark=command.benchmark, inside_only=command.inside_only
     )
-    followed = None if command.linker == "none" else score_tracks(command, model, videos, bar)
-    return score(command, model, videos, bar), followed
+    followed = None if command.linker == "none" else _score_tracks(command, model, videos, bar)
+    return _score(command, model, videos, bar), followed
 
 
-def refuse_linker(command: ValCommand, what: str) -> None:
+def _refuse_linker(command: ValCommand, what: str) -> None:
     if command.benchmark != "auto":
         raise ValueError(f"--benchmark is for checkpoints of clips, not for {what}")
     if command.linker is not None:
@@ -133,7 +133,7 @@ def refuse_linker(command: ValCommand, what: str) -> None:
         )
 
 
-def score(
+def _score(
     command: ValCommand, model: Detector, source: Annotations | list[Video], bar: Progress
 ) -> DetectionResult:
     """Every annotated picture, or frame of a video; what should be known of them is said first."""
@@ -151,7 +151,9 @@ def score(
     )
 
 
-def score_tracks(command: ValCommand, model: Detector, videos: list[Video], bar: Progress) -> FollowingResult:
+def _score_tracks(
+    command: ValCommand, model: Detector, videos: list[Video], bar: Progress
+) -> FollowingResult:
     """Every frame, annotated or not."""
     task = bar.add_task("following", total=sum(video.tracks.num_frames for video in videos))
     linker = command.linker or DEFAULT_LINKER

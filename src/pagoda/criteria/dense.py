@@ -28,7 +28,7 @@ from pagoda.ops.losses import (
     ltrb_iou_loss,
     shifted_cross_entropy,
 )
-from pagoda.plain import checked
+from pagoda.plain import check_numbers, checked
 from pagoda.structures.instances import Targets
 from pagoda.structures.outputs import DenseOutputs
 
@@ -96,6 +96,10 @@ class FCOSCriterion:
     """the positive class's share of the focal loss"""
     gamma: float = 2.0
     """of the focal loss: the larger, the less easy locations count"""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, 0, 1, "alpha")
+        check_numbers(self, 0, 1e6, "radius", "smoothing", "gamma", "moving_start")
 
     def running_count(self) -> MovingMean | None:
         """What makes the divisor of F from step to step, to be kept with the weights; None: F itself."""
@@ -217,6 +221,11 @@ class RetinaNetCriterion:
     skip_empty: bool = False
     """pictures without objects teach the classes nothing (toandaominh1997)"""
 
+    def __post_init__(self) -> None:
+        check_numbers(self, 0, 1, "background_iou", "foreground_iou", "alpha")
+        check_numbers(self, 0, 0.5, "probability_margin")
+        check_numbers(self, 0, 1e6, "gamma", "smooth_l1_beta", "box_weight", "moving_start")
+
     def running_count(self) -> MovingMean | None:
         """What makes the divisor of F from step to step, to be kept with the weights; None: F itself."""
         return None if self.moving_start is None else MovingMean(self.moving_start)
@@ -272,7 +281,7 @@ class RetinaNetCriterion:
         }
 
     def _divisors(self, counts: Int[Tensor, " b"], normalizer: Normalizer) -> Shaped[Tensor, " b"]:
-        """(B,) from the positives of every image."""
+        """(B,) what the sums are divided by, from the positives of every image."""
         if normalizer == "image":
             return counts.clamp(min=1) * len(counts)
         if normalizer == "sum_of_images":

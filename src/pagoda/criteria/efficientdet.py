@@ -17,7 +17,7 @@ from pagoda.ops.assign import IGNORED, assign_claim_best
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.focal import focal_loss_sums
 from pagoda.ops.losses import smoothed_focal_loss
-from pagoda.plain import checked
+from pagoda.plain import check_numbers, checked
 from pagoda.structures.instances import Targets
 from pagoda.structures.outputs import DenseOutputs
 
@@ -50,6 +50,10 @@ class EfficientDetCriterion:
     """overlaps by the legacy rule"""
     count_momentum: float | None = None
     """F + 1 becomes its running mean of this momentum; see `RunningCount`"""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, 0, 1, "min_iou", "alpha", "label_smoothing", "count_momentum")
+        check_numbers(self, 0, 1e6, "gamma", "huber_delta", "box_weight")
 
     def running_count(self) -> "RunningCount | None":
         """What makes the divisor of F + 1 from step to step, to be kept with the weights; None: F + 1 itself."""

@@ -10,7 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from pagoda.ops.heatmaps import keypoints_to_cells
 from pagoda.ops.masks import crop_masks
-from pagoda.plain import checked
+from pagoda.plain import check_counts, check_numbers, checked
 from pagoda.structures.clips import SomeTargets
 from pagoda.structures.instances import Targets
 
@@ -31,6 +31,9 @@ class MaskCriterion:
     """a cell is wanted or not; else as much as the object covers it (torchvision)"""
     weight: float = 1.0
     """factor of the loss"""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, 0, 1e6, "weight")
 
     def wanted(
         self, target: Targets, boxes: Float[Tensor, "r 4"], objects: Int[Tensor, " r"], size: int
@@ -75,6 +78,10 @@ class KeypointCriterion(Generic[SomeTargets]):
     """of regions with objects per image"""
     weight: float = 1.0
     """factor of the loss"""
+
+    def __post_init__(self) -> None:
+        check_counts(budget=self.budget)
+        check_numbers(self, 0, 1e6, "weight")
 
     def annotated(
         self, target: SomeTargets, objects: Int[Tensor, " r"]

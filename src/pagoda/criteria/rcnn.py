@@ -16,7 +16,7 @@ from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.boxes import pairwise_iou
 from pagoda.ops.losses import CodedBoxLoss, coded_box_loss
 from pagoda.ops.sampling import sample_balanced
-from pagoda.plain import checked
+from pagoda.plain import check_counts, check_numbers, checked
 from pagoda.structures.clips import SomeTargets
 from pagoda.structures.outputs import Proposals
 
@@ -38,7 +38,7 @@ class RegionSample(NamedTuple):
     """(R,) index of its object in that image's targets, negative for none"""
 
     def positive(self) -> "RegionSample":
-        """Those with an object."""
+        """The regions with an object."""
         rows = self.objects >= 0
         return type(self)(*(part[rows] for part in self))
 
@@ -85,6 +85,11 @@ class RegionCriterion(Generic[SomeTargets]):
     """where the square turns into the absolute value, in units of the deltas; 0: L1"""
     box_weight: float = 1.0
     """factor of the box loss"""
+
+    def __post_init__(self) -> None:
+        check_counts(count=self.count)
+        check_numbers(self, 0, 1, "min_iou", "positive_share")
+        check_numbers(self, 0, 1e6, "smooth_l1_beta", "box_weight")
 
     def sample(
         self, proposals: Proposals, targets: Sequence[SomeTargets], *, generator: Generator | None = None
@@ -160,6 +165,7 @@ class RegionCriterion(Generic[SomeTargets]):
         return losses.sum()
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class RCNNCriterion:
     """The losses of both stages, as the detectors of `detectors.rcnn` learn by them.

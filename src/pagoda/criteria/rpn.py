@@ -14,7 +14,7 @@ from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.boxes import pairwise_iou
 from pagoda.ops.losses import CodedBoxLoss, coded_box_loss
 from pagoda.ops.sampling import sample_balanced
-from pagoda.plain import checked
+from pagoda.plain import check_counts, check_numbers, checked
 from pagoda.structures.clips import SomeTargets
 from pagoda.structures.outputs import RPNOutputs
 
@@ -65,6 +65,9 @@ class RPNCriterion(Generic[SomeTargets]):
     """of the box loss, where it is another"""
 
     def __post_init__(self) -> None:
+        check_counts(count=self.count)
+        check_numbers(self, 0, 1, "background_iou", "foreground_iou", "positive_share")
+        check_numbers(self, 0, 1e6, "border", "smooth_l1_beta", "box_weight")
         if self.count is None and "budget" in (self.normalizer, self.box_normalizer):
             raise ValueError('normalizer="budget" divides by count, which is None; name a count')
 
@@ -92,7 +95,7 @@ class RPNCriterion(Generic[SomeTargets]):
         )
 
     def overlaps(self, anchors: Float[Tensor, "p 4"], target: SomeTargets) -> Float[Tensor, "p n"]:
-        """(P, N) of every anchor with every object."""
+        """IoU of every anchor with every object."""
         return pairwise_iou(anchors, target.boxes, inclusive=self.inclusive)
 
     def __call__(
@@ -139,7 +142,7 @@ class RPNCriterion(Generic[SomeTargets]):
         }
 
     def _divisors(self, counts: Int[Tensor, " b"], normalizer: SampleNormalizer) -> Int[Tensor, " b"]:
-        """(B,) from the sizes of the images' samples."""
+        """(B,) what the sums are divided by, from the sizes of the images' samples."""
         if normalizer == "image":
             return counts.clamp(min=1) * len(counts)
         if normalizer == "budget":

@@ -20,7 +20,7 @@ from pagoda.ops.heatmaps import keypoints_to_cells
 from pagoda.ops.losses import coded_box_loss
 from pagoda.ops.sampling import sample_rows
 from pagoda.ops.tubes import fill_absent, replicate_anchors, tube_iou
-from pagoda.plain import checked
+from pagoda.plain import check_counts, checked
 from pagoda.structures.clips import TubeTargets
 from pagoda.structures.outputs import Proposals
 
@@ -32,8 +32,8 @@ it; then an object seen in one frame of three overlaps nothing by more than a th
 def _object_overlaps(
     tubes: Float[Tensor, "r t 4"], target: TubeTargets, over: OverlapFrames, inclusive: bool
 ) -> Float[Tensor, "r n"]:
-    """Of tubes with the objects of a clip. Absent objects are empty boxes at the origin, where the legacy rule sees
-    one pixel."""
+    """IoU of tubes with the objects of a clip. Absent objects are empty boxes at the origin, where the legacy rule
+    sees one pixel."""
     boxes = target.boxes * target.visible[..., None]
     return tube_iou(tubes, boxes, inclusive=inclusive, visible=target.visible if over == "visible" else None)
 
@@ -56,7 +56,7 @@ class TubeRPNCriterion(RPNCriterion[TubeTargets]):
     """which frames an overlap is the mean of: see `OverlapFrames`"""
 
     def overlaps(self, anchors: Float[Tensor, "p 4"], target: TubeTargets) -> Float[Tensor, "p n"]:
-        """(P, N) of every anchor with every object."""
+        """IoU of every anchor, standing still, with every object, the mean of `over`'s frames."""
         tubes = replicate_anchors(anchors, target.num_frames)
         return _object_overlaps(tubes, target, self.over, self.inclusive)
 
@@ -92,7 +92,7 @@ class TubeSample(RegionSample):
 
     @property
     def clips(self) -> Int[Tensor, " r"]:
-        """(R,) whose tube it is"""
+        """(R,) the clip of each tube"""
         return self.images
 
 
@@ -181,6 +181,10 @@ class TubeKeypointCriterion(KeypointCriterion[TubeTargets]):
     or_objects: bool = False
     """a clip without any such tube sends its annotated ones (the original)"""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_counts(count=self.count)
+
     def sample(
         self, served: TubeSample, targets: Sequence[TubeTargets], *, generator: Generator | None = None
     ) -> TubeSample:
@@ -231,6 +235,7 @@ class TubeKeypointCriterion(KeypointCriterion[TubeTargets]):
         return super().__call__(flat_logits, flat_cells, flat_counts, num_clips * logits.shape[1])
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class DetectAndTrackCriterion:
     """The losses of both stages, as `detectors.detect_and_track` learns by them.

@@ -103,7 +103,8 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "voc",
         "Pascal VOC; CVAT, with sub-folders",
-        "`Annotations/…/*.xml`, pictures in `JPEGImages/` or `images/`, splits in `ImageSets/Main/*.txt`",
+        "`Annotations/…/*.xml`, pictures in `JPEGImages/` or `images/`, splits in `ImageSets/Main/*.txt`;"
+        " VoTT's lists of classes where there are no others",
         f"{_VOC_KEPT}; a box with a rotation becomes the box around what it covers",
         "files of no split; turned boxes",
         _VOC_NOT,
@@ -153,15 +154,15 @@ FORMATS: tuple[Format, ...] = (
         "labelme",
         "LabelMe, X-AnyLabeling",
         "a `*.json` per picture, at any depth; the picture where `imagePath` says, beside it, or inside (`imageData`)",
-        "boxes, polygons, circles, masks, `rotation` and `quadrilateral` as polygons, points of a group as keypoints,"
-        " difficult shapes (as ignored)",
+        "boxes, polygons, circles, masks, `rotation`, `quadrilateral` and `oriented_rectangle` as polygons, points of a"
+        " group as keypoints, difficult shapes (as ignored)",
         "lines, points without an object, polygons of fewer than three points",
         "other flags, scores, descriptions, attributes",
     ),
     Format(
         "createml",
-        "CreateML; Roboflow",
-        "`_annotations.createml.json` or any other name, at the root or in each split's folder",
+        "CreateML; Roboflow, labelImg",
+        "`_annotations.createml.json` or any other name, at the root or in each split's folder; or a file per picture",
         _BOXES,
         "nothing",
         "other keys",
@@ -177,10 +178,11 @@ FORMATS: tuple[Format, ...] = (
     ),
     Format(
         "labelstudio",
-        "Label Studio's own JSON",
+        "Label Studio's own JSON, JSON-MIN",
         "a list of tasks, at the root; pictures below it by the end of their address",
         "rectangles, turned ones as the polygon they cover and the box around that, polygons, ellipses",
-        "brush strokes, key points, relations, second annotations of a task",
+        "brush strokes, key points, relations, second annotations of a task, second labels of an object; tasks without"
+        " an annotation, or with a cancelled one",
         "predictions, scores",
     ),
     Format(
@@ -279,20 +281,23 @@ _RULES = """\
 ## Rules for all of them
 
 **Which kind.** A folder that could be several is read as COCO before VOC before YOLO before the others, and the first
-line of `pagoda doctor DIR` says which others are there.
+line of `pagoda doctor DIR` says which others are there. A list of class names beside pictures that have no label file
+is no YOLO data set where another kind is there.
 
 **Splits.** `valid`, `validation` and `val` are one, and so are `train` and `train2017`. A split that is named but not
-there is a note, and an error only where it is asked for. A folder without splits is `train`.
+there is a note, and an error only where it is asked for. A folder without splits is `train`. Upper and lower case do
+not matter: CVAT's `Train` and `Validation` are splits.
 
 **Depth.** Pictures, and the label files of formats that have one per picture, are found at any depth. Folders called
 like a split are splits. Annotation files that no split holds are counted in a note.
 
 **Names of pictures.** As they are written, seen from the annotation file and the usual folders; then with forward
 slashes, by the path of a web address, percent-decoded, beside the annotation file; then by the end of the path, the
-longest that is there, down to the bare name; at last with other upper and lower case. What was done is said once,
-with a count. A name that could be two pictures is an error that names both. Where some names of a folder are right as
-they are written, the others are looked for in its sub-folders alone: a file of that name elsewhere may be a mask or a
-smaller copy. A bare name is not looked for in the folders of other splits.
+longest that is there, down to the bare name; with other upper and lower case; at last, where it has no ending, with
+that of a picture. Uploads of Label Studio are looked for under their own names, too, and lists of a YAML file from
+its `path`. What was done is said once, with a count. A name that could be two pictures is an error that names both.
+Where some names of a folder are right as they are written, the others are looked for in its sub-folders alone: a file
+of that name elsewhere may be a mask or a smaller copy. A bare name is not looked for in the folders of other splits.
 
 **Names that lead elsewhere.** Pictures outside the data set's folder (by `..`, an absolute path or a link) are read,
 and said once with a count; `--inside-only` (`inside_only=True`) refuses them before one is opened.

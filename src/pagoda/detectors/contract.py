@@ -3,15 +3,16 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, Protocol
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from pagoda.ops.anchors import pyramid_strides
 from pagoda.plain import JsonObject
-from pagoda.postprocess.select import Select
+from pagoda.postprocess.select import Limits, Select
 from pagoda.postprocess.test_time_augmentation import PictureViews
 from pagoda.postprocess.tubes import SelectTubes
-from pagoda.predict import predict_pictures
+from pagoda.predict import Source, predict_pictures
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections, Targets
@@ -26,6 +27,13 @@ class Backbone(Protocol):
     """Pictures (B, 3, H, W) to {level: (B, C, H/2ˡ, W/2ˡ)}, or such a pyramid to another.
 
     Where cells are not 2ˡ pixels apart (dilated stages), an attribute `strides` {level: pixels} tells.
+
+    >>> class Pixels(nn.Module):
+    ...     channels = {0: 3}
+    ...     def forward(self, pictures: Tensor) -> dict[int, Tensor]:
+    ...         return {0: pictures}
+    >>> strides_of(Pixels(), neck=None)
+    {0: 1}
     """
 
     channels: dict[int, int]
@@ -51,6 +59,8 @@ class Detector(nn.Module):
     postprocess: Select
     origin: JsonObject | None = None
     """{"model": name, "options": …}: how the zoo built it, so that a checkpoint can build it again"""
+    computes_in: torch.dtype = torch.float32
+    """what its network's weights are: `optimize` makes copies of fewer bits"""
     sees_clips: bool = False
     """batches are clips (B, 3, T, H, W), and objects are tubes over their frames (`detect_tubes`)"""
     frames_around: Sequence[int] = (0,)
@@ -113,7 +123,7 @@ class Detector(nn.Module):
 
     def predict(
         self,
-        source: object,
+        source: Source | list[Source] | tuple[Source, ...] | Iterator[Source],
         *,
         min_score: float | None = None,
         max_iou: float | None = None,
@@ -131,7 +141,7 @@ class Detector(nn.Module):
         Threads may share a model that nobody trains. One in training mode is looked at through a twin with the same
         weights in evaluation mode, which takes longer; the model's own mode is left as it is.
         """
-        limits = {"min_score": min_score, "max_iou": max_iou, "max_detections": max_detections}
+        limits: Limits = {"min_score": min_score, "max_iou": max_iou, "max_detections": max_detections}
         sources = source if isinstance(source, list | tuple | Iterator) else [source]
         is_many = sources is source
         found = predict_pictures(self, sources, limits=limits, batch_size=batch_size, views=views)

@@ -208,7 +208,9 @@ class DetectAndTrack(TwoStageDetector):
         logits = self.keypoint_logits(pyramid, served.boxes, served.clips)
         pairs = [criterion.keypoints.wanted(*each, logits.shape[-1]) for each in served.of_pictures(targets)]
         none = served.clips.new_zeros(0, *logits.shape[1:3])
-        cells, counts = (torch.cat(part) for part in zip(*pairs, strict=True)) if pairs else (none, none)
+        cells, counts = (
+            (torch.cat(part) for part in zip(*pairs, strict=True)) if pairs else (none, none.bool())
+        )
         return losses | criterion.keypoints(logits, cells, counts, len(targets))
 
     def decode(self, deltas: Float[Tensor, "*n 4"], tubes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:

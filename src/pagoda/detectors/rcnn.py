@@ -204,7 +204,9 @@ class RCNN(TwoStageDetector):
         criterion, size = self.criterion.keypoints, logits.shape[-1]
         pairs = [criterion.wanted(*each, size) for each in served.of_pictures(targets)]
         none = served.images.new_zeros(0, logits.shape[1])
-        cells, counts = (torch.cat(part) for part in zip(*pairs, strict=True)) if pairs else (none, none)
+        cells, counts = (
+            (torch.cat(part) for part in zip(*pairs, strict=True)) if pairs else (none, none.bool())
+        )
         return criterion(logits, cells, counts, len(targets))
 
     def decode(self, deltas: Float[Tensor, "*n 4"], regions: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:

@@ -54,6 +54,7 @@ def quicken(model: Detector, *, dtype: torch.dtype = torch.float32, channels_las
     """What `optimize` does, to the model itself: no copy is held, and the model is returned."""
     model = model.eval().requires_grad_(False)
     fold_norms(model)
+    model.computes_in = dtype
     model.origin = None  # the zoo cannot rebuild it: its tensors have other names and values
     # The detector's own tensors, and those of parts without weights, are geometry (anchors, scales), which half
     # precision would displace.

@@ -148,6 +148,17 @@ def inside(folder: str | Path, *parts: str) -> Path:
     return path
 
 
+def no_way_out(path: Path) -> Path:
+    """The path that is written in place; ValueError where it is a link that leads out of its folder."""
+    root = os.path.join(os.path.realpath(path.parent), "")
+    if path.is_symlink() and not os.path.realpath(path).startswith(root):
+        raise ValueError(
+            f"{path} is a link to {os.path.realpath(path)}, which would be written to; remove the link, or take"
+            " another folder"
+        )
+    return path
+
+
 def claim_file(path: str | Path) -> Path:
     """An empty file at `path`, or at the first of NAME-2, NAME-3 … that nobody has: two that ask never get the same.
 

@@ -12,7 +12,7 @@ from warnings import warn
 
 from filelock import FileLock, Timeout
 
-from pagoda.files.atomic import make_folder, write_atomically
+from pagoda.files.atomic import make_folder, no_way_out, write_atomically
 from pagoda.files.drafts import is_running, sweep_drafts
 
 LOCK, WRITER = ".lock", ".writer.json"
@@ -63,7 +63,7 @@ def hold_folder(folder: str | Path, doing: str) -> Iterator[None]:
     ('trains', True)
     """
     folder = make_folder(folder)
-    lock = FileLock(folder / LOCK)
+    lock = FileLock(no_way_out(folder / LOCK))
     try:
         lock.acquire(timeout=0)
     except Timeout:

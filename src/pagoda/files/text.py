@@ -6,6 +6,7 @@ A byte-order mark is never content, a file that cannot be decoded is named, and 
 import codecs
 import json
 import re
+import stat
 from collections.abc import Collection
 from numbers import Real
 from pathlib import Path
@@ -38,7 +39,8 @@ _WORDS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no"
 def read_text(path: str | Path) -> str:
     """The file as text without its byte-order mark: UTF-8, or UTF-16 where a mark says so.
 
-    Raises ValueError naming the file, the byte and the remedy where it is in another encoding.
+    Raises ValueError naming the file, the byte and the remedy where it is in another encoding, and for a named pipe or
+    a device, which may never end; those that a shell hands over (/dev/fd) are read.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -47,6 +49,7 @@ def read_text(path: str | Path) -> str:
     ...     read_text(path)
     'Füße'
     """
+    refuse_endless(path)
     content = Path(path).read_bytes()
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
     try:
@@ -55,6 +58,24 @@ def read_text(path: str | Path) -> str:
         raise ValueError(
             f"{path} is not UTF-8 text (byte {error.start} is 0x{content[error.start]:02x}); save it as UTF-8"
         ) from error
+
+
+def with_home(path: str | Path) -> Path:
+    """The path with the folder of that person for ~ and ~NAME; as it is where nobody has that name."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def refuse_endless(path: str | Path) -> None:
+    """Raises ValueError for a named pipe, a socket or a device; what is not there, and folders, pass."""
+    mode = Path(path).stat().st_mode if Path(path).exists() else 0
+    is_handed_over = str(path).startswith(("/dev/fd/", "/dev/stdin", "/proc/"))
+    if not is_handed_over and (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)):
+        raise ValueError(
+            f"{path} is a pipe or a device, which may never end, and no file; copy what it gives into a file"
+        )
 
 
 def read_json(path: str | Path) -> Any:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pagoda.files.atomic import make_folder, writing
+from pagoda.files.atomic import make_folder, no_way_out, writing
 from pagoda.files.text import parse_json
 from pagoda.ops.rle import decode_masks, encode_masks
 from pagoda.places import told_at
@@ -49,7 +49,7 @@ class FoundWriter:
 
     def __init__(self, path: str | Path, about: JsonObject, *, keep_frames: int = 0) -> None:
         """`keep_frames`: of the file that is there already, that many frames stay; 0 starts anew."""
-        self.path = Path(path)
+        self.path = no_way_out(Path(path))
         make_folder(self.path.parent)
         end = _end_of(self.path, keep_frames) if keep_frames else 0
         self._file: IO[str] = self.path.open("a", encoding="utf-8")

@@ -13,7 +13,7 @@ from pagoda.data.tracks.mot import MotWriter
 from pagoda.data.tracks.posetrack_writing import PoseTrackWriter
 from pagoda.drawing.objects import draw_detections
 from pagoda.evaluation.tracks.result import text_columns
-from pagoda.files.atomic import make_folder, numbered, write_atomically
+from pagoda.files.atomic import make_folder, numbered, write_atomically, write_free
 from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.tracks import UNLINKED
@@ -111,7 +111,7 @@ class TrackOutputs:
         self._frame = first_frame
         self.summaries = TrackSummaries()
         self._csv = self._name(out / "tracks.csv")
-        self._mot = MotWriter(out / "tracks.txt", place=self._name)
+        self._mot = MotWriter(out / "tracks.txt", write=write_atomically if replaces else write_free)
         self._posetrack = PoseTrackWriter(self._name(out / "posetrack18.json"), name)
         self._video: VideoWriter | None = None
         self._rate = frames_per_second

@@ -88,7 +88,7 @@ class TrackCollector:
             tracks,
             frames=tracks.frames + first_frame,
             num_frames=tracks.num_frames + first_frame,
-            frame_names=("",) * first_frame + tracks.frame_names,
+            frame_names=tracks.frame_names and ("",) * first_frame + tracks.frame_names,
         )
 
 

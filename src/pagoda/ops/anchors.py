@@ -8,13 +8,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pagoda.plain import checked
+from pagoda.plain import check_numbers, checked
 
 Side = int | torch.SymInt
 """a number of cells, which is symbolic while a model is exported"""
 Steps = Literal["level", "padded"]
 """distance of neighbouring cells: 2ˡ, or the padded picture's side divided by the grid's, cut to whole pixels
 (torchvision: 61 × 64 instead of 64 × 64 at P6 of an 800 × 1088 batch)"""
+LARGEST_SCALE = 1e4
+"""of anchors in strides, and of their ratios; its inverse is the smallest"""
+MOST_OCTAVES = 64
 AnchorStyle = Literal["detectron2", "mmdet", "caffe2", "torchvision", "maskrcnn_benchmark", "bubbliiiing"]
 
 
@@ -190,6 +193,14 @@ class AnchorShapes:
     """how far neighbouring cells lie apart: see `Steps`"""
     scales: tuple[float, ...] | None = None
     """sizes in strides where they are not `base_scale` and its octaves (networks of one level: 2, 4, 8, 16, 32)"""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, 1, MOST_OCTAVES, "octaves")
+        check_numbers(self, 1 / LARGEST_SCALE, LARGEST_SCALE, "base_scale", "ratios", "scales")
+        if not self.ratios or (self.scales is not None and not self.scales):
+            raise ValueError(
+                f"anchors need a ratio and a scale, got ratios={self.ratios} and scales={self.scales}"
+            )
 
     def of_cell(self, stride: int) -> Float[Tensor, "a 4"]:
         """The anchors of the cell at row 0, column 0."""

@@ -9,10 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pagoda.ops.anchors import Steps
-from pagoda.plain import checked
+from pagoda.plain import check_numbers, checked
 
 # A box may grow by at most this factor's logarithm in one step: a 16-pixel anchor becomes 1000 pixels.
 MAX_LOG_GROWTH = math.log(1000 / 16)
+MOST_LOG_GROWTH = 80.0
+"""beyond it exp() is no float"""
 Weights = tuple[float, float, float, float]
 
 
@@ -93,12 +95,16 @@ class BoxCoder:
     exclusive_ends: bool = False
     """decoded `inclusive` boxes end one pixel further on (Detect-and-Track)"""
 
+    def __post_init__(self) -> None:
+        check_numbers(self, 1e-4, 1e4, "weights")
+        check_numbers(self, 0, MOST_LOG_GROWTH, "max_log_growth")
+
     def encode(self, boxes: Float[Tensor, "*n 4"], anchors: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
-        """See `encode_boxes`."""
+        """What a head is to say of each box; see `encode_boxes`."""
         return encode_boxes(boxes, anchors, weights=self.weights, inclusive=self.inclusive)
 
     def decode(self, deltas: Float[Tensor, "*n 4"], anchors: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
-        """See `decode_boxes`."""
+        """The boxes that deltas stand for; see `decode_boxes`."""
         return decode_boxes(
             deltas,
             anchors,
@@ -128,7 +134,10 @@ class PointCoder:
     in_strides: bool = True
     """numbers count strides of the level, else pixels"""
 
+    def __post_init__(self) -> None:
+        check_numbers(self, 0, 1, "offset")
+
     def distances(self, raw: Float[Tensor, "b p 4"], strides: Float[Tensor, " p"]) -> Float[Tensor, "b p 4"]:
-        """Pixels to the left, top, right and bottom side."""
+        """Distances in pixels to the left, top, right and bottom side."""
         positive = raw.exp() if self.transform == "exp" else raw.relu()
         return positive * strides[:, None] if self.in_strides else positive

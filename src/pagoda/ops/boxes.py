@@ -22,7 +22,7 @@ toandaominh1997)"""
 
 
 def box_areas(boxes: Float[Tensor, "*n 4"], *, inclusive: bool = False) -> Float[Tensor, "*n"]:
-    """Width times height.
+    """Areas of boxes, width times height; `inclusive` as above.
 
     >>> box_areas(torch.tensor([[0., 0., 9., 9.]]), inclusive=True)
     tensor([100.])
@@ -121,7 +121,7 @@ def boxes_to_ltrb(points: Float[Tensor, "*n 2"], boxes: Float[Tensor, "*n 4"]) -
 
 
 def ltrb_to_boxes(points: Float[Tensor, "*n 2"], ltrb: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
-    """Grow each point by its distances to the left, top, right and bottom sides.
+    """Boxes around points, from the distances to the left, top, right and bottom sides.
 
     >>> ltrb_to_boxes(torch.tensor([[10., 10.]]), torch.tensor([[1., 2., 3., 4.]]))
     tensor([[ 9.,  8., 13., 14.]])

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pagoda.ops.anchors import grid_anchors
-from pagoda.plain import checked
+from pagoda.ops.anchors import LARGEST_SCALE, MOST_OCTAVES, grid_anchors
+from pagoda.plain import check_numbers, checked
 
 # (width, height) in base sizes: square, wide, tall. The first releases rounded √2 to 1.4 and its inverse to .7,
 # which makes the largest anchors of D0 5.8 pixels narrower.
@@ -18,8 +18,9 @@ SQRT2_SHAPES = ((1.0, 1.0), (2**0.5, 0.5**0.5), (0.5**0.5, 2**0.5))
 @checked
 @dataclass(frozen=True, kw_only=True)
 class StretchedAnchors:
-    """Sizes are base_scale · step · 2^(j/octaves) · shape, sizes outer, shapes inner unless `shapes_outer`.
+    """The anchors of one cell, alike on every level but for its steps.
 
+    Sizes are base_scale · step · 2^(j/octaves) · shape, sizes outer, shapes inner unless `shapes_outer`.
     The step of a level is the picture's side divided by the level's, each axis for itself, whole or not: 10
     pixels over 3 cells have steps of 3.33 and anchors to match. Centres are the middles of cells.
 
@@ -36,6 +37,12 @@ class StretchedAnchors:
     """(width, height) in sizes; `SQRT2_SHAPES` in later releases"""
     shapes_outer: bool = False
     """the order in mmdetection"""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, 1, MOST_OCTAVES, "octaves")
+        check_numbers(self, 1 / LARGEST_SCALE, LARGEST_SCALE, "base_scale", "shapes")
+        if not self.shapes:
+            raise ValueError("anchors need a shape (width, height), got none")
 
     def of_cell(self) -> Float[Tensor, "a 4"]:
         """The anchors of a cell of side 1 at the origin."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pagoda.ops.boxes import box_areas
 from pagoda.ops.roi_align_cpu import cell_table, pooled_sums
-from pagoda.plain import checked
+from pagoda.plain import check_numbers, checked
 
 
 def roi_align(
@@ -58,7 +58,7 @@ def roi_align(
 @checked
 @dataclass(frozen=True, kw_only=True)
 class RegionPooling:
-    """How a head gets the features of its regions.
+    """How a head gets the features of its regions: which level of the pyramid, how many bins, sampled how.
 
     >>> boxes = torch.tensor([[0., 0., 112., 112.], [0., 0., 224., 224.], [0., 0., 448., 448.]])
     >>> RegionPooling().levels(boxes, 2, 5)
@@ -82,6 +82,12 @@ class RegionPooling:
     inclusive: bool = False
     """legacy boxes: areas are of sides + 1"""
 
+    def __post_init__(self) -> None:
+        check_numbers(self, 1, 256, "resolution")
+        check_numbers(self, 0, 64, "sampling_ratio", "canonical_level")
+        check_numbers(self, 1, 1e6, "canonical_side")
+        check_numbers(self, 0, 1, "eps")
+
     def levels(self, boxes: Float[Tensor, "r 4"], lowest: int, highest: int) -> Int[Tensor, " r"]:
         """The pyramid level that fits each box."""
         return self.levels_of_areas(box_areas(boxes, inclusive=self.inclusive), lowest, highest)
@@ -104,7 +110,7 @@ class RegionPooling:
         images: Int[Tensor, " r"],
         assigned: Int[Tensor, " r"] | None = None,
     ) -> Float[Tensor, "r c out_h out_w"]:
-        """(R, C, resolution, resolution) of boxes in pixels; `strides` are the levels'.
+        """(R, C, resolution, resolution) features of boxes in pixels; `strides` are the levels'.
 
         `assigned` are the levels to read from; None: those that fit the boxes.
         """

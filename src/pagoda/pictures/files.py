@@ -10,6 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from pagoda.files.text import with_home
+
 NOT_PICTURES = frozenset(("EPS", "PDF", "MPEG", "IPTC", "WMF", "BUFR", "GRIB", "HDF5"))
 """Formats that Pillow knows, but as documents, films and records, or only with another program's help"""
 ANNOTATION_ENDINGS = frozenset((".txt", ".json", ".xml", ".yaml", ".yml", ".csv", ".md", ".cache"))
@@ -94,7 +96,7 @@ def find_pictures(source: str | Path) -> FoundPictures:
 
     Raises FileNotFoundError where there is none, with what is there instead.
     """
-    path = Path(source).expanduser()
+    path = with_home(source)
     if path.is_file():
         return FoundPictures([path], [], [])
     if path.is_dir():

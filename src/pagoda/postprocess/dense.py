@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pagoda.ops.boxes import ClipRule, clip_boxes
-from pagoda.plain import checked
+from pagoda.plain import check_numbers, checked
 from pagoda.postprocess.select import Candidates, Decode, Select, at_most, not_inside_out, pick
 from pagoda.structures.outputs import DenseOutputs
 
@@ -137,6 +137,10 @@ class SelectDetections(SelectDense):
     """with a better box of the same class"""
     max_candidates: int | None = 1000
     """per level, before suppression; None: all"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_numbers(self, -1, 1, "top_level_min_score")
 
     def _bar(self, level: int, num_levels: int) -> float | Float[Tensor, ""]:
         if self.top_level_min_score is not None and level == num_levels - 1:

@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from pagoda.ops.nms import soft_nms
-from pagoda.plain import checked
+from pagoda.plain import check_numbers, checked
 from pagoda.postprocess.dense import SelectDense
 from pagoda.postprocess.select import Candidates, Decode, Selected, pick
 from pagoda.structures.images import ImageBatch
@@ -50,6 +50,8 @@ class SelectFromAllLevels(SelectDense):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_numbers(self, 1e-6, 1e6, "sigma")
+        check_numbers(self, -1, 1, "soft_min_score")
         if self.suppression == "soft" and (self.clip != "before" or self.order != "score"):
             raise ValueError(
                 'soft suppression needs clip="before" and order="score",'
@@ -90,7 +92,7 @@ class SelectFromAllLevels(SelectDense):
     def detect(
         self, outputs: DenseOutputs, images: ImageBatch, decode: Decode, label_map: LabelMap
     ) -> list[Detections]:
-        """The same as ragged lists, one per image."""
+        """Detections as ragged lists, one per image."""
         if self.suppression == "hard":
             return super().detect(outputs, images, decode, label_map)
         return ragged(self(outputs, images.sizes, decode), images.sizes, label_map)

@@ -11,7 +11,7 @@ from pagoda.ops.anchors import Side
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.boxes import clip_boxes
 from pagoda.ops.nms import batch_survivors
-from pagoda.plain import check_counts, checked
+from pagoda.plain import check_counts, check_numbers, checked
 from pagoda.postprocess.select import at_most, beside, pick
 from pagoda.structures.outputs import Proposals, RPNOutputs
 
@@ -19,9 +19,9 @@ from pagoda.structures.outputs import Proposals, RPNOutputs
 @checked
 @dataclass(frozen=True, kw_only=True)
 class SelectProposals:
-    """The best of each level, decoded, cut to the picture, suppressed within their level, the best of all levels.
+    """The best regions of each level, decoded, cut to the picture, suppressed; then the best of all levels.
 
-    Raises ValueError for limits below 1.
+    Suppression stays within a level. Raises ValueError for limits below 1.
 
     >>> anchors = torch.tensor([[0., 0., 8., 8.], [0., 0., 8., 9.], [9., 9., 40., 40.]])
     >>> outputs = RPNOutputs(torch.tensor([[2.0, 1.0, 0.0]]), torch.zeros(1, 3, 4), (anchors,))
@@ -55,6 +55,8 @@ class SelectProposals:
             max_per_level=self.max_per_level,
             max_proposals=self.max_proposals,
         )
+        check_numbers(self, 0, 1, "max_iou")
+        check_numbers(self, 0, 1e6, "min_side")
 
     def __call__(self, outputs: RPNOutputs, sizes: Int[Tensor, "b *one 2"], coder: BoxCoder) -> Proposals:
         """Regions in pixels of the batch, whose pictures have (height, width) `sizes` (B, 2); exports."""
@@ -127,6 +129,7 @@ def distinct(scores: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
     return wide - wide.abs() * torch.arange(wide.shape[1], device=wide.device) * 1e-13
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class ProposalRules:
     """How many regions a step of training looks at, and how many a picture to detect in.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pagoda.ops.heatmaps import heatmaps_to_keypoints
 from pagoda.ops.masks import PasteRule, paste_masks
-from pagoda.plain import checked
+from pagoda.plain import check_numbers, checked
 from pagoda.postprocess.select import Candidates, Decode, Select, at_most, pick
 from pagoda.structures.outputs import RegionOutputs, TubeOutputs
 
@@ -31,6 +31,10 @@ class SelectSecondStage(Select[RegionOutputs | TubeOutputs]):
     """pixels: an object must be as wide and high (torchvision: .01)"""
     keypoint_score: Literal["probability", "logit"] = "probability"
     """of a keypoint: see `ops.heatmaps`"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_numbers(self, 0, 1e6, "min_side")
 
     def candidates(
         self, outputs: RegionOutputs | TubeOutputs, sizes: Int[Tensor, "b 2"], decode: Decode
@@ -56,7 +60,7 @@ class SelectSecondStage(Select[RegionOutputs | TubeOutputs]):
         return found
 
     def competitors(self, outputs: RegionOutputs | TubeOutputs) -> list[int]:
-        """All pairs of a picture compete with each other."""
+        """How many (region, class) pairs compete for `max_candidates` places: all of a picture."""
         _, regions, classes = outputs.class_logits.shape
         return [regions * (classes - 1)]
 
@@ -82,6 +86,10 @@ class SelectRegions(SelectSecondStage):
     """see `ops.masks`"""
     min_mask_probability: float = 0.5
     """from which on a pixel belongs to the object"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_numbers(self, 0, 1, "min_mask_probability")
 
     def masks(
         self, probabilities: Float[Tensor, "n m m"], boxes: Float[Tensor, "n 4"], image_size: tuple[int, int]

@@ -37,7 +37,7 @@ class Limits(TypedDict, total=False):
 
 
 class Selected(NamedTuple):
-    """Always D rows per image, best first; rows beyond the last object have score 0 and label −1.
+    """Objects as always D rows per image, best first; rows beyond the last object have score 0 and label −1.
 
     >>> selected = Selected(torch.zeros(1, 2, 4), torch.tensor([[0.9, 0.0]]), torch.tensor([[3, -1]]))
     >>> (selected.scores > 0).sum(1)  # objects in each image
@@ -141,7 +141,7 @@ class Select(Generic[Outputs]):
     def _clipped(
         self, boxes: Float[Tensor, "b n *t 4"], sizes: Int[Tensor, "b *ones 2"]
     ) -> Float[Tensor, "b n *t 4"]:
-        """Ending at the borders of pictures of (height, width) `sizes`."""
+        """Boxes ending at the borders of pictures of (height, width) `sizes`."""
         return clip_boxes(boxes, sizes, inclusive=self.inclusive)
 
     def _cut(self, found: Candidates, sizes: Int[Tensor, "b *one 2"]) -> Candidates:
@@ -172,7 +172,7 @@ class Select(Generic[Outputs]):
         )
 
     def _survivors(self, found: Candidates) -> Bool[Tensor, " n"]:
-        """The same of one image."""
+        """Which candidates of one image suppression leaves."""
         return nms_survivors(
             self._compared(found.boxes),
             found.scores,
@@ -197,7 +197,7 @@ class Select(Generic[Outputs]):
     def detect(
         self, outputs: Outputs, images: ImageBatch, decode: Decode, label_map: LabelMap
     ) -> list[Detections]:
-        """The same as ragged lists, one per image; suppression sees only real candidates, so it is quick."""
+        """Detections as ragged lists, one per image; suppression sees only real candidates, so it is quick."""
         found = self.candidates(outputs, images.sizes, decode)
         return [
             self.of_one_image(Candidates(*(part[image] for part in found)), size, label_map)
@@ -238,12 +238,17 @@ def at_most(limit: int | None, count: Side) -> Side:
 
 
 def take(found: Candidates, rows: Shaped[Tensor, " k"]) -> Candidates:
-    """The rows of one image that a mask or an index names."""
+    """The rows of one image that a mask or an index names.
+
+    >>> pairs = Candidates(torch.zeros(2, 4), torch.tensor([0.2, 0.9]), *torch.arange(4).view(2, 2))
+    >>> take(pairs, torch.tensor([1])).labels, take(pairs, pairs.scores > 0.5).places
+    (tensor([1]), tensor([3]))
+    """
     return Candidates(*(part[rows] for part in found))
 
 
 def pick(values: Shaped[Tensor, "b n *rest"], rows: Int[Tensor, "b k"]) -> Shaped[Tensor, "b k *rest"]:
-    """Of each image the values at its own rows.
+    """The values of each image at its own rows.
 
     >>> pick(torch.tensor([[10., 11., 12.], [20., 21., 22.]]), torch.tensor([[2, 0], [1, 1]]))
     tensor([[12., 10.],

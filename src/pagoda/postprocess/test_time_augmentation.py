@@ -45,7 +45,7 @@ class PictureViews:
 
 
 class ViewCandidates(NamedTuple):
-    """What one view of a batch gave.
+    """The candidates of one view of a batch.
 
     >>> box = Candidates(torch.tensor([[[0., 0., 4., 4.]]]), *torch.ones(3, 1, 1))
     >>> small, large = torch.tensor([[10, 10]]), torch.tensor([[20, 20]])
@@ -61,7 +61,7 @@ class ViewCandidates(NamedTuple):
 
 
 def mirror_images(images: ImageBatch) -> ImageBatch:
-    """Every picture left to right within its own size; the padding stays at the right.
+    """Pictures mirrored left to right, each within its own size; the padding stays at the right.
 
     >>> mirror_images(ImageBatch(torch.tensor([[[[1., 2., 3., 0.]]]]), torch.tensor([[1, 3]]))).pixels
     tensor([[[[3., 2., 1., 0.]]]])
@@ -75,7 +75,9 @@ def mirror_images(images: ImageBatch) -> ImageBatch:
 def mirror_boxes(
     boxes: Float[Tensor, "*n 4"], widths: Int[Tensor, "*#n"] | int, *, inclusive: bool = False
 ) -> Float[Tensor, "*n 4"]:
-    """Left to right in pictures of these widths (*n or broadcastable): x' = W − x, or W − 1 − x of pixel indices.
+    """Boxes mirrored left to right in pictures of these widths (*n or broadcastable).
+
+    x' = W − x, or W − 1 − x of pixel indices (`inclusive`).
 
     >>> box = torch.tensor([[1., 2., 4., 5.]])
     >>> mirror_boxes(box, 10), mirror_boxes(box, 10, inclusive=True)
@@ -108,7 +110,7 @@ def join_views(found: Sequence[ViewCandidates], *, inclusive: bool = False) -> C
 def select_from_views(
     found: Sequence[ViewCandidates], select: Select, label_map: LabelMap
 ) -> list[Detections]:
-    """One suppression for the candidates of all views, per image, in pixels of the first view.
+    """The detections of each image that one suppression leaves of all views, in pixels of the first.
 
     Raises ValueError for soft suppression, where every view's copy of a box would cost the others their score.
     """

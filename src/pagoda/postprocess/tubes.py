@@ -57,6 +57,7 @@ class SelectTubeProposals(SelectProposals):
         return batch_tube_survivors(boxes, places, levels, num_levels, most, self.inclusive)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class TubeProposalRules:
     """How many tubes a step of training looks at, and how many a clip to detect in.
@@ -113,7 +114,7 @@ class SelectTubes(SelectSecondStage):
         frames: Sequence[tuple[int, ...]],
         key: int,
     ) -> list[Tubes]:
-        """Ragged lists, one per clip; `frames` are the positions of each clip's frames in its video."""
+        """Tubes as ragged lists, one per clip; `frames` are the positions of each clip's frames in its video."""
         found = self.candidates(outputs, images.sizes, decode)
         clips = []
         for clip, (size, positions) in enumerate(zip(images.sizes, frames, strict=True)):

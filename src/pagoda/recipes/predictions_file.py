@@ -18,6 +18,14 @@ class PredictionsFile:
     makes predictions.json of them, after an error or Ctrl-C too, and memory does not grow.
 
     A process that was killed leaves predictions.jsonl. Nothing that exists is overwritten: names get a number.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     with PredictionsFile(Path(folder)) as results:
+    ...         results.add({"file": "a.jpg", "objects": []})
+    ...         results.fail("b.jpg is damaged")
+    ...     print(json.loads(results.path.read_text()))
+    {'predictions': [{'file': 'a.jpg', 'objects': []}], 'failed': ['b.jpg is damaged']}
     """
 
     def __init__(self, out: Path) -> None:

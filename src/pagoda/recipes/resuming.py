@@ -8,7 +8,7 @@ import yaml
 
 from pagoda.detectors.contract import Detector
 from pagoda.files.atomic import write_atomically
-from pagoda.files.text import read_yaml
+from pagoda.files.text import read_text, read_yaml
 from pagoda.plain import JsonObject, from_plain
 from pagoda.training.optim import rate_factor
 from pagoda.training.settings import TrainSettings, to_plain
@@ -34,6 +34,10 @@ def read_config(file: str | Path) -> JsonObject:
     {'model': 'fcos_resnet18_fpn', 'train': {'data': 'bccd', 'epochs': 3}}
     """
     content = read_yaml(file)
+    if not content and (text := _without_remarks(file)):
+        raise ValueError(
+            f"{file} holds no settings by name but {text[:60]!r}; write them as `pagoda train --print-config` does"
+        )
     strangers = [key for key in content if key not in CONFIG_KEYS]
     if strangers:
         settings = [key for key in strangers if key in TrainSettings.__dataclass_fields__]
@@ -47,6 +51,12 @@ def read_config(file: str | Path) -> JsonObject:
         if not isinstance(content.get(key) or {}, dict):
             raise ValueError(f"{file}: '{key}' must hold settings by name, got {content[key]!r}")
     return content
+
+
+def _without_remarks(file: str | Path) -> str:
+    """What a YAML file holds beside remarks, braces and the lines that begin and end it."""
+    lines = (line.partition("#")[0].strip() for line in read_text(file).splitlines())
+    return " ".join(line for line in lines if line not in ("", "---", "...", "{}", "null", "~"))
 
 
 def config_of_run(folder: str | Path) -> JsonObject:

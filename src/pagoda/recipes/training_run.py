@@ -134,6 +134,7 @@ def train(
         build: composes a model that is not in the zoo; `model` is then the name written into its card.
         quiet: no bar, no remarks on the data and no words on standard error.
     """
+    find_device(settings.device)
     data = open_data(settings, model, take=(options or {}).get("take"))
     torch.manual_seed(settings.seed)
     start = starting_model(model, data.label_map, options=options, build=build)
@@ -177,6 +178,7 @@ def train_on(
     Traceback (most recent call last):
     ValueError: the model's 2 classes are not the dataset's 3: unknown to the model: circle, square, triangle; ...
     """
+    find_device(settings.device)
     check_frames(model, train_data, settings.augment)
     check_keypoints(model, train_data.label_map, settings.augment)
     check_learnable(model, train_data)
@@ -213,6 +215,7 @@ def resume(
     saved = settings_in(config, Path(folder) / "config.yaml")
     settings = settings_with(saved, changes or {})
     check_same_run(folder, to_plain(saved), to_plain(settings))
+    find_device(settings.device)
     model = model_from_card(config["card"], build=build, where=folder)
     train_data, val_data = open_data(settings, model).datasets(model)
     check_learnable(model, train_data)

@@ -52,11 +52,11 @@ class TubeTargets(TubeRows):
 
     @property
     def num_frames(self) -> int:
-        """T."""
+        """T, the frames of the clip."""
         return self.boxes.shape[1]
 
     def learnable(self) -> "TubeTargets":
-        """Without the ignored objects."""
+        """The clip without the ignored objects."""
         return self[~self.ignored]
 
     def at(self, position: int) -> Targets:
@@ -99,7 +99,7 @@ class TubeTargets(TubeRows):
 
     @classmethod
     def join(cls, frames: Sequence[Targets], track_ids: Sequence[Tensor], *, key: int) -> "TubeTargets":
-        """From the targets of each frame and the (N_t,) track ids of their rows; objects in the order of ids.
+        """One clip of the targets of its frames and the (N_t,) track ids of their rows; objects in the order of ids.
 
         An object is ignored where any of its frames says so. Raises ValueError for frames of different sizes and
         for a track that stands twice in a frame.

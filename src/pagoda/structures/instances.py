@@ -104,7 +104,7 @@ class Targets(_PerObject):
         )
 
     def learnable(self) -> "Targets":
-        """Without the ignored objects."""
+        """The targets without the ignored objects."""
         return self[~self.ignored]
 
 
@@ -155,7 +155,7 @@ class Detections(_PerObject):
         return [self.label_map.names[label] for label in self.labels.tolist()]
 
     def above(self, min_score: float) -> "Detections":
-        """Those of at least this score."""
+        """The detections of at least this score."""
         return self[self.scores >= min_score]
 
     def __repr__(self) -> str:

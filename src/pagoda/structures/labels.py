@@ -41,20 +41,20 @@ class LabelMap:
 
     @classmethod
     def from_names(cls, names: Iterable[str]) -> "LabelMap":
-        """Category ids 1 … n in the order of the names."""
+        """A map of these classes, whose category ids are 1 … n in the order of the names."""
         names = tuple(names)
         return cls(names, tuple(range(1, len(names) + 1)))
 
     @classmethod
     def numbered(cls, num_classes: int) -> "LabelMap":
-        """For models without data yet: classes called class_0, class_1, …"""
+        """A map for models without data yet: classes called class_0, class_1, … Raises ValueError for none."""
         if num_classes < 1:
             raise ValueError(f"num_classes counts foreground classes and must be ≥ 1, got {num_classes}")
         return cls.from_names(f"class_{index}" for index in range(num_classes))
 
     @classmethod
     def from_dict(cls, data: JsonObject) -> "LabelMap":
-        """Undo `to_dict`. Raises ValueError that names the entry which is none."""
+        """The map that `to_dict` wrote. Raises ValueError that names the entry which is none."""
         for name, hint in _ENTRIES.items():
             check_option("label_map", name, hint, data.get(name) if isinstance(data, Mapping) else None)
         skeleton = data.get("skeleton")

@@ -32,7 +32,11 @@ def check_something_counts(videos: Iterable[Tracks], *, remedy: str = REMEDY) ->
 
 
 def describe_left_out(videos: Iterable[Tracks]) -> str:
-    """What all videos together leave out, as "3 rows with flag 0, 1 row of class car"; "" for nothing."""
+    """What all videos together leave out, as "3 rows with flag 0, 1 row of class car"; "" for nothing.
+
+    >>> describe_left_out([])
+    ''
+    """
     total: dict[str, int] = {}
     for each in videos:
         for why, count in each.left_out.items():

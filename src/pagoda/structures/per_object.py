@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Rows:
-    """Indexing and moving of all tensors together. N objects.
+    """Dataclasses of one row per object in each tensor, which are indexed and moved together. N objects.
 
     >>> from pagoda.structures.instances import Targets
     >>> targets = Targets(torch.zeros(3, 4), torch.tensor([3, 5, 7]), (9, 9), torch.zeros(3, dtype=torch.bool))

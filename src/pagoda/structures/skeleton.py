@@ -95,7 +95,7 @@ class Skeleton:
 
     @classmethod
     def from_dict(cls, data: JsonObject) -> "Skeleton":
-        """Undo `to_dict`. Raises ValueError that names the entry which is none."""
+        """The skeleton that `to_dict` wrote. Raises ValueError that names the entry which is none."""
         for name, hint in _ENTRIES.items():
             check_option("skeleton", name, hint, data.get(name))
         pairs = data.get("flip_pairs")

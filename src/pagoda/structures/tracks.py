@@ -157,11 +157,11 @@ class Tracks:
         return replace(self, **{name: values[index] for name, values in self._rows().items()})
 
     def linked(self) -> "Tracks":
-        """Only the rows that belong to a track."""
+        """The rows that belong to a track, without the others."""
         return self.rows(self.track_ids != UNLINKED)
 
     def frame_slice(self, frame: int) -> slice:
-        """Where the rows of a frame stand."""
+        """The slice of all rows that are of one frame."""
         start, stop = np.searchsorted(self.frames, (frame, frame + 1))
         return slice(int(start), int(stop))
 
@@ -170,6 +170,7 @@ class Tracks:
         if self.image_size is None:
             raise ValueError(
                 f"{self._where()}the size of the frames is not known; give image_size=(height, width)"
+                " (--image-size HEIGHT WIDTH)"
             )
         here = self.frame_slice(frame)
         points, points_scores = self.keypoints, self.keypoint_scores
@@ -206,7 +207,7 @@ class Tracks:
 
     @classmethod
     def from_detections(cls, frames: Iterable[Detections], name: str = "") -> "Tracks":
-        """One `Detections` per frame of a video, in order, to its tracks; a frame without objects counts too.
+        """The tracks of a video from one `Detections` per frame, in order; a frame without objects counts too.
 
         Raises ValueError for no frames, frames of different sizes, and frames with and without keypoints.
         """
@@ -278,7 +279,7 @@ class Tubes(TubeRows):
         self._check_tubes(len(self.frames), self.key)
 
     def at(self, position: int) -> Detections:
-        """All tubes in one of the T frames."""
+        """Where all tubes are in one of the T frames, as `Detections`."""
         points, scores = self.keypoints, self.keypoint_scores
         return Detections(
             self.boxes[:, position],

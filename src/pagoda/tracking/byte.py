@@ -32,7 +32,7 @@ class _Track:
 @checked
 @dataclass
 class ByteTracker:
-    """Strong detections against all tracks, weak ones against those still in sight, then new tracks.
+    """ByteTrack's linker: strong detections against all tracks, weak ones against those in sight, then new tracks.
 
     A new track is given an id at its second sight (in the first frame of the video, at once). Defaults are
     the paper's at 30 frames per second; for other rates scale `max_lost_frames`.
@@ -76,7 +76,7 @@ class ByteTracker:
         self._next_id = 1
 
     def update(self, found: Found) -> Detections:
-        """See `Tracker.update`."""
+        """The frame's objects with track ids; see `Tracker.update`."""
         detections = in_key_frame(found)
         boxes, scores, labels = to_arrays(detections)
         self._frame += 1

@@ -39,7 +39,7 @@ class Motion:
 
 
 class HeightScaledMotion:
-    """Constant velocity of centre, aspect (width / height) and height; all doubts grow with the height.
+    """A filter of constant velocity of centre, aspect (width / height) and height; all doubts grow with the height.
 
     DeepSORT's filter (Wojke 2017), which ByteTrack uses: positions are unsure by 1/20 of the height,
     velocities by 1/160 of it per frame.
@@ -76,7 +76,7 @@ class HeightScaledMotion:
         return _correct(motion, self._measure(boxes), self.observation, _diagonals(doubts))
 
     def boxes(self, motion: Motion) -> Float[np.ndarray, "n 4"]:
-        """xyxy pixels."""
+        """Where the boxes are, xyxy pixels."""
         center, aspect, height = motion.state[:, :2], motion.state[:, 2:3], motion.state[:, 3:4]
         half = np.concatenate([aspect * height, height], 1) / 2
         return np.concatenate([center - half, center + half], 1)
@@ -99,7 +99,7 @@ class HeightScaledMotion:
 
 
 class AreaMotion:
-    """Constant velocity of centre and area, constant aspect (width / height); SORT's filter (Bewley 2016).
+    """A filter of constant velocity of centre and area, constant aspect (width / height); SORT's filter (Bewley 2016).
 
     OC-SORT uses the same. The doubts are SORT's fixed numbers, in pixels.
 
@@ -134,7 +134,7 @@ class AreaMotion:
         return _correct(motion, self._measure(boxes), self.observation, self.measurement_noise)
 
     def boxes(self, motion: Motion) -> Float[np.ndarray, "n 4"]:
-        """xyxy pixels."""
+        """Where the boxes are, xyxy pixels."""
         area, aspect = np.maximum(motion.state[:, 2], 1e-6), np.maximum(motion.state[:, 3], 1e-6)
         width = np.sqrt(area * aspect)
         half = np.stack([width, area / width], 1) / 2

@@ -40,7 +40,7 @@ class _Track:
 @checked
 @dataclass
 class OCSortTracker:
-    """IoU with the prediction and agreement of direction; then a second chance at the last place seen.
+    """OC-SORT's linker: IoU with the prediction and agreement of direction, then IoU with the last place seen.
 
     When an object returns, the filter is run again along the straight path between the two places where it
     was seen, instead of going on from where it drifted in between. A track is given its id at
@@ -81,7 +81,7 @@ class OCSortTracker:
         self._next_id = 1
 
     def update(self, found: Found) -> Detections:
-        """See `Tracker.update`."""
+        """The frame's objects with track ids; see `Tracker.update`."""
         detections = in_key_frame(found)
         boxes, scores, labels = to_arrays(detections)
         self._frame += 1

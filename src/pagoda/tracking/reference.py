@@ -59,7 +59,7 @@ class _Frame:
 @checked
 @dataclass
 class ReferenceTracker:
-    """Weighted costs, solved between this frame and the last; what is left over starts a track.
+    """Detect-and-Track's linker: weighted costs between this frame and the last; what is left over starts a track.
 
     As in the original there is no memory, so that who is missed once comes back as somebody new, and no
     gate, so that an object far from all others still inherits the track that is free. The original's
@@ -97,7 +97,11 @@ class ReferenceTracker:
         self._next_id = 0
 
     def update(self, found: Found, *, appearance: np.ndarray | None = None) -> Detections:
-        """See `Tracker.update`; `appearance` (N, D) has one vector per object, for a weight above 0."""
+        """The frame's objects with track ids, see `Tracker.update`.
+
+        `appearance` (N, D) has one vector per object, for a weight above 0. Raises ValueError where a weight is above 0
+        and what it weighs is not there.
+        """
         detections = in_key_frame(found)
         boxes, scores, labels = to_arrays(detections)
         height, width = detections.image_size

@@ -34,7 +34,7 @@ class _Track:
 @checked
 @dataclass
 class TubeTracker:
-    """Least total cost over shared frames: 1 - mean IoU, for poses half of it 1 - mean OKS.
+    """A linker of clips by least total cost over shared frames: 1 - mean IoU, for poses half of it 1 - mean OKS.
 
     A track whose tube shares no frame with the clip at hand is compared by its last box.
 
@@ -141,7 +141,7 @@ class TubeTracker:
 @checked
 @dataclass
 class PairedFrames:
-    """Lets `TubeTracker` link detections of single frames: a `Tracker` that makes clips of two frames.
+    """A `Tracker` of single frames, which lets `TubeTracker` link clips of two frames that it makes of them.
 
     Where an object was one frame ago is taken from the detection there that it overlaps most; where none
     overlaps by `min_iou`, it is believed to have stood still. Tubes of a model of clips are linked as they are.
@@ -170,7 +170,7 @@ class PairedFrames:
         self._frame = 0
 
     def update(self, found: Found) -> Detections:
-        """See `Tracker.update`."""
+        """The frame's objects with track ids; see `Tracker.update`."""
         if isinstance(found, Tubes):
             return self.tracker.update(found)
         to_arrays(found)  # refuses boxes that are no numbers

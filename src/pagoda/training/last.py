@@ -11,6 +11,7 @@ from warnings import warn
 import numpy as np
 import torch
 
+from pagoda.files.atomic import no_way_out
 from pagoda.files.drafts import draft_beside, settle, sweep_drafts
 from pagoda.weights.file_types import WeightsError
 from pagoda.weights.files import save_torch
@@ -77,7 +78,7 @@ def save_last(run: Path, state: Saved) -> None:
     ...     load_last(Path(run))["step"], sorted(path.name for path in Path(run, "last").iterdir())
     (2, ['state-before.pt', 'state.pt'])
     """
-    last = run / "last" / STATE_FILE
+    last = no_way_out(run / "last") / STATE_FILE
     try:
         draft = draft_beside(last)
         try:

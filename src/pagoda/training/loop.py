@@ -89,14 +89,16 @@ class Position:
 class Trainer:
     """One run of `model` on `view`; `run` is its folder. `Trainer.run()` returns the last validation.
 
-    >>> from tempfile import mkdtemp
+    >>> from tempfile import TemporaryDirectory
     >>> import pagoda
     >>> from pagoda.data.drawn.synthetic import DrawnShapes
     >>> shapes = DrawnShapes(4, image_size=(32, 32), seed=1)
     >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=3, base_channels=8, width=8, norm_groups=4)
     >>> settings = TrainSettings(data="drawn", epochs=3, batch_size=2, device="cpu")
-    >>> view, sizes, run = TrainingView(shapes), shapes.annotations.sizes, Path(mkdtemp())
-    >>> trainer = Trainer(model, view, lambda *_: None, settings, run, sizes=sizes, quiet=True)
+    >>> view, sizes = TrainingView(shapes), shapes.annotations.sizes
+    >>> with TemporaryDirectory() as run:
+    ...     trainer = Trainer(model, view, lambda *_: None, settings, Path(run), sizes=sizes, quiet=True)
+    ...     trainer.log.close()
     >>> trainer.total_steps, trainer.at.step  # 3 epochs of 2 batches
     (6, 0)
     """

@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from pagoda.files.atomic import writing
+from pagoda.files.atomic import no_way_out, writing
 from pagoda.plain import JsonObject, checked
 
 if TYPE_CHECKING:
@@ -66,11 +66,12 @@ class RunLog:
     A resumed run first cuts off the rows after `resume_step`, and unless it `is_scored` the validation there: they
     will be written again. Rows before stay untouched.
 
-    >>> from tempfile import mkdtemp
-    >>> log = RunLog(Path(mkdtemp()), total_steps=10, quiet=True)
-    >>> log.write("step", 1, loss=2.5)
-    >>> log.close()
-    >>> read_records(log.path)
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as run:
+    ...     log = RunLog(Path(run), total_steps=10, quiet=True)
+    ...     log.write("step", 1, loss=2.5)
+    ...     log.close()
+    ...     read_records(log.path)
     [{'kind': 'step', 'step': 1, 'loss': 2.5}]
     """
 
@@ -83,11 +84,11 @@ class RunLog:
         is_scored: bool = True,
         quiet: bool = False,
     ) -> None:
-        self.path = run / "metrics.jsonl"
+        self.path, board = no_way_out(run / "metrics.jsonl"), no_way_out(run / "tensorboard")
         self.file = self.path.open("a", encoding="utf-8")
         os.truncate(self.path, _end_of_done(self.path, resume_step, is_scored=is_scored))
         self.console = Console(quiet=quiet, stderr=True)
-        self.board = _open_tensorboard(run / "tensorboard", resume_step, self.console)
+        self.board = _open_tensorboard(board, resume_step, self.console)
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),

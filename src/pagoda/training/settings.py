@@ -68,7 +68,7 @@ class OptimSettings:
     milestones: tuple[float, ...] = (0.67, 0.89)
     """multistep: shares of the run after which the rate is divided by ten"""
     warmup_steps: int = 50
-    """steps with a lower rate at the start, so that fresh weights do not diverge; published recipes take 500"""
+    """steps with a lower rate at the start, so that fresh weights do not diverge; long runs take 500 and more"""
     warmup: Literal["linear", "constant"] = "linear"
     """linear: the rate rises from warmup_factor to its full value; constant: it stays there and then jumps"""
     warmup_factor: float = 0.001
@@ -87,6 +87,11 @@ class OptimSettings:
 
     def __post_init__(self) -> None:
         _check_ranges(self)
+        if not all(0 <= share <= 1 for share in self.milestones):
+            raise ValueError(
+                f"milestones are shares of the run, 0 … 1, got {', '.join(f'{each:g}' for each in self.milestones)};"
+                " of epochs, divide them by the number of epochs: 8 and 11 of 12 are 0.67 and 0.92"
+            )
 
 
 @checked

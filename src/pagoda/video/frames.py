@@ -13,6 +13,7 @@ import numpy as np
 
 from pagoda.files.atomic import writing
 from pagoda.files.drafts import draft_beside, settle
+from pagoda.files.text import with_home
 from pagoda.pictures.read import (
     PictureError,
     find_pictures,
@@ -61,7 +62,7 @@ class VideoSource:
     """
 
     def __init__(self, source: str | Path, *, frames_per_second: float = 25.0, first_frame: int = 0) -> None:
-        self.path, self.first_frame = Path(source).expanduser(), first_frame
+        self.path, self.first_frame = with_home(source), first_frame
         if not self.path.exists() and not glob.has_magic(str(source)):
             raise FileNotFoundError(
                 f"expected a video, a folder of pictures or a glob pattern, but there is no {self.path}"

@@ -55,7 +55,9 @@ def damaged(path: str | Path, error: Exception) -> WeightsError:
     >>> print(damaged("a.pkl", EOFError("Ran out of input")))
     a.pkl is refused: it is truncated or damaged (EOFError: Ran out of input); fetch it again
     """
-    reason = (str(error).splitlines() or ["the file ends too soon"])[0]
+    lines = str(error).splitlines() or ["the file ends too soon"]
+    # torch's own words begin with the advice to read the file in a way that runs what is in it.
+    reason = next((line.strip() for line in lines if "weights_only" not in line and line.strip()), "")
     return WeightsError(
         f"{path} is refused: it is truncated or damaged ({type(error).__name__}: {reason}); fetch it again"
     )

@@ -87,6 +87,8 @@ def read_saved(path: Path) -> JsonObject:
     ...         print(str(error).rpartition("should")[2])
      hold entries by name, got list
     """
+    if path.exists() and not path.is_file():
+        raise WeightsError(f"{path} is a folder, a pipe or a device; expected a file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:

@@ -13,6 +13,8 @@ MOST = {
     "frame_interval": 10**6, "time_kernel": 255, "in_channels": 4,
 }  # fmt: skip
 """Larger numbers are no wish but a mistake, or somebody's file that is to fill the memory"""
+MAY_BE_NONE = ("head_depth", "cells")
+"""which may be 0; all others begin at 1"""
 
 
 class ModelName(NamedTuple):
@@ -78,8 +80,10 @@ class ModelOptions(Options):
         """
         for name, most in MOST.items():
             value = getattr(self, name, None)
-            if value is not None and not 0 <= value <= most:
-                raise ValueError(f"the model option {name} is a number up to {most}, got {value}")
+            least = 0 if name in MAY_BE_NONE else 1
+            if value is not None and not least <= value <= most:
+                limit = f"up to {most}" if value > most else f"from {least} on"
+                raise ValueError(f"the model option {name} is a number {limit}, got {value}")
 
     @classmethod
     def refusal(cls, model: str, said: str, of: str) -> str:

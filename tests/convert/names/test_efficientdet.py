@@ -233,6 +233,18 @@ def d0_of_effdet() -> dict[str, Tensor]:
     return as_saved(random_model("effdet", width=16, cells=1, head_depth=1), effdet.RULES, yxhw=True)
 
 
+@pytest.mark.parametrize(("arch", "pads"), [("efficientdet_d4", False), ("tf_efficientdet_d4", True)])
+def test_the_name_effdet_gave_a_model_says_how_its_backbone_pads(
+    tmp_path: Path, arch: str, pads: bool
+) -> None:
+    """From D4 on both forms have a bias in front of norms; only those called tf_ pad as TensorFlow does."""
+    state = as_saved(random_model("google", width=16, cells=1, head_depth=1), effdet.RULES, yxhw=True)
+    torch.save({"state_dict": state, "arch": arch}, tmp_path / "best.pth")
+    model = convert(tmp_path / "best.pth").model
+    assert model.card()["flavour"]["tensorflow"] is pads
+    assert model.card()["flavour"]["padding"] == "same", "the pyramid's, of both"
+
+
 def test_what_the_error_about_effdets_forms_advises_works(
     tmp_path: Path, d0_of_effdet: dict[str, Tensor]
 ) -> None:

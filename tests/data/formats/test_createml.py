@@ -57,3 +57,26 @@ def test_bad_entries_are_named(tmp_path: Path, bad: dict, message: str) -> None:
     save(tmp_path, entry("a.png", ("dog", 20, 15, 10, 8)), bad)
     with pytest.raises(ValueError, match=message):
         open_annotations(tmp_path)
+
+
+def test_a_file_per_picture_is_one_split(tmp_path: Path) -> None:
+    """As labelImg writes them."""
+    for split, names in (("train", ("a", "b")), ("val", ("é",))):
+        for name in names:
+            (tmp_path / split).mkdir(exist_ok=True)
+            Image.new("RGB", (40, 30)).save(tmp_path / split / f"{name}.png")
+            text = json.dumps([entry(f"{name}.png", (name, 20, 15, 10, 8), verified=False)])
+            (tmp_path / split / f"{name}.json").write_text(text)
+    train, val = open_annotations(tmp_path, "train"), open_annotations(tmp_path, "val")
+    assert (train.counts(), val.counts()) == ({"a": 1, "b": 1, "é": 0}, {"a": 0, "b": 0, "é": 1})
+    assert len(open_annotations(tmp_path / "train")) == 2
+
+
+def test_names_of_classes_are_text_on_one_line(tmp_path: Path) -> None:
+    annotations = open_annotations(
+        save(tmp_path, entry("a.png", ("cat ", 20, 15, 10, 8), (" cat", 9, 9, 4, 4), (7, 5, 5, 2, 2)))
+    )
+    assert annotations.counts() == {"7": 1, "cat": 2}
+    assert any("'cat ' becomes 'cat'" in note for note in annotations.notes)
+    with pytest.raises(ValueError, match=r"a\.png: an object needs label"):
+        open_annotations(save(tmp_path, entry("a.png", (None, 20, 15, 10, 8))))

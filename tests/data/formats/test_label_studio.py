@@ -79,3 +79,72 @@ def test_cancelled_annotations_do_not_count(tmp_path: Path) -> None:
 def test_bad_results_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"project\.json: task 7: a broken rectanglelabels"):
         open_annotations(save(tmp_path, RECT, result("rectanglelabels", x=1)))
+
+
+def test_tasks_that_nobody_has_looked_at_are_no_pictures_without_objects(tmp_path: Path) -> None:
+    save(tmp_path, RECT)
+    done = json.loads((tmp_path / "project.json").read_text())[0]
+    open_task = {**done, "id": 8, "annotations": [], "predictions": [{"result": [RECT]}]}
+    skipped = {**done, "id": 9, "annotations": [{"result": [RECT], "was_cancelled": True}]}
+    empty = {**done, "id": 10, "annotations": [{"result": []}], "data": {"image": "b.png"}}
+    Image.new("RGB", SIZE_WH).save(tmp_path / "b.png")
+    # Long enough that nothing of a result stands in the first 64 kB.
+    tasks = [{**open_task, "meta": {"text": "x" * 70_000}}, skipped, done, empty]
+    (tmp_path / "project.json").write_text(json.dumps(tasks))
+    annotations = open_annotations(tmp_path)
+    assert (annotations.files.tolist(), annotations.counts()) == (["0f-a.png", "b.png"], {"dog": 1})
+    assert any("2 tasks without an annotation are left out" in note for note in annotations.notes)
+
+
+def labels(kind: str, *names: object, **place: object) -> list[dict]:
+    """As two tools make it: one result with the place, one with the place and the labels."""
+    alone = {**result(kind, **place), "id": "r1"}
+    alone["value"].pop(kind)
+    value = {**alone["value"], "labels": list(names)}
+    return [alone, {**alone, "type": "labels", "value": value}]
+
+
+PLACE = {"x": 50, "y": 50, "width": 20, "height": 10, "rotation": 0}
+MIN = {**result("rectanglelabels", **PLACE)["value"], "original_width": 1000, "original_height": 500}
+
+
+@pytest.mark.parametrize(
+    ("task", "counts", "note"),
+    [
+        ({"annotations": [{"result": labels("rectangle", "cat", **PLACE)}]}, {"cat": 1}, None),
+        ({"completions": [{"result": [RECT]}]}, {"dog": 1}, None),
+        ({"data": {"text": "a dog", "img": "/data/upload/1/0f-a.png"}}, {"dog": 1}, None),
+        ({"data": {"img": "/data/upload/1/0123abcd-0f-a.png"}}, {"dog": 1}, "Label Studio puts before"),
+        (
+            {
+                "annotations": [
+                    {"result": [result("rectanglelabels", **PLACE, rectanglelabels=["cat", "small"])]}
+                ]
+            },
+            {"cat": 1},
+            "1 further labels of an object are left out",
+        ),
+        (
+            {"annotations": [{"result": [result("rectanglelabels", **PLACE, rectanglelabels=[" cat "])]}]},
+            {"cat": 1},
+            "' cat ' becomes 'cat'",
+        ),
+        ({"annotations": None, "data": None, "image": "x/0f-a.png", "label": [MIN]}, {"dog": 1}, None),
+    ],
+    ids=[
+        "labels for any shape",
+        "completions",
+        "picture under another key",
+        "upload",
+        "two labels",
+        "spaces",
+        "JSON-MIN",
+    ],
+)
+def test_what_versions_and_tools_write(tmp_path: Path, task: dict, counts: dict, note: str | None) -> None:
+    save(tmp_path, RECT)
+    whole = json.loads((tmp_path / "project.json").read_text())[0] | task
+    (tmp_path / "project.json").write_text(json.dumps([{k: v for k, v in whole.items() if v is not None}]))
+    annotations = open_annotations(tmp_path)
+    assert (annotations.counts(), annotations.boxes_xywh.tolist()) == (counts, [[500, 250, 200, 50]])
+    assert note is None or any(note in each for each in annotations.notes), annotations.notes

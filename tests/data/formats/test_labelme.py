@@ -85,6 +85,12 @@ def test_groups_are_one_object_with_its_keypoints(tmp_path: Path) -> None:
 QUADRILATERAL = ((5, 5), (15, 10), (10, 20), (0, 15))
 
 
+def test_oriented_rectangles(tmp_path: Path) -> None:
+    write(tmp_path, "a", shape("dog", "oriented_rectangle", *QUADRILATERAL))
+    targets = open_annotations(tmp_path).targets(0)
+    assert targets.boxes.tolist() == [[0, 5, 15, 20]] and abs(int(targets.masks.sum()) - 125) < 10
+
+
 def test_shapes_of_x_anylabeling(tmp_path: Path) -> None:
     corners = [(20, 10), (30, 10), (30, 20), (20, 20)]
     write(

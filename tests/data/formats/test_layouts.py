@@ -375,3 +375,33 @@ def test_a_folder_of_videos_is_told_which_commands_read_it(tmp_path: Path, truth
     said = rf"holds annotated videos \({first}.* --train-split {first} --val-split {last}; pagoda track eval --gt"
     with pytest.raises(ValueError, match=said):
         find_dataset(tmp_path)
+
+
+def test_a_list_of_classes_beside_other_formats_makes_no_yolo(tmp_path: Path) -> None:
+    """X-AnyLabeling and LabelMe users keep one."""
+    draw(tmp_path, "a.png")
+    shape = {"label": "cat", "points": [[1, 1], [3, 3]], "shape_type": "rectangle"}
+    (tmp_path / "a.json").write_text(json.dumps({"shapes": [shape], "imagePath": "a.png"}))
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    layout = find_dataset(tmp_path)
+    assert (layout.kind, layout.others) == ("labelme", ())
+    (tmp_path / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    assert find_dataset(tmp_path).kind == "yolo"
+
+
+def test_a_broken_description_of_another_kind_does_not_matter(tmp_path: Path) -> None:
+    draw(tmp_path / "images", "a.png")
+    write_coco(tmp_path / "annotations/train.json", "a.png")
+    (tmp_path / "data.yaml").write_text("names: [cat\n")
+    assert len(open_annotations(tmp_path)) == 1
+
+
+def test_the_folder_above_a_coco_folder(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        draw(tmp_path / f"coco/{split}2017", f"{split}.png")
+        for kind in ("instances", "person_keypoints", "captions"):
+            write_coco(tmp_path / f"coco/annotations/{kind}_{split}2017.json", f"{split}.png")
+    assert [open_annotations(tmp_path, split).files.tolist() for split in ("train", "val")] == [
+        ["coco/train2017/train.png"],
+        ["coco/val2017/val.png"],
+    ]

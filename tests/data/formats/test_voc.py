@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from pagoda.data.formats.coco import read_coco
+from pagoda.data.formats.layouts import find_dataset, open_annotations
 from pagoda.data.formats.voc import read_voc
 from pagoda.data.formats.voc_layout import voc_splits
 
@@ -162,3 +163,54 @@ def test_voc_toy(shared_data: Path) -> None:
         ours, theirs = annotations.targets(index), published.targets(position[annotations.files[index]])
         # The published file keeps the 1-based corners and takes xmax - xmin as width.
         assert np.array_equal(ours.boxes.numpy() + np.array([1, 1, 0, 0]), theirs.boxes.numpy())
+
+
+@pytest.mark.parametrize(
+    ("said", "encoding", "before"),
+    [
+        ("gb2312", "gb2312", ""),
+        ("Shift_JIS", "shift_jis", ""),
+        ("utf-16", "utf-8", ""),  # .NET's writers of text say so in files of UTF-8
+        ("utf-16", "utf-16", ""),
+        ("UTF-8", "utf-8-sig", ""),
+        ("utf-8", "utf-8", "\n  "),
+    ],
+)
+def test_files_in_the_encoding_they_say(pets: Path, said: str, encoding: str, before: str) -> None:
+    text = f'{before}<?xml version="1.0" encoding="{said}"?>\n<annotation>{SIZE}{an_object("大", 1, 1, 9, 9)}'
+    (pets / "Annotations/one.xml").write_bytes(f"{text}</annotation>".encode(encoding))
+    assert open_annotations(pets, "train").counts()["大"] == 1
+
+
+def test_files_in_another_encoding_than_they_say_are_named(pets: Path) -> None:
+    text = f"<annotation>{SIZE}{an_object('chèvre', 1, 1, 9, 9)}</annotation>"
+    (pets / "Annotations/one.xml").write_bytes(text.encode("cp1252"))
+    with pytest.raises(ValueError, match=r"one\.xml is not UTF-8 text .*; save it as UTF-8"):
+        open_annotations(pets, "train")
+
+
+def test_lists_of_names_that_end_like_flags_are_splits(tmp_path: Path) -> None:
+    files = {name: SIZE + an_object("dog", 1, 1, 9, 9) for name in ("image 0", "image 1", "other")}
+    lists = {"train": "image 0\nimage 1\n", "val": "other\n", "dog_train": '"image 0" 1\n"image 1" 1\n'}
+    write_voc(tmp_path, files, lists)
+    assert {name: len(keys) for name, keys in find_dataset(tmp_path).splits.items()} == {"train": 1, "val": 1}
+    assert [len(open_annotations(tmp_path, split)) for split in ("train", "val")] == [2, 1]
+
+
+def test_splits_of_which_only_lists_of_classes_tell(tmp_path: Path) -> None:
+    """As VoTT writes them, with the pictures' endings."""
+    files = {name: SIZE + an_object("dog", 1, 1, 9, 9) for name in "abc"}
+    lists = {"dog_train": "a.png 1\nb.png -1\n", "cat_train": "a.png -1\nb.png 1\n", "dog_val": "c.png 1\n"}
+    write_voc(tmp_path, files, lists)
+    found = {split: open_annotations(tmp_path, split).files.tolist() for split in ("train", "val")}
+    assert found == {"train": ["a.png", "b.png"], "val": ["c.png"]}
+
+
+def test_a_name_without_ending_is_a_picture_anywhere(tmp_path: Path) -> None:
+    for folder in ("xmls", "pics"):
+        (tmp_path / folder).mkdir()
+    Image.new("RGB", (40, 30)).save(tmp_path / "pics/a 1.png")
+    text = f"<annotation><filename>a 1</filename>{SIZE}{an_object('dog', 1, 1, 9, 9)}</annotation>"
+    (tmp_path / "xmls/a 1.xml").write_text(text)
+    annotations = open_annotations(tmp_path)
+    assert annotations.path(0).is_file() and "'a 1' is pics/a 1.png" in annotations.notes[0]

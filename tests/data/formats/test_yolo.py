@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pagoda.data.formats.layouts import open_annotations
 from pagoda.data.formats.yolo import read_yolo
 from pagoda.data.formats.yolo_layout import yolo_splits
 from pagoda.pictures.read import is_picture
@@ -303,3 +304,74 @@ def test_pictures_of_every_ending_are_read_and_the_others_counted(tmp_path: Path
         "1 file is left out, being no picture that Pillow reads (1 .heic)" in note for note in found.notes
     )
     assert any("last.txt: no picture" in note for note in found.notes)
+
+
+BOX = "0 0.5 0.5 0.5 0.5\n"
+
+
+def yolo_splits_in(root: Path, folders: dict[str, str]) -> Path:
+    for folder, picture in folders.items():
+        write_pictures(root / "images" / folder, picture)
+        write_labels(root / "labels" / folder / f"{Path(picture).stem}.txt", BOX)
+    return root
+
+
+@pytest.mark.parametrize("text", ["Train: Train.txt\nValidation: Validation.txt\nnames: [cat]\n", None])
+def test_splits_in_any_case(tmp_path: Path, text: str | None) -> None:
+    """As CVAT calls its subsets: else validation pictures would be learned from."""
+    yolo_splits_in(tmp_path, {"Train": "a.png", "Validation": "b.png"})
+    for split, picture in (("Train", "a.png"), ("Validation", "b.png")):
+        (tmp_path / f"{split}.txt").write_text(f"data/images/{split}/{picture}\n")
+    (tmp_path / ("data.yaml" if text else "classes.txt")).write_text(text or "cat\n")
+    found = {split: open_annotations(tmp_path, split).files.tolist() for split in ("train", "val")}
+    assert found == {"train": ["a.png"], "val": ["b.png"]}
+
+
+def test_an_empty_line_in_a_list_of_names_keeps_the_numbers(tmp_path: Path) -> None:
+    yolo_splits_in(tmp_path, {"train": "a.png"})
+    (tmp_path / "labels/train/a.txt").write_text(BOX.replace("0 ", "2 ", 1))
+    (tmp_path / "classes.txt").write_text("cat\n\ndog\nbird\n\n")
+    annotations = open_annotations(tmp_path)
+    assert annotations.counts() == {"cat": 0, "1": 0, "dog": 1, "bird": 0}
+    assert any("category 1 has no name" in note for note in annotations.notes)
+
+
+@pytest.mark.parametrize(
+    ("yaml_file", "path"),
+    [("folds/fold1.yaml", ".."), ("folds/fold1.yaml", "{root}"), ("../pets.yaml", "pets")],
+    ids=["above", "absolute", "in datasets/"],
+)
+@pytest.mark.parametrize(
+    "line", ["images/train/{}", "./images/train/{}", "/content/drive/pets/images/train/{}"]
+)
+def test_lists_of_a_description_that_lies_elsewhere(
+    tmp_path: Path, yaml_file: str, path: str, line: str
+) -> None:
+    root = yolo_splits_in(tmp_path / "datasets/pets", {"train": "a.png"})
+    description = (root.parent if path == "pets" else root) / yaml_file
+    description.parent.mkdir(exist_ok=True)
+    entry = "train1.txt" if path == "pets" else "folds/train1.txt"
+    (root / entry).write_text(line.format("a.png") + "\n")
+    text = f"path: {path.format(root=root)}\ntrain: {entry}\nval: {entry}\nnames: [cat]\n"
+    description.write_text(text)
+    assert open_annotations(description, "train").counts() == {"cat": 1}
+
+
+def test_files_that_cannot_be_read_and_name_no_classes_do_not_matter(pets: Path) -> None:
+    (pets / "data.yaml").rename(pets / "pets.yaml")
+    (pets / "mkdocs.yml").write_text("theme: {{ theme }}\n\tx: !!python/name:os.system\n")
+    assert open_annotations(pets, "train").counts() == {"cat": 1, "dog": 1}
+    (pets / "pets.yaml").write_text("train: images/train\nnames: [cat\n")
+    with pytest.raises(ValueError, match=r"cannot read .*pets\.yaml"):
+        open_annotations(pets, "train")
+
+
+def test_names_that_cannot_be_read_are_told_alone(pets: Path) -> None:
+    (pets / "data.yaml").write_text("train: images/train\nnames: [cat, cat]\n")
+    with pytest.raises(ValueError, match="name given twice") as error:
+        open_annotations(pets, "train")
+    assert "annotations name a category" not in str(error.value)
+    (pets / "data.yaml").unlink()
+    (pets / "classes.txt").write_text("\n")
+    with pytest.raises(ValueError, match=r"classes\.txt: no class names; expected one in each line"):
+        open_annotations(pets, "train")

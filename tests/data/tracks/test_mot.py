@@ -219,6 +219,55 @@ def test_an_unknown_benchmark_gets_the_known_ones(tmp_path):
         read_mot(written(tmp_path, "1,1,5,5,5,5,1,1,1\n"), is_truth=True, benchmark="MOT21")
 
 
+@pytest.mark.parametrize(
+    ("above", "file", "name"),
+    [
+        ("MOT20-01", "gt/gt.txt", "MOT20-01"),
+        ("MOT20-01/gt", "gt.txt", "MOT20-01"),
+        ("MOT20-01", "gt.txt", "MOT20-01"),
+        ("MOT20-01", "MOT20-02.txt", "MOT20-02"),
+    ],
+)
+def test_files_are_named_from_the_folder_one_stands_in(tmp_path, monkeypatch, above, file, name):
+    (tmp_path / above / file).parent.mkdir(parents=True)
+    (tmp_path / above / file).write_text("1,1,1,1,5,5,1,1,1\n")
+    if name == "MOT20-01":
+        (tmp_path / name / "seqinfo.ini").write_text("[Sequence]\nseqLength=7\n")
+    monkeypatch.chdir(tmp_path / above)
+    tracks = read_mot(file, is_truth=True)
+    assert (tracks.name, tracks.num_frames) == (name, 7 if name == "MOT20-01" else 1)
+    assert tracks.rules.startswith("MOT20")
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        (["train/a/gt/gt.txt", "train/b/gt/gt.txt", "test/c/det/det.txt"], 2),  # the benchmark's own folder
+        (["data/a.txt", "data/b.txt", "pedestrian_summary.csv"], 2),  # TrackEval's folder of a tracker
+        (["ByteTrack/data/a.txt"], 1),
+        (["a.txt", "data/b.txt"], 1),
+    ],
+)
+def test_files_may_lie_one_folder_lower(tmp_path, files, found):
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1,1,1,1,5,5,1\n")
+    assert [file.relative_to(tmp_path).as_posix() for file in find_mot(tmp_path)] == files[:found]
+
+
 def test_a_folder_without_any_says_what_was_looked_for(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"gt/gt\.txt"):
         find_mot(tmp_path)
+
+
+def test_a_row_far_behind_all_others_is_refused_with_its_line(tmp_path):
+    path = tmp_path / "t.txt"
+    path.write_text("1,1,5,5,5,5,1\n\n9000000,1,5,5,5,5,1\n2,1,5,5,5,5,1\n")
+    for is_truth in (False, True):
+        with pytest.raises(
+            ValueError, match=r"t\.txt line 3: frame 9000000 follows on more than 100000 frames"
+        ):
+            read_mot(path, is_truth=is_truth)
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "seqinfo.ini").write_text("[Sequence]\nseqLength=9000000\n")
+    assert read_mot(path).num_frames == 9_000_000, "somebody says that the video is so long"

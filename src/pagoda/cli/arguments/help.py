@@ -32,7 +32,7 @@ def show_help(command: type, verb: str, arguments: Sequence[str], default: objec
     if common is not None and "--help-all" not in arguments:
         hidden = [name for name in _optional(command, default) if name not in common]
     print(description_of(command, get_terminal_size().columns), end="\n\n")
-    shown = class_shown(command, default, hidden)
+    shown = _class_shown(command, default, hidden)
     with json_options, suppress(SystemExit):
         tyro.cli(shown, prog=f"pagoda {verb}", description="", args=["--help"])
     if hidden:
@@ -73,7 +73,7 @@ def _example(line: str, width: int) -> str:
     return " \\\n".join(parts).replace("\0", " ")
 
 
-def class_shown(options: type, chosen: object, hidden: Collection[str] = (), path: str = "") -> type:
+def _class_shown(options: type, chosen: object, hidden: Collection[str] = (), path: str = "") -> type:
     """The dataclass as tyro is to show it: what is required first, then `common`, then the others.
 
     `chosen` holds the values it begins with, None stands for those of the class. `hidden` are names with dots, counted
@@ -85,7 +85,7 @@ def class_shown(options: type, chosen: object, hidden: Collection[str] = (), pat
     for name, value in _values(options, chosen).items():
         hint = hints[name]
         if is_dataclass(value):
-            hint = class_shown(type(value), value, hidden, f"{path}{name}.")
+            hint = _class_shown(type(value), value, hidden, f"{path}{name}.")
             value = hint()
         else:
             text, default = _told(lines.get(name, ""), value)
@@ -102,9 +102,9 @@ def class_shown(options: type, chosen: object, hidden: Collection[str] = (), pat
 def lines_of(options: type) -> dict[str, str]:
     """{field: the text below it}, of a dataclass and those it inherits from, each as one line.
 
-    >>> from pagoda.training.settings import OptimSettings
-    >>> lines_of(OptimSettings)["momentum"]
-    'for sgd: share of the last step that is taken again'
+    >>> from pagoda.cli.info import InfoCommand
+    >>> lines_of(InfoCommand)["size"]
+    'height and width of the picture, in pixels'
     """
     lines = {}
     for each in reversed(options.__mro__):

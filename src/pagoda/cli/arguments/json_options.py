@@ -15,7 +15,11 @@ Blocks = tuple[tuple[bool, ...], ...]
 
 
 class Form(NamedTuple):
-    """How the values of a type are written."""
+    """How the values of a type are written.
+
+    >>> FORMS[Blocks | None].read([[False, True]])
+    ((False, True),)
+    """
 
     example: str
     """what the help shows"""
@@ -25,7 +29,7 @@ class Form(NamedTuple):
     """to them"""
 
 
-def blocks_from(value: object) -> Blocks | None:
+def _blocks_from(value: object) -> Blocks | None:
     """Lists of truth values, or null."""
     blocks = value
     if isinstance(value, list):
@@ -41,13 +45,13 @@ FORMS: dict[object, Form] = {
         plugins_from,
         lambda plugins: [asdict(plugin) for plugin in plugins],
     ),
-    Blocks | None: Form("'[[false, false], [true, true]]'", blocks_from, lambda blocks: blocks),
+    Blocks | None: Form("'[[false, false], [true, true]]'", _blocks_from, lambda blocks: blocks),
 }
 json_options = ConstructorRegistry()
 
 
 @json_options.primitive_rule
-def json_rule(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[object] | None:
+def _json_rule(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[object] | None:
     """How one word becomes such a value; None for types that tyro knows."""
     form = FORMS.get(kind.type)
     if form is None:
@@ -55,13 +59,13 @@ def json_rule(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[object] | Non
     return PrimitiveConstructorSpec(
         nargs=1,
         metavar=form.example,
-        instance_from_str=lambda words: form.read(value_of(words[0], form)),
+        instance_from_str=lambda words: form.read(_value_of(words[0], form)),
         is_instance=lambda value: admits(kind.type, value),
         str_from_instance=lambda value: [json.dumps(form.write(value))],
     )
 
 
-def value_of(text: str, form: Form) -> object:
+def _value_of(text: str, form: Form) -> object:
     """What stands in the text. Raises ValueError with an example where it is no JSON."""
     try:
         return json.loads(text)

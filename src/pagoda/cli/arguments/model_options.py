@@ -17,7 +17,11 @@ from pagoda.zoo.options import ModelOptions, Options
 
 def options_for(model: str | None, *, checkpoint: type[Options] = Options) -> Options:
     """The options of a zoo model, a checkpoint or FILE.py:FUNCTION as they are before anything is chosen; of None or
-    "" those that every model has. Raises ValueError with the nearest name for an unknown model."""
+    "" those that every model has. Raises ValueError with the nearest name for an unknown model.
+
+    >>> hasattr(options_for("fcos_resnet18_fpn"), "head_depth"), hasattr(options_for(None), "head_depth")
+    (True, False)
+    """
     if not model:
         return ModelOptions()
     if names_code(model):
@@ -27,7 +31,13 @@ def options_for(model: str | None, *, checkpoint: type[Options] = Options) -> Op
 
 def options_typed(command: type, arguments: Sequence[str], *, checkpoint: type[Options] = Options) -> Options:
     """`options_for` the model that the arguments of `command` name. Raises ValueError for its flags that are another
-    model's."""
+    model's.
+
+    >>> from pagoda.cli.info import InfoCommand
+    >>> options_typed(InfoCommand, ["efficientdet_d0", "--model.head-deform"])
+    Traceback (most recent call last):
+    ValueError: efficientdet_d0 has no use for --model.head-deform, which is for FCOS and RetinaNet; leave it out
+    """
     model = model_word(command, arguments)
     options = options_for(model, checkpoint=checkpoint)
     refuse_flags(arguments, "model", options, model)
@@ -36,7 +46,13 @@ def options_typed(command: type, arguments: Sequence[str], *, checkpoint: type[O
 
 def refuse_flags(arguments: Sequence[str], prefix: str, options: Options, model: str | None) -> None:
     """Raises ValueError for a flag `--PREFIX.NAME` that is an option of other models, not of this one; of unknown
-    names the parser says more."""
+    names the parser says more.
+
+    >>> refuse_flags(["--model.width", "64"], "model", options_for("efficientdet_d0"), "efficientdet_d0")
+    >>> refuse_flags(["--model.deform", "v2"], "model", options_for("efficientdet_d0"), "efficientdet_d0")
+    Traceback (most recent call last):
+    ValueError: efficientdet_d0 has no use for --model.deform, which is for ResNets of pictures; leave it out
+    """
     for word in arguments if model else ():
         found = re.match(rf"(?:--)?{prefix}\.(no-)?([a-z][\w-]*)", word)
         name = found[2].replace("-", "_") if found else ""
@@ -45,12 +61,17 @@ def refuse_flags(arguments: Sequence[str], prefix: str, options: Options, model:
 
 
 def model_word(command: type, arguments: Sequence[str]) -> str | None:
-    """The first word that is neither a flag nor a flag's value; None where there is none."""
-    lengths = flag_lengths(command)
+    """The first word that is neither a flag nor a flag's value; None where there is none.
+
+    >>> from pagoda.cli.info import InfoCommand
+    >>> model_word(InfoCommand, ["--size", "800", "1120", "--json", "fcos_resnet50_fpn"])
+    'fcos_resnet50_fpn'
+    """
+    lengths = _flag_lengths(command)
     values = 0
     for word in arguments:
         if word.startswith("--"):
-            values = 0 if "=" in word else length_of(word.removeprefix("--").replace("_", "-"), lengths)
+            values = 0 if "=" in word else _length_of(word.removeprefix("--").replace("_", "-"), lengths)
         elif values:
             values = 0 if word == "None" else values - 1
         elif not word.startswith("-") and not re.match(r"[a-z_]\w*(\.\w+)*=", word):
@@ -58,38 +79,42 @@ def model_word(command: type, arguments: Sequence[str]) -> str | None:
     return None
 
 
-def length_of(flag: str, lengths: dict[str, int]) -> int:
+def _length_of(flag: str, lengths: dict[str, int]) -> int:
     """How many words follow a flag, also where it says no: `--no-json`."""
     return lengths.get(flag, lengths.get(flag.replace("no-", "", 1), 1))
 
 
-def flag_lengths(command: type, prefix: str = "") -> dict[str, int]:
+def _flag_lengths(command: type, prefix: str = "") -> dict[str, int]:
     """{flag of a command: how many words its value has at most}, those of every model's options among them."""
     lengths = {"help": 0, "help-all": 0}
     for name, hint in get_type_hints(command).items():
         flag = f"{prefix}{name}".replace("_", "-")
         if hint is ModelOptions or hint is Options:
             for group in GROUPS:
-                lengths |= flag_lengths(group, f"{flag}.")
+                lengths |= _flag_lengths(group, f"{flag}.")
         elif is_dataclass(hint):
-            lengths |= flag_lengths(hint, f"{flag}.")  # type: ignore[arg-type]
+            lengths |= _flag_lengths(hint, f"{flag}.")  # type: ignore[arg-type]
         else:
-            lengths[flag] = words_in(hint)
+            lengths[flag] = _words_in(hint)
     return lengths
 
 
-def words_in(hint: object) -> int:
+def _words_in(hint: object) -> int:
     """How many words of the command line a value of this type has at most."""
     parts = get_args(hint)
     if hint is bool:
         return 0
     if get_origin(hint) is tuple and hint not in FORMS:
         return maxsize if parts[-1] is Ellipsis else len(parts)
-    return max([1, *(words_in(part) for part in parts if part is not Ellipsis and hint not in FORMS)])
+    return max([1, *(_words_in(part) for part in parts if part is not Ellipsis and hint not in FORMS)])
 
 
 def flag_value(arguments: Sequence[str], flag: str) -> str | None:
-    """The word after `flag`, or behind its `=`."""
+    """The word after `flag`, or behind its `=`; None where it is not given.
+
+    >>> flag_value(["DIR", "--model=fcos_resnet18_fpn"], "--model")
+    'fcos_resnet18_fpn'
+    """
     for index, word in enumerate(arguments):
         if word.startswith(f"{flag}="):
             return word.partition("=")[2]

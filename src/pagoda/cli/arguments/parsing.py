@@ -31,7 +31,12 @@ AnyPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 def parse(command: type[T], verb: str, arguments: Sequence[str], default: T | None = None) -> T:
-    """Flags of the dataclass `command`; `a.b=v` is taken for `--a.b v`. Wrong usage exits with 2, --help with 0."""
+    """Flags of the dataclass `command`; `a.b=v` is taken for `--a.b v`. Wrong usage exits with 2, --help with 0.
+
+    >>> from pagoda.training.settings import TrainSettings
+    >>> parse(TrainSettings, "train", ["--data", "DIR", "optim.momentum=0.5"]).optim.momentum
+    0.5
+    """
     if HELP_FLAGS & set(arguments):
         show_help(command, verb, arguments, default)
     accepted = [f"--{word}" if re.match(r"^[a-z_]\w*(\.\w+)*=", word) else word for word in arguments]
@@ -40,7 +45,11 @@ def parse(command: type[T], verb: str, arguments: Sequence[str], default: T | No
 
 
 def names_code(model: object) -> bool:
-    """Whether a word is of the form FILE.py:FUNCTION."""
+    """Whether a word is of the form FILE.py:FUNCTION.
+
+    >>> names_code("nets/mine.py:build"), names_code("mine.py"), names_code("timm:resnet18")
+    (True, False, False)
+    """
     file, separator, _ = str(model).rpartition(":")
     return bool(separator) and file.endswith(".py")
 
@@ -49,6 +58,13 @@ def find_build(model: str) -> Callable[[int], Detector] | None:
     """The function of "FILE.py:FUNCTION"; None when `model` is not of that form.
 
     The file is run: only for a word that somebody typed, never for one that stands in a card, config or capsule.
+    Raises FileNotFoundError where there is no such file, ValueError where it has no such function.
+
+    >>> find_build("fcos_resnet18_fpn") is None
+    True
+    >>> find_build("nowhere.py:build")
+    Traceback (most recent call last):
+    FileNotFoundError: no file nowhere.py to take the function 'build' from
     """
     if not names_code(model):
         return None
@@ -104,7 +120,12 @@ def open_ready(
 
 
 def typed_build(model: str) -> Callable[[int], Detector] | None:
-    """The function that --model names; None where the flag is not given."""
+    """The function that --model names; None where the flag is not given. Raises ValueError for any other word.
+
+    >>> typed_build("fcos_resnet18_fpn")
+    Traceback (most recent call last):
+    ValueError: --model takes FILE.py:FUNCTION for models that are not in the zoo, got 'fcos_resnet18_fpn'
+    """
     build = find_build(model)
     if model and build is None:
         raise ValueError(f"--model takes FILE.py:FUNCTION for models that are not in the zoo, got '{model}'")
@@ -113,7 +134,7 @@ def typed_build(model: str) -> Callable[[int], Detector] | None:
 
 @contextmanager
 def warnings_as_notes() -> Iterator[None]:
-    """What is to be known of weights that are loaded within goes to standard error, a line each."""
+    """What is to be known of weights that are loaded within goes to standard error, a line each: "note: …"."""
     with collected_notes() as lines:
         yield
     for line in lines:
@@ -128,7 +149,18 @@ def open_model(
     label_map: LabelMap | None = None,
     options: JsonObject | None = None,
 ) -> Detector:
-    """A checkpoint by its path, a zoo model by its name, or a composed one as FILE.py:FUNCTION."""
+    """A checkpoint by its path, a zoo model by its name, or a composed one as FILE.py:FUNCTION.
+
+    `take` is the key of a checkpoint's weights, where it holds several. The classes of new models are `label_map`'s,
+    or `num_classes` numbered ones; `options` are those of the zoo model. Raises ValueError for `take` without a
+    checkpoint, and for options the model has no use for.
+
+    >>> import torch
+    >>> with torch.device("meta"):
+    ...     model = open_model("fcos_resnet18_fpn", num_classes=3, options={"width": 32})
+    >>> type(model).__name__, len(model.label_map)
+    ('FCOS', 3)
+    """
     build = find_build(model)
     if build is not None:
         composed = build(len(label_map) if label_map else num_classes)
@@ -146,7 +178,18 @@ def open_model(
 
 
 def read_labels(file: str) -> LabelMap:
-    """Classes from a text file with one name per line; or, with keypoints, from a COCO file's categories (.json)."""
+    """Classes from a text file with one name per line; or, with keypoints, from a COCO file's categories (.json).
+
+    Raises FileNotFoundError where there is none, ValueError for empty lines, names that stand twice, and COCO files
+    without categories.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     file = Path(folder, "names.txt")
+    ...     _ = file.write_text("cat\\ndog\\n")
+    ...     print(read_labels(str(file)).names)
+    ('cat', 'dog')
+    """
     path = Path(file)
     if not path.is_file():
         raise FileNotFoundError(f"no file of class names at {file}; one name per line is enough")
@@ -183,6 +226,11 @@ def refuse_existing(path: str | Path, *, overwrite: bool) -> Path:
     """The path of a file to write; raises FileExistsError where it is there already and nobody said overwrite.
 
     What killed processes have left half written beside it is removed.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     print(refuse_existing(f"{folder}/new.safetensors", overwrite=False).name)
+    new.safetensors
     """
     path = Path(path)
     sweep_drafts(path.parent)

@@ -16,6 +16,7 @@ from pagoda.weights.files import WeightsError
 # effdet's configs on EfficientNets: of the quad pyramids the second resamples bilinearly, all others are alike.
 PUBLISHED = re.compile(r"(?<![a-z0-9])(tf_)?efficientdet[_-](d[0-7]x?|lite[0-4]x?|q[0-2])b?(?![a-z0-9])")
 BILINEAR = "q1"
+ARCH = "the model's name"
 # Words in a name that speak of another form, without saying exactly of which.
 WORDS = re.compile(
     r"attn|attention|softmax|relu6?|swish|mish|gelu|avg|average|bilinear|nearest|pan_|_pan|sum(?![a-z])"
@@ -71,7 +72,9 @@ def told_form(metadata: Mapping[str, object], path: Path, *, is_told: bool) -> F
         if found is not None:
             is_bilinear = found[2] == BILINEAR
             resampling = Resampling(down="bilinear", up="bilinear") if is_bilinear else Resampling()
-            return Form(f"by {what} '{name}'", resampling=resampling)
+            # Of D4 on all have the same tensors; the file's name may be anybody's, but "arch" is effdet's own word.
+            padding = {"tensorflow": found[1] is not None} if what == ARCH else {}
+            return Form(f"by {what} '{name}'", resampling=resampling, conventions=padding)
     raise WeightsError(
         f"it holds an EfficientDet of effdet, whose tensors do not tell how it fuses, activates and resamples,"
         f" and neither a config in the file nor a name does; {HOW}"
@@ -82,7 +85,7 @@ def names(metadata: Mapping[str, object], path: Path) -> Iterator[tuple[str, str
     """(what it is, the name in small letters): of the model in timm's checkpoints, and the file's."""
     model = metadata.get("arch")
     if isinstance(model, str):
-        yield "the model's name", model.lower()
+        yield ARCH, model.lower()
     yield "the file's name", path.stem.lower()
 
 

@@ -58,7 +58,11 @@ def coco_splits(root: Path) -> dict[str, tuple[Path, ...]]:
     splits = {coco_split(path): (path,) for path in boxes or files}
     if not splits:
         splits = {path.parent.name: (path,) for path in sorted(root.glob("*/_annotations.coco.json"))}
-    return with_common_names(splits or named_by_split(json_files(root, "coco", LOOSE), root))
+    if splits:
+        return with_common_names(splits)
+    loose = [path for path in json_files(root, "coco", LOOSE) if not path.name.startswith(OTHER_COCO_FILES)]
+    boxes = [path for path in loose if not path.name.startswith("person_keypoints_")]
+    return with_common_names(named_by_split(boxes or loose, root))
 
 
 def unread_coco_files(root: Path, splits: Mapping[str, Sequence[Path]]) -> list[Path]:

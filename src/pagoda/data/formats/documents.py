@@ -47,7 +47,7 @@ def open_document(
     path = what[0]
     notes: list[str] = []
     try:
-        document = _document(kind, path, every, notes)
+        document = _document(kind, what, every, notes)
     except (TypeError, AttributeError, LookupError, ArithmeticError) as error:
         # A value of another type, or of no sense, where the format has its own: whoever wrote it must look.
         raise ValueError(f"{path} does not hold what its format says: {error}") from error
@@ -64,9 +64,12 @@ def other_json(root: Path, kind: DocumentKind) -> list[Path]:
     return json_files(root, kind, PATTERNS)
 
 
-def _document(kind: DocumentKind, path: Path, every: Sequence[Path], notes: list[str]) -> JsonObject:
+def _document(
+    kind: DocumentKind, what: Sequence[Path], every: Sequence[Path], notes: list[str]
+) -> JsonObject:
     if kind == "createml":
-        return createml_document(path, every)
+        return createml_document(what, every)
+    path = what[0]
     if kind == "via":
         return via_document(path, every, notes)
     if kind == "labelstudio":

@@ -27,8 +27,8 @@ from pagoda.plain import JsonObject
 
 CIRCLE_CORNERS = 64
 AREAS = ("polygon", "rectangle", "circle", "mask")
-TURNED = ("rotation", "quadrilateral")
-"""X-AnyLabeling's shapes of four corners: the polygon they enclose"""
+TURNED = ("rotation", "quadrilateral", "oriented_rectangle")
+"""Shapes of four corners of X-AnyLabeling and, the last, LabelMe: the polygon they enclose"""
 
 
 class _Shape(TypedDict):

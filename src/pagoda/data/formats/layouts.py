@@ -15,6 +15,7 @@ from pagoda.data.formats.coco_places import (
     picture_folders,
     unread_coco_files,
 )
+from pagoda.data.formats.createml import names_itself
 from pagoda.data.formats.documents import DOCUMENT_KINDS, DocumentKind, open_document, other_json
 from pagoda.data.formats.labelme import labelme_splits
 from pagoda.data.formats.voc import VocFolder
@@ -24,6 +25,7 @@ from pagoda.data.formats.yolo_layout import (
     NAME_FILES,
     description_file,
     find_splits,
+    has_labels,
     naming_files,
     read_description,
     unread_labels,
@@ -32,10 +34,11 @@ from pagoda.data.reading.complaints import Complaints
 from pagoda.data.reading.found import Reading
 from pagoda.data.reading.json_kinds import json_kind
 from pagoda.data.reading.outside import complain_of_outside
-from pagoda.data.reading.splits import choose_split, unread_note
+from pagoda.data.reading.splits import choose_split, files_by_split, unread_note
 from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.assembly import concatenate
 from pagoda.data.tracks.folders import splits_of_videos
+from pagoda.files.text import with_home
 from pagoda.plain import checked
 
 KNOWN = (
@@ -136,7 +139,7 @@ def find_dataset(path: str | Path) -> Layout:
     >>> layout.kind, list(layout.splits)
     ('coco', ['val'])
     """
-    path = Path(path).expanduser()
+    path = with_home(path)
     layout = _from_file(path) if path.is_file() else _from_folder(path)
     if not layout.splits:
         raise FileNotFoundError("; ".join(reason for _, reason in layout.absent))
@@ -147,10 +150,16 @@ def _from_folder(path: Path) -> Layout:
     if not path.is_dir():
         raise FileNotFoundError(f"there is no folder {path}{_nearest_existing(path)}")
     finders: tuple[Callable[[Path], Layout | None], ...] = (_find_coco, _find_voc, _find_yolo)
-    found = [layout for find in finders if (layout := find(path)) is not None]
-    if not found:  # last, for these must look into files
+    found: list[Layout] = []
+    for find in finders:
+        try:
+            found += [layout for layout in [find(path)] if layout is not None]
+        except ValueError:
+            if not found:  # what stands in the way of a kind that is read later does not matter
+                raise
+    if not found or _is_unlabelled(found[0]):  # last, for these must look into files
         later = (_find_labelme, *(_finder_of(kind) for kind in ("createml", "via", "labelstudio")))
-        found = [layout for find in later if (layout := find(path)) is not None]
+        found = [layout for find in later if (layout := find(path)) is not None] or found
     if not found:
         _refuse_several_descriptions(path)
         videos = splits_of_videos(path)
@@ -359,6 +368,11 @@ def _find_yolo(root: Path) -> Layout | None:
     return Layout("yolo", root, found.places, absent=tuple(found.absent.items()), unread=unread)
 
 
+def _is_unlabelled(layout: Layout) -> bool:
+    """A list of class names and pictures alone: other programs keep such a list beside their files, too."""
+    return layout.kind == "yolo" and description_file(layout.root) is None and not has_labels(layout.splits)
+
+
 def _find_labelme(root: Path) -> Layout | None:
     splits, alone = labelme_splits(root)
     return Layout("labelme", root, splits, unread=unread_note(alone, root)) if splits else None
@@ -367,6 +381,10 @@ def _find_labelme(root: Path) -> Layout | None:
 def _finder_of(kind: DocumentKind) -> Callable[[Path], Layout | None]:
     def find(root: Path) -> Layout | None:
         files = other_json(root, kind)
+        if kind == "createml" and len(files) > 1 and all(map(names_itself, files)):
+            splits, alone = files_by_split(files, root)
+            places = {name: tuple(paths) for name, paths in splits.items()}
+            return Layout(kind, root, places, unread=unread_note(alone, root))
         return Layout(kind, root, named_by_split(files, root)) if files else None
 
     return find

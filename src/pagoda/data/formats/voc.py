@@ -1,5 +1,7 @@
 """Pascal VOC folders: one XML file per picture, corners counted from 1 and inclusive."""
 
+import codecs
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import radians
@@ -16,8 +18,11 @@ from pagoda.data.reading.outside import complain_of_outside
 from pagoda.data.reading.splits import choose_split
 from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.assembly import NO_BOX, NO_LABEL, ImageColumns, ObjectColumns
-from pagoda.files.text import as_name, as_number, truth_value
+from pagoda.files.text import as_name, as_number, read_text, truth_value
 from pagoda.structures.labels import LabelMap
+
+MARKS_OF_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_ENCODING = re.compile(rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*["']([\w.-]+)["']""")
 
 
 def read_voc(
@@ -159,9 +164,21 @@ class _NoDoctype(ElementTree.TreeBuilder):
 def _parse_xml(path: Path) -> ElementTree.Element:
     """The root element; ValueError naming the file where it cannot be read."""
     try:
-        return ElementTree.fromstring(path.read_bytes(), ElementTree.XMLParser(target=_NoDoctype()))
+        return ElementTree.fromstring(_xml_text(path), ElementTree.XMLParser(target=_NoDoctype()))
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
         raise ValueError(f"cannot read {path}: {error}") from error
+
+
+def _xml_text(path: Path) -> str | bytes:
+    """In the encoding that the file says, of which expat knows few; as bytes where its zeros tell UTF-16."""
+    content = path.read_bytes()
+    if b"\0" in content[:4] and not content.startswith(MARKS_OF_UTF16):
+        return content
+    said = _ENCODING.match(content)
+    name = said[1].decode().lower() if said else "utf-8"
+    # .NET's writers of text say UTF-16 in files that are saved as UTF-8.
+    text = read_text(path) if name.startswith("utf") else content.decode(name)
+    return text.lstrip()
 
 
 def _read_file(tree: ElementTree.Element, path: Path) -> _File:

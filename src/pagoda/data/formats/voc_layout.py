@@ -5,14 +5,14 @@ in one. A picture's key is the path of its XML file, without ending, below Annot
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from pagoda.data.reading.picture_paths import PictureFinder, files_below
-from pagoda.data.reading.splits import files_by_split
+from pagoda.data.reading.splits import files_by_split, is_split_name
 from pagoda.files.text import read_text
 from pagoda.pictures.read import is_picture
 
@@ -20,7 +20,7 @@ PICTURE_FOLDERS = ("JPEGImages", "images", "../images", "../JPEGImages")
 NEAR_FOLDERS = ("JPEGImages", "images", "Images", "data")
 """Where pictures lie near the folder of their XML files, in a data set without Annotations/"""
 
-_CLASS_LIST = re.compile(r"\S+\s+-?[01]")
+_CLASS_LIST = re.compile(r'("[^"]*"|\S+)\s+-?[01]\s*')
 _VOC = re.compile(rb"<annotation[\s>]")
 
 
@@ -92,7 +92,7 @@ def find_voc(root: Path) -> VocSet | None:
     folder = root / "Annotations"
     if next(folder.rglob("*.xml"), None):
         files = {_key(path, folder): path for path in sorted(folder.rglob("*.xml"))}
-        if lists := voc_splits(root):
+        if lists := voc_splits(root, files):
             return _listed(root, files, lists)
     else:
         folder = root
@@ -105,10 +105,21 @@ def find_voc(root: Path) -> VocSet | None:
     return VocSet(root, files, places, keys, unread=tuple(alone), has_folder=folder != root)
 
 
-def voc_splits(root: str | Path) -> dict[str, Path]:
-    """Split name → list file. Lists of one class (two columns: picture, ±1) are not splits."""
-    files = sorted((Path(root) / "ImageSets" / "Main").glob("*.txt"))
-    return {path.stem: path for path in files if not any(map(_CLASS_LIST.fullmatch, _lines(path)[:1]))}
+def voc_splits(root: str | Path, keys: Container[str] = ()) -> dict[str, tuple[Path, ...]]:
+    """Split name → list file. Lists of one class (two columns: picture, ±1) are not splits, unless there are no
+    others, as in VoTT's exports: of these all of a split together list its pictures.
+
+    `keys`: of the pictures there are, whose names may end as such a line does ("image 1")."""
+    plain: dict[str, tuple[Path, ...]] = {}
+    by_class: dict[str, tuple[Path, ...]] = {}
+    for path in sorted((Path(root) / "ImageSets" / "Main").glob("*.txt")):
+        first = next(iter(_lines(path)), "")
+        split = path.stem.rpartition("_")[2]
+        if not _CLASS_LIST.fullmatch(first) or first.strip() in keys:
+            plain[path.stem] = (path,)
+        elif is_split_name(split):
+            by_class[split] = (*by_class.get(split, ()), path)
+    return plain or by_class
 
 
 def _pictures_folder(root: Path) -> Path:
@@ -169,21 +180,29 @@ def _shared(keys: Sequence[str], found: Sequence[str | None]) -> list[str]:
     ]
 
 
-def _listed(root: Path, files: dict[str, Path], lists: dict[str, Path]) -> VocSet:
+def _listed(root: Path, files: dict[str, Path], lists: dict[str, tuple[Path, ...]]) -> VocSet:
     splits, keys, absent = {}, {}, {}
     by_name: dict[str, list[str]] = {}
     for key in files:
         by_name.setdefault(PurePosixPath(key).name, []).append(key)
-    for name, listing in lists.items():
-        listed = [_listed_key(line, files, by_name) for line in _lines(listing)]
+    for name, listings in lists.items():
+        listing = listings[0]
+        lines = dict.fromkeys(_picture_of(line, files) for each in listings for line in _lines(each))
+        listed = [_listed_key(line, files, by_name) for line in lines]
         if listed and not any(key in files for key in listed):
             absent[name] = (
                 f"{listing} lists {len(listed)} pictures without an XML file in {root / 'Annotations'}, the first is"
                 f" {listed[0]}; a split of unlabelled pictures cannot be read as annotations"
             )
         else:
-            splits[name], keys[name] = (listing,), listed
+            splits[name], keys[name] = listings, listed
     return VocSet(root, files, splits, keys, absent)
+
+
+def _picture_of(line: str, files: Container[str]) -> str:
+    """A line of a list, without the ±1 of a list of one class."""
+    found = None if line.strip() in files else _CLASS_LIST.fullmatch(line)
+    return found[1] if found else line
 
 
 def _listed_key(line: str, files: dict[str, Path], by_name: dict[str, list[str]]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from pagoda.data.formats.yolo_labels import LabelLines, in_pixels, parse_box, read_lines
 from pagoda.data.formats.yolo_layout import (
     contradicting_count,
+    data_folder,
     find_splits,
     folder_of,
     label_file_of,
@@ -63,6 +64,9 @@ class YoloFolder:
         description = read_description(root)
         self._label_map = read_classes(root, description, self._complaints)
         self._skeleton, self._num_values = read_pose(root, description, self._complaints)
+        self._data_folder = data_folder(root, description)
+        if within is not None and not self._data_folder.resolve().is_relative_to(within.resolve()):
+            self._data_folder = folder_of(root)
         self._has_poses = description.get("kpt_shape") is not None
         self._told: set[Path] = set()
         for line in self.splits.notes:
@@ -80,7 +84,7 @@ class YoloFolder:
         if self._refuses([*places, *names_files(self.root)], source, complaints):
             return unread
         try:
-            pictures = split_pictures(places, folder_of(self.root), remarks)
+            pictures = split_pictures(places, self._data_folder, remarks)
         except (ValueError, OSError) as error:
             is_missing = isinstance(error, FileNotFoundError)
             complaints.add("no_pictures" if is_missing else "unreadable_annotations", str(error))

@@ -5,6 +5,7 @@ but a list of class names.
 """
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from typing import NamedTuple
 from pagoda.data.reading.category_ids import plain_name
 from pagoda.data.reading.complaints import Complaints
 from pagoda.data.reading.picture_paths import PictureFinder
-from pagoda.data.reading.splits import common_name, is_split_name, with_common_names
+from pagoda.data.reading.splits import SPLIT_NAMES, common_name, is_split_name, with_common_names
 from pagoda.files.text import as_whole, read_text, read_yaml
 from pagoda.messages import short_list
 from pagoda.pictures.read import is_picture, other_files_note
@@ -26,6 +27,7 @@ PICTURE_FOLDER_NAMES = ("images", "JPEGImages")
 """Of these the label files' folder is the twin called labels"""
 
 TEXT_KEYS = ("names", "kpt_names")
+_NAMING = re.compile(rb"^\W*names\W*[:=]", re.MULTILINE)
 
 
 class YoloSplits(NamedTuple):
@@ -63,15 +65,39 @@ def find_splits(root: str | Path) -> YoloSplits:
 
 def _undescribed(folder: Path) -> dict[str, tuple[Path, ...]]:
     """images/train or train/images for each split; else pictures beside their labels, in split folders or in one."""
-    pairs = ((name, (folder / "images" / name, folder / name / "images")) for name in SPLITS)
-    found = {name: existing for name, both in pairs if (existing := tuple(p for p in both if p.is_dir()))}
+    found: dict[str, tuple[Path, ...]] = {}
+    own = _split_folders(folder)
+    for path in [*_split_folders(folder / "images"), *(each / "images" for each in own)]:
+        if path.is_dir():
+            name = path.parent.name if path.name == "images" else path.name
+            found[name] = (*found.get(name, ()), path)
     if not found and (folder / "images").is_dir():
         found = {"train": (folder / "images",)}
     if not found:
-        found = {name: (folder / name,) for name in SPLITS if _has_pictures(folder / name)}
+        found = {path.name: (path,) for path in own if _has_pictures(path)}
     if not found and _has_pictures(folder):
         found = {"train": (folder,)}
     return found
+
+
+def _split_folders(above: Path) -> list[Path]:
+    """The folders in `above` that are called as splits are, in any case, training first."""
+    folders = above.iterdir() if above.is_dir() else ()
+    found = [path for path in folders if is_split_name(path.name) and path.is_dir()]
+    return sorted(found, key=lambda path: (SPLIT_NAMES.index(common_name(path.name)), path.name))
+
+
+def data_folder(root: str | Path, description: Mapping[str, object]) -> Path:
+    """Where what a description names is looked for first: its folder, or what `path` says, seen from there or from a
+    folder called datasets in it or beside it."""
+    folder, written = folder_of(root), str(description.get("path") or "")
+    places = [
+        folder / written,
+        *(above / "datasets" / written for above in (folder, folder.resolve().parent)),
+    ]
+    return next(
+        (place for place in places if os.path.isdir(place) and len(place.resolve().parts) > 1), folder
+    )
 
 
 def folder_of(root: str | Path) -> Path:
@@ -94,7 +120,17 @@ def description_file(root: str | Path) -> Path | None:
 def naming_files(root: Path) -> list[Path]:
     """The YAML and .data files of a folder that name classes."""
     files = [path for pattern in ("*.yaml", "*.yml", "*.data") for path in sorted(root.glob(pattern))]
-    return [path for path in files if "names" in _load(path)]
+    return [path for path in files if _names_classes(path)]
+
+
+def _names_classes(path: Path) -> bool:
+    """Files that cannot be read count only where they seem to; others are settings of another program."""
+    try:
+        return "names" in _load(path)
+    except ValueError:
+        if _NAMING.search(path.read_bytes().replace(b"\0", b"")):
+            raise
+        return False
 
 
 def read_description(root: str | Path) -> JsonObject:
@@ -105,7 +141,10 @@ def read_description(root: str | Path) -> JsonObject:
 
 def _load(path: Path) -> JsonObject:
     if path.suffix.lower() != ".data":
-        return read_yaml(path, as_text=TEXT_KEYS)
+        entries = read_yaml(path, as_text=TEXT_KEYS)
+        renamed = {key: key.lower() for key in entries if isinstance(key, str) and key.lower() in SPLITS}
+        plain = {key: value for key, value in entries.items() if renamed.get(key, key) == key}
+        return {renamed[key]: entries[key] for key in renamed} | plain
     description = _data_entries(path)
     if names := description.get("names"):
         listed = _existing(names, (path.parent,))
@@ -166,10 +205,13 @@ def _names_of_list(root: str | Path, complaints: Complaints) -> list[str]:
         complaints.add("bad_categories", f"{root}: no class names; expected them in data.yaml or classes.txt")
         return []
     try:
-        return _listed_names(listed)
+        names = _listed_names(listed)
     except (ValueError, OSError) as error:
         complaints.add("bad_categories", str(error))
         return []
+    if not names:
+        complaints.add("bad_categories", f"{listed}: no class names; expected one in each line")
+    return names
 
 
 def contradicting_count(root: str | Path, description: JsonObject, label_map: LabelMap) -> list[str]:
@@ -188,19 +230,21 @@ def contradicting_count(root: str | Path, description: JsonObject, label_map: La
 
 
 def _listed_names(path: Path) -> list[str]:
-    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    """A name per line; an empty line within is a class without a name, for the others keep their numbers."""
+    return [line.strip() for line in read_text(path).rstrip().splitlines()]
 
 
 def _places(root: str | Path, description: JsonObject, split: str, notes: list[str]) -> tuple[Path, ...]:
     """The folders or list files of a split. Exports often write ../train/images and mean train/images."""
     entries = description[split] if isinstance(description[split], list) else [description[split]]
     folder = folder_of(root)
-    base = folder / str(description.get("path") or "")
+    written, base = folder / str(description.get("path") or ""), data_folder(root, description)
+    bases = tuple(dict.fromkeys((written, base, folder)))
     places = []
     for entry in map(str, entries):
-        place = _existing(entry, (base, folder))
+        place = _existing(entry, bases)
         if place is None:
-            looked = dict.fromkeys(str(above / entry) for above in (base, folder))
+            looked = dict.fromkeys(str(above / entry) for above in bases)
             raise FileNotFoundError(
                 f"{description_file(root)} names '{entry}' for {split}, but there is no such folder or file;"
                 f" looked for {', '.join(looked)}, and for the ends of that path in {folder}"
@@ -210,8 +254,8 @@ def _places(root: str | Path, description: JsonObject, split: str, notes: list[s
                 f"{description_file(root)} names '{entry}' for {split}, but there are no pictures in {place}"
             )
         inner = entry.replace("\\", "/").removeprefix("./").removeprefix("../")
-        if place.resolve() not in {(above / inner).resolve() for above in (base, folder)} | {
-            (base / entry).resolve()
+        if place.resolve() not in {(above / inner).resolve() for above in (written, folder)} | {
+            (written / entry).resolve()
         }:
             notes.append(f"{description_file(root)}: '{entry}' is taken for {place}")
         places.append(place.resolve())
@@ -285,6 +329,13 @@ def unread_labels(root: Path, places: Mapping[str, Sequence[Path]]) -> list[Path
             pictures = (Path(folder, name) for name in names if is_picture(name))
             unread += [path for picture in pictures if (path := label_file_of(picture)).is_file()]
     return [Path(os.path.join(root, os.path.relpath(path, os.path.realpath(root)))) for path in unread]
+
+
+def has_labels(places: Mapping[str, Sequence[Path]]) -> bool:
+    """Whether some picture in the folders of the splits has a label file; lists count as if theirs had."""
+    every = [place for each in places.values() for place in each]
+    pictures = (path for place in every for path in place.rglob("*") if is_picture(path))
+    return not all(map(os.path.isdir, every)) or any(label_file_of(path).is_file() for path in pictures)
 
 
 def label_file_of(picture: Path) -> Path:

@@ -1,7 +1,7 @@
 """Categories of files and the ids that objects name them by: which meet, which are strange or shifted by one."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from pagoda.data.reading.complaints import Complaints
 from pagoda.data.table.assembly import NO_LABEL
@@ -50,6 +50,14 @@ def plain_name(value: object, number: str, source: str, complaints: Complaints) 
     return name
 
 
+def spellings(labels: Iterable[str]) -> dict[str, str]:
+    """Class name, sorted → the first text that stands for it, for `read_categories` to say what was cut off."""
+    first: dict[str, str] = {}
+    for label in labels:
+        first.setdefault(as_name(label) or label, label)
+    return dict(sorted(first.items()))
+
+
 def complain_of_trimming(value: object, name: str | None, source: str, complaints: Complaints) -> None:
     """Adds one place where `name`, of a class or a keypoint, is not what is written."""
     if isinstance(value, str) and name != value:
@@ -90,6 +98,8 @@ def find_labels(
         )
         values = [as_whole(value) for value in used]
         return [NO_LABEL if value is None else label_of.get(value + shift, NO_LABEL) for value in values]
+    if not len(label_map):
+        return labels  # why there are none is complained of where they are read
     counts = Counter(repr(used[row])[:60] for row in strange)
     first = {repr(used[row])[:60]: row for row in reversed(strange)}
     listed = short_list(label_map.category_ids)

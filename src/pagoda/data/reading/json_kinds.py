@@ -14,6 +14,7 @@ HEAD_BYTES = 2**16
 COCO_LISTS = (b'"images"', b'"annotations"', b'"categories"')
 
 _SHAPES = re.compile(rb'"shapes"\s*:\s*\[')
+_TASK, _TASK_RESULTS = re.compile(rb'"data"\s*:\s*\{'), re.compile(rb'"(annotations|completions)"\s*:\s*\[')
 _CREATEML = re.compile(rb'"(image|imagefilename)"\s*:\s*"')
 _CREATEML_OBJECTS = re.compile(rb'"annotations?"\s*:\s*\[')
 
@@ -34,7 +35,7 @@ def json_kind(path: Path) -> JsonKind | None:
     except OSError:
         return None
     if head.startswith(b"["):
-        if b'"original_width"' in head or (b'"from_name"' in head and b'"result"' in head):
+        if b'"original_width"' in head or (_TASK.search(head) and _TASK_RESULTS.search(head)):
             return "labelstudio"
         is_createml = _CREATEML.search(head) and _CREATEML_OBJECTS.search(head)
         return "createml" if is_createml else None

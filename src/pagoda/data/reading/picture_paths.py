@@ -2,11 +2,12 @@
 
 One rule for every format. A name is taken as it is written; then with forward slashes, by the path of a web address,
 percent-decoded, beside the annotation file; then by the end of its path, the longest that exists below the data set,
-down to the bare name; at last with other upper and lower case. What is not unique is no match, and whatever was done
-is told by `notes`.
+down to the bare name; with other upper and lower case; at last, where it has no ending, with that of a picture. What
+is not unique is no match, and whatever was done is told by `notes`.
 """
 
 import os
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from pagoda.data.reading.splits import SPLIT_NAMES, common_name
+from pagoda.pictures.read import is_picture
 
 MAX_NAMED = 5
 """Names listed in an error; all are counted."""
@@ -22,11 +24,15 @@ WAYS = {
     "slashes": "with forward slashes",
     "address": "by the path of their web address",
     "decoded": "percent-decoded",
+    "upload": "without the letters that Label Studio puts before the names of uploads",
     "beside": "beside their annotation files",
     "tail": "by the end of their path",
     "name": "by their bare name, which is unique",
     "case": "with other upper and lower case",
+    "ending": "by their bare name, to which an ending was added",
 }
+
+_UPLOADED = re.compile(r"(?:^|/)upload/(?:\d+/)?[0-9a-f]{8}-([^/]+)$")
 
 
 class Match(NamedTuple):
@@ -63,6 +69,7 @@ class PictureFinder:
         self._split = common_name(split)
         self._listings: dict[tuple[str, str], frozenset[str]] = {}
         self._index: dict[str, list[tuple[str, ...]]] | None = None
+        self._stems: dict[str, list[tuple[str, ...]]] | None = None
         self._done: dict[str, list[tuple[str, str]]] = {}
         self.ambiguous: list[str] = []
         """one line for each name that may be several pictures, or shares one with another name"""
@@ -152,7 +159,29 @@ class PictureFinder:
             for text in texts:
                 if (match := self._by_end(name, text, is_folded, inside)) is not None:
                     return match
-        return None
+        return self._by_stem(name)
+
+    def _by_stem(self, name: str) -> Match | None:
+        """The only picture that is called so but for its ending, where the name has none of a picture."""
+        own = name.replace("\\", "/").rpartition("/")[2]
+        if not own or is_picture(Path(own)):
+            return None
+        if self._stems is None:
+            self._stems = {}
+            for files in self._files_by_name().values():
+                for parts in (each for each in files if is_picture(Path(each[-1]))):
+                    self._stems.setdefault(Path(parts[-1]).stem, []).append(parts)
+        found = [parts for parts in self._stems.get(own, []) if not self._is_of_other_split(parts[:-1])]
+        if len(found) > 1:
+            paths = " or ".join(sorted("/".join(parts) for parts in found)[:3])
+            self.ambiguous.append(f"'{name}' may be {paths}")
+            return NO_MATCH
+        return Match(os.path.join(self._root, *found[0]), "ending") if found else None
+
+    def _files_by_name(self) -> dict[str, list[tuple[str, ...]]]:
+        if self._index is None:
+            self._index = _index_below(self._root)
+        return self._index
 
     def _by_end(
         self, name: str, text: str, is_folded: bool, inside: list[tuple[str, ...]] | None
@@ -175,9 +204,7 @@ class PictureFinder:
     def _ending_alike(self, wanted: tuple[str, ...], is_folded: bool) -> list[tuple[str, ...]]:
         if not wanted:
             return []
-        if self._index is None:
-            self._index = _index_below(self._root)
-        files = self._index.get(_folded(wanted[-1:])[0], [])
+        files = self._files_by_name().get(_folded(wanted[-1:])[0], [])
         compared = _folded if is_folded else tuple
         lengths = [_common_end(compared(parts), compared(wanted)) for parts in files]
         kept = [
@@ -279,7 +306,10 @@ def _spellings(name: str) -> Iterator[tuple[str, str]]:
         text = local[0] if local else address.path.lstrip("/")
         yield "address", text
     if unquote(text) != text:
-        yield "decoded", unquote(text)
+        text = unquote(text)
+        yield "decoded", text
+    if uploaded := _UPLOADED.search(text):
+        yield "upload", uploaded[1]
 
 
 def _folder(name: str) -> str:

@@ -27,6 +27,7 @@ from pagoda.data.tracks.posetrack import boxes_around, read_posetrack
 from pagoda.data.tracks.posetrack_writing import write_posetrack_truth
 from pagoda.data.videos import Video, frame_files
 from pagoda.files.atomic import hashed_name, inside, writing
+from pagoda.files.text import with_home
 from pagoda.messages import short_list
 from pagoda.pictures.read import list_pictures, natural_order, picture_size
 from pagoda.plain import checked
@@ -70,7 +71,7 @@ def open_videos(
     Raises FileNotFoundError or ValueError for a folder of another layout, a split that is not there, pictures
     that are missing or do not match their annotations, and where no row of any file counts.
     """
-    folder = Path(folder).expanduser()
+    folder = with_home(folder)
     splits = find_videos(folder)
     names = [split] if split in splits else split.split("+")
     videos = [
@@ -149,7 +150,7 @@ def _mot_video(sequence: Path, benchmark: Benchmark) -> Video:
     length = None if "seqlength" in info else len(pictures)
     tracks = read_mot(truth, is_truth=True, num_frames=length, benchmark=benchmark)
     numbers = [int(path.stem) if path.stem.isdigit() else -1 for path in pictures]
-    if numbers != list(range(1, tracks.num_frames + 1)):
+    if len(numbers) != tracks.num_frames or numbers != list(range(1, tracks.num_frames + 1)):
         raise ValueError(
             f"{sequence}: expected the pictures 1 … {tracks.num_frames}, as 000001.jpg, in {pictures[0].parent};"
             f" found {len(pictures)}, {pictures[0].name} … {pictures[-1].name}"

@@ -14,6 +14,7 @@ import numpy as np
 
 from pagoda.data.tracks.mot_classes import Benchmark, CountedRows, count_found, count_truth, distinct_ids
 from pagoda.data.tracks.mot_rows import (
+    MOST_EMPTY,
     length_remedy,
     read_rows,
     sequence_folder,
@@ -28,6 +29,9 @@ from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.tracks import LONGEST, Tracks
+
+WriteDraft = Callable[[Path], object]
+"""writes a file's content under the name that it is given"""
 
 
 @checked
@@ -61,10 +65,11 @@ def read_mot(
     ([[10.0, 20.0, 40.0, 60.0]], [[11.0, 21.0, 41.0, 61.0]], [0.9], 2)
     """
     path = Path(path)
-    rows = read_rows(path, is_truth=is_truth)
     info = sequence_info(sequence_folder(path))
+    told = num_frames or int(info.get("seqlength", 0))
+    rows = read_rows(path, is_truth=is_truth, most_empty=None if told else MOST_EMPTY)
     last = int(rows[:, 0].max(initial=0))
-    length = num_frames or int(info.get("seqlength", 0)) or last
+    length = told or last
     if "imwidth" in info and "imheight" in info and image_size is None:
         image_size = int(info["imheight"]), int(info["imwidth"])
     if last > length:
@@ -112,14 +117,15 @@ def _ids(rows: np.ndarray, counted: CountedRows) -> np.ndarray:
 
 
 def find_mot(source: str | Path) -> list[Path]:
-    """The files `source` stands for: one file, a sequence's folder, or a folder of sequences or text files.
+    """The files `source` stands for: one file, a sequence's folder, or a folder of sequences or of text files, which
+    may lie one folder lower (train/, data/).
 
     Raises FileNotFoundError where there is none.
     """
     source = Path(source)
     if source.is_file():
         return [source]
-    for pattern in ("gt/gt.txt", "*/gt/gt.txt", "*.txt"):
+    for pattern in ("gt/gt.txt", "*/gt/gt.txt", "*.txt", "*/*/gt/gt.txt", "data/*.txt", "*/data/*.txt"):
         if files := sorted(source.glob(pattern)):
             return files
     raise FileNotFoundError(
@@ -139,12 +145,15 @@ class MotWriter:
     """Text files that grow frame by frame and appear when closed: `path`, or with several classes
     one file for each class seen, as path-car.txt (`class_words`). Use it in a `with` block.
 
-    `place`: asked for each file's place when its first row comes; `files.claim_file` replaces nothing that exists.
+    `write` gives each file, once it is whole, its place: `files.write_free` one that nobody has, where by itself what
+    stood there is replaced.
     """
 
-    def __init__(self, path: str | Path, *, place: Callable[[Path], Path] = Path) -> None:
+    def __init__(
+        self, path: str | Path, *, write: Callable[[Path, WriteDraft], object] = write_atomically
+    ) -> None:
         self.path = Path(path)
-        self._place = place
+        self._write = write
         self._spools: dict[int | None, tuple[Path, Spool]] = {}
 
     def __enter__(self) -> "MotWriter":
@@ -174,7 +183,7 @@ class MotWriter:
     def close(self) -> None:
         """Write the files under their names. Further calls do nothing."""
         for path, spool in self._spools.values():
-            write_atomically(path, partial(_copy, spool))
+            self._write(path, partial(_copy, spool))
             spool.close()
         self._spools.clear()
 
@@ -183,7 +192,7 @@ class MotWriter:
             path = self.path
             if label is not None:
                 path = path.with_stem(f"{path.stem}-{class_words(label_map.names)[label]}")
-            self._spools[label] = self._place(path), Spool()
+            self._spools[label] = path, Spool()
         return self._spools[label][1]
 
 

@@ -150,7 +150,7 @@ def benchmark_in(path: Path, name: str) -> str | None:
     path = path.absolute()
     start = 1 if path.stem in ("gt", "det") else -1
     folders = [path.parents[level].name for level in range(start + 1, start + 3) if level < len(path.parents)]
-    own = path.parents[1].name if start == 1 else path.stem
+    own = path.parent.parent.name if start == 1 else path.stem
     for text in (name, own, *folders):
         if found := re.search(r"MOT(?:20)?(15|16|17|20)(?!\d)", text):
             return f"MOT{found[1]}"

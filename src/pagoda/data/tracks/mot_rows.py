@@ -11,15 +11,18 @@ from pagoda.structures.tracks import LONGEST
 MIN_COLUMNS = 7
 MOST_FRAMES = 10_000_000
 """of a video: four and a half days at 25 a second"""
+MOST_EMPTY = 100_000
+"""frames without a row, one after the other, where nothing but the rows says how long a video is: an hour"""
 MOST_IDS = 2**53
 """beyond which rows of floats do not tell whole numbers apart"""
 
 
-def read_rows(path: Path, *, is_truth: bool) -> np.ndarray:
+def read_rows(path: Path, *, is_truth: bool, most_empty: int | None = None) -> np.ndarray:
     """(rows, columns) of a file: frame, id, left, top, width, height, flag or score, …; (0, 10) for an empty one.
 
     Raises ValueError with the line that is no such row. In ground truth the seventh column is a flag, and so
-    a whole number: a score there would be 0 for some programs and count for others.
+    a whole number: a score there would be 0 for some programs and count for others. `most_empty`: so many frames
+    may follow each other without a row; None: any number.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -29,6 +32,7 @@ def read_rows(path: Path, *, is_truth: bool) -> np.ndarray:
     [[1.0, 7.0, 11.0, 21.0, 30.0, 40.0, 1.0]]
     """
     rows: list[list[float]] = []
+    lines: list[int] = []
     for number, line in enumerate(read_text(path).splitlines(), 1):
         words = line.replace(",", " ").split()
         if not words:
@@ -40,7 +44,25 @@ def read_rows(path: Path, *, is_truth: bool) -> np.ndarray:
         except ValueError as error:
             raise ValueError(f"{path} line {number}: {error}, got '{line.strip()[:80]}'") from error
         rows.append(row)
-    return np.array(rows, dtype=np.float64) if rows else np.zeros((0, 10))
+        lines.append(number)
+    found = np.array(rows, dtype=np.float64) if rows else np.zeros((0, 10))
+    if most_empty is not None:
+        _check_gaps(path, found[:, 0], lines, most_empty)
+    return found
+
+
+def _check_gaps(path: Path, frames: np.ndarray, lines: list[int], most_empty: int) -> None:
+    """One row too far away would have every frame before it gone through."""
+    order = frames.argsort(kind="stable")
+    gaps = np.diff(frames[order], prepend=0)
+    if not (gaps > most_empty).any():
+        return
+    place = order[(gaps > most_empty).argmax()]
+    raise ValueError(
+        f"{path} line {lines[place]}: frame {frames[place]:.0f} follows on more than {most_empty} frames without any"
+        " row; correct the number, or say how long the video is: two lines, [Sequence] and"
+        f" seqLength={frames.max():.0f}, in the file {sequence_folder(path) / 'seqinfo.ini'}"
+    )
 
 
 def _row(words: list[str], columns: int, *, is_first: bool) -> list[float]:
@@ -76,12 +98,16 @@ def _check_row(row: list[float], *, is_truth: bool) -> None:
 
 
 def sequence_folder(path: Path) -> Path:
-    """The folder of a sequence, where its seqinfo.ini stands: above gt/gt.txt, beside NAME.txt the folder NAME.
+    """The folder of a sequence, where its seqinfo.ini stands: above gt/ of gt/gt.txt, else that of gt.txt, beside
+    NAME.txt the folder NAME.
 
     >>> sequence_folder(Path("walk/gt/gt.txt")).as_posix(), sequence_folder(Path("out/walk.txt")).as_posix()
     ('walk', 'out/walk')
     """
-    return path.parents[1] if path.stem in ("gt", "det") else path.with_suffix("")
+    if path.stem not in ("gt", "det"):
+        return path.with_suffix("")
+    path = path if len(path.parents) > 2 else path.absolute()
+    return path.parents[1] if path.parent.name in ("gt", "det") else path.parent
 
 
 def sequence_info(sequence: Path) -> dict[str, str]:
@@ -117,7 +143,7 @@ def sequence_name(path: Path) -> str:
     """
     named = sequence_info(sequence_folder(path)).get("name")
     if path.stem in ("gt", "det"):
-        return named or path.absolute().parents[1].name
+        return named or sequence_folder(path.absolute()).name
     return path.stem
 
 

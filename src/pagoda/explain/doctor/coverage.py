@@ -43,7 +43,7 @@ class _Picture:
 def examine_coverage(
     model: Detector, annotations: Annotations, *, max_objects: int = 20000
 ) -> CoverageReport:
-    """Assign the objects as training would, at the model's input size, picture by picture.
+    """How well a model's locations or anchors fit annotated objects, assigned as in training at its input size.
 
     Of two stages the first is looked at: what it proposes nothing for, the second never sees. With more than
     `max_objects` learnable objects, pictures spread over all are taken. Raises ValueError for a model of clips, or

@@ -18,7 +18,7 @@ MIN_FAR = 8.0
 
 
 def check_masks_keypoints(split: Split, notes: Complaints) -> None:
-    """Note masks and keypoints that do not fit their pictures or boxes, and keypoints that no mirror can change."""
+    """Note masks and keypoints that do not fit their pictures or boxes, and skeletons without flip pairs."""
     objects, skeleton = split.reading.objects, split.reading.label_map.skeleton
     if objects.masks is not None:
         _check_masks(split, objects.masks, notes)

@@ -11,7 +11,7 @@ from pagoda.layers.norm import Norm
 from pagoda.necks.fpn import ExtraFrom
 from pagoda.ops.anchors import AnchorShapes
 from pagoda.ops.box_coding import BoxCoder, PointCoder
-from pagoda.plain import JsonObject, checked, from_plain
+from pagoda.plain import JsonObject, check_numbers, checked, from_plain
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.preprocess import InputSpec
 
@@ -45,6 +45,10 @@ class BodyFlavour:
     """further levels read the ReLU of the one below"""
     neck_relu: bool = False
     """a ReLU behind each convolution of the FPN"""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, 0, 1, "eps")
+        check_numbers(self, 0, 64, "frozen_stages")
 
 
 @checked

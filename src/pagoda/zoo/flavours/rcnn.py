@@ -12,7 +12,7 @@ from pagoda.layers.norm import Norm
 from pagoda.ops.anchors import AnchorShapes
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.roi import RegionPooling
-from pagoda.plain import checked
+from pagoda.plain import check_numbers, checked
 from pagoda.postprocess.proposals import ProposalRules, SelectProposals
 from pagoda.postprocess.rcnn import SelectRegions
 from pagoda.zoo.flavours.base import BodyFlavour, Flavour
@@ -84,6 +84,9 @@ class RCNNFlavour(Flavour):
     """box and mask predictions have rows for the background"""
     upsampling: Upsampling = "interpolate"
     """of the keypoint maps' last doubling"""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, 0, 64, "one_level_sampling", "rpn_depth", "box_convs", "box_fcs")
 
     def anchors(self, *, pyramid: bool) -> AnchorShapes:
         """One size per level of a pyramid from 32 pixels on P2; five on a single level of stride 16."""

@@ -1,0 +1,209 @@
+"""Files are opened, used and refused; nothing of PyTorch, scipy or Pagoda is imported."""
+
+import json
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pagoda_runtime
+from pagoda_runtime import ModelFileError, backends
+from pagoda_runtime.command import main
+
+onnx = pytest.importorskip("onnx")
+SOURCE = Path(pagoda_runtime.__file__).parents[1]
+METADATA = {
+    "pagoda_version": "0.1.0",
+    "model": "drawn",
+    "names": json.dumps(["cat", "dog"]),
+    "category_ids": json.dumps([17, 18]),
+    "input_spec": json.dumps({"short_side": 40, "long_side": 80, "std": [1, 1, 1], "scale": 255.0}),
+    "postprocess": json.dumps({"min_score": 0.05}),
+}
+FOUND = {
+    "boxes": np.array([[[0, 0, 20, 20], [30, 10, 60, 39], [5, 5, 9, 9], [0, 0, 0, 0]]], np.float32),
+    "scores": np.array([[0.9, 0.4, 0.2, 0]], np.float32),
+    "labels": np.array([[0, 1, 1, -1]], np.int64),
+}
+
+
+def write(
+    path: Path, metadata: dict[str, str], *, sides: tuple = ("height", "width"), drop: str = ""
+) -> Path:
+    """A file that finds the same in every picture."""
+    helper = onnx.helper
+    kept = {name: value for name, value in FOUND.items() if name != drop}
+    constants = [
+        helper.make_node("Constant", [], [name], value=onnx.numpy_helper.from_array(value))
+        for name, value in kept.items()
+    ]
+    images = helper.make_tensor_value_info("images", onnx.TensorProto.UINT8, ["batch", 3, *sides])
+    outputs = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+        for name, value in kept.items()
+    ]
+    model = helper.make_model(
+        helper.make_graph(constants, "drawn", [images], outputs),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=9,
+    )
+    helper.set_model_props(model, metadata)
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return write(tmp_path / "model.onnx", METADATA)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """As large as twice what the network sees."""
+    Image.new("RGB", (160, 80), (9, 99, 200)).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+def test_objects_are_in_pixels_of_the_picture(file, picture):
+    model = pagoda_runtime.load(file, threads=1)
+    found = model.predict(picture)
+    np.testing.assert_allclose(found.boxes, FOUND["boxes"][0, :3] * 2)
+    assert (
+        found.names == ["cat", "dog", "dog"] and found.file == str(picture) and found.image_size == (80, 160)
+    )
+    assert found.boxes.dtype == found.scores.dtype == np.float32 and found.labels.dtype == np.int64
+    assert found.picture.shape == (80, 160, 3) and "drawn of 2 classes, ONNX Runtime" in repr(model)
+    assert len(model.predict(Image.open(picture), min_score=0.4)) == 2
+    several = model.predict([picture, np.zeros((80, 160, 3), np.uint8)])
+    assert [each.file for each in several] == [str(picture), None]
+
+
+def test_a_threshold_below_the_files_is_refused(file, picture):
+    model = pagoda_runtime.load(file)
+    for wrong in (0.01, 1.5):
+        with pytest.raises(
+            ValueError, match=rf"within 0.05, which is built into the file, and 1, got {wrong}"
+        ):
+            model.predict(picture, min_score=wrong)
+
+
+def test_frames_are_tracked(file, picture):
+    model = pagoda_runtime.load(file)
+    for tracker in ("byte", "ocsort", pagoda_runtime.ByteTracker(min_score=0.3)):
+        frames = list(model.track([picture] * 3, tracker=tracker))
+        assert frames[-1].track_ids.tolist()[0] == 1 and frames[0].file == str(picture)
+    assert frames[-1].track_ids.tolist() == [1, 2, -1]
+    with pytest.raises(ValueError, match="tracker must be one of byte, ocsort"):
+        next(model.track([picture], tracker="bite"))
+
+
+def test_files_that_cannot_be_used_say_why(tmp_path):
+    foreign = write(tmp_path / "foreign.onnx", {})
+    raw = write(tmp_path / "raw.onnx", METADATA, drop="boxes")
+    newer = write(tmp_path / "newer.onnx", METADATA | {"input_spec": json.dumps({"tiles": 4})})
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"nothing")
+    for path, error, said in (
+        (foreign, ModelFileError, "another program has written it; write one with `pagoda export"),
+        (raw, ModelFileError, "expected outputs boxes, scores and labels, but .* gives scores, labels"),
+        (newer, ModelFileError, "tiles, of which this pagoda-runtime knows nothing"),
+        (broken, ModelFileError, "ONNX Runtime cannot open"),
+        (tmp_path / "none.onnx", FileNotFoundError, "expected a model's file, but there is no"),
+        (tmp_path / "best.safetensors", ModelFileError, r"ends in \.onnx or \.xml .*got .*best\.safetensors"),
+    ):
+        with pytest.raises(error, match=said) as caught:
+            pagoda_runtime.load(path)
+        assert path.name in str(caught.value)
+
+
+def test_threads_and_providers_are_checked(file):
+    with pytest.raises(ValueError, match=r"threads must be at least 1.*got 0"):
+        pagoda_runtime.load(file, threads=0)
+    with pytest.raises(ValueError, match=r"no provider Abacus; expected some of .*CPUExecutionProvider"):
+        pagoda_runtime.load(file, providers=["Abacus"])
+
+
+def test_a_file_of_one_size_says_so(tmp_path, picture):
+    model = pagoda_runtime.load(write(tmp_path / "fixed.onnx", METADATA, sides=(40, 60)))
+    with pytest.raises(ValueError, match=r"one of \(80, 160\) is resized to \(1, 3, 40, 80\)"):
+        model.predict(picture)
+    assert len(model.predict(np.zeros((80, 120, 3), np.uint8))) == 3
+
+
+def test_openvino_is_named_with_its_extra(tmp_path, monkeypatch):
+    (tmp_path / "model.xml").write_text("<net/>")
+    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"needs OpenVINO.*pagoda-runtime\[openvino\]"):
+        pagoda_runtime.load(tmp_path / "model.xml")
+
+
+def test_openvino_files_say_the_same(file, picture, tmp_path):
+    openvino = pytest.importorskip("openvino")
+    network = openvino.convert_model(str(file))
+    foreign = tmp_path / "foreign.xml"
+    openvino.save_model(network, str(foreign))
+    with pytest.raises(ModelFileError, match="another program has written it"):
+        pagoda_runtime.load(foreign)
+    for key, value in METADATA.items():
+        network.set_rt_info(value, ["pagoda", key])
+    openvino.save_model(network, str(tmp_path / "model.xml"), compress_to_fp16=False)
+    model = pagoda_runtime.load(tmp_path / "model.xml", threads=1)
+    assert model.engine.startswith("OpenVINO")
+    assert model.predict(picture).to_dict() == pagoda_runtime.load(file).predict(picture).to_dict()
+
+
+def test_the_command_writes_a_line_for_each_picture(file, picture, tmp_path, capsys):
+    out = tmp_path / "found.json"
+    assert (
+        main(["predict", str(file), str(picture), str(picture), "--min-score", "0.05", "--out", str(out)])
+        == 0
+    )
+    expected = pagoda_runtime.load(file).predict(picture).to_dict()
+    assert [json.loads(line) for line in out.read_text().splitlines()] == [expected] * 2
+    assert main(["predict", str(file), str(tmp_path / "none.png"), str(picture)]) == 1
+    said = capsys.readouterr()
+    assert [entry["score"] > 0.3 for entry in json.loads(said.out)["objects"]] == [True, True]
+    assert "skipped: cannot read" in said.err and "no such file" in said.err
+    assert main(["predict", str(file), str(picture), "--out", str(out)]) == 2  # nothing is overwritten
+    assert main(["predict", str(tmp_path / "none.onnx"), str(picture)]) == 2
+    assert "there is no" in capsys.readouterr().err
+
+
+def in_another_process(tmp_path: Path, script: str, *arguments: str | Path) -> str:
+    """What a script says that runs with the runtime alone on its path."""
+    (tmp_path / "script.py").write_text(textwrap.dedent(script), encoding="utf-8")
+    command = [sys.executable, str(tmp_path / "script.py"), str(SOURCE), *map(str, arguments)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+ALONE = """
+    import sys
+
+    class Refuse:
+        def find_spec(self, name, path=None, target=None):
+            if name.partition(".")[0] in {"torch", "torchvision", "scipy", "pagoda", "cv2", "onnx"}:
+                raise ImportError(f"{name} is not to be imported")
+
+    sys.meta_path.insert(0, Refuse())
+    sys.path = [sys.argv[1], *(each for each in sys.path if not each.endswith("src"))]
+    before = set(sys.modules)
+    import pagoda_runtime
+    model = pagoda_runtime.load(sys.argv[2])
+    found = list(model.track([sys.argv[3]] * 2, tracker="ocsort"))
+    assert len(found[1]) == 3, found
+    packages = {name.partition(".")[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)
+    print(*sorted(packages - {"pagoda_runtime"}))
+"""
+
+
+def test_fewer_than_ten_packages_are_imported_and_none_of_torch(
+    file: Path, picture: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    packages = in_another_process(tmp_path, ALONE, file, picture).split()
+    record_property("packages", packages)
+    assert {"PIL", "numpy", "onnxruntime"} <= set(packages) and len(packages) < 10

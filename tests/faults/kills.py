@@ -359,7 +359,7 @@ def try_predict(place: Place, folder: Path, rng: random.Random, signum: int) -> 
     code = disturbed(command(*words(out)), folder, rng, signum, seconds)
     rows = found_rows(out)
     check(rows == expected[: len(rows)], "other predictions than those of an undisturbed command")
-    pictures = sorted(out.glob("*.png"))
+    pictures = sorted(out.glob("*.jpg"))
     for picture in pictures:
         with Image.open(picture) as image:
             image.load()

@@ -13,6 +13,7 @@ from PIL import Image
 from pagoda.cli import predict
 from pagoda.cli.main import main
 from pagoda.pictures.read import to_picture
+from pagoda.preprocess import InputSpec
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 
@@ -20,7 +21,9 @@ NAMES = LabelMap.from_names(["ball"])
 
 
 class SeesNothing:
-    """Stands in for a trained detector: it reads pictures."""
+    """Stands in for a trained detector."""
+
+    input_spec = InputSpec()
 
     def predict(self, source, **limits):
         picture, name = to_picture(source)
@@ -32,7 +35,7 @@ class SeesNothing:
 @pytest.fixture
 def run(monkeypatch, tmp_path, capsys):
     """Runs the command; gives (exit code, rows, what was said)."""
-    monkeypatch.setattr(predict, "open_checkpoint", lambda path, model, take: SeesNothing())
+    monkeypatch.setattr(predict, "open_ready", lambda path, model, take, **where: SeesNothing())
 
     def call(*words):
         with pytest.raises(SystemExit) as exit_code:

@@ -90,7 +90,7 @@ def use(monkeypatch):
 
     def use(model):
         for command in (predict, track):
-            monkeypatch.setattr(command, "open_checkpoint", lambda *_: model)
+            monkeypatch.setattr(command, "open_ready", lambda *_, **where: model)
 
     return use
 

@@ -42,7 +42,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from pagoda.data.augment.transforms import Compose, HorizontalFlip, Resize
 from pagoda.data.dataset import DetectionDataset
-from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.formats.reader import open_annotations
 from pagoda.data.loading import BatchPlan, TrainingView, make_loader
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator
 from pagoda.models import create_model

@@ -35,7 +35,8 @@ from pagoda.follow.score import FollowingResult, detect_video, score_followed, s
 from pagoda.models import create_model, load
 from pagoda.recipes.datasets import dataset_for
 from pagoda.recipes.training_run import train_on
-from pagoda.structures.tracks import Tracks, Tubes
+from pagoda.structures.tracks import Tracks
+from pagoda.structures.tubes import Tubes
 from pagoda.tracking.linking import LINKERS, create_tracker, link, link_tracks
 from pagoda.training.run_log import read_records
 from pagoda.training.settings import AugmentSettings, OptimSettings, TrainSettings

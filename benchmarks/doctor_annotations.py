@@ -17,7 +17,7 @@ from pathlib import Path
 MEASURE = """
 import resource, sys, time
 from pagoda.explain.doctor.examine import examine
-from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.formats.reader import open_annotations
 since = time.process_time()
 report = examine(sys.argv[1], max_pictures=0) if sys.argv[2] == "examine" else open_annotations(sys.argv[1])
 print(time.process_time() - since, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

@@ -10,7 +10,7 @@ import time
 import torch
 
 from pagoda.data.dataset import DetectionDataset
-from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.formats.reader import open_annotations
 from pagoda.data.loading import BatchPlan, TrainingView, make_loader
 from pagoda.models import create_model
 from pagoda.recipes.training_run import training_transform

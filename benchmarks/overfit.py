@@ -13,14 +13,14 @@ import torch
 
 from pagoda.backbones.resnet import ResNet
 from pagoda.data.dataset import DetectionDataset
-from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.formats.reader import open_annotations
 from pagoda.detectors.rcnn import RCNN
 from pagoda.heads.roi_box import BoxHead, BoxTrunk
 from pagoda.heads.roi_keypoint import KeypointHead
 from pagoda.heads.roi_mask import MaskHead
 from pagoda.heads.rpn import RPNHead
 from pagoda.necks.fpn import FPN
-from pagoda.ops.roi import RegionPooling
+from pagoda.ops.roi import RoIPooling
 from pagoda.preprocess import InputSpec
 from pagoda.recipes.training_run import train_on
 from pagoda.structures.labels import LabelMap
@@ -33,7 +33,7 @@ def all_branches(labels: LabelMap) -> RCNN:
     """Faster R-CNN with a mask head and a keypoint head."""
     backbone = ResNet(18, levels=(2, 3, 4, 5), norm="group")
     neck = FPN(backbone.channels, WIDTH, top_level=6, extra_from="max_pool")
-    coarse, fine = RegionPooling(sampling_ratio=2), RegionPooling(resolution=14, sampling_ratio=2)
+    coarse, fine = RoIPooling(sampling_ratio=2), RoIPooling(resolution=14, sampling_ratio=2)
     assert labels.skeleton is not None
     return RCNN(
         backbone,

@@ -8,7 +8,7 @@ import argparse
 import torch
 
 from pagoda.data.dataset import DetectionDataset
-from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.formats.reader import open_annotations
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator
 from pagoda.evaluation.runner import detect_dataset
 from pagoda.exporting.optimize import optimize

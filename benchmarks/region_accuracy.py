@@ -30,7 +30,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from pagoda.data.augment.transforms import Compose, HorizontalFlip, Resize
 from pagoda.data.dataset import DetectionDataset
-from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.formats.reader import open_annotations
 from pagoda.models import create_model
 from pagoda.recipes.rcnn import small
 from pagoda.recipes.training_run import training_transform

@@ -8,7 +8,7 @@ import torch
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.labels import LabelMap
-from pagoda.structures.tracks import Tubes
+from pagoda.structures.tubes import Tubes
 
 SPECS = {
     "default": InputSpec(short_side=40, long_side=64),

@@ -32,20 +32,34 @@ FOUND = {
 }
 
 
+MORE = {
+    "masks": np.zeros((1, 4, 40, 80), bool),
+    "keypoints": np.array(
+        [[[[5, 6], [7, 8]], [[40, 20], [50, 30]], [[6, 6], [8, 8]], [[0, 0], [0, 0]]]], np.float32
+    ),
+    "keypoint_scores": np.array([[[0.5, 0.6], [0.7, 0.8], [0.1, 0.2], [0, 0]]], np.float32),
+}
+MORE["masks"][0, 1, 10:39, 30:60] = True
+SKELETON = {"names": ["head", "tail"], "edges": [[0, 1]], "sigmas": [0.1, 0.2], "flip_pairs": None}
+
+
 def write(
-    path: Path, metadata: dict[str, str], *, sides: tuple = ("height", "width"), drop: str = ""
+    path: Path,
+    metadata: dict[str, str],
+    *,
+    sides: tuple = ("height", "width"),
+    found: dict[str, np.ndarray] = FOUND,
 ) -> Path:
     """A file that finds the same in every picture."""
     helper = onnx.helper
-    kept = {name: value for name, value in FOUND.items() if name != drop}
     constants = [
         helper.make_node("Constant", [], [name], value=onnx.numpy_helper.from_array(value))
-        for name, value in kept.items()
+        for name, value in found.items()
     ]
     images = helper.make_tensor_value_info("images", onnx.TensorProto.UINT8, ["batch", 3, *sides])
     outputs = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
-        for name, value in kept.items()
+        for name, value in found.items()
     ]
     model = helper.make_model(
         helper.make_graph(constants, "drawn", [images], outputs),
@@ -83,6 +97,20 @@ def test_objects_are_in_pixels_of_the_picture(file, picture):
     assert [each.file for each in several] == [str(picture), None]
 
 
+def test_masks_and_keypoints_come_to_the_picture(tmp_path, picture):
+    said = METADATA | {"skeleton": json.dumps(SKELETON)}
+    model = pagoda_runtime.load(write(tmp_path / "shapes.onnx", said, found=FOUND | MORE))
+    found = model.predict(picture)
+    assert found.masks.shape == (3, 80, 160) and found.masks.dtype == bool
+    assert found.masks[1, 20:78, 60:120].all() and found.masks.sum() == 58 * 60
+    np.testing.assert_allclose(found.keypoints, MORE["keypoints"][0, :3] * 2)
+    np.testing.assert_array_equal(found.keypoint_scores, MORE["keypoint_scores"][0, :3])
+    assert found.label_map.skeleton.names == ("head", "tail") and found.label_map.skeleton.flip_pairs is None
+    cat, dog, _ = found.to_dict()["objects"]
+    assert dog["keypoints"] == [80, 40, pytest.approx(0.7), 100, 60, pytest.approx(0.8)]
+    assert dog["segmentation"]["size"] == [80, 160] and cat["segmentation"]["counts"] == "P`<"
+
+
 def test_a_threshold_below_the_files_is_refused(file, picture):
     model = pagoda_runtime.load(file)
     for wrong in (0.01, 1.5):
@@ -104,7 +132,8 @@ def test_frames_are_tracked(file, picture):
 
 def test_files_that_cannot_be_used_say_why(tmp_path):
     foreign = write(tmp_path / "foreign.onnx", {})
-    raw = write(tmp_path / "raw.onnx", METADATA, drop="boxes")
+    some = {name: FOUND[name] for name in ("scores", "labels")}
+    raw = write(tmp_path / "raw.onnx", METADATA, found=some)
     newer = write(tmp_path / "newer.onnx", METADATA | {"input_spec": json.dumps({"tiles": 4})})
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"nothing")
@@ -169,7 +198,8 @@ def test_the_command_writes_a_line_for_each_picture(file, picture, tmp_path, cap
     said = capsys.readouterr()
     assert [entry["score"] > 0.3 for entry in json.loads(said.out)["objects"]] == [True, True]
     assert "skipped: cannot read" in said.err and "no such file" in said.err
-    assert main(["predict", str(file), str(picture), "--out", str(out)]) == 2  # nothing is overwritten
+    assert main(["predict", str(file), str(picture), "--out", str(out)]) == 2
+    assert "found.json exists; choose another name" in capsys.readouterr().err
     assert main(["predict", str(tmp_path / "none.onnx"), str(picture)]) == 2
     assert "there is no" in capsys.readouterr().err
 

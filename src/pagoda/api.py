@@ -7,7 +7,7 @@ from warnings import warn
 import numpy as np
 
 from pagoda.data.dataset import DetectionDataset
-from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.formats.reader import open_annotations
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation import runner
 from pagoda.evaluation.coco.result import DetectionResult

@@ -21,7 +21,7 @@ from pagoda.ops.boxes import clip_boxes
 from pagoda.plain import JsonObject, checked, from_plain
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
-from pagoda.structures.tracks import Tubes
+from pagoda.structures.tubes import Tubes
 
 Found = TypeVar("Found", Detections, Tubes)
 Rounding = Literal["nearest", "torchvision", "maskrcnn_benchmark"]

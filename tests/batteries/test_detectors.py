@@ -11,7 +11,7 @@ from pagoda.backbones.resnet import ResNet
 from pagoda.backbones.resnet3d import ResNet3D
 from pagoda.backbones.resnet_options import Body
 from pagoda.criteria.dense import FCOSCriterion
-from pagoda.criteria.rcnn import RCNNCriterion, RegionCriterion
+from pagoda.criteria.rcnn import RCNNCriterion, RoICriterion
 from pagoda.criteria.rpn import RPNCriterion
 from pagoda.criteria.tubes import DetectAndTrackCriterion, TubeCriterion, TubeRPNCriterion
 from pagoda.detectors.contract import Detector
@@ -33,20 +33,19 @@ from pagoda.necks.bifpn import BiFPN
 from pagoda.necks.fpn import FPN
 from pagoda.necks.fpn3d import FPN3D
 from pagoda.ops.box_coding import PointCoder
-from pagoda.ops.roi import RegionPooling
+from pagoda.ops.roi import RoIPooling
 from pagoda.postprocess.proposals import ProposalRules, SelectProposals
 from pagoda.postprocess.tubes import SelectTubeProposals, TubeProposalRules
 from pagoda.preprocess import InputSpec
-from pagoda.structures.clips import TubeTargets
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections, Targets
 from pagoda.structures.labels import LabelMap
-from pagoda.structures.tracks import Tubes
+from pagoda.structures.tubes import Tubes, TubeTargets
 
 pytestmark = pytest.mark.medium
 
 NARROW = Body(base_channels=16)
-POOLING = RegionPooling()
+POOLING = RoIPooling()
 KEYPOINTS = 5
 
 
@@ -107,7 +106,7 @@ def rcnn(num_classes: int, *, masks: bool = False, keypoints: bool = False) -> R
         mask_head=MaskHead(16, num_classes, depth=1, width=16, pooling=POOLING) if masks else None,
         keypoint_head=KeypointHead(16, KEYPOINTS, depth=1, width=16, pooling=POOLING) if keypoints else None,
         proposals=ProposalRules(training=few(), inference=few()),
-        criterion=RCNNCriterion(rpn=RPNCriterion(count=None), regions=RegionCriterion(count=None)),
+        criterion=RCNNCriterion(rpn=RPNCriterion(count=None), rois=RoICriterion(count=None)),
     )
 
 

@@ -181,7 +181,7 @@ def test_val_of_a_checkpoint_equals_val_of_its_results(in_project, capsys):
     assert run("val", CHECKPOINT, "--data", "data", "--json") == 0
     by_model = json.loads(capsys.readouterr().out)["metrics"]
     from pagoda.data.dataset import DetectionDataset
-    from pagoda.data.formats.layouts import open_annotations
+    from pagoda.data.formats.reader import open_annotations
     from pagoda.evaluation.runner import detect_dataset
 
     dataset = DetectionDataset(open_annotations("data", "val"))

@@ -8,7 +8,7 @@ from PIL import Image
 
 from pagoda.cli.main import main
 from pagoda.data.drawn.synthetic import DrawnShapes
-from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.formats.reader import open_annotations
 from pagoda.data.saving import write_coco_folder
 
 

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, smooth_l1_loss
 
 from pagoda.criteria.masks_keypoints import KeypointCriterion, MaskCriterion
-from pagoda.criteria.rcnn import RegionCriterion, RegionSample
+from pagoda.criteria.rcnn import RoICriterion, RoISample
 from pagoda.criteria.rpn import RPNCriterion
 from pagoda.ops.anchors import AnchorShapes, grid_anchors
 from pagoda.ops.assign import BACKGROUND, IGNORED
@@ -117,24 +117,24 @@ def proposals_of(*boxes: list[list[float]]) -> Proposals:
 
 def test_regions_serve_what_they_overlap_by_half() -> None:
     proposals = proposals_of([[10, 10, 45, 41], [0, 0, 20, 20], [60, 30, 119, 91]], [[5, 5, 9, 9]])
-    sample = RegionCriterion(count=None).sample(proposals, [TWO, NONE])
+    sample = RoICriterion(count=None).sample(proposals, [TWO, NONE])
     assert sample.images.tolist() == [0, 0, 0, 0, 0, 1]  # three proposals, two objects; one proposal
     assert sample.objects.tolist() == [0, BACKGROUND, 1, 0, 1, BACKGROUND]
-    without = RegionCriterion(count=None, append_objects=False).sample(proposals, [TWO, NONE])
+    without = RoICriterion(count=None, append_objects=False).sample(proposals, [TWO, NONE])
     assert without.objects.tolist() == [0, BACKGROUND, 1, BACKGROUND]
     assert without.positive().boxes.tolist() == [[10, 10, 45, 41], [60, 30, 119, 91]]
 
 
 def test_samples_are_balanced() -> None:
     many = [[10.0, 10, 45, 40]] * 50 + [[0.0, 0, 5, 5]] * 100
-    sample = RegionCriterion(count=64).sample(proposals_of(many), [TWO])
+    sample = RoICriterion(count=64).sample(proposals_of(many), [TWO])
     assert len(sample.boxes) == 64 and (sample.objects >= 0).sum() == 16
 
 
 @pytest.mark.parametrize("boxes_per_region", [3, 1])
 def test_region_losses_equal_a_loop_over_regions(boxes_per_region: int) -> None:
     proposals = proposals_of([[12, 8, 44, 41], [0, 0, 20, 20], [62, 30, 119, 91]], [[5, 5, 9, 9]])
-    criterion = RegionCriterion(count=None, smooth_l1_beta=0.5)
+    criterion = RoICriterion(count=None, smooth_l1_beta=0.5)
     sample = criterion.sample(proposals, [TWO, NONE])
     logits, deltas = torch.randn(6, 4), torch.randn(6, boxes_per_region, 4)
     found = criterion(logits, deltas, sample, [TWO, NONE], coder=REGIONS)
@@ -151,7 +151,7 @@ def test_region_losses_equal_a_loop_over_regions(boxes_per_region: int) -> None:
 
 
 def test_giou_is_zero_for_the_right_boxes() -> None:
-    criterion = RegionCriterion(count=None, box_loss="giou")
+    criterion = RoICriterion(count=None, box_loss="giou")
     sample = criterion.sample(proposals_of([[12, 8, 44, 41]]), [TWO])
     served = sample.positive()
     deltas = REGIONS.encode(served.of_objects([TWO.boxes]), served.boxes)[:, None]
@@ -160,7 +160,7 @@ def test_giou_is_zero_for_the_right_boxes() -> None:
 
 
 def test_no_objects_and_no_regions_lose_nothing() -> None:
-    criterion = RegionCriterion()
+    criterion = RoICriterion()
     none = Proposals(torch.zeros(1, 3, 4), torch.zeros(1, 3), torch.zeros(1, 3, dtype=torch.bool))
     sample = criterion.sample(none, [NONE])
     losses = criterion(torch.zeros(0, 4), torch.zeros(0, 3, 4), sample, [NONE], coder=REGIONS)
@@ -168,7 +168,7 @@ def test_no_objects_and_no_regions_lose_nothing() -> None:
 
 
 def test_regions_are_grouped_by_picture() -> None:
-    sample = RegionSample(torch.rand(4, 4), torch.tensor([0, 2, 2, 0]), torch.tensor([1, 0, 0, 0]))
+    sample = RoISample(torch.rand(4, 4), torch.tensor([0, 2, 2, 0]), torch.tensor([1, 0, 0, 0]))
     groups = list(sample.of_pictures([TWO, NONE, TWO]))
     assert [(id(target), objects.tolist()) for target, _, objects in groups] == [
         (id(TWO), [1, 0]),
@@ -183,7 +183,7 @@ def test_objects_without_a_mask_teach_nothing() -> None:
     masks[0, 10:40, 10:45] = True
     target = replace(TWO, masks=masks)
     criterion = MaskCriterion()
-    wanted, counts = criterion.wanted(target, TWO.boxes, torch.tensor([0, 1]), 14)
+    wanted, counts = criterion.targets(target, TWO.boxes, torch.tensor([0, 1]), 14)
     assert counts.tolist() == [True, False] and wanted[0].all()
     logits = torch.randn(2, 14, 14)
     expected = binary_cross_entropy_with_logits(logits[0], torch.ones(14, 14))
@@ -194,7 +194,7 @@ def test_objects_without_a_mask_teach_nothing() -> None:
 def test_targets_that_lack_what_a_head_learns_from(kind: type, word: str) -> None:
     target = replace(TWO, file="street.jpg")
     with pytest.raises(ValueError, match=f"learns from {word}, but the targets of street.jpg have none"):
-        kind().wanted(target, TWO.boxes, torch.tensor([0, 1]), 14)
+        kind().targets(target, TWO.boxes, torch.tensor([0, 1]), 14)
 
 
 def test_keypoint_loss_counts_what_is_visible_and_inside() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, smooth_l1_loss
 
 from pagoda.criteria.masks_keypoints import KeypointCriterion
-from pagoda.criteria.rcnn import RegionCriterion
+from pagoda.criteria.rcnn import RoICriterion
 from pagoda.criteria.rpn import RPNCriterion
 from pagoda.criteria.tubes import (
     DetectAndTrackCriterion,
@@ -21,8 +21,8 @@ from pagoda.ops.anchors import AnchorShapes, grid_anchors
 from pagoda.ops.assign import BACKGROUND, IGNORED
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.tubes import fill_absent, tube_iou
-from pagoda.structures.clips import TubeTargets
 from pagoda.structures.outputs import Proposals, RPNOutputs
+from pagoda.structures.tubes import TubeTargets
 
 SIZE = (96, 128)
 LEGACY = BoxCoder(inclusive=True)
@@ -121,7 +121,7 @@ def test_region_losses_of_one_frame_are_those_of_pictures(box_loss: str, mask_ab
     targets = [moving(1), moving(1)[:0]]
     proposals = proposals_near(targets)
     options = {"inclusive": True, "count": 32, "box_loss": box_loss}
-    tubes, regions = TubeCriterion(mask_absent=mask_absent, **options), RegionCriterion(**options)
+    tubes, regions = TubeCriterion(mask_absent=mask_absent, **options), RoICriterion(**options)
     sample = tubes.sample(proposals, targets, generator=generator())
     flat = proposals._replace(boxes=proposals.boxes[:, :, 0])
     pictures = [each.at(0) for each in targets]
@@ -140,8 +140,8 @@ def test_keypoint_losses_of_one_frame_are_those_of_pictures(normalizer: str) -> 
     target = moving(1)
     boxes, objects = target.boxes[[0, 1, 1]] + 4, torch.tensor([0, 1, 1])
     tubes, regions = TubeKeypointCriterion(normalizer=normalizer), KeypointCriterion(normalizer=normalizer)
-    cells, counts = tubes.wanted(target, boxes, objects, 14)
-    flat_cells, flat_counts = regions.wanted(target.at(0), boxes[:, 0], objects, 14)
+    cells, counts = tubes.targets(target, boxes, objects, 14)
+    flat_cells, flat_counts = regions.targets(target.at(0), boxes[:, 0], objects, 14)
     assert torch.equal(cells[:, 0], flat_cells) and torch.equal(counts[:, 0], flat_counts)
     logits = torch.randn(3, 1, 3, 14, 14)
     assert tubes(logits, cells, counts, 2) == regions(logits[:, 0], flat_cells, flat_counts, 2)
@@ -210,7 +210,7 @@ def all_losses(target: TubeTargets, times: int) -> dict[str, float]:
     losses |= criterion.tubes(logits[:count], more, sample, [target], coder=TUBES)
     served = criterion.keypoints.sample(sample.positive(), [target])
     [(_, boxes, objects)] = list(served.of_pictures([target]))
-    cells, counts = criterion.keypoints.wanted(target, boxes, objects, 14)
+    cells, counts = criterion.keypoints.targets(target, boxes, objects, 14)
     losses |= criterion.keypoints(maps[: len(boxes)].repeat(1, times, 1, 1, 1), cells, counts, 1)
     return {name: loss.item() for name, loss in losses.items()}
 
@@ -334,11 +334,11 @@ def test_keypoints_that_are_not_known_change_nothing() -> None:
     boxes, objects, criterion = moving(3).boxes, torch.arange(2), TubeKeypointCriterion()
     logits = torch.randn(2, 3, 3, 14, 14)
     losses = [
-        criterion(logits, *criterion.wanted(each, boxes, objects, 14), 1)["loss_keypoint"]
+        criterion(logits, *criterion.targets(each, boxes, objects, 14), 1)["loss_keypoint"]
         for each in (target, replace(target, keypoints=elsewhere))
     ]
     assert torch.equal(*losses)
-    _, counts = criterion.wanted(target, boxes, objects, 14)
+    _, counts = criterion.targets(target, boxes, objects, 14)
     assert torch.equal(counts, target.visible[..., None].expand(-1, -1, 3))
 
 

@@ -30,11 +30,11 @@ from pagoda.data.videos import Video
 from pagoda.evaluation.runner import evaluate
 from pagoda.pictures.read import PictureError
 from pagoda.preprocess import InputSpec
-from pagoda.structures.clips import TubeTargets, clip_frames
 from pagoda.structures.instances import Detections, Targets
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.posetrack_skeletons import PERSON_17
 from pagoda.structures.tracks import UNLINKED, Tracks
+from pagoda.structures.tubes import TubeTargets, clip_frames
 
 PERSON = LabelMap.from_names(["person"])
 PAIRS = PERSON_17.skeleton.flip_pairs

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from pagoda.data.dataset import DetectionDataset
-from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.formats.reader import open_annotations
 from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.assembly import ImageColumns, ObjectColumns, assemble
 from pagoda.pictures.read import PictureError

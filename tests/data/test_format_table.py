@@ -7,7 +7,8 @@ from drawn_layouts import BOX, DRAWN, HEIGHT, WIDTH, Drawn
 
 from pagoda.data.dataset import DetectionDataset
 from pagoda.data.format_table import FORMATS, page
-from pagoda.data.formats.layouts import KIND_NAMES, KNOWN, find_dataset, open_annotations
+from pagoda.data.formats.layouts import KIND_NAMES, KNOWN, find_dataset
+from pagoda.data.formats.reader import open_annotations
 from pagoda.explain.doctor.examine import examine
 
 
@@ -48,5 +49,6 @@ def test_what_is_said_elsewhere_agrees(repository: Path) -> None:
     readme = (repository / "README.md").read_text(encoding="utf-8")
     table = " ".join(row.name for row in FORMATS)
     for name in KIND_NAMES.values():
-        assert name in readme and name in KNOWN, name
+        assert name in readme, f"name {name} in README.md"
+        assert name in KNOWN, f"name {name} in KNOWN (data/formats/layouts.py)"
         assert name in table or (name == "VIA" and "VGG Image Annotator" in table), name

@@ -26,7 +26,7 @@ from pagoda.necks.fpn import FPN
 from pagoda.necks.fpn3d import FPN3D
 from pagoda.necks.pafpn import PAFPN
 from pagoda.necks.topology import qufpn_nodes
-from pagoda.ops.roi import RegionPooling
+from pagoda.ops.roi import RoIPooling
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
 
@@ -145,7 +145,7 @@ def test_regions_and_their_anchors_follow(levels: tuple[int, ...], neck: str | N
         backbone,
         pyramid,
         rpn_head=RPNHead(channels, 3),
-        box_head=BoxHead(trunk, 2, pooling=RegionPooling()),
+        box_head=BoxHead(trunk, 2, pooling=RoIPooling()),
     ).eval()
     wanted = {2: 4, 3: 8, 4: 16, 5: 16, 6: 32}
     assert model.strides == {level: wanted[level] for level in channels}
@@ -159,7 +159,7 @@ def test_regions_and_their_anchors_follow(levels: tuple[int, ...], neck: str | N
 def test_a_whole_box_is_pooled_from_the_whole_map() -> None:
     """Of a level of stride 16, though its number is 5."""
     backbone = ResNet(18, levels=(5,), body=BODIES["last stage"][0])
-    head = BoxHead(BoxTrunk(512, 4, width=16), 2, pooling=RegionPooling(resolution=4, sampling_ratio=4))
+    head = BoxHead(BoxTrunk(512, 4, width=16), 2, pooling=RoIPooling(resolution=4, sampling_ratio=4))
     model = RCNN(backbone, None, rpn_head=RPNHead(backbone.channels, 3), box_head=head)
     ramp = torch.arange(16.0).expand(1, 512, 16, 16)
     pooled = model.pool(head, {5: ramp}, torch.tensor([[0.0, 0.0, SIDE, SIDE]]), torch.tensor([0]))
@@ -174,7 +174,7 @@ def test_clips_have_their_bodys_strides_too() -> None:
         backbone,
         neck,
         rpn_head=RPNHead(neck.channels, 3),
-        box_head=BoxHead(BoxTrunk(16, 7, width=8), 1, pooling=RegionPooling()),
+        box_head=BoxHead(BoxTrunk(16, 7, width=8), 1, pooling=RoIPooling()),
     )
     assert model.strides == model.anchors.strides == {3: 8, 4: 16, 5: 16, 6: 32}
 

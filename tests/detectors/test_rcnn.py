@@ -9,7 +9,7 @@ from torch import nn
 
 from pagoda.backbones.resnet import ResNet
 from pagoda.backbones.resnet_options import Body
-from pagoda.criteria.rcnn import RCNNCriterion, RegionCriterion
+from pagoda.criteria.rcnn import RCNNCriterion, RoICriterion
 from pagoda.criteria.rpn import RPNCriterion
 from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.detectors.rcnn import PYRAMID_ANCHORS, RCNN
@@ -23,9 +23,9 @@ from pagoda.heads.rpn import RPNHead
 from pagoda.necks.bifpn import BiFPN
 from pagoda.necks.fpn import FPN
 from pagoda.ops.anchors import AnchorShapes
-from pagoda.ops.roi import RegionPooling
+from pagoda.ops.roi import RoIPooling
 from pagoda.postprocess.proposals import ProposalRules, SelectProposals
-from pagoda.postprocess.rcnn import SelectRegions
+from pagoda.postprocess.rcnn import SelectRoIs
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections, Targets
@@ -34,7 +34,7 @@ from pagoda.structures.labels import LabelMap
 pytestmark = pytest.mark.medium
 
 FEW = ProposalRules(training=SelectProposals(max_proposals=60), inference=SelectProposals(max_proposals=40))
-COARSE, FINE = RegionPooling(), RegionPooling(resolution=14)
+COARSE, FINE = RoIPooling(), RoIPooling(resolution=14)
 NARROW = Body(base_channels=16)
 
 
@@ -69,7 +69,7 @@ def rcnn(neck: str = "fpn", shapes: tuple[str, ...] = ("mask", "keypoint"), **op
         shared_stage=stage is not None,
         anchors=anchors,
         proposals=FEW,
-        postprocess=SelectRegions(min_score=0.2, max_detections=20),
+        postprocess=SelectRoIs(min_score=0.2, max_detections=20),
         **options,
     )
 
@@ -208,7 +208,7 @@ def test_prediction_and_evaluation_paste_once(monkeypatch: pytest.MonkeyPatch) -
     model = rcnn(shapes=("mask",), input_spec=InputSpec(short_side=64, long_side=96)).eval()
     sizes: list[tuple[int, int]] = []
 
-    def count(found: Detections, select: SelectRegions) -> Detections:
+    def count(found: Detections, select: SelectRoIs) -> Detections:
         sizes.append(found.image_size)
         return type(model).paste(model, found, select)
 
@@ -308,7 +308,7 @@ def test_exports_at_other_sizes(neck: str, shapes: tuple[str, ...]) -> None:
 @pytest.mark.slow
 def test_learns_two_pictures_by_heart() -> None:
     torch.manual_seed(0)
-    criterion = RCNNCriterion(rpn=RPNCriterion(count=64), regions=RegionCriterion(count=64))
+    criterion = RCNNCriterion(rpn=RPNCriterion(count=64), rois=RoICriterion(count=64))
     model = rcnn(criterion=criterion).train()
     pictures, targets = [], []
     for number in range(2):

@@ -1,7 +1,10 @@
 """Exported files in the place of a model, ONNX and OpenVINO alike: predict, val, limits, and what is refused."""
 
 import json
+import os
+import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -25,7 +28,7 @@ onnx = pytest.importorskip("onnx", reason="needs pip install 'pagoda-vision[expo
 pytest.importorskip("onnxruntime", reason="needs pip install 'pagoda-vision[export]'")
 pytestmark = pytest.mark.medium
 has_openvino = pytest.mark.skipif(
-    not all(map(__import__("importlib.util").util.find_spec, ("openvino", "nncf"))),
+    not all(map(find_spec, ("openvino", "nncf"))),
     reason="needs pip install 'pagoda-vision[openvino]'",
 )
 ENDINGS = [".onnx", pytest.param(".xml", marks=has_openvino)]
@@ -179,6 +182,29 @@ def test_int8_is_judged_by_ap(fcos, folder):
     assert json.loads(engine.metadata["int8"])["ap_loss"] == pytest.approx(0.3)
     found = load_exported(path).predict(pictures()[0], min_score=0.0)
     assert len(found) and torch.isfinite(found.boxes).all()
+
+
+@has_openvino
+def test_int8_tells_nobody_and_leaves_nothing_behind(tmp_path):
+    """In a process of its own: NNCF takes pytest for a test farm."""
+    program = """
+import sys
+sys.addaudithook(lambda event, _: event == "urllib.Request" and print("asked"))
+import numpy as np, openvino
+from openvino import opset13 as ops
+from pagoda.exporting.openvino import quiet_nncf
+pixels = ops.parameter([1, 3, 8, 8], np.float32)
+kernel = ops.constant(np.ones((4, 3, 3, 3), np.float32))
+model = openvino.Model([ops.convolution(pixels, kernel, [1, 1], [1, 1], [1, 1], [1, 1])], [pixels], "one")
+with quiet_nncf():
+    import nncf
+    nncf.quantize(model, nncf.Dataset([np.zeros((1, 3, 8, 8), np.float32)] * 2))
+"""
+    environment = {key: value for key, value in os.environ.items() if key not in ("CI", "NNCF_CI")}
+    environment |= {"HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "asked" not in done.stdout and not (tmp_path / "intel").exists()
 
 
 @has_openvino

@@ -43,7 +43,8 @@ from pagoda.cli.track_eval import main as track_eval
 from pagoda.cli.val import main as val
 from pagoda.data.clips import ClipDataset
 from pagoda.data.dataset import DetectionDataset
-from pagoda.data.formats.layouts import find_dataset, open_annotations
+from pagoda.data.formats.layouts import find_dataset
+from pagoda.data.formats.reader import open_annotations
 from pagoda.data.tracks.files import read_tracks
 from pagoda.data.tracks.folders import find_videos, open_videos
 from pagoda.explain.doctor.examine import examine

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from pagoda.cli.arguments.parsing import read_labels
-from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.formats.reader import open_annotations
 from pagoda.drawing.lettering import MAX_LETTERS, missing_letters
 from pagoda.drawing.objects import draw_detections, draw_targets
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pagoda.cli.main import main
-from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.formats.reader import open_annotations
 from pagoda.data.tracks.folders import open_videos
 from pagoda.explain.doctor.examine import examine
 from pagoda.recipes.remarks import data_remarks

@@ -12,7 +12,7 @@ import pytest
 from annotations import KINDS
 from rich_layouts import MOT_ROWS
 
-from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.formats.reader import open_annotations
 from pagoda.explain.doctor.examine import examine
 
 

@@ -7,7 +7,7 @@ from pagoda.follow.frame_log import FoundWriter, read_about, read_found
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.posetrack_skeletons import PERSON_17
-from pagoda.structures.tracks import Tubes
+from pagoda.structures.tubes import Tubes
 
 NAMES = LabelMap.from_names(["cat", "dog"])
 SIZE = (20, 30)

@@ -20,9 +20,9 @@ from pagoda.follow.score import (
     summary_table,
 )
 from pagoda.models import create_model
-from pagoda.structures.clips import clip_frames
 from pagoda.structures.posetrack_skeletons import PERSON_17
-from pagoda.structures.tracks import UNLINKED, Tracks, Tubes
+from pagoda.structures.tracks import UNLINKED, Tracks
+from pagoda.structures.tubes import Tubes, clip_frames
 from pagoda.tracking.linking import LINKERS, create_tracker, link
 
 pytestmark = pytest.mark.medium

@@ -9,9 +9,9 @@ from pagoda.heads.roi_box import MANY_REGIONS, BoxHead, BoxTrunk, StageTrunk
 from pagoda.heads.roi_keypoint import KeypointHead
 from pagoda.heads.roi_mask import MaskHead
 from pagoda.heads.rpn import RPNHead
-from pagoda.ops.roi import RegionPooling
+from pagoda.ops.roi import RoIPooling
 
-POOLING = RegionPooling()
+POOLING = RoIPooling()
 
 
 def test_anchors_of_a_cell_stand_together() -> None:

@@ -10,9 +10,9 @@ from pagoda.heads.tube_box import TubeBoxHead
 from pagoda.heads.tube_keypoint import TubeKeypointHead
 from pagoda.heads.tube_rpn import TubeRPNHead
 from pagoda.layers.inflate import inflate_state
-from pagoda.ops.roi import RegionPooling
+from pagoda.ops.roi import RoIPooling
 
-POOLING = RegionPooling()
+POOLING = RoIPooling()
 
 
 @pytest.mark.parametrize("clips", [1, 2])

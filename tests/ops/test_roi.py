@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pagoda.ops.roi import RegionPooling, roi_align
+from pagoda.ops.roi import RoIPooling, roi_align
 
 
 def one_bin(features: torch.Tensor, y: float, x: float) -> torch.Tensor:
@@ -72,19 +72,19 @@ def test_roi_align_equals_a_loop_over_samples(aligned: bool, sampling_ratio: int
 @pytest.mark.parametrize("eps_on", ["ratio", "level"])
 def test_level_of_a_square(side: float, level: int, eps_on: str) -> None:
     box = torch.tensor([[10.0, 20.0, 10.0 + side, 20.0 + side]])
-    assert RegionPooling(eps_on=eps_on, eps=1e-6).levels(box, 2, 5).tolist() == [level]
+    assert RoIPooling(eps_on=eps_on, eps=1e-6).levels(box, 2, 5).tolist() == [level]
 
 
 def test_legacy_areas_reach_the_next_level_a_pixel_sooner() -> None:
     box = torch.tensor([[0.0, 0.0, 111.0, 111.0]])
-    assert RegionPooling(inclusive=True, eps=1e-6).levels(box, 2, 5).tolist() == [3]
-    assert RegionPooling(eps=1e-6).levels(box, 2, 5).tolist() == [2]
+    assert RoIPooling(inclusive=True, eps=1e-6).levels(box, 2, 5).tolist() == [3]
+    assert RoIPooling(eps=1e-6).levels(box, 2, 5).tolist() == [2]
 
 
 def test_empty_boxes_have_the_lowest_level() -> None:
     nothing = torch.zeros(2, 4)
     for eps_on in ("ratio", "level"):
-        assert RegionPooling(eps_on=eps_on).levels(nothing, 3, 5).tolist() == [3, 3]
+        assert RoIPooling(eps_on=eps_on).levels(nothing, 3, 5).tolist() == [3, 3]
 
 
 def test_pyramid_reads_each_box_from_its_own_level_in_the_given_order() -> None:
@@ -92,7 +92,7 @@ def test_pyramid_reads_each_box_from_its_own_level_in_the_given_order() -> None:
     strides = {level: 2.0**level for level in pyramid}
     boxes = torch.tensor([[0.0, 0, 300, 250], [5, 5, 25, 30], [0, 0, 230, 230], [10, 20, 130, 150]])
     images = torch.tensor([1, 0, 0, 1])
-    pooling = RegionPooling(resolution=5)
+    pooling = RoIPooling(resolution=5)
     found = pooling(pyramid, strides, boxes, images)
     for row, level in enumerate(pooling.levels(boxes, 2, 5).tolist()):
         alone = roi_align(
@@ -105,5 +105,5 @@ def test_pyramid_reads_each_box_from_its_own_level_in_the_given_order() -> None:
 def test_no_regions() -> None:
     pyramid = {2: torch.randn(1, 4, 8, 8), 3: torch.randn(1, 4, 4, 4)}
     none = torch.zeros(0, dtype=torch.long)
-    found = RegionPooling()(pyramid, {2: 4.0, 3: 8.0}, torch.zeros(0, 4), none)
+    found = RoIPooling()(pyramid, {2: 4.0, 3: 8.0}, torch.zeros(0, 4), none)
     assert found.shape == (0, 4, 7, 7)

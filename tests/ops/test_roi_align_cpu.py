@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from pagoda.ops import roi
-from pagoda.ops.roi import RegionPooling, roi_align
+from pagoda.ops.roi import RoIPooling, roi_align
 from pagoda.ops.roi_align_cpu import cell_table, pooled_sums
 
 SIDES = {2: (30, 40), 3: (15, 20), 4: (8, 10)}
@@ -48,7 +48,7 @@ def test_values_and_slopes_are_those_of_the_operator(
 
 @pytest.mark.parametrize("sampling_ratio", [0, 2])
 def test_a_pyramid_is_read_as_level_by_level(sampling_ratio: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    pooling = RegionPooling(sampling_ratio=sampling_ratio, canonical_side=40.0, canonical_level=3)
+    pooling = RoIPooling(sampling_ratio=sampling_ratio, canonical_side=40.0, canonical_level=3)
     pyramid, strides = pyramid_of(4), {level: 2.0**level for level in SIDES}
     boxes, images = awkward_boxes(90), torch.arange(90) % 2
     assert pooling.levels(boxes, 2, 4).unique().tolist() == [2, 3, 4]
@@ -63,7 +63,7 @@ def test_half_precision_places_boxes_in_single_precision() -> None:
     wide = torch.arange(160.0).expand(1, 8, 120, 160).contiguous()
     boxes = torch.tensor([[150.3, 60.0, 153.3, 63.0]])
     pyramid, none = {0: wide.bfloat16()}, torch.zeros(1, dtype=torch.long)
-    found = RegionPooling(resolution=1)(pyramid, {0: 1.0}, boxes, none)
+    found = RoIPooling(resolution=1)(pyramid, {0: 1.0}, boxes, none)
     assert found.dtype == torch.bfloat16 and found.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(found.float(), torch.full((1, 8, 1, 1), 151.3), rtol=0, atol=1.0)
     by_operator = roi_align(pyramid[0], boxes, none, resolution=1, stride=1.0)
@@ -74,7 +74,7 @@ def test_half_precision_places_boxes_in_single_precision() -> None:
 def test_slopes_of_half_precision_are_summed_in_single_precision() -> None:
     features = torch.zeros(1, 1, 4, 4, dtype=torch.bfloat16, requires_grad=True)
     boxes = torch.tensor([[1.0, 1.0, 2.0, 2.0]]).expand(2000, 4)  # all on the centre of one cell
-    pooled = RegionPooling(resolution=1)({0: features}, {0: 1.0}, boxes, torch.zeros(2000, dtype=torch.long))
+    pooled = RoIPooling(resolution=1)({0: features}, {0: 1.0}, boxes, torch.zeros(2000, dtype=torch.long))
     pooled.sum().backward()
     assert features.grad.sum() == features.grad[0, 0, 1, 1] == 2000, "bfloat16 counts to 256"
 
@@ -82,5 +82,5 @@ def test_slopes_of_half_precision_are_summed_in_single_precision() -> None:
 def test_boxes_that_are_no_numbers_do_not_stop_the_run() -> None:
     boxes = torch.tensor([[torch.nan] * 4, [0.0, 0.0, torch.inf, 8.0], [0.0, 0.0, 16.0, 16.0]])
     features = torch.ones(1, 2, 8, 8)
-    found = RegionPooling()({2: features}, {2: 4.0}, boxes, torch.zeros(3, dtype=torch.long))
+    found = RoIPooling()({2: features}, {2: 4.0}, boxes, torch.zeros(3, dtype=torch.long))
     assert found.shape == (3, 2, 7, 7) and torch.allclose(found[2], torch.ones(2, 7, 7))

@@ -10,7 +10,7 @@ from pagoda.ops import tubes as module
 from pagoda.ops.anchors import cell_anchors
 from pagoda.ops.boxes import pairwise_iou
 from pagoda.ops.nms import batch_survivors, nms_survivors
-from pagoda.ops.roi import RegionPooling
+from pagoda.ops.roi import RoIPooling
 from pagoda.ops.tubes import (
     batch_tube_survivors,
     fill_absent,
@@ -191,7 +191,7 @@ def test_a_batch_exports_as_one_operator() -> None:
 def test_features_come_from_the_own_clip_and_frame() -> None:
     value = 100.0 * torch.arange(2)[:, None] + torch.arange(3)  # (B, T)
     pyramid = {4: value[:, None, :, None, None].expand(2, 5, 3, 12, 16)}
-    pooled = pool_tubes(RegionPooling(), pyramid, {4: 16.0}, some_tubes(4, 3), tensor([1, 0, 0, 1]))
+    pooled = pool_tubes(RoIPooling(), pyramid, {4: 16.0}, some_tubes(4, 3), tensor([1, 0, 0, 1]))
     assert pooled.shape == (4, 3, 5, 7, 7)
     expected = value[tensor([1, 0, 0, 1])][..., None, None, None].expand_as(pooled)
     torch.testing.assert_close(pooled, expected)
@@ -200,7 +200,7 @@ def test_features_come_from_the_own_clip_and_frame() -> None:
 def level_read_from(tube: torch.Tensor) -> int:
     """Which of the levels 2 to 5, filled with their numbers, a tube's features come from."""
     pyramid = {level: torch.full((1, 1, tube.shape[0], 8, 8), float(level)) for level in (2, 3, 4, 5)}
-    pooling = RegionPooling(inclusive=True, eps=1e-6, resolution=1, sampling_ratio=1)
+    pooling = RoIPooling(inclusive=True, eps=1e-6, resolution=1, sampling_ratio=1)
     strides = {level: 1000.0 for level in pyramid}  # every box lies within a cell
     pooled = pool_tubes(pooling, pyramid, strides, tube[None], tensor([0]))
     assert pooled.min() == pooled.max()
@@ -220,7 +220,7 @@ def test_a_tube_is_read_from_one_level_that_of_its_mean_area() -> None:
 
 def test_pooling_of_one_frame_and_of_nothing() -> None:
     maps = {level: torch.randn(2, 3, 1, 256 // 2**level, 256 // 2**level) for level in (2, 3, 4, 5)}
-    strides, pooling = {level: 2.0**level for level in maps}, RegionPooling(resolution=4)
+    strides, pooling = {level: 2.0**level for level in maps}, RoIPooling(resolution=4)
     tubes, clips = some_tubes(30, 1) * tensor([1.0, 1.0, 1.5, 2.0]), torch.randint(2, (30,))
     of_pictures = pooling({level: x[:, :, 0] for level, x in maps.items()}, strides, tubes[:, 0], clips)
     assert torch.equal(pool_tubes(pooling, maps, strides, tubes, clips)[:, 0], of_pictures)
@@ -229,4 +229,4 @@ def test_pooling_of_one_frame_and_of_nothing() -> None:
 
 def test_features_of_another_length_than_the_tubes() -> None:
     with pytest.raises(ValueError, match=r"tubes of 3 frames need features of as many, got \{4: 2\}"):
-        pool_tubes(RegionPooling(), {4: torch.zeros(1, 1, 2, 8, 8)}, {4: 16.0}, some_tubes(1, 3), tensor([0]))
+        pool_tubes(RoIPooling(), {4: torch.zeros(1, 1, 2, 8, 8)}, {4: 16.0}, some_tubes(1, 3), tensor([0]))

@@ -56,8 +56,8 @@ def maskrcnn_benchmark_flavour(detector: str, options: Mapping[str, Any]) -> RCN
             count=rpn["BATCH_SIZE_PER_IMAGE"],
             positive_share=rpn["POSITIVE_FRACTION"],
         ),
-        regions=replace(
-            base.criterion.regions,
+        rois=replace(
+            base.criterion.rois,
             min_iou=same(regions, "FG_IOU_THRESHOLD", "BG_IOU_THRESHOLD"),
             count=regions["BATCH_SIZE_PER_IMAGE"],
             positive_share=regions["POSITIVE_FRACTION"],
@@ -111,8 +111,8 @@ def detectron2_flavour(detector: str, options: Mapping[str, Any]) -> RCNNFlavour
             box_loss=WEIGHTED_LOSSES[rpn["BBOX_REG_LOSS_TYPE"]],
             box_weight=rpn["BBOX_REG_LOSS_WEIGHT"] * rpn["LOSS_WEIGHT"],
         ),
-        regions=replace(
-            base.criterion.regions,
+        rois=replace(
+            base.criterion.rois,
             min_iou=regions["IOU_THRESHOLDS"][0],
             append_objects=regions["PROPOSAL_APPEND_GT"],
             count=regions["BATCH_SIZE_PER_IMAGE"],
@@ -188,8 +188,8 @@ def mmdet_flavour(detector: str, options: Mapping[str, Any]) -> RCNNFlavour:
             count=first["sampler"]["num"],
             positive_share=first["sampler"]["pos_fraction"],
         ),
-        regions=replace(
-            base.criterion.regions,
+        rois=replace(
+            base.criterion.rois,
             min_iou=same(second["assigner"], "pos_iou_thr", "neg_iou_thr"),
             count=second["sampler"]["num"],
             positive_share=second["sampler"]["pos_fraction"],

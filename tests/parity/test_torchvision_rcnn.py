@@ -175,8 +175,8 @@ def with_limits(model: RCNN) -> RCNN:
         inference=replace(rules.inference, max_candidates=CANDIDATES, max_proposals=PROPOSALS),
     )
     model.postprocess = model.postprocess.with_limits(max_detections=OBJECTS)
-    regions = replace(model.criterion.regions, count=None)
-    model.criterion = replace(model.criterion, rpn=replace(model.criterion.rpn, count=None), regions=regions)
+    regions = replace(model.criterion.rois, count=None)
+    model.criterion = replace(model.criterion, rpn=replace(model.criterion.rpn, count=None), rois=regions)
     return model
 
 

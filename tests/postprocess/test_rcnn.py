@@ -6,10 +6,10 @@ import torch
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.boxes import pairwise_iou
 from pagoda.postprocess.proposals import SelectProposals
-from pagoda.postprocess.rcnn import SelectRegions
+from pagoda.postprocess.rcnn import SelectRoIs
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.labels import LabelMap
-from pagoda.structures.outputs import Proposals, RegionOutputs, RPNOutputs
+from pagoda.structures.outputs import Proposals, RoIOutputs, RPNOutputs
 
 pytestmark = pytest.mark.medium
 
@@ -92,12 +92,12 @@ def test_flat_regions_are_dropped_or_not() -> None:
     assert SelectProposals(min_side=None)(outputs, SIZES[:1], BoxCoder()).valid.sum() == 2
 
 
-def region_outputs(count: int = 30, *, per_class: bool = True) -> RegionOutputs:
+def region_outputs(count: int = 30, *, per_class: bool = True) -> RoIOutputs:
     corner = torch.rand(2, count, 2) * torch.tensor([40.0, 30.0])
     boxes = torch.cat([corner, corner + 3 + torch.rand(2, count, 2) * 20], -1)
     valid = torch.rand(2, count) < 0.8
     none = torch.zeros(2, 0)
-    return RegionOutputs(
+    return RoIOutputs(
         torch.randn(2, count, 4) * 2,
         torch.randn(2, count, 3 if per_class else 1, 4) * 0.1,
         Proposals(boxes * valid[..., None], valid.float(), valid),
@@ -109,7 +109,7 @@ def region_outputs(count: int = 30, *, per_class: bool = True) -> RegionOutputs:
     )
 
 
-def slow_objects(outputs: RegionOutputs, image: int, select: SelectRegions) -> list[tuple]:
+def slow_objects(outputs: RoIOutputs, image: int, select: SelectRoIs) -> list[tuple]:
     """(score, label, box) best first."""
     height, width = SIZES[image].tolist()
     pairs = []
@@ -137,7 +137,7 @@ def slow_objects(outputs: RegionOutputs, image: int, select: SelectRegions) -> l
 @pytest.mark.parametrize("max_candidates", [None, 2000])
 def test_objects_equal_a_loop(per_class: bool, max_candidates: int | None) -> None:
     outputs = region_outputs(per_class=per_class)
-    select = SelectRegions(min_score=0.2, max_candidates=max_candidates, max_detections=25)
+    select = SelectRoIs(min_score=0.2, max_candidates=max_candidates, max_detections=25)
     images = ImageBatch(torch.zeros(2, 3, 60, 80), SIZES)
     ragged = select.detect(outputs, images, BoxCoder().decode, LABELS)
     fixed = select(outputs, SIZES, BoxCoder().decode)
@@ -154,10 +154,8 @@ def test_objects_equal_a_loop(per_class: bool, max_candidates: int | None) -> No
 def test_small_objects_may_be_dropped() -> None:
     outputs = region_outputs()
     images = ImageBatch(torch.zeros(2, 3, 60, 80), SIZES)
-    every = SelectRegions(max_candidates=None).detect(outputs, images, BoxCoder().decode, LABELS)
-    large = SelectRegions(max_candidates=None, min_side=12.0).detect(
-        outputs, images, BoxCoder().decode, LABELS
-    )
+    every = SelectRoIs(max_candidates=None).detect(outputs, images, BoxCoder().decode, LABELS)
+    large = SelectRoIs(max_candidates=None, min_side=12.0).detect(outputs, images, BoxCoder().decode, LABELS)
     assert 0 < len(large[0]) < len(every[0])
     assert all(((each.boxes[:, 2:] - each.boxes[:, :2]) >= 12).all() for each in large)
 
@@ -167,7 +165,7 @@ def test_legacy_objects_below_a_pixel_are_empty_not_inside_out() -> None:
     shrinking = outputs.box_outputs.clone()
     shrinking[..., 2] = -6.0  # widths of a few hundredths of a pixel: x2 = x1 + width - 1
     outputs, coder = outputs._replace(box_outputs=shrinking), BoxCoder(inclusive=True)
-    select = SelectRegions(min_score=0.2, inclusive=True, max_candidates=None)
+    select = SelectRoIs(min_score=0.2, inclusive=True, max_candidates=None)
     ragged = select.detect(outputs, ImageBatch(torch.zeros(2, 3, 60, 80), SIZES), coder.decode, LABELS)
     fixed = select(outputs, SIZES, coder.decode)
     for image, found in enumerate(ragged):
@@ -178,7 +176,7 @@ def test_legacy_objects_below_a_pixel_are_empty_not_inside_out() -> None:
 
 def test_keypoint_scores_are_probabilities_or_logits() -> None:
     maps, boxes = torch.randn(2, 5, 8, 8), torch.tensor([[0.0, 0, 30, 20], [5, 5, 9, 40]])
-    places, shares = SelectRegions().keypoints(maps, boxes)
-    same, logits = SelectRegions(keypoint_score="logit").keypoints(maps, boxes)
+    places, shares = SelectRoIs().keypoints(maps, boxes)
+    same, logits = SelectRoIs(keypoint_score="logit").keypoints(maps, boxes)
     assert torch.equal(places, same) and ((shares > 0) & (shares <= 1)).all()
     torch.testing.assert_close(shares, 1 / (maps - logits[..., None, None]).exp().sum((2, 3)))

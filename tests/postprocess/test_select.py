@@ -9,18 +9,18 @@ from jaxtyping import TypeCheckError
 from pagoda.plain import from_plain
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.postprocess.efficientdet import SelectFromAllLevels
-from pagoda.postprocess.rcnn import SelectRegions
+from pagoda.postprocess.rcnn import SelectRoIs
 from pagoda.postprocess.select import Select, pick
 from pagoda.postprocess.tubes import SelectTubes
 
-KINDS = (SelectDetections, SelectFromAllLevels, SelectRegions, SelectTubes)
+KINDS = (SelectDetections, SelectFromAllLevels, SelectRoIs, SelectTubes)
 OF_LOCATIONS = {"threshold_on", "keep_equal", "rank_on", "combine", "best_class_only", "clip_rule"}
 OF_PROPOSALS = {"min_side", "keypoint_score"}
 OWN = {
     SelectDetections: OF_LOCATIONS | {"top_level_min_score"},
     SelectFromAllLevels: OF_LOCATIONS
     | {"suppression", "sigma", "soft_min_score", "levels_apart", "last_pixel"},
-    SelectRegions: OF_PROPOSALS | {"paste", "min_mask_probability"},
+    SelectRoIs: OF_PROPOSALS | {"paste", "min_mask_probability"},
     SelectTubes: OF_PROPOSALS | {"suppress_equal"},
 }
 ALL = set().union(*OWN.values())

@@ -9,11 +9,11 @@ from torch import tensor
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.tubes import tube_iou
 from pagoda.postprocess.proposals import SelectProposals
-from pagoda.postprocess.rcnn import SelectRegions
+from pagoda.postprocess.rcnn import SelectRoIs
 from pagoda.postprocess.tubes import SelectTubeProposals, SelectTubes, TubeProposalRules
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.labels import LabelMap
-from pagoda.structures.outputs import Proposals, RegionOutputs, RPNOutputs, TubeOutputs
+from pagoda.structures.outputs import Proposals, RoIOutputs, RPNOutputs, TubeOutputs
 
 pytestmark = pytest.mark.medium
 
@@ -176,13 +176,13 @@ def test_tubes_equal_a_loop(boxes_per_tube: int, max_detections: int) -> None:
 )
 def test_tubes_of_one_frame_are_the_objects_of_pictures(options: dict) -> None:
     outputs = tube_outputs(1)
-    flat = RegionOutputs(
+    flat = RoIOutputs(
         outputs.class_logits,
         outputs.box_outputs[:, :, :, 0],
         outputs.proposals._replace(boxes=outputs.proposals.boxes[:, :, 0]),
         *(outputs.boxes[:, :, 0], outputs.scores, outputs.labels, None, None),
     )
-    tubes, regions = SelectTubes(**options), SelectRegions(**options)
+    tubes, regions = SelectTubes(**options), SelectRoIs(**options)
     found, expected = tubes(outputs, SIZES, CODER.decode), regions(flat, SIZES, CODER.decode)
     assert torch.equal(found.boxes[:, :, 0], expected.boxes) and (expected.labels >= 0).any()
     assert torch.equal(found.scores, expected.scores) and torch.equal(found.labels, expected.labels)

@@ -35,7 +35,7 @@ RECORDS = {
     "training.loop.Position",
     "video.files.VideoFacts",
     # Tensors with one row per object, which look at their shapes themselves.
-    "structures.clips.TubeTargets",
+    "structures.tubes.TubeTargets",
     "structures.instances.Detections",
     "structures.instances.Targets",
     "structures.skeleton.Skeleton",

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pagoda.cli.main import main
-from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.formats.reader import open_annotations
 from pagoda.recipes import training_run
 from pagoda.recipes.remarks import data_remarks
 from pagoda.training.settings import TrainSettings

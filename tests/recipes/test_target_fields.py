@@ -9,7 +9,7 @@ import torch
 from pagoda.data.augment.transforms import Carry, Mosaic
 from pagoda.data.dataset import DetectionDataset
 from pagoda.data.drawn.synthetic import DrawnShapes
-from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.formats.reader import open_annotations
 from pagoda.data.saving import write_coco_folder
 from pagoda.preprocess import InputSpec
 from pagoda.recipes.target_fields import check_keypoints, lighten, what_to_carry

@@ -8,7 +8,8 @@ import torch
 
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
-from pagoda.structures.tracks import UNLINKED, Tracks, Tubes
+from pagoda.structures.tracks import UNLINKED, Tracks
+from pagoda.structures.tubes import Tubes
 
 PERSON = LabelMap.from_names(["person"])
 

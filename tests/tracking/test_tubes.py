@@ -6,7 +6,8 @@ import torch
 
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.skeleton import Skeleton
-from pagoda.structures.tracks import UNLINKED, Tubes
+from pagoda.structures.tracks import UNLINKED
+from pagoda.structures.tubes import Tubes
 from pagoda.tracking.linking import LINKERS, create_tracker, link
 from pagoda.tracking.tubes import TubeTracker, pair_frames
 

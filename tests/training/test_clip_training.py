@@ -15,8 +15,8 @@ from pagoda.data.loading import TrainingView
 from pagoda.detectors.contract import Detector
 from pagoda.layers.memory_format import is_channels_last, order_weights
 from pagoda.preprocess import InputSpec
-from pagoda.structures.clips import TubeTargets
 from pagoda.structures.posetrack_skeletons import PERSON_17
+from pagoda.structures.tubes import TubeTargets
 from pagoda.training.failed_batch import NotFiniteError, diagnose, load_capsule
 from pagoda.training.last import load_last
 from pagoda.training.loop import Trainer

@@ -49,7 +49,7 @@ def said(model: RCNN) -> tuple[Tensor, Tensor, list[Tensor]]:
     """(logits, deltas, masks of each class) of random regions."""
     torch.manual_seed(3)
     size = model.box_head.pooling.resolution
-    width = (model.neck or model.backbone).channels[model.region_levels[0]]
+    width = (model.neck or model.backbone).channels[model.roi_levels[0]]
     logits, deltas = model.box_head(torch.randn(5, width, size, size))
     if model.mask_head is None:
         return logits, deltas, []

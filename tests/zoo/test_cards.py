@@ -170,7 +170,7 @@ OUT_OF_RANGE = {
         ("pooling.resolution", 0), ("pooling.resolution", 2**31), ("pooling.sampling_ratio", 2**31),
         ("pooling.canonical_side", 0.0), ("rpn_depth", 2**31), ("box_convs", -1), ("box_fcs", 2**31),
         ("proposals.inference.max_iou", -1.0), ("postprocess.min_mask_probability", 5.0),
-        ("criterion.regions.positive_share", 2.0), ("criterion.rpn.count", 0), ("criterion.masks.weight", -1),
+        ("criterion.rois.positive_share", 2.0), ("criterion.rpn.count", 0), ("criterion.masks.weight", -1),
     ],
     "detect_and_track_resnet18_2d": [
         ("box_coder.weights", [1.0, 1.0, 0.0, 1.0]), ("proposals.training.max_proposals", -1),

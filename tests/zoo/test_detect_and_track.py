@@ -10,10 +10,10 @@ from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.exporting.program import export_forward
 from pagoda.follow.clips import detect_frames, tracker_for
 from pagoda.models import create_model, is_of_clips
-from pagoda.structures.clips import TubeTargets
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.posetrack_skeletons import PERSON_17
+from pagoda.structures.tubes import TubeTargets
 from pagoda.weights.files import save_weights
 from pagoda.zoo.cards import model_from_card
 

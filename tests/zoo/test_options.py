@@ -11,7 +11,7 @@ from timm.models.resnet import ResNet as TimmResNet
 from torch import nn
 
 from pagoda.convert.architecture.dense import backbone_architecture, dense_architecture
-from pagoda.convert.architecture.rcnn import region_architecture
+from pagoda.convert.architecture.rcnn import rcnn_architecture
 from pagoda.layers.deform import DeformConv2d
 from pagoda.models import create_model
 from pagoda.necks.topology import qufpn_nodes
@@ -41,10 +41,10 @@ def groups_of(part: nn.Module) -> set[int]:
         (
             "faster_rcnn_resnet18_fpn",
             {"levels": (3, 4)},
-            lambda m: (m.region_levels, m.levels),
+            lambda m: (m.roi_levels, m.levels),
             ([3, 4], [3, 4, 5, 6]),
         ),
-        ("faster_rcnn_resnet18_fpn", {"num_stages": 2}, lambda m: m.region_levels, [2, 3]),
+        ("faster_rcnn_resnet18_fpn", {"num_stages": 2}, lambda m: m.roi_levels, [2, 3]),
         ("retinanet_resnet50_fpn", {"stem_channels": 24}, lambda m: m.backbone.conv1.weight.shape[0], 24),
         ("retinanet_resnet50_fpn", {"base_channels": 32}, lambda m: m.backbone.channels[5], 1024),
         (
@@ -297,7 +297,7 @@ def test_tensors_tell_levels_stem_and_channels(name: str, options: dict) -> None
             key: tuple(x.shape)
             for key, x in create_model(name, num_classes=3, **options).state_dict().items()
         }
-    read = region_architecture if "_rcnn_" in name else dense_architecture
+    read = rcnn_architecture if "_rcnn_" in name else dense_architecture
     found = read(shapes, group_norm=False)
     assert f"{found.detector}_{found.backbone}_{found.neck}" == name
     told = {**found.options, **({"extra_from": found.extra_from} if found.extra_from else {})}

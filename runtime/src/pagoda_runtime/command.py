@@ -47,6 +47,8 @@ def _predict(options: argparse.Namespace) -> int:
     with ExitStack() as stack:
         out = sys.stdout
         if options.out is not None:
+            if Path(options.out).exists():
+                raise FileExistsError(f"{options.out} exists; choose another name")
             out = stack.enter_context(Path(options.out).open("x", encoding="utf-8"))
         for picture in options.pictures:
             try:

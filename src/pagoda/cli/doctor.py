@@ -9,7 +9,8 @@ import tyro
 
 from pagoda.cli.arguments.model_options import flag_value, options_for, refuse_flags
 from pagoda.cli.arguments.parsing import open_model, parse
-from pagoda.data.formats.layouts import find_dataset, open_annotations
+from pagoda.data.formats.layouts import find_dataset
+from pagoda.data.formats.reader import open_annotations
 from pagoda.explain.doctor.coverage import examine_coverage
 from pagoda.explain.doctor.examine import examine
 from pagoda.plain import checked

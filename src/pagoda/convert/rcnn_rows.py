@@ -13,7 +13,7 @@ REFERENCE_STRIDE = 32  # large enough that the rounding of sizes does not matter
 KINDS = ("weight", "bias")
 
 
-def region_rows(
+def rcnn_rows(
     state: Mapping[str, Tensor], ours: RCNNFlavour, theirs: RCNNFlavour, *, pyramid: bool
 ) -> dict[str, Tensor]:
     """The tensors whose rows have another order there, under our names.

@@ -12,7 +12,7 @@ from pagoda.convert.architecture.dense import Architecture, dense_architecture
 from pagoda.convert.architecture.detect_and_track import clip_architecture
 from pagoda.convert.architecture.mmdet_neck import with_recorded_neck
 from pagoda.convert.architecture.mmdet_pixels import RGB, is_open, named_pixels, recorded_pixels
-from pagoda.convert.architecture.rcnn import region_architecture
+from pagoda.convert.architecture.rcnn import rcnn_architecture
 from pagoda.convert.architecture.recorded_config import recorded_clips, recorded_style
 from pagoda.convert.names.efficientdet import efficientdet_architecture, told_apart
 from pagoda.convert.names.rules import Renamed, rename
@@ -125,7 +125,7 @@ def recognised(
         elif "detect_and_track" in source.flavours:
             architecture = clip_architecture(shapes, recorded_clips(metadata or {}))
         else:
-            read = region_architecture if source.regions else dense_architecture
+            read = rcnn_architecture if source.regions else dense_architecture
             architecture = read(shapes, group_norm=_has_group_norm(source, tensors, shapes))
             if source.name == "mmdet":
                 told = with_recorded_neck(architecture.options, metadata or {})

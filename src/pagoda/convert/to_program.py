@@ -8,7 +8,7 @@ from torch import Tensor
 from pagoda.backbones.resnet import ResNet
 from pagoda.convert.names.rules import restore
 from pagoda.convert.programs import SOURCES, Source
-from pagoda.convert.rcnn_rows import anchor_order, region_rows, reweighted
+from pagoda.convert.rcnn_rows import anchor_order, rcnn_rows, reweighted
 from pagoda.convert.tensor_slices import Layout
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.rcnn import RCNN
@@ -58,7 +58,7 @@ def to_source(model: Detector, source: str) -> dict[str, Tensor]:
     if isinstance(ours, RetinaNetFlavour) and isinstance(theirs, RetinaNetFlavour):
         state |= _reordered(state, ours, theirs, len(model.label_map))
     if isinstance(ours, RCNNFlavour) and isinstance(theirs, RCNNFlavour):
-        state |= region_rows(state, ours, theirs, pyramid=_neck_of(model) == "fpn")
+        state |= rcnn_rows(state, ours, theirs, pyramid=_neck_of(model) == "fpn")
     layout = Layout(
         len(model.label_map),
         quality_on=getattr(model, "quality_on", None),

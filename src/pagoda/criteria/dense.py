@@ -140,22 +140,22 @@ class FCOSCriterion:
         points = outputs.priors
         flat_points = torch.cat(points)
         steps = point_strides(points, levels, strides)
-        labels, wanted = [], []
+        labels, ltrb_targets = [], []
         for target in targets:
             index = self.assign(points, levels, target.boxes, strides)
             labels.append(class_labels(index, target))
-            wanted.append(boxes_to_ltrb(flat_points[index >= 0], target.boxes[index[index >= 0]]))
+            ltrb_targets.append(boxes_to_ltrb(flat_points[index >= 0], target.boxes[index[index >= 0]]))
         image_labels = torch.stack(labels)  # (B, P)
         positive = image_labels >= 0
-        wanted_ltrb = torch.cat(wanted)  # (F, 4)
+        target_ltrb = torch.cat(ltrb_targets)  # (F, 4)
         scale = steps.expand(len(targets), -1)[positive][:, None] if self.normalize_targets else 1.0
         count = mean_over_processes(positive.sum()).clamp(min=1)
         count = count if running_count is None else running_count(count)
         class_sums = focal_loss_sums(outputs.class_logits, image_labels, alpha=self.alpha, gamma=self.gamma)
         predicted_ltrb = outputs.box_outputs[positive].float()
-        quality = self._quality_target(predicted_ltrb.detach(), wanted_ltrb)
+        quality = self._quality_target(predicted_ltrb.detach(), target_ltrb)
         box_loss = ltrb_iou_loss(
-            predicted_ltrb / scale, wanted_ltrb / scale, kind=self.box_loss, smoothing=self.smoothing
+            predicted_ltrb / scale, target_ltrb / scale, kind=self.box_loss, smoothing=self.smoothing
         )
         if self.weigh_boxes:
             box_loss = box_loss * quality
@@ -170,12 +170,12 @@ class FCOSCriterion:
         return losses
 
     def _quality_target(
-        self, predicted: Float[Tensor, "f 4"], wanted: Float[Tensor, "f 4"]
+        self, predicted: Float[Tensor, "f 4"], target: Float[Tensor, "f 4"]
     ) -> Float[Tensor, " f"]:
         if self.quality == "centerness":
-            return centerness(wanted)
-        origin = wanted.new_zeros(len(wanted), 2)
-        return paired_iou(ltrb_to_boxes(origin, predicted), ltrb_to_boxes(origin, wanted))
+            return centerness(target)
+        origin = target.new_zeros(len(target), 2)
+        return paired_iou(ltrb_to_boxes(origin, predicted), ltrb_to_boxes(origin, target))
 
 
 @checked
@@ -297,8 +297,8 @@ class RetinaNetCriterion:
             logits = logits.clamp(-limit, limit)
         if self.class_loss == "focal":
             return focal_loss_sums(logits, labels, alpha=self.alpha, gamma=self.gamma)
-        wanted = (labels[..., None] == torch.arange(logits.shape[-1], device=labels.device)).float()
+        targets = (labels[..., None] == torch.arange(logits.shape[-1], device=labels.device)).float()
         loss = shifted_cross_entropy(
-            logits.float(), wanted, gamma=self.gamma, beta=self.star_beta, alpha=self.alpha
+            logits.float(), targets, gamma=self.gamma, beta=self.star_beta, alpha=self.alpha
         )
         return (loss * (labels != IGNORED)[..., None]).sum((1, 2))

@@ -77,18 +77,18 @@ class EfficientDetCriterion:
         `running_count` makes the divisor out of F + 1; `coder` is the detector's: how its deltas stand for boxes.
         """
         anchors = torch.cat(outputs.priors)
-        labels, wanted = [], []
+        labels, delta_targets = [], []
         for target in targets:
             index = self.assign(anchors, target.boxes)
             labels.append(class_labels(index, target))
             own = index >= 0
-            wanted.append(coder.encode(target.boxes[index[own]], anchors[own]))
+            delta_targets.append(coder.encode(target.boxes[index[own]], anchors[own]))
         image_labels = torch.stack(labels)  # (B, P)
         positive = image_labels >= 0
         count = mean_over_processes(positive.sum()) + 1
         divisor = count if running_count is None else running_count(count)
         deltas = outputs.box_outputs[positive].float()
-        box_sum = huber_loss(deltas, torch.cat(wanted), delta=self.huber_delta, reduction="sum")
+        box_sum = huber_loss(deltas, torch.cat(delta_targets), delta=self.huber_delta, reduction="sum")
         return {
             "loss_class": self._class_sum(outputs.class_logits, image_labels) / divisor,
             "loss_box": self.box_weight * box_sum / (4 * divisor),
@@ -99,9 +99,9 @@ class EfficientDetCriterion:
     ) -> Float[Tensor, ""]:
         if self.label_smoothing == 0:
             return focal_loss_sums(logits, labels, alpha=self.alpha, gamma=self.gamma).sum()
-        wanted = (labels[..., None] == torch.arange(logits.shape[-1], device=labels.device)).float()
+        targets = (labels[..., None] == torch.arange(logits.shape[-1], device=labels.device)).float()
         loss = smoothed_focal_loss(
-            logits.float(), wanted, smoothing=self.label_smoothing, alpha=self.alpha, gamma=self.gamma
+            logits.float(), targets, smoothing=self.label_smoothing, alpha=self.alpha, gamma=self.gamma
         )
         return (loss * (labels != IGNORED)[..., None]).sum()
 

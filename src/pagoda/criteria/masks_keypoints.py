@@ -11,8 +11,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from pagoda.ops.heatmaps import keypoints_to_cells
 from pagoda.ops.masks import crop_masks
 from pagoda.plain import check_counts, check_numbers, checked
-from pagoda.structures.clips import SomeTargets
 from pagoda.structures.instances import Targets
+from pagoda.structures.tubes import SomeTargets
 
 
 @checked
@@ -20,22 +20,22 @@ from pagoda.structures.instances import Targets
 class MaskCriterion:
     """Cross-entropy of every cell of the class's own mask (He 2017, section 3).
 
-    >>> undecided, wanted = torch.zeros(2, 1, 1), torch.ones(2, 1, 1)
-    >>> MaskCriterion()(undecided, wanted, torch.tensor([True, False]))["loss_mask"]  # ln 2 of one region
+    >>> undecided, targets = torch.zeros(2, 1, 1), torch.ones(2, 1, 1)
+    >>> MaskCriterion()(undecided, targets, torch.tensor([True, False]))["loss_mask"]  # ln 2 of one region
     tensor(0.6931)
     """
 
     aligned: bool = True
     """masks are cut out with centred samples, as in RoIAlign's second version"""
     binary: bool = True
-    """a cell is wanted or not; else as much as the object covers it (torchvision)"""
+    """a cell is a target or not; else as much as the object covers it (torchvision)"""
     weight: float = 1.0
     """factor of the loss"""
 
     def __post_init__(self) -> None:
         check_numbers(self, 0, 1e6, "weight")
 
-    def wanted(
+    def targets(
         self, target: Targets, boxes: Float[Tensor, "r 4"], objects: Int[Tensor, " r"], size: int
     ) -> tuple[Float[Tensor, "r size size"], Bool[Tensor, " r"]]:
         """(what the head is to say, whether it counts) of one picture's regions.
@@ -48,14 +48,14 @@ class MaskCriterion:
                 f"a mask head learns from masks, but the targets of {target.file or 'a picture'} have none;"
                 " use a data set with segmentations, or a detector without mask head"
             )
-        wanted = crop_masks(target.masks, boxes, objects, size=size, aligned=self.aligned, binary=self.binary)
-        return wanted, target.masks.flatten(1).any(1)[objects]
+        cells = crop_masks(target.masks, boxes, objects, size=size, aligned=self.aligned, binary=self.binary)
+        return cells, target.masks.flatten(1).any(1)[objects]
 
     def __call__(
-        self, logits: Float[Tensor, "r m m"], wanted: Float[Tensor, "r m m"], counts: Bool[Tensor, " r"]
+        self, logits: Float[Tensor, "r m m"], targets: Float[Tensor, "r m m"], counts: Bool[Tensor, " r"]
     ) -> dict[str, Float[Tensor, ""]]:
-        """{"loss_mask": scalar} of logits of the objects' classes, what is wanted of them, and whether each counts."""
-        per_cell = binary_cross_entropy_with_logits(logits.float(), wanted, reduction="none")
+        """{"loss_mask": scalar} of logits of the objects' classes, their targets, and whether each counts."""
+        per_cell = binary_cross_entropy_with_logits(logits.float(), targets, reduction="none")
         total = (per_cell * counts[:, None, None]).sum()
         return {"loss_mask": total * self.weight / (counts.sum() * logits.shape[-1] ** 2).clamp(min=1)}
 
@@ -94,7 +94,7 @@ class KeypointCriterion(Generic[SomeTargets]):
             )
         return target.keypoints[objects], target.visibility[objects] > 0
 
-    def wanted(
+    def targets(
         self, target: SomeTargets, boxes: Float[Tensor, "r *t 4"], objects: Int[Tensor, " r"], size: int
     ) -> tuple[Int[Tensor, "r *t k"], Bool[Tensor, "r *t k"]]:
         """(cell of the map, whether it counts) of one picture's regions, each serving one of its objects."""
@@ -108,7 +108,7 @@ class KeypointCriterion(Generic[SomeTargets]):
         counts: Bool[Tensor, "r *t _"],
         num_images: int,
     ) -> dict[str, Float[Tensor, ""]]:
-        """{"loss_keypoint": scalar} of logits, the wanted cells and whether each counts.
+        """{"loss_keypoint": scalar} of logits, the target cells and whether each counts.
 
         Raises ValueError where the head predicts another number of keypoints than the targets have.
         """

@@ -17,15 +17,15 @@ from pagoda.ops.boxes import pairwise_iou
 from pagoda.ops.losses import CodedBoxLoss, coded_box_loss
 from pagoda.ops.sampling import sample_balanced
 from pagoda.plain import check_counts, check_numbers, checked
-from pagoda.structures.clips import SomeTargets
 from pagoda.structures.outputs import Proposals
+from pagoda.structures.tubes import SomeTargets
 
 
-class RegionSample(NamedTuple):
+class RoISample(NamedTuple):
     """The regions of a training step, all images together.
 
     >>> boxes = torch.tensor([[0., 0., 8., 8.], [0., 0., 4., 4.], [2., 2., 9., 9.]])
-    >>> sample = RegionSample(boxes, torch.tensor([0, 0, 1]), torch.tensor([1, -1, 0]))
+    >>> sample = RoISample(boxes, torch.tensor([0, 0, 1]), torch.tensor([1, -1, 0]))
     >>> sample.positive().of_objects([torch.tensor([7, 8]), torch.tensor([9])])  # their objects' labels
     tensor([8, 9])
     """
@@ -37,7 +37,7 @@ class RegionSample(NamedTuple):
     objects: Tensor
     """(R,) index of its object in that image's targets, negative for none"""
 
-    def positive(self) -> "RegionSample":
+    def positive(self) -> "RoISample":
         """The regions with an object."""
         rows = self.objects >= 0
         return type(self)(*(part[rows] for part in self))
@@ -59,13 +59,13 @@ class RegionSample(NamedTuple):
 
 @checked
 @dataclass(frozen=True, kw_only=True)
-class RegionCriterion(Generic[SomeTargets]):
+class RoICriterion(Generic[SomeTargets]):
     """Softmax over the classes and background, and deltas of the object's class (Girshick 2015).
 
     >>> from pagoda.structures.instances import Targets
-    >>> region = RegionSample(torch.zeros(1, 4), torch.tensor([0]), torch.tensor([-1]))  # of background
+    >>> region = RoISample(torch.zeros(1, 4), torch.tensor([0]), torch.tensor([-1]))  # of background
     >>> undecided, deltas, nobody = torch.zeros(1, 2), torch.zeros(1, 1, 4), Targets.empty((9, 9))
-    >>> RegionCriterion()(undecided, deltas, region, [nobody], coder=BoxCoder())  # ln of 2 classes
+    >>> RoICriterion()(undecided, deltas, region, [nobody], coder=BoxCoder())  # ln of 2 classes
     {'loss_class': tensor(0.6931), 'loss_box': tensor(0.)}
     """
 
@@ -93,14 +93,14 @@ class RegionCriterion(Generic[SomeTargets]):
 
     def sample(
         self, proposals: Proposals, targets: Sequence[SomeTargets], *, generator: Generator | None = None
-    ) -> RegionSample:
+    ) -> RoISample:
         """Some of each image's proposals (and its objects), balanced; `generator` draws them."""
         boxes, images, objects = [], [], []
         for image, target in enumerate(targets):
-            regions = proposals.boxes[image][proposals.valid[image]]
+            rois = proposals.boxes[image][proposals.valid[image]]
             if self.append_objects:
-                regions = torch.cat([regions, self.annotated(target).to(regions)])
-            overlaps = self.overlaps(regions, target)
+                rois = torch.cat([rois, self.annotated(target).to(rois)])
+            overlaps = self.overlaps(rois, target)
             index = assign_by_overlap(
                 overlaps, background_iou=self.min_iou, foreground_iou=self.min_iou, match_low_quality="none"
             )
@@ -112,24 +112,24 @@ class RegionCriterion(Generic[SomeTargets]):
                 positive_share=self.positive_share,
                 generator=generator,
             )[0]
-            boxes.append(regions[rows])
+            boxes.append(rois[rows])
             images.append(torch.full_like(index[rows], image))
             objects.append(index[rows])
-        return RegionSample(torch.cat(boxes), torch.cat(images), torch.cat(objects))
+        return RoISample(torch.cat(boxes), torch.cat(images), torch.cat(objects))
 
     def annotated(self, target: SomeTargets) -> Float[Tensor, "n 4"]:
         """Boxes of a picture's objects, as regions."""
         return target.boxes
 
-    def overlaps(self, regions: Float[Tensor, "r 4"], target: SomeTargets) -> Float[Tensor, "r n"]:
+    def overlaps(self, rois: Float[Tensor, "r 4"], target: SomeTargets) -> Float[Tensor, "r n"]:
         """IoU of every region with every object."""
-        return pairwise_iou(regions, target.boxes, inclusive=self.inclusive)
+        return pairwise_iou(rois, target.boxes, inclusive=self.inclusive)
 
     def __call__(
         self,
         class_logits: Float[Tensor, "r classes"],
         box_outputs: Float[Tensor, "r _ *t 4"],
-        sample: RegionSample,
+        sample: RoISample,
         targets: Sequence[SomeTargets],
         *,
         coder: BoxCoder,
@@ -139,21 +139,21 @@ class RegionCriterion(Generic[SomeTargets]):
         positive = sample.objects >= 0
         served = sample.positive()
         labels = served.of_objects([target.labels for target in targets])
-        wanted = torch.full_like(sample.objects, class_logits.shape[1] - 1)
-        wanted[positive] = labels
-        total = max(1, len(wanted))
+        class_targets = torch.full_like(sample.objects, class_logits.shape[1] - 1)
+        class_targets[positive] = labels
+        total = max(1, len(class_targets))
         deltas = box_outputs[positive].float()
         of_class = labels if deltas.shape[1] > 1 else torch.zeros_like(labels)
         deltas = deltas[torch.arange(len(labels), device=labels.device), of_class]
         return {
-            "loss_class": cross_entropy(class_logits.float(), wanted, reduction="sum") / total,
+            "loss_class": cross_entropy(class_logits.float(), class_targets, reduction="sum") / total,
             "loss_box": self.box_sum(deltas, served, targets, coder) * (self.box_weight / total),
         }
 
     def box_sum(
         self,
         deltas: Float[Tensor, "r 4"],
-        served: RegionSample,
+        served: RoISample,
         targets: Sequence[SomeTargets],
         coder: BoxCoder,
     ) -> Float[Tensor, ""]:
@@ -170,13 +170,13 @@ class RegionCriterion(Generic[SomeTargets]):
 class RCNNCriterion:
     """The losses of both stages, as the detectors of `detectors.rcnn` learn by them.
 
-    >>> RCNNCriterion(regions=RegionCriterion(smooth_l1_beta=1.0)).rpn.smooth_l1_beta  # each stage its own
+    >>> RCNNCriterion(rois=RoICriterion(smooth_l1_beta=1.0)).rpn.smooth_l1_beta  # each stage its own
     0.0
     """
 
     rpn: RPNCriterion = field(default_factory=RPNCriterion)
     """of the proposal network"""
-    regions: RegionCriterion = field(default_factory=RegionCriterion)
+    rois: RoICriterion = field(default_factory=RoICriterion)
     """of the box head; it also draws the regions that all heads are trained on"""
     masks: MaskCriterion = field(default_factory=MaskCriterion)
     """of the mask head; does not count without one"""

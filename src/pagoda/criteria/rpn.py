@@ -15,8 +15,8 @@ from pagoda.ops.boxes import pairwise_iou
 from pagoda.ops.losses import CodedBoxLoss, coded_box_loss
 from pagoda.ops.sampling import sample_balanced
 from pagoda.plain import check_counts, check_numbers, checked
-from pagoda.structures.clips import SomeTargets
 from pagoda.structures.outputs import RPNOutputs
+from pagoda.structures.tubes import SomeTargets
 
 SampleNormalizer = Literal["sampled", "budget", "image"]
 """what sums over the sample are divided by: its size; `count` times the images, however many there were

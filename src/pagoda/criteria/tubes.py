@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
 from pagoda.criteria.masks_keypoints import KeypointCriterion
-from pagoda.criteria.rcnn import RegionCriterion, RegionSample
+from pagoda.criteria.rcnn import RoICriterion, RoISample
 from pagoda.criteria.rpn import RPNCriterion
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.heatmaps import keypoints_to_cells
@@ -21,8 +21,8 @@ from pagoda.ops.losses import coded_box_loss
 from pagoda.ops.sampling import sample_rows
 from pagoda.ops.tubes import fill_absent, replicate_anchors, tube_iou
 from pagoda.plain import check_counts, checked
-from pagoda.structures.clips import TubeTargets
 from pagoda.structures.outputs import Proposals
+from pagoda.structures.tubes import TubeTargets
 
 OverlapFrames = Literal["visible", "all"]
 """frames that overlap with an object is the mean of: those it is visible in, or all, as the original program has
@@ -82,7 +82,7 @@ class TubeRPNCriterion(RPNCriterion[TubeTargets]):
         return losses.sum() / target.num_frames
 
 
-class TubeSample(RegionSample):
+class TubeSample(RoISample):
     """The tubes of a training step, all clips together: boxes (R, T, 4), clips (R,), objects (R,).
 
     >>> sample = TubeSample(torch.zeros(2, 3, 4), torch.tensor([0, 1]), torch.tensor([-1, 0]))
@@ -98,8 +98,8 @@ class TubeSample(RegionSample):
 
 @checked
 @dataclass(frozen=True, kw_only=True)
-class TubeCriterion(RegionCriterion[TubeTargets]):
-    """As `RegionCriterion`, of deltas (R, classes or 1, T, 4), each frame's counting by 1 / T.
+class TubeCriterion(RoICriterion[TubeTargets]):
+    """As `RoICriterion`, of deltas (R, classes or 1, T, 4), each frame's counting by 1 / T.
 
     >>> boxes, one = torch.tensor([[[0., 0., 8., 8.], [0., 0., 0., 0.]]]), torch.tensor([0])
     >>> walker = TubeTargets(boxes, one, torch.tensor([[True, False]]), (9, 9), one > 0, one, key=0)
@@ -137,14 +137,14 @@ class TubeCriterion(RegionCriterion[TubeTargets]):
         boxes, visible = target.boxes[there], target.visible[there]
         return fill_absent(boxes, visible) if self.fill_absent else boxes * visible[..., None]
 
-    def overlaps(self, regions: Float[Tensor, "r t 4"], target: TubeTargets) -> Float[Tensor, "r n"]:
+    def overlaps(self, rois: Float[Tensor, "r t 4"], target: TubeTargets) -> Float[Tensor, "r n"]:
         """IoU of every tube with every object, the mean of `over`'s frames."""
-        return _object_overlaps(regions, target, self.over, self.inclusive)
+        return _object_overlaps(rois, target, self.over, self.inclusive)
 
     def box_sum(
         self,
         deltas: Float[Tensor, "r t 4"],
-        served: RegionSample,
+        served: RoISample,
         targets: Sequence[TubeTargets],
         coder: BoxCoder,
     ) -> Float[Tensor, ""]:
@@ -213,7 +213,7 @@ class TubeKeypointCriterion(KeypointCriterion[TubeTargets]):
         inside = ((points >= boxes[..., :2]) & (points <= boxes[..., 2:])).all(-1)
         return (inside & known).flatten(1).any(1)
 
-    def wanted(
+    def targets(
         self, target: TubeTargets, boxes: Float[Tensor, "r t 4"], objects: Int[Tensor, " r"], size: int
     ) -> tuple[Int[Tensor, "r t k"], Bool[Tensor, "r t k"]]:
         """(cell of the map, whether it counts) of one clip's tubes, each serving one of its objects."""
@@ -230,7 +230,7 @@ class TubeKeypointCriterion(KeypointCriterion[TubeTargets]):
         counts: Bool[Tensor, "r t _"],
         num_clips: int,
     ) -> dict[str, Float[Tensor, ""]]:
-        """{"loss_keypoint": scalar} of logits, the wanted cells and whether each counts."""
+        """{"loss_keypoint": scalar} of logits, the target cells and whether each counts."""
         flat_logits, flat_cells, flat_counts = (part.flatten(0, 1) for part in (logits, cells, counts))
         return super().__call__(flat_logits, flat_cells, flat_counts, num_clips * logits.shape[1])
 

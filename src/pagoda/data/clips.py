@@ -17,9 +17,9 @@ from pagoda.data.table.annotations import Annotations, cut_to_picture
 from pagoda.data.videos import Video, check_same_labels, frame_table, labelled_frames
 from pagoda.pictures.read import PictureError
 from pagoda.plain import checked
-from pagoda.structures.clips import TubeTargets, clip_frames
 from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.tubes import TubeTargets, clip_frames
 
 
 @checked

@@ -26,7 +26,7 @@ class DetectionDataset(Dataset):
 
     >>> from tempfile import TemporaryDirectory
     >>> from pagoda.data.drawn.synthetic import DrawnShapes
-    >>> from pagoda.data.formats.layouts import open_annotations
+    >>> from pagoda.data.formats.reader import open_annotations
     >>> from pagoda.data.saving import write_coco_folder
     >>> with TemporaryDirectory() as folder:
     ...     shapes = DrawnShapes(2, (32, 48))

@@ -24,8 +24,8 @@ from pagoda.data.table.samples import AnyTargets, Samples
 from pagoda.pictures.read import PictureError
 from pagoda.plain import checked
 from pagoda.stopping import leave_stops_to_parent
-from pagoda.structures.clips import TubeTargets
 from pagoda.structures.instances import Targets
+from pagoda.structures.tubes import TubeTargets
 
 SMALL_BYTES = 2**16
 """Tensors up to this size travel between processes inside the message instead of in shared memory."""

@@ -17,7 +17,7 @@ from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections, Targets
 from pagoda.structures.labels import LabelMap
-from pagoda.structures.tracks import Tubes
+from pagoda.structures.tubes import Tubes
 
 Learnt = Literal["masks", "keypoints"]
 """what a model may learn besides boxes"""

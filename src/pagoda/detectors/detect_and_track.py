@@ -21,12 +21,11 @@ from pagoda.ops.tubes import pool_tubes
 from pagoda.plain import checked
 from pagoda.postprocess.tubes import SelectTubeProposals, SelectTubes, TubeProposalRules
 from pagoda.preprocess import InputSpec
-from pagoda.structures.clips import TubeTargets
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.outputs import Proposals, RPNOutputs, TubeOutputs
-from pagoda.structures.tracks import Tubes
+from pagoda.structures.tubes import Tubes, TubeTargets
 
 Link = Literal["none", "center", "mean"]
 """between body and heads: all frames go on, or the middle one alone, or the mean of all; then tubes have one frame"""
@@ -63,10 +62,10 @@ class DetectAndTrack(TwoStageDetector):
     >>> from pagoda.heads.tube_box import TubeBoxHead
     >>> from pagoda.heads.tube_rpn import TubeRPNHead
     >>> from pagoda.necks.fpn3d import FPN3D
-    >>> from pagoda.ops.roi import RegionPooling
+    >>> from pagoda.ops.roi import RoIPooling
     >>> body = ResNet3D(18, levels=(2,))
     >>> neck = FPN3D(body.channels, 16, top_level=3)
-    >>> head = TubeBoxHead(BoxHead(BoxTrunk(16, 7, width=16), 1, pooling=RegionPooling()))
+    >>> head = TubeBoxHead(BoxHead(BoxTrunk(16, 7, width=16), 1, pooling=RoIPooling()))
     >>> rpn_head = TubeRPNHead(neck.channels, 3)
     >>> model = DetectAndTrack(body, neck, rpn_head=rpn_head, box_head=head, frame_interval=2)
     >>> model.sees_clips, model.frames_around
@@ -99,7 +98,7 @@ class DetectAndTrack(TwoStageDetector):
         self.rpn_head, self.box_head, self.keypoint_head = rpn_head, box_head, keypoint_head
         self.num_frames, self.frame_interval, self.link = num_frames, frame_interval, link
         self.levels: list[int] = sorted((neck or backbone).channels)
-        self.region_levels = [level for level in self.levels if level in backbone.channels]
+        self.roi_levels = [level for level in self.levels if level in backbone.channels]
         self.strides = strides_of(backbone, neck)
         self.anchors = AnchorGrid(anchors or PYRAMID_ANCHORS, self.strides)
         check_anchors(rpn_head, self.anchors)
@@ -147,7 +146,7 @@ class DetectAndTrack(TwoStageDetector):
         anchors = self.anchors(pyramid, (images.pixels.shape[-2], images.pixels.shape[-1]))
         rpn = RPNOutputs(logits, deltas, anchors)
         proposals = select(rpn, images.sizes, self.rpn_head.coder)
-        return ProposedTubes({level: pyramid[level] for level in self.region_levels}, rpn, proposals)
+        return ProposedTubes({level: pyramid[level] for level in self.roi_levels}, rpn, proposals)
 
     def pool(
         self,
@@ -206,7 +205,7 @@ class DetectAndTrack(TwoStageDetector):
             return losses
         served = criterion.keypoints.sample(sample.positive(), targets)
         logits = self.keypoint_logits(pyramid, served.boxes, served.clips)
-        pairs = [criterion.keypoints.wanted(*each, logits.shape[-1]) for each in served.of_pictures(targets)]
+        pairs = [criterion.keypoints.targets(*each, logits.shape[-1]) for each in served.of_pictures(targets)]
         none = served.clips.new_zeros(0, *logits.shape[1:3])
         cells, counts = (
             (torch.cat(part) for part in zip(*pairs, strict=True)) if pairs else (none, none.bool())

@@ -124,9 +124,9 @@ class FCOS(DenseDetector):
 
 
 def _check_outputs(num_classes: int, box_outputs: int, quality_on: str) -> None:
-    wanted = 5 if quality_on == "box" else 4
-    if num_classes < 1 or box_outputs != wanted:
+    needed = 5 if quality_on == "box" else 4
+    if num_classes < 1 or box_outputs != needed:
         raise ValueError(
-            f'FCOS with quality_on="{quality_on}" needs a box head of {wanted} outputs and at least one class,'
+            f'FCOS with quality_on="{quality_on}" needs a box head of {needed} outputs and at least one class,'
             f" got {box_outputs} outputs and {num_classes} classes"
         )

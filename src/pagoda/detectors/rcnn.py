@@ -12,19 +12,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from pagoda.criteria.rcnn import RCNNCriterion, RegionSample
+from pagoda.criteria.rcnn import RCNNCriterion, RoISample
 from pagoda.detectors.anchors import AnchorGrid
 from pagoda.detectors.contract import Learnt, check_label_map, strides_of
 from pagoda.detectors.two_stage import PYRAMID_ANCHORS, TwoStageDetector, check_anchors
 from pagoda.ops.anchors import AnchorShapes
 from pagoda.plain import checked
 from pagoda.postprocess.proposals import ProposalRules, SelectProposals
-from pagoda.postprocess.rcnn import SelectRegions
+from pagoda.postprocess.rcnn import SelectRoIs
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections, Targets
 from pagoda.structures.labels import LabelMap
-from pagoda.structures.outputs import Proposals, RegionOutputs, RPNOutputs
+from pagoda.structures.outputs import Proposals, RoIOutputs, RPNOutputs
 
 
 class Proposed(NamedTuple):
@@ -55,16 +55,16 @@ class RCNN(TwoStageDetector):
     >>> from pagoda.heads.roi_box import BoxHead, BoxTrunk
     >>> from pagoda.heads.rpn import RPNHead
     >>> from pagoda.necks.fpn import FPN
-    >>> from pagoda.ops.roi import RegionPooling
+    >>> from pagoda.ops.roi import RoIPooling
     >>> body = ResNet(18, levels=(2,))
     >>> neck = FPN(body.channels, 32, top_level=3, extra_from="max_pool")
-    >>> head = BoxHead(BoxTrunk(32, 7, width=16), 2, pooling=RegionPooling())
+    >>> head = BoxHead(BoxTrunk(32, 7, width=16), 2, pooling=RoIPooling())
     >>> model = RCNN(body, neck, rpn_head=RPNHead(neck.channels, 3), box_head=head)
-    >>> model.levels, model.region_levels, model.learns
+    >>> model.levels, model.roi_levels, model.learns
     ([2, 3], [2], frozenset())
     """
 
-    postprocess: SelectRegions
+    postprocess: SelectRoIs
 
     def __init__(
         self,
@@ -81,14 +81,14 @@ class RCNN(TwoStageDetector):
         anchors: AnchorShapes | None = None,
         proposals: ProposalRules | None = None,
         criterion: RCNNCriterion | None = None,
-        postprocess: SelectRegions | None = None,
+        postprocess: SelectRoIs | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.neck = backbone, neck
         self.rpn_head, self.box_head = rpn_head, box_head
         self.mask_head, self.keypoint_head, self.shared_stage = mask_head, keypoint_head, shared_stage
         self.levels: list[int] = sorted((neck or backbone).channels)
-        self.region_levels = [level for level in self.levels if level in backbone.channels]
+        self.roi_levels = [level for level in self.levels if level in backbone.channels]
         self.strides = strides_of(backbone, neck)
         self.anchors = AnchorGrid(anchors or PYRAMID_ANCHORS, self.strides)
         check_anchors(rpn_head, self.anchors)
@@ -96,7 +96,7 @@ class RCNN(TwoStageDetector):
         self.input_spec = input_spec or InputSpec()
         self.proposals = proposals or ProposalRules()
         self.criterion = criterion or RCNNCriterion()
-        self.postprocess = postprocess or SelectRegions()
+        self.postprocess = postprocess or SelectRoIs()
 
     @property
     def learns(self) -> frozenset[Learnt]:
@@ -111,7 +111,7 @@ class RCNN(TwoStageDetector):
         anchors = self.anchors(pyramid, (images.pixels.shape[-2], images.pixels.shape[-1]))
         rpn = RPNOutputs(logits, deltas, anchors)
         proposals = select(rpn, images.sizes, self.rpn_head.coder)
-        return Proposed({level: pyramid[level] for level in self.region_levels}, rpn, proposals)
+        return Proposed({level: pyramid[level] for level in self.roi_levels}, rpn, proposals)
 
     def pool(
         self,
@@ -144,7 +144,7 @@ class RCNN(TwoStageDetector):
         """(R, K, S, S) heat maps over each box."""
         return self.keypoint_head(self.pool(self.keypoint_head, pyramid, boxes, images))
 
-    def _look_at_regions(self, images: ImageBatch) -> tuple[dict[int, Tensor], RegionOutputs]:
+    def _look_at_rois(self, images: ImageBatch) -> tuple[dict[int, Tensor], RoIOutputs]:
         """The pyramid and all that is said about regions; no objects chosen yet."""
         pyramid, _, proposals = self.propose(images, self.proposals.inference)
         batch, count = proposals.valid.shape[0], proposals.valid.shape[1]
@@ -152,12 +152,12 @@ class RCNN(TwoStageDetector):
         pooled = self.pool(self.box_head, pyramid, proposals.boxes.flatten(0, 1), pictures.flatten())
         classes, boxes = (x.unflatten(0, (batch, count)) for x in self.box_head(pooled))
         none = boxes.new_zeros(batch, 0)
-        return pyramid, RegionOutputs(
+        return pyramid, RoIOutputs(
             classes, boxes, proposals, boxes.new_zeros(batch, 0, 4), none, none, None, None
         )
 
-    def forward(self, images: ImageBatch, *, postprocess: SelectRegions | None = None) -> RegionOutputs:
-        pyramid, outputs = self._look_at_regions(images)
+    def forward(self, images: ImageBatch, *, postprocess: SelectRoIs | None = None) -> RoIOutputs:
+        pyramid, outputs = self._look_at_rois(images)
         found = (postprocess or self.postprocess)(outputs, images.sizes, self.decode)
         outputs = outputs._replace(boxes=found.boxes, scores=found.scores, labels=found.labels)
         batch, count = found.labels.shape[0], found.labels.shape[1]
@@ -174,10 +174,10 @@ class RCNN(TwoStageDetector):
     def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Float[Tensor, ""]]:
         pyramid, rpn, proposals = self.propose(images, self.proposals.training)
         criterion = self.criterion
-        sample = criterion.regions.sample(proposals, targets)
+        sample = criterion.rois.sample(proposals, targets)
         losses = criterion.rpn(rpn, targets, images.sizes, coder=self.rpn_head.coder)
         pooled = self.pool(self.box_head, pyramid, sample.boxes, sample.images)
-        losses |= criterion.regions(*self.box_head(pooled), sample, targets, coder=self.box_head.coder)
+        losses |= criterion.rois(*self.box_head(pooled), sample, targets, coder=self.box_head.coder)
         served = sample.positive()
         if self.mask_head is not None:
             losses |= self._mask_loss(pyramid, served, targets)
@@ -186,46 +186,46 @@ class RCNN(TwoStageDetector):
         return losses
 
     def _mask_loss(
-        self, pyramid: dict[int, Float[Tensor, "b c _ _"]], served: RegionSample, targets: Sequence[Targets]
+        self, pyramid: dict[int, Float[Tensor, "b c _ _"]], served: RoISample, targets: Sequence[Targets]
     ) -> dict[str, Float[Tensor, ""]]:
         labels = served.of_objects([target.labels for target in targets])
         logits = self.mask_logits(pyramid, served.boxes, served.images, labels)
         criterion, size = self.criterion.masks, logits.shape[-1]
-        pairs = [criterion.wanted(*each, size) for each in served.of_pictures(targets)]
+        pairs = [criterion.targets(*each, size) for each in served.of_pictures(targets)]
         if not pairs:
             return criterion(logits, torch.zeros_like(logits), labels > 0)
-        wanted, counts = (torch.cat(part) for part in zip(*pairs, strict=True))
-        return criterion(logits, wanted, counts)
+        mask_targets, counts = (torch.cat(part) for part in zip(*pairs, strict=True))
+        return criterion(logits, mask_targets, counts)
 
     def _keypoint_loss(
-        self, pyramid: dict[int, Float[Tensor, "b c _ _"]], served: RegionSample, targets: Sequence[Targets]
+        self, pyramid: dict[int, Float[Tensor, "b c _ _"]], served: RoISample, targets: Sequence[Targets]
     ) -> dict[str, Float[Tensor, ""]]:
         logits = self.keypoint_logits(pyramid, served.boxes, served.images)
         criterion, size = self.criterion.keypoints, logits.shape[-1]
-        pairs = [criterion.wanted(*each, size) for each in served.of_pictures(targets)]
+        pairs = [criterion.targets(*each, size) for each in served.of_pictures(targets)]
         none = served.images.new_zeros(0, logits.shape[1])
         cells, counts = (
             (torch.cat(part) for part in zip(*pairs, strict=True)) if pairs else (none, none.bool())
         )
         return criterion(logits, cells, counts, len(targets))
 
-    def decode(self, deltas: Float[Tensor, "*n 4"], regions: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
-        return self.box_head.coder.decode(deltas, regions)
+    def decode(self, deltas: Float[Tensor, "*n 4"], rois: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
+        return self.box_head.coder.decode(deltas, rois)
 
     def detect(  # type: ignore[override]
         self,
         images: ImageBatch,
         *,
-        postprocess: SelectRegions | None = None,
+        postprocess: SelectRoIs | None = None,
         sizes: Sequence[tuple[int, int]] | None = None,
     ) -> list[Detections]:
         """One `Detections` per picture; masks are pasted once, at the size asked for."""
         found = self._find(images, postprocess or self.postprocess)
         return [self._pasted(each) for each in found] if sizes is None else self.restore(found, sizes)
 
-    def _find(self, images: ImageBatch, select: SelectRegions) -> list[Detections]:
+    def _find(self, images: ImageBatch, select: SelectRoIs) -> list[Detections]:
         """Objects with keypoints and what the mask head says of the inside of their boxes, not yet pasted."""
-        pyramid, outputs = self._look_at_regions(images)
+        pyramid, outputs = self._look_at_rois(images)
         found = select.detect(outputs, images, self.decode, self.label_map)
         counts = [len(each) for each in found]
         boxes, labels = torch.cat([each.boxes for each in found]), torch.cat([each.labels for each in found])
@@ -245,7 +245,7 @@ class RCNN(TwoStageDetector):
             found = [replace(each, keypoints=at, keypoint_scores=score) for each, at, score in parts]
         return found
 
-    def paste(self, found: Detections, select: SelectRegions) -> Detections:
+    def paste(self, found: Detections, select: SelectRoIs) -> Detections:
         """With the masks' pixels, from what the mask head said of the inside of each box."""
         assert found.mask_crops is not None
         return replace(found, masks=select.masks(found.mask_crops, found.boxes, found.image_size))

@@ -21,7 +21,7 @@ class TwoStageDetector(Detector):
     anchors: AnchorGrid
     levels: list[int]
     """finest first"""
-    region_levels: list[int]
+    roi_levels: list[int]
     """of them those that the box head and its fellows read"""
     strides: dict[int, int]
     """{level: pixels from cell to cell}"""

@@ -18,10 +18,9 @@ from pagoda.evaluation.coco.ground_truth import shorten
 from pagoda.evaluation.coco.results_file import write_results
 from pagoda.pictures.read import PictureError
 from pagoda.plain import check_counts
-from pagoda.structures.clips import AnyTargets
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
-from pagoda.structures.tracks import Tubes
+from pagoda.structures.tubes import AnyTargets, Tubes
 
 Found = TypeVar("Found", Detections, Tubes)
 Limits = Mapping[str, float | int | None]

@@ -6,8 +6,8 @@ from torch import Tensor
 from pagoda.detectors.contract import Detector
 from pagoda.ops.heatmaps import heatmaps_to_keypoints
 from pagoda.ops.masks import paste_together
-from pagoda.postprocess.rcnn import SelectRegions
-from pagoda.structures.outputs import RegionOutputs
+from pagoda.postprocess.rcnn import SelectRoIs
+from pagoda.structures.outputs import RoIOutputs
 
 
 def shape_names(model: Detector) -> list[str]:
@@ -20,7 +20,7 @@ def shape_names(model: Detector) -> list[str]:
     return names + (["keypoints", "keypoint_scores"] if "keypoints" in model.learns else [])
 
 
-def shapes_of(outputs: RegionOutputs, select: SelectRegions, image_size: tuple[int, int]) -> list[Tensor]:
+def shapes_of(outputs: RoIOutputs, select: SelectRoIs, image_size: tuple[int, int]) -> list[Tensor]:
     """The tensors of `shape_names`: (B, D, H, W) bool; (B, D, K, 2) pixels and (B, D, K) scores.
 
     Rows that hold no object are False and zero. As `detect` has them, but pasted at (height, width) of the batch.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pagoda.detectors.contract import Detector
 from pagoda.ops.heatmaps import cubic_weights
-from pagoda.postprocess.rcnn import SelectRegions
+from pagoda.postprocess.rcnn import SelectRoIs
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 
@@ -38,7 +38,7 @@ def with_shapes(found: Detections, outputs: dict[str, Tensor], rows: Tensor) -> 
 class ShapeComparison:
     """Of one picture: `ours` are the file's detections, `theirs` the model's, row by row the same objects."""
 
-    def __init__(self, model: Detector, image: ImageBatch, select: SelectRegions, report: Any) -> None:
+    def __init__(self, model: Detector, image: ImageBatch, select: SelectRoIs, report: Any) -> None:
         self.model, self.image, self.select, self.report = model, image, select, report
 
     def __call__(self, ours: Detections, theirs: Detections) -> None:

@@ -261,15 +261,18 @@ def is_int8(node: Any, modules: dict[str, list[str]]) -> bool:
 
 @contextlib.contextmanager
 def quiet_nncf() -> Iterator[None]:
-    """NNCF sends what it is used for to its makers unless it takes the machine for one of a test farm."""
-    before = os.environ.get("NNCF_CI")
-    os.environ["NNCF_CI"] = "1"
+    """NNCF tells its makers what it is used for, and gives the user a number, unless it takes the machine for one of a
+    test farm while it is imported and used."""
+    before = {name: os.environ.get(name) for name in ("CI", "NNCF_CI")}
+    os.environ.update(CI="true", NNCF_CI="1")
     logging.getLogger("nncf").setLevel(logging.ERROR)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["NNCF_CI"]
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def write_ir(ir: Any, file: Path) -> None:

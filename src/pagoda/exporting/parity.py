@@ -22,11 +22,11 @@ from pagoda.exporting.masks_keypoints_parity import ShapeComparison, with_shapes
 from pagoda.exporting.parity_pictures import Picture, parity_batches
 from pagoda.ops.boxes import pairwise_iou
 from pagoda.plain import JsonObject
-from pagoda.postprocess.rcnn import SelectRegions
+from pagoda.postprocess.rcnn import SelectRoIs
 from pagoda.postprocess.select import Candidates, Select, take
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
-from pagoda.structures.outputs import DenseOutputs, RegionOutputs
+from pagoda.structures.outputs import DenseOutputs, RoIOutputs
 
 CLOSE_IOU = 0.005
 """an overlap this near to the limit may be judged either way"""
@@ -179,7 +179,7 @@ def _compare_all(
             one = ImageBatch(images.pixels[index : index + 1], images.sizes[index : index + 1])
             theirs = theirs.to("cpu")
             rows, columns = compare(report, ours, theirs, select, Candidacy(model, one, select))
-            if isinstance(select, SelectRegions):
+            if isinstance(select, SelectRoIs):
                 ShapeComparison(model, one, select, report)(ours[rows], theirs[columns])
 
 
@@ -219,7 +219,7 @@ class Candidacy:
         return False
 
     @cached_property
-    def outputs(self) -> DenseOutputs | RegionOutputs:
+    def outputs(self) -> DenseOutputs | RoIOutputs:
         with torch.inference_mode():
             return self.model(self.image)
 

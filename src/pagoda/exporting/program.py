@@ -14,7 +14,7 @@ from torch.export import Dim, ExportedProgram
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.rcnn import RCNN
 from pagoda.exporting.masks_keypoints import shapes_of
-from pagoda.postprocess.rcnn import SelectRegions
+from pagoda.postprocess.rcnn import SelectRoIs
 from pagoda.postprocess.select import Select
 from pagoda.structures.images import ImageBatch
 
@@ -45,7 +45,7 @@ class PixelsToDetections(nn.Module):
         sides = partial(torch.full, (batch,), dtype=torch.long, device=images.device)
         sizes = torch.stack([sides(fill_value=height), sides(fill_value=width)], dim=1)
         select = replace(self.postprocess, min_score=self.min_score)
-        if not (isinstance(self.model, RCNN) and isinstance(select, SelectRegions)):
+        if not (isinstance(self.model, RCNN) and isinstance(select, SelectRoIs)):
             return select(self.model(ImageBatch(pixels, sizes)), sizes, self.model.decode)
         # Its forward has chosen already: masks and keypoints are of chosen objects.
         outputs = self.model(ImageBatch(pixels, sizes), postprocess=select)

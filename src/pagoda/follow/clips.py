@@ -17,10 +17,9 @@ from torch import Tensor
 from pagoda.detectors.contract import Detector
 from pagoda.evaluating import evaluating
 from pagoda.pictures.read import PictureError
-from pagoda.structures.clips import clip_frames
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
-from pagoda.structures.tracks import Tubes
+from pagoda.structures.tubes import Tubes, clip_frames
 from pagoda.tracking.linking import create_tracker
 from pagoda.tracking.tracker import Found, Tracker
 

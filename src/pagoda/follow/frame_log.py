@@ -25,7 +25,7 @@ from pagoda.places import told_at
 from pagoda.plain import JsonObject, checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
-from pagoda.structures.tracks import Tubes
+from pagoda.structures.tubes import Tubes
 from pagoda.tracking.tracker import Found
 
 DTYPES = ("float16", "float32", "float64", "int32", "int64", "bool")

@@ -15,7 +15,8 @@ from pagoda.evaluation.tracks.posetrack import PoseTrackEvaluator
 from pagoda.evaluation.tracks.result import TrackingResult, finite_or_none, text_columns
 from pagoda.follow.clips import FOLLOWING_LIMITS, detect_frames, tracker_for
 from pagoda.plain import JsonObject
-from pagoda.structures.tracks import UNLINKED, Tracks, Tubes
+from pagoda.structures.tracks import UNLINKED, Tracks
+from pagoda.structures.tubes import Tubes
 from pagoda.tracking.linking import link
 
 Progress = Callable[[int], None]

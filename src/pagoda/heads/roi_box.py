@@ -12,7 +12,7 @@ from torch.nn.functional import conv2d
 
 from pagoda.layers.norm import Norm, build_norm
 from pagoda.ops.box_coding import BoxCoder
-from pagoda.ops.roi import RegionPooling
+from pagoda.ops.roi import RoIPooling
 from pagoda.plain import checked
 
 # From so many regions on, laying out the weights anew pays.
@@ -110,7 +110,7 @@ class BoxHead(nn.Module):
         coder: how its deltas stand for boxes; a detector decodes them, and trains them with the same.
         background_box: the weights hold deltas for the background, which nobody reads (Caffe2's descendants).
 
-    >>> head = BoxHead(BoxTrunk(8, 2, width=4), 3, pooling=RegionPooling(resolution=2))
+    >>> head = BoxHead(BoxTrunk(8, 2, width=4), 3, pooling=RoIPooling(resolution=2))
     >>> [tuple(x.shape) for x in head(torch.zeros(5, 8, 2, 2))]
     [(5, 4), (5, 3, 4)]
     """
@@ -120,7 +120,7 @@ class BoxHead(nn.Module):
         trunk: nn.Module,
         num_classes: int,
         *,
-        pooling: RegionPooling,
+        pooling: RoIPooling,
         class_agnostic: bool = False,
         background: Background = "last",
         background_box: bool = False,

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import conv_transpose2d, interpolate
 
-from pagoda.ops.roi import RegionPooling
+from pagoda.ops.roi import RoIPooling
 from pagoda.plain import checked
 
 Upsampling = Literal["interpolate", "deconvolution"]
@@ -23,7 +23,7 @@ class KeypointHead(nn.Module):
         channels: of the pooled features.
         depth, width: of the 3×3 convolutions.
 
-    >>> head = KeypointHead(4, 17, pooling=RegionPooling(resolution=14), depth=0)
+    >>> head = KeypointHead(4, 17, pooling=RoIPooling(resolution=14), depth=0)
     >>> head(torch.zeros(2, 4, 14, 14)).shape
     torch.Size([2, 17, 56, 56])
     """
@@ -35,7 +35,7 @@ class KeypointHead(nn.Module):
         channels: int,
         num_keypoints: int,
         *,
-        pooling: RegionPooling,
+        pooling: RoIPooling,
         depth: int = 8,
         width: int = 512,
         upsampling: Upsampling = "interpolate",

@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pagoda.layers.norm import Norm, build_norm
-from pagoda.ops.roi import RegionPooling
+from pagoda.ops.roi import RoIPooling
 from pagoda.plain import checked
 
 
@@ -21,7 +21,7 @@ class MaskHead(nn.Module):
         background_mask: the weights hold a mask for the background first, which nobody reads (Caffe2's
             descendants).
 
-    >>> head = MaskHead(4, 3, pooling=RegionPooling(resolution=14), depth=1, width=4)
+    >>> head = MaskHead(4, 3, pooling=RoIPooling(resolution=14), depth=1, width=4)
     >>> head(torch.zeros(2, 4, 14, 14), torch.tensor([0, 2])).shape
     torch.Size([2, 28, 28])
     """
@@ -31,7 +31,7 @@ class MaskHead(nn.Module):
         channels: int,
         num_classes: int,
         *,
-        pooling: RegionPooling,
+        pooling: RoIPooling,
         depth: int = 4,
         width: int = 256,
         norm: Norm = "none",

@@ -13,8 +13,8 @@ class TubeBoxHead(nn.Module):
 
     >>> import torch
     >>> from pagoda.heads.roi_box import BoxTrunk
-    >>> from pagoda.ops.roi import RegionPooling
-    >>> head = TubeBoxHead(BoxHead(BoxTrunk(8, 2, width=4), 1, pooling=RegionPooling(resolution=2)))
+    >>> from pagoda.ops.roi import RoIPooling
+    >>> head = TubeBoxHead(BoxHead(BoxTrunk(8, 2, width=4), 1, pooling=RoIPooling(resolution=2)))
     >>> [tuple(x.shape) for x in head(torch.zeros(5, 3, 8, 2, 2))]  # five tubes of three frames
     [(5, 2), (5, 1, 3, 4)]
     """

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from pagoda.heads.roi_keypoint import KeypointHead, Upsampling
 from pagoda.layers.conv3d import TimeConv3d
-from pagoda.ops.roi import RegionPooling
+from pagoda.ops.roi import RoIPooling
 from pagoda.plain import checked
 
 
@@ -19,7 +19,7 @@ class TubeKeypointHead(KeypointHead):
     Args:
         time_kernel: frames that a 3×3 convolution sees; the rest is as `KeypointHead` has it.
 
-    >>> head = TubeKeypointHead(4, 17, pooling=RegionPooling(resolution=14), depth=1, width=4)
+    >>> head = TubeKeypointHead(4, 17, pooling=RoIPooling(resolution=14), depth=1, width=4)
     >>> head(torch.zeros(2, 3, 4, 14, 14)).shape
     torch.Size([2, 3, 17, 56, 56])
     """
@@ -29,7 +29,7 @@ class TubeKeypointHead(KeypointHead):
         channels: int,
         num_keypoints: int,
         *,
-        pooling: RegionPooling,
+        pooling: RoIPooling,
         depth: int = 8,
         width: int = 512,
         time_kernel: int = 3,

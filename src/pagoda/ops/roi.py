@@ -57,11 +57,11 @@ def roi_align(
 
 @checked
 @dataclass(frozen=True, kw_only=True)
-class RegionPooling:
+class RoIPooling:
     """How a head gets the features of its regions: which level of the pyramid, how many bins, sampled how.
 
     >>> boxes = torch.tensor([[0., 0., 112., 112.], [0., 0., 224., 224.], [0., 0., 448., 448.]])
-    >>> RegionPooling().levels(boxes, 2, 5)
+    >>> RoIPooling().levels(boxes, 2, 5)
     tensor([3, 4, 5])
     """
 

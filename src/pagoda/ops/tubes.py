@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pagoda.ops.boxes import box_areas, pairwise_iou
 from pagoda.ops.nms import nms_survivors, within_batch
-from pagoda.ops.roi import RegionPooling
+from pagoda.ops.roi import RoIPooling
 
 # Tubes compared at a time by suppression: their overlaps with a thousand others stay in the cache.
 BLOCK = 128
@@ -66,7 +66,7 @@ def fill_absent(boxes: Float[Tensor, "n t 4"], visible: Bool[Tensor, "n t"]) -> 
 
 
 def pool_tubes(
-    pooling: RegionPooling,
+    pooling: RoIPooling,
     pyramid: Mapping[int, Tensor],
     strides: Mapping[int, float],
     tubes: Float[Tensor, "r t 4"],
@@ -79,7 +79,7 @@ def pool_tubes(
 
     >>> features = torch.tensor([3., 7.]).view(1, 1, 2, 1, 1).expand(1, 1, 2, 4, 4)  # 3 and 7 all over a frame
     >>> tube = torch.tensor([[[0., 0., 8., 8.], [4., 4., 12., 12.]]])
-    >>> pool_tubes(RegionPooling(resolution=1), {2: features}, {2: 4.0}, tube, torch.tensor([0])).flatten()
+    >>> pool_tubes(RoIPooling(resolution=1), {2: features}, {2: 4.0}, tube, torch.tensor([0])).flatten()
     tensor([3., 7.])
     """
     num_frames = tubes.shape[1]

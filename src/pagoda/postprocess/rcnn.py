@@ -11,12 +11,12 @@ from pagoda.ops.heatmaps import heatmaps_to_keypoints
 from pagoda.ops.masks import PasteRule, paste_masks
 from pagoda.plain import check_numbers, checked
 from pagoda.postprocess.select import Candidates, Decode, Select, at_most, pick
-from pagoda.structures.outputs import RegionOutputs, TubeOutputs
+from pagoda.structures.outputs import RoIOutputs, TubeOutputs
 
 
 @checked
 @dataclass(frozen=True, kw_only=True)
-class SelectSecondStage(Select[RegionOutputs | TubeOutputs]):
+class SelectSecondStage(Select[RoIOutputs | TubeOutputs]):
     """What selections from proposals share: the softmax of each proposal's classes, background among them.
 
     >>> maps = torch.zeros(1, 1, 2, 2)
@@ -37,7 +37,7 @@ class SelectSecondStage(Select[RegionOutputs | TubeOutputs]):
         check_numbers(self, 0, 1e6, "min_side")
 
     def candidates(
-        self, outputs: RegionOutputs | TubeOutputs, sizes: Int[Tensor, "b 2"], decode: Decode
+        self, outputs: RoIOutputs | TubeOutputs, sizes: Int[Tensor, "b 2"], decode: Decode
     ) -> Candidates:
         """(B, n) pairs, n = R · classes or `max_candidates`."""
         probability = outputs.class_logits.float().softmax(-1)[..., :-1]  # (B, R, classes)
@@ -59,7 +59,7 @@ class SelectSecondStage(Select[RegionOutputs | TubeOutputs]):
             found = found._replace(scores=found.scores.masked_fill(small, -1.0))
         return found
 
-    def competitors(self, outputs: RegionOutputs | TubeOutputs) -> list[int]:
+    def competitors(self, outputs: RoIOutputs | TubeOutputs) -> list[int]:
         """How many (region, class) pairs compete for `max_candidates` places: all of a picture."""
         _, regions, classes = outputs.class_logits.shape
         return [regions * (classes - 1)]
@@ -74,10 +74,10 @@ class SelectSecondStage(Select[RegionOutputs | TubeOutputs]):
 
 @checked
 @dataclass(frozen=True, kw_only=True)
-class SelectRegions(SelectSecondStage):
+class SelectRoIs(SelectSecondStage):
     """Threshold, top-k per picture, decode, clip, per-class NMS, top-k again; then masks are pasted.
 
-    >>> SelectRegions().masks(torch.ones(1, 2, 2), torch.tensor([[1., 0., 3., 1.]]), (2, 4)).int()
+    >>> SelectRoIs().masks(torch.ones(1, 2, 2), torch.tensor([[1., 0., 3., 1.]]), (2, 4)).int()
     tensor([[[0, 1, 1, 0],
              [0, 0, 0, 0]]], dtype=torch.int32)
     """

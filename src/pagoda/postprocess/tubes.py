@@ -20,7 +20,7 @@ from pagoda.postprocess.select import Candidates, Decode
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.outputs import Proposals, RPNOutputs, TubeOutputs
-from pagoda.structures.tracks import Tubes
+from pagoda.structures.tubes import Tubes
 
 
 @checked
@@ -76,7 +76,7 @@ class TubeProposalRules:
 @checked
 @dataclass(frozen=True, kw_only=True)
 class SelectTubes(SelectSecondStage):
-    """As `SelectRegions`, of tubes, which have no masks.
+    """As `SelectRoIs`, of tubes, which have no masks.
 
     >>> import torch
     >>> places, scores = SelectTubes().keypoints(torch.zeros(2, 3, 17, 56, 56), torch.ones(2, 3, 4))

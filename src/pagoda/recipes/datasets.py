@@ -8,7 +8,7 @@ import numpy as np
 
 from pagoda.data.clips import ClipDataset
 from pagoda.data.dataset import DetectionDataset
-from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.formats.reader import open_annotations
 from pagoda.data.table.annotations import Annotations, cut_to_picture
 from pagoda.data.table.samples import AnnotatedDataset
 from pagoda.data.tracks.folders import open_videos
@@ -16,8 +16,8 @@ from pagoda.data.videos import Video
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation.runner import check_known_classes, check_same_keypoints
 from pagoda.models import is_of_clips
-from pagoda.structures.clips import AnyTargets
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.tubes import AnyTargets
 from pagoda.training.settings import AugmentSettings, TrainSettings
 
 

@@ -22,7 +22,8 @@ from pagoda.follow.clips import TUBE_MIN_SCORE
 from pagoda.follow.score import FollowingResult, detect_video, score_followed
 from pagoda.models import create_model
 from pagoda.recipes.training_run import RunResult, train_on
-from pagoda.structures.tracks import Tracks, Tubes
+from pagoda.structures.tracks import Tracks
+from pagoda.structures.tubes import Tubes
 from pagoda.tracking.linking import LINKERS, LinkerName, create_tracker, link
 from pagoda.training.settings import AugmentSettings, OptimSettings, TrainSettings
 from pagoda.video.frames import VideoWriter

@@ -6,8 +6,8 @@ from pagoda.data.augment.transforms import Carry
 from pagoda.data.dataset import DetectionDataset
 from pagoda.data.table.samples import AnnotatedDataset
 from pagoda.detectors.contract import Detector
-from pagoda.structures.clips import AnyTargets
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.tubes import AnyTargets
 from pagoda.training.settings import AugmentSettings
 
 

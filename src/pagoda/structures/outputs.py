@@ -73,13 +73,13 @@ class Proposals(NamedTuple):
     """(B, R) bool: rows that hold a region"""
 
 
-class RegionOutputs(NamedTuple):
+class RoIOutputs(NamedTuple):
     """What a two-stage detector says: about every region, and about the objects chosen from them.
 
     >>> import torch
     >>> regions = Proposals(torch.zeros(1, 3, 4), torch.zeros(1, 3), torch.ones(1, 3, dtype=torch.bool))
     >>> scores, labels = torch.tensor([[0.9, 0.0]]), torch.tensor([[7, -1]])
-    >>> outputs = RegionOutputs(
+    >>> outputs = RoIOutputs(
     ...     torch.zeros(1, 3, 81), torch.zeros(1, 3, 80, 4), regions, torch.zeros(1, 2, 4), scores, labels, None, None
     ... )
     >>> outputs.labels[outputs.labels >= 0]  # one object, a place left empty

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from pagoda.structures.instances import Detections
-from pagoda.structures.tracks import Tubes
+from pagoda.structures.tubes import Tubes
 
 Found = Detections | Tubes
 """What a model says of a frame: the objects in it, or the tubes of the clip about it"""

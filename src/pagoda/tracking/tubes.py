@@ -12,7 +12,8 @@ import torch
 
 from pagoda.plain import checked
 from pagoda.structures.instances import Detections
-from pagoda.structures.tracks import UNLINKED, Tubes
+from pagoda.structures.tracks import UNLINKED
+from pagoda.structures.tubes import Tubes
 from pagoda.tracking.association import assign, forbid_other_labels, iou_costs, oks_costs
 from pagoda.tracking.tracker import Found, to_arrays, with_track_ids
 

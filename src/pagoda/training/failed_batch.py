@@ -14,9 +14,9 @@ from pagoda.detectors.contract import Detector
 from pagoda.files.atomic import write_atomically
 from pagoda.layers.memory_format import is_channels_last
 from pagoda.plain import check_option
-from pagoda.structures.clips import AnyTargets, TubeTargets
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
+from pagoda.structures.tubes import AnyTargets, TubeTargets
 from pagoda.training.last import Saved, random_state
 from pagoda.weights.file_types import WeightsError
 from pagoda.weights.files import save_torch

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from pagoda.data.loading import Batch
 from pagoda.detectors.contract import Detector
-from pagoda.structures.clips import AnyTargets, TubeTargets
 from pagoda.structures.instances import Targets
+from pagoda.structures.tubes import AnyTargets, TubeTargets
 from pagoda.training.batch_norms import needs_two_pictures
 
 

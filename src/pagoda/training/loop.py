@@ -21,9 +21,9 @@ from pagoda.layers.memory_format import order_weights
 from pagoda.machine import choose_precision
 from pagoda.plain import checked
 from pagoda.stopping import Stopped, StopRequests
-from pagoda.structures.clips import AnyTargets
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
+from pagoda.structures.tubes import AnyTargets
 from pagoda.training.batch_norms import plan_batches
 from pagoda.training.distributed import processes
 from pagoda.training.ema import ModelAverage

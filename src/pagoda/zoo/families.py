@@ -43,7 +43,7 @@ class Family:
     """(name, conventions) to the groups whose fields are the model's options"""
     flavours: Mapping[str, Flavour]
     """{name: conventions}; "" is our own"""
-    necks: tuple[str, ...] = ("fpn", "pafpn", "bifpn")
+    necks: tuple[str, ...] = tuple(NECKS)
     """which may end a name"""
     of_clips: bool = False
     """its batches are clips of videos, not pictures"""

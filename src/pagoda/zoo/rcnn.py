@@ -12,7 +12,7 @@ from pagoda.heads.roi_mask import MaskHead
 from pagoda.heads.rpn import RPNHead
 from pagoda.layers.norm import Norm
 from pagoda.necks.fpn import FPN
-from pagoda.ops.roi import RegionPooling
+from pagoda.ops.roi import RoIPooling
 from pagoda.structures.labels import LabelMap
 from pagoda.zoo.backbones import body_levels, body_options, build_body, is_resnet
 from pagoda.zoo.flavours.rcnn import RCNNFlavour
@@ -138,7 +138,7 @@ def fpn(channels: dict[int, int], options: FPNOptions, flavour: RCNNFlavour) -> 
 
 def _box_trunk(
     width: int, options: RCNNOptions, flavour: RCNNFlavour, stage: nn.Module | None
-) -> tuple[nn.Module, RegionPooling]:
+) -> tuple[nn.Module, RoIPooling]:
     """(trunk, its pooling): fully connected layers, or the last stage of the backbone `stage`."""
     if stage is not None:
         return StageTrunk(stage.layer4, stage.channels[5]), _finer(flavour)
@@ -157,7 +157,7 @@ def head_norm(options: RCNNOptions, flavour: RCNNFlavour) -> Norm:
     return (options.head_norm if isinstance(options, BoxHeadOptions) else None) or flavour.head_norm
 
 
-def _finer(flavour: RCNNFlavour) -> RegionPooling:
+def _finer(flavour: RCNNFlavour) -> RoIPooling:
     """The pooling of mask and keypoint heads, and of C4's last stage."""
     return replace(flavour.pooling, resolution=2 * flavour.pooling.resolution)
 

@@ -10,7 +10,7 @@ from pycocotools.coco import COCO
 from pagoda.data.dataset import DetectionDataset
 from pagoda.data.drawn.shapes import OUTLINES, coverage
 from pagoda.data.drawn.synthetic import DrawnShapes
-from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.formats.reader import open_annotations
 from pagoda.data.saving import write_coco_folder
 
 

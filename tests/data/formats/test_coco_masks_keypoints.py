@@ -14,7 +14,8 @@ from pycocotools.coco import COCO
 from pagoda.data.augment.transforms import HorizontalFlip
 from pagoda.data.dataset import DetectionDataset
 from pagoda.data.formats.coco import from_coco_dict, read_coco, write_coco
-from pagoda.data.formats.layouts import find_dataset, open_annotations
+from pagoda.data.formats.layouts import find_dataset
+from pagoda.data.formats.reader import open_annotations
 from pagoda.data.loading import Draw, TrainingView, collate
 from pagoda.data.table.assembly import concatenate
 from pagoda.structures.skeleton import COCO_17, DEFAULT_SIGMA

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.formats.reader import open_annotations
 
 
 def entry(picture: str, *objects: tuple[str, float, float, float, float], **keys: object) -> dict:

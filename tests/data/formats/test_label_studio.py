@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.formats.reader import open_annotations
 
 SIZE_WH = (1000, 500)
 

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from pagoda.data.dataset import DetectionDataset
-from pagoda.data.formats.layouts import find_dataset, open_annotations
+from pagoda.data.formats.layouts import find_dataset
+from pagoda.data.formats.reader import open_annotations
 from pagoda.explain.doctor.examine import examine
 
 SIZE = (30, 40)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pagoda.data.formats.layouts import find_dataset, open_annotations
+from pagoda.data.formats.layouts import find_dataset
+from pagoda.data.formats.reader import open_annotations
 from pagoda.explain.doctor.examine import examine
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.formats.reader import open_annotations
 from pagoda.explain.doctor.examine import examine
 
 RECT = {"name": "rect", "x": 1, "y": 2, "width": 10, "height": 5}

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from pagoda.data.formats.coco import read_coco
-from pagoda.data.formats.layouts import find_dataset, open_annotations
+from pagoda.data.formats.layouts import find_dataset
+from pagoda.data.formats.reader import open_annotations
 from pagoda.data.formats.voc import read_voc
 from pagoda.data.formats.voc_layout import voc_splits
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.formats.reader import open_annotations
 from pagoda.data.formats.yolo import read_yolo
 from pagoda.data.formats.yolo_layout import yolo_splits
 from pagoda.pictures.read import is_picture
@@ -231,6 +231,10 @@ def test_bad_lines_are_named(pets: Path, line: str, message: str) -> None:
         ("train: images/train\nnames: [cat, ' cat']\n", "name given twice in the label map: cat"),
         ("train: images/train\nnames: {1: cat, 2: dog}\n", r"numbered 0 … 1, got \[1, 2\]"),
         ("train: pictures\nnames: [cat, dog]\n", "names 'pictures' for train, but there is no such"),
+        (
+            "train: ../..\nnames: [cat, dog]\n",
+            r"names '../..' for train, which is .*, a folder far above the",
+        ),
         ("names: [cat\n", "cannot read .*data.yaml"),
     ],
 )

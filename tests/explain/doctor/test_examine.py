@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.formats.reader import open_annotations
 from pagoda.explain.doctor.examine import examine
 from pagoda.explain.doctor.kinds import KINDS
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pagoda.data.drawn.synthetic import DrawnShapes
-from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.formats.reader import open_annotations
 from pagoda.explain.doctor.examine import examine
 
 pytestmark = pytest.mark.medium

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pagoda.data.formats.layouts import find_dataset, open_annotations
+from pagoda.data.formats.layouts import find_dataset
+from pagoda.data.formats.reader import open_annotations
 from pagoda.explain.doctor.examine import examine
 
 pytestmark = pytest.mark.medium

@@ -11,7 +11,7 @@ CLASSES, DELTAS = "box_head.classes.weight", "box_head.deltas.weight"
 MASK, KEYPOINT = "mask_head.predict.weight", "keypoint_head.predict.weight"
 
 
-def region_architecture(shapes: Shapes, *, group_norm: bool) -> Architecture:
+def rcnn_architecture(shapes: Shapes, *, group_norm: bool) -> Architecture:
     """The architecture by canonical shapes of an R-CNN; `group_norm` speaks of the backbone.
 
     Raises WeightsError for a checkpoint that is cut short.

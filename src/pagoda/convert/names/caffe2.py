@@ -75,7 +75,7 @@ RULES = (
 )
 
 
-def _region_rules(*, one_level: bool) -> Iterator[Rule]:
+def _roi_rules(*, one_level: bool) -> Iterator[Rule]:
     """Faster, Mask and Keypoint R-CNN on a pyramid, or on C4 (`one_level`), whose res5 is the box head's trunk."""
     for rule in body_rules():
         stage = str(rule.ours).replace("backbone.layer4.", "box_head.trunk.stage.")
@@ -103,5 +103,5 @@ def _region_rules(*, one_level: bool) -> Iterator[Rule]:
 
 
 NOT_NEEDED = tuple(Rule(pattern, None, why) for pattern, why in DROPPED)
-RCNN_RULES = (*NOT_NEEDED, *_region_rules(one_level=False), *neck_rules())
-RCNN_ONE_LEVEL_RULES = (*NOT_NEEDED, *_region_rules(one_level=True))
+RCNN_RULES = (*NOT_NEEDED, *_roi_rules(one_level=False), *neck_rules())
+RCNN_ONE_LEVEL_RULES = (*NOT_NEEDED, *_roi_rules(one_level=True))

@@ -79,7 +79,7 @@ CLASSIFIER_RULES = (
 )
 
 
-def _region_rules(*, norm: bool) -> tuple[Rule, ...]:
+def _roi_rules(*, norm: bool) -> tuple[Rule, ...]:
     """Of Faster, Mask and Keypoint R-CNN, second version (`norm`) or first with its older names."""
     step = 3 if norm else 2
     box = {"5": "13"} if norm else {"fc6": "1", "fc7": "3"}
@@ -124,5 +124,5 @@ def _region_rules(*, norm: bool) -> tuple[Rule, ...]:
     )
 
 
-RCNN_RULES = _region_rules(norm=False)
-RCNN_V2_RULES = _region_rules(norm=True)
+RCNN_RULES = _roi_rules(norm=False)
+RCNN_V2_RULES = _roi_rules(norm=True)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pagoda.data.augment.transforms import Compose, Mosaic, RandomIoUCrop, Transform
-from pagoda.structures.clips import TubeTargets
+from pagoda.structures.tubes import TubeTargets
 
 
 def transform_clip(transform: Transform, frames: Tensor, targets: TubeTargets) -> tuple[Tensor, TubeTargets]:

@@ -249,6 +249,11 @@ def _places(root: str | Path, description: JsonObject, split: str, notes: list[s
                 f"{description_file(root)} names '{entry}' for {split}, but there is no such folder or file;"
                 f" looked for {', '.join(looked)}, and for the ends of that path in {folder}"
             )
+        if _lies_far_below(folder, place):
+            raise FileNotFoundError(
+                f"{description_file(root)} names '{entry}' for {split}, which is {place.resolve()}, a folder far above"
+                " the data set; name the folder of that split's pictures"
+            )
         if place.is_dir() and not _has_pictures(place):
             raise FileNotFoundError(
                 f"{description_file(root)} names '{entry}' for {split}, but there are no pictures in {place}"
@@ -274,6 +279,13 @@ def _existing(entry: str, bases: Sequence[Path]) -> Path | None:
     return next(
         (path for path in candidates if os.path.exists(path)), None
     )  # False where it cannot be a path
+
+
+def _lies_far_below(folder: Path, place: Path) -> bool:
+    """Whether `place` holds the folder more than one level down: all that is in it would be searched for pictures."""
+    return len(place.resolve().parts) < len(folder.resolve().parts) - 1 and folder.resolve().is_relative_to(
+        place.resolve()
+    )
 
 
 def _has_pictures(folder: Path) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 
 from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.samples import AnnotatedDataset
-from pagoda.structures.clips import AnyTargets
+from pagoda.structures.tubes import AnyTargets
 
 LEARNT = ("sizes", "offsets", "boxes_xywh", "labels", "ignored", "areas", "masks", "keypoints")
 

@@ -5,9 +5,9 @@ from typing import Protocol, TypeVar
 from torch import Tensor
 
 from pagoda.data.table.annotations import Annotations
-from pagoda.structures.clips import AnyTargets
 from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.tubes import AnyTargets
 
 Given = TypeVar("Given", bound=AnyTargets, covariant=True)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pagoda.data.formats.layouts import Layout, split_reader
+from pagoda.data.formats.layouts import Layout
+from pagoda.data.formats.reader import split_reader
 from pagoda.data.reading.complaints import Complaints
 from pagoda.data.reading.found import Reading
 from pagoda.data.table.assembly import NO_SIZE

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from pagoda.ops.roi import RegionPooling
+from pagoda.ops.roi import RoIPooling
 from pagoda.plain import checked
 
 Arguments: TypeAlias = Sequence[Any]
@@ -219,7 +219,7 @@ def _spatial(values: Sequence[int]) -> list[int]:
 
 @checked
 @dataclass(frozen=True, kw_only=True)
-class FinestLevel(RegionPooling):
+class FinestLevel(RoIPooling):
     """Reads every region from the finest level: without numbers no size chooses one, and the shape is the same."""
 
     def __call__(
@@ -238,7 +238,7 @@ def traceable(model: nn.Module) -> nn.Module:
     """`model`, changed so that it runs without numbers and enters its backbone as one module."""
     for module in list(model.modules()):
         pooling = getattr(module, "pooling", None)
-        if isinstance(pooling, RegionPooling):
+        if isinstance(pooling, RoIPooling):
             settings = {f.name: getattr(pooling, f.name) for f in fields(pooling)}
             module.pooling = FinestLevel(**settings)
         if hasattr(module, "from_frame_features") and hasattr(module, "frame_features"):

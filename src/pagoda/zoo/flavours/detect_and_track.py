@@ -13,7 +13,7 @@ from pagoda.heads.roi_keypoint import Upsampling
 from pagoda.layers.norm import Norm
 from pagoda.ops.anchors import AnchorShapes, AnchorStyle
 from pagoda.ops.box_coding import BoxCoder
-from pagoda.ops.roi import RegionPooling
+from pagoda.ops.roi import RoIPooling
 from pagoda.plain import checked
 from pagoda.postprocess.tubes import SelectTubeProposals, SelectTubes, TubeProposalRules
 from pagoda.preprocess import InputSpec
@@ -58,7 +58,7 @@ class DetectAndTrackFlavour(Flavour):
     """assignment, sampling and losses in training"""
     postprocess: SelectTubes = field(default_factory=SelectTubes)
     """thresholds and suppression in use"""
-    pooling: RegionPooling = field(default_factory=RegionPooling)
+    pooling: RoIPooling = field(default_factory=RoIPooling)
     """of the box head; the keypoint head has twice the resolution"""
     background: Background = "last"
     """row of the class that means nothing"""
@@ -120,7 +120,7 @@ ORIGINAL = DetectAndTrackFlavour(
         keypoints=TubeKeypointCriterion(inclusive=True, count=128, seen_in="first_frame", or_objects=True),
     ),
     postprocess=SelectTubes(max_candidates=None, inclusive=True, keypoint_score="logit"),
-    pooling=RegionPooling(sampling_ratio=2, aligned=False, eps=1e-6, inclusive=True),
+    pooling=RoIPooling(sampling_ratio=2, aligned=False, eps=1e-6, inclusive=True),
     background="first",
     background_box=True,
     upsampling="deconvolution",

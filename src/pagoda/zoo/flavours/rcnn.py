@@ -4,17 +4,17 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pagoda.criteria.masks_keypoints import MaskCriterion
-from pagoda.criteria.rcnn import RCNNCriterion, RegionCriterion
+from pagoda.criteria.rcnn import RCNNCriterion, RoICriterion
 from pagoda.criteria.rpn import RPNCriterion
 from pagoda.heads.roi_box import Background
 from pagoda.heads.roi_keypoint import Upsampling
 from pagoda.layers.norm import Norm
 from pagoda.ops.anchors import AnchorShapes
 from pagoda.ops.box_coding import BoxCoder
-from pagoda.ops.roi import RegionPooling
+from pagoda.ops.roi import RoIPooling
 from pagoda.plain import check_numbers, checked
 from pagoda.postprocess.proposals import ProposalRules, SelectProposals
-from pagoda.postprocess.rcnn import SelectRegions
+from pagoda.postprocess.rcnn import SelectRoIs
 from pagoda.zoo.flavours.base import BodyFlavour, Flavour
 from pagoda.zoo.flavours.fcos import (
     CAFFE2_BODY,
@@ -64,9 +64,9 @@ class RCNNFlavour(Flavour):
     """how many regions are looked at, in training and in use"""
     criterion: RCNNCriterion = field(default_factory=RCNNCriterion)
     """assignment, sampling and losses in training"""
-    postprocess: SelectRegions = field(default_factory=SelectRegions)
+    postprocess: SelectRoIs = field(default_factory=SelectRoIs)
     """thresholds, suppression and pasting in use"""
-    pooling: RegionPooling = field(default_factory=RegionPooling)
+    pooling: RoIPooling = field(default_factory=RoIPooling)
     """of the box head; other heads, and C4 networks, have twice the resolution"""
     one_level_proposals: ProposalRules = ONE_LEVEL
     """of C4 and DC5 networks"""
@@ -114,12 +114,10 @@ MASKRCNN_BENCHMARK = RCNNFlavour(
     ),
     criterion=RCNNCriterion(
         rpn=RPNCriterion(inclusive=True, border=0.0, smooth_l1_beta=1 / 9),
-        regions=RegionCriterion(inclusive=True, smooth_l1_beta=1.0),
+        rois=RoICriterion(inclusive=True, smooth_l1_beta=1.0),
     ),
-    postprocess=SelectRegions(
-        max_candidates=None, inclusive=True, paste="whole_pixels", keypoint_score="logit"
-    ),
-    pooling=RegionPooling(sampling_ratio=2, aligned=False, eps=1e-6, inclusive=True),
+    postprocess=SelectRoIs(max_candidates=None, inclusive=True, paste="whole_pixels", keypoint_score="logit"),
+    pooling=RoIPooling(sampling_ratio=2, aligned=False, eps=1e-6, inclusive=True),
     background="first",
     background_box=True,
 )
@@ -137,7 +135,7 @@ DETECTRON2 = RCNNFlavour(
     input_spec=MSRA_INPUT,
     proposals=ProposalRules(training=SelectProposals(max_candidates=2000)),
     criterion=RCNNCriterion(rpn=RPNCriterion(normalizer="budget")),
-    postprocess=SelectRegions(max_candidates=None, drop_empty=True),
+    postprocess=SelectRoIs(max_candidates=None, drop_empty=True),
 )
 TORCHVISION = RCNNFlavour(
     # Its published weights run with epsilon 0; torchvision sets it when it loads them, and only then.
@@ -154,13 +152,11 @@ TORCHVISION = RCNNFlavour(
     ),
     criterion=RCNNCriterion(
         rpn=RPNCriterion(smooth_l1_beta=1 / 9),
-        regions=RegionCriterion(smooth_l1_beta=1 / 9),
+        rois=RoICriterion(smooth_l1_beta=1 / 9),
         masks=MaskCriterion(aligned=False, binary=False),
     ),
-    postprocess=SelectRegions(
-        max_candidates=None, min_side=1e-2, paste="whole_pixels", keypoint_score="logit"
-    ),
-    pooling=RegionPooling(sampling_ratio=2, aligned=False, eps=1e-6, eps_on="level"),
+    postprocess=SelectRoIs(max_candidates=None, min_side=1e-2, paste="whole_pixels", keypoint_score="logit"),
+    pooling=RoIPooling(sampling_ratio=2, aligned=False, eps=1e-6, eps_on="level"),
     background="first",
     background_box=True,
 )
@@ -183,9 +179,9 @@ MMDET = RCNNFlavour(
         inference=SelectProposals(rank_on="probability"),
     ),
     criterion=RCNNCriterion(rpn=RPNCriterion(match_low_quality="claim_above_low")),
-    postprocess=SelectRegions(max_candidates=None),
+    postprocess=SelectRoIs(max_candidates=None),
     # Boxes are compared with 56 pixels there, a quarter of 224.
-    pooling=RegionPooling(eps=2.5e-7),
+    pooling=RoIPooling(eps=2.5e-7),
 )
 MMDET_CAFFE = replace(MMDET, body=replace(MMDET.body, norm="frozen", style="caffe"), input_spec=MSRA_INPUT)
 MMDET_BGR = replace(
@@ -208,13 +204,11 @@ MASK_RCNN_FLAVOURS = FASTER_RCNN_FLAVOURS
 
 def _of_people(flavour: RCNNFlavour) -> RCNNFlavour:
     """For the keypoint models, which know one class; detectron2 smooths their box loss, where others do already."""
-    regions = replace(
-        flavour.criterion.regions, smooth_l1_beta=flavour.criterion.regions.smooth_l1_beta or 0.5
-    )
+    rois = replace(flavour.criterion.rois, smooth_l1_beta=flavour.criterion.rois.smooth_l1_beta or 0.5)
     return replace(
         flavour,
         class_names="coco_person" if flavour.class_names in ("coco", "coco_90") else flavour.class_names,
-        criterion=replace(flavour.criterion, regions=regions),
+        criterion=replace(flavour.criterion, rois=rois),
     )
 
 

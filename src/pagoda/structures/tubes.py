@@ -1,4 +1,8 @@
-"""What is there in a clip: each object in every frame. N objects, T frames, K keypoints."""
+"""The objects of a clip, each in every frame: annotated (`TubeTargets`), or found (`Tubes`). N objects, T frames, K
+keypoints.
+
+A keypoint that is not there (not annotated, not reported) has nan coordinates.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,7 +11,8 @@ from typing import TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
-from pagoda.structures.instances import Targets
+from pagoda.structures.instances import Detections, Targets
+from pagoda.structures.labels import LabelMap
 from pagoda.structures.per_object import TubeRows
 
 
@@ -137,6 +142,57 @@ class TubeTargets(TubeRows):
             visibility,
             frames[key].image_id,
             frames[key].file,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Tubes(TubeRows):
+    """What a model says of a clip: each object as a box in every frame of it, in pixels of `image_size`.
+
+    Raises ValueError where scores, labels, keypoints and the like have other rows or frames than the boxes.
+
+    >>> boxes, none = torch.tensor([[[0., 0., 4., 8.], [4., 0., 8., 8.]]]), torch.tensor([0])
+    >>> tubes = Tubes(boxes, torch.tensor([0.9]), none, (6, 7), 1, (32, 32), LabelMap.numbered(1))
+    >>> tubes.at(tubes.key).boxes, tubes.at(tubes.key).image_id  # in frame 7, which the clip is about
+    (tensor([[4., 0., 8., 8.]]), 7)
+    """
+
+    boxes: Tensor
+    """(N, T, 4) xyxy"""
+    scores: Tensor
+    """(N,) 0 … 1"""
+    labels: Tensor
+    """(N,) 0 … num_classes-1"""
+    frames: tuple[int, ...]
+    """(T,) position of each frame in the video; at the borders of the video a frame may stand twice"""
+    key: int
+    """which of the T frames the clip is about"""
+    image_size: tuple[int, int]
+    """(height, width), the same for all frames"""
+    label_map: LabelMap
+    """what the labels are called"""
+    visible: Tensor | None = None
+    """(N, T) bool: False where the object is believed hidden or gone; None: seen in all frames"""
+    keypoints: Tensor | None = None
+    """(N, T, K, 2) xy"""
+    keypoint_scores: Tensor | None = None
+    """(N, T, K)"""
+
+    def __post_init__(self) -> None:
+        self._check_tubes(len(self.frames), self.key)
+
+    def at(self, position: int) -> Detections:
+        """Where all tubes are in one of the T frames, as `Detections`."""
+        points, scores = self.keypoints, self.keypoint_scores
+        return Detections(
+            self.boxes[:, position],
+            self.scores,
+            self.labels,
+            self.image_size,
+            self.label_map,
+            keypoints=None if points is None else points[:, position],
+            keypoint_scores=None if scores is None else scores[:, position],
+            image_id=self.frames[position],
         )
 
 

@@ -14,7 +14,7 @@ from pagoda.heads.roi_mask import MaskHead
 from pagoda.heads.rpn import RPNHead
 from pagoda.necks.fpn import FPN
 from pagoda.ops.box_coding import PointCoder
-from pagoda.ops.roi import RegionPooling
+from pagoda.ops.roi import RoIPooling
 from pagoda.postprocess.proposals import ProposalRules, SelectProposals
 from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
@@ -81,12 +81,12 @@ def two_levels_and_all_heads() -> RCNN:
     torch.manual_seed(0)
     backbone = Strides()
     neck = FPN(backbone.channels, 16, top_level=4)
-    fine = RegionPooling(resolution=14)
+    fine = RoIPooling(resolution=14)
     model = RCNN(
         backbone,
         neck,
         rpn_head=RPNHead(neck.channels, 3),
-        box_head=BoxHead(BoxTrunk(16, 7, width=32), 3, pooling=RegionPooling()),
+        box_head=BoxHead(BoxTrunk(16, 7, width=32), 3, pooling=RoIPooling()),
         mask_head=MaskHead(16, 3, pooling=fine, depth=1, width=16),
         keypoint_head=KeypointHead(16, 3, pooling=fine, depth=1, width=16),
         label_map=RIDERS,

@@ -12,7 +12,7 @@ import numpy as np
 import tyro
 
 from pagoda.cli.arguments.parsing import open_checkpoint, parse
-from pagoda.data.formats.layouts import open_annotations
+from pagoda.data.formats.reader import open_annotations
 from pagoda.data.table.samples import AnnotatedDataset
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation.runner import evaluate
@@ -23,7 +23,7 @@ from pagoda.files.drafts import sweep_drafts
 from pagoda.pictures.read import list_pictures, read_picture
 from pagoda.plain import checked
 from pagoda.recipes.datasets import dataset_for
-from pagoda.structures.clips import AnyTargets
+from pagoda.structures.tubes import AnyTargets
 
 MAX_COMPARED = 16
 """pictures that file and model are compared on"""

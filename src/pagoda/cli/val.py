@@ -9,13 +9,8 @@ from typing import Annotated, Literal
 import tyro
 from rich.progress import Progress
 
-<<<<<<< HEAD
 from pagoda.cli.arguments.parsing import AnyPrecision, open_ready, parse
-from pagoda.data.formats.layouts import open_annotations
-=======
-from pagoda.cli.arguments.parsing import open_checkpoint, parse
 from pagoda.data.formats.reader import open_annotations
->>>>>>> main
 from pagoda.data.table.annotations import Annotations
 from pagoda.data.tracks.folders import open_videos
 from pagoda.data.tracks.mot_classes import Benchmark

@@ -48,13 +48,8 @@ from pagoda.recipes.resuming import (
     settings_with,
 )
 from pagoda.recipes.target_fields import check_keypoints, flip_pairs, lighten, what_to_carry
-<<<<<<< HEAD
-from pagoda.structures.clips import AnyTargets, TubeTargets
-from pagoda.training.distributed import processes
-=======
 from pagoda.structures.tubes import AnyTargets, TubeTargets
-from pagoda.training.distributed import check_device, processes
->>>>>>> main
+from pagoda.training.distributed import processes
 from pagoda.training.loop import MakeBar, Trainer
 from pagoda.training.run_log import read_records
 from pagoda.training.settings import AugmentSettings, TrainSettings, to_plain

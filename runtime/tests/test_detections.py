@@ -31,7 +31,7 @@ def test_names_and_json_are_those_of_pagoda(rng):
     torch = pytest.importorskip("torch")
     structures = pytest.importorskip("pagoda.structures.instances")
     ours = draw(rng)
-    own = {"mask_crops", "found_by"}  # what a model needs to paste masks anew
+    own = {"mask_crops", "found_by", "inclusive"}  # to paste masks anew; what converted weights have learnt
     assert {each.name for each in fields(ours)} == {each.name for each in fields(structures.Detections)} - own
     plain = {
         each.name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value

@@ -320,7 +320,7 @@ def test_help_has_examples_on_lines_of_their_own_and_arguments_by_name(verb, cap
             2,
             "shares of the run",
         ),
-        (["track", "link", "det.txt"], 1, "(--image-size HEIGHT WIDTH)"),
+        (["track", "link", "det.txt"], 1, "say --image-size HEIGHT WIDTH"),
         (["val", "nowhere.safetensors", "--data", "."], 1, "."),
         (["val", "--data", "."], 1, "either a checkpoint or --results"),
         (["predict", "nowhere.safetensors", "nowhere.jpg"], 1, "nowhere.jpg"),

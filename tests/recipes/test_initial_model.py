@@ -133,6 +133,7 @@ def test_a_run_from_a_checkpoint_keeps_where_it_came_from(ours: Path, tmp_path, 
     config = yaml.safe_load((run.folder / "config.yaml").read_text())
     assert config["model"] == str(ours) and config["options"] == {"short_side": 64, "long_side": 64}
     card = read_card(run.folder / "best.safetensors")
+    assert read_card(ours)["inclusive"] and "inclusive" not in card and not run.model.inclusive
     assert card["provenance"]["file"] == "FCOS_imprv_mine.pth"
     assert "non-commercial" in card["provenance"]["licence"]
     assert card["input_spec"]["short_side"] == 64 and card["label_map"]["names"] == [

@@ -12,6 +12,7 @@ from pagoda.ops.rle import decode_masks
 from pagoda.structures.instances import Detections, Targets
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.skeleton import Skeleton
+from pagoda.structures.tracks import Tracks
 
 PETS = LabelMap(("cat", "dog"), (17, 18))
 
@@ -192,3 +193,15 @@ def test_masks_and_keypoints_in_a_table():
 def test_masks_and_keypoints_of_wrong_shapes_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         three(**fields)
+
+
+def test_boxes_that_end_in_the_last_pixel_are_one_wider_in_files_and_tracks():
+    found = three()
+    legacy = replace(found, inclusive=True, image_id=1)
+    plain = [row["bbox"] for row in replace(found, image_id=1).to_coco()]
+    assert [row["bbox"] for row in legacy.to_coco()] == [[x, y, w + 1, h + 1] for x, y, w, h in plain]
+    assert legacy[[0]].inclusive and legacy.to("cpu").inclusive and torch.equal(legacy.boxes, found.boxes)
+    linked = replace(legacy, track_ids=torch.arange(3))
+    assert torch.equal(
+        torch.from_numpy(Tracks.from_detections([linked]).boxes[:, 2:]), found.boxes[:, 2:].double() + 1
+    )

@@ -131,6 +131,7 @@ def convert(
     model = with_state(model, model.state_dict(), build)
     report.notes += notes + _neck_notes(checkpoint, options or {})
     model.origin = {**(model.origin or {}), "provenance": report.provenance()}
+    model.inclusive = model.postprocess.inclusive and not model.sees_clips
     return Conversion(model.eval(), report, places)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 from torch import Generator, Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -72,7 +72,7 @@ class RPNCriterion(Generic[SomeTargets]):
             raise ValueError('normalizer="budget" divides by count, which is None; name a count')
 
     def assign(
-        self, anchors: Float[Tensor, "p 4"], target: SomeTargets, size: Int[Tensor, "2"]
+        self, anchors: Float[Tensor, "p 4"], target: SomeTargets, size: Real[Tensor, "2"]
     ) -> Int[Tensor, " p"]:
         """(P,) index of an object, BACKGROUND or IGNORED, for a picture of (height, width) `size`."""
         if self.border is None:
@@ -102,7 +102,7 @@ class RPNCriterion(Generic[SomeTargets]):
         self,
         outputs: RPNOutputs,
         targets: Sequence[SomeTargets],
-        sizes: Int[Tensor, "b 2"],
+        sizes: Real[Tensor, "b 2"],
         *,
         coder: BoxCoder,
         generator: Generator | None = None,

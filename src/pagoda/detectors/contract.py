@@ -1,6 +1,7 @@
 """What every detector can do, whatever it is made of."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, Protocol
 
 import torch
@@ -61,6 +62,9 @@ class Detector(nn.Module):
     """{"model": name, "options": …}: how the zoo built it, so that a checkpoint can build it again"""
     computes_in: torch.dtype = torch.float32
     """what its network's weights are: `optimize` makes copies of fewer bits"""
+    inclusive: bool = False
+    """its weights have learnt boxes whose corners are an object's first and last pixel (`Detections.inclusive`): those
+    of maskrcnn-benchmark and Caffe2, until they are trained here"""
     sees_clips: bool = False
     """batches are clips (B, 3, T, H, W), and objects are tubes over their frames (`detect_tubes`)"""
     frames_around: Sequence[int] = (0,)
@@ -77,6 +81,7 @@ class Detector(nn.Module):
             **(self.origin or {"model": None, "options": {}}),
             "label_map": self.label_map.to_dict(),
             "input_spec": self.input_spec.to_dict(),
+            **({"inclusive": True} if self.inclusive else {}),
         }
 
     def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Float[Tensor, ""]]:
@@ -119,7 +124,8 @@ class Detector(nn.Module):
 
     def restore(self, detections: Sequence[Detections], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
         """Detections in pixels of a batch, moved to the pictures it was made from: (height, width) each."""
-        return self.input_spec.restore(detections, sizes)
+        restored = self.input_spec.restore(detections, sizes)
+        return [replace(each, inclusive=True) for each in restored] if self.inclusive else restored
 
     def predict(
         self,

@@ -242,8 +242,12 @@ def check_known_classes(model_labels: LabelMap, dataset: AnnotatedDataset[AnyTar
     >>> from pagoda.data.drawn.synthetic import DrawnShapes
     >>> check_known_classes(LabelMap.from_names(["triangle", "circle", "square"]), DrawnShapes(2))  # in any order
     """
-    present = {name for name, count in dataset.annotations.counts().items() if count}
-    if not present <= set(model_labels.names):
+    unknown = {name for name in dataset.label_map.names if name not in model_labels.names}
+    if not unknown:
+        return
+    present = {annotation["category_id"] for annotation in dataset.annotations.to_coco()["annotations"]}
+    pairs = zip(dataset.label_map.names, dataset.label_map.category_ids, strict=True)
+    if any(name in unknown and category_id in present for name, category_id in pairs):
         check_same_classes(model_labels.names, dataset.label_map.names)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 from torch import Tensor
 
 from pagoda.ops.boxes import ClipRule, clip_boxes
@@ -37,7 +37,7 @@ class SelectDense(Select[DenseOutputs]):
     clip_rule: ClipRule = "all_sides"
     """which borders stop which sides: see `ops.boxes`"""
 
-    def candidates(self, outputs: DenseOutputs, sizes: Int[Tensor, "b 2"], decode: Decode) -> Candidates:
+    def candidates(self, outputs: DenseOutputs, sizes: Real[Tensor, "b 2"], decode: Decode) -> Candidates:
         """(B, n) pairs of all levels together, n ≤ levels · max_candidates."""
         counts = [prior.shape[0] for prior in outputs.priors]  # len() would freeze an exported graph's size
         num_classes = outputs.class_logits.shape[-1]
@@ -108,7 +108,7 @@ class SelectDense(Select[DenseOutputs]):
         return ranks, scores
 
     def _clipped(
-        self, boxes: Float[Tensor, "b n 4"], sizes: Int[Tensor, "b *one 2"]
+        self, boxes: Float[Tensor, "b n 4"], sizes: Real[Tensor, "b *one 2"]
     ) -> Float[Tensor, "b n 4"]:
         return clip_boxes(boxes, sizes, inclusive=self.inclusive, rule=self.clip_rule)
 

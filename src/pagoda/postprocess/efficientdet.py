@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Real
 from torch import Tensor
 
 from pagoda.ops.nms import soft_nms
@@ -58,7 +58,7 @@ class SelectFromAllLevels(SelectDense):
                 f" got clip={self.clip!r} and order={self.order!r}"
             )
 
-    def candidates(self, outputs: DenseOutputs, sizes: Int[Tensor, "b 2"], decode: Decode) -> Candidates:
+    def candidates(self, outputs: DenseOutputs, sizes: Real[Tensor, "b 2"], decode: Decode) -> Candidates:
         """(B, n) pairs of all levels, n ≤ max_candidates (· levels where they are apart)."""
         if self.levels_apart:
             return super().candidates(outputs, sizes, decode)
@@ -69,10 +69,10 @@ class SelectFromAllLevels(SelectDense):
         counts = super().competitors(outputs)
         return counts if self.levels_apart else [sum(counts)]
 
-    def _cut(self, found: Candidates, sizes: Int[Tensor, "b 2"]) -> Candidates:
+    def _cut(self, found: Candidates, sizes: Real[Tensor, "b 2"]) -> Candidates:
         return super()._cut(found, sizes - 1 if self.last_pixel else sizes)
 
-    def __call__(self, outputs: DenseOutputs, sizes: Int[Tensor, "b 2"], decode: Decode) -> Selected:
+    def __call__(self, outputs: DenseOutputs, sizes: Real[Tensor, "b 2"], decode: Decode) -> Selected:
         """Fixed-size detections in pixels of the batch; exports."""
         if self.suppression == "hard":
             return super().__call__(outputs, sizes, decode)
@@ -98,7 +98,7 @@ class SelectFromAllLevels(SelectDense):
         return ragged(self(outputs, images.sizes, decode), images.sizes, label_map)
 
 
-def ragged(selected: Selected, sizes: Int[Tensor, "b 2"], label_map: LabelMap) -> list[Detections]:
+def ragged(selected: Selected, sizes: Real[Tensor, "b 2"], label_map: LabelMap) -> list[Detections]:
     """One `Detections` per image, without the rows that hold no object; `sizes` are (height, width).
 
     >>> selected = Selected(torch.zeros(1, 2, 4), torch.tensor([[0.9, 0.0]]), torch.tensor([[3, -1]]))

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
 from pagoda.ops.anchors import Side
@@ -58,7 +58,7 @@ class SelectProposals:
         check_numbers(self, 0, 1, "max_iou")
         check_numbers(self, 0, 1e6, "min_side")
 
-    def __call__(self, outputs: RPNOutputs, sizes: Int[Tensor, "b *one 2"], coder: BoxCoder) -> Proposals:
+    def __call__(self, outputs: RPNOutputs, sizes: Real[Tensor, "b *one 2"], coder: BoxCoder) -> Proposals:
         """Regions in pixels of the batch, whose pictures have (height, width) `sizes` (B, 2); exports."""
         counts = [anchors.shape[0] for anchors in outputs.anchors]
         logits = outputs.logits.detach().float().split(counts, dim=1)

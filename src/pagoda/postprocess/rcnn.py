@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Real
 from torch import Tensor
 
 from pagoda.ops.heatmaps import heatmaps_to_keypoints
@@ -37,7 +37,7 @@ class SelectSecondStage(Select[RoIOutputs | TubeOutputs]):
         check_numbers(self, 0, 1e6, "min_side")
 
     def candidates(
-        self, outputs: RoIOutputs | TubeOutputs, sizes: Int[Tensor, "b 2"], decode: Decode
+        self, outputs: RoIOutputs | TubeOutputs, sizes: Real[Tensor, "b 2"], decode: Decode
     ) -> Candidates:
         """(B, n) pairs, n = R · classes or `max_candidates`."""
         probability = outputs.class_logits.float().softmax(-1)[..., :-1]  # (B, R, classes)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, Literal, NamedTuple, TypedDict, TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Real, Shaped
 from torch import Tensor
 
 from pagoda.ops.anchors import Side
@@ -126,7 +126,7 @@ class Select(Generic[Outputs]):
             max_detections=self.max_detections if max_detections is None else max_detections,
         )
 
-    def candidates(self, outputs: Outputs, sizes: Int[Tensor, "b 2"], decode: Decode) -> Candidates:
+    def candidates(self, outputs: Outputs, sizes: Real[Tensor, "b 2"], decode: Decode) -> Candidates:
         """(B, n) pairs, n ≤ `max_candidates` for all that compete with each other."""
         raise TypeError(f"{type(self).__name__} defines no candidates")
 
@@ -139,12 +139,12 @@ class Select(Generic[Outputs]):
         return found.scores
 
     def _clipped(
-        self, boxes: Float[Tensor, "b n *t 4"], sizes: Int[Tensor, "b *ones 2"]
+        self, boxes: Float[Tensor, "b n *t 4"], sizes: Real[Tensor, "b *ones 2"]
     ) -> Float[Tensor, "b n *t 4"]:
         """Boxes ending at the borders of pictures of (height, width) `sizes`."""
         return clip_boxes(boxes, sizes, inclusive=self.inclusive)
 
-    def _cut(self, found: Candidates, sizes: Int[Tensor, "b *one 2"]) -> Candidates:
+    def _cut(self, found: Candidates, sizes: Real[Tensor, "b *one 2"]) -> Candidates:
         """Boxes ending at their picture's borders; where none is left and that counts, the score is −1."""
         boxes = self._clipped(found.boxes, sizes[:, None])
         if not self.drop_empty:
@@ -181,7 +181,7 @@ class Select(Generic[Outputs]):
             inclusive=self.inclusive,
         )
 
-    def __call__(self, outputs: Outputs, sizes: Int[Tensor, "b 2"], decode: Decode) -> Selected:
+    def __call__(self, outputs: Outputs, sizes: Real[Tensor, "b 2"], decode: Decode) -> Selected:
         """Fixed-size detections in pixels of the batch; exports."""
         found = self.candidates(outputs, sizes, decode)
         kept = self._batch_survivors(found, outputs.class_logits.shape[-1])
@@ -204,13 +204,13 @@ class Select(Generic[Outputs]):
             for image, size in enumerate(images.sizes)
         ]
 
-    def of_one_image(self, found: Candidates, size: Int[Tensor, "2"], label_map: LabelMap) -> Detections:
+    def of_one_image(self, found: Candidates, size: Real[Tensor, "2"], label_map: LabelMap) -> Detections:
         """What survives of one image's candidates; `size` is its (height, width)."""
         found = self.best_of_one_image(found, size)
         height, width = size.tolist()
         return Detections(found.boxes, found.scores, found.labels, (height, width), label_map)
 
-    def best_of_one_image(self, found: Candidates, size: Int[Tensor, "2"]) -> Candidates:
+    def best_of_one_image(self, found: Candidates, size: Real[Tensor, "2"]) -> Candidates:
         """The candidates that survive, at most `max_detections`, in the order asked for."""
         found = take(found, found.scores > 0)
         found = self._best(take(found, self._survivors(found)))

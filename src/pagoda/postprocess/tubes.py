@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
 from pagoda.ops.box_coding import BoxCoder
@@ -37,7 +37,7 @@ class SelectTubeProposals(SelectProposals):
     suppress_equal: bool = False
     """an overlap of exactly `max_iou` is too much as well (Detect-and-Track on single frames)"""
 
-    def __call__(self, outputs: RPNOutputs, sizes: Int[Tensor, "b 2"], coder: BoxCoder) -> Proposals:
+    def __call__(self, outputs: RPNOutputs, sizes: Real[Tensor, "b 2"], coder: BoxCoder) -> Proposals:
         """Tubes (B, R, T, 4) in pixels of the batch, whose frames have (height, width) `sizes` (B, 2); exports."""
         return super().__call__(outputs, sizes[:, None], coder)  # one size for all frames
 
@@ -87,7 +87,7 @@ class SelectTubes(SelectSecondStage):
     suppress_equal: bool = False
     """an overlap of exactly `max_iou` is too much as well (Detect-and-Track on single frames)"""
 
-    def _cut(self, found: Candidates, sizes: Int[Tensor, "b 2"]) -> Candidates:
+    def _cut(self, found: Candidates, sizes: Real[Tensor, "b 2"]) -> Candidates:
         return super()._cut(found, sizes[:, None])  # one size for all frames
 
     def _batch_survivors(self, found: Candidates, num_classes: int) -> Bool[Tensor, "b n"]:

@@ -186,9 +186,10 @@ def train_on(
     settings = _with_precision(settings, quiet=quiet)
     name = settings.name or str((model.origin or {}).get("model") or type(model).__name__).split(":")[-1]
     folder = _shared_run_folder(settings, name)
+    before = evaluate(model, val_data, batch_size=settings.batch_size) if score_before else None
+    model.inclusive = False  # what it learns from now on are the edges of objects
     if processes(settings.device).is_main_process:
         _write_config(folder, model, settings, config or {})
-    before = evaluate(model, val_data, batch_size=settings.batch_size) if score_before else None
     again = go_on(folder) if go_on else ""
     return _run(model, train_data, val_data, settings, folder, before=before, again=again, quiet=quiet)
 

@@ -121,7 +121,7 @@ class Detections(_PerObject):
     """
 
     boxes: Tensor
-    """(N, 4) xyxy"""
+    """(N, 4) xyxy; see `inclusive`"""
     scores: Tensor
     """(N,) 0 … 1"""
     labels: Tensor
@@ -148,6 +148,23 @@ class Detections(_PerObject):
     """(N, M, M) probabilities inside each box, of which a model pasted `masks`; they fit the box at any size"""
     found_by: Any = field(default=None, repr=False)
     """the postprocess that found them, whose limits `masks` keep at any size"""
+    inclusive: bool = field(default=False, repr=False)
+    """corners are an object's first and last pixel, as weights of maskrcnn-benchmark and Caffe2 have learnt: `boxes`
+    are the numbers that those programs give, and a width is x2 − x1 + 1"""
+
+    @property
+    def boxes_xywh(self) -> Tensor:
+        """(N, 4) float64: left, top, width and height, as COCO's files have them and scores are reckoned by.
+
+        >>> from dataclasses import replace
+        >>> boxes, none = torch.tensor([[10., 20., 13., 24.]]), torch.tensor([0])
+        >>> found = Detections(boxes, torch.tensor([0.9]), none, (32, 32), LabelMap.numbered(1))
+        >>> found.boxes_xywh.tolist(), replace(found, inclusive=True).boxes_xywh.tolist()
+        ([[10.0, 20.0, 3.0, 4.0]], [[10.0, 20.0, 4.0, 5.0]])
+        """
+        boxes = xyxy_to_xywh(self.boxes.detach().double().cpu())
+        boxes[:, 2:] += int(self.inclusive)
+        return boxes
 
     @property
     def names(self) -> list[str]:
@@ -207,7 +224,7 @@ class Detections(_PerObject):
         image_id = self.image_id if image_id is None else image_id
         if image_id is None:
             raise ValueError("COCO results need the image_id of the ground truth; pass to_coco(image_id)")
-        boxes_xywh = xyxy_to_xywh(self.boxes.double().cpu()).tolist()
+        boxes_xywh = self.boxes_xywh.tolist()
         ids = self.label_map.category_ids
         return [
             {"image_id": image_id, "category_id": ids[label], "bbox": box, "score": score, **shape}

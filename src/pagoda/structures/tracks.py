@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from pagoda.ops.boxes import xywh_to_xyxy
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 
@@ -228,7 +229,7 @@ class Tracks:
         return cls(
             np.repeat(np.arange(len(found)), [len(each) for each in found]),
             _joined(ids).astype(np.int64),
-            _joined([each.boxes for each in found]).astype(np.float64),
+            _joined([xywh_to_xyxy(each.boxes_xywh) for each in found]),
             _joined([each.scores for each in found]).astype(np.float64),
             _joined([each.labels for each in found]).astype(np.int64),
             first.label_map,

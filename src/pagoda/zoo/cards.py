@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pagoda.detectors.contract import Detector
 from pagoda.files.text import is_too_deep
 from pagoda.layers.unallocated import WithoutMemory, unfilled
-from pagoda.plain import JsonObject
+from pagoda.plain import JsonObject, check_option
 from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
 from pagoda.weights.files import WeightsError
@@ -44,6 +44,8 @@ def model_from_card(card: Any, *, build: Build | None = None, where: str | Path 
         )
     with _told_of(where):
         model.input_spec = InputSpec.from_dict(card.get("input_spec"))
+        check_option("card", "inclusive", bool, card.get("inclusive", False))
+        model.inclusive = card.get("inclusive", False)
     if "provenance" in card and model.origin is not None:  # whose weights these were, and their licence
         model.origin["provenance"] = card["provenance"]
     return model

@@ -13,8 +13,8 @@ MOST = {
     "frame_interval": 10**6, "time_kernel": 255, "in_channels": 4,
 }  # fmt: skip
 """Larger numbers are no wish but a mistake, or somebody's file that is to fill the memory"""
-MAY_BE_NONE = ("head_depth", "cells")
-"""which may be 0; all others begin at 1"""
+MAY_BE_NONE = ("head_depth", "cells", "num_keypoints")
+"""which may be 0; all others begin at 1 (a Detect-and-Track without keypoints has boxes alone)"""
 
 
 class ModelName(NamedTuple):

@@ -180,7 +180,9 @@ def mask_head(
 
 
 def keypoint_head(width: int, options: KeypointHeadOptions, flavour: RCNNFlavour) -> KeypointHead:
-    """The keypoint head, on regions pooled twice as fine."""
+    """The keypoint head, on regions pooled twice as fine. Raises ValueError for one of no keypoints."""
+    if not options.num_keypoints:
+        raise ValueError("a keypoint head needs num_keypoints of at least 1, got 0; faster_rcnn_… have none")
     return KeypointHead(
         width,
         options.num_keypoints,

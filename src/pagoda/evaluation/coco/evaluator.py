@@ -19,7 +19,6 @@ from pagoda.evaluation.coco.results_file import (
 )
 from pagoda.evaluation.coco.scoring import MAX_POSES, Task, mean, score, summarise
 from pagoda.evaluation.coco.state import Collected, State
-from pagoda.ops.boxes import xyxy_to_xywh
 from pagoda.ops.rle import encode_masks
 from pagoda.places import told_at
 from pagoda.plain import JsonObject, checked
@@ -94,10 +93,9 @@ class DetectionEvaluator:
                 f" got {labels.min()} … {labels.max()}"
             )
         image = self._truth.indices_of_images([detections.image_id])
-        boxes = detections.boxes.detach().double().cpu().numpy()
         columns: State = {
-            "images": np.repeat(image, len(boxes)),
-            "boxes_xywh": xyxy_to_xywh(boxes),
+            "images": np.repeat(image, len(detections)),
+            "boxes_xywh": detections.boxes_xywh.numpy(),
             "scores": detections.scores.detach().double().cpu().numpy(),
             "categories": self._category_of_label[labels],
         }

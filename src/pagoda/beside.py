@@ -19,18 +19,17 @@ def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]
     >>> list(ahead(str.upper, ["a", "b"]))
     ['A', 'B']
     """
+    pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
     pending: deque[Future[Made]] = deque()
-    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(make, item))
-                if len(pending) > 1:
-                    yield pending.popleft().result()
-            while pending:
+    try:
+        for item in items:
+            pending.append(pool.submit(make, item))
+            if len(pending) > 1:
                 yield pending.popleft().result()
-        finally:  # nobody asks for what is left
-            for future in pending:
-                future.cancel()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # nobody asks for what is left
 
 
 def one_ahead(items: Iterable[Item]) -> Iterator[Item]:

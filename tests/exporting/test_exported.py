@@ -190,14 +190,15 @@ def test_int8_tells_nobody_and_leaves_nothing_behind(tmp_path):
     program = """
 import sys
 sys.addaudithook(lambda event, _: event == "urllib.Request" and print("asked"))
-import numpy as np, openvino
-from openvino import opset13 as ops
-from pagoda.exporting.openvino import quiet_nncf
+import numpy as np
+from pagoda.exporting.engines import on_a_test_farm, silent_import
+openvino = silent_import("openvino")
+ops = openvino.opset13
 pixels = ops.parameter([1, 3, 8, 8], np.float32)
 kernel = ops.constant(np.ones((4, 3, 3, 3), np.float32))
 model = openvino.Model([ops.convolution(pixels, kernel, [1, 1], [1, 1], [1, 1], [1, 1])], [pixels], "one")
-with quiet_nncf():
-    import nncf
+with on_a_test_farm():
+    nncf = silent_import("nncf")
     nncf.quantize(model, nncf.Dataset([np.zeros((1, 3, 8, 8), np.float32)] * 2))
 """
     environment = {key: value for key, value in os.environ.items() if key not in ("CI", "NNCF_CI")}

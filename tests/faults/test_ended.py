@@ -20,6 +20,7 @@ from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.data.saving import write_coco_folder
 from pagoda.files.lock import hold_folder
 from pagoda.pictures.read import PictureError, to_picture
+from pagoda.preprocess import InputSpec
 from pagoda.recipes import training_run
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
@@ -34,6 +35,7 @@ class SeesOne:
     """Stands in for a trained detector; `disturb` is called with the number of each picture."""
 
     label_map = NAMES
+    input_spec = InputSpec()
     sees_clips = False
 
     def __init__(self, disturb=lambda number: None, weight=0.0):

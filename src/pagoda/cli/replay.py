@@ -26,7 +26,7 @@ class ReplayCommand:
     model: str = ""
     """FILE.py:FUNCTION that composes the model, when it is not one of the zoo's; a capsule never chooses code"""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps; auto: the accelerator, where there is one"""
+    """auto, cpu, cuda, cuda:1, mps; auto: an accelerator, if there is one"""
     json: bool = False
     """print the losses as they were recorded, and the diagnosis, as JSON"""
 

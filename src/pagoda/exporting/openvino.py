@@ -1,11 +1,9 @@
 """A detector as an OpenVINO file: fp32, compared row by row; or int8, calibrated on pictures and judged by AP."""
 
 import ast
-import contextlib
 import io
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -16,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from pagoda.detectors.contract import Detector
-from pagoda.exporting.engines import check_engine
+from pagoda.exporting.engines import check_engine, on_a_test_farm, silent_import
 from pagoda.exporting.exported import load_exported
 from pagoda.exporting.onnx import check_exportable, check_installed, to_onnx
 from pagoda.exporting.parity import ParityReport, check_parity, verify
@@ -47,6 +45,7 @@ class Int8Report:
     max_ap_loss: float
     """points that may be lost"""
     calibration_pictures: int
+    """that set the scales"""
     quantized: int
     """layers that compute in int8"""
     kept: int
@@ -192,8 +191,7 @@ def ir_of(
     model: Detector, select: Any, size: tuple[int, int] | None = None, opset: int = 18
 ) -> tuple[Any, dict[str, list[str]]]:
     """(openvino.Model with our metadata, {name of a node: the modules it stands in, outermost first})."""
-    import openvino
-
+    openvino = silent_import("openvino")
     program = to_onnx(model, select, opset)
     file = io.BytesIO()
     program.save(file)
@@ -219,9 +217,9 @@ def quantize(
     NNCF's post-training quantisation: weights symmetric and per channel, activations by the range they have in
     `frames`, `count` of them, with their bias corrected.
     """
-    with quiet_nncf():
-        import nncf
-
+    with on_a_test_farm():
+        nncf = silent_import("nncf")
+        logging.getLogger("nncf").setLevel(logging.ERROR)
         kept = [node.get_friendly_name() for node in ir.get_ordered_ops() if not is_int8(node, modules)]
         data = nncf.Dataset(list(frames), lambda frame: frame[None].numpy())
         quantized = nncf.quantize(
@@ -259,27 +257,9 @@ def is_int8(node: Any, modules: dict[str, list[str]]) -> bool:
     return inside and not any(scope.rsplit(".", 1)[-1] in _KEPT for scope in scopes)
 
 
-@contextlib.contextmanager
-def quiet_nncf() -> Iterator[None]:
-    """NNCF tells its makers what it is used for, and gives the user a number, unless it takes the machine for one of a
-    test farm while it is imported and used."""
-    before = {name: os.environ.get(name) for name in ("CI", "NNCF_CI")}
-    os.environ.update(CI="true", NNCF_CI="1")
-    logging.getLogger("nncf").setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
-
-
 def write_ir(ir: Any, file: Path) -> None:
     """The pair of files, weights in fp32 where they are not int8."""
-    import openvino
-
-    openvino.save_model(ir, file, compress_to_fp16=False)
+    silent_import("openvino").save_model(ir, file, compress_to_fp16=False)
 
 
 def place_pair(file: Path, path: Path) -> None:

@@ -30,6 +30,7 @@ class Timing:
     """One way to run a model."""
 
     name: str
+    """of the variant"""
     milliseconds: float
     """per picture, from pixels to detections: the median of the rounds; nan where it cannot run"""
     memory_mib: float
@@ -47,8 +48,11 @@ class Timing:
 @dataclass(frozen=True)
 class _Way:
     name: str
+    """of the variant"""
     make: Callable[[], Detector]
+    """the model, ready to run so"""
     note: str = ""
+    """see `Timing`"""
 
 
 def time_variants(

@@ -23,7 +23,7 @@ from pagoda.files.text import as_whole, one_line, read_json, read_text
 from pagoda.machine import PRECISIONS, choose_precision, find_device
 from pagoda.models import create_model, is_checkpoint, is_exported, load
 from pagoda.places import told_at
-from pagoda.plain import JsonObject
+from pagoda.plain import JsonObject, checked
 from pagoda.structures.labels import LabelMap
 
 T = TypeVar("T")
@@ -92,6 +92,7 @@ def open_checkpoint(path: str, model: str = "", take: str = "") -> Detector:
         return load(path, build=build, take=take or None)
 
 
+@checked
 def open_ready(
     path: str, model: str = "", take: str = "", *, device: str = "auto", precision: AnyPrecision = "fp32"
 ) -> Detector:

@@ -136,7 +136,9 @@ def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
 
     def come_again(lost: "sys.UnraisableHookArgs") -> None:
         if isinstance(lost.exc_value, Stopped):
-            again = threading.Timer(AGAIN_SECONDS, _raise_while, [is_over, lost.exc_value.signum])
+            again = threading.Timer(
+                AGAIN_SECONDS, _raise_while, [is_over, signal.Signals(lost.exc_value.signum)]
+            )
             again.daemon = True
             again.start()
         else:
@@ -154,7 +156,7 @@ def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
             signal.signal(signum, signal.SIG_DFL if old is None else old)
 
 
-def _raise_while(is_over: threading.Event, signum: int) -> None:
+def _raise_while(is_over: threading.Event, signum: signal.Signals) -> None:
     """Once nobody handles it any more, the signal would end the process."""
     if not is_over.is_set():
         _thread.interrupt_main(signum)

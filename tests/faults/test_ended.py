@@ -115,7 +115,7 @@ def test_predictions_are_closed_where_somebody_stops(frames, tmp_path, use, caps
     written = json.loads((out / "predictions.json").read_text())
     assert len(written["predictions"]) == 3 and written["unfinished"] is True
     assert f"stopped after 3 of 6 pictures; what was found in them: {out}/predictions.json" in said(capsys)
-    assert sorted(path.name for path in out.iterdir()) == ["0.png", "1.png", "2.png", "predictions.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["0.jpg", "1.jpg", "2.jpg", "predictions.json"]
 
 
 def test_predictions_are_closed_where_the_model_breaks(frames, tmp_path, use):

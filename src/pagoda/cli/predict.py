@@ -126,15 +126,11 @@ def _predict(
         pictures = zip(sources, ahead(read, sources), strict=True)
         for source, picture in bar.track(pictures, total=len(sources), description="predicting"):
             stops.check()
-            if isinstance(picture, PictureError):
+            found = _found_in(picture, command, model)
+            if isinstance(found, PictureError):
                 is_named_so = is_address(str(source)) or is_picture(source)
-                results.fail(f"{picture}{'' if is_named_so else '; a video is for pagoda track'}")
+                results.fail(f"{found}{'' if is_named_so else '; a video is for pagoda track'}")
                 continue
-            pixels, name = picture
-            found = model.predict(
-                pixels, min_score=command.min_score, max_iou=command.max_iou, views=VIEWS[command.views]
-            )
-            found = replace(found, file=name)
             remarks.note(source)
             row = found.to_dict()
             results.add(row)
@@ -145,7 +141,24 @@ def _predict(
                 remarks.note_drawn(found)
 
 
-def _read(source: str | Path, channels: Literal[3, 4]) -> tuple[np.ndarray, str] | PictureError:
+def _found_in(
+    picture: tuple[np.ndarray, str | None] | PictureError, command: PredictCommand, model: Detector
+) -> Detections | PictureError:
+    """The objects of a picture that was read; else why it was not."""
+    if isinstance(picture, PictureError):
+        return picture
+    pixels, name = picture
+    try:
+        found = model.predict(
+            pixels, min_score=command.min_score, max_iou=command.max_iou, views=VIEWS[command.views]
+        )
+    except PictureError as error:
+        return error
+    assert isinstance(found, Detections)
+    return replace(found, file=name)
+
+
+def _read(source: str | Path, channels: Literal[3, 4]) -> tuple[np.ndarray, str | None] | PictureError:
     """(pixels, name); what cannot be read is told when its turn comes."""
     try:
         return to_picture(source, channels=channels)

@@ -27,7 +27,7 @@ class ReplayCommand:
     """FILE.py:FUNCTION that composes the model, when it is not one of the zoo's; a capsule never chooses code"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps; auto: an accelerator, if there is one"""
-    json: bool = False
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """print the losses as they were recorded, and the diagnosis, as JSON"""
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 # Several test workers share the machine, so each must stay on its own core. Set before torch reads it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What "auto" takes is the machine's own affair, and tests are the same on all of them.
+os.environ.setdefault("PAGODA_PRECISION", "fp32")
 
 from jaxtyping import install_import_hook
 

@@ -91,7 +91,9 @@ def test_a_preset_is_taken_without_measuring(measures, monkeypatch):
     assert taken == "bf16" and "PAGODA_PRECISION" in why and not measures
     assert choose_precision("fp32", CPU) == ("fp32", "")
     monkeypatch.setenv("PAGODA_PRECISION", "half")
-    with pytest.raises(ValueError, match="PAGODA_PRECISION must be one of fp32, bf16, fp16, got 'half'"):
+    with pytest.raises(
+        ValueError, match="PAGODA_PRECISION must be fp32 or bf16 or fp16 for inference, got 'half'"
+    ):
         choose_precision("auto", CPU)
 
 

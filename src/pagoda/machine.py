@@ -114,9 +114,13 @@ def choose_precision(
         machine = this_machine(device)
         return machine.quickest(work), f"precision {machine.told(work)}"
     for precision in PRECISIONS:
-        if preset == precision:
+        if preset == precision and (work, preset) != ("training", "fp16"):
             return precision, f"precision {precision} (as the environment's {_PRESET} says)"
-    raise ValueError(f"{_PRESET} must be one of {', '.join(PRECISIONS)}, got {preset!r}")
+    raise ValueError(f"{_PRESET} must be {_known(work)} for {work}, got {preset!r}")
+
+
+def _known(work: str) -> str:
+    return " or ".join(precision for precision in PRECISIONS if (work, precision) != ("training", "fp16"))
 
 
 def this_machine(device: torch.device) -> Machine:

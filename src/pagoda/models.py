@@ -12,6 +12,7 @@ from pagoda.convert.report import ConversionReport, sha256_of
 from pagoda.detectors.contract import Detector
 from pagoda.files.text import with_home
 from pagoda.layers.inflate import Inflation, inflate_state
+from pagoda.machine import find_device
 from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
 from pagoda.weights.file_types import is_remote
@@ -245,6 +246,7 @@ def load(
     options: Mapping[str, object] | None = None,
     build: Callable[[int], Detector] | None = None,
     take: str | None = None,
+    device: str | None = None,
 ) -> Detector:
     """The model of a checkpoint, with its weights, classes and preprocessing, in evaluation mode.
 
@@ -261,6 +263,10 @@ def load(
         take: which weights of a foreign checkpoint that holds several: their key, the beginning of their names, a
             word of it, or "ema" for the averaged ones. Where it is not given and there are several, a warning says
             which were taken.
+        device: where it computes: "auto" is the accelerator, where there is one; None the processor.
+
+    What `pagoda export` wrote (.onnx, .xml) is loaded, too: it predicts, is scored and follows like its model, but
+    cannot be trained.
 
     Raises FileNotFoundError for no file, WeightsError for one that is of no known program or of other classes than
     expected, ValueError for options that a checkpoint of Pagoda says itself.
@@ -269,6 +275,47 @@ def load(
     Traceback (most recent call last):
     FileNotFoundError: no weights file at runs/mine/best.safetensors
     """
+    if is_exported(path):
+        return _exported(path, num_classes, device, label_map, flavour, options, build, take)
+    model = _checkpoint(path, num_classes, label_map, flavour, options, build, take)
+    return model if device is None else model.to(find_device(device))
+
+
+def is_exported(path: str | Path) -> bool:
+    """Whether the name is that of a file that `pagoda export` writes.
+
+    >>> is_exported("model.onnx"), is_exported("best.safetensors")
+    (True, False)
+    """
+    return Path(path).suffix.lower() in (".onnx", ".xml")
+
+
+def _exported(path: str | Path, num_classes: int | None, device: str | None, *others: object) -> Detector:
+    from pagoda.exporting.exported import load_exported  # brings a runtime, which checkpoints do without
+
+    if any(others):
+        raise ValueError(
+            f"{path} is an exported file: its classes, conventions and weights are part of it; leave label_map,"
+            " flavour, options, build and take out"
+        )
+    if device not in (None, "auto", "cpu"):
+        raise ValueError(f"exported files run on the processor; {path} cannot be taken to {device!r}")
+    model = load_exported(path)
+    names = model.label_map.names
+    if num_classes not in (None, len(names)):
+        raise WeightsError(f"{path} knows {len(names)} classes ({', '.join(names[:5])} …), not {num_classes}")
+    return model
+
+
+def _checkpoint(
+    path: str | Path,
+    num_classes: int | None,
+    label_map: LabelMap | None,
+    flavour: str | Flavour | None,
+    options: Mapping[str, Any] | None,
+    build: Callable[[int], Detector] | None,
+    take: str | None,
+) -> Detector:
     path = local_file(path)
     if not has_card(path):
         from pagoda.convert.choice_notes import say_choice

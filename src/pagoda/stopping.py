@@ -132,11 +132,13 @@ def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    tell_others = sys.unraisablehook
+    tell_others, is_over = sys.unraisablehook, threading.Event()
 
     def come_again(lost: "sys.UnraisableHookArgs") -> None:
         if isinstance(lost.exc_value, Stopped):
-            again = threading.Timer(AGAIN_SECONDS, _thread.interrupt_main, [lost.exc_value.signum])
+            again = threading.Timer(
+                AGAIN_SECONDS, _raise_while, [is_over, signal.Signals(lost.exc_value.signum)]
+            )
             again.daemon = True
             again.start()
         else:
@@ -148,6 +150,13 @@ def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
     try:
         yield
     finally:
+        is_over.set()
         sys.unraisablehook = tell_others
         for signum, old in before.items():
             signal.signal(signum, signal.SIG_DFL if old is None else old)
+
+
+def _raise_while(is_over: threading.Event, signum: signal.Signals) -> None:
+    """Once nobody handles it any more, the signal would end the process."""
+    if not is_over.is_set():
+        _thread.interrupt_main(signum)

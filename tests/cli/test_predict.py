@@ -13,6 +13,7 @@ from PIL import Image
 from pagoda.cli import predict
 from pagoda.cli.main import main
 from pagoda.pictures.read import to_picture
+from pagoda.preprocess import InputSpec
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 
@@ -20,7 +21,9 @@ NAMES = LabelMap.from_names(["ball"])
 
 
 class SeesNothing:
-    """Stands in for a trained detector: it reads pictures."""
+    """Stands in for a trained detector."""
+
+    input_spec = InputSpec()
 
     def predict(self, source, **limits):
         picture, name = to_picture(source)
@@ -32,7 +35,7 @@ class SeesNothing:
 @pytest.fixture
 def run(monkeypatch, tmp_path, capsys):
     """Runs the command; gives (exit code, rows, what was said)."""
-    monkeypatch.setattr(predict, "open_checkpoint", lambda path, model, take: SeesNothing())
+    monkeypatch.setattr(predict, "open_ready", lambda path, model, take, **where: SeesNothing())
 
     def call(*words):
         with pytest.raises(SystemExit) as exit_code:
@@ -73,7 +76,7 @@ def test_of_an_animated_picture_the_first_frame_is_used_and_that_is_said(run, tm
     code, rows, said = run(tmp_path / "a.gif", tmp_path / "b.gif")
     assert code == 0 and names(rows) == ["a.gif", "b.gif"]
     assert "a.gif holds 3 frames or pages, of which the first was looked at (and so 1 more)" in said
-    with Image.open(tmp_path / "out" / "a.png") as drawn:
+    with Image.open(tmp_path / "out" / "a.jpg") as drawn:
         assert drawn.getpixel((0, 0)) == (9, 9, 9)
 
 
@@ -91,7 +94,7 @@ def test_a_very_large_picture_is_drawn_smaller_and_that_is_said(run, tmp_path, m
     code, rows, said = run(tmp_path / "a.png")
     assert code == 0 and rows[0]["image_size"] == [10, 20]
     assert "a.png has more than 50 pixels and was drawn smaller, by a whole factor" in said
-    with Image.open(tmp_path / "out" / "a.png") as drawn:
+    with Image.open(tmp_path / "out" / "a.jpg") as drawn:
         assert drawn.size == (10, 5)
 
 
@@ -117,4 +120,12 @@ def test_an_address_is_fetched(run, tmp_path):
         server.shutdown()
     assert code == 1 and names(rows) == ["dog.png"] and rows[0]["image_size"] == [8, 12]
     assert "cat.png: HTTP Error 404" in said and "1 of 2 pictures could not be read" in said
-    assert (tmp_path / "out" / "dog.png").is_file()
+    assert (tmp_path / "out" / "dog.jpg").is_file()
+
+
+def test_pngs_keep_every_pixel(run, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    run(tmp_path / "a.png", "--min-score", "1", "--picture-format", "png")
+    with Image.open(tmp_path / "out" / "a.png") as drawn:
+        assert np.array_equal(np.asarray(drawn), noise)

@@ -57,7 +57,7 @@ def picture(number, is_there=True):
 
 @pytest.fixture
 def video(tmp_path, monkeypatch):
-    monkeypatch.setattr(track, "open_checkpoint", lambda path, model, take: SeesWhite())
+    monkeypatch.setattr(track, "open_ready", lambda path, model, take, **where: SeesWhite())
     with VideoWriter(tmp_path / "ball.mp4", frames_per_second=25) as writer:
         for number in range(30):
             writer.add(picture(number, is_there=number not in (12, 13)), number / 25)

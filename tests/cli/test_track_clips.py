@@ -44,7 +44,7 @@ def models():
 
 @pytest.fixture(autouse=True)
 def known_checkpoints(models, monkeypatch):
-    monkeypatch.setattr(track, "open_checkpoint", lambda path, composed, take: models[path])
+    monkeypatch.setattr(track, "open_ready", lambda path, composed, take, **where: models[path])
 
 
 @pytest.fixture(scope="module")

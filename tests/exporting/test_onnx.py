@@ -2,54 +2,29 @@
 
 import json
 import shutil
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from pagoda.backbones.resnet import ResNet
-from pagoda.detectors.contract import Detector
-from pagoda.detectors.fcos import FCOS
 from pagoda.exporting import onnx as onnx_export
 from pagoda.exporting.onnx import export_onnx
 from pagoda.exporting.parity import ParityError, verify
 from pagoda.exporting.parity_pictures import drawn_batches
-from pagoda.heads.dense import DenseHead
 from pagoda.models import create_model
-from pagoda.necks.fpn import FPN
-from pagoda.ops.box_coding import PointCoder
 from pagoda.ops.nms import batch_survivors
 from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
 
+sys.path.insert(0, str(Path(__file__).parent))
+from small import LABELS, one_level_fcos
+
 onnx = pytest.importorskip("onnx", reason="needs pip install 'pagoda-vision[export]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs pip install 'pagoda-vision[export]'")
 pytestmark = pytest.mark.medium
-
-LABELS = LabelMap(("cat", "dog", "größer"), (17, 18, 90))
-
-
-def one_level_fcos() -> Detector:
-    """A stem, one stage and one level, so that it is quickly traced; scores are spread as after training."""
-    torch.manual_seed(1)
-    backbone = ResNet(18, levels=(3,), norm="batch")
-    neck = FPN(backbone.channels, 32, top_level=4)
-    class_head, box_head = (DenseHead(neck.channels, outputs, depth=1) for outputs in (3, 5))
-    model = FCOS(
-        backbone,
-        neck,
-        class_head=class_head,
-        box_head=box_head,
-        coder=PointCoder(steps="padded"),
-        label_map=LABELS,
-        input_spec=InputSpec(short_side=120, long_side=200, channel_order="BGR", scale=1.0),
-    )
-    with torch.no_grad():
-        class_head.predict.weight.normal_(std=0.4)
-        class_head.predict.bias.fill_(-2)
-        box_head.predict.bias.fill_(1.0)
-    return model
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Masks and keypoints in the ONNX file: the model's own, whatever the size; and a judge that is judged."""
 
 import json
+import sys
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -9,82 +10,27 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pagoda.detectors.rcnn import RCNN
 from pagoda.exporting.masks_keypoints import decode_keypoints, shape_names, shapes_of
 from pagoda.exporting.masks_keypoints_parity import ShapeComparison, heights_at
 from pagoda.exporting.onnx import export_onnx
 from pagoda.exporting.parity import ParityReport, verify
-from pagoda.heads.roi_box import BoxHead, BoxTrunk
-from pagoda.heads.roi_keypoint import KeypointHead
-from pagoda.heads.roi_mask import MaskHead
-from pagoda.heads.rpn import RPNHead
 from pagoda.models import create_model
-from pagoda.necks.fpn import FPN
 from pagoda.ops.heatmaps import heatmaps_to_keypoints
-from pagoda.ops.roi import RoIPooling
-from pagoda.postprocess.proposals import ProposalRules, SelectProposals
 from pagoda.postprocess.rcnn import SelectRoIs
-from pagoda.preprocess import InputSpec
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.outputs import Proposals, RoIOutputs
 from pagoda.structures.skeleton import Skeleton
 
+sys.path.insert(0, str(Path(__file__).parent))
+from small import FACE, RIDERS, spread_out, two_levels_and_all_heads
+
 onnx = pytest.importorskip("onnx", reason="needs pip install 'pagoda-vision[export]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs pip install 'pagoda-vision[export]'")
 pytestmark = pytest.mark.medium
-
-FACE = Skeleton(("left_eye", "right_eye", "nose"), edges=((0, 2), (1, 2)), sigmas=(0.03, 0.03, 0.04))
-RIDERS = LabelMap(("person", "horse", "cart"), (1, 2, 3), FACE)
-
-
-def spread_out(model: RCNN, size: tuple[int, int] = (128, 160)) -> RCNN:
-    """Class scores as far apart as after training, which random heads are not; masks with holes."""
-    images = model.input_spec.batch([torch.randint(0, 256, (3, *size), dtype=torch.uint8)])
-    layer = model.box_head.classes
-    for name, scale in model.backbone.state_dict().items():
-        if name.endswith("bn3.weight"):  # else fifty layers amplify what they see, and rounding with it
-            scale.fill_(0.2)
-    with torch.no_grad():
-        layer.weight *= 3 / model.eval()(images).class_logits.std()
-        if model.mask_head is not None:
-            model.mask_head.predict.weight.normal_(std=0.2)
-    return model
-
-
-class Strides(nn.Module):
-    """Two strided convolutions: tracing costs by the layer, and test_onnx.py has a network of many."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.channels = {3: 16, 4: 24}
-        self.first, self.second = nn.Conv2d(3, 16, 15, 8, padding=7), nn.Conv2d(16, 24, 3, 2, padding=1)
-
-    def forward(self, pictures: Tensor) -> dict[int, Tensor]:
-        fine = self.first(pictures).relu()
-        return {3: fine, 4: self.second(fine).relu()}
-
-
-def two_levels_and_all_heads() -> RCNN:
-    """Small, so that it is quickly traced."""
-    torch.manual_seed(0)
-    backbone = Strides()
-    neck = FPN(backbone.channels, 16, top_level=4)
-    fine = RoIPooling(resolution=14)
-    model = RCNN(
-        backbone,
-        neck,
-        rpn_head=RPNHead(neck.channels, 3),
-        box_head=BoxHead(BoxTrunk(16, 7, width=32), 3, pooling=RoIPooling()),
-        mask_head=MaskHead(16, 3, pooling=fine, depth=1, width=16),
-        keypoint_head=KeypointHead(16, 3, pooling=fine, depth=1, width=16),
-        label_map=RIDERS,
-        input_spec=InputSpec(short_side=128, long_side=200),
-        proposals=ProposalRules(inference=SelectProposals(max_proposals=100)),
-    )
-    return spread_out(model)
 
 
 @pytest.fixture(scope="module")

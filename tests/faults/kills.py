@@ -37,12 +37,12 @@ from tiny import tiny
 
 from pagoda.cli import convert, export, predict, track, train  # noqa: F401 (loaded once, for all trials)
 from pagoda.cli.main import main
-from pagoda.cli.predictions_file import PredictionsFile
 from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.data.saving import write_coco_folder
 from pagoda.exporting import onnx as onnx_export
 from pagoda.files.atomic import write_atomically, write_free
 from pagoda.models import create_model, load
+from pagoda.recipes.predictions_file import PredictionsFile
 from pagoda.training.last import load_last, random_state, save_last
 from pagoda.training.run_log import read_records
 from pagoda.video.frames import VideoSource, VideoWriter
@@ -359,7 +359,7 @@ def try_predict(place: Place, folder: Path, rng: random.Random, signum: int) -> 
     code = disturbed(command(*words(out)), folder, rng, signum, seconds)
     rows = found_rows(out)
     check(rows == expected[: len(rows)], "other predictions than those of an undisturbed command")
-    pictures = sorted(out.glob("*.png"))
+    pictures = sorted(out.glob("*.jpg"))
     for picture in pictures:
         with Image.open(picture) as image:
             image.load()

@@ -20,6 +20,7 @@ from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.data.saving import write_coco_folder
 from pagoda.files.lock import hold_folder
 from pagoda.pictures.read import PictureError, to_picture
+from pagoda.preprocess import InputSpec
 from pagoda.recipes import training_run
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
@@ -34,6 +35,7 @@ class SeesOne:
     """Stands in for a trained detector; `disturb` is called with the number of each picture."""
 
     label_map = NAMES
+    input_spec = InputSpec()
     sees_clips = False
 
     def __init__(self, disturb=lambda number: None, weight=0.0):
@@ -90,7 +92,7 @@ def use(monkeypatch):
 
     def use(model):
         for command in (predict, track):
-            monkeypatch.setattr(command, "open_checkpoint", lambda *_: model)
+            monkeypatch.setattr(command, "open_ready", lambda *_, **where: model)
 
     return use
 
@@ -113,7 +115,7 @@ def test_predictions_are_closed_where_somebody_stops(frames, tmp_path, use, caps
     written = json.loads((out / "predictions.json").read_text())
     assert len(written["predictions"]) == 3 and written["unfinished"] is True
     assert f"stopped after 3 of 6 pictures; what was found in them: {out}/predictions.json" in said(capsys)
-    assert sorted(path.name for path in out.iterdir()) == ["0.png", "1.png", "2.png", "predictions.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["0.jpg", "1.jpg", "2.jpg", "predictions.json"]
 
 
 def test_predictions_are_closed_where_the_model_breaks(frames, tmp_path, use):

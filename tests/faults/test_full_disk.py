@@ -12,7 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-from pagoda.cli.predictions_file import PredictionsFile
 from pagoda.convert.write_checkpoint import write_for
 from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.data.saving import write_coco_folder
@@ -20,6 +19,7 @@ from pagoda.data.tracks.spool import Spool
 from pagoda.files.atomic import write_atomically, write_free
 from pagoda.follow.frame_log import FoundWriter
 from pagoda.models import create_model
+from pagoda.recipes.predictions_file import PredictionsFile
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.training.failed_batch import save_capsule

@@ -74,7 +74,7 @@ def out(tmp_path, monkeypatch):
     folder = tmp_path / "box" / "out"
     folder.mkdir(parents=True)
     for place in (tmp_path, tmp_path / "box", folder):
-        for name in ("x", "x.txt", "x.json", "x.png", "tracks.txt"):
+        for name in ("x", "x.txt", "x.json", "x.jpg", "tracks.txt"):
             (place / name).write_text("precious")
     monkeypatch.chdir(tmp_path / "box")
     return folder
@@ -156,8 +156,8 @@ def test_predict_writes_each_picture_once_and_into_its_folder(out, checkpoint, t
     assert len(sources) > 80
     with only_in(out):
         assert run("predict", checkpoint, *map(str, sources), "--out", out) == 0
-    written = list(out.glob("*.png"))
-    assert len(written) == len(sources) + 1  # and x.png, which was there
+    written = list(out.glob("*.jpg"))
+    assert len(written) == len(sources) + 1  # and x.jpg, which was there
 
 
 def posetrack(names: list[str]) -> dict:
@@ -309,7 +309,7 @@ def test_two_predictions_into_one_folder_at_once_lose_nothing(out, checkpoint, t
         ]
         assert [process.wait() for process in started] == [0, 0]
     pictures = [
-        np.asarray(Image.open(path)).mean() > 128 for path in out.glob("*.png") if path.name != "x.png"
+        np.asarray(Image.open(path)).mean() > 128 for path in out.glob("*.jpg") if path.name != "x.jpg"
     ]
     assert len(pictures) == 48 and sum(pictures) == 24
     files = [json.loads(path.read_text()) for path in out.glob("predictions*.json")]

@@ -113,7 +113,7 @@ def stop_after(count: int):
 
 @pytest.mark.parametrize("linker", ["byte", "reference"])
 def test_the_commands_tracks_and_files(video, tmp_path, monkeypatch, linker):
-    monkeypatch.setattr(command, "open_checkpoint", lambda path, model, take: SeesColours())
+    monkeypatch.setattr(command, "open_ready", lambda path, model, take, **where: SeesColours())
     with pytest.raises(SystemExit) as exit_code:
         main(["track", "m", str(video), "--linker", linker, "--out", str(tmp_path / "command")])
     assert exit_code.value.code == 0

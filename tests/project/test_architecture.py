@@ -26,7 +26,7 @@ MANY_PARAMETERS = {
 FORBIDDEN = {"utils", "util", "misc", "common", "core", "helpers", "helper", "tools", "lib", "shared"}
 
 # Plain helpers: they import nothing of ours but one another, and every room may stand on them.
-GROUND = {"evaluating", "files", "messages", "places", "plain", "stopping", "version"}
+GROUND = {"beside", "evaluating", "files", "messages", "places", "plain", "stopping", "version"}
 
 # A room is a folder, or a file in the package's root. Each line: the rooms it may import besides itself and the ground.
 # The floors go up from line to line, so that no arrow can lead back.
@@ -86,9 +86,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "convert": CONVENTIONS
     | PARTS
     | {"detectors", "weights", "zoo", "zoo.flavours", "convert.architecture", "convert.names"},
-    "models": MODELS - {"models", "transfer"},
-    "transfer": MODELS - {"transfer"} | {"convert.names"},
     "exporting": CONVENTIONS | {"layers", "detectors", "pictures", "machine"},
+    "models": MODELS - {"models", "transfer"} | {"machine", "exporting"},
+    "transfer": MODELS - {"transfer"} | {"convert.names"},
     "explain.structure": CONVENTIONS | {"detectors"},
     "explain.doctor": CONVENTIONS | DATA | {"detectors", "drawing", "pictures"},
     "follow": CONVENTIONS

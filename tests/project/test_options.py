@@ -31,7 +31,9 @@ RECORDS = {
     "explain.structure.structure.Structure",
     "explain.structure.trace.Call",
     "explain.structure.trace.Reach",
+    "exporting.openvino.Int8Report",
     "exporting.parity.ParityReport",
+    "exporting.variants.Timing",
     "training.loop.Position",
     "video.files.VideoFacts",
     # Tensors with one row per object, which look at their shapes themselves.

@@ -5,11 +5,12 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from pagoda.stopping import Stopped, stops_raise
+from pagoda.stopping import AGAIN_SECONDS, Stopped, stops_raise
 from pagoda.training.failed_batch import NotFiniteError
 from pagoda.training.last import load_last, save_last
 from pagoda.training.run_log import RunLog, read_records
@@ -234,3 +235,9 @@ def test_changed_data_are_noticed(tmp_path, capsys, split, goes_on):
     else:
         with pytest.raises(ValueError, match="the data it learns from are not those it began with"):
             small_trainer(tmp_path, images=8, data=changed, resume=True)
+
+
+def test_a_request_that_comes_again_too_late_ends_nothing():
+    with stops_raise():
+        sys.unraisablehook(SimpleNamespace(exc_value=Stopped(signal.SIGTERM)))
+    time.sleep(4 * AGAIN_SECONDS)  # by then nobody handles SIGTERM, and it would end this process

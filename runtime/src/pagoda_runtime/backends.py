@@ -1,9 +1,12 @@
 """Files that `pagoda export` wrote, opened by ONNX Runtime or OpenVINO: bytes in, arrays by name out."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -101,8 +104,7 @@ def _open_openvino(path: Path, threads: int | None, providers: Sequence[str] | N
         raise ImportError(
             f"{path} needs OpenVINO, which is not installed; install with: pip install 'pagoda-runtime[openvino]'"
         )
-    import openvino
-
+    openvino = _import_openvino()
     core = openvino.Core()
     try:
         model = core.read_model(str(path))
@@ -125,3 +127,15 @@ def _open_openvino(path: Path, threads: int | None, providers: Sequence[str] | N
 
     shape = tuple(None if side.is_dynamic else side.get_length() for side in model.inputs[0].partial_shape)
     return OpenedFile(metadata, run, outputs, shape, f"OpenVINO {openvino.__version__.split('-')[0]}")
+
+
+def _import_openvino() -> Any:
+    """The package, which reports to its makers that it is imported, except on machines of test farms."""
+    before = os.environ.get("CI")
+    os.environ["CI"] = "true"
+    try:
+        return import_module("openvino")
+    finally:
+        os.environ.pop("CI")
+        if before is not None:
+            os.environ["CI"] = before

@@ -1,43 +1,72 @@
-"""pagoda export CKPT model.onnx"""
+"""pagoda export CKPT MODEL.onnx, MODEL.xml"""
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import tyro
 
 from pagoda.cli.arguments.parsing import open_checkpoint, parse
+from pagoda.data.formats.reader import open_annotations
+from pagoda.data.table.samples import AnnotatedDataset
+from pagoda.detectors.contract import Detector
+from pagoda.evaluation.runner import evaluate
 from pagoda.exporting.onnx import export_onnx
+from pagoda.exporting.openvino import CALIBRATION_PICTURES, Int8Report, export_int8, export_openvino
+from pagoda.exporting.parity import ParityReport
 from pagoda.files.drafts import sweep_drafts
 from pagoda.pictures.read import list_pictures, read_picture
 from pagoda.plain import checked
+from pagoda.recipes.datasets import dataset_for
+from pagoda.structures.tubes import AnyTargets
+
+MAX_COMPARED = 16
+"""pictures that file and model are compared on"""
 
 
 @checked
 @dataclass(frozen=True, kw_only=True)
 class ExportCommand:
-    """Write an ONNX file with pre- and post-processing inside; it is compared with the model first.
+    """Write an ONNX or OpenVINO file with pre- and post-processing inside; it is compared with the model first.
 
     pagoda export runs/NAME-1/best.safetensors model.onnx --pictures "DIR/images/*.jpg"
+    pagoda export runs/NAME-1/best.safetensors model.xml --int8 --calibrate DIR/images/train --data DIR
 
     Outputs: boxes, scores, labels; of Mask R-CNN masks (batch, detections, height, width) of whole pictures; of
     Keypoint R-CNN keypoints and keypoint_scores. The file's metadata names classes, skeleton and thresholds.
+
+    An int8 file is written if its AP on --data is at most --max-ap-loss points below the model's.
     """
 
-    common = ("pictures", "min_score", "max_detections", "overwrite")
+    common = ("pictures", "min_score", "max_detections", "int8", "calibrate", "data", "split", "overwrite")
 
     checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")]
     """a .safetensors file of a run, or another program's checkpoint: a file or an address"""
-    output: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL.onnx")]
-    """the .onnx file to write"""
+    output: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL.onnx|MODEL.xml")]
+    """the file to write: .onnx, or .xml for OpenVINO, whose weights go into the .bin beside it"""
     pictures: tuple[str, ...] = ()
     """pictures, folders or globs to compare on; default: drawn ones"""
     min_score: float | None = None
     """the file gives no objects below this score; default: the model's own"""
     max_detections: int | None = None
     """of a picture; default: the model's own"""
+    size: tuple[int, int] | None = None
+    """height and width of the resized picture, in pixels, where the .xml shall take that size only, one at a time"""
+    int8: bool = False
+    """backbone, neck and heads of the .xml compute in eight bits: quicker, most where the processor has VNNI"""
+    calibrate: tuple[str, ...] = ()
+    """pictures, folders or globs that set the scales of --int8: some 300 of the kind it will see"""
+    data: str = ""
+    """dataset folder whose annotations judge --int8"""
+    split: str = "val"
+    """which part of --data"""
+    max_ap_loss: float = 0.5
+    """points of AP, of boxes, masks or keypoints, that --int8 may lose"""
     model: str = ""
     """FILE.py:FUNCTION that composes the model, when it is not one of the zoo's"""
     take: str = ""
@@ -47,19 +76,83 @@ class ExportCommand:
     json: bool = False
     """print the comparison as JSON"""
 
+    def __post_init__(self) -> None:
+        ending = Path(self.output).suffix.lower()
+        if ending not in (".onnx", ".xml"):
+            raise ValueError(f"pagoda export writes .onnx (ONNX) or .xml (OpenVINO), got {self.output!r}")
+        of_openvino = {"--int8": self.int8, "--size": self.size is not None}
+        if ending == ".onnx" and any(of_openvino.values()):
+            flags = " and ".join(flag for flag, given in of_openvino.items() if given)
+            raise ValueError(
+                f"{flags}: for OpenVINO files; name one, as in pagoda export CHECKPOINT model.xml {flags}"
+            )
+        of_int8 = {"--calibrate": self.calibrate, "--data": self.data}
+        lacking = [flag for flag, value in of_int8.items() if self.int8 and not value]
+        if lacking:
+            raise ValueError(
+                f"--int8 needs {' and '.join(lacking)}: pictures that set its scales (--calibrate DIR, some 300), and"
+                " annotated ones that judge it (--data DIR)"
+            )
+        unused = [flag for flag, value in of_int8.items() if value and not self.int8]
+        if unused:
+            raise ValueError(f"{' and '.join(unused)}: for --int8 alone")
+
 
 def main(arguments: Sequence[str]) -> int:
     command = parse(ExportCommand, "export", arguments)
     model = open_checkpoint(command.checkpoint, command.model, command.take)
-    files = [file for source in command.pictures for file in list_pictures(source)]
     sweep_drafts(Path(command.output).parent)
-    report = export_onnx(
-        model,
-        command.output,
-        pictures=[read_picture(file, channels=model.input_spec.read_channels) for file in files[:16]] or None,
-        min_score=command.min_score,
-        max_detections=command.max_detections,
-        overwrite=command.overwrite,
-    )
+    report = _int8(command, model) if command.int8 else _fp32(command, model)
     print(json.dumps(report.to_dict()) if command.json else f"{report.summary()}\nwritten: {command.output}")
     return 0
+
+
+def _fp32(command: ExportCommand, model: Detector) -> ParityReport:
+    pictures = _read(command.pictures, model, MAX_COMPARED) or None
+    if Path(command.output).suffix.lower() == ".onnx":
+        return export_onnx(
+            model,
+            command.output,
+            pictures=pictures,
+            min_score=command.min_score,
+            max_detections=command.max_detections,
+            overwrite=command.overwrite,
+        )
+    return export_openvino(
+        model,
+        command.output,
+        pictures=pictures,
+        min_score=command.min_score,
+        max_detections=command.max_detections,
+        size=command.size,
+        overwrite=command.overwrite,
+    )
+
+
+def _int8(command: ExportCommand, model: Detector) -> Int8Report:
+    data = dataset_for(model, open_annotations(command.data, command.split))
+    print(f"calibrating, then scoring on {len(data)} pictures …", file=sys.stderr)
+    return export_int8(
+        model,
+        command.output,
+        calibration=_read(command.calibrate, model, CALIBRATION_PICTURES),
+        score=partial(average_precisions, data=data),
+        max_ap_loss=command.max_ap_loss,
+        min_score=command.min_score,
+        max_detections=command.max_detections,
+        size=command.size,
+        overwrite=command.overwrite,
+    )
+
+
+def average_precisions(model: Detector, data: AnnotatedDataset[AnyTargets]) -> Mapping[str, float]:
+    """{"AP": …}, and "masks/AP", "keypoints/AP" of what is annotated."""
+    metrics = evaluate(model, data).metrics
+    return {name: value for name, value in metrics.items() if name.split("/")[-1] == "AP"}
+
+
+def _read(sources: Sequence[str], model: Detector, at_most: int) -> list[np.ndarray]:
+    """All of them, or every second, third … where there are more than that."""
+    files = [file for source in sources for file in list_pictures(source)]
+    step = max(1, -(-len(files) // at_most))
+    return [read_picture(file, channels=model.input_spec.read_channels) for file in files[::step]]

@@ -4,24 +4,34 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import tyro
 from rich.console import Console
 from rich.progress import Progress
 
-from pagoda.cli.arguments.parsing import open_checkpoint, parse
-from pagoda.cli.predictions_file import PredictionsFile
+from pagoda.beside import Behind, ahead
+from pagoda.cli.arguments.parsing import AnyPrecision, open_ready, parse
 from pagoda.data.levels import dark_levels, peak_level
 from pagoda.detectors.contract import Detector
 from pagoda.drawing.objects import image_of_detections
 from pagoda.files.atomic import claim_folder, make_folder, safe_name, write_free
 from pagoda.files.drafts import sweep_drafts
-from pagoda.pictures.read import PictureError, find_pictures, is_address, is_picture, picture_facts
+from pagoda.pictures.read import (
+    PictureError,
+    find_pictures,
+    is_address,
+    is_picture,
+    picture_facts,
+    to_picture,
+)
 from pagoda.plain import checked
 from pagoda.postprocess.test_time_augmentation import PictureViews
+from pagoda.recipes.predictions_file import PredictionsFile
 from pagoda.stopping import Stopped, StopRequests
 from pagoda.structures.instances import Detections
 
@@ -42,7 +52,7 @@ class PredictCommand:
     common = ("out", "min_score", "views", "json")
 
     checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")]
-    """a .safetensors file of a run, or another program's checkpoint: a file or an address"""
+    """a .safetensors file of a run, another program's checkpoint (file or address), or an exported .onnx or .xml"""
     sources: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE [SOURCE ...]")]
     """pictures, folders (their pictures in the order of their numbers), globs or URLs"""
     out: str = ""
@@ -55,10 +65,17 @@ class PredictCommand:
     """look at each picture mirrored too, or in the 18 views of FCOS's published result: slower, finds more"""
     json: bool = False
     """print the detections as JSON lines on standard output"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps; auto: the accelerator, where there is one"""
+    precision: AnyPrecision = "fp32"
+    """of the network; half of it may be quicker: auto takes what this machine does best, as measured once (see pagoda
+    bench); boxes and scores stay fp32"""
     model: str = ""
     """FILE.py:FUNCTION that composes the model, when it is not one of the zoo's"""
     take: str = ""
     """which weights of another program's file, where it holds several: their key, or ema for the averaged ones"""
+    picture_format: Literal["jpg", "png"] = "jpg"
+    """of the annotated copies; png keeps every pixel, is several times as large and takes longer"""
     no_pictures: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """write only predictions.json"""
 
@@ -68,7 +85,9 @@ def main(arguments: Sequence[str]) -> int:
     sources = [item for source in command.sources for item in _pictures_of(source)]
     if not sources:
         raise ValueError("pagoda predict needs at least one picture, folder, glob or URL")
-    model = open_checkpoint(command.checkpoint, command.model, command.take)
+    model = open_ready(
+        command.checkpoint, command.model, command.take, device=command.device, precision=command.precision
+    )
     out = make_folder(command.out) if command.out else claim_folder("runs", "predict")
     sweep_drafts(out)
     results, remarks = PredictionsFile(out), Remarks()
@@ -99,19 +118,18 @@ def _predict(
     stops: StopRequests,
 ) -> None:
     """Picture by picture, to the end or to where somebody asks it to stop."""
-    with Progress(disable=command.json, transient=True, console=Console(stderr=True)) as bar:
-        for source in bar.track(sources, description="predicting"):
+    read = partial(_read, channels=model.input_spec.read_channels)
+    with (
+        Progress(disable=command.json, transient=True, console=Console(stderr=True)) as bar,
+        Behind() as behind,
+    ):
+        pictures = zip(sources, ahead(read, sources), strict=True)
+        for source, picture in bar.track(pictures, total=len(sources), description="predicting"):
             stops.check()
-            try:
-                found = model.predict(
-                    source,
-                    min_score=command.min_score,
-                    max_iou=command.max_iou,
-                    views=VIEWS[command.views],
-                )
-            except PictureError as error:
+            found = _found_in(picture, command, model)
+            if isinstance(found, PictureError):
                 is_named_so = is_address(str(source)) or is_picture(source)
-                results.fail(f"{error}{'' if is_named_so else '; a video is for pagoda track'}")
+                results.fail(f"{found}{'' if is_named_so else '; a video is for pagoda track'}")
                 continue
             remarks.note(source)
             row = found.to_dict()
@@ -119,8 +137,33 @@ def _predict(
             if command.json:
                 print(json.dumps(row), flush=True)
             if not command.no_pictures:
-                _save_picture(results.path.parent, found)
+                behind.do(partial(_save_picture, results.path.parent, found, command.picture_format))
                 remarks.note_drawn(found)
+
+
+def _found_in(
+    picture: tuple[np.ndarray, str | None] | PictureError, command: PredictCommand, model: Detector
+) -> Detections | PictureError:
+    """The objects of a picture that was read; else why it was not."""
+    if isinstance(picture, PictureError):
+        return picture
+    pixels, name = picture
+    try:
+        found = model.predict(
+            pixels, min_score=command.min_score, max_iou=command.max_iou, views=VIEWS[command.views]
+        )
+    except PictureError as error:
+        return error
+    assert isinstance(found, Detections)
+    return replace(found, file=name)
+
+
+def _read(source: str | Path, channels: Literal[3, 4]) -> tuple[np.ndarray, str | None] | PictureError:
+    """(pixels, name); what cannot be read is told when its turn comes."""
+    try:
+        return to_picture(source, channels=channels)
+    except PictureError as error:
+        return error
 
 
 def _pictures_of(source: str) -> Sequence[str | Path]:
@@ -179,9 +222,11 @@ class Remarks:
         return said + list(filter(None, [dark_levels(self.peaks, brightest.parent)]))
 
 
-def _save_picture(out: Path, found: Detections) -> None:
+def _save_picture(out: Path, found: Detections, ending: Literal["jpg", "png"]) -> None:
     """The annotated picture under its own name, a very large one made smaller; nothing that exists is overwritten."""
     assert found.picture is not None
-    path = out / f"{safe_name(Path(found.file or 'picture').stem)}.png"
+    path = out / f"{safe_name(Path(found.file or 'picture').stem)}.{ending}"
     image = image_of_detections(found.picture, found, max_pixels=MAX_DRAWN_PIXELS)
-    write_free(path, lambda temporary: image.save(temporary, format="PNG"))
+    # Of a JPEG the letters and thin lines have to stay readable.
+    how = {"format": "PNG"} if ending == "png" else {"format": "JPEG", "quality": 92, "subsampling": 0}
+    write_free(path, lambda temporary: image.save(temporary, **how))

@@ -9,6 +9,7 @@ import tyro
 
 from pagoda.cli.arguments.parsing import parse, typed_build
 from pagoda.layers.memory_format import order_weights
+from pagoda.machine import find_device
 from pagoda.plain import checked
 from pagoda.training.failed_batch import diagnose, load_capsule
 from pagoda.training.last import restore_random_state
@@ -24,7 +25,9 @@ class ReplayCommand:
     """capsule-step….pt in the run's folder"""
     model: str = ""
     """FILE.py:FUNCTION that composes the model, when it is not one of the zoo's; a capsule never chooses code"""
-    json: bool = False
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps; auto: an accelerator, if there is one"""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """print the losses as they were recorded, and the diagnosis, as JSON"""
 
 
@@ -35,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     model = model_of_state(content["card"], content["weights"], build=build, where=command.capsule)
     if content["channels_last"]:
         order_weights(model, channels_last=True)
-    model.train()
+    model = model.to(find_device(command.device)).train()
     restore_random_state(content["random"], command.capsule)
     diagnosis = diagnose(model, content["pictures"], targets, precision=content["precision"])
     recorded = ", ".join(f"{name} {value:.4g}" for name, value in content["losses"].items())

@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from pagoda.cli import track_eval, track_link
-from pagoda.cli.arguments.parsing import open_checkpoint, parse
+from pagoda.cli.arguments.parsing import AnyPrecision, open_ready, parse
 from pagoda.files.atomic import claim_folder
 from pagoda.follow.follower import TrackOptions, VideoFollower
 from pagoda.follow.resuming import Wording
@@ -37,7 +37,7 @@ class TrackCommand(TrackOptions):
     common = ("out", "linker", "min_score", "classes", "resume")
 
     checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")]
-    """a .safetensors file of a run, or another program's checkpoint: a file or an address"""
+    """a .safetensors file of a run, another program's checkpoint (file or address), or an exported .onnx or .xml"""
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     """a video, an animated picture, a folder of pictures in the order of their numbers, or a glob of them"""
     out: str = ""
@@ -48,6 +48,11 @@ class TrackCommand(TrackOptions):
     """print each frame's objects as one line of JSON as soon as they are known"""
     no_video: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """write all but the video"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps; auto: the accelerator, where there is one"""
+    precision: AnyPrecision = "fp32"
+    """of the network; half of it may be quicker: auto takes what this machine does best, as measured once (see pagoda
+    bench); boxes and scores stay fp32"""
     model: str = ""
     """FILE.py:FUNCTION that composes the model, when it is not one of the zoo's"""
     take: str = ""
@@ -62,7 +67,9 @@ def main(arguments: Sequence[str]) -> int:
         return track_eval.main(arguments[1:])
     command = parse(TrackCommand, "track", arguments)
     source = command.open(command.source)
-    model = open_checkpoint(command.checkpoint, command.model, command.take)
+    model = open_ready(
+        command.checkpoint, command.model, command.take, device=command.device, precision=command.precision
+    )
     if command.resume and not command.out:
         raise ValueError("--resume needs the folder of the run that was stopped: --out DIR")
     follower = VideoFollower(model, source, command)

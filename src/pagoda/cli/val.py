@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 from rich.progress import Progress
 
-from pagoda.cli.arguments.parsing import open_checkpoint, parse
+from pagoda.cli.arguments.parsing import AnyPrecision, open_ready, parse
 from pagoda.data.formats.reader import open_annotations
 from pagoda.data.table.annotations import Annotations
 from pagoda.data.tracks.folders import open_videos
@@ -42,7 +42,7 @@ class ValCommand:
     common = ("split", "results", "save_results", "linker", "json")
 
     checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")] = ""
-    """a .safetensors file of a run"""
+    """a .safetensors file of a run, another program's checkpoint, or an exported .onnx or .xml"""
     data: str
     """dataset folder"""
     split: str = "val"
@@ -53,6 +53,11 @@ class ValCommand:
     """COCO results (JSON) to score instead of a checkpoint: boxes, masks and keypoints, as far as it has them"""
     save_results: str = ""
     """write the checkpoint's detections to this file as COCO results"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps; auto: the accelerator, where there is one"""
+    precision: AnyPrecision = "fp32"
+    """of the network; half of it may be quicker: auto takes what this machine does best, as measured once (see pagoda
+    bench); boxes and scores stay fp32"""
     model: str = ""
     """FILE.py:FUNCTION that composes the model, when it is not one of the zoo's"""
     take: str = ""
@@ -104,7 +109,9 @@ def _score_results(command: ValCommand) -> tuple[DetectionResult, None]:
 
 def _score_checkpoint(command: ValCommand, bar: Progress) -> tuple[DetectionResult, FollowingResult | None]:
     """Tracks first: what makes them impossible to score is then told at once."""
-    model = open_checkpoint(command.checkpoint, command.model, command.take)
+    model = open_ready(
+        command.checkpoint, command.model, command.take, device=command.device, precision=command.precision
+    )
     if not model.sees_clips:
         _refuse_linker(command, f"{type(model).__name__}, which looks at single pictures")
         annotations = open_annotations(command.data, command.split, inside_only=command.inside_only)

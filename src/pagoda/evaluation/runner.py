@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
+from pagoda.beside import ahead
 from pagoda.data.table.samples import AnnotatedDataset, Samples
 from pagoda.evaluating import evaluating
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator, DetectionResult
@@ -61,8 +63,11 @@ def detect_dataset(
     device = next(model.parameters()).device
     indices = range(len(dataset)) if indices is None else indices
     model = evaluating(model)
-    for start in range(0, len(indices), batch_size):
-        samples = _read_samples(dataset, indices[start : start + batch_size], skipped)
+    groups = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
+    read = partial(_read_samples, dataset, skipped=skipped)
+    num_done = 0
+    for group, samples in zip(groups, ahead(read, groups), strict=True):
+        num_done += len(group)
         if not samples:
             continue
         with torch.inference_mode():
@@ -72,11 +77,11 @@ def detect_dataset(
         for detections, (_, targets) in zip(restored, samples, strict=True):
             yield replace(detections.to("cpu"), image_id=targets.image_id, file=targets.file)
         if progress is not None:
-            progress(min(start + batch_size, len(indices)))
+            progress(num_done)
 
 
 def _read_samples(
-    dataset: Samples[AnyTargets], indices: Sequence[int], skipped: list[str] | None
+    dataset: Samples[AnyTargets], indices: Sequence[int], *, skipped: list[str] | None
 ) -> list[tuple[Tensor, AnyTargets]]:
     """(picture, targets) of each index that can be read; see `detect_dataset`."""
     samples = []

@@ -1,6 +1,9 @@
 """Files that `pagoda export` wrote, run by ONNX Runtime or OpenVINO: pixels in, tensors of fixed size out."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,23 +32,16 @@ class Engine(Protocol):
         ...
 
 
-def is_exported(path: str | Path) -> bool:
-    """Whether the name is that of an exported file.
-
-    >>> is_exported("model.onnx"), is_exported("best.safetensors")
-    (True, False)
-    """
-    return Path(path).suffix.lower() in ENDINGS
-
-
-def open_engine(path: str | Path, *, min_score: float | None = None) -> Engine:
+def open_engine(path: str | Path, *, min_score: float | None = None, ending: str = "") -> Engine:
     """The file's engine, on as many threads as torch uses; `min_score` takes the place of the threshold built in.
+
+    `ending` says what kind of file it is where its name does not.
 
     Raises ImportError for a package that is missing, FileNotFoundError, and ValueError for a file that cannot be
     read or that another program exported.
     """
     path = Path(path)
-    ending = path.suffix.lower()
+    ending = ending or path.suffix.lower()
     if ending not in ENDINGS:
         raise ValueError(f"expected an exported file ({' or '.join(ENDINGS)}), got {path}")
     check_engine(ending)
@@ -118,8 +114,7 @@ class _OpenVINO:
     """
 
     def __init__(self, path: Path, min_score: float | None) -> None:
-        import openvino
-
+        openvino = silent_import("openvino")
         model = openvino.Core().read_model(path)
         if min_score is not None:
             set_threshold(model, min_score)
@@ -134,8 +129,7 @@ class _OpenVINO:
 
 def compile_model(model: Any) -> Any:
     """An openvino.Model for this processor, in fp32 and on as many threads as torch uses."""
-    import openvino
-
+    openvino = silent_import("openvino")
     settings = {
         "INFERENCE_PRECISION_HINT": "f32",
         "PERFORMANCE_HINT": "LATENCY",
@@ -146,8 +140,7 @@ def compile_model(model: Any) -> Any:
 
 def set_threshold(model: Any, min_score: float) -> None:
     """Put another score threshold into an openvino.Model."""
-    import openvino
-
+    openvino = silent_import("openvino")
     value = openvino.opset13.constant(np.array(min_score, np.float32))
     value.set_friendly_name(THRESHOLD)
     for node in model.get_ordered_ops():
@@ -160,3 +153,24 @@ def read_metadata(model: Any) -> dict[str, str]:
     if not model.has_rt_info("pagoda"):
         return {}
     return {name: str(value) for name, value in model.get_rt_info("pagoda").value.items()}
+
+
+def silent_import(name: str) -> Any:
+    """openvino or nncf; both report to their makers that they are imported, and number their users, except on machines
+    of test farms."""
+    with on_a_test_farm():
+        return import_module(name)
+
+
+@contextmanager
+def on_a_test_farm() -> Iterator[None]:
+    """In the block openvino and nncf take the machine for one, and send nothing."""
+    before = {variable: os.environ.get(variable) for variable in ("CI", "NNCF_CI")}
+    os.environ.update(CI="true", NNCF_CI="1")
+    try:
+        yield
+    finally:
+        for variable, value in before.items():
+            os.environ.pop(variable)
+            if value is not None:
+                os.environ[variable] = value

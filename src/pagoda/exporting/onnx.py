@@ -80,7 +80,7 @@ def export_onnx(
     ValueError: detectors of clips have no ONNX form: ONNX knows no suppression of tubes...
     """
     path = Path(path)
-    _check_installed()
+    check_installed()
     check_exportable(model)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists; choose another name or say overwrite=True (--overwrite)")
@@ -91,7 +91,12 @@ def export_onnx(
     def save_and_compare(temporary: Path) -> None:
         program.save(temporary)
         report = verify(
-            temporary, model, pictures, box_tolerance=box_tolerance, score_tolerance=score_tolerance
+            temporary,
+            model,
+            pictures,
+            box_tolerance=box_tolerance,
+            score_tolerance=score_tolerance,
+            ending=".onnx",  # what is not compared yet has no name
         )
         check_parity(report)
         reports.append(report)
@@ -186,7 +191,7 @@ def suppress(
     return op.ScatterND(nobody, rows, somebody)
 
 
-def _check_installed() -> None:
+def check_installed() -> None:
     """Raises ImportError that names the missing packages and the extra that brings them."""
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:

@@ -44,20 +44,26 @@ def optimize(
     """
     if dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise ValueError(f"dtype must be torch.float32, torch.bfloat16 or torch.float16, got {dtype}")
-    copy = deepcopy(model).eval().requires_grad_(False)
-    fold_norms(copy)
-    copy.computes_in = dtype
-    copy.origin = None  # the zoo cannot rebuild it: its tensors have other names and values
-    # The detector's own tensors, and those of parts without weights, are geometry (anchors, scales), which half
-    # precision would displace.
-    for part in copy.children():
-        if next(part.parameters(), None) is not None:
-            order_weights(part.to(dtype=dtype), channels_last=channels_last)
-    # Networks over clips are entered frame by frame, and see to it themselves (`ResNet3D.frame_features`).
-    copy.backbone.register_forward_pre_hook(CastInput(dtype, channels_last))
+    copy = quicken(deepcopy(model), dtype=dtype, channels_last=channels_last)
     if compile:
         copy.compile()
     return copy
+
+
+def quicken(model: Detector, *, dtype: torch.dtype = torch.float32, channels_last: bool = True) -> Detector:
+    """What `optimize` does, to the model itself: no copy is held, and the model is returned."""
+    model = model.eval().requires_grad_(False)
+    fold_norms(model)
+    model.computes_in = dtype
+    model.origin = None  # the zoo cannot rebuild it: its tensors have other names and values
+    # The detector's own tensors, and those of parts without weights, are geometry (anchors, scales), which half
+    # precision would displace.
+    for part in model.children():
+        if next(part.parameters(), None) is not None:
+            order_weights(part.to(dtype=dtype), channels_last=channels_last)
+    # Networks over clips are entered frame by frame, and see to it themselves (`ResNet3D.frame_features`).
+    model.get_submodule("backbone").register_forward_pre_hook(CastInput(dtype, channels_last))
+    return model
 
 
 @dataclass(frozen=True)
@@ -121,10 +127,11 @@ def conv_norm_pairs(model: Detector) -> list[tuple[nn.Conv2d | nn.Conv3d, nn.Mod
     leaves = [module for module in model.modules() if _is_foldable(module) or not list(module.children())]
     hooks = [leaf.register_forward_hook(watch) for leaf in leaves]
     try:
-        device = next(model.parameters()).device
-        pixels = torch.zeros(1, model.input_spec.channels, 64, 64, device=device)
-        with torch.no_grad():
-            model(ImageBatch(pixels, torch.tensor([[64, 64]], device=device)))
+        _look_at_nothing(model, 64)
+    except ValueError:  # a group norm refuses maps of a single cell
+        for seen in (made_by, readers, sources):
+            seen.clear()
+        _look_at_nothing(model, 512)
     finally:
         for hook in hooks:
             hook.remove()
@@ -135,3 +142,11 @@ def conv_norm_pairs(model: Detector) -> list[tuple[nn.Conv2d | nn.Conv3d, nn.Mod
         if alone and _is_foldable(norm):
             pairs.append((conv, norm))
     return pairs
+
+
+def _look_at_nothing(model: Detector, side: int) -> None:
+    """One run over a black picture of side × side."""
+    device = next(model.parameters()).device
+    pixels = torch.zeros(1, model.input_spec.channels, side, side, device=device)
+    with torch.no_grad():
+        model(ImageBatch(pixels, torch.tensor([[side, side]], device=device)))

@@ -10,18 +10,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from pagoda.detectors.contract import Detector
 from pagoda.evaluating import evaluating
+from pagoda.exporting.engines import Engine, open_engine
 from pagoda.exporting.masks_keypoints_parity import ShapeComparison, with_shapes
 from pagoda.exporting.parity_pictures import Picture, parity_batches
-from pagoda.exporting.program import THRESHOLD
 from pagoda.ops.boxes import pairwise_iou
 from pagoda.plain import JsonObject
 from pagoda.postprocess.rcnn import SelectRoIs
@@ -143,45 +141,35 @@ def verify(
     *,
     box_tolerance: float = 0.05,
     score_tolerance: float = 1e-4,
+    size: tuple[int, int] | None = None,
+    ending: str = "",
 ) -> ParityReport:
-    """Run the ONNX file at `path` and `model` side by side on pictures of several sizes and batch sizes.
+    """Run the exported file at `path` and `model` side by side on pictures of several sizes and batch sizes.
 
-    `pictures` as for `export_onnx`. The report says what agreed; nothing is raised for a difference.
+    `pictures` as for `export_onnx`; `size` where the file takes one (height, width) only, a picture a batch;
+    `ending` as for `engines.open_engine`. The report says what agreed; nothing is raised for a difference.
     """
-    import onnx
-
-    file = onnx.load(str(path))
-    limits = json.loads({entry.key: entry.value for entry in file.metadata_props}["postprocess"])
-    batches = list(parity_batches(model.input_spec, pictures or ()))
+    limits = json.loads(open_engine(path, ending=ending).metadata["postprocess"])
+    batches = list(parity_batches(model.input_spec, pictures or (), size))
     for min_score in (limits["min_score"], 0.0):
         select = replace(model.postprocess, **{**limits, "min_score": min_score})
         report = ParityReport(
             box_tolerance=box_tolerance, score_tolerance=score_tolerance, min_score=min_score
         )
-        _compare_all(report, _session_of(file, min_score), model, select, batches)
+        _compare_all(report, open_engine(path, min_score=min_score, ending=ending), model, select, batches)
         if report.unmatched or report.detections >= report.pictures:
             break
     return report
 
 
-def _session_of(file: Any, min_score: float) -> Any:
-    """An onnxruntime session of the loaded file, with its threshold set to `min_score`."""
-    import onnxruntime
-    from onnx import numpy_helper
-
-    (threshold,) = [tensor for tensor in file.graph.initializer if tensor.name == THRESHOLD]
-    threshold.CopyFrom(numpy_helper.from_array(np.array(min_score, np.float32), THRESHOLD))
-    return onnxruntime.InferenceSession(file.SerializeToString(), providers=["CPUExecutionProvider"])
-
-
 def _compare_all(
-    report: ParityReport, session: Any, model: Detector, select: Select, batches: Sequence[Tensor]
+    report: ParityReport, engine: Engine, model: Detector, select: Select, batches: Sequence[Tensor]
 ) -> None:
     """Fill `report` with the comparison of every picture."""
     model = evaluating(model)
     for pixels in batches:
         report.batches.append((pixels.shape[0], pixels.shape[2], pixels.shape[3]))
-        found = _outputs_of(session, pixels)
+        found = engine(pixels)
         device = next(model.parameters()).device
         images = model.input_spec.batch(list(pixels), device=device)
         with torch.inference_mode():
@@ -193,14 +181,6 @@ def _compare_all(
             rows, columns = compare(report, ours, theirs, select, Candidacy(model, one, select))
             if isinstance(select, SelectRoIs):
                 ShapeComparison(model, one, select, report)(ours[rows], theirs[columns])
-
-
-def _outputs_of(session: Any, pixels: Tensor) -> dict[str, Tensor]:
-    """What the file says of a batch, by the names of its outputs."""
-    names = [output.name for output in session.get_outputs()]
-    return dict(
-        zip(names, map(torch.from_numpy, session.run(names, {"images": pixels.numpy()})), strict=True)
-    )
 
 
 def _of_one_image(outputs: dict[str, Tensor], theirs: Detections) -> Detections:

@@ -18,8 +18,18 @@ Picture = str | Path | Image.Image | np.ndarray | Tensor
 """whatever `pictures.read.to_picture` reads"""
 
 
-def parity_batches(spec: InputSpec, pictures: Sequence[Picture]) -> Iterator[Tensor]:
-    """uint8 (B, 3 or 4, H, W): the given pictures, up to four of a size together, and drawn ones up to eight."""
+def parity_batches(
+    spec: InputSpec, pictures: Sequence[Picture], size: tuple[int, int] | None = None
+) -> Iterator[Tensor]:
+    """uint8 (B, 3 or 4, H, W): the given pictures, up to four of a size together, and drawn ones up to eight.
+
+    With `size` (height, width) all are of that size, one a batch.
+    """
+    if size is not None:
+        given = [fitted(spec, picture, size) for picture in pictures]
+        drawn = drawn_pictures(size, MIN_PICTURES - len(given), spec.read_channels)
+        yield from (picture[None] for picture in (*given, *drawn))
+        return
     by_size: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
     for source in pictures:
         picture = spec.resize(
@@ -34,6 +44,18 @@ def parity_batches(spec: InputSpec, pictures: Sequence[Picture]) -> Iterator[Ten
         yield from drawn_batches(side, spec.read_channels)
 
 
+def fitted(spec: InputSpec, picture: Picture, size: tuple[int, int] | None) -> Tensor:
+    """uint8 (3 or 4, H, W): a picture as an exported file takes it; of a fixed `size`, cut or filled up with zeros."""
+    pixels, _ = to_picture(picture, channels=spec.read_channels)
+    frame = spec.resize(torch.from_numpy(pixels).permute(2, 0, 1))
+    if size is None:
+        return frame
+    canvas = frame.new_zeros(len(frame), *size)
+    height, width = min(size[0], frame.shape[1]), min(size[1], frame.shape[2])
+    canvas[:, :height, :width] = frame[:, :height, :width]
+    return canvas
+
+
 def drawn_batches(short_side: int, channels: int = 3) -> Iterator[Tensor]:
     """Eight pictures of coarse noise and rectangles, the same every time; sides divisible by nothing.
 
@@ -42,12 +64,26 @@ def drawn_batches(short_side: int, channels: int = 3) -> Iterator[Tensor]:
     """
     random = torch.Generator().manual_seed(0)
     for batch, share in ((1, 1.0), (3, 0.5), (2, 0.37), (2, 0.71)):
-        height, width = int(short_side * share) + 1, int(short_side * share * 1.3) + 3
-        noise = torch.rand(batch, channels, height // 8 + 1, width // 8 + 1, generator=random) * 255
-        images = interpolate(noise, size=(height, width), mode="bilinear")
-        for image in images:
-            for _ in range(6):
-                y, x = (torch.rand(2, generator=random) * torch.tensor([height, width]) * 0.8).long().tolist()
-                h, w = (torch.rand(2, generator=random) * torch.tensor([height, width]) * 0.4).long().tolist()
-                image[:, y : y + h + 2, x : x + w + 2] = torch.rand(channels, 1, 1, generator=random) * 255
-        yield images.to(torch.uint8)
+        yield _draw(batch, (int(short_side * share) + 1, int(short_side * share * 1.3) + 3), channels, random)
+
+
+def drawn_pictures(size: tuple[int, int], count: int, channels: int = 3) -> list[Tensor]:
+    """`count` pictures (channels, height, width) of one size, the same every time.
+
+    >>> [tuple(picture.shape) for picture in drawn_pictures((20, 30), 2)]
+    [(3, 20, 30), (3, 20, 30)]
+    """
+    return list(_draw(max(count, 0), size, channels, torch.Generator().manual_seed(0)))
+
+
+def _draw(batch: int, size: tuple[int, int], channels: int, random: torch.Generator) -> Tensor:
+    """uint8 (batch, channels, height, width) of coarse noise and rectangles."""
+    height, width = size
+    noise = torch.rand(batch, channels, height // 8 + 1, width // 8 + 1, generator=random) * 255
+    images = interpolate(noise, size=size, mode="bilinear") if batch else noise.new_zeros(0, channels, *size)
+    for image in images:
+        for _ in range(6):
+            y, x = (torch.rand(2, generator=random) * torch.tensor([height, width]) * 0.8).long().tolist()
+            h, w = (torch.rand(2, generator=random) * torch.tensor([height, width]) * 0.4).long().tolist()
+            image[:, y : y + h + 2, x : x + w + 2] = torch.rand(channels, 1, 1, generator=random) * 255
+    return images.to(torch.uint8)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pagoda.beside import one_ahead
 from pagoda.detectors.contract import Detector
 from pagoda.follow.clips import FOLLOWING_LIMITS, detect_frames, neighbours, tracker_for
 from pagoda.plain import check_counts, checked
@@ -103,7 +104,7 @@ class VideoFollower:
         before, _ = neighbours(self.model)
         now = self.source.first_frame
         first = max(0, now - before)
-        frames = iter(self.source.starting_at(first))
+        frames = one_ahead(self.source.starting_at(first))
         recent = deque((frame.picture for frame in islice(frames, now - first)), maxlen=before)
         pictures = _pictures(frames, waiting)
         for found in known:

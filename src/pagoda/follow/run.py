@@ -5,11 +5,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pagoda.beside import Behind
 from pagoda.files.lock import hold_folder
 from pagoda.follow.follower import FollowedFrame, VideoFollower
 from pagoda.follow.frame_log import FoundWriter, picture_hash, read_about, read_found
@@ -162,12 +164,17 @@ def _follow_into(
     rate = source.frames_per_second if write_video else None
     outputs = TrackOutputs(out, source.name, rate, first_frame=source.first_frame, replaces=resume)
     try:
-        with StopRequests() as stops, outputs, FoundWriter(record, about, keep_frames=known) as log:
+        with (
+            StopRequests() as stops,
+            outputs,
+            FoundWriter(record, about, keep_frames=known) as log,
+            Behind() as behind,
+        ):
 
             def take(number: int, each: FollowedFrame) -> None:
                 if number >= known:
                     log.add(each.found, seen=picture_hash(each.frame.picture))
-                outputs.add(each.linked, each.frame.picture, each.frame.seconds)
+                behind.do(partial(outputs.add, each.linked, each.frame.picture, each.frame.seconds))
                 if on_frame is not None:
                     on_frame(each.linked)
                 stops.check()

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pagoda.convert.choice_notes import collected_notes
 from pagoda.detectors.contract import Detector
-from pagoda.models import create_model, is_checkpoint, load
+from pagoda.models import create_model, is_checkpoint, is_exported, load
 from pagoda.plain import JsonObject, checked
 from pagoda.structures.labels import LabelMap
 from pagoda.transfer.classes import adapt_classes
@@ -78,7 +78,7 @@ def starting_model(
     >>> starting_model(model, LabelMap.from_names(["cat", "dog"])).model.label_map.names
     ('cat', 'dog')
     """
-    if isinstance(model, Path) or (isinstance(model, str) and is_checkpoint(model)):
+    if isinstance(model, Path) or (isinstance(model, str) and (is_checkpoint(model) or is_exported(model))):
         return _from_checkpoint(str(model), labels, options=options or {}, build=build)
     if isinstance(model, str) and build is not None:
         composed = build(len(labels))
@@ -93,6 +93,10 @@ def starting_model(
 
 def _from_checkpoint(path: str, labels: LabelMap, *, options: JsonObject, build: Build | None) -> Start:
     """A trained model: its heads made anew where classes or keypoints differ, its pictures resized where asked."""
+    if is_exported(path):
+        raise ValueError(
+            f"{path} is an exported file, which cannot be trained; start from the checkpoint it was made of"
+        )
     chosen = changed(read_options(CheckpointOptions, options, path))
     take = chosen.pop("take", None)
     with collected_notes() as notes:

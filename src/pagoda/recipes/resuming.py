@@ -101,6 +101,8 @@ def settings_with(saved: TrainSettings, changes: Mapping[str, object]) -> TrainS
     >>> settings_with(TrainSettings(data="bccd"), {"optim": {"clip_norm": 0}}).optim.clip_norm
     0
     """
+    kept = {"precision"} if changes.get("precision") == "auto" else set()  # it was chosen when the run began
+    changes = {name: value for name, value in changes.items() if name not in kept}
     return from_plain(TrainSettings, _merged(to_plain(saved), changes))
 
 

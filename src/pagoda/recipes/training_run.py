@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from pagoda.evaluation.coco.result import DetectionResult
 from pagoda.evaluation.runner import detect_dataset, evaluate
 from pagoda.files.atomic import claim_folder, write_atomically
 from pagoda.files.lock import hold_folder
+from pagoda.machine import choose_precision, find_device
 from pagoda.plain import JsonObject
 from pagoda.recipes.datasets import check_frames, check_learnable, check_scorable, open_data
 from pagoda.recipes.initial_model import Build, starting_model
@@ -48,7 +49,7 @@ from pagoda.recipes.resuming import (
 )
 from pagoda.recipes.target_fields import check_keypoints, flip_pairs, lighten, what_to_carry
 from pagoda.structures.tubes import AnyTargets, TubeTargets
-from pagoda.training.distributed import check_device, processes
+from pagoda.training.distributed import processes
 from pagoda.training.loop import MakeBar, Trainer
 from pagoda.training.run_log import read_records
 from pagoda.training.settings import AugmentSettings, TrainSettings, to_plain
@@ -133,7 +134,7 @@ def train(
         build: composes a model that is not in the zoo; `model` is then the name written into its card.
         quiet: no bar, no remarks on the data and no words on standard error.
     """
-    check_device(settings.device)
+    find_device(settings.device)
     data = open_data(settings, model, take=(options or {}).get("take"))
     torch.manual_seed(settings.seed)
     start = starting_model(model, data.label_map, options=options, build=build)
@@ -177,11 +178,12 @@ def train_on(
     Traceback (most recent call last):
     ValueError: the model's 2 classes are not the dataset's 3: unknown to the model: circle, square, triangle; ...
     """
-    check_device(settings.device)
+    find_device(settings.device)
     check_frames(model, train_data, settings.augment)
     check_keypoints(model, train_data.label_map, settings.augment)
     check_learnable(model, train_data)
     check_scorable(model, val_data)
+    settings = _with_precision(settings, quiet=quiet)
     name = settings.name or str((model.origin or {}).get("model") or type(model).__name__).split(":")[-1]
     folder = _shared_run_folder(settings, name)
     before = evaluate(model, val_data, batch_size=settings.batch_size) if score_before else None
@@ -214,7 +216,7 @@ def resume(
     saved = settings_in(config, Path(folder) / "config.yaml")
     settings = settings_with(saved, changes or {})
     check_same_run(folder, to_plain(saved), to_plain(settings))
-    check_device(settings.device)
+    find_device(settings.device)
     model = model_from_card(config["card"], build=build, where=folder)
     train_data, val_data = open_data(settings, model).datasets(model)
     check_learnable(model, train_data)
@@ -294,6 +296,14 @@ def _go_on(trainer: Trainer, saved: TrainSettings, settings: TrainSettings, fold
         trainer.log.say(note)
     if trainer.is_main and saved != settings:
         rewrite_settings(folder, settings)
+
+
+def _with_precision(settings: TrainSettings, *, quiet: bool) -> TrainSettings:
+    """The settings with what "auto" is on this machine, the same on every process: the main one's."""
+    taken, why = choose_precision(settings.precision, find_device(settings.device), "training")
+    if why and not quiet and processes(settings.device).is_main_process:
+        print(why, file=sys.stderr)
+    return replace(settings, precision=broadcast_object_list([taken])[0])
 
 
 def _shared_run_folder(settings: TrainSettings, name: str) -> Path:

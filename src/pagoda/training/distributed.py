@@ -18,15 +18,3 @@ def processes(device: str = "auto") -> PartialState:
     is_one_of_many = int(os.environ.get("WORLD_SIZE", "1")) > 1
     on_cpu = device == "cpu" or not torch.accelerator.is_available()
     return PartialState(cpu=is_one_of_many and on_cpu)
-
-
-def check_device(name: str) -> None:
-    """Raises ValueError where a run is told to use a device that is not there, or none; "auto" always is."""
-    try:
-        torch.empty(1, device=None if name == "auto" else name)
-    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without it
-        reason = (str(error).splitlines() or [""])[0]
-        raise ValueError(
-            f"device must be auto, cpu, cuda, cuda:1 or mps and be there, got {name!r} ({reason}); auto takes what is"
-            " there"
-        ) from error

@@ -18,6 +18,7 @@ from pagoda.data.loading import Batch, TrainingView, make_loader
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation.coco.result import DetectionResult
 from pagoda.layers.memory_format import order_weights
+from pagoda.machine import choose_precision
 from pagoda.plain import checked
 from pagoda.stopping import Stopped, StopRequests
 from pagoda.structures.images import ImageBatch
@@ -129,6 +130,7 @@ class Trainer:
         processes(settings.device)  # opens the group, which accelerate then finds
         self.accelerator = Accelerator(mixed_precision="no", device_placement=False)
         self.device = self.accelerator.device if settings.device == "auto" else torch.device(settings.device)
+        self.precision, _ = choose_precision(settings.precision, self.device, "training")
         self.is_main = self.accelerator.is_main_process
         self.memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
         self.model = order_weights(model.to(self.device), channels_last=settings.channels_last)
@@ -236,7 +238,7 @@ class Trainer:
         accumulate = self.settings.optim.accumulate
         is_step = (self._batches_done() + 1) % accumulate == 0
         with nullcontext() if is_step else self.accelerator.no_sync(self.losses):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
                 losses = self.losses(images, [target.to(self.device) for target in targets])
             total = torch.stack(list(losses.values())).sum()
             values = {name: value.item() for name, value in losses.items()}
@@ -340,9 +342,9 @@ class Trainer:
     def _stop_not_finite(
         self, what: str, values: dict[str, float], pictures: list[Tensor], targets: list[AnyTargets]
     ) -> None:
-        diagnosis = diagnose(self.model, pictures, targets, precision=self.settings.precision)
+        diagnosis = diagnose(self.model, pictures, targets, precision=self.precision)
         path = self.folder / f"capsule-step{self.at.step}-rank{self.accelerator.process_index}.pt"
-        facts = {"precision": self.settings.precision, "channels_last": self.settings.channels_last}
+        facts = {"precision": self.precision, "channels_last": self.settings.channels_last}
         try:
             save_capsule(path, self.model, pictures, targets, what=what, losses=values, **facts)
             kept = f"everything is kept in {path}; look again with: pagoda replay {shlex.quote(str(path))}"

@@ -152,8 +152,9 @@ class TrainSettings:
     """processes that read pictures, which changes nothing of what is learnt; 0 reads in the training process"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps; auto takes an accelerator where there is one"""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: autocast; quicker where the processor multiplies bf16 natively"""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """bf16: autocast, sums and weights stay fp32; auto: what this machine learns quicker with, as measured once; the
+    choice is written into the run's config.yaml"""
     channels_last: bool = True
     """memory order of pictures and weights; quicker convolutions on most machines"""
     val_every: int = 1

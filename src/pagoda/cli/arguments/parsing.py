@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import tyro
 
@@ -17,14 +17,17 @@ from pagoda.data.formats.coco_masks_keypoints import read_skeleton
 from pagoda.data.reading.category_ids import read_categories
 from pagoda.data.reading.complaints import Complaints
 from pagoda.detectors.contract import Detector
+from pagoda.exporting.optimize import quicken
 from pagoda.files.drafts import sweep_drafts
 from pagoda.files.text import as_whole, one_line, read_json, read_text
-from pagoda.models import create_model, is_checkpoint, load
+from pagoda.machine import PRECISIONS, choose_precision, find_device
+from pagoda.models import create_model, is_checkpoint, is_exported, load
 from pagoda.places import told_at
-from pagoda.plain import JsonObject
+from pagoda.plain import JsonObject, checked
 from pagoda.structures.labels import LabelMap
 
 T = TypeVar("T")
+AnyPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 def parse(command: type[T], verb: str, arguments: Sequence[str], default: T | None = None) -> T:
@@ -79,9 +82,42 @@ def find_build(model: str) -> Callable[[int], Detector] | None:
 
 def open_checkpoint(path: str, model: str = "", take: str = "") -> Detector:
     """A checkpoint; `model` is FILE.py:FUNCTION when it is not one of the zoo's, `take` the key of its weights."""
+    if is_exported(path):
+        raise ValueError(
+            f"{path} is an exported file: it predicts, follows and can be scored, and this needs the checkpoint that it"
+            " was made of"
+        )
     build = typed_build(model)
     with warnings_as_notes():
         return load(path, build=build, take=take or None)
+
+
+@checked
+def open_ready(
+    path: str, model: str = "", take: str = "", *, device: str = "auto", precision: AnyPrecision = "fp32"
+) -> Detector:
+    """A checkpoint as it looks at pictures quickest on `device`: norms folded, memory laid out; or an exported file.
+
+    Another precision than fp32 is said on standard error, and why it was chosen. Raises ValueError for a device that
+    is not there, and for what an exported file cannot change.
+    """
+    if is_exported(path):
+        given = {
+            "--model": model,
+            "--take": take,
+            "--precision": precision not in ("auto", "fp32") and precision,
+        }
+        refused = [f"{flag} {value}" for flag, value in given.items() if value]
+        if refused:
+            raise ValueError(
+                f"{path} is an exported file, which {', '.join(refused)} cannot change: leave it out"
+            )
+        return load(path, device=device)
+    place = find_device(device)
+    taken, why = choose_precision(precision, place)
+    if why:
+        print(why, file=sys.stderr)
+    return quicken(open_checkpoint(path, model, take).to(place), dtype=PRECISIONS[taken])
 
 
 def typed_build(model: str) -> Callable[[int], Detector] | None:
@@ -132,7 +168,7 @@ def open_model(
         if label_map is not None:
             composed.label_map = label_map
         return composed
-    if is_checkpoint(model):
+    if is_checkpoint(model) or is_exported(model):
         return open_checkpoint(model, take=take)
     if take:
         raise ValueError(f"--take is for checkpoints, and {model} is none")

@@ -1,0 +1,165 @@
+"""An exported file in the place of a model: the same `predict`, the same words, also for `pagoda val` and `track`."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, replace
+from hashlib import sha256
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from pagoda.detectors.contract import Detector, Learnt
+from pagoda.exporting.engines import Engine, open_engine
+from pagoda.exporting.masks_keypoints_parity import with_shapes
+from pagoda.postprocess.select import Select
+from pagoda.preprocess import InputSpec
+from pagoda.structures.images import ImageBatch
+from pagoda.structures.instances import Detections
+from pagoda.structures.labels import LabelMap
+from pagoda.structures.skeleton import Skeleton
+
+FIXED = ("max_iou", "max_candidates", "across_classes", "clip", "drop_empty", "order", "inclusive")
+"""limits that are part of the graph"""
+
+
+def load_exported(path: str | Path) -> "ExportedDetector":
+    """The file that `pagoda export` wrote to `path`, .onnx or .xml, as a detector that can look at pictures.
+
+    Raises as `engines.open_engine` does.
+    """
+    return ExportedDetector(path)
+
+
+class ExportedDetector(Detector):
+    """Finds what the file finds; it has no weights that could be trained, saved or moved to another device.
+
+    `min_score` may be any: the threshold is one number of the graph. `max_detections` may be lower than the file's
+    own; the other limits are part of it and raise ValueError where they differ.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__()
+        self.path = path = Path(path)
+        self._engine = open_engine(path)
+        said = self._engine.metadata
+        skeleton = json.loads(said["skeleton"]) if "skeleton" in said else None
+        self.label_map = LabelMap(
+            tuple(json.loads(said["names"])),
+            tuple(json.loads(said["category_ids"])),
+            skeleton=None if skeleton is None else Skeleton.from_dict(skeleton),
+        )
+        self.input_spec = ExportedInput.from_dict(json.loads(said["input_spec"]))
+        limits = json.loads(said["postprocess"])
+        self.postprocess = Select(
+            **{each.name: limits[each.name] for each in fields(Select) if each.name in limits}
+        )
+        self.origin = {"model": said.get("model"), "options": {}}
+        self._min_score = float(self.postprocess.min_score)
+        self._lock = Lock()
+        content = path.read_bytes() if path.suffix == ".onnx" else path.with_suffix(".bin").read_bytes()
+        # Where a run that goes on compares weights by content, these are they.
+        self.register_buffer("sha256", torch.tensor(list(sha256(content).digest()), dtype=torch.uint8))
+        self.register_parameter("nothing", nn.Parameter(torch.empty(0), requires_grad=False))
+        self.eval()
+
+    @property
+    def learns(self) -> frozenset[Learnt]:
+        """What the file says of objects besides boxes and classes."""
+        usage = self._engine.metadata.get("usage", "")
+        return frozenset(name for name in ("masks", "keypoints") if f" {name}:" in usage)  # type: ignore[misc]
+
+    def detect(
+        self,
+        images: ImageBatch,
+        *,
+        postprocess: Select | None = None,
+        sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> list[Detections]:
+        """Pictures of one size run together. Raises ValueError for limits that the file cannot change."""
+        select = postprocess or self.postprocess
+        engine = self._engine_for(select)
+        found: dict[int, Detections] = {}
+        frames = [(int(height), int(width)) for height, width in images.sizes.tolist()]
+        for size in dict.fromkeys(frames):
+            places = [place for place, each in enumerate(frames) if each == size]
+            pixels = images.pixels[places, :, : size[0], : size[1]].to("cpu", torch.uint8).contiguous()
+            outputs = engine(pixels)
+            for row, place in enumerate(places):
+                found[place] = self._of_one({name: values[row] for name, values in outputs.items()}, size)
+        kept = [found[place][: select.max_detections] for place in range(len(frames))]
+        return kept if sizes is None else self.restore(kept, sizes)
+
+    def restore(self, detections: Sequence[Detections], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+        """Masks are resized with their picture; a border of the frame is cut off first."""
+        restored = super().restore([replace(each, masks=None) for each in detections], sizes)
+        return [
+            after
+            if before.masks is None
+            else replace(after, masks=self._moved(before.masks, after.image_size))
+            for before, after in zip(detections, restored, strict=True)
+        ]
+
+    def _of_one(self, outputs: dict[str, Tensor], size: tuple[int, int]) -> Detections:
+        real = outputs["labels"] >= 0
+        boxes, scores, labels = (outputs[name][real] for name in ("boxes", "scores", "labels"))
+        return with_shapes(Detections(boxes, scores, labels.long(), size, self.label_map), outputs, real)
+
+    def _moved(self, masks: Tensor, size: tuple[int, int]) -> Tensor:
+        (top, left), (height, width) = self.input_spec.offset(size), self.input_spec.resized(size)
+        inside = masks[:, top : top + height, left : left + width]
+        if size == (height, width) or not len(inside):
+            return inside if len(inside) else masks.new_zeros(0, *size)
+        return interpolate(inside[None].float(), size=size, mode="bilinear", align_corners=False)[0] >= 0.5
+
+    def _engine_for(self, select: Select) -> Engine:
+        """The one at hand, or one with another threshold in its place."""
+        for name in FIXED:
+            if hasattr(select, name) and getattr(select, name) != getattr(self.postprocess, name):
+                raise ValueError(
+                    f"{name} is {getattr(self.postprocess, name)} in {self.path} and cannot be changed there, got"
+                    f" {getattr(select, name)}; use the checkpoint, or export it anew"
+                )
+        most, asked = self.postprocess.max_detections, select.max_detections
+        if most is not None and (asked is None or asked > most):
+            raise ValueError(
+                f"{self.path} gives at most {most} detections, got max_detections={asked}; export it anew with"
+                " --max-detections"
+            )
+        with self._lock:
+            if float(select.min_score) != self._min_score:
+                self._min_score = float(select.min_score)
+                self._engine = open_engine(self.path, min_score=self._min_score)
+            return self._engine
+
+
+class ExportedInput(InputSpec):
+    """Pictures as an exported file takes them: resized, uint8, neither normalised nor padded to a multiple."""
+
+    def prepare(self, pictures: Sequence[Tensor], *, device: torch.device | str | None = None) -> ImageBatch:
+        """uint8 (B, C, H, W), zeros below and to the right of what is smaller than the largest."""
+        return self.batch([self.resize(picture) for picture in pictures], device=device)
+
+    def normalize(self, pixels: Tensor) -> Tensor:
+        """As they are."""
+        return pixels
+
+    def padded(self, side: Any) -> Any:
+        """As it is."""
+        return side
+
+    def _stack(
+        self,
+        normalized: Iterable[Tensor],
+        sizes: list[tuple[int, int]],
+        frames: tuple[int, ...],
+        device: torch.device | str | None,
+    ) -> ImageBatch:
+        height, width = (max(sides) for sides in zip(*sizes, strict=True))
+        pixels = torch.zeros(len(sizes), self.read_channels, height, width, dtype=torch.uint8, device=device)
+        for image, (picture, (h, w)) in enumerate(zip(normalized, sizes, strict=True)):
+            pixels[image, :, :h, :w] = picture
+        return ImageBatch(pixels, torch.tensor(sizes, dtype=torch.long, device=pixels.device))

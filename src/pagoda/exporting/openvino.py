@@ -1,0 +1,269 @@
+"""A detector as an OpenVINO file: fp32, compared row by row; or int8, calibrated on pictures and judged by AP."""
+
+import ast
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from torch import Tensor
+
+from pagoda.detectors.contract import Detector
+from pagoda.exporting.engines import check_engine, on_a_test_farm, silent_import
+from pagoda.exporting.exported import load_exported
+from pagoda.exporting.onnx import check_exportable, check_installed, to_onnx
+from pagoda.exporting.parity import ParityReport, check_parity, verify
+from pagoda.exporting.parity_pictures import fitted
+from pagoda.files.atomic import write_atomically
+
+CALIBRATION_PICTURES = 300
+"""as many as calibrate well; more only take longer"""
+_SCOPES = "pkg.torch.onnx.name_scopes"
+"""where torch's exporter says which module a node is from"""
+_INSIDE = ("model.backbone", "model.neck")
+"""whose layers become int8, and those of heads"""
+_KEPT = ("predict", "classes", "deltas", "objectness")
+"""last layers, whose outputs are compared with thresholds and decoded to pixels"""
+
+Score = Callable[[Detector], Mapping[str, float]]
+"""AP of a model on somebody's pictures, 0 … 1, by what is scored: of boxes, and of masks and keypoints it may learn"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Report:
+    """What int8 costs, and how it was found out."""
+
+    ap: dict[str, float]
+    """of the file, in percent, by what is scored"""
+    ap_fp32: dict[str, float]
+    """of the model, in percent, on the same pictures"""
+    max_ap_loss: float
+    """points that may be lost"""
+    calibration_pictures: int
+    """that set the scales"""
+    quantized: int
+    """layers that compute in int8"""
+    kept: int
+    """convolutions and products that stay in fp32"""
+
+    @property
+    def ap_loss(self) -> float:
+        """Points, of what loses most."""
+        return max(self.ap_fp32[name] - self.ap[name] for name in self.ap)
+
+    @property
+    def passed(self) -> bool:
+        return self.ap_loss <= self.max_ap_loss
+
+    def summary(self) -> str:
+        scores = ", ".join(f"{name} {self.ap[name]:.2f} (fp32 {self.ap_fp32[name]:.2f})" for name in self.ap)
+        return (
+            f"int8 {scores}: {self.ap_loss:+.2f} points lost, {self.max_ap_loss:g} allowed;"
+            f" {self.quantized} layers in int8, {self.kept} in fp32; calibrated on {self.calibration_pictures} pictures"
+        )
+
+    def to_dict(self) -> dict[str, object]:
+        return {**asdict(self), "ap_loss": self.ap_loss, "passed": self.passed}
+
+
+class Int8Error(RuntimeError):
+    """The int8 file loses too much; `report` says how much."""
+
+    def __init__(self, message: str, report: Int8Report) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+def export_openvino(
+    model: Detector,
+    path: str | Path,
+    *,
+    pictures: Sequence[object] | None = None,
+    min_score: float | None = None,
+    max_detections: int | None = None,
+    size: tuple[int, int] | None = None,
+    box_tolerance: float = 0.05,
+    score_tolerance: float = 1e-4,
+    overwrite: bool = False,
+) -> ParityReport:
+    """Write `model` as MODEL.xml and MODEL.bin once the pair finds what the model finds, in fp32.
+
+    Inputs, outputs, metadata (rt_info "pagoda") and arguments are those of `export_onnx`. `size` (height, width) fixes
+    the pictures' size, which lets OpenVINO prepare more; they are then one a batch. Raises as `export_onnx` does.
+    """
+    path = check_place(path, overwrite)
+    check_exportable(model)
+    select = model.postprocess.with_limits(min_score=min_score, max_detections=max_detections)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / path.name
+        write_ir(ir_of(model, select, size)[0], file)
+        report = verify(
+            file, model, pictures, box_tolerance=box_tolerance, score_tolerance=score_tolerance, size=size
+        )
+        check_parity(report)
+        place_pair(file, path)
+    return report
+
+
+def export_int8(
+    model: Detector,
+    path: str | Path,
+    *,
+    calibration: Sequence[object],
+    score: Score,
+    max_ap_loss: float = 0.5,
+    min_score: float | None = None,
+    max_detections: int | None = None,
+    size: tuple[int, int] | None = None,
+    overwrite: bool = False,
+) -> Int8Report:
+    """Write `model` in int8 as MODEL.xml and MODEL.bin, if no more AP is lost than `max_ap_loss` points.
+
+    Backbone, neck and heads compute in int8, weights per channel; last convolutions, decoding and suppression stay in
+    fp32. The report is in the file's metadata ("int8") too.
+
+    Args:
+        calibration: pictures of the kind the model will see, some 300: their activations set the scales.
+        score: {"AP": 0 … 1, …} of a model on annotated pictures; asked of the int8 file and of the model.
+
+    Raises:
+        Int8Error: more is lost; nothing is written.
+        ValueError: there is no picture to calibrate on.
+    """
+    path = check_place(path, overwrite)
+    if find_spec("nncf") is None:
+        raise ImportError("int8 needs nncf; install with: pip install 'pagoda-vision[openvino]'")
+    if not calibration:
+        raise ValueError(
+            "int8 needs pictures of the kind the model will see, to set its scales by: --calibrate DIR (some 300)"
+        )
+    check_exportable(model)
+    select = model.postprocess.with_limits(min_score=min_score, max_detections=max_detections)
+    ir, modules = ir_of(model, select, size)
+    pictures = calibration[:CALIBRATION_PICTURES]
+    quantized, counts = quantize(
+        ir, modules, (fitted(model.input_spec, picture, size) for picture in pictures), len(pictures)
+    )
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / path.name
+        write_ir(quantized, file)
+        report = Int8Report(
+            ap=_percent(score(load_exported(file))),
+            ap_fp32=_percent(score(model)),
+            max_ap_loss=max_ap_loss,
+            calibration_pictures=len(pictures),
+            quantized=counts[0],
+            kept=counts[1],
+        )
+        if not report.passed:
+            raise Int8Error(
+                f"the int8 file was not kept: {report.summary()}; calibrate on pictures like those it will see, or"
+                " allow more: --max-ap-loss",
+                report,
+            )
+        quantized.set_rt_info(json.dumps(report.to_dict()), ["pagoda", "int8"])
+        write_ir(quantized, file)
+        place_pair(file, path)
+    return report
+
+
+def _percent(scores: Mapping[str, float]) -> dict[str, float]:
+    return {name: 100 * value for name, value in scores.items()}
+
+
+def check_place(path: str | Path, overwrite: bool) -> Path:
+    """The path of the .xml; raises where a package is missing, or a file of the pair is there already."""
+    path = Path(path)
+    check_engine(".xml")
+    check_installed()
+    for each in (path, path.with_suffix(".bin")):
+        if each.exists() and not overwrite:
+            raise FileExistsError(f"{each} exists; choose another name or say overwrite=True (--overwrite)")
+    return path
+
+
+def ir_of(
+    model: Detector, select: Any, size: tuple[int, int] | None = None, opset: int = 18
+) -> tuple[Any, dict[str, list[str]]]:
+    """(openvino.Model with our metadata, {name of a node: the modules it stands in, outermost first})."""
+    openvino = silent_import("openvino")
+    program = to_onnx(model, select, opset)
+    file = io.BytesIO()
+    program.save(file)
+    ir = openvino.Core().read_model(file.getvalue(), b"")
+    for key, value in program.model.metadata_props.items():
+        ir.set_rt_info(value, ["pagoda", key])
+    if size is not None:
+        ir.reshape([1, model.input_spec.read_channels, *size])
+        ir.set_rt_info(json.dumps(list(size)), ["pagoda", "size"])
+    modules: dict[str, list[str]] = {}
+    for node in program.model.graph:
+        scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))
+        for name in filter(None, (node.name, *(output.name for output in node.outputs))):
+            modules[name] = scopes
+    return ir, modules
+
+
+def quantize(
+    ir: Any, modules: dict[str, list[str]], frames: Iterator[Tensor], count: int
+) -> tuple[Any, tuple[int, int]]:
+    """(the model in int8, (layers in int8, convolutions and products in fp32)).
+
+    NNCF's post-training quantisation: weights symmetric and per channel, activations by the range they have in
+    `frames`, `count` of them, with their bias corrected.
+    """
+    with on_a_test_farm():
+        nncf = silent_import("nncf")
+        logging.getLogger("nncf").setLevel(logging.ERROR)
+        kept = [node.get_friendly_name() for node in ir.get_ordered_ops() if not is_int8(node, modules)]
+        data = nncf.Dataset(list(frames), lambda frame: frame[None].numpy())
+        quantized = nncf.quantize(
+            ir,
+            data,
+            preset=nncf.QuantizationPreset.MIXED,
+            target_device=nncf.TargetDevice.CPU,
+            subset_size=count,
+            ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
+        )
+    layers = [node for node in quantized.get_ordered_ops() if node.get_type_name() in WEIGHTY]
+    in_int8 = sum(has_fake_quantize(node) for node in layers)
+    return quantized, (in_int8, len(layers) - in_int8)
+
+
+WEIGHTY = ("Convolution", "GroupConvolution", "MatMul", "ConvolutionBackpropData")
+
+
+def has_fake_quantize(node: Any) -> bool:
+    """Whether the activations of a layer come out of a quantiser."""
+    source = node.input_value(0).get_node()
+    return source.get_type_name() == "FakeQuantize"
+
+
+def is_int8(node: Any, modules: dict[str, list[str]]) -> bool:
+    """Whether a node belongs to backbone, neck or a head, and to no last layer of one.
+
+    What torch's exporter gives no module for (expanded norms, shapes) stays as it is.
+    """
+    name = node.get_friendly_name().split("/")[0]
+    scopes = [scope for scope in modules.get(name, ()) if scope.startswith("model.")]
+    if not scopes:
+        return False
+    inside = any(scope.startswith(_INSIDE) or scope.split(".")[1].endswith("head") for scope in scopes)
+    return inside and not any(scope.rsplit(".", 1)[-1] in _KEPT for scope in scopes)
+
+
+def write_ir(ir: Any, file: Path) -> None:
+    """The pair of files, weights in fp32 where they are not int8."""
+    silent_import("openvino").save_model(ir, file, compress_to_fp16=False)
+
+
+def place_pair(file: Path, path: Path) -> None:
+    """The weights first: an .xml is not seen before they are there."""
+    for ending in (".bin", path.suffix):
+        content = file.with_suffix(ending).read_bytes()
+        write_atomically(path.with_suffix(ending), lambda draft, content=content: draft.write_bytes(content))

@@ -1,0 +1,266 @@
+"""Exported files in the place of a model, ONNX and OpenVINO alike: predict, val, limits, and what is refused."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+from pagoda.data.drawn.synthetic import DrawnShapes
+from pagoda.evaluation.runner import detect_dataset, evaluate
+from pagoda.exporting.engines import open_engine
+from pagoda.exporting.exported import ExportedDetector, load_exported
+from pagoda.exporting.onnx import export_onnx
+from pagoda.exporting.openvino import Int8Error, export_int8, export_openvino
+from pagoda.exporting.parity_pictures import drawn_pictures
+from pagoda.models import is_exported
+from pagoda.ops.boxes import pairwise_iou
+from pagoda.structures.instances import Detections
+
+sys.path.insert(0, str(Path(__file__).parent))
+from small import FACE, LABELS, one_level_fcos, two_levels_and_all_heads
+
+onnx = pytest.importorskip("onnx", reason="needs pip install 'pagoda-vision[export]'")
+pytest.importorskip("onnxruntime", reason="needs pip install 'pagoda-vision[export]'")
+pytestmark = pytest.mark.medium
+has_openvino = pytest.mark.skipif(
+    not all(map(find_spec, ("openvino", "nncf"))),
+    reason="needs pip install 'pagoda-vision[openvino]'",
+)
+ENDINGS = [".onnx", pytest.param(".xml", marks=has_openvino)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("exported")
+
+
+@pytest.fixture(scope="module")
+def fcos(folder):
+    """(the model, {ending: its file}); made once."""
+    model = one_level_fcos().eval()
+    return model, Files(model, folder / "fcos")
+
+
+@pytest.fixture(scope="module")
+def regions(folder):
+    model = two_levels_and_all_heads().eval()
+    return model, Files(model, folder / "regions")
+
+
+class Files(dict):
+    """{ending: file}, exported when first asked for."""
+
+    def __init__(self, model, stem: Path) -> None:
+        super().__init__()
+        self.model, self.stem = model, stem
+
+    def __missing__(self, ending: str) -> Path:
+        path = self.stem.with_suffix(ending)
+        (export_onnx if ending == ".onnx" else export_openvino)(self.model, path)
+        self[ending] = path
+        return path
+
+
+def pictures() -> list[torch.Tensor]:
+    sizes = ((120, 160), (90, 70), (120, 160), (300, 420))
+    return [drawn_pictures(size, number + 1)[number] for number, size in enumerate(sizes)]
+
+
+def assert_alike(ours: Detections, theirs: Detections) -> None:
+    """Nearly all of the sure ones have a twin: which of two equals is taken is left to rounding."""
+    sure = theirs.above(0.3)
+    overlap = pairwise_iou(sure.boxes, ours.boxes)
+    close = (sure.scores[:, None] - ours.scores[None]).abs() < 1e-3
+    twins = ((overlap > 0.99) & close & (sure.labels[:, None] == ours.labels[None])).any(1)
+    assert len(sure) > 3 and twins.float().mean() > 0.95
+    assert ours.image_size == theirs.image_size and ours.label_map == theirs.label_map
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_pictures_of_several_sizes_in_one_batch(fcos, ending):
+    model, files = fcos
+    exported = load_exported(files[ending])
+    assert exported.label_map == LABELS and not exported.learns
+    for ours, theirs in zip(
+        exported.predict(pictures(), batch_size=4), model.predict(pictures()), strict=True
+    ):
+        assert_alike(ours, theirs)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_masks_and_keypoints_are_those_of_the_picture(regions, ending):
+    model, files = regions
+    exported = load_exported(files[ending])
+    assert exported.learns == {"masks", "keypoints"} and exported.label_map.skeleton == FACE
+    as_it_is = drawn_pictures((128, 160), 1)  # not resized, so that every pixel counts
+    shown = [*as_it_is, *pictures()]
+    for number, (ours, theirs) in enumerate(zip(exported.predict(shown), model.predict(shown), strict=True)):
+        assert ours.masks.shape == (len(ours), *theirs.image_size)
+        overlap = pairwise_iou(theirs.boxes, ours.boxes) * (theirs.labels[:, None] == ours.labels[None])
+        best, twin = overlap.max(1)
+        same = best > 0.99
+        assert same.float().mean() > 0.9
+        masks, others = theirs.masks[same], ours.masks[twin[same]]
+        union, wrong = (masks | others).flatten(1).sum(1), (masks ^ others).flatten(1).sum(1)
+        if number == 0:
+            assert (wrong <= 0.01 * union + 2).float().mean() > 0.9
+        else:  # pasted into the resized picture, then resized: these masks are all edges and holes
+            assert 1 - wrong.sum() / union.sum() > 0.8
+        away = (theirs.keypoints[same] - ours.keypoints[twin[same]]).abs().amax(-1)
+        assert (away < 0.5).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_the_threshold_is_one_number_of_the_graph(fcos, ending):
+    exported = load_exported(fcos[1][ending])
+    every = exported.predict(pictures()[0])
+    middle = float(every.scores.median())
+    few = exported.predict(pictures()[0], min_score=middle)
+    assert 0 < len(few) < len(every) and few.scores.min() >= middle
+    assert (open_engine(fcos[1][ending], min_score=middle)(pictures()[0][None])["labels"] >= 0).sum() == len(
+        few
+    )
+    assert len(exported.predict(pictures()[0], min_score=0.001)) == len(every)
+    assert len(exported.predict(pictures()[0], max_detections=3)) == 3
+
+
+def test_limits_that_are_built_in_are_refused(fcos):
+    exported = load_exported(fcos[1][".onnx"])
+    with pytest.raises(ValueError, match=r"max_iou is 0\.6 in .* cannot be changed there, got 0\.3"):
+        exported.predict(pictures()[0], max_iou=0.3)
+    with pytest.raises(ValueError, match="gives at most 100 detections, got max_detections=300"):
+        exported.predict(pictures()[0], max_detections=300)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_file_is_scored_like_its_model(fcos, ending):
+    model, files = fcos
+    data = DrawnShapes(6, image_size=(120, 160))
+    object.__setattr__(model, "label_map", data.label_map)
+    try:
+        expected = evaluate(model, data).metrics
+        exported = load_exported(files[ending])
+        exported.label_map = data.label_map
+        assert evaluate(exported, data).metrics["AP"] == pytest.approx(expected["AP"], abs=2e-3)
+        assert len(list(detect_dataset(exported, data))) == 6
+    finally:
+        object.__setattr__(model, "label_map", LABELS)
+
+
+def test_several_threads_may_ask_for_several_thresholds(fcos):
+    from concurrent.futures import ThreadPoolExecutor
+
+    exported = load_exported(fcos[1][".onnx"])
+    scores = [round(float(score), 3) for score in exported.predict(pictures()[0]).scores[[10, 40, 70]]]
+    alone = {score: len(exported.predict(pictures()[0], min_score=score)) for score in scores}
+    asked = scores * 4
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda score: len(exported.predict(pictures()[0], min_score=score)), asked))
+    assert found == [alone[score] for score in asked]
+
+
+@has_openvino
+def test_int8_is_judged_by_ap(fcos, folder):
+    model, path = fcos[0], folder / "int8.xml"
+    asked = []
+
+    def score(detector):
+        asked.append(type(detector).__name__)
+        return {"AP": 0.5, "masks/AP": 0.4} if len(asked) == 1 else {"AP": 0.501, "masks/AP": 0.403}
+
+    report = export_int8(model, path, calibration=pictures(), score=score)
+    assert asked == ["ExportedDetector", "FCOS"]
+    assert report.passed and report.ap_loss == pytest.approx(0.3) and report.calibration_pictures == 4
+    # The stem, the stage's four convolutions, the neck's and the heads' towers; not the three that predict.
+    assert report.quantized >= 8 and report.kept >= 2
+    engine = open_engine(path)
+    assert json.loads(engine.metadata["int8"])["ap_loss"] == pytest.approx(0.3)
+    found = load_exported(path).predict(pictures()[0], min_score=0.0)
+    assert len(found) and torch.isfinite(found.boxes).all()
+
+
+@has_openvino
+def test_int8_tells_nobody_and_leaves_nothing_behind(tmp_path):
+    """In a process of its own: NNCF takes pytest for a test farm."""
+    program = """
+import sys
+sys.addaudithook(lambda event, _: event == "urllib.Request" and print("asked"))
+import numpy as np
+from pagoda.exporting.engines import on_a_test_farm, silent_import
+openvino = silent_import("openvino")
+ops = openvino.opset13
+pixels = ops.parameter([1, 3, 8, 8], np.float32)
+kernel = ops.constant(np.ones((4, 3, 3, 3), np.float32))
+model = openvino.Model([ops.convolution(pixels, kernel, [1, 1], [1, 1], [1, 1], [1, 1])], [pixels], "one")
+with on_a_test_farm():
+    nncf = silent_import("nncf")
+    nncf.quantize(model, nncf.Dataset([np.zeros((1, 3, 8, 8), np.float32)] * 2))
+"""
+    environment = {key: value for key, value in os.environ.items() if key not in ("CI", "NNCF_CI")}
+    environment |= {"HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "asked" not in done.stdout and not (tmp_path / "intel").exists()
+
+
+@has_openvino
+def test_int8_that_loses_too_much_is_not_written(fcos, folder):
+    path = folder / "lossy.xml"
+
+    def score(detector):
+        return {"AP": 0.4 if isinstance(detector, ExportedDetector) else 0.5}
+
+    with pytest.raises(
+        Int8Error, match=r"was not kept: int8 AP 40\.00 \(fp32 50\.00\): \+10\.00 points lost"
+    ):
+        export_int8(fcos[0], path, calibration=pictures(), score=score)
+    with pytest.raises(ValueError, match="--calibrate DIR"):
+        export_int8(fcos[0], path, calibration=[], score=score)
+    assert not path.exists() and not path.with_suffix(".bin").exists()
+
+
+@has_openvino
+def test_a_fixed_size(fcos, folder):
+    model, path = fcos[0], folder / "fixed.xml"
+    report = export_openvino(model, path, size=(120, 160))
+    assert set(report.batches) == {(1, 120, 160)} and report.passed
+    assert json.loads(open_engine(path).metadata["size"]) == [120, 160]
+
+
+def test_what_is_no_file_of_ours_is_refused(folder, monkeypatch):
+    assert is_exported("a.ONNX") and not is_exported("a.pth")
+    with pytest.raises(FileNotFoundError, match="no exported file"):
+        open_engine(folder / "nothing.onnx")
+    with pytest.raises(ValueError, match=r"expected an exported file \(\.onnx or \.xml\)"):
+        open_engine(folder / "nothing.pth")
+    (folder / "broken.onnx").write_bytes(b"no model")
+    with pytest.raises(ValueError, match=r"broken\.onnx cannot be run"):
+        open_engine(folder / "broken.onnx")
+    same = onnx.helper.make_node("Identity", ["images"], ["boxes"])
+    value = [onnx.helper.make_tensor_value_info(name, 1, [1]) for name in ("images", "boxes")]
+    graph = onnx.helper.make_graph([same], "other", value[:1], value[1:])
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)]), folder / "other.onnx"
+    )
+    with pytest.raises(ValueError, match="was not written by pagoda export: its metadata lack names"):
+        open_engine(folder / "other.onnx")
+
+
+@has_openvino
+def test_half_of_a_pair_is_refused(folder):
+    (folder / "half.xml").write_text("<net/>")
+    with pytest.raises(FileNotFoundError, match=r"half\.bin, which is not beside it"):
+        open_engine(folder / "half.xml")
+
+
+def test_a_missing_package_names_its_extra(folder, monkeypatch):
+    from pagoda.exporting import engines
+
+    monkeypatch.setattr(engines, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"pip install 'pagoda-vision\[openvino\]'"):
+        open_engine(folder / "model.xml")

@@ -14,7 +14,6 @@ from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.evaluation.runner import detect_dataset, evaluate
 from pagoda.exporting.engines import open_engine
 from pagoda.exporting.exported import ExportedDetector, load_exported
-from pagoda.exporting.onnx import export_onnx
 from pagoda.exporting.openvino import Int8Error, export_int8, export_openvino
 from pagoda.exporting.parity_pictures import drawn_pictures
 from pagoda.models import is_exported
@@ -22,48 +21,56 @@ from pagoda.ops.boxes import pairwise_iou
 from pagoda.structures.instances import Detections
 
 sys.path.insert(0, str(Path(__file__).parent))
-from small import FACE, LABELS, one_level_fcos, two_levels_and_all_heads
+from small import FACE, LABELS
 
 onnx = pytest.importorskip("onnx", reason="needs pip install 'pagoda-vision[export]'")
 pytest.importorskip("onnxruntime", reason="needs pip install 'pagoda-vision[export]'")
 pytestmark = pytest.mark.medium
-has_openvino = pytest.mark.skipif(
-    not all(map(find_spec, ("openvino", "nncf"))),
-    reason="needs pip install 'pagoda-vision[openvino]'",
-)
-ENDINGS = [".onnx", pytest.param(".xml", marks=has_openvino)]
+# Slow, for what torch traces takes seconds, and openvino is not among what the tests install.
+needs_openvino = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not all(map(find_spec, ("openvino", "nncf"))), reason="needs pip install 'pagoda-vision[openvino]'"
+    ),
+]
+ENDINGS = [".onnx", pytest.param(".xml", marks=needs_openvino)]
 
 
-@pytest.fixture(scope="module")
+def with_marks(test):
+    for mark in needs_openvino:
+        test = mark(test)
+    return test
+
+
+@pytest.fixture(scope="session")
 def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("exported")
 
 
-@pytest.fixture(scope="module")
-def fcos(folder):
+@pytest.fixture(scope="session")
+def fcos(folder, exported_fcos):
     """(the model, {ending: its file}); made once."""
-    model = one_level_fcos().eval()
-    return model, Files(model, folder / "fcos")
+    model, path, _ = exported_fcos
+    return model.eval(), Files(model, folder / "fcos.xml", path, min_score=0.2, max_detections=30)
 
 
-@pytest.fixture(scope="module")
-def regions(folder):
-    model = two_levels_and_all_heads().eval()
-    return model, Files(model, folder / "regions")
+@pytest.fixture(scope="session")
+def regions(folder, exported_regions):
+    model, path, _ = exported_regions
+    return model.eval(), Files(model, folder / "regions.xml", path, max_detections=25)
 
 
 class Files(dict):
-    """{ending: file}, exported when first asked for."""
+    """{ending: file}; OpenVINO's is written when first asked for."""
 
-    def __init__(self, model, stem: Path) -> None:
-        super().__init__()
-        self.model, self.stem = model, stem
+    def __init__(self, model, xml: Path, onnx: Path, **limits) -> None:
+        super().__init__({".onnx": onnx})
+        self.model, self.xml, self.limits = model, xml, limits
 
     def __missing__(self, ending: str) -> Path:
-        path = self.stem.with_suffix(ending)
-        (export_onnx if ending == ".onnx" else export_openvino)(self.model, path)
-        self[ending] = path
-        return path
+        export_openvino(self.model, self.xml, **self.limits)
+        self[ending] = self.xml
+        return self.xml
 
 
 def pictures() -> list[torch.Tensor]:
@@ -87,7 +94,7 @@ def test_pictures_of_several_sizes_in_one_batch(fcos, ending):
     exported = load_exported(files[ending])
     assert exported.label_map == LABELS and not exported.learns
     for ours, theirs in zip(
-        exported.predict(pictures(), batch_size=4), model.predict(pictures()), strict=True
+        exported.predict(pictures(), batch_size=4), model.predict(pictures(), max_detections=30), strict=True
     ):
         assert_alike(ours, theirs)
 
@@ -99,7 +106,9 @@ def test_masks_and_keypoints_are_those_of_the_picture(regions, ending):
     assert exported.learns == {"masks", "keypoints"} and exported.label_map.skeleton == FACE
     as_it_is = drawn_pictures((128, 160), 1)  # not resized, so that every pixel counts
     shown = [*as_it_is, *pictures()]
-    for number, (ours, theirs) in enumerate(zip(exported.predict(shown), model.predict(shown), strict=True)):
+    for number, (ours, theirs) in enumerate(
+        zip(exported.predict(shown), model.predict(shown, max_detections=25), strict=True)
+    ):
         assert ours.masks.shape == (len(ours), *theirs.image_size)
         overlap = pairwise_iou(theirs.boxes, ours.boxes) * (theirs.labels[:, None] == ours.labels[None])
         best, twin = overlap.max(1)
@@ -133,7 +142,7 @@ def test_limits_that_are_built_in_are_refused(fcos):
     exported = load_exported(fcos[1][".onnx"])
     with pytest.raises(ValueError, match=r"max_iou is 0\.6 in .* cannot be changed there, got 0\.3"):
         exported.predict(pictures()[0], max_iou=0.3)
-    with pytest.raises(ValueError, match="gives at most 100 detections, got max_detections=300"):
+    with pytest.raises(ValueError, match="gives at most 30 detections, got max_detections=300"):
         exported.predict(pictures()[0], max_detections=300)
 
 
@@ -143,11 +152,14 @@ def test_a_file_is_scored_like_its_model(fcos, ending):
     data = DrawnShapes(6, image_size=(120, 160))
     object.__setattr__(model, "label_map", data.label_map)
     try:
-        expected = evaluate(model, data).metrics
+        limits = {"min_score": 0.2, "max_detections": 30}
+        expected = evaluate(model, data, limits=limits).metrics
         exported = load_exported(files[ending])
         exported.label_map = data.label_map
-        assert evaluate(exported, data).metrics["AP"] == pytest.approx(expected["AP"], abs=2e-3)
-        assert len(list(detect_dataset(exported, data))) == 6
+        assert evaluate(exported, data, limits=limits).metrics["AP"] == pytest.approx(
+            expected["AP"], abs=2e-3
+        )
+        assert len(list(detect_dataset(exported, data, limits=limits))) == 6
     finally:
         object.__setattr__(model, "label_map", LABELS)
 
@@ -156,7 +168,7 @@ def test_several_threads_may_ask_for_several_thresholds(fcos):
     from concurrent.futures import ThreadPoolExecutor
 
     exported = load_exported(fcos[1][".onnx"])
-    scores = [round(float(score), 3) for score in exported.predict(pictures()[0]).scores[[10, 40, 70]]]
+    scores = [round(float(score), 3) for score in exported.predict(pictures()[0]).scores[[5, 15, 25]]]
     alone = {score: len(exported.predict(pictures()[0], min_score=score)) for score in scores}
     asked = scores * 4
     with ThreadPoolExecutor(4) as pool:
@@ -164,7 +176,7 @@ def test_several_threads_may_ask_for_several_thresholds(fcos):
     assert found == [alone[score] for score in asked]
 
 
-@has_openvino
+@with_marks
 def test_int8_is_judged_by_ap(fcos, folder):
     model, path = fcos[0], folder / "int8.xml"
     asked = []
@@ -184,7 +196,7 @@ def test_int8_is_judged_by_ap(fcos, folder):
     assert len(found) and torch.isfinite(found.boxes).all()
 
 
-@has_openvino
+@with_marks
 def test_int8_tells_nobody_and_leaves_nothing_behind(tmp_path):
     """In a process of its own: NNCF takes pytest for a test farm."""
     program = """
@@ -208,7 +220,7 @@ with on_a_test_farm():
     assert "asked" not in done.stdout and not (tmp_path / "intel").exists()
 
 
-@has_openvino
+@with_marks
 def test_int8_that_loses_too_much_is_not_written(fcos, folder):
     path = folder / "lossy.xml"
 
@@ -224,7 +236,7 @@ def test_int8_that_loses_too_much_is_not_written(fcos, folder):
     assert not path.exists() and not path.with_suffix(".bin").exists()
 
 
-@has_openvino
+@with_marks
 def test_a_fixed_size(fcos, folder):
     model, path = fcos[0], folder / "fixed.xml"
     report = export_openvino(model, path, size=(120, 160))
@@ -251,7 +263,7 @@ def test_what_is_no_file_of_ours_is_refused(folder, monkeypatch):
         open_engine(folder / "other.onnx")
 
 
-@has_openvino
+@with_marks
 def test_half_of_a_pair_is_refused(folder):
     (folder / "half.xml").write_text("<net/>")
     with pytest.raises(FileNotFoundError, match=r"half\.bin, which is not beside it"):

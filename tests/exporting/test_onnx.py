@@ -27,15 +27,13 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="needs pip install 'pago
 pytestmark = pytest.mark.medium
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
+@pytest.fixture
+def exported(exported_fcos):
     """(model, path, report); made once, so tests must not change it."""
-    model, path = one_level_fcos(), tmp_path_factory.mktemp("onnx") / "model.onnx"
-    report = export_onnx(model, path, min_score=0.2, max_detections=30)
-    return model, path, report
+    return exported_fcos
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def run(exported):
     session = onnxruntime.InferenceSession(str(exported[1]), providers=["CPUExecutionProvider"])
     return lambda images: session.run(["boxes", "scores", "labels"], {"images": images.numpy()})

@@ -26,18 +26,17 @@ from pagoda.structures.outputs import Proposals, RoIOutputs
 from pagoda.structures.skeleton import Skeleton
 
 sys.path.insert(0, str(Path(__file__).parent))
-from small import FACE, RIDERS, spread_out, two_levels_and_all_heads
+from small import FACE, RIDERS, spread_out
 
 onnx = pytest.importorskip("onnx", reason="needs pip install 'pagoda-vision[export]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs pip install 'pagoda-vision[export]'")
 pytestmark = pytest.mark.medium
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory) -> tuple[RCNN, Path, ParityReport]:
+@pytest.fixture
+def exported(exported_regions) -> tuple[RCNN, Path, ParityReport]:
     """Made once, so tests must leave it as it is."""
-    model, path = two_levels_and_all_heads(), tmp_path_factory.mktemp("regions") / "model.onnx"
-    return model, path, export_onnx(model, path, max_detections=25)
+    return exported_regions
 
 
 def run(path: Path, images: Tensor) -> dict[str, np.ndarray]:

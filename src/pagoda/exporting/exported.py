@@ -126,8 +126,8 @@ class ExportedDetector(Detector):
         most, asked = self.postprocess.max_detections, select.max_detections
         if most is not None and (asked is None or asked > most):
             raise ValueError(
-                f"{self.path} gives at most {most} detections, got max_detections={asked}; export it anew with"
-                " --max-detections"
+                f"{self.path} gives at most {most} detections, got max_detections={asked}; ask for no more"
+                f" (--max-detections {most}), or export it anew with --max-detections {asked}"
             )
         with self._lock:
             if float(select.min_score) != self._min_score:

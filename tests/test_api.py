@@ -42,6 +42,7 @@ def test_a_function_in_the_place_of_a_model_is_told_where_it_goes():
         pagoda.train(lambda num_classes: None, "nowhere")
 
 
+@pytest.mark.medium
 def test_loading_a_checkpoint_takes_along_what_its_card_needs(tmp_path):
     model = pagoda.create_model("fcos_resnet18_fpn", num_classes=1, width=32, head_depth=0)
     path = save_weights(tmp_path / "fcos.safetensors", model.state_dict(), model.card())

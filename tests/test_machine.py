@@ -97,6 +97,7 @@ def test_a_preset_is_taken_without_measuring(measures, monkeypatch):
         choose_precision("auto", CPU)
 
 
+@pytest.mark.medium
 def test_every_precision_is_measured():
     found = measure(CPU, seconds=0.01)
     assert found.inference["fp32"] > 0 and found.training["fp32"] > 0

@@ -9,6 +9,8 @@ import pytest
 from pagoda_runtime import Detections, LabelMap
 from pagoda_runtime.detections import run_lengths
 
+pytestmark = pytest.mark.medium
+
 LABELS = LabelMap(("cat", "größer"), (17, 90))
 
 

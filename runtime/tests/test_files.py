@@ -15,6 +15,8 @@ import pagoda_runtime
 from pagoda_runtime import ModelFileError, backends
 from pagoda_runtime.command import main
 
+pytestmark = pytest.mark.medium
+
 onnx = pytest.importorskip("onnx")
 SOURCE = Path(pagoda_runtime.__file__).parents[1]
 METADATA = {

@@ -8,6 +8,8 @@ import pytest
 
 import pagoda_runtime
 
+pytestmark = pytest.mark.medium
+
 PACKAGE = Path(pagoda_runtime.__file__).parent
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -5,6 +5,8 @@ import pytest
 
 from pagoda_runtime import Detections, InputSpec, LabelMap
 
+pytestmark = pytest.mark.medium
+
 LABELS = LabelMap(("a", "b"), (1, 2))
 SPECS = [
     {},

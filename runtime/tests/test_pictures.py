@@ -9,6 +9,8 @@ from PIL import Image
 from pagoda_runtime.errors import PictureError
 from pagoda_runtime.pictures import MAX_PIXELS, read_picture, to_picture
 
+pytestmark = pytest.mark.medium
+
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I;16", "I", "F")
 
 

@@ -8,6 +8,8 @@ from PIL import Image
 
 from pagoda_runtime.resize import antialias, resize, resize_mask, rounded_weights
 
+pytestmark = pytest.mark.medium
+
 
 def draw(rng: np.random.Generator, *shape: int) -> np.ndarray:
     """Noise, black and white, or all white: rounding shows in the first, overflow in the last."""

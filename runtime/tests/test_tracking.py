@@ -9,6 +9,8 @@ from pagoda_runtime import ByteTracker, Detections, LabelMap, OCSortTracker
 from pagoda_runtime.tracking.assignment import assign, least_cost_pairs
 from pagoda_runtime.tracking.linkers import create_tracker
 
+pytestmark = pytest.mark.medium
+
 LABELS = LabelMap(("cat", "dog"), (1, 2))
 OPTIONS = [{}, {"min_score": 0.3, "max_lost_frames": 3}]
 

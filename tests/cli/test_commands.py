@@ -222,6 +222,7 @@ def test_predict_looks_at_several_views(in_project, capsys):
     assert "published" in capsys.readouterr().err
 
 
+@pytest.mark.medium
 def test_export_refuses_to_overwrite(in_project, capsys):
     Path("there.onnx").write_bytes(b"precious")
     assert run("export", CHECKPOINT, "there.onnx") == 1

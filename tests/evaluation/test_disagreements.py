@@ -73,6 +73,7 @@ def test_an_annotation_with_id_zero_counts():
     assert pycocotools_stats(truth, results(boxes))[0] == pytest.approx(0.2525, abs=1e-4)
 
 
+@pytest.mark.medium
 def test_another_limit_has_a_number_of_its_own_and_stands_in_the_protocol():
     truth, found = document(GRID), results(GRID)
     few, many = (pagoda_result(truth, found, max_detections=limit) for limit in (100, 1000))

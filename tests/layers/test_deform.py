@@ -134,6 +134,7 @@ def test_gradients_reach_weights_and_offsets_under_autocast() -> None:
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
 
 
+@pytest.mark.medium
 def test_export_with_a_free_size_equals_eager() -> None:
     conv = DeformConv2d(4, 6, stride=2, offset_init="uniform").eval()
     free = {name: torch.export.Dim(name, min=3) for name in ("batch", "height", "width")}

@@ -61,6 +61,7 @@ def test_public_names_have_a_docstring(name):
 
 
 @pytest.mark.parametrize("name", MODULES)
+@pytest.mark.medium
 def test_examples_in_docstrings_run(name):
     module = load(name)
     finder, runner = doctest.DocTestFinder(exclude_empty=True), doctest.DocTestRunner()

@@ -2,9 +2,11 @@
 
 import re
 
+import pytest
 import torch
 
 
+@pytest.mark.medium
 def test_the_blocks_run_and_agree_with_the_library(repository):
     page = (repository / "docs" / "read_fcos.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, flags=re.S)

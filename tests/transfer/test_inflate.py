@@ -97,6 +97,7 @@ def test_a_backbone_of_clips_says_of_every_frame_what_that_of_pictures_said(
         assert (other[level][0].transpose(0, 1) - features).abs().max() > 0.05 * features.abs().max()
 
 
+@pytest.mark.medium
 def test_the_options_of_a_model_say_how(tmp_path: Path, pictures: ResNet) -> None:
     path = torchvision_file(pictures, tmp_path)
     options = {"num_classes": 1, "num_keypoints": 0, "backbone_weights": str(path), **SMALL}

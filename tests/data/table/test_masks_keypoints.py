@@ -32,6 +32,7 @@ def pixels_of(parts: list, text: str) -> np.ndarray:
 
 
 @given(objects=st.lists(an_object, max_size=6), chosen=st.lists(st.integers(0, 5), max_size=8))
+@pytest.mark.medium
 def test_masks_against_a_list_of_masks(objects: list, chosen: list[int]) -> None:
     packed = PackedMasks.pack([parts for parts, _ in objects], [text for _, text in objects])
     assert len(packed) == len(objects)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -26,7 +26,21 @@ from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.outputs import ClassOutputs
 
-Source = str | Path | Image.Image | np.ndarray | Tensor
+
+@runtime_checkable
+class InMemory(Protocol):
+    """A picture that was read before: `pictures.arrays.ReadPicture`."""
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """(H, W, 3 or 4) uint8"""
+
+    @property
+    def name(self) -> str | None:
+        """of its file"""
+
+
+Source = str | Path | Image.Image | np.ndarray | Tensor | InMemory
 """a picture: path, address, PIL image, array or tensor; see `Detector.predict`"""
 
 
@@ -75,7 +89,13 @@ def predict_pictures(
     remaining = iter(sources)
     while group := list(islice(remaining, batch_size)):
         model = evaluating(model)  # type: ignore[type-var]
-        read = [to_picture(source, channels=model.input_spec.read_channels) for source in group]
+        channels = model.input_spec.read_channels
+        read = [
+            (source.pixels, source.name)
+            if isinstance(source, InMemory)
+            else to_picture(source, channels=channels)
+            for source in group
+        ]
         device = next(model.parameters()).device
         tensors = [torch.from_numpy(picture).permute(2, 0, 1) for picture, _ in read]
         sizes = [(picture.shape[0], picture.shape[1]) for picture, _ in read]

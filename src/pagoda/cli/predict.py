@@ -4,12 +4,11 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 import tyro
 from rich.console import Console
 from rich.progress import Progress
@@ -21,6 +20,7 @@ from pagoda.detectors.contract import Detector
 from pagoda.drawing.objects import image_of_detections
 from pagoda.files.atomic import claim_folder, make_folder, safe_name, write_free
 from pagoda.files.drafts import sweep_drafts
+from pagoda.pictures.arrays import ReadPicture
 from pagoda.pictures.read import (
     PictureError,
     find_pictures,
@@ -142,26 +142,25 @@ def _predict(
 
 
 def _found_in(
-    picture: tuple[np.ndarray, str | None] | PictureError, command: PredictCommand, model: Detector
+    picture: ReadPicture | PictureError, command: PredictCommand, model: Detector
 ) -> Detections | PictureError:
     """The objects of a picture that was read; else why it was not."""
     if isinstance(picture, PictureError):
         return picture
-    pixels, name = picture
     try:
         found = model.predict(
-            pixels, min_score=command.min_score, max_iou=command.max_iou, views=VIEWS[command.views]
+            picture, min_score=command.min_score, max_iou=command.max_iou, views=VIEWS[command.views]
         )
     except PictureError as error:
         return error
     assert isinstance(found, Detections)
-    return replace(found, file=name)
+    return found
 
 
-def _read(source: str | Path, channels: Literal[3, 4]) -> tuple[np.ndarray, str | None] | PictureError:
-    """(pixels, name); what cannot be read is told when its turn comes."""
+def _read(source: str | Path, channels: Literal[3, 4]) -> ReadPicture | PictureError:
+    """What cannot be read is told when its turn comes."""
     try:
-        return to_picture(source, channels=channels)
+        return ReadPicture(*to_picture(source, channels=channels))
     except PictureError as error:
         return error
 

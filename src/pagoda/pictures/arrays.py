@@ -1,9 +1,25 @@
 """Arrays and tensors as pictures: (H, W, 3) or (H, W, 4) uint8, contiguous."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
 from pagoda.pictures.errors import PictureError
+
+
+@dataclass(frozen=True)
+class ReadPicture:
+    """A picture that was read before, which `Detector.predict` takes as it is: a large one is not held twice.
+
+    >>> ReadPicture(np.zeros((2, 5, 3), np.uint8), "a.png").name
+    'a.png'
+    """
+
+    pixels: np.ndarray
+    """(H, W, 3 or 4) uint8, as `read.to_picture` gave it"""
+    name: str | None
+    """of its file"""
 
 
 def with_alpha(colors: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:

@@ -23,7 +23,7 @@ import torch
 from PIL import Image, ImageFile
 
 from pagoda.files.text import read_json
-from pagoda.pictures.arrays import from_array, from_tensor, with_alpha
+from pagoda.pictures.arrays import ReadPicture, from_array, from_tensor, with_alpha
 from pagoda.pictures.errors import PictureError
 from pagoda.pictures.files import (
     NOT_PICTURES,
@@ -210,19 +210,20 @@ def _is_reduced_page(image: Image.Image) -> bool:
 
 @checked
 def to_picture(
-    source: str | Path | Image.Image | np.ndarray | torch.Tensor, *, channels: Literal[3, 4] = 3
+    source: str | Path | Image.Image | np.ndarray | torch.Tensor | ReadPicture, *, channels: Literal[3, 4] = 3
 ) -> tuple[np.ndarray, str | None]:
     """Any picture as ((H, W, 3) uint8 RGB, its name if it has one); with 4 channels as RGBA, as `read_picture` does.
 
     `source`: a path; an http(s) address; a PIL image; an array (H, W), (H, W, 3) or (H, W, 4) in RGB order; a
-    tensor (3, H, W) or (1, H, W), for RGBA also (4, H, W). Arrays and tensors are uint8, or floating point
-    within 0 … 1. Raises PictureError for a picture that cannot be read, TypeError for a source of another
-    kind.
+    tensor (3, H, W) or (1, H, W), for RGBA also (4, H, W). Arrays and tensors are uint8, or floating point within
+    0 … 1. Raises PictureError for a picture that cannot be read, TypeError for a source of another kind.
 
     >>> pixels, name = to_picture(torch.ones(3, 2, 5))
     >>> pixels.shape, int(pixels.max()), name
     ((2, 5, 3), 255, None)
     """
+    if isinstance(source, ReadPicture):
+        return source.pixels, source.name
     if isinstance(source, str) and is_address(source):
         with _opened(BytesIO(_download(source)), source) as image:
             name = Path(urllib.parse.unquote(urllib.parse.urlparse(source).path)).name

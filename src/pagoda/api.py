@@ -12,6 +12,7 @@ from pagoda.detectors.contract import Detector
 from pagoda.evaluation import runner
 from pagoda.evaluation.coco.result import DetectionResult
 from pagoda.exporting.onnx import export_onnx
+from pagoda.exporting.openvino import export_openvino
 from pagoda.exporting.parity import ParityReport
 from pagoda.follow.follower import TrackOptions, VideoFollower
 from pagoda.follow.run import TrackCollector, TrackResult, follow_video
@@ -187,17 +188,24 @@ def export(
     path: str | Path,
     *,
     pictures: Sequence[np.ndarray] | None = None,
+    size: tuple[int, int] | None = None,
+    half: bool = False,
     overwrite: bool = False,
 ) -> ParityReport:
-    """The report of an ONNX file with pre- and post-processing inside, written after proving that it computes the same.
+    """The report of a file with pre- and post-processing inside, written after proving that it computes the same.
 
-    `pictures` are what to compare on, besides drawn ones. Raises ParityError, and writes nothing, where the file
-    differs from the model; FileExistsError for a path that is taken unless `overwrite` is set; ValueError for a model
-    in half precision or one of clips.
+    `path` ends in .onnx, or in .xml for OpenVINO. `pictures` are what to compare on, besides drawn ones; `size` and
+    `half` are those of `pagoda.exporting.onnx.export_onnx`. Raises ParityError, and writes nothing, where the file
+    differs from the model; FileExistsError for a path that is taken unless `overwrite` is set; ValueError for another
+    ending, a model in half precision or one of clips.
 
     >>> from pagoda.models import create_model
     >>> export(create_model("fcos_ghostnet_50_fpn", num_classes=2, width=16).half(), "model.onnx")
     Traceback (most recent call last):
-    ValueError: export the float32 model, not its torch.float16 copy; convert the file afterwards
+    ValueError: export the float32 model, not its torch.float16 copy; --half (half=True) writes it in float16
     """
-    return export_onnx(model, path, pictures=pictures, overwrite=overwrite)
+    ending = Path(path).suffix.lower()
+    if ending not in (".onnx", ".xml"):
+        raise ValueError(f"exported files end in .onnx (ONNX) or .xml (OpenVINO), got {path}")
+    write = export_onnx if ending == ".onnx" else export_openvino
+    return write(model, path, pictures=pictures, size=size, half=half, overwrite=overwrite)

@@ -229,6 +229,37 @@ def test_export_refuses_to_overwrite(in_project, capsys):
     assert "there.onnx" in capsys.readouterr().err and Path("there.onnx").read_bytes() == b"precious"
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["model.pth"], "writes .onnx (ONNX) or .xml (OpenVINO), got 'model.pth'"),
+        (["model.onnx", "--int8", "--calibrate", "d", "--data", "d"], "CHECKPOINT model.xml --int8"),
+        (["model.xml", "--raw-heads"], "CHECKPOINT model.onnx --raw-heads"),
+        (["model.xml", "--opset", "20"], "--opset: for ONNX files"),
+        (["model.xml", "--int8"], "--int8 needs --calibrate and --data"),
+        (["model.xml", "--calibrate", "d"], "--calibrate: for --int8 alone"),
+        (["model.xml", "--int8", "--half", "--calibrate", "d", "--data", "d"], "--half and --int8"),
+        (["model.onnx", "--raw-heads", "--min-score", "0.5"], "--min-score: raw heads select nothing"),
+    ],
+)
+def test_export_says_what_does_not_go_together(words, said, capsys):
+    assert run("export", "nothing.pth", *words) == 2
+    assert said in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--opset", "7"], "opset must be 18 … 23 of ONNX, got 7"),
+        (["--size", "0", "9"], "size must be (height, width)"),
+    ],
+)
+def test_export_looks_at_numbers_before_it_begins(words, said, in_project, capsys):
+    assert run("export", CHECKPOINT, "numbers.onnx", *words) != 0
+    assert said in capsys.readouterr().err and not Path("numbers.onnx").exists()
+
+
 @medium
 def test_a_composed_detector_trains_and_exports_with_the_same_commands(in_project, capsys):
     Path("small.py").write_text(DETECTOR)

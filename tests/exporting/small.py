@@ -7,13 +7,14 @@ from pagoda.backbones.resnet import ResNet
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.fcos import FCOS
 from pagoda.detectors.rcnn import RCNN
+from pagoda.detectors.retinanet import RetinaNet
 from pagoda.heads.dense import DenseHead
 from pagoda.heads.roi_box import BoxHead, BoxTrunk
 from pagoda.heads.roi_keypoint import KeypointHead
 from pagoda.heads.roi_mask import MaskHead
 from pagoda.heads.rpn import RPNHead
 from pagoda.necks.fpn import FPN
-from pagoda.ops.box_coding import PointCoder
+from pagoda.ops.box_coding import BoxCoder, PointCoder
 from pagoda.ops.roi import RoIPooling
 from pagoda.postprocess.proposals import ProposalRules, SelectProposals
 from pagoda.preprocess import InputSpec
@@ -94,3 +95,25 @@ def two_levels_and_all_heads() -> RCNN:
         proposals=ProposalRules(inference=SelectProposals(max_proposals=100)),
     )
     return spread_out(model)
+
+
+def two_levels_of_anchors() -> Detector:
+    """A RetinaNet of legacy boxes, small and with scores spread as after training."""
+    torch.manual_seed(2)
+    backbone = Strides()
+    neck = FPN(backbone.channels, 32, top_level=4)
+    class_head, box_head = (DenseHead(neck.channels, 9 * outputs, depth=1) for outputs in (3, 4))
+    model = RetinaNet(
+        backbone,
+        neck,
+        class_head=class_head,
+        box_head=box_head,
+        coder=BoxCoder(weights=(10.0, 10.0, 5.0, 5.0), inclusive=True, limit_shrinking=True),
+        label_map=LABELS,
+        input_spec=InputSpec(short_side=120, long_side=200),
+    )
+    with torch.no_grad():
+        class_head.predict.weight.normal_(std=0.4)
+        class_head.predict.bias.fill_(-2)
+        box_head.predict.weight.normal_(std=0.4)
+    return model

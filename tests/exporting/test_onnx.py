@@ -127,7 +127,7 @@ def test_a_file_that_differs_is_not_written(exported, tmp_path, monkeypatch):
     other = one_level_fcos()
     with torch.no_grad():
         other.box_head.predict.bias[:4] += 0.02  # boxes 2 % larger
-    monkeypatch.setattr(onnx_export, "to_onnx", lambda *_: FileOf(exported[1]))
+    monkeypatch.setattr(onnx_export, "to_onnx", lambda *_, **__: FileOf(exported[1]))
     with pytest.raises(ParityError, match=r"disagrees(?s:.)*only the file found (cat|dog|größer)") as caught:
         export_onnx(other, tmp_path / "model.onnx")
     assert len(caught.value.report.unmatched) > 5
@@ -136,7 +136,7 @@ def test_a_file_that_differs_is_not_written(exported, tmp_path, monkeypatch):
 
 def test_comparing_nothing_proves_nothing(exported, tmp_path, monkeypatch):
     empty = SimpleNamespace(passed=False, unmatched=[], summary=lambda: "0 detections")
-    monkeypatch.setattr(onnx_export, "to_onnx", lambda *_: FileOf(exported[1]))
+    monkeypatch.setattr(onnx_export, "to_onnx", lambda *_, **__: FileOf(exported[1]))
     monkeypatch.setattr(onnx_export, "verify", lambda *_, **__: empty)
     with pytest.raises(ParityError, match="nothing was compared"):
         export_onnx(exported[0], tmp_path / "model.onnx")
@@ -149,7 +149,7 @@ def test_an_existing_file_stays(exported, tmp_path, monkeypatch):
     with pytest.raises(FileExistsError, match="overwrite=True"):
         export_onnx(exported[0], path)
     assert path.read_bytes() == b"precious"
-    monkeypatch.setattr(onnx_export, "to_onnx", lambda *_: FileOf(exported[1]))
+    monkeypatch.setattr(onnx_export, "to_onnx", lambda *_, **__: FileOf(exported[1]))
     assert export_onnx(exported[0], path, overwrite=True).passed
     assert path.read_bytes() == exported[1].read_bytes()
 

@@ -44,7 +44,7 @@ def found(*rows: tuple[list[float], float, int]) -> Detections:
 
 
 def judged(ours: Detections, theirs: Detections, *, known: Detections | None = None) -> ParityReport:
-    report = ParityReport(box_tolerance=0.05, score_tolerance=1e-4, min_score=0.1)
+    report = ParityReport(min_score=0.1)
     compare(report, ours, theirs, SELECT, Considered(known))
     return report
 
@@ -129,7 +129,7 @@ def test_of_equals_at_the_last_place_either_may_be_taken(rank_on):
     image = ImageBatch(torch.zeros(1, 3, 100, 100), tensor([[100, 100]]))
 
     def judge(ours, theirs):
-        report = ParityReport(box_tolerance=0.05, score_tolerance=1e-4, min_score=0.1)
+        report = ParityReport(min_score=0.1)
         compare(report, ours, theirs, select, Candidacy(EqualScores(), image, select))
         return report
 

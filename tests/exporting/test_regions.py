@@ -180,7 +180,7 @@ def test_a_place_as_high_is_a_close_call_and_a_lower_one_a_fault() -> None:
     places, logits, _ = heatmaps_to_keypoints(maps, boxes)
     twin = places + 24  # six cells of four pixels further
     lower = places + 3
-    report = ParityReport(box_tolerance=0.05, score_tolerance=1e-4, min_score=0.1)
+    report = ParityReport(min_score=0.1)
     comparison = ShapeComparison(SimpleNamespace(), None, SelectRoIs(), report)
     comparison.maps = lambda box: maps
     theirs = poses(places, boxes, logits)
@@ -193,7 +193,7 @@ def test_a_place_as_high_is_a_close_call_and_a_lower_one_a_fault() -> None:
 
 def test_masks_may_differ_in_a_pixel_but_not_in_a_row() -> None:
     boxes = torch.tensor([[5.0, 5.0, 35.0, 35.0]])
-    select, report = SelectRoIs(), ParityReport(box_tolerance=0.05, score_tolerance=1e-4, min_score=0.1)
+    select, report = SelectRoIs(), ParityReport(min_score=0.1)
     crops = torch.ones(1, 28, 28)
     theirs = replace(
         poses(torch.zeros(1, 0, 2), boxes, torch.zeros(1, 0)),

@@ -424,7 +424,7 @@ def try_export(place: Place, folder: Path, rng: random.Random, signum: int) -> N
     if place.program is None:
         model = load(place.checkpoint, build=tiny)
         place.program = onnx_export.to_onnx(model, model.postprocess.with_limits(min_score=0.01), 18)
-        onnx_export.to_onnx = lambda *arguments: place.program
+        onnx_export.to_onnx = lambda *_, **__: place.program
     words = (
         "export",
         place.checkpoint,

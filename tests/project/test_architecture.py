@@ -86,7 +86,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "convert": CONVENTIONS
     | PARTS
     | {"detectors", "weights", "zoo", "zoo.flavours", "convert.architecture", "convert.names"},
-    "exporting": CONVENTIONS | {"layers", "detectors", "pictures", "machine"},
+    "exporting": CONVENTIONS | {"layers", "detectors", "pictures", "machine", "evaluation.coco"},
     "models": MODELS - {"models", "transfer"} | {"machine", "exporting"},
     "transfer": MODELS - {"transfer"} | {"convert.names"},
     "explain.structure": CONVENTIONS | {"detectors"},

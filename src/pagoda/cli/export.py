@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,17 +13,16 @@ import tyro
 
 from pagoda.cli.arguments.parsing import open_checkpoint, parse
 from pagoda.data.formats.reader import open_annotations
-from pagoda.data.table.samples import AnnotatedDataset
 from pagoda.detectors.contract import Detector
-from pagoda.evaluation.runner import evaluate
+from pagoda.evaluation.runner import ap_differences
 from pagoda.exporting.onnx import export_onnx
 from pagoda.exporting.openvino import CALIBRATION_PICTURES, Int8Report, export_int8, export_openvino
 from pagoda.exporting.parity import ParityReport
+from pagoda.exporting.raw_heads import RawHeadsReport, export_raw_heads
 from pagoda.files.drafts import sweep_drafts
 from pagoda.pictures.read import list_pictures, read_picture
 from pagoda.plain import checked
 from pagoda.recipes.datasets import dataset_for
-from pagoda.structures.tubes import AnyTargets
 
 MAX_COMPARED = 16
 """pictures that file and model are compared on"""
@@ -36,6 +35,7 @@ class ExportCommand:
 
     pagoda export runs/NAME-1/best.safetensors model.onnx --pictures "DIR/images/*.jpg"
     pagoda export runs/NAME-1/best.safetensors model.xml --int8 --calibrate DIR/images/train --data DIR
+    pagoda export runs/NAME-1/best.safetensors heads.onnx --raw-heads --size 480 640
 
     Outputs: boxes, scores, labels; of Mask R-CNN masks (batch, detections, height, width) of whole pictures; of
     Keypoint R-CNN keypoints and keypoint_scores. The file's metadata names classes, skeleton and thresholds.
@@ -56,7 +56,13 @@ class ExportCommand:
     max_detections: int | None = None
     """of a picture; default: the model's own"""
     size: tuple[int, int] | None = None
-    """height and width of the resized picture, in pixels, where the .xml shall take that size only, one at a time"""
+    """height and width in pixels where the file shall take that size only, one picture at a time, scaled into it"""
+    half: bool = False
+    """float16 weights, half the bytes; in .onnx float16 arithmetic too, which pays on GPUs"""
+    raw_heads: bool = False
+    """.onnx: the network alone, for TensorRT, OpenCV and others; the metadata say how its outputs become boxes"""
+    opset: int = 18
+    """.onnx: 18 … 23, where a runtime asks for one"""
     int8: bool = False
     """backbone, neck and heads of the .xml compute in eight bits: quicker, most where the processor has VNNI"""
     calibrate: tuple[str, ...] = ()
@@ -80,12 +86,25 @@ class ExportCommand:
         ending = Path(self.output).suffix.lower()
         if ending not in (".onnx", ".xml"):
             raise ValueError(f"pagoda export writes .onnx (ONNX) or .xml (OpenVINO), got {self.output!r}")
-        of_openvino = {"--int8": self.int8, "--size": self.size is not None}
-        if ending == ".onnx" and any(of_openvino.values()):
-            flags = " and ".join(flag for flag, given in of_openvino.items() if given)
+        onnx = ending == ".onnx"
+        if onnx and self.int8:
             raise ValueError(
-                f"{flags}: for OpenVINO files; name one, as in pagoda export CHECKPOINT model.xml {flags}"
+                "--int8: for OpenVINO files; name one, as in pagoda export CHECKPOINT model.xml --int8"
             )
+        of_onnx = {"--raw-heads": self.raw_heads, "--opset": self.opset != 18}
+        if not onnx and any(of_onnx.values()):
+            flags = " and ".join(flag for flag, given in of_onnx.items() if given)
+            raise ValueError(
+                f"{flags}: for ONNX files; name one, as in pagoda export CHECKPOINT model.onnx {flags}"
+            )
+        built_in = {"--min-score": self.min_score, "--max-detections": self.max_detections}
+        useless = [flag for flag, value in built_in.items() if self.raw_heads and value is not None]
+        if useless:
+            raise ValueError(
+                f"{' and '.join(useless)}: raw heads select nothing; leave --raw-heads or these out"
+            )
+        if self.half and self.int8:
+            raise ValueError("--half and --int8 are two ways to fewer bits; say one of them")
         of_int8 = {"--calibrate": self.calibrate, "--data": self.data}
         lacking = [flag for flag, value in of_int8.items() if self.int8 and not value]
         if lacking:
@@ -102,31 +121,20 @@ def main(arguments: Sequence[str]) -> int:
     command = parse(ExportCommand, "export", arguments)
     model = open_checkpoint(command.checkpoint, command.model, command.take)
     sweep_drafts(Path(command.output).parent)
-    report = _int8(command, model) if command.int8 else _fp32(command, model)
+    report = _int8(command, model) if command.int8 else _compared(command, model)
     print(json.dumps(report.to_dict()) if command.json else f"{report.summary()}\nwritten: {command.output}")
     return 0
 
 
-def _fp32(command: ExportCommand, model: Detector) -> ParityReport:
+def _compared(command: ExportCommand, model: Detector) -> ParityReport | RawHeadsReport:
     pictures = _read(command.pictures, model, MAX_COMPARED) or None
+    form = {"size": command.size, "half": command.half, "overwrite": command.overwrite}
+    if command.raw_heads:
+        return export_raw_heads(model, command.output, pictures=pictures, opset=command.opset, **form)
+    limits = {"min_score": command.min_score, "max_detections": command.max_detections}
     if Path(command.output).suffix.lower() == ".onnx":
-        return export_onnx(
-            model,
-            command.output,
-            pictures=pictures,
-            min_score=command.min_score,
-            max_detections=command.max_detections,
-            overwrite=command.overwrite,
-        )
-    return export_openvino(
-        model,
-        command.output,
-        pictures=pictures,
-        min_score=command.min_score,
-        max_detections=command.max_detections,
-        size=command.size,
-        overwrite=command.overwrite,
-    )
+        return export_onnx(model, command.output, pictures=pictures, opset=command.opset, **limits, **form)
+    return export_openvino(model, command.output, pictures=pictures, **limits, **form)
 
 
 def _int8(command: ExportCommand, model: Detector) -> Int8Report:
@@ -136,19 +144,13 @@ def _int8(command: ExportCommand, model: Detector) -> Int8Report:
         model,
         command.output,
         calibration=_read(command.calibrate, model, CALIBRATION_PICTURES),
-        score=partial(average_precisions, data=data),
+        compare=partial(ap_differences, dataset=data),
         max_ap_loss=command.max_ap_loss,
         min_score=command.min_score,
         max_detections=command.max_detections,
         size=command.size,
         overwrite=command.overwrite,
     )
-
-
-def average_precisions(model: Detector, data: AnnotatedDataset[AnyTargets]) -> Mapping[str, float]:
-    """{"AP": …}, and "masks/AP", "keypoints/AP" of what is annotated."""
-    metrics = evaluate(model, data).metrics
-    return {name: value for name, value in metrics.items() if name.split("/")[-1] == "AP"}
 
 
 def _read(sources: Sequence[str], model: Detector, at_most: int) -> list[np.ndarray]:

@@ -55,6 +55,11 @@ def open_engine(path: str | Path, *, min_score: float | None = None, ending: str
         engine: Engine = _Onnx(path, min_score) if ending == ".onnx" else _OpenVINO(path, min_score)
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"{path} cannot be run: {str(error).strip().splitlines()[0]}") from error
+    if "decoding" in engine.metadata:
+        raise ValueError(
+            f"{path} holds raw heads, whose outputs are boxes only after what its metadata call decoding; export"
+            " the checkpoint without --raw-heads to run it here"
+        )
     missing = [name for name in _NEEDED if name not in engine.metadata]
     if missing:
         raise ValueError(

@@ -75,7 +75,7 @@ class ShapeComparison:
         score_difference = (ours.keypoint_scores - theirs.keypoint_scores).abs()
         off_score = score_difference > KEYPOINT_SCORE_TOLERANCE * scale
         distance = (ours.keypoints - theirs.keypoints).abs().amax(-1)
-        near = distance <= self.report.box_tolerance
+        near = distance <= self.report.tolerance.box
         self.report.keypoints += int((near & ~off_score).sum())
         worst = distance[near].max().item() if bool(near.any()) else 0.0
         self.report.max_keypoint_difference = max(self.report.max_keypoint_difference, worst)

@@ -1,8 +1,6 @@
 """A detector as an ONNX file that was compared with the model before it was written."""
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -11,25 +9,17 @@ import torch
 
 from pagoda.detectors.contract import Detector
 from pagoda.exporting.masks_keypoints import shape_names
-from pagoda.exporting.parity import ParityReport, check_parity, verify
+from pagoda.exporting.metadata import metadata
+from pagoda.exporting.optimize import optimize
+from pagoda.exporting.parity import HALF, SINGLE, ParityReport, Tolerance, check_parity, verify
 from pagoda.exporting.parity_pictures import Picture
 from pagoda.exporting.program import PixelsToDetections, export_pixels
 from pagoda.files.atomic import write_atomically
 from pagoda.postprocess.select import Select
-from pagoda.version import __version__
+from pagoda.preprocess import LONGEST_SIDE
 
-USAGE = (
-    "images: RGB uint8 (batch, 3, height, width), resized as input_spec says (fit, short_side, long_side, canvas;"
-    " letterboxed ones with their border), neither normalised nor padded. boxes: xyxy pixels of images; scores:"
-    " best first, 0 in unused rows; labels: index into names and category_ids, -1 in unused rows."
-)
-USAGE_OF_SHAPES = {
-    "masks": " masks: bool, the pixels of images that belong to each object, False in unused rows.",
-    "keypoints": " keypoints: xy pixels of images, named by skeleton, 0 in unused rows.",
-    "keypoint_scores": " keypoint_scores: higher is surer, see postprocess.keypoint_score; 0 in unused rows.",
-}
 DIMENSIONS = {
-    "images": ("batch", 3, "height", "width"),
+    "images": ("batch", "channels", "height", "width"),
     "boxes": ("batch", "detections", 4),
     "scores": ("batch", "detections"),
     "labels": ("batch", "detections"),
@@ -37,6 +27,8 @@ DIMENSIONS = {
     "keypoints": ("batch", "detections", "keypoints", 2),
     "keypoint_scores": ("batch", "detections", "keypoints"),
 }
+OPSETS = range(18, 24)
+"""of ONNX, that can be written: torch writes 18, and higher ones are made from it"""
 GraphValue: TypeAlias = Any
 """a value of an ONNX graph that is being written: onnxscript's, which need not be installed otherwise"""
 
@@ -48,9 +40,10 @@ def export_onnx(
     pictures: Sequence[Picture] | None = None,
     min_score: float | None = None,
     max_detections: int | None = None,
+    size: tuple[int, int] | None = None,
+    half: bool = False,
     opset: int = 18,
-    box_tolerance: float = 0.05,
-    score_tolerance: float = 1e-4,
+    tolerance: Tolerance | None = None,
     overwrite: bool = False,
 ) -> ParityReport:
     """Write `model` with pre- and post-processing to `path` once the file finds what the model finds.
@@ -66,12 +59,17 @@ def export_onnx(
         pictures: what to compare on: paths, PIL images, arrays (H, W, 3) or tensors (3, H, W); drawn pictures
             are added until there are eight, of several sizes and batch sizes.
         min_score, max_detections: built into the file; None takes the model's own.
-        box_tolerance, score_tolerance: pixels, and difference of scores, that count as equal.
+        size: (height, width): the file takes pictures of this size alone, one a batch, scaled into it with grey beside
+            them; for runtimes that plan ahead. None: pictures and batches of any size.
+        half: the network's weights and arithmetic are float16, half the bytes; geometry and scores stay float32. For
+            GPUs: processors compute it in float32 all the same.
+        opset: of ONNX, 18 … 23, where the runtime asks for one.
+        tolerance: what counts as equal; None: `parity.SINGLE`, with `half` `parity.HALF`.
 
     Raises:
         ParityError: the file differs from the model, or nothing was found to compare; nothing is written.
         FileExistsError: `path` exists and `overwrite` is not set.
-        ValueError: the model is in half precision, or one of clips.
+        ValueError: the model is in half precision, or one of clips; an opset or a size that cannot be.
 
     >>> model = Detector()
     >>> model.sees_clips = True
@@ -84,8 +82,9 @@ def export_onnx(
     check_exportable(model)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists; choose another name or say overwrite=True (--overwrite)")
+    check_form(size, opset)
     postprocess = model.postprocess.with_limits(min_score=min_score, max_detections=max_detections)
-    program = to_onnx(model, postprocess, opset)
+    program = to_onnx(model, postprocess, opset, size=size, half=half)
     reports = []
 
     def save_and_compare(temporary: Path) -> None:
@@ -94,8 +93,8 @@ def export_onnx(
             temporary,
             model,
             pictures,
-            box_tolerance=box_tolerance,
-            score_tolerance=score_tolerance,
+            tolerance=tolerance or (HALF if half else SINGLE),
+            size=size,
             ending=".onnx",  # what is not compared yet has no name
         )
         check_parity(report)
@@ -105,10 +104,18 @@ def export_onnx(
     return reports[0]
 
 
-def to_onnx(model: Detector, postprocess: Select, opset: int) -> torch.onnx.ONNXProgram:
+def to_onnx(
+    model: Detector,
+    postprocess: Select,
+    opset: int = 18,
+    *,
+    size: tuple[int, int] | None = None,
+    half: bool = False,
+) -> torch.onnx.ONNXProgram:
     """The program `export_onnx` writes, with its names and metadata, not yet compared."""
+    network = optimize(model, dtype=torch.float16, channels_last=False) if half else model
     program = torch.onnx.export(
-        export_pixels(PixelsToDetections(model, postprocess)),
+        export_pixels(PixelsToDetections(network, postprocess), size),
         dynamo=True,
         opset_version=opset,
         input_names=["images"],
@@ -116,15 +123,17 @@ def to_onnx(model: Detector, postprocess: Select, opset: int) -> torch.onnx.ONNX
         custom_translation_table=_translations(),
         verbose=False,
     )
+    name_dimensions(program, DIMENSIONS)
+    program.model.metadata_props.update(metadata(model, postprocess, size))
+    return program
+
+
+def name_dimensions(program: torch.onnx.ONNXProgram, dimensions: Mapping[str, Sequence[int | str]]) -> None:
+    """Open sizes of inputs and outputs are called as `dimensions` says; numbers that are fixed stay."""
     graph = program.model.graph
     for value in (*graph.inputs, *graph.outputs):
-        known: dict[object, int | str] = (
-            {"keypoints": value.shape[2]} if value.name.startswith("keypoint") else {}
-        )
-        known |= {3: model.input_spec.read_channels} if value.name == "images" else {}
-        value.shape = type(value.shape)(known.get(size, size) for size in DIMENSIONS[value.name])
-    program.model.metadata_props.update(metadata(model, postprocess))
-    return program
+        sizes = zip(value.shape, dimensions[value.name], strict=True)
+        value.shape = type(value.shape)(size if isinstance(size, int) else name for size, name in sizes)
 
 
 def _translations() -> dict[Callable[..., object], Callable[..., object]]:
@@ -133,29 +142,6 @@ def _translations() -> dict[Callable[..., object], Callable[..., object]]:
 
     survivors, keypoints = torch.ops.pagoda.batch_survivors.default, torch.ops.pagoda.decode_keypoints.default
     return {survivors: suppress, keypoints: decode}
-
-
-def metadata(model: Detector, postprocess: Select) -> dict[str, str]:
-    """What a runtime needs besides the graph; every value is JSON except the plain sentences."""
-    skeleton = model.label_map.skeleton
-    names = shape_names(model)
-    return {
-        "pagoda_version": __version__,
-        "model": str((model.origin or {}).get("model") or type(model).__name__),
-        "names": json.dumps(list(model.label_map.names)),
-        "category_ids": json.dumps(list(model.label_map.category_ids)),
-        "input_spec": json.dumps(model.input_spec.to_dict()),
-        "postprocess": json.dumps(asdict(postprocess)),
-        "usage": _usage_of_images(model) + "".join(USAGE_OF_SHAPES[name] for name in names),
-        **({"skeleton": json.dumps(skeleton.to_dict())} if skeleton and "keypoints" in names else {}),
-    }
-
-
-def _usage_of_images(model: Detector) -> str:
-    """What goes in and what comes out."""
-    if model.input_spec.read_channels == 3:
-        return USAGE
-    return USAGE.replace("RGB uint8 (batch, 3,", "RGBA uint8 (batch, 4,")
 
 
 def suppress(
@@ -200,6 +186,14 @@ def check_installed() -> None:
         )
 
 
+def check_form(size: tuple[int, int] | None, opset: int = 18) -> None:
+    """Raises ValueError for what no file can be."""
+    if opset not in OPSETS:
+        raise ValueError(f"opset must be {OPSETS[0]} … {OPSETS[-1]} of ONNX, got {opset}")
+    if size is not None and not all(1 <= side <= LONGEST_SIDE for side in size):
+        raise ValueError(f"size must be (height, width) of 1 … {LONGEST_SIDE} pixels, got {size}")
+
+
 def check_exportable(model: Detector) -> None:
     """Raises ValueError for a copy in half precision and for detectors of clips."""
     if model.sees_clips:
@@ -210,4 +204,6 @@ def check_exportable(model: Detector) -> None:
         )
     dtype = next(model.parameters()).dtype
     if dtype != torch.float32:
-        raise ValueError(f"export the float32 model, not its {dtype} copy; convert the file afterwards")
+        raise ValueError(
+            f"export the float32 model, not its {dtype} copy; --half (half=True) writes it in float16"
+        )

@@ -14,10 +14,11 @@ from typing import Any
 from torch import Tensor
 
 from pagoda.detectors.contract import Detector
+from pagoda.evaluation.coco.result import ApDifference
 from pagoda.exporting.engines import check_engine, on_a_test_farm, silent_import
 from pagoda.exporting.exported import load_exported
-from pagoda.exporting.onnx import check_exportable, check_installed, to_onnx
-from pagoda.exporting.parity import ParityReport, check_parity, verify
+from pagoda.exporting.onnx import check_exportable, check_form, check_installed, to_onnx
+from pagoda.exporting.parity import HALF, SINGLE, ParityReport, Tolerance, check_parity, verify
 from pagoda.exporting.parity_pictures import fitted
 from pagoda.files.atomic import write_atomically
 
@@ -30,18 +31,16 @@ _INSIDE = ("model.backbone", "model.neck")
 _KEPT = ("predict", "classes", "deltas", "objectness")
 """last layers, whose outputs are compared with thresholds and decoded to pixels"""
 
-Score = Callable[[Detector], Mapping[str, float]]
-"""AP of a model on somebody's pictures, 0 … 1, by what is scored: of boxes, and of masks and keypoints it may learn"""
+Compare = Callable[[Detector, Detector], Mapping[str, ApDifference]]
+"""AP of two models on somebody's pictures, by what is scored: of boxes, and of masks and keypoints they may learn"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Int8Report:
     """What int8 costs, and how it was found out."""
 
-    ap: dict[str, float]
-    """of the file, in percent, by what is scored"""
-    ap_fp32: dict[str, float]
-    """of the model, in percent, on the same pictures"""
+    ap: dict[str, ApDifference]
+    """of the file, and of the model as `other_ap`, by what is scored; 0 … 1"""
     max_ap_loss: float
     """points that may be lost"""
     calibration_pictures: int
@@ -54,14 +53,18 @@ class Int8Report:
     @property
     def ap_loss(self) -> float:
         """Points, of what loses most."""
-        return max(self.ap_fp32[name] - self.ap[name] for name in self.ap)
+        return max(-100 * each.difference for each in self.ap.values())
 
     @property
     def passed(self) -> bool:
         return self.ap_loss <= self.max_ap_loss
 
     def summary(self) -> str:
-        scores = ", ".join(f"{name} {self.ap[name]:.2f} (fp32 {self.ap_fp32[name]:.2f})" for name in self.ap)
+        scores = ", ".join(
+            f"{name} {100 * each.ap:.2f} (fp32 {100 * each.other_ap:.2f}; 95 % interval of the loss"
+            f" {-100 * each.high:+.2f} … {-100 * each.low:+.2f})"
+            for name, each in self.ap.items()
+        )
         return (
             f"int8 {scores}: {self.ap_loss:+.2f} points lost, {self.max_ap_loss:g} allowed;"
             f" {self.quantized} layers in int8, {self.kept} in fp32; calibrated on {self.calibration_pictures} pictures"
@@ -87,24 +90,24 @@ def export_openvino(
     min_score: float | None = None,
     max_detections: int | None = None,
     size: tuple[int, int] | None = None,
-    box_tolerance: float = 0.05,
-    score_tolerance: float = 1e-4,
+    half: bool = False,
+    tolerance: Tolerance | None = None,
     overwrite: bool = False,
 ) -> ParityReport:
     """Write `model` as MODEL.xml and MODEL.bin once the pair finds what the model finds, in fp32.
 
-    Inputs, outputs, metadata (rt_info "pagoda") and arguments are those of `export_onnx`. `size` (height, width) fixes
-    the pictures' size, which lets OpenVINO prepare more; they are then one a batch. Raises as `export_onnx` does.
+    Inputs, outputs, metadata (rt_info "pagoda") and arguments are those of `export_onnx`, but that `half` keeps weights
+    in float16, which processors compute with in float32. Raises as `export_onnx` does.
     """
     path = check_place(path, overwrite)
     check_exportable(model)
+    check_form(size)
     select = model.postprocess.with_limits(min_score=min_score, max_detections=max_detections)
     with TemporaryDirectory() as folder:
         file = Path(folder) / path.name
-        write_ir(ir_of(model, select, size)[0], file)
-        report = verify(
-            file, model, pictures, box_tolerance=box_tolerance, score_tolerance=score_tolerance, size=size
-        )
+        write_ir(ir_of(model, select, size)[0], file, half=half)
+        tolerance = tolerance or (HALF if half else SINGLE)
+        report = verify(file, model, pictures, tolerance=tolerance, size=size)
         check_parity(report)
         place_pair(file, path)
     return report
@@ -115,7 +118,7 @@ def export_int8(
     path: str | Path,
     *,
     calibration: Sequence[object],
-    score: Score,
+    compare: Compare,
     max_ap_loss: float = 0.5,
     min_score: float | None = None,
     max_detections: int | None = None,
@@ -129,7 +132,7 @@ def export_int8(
 
     Args:
         calibration: pictures of the kind the model will see, some 300: their activations set the scales.
-        score: {"AP": 0 … 1, …} of a model on annotated pictures; asked of the int8 file and of the model.
+        compare: of the int8 file and the model on annotated pictures, {"AP": …} and what else is scored.
 
     Raises:
         Int8Error: more is lost; nothing is written.
@@ -143,6 +146,7 @@ def export_int8(
             "int8 needs pictures of the kind the model will see, to set its scales by: --calibrate DIR (some 300)"
         )
     check_exportable(model)
+    check_form(size)
     select = model.postprocess.with_limits(min_score=min_score, max_detections=max_detections)
     ir, modules = ir_of(model, select, size)
     pictures = calibration[:CALIBRATION_PICTURES]
@@ -153,8 +157,7 @@ def export_int8(
         file = Path(folder) / path.name
         write_ir(quantized, file)
         report = Int8Report(
-            ap=_percent(score(load_exported(file))),
-            ap_fp32=_percent(score(model)),
+            ap=dict(compare(load_exported(file), model)),
             max_ap_loss=max_ap_loss,
             calibration_pictures=len(pictures),
             quantized=counts[0],
@@ -172,10 +175,6 @@ def export_int8(
     return report
 
 
-def _percent(scores: Mapping[str, float]) -> dict[str, float]:
-    return {name: 100 * value for name, value in scores.items()}
-
-
 def check_place(path: str | Path, overwrite: bool) -> Path:
     """The path of the .xml; raises where a package is missing, or a file of the pair is there already."""
     path = Path(path)
@@ -188,19 +187,16 @@ def check_place(path: str | Path, overwrite: bool) -> Path:
 
 
 def ir_of(
-    model: Detector, select: Any, size: tuple[int, int] | None = None, opset: int = 18
+    model: Detector, select: Any, size: tuple[int, int] | None = None
 ) -> tuple[Any, dict[str, list[str]]]:
     """(openvino.Model with our metadata, {name of a node: the modules it stands in, outermost first})."""
     openvino = silent_import("openvino")
-    program = to_onnx(model, select, opset)
+    program = to_onnx(model, select, size=size)
     file = io.BytesIO()
     program.save(file)
     ir = openvino.Core().read_model(file.getvalue(), b"")
     for key, value in program.model.metadata_props.items():
         ir.set_rt_info(value, ["pagoda", key])
-    if size is not None:
-        ir.reshape([1, model.input_spec.read_channels, *size])
-        ir.set_rt_info(json.dumps(list(size)), ["pagoda", "size"])
     modules: dict[str, list[str]] = {}
     for node in program.model.graph:
         scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))
@@ -257,9 +253,9 @@ def is_int8(node: Any, modules: dict[str, list[str]]) -> bool:
     return inside and not any(scope.rsplit(".", 1)[-1] in _KEPT for scope in scopes)
 
 
-def write_ir(ir: Any, file: Path) -> None:
-    """The pair of files, weights in fp32 where they are not int8."""
-    silent_import("openvino").save_model(ir, file, compress_to_fp16=False)
+def write_ir(ir: Any, file: Path, *, half: bool = False) -> None:
+    """The pair of files, weights in fp32, or fp16 with `half`, where they are not int8."""
+    silent_import("openvino").save_model(ir, file, compress_to_fp16=half)
 
 
 def place_pair(file: Path, path: Path) -> None:

@@ -19,23 +19,39 @@ from pagoda.detectors.contract import Detector
 from pagoda.evaluating import evaluating
 from pagoda.exporting.engines import Engine, open_engine
 from pagoda.exporting.masks_keypoints_parity import ShapeComparison, with_shapes
-from pagoda.exporting.parity_pictures import Picture, parity_batches
+from pagoda.exporting.parity_pictures import Picture, parity_batches, told_batches
 from pagoda.ops.boxes import pairwise_iou
-from pagoda.plain import JsonObject
+from pagoda.plain import JsonObject, checked
 from pagoda.postprocess.rcnn import SelectRoIs
 from pagoda.postprocess.select import Candidates, Select, take
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.outputs import DenseOutputs, RoIOutputs
 
-CLOSE_IOU = 0.005
-"""an overlap this near to the limit may be judged either way"""
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class Tolerance:
+    """How far two sides may be apart and count as equal."""
+
+    box: float = 0.05
+    """pixels by which a side of a box may differ"""
+    score: float = 1e-4
+    """by which a score may differ"""
+    iou: float = 0.005
+    """an overlap this near to the limit may be judged either way"""
+
+
+SINGLE = Tolerance()
+"""of two programs that compute in float32"""
+HALF = Tolerance(box=2.0, score=0.02, iou=0.05)
+"""of one that computes in float16, whose numbers have eleven bits"""
 
 
 class ParityError(RuntimeError):
     """The exported file and the model disagree; `report` says where."""
 
-    def __init__(self, message: str, report: "ParityReport") -> None:
+    def __init__(self, message: str, report: object) -> None:
         super().__init__(message)
         self.report = report
 
@@ -44,16 +60,13 @@ class ParityError(RuntimeError):
 class ParityReport:
     """What was compared, and how far apart the two sides were.
 
-    >>> limits = {"box_tolerance": 0.05, "score_tolerance": 1e-4, "min_score": 0.2}
-    >>> report = ParityReport(**limits, batches=[(2, 130, 190), (1, 64, 64)], detections=7)
+    >>> report = ParityReport(min_score=0.2, batches=[(2, 130, 190), (1, 64, 64)], detections=7)
     >>> report.pictures, report.passed, report.summary().partition(":")[0]
     (3, True, '3 pictures (2×130×190, 1×64×64), scores above 0.2')
     """
 
-    box_tolerance: float
-    """pixels by which a side of a box may differ"""
-    score_tolerance: float
-    """by which a score may differ"""
+    tolerance: Tolerance = SINGLE
+    """what counts as equal"""
     min_score: float
     """the threshold compared at: the file's own, or 0 where that let (almost) nothing through"""
     batches: list[tuple[int, int, int]] = field(default_factory=list)
@@ -71,7 +84,7 @@ class ParityReport:
     mask_pixels: int = 0
     """of these masks, on one side only"""
     keypoints: int = 0
-    """within `box_tolerance`"""
+    """within `tolerance.box`"""
     max_keypoint_difference: float = 0.0
     """pixels, over `keypoints`"""
     keypoint_close_calls: int = 0
@@ -88,9 +101,8 @@ class ParityReport:
         return not self.unmatched and self.detections > 0
 
     def summary(self) -> str:
-        sizes = ", ".join(f"{batch}×{height}×{width}" for batch, height, width in self.batches)
         lines = [
-            f"{self.pictures} pictures ({sizes}), scores above {self.min_score:g}:"
+            f"{told_batches(self.batches)}, scores above {self.min_score:g}:"
             f" {self.detections} detections agree, within {self.max_box_difference:.2g} px"
             f" and {self.max_score_difference:.2g} in score",
             *self._summary_of_shapes(),
@@ -115,7 +127,7 @@ class ParityReport:
 def check_parity(report: ParityReport) -> None:
     """Raises ParityError unless something was compared and all of it agreed.
 
-    >>> report = ParityReport(box_tolerance=0.05, score_tolerance=1e-4, min_score=0.2, detections=7)
+    >>> report = ParityReport(min_score=0.2, detections=7)
     >>> check_parity(report)
     >>> report.unmatched.append("only the file found a dog")
     >>> check_parity(report)  # doctest: +ELLIPSIS
@@ -139,8 +151,7 @@ def verify(
     model: Detector,
     pictures: Sequence[Picture] | None = None,
     *,
-    box_tolerance: float = 0.05,
-    score_tolerance: float = 1e-4,
+    tolerance: Tolerance = SINGLE,
     size: tuple[int, int] | None = None,
     ending: str = "",
 ) -> ParityReport:
@@ -153,9 +164,7 @@ def verify(
     batches = list(parity_batches(model.input_spec, pictures or (), size))
     for min_score in (limits["min_score"], 0.0):
         select = replace(model.postprocess, **{**limits, "min_score": min_score})
-        report = ParityReport(
-            box_tolerance=box_tolerance, score_tolerance=score_tolerance, min_score=min_score
-        )
+        report = ParityReport(tolerance=tolerance, min_score=min_score)
         _compare_all(report, open_engine(path, min_score=min_score, ending=ending), model, select, batches)
         if report.unmatched or report.detections >= report.pictures:
             break
@@ -214,7 +223,7 @@ class Candidacy:
         ):
             rivals = ranks[(group_of_taken == group) & (taken.scores > 0)]
             is_full = len(rivals) >= self.select.max_candidates
-            if is_full and rank <= rivals.min() + report.score_tolerance:
+            if is_full and rank <= rivals.min() + report.tolerance.score:
                 return True
         return False
 
@@ -238,8 +247,8 @@ class Candidacy:
 
     def _pairs_like(self, report: ParityReport, box: Tensor, score: Tensor, label: Tensor) -> Candidates:
         """All that the model considered and that equal the given one."""
-        near = (self.all.boxes - box).abs().amax(1) <= report.box_tolerance
-        alike = (self.all.scores - score).abs() <= report.score_tolerance
+        near = (self.all.boxes - box).abs().amax(1) <= report.tolerance.box
+        alike = (self.all.scores - score).abs() <= report.tolerance.score
         return take(self.all, near & alike & (self.all.labels == label))
 
 
@@ -252,7 +261,7 @@ def compare(
     """
     box_difference = (ours.boxes[:, None] - theirs.boxes[None]).abs().amax(-1)
     score_difference = (ours.scores[:, None] - theirs.scores[None]).abs()
-    same = (box_difference <= report.box_tolerance) & (score_difference <= report.score_tolerance)
+    same = (box_difference <= report.tolerance.box) & (score_difference <= report.tolerance.score)
     same &= ours.labels[:, None] == theirs.labels[None]
     cost = torch.where(same, score_difference + box_difference / 1000, 1e6)
     rows, columns = (torch.from_numpy(index) for index in linear_sum_assignment(cost.numpy()))
@@ -285,15 +294,15 @@ def _is_close_call(
 ) -> bool:
     """Could rounding alone have kept `one` out of `others`, of which `unpaired` were found there only?"""
     score = one.scores.item()
-    if score <= select.min_score + report.score_tolerance:
+    if score <= select.min_score + report.tolerance.score:
         return True
-    if len(others) == select.max_detections and score <= others.scores[-1].item() + report.score_tolerance:
+    if len(others) == select.max_detections and score <= others.scores[-1].item() + report.tolerance.score:
         return True
     overlap = pairwise_iou(one.boxes, others.boxes, inclusive=select.inclusive)[0]
-    at_limit = (overlap - select.max_iou).abs() <= CLOSE_IOU
+    at_limit = (overlap - select.max_iou).abs() <= report.tolerance.iou
     # A box that only the others kept, whose own verdict was close, suppresses in turn.
-    replaced = unpaired & (overlap > select.max_iou - CLOSE_IOU)
-    rival = (others.labels == one.labels) & (others.scores >= score - report.score_tolerance)
+    replaced = unpaired & (overlap > select.max_iou - report.tolerance.iou)
+    rival = (others.labels == one.labels) & (others.scores >= score - report.tolerance.score)
     return bool((rival & (at_limit | replaced)).any())
 
 

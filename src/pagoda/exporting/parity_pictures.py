@@ -1,6 +1,6 @@
 """On what an exported file and its model are compared: pictures of several sizes and batch sizes."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -54,6 +54,20 @@ def fitted(spec: InputSpec, picture: Picture, size: tuple[int, int] | None) -> T
     height, width = min(size[0], frame.shape[1]), min(size[1], frame.shape[2])
     canvas[:, :height, :width] = frame[:, :height, :width]
     return canvas
+
+
+def told_batches(batches: Sequence[tuple[int, int, int]]) -> str:
+    """How many pictures, and of which batches (pictures, height, width); those alike are counted.
+
+    >>> told_batches([(1, 120, 160), (3, 60, 80), (1, 120, 160)])
+    '5 pictures (2 of 1×120×160, 3×60×80)'
+    """
+    counts = Counter(batches)
+    sizes = (
+        "×".join(map(str, batch)) if count == 1 else f"{count} of {'×'.join(map(str, batch))}"
+        for batch, count in counts.items()
+    )
+    return f"{sum(batch for batch, _, _ in batches)} pictures ({', '.join(sizes)})"
 
 
 def drawn_batches(short_side: int, channels: int = 3) -> Iterator[Tensor]:

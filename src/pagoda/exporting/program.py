@@ -53,9 +53,18 @@ class PixelsToDetections(nn.Module):
         return outputs.boxes, outputs.scores, outputs.labels, *shapes
 
 
-def export_pixels(module: PixelsToDetections) -> ExportedProgram:
-    """The graph of `module`, with batch, height and width left open."""
-    images = torch.zeros(2, module.model.input_spec.read_channels, 130, 190, dtype=torch.uint8)
+def export_pixels(module: PixelsToDetections, size: tuple[int, int] | None = None) -> ExportedProgram:
+    """The graph of `module`, with batch, height and width left open; or of one picture of (height, width) `size`."""
+    return trace_pixels(module, module.model.input_spec.read_channels, size, torch.uint8)
+
+
+def trace_pixels(
+    module: nn.Module, channels: int, size: tuple[int, int] | None, dtype: torch.dtype
+) -> ExportedProgram:
+    """The graph of a module that reads pictures (B, channels, H, W) as they are, open as `export_pixels` says."""
+    if size is not None:
+        return trace(module, torch.zeros(1, channels, *size, dtype=dtype), None)
+    images = torch.zeros(2, channels, 130, 190, dtype=dtype)
     return trace(module, images, {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC})
 
 
@@ -74,12 +83,12 @@ def export_forward(model: Detector, *, num_frames: int | None = None) -> Exporte
 
 
 def trace(module: nn.Module, images: Tensor | ImageBatch, dynamic: object) -> ExportedProgram:
-    """torch.export of `module(images)` with the open sizes of `dynamic`, one included."""
+    """torch.export of `module(images)` with the open sizes of `dynamic`, one included; None: all are fixed."""
     # Without this, sides of 1 (one picture, the top level of a small one) become graphs of their own. The ONNX
     # exporter of torch sets the same switch.
     one_is_any_size = torch.fx.experimental._config.patch(backed_size_oblivious=True)
     with torch.no_grad(), one_is_any_size, _unchecked_shapes():
-        return torch.export.export(module, (images,), dynamic_shapes=(dynamic,))
+        return torch.export.export(module, (images,), dynamic_shapes=None if dynamic is None else (dynamic,))
 
 
 @contextmanager

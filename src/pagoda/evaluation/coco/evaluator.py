@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import hotcoco
 import numpy as np
 
 from pagoda.evaluation.coco.ground_truth import GroundTruth, shorten
 from pagoda.evaluation.coco.protocol import describe_protocol, too_many_objects
-from pagoda.evaluation.coco.result import DetectionResult
+from pagoda.evaluation.coco.result import ApDifference, DetectionResult
 from pagoda.evaluation.coco.results_file import (
     check_rows,
     plain_rows,
@@ -17,7 +18,7 @@ from pagoda.evaluation.coco.results_file import (
     read_results_by_name,
     with_known_ids,
 )
-from pagoda.evaluation.coco.scoring import MAX_POSES, Task, mean, score, summarise
+from pagoda.evaluation.coco.scoring import MAX_POSES, Task, evaluated, mean, score, summarise
 from pagoda.evaluation.coco.state import Collected, State
 from pagoda.ops.rle import encode_masks
 from pagoda.places import told_at
@@ -25,6 +26,8 @@ from pagoda.plain import JsonObject, checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 
+CONFIDENCE = 0.95
+"""of intervals"""
 ObjectScale = Literal["annotated", "box"]
 SCALE_OF_BOX = 0.53
 """Share of its box that CrowdPose takes for the area of a person."""
@@ -198,23 +201,45 @@ class DetectionEvaluator:
     def result(self) -> DetectionResult:
         """Score what was collected so far; may be called again after further updates."""
         collected = self.state()
-        boxes = self._result("bbox", collected)
-        others = {}
-        if "masks" in collected:
-            others["segm"] = self._result("segm", collected)
-        if "keypoints" in collected:
-            others["keypoints"] = self._result("keypoints", collected)
+        boxes, *more = (self._result(task, collected) for task in _tasks(collected))
+        others = dict(zip(_tasks(collected)[1:], more, strict=True))
         metrics = dict(boxes.metrics)
         for task, result in others.items():
             metrics |= {f"{task}/{name}": value for name, value in result.metrics.items()}
         return replace(boxes, metrics=metrics, others=others)
 
-    def _result(self, task: Task, collected: State) -> DetectionResult:
-        limits = [MAX_POSES]
-        if task != "keypoints":
-            limits = sorted(
-                {limit for limit in (1, 10) if limit < self.max_detections} | {self.max_detections}
+    def differences(
+        self, other: "DetectionEvaluator", *, rounds: int = 300, seed: int = 0
+    ) -> dict[str, ApDifference]:
+        """By how much AP here is above that of `other`, which has seen the same data: "AP", "segm/AP", "keypoints/AP".
+
+        The intervals are those of `rounds` bootstrap samples of the pictures, the same ones for both.
+        """
+        mine, theirs = self.state(), other.state()
+        found = {}
+        for task in (task for task in _tasks(mine) if task in _tasks(theirs)):
+            first, second = (
+                evaluated(each._truth, collected, task, each._limits(task), each.label_map.skeleton)
+                for each, collected in ((self, mine), (other, theirs))
             )
+            compared = hotcoco.compare(second, first, n_bootstrap=rounds, seed=seed, confidence=CONFIDENCE)
+            interval = compared["ci"]["AP"]
+            found["AP" if task == "bbox" else f"{task}/AP"] = ApDifference(
+                ap=compared["metrics_b"]["AP"],
+                other_ap=compared["metrics_a"]["AP"],
+                low=interval["lower"],
+                high=interval["upper"],
+            )
+        return found
+
+    def _limits(self, task: Task) -> list[int]:
+        """Detections per picture and class that count, one after the other."""
+        if task == "keypoints":
+            return [MAX_POSES]
+        return sorted({limit for limit in (1, 10) if limit < self.max_detections} | {self.max_detections})
+
+    def _result(self, task: Task, collected: State) -> DetectionResult:
+        limits = self._limits(task)
         precision, recall = score(self._truth, collected, task, limits, self.label_map.skeleton)
         names = self._names()
         counts = np.bincount(collected["categories"], minlength=len(names)).tolist()
@@ -261,6 +286,12 @@ class DetectionEvaluator:
             f"{name} ({i})" if names.count(name) > 1 else name
             for name, i in zip(names, self._truth.category_ids, strict=True)
         ]
+
+
+def _tasks(collected: State) -> list[Task]:
+    """What detections may be scored by: boxes, then masks and keypoints where there are any."""
+    shapes: tuple[tuple[str, Task], ...] = (("masks", "segm"), ("keypoints", "keypoints"))
+    return ["bbox", *(task for name, task in shapes if name in collected)]
 
 
 @checked

@@ -102,6 +102,29 @@ class DetectionResult:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class ApDifference:
+    """AP of two models on the same pictures, as fractions 0 … 1.
+
+    >>> round(ApDifference(ap=0.371, other_ap=0.37, low=-0.004, high=0.005).difference, 3)
+    0.001
+    """
+
+    ap: float
+    """of the first"""
+    other_ap: float
+    """of the second"""
+    low: float
+    """lower end of the 95 % interval of their difference, as so many pictures allow to tell"""
+    high: float
+    """its upper end"""
+
+    @property
+    def difference(self) -> float:
+        """`ap` − `other_ap`."""
+        return self.ap - self.other_ap
+
+
 def _fraction(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.3f}"
 

@@ -1,0 +1,64 @@
+"""What an exported file says of itself, so that a runtime needs nothing besides it."""
+
+import json
+from dataclasses import asdict, replace
+
+from pagoda.detectors.contract import Detector
+from pagoda.exporting.masks_keypoints import shape_names
+from pagoda.postprocess.select import Select
+from pagoda.preprocess import InputSpec
+from pagoda.version import __version__
+
+USAGE = (
+    "images: RGB uint8 (batch, 3, height, width), resized as input_spec says (fit, short_side, long_side, canvas;"
+    " letterboxed ones with their border), neither normalised nor padded. boxes: xyxy pixels of images; scores:"
+    " best first, 0 in unused rows; labels: index into names and category_ids, -1 in unused rows."
+)
+USAGE_OF_SHAPES = {
+    "masks": " masks: bool, the pixels of images that belong to each object, False in unused rows.",
+    "keypoints": " keypoints: xy pixels of images, named by skeleton, 0 in unused rows.",
+    "keypoint_scores": " keypoint_scores: higher is surer, see postprocess.keypoint_score; 0 in unused rows.",
+}
+
+
+def metadata(model: Detector, postprocess: Select, size: tuple[int, int] | None = None) -> dict[str, str]:
+    """What a runtime needs besides the graph; every value is JSON except the plain sentences.
+
+    `size`: (height, width) where the graph takes pictures of that size alone.
+    """
+    skeleton = model.label_map.skeleton
+    names = shape_names(model)
+    spec = model.input_spec if size is None else fixed_input(model.input_spec, size)
+    return {
+        "pagoda_version": __version__,
+        "model": str((model.origin or {}).get("model") or type(model).__name__),
+        "names": json.dumps(list(model.label_map.names)),
+        "category_ids": json.dumps(list(model.label_map.category_ids)),
+        "input_spec": json.dumps(spec.to_dict()),
+        "postprocess": json.dumps(asdict(postprocess)),
+        "usage": _usage_of_images(model) + "".join(USAGE_OF_SHAPES[name] for name in names),
+        **({} if size is None else {"size": json.dumps(list(size))}),
+        **({"skeleton": json.dumps(skeleton.to_dict())} if skeleton and "keypoints" in names else {}),
+    }
+
+
+def _usage_of_images(model: Detector) -> str:
+    """What goes in and what comes out."""
+    if model.input_spec.read_channels == 3:
+        return USAGE
+    return USAGE.replace("RGB uint8 (batch, 3,", "RGBA uint8 (batch, 4,")
+
+
+def fixed_input(spec: InputSpec, size: tuple[int, int]) -> InputSpec:
+    """The same for pictures that all have to fill `size` (height, width): scaled into it, mean grey beside them.
+
+    >>> fixed_input(InputSpec(), (480, 640)).resized((400, 300)), fixed_input(InputSpec(), (480, 640)).border
+    ((480, 360), (124, 116, 104))
+    """
+    if spec.fit in ("letterbox", "stretch"):
+        return replace(spec, canvas=size)
+    color = [min(max(round(mean * spec.scale), 0), 255) for mean in spec.mean[:3]]
+    color = color if len(color) == 3 else color * 3
+    color = color[::-1] if spec.channel_order == "BGR" else color
+    resample = "antialias" if spec.resample == "float" else spec.resample
+    return replace(spec, fit="letterbox", canvas=size, border=tuple(color), resample=resample)  # type: ignore[arg-type]

@@ -1,0 +1,105 @@
+"""Which family leaves the house in which form: the table of docs/exporting.md, which the tests try cell by cell."""
+
+from typing import Literal
+
+Family = Literal[
+    "FCOS", "RetinaNet", "EfficientDet", "Faster R-CNN", "Mask R-CNN", "Keypoint R-CNN", "Detect-and-Track"
+]
+Form = Literal["onnx", "onnx --half", "onnx --raw-heads", "xml", "xml --half", "xml --int8"]
+
+_TWO_STAGES = "second stage reads what the first chose"
+_CLIPS = "ONNX knows no suppression of tubes"
+FORMS: dict[Form, str] = {
+    "onnx": "fp32, pixels to objects, compared box by box",
+    "onnx --half": "the network in float16, for GPUs; compared at 2 px and .02 of score",
+    "onnx --raw-heads": "the network alone; compared location by location",
+    "xml": "OpenVINO, fp32, compared box by box",
+    "xml --half": "OpenVINO, weights in float16, compared at 2 px and .02 of score",
+    "xml --int8": "OpenVINO, network in int8, judged by AP on annotated pictures",
+}
+"""as --option of `pagoda export CHECKPOINT MODEL.onnx` or MODEL.xml: what the file is, and how it was proven"""
+REFUSED: dict[tuple[Family, Form], str] = {
+    **{
+        (family, "onnx --raw-heads"): _TWO_STAGES
+        for family in ("Faster R-CNN", "Mask R-CNN", "Keypoint R-CNN")
+    },
+    **{("Detect-and-Track", form): _CLIPS for form in FORMS},
+}
+"""what cannot be, and why; everything else can"""
+FAMILIES: tuple[Family, ...] = Family.__args__  # type: ignore[attr-defined]
+
+
+def page() -> str:
+    """docs/exporting.md."""
+    rows = [
+        f"| {family} | " + " | ".join("–" if (family, form) in REFUSED else "yes" for form in FORMS) + " |"
+        for family in FAMILIES
+    ]
+    head = "| | " + " | ".join(f"`{form}`" for form in FORMS) + " |"
+    reasons = {
+        why: [(family, form) for (family, form), each in REFUSED.items() if each == why]
+        for why in REFUSED.values()
+    }
+    told = [f"* {_told(cells)}: {why}." for why, cells in reasons.items()]
+    forms = [f"* `{form}`: {what}." for form, what in FORMS.items()]
+    table = "\n".join([head, "|---" * (len(FORMS) + 1) + "|", *rows])
+    return "\n\n".join([_HEAD, "\n".join(forms), table, "\n".join(told), _REST]) + "\n"
+
+
+def _told(cells: list[tuple[Family, Form]]) -> str:
+    families, forms = (list(dict.fromkeys(part)) for part in zip(*cells, strict=True))
+    return f"{', '.join(families)} {'in any form' if len(forms) == len(FORMS) else ', '.join(forms)}"
+
+
+_HEAD = """\
+# Exporting
+
+`pagoda export CHECKPOINT MODEL.onnx` (or `MODEL.xml`) writes a file that needs no PyTorch: RGB bytes in, objects
+out, with classes, sizes and thresholds in its metadata. It is compared with the model before it gets its name, on
+your `--pictures` and on drawn ones; a file that differs is not kept. Made from `pagoda.exporting.support` by
+`python tools/exports_page.py`; the tests try every cell."""
+
+_REST = """\
+Every file of pixels to objects goes where a checkpoint goes (`pagoda predict | val | track MODEL.onnx`), and
+[pagoda-runtime](../runtime/README.md) runs it with numpy, Pillow and ONNX Runtime or OpenVINO. Detectors of clips go as
+far as `pagoda.exporting.program.export_forward` (torch.export).
+
+**`--size H W`** makes a file of that size, one picture at a time: pictures are scaled into it and grey is put
+beside them, as the file's metadata say. Without it every size and batch goes.
+
+**`--opset 18 … 23`**, where a runtime asks for one.
+
+**`--int8 --calibrate DIR --data DIR`** keeps the last convolutions, decoding and suppression in fp32 and writes the
+file if it loses at most `--max-ap-loss` points (half a one), of boxes, masks and keypoints alike. Beside the loss
+stands the 95 % interval that so many pictures allow, by bootstrap over the pictures: where it is wide, more
+annotated pictures would tell. The report stands in the file, too.
+
+**`--raw-heads`** is for programs that decode themselves. Input: `images`, RGB float32 0 … 255 (B, 3, H, W), of
+`--size` where the program wants fixed shapes (TensorRT, OpenCV). Outputs: `class_logits` (B, P, classes),
+`box_outputs` (B, P, 4), `quality_logits` (B, P) where there are any, `priors` (P, 2 or 4). The metadata entry
+`decoding` says the rest; in numpy:
+
+```python
+def decode(outputs, decoding):
+    x, priors = outputs["box_outputs"], outputs["priors"]
+    if decoding["boxes"] == "distances":  # points and pixels to the four sides
+        return np.concatenate([priors - x[..., :2], priors + x[..., 2:]], axis=-1)
+    legacy = float(decoding["inclusive"])
+    sides = priors[:, 2:] - priors[:, :2] + legacy
+    center = priors[:, :2] + sides / 2
+    x = x / np.array(decoding["weights"], np.float32)
+    limit = np.inf if decoding["max_log_growth"] is None else decoding["max_log_growth"]
+    grown = np.clip(x[..., 2:], -limit if decoding["limit_shrinking"] else -np.inf, limit)
+    center, half = center + x[..., :2] * sides, np.exp(grown) * sides / 2
+    return np.concatenate([center - half, center + half - (legacy and not decoding["exclusive_ends"])], axis=-1)
+
+
+def scores(outputs, combine):
+    found = 1 / (1 + np.exp(-outputs["class_logits"]))
+    if "quality_logits" in outputs:
+        found = found / (1 + np.exp(-outputs["quality_logits"][..., None]))
+        found = np.sqrt(found) if combine == "root" else found
+    return found
+```
+
+Suppression then takes `max_iou`, `max_candidates` and `max_detections` of the entry `postprocess`."""

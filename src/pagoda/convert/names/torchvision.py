@@ -73,10 +73,6 @@ def _old_tower_rules(theirs: str, ours: str) -> tuple[Rule, Rule]:
 
 RETINANET_RULES = _retinanet_rules(norm=False)
 RETINANET_V2_RULES = _retinanet_rules(norm=True)
-CLASSIFIER_RULES = (
-    Rule("fc.{rest}", None, "ImageNet classifier"),
-    *(Rule(name, f"backbone.{name}") for name in ("conv1.{rest}", "bn1.{rest}", "layer{s}.{rest}")),
-)
 
 
 def _roi_rules(*, norm: bool) -> tuple[Rule, ...]:

@@ -1,4 +1,4 @@
-"""torchvision's FCOS and RetinaNet (both versions, old and new names), and its classifiers; spec section 5.4."""
+"""torchvision's FCOS, RetinaNet and R-CNNs (both versions, old and new names); spec section 5.4."""
 
 from collections.abc import Iterator, Sequence
 

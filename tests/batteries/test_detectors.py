@@ -412,7 +412,7 @@ def heads(classes: int, boxes: int) -> dict:
         (
             RetinaNet,
             heads(27, 4),
-            "9 anchors per location needs heads of 36 and 9·classes outputs, got 4 and 27",
+            "9 anchors per location needs heads of 9·classes and 36 outputs, got 27 and 4",
         ),
         (RetinaNet, heads(28, 36), "got 36 and 28"),
         (

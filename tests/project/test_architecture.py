@@ -32,7 +32,15 @@ GROUND = {"beside", "evaluating", "files", "messages", "places", "plain", "stopp
 # The floors go up from line to line, so that no arrow can lead back.
 CONVENTIONS = {"ops", "structures", "criteria", "postprocess", "preprocess"}
 PARTS = {"layers", "backbones", "necks", "heads"}
-DATA = {"data", "data.table", "data.augment", "data.reading", "data.tracks", "data.formats"}
+DATA = {
+    "data",
+    "data.table",
+    "data.augment",
+    "data.reading",
+    "data.tracks",
+    "data.formats",
+    "data.formats.yolo",
+}
 SCORING = {"evaluation", "evaluation.coco", "evaluation.tracks"}
 MODELS = {
     *CONVENTIONS,
@@ -75,7 +83,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": {"data.table", "data.augment", "ops", "structures", "pictures"},
     "data.reading": {"data.table", "structures", "pictures"},
     "data.tracks": {"data", "data.reading", "ops", "structures", "pictures"},
-    "data.formats": {"data.table", "data.reading", "data.tracks", "ops", "structures", "pictures"},
+    "data.formats.yolo": {"data.table", "data.reading", "structures", "pictures"},
+    "data.formats": {"data.table", "data.reading", "data.tracks", "data.formats.yolo", "ops", "structures", "pictures"},
     "data.drawn": {"data", "data.table", "ops", "structures"},
     # Handed built parts, so no backbones, necks and heads.
     "detectors": CONVENTIONS | {"predict"},

@@ -22,7 +22,7 @@ RECORDS = {
     "data.table.assembly.ObjectColumns",
     "data.tracks.mot_classes.CountedRows",
     "data.formats.voc_layout.VocSet",
-    "data.formats.yolo_labels.LabelLines",
+    "data.formats.yolo.labels.LabelLines",
     "evaluation.tracks.clear.ClearCounts",
     "explain.doctor.coverage_report.CoverageReport",
     "explain.doctor.records.Split",

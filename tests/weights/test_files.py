@@ -17,9 +17,9 @@ from pagoda.weights.files import (
     WeightsError,
     load_weights,
     read_card,
-    read_state_dict,
     save_weights,
 )
+from pagoda.weights.state_dict import read_foreign
 
 CARD = {"model": "fcos_resnet18_fpn", "options": {"width": 64}, "label_map": {"names": ["Katze", "狗"]}}
 
@@ -104,7 +104,7 @@ def test_truncated_file(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for size in (0, 4, 50, len(whole) - 1):
         path.write_bytes(whole[:size])
-        for read in (load_weights, read_card, read_state_dict):
+        for read in (load_weights, read_card, read_foreign):
             with pytest.raises(
                 WeightsError, match=rf"a\.safetensors is not a whole .* \({size} bytes; .*truncated"
             ):
@@ -116,10 +116,10 @@ def test_file_without_card(tmp_path: Path) -> None:
     save_file({"x": torch.ones(2)}, path)
     with pytest.raises(WeightsError, match=r"plain\.safetensors holds tensors but no card.*backbone_weights"):
         load_weights(path)
-    assert read_state_dict(path)["x"].tolist() == [1, 1]
+    assert read_foreign(path).tensors["x"].tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("read", [load_weights, read_card, read_state_dict])
+@pytest.mark.parametrize("read", [load_weights, read_card, read_foreign])
 def test_missing_file(tmp_path: Path, read: object) -> None:
     with pytest.raises(FileNotFoundError, match=r"no weights file at .*nowhere\.pth"):
         read(tmp_path / "nowhere.pth")
@@ -144,7 +144,7 @@ def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path, form: str) -> N
     else:
         torch.save(attack, path, _use_new_zipfile_serialization=form == "zip")
     with pytest.raises(WeightsError, match=r"evil\.pth .*posix\.system.* its state_dict"):
-        read_state_dict(path)
+        read_foreign(path)
     with pytest.raises(
         WeightsError, match=r"is a PyTorch pickle, not a checkpoint of Pagoda.*backbone_weights"
     ):
@@ -159,7 +159,7 @@ def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path, form: str) -> N
 def test_pickles_of_something_else_are_refused(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "other.pth")
     with pytest.raises(WeightsError, match=r"other\.pth should hold a state dict"):
-        read_state_dict(tmp_path / "other.pth")
+        read_foreign(tmp_path / "other.pth")
 
 
 @pytest.mark.parametrize("is_zip", [True, False])
@@ -170,13 +170,13 @@ def test_truncated_pickle(tmp_path: Path, is_zip: bool) -> None:
     for size in range(2, len(whole), 29):
         path.write_bytes(whole[:size])
         with pytest.raises(WeightsError, match=r"cut\.pth is refused: it is truncated or"):
-            read_state_dict(path)
+            read_foreign(path)
 
 
 def test_a_text_file_is_no_weights_file(tmp_path: Path) -> None:
     (tmp_path / "page.pth").write_text("<!doctype html><html>Not found</html>")
     with pytest.raises(WeightsError, match=r"page\.pth holds no weights: it is a web page"):
-        read_state_dict(tmp_path / "page.pth")
+        read_foreign(tmp_path / "page.pth")
 
 
 @pytest.mark.parametrize("wrapped", [None, "model", "state_dict"])
@@ -185,7 +185,7 @@ def test_state_dicts_of_other_programs(tmp_path: Path, wrapped: str | None, is_z
     state = nn.BatchNorm2d(3).state_dict()
     content = {wrapped: state, "epoch": 3} if wrapped else state
     torch.save(content, tmp_path / "a.pth", _use_new_zipfile_serialization=is_zip)
-    read = read_state_dict(tmp_path / "a.pth")
+    read = read_foreign(tmp_path / "a.pth").tensors
     assert list(read) == list(state) and all(torch.equal(read[name], state[name]) for name in state)
 
 

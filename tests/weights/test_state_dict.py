@@ -19,7 +19,6 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pagoda.weights.file_types import WeightsError
-from pagoda.weights.files import read_state_dict
 from pagoda.weights.state_dict import read_foreign
 
 STATE = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).state_dict()
@@ -62,7 +61,7 @@ def test_detectron_and_detectron2_pickles(tmp_path: Path) -> None:
     found = read_foreign(save(tmp_path, content, "pickle"))
     assert same(found.tensors, STATE) and found.taken == "model"
     assert found.metadata == {"__author__": "Caffe2", "matching_heuristics": True}
-    assert same(read_state_dict(save(tmp_path, ARRAYS, "pickle")), STATE)
+    assert same(read_foreign(save(tmp_path, ARRAYS, "pickle")).tensors, STATE)
 
 
 def test_safetensors(tmp_path: Path) -> None:
@@ -253,9 +252,9 @@ def test_views_and_shared_memory_come_back(tmp_path: Path) -> None:
 
 def test_saving_under_the_same_name_is_safe(tmp_path: Path) -> None:
     path = save(tmp_path, {"x": torch.arange(1_000_000)})
-    state = read_state_dict(path)
+    state = read_foreign(path).tensors
     torch.save(state, path)
-    assert torch.equal(read_state_dict(path)["x"], torch.arange(1_000_000))
+    assert torch.equal(read_foreign(path).tensors["x"], torch.arange(1_000_000))
 
 
 def archive(kind: str) -> bytes:

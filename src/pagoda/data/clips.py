@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pagoda.data.augment.clips import transform_clip
-from pagoda.data.dataset import DetectionDataset, Transform
+from pagoda.data.dataset import DetectionDataset
 from pagoda.data.table.annotations import Annotations, cut_to_picture
 from pagoda.data.videos import Video, check_same_labels, frame_table, labelled_frames
 from pagoda.pictures.read import PictureError
@@ -33,7 +32,6 @@ class ClipDataset(Dataset):
     Args:
         complete: only clips of which every frame is annotated, as training needs them; otherwise objects of frames
             that nobody annotated are absent there, whatever is seen.
-        transform: one for pictures, applied to all frames of a clip alike.
 
     >>> from pagoda.data.drawn.walking import WalkingFigures
     >>> clips = ClipDataset(WalkingFigures(num_videos=1, num_frames=4, image_size=(32, 40)), clip_length=3)
@@ -48,10 +46,9 @@ class ClipDataset(Dataset):
         clip_length: int = 3,
         interval: int = 1,
         complete: bool = False,
-        transform: Transform | None = None,
     ) -> None:
         self.videos = tuple(videos)
-        self.clip_length, self.interval, self.transform = clip_length, interval, transform
+        self.clip_length, self.interval = clip_length, interval
         check_same_labels(self.videos)
         self.all_frames, self._track_ids = frame_table(self.videos)
         self._files = DetectionDataset(self.all_frames)
@@ -83,10 +80,7 @@ class ClipDataset(Dataset):
         return len(self._clips)
 
     def __getitem__(self, index: int) -> tuple[Tensor, TubeTargets]:
-        frames, targets = self.clip(index), self.targets(index)
-        return (
-            (frames, targets) if self.transform is None else transform_clip(self.transform, frames, targets)
-        )
+        return self.clip(index), self.targets(index)
 
     def place(self, index: int) -> tuple[int, tuple[int, ...]]:
         """(number of the video, its T frames) of an item."""

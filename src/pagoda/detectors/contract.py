@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -22,22 +22,6 @@ from pagoda.structures.tubes import Tubes
 
 Learnt = Literal["masks", "keypoints"]
 """what a model may learn besides boxes"""
-
-
-class Backbone(Protocol):
-    """Pictures (B, 3, H, W) to {level: (B, C, H/2ˡ, W/2ˡ)}, or such a pyramid to another.
-
-    Where cells are not 2ˡ pixels apart (dilated stages), an attribute `strides` {level: pixels} tells.
-
-    >>> class Pixels(nn.Module):
-    ...     channels = {0: 3}
-    ...     def forward(self, pictures: Tensor) -> dict[int, Tensor]:
-    ...         return {0: pictures}
-    >>> strides_of(Pixels(), neck=None)
-    {0: 1}
-    """
-
-    channels: dict[int, int]
 
 
 class Detector(nn.Module):
@@ -160,8 +144,10 @@ class Detector(nn.Module):
 def strides_of(backbone: nn.Module, neck: nn.Module | None) -> dict[int, int]:
     """{level: pixels from cell to cell} of what the heads read. The neck is told the backbone's strides.
 
-    A backbone without the attribute has 2ˡ; levels that a neck adds double. Raises ValueError where one stride is
-    no multiple of the one below.
+    A backbone maps pictures to {level: (B, C, h, w)} and says `channels` {level: C}; where cells are not 2ˡ pixels
+    apart (dilated stages), it says `strides` {level: pixels}, too. Levels that a neck adds double.
+
+    Raises ValueError where one stride is no multiple of the one below.
 
     >>> body = nn.Module()
     >>> body.channels, body.strides = {4: 8, 5: 8}, {5: 16}  # whose last stage is dilated

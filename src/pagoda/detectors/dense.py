@@ -10,7 +10,7 @@ from pagoda.ops.anchors import Side
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.postprocess.dense import SelectDense
 from pagoda.structures.images import ImageBatch
-from pagoda.structures.instances import Detections
+from pagoda.structures.instances import Detections, Targets
 from pagoda.structures.outputs import DenseOutputs
 
 
@@ -66,6 +66,10 @@ class AnchorDetector(DenseDetector):
     """
 
     coder: BoxCoder
+    criterion: Callable[..., dict[str, Tensor]]
+    """of `DenseOutputs` and targets: `criteria.dense.RetinaNetCriterion`, or the paper's own"""
+    running_count: nn.Module | None
+    """what the criterion's divisor is made with from step to step"""
 
     anchors: Callable[[dict[int, Tensor], tuple[Side, Side]], tuple[Tensor, ...]]
     """(pyramid, padded (height, width)) to (P_l, 4) per level, in pixels of the batch"""
@@ -82,3 +86,19 @@ class AnchorDetector(DenseDetector):
         self, box_outputs: Float[Tensor, "*n 4"], priors: Float[Tensor, "*n 4"]
     ) -> Float[Tensor, "*n 4"]:
         return self.coder.decode(box_outputs, priors)
+
+    def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Float[Tensor, ""]]:
+        return self.criterion(self(images), targets, self.levels, self.running_count, coder=self.coder)
+
+    def count_classes(self, num_anchors: int) -> int:
+        """The classes its class head speaks of, with so many anchors per location.
+
+        Raises ValueError for heads whose outputs do not fit the anchors.
+        """
+        of_classes, of_boxes = self.class_head.outputs, self.box_head.outputs
+        if of_boxes != 4 * num_anchors or of_classes % num_anchors:
+            raise ValueError(
+                f"{type(self).__name__} with {num_anchors} anchors per location needs heads of {num_anchors}·classes"
+                f" and {4 * num_anchors} outputs, got {of_classes} and {of_boxes}"
+            )
+        return of_classes // num_anchors

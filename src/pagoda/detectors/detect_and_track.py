@@ -5,17 +5,21 @@ keypoints? The detector speaks of one clip; `tracking` links what it says of nei
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Literal
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pagoda.criteria.tubes import DetectAndTrackCriterion
 from pagoda.detectors.anchors import AnchorGrid
 from pagoda.detectors.contract import Learnt, check_label_map, strides_of
-from pagoda.detectors.two_stage import PYRAMID_ANCHORS, TwoStageDetector, check_anchors
+from pagoda.detectors.two_stage import (
+    PYRAMID_ANCHORS,
+    Proposed,
+    TwoStageDetector,
+    check_anchors,
+    image_index,
+)
 from pagoda.ops.anchors import AnchorShapes
 from pagoda.ops.tubes import pool_tubes
 from pagoda.plain import checked
@@ -24,20 +28,11 @@ from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
-from pagoda.structures.outputs import Proposals, RPNOutputs, TubeOutputs
+from pagoda.structures.outputs import TubeOutputs
 from pagoda.structures.tubes import Tubes, TubeTargets
 
 Link = Literal["none", "center", "mean"]
 """between body and heads: all frames go on, or the middle one alone, or the mean of all; then tubes have one frame"""
-
-
-class ProposedTubes(NamedTuple):
-    """What the first stage hands to the second: pyramid, raw outputs and the tubes chosen."""
-
-    pyramid: dict[int, Tensor]
-    """the levels that tubes are read from, (B, C, T, H, W)"""
-    rpn: RPNOutputs
-    proposals: Proposals
 
 
 @checked
@@ -139,43 +134,26 @@ class DetectAndTrack(TwoStageDetector):
 
     def propose(
         self, frame_features: Float[Tensor, "b c t h w"], images: ImageBatch, select: SelectTubeProposals
-    ) -> ProposedTubes:
+    ) -> Proposed:
         """The first stage, for training and use alike: pyramid, outputs, and the tubes that `select` takes."""
-        pyramid = self.pyramid(frame_features)
-        logits, deltas = self.rpn_head(pyramid)
-        anchors = self.anchors(pyramid, (images.pixels.shape[-2], images.pixels.shape[-1]))
-        rpn = RPNOutputs(logits, deltas, anchors)
-        proposals = select(rpn, images.sizes, self.rpn_head.coder)
-        return ProposedTubes({level: pyramid[level] for level in self.roi_levels}, rpn, proposals)
+        return self._propose(self.pyramid(frame_features), images, select)
 
     def pool(
         self,
         head: nn.Module,
         pyramid: dict[int, Float[Tensor, "b c t _ _"]],
-        tubes: Float[Tensor, "r t 4"],
-        clips: Int[Tensor, " r"],
+        regions: Float[Tensor, "r t 4"],
+        images: Int[Tensor, " r"],
     ) -> Float[Tensor, "r t c h w"]:
-        """(R, T, C, h, w) features of (R, T, 4) tubes of the clips `clips` (R,), as this head wants them."""
-        return pool_tubes(head.pooling, pyramid, self.strides, tubes.detach(), clips)
-
-    def keypoint_logits(
-        self,
-        pyramid: dict[int, Float[Tensor, "b c t _ _"]],
-        tubes: Float[Tensor, "r t 4"],
-        clips: Int[Tensor, " r"],
-    ) -> Float[Tensor, "r t k s s"]:
-        """(R, T, K, S, S) heat maps over the box of each frame."""
-        return self.keypoint_head(self.pool(self.keypoint_head, pyramid, tubes, clips))
+        return pool_tubes(head.pooling, pyramid, self.strides, regions.detach(), images)
 
     def _look_at_tubes(
         self, frame_features: Float[Tensor, "b c t h w"], images: ImageBatch
     ) -> tuple[dict[int, Tensor], TubeOutputs]:
         """The pyramid and all that is said about tubes; no objects chosen yet."""
         pyramid, _, proposals = self.propose(frame_features, images, self.proposals.inference)
-        batch, count, frames = proposals.boxes.shape[0], proposals.boxes.shape[1], proposals.boxes.shape[2]
-        clips = torch.arange(batch, device=proposals.boxes.device)[:, None].expand(batch, count)
-        pooled = self.pool(self.box_head, pyramid, proposals.boxes.flatten(0, 1), clips.flatten())
-        classes, boxes = (x.unflatten(0, (batch, count)) for x in self.box_head(pooled))
+        classes, boxes = self._judge(pyramid, proposals.boxes)
+        batch, frames = boxes.shape[0], proposals.boxes.shape[2]
         none = boxes.new_zeros(batch, 0)
         return pyramid, TubeOutputs(
             classes, boxes, proposals, boxes.new_zeros(batch, 0, frames, 4), none, none, None
@@ -187,10 +165,9 @@ class DetectAndTrack(TwoStageDetector):
         outputs = outputs._replace(boxes=found.boxes, scores=found.scores, labels=found.labels)
         if self.keypoint_head is None:
             return outputs
-        batch, count = found.labels.shape[0], found.labels.shape[1]
-        clips = torch.arange(batch, device=found.boxes.device)[:, None].expand(batch, count).flatten()
-        maps = self.keypoint_logits(pyramid, found.boxes.flatten(0, 1), clips)
-        return outputs._replace(keypoint_logits=maps.unflatten(0, (batch, count)))
+        maps = self.keypoint_logits(pyramid, found.boxes.flatten(0, 1), image_index(found.boxes))
+        sizes = (found.labels.shape[0], found.labels.shape[1])
+        return outputs._replace(keypoint_logits=maps.unflatten(0, sizes))
 
     def losses(self, images: ImageBatch, targets: Sequence[TubeTargets]) -> dict[str, Float[Tensor, ""]]:  # type: ignore[override]
         criterion = self.criterion
@@ -204,16 +181,7 @@ class DetectAndTrack(TwoStageDetector):
         if self.keypoint_head is None:
             return losses
         served = criterion.keypoints.sample(sample.positive(), targets)
-        logits = self.keypoint_logits(pyramid, served.boxes, served.clips)
-        pairs = [criterion.keypoints.targets(*each, logits.shape[-1]) for each in served.of_pictures(targets)]
-        none = served.clips.new_zeros(0, *logits.shape[1:3])
-        cells, counts = (
-            (torch.cat(part) for part in zip(*pairs, strict=True)) if pairs else (none, none.bool())
-        )
-        return losses | criterion.keypoints(logits, cells, counts, len(targets))
-
-    def decode(self, deltas: Float[Tensor, "*n 4"], tubes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
-        return self.box_head.coder.decode(deltas, tubes)
+        return losses | self._keypoint_loss(pyramid, served, targets, criterion.keypoints)
 
     def detect_tubes(
         self,
@@ -231,16 +199,7 @@ class DetectAndTrack(TwoStageDetector):
         first = known.shape[2] // 2 - length // 2  # as TubeTargets.around_key has it
         positions = [each[first : first + length] for each in positions]
         found = select.detect(outputs, images, self.decode, self.label_map, positions, length // 2)
-        if self.keypoint_head is None:
-            return found
-        counts = [len(each) for each in found]
-        tubes = torch.cat([each.boxes for each in found])
-        clips = torch.arange(len(found), device=tubes.device).repeat_interleave(
-            torch.tensor(counts, device=tubes.device)
-        )
-        places, scores = select.keypoints(self.keypoint_logits(pyramid, tubes, clips), tubes)
-        parts = zip(found, places.split(counts), scores.split(counts), strict=True)
-        return [replace(each, keypoints=at, keypoint_scores=score) for each, at, score in parts]
+        return self._with_keypoints(found, pyramid, select)
 
     def detect(  # type: ignore[override]
         self,

@@ -1,7 +1,5 @@
 """EfficientDet: a weighted pyramid under light heads, scaled as one (Tan 2020, arXiv 1911.09070)."""
 
-from collections.abc import Sequence
-
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -16,8 +14,6 @@ from pagoda.plain import checked
 from pagoda.postprocess.dense import SelectDense
 from pagoda.postprocess.efficientdet import SelectFromAllLevels
 from pagoda.preprocess import InputSpec
-from pagoda.structures.images import ImageBatch
-from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
 
 
@@ -69,13 +65,7 @@ class EfficientDet(AnchorDetector):
         self.levels, self.strides = sorted(neck.channels), strides_of(backbone, neck)
         of_cell = (anchors or StretchedAnchors()).of_cell()
         self.register_buffer("cell_anchors", of_cell, persistent=False)
-        num_anchors = len(of_cell)
-        if box_head.outputs != 4 * num_anchors or class_head.outputs % num_anchors:
-            raise ValueError(
-                f"EfficientDet with {num_anchors} anchors per location needs heads of {num_anchors}·classes and"
-                f" {4 * num_anchors} outputs, got {class_head.outputs} and {box_head.outputs}"
-            )
-        self.label_map = check_label_map(label_map, class_head.outputs // num_anchors)
+        self.label_map = check_label_map(label_map, self.count_classes(len(of_cell)))
         self.input_spec = input_spec or InputSpec()
         self.coder = coder or BoxCoder(max_log_growth=None)
         self.criterion = criterion or EfficientDetCriterion()
@@ -92,6 +82,3 @@ class EfficientDet(AnchorDetector):
             stretch_anchors(self.cell_anchors, (x.shape[-2], x.shape[-1]), padded)
             for _, x in sorted(pyramid.items())
         )
-
-    def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Float[Tensor, ""]]:
-        return self.criterion(self(images), targets, self.levels, self.running_count, coder=self.coder)

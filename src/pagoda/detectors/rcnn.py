@@ -6,7 +6,6 @@ in them are the mask and the keypoints?
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -15,7 +14,14 @@ from torch import Tensor, nn
 from pagoda.criteria.rcnn import RCNNCriterion, RoISample
 from pagoda.detectors.anchors import AnchorGrid
 from pagoda.detectors.contract import Learnt, check_label_map, strides_of
-from pagoda.detectors.two_stage import PYRAMID_ANCHORS, TwoStageDetector, check_anchors
+from pagoda.detectors.two_stage import (
+    PYRAMID_ANCHORS,
+    Proposed,
+    TwoStageDetector,
+    check_anchors,
+    image_index,
+    image_index_of,
+)
 from pagoda.ops.anchors import AnchorShapes
 from pagoda.plain import checked
 from pagoda.postprocess.proposals import ProposalRules, SelectProposals
@@ -24,16 +30,7 @@ from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections, Targets
 from pagoda.structures.labels import LabelMap
-from pagoda.structures.outputs import Proposals, RoIOutputs, RPNOutputs
-
-
-class Proposed(NamedTuple):
-    """What the first stage hands to the second: pyramid, raw outputs and the regions chosen."""
-
-    pyramid: dict[int, Tensor]
-    """the levels that regions are read from"""
-    rpn: RPNOutputs
-    proposals: Proposals
+from pagoda.structures.outputs import RoIOutputs
 
 
 @checked
@@ -107,21 +104,16 @@ class RCNN(TwoStageDetector):
         """The first stage, for training and use alike: pyramid, outputs, and the regions that `select` takes."""
         features = self.backbone(images.pixels)
         pyramid = features if self.neck is None else self.neck(features)
-        logits, deltas = self.rpn_head(pyramid)
-        anchors = self.anchors(pyramid, (images.pixels.shape[-2], images.pixels.shape[-1]))
-        rpn = RPNOutputs(logits, deltas, anchors)
-        proposals = select(rpn, images.sizes, self.rpn_head.coder)
-        return Proposed({level: pyramid[level] for level in self.roi_levels}, rpn, proposals)
+        return self._propose(pyramid, images, select)
 
     def pool(
         self,
         head: nn.Module,
         pyramid: dict[int, Float[Tensor, "b c _ _"]],
-        boxes: Float[Tensor, "r 4"],
+        regions: Float[Tensor, "r 4"],
         images: Int[Tensor, " r"],
     ) -> Float[Tensor, "r c h w"]:
-        """(R, C, h, w) features of (R, 4) boxes of the pictures `images` (R,), as this head wants them."""
-        return head.pooling(pyramid, self.strides, boxes.detach(), images)
+        return head.pooling(pyramid, self.strides, regions.detach(), images)
 
     def mask_logits(
         self,
@@ -135,22 +127,11 @@ class RCNN(TwoStageDetector):
         pooled = self.pool(head, pyramid, boxes, images)
         return self.mask_head(self.box_head.trunk.stage(pooled) if self.shared_stage else pooled, labels)
 
-    def keypoint_logits(
-        self,
-        pyramid: dict[int, Float[Tensor, "b c _ _"]],
-        boxes: Float[Tensor, "r 4"],
-        images: Int[Tensor, " r"],
-    ) -> Float[Tensor, "r k s s"]:
-        """(R, K, S, S) heat maps over each box."""
-        return self.keypoint_head(self.pool(self.keypoint_head, pyramid, boxes, images))
-
     def _look_at_rois(self, images: ImageBatch) -> tuple[dict[int, Tensor], RoIOutputs]:
         """The pyramid and all that is said about regions; no objects chosen yet."""
         pyramid, _, proposals = self.propose(images, self.proposals.inference)
-        batch, count = proposals.valid.shape[0], proposals.valid.shape[1]
-        pictures = torch.arange(batch, device=proposals.boxes.device)[:, None].expand(batch, count)
-        pooled = self.pool(self.box_head, pyramid, proposals.boxes.flatten(0, 1), pictures.flatten())
-        classes, boxes = (x.unflatten(0, (batch, count)) for x in self.box_head(pooled))
+        classes, boxes = self._judge(pyramid, proposals.boxes)
+        batch = boxes.shape[0]
         none = boxes.new_zeros(batch, 0)
         return pyramid, RoIOutputs(
             classes, boxes, proposals, boxes.new_zeros(batch, 0, 4), none, none, None, None
@@ -160,15 +141,14 @@ class RCNN(TwoStageDetector):
         pyramid, outputs = self._look_at_rois(images)
         found = (postprocess or self.postprocess)(outputs, images.sizes, self.decode)
         outputs = outputs._replace(boxes=found.boxes, scores=found.scores, labels=found.labels)
-        batch, count = found.labels.shape[0], found.labels.shape[1]
-        pictures = torch.arange(batch, device=found.boxes.device)[:, None].expand(batch, count).flatten()
-        boxes, labels = found.boxes.flatten(0, 1), found.labels.flatten()
+        sizes = (found.labels.shape[0], found.labels.shape[1])
+        pictures, boxes, labels = image_index(found.boxes), found.boxes.flatten(0, 1), found.labels.flatten()
         if self.mask_head is not None:
             masks = self.mask_logits(pyramid, boxes, pictures, labels)
-            outputs = outputs._replace(mask_logits=masks.unflatten(0, (batch, count)))
+            outputs = outputs._replace(mask_logits=masks.unflatten(0, sizes))
         if self.keypoint_head is not None:
             maps = self.keypoint_logits(pyramid, boxes, pictures)
-            outputs = outputs._replace(keypoint_logits=maps.unflatten(0, (batch, count)))
+            outputs = outputs._replace(keypoint_logits=maps.unflatten(0, sizes))
         return outputs
 
     def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Float[Tensor, ""]]:
@@ -182,7 +162,7 @@ class RCNN(TwoStageDetector):
         if self.mask_head is not None:
             losses |= self._mask_loss(pyramid, served, targets)
         if self.keypoint_head is not None:
-            losses |= self._keypoint_loss(pyramid, served, targets)
+            losses |= self._keypoint_loss(pyramid, served, targets, self.criterion.keypoints)
         return losses
 
     def _mask_loss(
@@ -196,21 +176,6 @@ class RCNN(TwoStageDetector):
             return criterion(logits, torch.zeros_like(logits), labels > 0)
         mask_targets, counts = (torch.cat(part) for part in zip(*pairs, strict=True))
         return criterion(logits, mask_targets, counts)
-
-    def _keypoint_loss(
-        self, pyramid: dict[int, Float[Tensor, "b c _ _"]], served: RoISample, targets: Sequence[Targets]
-    ) -> dict[str, Float[Tensor, ""]]:
-        logits = self.keypoint_logits(pyramid, served.boxes, served.images)
-        criterion, size = self.criterion.keypoints, logits.shape[-1]
-        pairs = [criterion.targets(*each, size) for each in served.of_pictures(targets)]
-        none = served.images.new_zeros(0, logits.shape[1])
-        cells, counts = (
-            (torch.cat(part) for part in zip(*pairs, strict=True)) if pairs else (none, none.bool())
-        )
-        return criterion(logits, cells, counts, len(targets))
-
-    def decode(self, deltas: Float[Tensor, "*n 4"], rois: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
-        return self.box_head.coder.decode(deltas, rois)
 
     def detect(  # type: ignore[override]
         self,
@@ -227,23 +192,16 @@ class RCNN(TwoStageDetector):
         """Objects with keypoints and what the mask head says of the inside of their boxes, not yet pasted."""
         pyramid, outputs = self._look_at_rois(images)
         found = select.detect(outputs, images, self.decode, self.label_map)
-        counts = [len(each) for each in found]
-        boxes, labels = torch.cat([each.boxes for each in found]), torch.cat([each.labels for each in found])
-        pictures = torch.arange(len(found), device=boxes.device).repeat_interleave(
-            torch.tensor(counts, device=boxes.device)
-        )
         if self.mask_head is not None:
-            logits = self.mask_logits(pyramid, boxes, pictures, labels)
-            inside = logits.float().sigmoid().split(counts)
+            boxes = torch.cat([each.boxes for each in found])
+            labels = torch.cat([each.labels for each in found])
+            logits = self.mask_logits(pyramid, boxes, image_index_of(found), labels)
+            inside = logits.float().sigmoid().split([len(each) for each in found])
             found = [
                 replace(each, mask_crops=part, found_by=select)
                 for each, part in zip(found, inside, strict=True)
             ]
-        if self.keypoint_head is not None:
-            places, scores = select.keypoints(self.keypoint_logits(pyramid, boxes, pictures), boxes)
-            parts = zip(found, places.split(counts), scores.split(counts), strict=True)
-            found = [replace(each, keypoints=at, keypoint_scores=score) for each, at, score in parts]
-        return found
+        return self._with_keypoints(found, pyramid, select)
 
     def paste(self, found: Detections, select: SelectRoIs) -> Detections:
         """With the masks' pixels, from what the mask head said of the inside of each box."""

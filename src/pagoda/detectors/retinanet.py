@@ -1,9 +1,6 @@
 """RetinaNet: anchors on a pyramid, trained with the focal loss (Lin 2017, arXiv 1708.02002)."""
 
-from collections.abc import Sequence
-
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from pagoda.criteria.dense import RetinaNetCriterion
 from pagoda.detectors.anchors import AnchorGrid
@@ -14,8 +11,6 @@ from pagoda.ops.box_coding import BoxCoder
 from pagoda.plain import checked
 from pagoda.postprocess.dense import SelectDense, SelectDetections
 from pagoda.preprocess import InputSpec
-from pagoda.structures.images import ImageBatch
-from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
 
 
@@ -63,13 +58,7 @@ class RetinaNet(AnchorDetector):
         self.levels = sorted(neck.channels)
         self.strides = strides_of(backbone, neck)
         self.anchors = AnchorGrid(anchors or AnchorShapes(), self.strides)
-        num_anchors = self.anchors.per_cell
-        if box_head.outputs != 4 * num_anchors or class_head.outputs % num_anchors:
-            raise ValueError(
-                f"RetinaNet with {num_anchors} anchors per location needs heads of {4 * num_anchors} and"
-                f" {num_anchors}·classes outputs, got {box_head.outputs} and {class_head.outputs}"
-            )
-        self.label_map = check_label_map(label_map, class_head.outputs // num_anchors)
+        self.label_map = check_label_map(label_map, self.count_classes(self.anchors.per_cell))
         self.input_spec = input_spec or InputSpec()
         self.coder = coder or BoxCoder()
         self.criterion = criterion or RetinaNetCriterion()
@@ -77,6 +66,3 @@ class RetinaNet(AnchorDetector):
         self.postprocess = postprocess or SelectDetections(max_iou=0.5)
         if prior_probability is not None:
             class_head.set_prior(prior_probability)
-
-    def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Float[Tensor, ""]]:
-        return self.criterion(self(images), targets, self.levels, self.running_count, coder=self.coder)

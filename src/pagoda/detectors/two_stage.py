@@ -1,17 +1,46 @@
 """What detectors that look at their proposals again share; each paper's own part is in its file."""
 
-from torch import nn
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple, TypeVar
 
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from pagoda.criteria.masks_keypoints import KeypointCriterion
+from pagoda.criteria.rcnn import RoISample
 from pagoda.detectors.anchors import AnchorGrid
 from pagoda.detectors.contract import Detector
 from pagoda.ops.anchors import AnchorShapes
+from pagoda.postprocess.proposals import SelectProposals
+from pagoda.postprocess.rcnn import SelectSecondStage
+from pagoda.structures.images import ImageBatch
+from pagoda.structures.instances import Detections
+from pagoda.structures.outputs import Proposals, RPNOutputs
+from pagoda.structures.tubes import SomeTargets, Tubes
+
+Found = TypeVar("Found", Detections, Tubes)
+"""objects of a picture or a clip"""
 
 # 32 pixels on P2, doubling with every level.
 PYRAMID_ANCHORS = AnchorShapes(base_scale=8.0, octaves=1)
 
 
+class Proposed(NamedTuple):
+    """What the first stage hands to the second: pyramid, raw outputs and the regions chosen."""
+
+    pyramid: dict[int, Tensor]
+    """the levels that regions are read from, (B, C, H, W), or (B, C, T, H, W) of clips"""
+    rpn: RPNOutputs
+    proposals: Proposals
+
+
 class TwoStageDetector(Detector):
-    """A proposal network on anchors, a box head on what it proposes, and heads that see the objects found."""
+    """A proposal network on anchors, a box head on what it proposes, and heads that see the objects found.
+
+    Regions are boxes (R, 4) of pictures, or tubes (R, T, 4) of clips.
+    """
 
     backbone: nn.Module
     neck: nn.Module | None
@@ -25,6 +54,102 @@ class TwoStageDetector(Detector):
     """of them those that the box head and its fellows read"""
     strides: dict[int, int]
     """{level: pixels from cell to cell}"""
+
+    def pool(
+        self,
+        head: nn.Module,
+        pyramid: dict[int, Float[Tensor, "b c *t _ _"]],
+        regions: Float[Tensor, "r *t 4"],
+        images: Int[Tensor, " r"],
+    ) -> Float[Tensor, "r *t c h w"]:
+        """(R, C, h, w) features of regions of the pictures `images`, as this head wants them; of clips T behind R."""
+        raise TypeError(f"{type(self).__name__} defines no pool")
+
+    def keypoint_logits(
+        self,
+        pyramid: dict[int, Float[Tensor, "b c *t _ _"]],
+        regions: Float[Tensor, "r *t 4"],
+        images: Int[Tensor, " r"],
+    ) -> Float[Tensor, "r *t k s s"]:
+        """(R, K, S, S) heat maps over each box; of clips T behind R."""
+        return self.keypoint_head(self.pool(self.keypoint_head, pyramid, regions, images))
+
+    def decode(self, deltas: Float[Tensor, "*n 4"], regions: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
+        return self.box_head.coder.decode(deltas, regions)
+
+    def _propose(
+        self, pyramid: dict[int, Float[Tensor, "b c *t _ _"]], images: ImageBatch, select: SelectProposals
+    ) -> Proposed:
+        """What the proposal head says of a pyramid, and the regions that `select` takes."""
+        logits, deltas = self.rpn_head(pyramid)
+        anchors = self.anchors(pyramid, (images.pixels.shape[-2], images.pixels.shape[-1]))
+        rpn = RPNOutputs(logits, deltas, anchors)
+        proposals = select(rpn, images.sizes, self.rpn_head.coder)
+        return Proposed({level: pyramid[level] for level in self.roi_levels}, rpn, proposals)
+
+    def _judge(
+        self, pyramid: dict[int, Float[Tensor, "b c *t _ _"]], regions: Float[Tensor, "b r *t 4"]
+    ) -> tuple[Float[Tensor, "b r _"], Float[Tensor, "b r _ *t 4"]]:
+        """Class logits and deltas of every region of every picture."""
+        sizes = (regions.shape[0], regions.shape[1])
+        pooled = self.pool(self.box_head, pyramid, regions.flatten(0, 1), image_index(regions))
+        classes, boxes = (x.unflatten(0, sizes) for x in self.box_head(pooled))
+        return classes, boxes
+
+    def _keypoint_loss(
+        self,
+        pyramid: dict[int, Float[Tensor, "b c *t _ _"]],
+        served: RoISample,
+        targets: Sequence[SomeTargets],
+        criterion: KeypointCriterion[SomeTargets],
+    ) -> dict[str, Float[Tensor, ""]]:
+        logits = self.keypoint_logits(pyramid, served.boxes, served.images)
+        pairs = [criterion.targets(*each, logits.shape[-1]) for each in served.of_pictures(targets)]
+        none = served.images.new_zeros(0, *logits.shape[1:-2])
+        cells, counts = (
+            (torch.cat(part) for part in zip(*pairs, strict=True)) if pairs else (none, none.bool())
+        )
+        return criterion(logits, cells, counts, len(targets))
+
+    def _with_keypoints(
+        self,
+        found: list[Found],
+        pyramid: dict[int, Float[Tensor, "b c *t _ _"]],
+        select: SelectSecondStage,
+    ) -> list[Found]:
+        """The objects of each picture with what the keypoint head, if there is one, says of them."""
+        if self.keypoint_head is None:
+            return found
+        regions = torch.cat([each.boxes for each in found])
+        maps = self.keypoint_logits(pyramid, regions, image_index_of(found))
+        places, scores = select.keypoints(maps, regions)
+        counts = [len(each) for each in found]
+        parts = zip(found, places.split(counts), scores.split(counts), strict=True)
+        return [replace(each, keypoints=at, keypoint_scores=score) for each, at, score in parts]
+
+
+def image_index(regions: Float[Tensor, "b r *rest"]) -> Int[Tensor, " _"]:
+    """(B · R,) the picture of each of (B, R, …) regions, all pictures together; exports.
+
+    >>> image_index(torch.zeros(2, 3, 4))
+    tensor([0, 0, 0, 1, 1, 1])
+    """
+    batch, count = regions.shape[0], regions.shape[1]
+    return torch.arange(batch, device=regions.device)[:, None].expand(batch, count).flatten()
+
+
+def image_index_of(found: Sequence[Detections] | Sequence[Tubes]) -> Int[Tensor, " _"]:
+    """(N,) the picture of each object of one list per picture, all pictures together.
+
+    >>> from pagoda.structures.labels import LabelMap
+    >>> box, one, classes = torch.zeros(1, 4), torch.ones(1), LabelMap.numbered(1)
+    >>> found = Detections(box, one, one.long() - 1, (9, 9), classes)
+    >>> image_index_of([found, found[:0], found])
+    tensor([0, 2])
+    """
+    device = found[0].boxes.device
+    counts = torch.tensor([len(each) for each in found], device=device)
+    return torch.arange(len(found), device=device).repeat_interleave(counts)
 
 
 def check_anchors(rpn_head: nn.Module, anchors: AnchorGrid) -> None:

@@ -1,12 +1,10 @@
 """The convolutional head that FCOS, RetinaNet and EfficientDet slide over every pyramid level."""
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pagoda.heads.widths import shared_width
+from pagoda.heads.towers import prior_logit, shared_width, start_small
 from pagoda.layers.deform import DeformConv2d
 from pagoda.layers.norm import Norm, build_norm
 from pagoda.plain import checked
@@ -58,16 +56,12 @@ class DenseHead(nn.Module):
             layers.append(nn.ReLU(inplace=True))
         self.tower = nn.Sequential(*layers)
         self.predict = nn.Conv2d(width, outputs, 3, padding=1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=0.01)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        start_small(self)
 
     def set_prior(self, probability: float, count: int | None = None) -> None:
-        """Start the first `count` outputs (all) at `probability` after a sigmoid (Lin 2017, section 4.1)."""
+        """Start the first `count` outputs (all) at `probability` after a sigmoid."""
         with torch.no_grad():
-            self.predict.bias[:count].fill_(-math.log((1 - probability) / probability))
+            self.predict.bias[:count].fill_(prior_logit(probability))
 
     def forward(self, pyramid: dict[int, Float[Tensor, "b c _ _"]]) -> Float[Tensor, "b p {self.outputs}"]:
         """(B, P, outputs), finest level first, row by row."""

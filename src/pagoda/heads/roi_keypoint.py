@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import conv_transpose2d, interpolate
 
+from pagoda.heads.towers import start_relu
 from pagoda.ops.roi import RoIPooling
 from pagoda.plain import checked
 
@@ -51,10 +52,7 @@ class KeypointHead(nn.Module):
         line = torch.tensor([0.25, 0.75, 0.75, 0.25])
         kernel = (line[:, None] * line).expand(num_keypoints, 1, 4, 4).clone()
         self.register_buffer("profile", kernel, persistent=False)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                nn.init.zeros_(module.bias)
+        start_relu(self)
 
     def forward(self, pooled: Float[Tensor, "r c h w"]) -> Float[Tensor, "r {self.num_keypoints} 4*h 4*w"]:
         """(R, K, S, S) logits, S four times the pooled resolution."""

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from pagoda.heads.towers import start_relu
 from pagoda.layers.norm import Norm, build_norm
 from pagoda.ops.roi import RoIPooling
 from pagoda.plain import checked
@@ -50,11 +51,7 @@ class MaskHead(nn.Module):
         self.tower = nn.Sequential(*layers)
         self.enlarge = nn.ConvTranspose2d(channels, width, 2, stride=2)
         self.predict = nn.Conv2d(width, (1 if class_agnostic else num_classes) + background_mask, 1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        start_relu(self)
         nn.init.normal_(self.predict.weight, std=0.001)
 
     def forward(

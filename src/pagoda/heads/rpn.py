@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pagoda.heads.widths import shared_width
+from pagoda.heads.towers import shared_width, start_small
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.plain import checked
 
@@ -37,10 +37,7 @@ class RPNHead(nn.Module):
         self.tower = nn.Sequential(*layers)
         self.objectness = nn.Conv2d(width, anchors, 1)
         self.deltas = nn.Conv2d(width, 4 * anchors, 1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=0.01)
-                nn.init.zeros_(module.bias)
+        start_small(self)
 
     def forward(
         self, pyramid: dict[int, Float[Tensor, "b c _ _"]]

@@ -1,12 +1,10 @@
 """EfficientDet's head: separable convolutions shared by all levels, a norm of its own for each level."""
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pagoda.heads.widths import shared_width
+from pagoda.heads.towers import prior_logit, shared_width
 from pagoda.layers.conv import Activation, SeparableConv2d, build_activation, build_slow_norm
 from pagoda.layers.norm import Norm
 from pagoda.plain import checked
@@ -57,9 +55,9 @@ class SeparableHead(nn.Module):
         self.predict = SeparableConv2d(width, outputs, fan="in")
 
     def set_prior(self, probability: float, count: int | None = None) -> None:
-        """Start the first `count` outputs (all) at `probability` after a sigmoid (Lin 2017, section 4.1)."""
+        """Start the first `count` outputs (all) at `probability` after a sigmoid."""
         with torch.no_grad():
-            self.predict.conv_pw.bias[:count].fill_(-math.log((1 - probability) / probability))
+            self.predict.conv_pw.bias[:count].fill_(prior_logit(probability))
 
     def forward(self, pyramid: dict[int, Float[Tensor, "b c _ _"]]) -> Float[Tensor, "b p {self.outputs}"]:
         """(B, P, outputs), finest level first, row by row.

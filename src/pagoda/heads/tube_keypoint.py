@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pagoda.heads.roi_keypoint import KeypointHead, Upsampling
+from pagoda.heads.towers import start_relu
 from pagoda.layers.conv3d import TimeConv3d
 from pagoda.ops.roi import RoIPooling
 from pagoda.plain import checked
@@ -40,9 +41,8 @@ class TubeKeypointHead(KeypointHead):
         )
         for index in range(depth):
             conv = TimeConv3d(width if index else channels, width, 3, time_kernel=time_kernel)
-            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(conv.bias)
             self.tower.extend([conv, nn.ReLU(inplace=True)])
+        start_relu(self.tower)
 
     def forward(
         self, pooled: Float[Tensor, "r t c h w"]

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pagoda.heads.widths import shared_width
+from pagoda.heads.towers import shared_width, start_small
 from pagoda.layers.conv3d import TimeConv3d
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.plain import checked
@@ -43,10 +43,7 @@ class TubeRPNHead(nn.Module):
         )
         self.objectness = TimeConv3d(width, anchors, 1, time_kernel=1)
         self.deltas = TimeConv3d(width, 4 * anchors, 1, time_kernel=1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv3d):
-                nn.init.normal_(module.weight, std=0.01)
-                nn.init.zeros_(module.bias)
+        start_small(self)
 
     def forward(
         self, pyramid: dict[int, Float[Tensor, "b c t _ _"]]

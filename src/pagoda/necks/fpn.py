@@ -16,7 +16,62 @@ ExtraFrom = Literal["P5", "C5", "max_pool"]
 
 
 @checked
-class FPN(nn.Module):
+class TopDownPyramid(nn.Module):
+    """What the FPNs of pictures and of clips share: levels, the way down, every second cell for levels on top.
+
+    Each kind makes its convolutions itself: `lateral` and `output`, by level.
+
+    >>> neck = TopDownPyramid({3: 8, 4: 16}, 12, top_level=6)
+    >>> neck.inputs, neck.extra_levels, neck.channels
+    ([3, 4], [5, 6], {3: 12, 4: 12, 5: 12, 6: 12})
+    """
+
+    lateral: nn.ModuleDict
+    output: nn.ModuleDict
+
+    def __init__(self, channels: dict[int, int], out_channels: int, *, top_level: int) -> None:
+        super().__init__()
+        self.inputs = sorted(channels)
+        highest = self.inputs[-1]
+        if top_level < highest:
+            raise ValueError(
+                f"top_level must be at least the backbone's highest level {highest}, got {top_level}"
+            )
+        if self.inputs != list(range(self.inputs[0], highest + 1)):
+            raise ValueError(f"FPN needs neighbouring levels, got {', '.join(map(str, self.inputs))}")
+        self.channels = {level: out_channels for level in range(self.inputs[0], top_level + 1)}
+        self.strides = pyramid_strides(self.channels)
+        self.extra_levels = list(range(highest + 1, top_level + 1))
+
+    def set_strides(self, strides: Mapping[int, int]) -> None:
+        """{level: pixels from cell to cell} of the backbone; levels above it double."""
+        self.strides = pyramid_strides(self.channels, strides)
+
+    def forward(self, features: dict[int, Tensor]) -> dict[int, Tensor]:
+        return self.add_extras(features, self.merge(features))
+
+    def merge(self, features: dict[int, Tensor]) -> dict[int, Tensor]:
+        """The levels of the backbone, each with what came down to it."""
+        pyramid: dict[int, Tensor] = {}
+        above: Tensor | None = None
+        for level in reversed(self.inputs):
+            merged = self.lateral[str(level)](features[level])
+            if above is not None:
+                merged = merged + interpolate(above, size=merged.shape[2:], mode="nearest")
+            above = merged
+            pyramid[level] = self.output[str(level)](merged)
+        return {level: pyramid[level] for level in self.inputs}
+
+    def add_extras(self, features: dict[int, Tensor], pyramid: dict[int, Tensor]) -> dict[int, Tensor]:
+        """`pyramid` with the levels above the backbone's."""
+        pyramid = dict(pyramid)
+        for level in self.extra_levels:
+            pyramid[level] = pyramid[level - 1][..., ::2, ::2]
+        return pyramid
+
+
+@checked
+class FPN(TopDownPyramid):
     """Lateral 1×1, top-down nearest upsampling to exactly the lateral's size, output 3×3.
 
     Attributes: `channels` {level: C} and `strides` {level: pixels from cell to cell}, 2ˡ until `set_strides` says
@@ -54,19 +109,8 @@ class FPN(nn.Module):
         relu_after: bool = False,
         groups: int = 32,
     ) -> None:
-        super().__init__()
-        self.inputs = sorted(channels)
-        highest = self.inputs[-1]
-        if top_level < highest:
-            raise ValueError(
-                f"top_level must be at least the backbone's highest level {highest}, got {top_level}"
-            )
-        if self.inputs != list(range(self.inputs[0], highest + 1)):
-            raise ValueError(f"FPN needs neighbouring levels, got {', '.join(map(str, self.inputs))}")
+        super().__init__(channels, out_channels, top_level=top_level)
         self.extra_from, self.relu_before_extra = extra_from, relu_before_extra
-        self.channels = {level: out_channels for level in range(self.inputs[0], top_level + 1)}
-        self.strides = pyramid_strides(self.channels)
-        self.extra_levels = list(range(highest + 1, top_level + 1))
         conv = {
             kind: partial(
                 conv_norm,
@@ -84,38 +128,18 @@ class FPN(nn.Module):
         )
         self.extra = nn.ModuleDict()
         if extra_from != "max_pool":
-            first = channels[highest] if extra_from == "C5" else out_channels
+            first = channels[self.inputs[-1]] if extra_from == "C5" else out_channels
             for level in self.extra_levels:
-                source = first if level == highest + 1 else out_channels
+                source = first if level == self.extra_levels[0] else out_channels
                 self.extra[str(level)] = conv["extra"](source, out_channels, 3, stride=2)
         start_convolutions(self)
 
-    def set_strides(self, strides: Mapping[int, int]) -> None:
-        """{level: pixels from cell to cell} of the backbone; levels above it double."""
-        self.strides = pyramid_strides(self.channels, strides)
-
-    def forward(self, features: dict[int, Tensor]) -> dict[int, Tensor]:
-        return self.add_extras(features, self.merge(features))
-
-    def merge(self, features: dict[int, Tensor]) -> dict[int, Tensor]:
-        """The levels of the backbone, each with what came down to it."""
-        pyramid: dict[int, Tensor] = {}
-        above: Tensor | None = None
-        for level in reversed(self.inputs):
-            merged = self.lateral[str(level)](features[level])
-            if above is not None:
-                merged = merged + interpolate(above, size=merged.shape[2:], mode="nearest")
-            above = merged
-            pyramid[level] = self.output[str(level)](merged)
-        return {level: pyramid[level] for level in self.inputs}
-
     def add_extras(self, features: dict[int, Tensor], pyramid: dict[int, Tensor]) -> dict[int, Tensor]:
-        """`pyramid` with the levels above the backbone's."""
+        if self.extra_from == "max_pool":
+            return super().add_extras(features, pyramid)
         pyramid, highest = dict(pyramid), self.inputs[-1]
         for level in self.extra_levels:
-            if self.extra_from == "max_pool":
-                pyramid[level] = pyramid[level - 1][..., ::2, ::2]
-            elif level > highest + 1:
+            if level > highest + 1:
                 below = pyramid[level - 1]
                 pyramid[level] = self.extra[str(level)](relu(below) if self.relu_before_extra else below)
             else:

@@ -1,14 +1,14 @@
 """Feature pyramid over clips: {level: (B, C, T, h, w)} to the same with one width (Lin 2016, Girdhar 2018)."""
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from pagoda.layers.conv3d import TimeConv3d
-from pagoda.necks.fpn import FPN, start_convolutions
+from pagoda.necks.fpn import TopDownPyramid, start_convolutions
 from pagoda.plain import checked
 
 
 @checked
-class FPN3D(FPN):
+class FPN3D(TopDownPyramid):
     """An FPN in which frames meet in the output convolutions only; laterals and the way down keep them apart.
 
     State-dict names are `fpn.FPN`'s; kernels have a time axis. Levels above the backbone's are every second cell
@@ -26,10 +26,16 @@ class FPN3D(FPN):
     def __init__(
         self, channels: dict[int, int], out_channels: int = 256, *, time_kernel: int = 3, top_level: int = 6
     ) -> None:
-        super().__init__(channels, out_channels, top_level=top_level, extra_from="max_pool")
-        for level in map(str, self.inputs):
-            self.lateral[level] = TimeConv3d(channels[int(level)], out_channels, 1, time_kernel=1)
-            self.output[level] = TimeConv3d(out_channels, out_channels, 3, time_kernel=time_kernel)
+        super().__init__(channels, out_channels, top_level=top_level)
+        self.lateral = nn.ModuleDict(
+            {str(level): TimeConv3d(channels[level], out_channels, 1, time_kernel=1) for level in self.inputs}
+        )
+        self.output = nn.ModuleDict(
+            {
+                str(level): TimeConv3d(out_channels, out_channels, 3, time_kernel=time_kernel)
+                for level in self.inputs
+            }
+        )
         start_convolutions(self)
 
     def merge(self, features: dict[int, Tensor]) -> dict[int, Tensor]:

@@ -200,8 +200,7 @@ class Select(Generic[Outputs]):
         """Detections as ragged lists, one per image; suppression sees only real candidates, so it is quick."""
         found = self.candidates(outputs, images.sizes, decode)
         return [
-            self.of_one_image(Candidates(*(part[image] for part in found)), size, label_map)
-            for image, size in enumerate(images.sizes)
+            self.of_one_image(take(found, image), size, label_map) for image, size in enumerate(images.sizes)
         ]
 
     def of_one_image(self, found: Candidates, size: Real[Tensor, "2"], label_map: LabelMap) -> Detections:
@@ -216,7 +215,7 @@ class Select(Generic[Outputs]):
         found = self._best(take(found, self._survivors(found)))
         if self.clip == "after":
             found = self._cut(Candidates(*(part[None] for part in found)), size[None])
-            found = take(Candidates(*(part[0] for part in found)), found.scores[0] > 0)
+            found = take(take(found, 0), found.scores[0] > 0)
         return found._replace(boxes=not_inside_out(found.boxes)) if self.inclusive else found
 
     def _best(self, found: Candidates) -> Candidates:
@@ -237,8 +236,8 @@ def at_most(limit: int | None, count: Side) -> Side:
     return count if limit is None else torch.sym_min(limit, count)
 
 
-def take(found: Candidates, rows: Shaped[Tensor, " k"]) -> Candidates:
-    """The rows of one image that a mask or an index names.
+def take(found: Candidates, rows: Shaped[Tensor, " k"] | int) -> Candidates:
+    """The rows of one image that a mask or an index names; of a batch the image of that number.
 
     >>> pairs = Candidates(torch.zeros(2, 4), torch.tensor([0.2, 0.9]), *torch.arange(4).view(2, 2))
     >>> take(pairs, torch.tensor([1])).labels, take(pairs, pairs.scores > 0.5).places

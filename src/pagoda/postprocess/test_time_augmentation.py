@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pagoda.plain import checked
 from pagoda.postprocess.efficientdet import SelectFromAllLevels
-from pagoda.postprocess.select import Candidates, Select
+from pagoda.postprocess.select import Candidates, Select, take
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
@@ -118,6 +118,5 @@ def select_from_views(
         raise ValueError('views are put together by hard suppression, but the model has suppression="soft"')
     joined = join_views(found, inclusive=select.inclusive)
     return [
-        select.of_one_image(Candidates(*(part[image] for part in joined)), size, label_map)
-        for image, size in enumerate(found[0].sizes)
+        select.of_one_image(take(joined, image), size, label_map) for image, size in enumerate(found[0].sizes)
     ]

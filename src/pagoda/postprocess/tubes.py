@@ -16,7 +16,7 @@ from pagoda.ops.tubes import batch_tube_survivors, tube_survivors
 from pagoda.plain import checked
 from pagoda.postprocess.proposals import SelectProposals
 from pagoda.postprocess.rcnn import SelectSecondStage
-from pagoda.postprocess.select import Candidates, Decode
+from pagoda.postprocess.select import Candidates, Decode, take
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.outputs import Proposals, RPNOutputs, TubeOutputs
@@ -118,7 +118,7 @@ class SelectTubes(SelectSecondStage):
         found = self.candidates(outputs, images.sizes, decode)
         clips = []
         for clip, (size, positions) in enumerate(zip(images.sizes, frames, strict=True)):
-            best = self.best_of_one_image(Candidates(*(part[clip] for part in found)), size)
+            best = self.best_of_one_image(take(found, clip), size)
             height, width = size.tolist()
             clips.append(
                 Tubes(best.boxes, best.scores, best.labels, positions, key, (height, width), label_map)

@@ -167,20 +167,6 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], JsonObject]:
     return read_tensors(path), card
 
 
-def read_state_dict(path: str | Path, *, take: str | None = None) -> dict[str, Tensor]:
-    """The tensors of a weights file of any program; what else it holds, and `take`: see `read_foreign`.
-
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     save_torch(Path(folder, "a.pth"), {"epoch": 3, "state_dict": {"module.w": torch.ones(2)}})
-    ...     read_state_dict(Path(folder, "a.pth"))
-    {'w': tensor([1., 1.])}
-    """
-    from pagoda.weights.state_dict import read_foreign  # a card of ours is read without unpicklers
-
-    return read_foreign(path, take=take).tensors
-
-
 def _is_torch_file(path: Path) -> bool:
     """A zip archive or a bare pickle, by its first bytes."""
     return kind_of(path) != "safetensors"

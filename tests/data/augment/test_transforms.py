@@ -13,7 +13,6 @@ from pagoda.data.augment.transforms import (
     HorizontalFlip,
     JitteredResize,
     Mosaic,
-    MultiScaleResize,
     PhotometricDistort,
     RandomIoUCrop,
     Resize,
@@ -68,7 +67,6 @@ class DrawnSamples:
 GEOMETRIC: dict[str, Transform] = {
     "resize": Resize(50, 70),
     "enlarge": Resize(160, 400),
-    "multi-scale": MultiScaleResize((40, 100, 150), 300),
     "horizontal": HorizontalFlip(1.0, PAIRS),
     "vertical": VerticalFlip(1.0, PAIRS),
     "jitter": ScaleJitter((80, 100), 0.4, 3.0),
@@ -243,12 +241,6 @@ def test_resize_agrees_with_the_model_input(height: int, width: int) -> None:
     picture = torch.zeros(3, height, width, dtype=torch.uint8)
     resized, _ = Resize(80, 133)(picture, Targets.empty((height, width)))
     assert tuple(resized.shape[1:]) == InputSpec(short_side=80, long_side=133).resized((height, width))
-
-
-def test_multi_scale_draws_every_size() -> None:
-    sample = drawn_sample(0)
-    transform = MultiScaleResize((30, 45, 60), 1000)
-    assert {min(transform(*sample)[1].image_size) for _ in range(40)} == {30, 45, 60}
 
 
 def test_probabilities() -> None:

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from pagoda.data.formats.reader import open_annotations
-from pagoda.data.formats.yolo import read_yolo
-from pagoda.data.formats.yolo_layout import yolo_splits
+from pagoda.data.formats.yolo.folder import read_yolo
+from pagoda.data.formats.yolo.layout import yolo_splits
 from pagoda.pictures.read import is_picture
 from pagoda.structures.skeleton import COCO_17
 

@@ -1,4 +1,4 @@
-"""torchvision's FCOS and RetinaNet (both versions, old and new names), and its classifiers; spec section 5.4."""
+"""torchvision's FCOS, RetinaNet and R-CNNs (both versions, old and new names); spec section 5.4."""
 
 from collections.abc import Iterator, Sequence
 
@@ -73,10 +73,6 @@ def _old_tower_rules(theirs: str, ours: str) -> tuple[Rule, Rule]:
 
 RETINANET_RULES = _retinanet_rules(norm=False)
 RETINANET_V2_RULES = _retinanet_rules(norm=True)
-CLASSIFIER_RULES = (
-    Rule("fc.{rest}", None, "ImageNet classifier"),
-    *(Rule(name, f"backbone.{name}") for name in ("conv1.{rest}", "bn1.{rest}", "layer{s}.{rest}")),
-)
 
 
 def _roi_rules(*, norm: bool) -> tuple[Rule, ...]:

@@ -85,24 +85,6 @@ class Resize:
         return geometry.resize(picture, targets, *same_as_later.resized(frame_of(picture, targets)))
 
 
-@dataclass(frozen=True)
-class MultiScaleResize:
-    """`Resize` with a short side drawn from `shorts`.
-
-    >>> picture, targets = torch.zeros(3, 100, 200, dtype=torch.uint8), Targets.empty((100, 200))
-    >>> MultiScaleResize((50, 60), 1000)(picture, targets)[1].image_size in ((50, 100), (60, 120))
-    True
-    """
-
-    shorts: tuple[int, ...]
-    """pixels of the shorter side, each as likely as the others"""
-    long: int
-    """the most pixels the longer side may have"""
-
-    def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
-        return Resize(self.shorts[_below(len(self.shorts))], self.long)(picture, targets)
-
-
 @checked
 @dataclass(frozen=True)
 class JitteredResize:

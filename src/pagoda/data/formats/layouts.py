@@ -16,7 +16,7 @@ from pagoda.data.formats.createml import names_itself
 from pagoda.data.formats.documents import DOCUMENT_KINDS, DocumentKind, open_document, other_json
 from pagoda.data.formats.labelme import labelme_splits
 from pagoda.data.formats.voc_layout import find_voc
-from pagoda.data.formats.yolo_layout import (
+from pagoda.data.formats.yolo.layout import (
     NAME_FILES,
     description_file,
     find_splits,

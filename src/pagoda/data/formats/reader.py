@@ -14,7 +14,7 @@ from pagoda.data.formats.documents import DOCUMENT_KINDS
 from pagoda.data.formats.layouts import Layout, find_dataset
 from pagoda.data.formats.voc import VocFolder
 from pagoda.data.formats.voc_layout import find_voc
-from pagoda.data.formats.yolo import YoloFolder
+from pagoda.data.formats.yolo.folder import YoloFolder
 from pagoda.data.reading.complaints import Complaints
 from pagoda.data.reading.found import Reading
 from pagoda.data.reading.outside import complain_of_outside

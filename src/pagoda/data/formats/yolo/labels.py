@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pagoda.data.formats.yolo_pose import refuse_unsaid_keypoints
+from pagoda.data.formats.yolo.pose import refuse_unsaid_keypoints
 from pagoda.data.reading.complaints import Complaints
 from pagoda.data.table.assembly import NO_BOX
 from pagoda.data.table.masks import NO_PIXELS, PackedMasks

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pagoda.data.formats.yolo_labels import LabelLines, in_pixels, parse_box, read_lines
-from pagoda.data.formats.yolo_layout import (
+from pagoda.data.formats.yolo.labels import LabelLines, in_pixels, parse_box, read_lines
+from pagoda.data.formats.yolo.layout import (
     contradicting_count,
     data_folder,
     find_splits,
@@ -19,7 +19,7 @@ from pagoda.data.formats.yolo_layout import (
     read_description,
     split_pictures,
 )
-from pagoda.data.formats.yolo_pose import pose_in_pixels, read_pose
+from pagoda.data.formats.yolo.pose import pose_in_pixels, read_pose
 from pagoda.data.reading.category_ids import find_labels
 from pagoda.data.reading.complaints import Complaints
 from pagoda.data.reading.found import Reading, size_of_file

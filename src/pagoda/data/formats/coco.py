@@ -12,7 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pagoda.data.formats.coco_masks_keypoints import read_keypoints, read_masks, read_skeleton
+from pagoda.data.formats.coco_masks_keypoints import (
+    box_of_mask,
+    read_keypoints,
+    read_masks,
+    read_skeleton,
+)
 from pagoda.data.reading.category_ids import find_labels, read_categories
 from pagoda.data.reading.complaints import Complaints
 from pagoda.data.reading.found import Reading, size_of_file, usable_size
@@ -92,7 +97,8 @@ def read_document(
     def place(row: int) -> str:
         return f"annotation {entries[row].get('id')} of {images.files[owners[row]]}"
 
-    columns = _read_objects(entries, f"{source}: ", place, complaints)
+    sizes = [images.sizes[owner] for owner in owners]
+    columns = _read_objects(entries, sizes, f"{source}: ", place, complaints)
     used = [entry.get("category_id") for entry in entries]
     objects = ObjectColumns(
         owners=np.array(owners, np.int64),
@@ -104,7 +110,6 @@ def read_document(
         numbers=[entry.get("id") for entry in entries],
     )
     if not boxes_only:
-        sizes = [images.sizes[owner] for owner in owners]
         objects.masks = read_masks(entries, sizes, source, complaints)
         if objects.masks is not None:
             objects.areas = _with_mask_areas(columns.areas, objects.masks, sizes)
@@ -232,14 +237,17 @@ class _Columns:
 
 
 def _read_objects(
-    entries: list[dict], source: str, place: Callable[[int], str], complaints: Complaints
+    entries: list[dict],
+    sizes: list[tuple[int, int]],
+    source: str,
+    place: Callable[[int], str],
+    complaints: Complaints,
 ) -> _Columns:
     columns = _Columns()
     for row, entry in enumerate(entries):
         box = _read_box(entry.get("bbox"))
         if box is NO_BOX:
-            words = f"bbox must be [x, y, width, height], got {str(entry.get('bbox'))[:60]}"
-            complaints.add("malformed_boxes", f"{source}{place(row)}: {words}")
+            box = _box_without_bbox(entry, sizes[row], f"{source}{place(row)}", complaints)
         columns.boxes.append(box)
         flag = entry.get("iscrowd")
         is_crowd = (
@@ -254,6 +262,24 @@ def _read_objects(
             complaints.add("bad_areas", f"{source}{place(row)}: area {str(written)[:60]}")
         columns.areas.append(float("nan") if area is None else area)
     return columns
+
+
+def _box_without_bbox(
+    entry: dict, size: tuple[int, int], where: str, complaints: Complaints
+) -> Sequence[float]:
+    """The box around the mask where there is no bbox; `NO_BOX` where there is neither, or no box of four numbers."""
+    written = entry.get("bbox")
+    if written is not None and written != []:
+        words = f"bbox must be [x, y, width, height], got {str(written)[:60]}"
+        complaints.add("malformed_boxes", f"{where}: {words}")
+        return NO_BOX
+    box = box_of_mask(entry.get("segmentation"), size)
+    if box is None:
+        words = "no bbox [x, y, width, height], and no segmentation to take it from"
+        complaints.add("malformed_boxes", f"{where}: {words}")
+        return NO_BOX
+    complaints.add("read_otherwise", f"{where}: no bbox; it is taken around the segmentation")
+    return box
 
 
 def _flag(value: object, source: str, place: Callable[[int], str], row: int, complaints: Complaints) -> bool:

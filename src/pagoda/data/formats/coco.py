@@ -21,6 +21,7 @@ from pagoda.data.formats.coco_masks_keypoints import (
 from pagoda.data.reading.category_ids import find_labels, read_categories
 from pagoda.data.reading.complaints import Complaints
 from pagoda.data.reading.found import Reading, size_of_file, usable_size
+from pagoda.data.reading.other_programs import describe_unread
 from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.assembly import NO_BOX, NO_SIZE, ImageColumns, ObjectColumns
 from pagoda.data.table.masks import PackedMasks
@@ -56,6 +57,8 @@ def load_coco(json_path: str | Path) -> dict:
     found = sorted(document) if isinstance(document, dict) else [f"a {type(document).__name__}"]
     missing = {"images", "annotations", "categories"}.difference(found)
     if missing:
+        if len(missing) > 1 and (other := describe_unread(Path(json_path))):
+            raise ValueError(other)
         raise ValueError(
             f"{json_path}: a COCO ground truth has images, annotations and categories;"
             f" {', '.join(sorted(missing))} missing, found {', '.join(found)}"

@@ -26,6 +26,7 @@ from pagoda.data.formats.yolo_layout import (
     unread_labels,
 )
 from pagoda.data.reading.json_kinds import json_kind
+from pagoda.data.reading.other_programs import describe_unread
 from pagoda.data.reading.splits import choose_split, files_by_split, unread_note
 from pagoda.data.tracks.folders import splits_of_videos
 from pagoda.files.text import with_home
@@ -161,12 +162,17 @@ def _from_folder(path: Path) -> Layout:
                 f" pagoda track eval --gt {path} scores tracks. For detectors of pictures looked for {KNOWN}; found"
                 f" {_contents(path)}"
             )
+        if unread := describe_unread(path):
+            raise ValueError(f"{path}: {unread} (what is read: {', '.join(KIND_NAMES.values())})")
         raise ValueError(f"{path} is no data set we know: looked for {KNOWN}; found {_contents(path)}")
     return replace(found[0], others=tuple((other.kind, other.root) for other in found[1:]))
 
 
 def _from_file(path: Path) -> Layout:
     suffix = path.suffix.lower()
+    is_known = suffix in (".yaml", ".yml", ".data") or (suffix == ".json" and json_kind(path) is not None)
+    if not is_known and (unread := describe_unread(path)):
+        raise ValueError(unread)
     if suffix == ".json":
         kind: DocumentKind = json_kind(path) or "coco"  # whoever reads it will say what is wrong
         if kind == "labelme":

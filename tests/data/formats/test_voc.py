@@ -302,3 +302,13 @@ def test_a_loose_list_of_unlabelled_pictures_is_said(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("a\nc\n")
     with pytest.raises(FileNotFoundError, match=r"Annotations/c\.xml is not there, listed in .*train\.txt"):
         open_annotations(tmp_path, "train")
+
+
+def test_corners_from_0_are_said(pets: Path) -> None:
+    (pets / "Annotations/one.xml").write_text(
+        f"<annotation>{SIZE}{an_object('dog', 0, 3, 9, 9)}{an_object('dog', 1, 3, 9, 9)}</annotation>"
+    )
+    annotations = read_voc(pets, "train")
+    (note,) = [note for note in annotations.notes if "counts from 1" in note]
+    assert "object 1 ('dog'): xmin, ymin = 0, 3" in note
+    assert annotations.targets(0).boxes.tolist() == [[0, 2, 9, 9], [0, 2, 9, 9]]

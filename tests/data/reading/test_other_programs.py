@@ -123,6 +123,47 @@ CASES = {
         "a table of boxes",
         "again as COCO",
     ),
+    "keras-yolo3": (
+        {"classes.txt": "cat\n", "train.txt": "images/a.png 4,6,24,16,0\n"},
+        "a list of pictures with boxes",
+        "write one COCO file",
+    ),
+    "keras-retinanet": (
+        {"train.csv": "images/a.png,4,6,24,16,cat\n"},
+        "a table of boxes",
+        "write one COCO file",
+    ),
+    "Open Images": (
+        {"train-annotations-bbox.csv": "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax\n"},
+        "a table of Open Images",
+        "write one COCO file",
+    ),
+    "VIA 3": (
+        {"p.json": {"project": {}, "view": {"1": {"fid_list": []}}, "metadata": {}}},
+        "a project of VIA 3",
+        "COCO",
+    ),
+    "Labelbox": (
+        {"e.ndjson": {"data_row": {}, "projects": {}}},
+        "an export of Labelbox",
+        "write one COCO file",
+    ),
+    "Ultralytics": (
+        {"e.ndjson": {"type": "dataset", "class_names": {}}},
+        "a data set of Ultralytics",
+        "YOLO format",
+    ),
+    "Hugging Face": (
+        {"train/metadata.jsonl": {"file_name": "a.png", "objects": {"bbox": []}}},
+        "metadata of Hugging Face",
+        "write one COCO file",
+    ),
+    "SageMaker": (
+        {"o.manifest": {"source-ref": "s3://b/a.png"}},
+        "a manifest of SageMaker",
+        "write one COCO file",
+    ),
+    "Parquet": ({"data/train-0.parquet": "PAR1"}, "a Parquet table", "write one COCO file"),
     "TFRecord": ({"train/cats.tfrecord": "\x00"}, "a TFRecord", "again as COCO"),
     "an archive": ({"export.zip": "PK"}, "an archive", "unpack it"),
 }

@@ -18,6 +18,7 @@ from pagoda.data.formats.coco_masks_keypoints import (
     read_masks,
     read_skeleton,
 )
+from pagoda.data.reading.box_habits import complain_of_habits
 from pagoda.data.reading.category_ids import find_labels, read_categories
 from pagoda.data.reading.complaints import Complaints
 from pagoda.data.reading.found import Reading, size_of_file, usable_size
@@ -95,7 +96,7 @@ def read_document(
     root = Path(pictures_root)
     label_map = read_categories(document["categories"], source, complaints)
     images, positions = _read_images(document["images"], root, source, complaints)
-    entries, owners = _match_images(document["annotations"], positions, source, complaints)
+    entries, owners = _match_images(document["annotations"], positions, images.files, source, complaints)
 
     def place(row: int) -> str:
         return f"annotation {entries[row].get('id')} of {images.files[owners[row]]}"
@@ -103,9 +104,11 @@ def read_document(
     sizes = [images.sizes[owner] for owner in owners]
     columns = _read_objects(entries, sizes, f"{source}: ", place, complaints)
     used = [entry.get("category_id") for entry in entries]
+    boxes = _packed_boxes(columns.boxes)
+    complain_of_habits(boxes, sizes, source, place, complaints)
     objects = ObjectColumns(
         owners=np.array(owners, np.int64),
-        boxes_xywh=_packed_boxes(columns.boxes),
+        boxes_xywh=boxes,
         labels=np.array(find_labels(used, label_map, source, complaints, place), np.int32),
         ignored=np.array(columns.ignored, bool),
         areas=columns.areas,
@@ -189,10 +192,11 @@ def _as_id(value: object) -> int | str | None:
 
 
 def _match_images(
-    entries: list, positions: dict[int | str, int], source: str, complaints: Complaints
+    entries: list, positions: dict[int | str, int], files: list[str], source: str, complaints: Complaints
 ) -> tuple[list[dict], list[int]]:
     """The annotations whose image is known, and the positions of their images."""
-    kept, owners, num_other_kind = [], [], 0
+    kept, owners, num_other_kind, num_by_name = [], [], 0, 0
+    by_name = {file: index for index, file in enumerate(files)}
     orphans: Counter[str] = Counter()
     for entry in entries:
         if not isinstance(entry, dict):
@@ -205,6 +209,9 @@ def _match_images(
             other = as_whole(number) if isinstance(number, str) else str(number)
             owner = None if other is None else positions.get(other)
             num_other_kind += owner is not None
+        if owner is None and isinstance(number, str):
+            owner = by_name.get(number)
+            num_by_name += owner is not None
         if owner is None:
             orphans[repr(entry.get("image_id"))[:60]] += 1
         else:
@@ -215,6 +222,9 @@ def _match_images(
             f"{source}: {num_other_kind} annotations write their image_id in another way than the images do"
         )
         complaints.add("ids_of_two_kinds", place, num_other_kind)
+    if num_by_name:
+        place = f"{source}: {num_by_name} annotations name their image by its file_name instead of its id"
+        complaints.add("read_otherwise", place, num_by_name)
     if orphans and not kept:
         listed = short_list(orphans)
         known = short_list([repr(each) for each in positions])

@@ -232,6 +232,10 @@ def _read_box(
         x1, y1, x2, y2 = min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
     if x1 == x2 or y1 == y2:
         complaints.append(("equal_corners", f"{where} is one pixel wide or high (equal corners); kept"))
+    if x1 == 0 or y1 == 0:
+        complaints.append(
+            ("corners_from_0", f"{where}: xmin, ymin = {_words([x1, y1])}, where VOC counts from 1")
+        )
     box = x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1
     return _around(box, radians(_rotation(element)), where, complaints)
 

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from pagoda.data.reading.annotation_files import files_like
 from pagoda.data.reading.picture_paths import PictureFinder, files_below
 from pagoda.data.reading.splits import files_by_split, is_split_name, split_in_name
 from pagoda.files.text import read_text
@@ -94,13 +95,13 @@ class VocSet:
 def find_voc(root: Path) -> VocSet | None:
     """The VOC files below a folder; None where there is none."""
     folder = root / "Annotations"
-    if next(folder.rglob("*.xml"), None):
-        files = {_key(path, folder): path for path in sorted(folder.rglob("*.xml"))}
+    files = {_key(path, folder): path for path in sorted(files_like(folder, "**/*.xml"))}
+    if files:
         if lists := voc_splits(root, files):
             return _listed(root, files, lists)
     else:
         folder = root
-        files = {_key(path, root): path for path in sorted(root.rglob("*.xml")) if _is_voc(path)}
+        files = {_key(path, root): path for path in sorted(files_like(root, "**/*.xml")) if _is_voc(path)}
     if not files:
         return None
     by_split, alone = files_by_split(list(files.values()), folder)
@@ -116,7 +117,7 @@ def voc_splits(root: str | Path, keys: Container[str] = ()) -> dict[str, tuple[P
     others, as in VoTT's exports: of these all of a split together list its pictures.
 
     `keys`: of the pictures there are, whose names may end as such a line does ("image 1")."""
-    return _as_splits(sorted((Path(root) / "ImageSets" / "Main").glob("*.txt")), keys)
+    return _as_splits(sorted(files_like(Path(root) / "ImageSets" / "Main", "*.txt")), keys)
 
 
 def _as_splits(lists: Sequence[Path], keys: Container[str]) -> dict[str, tuple[Path, ...]]:
@@ -140,7 +141,7 @@ def _loose_lists(root: Path, files: dict[str, Path]) -> dict[str, tuple[Path, ..
     """
     by_name = _by_name(files)
     for folder in (root / "ImageSets", root):
-        texts = [path for path in sorted(folder.glob("*.txt")) if path.stem not in by_name]
+        texts = [path for path in sorted(files_like(folder, "*.txt")) if path.stem not in by_name]
         known = {path: _share_known(path, files, by_name) for path in texts}
         if lists := [path for path in texts if known[path] == 1 or _is_list_name(path.stem)]:
             return _as_splits(lists, files) if any(known[path] for path in lists) else {}

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from pagoda.pictures.files import is_picture
+
 MAX_LOOKED_INTO = 200
 """Files of each ending; what no beginning tells of a folder's first files, its others seldom do"""
 MAX_DEPTH = 5
@@ -41,6 +43,17 @@ def describe_unread(path: Path) -> str:
                 remedy = unread.remedy if file == path else unread.remedy.replace("DIR", str(path))
                 return f"{place} is {unread.name}, which is not read: {remedy}"
     return ""
+
+
+def label_file_kind(line: str) -> str:
+    """Whose label files have lines like this, in words; "" for all but KITTI's and DOTA's.
+
+    >>> label_file_kind("4 6 24 6 24 16 4 16 plane 0").partition(":")[0]
+    'it is a line of a label file of DOTA, which is not read'
+    """
+    names = ("a label file of KITTI", "a label file of DOTA")
+    found = next((each for each in UNREAD[".txt"] if each.name in names and each.is_it(line)), None)
+    return f"it is a line of {found.name}, which is not read: {found.remedy}" if found else ""
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -124,6 +137,24 @@ def _is_wider(head: str) -> bool:
     )
 
 
+def _is_list_with_boxes(head: str) -> bool:
+    rows = _rows(head)
+    return bool(rows) and all(
+        len(row) > 1
+        and is_picture(row[0])
+        and all(_are_numbers(word.split(",")) and "," in word for word in row[1:])
+        for row in rows
+    )
+
+
+def _is_table_of_retinanet(head: str) -> bool:
+    rows = [line.split(",") for line in head.splitlines()[:20] if line.strip()]
+    return bool(rows) and all(
+        len(row) == 6 and is_picture(row[0]) and (_are_numbers(row[1:5]) or row[1:] == [""] * 5)
+        for row in rows
+    )
+
+
 def _columns(*names: str) -> Callable[[str], bool]:
     wanted = set(names)
     return lambda head: (
@@ -135,6 +166,10 @@ CVAT = "export the task from CVAT again as 'COCO 1.0'"
 DATUMARO = (
     "convert it with Datumaro (pip install 'datumaro[cli]'):"
     " datum convert -i DIR -if {} -f coco -o NEW -- --save-media"
+)
+AS_COCO = (
+    "write one COCO file of it beside the pictures: images (id, file_name), annotations (id, image_id, category_id and"
+    " bbox [x, y, width, height] in pixels), categories (id, name)"
 )
 OWN_EXPORT = "export it again as COCO from the program it is from"
 
@@ -173,6 +208,7 @@ UNREAD: dict[str, tuple[Unread, ...]] = {
             "convert it with V7's own program (pip install darwin-py): darwin convert coco FOLDER_OF_JSON_FILES NEW",
             _has_keys("item", "annotations", "bounding_box"),
         ),
+        Unread("a project of VIA 3", OWN_EXPORT, _has_keys("project", "fid_list", "metadata")),
         Unread(
             "a list of COCO results",
             "these are predictions; a data set needs ground truth with the lists images, annotations and categories",
@@ -197,6 +233,7 @@ UNREAD: dict[str, tuple[Unread, ...]] = {
             " shares of the picture's sides (YOLO), with the names in a data.yaml",
             _is_dota,
         ),
+        Unread("a list of pictures with boxes (as keras-yolo3 has it)", AS_COCO, _is_list_with_boxes),
         Unread("a list of WIDER FACE", DATUMARO.format("wider_face"), _is_wider),
         Unread(
             "a label file of YOLO without the names of its classes",
@@ -214,6 +251,25 @@ UNREAD: dict[str, tuple[Unread, ...]] = {
             "a table of boxes (Roboflow's CSV, TensorFlow's tutorials)",
             "export the version from Roboflow again as COCO, or take the XML files that the table was made of",
             _columns("filename", "class", "xmin", "ymax"),
+        ),
+        Unread("a table of Open Images", AS_COCO, _columns("imageid", "labelname", "xmin", "ymax")),
+        Unread("a table of boxes (as keras-retinanet has it)", AS_COCO, _is_table_of_retinanet),
+    ),
+    ".ndjson": (
+        Unread("an export of Labelbox", AS_COCO, _has_keys("data_row", "projects")),
+        Unread(
+            "a data set of Ultralytics' platform",
+            "download it from there again in the YOLO format",
+            _has_keys("type", "class_names"),
+        ),
+    ),
+    ".jsonl": (Unread("metadata of Hugging Face", AS_COCO, _has_keys("file_name", "objects", "bbox")),),
+    ".manifest": (Unread("a manifest of SageMaker Ground Truth", AS_COCO, _has_keys("source-ref")),),
+    ".parquet": (
+        Unread(
+            "a Parquet table",
+            f"open it with the program it is from (datasets.load_dataset of Hugging Face), and {AS_COCO}",
+            _anything,
         ),
     ),
     **dict.fromkeys((".tfrecord", ".tfrecords", ".record"), (Unread("a TFRecord", OWN_EXPORT, _anything),)),

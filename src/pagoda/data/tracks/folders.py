@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from pagoda.data.clips import ClipDataset
+from pagoda.data.reading.annotation_files import files_like
 from pagoda.data.reading.complaints import Complaints
 from pagoda.data.reading.outside import complain_of_outside
 from pagoda.data.reading.picture_paths import PictureFinder
@@ -115,7 +116,7 @@ def find_videos(folder: Path) -> dict[str, tuple[Path, ...]]:
 
 def splits_of_videos(folder: Path) -> dict[str, tuple[Path, ...]]:
     """As `find_videos`; none where the folder is of another layout."""
-    files = sorted((folder / "annotations").glob("*/*.json"), key=natural_order)
+    files = sorted(files_like(folder / "annotations", "*/*.json"), key=natural_order)
     if files:
         names = dict.fromkeys(file.parent.name for file in files)
         return {name: tuple(file for file in files if file.parent.name == name) for name in names}

@@ -72,6 +72,15 @@ BOTH: dict[str, tuple[Make, str]] = {
     "stochastic": (lambda p, a: {"net": p, "swaModel": a}, "swaModel"),
     "deeper": (lambda p, a: {"callbacks": {"Averaging": {"avg_model": a}}, "state_dict": p}, "callbacks"),
     "open and one within": (lambda p, a: {**p, "ema": a}, "ema"),
+    "lightning": (
+        lambda p, a: {
+            "state_dict": under("model.", a),
+            "current_model_state": under("model.", p),
+            "averaging_state": {"n_averaged": torch.tensor(3)},
+            "epoch": 3,
+        },
+        "state_dict",
+    ),
     "one dict": (flat, "ema_model.module"),
     "one dict, wrapped": (lambda p, a: {"state_dict": flat(p, a), "epoch": 3}, "ema_model.module"),
 }

@@ -77,6 +77,7 @@ def fill_model(
         notes=[*checkpoint.reading.notes, *_stored_as(tensors, places)],
         weights=checkpoint.reading.taken,
         choice=checkpoint.reading.choice(),
+        not_finite=_not_finite(tensors, places),
         left=list(checkpoint.reading.dropped),
     )
 
@@ -113,6 +114,22 @@ def _stored_as(tensors: Mapping[str, Tensor], places: Collection[str]) -> list[s
         for dtype, count in counts.items()
         if "float" in dtype and dtype != "float32"
     ]
+
+
+def _not_finite(tensors: Mapping[str, Tensor], places: Collection[str]) -> str:
+    """A line where weights are no numbers: whatever they meet becomes none, too."""
+    broken = [name for name in places if not _is_finite(tensors[name])]
+    if not broken:
+        return ""
+    return (
+        f"{len(broken)} tensors hold NaN or infinity, the first is {broken[0]}: the training they are from went astray;"
+        " take an earlier checkpoint"
+    )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    values = tensor.float() if tensor.itemsize == 1 else tensor  # float8 knows few operations
+    return not tensor.is_floating_point() or bool(values.isfinite().all())
 
 
 def _remedy(model: nn.Module, misshapen: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Which of several weights in a file were taken: warned of where nobody chose, collected where lines are printed."""
+"""What should be known of weights that were loaded: warned of, or collected where lines are printed."""
 
 import warnings
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from pagoda.weights.file_types import WeightsNote
 
 
 def say_choice(report: ConversionReport, take: str | None) -> None:
-    """Warns where a file holds other weights, too, and nobody said which.
+    """Warns where a file holds other weights, too, and nobody said which; and where some are no numbers.
 
     >>> choice = "'model' was taken, not 'ema'"
     >>> report = ConversionReport("a.pth", "", "mmdet", "Apache-2.0", "", 0, 0, choice=choice)
@@ -20,6 +20,8 @@ def say_choice(report: ConversionReport, take: str | None) -> None:
     """
     if report.choice and take is None:
         warnings.warn(f"{report.file}: {report.choice}", WeightsNote, stacklevel=3)
+    if report.not_finite:
+        warnings.warn(f"{report.file}: {report.not_finite}", WeightsNote, stacklevel=3)
 
 
 @contextmanager

@@ -13,9 +13,11 @@ from pagoda.convert.choice_notes import say_choice
 from pagoda.convert.recognise import ForeignCheckpoint, open_foreign
 from pagoda.convert.report import ConversionReport
 from pagoda.convert.tensor_slices import Place
+from pagoda.files.text import with_home
 from pagoda.layers.deform import DeformConv2d
 from pagoda.layers.inflate import Inflation, inflate_state
 from pagoda.plain import checked
+from pagoda.weights.shards import file_in, refuse_shard
 from pagoda.zoo.backbones import BackboneChoices, build_backbone, is_resnet
 from pagoda.zoo.options import check_known
 
@@ -37,6 +39,9 @@ def load_backbone(path: str | Path, *, take: str | None = None, **choices: objec
     ...     load_backbone(Path(folder, "r18.pth"), norm="frozen").channels
     {2: 64}
     """
+    path = with_home(path)
+    path = file_in(path) if path.is_dir() else path
+    refuse_shard(path)
     checkpoint = open_foreign(path, take=take)
     told = {name: value for name, value in checkpoint.architecture.options.items() if name in KNOWN_CHOICES}
     stages = _stages_of(checkpoint)

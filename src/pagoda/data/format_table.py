@@ -35,7 +35,10 @@ class Format:
 
 _BOXES = "boxes, classes"
 _COCO_KEPT = "boxes, masks, keypoints with skeleton, crowd regions, areas, ids"
-_COCO_TOLD = "polygons of fewer than three points, annotations of images that are not listed"
+_COCO_TOLD = (
+    "polygons of fewer than three points, annotations of images that are not listed; polygons written as one flat list"
+    " or as points, and boxes taken around a segmentation where there is no bbox"
+)
 _COCO_NOT = "fields that COCO does not have"
 _YOLO_KEPT = "boxes, polygons, keypoints (`kpt_shape`, `flip_idx`, `kpt_names`)"
 _YOLO_TOLD = "label files of no picture; refused: keypoints without `kpt_shape`, numbers off the picture"
@@ -103,10 +106,11 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "voc",
         "Pascal VOC; CVAT, with sub-folders",
-        "`Annotations/…/*.xml`, pictures in `JPEGImages/` or `images/`, splits in `ImageSets/Main/*.txt`;"
-        " VoTT's lists of classes where there are no others",
-        f"{_VOC_KEPT}; a box with a rotation becomes the box around what it covers",
-        "files of no split; turned boxes",
+        "`Annotations/…/*.xml`, pictures in `JPEGImages/` or `images/`, splits in `ImageSets/Main/*.txt`, else in lists"
+        " in `ImageSets/` or at the root; VoTT's lists of classes where there are no others",
+        f"{_VOC_KEPT}; a box with a rotation, `robndbox` of roLabelImg and polygons of LabelMe's XML become the box"
+        " around what they cover",
+        "files of no split; turned boxes and polygons; objects marked as deleted are left out",
         _VOC_NOT,
     ),
     Format(

@@ -26,7 +26,7 @@ def data_remarks(data: Annotations | Sequence[Video], folder: str | Path) -> lis
     >>> data_remarks(DrawnShapes(2).annotations, "drawn")
     []
     """
-    notes = list(data.notes) if isinstance(data, Annotations) else _outside_notes(data, folder)
+    notes = list(data.notes) if isinstance(data, Annotations) else _video_notes(data, folder)
     lines = notes[:MAX_NOTES]
     if len(notes) > MAX_NOTES:
         lines.append(f"… and {len(notes) - MAX_NOTES} notes more on these data: pagoda doctor {folder}")
@@ -39,10 +39,11 @@ def _picture_files(data: Annotations | Sequence[Video]) -> Sequence[Path]:
     return frame_files(data)
 
 
-def _outside_notes(videos: Sequence[Video], folder: str | Path) -> list[str]:
+def _video_notes(videos: Sequence[Video], folder: str | Path) -> list[str]:
     complaints = Complaints(str(folder))
     complain_of_outside(frame_files(videos), Path(folder), str(folder), complaints, refuse=False)
-    return list(complaints.notes())
+    told = dict.fromkeys(note for video in videos for note in video.notes)
+    return [*told, *complaints.notes()]
 
 
 def _spread(items: Sequence) -> list:

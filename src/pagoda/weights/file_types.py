@@ -3,7 +3,8 @@
 import re
 import shlex
 import tarfile
-from pathlib import Path
+import zipfile
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 Kind = Literal["safetensors", "torch zip", "torch legacy", "pickle"]
@@ -20,7 +21,27 @@ _MISTAKEN = (
     (b"7z\xbc\xaf", "a 7z archive; unpack it first"),
     (b"BZh", "compressed with bzip2; unpack it first"),
     (b"\xfd7zXZ", "compressed with xz; unpack it first"),
+    (
+        b"\x93NUMPY",
+        "one array of NumPy (.npy); save all arrays by their names, with torch.save or as .safetensors",
+    ),
+    (b"GGUF", "a GGUF file of llama.cpp, which holds no detectors"),
 )
+_RENDERED = "save its weights by name in the program it is from, with torch.save or as .safetensors"
+_CALLED = {
+    ".tflite": "a program of TensorFlow Lite",
+    ".pb": "a graph of TensorFlow",
+    ".caffemodel": "weights of Caffe",
+    ".weights": "weights of Darknet",
+    ".engine": "an engine of TensorRT",
+    ".plan": "an engine of TensorRT",
+    ".trt": "an engine of TensorRT",
+    ".msgpack": "weights of Flax",
+    ".mlmodel": "a program of Core ML",
+    ".param": "a graph of ncnn",
+}
+"""Endings of files that do not tell by their first bytes what they are"""
+_TEXT = frozenset((*range(32, 127), 9, 10, 13))
 
 
 class WeightsError(ValueError):
@@ -86,10 +107,14 @@ def kind_of(path: str | Path) -> Kind:
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size - 8:
         return "safetensors"
     if start.startswith(b"PK"):
+        _refuse_other_zip(path)
         return "torch zip"
     for signature, what in _MISTAKEN:
         if start.startswith(signature):
             raise WeightsError(f"{path} holds no weights: it is {what}")
+    if path.suffix.lower() in _CALLED:
+        what = _CALLED[path.suffix.lower()]
+        raise WeightsError(f"{path} is not read: by its name it is {what}; {_RENDERED}")
     # A tar is told by its checksum, wherever it begins: torch would unpack one that looks like a pickle.
     if start.strip(b"\0") and tarfile.is_tarfile(path):
         raise WeightsError(f"{path} holds no weights itself: it is a tar archive; unpack it first")
@@ -101,4 +126,26 @@ def kind_of(path: str | Path) -> Kind:
     if start.startswith(b"\x80"):
         return "torch legacy" if _LEGACY_MAGIC in start[:_LONGEST_HEADER] else "pickle"
     # Pickles of protocols 0 and 1 begin in many ways; their suffix is the only hint.
-    return "pickle" if path.suffix.lower() in (".pkl", ".pickle") else "safetensors"
+    if path.suffix.lower() in (".pkl", ".pickle"):
+        return "pickle"
+    if _TEXT.issuperset(start) and path.suffix.lower() != ".json":  # the index of shards is one
+        words = start[:60].decode().split()
+        raise WeightsError(f"{path} holds no weights: it is a text, which begins '{' '.join(words)}'")
+    return "safetensors"
+
+
+def _refuse_other_zip(path: Path) -> None:
+    """Raises WeightsError for an archive that torch did not write; one that is cut short is told by whoever reads."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if not name.endswith("/")]
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return
+    if not names or any(PurePosixPath(name).name in ("data.pkl", "constants.pkl") for name in names):
+        return
+    what = f"a zip archive of {len(names)} files, as {names[0]}; unpack it first"
+    if all(name.endswith(".npy") for name in names):
+        what = f"an archive of NumPy arrays (.npz); {_RENDERED}"
+    elif "model.weights.h5" in names:
+        what = f"a file of Keras; {_RENDERED}"
+    raise WeightsError(f"{path} holds no weights that are read: it is {what}")

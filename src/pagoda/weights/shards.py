@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from pagoda.weights.file_types import WeightsError
 INDEX = ".index.json"
 SHARD = re.compile(r"(?P<name>.+)-\d+-of-\d+(?P<suffix>\.\w+)")
 WEIGHTS = (".safetensors", ".pth", ".pt", ".pkl", ".ckpt", ".bin")
+DISTRIBUTED = ".distcp"
+"""of the files of torch.distributed.checkpoint"""
 
 
 def is_index(path: Path) -> bool:
@@ -37,11 +40,13 @@ def weights_in(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.name.endswith((*WEIGHTS, INDEX)))
+    return sorted(path for path in folder.iterdir() if path.name.endswith((*WEIGHTS, INDEX, DISTRIBUTED)))
 
 
 def file_in(folder: Path) -> Path:
     """The index in a folder, or its one weights file. Raises WeightsError that names what could be given."""
+    if any(path.name.endswith(DISTRIBUTED) for path in weights_in(folder)):
+        raise WeightsError(_of_distributed(folder))
     files = [path for path in weights_in(folder) if not is_index(path)]
     indices = [path for path in weights_in(folder) if is_index(path)]
     found = indices or [path for path in files if not SHARD.fullmatch(path.name)]
@@ -57,11 +62,21 @@ def file_in(folder: Path) -> Path:
     raise WeightsError(f"{folder} is a folder without weights files ({', '.join(WEIGHTS)})")
 
 
+def _of_distributed(folder: Path) -> str:
+    return (
+        f"{folder} is a checkpoint of torch.distributed.checkpoint; make one file of it and give that: python -m"
+        f" torch.distributed.checkpoint.format_utils dcp_to_torch {shlex.quote(str(folder))}"
+        f" {shlex.quote(f'{folder}.pth')}"
+    )
+
+
 def refuse_shard(path: Path) -> None:
     """Raises WeightsError where a file is only one of several, with what to give instead.
 
     >>> refuse_shard(Path("model.pth"))  # a file of its own: nothing is raised
     """
+    if path.name.endswith(DISTRIBUTED):
+        raise WeightsError(_of_distributed(path.parent))
     found = SHARD.fullmatch(path.name)
     if found is None or found["suffix"] not in WEIGHTS:
         return

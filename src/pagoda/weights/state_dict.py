@@ -131,6 +131,13 @@ def _sort_out(path: Path, content: object, take: str | None) -> ForeignState:
 
 def _to_tensor(path: Path, where: str, value: Tensor | np.ndarray) -> Tensor:
     if isinstance(value, Tensor):
+        if value.is_meta:
+            raise WeightsError(
+                f"{path}: {where} has a shape but no numbers (it was saved on the meta device); save the model after"
+                " its weights are loaded"
+            )
+        if value.layout != torch.strided:
+            raise WeightsError(f"{path}: {where} is stored as {value.layout}; save it with .to_dense()")
         return value.detach()
     array = np.require(value, value.dtype.newbyteorder("="), ["C", "W"])
     try:

@@ -19,6 +19,9 @@ AVERAGED = re.compile(r"(?<![a-z])(ema|swa|avg|averag(e|ed|ing)|polyak|shadow)(?
 NOT_WEIGHTS = re.compile(r"optim|sched|scaler|momentum", re.IGNORECASE)
 AVERAGES = "ema"
 """with `take`, whatever averages a file has, under whichever name"""
+LIGHTNING = {"state_dict", "current_model_state", "averaging_state"}
+"""What Lightning's WeightAveraging and EMAWeightAveraging write: the average as state_dict, the trained weights
+beside it"""
 
 
 class Candidate(NamedTuple):
@@ -29,6 +32,8 @@ class Candidate(NamedTuple):
     state: Mapping[object, object]
     prefix: str = ""
     """with which the names of the part begin, with its dot"""
+    is_lightning_average: bool = False
+    """the state_dict of `LIGHTNING`"""
 
     @property
     def key(self) -> str:
@@ -46,8 +51,13 @@ class Candidate(NamedTuple):
             is_number_array(value) and str(name).startswith(self.prefix) for name, value in self.state.items()
         )
 
+    @property
+    def is_average(self) -> bool:
+        """By its name, or by what lies beside it."""
+        return self.is_lightning_average or is_averaged(self.name)
+
     def __str__(self) -> str:
-        kind = ", averaged" if is_averaged(self.name) else ""
+        kind = ", averaged" if self.is_average else ""
         return f"{self.name!r} ({self.count()} tensors{kind})"
 
 
@@ -67,14 +77,18 @@ def _candidates(content: object) -> list[Candidate]:
     return whole or found
 
 
-def _states(content: object, path: tuple[str, ...], around: tuple[int, ...]) -> list[Candidate]:
+def _states(
+    content: object, path: tuple[str, ...], around: tuple[int, ...], is_average: bool = False
+) -> list[Candidate]:
     """`around`: the dicts it is in, since one may lie within itself."""
     if not isinstance(content, dict) or len(path) > DEEPEST or id(content) in around:
         return []
-    found = [Candidate(path, content)] if any(is_number_array(value) for value in content.values()) else []
+    has_arrays = any(is_number_array(value) for value in content.values())
+    found = [Candidate(path, content, is_lightning_average=is_average)] if has_arrays else []
+    averaged = "state_dict" if content.keys() >= LIGHTNING else None
     for name, value in content.items():
         if isinstance(name, str) and not NOT_WEIGHTS.search(name):
-            found += _states(value, (*path, name), (*around, id(content)))
+            found += _states(value, (*path, name), (*around, id(content)), name == averaged)
     return found
 
 
@@ -123,7 +137,7 @@ def choose(path: Path, content: object, take: str | None) -> tuple[Candidate, li
 
 def _usual(path: Path, found: list[Candidate]) -> Candidate:
     """The weights themselves before averages of them, well-known keys before others."""
-    plain = [each for each in found if not is_averaged(each.key)]
+    plain = [each for each in found if not each.is_average]
     known = [each for each in plain if each.key.rpartition(".")[2] in ("", *WRAPPERS)]
     for group in (found, known, plain, [] if plain else found):
         if len(group) == 1:
@@ -142,7 +156,7 @@ def _named(path: Path, content: object, found: list[Candidate], take: str) -> Ca
         [part for part in parts if part.prefix == f"{take}."],
         [each for each in found if words.search(each.key.lower())],
         _shallowest([part for part in parts if words.search(part.prefix.lower())]),
-        [each for each in found if take == AVERAGES and is_averaged(each.key)],
+        [each for each in found if take == AVERAGES and each.is_average],
         _shallowest([part for part in parts if take == AVERAGES and is_averaged(part.prefix)]),
     ):
         if len(fitting) == 1:

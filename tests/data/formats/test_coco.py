@@ -87,7 +87,8 @@ def change(path: list, value: object):
             change(["annotations", 1, "bbox"], [1, 2, 3]),
             r"annotation 9 of b.jpg: bbox must be \[x, y, width, height\], got \[1, 2, 3\]",
         ),
-        (change(["annotations", 1, "bbox"], None), "got None"),
+        (change(["annotations", 1, "bbox"], None), "annotation 9 of b.jpg: no bbox .* and no segmentation"),
+        (change(["annotations", 1, "bbox"], []), "annotation 9 of b.jpg: no bbox .* and no segmentation"),
         (change(["annotations", 1, "bbox"], [1, 2, "3 px", 4]), "got .1, 2, '3 px', 4"),
         (change(["annotations", 1, "bbox"], [1, 2, True, 4]), "got .1, 2, True, 4"),
         (change(["annotations", 1], "a box"), "an annotation must be an object, got a box"),
@@ -285,3 +286,46 @@ def test_coco_tiny_against_pycocotools(shared_data: Path) -> None:
         expected[:, 2:] += expected[:, :2]
         assert np.allclose(targets.boxes.numpy(), expected, atol=0.01)  # two boxes end 0.01 beyond the border
     assert empty == 2
+
+
+def many(boxes: list[list[float]]) -> dict:
+    """Boxes in pictures of 40 × 20 pixels."""
+    images = [{"id": n, "file_name": f"{n}.png", "height": 20, "width": 40} for n in range(len(boxes))]
+    annotations = [{"id": n + 1, "image_id": n, "category_id": 1, "bbox": box} for n, box in enumerate(boxes)]
+    return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cat"}]}
+
+
+@pytest.mark.parametrize(
+    ("boxes", "says"),
+    [
+        ([[0.1, 0.2, 0.5, 0.5], [0, 0, 1, 1]], "error"),
+        ([[0, 0, 1, 1], [0, 0, 1, 1]], ""),  # clicks on the first pixel
+        ([[0.1, 0.2, 0.5, 0.5], [3, 3, 4, 4]], ""),
+        (
+            [[20, 10, 38, 19], [5, 8, 39, 18], [1, 1, 5, 5]],
+            "2 of 3 boxes leave their pictures, but all fit as corners",
+        ),
+        ([[20, 10, 38, 19], [5, 8, 20, 10], [5, 5, 30, 4]], ""),  # one is no corners
+        ([[20, 10, 38, 19], [1, 1, 5, 5], [2, 2, 6, 6]], ""),
+    ],
+)
+def test_shares_and_corners_are_told_from_boxes(boxes: list[list[float]], says: str) -> None:
+    if says == "error":
+        with pytest.raises(ValueError, match=r"shares of the picture, 0 … 1 \(2\): .*annotation 1 of 0\.png"):
+            read(many(boxes))
+        scaled = [[x * 40, y * 20, w * 40, h * 20] for x, y, w, h in boxes]
+        assert read(many(scaled)).boxes_xywh[0].tolist() == [4, 4, 20, 10]
+    else:
+        notes = [note for note in read(many(boxes)).notes if "corners" in note]
+        assert bool(notes) == bool(says) and says in " ".join(notes)
+
+
+def test_images_named_by_their_files_are_found_and_said(document: dict) -> None:
+    for entry, file in zip(document["annotations"], ("a.jpg", "b.jpg"), strict=True):
+        entry["image_id"] = file
+    annotations = read(document)
+    assert [len(annotations.targets(index)) for index in range(2)] == [1, 1]
+    assert annotations.targets(1).labels.tolist() == [1]
+    assert annotations.notes == (
+        "some.json: 2 annotations name their image by its file_name instead of its id",
+    )

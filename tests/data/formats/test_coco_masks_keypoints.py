@@ -131,10 +131,14 @@ def test_subsets_and_joins_take_shapes_along() -> None:
     ("change", "message"),
     [
         ({"segmentation": [[1, 1, 2, 2, 3]]}, "annotation 1 of image 1: polygon 1 has 5 numbers"),
+        ({"segmentation": [1, 1, 2, 2, 3, 3, 4]}, "annotation 1 of image 1: polygon 1 has 7 numbers"),
+        ({"segmentation": ["polygon"]}, "annotation 1 of image 1: polygon 1 has 1 numbers"),
         (
-            {"segmentation": [1, 1, 2, 2, 3, 3]},
+            {"segmentation": [[1, 1, 2, 2, 3, 3], "polygon"]},
             "annotation 1 of image 1: a segmentation must be a list of poly",
         ),
+        ({"bbox": None, "segmentation": [[1, 1, 2, 2]]}, "annotation 1 of a.png: no bbox .* no segmentation"),
+        ({"bbox": [], "segmentation": {"size": [9, 9], "counts": [81]}}, "annotation 1 of a.png: no bbox"),
         (
             {"segmentation": {"size": [9, 9], "counts": [81]}},
             r"annotation 1 of image 1: the mask is of .* \(9, 9\), but the picture has \(40, 50\)",
@@ -154,6 +158,49 @@ def test_bad_shapes_are_named(change: dict, message: str) -> None:
     changed["annotations"][0] |= change
     with pytest.raises(ValueError, match=r"file\.json: .*" + message):
         read(changed)
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "said"),
+    [
+        ([10, 10, 20, 10, 20, 20, 10, 20], "a flat list, read as one polygon"),
+        (["10", "10", 20, 10, 20, 20.0, 10, 20], "a flat list, read as one polygon"),
+        ([[10, 10], [20, 10], [20, 20], [10, 20]], "a list of points, read as one polygon"),
+        ([[[10, 10], [20, 10], [20, 20], [10, 20]]], "lists of points, each read as one polygon"),
+        ([[10, 10, 20, 10, 20, 20, 10, 20]], ""),
+    ],
+)
+def test_polygons_written_in_other_lists(segmentation: list, said: str) -> None:
+    changed = document()
+    changed["annotations"][0]["segmentation"] = segmentation
+    annotations = read(changed)
+    assert annotations.targets(0).masks[0].sum() == 100
+    assert annotations.notes == (
+        (f"file.json: annotation 1 of image 1: segmentation is {said}",) if said else ()
+    )
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "box"),
+    [
+        ([[10, 10, 20, 10, 20, 20, 10, 20]], [10, 10, 10, 10]),
+        ([[10, 10, 20, 10, 20, 20], [2.5, 30, 4, 30, 4, 33]], [2.5, 10, 17.5, 23]),
+        ([10, 10, 20, 10, 20, 20], [10, 10, 10, 10]),
+        ({"size": [40, 50], "counts": [0, 80, 1920]}, [0, 0, 2, 40]),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"boxes_only": True}])
+def test_a_box_that_is_missing_is_taken_around_the_mask(
+    segmentation: object, box: list[float], options: dict
+) -> None:
+    changed = document()
+    del changed["annotations"][0]["bbox"]
+    changed["annotations"][0]["segmentation"] = segmentation
+    annotations = read(changed, **options)
+    assert annotations.boxes_xywh[0].tolist() == box
+    assert annotations.notes[0] == (
+        "file.json: annotation 1 of a.png: no bbox; it is taken around the segmentation"
+    )
 
 
 def test_polygons_of_two_points_are_left_out_and_noted() -> None:

@@ -148,3 +148,12 @@ def test_what_versions_and_tools_write(tmp_path: Path, task: dict, counts: dict,
     annotations = open_annotations(tmp_path)
     assert (annotations.counts(), annotations.boxes_xywh.tolist()) == (counts, [[500, 250, 200, 50]])
     assert note is None or any(note in each for each in annotations.notes), annotations.notes
+
+
+def test_predictions_alone_are_told_what_to_do(tmp_path: Path) -> None:
+    save(tmp_path, RECT)
+    (task,) = json.loads((tmp_path / "project.json").read_text())
+    task |= {"annotations": [], "predictions": task["annotations"]}
+    (tmp_path / "project.json").write_text(json.dumps([task]))
+    with pytest.raises(ValueError, match=r"predictions are not read: .*Create Annotations From Predictions"):
+        open_annotations(tmp_path)

@@ -11,6 +11,7 @@ from pagoda.data.formats.layouts import find_dataset
 from pagoda.data.formats.reader import open_annotations
 from pagoda.data.formats.voc import read_voc
 from pagoda.data.formats.voc_layout import voc_splits
+from pagoda.explain.doctor.examine import examine
 
 OBJECT = (
     "<object><name>{name}</name><difficult>{difficult}</difficult>"
@@ -72,6 +73,47 @@ def test_a_turned_box_of_cvat_becomes_the_box_around_it(pets: Path) -> None:
     annotations = read_voc(pets, "train")
     assert annotations.boxes_xywh.tolist() == [[15, -1, 10, 20]]
     assert any("object 1 ('dog') is turned by 90°" in note for note in annotations.notes)
+
+
+TURNED = "<cx>20</cx><cy>12</cy><w>20</w><h>10</h><angle>{}</angle>"
+POINTS = "".join(f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in ((3, 4), (9, 4), (6, 20)))
+OTHER_BOXES = {
+    "turned by a right angle": (
+        f"<type>robndbox</type><robndbox>{TURNED.format(1.5707963267948966)}</robndbox>",
+        [15, 2, 10, 20],
+        "turned by 90°",
+    ),
+    "turned by 30°": (
+        f"<robndbox>{TURNED.format(0.5235987755982988)}</robndbox>",
+        [8.84, 2.67, 22.32, 18.66],
+        "turned by 30°",
+    ),
+    "not turned": (f"<type>robndbox</type><robndbox>{TURNED.format(0.0)}</robndbox>", [10, 7, 20, 10], ""),
+    "a polygon": (f"<deleted>0</deleted><polygon>{POINTS}</polygon>", [3, 4, 6, 16], "is a polygon"),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_BOXES)
+def test_boxes_of_rolabelimg_and_labelme_xml(pets: Path, case: str) -> None:
+    box, expected, said = OTHER_BOXES[case]
+    deleted = "<object><name>dog</name><deleted>1</deleted><polygon/></object>"
+    text = f"{SIZE}{deleted}<object><name>dog</name>{box}</object>"
+    (pets / "Annotations/one.xml").write_text(f"<annotation>{text}</annotation>")
+    annotations = read_voc(pets, "train")
+    assert annotations.boxes_xywh[0].tolist() == pytest.approx(expected, abs=0.01)
+    notes = [note for note in annotations.notes if "object 2 ('dog')" in note]
+    assert len(annotations.labels) == 1 and said in " ".join(notes) and bool(notes) == bool(said)
+    assert any("object 1 is marked as deleted and left out" in note for note in annotations.notes)
+    (finding,) = [each for each in examine(pets).findings if each.kind == "read_otherwise"]
+    assert finding.count == 1 + bool(said)
+
+
+@pytest.mark.parametrize("angle", ["90", "", "east"])
+def test_an_angle_that_is_none_in_radians_is_refused(pets: Path, angle: str) -> None:
+    box = f"<object><name>dog</name><robndbox>{TURNED.format(angle)}</robndbox></object>"
+    (pets / "Annotations/one.xml").write_text(f"<annotation>{SIZE}{box}</annotation>")
+    with pytest.raises(ValueError, match=r"object 1 \('dog'\) needs cx, cy, w, h and angle \(radians\)"):
+        read_voc(pets, "train")
 
 
 def test_classes_are_those_of_all_splits(pets: Path) -> None:
@@ -215,3 +257,58 @@ def test_a_name_without_ending_is_a_picture_anywhere(tmp_path: Path) -> None:
     (tmp_path / "xmls/a 1.xml").write_text(text)
     annotations = open_annotations(tmp_path)
     assert annotations.path(0).is_file() and "'a 1' is pics/a 1.png" in annotations.notes[0]
+
+
+LISTS = {
+    "at the root": ({"train.txt": "a\nb\n", "val.txt": "c\n"}, {"train": 2, "val": 1}),
+    "in ImageSets": ({"ImageSets/train.txt": "a\nb\n", "ImageSets/val.txt": "c\n"}, {"train": 2, "val": 1}),
+    "pictures": (
+        {"train.txt": "JPEGImages/a.png\n./JPEGImages/b.png\n", "test.txt": "c.png\n"},
+        {"train": 2, "test": 1},
+    ),
+    "pictures and files": (
+        {"train.txt": "JPEGImages/a.png Annotations/a.xml\n", "valid.txt": "b.png\tb.xml\n"},
+        {"train": 1, "valid": 1},
+    ),
+    "boxes in them, too": ({"2007_train.txt": "/home/x/VOC/JPEGImages/a.png 1,1,9,9,0\n"}, {"2007_train": 1}),
+    "any name": ({"fold 1.txt": "a\n", "fold 2.txt": "b\nc\n"}, {"fold 1": 1, "fold 2": 2}),
+    "of classes": ({"dog_train.txt": "a 1\nb -1\n", "dog_val.txt": "c 1\n"}, {"train": 2, "val": 1}),
+    "with a list of classes": (
+        {"train.txt": "a\n", "labels.txt": "dog\n", "README.txt": "a, b\n"},
+        {"train": 1},
+    ),
+    "no lists": ({"labels.txt": "dog\n", "test.txt": "x\n"}, {"train": 3}),
+}
+
+
+@pytest.mark.parametrize("case", LISTS)
+@pytest.mark.parametrize("is_beside", [False, True])
+def test_lists_of_splits_elsewhere(tmp_path: Path, case: str, is_beside: bool) -> None:
+    lists, splits = LISTS[case]
+    write_voc(tmp_path, {name: SIZE + an_object("dog", 1, 1, 9, 9) for name in "abc"}, {})
+    if is_beside:
+        for path in (tmp_path / "Annotations").iterdir():
+            path.rename(tmp_path / "JPEGImages" / path.name)
+    for name, text in lists.items():
+        (tmp_path / name).write_text(text)
+    assert {name: len(open_annotations(tmp_path, name)) for name in find_dataset(tmp_path).splits} == splits
+
+
+def test_a_loose_list_of_unlabelled_pictures_is_said(tmp_path: Path) -> None:
+    write_voc(tmp_path, {name: SIZE + an_object("dog", 1, 1, 9, 9) for name in "ab"}, {})
+    (tmp_path / "train.txt").write_text("a\nb\n")
+    (tmp_path / "test.txt").write_text("x\n")
+    assert "test.txt lists 1 pictures without an XML file" in find_dataset(tmp_path).describe()
+    (tmp_path / "train.txt").write_text("a\nc\n")
+    with pytest.raises(FileNotFoundError, match=r"Annotations/c\.xml is not there, listed in .*train\.txt"):
+        open_annotations(tmp_path, "train")
+
+
+def test_corners_from_0_are_said(pets: Path) -> None:
+    (pets / "Annotations/one.xml").write_text(
+        f"<annotation>{SIZE}{an_object('dog', 0, 3, 9, 9)}{an_object('dog', 1, 3, 9, 9)}</annotation>"
+    )
+    annotations = read_voc(pets, "train")
+    (note,) = [note for note in annotations.notes if "counts from 1" in note]
+    assert "object 1 ('dog'): xmin, ymin = 0, 3" in note
+    assert annotations.targets(0).boxes.tolist() == [[0, 2, 9, 9], [0, 2, 9, 9]]

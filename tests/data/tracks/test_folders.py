@@ -13,6 +13,7 @@ from pagoda.data.tracks.folders import boxes_of_poses, open_clips, open_videos, 
 from pagoda.data.tracks.posetrack import read_posetrack
 from pagoda.data.tracks.posetrack_joints import to_posetrack_15
 from pagoda.data.tracks.posetrack_writing import write_posetrack_17, write_posetrack_truth
+from pagoda.recipes.remarks import data_remarks
 
 
 @pytest.fixture(scope="module")
@@ -164,13 +165,43 @@ def test_where_no_row_counts_the_remedy_is_said_and_works(tmp_path):
     assert open_videos(tmp_path, "A")[0].tracks.labels.tolist() == [1]
 
 
-@pytest.mark.parametrize("numbers", [[1, 2], [1, 2, 4], [0, 1, 2]])
+@pytest.mark.parametrize("numbers", [[1, 2], [1, 2, 4], [0, 1, 3], [0, 1, 2, 3], [2, 3, 4]])
 def test_mot_pictures_that_do_not_fit_are_refused(tmp_path, numbers):
     mot_sequence(tmp_path, "A", numbers, info="seqLength=3\nimWidth=64\nimHeight=48")
     with pytest.raises(
-        ValueError, match=r"expected the pictures 1 … 3, as 000001.jpg, .*; found [23], 00000"
+        ValueError, match=r"expected the pictures 1 … 3, as 000001.jpg, .*; found [234], 00000"
     ):
         open_clips(tmp_path, "A")
+
+
+@pytest.mark.parametrize(
+    ("names", "notes"),
+    [
+        (["000001", "000002", "000003"], ()),
+        (["frame_000001", "frame_000002", "frame_000003"], ()),
+        (["000000", "000001", "000002"], ("A: the pictures are numbered from 0", "frame 1 is 000000.png")),
+        (["cam2_8", "cam2_9", "cam2_10"], None),
+        (["frame_0", "frame_1", "frame_2"], ("frame 1 is frame_0.png",)),
+        (["a1", "b2", "b3"], None),
+        (["one", "two", "three"], None),
+    ],
+)
+def test_mot_pictures_numbered_from_0_are_paired_and_said(tmp_path, names, notes):
+    mot_sequence(tmp_path, "A", [1, 2, 3])
+    for number, name in enumerate(names, 1):
+        place = tmp_path / "A" / "img1"
+        (place / f"{number:06d}.png").rename(place / f"{name}.tmp")
+    for name in names:
+        (place / f"{name}.tmp").rename(place / f"{name}.png")
+    if notes is None:
+        with pytest.raises(ValueError, match=r"expected the pictures 1 … 3, as 000001\.jpg"):
+            open_videos(tmp_path, "A")
+        return
+    videos = open_videos(tmp_path, "A")
+    assert [videos[0].picture(frame)[0, 0, 0] for frame in range(3)] == [1, 2, 3]
+    assert videos[0].tracks.frames.tolist() == [0, 2]
+    said = data_remarks(videos, tmp_path)
+    assert all(note in "\n".join(said) for note in notes) and bool(said) == bool(notes)
 
 
 def test_other_folders_are_told_what_is_known(tmp_path):

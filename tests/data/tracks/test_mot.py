@@ -184,7 +184,7 @@ def test_several_classes_do_not_fit_into_one_file(tmp_path):
         ("1,1,5,5,5,5,1\n1,two,5,5,5,5,1\n", "line 2: expected numbers, got '1,two,5,5,5,5,1'"),
         ("1,1,5,5,5\n", "line 1: expected at least 7 columns"),
         ("1,1,5,5,5,5,1\n2,1,5,5,5,5,1,-1,-1,-1\n", "line 2: expected 7 columns"),
-        ("0,1,5,5,5,5,1\n", "line 1: expected a whole frame number from 1 on"),
+        ("0,1,5,5,5,5,1\n", "line 1: expected a whole frame number from 1 on .*: add 1 to every frame"),
         ("1,1,5,5,-5,5,1\n", "sides of 0 or more"),
         ("1,1.5,5,5,5,5,1\n", "line 1: expected a whole number for the id, got '1,1.5,5,5,5,5,1'"),
         ("1,1,nan,5,5,5,1\n", "line 1: expected numbers that are finite"),

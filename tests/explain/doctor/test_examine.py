@@ -240,7 +240,7 @@ PLANTED = [
     (class_without_a_name, "unnamed_categories", "category 1 has no name; it is called '1'"),
     (area_in_words, "bad_areas", "area large"),
     (three_numbers, "malformed_boxes", "got [1, 2, 3]"),
-    (no_box, "malformed_boxes", "got None"),
+    (no_box, "malformed_boxes", "no bbox"),
     (not_a_number, "non_finite_boxes", "nan, 2"),
     (endless, "non_finite_boxes", "inf"),
     (no_width, "empty_boxes", "10, 10, 10, 30"),

@@ -95,6 +95,11 @@ def effdet_state(variables: Mapping[str, np.ndarray], *, averaged: bool = True) 
     }
     latest = {name: source for name, source in latest.items() if not NOT_WEIGHTS.search(name)}
     blocks = {found.group(1) for name in latest if (found := re.search(r"/blocks_(\d+)/", name))}
+    if not blocks:
+        raise WeightsError(
+            f"no variables of TensorFlow's EfficientDet (…/blocks_0/…) are among its {len(variables)} arrays"
+            f" ({short_list(variables, 3)}); save weights of other programs with torch.save or as .safetensors"
+        )
     places = places_of_blocks(len(blocks))
     state: dict[str, Tensor] = {}
     shares: dict[str, dict[int, Tensor]] = {}

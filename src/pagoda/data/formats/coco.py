@@ -12,10 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from pagoda.data.formats.coco_masks_keypoints import read_keypoints, read_masks, read_skeleton
+from pagoda.data.formats.coco_masks_keypoints import (
+    box_of_mask,
+    read_keypoints,
+    read_masks,
+    read_skeleton,
+)
+from pagoda.data.reading.box_habits import complain_of_habits
 from pagoda.data.reading.category_ids import find_labels, read_categories
 from pagoda.data.reading.complaints import Complaints
 from pagoda.data.reading.found import Reading, size_of_file, usable_size
+from pagoda.data.reading.other_programs import describe_unread
 from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.assembly import NO_BOX, NO_SIZE, ImageColumns, ObjectColumns
 from pagoda.data.table.masks import PackedMasks
@@ -51,6 +58,8 @@ def load_coco(json_path: str | Path) -> dict:
     found = sorted(document) if isinstance(document, dict) else [f"a {type(document).__name__}"]
     missing = {"images", "annotations", "categories"}.difference(found)
     if missing:
+        if len(missing) > 1 and (other := describe_unread(Path(json_path))):
+            raise ValueError(other)
         raise ValueError(
             f"{json_path}: a COCO ground truth has images, annotations and categories;"
             f" {', '.join(sorted(missing))} missing, found {', '.join(found)}"
@@ -87,16 +96,19 @@ def read_document(
     root = Path(pictures_root)
     label_map = read_categories(document["categories"], source, complaints)
     images, positions = _read_images(document["images"], root, source, complaints)
-    entries, owners = _match_images(document["annotations"], positions, source, complaints)
+    entries, owners = _match_images(document["annotations"], positions, images.files, source, complaints)
 
     def place(row: int) -> str:
         return f"annotation {entries[row].get('id')} of {images.files[owners[row]]}"
 
-    columns = _read_objects(entries, f"{source}: ", place, complaints)
+    sizes = [images.sizes[owner] for owner in owners]
+    columns = _read_objects(entries, sizes, f"{source}: ", place, complaints)
     used = [entry.get("category_id") for entry in entries]
+    boxes = _packed_boxes(columns.boxes)
+    complain_of_habits(boxes, sizes, source, place, complaints)
     objects = ObjectColumns(
         owners=np.array(owners, np.int64),
-        boxes_xywh=_packed_boxes(columns.boxes),
+        boxes_xywh=boxes,
         labels=np.array(find_labels(used, label_map, source, complaints, place), np.int32),
         ignored=np.array(columns.ignored, bool),
         areas=columns.areas,
@@ -104,7 +116,6 @@ def read_document(
         numbers=[entry.get("id") for entry in entries],
     )
     if not boxes_only:
-        sizes = [images.sizes[owner] for owner in owners]
         objects.masks = read_masks(entries, sizes, source, complaints)
         if objects.masks is not None:
             objects.areas = _with_mask_areas(columns.areas, objects.masks, sizes)
@@ -181,10 +192,11 @@ def _as_id(value: object) -> int | str | None:
 
 
 def _match_images(
-    entries: list, positions: dict[int | str, int], source: str, complaints: Complaints
+    entries: list, positions: dict[int | str, int], files: list[str], source: str, complaints: Complaints
 ) -> tuple[list[dict], list[int]]:
     """The annotations whose image is known, and the positions of their images."""
-    kept, owners, num_other_kind = [], [], 0
+    kept, owners, num_other_kind, num_by_name = [], [], 0, 0
+    by_name = {file: index for index, file in enumerate(files)}
     orphans: Counter[str] = Counter()
     for entry in entries:
         if not isinstance(entry, dict):
@@ -197,6 +209,9 @@ def _match_images(
             other = as_whole(number) if isinstance(number, str) else str(number)
             owner = None if other is None else positions.get(other)
             num_other_kind += owner is not None
+        if owner is None and isinstance(number, str):
+            owner = by_name.get(number)
+            num_by_name += owner is not None
         if owner is None:
             orphans[repr(entry.get("image_id"))[:60]] += 1
         else:
@@ -207,6 +222,9 @@ def _match_images(
             f"{source}: {num_other_kind} annotations write their image_id in another way than the images do"
         )
         complaints.add("ids_of_two_kinds", place, num_other_kind)
+    if num_by_name:
+        place = f"{source}: {num_by_name} annotations name their image by its file_name instead of its id"
+        complaints.add("read_otherwise", place, num_by_name)
     if orphans and not kept:
         listed = short_list(orphans)
         known = short_list([repr(each) for each in positions])
@@ -232,14 +250,17 @@ class _Columns:
 
 
 def _read_objects(
-    entries: list[dict], source: str, place: Callable[[int], str], complaints: Complaints
+    entries: list[dict],
+    sizes: list[tuple[int, int]],
+    source: str,
+    place: Callable[[int], str],
+    complaints: Complaints,
 ) -> _Columns:
     columns = _Columns()
     for row, entry in enumerate(entries):
         box = _read_box(entry.get("bbox"))
         if box is NO_BOX:
-            words = f"bbox must be [x, y, width, height], got {str(entry.get('bbox'))[:60]}"
-            complaints.add("malformed_boxes", f"{source}{place(row)}: {words}")
+            box = _box_without_bbox(entry, sizes[row], f"{source}{place(row)}", complaints)
         columns.boxes.append(box)
         flag = entry.get("iscrowd")
         is_crowd = (
@@ -254,6 +275,24 @@ def _read_objects(
             complaints.add("bad_areas", f"{source}{place(row)}: area {str(written)[:60]}")
         columns.areas.append(float("nan") if area is None else area)
     return columns
+
+
+def _box_without_bbox(
+    entry: dict, size: tuple[int, int], where: str, complaints: Complaints
+) -> Sequence[float]:
+    """The box around the mask where there is no bbox; `NO_BOX` where there is neither, or no box of four numbers."""
+    written = entry.get("bbox")
+    if written is not None and written != []:
+        words = f"bbox must be [x, y, width, height], got {str(written)[:60]}"
+        complaints.add("malformed_boxes", f"{where}: {words}")
+        return NO_BOX
+    box = box_of_mask(entry.get("segmentation"), size)
+    if box is None:
+        words = "no bbox [x, y, width, height], and no segmentation to take it from"
+        complaints.add("malformed_boxes", f"{where}: {words}")
+        return NO_BOX
+    complaints.add("read_otherwise", f"{where}: no bbox; it is taken around the segmentation")
+    return box
 
 
 def _flag(value: object, source: str, place: Callable[[int], str], row: int, complaints: Complaints) -> bool:

@@ -3,13 +3,16 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from pagoda.data.reading.category_ids import complain_of_trimming
 from pagoda.data.reading.complaints import Complaints
+from pagoda.data.reading.outlines import enclosing
 from pagoda.data.table.assembly import NO_SIZE
 from pagoda.data.table.keypoints import PackedKeypoints
 from pagoda.data.table.masks import NO_PIXELS, PackedMasks
 from pagoda.files.text import as_name, as_number, as_whole
-from pagoda.ops.rle import check_polygons, check_run_lengths
+from pagoda.ops.rle import check_polygons, check_run_lengths, mask_boxes
 from pagoda.plain import JsonObject
 from pagoda.structures.skeleton import Skeleton, known_skeleton
 
@@ -29,10 +32,12 @@ def read_masks(
     texts: list[str] = []
     for entry, size in zip(entries, sizes, strict=True):
         try:
-            parts, text, num_short = _mask_of(entry.get("segmentation"), size)
+            parts, text, num_short, way = _mask_of(entry.get("segmentation"), size)
         except ValueError as error:
             complaints.add("malformed_masks", f"{_place(entry, source)}: {error}")
-            parts, text, num_short = [], NO_PIXELS, 0
+            parts, text, num_short, way = [], NO_PIXELS, 0, ""
+        if way:
+            complaints.add("read_otherwise", f"{_place(entry, source)}: segmentation is {way}")
         if num_short:
             complaints.add("short_polygons", _too_few_points(entry, num_short, len(parts), source))
         polygons.append(parts)
@@ -41,14 +46,60 @@ def read_masks(
     return masks if masks.is_known.any() else None
 
 
-def _mask_of(segmentation: object, size: tuple[int, int]) -> tuple[list[list[float]], str, int]:
-    """(polygons, run lengths, polygons left out as too short) of one object. Raises ValueError for what is neither."""
+def _mask_of(segmentation: object, size: tuple[int, int]) -> tuple[list[list[float]], str, int, str]:
+    """(polygons, run lengths, polygons left out as too short, how the list was read) of one object.
+
+    Raises ValueError for what is neither.
+    """
     if isinstance(segmentation, list):
-        parts = check_polygons(segmentation)
-        return parts, NO_PIXELS, len(segmentation) - len(parts)
+        written, way = _as_polygons(segmentation)
+        parts = check_polygons(written)
+        return parts, NO_PIXELS, len(written) - len(parts), way
     if segmentation or isinstance(segmentation, int | float):
-        return [], check_run_lengths(segmentation, size if size != NO_SIZE else None), 0
-    return [], NO_PIXELS, 0
+        return [], check_run_lengths(segmentation, size if size != NO_SIZE else None), 0, ""
+    return [], NO_PIXELS, 0, ""
+
+
+def _as_polygons(segmentation: list) -> tuple[list, str]:
+    """COCO's list of polygons [x1, y1, x2, y2, …], and how another list was read; unchanged where nothing tells.
+
+    >>> _as_polygons([0, 0, 4, 0, 4, 4]), _as_polygons([[0, 0], [4, 0], [4, 4]])[0]
+    (([[0, 0, 4, 0, 4, 4]], 'a flat list, read as one polygon'), [[0, 0, 4, 0, 4, 4]])
+    """
+    first = segmentation[0] if segmentation else None
+    if first is None or (isinstance(first, list) and len(first) > 2 and not isinstance(first[0], list)):
+        return segmentation, ""
+    if not any(isinstance(value, list | dict) for value in segmentation):
+        return [segmentation], "a flat list, read as one polygon"
+    if len(segmentation) > 2 and all(map(_is_point, segmentation)):
+        return [[value for point in segmentation for value in point]], "a list of points, read as one polygon"
+    if all(isinstance(part, list) and part and all(map(_is_point, part)) for part in segmentation):
+        parts = [[value for point in part for value in point] for part in segmentation]
+        return parts, "lists of points, each read as one polygon"
+    return segmentation, ""
+
+
+def _is_point(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and not any(isinstance(each, list) for each in value)
+
+
+def box_of_mask(segmentation: object, size: tuple[int, int]) -> list[float] | None:
+    """x, y, width, height around polygons or run lengths of a picture of `size`, (height, width).
+
+    None where there are none that can be read.
+
+    >>> box_of_mask([[1, 2, 4, 2, 4, 6]], (9, 9)), box_of_mask({"size": [2, 2], "counts": [0, 2, 2]}, (2, 2))
+    ([1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 1.0, 2.0])
+    """
+    try:
+        polygons, text, _, _ = _mask_of(segmentation, size)
+    except ValueError:
+        return None
+    if polygons:
+        return enclosing(np.concatenate([np.reshape(each, (-1, 2)) for each in polygons]).astype(float))[
+            "bbox"
+        ]
+    return mask_boxes([text], size)[0].tolist() if text and size != NO_SIZE else None
 
 
 def read_skeleton(

@@ -6,13 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from pagoda.data.reading.annotation_files import files_like
 from pagoda.data.reading.json_kinds import json_files, json_kind
 from pagoda.data.reading.picture_paths import PictureFinder, files_below, written_name
 from pagoda.data.reading.splits import common_name, is_split_name, split_in_name, with_common_names
 from pagoda.plain import JsonObject
 
 OTHER_COCO_FILES = ("captions_", "image_info_", "panoptic_", "stuff_")
-"""Files COCO keeps beside the boxes; person_keypoints_ files count only where nothing else is there."""
+"""Files COCO keeps beside the boxes"""
+SECOND_FILES = ("person_keypoints_", "labels_")
+"""Files of COCO and, the last, of Datumaro that count only where nothing else is there"""
 
 LOOSE = ("*.json", "*/*.json", "*/annotations/*.json")
 """Where COCO files lie that have no folder annotations/ of their own"""
@@ -50,26 +53,26 @@ class Placed(NamedTuple):
 
 def coco_splits(root: Path) -> dict[str, tuple[Path, ...]]:
     """Split name → its one file; {} where there is none."""
-    files = sorted((root / "annotations").glob("*.json"))
+    files = sorted(files_like(root / "annotations", "*.json"))
     files = [path for path in files if not path.name.startswith(OTHER_COCO_FILES)]
     if files and json_kind(files[0]) not in (None, "coco"):
         files = []  # another program's files in a folder of that name
-    boxes = [path for path in files if not path.name.startswith("person_keypoints_")]
+    boxes = [path for path in files if not path.name.startswith(SECOND_FILES)]
     splits = {coco_split(path): (path,) for path in boxes or files}
     if not splits:
-        splits = {path.parent.name: (path,) for path in sorted(root.glob("*/_annotations.coco.json"))}
+        splits = {path.parent.name: (path,) for path in sorted(files_like(root, "*/_annotations.coco.json"))}
     if splits:
         return with_common_names(splits)
     loose = [path for path in json_files(root, "coco", LOOSE) if not path.name.startswith(OTHER_COCO_FILES)]
-    boxes = [path for path in loose if not path.name.startswith("person_keypoints_")]
+    boxes = [path for path in loose if not path.name.startswith(SECOND_FILES)]
     return with_common_names(named_by_split(boxes or loose, root))
 
 
 def unread_coco_files(root: Path, splits: Mapping[str, Sequence[Path]]) -> list[Path]:
     """COCO files at the usual depths that are no split: lower than the first ones found."""
     read = {path for files in splits.values() for path in files}
-    others = (path for pattern in UNREAD for path in sorted(root.glob(pattern)) if path not in read)
-    known = (*OTHER_COCO_FILES, "person_keypoints_")
+    others = (path for pattern in UNREAD for path in sorted(files_like(root, pattern)) if path not in read)
+    known = (*OTHER_COCO_FILES, *SECOND_FILES)
     candidates = [path for path in others if not path.name.startswith(known)][:MAX_LOOKED_INTO]
     return [path for path in candidates if json_kind(path) == "coco"]
 

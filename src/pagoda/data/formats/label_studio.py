@@ -22,6 +22,11 @@ AREAS = ("rectanglelabels", "polygonlabels", "ellipselabels")
 SHAPES = ("rectangle", "polygon", "ellipse")
 """Without labels; where Label Studio keeps these in a result of their own, that one has the place, too"""
 
+PREDICTIONS_REMEDY = (
+    "predictions are not read: make annotations of them in the Data Manager (Actions, Create Annotations From"
+    " Predictions) and export again"
+)
+
 
 def label_studio_document(path: Path, every: Sequence[Path], notes: list[str]) -> JsonObject:
     """One file as a COCO document; the classes are those of `every` file of the data set, sorted.
@@ -36,8 +41,10 @@ def label_studio_document(path: Path, every: Sequence[Path], notes: list[str]) -
         label for tasks in contents.values() for task in tasks for label, _ in _objects(task, path, Counter())
     )
     if not written:
+        has_predictions = any(task.get("predictions") for tasks in contents.values() for task in tasks)
         raise ValueError(
             f"{path}: no task has a labelled rectangle, polygon or ellipse; there is nothing to detect"
+            + (f"; {PREDICTIONS_REMEDY}" if has_predictions else "")
         )
     left_out: Counter[str] = Counter()
     tasks = [task for task in contents[path] if _kept(task)]

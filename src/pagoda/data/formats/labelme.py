@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from pagoda.data.formats.coco_places import Placed
+from pagoda.data.reading.annotation_files import files_like
 from pagoda.data.reading.coco_document import coco_document
 from pagoda.data.reading.found import usable_size
 from pagoda.data.reading.json_kinds import json_kind
@@ -126,7 +127,7 @@ def _place_pictures(
 
 def _files(root: Path) -> list[Path]:
     """The JSON files at any depth, in folders that have a LabelMe file; those of other programs are none."""
-    kinds = {path: json_kind(path) for path in sorted(root.rglob("*.json"))}
+    kinds = {path: json_kind(path) for path in sorted(files_like(root, "**/*.json"))}
     folders = {path.parent for path, kind in kinds.items() if kind == "labelme"}
     return [path for path, kind in kinds.items() if path.parent in folders and kind in ("labelme", None)]
 

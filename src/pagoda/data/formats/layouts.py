@@ -25,7 +25,9 @@ from pagoda.data.formats.yolo.layout import (
     read_description,
     unread_labels,
 )
+from pagoda.data.reading.annotation_files import files_like
 from pagoda.data.reading.json_kinds import json_kind
+from pagoda.data.reading.other_programs import describe_unread
 from pagoda.data.reading.splits import choose_split, files_by_split, unread_note
 from pagoda.data.tracks.folders import splits_of_videos
 from pagoda.files.text import with_home
@@ -50,6 +52,8 @@ KIND_NAMES: dict[Kind, str] = {
 }
 ANNOTATION_FOLDERS = ("annotations", "annotation", "labels", "json")
 """Folders beside the pictures' folders, where a JSON file is given by its path"""
+MAX_NEAR = 20
+"""Folders looked into for a data set one folder lower"""
 VOC_FOLDERS = ("voc", "VOC20??", "VOCdevkit/VOC20??", "VOCdevkit")
 
 
@@ -139,6 +143,15 @@ def find_dataset(path: str | Path) -> Layout:
 def _from_folder(path: Path) -> Layout:
     if not path.is_dir():
         raise FileNotFoundError(f"there is no folder {path}{_nearest_existing(path)}")
+    found = _all_kinds(path)
+    if not found:
+        _refuse_several_descriptions(path)
+        raise ValueError(_why_none(path))
+    return replace(found[0], others=tuple((other.kind, other.root) for other in found[1:]))
+
+
+def _all_kinds(path: Path) -> list[Layout]:
+    """What a folder may be, the kind that is read first; ValueError where something stands in the way of it."""
     finders: tuple[Callable[[Path], Layout | None], ...] = (_find_coco, _find_voc, _find_yolo)
     found: list[Layout] = []
     for find in finders:
@@ -150,23 +163,62 @@ def _from_folder(path: Path) -> Layout:
     if not found or _is_unlabelled(found[0]):  # last, for these must look into files
         later = (_find_labelme, *(_finder_of(kind) for kind in ("createml", "via", "labelstudio")))
         found = [layout for find in later if (layout := find(path)) is not None] or found
-    if not found:
-        _refuse_several_descriptions(path)
-        videos = splits_of_videos(path)
-        if videos:
-            first = next(iter(videos))
-            raise ValueError(
-                f"{path} holds annotated videos ({', '.join(videos)}), which models of clips read: pagoda train"
-                f" detect_and_track_resnet18_3d --data {path} --train-split {first} --val-split {list(videos)[-1]};"
-                f" pagoda track eval --gt {path} scores tracks. For detectors of pictures looked for {KNOWN}; found"
-                f" {_contents(path)}"
-            )
-        raise ValueError(f"{path} is no data set we know: looked for {KNOWN}; found {_contents(path)}")
-    return replace(found[0], others=tuple((other.kind, other.root) for other in found[1:]))
+    if found and _is_unlabelled(found[0]) and (unread := describe_unread(path)):
+        raise ValueError(f"{path}: {unread}")
+    return found
+
+
+def _why_none(path: Path) -> str:
+    """That a folder is no data set: which of videos it is, where one lies near, or what is in it."""
+    videos = splits_of_videos(path)
+    if videos:
+        first = next(iter(videos))
+        return (
+            f"{path} holds annotated videos ({', '.join(videos)}), which models of clips read: pagoda train"
+            f" detect_and_track_resnet18_3d --data {path} --train-split {first} --val-split {list(videos)[-1]};"
+            f" pagoda track eval --gt {path} scores tracks. For detectors of pictures looked for {KNOWN}; found"
+            f" {_contents(path)}"
+        )
+    if near := _sets_within(path) or _set_above(path):
+        places = " and ".join(f"{place} ({KIND_NAMES[kind]})" for place, kind in near)
+        return f"{path} is no data set itself, but {places} may be: give that path"
+    if unread := describe_unread(path):
+        return f"{path}: {unread} (what is read: {', '.join(KIND_NAMES.values())})"
+    return f"{path} is no data set we know: looked for {KNOWN}; found {_contents(path)}"
+
+
+def _sets_within(path: Path) -> list[tuple[Path, Kind]]:
+    """The data sets one folder lower, of the first `MAX_NEAR` folders: archives often hold a folder of their own."""
+    folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    found = []
+    for folder in folders[:MAX_NEAR]:
+        try:
+            found += [(folder, layout.kind) for layout in _all_kinds(folder)[:1]]
+        except (ValueError, OSError):  # whoever is given it will say what is wrong
+            continue
+    return found
+
+
+def _set_above(path: Path) -> list[tuple[Path, Kind]]:
+    """The data set of which the folder seems to be a part, by the usual files one or two folders higher."""
+    for above in path.absolute().parents[:2]:
+        usual: tuple[tuple[str, Kind], ...] = (("annotations/*.json", "coco"), ("Annotations/*.xml", "voc"))
+        for pattern, kind in usual:
+            if next(files_like(above, pattern), None):
+                return [(above, kind)]
+        try:
+            if description_file(above) is not None:
+                return [(above, "yolo")]
+        except (ValueError, OSError):
+            continue
+    return []
 
 
 def _from_file(path: Path) -> Layout:
     suffix = path.suffix.lower()
+    is_known = suffix in (".yaml", ".yml", ".data") or (suffix == ".json" and json_kind(path) is not None)
+    if not is_known and (unread := describe_unread(path)):
+        raise ValueError(unread)
     if suffix == ".json":
         kind: DocumentKind = json_kind(path) or "coco"  # whoever reads it will say what is wrong
         if kind == "labelme":
@@ -196,7 +248,7 @@ def _find_coco(root: Path) -> Layout | None:
 
 def _find_voc(root: Path) -> Layout | None:
     folders = [root, *(folder for pattern in VOC_FOLDERS for folder in sorted(root.glob(pattern)))]
-    places = [folder for folder in folders if next((folder / "Annotations").rglob("*.xml"), None)]
+    places = [folder for folder in folders if next(files_like(folder / "Annotations", "**/*.xml"), None)]
     if len(places) > 1:
         raise ValueError(f"{root} holds several VOC data sets; give one of {', '.join(map(str, places))}")
     voc = find_voc(places[0] if places else root)

@@ -11,7 +11,7 @@ from pagoda.data.formats.coco_places import (
     picture_folders,
 )
 from pagoda.data.formats.documents import DOCUMENT_KINDS
-from pagoda.data.formats.layouts import Layout, find_dataset
+from pagoda.data.formats.layouts import ANNOTATION_FOLDERS, Layout, find_dataset
 from pagoda.data.formats.voc import VocFolder
 from pagoda.data.formats.voc_layout import find_voc
 from pagoda.data.formats.yolo.folder import YoloFolder
@@ -161,12 +161,18 @@ def _nothing_found(files: list[str], root: Path, json_path: Path, split: str) ->
     folders = dict.fromkeys(map(str, picture_folders(root, json_path, split)))
     return (
         f"{json_path}: none of its {len(files)} pictures is where one is looked for; put {files[0]}"
-        f" and the others into one of {', '.join(folders)}"
+        f" and the others into one of {', '.join(folders)}{_perhaps_above(root)}"
     )
 
 
 def _missing(source: str, folder: Path, names: list[str], count: int) -> str:
     return (
         f"{source}: {len(names)} of {count} pictures are not in {folder}, the first is {names[0]}; add them, or leave"
-        " them out with skip_missing=True"
+        f" them out with skip_missing=True{_perhaps_above(folder)}"
     )
+
+
+def _perhaps_above(folder: Path) -> str:
+    """What to do where a folder of annotations was given in place of the data set's."""
+    is_part = folder.name.lower() in ANNOTATION_FOLDERS
+    return f"; or give the folder above, {folder.parent}, if the pictures are there" if is_part else ""

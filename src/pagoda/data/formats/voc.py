@@ -4,7 +4,7 @@ import codecs
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from math import radians
+from math import degrees, pi, radians
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -100,9 +100,8 @@ class VocFolder:
         keys = [key for key in listed if key in self._files]
         for key in (key for key in listed if key not in found.files and key not in self._told):
             listing = choose_split(found.splits, split or "", str(found.root))[0]
-            complaints.add(
-                "missing_labels", f"{found.root / 'Annotations' / key}.xml is not there, listed in {listing}"
-            )
+            folder = found.root / "Annotations" if found.has_folder else found.root
+            complaints.add("missing_labels", f"{folder / key}.xml is not there, listed in {listing}")
         placed = place_pictures(found, keys, [self._files[key].written for key in keys], split)
         for kind, lines in (("read_otherwise", placed.notes), ("ambiguous_pictures", placed.ambiguous)):
             for line in lines:
@@ -182,13 +181,20 @@ def _xml_text(path: Path) -> str | bytes:
 
 
 def _read_file(tree: ElementTree.Element, path: Path) -> _File:
-    sides = [tree.findtext(f"size/{side}") for side in ("height", "width")]
+    is_labelme = tree.find("imagesize") is not None
+    places = ("imagesize/nrows", "imagesize/ncols") if is_labelme else ("size/height", "size/width")
+    sides = [tree.findtext(place) for place in places]
     file = _File(
         written=(tree.findtext("filename") or "").replace("\0", "").strip(),
         size=usable_size(*sides),
         size_text=f"height {sides[0]!r}, width {sides[1]!r}",
     )
     for number, element in enumerate(tree.iter("object"), 1):
+        if (element.findtext("deleted") or "").strip() == "1":  # in LabelMe's XML
+            file.complaints.append(
+                ("read_otherwise", f"{path}: object {number} is marked as deleted and left out")
+            )
+            continue
         written = (element.findtext("name") or "").strip()  # XML may well be indented
         name = as_name(written) or ""
         where = f"{path}: object {number} ('{name}')"
@@ -211,6 +217,11 @@ def _read_box(
     element: ElementTree.Element, where: str, complaints: list[tuple[str, str]]
 ) -> tuple[float, ...]:
     """(x, y, width, height) in pixels from 0, `NO_BOX` where there are no four numbers."""
+    own = element.find("robndbox")
+    if own is not None and (element.findtext("type") or "").strip() != "bndbox":
+        return _read_turned_box(own, where, complaints)
+    if element.find("bndbox") is None and element.find("polygon/pt") is not None:
+        return _box_of_polygon(element, where, complaints)
     texts = [element.findtext(f"bndbox/{corner}") for corner in ("xmin", "ymin", "xmax", "ymax")]
     x1, y1, x2, y2 = corners = [as_number(text) for text in texts]
     if x1 is None or y1 is None or x2 is None or y2 is None:
@@ -221,12 +232,54 @@ def _read_box(
         x1, y1, x2, y2 = min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
     if x1 == x2 or y1 == y2:
         complaints.append(("equal_corners", f"{where} is one pixel wide or high (equal corners); kept"))
+    if x1 == 0 or y1 == 0:
+        complaints.append(
+            ("corners_from_0", f"{where}: xmin, ymin = {_words([x1, y1])}, where VOC counts from 1")
+        )
     box = x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1
-    if not (degrees := _rotation(element)):
+    return _around(box, radians(_rotation(element)), where, complaints)
+
+
+def _read_turned_box(
+    box: ElementTree.Element, where: str, complaints: list[tuple[str, str]]
+) -> tuple[float, ...]:
+    """roLabelImg's and labelImg2's: middle and sides in pixels from 0, the angle in radians clockwise."""
+    texts = [box.findtext(name) for name in ("cx", "cy", "w", "h", "angle")]
+    cx, cy, width, height, angle = (as_number(text) for text in texts)
+    if cx is None or cy is None or width is None or height is None or angle is None or abs(angle) > 2 * pi:
+        complaints.append(
+            ("malformed_boxes", f"{where} needs cx, cy, w, h and angle (radians) in robndbox, got {texts}")
+        )
+        return NO_BOX
+    return _around((cx - width / 2, cy - height / 2, width, height), angle, where, complaints)
+
+
+def _around(
+    box: tuple[float, float, float, float], angle: float, where: str, complaints: list[tuple[str, str]]
+) -> tuple[float, ...]:
+    """The box around `box` after a turn about its middle, `angle` in radians clockwise; a turn is noted."""
+    if not angle:
         return box
-    complaints.append(("read_otherwise", f"{where} is turned by {degrees:g}°; it becomes the box around it"))
+    complaints.append(
+        ("read_otherwise", f"{where} is turned by {degrees(angle):g}°; it becomes the box around it")
+    )
     middle = np.array([box[0] + box[2] / 2, box[1] + box[3] / 2])
-    return tuple(enclosing(turned(box_corners(*box), middle, radians(degrees)))["bbox"])
+    return tuple(enclosing(turned(box_corners(*box), middle, angle))["bbox"])
+
+
+def _box_of_polygon(
+    element: ElementTree.Element, where: str, complaints: list[tuple[str, str]]
+) -> tuple[float, ...]:
+    """Of LabelMe's XML (LabelMe 3.0 in CVAT), whose points are pixels from 0."""
+    texts = [(point.findtext("x"), point.findtext("y")) for point in element.iterfind("polygon/pt")]
+    points = [(as_number(x), as_number(y)) for x, y in texts]
+    if any(None in point for point in points):
+        complaints.append(
+            ("malformed_boxes", f"{where} needs numbers x and y in each pt of polygon, got {texts}"[:300])
+        )
+        return NO_BOX
+    complaints.append(("read_otherwise", f"{where} is a polygon; it becomes the box around it"))
+    return tuple(enclosing(np.array(points, np.float64))["bbox"])
 
 
 def _rotation(element: ElementTree.Element) -> float:

@@ -1,7 +1,8 @@
 """VOC folders on disk: which XML files there are, which split each is in, and where its picture lies.
 
 Either Annotations/ with lists in ImageSets/Main/, or XML files beside or near their pictures, in folders of splits or
-in one. A picture's key is the path of its XML file, without ending, below Annotations/ or else below the data set.
+in one. Lists may also lie in ImageSets/ or at the root, where nothing else tells the splits. A picture's key is the
+path of its XML file, without ending, below Annotations/ or else below the data set.
 """
 
 import re
@@ -11,14 +12,18 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from pagoda.data.reading.annotation_files import files_like
 from pagoda.data.reading.picture_paths import PictureFinder, files_below
-from pagoda.data.reading.splits import files_by_split, is_split_name
+from pagoda.data.reading.splits import files_by_split, is_split_name, split_in_name
 from pagoda.files.text import read_text
 from pagoda.pictures.read import is_picture
 
 PICTURE_FOLDERS = ("JPEGImages", "images", "../images", "../JPEGImages")
 NEAR_FOLDERS = ("JPEGImages", "images", "Images", "data")
 """Where pictures lie near the folder of their XML files, in a data set without Annotations/"""
+
+LIST_NAMES = ("trainval", "minival")
+"""Lists that no `split_in_name` tells"""
 
 _CLASS_LIST = re.compile(r'("[^"]*"|\S+)\s+-?[01]\s*')
 _VOC = re.compile(rb"<annotation[\s>]")
@@ -90,16 +95,18 @@ class VocSet:
 def find_voc(root: Path) -> VocSet | None:
     """The VOC files below a folder; None where there is none."""
     folder = root / "Annotations"
-    if next(folder.rglob("*.xml"), None):
-        files = {_key(path, folder): path for path in sorted(folder.rglob("*.xml"))}
+    files = {_key(path, folder): path for path in sorted(files_like(folder, "**/*.xml"))}
+    if files:
         if lists := voc_splits(root, files):
             return _listed(root, files, lists)
     else:
         folder = root
-        files = {_key(path, root): path for path in sorted(root.rglob("*.xml")) if _is_voc(path)}
+        files = {_key(path, root): path for path in sorted(files_like(root, "**/*.xml")) if _is_voc(path)}
     if not files:
         return None
     by_split, alone = files_by_split(list(files.values()), folder)
+    if len(by_split) == 1 and not alone and (lists := _loose_lists(root, files)):
+        return _listed(root, files, lists, has_folder=folder != root)
     keys = {name: [_key(path, folder) for path in paths] for name, paths in by_split.items()}
     places = {name: tuple(dict.fromkeys(path.parent for path in paths)) for name, paths in by_split.items()}
     return VocSet(root, files, places, keys, unread=tuple(alone), has_folder=folder != root)
@@ -110,9 +117,13 @@ def voc_splits(root: str | Path, keys: Container[str] = ()) -> dict[str, tuple[P
     others, as in VoTT's exports: of these all of a split together list its pictures.
 
     `keys`: of the pictures there are, whose names may end as such a line does ("image 1")."""
+    return _as_splits(sorted(files_like(Path(root) / "ImageSets" / "Main", "*.txt")), keys)
+
+
+def _as_splits(lists: Sequence[Path], keys: Container[str]) -> dict[str, tuple[Path, ...]]:
     plain: dict[str, tuple[Path, ...]] = {}
     by_class: dict[str, tuple[Path, ...]] = {}
-    for path in sorted((Path(root) / "ImageSets" / "Main").glob("*.txt")):
+    for path in lists:
         first = next(iter(_lines(path)), "")
         split = path.stem.rpartition("_")[2]
         if not _CLASS_LIST.fullmatch(first) or first.strip() in keys:
@@ -120,6 +131,43 @@ def voc_splits(root: str | Path, keys: Container[str] = ()) -> dict[str, tuple[P
         elif is_split_name(split):
             by_class[split] = (*by_class.get(split, ()), path)
     return plain or by_class
+
+
+def _loose_lists(root: Path, files: dict[str, Path]) -> dict[str, tuple[Path, ...]]:
+    """Split name → list file in ImageSets/, or else at the root, where other texts lie, too.
+
+    Where one lists pictures that have an XML file, all that are called as splits are count, and of the others those
+    of nothing but such pictures.
+    """
+    by_name = _by_name(files)
+    for folder in (root / "ImageSets", root):
+        texts = [path for path in sorted(files_like(folder, "*.txt")) if path.stem not in by_name]
+        known = {path: _share_known(path, files, by_name) for path in texts}
+        if lists := [path for path in texts if known[path] == 1 or _is_list_name(path.stem)]:
+            return _as_splits(lists, files) if any(known[path] for path in lists) else {}
+    return {}
+
+
+def _is_list_name(name: str) -> bool:
+    return name.lower() in LIST_NAMES or split_in_name(name) is not None
+
+
+def _share_known(path: Path, files: dict[str, Path], by_name: dict[str, list[str]]) -> float:
+    """The share of a text's lines that mean a picture with an XML file."""
+    try:
+        lines = _lines(path)
+    except (ValueError, OSError):
+        return 0.0
+    known = [_listed_key(_picture_of(line, files), files, by_name) in files for line in lines]
+    return sum(known) / max(1, len(known))
+
+
+def _by_name(files: dict[str, Path]) -> dict[str, list[str]]:
+    """Name of an XML file without ending → the keys that end so."""
+    by_name: dict[str, list[str]] = {}
+    for key in files:
+        by_name.setdefault(PurePosixPath(key).name, []).append(key)
+    return by_name
 
 
 def _pictures_folder(root: Path) -> Path:
@@ -180,23 +228,24 @@ def _shared(keys: Sequence[str], found: Sequence[str | None]) -> list[str]:
     ]
 
 
-def _listed(root: Path, files: dict[str, Path], lists: dict[str, tuple[Path, ...]]) -> VocSet:
+def _listed(
+    root: Path, files: dict[str, Path], lists: dict[str, tuple[Path, ...]], *, has_folder: bool = True
+) -> VocSet:
     splits, keys, absent = {}, {}, {}
-    by_name: dict[str, list[str]] = {}
-    for key in files:
-        by_name.setdefault(PurePosixPath(key).name, []).append(key)
+    by_name = _by_name(files)
+    folder = root / "Annotations" if has_folder else root
     for name, listings in lists.items():
         listing = listings[0]
         lines = dict.fromkeys(_picture_of(line, files) for each in listings for line in _lines(each))
         listed = [_listed_key(line, files, by_name) for line in lines]
         if listed and not any(key in files for key in listed):
             absent[name] = (
-                f"{listing} lists {len(listed)} pictures without an XML file in {root / 'Annotations'}, the first is"
+                f"{listing} lists {len(listed)} pictures without an XML file in {folder}, the first is"
                 f" {listed[0]}; a split of unlabelled pictures cannot be read as annotations"
             )
         else:
             splits[name], keys[name] = listings, listed
-    return VocSet(root, files, splits, keys, absent)
+    return VocSet(root, files, splits, keys, absent, has_folder=has_folder)
 
 
 def _picture_of(line: str, files: Container[str]) -> str:
@@ -206,15 +255,24 @@ def _picture_of(line: str, files: Container[str]) -> str:
 
 
 def _listed_key(line: str, files: dict[str, Path], by_name: dict[str, list[str]]) -> str:
-    """The key that a line of a list means: CVAT quotes names with spaces, others write the picture's path."""
+    """The key that a line of a list means: CVAT quotes names with spaces, others write the picture's path, or its
+    file or boxes behind it."""
     text = line.strip().strip('"').replace("\\", "/")
-    plain = text.removeprefix("./")
-    without_ending = str(PurePosixPath(plain).with_suffix("")) if plain else plain
-    for key in (text, plain, without_ending, *line.split()[:1]):
-        if key in files:
-            return key
-    alike = by_name.get(PurePosixPath(without_ending).name, []) if "/" in plain else []
-    return alike[0] if len(alike) == 1 else text
+    for written in dict.fromkeys((text, *text.split()[:1])):
+        plain = written.removeprefix("./")
+        for key in (written, plain, _without_ending(plain)):
+            if key in files:
+                return key
+        alike = by_name.get(PurePosixPath(plain).name) or by_name.get(
+            PurePosixPath(_without_ending(plain)).name
+        )
+        if alike is not None and len(alike) == 1:
+            return alike[0]
+    return text
+
+
+def _without_ending(path: str) -> str:
+    return str(PurePosixPath(path).with_suffix("")) if PurePosixPath(path).name else path
 
 
 def _lines(path: Path) -> list[str]:

@@ -51,6 +51,11 @@ READING: dict[str, Kind] = {
     "lone_labels": Kind(
         "warning", "annotation files belong to no picture", "Add the pictures, or remove the files."
     ),
+    "shared_labels": Kind(
+        "warning",
+        "one label file belongs to several pictures of that name, all of which get its objects",
+        "Remove the pictures that are not meant, or rename them and give each its own file.",
+    ),
     "other_files": Kind(
         "note",
         "files beside the pictures are of no kind that the installed Pillow reads; they are left out",
@@ -194,6 +199,23 @@ READING: dict[str, Kind] = {
         "warning",
         "an area is not a number; that of the mask or the box counts",
         "Write the pixels of the object, or leave the key out.",
+    ),
+    "relative_boxes": Kind(
+        "error",
+        "all boxes lie within the first pixel: they seem to be shares of the picture, 0 … 1",
+        "Multiply x and width by the width of the picture, y and height by its height.",
+        "stops",
+    ),
+    "corner_boxes": Kind(
+        "warning",
+        "boxes that leave their pictures would all fit as corners [x1, y1, x2, y2]; they are read as"
+        " [x, y, width, height]",
+        "Look at the pictures; subtract x1 from x2 and y1 from y2 where they are corners.",
+    ),
+    "corners_from_0": Kind(
+        "note",
+        "corners of a box are 0 where VOC counts from 1; such boxes begin one pixel outside the picture and are cut",
+        "Nothing, unless a pixel matters: then add 1 to all corners of these files.",
     ),
     # masks and keypoints
     "malformed_masks": Kind(

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
+from pagoda.data.reading.annotation_files import files_like
 from pagoda.plain import checked
 
 JsonKind = Literal["coco", "labelme", "createml", "via", "labelstudio"]
@@ -52,7 +53,7 @@ def json_kind(path: Path) -> JsonKind | None:
 def json_files(root: Path, kind: JsonKind, patterns: tuple[str, ...]) -> list[Path]:
     """The files of one kind that the first pattern with any matches below `root`, sorted."""
     for pattern in patterns:
-        found = [path for path in sorted(root.glob(pattern)) if json_kind(path) == kind]
+        found = [path for path in sorted(files_like(root, pattern)) if json_kind(path) == kind]
         if found:
             return found
     return []

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pagoda.data.reading.annotation_files import files_like
 from pagoda.data.reading.found import usable_size
 from pagoda.data.tracks.mot import find_mot, known_words, read_mot, video_word
 from pagoda.data.tracks.mot_classes import MOST_CLASSES, Benchmark, choose_classes, distinct_ids
@@ -54,7 +55,7 @@ def read_tracks(
     path = Path(source)
     if not path.exists():
         raise FileNotFoundError(f"expected a file or folder of tracks, but there is no {path}")
-    files = sorted(path.glob("*.json"), key=natural_order) if path.is_dir() else [path]
+    files = sorted(files_like(path, "*.json"), key=natural_order) if path.is_dir() else [path]
     if files and (path.is_dir() or path.suffix == ".json"):
         return [_of_classes(tracks, classes) for file in files for tracks in read_json(file)]
     if truths:

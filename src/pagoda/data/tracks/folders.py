@@ -2,11 +2,12 @@
 
 PoseTrack (2017 or 2018): `annotations/<split>/<video>.json`, and the pictures it names beside `annotations`,
 there or in `images`. MOTChallenge: `<split>/<sequence>/` with `gt/gt.txt`, the pictures in `img1` or where
-seqinfo.ini says, in the order of their numbers; a sequence's folder is also a split of its own. Which rows
-count, and as which class, is told as by `count_truth`.
+seqinfo.ini says, in the order of their numbers, from 1 or from 0; a sequence's folder is also a split of its own.
+Which rows count, and as which class, is told as by `count_truth`.
 """
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from pagoda.data.clips import ClipDataset
+from pagoda.data.reading.annotation_files import files_like
 from pagoda.data.reading.complaints import Complaints
 from pagoda.data.reading.outside import complain_of_outside
 from pagoda.data.reading.picture_paths import PictureFinder
@@ -33,6 +35,8 @@ from pagoda.pictures.read import list_pictures, natural_order, picture_size
 from pagoda.plain import checked
 from pagoda.structures.left_out import check_something_counts
 from pagoda.structures.tracks import Tracks
+
+_NUMBERED = re.compile(r"(.*?)(\d+)", re.DOTALL)
 
 KNOWN = (
     "PoseTrack (annotations/<split>/*.json beside the pictures) or MOTChallenge (<split>/<sequence>/gt/gt.txt with"
@@ -112,7 +116,7 @@ def find_videos(folder: Path) -> dict[str, tuple[Path, ...]]:
 
 def splits_of_videos(folder: Path) -> dict[str, tuple[Path, ...]]:
     """As `find_videos`; none where the folder is of another layout."""
-    files = sorted((folder / "annotations").glob("*/*.json"), key=natural_order)
+    files = sorted(files_like(folder / "annotations", "*/*.json"), key=natural_order)
     if files:
         names = dict.fromkeys(file.parent.name for file in files)
         return {name: tuple(file for file in files if file.parent.name == name) for name in names}
@@ -149,13 +153,22 @@ def _mot_video(sequence: Path, benchmark: Benchmark) -> Video:
     pictures = sorted(list_pictures(sequence / info.get("imdir", "img1")), key=natural_order)
     length = None if "seqlength" in info else len(pictures)
     tracks = read_mot(truth, is_truth=True, num_frames=length, benchmark=benchmark)
-    numbers = [int(path.stem) if path.stem.isdigit() else -1 for path in pictures]
-    if len(numbers) != tracks.num_frames or numbers != list(range(1, tracks.num_frames + 1)):
+    numbers = _frame_numbers(pictures)
+    first = numbers[0] if numbers[0] in (0, 1) else 1
+    if numbers != list(range(first, first + tracks.num_frames)):
         raise ValueError(
             f"{sequence}: expected the pictures 1 … {tracks.num_frames}, as 000001.jpg, in {pictures[0].parent};"
             f" found {len(pictures)}, {pictures[0].name} … {pictures[-1].name}"
         )
-    return Video(tracks, tuple(pictures))
+    note = f"{sequence}: the pictures are numbered from 0, and frames of gt.txt from 1: frame 1 is {pictures[0].name}"
+    return Video(tracks, tuple(pictures), () if first else (note,))
+
+
+def _frame_numbers(pictures: Sequence[Path]) -> list[int]:
+    """What the names end in, -1 for one without a number or with other words before it than the first has."""
+    found = [_NUMBERED.fullmatch(path.stem) for path in pictures]
+    words = {match[1] for match in found if match}
+    return [int(match[2]) if match and len(words) == 1 else -1 for match in found]
 
 
 def boxes_of_poses(tracks: Tracks, scale: float) -> Tracks:

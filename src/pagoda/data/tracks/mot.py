@@ -12,6 +12,7 @@ from types import TracebackType
 
 import numpy as np
 
+from pagoda.data.reading.annotation_files import files_like
 from pagoda.data.tracks.mot_classes import Benchmark, CountedRows, count_found, count_truth, distinct_ids
 from pagoda.data.tracks.mot_rows import (
     MOST_EMPTY,
@@ -126,7 +127,7 @@ def find_mot(source: str | Path) -> list[Path]:
     if source.is_file():
         return [source]
     for pattern in ("gt/gt.txt", "*/gt/gt.txt", "*.txt", "*/*/gt/gt.txt", "data/*.txt", "*/data/*.txt"):
-        if files := sorted(source.glob(pattern)):
+        if files := sorted(files_like(source, pattern)):
             return files
     raise FileNotFoundError(
         f"expected a text file, a folder with gt/gt.txt, sequences with it, or text files in {source}; found none"

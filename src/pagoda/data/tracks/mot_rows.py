@@ -83,7 +83,8 @@ def _check_row(row: list[float], *, is_truth: bool) -> None:
     if not np.isfinite(row[:MIN_COLUMNS]).all():
         raise ValueError("expected numbers that are finite")
     if row[0] < 1 or row[0] % 1 or row[4] < 0 or row[5] < 0:
-        raise ValueError("expected a whole frame number from 1 on and sides of 0 or more")
+        hint = " (MOTChallenge counts frames from 1: add 1 to every frame of the file)" if row[0] == 0 else ""
+        raise ValueError(f"expected a whole frame number from 1 on and sides of 0 or more{hint}")
     if row[0] > MOST_FRAMES:
         raise ValueError(f"expected a frame number of at most {MOST_FRAMES}")
     if row[1] % 1:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pagoda.data.reading.annotation_files import files_like
 from pagoda.data.tracks.posetrack_entries import (
     MISSING_SCORE,
     PersonOf2018,
@@ -29,7 +30,7 @@ def read_posetrack(source: str | Path, *, content: object = None) -> list[Tracks
     of the two layouts.
     """
     path = Path(source)
-    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+    files = sorted(files_like(path, "*.json")) if path.is_dir() else [path]
     if not files:
         raise FileNotFoundError(f"expected PoseTrack JSON files in the folder {path}; found none")
     return [

@@ -1,6 +1,7 @@
 """YOLO folders: one text file per picture, a line per object, shares of the picture's size."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from pagoda.data.formats.yolo.layout import (
     split_pictures,
 )
 from pagoda.data.formats.yolo.pose import pose_in_pixels, read_pose
+from pagoda.data.reading.annotation_files import files_like
 from pagoda.data.reading.category_ids import find_labels
 from pagoda.data.reading.complaints import Complaints
 from pagoda.data.reading.found import Reading, size_of_file
@@ -158,6 +160,15 @@ class YoloFolder:
             return None
 
 
+def _shared(pictures: list[Path], label_files: list[Path]) -> list[tuple[Path, list[str]]]:
+    """The label files that are there of several pictures, and the names of these."""
+    counts = Counter(label_files)
+    shared = [path for path, count in counts.items() if count > 1 and path.is_file()]
+    return [
+        (path, [a.name for a, b in zip(pictures, label_files, strict=True) if b == path]) for path in shared
+    ]
+
+
 def _check_label_files(
     pictures: list[Path], label_files: list[Path], source: str, complaints: Complaints, told: set[Path]
 ) -> None:
@@ -168,12 +179,14 @@ def _check_label_files(
         )
         complaints.add("no_labels", place)
         return
+    for label_file, names in _shared(pictures, label_files):
+        complaints.add("shared_labels", f"{label_file} belongs to {' and '.join(names)}", len(names) - 1)
     for labels, folder in sorted({(a.parent, b.parent) for a, b in zip(label_files, pictures, strict=True)}):
         if labels == folder or not folder.is_dir():
             continue  # beside pictures lie lists and notes too, so a lone text file says nothing
         stems = {path.stem for path in folder.iterdir() if is_picture(path)} | {"classes"}
         for path in sorted(
-            path for path in labels.glob("*.txt") if path.stem not in stems and path not in told
+            path for path in files_like(labels, "*.txt") if path.stem not in stems and path not in told
         ):
             complaints.add("lone_labels", f"{path}: no picture in {folder} belongs to these labels")
             told.add(path)

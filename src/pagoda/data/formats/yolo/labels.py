@@ -8,9 +8,12 @@ import numpy as np
 
 from pagoda.data.formats.yolo.pose import refuse_unsaid_keypoints
 from pagoda.data.reading.complaints import Complaints
+from pagoda.data.reading.other_programs import NUMBER, label_file_kind
 from pagoda.data.table.assembly import NO_BOX
 from pagoda.data.table.masks import NO_PIXELS, PackedMasks
 from pagoda.files.text import read_text
+
+BEHIND = "; the sixth may be the score or the track of a prediction: take it away where these boxes are to be learnt"
 
 
 @dataclass
@@ -76,10 +79,29 @@ def read_lines(path: Path, complaints: Complaints) -> Iterator[tuple[int, float,
         try:
             category, *values = map(float, words)
         except ValueError:
-            place = f"{path}, line {number}: expected numbers, got '{line.strip()[:80]}'"
+            place = f"{path}, line {number}: expected numbers, got '{line.strip()[:80]}'{_what_else(line)}"
             complaints.add("unreadable_annotations", place)
             continue
         yield number, category, values
+
+
+def _what_else(line: str) -> str:
+    """What a line may be that is not made of numbers alone, and what to do; "" where nothing tells."""
+    if other := label_file_kind(line):
+        return f"; {other}"
+    if "," in line:
+        pieces = line.replace(",", " ").split()
+        is_decimal = len(line.split()) >= 5
+        if all(NUMBER.fullmatch(piece) for piece in pieces):
+            return (
+                "; write decimal points instead of commas"
+                if is_decimal
+                else "; write spaces instead of commas"
+            )
+    words = line.split()
+    if len(words) >= 5 and not NUMBER.fullmatch(words[0]) and all(map(NUMBER.fullmatch, words[1:])):
+        return f"; write the number of the class, from 0 in the order of names, instead of '{words[0]}'"
+    return ""
 
 
 def parse_box(values: list[float], has_keypoints: bool, where: str) -> tuple[float, float, float, float]:
@@ -96,7 +118,7 @@ def parse_box(values: list[float], has_keypoints: bool, where: str) -> tuple[flo
     if not is_polygon and len(values) != 4 and not (has_keypoints and len(values) > 4):
         raise ValueError(
             f"{where}: expected class cx cy width height, or class and at least three points,"
-            f" got {len(values) + 1} numbers"
+            f" got {len(values) + 1} numbers{BEHIND if len(values) == 5 else ''}"
         )
     coordinates = values if is_polygon else values[:4]
     farthest = max(coordinates, key=abs)

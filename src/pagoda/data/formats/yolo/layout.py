@@ -23,8 +23,9 @@ from pagoda.structures.labels import LabelMap
 
 SPLITS = ("train", "val", "valid", "validation", "test")
 NAME_FILES = ("classes.txt", "labels/classes.txt", "obj.names", "_darknet.labels", "train/_darknet.labels")
-PICTURE_FOLDER_NAMES = ("images", "JPEGImages")
-"""Of these the label files' folder is the twin called labels"""
+PICTURE_FOLDER_NAMES = ("images", "jpegimages")
+"""In any case; of these the label files' folder is the twin called labels"""
+LABEL_FOLDERS = ("labels", "Labels")
 
 TEXT_KEYS = ("names", "kpt_names")
 _NAMING = re.compile(rb"^\W*names\W*[:=]", re.MULTILINE)
@@ -184,7 +185,9 @@ def read_classes(root: str | Path, description: JsonObject, complaints: Complain
     if not names:
         names = _names_of_list(root, complaints)
     if not isinstance(names, list):
-        complaints.add("bad_categories", f"{root}: names must be a list, got {str(names)[:60]}")
+        complaints.add(
+            "bad_categories", f"{root}: names must be a list, got {str(names)[:60]}; write [cat, dog]"
+        )
         return LabelMap((), ())
     plain = [plain_name(name, str(number), str(root), complaints) for number, name in enumerate(names)]
     if None in plain:
@@ -330,7 +333,7 @@ def _listed_pictures(listing: Path, root: Path, notes: list[str]) -> list[Path]:
 def unread_labels(root: Path, places: Mapping[str, Sequence[Path]]) -> list[Path]:
     """Label files of pictures below `root` in no split's folder; none where a split is a list, for that is a choice."""
     folders = {os.path.realpath(place) for each in places.values() for place in each}
-    if not all(os.path.isdir(folder) for folder in folders):
+    if os.path.realpath(root) in folders or not all(os.path.isdir(folder) for folder in folders):
         return []
     unread = []
     for folder, below, names in os.walk(os.path.realpath(root)):
@@ -360,9 +363,10 @@ def label_file_of(picture: Path) -> Path:
     """
     beside = picture.with_suffix(".txt")
     parts = list(beside.parts)
-    where = [index for index, part in enumerate(parts[:-1]) if part in PICTURE_FOLDER_NAMES]
-    if not where:
-        return beside
-    parts[where[-1]] = "labels"
-    twin = Path(*parts)
-    return beside if not twin.is_file() and beside.is_file() else twin
+    where = [index for index, part in enumerate(parts[:-1]) if part.lower() in PICTURE_FOLDER_NAMES]
+    twins = (
+        [Path(*parts[: where[-1]], name, *parts[where[-1] + 1 :]) for name in LABEL_FOLDERS] if where else []
+    )
+    places = [*twins[:1], beside, *twins[1:]]
+    spelt = (*places, *(place.with_suffix(".TXT") for place in places))
+    return next((place for place in spelt if place.is_file()), places[0])

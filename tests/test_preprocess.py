@@ -1,6 +1,7 @@
 """Pictures on their way into a network and boxes on their way back, against the programs that trained the weights."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -265,6 +266,21 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
             InputSpec(**wrong)
     with pytest.raises(ValueError, match='resample="float" goes with fit="resize" only'):
         InputSpec(resample="float", fit="corner", canvas=(600, 600))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"mean": (0.0, 0.0, 1e308)}, "finite, at most 1e"),
+        ({"std": (1.0, 1.0, 1e-300)}, "scale and std not 0"),
+        ({"scale": math.inf}, "finite"),
+        ({"border": 256}, "border must be from 0 to 255, got 256"),
+        ({"border": (0, -1, 0)}, "border must be from 0 to 255, got -1"),
+    ],
+)
+def test_numbers_that_no_pixel_can_have_are_refused(wrong: dict, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        InputSpec(**wrong)
 
 
 @pytest.mark.parametrize("size", [(375, 500), (61, 97), (601, 600), (1, 700)])

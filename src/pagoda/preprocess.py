@@ -5,7 +5,6 @@ or clips. Networks that read grey are handed RGB all the same and turn it grey w
 networks with a fourth channel have one (RGBA), or are taken to be opaque.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal, TypeVar
@@ -18,7 +17,7 @@ from torch.nn.functional import interpolate, pad
 
 from pagoda.ops.anchors import Side
 from pagoda.ops.boxes import clip_boxes
-from pagoda.plain import JsonObject, checked, from_plain
+from pagoda.plain import JsonObject, check_numbers, checked, from_plain
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.tubes import Tubes
@@ -29,6 +28,8 @@ Resample = Literal["antialias", "bicubic", "float"]
 Fit = Literal["resize", "letterbox", "corner", "stretch"]
 LONGEST_SIDE = 2**15
 """pixels; what no picture is resized to"""
+LARGEST = 1e9
+"""of scale, mean and std; its inverse is the smallest scale and std: beyond, float32 pixels are infinite"""
 
 
 @checked
@@ -87,8 +88,13 @@ class InputSpec:
                 f" {self.pad_multiple}"
             )
         numbers = (self.scale, *self.mean, *self.std)
-        if not all(map(math.isfinite, numbers)) or 0 in (self.scale, *self.std):
-            raise ValueError(f"scale, mean and std must be finite, and scale and std not 0, got {numbers}")
+        if not all(abs(number) <= LARGEST for number in numbers) or any(
+            abs(number) * LARGEST < 1 for number in (self.scale, *self.std)
+        ):
+            raise ValueError(
+                f"scale, mean and std must be finite, at most {LARGEST:g}, and scale and std not 0, got {numbers}"
+            )
+        check_numbers(self, 0, 255, "border")
         if self.resample == "float" and self.fit != "resize":
             raise ValueError(f'resample="float" goes with fit="resize" only, got fit={self.fit!r}')
 

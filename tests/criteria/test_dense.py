@@ -5,8 +5,12 @@ import math
 import pytest
 import torch
 from jaxtyping import TypeCheckError
+from torch import nn
 
 from pagoda.criteria.dense import FCOSCriterion, RetinaNetCriterion, default_ranges
+from pagoda.detectors.fcos import FCOS
+from pagoda.heads.dense import DenseHead
+from pagoda.necks.fpn import FPN
 from pagoda.ops.anchors import AnchorShapes, cell_points, grid_anchors
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.structures.instances import Targets
@@ -121,6 +125,24 @@ def test_focal_star_trains_too():
         outputs, [targets(end=1.0)], LEVELS, coder=BoxCoder()
     )
     assert torch.isfinite(losses["loss_class"]) and losses["loss_class"] > 0
+
+
+@pytest.mark.parametrize("count", [0, 4, 6])
+def test_ranges_of_other_levels_are_refused_before_training(count):
+    criterion = FCOSCriterion(ranges=((0.0, 64.0),) * count)
+    with pytest.raises(ValueError, match=rf"for each of the levels 3, 4, 5, 6, 7, got {count}"):
+        tiny(criterion)
+    tiny(FCOSCriterion(ranges=((0.0, 64.0),) * 5))
+    with pytest.raises(ValueError, match="low below high"):
+        FCOSCriterion(ranges=((0.0, 64.0), (64.0, 0.0)))
+
+
+def tiny(criterion: FCOSCriterion) -> FCOS:
+    neck = FPN({3: 8, 4: 8, 5: 8}, 8)
+    backbone = nn.Module()
+    backbone.channels = {3: 8, 4: 8, 5: 8}
+    heads = (DenseHead(neck.channels, outputs, depth=0) for outputs in (2, 5))
+    return FCOS(backbone, neck, class_head=next(heads), box_head=next(heads), criterion=criterion)
 
 
 def test_ranges_double_from_64():

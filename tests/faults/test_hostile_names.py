@@ -52,6 +52,70 @@ DEVICES = {"con", "prn", "aux", "nul", "clock$", "conin$", "conout$"} | {
 }
 
 
+UNFIT = {"null byte": "a\0b", "line break": "a\nb", "300 bytes": "y" * 300, "256 bytes": "é" * 128 + "/x"}
+WORDS = [
+    ["create", "fcos_resnet18_fpn", "--classes", "2", "--out", "X"],
+    ["create", "fcos_resnet18_fpn", "--classes", "2", "--out=X"],
+    ["create", "fcos_resnet18_fpn", "--labels", "X"],
+    ["convert", "X", "b.safetensors"],
+    ["convert", "a.pth", "X"],
+    ["train", "fcos_resnet18_fpn", "--data", "X"],
+    ["train", "fcos_resnet18_fpn", "--data", ".", "out=X"],
+    ["train", "--resume", "X"],
+    ["val", "X", "--data", "."],
+    ["val", "a.safetensors", "--data", "X"],
+    ["val", "a.safetensors", "--data", ".", "--save-results", "X"],
+    ["predict", "X", "a.png"],
+    ["predict", "a.safetensors", "a.png", "X"],
+    ["predict", "a.safetensors", "a.png", "--out", "X"],
+    ["track", "a.safetensors", "X"],
+    ["track", "a.safetensors", "a.mp4", "--out", "X"],
+    ["track", "link", "X"],
+    ["track", "link", "a.json", "--out", "X"],
+    ["track", "eval", "--gt", "X", "--pred", "a.txt"],
+    ["export", "a.safetensors", "X"],
+    ["bench", "X"],
+    ["info", "fcos_resnet18_fpn", "--html", "X"],
+    ["doctor", "X"],
+    ["demo", "--out", "X"],
+    ["replay", "X"],
+]
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+@pytest.mark.parametrize("words", WORDS, ids=" ".join)
+def test_what_can_name_no_file_is_wrong_usage_of_every_verb(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    kind: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main([word.replace("X", UNFIT[kind]) for word in words])
+    told = capsys.readouterr().err
+    assert stop.value.code == 2 and told.startswith("error: ") and told.count("\n") == 1
+    assert kind in told and "Errno" not in told and len(told) < 250
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_with_a_line_break_that_exists_is_read(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a\nb.txt").write_text("1,1,1,1,5,5,1,-1,-1,-1\n")
+    with pytest.raises(SystemExit) as stop:
+        main(["track", "link", "a\nb.txt", "--image-size", "9", "9", "--out", "linked"])
+    assert stop.value.code == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "write", [claim_file, lambda path: claim_folder(path, "x"), lambda path: write_free(path, print)]
+)
+def test_a_null_byte_where_something_is_written_is_told(write) -> None:
+    with pytest.raises(ValueError, match=r"could not write 'a\\x00b': it holds a null byte"):
+        write("a\0b/c" if write is claim_file else "a\0b")
+
+
 def files_below(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 

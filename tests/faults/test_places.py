@@ -55,7 +55,7 @@ ROWS = [
     ("tracks of ours", WALK, setting("predictions", 1, "objects", 0, "label", 10**9), "prediction 2: object 1: label"),
     ("tracks of ours", WALK, setting("predictions", 0, "file", {"a": 1}), "prediction 1: file must be text"),
     ("tracks of ours", WALK, setting("predictions", 0, "objects", 0, "score", "?"), "object 1: score must"),
-    ("tracks of ours", WALK, setting("failed", 7), "a value is of another kind than it should be"),
+    ("tracks of ours", WALK, setting("failed", 7), "walk.json: 'failed' must be a list with a sentence"),
     ("tracks in text", "found/walk.txt", swapped("2,7,", "2,1e300,"), "walk.txt line 2: expected an id"),
     ("tracks in text", "found/walk.txt", swapped("2,7,", "1000000000,7,"), "walk.txt line 2: expected a frame"),
     ("tracks in text", "truth/walk/seqinfo.ini", swapped("=3", "=" + "3" * 5000), "seqinfo.ini: expected a whole"),

@@ -87,6 +87,14 @@ def test_empty_boxes_have_the_lowest_level() -> None:
         assert RoIPooling(eps_on=eps_on).levels(nothing, 3, 5).tolist() == [3, 3]
 
 
+def test_boxes_of_no_numbers_are_read_from_the_lowest_level() -> None:
+    broken = torch.full((1, 4), torch.nan)
+    assert RoIPooling().levels(broken, 3, 5).tolist() == [3]
+    pyramid = {level: torch.randn(1, 4, 64 // 2**level, 64 // 2**level) for level in (2, 3)}
+    found = RoIPooling()(pyramid, {2: 4.0, 3: 8.0}, broken, torch.tensor([0]))
+    assert found.shape == (1, 4, 7, 7)
+
+
 def test_pyramid_reads_each_box_from_its_own_level_in_the_given_order() -> None:
     pyramid = {level: torch.randn(2, 4, 256 // 2**level, 320 // 2**level) for level in (2, 3, 4, 5)}
     strides = {level: 2.0**level for level in pyramid}

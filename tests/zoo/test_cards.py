@@ -157,6 +157,10 @@ def test_cards_that_cannot_be_used_are_refused_before_there_is_memory_for_them(
 
 
 OUT_OF_RANGE = {
+    "fcos_resnet18_fpn": [
+        ("criterion.ranges", []), ("criterion.ranges", [[0, 64]] * 4), ("criterion.ranges", [[0, 64]] * 6),
+        ("criterion.ranges", [[64, 64]] * 5), ("input_spec.mean", [0, 0, 1e308]), ("input_spec.border", 256),
+    ],
     "retinanet_resnet18_fpn": [
         ("anchors.octaves", 0), ("anchors.ratios", []), ("anchors.ratios", [-1.0]), ("anchors.scales", [0.0]),
         ("anchors.base_scale", 1e300), ("coder.weights", [0.0, 1.0, 1.0, 1.0]), ("coder.max_log_growth", 1e300),
@@ -165,6 +169,7 @@ OUT_OF_RANGE = {
     "efficientdet_resnet18_bifpn": [
         ("base_scale", -4.0), ("shapes", []), ("shapes", [[0.0, 1.0]]), ("postprocess.sigma", 0.0),
         ("criterion.label_smoothing", 7), ("body.eps", -1), ("body.frozen_stages", -3),
+        ("criterion.huber_delta", 0),
     ],
     "mask_rcnn_resnet18_fpn": [
         ("pooling.resolution", 0), ("pooling.resolution", 2**31), ("pooling.sampling_ratio", 2**31),

@@ -188,6 +188,16 @@ def test_options_reach_the_parts_and_travel(name: str, options: dict, read, want
         ("fcos_resnet18_fpn", {"in_channels": 2}, r"one channel \(grey\), three \(RGB\) or four \(RGBA\)"),
         ("fcos_resnet50_fpn", {"deform_blocks": BLOCKS}, "say which: deform='v1' or 'v2'"),
         (
+            "fcos_resnet50_fpn",
+            {"deform": "v2", "deform_blocks": BLOCKS[:3]},
+            "has 3, 4, 6, 3 blocks in its stages, but deformable ones are told for 3, 4, 6",
+        ),
+        (
+            "fcos_resnet50_fpn",
+            {"deform": "v2", "deform_blocks": BLOCKS, "num_stages": 3},
+            "has 3, 4, 6 blocks in its stages, but deformable ones are told for 3, 4, 6, 3",
+        ),
+        (
             "fcos_resnet18_fpn",
             {"num_stages": 2, "levels": (3, 4)},
             r"num_stages=2 has levels 2 … 3, got \(3, 4\)",

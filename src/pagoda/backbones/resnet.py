@@ -243,10 +243,10 @@ def _check_stages(depth: int, levels: Sequence[int], body: Body) -> None:
         )
     blocks = None if body.deform is None else body.deform.blocks
     if blocks is not None:
-        counts = DEPTHS[depth][0][: len(blocks)]
+        counts = DEPTHS[depth][0][: body.num_stages]
         if tuple(map(len, blocks)) != counts:
             raise ValueError(
-                f"ResNet-{depth} has {', '.join(map(str, DEPTHS[depth][0]))} blocks in its stages, but deformable ones"
+                f"ResNet-{depth} has {', '.join(map(str, counts))} blocks in its stages, but deformable ones"
                 f" are told for {', '.join(str(len(stage)) for stage in blocks)}"
             )
 

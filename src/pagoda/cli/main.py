@@ -1,6 +1,7 @@
 """`pagoda VERB …`: find the verb, run it, turn errors into a sentence and an exit code."""
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -31,6 +32,8 @@ VERBS = {
 }
 CLOSED_PIPE = 141
 """as shells count what ends because nobody reads its output"""
+LONGEST_NAME, LONGEST_PATH = 255, 4095
+"""bytes, of every file system in use and of Linux"""
 # What bad input raises; anything else is a bug of ours and keeps its traceback.
 EXPECTED = (ValueError, KeyError, OSError, ImportError, FloatingPointError)
 
@@ -91,6 +94,10 @@ def _answer(arguments: list[str]) -> int:
     if verb not in VERBS:
         _say_error(f"no command is called '{verb}'; {did_you_mean(verb, VERBS)}")
         return 2
+    for word in arguments:
+        if reason := unfit_name(word):
+            _say_error(reason)
+            return 2
     _wait_asleep()
     try:
         with stops_raise():
@@ -107,6 +114,41 @@ def _answer(arguments: list[str]) -> int:
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         _say_error(str(text))
         return 1
+
+
+def unfit_name(word: str) -> str:
+    """Why a word of the command line can name no file or folder, in a sentence; "" where it can, or is JSON or an
+    address.
+
+    Line breaks are for names that exist: nothing is made under such a one.
+
+    >>> unfit_name("a\\0b"), unfit_name("runs/1")
+    ("'a\\\\x00b' holds a null byte, which no name of a file can; leave it out", '')
+    >>> unfit_name("--out=" + "y" * 300)
+    "'yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy…' is a name of 300 bytes, a file's has at most 255; shorten it"
+    """
+    value = re.sub(r"^-*[A-Za-z_][\w.-]*=", "", word)
+    if "\0" in value:
+        return f"{_shortened(value)} holds a null byte, which no name of a file can; leave it out"
+    if value.startswith(("[", "{", "http://", "https://")):
+        return ""
+    sizes = [
+        len(part.encode(errors="replace")) for part in re.split(r"[/\\]" if os.name == "nt" else "/", value)
+    ]
+    if max(sizes) > LONGEST_NAME:
+        return (
+            f"{_shortened(value)} is a name of {max(sizes)} bytes, a file's has at most {LONGEST_NAME};"
+            " shorten it"
+        )
+    if len(value.encode(errors="replace")) > LONGEST_PATH:
+        return f"{_shortened(value)} is a path of more than {LONGEST_PATH} bytes; shorten it"
+    if re.search(r"[\r\n]", value) and not os.path.lexists(value):
+        return f"{_shortened(value)} holds a line break, and there is no such file or folder; leave it out"
+    return ""
+
+
+def _shortened(word: str) -> str:
+    return repr(word if len(word) <= 60 else f"{word[:40]}…")
 
 
 def _say_error(text: str) -> None:

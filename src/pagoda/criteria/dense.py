@@ -100,6 +100,21 @@ class FCOSCriterion:
     def __post_init__(self) -> None:
         check_numbers(self, 0, 1, "alpha")
         check_numbers(self, 0, 1e6, "radius", "smoothing", "gamma", "moving_start")
+        if any(low >= high for low, high in self.ranges or ()):
+            raise ValueError(f"ranges must be (low, high) with low below high, got {self.ranges}")
+
+    def check_levels(self, levels: Sequence[int]) -> None:
+        """Raises ValueError where `ranges` are not one for each of a detector's levels.
+
+        >>> FCOSCriterion(ranges=((0.0, 64.0), (64.0, 128.0))).check_levels([3, 4, 5])
+        Traceback (most recent call last):
+        ValueError: ranges must be one (low, high) for each of the levels 3, 4, 5, got 2: ((0.0, 64.0), (64.0, 128.0))
+        """
+        if self.ranges is not None and len(self.ranges) != len(levels):
+            told = ", ".join(map(str, levels))
+            raise ValueError(
+                f"ranges must be one (low, high) for each of the levels {told}, got {len(self.ranges)}: {self.ranges}"
+            )
 
     def running_count(self) -> MovingMean | None:
         """What makes the divisor of F from step to step, to be kept with the weights; None: F itself."""

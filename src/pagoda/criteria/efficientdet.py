@@ -53,7 +53,8 @@ class EfficientDetCriterion:
 
     def __post_init__(self) -> None:
         check_numbers(self, 0, 1, "min_iou", "alpha", "label_smoothing", "count_momentum")
-        check_numbers(self, 0, 1e6, "gamma", "huber_delta", "box_weight")
+        check_numbers(self, 0, 1e6, "gamma", "box_weight")
+        check_numbers(self, 1e-6, 1e6, "huber_delta")
 
     def running_count(self) -> "RunningCount | None":
         """What makes the divisor of F + 1 from step to step, to be kept with the weights; None: F + 1 itself."""

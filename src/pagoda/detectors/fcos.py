@@ -37,7 +37,8 @@ class FCOS(DenseDetector):
         level_scale: one learnt factor per level before that (the repository's `Scale`).
         prior_probability: every class starts this likely; None leaves the head as handed over.
 
-    Raises ValueError for heads of other numbers of outputs, and a label map of other classes.
+    Raises ValueError for heads of other numbers of outputs, a label map of other classes, and a criterion whose ranges
+    are of other levels.
 
     >>> from pagoda.backbones.resnet import ResNet
     >>> from pagoda.heads.dense import DenseHead
@@ -78,6 +79,7 @@ class FCOS(DenseDetector):
         self.coder = coder or PointCoder()
         self.scales = nn.Parameter(torch.ones(len(self.levels))) if level_scale else None
         self.criterion = criterion or FCOSCriterion()
+        self.criterion.check_levels(self.levels)
         self.running_count = self.criterion.running_count()
         # √(class · centerness) of a fresh model is .07 everywhere, so the bar is higher than for plain classes.
         self.postprocess = postprocess or SelectDetections(min_score=0.2)

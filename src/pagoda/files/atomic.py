@@ -69,7 +69,12 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Has an OSError, of a full disk or a folder that is not ours, say what could not be written and what to do."""
+    """Has an OSError, of a full disk or a folder that is not ours, say what could not be written and what to do.
+
+    Raises ValueError for a path with a null byte.
+    """
+    if "\0" in str(path):
+        raise ValueError(f"could not write {str(path)!r}: it holds a null byte; choose another name")
     try:
         yield
     except OSError as error:

@@ -99,8 +99,8 @@ class RoIPooling:
             level = self.canonical_level + torch.log2(ratio + self.eps)
         else:
             level = self.canonical_level + torch.log2(ratio) + self.eps
-        # −∞ of an empty box must be cut before it becomes a whole number.
-        return level.floor().clamp(lowest, highest).to(torch.long)
+        # −∞ of an empty box must be cut before it becomes a whole number; NaN becomes the smallest one there is.
+        return level.floor().clamp(lowest, highest).to(torch.long).clamp(min=lowest)
 
     def __call__(
         self,

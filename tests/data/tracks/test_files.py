@@ -23,9 +23,9 @@ def thing(label=0, name="cat", box=(1, 2, 3, 4), score=0.5, **more):
     return {"name": name, "label": label, "score": score, "box_xyxy": list(box), **more}
 
 
-def saved(tmp_path, rows, failed=(), name="p.json"):
+def saved(tmp_path, rows, failed: object = (), name="p.json"):
     file = tmp_path / name
-    file.write_text(json.dumps({"predictions": rows, "failed": list(failed)}))
+    file.write_text(json.dumps({"predictions": rows, "failed": failed}))
     return file
 
 
@@ -60,7 +60,15 @@ def test_poses_come_along_as_cocos(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "failed", "said"),
     [
-        ([row("1.jpg", [])], ["2.jpg: truncated"], r"1 frames are missing .* \(first: 2.jpg: truncated\)"),
+        ([row("1.jpg", [])], ["2.jpg:\ntruncated"], r"1 frame is missing .* \(2.jpg: truncated\); predict"),
+        ([row("1.jpg", [])], ["a", "b"], r"2 frames are missing .* \(a\)"),
+        (
+            [row("1.jpg", [])],
+            {"a": {"b": 1}},
+            "'failed' must be a list with a sentence .*, got {'a': {'b': 1}}",
+        ),
+        ([row("1.jpg", [])], [{"a": 1}], "'failed' must be a list with a sentence .*, got .{'a': 1}.$"),
+        ([row("1.jpg", [])], "2.jpg", "'failed' must be a list with a sentence .*, got 2.jpg"),
         (
             [row("1.jpg", []), row("2.jpg", [], (9, 9))],
             [],

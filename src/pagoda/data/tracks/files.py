@@ -133,11 +133,7 @@ def read_predictions(
     if not isinstance(data, dict) or not isinstance(data.get("predictions"), list):
         raise ValueError(f"{path} holds no 'predictions'; expected what `pagoda predict` writes")
     with told_at(path):
-        if data.get("failed"):
-            raise ValueError(
-                f"{len(data['failed'])} frames are missing because their pictures could not be read (first:"
-                f" {data['failed'][0]}); predict them again, or empty the list 'failed' to go on without them"
-            )
+        _check_complete(data.get("failed"))
         rows = [_plain_row(number, row) for number, row in enumerate(data["predictions"], 1)]
         label_map = _label_map(rows, skeleton)
         videos: dict[str, list[dict]] = {}
@@ -149,6 +145,22 @@ def read_predictions(
             )
             for folder, frames in videos.items()
         ]
+
+
+def _check_complete(failed: object) -> None:
+    """Raises ValueError where pictures could not be read: `failed` has the reason of each."""
+    if not failed:
+        return
+    if not isinstance(failed, list) or not all(isinstance(reason, str) for reason in failed):
+        raise ValueError(
+            "'failed' must be a list with a sentence for each picture that could not be read, got"
+            f" {str(failed)[:100]}"
+        )
+    missing = "1 frame is" if len(failed) == 1 else f"{len(failed)} frames are"
+    raise ValueError(
+        f"{missing} missing because the picture could not be read ({one_line(failed[0])[:500]}); predict again, or"
+        " empty the list 'failed' to go on without"
+    )
 
 
 def _plain_row(number: int, row: JsonObject) -> JsonObject:

@@ -1,0 +1,196 @@
+"""Every entry of the cards of every family, changed in every way: a sentence that names file and entry, or a model.
+
+    python tests/faults/card_entries.py --count 100000 [--only mask_rcnn_resnet18_fpn] [--show 50]
+
+All entries of a card in turn are of another type, not a number, negative, huge, missing, or one more or less. A model
+that is built all the same must find objects in a picture and have a loss; anything else is a fault, as are more seconds
+and memory than `limits` allows. `--count` is shared by the families; beyond what there is, nothing is tried.
+"""
+
+import copy
+import json
+import math
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+import torch
+from limits import Tried, command, limited, most_held, multiple
+from mutations import places
+
+from pagoda.cli.main import EXPECTED
+from pagoda.detectors.contract import Detector
+from pagoda.models import create_model, load
+from pagoda.structures.instances import Targets
+from pagoda.structures.tubes import TubeTargets
+from pagoda.weights.files import save_weights
+
+ROOM = 2**29
+SECONDS = 60
+SIDES = {"short_side": 32, "long_side": 32}
+NARROW = {"width": 8, "base_channels": 8, **SIDES}
+TOWERS = {**NARROW, "head_depth": 1}
+CLIPS = {"width": 8, "head_depth": 1, **SIDES}
+MODELS: dict[str, dict[str, Any]] = {
+    "fcos_resnet18_fpn": TOWERS,
+    "retinanet_resnet18_fpn": TOWERS,
+    "efficientdet_d0": {"canvas": (64, 64), "width": 8, "cells": 1, "head_depth": 1},
+    "mask_rcnn_resnet18_fpn": TOWERS,
+    "mask_rcnn_resnet18_c4": NARROW,
+    "keypoint_rcnn_resnet18_fpn": TOWERS,
+    "detect_and_track_resnet18_2d": CLIPS,
+    "detect_and_track_resnet18_c4_2d": CLIPS,
+    "detect_and_track_resnet18_3d": CLIPS,
+}
+VALUES: tuple[Any, ...] = (
+    None, True, 0, -1, 1, 10**9, 10**30, 1e308, -0.5, math.nan, math.inf, "x", "y" * 3000, [], {}, [1.0], [[0, 1]],
+    [[-1, 64], [64, 1e9]], [0] * 200,
+)  # fmt: skip
+WIDEST = 2**15
+"""bytes by which a header may grow"""
+
+
+class Change(NamedTuple):
+    """One entry of a card with another value, or without one."""
+
+    entry: tuple[Any, ...]
+    what: str
+    value: tuple[Any, ...] = ()
+
+    def of(self, card: Any) -> Any:
+        """The card after it."""
+        card = copy.deepcopy(card)
+        if self.value:
+            _parent(card, self.entry)[self.entry[-1]] = self.value[0]
+        elif self.entry:
+            del _parent(card, self.entry)[self.entry[-1]]
+        return card
+
+
+def changes(card: Any) -> Iterator[Change]:
+    """All of them, entry by entry."""
+    for entry in places(card)[1:]:
+        for value in VALUES:
+            yield Change(entry, repr(value)[:20], (value,))
+        yield Change(entry, "gone")
+        value = _parent(card, entry)[entry[-1]]
+        if isinstance(value, list) and value:
+            yield Change(entry, "one less", (value[:-1],))
+            yield Change(entry, "one more", ([*value, value[-1]],))
+        if isinstance(value, dict):
+            yield Change(entry, "one more", ({**value, "unheard_of": 1},))
+
+
+def _parent(card: Any, entry: tuple[Any, ...]) -> Any:
+    for key in entry[:-1]:
+        card = card[key]
+    return card
+
+
+class CardedFile:
+    """A small model in a file of ours, whose card can be written anew without touching its numbers."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        torch.manual_seed(0)
+        model = create_model(name, num_classes=2, **MODELS[name])
+        self.path = save_weights(folder / "a.safetensors", model.state_dict(), model.card())
+        content = self.path.read_bytes()
+        length = int.from_bytes(content[:8], "little")
+        self._header = json.loads(content[8 : 8 + length])
+        self.card = json.loads(self._header["__metadata__"]["pagoda"])
+        self._length = length + WIDEST
+        room = self._length.to_bytes(8, "little") + b" " * self._length
+        self.path.write_bytes(room + content[8 + length :])
+        self.write(self.card)
+
+    def write(self, card: Any) -> None:
+        self._header["__metadata__"]["pagoda"] = json.dumps(card)
+        with self.path.open("r+b") as file:
+            file.seek(8)
+            file.write(json.dumps(self._header).encode().ljust(self._length))
+
+
+def use(model: Detector) -> None:
+    """Objects of a picture, and a loss."""
+    model = model.eval()
+    generator = torch.Generator().manual_seed(0)
+    picture = torch.randint(0, 256, (3, 40, 48), dtype=torch.uint8, generator=generator)
+    model.predict(picture)
+    frames = (len(model.frames_around),) if model.sees_clips else ()
+    channels, sides = model.input_spec.read_channels, model.input_spec.canvas or (32, 32)
+    images = model.input_spec.batch([torch.zeros(*frames, channels, *sides, dtype=torch.uint8)])
+    losses = model.losses(images, [_target(model, frames)])  # type: ignore[list-item]
+    sum(losses.values()).backward()  # type: ignore[union-attr]
+
+
+def _target(model: Detector, frames: tuple[int, ...]) -> Targets | TubeTargets:
+    """One object with all that the model learns."""
+    box, one = torch.tensor([4.0, 4.0, 20.0, 20.0]).expand(1, *frames, 4), torch.tensor([0])
+    more: dict[str, torch.Tensor] = {}
+    head = getattr(model, "keypoint_head", None)
+    if head is not None:
+        more["keypoints"] = torch.full((1, *frames, head.num_keypoints, 2), 10.0)
+        more["visibility"] = torch.full((1, *frames, head.num_keypoints), 2)
+    if "masks" in model.learns:
+        more["masks"] = torch.ones(1, 32, 32, dtype=torch.bool)
+    if frames:
+        seen = torch.ones(1, *frames, dtype=torch.bool)
+        return TubeTargets(box, one, seen, (32, 32), one > 0, one, key=frames[0] // 2, **more)
+    return Targets(box, one, (32, 32), one > 0, **more)
+
+
+def trial(path: Path, change: Change) -> str:
+    """ "read", "refused", or the fault that a change of the card shows."""
+    what = f"{'.'.join(map(str, change.entry))} = {change.what}"
+    stage = "load"
+    try:
+        with limited(SECONDS, ROOM), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = load(path)
+            stage = "use"
+            use(model)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        if stage != "load" or not isinstance(error, EXPECTED):
+            return f"traceback ({what}): {stage}: {type(error).__name__}: {error!s:.160}"
+        if str(path) not in str(error):
+            return f"no file named ({what}): {error!s:.160}"
+        told = str(error).replace(str(path), "")
+        if "does not fit the model its card describes" in told or any(
+            word in told for word in _words(change)
+        ):
+            return "refused"
+        return f"no entry named ({what}): {told:.160}"
+    return "read"
+
+
+def _words(change: Change) -> Sequence[str]:
+    """What a message may call the entry: by its name or that of what it is in, in words, in the singular."""
+    words = [*[key for key in change.entry if isinstance(key, str)][-2:], "unheard_of"]
+    return [*words, *(word.replace("_", " ").removesuffix("s") for word in words)]
+
+
+def run(name: str, numbers: range) -> Iterator[Tried]:
+    """The changes of these numbers in an order that mixes the entries."""
+    with tempfile.TemporaryDirectory() as place:
+        file = CardedFile(name, Path(place))
+        all_changes = list(changes(file.card))
+        Random(0).shuffle(all_changes)
+        result, needed = most_held(partial(trial, file.path, Change((), "nothing")))
+        if result != "read":
+            raise AssertionError(f"the whole file: {result}")
+        for number in numbers[: len(all_changes) - numbers.start]:
+            file.write(all_changes[number].of(file.card))
+            result, held = most_held(partial(trial, file.path, all_changes[number]))
+            yield Tried(number, result, multiple(held, needed))
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        command(__doc__.splitlines()[0], MODELS, run)

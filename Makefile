@@ -9,7 +9,7 @@ WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install check format test test-fast test-all demo demo-video measure docs clean
+.PHONY: help install check format test test-fast test-all test-gpu demo demo-video measure docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,9 @@ test-fast: install ## an answer within a minute
 
 test-all: install ## slow tests too (training to a known score)
 	$(PYTEST) -q -n $(WORKERS) --dist worksteal
+
+test-gpu: install ## what a GPU has to show, on one
+	$(PYTEST) -q -m gpu
 
 demo: install ## train a small detector on drawn shapes and write a report
 	$(BIN)/pagoda demo

@@ -113,11 +113,16 @@ def effdet_twin(name: str) -> Twin:
 
 def torchvision_twin(name: str) -> Twin:
     """torchvision's class of the same name."""
+    peer = torchvision_peer(name)
+    return "torchvision", peer.head.classification_head.cls_logits, lambda picture: peer([picture / 255])
+
+
+def torchvision_peer(name: str) -> nn.Module:
     build = {
         "fcos_resnet50_fpn": detection.fcos_resnet50_fpn,
         "retinanet_resnet50_fpn": detection.retinanet_resnet50_fpn,
     }[name]
-    peer = build(
+    return build(
         weights=None,
         weights_backbone=None,
         num_classes=NUM_CLASSES,
@@ -126,9 +131,7 @@ def torchvision_twin(name: str) -> Twin:
         score_thresh=0.05,
         topk_candidates=1000,
         detections_per_img=100,
-    )
-    peer.eval()
-    return "torchvision", peer.head.classification_head.cls_logits, lambda picture: peer([picture / 255])
+    ).eval()
 
 
 def calibrate(layer: nn.Conv2d, run: Run) -> None:

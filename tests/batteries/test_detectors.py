@@ -414,7 +414,7 @@ def heads(classes: int, boxes: int) -> dict:
             heads(27, 4),
             "9 anchors per location needs heads of 9·classes and 36 outputs, got 27 and 4",
         ),
-        (RetinaNet, heads(28, 36), "got 36 and 28"),
+        (RetinaNet, heads(28, 36), "got 28 and 36"),
         (
             FCOS,
             {**heads(3, 5), "label_map": LabelMap.from_names(["cat", "dog"])},

@@ -12,7 +12,8 @@ from pagoda.backbones.resnet_options import Body
 from pagoda.criteria.rcnn import RCNNCriterion, RoICriterion
 from pagoda.criteria.rpn import RPNCriterion
 from pagoda.data.drawn.synthetic import DrawnShapes
-from pagoda.detectors.rcnn import PYRAMID_ANCHORS, RCNN
+from pagoda.detectors.rcnn import RCNN
+from pagoda.detectors.two_stage import PYRAMID_ANCHORS
 from pagoda.evaluation.runner import detect_dataset
 from pagoda.exporting.optimize import optimize
 from pagoda.exporting.program import export_forward

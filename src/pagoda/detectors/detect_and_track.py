@@ -11,13 +11,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pagoda.criteria.tubes import DetectAndTrackCriterion
-from pagoda.detectors.anchors import AnchorGrid
-from pagoda.detectors.contract import Learnt, check_label_map, strides_of
+from pagoda.detectors.contract import Learnt
 from pagoda.detectors.two_stage import (
-    PYRAMID_ANCHORS,
     Proposed,
     TwoStageDetector,
-    check_anchors,
     image_index,
 )
 from pagoda.ops.anchors import AnchorShapes
@@ -92,13 +89,7 @@ class DetectAndTrack(TwoStageDetector):
         self.backbone, self.neck = backbone, neck
         self.rpn_head, self.box_head, self.keypoint_head = rpn_head, box_head, keypoint_head
         self.num_frames, self.frame_interval, self.link = num_frames, frame_interval, link
-        self.levels: list[int] = sorted((neck or backbone).channels)
-        self.roi_levels = [level for level in self.levels if level in backbone.channels]
-        self.strides = strides_of(backbone, neck)
-        self.anchors = AnchorGrid(anchors or PYRAMID_ANCHORS, self.strides)
-        check_anchors(rpn_head, self.anchors)
-        self.label_map = check_label_map(label_map, box_head.num_classes)
-        self.input_spec = input_spec or InputSpec()
+        self._fit_parts(anchors, label_map, input_spec)
         self.proposals = proposals or TubeProposalRules()
         self.criterion = criterion or DetectAndTrackCriterion()
         self.criterion.tubes.check_coder(box_head.coder)

@@ -12,13 +12,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pagoda.criteria.rcnn import RCNNCriterion, RoISample
-from pagoda.detectors.anchors import AnchorGrid
-from pagoda.detectors.contract import Learnt, check_label_map, strides_of
+from pagoda.detectors.contract import Learnt
 from pagoda.detectors.two_stage import (
-    PYRAMID_ANCHORS,
     Proposed,
     TwoStageDetector,
-    check_anchors,
     image_index,
     image_index_of,
 )
@@ -84,13 +81,7 @@ class RCNN(TwoStageDetector):
         self.backbone, self.neck = backbone, neck
         self.rpn_head, self.box_head = rpn_head, box_head
         self.mask_head, self.keypoint_head, self.shared_stage = mask_head, keypoint_head, shared_stage
-        self.levels: list[int] = sorted((neck or backbone).channels)
-        self.roi_levels = [level for level in self.levels if level in backbone.channels]
-        self.strides = strides_of(backbone, neck)
-        self.anchors = AnchorGrid(anchors or PYRAMID_ANCHORS, self.strides)
-        check_anchors(rpn_head, self.anchors)
-        self.label_map = check_label_map(label_map, box_head.num_classes)
-        self.input_spec = input_spec or InputSpec()
+        self._fit_parts(anchors, label_map, input_spec)
         self.proposals = proposals or ProposalRules()
         self.criterion = criterion or RCNNCriterion()
         self.postprocess = postprocess or SelectRoIs()

@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from pagoda.criteria.masks_keypoints import KeypointCriterion
 from pagoda.criteria.rcnn import RoISample
 from pagoda.detectors.anchors import AnchorGrid
-from pagoda.detectors.contract import Detector
+from pagoda.detectors.contract import Detector, check_label_map, strides_of
 from pagoda.ops.anchors import AnchorShapes
 from pagoda.postprocess.proposals import SelectProposals
 from pagoda.postprocess.rcnn import SelectSecondStage
+from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
+from pagoda.structures.labels import LabelMap
 from pagoda.structures.outputs import Proposals, RPNOutputs
 from pagoda.structures.tubes import SomeTargets, Tubes
 
@@ -54,6 +56,25 @@ class TwoStageDetector(Detector):
     """of them those that the box head and its fellows read"""
     strides: dict[int, int]
     """{level: pixels from cell to cell}"""
+
+    def _fit_parts(
+        self, anchors: AnchorShapes | None, label_map: LabelMap | None, input_spec: InputSpec | None
+    ) -> None:
+        """What follows from backbone, neck and heads: levels, strides, anchors, classes.
+
+        Raises ValueError for a proposal head of other anchors, and a label map of other classes.
+        """
+        self.levels = sorted((self.neck or self.backbone).channels)
+        self.roi_levels = [level for level in self.levels if level in self.backbone.channels]
+        self.strides = strides_of(self.backbone, self.neck)
+        self.anchors = AnchorGrid(anchors or PYRAMID_ANCHORS, self.strides)
+        if self.rpn_head.anchors != self.anchors.per_cell:
+            raise ValueError(
+                f"the proposal head speaks of {self.rpn_head.anchors} anchors per cell, but there are"
+                f" {self.anchors.per_cell}"
+            )
+        self.label_map = check_label_map(label_map, self.box_head.num_classes)
+        self.input_spec = input_spec or InputSpec()
 
     def pool(
         self,
@@ -150,11 +171,3 @@ def image_index_of(found: Sequence[Detections] | Sequence[Tubes]) -> Int[Tensor,
     device = found[0].boxes.device
     counts = torch.tensor([len(each) for each in found], device=device)
     return torch.arange(len(found), device=device).repeat_interleave(counts)
-
-
-def check_anchors(rpn_head: nn.Module, anchors: AnchorGrid) -> None:
-    """Raises ValueError where the proposal head was built for another number of anchors."""
-    if rpn_head.anchors != anchors.per_cell:
-        raise ValueError(
-            f"the proposal head speaks of {rpn_head.anchors} anchors per cell, but there are {anchors.per_cell}"
-        )

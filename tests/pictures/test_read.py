@@ -153,7 +153,11 @@ def test_size_is_read_without_decoding(tmp_path: Path) -> None:
     [
         (None, "no such file"),
         (b"", "empty, or no picture"),
-        (b"<html>not found</html>", "empty, or no picture"),
+        (b"hello", "empty, or no picture"),
+        (b"\n<!DOCTYPE html><title>404</title>", "a web page: .*fetch it again"),
+        (b"<html>not found</html>", "a web page: .*fetch it again"),
+        (b"<?xml version='1.0'?>\n<svg xmlns='x'/>", "an SVG drawing; export it as PNG"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer; .*git lfs pull"),
         (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "cannot read"),
     ],
 )

@@ -24,7 +24,7 @@ from PIL import Image, ImageFile
 
 from pagoda.files.text import read_json
 from pagoda.pictures.arrays import ReadPicture, from_array, from_tensor, with_alpha
-from pagoda.pictures.errors import PictureError
+from pagoda.pictures.errors import PictureError, instead_of_picture
 from pagoda.pictures.files import (
     NOT_PICTURES,
     find_pictures,
@@ -278,7 +278,7 @@ def _opened(file: str | Path | BinaryIO, name: str) -> Iterator[ImageFile.ImageF
     except FileNotFoundError as error:
         raise PictureError(f"cannot read {name}: there is no such file") from error
     except Image.UnidentifiedImageError as error:
-        raise PictureError(f"cannot read {name}: empty, or no picture in a known format") from error
+        raise PictureError(f"cannot read {name}: {instead_of_picture(file)}") from error
     except MemoryError as error:
         raise PictureError(
             f"cannot read {name}: there is too little memory for its pixels; cut it into tiles"

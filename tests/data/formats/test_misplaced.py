@@ -144,3 +144,15 @@ def test_lines_of_another_kind_are_told_what_to_write(tmp_path: Path, line: str,
         open_annotations(tmp_path)
     write(tmp_path / "train/labels/a.txt", YOLO_LINE)
     assert len(open_annotations(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("files", [("a.png",), ("a.png", "b.png")])
+def test_pictures_of_another_ending_are_named(tmp_path: Path, files: tuple[str, ...]) -> None:
+    draw(tmp_path / "images/a.jpg", *(tmp_path / "images" / name for name in files[1:]))
+    write(tmp_path / "annotations/train.json", coco(*files))
+    with pytest.raises(
+        FileNotFoundError, match=r"there is .*images/a\.jpg: correct the ending in the annotations"
+    ):
+        open_annotations(tmp_path)
+    write(tmp_path / "annotations/train.json", coco("a.jpg", *files[1:]))
+    assert len(open_annotations(tmp_path)) == len(files)

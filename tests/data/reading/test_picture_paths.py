@@ -30,6 +30,8 @@ def find(
         ("../other/a.jpg", "other/a.jpg", None),
         ("back\\slash.jpg", "images/back\\slash.jpg", None),  # a file may be called so
         ("sub\\a.jpg", "images/sub/a.jpg", "with forward slashes"),
+        (" a.jpg ", "images/a.jpg", "without the spaces around their names"),
+        (" a.jpg ", "images/ a.jpg ", None),
         ("p%20x.jpg", "images/p x.jpg", "percent-decoded"),
         ("p%20x.jpg", "images/p%20x.jpg", None),
         ("sub\\p%C3%A4.jpg", "images/sub/pä.jpg", "percent-decoded"),

@@ -21,6 +21,7 @@ from pagoda.data.reading.outside import complain_of_outside
 from pagoda.data.reading.splits import choose_split
 from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.assembly import concatenate
+from pagoda.pictures.files import is_picture
 
 
 def open_annotations(
@@ -159,17 +160,28 @@ def _read_document(layout: Layout, split: str, boxes_only: bool, inside_only: bo
 
 def _nothing_found(files: list[str], root: Path, json_path: Path, split: str) -> str:
     folders = dict.fromkeys(map(str, picture_folders(root, json_path, split)))
+    other = next(filter(None, (_other_ending(Path(folder), files[0]) for folder in folders)), "")
     return (
         f"{json_path}: none of its {len(files)} pictures is where one is looked for; put {files[0]}"
-        f" and the others into one of {', '.join(folders)}{_perhaps_above(root)}"
+        f" and the others into one of {', '.join(folders)}{other}{_perhaps_above(root)}"
     )
 
 
 def _missing(source: str, folder: Path, names: list[str], count: int) -> str:
     return (
         f"{source}: {len(names)} of {count} pictures are not in {folder}, the first is {names[0]}; add them, or leave"
-        f" them out with skip_missing=True{_perhaps_above(folder)}"
+        f" them out with skip_missing=True{_other_ending(folder, names[0])}{_perhaps_above(folder)}"
     )
+
+
+def _other_ending(folder: Path, name: str) -> str:
+    """What to do where a picture of that name with another ending is there, which may be a mask as well."""
+    path = folder / name
+    entries = sorted(path.parent.iterdir()) if path.parent.is_dir() else []
+    alike = next((entry for entry in entries if entry.stem == path.stem and is_picture(entry)), None)
+    if alike is None or alike.name == path.name:
+        return ""
+    return f"; there is {alike}: correct the ending in the annotations if that is the picture"
 
 
 def _perhaps_above(folder: Path) -> str:

@@ -22,6 +22,7 @@ MAX_NAMED = 5
 
 WAYS = {
     "slashes": "with forward slashes",
+    "spaces": "without the spaces around their names",
     "address": "by the path of their web address",
     "decoded": "percent-decoded",
     "upload": "without the letters that Label Studio puts before the names of uploads",
@@ -298,6 +299,9 @@ def _spellings(name: str) -> Iterator[tuple[str, str]]:
     text = name.replace("\\", "/")
     if text != name:
         yield "slashes", text
+    if text.strip() != text:
+        text = text.strip()
+        yield "spaces", text
     if "://" in text or "?d=" in text:
         address = urlsplit(text)
         local = parse_qs(address.query).get(

@@ -9,6 +9,9 @@ from PIL import Image
 
 from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.models import create_model
+from pagoda.postprocess.test_time_augmentation import PictureViews
+from pagoda.predict import read_resized
+from pagoda.preprocess import InputSpec
 from pagoda.structures.instances import Detections
 
 
@@ -39,6 +42,30 @@ def test_every_kind_of_source_gives_the_same(model, picture, tmp_path):
         torch.testing.assert_close(found.boxes, expected.boxes, atol=1e-3, rtol=0)
         torch.testing.assert_close(found.scores, expected.scores, atol=1e-5, rtol=0)
     assert model.predict(file).file == str(file)
+
+
+def test_a_picture_that_was_made_smaller_while_it_was_read_gives_the_same(model, picture, tmp_path):
+    file = tmp_path / "a.png"
+    Image.fromarray(picture).save(file)
+    if not model.input_spec.takes_strips:
+        pytest.skip("strips are for processors with AVX2")
+    small = read_resized(file, model.input_spec, factor=3)
+    assert small.drawing.shape == (16, 27, 3)
+    found, expected = model.predict([small, file])
+    together = model.predict([small, file], batch_size=2)
+    for each, whole in ((found, expected), together):
+        assert (
+            len(each) > 0 and torch.equal(each.boxes, whole.boxes) and torch.equal(each.scores, whole.scores)
+        )
+        assert each.image_size == whole.image_size == (48, 80) and each.file == whole.file == str(file)
+        assert each.picture is None and whole.picture is not None
+    with pytest.raises(
+        ValueError, match=r"views need all pixels of .*a\.png, which was made smaller; read it whole"
+    ):
+        model.predict(small, views=PictureViews())
+    other = replace(small, spec=InputSpec())
+    with pytest.raises(ValueError, match="was made smaller for a model of another input_spec; read it again"):
+        model.predict(other)
 
 
 def test_one_in_one_out_list_in_list_out_stream_gives_an_iterator(model, picture):

@@ -268,6 +268,28 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
         InputSpec(resample="float", fit="corner", canvas=(600, 600))
 
 
+@pytest.mark.skipif(not InputSpec().takes_strips, reason="strips are for processors with AVX2")
+@pytest.mark.parametrize(
+    "fit",
+    [
+        {},
+        {"rounding": "torchvision"},
+        {"fit": "letterbox", "canvas": (64, 100)},
+        {"fit": "corner", "canvas": (80, 50)},
+        {"fit": "stretch", "canvas": (37, 91)},
+    ],
+)
+@pytest.mark.parametrize("size", [(375, 500), (61, 97), (601, 3), (1, 700), (60, 60)])
+def test_a_picture_in_strips_is_resized_to_the_same_bits(size: tuple[int, int], fit: dict) -> None:
+    spec = InputSpec(**{"short_side": 60, "long_side": 90, **fit})
+    whole = picture(*size)
+    for height in (1, 7, 400, 1000):
+        parts = whole.split(height, 1)
+        strips = [part.permute(1, 2, 0).contiguous().permute(2, 0, 1) for part in parts]
+        assert torch.equal(spec.resize_strips(iter(strips), size), spec.resize(whole))
+    assert not replace(spec, resample="bicubic").takes_strips
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [

@@ -1,7 +1,7 @@
 """Pictures of any kind to detections: the code behind `model.predict` and `pagoda predict`."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -40,7 +40,52 @@ class InMemory(Protocol):
         """of its file"""
 
 
-Source = str | Path | Image.Image | np.ndarray | Tensor | InMemory
+@dataclass(frozen=True)
+class ResizedPicture:
+    """A large picture that was made smaller while it was read: of its own pixels none are held.
+
+    `Detector.predict` takes it for a model of the same `spec`, and tells its objects without a picture.
+    """
+
+    resized: Tensor
+    """(3, h, w) uint8, as `spec.resize` makes it"""
+    spec: InputSpec
+    size: tuple[int, int]
+    """(height, width) of the picture itself"""
+    drawing: np.ndarray
+    """(⌈H / k⌉, ⌈W / k⌉, 3) uint8, means of k × k pixels, to draw on"""
+    name: str
+
+
+def read_resized(path: str | Path, spec: InputSpec, *, factor: int) -> ResizedPicture:
+    """A picture strip by strip; `factor` is that of its `drawing`.
+
+    Raises PictureError where it cannot be read. `spec` is one of those that take strips.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     Image.new("RGB", (200, 99)).save(f"{folder}/a.png")
+    ...     picture = read_resized(f"{folder}/a.png", InputSpec(short_side=32), factor=2)
+    >>> picture.resized.shape, picture.size, picture.drawing.shape
+    (torch.Size([3, 32, 65]), (99, 200), (50, 100, 3))
+    """
+    from pagoda.pictures.read import picture_size, read_strips  # see predict_pictures
+
+    size = picture_size(path)
+    drawing = np.empty((-(-size[0] // factor), -(-size[1] // factor), 3), np.uint8)
+
+    def strips() -> Iterator[Tensor]:
+        top = 0
+        for strip in read_strips(path, multiple=factor):
+            small = np.asarray(Image.fromarray(strip).reduce(factor))
+            drawing[top : top + len(small)] = small
+            top += len(small)
+            yield torch.from_numpy(strip).permute(2, 0, 1)
+
+    return ResizedPicture(spec.resize_strips(strips(), size), spec, size, drawing, str(path))
+
+
+Source = str | Path | Image.Image | np.ndarray | Tensor | InMemory | ResizedPicture
 """a picture: path, address, PIL image, array or tensor; see `Detector.predict`"""
 
 
@@ -80,7 +125,8 @@ def predict_pictures(
     `limits` are fields of the model's `postprocess`; None keeps the model's own. See `Detector.predict` for the rest.
     Raises ValueError for a `batch_size` below 1.
     """
-    from pagoda.pictures.read import to_picture  # a model that is only loaded reads no pictures
+    from pagoda.pictures.arrays import ReadPicture  # a model that is only loaded reads no pictures
+    from pagoda.pictures.read import to_picture
 
     check_counts(batch_size=batch_size)
     limits = limits or {}
@@ -91,24 +137,55 @@ def predict_pictures(
         model = evaluating(model)  # type: ignore[type-var]
         channels = model.input_spec.read_channels
         read = [
-            (source.pixels, source.name)
-            if isinstance(source, InMemory)
-            else to_picture(source, channels=channels)
+            source
+            if isinstance(source, InMemory | ResizedPicture)
+            else ReadPicture(*to_picture(source, channels=channels))
             for source in group
         ]
         device = next(model.parameters()).device
-        tensors = [torch.from_numpy(picture).permute(2, 0, 1) for picture, _ in read]
-        sizes = [(picture.shape[0], picture.shape[1]) for picture, _ in read]
+        sizes = [picture.size if isinstance(picture, ResizedPicture) else _size(picture) for picture in read]
         with torch.inference_mode():
             if views is None:
-                images = model.input_spec.prepare(tensors, device=device)
+                images = _batch(read, model.input_spec, device)
                 found = model.detect(images, postprocess=postprocess, sizes=sizes)
             else:
+                tensors = [_tensor(picture) for picture in read]
                 found = model.restore(_detect_views(model, tensors, postprocess, views, device), sizes)
-        for (picture, name), detections in zip(read, found, strict=True):
+        for picture, detections in zip(read, found, strict=True):
             # Where the model compares its threshold with something else, the person's still means the score.
             kept = detections.to("cpu").above(min_score)
-            yield replace(kept, file=name, picture=picture[..., :3])
+            pixels = None if isinstance(picture, ResizedPicture) else picture.pixels[..., :3]
+            yield replace(kept, file=picture.name, picture=pixels)
+
+
+def _size(picture: InMemory) -> tuple[int, int]:
+    return picture.pixels.shape[0], picture.pixels.shape[1]
+
+
+def _tensor(picture: InMemory | ResizedPicture) -> Tensor:
+    """(C, H, W). Raises ValueError for a picture that was made smaller."""
+    if isinstance(picture, ResizedPicture):
+        raise ValueError(f"views need all pixels of {picture.name}, which was made smaller; read it whole")
+    return torch.from_numpy(picture.pixels).permute(2, 0, 1)
+
+
+def _batch(
+    pictures: Sequence[InMemory | ResizedPicture], spec: InputSpec, device: torch.device
+) -> ImageBatch:
+    """The batch of pictures, each resized unless it is already. Raises ValueError for one resized for another model."""
+    if not any(isinstance(picture, ResizedPicture) for picture in pictures):
+        return spec.prepare([_tensor(picture) for picture in pictures], device=device)
+    resized = []
+    for picture in pictures:
+        if not isinstance(picture, ResizedPicture):
+            resized.append(spec.resize(_tensor(picture)))
+        elif picture.spec == spec:
+            resized.append(picture.resized)
+        else:
+            raise ValueError(
+                f"{picture.name} was made smaller for a model of another input_spec; read it again"
+            )
+    return spec.batch(resized, device=device)
 
 
 def _detect_views(

@@ -8,11 +8,15 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 import torch
+from limits import most_held
 from PIL import Image
 
 from pagoda.cli import predict
 from pagoda.cli.main import main
+from pagoda.files.atomic import make_folder
+from pagoda.models import create_model
 from pagoda.pictures.read import to_picture
+from pagoda.predict import ResizedPicture
 from pagoda.preprocess import InputSpec
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
@@ -26,9 +30,11 @@ class SeesNothing:
     input_spec = InputSpec()
 
     def predict(self, source, **limits):
-        picture, name = to_picture(source)
         none = torch.zeros(0)
         boxes, labels = torch.zeros(0, 4), torch.zeros(0, dtype=torch.long)
+        if isinstance(source, ResizedPicture):
+            return Detections(boxes, none, labels, source.size, NAMES, file=source.name)
+        picture, name = to_picture(source)
         return Detections(boxes, none, labels, picture.shape[:2], NAMES, file=name, picture=picture)
 
 
@@ -96,6 +102,46 @@ def test_a_very_large_picture_is_drawn_smaller_and_that_is_said(run, tmp_path, m
     assert "a.png has more than 50 pixels and was drawn smaller, by a whole factor" in said
     with Image.open(tmp_path / "out" / "a.jpg") as drawn:
         assert drawn.size == (10, 5)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("fit", [{}, {"fit": "letterbox", "canvas": (48, 80)}, {"resample": "bicubic"}])
+def test_a_very_large_picture_has_the_same_objects_and_drawing_however_it_is_read(
+    run, tmp_path, monkeypatch, fit
+):
+    torch.manual_seed(0)
+    model = create_model("fcos_resnet18_fpn", num_classes=2, width=16, base_channels=16, short_side=48).eval()
+    model.input_spec = InputSpec(**{"short_side": 48, "long_side": 80, **fit})
+    monkeypatch.setattr(predict, "open_ready", lambda path, model_, take, **where: model)
+    monkeypatch.setattr(predict, "MAX_DRAWN_PIXELS", 5000)
+    noise = np.random.default_rng(0).integers(0, 256, (21, 30, 3), dtype=np.uint8)
+    Image.fromarray(noise.repeat(7, 0).repeat(9, 1)).save(tmp_path / "a.png")
+    looked_at = []
+    monkeypatch.setattr(
+        model, "predict", lambda picture, **how: looked_at.append(picture) or find(picture, **how)
+    )
+    find = type(model).predict.__get__(model)
+    found = []
+    for takes_strips in (InputSpec(**fit).takes_strips, False):
+        monkeypatch.setattr(InputSpec, "takes_strips", takes_strips)
+        monkeypatch.setattr(predict, "make_folder", lambda out, to=takes_strips: make_folder(f"{out}-{to}"))
+        code, rows, _ = run(tmp_path / "a.png", "--min-score", "0")
+        assert code == 0 and isinstance(looked_at[-1], ResizedPicture) == takes_strips
+        found.append((rows, (tmp_path / f"out-{takes_strips}" / "a.jpg").read_bytes()))
+    assert found[0][0][0]["objects"] and found[0] == found[1]
+
+
+@pytest.mark.medium
+@pytest.mark.skipif(not InputSpec().takes_strips, reason="large pictures are read whole on this processor")
+def test_of_a_very_large_picture_no_array_of_all_pixels_is_held(tmp_path, monkeypatch):
+    """Pillow has four bytes of each pixel, an array would have three more."""
+    monkeypatch.setattr(predict, "MAX_DRAWN_PIXELS", 2**20)
+    read = partial(predict._read, spec=InputSpec(), is_whole=False)
+    for name, size in (("small", (1500, 1000)), ("large", (10_000, 8000))):
+        Image.new("RGB", size).save(tmp_path / f"{name}.png", compress_level=1)
+    read(tmp_path / "small.png")
+    picture, held = most_held(partial(read, tmp_path / "large.png"))
+    assert picture.size == (8000, 10_000) and held < 5 * 8000 * 10_000
 
 
 def test_a_video_is_sent_to_track(run, tmp_path):

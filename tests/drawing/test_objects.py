@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pagoda.drawing.objects import (
     IGNORED_COLOUR,
@@ -186,6 +187,10 @@ def test_large_pictures_are_drawn_smaller_by_a_whole_factor(size):
     assert image.shape == (-(-size[0] // 2), -(-size[1] // 2), 3)
     assert (image[:9] == 50).all() and (image[40:50] == 50).all()
     assert (image[39, 10:30] == class_colour(0)).all() and (image[25:38, 12:28] == 50).all()
+    small = np.asarray(Image.fromarray(picture).reduce(2))
+    assert (np.array(image_of_detections(small, found, shrunk=2)) == image).all()
+    with pytest.raises(ValueError, match="restore the boxes to the picture's size first"):
+        image_of_detections(small, found, shrunk=3)
     whole = np.array(image_of_detections(picture, found, max_pixels=size[0] * size[1]))
     assert (whole == draw_detections(picture, found)).all()
 

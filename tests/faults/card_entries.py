@@ -144,7 +144,7 @@ def _target(model: Detector, frames: tuple[int, ...]) -> Targets | TubeTargets:
     return Targets(box, one, (32, 32), one > 0, **more)
 
 
-def trial(path: Path, change: Change) -> str:
+def trial(path: Path, change: Change, card: Any) -> str:
     """ "read", "refused", or the fault that a change of the card shows."""
     what = f"{'.'.join(map(str, change.entry))} = {change.what}"
     stage = "load"
@@ -163,17 +163,26 @@ def trial(path: Path, change: Change) -> str:
             return f"no file named ({what}): {error!s:.160}"
         told = str(error).replace(str(path), "")
         if "does not fit the model its card describes" in told or any(
-            word in told for word in _words(change)
+            word in told for word in _words(change, card)
         ):
             return "refused"
         return f"no entry named ({what}): {told:.160}"
     return "read"
 
 
-def _words(change: Change) -> Sequence[str]:
-    """What a message may call the entry: by its name or that of what it is in, in words, in the singular."""
-    words = [*[key for key in change.entry if isinstance(key, str)][-2:], "unheard_of"]
-    return [*words, *(word.replace("_", " ").removesuffix("s") for word in words)]
+def _words(change: Change, card: Any) -> Sequence[str]:
+    """What a message may call the entry: by its name or that of what it is in, in words, in the singular; or by what
+    was in it."""
+    names = [key for key in change.entry if isinstance(key, str)][-2:]
+    in_words = [name.replace("_", " ").removesuffix("s") for name in names]
+    value = _parent(card, change.entry)[change.entry[-1]]
+    return [
+        *names,
+        *in_words,
+        in_words[-1].split()[-1],
+        "unheard_of",
+        *(value if isinstance(value, dict) else ()),
+    ]
 
 
 def run(name: str, numbers: range) -> Iterator[Tried]:
@@ -182,12 +191,12 @@ def run(name: str, numbers: range) -> Iterator[Tried]:
         file = CardedFile(name, Path(place))
         all_changes = list(changes(file.card))
         Random(0).shuffle(all_changes)
-        result, needed = most_held(partial(trial, file.path, Change((), "nothing")))
+        result, needed = most_held(partial(trial, file.path, Change((), "nothing"), file.card))
         if result != "read":
             raise AssertionError(f"the whole file: {result}")
         for number in numbers[: len(all_changes) - numbers.start]:
             file.write(all_changes[number].of(file.card))
-            result, held = most_held(partial(trial, file.path, all_changes[number]))
+            result, held = most_held(partial(trial, file.path, all_changes[number], file.card))
             yield Tried(number, result, multiple(held, needed))
 
 

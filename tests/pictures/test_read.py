@@ -18,6 +18,7 @@ from pagoda.pictures.read import (
     list_pictures,
     picture_size,
     read_picture,
+    read_strips,
     stored_size,
     to_picture,
 )
@@ -66,6 +67,9 @@ def test_large_pictures_have_the_pixels_of_their_parts(tmp_path: Path, mode: str
         read_picture(save(tmp_path / f"{name}.tif", image)) for name, image in (("a", part), ("b", whole))
     )
     assert np.array_equal(large.reshape(times, 23, 300, 3), np.broadcast_to(small, (times, 23, 300, 3)))
+    strips = list(read_strips(tmp_path / "b.tif", multiple=5))
+    assert len(strips) > 1 and all(len(strip) % 5 == 0 for strip in strips[:-1])
+    assert np.array_equal(np.concatenate(strips), large)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -136,6 +140,7 @@ def test_exif_rotation_is_applied(tmp_path: Path, pixels: np.ndarray, orientatio
         8: pixels[:, ::-1].transpose(1, 0, 2),
     }[orientation]
     assert np.array_equal(read_picture(path), upright)
+    assert np.array_equal(np.concatenate(list(read_strips(path))), upright)
     assert picture_size(path) == upright.shape[:2]
     assert stored_size(path) == (5, 8)
 

@@ -109,7 +109,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api": TOP,
     "pagoda": TOP | {"api"},
     "cli.arguments": TOP,
-    "cli": TOP | {"cli.arguments"},
+    "cli": TOP | {"cli.arguments", "predict"},
     "__main__": {"cli"},
 }  # fmt: skip
 MAX_FILES = 16

@@ -17,7 +17,7 @@ from pagoda.beside import Behind, ahead
 from pagoda.cli.arguments.parsing import AnyPrecision, open_ready, parse
 from pagoda.data.levels import dark_levels, peak_level
 from pagoda.detectors.contract import Detector
-from pagoda.drawing.objects import image_of_detections
+from pagoda.drawing.objects import image_of_detections, shrink_factor
 from pagoda.files.atomic import claim_folder, make_folder, safe_name, write_free
 from pagoda.files.drafts import sweep_drafts
 from pagoda.pictures.arrays import ReadPicture
@@ -27,10 +27,13 @@ from pagoda.pictures.read import (
     is_address,
     is_picture,
     picture_facts,
+    picture_size,
     to_picture,
 )
 from pagoda.plain import checked
 from pagoda.postprocess.test_time_augmentation import PictureViews
+from pagoda.predict import ResizedPicture, read_resized
+from pagoda.preprocess import InputSpec
 from pagoda.recipes.predictions_file import PredictionsFile
 from pagoda.stopping import Stopped, StopRequests
 from pagoda.structures.instances import Detections
@@ -118,7 +121,7 @@ def _predict(
     stops: StopRequests,
 ) -> None:
     """Picture by picture, to the end or to where somebody asks it to stop."""
-    read = partial(_read, channels=model.input_spec.read_channels)
+    read = partial(_read, spec=model.input_spec, is_whole=command.views != "none")
     with (
         Progress(disable=command.json, transient=True, console=Console(stderr=True)) as bar,
         Behind() as behind,
@@ -137,12 +140,16 @@ def _predict(
             if command.json:
                 print(json.dumps(row), flush=True)
             if not command.no_pictures:
-                behind.do(partial(_save_picture, results.path.parent, found, command.picture_format))
+                behind.do(partial(_save_picture, results.path.parent, picture, found, command.picture_format))
                 remarks.note_drawn(found)
 
 
+Read = ReadPicture | ResizedPicture
+"""a picture as the model takes it"""
+
+
 def _found_in(
-    picture: ReadPicture | PictureError, command: PredictCommand, model: Detector
+    picture: Read | PictureError, command: PredictCommand, model: Detector
 ) -> Detections | PictureError:
     """The objects of a picture that was read; else why it was not."""
     if isinstance(picture, PictureError):
@@ -157,10 +164,15 @@ def _found_in(
     return found
 
 
-def _read(source: str | Path, channels: Literal[3, 4]) -> ReadPicture | PictureError:
-    """What cannot be read is told when its turn comes."""
+def _read(source: str | Path, spec: InputSpec, *, is_whole: bool) -> Read | PictureError:
+    """A very large picture is made smaller while it is read, unless it is needed whole. What cannot be read is told
+    when its turn comes."""
     try:
-        return ReadPicture(*to_picture(source, channels=channels))
+        if spec.takes_strips and spec.read_channels == 3 and not is_whole and isinstance(source, Path):
+            factor = shrink_factor(picture_size(source), MAX_DRAWN_PIXELS)
+            if factor > 1:
+                return read_resized(source, spec, factor=factor)
+        return ReadPicture(*to_picture(source, channels=spec.read_channels))
     except PictureError as error:
         return error
 
@@ -221,11 +233,14 @@ class Remarks:
         return said + list(filter(None, [dark_levels(self.peaks, brightest.parent)]))
 
 
-def _save_picture(out: Path, found: Detections, ending: Literal["jpg", "png"]) -> None:
+def _save_picture(out: Path, picture: Read, found: Detections, ending: Literal["jpg", "png"]) -> None:
     """The annotated picture under its own name, a very large one made smaller; nothing that exists is overwritten."""
-    assert found.picture is not None
     path = out / f"{safe_name(Path(found.file or 'picture').stem)}.{ending}"
-    image = image_of_detections(found.picture, found, max_pixels=MAX_DRAWN_PIXELS)
+    if isinstance(picture, ResizedPicture):
+        shrunk = shrink_factor(found.image_size, MAX_DRAWN_PIXELS)
+        image = image_of_detections(picture.drawing, found, shrunk=shrunk)
+    else:
+        image = image_of_detections(picture.pixels[..., :3], found, max_pixels=MAX_DRAWN_PIXELS)
     # Of a JPEG the letters and thin lines have to stay readable.
     how = {"format": "PNG"} if ending == "png" else {"format": "JPEG", "quality": 92, "subsampling": 0}
     write_free(path, lambda temporary: image.save(temporary, **how))

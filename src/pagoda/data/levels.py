@@ -13,7 +13,6 @@ from PIL import Image
 from pagoda.files.atomic import write_atomically
 from pagoda.pictures.orientation import TURNS
 from pagoda.pictures.read import (
-    DEEPEST,
     PictureError,
     how_to_stretch,
     is_picture,
@@ -21,6 +20,7 @@ from pagoda.pictures.read import (
     picture_facts,
     read_levels,
 )
+from pagoda.pictures.strips import DEEPEST
 
 DARK_SHARE = 0.25
 """Where the largest value over all pictures is below this share of the range, they are remarked"""

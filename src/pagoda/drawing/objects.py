@@ -113,11 +113,13 @@ def image_of_detections(
     *,
     min_side: int = 0,
     max_pixels: int | None = None,
+    shrunk: int = 1,
     min_keypoint_score: float = 0.0,
 ) -> Image.Image:
     """What `draw_detections` draws as Pillow's image, to be saved without another copy of large pictures.
 
-    A picture of more than `max_pixels` is first made smaller by a whole factor.
+    A picture of more than `max_pixels` is first made smaller by a whole factor; `shrunk` is the factor by which it has
+    been made smaller already than what the objects were found in.
 
     >>> import torch
     >>> from pagoda.structures.instances import Detections
@@ -146,7 +148,16 @@ def image_of_detections(
         poses = Poses(
             triples[..., :2], triples[..., 2] >= min_keypoint_score, _edges(detections.label_map, triples)
         )
-    return _draw(picture, detections, names, colours, order, min_side, poses, max_pixels)
+    return _draw(picture, detections, names, colours, order, min_side, poses, max_pixels, shrunk)
+
+
+def shrink_factor(size: tuple[int, int], max_pixels: int | None) -> int:
+    """The whole factor by which a picture of this (height, width) is drawn smaller, to have about `max_pixels`.
+
+    >>> shrink_factor((20, 30), 150), shrink_factor((20, 30), None)
+    (2, 1)
+    """
+    return 1 if max_pixels is None else max(1, ceil((size[0] * size[1] / max_pixels) ** 0.5))
 
 
 def draw_targets(
@@ -205,10 +216,11 @@ def _draw(
     min_side: int,
     poses: Poses | None,
     max_pixels: int | None = None,
+    shrunk: int = 1,
 ) -> Image.Image:
     """`order`: the objects from bottom to top."""
     picture = _colours_of(picture)
-    if picture.shape[:2] != tuple(objects.image_size):
+    if picture.shape[:2] != tuple(-(-side // shrunk) for side in objects.image_size):
         raise ValueError(
             f"the boxes are in pixels of an image of (height, width) {tuple(objects.image_size)}, the picture"
             f" has {picture.shape[:2]}; restore the boxes to the picture's size first"
@@ -216,11 +228,10 @@ def _draw(
     factor = max(1, -(-min_side // min(picture.shape[:2])))
     if factor > 1:
         picture = picture.repeat(factor, 0).repeat(factor, 1)
-    shrink = (
-        1 if max_pixels is None else max(1, ceil((picture.shape[0] * picture.shape[1] / max_pixels) ** 0.5))
-    )
+    shrink = shrink_factor((picture.shape[0], picture.shape[1]), max_pixels)
     if shrink > 1:
         picture = _reduced(picture, shrink)
+    shrink *= shrunk
     if objects.masks is not None:
         masks = objects.masks[:, ::shrink, ::shrink].cpu().bool().numpy()
         picture = blend_masks(picture, masks, colours, order, factor)

@@ -38,7 +38,8 @@ from pagoda.pictures.files import (
     picture_endings,
 )
 from pagoda.pictures.orientation import orientation, upright, upright_and_stored
-from pagoda.pictures.strips import DEEPEST, grey_to_bytes, range_of_levels, strips
+from pagoda.pictures.rgb import how_to_stretch, rgb_strips
+from pagoda.pictures.strips import range_of_levels
 from pagoda.plain import checked
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "read_frames",
     "read_levels",
     "read_picture",
+    "read_strips",
     "stored_size",
     "to_picture",
 ]
@@ -96,6 +98,22 @@ def read_picture(path: str | Path, *, channels: Literal[3, 4] = 3) -> np.ndarray
     """
     with _opened(path, str(path)) as image:
         return _to_pixels(image, str(path), channels)
+
+
+def read_strips(path: str | Path, *, multiple: int = 1) -> Iterator[np.ndarray]:
+    """What `read_picture` returns, as strips (h, W, 3) from top to bottom, of which none is held here.
+
+    h is a multiple of `multiple`, but for the last strip.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     Image.new("L", (2**18, 9)).save(f"{folder}/a.png")
+    ...     [strip.shape[0] for strip in read_strips(f"{folder}/a.png", multiple=3)]
+    [3, 3, 3]
+    """
+    with _opened(path, str(path)) as image:
+        for _, strip in rgb_strips(upright(image), str(path), multiple):
+            yield np.array(np.broadcast_to(strip, (*strip.shape[:2], 3)))
 
 
 def picture_size(path: str | Path) -> tuple[int, int]:
@@ -331,58 +349,12 @@ def _to_pixels(image: Image.Image, name: str, channels: int) -> np.ndarray:
 
 
 def _to_rgb(image: Image.Image, name: str, turn: int | None = None) -> np.ndarray:
-    """Upright RGB. Greys of more than 8 bits are scaled by their full range, never by their content."""
+    """Upright RGB."""
     image = upright(image, turn)
-    if is_deep := image.mode.startswith(("I", "F")):
-        _check_levels(image, name)
     pixels = np.empty((image.height, image.width, 3), np.uint8)
-    for rows, strip in strips(image):
-        if is_deep:
-            pixels[rows] = grey_to_bytes(np.asarray(strip))[..., None]
-        else:
-            pixels[rows] = np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
+    for rows, strip in rgb_strips(image, name):
+        pixels[rows] = strip
     return pixels
-
-
-def _check_levels(image: Image.Image, name: str) -> None:
-    """Raises PictureError where a deep picture holds values that are none of the full range."""
-    low, high = range_of_levels(image)
-    if not np.isfinite((low, high)).all():
-        raise PictureError(
-            f"cannot read {name}: it holds NaN or infinity; replace them by numbers within 0 … 1"
-        )
-    if image.mode == "F" and (low < 0 or high > 1):
-        raise PictureError(
-            f"cannot read {name}: it must hold values within 0 … 1, got {low:g} … {high:g};"
-            f" {how_to_stretch(name, low, high)}"
-        )
-    if low < 0 or high > DEEPEST:
-        raise PictureError(
-            f"cannot read {name}: grey values must lie within 0 … {DEEPEST}, got {low} … {high};"
-            f" {how_to_stretch(name, low, high)}"
-        )
-
-
-def how_to_stretch(name: str | Path, low: float, high: float, *, within: str | Path | None = None) -> str:
-    """The command that copies `within`, the folder of the file `name` where not given, to use the whole range."""
-    if not Path(name).is_file():
-        return f"scale them to 0 … {DEEPEST} and 16 bits first"
-    file = Path(name).absolute()
-    whole = file.parent if within is None else Path(within).absolute()
-    folder = (whole if file.is_relative_to(whole) else file.parent).as_posix()
-    # The bits a camera has; a range that begins elsewhere or is no whole number has no such end.
-    has_bits = low >= 0 and high <= DEEPEST and high == int(high)
-    top = 2 ** int(high).bit_length() - 1 if has_bits else high
-    limits = f"top={_plain(top)}" + (f", bottom={_plain(low)}" if low < 0 else "")
-    call = f"stretch_levels('{folder}', '{folder}-stretched', {limits})"
-    return (
-        "to make copies that use the whole range: python -c"
-        f' "from pagoda.data.levels import stretch_levels; {call}"'
-    )
-
-
-def _plain(value: float) -> str:
-    return repr(int(value) if value == int(value) else float(value))
 
 
 def _download(address: str) -> bytes:

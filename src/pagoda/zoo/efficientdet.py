@@ -125,7 +125,8 @@ def efficientdet(
             activation=flavour.head_activation or options.activation or variant.activation,
             conv_bias=flavour.conv_bias,
         )
-        class_head, box_head = head(outputs=9 * len(labels)), head(outputs=9 * 4)
+        per_cell = len(anchors.of_cell())
+        class_head, box_head = head(outputs=per_cell * len(labels)), head(outputs=per_cell * 4)
     return EfficientDet(
         backbone,
         neck,

@@ -6,6 +6,7 @@ from warnings import warn
 
 import numpy as np
 
+from pagoda.batch_size import AnyBatchSize
 from pagoda.data.dataset import DetectionDataset
 from pagoda.data.formats.reader import open_annotations
 from pagoda.detectors.contract import Detector
@@ -78,7 +79,7 @@ def evaluate(
     data: str | Path,
     *,
     split: str = "val",
-    batch_size: int = 8,
+    batch_size: AnyBatchSize = "auto",
     max_detections: int = 100,
     inside_only: bool = False,
 ) -> DetectionResult:

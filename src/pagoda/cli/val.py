@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 from rich.progress import Progress
 
+from pagoda.batch_size import AnyBatchSize
 from pagoda.cli.arguments.parsing import AnyPrecision, open_ready, parse
 from pagoda.data.formats.reader import open_annotations
 from pagoda.data.table.annotations import Annotations
@@ -62,8 +63,8 @@ class ValCommand:
     """FILE.py:FUNCTION that composes the model, when it is not one of the zoo's"""
     take: str = ""
     """which weights of another program's file, where it holds several: their key, or ema for the averaged ones"""
-    batch_size: int = 8
-    """pictures, or clips, that are looked at together"""
+    batch_size: AnyBatchSize = "auto"
+    """pictures, or clips, that are looked at together; auto: 8, on an accelerator 16; fewer where memory ends"""
     min_score: float = float(EVALUATION_LIMITS["min_score"] or 0)
     """detections below are not counted; COCO's protocol wants this low"""
     max_detections: int = int(EVALUATION_LIMITS["max_detections"] or 0)

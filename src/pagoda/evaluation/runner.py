@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
+from pagoda.batch_size import AnyBatchSize, BatchSize
 from pagoda.beside import ahead
 from pagoda.data.table.samples import AnnotatedDataset, Samples
 from pagoda.evaluating import evaluating
@@ -18,7 +19,6 @@ from pagoda.evaluation.coco.ground_truth import shorten
 from pagoda.evaluation.coco.result import ApDifference, DetectionResult
 from pagoda.evaluation.coco.results_file import write_results
 from pagoda.pictures.read import PictureError
-from pagoda.plain import check_counts
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.tubes import AnyTargets, Tubes
@@ -36,7 +36,7 @@ def detect_dataset(
     dataset: Samples[AnyTargets],
     *,
     indices: Sequence[int] | None = None,
-    batch_size: int = 8,
+    batch_size: AnyBatchSize = "auto",
     limits: Limits = EVALUATION_LIMITS,
     progress: Callable[[int], None] | None = None,
     skipped: list[str] | None = None,
@@ -46,7 +46,8 @@ def detect_dataset(
     Args:
         model: any detector; one in training mode is looked at through a twin in evaluation mode.
         indices: of the pictures to look at; None: all, in order.
-        batch_size: pictures at a time: more are quicker, and take more memory.
+        batch_size: pictures at a time: more are quicker, and take more memory; fewer are taken, which is said, where
+            they do not fit. "auto" suits the device.
         limits: fields of the model's `postprocess` that hold here.
         progress: called with the number of pictures done, after each batch.
         skipped: gets the reason for every picture that cannot be read, which is then left out. Without it such a
@@ -59,22 +60,24 @@ def detect_dataset(
     >>> [found.image_id for found in detect_dataset(model, shapes, indices=[2, 0])]
     [3, 1]
     """
-    check_counts(batch_size=batch_size)
     postprocess = model.postprocess.with_limits(**limits)
     device = next(model.parameters()).device
+    together = BatchSize(batch_size, device)
     indices = range(len(dataset)) if indices is None else indices
     model = evaluating(model)
-    groups = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
+    groups = [indices[start : start + together.size] for start in range(0, len(indices), together.size)]
     read = partial(_read_samples, dataset, skipped=skipped)
-    num_done = 0
-    for group, samples in zip(groups, ahead(read, groups), strict=True):
-        num_done += len(group)
-        if not samples:
-            continue
+
+    def look(samples: Sequence[tuple[Tensor, AnyTargets]]) -> list[Detections]:
         with torch.inference_mode():
             images = model.input_spec.prepare([picture for picture, _ in samples], device=device)
             sizes = [targets.image_size for _, targets in samples]
-            restored = model.detect(images, postprocess=postprocess, sizes=sizes)
+            return model.detect(images, postprocess=postprocess, sizes=sizes)
+
+    num_done = 0
+    for group, samples in zip(groups, ahead(read, groups), strict=True):
+        num_done += len(group)
+        restored = together.run(look, samples)
         for detections, (_, targets) in zip(restored, samples, strict=True):
             yield replace(detections.to("cpu"), image_id=targets.image_id, file=targets.file)
         if progress is not None:
@@ -100,7 +103,7 @@ def evaluate(
     model: Any,
     dataset: AnnotatedDataset[AnyTargets],
     *,
-    batch_size: int = 8,
+    batch_size: AnyBatchSize = "auto",
     limits: Limits = EVALUATION_LIMITS,
     progress: Callable[[int], None] | None = None,
     save_results: str | Path | None = None,
@@ -174,7 +177,7 @@ def ap_differences(
     other: Any,
     dataset: AnnotatedDataset[AnyTargets],
     *,
-    batch_size: int = 8,
+    batch_size: AnyBatchSize = "auto",
     limits: Limits = EVALUATION_LIMITS,
     rounds: int = 300,
 ) -> dict[str, ApDifference]:

@@ -1,0 +1,70 @@
+"""How many pictures are computed together, until memory says fewer."""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeVar
+
+import torch
+
+from pagoda.plain import check_counts
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+AnyBatchSize = int | Literal["auto"]
+"""so many, or as many as suit the device: see `BatchSize`"""
+OF_PROCESSORS, OF_ACCELERATORS = 8, 16
+"""what "auto" begins with: more gain nothing on two cores, and pictures are of several sizes"""
+
+
+class BatchSize:
+    """So many items are worked on at a time, half as many each time they do not fit into memory.
+
+    `wanted` "auto" suits the device: 8 on processors, 16 on accelerators. Raises ValueError for a number below 1.
+
+    >>> size = BatchSize(3)
+    >>> size.run(lambda numbers: [sum(numbers)] * len(numbers), [1, 2, 3, 4])
+    [6, 6, 6, 4]
+    """
+
+    size: int
+    """how many at a time, from now on"""
+
+    def __init__(self, wanted: AnyBatchSize, device: torch.device | None = None) -> None:
+        on_processor = device is None or device.type == "cpu"
+        self.size = (OF_PROCESSORS if on_processor else OF_ACCELERATORS) if wanted == "auto" else wanted
+        check_counts(batch_size=self.size)
+
+    def run(self, work: Callable[[Sequence[Item]], Sequence[Made]], items: Sequence[Item]) -> list[Made]:
+        """`work` of all items, so many at a time. A line on standard error says when they become fewer.
+
+        Raises the error of memory where not even one fits.
+        """
+        made: list[Made] = []
+        while len(made) < len(items):
+            part = items[len(made) : len(made) + self.size]
+            try:
+                made.extend(work(part))
+            except RuntimeError as error:
+                if not is_out_of_memory(error) or len(part) == 1:
+                    raise
+                told = str(error).splitlines()[0]
+            else:
+                continue
+            # Outside the handler, whose traceback holds what did not fit.
+            self.size = len(part) // 2
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            print(
+                f"{len(part)} pictures together do not fit into memory ({told}); going on with {self.size} at a time",
+                file=sys.stderr,
+            )
+        return made
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device, or the system, had no more memory to give.
+
+    >>> is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory.")), is_out_of_memory(RuntimeError("shape"))
+    (True, False)
+    """
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate" in str(error)

@@ -292,6 +292,12 @@ is no YOLO data set where another kind is there.
 there is a note, and an error only where it is asked for. A folder without splits is `train`. Upper and lower case do
 not matter: CVAT's `Train` and `Validation` are splits.
 
+**Endings.** In small letters or capitals; the `._` files that Macs leave beside others are none.
+
+**Not read.** KITTI, BDD100K, Supervisely, CVAT's XML, Datumaro, VoTT, V7, DOTA, WIDER FACE, Open Images, CSV tables,
+TFRecord and archives are recognised and refused by name, with what to export or do instead. A folder given one too
+high or too low is told which to give.
+
 **Depth.** Pictures, and the label files of formats that have one per picture, are found at any depth. Folders called
 like a split are splits. Annotation files that no split holds are counted in a note.
 

@@ -156,3 +156,13 @@ def test_pictures_of_another_ending_are_named(tmp_path: Path, files: tuple[str, 
         open_annotations(tmp_path)
     write(tmp_path / "annotations/train.json", coco("a.jpg", *files[1:]))
     assert len(open_annotations(tmp_path)) == len(files)
+
+
+@pytest.mark.parametrize("address", ["https://host.invalid/set.zip", "s3://bucket/set", "file:///data/set"])
+def test_addresses_are_no_folders(address: str) -> None:
+    for look in (open_annotations, examine):
+        for place in (address, Path(address)):
+            with pytest.raises(FileNotFoundError, match=r"is an address .* fetch it, unpack it"):
+                look(place)
+    with pytest.raises(FileNotFoundError, match="there is no folder C:/data/set"):
+        open_annotations("C:/data/set")

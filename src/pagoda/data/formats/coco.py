@@ -105,7 +105,8 @@ def read_document(
     columns = _read_objects(entries, sizes, f"{source}: ", place, complaints)
     used = [entry.get("category_id") for entry in entries]
     boxes = _packed_boxes(columns.boxes)
-    complain_of_habits(boxes, sizes, source, place, complaints)
+    sides = np.array(images.sizes, np.float64).reshape(-1, 2)
+    complain_of_habits(boxes, sides[np.array(owners, np.int64)], source, place, complaints)
     objects = ObjectColumns(
         owners=np.array(owners, np.int64),
         boxes_xywh=boxes,

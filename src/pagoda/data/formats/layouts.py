@@ -1,5 +1,6 @@
 """Which kind of data set a folder is, which splits it has, and where its pictures are."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,6 +53,7 @@ KIND_NAMES: dict[Kind, str] = {
 }
 ANNOTATION_FOLDERS = ("annotations", "annotation", "labels", "json")
 """Folders beside the pictures' folders, where a JSON file is given by its path"""
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/+", re.IGNORECASE)
 MAX_NEAR = 20
 """Folders looked into for a data set one folder lower"""
 VOC_FOLDERS = ("voc", "VOC20??", "VOCdevkit/VOC20??", "VOCdevkit")
@@ -133,6 +135,11 @@ def find_dataset(path: str | Path) -> Layout:
     >>> layout.kind, list(layout.splits)
     ('coco', ['val'])
     """
+    if (address := _ADDRESS.match(str(path))) is not None:
+        raise FileNotFoundError(
+            f"{path} is an address ({address[0]}); data sets are read from folders: fetch it, unpack it, and give its"
+            " folder"
+        )
     path = with_home(path)
     layout = _from_file(path) if path.is_file() else _from_folder(path)
     if not layout.splits:

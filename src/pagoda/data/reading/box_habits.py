@@ -1,6 +1,6 @@
 """Boxes that are not written as [x, y, width, height] in pixels, told from all boxes of a file together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -14,21 +14,21 @@ MIN_LEAVING = 2
 
 def complain_of_habits(
     boxes_xywh: np.ndarray,
-    sizes: Sequence[tuple[int, int]],
+    sizes: np.ndarray,
     source: str,
     place: Callable[[int], str],
     complaints: Complaints,
 ) -> None:
     """Adds a place where all boxes seem to be shares of the picture, or corners.
 
-    `sizes`: (height, width) of each box's picture. `place` names the object of a row.
+    `sizes`: (n, 2), height and width of each box's picture. `place` names the object of a row.
 
     >>> complaints = Complaints("a.json")
-    >>> complain_of_habits(np.array([[0.1, 0.2, 0.5, 0.5]]), [(480, 640)], "a.json", str, complaints)
+    >>> complain_of_habits(np.array([[0.1, 0.2, 0.5, 0.5]]), np.array([[480, 640]]), "a.json", str, complaints)
     >>> complaints.stopping
     ('relative_boxes',)
     """
-    heights, widths = np.array(sizes, np.float64).reshape(-1, 2).T
+    heights, widths = sizes.T
     rows = np.flatnonzero(np.isfinite(boxes_xywh).all(1) & (heights > 2) & (widths > 2))
     if not len(rows):
         return

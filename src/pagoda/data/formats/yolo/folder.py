@@ -1,7 +1,6 @@
 """YOLO folders: one text file per picture, a line per object, shares of the picture's size."""
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -162,11 +161,10 @@ class YoloFolder:
 
 def _shared(pictures: list[Path], label_files: list[Path]) -> list[tuple[Path, list[str]]]:
     """The label files that are there of several pictures, and the names of these."""
-    counts = Counter(label_files)
-    shared = [path for path, count in counts.items() if count > 1 and path.is_file()]
-    return [
-        (path, [a.name for a, b in zip(pictures, label_files, strict=True) if b == path]) for path in shared
-    ]
+    owners: dict[Path, list[str]] = {}
+    for picture, label_file in zip(pictures, label_files, strict=True):
+        owners.setdefault(label_file, []).append(picture.name)
+    return [(path, names) for path, names in owners.items() if len(names) > 1 and path.is_file()]
 
 
 def _check_label_files(

@@ -50,11 +50,13 @@ class ResizedPicture:
     resized: Tensor
     """(3, h, w) uint8, as `spec.resize` makes it"""
     spec: InputSpec
+    """of the model that shall take it"""
     size: tuple[int, int]
     """(height, width) of the picture itself"""
     drawing: np.ndarray
     """(⌈H / k⌉, ⌈W / k⌉, 3) uint8, means of k × k pixels, to draw on"""
     name: str
+    """of its file"""
 
 
 def read_resized(path: str | Path, spec: InputSpec, *, factor: int) -> ResizedPicture:

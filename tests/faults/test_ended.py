@@ -47,7 +47,12 @@ class SeesOne:
     def state_dict(self):
         return {"weight": torch.tensor(self.weight)}
 
+    def parameters(self):
+        return iter([torch.zeros(1)])
+
     def predict(self, source, **limits):
+        if isinstance(source, list):
+            return [self.predict(each) for each in source]
         self.count += 1
         self.disturb(self.count)
         picture, name = to_picture(source)
@@ -93,6 +98,7 @@ def use(monkeypatch):
     def use(model):
         for command in (predict, track):
             monkeypatch.setattr(command, "open_ready", lambda *_, **where: model)
+        monkeypatch.setattr(predict, "PIXELS_TOGETHER", 1)  # one by one
 
     return use
 

@@ -113,7 +113,7 @@ MODELS: dict[str, Callable[[], Detector]] = {
     "Faster R-CNN": lambda: rcnn(SIDES),
 }
 # To trace a network takes many seconds; what the others have besides stands in the graph, not in the runtime.
-QUICK = ("FCOS", "EfficientDet")
+QUICK = ("FCOS",)
 PARAMETERS = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in MODELS]
 
 

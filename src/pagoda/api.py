@@ -74,6 +74,7 @@ def train(
     return training_run.train(model, chosen, options=options, build=build, quiet=quiet)
 
 
+@checked
 def evaluate(
     model: Detector,
     data: str | Path,

@@ -6,7 +6,7 @@ from typing import Literal, TypeVar
 
 import torch
 
-from pagoda.plain import check_counts
+from pagoda.plain import check_counts, checked
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -16,6 +16,7 @@ OF_PROCESSORS, OF_ACCELERATORS = 8, 16
 """what "auto" begins with: more gain nothing on two cores, and pictures are of several sizes"""
 
 
+@checked
 class BatchSize:
     """So many items are worked on at a time, half as many each time they do not fit into memory.
 

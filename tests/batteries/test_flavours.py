@@ -104,7 +104,7 @@ def talkative(model: Detector) -> Detector:
 @pytest.mark.parametrize(
     "name",
     [
-        "retinanet_resnet18_fpn.bubbliiiing",
+        pytest.param("retinanet_resnet18_fpn.bubbliiiing", marks=pytest.mark.slow),
         # tests/exporting/test_onnx.py has an FCOS with steps by the padded size
         pytest.param("fcos_resnet18_fpn.torchvision", marks=pytest.mark.slow),
         pytest.param("fcos_resnet18_fpn.original", marks=pytest.mark.slow),

@@ -287,7 +287,8 @@ def test_parts_that_do_not_fit() -> None:
 @pytest.mark.parametrize(
     ("neck", "shapes"),
     [
-        ("short", ("mask", "keypoint")),
+        # tests/exporting has one whose objects are chosen inside, too
+        pytest.param("short", ("mask", "keypoint"), marks=pytest.mark.slow),
         pytest.param("fpn", ("mask",), marks=pytest.mark.slow),
         pytest.param("fpn", ("keypoint",), marks=pytest.mark.slow),
     ],

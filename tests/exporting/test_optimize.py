@@ -96,6 +96,7 @@ def test_the_stage_in_the_box_head_is_folded_too():
             torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_clips_in_half_precision_keep_their_geometry_in_full():
     model, batch = of_clips(), clips()
     quick = optimize(model, dtype=torch.bfloat16)

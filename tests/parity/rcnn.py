@@ -57,11 +57,13 @@ def config_flavour(golden: Golden, detector: str) -> RCNNFlavour:
 
 
 def learns_long(golden: Golden) -> bool:
-    """Masks and keypoints: wide heads on more than a hundred regions, half a minute each.
+    """Masks and keypoints, wide heads on more than a hundred regions; and detectron2's 512 regions a picture.
 
-    In every run of the tests these losses are compared with torchvision's, of small heads.
+    In every run of the tests the former are compared with torchvision's, of small heads, and the latter with those of
+    maskrcnn-benchmark and mmdetection.
     """
-    return bool({"loss_mask", "loss_kp", "loss_keypoint"} & golden.outputs())
+    is_long = bool({"loss_mask", "loss_kp", "loss_keypoint"} & golden.outputs())
+    return is_long or (is_rcnn(golden) and golden.repository.endswith("/detectron2"))
 
 
 def run_rcnn(

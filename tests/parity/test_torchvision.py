@@ -33,6 +33,8 @@ class Case:
     """of the norms: torchvision sets it to 0 for the weights it published first"""
 
 
+LONG_ONES = ("retinanet_resnet50_fpn_v2",)
+"""whose differences from the first versions have tests of their own in tests/zoo; compared by `make test-all`"""
 CASES = {
     "fcos_resnet50_fpn": Case(
         theirs.FCOS_ResNet50_FPN_Weights.COCO_V1, "fcos_resnet50_fpn.torchvision", 1e-5
@@ -89,7 +91,10 @@ def make_sane(model: nn.Module, picture: np.ndarray) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow if name in LONG_ONES else ()) for name in CASES],
+)
 def both(
     request: pytest.FixtureRequest, pictures: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[nn.Module, Detector]:

@@ -44,6 +44,8 @@ class Case:
     model: str
 
 
+LONG_ONES = ("fasterrcnn_resnet50_fpn_v2", "maskrcnn_resnet50_fpn_v2")
+"""whose differences from the first versions have tests of their own in tests/zoo; compared by `make test-all`"""
 CASES = {
     "fasterrcnn_resnet50_fpn": Case(
         theirs.FasterRCNN_ResNet50_FPN_Weights.COCO_V1, "faster_rcnn_resnet50_fpn.torchvision"
@@ -145,7 +147,10 @@ def make_sane(model: nn.Module, picture: np.ndarray) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow if name in LONG_ONES else ()) for name in CASES],
+)
 def both(
     request: pytest.FixtureRequest, pictures: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[nn.Module, RCNN]:

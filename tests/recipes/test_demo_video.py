@@ -29,7 +29,7 @@ def finds_few(name, **options):
     return model
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_a_run_a_video_and_the_scores_of_every_linker(narrow, tmp_path, monkeypatch, capsys):
     runs = []
 

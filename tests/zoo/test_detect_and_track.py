@@ -75,11 +75,11 @@ def with_few(model: DetectAndTrack, proposals: int) -> DetectAndTrack:
         ("3d", {}, 3),
         ("3d", {"num_frames": 5}, 5),
         ("2d", {}, 1),
-        ("c4_3d", {}, 3),
+        pytest.param("c4_3d", {}, 3, marks=pytest.mark.slow),  # its original, below
         ("c4_2d", {}, 1),
         ("3d", {"link": "center"}, 1),
         ("c4_3d", {"link": "mean"}, 1),
-        ("c4_3d", {"num_frames": 9, "time_stride": True}, 3),
+        pytest.param("c4_3d", {"num_frames": 9, "time_stride": True}, 3, marks=pytest.mark.slow),  # c5_3d
         ("c5_3d", {"num_frames": 5, "time_stride": True}, 1),
         ("3d.original", {}, 3),
         ("c4_3d.original", {}, 3),
@@ -192,6 +192,7 @@ def test_what_has_no_use_is_refused() -> None:
         create_model("detect_and_track_ghostnet_100_3d", num_classes=1)
 
 
+@pytest.mark.slow  # tests/batteries/test_exports.py takes one for another network
 def test_it_exports() -> None:
     torch.manual_seed(0)
     model = create_model("detect_and_track_resnet18_3d", label_map=PERSON_17, **SMALL).eval()

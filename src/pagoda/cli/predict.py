@@ -47,6 +47,14 @@ PIXELS_TOGETHER = 2**20
 VIEWS = {"none": None, "flip": PictureViews(), "published": PictureViews.published()}
 
 
+Read = ReadPicture | ResizedPicture
+"""a picture as the model takes it"""
+
+
+Pair = tuple[str | Path, Read | PictureError]
+"""a source, and what was read of it"""
+
+
 @checked
 @dataclass(frozen=True, kw_only=True)
 class PredictCommand:
@@ -126,45 +134,38 @@ def _predict(
     remarks: "Remarks",
     stops: StopRequests,
 ) -> None:
-    """Pictures alike together, to the end or to where somebody asks it to stop."""
-    read = partial(_read, spec=model.input_spec, is_whole=command.views != "none")
-    device = next(model.parameters()).device
-    together = BatchSize(command.batch_size, device)
-    limit = PIXELS_TOGETHER if device.type == "cpu" and command.batch_size == "auto" else None
+    """Picture by picture, to the end or to where somebody asks it to stop."""
     with (
         Progress(disable=command.json, transient=True, console=Console(stderr=True)) as bar,
         Behind() as behind,
     ):
-        task = bar.add_task("predicting", total=len(sources))
-        pictures = zip(sources, ahead(read, sources), strict=True)
-        for group in _alike(pictures, together, limit):
-            stops.check()
-            for (source, picture), found in zip(
-                group, _found_in(group, command, model, together), strict=True
-            ):
-                bar.advance(task)
-                if isinstance(found, PictureError):
-                    is_named_so = is_address(str(source)) or is_picture(source)
-                    results.fail(f"{found}{'' if is_named_so else '; a video is for pagoda track'}")
-                    continue
-                remarks.note(source)
-                row = found.to_dict()
-                results.add(row)
-                if command.json:
-                    print(json.dumps(row), flush=True)
-                if not command.no_pictures:
-                    behind.do(
-                        partial(_save_picture, results.path.parent, picture, found, command.picture_format)
-                    )
-                    remarks.note_drawn(found)
+        everything = _find(command, model, sources, stops)
+        for (source, picture), found in bar.track(everything, total=len(sources), description="predicting"):
+            if isinstance(found, PictureError):
+                is_named_so = is_address(str(source)) or is_picture(source)
+                results.fail(f"{found}{'' if is_named_so else '; a video is for pagoda track'}")
+                continue
+            remarks.note(source)
+            row = found.to_dict()
+            results.add(row)
+            if command.json:
+                print(json.dumps(row), flush=True)
+            if not command.no_pictures:
+                behind.do(partial(_save_picture, results.path.parent, picture, found, command.picture_format))
+                remarks.note_drawn(found)
 
 
-Read = ReadPicture | ResizedPicture
-"""a picture as the model takes it"""
-
-
-Pair = tuple[str | Path, Read | PictureError]
-"""a source, and what was read of it"""
+def _find(
+    command: PredictCommand, model: Detector, sources: Sequence[str | Path], stops: StopRequests
+) -> Iterator[tuple[Pair, Detections | PictureError]]:
+    """Each source, what was read of it, and its objects, or why there are none; pictures alike together."""
+    read = partial(_read, spec=model.input_spec, is_whole=command.views != "none")
+    device = next(model.parameters()).device
+    together = BatchSize(command.batch_size, device)
+    limit = PIXELS_TOGETHER if device.type == "cpu" and command.batch_size == "auto" else None
+    for group in _alike(zip(sources, ahead(read, sources), strict=True), together, limit):
+        stops.check()
+        yield from zip(group, _found_in(group, command, model, together), strict=True)
 
 
 def _alike(pairs: Iterable[Pair], together: BatchSize, limit: int | None) -> Iterator[list[Pair]]:

@@ -19,6 +19,7 @@ from pagoda.evaluation.coco.ground_truth import shorten
 from pagoda.evaluation.coco.result import ApDifference, DetectionResult
 from pagoda.evaluation.coco.results_file import write_results
 from pagoda.pictures.read import PictureError
+from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.tubes import AnyTargets, Tubes
@@ -31,6 +32,7 @@ Limits = Mapping[str, float | int | None]
 EVALUATION_LIMITS: Limits = {"min_score": 0.001, "max_detections": 100}
 
 
+@checked
 def detect_dataset(
     model: Any,
     dataset: Samples[AnyTargets],
@@ -99,6 +101,7 @@ def _read_samples(
     return samples
 
 
+@checked
 def evaluate(
     model: Any,
     dataset: AnnotatedDataset[AnyTargets],
@@ -172,6 +175,7 @@ def evaluate(
     return result
 
 
+@checked
 def ap_differences(
     model: Any,
     other: Any,

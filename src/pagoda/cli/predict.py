@@ -45,12 +45,8 @@ MAX_DRAWN_PIXELS = 2**26
 PIXELS_TOGETHER = 2**20
 """of pictures that a processor looks at together: more of them are no quicker, and take more memory"""
 VIEWS = {"none": None, "flip": PictureViews(), "published": PictureViews.published()}
-
-
 Read = ReadPicture | ResizedPicture
 """a picture as the model takes it"""
-
-
 Pair = tuple[str | Path, Read | PictureError]
 """a source, and what was read of it"""
 

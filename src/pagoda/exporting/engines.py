@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pagoda.exporting.program import THRESHOLD
 
-ENDINGS = {".onnx": ("onnx", "onnxruntime"), ".xml": ("openvino",)}
+ENDINGS = {".onnx": ("onnxruntime",), ".xml": ("openvino",)}
 """of files that can be run → the packages which that takes"""
 _EXTRAS = {".onnx": "export", ".xml": "openvino"}
 _NEEDED = ("names", "category_ids", "input_spec", "postprocess")
@@ -87,9 +87,13 @@ class _Onnx:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        file = str(path) if min_score is None else _with_threshold(path, min_score)
+        if min_score is not None:  # takes the place of the graph's own; the session does not keep it alive
+            self._threshold = onnxruntime.OrtValue.ortvalue_from_numpy(np.array(min_score, np.float32))
+            options.add_initializer(THRESHOLD, self._threshold)
         try:
-            self._session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
         except Exception as error:  # its own classes have no common base
             raise ValueError(str(error)) from error
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
@@ -98,17 +102,6 @@ class _Onnx:
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         values = self._session.run(self._names, {"images": images.numpy()})
         return {name: torch.from_numpy(value) for name, value in zip(self._names, values, strict=True)}
-
-
-def _with_threshold(path: Path, min_score: float) -> bytes:
-    import onnx
-    from onnx import numpy_helper
-
-    model = onnx.load(str(path))
-    found = [tensor for tensor in model.graph.initializer if tensor.name == THRESHOLD]
-    for tensor in found:
-        tensor.CopyFrom(numpy_helper.from_array(np.array(min_score, np.float32), THRESHOLD))
-    return model.SerializeToString()
 
 
 class _OpenVINO:

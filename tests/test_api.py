@@ -62,6 +62,21 @@ def test_loading_a_checkpoint_takes_along_what_its_card_needs(tmp_path):
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
+@pytest.mark.medium
+def test_predicting_leaves_torchs_compiler_alone(tmp_path):
+    """torchvision would bring it along: a second and a half, and 140 MB."""
+    code = (
+        "import sys, numpy, pagoda;"
+        " model = pagoda.create_model('fcos_resnet18_fpn', num_classes=1, width=32, short_side=64, long_side=64);"
+        " model.predict(numpy.zeros((90, 90, 3), numpy.uint8), min_score=0.0);"
+        " print('torchvision' in sys.modules, 'torch._dynamo' in sys.modules);"
+        " from torchvision.ops import nms; import torch;"
+        " print(nms(torch.tensor([[0., 0., 9., 9.], [0., 0., 9., 8.]]), torch.tensor([.5, .6]), .5).tolist())"
+    )
+    said = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert said.splitlines() == ["False False", "[1]"]
+
+
 def test_five_frames_lead_from_a_picture_to_its_network():
     """Each of them does something: nothing only passes on."""
     names = [frame.partition(":")[2] for frame in frames_to_the_network()]

@@ -13,7 +13,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.transforms.v2 import functional
+from torchvision.transforms.v2.functional import _geometry as geometry
 
+from pagoda import preprocess
 from pagoda.detectors.fcos import FCOS
 from pagoda.exporting.program import PixelsToDetections, export_pixels
 from pagoda.heads.dense import DenseHead
@@ -128,6 +130,30 @@ def test_the_default_is_as_it_was() -> None:
     spec = InputSpec(short_side=120, long_side=150)
     assert torch.equal(spec.resize(pixels), functional.resize(pixels, [113, 150], antialias=True))
     assert spec.resize(pixels[:, :113, :150]).data_ptr() == pixels.data_ptr()  # nothing to do, nothing copied
+
+
+@pytest.mark.parametrize("in_bytes", [True, False])
+@pytest.mark.parametrize("shape", [(3, 97, 131), (4, 50, 70), (5, 3, 60, 80), (3, 1, 7), (3, 200, 3)])
+def test_the_default_equals_torchvision_to_the_bit(shape, in_bytes, monkeypatch) -> None:
+    """In bytes where torch has an operator for them, as torchvision decides; in floats elsewhere."""
+    if in_bytes and not preprocess._computes_in_bytes():
+        pytest.skip("torch resizes in floats on this processor")
+    monkeypatch.setattr(preprocess, "_computes_in_bytes", lambda: in_bytes)
+    monkeypatch.setattr(geometry, "_do_native_uint8_resize_on_cpu", lambda interpolation: in_bytes)
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8)
+    for size in ((31, 41), (200, 150), (97, 20), (1, 90)):
+        spec = InputSpec(fit="stretch", canvas=size)
+        for each in (pixels, pixels.movedim(-3, -1).contiguous().movedim(-1, -3)):  # also channels last
+            expected = functional.resize(each, list(size), antialias=True)
+            assert torch.equal(spec.resize(each), expected), size
+
+
+def test_a_single_pixel_is_a_mean() -> None:
+    spec = InputSpec(fit="stretch", canvas=(1, 1))
+    last = torch.full((40, 30, 3), 7, dtype=torch.uint8).movedim(
+        -1, 0
+    )  # torch's operator of bytes refuses it
+    assert spec.resize(last).flatten().tolist() == [7, 7, 7]
 
 
 def test_float_rounds_to_whole_greys_where_bytes_are_asked_for() -> None:

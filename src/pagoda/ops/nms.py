@@ -1,6 +1,10 @@
 """Non-maximum suppression: torchvision's operator with our names, conventions and empties."""
 
+import sys
 from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -39,10 +43,28 @@ def nms_survivors(
 
 
 def _nms(boxes: Tensor, scores: Tensor, max_iou: float) -> Tensor:
-    """torchvision's operator, loaded when it is needed: torchvision brings torch's compiler along, 140 MB of it."""
-    from torchvision.ops import nms
+    load_operators()
+    return torch.ops.torchvision.nms(boxes, scores, max_iou)
 
-    return nms(boxes, scores, max_iou)
+
+@cache
+def load_operators() -> None:
+    """torchvision's operators, from its library alone: the package brings torch's compiler along, 140 MB of it.
+
+    The package does the same when it is imported, before or after. Where its library is not found in its folder or
+    cannot be opened, the package is imported.
+    """
+    if "torchvision" in sys.modules:
+        return
+    found = find_spec("torchvision")
+    folders = found.submodule_search_locations if found else None
+    for library in sorted(Path(folders[0]).glob("_C*.so")) if folders else ():
+        try:
+            torch.ops.load_library(library)
+        except OSError:
+            break
+    if not hasattr(torch.ops.torchvision, "nms"):
+        import torchvision  # noqa: F401
 
 
 def _group_by_group(boxes: Tensor, scores: Tensor, groups: Tensor, max_iou: float) -> Tensor:

@@ -6,8 +6,8 @@
 # compared before and after a conversion have to be of annotations: those of items agree.
 #
 # Output seen:  read: 1 item, 2 rotated boxes
-#               coco 1 item 0 annotations, yolo 1 item 0 annotations, voc 1 item 0 annotations, label_me 1 item 0 annotations,
-#               open_images 1 item 0 annotations; dota 1 item 2 annotations, cvat 1 item 2 annotations
+#               coco 1 item 0 annotations, yolo 1 item 0 annotations, voc 1 item 0 annotations,
+#               label_me 1 item 0 annotations, open_images 1 item 0 annotations; dota 1 item 2 annotations, cvat 1 item 2 annotations
 #               said while exporting the five: nothing; label file of YOLO: 0 bytes
 set -euo pipefail
 folder=$(mktemp -d)

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# AveragePool of ONNX with ceil_mode=1 and count_include_pad=1 (what torch.onnx makes of nn.AvgPool2d(..., ceil_mode=True),
-# whose other default is to count padding): the last window reaches beyond the picture. The specification, ONNX Runtime
-# 1.32.0 and PyTorch count padding but nothing beyond it. OpenVINO 2026.4.1 does so without padding and counts the whole
-# window with it; OpenCV 5.0.0 counts the whole window always, so the border of every odd map is darkened; its
-# ENGINE_CLASSIC, the default of OpenCV 4, does not count padding at all. All agree where sizes divide, as in most tests.
+# AveragePool of ONNX with ceil_mode=1 and count_include_pad=1, which torch.onnx makes of AvgPool2d(..., ceil_mode=True):
+# the last window reaches beyond the picture. The specification, ONNX Runtime 1.32.0 and PyTorch count padding but
+# nothing beyond it. OpenVINO 2026.4.1 does so without padding and counts the whole window with it; OpenCV 5.0.0 counts
+# the whole window always, so the border of every odd map is darkened; its ENGINE_CLASSIC, the default of OpenCV 4, does
+# not count padding at all. All agree where sizes divide, as in most tests.
 #
 # Output seen:  a picture of ones; the pixel in the lower right corner of the averages
 #               size 7, window 2, stride 2: ONNX 1.000, ONNX Runtime 1.000, OpenVINO 1.000, OpenCV 0.250, classic 1.000

@@ -32,21 +32,20 @@ def kept(boxes: torch.Tensor) -> tuple[list[int], list[int]]:
 
 
 outside, inside = kept(boxes), kept(boxes + 11)
-print("(90, 90, 100, 100) of class 0, (-11, -11, -1, -1) of class 1: torchvision keeps {}, OpenCV keeps {}".format(*outside))
-print("moved by 11 pixels: torchvision keeps {}, OpenCV keeps {}".format(*inside))
+said = "torchvision keeps {}, OpenCV keeps {}"
+print("(90, 90, 100, 100) of class 0, (-11, -11, -1, -1) of class 1:", said.format(*outside))
+print("moved by 11 pixels:", said.format(*inside))
 
 away = torch.tensor([[50.0, 50, 60, 60]]).repeat(999, 1)
-many = batched_nms(
-    torch.cat([boxes, away]), torch.cat([scores, torch.full((999,), 0.1)]), torch.cat([classes, torch.full((999,), 2)]), 0.5
-)
+many_scores = torch.cat([scores, torch.full((999,), 0.1)])
+many_classes = torch.cat([classes, torch.full((999,), 2)])
+many = batched_nms(torch.cat([boxes, away]), many_scores, many_classes, 0.5)
 print("with 999 boxes of another class that touch neither: torchvision keeps the second box:", 1 in many.tolist())
 
 pair = torch.tensor([[100.3, 100.3, 110.3, 110.3], [102.1, 100.3, 112.1, 110.3]])
 corner = torch.tensor([[1300.0, 1300, 1333, 1333]])
-of_class = {
-    number: batched_nms(torch.cat([pair, corner]), torch.tensor([0.9, 0.8, 0.7]), torch.tensor([number, number, 2]), 0.6949)
-    for number in (0, 1200)
-}
+three, three_scores = torch.cat([pair, corner]), torch.tensor([0.9, 0.8, 0.7])
+of_class = {n: batched_nms(three, three_scores, torch.tensor([n, n, 2]), 0.6949) for n in (0, 1200)}
 iou = float(box_iou(pair[:1], pair[1:]))
 print(f"a pair of IoU {iou:.4f} and a limit just below: class 0 suppresses it, class 1200 keeps both")
 assert outside == ([0], [0]) and inside == ([0, 1], [0, 1]) and 1 in many.tolist()

@@ -112,7 +112,7 @@ def _halved(x: Tensor) -> Tensor:
     """Means of 2×2 pixels; an odd last row or column is dropped unless it is the only one."""
     # No branch on the size: pooled with the odd rest, then cut, an exported graph holds for every size.
     height, width = (torch.sym_max(side // 2, 1) for side in x.shape[-2:])
-    return F.avg_pool2d(x, 2, ceil_mode=True)[..., :height, :width]
+    return F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)[..., :height, :width]
 
 
 def _norm_and_relu(conv: nn.Conv2d, relu: bool) -> nn.Sequential:

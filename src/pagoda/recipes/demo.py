@@ -14,7 +14,8 @@ EPOCHS = 9
 
 
 def run_demo(*, epochs: int = EPOCHS, seed: int = 0, out: str = "runs", quiet: bool = False) -> RunResult:
-    """A narrow FCOS, its ResNet of half the channels, on 128×128 drawings of circles, squares and triangles, scored before and after."""
+    """A narrow FCOS, its ResNet of half the channels, on 128×128 drawings of circles, squares and triangles, scored
+    before and after."""
     train_data = DrawnShapes(800, image_size=(128, 128), seed=seed, max_objects=4)
     val_data = DrawnShapes(64, image_size=(128, 128), seed=seed + 1_000_003, max_objects=4)
     settings = TrainSettings(

@@ -30,6 +30,8 @@ Resample = Literal["antialias", "bicubic", "float"]
 Fit = Literal["resize", "letterbox", "corner", "stretch"]
 LONGEST_SIDE = 2**15
 """pixels; what no picture is resized to"""
+OF_BYTES = ("AVX2", "AVX512")
+"""instruction sets for which torch resizes bytes as bytes"""
 LARGEST = 1e9
 """of scale, mean and std; its inverse is the smallest scale and std: beyond, float32 pixels are infinite"""
 
@@ -346,7 +348,7 @@ def _num_frames(pictures: Sequence[Tensor]) -> tuple[int, ...]:
 def _resizes_across_first() -> bool:
     """Whether bytes are resized row by row and then column by column, with bytes in between, as torch does with AVX2;
     with floats in between, some values would be one more or less."""
-    if torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
+    if torch.backends.cpu.get_cpu_capability() not in OF_BYTES:
         return False
     picture = torch.randint(
         0, 256, (97, 89, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
@@ -378,8 +380,8 @@ def _antialiased(picture: Tensor, size: tuple[int, int]) -> Tensor:
 @cache
 def _computes_in_bytes() -> bool:
     """As torchvision decides."""
-    in_words = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
-    return in_words or platform.machine() in ("aarch64", "arm64")
+    is_known = torch.backends.cpu.get_cpu_capability() in OF_BYTES
+    return is_known or platform.machine() in ("aarch64", "arm64")
 
 
 def _bilinear(pixels: Tensor, size: tuple[int, int]) -> Tensor:

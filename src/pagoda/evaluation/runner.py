@@ -136,13 +136,7 @@ def evaluate(
         raise ValueError(
             "save_results needs one process: each of several sees only its share of the pictures"
         )
-    limit = limits.get("max_detections")
-    max_detections = 100 if limit is None else int(limit)
-    evaluator = DetectionEvaluator(
-        dataset.annotations.to_coco(),
-        dataset.label_map,
-        max_detections=max_detections,
-    )
+    evaluator = _evaluator_of(dataset, limits)
     skipped: list[str] = []
     found = detect_dataset(
         model,
@@ -168,7 +162,7 @@ def evaluate(
         skipped = [reason for _, reasons, _ in shares for reason in reasons]
         left_out = [count for _, _, counts in shares for count in counts]
     result = _with_left_out(evaluator.result(), model.label_map, dataset.label_map, sum(left_out))
-    result = _with_crowded(result, *evaluator.crowded(max_detections), max_detections)
+    result = _with_crowded(result, *evaluator.crowded(evaluator.max_detections), evaluator.max_detections)
     if skipped:
         told = f"{result.protocol}; {len(skipped)} pictures could not be read: {'; '.join(skipped[:10])}"
         result = replace(result, protocol=told)
@@ -198,21 +192,24 @@ def ap_differences(
     >>> ap_differences(model, model, shapes)["AP"].difference
     0.0
     """
-    limit = limits.get("max_detections")
     evaluators = []
     for each in (model, other):
         check_known_classes(each.label_map, dataset)
-        evaluator = DetectionEvaluator(
-            dataset.annotations.to_coco(),
-            dataset.label_map,
-            max_detections=100 if limit is None else int(limit),
-        )
+        evaluator = _evaluator_of(dataset, limits)
         found = detect_dataset(each, dataset, batch_size=batch_size, limits=limits)
         for _ in _collect(found, evaluator, each.label_map, dataset.label_map, []):
             pass
         evaluators.append(evaluator)
     first, second = evaluators
     return first.differences(second, rounds=rounds)
+
+
+def _evaluator_of(dataset: AnnotatedDataset[AnyTargets], limits: Limits) -> DetectionEvaluator:
+    """One that counts as many detections of a picture as a model may give."""
+    limit = limits.get("max_detections")
+    return DetectionEvaluator(
+        dataset.annotations.to_coco(), dataset.label_map, max_detections=100 if limit is None else int(limit)
+    )
 
 
 def _with_left_out(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pagoda.exporting.program import THRESHOLD
+from pagoda.plain import checked
 
 ENDINGS = {".onnx": ("onnxruntime",), ".xml": ("openvino",)}
 """of files that can be run → the packages which that takes"""
@@ -52,7 +53,7 @@ def open_engine(path: str | Path, *, min_score: float | None = None, ending: str
             f"{path} has its weights in {path.with_suffix('.bin').name}, which is not beside it"
         )
     try:
-        engine: Engine = _Onnx(path, min_score) if ending == ".onnx" else _OpenVINO(path, min_score)
+        engine: Engine = OnnxEngine(path, min_score) if ending == ".onnx" else _OpenVINO(path, min_score)
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"{path} cannot be run: {str(error).strip().splitlines()[0]}") from error
     if "decoding" in engine.metadata:
@@ -79,10 +80,14 @@ def check_engine(ending: str) -> None:
         )
 
 
-class _Onnx:
-    """By ONNX Runtime, on the processor."""
+@checked
+class OnnxEngine:
+    """By ONNX Runtime, on the processor and as many threads as torch uses; any file whose input is `images`.
 
-    def __init__(self, path: Path, min_score: float | None) -> None:
+    Raises ValueError for a file that cannot be read.
+    """
+
+    def __init__(self, path: Path, min_score: float | None = None) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()

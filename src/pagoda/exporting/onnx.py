@@ -80,8 +80,7 @@ def export_onnx(
     path = Path(path)
     check_installed()
     check_exportable(model)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; choose another name or say overwrite=True (--overwrite)")
+    check_free(path, overwrite)
     check_form(size, opset)
     postprocess = model.postprocess.with_limits(min_score=min_score, max_detections=max_detections)
     program = to_onnx(model, postprocess, opset, size=size, half=half)
@@ -184,6 +183,12 @@ def check_installed() -> None:
         raise ImportError(
             f"exporting to ONNX needs {', '.join(missing)}; install with: pip install 'pagoda-vision[export]'"
         )
+
+
+def check_free(path: Path, overwrite: bool) -> None:
+    """Raises FileExistsError for a file that is there and shall stay."""
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists; choose another name or say overwrite=True (--overwrite)")
 
 
 def check_form(size: tuple[int, int] | None, opset: int = 18) -> None:

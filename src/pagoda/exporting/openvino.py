@@ -17,7 +17,7 @@ from pagoda.detectors.contract import Detector
 from pagoda.evaluation.coco.result import ApDifference
 from pagoda.exporting.engines import check_engine, on_a_test_farm, silent_import
 from pagoda.exporting.exported import load_exported
-from pagoda.exporting.onnx import check_exportable, check_form, check_installed, to_onnx
+from pagoda.exporting.onnx import check_exportable, check_form, check_free, check_installed, to_onnx
 from pagoda.exporting.parity import HALF, SINGLE, ParityReport, Tolerance, check_parity, verify
 from pagoda.exporting.parity_pictures import fitted
 from pagoda.files.atomic import write_atomically
@@ -181,8 +181,7 @@ def check_place(path: str | Path, overwrite: bool) -> Path:
     check_engine(".xml")
     check_installed()
     for each in (path, path.with_suffix(".bin")):
-        if each.exists() and not overwrite:
-            raise FileExistsError(f"{each} exists; choose another name or say overwrite=True (--overwrite)")
+        check_free(each, overwrite)
     return path
 
 

@@ -9,15 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.dense import AnchorDetector, DenseDetector
 from pagoda.evaluating import evaluating
+from pagoda.exporting.engines import OnnxEngine
 from pagoda.exporting.metadata import metadata
-from pagoda.exporting.onnx import check_exportable, check_form, check_installed, name_dimensions
+from pagoda.exporting.onnx import check_exportable, check_form, check_free, check_installed, name_dimensions
 from pagoda.exporting.optimize import optimize
 from pagoda.exporting.parity import HALF, SINGLE, ParityError, Tolerance
 from pagoda.exporting.parity_pictures import Picture, parity_batches, told_batches
@@ -124,8 +124,7 @@ def export_raw_heads(
     check_installed()
     check_exportable(model)
     check_form(size, opset)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; choose another name or say overwrite=True (--overwrite)")
+    check_free(path, overwrite)
     program = _to_onnx(model, size, half, opset)
     tolerance = tolerance or (HALF if half else SINGLE)
     reports = []
@@ -180,13 +179,10 @@ def _compared(
     path: Path, model: DenseDetector, batches: Iterator[Tensor], tolerance: Tolerance
 ) -> RawHeadsReport:
     """The report of a file. Raises ParityError where it is further from the model than allowed."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
+    engine = OnnxEngine(path)
     model, report = evaluating(model), RawHeadsReport()
     for pixels in batches:
-        found = dict(zip(names, session.run(names, {"images": pixels.float().numpy()}), strict=True))
+        found = engine(pixels.float())
         with torch.inference_mode():
             expected = model(model.input_spec.batch(list(pixels), device=next(model.parameters()).device))
         report.batches.append((pixels.shape[0], pixels.shape[2], pixels.shape[3]))
@@ -199,9 +195,8 @@ def _compared(
 
 
 def _add(
-    report: RawHeadsReport, found: Mapping[str, np.ndarray], expected: DenseOutputs, model: DenseDetector
+    report: RawHeadsReport, ours: Mapping[str, Tensor], expected: DenseOutputs, model: DenseDetector
 ) -> None:
-    ours = {name: torch.from_numpy(value) for name, value in found.items()}
     theirs = {
         name: part.float().cpu() for name, part in zip(ours, expected[:3], strict=False) if part is not None
     }

@@ -52,9 +52,7 @@ def _mask_of(segmentation: object, size: tuple[int, int]) -> tuple[list[list[flo
     Raises ValueError for what is neither.
     """
     if isinstance(segmentation, list):
-        first = segmentation[0] if segmentation else None
-        is_usual = type(first) is list and len(first) > 2 and type(first[0]) is not list
-        written, way = (segmentation, "") if is_usual else _as_polygons(segmentation)
+        written, way = _as_polygons(segmentation)
         parts = check_polygons(written)
         return parts, NO_PIXELS, len(written) - len(parts), way
     if segmentation or isinstance(segmentation, int | float):

@@ -63,7 +63,20 @@ def main() -> None:
             compare(name, options.repeats, clock, options.compile)
 
 
-def compare(name: str, repeats: int, clock: Callable[[], float], with_compile: bool) -> None:
+class Pair(NamedTuple):
+    """The same work for both sides."""
+
+    model: Detector
+    picture: Tensor
+    """(3, H, W) uint8"""
+    peer: str
+    """who it is compared with"""
+    run_peer: Callable[[Tensor], object]
+    """from a picture to detections"""
+
+
+def pair(name: str) -> Pair:
+    """Pagoda's model and the peer's, both with random weights and as many candidates."""
     torch.manual_seed(0)
     is_efficientdet = name.startswith("efficientdet")
     size = CANVAS if is_efficientdet else (HEIGHT, WIDTH)
@@ -74,8 +87,13 @@ def compare(name: str, repeats: int, clock: Callable[[], float], with_compile: b
     options = {"canvas": CANVAS} if is_efficientdet else options
     model = create_model(name, num_classes=NUM_CLASSES, **options).eval()
     calibrate(last_layer(model.class_head), lambda: model.detect(model.input_spec.prepare([picture])))
-    peer, peer_layer, peer_run = effdet_twin(name) if is_efficientdet else torchvision_twin(name)
-    calibrate(peer_layer, lambda: peer_run(picture))
+    peer, peer_layer, run_peer = effdet_twin(name) if is_efficientdet else torchvision_twin(name)
+    calibrate(peer_layer, lambda: run_peer(picture))
+    return Pair(model, picture, peer, run_peer)
+
+
+def compare(name: str, repeats: int, clock: Callable[[], float], with_compile: bool) -> None:
+    model, picture, peer, run_peer = pair(name)
     variants = {
         "eager fp32": model,
         "optimized fp32": optimize(model),
@@ -84,7 +102,7 @@ def compare(name: str, repeats: int, clock: Callable[[], float], with_compile: b
     if with_compile:
         variants["compiled fp32"] = optimize(model, compile=True)
         variants["compiled bf16"] = optimize(model, dtype=torch.bfloat16, compile=True)
-    runs: dict[str, Run] = {f"{peer} eager fp32": lambda: peer_run(picture)}
+    runs: dict[str, Run] = {f"{peer} eager fp32": lambda: run_peer(picture)}
     for label, variant in variants.items():
         runs[label] = lambda variant=variant: variant.detect(variant.input_spec.prepare([picture]))
     runs["post-processing alone"] = postprocessing(model, picture)

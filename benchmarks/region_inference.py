@@ -63,14 +63,7 @@ def main() -> None:
 
 
 def compare(name: str, repeats: int, clock: Callable[[], float]) -> None:
-    torch.manual_seed(0)
-    picture = torch.randint(0, 256, (3, HEIGHT, WIDTH), dtype=torch.uint8)
-    peer = torchvision_network(name)
-    make_sane(peer, picture)
-    model = loaded(peer)
-    (expected,), found = peer([picture / 255]), run(model, picture)
-    check_same(found, expected)
-    print(f"\n{name}: {len(found)} objects")
+    model, picture, peer = pair(name)
     variants = {
         "eager fp32": model,
         "channels_last fp32": deepcopy(model).to(memory_format=torch.channels_last),
@@ -93,6 +86,19 @@ def compare(name: str, repeats: int, clock: Callable[[], float]) -> None:
     print(
         f"choice of proposals: {choosing * 1e3:.1f} ms, {choosing / medians['eager fp32']:.1%} of eager fp32"
     )
+
+
+def pair(name: str) -> tuple[RCNN, Tensor, FasterRCNN]:
+    """Pagoda's model, a picture and the peer's, which find the same."""
+    torch.manual_seed(0)
+    picture = torch.randint(0, 256, (3, HEIGHT, WIDTH), dtype=torch.uint8)
+    peer = torchvision_network(name)
+    make_sane(peer, picture)
+    model = loaded(peer)
+    (expected,), found = peer([picture / 255]), run(model, picture)
+    check_same(found, expected)
+    print(f"\n{name}: {len(found)} objects")
+    return model, picture, peer
 
 
 def torchvision_network(name: str) -> FasterRCNN:

@@ -13,16 +13,7 @@ import numpy as np
 from pagoda_runtime.errors import ModelFileError
 
 Run = Callable[[np.ndarray], dict[str, np.ndarray]]
-KEYS = (
-    "pagoda_version",
-    "model",
-    "names",
-    "category_ids",
-    "input_spec",
-    "postprocess",
-    "skeleton",
-    "precision",
-)
+KEYS = ("pagoda_version", "model", "names", "category_ids", "input_spec", "postprocess", "skeleton")
 """of the metadata"""
 REMEDY = "write one with `pagoda export CHECKPOINT model.onnx`"
 
@@ -99,7 +90,8 @@ def _open_onnx(path: Path, threads: int | None, providers: Sequence[str] | None)
 
 
 def _open_openvino(path: Path, threads: int | None, providers: Sequence[str] | None) -> OpenedFile:
-    """Single precision is asked for: where the processor has bf16 the plugin would take that by itself."""
+    """Single precision is asked for: where the processor has bf16 the plugin would take that by itself, also for the
+    layers that an int8 file keeps."""
     if find_spec("openvino") is None:
         raise ImportError(
             f"{path} needs OpenVINO, which is not installed; install with: pip install 'pagoda-runtime[openvino]'"
@@ -115,7 +107,7 @@ def _open_openvino(path: Path, threads: int | None, providers: Sequence[str] | N
         for key in KEYS
         if model.has_rt_info(["pagoda", key])
     }
-    config = {} if metadata.get("precision") == "int8" else {"INFERENCE_PRECISION_HINT": "f32"}
+    config = {"INFERENCE_PRECISION_HINT": "f32"}
     if threads is not None:
         config["INFERENCE_NUM_THREADS"] = str(threads)
     compiled = core.compile_model(model, (providers or ["CPU"])[0], config)

@@ -249,7 +249,7 @@ def try_train(
     for _ in range(again):
         run = folder / "run-1"
         step = load_last(run)["at"]["step"] if (run / "last" / "state.pt").exists() else -1
-        (folder / "log").unlink(missing_ok=True)
+        (folder / "log").write_text("")  # a child may be ended before it opens it
         children = launch(goes_on(words, run), folder, processes)
         time.sleep(rng.uniform(0, seconds))
         asked = children if processes == 1 or rng.random() < 0.5 else [rng.choice(children)]

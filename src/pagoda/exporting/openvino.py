@@ -29,7 +29,9 @@ _SCOPES = "pkg.torch.onnx.name_scopes"
 _INSIDE = ("model.backbone", "model.neck")
 """whose layers become int8, and those of heads"""
 _KEPT = ("predict", "classes", "deltas", "objectness")
-"""last layers, whose outputs are compared with thresholds and decoded to pixels"""
+"""last layers, whose outputs are ranked and decoded to pixels"""
+_SCORED = "class_head.predict"
+"""the last layer that is no small one: 720 channels for 80 classes and 9 anchors; its outputs are only scored"""
 
 Compare = Callable[[Detector, Detector], Mapping[str, ApDifference]]
 """AP of two models on somebody's pictures, by what is scored: of boxes, and of masks and keypoints they may learn"""
@@ -127,8 +129,8 @@ def export_int8(
 ) -> Int8Report:
     """Write `model` in int8 as MODEL.xml and MODEL.bin, if no more AP is lost than `max_ap_loss` points.
 
-    Backbone, neck and heads compute in int8, weights per channel; last convolutions, decoding and suppression stay in
-    fp32. The report is in the file's metadata ("int8") too.
+    Backbone, neck and heads compute in int8, weights per channel; the last layers of boxes, masks and keypoints, those
+    of two stages, decoding and suppression stay in fp32. The report is in the file's metadata ("int8") too.
 
     Args:
         calibration: pictures of the kind the model will see, some 300: their activations set the scales.
@@ -249,7 +251,9 @@ def is_int8(node: Any, modules: dict[str, list[str]]) -> bool:
     if not scopes:
         return False
     inside = any(scope.startswith(_INSIDE) or scope.split(".")[1].endswith("head") for scope in scopes)
-    return inside and not any(scope.rsplit(".", 1)[-1] in _KEPT for scope in scopes)
+    return inside and not any(
+        scope.rsplit(".", 1)[-1] in _KEPT and not scope.endswith(_SCORED) for scope in scopes
+    )
 
 
 def write_ir(ir: Any, file: Path, *, half: bool = False) -> None:

@@ -201,7 +201,7 @@ class Trainer:
         self.model.train()
         batches = self.plan.epoch(epoch, self.at.batch)
         since = monotonic()
-        pinned = self.device.type == "cuda"  # copied to the GPU while it computes
+        pinned = self.device.type == "cuda"
         for batch in make_loader(self.view, batches, num_workers=self.settings.workers, pin_memory=pinned):
             self._learn(batch)
             self.at.seconds, since = self.at.seconds + monotonic() - since, monotonic()
@@ -241,9 +241,8 @@ class Trainer:
         with nullcontext() if is_step else self.accelerator.no_sync(self.losses):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
                 losses = self.losses(images, [target.to(self.device) for target in targets])
-            parts = torch.stack(list(losses.values()))
-            total = parts.sum()
-            *each, whole = torch.cat([parts, total[None]]).tolist()  # the host waits for the device once
+            total = torch.stack(list(losses.values())).sum()
+            *each, whole = torch.stack([*losses.values(), total]).tolist()  # the host waits for the device once
             values = dict(zip(losses, each, strict=True))
             if not math.isfinite(whole):
                 self._stop_not_finite("loss", values, pictures, targets)

@@ -14,7 +14,7 @@ import tyro
 from pagoda.cli.arguments.parsing import open_checkpoint, parse
 from pagoda.data.formats.reader import open_annotations
 from pagoda.detectors.contract import Detector
-from pagoda.evaluation.runner import ap_differences
+from pagoda.evaluation.comparing import ap_differences
 from pagoda.exporting.onnx import export_onnx
 from pagoda.exporting.openvino import CALIBRATION_PICTURES, Int8Report, export_int8, export_openvino
 from pagoda.exporting.parity import ParityReport

@@ -21,6 +21,7 @@ VERBS = {
     "convert": "turn another program's checkpoint into one of Pagoda, or one of Pagoda into theirs",
     "train": "train a detector on a folder of annotated pictures, or fine-tune a checkpoint on it",
     "val": "score a checkpoint, or anybody's COCO results, on a dataset",
+    "compare": "tell which of two models is better on a dataset, and how surely",
     "predict": "find objects in pictures, folders, globs or URLs",
     "track": "follow objects through a video, link detections, or score tracks",
     "export": "write an ONNX or OpenVINO file that is proven equal to the model, or int8",

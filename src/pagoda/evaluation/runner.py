@@ -16,7 +16,7 @@ from pagoda.data.table.samples import AnnotatedDataset, Samples
 from pagoda.evaluating import evaluating
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator
 from pagoda.evaluation.coco.ground_truth import shorten
-from pagoda.evaluation.coco.result import ApDifference, DetectionResult
+from pagoda.evaluation.coco.result import DetectionResult
 from pagoda.evaluation.coco.results_file import write_results
 from pagoda.pictures.read import PictureError
 from pagoda.plain import checked
@@ -169,39 +169,21 @@ def evaluate(
     return result
 
 
-@checked
-def ap_differences(
+def collect(
     model: Any,
-    other: Any,
     dataset: AnnotatedDataset[AnyTargets],
     *,
     batch_size: AnyBatchSize = "auto",
     limits: Limits = EVALUATION_LIMITS,
-    rounds: int = 300,
-) -> dict[str, ApDifference]:
-    """By how much AP of `model` is above that of `other` on the same pictures, with the interval that these allow.
-
-    Keys are "AP" of boxes, "segm/AP" and "keypoints/AP" of what both find. `rounds`: bootstrap samples of the pictures.
-    Other arguments, and errors, are those of `evaluate`.
-
-    >>> import pagoda
-    >>> from pagoda.data.drawn.synthetic import DrawnShapes
-    >>> shapes = DrawnShapes(2, image_size=(32, 32), seed=1)
-    >>> options = {"label_map": shapes.label_map, "base_channels": 8, "width": 8, "norm_groups": 4}
-    >>> model = pagoda.create_model("fcos_resnet18_fpn", **options)
-    >>> ap_differences(model, model, shapes)["AP"].difference
-    0.0
-    """
-    evaluators = []
-    for each in (model, other):
-        check_known_classes(each.label_map, dataset)
-        evaluator = _evaluator_of(dataset, limits)
-        found = detect_dataset(each, dataset, batch_size=batch_size, limits=limits)
-        for _ in _collect(found, evaluator, each.label_map, dataset.label_map, []):
-            pass
-        evaluators.append(evaluator)
-    first, second = evaluators
-    return first.differences(second, rounds=rounds)
+    progress: Callable[[int], None] | None = None,
+) -> DetectionEvaluator:
+    """An evaluator that has seen all detections of `model`; arguments and errors are those of `evaluate`."""
+    check_known_classes(model.label_map, dataset)
+    evaluator = _evaluator_of(dataset, limits)
+    found = detect_dataset(model, dataset, batch_size=batch_size, limits=limits, progress=progress)
+    for _ in _collect(found, evaluator, model.label_map, dataset.label_map, []):
+        pass
+    return evaluator
 
 
 def _evaluator_of(dataset: AnnotatedDataset[AnyTargets], limits: Limits) -> DetectionEvaluator:

@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import hotcoco
 import numpy as np
 
 from pagoda.evaluation.coco.ground_truth import GroundTruth, shorten
+from pagoda.evaluation.coco.matching import Matches, match
 from pagoda.evaluation.coco.protocol import describe_protocol, too_many_objects
-from pagoda.evaluation.coco.result import ApDifference, DetectionResult
+from pagoda.evaluation.coco.result import DetectionResult
 from pagoda.evaluation.coco.results_file import (
     check_rows,
     plain_rows,
@@ -18,7 +18,7 @@ from pagoda.evaluation.coco.results_file import (
     read_results_by_name,
     with_known_ids,
 )
-from pagoda.evaluation.coco.scoring import MAX_POSES, Task, evaluated, mean, score, summarise
+from pagoda.evaluation.coco.scoring import MAX_POSES, Task, mean, score, summarise
 from pagoda.evaluation.coco.state import Collected, State
 from pagoda.ops.rle import encode_masks
 from pagoda.places import told_at
@@ -26,8 +26,6 @@ from pagoda.plain import JsonObject, checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 
-CONFIDENCE = 0.95
-"""of intervals"""
 ObjectScale = Literal["annotated", "box"]
 SCALE_OF_BOX = 0.53
 """Share of its box that CrowdPose takes for the area of a person."""
@@ -208,29 +206,13 @@ class DetectionEvaluator:
             metrics |= {f"{task}/{name}": value for name, value in result.metrics.items()}
         return replace(boxes, metrics=metrics, others=others)
 
-    def differences(
-        self, other: "DetectionEvaluator", *, rounds: int = 300, seed: int = 0
-    ) -> dict[str, ApDifference]:
-        """By how much AP here is above that of `other`, which has seen the same data: "AP", "segm/AP", "keypoints/AP".
-
-        The intervals are those of `rounds` bootstrap samples of the pictures, the same ones for both.
-        """
-        mine, theirs = self.state(), other.state()
-        found = {}
-        for task in (task for task in _tasks(mine) if task in _tasks(theirs)):
-            first, second = (
-                evaluated(each._truth, collected, task, each._limits(task), each.label_map.skeleton)
-                for each, collected in ((self, mine), (other, theirs))
-            )
-            compared = hotcoco.compare(second, first, n_bootstrap=rounds, seed=seed, confidence=CONFIDENCE)
-            interval = compared["ci"]["AP"]
-            found["AP" if task == "bbox" else f"{task}/AP"] = ApDifference(
-                ap=compared["metrics_b"]["AP"],
-                other_ap=compared["metrics_a"]["AP"],
-                low=interval["lower"],
-                high=interval["upper"],
-            )
-        return found
+    def matches(self) -> dict[Task, Matches]:
+        """What each detection was matched to, by boxes, and by masks and keypoints where there are any."""
+        collected = self.state()
+        return {
+            task: match(self._truth, collected, task, self._limits(task)[-1], self.label_map.skeleton)
+            for task in _tasks(collected)
+        }
 
     def _limits(self, task: Task) -> list[int]:
         """Detections per picture and class that count, one after the other."""
@@ -241,7 +223,7 @@ class DetectionEvaluator:
     def _result(self, task: Task, collected: State) -> DetectionResult:
         limits = self._limits(task)
         precision, recall = score(self._truth, collected, task, limits, self.label_map.skeleton)
-        names = self._names()
+        names = self.class_names()
         counts = np.bincount(collected["categories"], minlength=len(names)).tolist()
         objects = np.bincount(
             self._truth.categories[self._truth.counted(task)], minlength=len(names)
@@ -278,7 +260,7 @@ class DetectionEvaluator:
             num_objects=int(self._truth.counted(task).sum()),
         )
 
-    def _names(self) -> list[str]:
+    def class_names(self) -> list[str]:
         """One name per category of the ground truth; the id is added where two would be called the same."""
         known = dict(zip(self.label_map.category_ids, self.label_map.names, strict=True))
         names = [known.get(i, self._truth.category_names[i]) for i in self._truth.category_ids]

@@ -104,10 +104,13 @@ class DetectionResult:
 
 @dataclass(frozen=True, kw_only=True)
 class ApDifference:
-    """AP of two models on the same pictures, as fractions 0 … 1.
+    """AP of two models on the same pictures, as fractions 0 … 1; nan without objects.
 
-    >>> round(ApDifference(ap=0.371, other_ap=0.37, low=-0.004, high=0.005).difference, 3)
-    0.001
+    >>> small = ApDifference(ap=0.374, other_ap=0.37, low=-0.004, high=0.012)
+    >>> round(small.difference, 3)
+    0.004
+    >>> small.verdict(num_images=100)
+    'cannot be told: +0.4 points (95 % interval -0.4 … +1.2); to tell as little takes about 400 pictures'
     """
 
     ap: float
@@ -123,6 +126,41 @@ class ApDifference:
     def difference(self) -> float:
         """`ap` − `other_ap`."""
         return self.ap - self.other_ap
+
+    def verdict(self, num_images: int) -> str:
+        """Which is better, the second being `ap`; or how many pictures instead of `num_images` would tell."""
+        if math.isnan(self.difference) or math.isnan(self.low):
+            return "nothing to compare: no objects"
+        points = f"{100 * abs(self.difference):.1f} points (95 % interval"
+        if self.low > 0:
+            return f"the second is better by {points} {100 * self.low:.1f} … {100 * self.high:.1f})"
+        if self.high < 0:
+            return f"the first is better by {points} {-100 * self.high:.1f} … {-100 * self.low:.1f})"
+        told = (
+            f"cannot be told: {_signed(self.difference)} points"
+            f" (95 % interval {_signed(self.low)} … {_signed(self.high)})"
+        )
+        if abs(self.difference) < 5e-5:
+            return told
+        needed = num_images * ((self.high - self.low) / 2 / self.difference) ** 2
+        rounded = math.ceil(float(f"{max(needed, num_images + 1):.1e}"))
+        return f"{told}; to tell as little takes about {rounded:,} pictures"
+
+    def row(self) -> str:
+        """`other_ap`, `ap`, their difference and its interval, in points."""
+        numbers = [f"{100 * value:8.1f}" for value in (self.other_ap, self.ap)]
+        told = [_signed(value) for value in (self.difference, self.low, self.high)]
+        return " ".join([*numbers, f"{told[0]:>8}", f"  {told[1]} … {told[2]}"]).replace("nan", "–")
+
+    def to_dict(self) -> dict[str, float | None]:
+        """ap, other_ap, difference, low, high; None where undefined."""
+        names = ("ap", "other_ap", "difference", "low", "high")
+        return {name: _jsonable(getattr(self, name)) for name in names}
+
+
+def _signed(value: float) -> str:
+    """In points; what rounds to nothing is +0.0."""
+    return f"{round(100 * value, 1) + 0.0:+.1f}"
 
 
 def _fraction(value: float) -> str:

@@ -27,16 +27,6 @@ def score(
     `limits`: detections per image and class; `skeleton` gives the sigmas of keypoints. Raises ValueError for a ground
     truth without images or categories.
     """
-    scoring = evaluated(truth, collected, task, limits, skeleton)
-    scoring.accumulate()
-    return scoring.eval["precision"], scoring.eval["recall"]
-
-
-@checked
-def evaluated(
-    truth: GroundTruth, collected: State, task: Task, limits: list[int], skeleton: Skeleton | None
-) -> hotcoco.COCOeval:
-    """Detections matched to objects, not yet accumulated; arguments and errors are those of `score`."""
     if not truth.image_ids or not truth.category_ids:
         raise ValueError("the ground truth has no images or no categories; there is nothing to evaluate")
     order = np.argsort(collected["images"], kind="stable")
@@ -54,7 +44,8 @@ def evaluated(
         # Other sigmas than COCO's are meant; the protocol of the result says which.
         warnings.filterwarnings("ignore", message=".*kpt_oks_sigmas")
         scoring.evaluate()
-    return scoring
+    scoring.accumulate()
+    return scoring.eval["precision"], scoring.eval["recall"]
 
 
 @checked

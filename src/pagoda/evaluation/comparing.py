@@ -1,0 +1,89 @@
+"""Two models, or anybody's results, on one data set: which is better, and how surely."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pagoda.batch_size import AnyBatchSize
+from pagoda.data.table.samples import AnnotatedDataset
+from pagoda.evaluation.coco.comparison import Comparison, compare_runs
+from pagoda.evaluation.coco.evaluator import DetectionEvaluator
+from pagoda.evaluation.coco.result import ApDifference
+from pagoda.evaluation.coco.results_file import read_results_by_name
+from pagoda.evaluation.runner import EVALUATION_LIMITS, Limits, collect
+from pagoda.places import told_at
+from pagoda.plain import checked
+from pagoda.structures.tubes import AnyTargets
+
+
+@checked
+def compare(
+    first: Sequence[Any],
+    second: Sequence[Any],
+    dataset: AnnotatedDataset[AnyTargets],
+    *,
+    batch_size: AnyBatchSize = "auto",
+    limits: Limits = EVALUATION_LIMITS,
+    rounds: int = 2000,
+    progress: Callable[[int], None] | None = None,
+) -> Comparison:
+    """Score both sides on the same pictures and on samples of them.
+
+    Args:
+        first: detectors, or paths of COCO results (JSON); more than one: seeds of the same training.
+        second: of the other side.
+        dataset: annotated pictures; every class of it that has objects must be known to the detectors.
+        limits: what holds in place of the detectors' own limits; as many detections of results count.
+        rounds: bootstrap samples of the pictures.
+        progress: called with the number of pictures done, of each detector anew.
+
+    Raises ValueError as `evaluate` does, and for results of other classes.
+
+    >>> import pagoda
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> shapes = DrawnShapes(2, image_size=(32, 32), seed=1)
+    >>> options = {"label_map": shapes.label_map, "base_channels": 8, "width": 8, "norm_groups": 4}
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", **options)
+    >>> compare([model], [model], shapes, rounds=10).parts["AP"].difference
+    0.0
+    """
+    seen = [
+        [
+            _seen(source, dataset, batch_size=batch_size, limits=limits, progress=progress)
+            for source in sources
+        ]
+        for sources in (first, second)
+    ]
+    before, now = ([evaluator.matches() for evaluator in side] for side in seen)
+    names = next((evaluator.class_names() for side in seen for evaluator in side), [])
+    return compare_runs(before, now, names, rounds=rounds)
+
+
+def ap_differences(
+    model: Any, other: Any, dataset: AnnotatedDataset[AnyTargets], *, batch_size: AnyBatchSize = "auto"
+) -> dict[str, ApDifference]:
+    """By how much AP of `model` is above that of `other`: "AP", "segm/AP" and "keypoints/AP" of what both find."""
+    parts = compare([other], [model], dataset, batch_size=batch_size).parts
+    return {name: parts[name] for name in ("AP", "segm/AP", "keypoints/AP") if name in parts}
+
+
+def _seen(
+    source: Any,
+    dataset: AnnotatedDataset[AnyTargets],
+    *,
+    batch_size: AnyBatchSize,
+    limits: Limits,
+    progress: Callable[[int], None] | None,
+) -> DetectionEvaluator:
+    if not isinstance(source, str | Path):
+        return collect(source, dataset, batch_size=batch_size, limits=limits, progress=progress)
+    most = limits.get("max_detections")
+    evaluator = DetectionEvaluator(
+        dataset.annotations.to_coco(), dataset.label_map, max_detections=100 if most is None else int(most)
+    )
+    rows, left_out = read_results_by_name(source, dataset.label_map)
+    with told_at(Path(source)):
+        if left_out and not rows:
+            raise ValueError(f"all {sum(left_out.values())} results are of classes that the data do not have")
+        evaluator.update_results(rows)
+    return evaluator

@@ -2,7 +2,6 @@
 
 import ast
 import io
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from pagoda.exporting.onnx import check_exportable, check_form, check_free, chec
 from pagoda.exporting.parity import HALF, SINGLE, ParityReport, Tolerance, check_parity, verify
 from pagoda.exporting.parity_pictures import fitted
 from pagoda.files.atomic import write_atomically
+from pagoda.files.text import json_text
 
 CALIBRATION_PICTURES = 300
 """as many as calibrate well; more only take longer"""
@@ -169,7 +169,7 @@ def export_int8(
                 " allow more: --max-ap-loss",
                 report,
             )
-        quantized.set_rt_info(json.dumps(report.to_dict()), ["pagoda", "int8"])
+        quantized.set_rt_info(json_text(report.to_dict()), ["pagoda", "int8"])
         write_ir(quantized, file)
         place_pair(file, path)
     return report

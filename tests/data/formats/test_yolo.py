@@ -210,8 +210,8 @@ def test_labels_without_picture_are_noted(pets: Path) -> None:
     [
         ("0 0.5 0.5 0.5", r"a\.txt, line 2: expected class cx cy width height, .* got 4 numbers"),
         ("0 0.5 0.5 0.5 0.5 0.9", "got 6 numbers"),
-        ("2 0.5 0.5 0.5 0.5", r"category 2 of 1 annotations, first .*a\.txt, line 2; listed: 0, 1"),
-        ("0.5 0.5 0.5 0.5 0.5", r"category 0.5 of 1 annotations"),
+        ("2 0.5 0.5 0.5 0.5", r"category 2 of 1 annotation, first .*a\.txt, line 2; listed: 0, 1"),
+        ("0.5 0.5 0.5 0.5 0.5", r"category 0.5 of 1 annotation"),
         ("dog 0.5 0.5 0.5 0.5", "expected numbers, got 'dog 0.5"),
         ("0 75 25 125 75", r"shares of the picture, 0 … 1, got 125 \(pixels\?\)"),
     ],

@@ -61,7 +61,7 @@ def test_one_name(tmp_path: Path, written: str, stored: str | None, way: str | N
     notes = finder.notes("here")
     assert len(notes) == (way is not None)
     if way:
-        assert f"1 pictures were found {way}" in notes[0] and f"'{written}' is {stored}" in notes[0]
+        assert f"1 picture was found {way}" in notes[0] and f"'{written}' is {stored}" in notes[0]
 
 
 def test_the_longest_end_decides(tmp_path: Path) -> None:

@@ -266,7 +266,7 @@ def test_objects_without_a_mask_are_left_out_of_mask_ap():
     result = score(ground_truth, hits[1:])
     assert result.metrics["segm/AP"] == pytest.approx(1)
     assert result.metrics["AP"] < 1
-    assert "1 objects without an annotated mask left out" in result.others["segm"].protocol
+    assert "1 object without an annotated mask left out" in result.others["segm"].protocol
 
 
 def test_boxes_alone_stay_boxes_alone():

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from pagoda.data.reading.splits import SPLIT_NAMES, common_name
+from pagoda.messages import counted
 from pagoda.pictures.read import is_picture
 
 MAX_NAMED = 5
@@ -114,7 +115,8 @@ class PictureFinder:
     def notes(self, source: str) -> list[str]:
         """One line for each way in which pictures were found that is not the written one."""
         return [
-            f"{source}: {len(found)} pictures were found {WAYS[way]}: '{found[0][0]}' is {self._short(found[0][1])}"
+            f"{source}: {counted(len(found), 'picture was', 'pictures were')} found {WAYS[way]}:"
+            f" '{found[0][0]}' is {self._short(found[0][1])}"
             for way, found in self._done.items()
         ]
 

@@ -21,6 +21,7 @@ from pagoda.exporting.parity import HALF, SINGLE, ParityReport, Tolerance, check
 from pagoda.exporting.parity_pictures import fitted
 from pagoda.files.atomic import write_atomically
 from pagoda.files.text import json_text
+from pagoda.messages import counted
 
 CALIBRATION_PICTURES = 300
 """as many as calibrate well; more only take longer"""
@@ -67,7 +68,8 @@ class Int8Report:
         )
         return (
             f"int8 {scores}: {self.ap_loss:+.2f} points lost, {self.max_ap_loss:g} allowed;"
-            f" {self.quantized} layers in int8, {self.kept} in fp32; calibrated on {self.calibration_pictures} pictures"
+            f" {counted(self.quantized, 'layer')} in int8, {self.kept} in fp32; calibrated on"
+            f" {counted(self.calibration_pictures, 'picture')}"
         )
 
     def to_dict(self) -> dict[str, object]:

@@ -235,7 +235,7 @@ def test_lists_of_another_machine(tmp_path: Path) -> None:
     assert [annotations.path(index).name for index in range(2)] == ["0.png", "1.png"] and len(
         annotations.labels
     ) == 2
-    assert "train.txt: 2 pictures were found by the end of their path" in annotations.notes[0]
+    assert "train.txt: 2 pictures were found by the end of the path" in annotations.notes[0]
     with (tmp_path / "train.txt").open("a") as file:
         file.write("/content/set/gone.png\n")
     with pytest.raises(

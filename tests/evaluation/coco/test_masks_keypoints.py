@@ -304,7 +304,7 @@ def change(row, **changes):
         ({"keypoints": [1.0, 2.0]}, "result 0: keypoints must be x, y, score of each, got 2 numbers"),
         (
             {"keypoints": [1.0, 2.0, 0.5]},
-            "the detections have 1 keypoints, the skeleton of the ground truth 3",
+            "the detections have 1 keypoint, the skeleton of the ground truth 3",
         ),
         ({"keypoints": [float("nan")] * 9}, "image 1: a detection has a keypoint that is not finite"),
     ],

@@ -170,7 +170,7 @@ def _nothing_found(files: list[str], root: Path, json_path: Path, split: str) ->
 
 def _missing(source: str, folder: Path, names: list[str], count: int) -> str:
     return (
-        f"{source}: {len(names)} of {counted(count, 'picture')} are not in {folder}, the first is"
+        f"{source}: {len(names)} of {counted(count, 'picture is', 'pictures are')} not in {folder}, the first is"
         f" {names[0]}; add them, or leave"
         f" them out with skip_missing=True{_other_ending(folder, names[0])}{_perhaps_above(folder)}"
     )

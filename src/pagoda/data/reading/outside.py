@@ -48,5 +48,6 @@ def complain_of_outside(
     found = outside(paths, folder, follow_links=refuse)
     if found:
         kind = "pictures_refused" if refuse else "pictures_outside"
-        place = f"{source}: {len(found)} of {counted(len(paths), 'file')} lie outside {folder}, the first is {found[0]}"
+        lie = f"{len(found)} of {counted(len(paths), 'file lies', 'files lie')}"
+        place = f"{source}: {lie} outside {folder}, the first is {found[0]}"
         complaints.add(kind, place, len(found))

@@ -175,7 +175,7 @@ class DetectionEvaluator:
             )
         if len(points) and points.shape[1] != len(skeleton):
             raise ValueError(
-                f"the detections have {points.shape[1]} keypoints, the skeleton of the ground truth"
+                f"the detections have {counted(points.shape[1], 'keypoint')}, the skeleton of the ground truth"
                 f" {len(skeleton)}: {shorten(list(skeleton.names), 5)}; the model is of another skeleton"
             )
         broken = ~np.isfinite(points).all((1, 2))

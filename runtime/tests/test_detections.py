@@ -1,13 +1,13 @@
 """Detections speak in Pagoda's words, and say the same as JSON."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from pagoda_runtime import Detections, LabelMap
-from pagoda_runtime.detections import run_lengths
+from pagoda_runtime.detections import Skeleton, run_lengths
 
 pytestmark = pytest.mark.medium
 
@@ -49,6 +49,18 @@ def test_names_and_json_are_those_of_pagoda(rng):
     }
     alone = {name: getattr(ours, name) for name in bare}
     assert Detections(**alone).to_dict() == structures.Detections(**bare).to_dict()
+
+
+def test_keypoints_are_named_as_pagoda_names_them_and_json_is_strict(rng):
+    skeletons = pytest.importorskip("pagoda.structures.skeleton")
+    face = skeletons.Skeleton(("nose", "left_ear", "right_ear"), ((0, 1), (0, 2)))
+    labels = LabelMap(LABELS.names, LABELS.category_ids, Skeleton.from_dict(face.to_dict()))
+    found = replace(draw(rng), label_map=labels)
+    found.keypoints[0, 1] = np.nan
+    plain = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert plain["skeleton"] == face.to_dict()
+    assert plain["objects"][0]["keypoints"][3:5] == [None, None]
+    assert "skeleton" not in found[:0].to_dict() and "skeleton" not in draw(rng).to_dict()
 
 
 def slow_run_lengths(mask: np.ndarray) -> list[int]:

@@ -9,6 +9,7 @@ import numpy as np
 from pagoda.batch_size import AnyBatchSize
 from pagoda.data.dataset import DetectionDataset
 from pagoda.data.formats.reader import open_annotations
+from pagoda.data.reading.splits import chosen_with
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation import runner
 from pagoda.evaluation.coco.result import DetectionResult
@@ -17,6 +18,7 @@ from pagoda.exporting.openvino import export_openvino
 from pagoda.exporting.parity import ParityReport
 from pagoda.follow.follower import TrackOptions, VideoFollower
 from pagoda.follow.run import TrackCollector, TrackResult, follow_video
+from pagoda.messages import counted
 from pagoda.models import load
 from pagoda.pictures.read import PictureError
 from pagoda.plain import JsonObject, checked, from_plain
@@ -101,7 +103,8 @@ def evaluate(
     >>> result.num_images, result.metrics["AP"] < 0.5, list(result.metrics)[:3]  # it has not been trained
     (2, True, ['AP', 'AP50', 'AP75'])
     """
-    annotations = open_annotations(data, split, inside_only=inside_only)
+    with chosen_with("--split"):
+        annotations = open_annotations(data, split, inside_only=inside_only)
     dataset = DetectionDataset(annotations, channels=model.input_spec.read_channels)
     limits = {**runner.EVALUATION_LIMITS, "max_detections": max_detections}
     return runner.evaluate(model, dataset, batch_size=batch_size, limits=limits)
@@ -181,7 +184,7 @@ def track(
     if run.failure and not run.num_frames:
         raise PictureError(run.failure)
     if run.failure:
-        warn(f"followed for {run.num_frames} frames only: {run.failure}", stacklevel=3)
+        warn(f"followed for {counted(run.num_frames, 'frame')} only: {run.failure}", stacklevel=3)
     return TrackResult(**vars(run), tracks=collected.tracks(video.name, first_frame=first_frame))
 
 

@@ -6,6 +6,7 @@ from typing import Literal, TypeVar
 
 import torch
 
+from pagoda.messages import counted
 from pagoda.plain import check_counts, checked
 
 Item = TypeVar("Item")
@@ -56,7 +57,8 @@ class BatchSize:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             print(
-                f"{len(part)} pictures together do not fit into memory ({told}); going on with {self.size} at a time",
+                f"{counted(len(part), 'picture')} together do not fit into memory ({told}); going on with"
+                f" {self.size} at a time",
                 file=sys.stderr,
             )
         return made

@@ -18,6 +18,7 @@ from platformdirs import user_cache_path
 from torch.nn.functional import conv2d
 
 from pagoda.files.atomic import write_atomically
+from pagoda.files.text import json_text
 from pagoda.plain import checked, from_plain
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -230,7 +231,7 @@ def _kept(file: Path) -> dict[str, Machine]:
 
 def _keep(file: Path, machines: dict[str, Machine]) -> None:
     """For the next time; where the folder cannot be written to, it is measured again."""
-    content = json.dumps({key: vars(machine) for key, machine in machines.items()}, indent=1)
+    content = json_text({key: vars(machine) for key, machine in machines.items()}, indent=1)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, lambda draft: draft.write_text(content, encoding="utf-8"))

@@ -1,7 +1,16 @@
-"""What many messages have in common: lists that stay short, and the known word that was probably meant."""
+"""What many messages have in common: counted nouns, lists that stay short, the known word that was probably meant."""
 
 from collections.abc import Collection
 from difflib import get_close_matches
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """A number with its noun, in the plural unless it is 1; `many` where that is not `one` with an s.
+
+    >>> counted(1, "picture"), counted(0, "picture"), counted(2, "category", "categories")
+    ('1 picture', '0 pictures', '2 categories')
+    """
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
 
 
 def nearest(word: str, known: Collection[str], *, cutoff: float = 0.5) -> str | None:

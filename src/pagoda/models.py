@@ -13,6 +13,7 @@ from pagoda.detectors.contract import Detector
 from pagoda.files.text import with_home
 from pagoda.layers.inflate import Inflation, inflate_state
 from pagoda.machine import find_device
+from pagoda.messages import counted, short_list
 from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
 from pagoda.weights.file_types import is_remote
@@ -79,7 +80,9 @@ def create_model(
             keypoints = options.get("num_keypoints")
             label_map = published_classes(conventions.class_names, num_classes, num_keypoints=keypoints)
     elif num_classes not in (None, len(label_map)):
-        raise ValueError(f"num_classes is {num_classes} but the label map names {len(label_map)} classes")
+        raise ValueError(
+            f"num_classes is {num_classes} but the label map names {counted(len(label_map), 'class', 'classes')}"
+        )
     chosen = options_from(options, parts, conventions)
     inflation = chosen.inflation if isinstance(chosen, DetectAndTrackOptions) else None
     model = build_detector(parts, label_map, chosen, conventions)
@@ -126,7 +129,7 @@ def load_backbone_weights(
     missing = [name for name in wanted if name not in state and not name.endswith("num_batches_tracked")]
     if missing:
         raise WeightsError(
-            f"{source} lacks {len(missing)} tensors of this backbone: {', '.join(missing[:3])} …"
+            f"{source} lacks {counted(len(missing), 'tensor')} of this backbone: {', '.join(missing[:3])} …"
         )
     taken = inflate_state({n: state[n] for n in wanted if n in state}, wanted, inflation or "center")
     backbone.load_state_dict(taken, strict=False)
@@ -303,7 +306,9 @@ def _exported(path: str | Path, num_classes: int | None, device: str | None, *ot
     model = load_exported(path)
     names = model.label_map.names
     if num_classes not in (None, len(names)):
-        raise WeightsError(f"{path} knows {len(names)} classes ({', '.join(names[:5])} …), not {num_classes}")
+        raise WeightsError(
+            f"{path} knows {counted(len(names), 'class', 'classes')} ({short_list(names, 5)}), not {num_classes}"
+        )
     return model
 
 
@@ -335,6 +340,7 @@ def _checkpoint(
     names = classes_in(card, path).names
     if num_classes not in (None, len(names)):
         raise WeightsError(
-            f"{path} was trained on {len(names)} classes ({', '.join(names[:5])} …), not {num_classes}"
+            f"{path} was trained on {counted(len(names), 'class', 'classes')} ({short_list(names, 5)}), not"
+            f" {num_classes}"
         )
     return model_of_file(path, card, build=build).eval()

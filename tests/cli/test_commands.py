@@ -145,7 +145,7 @@ def test_a_finished_run_goes_on_to_more_epochs(in_project, capsys, tmp_path):
     assert (
         run("train", "--resume", str(copy), "--batch-size", "4") == 0
     )  # what it has already, and nothing to do
-    assert "all 2 epochs are done; --epochs 3 or more goes on" in " ".join(capsys.readouterr().err.split())
+    assert "no epoch is left of 2; --epochs 3 or more goes on" in " ".join(capsys.readouterr().err.split())
     before = load_last(copy)["at"]["step"]
     assert run("train", "--resume", str(copy), "--epochs", "3", "--val-every", "2", "--json") == 0
     said = " ".join(capsys.readouterr().err.split())

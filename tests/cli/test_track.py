@@ -140,7 +140,7 @@ def test_detections_are_linked_and_scored_without_any_model(tmp_path, capsys):
         (tmp_path / name / "walk.txt").write_text("".join(lines))
     out = tmp_path / "out"
     assert run("link", tmp_path / "det" / "walk.txt", "--image-size", 100, 200, "--out", out) == 0
-    assert "20 of 20 detections in 1 tracks" in capsys.readouterr().err
+    assert "20 of 20 detections in 1 track" in capsys.readouterr().err
     (again,) = read_posetrack(out / "posetrack18" / "walk.json")
     assert len(again) == 20
     assert run("eval", "--gt", tmp_path / "truth", "--pred", out, "--json") == 0
@@ -155,7 +155,7 @@ def test_detections_that_belong_to_no_track_are_told(tmp_path, capsys):
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "a.txt").write_text(line.format(1) + line.format(-1))
     assert run("eval", "--gt", tmp_path / "a.txt", "--pred", tmp_path / "b") == 0
-    assert "1 predicted objects belong to no track" in capsys.readouterr().err
+    assert "1 predicted object belongs to no track" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_frames_of_a_folder_are_followed_in_the_order_of_their_numbers(video, tm
     (folder / "notes.txt").touch()
     assert run("m", folder, "--out", tmp_path / "out", "--no-video") == 0
     said = capsys.readouterr().err
-    assert "1 tracks" in said and "1 file is no picture by the ending (1 .txt)" in said
+    assert "1 track" in said and "1 file is no picture by the ending (1 .txt)" in said
     found = read_mot(tmp_path / "out" / "tracks-ball.txt")
     assert found.boxes[:, 0].tolist() == [2 * number for number in range(12)]
 

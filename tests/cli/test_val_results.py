@@ -110,7 +110,7 @@ def test_classes_of_a_results_document_meet_by_name(folder, tmp_path, capsys):
     assert run("val", "--results", file, "--data", str(folder), "--json") == 0
     scores = json.loads(capsys.readouterr().out)
     assert scores["metrics"]["AP"] == pytest.approx(1)
-    assert "1 detections of classes that the data do not have left out: 'star'" in scores["protocol"]
+    assert "1 detection of classes that the data do not have left out: 'star'" in scores["protocol"]
     file = write(tmp_path / "none.json", {**whole, "categories": [{"id": 7, "name": "star"}]})
     assert run("val", "--results", file, "--data", str(folder)) == 1
     assert "of the classes 'star', none of which the data have" in " ".join(capsys.readouterr().err.split())
@@ -123,7 +123,7 @@ def test_text_everywhere_is_scored_and_what_was_left_out_is_said(data: Path, cap
     told = capsys.readouterr()
     result = json.loads(told.out)
     assert result["metrics"]["AP"] == pytest.approx(1) and list(result["per_class"]) == ["0"]
-    assert "no image has the id 99; its 1 annotations are left out" in told.err
+    assert "no image has the id 99; its 1 annotation is left out" in told.err
 
 
 def test_results_that_are_none_are_named(data: Path, capsys) -> None:

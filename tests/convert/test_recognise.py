@@ -207,5 +207,5 @@ def test_pieces_that_only_the_first_version_of_a_program_wrote() -> None:
 def test_tensors_under_both_an_old_and_a_new_name_are_refused() -> None:
     state = state_of("fcos_resnet50_fpn.mmdet", "mmdet", {})
     state["bbox_head.fcos_cls.weight"] = state["bbox_head.conv_cls.weight"]
-    with pytest.raises(WeightsError, match="holds 1 tensors twice, under an older and a newer name"):
+    with pytest.raises(WeightsError, match="holds 1 tensor twice, under an older and a newer name"):
         recognised("x.pth", state)

@@ -243,7 +243,7 @@ def test_what_does_not_fit_together_is_refused(tmp_path):
     video = boxes_only([(0, 1, 0)], 2)
     with pytest.raises(ValueError, match="at least one video"):
         ClipDataset([])
-    with pytest.raises(ValueError, match="'film' has 1 pictures, but annotations for 2 frames"):
+    with pytest.raises(ValueError, match="'film' has 1 picture, but annotations for 2 frames"):
         Video(video.tracks, [tmp_path / "0.png"])
     with pytest.raises(ValueError, match="'film' and 'other' differ"):
         ClipDataset([video, Video(replace(video.tracks, label_map=PERSON_17, name="other"), video.frames)])

@@ -49,9 +49,9 @@ def run_remedy(said: str) -> None:
 @pytest.mark.parametrize(
     ("name", "levels", "reason"),
     [
-        ("12 bits.png", RAMP.astype(np.uint16), "reach only 4095 of 65535"),
-        ("10 bits.tif", (RAMP / 4).astype(np.uint16), "reach only 1023 of 65535"),
-        ("12 bits of 32.tif", RAMP.astype(np.int32), "reach only 4095 of 65535"),
+        ("12 bits.png", RAMP.astype(np.uint16), "only 4095 of 65535"),
+        ("10 bits.tif", (RAMP / 4).astype(np.uint16), "only 1023 of 65535"),
+        ("12 bits of 32.tif", RAMP.astype(np.int32), "only 4095 of 65535"),
         ("20 bits.tif", (RAMP * 256).astype(np.int32), "must lie within 0 … 65535, got 0 … 1048320"),
         ("below 0.tif", (RAMP - 1024).astype(np.int32), "must lie within 0 … 65535, got -1024 … 3071"),
         (
@@ -59,7 +59,7 @@ def run_remedy(said: str) -> None:
             (RAMP / 4095 * 255).astype(np.float32),
             "must hold values within 0 … 1, got 0 … 255",
         ),
-        ("0 to 0.1.tif", (RAMP / 40950).astype(np.float32), "reach only 0.1 of 1"),
+        ("0 to 0.1.tif", (RAMP / 40950).astype(np.float32), "only 0.1 of 1"),
     ],
 )
 def test_the_remedy_that_is_named_works(tmp_path: Path, name: str, levels: np.ndarray, reason: str) -> None:
@@ -100,7 +100,7 @@ def test_colours_of_12_bits_are_stretched_too(tmp_path: Path, orientation: int) 
     path = deep_colours(tmp_path / "data" / "a.png", levels, orientation)
     assert read_picture(path).max() == 15
     said = dark_levels({path: peak_level(path)}, path.parent)
-    assert "1 pictures of more than 8 bits reach only" in said
+    assert "1 picture of more than 8 bits reaches only" in said
     run_remedy(said)
     expected = levels / 4095 * 255
     expected = expected if orientation == 1 else expected[::-1].transpose(1, 0, 2)

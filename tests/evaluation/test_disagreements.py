@@ -84,7 +84,7 @@ def test_another_limit_has_a_number_of_its_own_and_stands_in_the_protocol():
     assert few.metrics["AP"] == pytest.approx(45 / 101)
     assert few.metrics["AP"] == pytest.approx(pycocotools_stats(truth, found)[0])
     (warning,) = few.warnings
-    assert "1 pictures hold more objects of one class (up to 225) than the 100 detections" in warning
+    assert "1 picture holds more objects of one class (up to 225) than the 100 detections" in warning
     assert "--max-detections 225" in warning and f"warning: {warning}" in few.table()
     assert few.to_dict()["warnings"] == [warning]
     assert not pagoda_result(truth, found, max_detections=225).warnings

@@ -77,7 +77,7 @@ def test_the_model_is_left_in_its_mode(model):
 def test_unreadable_pictures_count_as_missed_and_are_named(model, corrupt_pictures):
     data = corrupt_pictures(DrawnShapes(4, image_size=(64, 64), seed=5), {1})
     result = evaluate(model, data, batch_size=2)
-    assert "1 pictures could not be read: 1.png: truncated" in result.protocol
+    assert "1 picture could not be read: 1.png: truncated" in result.protocol
     assert result.num_images == 4
     with pytest.raises(PictureError):
         list(detect_dataset(model, data))

@@ -308,7 +308,7 @@ def test_pictures_are_listed(tmp_path: Path) -> None:
     [
         ("nothing", "expected a picture, a folder or a glob pattern"),
         ("empty", "no pictures in the folder .*nothing is there"),
-        ("outer", r"found 1 entries, the first is inner; .*outer/\*/\*"),
+        ("outer", r"found 1 entry, the first is inner; .*outer/\*/\*"),
         ("*.jpg", "nothing that is a picture matches"),
     ],
 )

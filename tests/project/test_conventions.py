@@ -1,5 +1,6 @@
 """Every public name explains itself, every example in a docstring runs, and the project's papers agree."""
 
+import ast
 import doctest
 import importlib
 import inspect
@@ -21,6 +22,17 @@ def module_name(path: Path) -> str:
 # `python -m pagoda` starts the command line when it is imported.
 MODULES = [name for name in map(module_name, FILES) if not name.endswith("__main__")]
 # A conversion's name says all there is to say: a_to_b.
+KEEP_INFINITY = {
+    "src/pagoda/cli/arguments/json_options.py",
+    "src/pagoda/data/formats/createml.py",
+    "src/pagoda/exporting/metadata.py",
+    "src/pagoda/exporting/raw_heads.py",
+    "src/pagoda/files/text.py",
+    "src/pagoda/follow/frame_log.py",
+    "src/pagoda/recipes/training_run.py",
+    "src/pagoda/weights/files.py",
+}
+"""Files that write words, or options of which an infinite one has to come back as it was"""
 SELF_EXPLAINING = re.compile(r"^[a-z0-9]+_to_[a-z0-9]+$")
 
 
@@ -33,6 +45,21 @@ def public_names(module) -> dict[str, object]:
         and (inspect.isclass(value) or inspect.isroutine(inspect.unwrap(value) if callable(value) else value))
         and getattr(value, "__module__", None) == module.__name__
     }
+
+
+@pytest.mark.parametrize("path", [*FILES, *sorted((ROOT / "runtime" / "src").rglob("*.py"))], ids=str)
+def test_json_is_written_strictly(path):
+    """NaN is no JSON; `files.text.json_text` writes null."""
+    if path.relative_to(ROOT).as_posix() in KEEP_INFINITY:
+        return
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    writers = [call for call in calls if ast.unparse(call.func) in ("json.dumps", "json.dump")]
+    loose = [
+        call.lineno
+        for call in writers
+        if not any(word.arg == "allow_nan" and not ast.literal_eval(word.value) for word in call.keywords)
+    ]
+    assert not loose, f"{path}: lines {loose} write JSON that may hold NaN; use json_text, or allow_nan=False"
 
 
 def load(name: str):

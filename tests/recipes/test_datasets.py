@@ -4,12 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from pagoda.api import evaluate
 from pagoda.data.clips import ClipDataset
 from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.data.drawn.walking import WalkingFigures
+from pagoda.data.saving import write_coco_folder
+from pagoda.data.tracks.folders import write_video_folder
 from pagoda.models import create_model
-from pagoda.recipes.datasets import check_scorable
+from pagoda.recipes.datasets import check_scorable, open_data
 from pagoda.recipes.training_run import train_on
 from pagoda.structures.posetrack_skeletons import PERSON_17
 from pagoda.training.settings import AugmentSettings, TrainSettings
@@ -43,6 +47,58 @@ def test_pictures_are_not_for_a_model_of_clips(model, tmp_path):
     shapes = DrawnShapes(2, (64, 64), seed=0)
     with pytest.raises(ValueError, match="learns from clips of videos, but the data are pictures"):
         train_on(model, shapes, shapes, TrainSettings(data="drawn", out=str(tmp_path)), quiet=True)
+
+
+FLAGS = ("train-split", "val-split", "split")
+
+
+def coco(folder):
+    write_coco_folder(DrawnShapes(1, (32, 32)), folder, split="default")
+
+
+def yolo(folder):
+    picture(folder / "images" / "a.png")
+    (folder / "labels").mkdir()
+    (folder / "labels" / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (folder / "data.yaml").write_text("train: gone\nval: gone\ntest: images\nnames: [cat]\n")
+
+
+def voc(folder):
+    picture(folder / "default" / "a.png")
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+    text = f"<annotation><filename>a.png</filename><object><name>cat</name>{box}</object></annotation>"
+    (folder / "Annotations").mkdir()
+    (folder / "Annotations" / "a.xml").write_text(text)
+    picture(folder / "JPEGImages" / "a.png")
+    (folder / "ImageSets" / "Main").mkdir(parents=True)
+    (folder / "ImageSets" / "Main" / "default.txt").write_text("a\n")
+
+
+def videos(folder):
+    write_video_folder(WalkingFigures(num_videos=1, num_frames=3, image_size=(64, 80)), folder, "default")
+
+
+def picture(path):
+    path.parent.mkdir(parents=True)
+    Image.new("RGB", (32, 32)).save(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "there"), [(coco, "default"), (yolo, "test"), (voc, "default"), (videos, "default")]
+)
+def test_a_split_that_is_missing_is_told_with_the_words_that_choose_another(make, there, tmp_path):
+    make(tmp_path)
+    name = "detect_and_track_resnet18_3d" if make is videos else "fcos_resnet18_fpn"
+    settings = TrainSettings(data=str(tmp_path))
+    train, val, split = (rf"--{each} {there} \({each.replace('-', '_')}='{there}'\)" for each in FLAGS)
+    with pytest.raises((ValueError, FileNotFoundError), match=train):
+        open_data(settings, name)
+    with pytest.raises((ValueError, FileNotFoundError), match=val):
+        open_data(replace(settings, train_split=there), name)
+    if make is not videos:
+        small = create_model(name, num_classes=1, base_channels=8, width=8, norm_groups=4)
+        with pytest.raises((ValueError, FileNotFoundError), match=split):
+            evaluate(small, tmp_path)
 
 
 class Bent:

@@ -156,6 +156,18 @@ def test_masks_and_keypoints_go_out_as_coco_writes_them():
     assert empty.to_coco(image_id=1) == [] and empty.to_dict()["objects"] == []
 
 
+def test_keypoints_go_out_with_their_names_and_without_nan():
+    found = posed()
+    found.keypoints[0, 1] = float("nan")
+    plain = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert plain["objects"][0]["keypoints"] == [0, 1, 0.5, None, None, 0.5]
+    assert Skeleton.from_dict(plain["skeleton"]) == found.label_map.skeleton
+    rows = json.loads(json.dumps(found.to_coco(image_id=1), allow_nan=False))
+    assert rows[0]["keypoints"] == [0, 1, 0.5, 0, 0, 0] and rows[1]["keypoints"] == [4, 5, 0.5, 6, 7, 0.5]
+    for nameless in (found.above(2.0), three(), replace(found, label_map=PETS)):
+        assert "skeleton" not in nameless.to_dict()
+
+
 def test_masks_and_keypoints_in_supervision():
     pytest.importorskip("supervision")
     theirs = posed().to_supervision()

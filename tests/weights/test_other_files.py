@@ -50,7 +50,7 @@ def test_a_folder_with_one_file_is_that_file(tmp_path: Path, plain: State) -> No
 def test_weights_that_are_no_numbers_are_said(tmp_path: Path, plain: State) -> None:
     torch.save({**plain, FIRST: plain[FIRST] * float("nan")}, tmp_path / "weights.pth")
     with pytest.warns(
-        WeightsNote, match=rf"weights.pth: 1 tensors hold NaN or infinity, the first is {FIRST}"
+        WeightsNote, match=rf"weights.pth: 1 tensor holds NaN or infinity, the first is {FIRST}"
     ):
         pagoda.load_backbone(tmp_path / "weights.pth")
     large = {name: torch.full_like(t, 1e38) if t.is_floating_point() else t for name, t in plain.items()}
@@ -102,7 +102,7 @@ def test_archives_that_torch_did_not_write_are_named(tmp_path: Path, plain: Stat
     torch.save(plain, tmp_path / "a.pth")
     members = {"release.zip": "a.pth", "model.keras": "model.weights.h5", "arrays.bin": "w.npy"}
     says = (
-        "a zip archive of 1 files, as a.pth; unpack it first",
+        "a zip archive of 1 file, as a.pth; unpack it first",
         "a file of Keras",
         "an archive of NumPy arrays",
     )

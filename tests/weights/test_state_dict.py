@@ -277,7 +277,7 @@ def archive(kind: str) -> bytes:
         (b"<?xml version='1.0'?><Error>AccessDenied</Error>", "web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
         (archive("tar"), "tar archive"),
-        (archive("zip"), "it is a zip archive of 1 files, as .*; unpack it first"),
+        (archive("zip"), "it is a zip archive of 1 file, as .*; unpack it first"),
         (gzip.compress(b"x" * 100, mtime=0), "compressed with gzip"),
         (b"\x89HDF\r\n\x1a\n" + bytes(100), "HDF5"),
         (b"{'not': 'weights'}", r"it is a text, which begins '\{'not': 'weights'\}'"),

@@ -262,7 +262,7 @@ def test_a_shard_alone_says_what_to_give(tmp_path: Path, plain: State) -> None:
         pagoda.load(index)
     shard.write_bytes(whole)
     index.write_text(text.replace(FIRST, "features.0.0.kernel"))
-    with pytest.raises(WeightsError, match=r"lacks 1 tensors .* \(features.0.0.kernel\)"):
+    with pytest.raises(WeightsError, match=r"lacks 1 tensor .* \(features.0.0.kernel\)"):
         pagoda.load(index)
     index.write_text(text.replace("model-00001", "../model-00001"))
     with pytest.raises(WeightsError, match="its files should lie beside it"):

@@ -58,5 +58,5 @@ def _predict(options: argparse.Namespace) -> int:
                 print(f"skipped: {error}", file=sys.stderr)
                 continue
             assert isinstance(found, Detections)
-            print(json.dumps(found.to_dict()), file=out, flush=True)
+            print(json.dumps(found.to_dict(), allow_nan=False), file=out, flush=True)
     return 1 if failed else 0

@@ -1,5 +1,6 @@
 """What a model says of a picture, in the words of `pagoda.structures.instances`. N objects, K keypoints."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -32,6 +33,15 @@ class Skeleton:
             tuple(map(float, data.get("sigmas") or ())),
             pairs["flip_pairs"],
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Lists and numbers, ready for JSON, as Pagoda's."""
+        return {
+            "names": list(self.names),
+            "edges": [list(edge) for edge in self.edges],
+            "sigmas": list(self.sigmas),
+            "flip_pairs": None if self.flip_pairs is None else [list(pair) for pair in self.flip_pairs],
+        }
 
     def __len__(self) -> int:
         return len(self.names)
@@ -122,9 +132,12 @@ class Detections:
         return f"Detections({len(self)} in {self.image_size[0]}×{self.image_size[1]}: {best}{tail})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists and numbers, ready for JSON, as Pagoda's; masks as COCO's compressed run lengths."""
+        """Plain lists and numbers, ready for JSON, as Pagoda's; masks as COCO's compressed run lengths.
+
+        `skeleton`, beside objects that have keypoints, names these; None stands for numbers that are not finite.
+        """
         objects: list[dict[str, Any]] = [
-            {"name": name, "label": label, "score": score, "box_xyxy": box}
+            {"name": name, "label": label, "score": score, "box_xyxy": _finite(box)}
             for name, label, score, box in zip(
                 self.names, self.labels.tolist(), self.scores.tolist(), self.boxes.tolist(), strict=True
             )
@@ -137,19 +150,28 @@ class Detections:
                 entry["segmentation"] = {"size": list(self.image_size), "counts": counts}
             if self.keypoints is not None:
                 entry["keypoints"] = self._triples(number)
-        return {
+        plain: dict[str, Any] = {
             "file": self.file,
             "image_id": self.image_id,
             "image_size": list(self.image_size),
             "objects": objects,
         }
+        skeleton = self.label_map.skeleton
+        if skeleton is None or self.keypoints is None or not len(self):
+            return plain
+        return {**plain, "skeleton": skeleton.to_dict()}
 
-    def _triples(self, number: int) -> list[float]:
+    def _triples(self, number: int) -> list[float | None]:
         """x, y, score, x, y, score, … of one object; 1 where keypoints come without scores."""
         assert self.keypoints is not None
         points = self.keypoints[number].astype(np.float64)
         scores = np.ones(len(points)) if self.keypoint_scores is None else self.keypoint_scores[number]
-        return np.concatenate([points, scores[:, None]], axis=1).ravel().tolist()
+        return _finite(np.concatenate([points, scores[:, None]], axis=1).ravel().tolist())
+
+
+def _finite(values: list[float]) -> list[float | None]:
+    """With None for NaN and infinity, which JSON does not have."""
+    return [value if math.isfinite(value) else None for value in values]
 
 
 def run_lengths(mask: np.ndarray) -> str:

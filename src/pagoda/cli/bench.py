@@ -1,6 +1,5 @@
 """pagoda bench CHECKPOINT"""
 
-import json
 import math
 import sys
 from collections.abc import Sequence
@@ -17,7 +16,9 @@ from rich.table import Table
 from pagoda.cli.arguments.parsing import open_model, parse
 from pagoda.exporting.parity_pictures import drawn_pictures
 from pagoda.exporting.variants import Timing, time_variants
+from pagoda.files.text import json_text
 from pagoda.machine import choose_precision, find_device, this_machine
+from pagoda.messages import counted
 from pagoda.pictures.read import list_pictures, read_picture
 from pagoda.plain import check_counts, checked
 
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
         )
     machine = this_machine(device)
     if command.json:
-        print(json.dumps({"machine": asdict(machine), "variants": [asdict(timing) for timing in timings]}))
+        print(json_text({"machine": asdict(machine), "variants": [asdict(timing) for timing in timings]}))
         return 0
     show(timings, len(pictures), command.rounds)
     quickest = min(timings, key=lambda timing: (math.isnan(timing.milliseconds), timing.milliseconds))
@@ -99,4 +100,6 @@ def show(timings: Sequence[Timing], num_pictures: int, rounds: int) -> None:
         agrees = "–" if math.isnan(timing.agreement) else f"{timing.agreement:.1%}"
         table.add_row(timing.name, *told, agrees, timing.note)
     Console().print(table)
-    print(f"{num_pictures} pictures, median of {rounds} rounds by turns, {torch.get_num_threads()} threads")
+    print(
+        f"{counted(num_pictures, 'picture')}, median of {rounds} rounds by turns, {torch.get_num_threads()} threads"
+    )

@@ -1,6 +1,5 @@
 """pagoda convert IN OUT"""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -11,6 +10,7 @@ from pagoda.cli.arguments.parsing import parse, read_labels, refuse_existing, wa
 from pagoda.convert.read import convert
 from pagoda.convert.report import ConversionReport
 from pagoda.convert.write_checkpoint import WayBackReport, write_for
+from pagoda.files.text import json_text
 from pagoda.models import load, local_file
 from pagoda.plain import checked
 from pagoda.weights.files import has_card, save_weights
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         raise ValueError(f"the file to write should end in {suffix}, got '{command.output}'")
     refuse_existing(command.output, overwrite=command.overwrite)
     report = _write_theirs(command) if command.to else _write_ours(command)
-    print(json.dumps({**report.to_dict(), "written": command.output}) if command.json else report.text())
+    print(json_text({**report.to_dict(), "written": command.output}) if command.json else report.text())
     if not command.json:
         print(f"written: {command.output}")
     return 0

@@ -1,6 +1,5 @@
 """pagoda create MODEL"""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -11,6 +10,8 @@ import tyro
 from pagoda.cli.arguments.model_options import options_typed
 from pagoda.cli.arguments.parsing import parse, read_labels, refuse_existing
 from pagoda.files.atomic import safe_name
+from pagoda.files.text import json_text
+from pagoda.messages import counted
 from pagoda.models import create_model, load_backbone_weights
 from pagoda.plain import checked
 from pagoda.training.settings import to_plain
@@ -105,7 +106,7 @@ def main(arguments: Sequence[str]) -> int:
             "backbone": report.to_dict() if report else None,
             "started_from": started.to_dict() if started else None,
         }
-        print(json.dumps({"file": str(out), "parameters": parameters, **loaded}))
+        print(json_text({"file": str(out), "parameters": parameters, **loaded}))
         return 0
     if started:
         print(started.text())
@@ -113,6 +114,6 @@ def main(arguments: Sequence[str]) -> int:
         print(f"backbone, from {report.file}\n{report.text()}")
         if report.source in BGR_BODIES and model.input_spec.channel_order == "RGB":
             print(f"warning     {BGR_WARNING}")
-    print(f"written: {out} ({parameters:,} parameters, {len(model.label_map)} classes)")
+    print(f"written: {out} ({parameters:,} parameters, {counted(len(model.label_map), 'class', 'classes')})")
     print(f"next: pagoda train {out} --data DIR")
     return 0

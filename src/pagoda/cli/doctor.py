@@ -1,6 +1,5 @@
 """pagoda doctor DIR"""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -13,6 +12,7 @@ from pagoda.data.formats.layouts import find_dataset
 from pagoda.data.formats.reader import open_annotations
 from pagoda.explain.doctor.coverage import examine_coverage
 from pagoda.explain.doctor.examine import examine
+from pagoda.files.text import json_text
 from pagoda.plain import checked
 from pagoda.training.settings import to_plain
 from pagoda.zoo.options import ModelOptions, Options
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
         )
         coverage = examine_coverage(model, annotations)
     if command.json:
-        print(json.dumps({**report.to_dict(), "coverage": coverage.to_dict() if coverage else None}))
+        print(json_text({**report.to_dict(), "coverage": coverage.to_dict() if coverage else None}))
     elif coverage:
         print("\n" + coverage.text())
     return 1 if report.problems else 0

@@ -1,6 +1,5 @@
 """pagoda export CKPT MODEL.onnx, MODEL.xml"""
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import tyro
 
 from pagoda.cli.arguments.parsing import open_checkpoint, parse
 from pagoda.data.formats.reader import open_annotations
+from pagoda.data.reading.splits import chosen_with
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation.comparing import ap_differences
 from pagoda.exporting.onnx import export_onnx
@@ -20,6 +20,8 @@ from pagoda.exporting.openvino import CALIBRATION_PICTURES, Int8Report, export_i
 from pagoda.exporting.parity import ParityReport
 from pagoda.exporting.raw_heads import RawHeadsReport, export_raw_heads
 from pagoda.files.drafts import sweep_drafts
+from pagoda.files.text import json_text
+from pagoda.messages import counted
 from pagoda.pictures.read import list_pictures, read_picture
 from pagoda.plain import checked
 from pagoda.recipes.datasets import dataset_for
@@ -122,7 +124,7 @@ def main(arguments: Sequence[str]) -> int:
     model = open_checkpoint(command.checkpoint, command.model, command.take)
     sweep_drafts(Path(command.output).parent)
     report = _int8(command, model) if command.int8 else _compared(command, model)
-    print(json.dumps(report.to_dict()) if command.json else f"{report.summary()}\nwritten: {command.output}")
+    print(json_text(report.to_dict()) if command.json else f"{report.summary()}\nwritten: {command.output}")
     return 0
 
 
@@ -138,8 +140,9 @@ def _compared(command: ExportCommand, model: Detector) -> ParityReport | RawHead
 
 
 def _int8(command: ExportCommand, model: Detector) -> Int8Report:
-    data = dataset_for(model, open_annotations(command.data, command.split))
-    print(f"calibrating, then scoring on {len(data)} pictures …", file=sys.stderr)
+    with chosen_with("--split"):
+        data = dataset_for(model, open_annotations(command.data, command.split))
+    print(f"calibrating, then scoring on {counted(len(data), 'picture')} …", file=sys.stderr)
     return export_int8(
         model,
         command.output,

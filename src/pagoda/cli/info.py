@@ -1,6 +1,5 @@
 """pagoda info MODEL --size H W"""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from pagoda.cli.arguments.model_options import options_typed
 from pagoda.cli.arguments.parsing import open_model, parse
 from pagoda.explain.structure.describe import describe_model
 from pagoda.files.atomic import write_atomically
+from pagoda.files.text import json_text
 from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
 from pagoda.training.settings import to_plain
@@ -70,5 +70,5 @@ def main(arguments: Sequence[str]) -> int:
     if command.html:
         target = Path(command.html)
         write_atomically(target, lambda path: path.write_text(structure.to_html(), encoding="utf-8"))
-    print(json.dumps(structure.to_dict()) if command.json else structure.to_table())
+    print(json_text(structure.to_dict()) if command.json else structure.to_table())
     return 0

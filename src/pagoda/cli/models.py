@@ -1,6 +1,5 @@
 """pagoda models"""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +7,7 @@ import torch
 
 from pagoda.cli.arguments.parsing import parse
 from pagoda.convert.published import PUBLISHED, Published
+from pagoda.files.text import json_text
 from pagoda.models import create_model, list_flavours, list_models
 from pagoda.plain import checked
 from pagoda.zoo.families import FAMILIES
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         if not command.json:  # as they come: building all takes seconds
             print(f"{name:34} {parameters / 1e6:7.1f} M", flush=True)
     if command.json:
-        print(json.dumps(rows))
+        print(json_text(rows))
         return 0
     for detector in FAMILIES:
         print(f"{detector} as other programs have it: .{', .'.join(list_flavours(detector))}")
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _show_published(*, as_json: bool) -> None:
     if as_json:
-        print(json.dumps([row.to_dict() for row in PUBLISHED]))
+        print(json_text([row.to_dict() for row in PUBLISHED]))
         return
     program = ""
     for row in PUBLISHED:

@@ -1,6 +1,5 @@
 """pagoda predict CKPT SOURCE…"""
 
-import json
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +20,8 @@ from pagoda.detectors.contract import Detector
 from pagoda.drawing.objects import image_of_detections, shrink_factor
 from pagoda.files.atomic import claim_folder, make_folder, safe_name, write_free
 from pagoda.files.drafts import sweep_drafts
+from pagoda.files.text import json_text
+from pagoda.messages import counted
 from pagoda.pictures.arrays import ReadPicture
 from pagoda.pictures.read import (
     PictureError,
@@ -110,15 +111,18 @@ def main(arguments: Sequence[str]) -> int:
             failed = list(results.failures())
     except KeyboardInterrupt as stop:
         done = results.num_pictures + results.num_failed
-        said = f"stopped after {done} of {len(sources)} pictures; what was found in them: {results.path}"
+        said = f"stopped after {done} of {counted(len(sources), 'picture')}; what was found in them: {results.path}"
         raise Stopped(getattr(stop, "signum", signal.SIGINT), said) from stop
-    print(f"{results.num_objects} objects in {results.num_pictures} pictures; see {out}", file=sys.stderr)
+    print(
+        f"{counted(results.num_objects, 'object')} in {counted(results.num_pictures, 'picture')}; see {out}",
+        file=sys.stderr,
+    )
     for line in remarks.lines():
         print(line, file=sys.stderr)
     for reason in failed:
         print(f"skipped: {reason}", file=sys.stderr)
     if failed:
-        print(f"{len(failed)} of {len(sources)} pictures could not be read", file=sys.stderr)
+        print(f"{len(failed)} of {counted(len(sources), 'picture')} could not be read", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -145,7 +149,7 @@ def _predict(
             row = found.to_dict()
             results.add(row)
             if command.json:
-                print(json.dumps(row), flush=True)
+                print(json_text(row), flush=True)
             if not command.no_pictures:
                 behind.do(partial(_save_picture, results.path.parent, picture, found, command.picture_format))
                 remarks.note_drawn(found)

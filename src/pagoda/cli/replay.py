@@ -1,6 +1,5 @@
 """pagoda replay CAPSULE"""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from pagoda.cli.arguments.parsing import parse, typed_build
+from pagoda.files.text import json_text
 from pagoda.layers.memory_format import order_weights
 from pagoda.machine import find_device
 from pagoda.plain import checked
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     diagnosis = diagnose(model, content["pictures"], targets, precision=content["precision"])
     recorded = ", ".join(f"{name} {value:.4g}" for name, value in content["losses"].items())
     if command.json:
-        print(json.dumps({"recorded": content["losses"], **asdict(diagnosis)}))
+        print(json_text({"recorded": content["losses"], **asdict(diagnosis)}))
     else:
         print(f"recorded: {recorded}\n{diagnosis.describe()}")
     return 0

@@ -1,6 +1,5 @@
 """pagoda track CKPT VIDEO · pagoda track link DETECTIONS · pagoda track eval --gt TRUTH --pred TRACKS"""
 
-import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ import tyro
 from pagoda.cli import track_eval, track_link
 from pagoda.cli.arguments.parsing import AnyPrecision, open_ready, parse
 from pagoda.files.atomic import claim_folder
+from pagoda.files.text import json_text
 from pagoda.follow.follower import TrackOptions, VideoFollower
 from pagoda.follow.resuming import Wording
 from pagoda.follow.run import FollowedVideo, follow_video
@@ -93,7 +93,7 @@ def _again(command: TrackCommand, arguments: Sequence[str], out: Path) -> str:
 
 
 def _print_line(linked: Detections) -> None:
-    print(json.dumps(linked.to_dict()), flush=True)
+    print(json_text(linked.to_dict()), flush=True)
 
 
 def _stopped(result: FollowedVideo) -> int:

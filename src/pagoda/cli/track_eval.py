@@ -1,18 +1,20 @@
 """pagoda track eval --gt TRUTH --pred TRACKS"""
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from pagoda.cli.arguments.parsing import parse
-from pagoda.data.tracks.files import match_videos, read_tracks, same_frames
+from pagoda.data.tracks.files import match_videos, poses_in, read_tracks, same_frames
 from pagoda.data.tracks.mot_classes import Benchmark
 from pagoda.data.tracks.posetrack_joints import to_posetrack_15
 from pagoda.evaluation.tracks.evaluator import TrackEvaluator
 from pagoda.evaluation.tracks.pose_protocol import PROTOCOLS
 from pagoda.evaluation.tracks.posetrack import PoseTrackEvaluator
+from pagoda.files.text import json_text
+from pagoda.messages import counted
 from pagoda.places import told_at
 from pagoda.plain import checked
 from pagoda.structures.left_out import check_something_counts
@@ -65,25 +67,41 @@ def main(arguments: Sequence[str]) -> int:
     command = parse(EvalCommand, "track eval", arguments)
     truths = read_tracks(command.gt, is_truth=True, benchmark=command.benchmark, classes=command.classes)
     check_something_counts(truths, remedy=NOTHING_COUNTS)
-    found_ones = read_tracks(command.pred, truths=truths)
+    is_pose = command.task == "poses" or (
+        command.task == "auto" and any(truth.keypoints is not None and len(truth) for truth in truths)
+    )
+    found_ones = _predictions(command, truths, is_pose=is_pose)
+    for note in dict.fromkeys(note for tracks in (*truths, *found_ones) for note in tracks.notes):
+        _say(note)
     pairs = []
     with told_at(f"{command.pred} against {command.gt}"):
         for truth, found in match_videos(truths, found_ones):
             found, note = same_frames(truth, found)
             pairs.append((truth, found))
             _say(note)
-    is_pose = command.task == "poses" or (
-        command.task == "auto" and any(truth.keypoints is not None and len(truth) for truth, _ in pairs)
-    )
     loose = sum(len(found) - len(found.linked()) for _, found in pairs)
     with told_at(f"{command.pred} against {command.gt}"):
         evaluator = _poses(command, pairs) if is_pose else _boxes(command, pairs)
     if loose:
-        counted = "count for AP alone" if is_pose else "are not counted"
-        _say(f"{loose} predicted objects belong to no track and {counted}")
+        belong = counted(loose, "predicted object belongs", "predicted objects belong")
+        _say(f"{belong} to no track: {'counted for AP alone' if is_pose else 'not counted'}")
     result = evaluator.result()
-    print(json.dumps(result.to_dict()) if command.json else result.table())
+    print(json_text(result.to_dict()) if command.json else result.table())
     return 0
+
+
+def _predictions(command: EvalCommand, truths: Sequence[Tracks], *, is_pose: bool) -> list[Tracks]:
+    """Of the folder of a run that wrote several kinds of files those with poses, where poses are scored."""
+    place = poses_in(Path(command.pred)) if is_pose else Path(command.pred)
+    if place != Path(command.pred):
+        _say(f"the poses of {command.pred} are read from {place}")
+    found = read_tracks(place, truths=truths)
+    if is_pose and any(map(len, found)) and all(tracks.keypoints is None for tracks in found):
+        raise ValueError(
+            f"{place} holds boxes alone, but {command.gt} holds poses: give the JSON file or folder of predicted poses"
+            " (PoseTrack's, or predictions.json of pagoda predict) to --pred, or score boxes with --task boxes"
+        )
+    return found
 
 
 def _boxes(command: EvalCommand, pairs: Sequence[tuple[Tracks, Tracks]]) -> TrackEvaluator:
@@ -91,7 +109,8 @@ def _boxes(command: EvalCommand, pairs: Sequence[tuple[Tracks, Tracks]]) -> Trac
     total = sum(len(found) for _, found in pairs)
     if total and not any(len(found.linked()) for _, found in pairs):
         raise ValueError(
-            f"none of the {total} predictions in {command.pred} has a track id, and scores of tracks need them; link"
+            f"none of the {counted(total, 'prediction')} in {command.pred} has a track id, and scores of"
+            " tracks need them; link"
             " them first: pagoda track link"
         )
     evaluator = TrackEvaluator(min_iou=command.min_iou, matches_survive_gaps=command.matches_survive_gaps)

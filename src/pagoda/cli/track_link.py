@@ -1,6 +1,5 @@
 """pagoda track link DETECTIONS"""
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,8 @@ from pagoda.data.tracks.files import read_tracks, tracks_to_predictions
 from pagoda.data.tracks.mot import MotWriter, video_word
 from pagoda.data.tracks.posetrack_writing import write_posetrack
 from pagoda.files.atomic import claim_folder, inside, write_free
+from pagoda.files.text import json_text
+from pagoda.messages import counted
 from pagoda.plain import checked
 from pagoda.structures.tracks import Tracks
 from pagoda.tracking.linking import LinkerName, create_tracker, link_tracks
@@ -48,6 +49,8 @@ def main(arguments: Sequence[str]) -> int:
     videos = read_tracks(command.detections, image_size=command.image_size, score_range=command.score_range)
     if not videos:
         raise ValueError(f"{command.detections} holds no frames to link")
+    for note in dict.fromkeys(note for video in videos for note in video.notes):
+        print(note, file=sys.stderr)
     tracker = create_tracker(command.linker, min_score=command.min_score)
     out = Path(command.out) if command.out else claim_folder("runs", "track")
     for video in videos:
@@ -57,8 +60,8 @@ def main(arguments: Sequence[str]) -> int:
         _write_video(linked, out)
         count, total = len(linked.linked()), len(linked)
         print(
-            f"{video.name}: {video.num_frames} frames, {count} of {total} detections in"
-            f" {len(linked.per_track())} tracks",
+            f"{video.name}: {counted(video.num_frames, 'frame')}, {count} of {counted(total, 'detection')} in"
+            f" {counted(len(linked.per_track()), 'track')}",
             file=sys.stderr,
         )
     print(f"see {out}", file=sys.stderr)
@@ -81,5 +84,5 @@ def _write_video(linked: Tracks, out: Path) -> None:
         for frame in range(linked.num_frames):
             writer.add(linked.at(frame), frame)
     write_free(poses, lambda path: write_posetrack(linked, path))
-    text = json.dumps(tracks_to_predictions(linked))
+    text = json_text(tracks_to_predictions(linked))
     write_free(predictions, lambda path: path.write_text(text, encoding="utf-8"))

@@ -1,6 +1,5 @@
 """pagoda train MODEL --data DIR"""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ import yaml
 
 from pagoda.cli.arguments.model_options import flag_value, model_word, options_for, refuse_flags
 from pagoda.cli.arguments.parsing import find_build, names_code, parse
+from pagoda.files.text import json_text
 from pagoda.models import is_checkpoint
 from pagoda.plain import JsonObject, checked
 from pagoda.recipes import training_run
@@ -220,7 +220,7 @@ def _finish(result: RunResult, as_json: bool) -> int:
     if not processes().is_main_process:
         return 0
     if as_json:
-        print(json.dumps({"run": str(result.folder), **result.result.to_dict()}))
+        print(json_text({"run": str(result.folder), **result.result.to_dict()}))
     else:
         print(result.result.table())
         print(f"weights, curves and pictures: {result.folder}/best.safetensors, {result.folder}/report.html")

@@ -1,6 +1,5 @@
 """pagoda val CKPT --data DIR"""
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from rich.progress import Progress
 from pagoda.batch_size import AnyBatchSize
 from pagoda.cli.arguments.parsing import AnyPrecision, open_ready, parse
 from pagoda.data.formats.reader import open_annotations
+from pagoda.data.reading.splits import chosen_with
 from pagoda.data.table.annotations import Annotations
 from pagoda.data.tracks.folders import open_videos
 from pagoda.data.tracks.mot_classes import Benchmark
@@ -19,6 +19,7 @@ from pagoda.data.videos import Video
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation.coco.evaluator import DetectionResult, evaluate_results_file
 from pagoda.evaluation.runner import EVALUATION_LIMITS, evaluate
+from pagoda.files.text import json_text
 from pagoda.follow.score import FollowingResult, follow
 from pagoda.plain import checked
 from pagoda.recipes.datasets import dataset_for
@@ -82,11 +83,11 @@ def main(arguments: Sequence[str]) -> int:
     command = parse(ValCommand, "val", arguments)
     if bool(command.checkpoint) == bool(command.results):
         raise ValueError("pagoda val needs either a checkpoint or --results FILE, and not both")
-    with Progress(disable=command.json, transient=True) as bar:
+    with Progress(disable=command.json, transient=True) as bar, chosen_with("--split"):
         result, followed = _score_results(command) if command.results else _score_checkpoint(command, bar)
     if command.json:
         more = {} if followed is None else {"following": followed.to_dict()}
-        print(json.dumps({**result.to_dict(), **more}))
+        print(json_text({**result.to_dict(), **more}))
         return 0
     print(result.table())
     if followed is not None:

@@ -12,6 +12,7 @@ from pagoda.convert.report import ConversionReport, sha256_of
 from pagoda.convert.tensor_slices import Place, fill
 from pagoda.detectors.contract import Detector
 from pagoda.layers.unallocated import unfilled
+from pagoda.messages import counted
 from pagoda.weights.files import WeightsError
 
 # Counters of batches, statistics of norms that are stored as scale and shift, and averages that training keeps.
@@ -110,7 +111,7 @@ def _stored_as(tensors: Mapping[str, Tensor], places: Collection[str]) -> list[s
     """A line where numbers were not stored in single precision."""
     counts = Counter(str(tensors[name].dtype).removeprefix("torch.") for name in places)
     return [
-        f"{count} tensors are stored as {dtype} and used as float32"
+        f"{counted(count, 'tensor is', 'tensors are')} stored as {dtype} and used as float32"
         for dtype, count in counts.items()
         if "float" in dtype and dtype != "float32"
     ]
@@ -122,7 +123,8 @@ def _not_finite(tensors: Mapping[str, Tensor], places: Collection[str]) -> str:
     if not broken:
         return ""
     return (
-        f"{len(broken)} tensors hold NaN or infinity, the first is {broken[0]}: the training they are from went astray;"
+        f"{counted(len(broken), 'tensor holds', 'tensors hold')} NaN or infinity, the first is {broken[0]}:"
+        " the training they are from went astray;"
         " take an earlier checkpoint"
     )
 

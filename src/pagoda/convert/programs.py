@@ -24,7 +24,7 @@ from pagoda.convert.names import (
 from pagoda.convert.names.pyramids import Pyramid
 from pagoda.convert.names.rules import Rule
 from pagoda.convert.tensor_slices import BoxOrder
-from pagoda.messages import short_list
+from pagoda.messages import counted, short_list
 from pagoda.plain import checked
 from pagoda.weights.files import WeightsError
 
@@ -394,6 +394,6 @@ def recognise(names: Mapping[str, Tensor], where: str) -> Source:
         )
     known = ", ".join(dict.fromkeys(source.title for source in SOURCES))
     raise WeightsError(
-        f"{where} holds {len(names)} tensors of no program that is known ({short_list(names, 4)});"
+        f"{where} holds {counted(len(names), 'tensor')} of no program that is known ({short_list(names, 4)});"
         f" known: {known}"
     )

@@ -23,6 +23,7 @@ from pagoda.convert.report import ConversionReport
 from pagoda.convert.tensor_slices import Layout, Place
 from pagoda.detectors.contract import Detector
 from pagoda.layers.unallocated import WithoutMemory
+from pagoda.messages import counted
 from pagoda.plain import JsonObject
 from pagoda.structures.labels import LabelMap
 from pagoda.weights.files import WeightsError
@@ -102,7 +103,9 @@ def convert(
             f" use create_model(…, backbone_weights='{path}') or load_backbone('{path}')"
         )
     if num_classes not in (None, architecture.num_classes):
-        raise WeightsError(f"{path} was trained on {architecture.num_classes} classes, not {num_classes}")
+        raise WeightsError(
+            f"{path} was trained on {counted(architecture.num_classes, 'class', 'classes')}, not {num_classes}"
+        )
     name, conventions, notes = choose_conventions(checkpoint, flavour)
     is_told = (
         flavour is not None or wanted is not None or not {"fusion", "activation"}.isdisjoint(options or {})
@@ -112,7 +115,8 @@ def convert(
     labels = label_map or _classes_of(checkpoint, conventions)
     if len(labels) != architecture.num_classes:
         raise WeightsError(
-            f"{path} was trained on {architecture.num_classes} classes but the label map names {len(labels)}"
+            f"{path} was trained on {counted(architecture.num_classes, 'class', 'classes')} but the label"
+            f" map names {len(labels)}"
         )
     parts = ModelName(architecture.detector, architecture.backbone, architecture.neck or "", name)
     check_told(checkpoint, options or {})

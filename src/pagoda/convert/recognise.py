@@ -20,6 +20,7 @@ from pagoda.convert.names.tensorflow import effdet_state, is_tensorflow, read_va
 from pagoda.convert.programs import Source, is_detector, is_known, recognise
 from pagoda.convert.published import Published, find_published
 from pagoda.convert.tensor_slices import shapes_of
+from pagoda.messages import counted
 from pagoda.weights.files import WeightsError
 from pagoda.weights.prefixes import peel
 from pagoda.weights.provenance import Reading
@@ -115,7 +116,9 @@ def recognised(
     renamed = rename(tensors, rules)
     doubled = len(renamed.taken) - len(set(renamed.taken.values()))
     if doubled:
-        raise WeightsError(f"{path} holds {doubled} tensors twice, under an older and a newer name")
+        raise WeightsError(
+            f"{path} holds {counted(doubled, 'tensor')} twice, under an older and a newer name"
+        )
     shapes = {
         renamed.taken[name]: shape for name, shape in shapes_of(tensors).items() if name in renamed.taken
     }

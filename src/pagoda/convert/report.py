@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from pagoda.messages import counted
 from pagoda.plain import JsonObject
 from pagoda.weights.shards import digest_of_shards, is_index
 
@@ -68,7 +69,7 @@ class ConversionReport:
             f"model       {self.model} ({self.parameters:,} parameters)",
             f"licence     {self.licence}",
             *([f"sha256      {self.sha256}"] if self.sha256 else []),
-            f"taken       {self.taken} tensors{f' under {self.weights!r}' if self.weights else ''}",
+            f"taken       {counted(self.taken, 'tensor')}{f' under {self.weights!r}' if self.weights else ''}",
             *([f"weights     {self.choice}"] if self.choice else []),
         ]
         why: dict[str, list[str]] = {}

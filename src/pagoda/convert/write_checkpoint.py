@@ -9,6 +9,7 @@ from pagoda.convert.report import sha256_of
 from pagoda.convert.to_program import differences, to_source
 from pagoda.detectors.contract import Detector
 from pagoda.files.atomic import write_atomically
+from pagoda.messages import counted
 from pagoda.plain import JsonObject
 from pagoda.weights.files import save_torch
 
@@ -46,7 +47,7 @@ class WayBackReport:
 
     def text(self) -> str:
         """The report for people, one fact per line."""
-        lines = [f"program     {self.program}", f"written     {self.tensors} tensors"]
+        lines = [f"program     {self.program}", f"written     {counted(self.tensors, 'tensor')}"]
         lines += [f"left out    {len(self.left_out)}: {', '.join(self.left_out)}"] if self.left_out else []
         lines += [f"differs     {line}" for line in self.differences]
         if not self.differences:

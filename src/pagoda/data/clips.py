@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from pagoda.data.dataset import DetectionDataset
 from pagoda.data.table.annotations import Annotations, cut_to_picture
 from pagoda.data.videos import Video, check_same_labels, frame_table, labelled_frames
+from pagoda.messages import counted
 from pagoda.pictures.read import PictureError
 from pagoda.plain import checked
 from pagoda.structures.instances import Targets
@@ -65,7 +66,7 @@ class ClipDataset(Dataset):
         is_key = labelled & labelled[clips].all(1) if complete else labelled
         if not is_key.any():
             raise ValueError(
-                f"none of the {len(clips)} frames can be the key of a clip: {labelled.sum()} are annotated"
+                f"none of the {counted(len(clips), 'frame')} can be the key of a clip: {labelled.sum()} are annotated"
                 f"{', none in a clip that is so as a whole; take shorter clips' if labelled.any() else ''}"
             )
         self._clips = clips[is_key]

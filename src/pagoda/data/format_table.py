@@ -211,10 +211,12 @@ FORMATS: tuple[Format, ...] = (
     ),
     Format(
         "predictions",
-        "predictions of `pagoda predict`, `track` and `track link`",
+        "predictions of `pagoda predict` and `track link`",
         "`predictions.json`, `predictions/NAME.json`",
-        "names, labels, boxes, scores, masks, keypoints, track ids, file and size of each picture",
-        "pictures that could not be read",
+        "names, labels, boxes, scores, masks, keypoints (null where one is not there) with their skeleton, track ids,"
+        " file and size of each picture; read by `track link` and `track eval`: all but the masks",
+        "17 keypoints in a file without a skeleton are taken for COCO's; refused: files of which pictures could not be"
+        " read",
         "category ids",
         use="results",
         is_written=True,

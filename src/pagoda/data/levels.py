@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from pagoda.files.atomic import write_atomically
+from pagoda.messages import counted
 from pagoda.pictures.orientation import TURNS
 from pagoda.pictures.read import (
     PictureError,
@@ -52,8 +53,9 @@ def dark_levels(peaks: dict[Path, float], folder: str | Path) -> str:
     if peak <= 0 or peak >= DARK_SHARE * full:
         return ""
     shade, remedy = round(peak / full * 255), how_to_stretch(brightest, 0, peak, within=folder)
+    reach = counted(len(peaks), "picture of more than 8 bits reaches", "pictures of more than 8 bits reach")
     return (
-        f"{len(peaks)} pictures of more than 8 bits reach only {peak:g} of {full:g}, so they become nearly black"
+        f"{reach} only {peak:g} of {full:g}, values that become nearly black"
         f" (0 … {shade} of 255), the brightest is {brightest}; {remedy}"
     )
 

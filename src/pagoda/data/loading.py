@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from pagoda.data.augment.clips import transform_clip
 from pagoda.data.augment.transforms import Transform
 from pagoda.data.table.samples import AnyTargets, Samples
+from pagoda.messages import counted
 from pagoda.pictures.read import PictureError
 from pagoda.plain import checked
 from pagoda.stopping import leave_stops_to_parent
@@ -179,7 +180,7 @@ class BatchPlan:
             )
         if len(self) == 0:
             raise ValueError(
-                f"{self.num_images} pictures make no batch of {self._global_size}"
+                f"{counted(self.num_images, 'picture makes', 'pictures make')} no batch of {self._global_size}"
                 f" (batch_size × num_processes, drop_last={self.drop_last}); take smaller batches"
             )
 

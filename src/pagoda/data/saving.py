@@ -1,6 +1,5 @@
 """Any data set of (picture, targets) saved as a COCO folder."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from PIL import Image
 from pagoda.data.table.assembly import tabulate
 from pagoda.data.table.samples import PictureDataset
 from pagoda.files.atomic import inside, write_atomically, writing
+from pagoda.files.text import json_text
 from pagoda.structures.instances import Targets
 
 
@@ -24,9 +24,10 @@ def write_coco_folder(
 
     >>> from tempfile import TemporaryDirectory
     >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> from pagoda.files.text import read_json
     >>> with TemporaryDirectory() as folder:
     ...     path = write_coco_folder(DrawnShapes(2, (32, 48)), folder, split="val")
-    ...     path.relative_to(folder).as_posix(), list(json.loads(path.read_text()))
+    ...     path.relative_to(folder).as_posix(), list(read_json(path))
     ('annotations/val.json', ['info', 'images', 'categories', 'annotations'])
     """
     path = Path(path)
@@ -37,7 +38,7 @@ def write_coco_folder(
     pictures.mkdir(parents=True, exist_ok=True)
     saved = _save_pictures(dataset, pictures, ending)
     table = tabulate(saved, label_map=dataset.label_map, root=pictures, source=str(json_path))
-    text = json.dumps({**table.to_coco(), "info": {}})
+    text = json_text({**table.to_coco(), "info": {}})
     return write_atomically(json_path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.assembly import ImageColumns, ObjectColumns, assemble
 from pagoda.data.table.keypoints import PackedKeypoints
+from pagoda.messages import counted
 from pagoda.ops.boxes import xyxy_to_xywh
 from pagoda.pictures.read import picture_size, read_picture
 from pagoda.structures.left_out import describe_left_out
@@ -37,8 +38,8 @@ class Video:
     def __post_init__(self) -> None:
         if not callable(self.frames) and len(self.frames) != self.tracks.num_frames:
             raise ValueError(
-                f"video '{self.tracks.name}' has {len(self.frames)} pictures, but annotations for"
-                f" {self.tracks.num_frames} frames; each frame needs its picture"
+                f"video '{self.tracks.name}' has {counted(len(self.frames), 'picture')}, but annotations for"
+                f" {counted(self.tracks.num_frames, 'frame')}; each frame needs its picture"
             )
 
     def picture(self, frame: int) -> np.ndarray:

@@ -18,6 +18,7 @@ from pagoda.evaluation.coco.evaluator import DetectionEvaluator
 from pagoda.evaluation.coco.ground_truth import shorten
 from pagoda.evaluation.coco.result import DetectionResult
 from pagoda.evaluation.coco.results_file import write_results
+from pagoda.messages import counted
 from pagoda.pictures.read import PictureError
 from pagoda.plain import checked
 from pagoda.structures.instances import Detections
@@ -164,7 +165,7 @@ def evaluate(
     result = _with_left_out(evaluator.result(), model.label_map, dataset.label_map, sum(left_out))
     result = _with_crowded(result, *evaluator.crowded(evaluator.max_detections), evaluator.max_detections)
     if skipped:
-        told = f"{result.protocol}; {len(skipped)} pictures could not be read: {'; '.join(skipped[:10])}"
+        told = f"{result.protocol}; {counted(len(skipped), 'picture')} could not be read: {'; '.join(skipped[:10])}"
         result = replace(result, protocol=told)
     return result
 
@@ -201,7 +202,7 @@ def _with_left_out(
     absent = [name for name in known.names if name not in wanted.names]
     if not absent:
         return result
-    told = f"{num_detections} detections of classes that the data do not have left out: {shorten(absent)}"
+    told = f"{counted(num_detections, 'detection')} of classes that the data do not have left out: {shorten(absent)}"
     return replace(result, protocol=f"{result.protocol}; {told}")
 
 
@@ -210,8 +211,9 @@ def _with_crowded(result: DetectionResult, crowded: int, most: int, max_detectio
     if not crowded or result.warnings:
         return result
     told = (
-        f"{crowded} pictures hold more objects (up to {most}) than the {max_detections} detections that the model"
-        f" gives of a picture, so AP cannot reach 1; --max-detections {most} (max_detections={most}) gives all"
+        f"{counted(crowded, 'picture holds', 'pictures hold')} more objects (up to {most}) than the {max_detections}"
+        f" detections that the model gives of a picture, so AP cannot reach 1; --max-detections {most}"
+        f" (max_detections={most}) gives all"
     )
     return replace(result, warnings=(told,))
 
@@ -289,7 +291,7 @@ def check_same_classes(model_names: Sequence[str], data_names: Sequence[str]) ->
     missing = [name for name in data_names if name not in model_names]
     extra = [name for name in model_names if name not in data_names]
     raise ValueError(
-        f"the model's {len(model_names)} classes are not the dataset's {len(data_names)}:"
+        f"the model's {counted(len(model_names), 'class is', 'classes are')} not the dataset's {len(data_names)}:"
         f" unknown to the model: {', '.join(missing) or 'none'}; not in the data: {', '.join(extra) or 'none'}"
         f"{'; same names in another order' if not missing and not extra else ''}"
     )
@@ -312,6 +314,7 @@ def check_same_keypoints(model_labels: LabelMap, data_labels: LabelMap) -> None:
     parted = next((pair for pair in zip(mine, theirs, strict=False) if pair[0] != pair[1]), None)
     where = f"; the first that differ are '{parted[0]}' and '{parted[1]}'" if parted else ""
     raise ValueError(
-        f"the model's {len(mine)} keypoints are not the dataset's {len(theirs)}{where}; train the model on this"
+        f"the model's {counted(len(mine), 'keypoint is', 'keypoints are')} not the dataset's"
+        f" {len(theirs)}{where}; train the model on this"
         " skeleton, or rename and reorder the keypoints of the data"
     )

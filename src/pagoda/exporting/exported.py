@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate
 from pagoda.detectors.contract import Detector, Learnt
 from pagoda.exporting.engines import Engine, open_engine
 from pagoda.exporting.masks_keypoints_parity import with_shapes
+from pagoda.messages import counted
 from pagoda.postprocess.select import Select
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
@@ -126,7 +127,7 @@ class ExportedDetector(Detector):
         most, asked = self.postprocess.max_detections, select.max_detections
         if most is not None and (asked is None or asked > most):
             raise ValueError(
-                f"{self.path} gives at most {most} detections, got max_detections={asked}; ask for no more"
+                f"{self.path} gives at most {counted(most, 'detection')}, got max_detections={asked}; ask for no more"
                 f" (--max-detections {most}), or export it anew with --max-detections {asked}"
             )
         with self._lock:

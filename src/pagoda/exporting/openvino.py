@@ -2,7 +2,6 @@
 
 import ast
 import io
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +20,8 @@ from pagoda.exporting.onnx import check_exportable, check_form, check_free, chec
 from pagoda.exporting.parity import HALF, SINGLE, ParityReport, Tolerance, check_parity, verify
 from pagoda.exporting.parity_pictures import fitted
 from pagoda.files.atomic import write_atomically
+from pagoda.files.text import json_text
+from pagoda.messages import counted
 
 CALIBRATION_PICTURES = 300
 """as many as calibrate well; more only take longer"""
@@ -69,7 +70,8 @@ class Int8Report:
         )
         return (
             f"int8 {scores}: {self.ap_loss:+.2f} points lost, {self.max_ap_loss:g} allowed;"
-            f" {self.quantized} layers in int8, {self.kept} in fp32; calibrated on {self.calibration_pictures} pictures"
+            f" {counted(self.quantized, 'layer')} in int8, {self.kept} in fp32; calibrated on"
+            f" {counted(self.calibration_pictures, 'picture')}"
         )
 
     def to_dict(self) -> dict[str, object]:
@@ -171,7 +173,7 @@ def export_int8(
                 " allow more: --max-ap-loss",
                 report,
             )
-        quantized.set_rt_info(json.dumps(report.to_dict()), ["pagoda", "int8"])
+        quantized.set_rt_info(json_text(report.to_dict()), ["pagoda", "int8"])
         write_ir(quantized, file)
         place_pair(file, path)
     return report

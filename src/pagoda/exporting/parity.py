@@ -20,6 +20,7 @@ from pagoda.evaluating import evaluating
 from pagoda.exporting.engines import Engine, open_engine
 from pagoda.exporting.masks_keypoints_parity import ShapeComparison, with_shapes
 from pagoda.exporting.parity_pictures import Picture, parity_batches, told_batches
+from pagoda.messages import counted
 from pagoda.ops.boxes import pairwise_iou
 from pagoda.plain import JsonObject, checked
 from pagoda.postprocess.rcnn import SelectRoIs
@@ -103,7 +104,8 @@ class ParityReport:
     def summary(self) -> str:
         lines = [
             f"{told_batches(self.batches)}, scores above {self.min_score:g}:"
-            f" {self.detections} detections agree, within {self.max_box_difference:.2g} px"
+            f" {counted(self.detections, 'detection agrees', 'detections agree')}, within"
+            f" {self.max_box_difference:.2g} px"
             f" and {self.max_score_difference:.2g} in score",
             *self._summary_of_shapes(),
             f"{self.close_calls} close calls turned by rounding, {len(self.unmatched)} unmatched",
@@ -113,10 +115,11 @@ class ParityReport:
 
     def _summary_of_shapes(self) -> Iterator[str]:
         if self.masks:
-            yield f"{self.masks} masks agree, but for {self.mask_pixels} pixels"
+            yield f"{counted(self.masks, 'mask agrees', 'masks agree')}, but for {self.mask_pixels} pixels"
         if self.keypoints:
             yield (
-                f"{self.keypoints} keypoints agree, within {self.max_keypoint_difference:.2g} px;"
+                f"{counted(self.keypoints, 'keypoint agrees', 'keypoints agree')}, within"
+                f" {self.max_keypoint_difference:.2g} px;"
                 f" {self.keypoint_close_calls} elsewhere, where the model's map is as high"
             )
 

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from pagoda.messages import counted
 from pagoda.pictures.read import to_picture
 from pagoda.preprocess import InputSpec
 
@@ -67,7 +68,7 @@ def told_batches(batches: Sequence[tuple[int, int, int]]) -> str:
         "×".join(map(str, batch)) if count == 1 else f"{count} of {'×'.join(map(str, batch))}"
         for batch, count in counts.items()
     )
-    return f"{sum(batch for batch, _, _ in batches)} pictures ({', '.join(sizes)})"
+    return f"{counted(sum(batch for batch, _, _ in batches), 'picture')} ({', '.join(sizes)})"
 
 
 def drawn_batches(short_side: int, channels: int = 3) -> Iterator[Tensor]:

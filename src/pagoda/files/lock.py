@@ -76,7 +76,8 @@ def hold_folder(folder: str | Path, doing: str) -> Iterator[None]:
         sweep_drafts(folder)
         writer = Writer(os.getpid(), platform.node(), doing, datetime.now().isoformat(timespec="seconds"))
         write_atomically(
-            folder / WRITER, lambda path: path.write_text(json.dumps(asdict(writer)), encoding="utf-8")
+            folder / WRITER,
+            lambda path: path.write_text(json.dumps(asdict(writer), allow_nan=False), encoding="utf-8"),
         )
         yield
     finally:

@@ -5,6 +5,7 @@ A byte-order mark is never content, a file that cannot be decoded is named, and 
 
 import codecs
 import json
+import math
 import re
 import stat
 from collections.abc import Collection
@@ -100,6 +101,27 @@ def parse_json(text: str | bytes) -> Any:
     if nesting(text) > DEEPEST:
         raise ValueError(f"its values are nested more than {DEEPEST} deep")
     return json.loads(text)
+
+
+def json_text(value: object, *, indent: int | None = None) -> str:
+    """Strict JSON of plain values: null for NaN and infinity, which JSON does not have.
+
+    >>> json_text({"score": float("nan"), "box": [0.5, float("inf")]})
+    '{"score": null, "box": [0.5, null]}'
+    """
+    try:
+        return json.dumps(value, indent=indent, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value: object) -> object:
+    """Plain values with None for each number that is not finite."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def nesting(text: str) -> int:

@@ -14,6 +14,7 @@ from pagoda.data.tracks.posetrack_writing import PoseTrackWriter
 from pagoda.drawing.objects import draw_detections
 from pagoda.evaluation.tracks.result import text_columns
 from pagoda.files.atomic import make_folder, numbered, write_atomically, write_free
+from pagoda.messages import counted
 from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.tracks import UNLINKED
@@ -54,7 +55,7 @@ class TrackSummaries:
     >>> print(summaries.table())
     track  name  first  last  frames  score
     #7      cat      3     5       2   0.80
-    1 tracks
+    1 track
     """
 
     def __init__(self) -> None:
@@ -76,7 +77,7 @@ class TrackSummaries:
         for each in longest:
             numbers = (each.first_frame, each.last_frame, each.seen_frames)
             rows.append([f"#{each.track}", each.name, *map(str, numbers), f"{each.mean_score:.2f}"])
-        return f"{text_columns(rows)}\n{len(self._rows)} tracks"
+        return f"{text_columns(rows)}\n{counted(len(self._rows), 'track')}"
 
     def write_csv(self, path: Path) -> None:
         """One row for every track, in the order they began; the columns are the fields of `TrackSummary`."""

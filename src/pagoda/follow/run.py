@@ -17,6 +17,7 @@ from pagoda.follow.follower import FollowedFrame, VideoFollower
 from pagoda.follow.frame_log import FoundWriter, picture_hash, read_about, read_found
 from pagoda.follow.outputs import TrackOutputs, TrackSummaries
 from pagoda.follow.resuming import IN_PYTHON, RECORD, Wording, about_run, known_frames
+from pagoda.messages import counted
 from pagoda.pictures.read import PictureError
 from pagoda.stopping import Stopped, StopRequests
 from pagoda.structures.instances import Detections
@@ -220,7 +221,10 @@ def _go_through(
         seconds = time.perf_counter() - started
         already = f", {num_known} of them known from before" if num_known else ""
         see = f"; see {out}" if out else ""
-        print(f"{number} frames{already} in {seconds:.1f} s, {rate:.1f} per second{see}", file=sys.stderr)
+        print(
+            f"{counted(number, 'frame')}{already} in {seconds:.1f} s, {rate:.1f} per second{see}",
+            file=sys.stderr,
+        )
     return number, failure
 
 
@@ -234,7 +238,7 @@ def _how_to_go_on(record: Path, num_frames: int, wording: Wording) -> str:
     if not num_frames:
         record.unlink(missing_ok=True)
         return "stopped before the first frame was done"
-    return f"stopped; {num_frames} frames are done; go on with: {wording.again}"
+    return f"stopped; {counted(num_frames, 'frame is', 'frames are')} done; go on with: {wording.again}"
 
 
 def _total(follower: VideoFollower) -> int | None:

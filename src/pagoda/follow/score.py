@@ -14,6 +14,7 @@ from pagoda.evaluation.tracks.pose_result import PoseTrackResult
 from pagoda.evaluation.tracks.posetrack import PoseTrackEvaluator
 from pagoda.evaluation.tracks.result import TrackingResult, finite_or_none, text_columns
 from pagoda.follow.clips import FOLLOWING_LIMITS, detect_frames, tracker_for
+from pagoda.messages import counted
 from pagoda.plain import JsonObject
 from pagoda.structures.tracks import UNLINKED, Tracks
 from pagoda.structures.tubes import Tubes
@@ -59,7 +60,8 @@ class FollowingResult:
             for what, result in parts
             if result is not None
         ]
-        note = f"{self.untracked} detections belong to no track and are not counted"
+        loose = counted(self.untracked, "detection belongs", "detections belong")
+        note = f"{loose} to no track: not counted"
         return "\n\n".join([*tables, note])
 
     def to_dict(self) -> JsonObject:

@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from pagoda.files.text import with_home
+from pagoda.messages import counted
 
 NOT_PICTURES = frozenset(("EPS", "PDF", "MPEG", "IPTC", "WMF", "BUFR", "GRIB", "HDF5"))
 """Formats that Pillow knows, but as documents, films and records, or only with another program's help"""
@@ -158,11 +159,11 @@ def other_files_words(files: list[Path]) -> str:
 
 
 def _files(files: list[Path]) -> str:
-    return "1 file is" if len(files) == 1 else f"{len(files)} files are"
+    return counted(len(files), "file is", "files are")
 
 
 def _folders(folders: list[Path]) -> str:
-    return "1 folder is" if len(folders) == 1 else f"{len(folders)} folders are"
+    return counted(len(folders), "folder is", "folders are")
 
 
 def _count(files: list[Path]) -> str:
@@ -177,7 +178,7 @@ def _contents(entries: list[Path]) -> str:
         return "nothing is there"
     folders = [entry for entry in entries if entry.is_dir()]
     hint = f"; for the pictures one level down give '{folders[0].parent}/*/*'" if folders else ""
-    return f"found {len(entries)} entries, the first is {entries[0].name}{hint}"
+    return f"found {counted(len(entries), 'entry', 'entries')}, the first is {entries[0].name}{hint}"
 
 
 def _common_endings() -> str:

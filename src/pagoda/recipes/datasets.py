@@ -9,12 +9,14 @@ import numpy as np
 from pagoda.data.clips import ClipDataset
 from pagoda.data.dataset import DetectionDataset
 from pagoda.data.formats.reader import open_annotations
+from pagoda.data.reading.splits import chosen_with
 from pagoda.data.table.annotations import Annotations, cut_to_picture
 from pagoda.data.table.samples import AnnotatedDataset
 from pagoda.data.tracks.folders import open_videos
 from pagoda.data.videos import Video
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation.runner import check_known_classes, check_same_keypoints
+from pagoda.messages import counted
 from pagoda.models import is_of_clips
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.tubes import AnyTargets
@@ -46,14 +48,17 @@ def open_data(
     `take` says which weights of a checkpoint are meant, as in `models.load`. Raises FileNotFoundError without data,
     ValueError for a split that is not there, as the readers of `data.formats` do.
     """
+    path, inside_only = settings.data, settings.inside_only
     if is_of_clips(model, take=take):
-        splits = (settings.train_split, settings.val_split)
-        videos = [open_videos(settings.data, split, inside_only=settings.inside_only) for split in splits]
-        return OpenedData(videos[0], videos[1], videos[0][0].tracks.label_map)
-    train, val = (
-        open_annotations(settings.data, split, inside_only=settings.inside_only)
-        for split in (settings.train_split, settings.val_split)
-    )
+        with chosen_with("--train-split"):
+            train_videos = open_videos(path, settings.train_split, inside_only=inside_only)
+        with chosen_with("--val-split"):
+            val_videos = open_videos(path, settings.val_split, inside_only=inside_only)
+        return OpenedData(train_videos, val_videos, train_videos[0].tracks.label_map)
+    with chosen_with("--train-split"):
+        train = open_annotations(path, settings.train_split, inside_only=inside_only)
+    with chosen_with("--val-split"):
+        val = open_annotations(path, settings.val_split, inside_only=inside_only)
     return OpenedData(train, val, train.label_map)
 
 
@@ -85,7 +90,7 @@ def check_learnable(model: Detector, dataset: AnnotatedDataset[AnyTargets]) -> N
     >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=3, base_channels=8, width=8, norm_groups=4)
     >>> check_learnable(model, DrawnShapes(1, empty_share=1.0))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    ValueError: there is nothing to learn in 1 drawn pictures (seed 0): 1 pictures, and no object is annotated; ...
+    ValueError: there is nothing to learn in 1 drawn pictures (seed 0): 1 picture, and no object is annotated; ...
     """
     table = dataset.annotations
     owners = np.repeat(np.arange(len(table)), np.diff(table.offsets))
@@ -93,13 +98,13 @@ def check_learnable(model: Detector, dataset: AnnotatedDataset[AnyTargets]) -> N
     remedy = "choose another --train-split, or look at the annotations with pagoda doctor"
     if not (~table.ignored & has_area).any():
         what = (
-            f"of {len(owners)} objects {int(table.ignored.sum())} are crowd regions or marked as ignored or difficult"
-            f" and {int((~has_area).sum())} have no area inside their picture"
+            f"of {counted(len(owners), 'object')} {int(table.ignored.sum())} are crowd regions or marked as ignored or"
+            f" difficult and {int((~has_area).sum())} have no area inside their picture"
             if len(owners)
             else "no object is annotated"
         )
         raise ValueError(
-            f"there is nothing to learn in {table.source}: {len(dataset)} pictures, and {what}; {remedy}"
+            f"there is nothing to learn in {table.source}: {counted(len(dataset), 'picture')}, and {what}; {remedy}"
         )
     for name, column in (("masks", table.masks), ("keypoints", table.keypoints)):
         if name in model.learns and column is None:

@@ -3,7 +3,6 @@
 Command: pagoda demo --video · two CPU cores, about ten minutes of processor time.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from pagoda.data.videos import Video
 from pagoda.detectors.contract import Detector
 from pagoda.drawing.objects import draw_detections
 from pagoda.files.atomic import write_atomically
+from pagoda.files.text import json_text
 from pagoda.follow.clips import TUBE_MIN_SCORE
 from pagoda.follow.score import FollowingResult, detect_video, score_followed
 from pagoda.models import create_model
@@ -82,7 +82,7 @@ def run_demo_video(
     scores = [
         score_followed(linker, truths, tracks, poses=True, boxes=True) for linker, tracks in linked.items()
     ]
-    text = json.dumps([each.to_dict() for each in scores], indent=1)
+    text = json_text([each.to_dict() for each in scores], indent=1)
     write_atomically(run.folder / "following.json", lambda path: path.write_text(text, encoding="utf-8"))
     return VideoDemo(run, scores, _write_video(run.folder / "video.mp4", held_out, linked[SHOWN]))
 

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import IO
 
 from pagoda.files.atomic import claim_file, write_free, writing
+from pagoda.files.text import json_text
 from pagoda.plain import JsonObject
 
 FAILED = "failed"
@@ -72,7 +73,7 @@ class PredictionsFile:
 
     def _write(self, row: JsonObject) -> None:
         with writing(self._lines):
-            self._file.write(json.dumps(row) + "\n")
+            self._file.write(json_text(row) + "\n")
             self._file.flush()
 
     def _rows(self) -> Iterator[JsonObject]:
@@ -84,9 +85,9 @@ class PredictionsFile:
 
     def _assemble(self, draft: Path, is_whole: bool) -> None:
         with draft.open("w", encoding="utf-8") as file:
-            found = (json.dumps(row) for row in self._rows() if FAILED not in row)
+            found = (json_text(row) for row in self._rows() if FAILED not in row)
             _write_list(file, '{"predictions": [', found)
-            _write_list(file, ',\n"failed": [', map(json.dumps, self.failures()))
+            _write_list(file, ',\n"failed": [', map(json_text, self.failures()))
             file.write("}\n" if is_whole else ',\n"unfinished": true}\n')
 
 

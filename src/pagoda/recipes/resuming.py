@@ -9,6 +9,7 @@ import yaml
 from pagoda.detectors.contract import Detector
 from pagoda.files.atomic import write_atomically
 from pagoda.files.text import read_text, read_yaml
+from pagoda.messages import counted
 from pagoda.plain import JsonObject, from_plain
 from pagoda.training.optim import rate_factor
 from pagoda.training.settings import TrainSettings, to_plain
@@ -152,7 +153,8 @@ def check_epochs(folder: str | Path, epochs: int, done: int) -> None:
     """
     if epochs < done:
         raise ValueError(
-            f"the run in {folder} has done {done} epochs, so it cannot end after {epochs}: say epochs={done} or more"
+            f"the run in {folder} has done {counted(done, 'epoch')}, so it cannot end after {epochs}: say"
+            f" epochs={done} or more"
         )
 
 
@@ -172,7 +174,8 @@ def schedule_note(saved: TrainSettings, now: TrainSettings, *, step: int, totals
     )
     return (
         f"epochs {saved.epochs} → {now.epochs}: from step {step} on the learning rate follows the"
-        f" {now.optim.schedule} schedule of {now.epochs} epochs ({becomes:.3g} here; {was:.3g} on the old one)"
+        f" {now.optim.schedule} schedule of {counted(now.epochs, 'epoch')} ({becomes:.3g} here; {was:.3g} on"
+        " the old one)"
     )
 
 

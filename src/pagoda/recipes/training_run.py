@@ -291,7 +291,7 @@ def _go_on(trainer: Trainer, saved: TrainSettings, settings: TrainSettings, fold
     totals = (trainer.steps_of(saved.epochs), trainer.total_steps)
     note = schedule_note(saved, settings, step=trainer.at.step, totals=totals)
     if trainer.at.epoch >= settings.epochs:
-        note = f"all {settings.epochs} epochs are done; --epochs {settings.epochs + 1} or more goes on"
+        note = f"no epoch is left of {settings.epochs}; --epochs {settings.epochs + 1} or more goes on"
     if note and trainer.log is not None:
         trainer.log.say(note)
     if trainer.is_main and saved != settings:

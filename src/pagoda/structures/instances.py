@@ -1,5 +1,6 @@
 """What is there (`Targets`) and what a model says (`Detections`). N objects, K keypoints."""
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -199,7 +200,11 @@ class Detections(_PerObject):
         return draw_detections(picture, self.above(min_score), min_keypoint_score=min_keypoint_score)
 
     def to_dict(self) -> JsonObject:
-        """Plain lists and numbers, ready for JSON; masks as COCO's compressed run lengths."""
+        """Plain lists and numbers, ready for JSON; masks as COCO's compressed run lengths.
+
+        `keypoints` of each object are x, y, score, x, y, score, …, None where one is not there; `skeleton`, beside the
+        objects that have some, names them (`Skeleton.to_dict`).
+        """
         objects: list[JsonObject] = [
             {"name": name, "label": label, "score": score, "box_xyxy": box}
             for name, label, score, box in zip(
@@ -209,18 +214,23 @@ class Detections(_PerObject):
         if self.track_ids is not None:
             for entry, track_id in zip(objects, self.track_ids.tolist(), strict=True):
                 entry["track_id"] = track_id
-        for entry, shape in zip(objects, self._coco_shapes(), strict=True):
+        for entry, shape in zip(objects, self._coco_shapes(absent=None), strict=True):
             entry.update(shape)
-        return {
+        plain: JsonObject = {
             "file": self.file,
             "image_id": self.image_id,
             "image_size": list(self.image_size),
             "objects": objects,
         }
+        skeleton = self.label_map.skeleton
+        if skeleton is None or self.keypoints is None or not len(self):
+            return plain
+        return {**plain, "skeleton": skeleton.to_dict()}
 
     def to_coco(self, image_id: int | str | None = None) -> list[JsonObject]:
         """COCO results: original category ids, boxes xywh, full precision; masks as compressed run lengths in
-        `segmentation`, keypoints as x, y, score, x, y, score, … Raises ValueError where no image_id is known."""
+        `segmentation`, keypoints as x, y, score, x, y, score, …, three zeros for one that is not there. Raises
+        ValueError where no image_id is known."""
         image_id = self.image_id if image_id is None else image_id
         if image_id is None:
             raise ValueError("COCO results need the image_id of the ground truth; pass to_coco(image_id)")
@@ -229,12 +239,17 @@ class Detections(_PerObject):
         return [
             {"image_id": image_id, "category_id": ids[label], "bbox": box, "score": score, **shape}
             for label, box, score, shape in zip(
-                self.labels.tolist(), boxes_xywh, self.scores.tolist(), self._coco_shapes(), strict=True
+                self.labels.tolist(),
+                boxes_xywh,
+                self.scores.tolist(),
+                self._coco_shapes(absent=0.0),
+                strict=True,
             )
         ]
 
-    def _coco_shapes(self) -> list[JsonObject]:
-        """What each object has of segmentation and keypoints, as COCO writes it."""
+    def _coco_shapes(self, *, absent: float | None) -> list[JsonObject]:
+        """What each object has of segmentation and keypoints, as COCO writes it; `absent` for a keypoint that is not
+        there: a number in place of all three, or None in place of those that are not finite."""
         shapes: list[JsonObject] = [{} for _ in range(len(self))]
         if self.masks is not None:
             from pagoda.ops.rle import as_rle, encode_masks
@@ -242,8 +257,15 @@ class Detections(_PerObject):
             for shape, text in zip(shapes, encode_masks(self.masks.cpu().bool().numpy()), strict=True):
                 shape["segmentation"] = as_rle(text, self.image_size)
         if self.keypoints is not None:
-            for shape, triples in zip(shapes, self.keypoint_triples().flatten(1).tolist(), strict=True):
-                shape["keypoints"] = triples
+            triples = self.keypoint_triples()
+            is_finite = triples.isfinite()
+            if absent is not None:
+                triples = triples.where(is_finite.all(2, keepdim=True), absent)
+            rows = triples.flatten(1).tolist()
+            if absent is None and not is_finite.all():
+                rows = [[value if math.isfinite(value) else None for value in row] for row in rows]
+            for shape, row in zip(shapes, rows, strict=True):
+                shape["keypoints"] = row
         return shapes
 
     def keypoint_triples(self) -> Tensor:

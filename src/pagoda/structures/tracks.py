@@ -85,6 +85,8 @@ class Tracks:
     """False: a file that names no classes, of objects that may be of several; `label_map` then says nothing"""
     length_remedy: str = ""
     """what to do where `num_frames` is wrong; `LONGEST` in it stands for the right number"""
+    notes: tuple[str, ...] = ()
+    """what was taken for granted where the file does not say it, a sentence each"""
 
     def __post_init__(self) -> None:
         for name, values in self._rows().items():

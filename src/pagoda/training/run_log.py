@@ -18,6 +18,7 @@ from rich.progress import (
 )
 
 from pagoda.files.atomic import no_way_out, writing
+from pagoda.files.text import json_text
 from pagoda.plain import JsonObject, checked
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class RunLog:
         """One row, on disk before this returns; numbers go to TensorBoard under train/ or, of a "val" row, val/."""
         row = {"kind": kind, "step": step, **values}
         with writing(self.path):
-            self.file.write(json.dumps(row) + "\n")
+            self.file.write(json_text(row) + "\n")
             self.file.flush()
         self._draw("val" if kind == "val" else "train", step, values)
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.rcnn import RCNN
+from pagoda.messages import counted
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.skeleton import Skeleton
 from pagoda.transfer.rcnn import exchange_classes, exchange_keypoints, keypoints_fit
@@ -141,7 +142,8 @@ def _exchange_class_head(adapted: Detector, label_map: LabelMap, prior_probabili
     groups = (layer.out_channels - extra) // len(old_names)
     if groups * len(old_names) + extra != layer.out_channels:
         raise ValueError(
-            f"the class head has {layer.out_channels} rows, which is no multiple of its {len(old_names)} classes"
+            f"the class head has {layer.out_channels} rows, which is no multiple of its"
+            f" {counted(len(old_names), 'class', 'classes')}"
         )
     rows = rows_from(old_names, names, groups, extra)
     weight = layer.weight.detach().new_empty((len(rows), *layer.weight.shape[1:])).normal_(std=0.01)

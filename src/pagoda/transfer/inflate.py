@@ -14,6 +14,7 @@ from pagoda.detectors.contract import Detector
 from pagoda.detectors.two_stage import TwoStageDetector
 from pagoda.heads.roi_box import BoxHead
 from pagoda.layers.inflate import Inflation, inflate_state
+from pagoda.messages import counted
 from pagoda.models import load, local_file
 from pagoda.plain import JsonObject, checked
 from pagoda.weights.files import has_card
@@ -49,7 +50,7 @@ class StartReport:
 
     def text(self) -> str:
         """The report for people, one fact per line."""
-        lines = [f"taken       {len(self.taken)} tensors of {self.file}"]
+        lines = [f"taken       {counted(len(self.taken), 'tensor')} of {self.file}"]
         lines += [f"fresh       {len(self.fresh)}: {', '.join(self.fresh)}"] if self.fresh else []
         why: dict[str, list[str]] = {}
         for name, reason in self.left.items():

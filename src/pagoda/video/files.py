@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from pagoda.messages import counted
 from pagoda.pictures.read import PictureError
 from pagoda.video.ends import ending_of
 
@@ -79,11 +80,12 @@ def _check_end(path: Path, facts: VideoFacts, number: int, end: float) -> None:
     """A file that is whole may end early: another program left frames out, or its sound is longer."""
     left, frame, ending = facts.seconds - end, 1 / facts.frames_per_second, ending_of(path)
     if ending == "cut in pictures":
-        raise PictureError(f"{path} is cut off behind {number} frames, {end:.1f} seconds")
+        raise PictureError(f"{path} is cut off behind {counted(number, 'frame')}, {end:.1f} seconds")
     allowed = frame / 2 if ending == "cut" else max(0.1 * facts.seconds, 10 * frame)
     if left > allowed and ending != "whole":
         raise PictureError(
-            f"{path} should last {facts.seconds:.1f} seconds but ends after {number} frames, {end:.1f} seconds; it"
+            f"{path} should last {facts.seconds:.1f} seconds but ends after {counted(number, 'frame')},"
+            f" {end:.1f} seconds; it"
             " seems to be cut off"
         )
 

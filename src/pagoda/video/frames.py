@@ -14,6 +14,7 @@ import numpy as np
 from pagoda.files.atomic import writing
 from pagoda.files.drafts import draft_beside, settle
 from pagoda.files.text import with_home
+from pagoda.messages import counted
 from pagoda.pictures.read import (
     PictureError,
     find_pictures,
@@ -74,7 +75,9 @@ class VideoSource:
         self._facts = self._look(frames_per_second)
         self.frames_per_second, length = self._facts.frames_per_second, self._facts.max_frames
         if first_frame < 0 or (length is not None and first_frame >= length):
-            raise ValueError(f"{self.path} has {length} frames; it cannot start at frame {first_frame}")
+            raise ValueError(
+                f"{self.path} has {counted(length, 'frame')}; it cannot start at frame {first_frame}"
+            )
 
     def __len__(self) -> int:
         return max(0, self._facts.num_frames - self.first_frame)

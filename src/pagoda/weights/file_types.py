@@ -7,6 +7,8 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from pagoda.messages import counted
+
 Kind = Literal["safetensors", "torch zip", "torch legacy", "pickle"]
 HUB = "hf:"
 """what addresses of files on huggingface.co begin with"""
@@ -143,7 +145,7 @@ def _refuse_other_zip(path: Path) -> None:
         return
     if not names or any(PurePosixPath(name).name in ("data.pkl", "constants.pkl") for name in names):
         return
-    what = f"a zip archive of {len(names)} files, as {names[0]}; unpack it first"
+    what = f"a zip archive of {counted(len(names), 'file')}, as {names[0]}; unpack it first"
     if all(name.endswith(".npy") for name in names):
         what = f"an archive of NumPy arrays (.npz); {_RENDERED}"
     elif "model.weights.h5" in names:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from pagoda.messages import short_list
+from pagoda.messages import counted, short_list
 from pagoda.weights.file_types import WeightsError
 from pagoda.weights.wrappers import is_averaged
 
@@ -66,7 +66,7 @@ def peel(path: Path, tensors: Tensors, *, knows: Knows, alone: Knows) -> Peeled:
     kept = {name.removeprefix(prefix): tensor for name, tensor in names.items() if name.startswith(prefix)}
     others = {each: sum(name.startswith(each) for name in names) for each in found if each != prefix}
     left = [name for name in names if not name.startswith((prefix, *others))]
-    more = [f"left out: {len(left)} tensors beside it ({short_list(left, 4)})"]
+    more = [f"left out: {counted(len(left), 'tensor')} beside it ({short_list(left, 4)})"]
     return Peeled(
         kept,
         (*notes, f"'{prefix}' is cut off, with which its names began", *(more if left else [])),
@@ -77,7 +77,7 @@ def peel(path: Path, tensors: Tensors, *, knows: Knows, alone: Knows) -> Peeled:
 def _described(prefix: str, count: int) -> str:
     """As other weights are told of in files that keep them in dicts of their own."""
     kind = ", averaged" if is_averaged(prefix) else ""
-    return f"'{prefix.removesuffix('.')}' ({count} tensors{kind})"
+    return f"'{prefix.removesuffix('.')}' ({counted(count, 'tensor')}{kind})"
 
 
 def _unmarked(tensors: Tensors) -> tuple[Tensors, tuple[str, ...]]:

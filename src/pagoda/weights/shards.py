@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from pagoda.files.text import read_json
-from pagoda.messages import short_list
+from pagoda.messages import counted, short_list
 from pagoda.weights.file_types import WeightsError
 
 INDEX = ".index.json"
@@ -98,7 +98,7 @@ def read_shards(index: Path, read: Callable[[Path], object]) -> dict[str, Tensor
         lacking = [name for name in wanted if not isinstance(content, Mapping) or name not in content]
         if lacking:
             raise WeightsError(
-                f"{index.parent / file} lacks {len(lacking)} tensors that {index.name} expects there"
+                f"{index.parent / file} lacks {counted(len(lacking), 'tensor')} that {index.name} expects there"
                 f" ({short_list(lacking, 3)}): files of different versions? fetch all of them again"
             )
         assert isinstance(content, Mapping)

@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from pagoda.messages import counted
 from pagoda.plain import JsonObject
 from pagoda.weights.file_types import WeightsError, kind_of
 from pagoda.weights.metadata import Leftovers, is_number_array
@@ -125,7 +126,7 @@ def _sort_out(path: Path, content: object, take: str | None) -> ForeignState:
         stripped,
         leftovers.metadata,
         leftovers.dropped,
-        (*map(str, others), *(f"{name!r} ({count} tensors)" for name, count in more.items())),
+        (*map(str, others), *(f"{name!r} ({counted(count, 'tensor')})" for name, count in more.items())),
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from pagoda.messages import counted
 from pagoda.weights.file_types import WeightsError, python_command
 from pagoda.weights.metadata import is_number_array
 from pagoda.weights.torch_files import Foreign
@@ -58,7 +59,7 @@ class Candidate(NamedTuple):
 
     def __str__(self) -> str:
         kind = ", averaged" if self.is_average else ""
-        return f"{self.name!r} ({self.count()} tensors{kind})"
+        return f"{self.name!r} ({counted(self.count(), 'tensor')}{kind})"
 
 
 def is_averaged(key: str) -> bool:
@@ -123,7 +124,7 @@ def choose(path: Path, content: object, take: str | None) -> tuple[Candidate, li
     >>> import torch
     >>> content = {"model": {"w": torch.ones(1, 2)}, "model_ema": {"w": torch.ones(1, 2)}}
     >>> str(choose(Path("a.pth"), content, None)[0]), str(choose(Path("a.pth"), content, "ema")[0])
-    ("'model' (1 tensors)", "'model_ema' (1 tensors, averaged)")
+    ("'model' (1 tensor)", "'model_ema' (1 tensor, averaged)")
     """
     found = _candidates(content)
     if take:

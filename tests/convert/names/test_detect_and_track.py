@@ -454,7 +454,7 @@ def test_files_that_are_refused(tmp_path: Path, small: tuple[Path, dict[str, np.
             convert(written(tmp_path, grouped))
     with pytest.raises(WeightsError, match=r"1 tensors missing \(backbone.layer3.1.bn2.bias\)"):
         convert(written(tmp_path, {n: a for n, a in blobs.items() if n != "res4_1_branch2b_bn_b"}))
-    with pytest.raises(WeightsError, match="was trained on 1 classes, not 2"):
+    with pytest.raises(WeightsError, match="was trained on 1 class, not 2"):
         convert(written(tmp_path, blobs), num_classes=2)
 
 

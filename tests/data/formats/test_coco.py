@@ -70,10 +70,10 @@ def change(path: list, value: object):
     [
         (
             change(["annotations", 0, "category_id"], 6),
-            r"category 6 of 1 annotations, first annotation 4 of a.jpg; listed: 0, 5",
+            r"category 6 of 1 annotation, first annotation 4 of a.jpg; listed: 0, 5",
         ),
-        (change(["annotations", 0, "category_id"], "dog"), "category 'dog' of 1 annotations"),
-        (change(["annotations", 0, "category_id"], True), "category True of 1 annotations"),
+        (change(["annotations", 0, "category_id"], "dog"), "category 'dog' of 1 annotation"),
+        (change(["annotations", 0, "category_id"], True), "category True of 1 annotation"),
         (change(["images", 0, "id"], 3), "one id stands for several images.*: id 3 of b.jpg and a.jpg"),
         (change(["images", 0, "id"], 3.5), "an image needs id and file_name, got {'id': 3.5"),
         (change(["images", 0, "file_name"], ""), "an image needs id and file_name, got {'id': 7"),
@@ -112,7 +112,7 @@ def test_all_contradictions_are_told_at_once(document: dict) -> None:
     boxes, categories = str(caught.value).splitlines()
     assert "a box is not four numbers (9): some.json: annotation 1 of a.jpg" in boxes
     assert boxes.endswith("; …. Write [x, y, width, height] in COCO, class cx cy width height in YOLO.")
-    assert "category 7 of 1 annotations" in categories
+    assert "category 7 of 1 annotation" in categories
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_annotations_of_no_image_are_noted(document: dict) -> None:
     document["annotations"].append({"id": 1, "image_id": 99, "category_id": 5, "bbox": [0, 0, 1, 1]})
     annotations = read(document)
     assert len(annotations.labels) == 2
-    assert annotations.notes == ("some.json: no image has the id 99; its 1 annotations are left out",)
+    assert annotations.notes == ("some.json: no image has the id 99; its 1 annotation is left out",)
     for entry in document["annotations"]:
         entry["image_id"] += 100
     with pytest.raises(ValueError, match=r"image_id 103, 107, 199 in annotations, id 7, 3 in images"):

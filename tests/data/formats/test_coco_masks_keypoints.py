@@ -209,7 +209,7 @@ def test_polygons_of_two_points_are_left_out_and_noted() -> None:
     annotations = read(changed)
     assert annotations.targets(0).masks[0].sum() == 100
     assert annotations.notes == (
-        "file.json: annotation 1 of image 1: 1 polygons of fewer than three points are left out",
+        "file.json: annotation 1 of image 1: 1 polygon of fewer than three points is left out",
     )
     changed["annotations"][0]["segmentation"] = [[1, 1, 5, 5]]
     assert read(changed).notes[0].endswith("left out, and with them its whole mask")

@@ -61,8 +61,8 @@ def test_what_is_no_object_is_counted(tmp_path: Path) -> None:
         for note in open_annotations(save(tmp_path, RECT, brush, nameless)).notes
     ]
     assert notes[:2] == [
-        "1 results of the type brushlabels are left out",
-        "1 rectangles without a label are left out",
+        "results of the type brushlabels are left out: 1",
+        "rectangles without a label are left out: 1",
     ]
 
 
@@ -73,7 +73,7 @@ def test_cancelled_annotations_do_not_count(tmp_path: Path) -> None:
     (tmp_path / "project.json").write_text(json.dumps(tasks))
     annotations = open_annotations(tmp_path)
     assert len(annotations.labels) == 1
-    assert "1 annotations of tasks that have an earlier one are left out" in annotations.notes[0]
+    assert "annotations of tasks that have an earlier one are left out: 1" in annotations.notes[0]
 
 
 def test_bad_results_are_named(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_tasks_that_nobody_has_looked_at_are_no_pictures_without_objects(tmp_pat
     (tmp_path / "project.json").write_text(json.dumps(tasks))
     annotations = open_annotations(tmp_path)
     assert (annotations.files.tolist(), annotations.counts()) == (["0f-a.png", "b.png"], {"dog": 1})
-    assert any("2 tasks without an annotation are left out" in note for note in annotations.notes)
+    assert any("tasks without an annotation are left out: 2" in note for note in annotations.notes)
 
 
 def labels(kind: str, *names: object, **place: object) -> list[dict]:
@@ -122,7 +122,7 @@ MIN = {**result("rectanglelabels", **PLACE)["value"], "original_width": 1000, "o
                 ]
             },
             {"cat": 1},
-            "1 further labels of an object are left out",
+            "further labels of an object are left out: 1",
         ),
         (
             {"annotations": [{"result": [result("rectanglelabels", **PLACE, rectanglelabels=[" cat "])]}]},

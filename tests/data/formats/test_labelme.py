@@ -112,10 +112,29 @@ def test_shapes_of_x_anylabeling(tmp_path: Path) -> None:
     assert areas[0] == areas[1] == areas[4] and abs(areas[0] - 125) < 10 and areas[2:4] == [0, 0]
     assert annotations.label_map.names == ("3", "dog")
     assert [note.split(": ", 1)[1] for note in annotations.notes] == [
-        "shape 6 ('dog') is a line of no group; it is left out",
+        "shape 6 ('dog') is a line, which is no area; it is left out",
         "shape 7 ('dog') is a polygon of 2 points, which encloses nothing; it is left out",
-        "1 shapes are marked difficult and ignored, as in VOC",
+        "1 shape is marked difficult and ignored, as in VOC",
     ]
+
+
+def test_the_doctor_tells_what_was_left_out_from_what_is_ignored(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "a",
+        shape("dog", "rectangle", (20, 10), (30, 20)),
+        shape("cat", "rectangle", (2, 1), (9, 8)) | {"difficult": True},
+        shape("dog", "polygon", (0, 0), (5, 5)),
+        shape("click", "point", (3, 3)),
+    )
+    findings = {finding.kind: finding for finding in examine(tmp_path).findings}
+    assert list(findings["shapes_left_out"].examples) == [
+        f"{tmp_path / 'a.json'}: shape 4 ('click') is a point of no group; it is left out"
+    ]
+    short = findings["short_polygons"]
+    assert "shape 3 ('dog') is a polygon of 2 points" in short.examples[0] and "group" not in short.message
+    assert findings["difficult_objects"].severity == "note"
+    assert findings["ignored_classes"].examples == ("cat: 1 object",) and "empty_classes" not in findings
 
 
 def test_pictures_inside_their_files(tmp_path: Path) -> None:
@@ -132,7 +151,7 @@ def test_pictures_inside_their_files(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "b.json", "b.png"], (
         "nothing is written"
     )
-    assert any("1 pictures are read from imageData" in note for note in dataset.annotations.notes)
+    assert any("1 picture is read from imageData" in note for note in dataset.annotations.notes)
     report = examine(tmp_path)
     assert report.problems == () and report.statistics["pictures_opened"] == 2, report.text()
 
@@ -159,7 +178,7 @@ def test_files_in_sub_folders_are_read(tmp_path: Path) -> None:
     layout = find_dataset(tmp_path / "sets")
     assert (
         list(layout.splits) == ["train", "val"]
-        and "1 annotation files belong to no split" in layout.describe()
+        and "1 annotation file belongs to no split" in layout.describe()
     )
 
 
@@ -201,9 +220,9 @@ def test_what_is_no_object_is_noted(tmp_path: Path) -> None:
     )
     notes = open_annotations(tmp_path).notes
     assert [note.split("a.json: ")[1] for note in notes] == [
-        "shape 2 ('way') is a linestrip of no group; it is left out",
+        "shape 2 ('way') is a linestrip, which is no area; it is left out",
         "shape 3 ('click') is a point of no group; it is left out",
-        "1 points of group 9 belong to no object; they are left out",
+        "1 point of group 9 belongs to no object; left out",
     ]
 
 

@@ -195,7 +195,7 @@ def test_a_voc_list_of_unlabelled_pictures_stops_nothing(tmp_path: Path) -> None
     (tmp_path / "ImageSets/Main/test.txt").write_text("b\n")
     assert list(find_dataset(tmp_path).splits) == ["train"] and len(open_annotations(tmp_path)) == 1
     assert examine(tmp_path).problems == ()
-    with pytest.raises(FileNotFoundError, match=r"test\.txt lists 1 pictures without an XML file .* is b"):
+    with pytest.raises(FileNotFoundError, match=r"test\.txt lists 1 picture without an XML file .* is b"):
         open_annotations(tmp_path, "test")
 
 
@@ -235,7 +235,7 @@ def test_lists_of_another_machine(tmp_path: Path) -> None:
     assert [annotations.path(index).name for index in range(2)] == ["0.png", "1.png"] and len(
         annotations.labels
     ) == 2
-    assert "train.txt: 2 pictures were found by the end of their path" in annotations.notes[0]
+    assert "train.txt: 2 pictures were found by the end of the path" in annotations.notes[0]
     with (tmp_path / "train.txt").open("a") as file:
         file.write("/content/set/gone.png\n")
     with pytest.raises(
@@ -278,11 +278,11 @@ def test_files_of_no_split_are_counted(tmp_path: Path) -> None:
     for place in ("train/a", "valid/b", "left"):
         draw((tmp_path / place).parent, f"{Path(place).name}.png")
         voc_file(tmp_path / f"{place}.xml")
-    line = f"{tmp_path}: 1 annotation files belong to no split and are not read, the first is left.xml"
+    line = f"{tmp_path}: 1 annotation file belongs to no split, not read: the first is left.xml"
     assert open_annotations(tmp_path, "train").notes == (line,) and line in find_dataset(tmp_path).describe()
     assert "files_not_read" in {finding.kind for finding in examine(tmp_path).findings}
     folder = yolo(tmp_path / "yolo", ROBOFLOW, "train", "valid", "extra")
-    assert "1 annotation files belong to no split" in open_annotations(folder, "val").notes[0]
+    assert "1 annotation file belongs to no split" in open_annotations(folder, "val").notes[0]
     folder = tmp_path / "coco"
     draw(folder / "images", "a.png")
     for name in ("annotations/train.json", "annotations/older/train.json"):
@@ -323,7 +323,7 @@ def test_turned_boxes_become_what_they_cover(tmp_path: Path) -> None:
     annotations = open_annotations(tmp_path)
     assert annotations.targets(0).boxes.tolist() == [[2, 1, 6, 7], [1, 2, 7, 6]]
     assert annotations.targets(0).masks.flatten(1).sum(1).tolist() == [24, 0]
-    assert "1 boxes have a rotation" in annotations.notes[0]
+    assert "1 box has a rotation" in annotations.notes[0]
 
 
 def test_other_kinds_of_the_folder_are_said(tmp_path: Path) -> None:

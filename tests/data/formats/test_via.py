@@ -50,8 +50,8 @@ def test_points_lines_and_nameless_regions_are_counted(tmp_path: Path) -> None:
     save(tmp_path, region(RECT, kind="dog"), region(RECT, kind=""), region(point, kind="dog"))
     notes = [note.split("via.json: ")[1] for note in open_annotations(tmp_path).notes]
     assert notes == [
-        "1 regions without a class are no objects and are left out",
-        "1 regions of the shape point are no objects and are left out",
+        "regions without a class are no objects and are left out: 1",
+        "regions of the shape point are no objects and are left out: 1",
     ]
     (finding,) = (each for each in examine(tmp_path).findings if each.kind == "shapes_left_out")
     assert finding.count == 2

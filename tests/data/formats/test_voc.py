@@ -298,7 +298,7 @@ def test_a_loose_list_of_unlabelled_pictures_is_said(tmp_path: Path) -> None:
     write_voc(tmp_path, {name: SIZE + an_object("dog", 1, 1, 9, 9) for name in "ab"}, {})
     (tmp_path / "train.txt").write_text("a\nb\n")
     (tmp_path / "test.txt").write_text("x\n")
-    assert "test.txt lists 1 pictures without an XML file" in find_dataset(tmp_path).describe()
+    assert "test.txt lists 1 picture without an XML file" in find_dataset(tmp_path).describe()
     (tmp_path / "train.txt").write_text("a\nc\n")
     with pytest.raises(FileNotFoundError, match=r"Annotations/c\.xml is not there, listed in .*train\.txt"):
         open_annotations(tmp_path, "train")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pagoda.data.formats.layouts import find_dataset
 from pagoda.data.formats.reader import open_annotations
 from pagoda.data.formats.yolo.folder import read_yolo
 from pagoda.data.formats.yolo.layout import yolo_splits
@@ -210,8 +211,8 @@ def test_labels_without_picture_are_noted(pets: Path) -> None:
     [
         ("0 0.5 0.5 0.5", r"a\.txt, line 2: expected class cx cy width height, .* got 4 numbers"),
         ("0 0.5 0.5 0.5 0.5 0.9", "got 6 numbers"),
-        ("2 0.5 0.5 0.5 0.5", r"category 2 of 1 annotations, first .*a\.txt, line 2; listed: 0, 1"),
-        ("0.5 0.5 0.5 0.5 0.5", r"category 0.5 of 1 annotations"),
+        ("2 0.5 0.5 0.5 0.5", r"category 2 of 1 annotation, first .*a\.txt, line 2; listed: 0, 1"),
+        ("0.5 0.5 0.5 0.5 0.5", r"category 0.5 of 1 annotation"),
         ("dog 0.5 0.5 0.5 0.5", "expected numbers, got 'dog 0.5"),
         ("0 75 25 125 75", r"shares of the picture, 0 … 1, got 125 \(pixels\?\)"),
     ],
@@ -379,3 +380,10 @@ def test_names_that_cannot_be_read_are_told_alone(pets: Path) -> None:
     (pets / "classes.txt").write_text("\n")
     with pytest.raises(ValueError, match=r"classes\.txt: no class names; expected one in each line"):
         open_annotations(pets, "train")
+
+
+def test_places_are_told_relative_to_the_folder_however_it_is_given(pets: Path, monkeypatch) -> None:
+    monkeypatch.chdir(pets.parent)
+    for given in (pets, Path(pets.name)):
+        said = find_dataset(given).describe().removeprefix(f"YOLO data set in {given}: ")
+        assert said and str(pets) not in said

@@ -30,7 +30,7 @@ def find(
         ("../other/a.jpg", "other/a.jpg", None),
         ("back\\slash.jpg", "images/back\\slash.jpg", None),  # a file may be called so
         ("sub\\a.jpg", "images/sub/a.jpg", "with forward slashes"),
-        (" a.jpg ", "images/a.jpg", "without the spaces around their names"),
+        (" a.jpg ", "images/a.jpg", "without the spaces around the name"),
         (" a.jpg ", "images/ a.jpg ", None),
         ("p%20x.jpg", "images/p x.jpg", "percent-decoded"),
         ("p%20x.jpg", "images/p%20x.jpg", None),
@@ -38,15 +38,15 @@ def find(
         (
             "http://host.invalid/val2017/a.jpg?token=1",
             "images/val2017/a.jpg",
-            "by the path of their web address",
+            "by the path of the web address",
         ),
-        ("http://host.invalid/val2017/a.jpg", "val2017/a.jpg", "by the end of their path"),
-        ("/data/local-files/?d=set/a%20b.jpg", "images/set/a b.jpg", "by the path of their web address"),
-        ("/data/upload/4/0f-a.jpg", "images/0f-a.jpg", "by their bare name"),
-        ("../../media/upload/4/0f-a.jpg", "pictures/0f-a.jpg", "by their bare name"),
-        ("/home/somebody/set/cam1/a.jpg", "images/cam1/a.jpg", "by the end of their path"),
-        ("C:\\Users\\me\\set\\cam1\\a.jpg", "deep/er/cam1/a.jpg", "by the end of their path"),
-        ("train2017/a.jpg", "images/a.jpg", "by their bare name"),
+        ("http://host.invalid/val2017/a.jpg", "val2017/a.jpg", "by the end of the path"),
+        ("/data/local-files/?d=set/a%20b.jpg", "images/set/a b.jpg", "by the path of the web address"),
+        ("/data/upload/4/0f-a.jpg", "images/0f-a.jpg", "by the bare name"),
+        ("../../media/upload/4/0f-a.jpg", "pictures/0f-a.jpg", "by the bare name"),
+        ("/home/somebody/set/cam1/a.jpg", "images/cam1/a.jpg", "by the end of the path"),
+        ("C:\\Users\\me\\set\\cam1\\a.jpg", "deep/er/cam1/a.jpg", "by the end of the path"),
+        ("train2017/a.jpg", "images/a.jpg", "by the bare name"),
         ("A.JPG", "images/a.jpg", "with other upper and lower case"),
         ("Cam1/A.jpg", "images/cam1/a.JPG", "with other upper and lower case"),
         ("a\u0308.jpg", "images/\u00e4.jpg", "with other upper and lower case"),  # ä as two letters
@@ -61,14 +61,14 @@ def test_one_name(tmp_path: Path, written: str, stored: str | None, way: str | N
     notes = finder.notes("here")
     assert len(notes) == (way is not None)
     if way:
-        assert f"1 pictures were found {way}" in notes[0] and f"'{written}' is {stored}" in notes[0]
+        assert f"1 picture was found {way}" in notes[0] and f"'{written}' is {stored}" in notes[0]
 
 
 def test_the_longest_end_decides(tmp_path: Path) -> None:
     touch(tmp_path, "x/cam1/a.jpg", "x/cam2/a.jpg", "a.jpg")
     places, finder = find(tmp_path, "/other/cam1/a.jpg", "/other/cam2/a.jpg")
     assert places == ["x/cam1/a.jpg", "x/cam2/a.jpg"] and finder.ambiguous == []
-    assert "2 pictures were found by the end of their path" in finder.notes("here")[0]
+    assert "2 pictures were found by the end of the path" in finder.notes("here")[0]
 
 
 @pytest.mark.parametrize(
@@ -123,5 +123,5 @@ def test_many_are_told_in_few_words(tmp_path: Path) -> None:
     touch(tmp_path, *(f"images/{number}.jpg" for number in range(30)))
     _, finder = find(tmp_path, *(f"old/{number}.jpg" for number in range(30)))
     assert finder.notes("x.json") == [
-        "x.json: 30 pictures were found by their bare name, which is unique: 'old/0.jpg' is images/0.jpg"
+        "x.json: 30 pictures were found by the bare name, which is unique: 'old/0.jpg' is images/0.jpg"
     ]

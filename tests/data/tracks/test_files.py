@@ -13,6 +13,10 @@ from pagoda.data.tracks.files import (
     same_frames,
     tracks_to_predictions,
 )
+from pagoda.structures.labels import LabelMap
+from pagoda.structures.posetrack_skeletons import POSETRACK_15, POSETRACK_17
+from pagoda.structures.skeleton import COCO_17, CROWDPOSE_14, Skeleton
+from pagoda.structures.tracks import Tracks
 
 
 def row(file, objects, size=(48, 64)):
@@ -50,11 +54,45 @@ def test_folders_of_pictures_are_videos(tmp_path):
     assert [(each.name, each.num_frames) for each in found] == [("v", 2), ("w", 1)]
 
 
-def test_poses_come_along_as_cocos(tmp_path):
+def test_poses_without_names_are_cocos_and_that_is_said(tmp_path):
     points = np.arange(51.0).tolist()
-    (found,) = read_tracks(saved(tmp_path, [row("1.jpg", [thing(keypoints=points)])]))
+    file = saved(tmp_path, [row("1.jpg", [thing(keypoints=points)])])
+    (found,) = read_tracks(file)
     assert found.keypoints.shape == (1, 17, 2) and found.keypoint_scores[0, 1] == 5
-    assert found.label_map.skeleton.names[0] == "nose"
+    assert found.label_map.skeleton == COCO_17
+    assert len(found.notes) == 1 and f"{file}: the file does not name its keypoints" in found.notes[0]
+    (named,) = read_predictions(file, skeleton=POSETRACK_17)
+    assert named.label_map.skeleton == POSETRACK_17 and not named.notes
+    (few,) = read_tracks(saved(tmp_path, [row("1.jpg", [thing(keypoints=[1, 2, 1])])]))
+    assert few.label_map.skeleton is None and not few.notes
+
+
+@pytest.mark.parametrize(
+    "skeleton",
+    [POSETRACK_17, POSETRACK_15, CROWDPOSE_14, Skeleton(("tip", "tail"), ((0, 1),), (0.1, 0.2), ())],
+)
+def test_the_names_of_keypoints_go_there_and_back(tmp_path, skeleton):
+    points = np.arange(4.0 * len(skeleton)).reshape(2, -1, 2)
+    points[0, 1] = np.nan
+    one, two = np.zeros(2, np.int64), np.arange(2)
+    labels = LabelMap(("person",), (1,), skeleton)
+    scores = np.full((2, len(skeleton)), 0.5)
+    tracks = Tracks(two, one, np.ones((2, 4)), np.ones(2), one, labels, 3, (48, 64), keypoints=points,
+                    keypoint_scores=scores)  # fmt: skip
+    file = tmp_path / "walk.json"
+    file.write_text(json.dumps(tracks_to_predictions(tracks), allow_nan=False))
+    (again,) = read_tracks(file)
+    assert again.label_map == labels and not again.notes
+    assert np.array_equal(again.keypoints, points, equal_nan=True)
+    assert np.array_equal(again.keypoint_scores, scores)
+
+
+def test_keypoints_that_are_not_there_are_null_and_were_nan(tmp_path):
+    for absent in (None, float("nan")):
+        (found,) = read_tracks(
+            saved(tmp_path, [row("1.jpg", [thing(keypoints=[absent, absent, 0.5, 1, 2, 0.5])])])
+        )
+        assert np.isnan(found.keypoints[0, 0]).all() and found.keypoint_scores[0].tolist() == [0.5, 0.5]
 
 
 @pytest.mark.parametrize(
@@ -81,6 +119,18 @@ def test_poses_come_along_as_cocos(tmp_path):
             r"the same number of keypoints, got \[1, 2\]",
         ),
         ([{"file": "1.jpg", "objects": []}], [], "p.json: prediction 1: 'image_size' is missing"),
+        (
+            [{**row("1.jpg", [thing(keypoints=[1, 2, 3])]), "skeleton": {"names": ["a", "b"]}}],
+            [],
+            "poses have 1 keypoint, but their skeleton names 2",
+        ),
+        (
+            [{**row(f"{name}.jpg", []), "skeleton": {"names": [name]}} for name in "ab"],
+            [],
+            "prediction 2 has another skeleton than those before",
+        ),
+        ([{**row("1.jpg", []), "skeleton": {"names": 7}}], [], "p.json: skeleton: "),
+        ([{**row("1.jpg", []), "skeleton": 7}], [], "p.json: skeleton: "),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path, rows, failed, said):

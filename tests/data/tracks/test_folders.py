@@ -92,7 +92,7 @@ def test_2017_files_with_pictures_beside_them(walks, tmp_path):
     ("written", "said"),
     [
         ("images\\bonn\\walk\\{}", "with forward slashes"),
-        ("D:/posetrack/bonn/walk/{}", "by the end of their path"),
+        ("D:/posetrack/bonn/walk/{}", "by the end of the path"),
     ],
 )
 def test_pictures_of_posetrack_are_found_by_the_rule_of_all_formats(walks, tmp_path, written, said):

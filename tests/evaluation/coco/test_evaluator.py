@@ -181,7 +181,7 @@ def test_detections_in_any_order_and_split_equal_the_results_list():
     merged = halves[0].result()
     for key, value in whole.metrics.items():
         assert merged.metrics[key] == pytest.approx(value, abs=1e-9, nan_ok=True)
-    assert "1 images answered by more than one process" in merged.protocol
+    assert "1 image answered by more than one process" in merged.protocol
     assert (
         whole.num_objects == merged.num_objects == sum(not a["iscrowd"] for a in ground_truth["annotations"])
     )

@@ -266,7 +266,7 @@ def test_objects_without_a_mask_are_left_out_of_mask_ap():
     result = score(ground_truth, hits[1:])
     assert result.metrics["segm/AP"] == pytest.approx(1)
     assert result.metrics["AP"] < 1
-    assert "1 objects without an annotated mask left out" in result.others["segm"].protocol
+    assert "1 object without an annotated mask left out" in result.others["segm"].protocol
 
 
 def test_boxes_alone_stay_boxes_alone():
@@ -304,7 +304,7 @@ def change(row, **changes):
         ({"keypoints": [1.0, 2.0]}, "result 0: keypoints must be x, y, score of each, got 2 numbers"),
         (
             {"keypoints": [1.0, 2.0, 0.5]},
-            "the detections have 1 keypoints, the skeleton of the ground truth 3",
+            "the detections have 1 keypoint, the skeleton of the ground truth 3",
         ),
         ({"keypoints": [float("nan")] * 9}, "image 1: a detection has a keypoint that is not finite"),
     ],

@@ -43,6 +43,67 @@ def document(*, found=False):
     return {"images": images, "annotations": people, "categories": [category]}
 
 
+@pytest.fixture
+def linked(tmp_path):
+    """(ground truth, folder of `pagoda track link`) of the same people, who are found without fault."""
+    for name, found in (("truth", False), ("found", True)):
+        (tmp_path / name).mkdir()
+        content = document(found=found)
+        for image in content["images"]:
+            image |= {"height": 300, "width": 500}
+        (tmp_path / name / "000001.json").write_text(json.dumps(content))
+    with pytest.raises(SystemExit) as exit_code:
+        main(["track", "link", str(tmp_path / "found"), "--out", str(tmp_path / "out")])
+    assert exit_code.value.code == 0
+    return tmp_path / "truth", tmp_path / "out"
+
+
+@pytest.mark.parametrize("place", [".", "posetrack18", "predictions", "predictions/000001.json"])
+def test_what_was_linked_is_scored_by_its_own_joints(linked, capsys, place):
+    truth, out = linked
+    capsys.readouterr()
+    assert run("--gt", truth, "--pred", out / place, "--json") == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["metrics"]["mAP"] == 100
+    assert ("posetrack18" in told.err) == (place == "."), told.err
+    assert "COCO" not in told.err
+
+
+def test_what_was_linked_can_be_linked_again(linked, tmp_path, capsys):
+    truth, out = linked
+    with pytest.raises(SystemExit):
+        main(["track", "link", str(out / "predictions"), "--out", str(tmp_path / "again")])
+    assert run("--gt", truth, "--pred", tmp_path / "again" / "posetrack18", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["mAP"] == 100
+
+
+def test_the_file_of_a_followed_video_is_called_by_the_video(linked, tmp_path, capsys):
+    truth, out = linked
+    (tmp_path / "followed").mkdir()
+    (tmp_path / "followed" / "tracks.txt").write_text("1,1,1,1,5,5,1,-1,-1,-1\n")
+    (out / "posetrack18" / "000001.json").rename(tmp_path / "followed" / "posetrack18.json")
+    assert run("--gt", truth, "--pred", tmp_path / "followed", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["mAP"] == 100
+
+
+def test_boxes_alone_are_no_predictions_of_poses(linked, tmp_path, capsys):
+    (tmp_path / "boxes").mkdir()
+    (tmp_path / "boxes" / "000001.txt").write_text("1,1,1,1,5,5,1,-1,-1,-1\n")
+    assert run("--gt", linked[0], "--pred", tmp_path / "boxes") == 1
+    assert "holds boxes alone" in " ".join(capsys.readouterr().err.split())
+
+
+def test_joints_without_names_are_told(linked, capsys):
+    truth, out = linked
+    file = out / "predictions" / "000001.json"
+    content = json.loads(file.read_text())
+    for each in content["predictions"]:
+        del each["skeleton"]
+    file.write_text(json.dumps(content))
+    assert run("--gt", truth, "--pred", file) == 0
+    assert "they are taken for COCO's" in " ".join(capsys.readouterr().err.split())
+
+
 def nothing(content):
     pass
 
@@ -123,8 +184,8 @@ def with_other_image_ids(content):
         (with_a_person_of_a_box_alone, nothing, 100, 100, ""),
         (nothing, every("annotations", scores=None), 100, 100, ""),
         (nothing, with_scores_in_keypoints, 100, 100, ""),
-        (nothing, every("annotations", track_id=None), 100, None, "8 predicted objects belong to no track and count"),
-        (nothing, every("annotations", track_id=-1), 100, None, "8 predicted objects belong to no track and count"),
+        (nothing, every("annotations", track_id=None), 100, None, "8 predicted objects belong to no track: counted"),
+        (nothing, every("annotations", track_id=-1), 100, None, "8 predicted objects belong to no track: counted"),
         (every("annotations", track_id=None), nothing, 100, None, ""),
         (nothing, without_the_last_frame, 75, 100, "1 of 4 frames of '000001_mpii' are not in the predictions"),
         (half_labelled, nothing, 100, 100, ""),

@@ -10,13 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pagoda.data.dataset import DetectionDataset
 from pagoda.data.formats.reader import open_annotations
 from pagoda.explain.doctor.examine import examine
 from pagoda.explain.doctor.kinds import KINDS
+from pagoda.models import create_model
+from pagoda.recipes.datasets import check_scorable
 
 pytestmark = pytest.mark.medium
 
 BROKEN = float("nan")
+SMALL = {"base_channels": 8, "width": 8, "norm_groups": 4}
 
 
 def kinds(report) -> dict[str, int]:
@@ -99,8 +103,23 @@ def same_category_twice(coco):
         document["categories"].append({"id": 9, "name": "circle"})
 
 
-def different_categories(coco):
+def class_unknown_to_train(coco):
     coco.val["categories"][0]["name"] = "disc"
+
+
+def other_order_and_ids(coco):
+    coco.val["categories"] = [{**each, "id": 10 - each["id"]} for each in coco.val["categories"][::-1]]
+    for annotation in coco.val["annotations"]:
+        annotation["category_id"] = 10 - annotation["category_id"]
+
+
+def fewer_in_val(coco):
+    left = coco.val["categories"].pop()["id"]
+    coco.val["annotations"] = [each for each in coco.val["annotations"] if each["category_id"] != left]
+
+
+def more_in_val_without_objects(coco):
+    coco.val["categories"].append({"id": 7, "name": "star"})
 
 
 def three_numbers(coco):
@@ -233,9 +252,13 @@ PLANTED = [
     (same_file, "repeated_files", "000001.png, again with id 77"),
     (orphan, "orphan_annotations", "no image has the id 999"),
     (shifted, "shifted_categories", "shifted by one, too low"),
-    (unknown_category, "unknown_categories", "category 90 of 1 annotations"),
+    (unknown_category, "unknown_categories", "category 90 of 1 annotation"),
     (same_category_twice, "bad_categories", "id 9 or name 'circle'"),
-    (different_categories, "different_categories", "'circle' (id 1) stands only in"),
+    (
+        class_unknown_to_train,
+        "classes_unknown_to_train",
+        "val: 4 objects of 'disc', which train does not list",
+    ),
     (neither_crowd_nor_not, "bad_flags", "iscrowd must be 0 or 1 (or true, false, yes, no), got 'maybe'"),
     (class_without_a_name, "unnamed_categories", "category 1 has no name; it is called '1'"),
     (area_in_words, "bad_areas", "area large"),
@@ -270,6 +293,56 @@ def test_a_planted_defect_is_the_only_one_found(coco, plant, kind, words):
     finding = only_problem(examine(coco.root))
     assert finding.kind == kind and words in finding.examples[0]
     assert finding.message.count(". ") >= 1, "a finding says what it means and what to do"
+
+
+@pytest.mark.parametrize(
+    ("plant", "words", "problems"),
+    [
+        (other_order_and_ids, "val: other ids of ", []),
+        (fewer_in_val, "val: without ", ["classes_not_in_val"]),
+        (more_in_val_without_objects, "val: with star", ["empty_classes"]),
+    ],
+)
+def test_classes_that_meet_by_name_are_a_note(coco, plant, words, problems):
+    plant(coco)
+    coco.save()
+    report = examine(coco.root)
+    assert "Errors" not in report.verdict()
+    assert [finding.kind for finding in report.problems] == problems
+    (note,) = (finding for finding in report.findings if finding.kind == "different_categories")
+    assert (
+        note.severity == "note" and note.examples[0].startswith(words) and "matched by name" in note.message
+    )
+    model = create_model(
+        "fcos_resnet18_fpn", label_map=open_annotations(coco.root, "train").label_map, **SMALL
+    )
+    check_scorable(model, DetectionDataset(open_annotations(coco.root, "val")))
+
+
+def test_where_the_doctor_sees_an_unknown_class_training_is_refused(coco):
+    class_unknown_to_train(coco)
+    coco.save()
+    model = create_model(
+        "fcos_resnet18_fpn", label_map=open_annotations(coco.root, "train").label_map, **SMALL
+    )
+    with pytest.raises(ValueError, match="unknown to the model: disc"):
+        check_scorable(model, DetectionDataset(open_annotations(coco.root, "val")))
+
+
+def test_a_class_whose_objects_are_all_ignored_is_told_from_an_empty_one(coco):
+    empty_class(coco)
+    coco.add([3, 3, 30, 30], category_id=4, iscrowd=1)
+    coco.save()
+    finding = only_problem(examine(coco.root))
+    assert finding.kind == "ignored_classes" and finding.examples == ("star: 1 object",)
+
+
+def test_objects_that_train_only_ignores_are_told(coco):
+    class_not_in_train(coco)
+    coco.add([3, 3, 30, 30], category_id=4, iscrowd=1)
+    coco.save()
+    finding = only_problem(examine(coco.root))
+    assert finding.examples == ("star: 1 object elsewhere; 1 object here, ignored",)
 
 
 def test_another_case_of_the_name_is_read_and_said(coco):

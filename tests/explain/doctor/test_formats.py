@@ -134,8 +134,8 @@ YOLO_PLANTED = [
     ("malformed_boxes", "0 0.5 0.5 0.1", "expected class cx cy width height"),
     ("malformed_boxes", "0 64 48 20 20", "got 64 (pixels?)"),
     ("unreadable_annotations", "circle 0.5 0.5 0.1 0.1", "expected numbers, got 'circle"),
-    ("unknown_categories", "7 0.5 0.5 0.1 0.1", "category 7 of 1 annotations"),
-    ("unknown_categories", "0.5 0.5 0.5 0.1 0.1", "category 0.5 of 1 annotations"),
+    ("unknown_categories", "7 0.5 0.5 0.1 0.1", "category 7 of 1 annotation"),
+    ("unknown_categories", "0.5 0.5 0.5 0.1 0.1", "category 0.5 of 1 annotation"),
     ("boxes_leaving_picture", "0 0.95 0.5 0.3 0.1", "in 96×128"),
     ("non_finite_boxes", "0 nan 0.5 0.1 0.1", "line 5"),
 ]

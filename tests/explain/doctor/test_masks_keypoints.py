@@ -126,5 +126,6 @@ def test_labelme_folders_are_examined(tmp_path):
     assert report.source.startswith("LabelMe data set in")
     (finding,) = report.problems
     assert (
-        finding.kind == "shapes_left_out" and "shape 3 ('line') is a line of no group" in finding.examples[0]
+        finding.kind == "shapes_left_out"
+        and "shape 3 ('line') is a line, which is no area" in finding.examples[0]
     )

@@ -4,7 +4,6 @@ Read leniently where the meaning is certain: whole numbers may be written as 1.0
 as 0, "0", false …; image ids are whole numbers of any length or text.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,8 +26,8 @@ from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.assembly import NO_BOX, NO_SIZE, ImageColumns, ObjectColumns
 from pagoda.data.table.masks import PackedMasks
 from pagoda.files.atomic import write_atomically
-from pagoda.files.text import as_number, as_whole, read_json, truth_value
-from pagoda.messages import short_list
+from pagoda.files.text import as_number, as_whole, json_text, read_json, truth_value
+from pagoda.messages import counted, short_list
 from pagoda.ops.rle import mask_areas
 
 
@@ -138,7 +137,7 @@ def _with_mask_areas(areas: list[float], masks: PackedMasks, sizes: list[tuple[i
 
 def write_coco(annotations: Annotations, json_path: str | Path) -> None:
     """Ground truth that `read_coco` reads back to the last bit; an existing file is replaced."""
-    text = json.dumps(annotations.to_coco())
+    text = json_text(annotations.to_coco())
     write_atomically(json_path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
@@ -219,12 +218,12 @@ def _match_images(
             kept.append(entry)
             owners.append(owner)
     if num_other_kind:
-        place = (
-            f"{source}: {num_other_kind} annotations write their image_id in another way than the images do"
-        )
+        other = counted(num_other_kind, "annotation writes its", "annotations write their")
+        place = f"{source}: {other} image_id in another way than the images do"
         complaints.add("ids_of_two_kinds", place, num_other_kind)
     if num_by_name:
-        place = f"{source}: {num_by_name} annotations name their image by its file_name instead of its id"
+        named = counted(num_by_name, "annotation names its", "annotations name their")
+        place = f"{source}: {named} image by its file_name instead of its id"
         complaints.add("read_otherwise", place, num_by_name)
     if orphans and not kept:
         listed = short_list(orphans)
@@ -233,7 +232,8 @@ def _match_images(
         complaints.add("foreign_annotations", place, orphans.total())
         return kept, owners
     for image_id, count in orphans.items():
-        place = f"{source}: no image has the id {image_id}; its {count} annotations are left out"
+        its = counted(count, "annotation is", "annotations are")
+        place = f"{source}: no image has the id {image_id}; its {its} left out"
         complaints.add("orphan_annotations", place, count)
     return kept, owners
 
@@ -334,7 +334,8 @@ def _annotation_ids(entries: list[dict], source: str, complaints: Complaints) ->
     ids = [value if type(value := entry.get("id")) is int else as_whole(value) for entry in entries]
     usable = [number for number in ids if number is not None and -(2**63) <= number < 2**63 - 1]
     if len(usable) < len(ids):
-        place = f"{source}: {len(ids) - len(usable)} annotations have no whole number as annotation id"
+        without = counted(len(ids) - len(usable), "annotation has", "annotations have")
+        place = f"{source}: {without} no whole number as annotation id"
         complaints.add("missing_annotation_ids", f"{place}; numbered 1 … {len(ids)}", len(ids) - len(usable))
     repeated = {number: count for number, count in Counter(usable).items() if count > 1}
     for number, count in repeated.items():

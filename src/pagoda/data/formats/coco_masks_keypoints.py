@@ -12,6 +12,7 @@ from pagoda.data.table.assembly import NO_SIZE
 from pagoda.data.table.keypoints import PackedKeypoints
 from pagoda.data.table.masks import NO_PIXELS, PackedMasks
 from pagoda.files.text import as_name, as_number, as_whole
+from pagoda.messages import counted
 from pagoda.ops.rle import check_polygons, check_run_lengths, mask_boxes
 from pagoda.plain import JsonObject
 from pagoda.structures.skeleton import Skeleton, known_skeleton
@@ -230,7 +231,10 @@ def _as_pair(edge: object, count: int) -> list[int] | None:
 
 def _too_few_points(entry: dict, left_out: int, kept: int, source: str) -> str:
     rest = "" if kept else ", and with them its whole mask"
-    return f"{_place(entry, source)}: {left_out} polygons of fewer than three points are left out{rest}"
+    few = counted(
+        left_out, "polygon of fewer than three points is", "polygons of fewer than three points are"
+    )
+    return f"{_place(entry, source)}: {few} left out{rest}"
 
 
 def _place(entry: dict, source: str) -> str:

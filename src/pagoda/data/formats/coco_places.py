@@ -10,6 +10,7 @@ from pagoda.data.reading.annotation_files import files_like
 from pagoda.data.reading.json_kinds import json_files, json_kind
 from pagoda.data.reading.picture_paths import PictureFinder, files_below, written_name
 from pagoda.data.reading.splits import common_name, is_split_name, split_in_name, with_common_names
+from pagoda.messages import counted
 from pagoda.plain import JsonObject
 
 OTHER_COCO_FILES = ("captions_", "image_info_", "panoptic_", "stuff_")
@@ -133,7 +134,9 @@ def place_pictures(document: JsonObject, root: Path, json_path: Path, split: str
     ]
     if unnamed and names[unnamed[0]]:
         notes.insert(
-            0, f"{json_path}: {len(unnamed)} images have no file_name; the end of coco_url names the picture"
+            0,
+            f"{json_path}: {counted(len(unnamed), 'image has', 'images have')} no file_name; the end of coco_url names"
+            " the picture",
         )
     base, files = folder or root, list(names)
     if notes:

@@ -16,6 +16,7 @@ from pagoda.data.formats.via import via_document
 from pagoda.data.reading.json_kinds import json_files
 from pagoda.data.reading.outlines import box_corners, enclosing, turned
 from pagoda.data.reading.outside import is_refused
+from pagoda.messages import counted
 from pagoda.pictures.read import PictureError, picture_size
 from pagoda.plain import JsonObject, checked
 
@@ -46,16 +47,16 @@ def open_document(
         return labelme_document(root, split, within=within)
     path = what[0]
     notes: list[str] = []
+    lost: list[str] = []
     try:
-        document = _document(kind, what, every, notes)
+        document = _document(kind, what, every, notes, lost)
     except (TypeError, AttributeError, LookupError, ArithmeticError) as error:
         # A value of another type, or of no sense, where the format has its own: whoever wrote it must look.
         raise ValueError(f"{path} does not hold what its format says: {error}") from error
     placed = place_pictures(document, root, path, split)
-    if kind == "coco":
-        return placed._replace(notes=(*notes, *placed.notes))
-    _fill_sizes(placed, within)
-    return placed._replace(left_out=tuple(notes))
+    if kind != "coco":
+        _fill_sizes(placed, within)
+    return placed._replace(notes=(*notes, *placed.notes), left_out=tuple(lost))
 
 
 @checked
@@ -65,15 +66,15 @@ def other_json(root: Path, kind: DocumentKind) -> list[Path]:
 
 
 def _document(
-    kind: DocumentKind, what: Sequence[Path], every: Sequence[Path], notes: list[str]
+    kind: DocumentKind, what: Sequence[Path], every: Sequence[Path], notes: list[str], lost: list[str]
 ) -> JsonObject:
     if kind == "createml":
         return createml_document(what, every)
     path = what[0]
     if kind == "via":
-        return via_document(path, every, notes)
+        return via_document(path, every, notes, lost)
     if kind == "labelstudio":
-        return label_studio_document(path, every, notes)
+        return label_studio_document(path, every, lost)
     return _with_turned_boxes(load_coco(path), str(path), notes)
 
 
@@ -97,7 +98,9 @@ def _with_turned_boxes(document: JsonObject, source: str, notes: list[str]) -> J
         )
         entries[row] = {**entries[row], **outline, "area": width * height}
     notes.append(
-        f"{source}: {len(turned_rows)} boxes have a rotation; each becomes the polygon it covers, and the box around it"
+        f"{source}: {counted(len(turned_rows), 'box has', 'boxes have')} a rotation; each becomes the"
+        " polygon it covers,"
+        " and the box around it"
     )
     return {**document, "annotations": entries}
 

@@ -28,11 +28,11 @@ PREDICTIONS_REMEDY = (
 )
 
 
-def label_studio_document(path: Path, every: Sequence[Path], notes: list[str]) -> JsonObject:
+def label_studio_document(path: Path, every: Sequence[Path], lost: list[str]) -> JsonObject:
     """One file as a COCO document; the classes are those of `every` file of the data set, sorted.
 
     Of each task the first annotation that was not cancelled counts; tasks without one nobody has looked at, and they
-    are noted and left out. A turned rectangle becomes what it encloses:
+    are left out, which `lost` tells. A turned rectangle becomes what it encloses:
     its polygon and the box around that. Brush strokes, key points and relations are noted and left out. Raises
     ValueError naming the task where it has no picture or a result is broken.
     """
@@ -58,7 +58,7 @@ def label_studio_document(path: Path, every: Sequence[Path], notes: list[str]) -
         for task in tasks
     )
     document = coco_document(pictures, list(written.values()))
-    notes += [f"{path}: {count} {what} are left out" for what, count in left_out.items()]
+    lost += [f"{path}: {what} are left out: {count}" for what, count in left_out.items()]
     return document
 
 

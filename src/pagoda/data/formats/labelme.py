@@ -22,6 +22,7 @@ from pagoda.data.reading.outside import is_refused
 from pagoda.data.reading.picture_paths import PictureFinder, files_below
 from pagoda.data.reading.splits import choose_split, files_by_split
 from pagoda.files.text import as_name, as_number, read_json, truth_value
+from pagoda.messages import counted
 from pagoda.ops.rle import as_rle, decode_masks, draw_polygons, encode_masks, mask_boxes
 from pagoda.pictures.read import PictureError, picture_size
 from pagoda.plain import JsonObject
@@ -82,9 +83,11 @@ def labelme_document(root: Path, split: str, *, within: Path | None = None) -> P
         size = (entry["height"], entry["width"]) if "height" in entry else None
         pictures.append((entry, _objects(path, file["shapes"], size, keypoints, notes, broken)))
     document = coco_document(pictures, names, keypoints)
-    num_difficult = sum(shape["is_ignored"] for path in paths for shape in loaded[path]["shapes"])
-    if num_difficult:
-        notes.append(f"{root} ({split}): {num_difficult} shapes are marked difficult and ignored, as in VOC")
+    shapes = [shape for path in paths for shape in loaded[path]["shapes"] if _is_area(shape)]
+    if num_difficult := sum(shape["is_ignored"] for shape in shapes):
+        are = "is" if num_difficult == 1 else "are"
+        place = f"{root} ({split}): {counted(num_difficult, 'shape')} {are} marked difficult and ignored, as in VOC"
+        broken.append(("difficult_objects", place))
     return placed._replace(document=document, left_out=tuple(notes), broken=tuple(broken))
 
 
@@ -120,7 +123,8 @@ def _place_pictures(
     notes = finder.notes(f"{root} ({split})")
     if any(inside):
         notes.append(
-            f"{root} ({split}): {sum(inside)} pictures are read from imageData inside their JSON files"
+            f"{root} ({split}): {counted(sum(inside), 'picture is', 'pictures are')} read from imageData"
+            " inside their JSON files"
         )
     return Placed(document, base, sum(place is not None for place in places), finder, tuple(notes))
 
@@ -231,10 +235,15 @@ def _objects(
         elif _is_keypoint(shape):
             points.setdefault(group, []).append(shape)
         else:
-            is_short = _is_short(shape)
-            why = f"of {len(shape['points'])} points, which encloses nothing" if is_short else "of no group"
-            kind = f"shape {shape['number']} ('{shape['label']}') is a {shape['shape_type']} {why}"
-            notes.append(f"{path}: {kind}; it is left out")
+            what = f"{path}: shape {shape['number']} ('{shape['label']}') is a {shape['shape_type']}"
+            if _is_short(shape):
+                count = counted(len(shape["points"]), "point")
+                broken.append(
+                    ("short_polygons", f"{what} of {count}, which encloses nothing; it is left out")
+                )
+            else:
+                why = " of no group" if shape["shape_type"] == "point" else ", which is no area"
+                notes.append(f"{what}{why}; it is left out")
     for key, areas in groups.items():
         own = points.pop(key[0], []) if key[0] != "alone" else []
         try:
@@ -242,7 +251,9 @@ def _objects(
         except ValueError as error:
             broken.append(("malformed_shapes", f"{path}: {error}"))
     for group, lost in points.items():
-        notes.append(f"{path}: {len(lost)} points of group {group} belong to no object; they are left out")
+        belong = "belongs" if len(lost) == 1 else "belong"
+        place = f"{path}: {counted(len(lost), 'point')} of group {group} {belong} to no object"
+        notes.append(f"{place}; left out")
 
 
 def _entry(

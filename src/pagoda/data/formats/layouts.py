@@ -117,7 +117,11 @@ class Layout:
         return open_document(self.kind, self.root, split, what, every, within=within)
 
     def _short(self, path: Path) -> str:
-        return (str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)) or "."
+        """Relative to `root` where it lies within, also where one of them is written from the working folder."""
+        pairs = ((self.root, path), (self.root.resolve(), path.resolve()))
+        return next(
+            (str(place.relative_to(root)) for root, place in pairs if place.is_relative_to(root)), str(path)
+        )
 
 
 def find_dataset(path: str | Path) -> Layout:

@@ -21,6 +21,7 @@ from pagoda.data.reading.outside import complain_of_outside
 from pagoda.data.reading.splits import choose_split
 from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.assembly import concatenate
+from pagoda.messages import counted
 from pagoda.pictures.files import is_picture
 
 
@@ -162,14 +163,15 @@ def _nothing_found(files: list[str], root: Path, json_path: Path, split: str) ->
     folders = dict.fromkeys(map(str, picture_folders(root, json_path, split)))
     other = next(filter(None, (_other_ending(Path(folder), files[0]) for folder in folders)), "")
     return (
-        f"{json_path}: none of its {len(files)} pictures is where one is looked for; put {files[0]}"
+        f"{json_path}: none of its {counted(len(files), 'picture')} is where one is looked for; put {files[0]}"
         f" and the others into one of {', '.join(folders)}{other}{_perhaps_above(root)}"
     )
 
 
 def _missing(source: str, folder: Path, names: list[str], count: int) -> str:
     return (
-        f"{source}: {len(names)} of {count} pictures are not in {folder}, the first is {names[0]}; add them, or leave"
+        f"{source}: {len(names)} of {counted(count, 'picture is', 'pictures are')} not in {folder}, the first is"
+        f" {names[0]}; add them, or leave"
         f" them out with skip_missing=True{_other_ending(folder, names[0])}{_perhaps_above(folder)}"
     )
 

@@ -19,12 +19,13 @@ CLASS_ATTRIBUTE = "class"
 """Chosen where regions have several attributes"""
 
 
-def via_document(path: Path, every: Sequence[Path], notes: list[str]) -> JsonObject:
+def via_document(path: Path, every: Sequence[Path], notes: list[str], lost: list[str]) -> JsonObject:
     """One file as a COCO document; the classes are those of `every` file of the data set, sorted.
 
     Rectangles become boxes; polygons, circles and ellipses boxes and masks. Points and lines, and regions without a
-    class, are noted and left out. The class is the one attribute that regions have; where they have several, the one
-    called "class". Raises ValueError where the class cannot be told, or a region is broken.
+    class, are left out, which `lost` tells. The class is the one attribute that regions have; where they have several,
+    the one called "class"; `notes` say which others are not read. Raises ValueError where the class cannot be told, or
+    a region is broken.
     """
     contents = {each: _pictures(each) for each in dict.fromkeys((path, *every))}
     attribute = _class_attribute(path, contents, notes)
@@ -43,7 +44,7 @@ def via_document(path: Path, every: Sequence[Path], notes: list[str]) -> JsonObj
         for picture, regions in contents[path]
     )
     document = coco_document(pictures, names)
-    notes += [f"{path}: {count} {what} are no objects and are left out" for what, count in left_out.items()]
+    lost += [f"{path}: {what} are no objects and are left out: {count}" for what, count in left_out.items()]
     return document
 
 
@@ -57,7 +58,10 @@ def _objects(
             yield name, outline
             continue
         shape = region["shape_attributes"].get("name")
-        left_out["regions without a class" if outline else f"regions of the shape {shape}"] += 1
+        kind = (
+            "polygons of fewer than three points" if shape == "polygon" else f"regions of the shape {shape}"
+        )
+        left_out["regions without a class" if outline else kind] += 1
 
 
 def _pictures(path: Path) -> list[tuple[str, list[JsonObject]]]:

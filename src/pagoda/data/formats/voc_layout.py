@@ -16,6 +16,7 @@ from pagoda.data.reading.annotation_files import files_like
 from pagoda.data.reading.picture_paths import PictureFinder, files_below
 from pagoda.data.reading.splits import files_by_split, is_split_name, split_in_name
 from pagoda.files.text import read_text
+from pagoda.messages import counted
 from pagoda.pictures.read import is_picture
 
 PICTURE_FOLDERS = ("JPEGImages", "images", "../images", "../JPEGImages")
@@ -240,7 +241,7 @@ def _listed(
         listed = [_listed_key(line, files, by_name) for line in lines]
         if listed and not any(key in files for key in listed):
             absent[name] = (
-                f"{listing} lists {len(listed)} pictures without an XML file in {folder}, the first is"
+                f"{listing} lists {counted(len(listed), 'picture')} without an XML file in {folder}, the first is"
                 f" {listed[0]}; a split of unlabelled pictures cannot be read as annotations"
             )
         else:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pagoda.data.reading.complaints import Complaints
 from pagoda.data.table.assembly import NO_LABEL
 from pagoda.files.text import as_name, as_whole
-from pagoda.messages import short_list
+from pagoda.messages import counted, short_list
 from pagoda.structures.labels import LabelMap
 
 
@@ -104,7 +104,7 @@ def find_labels(
     first = {repr(used[row])[:60]: row for row in reversed(strange)}
     listed = short_list(label_map.category_ids)
     for value, count in counts.items():
-        place = f"category {value} of {count} annotations, first {place_of(first[value])}; listed: {listed}"
+        place = f"category {value} of {counted(count, 'annotation')}, first {place_of(first[value])}; listed: {listed}"
         complaints.add("unknown_categories", f"{source}: {place}", count)
     return labels
 

@@ -253,8 +253,13 @@ READING: dict[str, Kind] = {
     ),
     "shapes_left_out": Kind(
         "warning",
-        "lines and lone points are neither objects nor keypoints of one; they are left out",
-        "Give points the group of their object, or remove them.",
+        "what is neither an object of a class nor a keypoint of one is left out",
+        "Draw objects as areas, and give points the group of theirs; nothing, where none is meant.",
         "left out",
+    ),
+    "difficult_objects": Kind(
+        "note",
+        "shapes are marked as difficult and ignored in training and in scoring, as in VOC",
+        "Nothing, if this is meant.",
     ),
 }

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pagoda.data.reading.complaints import Complaints
+from pagoda.messages import counted
 
 
 def outside(paths: Iterable[str | Path], folder: str | Path, *, follow_links: bool = True) -> list[str]:
@@ -47,5 +48,6 @@ def complain_of_outside(
     found = outside(paths, folder, follow_links=refuse)
     if found:
         kind = "pictures_refused" if refuse else "pictures_outside"
-        place = f"{source}: {len(found)} of {len(paths)} files lie outside {folder}, the first is {found[0]}"
+        lie = f"{len(found)} of {counted(len(paths), 'file lies', 'files lie')}"
+        place = f"{source}: {lie} outside {folder}, the first is {found[0]}"
         complaints.add(kind, place, len(found))

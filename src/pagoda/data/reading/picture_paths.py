@@ -15,6 +15,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from pagoda.data.reading.splits import SPLIT_NAMES, common_name
+from pagoda.messages import counted
 from pagoda.pictures.read import is_picture
 
 MAX_NAMED = 5
@@ -22,15 +23,15 @@ MAX_NAMED = 5
 
 WAYS = {
     "slashes": "with forward slashes",
-    "spaces": "without the spaces around their names",
-    "address": "by the path of their web address",
+    "spaces": "without the spaces around the name",
+    "address": "by the path of the web address",
     "decoded": "percent-decoded",
-    "upload": "without the letters that Label Studio puts before the names of uploads",
-    "beside": "beside their annotation files",
-    "tail": "by the end of their path",
-    "name": "by their bare name, which is unique",
+    "upload": "without the letters that Label Studio puts before the name of an upload",
+    "beside": "beside the annotation file",
+    "tail": "by the end of the path",
+    "name": "by the bare name, which is unique",
     "case": "with other upper and lower case",
-    "ending": "by their bare name, to which an ending was added",
+    "ending": "by the bare name, to which an ending was added",
 }
 
 _UPLOADED = re.compile(r"(?:^|/)upload/(?:\d+/)?[0-9a-f]{8}-([^/]+)$")
@@ -114,7 +115,8 @@ class PictureFinder:
     def notes(self, source: str) -> list[str]:
         """One line for each way in which pictures were found that is not the written one."""
         return [
-            f"{source}: {len(found)} pictures were found {WAYS[way]}: '{found[0][0]}' is {self._short(found[0][1])}"
+            f"{source}: {counted(len(found), 'picture was', 'pictures were')} found {WAYS[way]}:"
+            f" '{found[0][0]}' is {self._short(found[0][1])}"
             for way, found in self._done.items()
         ]
 

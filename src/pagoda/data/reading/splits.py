@@ -1,11 +1,12 @@
 """The names of splits: valid, validation and val are one, and so are train and train2017."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from pagoda.messages import nearest
+from pagoda.messages import counted, nearest
 
 What = TypeVar("What")
 
@@ -81,14 +82,51 @@ def unread_note(files: Sequence[Path], root: Path) -> list[str]:
     """One line on annotation files that no split holds, none where there are none.
 
     >>> unread_note([Path("set/c.xml")], Path("set"))
-    ['set: 1 annotation files belong to no split and are not read, the first is c.xml']
+    ['set: 1 annotation file belongs to no split, not read: the first is c.xml']
     """
     if not files:
         return []
     first = sorted(files)[0].relative_to(root)
     return [
-        f"{root}: {len(files)} annotation files belong to no split and are not read, the first is {first}"
+        f"{root}: {counted(len(files), 'annotation file belongs', 'annotation files belong')} to no split, not read:"
+        f" the first is {first}"
     ]
+
+
+class UnknownSplit(ValueError):
+    """A split that is asked for is none of the data set's `splits`."""
+
+    def __init__(self, text: str, splits: Sequence[str]) -> None:
+        super().__init__(text)
+        self.splits = splits
+
+
+class AbsentSplit(FileNotFoundError):
+    """A split that the data set names is not there; `splits` are those that are."""
+
+    def __init__(self, text: str, splits: Sequence[str]) -> None:
+        super().__init__(text)
+        self.splits = splits
+
+
+@contextmanager
+def chosen_with(flag: str) -> Iterator[None]:
+    """Within, errors of a split that is not there end with how another is chosen: by `flag`, or in Python.
+
+    >>> with chosen_with("--val-split"):  # doctest: +ELLIPSIS
+    ...     choose_split({"default": 1}, "val", "set")
+    Traceback (most recent call last):
+    pagoda...: set has no split 'val'; it has default; choose another with --val-split default (val_split='default')
+    """
+    try:
+        yield
+    except (UnknownSplit, AbsentSplit) as error:
+        if not error.splits:
+            raise
+        name = error.splits[0] if len(error.splits) == 1 else "NAME"
+        keyword = flag.lstrip("-").replace("-", "_")
+        said = f"{error}; choose another with {flag} {name} ({keyword}='{name}')"
+        raise type(error)(said, error.splits) from error
 
 
 def choose_split(
@@ -96,14 +134,14 @@ def choose_split(
 ) -> What:
     """What stands under that name, spelt either way, or under the one name that speaks of it (lvis_v1_train).
 
-    Raises ValueError with the names there are, or FileNotFoundError with the reason where the split is `absent`:
-    named by the data set's description, but not there.
+    Raises UnknownSplit, a ValueError, with the names there are, or AbsentSplit, a FileNotFoundError too, with the
+    reason where the split is `absent`: named by the data set's description, but not there.
 
     >>> choose_split({"train": 1, "val": 2}, "validation", "set")
     2
     >>> choose_split({"train": 1, "val": 2}, "trian", "set")
     Traceback (most recent call last):
-    ValueError: set has no split 'trian'; did you mean 'train'? it has train, val
+    pagoda.data.reading.splits.UnknownSplit: set has no split 'trian'; did you mean 'train'? it has train, val
     """
     if split in splits:
         return splits[split]
@@ -112,10 +150,12 @@ def choose_split(
         return splits[alike[0]]
     for name, reason in (absent or {}).items():
         if common_name(name) == common_name(split):
-            raise FileNotFoundError(reason)
+            raise AbsentSplit(reason, list(splits))
     speaking = [name for name in splits if split_in_name(name) == common_name(split)]
     if len(speaking) == 1 and not alike:
         return splits[speaking[0]]
     near = nearest(split, splits, cutoff=0.6)
     hint = f"did you mean '{near}'? " if near else ""
-    raise ValueError(f"{where} has no split '{split}'; {hint}it has {', '.join(splits) or 'none'}")
+    raise UnknownSplit(
+        f"{where} has no split '{split}'; {hint}it has {', '.join(splits) or 'none'}", list(splits)
+    )

@@ -18,6 +18,7 @@ import torch
 from pagoda.data.table.keypoints import PackedKeypoints, outside
 from pagoda.data.table.masks import PackedMasks
 from pagoda.data.table.strings import PackedStrings, gather_runs
+from pagoda.messages import counted
 from pagoda.ops.boxes import xywh_to_xyxy
 from pagoda.plain import JsonObject
 from pagoda.structures.instances import Targets
@@ -72,7 +73,8 @@ class Annotations:
 
     def __repr__(self) -> str:
         return (
-            f"Annotations({len(self)} images, {len(self.labels)} objects, {len(self.label_map)} classes"
+            f"Annotations({counted(len(self), 'image')}, {counted(len(self.labels), 'object')},"
+            f" {counted(len(self.label_map), 'class', 'classes')}"
             f" from {self.source}; {len(self.notes)} notes)"
         )
 

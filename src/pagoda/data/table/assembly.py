@@ -12,6 +12,7 @@ from pagoda.data.table.annotations import Annotations, cut_to_picture
 from pagoda.data.table.keypoints import PackedKeypoints, outside
 from pagoda.data.table.masks import NO_PIXELS, PackedMasks
 from pagoda.data.table.strings import PackedStrings
+from pagoda.messages import counted
 from pagoda.ops.boxes import xyxy_to_xywh
 from pagoda.ops.rle import encode_masks
 from pagoda.structures.instances import Targets
@@ -208,7 +209,9 @@ def concatenate(parts: Sequence[Annotations]) -> Annotations:
     image_ids, annotation_ids, id_notes = _joint_ids(parts, source)
     repeated = len(files) - len(set(files))
     if repeated:
-        id_notes.append(f"{repeated} pictures stand in more than one of {source}")
+        id_notes.append(
+            f"{counted(repeated, 'picture stands', 'pictures stand')} in more than one of {source}"
+        )
     columns = ("sizes", "boxes_xywh", "labels", "ignored", "areas")
     return Annotations(
         files=PackedStrings.pack(files),

@@ -16,6 +16,7 @@ from pagoda.data.tracks.mot_rows import sequence_name
 from pagoda.data.tracks.posetrack import read_posetrack
 from pagoda.files import text
 from pagoda.files.text import as_number, as_whole, one_line
+from pagoda.messages import counted
 from pagoda.pictures.read import natural_order
 from pagoda.places import told_at
 from pagoda.plain import JsonObject, checked
@@ -112,6 +113,22 @@ def _together(parts: Sequence[Tracks]) -> Tracks:
     return replace(longest, label_map=parts[0].label_map, **rows)
 
 
+def poses_in(folder: Path) -> Path:
+    """Of a folder that `pagoda track link` wrote what holds its poses; any other file or folder as it is.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     Path(folder, "posetrack18").mkdir()
+    ...     Path(folder, "posetrack18", "walk.json").touch()
+    ...     poses_in(Path(folder)).name
+    'posetrack18'
+    """
+    if not folder.is_dir() or next(files_like(folder, "*.json"), None):
+        return folder
+    places = (folder / name for name in ("posetrack18", "predictions"))
+    return next((place for place in places if next(files_like(place, "*.json"), None)), folder)
+
+
 def read_json(path: Path) -> list[Tracks]:
     """The videos of a JSON file of either kind: PoseTrack's, or predictions of `pagoda predict`."""
     content = text.read_json(path)
@@ -124,8 +141,9 @@ def read_predictions(
 ) -> list[Tracks]:
     """What `pagoda predict` wrote, one video per folder of pictures, frames in the order of the file.
 
-    Files in the order of their names as text (1, 10, 2) are put in that of their numbers. Poses of 17 keypoints are
-    COCO's unless a `skeleton` is given. `content`: what was read from the file already.
+    Files in the order of their names as text (1, 10, 2) are put in that of their numbers. Keypoints have the names
+    that stand in the file; in one without they are those of `skeleton`, else 17 are taken for COCO's, which
+    `Tracks.notes` say. `content`: what was read from the file already.
     Raises ValueError when frames are missing because their pictures could not be read.
     """
     path = Path(path)
@@ -135,13 +153,19 @@ def read_predictions(
     with told_at(path):
         _check_complete(data.get("failed"))
         rows = [_plain_row(number, row) for number, row in enumerate(data["predictions"], 1)]
-        label_map = _label_map(rows, skeleton)
+        label_map, notes = _label_map(rows, _skeleton_in(data["predictions"]) or skeleton)
+        notes = tuple(f"{path}: {note}" for note in notes)
         videos: dict[str, list[dict]] = {}
         for row in rows:
             videos.setdefault(str(Path(row["file"]).parent), []).append(row)
         return [
-            _video(
-                _in_order(frames), label_map, path.stem if len(videos) == 1 else one_line(Path(folder).name)
+            replace(
+                _video(
+                    _in_order(frames),
+                    label_map,
+                    path.stem if len(videos) == 1 else one_line(Path(folder).name),
+                ),
+                notes=notes,
             )
             for folder, frames in videos.items()
         ]
@@ -156,9 +180,9 @@ def _check_complete(failed: object) -> None:
             "'failed' must be a list with a sentence for each picture that could not be read, got"
             f" {str(failed)[:100]}"
         )
-    missing = "1 frame is" if len(failed) == 1 else f"{len(failed)} frames are"
     raise ValueError(
-        f"{missing} missing because the picture could not be read ({one_line(failed[0])[:500]}); predict again, or"
+        f"{counted(len(failed), 'frame is', 'frames are')} missing because the picture could not be read"
+        f" ({one_line(failed[0])[:500]}); predict again, or"
         " empty the list 'failed' to go on without"
     )
 
@@ -181,14 +205,16 @@ def _plain_object(number: int, written: JsonObject) -> JsonObject:
         score, box = written["score"], written["box_xyxy"]
         if label is None or not 0 <= label < MOST_CLASSES or track is None or abs(track) >= 2**63:
             raise ValueError(f"label and track_id must be whole numbers, got {str(written)[:150]}")
-        keypoints = [as_number(value) for value in written.get("keypoints", [])]
+        keypoints = [
+            math.nan if value is None else as_number(value) for value in written.get("keypoints", [])
+        ]
         numbers = [as_number(value) for value in (*box, score)]
         is_sound = all(number is not None and math.isfinite(number) for number in numbers)
         are_points = not any(number is None or math.isinf(number) for number in keypoints)  # nan: not there
         if len(numbers) != 5 or len(keypoints) % 3 or not (is_sound and are_points):
             raise ValueError(
-                "score must be a number, box_xyxy four, keypoints x, y, score of each, all finite;"
-                f" got {str(written)[:150]}"
+                "score must be a number, box_xyxy four, keypoints x, y, score of each, all finite, or null in keypoints"
+                f" that are not there; got {str(written)[:150]}"
             )
         plain = {
             "name": one_line(str(written["name"])),
@@ -211,16 +237,41 @@ def tracks_to_predictions(tracks: Tracks) -> JsonObject:
     return {"predictions": [tracks.at(frame).to_dict() for frame in range(tracks.num_frames)], "failed": []}
 
 
-def _label_map(rows: list[dict], skeleton: Skeleton | None) -> LabelMap:
+def _skeleton_in(rows: list[dict]) -> Skeleton | None:
+    """The one that stands beside the objects. Raises ValueError for several."""
+    first: JsonObject | None = None
+    for number, written in enumerate((row.get("skeleton") for row in rows), 1):
+        first = written if first is None else first
+        if written not in (None, first):
+            raise ValueError(f"prediction {number} has another skeleton than those before; a file holds one")
+    if first is None:
+        return None
+    with told_at("skeleton"):
+        skeleton = Skeleton.from_dict(dict(first))
+        return replace(skeleton, names=tuple(map(one_line, skeleton.names)))
+
+
+def _label_map(rows: list[dict], skeleton: Skeleton | None) -> tuple[LabelMap, list[str]]:
+    """The classes and keypoints that the objects name, and what had to be taken for granted of them."""
     objects = [each for row in rows for each in row["objects"]]
     names = {each["label"]: each["name"] for each in objects}
     numbers = {len(each["keypoints"]) // 3 for each in objects if "keypoints" in each}
     if len(numbers) > 1:
         raise ValueError(f"poses must all have the same number of keypoints, got {sorted(numbers)}")
-    if skeleton is None and numbers == {17}:
+    notes = []
+    if skeleton is None and numbers == {len(COCO_17)}:
         skeleton = COCO_17
+        notes.append(
+            f"the file does not name its keypoints; being {len(COCO_17)}, they are taken for COCO's"
+            f" ({', '.join(COCO_17.names[:3])}, …). Where they are others, write"
+            ' "skeleton": {"names": […]} beside the "objects" of each picture'
+        )
+    if skeleton is not None and numbers not in (set(), {len(skeleton)}):
+        raise ValueError(
+            f"poses have {counted(numbers.pop(), 'keypoint')}, but their skeleton names {len(skeleton)}"
+        )
     known = [names.get(label, f"class_{label}") for label in range(max(names, default=0) + 1)]
-    return LabelMap(tuple(known), tuple(range(1, len(known) + 1)), skeleton)
+    return LabelMap(tuple(known), tuple(range(1, len(known) + 1)), skeleton), notes
 
 
 def _video(rows: list[dict], label_map: LabelMap, name: str) -> Tracks:
@@ -233,7 +284,7 @@ def _video(rows: list[dict], label_map: LabelMap, name: str) -> Tracks:
     triples = [each["keypoints"] for _, each in objects if "keypoints" in each]
     if 0 < len(triples) < len(objects):
         raise ValueError(
-            f"{len(triples)} of {len(objects)} objects have keypoints; all or none must have them"
+            f"{len(triples)} of {counted(len(objects), 'object')} have keypoints; all or none must have them"
         )
     points = np.array(triples, dtype=np.float64).reshape(len(triples), -1, 3) if triples else None
 
@@ -313,7 +364,7 @@ def same_frames(truth: Tracks, found: Tracks) -> tuple[Tracks, str]:
             labelled_frames=None,
             ignore_regions={},
         )
-        said = f"{len(missing)} of {len(mine)} frames of '{truth.name}' are not in the predictions"
+        said = f"{len(missing)} of {counted(len(mine), 'frame')} of '{truth.name}' are not in the predictions"
         return moved, f"{said}, the first is {missing[0]}: nobody was found there" if missing else ""
     if found.frame_names or found.num_frames >= truth.num_frames:
         return found, ""

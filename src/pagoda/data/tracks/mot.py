@@ -75,7 +75,8 @@ def read_mot(
         image_size = int(info["imheight"]), int(info["imwidth"])
     if last > length:
         raise ValueError(
-            f"{path} cannot be used: its last row is of frame {last}, but the video has {length} frames;"
+            f"{path} cannot be used: its last row is of frame {last}, but the video has {length}"
+            f" frame{'s' * (length != 1)};"
             f" {length_remedy(path, last).replace(LONGEST, str(last))}"
         )
     name = sequence_name(path)

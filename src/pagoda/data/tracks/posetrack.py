@@ -1,5 +1,6 @@
 """PoseTrack's files, read: those of 2017, where all numbers are lists of one, and the COCO-like ones of 2018."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,15 @@ from pagoda.structures.labels import LabelMap
 from pagoda.structures.posetrack_skeletons import PERSON_15, PERSON_17, POSETRACK_15, POSETRACK_17
 from pagoda.structures.tracks import Tracks
 
+_OF_ANY_VIDEO = re.compile(r"posetrack18(-\d+)?")
+
 
 def read_posetrack(source: str | Path, *, content: object = None) -> list[Tracks]:
     """The videos of a JSON file, or of all those in a folder, with PoseTrack's 15 (2017) or 17 (2018) joints.
 
-    A video is named after its file, or where a file holds several by its id. Joints that are not there are
-    nan. `content`: what was read from the file already. Raises ValueError with the file's name for what is neither
-    of the two layouts.
+    A video is named after its file, or where a file holds several, or is called posetrack18.json, by its id. Joints
+    that are not there are nan. `content`: what was read from the file already. Raises ValueError with the file's name
+    for what is neither of the two layouts.
     """
     path = Path(source)
     files = sorted(files_like(path, "*.json")) if path.is_dir() else [path]
@@ -120,8 +123,10 @@ def _videos_of_2018(data: JsonObject, stem: str) -> list[Tracks]:
 
 
 def _names_of_videos(ids: list[str], stem: str) -> list[str]:
-    """Their ids on one line each; of a file with a single video that of the file."""
-    names = [stem] if len(ids) == 1 else [one_line(each) or stem for each in ids]
+    """Their ids on one line each; of a file with a single video that of the file, unless it is `pagoda track`'s, which
+    is called alike for all videos."""
+    is_named_so = len(ids) == 1 and not _OF_ANY_VIDEO.fullmatch(stem)
+    names = [stem] if is_named_so else [one_line(each) or stem for each in ids]
     owners: dict[str, str] = {}
     for name, each in zip(names, ids, strict=True):
         if owners.setdefault(name, each) != each:

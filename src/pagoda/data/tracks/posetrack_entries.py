@@ -7,6 +7,7 @@ import numpy as np
 
 from pagoda.data.reading.found import usable_size
 from pagoda.files.text import as_number, as_whole, truth_value
+from pagoda.messages import counted
 from pagoda.pictures.read import natural_order
 from pagoda.places import told_at
 from pagoda.plain import JsonObject
@@ -174,7 +175,7 @@ def person_of_2018(entry: JsonObject, num_keypoints: int) -> PersonOf2018:
     keypoints, scores = entry.get("keypoints"), entry.get("scores")
     if keypoints and len(keypoints) != 3 * num_keypoints:
         raise ValueError(
-            f"a pose must have {num_keypoints} keypoints as {3 * num_keypoints} numbers x, y, visibility,"
+            f"a pose must have {counted(num_keypoints, 'keypoint')} as {3 * num_keypoints} numbers x, y, visibility,"
             f" got {len(keypoints)} numbers"
         )
     return PersonOf2018(

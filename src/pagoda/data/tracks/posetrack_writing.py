@@ -1,6 +1,5 @@
 """PoseTrack's files, written: the COCO-like ones of 2018 frame by frame, and those of 2017 at once."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +7,11 @@ from types import TracebackType
 
 import numpy as np
 
+from pagoda.data.tracks.posetrack_entries import MISSING_SCORE
 from pagoda.data.tracks.posetrack_joints import to_posetrack_17
 from pagoda.data.tracks.spool import Spool
 from pagoda.files.atomic import write_atomically
+from pagoda.files.text import json_text
 from pagoda.ops.boxes import xyxy_to_xywh
 from pagoda.plain import JsonObject
 from pagoda.structures.instances import Detections
@@ -80,7 +81,7 @@ class PoseTrackWriter:
 
     def _assemble(self, path: Path) -> None:
         with path.open("w", encoding="utf-8") as target:
-            target.write(f'{{"categories": {json.dumps(self._categories or [])},\n"images": [')
+            target.write(f'{{"categories": {json_text(self._categories or [])},\n"images": [')
             for spool, after in ((self._images, '],\n"annotations": ['), (self._annotations, "]}\n")):
                 spool.copy_to(target)
                 target.write(after)
@@ -91,9 +92,10 @@ def write_posetrack(tracks: Tracks, path: str | Path) -> None:
 
     >>> from tempfile import TemporaryDirectory
     >>> from pagoda.data.drawn.walking import WalkingFigures
+    >>> from pagoda.files.text import read_json
     >>> with TemporaryDirectory() as folder:
     ...     write_posetrack(WalkingFigures(num_videos=1, num_frames=2).tracks(0), f"{folder}/walk.json")
-    ...     document = json.loads(Path(folder, "walk.json").read_text())
+    ...     document = read_json(Path(folder, "walk.json"))
     >>> list(document), document["images"][0]["vid_id"]
     (['categories', 'images', 'annotations'], 'walk_0000')
     """
@@ -138,7 +140,7 @@ def write_posetrack_truth(tracks: Tracks, path: str | Path) -> None:
         if heads is not None:
             each["bbox_head"] = heads[row]
     content = {"images": images, "annotations": annotations, "categories": _categories(tracks.label_map)}
-    text = json.dumps(content)
+    text = json_text(content)
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
@@ -176,7 +178,7 @@ def write_posetrack_17(tracks: Tracks, path: str | Path, *, with_dummies: bool =
             people = [{"track_id": [0], "score": [-100], "annopoints": [{"point": [point]}]}]
         name = linked.frame_names[frame] if linked.frame_names else f"{linked.name}/{frame + 1:08d}.jpg"
         frames.append({"image": [{"name": name}], "annorect": people})
-    text = json.dumps({"annolist": frames})
+    text = json_text({"annolist": frames})
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
@@ -186,7 +188,7 @@ def _person_of_2017(tracks: Tracks, row: int) -> JsonObject:
     points = []
     for joint, (x, y) in enumerate(tracks.keypoints[row].tolist()):
         if np.isfinite(x):
-            score = tracks.scores[row] if scores is None else scores[row, joint]
+            score = tracks.scores[row] if scores is None else _known_score(scores[row, joint])
             points.append({"id": [joint], "x": [x], "y": [y], "score": [float(score)]})
     person: JsonObject = {"track_id": [int(tracks.track_ids[row])], "score": [float(tracks.scores[row])]}
     if tracks.head_boxes is not None:
@@ -210,9 +212,14 @@ def _annotations(tracks: Tracks) -> list[JsonObject]:
             points = np.where(is_there[:, None], tracks.keypoints[row], 0)
             each["keypoints"] = np.concatenate([points, is_there[:, None]], 1).ravel().tolist()
         if tracks.keypoint_scores is not None:
-            each["scores"] = tracks.keypoint_scores[row].tolist()
+            each["scores"] = [_known_score(score) for score in tracks.keypoint_scores[row].tolist()]
         rows.append(each)
     return rows
+
+
+def _known_score(score: float) -> float:
+    """PoseTrack's number for a joint without a score, where there is none."""
+    return score if np.isfinite(score) else MISSING_SCORE
 
 
 def _categories(label_map: LabelMap) -> list[JsonObject]:
@@ -227,4 +234,4 @@ def _categories(label_map: LabelMap) -> list[JsonObject]:
 
 
 def _append(spool: Spool, value: JsonObject, *, is_first: bool) -> None:
-    spool.write(("\n" if is_first else ",\n") + json.dumps(value))
+    spool.write(("\n" if is_first else ",\n") + json_text(value))

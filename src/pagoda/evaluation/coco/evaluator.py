@@ -20,6 +20,7 @@ from pagoda.evaluation.coco.results_file import (
 )
 from pagoda.evaluation.coco.scoring import MAX_POSES, Task, mean, score, summarise
 from pagoda.evaluation.coco.state import Collected, State
+from pagoda.messages import counted
 from pagoda.ops.rle import encode_masks
 from pagoda.places import told_at
 from pagoda.plain import JsonObject, checked
@@ -172,7 +173,7 @@ class DetectionEvaluator:
             )
         if len(points) and points.shape[1] != len(skeleton):
             raise ValueError(
-                f"the detections have {points.shape[1]} keypoints, the skeleton of the ground truth"
+                f"the detections have {counted(points.shape[1], 'keypoint')}, the skeleton of the ground truth"
                 f" {len(skeleton)}: {shorten(list(skeleton.names), 5)}; the model is of another skeleton"
             )
         broken = ~np.isfinite(points).all((1, 2))
@@ -311,5 +312,5 @@ def evaluate_results_file(
     if not left_out:
         return result
     count, names = sum(left_out.values()), shorten(list(left_out))
-    told = f"{count} detections of classes that the data do not have left out: {names}"
+    told = f"{counted(count, 'detection')} of classes that the data do not have left out: {names}"
     return replace(result, protocol=f"{result.protocol}; {told}")

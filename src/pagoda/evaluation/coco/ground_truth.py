@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from pagoda.files.text import truth_value
+from pagoda.messages import counted
 from pagoda.ops.rle import to_text
 from pagoda.plain import JsonObject
 from pagoda.structures.labels import LabelMap
@@ -121,7 +122,7 @@ class GroundTruth:
             if len(values) != 3 * num_keypoints:
                 raise ValueError(
                     f"annotation {self.annotation_ids[row]} of the ground truth must have {3 * num_keypoints}"
-                    f" numbers for the {num_keypoints} keypoints of the skeleton, got {len(values)}"
+                    f" numbers for the {counted(num_keypoints, 'keypoint')} of the skeleton, got {len(values)}"
                 )
             triples[row] = np.reshape(values, (num_keypoints, 3))
         return triples
@@ -158,7 +159,7 @@ class GroundTruth:
         if unknown:
             raise ValueError(
                 f"{len(unknown)} image ids of the detections are not in the ground truth:"
-                f" {shorten(unknown)}; it has {len(self.image_ids)} images with ids like"
+                f" {shorten(unknown)}; it has {counted(len(self.image_ids), 'image')} with ids like"
                 f" {shorten(self.image_ids, 3)}; write the ids of the ground truth's images"
             )
         return np.array([self.image_index[image_id] for image_id in image_ids], dtype=np.int64)

@@ -4,7 +4,6 @@ A row is {image_id, category_id, score} with at least one of bbox (xywh), segmen
 and keypoints (x, y, score of each).
 """
 
-import json
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import groupby
@@ -17,7 +16,7 @@ import torch
 from pagoda.evaluation.coco.ground_truth import GroundTruth, shorten
 from pagoda.evaluation.coco.state import State
 from pagoda.files.atomic import write_atomically
-from pagoda.files.text import as_number, as_whole, read_json
+from pagoda.files.text import as_number, as_whole, json_text, read_json
 from pagoda.messages import short_list
 from pagoda.ops.boxes import xywh_to_xyxy
 from pagoda.ops.rle import decode_masks, mask_boxes, to_text
@@ -52,7 +51,7 @@ def write_results(path: str | Path, detections: Iterable[Detections]) -> int:
             for found in detections:
                 for row in found.to_coco():
                     file.write(",\n" if count else "\n")
-                    file.write(json.dumps(row))
+                    file.write(json_text(row))
                     count += 1
             file.write("\n]\n")
 

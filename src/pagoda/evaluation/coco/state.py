@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from pagoda.messages import counted
+
 State = dict[str, np.ndarray]
 """images, boxes_xywh, scores, categories, and where the detections have them masks and keypoints, one row per
 detection; answered, (images,) bool; repeated, a number. Plain arrays that pickle small."""
@@ -69,7 +71,7 @@ class Collected:
         for state in states:
             if len(state["answered"]) != len(self.answered):
                 raise ValueError(
-                    f"cannot merge evaluators of different data: {len(self.answered)} images here,"
+                    f"cannot merge evaluators of different data: {counted(len(self.answered), 'image')} here,"
                     f" {len(state['answered'])} in the other state"
                 )
             fresh = ~self.answered[state["images"]]

@@ -25,6 +25,7 @@ from pagoda.evaluation.tracks.rules import (
     with_same_classes,
     with_unasked_as_distractors,
 )
+from pagoda.messages import counted
 from pagoda.ops.boxes import pairwise_iou
 from pagoda.plain import checked
 from pagoda.structures.left_out import check_something_counts, describe_left_out
@@ -215,7 +216,8 @@ def _check_pair(truth: Tracks, found: Tracks) -> None:
         loose = int((tracks.track_ids[counts] == UNLINKED).sum())
         if loose:
             raise ValueError(
-                f"{what}: {loose} of {len(tracks)} objects in the {side} have no track id; identities cannot be"
+                f"{what}: {loose} of {len(tracks)} objects in the {side} have no track id;"
+                " identities cannot be"
                 " scored without them: link the detections first (`pagoda track link`), or keep `.linked()` only"
             )
 
@@ -237,7 +239,8 @@ def check_frames(truth: Tracks, found: Tracks) -> None:
     remedy = shorter.length_remedy.replace(LONGEST, str(max(truth.num_frames, found.num_frames)))
     remedy = remedy or "frames without objects count too, so give both files the same frames"
     raise ValueError(
-        f"the video '{truth.name}' has {truth.num_frames} frames in the ground truth and {found.num_frames} in the"
+        f"the video '{truth.name}' has {counted(truth.num_frames, 'frame')} in the ground truth and"
+        f" {found.num_frames} in the"
         f" predictions; {remedy}"
     )
 

@@ -1,7 +1,6 @@
 """What can be wrong with boxes, classes and splits, told from the annotations alone. M objects of a split."""
 
 from collections import Counter
-from itertools import pairwise
 
 import numpy as np
 
@@ -9,6 +8,7 @@ from pagoda.data.reading.complaints import Complaints
 from pagoda.drawing.lettering import missing_letters
 from pagoda.explain.doctor.duplicates import MAX_BOX_IOU, overlapping_boxes
 from pagoda.explain.doctor.records import Split
+from pagoda.messages import counted, short_list
 
 TOLERANCE = 1.0
 """Pixels a box may leave its picture: roundings, and corners counted from 1"""
@@ -57,32 +57,72 @@ def check_boxes(split: Split, sizes: list[tuple[int, int] | None], notes: Compla
 def check_classes(splits: list[Split], notes: Complaints) -> None:
     """Note categories that differ, classes without objects, imbalance; over splits that do not repeat others."""
     splits = [split for split in splits if split.files]  # one that could not be read lacks everything
-    disputed = set()
-    for one, other in pairwise(split for split in splits if split.categories):
-        first, second = set(one.categories.items()), set(other.categories.items())
-        for split, left in ((one, first - second), (other, second - first)):
-            disputed |= {name for _, name in left}
-            for number, name in sorted(left):
-                notes.add(
-                    "different_categories", f"'{name}' (id {number}) stands only in {split.reading.source}"
-                )
+    disputed = _check_categories([split for split in splits if split.categories], notes)
     counts = {split.name: split.counts() for split in splits}
-    total = sum(counts.values(), Counter())
+    ignored = {split.name: split.ignored_counts() for split in splits}
+    total, total_ignored = (sum(each.values(), Counter()) for each in (counts, ignored))
     listed = dict.fromkeys(name for split in splits for name in split.categories.values())
     for name in listed:
+        elsewhere = f"{name}: {counted(total[name], 'object')} elsewhere"
         if name in disputed:
             continue  # missing from a split for another reason
-        if not total[name]:
+        if not total[name] and total_ignored[name]:
+            notes.add("ignored_classes", f"{name}: {counted(total_ignored[name], 'object')}")
+        elif not total[name]:
             notes.add("empty_classes", name)
         elif "train" in counts and not counts["train"][name]:
-            notes.add("classes_not_in_train", f"{name}: {total[name]} objects elsewhere")
+            notes.add("classes_not_in_train", f"{elsewhere}{_ignored_words(ignored['train'][name])}")
         elif "val" in counts and not counts["val"][name]:
-            notes.add("classes_not_in_val", f"{name}: {total[name]} objects elsewhere")
+            notes.add("classes_not_in_val", f"{elsewhere}{_ignored_words(ignored['val'][name])}")
     ranked = total.most_common()
     if ranked and ranked[0][1] > MAX_IMBALANCE * ranked[-1][1]:
         notes.add(
-            "class_imbalance", f"{ranked[0][0]} {ranked[0][1]} objects, {ranked[-1][0]} {ranked[-1][1]}"
+            "class_imbalance",
+            f"{ranked[0][0]} {counted(ranked[0][1], 'object')}, {ranked[-1][0]} {ranked[-1][1]}",
         )
+
+
+def _ignored_words(count: int) -> str:
+    return f"; {counted(count, 'object')} here, ignored" if count else ""
+
+
+def _check_categories(splits: list[Split], notes: Complaints) -> set[str]:
+    """Note where splits list other categories than the one to learn from. Classes meet by name, so only objects of a
+    class that this one does not list are in the way: then the names that stand on one side alone are returned."""
+    if not splits:
+        return set()
+    learnt = next((split for split in splits if split.name == "train"), splits[0])
+    others = [split for split in splits if split is not learnt]
+    scored = [split for split in others if split.name == "val"] or others
+    known, disputed = set(learnt.categories.values()), set()
+    for split in others:
+        names = set(split.categories.values())
+        present = split.counts() + split.ignored_counts()
+        unknown = [name for name in split.categories.values() if name not in known and present[name]]
+        if unknown and split in scored:
+            disputed |= names ^ known
+            for name in unknown:
+                objects = f"{counted(present[name], 'object')} of '{name}'"
+                notes.add(
+                    "classes_unknown_to_train", f"{split.name}: {objects}, which {learnt.name} does not list"
+                )
+        elif split.categories != learnt.categories:
+            notes.add("different_categories", f"{split.name}: {_difference(split, learnt)}")
+    return disputed
+
+
+def _difference(split: Split, learnt: Split) -> str:
+    """How the categories of a split differ from those that are learnt."""
+    names, known = (list(each.categories.values()) for each in (split, learnt))
+    missing, more = (
+        [name for name in one if name not in other] for one, other in ((known, names), (names, known))
+    )
+    parts = [f"without {short_list(missing, 5)}"] if missing else []
+    parts += [f"with {short_list(more, 5)}"] if more else []
+    shared = {name: number for number, name in learnt.categories.items()}
+    moved = [name for number, name in split.categories.items() if shared.get(name, number) != number]
+    parts += [f"other ids of {short_list(moved, 5)}"] if moved else []
+    return f"{', '.join(parts)}, compared to {learnt.name}"
 
 
 def check_names(splits: list[Split], notes: Complaints) -> None:
@@ -118,7 +158,7 @@ def check_contents(split: Split, notes: Complaints) -> None:
         share = crowd / len(split.ignored)
         notes.add(
             "crowd_regions",
-            f"{split.name}: {crowd} of {len(split.ignored)} objects ({share:.1%})",
+            f"{split.name}: {crowd} of {counted(len(split.ignored), 'object')} ({share:.1%})",
             crowd,
         )
 

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, field
 
+from pagoda.messages import counted
 from pagoda.plain import JsonObject
 
 GOOD_IOU = 0.5
@@ -68,7 +69,8 @@ class CoverageReport:
     def text(self) -> str:
         """Plain text for a terminal: the counts, the first uncovered objects, what to do."""
         lines = [
-            f"Coverage of {self.objects} of {self.objects_in_all} objects in {self.pictures} pictures by the"
+            f"Coverage of {self.objects} of {counted(self.objects_in_all, 'object')} in"
+            f" {counted(self.pictures, 'picture')} by the"
             f" {self.kind} of {self.model} at {self.input_size}",
             f"  without a positive: {_share(self.uncovered, self.objects)}"
             + (f", of them {self.hidden} because others took their {self.kind}" if self.hidden else ""),

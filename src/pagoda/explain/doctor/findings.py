@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 
 from pagoda.data.reading.complaints import MAX_PLACES, Complaints
 from pagoda.explain.doctor.kinds import KINDS, SEVERITIES, Severity
+from pagoda.messages import counted
 from pagoda.plain import JsonObject, checked
 
 
@@ -98,7 +99,7 @@ class DoctorReport:
         """One line: how many kinds of errors, warnings and notes there are, and what that means for training."""
         kinds = Counter(finding.severity for finding in self.findings)
         words = [
-            _number(kinds[severity], f"kind of {severity}", f"kinds of {severity}") for severity in SEVERITIES
+            counted(kinds[severity], f"kind of {severity}", f"kinds of {severity}") for severity in SEVERITIES
         ]
         if not self.is_readable:
             stopping = [finding.kind.replace("_", " ") for finding in self.findings if finding.stops]
@@ -149,7 +150,3 @@ def _class_words(splits: JsonObject, limit: int = 20) -> str:
     shown = sorted(names, key=lambda name: -sum(rows[name]))
     words = ", ".join(f"{name} {'/'.join(map(str, rows[name]))}" for name in shown[:limit])
     return words + (f", … ({len(names)} classes in all)" if len(names) > limit else "")
-
-
-def _number(count: int, one: str, many: str) -> str:
-    return f"{count} {one if count == 1 else many}"

@@ -27,10 +27,15 @@ KINDS: dict[str, Kind] = READING | {
         " is scaled to 8 bits",
         "Make copies that use all of it, and train on those: the command stands below.",
     ),
-    "different_categories": Kind(
+    "classes_unknown_to_train": Kind(
         "error",
-        "the splits do not have the same categories",
-        "Use one list of categories, with the same ids, in all splits.",
+        "a split to score on has objects of classes that the split to learn from does not list, so training is refused",
+        "Give a class the same name in both, upper and lower case included, or list it and annotate it in train.",
+    ),
+    "different_categories": Kind(
+        "note",
+        "splits list other categories, or the same with other ids; classes are matched by name, and train's are learnt",
+        "Nothing, if a name means the same in all splits.",
     ),
     "non_finite_boxes": Kind("error", "a box holds NaN or infinity", "Remove or redraw it.", "left out"),
     "empty_boxes": Kind(
@@ -102,6 +107,11 @@ KINDS: dict[str, Kind] = READING | {
         "warning",
         "a class has no object in any split",
         "Remove it, or annotate it: it cannot be learnt or measured.",
+    ),
+    "ignored_classes": Kind(
+        "warning",
+        "all objects of a class are ignored: they are marked as difficult, or crowd regions",
+        "Take the mark off some of them, or remove the class: it cannot be learnt or measured.",
     ),
     "classes_not_in_train": Kind(
         "warning", "a class has objects, but none in train", "Split again, so that train sees it."

@@ -81,7 +81,14 @@ class Split:
 
     def counts(self) -> Counter[str]:
         """Objects per class that has any, ignored ones left out."""
-        chosen = self.labels[(self.labels >= 0) & ~self.ignored]
+        return self._count(~self.ignored)
+
+    def ignored_counts(self) -> Counter[str]:
+        """Ignored objects per class that has any: crowd regions, and those marked as difficult."""
+        return self._count(self.ignored)
+
+    def _count(self, rows: np.ndarray) -> Counter[str]:
+        chosen = self.labels[(self.labels >= 0) & rows]
         names = self.reading.label_map.names
         numbers = np.bincount(chosen, minlength=len(names)).tolist()
         return Counter({name: count for name, count in zip(names, numbers, strict=True) if count})

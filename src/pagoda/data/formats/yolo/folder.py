@@ -29,6 +29,7 @@ from pagoda.data.reading.splits import choose_split
 from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.assembly import NO_BOX, NO_SIZE, ImageColumns, ObjectColumns
 from pagoda.data.table.keypoints import PackedKeypoints
+from pagoda.messages import counted
 from pagoda.pictures.read import is_picture, other_files, other_files_words
 
 UNKNOWN_SIDE = 640
@@ -172,9 +173,8 @@ def _check_label_files(
 ) -> None:
     """Complains of label files that belong to no picture, once each, and where no picture has any."""
     if not any(path.is_file() for path in label_files):
-        place = (
-            f"{source}: none of {len(label_files)} pictures has labels; the first should be {label_files[0]}"
-        )
+        pictures_words = counted(len(label_files), "picture")
+        place = f"{source}: none of {pictures_words} has labels; the first should be {label_files[0]}"
         complaints.add("no_labels", place)
         return
     for label_file, names in _shared(pictures, label_files):

@@ -7,6 +7,7 @@ import numpy as np
 from pagoda.data.reading.category_ids import complain_of_trimming
 from pagoda.data.reading.complaints import Complaints
 from pagoda.files.text import as_name, as_whole
+from pagoda.messages import counted
 from pagoda.structures.skeleton import COCO_17, Skeleton, known_skeleton
 
 MOST_KEYPOINTS = 10_000
@@ -64,10 +65,13 @@ def _skeleton(root: str, description: dict) -> tuple[Skeleton, int]:
         raise ValueError(f"{root}: kpt_names must be a list of names, got {names!r}")
     names = tuple(names) if names else tuple(f"point_{k}" for k in range(count))
     if len(names) != count:
-        raise ValueError(f"{root}: kpt_names must name {count} keypoints as kpt_shape says, got {len(names)}")
+        raise ValueError(
+            f"{root}: kpt_names must name {counted(count, 'keypoint')} as kpt_shape says, got {len(names)}"
+        )
     known = known_skeleton(names)
     remedy = (
-        f"add flip_idx to the YAML file in {root}, for each of the {count} keypoints the number of the one it becomes"
+        f"add flip_idx to the YAML file in {root}, for each of the {counted(count, 'keypoint')} the number"
+        " of the one it becomes"
         f" in a mirror ({list(range(count))} where none changes)"
     )
     try:
@@ -88,7 +92,7 @@ def pose_in_pixels(
     """
     if len(values) != count * num_values:
         raise ValueError(
-            f"{where}: expected {count} keypoints of {num_values} numbers after the box, as kpt_shape says,"
+            f"{where}: expected {counted(count, 'keypoint')} of {num_values} numbers after the box, as kpt_shape says,"
             f" got {len(values)} numbers"
         )
     points = np.reshape(values, (count, num_values))
@@ -108,7 +112,8 @@ def refuse_unsaid_keypoints(values: list[float], where: str) -> None:
     of: a visibility would be read as a coordinate. What can be a polygon of the picture is let through."""
     if count := _keypoints_in(values):
         raise ValueError(
-            f"{where}: this looks like a box and {count} keypoints with their visibility, but kpt_shape is not given;"
+            f"{where}: this looks like a box and {counted(count, 'keypoint')} with their visibility, but"
+            " kpt_shape is not given;"
             f" add kpt_shape: [{count}, 3] to the YAML file of the data set"
         )
     is_polygon = len(values) >= 6 and len(values) % 2 == 0

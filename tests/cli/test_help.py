@@ -18,8 +18,8 @@ from pagoda.zoo.options import ModelOptions
 pytestmark = pytest.mark.medium
 
 COMMANDS = {verb: f"pagoda.cli.{verb}" for verb in VERBS} | {
-    "track eval": "pagoda.cli.track_eval",
-    "track link": "pagoda.cli.track_link",
+    "track eval": "pagoda.cli.tracks.evaluate",
+    "track link": "pagoda.cli.tracks.link",
 }
 MODELS = ("fcos_resnet18_fpn", "efficientdet_d0", "mask_rcnn_resnet50_fpn", "detect_and_track_resnet18_3d")
 CASES = [(verb, "") for verb in COMMANDS]

@@ -39,7 +39,7 @@ from rich_layouts import (
 
 from pagoda.cli.arguments.parsing import read_labels
 from pagoda.cli.main import EXPECTED
-from pagoda.cli.track_eval import main as track_eval
+from pagoda.cli.tracks.evaluate import main as track_eval
 from pagoda.cli.val import main as val
 from pagoda.data.clips import ClipDataset
 from pagoda.data.dataset import DetectionDataset

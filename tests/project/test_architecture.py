@@ -109,7 +109,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api": TOP,
     "pagoda": TOP | {"api"},
     "cli.arguments": TOP,
-    "cli": TOP | {"cli.arguments", "predict"},
+    "cli.tracks": TOP | {"cli.arguments"},
+    "cli": TOP | {"cli.arguments", "cli.tracks", "predict"},
     "__main__": {"cli"},
 }  # fmt: skip
 MAX_FILES = 16

@@ -31,6 +31,8 @@ RECORDS = {
     "explain.structure.structure.Structure",
     "explain.structure.trace.Call",
     "explain.structure.trace.Reach",
+    "evaluation.coco.comparison.Comparison",
+    "evaluation.coco.comparison.PictureChange",
     "evaluation.coco.result.ApDifference",
     "exporting.openvino.Int8Report",
     "exporting.raw_heads.RawHeadsReport",

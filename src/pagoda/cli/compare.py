@@ -1,6 +1,5 @@
 """pagoda compare FIRST SECOND --data DIR"""
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pagoda.detectors.contract import Detector
 from pagoda.evaluation.coco.comparison import Comparison
 from pagoda.evaluation.comparing import compare
 from pagoda.evaluation.runner import EVALUATION_LIMITS
+from pagoda.files.text import json_text
 from pagoda.plain import check_counts, checked
 from pagoda.recipes.datasets import dataset_for
 from pagoda.recipes.remarks import data_remarks
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str]) -> int:
             progress=lambda done: bar.update(task, completed=done),
         )
     names = {annotations.image_id(index): str(annotations.files[index]) for index in range(len(annotations))}
-    print(json.dumps(result.to_dict()) if command.json else f"{result.table()}\n\n{_pictures(result, names)}")
+    print(json_text(result.to_dict()) if command.json else f"{result.table()}\n\n{_pictures(result, names)}")
     return 0
 
 

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import tyro
 
-from pagoda.cli import track_eval, track_link
 from pagoda.cli.arguments.parsing import AnyPrecision, open_ready, parse
+from pagoda.cli.tracks import evaluate, link
 from pagoda.files.atomic import claim_folder
 from pagoda.files.text import json_text
 from pagoda.follow.follower import TrackOptions, VideoFollower
@@ -62,9 +62,9 @@ class TrackCommand(TrackOptions):
 def main(arguments: Sequence[str]) -> int:
     """0; 1 when the source could not be read to its end: what came before is written all the same."""
     if arguments and arguments[0] == "link":
-        return track_link.main(arguments[1:])
+        return link.main(arguments[1:])
     if arguments and arguments[0] == "eval":
-        return track_eval.main(arguments[1:])
+        return evaluate.main(arguments[1:])
     command = parse(TrackCommand, "track", arguments)
     source = command.open(command.source)
     model = open_ready(

@@ -133,7 +133,10 @@ class RCNN(TwoStageDetector):
         found = (postprocess or self.postprocess)(outputs, images.sizes, self.decode)
         outputs = outputs._replace(boxes=found.boxes, scores=found.scores, labels=found.labels)
         sizes = (found.labels.shape[0], found.labels.shape[1])
-        pictures, boxes, labels = image_index(found.boxes), found.boxes.flatten(0, 1), found.labels.flatten()
+        pictures, labels = image_index(found.boxes), found.labels.flatten()
+        # Rows without an object get a box of one pixel: what a box of none holds, some runtimes take for NaN.
+        unit = found.boxes.new_tensor([0.0, 0.0, 1.0, 1.0])
+        boxes = found.boxes.flatten(0, 1) + (labels < 0)[:, None] * unit
         if self.mask_head is not None:
             masks = self.mask_logits(pyramid, boxes, pictures, labels)
             outputs = outputs._replace(mask_logits=masks.unflatten(0, sizes))

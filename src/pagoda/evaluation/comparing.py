@@ -59,6 +59,7 @@ def compare(
     return compare_runs(before, now, names, rounds=rounds)
 
 
+@checked
 def ap_differences(
     model: Any, other: Any, dataset: AnnotatedDataset[AnyTargets], *, batch_size: AnyBatchSize = "auto"
 ) -> dict[str, ApDifference]:

@@ -170,6 +170,7 @@ def evaluate(
     return result
 
 
+@checked
 def collect(
     model: Any,
     dataset: AnnotatedDataset[AnyTargets],

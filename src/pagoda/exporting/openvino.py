@@ -213,11 +213,14 @@ def quantize(
 ) -> tuple[Any, tuple[int, int]]:
     """(the model in int8, (layers in int8, convolutions and products in fp32)).
 
-    NNCF's post-training quantisation: weights symmetric and per channel, activations by the range they have in
-    `frames`, `count` of them, with their bias corrected.
+    NNCF's post-training quantisation: weights symmetric and per channel, activations by the whole range they have in
+    `frames`, `count` of them, with their bias corrected. Its default, the mean of the pictures' ranges, cuts off the
+    bright ones where dark ones are many: 1.6 points of AP on stained and glowing nuclei.
     """
     with on_a_test_farm():
         nncf = silent_import("nncf")
+        from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
         logging.getLogger("nncf").setLevel(logging.ERROR)
         kept = [node.get_friendly_name() for node in ir.get_ordered_ops() if not is_int8(node, modules)]
         data = nncf.Dataset(list(frames), lambda frame: frame[None].numpy())
@@ -228,6 +231,9 @@ def quantize(
             target_device=nncf.TargetDevice.CPU,
             subset_size=count,
             ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
+            ),
         )
     layers = [node for node in quantized.get_ordered_ops() if node.get_type_name() in WEIGHTY]
     in_int8 = sum(has_fake_quantize(node) for node in layers)

@@ -201,8 +201,8 @@ class Trainer:
         self.model.train()
         batches = self.plan.epoch(epoch, self.at.batch)
         since = monotonic()
-        pinned = self.device.type == "cuda"
-        for batch in make_loader(self.view, batches, num_workers=self.settings.workers, pin_memory=pinned):
+        on_gpu = self.device.type == "cuda"
+        for batch in make_loader(self.view, batches, num_workers=self.settings.workers, pin_memory=on_gpu):
             self._learn(batch)
             self.at.seconds, since = self.at.seconds + monotonic() - since, monotonic()
             if self._is_step_boundary():
@@ -242,9 +242,8 @@ class Trainer:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
                 losses = self.losses(images, [target.to(self.device) for target in targets])
             total = torch.stack(list(losses.values())).sum()
-            *each, whole = torch.stack([*losses.values(), total]).tolist()  # the host waits for the device once
-            values = dict(zip(losses, each, strict=True))
-            if not math.isfinite(whole):
+            values = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))  # waits once
+            if not math.isfinite(sum(values.values())):
                 self._stop_not_finite("loss", values, pictures, targets)
             self.accelerator.backward(total / accumulate)
         self.at.batch += 1

@@ -13,6 +13,7 @@ from pagoda.evaluation.coco.ground_truth import GroundTruth
 from pagoda.evaluation.coco.overlaps import overlaps
 from pagoda.evaluation.coco.scoring import Task
 from pagoda.evaluation.coco.state import State
+from pagoda.plain import checked
 from pagoda.structures.skeleton import Skeleton
 
 IOUS = np.linspace(0.5, 0.95, 10)
@@ -54,6 +55,7 @@ class Matches(NamedTuple):
         return self.truth.images[self.counted[size] & (self.truth.categories == category)]
 
 
+@checked
 def match(
     truth: GroundTruth, collected: State, task: Task, limit: int, skeleton: Skeleton | None = None
 ) -> Matches:

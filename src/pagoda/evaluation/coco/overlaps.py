@@ -9,6 +9,7 @@ from pagoda.evaluation.coco.ground_truth import GroundTruth
 from pagoda.evaluation.coco.scoring import Task
 from pagoda.evaluation.coco.state import State
 from pagoda.ops.rle import as_rle, mask_areas
+from pagoda.plain import checked
 from pagoda.structures.skeleton import Skeleton
 
 
@@ -23,6 +24,7 @@ class Overlaps(NamedTuple):
     """(N,) bool: annotations that are neither found nor missed"""
 
 
+@checked
 def overlaps(
     truth: GroundTruth,
     rows: State,

@@ -70,9 +70,9 @@ beside them, as the file's metadata say. Without it every size and batch goes.
 **`--opset 18 … 23`**, where a runtime asks for one.
 
 **`--int8 --calibrate DIR --data DIR`** keeps the last layers of boxes, masks and keypoints, decoding and suppression in
-fp32 and writes the file if it loses at most `--max-ap-loss` points (half a one), of boxes, masks and keypoints alike. Beside the loss
-stands the 95 % interval that so many pictures allow, by bootstrap over the pictures: where it is wide, more
-annotated pictures would tell. The report stands in the file, too.
+fp32 and writes the file if it loses at most `--max-ap-loss` points (half a one), of boxes, masks and keypoints alike.
+Beside the loss stands the 95 % interval that so many pictures allow, by bootstrap over the pictures: where it is wide,
+more annotated pictures would tell. The report stands in the file, too.
 
 **`--raw-heads`** is for programs that decode themselves. Input: `images`, RGB float32 0 … 255 (B, 3, H, W), of
 `--size` where the program wants fixed shapes (TensorRT, OpenCV). Outputs: `class_logits` (B, P, classes),

@@ -13,6 +13,7 @@ from pagoda.batch_size import AnyBatchSize
 from pagoda.cli.arguments.parsing import AnyPrecision, open_ready, parse
 from pagoda.data.dataset import DetectionDataset
 from pagoda.data.formats.reader import open_annotations
+from pagoda.data.reading.splits import chosen_with
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation.coco.comparison import Comparison
 from pagoda.evaluation.comparing import compare
@@ -75,7 +76,8 @@ def main(arguments: Sequence[str]) -> int:
     command = parse(CompareCommand, "compare", arguments)
     check_counts(rounds=command.rounds, max_detections=command.max_detections)
     sides = (command.first, *command.first_seeds), (command.second, *command.second_seeds)
-    annotations = open_annotations(command.data, command.split, inside_only=command.inside_only)
+    with chosen_with("--split"):
+        annotations = open_annotations(command.data, command.split, inside_only=command.inside_only)
     first, second = ([_open(source, command) for source in side] for side in sides)
     models = [source for source in (*first, *second) if not isinstance(source, Path)]
     _check_alike(models)

@@ -1,6 +1,7 @@
 """Two models, or anybody's results, on one data set: which is better, and how surely."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,10 @@ def compare(
         ]
         for sources in (first, second)
     ]
-    before, now = ([evaluator.matches() for evaluator in side] for side in seen)
-    names = next((evaluator.class_names() for side in seen for evaluator in side), [])
-    return compare_runs(before, now, names, rounds=rounds)
+    before, now = ([evaluator.matches() for evaluator, _ in side] for side in seen)
+    names = next((evaluator.class_names() for side in seen for evaluator, _ in side), [])
+    left_out = tuple(sum(count for _, count in side) for side in seen)
+    return replace(compare_runs(before, now, names, rounds=rounds), left_out=left_out)
 
 
 @checked
@@ -75,7 +77,8 @@ def _seen(
     batch_size: AnyBatchSize,
     limits: Limits,
     progress: Callable[[int], None] | None,
-) -> DetectionEvaluator:
+) -> tuple[DetectionEvaluator, int]:
+    """(what was found, how much of it is of classes that the data do not have)."""
     if not isinstance(source, str | Path):
         return collect(source, dataset, batch_size=batch_size, limits=limits, progress=progress)
     most = limits.get("max_detections")
@@ -84,7 +87,5 @@ def _seen(
     )
     rows, left_out = read_results_by_name(source, dataset.label_map)
     with told_at(Path(source)):
-        if left_out and not rows:
-            raise ValueError(f"all {sum(left_out.values())} results are of classes that the data do not have")
         evaluator.update_results(rows)
-    return evaluator
+    return evaluator, sum(left_out.values())

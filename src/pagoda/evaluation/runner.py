@@ -178,14 +178,18 @@ def collect(
     batch_size: AnyBatchSize = "auto",
     limits: Limits = EVALUATION_LIMITS,
     progress: Callable[[int], None] | None = None,
-) -> DetectionEvaluator:
-    """An evaluator that has seen all detections of `model`; arguments and errors are those of `evaluate`."""
+) -> tuple[DetectionEvaluator, int]:
+    """(an evaluator that has seen all detections of `model`, how many are of classes that the data do not have).
+
+    Arguments and errors are those of `evaluate`.
+    """
     check_known_classes(model.label_map, dataset)
     evaluator = _evaluator_of(dataset, limits)
     found = detect_dataset(model, dataset, batch_size=batch_size, limits=limits, progress=progress)
-    for _ in _collect(found, evaluator, model.label_map, dataset.label_map, []):
+    left_out: list[int] = []
+    for _ in _collect(found, evaluator, model.label_map, dataset.label_map, left_out):
         pass
-    return evaluator
+    return evaluator, sum(left_out)
 
 
 def _evaluator_of(dataset: AnnotatedDataset[AnyTargets], limits: Limits) -> DetectionEvaluator:

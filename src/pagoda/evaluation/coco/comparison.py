@@ -50,6 +50,8 @@ class Comparison:
     """of the first and of the second: seeds of one training"""
     rounds: int
     """samples that the intervals are from"""
+    left_out: tuple[int, int] = (0, 0)
+    """detections of the first and of the second of classes that the data do not have"""
 
     def table(self) -> str:
         """Every part with its interval, and what may be said of AP."""
@@ -67,10 +69,14 @@ class Comparison:
         """What the intervals cover."""
         first, second = self.num_runs
         seeds = "pictures alone, not other seeds" if (first, second) == (1, 1) else "pictures and seeds"
-        return (
+        told = (
             f"{self.num_images} pictures, {self.rounds} bootstrap samples of them, the same for both; runs: {first} and"
             f" {second}; the intervals cover other {seeds}"
         )
+        if not any(self.left_out):
+            return told
+        before, now = self.left_out
+        return f"{told}; of classes that the data do not have, left out: {before} and {now} detections"
 
     def to_dict(self) -> dict[str, object]:
         """Plain numbers and names; None for a part without objects."""
@@ -80,6 +86,7 @@ class Comparison:
             "num_images": self.num_images,
             "num_runs": list(self.num_runs),
             "rounds": self.rounds,
+            "left_out": list(self.left_out),
             "protocol": self.protocol(),
         }
 

@@ -64,7 +64,12 @@ class Split:
 
     def path(self, index: int) -> Path:
         """Where picture `index` lies."""
-        return self.reading.root / self.files[index]
+        return self._paths[index]
+
+    @cached_property
+    def _paths(self) -> list[Path]:
+        """Made once: a path takes as long to make and to hash as all else that is asked of it."""
+        return [self.reading.root / file for file in self.files]
 
     def where(self, row: int) -> str:
         """Split, picture, place and class of object `row`, for messages."""

@@ -143,6 +143,22 @@ def test_forward_says_what_detect_says(model: RCNN) -> None:
             assert ((places - each.keypoints).abs() < 1).float().mean() > 0.98
 
 
+def test_rows_without_an_object_are_pooled_from_a_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies in a box of no size some runtimes take for NaN, which ends in the scales of an int8 file."""
+    model, seen = rcnn().eval(), []
+    for name in ("mask_logits", "keypoint_logits"):
+        real = getattr(model, name)
+        monkeypatch.setattr(
+            model,
+            name,
+            lambda pyramid, boxes, *more, real=real: (seen.append(boxes), real(pyramid, boxes, *more))[1],
+        )
+    with torch.no_grad():
+        outputs = model(batch_of((64, 96)), postprocess=model.postprocess.with_limits(min_score=1.0))
+    assert (outputs.labels < 0).all() and len(seen) == 2
+    assert all((boxes == torch.tensor([0.0, 0, 1, 1])).all() and len(boxes) for boxes in seen)
+
+
 def test_restoring_scales_boxes_and_keypoints_and_pastes_masks_anew() -> None:
     model = rcnn().eval()
     (found,) = model.detect(batch_of((64, 96)))

@@ -30,7 +30,7 @@ from pagoda.structures.instances import Targets
 from pagoda.structures.tubes import TubeTargets
 from pagoda.weights.files import save_weights
 
-ROOM = 2**29
+ROOM = 2**30
 SECONDS = 60
 SIDES = {"short_side": 32, "long_side": 32}
 NARROW = {"width": 8, "base_channels": 8, **SIDES}

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from pagoda.evaluation.coco.bootstrap import draw_samples, resampled_ap
-from pagoda.evaluation.coco.matching import SIZES, Matches
+from pagoda.evaluation.coco.matching import Matches
 from pagoda.evaluation.coco.result import ApDifference
-from pagoda.evaluation.coco.scoring import Task
+from pagoda.evaluation.coco.scoring import SIZES, Task
 from pagoda.evaluation.coco.thresholds import best_f1, counts_above
 from pagoda.plain import checked
 

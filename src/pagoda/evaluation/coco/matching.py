@@ -2,6 +2,8 @@
 
 Greedy, the best score first, per picture, class, overlap (T = .50, .55 … .95) and range of sizes (S); what a detection
 is matched to decides whether it is right, wrong or left out. D detections, N annotations.
+
+hotcoco matches as quickly, but hands out what it matched picture by picture: minutes and gigabytes for a set like COCO.
 """
 
 from itertools import pairwise
@@ -11,20 +13,12 @@ import numpy as np
 
 from pagoda.evaluation.coco.ground_truth import GroundTruth
 from pagoda.evaluation.coco.overlaps import overlaps
-from pagoda.evaluation.coco.scoring import Task
+from pagoda.evaluation.coco.scoring import SIZES, Task
 from pagoda.evaluation.coco.state import State
 from pagoda.plain import checked
 from pagoda.structures.skeleton import Skeleton
 
 IOUS = np.linspace(0.5, 0.95, 10)
-_SMALL, _MEDIUM, _HUGE = 32.0**2, 96.0**2, 1e10
-"""pixels²"""
-SIZES: dict[Task, dict[str, tuple[float, float]]] = {
-    "bbox": {"": (0, _HUGE), "s": (0, _SMALL), "m": (_SMALL, _MEDIUM), "l": (_MEDIUM, _HUGE)},
-    "keypoints": {"": (0, _HUGE), "m": (_SMALL, _MEDIUM), "l": (_MEDIUM, _HUGE)},
-}
-SIZES["segm"] = SIZES["bbox"]
-"""name → least and largest area, both within"""
 WRONG, RIGHT, LEFT_OUT = np.uint8(0), np.uint8(1), np.uint8(2)
 
 

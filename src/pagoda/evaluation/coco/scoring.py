@@ -15,7 +15,14 @@ from pagoda.structures.skeleton import Skeleton
 Task = Literal["bbox", "segm", "keypoints"]
 MAX_POSES = 20
 """Per image, as COCO counts keypoints"""
-_SIZES = {"bbox": "sml", "segm": "sml", "keypoints": "ml"}
+_SMALL, _MEDIUM, _HUGE = 32.0**2, 96.0**2, 1e10
+"""pixels²"""
+SIZES: dict[Task, dict[str, tuple[float, float]]] = {
+    "bbox": {"": (0, _HUGE), "s": (0, _SMALL), "m": (_SMALL, _MEDIUM), "l": (_MEDIUM, _HUGE)},
+    "keypoints": {"": (0, _HUGE), "m": (_SMALL, _MEDIUM), "l": (_MEDIUM, _HUGE)},
+}
+SIZES["segm"] = SIZES["bbox"]
+"""name → least and largest area, both within"""
 
 
 @checked
@@ -63,7 +70,7 @@ def summarise(task: Task, precision: np.ndarray, recall: np.ndarray, limits: lis
         "AP50": mean(precision[0, :, :, 0, -1]),
         "AP75": mean(precision[5, :, :, 0, -1]),
     }
-    sizes = {letter: index for index, letter in enumerate(_SIZES[task], 1)}
+    sizes = {letter: index for index, letter in enumerate(SIZES[task]) if letter}
     numbers |= {f"AP{letter}": mean(precision[:, :, :, index, -1]) for letter, index in sizes.items()}
     if task == "keypoints":
         numbers |= {

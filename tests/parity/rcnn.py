@@ -249,7 +249,7 @@ class OfPolygons(MaskCriterion):
     polygons: dict[tuple, list[list[list[float]]]]
     """of each picture, by its boxes"""
 
-    def wanted(self, target: Targets, boxes: Tensor, objects: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    def targets(self, target: Targets, boxes: Tensor, objects: Tensor, size: int) -> tuple[Tensor, Tensor]:
         from pycocotools import mask as coco
 
         found = []

@@ -188,7 +188,7 @@ def test_frames_of_videos_are_looked_at_in_the_same_way(way, tmp_path, out):
     picture(out / "img" / "000001.png")
     mot(tmp_path / "set", way.format(out=out) + "/img")
     videos = open_videos(tmp_path / "set", "train")
-    assert sum(" outside " in line for line in data_remarks(videos, tmp_path / "set")) == 1
+    assert sum("lies outside" in line for line in data_remarks(videos, tmp_path / "set")) == 1
     with pytest.raises(ValueError, match="outside"):
         open_videos(tmp_path / "set", "train", inside_only=True)
 

@@ -10,9 +10,7 @@ from pagoda.data.table.samples import AnnotatedDataset
 from pagoda.evaluation.coco.comparison import Comparison, compare_runs
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator
 from pagoda.evaluation.coco.result import ApDifference
-from pagoda.evaluation.coco.results_file import read_results_by_name
-from pagoda.evaluation.runner import EVALUATION_LIMITS, Limits, collect
-from pagoda.places import told_at
+from pagoda.evaluation.runner import EVALUATION_LIMITS, Limits, collect, evaluator_of
 from pagoda.plain import checked
 from pagoda.structures.tubes import AnyTargets
 
@@ -81,11 +79,5 @@ def _seen(
     """(what was found, how much of it is of classes that the data do not have)."""
     if not isinstance(source, str | Path):
         return collect(source, dataset, batch_size=batch_size, limits=limits, progress=progress)
-    most = limits.get("max_detections")
-    evaluator = DetectionEvaluator(
-        dataset.annotations.to_coco(), dataset.label_map, max_detections=100 if most is None else int(most)
-    )
-    rows, left_out = read_results_by_name(source, dataset.label_map)
-    with told_at(Path(source)):
-        evaluator.update_results(rows)
-    return evaluator, sum(left_out.values())
+    evaluator = evaluator_of(dataset, limits)
+    return evaluator, sum(evaluator.update_results_file(source).values())

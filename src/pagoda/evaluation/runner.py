@@ -137,7 +137,7 @@ def evaluate(
         raise ValueError(
             "save_results needs one process: each of several sees only its share of the pictures"
         )
-    evaluator = _evaluator_of(dataset, limits)
+    evaluator = evaluator_of(dataset, limits)
     skipped: list[str] = []
     found = detect_dataset(
         model,
@@ -184,7 +184,7 @@ def collect(
     Arguments and errors are those of `evaluate`.
     """
     check_known_classes(model.label_map, dataset)
-    evaluator = _evaluator_of(dataset, limits)
+    evaluator = evaluator_of(dataset, limits)
     found = detect_dataset(model, dataset, batch_size=batch_size, limits=limits, progress=progress)
     left_out: list[int] = []
     for _ in _collect(found, evaluator, model.label_map, dataset.label_map, left_out):
@@ -192,7 +192,7 @@ def collect(
     return evaluator, sum(left_out)
 
 
-def _evaluator_of(dataset: AnnotatedDataset[AnyTargets], limits: Limits) -> DetectionEvaluator:
+def evaluator_of(dataset: AnnotatedDataset[AnyTargets], limits: Limits) -> DetectionEvaluator:
     """One that counts as many detections of a picture as a model may give."""
     limit = limits.get("max_detections")
     return DetectionEvaluator(

@@ -241,9 +241,8 @@ class Trainer:
         with nullcontext() if is_step else self.accelerator.no_sync(self.losses):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
                 losses = self.losses(images, [target.to(self.device) for target in targets])
-            total = torch.stack(list(losses.values())).sum()
-            values = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))  # waits once
-            if not math.isfinite(sum(values.values())):
+            total, values, is_finite = _summed(losses)
+            if not is_finite:
                 self._stop_not_finite("loss", values, pictures, targets)
             self.accelerator.backward(total / accumulate)
         self.at.batch += 1
@@ -385,3 +384,11 @@ class Trainer:
     def _say(self, text: str) -> None:
         if self.log is not None:
             self.log.say(text)
+
+
+def _summed(losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, float], bool]:
+    """(their sum, each as a number, whether the sum is finite); the device is waited for once."""
+    parts = torch.stack(list(losses.values()))
+    total = parts.sum()
+    *values, whole = torch.cat([parts, total[None]]).tolist()
+    return total, dict(zip(losses, values, strict=True)), math.isfinite(whole)

@@ -126,6 +126,13 @@ class DetectionEvaluator:
             self._boxes_around = "masks" if "segmentation" in parts else "keypoints"
         self._add(np.unique(columns["images"]), columns)
 
+    def update_results_file(self, results_json: str | Path) -> dict[str, int]:
+        """Add a COCO results file; returns the detections of each class that the label map does not have."""
+        rows, left_out = read_results_by_name(results_json, self.label_map)
+        with told_at(Path(results_json)):
+            self.update_results(rows)
+        return left_out
+
     def _add(self, answered: np.ndarray, columns: State) -> None:
         """All checks first, so that a refused update leaves no trace."""
         twice = answered[self._collected.answered[answered]]
@@ -305,9 +312,7 @@ def evaluate_results_file(
     evaluator = DetectionEvaluator(
         ground_truth, label_map, max_detections=max_detections, object_scale=object_scale
     )
-    rows, left_out = read_results_by_name(results_json, label_map)
-    with told_at(Path(results_json)):
-        evaluator.update_results(rows)
+    left_out = evaluator.update_results_file(results_json)
     result = evaluator.result()
     if not left_out:
         return result

@@ -118,18 +118,18 @@ class RCNN(TwoStageDetector):
         pooled = self.pool(head, pyramid, boxes, images)
         return self.mask_head(self.box_head.trunk.stage(pooled) if self.shared_stage else pooled, labels)
 
-    def _look_at_rois(self, images: ImageBatch) -> tuple[dict[int, Tensor], RoIOutputs]:
-        """The pyramid and all that is said about regions; no objects chosen yet."""
-        pyramid, _, proposals = self.propose(images, self.proposals.inference)
-        classes, boxes = self._judge(pyramid, proposals.boxes)
+    def look(self, images: ImageBatch) -> tuple[Proposed, RoIOutputs]:
+        """The first stage, and all that is said about its regions; no objects chosen yet."""
+        first = self.propose(images, self.proposals.inference)
+        classes, boxes = self._judge(first.pyramid, first.proposals.boxes)
         batch = boxes.shape[0]
         none = boxes.new_zeros(batch, 0)
-        return pyramid, RoIOutputs(
-            classes, boxes, proposals, boxes.new_zeros(batch, 0, 4), none, none, None, None
+        return first, RoIOutputs(
+            classes, boxes, first.proposals, boxes.new_zeros(batch, 0, 4), none, none, None, None
         )
 
     def forward(self, images: ImageBatch, *, postprocess: SelectRoIs | None = None) -> RoIOutputs:
-        pyramid, outputs = self._look_at_rois(images)
+        (pyramid, _, _), outputs = self.look(images)
         found = (postprocess or self.postprocess)(outputs, images.sizes, self.decode)
         outputs = outputs._replace(boxes=found.boxes, scores=found.scores, labels=found.labels)
         sizes = (found.labels.shape[0], found.labels.shape[1])
@@ -183,9 +183,13 @@ class RCNN(TwoStageDetector):
         return [self._pasted(each) for each in found] if sizes is None else self.restore(found, sizes)
 
     def _find(self, images: ImageBatch, select: SelectRoIs) -> list[Detections]:
+        (pyramid, _, _), outputs = self.look(images)
+        return self.finish(select.detect(outputs, images, self.decode, self.label_map), pyramid, select)
+
+    def finish(
+        self, found: list[Detections], pyramid: dict[int, Float[Tensor, "b c _ _"]], select: SelectRoIs
+    ) -> list[Detections]:
         """Objects with keypoints and what the mask head says of the inside of their boxes, not yet pasted."""
-        pyramid, outputs = self._look_at_rois(images)
-        found = select.detect(outputs, images, self.decode, self.label_map)
         if self.mask_head is not None:
             boxes = torch.cat([each.boxes for each in found])
             labels = torch.cat([each.labels for each in found])

@@ -26,6 +26,7 @@ from pagoda.structures.labels import LabelMap
 from pagoda.structures.tubes import AnyTargets, Tubes
 
 Found = TypeVar("Found", Detections, Tubes)
+Seen = TypeVar("Seen")
 Limits = Mapping[str, float | int | None]
 """fields of a model's `postprocess`, such as min_score and max_detections; None keeps the model's own"""
 
@@ -65,24 +66,48 @@ def detect_dataset(
     """
     postprocess = model.postprocess.with_limits(**limits)
     device = next(model.parameters()).device
-    together = BatchSize(batch_size, device)
-    indices = range(len(dataset)) if indices is None else indices
     model = evaluating(model)
-    groups = [indices[start : start + together.size] for start in range(0, len(indices), together.size)]
-    read = partial(_read_samples, dataset, skipped=skipped)
 
     def look(samples: Sequence[tuple[Tensor, AnyTargets]]) -> list[Detections]:
-        with torch.inference_mode():
-            images = model.input_spec.prepare([picture for picture, _ in samples], device=device)
-            sizes = [targets.image_size for _, targets in samples]
-            return model.detect(images, postprocess=postprocess, sizes=sizes)
+        images = model.input_spec.prepare([picture for picture, _ in samples], device=device)
+        sizes = [targets.image_size for _, targets in samples]
+        return model.detect(images, postprocess=postprocess, sizes=sizes)
 
+    together = BatchSize(batch_size, device)
+    indices = range(len(dataset)) if indices is None else indices
+    through = look_through(
+        look, dataset, indices=indices, together=together, progress=progress, skipped=skipped
+    )
+    for detections, targets in through:
+        yield replace(detections.to("cpu"), image_id=targets.image_id, file=targets.file)
+
+
+def look_through(
+    look: Callable[[Sequence[tuple[Tensor, AnyTargets]]], Sequence[Seen]],
+    dataset: Samples[AnyTargets],
+    *,
+    indices: Sequence[int],
+    together: BatchSize,
+    progress: Callable[[int], None] | None = None,
+    skipped: list[str] | None = None,
+) -> Iterator[tuple[Seen, AnyTargets]]:
+    """What `look` makes of each sample that can be read, batch by batch, the next one read meanwhile.
+
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> shapes = DrawnShapes(3, image_size=(32, 48), seed=1)
+    >>> sizes = look_through(lambda batch: [picture.shape for picture, _ in batch], shapes, indices=[2, 0], together=BatchSize(2))
+    >>> [(tuple(size), targets.image_id) for size, targets in sizes]
+    [((3, 32, 48), 3), ((3, 32, 48), 1)]
+    """
+    groups = [indices[start : start + together.size] for start in range(0, len(indices), together.size)]
+    read = partial(_read_samples, dataset, skipped=skipped)
     num_done = 0
     for group, samples in zip(groups, ahead(read, groups), strict=True):
         num_done += len(group)
-        restored = together.run(look, samples)
-        for detections, (_, targets) in zip(restored, samples, strict=True):
-            yield replace(detections.to("cpu"), image_id=targets.image_id, file=targets.file)
+        with torch.inference_mode():
+            seen = together.run(look, samples)
+        for each, (_, targets) in zip(seen, samples, strict=True):
+            yield each, targets
         if progress is not None:
             progress(num_done)
 

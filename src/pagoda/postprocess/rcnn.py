@@ -10,7 +10,7 @@ from torch import Tensor
 from pagoda.ops.heatmaps import heatmaps_to_keypoints
 from pagoda.ops.masks import PasteRule, paste_masks
 from pagoda.plain import check_numbers, checked
-from pagoda.postprocess.select import Candidates, Decode, Select, at_most, pick
+from pagoda.postprocess.select import Candidates, Decode, Pairs, Select, at_most, pick
 from pagoda.structures.outputs import RoIOutputs, TubeOutputs
 
 
@@ -58,6 +58,16 @@ class SelectSecondStage(Select[RoIOutputs | TubeOutputs]):
             small = ((found.boxes[..., 2:] - found.boxes[..., :2]) < self.min_side).flatten(2).any(-1)
             found = found._replace(scores=found.scores.masked_fill(small, -1.0))
         return found
+
+    def pairs(self, outputs: RoIOutputs | TubeOutputs, sizes: Real[Tensor, "b 2"], decode: Decode) -> Pairs:
+        scores = outputs.class_logits.float().softmax(-1)[..., :-1]
+        passes = (scores > self.min_score) & outputs.proposals.valid[..., None]
+        deltas = outputs.box_outputs  # (B, R, classes or 1, …, 4)
+        of_class = torch.arange(deltas.shape[1] * deltas.shape[2], device=deltas.device) // deltas.shape[2]
+        boxes = decode(deltas.flatten(1, 2).float(), outputs.proposals.boxes[:, of_class])
+        none = torch.zeros_like(boxes.flatten(2)[..., 0])
+        boxes = self._cut(Candidates(boxes, none, none, none), sizes).boxes.unflatten(1, deltas.shape[1:3])
+        return Pairs(boxes[:, :, 0] if deltas.shape[2] == 1 else boxes, scores, passes)
 
     def competitors(self, outputs: RoIOutputs | TubeOutputs) -> list[int]:
         """How many (region, class) pairs compete for `max_candidates` places: all of a picture."""

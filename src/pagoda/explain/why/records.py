@@ -4,9 +4,13 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from torch import Tensor
+
 from pagoda.plain import JsonObject, checked
 
 Box = tuple[float, float, float, float]
+SizeName = Literal["small", "medium", "large"]
+"""COCO's, by area"""
 MissReason = Literal[
     "unreadable",
     "no prior",
@@ -56,6 +60,17 @@ WRONG_WORDS: dict[WrongKind, str] = {
 }
 
 
+def plain_box(box: Tensor) -> Box:
+    """A box (4,) as plain numbers, to a hundredth of a pixel.
+
+    >>> import torch
+    >>> plain_box(torch.tensor([0.0, 1.0, 2.004, 3.0]))
+    (0.0, 1.0, 2.0, 3.0)
+    """
+    x1, y1, x2, y2 = (round(value, 2) for value in box.tolist())
+    return x1, y1, x2, y2
+
+
 @checked
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
@@ -88,7 +103,7 @@ class Miss:
     """its row among the picture's annotations"""
     label: str
     """its class"""
-    size: Literal["small", "medium", "large"]
+    size: SizeName
     """COCO's, by its area"""
     reason: MissReason
     """where in the pipeline it was lost"""
@@ -113,7 +128,7 @@ class Wrong:
     """its row among the picture's detections"""
     label: str
     """its class"""
-    size: Literal["small", "medium", "large"]
+    size: SizeName
     """COCO's, by its area"""
     kind: WrongKind
     """what it is"""

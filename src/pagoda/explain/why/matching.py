@@ -1,0 +1,97 @@
+"""Which detection finds which object, of some pictures at a time: COCO's matching, as `pagoda val` counts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pagoda.data.table.annotations import Annotations
+from pagoda.evaluation.coco.evaluator import DetectionEvaluator
+from pagoda.evaluation.coco.matching import IOUS, LEFT_OUT
+from pagoda.evaluation.coco.scoring import Task
+from pagoda.plain import JsonObject
+from pagoda.structures.instances import Detections
+
+
+@dataclass
+class Matched:
+    """What was found in one picture. Rows of detections and of the picture's annotations."""
+
+    finds: dict[int, int] = field(default_factory=dict)
+    """detection → the object it finds"""
+    found_by: dict[int, int] = field(default_factory=dict)
+    """the same the other way round"""
+    left_out: set[int] = field(default_factory=set)
+    """detections on crowds and ignored objects, which count neither way"""
+    poor: dict[Task, set[int]] = field(default_factory=dict)
+    """objects found by their boxes but not by "segm" or "keypoints" """
+
+
+class Matcher:
+    """Matches pictures of one data set, at one IoU of .50, .55 … .95. Raises ValueError for another."""
+
+    def __init__(self, annotations: Annotations, iou: float, max_detections: int) -> None:
+        near = np.flatnonzero(np.isclose(IOUS, iou))
+        if not len(near):
+            raise ValueError(f"iou must be one of .50, .55 … .95, as COCO has them, got {iou:g}")
+        self._iou = int(near[0])
+        self._annotations, self._limit = annotations, max_detections
+        self._document = annotations.to_coco()
+        ids = annotations.image_ids.tolist()
+        self._index = {image_id: index for index, image_id in enumerate(ids)}
+
+    def match(self, found: Sequence[Detections]) -> list[Matched]:
+        """What each picture's detections find; classes that the data do not have find nothing."""
+        evaluator = DetectionEvaluator(
+            self._part([self._index[each.image_id] for each in found]),  # type: ignore[index]
+            self._annotations.label_map,
+            max_detections=self._limit,
+        )
+        owners: list[tuple[int, int]] = []
+        for number, each in enumerate(found):
+            evaluator.update(each)
+            owners += [(number, row) for row in range(len(each))]
+        matched = [Matched() for _ in found]
+        firsts = np.concatenate([[0], np.cumsum([self._count(each) for each in found])])
+        for task, matches in evaluator.matches().items():
+            objects, status = matches.objects[self._iou], matches.status[0, self._iou]
+            pictures = {each.image_id: number for number, each in enumerate(found)}
+            for row, annotation, state in zip(
+                matches.rows.tolist(), objects.tolist(), status.tolist(), strict=True
+            ):
+                number, detection = owners[row]
+                if task == "bbox":
+                    _note(matched[number], detection, annotation - firsts[number], annotation >= 0, state)
+            if task != "bbox":
+                whole = set(objects[objects >= 0].tolist())
+                counted = np.flatnonzero(matches.counted[0])
+                for annotation in counted.tolist():
+                    number = pictures[matches.truth.image_ids[int(matches.truth.images[annotation])]]
+                    own = annotation - int(firsts[number])
+                    if annotation not in whole and own in matched[number].found_by:
+                        matched[number].poor.setdefault(task, set()).add(own)
+        return matched
+
+    def _count(self, found: Detections) -> int:
+        index = self._index[found.image_id]  # type: ignore[index]
+        return int(self._annotations.offsets[index + 1] - self._annotations.offsets[index])
+
+    def _part(self, indices: Sequence[int]) -> JsonObject:
+        offsets = self._annotations.offsets
+        return {
+            **self._document,
+            "images": [self._document["images"][index] for index in indices],
+            "annotations": [
+                annotation
+                for index in indices
+                for annotation in self._document["annotations"][offsets[index] : offsets[index + 1]]
+            ],
+        }
+
+
+def _note(matched: Matched, detection: int, own: int, is_matched: bool, state: int) -> None:
+    if state == LEFT_OUT:
+        matched.left_out.add(detection)
+    elif is_matched:
+        matched.finds[detection] = int(own)
+        matched.found_by[int(own)] = detection

@@ -95,9 +95,10 @@ def look_through(
 
     >>> from pagoda.data.drawn.synthetic import DrawnShapes
     >>> shapes = DrawnShapes(3, image_size=(32, 48), seed=1)
-    >>> sizes = look_through(lambda batch: [picture.shape for picture, _ in batch], shapes, indices=[2, 0], together=BatchSize(2))
-    >>> [(tuple(size), targets.image_id) for size, targets in sizes]
-    [((3, 32, 48), 3), ((3, 32, 48), 1)]
+    >>> widths = lambda batch: [picture.shape[2] for picture, _ in batch]
+    >>> seen = look_through(widths, shapes, indices=[2, 0], together=BatchSize(2))
+    >>> [(width, targets.image_id) for width, targets in seen]
+    [(48, 3), (48, 1)]
     """
     groups = [indices[start : start + together.size] for start in range(0, len(indices), together.size)]
     read = partial(_read_samples, dataset, skipped=skipped)

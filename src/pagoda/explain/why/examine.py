@@ -1,28 +1,28 @@
 """Why a model misses what it misses: every picture looked at once, every miss traced to its first reason."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pagoda.batch_size import AnyBatchSize, BatchSize
-from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.samples import AnnotatedDataset
 from pagoda.detectors.contract import Detector
 from pagoda.evaluating import evaluating
-from pagoda.evaluation.coco.scoring import SIZES
-from pagoda.evaluation.runner import Limits, check_known_classes, in_classes_of, look_through
+from pagoda.evaluation.runner import Limits, check_known_classes, look_through
 from pagoda.explain.why.matching import Matched, Matcher
 from pagoda.explain.why.misses import Missed, Reason
-from pagoda.explain.why.records import Miss, SeenPicture, SizeName, Suspect, Why, plain_box
+from pagoda.explain.why.objects import Annotated, AnnotatedObjects
+from pagoda.explain.why.records import Miss, SeenPicture, Why
+from pagoda.explain.why.reported import LEAST_SCORE, reason_of_reported
 from pagoda.explain.why.serving import Serving, Servings
-from pagoda.explain.why.suspects import Annotated, suspects_of, unexplained
+from pagoda.explain.why.suspects import Doubt, doubts_of, ranked, unexplained
 from pagoda.explain.why.traced import Traced, scores_again, trace
+from pagoda.exporting.exported import ExportedDetector
 from pagoda.messages import counted
-from pagoda.ops.boxes import pairwise_iou, xywh_to_xyxy
+from pagoda.ops.boxes import pairwise_iou
 from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.tubes import AnyTargets, TubeTargets
@@ -33,10 +33,7 @@ class Explained(NamedTuple):
 
     picture: SeenPicture
     misses: list[Miss]
-    suspects: list[Suspect]
-
-
-SIZE_NAMES: dict[str, SizeName] = {"s": "small", "m": "medium", "l": "large"}
+    doubts: list[Doubt]
 
 
 @checked
@@ -53,7 +50,7 @@ def why(
     """Explain every object that `model` misses in `dataset`, and every detection that finds nothing.
 
     Args:
-        model: a detector; of one of clips the key frames are explained.
+        model: a detector; of one of clips the key frames are explained, of an exported file what its detections tell.
         dataset: annotated pictures; every class of it that has objects must be known to the model.
         indices: of the pictures to look at; None: all.
         iou: from which on an object is found; one of .50, .55 … .95.
@@ -80,24 +77,17 @@ class _Examination:
         self, model: Detector, dataset: AnnotatedDataset[AnyTargets], iou: float, limits: Limits
     ) -> None:
         check_known_classes(model.label_map, dataset)
+        if not len(dataset.annotations.labels):
+            raise ValueError(
+                f"nothing is annotated in {dataset.annotations.source}, so nothing can be missed"
+            )
         self.model, self.dataset, self.iou = evaluating(model), dataset, iou
-        self.annotations: Annotations = dataset.annotations
-        if not len(self.annotations.labels):
-            raise ValueError(f"nothing is annotated in {self.annotations.source}, so nothing can be missed")
         self.select = model.postprocess.with_limits(**limits)
         most = self.select.max_detections
-        self.matcher = Matcher(self.annotations, iou, 10**9 if most is None else most)
-        self.servings = None if model.sees_clips else Servings(model)
-        self.model_labels = torch.tensor(
-            [
-                model.label_map.names.index(name) if name in model.label_map.names else -1
-                for name in dataset.label_map.names
-            ]
-        )
-        self.known = torch.tensor([name in dataset.label_map.names for name in model.label_map.names])
-        self.index_of = {
-            image_id: index for index, image_id in enumerate(self.annotations.image_ids.tolist())
-        }
+        self.objects = AnnotatedObjects(dataset, model.label_map)
+        self.matcher = Matcher(dataset.annotations, iou, 10**9 if most is None else most)
+        self.is_file = isinstance(model, ExportedDetector)
+        self.servings = None if model.sees_clips or self.is_file else Servings(model)
 
     def over(
         self,
@@ -105,35 +95,29 @@ class _Examination:
         batch_size: AnyBatchSize,
         progress: Callable[[int], None] | None,
     ) -> Why:
-        device = next(self.model.parameters()).device
         chosen = range(len(self.dataset)) if indices is None else indices
         skipped: list[str] = []
         seen: dict[int | str, Explained] = {}
         through = look_through(
-            self._look,
+            self._look_at_file if self.is_file else self._look,
             self.dataset,
             indices=chosen,
-            together=BatchSize(batch_size, device),
+            together=BatchSize(batch_size, self._device),
             progress=progress,
             skipped=skipped,
         )
         for each, targets in through:
             assert targets.image_id is not None
             seen[targets.image_id] = each
-        told = [seen.get(self.annotations.image_id(index)) or self._unreadable(index) for index in chosen]
+        table = self.dataset.annotations
+        told = [seen.get(table.image_id(index)) or self._unreadable(index) for index in chosen]
         pictures = [each.picture for each in told]
-        left_out = (
-            [f"{counted(len(skipped), 'picture')} could not be read: {'; '.join(skipped[:10])}"]
-            if skipped
-            else []
-        )
+        doubts = [doubt for each in told for doubt in each.doubts]
         return Why(
             pictures=pictures,
             misses=[miss for each in told for miss in each.misses],
             wrong=[],
-            suspects=sorted(
-                (each for own in told for each in own.suspects), key=lambda each: -each.suspicion
-            ),
+            suspects=ranked(doubts, _scores_of_right(pictures)),
             costs=[],
             ap=None,
             num_objects=sum(not each for picture in pictures for each in picture.ignored),
@@ -144,35 +128,111 @@ class _Examination:
                 "max_candidates": self.select.max_candidates,
                 "max_detections": self.select.max_detections,
             },
-            left_out=left_out,
+            left_out=self._left_out(skipped),
         )
 
+    def _left_out(self, skipped: Sequence[str]) -> list[str]:
+        told = []
+        if skipped:
+            told.append(f"{counted(len(skipped), 'picture')} could not be read: {'; '.join(skipped[:10])}")
+        if self.is_file:
+            told.append(
+                "an exported file gives detections alone: what its suppression and limits left out, and which"
+                " annotations are suspect, is told of its checkpoint"
+            )
+        return told
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
     def _look(self, samples: Sequence[tuple[Tensor, AnyTargets]]) -> list[Explained]:
-        device = next(self.model.parameters()).device
-        images = self.model.input_spec.prepare([picture for picture, _ in samples], device=device)
+        images = self.model.input_spec.prepare([picture for picture, _ in samples], device=self._device)
         traced = trace(self.model, images, [targets.image_size for _, targets in samples], self.select)
-        found, rows = zip(
-            *(
-                self._in_data_classes(each.found, targets)
-                for each, (_, targets) in zip(traced, samples, strict=True)
-            ),
-            strict=True,
-        )
-        matched = [_with_rows(each, own) for each, own in zip(self.matcher.match(found), rows, strict=True)]
-        annotated = [self._annotated(self.index_of[targets.image_id]) for _, targets in samples]  # type: ignore[index]
+        annotated = [self.objects.of(self.objects.index_of[targets.image_id]) for _, targets in samples]  # type: ignore[index]
+        matched = self._matched([each.found for each in traced], annotated)
         stable = self._stable(traced, annotated, [picture for picture, _ in samples])
         return [
-            self._explained(own, each, pairs, again, targets)
+            Explained(
+                self.objects.picture(own.index, each.found, pairs.found_by),
+                self._misses(own, pairs, partial(self._reason, own, each, pairs, targets)),
+                doubts_of(each, own, self.objects.known, again),
+            )
             for own, each, pairs, again, (_, targets) in zip(
                 annotated, traced, matched, stable, samples, strict=True
             )
         ]
 
+    def _look_at_file(self, samples: Sequence[tuple[Tensor, AnyTargets]]) -> list[Explained]:
+        images = self.model.input_spec.prepare([picture for picture, _ in samples])
+        weakest = self.select.with_limits(min_score=min(LEAST_SCORE, float(self.select.min_score)))
+        weak = self.model.detect(
+            images, postprocess=weakest, sizes=[targets.image_size for _, targets in samples]
+        )
+        counts = [int((each.scores > self.select.min_score).sum()) for each in weak]
+        found = [each[:count] for each, count in zip(weak, counts, strict=True)]
+        annotated = [self.objects.of(self.objects.index_of[targets.image_id]) for _, targets in samples]  # type: ignore[index]
+        matched = self._matched(found, annotated)
+        return [
+            Explained(
+                self.objects.picture(own.index, each, pairs.found_by),
+                self._misses(own, pairs, partial(self._reported_reason, own, all_, len(each), pairs)),
+                [],
+            )
+            for own, each, pairs, all_ in zip(annotated, found, matched, weak, strict=True)
+        ]
+
+    def _matched(self, found: Sequence[Detections], annotated: Sequence[Annotated]) -> list[Matched]:
+        """What detections find, with rows counted among all, though those of other classes find nothing."""
+        parts = [
+            self.objects.in_data_classes(each, own.image_id)
+            for each, own in zip(found, annotated, strict=True)
+        ]
+        matched = self.matcher.match([each for each, _ in parts])
+        return [each.with_rows(rows) for each, (_, rows) in zip(matched, parts, strict=True)]
+
+    def _misses(self, own: Annotated, matched: Matched, reason: Callable[[int], Reason]) -> list[Miss]:
+        misses = []
+        for row in own.counted:
+            reasons = matched.poor_reasons(row, self.iou) if row in matched.found_by else [reason(row)]
+            misses += [self.objects.miss(own.index, row, each) for each in reasons]
+        return misses
+
+    def _reason(
+        self, own: Annotated, traced: Traced, matched: Matched, targets: AnyTargets, row: int
+    ) -> Reason:
+        """Why the object in `row` was missed."""
+        if self.servings is None:
+            serving = Serving(proposal_iou=self.model.criterion.tubes.min_iou)  # type: ignore[union-attr, operator]
+        else:
+            rows = own.counted
+            serving = self.servings.of(
+                own.boxes[rows], own.labels[rows], rows.index(row), traced.found.image_size
+            )
+        box, label = own.boxes[row], int(own.labels[row])
+        tube = _tube_of(box, targets)
+        return Missed(traced, box, label, self.iou, matched.finds, serving, tube).reason()
+
+    def _reported_reason(
+        self, own: Annotated, weak: Detections, num_found: int, matched: Matched, row: int
+    ) -> Reason:
+        return reason_of_reported(
+            weak,
+            num_found,
+            own.boxes[row],
+            int(own.labels[row]),
+            iou=self.iou,
+            taken=matched.finds,
+            min_score=float(self.select.min_score),
+        )
+
     def _stable(
         self, traced: Sequence[Traced], annotated: Sequence[Annotated], pictures: Sequence[Tensor]
     ) -> list[dict[int, float]]:
         """Least scores of what no annotation explains; only pictures with some of it are looked at again."""
-        rows = [unexplained(each, own) for each, own in zip(traced, annotated, strict=True)]
+        rows = [
+            unexplained(each, own, self.objects.known) for each, own in zip(traced, annotated, strict=True)
+        ]
         chosen = [number for number, own in enumerate(rows) if own]
         stable: list[dict[int, float]] = [{} for _ in rows]
         if chosen:
@@ -186,132 +246,22 @@ class _Examination:
                 stable[number] = least
         return stable
 
-    def _annotated(self, index: int) -> Annotated:
-        boxes, labels, ignored, _ = self._objects(index)
-        return Annotated(
-            self.annotations.image_id(index),
-            boxes,
-            self.model_labels[labels],
-            ignored,
-            self.model.label_map.names,
-            self.known,
-        )
-
-    def _in_data_classes(self, found: Detections, targets: AnyTargets) -> tuple[Detections, list[int]]:
-        """(detections of the classes that the data have, their rows among all)."""
-        known = torch.tensor([name in self.dataset.label_map.names for name in found.names], dtype=torch.bool)
-        ours = in_classes_of(found, self.model.label_map, self.dataset.label_map)
-        return replace(ours, image_id=targets.image_id), known.nonzero().flatten().tolist()
-
-    def _explained(
-        self,
-        annotated: Annotated,
-        traced: Traced,
-        matched: Matched,
-        stable: dict[int, float],
-        targets: AnyTargets,
-    ) -> Explained:
-        index, boxes = self.index_of[annotated.image_id], annotated.boxes
-        counted_rows = (~annotated.ignored).nonzero().flatten().tolist()
-        misses = []
-        for row in counted_rows:
-            if row in matched.found_by:
-                misses += self._poor(index, row, matched)
-                continue
-            missed = Missed(
-                traced,
-                boxes[row],
-                int(annotated.labels[row]),
-                self.iou,
-                matched.finds,
-                self._serving(annotated, row, counted_rows, traced),
-                _tube_of(boxes[row], targets),
-            )
-            misses.append(self._miss(index, row, missed.reason()))
-        found = traced.found
-        picture = self._picture(index, found.image_size)
-        picture = replace(
-            picture,
-            found_by=[matched.found_by.get(row) for row in range(len(boxes))],
-            boxes=[plain_box(box) for box in xywh_to_xyxy(found.boxes_xywh)],
-            scores=[round(score, 4) for score in found.scores.tolist()],
-            labels=found.names,
-        )
-        return Explained(picture, misses, suspects_of(traced, annotated, stable))
-
-    def _serving(self, annotated: Annotated, row: int, counted_rows: list[int], traced: Traced) -> Serving:
-        if self.servings is None:
-            return Serving(proposal_iou=self.model.criterion.tubes.min_iou)  # type: ignore[union-attr, operator]
-        boxes, labels = annotated.boxes[counted_rows], annotated.labels[counted_rows]
-        return self.servings.of(boxes, labels, counted_rows.index(row), traced.found.image_size)
-
-    def _poor(self, index: int, row: int, matched: Matched) -> list[Miss]:
-        words = {"segm": ("poor mask", "mask"), "keypoints": ("poor keypoints", "keypoints")}
-        return [
-            self._miss(
-                index,
-                row,
-                Reason(
-                    words[task][0],  # type: ignore[arg-type]
-                    f"detection {matched.found_by[row]} has its box, but its {words[task][1]} overlap by less than"
-                    f" {self.iou:g}",
-                    detection=matched.found_by[row],
-                ),
-            )
-            for task, rows in matched.poor.items()
-            if row in rows
-        ]
-
     def _unreadable(self, index: int) -> Explained:
-        height, width = self.annotations.sizes[index].tolist()
-        picture = self._picture(index, (height, width))
         reason = Reason(
             "unreadable", "the picture cannot be read", "pagoda doctor names what is wrong with the file"
         )
-        misses = [
-            self._miss(index, row, reason) for row, is_ignored in enumerate(picture.ignored) if not is_ignored
-        ]
-        return Explained(picture, misses, [])
+        misses = [self.objects.miss(index, row, reason) for row in self.objects.of(index).counted]
+        return Explained(self.objects.picture(index), misses, [])
 
-    def _picture(self, index: int, size: tuple[int, int]) -> SeenPicture:
-        boxes, labels, ignored, _ = self._objects(index)
-        names = self.dataset.label_map.names
-        return SeenPicture(
-            image_id=self.annotations.image_id(index),
-            file=str(self.annotations.files[index]),
-            image_size=(int(size[0]), int(size[1])),
-            object_boxes=[plain_box(box) for box in boxes],
-            object_labels=[names[label] for label in labels.tolist()],
-            found_by=[None] * len(boxes),
-            ignored=ignored.tolist(),
-            boxes=[],
-            scores=[],
-            labels=[],
-        )
 
-    def _objects(self, index: int) -> tuple[Tensor, Tensor, Tensor, np.ndarray]:
-        """Boxes (N, 4) xyxy, labels of the data set, ignored, areas, as they are annotated."""
-        rows = slice(self.annotations.offsets[index], self.annotations.offsets[index + 1])
-        return (
-            xywh_to_xyxy(torch.from_numpy(self.annotations.boxes_xywh[rows].astype(np.float64))),
-            torch.from_numpy(self.annotations.labels[rows].astype(np.int64)),
-            torch.from_numpy(self.annotations.ignored[rows].astype(bool)),
-            self.annotations.areas[rows],
-        )
-
-    def _miss(self, index: int, row: int, reason: Reason) -> Miss:
-        _, labels, _, areas = self._objects(index)
-        return Miss(
-            image_id=self.annotations.image_id(index),
-            object=row,
-            label=self.dataset.label_map.names[int(labels[row])],
-            size=size_name(float(areas[row])),
-            reason=reason.reason,
-            words=reason.words,
-            remedy=reason.remedy,
-            evidence=reason.evidence,
-            detection=reason.detection,
-        )
+def _scores_of_right(pictures: Sequence[SeenPicture]) -> dict[str, list[float]]:
+    """Of each class the scores of detections that find objects."""
+    scores: dict[str, list[float]] = {}
+    for picture in pictures:
+        for row in picture.found_by:
+            if row is not None:
+                scores.setdefault(picture.labels[row], []).append(picture.scores[row])
+    return scores
 
 
 def _tube_of(box: Tensor, targets: AnyTargets) -> Tensor | None:
@@ -320,22 +270,3 @@ def _tube_of(box: Tensor, targets: AnyTargets) -> Tensor | None:
         return None
     row = int(pairwise_iou(targets.boxes[:, targets.key].double(), box[None])[:, 0].argmax())
     return targets.boxes[row].double().masked_fill(~targets.visible[row][:, None], torch.nan)
-
-
-def size_name(area: float) -> SizeName:
-    """COCO's word for an area in pixels².
-
-    >>> size_name(30.0 * 30), size_name(32.0 * 32), size_name(100.0 * 100)
-    ('small', 'medium', 'large')
-    """
-    return next((SIZE_NAMES[key] for key, (_, high) in SIZES["bbox"].items() if key and area < high), "large")
-
-
-def _with_rows(matched: Matched, rows: Sequence[int]) -> Matched:
-    """The same with detections counted among all, of which those of the data's classes have `rows`."""
-    return Matched(
-        {rows[row]: own for row, own in matched.finds.items()},
-        {own: rows[row] for own, row in matched.found_by.items()},
-        {rows[row] for row in matched.left_out},
-        matched.poor,
-    )

@@ -9,8 +9,12 @@ from pagoda.data.table.annotations import Annotations
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator
 from pagoda.evaluation.coco.matching import IOUS, LEFT_OUT
 from pagoda.evaluation.coco.scoring import Task
+from pagoda.explain.why.misses import Reason
+from pagoda.explain.why.records import MissReason
 from pagoda.plain import JsonObject
 from pagoda.structures.instances import Detections
+
+POOR: dict[str, MissReason] = {"segm": "poor mask", "keypoints": "poor keypoints"}
 
 
 @dataclass
@@ -25,6 +29,28 @@ class Matched:
     """detections on crowds and ignored objects, which count neither way"""
     poor: dict[Task, set[int]] = field(default_factory=dict)
     """objects found by their boxes but not by "segm" or "keypoints" """
+
+    def with_rows(self, rows: Sequence[int]) -> "Matched":
+        """The same where detection i stands in row `rows[i]`."""
+        return Matched(
+            {rows[row]: own for row, own in self.finds.items()},
+            {own: rows[row] for own, row in self.found_by.items()},
+            {rows[row] for row in self.left_out},
+            self.poor,
+        )
+
+    def poor_reasons(self, row: int, iou: float) -> list[Reason]:
+        """What is wrong with an object that is found by its box."""
+        row_found = self.found_by[row]
+        return [
+            Reason(
+                POOR[task],
+                f"detection {row_found} has its box, but its {task_name} overlaps by less than {iou:g}",
+                detection=row_found,
+            )
+            for task, task_name in (("segm", "mask"), ("keypoints", "pose (OKS)"))
+            if row in self.poor.get(task, ())  # type: ignore[call-overload]
+        ]
 
 
 class Matcher:

@@ -263,11 +263,10 @@ class Missed:
         if not follows.any():
             return None
         best = int(by_frame.sum(1).masked_fill(~follows, -1).argmax())
+        key = self.traced.key or 0
         told = ", ".join(
-            f"{float(iou):.2f} in frame {frame - self.traced.key:+d}"
-            if frame != self.traced.key
-            else f"{float(iou):.2f} here"
-            for frame, iou in enumerate(by_frame[best])
+            f"{iou:.2f} {f'in frame {frame - key:+d}' if frame != key else 'here'}"
+            for frame, iou in enumerate(by_frame[best].tolist())
             if not self.tube[frame].isnan().any()
         )
         return Reason(

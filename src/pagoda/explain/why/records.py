@@ -1,4 +1,4 @@
-"""What is said about every object that was missed and every detection that is wrong. Boxes: xyxy, pixels of the picture."""
+"""What is said of every object missed and every detection that is wrong. Boxes: xyxy, pixels of their picture."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -25,6 +25,7 @@ MissReason = Literal[
     "poor mask",
     "poor keypoints",
     "broken tube",
+    "not told",
 ]
 """why an object was not found, in the order of the pipeline"""
 WrongKind = Literal[
@@ -48,6 +49,7 @@ MISS_WORDS: dict[MissReason, str] = {
     "poor mask": "right box, poor mask",
     "poor keypoints": "right box, poor keypoints",
     "broken tube": "its tube breaks in a frame",
+    "not told": "the exported file does not tell",
 }
 WRONG_WORDS: dict[WrongKind, str] = {
     "duplicate": "finds an object again",

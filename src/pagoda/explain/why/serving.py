@@ -1,4 +1,4 @@
-"""Can a location or an anchor of a detector serve an object at its input size, as the paper assigns them in training?"""
+"""Can a location or an anchor of a detector serve an object at its input size, as they are assigned in training?"""
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -41,7 +41,7 @@ class Servings:
         self._priors = lru_cache(maxsize=32)(lambda size: priors_at(model, size))
 
     def of(self, boxes: Tensor, labels: Tensor, row: int, image_size: tuple[int, int]) -> Serving:
-        """Of the object in row `row` of boxes (N, 4) xyxy in a picture of (height, width): all that can be missed there."""
+        """Of row `row` of boxes (N, 4) xyxy in a picture of (height, width): all that can be missed there."""
         everything = Targets(boxes.float(), labels, image_size, torch.zeros(len(boxes), dtype=torch.bool))
         alone, spec = everything[row : row + 1], self.model.input_spec
         if self._serves(alone, spec, 0):

@@ -1,15 +1,18 @@
 """Annotations that are probably wrong: what a model that has learnt from the others says otherwise, and how surely.
 
-As Northcutt 2021 reasons for classes and Tkachenko 2023 for boxes: a label is suspect where the model is unsure of it and
-sure of something else. N objects of a picture, P priors.
+As Northcutt 2021 reasons for classes and Tkachenko 2023 for boxes: a label is suspect where the model is unsure of it
+and sure of something else. How sure is judged beside the detections of that class that are right. N objects of a picture, P priors.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import median
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from pagoda.explain.why.objects import Annotated
 from pagoda.explain.why.records import Suspect, plain_box
 from pagoda.explain.why.traced import Traced
 from pagoda.ops.boxes import box_areas, pairwise_iou, xywh_to_xyxy
@@ -21,45 +24,55 @@ APART_IOU = 0.3
 LOOSE_IOU = 0.75
 """below which an annotated box differs from what was found"""
 LEAST = 0.1
-"""suspicion, from which on it is told"""
+"""score or suspicion, from which on it is told"""
 
 
-@dataclass(frozen=True)
-class Annotated:
-    """What is annotated in one picture."""
+class Doubt(NamedTuple):
+    """What speaks against an annotation, before it is known how sure the model is of what is right."""
 
-    image_id: int | str
-    """of the picture"""
-    boxes: Tensor
-    """(N, 4) float64 xyxy"""
-    labels: Tensor
-    """(N,) in the model's classes"""
-    ignored: Tensor
-    """(N,) bool"""
-    names: Sequence[str]
-    """of the model's classes"""
-    known: Tensor
-    """(classes,) bool: which of the model's classes the data have"""
+    suspect: Suspect
+    """without its suspicion"""
+    share: float
+    """0 … 1 how far it contradicts"""
+    score: float
+    """of what speaks against it"""
 
 
-def suspects_of(traced: Traced, annotated: Annotated, stable: dict[int, float]) -> list[Suspect]:
-    """What of a picture's annotations is suspect.
+def ranked(doubts: Sequence[Doubt], right: Mapping[str, Sequence[float]]) -> list[Suspect]:
+    """Suspects, the most suspicious first; `right` are the scores of each class's detections that find objects.
 
-    `stable`: of detections that find nothing the least score that other looks at the picture gave them, by row.
+    What is as sure as half of these counts in full. Another box, and an object that nobody annotated, are half as
+    suspicious as another class: they are as often the model's own mistakes.
+    """
+    typical = {name: median(scores) for name, scores in right.items() if scores}
+    suspects = []
+    for suspect, share, score in doubts:
+        sure = min(1.0, score / max(typical.get(suspect.suggested, 1.0), 1e-9))
+        suspicion = share * sure * (1.0 if suspect.kind == "class" else 0.5)
+        if suspicion >= LEAST:
+            suspects.append(replace(suspect, suspicion=round(suspicion, 4)))
+    return sorted(suspects, key=lambda each: -each.suspicion)
+
+
+def doubts_of(traced: Traced, annotated: Annotated, known: Tensor, stable: dict[int, float]) -> list[Doubt]:
+    """What speaks against a picture's annotations.
+
+    `known` (classes,) bool: those of the model that the data have; `stable`: of detections that no annotation explains
+    the least score that other looks at the picture gave them, by row.
     """
     return [
-        *_of_objects(traced, annotated),
-        *(_missing(traced, annotated, row, score) for row, score in stable.items() if score >= LEAST),
+        *_of_objects(traced, annotated, known),
+        *(_missing(traced, annotated, row, score) for row, score in stable.items()),
     ]
 
 
-def unexplained(traced: Traced, annotated: Annotated) -> list[int]:
+def unexplained(traced: Traced, annotated: Annotated, known: Tensor) -> list[int]:
     """Rows of detections that no annotation explains, the best of each place: perhaps objects nobody annotated."""
     found = traced.found
     boxes = xywh_to_xyxy(found.boxes_xywh)
     explained = pairwise_iou(boxes, annotated.boxes).amax(1) >= APART_IOU if len(annotated.boxes) else None
     free = torch.ones(len(boxes), dtype=torch.bool) if explained is None else ~explained
-    free &= annotated.known[found.labels] & (found.scores >= LEAST)
+    free &= known[found.labels] & (found.scores >= LEAST)
     free &= ~_inside(boxes, annotated.boxes[annotated.ignored])
     chosen: list[int] = []
     for row in free.nonzero().flatten().tolist():  # the best first
@@ -81,80 +94,82 @@ def support(traced: Traced, boxes: Tensor) -> Tensor:
     return torch.stack(columns, dim=1)
 
 
-def _of_objects(traced: Traced, annotated: Annotated) -> list[Suspect]:
+def _of_objects(traced: Traced, annotated: Annotated, known: Tensor) -> list[Doubt]:
     rows = (~annotated.ignored).nonzero().flatten()
     if not len(rows) or not len(traced.pairs.scores):
         return []
-    backing = support(traced, annotated.boxes[rows]).masked_fill(~annotated.known, 0)
-    twins = pairwise_iou(annotated.boxes[rows], annotated.boxes) >= SAME_IOU
-    found, boxes = traced.found, xywh_to_xyxy(traced.found.boxes_xywh)
-    overlaps = pairwise_iou(annotated.boxes[rows], boxes) if len(boxes) else None
-    suspects = []
-    for place, row in enumerate(rows.tolist()):
-        label = int(annotated.labels[row])
-        own = float(backing[place, label])
-        others = backing[place].clone()
-        others[annotated.labels[twins[place]]] = 0  # another object in the same place is no contradiction
-        others[label] = 0
-        other = int(others.argmax())
-        suspicion = float(others[other]) * (1 - own)
-        if suspicion >= LEAST:
-            suspects.append(
-                Suspect(
-                    image_id=annotated.image_id,
-                    kind="class",
-                    box=plain_box(annotated.boxes[row]),
-                    label=annotated.names[label],
-                    suggested=annotated.names[other],
-                    suspicion=round(suspicion, 4),
-                    words=f"annotated as {annotated.names[label]}, for which the model has {own:.2f} there; for"
-                    f" {annotated.names[other]} it has {float(others[other]):.2f}",
-                    object=row,
-                )
-            )
-            continue
-        if overlaps is None:
-            continue
-        same = (found.labels == label) & (overlaps[place] >= APART_IOU) & (overlaps[place] < LOOSE_IOU)
-        best = int(overlaps[place].masked_fill(found.labels != label, 0).argmax())
-        # Stands for this object, and not for a neighbour that it fits better.
-        is_mine = (
-            bool(same[best])
-            and int(pairwise_iou(annotated.boxes, boxes[best : best + 1])[:, 0].argmax()) == row
-        )
-        suspicion = float(found.scores[best]) * (1 - float(overlaps[place, best])) / 2 if is_mine else 0.0
-        if suspicion >= LEAST:
-            suspects.append(
-                Suspect(
-                    image_id=annotated.image_id,
-                    kind="box",
-                    box=plain_box(annotated.boxes[row]),
-                    label=annotated.names[label],
-                    suggested=annotated.names[label],
-                    suspicion=round(suspicion, 4),
-                    words=f"detection {best} of its class, score {float(found.scores[best]):.2f}, overlaps the annotated"
-                    f" box by {float(overlaps[place, best]):.2f} only",
-                    object=row,
-                    detection=best,
-                )
-            )
-    return suspects
+    backing = support(traced, annotated.boxes[rows]).masked_fill(~known, 0)
+    return [
+        doubt
+        for row, scores in zip(rows.tolist(), backing, strict=True)
+        if (doubt := _other_class(traced, annotated, row, scores) or _other_box(traced, annotated, row))
+    ]
 
 
-def _missing(traced: Traced, annotated: Annotated, row: int, score: float) -> Suspect:
+def _other_class(traced: Traced, annotated: Annotated, row: int, scores: Tensor) -> Doubt | None:
+    """`scores` (classes,) the model has in the object's place."""
+    label, names = int(annotated.labels[row]), traced.found.label_map.names
+    twins = pairwise_iou(annotated.boxes[row : row + 1], annotated.boxes)[0] >= SAME_IOU
+    others = scores.clone()
+    others[annotated.labels[twins]] = 0  # another object in the same place is no contradiction
+    other = int(others.argmax())
+    own, theirs = float(scores[label]), float(others[other])
+    if theirs < LEAST or theirs <= own:
+        return None
+    suspect = Suspect(
+        image_id=annotated.image_id,
+        kind="class",
+        box=plain_box(annotated.boxes[row]),
+        label=names[label],
+        suggested=names[other],
+        suspicion=0.0,
+        words=f"annotated as {names[label]}, for which the model has {own:.2f} there; for {names[other]} it has"
+        f" {theirs:.2f}",
+        object=row,
+    )
+    return Doubt(suspect, 1 - own / theirs, theirs)
+
+
+def _other_box(traced: Traced, annotated: Annotated, row: int) -> Doubt | None:
+    label, found = int(annotated.labels[row]), traced.found
+    boxes = xywh_to_xyxy(found.boxes_xywh)
+    overlaps = pairwise_iou(annotated.boxes[row : row + 1], boxes)[0].masked_fill(found.labels != label, 0)
+    if not len(boxes) or not APART_IOU <= float(overlaps.max()) < LOOSE_IOU:
+        return None
+    best = int(overlaps.argmax())
+    if int(pairwise_iou(annotated.boxes, boxes[best : best + 1])[:, 0].argmax()) != row:
+        return None  # it stands for a neighbour
+    iou, score = float(overlaps[best]), float(found.scores[best])
+    name = found.label_map.names[label]
+    suspect = Suspect(
+        image_id=annotated.image_id,
+        kind="box",
+        box=plain_box(annotated.boxes[row]),
+        label=name,
+        suggested=name,
+        suspicion=0.0,
+        words=f"detection {best} of its class, score {score:.2f}, overlaps the annotated box by {iou:.2f} only",
+        object=row,
+        detection=best,
+    )
+    return Doubt(suspect, 1 - iou, score)
+
+
+def _missing(traced: Traced, annotated: Annotated, row: int, score: float) -> Doubt:
     found = traced.found
     name = found.names[row]
-    return Suspect(
+    suspect = Suspect(
         image_id=annotated.image_id,
         kind="missing",
         box=plain_box(xywh_to_xyxy(found.boxes_xywh)[row]),
         label="",
         suggested=name,
-        suspicion=round(score, 4),
-        words=f"detection {row}, a {name} of score {float(found.scores[row]):.2f}, is on nothing that is annotated; in the"
-        f" mirrored and the smaller picture it has {score:.2f} or more",
+        suspicion=0.0,
+        words=f"detection {row}, a {name} of score {float(found.scores[row]):.2f}, is on nothing that is annotated; in"
+        f" the mirrored and the smaller picture it has {score:.2f} or more",
         detection=row,
     )
+    return Doubt(suspect, 1.0, score)
 
 
 def _inside(boxes: Tensor, regions: Tensor) -> Tensor:

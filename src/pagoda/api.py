@@ -13,6 +13,9 @@ from pagoda.data.reading.splits import chosen_with
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation import runner
 from pagoda.evaluation.coco.result import DetectionResult
+from pagoda.explain.why import examine
+from pagoda.explain.why.objects import chosen_pictures
+from pagoda.explain.why.records import Why
 from pagoda.exporting.onnx import export_onnx
 from pagoda.exporting.openvino import export_openvino
 from pagoda.exporting.parity import ParityReport
@@ -23,12 +26,13 @@ from pagoda.models import load
 from pagoda.pictures.read import PictureError
 from pagoda.plain import JsonObject, checked, from_plain
 from pagoda.recipes import training_run
+from pagoda.recipes.datasets import dataset_for, open_source
 from pagoda.recipes.training_run import RunResult
 from pagoda.structures.instances import Detections
 from pagoda.tracking.linking import LinkerName
 from pagoda.training.settings import TrainSettings
 
-__all__ = ["evaluate", "export", "track", "train"]
+__all__ = ["evaluate", "export", "track", "train", "why"]
 
 
 def train(
@@ -108,6 +112,56 @@ def evaluate(
     dataset = DetectionDataset(annotations, channels=model.input_spec.read_channels)
     limits = {**runner.EVALUATION_LIMITS, "max_detections": max_detections}
     return runner.evaluate(model, dataset, batch_size=batch_size, limits=limits)
+
+
+@checked
+def why(
+    model: str | Path | Detector,
+    data: str | Path,
+    *,
+    split: str = "val",
+    pictures: Sequence[str] = (),
+    iou: float = 0.5,
+    min_score: float | None = None,
+    max_iou: float | None = None,
+    max_detections: int | None = None,
+    batch_size: AnyBatchSize = "auto",
+    inside_only: bool = False,
+) -> Why:
+    """Explain every object that a model, or a checkpoint, misses on one split of a dataset folder (docs/why.md).
+
+    Args:
+        pictures: only these, named as the data set names them or by the end of that.
+        iou: from which on an object is found; one of .50, .55 … .95.
+        min_score, max_iou, max_detections: instead of the model's own limits.
+
+    Raises ValueError for a class that the model does not know, and for pictures without any annotation.
+
+    >>> import tempfile
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> from pagoda.data.saving import write_coco_folder
+    >>> from pagoda.models import create_model
+    >>> shapes = DrawnShapes(2, (32, 32))
+    >>> small = {"width": 16, "short_side": 32, "long_side": 32}
+    >>> model = create_model("fcos_ghostnet_50_fpn", label_map=shapes.label_map, **small)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = write_coco_folder(shapes, folder, split="val")
+    ...     told = why(model, folder)
+    >>> len(told.misses) == told.num_objects, told.misses[0].reason in told.miss_counts()  # it has not been trained
+    (True, True)
+    """
+    detector = model if isinstance(model, Detector) else load(model)
+    with chosen_with("--split"):
+        source = open_source(detector, data, split, inside_only=inside_only)
+    dataset = dataset_for(detector, source)
+    return examine.why(
+        detector,
+        dataset,
+        indices=chosen_pictures(dataset.annotations, pictures),
+        iou=iou,
+        limits={"min_score": min_score, "max_iou": max_iou, "max_detections": max_detections},
+        batch_size=batch_size,
+    )
 
 
 @checked

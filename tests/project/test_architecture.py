@@ -55,7 +55,7 @@ MODELS = {
 }
 TOP = {
     *MODELS, *DATA, *SCORING, "pictures", "video", "drawing", "tracking", "data.drawn", "visualization", "exporting",
-    "explain.doctor", "explain.structure", "follow", "training", "recipes", "machine",
+    "explain.doctor", "explain.structure", "explain.why", "follow", "training", "recipes", "machine",
 }  # fmt: skip
 MAY_IMPORT: dict[str, set[str]] = {
     "machine": set(),
@@ -100,6 +100,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "transfer": MODELS - {"transfer"} | {"convert.names"},
     "explain.structure": CONVENTIONS | {"detectors"},
     "explain.doctor": CONVENTIONS | DATA | {"detectors", "drawing", "pictures"},
+    "explain.why": CONVENTIONS | DATA | SCORING | {"detectors", "explain.doctor", "exporting", "drawing", "pictures"},
     "follow": CONVENTIONS
     | DATA
     | SCORING

@@ -4,7 +4,6 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -12,15 +11,14 @@ from rich.progress import Progress
 
 from pagoda.batch_size import AnyBatchSize
 from pagoda.cli.arguments.parsing import AnyPrecision, open_ready, parse
-from pagoda.data.formats.reader import open_annotations
 from pagoda.data.reading.splits import chosen_with
-from pagoda.data.table.annotations import Annotations
 from pagoda.explain.why.examine import why
+from pagoda.explain.why.objects import chosen_pictures
 from pagoda.explain.why.records import MISS_WORDS, WRONG_WORDS, Why
 from pagoda.files.text import json_text
-from pagoda.messages import counted, did_you_mean
+from pagoda.messages import counted
 from pagoda.plain import check_counts, checked
-from pagoda.recipes.datasets import dataset_for
+from pagoda.recipes.datasets import dataset_for, open_source
 from pagoda.recipes.remarks import data_remarks
 
 SHOWN = 20
@@ -78,15 +76,15 @@ class WhyCommand:
 def main(arguments: Sequence[str]) -> int:
     command = parse(WhyCommand, "why", arguments)
     check_counts(max_detections=command.max_detections)
-    with chosen_with("--split"):
-        annotations = open_annotations(command.data, command.split, inside_only=command.inside_only)
-    indices = _chosen(annotations, command.picture)
     model = open_ready(
         command.checkpoint, command.model, command.take, device=command.device, precision=command.precision
     )
-    for line in data_remarks(annotations, command.data):
+    with chosen_with("--split"):
+        source = open_source(model, command.data, command.split, inside_only=command.inside_only)
+    dataset = dataset_for(model, source)
+    indices = chosen_pictures(dataset.annotations, command.picture)
+    for line in data_remarks(dataset.annotations, command.data):
         print(line, file=sys.stderr)
-    dataset = dataset_for(model, annotations)
     with Progress(disable=command.json, transient=True) as bar:
         task = bar.add_task("looking", total=len(indices))
         told = why(
@@ -104,27 +102,6 @@ def main(arguments: Sequence[str]) -> int:
         )
     print(json_text(told.to_dict()) if command.json else _text(told, whole=bool(command.picture)))
     return 0
-
-
-def _chosen(annotations: Annotations, names: Sequence[str]) -> list[int]:
-    """Indices of the pictures that are named. Raises ValueError for a name of none or of several."""
-    if not names:
-        return list(range(len(annotations)))
-    files = [str(file) for file in annotations.files]
-    chosen = []
-    for name in names:
-        found = [i for i, file in enumerate(files) if file == name] or [
-            i
-            for i, file in enumerate(files)
-            if Path(file).parts[-len(Path(name).parts) :] == Path(name).parts
-        ]
-        if len(found) != 1:
-            told = did_you_mean(name, files) if not found else f": {', '.join(files[i] for i in found[:5])}"
-            raise ValueError(
-                f"--picture {name} must name one picture of the split, and names {len(found)}{told}"
-            )
-        chosen += found
-    return chosen
 
 
 def _text(told: Why, *, whole: bool) -> str:

@@ -3,7 +3,7 @@
 A picture is filled with one value, its number, by which the network knows it again. P priors.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,15 +18,18 @@ from pagoda.detectors.fcos import FCOS
 from pagoda.detectors.two_stage import Proposed
 from pagoda.explain.doctor.coverage import priors_at
 from pagoda.ops.boxes import boxes_to_ltrb
+from pagoda.pictures.read import PictureError
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.outputs import DenseOutputs, Proposals, RoIOutputs, RPNOutputs
+from pagoda.structures.skeleton import Skeleton
 
 SIDE = 256
 """pixels of a picture, and of what the network sees"""
 CLASSES = LabelMap.from_names(["red", "white", "platelet"])
+POSES = LabelMap(CLASSES.names, CLASSES.category_ids, Skeleton(("middle",), sigmas=(0.05,)))
 NOTHING = -20.0
 """a logit"""
 
@@ -53,17 +56,31 @@ class Picture:
     ignored: list[bool] | None = None
     expected: dict[int, str] = field(default_factory=dict)
     """{object: why it is missed}; the others are found"""
+    is_poor: bool = False
+    """masks and keypoints miss their objects"""
 
 
 class ScriptedPictures:
-    """A data set of such pictures; those whose number is in `broken` cannot be read."""
+    """A data set of such pictures; those whose number is in `broken` cannot be read.
 
-    def __init__(self, pictures: Sequence[Picture], root: Path = Path()) -> None:
-        self.pictures, self.label_map = pictures, CLASSES
+    Masks are their boxes, the one keypoint of an object lies in its middle.
+    """
+
+    def __init__(
+        self,
+        pictures: Sequence[Picture],
+        *,
+        broken: Collection[int] = (),
+        has_masks: bool = False,
+        has_keypoints: bool = False,
+    ) -> None:
+        self.pictures, self.broken = pictures, broken
+        self.has_masks, self.has_keypoints = has_masks, has_keypoints
+        self.label_map = POSES if has_keypoints else CLASSES
         self.annotations: Annotations = tabulate(
             [self.targets(index) for index in range(len(pictures))],
-            label_map=CLASSES,
-            root=root,
+            label_map=self.label_map,
+            root=Path(),
             source="scripted pictures",
         )
 
@@ -73,16 +90,28 @@ class ScriptedPictures:
     def targets(self, index: int) -> Targets:
         picture = self.pictures[index]
         count = len(picture.boxes)
+        boxes = torch.tensor(picture.boxes).reshape(-1, 4)
+        more: dict[str, Tensor] = {}
+        if self.has_masks:
+            more["masks"] = torch.zeros(count, SIDE, SIDE, dtype=torch.bool)
+            for mask, (x1, y1, x2, y2) in zip(more["masks"], boxes.round().int().tolist(), strict=True):
+                mask[y1:y2, x1:x2] = True
+        if self.has_keypoints:
+            more["keypoints"] = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
+            more["visibility"] = torch.full((count, 1), 2)
         return Targets(
-            torch.tensor(picture.boxes).reshape(-1, 4),
+            boxes,
             torch.tensor(picture.labels, dtype=torch.long),
             (SIDE, SIDE),
             torch.tensor(picture.ignored or [False] * count, dtype=torch.bool),
             image_id=index + 1,
             file=f"{index:04d}.png",
+            **more,
         )
 
     def __getitem__(self, index: int) -> tuple[Tensor, Targets]:
+        if index in self.broken:
+            raise PictureError(f"{index:04d}.png is broken")
         return torch.full((3, SIDE, SIDE), index, dtype=torch.uint8), self.targets(index)
 
 
@@ -91,7 +120,8 @@ def scripted(name: str, pictures: Sequence[Picture], **options: object) -> Detec
     small = {"width": 8, "norm_groups": 4} if "efficientdet" not in name else {}
     if "rcnn" in name:
         small = {"width": 8}
-    model = pagoda.create_model(name, label_map=CLASSES, **small, **options)
+    label_map = POSES if name.startswith("keypoint") else CLASSES
+    model = pagoda.create_model(name, label_map=label_map, **small, **options)
     model.input_spec = InputSpec(
         short_side=SIDE, long_side=SIDE, mean=(0.0,) * 3, std=(1.0,) * 3, scale=1.0, pad_multiple=128
     )
@@ -146,8 +176,10 @@ def _regions(model: Detector, pictures: Sequence[Picture]) -> None:
     anchors = priors_at(model, (SIDE, SIDE))
     every = torch.cat(anchors)
 
+    numbers: list[int] = []
+
     def look(images: ImageBatch) -> tuple[Proposed, RoIOutputs]:
-        numbers = numbers_of(images)
+        numbers[:] = numbers_of(images)
         count = max(1, *(len(pictures[number].said) for number in numbers))
         proposals = torch.zeros(len(numbers), count, 4)
         valid = torch.zeros(len(numbers), count, dtype=torch.bool)
@@ -173,4 +205,18 @@ def _regions(model: Detector, pictures: Sequence[Picture]) -> None:
         )
         return Proposed({}, rpn, regions), outputs
 
-    model.look = look
+    def mask_logits(pyramid: object, boxes: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        logits = torch.full((len(boxes), 28, 28), -NOTHING)
+        for row, image in enumerate(images.tolist()):
+            if pictures[numbers[image]].is_poor:
+                logits[row, :, 5:] = NOTHING
+        return logits
+
+    def keypoint_logits(pyramid: object, boxes: Tensor, images: Tensor) -> Tensor:
+        logits = torch.full((len(boxes), 1, 56, 56), NOTHING)
+        for row, image in enumerate(images.tolist()):
+            place = 2 if pictures[numbers[image]].is_poor else 28
+            logits[row, 0, place, place] = -NOTHING
+        return logits
+
+    model.look, model.mask_logits, model.keypoint_logits = look, mask_logits, keypoint_logits

@@ -2,12 +2,16 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
 from scripted import SIDE, Picture, Said, ScriptedPictures, priors_of, scripted
 
+from pagoda.detectors.contract import Detector
+from pagoda.explain.doctor.coverage import assigned, priors_at
 from pagoda.explain.why.examine import why
+from pagoda.explain.why.records import Why
 
 TIMES = 25
 DENSE = ["fcos_resnet18_fpn", "retinanet_resnet18_fpn", "efficientdet_d0"]
@@ -107,11 +111,16 @@ class Planter:
 def check(name: str, reasons: list[str], limits: dict, **options) -> None:
     planter = Planter(name, **options)
     pictures = [planter.plant(reason) for reason in reasons for _ in range(TIMES)]
-    told = why(scripted(name, pictures, **options), ScriptedPictures(pictures), limits=limits)
+    agree(scripted(name, pictures, **options), ScriptedPictures(pictures), limits)
+
+
+def agree(model: Detector, data: ScriptedPictures, limits: dict) -> Why:
+    """What is told is what was planted, of each object."""
+    told = why(model, data, limits=limits)
     got = {(miss.image_id - 1, miss.object): miss for miss in told.misses}
     want = {
         (number, row): reason
-        for number, picture in enumerate(pictures)
+        for number, picture in enumerate(data.pictures)
         for row, reason in picture.expected.items()
     }
     wrong = [
@@ -122,6 +131,7 @@ def check(name: str, reasons: list[str], limits: dict, **options) -> None:
     assert not wrong, (Counter(pair[:2] for pair in wrong), wrong[:3])
     assert got.keys() == want.keys()
     assert all(len(miss.words) > 20 for miss in got.values())
+    return told
 
 
 COMMON = ["low score", "wrong class", "loose box", "suppressed", "taken", "found"]
@@ -144,3 +154,67 @@ def test_no_location_serves():
 
 def test_no_proposal():
     check("faster_rcnn_resnet18_fpn", ["no proposal", "found"], {})
+
+
+def test_anchors_that_serve_nothing():
+    """Where no anchor need be given to an object, a small one has none; a larger input has one, which is said."""
+    name, planter = "retinanet_resnet18_fpn", Planter("retinanet_resnet18_fpn")
+    pictures = [planter.plant("no prior") for _ in range(TIMES)]
+    model = scripted(name, pictures)
+    model.criterion = replace(model.criterion, match_low_quality="none")
+    told = agree(model, ScriptedPictures(pictures), {})
+    assert all("nor at 4 times" in miss.words or "--model.short-side" in miss.remedy for miss in told.misses)
+
+
+def test_the_size_that_would_serve_does():
+    name, planter = "fcos_resnet18_fpn", Planter("fcos_resnet18_fpn")
+    pictures = [planter.plant("no prior") for _ in range(TIMES)]
+    data = ScriptedPictures(pictures)
+    told = why(scripted(name, pictures), data)
+    for miss in told.misses:
+        words = miss.remedy.split()
+        short, long = int(words[1]), int(words[3])
+        larger = scripted(name, pictures)
+        larger.input_spec = replace(larger.input_spec, short_side=short, long_side=long)
+        target = data.targets(miss.image_id - 1)
+        frame = replace(target, boxes=larger.input_spec.to_frame(target.boxes, (SIDE, SIDE)))
+        size = larger.input_spec.padded(larger.input_spec.frame((SIDE, SIDE))[0])
+        assert (assigned(larger, priors_at(larger, (size, size)), frame) >= 0).any()
+
+
+def test_soft_suppression():
+    """At overlaps of 2/3 a score of .5 falls to .5 · exp(−(2/3)² / .5) = .21."""
+    planter = Planter("efficientdet_d0")
+    pictures = [
+        planter.plant(reason) for reason in ("suppressed", "found", "low score") for _ in range(TIMES)
+    ]
+    model = scripted("efficientdet_d0", pictures)
+    model.postprocess = replace(model.postprocess, suppression="soft", min_score=0.4)
+    agree(model, ScriptedPictures(pictures), {})
+
+
+@pytest.mark.parametrize("name", [*DENSE, *REGIONS])
+def test_pictures_that_cannot_be_read_and_objects_that_do_not_count(name):
+    planter = Planter(name)
+    pictures = [planter.plant("found") for _ in range(2 * TIMES)]
+    for number in range(TIMES):
+        pictures[number].expected = {0: "unreadable"}
+    for picture in pictures[TIMES:]:
+        picture.boxes.append([1.0, 1.0, 9.0, 9.0])
+        picture.labels.append(0)
+        picture.ignored = [False, True]
+    told = agree(scripted(name, pictures), ScriptedPictures(pictures, broken=range(TIMES)), {})
+    assert told.left_out[0].startswith("25 pictures could not be read: 0000.png is broken; 0001.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("mask_rcnn_resnet18_fpn", "poor mask"), ("keypoint_rcnn_resnet18_fpn", "poor keypoints")],
+)
+def test_right_boxes_with_poor_masks_and_keypoints(name, reason):
+    planter = Planter("faster_rcnn_resnet18_fpn")
+    pictures = [planter.plant("found") for _ in range(2 * TIMES)]
+    for picture in pictures[:TIMES]:
+        picture.expected, picture.is_poor = {0: reason}, True
+    more = {"has_masks": True} if reason == "poor mask" else {"has_keypoints": True}
+    agree(scripted(name, pictures), ScriptedPictures(pictures, **more), {})

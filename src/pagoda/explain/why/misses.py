@@ -269,10 +269,10 @@ class Missed:
             for frame, iou in enumerate(by_frame[best].tolist())
             if not self.tube[frame].isnan().any()
         )
+        score = float(self.traced.pairs.scores[best, self.label])
         return Reason(
             "broken tube",
-            f"the tube of proposal {best}, score {float(self.traced.pairs.scores[best, self.label]):.2f}, overlaps it by"
-            f" {told}",
+            f"the tube of proposal {best}, score {score:.2f}, overlaps it by {told}",
             "",
             self._evidence(best, overlaps),
         )

@@ -1,16 +1,20 @@
 """What is annotated in each picture of a data set, in the classes of a model. N objects of a picture."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.samples import AnnotatedDataset
 from pagoda.evaluation.coco.scoring import SIZES
 from pagoda.evaluation.runner import in_classes_of
 from pagoda.explain.why.misses import Reason
 from pagoda.explain.why.records import Miss, SeenPicture, SizeName, plain_box
+from pagoda.messages import did_you_mean
 from pagoda.ops.boxes import xywh_to_xyxy
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
@@ -118,3 +122,28 @@ def size_name(area: float) -> SizeName:
     ('small', 'medium', 'large')
     """
     return next((SIZE_NAMES[key] for key, (_, high) in SIZES["bbox"].items() if key and area < high), "large")
+
+
+def chosen_pictures(table: Annotations, names: Sequence[str]) -> list[int]:
+    """Indices of the pictures that are named, as the table has them or by the end of their path; none: all.
+
+    Raises ValueError for a name of no picture, or of several.
+
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> chosen_pictures(DrawnShapes(3).annotations, ["000002.png"])
+    [1]
+    """
+    files = [str(file) for file in table.files]
+    chosen = []
+    for name in names:
+        parts = Path(name).parts
+        found = [index for index, file in enumerate(files) if file == name] or [
+            index for index, file in enumerate(files) if parts and Path(file).parts[-len(parts) :] == parts
+        ]
+        if len(found) != 1:
+            near = did_you_mean(name, files) if not found else f": {', '.join(files[i] for i in found[:5])}"
+            raise ValueError(
+                f"'{name}' must name one picture of {table.source}, and names {len(found)}{near}"
+            )
+        chosen += found
+    return sorted(set(chosen)) if names else list(range(len(table)))

@@ -1,7 +1,9 @@
 """Annotations that are probably wrong: what a model that has learnt from the others says otherwise, and how surely.
 
 As Northcutt 2021 reasons for classes and Tkachenko 2023 for boxes: a label is suspect where the model is unsure of it
-and sure of something else. How sure is judged beside the detections of that class that are right. N objects of a picture, P priors.
+and sure of something else. How sure is judged beside the detections of that class that are right.
+
+N objects of a picture, P priors.
 """
 
 from collections.abc import Mapping, Sequence

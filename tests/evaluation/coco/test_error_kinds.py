@@ -206,6 +206,21 @@ def test_hotcoco_counts_the_same_where_every_error_has_one_kind():
     assert len(kinds.missed()["loose box"]) == planted["Loc"]
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_hotcoco_names_otherwise_what_is_of_two_kinds(seed):
+    """It says "loose" of a detection that is on an object of another class and touches one of its own."""
+    truth, results = crowded(seed)
+    truth = {**truth, "annotations": [each for each in truth["annotations"] if not each["iscrowd"]]}
+    evaluator = DetectionEvaluator(truth, LABELS)
+    evaluator.update_results(results)
+    wrong = {name: len(rows) for name, rows in error_kinds(evaluator).wrong().items()}
+    theirs = hotcoco_counts(truth, results)
+    assert (wrong["background"], wrong["wrong class, loose box"]) == (theirs["Bkg"], theirs["Both"])
+    assert wrong["wrong class"] > theirs["Cls"] and wrong["loose box"] < theirs["Loc"]
+    shared = sum(wrong[name] for name in ("duplicate", "wrong class", "loose box"))
+    assert shared == theirs["Dupe"] + theirs["Cls"] + theirs["Loc"]
+
+
 def test_nothing_annotated_and_nothing_found():
     truth, results = invent(0, 5)
     for document, rows in (({**truth, "annotations": []}, results), (truth, [])):

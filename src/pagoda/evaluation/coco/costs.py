@@ -117,7 +117,7 @@ def costs_of(
 def error_costs(evaluator: DetectionEvaluator, task: Task = "bbox") -> Costs:
     """`costs_of` the kinds that `error_kinds` tells from the detections alone."""
     oracle = Oracle(evaluator, task)
-    kinds = kinds_of(oracle)
+    kinds = kinds_of(oracle.matches, oracle.collected, task, evaluator.label_map.skeleton)
     return _costs(oracle, kinds.missed(), kinds.wrong())
 
 

@@ -8,11 +8,14 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator
-from pagoda.evaluation.coco.matching import LEFT_OUT, RIGHT, WRONG, pairs_of
+from pagoda.evaluation.coco.ground_truth import GroundTruth
+from pagoda.evaluation.coco.matching import LEFT_OUT, RIGHT, WRONG, Matches, pairs_of
 from pagoda.evaluation.coco.mending import Oracle
 from pagoda.evaluation.coco.overlaps import overlaps
 from pagoda.evaluation.coco.scoring import Task
+from pagoda.evaluation.coco.state import State
 from pagoda.plain import checked
+from pagoda.structures.skeleton import Skeleton
 
 Verdict = Literal[
     "not counted",
@@ -102,22 +105,32 @@ def error_kinds(
     >>> [VERDICTS[each] for each in kinds.verdicts], [FATES[each] for each in kinds.fates]
     (['right', 'duplicate', 'loose box', 'background'], ['found', 'loose box'])
     """
-    return kinds_of(Oracle(evaluator, task), min_scores)
+    oracle = Oracle(evaluator, task)
+    skeleton = evaluator.label_map.skeleton
+    return kinds_of(oracle.matches, oracle.collected, task, skeleton, min_scores=min_scores)
 
 
-def kinds_of(oracle: Oracle, min_scores: np.ndarray | None = None) -> ErrorKinds:
-    """`error_kinds` of detections that are matched already."""
-    matches, status = oracle.matches, oracle.matches.status[0, 0]
+@checked
+def kinds_of(
+    matches: Matches,
+    collected: State,
+    task: Task,
+    skeleton: Skeleton | None = None,
+    *,
+    min_scores: np.ndarray | None = None,
+) -> ErrorKinds:
+    """`error_kinds` of what is matched already: `matches` of all that was `collected`."""
+    status = matches.status[0, 0]
     is_shown = np.ones(len(matches.rows), bool)
     if min_scores is not None:
         is_shown = matches.scores >= np.asarray(min_scores)[matches.categories]
-    number = len(oracle.collected["scores"])
+    number = len(collected["scores"])
     verdicts, objects, shares = np.zeros(number, np.int64), np.full(number, -1), np.zeros(number)
     for name, mark in (("right", RIGHT), ("crowd", LEFT_OUT), ("background", WRONG)):
         rows = matches.rows[is_shown & (status == mark)]
         verdicts[rows] = VERDICTS.index(name)
         objects[rows] = matches.objects[0][is_shown & (status == mark)]
-    pairs = _pairs(oracle, np.flatnonzero(verdicts))
+    pairs = _pairs(matches.truth, collected, task, np.flatnonzero(verdicts), skeleton)
     matched = objects[pairs.found] == pairs.annotations
     shares[pairs.found[matched]] = pairs.values[matched]
 
@@ -134,9 +147,7 @@ def kinds_of(oracle: Oracle, min_scores: np.ndarray | None = None) -> ErrorKinds
     for mine, (one, two) in ((objects, (own.places, other.places)), (shares, (own.values, other.values))):
         mine[is_wrong] = np.where(is_own, one, two)[is_wrong]
     fates, blamed = _fates(pairs, matches.counted[0], objects[verdicts == VERDICTS.index("right")])
-    return ErrorKinds(
-        verdicts, objects, shares, fates, blamed, oracle.collected["images"], oracle.truth.images
-    )
+    return ErrorKinds(verdicts, objects, shares, fates, blamed, collected["images"], matches.truth.images)
 
 
 class _Pairs(NamedTuple):
@@ -152,14 +163,14 @@ class _Pairs(NamedTuple):
         return _Pairs(*(column[kept] for column in self))
 
 
-def _pairs(oracle: Oracle, found: np.ndarray) -> _Pairs:
-    truth, collected = oracle.truth, oracle.collected
-    annotations = np.flatnonzero(truth.has_mask if oracle.task == "segm" else np.ones_like(truth.crowd))
+def _pairs(
+    truth: GroundTruth, collected: State, task: Task, found: np.ndarray, skeleton: Skeleton | None
+) -> _Pairs:
+    annotations = np.flatnonzero(truth.has_mask if task == "segm" else np.ones_like(truth.crowd))
     annotations = annotations[np.argsort(truth.images[annotations], kind="stable")]
     pairs = pairs_of(collected["images"][found], truth.images[annotations])
     mine, theirs = found[pairs.found], annotations[pairs.annotations]
-    skeleton = oracle.label_map.skeleton
-    values = overlaps(truth, collected, oracle.task, mine, theirs, skeleton).values
+    values = overlaps(truth, collected, task, mine, theirs, skeleton).values
     is_same = collected["categories"][mine] == truth.categories[theirs]
     return _Pairs(mine, theirs, values, is_same).only(values > 0)
 

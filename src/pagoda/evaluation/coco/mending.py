@@ -5,6 +5,7 @@ D detections, N annotations.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -115,7 +116,10 @@ class Oracle:
         self._limit = MAX_POSES if task == "keypoints" else evaluator.max_detections
         self.matches = self._match(self.collected)
         """what each detection is matched to as it is"""
-        self._table = self._areas(self.matches)
+
+    @cached_property
+    def _table(self) -> np.ndarray:
+        return self._areas(self.matches)
 
     def score(self, edits: Edits | None = None) -> MendedAp:
         """AP after the edits; without any as it is. Raises ValueError for rows that are not there or do not fit."""
@@ -138,20 +142,23 @@ class Oracle:
         kept = np.ones(len(mine), bool)
         kept[edits.dropped] = False
         again = np.flatnonzero(np.isin(after, cells) & kept)
-        fresh = self._match({name: values[again] for name, values in columns.items()})
-        old = self.matches
-        stays = np.isin(old.categories, touched) & ~np.isin(before[old.rows], cells)
-        spliced = _joined(_taken(old, stays), fresh._replace(rows=again[fresh.rows]))
+        stays = np.isin(self.matches.categories, touched)
+        if len(cells):
+            stays &= ~np.isin(before[self.matches.rows], cells)
+        spliced = _taken(self.matches._replace(objects=self.matches.objects[:0]), stays)
+        if len(again):
+            fresh = self._match({name: values[again] for name, values in columns.items()})
+            spliced = _joined(spliced, fresh._replace(rows=again[fresh.rows], objects=fresh.objects[:0]))
         table = self._table.copy()
-        table[..., touched] = self._areas(_forgiving(spliced, edits.forgiven))[..., touched]
+        table[..., touched] = self._areas(_forgiving(spliced, edits.forgiven), touched)[..., touched]
         return table
 
     def _match(self, columns: State) -> Matches:
         return match(self.truth, columns, self.task, self._limit, self.label_map.skeleton)
 
-    def _areas(self, matches: Matches) -> np.ndarray:
+    def _areas(self, matches: Matches, categories: np.ndarray | None = None) -> np.ndarray:
         ones = np.ones((1, len(self.truth.image_ids)), np.int32)
-        return resampled_ap(matches, ones)[0]
+        return resampled_ap(matches, ones, categories=categories)[0]
 
     def _edited(self, edits: Edits) -> State:
         """The columns that matching looks at, what was dropped included, with what was added behind them."""
@@ -268,6 +275,8 @@ def _joined(one: Matches, other: Matches) -> Matches:
 
 def _forgiving(matches: Matches, rows: np.ndarray) -> Matches:
     """What finds nothing does not count, of these rows."""
+    if not len(rows):
+        return matches
     forgiven = np.flatnonzero(np.isin(matches.rows, rows))
     status, in_range = matches.status.copy(), matches.in_range.copy()
     status[..., forgiven] = np.where(status[..., forgiven] == WRONG, LEFT_OUT, status[..., forgiven])

@@ -1,7 +1,8 @@
 """What a detection evaluation says: numbers, curves, and the protocol they were measured with."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -156,6 +157,47 @@ class ApDifference:
         """ap, other_ap, difference, low, high; None where undefined."""
         names = ("ap", "other_ap", "difference", "low", "high")
         return {name: _jsonable(getattr(self, name)) for name in names}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorChange:
+    """How many errors of one kind two models make on the same pictures, the mean of the runs of each.
+
+    >>> fewer = ErrorChange(first=40, second=25, low=-22, high=-8)
+    >>> fewer.change, fewer.verdict
+    (-15, 'fewer')
+    """
+
+    first: float
+    """of the first model"""
+    second: float
+    """of the second"""
+    low: float
+    """lower end of the 95 % interval of the change, for other pictures of this number"""
+    high: float
+    """its upper end"""
+
+    @property
+    def change(self) -> float:
+        """`second` − `first`."""
+        return self.second - self.first
+
+    @property
+    def verdict(self) -> Literal["fewer", "more", "cannot be told"]:
+        """What may be said of the second."""
+        if self.high < 0:
+            return "fewer"
+        return "more" if self.low > 0 else "cannot be told"
+
+    def row(self) -> str:
+        """`first`, `second`, the change, its interval and the verdict."""
+        counts = [f"{value:8g}" for value in (self.first, self.second)]
+        low, high = (f"{round(value) + 0:+d}" for value in (self.low, self.high))
+        return " ".join([*counts, f"{self.change:>+8g}", f"  {low} … {high}  {self.verdict}"])
+
+    def to_dict(self) -> JsonObject:
+        """first, second, change, low, high, verdict."""
+        return {**asdict(self), "change": self.change, "verdict": self.verdict}
 
 
 def _signed(value: float) -> str:

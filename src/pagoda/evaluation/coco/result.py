@@ -128,8 +128,11 @@ class ApDifference:
         """`ap` − `other_ap`."""
         return self.ap - self.other_ap
 
-    def verdict(self, num_images: int) -> str:
-        """Which is better, the second being `ap`; or how many pictures instead of `num_images` would tell."""
+    def verdict(self, num_images: int, what: str = "pictures") -> str:
+        """Which is better, the second being `ap`; or how many pictures instead of `num_images` would tell.
+
+        `what` the samples are made of, pictures or videos.
+        """
         if math.isnan(self.difference) or math.isnan(self.low):
             return "nothing to compare: no objects"
         points = f"{100 * abs(self.difference):.1f} points (95 % interval"
@@ -145,7 +148,7 @@ class ApDifference:
             return told
         needed = num_images * ((self.high - self.low) / 2 / self.difference) ** 2
         rounded = math.ceil(float(f"{max(needed, num_images + 1):.1e}"))
-        return f"{told}; to tell as little takes about {rounded:,} pictures"
+        return f"{told}; to tell as little takes about {rounded:,} {what}"
 
     def row(self) -> str:
         """`other_ap`, `ap`, their difference and its interval, in points."""

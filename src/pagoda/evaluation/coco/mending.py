@@ -23,6 +23,7 @@ Pairs = Sequence[tuple[int, int]] | np.ndarray
 SIZE_NAMES = {"s": "small", "m": "medium", "l": "large"}
 
 
+@checked
 class Edits:
     """What is changed of the detections before they are scored.
 
@@ -232,6 +233,7 @@ class Oracle:
         )
 
 
+@checked
 def mended_ap(evaluator: DetectionEvaluator, edits: Edits, task: Task = "bbox") -> MendedAp:
     """AP of what an evaluator collected, edited; for more than one set of edits `Oracle` is quicker."""
     return Oracle(evaluator, task).score(edits)

@@ -91,10 +91,12 @@ def costs_of(
 
     Args:
         evaluator: with all its detections.
-        misses: kind → annotations, by their place in the document the evaluator was made of.
-        wrong: kind → detections, by their row among those collected (`evaluator.state()["scores"]`): as many rows as
-            each update had detections, update after update; `evaluator.state()["images"]` says of which picture, as a
-            place in `evaluator.ground_truth.image_ids`.
+        misses: kind → annotations, by their place in the document the evaluator was made of. Those of a picture are
+            `np.flatnonzero(truth.images == truth.image_index[image_id])` with `truth = evaluator.ground_truth`, in
+            the document's order.
+        wrong: kind → detections, by their row among those collected. Those of a picture are
+            `np.flatnonzero(evaluator.state()["images"] == truth.image_index[image_id])`, in the order of its update
+            (of a model's detections only those of classes that the data have).
         task: by what detections are matched.
 
     Raises ValueError for rows that are not there, that are of two kinds or that are right, and for crowds as misses.

@@ -311,7 +311,7 @@ def test_every_verb_explains_itself(verb, capsys):
     assert "pagoda" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "track eval", "track link"])
+@pytest.mark.parametrize("verb", [*VERBS, "track compare", "track eval", "track link"])
 def test_help_has_examples_on_lines_of_their_own_and_arguments_by_name(verb, capfd):
     run(*verb.split(), "--help")
     said = capfd.readouterr().out

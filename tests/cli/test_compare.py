@@ -49,9 +49,14 @@ def test_two_results_files(folder, files, capsys):
     text = capsys.readouterr().out
     assert "AP: the second is better by " in text and "12 pictures, 200 bootstrap samples" in text
     assert "of 12 pictures are otherwise" in text and "better  0000" in text and "worse" not in text
+    assert "errors (boxes, IoU .5, from the scores of best F1 on)" in text
+    (missed,) = (line.split() for line in text.splitlines() if line.startswith("missed: nothing there"))
+    assert int(missed[3]) > 0 and missed[4] == "0" and missed[-1] == "fewer"
     assert run(files["half"], files["all"], "--data", folder, "--rounds", 50, "--json") == 0
     said = json.loads(capsys.readouterr().out)
     assert said["parts"]["AP"]["ap"] == pytest.approx(1) and said["parts"]["AP"]["low"] > 0
+    assert said["errors"]["missed: nothing there"]["verdict"] == "fewer"
+    assert said["errors"]["wrong: background"]["change"] == 0
     assert 4 <= len(said["pictures"]) <= 6 and all(each["found"] > 0 for each in said["pictures"])
 
 

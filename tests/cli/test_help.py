@@ -18,6 +18,7 @@ from pagoda.zoo.options import ModelOptions
 pytestmark = pytest.mark.medium
 
 COMMANDS = {verb: f"pagoda.cli.{verb}" for verb in VERBS} | {
+    "track compare": "pagoda.cli.tracks.compare",
     "track eval": "pagoda.cli.tracks.evaluate",
     "track link": "pagoda.cli.tracks.link",
 }

@@ -78,7 +78,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation.coco": {"ops", "structures"},
     "evaluation.tracks": {"ops", "structures"},
     "data.table": {"ops", "structures"},
-    "evaluation": {"data.table", "evaluation.coco", "pictures", "structures"},
+    "evaluation": {"data.table", "evaluation.coco", "evaluation.tracks", "pictures", "structures"},
     "data.augment": {"data.table", "ops", "structures", "preprocess"},
     "data": {"data.table", "data.augment", "ops", "structures", "pictures"},
     "data.reading": {"data.table", "structures", "pictures"},

@@ -1,4 +1,4 @@
-"""pagoda track CKPT VIDEO · pagoda track link DETECTIONS · pagoda track eval --gt TRUTH --pred TRACKS"""
+"""pagoda track CKPT VIDEO · pagoda track link DETECTIONS · pagoda track eval · pagoda track compare"""
 
 import shlex
 import sys
@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from pagoda.cli.arguments.parsing import AnyPrecision, open_ready, parse
-from pagoda.cli.tracks import evaluate, link
+from pagoda.cli.tracks import compare, evaluate, link
 from pagoda.files.atomic import claim_folder
 from pagoda.files.text import json_text
 from pagoda.follow.follower import TrackOptions, VideoFollower
@@ -32,6 +32,8 @@ class TrackCommand(TrackOptions):
     Detections of any program, without a model: pagoda track link --help
 
     Scores against ground truth: pagoda track eval --help
+
+    Which of two is better: pagoda track compare --help
     """
 
     common = ("out", "linker", "min_score", "classes", "resume")
@@ -65,6 +67,8 @@ def main(arguments: Sequence[str]) -> int:
         return link.main(arguments[1:])
     if arguments and arguments[0] == "eval":
         return evaluate.main(arguments[1:])
+    if arguments and arguments[0] == "compare":
+        return compare.main(arguments[1:])
     command = parse(TrackCommand, "track", arguments)
     source = command.open(command.source)
     model = open_ready(

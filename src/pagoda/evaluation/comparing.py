@@ -5,11 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pagoda.batch_size import AnyBatchSize
 from pagoda.data.table.samples import AnnotatedDataset
-from pagoda.evaluation.coco.comparison import Comparison, compare_runs
+from pagoda.evaluation.coco.comparison import Comparison, Run, compare_runs, error_changes
+from pagoda.evaluation.coco.error_kinds import kinds_of
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator
 from pagoda.evaluation.coco.result import ApDifference
+from pagoda.evaluation.coco.thresholds import best_f1
 from pagoda.evaluation.runner import EVALUATION_LIMITS, Limits, collect, evaluator_of
 from pagoda.plain import checked
 from pagoda.structures.tubes import AnyTargets
@@ -56,7 +60,14 @@ def compare(
     before, now = ([evaluator.matches() for evaluator, _ in side] for side in seen)
     names = next((evaluator.class_names() for side in seen for evaluator, _ in side), [])
     left_out = tuple(sum(count for _, count in side) for side in seen)
-    return replace(compare_runs(before, now, names, rounds=rounds), left_out=left_out)
+    errors = error_changes(
+        *(
+            [_errors(evaluator, run) for (evaluator, _), run in zip(side, runs, strict=True)]
+            for side, runs in zip(seen, (before, now), strict=True)
+        ),
+        rounds=rounds,
+    )
+    return replace(compare_runs(before, now, names, rounds=rounds), left_out=left_out, errors=errors)
 
 
 @checked
@@ -66,6 +77,13 @@ def ap_differences(
     """By how much AP of `model` is above that of `other`: "AP", "segm/AP" and "keypoints/AP" of what both find."""
     parts = compare([other], [model], dataset, batch_size=batch_size).parts
     return {name: parts[name] for name in ("AP", "segm/AP", "keypoints/AP") if name in parts}
+
+
+def _errors(evaluator: DetectionEvaluator, run: Run) -> dict[str, np.ndarray]:
+    """Kind of error → (images,) how many there are in each picture, by boxes, from the scores of best F1 on."""
+    boxes = run["bbox"]
+    kinds = kinds_of(boxes, evaluator.state(), "bbox", min_scores=best_f1(boxes))
+    return kinds.counts(len(boxes.truth.image_ids))
 
 
 def _seen(

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pagoda.evaluation.coco.comparison import compare_runs
+from pagoda.evaluation.coco.comparison import compare_runs, error_changes
+from pagoda.evaluation.coco.error_kinds import kinds_of
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator
 from pagoda.structures.labels import LabelMap
 
@@ -95,6 +96,40 @@ def test_seeds_widen_the_interval_where_they_differ():
         widths[1] > 1.5 * widths[0]
         and "runs: 1 and 2; the intervals cover other pictures and seeds" in both.table()
     )
+
+
+def counts(made, min_scores=None):
+    (run,) = made.matches().values()
+    return kinds_of(run, made.state(), "bbox", min_scores=min_scores).counts(len(run.truth.image_ids))
+
+
+def test_errors_change_with_the_skill():
+    first, second, other = world(6, 150, -0.5, 2.5, 2.5)
+    found = error_changes([counts(first)], [counts(second)], rounds=400)
+    missed = found["missed: nothing there"]
+    assert missed.first == counts(first)["missed: nothing there"].sum() and missed.verdict == "fewer"
+    assert missed.low < missed.change < missed.high < 0
+    assert found["wrong: background"].verdict == "cannot be told"
+    same = error_changes([counts(first)], [counts(first)], rounds=50)
+    assert all((each.low, each.change, each.high) == (0, 0, 0) for each in same.values())
+    both = error_changes([counts(first)], [counts(second), counts(other)], rounds=400)
+    mean = (counts(second)["missed: nothing there"].sum() + counts(other)["missed: nothing there"].sum()) / 2
+    assert both["missed: nothing there"].second == mean
+    assert both["missed: nothing there"].to_dict()["verdict"] == "fewer"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("skills", [(0.8, 1.2), (0.8, 0.8)])
+def test_intervals_of_errors_hold_the_truth(skills):
+    """200 pairs on 100 pictures; the truth is the mean change of all pairs, which differ by chance alone."""
+    changes = []
+    for seed in range(200):
+        sides = [counts(each) for each in world(5000 + seed, 100, *skills)]
+        changes.append(error_changes([sides[0]], [sides[1]], rounds=300, seed=seed)["missed: nothing there"])
+    truth = np.mean([each.change for each in changes])
+    held = np.mean([each.low <= truth <= each.high for each in changes])
+    assert 0.9 <= held <= 0.985
+    assert skills[0] != skills[1] or np.mean([each.verdict != "cannot be told" for each in changes]) <= 0.09
 
 
 def test_sides_without_a_run_are_refused():

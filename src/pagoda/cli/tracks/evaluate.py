@@ -65,11 +65,24 @@ class EvalCommand:
 
 def main(arguments: Sequence[str]) -> int:
     command = parse(EvalCommand, "track eval", arguments)
-    truths = read_tracks(command.gt, is_truth=True, benchmark=command.benchmark, classes=command.classes)
-    check_something_counts(truths, remedy=NOTHING_COUNTS)
+    truths = truths_of(command)
     is_pose = command.task == "poses" or (
         command.task == "auto" and any(truth.keypoints is not None and len(truth) for truth in truths)
     )
+    result = (_poses if is_pose else boxes)(command, truths).result()
+    print(json_text(result.to_dict()) if command.json else result.table())
+    return 0
+
+
+def truths_of(command: EvalCommand) -> list[Tracks]:
+    """The ground truth, of which something counts."""
+    truths = read_tracks(command.gt, is_truth=True, benchmark=command.benchmark, classes=command.classes)
+    check_something_counts(truths, remedy=NOTHING_COUNTS)
+    return truths
+
+
+def _pairs(command: EvalCommand, truths: Sequence[Tracks], *, is_pose: bool) -> list[tuple[Tracks, Tracks]]:
+    """Ground truth and predictions of each video; says what is worth knowing of them."""
     found_ones = _predictions(command, truths, is_pose=is_pose)
     for note in dict.fromkeys(note for tracks in (*truths, *found_ones) for note in tracks.notes):
         _say(note)
@@ -79,15 +92,14 @@ def main(arguments: Sequence[str]) -> int:
             found, note = same_frames(truth, found)
             pairs.append((truth, found))
             _say(note)
+    return pairs
+
+
+def _say_loose(pairs: Sequence[tuple[Tracks, Tracks]], consequence: str) -> None:
     loose = sum(len(found) - len(found.linked()) for _, found in pairs)
-    with told_at(f"{command.pred} against {command.gt}"):
-        evaluator = _poses(command, pairs) if is_pose else _boxes(command, pairs)
     if loose:
         belong = counted(loose, "predicted object belongs", "predicted objects belong")
-        _say(f"{belong} to no track: {'counted for AP alone' if is_pose else 'not counted'}")
-    result = evaluator.result()
-    print(json_text(result.to_dict()) if command.json else result.table())
-    return 0
+        _say(f"{belong} to no track: {consequence}")
 
 
 def _predictions(command: EvalCommand, truths: Sequence[Tracks], *, is_pose: bool) -> list[Tracks]:
@@ -104,27 +116,33 @@ def _predictions(command: EvalCommand, truths: Sequence[Tracks], *, is_pose: boo
     return found
 
 
-def _boxes(command: EvalCommand, pairs: Sequence[tuple[Tracks, Tracks]]) -> TrackEvaluator:
-    """Those that belong to a track. Raises ValueError where none does."""
-    total = sum(len(found) for _, found in pairs)
-    if total and not any(len(found.linked()) for _, found in pairs):
-        raise ValueError(
-            f"none of the {counted(total, 'prediction')} in {command.pred} has a track id, and scores of"
-            " tracks need them; link"
-            " them first: pagoda track link"
-        )
-    evaluator = TrackEvaluator(min_iou=command.min_iou, matches_survive_gaps=command.matches_survive_gaps)
-    for truth, found in pairs:
-        evaluator.update(truth, found.linked())
+def boxes(command: EvalCommand, truths: Sequence[Tracks]) -> TrackEvaluator:
+    """Those predictions that belong to a track, scored. Raises ValueError where none does."""
+    pairs = _pairs(command, truths, is_pose=False)
+    with told_at(f"{command.pred} against {command.gt}"):
+        total = sum(len(found) for _, found in pairs)
+        if total and not any(len(found.linked()) for _, found in pairs):
+            raise ValueError(
+                f"none of the {counted(total, 'prediction')} in {command.pred} has a track id, and scores of"
+                " tracks need them; link"
+                " them first: pagoda track link"
+            )
+        evaluator = TrackEvaluator(min_iou=command.min_iou, matches_survive_gaps=command.matches_survive_gaps)
+        for truth, found in pairs:
+            evaluator.update(truth, found.linked())
+    _say_loose(pairs, "not counted")
     return evaluator
 
 
-def _poses(command: EvalCommand, pairs: Sequence[tuple[Tracks, Tracks]]) -> PoseTrackEvaluator:
+def _poses(command: EvalCommand, truths: Sequence[Tracks]) -> PoseTrackEvaluator:
     """All of them: average precision asks for no identities."""
+    pairs = _pairs(command, truths, is_pose=True)
     evaluator = PoseTrackEvaluator(PROTOCOLS[command.protocol], with_hota=command.hota)
-    for truth, found in pairs:
-        predicted = to_posetrack_15(found, min_keypoint_score=command.min_keypoint_score)
-        evaluator.update(to_posetrack_15(truth), predicted)
+    with told_at(f"{command.pred} against {command.gt}"):
+        for truth, found in pairs:
+            predicted = to_posetrack_15(found, min_keypoint_score=command.min_keypoint_score)
+            evaluator.update(to_posetrack_15(truth), predicted)
+    _say_loose(pairs, "counted for AP alone")
     return evaluator
 
 

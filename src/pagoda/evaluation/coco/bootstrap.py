@@ -1,5 +1,6 @@
 """How sure an AP is: the same detections scored on thousands of samples of the pictures, without matching anew."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -21,14 +22,21 @@ def draw_samples(num_images: int, rounds: int, seed: int) -> np.ndarray:
     return draw.multinomial(num_images, np.full(num_images, 1 / num_images), size=rounds).astype(np.int32)
 
 
-def resampled_ap(matches: Matches, drawn: np.ndarray, *, threads: int = 2) -> np.ndarray:
+def resampled_ap(
+    matches: Matches,
+    drawn: np.ndarray,
+    *,
+    categories: Sequence[int] | np.ndarray | None = None,
+    threads: int = 2,
+) -> np.ndarray:
     """(rounds, S, T, classes) COCO's average precision on each sample; nan where it holds no object of class and size.
 
-    `drawn`: (rounds, images) as `draw_samples` gives them; ones give the AP of all pictures.
+    `drawn`: (rounds, images) as `draw_samples` gives them; ones give the AP of all pictures. `categories`: only these
+    classes are looked at, the others are nan; None: all.
     """
     sizes, ious = matches.status.shape[:2]
     classes = len(matches.truth.category_ids)
-    found = np.empty((len(drawn), sizes, ious, classes))
+    found = np.full((len(drawn), sizes, ious, classes), np.nan)
 
     def score(category: int) -> None:
         for size in range(sizes):
@@ -38,7 +46,7 @@ def resampled_ap(matches: Matches, drawn: np.ndarray, *, threads: int = 2) -> np
                 found[chunk, size, :, category] = curves.areas(drawn[chunk])
 
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(score, range(classes)))
+        list(pool.map(score, range(classes) if categories is None else categories))
     return found
 
 

@@ -1,14 +1,14 @@
 """Which of two models is better, by how much and how surely: both on the same samples of the same pictures."""
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
 from pagoda.evaluation.coco.bootstrap import draw_samples, resampled_ap
 from pagoda.evaluation.coco.matching import Matches
-from pagoda.evaluation.coco.result import ApDifference
+from pagoda.evaluation.coco.result import ApDifference, ErrorChange
 from pagoda.evaluation.coco.scoring import SIZES, Task
 from pagoda.evaluation.coco.thresholds import best_f1, counts_above
 from pagoda.plain import checked
@@ -52,6 +52,8 @@ class Comparison:
     """samples that the intervals are from"""
     left_out: tuple[int, int] = (0, 0)
     """detections of the first and of the second of classes that the data do not have"""
+    errors: dict[str, ErrorChange] = field(default_factory=dict)
+    """"wrong: duplicate", "missed: loose box" …, by boxes, each model from its scores of best F1 on"""
 
     def table(self) -> str:
         """Every part with its interval, and what may be said of AP."""
@@ -63,7 +65,13 @@ class Comparison:
             for name in ("AP", "segm/AP", "keypoints/AP")
             if name in self.parts
         ]
-        return "\n".join([*lines, "", *verdicts, self.protocol()])
+        return "\n".join([*lines, *self._error_lines(), "", *verdicts, self.protocol()])
+
+    def _error_lines(self) -> list[str]:
+        width = max(map(len, (*self.parts, *self.errors)))
+        rows = [f"{name:{width}} {change.row()}" for name, change in self.errors.items()]
+        title = f"{'':{width}}    first   second   change   95 % interval"
+        return ["", "errors (boxes, IoU .5, from the scores of best F1 on)", title, *rows] if rows else []
 
     def protocol(self) -> str:
         """What the intervals cover."""
@@ -87,6 +95,7 @@ class Comparison:
             "num_runs": list(self.num_runs),
             "rounds": self.rounds,
             "left_out": list(self.left_out),
+            "errors": {name: each.to_dict() for name, each in self.errors.items()},
             "protocol": self.protocol(),
         }
 
@@ -131,11 +140,17 @@ def _side(
 ) -> dict[str, np.ndarray]:
     """part → (1 + rounds,) mean of the runs, in a sample of as many that are drawn with replacement."""
     scored = [_parts(resampled_ap(run, drawn), task, names) for run in runs]
-    weights = chance.multinomial(len(runs), np.full(len(runs), 1 / len(runs)), size=len(drawn)) / len(runs)
-    weights[0] = 1 / len(runs)
+    weights = _run_weights(len(runs), len(drawn), chance)
     return {
         name: sum(weights[:, number] * each[name] for number, each in enumerate(scored)) for name in scored[0]
     }
+
+
+def _run_weights(num_runs: int, rounds: int, chance: np.random.Generator) -> np.ndarray:
+    """(rounds, runs) shares of as many runs that are drawn with replacement; in the first round all are equal."""
+    weights = chance.multinomial(num_runs, np.full(num_runs, 1 / num_runs), size=rounds) / num_runs
+    weights[0] = 1 / num_runs
+    return weights
 
 
 def _parts(ap: np.ndarray, task: Task, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -158,11 +173,49 @@ def _parts(ap: np.ndarray, task: Task, names: Sequence[str]) -> dict[str, np.nda
 
 def _difference(mine: np.ndarray, theirs: np.ndarray) -> ApDifference:
     """Of all pictures; the interval is that of the samples in which both are defined."""
-    change = (mine - theirs)[1:]
+    low, high = _interval((mine - theirs)[1:])
+    return ApDifference(ap=float(mine[0]), other_ap=float(theirs[0]), low=low, high=high)
+
+
+def _interval(change: np.ndarray) -> tuple[float, float]:
     change = change[np.isfinite(change)]
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(change, [tail, 100 - tail]) if len(change) else (np.nan, np.nan)
-    return ApDifference(ap=float(mine[0]), other_ap=float(theirs[0]), low=float(low), high=float(high))
+    return float(low), float(high)
+
+
+Counts = Mapping[str, np.ndarray]
+"""kind of error → (images,) how many one run makes in each picture"""
+
+
+def error_changes(
+    first: Sequence[Counts], second: Sequence[Counts], *, rounds: int = 2000, seed: int = 0
+) -> dict[str, ErrorChange]:
+    """The change of each kind of error, on the same samples of pictures (and runs) as in `compare_runs`.
+
+    The scores from which errors are counted stay those of all pictures.
+
+    >>> before, now = {"missed: loose box": np.full(50, 3)}, {"missed: loose box": np.full(50, 1)}
+    >>> error_changes([before], [now], rounds=100)["missed: loose box"].row()
+    '     150       50     -100   -100 … -100  fewer'
+    """
+    tables = [np.array([list(run.values()) for run in runs], np.float64) for runs in (first, second)]
+    drawn = draw_samples(tables[0].shape[-1], rounds, seed)
+    drawn = np.concatenate([np.ones_like(drawn[:1]), drawn]).astype(np.float64)
+    chance = np.random.default_rng(seed)
+    before, now = (
+        np.einsum(
+            "irk,ri->rk", drawn @ table.transpose(0, 2, 1), _run_weights(len(table), len(drawn), chance)
+        )
+        for table in tables
+    )
+    changes = {}
+    for kind, name in enumerate(first[0]):
+        low, high = _interval((now - before)[1:, kind])
+        changes[name] = ErrorChange(
+            first=float(before[0, kind]), second=float(now[0, kind]), low=low, high=high
+        )
+    return changes
 
 
 def _changes(first: Sequence[Matches], second: Sequence[Matches]) -> list[PictureChange]:

@@ -81,6 +81,11 @@ class DetectionEvaluator:
         self._collected = Collected(len(self._truth.image_ids))
         self._boxes_around: str | None = None
 
+    @property
+    def ground_truth(self) -> GroundTruth:
+        """What it scores against, annotations in the order of the document."""
+        return self._truth
+
     def update(self, detections: Detections) -> None:
         """Add the detections of one image, with its image_id, in pixels of the original picture."""
         if detections.image_id is None:

@@ -62,7 +62,7 @@ def match(
     truth_cells = truth.images[annotations] * classes + truth.categories[annotations]
     annotations = annotations[np.argsort(truth_cells, kind="stable")]
     truth_cells = np.sort(truth_cells, kind="stable")
-    pairs = _pairs(cells, truth_cells)
+    pairs = pairs_of(cells, truth_cells)
     values, areas, ignored = overlaps(
         truth, collected, task, found[pairs.found], annotations[pairs.annotations], skeleton
     )
@@ -121,13 +121,21 @@ def ranks_in(cells: np.ndarray) -> np.ndarray:
 
 
 class Pairs(NamedTuple):
-    """Detections and annotations of one picture and class, each with each; rows of a detection stand together."""
+    """Detections and annotations of one cell, each with each; rows of a detection stand together."""
 
     found: np.ndarray
+    """(P,) places among the detections"""
     annotations: np.ndarray
+    """(P,) places among the annotations"""
 
 
-def _pairs(cells: np.ndarray, truth_cells: np.ndarray) -> Pairs:
+def pairs_of(cells: np.ndarray, truth_cells: np.ndarray) -> Pairs:
+    """Those of equal cells (picture, or picture and class); `truth_cells` rise.
+
+    >>> pairs = pairs_of(np.array([5, 3, 5]), np.array([5, 5]))
+    >>> pairs.found.tolist(), pairs.annotations.tolist()
+    ([0, 0, 2, 2], [0, 1, 0, 1])
+    """
     first = np.searchsorted(truth_cells, cells, "left")
     counts = np.searchsorted(truth_cells, cells, "right") - first
     found = np.repeat(np.arange(len(cells)), counts)

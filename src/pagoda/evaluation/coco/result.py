@@ -1,7 +1,8 @@
 """What a detection evaluation says: numbers, curves, and the protocol they were measured with."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -127,8 +128,11 @@ class ApDifference:
         """`ap` − `other_ap`."""
         return self.ap - self.other_ap
 
-    def verdict(self, num_images: int) -> str:
-        """Which is better, the second being `ap`; or how many pictures instead of `num_images` would tell."""
+    def verdict(self, num_images: int, what: str = "pictures") -> str:
+        """Which is better, the second being `ap`; or how many pictures instead of `num_images` would tell.
+
+        `what` the samples are made of, pictures or videos.
+        """
         if math.isnan(self.difference) or math.isnan(self.low):
             return "nothing to compare: no objects"
         points = f"{100 * abs(self.difference):.1f} points (95 % interval"
@@ -144,7 +148,7 @@ class ApDifference:
             return told
         needed = num_images * ((self.high - self.low) / 2 / self.difference) ** 2
         rounded = math.ceil(float(f"{max(needed, num_images + 1):.1e}"))
-        return f"{told}; to tell as little takes about {rounded:,} pictures"
+        return f"{told}; to tell as little takes about {rounded:,} {what}"
 
     def row(self) -> str:
         """`other_ap`, `ap`, their difference and its interval, in points."""
@@ -156,6 +160,47 @@ class ApDifference:
         """ap, other_ap, difference, low, high; None where undefined."""
         names = ("ap", "other_ap", "difference", "low", "high")
         return {name: _jsonable(getattr(self, name)) for name in names}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorChange:
+    """How many errors of one kind two models make on the same pictures, the mean of the runs of each.
+
+    >>> fewer = ErrorChange(first=40, second=25, low=-22, high=-8)
+    >>> fewer.change, fewer.verdict
+    (-15, 'fewer')
+    """
+
+    first: float
+    """of the first model"""
+    second: float
+    """of the second"""
+    low: float
+    """lower end of the 95 % interval of the change, for other pictures of this number"""
+    high: float
+    """its upper end"""
+
+    @property
+    def change(self) -> float:
+        """`second` − `first`."""
+        return self.second - self.first
+
+    @property
+    def verdict(self) -> Literal["fewer", "more", "cannot be told"]:
+        """What may be said of the second."""
+        if self.high < 0:
+            return "fewer"
+        return "more" if self.low > 0 else "cannot be told"
+
+    def row(self) -> str:
+        """`first`, `second`, the change, its interval and the verdict."""
+        counts = [f"{value:8g}" for value in (self.first, self.second)]
+        low, high = (f"{round(value) + 0:+d}" for value in (self.low, self.high))
+        return " ".join([*counts, f"{self.change:>+8g}", f"  {low} … {high}  {self.verdict}"])
+
+    def to_dict(self) -> JsonObject:
+        """first, second, change, low, high, verdict."""
+        return {**asdict(self), "change": self.change, "verdict": self.verdict}
 
 
 def _signed(value: float) -> str:

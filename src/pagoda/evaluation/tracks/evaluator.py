@@ -16,6 +16,7 @@ from pagoda.evaluation.tracks.hota import (
     hota_numbers,
     sequence_data,
 )
+from pagoda.evaluation.tracks.resampling import VideoCounts, video_counts
 from pagoda.evaluation.tracks.result import COUNTS, TrackingResult
 from pagoda.evaluation.tracks.rules import (
     boxes_as_in_files,
@@ -126,6 +127,13 @@ class TrackEvaluator:
             self._protocol(),
             self._notes(),
         )
+
+    def video_counts(self) -> VideoCounts:
+        """What adds up over the videos so far: for scores of samples of them."""
+        videos: dict[str, list[_Part]] = {}
+        for (video, _), part in self._parts.items():
+            videos.setdefault(video, []).append(part)
+        return video_counts(videos, survive_gaps=self.matches_survive_gaps)
 
     def _pairs(
         self, truth: Tracks, found: Tracks, frame: int, label: int, taken_out: dict[str, int]

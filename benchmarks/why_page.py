@@ -49,13 +49,17 @@ class Repeated:
     def __init__(self, num_images: int, image_size: tuple[int, int], distinct: int = 100) -> None:
         shapes = DrawnShapes(distinct, image_size, seed=1)
         self.num_images, self.label_map = num_images, shapes.label_map
-        self.drawn = [(shapes.picture(i).permute(1, 2, 0).numpy(), shapes.targets(i)) for i in range(distinct)]
+        self.drawn = [
+            (shapes.picture(i).permute(1, 2, 0).numpy(), shapes.targets(i)) for i in range(distinct)
+        ]
 
     def __len__(self) -> int:
         return self.num_images
 
     def targets(self, index: int):
-        return replace(self.drawn[index % len(self.drawn)][1], image_id=index + 1, file=f"{index + 1:06d}.png")
+        return replace(
+            self.drawn[index % len(self.drawn)][1], image_id=index + 1, file=f"{index + 1:06d}.png"
+        )
 
     def read(self, image_id: int):
         """(H, W, 3) uint8"""
@@ -70,9 +74,7 @@ def imagine(shapes: DrawnShapes | Repeated, *, seed: int = 0, missed: float = 0.
         picture = _picture(shapes, index, chance, missed, wrong)
         pictures.append(picture)
         found = set(picture.found_by)
-        misses += [
-            _miss(picture, row, chance) for row, by in enumerate(picture.found_by) if by is None
-        ]
+        misses += [_miss(picture, row, chance) for row, by in enumerate(picture.found_by) if by is None]
         wrongs += [_wrong(picture, row, chance) for row in range(len(picture.boxes)) if row not in found]
     for miss in misses[:: max(1, len(misses) // 40)]:
         picture = next(each for each in pictures if each.image_id == miss.image_id)
@@ -207,7 +209,9 @@ def seconds_to_show(page: Path, rounds: int) -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--objects", type=int, default=5000, help="that are missed, or found wrongly")
     parser.add_argument("--image-size", type=int, nargs=2, default=(480, 640), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--rounds", type=int, default=5, help="times that the page is opened")
@@ -223,8 +227,8 @@ def main() -> None:
         times = seconds_to_show(page, arguments.rounds)
         entries = len(why.misses) + len(why.wrong) + len(why.suspects)
         print(
-            f"{entries} objects in {len(shapes)} pictures: {page.stat().st_size / 1e6:.1f} MB, written in {written:.1f} s,"
-            f" shown after {statistics.median(times):.2f} s"
+            f"{entries} objects in {len(shapes)} pictures: {page.stat().st_size / 1e6:.1f} MB, written in"
+            f" {written:.1f} s, shown after {statistics.median(times):.2f} s"
             f" ({min(times):.2f} … {max(times):.2f}, {len(times)} times)"
         )
 

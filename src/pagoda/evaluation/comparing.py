@@ -9,6 +9,7 @@ from pagoda.batch_size import AnyBatchSize
 from pagoda.data.table.samples import AnnotatedDataset
 from pagoda.evaluation.coco.comparison import Comparison, compare_runs
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator
+from pagoda.evaluation.coco.picture_pairs import picture_pairs
 from pagoda.evaluation.coco.result import ApDifference
 from pagoda.evaluation.runner import EVALUATION_LIMITS, Limits, collect, evaluator_of
 from pagoda.plain import checked
@@ -25,6 +26,7 @@ def compare(
     limits: Limits = EVALUATION_LIMITS,
     rounds: int = 2000,
     progress: Callable[[int], None] | None = None,
+    num_pairs: int = 0,
 ) -> Comparison:
     """Score both sides on the same pictures and on samples of them.
 
@@ -35,6 +37,8 @@ def compare(
         limits: what holds in place of the detectors' own limits; as many detections of results count.
         rounds: bootstrap samples of the pictures.
         progress: called with the number of pictures done, of each detector anew.
+        num_pairs: of how many pictures, of those that gained most and as many that lost most, `pairs` keeps what both
+            find.
 
     Raises ValueError as `evaluate` does, and for results of other classes.
 
@@ -56,7 +60,14 @@ def compare(
     before, now = ([evaluator.matches() for evaluator, _ in side] for side in seen)
     names = next((evaluator.class_names() for side in seen for evaluator, _ in side), [])
     left_out = tuple(sum(count for _, count in side) for side in seen)
-    return replace(compare_runs(before, now, names, rounds=rounds), left_out=left_out)
+    result = replace(compare_runs(before, now, names, rounds=rounds), left_out=left_out)
+    if not num_pairs:
+        return result
+    better = [change.image_id for change in result.pictures if change.gain >= 0][:num_pairs]
+    worse = [change.image_id for change in result.pictures if change.gain < 0][-num_pairs:]
+    task = [task for task in before[0] if task in now[0]][-1]
+    sides = [(runs[0][task], side[0][0].state()) for runs, side in zip((before, now), seen, strict=True)]
+    return replace(result, pairs=picture_pairs(*sides, [*better, *worse], names))
 
 
 @checked

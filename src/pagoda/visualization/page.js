@@ -70,6 +70,29 @@ function outline(box, kind, title, unit) {
   return drawing("g", { class: `box ${kind}` }, drawing("title", {}, title), line("halo"), line("line"));
 }
 
+// Ticks for what is drawn in `sides`, kept from one entry to the next; layers: {style: words}.
+const hidden = new Set();
+
+function layersFor(layers, sides, concerned) {
+  for (const layer of hidden) sides.classList.add(`hide-${layer}`);
+  const tick = (layer) => element("input", {
+    type: "checkbox", checked: !hidden.has(layer),
+    onchange: (event) => {
+      if (event.target.checked) hidden.delete(layer);
+      else hidden.add(layer);
+      sides.classList.toggle(`hide-${layer}`, !event.target.checked);
+    },
+  });
+  return element("div", { class: "layers", role: "group", "aria-label": "what is drawn" },
+    Object.entries(layers).map(([layer, words]) => element("label", {}, tick(layer), swatch(layer), words)),
+    element("span", {}, swatch("concerned"), ` ${concerned}`));
+}
+
+function swatch(kind) {
+  return drawing("svg", { viewBox: "0 0 26 16", "aria-hidden": "true" },
+    drawing("g", { class: `box ${kind}` }, drawing("rect", { class: "line", x: 2, y: 2, width: 22, height: 12 })));
+}
+
 function overlap(one, other) {
   const width = Math.min(one[2], other[2]) - Math.max(one[0], other[0]);
   const height = Math.min(one[3], other[3]) - Math.max(one[1], other[1]);
@@ -80,7 +103,7 @@ function overlap(one, other) {
 
 // The state: {facets: Map of key → Set of values, order, at}.
 
-// facets: [{key, title, of: entry → value, words: value → text, group: value → text, values in order, isHidden}]
+// facets: [{key, title, of: entry → value, words: value → text, values and groups in order, group: value → text, isHidden}]
 // entries: [{facets: [value …], …}]; card: entry → nodes; view: entry → nodes; name: entry → text
 let page, state, found = [], numShown = 0;
 
@@ -144,21 +167,22 @@ function passing() {
 const bars = new Map(); // facet's key → Map of value → {button, count, length}
 
 function buildBars() {
-  page.facets.forEach((facet, place) => {
+  page.facets.forEach((facet, number) => {
     if (facet.isHidden) return;
     const totals = new Map();
-    for (const entry of page.entries) totals.set(entry.facets[place], (totals.get(entry.facets[place]) ?? 0) + 1);
+    for (const { facets } of page.entries) totals.set(facets[number], (totals.get(facets[number]) ?? 0) + 1);
     const values = facet.values ?? [...totals.keys()].sort((one, other) => totals.get(other) - totals.get(one));
     const box = element("div", { class: "bars" });
     const mine = new Map();
     bars.set(facet.key, mine);
     const groups = Map.groupBy(values.filter((value) => totals.has(value)), facet.group ?? (() => ""));
-    for (const [group, own] of groups) {
+    const rank = ([group]) => (facet.groups ?? []).indexOf(group);
+    for (const [group, own] of [...groups].sort((one, other) => rank(one) - rank(other))) {
       if (group && groups.size > 1) box.append(element("h4", {}, group));
-      box.append(element("ul", {}, own.map((value, rank) => {
+      box.append(element("ul", {}, own.map((value, place) => {
         const bar = buildBar(facet, value);
         mine.set(value, bar);
-        return element("li", { class: rank >= MOST_BARS ? "more" : null }, bar.button);
+        return element("li", { class: place >= MOST_BARS ? "more" : null }, bar.button);
       })));
     }
     byId("facets").append(element("section", { class: "facet", "aria-label": facet.title },

@@ -1,4 +1,4 @@
-"""A web page that a program runs in: style, scripts, data and pictures inside; it opens from a disk and calls nobody."""
+"""A web page with a program in it: style, script, data and pictures inside; it opens from a disk and calls nobody."""
 
 import base64
 import hashlib

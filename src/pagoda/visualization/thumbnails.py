@@ -90,7 +90,9 @@ def embed_pictures(wanted: Sequence[Wanted], read_picture: ReadById, *, max_byte
     if room.unreadable:
         told.append(f"{counted(room.unreadable, 'picture')} could not be read.")
     if room.coarse:
-        told.append(f"{counted(room.coarse, 'small object is', 'small objects are')} shown no sharper than that.")
+        told.append(
+            f"{counted(room.coarse, 'small object is', 'small objects are')} shown no sharper than that."
+        )
     return Embedded(contents=room.contents, thumbnails=thumbnails, notes=told)
 
 
@@ -157,9 +159,19 @@ def _detail(image: Image.Image, one: Wanted, box: Box, room: _Room) -> tuple[int
     height, width = one.image_size
     side = max(2.4 * _longer(box), 32.0)
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    region = max(0.0, x - side / 2), max(0.0, y - side / 2), min(width, x + side / 2), min(height, y + side / 2)
+    region = (
+        max(0.0, x - side / 2),
+        max(0.0, y - side / 2),
+        min(width, x + side / 2),
+        min(height, y + side / 2),
+    )
     across, down = image.width / max(width, 1), image.height / max(height, 1)
-    pixels = round(region[0] * across), round(region[1] * down), round(region[2] * across), round(region[3] * down)
+    pixels = (
+        round(region[0] * across),
+        round(region[1] * down),
+        round(region[2] * across),
+        round(region[3] * down),
+    )
     if pixels[2] <= pixels[0] or pixels[3] <= pixels[1]:
         return None
     number = room.place(_jpeg(_shrunk(image.crop(pixels), DETAIL_SIDE)), is_detail=True)

@@ -2,12 +2,13 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
 from pagoda.evaluation.coco.bootstrap import draw_samples, resampled_ap
 from pagoda.evaluation.coco.matching import Matches
+from pagoda.evaluation.coco.picture_pairs import PicturePair
 from pagoda.evaluation.coco.result import ApDifference
 from pagoda.evaluation.coco.scoring import SIZES, Task
 from pagoda.evaluation.coco.thresholds import best_f1, counts_above
@@ -52,6 +53,8 @@ class Comparison:
     """samples that the intervals are from"""
     left_out: tuple[int, int] = (0, 0)
     """detections of the first and of the second of classes that the data do not have"""
+    pairs: list[PicturePair] = field(default_factory=list)
+    """what both find in the pictures that gained and lost most, where it was asked for"""
 
     def table(self) -> str:
         """Every part with its interval, and what may be said of AP."""

@@ -3,8 +3,7 @@
 
 const WHAT = { miss: "missed objects", wrong: "wrong detections", suspect: "suspect annotations" };
 const SIZES = ["small", "medium", "large"];
-const LAYERS = { annotated: "annotated", found: "detections", near: "what came closest" };
-const hidden = new Set();
+const LAYERS = { annotated: "annotated", found: "detections" };
 const fixed = (value, digits = 2) => value.toFixed(digits);
 
 const regionOf = (entry, factor) => around(entry.box, sizeOf(entry), factor);
@@ -57,40 +56,19 @@ function viewOf(entry) {
   const near = regionOf(entry, 3.2);
   const boxes = boxesOf(entry);
   const details = entry.detail ? [entry.detail] : [];
+  const layers = entry.evidence ? { ...LAYERS, near: "what came closest" } : LAYERS;
   const region = { box: near, kind: "region", title: "the part shown beside" };
   const sides = element("div", { class: "sides" },
     element("figure", {}, drawn(picture, near, boxes, `${nameOf(entry)}, close up`, details),
       element("figcaption", {}, "close up")),
     element("figure", {}, drawn(picture, [0, 0, picture.size[1], picture.size[0]], [...boxes, region],
       `the whole picture ${picture.file}`), element("figcaption", {}, picture.file)));
-  for (const layer of hidden) sides.classList.add(`hide-${layer}`);
   return [
     element("p", { class: "words" }, entry.words),
     entry.remedy === undefined ? null
       : element("p", { class: "remedy" }, element("strong", {}, "What mends it: "), data.remedies[entry.remedy]),
-    sides, layersOf(entry, sides), element("div", { class: "view-words" }, factsOf(entry), overlapsOf(entry)),
+    sides, layersFor(layers, sides, "what this is about"), element("div", { class: "view-words" }, factsOf(entry), overlapsOf(entry)),
   ].filter(Boolean);
-}
-
-function layersOf(entry, sides) {
-  return element("div", { class: "layers", role: "group", "aria-label": "what is drawn" },
-    Object.entries(LAYERS).filter(([layer]) => layer !== "near" || entry.evidence).map(([layer, words]) =>
-      element("label", {},
-        element("input", {
-          type: "checkbox", checked: !hidden.has(layer),
-          onchange: (event) => {
-            if (event.target.checked) hidden.delete(layer);
-            else hidden.add(layer);
-            sides.classList.toggle(`hide-${layer}`, !event.target.checked);
-          },
-        }), swatch(layer), words)),
-    element("span", {}, swatch("concerned"), " what this is about"));
-}
-
-function swatch(kind) {
-  return drawing("svg", { viewBox: "0 0 26 16", "aria-hidden": "true" },
-    drawing("g", { class: `box swatch ${kind === "concerned" ? "concerned" : kind}` },
-      drawing("rect", { class: "line", x: 2, y: 2, width: 22, height: 12 })));
 }
 
 function factsOf(entry) {
@@ -139,7 +117,7 @@ start({
     {
       key: "reason", title: "reason", of: (entry) => entry.reason,
       words: (value) => Object.hasOwn(data.reasons, value) ? data.reasons[value] : value,
-      group: (value) => WHAT[value.split(":")[0]],
+      group: (value) => WHAT[value.split(":")[0]], groups: Object.values(WHAT),
     },
     { key: "class", title: "class", of: labelOf, words: (value) => value },
     { key: "size", title: "size", of: (entry) => entry.size, words: (value) => value, values: SIZES },

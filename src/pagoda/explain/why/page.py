@@ -102,7 +102,8 @@ def _headline(why: Why) -> str:
         (f"{len(why.suspects):,}", "annotations to look at"),
     ]
     cells = "".join(
-        f'<div><span class="number">{number}</span><span>{escape(words)}</span></div>' for number, words in numbers
+        f'<div><span class="number">{number}</span><span>{escape(words)}</span></div>'
+        for number, words in numbers
     )
     return f'<div class="headline">{cells}</div>\n<p class="lead">{escape(_lead(why))}</p>'
 
@@ -116,7 +117,9 @@ def _lead(why: Why) -> str:
     dearest = next((cost for cost in why.costs if cost.ap > 0), None)
     if why.ap is None or dearest is None:
         return "What mending each kind of error would give is not known of this data set."
-    missing = f"Of the {100 * (1 - why.ap):.1f} points of AP that are missing, {100 * dearest.ap:.1f} come back"
+    missing = (
+        f"Of the {100 * (1 - why.ap):.1f} points of AP that are missing, {100 * dearest.ap:.1f} come back"
+    )
     kind = words_of(dearest.kind, is_miss=dearest.is_miss)
     if dearest.kind in _WORDS:
         return f"{missing} where every box that is found fits exactly."
@@ -134,7 +137,9 @@ def _costs(why: Why) -> str:
     rows = [_cost(cost, most, remedies.get(cost.kind) if cost.is_miss else None) for cost in why.costs]
     tables = _cost_table(rows[:DEAREST])
     if len(rows) > DEAREST:
-        tables += f"<details><summary>{len(rows) - DEAREST} more</summary>{_cost_table(rows[DEAREST:])}</details>"
+        tables += (
+            f"<details><summary>{len(rows) - DEAREST} more</summary>{_cost_table(rows[DEAREST:])}</details>"
+        )
     told = (
         "Points of AP that come back when one kind alone is mended. Kinds overlap, and a miss that is mended helps more"
         " where others are mended, too: the rows do not sum up to what is missing."
@@ -146,7 +151,8 @@ def _cost_table(rows: list[str]) -> str:
     names = ("kind of error", "how many", "points of AP", "", "most of", "what mends it")
     head = "".join(f'<th scope="col">{name}</th>' for name in names)
     body = "\n".join(rows)
-    return f'<div class="scroll"><table class="costs"><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
+    table = f'<table class="costs"><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>'
+    return f'<div class="scroll">{table}</div>'
 
 
 def _cost(cost: Cost, most: float, remedy: tuple[str, int] | None) -> str:
@@ -154,23 +160,29 @@ def _cost(cost: Cost, most: float, remedy: tuple[str, int] | None) -> str:
     what = "miss" if cost.is_miss else "wrong"
     if cost.kind not in _WORDS:
         choice = escape(f"{what}: {cost.kind}", quote=True)
-        words = f'<button type="button" class="plain" data-facet="reason" data-choose="{choice}">{words}</button>'
+        words = (
+            f'<button type="button" class="plain" data-facet="reason" data-choose="{choice}">{words}</button>'
+        )
     width = max(0.0, 100 * cost.ap / most)
     bar = (
         '<svg class="cost" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
         f'<rect width="{width:.1f}" height="10"/></svg>'
     )
-    dearest = [
-        max(part, key=lambda name: part[name]) for part in (cost.per_class, cost.per_size) if any(part.values())
-    ]
+    parts = [{name: ap for name, ap in part.items() if ap > 0} for part in (cost.per_class, cost.per_size)]
+    dearest = ", ".join(max(part, key=lambda name: part[name]) for part in parts if part)
     mends = f"{escape(remedy[0])} <small>({remedy[1]:,} of {cost.count:,})</small>" if remedy else ""
+    kind = "" if cost.kind in _WORDS else f" <small>{'missed' if cost.is_miss else 'wrong'}</small>"
     return (
-        f'<tr><th scope="row">{words} <small>{"missed" if cost.is_miss else "wrong"}</small></th><td>{cost.count:,}</td><td>{100 * cost.ap:.1f}</td><td>{bar}</td>'
-        f'<td class="text">{escape(", ".join(dearest))}</td><td class="text">{mends}</td></tr>'
+        f'<tr><th scope="row">{words}{kind}</th><td>{cost.count:,}</td><td>{100 * cost.ap:.1f}</td><td>{bar}</td>'
+        f'<td class="text">{escape(dearest)}</td><td class="text">{mends}</td></tr>'
     )
 
 
 def _protocol(why: Why, told: list[str]) -> str:
-    limits = ", ".join(f"{name} {'none' if value is None else f'{value:g}'}" for name, value in why.limits.items())
-    looked = [f"{len(why.pictures):,} pictures, {why.num_objects:,} objects that count; limits: {limits or 'none'}."]
+    limits = ", ".join(
+        f"{name} {'none' if value is None else f'{value:g}'}" for name, value in why.limits.items()
+    )
+    looked = [
+        f"{len(why.pictures):,} pictures, {why.num_objects:,} objects that count; limits: {limits or 'none'}."
+    ]
     return notes([*looked, *why.left_out, *told])

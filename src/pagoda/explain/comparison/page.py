@@ -172,8 +172,9 @@ def _whisker(part: ApDifference, scale: _Scale) -> str:
     zero, low, high, change = map(scale.place, (0.0, part.low, part.high, part.difference))
     return (
         '<svg class="whisker" viewBox="-4 0 208 14" aria-hidden="true">'
-        f'<path class="zero" d="M{zero:.1f} 0V14"/><rect x="{min(zero, change):.1f}" y="3" width="{abs(change - zero):.1f}"'
-        f' height="8"/><path class="ends" d="M{low:.1f} 7H{high:.1f}M{low:.1f} 4V10M{high:.1f} 4V10"/></svg>'
+        f'<path class="zero" d="M{zero:.1f} 0V14"/>'
+        f'<rect x="{min(zero, change):.1f}" y="3" width="{abs(change - zero):.1f}" height="8"/>'
+        f'<path class="ends" d="M{low:.1f} 7H{high:.1f}M{low:.1f} 4V10M{high:.1f} 4V10"/></svg>'
     )
 
 

@@ -82,7 +82,7 @@ class _Names:
         self._remedies: dict[str, int] = {}
 
     def of(self, label: str) -> int:
-        return self._numbers.setdefault(label, len(self._numbers))
+        return self._numbers.setdefault(_text(label), len(self._numbers))
 
     def remedy(self, words: str) -> int | None:
         return self._remedies.setdefault(words, len(self._remedies)) if words else None
@@ -173,7 +173,7 @@ def _picture(each: SeenPicture, spoken_of: set[int | None], named: _Names) -> Js
     needed = spoken_of | set(each.found_by)
     rows = [row for row in range(len(each.boxes)) if row < MAX_WEAK or row in needed]
     return {
-        "id": str(each.image_id),
+        "id": _text(str(each.image_id)),
         "file": each.file,
         "size": list(each.image_size),
         "objects": [
@@ -205,6 +205,11 @@ def _evidence(evidence: Evidence | None) -> JsonObject | None:
 
 def _compact(**values: object) -> JsonObject:
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _text(name: str) -> str:
+    """Without halves of letters, which an address cannot hold."""
+    return name.encode(errors="replace").decode()
 
 
 def _rounded(box: Box) -> list[float]:

@@ -33,6 +33,8 @@ RECORDS = {
     "explain.structure.trace.Reach",
     "evaluation.coco.comparison.Comparison",
     "evaluation.coco.comparison.PictureChange",
+    "evaluation.coco.picture_pairs.FoundInPicture",
+    "evaluation.coco.picture_pairs.PicturePair",
     "evaluation.coco.result.ApDifference",
     "exporting.openvino.Int8Report",
     "exporting.raw_heads.RawHeadsReport",
@@ -40,6 +42,9 @@ RECORDS = {
     "exporting.variants.Timing",
     "training.loop.Position",
     "video.files.VideoFacts",
+    "visualization.thumbnails.Embedded",
+    "visualization.thumbnails.Thumbnail",
+    "visualization.thumbnails.Wanted",
     # Tensors with one row per object, which look at their shapes themselves.
     "structures.tubes.TubeTargets",
     "structures.instances.Detections",

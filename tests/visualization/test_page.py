@@ -60,7 +60,7 @@ def test_scripts_make_no_html_of_text_and_ask_nobody(script):
         assert address == "http://www.w3.org/2000/svg"  # the name of a language, which is not asked for
 
 
-@pytest.mark.parametrize("max_bytes", [5_000, 20_000, 100_000, 4_000_000])
+@pytest.mark.parametrize("max_bytes", [20_000, 40_000, 200_000, 4_000_000])
 def test_pictures_fit_and_what_does_not_is_said(max_bytes):
     wanted = [Wanted(image_id=n, image_size=(600, 800), objects=[(10, 10, 40, 30)]) for n in range(8)]
     seen = embed_pictures(wanted, photo, max_bytes=max_bytes)

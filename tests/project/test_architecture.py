@@ -55,7 +55,8 @@ MODELS = {
 }
 TOP = {
     *MODELS, *DATA, *SCORING, "pictures", "video", "drawing", "tracking", "data.drawn", "visualization", "exporting",
-    "explain.doctor", "explain.structure", "explain.why", "follow", "training", "recipes", "machine",
+    "explain.doctor", "explain.structure", "explain.why", "explain.comparison", "follow", "training",
+    "recipes", "machine",
 }  # fmt: skip
 MAY_IMPORT: dict[str, set[str]] = {
     "machine": set(),
@@ -74,7 +75,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "preprocess": {"ops", "structures"},
     "tracking": {"ops", "structures"},
     "predict": {"pictures", "postprocess", "preprocess", "structures"},
-    "visualization": {"drawing"},
+    "visualization": {"drawing", "pictures"},
     "evaluation.coco": {"ops", "structures"},
     "evaluation.tracks": {"ops", "structures"},
     "data.table": {"ops", "structures"},
@@ -100,7 +101,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "transfer": MODELS - {"transfer"} | {"convert.names"},
     "explain.structure": CONVENTIONS | {"detectors"},
     "explain.doctor": CONVENTIONS | DATA | {"detectors", "drawing", "pictures"},
-    "explain.why": CONVENTIONS | DATA | SCORING | {"detectors", "explain.doctor", "exporting", "drawing", "pictures"},
+    "explain.why": CONVENTIONS
+    | DATA
+    | SCORING
+    | {"detectors", "explain.doctor", "exporting", "drawing", "pictures", "visualization"},
+    "explain.comparison": {"evaluation.coco", "visualization"},
     "follow": CONVENTIONS
     | DATA
     | SCORING

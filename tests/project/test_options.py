@@ -36,6 +36,8 @@ RECORDS = {
     "evaluation.coco.costs.Costs",
     "evaluation.coco.costs.KindCost",
     "evaluation.coco.mending.MendedAp",
+    "evaluation.coco.picture_pairs.FoundInPicture",
+    "evaluation.coco.picture_pairs.PicturePair",
     "evaluation.coco.result.ApDifference",
     "evaluation.coco.result.ErrorChange",
     "evaluation.comparing_tracks.TrackComparison",
@@ -46,6 +48,9 @@ RECORDS = {
     "exporting.variants.Timing",
     "training.loop.Position",
     "video.files.VideoFacts",
+    "visualization.thumbnails.Embedded",
+    "visualization.thumbnails.Thumbnail",
+    "visualization.thumbnails.Wanted",
     # Tensors with one row per object, which look at their shapes themselves.
     "structures.tubes.TubeTargets",
     "structures.instances.Detections",

@@ -8,7 +8,6 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from PIL import Image
 from pagoda.files.atomic import write_atomically
 from pagoda.plain import JsonObject
 from pagoda.visualization.curves import ScoreCurves, has_curves, learning_curves, pr_curves
+from pagoda.visualization.page import shipped
 
 HEADLINE = {
     "AP": "AP",
@@ -58,7 +58,7 @@ def write_report(
         _section("Settings", _two_columns(_flatten(settings))) if settings else "",
         _section("Versions and machine", _two_columns(machine_facts())),
     ]
-    style = files("pagoda.visualization").joinpath("report.css").read_text(encoding="utf-8")
+    style = shipped("paper.css") + shipped("report.css")
     page = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

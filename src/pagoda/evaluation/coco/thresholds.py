@@ -1,27 +1,260 @@
-"""The score from which detections of a class are worth having."""
+"""The scores from which detections of a class are worth having: where F1 is best, where precision is high.
 
-from itertools import pairwise
+At an IoU of .5 (an OKS of .5), objects of all sizes; detections of equal scores are all taken or none. D detections,
+E scores at which a class's detections may be cut, R samples of the pictures.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from pagoda.evaluation.coco.bootstrap import draw_samples
 from pagoda.evaluation.coco.matching import LEFT_OUT, RIGHT, Matches
+from pagoda.plain import JsonObject, checked
+
+_ENDS = (0.025, 0.975)
+"""of intervals: 95 % lie between"""
+IOU = 0.5
+_CHUNK = 64
+"""samples that are counted together"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A number and the 95 % interval that so many pictures allow it; nan where it is undefined.
+
+    >>> print(Estimate(value=0.5, low=0.4, high=float("inf")))
+    0.500 (0.400 …)
+    """
+
+    value: float
+    """on all pictures"""
+    low: float
+    """lower end"""
+    high: float
+    """upper end; infinite where it is no score of any detection in one sample of the pictures of forty, or more"""
+
+    def __str__(self) -> str:
+        if not np.isfinite(self.value):
+            return "–"
+        if np.isnan(self.low):
+            return f"{self.value:.3f}"
+        return f"{self.value:.3f} ({self.low:.3f} …{f' {self.high:.3f}' if np.isfinite(self.high) else ''})"
+
+    def to_dict(self) -> dict[str, float | None]:
+        """value, low, high; None where undefined or without end."""
+        return {
+            name: value if np.isfinite(value) else None
+            for name, value in (("value", self.value), ("low", self.low), ("high", self.high))
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatingPoint:
+    """A score from which on detections of a class are kept, and what that is worth."""
+
+    score: Estimate
+    """with the interval of the score that would be chosen on other pictures"""
+    precision: Estimate
+    """share of the kept detections that are right, from this score on"""
+    recall: Estimate
+    """share of the objects that are found"""
+    f1: Estimate
+    """2 · precision · recall / (precision + recall)"""
+
+    def to_dict(self) -> dict[str, dict[str, float | None]]:
+        """Plain numbers."""
+        return {name: getattr(self, name).to_dict() for name in ("score", "precision", "recall", "f1")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassThresholds:
+    """Where to cut the detections of one class."""
+
+    best_f1: OperatingPoint | None
+    """None where no detection is right"""
+    at_precision: OperatingPoint | None = None
+    """the lowest score that reaches the wished precision; None where none was asked for or it is not reached"""
+    most_precision: float = float("nan")
+    """the largest that any score reaches; nan where nothing is found"""
+
+    def to_dict(self) -> JsonObject:
+        """Plain numbers; None for what is not reached."""
+        return {
+            "best_f1": None if self.best_f1 is None else self.best_f1.to_dict(),
+            "at_precision": None if self.at_precision is None else self.at_precision.to_dict(),
+            "most_precision": None if np.isnan(self.most_precision) else self.most_precision,
+        }
+
+
+class _Cuts(NamedTuple):
+    """The detections of one class, the best first, and where they may be cut."""
+
+    scores: np.ndarray
+    """(E,) falling"""
+    ends: np.ndarray
+    """(E,) the last detection of each score"""
+    images: np.ndarray
+    """(D,)"""
+    is_right: np.ndarray
+    """(D,) 0 or 1"""
+    is_counted: np.ndarray
+    """(D,) 0 or 1: neither right nor wrong where left out"""
+    objects: np.ndarray
+    """pictures of the objects"""
+
+    def counts(self, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(R, E) right and (R, E) counted detections from each score on, (R, 1) objects, in samples (R, images)."""
+        weights = drawn.take(self.images, axis=1)
+        right, total = (
+            np.cumsum(weights * kind, axis=1, dtype=np.int32).take(self.ends, axis=1)
+            for kind in (self.is_right, self.is_counted)
+        )
+        return right, total, drawn.take(self.objects, axis=1).sum(1)[:, None]
+
+    def best_f1(self, right: np.ndarray, total: np.ndarray, objects: np.ndarray) -> np.ndarray:
+        """(R,) place of the score, the highest of several; -1 where nothing is right."""
+        if not len(self.scores):
+            return np.full(len(right), -1)
+        f1 = right / np.maximum(total + objects, 1)
+        return np.where(right[:, -1] > 0, f1.argmax(1), -1)
+
+    def at_precision(self, right: np.ndarray, total: np.ndarray, precision: float) -> np.ndarray:
+        """(R,) place of the lowest score of a detection in the sample that reaches it; -1 where none does."""
+        if not len(self.scores):
+            return np.full(len(right), -1)
+        is_there = np.diff(total, axis=1, prepend=0) > 0
+        reaches = is_there & (right / np.maximum(total, 1) >= precision)
+        last = reaches.shape[1] - 1 - reaches[:, ::-1].argmax(1)
+        return np.where(reaches.any(1), last, -1)
+
+
+def _cuts(matches: Matches, category: int) -> _Cuts:
+    first, end = np.searchsorted(matches.categories, [category, category + 1])
+    scores, status = matches.scores[first:end], matches.status[0, 0, first:end]
+    ends = np.flatnonzero(np.append(scores[1:] != scores[:-1], np.ones(min(1, len(scores)), bool)))
+    return _Cuts(
+        scores[ends],
+        ends,
+        matches.images[first:end],
+        (status == RIGHT).astype(np.int32),
+        (status != LEFT_OUT).astype(np.int32),
+        matches.objects_of(0, category),
+    )
 
 
 def best_f1(matches: Matches) -> np.ndarray:
     """(classes,) the score from which F1 at an IoU of .5 is largest, objects of all sizes; 1 where nothing is right."""
-    classes = len(matches.truth.category_ids)
-    starts = np.searchsorted(matches.categories, np.arange(classes + 1))
-    scores = np.ones(classes)
-    for category, (first, end) in enumerate(pairwise(starts.tolist())):
-        status = matches.status[0, 0, first:end]
-        right, total = np.cumsum(status == RIGHT), np.cumsum(status != LEFT_OUT)
-        f1 = 2 * right / np.maximum(total + len(matches.objects_of(0, category)), 1)
-        if right.any():
-            # Of equal scores either all are taken or none: the last of them tells.
-            own = matches.scores[first:end]
-            is_last = np.append(own[1:] != own[:-1], True)
-            scores[category] = own[np.where(is_last, f1, -1).argmax()]
+    everything = np.ones((1, len(matches.truth.image_ids)), np.int32)
+    scores = np.ones(len(matches.truth.category_ids))
+    for category in range(len(scores)):
+        cuts = _cuts(matches, category)
+        (place,) = cuts.best_f1(*cuts.counts(everything))
+        if place >= 0:
+            scores[category] = cuts.scores[place]
     return scores
+
+
+@checked
+def thresholds(
+    matches: Matches, *, precision: float | None = None, rounds: int = 2000, seed: int = 0, threads: int = 2
+) -> list[ClassThresholds]:
+    """For each class the score of best F1, and the lowest that reaches `precision`.
+
+    Intervals are those of `rounds` samples of as many pictures, drawn with replacement; 0: none. Raises ValueError for
+    a precision that is no share above 0.
+    """
+    check_precision(precision)
+    images = len(matches.truth.image_ids)
+    everything = np.ones((1, images), np.int32)
+    drawn = np.concatenate([everything, draw_samples(images, rounds, seed)]) if rounds else everything
+    with ThreadPoolExecutor(threads) as pool:
+        return list(
+            pool.map(
+                lambda category: _thresholds(_cuts(matches, category), drawn, precision),
+                range(len(matches.truth.category_ids)),
+            )
+        )
+
+
+def check_precision(precision: float | None) -> None:
+    """Raises ValueError for what is no precision; hundredths are said to be none.
+
+    >>> check_precision(95)
+    Traceback (most recent call last):
+    ValueError: a precision is a share above 0, at most 1, got 95; 95 % is 0.95
+    """
+    if precision is not None and not 0 < precision <= 1:
+        hint = f"; {precision:g} % is {precision / 100:g}" if 1 < precision <= 100 else ""
+        raise ValueError(f"a precision is a share above 0, at most 1, got {precision:g}{hint}")
+
+
+def _thresholds(cuts: _Cuts, drawn: np.ndarray, precision: float | None) -> ClassThresholds:
+    right, total, objects = cuts.counts(drawn[:1])
+    reached = right[0] / np.maximum(total[0], 1)
+    kept = [int(cuts.best_f1(right, total, objects)[0])]
+    if precision is not None:
+        kept.append(int(cuts.at_precision(right, total, precision)[0]))
+    places, values = _resampled(cuts, drawn[1:], kept, precision)
+    points = []
+    for number, place in enumerate(kept):
+        if place < 0:
+            points.append(None)
+            continue
+        now = _worth(right[:, [place]], total[:, [place]], objects)[:, 0, 0]
+        scores = np.where(places[number] >= 0, cuts.scores[places[number]], np.inf)
+        points.append(
+            OperatingPoint(
+                score=_estimate(cuts.scores[place], scores),
+                **{
+                    name: _estimate(now[row], values[row, :, number])
+                    for row, name in enumerate(("precision", "recall", "f1"))
+                },
+            )
+        )
+    return ClassThresholds(
+        best_f1=points[0],
+        at_precision=points[1] if precision is not None else None,
+        most_precision=float(reached.max()) if total[0, -1:].any() else np.nan,
+    )
+
+
+def _resampled(
+    cuts: _Cuts, drawn: np.ndarray, kept: list[int], precision: float | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(kinds, R) places chosen on each sample; (3, R, kinds) precision, recall and F1 at the kept ones."""
+    places = np.full((len(kept), len(drawn)), -1)
+    values = np.full((3, len(drawn), len(kept)), np.nan)
+    if not len(cuts.scores):
+        return places, values
+    for first in range(0, len(drawn), _CHUNK):
+        rows = slice(first, first + _CHUNK)
+        right, total, objects = cuts.counts(drawn[rows])
+        places[0, rows] = cuts.best_f1(right, total, objects)
+        if precision is not None:
+            places[1, rows] = cuts.at_precision(right, total, precision)
+        values[:, rows] = _worth(right[:, kept], total[:, kept], objects)
+    return places, values
+
+
+def _worth(right: np.ndarray, total: np.ndarray, objects: np.ndarray) -> np.ndarray:
+    """(3, R, n) precision, recall, F1; nan where undefined."""
+    whole = np.broadcast_to(objects, right.shape)
+    parts = ((right, total), (right, whole), (2 * right, total + whole))
+    return np.stack(
+        [np.divide(part, of, out=np.full(part.shape, np.nan), where=of > 0) for part, of in parts]
+    )
+
+
+def _estimate(value: float, samples: np.ndarray) -> Estimate:
+    """The ends are values of samples, of which some may be infinite; undefined ones are left out."""
+    samples = samples[~np.isnan(samples)]
+    if not len(samples):
+        return Estimate(value=float(value), low=np.nan, high=np.nan)
+    low, high = np.quantile(samples, _ENDS, method="inverted_cdf")
+    return Estimate(value=float(value), low=float(low), high=float(high))
 
 
 def counts_above(matches: Matches, min_scores: np.ndarray) -> np.ndarray:

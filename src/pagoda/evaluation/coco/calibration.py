@@ -106,8 +106,8 @@ class Calibration:
                 ]
             )
         note = (
-            f"Calibration of detections from a score of {CALIBRATED_FROM} on, right at IoU .5; ECE: expected"
-            " calibration error; after: with the class's temperature as the other half of the pictures tells it"
+            f"Calibration of detections from a score of {CALIBRATED_FROM} on, right at IoU .5. ECE: expected\n"
+            "calibration error; after: with the class's temperature as the other half of the pictures tells it"
         )
         return "\n\n".join([aligned(rows), aligned(bins), note])
 

@@ -80,7 +80,7 @@ class OperatingPoints:
         if self.rounds:
             parts.append(
                 f"IoU {IOU}, all sizes; in brackets 95 % intervals of {self.rounds} bootstrap samples of the pictures:"
-                " of scores, what would be chosen on others; of the rest, what this score is worth there"
+                "\nof scores, what would be chosen on others; of the rest, what this score is worth there"
             )
         if self.confusion is not None:
             parts.append(self.confusion.table())

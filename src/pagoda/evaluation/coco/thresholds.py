@@ -90,57 +90,109 @@ class ClassThresholds:
 
 
 class _Cuts(NamedTuple):
-    """The detections of one class, the best first, and where they may be cut."""
+    """The detections of one class, the best first, and the E scores at which they may be cut."""
 
     scores: np.ndarray
     """(E,) falling"""
-    ends: np.ndarray
-    """(E,) the last detection of each score"""
-    images: np.ndarray
-    """(D,)"""
-    is_right: np.ndarray
-    """(D,) 0 or 1"""
-    is_counted: np.ndarray
-    """(D,) 0 or 1: neither right nor wrong where left out"""
+    counted: np.ndarray
+    """pictures of the detections that are right or wrong"""
+    right: np.ndarray
+    """pictures of those that are right"""
+    counted_until: np.ndarray
+    """(E,) how many of `counted` have this score or a higher one"""
+    right_until: np.ndarray
+    """(E,) how many of `right` have"""
+    gains: np.ndarray
+    """the cuts at which something right is gained: F1 and precision are largest at such"""
     objects: np.ndarray
     """pictures of the objects"""
 
-    def counts(self, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(R, E) right and (R, E) counted detections from each score on, (R, 1) objects, in samples (R, images)."""
-        weights = drawn.take(self.images, axis=1)
-        right, total = (
-            np.cumsum(weights * kind, axis=1, dtype=np.int32).take(self.ends, axis=1)
-            for kind in (self.is_right, self.is_counted)
+    def sums(self, drawn: np.ndarray) -> "_Sums":
+        """Of samples (R, images)."""
+        return _Sums(
+            _running(drawn.take(self.right, axis=1)),
+            _running(drawn.take(self.counted, axis=1)),
+            drawn.take(self.objects, axis=1).sum(1)[:, None],
         )
-        return right, total, drawn.take(self.objects, axis=1).sum(1)[:, None]
 
-    def best_f1(self, right: np.ndarray, total: np.ndarray, objects: np.ndarray) -> np.ndarray:
-        """(R,) place of the score, the highest of several; -1 where nothing is right."""
-        if not len(self.scores):
-            return np.full(len(right), -1)
-        f1 = right / np.maximum(total + objects, 1)
-        return np.where(right[:, -1] > 0, f1.argmax(1), -1)
+    def at(self, sums: "_Sums", cuts: np.ndarray | list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """(R, n) right and counted detections from each of n cuts on."""
+        return (
+            sums.right.take(self.right_until[cuts], axis=1),
+            sums.counted.take(self.counted_until[cuts], axis=1),
+        )
 
-    def at_precision(self, right: np.ndarray, total: np.ndarray, precision: float) -> np.ndarray:
-        """(R,) place of the lowest score of a detection in the sample that reaches it; -1 where none does."""
-        if not len(self.scores):
-            return np.full(len(right), -1)
-        is_there = np.diff(total, axis=1, prepend=0) > 0
-        reaches = is_there & (right / np.maximum(total, 1) >= precision)
+    def best_f1(self, sums: "_Sums") -> np.ndarray:
+        """(R,) the cut, at the highest of several scores; -1 where nothing is right."""
+        if not len(self.gains):
+            return np.full(len(sums.objects), -1)
+        right, counted = self.at(sums, self.gains)
+        f1 = right / np.maximum(counted + sums.objects, 1)
+        return np.where(right[:, -1] > 0, self.gains[f1.argmax(1)], -1)
+
+    def at_precision(self, sums: "_Sums", precision: float) -> np.ndarray:
+        """(R,) the cut at the lowest score of a detection in the sample that reaches it; -1 where none does."""
+        found = np.full(len(sums.objects), -1)
+        if not len(self.gains):
+            return found
+        right, counted = self.at(sums, self.gains)
+        reaches = (counted > 0) & (right / np.maximum(counted, 1) >= precision)
         last = reaches.shape[1] - 1 - reaches[:, ::-1].argmax(1)
-        return np.where(reaches.any(1), last, -1)
+        ends = np.append(self.gains[1:], len(self.scores))  # until more is right, precision falls
+        for row in np.flatnonzero(reaches.any(1)).tolist():
+            most = _most_counted(int(right[row, last[row]]), precision)
+            until = np.searchsorted(sums.counted[row], most, "right") - 1
+            cut = min(np.searchsorted(self.counted_until, until, "right"), ends[last[row]]) - 1
+            # Of what follows the last detection that is in the sample nothing is counted.
+            drawn = np.searchsorted(sums.counted[row], sums.counted[row, self.counted_until[cut]], "left")
+            found[row] = np.searchsorted(self.counted_until, drawn, "left")
+        return found
+
+
+class _Sums(NamedTuple):
+    """Running sums over R samples of the pictures."""
+
+    right: np.ndarray
+    """(R, right detections + 1)"""
+    counted: np.ndarray
+    """(R, right and wrong detections + 1)"""
+    objects: np.ndarray
+    """(R, 1)"""
+
+
+def _running(weights: np.ndarray) -> np.ndarray:
+    """(R, n + 1), from 0 on."""
+    sums = np.zeros((len(weights), weights.shape[1] + 1), np.int32)
+    np.cumsum(weights, axis=1, out=sums[:, 1:])
+    return sums
+
+
+def _most_counted(right: int, precision: float) -> int:
+    """The most detections of which `right` are right that reach the precision, in floating point as it is compared.
+
+    >>> _most_counted(19, 0.95), _most_counted(2, 0.75)
+    (20, 2)
+    """
+    most = int(right / precision) + 1
+    while right / most < precision:
+        most -= 1
+    return most
 
 
 def _cuts(matches: Matches, category: int) -> _Cuts:
     first, end = np.searchsorted(matches.categories, [category, category + 1])
     scores, status = matches.scores[first:end], matches.status[0, 0, first:end]
+    images = matches.images[first:end]
+    is_counted, is_right = status != LEFT_OUT, status == RIGHT
     ends = np.flatnonzero(np.append(scores[1:] != scores[:-1], np.ones(min(1, len(scores)), bool)))
+    right_until = np.cumsum(is_right)[ends]
     return _Cuts(
         scores[ends],
-        ends,
-        matches.images[first:end],
-        (status == RIGHT).astype(np.int32),
-        (status != LEFT_OUT).astype(np.int32),
+        images[is_counted],
+        images[is_right],
+        np.cumsum(is_counted)[ends],
+        right_until,
+        np.flatnonzero(np.diff(right_until, prepend=0)),
         matches.objects_of(0, category),
     )
 
@@ -151,7 +203,7 @@ def best_f1(matches: Matches) -> np.ndarray:
     scores = np.ones(len(matches.truth.category_ids))
     for category in range(len(scores)):
         cuts = _cuts(matches, category)
-        (place,) = cuts.best_f1(*cuts.counts(everything))
+        (place,) = cuts.best_f1(cuts.sums(everything))
         if place >= 0:
             scores[category] = cuts.scores[place]
     return scores
@@ -192,18 +244,18 @@ def check_precision(precision: float | None) -> None:
 
 
 def _thresholds(cuts: _Cuts, drawn: np.ndarray, precision: float | None) -> ClassThresholds:
-    right, total, objects = cuts.counts(drawn[:1])
-    reached = right[0] / np.maximum(total[0], 1)
-    kept = [int(cuts.best_f1(right, total, objects)[0])]
+    sums = cuts.sums(drawn[:1])
+    right, counted = cuts.at(sums, np.arange(len(cuts.scores)))
+    kept = [int(cuts.best_f1(sums)[0])]
     if precision is not None:
-        kept.append(int(cuts.at_precision(right, total, precision)[0]))
+        kept.append(int(cuts.at_precision(sums, precision)[0]))
     places, values = _resampled(cuts, drawn[1:], kept, precision)
     points = []
     for number, place in enumerate(kept):
         if place < 0:
             points.append(None)
             continue
-        now = _worth(right[:, [place]], total[:, [place]], objects)[:, 0, 0]
+        now = _worth(right[:, [place]], counted[:, [place]], sums.objects)[:, 0, 0]
         scores = np.where(places[number] >= 0, cuts.scores[places[number]], np.inf)
         points.append(
             OperatingPoint(
@@ -217,7 +269,7 @@ def _thresholds(cuts: _Cuts, drawn: np.ndarray, precision: float | None) -> Clas
     return ClassThresholds(
         best_f1=points[0],
         at_precision=points[1] if precision is not None else None,
-        most_precision=float(reached.max()) if total[0, -1:].any() else np.nan,
+        most_precision=float((right / np.maximum(counted, 1)).max()) if len(cuts.counted) else np.nan,
     )
 
 
@@ -231,11 +283,11 @@ def _resampled(
         return places, values
     for first in range(0, len(drawn), _CHUNK):
         rows = slice(first, first + _CHUNK)
-        right, total, objects = cuts.counts(drawn[rows])
-        places[0, rows] = cuts.best_f1(right, total, objects)
+        sums = cuts.sums(drawn[rows])
+        places[0, rows] = cuts.best_f1(sums)
         if precision is not None:
-            places[1, rows] = cuts.at_precision(right, total, precision)
-        values[:, rows] = _worth(right[:, kept], total[:, kept], objects)
+            places[1, rows] = cuts.at_precision(sums, precision)
+        values[:, rows] = _worth(*cuts.at(sums, kept), sums.objects)
     return places, values
 
 

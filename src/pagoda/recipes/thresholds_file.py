@@ -1,13 +1,12 @@
 """Scores to cut at, written into the file of the model that they were chosen for."""
 
-import json
 import os
 import sys
 from pathlib import Path
 
 from pagoda.detectors.contract import Detector
 from pagoda.exporting.metadata import THRESHOLDS, change_metadata, check_changeable
-from pagoda.files.text import with_home
+from pagoda.files.text import json_text, with_home
 from pagoda.models import is_exported
 from pagoda.structures.thresholds import REMEDY, ScoreThresholds
 from pagoda.weights.file_types import is_remote
@@ -60,7 +59,7 @@ def save_thresholds(file: str | Path, thresholds: ScoreThresholds, *, seen: Seen
             " again"
         )
     if is_exported(path):
-        return change_metadata(path, THRESHOLDS, json.dumps(thresholds.to_dict()))
+        return change_metadata(path, THRESHOLDS, json_text(thresholds.to_dict()))
     return change_card(path, {**read_card(path), "thresholds": thresholds.to_dict()})
 
 

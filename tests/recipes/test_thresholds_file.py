@@ -14,7 +14,7 @@ from pagoda.cli.main import main
 from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.data.saving import write_coco_folder
 from pagoda.evaluation.runner import detect_dataset
-from pagoda.exporting.metadata import metadata
+from pagoda.exporting.metadata import change_metadata, metadata
 from pagoda.models import create_model, load
 from pagoda.recipes.thresholds_file import check_takes_thresholds, save_thresholds
 from pagoda.structures.thresholds import ScoreThresholds, below
@@ -226,6 +226,7 @@ def test_other_weights_have_none(checkpoint, folder, tmp_path):
     settings = TrainSettings(data=str(folder), epochs=1, batch_size=6, out=str(tmp_path), workers=0)
     run_result = train_on(model, SHAPES, SHAPES, settings, quiet=True)
     assert "thresholds" not in read_card(run_result.folder / "best.safetensors")
+    assert "scores to cut at" in (run_result.folder / "report.html").read_text()
 
 
 HOSTILE = [
@@ -264,6 +265,60 @@ def test_what_an_exported_file_cannot_give_is_said():
     assert below(CHOSEN, SHAPES.label_map, 0.1) == ""
     told = below(CHOSEN, SHAPES.label_map, 0.27)
     assert f"{NAMES[1]} 0.250" in told and NAMES[0] not in told and "--min-score 0.249" in told
+
+
+def tiny_file(path):
+    """An .onnx that finds the same in every picture: quickly made."""
+    onnx = pytest.importorskip("onnx", reason="needs pip install 'pagoda-vision[export]'")
+    found = {
+        "boxes": np.array([[[0, 0, 9, 9], [2, 2, 8, 8], [0, 0, 0, 0]]], np.float32),
+        "scores": np.array([[0.75, 0.25, 0]], np.float32),
+        "labels": np.array([[1, 0, -1]], np.int64),
+    }
+    helper = onnx.helper
+    nodes = [
+        helper.make_node("Constant", [], [name], value=onnx.numpy_helper.from_array(value))
+        for name, value in found.items()
+    ]
+    images = helper.make_tensor_value_info("images", onnx.TensorProto.UINT8, ["batch", 3, "height", "width"])
+    outputs = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+        for name, value in found.items()
+    ]
+    opset, graph = helper.make_opsetid("", 18), helper.make_graph(nodes, "tiny", [images], outputs)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=9)
+    detector = spread()
+    helper.set_model_props(model, metadata(detector, detector.postprocess))
+    onnx.save(model, str(path))
+    return path
+
+
+def test_an_onnx_file_gains_an_entry_and_nothing_else_changes(tmp_path):
+    onnx = pytest.importorskip("onnx", reason="needs pip install 'pagoda-vision[export]'")
+    path = tiny_file(tmp_path / "tiny.onnx")
+    before = onnx.load(str(path))
+    save_thresholds(path, replace(CHOSEN, split="test"))
+    save_thresholds(path, CHOSEN)
+    after = onnx.load(str(path))
+    said, now = ({entry.key: entry.value for entry in each.metadata_props} for each in (before, after))
+    assert now == said | {"thresholds": json.dumps(CHOSEN.to_dict())}
+    for each in (before, after):
+        del each.metadata_props[:]
+    assert before == after and load(path).thresholds == CHOSEN
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "tiny"), ("3", "settings by name, got 3"), ("[" * 99 + "]" * 99, "nested"), *(
+        (json.dumps({**CHOSEN.to_dict(), **change} if change else change), message)
+        for change, message in HOSTILE if isinstance(change, dict)
+    )],
+)  # fmt: skip
+def test_thresholds_of_an_exported_file_that_are_none_are_refused(tmp_path, text, message):
+    path = tiny_file(tmp_path / "tiny.onnx")
+    change_metadata(path, "thresholds", text)
+    with pytest.raises(ValueError, match=message) as refused:
+        load(path)
+    assert str(path) in str(refused.value)
 
 
 def test_exported_files_carry_and_gain_them(tmp_path, folder, capsys):

@@ -91,7 +91,7 @@ class Calibration:
         for name, curve in every:
             is_all = curve is self.overall
             after = self.error_after if is_all else self.errors_after[name]
-            heat = "" if is_all else _number(self.temperatures[name])
+            heat = "" if is_all else _heat(self.temperatures[name])
             rows.append([name, str(int(curve.counts.sum())), _number(curve.error), heat, _number(after)])
         bins = [["scores", "detections", "mean score", "share right"]]
         edges = np.linspace(0, 1, len(self.overall.counts) + 1)
@@ -197,6 +197,12 @@ def _logits(scores: np.ndarray) -> np.ndarray:
 
 def _plain(value: float) -> float | None:
     return None if np.isnan(value) else value
+
+
+def _heat(temperature: float) -> str:
+    """With a sign where a more extreme one would be likelier still."""
+    bound = {SMALLEST: "≤ ", LARGEST: "≥ "}.get(temperature, "")
+    return bound + _number(temperature)
 
 
 def _number(value: float) -> str:

@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import tyro
 from rich.progress import Progress
 
 from pagoda.batch_size import AnyBatchSize
-from pagoda.cli.arguments.parsing import AnyPrecision, open_ready, parse, refuse_existing
+from pagoda.cli.arguments.parsing import AnyPrecision, open_ready, parse
 from pagoda.data.formats.reader import open_annotations
 from pagoda.data.reading.splits import chosen_with
 from pagoda.data.table.annotations import Annotations
@@ -126,27 +127,34 @@ def main(arguments: Sequence[str]) -> int:
             if command.results
             else _score_checkpoint(command, operating, bar)
         )
-    result, followed = scored.result, scored.followed
+    _print(command, scored.result, scored.followed)
     if command.report:
-        _write_report(command, result)
+        _write_report(command, scored.result)
     if seen is not None and scored.label_map is not None:
-        _save(command, result, scored.label_map, seen)
+        _save(command, scored.result, scored.label_map, seen)
+    return 0
+
+
+def _print(command: ValCommand, result: DetectionResult, followed: FollowingResult | None) -> None:
     if command.json:
         more = {} if followed is None else {"following": followed.to_dict()}
-        print(json_text({**result.to_dict(), **more}))
-        return 0
+        print(json_text({**result.to_dict(), **more}), flush=True)
+        return
     print(result.table())
     if command.calibration and result.operating is not None:
         print(f"\n{result.operating.calibration.table()}")
     if followed is not None:
         print(f"\n{followed.table()}")
-    return 0
+    sys.stdout.flush()
 
 
 def _check_places(command: ValCommand) -> Seen | None:
     """What is to be written at the end can be. What tells the file from a later one, where thresholds go into it."""
     if command.report:
-        make_folder(refuse_existing(command.report, overwrite=False).parent)
+        page = Path(command.report)
+        if page.exists():
+            raise FileExistsError(f"--report: {page} exists, and nothing is overwritten; choose another name")
+        make_folder(page.parent)
     if not command.save_thresholds:
         return None
     if command.results:

@@ -243,13 +243,13 @@ def check_precision(precision: float | None) -> None:
         raise ValueError(f"a precision is a share above 0, at most 1, got {precision:g}{hint}")
 
 
-def _thresholds(cuts: _Cuts, drawn: np.ndarray, precision: float | None) -> ClassThresholds:
+def _thresholds(cuts: _Cuts, drawn: np.ndarray, wished: float | None) -> ClassThresholds:
     sums = cuts.sums(drawn[:1])
     right, counted = cuts.at(sums, np.arange(len(cuts.scores)))
     kept = [int(cuts.best_f1(sums)[0])]
-    if precision is not None:
-        kept.append(int(cuts.at_precision(sums, precision)[0]))
-    places, values = _resampled(cuts, drawn[1:], kept, precision)
+    if wished is not None:
+        kept.append(int(cuts.at_precision(sums, wished)[0]))
+    places, values = _resampled(cuts, drawn[1:], kept, wished)
     points = []
     for number, place in enumerate(kept):
         if place < 0:
@@ -257,18 +257,12 @@ def _thresholds(cuts: _Cuts, drawn: np.ndarray, precision: float | None) -> Clas
             continue
         now = _worth(right[:, [place]], counted[:, [place]], sums.objects)[:, 0, 0]
         scores = np.where(places[number] >= 0, cuts.scores[places[number]], np.inf)
-        points.append(
-            OperatingPoint(
-                score=_estimate(cuts.scores[place], scores),
-                **{
-                    name: _estimate(now[row], values[row, :, number])
-                    for row, name in enumerate(("precision", "recall", "f1"))
-                },
-            )
-        )
+        precision, recall, f1 = (_estimate(now[row], values[row, :, number]) for row in range(3))
+        score = _estimate(cuts.scores[place], scores)
+        points.append(OperatingPoint(score=score, precision=precision, recall=recall, f1=f1))
     return ClassThresholds(
         best_f1=points[0],
-        at_precision=points[1] if precision is not None else None,
+        at_precision=points[1] if wished is not None else None,
         most_precision=float((right / np.maximum(counted, 1)).max()) if len(cuts.counted) else np.nan,
     )
 

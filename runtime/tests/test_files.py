@@ -113,6 +113,50 @@ def test_masks_and_keypoints_come_to_the_picture(tmp_path, picture):
     assert dog["segmentation"]["size"] == [80, 160] and cat["segmentation"]["counts"] == "P`<"
 
 
+THRESHOLDS = {"scores": {"dog": 0.4}, "kind": "best_f1", "split": "val", "precision": None, "otherwise": 0.95}
+
+
+def test_each_class_is_kept_from_its_own_score_on(tmp_path, picture, capsys):
+    model = pagoda_runtime.load(
+        write(tmp_path / "cut.onnx", METADATA | {"thresholds": json.dumps(THRESHOLDS)})
+    )
+    assert model.predict(picture, min_score="card").names == ["dog"]  # .4 is kept; the cat of .9 is below .95
+    assert [len(each) for each in model.predict([picture, picture], min_score="card")] == [1, 1]
+    frames = list(model.track([picture] * 3, min_score="card"))
+    assert [each.names for each in frames] == [["dog"]] * 3
+    assert main(["predict", str(tmp_path / "cut.onnx"), str(picture), "--min-score", "card"]) == 0
+    said = capsys.readouterr()
+    assert [each["name"] for each in json.loads(said.out)["objects"]] == ["dog"]
+    assert "dog 0.400" in said.err
+    with pytest.raises(ValueError, match="min_score must be a number, None or 'card', got 'crad'"):
+        model.predict(picture, min_score="crad")
+
+
+def test_a_file_without_thresholds_says_what_puts_some_there(file, picture, capsys):
+    with pytest.raises(
+        ValueError, match="holds no thresholds; pagoda val MODEL --data DIR --save-thresholds"
+    ):
+        pagoda_runtime.load(file).predict(picture, min_score="card")
+    assert main(["predict", str(file), str(picture), "--min-score", "card"]) == 2
+    assert "--save-thresholds" in capsys.readouterr().err
+
+
+def test_thresholds_below_what_the_file_gives_are_told(tmp_path, picture):
+    low = THRESHOLDS | {"scores": {"cat": 0.01, "dog": 0.4}}
+    model = pagoda_runtime.load(write(tmp_path / "low.onnx", METADATA | {"thresholds": json.dumps(low)}))
+    with pytest.warns(UserWarning, match=r"no objects below 0\.05, and the thresholds of cat are lower"):
+        assert model.predict(picture, min_score="card").names == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [[], {}, {"scores": {"fox": 0.5}}, {"scores": {"cat": "x"}}, {"scores": {"cat": 2}}, {"scores": {}}],
+)
+def test_thresholds_that_are_none_are_refused(tmp_path, wrong):
+    with pytest.raises(ModelFileError, match=r"wrong\.onnx: thresholds"):
+        pagoda_runtime.load(write(tmp_path / "wrong.onnx", METADATA | {"thresholds": json.dumps(wrong)}))
+
+
 def test_a_threshold_below_the_files_is_refused(file, picture):
     model = pagoda_runtime.load(file)
     for wrong in (0.01, 1.5):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 from warnings import warn
 
 import numpy as np
@@ -12,6 +13,7 @@ from pagoda.data.formats.reader import open_annotations
 from pagoda.data.reading.splits import chosen_with
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation import runner
+from pagoda.evaluation.coco.operating import OperatingOptions
 from pagoda.evaluation.coco.result import DetectionResult
 from pagoda.explain.why import examine
 from pagoda.explain.why.objects import chosen_pictures
@@ -89,10 +91,17 @@ def evaluate(
     batch_size: AnyBatchSize = "auto",
     max_detections: int = 100,
     inside_only: bool = False,
+    precision_at: float | None = None,
+    rounds: int = 2000,
 ) -> DetectionResult:
     """COCO metrics of a model on one split of a dataset folder; of a picture and class `max_detections` count.
 
-    Raises ValueError where pictures lie outside the folder and `inside_only` is set.
+    `result.operating` says from which score on to believe it, class by class (best F1, and the lowest score that
+    reaches `precision_at`), with intervals of `rounds` bootstrap samples; what it takes for what; and whether scores
+    mean what they say. `recipes.thresholds_file.save_thresholds` puts such scores into the model's file.
+
+    Raises ValueError where pictures lie outside the folder and `inside_only` is set, and for a precision that is no
+    share.
 
     >>> import tempfile
     >>> from pagoda.data.drawn.synthetic import DrawnShapes
@@ -111,7 +120,8 @@ def evaluate(
         annotations = open_annotations(data, split, inside_only=inside_only)
     dataset = DetectionDataset(annotations, channels=model.input_spec.read_channels)
     limits = {**runner.EVALUATION_LIMITS, "max_detections": max_detections}
-    return runner.evaluate(model, dataset, batch_size=batch_size, limits=limits)
+    operating = OperatingOptions(precision_at=precision_at, rounds=rounds)
+    return runner.evaluate(model, dataset, batch_size=batch_size, limits=limits, operating=operating)
 
 
 @checked
@@ -171,7 +181,7 @@ def track(
     *,
     out: str | Path | None = None,
     linker: LinkerName = TrackOptions.linker,
-    min_score: float | None = TrackOptions.min_score,
+    min_score: float | Literal["card"] | None = TrackOptions.min_score,
     classes: str | Sequence[str] = TrackOptions.classes,
     first_frame: int = TrackOptions.first_frame,
     max_frames: int | None = TrackOptions.max_frames,
@@ -192,7 +202,8 @@ def track(
             KeyboardInterrupt that says how to go on.
         linker: who says which objects of two frames are one (docs/tracking.md).
         min_score: a detection this good starts a track; a higher one gives fewer false tracks and loses weak objects.
-            None: the linker's own, 0.9 for models of clips.
+            None: the linker's own, 0.9 for models of clips. "card": detections are kept from the score of their class
+            in the model's file on, and weaker ones help no track.
         classes: name or names of the classes to follow; none: all.
         first_frame: counted from 0; tracks begin here.
         max_frames: the end after so many; with `out`, `resume` goes on from there.

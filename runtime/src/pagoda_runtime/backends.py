@@ -13,7 +13,16 @@ import numpy as np
 from pagoda_runtime.errors import ModelFileError
 
 Run = Callable[[np.ndarray], dict[str, np.ndarray]]
-KEYS = ("pagoda_version", "model", "names", "category_ids", "input_spec", "postprocess", "skeleton")
+KEYS = (
+    "pagoda_version",
+    "model",
+    "names",
+    "category_ids",
+    "input_spec",
+    "postprocess",
+    "skeleton",
+    "thresholds",
+)
 """of the metadata"""
 REMEDY = "write one with `pagoda export CHECKPOINT model.onnx`"
 

@@ -16,6 +16,7 @@ from pagoda.data.table.samples import AnnotatedDataset, Samples
 from pagoda.evaluating import evaluating
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator
 from pagoda.evaluation.coco.ground_truth import shorten
+from pagoda.evaluation.coco.operating import OperatingOptions
 from pagoda.evaluation.coco.result import DetectionResult
 from pagoda.evaluation.coco.results_file import write_results
 from pagoda.messages import counted
@@ -137,6 +138,7 @@ def evaluate(
     limits: Limits = EVALUATION_LIMITS,
     progress: Callable[[int], None] | None = None,
     save_results: str | Path | None = None,
+    operating: OperatingOptions | None = None,
 ) -> DetectionResult:
     """COCO metrics of `model` on `dataset`; with several processes each runs its share and all get the result.
 
@@ -147,6 +149,7 @@ def evaluate(
 
     `limits` are fields of the model's `postprocess`: a lower `min_score` adds the tail of the precision-recall curve,
     `max_detections` is also how many the protocol counts per picture. `progress` is called with the pictures done.
+    `operating`: find out where to cut scores, too (`DetectionResult.operating`).
 
     >>> import pagoda
     >>> from pagoda.data.drawn.synthetic import DrawnShapes
@@ -188,7 +191,7 @@ def evaluate(
         evaluator.merge([state for index, (state, _, _) in enumerate(shares) if index != rank])
         skipped = [reason for _, reasons, _ in shares for reason in reasons]
         left_out = [count for _, _, counts in shares for count in counts]
-    result = _with_left_out(evaluator.result(), model.label_map, dataset.label_map, sum(left_out))
+    result = _with_left_out(evaluator.result(operating), model.label_map, dataset.label_map, sum(left_out))
     result = _with_crowded(result, *evaluator.crowded(evaluator.max_detections), evaluator.max_detections)
     if skipped:
         told = f"{result.protocol}; {counted(len(skipped), 'picture')} could not be read: {'; '.join(skipped[:10])}"

@@ -15,13 +15,17 @@ from torch.nn.functional import interpolate
 from pagoda.detectors.contract import Detector, Learnt
 from pagoda.exporting.engines import Engine, open_engine
 from pagoda.exporting.masks_keypoints_parity import with_shapes
+from pagoda.exporting.metadata import THRESHOLDS
+from pagoda.files.text import parse_json
 from pagoda.messages import counted
+from pagoda.places import told_at
 from pagoda.postprocess.select import Select
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.skeleton import Skeleton
+from pagoda.structures.thresholds import ScoreThresholds
 
 FIXED = ("max_iou", "max_candidates", "across_classes", "clip", "drop_empty", "order", "inclusive")
 """limits that are part of the graph"""
@@ -59,6 +63,9 @@ class ExportedDetector(Detector):
             **{each.name: limits[each.name] for each in fields(Select) if each.name in limits}
         )
         self.origin = {"model": said.get("model"), "options": {}}
+        if THRESHOLDS in said:
+            with told_at(path):
+                self.thresholds = ScoreThresholds.from_dict(parse_json(said[THRESHOLDS]), self.label_map)
         self._min_score = float(self.postprocess.min_score)
         self._lock = Lock()
         content = path.read_bytes() if path.suffix == ".onnx" else path.with_suffix(".bin").read_bytes()
@@ -93,6 +100,10 @@ class ExportedDetector(Detector):
                 found[place] = self._of_one({name: values[row] for name, values in outputs.items()}, size)
         kept = [found[place][: select.max_detections] for place in range(len(frames))]
         return kept if sizes is None else self.restore(kept, sizes)
+
+    def bar_of(self, thresholds: ScoreThresholds) -> float:
+        """The file computes as many rows whatever the limit, and may compare it with something else than the score."""
+        return thresholds.counted_from
 
     def restore(self, detections: Sequence[Detections], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
         """Masks are resized with their picture; a border of the frame is cut off first."""

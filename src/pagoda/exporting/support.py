@@ -67,6 +67,10 @@ far as `pagoda.exporting.program.export_forward` (torch.export).
 **`--size H W`** makes a file of that size, one picture at a time: pictures are scaled into it and grey is put
 beside them, as the file's metadata say. Without it every size and batch goes.
 
+**Thresholds** that `pagoda val --save-thresholds` put into the checkpoint go along, for `--min-score card`; into a file
+that is there already `pagoda val MODEL.onnx --save-thresholds` puts them. A file gives no objects below the
+`--min-score` it was exported with; where a threshold lies below, the command says so.
+
 **`--opset 18 … 23`**, where a runtime asks for one.
 
 **`--int8 --calibrate DIR --data DIR`** keeps the last layers of boxes, masks and keypoints, decoding and suppression in

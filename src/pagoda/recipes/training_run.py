@@ -28,6 +28,7 @@ from pagoda.data.table.fingerprint import fingerprint
 from pagoda.data.table.samples import AnnotatedDataset
 from pagoda.detectors.contract import Detector
 from pagoda.drawing.objects import draw_detections, draw_targets
+from pagoda.evaluation.coco.operating import OperatingOptions
 from pagoda.evaluation.coco.result import DetectionResult
 from pagoda.evaluation.runner import detect_dataset, evaluate
 from pagoda.files.atomic import claim_folder, write_atomically
@@ -55,6 +56,9 @@ from pagoda.training.run_log import read_records
 from pagoda.training.settings import AugmentSettings, TrainSettings, to_plain
 from pagoda.visualization.report import machine_facts, write_report
 from pagoda.zoo.cards import model_from_card
+
+REPORTED = OperatingOptions(rounds=500)
+"""what a run's page says of scores: it is found out after every epoch, so of fewer samples than `pagoda val` takes"""
 
 
 @dataclass(frozen=True)
@@ -188,6 +192,7 @@ def train_on(
     folder = _shared_run_folder(settings, name)
     before = evaluate(model, val_data, batch_size=settings.batch_size) if score_before else None
     model.inclusive = False  # what it learns from now on are the edges of objects
+    model.thresholds = None  # chosen for scores that it will not give any more
     if processes(settings.device).is_main_process:
         _write_config(folder, model, settings, config or {})
     again = go_on(folder) if go_on else ""
@@ -246,7 +251,9 @@ def _run(
 
         def validate(current: Detector, progress: MakeBar) -> DetectionResult:
             bar = progress("validating", len(val_data))
-            return evaluate(current, val_data, batch_size=settings.batch_size, progress=bar)
+            return evaluate(
+                current, val_data, batch_size=settings.batch_size, progress=bar, operating=REPORTED
+            )
 
         view = TrainingView(train_data, training_transform(model, train_data, settings.augment))
         trainer = Trainer(
@@ -266,7 +273,7 @@ def _run(
         result = trainer.run()
         best = trainer.model_to_keep()
         if result is None:  # resumed after its last epoch: nothing was left to do but the score
-            result = evaluate(best, val_data, batch_size=settings.batch_size)
+            result = evaluate(best, val_data, batch_size=settings.batch_size, operating=REPORTED)
         if trainer.is_main:
             make = partial(_report, folder, best, val_data, settings, before, result)
             _report_if_possible(again, folder, make)

@@ -41,7 +41,7 @@ DATA = {
     "data.formats",
     "data.formats.yolo",
 }
-SCORING = {"evaluation", "evaluation.coco", "evaluation.tracks"}
+SCORING = {"evaluation", "evaluation.coco", "evaluation.errors", "evaluation.tracks"}
 MODELS = {
     *CONVENTIONS,
     *PARTS,
@@ -79,7 +79,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation.coco": {"ops", "structures"},
     "evaluation.tracks": {"ops", "structures"},
     "data.table": {"ops", "structures"},
-    "evaluation": {"data.table", "evaluation.coco", "evaluation.tracks", "pictures", "structures"},
+    "evaluation.errors": {"evaluation.coco", "ops", "structures"},
+    "evaluation": {"data.table", "evaluation.coco", "evaluation.errors", "evaluation.tracks", "pictures", "structures"},
     "data.augment": {"data.table", "ops", "structures", "preprocess"},
     "data": {"data.table", "data.augment", "ops", "structures", "pictures"},
     "data.reading": {"data.table", "structures", "pictures"},

@@ -10,11 +10,11 @@ import numpy as np
 from pagoda.batch_size import AnyBatchSize
 from pagoda.data.table.samples import AnnotatedDataset
 from pagoda.evaluation.coco.comparison import Comparison, Run, compare_runs, error_changes
-from pagoda.evaluation.coco.error_kinds import kinds_of
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator
 from pagoda.evaluation.coco.picture_pairs import picture_pairs
 from pagoda.evaluation.coco.result import ApDifference
 from pagoda.evaluation.coco.thresholds import best_f1
+from pagoda.evaluation.errors.kinds import kinds_of
 from pagoda.evaluation.runner import EVALUATION_LIMITS, Limits, collect, evaluator_of
 from pagoda.plain import checked
 from pagoda.structures.tubes import AnyTargets

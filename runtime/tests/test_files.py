@@ -138,7 +138,7 @@ def test_masks_are_pasted_at_the_size_of_the_picture_and_the_graphs_are_not_aske
     strict = pagoda_runtime.load(pasting(tmp_path / "strict.onnx", min_mask_probability=0.7)).predict(picture)
     assert not strict.masks.any() and strict.masks.shape == (3, 80, 160)
     assert len(pagoda_runtime.load(tmp_path / "inside.onnx").predict(picture, min_score=0.5).masks) == 1
-    with pytest.raises(ModelFileError, match="pastes masks by the rule 'glue'.*install a newer one"):
+    with pytest.raises(ModelFileError, match=r"pastes masks by the rule 'glue'.*install a newer one"):
         pagoda_runtime.load(pasting(tmp_path / "newer.onnx", paste="glue"))
 
 

@@ -16,8 +16,8 @@ KINDS = ("free", "clipped", "whole", "huge", "odd")
 
 
 def draw(rng: np.random.Generator, count: int, size: tuple[int, int], kind: str) -> np.ndarray:
-    """Boxes of every width from a twentieth of a pixel up, across borders, on whole pixels, far larger than the picture,
-    or none at all."""
+    """Boxes of every width from a twentieth of a pixel up, across borders, on whole pixels, far larger than the picture;
+    "odd" ones are empty, inside out, or not finite."""
     height, width = size
     center = rng.random((count, 2)) * [width, height]
     side = np.exp(rng.uniform(np.log(0.05), np.log(2 * max(height, width)), (count, 2)))
@@ -86,7 +86,11 @@ def test_pixels_are_those_of_pagoda(rng, rule, kind):
         assert found.shape == expected.shape and found.dtype == bool
         for row, y, x in np.argwhere(found != expected):
             assert abs(probability(probabilities[row], boxes[row], y, x, rule) - limit) < TIE
-        differing, total, inside = differing + (found != expected).sum(), total + found.size, inside + found.sum()
+        differing, total, inside = (
+            differing + (found != expected).sum(),
+            total + found.size,
+            inside + found.sum(),
+        )
     assert differing <= 1e-6 * total and inside > (0 if kind == "odd" else 5_000)
 
 

@@ -29,7 +29,7 @@ from pagoda.postprocess.proposals import ProposalRules, SelectProposals
 from pagoda.postprocess.rcnn import SelectRoIs
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
-from pagoda.structures.instances import Detections, Targets
+from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
 
 pytestmark = pytest.mark.medium

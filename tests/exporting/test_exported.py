@@ -168,7 +168,9 @@ def test_masks_of_a_frame_are_pasted_there_and_moved_like_a_models(regions, endi
     asked = exported.detect(images, sizes=[(120, 160), (90, 70)])
     for before, after in zip(asked, exported.restore(found, [(120, 160), (90, 70)]), strict=True):
         assert torch.equal(before.masks, after.masks) and torch.equal(before.boxes, after.boxes)
-        assert torch.equal(after.masks, model.postprocess.masks(after.mask_crops, after.boxes, after.image_size))
+        assert torch.equal(
+            after.masks, model.postprocess.masks(after.mask_crops, after.boxes, after.image_size)
+        )
 
 
 def refuse_to_paste(path: Path, to: Path) -> Path:
@@ -211,7 +213,9 @@ def without_probabilities(path: Path, to: Path) -> Path:
     del program.graph.output[:]
     program.graph.output.extend(kept)
     for entry in program.metadata_props:
-        entry.value = entry.value.partition(" mask_probabilities:")[0] if entry.key == "usage" else entry.value
+        entry.value = (
+            entry.value.partition(" mask_probabilities:")[0] if entry.key == "usage" else entry.value
+        )
     onnx.save(program, str(to))
     return to
 
@@ -224,9 +228,13 @@ def test_files_of_earlier_versions_have_their_masks_resized(regions, folder):
         expected, found = new.predict(picture), old.predict(picture)
         assert torch.equal(found.boxes, expected.boxes) and found.mask_crops is None
         union = (found.masks | expected.masks).sum()
-        assert 0.8 < 1 - (found.masks ^ expected.masks).sum() / union < 1  # these masks are all edges and holes
+        assert (
+            0.8 < 1 - (found.masks ^ expected.masks).sum() / union < 1
+        )  # these masks are all edges and holes
     changed = replace(old.postprocess, min_mask_probability=0.4)
-    with pytest.raises(ValueError, match=r"min_mask_probability is 0\.5 in .* cannot be changed there, got 0\.4"):
+    with pytest.raises(
+        ValueError, match=r"min_mask_probability is 0\.5 in .* cannot be changed there, got 0\.4"
+    ):
         old.detect(old.input_spec.prepare(pictures()[:1]), postprocess=changed)
 
 

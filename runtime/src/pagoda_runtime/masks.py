@@ -1,7 +1,7 @@
 """Masks pasted into pictures: the arithmetic of `pagoda.ops.masks`. N objects, M × M cells of a mask inside its box.
 
-A pixel is a sum of four cells at most. Weights are the same bits as Pagoda's; their products are added in another order,
-so that a pixel whose probability is the limit but for a few millionths may be judged the other way.
+A pixel is a sum of four cells at most. Weights are the same bits as Pagoda's; their products are added in another
+order, so that a pixel whose probability is the limit but for a few millionths may be judged the other way.
 """
 
 from typing import Literal

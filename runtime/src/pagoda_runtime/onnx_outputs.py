@@ -29,7 +29,7 @@ def without_output(model: bytes, name: str, unless_lacking: str) -> bytes | None
         parts = list(fields(memoryview(model)))
         (graph,) = [content for number, _, content in parts if number == GRAPH]
         fewer = _graph_without(list(fields(graph)), name, unless_lacking)
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, RecursionError):
         return None
     if fewer is None:
         return None

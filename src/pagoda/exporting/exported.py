@@ -106,7 +106,9 @@ class ExportedDetector(Detector):
             pixels = images.pixels[places, :, : size[0], : size[1]].to("cpu", torch.uint8).contiguous()
             outputs = engine(pixels)
             for row, place in enumerate(places):
-                found[place] = self._of_one({name: values[row] for name, values in outputs.items()}, size, select)
+                found[place] = self._of_one(
+                    {name: values[row] for name, values in outputs.items()}, size, select
+                )
         kept = [found[place][: select.max_detections] for place in range(len(frames))]
         if sizes is not None:
             return self.restore(kept, sizes)

@@ -38,9 +38,7 @@ FIELDS = {
 
 def with_shapes(found: Detections, outputs: dict[str, Tensor], rows: Tensor) -> Detections:
     """The file's detections of one picture with what it says of them besides; `rows` hold objects."""
-    return replace(
-        found, **{field: outputs[name][rows] for name, field in FIELDS.items() if name in outputs}
-    )
+    return replace(found, **{field: outputs[name][rows] for name, field in FIELDS.items() if name in outputs})
 
 
 class ShapeComparison:

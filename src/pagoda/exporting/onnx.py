@@ -53,7 +53,7 @@ def export_onnx(
     (B, 4, H, W); outputs are `boxes` (B, D, 4) xyxy pixels of the
     input, `scores` (B, D) and `labels` (B, D), with score 0 and label −1 in unused rows. Mask R-CNN adds `masks`
     (B, D, H, W) bool, pasted into the input: D · H · W floats are held for each picture on the way; and
-    `mask_probabilities` (B, D, M, M), which whoever pastes them at the picture's own size needs in their place. Keypoint
+    `mask_probabilities` (B, D, M, M), which take their place for whoever pastes at the picture's own size. Keypoint
     R-CNN adds `keypoints` (B, D, K, 2) pixels of the input and `keypoint_scores` (B, D, K), found as `detect` finds
     them, by a scan over the objects. Names, category ids, skeleton, resize rule and thresholds stand in the metadata.
 

@@ -16,8 +16,8 @@ KINDS = ("free", "clipped", "whole", "huge", "odd")
 
 
 def draw(rng: np.random.Generator, count: int, size: tuple[int, int], kind: str) -> np.ndarray:
-    """Boxes of every width from a twentieth of a pixel up, across borders, on whole pixels, far larger than the picture;
-    "odd" ones are empty, inside out, or not finite."""
+    """Boxes of every width from a twentieth of a pixel up, across borders, on whole pixels, or far larger than the
+    picture; "odd" ones are empty, inside out, or not finite."""
     height, width = size
     center = rng.random((count, 2)) * [width, height]
     side = np.exp(rng.uniform(np.log(0.05), np.log(2 * max(height, width)), (count, 2)))
@@ -114,6 +114,11 @@ def test_the_limit_itself_belongs_to_one_rule_and_not_to_the_other():
     assert paste_masks(half, box, (8, 8))[0, 2:6, 2:6].all()
     assert not paste_masks(half, box, (8, 8), rule="whole_pixels").any()
     assert paste_masks(half[:0], box[:0], (8, 8)).shape == (0, 8, 8)
+
+
+def test_other_rules_are_refused():
+    with pytest.raises(ValueError, match="rule must be continuous or whole_pixels, got 'glue'"):
+        paste_masks(np.ones((1, 2, 2), np.float32), np.ones((1, 4), np.float32), (3, 3), rule="glue")
 
 
 def hundred(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -27,12 +27,15 @@ def paste_masks(
     """(N, height, width) bool: the pixels of a picture of `size` that belong to each object.
 
     `probabilities` (N, M, M) and `boxes` (N, 4) are float32. Only pixels near a box are looked at, a band of rows at a
-    time. One belongs to the object from `min_probability` on, or above it where `rule` is "whole_pixels".
+    time. One belongs to the object from `min_probability` on, or above it where `rule` is "whole_pixels". Raises
+    ValueError for another rule.
 
     >>> paste_masks(np.ones((1, 2, 2), np.float32), np.array([[1, 0, 3, 1]], np.float32), (2, 4)).astype(int)
     array([[[0, 1, 1, 0],
             [0, 0, 0, 0]]])
     """
+    if rule not in RULES:
+        raise ValueError(f"rule must be {' or '.join(RULES)}, got {rule!r}")
     pasted = np.zeros((len(boxes), *size), bool)
     with np.errstate(invalid="ignore", over="ignore"):  # boxes that are not finite lie nowhere
         if rule == "whole_pixels":

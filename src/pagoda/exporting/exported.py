@@ -69,7 +69,7 @@ class ExportedDetector(Detector):
         )
         self.input_spec = ExportedInput.from_dict(json.loads(said["input_spec"]))
         limits = json.loads(said["postprocess"])
-        kind = SelectRoIs if "masks" in self.learns else Select
+        kind = SelectRoIs if "paste" in limits else Select
         self.postprocess = kind(
             **{each.name: limits[each.name] for each in fields(kind) if each.name in limits}
         )
@@ -145,7 +145,8 @@ class ExportedDetector(Detector):
     def _engine_for(self, select: Select) -> Engine:
         """The one at hand, or one with another threshold in its place."""
         for name in self._fixed:
-            if hasattr(select, name) and getattr(select, name) != getattr(self.postprocess, name):
+            is_known = hasattr(select, name) and hasattr(self.postprocess, name)
+            if is_known and getattr(select, name) != getattr(self.postprocess, name):
                 raise ValueError(
                     f"{name} is {getattr(self.postprocess, name)} in {self.path} and cannot be changed there, got"
                     f" {getattr(select, name)}; use the checkpoint, or export it anew"

@@ -16,8 +16,8 @@ def shape_names(model: Detector) -> list[str]:
     >>> shape_names(Detector())
     []
     """
-    masks, keypoints = ("masks" in model.learns, "keypoints" in model.learns)
-    # The probabilities came after all others: files of earlier versions, and what reads those by position, lack them.
+    masks, keypoints = "masks" in model.learns, "keypoints" in model.learns
+    # Probabilities last: programs that go by position find all others where they were before there were any.
     return ["masks"] * masks + ["keypoints", "keypoint_scores"] * keypoints + ["mask_probabilities"] * masks
 
 

@@ -59,14 +59,22 @@ def _graph_without(parts: list[Field], name: str, unless_lacking: str) -> bytes 
 def read_by(node: memoryview) -> set[str]:
     """Names of all values that a node may read, those that its subgraphs take from outside among them."""
     found = names(node, NODE_INPUT)
-    for number, _, attribute in fields(node):
-        if number == NODE_ATTRIBUTE:
-            for part, _, subgraph in fields(attribute):
-                if part in (SUBGRAPH, SUBGRAPHS):
-                    inner = list(fields(subgraph))
-                    found |= {text(each, NAME_OF_VALUE) for kind, _, each in inner if kind == OUTPUT}
-                    found |= set().union(*(read_by(each) for kind, _, each in inner if kind == NODE))
+    for graph in subgraphs(node):
+        inner = list(fields(graph))
+        found |= {text(content, NAME_OF_VALUE) for number, _, content in inner if number == OUTPUT}
+        found |= set().union(*(read_by(content) for number, _, content in inner if number == NODE))
     return found
+
+
+def subgraphs(node: memoryview) -> list[memoryview]:
+    """The graphs that a node runs: the branches of an If, the body of a Scan."""
+    attributes = [content for number, _, content in fields(node) if number == NODE_ATTRIBUTE]
+    return [
+        content
+        for attribute in attributes
+        for number, _, content in fields(attribute)
+        if number in (SUBGRAPH, SUBGRAPHS)
+    ]
 
 
 def names(message: memoryview, field: int) -> set[str]:

@@ -13,6 +13,7 @@ from pagoda_runtime.backends import OpenedFile, open_file
 from pagoda_runtime.detections import Detections, LabelMap, Skeleton
 from pagoda_runtime.errors import ModelFileError
 from pagoda_runtime.input_spec import InputSpec
+from pagoda_runtime.masks import RULES, paste_masks
 from pagoda_runtime.pictures import to_picture
 from pagoda_runtime.thresholds import REMEDY, ScoreThresholds
 from pagoda_runtime.tracking.byte import ByteTracker
@@ -21,6 +22,12 @@ from pagoda_runtime.tracking.ocsort import OCSortTracker
 
 FOLLOWING_MIN_SCORE = 0.1
 """of what a linker is shown; ByteTracker's second round looks at weak detections too"""
+MORE = {
+    "keypoints": "keypoints",
+    "keypoint_scores": "keypoint_scores",
+    "mask_probabilities": "mask_crops",
+}
+"""fields of `Detections` by the output that fills them, where a file has it"""
 
 
 def load(path: str | Path, *, threads: int | None = None, providers: Sequence[str] | None = None) -> "Model":
@@ -65,7 +72,15 @@ class Model:
             None if skeleton is None else Skeleton.from_dict(json.loads(skeleton)),
         )
         self.input_spec = InputSpec.from_dict(said["input_spec"])
-        self.min_score = float(json.loads(opened.metadata.get("postprocess", "{}")).get("min_score", 0.0))
+        limits = json.loads(opened.metadata.get("postprocess", "{}"))
+        self.min_score = float(limits.get("min_score", 0.0))
+        self._rule = limits.get("paste", "continuous")
+        if self._rule not in RULES:
+            raise ValueError(
+                f"it pastes masks by the rule {self._rule!r}, of which this pagoda-runtime knows nothing; install a"
+                " newer one"
+            )
+        self._min_mask_probability = float(limits.get("min_mask_probability", 0.5))
         thresholds = opened.metadata.get("thresholds")
         self.thresholds = (
             None
@@ -153,7 +168,20 @@ class Model:
         found = self.input_spec.restore(
             self._of_one_picture(outputs, pixels.shape[2:], 0.0 if min_score is None else min_score), size
         )
-        return replace(found, file=name, picture=picture[..., :3])
+        return replace(self._pasted(found), file=name, picture=picture[..., :3])
+
+    def _pasted(self, found: Detections) -> Detections:
+        """With masks at the size of the picture, where the file says what is inside each box."""
+        if found.mask_crops is None:
+            return found
+        masks = paste_masks(
+            found.mask_crops,
+            found.boxes,
+            found.image_size,
+            rule=self._rule,
+            min_probability=self._min_mask_probability,
+        )
+        return replace(found, masks=masks)
 
     def _of_one_picture(
         self, outputs: dict[str, np.ndarray], size: tuple[int, ...], min_score: float | np.ndarray
@@ -164,8 +192,8 @@ class Model:
         bars = np.float32(min_score) if np.ndim(min_score) == 0 else np.asarray(min_score)[labels]
         rows = (labels >= 0) & (scores >= bars)
         more = {
-            name: outputs[name][0][rows].astype(np.float32, copy=False)
-            for name in ("keypoints", "keypoint_scores")
+            field: outputs[name][0][rows].astype(np.float32, copy=False)
+            for name, field in MORE.items()
             if name in outputs
         }
         masks = outputs["masks"][0][rows].astype(bool, copy=False) if "masks" in outputs else None

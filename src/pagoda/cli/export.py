@@ -40,8 +40,9 @@ class ExportCommand:
     pagoda export runs/NAME-1/best.safetensors model.xml --int8 --calibrate DIR/images/train --data DIR
     pagoda export runs/NAME-1/best.safetensors heads.onnx --raw-heads --size 480 640
 
-    Outputs: boxes, scores, labels; of Mask R-CNN masks (batch, detections, height, width) of whole pictures; of
-    Keypoint R-CNN keypoints and keypoint_scores. The file's metadata names classes, skeleton and thresholds.
+    Outputs: boxes, scores, labels; of Mask R-CNN masks (batch, detections, height, width) of whole pictures, and
+    mask_probabilities inside boxes; of Keypoint R-CNN keypoints and keypoint_scores. The file's metadata names classes,
+    skeleton and thresholds.
 
     An int8 file is written if its AP on --data is at most --max-ap-loss points below the model's.
     """

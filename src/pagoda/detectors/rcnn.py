@@ -180,7 +180,9 @@ class RCNN(TwoStageDetector):
     ) -> list[Detections]:
         """One `Detections` per picture; masks are pasted once, at the size asked for."""
         found = self._find(images, postprocess or self.postprocess)
-        return [self._pasted(each) for each in found] if sizes is None else self.restore(found, sizes)
+        if sizes is None:
+            return [self.postprocess.with_masks(each) for each in found]
+        return self.restore(found, sizes)
 
     def _find(self, images: ImageBatch, select: SelectRoIs) -> list[Detections]:
         (pyramid, _, _), outputs = self.look(images)
@@ -201,15 +203,6 @@ class RCNN(TwoStageDetector):
             ]
         return self._with_keypoints(found, pyramid, select)
 
-    def paste(self, found: Detections, select: SelectRoIs) -> Detections:
-        """With the masks' pixels, from what the mask head said of the inside of each box."""
-        assert found.mask_crops is not None
-        return replace(found, masks=select.masks(found.mask_crops, found.boxes, found.image_size))
-
-    def _pasted(self, found: Detections) -> Detections:
-        """With masks by the limits the objects were found with, where there is something to paste."""
-        return found if found.mask_crops is None else self.paste(found, found.found_by or self.postprocess)
-
     def restore(self, detections: Sequence[Detections], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
         """Masks are pasted anew where something moved: a mask has one shape at every size, its pixels have not.
 
@@ -217,16 +210,6 @@ class RCNN(TwoStageDetector):
         """
         restored = super().restore([replace(each, masks=None) for each in detections], sizes)
         return [
-            self._with_masks_of(before, after) for before, after in zip(detections, restored, strict=True)
+            self.postprocess.with_masks_of(before, after)
+            for before, after in zip(detections, restored, strict=True)
         ]
-
-    def _with_masks_of(self, before: Detections, after: Detections) -> Detections:
-        has_moved = after.image_size != before.image_size or not torch.equal(after.boxes, before.boxes)
-        if before.masks is not None and not has_moved:
-            return replace(after, masks=before.masks)
-        if before.masks is not None and before.mask_crops is None:
-            raise ValueError(
-                "these masks cannot be moved to another size: the detections carry no mask_crops; give what detect"
-                " returned, or leave the masks out"
-            )
-        return self._pasted(after)

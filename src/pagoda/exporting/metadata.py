@@ -25,6 +25,11 @@ USAGE_OF_SHAPES = {
     "masks": " masks: bool, the pixels of images that belong to each object, False in unused rows.",
     "keypoints": " keypoints: xy pixels of images, named by skeleton, 0 in unused rows.",
     "keypoint_scores": " keypoint_scores: higher is surer, see postprocess.keypoint_score; 0 in unused rows.",
+    "mask_probabilities": (
+        " mask_probabilities: (batch, detections, M, M), that M rows of M cells inside each box belong to the object, 0"
+        " in unused rows; boxes scaled to the picture and these pasted there, as postprocess.paste and"
+        " postprocess.min_mask_probability say, are finer than masks scaled."
+    ),
 }
 
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from pagoda.cli.main import main
-from pagoda.data.augment.mixing import CopyPaste, Mixup
+from pagoda.data.augment.mixing import CopyPaste, Mixup, PasteSources
 from pagoda.data.augment.transforms import Mosaic
+from pagoda.data.dataset import DetectionDataset
 from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.data.saving import write_coco_folder
 from pagoda.models import create_model
@@ -31,6 +32,12 @@ def folder(tmp_path_factory):
 def settings(folder, out, **changes):
     usual = {"epochs": 2, "batch_size": 4, "device": "cpu", "precision": "fp32", "val_every": 2, "seed": 3}
     return TrainSettings(data=str(folder), out=str(out), save_seconds=0.0, **{**usual, **changes})
+
+
+def code_of(arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    return caught.value.code
 
 
 @pytest.mark.slow
@@ -78,7 +85,7 @@ def test_steps_are_as_many_and_what_is_balanced_is_told(folder, tmp_path, capsys
     ]
     model = ["--model.width", "8", "--model.short-side", "64", "--model.long-side", "64"]
     command = ["train", "fcos_resnet18_fpn", "--data", str(folder), *flags, *model]
-    assert main([*command, "--balance", "class", "--json"]) == 0
+    assert code_of([*command, "--balance", "class", "--json"]) == 0
     told = " ".join(capsys.readouterr().err.split())
     assert "balanced, objects per epoch:" in told and "14 pictures are drawn, as without" in told
     steps = [
@@ -87,7 +94,7 @@ def test_steps_are_as_many_and_what_is_balanced_is_told(folder, tmp_path, capsys
         if '"step",' in line
     ]
     assert len(steps) == 4
-    assert main(["train", "--resume", str(tmp_path / "fcos_resnet18_fpn-1"), "--balance", "none"]) != 0
+    assert code_of(["train", "--resume", str(tmp_path / "fcos_resnet18_fpn-1"), "--balance", "none"]) != 0
     assert "balance (the run has 'class', not 'none')" in " ".join(capsys.readouterr().err.split())
 
 
@@ -105,7 +112,7 @@ def test_steps_are_as_many_and_what_is_balanced_is_told(folder, tmp_path, capsys
         ),
         (["--augment.copy-paste", "1.5"], "copy_paste must be at most 1, got 1.5"),
         (["--augment.copy-paste-count", "0"], "copy_paste_count must be at least 1, got 0"),
-        (["--augment.copy-paste-rare"], "copy_paste_rare say what is pasted, but copy_paste is 0"),
+        (["--augment.copy-paste-rare"], "nothing is pasted that copy_paste_rare could choose"),
         (
             ["--augment.copy-paste", "0.5", "--augment.copy-paste-classes", "squares"],
             "nothing can be pasted of class 'squares'",
@@ -115,7 +122,7 @@ def test_steps_are_as_many_and_what_is_balanced_is_told(folder, tmp_path, capsys
 def test_what_people_may_do_wrong_is_refused_before_anything_is_made(folder, tmp_path, capsys, flags, said):
     model = ["--model.width", "8", "--device", "cpu", "--precision", "fp32"]
     command = ["train", "fcos_resnet18_fpn", "--data", str(folder), "--out", str(tmp_path / "runs"), *model]
-    assert main([*command, *flags]) != 0
+    assert code_of([*command, *flags]) != 0
     assert said in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "runs").exists()
 
@@ -126,8 +133,6 @@ def test_nothing_to_paste_of_a_class_without_objects(tmp_path):
     table = shapes.annotations.subset([empty])
     names = table.label_map.names
     absent = names[1]
-    from pagoda.data.augment.mixing import PasteSources
-
     with pytest.raises(
         ValueError, match=f"no object of {absent} of .* can be learnt, so there is nothing to paste"
     ):
@@ -136,8 +141,6 @@ def test_nothing_to_paste_of_a_class_without_objects(tmp_path):
 
 def test_masks_are_read_for_pasting_only():
     shapes = DrawnShapes(4, (64, 64), seed=1)
-    from pagoda.data.dataset import DetectionDataset
-
     data = DetectionDataset(shapes.annotations)
     model = create_model("fcos_resnet18_fpn", label_map=shapes.label_map, **TINY)
     given = AugmentSettings(mosaic=0.1, copy_paste=0.5, mixup=0.1)

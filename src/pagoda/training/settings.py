@@ -136,8 +136,8 @@ class AugmentSettings:
         idle = [name for name in ("copy_paste_classes", "copy_paste_rare") if getattr(self, name)]
         if idle and not self.copy_paste:
             raise ValueError(
-                f"{' and '.join(idle)} say what is pasted, but copy_paste is 0: give a probability, e.g."
-                " augment.copy_paste=0.5"
+                f"nothing is pasted that {' and '.join(idle)} could choose, for copy_paste is 0: give a probability,"
+                " e.g. augment.copy_paste=0.5"
             )
 
 

@@ -164,8 +164,8 @@ class TrainSettings:
     epochs: int = 12
     """passes over all training pictures; the learning rate's schedule stretches with them"""
     balance: Balance = "none"
-    """which pictures are drawn more often, in as many steps: repeat-factor, those of classes that are in less than
-    balance_threshold of all; class, until every class comes as often as the others"""
+    """which pictures are drawn more often, in as many steps: repeat-factor, those with classes that are in less than
+    balance_threshold of all; class, by drawing a class first, each as often as the others, and then a picture of it"""
     balance_threshold: float = 0.1
     """share of the pictures below which a class is repeated, by the root of how far it is below (repeat-factor)"""
     batch_size: int = 8

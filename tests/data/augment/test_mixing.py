@@ -181,9 +181,45 @@ def test_pasting_as_a_loop_over_pixels_does(has_mask: bool, flip: float, seed: i
         assert torch.equal(targets.masks[0], mask)
 
 
-def shaped(paste: CopyPaste | Mixup, seed: int, index: int = 0) -> tuple[Tensor, Targets]:
+@pytest.mark.parametrize("has_mask", [True, False], ids=["mask", "box"])
+@given(seed=st.integers(0, 10_000))
+def test_later_objects_lie_over_earlier_ones(has_mask: bool, seed: int) -> None:
+    """Up to 25 copies, pixel by pixel in their order; what is then left of each is counted."""
+    data = OneObject(has_mask=has_mask)
+    paste = CopyPaste(
+        data, sources_of_one(2), p=1.0, max_count=25, low=1.0, high=1.0, flip=0.0, min_visible=0.5
+    )
     torch.manual_seed(seed)
-    return paste(*SHAPES[index])
+    canvas, targets = paste(torch.zeros(3, 20, 30, dtype=torch.uint8), Targets.empty((20, 30)))
+
+    torch.manual_seed(seed)
+    happens(1.0), sources_of_one(2).draw()
+    count, _ = 1 + below(25), torch.randperm(1)
+    owner = [[-1] * 30 for _ in range(20)]
+    expected, places = torch.zeros(3, 20, 30, dtype=torch.uint8), []
+    for number in range(count):
+        between(1.0, 1.0), happens(0.0)
+        top, left = below(20 - 6 + 1), below(30 - 6 + 1)
+        places.append((top, left))
+        for row in range(6):
+            for column in range(6):
+                if not has_mask or data.mask[0, 6 + row, 4 + column]:
+                    owner[top + row][left + column] = number
+                    expected[:, top + row, left + column] = data.picture[:, 6 + row, 4 + column]
+    assert torch.equal(canvas, expected)
+    boxes, areas = [], []
+    for number, (top, left) in enumerate(places):
+        seen = [(y, x) for y in range(20) for x in range(30) if owner[y][x] == number]
+        if has_mask:
+            share, rows, columns = len(seen) / 34, [y for y, _ in seen], [x for _, x in seen]
+            box = [min(columns), min(rows), max(columns) + 1, max(rows) + 1] if seen else []
+        else:
+            share, box = len(seen) / 36, [left, top, left + 6, top + 6]
+        if share >= 0.5:
+            boxes.append(box)
+            areas.append(36 * share)
+    assert targets.boxes.tolist() == boxes
+    torch.testing.assert_close(targets.areas, torch.tensor(areas))
 
 
 @pytest.mark.parametrize("keeps", [True, False], ids=["masks", "boxes"])

@@ -303,13 +303,13 @@ def _hide_outside(
 
 def _uncovered_share(boxes: Float[Tensor, "n 4"], covered: Bool[Tensor, "h w"]) -> Float[Tensor, " n"]:
     """Of the pixels with their centre in each box, those that are not covered; 1 for a box without any."""
-    height, width = covered.shape
-    sums = covered.new_zeros(height + 1, width + 1, dtype=torch.long)
-    sums[1:, 1:] = covered.long().cumsum(0).cumsum(1)
-    x1, y1, x2, y2 = (boxes - 0.5).ceil().long().clamp(min=0).unbind(1)
-    x1, x2, y1, y2 = x1.clamp(max=width), x2.clamp(max=width), y1.clamp(max=height), y2.clamp(max=height)
-    hidden = sums[y2, x2] - sums[y1, x2] - sums[y2, x1] + sums[y1, x1]
-    return 1 - hidden / ((x2 - x1) * (y2 - y1)).clamp(min=1)
+    share = boxes.new_ones(len(boxes))
+    edges = (boxes - 0.5).ceil().long().clamp(min=0)
+    for number, (x1, y1, x2, y2) in enumerate(edges.tolist()):
+        pixels = covered[y1:y2, x1:x2]
+        if pixels.numel():
+            share[number] = 1 - int(pixels.count_nonzero()) / pixels.numel()
+    return share
 
 
 def _hide_covered(targets: Targets, covered: Bool[Tensor, "h w"]) -> Tensor | None:

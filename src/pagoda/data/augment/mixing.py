@@ -137,15 +137,16 @@ class CopyPaste:
             _, theirs = replace(self.carry, masks=True)(source, theirs)  # by masks it is cut out
         theirs = theirs[~theirs.ignored & (theirs.labels == label)]
         count, order = 1 + below(self.max_count), torch.randperm(len(theirs))
-        canvas, top = picture.clone(), torch.full(frame, -1)
+        canvas, top = picture.clone(), torch.full(frame, -1, dtype=torch.int16)
         parts = []
         for number in range(count if len(theirs) else 0):
             chosen = order[number % len(order)]
             part = self._paste(canvas, top, len(parts), source, theirs[chosen[None]])
             parts += [part] if part is not None else []
         seen = [geometry.cover_targets(targets, top >= 0, self.min_visible)]
-        for number, part in enumerate(parts):
+        for number, part in enumerate(parts[:-1]):
             seen.append(geometry.cover_targets(part, top > number, self.min_visible))
+        seen += parts[-1:]  # nothing lies over the last
         return canvas, geometry.join_targets(seen)
 
     def _paste(

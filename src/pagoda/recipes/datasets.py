@@ -156,7 +156,7 @@ def check_frames(model: Detector, dataset: AnnotatedDataset[AnyTargets], setting
             f"{type(model).__name__} learns from {'clips of videos' if wants else 'single pictures'}, but the data are"
             f" {'clips' if has else 'pictures'}"
         )
-    torn = [name for name in ("mosaic", "iou_crop") if getattr(settings, name)]
+    torn = [name for name in ("mosaic", "copy_paste", "mixup", "iou_crop") if getattr(settings, name)]
     if has and torn:
         raise ValueError(
             f"clips need the same change in every frame, which {' and '.join(torn)} cannot promise: train with"

@@ -131,7 +131,6 @@ def why(
     *,
     split: str = "val",
     pictures: Sequence[str] = (),
-    iou: float = 0.5,
     min_score: float | None = None,
     max_iou: float | None = None,
     max_detections: int | None = None,
@@ -142,7 +141,6 @@ def why(
 
     Args:
         pictures: only these, named as the data set names them or by the end of that.
-        iou: from which on an object is found; one of .50, .55 … .95.
         min_score, max_iou, max_detections: instead of the model's own limits.
 
     Raises ValueError for a class that the model does not know, and for pictures without any annotation.
@@ -168,7 +166,6 @@ def why(
         detector,
         dataset,
         indices=chosen_pictures(dataset.annotations, pictures),
-        iou=iou,
         limits={"min_score": min_score, "max_iou": max_iou, "max_detections": max_detections},
         batch_size=batch_size,
     )

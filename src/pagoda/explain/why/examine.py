@@ -1,7 +1,9 @@
 """Why a model misses what it misses: every picture looked at once, every miss traced to its first reason."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
+from math import isnan
 from typing import Any, NamedTuple
 
 import torch
@@ -20,12 +22,16 @@ from pagoda.explain.why.reported import LEAST_SCORE, reason_of_reported
 from pagoda.explain.why.serving import Serving, Servings
 from pagoda.explain.why.suspects import Doubt, doubts_of, ranked, unexplained
 from pagoda.explain.why.traced import Traced, scores_again, trace
+from pagoda.explain.why.wrong import Collected, records_of
 from pagoda.exporting.exported import ExportedDetector
 from pagoda.messages import counted
 from pagoda.ops.boxes import pairwise_iou
 from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.tubes import AnyTargets, TubeTargets
+
+IOU = 0.5
+"""from which on an object is found"""
 
 
 class Explained(NamedTuple):
@@ -34,6 +40,8 @@ class Explained(NamedTuple):
     picture: SeenPicture
     misses: list[Miss]
     doubts: list[Doubt]
+    found: Detections | None
+    """boxes of all classes of the model; None: the picture could not be read"""
 
 
 @checked
@@ -42,18 +50,16 @@ def why(
     dataset: AnnotatedDataset[AnyTargets],
     *,
     indices: Sequence[int] | None = None,
-    iou: float = 0.5,
     limits: Limits | None = None,
     batch_size: AnyBatchSize = "auto",
     progress: Callable[[int], None] | None = None,
 ) -> Why:
-    """Explain every object that `model` misses in `dataset`, and every detection that finds nothing.
+    """Explain every object that `model` misses in `dataset`, and every detection that finds nothing, at an IoU of .5.
 
     Args:
         model: a detector; of one of clips the key frames are explained, of an exported file what its detections tell.
         dataset: annotated pictures; every class of it that has objects must be known to the model.
         indices: of the pictures to look at; None: all.
-        iou: from which on an object is found; one of .50, .55 … .95.
         limits: fields of the model's `postprocess` that hold here; None: its own, as in `predict`.
         progress: called with the number of pictures done.
 
@@ -67,25 +73,23 @@ def why(
     >>> told.num_objects, told.miss_counts()
     (8, Counter({'loose box': 8}))
     """
-    return _Examination(model, dataset, iou, limits or {}).over(indices, batch_size, progress)
+    return _Examination(model, dataset, limits or {}).over(indices, batch_size, progress)
 
 
 class _Examination:
     """One model on one data set."""
 
-    def __init__(
-        self, model: Detector, dataset: AnnotatedDataset[AnyTargets], iou: float, limits: Limits
-    ) -> None:
+    def __init__(self, model: Detector, dataset: AnnotatedDataset[AnyTargets], limits: Limits) -> None:
         check_known_classes(model.label_map, dataset)
         if not len(dataset.annotations.labels):
             raise ValueError(
                 f"nothing is annotated in {dataset.annotations.source}, so nothing can be missed"
             )
-        self.model, self.dataset, self.iou = evaluating(model), dataset, iou
+        self.model, self.dataset = evaluating(model), dataset
         self.select = model.postprocess.with_limits(**limits)
         most = self.select.max_detections
         self.objects = AnnotatedObjects(dataset, model.label_map)
-        self.matcher = Matcher(dataset.annotations, iou, 10**9 if most is None else most)
+        self.matcher = Matcher(dataset.annotations, 10**9 if most is None else most)
         self.is_file = isinstance(model, ExportedDetector)
         self.servings = None if model.sees_clips or self.is_file else Servings(model)
 
@@ -96,7 +100,8 @@ class _Examination:
         progress: Callable[[int], None] | None,
     ) -> Why:
         chosen = range(len(self.dataset)) if indices is None else indices
-        skipped: list[str] = []
+        table, skipped = self.dataset.annotations, []
+        collected = Collected(self.matcher.evaluator(chosen))
         seen: dict[int | str, Explained] = {}
         through = look_through(
             self._look_at_file if self.is_file else self._look,
@@ -109,26 +114,30 @@ class _Examination:
         for each, targets in through:
             assert targets.image_id is not None
             seen[targets.image_id] = each
-        table = self.dataset.annotations
+            assert each.found is not None
+            collected.add(*self.objects.in_data_classes(each.found, targets.image_id))
         told = [seen.get(table.image_id(index)) or self._unreadable(index) for index in chosen]
         pictures = [each.picture for each in told]
-        doubts = [doubt for each in told for doubt in each.doubts]
+        misses = [miss for each in told for miss in each.misses]
+        suspects = ranked([doubt for each in told for doubt in each.doubts], _scores_of_right(pictures))
+        wrong = collected.wrong(pictures, suspects)
+        costs = collected.costs(misses, wrong)
         return Why(
             pictures=pictures,
-            misses=[miss for each in told for miss in each.misses],
-            wrong=[],
-            suspects=ranked(doubts, _scores_of_right(pictures)),
-            costs=[],
-            ap=None,
+            misses=misses,
+            wrong=wrong,
+            suspects=suspects,
+            costs=records_of(costs),
+            ap=None if isnan(costs.ap) else costs.ap,
             num_objects=sum(not each for picture in pictures for each in picture.ignored),
             limits={
-                "iou": self.iou,
+                "iou": IOU,
                 "min_score": float(self.select.min_score),
                 "max_iou": self.select.max_iou,
                 "max_candidates": self.select.max_candidates,
                 "max_detections": self.select.max_detections,
             },
-            left_out=self._left_out(skipped),
+            left_out=[costs.words(), *self._left_out(skipped)],
         )
 
     def _left_out(self, skipped: Sequence[str]) -> list[str]:
@@ -157,6 +166,7 @@ class _Examination:
                 self.objects.picture(own.index, each.found, pairs.found_by),
                 self._misses(own, pairs, partial(self._reason, own, each, pairs, targets)),
                 doubts_of(each, own, self.objects.known, again),
+                replace(each.found, masks=None, mask_crops=None, keypoints=None, keypoint_scores=None),
             )
             for own, each, pairs, again, (_, targets) in zip(
                 annotated, traced, matched, stable, samples, strict=True
@@ -178,6 +188,7 @@ class _Examination:
                 self.objects.picture(own.index, each, pairs.found_by),
                 self._misses(own, pairs, partial(self._reported_reason, own, all_, len(each), pairs)),
                 [],
+                replace(each, masks=None, mask_crops=None, keypoints=None, keypoint_scores=None),
             )
             for own, each, pairs, all_ in zip(annotated, found, matched, weak, strict=True)
         ]
@@ -194,7 +205,7 @@ class _Examination:
     def _misses(self, own: Annotated, matched: Matched, reason: Callable[[int], Reason]) -> list[Miss]:
         misses = []
         for row in own.counted:
-            reasons = matched.poor_reasons(row, self.iou) if row in matched.found_by else [reason(row)]
+            reasons = matched.poor_reasons(row, IOU) if row in matched.found_by else [reason(row)]
             misses += [self.objects.miss(own.index, row, each) for each in reasons]
         return misses
 
@@ -211,7 +222,7 @@ class _Examination:
             )
         box, label = own.boxes[row], int(own.labels[row])
         tube = _tube_of(box, targets)
-        return Missed(traced, box, label, self.iou, matched.finds, serving, tube).reason()
+        return Missed(traced, box, label, IOU, matched.finds, serving, tube).reason()
 
     def _reported_reason(
         self, own: Annotated, weak: Detections, num_found: int, matched: Matched, row: int
@@ -221,7 +232,7 @@ class _Examination:
             num_found,
             own.boxes[row],
             int(own.labels[row]),
-            iou=self.iou,
+            iou=IOU,
             taken=matched.finds,
             min_score=float(self.select.min_score),
         )
@@ -251,7 +262,7 @@ class _Examination:
             "unreadable", "the picture cannot be read", "pagoda doctor names what is wrong with the file"
         )
         misses = [self.objects.miss(index, row, reason) for row in self.objects.of(index).counted]
-        return Explained(self.objects.picture(index), misses, [])
+        return Explained(self.objects.picture(index), misses, [], None)
 
 
 def _scores_of_right(pictures: Sequence[SeenPicture]) -> dict[str, list[float]]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from pagoda.data.table.annotations import Annotations
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator
-from pagoda.evaluation.coco.matching import IOUS, LEFT_OUT
+from pagoda.evaluation.coco.matching import LEFT_OUT
 from pagoda.evaluation.coco.scoring import Task
 from pagoda.explain.why.misses import Reason
 from pagoda.explain.why.records import MissReason
@@ -54,25 +54,23 @@ class Matched:
 
 
 class Matcher:
-    """Matches pictures of one data set, at one IoU of .50, .55 … .95. Raises ValueError for another."""
+    """Matches pictures of one data set, at an IoU of .5."""
 
-    def __init__(self, annotations: Annotations, iou: float, max_detections: int) -> None:
-        near = np.flatnonzero(np.isclose(IOUS, iou))
-        if not len(near):
-            raise ValueError(f"iou must be one of .50, .55 … .95, as COCO has them, got {iou:g}")
-        self._iou = int(near[0])
+    def __init__(self, annotations: Annotations, max_detections: int) -> None:
         self._annotations, self._limit = annotations, max_detections
         self._document = annotations.to_coco()
         ids = annotations.image_ids.tolist()
         self._index = {image_id: index for index, image_id in enumerate(ids)}
 
+    def evaluator(self, indices: Sequence[int]) -> DetectionEvaluator:
+        """One that scores these pictures; annotations of a picture stand together, in their order."""
+        return DetectionEvaluator(
+            self._part(indices), self._annotations.label_map, max_detections=self._limit
+        )
+
     def match(self, found: Sequence[Detections]) -> list[Matched]:
         """What each picture's detections find; classes that the data do not have find nothing."""
-        evaluator = DetectionEvaluator(
-            self._part([self._index[each.image_id] for each in found]),  # type: ignore[index]
-            self._annotations.label_map,
-            max_detections=self._limit,
-        )
+        evaluator = self.evaluator([self._index[each.image_id] for each in found])  # type: ignore[index]
         owners: list[tuple[int, int]] = []
         for number, each in enumerate(found):
             evaluator.update(each)
@@ -80,7 +78,7 @@ class Matcher:
         matched = [Matched() for _ in found]
         firsts = np.concatenate([[0], np.cumsum([self._count(each) for each in found])])
         for task, matches in evaluator.matches().items():
-            objects, status = matches.objects[self._iou], matches.status[0, self._iou]
+            objects, status = matches.objects[0], matches.status[0, 0]
             pictures = {each.image_id: number for number, each in enumerate(found)}
             for row, annotation, state in zip(
                 matches.rows.tolist(), objects.tolist(), status.tolist(), strict=True

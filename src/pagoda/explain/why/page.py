@@ -1,11 +1,11 @@
 """why.html: a page on which every miss, wrong detection and suspect can be looked at; one file, nothing called out."""
 
-from collections import Counter
 from html import escape
 from pathlib import Path
 
 from pagoda.explain.why.page_data import page_data
-from pagoda.explain.why.records import MISS_WORDS, WRONG_WORDS, Cost, Why
+from pagoda.explain.why.records import Cost, Why
+from pagoda.explain.why.words import MEASURES, lead, usual_remedies, words_of
 from pagoda.files.text import json_text
 from pagoda.plain import check_counts, checked
 from pagoda.visualization.page import notes, section, shipped, write_program_page
@@ -13,7 +13,6 @@ from pagoda.visualization.thumbnails import ReadById, Wanted, embed_pictures
 
 MAX_BYTES = 25_000_000
 """of the page"""
-_WORDS: dict[str, str] = {"box accuracy": "found, but not exactly"}
 DEAREST = 6
 """costs that are seen at once"""
 _OWN_BYTES = 100_000
@@ -75,25 +74,6 @@ def write_page(
     )
 
 
-def words_of(kind: str, *, is_miss: bool) -> str:
-    """A reason or kind as people read it.
-
-    >>> words_of("wrong class", is_miss=True), words_of("box accuracy", is_miss=False)
-    ('right box, wrong class', 'found, but not exactly')
-    """
-    words: dict[str, str] = dict(MISS_WORDS) if is_miss else {**WRONG_WORDS, **_WORDS}
-    return words.get(kind, kind)
-
-
-def usual_remedies(why: Why) -> dict[str, tuple[str, int]]:
-    """Of each miss's reason (the remedy that most of its misses name, how many do)."""
-    counts: dict[str, Counter[str]] = {}
-    for miss in why.misses:
-        if miss.remedy:
-            counts.setdefault(miss.reason, Counter())[miss.remedy] += 1
-    return {reason: each.most_common(1)[0] for reason, each in counts.items()}
-
-
 def _headline(why: Why) -> str:
     numbers = [
         ("–" if why.ap is None else f"{100 * why.ap:.1f}", "AP"),
@@ -105,28 +85,7 @@ def _headline(why: Why) -> str:
         f'<div><span class="number">{number}</span><span>{escape(words)}</span></div>'
         for number, words in numbers
     )
-    return f'<div class="headline">{cells}</div>\n<p class="lead">{escape(_lead(why))}</p>'
-
-
-def _lead(why: Why) -> str:
-    """What is missing, and what of it is the dearest."""
-    if not why.num_objects:
-        return "Nothing is annotated here that could be found or missed, so there is no AP."
-    if not why.misses and not why.wrong:
-        return "Nothing to explain: every object was found, and nothing else."
-    dearest = next((cost for cost in why.costs if cost.ap > 0), None)
-    if why.ap is None or dearest is None:
-        return "What mending each kind of error would give is not known of this data set."
-    missing = (
-        f"Of the {100 * (1 - why.ap):.1f} points of AP that are missing, {100 * dearest.ap:.1f} come back"
-    )
-    kind = words_of(dearest.kind, is_miss=dearest.is_miss)
-    if dearest.kind in _WORDS:
-        return f"{missing} where every box that is found fits exactly."
-    what = "misses" if dearest.is_miss else "wrong detections"
-    remedy = usual_remedies(why).get(dearest.kind) if dearest.is_miss else None
-    told = f"{missing} without the {dearest.count:,} {what} of one kind, “{kind}”."
-    return f"{told} What most of them name: {remedy[0]}" if remedy else told
+    return f'<div class="headline">{cells}</div>\n<p class="lead">{escape(lead(why))}</p>'
 
 
 def _costs(why: Why) -> str:
@@ -158,7 +117,7 @@ def _cost_table(rows: list[str]) -> str:
 def _cost(cost: Cost, most: float, remedy: tuple[str, int] | None) -> str:
     words = escape(words_of(cost.kind, is_miss=cost.is_miss))
     what = "miss" if cost.is_miss else "wrong"
-    if cost.kind not in _WORDS:
+    if cost.kind not in MEASURES:
         choice = escape(f"{what}: {cost.kind}", quote=True)
         words = (
             f'<button type="button" class="plain" data-facet="reason" data-choose="{choice}">{words}</button>'
@@ -171,7 +130,7 @@ def _cost(cost: Cost, most: float, remedy: tuple[str, int] | None) -> str:
     parts = [{name: ap for name, ap in part.items() if ap > 0} for part in (cost.per_class, cost.per_size)]
     dearest = ", ".join(max(part, key=lambda name: part[name]) for part in parts if part)
     mends = f"{escape(remedy[0])} <small>({remedy[1]:,} of {cost.count:,})</small>" if remedy else ""
-    kind = "" if cost.kind in _WORDS else f" <small>{'missed' if cost.is_miss else 'wrong'}</small>"
+    kind = "" if cost.kind in MEASURES else f" <small>{'missed' if cost.is_miss else 'wrong'}</small>"
     return (
         f'<tr><th scope="row">{words}{kind}</th><td>{cost.count:,}</td><td>{100 * cost.ap:.1f}</td><td>{bar}</td>'
         f'<td class="text">{escape(dearest)}</td><td class="text">{mends}</td></tr>'

@@ -1,6 +1,6 @@
 """Why a model misses what it misses: every picture looked at once, every miss traced to its first reason."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from math import isnan
@@ -19,9 +19,10 @@ from pagoda.explain.why.misses import Missed, Reason
 from pagoda.explain.why.objects import Annotated, AnnotatedObjects
 from pagoda.explain.why.records import Miss, SeenPicture, Why
 from pagoda.explain.why.reported import LEAST_SCORE, reason_of_reported
+from pagoda.explain.why.second_look import scores_again
 from pagoda.explain.why.serving import Serving, Servings
-from pagoda.explain.why.suspects import Doubt, doubts_of, ranked, unexplained
-from pagoda.explain.why.traced import Traced, scores_again, trace
+from pagoda.explain.why.suspects import Doubt, doubts_of, missing, ranked, typical_scores, unexplained
+from pagoda.explain.why.traced import Traced, trace
 from pagoda.explain.why.wrong import Collected, records_of
 from pagoda.exporting.exported import ExportedDetector
 from pagoda.messages import counted
@@ -40,6 +41,8 @@ class Explained(NamedTuple):
     picture: SeenPicture
     misses: list[Miss]
     doubts: list[Doubt]
+    unexplained: list[int]
+    """rows of detections on nothing that is annotated"""
     found: Detections | None
     """boxes of all classes of the model; None: the picture could not be read"""
 
@@ -119,7 +122,9 @@ class _Examination:
         told = [seen.get(table.image_id(index)) or self._unreadable(index) for index in chosen]
         pictures = [each.picture for each in told]
         misses = [miss for each in told for miss in each.misses]
-        suspects = ranked([doubt for each in told for doubt in each.doubts], _scores_of_right(pictures))
+        typical = typical_scores(pictures)
+        doubts = [doubt for each in told for doubt in each.doubts]
+        suspects = ranked([*doubts, *self._missing(told, chosen, typical, batch_size)], typical)
         wrong = collected.wrong(pictures, suspects)
         costs = collected.costs(misses, wrong)
         return Why(
@@ -160,17 +165,15 @@ class _Examination:
         traced = trace(self.model, images, [targets.image_size for _, targets in samples], self.select)
         annotated = [self.objects.of(self.objects.index_of[targets.image_id]) for _, targets in samples]  # type: ignore[index]
         matched = self._matched([each.found for each in traced], annotated)
-        stable = self._stable(traced, annotated, [picture for picture, _ in samples])
         return [
             Explained(
                 self.objects.picture(own.index, each.found, pairs.found_by),
                 self._misses(own, pairs, partial(self._reason, own, each, pairs, targets)),
-                doubts_of(each, own, self.objects.known, again),
+                doubts_of(each, own, self.objects.known),
+                unexplained(each, own, self.objects.known),
                 replace(each.found, masks=None, mask_crops=None, keypoints=None, keypoint_scores=None),
             )
-            for own, each, pairs, again, (_, targets) in zip(
-                annotated, traced, matched, stable, samples, strict=True
-            )
+            for own, each, pairs, (_, targets) in zip(annotated, traced, matched, samples, strict=True)
         ]
 
     def _look_at_file(self, samples: Sequence[tuple[Tensor, AnyTargets]]) -> list[Explained]:
@@ -187,6 +190,7 @@ class _Examination:
             Explained(
                 self.objects.picture(own.index, each, pairs.found_by),
                 self._misses(own, pairs, partial(self._reported_reason, own, all_, len(each), pairs)),
+                [],
                 [],
                 replace(each, masks=None, mask_crops=None, keypoints=None, keypoint_scores=None),
             )
@@ -237,42 +241,37 @@ class _Examination:
             min_score=float(self.select.min_score),
         )
 
-    def _stable(
-        self, traced: Sequence[Traced], annotated: Sequence[Annotated], pictures: Sequence[Tensor]
-    ) -> list[dict[int, float]]:
-        """Least scores of what no annotation explains; only pictures with some of it are looked at again."""
-        rows = [
-            unexplained(each, own, self.objects.known) for each, own in zip(traced, annotated, strict=True)
+    def _missing(
+        self,
+        told: Sequence[Explained],
+        chosen: Sequence[int],
+        typical: Mapping[str, float],
+        batch_size: AnyBatchSize,
+    ) -> list[Doubt]:
+        """Objects that perhaps nobody annotated: as sure as half of what is right, and looked for once more."""
+        rows, found = {}, {}
+        for index, each in zip(chosen, told, strict=True):
+            scores, names = each.picture.scores, each.picture.labels
+            own = [row for row in each.unexplained if scores[row] >= typical.get(names[row], 2.0)]
+            if own and each.found is not None:
+                rows[index], found[index] = own, each.found[own]
+        if not found:
+            return []
+        together = BatchSize(batch_size, self._device)
+        again = scores_again(self.model, self.dataset, self.select, found, together)
+        pictures = {index: each.picture for index, each in zip(chosen, told, strict=True)}
+        return [
+            missing(pictures[index], row, score)
+            for index, scores in again.items()
+            for row, score in zip(rows[index], scores.tolist(), strict=True)
         ]
-        chosen = [number for number, own in enumerate(rows) if own]
-        stable: list[dict[int, float]] = [{} for _ in rows]
-        if chosen:
-            again = scores_again(
-                self.model,
-                [pictures[number] for number in chosen],
-                [rows[number] for number in chosen],
-                [traced[number] for number in chosen],
-            )
-            for number, least in zip(chosen, again, strict=True):
-                stable[number] = least
-        return stable
 
     def _unreadable(self, index: int) -> Explained:
         reason = Reason(
             "unreadable", "the picture cannot be read", "pagoda doctor names what is wrong with the file"
         )
         misses = [self.objects.miss(index, row, reason) for row in self.objects.of(index).counted]
-        return Explained(self.objects.picture(index), misses, [], None)
-
-
-def _scores_of_right(pictures: Sequence[SeenPicture]) -> dict[str, list[float]]:
-    """Of each class the scores of detections that find objects."""
-    scores: dict[str, list[float]] = {}
-    for picture in pictures:
-        for row in picture.found_by:
-            if row is not None:
-                scores.setdefault(picture.labels[row], []).append(picture.scores[row])
-    return scores
+        return Explained(self.objects.picture(index), misses, [], [], None)
 
 
 def _tube_of(box: Tensor, targets: AnyTargets) -> Tensor | None:

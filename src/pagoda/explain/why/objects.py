@@ -13,7 +13,7 @@ from pagoda.data.table.samples import AnnotatedDataset
 from pagoda.evaluation.coco.scoring import SIZES
 from pagoda.evaluation.runner import in_classes_of
 from pagoda.explain.why.misses import Reason
-from pagoda.explain.why.records import Miss, SeenPicture, SizeName, plain_box
+from pagoda.explain.why.records import Miss, SeenPicture, SizeName, plain_boxes
 from pagoda.messages import did_you_mean
 from pagoda.ops.boxes import xywh_to_xyxy
 from pagoda.structures.instances import Detections
@@ -87,11 +87,11 @@ class AnnotatedObjects:
             image_size=own.image_size
             if found is None
             else (int(found.image_size[0]), int(found.image_size[1])),
-            object_boxes=[plain_box(box) for box in own.boxes],
+            object_boxes=plain_boxes(own.boxes),
             object_labels=names,
             found_by=[(found_by or {}).get(row) for row in range(len(names))],
             ignored=own.ignored.tolist(),
-            boxes=[] if found is None else [plain_box(box) for box in xywh_to_xyxy(found.boxes_xywh)],
+            boxes=[] if found is None else plain_boxes(xywh_to_xyxy(found.boxes_xywh)),
             scores=[] if found is None else [round(score, 4) for score in found.scores.tolist()],
             labels=[] if found is None else found.names,
         )

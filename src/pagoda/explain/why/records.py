@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from pagoda.plain import JsonObject, checked
+from pagoda.plain import JsonObject
 
 Box = tuple[float, float, float, float]
 SizeName = Literal["small", "medium", "large"]
@@ -62,18 +62,21 @@ WRONG_WORDS: dict[WrongKind, str] = {
 }
 
 
-def plain_box(box: Tensor) -> Box:
-    """A box (4,) as plain numbers, to a hundredth of a pixel.
+def plain_boxes(boxes: Tensor) -> list[Box]:
+    """Boxes (n, 4) as plain numbers, to a hundredth of a pixel.
 
     >>> import torch
-    >>> plain_box(torch.tensor([0.0, 1.0, 2.004, 3.0]))
-    (0.0, 1.0, 2.0, 3.0)
+    >>> plain_boxes(torch.tensor([[0.0, 1.0, 2.004, 3.0]]))
+    [(0.0, 1.0, 2.0, 3.0)]
     """
-    x1, y1, x2, y2 = (round(value, 2) for value in box.tolist())
-    return x1, y1, x2, y2
+    return [tuple(box) for box in boxes.double().round(decimals=2).tolist()]
 
 
-@checked
+def plain_box(box: Tensor) -> Box:
+    """One of them (4,)."""
+    return plain_boxes(box[None])[0]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """The location, anchor or proposal that came closest to an object."""
@@ -94,7 +97,6 @@ class Evidence:
     """the anchor or proposal; a location is a box without area"""
 
 
-@checked
 @dataclass(frozen=True, kw_only=True)
 class Miss:
     """An annotated object that was not found, and the first reason."""
@@ -119,7 +121,6 @@ class Miss:
     """row among the picture's detections of the one that suppressed it, or named it otherwise"""
 
 
-@checked
 @dataclass(frozen=True, kw_only=True)
 class Wrong:
     """A detection that finds nothing, and what it is."""
@@ -142,7 +143,6 @@ class Wrong:
     """with that"""
 
 
-@checked
 @dataclass(frozen=True, kw_only=True)
 class Suspect:
     """An annotation that is probably wrong."""
@@ -167,7 +167,6 @@ class Suspect:
     """row of the detection that says otherwise"""
 
 
-@checked
 @dataclass(frozen=True, kw_only=True)
 class SeenPicture:
     """A picture, all that is annotated in it and all that was found."""
@@ -194,7 +193,6 @@ class SeenPicture:
     """classes of the detections"""
 
 
-@checked
 @dataclass(frozen=True, kw_only=True)
 class Cost:
     """What one kind of error costs: AP (0 … 1) with all of it mended, less AP as it is."""
@@ -213,7 +211,6 @@ class Cost:
     """of APs, APm and APl: small, medium, large"""
 
 
-@checked
 @dataclass(frozen=True, kw_only=True)
 class Why:
     """Every miss and every wrong detection of a model on a data set, explained."""

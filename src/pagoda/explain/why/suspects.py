@@ -6,7 +6,7 @@ and sure of something else. How sure is judged beside the detections of that cla
 N objects of a picture, P priors.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from statistics import median
 from typing import NamedTuple
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pagoda.explain.why.objects import Annotated
-from pagoda.explain.why.records import Suspect, plain_box
+from pagoda.explain.why.records import SeenPicture, Suspect, plain_box
 from pagoda.explain.why.traced import Traced
 from pagoda.ops.boxes import box_areas, pairwise_iou, xywh_to_xyxy
 
@@ -25,8 +25,10 @@ APART_IOU = 0.3
 """below which a detection is of no annotated object"""
 LOOSE_IOU = 0.75
 """below which an annotated box differs from what was found"""
-LEAST = 0.1
-"""score or suspicion, from which on it is told"""
+LEAST_SCORE = 0.1
+"""from which on a detection speaks against annotations"""
+LEAST_SUSPICION = 0.2
+"""from which on it is told"""
 
 
 class Doubt(NamedTuple):
@@ -40,32 +42,29 @@ class Doubt(NamedTuple):
     """of what speaks against it"""
 
 
-def ranked(doubts: Sequence[Doubt], right: Mapping[str, Sequence[float]]) -> list[Suspect]:
-    """Suspects, the most suspicious first; `right` are the scores of each class's detections that find objects.
+def typical_scores(pictures: Iterable[SeenPicture]) -> dict[str, float]:
+    """Of each class the score that half of the detections reach that find an object."""
+    scores: dict[str, list[float]] = {}
+    for picture in pictures:
+        for row in picture.found_by:
+            if row is not None:
+                scores.setdefault(picture.labels[row], []).append(picture.scores[row])
+    return {name: median(each) for name, each in scores.items()}
 
-    What is as sure as half of these counts in full. Another box, and an object that nobody annotated, are half as
-    suspicious as another class: they are as often the model's own mistakes.
+
+def ranked(doubts: Iterable[Doubt], typical: Mapping[str, float]) -> list[Suspect]:
+    """Suspects, the most suspicious first; `typical` as `typical_scores` has them.
+
+    What is as sure as half of the detections that are right counts in full. Another box, and an object that nobody
+    annotated, are half as suspicious as another class: they are as often the model's own mistakes.
     """
-    typical = {name: median(scores) for name, scores in right.items() if scores}
     suspects = []
     for suspect, share, score in doubts:
         sure = min(1.0, score / max(typical.get(suspect.suggested, 1.0), 1e-9))
         suspicion = share * sure * (1.0 if suspect.kind == "class" else 0.5)
-        if suspicion >= LEAST:
+        if suspicion >= LEAST_SUSPICION:
             suspects.append(replace(suspect, suspicion=round(suspicion, 4)))
     return sorted(suspects, key=lambda each: -each.suspicion)
-
-
-def doubts_of(traced: Traced, annotated: Annotated, known: Tensor, stable: dict[int, float]) -> list[Doubt]:
-    """What speaks against a picture's annotations.
-
-    `known` (classes,) bool: those of the model that the data have; `stable`: of detections that no annotation explains
-    the least score that other looks at the picture gave them, by row.
-    """
-    return [
-        *_of_objects(traced, annotated, known),
-        *(_missing(traced, annotated, row, score) for row, score in stable.items()),
-    ]
 
 
 def unexplained(traced: Traced, annotated: Annotated, known: Tensor) -> list[int]:
@@ -74,7 +73,7 @@ def unexplained(traced: Traced, annotated: Annotated, known: Tensor) -> list[int
     boxes = xywh_to_xyxy(found.boxes_xywh)
     explained = pairwise_iou(boxes, annotated.boxes).amax(1) >= APART_IOU if len(annotated.boxes) else None
     free = torch.ones(len(boxes), dtype=torch.bool) if explained is None else ~explained
-    free &= known[found.labels] & (found.scores >= LEAST)
+    free &= known[found.labels] & (found.scores >= LEAST_SCORE)
     free &= ~_inside(boxes, annotated.boxes[annotated.ignored])
     chosen: list[int] = []
     for row in free.nonzero().flatten().tolist():  # the best first
@@ -96,7 +95,8 @@ def support(traced: Traced, boxes: Tensor) -> Tensor:
     return torch.stack(columns, dim=1)
 
 
-def _of_objects(traced: Traced, annotated: Annotated, known: Tensor) -> list[Doubt]:
+def doubts_of(traced: Traced, annotated: Annotated, known: Tensor) -> list[Doubt]:
+    """What speaks against the annotated objects of a picture; `known` (classes,) bool: those that the data have."""
     rows = (~annotated.ignored).nonzero().flatten()
     if not len(rows) or not len(traced.pairs.scores):
         return []
@@ -116,7 +116,7 @@ def _other_class(traced: Traced, annotated: Annotated, row: int, scores: Tensor)
     others[annotated.labels[twins]] = 0  # another object in the same place is no contradiction
     other = int(others.argmax())
     own, theirs = float(scores[label]), float(others[other])
-    if theirs < LEAST or theirs <= own:
+    if theirs < LEAST_SCORE or theirs <= own:
         return None
     suspect = Suspect(
         image_id=annotated.image_id,
@@ -157,21 +157,21 @@ def _other_box(traced: Traced, annotated: Annotated, row: int) -> Doubt | None:
     return Doubt(suspect, 1 - iou, score)
 
 
-def _missing(traced: Traced, annotated: Annotated, row: int, score: float) -> Doubt:
-    found = traced.found
-    name = found.names[row]
+def missing(picture: SeenPicture, row: int, again: float) -> Doubt:
+    """An object that nobody annotated: what is found in `row`, and with the score `again` in another look."""
+    name, score = picture.labels[row], picture.scores[row]
     suspect = Suspect(
-        image_id=annotated.image_id,
+        image_id=picture.image_id,
         kind="missing",
-        box=plain_box(xywh_to_xyxy(found.boxes_xywh)[row]),
+        box=picture.boxes[row],
         label="",
         suggested=name,
         suspicion=0.0,
-        words=f"detection {row}, a {name} of score {float(found.scores[row]):.2f}, is on nothing that is annotated; in"
-        f" the mirrored and the smaller picture it has {score:.2f} or more",
+        words=f"detection {row}, a {name} of score {score:.2f}, is on nothing that is annotated; in the mirrored,"
+        f" smaller picture it has {again:.2f}",
         detection=row,
     )
-    return Doubt(suspect, 1.0, score)
+    return Doubt(suspect, 1.0, min(score, again))
 
 
 def _inside(boxes: Tensor, regions: Tensor) -> Tensor:

@@ -16,16 +16,12 @@ from pagoda.detectors.dense import DenseDetector
 from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.detectors.rcnn import RCNN
 from pagoda.detectors.two_stage import Proposed
-from pagoda.explain.why.serving import scaled
-from pagoda.ops.boxes import pairwise_iou, xywh_to_xyxy
+from pagoda.ops.boxes import xywh_to_xyxy
 from pagoda.postprocess.select import Candidates, Pairs, Select, Stages, take
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.outputs import DenseOutputs, Proposals, RoIOutputs, RPNOutputs, TubeOutputs
 from pagoda.structures.tubes import Tubes
-
-SMALLER = 0.8
-"""times the input size, at which a detection is looked for again"""
 
 
 class FirstStage(NamedTuple):
@@ -202,46 +198,6 @@ def _look(model: Any, images: ImageBatch) -> tuple[Proposed | None, Any]:
             return None, model(images)
         case _:
             raise TypeError(f"the stages of {type(model).__name__} are not known")
-
-
-def scores_again(
-    model: Detector, pictures: Sequence[Tensor], rows: Sequence[Sequence[int]], traced: Sequence[Traced]
-) -> list[dict[int, float]]:
-    """Of some detections of each picture the least score that a mirrored and a smaller look give them, by row; 0 where
-    they are not found again."""
-    sizes = [each.found.image_size for each in traced]
-    select, spec = traced[0].select, model.input_spec
-    mirrored = [picture.flip(-1) for picture in pictures]
-    looks = [
-        (spec, mirrored, True),
-        (scaled(spec, SMALLER), pictures, False),
-    ]
-    least = [
-        {row: float(each.found.scores[row]) for row in own} for each, own in zip(traced, rows, strict=True)
-    ]
-    device = traced[0].device
-    for view, shown, is_mirrored in looks:
-        images = view.prepare(shown, device=device)
-        if isinstance(model, RCNN):  # whose masks are of no use here
-            seen_here = select.detect(model.look(images)[1], images, model.decode, model.label_map)
-        else:
-            seen_here = model.detect(images, postprocess=select)
-        found = view.restore(seen_here, sizes)
-        for each, seen, own in zip(traced, found, least, strict=True):
-            for row in own:
-                own[row] = min(own[row], _same(each.found, row, seen.to("cpu"), is_mirrored))
-    return least
-
-
-def _same(found: Detections, row: int, seen: Detections, is_mirrored: bool) -> float:
-    """The score of the best detection of the same class in the same place."""
-    boxes = seen.boxes.float()
-    if is_mirrored:
-        width = found.image_size[1]
-        boxes = torch.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], dim=1)
-    overlaps = pairwise_iou(found.boxes[row : row + 1].float(), boxes)[0]
-    same = (overlaps >= 0.5) & (seen.labels == found.labels[row])
-    return float(seen.scores[same].max()) if same.any() else 0.0
 
 
 def _of_image(outputs: Any, image: int) -> Any:

@@ -46,8 +46,9 @@ from pagoda.data.formats.reader import open_annotations
 from pagoda.data.loading import BatchPlan, TrainingView, make_loader
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator
 from pagoda.models import create_model
+from pagoda.recipes.augmentation import training_transform
 from pagoda.recipes.efficientdet import small
-from pagoda.recipes.training_run import train_on, training_transform
+from pagoda.recipes.training_run import train_on
 from pagoda.structures.instances import Detections, Targets
 from pagoda.structures.labels import LabelMap
 from pagoda.training.ema import ModelAverage

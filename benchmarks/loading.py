@@ -13,7 +13,7 @@ from pagoda.data.dataset import DetectionDataset
 from pagoda.data.formats.reader import open_annotations
 from pagoda.data.loading import BatchPlan, TrainingView, make_loader
 from pagoda.models import create_model
-from pagoda.recipes.training_run import training_transform
+from pagoda.recipes.augmentation import training_transform
 from pagoda.training.settings import AugmentSettings
 
 

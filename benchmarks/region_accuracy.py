@@ -32,8 +32,8 @@ from pagoda.data.augment.transforms import Compose, HorizontalFlip, Resize
 from pagoda.data.dataset import DetectionDataset
 from pagoda.data.formats.reader import open_annotations
 from pagoda.models import create_model
+from pagoda.recipes.augmentation import training_transform
 from pagoda.recipes.rcnn import small
-from pagoda.recipes.training_run import training_transform
 from pagoda.training.settings import AugmentSettings
 
 SIDES = {"nuclei": (320, 400), "mirror_mouse": (256, 264)}

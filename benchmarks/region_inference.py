@@ -184,7 +184,7 @@ def postprocessing(model: RCNN, picture: Tensor) -> Callable[[], object]:
         count = len(found)
         if outputs.mask_logits is not None:
             found = replace(found, mask_crops=outputs.mask_logits[0, :count].sigmoid())
-            found = model.paste(found, select)
+            found = select.with_masks(found)
         if outputs.keypoint_logits is not None:
             places, scores = select.keypoints(outputs.keypoint_logits[0, :count], found.boxes)
             found = replace(found, keypoints=places, keypoint_scores=scores)

@@ -22,6 +22,7 @@ def draw(rng: np.random.Generator, count: int = 5, size: tuple[int, int] = (30, 
         size,
         LABELS,
         masks=rng.random((count, *size)) < 0.5,
+        mask_crops=rng.random((count, 6, 6)).astype(np.float32),
         keypoints=rng.uniform(0, 30, (count, 3, 2)).astype(np.float32),
         keypoint_scores=rng.random((count, 3)).astype(np.float32),
         track_ids=np.arange(count),
@@ -33,7 +34,7 @@ def test_names_and_json_are_those_of_pagoda(rng):
     torch = pytest.importorskip("torch")
     structures = pytest.importorskip("pagoda.structures.instances")
     ours = draw(rng)
-    own = {"mask_crops", "found_by", "inclusive"}  # to paste masks anew; what converted weights have learnt
+    own = {"found_by", "inclusive"}  # to paste masks anew; what converted weights have learnt
     assert {each.name for each in fields(ours)} == {each.name for each in fields(structures.Detections)} - own
     plain = {
         each.name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value

@@ -113,6 +113,79 @@ def test_masks_and_keypoints_come_to_the_picture(tmp_path, picture):
     assert dog["segmentation"]["size"] == [80, 160] and cat["segmentation"]["counts"] == "P`<"
 
 
+THRESHOLDS = {"scores": {"dog": 0.4}, "kind": "best_f1", "split": "val", "precision": None, "otherwise": 0.95}
+
+
+def test_each_class_is_kept_from_its_own_score_on(tmp_path, picture, capsys):
+    model = pagoda_runtime.load(
+        write(tmp_path / "cut.onnx", METADATA | {"thresholds": json.dumps(THRESHOLDS)})
+    )
+    assert model.predict(picture, min_score="card").names == ["dog"]  # .4 is kept; the cat of .9 is below .95
+    assert [len(each) for each in model.predict([picture, picture], min_score="card")] == [1, 1]
+    frames = list(model.track([picture] * 3, min_score="card"))
+    assert [each.names for each in frames] == [["dog"]] * 3
+    assert main(["predict", str(tmp_path / "cut.onnx"), str(picture), "--min-score", "card"]) == 0
+    said = capsys.readouterr()
+    assert [each["name"] for each in json.loads(said.out)["objects"]] == ["dog"]
+    assert "dog 0.400" in said.err
+    with pytest.raises(ValueError, match="min_score must be a number, None or 'card', got 'crad'"):
+        model.predict(picture, min_score="crad")
+
+
+def test_a_file_without_thresholds_says_what_puts_some_there(file, picture, capsys):
+    with pytest.raises(
+        ValueError, match="holds no thresholds; pagoda val MODEL --data DIR --save-thresholds"
+    ):
+        pagoda_runtime.load(file).predict(picture, min_score="card")
+    assert main(["predict", str(file), str(picture), "--min-score", "card"]) == 2
+    assert "--save-thresholds" in capsys.readouterr().err
+
+
+def test_thresholds_below_what_the_file_gives_are_told(tmp_path, picture):
+    low = THRESHOLDS | {"scores": {"cat": 0.01, "dog": 0.4}}
+    model = pagoda_runtime.load(write(tmp_path / "low.onnx", METADATA | {"thresholds": json.dumps(low)}))
+    with pytest.warns(UserWarning, match=r"no objects below 0\.05, and the thresholds of cat are lower"):
+        assert model.predict(picture, min_score="card").names == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [[], {}, {"scores": {"fox": 0.5}}, {"scores": {"cat": "x"}}, {"scores": {"cat": 2}}, {"scores": {}}],
+)
+def test_thresholds_that_are_none_are_refused(tmp_path, wrong):
+    with pytest.raises(ModelFileError, match=r"wrong\.onnx: thresholds"):
+        pagoda_runtime.load(write(tmp_path / "wrong.onnx", METADATA | {"thresholds": json.dumps(wrong)}))
+
+
+def pasting(path: Path, **limits: object) -> Path:
+    """A file that says what is inside each box, and whose own masks nobody can compute."""
+    inside = np.zeros((1, 4, 4, 4), np.float32)
+    inside[0, :3, 1:3] = 0.6
+    said = METADATA | {"postprocess": json.dumps({"min_score": 0.05, **limits})}
+    write(path, said, found=FOUND | {"mask_probabilities": inside})
+    model = onnx.load(str(path))
+    shape = onnx.numpy_helper.from_array(np.array([7, 11, 13, 17]), "impossible")
+    model.graph.initializer.append(shape)
+    model.graph.node.append(onnx.helper.make_node("Reshape", ["images", "impossible"], ["masks"]))
+    masks = onnx.helper.make_tensor_value_info("masks", onnx.TensorProto.UINT8, [7, 11, 13, 17])
+    model.graph.output.insert(3, masks)
+    onnx.save(model, str(path))
+    return path
+
+
+def test_masks_are_pasted_at_the_size_of_the_picture_and_the_graphs_are_not_asked_for(tmp_path, picture):
+    found = pagoda_runtime.load(pasting(tmp_path / "inside.onnx")).predict(picture)
+    assert found.masks.shape == (3, 80, 160) and found.mask_crops.shape == (3, 4, 4)
+    # Of the box 0 … 40 rows of cells around 15 and 25 have 0.6, falling to 0 within ten pixels: half at 13.3 and 26.7.
+    rows, columns = np.flatnonzero(found.masks[0].any(1)), np.flatnonzero(found.masks[0].any(0))
+    assert (rows[0], rows[-1], columns[0], columns[-1]) == (13, 26, 3, 36)
+    strict = pagoda_runtime.load(pasting(tmp_path / "strict.onnx", min_mask_probability=0.7)).predict(picture)
+    assert not strict.masks.any() and strict.masks.shape == (3, 80, 160)
+    assert len(pagoda_runtime.load(tmp_path / "inside.onnx").predict(picture, min_score=0.5).masks) == 1
+    with pytest.raises(ModelFileError, match=r"pastes masks by the rule 'glue'.*install a newer one"):
+        pagoda_runtime.load(pasting(tmp_path / "newer.onnx", paste="glue"))
+
+
 def test_a_threshold_below_the_files_is_refused(file, picture):
     model = pagoda_runtime.load(file)
     for wrong in (0.01, 1.5):
@@ -173,8 +246,11 @@ def test_openvino_is_named_with_its_extra(tmp_path, monkeypatch):
         pagoda_runtime.load(tmp_path / "model.xml")
 
 
-def test_openvino_files_say_the_same(file, picture, tmp_path):
+def test_openvino_files_say_the_same(picture, tmp_path):
     openvino = pytest.importorskip("openvino")
+    inside = np.full((1, 4, 4, 4), 0.6, np.float32)
+    more = {name: MORE[name] for name in ("masks",)} | {"mask_probabilities": inside}
+    file = write(tmp_path / "model.onnx", METADATA, found=FOUND | more)
     network = openvino.convert_model(str(file))
     foreign = tmp_path / "foreign.xml"
     openvino.save_model(network, str(foreign))
@@ -185,6 +261,7 @@ def test_openvino_files_say_the_same(file, picture, tmp_path):
     openvino.save_model(network, str(tmp_path / "model.xml"), compress_to_fp16=False)
     model = pagoda_runtime.load(tmp_path / "model.xml", threads=1)
     assert model.engine.startswith("OpenVINO")
+    assert "masks" not in model._opened.outputs and model.predict(picture).masks[0, 5:35, 5:35].all()
     assert model.predict(picture).to_dict() == pagoda_runtime.load(file).predict(picture).to_dict()
 
 

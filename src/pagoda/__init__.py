@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from pagoda.version import __version__
 
 if TYPE_CHECKING:
-    from pagoda.api import evaluate, export, track, train
+    from pagoda.api import evaluate, export, track, train, why
     from pagoda.convert.read_backbone import load_backbone
     from pagoda.exporting.optimize import optimize
     from pagoda.models import create_model, list_models, load
@@ -23,6 +23,7 @@ _HOMES = {
     "load_backbone": "pagoda.convert.read_backbone",
     "track": "pagoda.api",
     "train": "pagoda.api",
+    "why": "pagoda.api",
     "optimize": "pagoda.exporting.optimize",
     "Detections": "pagoda.structures.instances",
     "LabelMap": "pagoda.structures.labels",

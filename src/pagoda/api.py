@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 from warnings import warn
 
 import numpy as np
@@ -12,7 +13,11 @@ from pagoda.data.formats.reader import open_annotations
 from pagoda.data.reading.splits import chosen_with
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation import runner
+from pagoda.evaluation.coco.operating import OperatingOptions
 from pagoda.evaluation.coco.result import DetectionResult
+from pagoda.explain.why import examine
+from pagoda.explain.why.objects import chosen_pictures
+from pagoda.explain.why.records import Why
 from pagoda.exporting.onnx import export_onnx
 from pagoda.exporting.openvino import export_openvino
 from pagoda.exporting.parity import ParityReport
@@ -23,12 +28,13 @@ from pagoda.models import load
 from pagoda.pictures.read import PictureError
 from pagoda.plain import JsonObject, checked, from_plain
 from pagoda.recipes import training_run
+from pagoda.recipes.datasets import dataset_for, open_source
 from pagoda.recipes.training_run import RunResult
 from pagoda.structures.instances import Detections
 from pagoda.tracking.linking import LinkerName
 from pagoda.training.settings import TrainSettings
 
-__all__ = ["evaluate", "export", "track", "train"]
+__all__ = ["evaluate", "export", "track", "train", "why"]
 
 
 def train(
@@ -85,10 +91,17 @@ def evaluate(
     batch_size: AnyBatchSize = "auto",
     max_detections: int = 100,
     inside_only: bool = False,
+    precision_at: float | None = None,
+    rounds: int = 2000,
 ) -> DetectionResult:
     """COCO metrics of a model on one split of a dataset folder; of a picture and class `max_detections` count.
 
-    Raises ValueError where pictures lie outside the folder and `inside_only` is set.
+    `result.operating` says from which score on to believe it, class by class (best F1, and the lowest score that
+    reaches `precision_at`), with intervals of `rounds` bootstrap samples; what it takes for what; and whether scores
+    mean what they say. `recipes.thresholds_file.save_thresholds` puts such scores into the model's file.
+
+    Raises ValueError where pictures lie outside the folder and `inside_only` is set, and for a precision that is no
+    share.
 
     >>> import tempfile
     >>> from pagoda.data.drawn.synthetic import DrawnShapes
@@ -107,7 +120,55 @@ def evaluate(
         annotations = open_annotations(data, split, inside_only=inside_only)
     dataset = DetectionDataset(annotations, channels=model.input_spec.read_channels)
     limits = {**runner.EVALUATION_LIMITS, "max_detections": max_detections}
-    return runner.evaluate(model, dataset, batch_size=batch_size, limits=limits)
+    operating = OperatingOptions(precision_at=precision_at, rounds=rounds)
+    return runner.evaluate(model, dataset, batch_size=batch_size, limits=limits, operating=operating)
+
+
+@checked
+def why(
+    model: str | Path | Detector,
+    data: str | Path,
+    *,
+    split: str = "val",
+    pictures: Sequence[str] = (),
+    min_score: float | None = None,
+    max_iou: float | None = None,
+    max_detections: int | None = None,
+    batch_size: AnyBatchSize = "auto",
+    inside_only: bool = False,
+) -> Why:
+    """Explain every object that a model, or a checkpoint, misses on one split of a dataset folder (docs/why.md).
+
+    Args:
+        pictures: only these, named as the data set names them or by the end of that.
+        min_score, max_iou, max_detections: instead of the model's own limits.
+
+    Raises ValueError for a class that the model does not know, and for pictures without any annotation.
+
+    >>> import tempfile
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> from pagoda.data.saving import write_coco_folder
+    >>> from pagoda.models import create_model
+    >>> shapes = DrawnShapes(2, (32, 32))
+    >>> small = {"width": 16, "short_side": 32, "long_side": 32}
+    >>> model = create_model("fcos_ghostnet_50_fpn", label_map=shapes.label_map, **small)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = write_coco_folder(shapes, folder, split="val")
+    ...     told = why(model, folder)
+    >>> len(told.misses) == told.num_objects, told.misses[0].reason in told.miss_counts()  # it has not been trained
+    (True, True)
+    """
+    detector = model if isinstance(model, Detector) else load(model)
+    with chosen_with("--split"):
+        source = open_source(detector, data, split, inside_only=inside_only)
+    dataset = dataset_for(detector, source)
+    return examine.why(
+        detector,
+        dataset,
+        indices=chosen_pictures(dataset.annotations, pictures),
+        limits={"min_score": min_score, "max_iou": max_iou, "max_detections": max_detections},
+        batch_size=batch_size,
+    )
 
 
 @checked
@@ -117,7 +178,7 @@ def track(
     *,
     out: str | Path | None = None,
     linker: LinkerName = TrackOptions.linker,
-    min_score: float | None = TrackOptions.min_score,
+    min_score: float | Literal["card"] | None = TrackOptions.min_score,
     classes: str | Sequence[str] = TrackOptions.classes,
     first_frame: int = TrackOptions.first_frame,
     max_frames: int | None = TrackOptions.max_frames,
@@ -138,7 +199,8 @@ def track(
             KeyboardInterrupt that says how to go on.
         linker: who says which objects of two frames are one (docs/tracking.md).
         min_score: a detection this good starts a track; a higher one gives fewer false tracks and loses weak objects.
-            None: the linker's own, 0.9 for models of clips.
+            None: the linker's own, 0.9 for models of clips. "card": detections are kept from the score of their class
+            in the model's file on, and weaker ones help no track.
         classes: name or names of the classes to follow; none: all.
         first_frame: counted from 0; tracks begin here.
         max_frames: the end after so many; with `out`, `resume` goes on from there.

@@ -1,6 +1,6 @@
 """What many messages have in common: counted nouns, lists that stay short, the known word that was probably meant."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 
 
@@ -42,3 +42,21 @@ def short_list(things: Collection[object], limit: int = 10) -> str:
     """
     shown = ", ".join(str(each) for each, _ in zip(things, range(limit), strict=False)) or "none"
     return shown if len(things) <= limit else f"{shown}, … ({len(things)} in all)"
+
+
+def aligned(rows: Sequence[Sequence[str]], *, first_left: bool = True) -> str:
+    """Lines whose cells stand below each other, two spaces apart: the first to the left, unless it is a number too, the
+    others to the right.
+
+    >>> print(aligned([["class", "AP"], ["cat", "0.5"]]))
+    class   AP
+    cat    0.5
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+        if first_left:
+            cells[0] = row[0].ljust(widths[0])
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

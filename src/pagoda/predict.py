@@ -25,6 +25,7 @@ from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.outputs import ClassOutputs
+from pagoda.structures.thresholds import ScoreThresholds
 
 
 @runtime_checkable
@@ -121,10 +122,12 @@ def predict_pictures(
     limits: Limits | None = None,
     batch_size: int = 1,
     views: PictureViews | None = None,
+    thresholds: ScoreThresholds | None = None,
 ) -> Iterator[Detections]:
     """Detections in the order of `sources`, on the CPU, in pixels of each picture; read one batch ahead at most.
 
-    `limits` are fields of the model's `postprocess`; None keeps the model's own. See `Detector.predict` for the rest.
+    `limits` are fields of the model's `postprocess`; None keeps the model's own. `thresholds`: what is below the score
+    of its class is left out. See `Detector.predict` for the rest.
     Raises ValueError for a `batch_size` below 1.
     """
     from pagoda.pictures.arrays import ReadPicture  # a model that is only loaded reads no pictures
@@ -133,7 +136,10 @@ def predict_pictures(
     check_counts(batch_size=batch_size)
     limits = limits or {}
     postprocess = model.postprocess.with_limits(**limits)
-    min_score = float(limits.get("min_score") or 0)
+    least = float(limits.get("min_score") or 0)
+    min_scores = torch.tensor(
+        [least] * len(model.label_map) if thresholds is None else thresholds.of_labels(model.label_map)
+    )
     remaining = iter(sources)
     while group := list(islice(remaining, batch_size)):
         model = evaluating(model)  # type: ignore[type-var]
@@ -155,7 +161,8 @@ def predict_pictures(
                 found = model.restore(_detect_views(model, tensors, postprocess, views, device), sizes)
         for picture, detections in zip(read, found, strict=True):
             # Where the model compares its threshold with something else, the person's still means the score.
-            kept = detections.to("cpu").above(min_score)
+            found_here = detections.to("cpu")
+            kept = found_here[found_here.scores >= min_scores[found_here.labels]]
             pixels = None if isinstance(picture, ResizedPicture) else picture.pixels[..., :3]
             yield replace(kept, file=picture.name, picture=pixels)
 

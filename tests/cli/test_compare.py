@@ -106,3 +106,28 @@ def test_models_of_clips_are_sent_elsewhere(folder, files, monkeypatch, capsys):
     monkeypatch.setattr(command, "open_ready", lambda path, model_, take, **where: model.eval())
     assert run("m.safetensors", files["all"], "--data", folder) == 1
     assert "for models of single pictures; score those of clips by pagoda val" in capsys.readouterr().err
+
+
+def test_a_page_on_which_both_stand_side_by_side(folder, files, tmp_path, capsys):
+    out = tmp_path / "new" / "out"
+    for _ in range(2):
+        assert run(files["half"], files["all"], "--data", folder, "--rounds", 50, "--out", out) == 0
+    assert str(out / "compare-2.html") in capsys.readouterr().err
+    assert sorted(each.name for each in out.iterdir()) == [
+        "compare-2.html", "compare-2.json", "compare.html", "compare.json"
+    ]  # fmt: skip
+    page = (out / "compare.html").read_text()
+    data = json.loads(page.split('id="data">')[1].split("</script>")[0])
+    said = json.loads((out / "compare.json").read_text())
+    assert len(data["entries"]) == len(said["pictures"]) >= 4
+    for entry, change in zip(data["entries"], said["pictures"], strict=True):
+        found = [sum(row[6] >= 0 for row in side) for side in entry["sides"]]
+        assert found[1] - found[0] == change["found"] and found == [0, len(entry["objects"])]
+    assert len(json.loads(page.split('id="pictures">')[1].split("</script>")[0])) == len(data["entries"])
+    assert "the second is better by" in page
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_the_work(folder, files, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert run(files["all"], files["all"], "--data", folder, "--out", tmp_path / "file") == 1
+    assert "could not write" in capsys.readouterr().err

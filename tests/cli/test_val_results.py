@@ -132,3 +132,24 @@ def test_results_that_are_none_are_named(data: Path, capsys) -> None:
     assert run("val", "--results", str(data / "results.json"), "--data", str(data)) == 1
     told = "".join(capsys.readouterr().err.split())  # lines break anywhere in a path
     assert "results.json:result0:scoremustbeanumber,got'high'" in told
+
+
+def test_scores_to_cut_at_stand_below_each_task(folder, tmp_path, capsys):
+    rows = perfect(folder, "bbox", "segmentation", "keypoints")
+    rows[0]["score"] = 0.25
+    file, page = write(tmp_path / "results.json", rows), tmp_path / "new" / "page.html"
+    words = ("val", "--results", file, "--data", str(folder), "--precision-at", "1")
+    assert run(*words, "--json", "--report", str(page)) == 0
+    scores = json.loads(capsys.readouterr().out)
+    for found in (scores, scores["others"]["segm"], scores["others"]["keypoints"]):
+        points = found["operating"]["thresholds"].values()
+        assert {point["at_precision"]["score"]["value"] for point in points} <= {0.25, 0.5}
+        assert all(point["best_f1"]["recall"]["value"] == 1 for point in points)
+    assert scores["others"]["segm"]["operating"]["confusion"] is None
+    counts = scores["operating"]["confusion"]["counts"]
+    assert sum(map(sum, counts)) == sum(counts[k][k] for k in range(len(counts))) == len(rows)
+    assert page.read_text().count("scores to cut at") == 3
+    assert run(*words, "--report", str(page)) == 1
+    assert "choose another name" in capsys.readouterr().err
+    assert run(*words, "--calibration", "--rounds", "0") == 0
+    assert "Calibration of detections" in (text := capsys.readouterr().out) and "bootstrap" not in text

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pagoda.data.augment.clips import transform_clip
+from pagoda.data.augment.mixing import CopyPaste, Mixup, PasteSources
 from pagoda.data.augment.transforms import (
     Carry,
     Compose,
@@ -185,8 +186,9 @@ def test_an_object_cropped_away_in_one_frame_is_absent_there():
 
 def test_transforms_that_would_tear_a_clip_apart_are_refused(walks):
     clips = ClipDataset(walks, clip_length=3)
-    for step in (Mosaic(clips, (64, 64)), RandomIoUCrop()):
-        with pytest.raises(ValueError, match=r"augment\.mosaic=0 and augment\.iou_crop=0"):
+    sources = PasteSources.of(clips.annotations)
+    for step in (Mosaic(clips, (64, 64)), RandomIoUCrop(), Mixup(clips), CopyPaste(clips, sources)):
+        with pytest.raises(ValueError, match=r"augment\.mosaic=0, copy_paste=0, mixup=0 and iou_crop=0"):
             TrainingView(clips, Compose([step]))[Draw(0, 0)]
 
     def by_objects(picture, targets):

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pagoda.backbones.resnet import ResNet
 from pagoda.backbones.resnet_options import Body
@@ -29,7 +29,7 @@ from pagoda.postprocess.proposals import ProposalRules, SelectProposals
 from pagoda.postprocess.rcnn import SelectRoIs
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
-from pagoda.structures.instances import Detections, Targets
+from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
 
 pytestmark = pytest.mark.medium
@@ -194,7 +194,7 @@ def test_masks_of_objects_that_stay_where_they_are_are_not_pasted_again(
     (found,) = model.detect(batch_of((64, 96)))
     (moved,) = model.restore([replace(found, boxes=found.boxes + 4.0)], [(64, 96)])
     assert torch.equal(moved.masks, model.postprocess.masks(found.mask_crops, moved.boxes, (64, 96)))
-    monkeypatch.setattr(model, "paste", None)
+    monkeypatch.setattr(SelectRoIs, "masks", None)
     (same,) = model.restore([found], [(64, 96)])
     assert len(found) and same.masks is found.masks
 
@@ -225,11 +225,13 @@ def test_prediction_and_evaluation_paste_once(monkeypatch: pytest.MonkeyPatch) -
     model = rcnn(shapes=("mask",), input_spec=InputSpec(short_side=64, long_side=96)).eval()
     sizes: list[tuple[int, int]] = []
 
-    def count(found: Detections, select: SelectRoIs) -> Detections:
-        sizes.append(found.image_size)
-        return type(model).paste(model, found, select)
+    paste = SelectRoIs.masks
 
-    monkeypatch.setattr(model, "paste", count)
+    def count(select: SelectRoIs, probabilities: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+        sizes.append(size)
+        return paste(select, probabilities, boxes, size)
+
+    monkeypatch.setattr(SelectRoIs, "masks", count)
     found = model.predict(torch.zeros(3, 50, 70, dtype=torch.uint8), min_score=0.0)
     assert sizes == [(50, 70)] and found.masks.shape[1:] == (50, 70)
     data = DrawnShapes(2, image_size=(40, 60), seed=1)

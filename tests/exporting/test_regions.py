@@ -82,6 +82,8 @@ def test_skeleton_and_usage_travel_in_the_file(exported) -> None:
     assert Skeleton.from_dict(json.loads(said["skeleton"])) == FACE and FACE.flip_pairs == ((0, 1),)
     assert json.loads(said["names"]) == list(RIDERS.names)
     assert "masks: bool" in said["usage"] and "keypoint_scores: " in said["usage"]
+    assert " mask_probabilities: (batch, detections, M, M)" in said["usage"]
+    assert [value.name for value in file.graph.output][3:] == shape_names(exported[0])
     shapes = {
         value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
         for value in file.graph.output
@@ -89,6 +91,7 @@ def test_skeleton_and_usage_travel_in_the_file(exported) -> None:
     assert shapes["masks"] == ["batch", "detections", "height", "width"]
     assert shapes["keypoints"] == ["batch", "detections", 3, 2]
     assert shapes["keypoint_scores"] == ["batch", "detections", 3]
+    assert shapes["mask_probabilities"] == ["batch", "detections", 28, 28]
 
 
 def test_another_models_shapes_are_not_taken_for_these(exported) -> None:
@@ -99,6 +102,7 @@ def test_another_models_shapes_are_not_taken_for_these(exported) -> None:
     report = verify(path, other)
     assert report.detections > 0 and len(report.unmatched) > 50
     assert "the mask of " in report.unmatched[0] and " pixels" in report.unmatched[0]
+    assert any(line.startswith("mask_probabilities of ") for line in report.unmatched)
     other = deepcopy(model)
     with torch.no_grad():
         other.keypoint_head.predict.weight.copy_(model.keypoint_head.predict.weight.roll(1, 1))
@@ -110,15 +114,17 @@ def test_another_models_shapes_are_not_taken_for_these(exported) -> None:
 def test_unused_rows_are_empty_whatever_the_rule(rule: str) -> None:
     boxes = torch.tensor([[[4.0, 3.0, 30.5, 20.0], [0.0, 0.0, 0.0, 0.0]]])
     logits, maps = torch.randn(1, 2, 14, 14) + 1, torch.randn(1, 2, 3, 28, 28)
+    logits[0, 1] = torch.nan  # what a runtime may make of a row that holds nothing
     labels, none = torch.tensor([[1, -1]]), torch.zeros(1, 0)
     proposals = Proposals(boxes, none, none.bool())
     outputs = RoIOutputs(none, none, proposals, boxes, none, labels, logits, maps)
     select = SelectRoIs(paste=rule)
-    masks, places, scores = shapes_of(outputs, select, (32, 48))
+    masks, places, scores, inside = shapes_of(outputs, select, (32, 48))
     assert torch.equal(masks[0, :1], select.masks(logits[0, :1].sigmoid(), boxes[0, :1], (32, 48)))
     expected, probabilities = select.keypoints(maps[0, :1], boxes[0, :1])
     assert torch.equal(places[0, :1], expected) and torch.equal(scores[0, :1], probabilities)
-    assert not masks[0, 1].any() and not places[0, 1].any() and not scores[0, 1].any()
+    torch.testing.assert_close(inside[0, :1], logits[0, :1].sigmoid())
+    assert not any(part[0, 1].any() for part in (masks, places, scores, inside))
 
 
 class Keypoints(torch.nn.Module):
@@ -211,9 +217,30 @@ def test_masks_may_differ_in_a_pixel_but_not_in_a_row() -> None:
     assert report.unmatched == ["the mask of class_0 1.0000 differs in 30 of 900 pixels"]
 
 
+def test_probabilities_may_differ_in_two_cells_but_not_in_a_row() -> None:
+    boxes, report = torch.tensor([[5.0, 5.0, 35.0, 35.0]]), ParityReport(min_score=0.1)
+    theirs = replace(
+        poses(torch.zeros(1, 0, 2), boxes, torch.zeros(1, 0)),
+        keypoints=None,
+        keypoint_scores=None,
+        mask_crops=torch.full((1, 28, 28), 0.9),
+    )
+    comparison = ShapeComparison(SimpleNamespace(), None, SelectRoIs(), report)
+    everywhere, two, row = (theirs.mask_crops.clone() for _ in range(3))
+    everywhere -= 0.001
+    two[0, 3, :2], row[0, 3] = 0.1, 0.1
+    for changed in (everywhere, two):
+        comparison(replace(theirs, mask_crops=changed), theirs)
+    assert report.unmatched == [] and report.max_mask_probability_difference == pytest.approx(0.001, abs=1e-6)
+    comparison(replace(theirs, mask_crops=row), theirs)
+    assert report.unmatched == ["mask_probabilities of class_0 1.0000 differ in 28 of 784 cells"]
+
+
 def test_names_follow_the_heads() -> None:
     assert shape_names(SimpleNamespace(learns=set())) == []
     assert shape_names(SimpleNamespace(learns={"keypoints"})) == ["keypoints", "keypoint_scores"]
+    every = ["masks", "keypoints", "keypoint_scores", "mask_probabilities"]
+    assert shape_names(SimpleNamespace(learns={"masks", "keypoints"})) == every
 
 
 @pytest.mark.slow

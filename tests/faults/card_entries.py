@@ -27,6 +27,7 @@ from pagoda.cli.main import EXPECTED
 from pagoda.detectors.contract import Detector
 from pagoda.models import create_model, load
 from pagoda.structures.instances import Targets
+from pagoda.structures.thresholds import ScoreThresholds
 from pagoda.structures.tubes import TubeTargets
 from pagoda.weights.files import save_weights
 
@@ -98,6 +99,9 @@ class CardedFile:
     def __init__(self, name: str, folder: Path) -> None:
         torch.manual_seed(0)
         model = create_model(name, num_classes=2, **MODELS[name])
+        model.thresholds = ScoreThresholds(
+            scores={"class_0": 0.5, "class_1": 0.25}, kind="precision", precision=0.9, split="val"
+        )
         self.path = save_weights(folder / "a.safetensors", model.state_dict(), model.card())
         content = self.path.read_bytes()
         length = int.from_bytes(content[:8], "little")
@@ -121,6 +125,8 @@ def use(model: Detector) -> None:
     generator = torch.Generator().manual_seed(0)
     picture = torch.randint(0, 256, (3, 40, 48), dtype=torch.uint8, generator=generator)
     model.predict(picture)
+    if model.thresholds is not None and not model.sees_clips:
+        model.predict(picture, min_score="card")
     frames = (len(model.frames_around),) if model.sees_clips else ()
     channels, sides = model.input_spec.read_channels, model.input_spec.canvas or (32, 32)
     images = model.input_spec.batch([torch.zeros(*frames, channels, *sides, dtype=torch.uint8)])

@@ -41,7 +41,7 @@ DATA = {
     "data.formats",
     "data.formats.yolo",
 }
-SCORING = {"evaluation", "evaluation.coco", "evaluation.tracks"}
+SCORING = {"evaluation", "evaluation.coco", "evaluation.errors", "evaluation.tracks"}
 MODELS = {
     *CONVENTIONS,
     *PARTS,
@@ -55,7 +55,8 @@ MODELS = {
 }
 TOP = {
     *MODELS, *DATA, *SCORING, "pictures", "video", "drawing", "tracking", "data.drawn", "visualization", "exporting",
-    "explain.doctor", "explain.structure", "follow", "training", "recipes", "machine",
+    "explain.doctor", "explain.structure", "explain.why", "explain.comparison", "follow", "training",
+    "recipes", "machine",
 }  # fmt: skip
 MAY_IMPORT: dict[str, set[str]] = {
     "machine": set(),
@@ -74,11 +75,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "preprocess": {"ops", "structures"},
     "tracking": {"ops", "structures"},
     "predict": {"pictures", "postprocess", "preprocess", "structures"},
-    "visualization": {"drawing"},
+    "visualization": {"drawing", "pictures"},
     "evaluation.coco": {"ops", "structures"},
     "evaluation.tracks": {"ops", "structures"},
     "data.table": {"ops", "structures"},
-    "evaluation": {"data.table", "evaluation.coco", "evaluation.tracks", "pictures", "structures"},
+    "evaluation.errors": {"evaluation.coco", "ops", "structures"},
+    "evaluation": {"data.table", "evaluation.coco", "evaluation.errors", "evaluation.tracks", "pictures", "structures"},
     "data.augment": {"data.table", "ops", "structures", "preprocess"},
     "data": {"data.table", "data.augment", "ops", "structures", "pictures"},
     "data.reading": {"data.table", "structures", "pictures"},
@@ -100,6 +102,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "transfer": MODELS - {"transfer"} | {"convert.names"},
     "explain.structure": CONVENTIONS | {"detectors"},
     "explain.doctor": CONVENTIONS | DATA | {"detectors", "drawing", "pictures"},
+    "explain.why": CONVENTIONS
+    | DATA
+    | SCORING
+    | {"detectors", "explain.doctor", "exporting", "drawing", "pictures", "visualization"},
+    "explain.comparison": {"evaluation.coco", "visualization"},
     "follow": CONVENTIONS
     | DATA
     | SCORING

@@ -6,7 +6,7 @@ from measure_house import docstrings, fields_without_line, loaded_by
 
 MOST_SILENT_FIELDS = 0
 """of dataclasses, without a line of text below them"""
-MOST_MODULES = 127
+MOST_MODULES = 128
 """of ours that `pagoda.load` takes along"""
 LEAST_EXAMPLES = 0.5
 """share of the public functions and classes whose docstring shows one"""

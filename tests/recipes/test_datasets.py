@@ -33,6 +33,8 @@ def model():
             {"mosaic": 0.5, "iou_crop": 0.1},
             "mosaic and iou_crop cannot promise: train with augment.mosaic=0 and augment.iou_crop=0",
         ),
+        ({"copy_paste": 0.5}, "which copy_paste cannot promise: train with augment.copy_paste=0"),
+        ({"mixup": 0.5}, "which mixup cannot promise: train with augment.mixup=0"),
     ],
 )
 def test_clips_are_not_torn_apart(model, tmp_path, augment, said):

@@ -12,8 +12,9 @@ from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.data.loading import TrainingView
 from pagoda.models import create_model, load
 from pagoda.plain import from_plain
+from pagoda.recipes.augmentation import training_transform
 from pagoda.recipes.by_name import RECIPES, recipe_settings
-from pagoda.recipes.training_run import train_on, training_transform
+from pagoda.recipes.training_run import train_on
 from pagoda.training.optim import rate_factor
 from pagoda.training.settings import AugmentSettings, to_plain
 

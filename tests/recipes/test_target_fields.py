@@ -12,8 +12,8 @@ from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.data.formats.reader import open_annotations
 from pagoda.data.saving import write_coco_folder
 from pagoda.preprocess import InputSpec
+from pagoda.recipes.augmentation import training_transform
 from pagoda.recipes.target_fields import check_keypoints, lighten, what_to_carry
-from pagoda.recipes.training_run import training_transform
 from pagoda.structures.skeleton import Skeleton
 from pagoda.training.settings import AugmentSettings
 

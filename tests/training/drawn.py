@@ -11,7 +11,7 @@ from pagoda.data.loading import TrainingView
 from pagoda.evaluation.runner import evaluate
 from pagoda.layers.norm import Norm
 from pagoda.models import create_model
-from pagoda.recipes.training_run import training_transform
+from pagoda.recipes.augmentation import training_transform
 from pagoda.training.loop import Trainer
 from pagoda.training.settings import OptimSettings, TrainSettings
 

@@ -21,7 +21,9 @@ def test_settings_survive_yaml():
         data="d",
         epochs=3,
         optim=OptimSettings(learning_rate=0.5),
-        augment=AugmentSettings(scale_range=(0.5, 2.0)),
+        augment=AugmentSettings(scale_range=(0.5, 2.0), copy_paste=0.5, copy_paste_classes=("cat", "dog")),
+        balance="repeat-factor",
+        balance_threshold=0.3,
     )
     assert from_plain(TrainSettings, yaml.safe_load(yaml.safe_dump(to_plain(settings)))) == settings
 
@@ -35,6 +37,12 @@ def test_settings_survive_yaml():
             "'optim.learnig_rate'; did you mean 'optim.learning_rate'",
         ),
         ({"data": "d", "epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"data": "d", "balance": "repeat"}, "did you mean 'repeat-factor'"),
+        ({"data": "d", "balance": "class", "balance_threshold": 0.2}, "0.2 is for balance=repeat-factor"),
+        (
+            {"data": "d", "augment": {"copy_paste_classes": ["cat"]}},
+            "for copy_paste is 0: give a probability",
+        ),
         ({"data": "d", "augment": {"scale_range": [2, 1]}}, "scale_range must be 0 < low ≤ high"),
     ],
 )

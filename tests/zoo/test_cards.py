@@ -143,6 +143,17 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("options.norm_groups", 0, "norm_groups is a number from 1 on, got 0"),
     ("model", "x" * 10**5, "holds 'xxx"),
     ("options.mean", [1.0] * 10**5, "in_channels=3 needs 3 numbers in mean"),
+    ("thresholds", 0.5, "thresholds must hold settings by name, got 0.5"),
+    (
+        "thresholds",
+        {"scores": {"class_9": 0.5}, "kind": "best_f1", "split": "v"},
+        "no class is called 'class_9'",
+    ),
+    (
+        "thresholds",
+        {"scores": {"class_0": 2}, "kind": "best_f1", "split": "v"},
+        "scores must be from 0 to 1, got 2",
+    ),
 ]
 
 

@@ -10,6 +10,7 @@ from pagoda_runtime.detections import Detections, LabelMap, Skeleton
 from pagoda_runtime.errors import ModelFileError, PictureError
 from pagoda_runtime.input_spec import InputSpec
 from pagoda_runtime.model import Model, load
+from pagoda_runtime.thresholds import ScoreThresholds
 from pagoda_runtime.tracking.byte import ByteTracker
 from pagoda_runtime.tracking.ocsort import OCSortTracker
 from pagoda_runtime.version import __version__
@@ -23,6 +24,7 @@ __all__ = [
     "ModelFileError",
     "OCSortTracker",
     "PictureError",
+    "ScoreThresholds",
     "Skeleton",
     "__version__",
     "load",

@@ -11,10 +11,22 @@ from typing import Any
 import numpy as np
 
 from pagoda_runtime.errors import ModelFileError
+from pagoda_runtime.onnx_outputs import without_output
 
 Run = Callable[[np.ndarray], dict[str, np.ndarray]]
-KEYS = ("pagoda_version", "model", "names", "category_ids", "input_spec", "postprocess", "skeleton")
+KEYS = (
+    "pagoda_version",
+    "model",
+    "names",
+    "category_ids",
+    "input_spec",
+    "postprocess",
+    "skeleton",
+    "thresholds",
+)
 """of the metadata"""
+SPARED = ("masks", "mask_probabilities")
+"""the output that costs much, and the one of which masks are pasted here, at the size of each picture"""
 REMEDY = "write one with `pagoda export CHECKPOINT model.onnx`"
 
 
@@ -26,6 +38,7 @@ class OpenedFile:
     run: Run
     """uint8 (B, C, H, W) to what the graph says of it"""
     outputs: tuple[str, ...]
+    """that are computed: without the first of `SPARED` where the file has both"""
     input_shape: tuple[int | None, ...]
     """None where any size will do"""
     engine: str
@@ -74,8 +87,9 @@ def _open_onnx(path: Path, threads: int | None, providers: Sequence[str] | None)
     options = onnxruntime.SessionOptions()
     if threads is not None:
         options.intra_op_num_threads = threads
+    fewer = without_output(path.read_bytes(), *SPARED)
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
+        session = onnxruntime.InferenceSession(fewer or str(path), options, providers=wanted)
     except Exception as error:  # its exceptions have no common base but this
         raise ModelFileError(f"ONNX Runtime cannot open {path}: {error}; {REMEDY}") from error
     outputs = tuple(output.name for output in session.get_outputs())
@@ -110,6 +124,9 @@ def _open_openvino(path: Path, threads: int | None, providers: Sequence[str] | N
     config = {"INFERENCE_PRECISION_HINT": "f32"}
     if threads is not None:
         config["INFERENCE_NUM_THREADS"] = str(threads)
+    named = {output.any_name: output for output in model.outputs}
+    if set(SPARED) <= set(named):
+        model.remove_result(named[SPARED[0]].get_node())
     compiled = core.compile_model(model, (providers or ["CPU"])[0], config)
     outputs = tuple(output.any_name for output in compiled.outputs)
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -33,18 +34,31 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("model", metavar="MODEL", help="model.onnx, or model.xml of OpenVINO")
     predict.add_argument("pictures", metavar="PICTURE", nargs="+")
     predict.add_argument(
-        "--min-score", type=float, default=None, help="leave weaker objects out (default: 0.3)"
+        "--min-score",
+        type=_score,
+        default=None,
+        help="leave weaker objects out (default: 0.3); card: those below the score of their class in the file",
     )
     predict.add_argument("--out", metavar="FILE.json", help="write there instead of to standard output")
     predict.add_argument("--threads", type=int, default=None, help="default: all cores")
     return parser
 
 
+def _score(word: str) -> float | str:
+    return word if word == "card" else float(word)
+
+
 def _predict(options: argparse.Namespace) -> int:
     model = load(options.model, threads=options.threads)
     min_score = max(0.3, model.min_score) if options.min_score is None else options.min_score
     failed = 0
+    if min_score == "card" and model.thresholds is not None:
+        scores = model.thresholds.of_labels(model.label_map.names)
+        told = ", ".join(f"{n} {s:.3f}" for n, s in zip(model.label_map.names, scores, strict=True))
+        print(f"thresholds of the file: {told}", file=sys.stderr)
     with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
         out = sys.stdout
         if options.out is not None:
             if Path(options.out).exists():

@@ -88,6 +88,8 @@ class Detections:
     file: str | None = None
     picture: np.ndarray | None = field(default=None, repr=False)
     """(H, W, 3) RGB uint8, as it was looked at"""
+    mask_crops: np.ndarray | None = field(default=None, repr=False)
+    """(N, M, M) probabilities inside each box, of which `masks` were pasted; they fit the box at any size"""
 
     def __post_init__(self) -> None:
         if self.boxes.ndim != 2 or self.boxes.shape[1] != 4:

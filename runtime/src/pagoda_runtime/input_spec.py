@@ -109,7 +109,10 @@ class InputSpec:
         return frame
 
     def restore(self, found: Detections, size: tuple[int, int]) -> Detections:
-        """The way back: from pixels of what `prepare` gave to those of the picture of (height, width)."""
+        """The way back: from pixels of what `prepare` gave to those of the picture of (height, width).
+
+        Masks are resized with their picture; those of `mask_crops` are pasted into the boxes there are then.
+        """
         height, width = self.resized(size)
         top, left = self.offset(size)
         scale = np.array([size[1] / width, size[0] / height], np.float32)

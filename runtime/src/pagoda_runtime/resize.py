@@ -21,8 +21,6 @@ BLOCK = 16
 """output pixels that are computed by one matrix product, from the input pixels which any of them sees"""
 SERIAL = 2**18
 """multiplications of one product at most: beyond, OpenBLAS starts threads, which cost more than they bring here"""
-SERIAL = 2**18
-"""multiplications of one product at most: beyond, OpenBLAS starts threads, which cost more than they bring here"""
 MAX_PRECISION = 22
 """binary places of the weights at most, however small they are"""
 SINGLE_PRECISION = 16

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,15 +15,20 @@ from pagoda.cli.arguments.parsing import AnyPrecision, open_ready, parse
 from pagoda.data.dataset import DetectionDataset
 from pagoda.data.formats.reader import open_annotations
 from pagoda.data.reading.splits import chosen_with
+from pagoda.data.table.samples import PictureDataset
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation.coco.comparison import Comparison
 from pagoda.evaluation.comparing import compare
 from pagoda.evaluation.runner import EVALUATION_LIMITS
+from pagoda.explain.comparison.page import write_comparison
+from pagoda.files.atomic import make_folder, write_free
 from pagoda.files.text import json_text
 from pagoda.plain import check_counts, checked
 from pagoda.recipes.datasets import dataset_for
 from pagoda.recipes.remarks import data_remarks
 
+PAIRS = 100
+"""pictures that compare.html shows at either end"""
 SHOWN = 5
 """pictures that are listed at either end"""
 
@@ -40,7 +46,7 @@ class CompareCommand:
     change; where that holds 0, by how many pictures it could be told.
     """
 
-    common = ("split", "first_seeds", "second_seeds", "json")
+    common = ("split", "first_seeds", "second_seeds", "out", "json")
 
     first: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FIRST")]
     """a checkpoint, an exported .onnx or .xml, or COCO results (.json)"""
@@ -68,6 +74,8 @@ class CompareCommand:
     """of a picture that a model gives, and of a picture and class that count; COCO's protocol has 100"""
     rounds: int = 2000
     """samples of the pictures"""
+    out: str = ""
+    """folder for compare.html, on which pictures stand side by side, and compare.json; free names are taken"""
     json: bool = False
     """print parts and pictures as JSON"""
 
@@ -75,6 +83,8 @@ class CompareCommand:
 def main(arguments: Sequence[str]) -> int:
     command = parse(CompareCommand, "compare", arguments)
     check_counts(rounds=command.rounds, max_detections=command.max_detections)
+    if command.out:
+        make_folder(command.out)
     sides = (command.first, *command.first_seeds), (command.second, *command.second_seeds)
     with chosen_with("--split"):
         annotations = open_annotations(command.data, command.split, inside_only=command.inside_only)
@@ -94,10 +104,37 @@ def main(arguments: Sequence[str]) -> int:
             limits={"min_score": command.min_score, "max_detections": command.max_detections},
             rounds=command.rounds,
             progress=lambda done: bar.update(task, completed=done),
+            num_pairs=PAIRS if command.out else 0,
         )
     names = {annotations.image_id(index): str(annotations.files[index]) for index in range(len(annotations))}
     print(json_text(result.to_dict()) if command.json else f"{result.table()}\n\n{_pictures(result, names)}")
+    if command.out:
+        for path in _write(result, dataset, command):
+            print(path, file=sys.stderr)
     return 0
+
+
+def _write(result: Comparison, dataset: PictureDataset, command: CompareCommand) -> list[Path]:
+    """The page and its numbers, under names that are free."""
+    annotations = dataset.annotations
+    index = {annotations.image_id(number): number for number in range(len(annotations))}
+    files = {
+        image_id: (str(annotations.files[number]), tuple(annotations.sizes[number].tolist()))
+        for image_id, number in index.items()
+    }
+    write_page = partial(
+        write_comparison,
+        comparison=result,
+        read_picture=lambda image_id: dataset.picture(index[image_id])[:3].permute(1, 2, 0).numpy(),
+        files=files,
+        names=(command.first, command.second),
+    )
+    numbers = json_text(result.to_dict(), indent=1)
+    folder = make_folder(command.out)
+    return [
+        write_free(folder / "compare.html", write_page),
+        write_free(folder / "compare.json", lambda draft: draft.write_text(numbers, encoding="utf-8")),
+    ]
 
 
 def _open(source: str, command: CompareCommand) -> Path | Detector:

@@ -25,6 +25,7 @@ from pagoda.messages import counted
 from pagoda.pictures.read import list_pictures, read_picture
 from pagoda.plain import checked
 from pagoda.recipes.datasets import dataset_for
+from pagoda.structures.thresholds import below
 
 MAX_COMPARED = 16
 """pictures that file and model are compared on"""
@@ -39,8 +40,9 @@ class ExportCommand:
     pagoda export runs/NAME-1/best.safetensors model.xml --int8 --calibrate DIR/images/train --data DIR
     pagoda export runs/NAME-1/best.safetensors heads.onnx --raw-heads --size 480 640
 
-    Outputs: boxes, scores, labels; of Mask R-CNN masks (batch, detections, height, width) of whole pictures; of
-    Keypoint R-CNN keypoints and keypoint_scores. The file's metadata names classes, skeleton and thresholds.
+    Outputs: boxes, scores, labels; of Mask R-CNN masks (batch, detections, height, width) of whole pictures, and
+    mask_probabilities inside boxes; of Keypoint R-CNN keypoints and keypoint_scores. The file's metadata names classes,
+    skeleton and thresholds.
 
     An int8 file is written if its AP on --data is at most --max-ap-loss points below the model's.
     """
@@ -125,6 +127,10 @@ def main(arguments: Sequence[str]) -> int:
     sweep_drafts(Path(command.output).parent)
     report = _int8(command, model) if command.int8 else _compared(command, model)
     print(json_text(report.to_dict()) if command.json else f"{report.summary()}\nwritten: {command.output}")
+    if model.thresholds is not None and not command.raw_heads:
+        bar = model.postprocess.min_score if command.min_score is None else command.min_score
+        note = below(model.thresholds, model.label_map, float(bar))
+        print("\n".join(filter(None, (model.thresholds.text(model.label_map), note))), file=sys.stderr)
     return 0
 
 

@@ -22,6 +22,7 @@ VERBS = {
     "train": "train a detector on a folder of annotated pictures, or fine-tune a checkpoint on it",
     "val": "score a checkpoint, or anybody's COCO results, on a dataset",
     "compare": "tell which of two models is better on a dataset, and how surely",
+    "why": "say of every object that a model misses why",
     "predict": "find objects in pictures, folders, globs or URLs",
     "track": "follow objects through a video, link detections, or score tracks",
     "export": "write an ONNX or OpenVINO file that is proven equal to the model, or int8",

@@ -37,8 +37,10 @@ from pagoda.postprocess.test_time_augmentation import PictureViews
 from pagoda.predict import ResizedPicture, read_resized
 from pagoda.preprocess import InputSpec
 from pagoda.recipes.predictions_file import PredictionsFile
+from pagoda.recipes.thresholds_file import say_thresholds
 from pagoda.stopping import Stopped, StopRequests
 from pagoda.structures.instances import Detections
+from pagoda.structures.thresholds import DEFAULT_MIN_SCORE
 
 MAX_DRAWN_PIXELS = 2**26
 """Of a drawn picture: 8192 pixels squared; a larger one would take more memory than finding its objects"""
@@ -68,8 +70,9 @@ class PredictCommand:
     """pictures, folders (their pictures in the order of their numbers), globs or URLs"""
     out: str = ""
     """folder for the results; default: a new runs/predict-<n>"""
-    min_score: float = 0.3
-    """objects below this score are left out"""
+    min_score: float | Literal["card"] = DEFAULT_MIN_SCORE
+    """objects below this score are left out; card: below the score of their class in the model's file, where pagoda
+    val --save-thresholds has put it"""
     max_iou: float | None = None
     """overlap above which the weaker of two boxes of a class goes; default: the model's own"""
     views: Literal["none", "flip", "published"] = "none"
@@ -102,6 +105,8 @@ def main(arguments: Sequence[str]) -> int:
     model = open_ready(
         command.checkpoint, command.model, command.take, device=command.device, precision=command.precision
     )
+    if command.min_score == "card":
+        say_thresholds(model, command.checkpoint)
     out = make_folder(command.out) if command.out else claim_folder("runs", "predict")
     sweep_drafts(out)
     results, remarks = PredictionsFile(out), Remarks()

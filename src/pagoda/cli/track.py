@@ -17,6 +17,7 @@ from pagoda.follow.follower import TrackOptions, VideoFollower
 from pagoda.follow.resuming import Wording
 from pagoda.follow.run import FollowedVideo, follow_video
 from pagoda.plain import checked
+from pagoda.recipes.thresholds_file import say_thresholds
 from pagoda.structures.instances import Detections
 
 
@@ -76,6 +77,8 @@ def main(arguments: Sequence[str]) -> int:
     )
     if command.resume and not command.out:
         raise ValueError("--resume needs the folder of the run that was stopped: --out DIR")
+    if command.min_score == "card":
+        say_thresholds(model, command.checkpoint)
     follower = VideoFollower(model, source, command)
     out = Path(command.out) if command.out else claim_folder("runs", "track")
     result = follow_video(

@@ -3,7 +3,8 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
 
 import tyro
 from rich.progress import Progress
@@ -18,13 +19,19 @@ from pagoda.data.tracks.mot_classes import Benchmark
 from pagoda.data.videos import Video
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation.coco.evaluator import DetectionResult, evaluate_results_file
+from pagoda.evaluation.coco.operating import OperatingOptions
 from pagoda.evaluation.runner import EVALUATION_LIMITS, evaluate
+from pagoda.files.atomic import make_folder
 from pagoda.files.text import json_text
 from pagoda.follow.score import FollowingResult, follow
 from pagoda.plain import checked
 from pagoda.recipes.datasets import dataset_for
 from pagoda.recipes.remarks import data_remarks
+from pagoda.recipes.thresholds_file import Seen, check_takes_thresholds, save_thresholds
+from pagoda.structures.labels import LabelMap
 from pagoda.tracking.linking import LinkerName
+from pagoda.training.settings import to_plain
+from pagoda.visualization.report import write_report
 
 DEFAULT_LINKER: LinkerName = "tubes"
 
@@ -39,9 +46,23 @@ class ValCommand:
     pagoda val runs/detect_and_track_resnet18_3d-1/best.safetensors --data VIDEOS --linker byte
 
     Models of clips are scored on the annotated frames of PoseTrack or MOT folders, and on how well they follow.
+
+    Below AP stand the scores to cut at, class by class, and what is taken for what; to keep the scores in the file:
+
+    pagoda val runs/NAME-1/best.safetensors --data DIR --precision-at 0.95 --save-thresholds
+    pagoda predict runs/NAME-1/best.safetensors photo.jpg --min-score card
     """
 
-    common = ("split", "results", "save_results", "linker", "json")
+    common = (
+        "split",
+        "results",
+        "save_results",
+        "precision_at",
+        "save_thresholds",
+        "report",
+        "linker",
+        "json",
+    )
 
     checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")] = ""
     """a .safetensors file of a run, another program's checkpoint, or an exported .onnx or .xml"""
@@ -70,6 +91,19 @@ class ValCommand:
     """detections below are not counted; COCO's protocol wants this low"""
     max_detections: int = int(EVALUATION_LIMITS["max_detections"] or 0)
     """of a picture that a model gives, and of a picture and class that count; COCO's protocol has 100"""
+    precision_at: float | None = None
+    """tell, too, the lowest score of each class that reaches this precision, 0.95 say"""
+    confusion_from: float | None = None
+    """score from which detections count in the confusion matrix; default: that of best F1 of their class"""
+    rounds: int = 2000
+    """bootstrap samples of the pictures, for the intervals of these scores; 0: none"""
+    save_thresholds: bool = False
+    """write the scores of best F1, or those of --precision-at, into the checkpoint's card or the exported file, for
+    pagoda predict | track --min-score card; nothing else of the file changes"""
+    calibration: bool = False
+    """print whether scores mean what they say, and the temperature of each class that would mend it"""
+    report: str = ""
+    """write tables, curves and pictures to this file as one HTML page"""
     linker: Literal[LinkerName, "none"] | None = None
     """for models of clips: follow the objects through whole videos and score the tracks, poses by PoseTrack's rules
     where the data have some, else boxes; none: single frames only; default: tubes"""
@@ -83,19 +117,85 @@ def main(arguments: Sequence[str]) -> int:
     command = parse(ValCommand, "val", arguments)
     if bool(command.checkpoint) == bool(command.results):
         raise ValueError("pagoda val needs either a checkpoint or --results FILE, and not both")
+    operating = OperatingOptions(
+        precision_at=command.precision_at, confusion_from=command.confusion_from, rounds=command.rounds
+    )
+    seen = _check_places(command)
     with Progress(disable=command.json, transient=True) as bar, chosen_with("--split"):
-        result, followed = _score_results(command) if command.results else _score_checkpoint(command, bar)
-    if command.json:
-        more = {} if followed is None else {"following": followed.to_dict()}
-        print(json_text({**result.to_dict(), **more}))
-        return 0
-    print(result.table())
-    if followed is not None:
-        print(f"\n{followed.table()}")
+        scored = (
+            _score_results(command, operating)
+            if command.results
+            else _score_checkpoint(command, operating, bar)
+        )
+    _print(command, scored.result, scored.followed)
+    if command.report:
+        _write_report(command, scored.result)
+    if seen is not None and scored.label_map is not None:
+        _save(command, scored.result, scored.label_map, seen)
     return 0
 
 
-def _score_results(command: ValCommand) -> tuple[DetectionResult, None]:
+def _print(command: ValCommand, result: DetectionResult, followed: FollowingResult | None) -> None:
+    if command.json:
+        more = {} if followed is None else {"following": followed.to_dict()}
+        print(json_text({**result.to_dict(), **more}), flush=True)
+        return
+    print(result.table())
+    if command.calibration and result.operating is not None:
+        print(f"\n{result.operating.calibration.table()}")
+    if followed is not None:
+        print(f"\n{followed.table()}")
+    sys.stdout.flush()
+
+
+def _check_places(command: ValCommand) -> Seen | None:
+    """What is to be written at the end can be. What tells the file from a later one, where thresholds go into it."""
+    if command.report:
+        page = Path(command.report)
+        if page.exists():
+            raise FileExistsError(f"--report: {page} exists, and nothing is overwritten; choose another name")
+        make_folder(page.parent)
+    if not command.save_thresholds:
+        return None
+    if command.results:
+        raise ValueError(
+            "--save-thresholds writes into a model's file, and --results has none; leave one out"
+        )
+    return check_takes_thresholds(command.checkpoint)
+
+
+def _save(command: ValCommand, result: DetectionResult, labels: LabelMap, seen: Seen) -> None:
+    """Thresholds into the file, and a word on what was written."""
+    assert result.operating is not None
+    chosen = result.operating.score_thresholds(
+        labels.names, split=command.split, counted_from=command.min_score
+    )
+    save_thresholds(command.checkpoint, chosen, seen=seen)
+    print(f"{command.checkpoint} now holds {chosen.text(labels)}", file=sys.stderr)
+
+
+def _write_report(command: ValCommand, result: DetectionResult) -> None:
+    write_report(
+        command.report,
+        title=f"{command.checkpoint or command.results} on {command.data}, split {command.split}",
+        settings=to_plain(command),
+        records=[],
+        before=None,
+        result=result,
+        pictures=[],
+    )
+    print(f"report: {command.report}", file=sys.stderr)
+
+
+class _Scored(NamedTuple):
+    result: DetectionResult
+    followed: FollowingResult | None = None
+    """of models of clips"""
+    label_map: LabelMap | None = None
+    """the model's"""
+
+
+def _score_results(command: ValCommand, operating: OperatingOptions) -> _Scored:
     _refuse_linker(command, "--results of single pictures")
     annotations = open_annotations(command.data, command.split, inside_only=command.inside_only)
     for line in data_remarks(annotations, command.data):
@@ -105,11 +205,12 @@ def _score_results(command: ValCommand) -> tuple[DetectionResult, None]:
         annotations.to_coco(),
         annotations.label_map,
         max_detections=command.max_detections,
+        operating=operating,
     )
-    return result, None
+    return _Scored(result)
 
 
-def _score_checkpoint(command: ValCommand, bar: Progress) -> tuple[DetectionResult, FollowingResult | None]:
+def _score_checkpoint(command: ValCommand, operating: OperatingOptions, bar: Progress) -> _Scored:
     """Tracks first: what makes them impossible to score is then told at once."""
     model = open_ready(
         command.checkpoint, command.model, command.take, device=command.device, precision=command.precision
@@ -117,12 +218,12 @@ def _score_checkpoint(command: ValCommand, bar: Progress) -> tuple[DetectionResu
     if not model.sees_clips:
         _refuse_linker(command, f"{type(model).__name__}, which looks at single pictures")
         annotations = open_annotations(command.data, command.split, inside_only=command.inside_only)
-        return _score(command, model, annotations, bar), None
+        return _Scored(_score(command, model, annotations, operating, bar), None, model.label_map)
     videos = open_videos(
         command.data, command.split, benchmark=command.benchmark, inside_only=command.inside_only
     )
     followed = None if command.linker == "none" else _score_tracks(command, model, videos, bar)
-    return _score(command, model, videos, bar), followed
+    return _Scored(_score(command, model, videos, operating, bar), followed, model.label_map)
 
 
 def _refuse_linker(command: ValCommand, what: str) -> None:
@@ -136,7 +237,11 @@ def _refuse_linker(command: ValCommand, what: str) -> None:
 
 
 def _score(
-    command: ValCommand, model: Detector, source: Annotations | list[Video], bar: Progress
+    command: ValCommand,
+    model: Detector,
+    source: Annotations | list[Video],
+    operating: OperatingOptions,
+    bar: Progress,
 ) -> DetectionResult:
     """Every annotated picture, or frame of a video; what should be known of them is said first."""
     for line in data_remarks(source, command.data):
@@ -150,6 +255,7 @@ def _score(
         limits={"min_score": command.min_score, "max_detections": command.max_detections},
         progress=lambda done: bar.update(task, completed=done),
         save_results=command.save_results or None,
+        operating=operating,
     )
 
 

@@ -145,12 +145,19 @@ class BatchPlan:
     leaves an incomplete last batch out. With `at_least` a last batch that would give a process fewer pictures than
     that is joined to the one before, where there is one.
 
+    With `factors` an epoch has as many draws as without and so as many batches, but picture i comes
+    n · factors[i] / sum(factors) times in the mean: each epoch rounds that up or down at random so that the sum is
+    kept, and pictures that come twice get other random changes each time.
+
     >>> plan = BatchPlan(images=5, batch_size=2, seed=0, shuffle=False)
     >>> [[draw.index for draw in batch] for batch in plan.epoch(0)]
     [[0, 1], [2, 3], [4]]
     >>> two = BatchPlan(images=5, batch_size=1, seed=0, shuffle=False, num_processes=2, process_index=1)
     >>> [[draw.index for draw in batch] for batch in two.epoch(0)]
     [[1], [3], [4]]
+    >>> rare_last = BatchPlan(images=5, batch_size=5, seed=0, shuffle=False, factors=np.array([1, 1, 1, 1, 6]))
+    >>> [[draw.index for draw in batch] for batch in rare_last.epoch(0)]
+    [[0, 2, 4, 4, 4]]
     """
 
     images: int | np.ndarray
@@ -171,6 +178,8 @@ class BatchPlan:
     """leave out what does not fill a batch at the end of an epoch"""
     at_least: int = 1
     """Pictures that each process needs in every batch."""
+    factors: np.ndarray | None = None
+    """(n,) how often each picture is drawn relative to the others, 0 or more; None: each once"""
 
     def __post_init__(self) -> None:
         _check_share(self.batch_size, self.num_processes, self.process_index)
@@ -178,6 +187,7 @@ class BatchPlan:
             raise ValueError(
                 "group_by_aspect needs images=sizes, (n, 2) height and width, got only their number"
             )
+        _check_factors(self.factors, self.num_images)
         if len(self) == 0:
             raise ValueError(
                 f"{counted(self.num_images, 'picture makes', 'pictures make')} no batch of {self._global_size}"
@@ -216,20 +226,28 @@ class BatchPlan:
         generator = np.random.default_rng((self.seed, epoch))
         seeds = generator.integers(2**32, size=self.num_images)
         order = generator.permutation(self.num_images) if self.shuffle else np.arange(self.num_images)
-        batches = self._global_batches(order)
+        pictures = self._pictures(generator)
+        batches = self._global_batches(order, pictures)
         if self.is_joined:
             *batches, last, rest = batches
             batches.append(np.concatenate([last, rest]))
         batches = batches[start_batch : len(self)]
         mine = [self._slice(batch) for batch in batches]
-        return [list(map(Draw, part.tolist(), seeds[part].tolist())) for part in mine]
+        return [list(map(Draw, pictures[part].tolist(), seeds[part].tolist())) for part in mine]
 
-    def _global_batches(self, order: np.ndarray) -> list[np.ndarray]:
+    def _pictures(self, generator: np.random.Generator) -> np.ndarray:
+        """(n,) the picture of each draw before they are shuffled, in the order of the data set."""
+        if self.factors is None:
+            return np.arange(self.num_images)
+        return np.repeat(np.arange(self.num_images), rounded_counts(self.factors, generator))
+
+    def _global_batches(self, order: np.ndarray, pictures: np.ndarray) -> list[np.ndarray]:
+        """Places in `pictures`, batch by batch."""
         size = self._global_size
         if not self.group_by_aspect:
             return [order[first : first + size] for first in range(0, len(order), size)]
         height, width = np.asarray(self.images).T
-        is_wide = (width > height)[order]
+        is_wide = (width > height)[pictures[order]]
         full: list[np.ndarray] = []
         rest: list[np.ndarray] = []
         for kind in (True, False):
@@ -246,6 +264,24 @@ class BatchPlan:
         if len(batch) < self.num_processes:
             batch = np.resize(batch, self.num_processes)  # repeats from the start
         return np.array_split(batch, self.num_processes)[self.process_index]
+
+
+def rounded_counts(factors: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """(n,) whole numbers of sum n, whose means are n · factors / sum(factors), each rounded up or down.
+
+    Systematic sampling over a random order: a single random offset rounds the running sum, so the total is exact.
+
+    >>> rounded_counts(np.array([1.0, 1.0, 2.0]), np.random.default_rng(1)).tolist()
+    [0, 1, 2]
+    """
+    count = len(factors)
+    order = generator.permutation(count)
+    sums = np.cumsum(factors[order], dtype=np.float64)
+    ends = np.floor(sums / sums[-1] * count + generator.random()).astype(np.int64)
+    ends[-1] = count
+    counts = np.empty(count, dtype=np.int64)
+    counts[order] = np.diff(ends, prepend=0)
+    return counts
 
 
 def collate(samples: Sequence[Sample | Skipped]) -> Batch:
@@ -304,6 +340,15 @@ def _check_share(batch_size: int, num_processes: int, process_index: int) -> Non
         raise ValueError(
             f"process_index must be 0 … num_processes-1 = {num_processes - 1}, got {process_index}"
         )
+
+
+def _check_factors(factors: np.ndarray | None, num_images: int) -> None:
+    if factors is None:
+        return
+    if factors.shape != (num_images,):
+        raise ValueError(f"factors must be one per picture, ({num_images},), got {factors.shape}")
+    if not np.isfinite(factors).all() or (factors < 0).any() or not (factors > 0).any():
+        raise ValueError("factors must be finite and 0 or more, with one above 0")
 
 
 class _Packed(NamedTuple):

@@ -18,6 +18,7 @@ from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections, Targets
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.thresholds import REMEDY, ScoreThresholds
 from pagoda.structures.tubes import Tubes
 
 Learnt = Literal["masks", "keypoints"]
@@ -49,6 +50,9 @@ class Detector(nn.Module):
     inclusive: bool = False
     """its weights have learnt boxes whose corners are an object's first and last pixel (`Detections.inclusive`): those
     of maskrcnn-benchmark and Caffe2, until they are trained here"""
+    thresholds: ScoreThresholds | None = None
+    """from which score on its detections of each class are worth having, as `pagoda val --save-thresholds` has found
+    out on annotated pictures; until it is trained on"""
     sees_clips: bool = False
     """batches are clips (B, 3, T, H, W), and objects are tubes over their frames (`detect_tubes`)"""
     frames_around: Sequence[int] = (0,)
@@ -66,6 +70,7 @@ class Detector(nn.Module):
             "label_map": self.label_map.to_dict(),
             "input_spec": self.input_spec.to_dict(),
             **({"inclusive": True} if self.inclusive else {}),
+            **({} if self.thresholds is None else {"thresholds": self.thresholds.to_dict()}),
         }
 
     def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Float[Tensor, ""]]:
@@ -106,6 +111,21 @@ class Detector(nn.Module):
         """
         raise TypeError(f"{type(self).__name__} looks at single pictures, where objects are no tubes")
 
+    def card_thresholds(self) -> ScoreThresholds:
+        """Those of its file. Raises ValueError, with what puts some there, where it has none."""
+        if self.thresholds is None:
+            raise ValueError(
+                f"min_score='card': the model's file holds no thresholds; {REMEDY.format(file='CKPT')} puts them there"
+            )
+        return self.thresholds
+
+    def bar_of(self, thresholds: ScoreThresholds) -> float:
+        """The limit `min_score` under which the model gives all that these keep, and little more."""
+        if getattr(self.postprocess, "threshold_on", "score") == "class":  # which says little of the score
+            return thresholds.counted_from
+        lowest = torch.tensor(thresholds.lowest(self.label_map))
+        return max(0.0, torch.nextafter(lowest, lowest - 1).item())  # limits have to be exceeded
+
     def restore(self, detections: Sequence[Detections], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
         """Detections in pixels of a batch, moved to the pictures it was made from: (height, width) each."""
         restored = self.input_spec.restore(detections, sizes)
@@ -115,7 +135,7 @@ class Detector(nn.Module):
         self,
         source: Source | list[Source] | tuple[Source, ...] | Iterator[Source],
         *,
-        min_score: float | None = None,
+        min_score: float | Literal["card"] | None = None,
         max_iou: float | None = None,
         max_detections: int | None = None,
         batch_size: int = 1,
@@ -128,13 +148,22 @@ class Detector(nn.Module):
         number of pictures. Boxes are in pixels of each picture as it stands upright. `views` looks at each picture
         mirrored and at other sizes too, which is slower and finds a little more.
 
+        `min_score="card"` keeps detections from the score of their own class on that stands in the model's file
+        (`thresholds`). Raises ValueError where there is none.
+
         Threads may share a model that nobody trains. One in training mode is looked at through a twin with the same
         weights in evaluation mode, which takes longer; the model's own mode is left as it is.
         """
+        thresholds = None
+        if min_score == "card":
+            thresholds = self.card_thresholds()
+            min_score = self.bar_of(thresholds)
         limits: Limits = {"min_score": min_score, "max_iou": max_iou, "max_detections": max_detections}
         sources = source if isinstance(source, list | tuple | Iterator) else [source]
         is_many = sources is source
-        found = predict_pictures(self, sources, limits=limits, batch_size=batch_size, views=views)
+        found = predict_pictures(
+            self, sources, limits=limits, batch_size=batch_size, views=views, thresholds=thresholds
+        )
         if stream:
             return found
         results = list(found)

@@ -138,20 +138,20 @@ class DetectAndTrack(TwoStageDetector):
     ) -> Float[Tensor, "r t c h w"]:
         return pool_tubes(head.pooling, pyramid, self.strides, regions.detach(), images)
 
-    def _look_at_tubes(
+    def look(
         self, frame_features: Float[Tensor, "b c t h w"], images: ImageBatch
-    ) -> tuple[dict[int, Tensor], TubeOutputs]:
-        """The pyramid and all that is said about tubes; no objects chosen yet."""
-        pyramid, _, proposals = self.propose(frame_features, images, self.proposals.inference)
-        classes, boxes = self._judge(pyramid, proposals.boxes)
-        batch, frames = boxes.shape[0], proposals.boxes.shape[2]
+    ) -> tuple[Proposed, TubeOutputs]:
+        """The first stage, and all that is said about its tubes; no objects chosen yet."""
+        first = self.propose(frame_features, images, self.proposals.inference)
+        classes, boxes = self._judge(first.pyramid, first.proposals.boxes)
+        batch, frames = boxes.shape[0], first.proposals.boxes.shape[2]
         none = boxes.new_zeros(batch, 0)
-        return pyramid, TubeOutputs(
-            classes, boxes, proposals, boxes.new_zeros(batch, 0, frames, 4), none, none, None
+        return first, TubeOutputs(
+            classes, boxes, first.proposals, boxes.new_zeros(batch, 0, frames, 4), none, none, None
         )
 
     def forward(self, images: ImageBatch) -> TubeOutputs:
-        pyramid, outputs = self._look_at_tubes(self.frame_features(images.pixels), images)
+        (pyramid, _, _), outputs = self.look(self.frame_features(images.pixels), images)
         found = self.postprocess(outputs, images.sizes, self.decode)
         outputs = outputs._replace(boxes=found.boxes, scores=found.scores, labels=found.labels)
         if self.keypoint_head is None:
@@ -184,12 +184,18 @@ class DetectAndTrack(TwoStageDetector):
     ) -> list[Tubes]:
         select = postprocess or self.postprocess
         known = self.frame_features(images.pixels) if frame_features is None else frame_features
-        pyramid, outputs = self._look_at_tubes(known, images)
+        (pyramid, _, _), outputs = self.look(known, images)
         length = outputs.proposals.boxes.shape[2]
         positions = frames or [tuple(range(known.shape[2]))] * len(images.sizes)
         first = known.shape[2] // 2 - length // 2  # as TubeTargets.around_key has it
         positions = [each[first : first + length] for each in positions]
         found = select.detect(outputs, images, self.decode, self.label_map, positions, length // 2)
+        return self.finish(found, pyramid, select)
+
+    def finish(
+        self, found: list[Tubes], pyramid: dict[int, Float[Tensor, "b c t _ _"]], select: SelectTubes
+    ) -> list[Tubes]:
+        """Tubes with what the keypoint head, if there is one, says of them."""
         return self._with_keypoints(found, pyramid, select)
 
     def detect(  # type: ignore[override]

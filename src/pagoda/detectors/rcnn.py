@@ -118,18 +118,18 @@ class RCNN(TwoStageDetector):
         pooled = self.pool(head, pyramid, boxes, images)
         return self.mask_head(self.box_head.trunk.stage(pooled) if self.shared_stage else pooled, labels)
 
-    def _look_at_rois(self, images: ImageBatch) -> tuple[dict[int, Tensor], RoIOutputs]:
-        """The pyramid and all that is said about regions; no objects chosen yet."""
-        pyramid, _, proposals = self.propose(images, self.proposals.inference)
-        classes, boxes = self._judge(pyramid, proposals.boxes)
+    def look(self, images: ImageBatch) -> tuple[Proposed, RoIOutputs]:
+        """The first stage, and all that is said about its regions; no objects chosen yet."""
+        first = self.propose(images, self.proposals.inference)
+        classes, boxes = self._judge(first.pyramid, first.proposals.boxes)
         batch = boxes.shape[0]
         none = boxes.new_zeros(batch, 0)
-        return pyramid, RoIOutputs(
-            classes, boxes, proposals, boxes.new_zeros(batch, 0, 4), none, none, None, None
+        return first, RoIOutputs(
+            classes, boxes, first.proposals, boxes.new_zeros(batch, 0, 4), none, none, None, None
         )
 
     def forward(self, images: ImageBatch, *, postprocess: SelectRoIs | None = None) -> RoIOutputs:
-        pyramid, outputs = self._look_at_rois(images)
+        (pyramid, _, _), outputs = self.look(images)
         found = (postprocess or self.postprocess)(outputs, images.sizes, self.decode)
         outputs = outputs._replace(boxes=found.boxes, scores=found.scores, labels=found.labels)
         sizes = (found.labels.shape[0], found.labels.shape[1])
@@ -180,12 +180,18 @@ class RCNN(TwoStageDetector):
     ) -> list[Detections]:
         """One `Detections` per picture; masks are pasted once, at the size asked for."""
         found = self._find(images, postprocess or self.postprocess)
-        return [self._pasted(each) for each in found] if sizes is None else self.restore(found, sizes)
+        if sizes is None:
+            return [self.postprocess.with_masks(each) for each in found]
+        return self.restore(found, sizes)
 
     def _find(self, images: ImageBatch, select: SelectRoIs) -> list[Detections]:
+        (pyramid, _, _), outputs = self.look(images)
+        return self.finish(select.detect(outputs, images, self.decode, self.label_map), pyramid, select)
+
+    def finish(
+        self, found: list[Detections], pyramid: dict[int, Float[Tensor, "b c _ _"]], select: SelectRoIs
+    ) -> list[Detections]:
         """Objects with keypoints and what the mask head says of the inside of their boxes, not yet pasted."""
-        pyramid, outputs = self._look_at_rois(images)
-        found = select.detect(outputs, images, self.decode, self.label_map)
         if self.mask_head is not None:
             boxes = torch.cat([each.boxes for each in found])
             labels = torch.cat([each.labels for each in found])
@@ -197,15 +203,6 @@ class RCNN(TwoStageDetector):
             ]
         return self._with_keypoints(found, pyramid, select)
 
-    def paste(self, found: Detections, select: SelectRoIs) -> Detections:
-        """With the masks' pixels, from what the mask head said of the inside of each box."""
-        assert found.mask_crops is not None
-        return replace(found, masks=select.masks(found.mask_crops, found.boxes, found.image_size))
-
-    def _pasted(self, found: Detections) -> Detections:
-        """With masks by the limits the objects were found with, where there is something to paste."""
-        return found if found.mask_crops is None else self.paste(found, found.found_by or self.postprocess)
-
     def restore(self, detections: Sequence[Detections], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
         """Masks are pasted anew where something moved: a mask has one shape at every size, its pixels have not.
 
@@ -213,16 +210,6 @@ class RCNN(TwoStageDetector):
         """
         restored = super().restore([replace(each, masks=None) for each in detections], sizes)
         return [
-            self._with_masks_of(before, after) for before, after in zip(detections, restored, strict=True)
+            self.postprocess.with_masks_of(before, after)
+            for before, after in zip(detections, restored, strict=True)
         ]
-
-    def _with_masks_of(self, before: Detections, after: Detections) -> Detections:
-        has_moved = after.image_size != before.image_size or not torch.equal(after.boxes, before.boxes)
-        if before.masks is not None and not has_moved:
-            return replace(after, masks=before.masks)
-        if before.masks is not None and before.mask_crops is None:
-            raise ValueError(
-                "these masks cannot be moved to another size: the detections carry no mask_crops; give what detect"
-                " returned, or leave the masks out"
-            )
-        return self._pasted(after)

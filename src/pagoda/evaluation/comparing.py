@@ -10,10 +10,11 @@ import numpy as np
 from pagoda.batch_size import AnyBatchSize
 from pagoda.data.table.samples import AnnotatedDataset
 from pagoda.evaluation.coco.comparison import Comparison, Run, compare_runs, error_changes
-from pagoda.evaluation.coco.error_kinds import kinds_of
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator
+from pagoda.evaluation.coco.picture_pairs import picture_pairs
 from pagoda.evaluation.coco.result import ApDifference
 from pagoda.evaluation.coco.thresholds import best_f1
+from pagoda.evaluation.errors.kinds import kinds_of
 from pagoda.evaluation.runner import EVALUATION_LIMITS, Limits, collect, evaluator_of
 from pagoda.plain import checked
 from pagoda.structures.tubes import AnyTargets
@@ -29,6 +30,7 @@ def compare(
     limits: Limits = EVALUATION_LIMITS,
     rounds: int = 2000,
     progress: Callable[[int], None] | None = None,
+    num_pairs: int = 0,
 ) -> Comparison:
     """Score both sides on the same pictures and on samples of them.
 
@@ -39,6 +41,8 @@ def compare(
         limits: what holds in place of the detectors' own limits; as many detections of results count.
         rounds: bootstrap samples of the pictures.
         progress: called with the number of pictures done, of each detector anew.
+        num_pairs: of how many pictures, of those that gained most and as many that lost most, `pairs` keeps what both
+            find.
 
     Raises ValueError as `evaluate` does, and for results of other classes.
 
@@ -67,7 +71,14 @@ def compare(
         ),
         rounds=rounds,
     )
-    return replace(compare_runs(before, now, names, rounds=rounds), left_out=left_out, errors=errors)
+    result = replace(compare_runs(before, now, names, rounds=rounds), left_out=left_out, errors=errors)
+    if not num_pairs:
+        return result
+    better = [change.image_id for change in result.pictures if change.gain >= 0][:num_pairs]
+    worse = [change.image_id for change in result.pictures if change.gain < 0][-num_pairs:]
+    task = [task for task in before[0] if task in now[0]][-1]
+    sides = [(runs[0][task], side[0][0].state()) for runs, side in zip((before, now), seen, strict=True)]
+    return replace(result, pairs=picture_pairs(*sides, [*better, *worse], names))
 
 
 @checked

@@ -16,6 +16,7 @@ from pagoda.data.table.samples import AnnotatedDataset, Samples
 from pagoda.evaluating import evaluating
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator
 from pagoda.evaluation.coco.ground_truth import shorten
+from pagoda.evaluation.coco.operating import OperatingOptions
 from pagoda.evaluation.coco.result import DetectionResult
 from pagoda.evaluation.coco.results_file import write_results
 from pagoda.messages import counted
@@ -26,6 +27,7 @@ from pagoda.structures.labels import LabelMap
 from pagoda.structures.tubes import AnyTargets, Tubes
 
 Found = TypeVar("Found", Detections, Tubes)
+Seen = TypeVar("Seen")
 Limits = Mapping[str, float | int | None]
 """fields of a model's `postprocess`, such as min_score and max_detections; None keeps the model's own"""
 
@@ -65,24 +67,49 @@ def detect_dataset(
     """
     postprocess = model.postprocess.with_limits(**limits)
     device = next(model.parameters()).device
-    together = BatchSize(batch_size, device)
-    indices = range(len(dataset)) if indices is None else indices
     model = evaluating(model)
-    groups = [indices[start : start + together.size] for start in range(0, len(indices), together.size)]
-    read = partial(_read_samples, dataset, skipped=skipped)
 
     def look(samples: Sequence[tuple[Tensor, AnyTargets]]) -> list[Detections]:
-        with torch.inference_mode():
-            images = model.input_spec.prepare([picture for picture, _ in samples], device=device)
-            sizes = [targets.image_size for _, targets in samples]
-            return model.detect(images, postprocess=postprocess, sizes=sizes)
+        images = model.input_spec.prepare([picture for picture, _ in samples], device=device)
+        sizes = [targets.image_size for _, targets in samples]
+        return model.detect(images, postprocess=postprocess, sizes=sizes)
 
+    together = BatchSize(batch_size, device)
+    indices = range(len(dataset)) if indices is None else indices
+    through = look_through(
+        look, dataset, indices=indices, together=together, progress=progress, skipped=skipped
+    )
+    for detections, targets in through:
+        yield replace(detections.to("cpu"), image_id=targets.image_id, file=targets.file)
+
+
+def look_through(
+    look: Callable[[Sequence[tuple[Tensor, AnyTargets]]], Sequence[Seen]],
+    dataset: Samples[AnyTargets],
+    *,
+    indices: Sequence[int],
+    together: BatchSize,
+    progress: Callable[[int], None] | None = None,
+    skipped: list[str] | None = None,
+) -> Iterator[tuple[Seen, AnyTargets]]:
+    """What `look` makes of each sample that can be read, batch by batch, the next one read meanwhile.
+
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> shapes = DrawnShapes(3, image_size=(32, 48), seed=1)
+    >>> widths = lambda batch: [picture.shape[2] for picture, _ in batch]
+    >>> seen = look_through(widths, shapes, indices=[2, 0], together=BatchSize(2))
+    >>> [(width, targets.image_id) for width, targets in seen]
+    [(48, 3), (48, 1)]
+    """
+    groups = [indices[start : start + together.size] for start in range(0, len(indices), together.size)]
+    read = partial(_read_samples, dataset, skipped=skipped)
     num_done = 0
     for group, samples in zip(groups, ahead(read, groups), strict=True):
         num_done += len(group)
-        restored = together.run(look, samples)
-        for detections, (_, targets) in zip(restored, samples, strict=True):
-            yield replace(detections.to("cpu"), image_id=targets.image_id, file=targets.file)
+        with torch.inference_mode():
+            seen = together.run(look, samples)
+        for each, (_, targets) in zip(seen, samples, strict=True):
+            yield each, targets
         if progress is not None:
             progress(num_done)
 
@@ -111,6 +138,7 @@ def evaluate(
     limits: Limits = EVALUATION_LIMITS,
     progress: Callable[[int], None] | None = None,
     save_results: str | Path | None = None,
+    operating: OperatingOptions | None = None,
 ) -> DetectionResult:
     """COCO metrics of `model` on `dataset`; with several processes each runs its share and all get the result.
 
@@ -121,6 +149,7 @@ def evaluate(
 
     `limits` are fields of the model's `postprocess`: a lower `min_score` adds the tail of the precision-recall curve,
     `max_detections` is also how many the protocol counts per picture. `progress` is called with the pictures done.
+    `operating`: find out where to cut scores, too (`DetectionResult.operating`).
 
     >>> import pagoda
     >>> from pagoda.data.drawn.synthetic import DrawnShapes
@@ -162,7 +191,7 @@ def evaluate(
         evaluator.merge([state for index, (state, _, _) in enumerate(shares) if index != rank])
         skipped = [reason for _, reasons, _ in shares for reason in reasons]
         left_out = [count for _, _, counts in shares for count in counts]
-    result = _with_left_out(evaluator.result(), model.label_map, dataset.label_map, sum(left_out))
+    result = _with_left_out(evaluator.result(operating), model.label_map, dataset.label_map, sum(left_out))
     result = _with_crowded(result, *evaluator.crowded(evaluator.max_detections), evaluator.max_detections)
     if skipped:
         told = f"{result.protocol}; {counted(len(skipped), 'picture')} could not be read: {'; '.join(skipped[:10])}"

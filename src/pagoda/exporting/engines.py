@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pagoda.exporting.onnx_outputs import without_output
 from pagoda.exporting.program import THRESHOLD
 from pagoda.plain import checked
 
@@ -20,6 +21,8 @@ ENDINGS = {".onnx": ("onnxruntime",), ".xml": ("openvino",)}
 _EXTRAS = {".onnx": "export", ".xml": "openvino"}
 _NEEDED = ("names", "category_ids", "input_spec", "postprocess")
 """metadata without which nobody knows what the outputs mean"""
+SPARED = ("masks", "mask_probabilities")
+"""the output that costs much, and the one of which whoever has it pastes masks at any size"""
 
 
 class Engine(Protocol):
@@ -33,10 +36,13 @@ class Engine(Protocol):
         ...
 
 
-def open_engine(path: str | Path, *, min_score: float | None = None, ending: str = "") -> Engine:
+def open_engine(
+    path: str | Path, *, min_score: float | None = None, ending: str = "", pasted: bool = True
+) -> Engine:
     """The file's engine, on as many threads as torch uses; `min_score` takes the place of the threshold built in.
 
-    `ending` says what kind of file it is where its name does not.
+    `ending` says what kind of file it is where its name does not. Unless `pasted`, files that give
+    `mask_probabilities` are not asked for `masks`, and nothing is computed for these.
 
     Raises ImportError for a package that is missing, FileNotFoundError, and ValueError for a file that cannot be
     read or that another program exported.
@@ -53,7 +59,7 @@ def open_engine(path: str | Path, *, min_score: float | None = None, ending: str
             f"{path} has its weights in {path.with_suffix('.bin').name}, which is not beside it"
         )
     try:
-        engine: Engine = OnnxEngine(path, min_score) if ending == ".onnx" else _OpenVINO(path, min_score)
+        engine: Engine = (OnnxEngine if ending == ".onnx" else _OpenVINO)(path, min_score, pasted=pasted)
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"{path} cannot be run: {str(error).strip().splitlines()[0]}") from error
     if "decoding" in engine.metadata:
@@ -87,7 +93,7 @@ class OnnxEngine:
     Raises ValueError for a file that cannot be read.
     """
 
-    def __init__(self, path: Path, min_score: float | None = None) -> None:
+    def __init__(self, path: Path, min_score: float | None = None, *, pasted: bool = True) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -95,9 +101,10 @@ class OnnxEngine:
         if min_score is not None:  # takes the place of the graph's own; the session does not keep it alive
             self._threshold = onnxruntime.OrtValue.ortvalue_from_numpy(np.array(min_score, np.float32))
             options.add_initializer(THRESHOLD, self._threshold)
+        fewer = None if pasted else without_output(path.read_bytes(), *SPARED)
         try:
             self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
+                fewer or str(path), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # its own classes have no common base
             raise ValueError(str(error)) from error
@@ -116,12 +123,15 @@ class _OpenVINO:
     that the file itself quantises stay int8.
     """
 
-    def __init__(self, path: Path, min_score: float | None) -> None:
+    def __init__(self, path: Path, min_score: float | None, *, pasted: bool = True) -> None:
         openvino = silent_import("openvino")
         model = openvino.Core().read_model(path)
         if min_score is not None:
             set_threshold(model, min_score)
         self.metadata = read_metadata(model)
+        outputs = {output.any_name: output for output in model.outputs}
+        if not pasted and set(SPARED) <= set(outputs):
+            model.remove_result(outputs[SPARED[0]].get_node())
         self._compiled = compile_model(model)
         self._names = [output.any_name for output in self._compiled.outputs]
 

@@ -15,16 +15,33 @@ from torch.nn.functional import interpolate
 from pagoda.detectors.contract import Detector, Learnt
 from pagoda.exporting.engines import Engine, open_engine
 from pagoda.exporting.masks_keypoints_parity import with_shapes
+from pagoda.exporting.metadata import THRESHOLDS
+from pagoda.files.text import parse_json
 from pagoda.messages import counted
+from pagoda.places import told_at
+from pagoda.postprocess.rcnn import SelectRoIs
 from pagoda.postprocess.select import Select
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.skeleton import Skeleton
+from pagoda.structures.thresholds import ScoreThresholds
 
-FIXED = ("max_iou", "max_candidates", "across_classes", "clip", "drop_empty", "order", "inclusive")
+FIXED = (
+    "max_iou",
+    "max_candidates",
+    "across_classes",
+    "clip",
+    "drop_empty",
+    "order",
+    "inclusive",
+    "min_side",
+    "keypoint_score",
+)
 """limits that are part of the graph"""
+PASTING = ("paste", "min_mask_probability")
+"""limits that are part of it in files of versions which wrote no `mask_probabilities`"""
 
 
 def load_exported(path: str | Path) -> "ExportedDetector":
@@ -39,13 +56,14 @@ class ExportedDetector(Detector):
     """Finds what the file finds; it has no weights that could be trained, saved or moved to another device.
 
     `min_score` may be any: the threshold is one number of the graph. `max_detections` may be lower than the file's
-    own; the other limits are part of it and raise ValueError where they differ.
+    own; the other limits are part of it and raise ValueError where they differ. Masks are pasted here, at the size
+    asked for and by any rule, where the file says the probabilities that takes (those of earlier versions do not).
     """
 
     def __init__(self, path: str | Path) -> None:
         super().__init__()
         self.path = path = Path(path)
-        self._engine = open_engine(path)
+        self._engine = open_engine(path, pasted=False)
         said = self._engine.metadata
         skeleton = json.loads(said["skeleton"]) if "skeleton" in said else None
         self.label_map = LabelMap(
@@ -55,10 +73,15 @@ class ExportedDetector(Detector):
         )
         self.input_spec = ExportedInput.from_dict(json.loads(said["input_spec"]))
         limits = json.loads(said["postprocess"])
-        self.postprocess = Select(
-            **{each.name: limits[each.name] for each in fields(Select) if each.name in limits}
+        kind = SelectRoIs if "paste" in limits else Select
+        self.postprocess = kind(
+            **{each.name: limits[each.name] for each in fields(kind) if each.name in limits}
         )
+        self._fixed = FIXED if " mask_probabilities:" in said.get("usage", "") else FIXED + PASTING
         self.origin = {"model": said.get("model"), "options": {}}
+        if THRESHOLDS in said:
+            with told_at(path):
+                self.thresholds = ScoreThresholds.from_dict(parse_json(said[THRESHOLDS]), self.label_map)
         self._min_score = float(self.postprocess.min_score)
         self._lock = Lock()
         content = path.read_bytes() if path.suffix == ".onnx" else path.with_suffix(".bin").read_bytes()
@@ -90,24 +113,38 @@ class ExportedDetector(Detector):
             pixels = images.pixels[places, :, : size[0], : size[1]].to("cpu", torch.uint8).contiguous()
             outputs = engine(pixels)
             for row, place in enumerate(places):
-                found[place] = self._of_one({name: values[row] for name, values in outputs.items()}, size)
+                found[place] = self._of_one(
+                    {name: values[row] for name, values in outputs.items()}, size, select
+                )
         kept = [found[place][: select.max_detections] for place in range(len(frames))]
-        return kept if sizes is None else self.restore(kept, sizes)
+        if sizes is not None:
+            return self.restore(kept, sizes)
+        return [self._with_masks_of(each, each) for each in kept]
+
+    def bar_of(self, thresholds: ScoreThresholds) -> float:
+        """The file computes as many rows whatever the limit, and may compare it with something else than the score."""
+        return thresholds.counted_from
 
     def restore(self, detections: Sequence[Detections], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
-        """Masks are resized with their picture; a border of the frame is cut off first."""
+        """Masks are pasted as a model pastes its own. Those of files without probabilities are resized with their
+        picture; a border of the frame is cut off first."""
         restored = super().restore([replace(each, masks=None) for each in detections], sizes)
         return [
-            after
-            if before.masks is None
-            else replace(after, masks=self._moved(before.masks, after.image_size))
-            for before, after in zip(detections, restored, strict=True)
+            self._with_masks_of(before, after) for before, after in zip(detections, restored, strict=True)
         ]
 
-    def _of_one(self, outputs: dict[str, Tensor], size: tuple[int, int]) -> Detections:
+    def _with_masks_of(self, before: Detections, after: Detections) -> Detections:
+        if before.mask_crops is not None and isinstance(self.postprocess, SelectRoIs):
+            return self.postprocess.with_masks_of(before, after)
+        if before.masks is None or after is before:
+            return after
+        return replace(after, masks=self._moved(before.masks, after.image_size))
+
+    def _of_one(self, outputs: dict[str, Tensor], size: tuple[int, int], select: Select) -> Detections:
         real = outputs["labels"] >= 0
         boxes, scores, labels = (outputs[name][real] for name in ("boxes", "scores", "labels"))
-        return with_shapes(Detections(boxes, scores, labels.long(), size, self.label_map), outputs, real)
+        found = with_shapes(Detections(boxes, scores, labels.long(), size, self.label_map), outputs, real)
+        return replace(found, found_by=select) if isinstance(select, SelectRoIs) else found
 
     def _moved(self, masks: Tensor, size: tuple[int, int]) -> Tensor:
         (top, left), (height, width) = self.input_spec.offset(size), self.input_spec.resized(size)
@@ -118,8 +155,9 @@ class ExportedDetector(Detector):
 
     def _engine_for(self, select: Select) -> Engine:
         """The one at hand, or one with another threshold in its place."""
-        for name in FIXED:
-            if hasattr(select, name) and getattr(select, name) != getattr(self.postprocess, name):
+        for name in self._fixed:
+            is_known = hasattr(select, name) and hasattr(self.postprocess, name)
+            if is_known and getattr(select, name) != getattr(self.postprocess, name):
                 raise ValueError(
                     f"{name} is {getattr(self.postprocess, name)} in {self.path} and cannot be changed there, got"
                     f" {getattr(select, name)}; use the checkpoint, or export it anew"
@@ -133,7 +171,7 @@ class ExportedDetector(Detector):
         with self._lock:
             if float(select.min_score) != self._min_score:
                 self._min_score = float(select.min_score)
-                self._engine = open_engine(self.path, min_score=self._min_score)
+                self._engine = open_engine(self.path, min_score=self._min_score, pasted=False)
             return self._engine
 
 

@@ -16,32 +16,35 @@ def shape_names(model: Detector) -> list[str]:
     >>> shape_names(Detector())
     []
     """
-    names = ["masks"] if "masks" in model.learns else []
-    return names + (["keypoints", "keypoint_scores"] if "keypoints" in model.learns else [])
+    masks, keypoints = "masks" in model.learns, "keypoints" in model.learns
+    # Probabilities last: programs that go by position find all others where they were before there were any.
+    return ["masks"] * masks + ["keypoints", "keypoint_scores"] * keypoints + ["mask_probabilities"] * masks
 
 
 def shapes_of(outputs: RoIOutputs, select: SelectRoIs, image_size: tuple[int, int]) -> list[Tensor]:
-    """The tensors of `shape_names`: (B, D, H, W) bool; (B, D, K, 2) pixels and (B, D, K) scores.
+    """The tensors of `shape_names`: (B, D, H, W) bool; (B, D, K, 2) pixels and (B, D, K) scores; (B, D, M, M) 0 … 1.
 
     Rows that hold no object are False and zero. As `detect` has them, but pasted at (height, width) of the batch.
     """
     batch, count = outputs.labels.shape[0], outputs.labels.shape[1]
     boxes, real = outputs.boxes.flatten(0, 1), outputs.labels.flatten() >= 0
-    shapes = []
+    shapes, last = [], []
     if outputs.mask_logits is not None:
+        probabilities = outputs.mask_logits.flatten(0, 1).float().sigmoid()
         masks = paste_together(
-            outputs.mask_logits.flatten(0, 1).float().sigmoid(),
+            probabilities,
             boxes,
             image_size,
             rule=select.paste,
             min_probability=select.min_mask_probability,
         )
         shapes.append(masks & real[:, None, None])
+        last.append(torch.where(real[:, None, None], probabilities, 0.0))  # 0 times NaN is none
     if outputs.keypoint_logits is not None:
-        places, logits, probabilities = decode_keypoints(outputs.keypoint_logits.flatten(0, 1).float(), boxes)
-        scores = probabilities if select.keypoint_score == "probability" else logits
+        places, logits, shares = decode_keypoints(outputs.keypoint_logits.flatten(0, 1).float(), boxes)
+        scores = shares if select.keypoint_score == "probability" else logits
         shapes += [places * real[:, None, None], scores * real[:, None]]
-    return [shape.unflatten(0, (batch, count)) for shape in shapes]
+    return [shape.unflatten(0, (batch, count)) for shape in shapes + last]
 
 
 @torch.library.custom_op("pagoda::decode_keypoints", mutates_args=())

@@ -20,19 +20,25 @@ from pagoda.structures.instances import Detections
 PROBABILITY_TOLERANCE = 0.02
 """a pixel whose probability is this near to the limit may be judged either way"""
 MASK_TOLERANCE = 0.005
-"""share of a mask's pixels that may differ all the same; one or two of any mask besides"""
+"""share of a mask's pixels, or of its probabilities, that may differ all the same; one or two of any mask besides"""
 KEYPOINT_SCORE_TOLERANCE = 1e-3
 """relative where scores pass 1: they are logits, or the exponentials of logits, which rounding moves further"""
 HEIGHT_TOLERANCE = 1e-3
 """of a map, relative to its range: as high as the highest"""
 
 
+FIELDS = {
+    "masks": "masks",
+    "keypoints": "keypoints",
+    "keypoint_scores": "keypoint_scores",
+    "mask_probabilities": "mask_crops",
+}
+"""of `Detections`, by the output that fills them"""
+
+
 def with_shapes(found: Detections, outputs: dict[str, Tensor], rows: Tensor) -> Detections:
     """The file's detections of one picture with what it says of them besides; `rows` hold objects."""
-    more = {
-        name: outputs[name][rows] for name in ("masks", "keypoints", "keypoint_scores") if name in outputs
-    }
-    return replace(found, **more)
+    return replace(found, **{field: outputs[name][rows] for name, field in FIELDS.items() if name in outputs})
 
 
 class ShapeComparison:
@@ -45,6 +51,8 @@ class ShapeComparison:
         """Add to the report what agrees, and a line for each object of which something does not."""
         if len(ours) and theirs.masks is not None:
             self.compare_masks(ours, theirs)
+        if len(ours) and ours.mask_crops is not None:
+            self.compare_probabilities(ours, theirs)
         if len(ours) and theirs.keypoints is not None:
             self.compare_keypoints(ours, theirs)
 
@@ -66,6 +74,24 @@ class ShapeComparison:
             self.report.unmatched.append(
                 f"the mask of {ours.names[row]} {ours.scores[row]:.4f} differs in {wrong[row]} of {area[row]}"
                 " pixels"
+            )
+
+    def compare_probabilities(self, ours: Detections, theirs: Detections) -> None:
+        """What masks are pasted from elsewhere; a box that moved within its tolerance sees another mask by rounding."""
+        assert ours.mask_crops is not None and theirs.mask_crops is not None
+        difference = (ours.mask_crops - theirs.mask_crops).abs().flatten(1)
+        near = difference <= max(PROBABILITY_TOLERANCE, 5 * self.report.tolerance.score)
+        wrong = (~near).sum(1)
+        is_fault = (wrong > 2) & (wrong > MASK_TOLERANCE * difference.shape[1])
+        if bool(near.any()):
+            worst = difference[near].max().item()
+            self.report.max_mask_probability_difference = max(
+                self.report.max_mask_probability_difference, worst
+            )
+        for row in is_fault.nonzero().flatten().tolist():
+            self.report.unmatched.append(
+                f"mask_probabilities of {ours.names[row]} {ours.scores[row]:.4f} differ in {wrong[row]} of"
+                f" {difference.shape[1]} cells"
             )
 
     def compare_keypoints(self, ours: Detections, theirs: Detections) -> None:

@@ -26,6 +26,7 @@ DIMENSIONS = {
     "masks": ("batch", "detections", "height", "width"),
     "keypoints": ("batch", "detections", "keypoints", 2),
     "keypoint_scores": ("batch", "detections", "keypoints"),
+    "mask_probabilities": ("batch", "detections", "cells", "cells"),
 }
 OPSETS = range(18, 24)
 """of ONNX, that can be written: torch writes 18, and higher ones are made from it"""
@@ -51,9 +52,10 @@ def export_onnx(
     Input `images` is RGB uint8 (B, 3, H, W) of any B, H, W, from which a network that reads grey makes it, or RGBA
     (B, 4, H, W); outputs are `boxes` (B, D, 4) xyxy pixels of the
     input, `scores` (B, D) and `labels` (B, D), with score 0 and label −1 in unused rows. Mask R-CNN adds `masks`
-    (B, D, H, W) bool, pasted into the input: D · H · W floats are held for each picture on the way. Keypoint R-CNN
-    adds `keypoints` (B, D, K, 2) pixels of the input and `keypoint_scores` (B, D, K), found as `detect` finds them,
-    by a scan over the objects. Names, category ids, skeleton, resize rule and thresholds stand in the metadata.
+    (B, D, H, W) bool, pasted into the input: D · H · W floats are held for each picture on the way; and
+    `mask_probabilities` (B, D, M, M), which take their place for whoever pastes at the picture's own size. Keypoint
+    R-CNN adds `keypoints` (B, D, K, 2) pixels of the input and `keypoint_scores` (B, D, K), found as `detect` finds
+    them, by a scan over the objects. Names, category ids, skeleton, resize rule and thresholds stand in the metadata.
 
     Args:
         pictures: what to compare on: paths, PIL images, arrays (H, W, 3) or tensors (3, H, W); drawn pictures

@@ -84,6 +84,8 @@ class ParityReport:
     """of those detections, that agree"""
     mask_pixels: int = 0
     """of these masks, on one side only"""
+    max_mask_probability_difference: float = 0.0
+    """of the cells of all masks that are alike"""
     keypoints: int = 0
     """within `tolerance.box`"""
     max_keypoint_difference: float = 0.0
@@ -115,7 +117,10 @@ class ParityReport:
 
     def _summary_of_shapes(self) -> Iterator[str]:
         if self.masks:
-            yield f"{counted(self.masks, 'mask agrees', 'masks agree')}, but for {self.mask_pixels} pixels"
+            yield (
+                f"{counted(self.masks, 'mask agrees', 'masks agree')}, but for {self.mask_pixels} pixels;"
+                f" probabilities within {self.max_mask_probability_difference:.2g}"
+            )
         if self.keypoints:
             yield (
                 f"{counted(self.keypoints, 'keypoint agrees', 'keypoints agree')}, within"

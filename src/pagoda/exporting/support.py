@@ -64,8 +64,20 @@ Every file of pixels to objects goes where a checkpoint goes (`pagoda predict | 
 [pagoda-runtime](../runtime/README.md) runs it with numpy, Pillow and ONNX Runtime or OpenVINO. Detectors of clips go as
 far as `pagoda.exporting.program.export_forward` (torch.export).
 
+**Masks** of Mask R-CNN leave a file twice: `masks` (B, D, H, W), pasted into the picture as the network sees it, and
+`mask_probabilities` (B, D, M, M), of M × M cells inside each box. A mask has one shape at every size, its pixels have
+not: whoever scales boxes to the picture and pastes the probabilities there, by `postprocess.paste` and
+`postprocess.min_mask_probability` of the metadata, has the model's masks, where scaled `masks` lose fine edges and
+small objects. `pagoda` and `pagoda-runtime` do so, and take out of the graph what only `masks` needs before they run
+it; a program of your own can take `paste_masks` of `pagoda_runtime.masks`, which needs numpy alone. Files of earlier
+versions have `masks` only, which are scaled as before.
+
 **`--size H W`** makes a file of that size, one picture at a time: pictures are scaled into it and grey is put
 beside them, as the file's metadata say. Without it every size and batch goes.
+
+**Thresholds** that `pagoda val --save-thresholds` put into the checkpoint go along, for `--min-score card`; into a file
+that is there already `pagoda val MODEL.onnx --save-thresholds` puts them. A file gives no objects below the
+`--min-score` it was exported with; where a threshold lies below, the command says so.
 
 **`--opset 18 … 23`**, where a runtime asks for one.
 

@@ -5,9 +5,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from pagoda.beside import one_ahead
 from pagoda.detectors.contract import Detector
@@ -36,9 +38,10 @@ class TrackOptions:
     linker: LinkerName = "byte"
     """byte: overlap with a forecast, weak detections in a second round; ocsort: what was seen before what is forecast,
     for sudden turns; tubes: overlap in the frames that clips share; reference: Detect-and-Track's own"""
-    min_score: float | None = None
-    """a detection this good starts a track: higher makes fewer false tracks and misses the doubtful; default: the
-    linker's own, 0.9 for models of clips"""
+    min_score: float | Literal["card"] | None = None
+    """a detection this good starts a track: higher makes fewer false tracks and misses the doubtful; card: detections
+    are kept from the score of their class in the model's file on, weaker ones help no track; default: the linker's
+    own, 0.9 for models of clips"""
     classes: tuple[str, ...] = ()
     """names of the classes to follow; default: all"""
     first_frame: int = 0
@@ -70,7 +73,8 @@ class FollowedFrame(NamedTuple):
 class VideoFollower:
     """One video followed frame by frame by one model and one linker; memory does not grow with the video.
 
-    Raises KeyError for a class that the model does not know, with the nearest one.
+    Raises KeyError for a class that the model does not know, with the nearest one; ValueError for min_score="card"
+    where its file holds no thresholds.
 
     >>> from tempfile import TemporaryDirectory
     >>> import pagoda
@@ -87,7 +91,15 @@ class VideoFollower:
     def __init__(self, model: Detector, source: VideoSource, options: TrackOptions) -> None:
         self.model, self.source, self.options = model, source, options
         self._labels = [model.label_map.label_named(name) for name in options.classes] or None
-        self._tracker = tracker_for(model, options.linker, min_score=options.min_score)
+        self._limits = FOLLOWING_LIMITS
+        self._min_scores: Tensor | None = None
+        min_score = options.min_score
+        if min_score == "card":
+            thresholds = model.card_thresholds()
+            self._min_scores = torch.tensor(thresholds.of_labels(model.label_map))
+            self._limits = {"min_score": model.bar_of(thresholds)}
+            min_score = thresholds.lowest(model.label_map)
+        self._tracker = tracker_for(model, options.linker, min_score=min_score)
 
     def frames(self, known: Iterable[Found] = ()) -> Iterator[FollowedFrame]:
         """Every frame in order; `known` is what was found in the first of them, at which the model then does not look.
@@ -98,7 +110,15 @@ class VideoFollower:
         waiting: deque[VideoFrame] = deque()  # a model of clips runs a few frames behind
         for found in islice(self._found(known, waiting), self.options.max_frames):
             frame = waiting.popleft()
-            yield FollowedFrame(frame, found, replace(self._tracker.update(found), file=frame.name))
+            yield FollowedFrame(
+                frame, found, replace(self._tracker.update(self._worth(found)), file=frame.name)
+            )
+
+    def _worth(self, found: Found) -> Found:
+        """What the linker is shown."""
+        if self._min_scores is None:
+            return found
+        return found[found.scores >= self._min_scores.to(found.scores.device)[found.labels]]
 
     def _found(self, known: Iterable[Found], waiting: deque[VideoFrame]) -> Iterator[Found]:
         before, _ = neighbours(self.model)
@@ -114,7 +134,7 @@ class VideoFollower:
         yield from detect_frames(
             self.model,
             chain(recent, pictures),
-            limits=FOLLOWING_LIMITS,
+            limits=self._limits,
             classes=self._labels,
             start=now - len(recent),
             first=now,

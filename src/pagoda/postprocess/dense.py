@@ -1,6 +1,6 @@
 """From scores of every location to the candidates of a picture. B images, P locations."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pagoda.ops.boxes import ClipRule, clip_boxes
 from pagoda.plain import check_numbers, checked
-from pagoda.postprocess.select import Candidates, Decode, Select, at_most, not_inside_out, pick
+from pagoda.postprocess.select import Candidates, Decode, Pairs, Select, at_most, not_inside_out, pick
 from pagoda.structures.outputs import DenseOutputs
 
 
@@ -54,6 +54,22 @@ class SelectDense(Select[DenseOutputs]):
             first += counts[level]
         found = Candidates(*(torch.cat(part, dim=1) for part in zip(*parts, strict=True)))
         return self._cut(found, sizes) if self.clip == "before" else found
+
+    def pairs(self, outputs: DenseOutputs, sizes: Real[Tensor, "b 2"], decode: Decode) -> Pairs:
+        priors = torch.cat(outputs.priors).expand(len(outputs.box_outputs), -1, -1)
+        boxes = decode(outputs.box_outputs.float(), priors)
+        quality = None if outputs.quality_logits is None else outputs.quality_logits[..., None]
+        counts = [len(prior) for prior in outputs.priors]
+        qualities = [None] * len(counts) if quality is None else quality.split(counts, dim=1)
+        levels = zip(outputs.class_logits.split(counts, dim=1), qualities, strict=True)
+        passed = [
+            self._scores(logits, quality, self._bar(level, len(counts)))[1] > 0
+            for level, (logits, quality) in enumerate(levels)
+        ]
+        _, scores = replace(self, best_class_only=False)._scores(outputs.class_logits, quality, -1.0)
+        none = torch.zeros_like(boxes[..., 0])
+        boxes = self._cut(Candidates(boxes, none, none, none), sizes).boxes
+        return Pairs(boxes, scores, torch.cat(passed, dim=1))
 
     def competitors(self, outputs: DenseOutputs) -> list[int]:
         """How many (location, class) pairs compete for `max_candidates` places: of each level, in their order."""

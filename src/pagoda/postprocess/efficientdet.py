@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Real
 from torch import Tensor
 
+from pagoda.ops.boxes import pairwise_iou
 from pagoda.ops.nms import soft_nms
 from pagoda.plain import check_numbers, checked
 from pagoda.postprocess.dense import SelectDense
-from pagoda.postprocess.select import Candidates, Decode, Selected, pick
+from pagoda.postprocess.select import Candidates, Decode, Selected, Stages, at_most, pick, take
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
@@ -88,6 +89,24 @@ class SelectFromAllLevels(SelectDense):
             scores * real,
             found.labels.gather(1, rows).masked_fill(~real, -1),
         )
+
+    def stages_of_one_image(self, found: Candidates, size: Real[Tensor, "2"]) -> Stages:
+        """Soft suppression leaves what is still above the floor when the last one of `max_detections` is chosen."""
+        candidates = take(found, found.scores > 0)
+        count = at_most(self.max_detections, len(candidates.scores))
+        if self.suppression == "hard" or not count:
+            return super().stages_of_one_image(found, size)
+        groups = self._groups(candidates.labels)
+        scores, rows = soft_nms(
+            candidates.boxes[None], candidates.scores[None], groups[None], sigma=self.sigma, max_count=count
+        )
+        floor = max(0.0, float(self.min_score if self.soft_min_score is None else self.soft_min_score))
+        rows, scores = rows[0][scores[0] > floor], scores[0][scores[0] > floor]
+        detected = take(candidates, rows)._replace(scores=scores)
+        iou = pairwise_iou(candidates.boxes, detected.boxes) * (groups[:, None] == groups[rows])
+        left = candidates.scores * torch.exp(iou.square().sum(1) / -self.sigma) > floor
+        left[rows] = True
+        return Stages(candidates, take(candidates, left), detected)
 
     def detect(
         self, outputs: DenseOutputs, images: ImageBatch, decode: Decode, label_map: LabelMap

@@ -1,6 +1,6 @@
 """From what is said about regions to objects, their masks and keypoints. B images, R regions, N objects."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -10,7 +10,8 @@ from torch import Tensor
 from pagoda.ops.heatmaps import heatmaps_to_keypoints
 from pagoda.ops.masks import PasteRule, paste_masks
 from pagoda.plain import check_numbers, checked
-from pagoda.postprocess.select import Candidates, Decode, Select, at_most, pick
+from pagoda.postprocess.select import Candidates, Decode, Pairs, Select, at_most, pick
+from pagoda.structures.instances import Detections
 from pagoda.structures.outputs import RoIOutputs, TubeOutputs
 
 
@@ -59,6 +60,16 @@ class SelectSecondStage(Select[RoIOutputs | TubeOutputs]):
             found = found._replace(scores=found.scores.masked_fill(small, -1.0))
         return found
 
+    def pairs(self, outputs: RoIOutputs | TubeOutputs, sizes: Real[Tensor, "b 2"], decode: Decode) -> Pairs:
+        scores = outputs.class_logits.float().softmax(-1)[..., :-1]
+        passes = (scores > self.min_score) & outputs.proposals.valid[..., None]
+        deltas = outputs.box_outputs  # (B, R, classes or 1, …, 4)
+        of_class = torch.arange(deltas.shape[1] * deltas.shape[2], device=deltas.device) // deltas.shape[2]
+        boxes = decode(deltas.flatten(1, 2).float(), outputs.proposals.boxes[:, of_class])
+        none = torch.zeros_like(boxes.flatten(2)[..., 0])
+        boxes = self._cut(Candidates(boxes, none, none, none), sizes).boxes.unflatten(1, deltas.shape[1:3])
+        return Pairs(boxes[:, :, 0] if deltas.shape[2] == 1 else boxes, scores, passes)
+
     def competitors(self, outputs: RoIOutputs | TubeOutputs) -> list[int]:
         """How many (region, class) pairs compete for `max_candidates` places: all of a picture."""
         _, regions, classes = outputs.class_logits.shape
@@ -98,3 +109,28 @@ class SelectRoIs(SelectSecondStage):
         return paste_masks(
             probabilities, boxes, image_size, rule=self.paste, min_probability=self.min_mask_probability
         )
+
+    def with_masks(self, found: Detections) -> Detections:
+        """With what the mask head said of the inside of each box pasted, where it said something.
+
+        By the limits the objects were found with; where nobody knows these, by the ones at hand.
+        """
+        if found.mask_crops is None:
+            return found
+        select = found.found_by or self
+        return replace(found, masks=select.masks(found.mask_crops, found.boxes, found.image_size))
+
+    def with_masks_of(self, before: Detections, after: Detections) -> Detections:
+        """`after`, the objects of `before` at another place or size, with their masks: pasted anew where one moved.
+
+        Raises ValueError for masks that must move and carry no `mask_crops`, which nobody can paste.
+        """
+        has_moved = after.image_size != before.image_size or not torch.equal(after.boxes, before.boxes)
+        if before.masks is not None and not has_moved:
+            return replace(after, masks=before.masks)
+        if before.masks is not None and before.mask_crops is None:
+            raise ValueError(
+                "these masks cannot be moved to another size: the detections carry no mask_crops; give what detect"
+                " returned, or leave the masks out"
+            )
+        return self.with_masks(after)

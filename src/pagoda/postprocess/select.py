@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int, Real, Shaped
 from torch import Tensor
 
 from pagoda.ops.anchors import Side
-from pagoda.ops.boxes import clip_boxes
+from pagoda.ops.boxes import clip_boxes, pairwise_iou
 from pagoda.ops.nms import batch_survivors, nms_survivors
 from pagoda.plain import check_counts, checked
 from pagoda.structures.images import ImageBatch
@@ -68,6 +68,42 @@ class Candidates(NamedTuple):
     """as `scores`"""
     places: Tensor
     """as `scores`: location · classes + label, locations counted over all levels: the order of the raw outputs"""
+
+
+class Stages(NamedTuple):
+    """One image's candidates on their way to detections; each part is what the one before it leaves.
+
+    >>> boxes = torch.tensor([[0., 0., 8., 8.], [0., 0., 8., 9.]])
+    >>> pairs = Candidates(boxes, *torch.tensor([[0.9, 0.8], [0, 0], [4, 5]]))
+    >>> Select().stages_of_one_image(pairs, torch.tensor([32, 32])).survivors.places
+    tensor([4.])
+    """
+
+    candidates: Candidates
+    """that pass `min_score` and are among the best `max_candidates`"""
+    survivors: Candidates
+    """of suppression"""
+    detected: Candidates
+    """at most `max_detections`, in the order asked for"""
+
+
+class Pairs(NamedTuple):
+    """Every pair of prior and class that a network speaks of, whatever the limits. P locations, anchors or proposals.
+
+    >>> points = (torch.zeros(1, 4),)
+    >>> from pagoda.postprocess.dense import SelectDense
+    >>> from pagoda.structures.outputs import DenseOutputs
+    >>> outputs = DenseOutputs(torch.tensor([[[2.0, -4.0]]]), torch.zeros(1, 1, 4), None, points)
+    >>> SelectDense().pairs(outputs, torch.tensor([[9, 9]]), lambda deltas, priors: priors).passes
+    tensor([[[ True, False]]])
+    """
+
+    boxes: Tensor
+    """(B, P, 4), or (B, P, classes, 4) where each class has its own; of clips T before the 4"""
+    scores: Tensor
+    """(B, P, classes) final ones"""
+    passes: Tensor
+    """(B, P, classes) bool: above `min_score`"""
 
 
 @checked
@@ -130,6 +166,10 @@ class Select(Generic[Outputs]):
         """(B, n) pairs, n ≤ `max_candidates` for all that compete with each other."""
         raise TypeError(f"{type(self).__name__} defines no candidates")
 
+    def pairs(self, outputs: Outputs, sizes: Real[Tensor, "b 2"], decode: Decode) -> Pairs:
+        """All that `candidates` chooses from; pair (p, class) has the place p · classes + class."""
+        raise TypeError(f"{type(self).__name__} defines no pairs")
+
     def competitors(self, outputs: Outputs) -> list[int]:
         """How many pairs compete for `max_candidates` places, group by group, in the order of `places`."""
         raise TypeError(f"{type(self).__name__} defines no competitors")
@@ -159,6 +199,11 @@ class Select(Generic[Outputs]):
     def _compared(self, boxes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
         """Boxes as suppression sees them."""
         return boxes
+
+    def overlaps(self, found: Candidates, others: Candidates) -> Float[Tensor, "n m"]:
+        """Of candidates of one image, each with each, as suppression sees it."""
+        boxes, theirs = self._compared(found.boxes), self._compared(others.boxes)
+        return pairwise_iou(boxes, theirs, inclusive=self.inclusive)
 
     def _batch_survivors(self, found: Candidates, num_classes: int) -> Bool[Tensor, "b n"]:
         """Which candidates of each image suppression leaves."""
@@ -211,8 +256,16 @@ class Select(Generic[Outputs]):
 
     def best_of_one_image(self, found: Candidates, size: Real[Tensor, "2"]) -> Candidates:
         """The candidates that survive, at most `max_detections`, in the order asked for."""
-        found = take(found, found.scores > 0)
-        found = self._best(take(found, self._survivors(found)))
+        return self.stages_of_one_image(found, size).detected
+
+    def stages_of_one_image(self, found: Candidates, size: Real[Tensor, "2"]) -> Stages:
+        """The same with what was left on the way; `size` is the image's (height, width)."""
+        candidates = take(found, found.scores > 0)
+        survivors = take(candidates, self._survivors(candidates))
+        return Stages(candidates, survivors, self._ended(self._best(survivors), size))
+
+    def _ended(self, found: Candidates, size: Real[Tensor, "2"]) -> Candidates:
+        """Boxes as they are reported."""
         if self.clip == "after":
             found = self._cut(Candidates(*(part[None] for part in found)), size[None])
             found = take(take(found, 0), found.scores[0] > 0)

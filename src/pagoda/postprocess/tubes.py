@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
 from pagoda.ops.box_coding import BoxCoder
-from pagoda.ops.tubes import batch_tube_survivors, tube_survivors
+from pagoda.ops.tubes import batch_tube_survivors, tube_iou, tube_survivors
 from pagoda.plain import checked
 from pagoda.postprocess.proposals import SelectProposals
 from pagoda.postprocess.rcnn import SelectSecondStage
@@ -89,6 +89,9 @@ class SelectTubes(SelectSecondStage):
 
     def _cut(self, found: Candidates, sizes: Real[Tensor, "b 2"]) -> Candidates:
         return super()._cut(found, sizes[:, None])  # one size for all frames
+
+    def overlaps(self, found: Candidates, others: Candidates) -> Float[Tensor, "n m"]:
+        return tube_iou(found.boxes, others.boxes, inclusive=self.inclusive)
 
     def _batch_survivors(self, found: Candidates, num_classes: int) -> Bool[Tensor, "b n"]:
         most = _most_overlap(self.max_iou, self.suppress_equal)

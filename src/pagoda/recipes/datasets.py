@@ -62,6 +62,18 @@ def open_data(
     return OpenedData(train, val, train.label_map)
 
 
+def open_source(
+    model: Detector, data: str | Path, split: str, *, inside_only: bool = False
+) -> Annotations | Sequence[Video]:
+    """One split of a folder, as pictures, or as videos where the model looks at clips.
+
+    Raises as the readers of `data.formats` and `data.tracks` do.
+    """
+    if model.sees_clips:
+        return open_videos(data, split, inside_only=inside_only)
+    return open_annotations(data, split, inside_only=inside_only)
+
+
 def dataset_for(
     model: Detector, source: Annotations | Sequence[Video], *, is_complete: bool = False
 ) -> DetectionDataset | ClipDataset:
@@ -144,7 +156,7 @@ def check_frames(model: Detector, dataset: AnnotatedDataset[AnyTargets], setting
             f"{type(model).__name__} learns from {'clips of videos' if wants else 'single pictures'}, but the data are"
             f" {'clips' if has else 'pictures'}"
         )
-    torn = [name for name in ("mosaic", "iou_crop") if getattr(settings, name)]
+    torn = [name for name in ("mosaic", "copy_paste", "mixup", "iou_crop") if getattr(settings, name)]
     if has and torn:
         raise ValueError(
             f"clips need the same change in every frame, which {' and '.join(torn)} cannot promise: train with"

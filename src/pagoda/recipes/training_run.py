@@ -12,28 +12,20 @@ import torch
 import yaml
 from accelerate.utils import broadcast_object_list
 
-from pagoda.data.augment.transforms import (
-    Compose,
-    HorizontalFlip,
-    JitteredResize,
-    Mosaic,
-    PhotometricDistort,
-    RandomIoUCrop,
-    ScaleJitter,
-    Transform,
-    VerticalFlip,
-)
+from pagoda.data.balance import balance_remark, picture_factors
 from pagoda.data.loading import TrainingView
 from pagoda.data.table.fingerprint import fingerprint
 from pagoda.data.table.samples import AnnotatedDataset
 from pagoda.detectors.contract import Detector
 from pagoda.drawing.objects import draw_detections, draw_targets
+from pagoda.evaluation.coco.operating import OperatingOptions
 from pagoda.evaluation.coco.result import DetectionResult
 from pagoda.evaluation.runner import detect_dataset, evaluate
 from pagoda.files.atomic import claim_folder, write_atomically
 from pagoda.files.lock import hold_folder
 from pagoda.machine import choose_precision, find_device
 from pagoda.plain import JsonObject
+from pagoda.recipes.augmentation import check_pasting, training_transform
 from pagoda.recipes.datasets import check_frames, check_learnable, check_scorable, open_data
 from pagoda.recipes.initial_model import Build, starting_model
 from pagoda.recipes.remarks import data_remarks
@@ -47,14 +39,17 @@ from pagoda.recipes.resuming import (
     settings_in,
     settings_with,
 )
-from pagoda.recipes.target_fields import check_keypoints, flip_pairs, lighten, what_to_carry
+from pagoda.recipes.target_fields import check_keypoints, lighten
 from pagoda.structures.tubes import AnyTargets, TubeTargets
 from pagoda.training.distributed import processes
 from pagoda.training.loop import MakeBar, Trainer
 from pagoda.training.run_log import read_records
-from pagoda.training.settings import AugmentSettings, TrainSettings, to_plain
+from pagoda.training.settings import TrainSettings, to_plain
 from pagoda.visualization.report import machine_facts, write_report
 from pagoda.zoo.cards import model_from_card
+
+REPORTED = OperatingOptions(rounds=500)
+"""what a run's page says of scores: it is found out after every epoch, so of fewer samples than `pagoda val` takes"""
 
 
 @dataclass(frozen=True)
@@ -75,40 +70,6 @@ class RunResult:
     """the last validation"""
     before: DetectionResult | None
     """the untrained model's score, where asked for"""
-
-
-def training_transform(
-    model: Detector, dataset: AnnotatedDataset[AnyTargets], settings: AugmentSettings
-) -> Compose:
-    """The steps of `AugmentSettings`, in its order, at the model's picture size.
-
-    Models that fit pictures into a canvas get it full: what is larger is cropped, what is smaller padded. Raises
-    ValueError where keypoints are to be flipped and nobody says which change places.
-
-    >>> import pagoda
-    >>> from pagoda.data.drawn.synthetic import DrawnShapes
-    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=3, base_channels=8, width=8, norm_groups=4)
-    >>> steps = training_transform(model, DrawnShapes(2), AugmentSettings(photometric=0.5)).transforms
-    >>> [type(step).__name__ for step in steps]
-    ['Carry', 'JitteredResize', 'HorizontalFlip', 'PhotometricDistort']
-    """
-    spec = model.input_spec
-    short, long = sorted(spec.canvas or (spec.short_side, spec.long_side))
-    carry = what_to_carry(model)
-    pairs = flip_pairs(carry, dataset.label_map, settings)
-    steps: list[Transform] = [carry]
-    if settings.mosaic:
-        steps.append(Mosaic(dataset, (short, long), settings.mosaic, prepare=carry))
-    if settings.iou_crop:
-        steps.append(RandomIoUCrop(settings.iou_crop))
-    if spec.canvas is None:
-        steps.append(JitteredResize(short, long, *settings.scale_range))
-    else:
-        steps.append(ScaleJitter(spec.canvas, *settings.scale_range))
-    steps += [HorizontalFlip(settings.horizontal_flip, pairs)] if settings.horizontal_flip else []
-    steps += [VerticalFlip(settings.vertical_flip, pairs)] if settings.vertical_flip else []
-    steps += [PhotometricDistort(settings.photometric)] if settings.photometric else []
-    return Compose(steps)
 
 
 def train(
@@ -182,12 +143,14 @@ def train_on(
     check_frames(model, train_data, settings.augment)
     check_keypoints(model, train_data.label_map, settings.augment)
     check_learnable(model, train_data)
+    check_pasting(train_data, settings.augment)
     check_scorable(model, val_data)
     settings = _with_precision(settings, quiet=quiet)
     name = settings.name or str((model.origin or {}).get("model") or type(model).__name__).split(":")[-1]
     folder = _shared_run_folder(settings, name)
     before = evaluate(model, val_data, batch_size=settings.batch_size) if score_before else None
     model.inclusive = False  # what it learns from now on are the edges of objects
+    model.thresholds = None  # chosen for scores that it will not give any more
     if processes(settings.device).is_main_process:
         _write_config(folder, model, settings, config or {})
     again = go_on(folder) if go_on else ""
@@ -242,31 +205,39 @@ def _run(
     """`again`: the command that goes on with the run, if any; `saved`: the settings until now of one that does."""
     is_main = processes(settings.device).is_main_process
     with hold_folder(folder, "trains") if is_main else nullcontext():
+        transform = training_transform(model, train_data, settings.augment)
         train_data, val_data = lighten(train_data, model), lighten(val_data, model)
+        table = train_data.annotations
+        factors = picture_factors(table, settings.balance, threshold=settings.balance_threshold)
 
         def validate(current: Detector, progress: MakeBar) -> DetectionResult:
             bar = progress("validating", len(val_data))
-            return evaluate(current, val_data, batch_size=settings.batch_size, progress=bar)
+            return evaluate(
+                current, val_data, batch_size=settings.batch_size, progress=bar, operating=REPORTED
+            )
 
-        view = TrainingView(train_data, training_transform(model, train_data, settings.augment))
+        view = TrainingView(train_data, transform)
         trainer = Trainer(
             model,
             view,
             validate,
             settings,
             folder,
-            sizes=train_data.annotations.sizes,
+            sizes=table.sizes,
+            factors=factors,
             data={"train": fingerprint(train_data), "val": fingerprint(val_data)},
             resume=saved is not None,
             go_on=again,
             quiet=quiet,
         )
+        if factors is not None and trainer.log is not None:
+            trainer.log.say(balance_remark(table, factors))
         if saved is not None:
             _go_on(trainer, saved, settings, folder)
         result = trainer.run()
         best = trainer.model_to_keep()
         if result is None:  # resumed after its last epoch: nothing was left to do but the score
-            result = evaluate(best, val_data, batch_size=settings.batch_size)
+            result = evaluate(best, val_data, batch_size=settings.batch_size, operating=REPORTED)
         if trainer.is_main:
             make = partial(_report, folder, best, val_data, settings, before, result)
             _report_if_possible(again, folder, make)

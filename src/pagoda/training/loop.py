@@ -112,6 +112,7 @@ class Trainer:
         run: Path,
         *,
         sizes: np.ndarray,
+        factors: np.ndarray | None = None,
         data: Mapping[str, str] | None = None,
         resume: bool = False,
         go_on: str = "",
@@ -120,6 +121,7 @@ class Trainer:
         """
         Args:
             sizes: (n, 2) height and width of the pictures that `view` shows.
+            factors: (n,) how often each of them is drawn relative to the others, `data.balance.picture_factors`.
             data: fingerprints of the "train" and "val" data, which a run that goes on compares.
             resume: go on from the folder's last state.
             go_on: the command that does so, told to who stops the run.
@@ -138,7 +140,7 @@ class Trainer:
         decay = settings.optim.ema_decay
         self.average = ModelAverage(self.model, decay, ramp=settings.optim.ema_ramp) if decay > 0 else None
         processes_now = self.accelerator.num_processes, self.accelerator.process_index
-        self.plan = plan_batches(self.model.train(), sizes, settings, *processes_now)
+        self.plan = plan_batches(self.model.train(), sizes, settings, *processes_now, factors)
         self.total_steps = self.steps_of(settings.epochs)
         self.at = Position()
         self.data, self.notes = dict(data or {}), list[str]()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from pagoda.data.balance import Balance
 from pagoda.plain import JsonObject, checked
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ RANGES = {
     "bias_factor": FROM_ZERO, "final_factor": SHARE, "warmup_steps": FROM_ZERO, "warmup_factor": SHARE,
     "clip_norm": FROM_ZERO, "clip_each": FROM_ZERO, "accumulate": (1, 2**31), "ema_decay": SHARE,
     "mosaic": SHARE, "iou_crop": SHARE, "horizontal_flip": SHARE, "vertical_flip": SHARE, "photometric": SHARE,
+    "copy_paste": SHARE, "copy_paste_count": (1, 100), "mixup": SHARE, "balance_threshold": SHARE,
     "epochs": (1, 2**31), "batch_size": (1, 2**31), "seed": FROM_ZERO, "workers": (0, 1024), "val_every": (1, 2**31),
     "patience": FROM_ZERO, "save_seconds": (0, math.inf),
 }  # fmt: skip
@@ -99,7 +101,7 @@ class OptimSettings:
 class AugmentSettings:
     """What training pictures go through, in this order; validation sees them as they are.
 
-    Raises ValueError for a probability that is not 0 … 1.
+    Raises ValueError for a probability that is not 0 … 1, and for what is pasted where nothing is.
 
     >>> AugmentSettings(vertical_flip=0.5).horizontal_flip  # aerial pictures have no upright
     0.5
@@ -107,6 +109,17 @@ class AugmentSettings:
 
     mosaic: float = 0.0
     """probability of joining four pictures into one: more and smaller objects, for long runs; not for clips"""
+    copy_paste: float = 0.0
+    """probability of pasting objects of another picture into this one, by their masks where the data have some, else by
+    their boxes; not for clips"""
+    copy_paste_count: int = 5
+    """the most objects pasted into one picture; as few as 1 are as likely"""
+    copy_paste_classes: tuple[str, ...] = ()
+    """names of the classes that are pasted; none: all"""
+    copy_paste_rare: bool = False
+    """paste classes in inverse proportion to their number of objects, not in proportion to it"""
+    mixup: float = 0.0
+    """probability of blending two pictures, with the objects of both, for long runs; not for clips"""
     iou_crop: float = 0.0
     """probability of a random crop that keeps some object (SSD); not for clips"""
     scale_range: tuple[float, float] = (0.8, 1.25)
@@ -120,6 +133,12 @@ class AugmentSettings:
 
     def __post_init__(self) -> None:
         _check_ranges(self)
+        idle = [name for name in ("copy_paste_classes", "copy_paste_rare") if getattr(self, name)]
+        if idle and not self.copy_paste:
+            raise ValueError(
+                f"nothing is pasted that {' and '.join(idle)} could choose, for copy_paste is 0: give a probability,"
+                " e.g. augment.copy_paste=0.5"
+            )
 
 
 @checked
@@ -144,6 +163,11 @@ class TrainSettings:
     """refuse pictures outside the data set's folder: named by `..`, by an absolute path or through a link"""
     epochs: int = 12
     """passes over all training pictures; the learning rate's schedule stretches with them"""
+    balance: Balance = "none"
+    """which pictures are drawn more often, in as many steps: repeat-factor, those with classes that are in less than
+    balance_threshold of all; class, by drawing a class first, each as often as the others, and then a picture of it"""
+    balance_threshold: float = 0.1
+    """share of the pictures below which a class is repeated, by the root of how far it is below (repeat-factor)"""
     batch_size: int = 8
     """pictures per batch and process; memory grows with it, and so should learning_rate"""
     seed: int = 0
@@ -174,6 +198,11 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         _check_ranges(self)
+        if self.balance != "repeat-factor" and self.balance_threshold != type(self).balance_threshold:
+            raise ValueError(
+                f"balance_threshold={self.balance_threshold:g} is for balance=repeat-factor, and balance is"
+                f" {self.balance}: give both, or neither"
+            )
         low, high = self.augment.scale_range
         if not 0 < low <= high:
             raise ValueError(f"augment.scale_range must be 0 < low ≤ high, got {low}, {high}")

@@ -97,6 +97,7 @@ def adapt_classes(model: Detector, label_map: LabelMap, *, prior_probability: fl
     (['dog'], 3, 2)
     """
     adapted = deepcopy(model)
+    adapted.thresholds = None  # of a model with other scores
     if isinstance(adapted, RCNN):
         exchange_classes(adapted, rows_from(model.label_map.names, label_map.names, groups=1, extra=0))
     else:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_TEXT = "#7a7a7a"
+TEXT = "#7a7a7a"
 _LINES = ("#2f7ed8", "#e07b39", "#3a9d5d", "#b04fc4", "#c9a227", "#d6455d", "#4bb3b8", "#8a7f72")
 # What a "step" record carries besides its loss terms.
 _NO_LOSS = {
@@ -58,10 +58,10 @@ def learning_curves(records: Sequence[JsonObject]) -> bytes:
             'nothing to draw: expected records of kind "step" with loss or lr, or of kind "val" with AP,'
             f" got {len(records)} records of kinds {sorted({str(record.get('kind')) for record in records})}"
         )
-    figure, grid = _figure(len(panels))
+    figure, grid = new_figure(len(panels))
     for axes, draw in zip(grid, panels, strict=True):
         draw(axes)
-    return _to_svg(figure)
+    return to_svg(figure)
 
 
 def has_curves(records: Sequence[JsonObject]) -> bool:
@@ -84,23 +84,23 @@ def pr_curves(result: ScoreCurves, *, max_classes: int = 8, measure: str = "IoU"
         raise ValueError("nothing to draw: no class has an object in the ground truth")
     drawn = sorted(measured, key=lambda name: -result.per_class[name]["objects"])[:max_classes]
     rest = "" if len(drawn) == len(measured) else f", {len(drawn)} of {len(measured)} classes"
-    figure, grid = _figure(2)
+    figure, grid = new_figure(2)
     for position, (axes, threshold) in enumerate(zip(grid, (".50", ".75"), strict=True)):
-        _style(axes, f"Precision over recall at {measure} {threshold}{rest}", "recall")
+        style(axes, f"Precision over recall at {measure} {threshold}{rest}", "recall")
         for index, name in enumerate(drawn):
             axes.plot(
                 result.recall,
                 result.precision[name][position],
-                color=_line(index),
+                color=line_color(index),
                 linewidth=1,
                 label=_label(name),
             )
         mean = np.mean([result.precision[name][position] for name in measured], 0)
-        axes.plot(result.recall, mean, color=_TEXT, linewidth=2.4, label="mean")
+        axes.plot(result.recall, mean, color=TEXT, linewidth=2.4, label="mean")
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.03)
     _legend(grid[-1])
-    return _to_svg(figure)
+    return to_svg(figure)
 
 
 def _panels(records: Sequence[JsonObject]) -> "list[Callable[[Axes], None]]":
@@ -135,31 +135,33 @@ def loss_terms(steps: Sequence[JsonObject]) -> list[str]:
 
 
 def _draw_losses(axes: "Axes", steps: Sequence[JsonObject]) -> None:
-    _style(axes, "Loss", "step")
+    style(axes, "Loss", "step")
     for index, name in enumerate(loss_terms(steps)):
-        axes.plot(*_series(steps, name), color=_line(index), linewidth=1, label=name)
-    axes.plot(*_series(steps, "loss"), color=_TEXT, linewidth=2, label="loss")
+        axes.plot(*_series(steps, name), color=line_color(index), linewidth=1, label=name)
+    axes.plot(*_series(steps, "loss"), color=TEXT, linewidth=2, label="loss")
     axes.set_ylim(bottom=0)
     _legend(axes)
 
 
 def _draw_rate(axes: "Axes", steps: Sequence[JsonObject]) -> None:
-    _style(axes, "Learning rate", "step")
-    axes.plot(*_series(steps, "lr"), color=_line(0), linewidth=1.6)
+    style(axes, "Learning rate", "step")
+    axes.plot(*_series(steps, "lr"), color=line_color(0), linewidth=1.6)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
-    axes.yaxis.get_offset_text().set(color=_TEXT, size=8)
+    axes.yaxis.get_offset_text().set(color=TEXT, size=8)
     axes.set_ylim(bottom=0)
 
 
 def _draw_scores(axes: "Axes", epochs: Sequence[JsonObject]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    _style(axes, "AP on the validation images", "epoch")
+    style(axes, "AP on the validation images", "epoch")
     for index, name in enumerate(_SHOWN_SCORES):
         points = [(record["epoch"], _validation_metrics(record).get(name)) for record in epochs]
         points = [(epoch, value) for epoch, value in points if _is_number(value)]
         if points:
-            axes.plot(*zip(*points, strict=True), color=_line(index), marker="o", markersize=3, label=name)
+            axes.plot(
+                *zip(*points, strict=True), color=line_color(index), marker="o", markersize=3, label=name
+            )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
     _legend(axes)
@@ -179,26 +181,29 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _line(index: int) -> str:
+def line_color(index: int) -> str:
+    """Of the line with this number."""
     return _LINES[index % len(_LINES)]
 
 
-def _figure(num_panels: int) -> "tuple[Figure, list[Axes]]":
+def new_figure(num_panels: int, size: tuple[float, float] | None = None) -> "tuple[Figure, list[Axes]]":
+    """A figure of panels beside each other; `size` (width, height) in inches."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.2 * num_panels, 3.1), layout="constrained")
+    figure = Figure(figsize=size or (4.2 * num_panels, 3.1), layout="constrained")
     return figure, list(figure.subplots(1, num_panels, squeeze=False)[0])
 
 
-def _style(axes: "Axes", title: str, x_label: str) -> None:
-    axes.set_title(title, color=_TEXT, size=10, loc="left")
-    axes.set_xlabel(x_label, color=_TEXT, size=9)
-    axes.tick_params(colors=_TEXT, labelsize=8, length=3)
+def style(axes: "Axes", title: str, x_label: str) -> None:
+    """Grey on nothing, so that light and dark pages can show it."""
+    axes.set_title(title, color=TEXT, size=10, loc="left")
+    axes.set_xlabel(x_label, color=TEXT, size=9)
+    axes.tick_params(colors=TEXT, labelsize=8, length=3)
     axes.set_facecolor("none")
-    axes.grid(color=_TEXT, alpha=0.2, linewidth=0.6)
+    axes.grid(color=TEXT, alpha=0.2, linewidth=0.6)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(_TEXT)
+        spine.set_color(TEXT)
 
 
 def _label(name: str) -> str:
@@ -208,11 +213,12 @@ def _label(name: str) -> str:
 
 
 def _legend(axes: "Axes") -> None:
-    for text in axes.legend(frameon=False, fontsize=8, labelcolor=_TEXT).get_texts():
+    for text in axes.legend(frameon=False, fontsize=8, labelcolor=TEXT).get_texts():
         text.set_parse_math(False)  # a name with two $ is no formula
 
 
-def _to_svg(figure: "Figure") -> bytes:
+def to_svg(figure: "Figure") -> bytes:
+    """The same figure always gives the same bytes."""
     import matplotlib
 
     buffer = io.BytesIO()

@@ -8,7 +8,6 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,9 @@ from PIL import Image
 
 from pagoda.files.atomic import write_atomically
 from pagoda.plain import JsonObject
+from pagoda.visualization.confusion import confusion_picture, reliability_curve
 from pagoda.visualization.curves import ScoreCurves, has_curves, learning_curves, pr_curves
+from pagoda.visualization.page import shipped
 
 HEADLINE = {
     "AP": "AP",
@@ -58,7 +59,7 @@ def write_report(
         _section("Settings", _two_columns(_flatten(settings))) if settings else "",
         _section("Versions and machine", _two_columns(machine_facts())),
     ]
-    style = files("pagoda.visualization").joinpath("report.css").read_text(encoding="utf-8")
+    style = shipped("paper.css") + shipped("report.css")
     page = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -161,7 +162,23 @@ def _per_class(result: ScoreCurves | None, title: str = "Classes", measure: str 
     curve = _curve(pr_curves(result, measure=measure), "precision over recall") if measured else ""
     header = ["class", *next(iter(result.per_class.values()))]
     rows: list[list[str | float]] = [[name, *row.values()] for name, row in result.per_class.items()]
-    return _section(title, curve + _table(header, rows))
+    return _section(title, curve + _table(header, rows)) + _operating(result, title)
+
+
+def _operating(result: ScoreCurves, title: str) -> str:
+    """Where to cut scores, what is taken for what, and whether scores mean what they say."""
+    points = getattr(result, "operating", None)
+    if points is None:
+        return ""
+    pictures = [_curve(reliability_curve(points.calibration), "reliability")]
+    if points.confusion is not None:
+        pictures.insert(0, _curve(confusion_picture(points.confusion), "confusion matrix"))
+    texts = (points.table(), points.calibration.table())
+    return "\n" + _section(
+        f"{title}: scores to cut at",
+        "".join(pictures)
+        + "".join(f'<div class="scroll"><pre>{html.escape(text)}</pre></div>' for text in texts),
+    )
 
 
 def _section(title: str, content: str) -> str:

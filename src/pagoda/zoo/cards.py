@@ -14,6 +14,7 @@ from pagoda.layers.unallocated import WithoutMemory, unfilled
 from pagoda.plain import JsonObject, check_option
 from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.thresholds import ScoreThresholds
 from pagoda.weights.files import WeightsError
 from pagoda.weights.tensors import Stored, read_header, read_tensor, read_tensors
 from pagoda.zoo.families import FAMILIES, build_detector, is_known, options_from, parse_name
@@ -46,6 +47,8 @@ def model_from_card(card: Any, *, build: Build | None = None, where: str | Path 
         model.input_spec = InputSpec.from_dict(card.get("input_spec"))
         check_option("card", "inclusive", bool, card.get("inclusive", False))
         model.inclusive = card.get("inclusive", False)
+        if "thresholds" in card:
+            model.thresholds = ScoreThresholds.from_dict(card["thresholds"], label_map)
     if "provenance" in card and model.origin is not None:  # whose weights these were, and their licence
         model.origin["provenance"] = card["provenance"]
     return model

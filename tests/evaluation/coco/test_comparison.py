@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from pagoda.evaluation.coco.comparison import compare_runs, error_changes
-from pagoda.evaluation.coco.error_kinds import kinds_of
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator
+from pagoda.evaluation.errors.kinds import kinds_of
 from pagoda.structures.labels import LabelMap
 
 LABELS = LabelMap.from_names(["cell", "plate"])

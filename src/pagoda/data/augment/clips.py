@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from pagoda.data.augment.mixing import CopyPaste, Mixup
 from pagoda.data.augment.transforms import Compose, Mosaic, RandomIoUCrop, Transform
 from pagoda.structures.tubes import TubeTargets
 
@@ -50,8 +51,8 @@ def transform_clip(transform: Transform, frames: Tensor, targets: TubeTargets) -
 
 def _check(transform: Transform) -> None:
     for step in transform.transforms if isinstance(transform, Compose) else (transform,):
-        if isinstance(step, Mosaic | RandomIoUCrop):
+        if isinstance(step, Mosaic | CopyPaste | Mixup | RandomIoUCrop):
             raise ValueError(
                 f"{type(step).__name__} is for single pictures and would tear a clip apart; train clips with"
-                " augment.mosaic=0 and augment.iou_crop=0"
+                " augment.mosaic=0, copy_paste=0, mixup=0 and iou_crop=0"
             )

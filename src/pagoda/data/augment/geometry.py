@@ -184,6 +184,39 @@ def mirror(
     return flip(picture), moved
 
 
+def cover_targets(targets: Targets, covered: Bool[Tensor, "h w"], min_share: float) -> Targets:
+    """The objects that can still be seen where something was put over the `covered` pixels of their picture.
+
+    Masks lose what is covered, and their boxes shrink around the rest. Boxes without a mask keep their edges:
+    nobody knows which part of them the object fills. Objects of which less than `min_share` is seen (mask
+    pixels, else the box's pixels by their centres) are dropped, ignored regions never. `areas` shrink with the
+    share that is seen; labelled keypoints on covered pixels become hidden (1).
+
+    >>> boxes = torch.tensor([[0.0, 0.0, 4.0, 2.0], [6.0, 0.0, 8.0, 2.0]])
+    >>> targets = Targets(boxes, torch.tensor([0, 1]), (2, 8), torch.tensor([False, False]))
+    >>> covered = torch.zeros(2, 8, dtype=torch.bool)
+    >>> covered[:, 3:8] = True
+    >>> cover_targets(targets, covered, min_share=0.3).boxes.tolist()
+    [[0.0, 0.0, 4.0, 2.0]]
+    """
+    if not len(targets) or not covered.any():
+        return targets
+    share = _uncovered_share(targets.boxes, covered)
+    boxes, masks = targets.boxes, targets.masks
+    if masks is not None:
+        masks = masks & ~covered
+        boxes, share = _follow_masks(boxes, share, targets.masks, masks)
+    seen = replace(
+        targets,
+        boxes=boxes,
+        masks=masks,
+        areas=None if targets.areas is None else targets.areas * share,
+        visibility=_hide_covered(targets, covered),
+    )
+    enough = _wide_enough(boxes) & (share > 0) & (share >= min_share)
+    return _select(seen, targets.ignored | (share == 1) | enough)
+
+
 def join_targets(parts: Sequence[Targets]) -> Targets:
     """All objects of `parts`, which share one frame, under the image id and file of the first.
 
@@ -266,6 +299,27 @@ def _hide_outside(
         return visibility
     outside = ((keypoints < 0) | (keypoints > keypoints.new_tensor([window.width, window.height]))).any(-1)
     return visibility.masked_fill(outside, 0)
+
+
+def _uncovered_share(boxes: Float[Tensor, "n 4"], covered: Bool[Tensor, "h w"]) -> Float[Tensor, " n"]:
+    """Of the pixels with their centre in each box, those that are not covered; 1 for a box without any."""
+    share = boxes.new_ones(len(boxes))
+    edges = (boxes - 0.5).ceil().long().clamp(min=0)
+    for number, (x1, y1, x2, y2) in enumerate(edges.tolist()):
+        pixels = covered[y1:y2, x1:x2]
+        if pixels.numel():
+            share[number] = 1 - int(pixels.count_nonzero()) / pixels.numel()
+    return share
+
+
+def _hide_covered(targets: Targets, covered: Bool[Tensor, "h w"]) -> Tensor | None:
+    if targets.keypoints is None or targets.visibility is None:
+        return targets.visibility
+    height, width = covered.shape
+    columns, rows = targets.keypoints.floor().long().unbind(-1)
+    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    hidden = inside & covered[rows.clamp(0, height - 1), columns.clamp(0, width - 1)]
+    return torch.where(hidden, targets.visibility.clamp(max=1), targets.visibility)
 
 
 def _swapped(pairs: Sequence[tuple[int, int]] | None, num_keypoints: int) -> list[int]:

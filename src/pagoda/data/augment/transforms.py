@@ -15,6 +15,7 @@ from torchvision.transforms import v2
 from torchvision.tv_tensors import BoundingBoxes
 
 from pagoda.data.augment import geometry
+from pagoda.data.augment.draws import below, between, happens, probability, scaled
 from pagoda.data.augment.geometry import Window, frame_of
 from pagoda.data.table.samples import Samples
 from pagoda.plain import checked
@@ -113,11 +114,11 @@ class JitteredResize:
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         spec = InputSpec(short_side=self.short, long_side=self.long)
         height, width = spec.resized(frame_of(picture, targets))
-        factor = _between(self.low, self.high)
-        picture, targets = geometry.resize(picture, targets, _scaled(height, factor), _scaled(width, factor))
+        factor = between(self.low, self.high)
+        picture, targets = geometry.resize(picture, targets, scaled(height, factor), scaled(width, factor))
         if factor <= 1:
             return picture, targets
-        top, left = _below(picture.shape[1] - height + 1), _below(picture.shape[2] - width + 1)
+        top, left = below(picture.shape[1] - height + 1), below(picture.shape[2] - width + 1)
         window = Window(top, left, height, width)
         return geometry.cut(picture, targets, window, PADDING_GREY, boxes_from_masks=self.boxes_from_masks)
 
@@ -139,7 +140,7 @@ class HorizontalFlip:
     """keypoints that change places, as (left eye, right eye); () where none do, None where nobody knows"""
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
-        if not _happens(self.p):
+        if not happens(self.p):
             return picture, targets
         return geometry.mirror(picture, targets, self.pairs)
 
@@ -161,7 +162,7 @@ class VerticalFlip:
     """as in `HorizontalFlip`"""
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
-        if not _happens(self.p):
+        if not happens(self.p):
             return picture, targets
         return geometry.mirror(picture, targets, self.pairs, upside_down=True)
 
@@ -193,17 +194,15 @@ class ScaleJitter:
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         sides = frame_of(picture, targets)
-        scale = min(self.size[0] / sides[0], self.size[1] / sides[1]) * _between(self.low, self.high)
+        scale = min(self.size[0] / sides[0], self.size[1] / sides[1]) * between(self.low, self.high)
         # Cropped first, by whole pixels: enlarging what is then thrown away would take most of the time.
-        seen = [min(side, _scaled(limit, 1 / scale)) for side, limit in zip(sides, self.size, strict=True)]
-        top, left = _below(sides[0] - seen[0] + 1), _below(sides[1] - seen[1] + 1)
+        seen = [min(side, scaled(limit, 1 / scale)) for side, limit in zip(sides, self.size, strict=True)]
+        top, left = below(sides[0] - seen[0] + 1), below(sides[1] - seen[1] + 1)
         window = Window(top, left, *seen)
         picture, targets = geometry.cut(
             picture, targets, window, self.fill, boxes_from_masks=self.boxes_from_masks
         )
-        height, width = (
-            min(_scaled(side, scale), limit) for side, limit in zip(seen, self.size, strict=True)
-        )
+        height, width = (min(scaled(side, scale), limit) for side, limit in zip(seen, self.size, strict=True))
         picture, targets = geometry.resize(picture, targets, height, width)
         return geometry.cut(picture, targets, Window(0, 0, *self.size), self.fill)
 
@@ -241,7 +240,7 @@ class RandomIoUCrop:
         height, width = frame_of(picture, targets)
         learnable = targets.boxes[~targets.ignored]
         has_room = min(height, width) * self.min_scale >= 1  # a crop of no pixels has no aspect
-        if not (_happens(self.p) and len(learnable) and has_room):
+        if not (happens(self.p) and len(learnable) and has_room):
             return picture, targets
         options = [*self.min_ious, 1.0]
         crop = v2.RandomIoUCrop(self.min_scale, self.max_scale, self.min_aspect, self.max_aspect, options)
@@ -274,7 +273,7 @@ class PhotometricDistort:
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         frame_of(picture, targets)
-        colors = v2.RandomPhotometricDistort(p=_probability(self.p))(picture[:3])
+        colors = v2.RandomPhotometricDistort(p=probability(self.p))(picture[:3])
         return colors if len(picture) == 3 else torch.cat([colors, picture[3:]]), targets
 
 
@@ -312,13 +311,13 @@ class Mosaic:
     """what is done to the drawn pictures first; the given one has had it already"""
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
-        if not _happens(self.p):
+        if not happens(self.p):
             return picture, targets
         height, width = self.size
-        others = [self.dataset[_below(len(self.dataset))] for _ in range(3)]
+        others = [self.dataset[below(len(self.dataset))] for _ in range(3)]
         if self.prepare is not None:
             others = [self.prepare(*sample) for sample in others]
-        y, x = int(height * _between(0.25, 0.75)), int(width * _between(0.25, 0.75))
+        y, x = int(height * between(0.25, 0.75)), int(width * between(0.25, 0.75))
         quarters = [
             Window(top, left, bottom - top, right - left)
             for top, bottom in ((0, y), (y, height))
@@ -336,8 +335,8 @@ class Mosaic:
     def _fill_quarter(self, quarter: Window, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         """The picture with its inner corner at the inner corner of the quarter."""
         height, width = frame_of(picture, targets)
-        scale = min(self.size[0] / height, self.size[1] / width) * _between(self.low, self.high)
-        height, width = _scaled(height, scale), _scaled(width, scale)
+        scale = min(self.size[0] / height, self.size[1] / width) * between(self.low, self.high)
+        height, width = scaled(height, scale), scaled(width, scale)
         picture, targets = geometry.resize(picture, targets, height, width)
         top = height - quarter.height if quarter.top == 0 else 0
         left = width - quarter.width if quarter.left == 0 else 0
@@ -345,30 +344,8 @@ class Mosaic:
         return geometry.cut(picture, targets, window, self.fill, boxes_from_masks=self.boxes_from_masks)
 
 
-def _scaled(side: int, scale: float) -> int:
-    return max(int(side * scale + 0.5), 1)
-
-
 def _centred_in(boxes: Tensor, window: Window) -> Tensor:
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
     first = centers.new_tensor([window.left, window.top])
     last = first + centers.new_tensor([window.width, window.height])
     return ((first < centers) & (centers < last)).all(1)
-
-
-def _probability(p: float) -> float:
-    if not 0 <= p <= 1:
-        raise ValueError(f"p is a probability, 0 … 1, got {p}")
-    return p
-
-
-def _happens(p: float) -> bool:
-    return torch.rand(()).item() < _probability(p)
-
-
-def _between(low: float, high: float) -> float:
-    return low + (high - low) * torch.rand(()).item()
-
-
-def _below(count: int) -> int:
-    return int(torch.randint(count, ()))

@@ -8,6 +8,7 @@ import numpy as np
 
 from pagoda.evaluation.coco.bootstrap import draw_samples, resampled_ap
 from pagoda.evaluation.coco.matching import Matches
+from pagoda.evaluation.coco.picture_pairs import PicturePair
 from pagoda.evaluation.coco.result import ApDifference, ErrorChange
 from pagoda.evaluation.coco.scoring import SIZES, Task
 from pagoda.evaluation.coco.thresholds import best_f1, counts_above
@@ -54,6 +55,8 @@ class Comparison:
     """detections of the first and of the second of classes that the data do not have"""
     errors: dict[str, ErrorChange] = field(default_factory=dict)
     """"wrong: duplicate", "missed: loose box" …, by boxes, each model from its scores of best F1 on"""
+    pairs: list[PicturePair] = field(default_factory=list)
+    """what both find in the pictures that gained and lost most, where it was asked for"""
 
     def table(self) -> str:
         """Every part with its interval, and what may be said of AP."""

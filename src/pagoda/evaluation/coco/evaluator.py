@@ -9,6 +9,7 @@ import numpy as np
 
 from pagoda.evaluation.coco.ground_truth import GroundTruth, shorten
 from pagoda.evaluation.coco.matching import Matches, match
+from pagoda.evaluation.coco.operating import OperatingOptions, operating_points
 from pagoda.evaluation.coco.protocol import describe_protocol, too_many_objects
 from pagoda.evaluation.coco.result import DetectionResult
 from pagoda.evaluation.coco.results_file import (
@@ -209,11 +210,30 @@ class DetectionEvaluator:
         """
         self._collected.merge(states)
 
-    def result(self) -> DetectionResult:
-        """Score what was collected so far; may be called again after further updates."""
+    def result(self, operating: OperatingOptions | None = None) -> DetectionResult:
+        """Score what was collected so far; may be called again after further updates.
+
+        `operating`: find out, too, where to cut scores and what is then taken for what (`DetectionResult.operating`).
+        """
         collected = self.state()
-        boxes, *more = (self._result(task, collected) for task in _tasks(collected))
-        others = dict(zip(_tasks(collected)[1:], more, strict=True))
+        tasks = _tasks(collected)
+        results = [self._result(task, collected) for task in tasks]
+        if operating is not None:
+            names = self.class_names()
+            results = [
+                replace(
+                    result,
+                    operating=operating_points(
+                        self._matches(task, collected),
+                        names,
+                        operating,
+                        collected=collected if task == "bbox" else None,
+                    ),
+                )
+                for task, result in zip(tasks, results, strict=True)
+            ]
+        boxes, *more = results
+        others = dict(zip(tasks[1:], more, strict=True))
         metrics = dict(boxes.metrics)
         for task, result in others.items():
             metrics |= {f"{task}/{name}": value for name, value in result.metrics.items()}
@@ -222,10 +242,10 @@ class DetectionEvaluator:
     def matches(self) -> dict[Task, Matches]:
         """What each detection was matched to, by boxes, and by masks and keypoints where there are any."""
         collected = self.state()
-        return {
-            task: match(self._truth, collected, task, self._limits(task)[-1], self.label_map.skeleton)
-            for task in _tasks(collected)
-        }
+        return {task: self._matches(task, collected) for task in _tasks(collected)}
+
+    def _matches(self, task: Task, collected: State) -> Matches:
+        return match(self._truth, collected, task, self._limits(task)[-1], self.label_map.skeleton)
 
     def _limits(self, task: Task) -> list[int]:
         """Detections per picture and class that count, one after the other."""
@@ -297,11 +317,13 @@ def evaluate_results_file(
     *,
     max_detections: int = 100,
     object_scale: ObjectScale = "annotated",
+    operating: OperatingOptions | None = None,
 ) -> DetectionResult:
     """Score anybody's COCO results file: a list, or a COCO document with the results under "annotations".
 
     The classes of a document with categories meet those of the label map by name, whatever their ids. Options are
-    those of `DetectionEvaluator`. Raises ValueError that names the file and the row for what is no result.
+    those of `DetectionEvaluator` and of its `result`. Raises ValueError that names the file and the row for what is no
+    result.
 
     >>> import json
     >>> from tempfile import TemporaryDirectory
@@ -318,7 +340,7 @@ def evaluate_results_file(
         ground_truth, label_map, max_detections=max_detections, object_scale=object_scale
     )
     left_out = evaluator.update_results_file(results_json)
-    result = evaluator.result()
+    result = evaluator.result(operating)
     if not left_out:
         return result
     count, names = sum(left_out.values()), shorten(list(left_out))

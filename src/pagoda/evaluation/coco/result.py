@@ -6,6 +6,8 @@ from typing import Literal
 
 import numpy as np
 
+from pagoda.evaluation.coco.operating import OperatingPoints
+from pagoda.messages import aligned
 from pagoda.plain import JsonObject
 
 TASK_NAMES = {"bbox": "Boxes", "segm": "Masks", "keypoints": "Keypoints"}
@@ -44,6 +46,8 @@ class DetectionResult:
     """Annotated objects, crowd regions not counted"""
     warnings: tuple[str, ...] = ()
     """What makes the numbers mean less than they seem to, one sentence each"""
+    operating: OperatingPoints | None = None
+    """Scores to cut at, confusions and calibration, where they were asked for"""
     others: dict[str, "DetectionResult"] = field(default_factory=dict)
     """"segm" and "keypoints", as far as the detections had masks or keypoints: the same once more for them"""
 
@@ -63,7 +67,8 @@ class DetectionResult:
         return " + ".join(f"{name}/AP" for name in known), sum(known.values()) / len(known)
 
     def table(self) -> str:
-        """Plain text: all metrics, then one row per class, then the protocol; the same for each of `others`."""
+        """Plain text: all metrics, then one row per class, then the protocol, and where to cut; the same for each of
+        `others`."""
         parts = [self._own_table()]
         for task, result in self.others.items():
             parts.append(f"{TASK_NAMES[task]}\n{result.table()}")
@@ -71,15 +76,17 @@ class DetectionResult:
 
     def _own_table(self) -> str:
         metrics = self.own_metrics
-        overall = _columns([list(metrics), [_fraction(value) for value in metrics.values()]])
+        overall = aligned([list(metrics), [_fraction(value) for value in metrics.values()]], first_left=False)
         below = "\n".join([self.protocol, *(f"warning: {each}" for each in self.warnings)])
+        if self.operating is not None:
+            below += f"\n\n{self.operating.table()}"
         if not self.per_class:
             return f"{overall}\n\n{below}"
         keys = list(next(iter(self.per_class.values())))
         rows = [["class", *keys]]
         for name, row in self.per_class.items():
             rows.append([name, *(_fraction(v) if isinstance(v, float) else str(v) for v in row.values())])
-        return f"{overall}\n\n{_columns(rows)}\n\n{below}"
+        return f"{overall}\n\n{aligned(rows)}\n\n{below}"
 
     def to_dict(self) -> JsonObject:
         """Plain lists and numbers, ready for JSON; None where the value is undefined."""
@@ -96,6 +103,7 @@ class DetectionResult:
                 "precision_50": {name: _jsonable_row(curve[0]) for name, curve in self.precision.items()},
                 "precision_75": {name: _jsonable_row(curve[1]) for name, curve in self.precision.items()},
             },
+            **({} if self.operating is None else {"operating": self.operating.to_dict()}),
             "protocol": self.protocol,
             "warnings": list(self.warnings),
             "num_images": self.num_images,
@@ -218,16 +226,3 @@ def _jsonable(value: float) -> float | None:
 
 def _jsonable_row(values: np.ndarray) -> list[float | None]:
     return [_jsonable(value) for value in values.tolist()]
-
-
-def _columns(rows: list[list[str]]) -> str:
-    """Lines with aligned columns: the first to the left when it holds words, the others to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    first_left = rows[0][0] == "class"
-    lines = []
-    for row in rows:
-        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
-        if first_left:
-            cells[0] = row[0].ljust(widths[0])
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)

@@ -136,8 +136,18 @@ def _choose(annotations: Annotations, max_objects: int) -> tuple[list[Targets], 
     return [filled[number * len(filled) // count] for number in range(count)], in_all
 
 
-def _assign(model: Detector, priors: tuple[Tensor, ...], target: Targets) -> Tensor:
-    """(P,) index of an object, negative where there is nothing to learn; its boxes in pixels of the input."""
+def assigned(model: Detector, priors: tuple[Tensor, ...], target: Targets) -> Tensor:
+    """(P,) index of the object that each prior learns, negative where there is none.
+
+    Boxes of the target are in pixels of the network's input, `image_size` is that of the picture.
+
+    >>> import pagoda
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=1, base_channels=8, width=8, norm_groups=4)
+    >>> boxes, one = torch.tensor([[10.0, 10.0, 30.0, 30.0]]), torch.zeros(1, dtype=torch.long)
+    >>> target = Targets(boxes, one, (64, 64), one.bool())
+    >>> int((assigned(model, priors_at(model, (64, 64)), target) == 0).sum())
+    9
+    """
     criterion = _first_stage(model)
     if criterion is not model.criterion:
         size = torch.tensor(model.input_spec.frame(target.image_size), device=priors[0].device)
@@ -150,7 +160,7 @@ def _assign(model: Detector, priors: tuple[Tensor, ...], target: Targets) -> Ten
 def _examine_picture(model: Detector, priors: tuple[Tensor, ...], target: Targets) -> _Picture:
     target = target.to(priors[0].device)
     boxes, labels = target.boxes, target.labels
-    index = _assign(model, priors, target)
+    index = assigned(model, priors, target)
     per_level = index.split([len(prior) for prior in priors])
     counts = torch.stack([torch.bincount(part[part >= 0], minlength=len(boxes)) for part in per_level])
     positives = counts.sum(0)
@@ -163,7 +173,7 @@ def _examine_picture(model: Detector, priors: tuple[Tensor, ...], target: Target
     else:
         hidden = torch.zeros_like(positives, dtype=torch.bool)
         for row in (positives == 0).nonzero().flatten().tolist():
-            hidden[row] = (_assign(model, priors, target[row : row + 1]) >= 0).any()
+            hidden[row] = (assigned(model, priors, target[row : row + 1]) >= 0).any()
     overlaps = pairwise_iou(boxes, boxes, inclusive=model.postprocess.inclusive) > model.postprocess.max_iou
     same = labels[:, None] == labels[None]
     suppressed = (overlaps & same).fill_diagonal_(False).any(1)

@@ -1,12 +1,16 @@
-"""What is said about every object that was missed and every detection that is wrong. Boxes: xyxy, pixels of the picture."""
+"""What is said of every object missed and every detection that is wrong. Boxes: xyxy, pixels of their picture."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from torch import Tensor
+
 from pagoda.plain import JsonObject, checked
 
 Box = tuple[float, float, float, float]
+SizeName = Literal["small", "medium", "large"]
+"""COCO's, by area"""
 MissReason = Literal[
     "unreadable",
     "no prior",
@@ -21,6 +25,7 @@ MissReason = Literal[
     "poor mask",
     "poor keypoints",
     "broken tube",
+    "not told",
 ]
 """why an object was not found, in the order of the pipeline"""
 WrongKind = Literal[
@@ -44,6 +49,7 @@ MISS_WORDS: dict[MissReason, str] = {
     "poor mask": "right box, poor mask",
     "poor keypoints": "right box, poor keypoints",
     "broken tube": "its tube breaks in a frame",
+    "not told": "the exported file does not tell",
 }
 WRONG_WORDS: dict[WrongKind, str] = {
     "duplicate": "finds an object again",
@@ -54,6 +60,17 @@ WRONG_WORDS: dict[WrongKind, str] = {
     "not annotated": "probably an object that nobody annotated",
     "background": "on the background",
 }
+
+
+def plain_box(box: Tensor) -> Box:
+    """A box (4,) as plain numbers, to a hundredth of a pixel.
+
+    >>> import torch
+    >>> plain_box(torch.tensor([0.0, 1.0, 2.004, 3.0]))
+    (0.0, 1.0, 2.0, 3.0)
+    """
+    x1, y1, x2, y2 = (round(value, 2) for value in box.tolist())
+    return x1, y1, x2, y2
 
 
 @checked
@@ -88,7 +105,7 @@ class Miss:
     """its row among the picture's annotations"""
     label: str
     """its class"""
-    size: Literal["small", "medium", "large"]
+    size: SizeName
     """COCO's, by its area"""
     reason: MissReason
     """where in the pipeline it was lost"""
@@ -113,7 +130,7 @@ class Wrong:
     """its row among the picture's detections"""
     label: str
     """its class"""
-    size: Literal["small", "medium", "large"]
+    size: SizeName
     """COCO's, by its area"""
     kind: WrongKind
     """what it is"""

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pagoda.evaluation.coco.error_kinds import kinds_of
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator
 from pagoda.evaluation.coco.matching import RIGHT, WRONG
-from pagoda.evaluation.coco.mending import Edits, MendedAp, Oracle, Rows
 from pagoda.evaluation.coco.scoring import Task
+from pagoda.evaluation.errors.kinds import kinds_of
+from pagoda.evaluation.errors.mending import Edits, MendedAp, Oracle, Rows
 from pagoda.plain import checked
 
 BOX_ACCURACY = "box accuracy"

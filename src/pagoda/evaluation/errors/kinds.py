@@ -10,10 +10,10 @@ import numpy as np
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator
 from pagoda.evaluation.coco.ground_truth import GroundTruth
 from pagoda.evaluation.coco.matching import LEFT_OUT, RIGHT, WRONG, Matches, pairs_of
-from pagoda.evaluation.coco.mending import Oracle
 from pagoda.evaluation.coco.overlaps import overlaps
 from pagoda.evaluation.coco.scoring import Task
 from pagoda.evaluation.coco.state import State
+from pagoda.evaluation.errors.mending import Oracle
 from pagoda.plain import checked
 from pagoda.structures.skeleton import Skeleton
 

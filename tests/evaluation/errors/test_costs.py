@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from invented import LABELS, invent
 
-from pagoda.evaluation.coco.costs import BOX_ACCURACY, costs_of, error_costs
-from pagoda.evaluation.coco.error_kinds import error_kinds
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator
-from pagoda.evaluation.coco.mending import Edits, mended_ap
+from pagoda.evaluation.errors.costs import BOX_ACCURACY, costs_of, error_costs
+from pagoda.evaluation.errors.kinds import error_kinds
+from pagoda.evaluation.errors.mending import Edits, mended_ap
 
 
 def evaluator_of(truth, results, **options):

@@ -5,7 +5,7 @@ import pytest
 from invented import LABELS, areas, invent, scored
 
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator
-from pagoda.evaluation.coco.mending import Edits, Oracle, mended_ap
+from pagoda.evaluation.errors.mending import Edits, Oracle, mended_ap
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
 TASKS = ("bbox", "segm", "keypoints")

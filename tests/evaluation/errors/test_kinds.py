@@ -6,9 +6,9 @@ import pytest
 from invented import LABELS, SIDE, invent
 from pycocotools import mask as coco_mask
 
-from pagoda.evaluation.coco.error_kinds import ERRORS, FATES, VERDICTS, error_kinds
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator
 from pagoda.evaluation.coco.matching import RIGHT
+from pagoda.evaluation.errors.kinds import ERRORS, FATES, VERDICTS, error_kinds
 
 
 def crowded(seed, num_images=25):

@@ -1,0 +1,121 @@
+"""Which detection finds which object, of some pictures at a time: COCO's matching, as `pagoda val` counts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pagoda.data.table.annotations import Annotations
+from pagoda.evaluation.coco.evaluator import DetectionEvaluator
+from pagoda.evaluation.coco.matching import LEFT_OUT
+from pagoda.evaluation.coco.scoring import Task
+from pagoda.explain.why.misses import Reason
+from pagoda.explain.why.records import MissReason
+from pagoda.plain import JsonObject
+from pagoda.structures.instances import Detections
+
+POOR: dict[str, MissReason] = {"segm": "poor mask", "keypoints": "poor keypoints"}
+
+
+@dataclass
+class Matched:
+    """What was found in one picture. Rows of detections and of the picture's annotations."""
+
+    finds: dict[int, int] = field(default_factory=dict)
+    """detection → the object it finds"""
+    found_by: dict[int, int] = field(default_factory=dict)
+    """the same the other way round"""
+    left_out: set[int] = field(default_factory=set)
+    """detections on crowds and ignored objects, which count neither way"""
+    poor: dict[Task, set[int]] = field(default_factory=dict)
+    """objects found by their boxes but not by "segm" or "keypoints" """
+
+    def with_rows(self, rows: Sequence[int]) -> "Matched":
+        """The same where detection i stands in row `rows[i]`."""
+        return Matched(
+            {rows[row]: own for row, own in self.finds.items()},
+            {own: rows[row] for own, row in self.found_by.items()},
+            {rows[row] for row in self.left_out},
+            self.poor,
+        )
+
+    def poor_reasons(self, row: int, iou: float) -> list[Reason]:
+        """What is wrong with an object that is found by its box."""
+        row_found = self.found_by[row]
+        return [
+            Reason(
+                POOR[task],
+                f"detection {row_found} has its box, but its {task_name} overlaps by less than {iou:g}",
+                detection=row_found,
+            )
+            for task, task_name in (("segm", "mask"), ("keypoints", "pose (OKS)"))
+            if row in self.poor.get(task, ())  # type: ignore[call-overload]
+        ]
+
+
+class Matcher:
+    """Matches pictures of one data set, at an IoU of .5."""
+
+    def __init__(self, annotations: Annotations, max_detections: int) -> None:
+        self._annotations, self._limit = annotations, max_detections
+        self._document = annotations.to_coco()
+        ids = annotations.image_ids.tolist()
+        self._index = {image_id: index for index, image_id in enumerate(ids)}
+
+    def evaluator(self, indices: Sequence[int]) -> DetectionEvaluator:
+        """One that scores these pictures; annotations of a picture stand together, in their order."""
+        return DetectionEvaluator(
+            self._part(indices), self._annotations.label_map, max_detections=self._limit
+        )
+
+    def match(self, found: Sequence[Detections]) -> list[Matched]:
+        """What each picture's detections find; classes that the data do not have find nothing."""
+        evaluator = self.evaluator([self._index[each.image_id] for each in found])  # type: ignore[index]
+        owners: list[tuple[int, int]] = []
+        for number, each in enumerate(found):
+            evaluator.update(each)
+            owners += [(number, row) for row in range(len(each))]
+        matched = [Matched() for _ in found]
+        firsts = np.concatenate([[0], np.cumsum([self._count(each) for each in found])])
+        for task, matches in evaluator.matches().items():
+            objects, status = matches.objects[0], matches.status[0, 0]
+            pictures = {each.image_id: number for number, each in enumerate(found)}
+            for row, annotation, state in zip(
+                matches.rows.tolist(), objects.tolist(), status.tolist(), strict=True
+            ):
+                number, detection = owners[row]
+                if task == "bbox":
+                    _note(matched[number], detection, annotation - firsts[number], annotation >= 0, state)
+            if task != "bbox":
+                whole = set(objects[objects >= 0].tolist())
+                counted = np.flatnonzero(matches.counted[0])
+                for annotation in counted.tolist():
+                    number = pictures[matches.truth.image_ids[int(matches.truth.images[annotation])]]
+                    own = annotation - int(firsts[number])
+                    if annotation not in whole and own in matched[number].found_by:
+                        matched[number].poor.setdefault(task, set()).add(own)
+        return matched
+
+    def _count(self, found: Detections) -> int:
+        index = self._index[found.image_id]  # type: ignore[index]
+        return int(self._annotations.offsets[index + 1] - self._annotations.offsets[index])
+
+    def _part(self, indices: Sequence[int]) -> JsonObject:
+        offsets = self._annotations.offsets
+        return {
+            **self._document,
+            "images": [self._document["images"][index] for index in indices],
+            "annotations": [
+                annotation
+                for index in indices
+                for annotation in self._document["annotations"][offsets[index] : offsets[index + 1]]
+            ],
+        }
+
+
+def _note(matched: Matched, detection: int, own: int, is_matched: bool, state: int) -> None:
+    if state == LEFT_OUT:
+        matched.left_out.add(detection)
+    elif is_matched:
+        matched.finds[detection] = int(own)
+        matched.found_by[int(own)] = detection

@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from pagoda.cli.arguments.parsing import parse
-from pagoda.cli.tracks.evaluate import EvalCommand, boxes, truths_of
+from pagoda.cli.tracks import evaluate
 from pagoda.data.tracks.mot_classes import Benchmark
 from pagoda.evaluation.comparing_tracks import TrackComparison, compare_tracks
 from pagoda.files.text import json_text
@@ -55,16 +55,18 @@ def main(arguments: Sequence[str]) -> int:
     command = parse(CompareTracksCommand, "track compare", arguments)
     check_counts(rounds=command.rounds)
     first, second = (_side(command, side) for side in (command.first, command.second))
-    truths = truths_of(first)
+    truths = evaluate.truths_of(first)
     if any(truth.keypoints is not None and len(truth) for truth in truths):
         print("the ground truth holds poses; their boxes are compared", file=sys.stderr)
-    result = compare_tracks(boxes(first, truths), boxes(second, truths), rounds=command.rounds)
+    result = compare_tracks(
+        evaluate.boxes(first, truths), evaluate.boxes(second, truths), rounds=command.rounds
+    )
     print(json_text(result.to_dict()) if command.json else f"{result.table()}\n\n{_videos(result)}")
     return 0
 
 
-def _side(command: CompareTracksCommand, tracks: str) -> EvalCommand:
-    return EvalCommand(
+def _side(command: CompareTracksCommand, tracks: str) -> evaluate.EvalCommand:
+    return evaluate.EvalCommand(
         gt=command.gt,
         pred=tracks,
         classes=command.classes,

@@ -56,11 +56,11 @@ class ErrorKinds(NamedTuple):
     truth_images: np.ndarray
     """(N,) positions of the pictures of the annotations"""
 
-    def wrong(self) -> dict[Verdict, np.ndarray]:
+    def wrong(self) -> dict[str, np.ndarray]:
         """Kind → rows of detections, those in crowds included."""
         return {name: np.flatnonzero(self.verdicts == VERDICTS.index(name)) for name in VERDICTS[2:]}
 
-    def missed(self) -> dict[Fate, np.ndarray]:
+    def missed(self) -> dict[str, np.ndarray]:
         """Kind → rows of annotations."""
         return {name: np.flatnonzero(self.fates == FATES.index(name)) for name in FATES[2:]}
 

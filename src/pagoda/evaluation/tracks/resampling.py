@@ -79,9 +79,9 @@ def _counts(part: Part, survive_gaps: bool) -> tuple[np.ndarray, ...]:
     whole = identity["IDTP"] + (identity["IDFP"] + identity["IDFN"]) / 2
     return (
         np.asarray(hota["HOTA_TP"], np.float64),
-        hota["HOTA_TP"] + hota["HOTA_FN"] + hota["HOTA_FP"],
-        hota["AssA"] * hota["HOTA_TP"],
-        np.float64(clear["CLR_TP"] + clear["CLR_FN"]),
-        np.float64(wrong),
+        np.asarray(hota["HOTA_TP"] + hota["HOTA_FN"] + hota["HOTA_FP"], np.float64),
+        np.asarray(hota["AssA"] * hota["HOTA_TP"]),
+        np.asarray(clear["CLR_TP"] + clear["CLR_FN"], np.float64),
+        np.asarray(wrong, np.float64),
         np.array([identity["IDTP"], whole], np.float64),
     )

@@ -73,10 +73,11 @@ class ScriptedPictures:
         broken: Collection[int] = (),
         has_masks: bool = False,
         has_keypoints: bool = False,
+        label_map: LabelMap = CLASSES,
     ) -> None:
         self.pictures, self.broken = pictures, broken
         self.has_masks, self.has_keypoints = has_masks, has_keypoints
-        self.label_map = POSES if has_keypoints else CLASSES
+        self.label_map = POSES if has_keypoints else label_map
         self.annotations: Annotations = tabulate(
             [self.targets(index) for index in range(len(pictures))],
             label_map=self.label_map,

@@ -237,6 +237,17 @@ def test_narrow_and_dark(visit, page, width, scheme):
     assert abs(int(ink) - int(red)) > 150
 
 
+def test_it_can_be_printed(visit, browser, page):
+    run = visit(page)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    hidden = "return getComputedStyle(document.querySelector(arguments[0])).display === 'none'"
+    shown = {
+        part: not run(hidden, part) for part in ("#chooser", "#show-keys", "#gallery .card", ".headline")
+    }
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert shown == {"#chooser": False, "#show-keys": False, "#gallery .card": True, ".headline": True}
+
+
 def test_the_gallery_fills_as_one_scrolls(visit, page, why):
     run = visit(page)
     count = "document.querySelectorAll('.card').length"

@@ -209,6 +209,12 @@ def test_a_link_to_one_object_and_layers(visit, browser, page, why):
     assert run("return getComputedStyle(document.querySelector('#view .near')).display") != "none"
     run("document.querySelector('.layers label:nth-child(3) input').click()")
     assert run("return getComputedStyle(document.querySelector('#view .near')).display") == "none"
+    elsewhere = "getComputedStyle(document.querySelector('.layers .elsewhere')).display"
+    boxes = "[...document.querySelectorAll('#view .sides .elsewhere')]"
+    other = f"{boxes}.some((box) => getComputedStyle(box).display !== 'none')"
+    assert not run(f"return {other}") and run(f"return {elsewhere}") != "none"
+    run("document.querySelector('.layers label:nth-child(4) input').click()")
+    assert run(f"return {other}")
     run("[...document.querySelectorAll('#view button')].at(-1).click()")
     picture = why.misses[number].image_id
     same = [each for each in (*why.misses, *why.wrong, *why.suspects) if each.image_id == picture]

@@ -9,6 +9,7 @@ chromium-driver) and selenium.
 
 import argparse
 import random
+import shutil
 import statistics
 import tempfile
 import time
@@ -189,12 +190,12 @@ def seconds_to_show(page: Path, rounds: int) -> list[float]:
     from selenium import webdriver  # the page is measured without it, too
 
     options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
+    options.binary_location = shutil.which("chromium") or "chromium"
     times = []
     with tempfile.TemporaryDirectory() as profile:
         for flag in (*CHROMIUM, f"--user-data-dir={profile}"):
             options.add_argument(flag)
-        driver = webdriver.Chrome(options, webdriver.ChromeService("/usr/bin/chromedriver"))
+        driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
         try:
             for _ in range(rounds):
                 driver.get("about:blank")

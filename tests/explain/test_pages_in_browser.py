@@ -209,6 +209,12 @@ def test_a_link_to_one_object_and_layers(visit, browser, page, why):
     assert run("return getComputedStyle(document.querySelector('#view .near')).display") != "none"
     run("document.querySelector('.layers label:nth-child(3) input').click()")
     assert run("return getComputedStyle(document.querySelector('#view .near')).display") == "none"
+    elsewhere = "getComputedStyle(document.querySelector('.layers .elsewhere')).display"
+    boxes = "[...document.querySelectorAll('#view .sides .elsewhere')]"
+    other = f"{boxes}.some((box) => getComputedStyle(box).display !== 'none')"
+    assert not run(f"return {other}") and run(f"return {elsewhere}") != "none"
+    run("document.querySelector('.layers label:nth-child(4) input').click()")
+    assert run(f"return {other}")
     run("[...document.querySelectorAll('#view button')].at(-1).click()")
     picture = why.misses[number].image_id
     same = [each for each in (*why.misses, *why.wrong, *why.suspects) if each.image_id == picture]
@@ -235,6 +241,17 @@ def test_narrow_and_dark(visit, page, width, scheme):
     assert run("return document.getElementById('chooser').open") == (width > 900)
     ink = run("return getComputedStyle(document.querySelector('#view .words')).color.match(/\\d+/)[0]")
     assert abs(int(ink) - int(red)) > 150
+
+
+def test_it_can_be_printed(visit, browser, page):
+    run = visit(page)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    hidden = "return getComputedStyle(document.querySelector(arguments[0])).display === 'none'"
+    shown = {
+        part: not run(hidden, part) for part in ("#chooser", "#show-keys", "#gallery .card", ".headline")
+    }
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert shown == {"#chooser": False, "#show-keys": False, "#gallery .card": True, ".headline": True}
 
 
 def test_the_gallery_fills_as_one_scrolls(visit, page, why):

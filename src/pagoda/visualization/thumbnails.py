@@ -188,9 +188,11 @@ def _longer(box: Box) -> float:
 
 def _shrunk(image: Image.Image, side: int) -> Image.Image:
     """Of at most `side` pixels, never enlarged."""
-    small = image.copy() if max(image.size) > side else image
-    small.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2)
-    return small
+    scale = side / max(image.size)
+    if scale >= 1:
+        return image
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2)
 
 
 def _jpeg(image: Image.Image) -> bytes:

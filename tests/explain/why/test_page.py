@@ -112,6 +112,17 @@ def test_the_first_sentence_and_the_costs(why, tmp_path):
     assert usual_remedies(why)["low score"][0] == "--min-score 0.2 would show it"
 
 
+def test_a_picture_of_unknown_size_holds_its_boxes(why):
+    unknown = [replace(picture, image_size=(0, 0)) for picture in why.pictures]
+    data, _, _ = page_data(replace(why, pictures=unknown))
+    for picture in data["pictures"]:
+        height, width = picture["size"]
+        assert (
+            all(box[3] <= height and box[2] <= width for box in picture["objects"])
+            and min(height, width) >= 100
+        )
+
+
 def nothing(**changes):
     empty = {
         "pictures": [],

@@ -17,6 +17,8 @@ from pagoda.visualization.thumbnails import ReadById, Wanted, embed_pictures
 MAX_BYTES = 25_000_000
 """of the page"""
 HEADS = ("AP", "segm/AP", "keypoints/AP")
+PARTS = 16
+"""parts that are seen at once"""
 _OWN_BYTES = 100_000
 """what style, scripts and words take at most"""
 
@@ -137,17 +139,23 @@ def _parts(comparison: Comparison) -> str:
     ends = [end for part in comparison.parts.values() for end in (part.low, part.high, part.difference)]
     known = [end for end in ends if math.isfinite(end)]
     scale = _Scale(min([0.0, *known]), max([0.01, *known]))
-    rows = "\n".join(_part(name, part, scale) for name, part in comparison.parts.items())
-    head = "".join(
-        f'<th scope="col">{name}</th>'
-        for name in ("part", "first", "second", "change", "", "95 % interval", "what may be said")
-    )
-    table = f'<table class="parts"><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table>'
+    rows = [_part(name, part, scale) for name, part in comparison.parts.items()]
+    tables = _table(rows[:PARTS])
+    if len(rows) > PARTS:
+        tables += f"<details><summary>{len(rows) - PARTS} more</summary>{_table(rows[PARTS:])}</details>"
     told = (
         "Points of AP. A bar is the change, the whisker its 95 % interval: where that holds 0, so many pictures cannot"
         " tell which is better."
     )
-    return f'<div class="scroll">{table}</div>{notes([told])}'
+    return f"{tables}{notes([told])}"
+
+
+def _table(rows: list[str]) -> str:
+    names = ("part", "first", "second", "change", "", "95 % interval", "what may be said")
+    head = "".join(f'<th scope="col">{name}</th>' for name in names)
+    body = "\n".join(rows)
+    table = f'<table class="parts"><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>'
+    return f'<div class="scroll">{table}</div>'
 
 
 def _part(name: str, part: ApDifference, scale: _Scale) -> str:

@@ -3,7 +3,9 @@
 
 const WHAT = { miss: "missed objects", wrong: "wrong detections", suspect: "suspect annotations" };
 const SIZES = ["small", "medium", "large"];
-const LAYERS = { annotated: "annotated", found: "detections" };
+const LAYERS = { annotated: "annotated", found: "detections that overlap it" };
+const ELSEWHERE = { elsewhere: "all other detections" };
+hidden.add("elsewhere"); // of weak ones there may be so many that nothing else is seen
 const fixed = (value, digits = 2) => value.toFixed(digits);
 
 const regionOf = (entry, factor) => around(entry.box, sizeOf(entry), factor);
@@ -18,7 +20,9 @@ function boxesOf(entry) {
     title: `annotated: ${data.names[object[4]]}${object[6] ? ", ignored" : ""}`,
   }));
   boxes.push(...picture.found.map((found) => ({
-    box: found.slice(1, 5), kind: found[0] === entry.detection ? "found concerned" : "found",
+    box: found.slice(1, 5),
+    kind: found[0] === entry.detection ? "found concerned"
+      : overlap(found.slice(1, 5), entry.box) > 0.1 ? "found" : "elsewhere",
     title: `detection: ${data.names[found[6]]} ${fixed(found[5])}`,
   })));
   if (entry.evidence) {
@@ -56,7 +60,7 @@ function viewOf(entry) {
   const near = regionOf(entry, 3.2);
   const boxes = boxesOf(entry);
   const details = entry.detail ? [entry.detail] : [];
-  const layers = entry.evidence ? { ...LAYERS, near: "what came closest" } : LAYERS;
+  const layers = { ...LAYERS, ...(entry.evidence ? { near: "what came closest" } : {}), ...ELSEWHERE };
   const region = { box: near, kind: "region", title: "the part shown beside" };
   const sides = element("div", { class: "sides" },
     element("figure", {}, drawn(picture, near, boxes, `${nameOf(entry)}, close up`, details),

@@ -17,6 +17,8 @@ DEAREST = 6
 """costs that are seen at once"""
 _OWN_BYTES = 100_000
 """what style, scripts and words take at most"""
+_BYTES_TO_COME = 60
+"""of an object and of a picture: which thumbnail it has"""
 
 
 @checked
@@ -55,7 +57,8 @@ def write_page(
         )
         for picture, numbers in zip(pictures, details, strict=True)
     ]
-    room = max(1, max_bytes - _OWN_BYTES - len(json_text(data)))
+    own_bytes = _OWN_BYTES + _BYTES_TO_COME * (len(data["entries"]) + len(pictures)) + len(json_text(data))
+    room = max(1, max_bytes - own_bytes)
     embedded = embed_pictures(wanted, read_picture, max_bytes=room)
     for picture, numbers, thumbnail in zip(data["pictures"], details, embedded.thumbnails, strict=True):
         picture |= {"small": thumbnail.number, "words": thumbnail.words}

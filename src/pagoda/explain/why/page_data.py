@@ -175,7 +175,7 @@ def _picture(each: SeenPicture, spoken_of: set[int | None], named: _Names) -> Js
     return {
         "id": _text(str(each.image_id)),
         "file": each.file,
-        "size": list(each.image_size),
+        "size": _shown_size(each),
         "objects": [
             [*_rounded(box), named.of(label), -1 if found is None else found, int(ignored)]
             for box, label, found, ignored in zip(
@@ -187,6 +187,14 @@ def _picture(each: SeenPicture, spoken_of: set[int | None], named: _Names) -> Js
             for row in rows
         ],
     }
+
+
+def _shown_size(each: SeenPicture) -> list[float]:
+    """(height, width); of a picture whose size nobody knows what its boxes need."""
+    if all(each.image_size):
+        return list(each.image_size)
+    boxes = [*each.object_boxes, *each.boxes, (0.0, 0.0, 100.0, 100.0)]
+    return [max(box[3] for box in boxes), max(box[2] for box in boxes)]
 
 
 def _evidence(evidence: Evidence | None) -> JsonObject | None:

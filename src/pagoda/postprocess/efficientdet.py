@@ -12,7 +12,7 @@ from pagoda.ops.boxes import pairwise_iou
 from pagoda.ops.nms import soft_nms
 from pagoda.plain import check_numbers, checked
 from pagoda.postprocess.dense import SelectDense
-from pagoda.postprocess.select import Candidates, Decode, Selected, Stages, at_most, pick, take
+from pagoda.postprocess.select import Candidates, Decode, Selected, Stages, pick, take
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
@@ -93,7 +93,8 @@ class SelectFromAllLevels(SelectDense):
     def stages_of_one_image(self, found: Candidates, size: Real[Tensor, "2"]) -> Stages:
         """Soft suppression leaves what is still above the floor when the last one of `max_detections` is chosen."""
         candidates = take(found, found.scores > 0)
-        count = at_most(self.max_detections, len(candidates.scores))
+        count = len(candidates.scores)
+        count = count if self.max_detections is None else min(count, self.max_detections)
         if self.suppression == "hard" or not count:
             return super().stages_of_one_image(found, size)
         groups = self._groups(candidates.labels)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from copy import deepcopy
@@ -18,7 +19,7 @@ from pagoda.evaluation.coco.result import ApDifference
 from pagoda.evaluation.runner import detect_dataset, evaluate
 from pagoda.exporting.engines import open_engine
 from pagoda.exporting.exported import load_exported
-from pagoda.exporting.metadata import fixed_input
+from pagoda.exporting.metadata import INCLUSIVE, change_metadata, fixed_input, metadata
 from pagoda.exporting.openvino import Int8Error, export_int8, export_openvino
 from pagoda.exporting.parity_pictures import drawn_pictures
 from pagoda.models import is_exported
@@ -276,6 +277,21 @@ def test_a_file_is_scored_like_its_model(fcos, ending):
         assert len(list(detect_dataset(exported, data, limits=limits))) == 6
     finally:
         object.__setattr__(model, "label_map", LABELS)
+
+
+def test_boxes_that_end_with_their_last_pixel_stay_so(fcos, tmp_path):
+    """Weights of maskrcnn-benchmark and Caffe2: their files are scored by sides + 1, as the model is."""
+    model, paths = fcos
+    legacy = deepcopy(model)
+    legacy.inclusive = True
+    said = metadata(legacy, legacy.postprocess)
+    assert said[INCLUSIVE] == "true" and INCLUSIVE not in metadata(model, model.postprocess)
+    path = shutil.copy(paths[".onnx"], tmp_path / "legacy.onnx")
+    change_metadata(path, INCLUSIVE, said[INCLUSIVE])
+    picture = pictures()[0]
+    plain, ending = (load_exported(each).predict(picture) for each in (paths[".onnx"], path))
+    assert torch.equal(ending.boxes, plain.boxes) and len(plain)
+    assert torch.equal(ending.boxes_xywh[:, 2:], plain.boxes_xywh[:, 2:] + 1)
 
 
 def test_several_threads_may_ask_for_several_thresholds(fcos):

@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 from pagoda.detectors.contract import Detector, Learnt
 from pagoda.exporting.engines import Engine, open_engine
 from pagoda.exporting.masks_keypoints_parity import with_shapes
-from pagoda.exporting.metadata import THRESHOLDS
+from pagoda.exporting.metadata import INCLUSIVE, THRESHOLDS
 from pagoda.files.text import parse_json
 from pagoda.messages import counted
 from pagoda.places import told_at
@@ -78,6 +78,7 @@ class ExportedDetector(Detector):
             **{each.name: limits[each.name] for each in fields(kind) if each.name in limits}
         )
         self._fixed = FIXED if " mask_probabilities:" in said.get("usage", "") else FIXED + PASTING
+        self.inclusive = json.loads(said.get(INCLUSIVE, "false")) is True
         self.origin = {"model": said.get("model"), "options": {}}
         if THRESHOLDS in said:
             with told_at(path):

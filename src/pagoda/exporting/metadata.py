@@ -16,6 +16,8 @@ from pagoda.version import __version__
 
 THRESHOLDS = "thresholds"
 """the entry with the scores that `structures.thresholds.ScoreThresholds` has"""
+INCLUSIVE = "inclusive"
+"""the entry that says that boxes end with an object's last pixel (`Detections.inclusive`), where they do"""
 USAGE = (
     "images: RGB uint8 (batch, 3, height, width), resized as input_spec says (fit, short_side, long_side, canvas;"
     " letterboxed ones with their border), neither normalised nor padded. boxes: xyxy pixels of images; scores:"
@@ -49,6 +51,7 @@ def metadata(model: Detector, postprocess: Select, size: tuple[int, int] | None 
         "input_spec": json.dumps(spec.to_dict()),
         "postprocess": json.dumps(asdict(postprocess)),
         "usage": _usage_of_images(model) + "".join(USAGE_OF_SHAPES[name] for name in names),
+        **({INCLUSIVE: json.dumps(True)} if model.inclusive else {}),
         **({} if size is None else {"size": json.dumps(list(size))}),
         **({} if model.thresholds is None else {THRESHOLDS: json.dumps(model.thresholds.to_dict())}),
         **({"skeleton": json.dumps(skeleton.to_dict())} if skeleton and "keypoints" in names else {}),

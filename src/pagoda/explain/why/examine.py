@@ -226,7 +226,7 @@ class _Examination:
             )
         box, label = own.boxes[row], int(own.labels[row])
         tube = _tube_of(box, targets)
-        return Missed(traced, box, label, IOU, matched.finds, serving, tube).reason()
+        return Missed(traced, box, label, IOU, matched.taken, serving, tube).reason()
 
     def _reported_reason(
         self, own: Annotated, weak: Detections, num_found: int, matched: Matched, row: int
@@ -237,7 +237,7 @@ class _Examination:
             own.boxes[row],
             int(own.labels[row]),
             iou=IOU,
-            taken=matched.finds,
+            taken=matched.taken,
             min_score=float(self.select.min_score),
         )
 

@@ -30,6 +30,11 @@ class Matched:
     poor: dict[Task, set[int]] = field(default_factory=dict)
     """objects found by their boxes but not by "segm" or "keypoints" """
 
+    @property
+    def taken(self) -> dict[int, int | None]:
+        """detection → the object it finds, None for an ignored one."""
+        return {**self.finds, **dict.fromkeys(self.left_out)}
+
     def with_rows(self, rows: Sequence[int]) -> "Matched":
         """The same where detection i stands in row `rows[i]`."""
         return Matched(

@@ -46,8 +46,8 @@ class Missed:
     """of the model's classes"""
     iou: float
     """from which on it would be found"""
-    taken: dict[int, int]
-    """{row of a detection: the row of the object it finds}"""
+    taken: dict[int, int | None]
+    """{row of a detection: the row of the object it finds, None for an ignored one}"""
     serving: Serving
     """what can serve it"""
     tube: Tensor | None = None

@@ -22,13 +22,13 @@ def reason_of_reported(
     label: int,
     *,
     iou: float,
-    taken: dict[int, int],
+    taken: dict[int, int | None],
     min_score: float,
 ) -> Reason:
     """Why an object with `box` (4,) of class `label` was missed.
 
     `weak`: all that the file gives from LEAST_SCORE on, the best first, of which the first `num_found` pass
-    `min_score`; `taken`: what objects these find.
+    `min_score`; `taken`: what objects these find, None for ignored ones.
     """
     overlaps = pairwise_iou(xywh_to_xyxy(weak.boxes_xywh), box[None])[:, 0]
     is_own, fits = weak.labels == label, overlaps >= iou
@@ -36,7 +36,7 @@ def reason_of_reported(
     free = torch.tensor([row not in taken for row in range(len(weak))], dtype=torch.bool)
     if (own := (fits & is_own & (rows < num_found)).nonzero().flatten()).numel():
         row = int(own[0])
-        what = f"object {taken[row]}" if row in taken else "an ignored object"
+        what = "an ignored object" if taken.get(row) is None else f"object {taken[row]}"
         return Reason(
             "taken",
             f"{_told(weak, row, overlaps)}, but it finds {what}, which it fits as well",

@@ -374,18 +374,19 @@ def test_mistakes_are_explained(words, code, said, capsys, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("given", "policy"),
-    [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"), ({"GOMP_SPINCOUNT": "100"}, None)],
+    ("given", "spins"),
+    [({}, SPINS), ({"OMP_WAIT_POLICY": "ACTIVE"}, None), ({"GOMP_SPINCOUNT": "100"}, "100")],
     ids=str,
 )
-def test_waiting_threads_sleep_unless_a_person_says_otherwise(given, policy, monkeypatch):
+def test_waiting_threads_soon_sleep_unless_a_person_says_otherwise(given, spins, monkeypatch):
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
         monkeypatch.setenv(name, "to be restored")
         monkeypatch.delenv(name)
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     assert run("models", "--help") == 0
-    assert os.environ.get("OMP_WAIT_POLICY") == policy
+    assert os.environ.get("GOMP_SPINCOUNT") == spins
+    assert os.environ.get("OMP_WAIT_POLICY") == given.get("OMP_WAIT_POLICY")
 
 
 def test_how_threads_wait_is_said_before_torch_is_loaded():

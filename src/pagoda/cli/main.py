@@ -40,11 +40,16 @@ LONGEST_NAME, LONGEST_PATH = 255, 4095
 EXPECTED = (ValueError, KeyError, OSError, ImportError, FloatingPointError)
 
 
+SPINS = "30000"
+"""a tenth of a millisecond or so: what libgomp itself takes is ten times as much"""
+
+
 def _wait_asleep() -> None:
-    """Let threads that wait for each other sleep: where other programs want the cores, those that spin instead keep
-    out the very threads they wait for. Heeded only before torch is loaded; a person's own setting stays."""
-    if "GOMP_SPINCOUNT" not in os.environ:
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    """Let threads that wait for each other soon sleep: where other programs want the cores, those that spin instead
+    keep out the very threads they wait for, and to sleep at once costs time where nobody wants them. Heeded only before
+    torch is loaded; a person's own setting stays."""
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = SPINS
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 
 import pagoda
 from pagoda.cli import models
-from pagoda.cli.main import VERBS, main
+from pagoda.cli.main import SPINS, VERBS, main
 from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.data.saving import write_coco_folder
 from pagoda.models import list_models

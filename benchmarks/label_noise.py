@@ -63,7 +63,7 @@ def main() -> None:
         removed = sum(map(len, spoilt.removed.values()))
         ranked = {"pagoda why": of_why(model, spoilt)} | of_cleanlab(model, spoilt)
         for name, right in ranked.items():
-            shares = " | ".join(f"{np.mean(right[:count]):.2f}" for count in FIRST)
+            shares = " | ".join(f"{np.mean(right[:count]):.2f}" if right else "none" for count in FIRST)
             print(f"| {seed} | {len(spoilt.renamed)} | {removed} | {name} | {shares} |")
 
 
@@ -99,17 +99,34 @@ def of_why(model: pagoda.detectors.contract.Detector, spoilt: Spoilt) -> list[bo
 
 
 def of_cleanlab(model: pagoda.detectors.contract.Detector, spoilt: Spoilt) -> dict[str, list[bool]]:
-    """By its scores of swapped and of overlooked boxes, alone and together."""
+    """By its scores of swapped and of overlooked boxes, together and alone: of the detections as they are, and with
+    scores stretched so that each class's best one is 1, for it looks at what has .95 or more."""
     try:
         from cleanlab.object_detection import rank
     except ImportError:
         print("cleanlab is not installed: pip install cleanlab")
         return {}
     found = list(detect_dataset(model, DetectionDataset(spoilt.table)))
+    return {
+        name: right
+        for stretched in (False, True)
+        for name, right in _of_cleanlab(rank, found, spoilt, stretched=stretched).items()
+    }
+
+
+def _of_cleanlab(
+    rank: object, found: list[pagoda.Detections], spoilt: Spoilt, *, stretched: bool
+) -> dict[str, list[bool]]:
     classes = range(len(spoilt.table.label_map))
+    most = torch.ones(len(classes))
+    if stretched:
+        most = torch.stack(
+            [torch.cat([each.scores[each.labels == label] for each in found]).max() for label in classes]
+        )
     predictions = []
     for each in found:
-        rows = torch.cat([each.boxes, each.scores[:, None]], dim=1).double().numpy()
+        scores = each.scores / most[each.labels]
+        rows = torch.cat([each.boxes, scores[:, None]], dim=1).double().numpy()
         parts = np.empty(len(classes), dtype=object)
         for label in classes:
             parts[label] = rows[each.labels.numpy() == label]
@@ -129,7 +146,7 @@ def of_cleanlab(model: pagoda.detectors.contract.Detector, spoilt: Spoilt) -> di
         ]
     items["both"] = items["swapped"] + items["overlooked"]
     return {
-        f"cleanlab, {name}": [
+        f"cleanlab, {name}{', stretched' if stretched else ''}": [
             right for score, right in sorted(pairs, key=lambda pair: pair[0]) if not np.isnan(score)
         ]
         for name, pairs in items.items()

@@ -126,9 +126,10 @@ def test_masks_and_keypoints_are_those_of_the_picture(regions, ending):
 
 
 def twins(ours: Detections, theirs: Detections) -> tuple[torch.Tensor, torch.Tensor]:
-    """(rows of ours, rows of theirs): the same object in the same place."""
+    """(rows of ours, rows of theirs): the same object in the same place, not another that a border cut to its box."""
     apart = (ours.boxes[:, None] - theirs.boxes[None]).abs().amax(2)
-    same = (apart < 1e-3) & (ours.labels[:, None] == theirs.labels[None])
+    close = (ours.scores[:, None] - theirs.scores[None]).abs() < 1e-5
+    same = (apart < 1e-3) & close & (ours.labels[:, None] == theirs.labels[None])
     return same.nonzero().unbind(1)
 
 
@@ -156,8 +157,9 @@ def test_masks_are_pasted_at_the_pictures_size_by_any_rule(regions, ending, limi
         count += len(rows)
         wrong += int((ours.masks[rows] ^ theirs.masks[columns]).sum())
         pixels += int((ours.masks[rows] | theirs.masks[columns]).sum())
-    # What boxes and probabilities differ by, 1e-5, decides about a pixel in some thousands.
-    assert count > 60 and pixels > 10_000 and wrong <= 1e-3 * pixels
+    # What boxes and probabilities differ by, 1e-5, decides about few pixels; masks that are resized differ in twenty
+    # times as many.
+    assert count > 60 and pixels > 10_000 and wrong <= 5e-3 * pixels
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

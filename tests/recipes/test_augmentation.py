@@ -101,7 +101,7 @@ def test_steps_are_as_many_and_what_is_balanced_is_told(folder, tmp_path, capsys
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--balance", "repeat_factor"], "did you mean"),
+        (["--balance", "repeat_factor"], "invalid choice 'repeat_factor'"),
         (
             ["--balance-threshold", "0.5"],
             "balance_threshold=0.5 is for balance=repeat-factor, and balance is none",

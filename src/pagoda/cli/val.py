@@ -47,10 +47,10 @@ class ValCommand:
 
     Models of clips are scored on the annotated frames of PoseTrack or MOT folders, and on how well they follow.
 
-    Below AP stand the scores to cut at, class by class, and what is taken for what; to keep the scores in the file:
+    Below AP stand the scores to cut at, class by class, and what is taken for what; to keep the scores in the file, for
+    pagoda predict --min-score card:
 
     pagoda val runs/NAME-1/best.safetensors --data DIR --precision-at 0.95 --save-thresholds
-    pagoda predict runs/NAME-1/best.safetensors photo.jpg --min-score card
     """
 
     common = (

@@ -74,9 +74,9 @@ class Stages(NamedTuple):
     """One image's candidates on their way to detections; each part is what the one before it leaves.
 
     >>> boxes = torch.tensor([[0., 0., 8., 8.], [0., 0., 8., 9.]])
-    >>> pairs = Candidates(boxes, *torch.tensor([[0.9, 0.8], [0, 0], [4, 5]]))
+    >>> pairs = Candidates(boxes, torch.tensor([0.9, 0.8]), *torch.tensor([[0, 0], [4, 5]]))
     >>> Select().stages_of_one_image(pairs, torch.tensor([32, 32])).survivors.places
-    tensor([4.])
+    tensor([4])
     """
 
     candidates: Candidates

@@ -1,13 +1,13 @@
 """Which detection finds which object, of some pictures at a time: COCO's matching, as `pagoda val` counts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from pagoda.data.table.annotations import Annotations
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator
-from pagoda.evaluation.coco.matching import LEFT_OUT
+from pagoda.evaluation.coco.matching import LEFT_OUT, Matches
 from pagoda.evaluation.coco.scoring import Task
 from pagoda.explain.why.misses import Reason
 from pagoda.explain.why.records import MissReason
@@ -28,7 +28,7 @@ class Matched:
     left_out: set[int] = field(default_factory=set)
     """detections on crowds and ignored objects, which count neither way"""
     poor: dict[Task, set[int]] = field(default_factory=dict)
-    """objects found by their boxes but not by "segm" or "keypoints" """
+    """objects that "segm" or "keypoints" do not find"""
 
     @property
     def taken(self) -> dict[int, int | None]:
@@ -82,23 +82,20 @@ class Matcher:
             owners += [(number, row) for row in range(len(each))]
         matched = [Matched() for _ in found]
         firsts = np.concatenate([[0], np.cumsum([self._count(each) for each in found])])
-        for task, matches in evaluator.matches().items():
-            objects, status = matches.objects[0], matches.status[0, 0]
-            pictures = {each.image_id: number for number, each in enumerate(found)}
-            for row, annotation, state in zip(
-                matches.rows.tolist(), objects.tolist(), status.tolist(), strict=True
-            ):
-                number, detection = owners[row]
-                if task == "bbox":
-                    _note(matched[number], detection, annotation - firsts[number], annotation >= 0, state)
-            if task != "bbox":
-                whole = set(objects[objects >= 0].tolist())
-                counted = np.flatnonzero(matches.counted[0])
-                for annotation in counted.tolist():
-                    number = pictures[matches.truth.image_ids[int(matches.truth.images[annotation])]]
-                    own = annotation - int(firsts[number])
-                    if annotation not in whole and own in matched[number].found_by:
-                        matched[number].poor.setdefault(task, set()).add(own)
+        matches = evaluator.matches()
+        for row, annotation, state in zip(
+            *(part.tolist() for part in (matches["bbox"].rows, matches["bbox"].objects[0])),
+            matches["bbox"].status[0, 0].tolist(),
+            strict=True,
+        ):
+            number, detection = owners[row]
+            _note(matched[number], detection, annotation - firsts[number], annotation >= 0, state)
+        numbers = {each.image_id: number for number, each in enumerate(found)}
+        for task in ("segm", "keypoints"):
+            if task in matches:
+                for image_id, annotation in _not_found(matches[task]):
+                    number = numbers[image_id]
+                    matched[number].poor.setdefault(task, set()).add(annotation - int(firsts[number]))
         return matched
 
     def _count(self, found: Detections) -> int:
@@ -124,3 +121,10 @@ def _note(matched: Matched, detection: int, own: int, is_matched: bool, state: i
     elif is_matched:
         matched.finds[detection] = int(own)
         matched.found_by[int(own)] = detection
+
+
+def _not_found(matches: Matches) -> Iterator[tuple[int | str, int]]:
+    """(picture, annotation) of what counts and no detection finds."""
+    truth = matches.truth
+    for annotation in np.setdiff1d(np.flatnonzero(matches.counted[0]), matches.objects[0]).tolist():
+        yield truth.image_ids[int(truth.images[annotation])], annotation

@@ -13,9 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pagoda.explain.why.proposals import lost_proposal
 from pagoda.explain.why.records import Evidence, MissReason, plain_box
 from pagoda.explain.why.serving import Serving
-from pagoda.explain.why.traced import FirstStage, Traced
+from pagoda.explain.why.traced import Traced
 from pagoda.ops.boxes import pairwise_iou, xywh_to_xyxy
 from pagoda.postprocess.efficientdet import SelectFromAllLevels
 from pagoda.postprocess.select import Candidates, Select, take
@@ -197,7 +198,7 @@ class Missed:
         )
         return Reason(
             "no proposal",
-            f"{told}; {self._first_stage_words(first, needed)}",
+            f"{told}; {lost_proposal(self.traced, self.box, needed)}",
             "",
             None if best is None else self._evidence(self._row_of_proposal(best), overlaps),
         )
@@ -205,24 +206,6 @@ class Missed:
     def _row_of_proposal(self, number: int) -> int:
         valid = self.traced.outputs.proposals.valid[0].nonzero().flatten()  # type: ignore[union-attr]
         return int(valid[number])
-
-    def _first_stage_words(self, stage: FirstStage, needed: float) -> str:
-        """Where in the proposal network it was lost."""
-        fits = pairwise_iou(stage.boxes, self.box[None])[:, 0] >= needed
-        if not fits.any():
-            return "no anchor's box fits it"
-        best = int(stage.logits.masked_fill(~fits, -torch.inf).argmax())
-        ends = torch.tensor(stage.counts).cumsum(0)
-        place = int((ends <= best).sum())
-        own = stage.logits[ends[place] - stage.counts[place] : ends[place]]
-        rank = int((own > stage.logits[best]).sum()) + 1
-        level = self.traced.model.levels[place]  # type: ignore[index]
-        rules = self.traced.model.proposals.inference  # type: ignore[union-attr]
-        score = float(stage.logits[best].sigmoid())
-        where = f"the best anchor whose box fits has a score of {score:.3f}, number {rank:,} of P{level}"
-        if rules.max_candidates is not None and rank > rules.max_candidates:
-            return f"{where}, where {rules.max_candidates:,} go on"
-        return f"{where}; suppression or the limit of {rules.max_proposals} proposals ended it"
 
     def _wrong_class(self, overlaps: Tensor) -> Reason | None:
         found = self.traced.found

@@ -159,7 +159,7 @@ def test_masks_are_pasted_at_the_pictures_size_by_any_rule(regions, ending, limi
         pixels += int((ours.masks[rows] | theirs.masks[columns]).sum())
     # What boxes and probabilities differ by, 1e-5, decides about few pixels; masks that are resized differ in twenty
     # times as many.
-    assert count > 60 and pixels > 10_000 and wrong <= 5e-3 * pixels
+    assert count > 40 and pixels > 10_000 and wrong <= 5e-3 * pixels
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

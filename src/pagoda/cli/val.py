@@ -47,8 +47,8 @@ class ValCommand:
 
     Models of clips are scored on the annotated frames of PoseTrack or MOT folders, and on how well they follow.
 
-    Below AP stand the scores to cut at, class by class, and what is taken for what; to keep the scores in the file, for
-    pagoda predict --min-score card:
+    Below AP stand the scores to cut at, class by class, and what is taken for what; to keep the scores in the file
+    (`--min-score card` of pagoda predict and pagoda track takes them from there):
 
     pagoda val runs/NAME-1/best.safetensors --data DIR --precision-at 0.95 --save-thresholds
     """

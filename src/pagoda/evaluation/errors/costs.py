@@ -66,7 +66,6 @@ class Costs:
             f" {100 * sum(each.ap for each in self.kinds):.1f}, all at once {100 * (self.mended_ap - self.ap):.1f}"
         )
         relation = "overlap" if self.overlap >= 0 else "add to each other"
-        relation = "overlap" if self.overlap >= 0 else "add to each other"
         return f"{told}: they {relation} by {100 * abs(self.overlap):.1f}"
 
 

@@ -65,24 +65,6 @@ def test_the_page_and_its_numbers_overwrite_nothing(checkpoint, folder, tmp_path
     assert json.loads(capsys.readouterr().out) == told
 
 
-@pytest.mark.medium
-def test_an_exported_file_tells_what_its_detections_say(checkpoint, folder, tmp_path, capsys):
-    model = pagoda.load(checkpoint)
-    pagoda.export(model, tmp_path / "model.onnx", pictures=[str(folder / "images/val/000001.png")])
-    assert run(tmp_path / "model.onnx", "--data", folder, "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert {miss["reason"] for miss in told["misses"]} <= {
-        "not told",
-        "low score",
-        "loose box",
-        "wrong class",
-    }
-    assert any("an exported file gives detections alone" in line for line in told["left_out"])
-    found = [len(picture["boxes"]) for picture in told["pictures"]]
-    assert run(checkpoint, "--data", folder, "--json") == 0
-    assert [len(picture["boxes"]) for picture in json.loads(capsys.readouterr().out)["pictures"]] == found
-
-
 def test_what_cannot_be_explained_is_said_before_the_model_looks(checkpoint, folder, tmp_path, capsys):
     assert run(checkpoint, "--data", folder, "--split", "test") == 1
     assert "--split" in capsys.readouterr().err

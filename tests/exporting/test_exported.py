@@ -17,6 +17,7 @@ from pagoda.api import export
 from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.evaluation.coco.result import ApDifference
 from pagoda.evaluation.runner import detect_dataset, evaluate
+from pagoda.explain.why.examine import why
 from pagoda.exporting.engines import open_engine
 from pagoda.exporting.exported import load_exported
 from pagoda.exporting.metadata import INCLUSIVE, change_metadata, fixed_input, metadata
@@ -294,6 +295,19 @@ def test_boxes_that_end_with_their_last_pixel_stay_so(fcos, tmp_path):
     plain, ending = (load_exported(each).predict(picture) for each in (paths[".onnx"], path))
     assert torch.equal(ending.boxes, plain.boxes) and len(plain)
     assert torch.equal(ending.boxes_xywh[:, 2:], plain.boxes_xywh[:, 2:] + 1)
+
+
+def test_why_tells_of_a_file_what_its_detections_say(fcos):
+    """What its model misses, too; of the reasons those that weak detections show."""
+    model, exported = deepcopy(fcos[0]), load_exported(fcos[1][".onnx"])
+    data = DrawnShapes(6, image_size=(120, 160))
+    model.label_map = exported.label_map = data.label_map
+    limits = {"min_score": 0.2, "max_detections": 30}
+    told, theirs = (why(each, data, limits=limits) for each in (exported, model))
+    assert told.miss_counts().keys() <= {"not told", "low score", "loose box", "wrong class", "taken"}
+    assert any("an exported file gives detections alone" in line for line in told.left_out)
+    missed, others = ({(miss.image_id, miss.object) for miss in each.misses} for each in (told, theirs))
+    assert missed and len(missed ^ others) <= 0.1 * told.num_objects and not told.suspects
 
 
 def test_several_threads_may_ask_for_several_thresholds(fcos):

@@ -41,8 +41,6 @@ class Explained(NamedTuple):
     picture: SeenPicture
     misses: list[Miss]
     doubts: list[Doubt]
-    unexplained: list[int]
-    """rows of detections on nothing that is annotated"""
     found: Detections | None
     """boxes of all classes of the model; None: the picture could not be read"""
 
@@ -170,7 +168,6 @@ class _Examination:
                 self.objects.picture(own.index, each.found, pairs.found_by),
                 self._misses(own, pairs, partial(self._reason, own, each, pairs, targets)),
                 doubts_of(each, own, self.objects.known),
-                unexplained(each, own, self.objects.known),
                 replace(each.found, masks=None, mask_crops=None, keypoints=None, keypoint_scores=None),
             )
             for own, each, pairs, (_, targets) in zip(annotated, traced, matched, samples, strict=True)
@@ -190,7 +187,6 @@ class _Examination:
             Explained(
                 self.objects.picture(own.index, each, pairs.found_by),
                 self._misses(own, pairs, partial(self._reported_reason, own, all_, len(each), pairs)),
-                [],
                 [],
                 replace(each, masks=None, mask_crops=None, keypoints=None, keypoint_scores=None),
             )
@@ -250,10 +246,10 @@ class _Examination:
     ) -> list[Doubt]:
         """Objects that perhaps nobody annotated: as sure as half of what is right, and looked for once more."""
         rows, found = {}, {}
-        for index, each in zip(chosen, told, strict=True):
-            scores, names = each.picture.scores, each.picture.labels
-            own = [row for row in each.unexplained if scores[row] >= typical.get(names[row], 2.0)]
-            if own and each.found is not None:
+        for index, each in zip(chosen, told, strict=True) if not self.is_file else ():
+            own = unexplained(each.picture, typical) if each.found is not None else []
+            own = [row for row in own if each.picture.labels[row] in self.dataset.label_map.names]
+            if own:
                 rows[index], found[index] = own, each.found[own]
         if not found:
             return []
@@ -271,7 +267,7 @@ class _Examination:
             "unreadable", "the picture cannot be read", "pagoda doctor names what is wrong with the file"
         )
         misses = [self.objects.miss(index, row, reason) for row in self.objects.of(index).counted]
-        return Explained(self.objects.picture(index), misses, [], [], None)
+        return Explained(self.objects.picture(index), misses, [], None)
 
 
 def _tube_of(box: Tensor, targets: AnyTargets) -> Tensor | None:

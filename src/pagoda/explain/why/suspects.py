@@ -67,19 +67,24 @@ def ranked(doubts: Iterable[Doubt], typical: Mapping[str, float]) -> list[Suspec
     return sorted(suspects, key=lambda each: -each.suspicion)
 
 
-def unexplained(traced: Traced, annotated: Annotated, known: Tensor) -> list[int]:
-    """Rows of detections that no annotation explains, the best of each place: perhaps objects nobody annotated."""
-    found = traced.found
-    boxes = xywh_to_xyxy(found.boxes_xywh)
-    explained = pairwise_iou(boxes, annotated.boxes).amax(1) >= APART_IOU if len(annotated.boxes) else None
-    free = torch.ones(len(boxes), dtype=torch.bool) if explained is None else ~explained
-    free &= known[found.labels] & (found.scores >= LEAST_SCORE)
-    free &= ~_inside(boxes, annotated.boxes[annotated.ignored])
+def unexplained(picture: SeenPicture, typical: Mapping[str, float]) -> list[int]:
+    """Rows of detections that no annotation explains, as sure as half of what is right, the best of each place."""
+    sure = [
+        row
+        for row, (score, name) in enumerate(zip(picture.scores, picture.labels, strict=True))
+        if score >= typical.get(name, 2.0) and row not in picture.found_by
+    ]
+    if not sure:
+        return []
+    boxes = torch.tensor([picture.boxes[row] for row in sure], dtype=torch.float64)
+    objects = torch.tensor(picture.object_boxes, dtype=torch.float64).reshape(-1, 4)
+    free = (pairwise_iou(boxes, objects) < APART_IOU).all(1)
+    free &= ~_inside(boxes, objects[torch.tensor(picture.ignored, dtype=torch.bool)])
     chosen: list[int] = []
-    for row in free.nonzero().flatten().tolist():  # the best first
-        if not chosen or float(pairwise_iou(boxes[row : row + 1], boxes[chosen]).max()) < APART_IOU:
-            chosen.append(row)
-    return chosen
+    for place in free.nonzero().flatten().tolist():  # the best first
+        if not chosen or float(pairwise_iou(boxes[place : place + 1], boxes[chosen]).max()) < APART_IOU:
+            chosen.append(place)
+    return [sure[place] for place in chosen]
 
 
 def support(traced: Traced, boxes: Tensor) -> Tensor:
@@ -101,19 +106,25 @@ def doubts_of(traced: Traced, annotated: Annotated, known: Tensor) -> list[Doubt
     if not len(rows) or not len(traced.pairs.scores):
         return []
     backing = support(traced, annotated.boxes[rows]).masked_fill(~known, 0)
-    return [
-        doubt
-        for row, scores in zip(rows.tolist(), backing, strict=True)
-        if (doubt := _other_class(traced, annotated, row, scores) or _other_box(traced, annotated, row))
-    ]
+    twins = pairwise_iou(annotated.boxes[rows], annotated.boxes) >= SAME_IOU
+    overlaps = pairwise_iou(annotated.boxes, xywh_to_xyxy(traced.found.boxes_xywh))
+    doubts = []
+    for place, row in enumerate(rows.tolist()):
+        in_place = annotated.labels[twins[place]]
+        doubt = _other_class(traced, annotated, row, backing[place], in_place)
+        doubt = doubt or _other_box(traced, annotated, row, overlaps)
+        if doubt is not None:
+            doubts.append(doubt)
+    return doubts
 
 
-def _other_class(traced: Traced, annotated: Annotated, row: int, scores: Tensor) -> Doubt | None:
-    """`scores` (classes,) the model has in the object's place."""
+def _other_class(
+    traced: Traced, annotated: Annotated, row: int, scores: Tensor, in_place: Tensor
+) -> Doubt | None:
+    """`scores` (classes,) the model has in the object's place; `in_place`: labels of all that is annotated there."""
     label, names = int(annotated.labels[row]), traced.found.label_map.names
-    twins = pairwise_iou(annotated.boxes[row : row + 1], annotated.boxes)[0] >= SAME_IOU
     others = scores.clone()
-    others[annotated.labels[twins]] = 0  # another object in the same place is no contradiction
+    others[in_place] = 0  # another object in the same place is no contradiction
     other = int(others.argmax())
     own, theirs = float(scores[label]), float(others[other])
     if theirs < LEAST_SCORE or theirs <= own:
@@ -132,16 +143,16 @@ def _other_class(traced: Traced, annotated: Annotated, row: int, scores: Tensor)
     return Doubt(suspect, 1 - own / theirs, theirs)
 
 
-def _other_box(traced: Traced, annotated: Annotated, row: int) -> Doubt | None:
+def _other_box(traced: Traced, annotated: Annotated, row: int, overlaps: Tensor) -> Doubt | None:
+    """`overlaps` (N, detections) of all that is annotated."""
     label, found = int(annotated.labels[row]), traced.found
-    boxes = xywh_to_xyxy(found.boxes_xywh)
-    overlaps = pairwise_iou(annotated.boxes[row : row + 1], boxes)[0].masked_fill(found.labels != label, 0)
-    if not len(boxes) or not APART_IOU <= float(overlaps.max()) < LOOSE_IOU:
+    own = overlaps[row].masked_fill(found.labels != label, 0)
+    if not len(own) or not APART_IOU <= float(own.max()) < LOOSE_IOU:
         return None
-    best = int(overlaps.argmax())
-    if int(pairwise_iou(annotated.boxes, boxes[best : best + 1])[:, 0].argmax()) != row:
+    best = int(own.argmax())
+    if int(overlaps[:, best].argmax()) != row:
         return None  # it stands for a neighbour
-    iou, score = float(overlaps[best]), float(found.scores[best])
+    iou, score = float(own[best]), float(found.scores[best])
     name = found.label_map.names[label]
     suspect = Suspect(
         image_id=annotated.image_id,

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import get_args
 
 from pagoda.data.drawn.synthetic import DrawnShapes
+from pagoda.evaluation.errors.costs import KindCost
 from pagoda.explain.why.page import write_page
 from pagoda.explain.why.records import (
     MISS_WORDS,
     WRONG_WORDS,
-    Cost,
     Evidence,
     Miss,
     MissReason,
@@ -175,7 +175,7 @@ def _costs(misses, wrongs, chance):
     for kind in [(miss.reason, True) for miss in misses] + [(each.kind, False) for each in wrongs]:
         counts[kind] += 1
     costs = [
-        Cost(
+        KindCost(
             kind=kind, is_miss=is_miss, count=count, ap=count / 60 / max(1, len(misses) + len(wrongs)) * 9,
             per_class={name: chance.uniform(0, 0.1) for name in ("circle", "square", "triangle")},
             per_size={name: chance.uniform(0, 0.1) for name in ("small", "medium", "large")},

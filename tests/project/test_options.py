@@ -34,7 +34,6 @@ RECORDS = {
     "explain.why.records.Wrong",
     "explain.why.records.Suspect",
     "explain.why.records.SeenPicture",
-    "explain.why.records.Cost",
     "explain.why.records.Why",
     "explain.structure.rows.LevelRow",
     "explain.structure.rows.StructureRows",

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from pagoda.data.drawn.synthetic import DrawnShapes
+from pagoda.evaluation.errors.costs import KindCost
 from pagoda.explain.why import page_data as page_data_module
 from pagoda.explain.why.page import usual_remedies, write_page
 from pagoda.explain.why.page_data import MAX_WEAK, page_data
-from pagoda.explain.why.records import Cost, Why
+from pagoda.explain.why.records import Why
 from pagoda.pictures.errors import PictureError
 
 IMAGINE = run_path(str(Path(__file__).parents[3] / "benchmarks" / "why_page.py"))["imagine"]
@@ -97,9 +98,9 @@ def test_the_page_is_no_larger_than_it_may_be(why, tmp_path, max_bytes):
 
 def test_the_first_sentence_and_the_costs(why, tmp_path):
     costs = [
-        Cost(kind="no prior", is_miss=True, count=12, ap=0.12, per_class={"circle": 0.2, "square": 0.0},
+        KindCost(kind="no prior", is_miss=True, count=12, ap=0.12, per_class={"circle": 0.2, "square": 0.0},
              per_size={"small": 0.3, "large": 0.0}),
-        Cost(kind="box accuracy", is_miss=False, count=70, ap=0.05, per_class={}, per_size={}),
+        KindCost(kind="box accuracy", is_miss=False, count=70, ap=0.05, per_class={}, per_size={}),
     ]  # fmt: skip
     text = write_page(tmp_path / "why.html", replace(why, ap=0.69, costs=costs), grey).read_text()
     assert (

@@ -23,6 +23,18 @@ SIZES: dict[Task, dict[str, tuple[float, float]]] = {
 }
 SIZES["segm"] = SIZES["bbox"]
 """name → least and largest area, both within"""
+SizeName = Literal["small", "medium", "large"]
+SIZE_NAMES: dict[str, SizeName] = {"s": "small", "m": "medium", "l": "large"}
+"""what the letters stand for"""
+
+
+def size_name(area: float) -> SizeName:
+    """COCO's word for an area in pixels².
+
+    >>> size_name(30.0 * 30), size_name(32.0 * 32), size_name(100.0 * 100)
+    ('small', 'medium', 'large')
+    """
+    return next((SIZE_NAMES[key] for key, (_, high) in SIZES["bbox"].items() if key and area < high), "large")
 
 
 @checked

@@ -12,7 +12,7 @@ import numpy as np
 from pagoda.evaluation.coco.bootstrap import resampled_ap
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator
 from pagoda.evaluation.coco.matching import LEFT_OUT, WRONG, Matches, match
-from pagoda.evaluation.coco.scoring import MAX_POSES, SIZES, Task, mean
+from pagoda.evaluation.coco.scoring import MAX_POSES, SIZE_NAMES, SIZES, Task, mean
 from pagoda.evaluation.coco.state import State
 from pagoda.plain import checked
 
@@ -20,7 +20,6 @@ Rows = Sequence[int] | np.ndarray
 """(n,) whole numbers"""
 Pairs = Sequence[tuple[int, int]] | np.ndarray
 """(n, 2) whole numbers"""
-SIZE_NAMES = {"s": "small", "m": "medium", "l": "large"}
 
 
 @checked

@@ -23,7 +23,7 @@ from pagoda.explain.why.second_look import scores_again
 from pagoda.explain.why.serving import Serving, Servings
 from pagoda.explain.why.suspects import Doubt, doubts_of, missing, ranked, typical_scores, unexplained
 from pagoda.explain.why.traced import Traced, trace
-from pagoda.explain.why.wrong import Collected, records_of
+from pagoda.explain.why.wrong import Collected
 from pagoda.exporting.exported import ExportedDetector
 from pagoda.messages import counted
 from pagoda.ops.boxes import pairwise_iou
@@ -130,7 +130,7 @@ class _Examination:
             misses=misses,
             wrong=wrong,
             suspects=suspects,
-            costs=records_of(costs),
+            costs=[each for each in costs.kinds if each.count],
             ap=None if isnan(costs.ap) else costs.ap,
             num_objects=sum(not each for picture in pictures for each in picture.ignored),
             limits={
@@ -168,7 +168,7 @@ class _Examination:
                 self.objects.picture(own.index, each.found, pairs.found_by),
                 self._misses(own, pairs, partial(self._reason, own, each, pairs, targets)),
                 doubts_of(each, own, self.objects.known),
-                replace(each.found, masks=None, mask_crops=None, keypoints=None, keypoint_scores=None),
+                _boxes_of(each.found),
             )
             for own, each, pairs, (_, targets) in zip(annotated, traced, matched, samples, strict=True)
         ]
@@ -188,7 +188,7 @@ class _Examination:
                 self.objects.picture(own.index, each, pairs.found_by),
                 self._misses(own, pairs, partial(self._reported_reason, own, all_, len(each), pairs)),
                 [],
-                replace(each, masks=None, mask_crops=None, keypoints=None, keypoint_scores=None),
+                _boxes_of(each),
             )
             for own, each, pairs, all_ in zip(annotated, found, matched, weak, strict=True)
         ]
@@ -268,6 +268,11 @@ class _Examination:
         )
         misses = [self.objects.miss(index, row, reason) for row in self.objects.of(index).counted]
         return Explained(self.objects.picture(index), misses, [], None)
+
+
+def _boxes_of(found: Detections) -> Detections:
+    """Without masks and keypoints, which are not looked at again."""
+    return replace(found, masks=None, mask_crops=None, keypoints=None, keypoint_scores=None)
 
 
 def _tube_of(box: Tensor, targets: AnyTargets) -> Tensor | None:

@@ -23,6 +23,9 @@ from pagoda.postprocess.select import Candidates, Select, take
 
 LOOSE_IOU = 0.1
 """from which on a detection of an object's class is meant for it"""
+WRONG_CLASS_REMEDY = (
+    "look at the annotation, or at how alike both classes are; --balance where its class is rare"
+)
 
 
 class Reason(NamedTuple):
@@ -78,7 +81,7 @@ class Missed:
         priors = priors[scores.argsort(descending=True, stable=True)]
         places = priors * self.traced.num_classes + self.label
         stages = self.traced.stages
-        ranked, left, reported = (torch.isin(places, self.traced.places(stage)) for stage in stages)
+        ranked, left, reported = (torch.isin(places, stage.places) for stage in stages)
         if reported.any():
             return self._taken(overlaps, priors[reported])
         if left.any():
@@ -88,7 +91,7 @@ class Missed:
         return self._beyond_max_candidates(overlaps, int(priors[0]), int(places[0]))
 
     def _taken(self, overlaps: Tensor, priors: Tensor) -> Reason:
-        places = self.traced.places(self.traced.stages.detected).tolist()
+        places = self.traced.stages.detected.places.tolist()
         prior = int(priors[0])
         row = places.index(prior * self.traced.num_classes + self.label)
         other = self.taken.get(row)
@@ -151,7 +154,7 @@ class Missed:
 
     def _beyond_max_candidates(self, overlaps: Tensor, prior: int, place: int) -> Reason:
         select, pairs = self.traced.select, self.traced.pairs
-        counts = self.traced.groups()
+        counts = select.competitors(self.traced.outputs)
         ends = torch.tensor(counts).cumsum(0)
         group = int((ends <= place).sum())
         own = slice(int(ends[group]) - counts[group], int(ends[group]))
@@ -207,13 +210,16 @@ class Missed:
         valid = self.traced.outputs.proposals.valid[0].nonzero().flatten()  # type: ignore[union-attr]
         return int(valid[number])
 
+    def _free(self) -> tuple[Tensor, Tensor]:
+        """Of all detections (bool: it finds nothing, IoU with the object)."""
+        found = self.traced.found
+        free = torch.tensor([row not in self.taken for row in range(len(found))], dtype=torch.bool)
+        return free, pairwise_iou(xywh_to_xyxy(found.boxes_xywh), self.box[None])[:, 0]
+
     def _wrong_class(self, overlaps: Tensor) -> Reason | None:
         found = self.traced.found
-        others = (found.labels != self.label) & torch.tensor(
-            [row not in self.taken for row in range(len(found))], dtype=torch.bool
-        )
-        iou = pairwise_iou(xywh_to_xyxy(found.boxes_xywh), self.box[None])[:, 0].masked_fill(~others, 0)
-        right = iou >= self.iou
+        free, iou = self._free()
+        right = (found.labels != self.label) & free & (iou >= self.iou)
         if not right.any():
             return None
         row = int(found.scores.masked_fill(~right, -1).argmax())
@@ -223,7 +229,7 @@ class Missed:
             "wrong class",
             f"detection {row} takes it for a {found.names[row]} with {float(found.scores[row]):.2f}; its own class has"
             f" {own:.2f} there",
-            "look at the annotation, or at how alike both classes are; --balance where its class is rare",
+            WRONG_CLASS_REMEDY,
             self._evidence(prior, overlaps),
             row,
         )
@@ -262,8 +268,7 @@ class Missed:
 
     def _loose_box(self, overlaps: Tensor, fits: Tensor) -> Reason | None:
         found = self.traced.found
-        free = torch.tensor([row not in self.taken for row in range(len(found))], dtype=torch.bool)
-        iou = pairwise_iou(xywh_to_xyxy(found.boxes_xywh), self.box[None])[:, 0]
+        free, iou = self._free()
         meant = (found.labels == self.label) & free & (iou >= LOOSE_IOU)
         if meant.any():
             row = int(iou.masked_fill(~meant, -1).argmax())
@@ -311,13 +316,13 @@ class Missed:
 
     def _had(self, prior: int, overlaps: Tensor) -> str:
         """What a pair made of the object."""
-        levels = self.traced.levels()
+        levels = self.traced.levels
         where = f"proposal {prior}" if levels is None else f"P{int(levels[prior])}"
         score = float(self.traced.pairs.scores[prior, self.label])
         return f"{where} has a box of IoU {float(overlaps[prior]):.2f} and score {score:.3f}"
 
     def _evidence(self, prior: int, overlaps: Tensor) -> Evidence:
-        traced, levels = self.traced, self.traced.levels()
+        traced, levels = self.traced, self.traced.levels
         scores = traced.pairs.scores[prior]
         best = int(scores.argmax())
         return Evidence(

@@ -10,17 +10,15 @@ from torch import Tensor
 
 from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.samples import AnnotatedDataset
-from pagoda.evaluation.coco.scoring import SIZES
+from pagoda.evaluation.coco.scoring import size_name
 from pagoda.evaluation.runner import in_classes_of
 from pagoda.explain.why.misses import Reason
-from pagoda.explain.why.records import Miss, SeenPicture, SizeName, plain_boxes
+from pagoda.explain.why.records import Miss, SeenPicture, plain_boxes
 from pagoda.messages import did_you_mean
 from pagoda.ops.boxes import xywh_to_xyxy
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.tubes import AnyTargets
-
-SIZE_NAMES: dict[str, SizeName] = {"s": "small", "m": "medium", "l": "large"}
 
 
 @dataclass(frozen=True)
@@ -113,15 +111,6 @@ class AnnotatedObjects:
 
     def _labels(self, index: int) -> list[int]:
         return self.table.labels[self.table.offsets[index] : self.table.offsets[index + 1]].tolist()
-
-
-def size_name(area: float) -> SizeName:
-    """COCO's word for an area in pixels².
-
-    >>> size_name(30.0 * 30), size_name(32.0 * 32), size_name(100.0 * 100)
-    ('small', 'medium', 'large')
-    """
-    return next((SIZE_NAMES[key] for key, (_, high) in SIZES["bbox"].items() if key and area < high), "large")
 
 
 def chosen_pictures(table: Annotations, names: Sequence[str]) -> list[int]:

@@ -3,8 +3,9 @@
 from html import escape
 from pathlib import Path
 
+from pagoda.evaluation.errors.costs import KindCost
 from pagoda.explain.why.page_data import page_data
-from pagoda.explain.why.records import Cost, Why
+from pagoda.explain.why.records import Why
 from pagoda.explain.why.words import MEASURES, lead, usual_remedies, words_of
 from pagoda.files.text import json_text
 from pagoda.plain import check_counts, checked
@@ -117,7 +118,7 @@ def _cost_table(rows: list[str]) -> str:
     return f'<div class="scroll">{table}</div>'
 
 
-def _cost(cost: Cost, most: float, remedy: tuple[str, int] | None) -> str:
+def _cost(cost: KindCost, most: float, remedy: tuple[str, int] | None) -> str:
     words = escape(words_of(cost.kind, is_miss=cost.is_miss))
     what = "miss" if cost.is_miss else "wrong"
     if cost.kind not in MEASURES:

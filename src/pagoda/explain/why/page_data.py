@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TypeVar
 
+from pagoda.evaluation.coco.scoring import size_name
 from pagoda.explain.why.records import (
     MISS_WORDS,
     WRONG_WORDS,
@@ -26,8 +27,6 @@ SUSPECT_WORDS = {
     "box": "probably another box",
     "missing": "probably missing",
 }
-SIZE_LIMITS = {"small": 32.0**2, "medium": 96.0**2}
-"""COCO's, of areas in pixels"""
 Said = TypeVar("Said", Miss, Wrong, Suspect)
 
 
@@ -160,7 +159,7 @@ def _suspect(each: Suspect, number: dict[int | str, int], named: _Names) -> Json
         box=_rounded(each.box),
         label=named.of(each.label or each.suggested),
         suggested=each.suggested,
-        size=_size(each.box),
+        size=size_name((each.box[2] - each.box[0]) * (each.box[3] - each.box[1])),
         words=each.words,
         object=each.object,
         detection=each.detection,
@@ -222,8 +221,3 @@ def _text(name: str) -> str:
 
 def _rounded(box: Box) -> list[float]:
     return [round(value, 1) for value in box]
-
-
-def _size(box: Box) -> str:
-    area = (box[2] - box[0]) * (box[3] - box[1])
-    return next((name for name, limit in SIZE_LIMITS.items() if area < limit), "large")

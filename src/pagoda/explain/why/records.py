@@ -6,11 +6,11 @@ from typing import Literal
 
 from torch import Tensor
 
+from pagoda.evaluation.coco.scoring import SizeName
+from pagoda.evaluation.errors.costs import KindCost
 from pagoda.plain import JsonObject
 
 Box = tuple[float, float, float, float]
-SizeName = Literal["small", "medium", "large"]
-"""COCO's, by area"""
 MissReason = Literal[
     "unreadable",
     "no prior",
@@ -194,24 +194,6 @@ class SeenPicture:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What one kind of error costs: AP (0 … 1) with all of it mended, less AP as it is."""
-
-    kind: str
-    """a MissReason, a WrongKind or "box accuracy" (what is found, but not exactly)"""
-    is_miss: bool
-    """an object that was missed, not a detection that is wrong"""
-    count: int
-    """objects or detections"""
-    ap: float
-    """gained of AP"""
-    per_class: dict[str, float]
-    """of each class's AP"""
-    per_size: dict[str, float]
-    """of APs, APm and APl: small, medium, large"""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Why:
     """Every miss and every wrong detection of a model on a data set, explained."""
 
@@ -223,7 +205,7 @@ class Why:
     """picture by picture"""
     suspects: list[Suspect]
     """the most suspicious first"""
-    costs: list[Cost]
+    costs: list[KindCost]
     """the dearest first"""
     ap: float | None
     """AP (0 … 1) as it is, None without objects"""

@@ -6,7 +6,7 @@ A file gives weaker detections when it is asked for them, but not what its suppr
 import torch
 from torch import Tensor
 
-from pagoda.explain.why.misses import LOOSE_IOU, Reason
+from pagoda.explain.why.misses import LOOSE_IOU, WRONG_CLASS_REMEDY, Reason
 from pagoda.explain.why.records import Evidence, plain_box
 from pagoda.ops.boxes import pairwise_iou, xywh_to_xyxy
 from pagoda.structures.instances import Detections
@@ -48,7 +48,7 @@ def reason_of_reported(
         return Reason(
             "wrong class",
             f"detection {row} takes it for a {weak.names[row]} with {float(weak.scores[row]):.2f}",
-            "look at the annotation, or at how alike both classes are; --balance where its class is rare",
+            WRONG_CLASS_REMEDY,
             _evidence(weak, row, overlaps, label),
             row,
         )

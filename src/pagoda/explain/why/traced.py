@@ -94,14 +94,7 @@ class Traced:
         inside = Detections(boxes.float(), none, none.long(), self.frame, self.found.label_map)
         return xywh_to_xyxy(self.model.restore([inside], [self.found.image_size])[0].boxes_xywh)
 
-    def places(self, candidates: Candidates) -> Tensor:
-        """(n,) prior · classes + class of candidates."""
-        return candidates.places.cpu()
-
-    def groups(self) -> list[int]:
-        """How many pairs compete for `max_candidates`, group by group."""
-        return self.select.competitors(self.outputs)
-
+    @cached_property
     def levels(self) -> Tensor | None:
         """(P,) the level of each prior, None for proposals."""
         if not isinstance(self.outputs, DenseOutputs):

@@ -1,14 +1,15 @@
 """What every detection that finds nothing is, and what the kinds of errors cost: from all pictures together."""
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 
 import numpy as np
 
 from pagoda.evaluation.coco.evaluator import DetectionEvaluator
+from pagoda.evaluation.coco.scoring import size_name
 from pagoda.evaluation.errors.costs import Costs, costs_of
 from pagoda.evaluation.errors.kinds import VERDICTS, ErrorKinds, error_kinds
-from pagoda.explain.why.objects import size_name
-from pagoda.explain.why.records import Cost, Miss, SeenPicture, Suspect, Wrong, WrongKind
+from pagoda.explain.why.records import Miss, SeenPicture, Suspect, Wrong, WrongKind
 from pagoda.structures.instances import Detections
 
 WRONG = VERDICTS[2:]
@@ -33,7 +34,6 @@ class Collected:
     def wrong(self, pictures: Iterable[SeenPicture], suspects: Sequence[Suspect]) -> list[Wrong]:
         """What each detection is that finds nothing, in the order of the pictures."""
         kinds = error_kinds(self.evaluator)
-        firsts = self._first_annotations()
         seen = {picture.image_id: picture for picture in pictures}
         unannotated = {
             (each.image_id, each.detection)
@@ -41,7 +41,7 @@ class Collected:
             if each.kind == "missing" and each.suspicion >= CERTAIN
         }
         told = [
-            self._wrong(row, kinds, firsts, seen, unannotated)
+            self._wrong(row, kinds, seen, unannotated)
             for verdict in WRONG
             for row in np.flatnonzero(kinds.verdicts == VERDICTS.index(verdict)).tolist()
         ]
@@ -50,31 +50,30 @@ class Collected:
 
     def costs(self, misses: Sequence[Miss], wrong: Sequence[Wrong]) -> Costs:
         """What AP of boxes is regained by mending each reason of misses and each kind of wrong detections."""
-        firsts = self._first_annotations()
         rows = {owner: row for row, owner in enumerate(self._owners)}
         by_reason: dict[str, list[int]] = {}
         for miss in misses:
             if miss.reason not in ("poor mask", "poor keypoints"):  # whose boxes are right
-                by_reason.setdefault(miss.reason, []).append(firsts[miss.image_id] + miss.object)
+                by_reason.setdefault(miss.reason, []).append(self._firsts[miss.image_id] + miss.object)
         by_kind: dict[str, list[int]] = {}
         for each in wrong:
             if each.kind != "crowd":  # which COCO holds nothing against
                 by_kind.setdefault(each.kind, []).append(rows[each.image_id, each.detection])
         return costs_of(self.evaluator, by_reason, by_kind)
 
-    def _first_annotations(self) -> dict[int | str, int]:
+    @cached_property
+    def _firsts(self) -> dict[int | str, int]:
         """Where the annotations of each picture begin, which stand together in the document."""
         truth = self.evaluator.ground_truth
-        firsts = {}
-        for row, image in reversed(list(enumerate(truth.images.tolist()))):
-            firsts[truth.image_ids[image]] = row
-        return firsts
+        images, rows = np.unique(truth.images, return_index=True)
+        return {
+            truth.image_ids[image]: row for image, row in zip(images.tolist(), rows.tolist(), strict=True)
+        }
 
     def _wrong(
         self,
         row: int,
         kinds: ErrorKinds,
-        firsts: dict[int | str, int],
         seen: dict[int | str, SeenPicture],
         unannotated: set[tuple[int | str, int | None]],
     ) -> Wrong:
@@ -82,7 +81,7 @@ class Collected:
         picture = seen[image_id]
         kind: WrongKind = VERDICTS[kinds.verdicts[row]]  # type: ignore[assignment]
         annotation, iou = int(kinds.objects[row]), float(kinds.overlaps[row])
-        own = None if annotation < 0 else annotation - firsts[image_id]
+        own = None if annotation < 0 else annotation - self._firsts[image_id]
         if kind == "background" and (image_id, detection) in unannotated:
             kind = "not annotated"
         x1, y1, x2, y2 = picture.boxes[detection]
@@ -96,22 +95,6 @@ class Collected:
             object=own,
             iou=iou,
         )
-
-
-def records_of(costs: Costs) -> list[Cost]:
-    """The dearest first, without those that cost nothing and happened never."""
-    return [
-        Cost(
-            kind=each.kind,
-            is_miss=each.is_miss,
-            count=each.count,
-            ap=each.ap,
-            per_class=each.per_class,
-            per_size=each.per_size,
-        )
-        for each in costs.kinds
-        if each.count
-    ]
 
 
 def _words(kind: WrongKind, picture: SeenPicture, detection: int, own: int | None, iou: float) -> str:

@@ -55,3 +55,17 @@ def test_what_cannot_be_compared(folders, capsys, first, second, told):
     assert run(folders / first, folders / second, "--gt", folders / "gt") == 1
     assert told in capsys.readouterr().err
     assert run(folders / "all", folders / "all", "--gt", folders / "gt", "--rounds", 0) == 1
+
+
+def test_a_page_and_its_numbers(folders, tmp_path, capsys):
+    words = (folders / "half", folders / "all", "--gt", folders / "gt", "--rounds", 100, "--out", tmp_path)
+    assert run(*words) == 0 and run(*words, "--json") == 0
+    captured = capsys.readouterr()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "compare-2.html", "compare-2.json", "compare.html", "compare.json",
+    ]  # fmt: skip
+    assert all(str(path) in captured.err for path in tmp_path.iterdir())
+    page = (tmp_path / "compare.html").read_text()
+    assert "HOTA: the second is better by" in page and all(name in page for name in NAMES)
+    said = json.loads((tmp_path / "compare.json").read_text())
+    assert said == json.loads(captured.out.splitlines()[-1])

@@ -14,7 +14,9 @@ from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.evaluation.coco.comparison import Comparison, PictureChange
 from pagoda.evaluation.coco.picture_pairs import FoundInPicture, PicturePair
 from pagoda.evaluation.coco.result import ApDifference
+from pagoda.evaluation.comparing_tracks import TrackComparison, VideoChange
 from pagoda.explain.comparison.page import write_comparison
+from pagoda.explain.comparison.tracks_page import write_track_comparison
 from pagoda.explain.why.page import write_page
 from pagoda.explain.why.records import MISS_WORDS, Miss, SeenPicture, Suspect, Why, Wrong
 from pagoda.pictures.errors import PictureError
@@ -399,3 +401,36 @@ def test_two_models_side_by_side(visit, browser, compared):
     rows = run("return [...document.querySelectorAll('.parts tbody tr')].map((row) => row.className)")
     assert rows == ["better", "open", "open"]
     assert "the first run of each side" in run("return document.body.textContent")
+
+
+def test_two_sets_of_tracks(visit, browser, tmp_path):
+    """Too few videos for intervals; the names of videos are shown as they are, those beyond sixteen on a click."""
+    nothing = ApDifference(ap=0.5, other_ap=0.4, low=np.nan, high=np.nan)
+    gains = [0.1 - 0.01 * number for number in range(20)]
+    names = [HOSTILE, *(f"street {number}" for number in range(1, 20))]
+    videos = [
+        VideoChange(video=name, hota=gain, mota=np.nan, idf1=-gain)
+        for name, gain in zip(names, gains, strict=True)
+    ]
+    comparison = TrackComparison(
+        parts={"HOTA": nothing, "IDF1": nothing, "MOTA": nothing}, videos=videos, num_videos=4, rounds=20,
+        protocol_of_scores="boxes",
+    )  # fmt: skip
+    page = write_track_comparison(tmp_path / "compare.html", comparison, names=("first/", HOSTILE))
+    run = visit(page)
+    assert browser.title == f"{HOSTILE} beside first/"
+    tables = run(
+        "return [...document.querySelectorAll('table')].map((table) => [...table.tBodies[0].rows].map((row) =>"
+        " [row.className, ...[...row.cells].map((cell) => cell.innerText)]))"
+    )
+    scores, first, more = tables
+    assert [row[:5] for row in scores] == [
+        ["open", name, "40.0", "50.0", "+10.0"] for name in ("HOTA", "IDF1", "MOTA")
+    ]
+    assert [row[6:] for row in scores] == [["–", "cannot be told"]] * 3
+    assert first[0] == ["better", HOSTILE, "+10.0", "", "–", "-10.0"] and len(first) == 16
+    assert [row[0] for row in first + more] == ["better"] * 10 + ["open"] + ["worse"] * 9
+    assert not run("return document.querySelector('details').open")
+    widths = run("return [...document.querySelectorAll('table')][1].querySelectorAll('rect').length")
+    assert widths == 16
+    assert "an interval takes" in run("return document.querySelector('.lead').textContent")

@@ -106,7 +106,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | DATA
     | SCORING
     | {"detectors", "explain.doctor", "exporting", "drawing", "pictures", "visualization"},
-    "explain.comparison": {"evaluation.coco", "visualization"},
+    "explain.comparison": {"evaluation", "evaluation.coco", "visualization"},
     "follow": CONVENTIONS
     | DATA
     | SCORING

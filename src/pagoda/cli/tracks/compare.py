@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -11,6 +12,8 @@ from pagoda.cli.arguments.parsing import parse
 from pagoda.cli.tracks import evaluate
 from pagoda.data.tracks.mot_classes import Benchmark
 from pagoda.evaluation.comparing_tracks import TrackComparison, compare_tracks
+from pagoda.explain.comparison.tracks_page import write_track_comparison
+from pagoda.files.atomic import make_folder, write_free
 from pagoda.files.text import json_text
 from pagoda.plain import check_counts, checked
 
@@ -29,7 +32,7 @@ class CompareTracksCommand:
     fewer than five videos there is none.
     """
 
-    common = ("classes", "benchmark", "json")
+    common = ("classes", "benchmark", "out", "json")
 
     first: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FIRST")]
     """tracks: MOT text, PoseTrack JSON, the folder of pagoda track or pagoda track link"""
@@ -47,6 +50,8 @@ class CompareTracksCommand:
     """count CLEAR as py-motmetrics does, not as TrackEval"""
     rounds: int = 2000
     """samples of the videos"""
+    out: str = ""
+    """folder for compare.html, scores and videos to look at, and compare.json; free names are taken"""
     json: bool = False
     """print scores and videos as JSON"""
 
@@ -54,6 +59,8 @@ class CompareTracksCommand:
 def main(arguments: Sequence[str]) -> int:
     command = parse(CompareTracksCommand, "track compare", arguments)
     check_counts(rounds=command.rounds)
+    if command.out:
+        make_folder(command.out)
     first, second = (_side(command, side) for side in (command.first, command.second))
     truths = evaluate.truths_of(first)
     if any(truth.keypoints is not None and len(truth) for truth in truths):
@@ -62,7 +69,21 @@ def main(arguments: Sequence[str]) -> int:
         evaluate.boxes(first, truths), evaluate.boxes(second, truths), rounds=command.rounds
     )
     print(json_text(result.to_dict()) if command.json else f"{result.table()}\n\n{_videos(result)}")
+    if command.out:
+        for path in _write(result, command):
+            print(path, file=sys.stderr)
     return 0
+
+
+def _write(result: TrackComparison, command: CompareTracksCommand) -> list[Path]:
+    """The page and its numbers, under names that are free."""
+    names = (command.first, command.second)
+    numbers = json_text(result.to_dict(), indent=1)
+    folder = make_folder(command.out)
+    return [
+        write_free(folder / "compare.html", lambda draft: write_track_comparison(draft, result, names=names)),
+        write_free(folder / "compare.json", lambda draft: draft.write_text(numbers, encoding="utf-8")),
+    ]
 
 
 def _side(command: CompareTracksCommand, tracks: str) -> evaluate.EvalCommand:

@@ -1,15 +1,14 @@
 """How sure an AP is: the same detections scored on thousands of samples of the pictures, without matching anew."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
 from pagoda.evaluation.coco.matching import LEFT_OUT, RIGHT, Matches
 
-_CHUNK = 64
-"""samples that are scored together: what one class needs of them stays in the processor's cache"""
+_AT_ONCE = 2**20
+"""places of a curve, times samples, that are scored together: in few steps, and in megabytes"""
 
 
 def draw_samples(num_images: int, rounds: int, seed: int) -> np.ndarray:
@@ -27,7 +26,6 @@ def resampled_ap(
     drawn: np.ndarray,
     *,
     categories: Sequence[int] | np.ndarray | None = None,
-    threads: int = 2,
 ) -> np.ndarray:
     """(rounds, S, T, classes) COCO's average precision on each sample; nan where it holds no object of class and size.
 
@@ -37,16 +35,14 @@ def resampled_ap(
     sizes, ious = matches.status.shape[:2]
     classes = len(matches.truth.category_ids)
     found = np.full((len(drawn), sizes, ious, classes), np.nan)
-
-    def score(category: int) -> None:
+    drawn = np.ascontiguousarray(drawn.T, np.int32)
+    for category in range(classes) if categories is None else categories:
         for size in range(sizes):
-            curves = _curves(matches, size, category)
-            for first in range(0, len(drawn), _CHUNK):
-                chunk = slice(first, first + _CHUNK)
-                found[chunk, size, :, category] = curves.areas(drawn[chunk])
-
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(score, range(classes) if categories is None else categories))
+            curves = _curves(matches, size, int(category))
+            together = max(_AT_ONCE // max(curves.lengths.max(initial=0), 1), 256)
+            for first in range(0, drawn.shape[1], together):
+                chunk = slice(first, first + together)
+                found[chunk, size, :, category] = curves.areas(drawn[:, chunk])
     return found
 
 
@@ -72,52 +68,51 @@ class _Curves(NamedTuple):
     """pictures of the objects of this size"""
 
     def areas(self, drawn: np.ndarray) -> np.ndarray:
-        """(R, T) areas under the curves on R samples, (R, images)."""
-        objects = drawn.take(self.objects, axis=1).sum(1)[:, None]
-        found = np.zeros((len(drawn), len(self.lengths)))
-        if len(self.images):
-            weights = drawn.take(self.images, axis=1)
-            right = self._sums(weights * self.is_right)
-            counted = np.zeros((len(drawn), len(self.detections) + 1), np.int32)
-            np.cumsum(drawn.take(self.detections, axis=1), axis=1, out=counted[:, 1:])
-            total = counted.take(self.before, axis=1)
-            if self.correction is not None:
-                total += self._sums(weights * self.correction)
-            filled = self.lengths > 0
-            starts = (np.cumsum(self.lengths) - self.lengths)[filled]
-            best = self._best_from_here(right / np.maximum(total, 1))
-            reached = _recalls_reached(right, objects)
-            rises = np.diff(reached, axis=1, prepend=0)
-            rises[:, starts] = reached[:, starts]
-            found[:, filled] = np.add.reduceat(best * rises, starts, axis=1) / 101
-        return np.where(objects > 0, found, np.nan)
+        """(R, T) areas under the curves on R samples, of (images, R) how often each is drawn."""
+        objects = drawn[self.objects].sum(0)
+        counted = np.zeros((len(self.detections) + 1, drawn.shape[1]), np.int32)
+        counted[1:] = drawn[self.detections]
+        _sum_up(counted)
+        found = np.zeros((drawn.shape[1], len(self.lengths)))
+        ends = np.cumsum(self.lengths)
+        for curve, (first, end) in enumerate(zip(ends - self.lengths, ends, strict=True)):
+            if first < end:
+                found[:, curve] = self._area(slice(first, end), drawn, counted, objects)
+        return np.where(objects[:, None] > 0, found, np.nan)
 
-    def _sums(self, values: np.ndarray) -> np.ndarray:
-        """(R, E) running sums of each curve."""
-        sums = np.cumsum(values, axis=1, dtype=np.int32)
-        starts = np.cumsum(self.lengths) - self.lengths
-        earlier = np.concatenate([np.zeros_like(sums[:, :1]), sums], axis=1)[:, starts]
-        return sums - np.repeat(earlier, self.lengths, axis=1)
+    def _area(self, places: slice, drawn: np.ndarray, counted: np.ndarray, objects: np.ndarray) -> np.ndarray:
+        """(R,) of one curve."""
+        right, total = drawn[self.images[places]], counted[self.before[places]]
+        if self.correction is not None:
+            total += _sum_up(right * self.correction[places, None])
+            right *= self.is_right[places, None]
+        best = _sum_up(right) / np.maximum(total, 1, out=total)
+        for place in range(len(best) - 1, 0, -1):
+            np.maximum(best[place - 1], best[place], out=best[place - 1])
+        reached = _recalls_reached(right, objects)
+        reached[1:] -= reached[:-1].copy()
+        return np.einsum("er,er->r", best, reached) / 101
 
-    def _best_from_here(self, precision: np.ndarray) -> np.ndarray:
-        """(R, E) the largest value of the same curve from each place on."""
-        # Each curve is lifted above those after it, so that one pass does for all.
-        lift = np.repeat(2.0 * np.arange(len(self.lengths))[::-1], self.lengths)
-        return np.maximum.accumulate((precision + lift)[:, ::-1], axis=1)[:, ::-1] - lift
+
+def _sum_up(values: np.ndarray) -> np.ndarray:
+    """(E, R) running sums down each column, in place and row by row: numpy's own take one element at a time."""
+    for place in range(1, len(values)):
+        np.add(values[place - 1], values[place], out=values[place])
+    return values
 
 
 _RECALLS = np.linspace(0, 1, 101)
-_ROUNDED_UP = np.flatnonzero(np.arange(101) / 100 < _RECALLS)
-"""hundredths that numpy's grid, and so COCO's, holds as a little more than they are: .35, .57 … do not reach them"""
 
 
 def _recalls_reached(right: np.ndarray, objects: np.ndarray) -> np.ndarray:
-    """(R, E) how many of COCO's 101 recalls `right` (R, E) of `objects` (R, 1) reach."""
-    reached = np.floor(right * (100 / np.maximum(objects, 1)) + 1e-9) + 1
-    for hundredth in _ROUNDED_UP.tolist():
-        (rows,) = np.nonzero((objects[:, 0] > 0) & (objects[:, 0] * hundredth % 100 == 0))
-        if len(rows):
-            reached[rows] -= right[rows] == objects[rows] * hundredth // 100
+    """(E, R) how many of COCO's 101 recalls `right` (E, R) of `objects` (R,) reach."""
+    reached = right * (100 / np.maximum(objects, 1))
+    reached += 1 + 1e-9
+    np.floor(reached, out=reached)
+    # numpy's grid, and so COCO's, holds .35, .57 … as a little more than they are: as many do not reach them.
+    (exact,) = np.nonzero((objects % 10 == 0) & (objects > 0))
+    grid = _RECALLS[reached[:, exact].astype(np.intp) - 1]
+    reached[:, exact] -= grid > right[:, exact] / objects[exact]
     return reached
 
 

@@ -1,14 +1,12 @@
 """compare.html: what two models score beside one another, and the pictures in which they part; nothing called out."""
 
-import math
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
-from typing import NamedTuple
 
 from pagoda.evaluation.coco.comparison import Comparison
 from pagoda.evaluation.coco.picture_pairs import FoundInPicture, PicturePair
-from pagoda.evaluation.coco.result import ApDifference
+from pagoda.explain.comparison.parts import parts_table, points, signed
 from pagoda.files.text import json_text
 from pagoda.plain import JsonObject, check_counts, checked
 from pagoda.visualization.page import notes, section, shipped, write_program_page
@@ -17,20 +15,8 @@ from pagoda.visualization.thumbnails import ReadById, Wanted, embed_pictures
 MAX_BYTES = 25_000_000
 """of the page"""
 HEADS = ("AP", "segm/AP", "keypoints/AP")
-PARTS = 16
-"""parts that are seen at once"""
 _OWN_BYTES = 100_000
 """what style, scripts and words take at most"""
-
-
-class _Scale(NamedTuple):
-    """Differences that a bar's 200 units stand for."""
-
-    low: float
-    high: float
-
-    def place(self, value: float) -> float:
-        return 200 * (value - self.low) / (self.high - self.low)
 
 
 @checked
@@ -63,7 +49,7 @@ def write_comparison(
     first, second = map(escape, names)
     body = (
         f"<main>\n<h1>{second} beside {first}</h1>\n{_headline(comparison)}\n"
-        f"{section('Every part', _parts(comparison), name='parts')}\n"
+        f"{section('Every part', parts_table(comparison.parts, 'pictures'), name='parts')}\n"
         f"{shipped('explorer.html') if comparison.pairs else ''}\n"
         f"{section('How it was looked at', notes(_protocol(comparison, embedded.notes)), name='how')}\n</main>"
     )
@@ -122,9 +108,9 @@ def _headline(comparison: Comparison) -> str:
     cells = "".join(
         f'<div><span class="number">{number}</span><span>{words}</span></div>'
         for number, words in (
-            (_signed(main.difference), "points of AP"),
-            (_points(main.other_ap), "AP of the first"),
-            (_points(main.ap), "AP of the second"),
+            (signed(main.difference), "points of AP"),
+            (points(main.other_ap), "AP of the first"),
+            (points(main.ap), "AP of the second"),
             (f"{len(comparison.pictures):,}", f"of {comparison.num_images:,} pictures are otherwise"),
         )
     )
@@ -133,57 +119,6 @@ def _headline(comparison: Comparison) -> str:
         for name in heads
     )
     return f'<div class="headline">{cells}</div>\n{verdicts}'
-
-
-def _parts(comparison: Comparison) -> str:
-    ends = [end for part in comparison.parts.values() for end in (part.low, part.high, part.difference)]
-    known = [end for end in ends if math.isfinite(end)]
-    scale = _Scale(min([0.0, *known]), max([0.01, *known]))
-    rows = [_part(name, part, scale) for name, part in comparison.parts.items()]
-    tables = _table(rows[:PARTS])
-    if len(rows) > PARTS:
-        tables += f"<details><summary>{len(rows) - PARTS} more</summary>{_table(rows[PARTS:])}</details>"
-    told = (
-        "Points of AP. A bar is the change, the whisker its 95 % interval: where that holds 0, so many pictures cannot"
-        " tell which is better."
-    )
-    return f"{tables}{notes([told])}"
-
-
-def _table(rows: list[str]) -> str:
-    names = ("part", "first", "second", "change", "", "95 % interval", "what may be said")
-    head = "".join(f'<th scope="col">{name}</th>' for name in names)
-    body = "\n".join(rows)
-    table = f'<table class="parts"><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>'
-    return f'<div class="scroll">{table}</div>'
-
-
-def _part(name: str, part: ApDifference, scale: _Scale) -> str:
-    kind, words = "open", "cannot be told"
-    if not math.isfinite(part.difference) or not math.isfinite(part.low):
-        words = "no objects"
-    elif part.low > 0:
-        kind, words = "better", "the second is better"
-    elif part.high < 0:
-        kind, words = "worse", "the first is better"
-    interval = "–" if words == "no objects" else f"{_signed(part.low)} … {_signed(part.high)}"
-    bar = "" if words == "no objects" else _whisker(part, scale)
-    return (
-        f'<tr class="{kind}"><th scope="row">{escape(name)}</th><td>{_points(part.other_ap)}</td>'
-        f"<td>{_points(part.ap)}</td><td>{_signed(part.difference)}</td><td>{bar}</td><td>{interval}</td>"
-        f'<td class="text">{words}</td></tr>'
-    )
-
-
-def _whisker(part: ApDifference, scale: _Scale) -> str:
-    """A bar from 0 to the change; a line from one end of the interval to the other."""
-    zero, low, high, change = map(scale.place, (0.0, part.low, part.high, part.difference))
-    return (
-        '<svg class="whisker" viewBox="-4 0 208 14" aria-hidden="true">'
-        f'<path class="zero" d="M{zero:.1f} 0V14"/>'
-        f'<rect x="{min(zero, change):.1f}" y="3" width="{abs(change - zero):.1f}" height="8"/>'
-        f'<path class="ends" d="M{low:.1f} 7H{high:.1f}M{low:.1f} 4V10M{high:.1f} 4V10"/></svg>'
-    )
 
 
 def _protocol(comparison: Comparison, told: list[str]) -> list[str]:
@@ -199,11 +134,3 @@ def _protocol(comparison: Comparison, told: list[str]) -> list[str]:
         if comparison.num_runs != (1, 1):
             texts.append("Changes are means over the runs; drawn is the first run of each side.")
     return [*texts, *told]
-
-
-def _points(value: float) -> str:
-    return f"{100 * value:.1f}" if math.isfinite(value) else "–"
-
-
-def _signed(value: float) -> str:
-    return f"{round(100 * value, 1) + 0.0:+.1f}" if math.isfinite(value) else "–"

@@ -249,6 +249,34 @@ def test_export_says_what_does_not_go_together(words, said, capsys):
 
 @pytest.mark.medium
 @pytest.mark.parametrize(
+    ("names", "ignored", "said"),
+    [
+        (["ape", "bee", "cat"], 0, "unknown to the model: ape, bee, cat"),
+        (["triangle", "circle", "square"], 1, "no object of"),
+    ],
+)
+def test_data_that_cannot_judge_int8_are_told_before_it_is_made(
+    names, ignored, said, in_project, tmp_path, capsys
+):
+    Image.new("RGB", (32, 32)).save(tmp_path / "1.png")
+    document = {
+        "images": [{"id": 1, "file_name": "1.png", "width": 32, "height": 32}],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(names, 1)],
+        "annotations": [
+            {"id": n, "image_id": 1, "category_id": n, "bbox": [2, 2, 9, 9], "area": 81, "iscrowd": ignored}
+            for n in (1, 2, 3)
+        ],
+    }
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "instances_val.json").write_text(json.dumps(document))
+    words = ("--int8", "--calibrate", tmp_path, "--data", tmp_path)
+    assert run("export", CHECKPOINT, "judged.xml", *words) == 1
+    told = capsys.readouterr().err
+    assert said in told and "calibrating" not in told and not Path("judged.xml").exists()
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--opset", "7"], "opset must be 18 … 23 of ONNX, got 7"),

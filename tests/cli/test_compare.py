@@ -11,6 +11,7 @@ from pagoda.cli.main import main
 from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.data.formats.reader import open_annotations
 from pagoda.data.saving import write_coco_folder
+from pagoda.structures.labels import LabelMap
 
 OPTIONS = {"base_channels": 8, "width": 8, "norm_groups": 4, "short_side": 64, "long_side": 64}
 
@@ -99,6 +100,21 @@ def test_what_cannot_be_compared(folder, files, tmp_path, capsys, words, told):
     known = {**files, "other": str(tmp_path / "other.json")}
     assert run(*(known.get(word, word) for word in words), "--data", folder) == 1
     assert told in capsys.readouterr().err
+
+
+def test_a_second_model_of_other_classes_is_told_before_the_first_looks(folder, monkeypatch, capsys):
+    known = open_annotations(folder, "val").label_map
+    labels = {"a.pt": known, "b.pt": LabelMap.from_names(["zebra", "gnu"])}
+    looked = []
+
+    def opened(path, *_, **__):
+        model = pagoda.create_model("fcos_resnet18_fpn", label_map=labels[path], **OPTIONS).eval()
+        model.register_forward_pre_hook(lambda *_: looked.append(path))
+        return model
+
+    monkeypatch.setattr(command, "open_ready", opened)
+    assert run("a.pt", "b.pt", "--data", folder) == 1
+    assert "not in the data: zebra, gnu" in capsys.readouterr().err and not looked
 
 
 def test_models_of_clips_are_sent_elsewhere(folder, files, monkeypatch, capsys):

@@ -24,7 +24,7 @@ from pagoda.files.text import json_text
 from pagoda.messages import counted
 from pagoda.pictures.read import list_pictures, read_picture
 from pagoda.plain import checked
-from pagoda.recipes.datasets import dataset_for
+from pagoda.recipes.datasets import check_scorable, dataset_for
 from pagoda.structures.thresholds import below
 
 MAX_COMPARED = 16
@@ -148,6 +148,11 @@ def _compared(command: ExportCommand, model: Detector) -> ParityReport | RawHead
 def _int8(command: ExportCommand, model: Detector) -> Int8Report:
     with chosen_with("--split"):
         data = dataset_for(model, open_annotations(command.data, command.split))
+    check_scorable(model, data, flag="--split")
+    if data.annotations.ignored.all():
+        raise ValueError(
+            f"no object of {data.annotations.source} counts, so nothing says what int8 loses; choose another --split"
+        )
     print(f"calibrating, then scoring on {counted(len(data), 'picture')} …", file=sys.stderr)
     return export_int8(
         model,

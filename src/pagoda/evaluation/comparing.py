@@ -15,7 +15,7 @@ from pagoda.evaluation.coco.picture_pairs import picture_pairs
 from pagoda.evaluation.coco.result import ApDifference
 from pagoda.evaluation.coco.thresholds import best_f1
 from pagoda.evaluation.errors.kinds import kinds_of
-from pagoda.evaluation.runner import EVALUATION_LIMITS, Limits, collect, evaluator_of
+from pagoda.evaluation.runner import EVALUATION_LIMITS, Limits, check_known_classes, collect, evaluator_of
 from pagoda.plain import checked
 from pagoda.structures.tubes import AnyTargets
 
@@ -54,6 +54,9 @@ def compare(
     >>> compare([model], [model], shapes, rounds=10).parts["AP"].difference
     0.0
     """
+    for source in (*first, *second):
+        if not isinstance(source, str | Path):
+            check_known_classes(source.label_map, dataset)
     seen = [
         [
             _seen(source, dataset, batch_size=batch_size, limits=limits, progress=progress)

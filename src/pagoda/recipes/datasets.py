@@ -126,12 +126,14 @@ def check_learnable(model: Detector, dataset: AnnotatedDataset[AnyTargets]) -> N
             )
 
 
-def check_scorable(model: Detector, dataset: AnnotatedDataset[AnyTargets]) -> None:
-    """Raises ValueError before training where the model could not be scored on these data after an epoch: no pictures,
-    classes that it does not know, keypoints of another skeleton."""
+def check_scorable(
+    model: Detector, dataset: AnnotatedDataset[AnyTargets], *, flag: str = "--val-split"
+) -> None:
+    """Raises ValueError before work begins where the model could not be scored on these data afterwards: no pictures,
+    classes that it does not know, keypoints of another skeleton. `flag` chooses the data."""
     if not len(dataset):
         raise ValueError(
-            f"there are no pictures to score on in {dataset.annotations.source}; choose another --val-split"
+            f"there are no pictures to score on in {dataset.annotations.source}; choose another {flag}"
         )
     check_known_classes(model.label_map, dataset)
     if "keypoints" in model.learns:

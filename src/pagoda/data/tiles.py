@@ -116,7 +116,8 @@ class Tiles:
             f" {tiling.size}×{tiling.size} pixels that share {tiling.overlap:g} of a side or more",
             f"{counts.empty} without an object to learn{empty}",
             f"{counted(counts.objects, 'object')}, {_times(counts.whole)} whole in a tile, {_times(counts.cut)} cut"
-            f" and learnt by what is seen, {_times(counts.ignored)} ignored, for less than {tiling.min_share:g} is seen",
+            f" and learnt by what is seen, {_times(counts.ignored)} ignored, as too little"
+            f" (below {tiling.min_share:g}) is seen",
         ]
         if counts.never_whole:
             lost = f", and {counts.never_learnt} nowhere learnt" if counts.never_learnt else ""
@@ -125,9 +126,7 @@ class Tiles:
                 " larger overlap would show them"
             )
         if counts.crowds:
-            told.append(
-                f"{counted(counts.crowds, 'crowd or difficult object stays', 'crowd or difficult objects stay')} ignored"
-            )
+            told.append(f"{counts.crowds} crowd or difficult ones stay ignored")
         return "; ".join(told)
 
 

@@ -69,7 +69,7 @@ class Mosaics:
         )
 
     def _objects(self, index: int) -> list[tuple[tuple[int, int], Shape]]:
-        """(top, left) of each patch and the shape in it; one place in eight holds an object."""
+        """(top, left) of each patch and the shape in it; one place in three holds an object."""
         rng = np.random.default_rng((self.seed, index, 0))
         found = []
         for top in range(0, self.size[0] - CELL, CELL):
@@ -79,7 +79,7 @@ class Mosaics:
                     math.exp(rng.uniform(math.log(6.5), math.log(20))),
                 )
                 y, x = rng.integers(0, CELL - PATCH + 1, 2).tolist()
-                angle, is_there = rng.uniform(0, 2 * math.pi), rng.random() < 1 / 8
+                angle, is_there = rng.uniform(0, 2 * math.pi), rng.random() < 1 / 3
                 if is_there:
                     middle = (PATCH / 2, PATCH / 2)
                     shape = place(NAMES[label], label, middle, radius, angle, (PATCH, PATCH))
@@ -93,12 +93,12 @@ def main() -> None:
         "--reading", action="store_true", help="only time reading, on pictures of 4,000×3,000"
     )
     parser.add_argument("--train", type=int, default=12, help="pictures to learn from")
-    parser.add_argument("--val", type=int, default=6, help="pictures to score on")
+    parser.add_argument("--val", type=int, default=3, help="pictures to score on")
     parser.add_argument("--tile", type=int, default=240)
     parser.add_argument(
-        "--epochs", type=int, default=3, help="over all tiles; the other model gets as many steps"
+        "--epochs", type=int, default=1, help="over all tiles; the other model gets as many steps"
     )
-    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     assert set(NAMES) <= set(OUTLINES)
@@ -132,7 +132,7 @@ def compare(folder: str, options: argparse.Namespace) -> None:
         run = pagoda.train(
             "fcos_resnet18_fpn",
             folder,
-            options={"width": 64, "short_side": 240, "long_side": 320},
+            options={"base_channels": 32, "width": 64, "short_side": 240, "long_side": 320},
             out=f"{folder}/runs",
             batch_size=options.batch_size,
             seed=options.seed,
@@ -157,7 +157,7 @@ def percent(result: DetectionResult, name: str) -> str:
     return f"{100 * result.metrics[name]:.1f}"
 
 
-def time_reading(folder: str, *, count: int = 4) -> None:
+def time_reading(folder: str, *, count: int = 10) -> None:
     write_coco_folder(Mosaics(count, (3000, 4000), 0), folder, ending="jpg")
     tiles = cut_annotations(open_annotations(folder, "train"), Tiling(size=640))
     size = sum(path.stat().st_size for path in Path(folder, "images", "train").iterdir()) / count / 1e6

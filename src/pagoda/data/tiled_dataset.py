@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
+
 from pagoda.data.dataset import DetectionDataset, Transform
 from pagoda.data.loading import Parts
 from pagoda.data.tiles import Tiles

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 import pagoda
-from pagoda.data.dataset import DetectionDataset
 from pagoda.data.drawn.shapes import OUTLINES, Shape, background, paint, place
 from pagoda.data.formats.reader import open_annotations
 from pagoda.data.loading import BatchPlan
@@ -29,6 +28,7 @@ from pagoda.evaluation.runner import evaluate
 from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
 
+SMALL = {"base_channels": 16, "width": 64, "head_depth": 2, "short_side": 240, "long_side": 320}
 NAMES = ("circle", "square", "triangle")
 CELL = 60
 """pixels between the places where objects may lie: none touches another"""
@@ -92,7 +92,8 @@ def main() -> None:
     parser.add_argument(
         "--reading", action="store_true", help="only time reading, on pictures of 4,000×3,000"
     )
-    parser.add_argument("--train", type=int, default=12, help="pictures to learn from")
+    parser.add_argument("--models", nargs="+", default=["tiles", "resized"], choices=["tiles", "resized"])
+    parser.add_argument("--train", type=int, default=9, help="pictures to learn from")
     parser.add_argument("--val", type=int, default=3, help="pictures to score on")
     parser.add_argument("--tile", type=int, default=240)
     parser.add_argument(
@@ -119,38 +120,35 @@ def compare(folder: str, options: argparse.Namespace) -> None:
     tiles = cut_annotations(open_annotations(folder, "train"), tiling)
     print(f"learnt from: {tiles.words()}")
     val = open_annotations(folder, "val")
-    on_tiles, whole = TiledDataset(cut_annotations(val, tiling)), DetectionDataset(val)
+    on_tiles = TiledDataset(cut_annotations(val, tiling))
     print(f"scored on: {on_tiles.tiles.words()}", flush=True)
     steps = options.epochs * -(-len(tiles) // options.batch_size)
     epochs = round(steps / -(-options.train // options.batch_size))
-    rows = []
-    for name, settings in (
-        ("tiles", {"tiles": options.tile, "epochs": options.epochs}),
-        ("resized pictures", {"epochs": epochs}),
-    ):
-        since = time.perf_counter()
+    print(
+        f"{steps} steps of {options.batch_size}\n\n| learnt from | scored on | AP | AP50 |\n|---|---|--:|--:|",
+        flush=True,
+    )
+    settings = {"tiles": {"tiles": options.tile, "epochs": options.epochs}, "resized": {"epochs": epochs}}
+    for name in options.models:
         run = pagoda.train(
             "fcos_resnet18_fpn",
             folder,
-            options={"base_channels": 32, "width": 64, "short_side": 240, "long_side": 320},
+            options=SMALL,
             out=f"{folder}/runs",
             batch_size=options.batch_size,
             seed=options.seed,
-            val_every=settings["epochs"],
+            val_every=settings[name]["epochs"],
             precision="fp32",
             quiet=True,
-            **settings,
+            **settings[name],
         )
-        seconds = time.perf_counter() - since
-        rows.append((name, "tiles", evaluate(run.model, on_tiles), seconds))
-        if name != "tiles":
-            rows.append((name, "whole pictures", evaluate(run.model, whole), seconds))
-        print(f"{name}: {seconds:.0f} s", flush=True)
-    print(
-        f"\n{steps} steps of {options.batch_size}\n\n| learnt from | scored on | AP | AP50 | s |\n|---|---|--:|--:|--:|"
-    )
-    for name, where, result, seconds in rows:
-        print(f"| {name} | {where} | {percent(result, 'AP')} | {percent(result, 'AP50')} | {seconds:.0f} |")
+        if name == "resized":
+            tell(name, "whole pictures", run.result)
+        tell(name, "tiles", run.result if name == "tiles" else evaluate(run.model, on_tiles))
+
+
+def tell(name: str, where: str, result: DetectionResult) -> None:
+    print(f"| {name} | {where} | {percent(result, 'AP')} | {percent(result, 'AP50')} |", flush=True)
 
 
 def percent(result: DetectionResult, name: str) -> str:

@@ -97,9 +97,15 @@ class TrainingView(Dataset):
     Draw(index=0, seed=1)
     """
 
-    def __init__(self, dataset: Samples[AnyTargets], transform: Transform | None = None) -> None:
-        self.dataset = dataset
-        self.transform = transform
+    def __init__(
+        self,
+        dataset: Samples[AnyTargets],
+        transform: Transform | None = None,
+        parts: Parts | None = None,
+    ) -> None:
+        self.dataset, self.transform = dataset, transform
+        self.parts = parts
+        """for who plans the batches"""
 
     def __len__(self) -> int:
         return len(self.dataset)

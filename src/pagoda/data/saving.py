@@ -101,8 +101,9 @@ def write_tiles(
     """Save the tiles of pictures as a data set of its own: images/<split>/ and annotations/<split>.json in `path`.
 
     What becomes of the objects: `tiles.cut_annotations`. A tile is called by its picture and by where its left upper
-    corner lies, photo_480_0.png, and its entry in the JSON says both, as `tile_of` and `tile_at`. By "source" tiles of
-    JPEG files become JPEG, all others PNG. A picture that cannot be read is left out with its tiles, and told.
+    corner lies, photo_480_0.png, and its entry in the JSON says both, as `tile_of` and `tile_at`. Pixels are RGB of
+    8 bits, as they are learnt from; by "source" tiles of JPEG files become JPEG, all others PNG. A picture that cannot
+    be read is left out with its tiles, and told.
 
     Raises FileExistsError rather than replace a split, ValueError for one that would lie outside `path`, PictureError
     where no picture could be read.

@@ -1,6 +1,7 @@
 """Tiles of pictures as a data set: a picture is read once for those of its tiles that come near one another."""
 
 from dataclasses import replace
+from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -83,17 +84,19 @@ class RecentPictures:
         largest = int(dataset.annotations.sizes.astype(np.int64).prod(1).max(initial=1)) * dataset.channels
         self.count = max(KEPT_BYTES // largest, 1)
         self._kept: dict[int, np.ndarray] = {}
+        self._lock = Lock()  # one thread may read ahead while another looks
 
     def pixels(self, index: int) -> np.ndarray:
         """(H, W, 3) uint8, or 4 channels; not to be written into. Raises PictureError as `DetectionDataset` does."""
-        pixels = self._kept.pop(index, None)
-        if pixels is None:
-            pixels = self.dataset.pixels(index)
-        self._kept[index] = pixels  # the last one stands at the end
-        if len(self._kept) > self.count:
-            del self._kept[next(iter(self._kept))]
-        return pixels
+        with self._lock:
+            pixels = self._kept.pop(index, None)
+            if pixels is None:
+                pixels = self.dataset.pixels(index)
+            self._kept[index] = pixels  # the last one stands at the end
+            if len(self._kept) > self.count:
+                del self._kept[next(iter(self._kept))]
+            return pixels
 
-    def __getstate__(self) -> dict[str, object]:
-        """Without the pixels: a process that reads keeps its own."""
-        return {**vars(self), "_kept": {}}
+    def __reduce__(self) -> tuple:
+        """Without the pixels: every process that reads keeps its own."""
+        return RecentPictures, (self.dataset,)

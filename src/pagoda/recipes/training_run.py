@@ -220,7 +220,8 @@ def _run(
                 current, val_data, batch_size=settings.batch_size, progress=bar, operating=REPORTED
             )
 
-        view = TrainingView(train_data, transform)
+        parts = train_data.parts if isinstance(train_data, TiledDataset) else None
+        view = TrainingView(train_data, transform, parts)
         trainer = Trainer(
             model,
             view,
@@ -229,7 +230,6 @@ def _run(
             folder,
             sizes=table.sizes,
             factors=factors,
-            parts=train_data.parts if isinstance(train_data, TiledDataset) else None,
             data={"train": fingerprint(train_data), "val": fingerprint(val_data)},
             resume=saved is not None,
             go_on=again,

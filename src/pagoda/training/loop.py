@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, distributed, nn
 
-from pagoda.data.loading import Batch, Parts, TrainingView, make_loader
+from pagoda.data.loading import Batch, TrainingView, make_loader
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation.coco.result import DetectionResult
 from pagoda.layers.memory_format import order_weights
@@ -113,7 +113,6 @@ class Trainer:
         *,
         sizes: np.ndarray,
         factors: np.ndarray | None = None,
-        parts: Parts | None = None,
         data: Mapping[str, str] | None = None,
         resume: bool = False,
         go_on: str = "",
@@ -123,7 +122,6 @@ class Trainer:
         Args:
             sizes: (n, 2) height and width of the pictures that `view` shows.
             factors: (n,) how often each of them is drawn relative to the others, `data.balance.picture_factors`.
-            parts: which of them are cut from the same file, `data.tiled_dataset.TiledDataset.parts`.
             data: fingerprints of the "train" and "val" data, which a run that goes on compares.
             resume: go on from the folder's last state.
             go_on: the command that does so, told to who stops the run.
@@ -142,7 +140,7 @@ class Trainer:
         decay = settings.optim.ema_decay
         self.average = ModelAverage(self.model, decay, ramp=settings.optim.ema_ramp) if decay > 0 else None
         processes_now = self.accelerator.num_processes, self.accelerator.process_index
-        self.plan = plan_batches(self.model.train(), sizes, settings, *processes_now, factors, parts)
+        self.plan = plan_batches(self.model.train(), sizes, settings, *processes_now, factors, view.parts)
         self.total_steps = self.steps_of(settings.epochs)
         self.at = Position()
         self.data, self.notes = dict(data or {}), list[str]()

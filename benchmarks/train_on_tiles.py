@@ -155,7 +155,7 @@ def percent(result: DetectionResult, name: str) -> str:
     return f"{100 * result.metrics[name]:.1f}"
 
 
-def time_reading(folder: str, *, count: int = 10) -> None:
+def time_reading(folder: str, *, count: int = 4) -> None:
     write_coco_folder(Mosaics(count, (3000, 4000), 0), folder, ending="jpg")
     tiles = cut_annotations(open_annotations(folder, "train"), Tiling(size=640))
     size = sum(path.stat().st_size for path in Path(folder, "images", "train").iterdir()) / count / 1e6

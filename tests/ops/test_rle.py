@@ -9,11 +9,14 @@ from pycocotools import mask as oracle
 from pagoda.ops.rle import (
     check_polygons,
     check_run_lengths,
+    column_runs,
     decode_masks,
     draw_polygons,
     encode_masks,
+    look_at_runs,
     mask_areas,
     mask_boxes,
+    text_of_runs,
     to_text,
     unpack,
 )
@@ -113,3 +116,19 @@ def test_polygons_of_two_points_have_no_pixels():
 def test_other_arrays_are_refused():
     with pytest.raises(ValueError, match=r"must be \(n, height, width\) bool, got \(2, 3\) float64"):
         encode_masks(np.zeros((2, 3)))
+
+
+@given(seed=st.integers(0, 10_000))
+def test_runs_by_columns_are_cut_as_pixels_are(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(1, 12, 2).tolist()
+    mask = rng.random((height, width)) < rng.choice([0.0, 0.2, 0.6, 1.0])
+    (text,) = encode_masks(mask[None])
+    runs = column_runs(text, height)
+    assert text_of_runs(runs, (height, width)) == text
+    top, left = int(rng.integers(height)), int(rng.integers(width))
+    bottom, right = int(rng.integers(top, height)) + 1, int(rng.integers(left, width)) + 1
+    crop = mask[top:bottom, left:right]
+    seen = look_at_runs(runs, (left, top, right, bottom))
+    assert text_of_runs(seen, crop.shape) == encode_masks(crop[None])[0]
+    assert (seen[:, 2] - seen[:, 1]).sum() == crop.sum()

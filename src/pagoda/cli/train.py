@@ -33,6 +33,7 @@ class TrainCommand(TrainSettings):
 
     pagoda train fcos_resnet18_fpn --data DIR --epochs 12 --optim.learning-rate 0.002
     pagoda train FCOS_imprv_R_50_FPN_1x.pth --data DIR --optim.learning-rate 0.0002
+    pagoda train fcos_resnet50_fpn --data DIR --tiles 640 --tile-empty 0.2
     pagoda train efficientdet_d0 --recipe efficientdet_small --data DIR --model.canvas 256 256
     pagoda train --config runs/NAME-1/config.yaml --epochs 24
     pagoda train --resume runs/NAME-1 --epochs 40

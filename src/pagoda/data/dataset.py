@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -60,13 +61,20 @@ class DetectionDataset(Dataset):
 
         Raises PictureError as the class says.
         """
+        return torch.from_numpy(self.pixels(index)).permute(2, 0, 1).contiguous()
+
+    def pixels(self, index: int) -> np.ndarray:
+        """The same as (H, W, 3) uint8, or 4 channels, as it is read."""
         pixels = read_picture(self.annotations.path(index), channels=self.channels)
-        picture = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
         annotated_height, annotated_width = self.annotations.sizes[index].tolist()
-        _, height, width = picture.shape
+        height, width, _ = pixels.shape
         if (height, width) != (annotated_height, annotated_width):
             raise PictureError(self._wrong_size(index, (height, width), (annotated_height, annotated_width)))
-        return picture
+        return pixels
+
+    def boxes_only(self) -> "DetectionDataset":
+        """The same without masks and keypoints, so that none are decoded."""
+        return DetectionDataset(self.annotations.boxes_only(), self.transform, channels=self.channels)
 
     def targets(self, index: int) -> Targets:
         """What is annotated in the picture, before any transform."""

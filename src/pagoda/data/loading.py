@@ -39,6 +39,15 @@ class Draw(NamedTuple):
     seed: int
 
 
+class Parts(NamedTuple):
+    """Which samples are cut from which picture, of data whose pictures are dear to read."""
+
+    owners: np.ndarray
+    """(n,) the picture of each sample"""
+    at_once: int
+    """pictures whose samples come mixed with one another, before those of the next ones"""
+
+
 class Skipped(NamedTuple):
     """A draw that failed because a picture could not be read."""
 
@@ -88,9 +97,15 @@ class TrainingView(Dataset):
     Draw(index=0, seed=1)
     """
 
-    def __init__(self, dataset: Samples[AnyTargets], transform: Transform | None = None) -> None:
-        self.dataset = dataset
-        self.transform = transform
+    def __init__(
+        self,
+        dataset: Samples[AnyTargets],
+        transform: Transform | None = None,
+        parts: Parts | None = None,
+    ) -> None:
+        self.dataset, self.transform = dataset, transform
+        self.parts = parts
+        """for who plans the batches"""
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -149,6 +164,8 @@ class BatchPlan:
     n · factors[i] / sum(factors) times in the mean: each epoch rounds that up or down at random so that the sum is
     kept, and pictures that come twice get other random changes each time.
 
+    With `parts` pictures are shuffled first, and then the samples of so many of them as are mixed `at_once`.
+
     >>> plan = BatchPlan(images=5, batch_size=2, seed=0, shuffle=False)
     >>> [[draw.index for draw in batch] for batch in plan.epoch(0)]
     [[0, 1], [2, 3], [4]]
@@ -180,6 +197,8 @@ class BatchPlan:
     """Pictures that each process needs in every batch."""
     factors: np.ndarray | None = None
     """(n,) how often each picture is drawn relative to the others, 0 or more; None: each once"""
+    parts: Parts | None = None
+    """of samples that are parts of pictures: which of which; None: every sample is a picture"""
 
     def __post_init__(self) -> None:
         _check_share(self.batch_size, self.num_processes, self.process_index)
@@ -227,6 +246,9 @@ class BatchPlan:
         seeds = generator.integers(2**32, size=self.num_images)
         order = generator.permutation(self.num_images) if self.shuffle else np.arange(self.num_images)
         pictures = self._pictures(generator)
+        if self.parts is not None and self.shuffle:
+            blocks = generator.permutation(self.parts.owners.max() + 1) // self.parts.at_once
+            order = order[np.argsort(blocks[self.parts.owners[pictures[order]]], kind="stable")]
         batches = self._global_batches(order, pictures)
         if self.is_joined:
             *batches, last, rest = batches

@@ -207,6 +207,52 @@ def unpack(text: str) -> np.ndarray:
     return values
 
 
+def column_runs(text: str, height: int) -> np.ndarray:
+    """(R, 3) int64 column, top, bottom of the pixels inside a mask, cut where a column of `height` ends.
+
+    >>> column_runs("022", 2).tolist(), column_runs("13", 2).tolist()
+    ([[0, 0, 2]], [[0, 1, 2], [1, 0, 2]])
+    """
+    runs = unpack(text)
+    ends = np.cumsum(runs)[1::2]
+    starts = (ends - runs[1::2])[runs[1::2] > 0]
+    ends = ends[runs[1::2] > 0]
+    first, last = starts // height, (ends - 1) // height
+    counts = last - first + 1
+    owner = np.repeat(np.arange(len(starts)), counts)
+    column = first[owner] + np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    top = np.maximum(starts[owner] - column * height, 0)
+    bottom = np.minimum(ends[owner] - column * height, height)
+    return np.stack([column, top, bottom], axis=1)
+
+
+def look_at_runs(runs: np.ndarray, window: Sequence[int]) -> np.ndarray:
+    """The part of `column_runs` inside a window (x1, y1, x2, y2), in its frame.
+
+    >>> look_at_runs(np.array([[0, 1, 4], [1, 0, 4]]), (1, 2, 3, 9)).tolist()
+    [[0, 0, 2]]
+    """
+    left, top, right, bottom = window
+    seen = np.stack(
+        [runs[:, 0] - left, runs[:, 1].clip(top) - top, runs[:, 2].clip(max=bottom) - top], axis=1
+    )
+    return seen[(seen[:, 0] >= 0) & (seen[:, 0] < right - left) & (seen[:, 2] > seen[:, 1])]
+
+
+def text_of_runs(runs: np.ndarray, size: tuple[int, int]) -> str:
+    """The text of a mask of `size`, (height, width), that is made of `column_runs`.
+
+    >>> text_of_runs(np.array([[0, 1, 2], [1, 0, 2]]), (2, 2)), text_of_runs(np.zeros((0, 3), int), (2, 2))
+    ('13', '4')
+    """
+    height, total = size[0], size[0] * size[1]
+    ends = (runs[:, 0] * height)[:, None] + runs[:, 1:]
+    edges, counts = np.unique(ends, return_counts=True)
+    edges = edges[counts == 1]  # what goes on in the next column is one run
+    lengths = np.diff(np.concatenate([[0], edges, [total]])).tolist()
+    return _pack(lengths if lengths[-1] or len(lengths) == 1 else lengths[:-1])
+
+
 def _pack(runs: list[int]) -> str:
     """The inverse of `unpack`."""
     return coco_mask.rle_to_string({"size": [sum(runs), 1], "counts": runs})

@@ -1,6 +1,7 @@
 """The data of a run: pictures for most models, clips of videos for those that look at several frames."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ from pagoda.data.formats.reader import open_annotations
 from pagoda.data.reading.splits import chosen_with
 from pagoda.data.table.annotations import Annotations, cut_to_picture
 from pagoda.data.table.samples import AnnotatedDataset
+from pagoda.data.tiled_dataset import TiledDataset
+from pagoda.data.tiles import Tiling, cut_annotations
 from pagoda.data.tracks.folders import open_videos
 from pagoda.data.videos import Video
 from pagoda.detectors.contract import Detector
@@ -32,12 +35,16 @@ class OpenedData(NamedTuple):
     """those to score on"""
     label_map: LabelMap
     """the classes of `train`, which the model gets"""
+    tiling: Tiling | None = None
+    """how pictures of both are cut; None: they stay whole"""
 
     def datasets(
         self, model: Detector
     ) -> tuple[DetectionDataset | ClipDataset, DetectionDataset | ClipDataset]:
-        """(to learn from, to score on), as this model looks at them."""
-        return dataset_for(model, self.train, is_complete=True), dataset_for(model, self.val)
+        """(to learn from, to score on), as this model looks at them; of tiles all are scored on, also empty ones."""
+        every = self.tiling and replace(self.tiling, empty_share=1.0)
+        train = dataset_for(model, self.train, is_complete=True, tiling=self.tiling)
+        return train, dataset_for(model, self.val, tiling=every)
 
 
 def open_data(
@@ -46,10 +53,15 @@ def open_data(
     """The splits that `settings` name, as pictures, or as videos where `model` looks at clips.
 
     `take` says which weights of a checkpoint are meant, as in `models.load`. Raises FileNotFoundError without data,
-    ValueError for a split that is not there, as the readers of `data.formats` do.
+    ValueError for a split that is not there, as the readers of `data.formats` do, and for clips that are to be tiles.
     """
     path, inside_only = settings.data, settings.inside_only
     if is_of_clips(model, take=take):
+        if settings.tiles:
+            raise ValueError(
+                f"videos are not cut into tiles, and {model if isinstance(model, str | Path) else type(model).__name__}"
+                " learns from clips of them: train with tiles=0, or a model of single pictures"
+            )
         with chosen_with("--train-split"):
             train_videos = open_videos(path, settings.train_split, inside_only=inside_only)
         with chosen_with("--val-split"):
@@ -59,7 +71,23 @@ def open_data(
         train = open_annotations(path, settings.train_split, inside_only=inside_only)
     with chosen_with("--val-split"):
         val = open_annotations(path, settings.val_split, inside_only=inside_only)
-    return OpenedData(train, val, train.label_map)
+    return OpenedData(train, val, train.label_map, tiling_of(settings))
+
+
+def tiling_of(settings: TrainSettings) -> Tiling | None:
+    """How the pictures of a run are cut; None where they stay whole.
+
+    >>> tiling_of(TrainSettings(data="aerial", tiles=640)), tiling_of(TrainSettings(data="aerial"))
+    (Tiling(size=640, overlap=0.2, min_share=0.5, empty_share=1.0), None)
+    """
+    if not settings.tiles:
+        return None
+    return Tiling(
+        size=settings.tiles,
+        overlap=settings.tile_overlap,
+        min_share=settings.tile_share,
+        empty_share=settings.tile_empty,
+    )
 
 
 def open_source(
@@ -75,11 +103,16 @@ def open_source(
 
 
 def dataset_for(
-    model: Detector, source: Annotations | Sequence[Video], *, is_complete: bool = False
+    model: Detector,
+    source: Annotations | Sequence[Video],
+    *,
+    is_complete: bool = False,
+    tiling: Tiling | None = None,
 ) -> DetectionDataset | ClipDataset:
     """Pictures with their targets, or clips as long and as far apart as the model looks at.
 
-    `is_complete`: only clips of which every frame is annotated, as training needs them.
+    `is_complete`: only clips of which every frame is annotated, as training needs them. `tiling`: pictures are cut into
+    tiles, where any of them is larger than one.
 
     >>> import pagoda
     >>> from pagoda.data.drawn.synthetic import DrawnShapes
@@ -88,7 +121,11 @@ def dataset_for(
     'DetectionDataset'
     """
     if isinstance(source, Annotations):
-        return DetectionDataset(source, channels=model.input_spec.read_channels)
+        channels = model.input_spec.read_channels
+        tiles = None if tiling is None else cut_annotations(source, tiling)
+        if tiles is not None and tiles.is_cut:
+            return TiledDataset(tiles, channels=channels)
+        return DetectionDataset(source, channels=channels)
     frames = model.frames_around
     interval = frames[1] - frames[0] if len(frames) > 1 else 1
     return ClipDataset(source, clip_length=len(frames), interval=interval, complete=is_complete)
@@ -138,6 +175,24 @@ def check_scorable(
     check_known_classes(model.label_map, dataset)
     if "keypoints" in model.learns:
         check_same_keypoints(model.label_map, dataset.label_map)
+
+
+def check_tiles(dataset: AnnotatedDataset[AnyTargets], settings: TrainSettings) -> None:
+    """Raises ValueError before training where data that were opened by somebody else are not in tiles as settings say.
+
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> check_tiles(DrawnShapes(2, (64, 96)), TrainSettings(data="drawn", tiles=64))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: tiles=64, but 2 drawn pictures (seed 0) has pictures of up to 64×96 pixels: ...
+    """
+    sizes = dataset.annotations.sizes
+    if not settings.tiles or not (sizes > settings.tiles).any():
+        return
+    height, width = sizes.max(0).tolist()
+    raise ValueError(
+        f"tiles={settings.tiles}, but {dataset.annotations.source} has pictures of up to {height}×{width} pixels: hand"
+        " over data.tiled_dataset.TiledDataset(data.tiles.cut_annotations(annotations, tiling)), or set tiles=0"
+    )
 
 
 def check_frames(model: Detector, dataset: AnnotatedDataset[AnyTargets], settings: AugmentSettings) -> None:

@@ -7,8 +7,13 @@ from pagoda.data.levels import dark_levels, peak_level
 from pagoda.data.reading.complaints import Complaints
 from pagoda.data.reading.outside import complain_of_outside
 from pagoda.data.table.annotations import Annotations
+from pagoda.data.table.samples import AnnotatedDataset
+from pagoda.data.tiled_dataset import TiledDataset
 from pagoda.data.videos import Video, frame_files
+from pagoda.detectors.contract import Detector
 from pagoda.pictures.read import PictureError, picture_facts
+from pagoda.structures.tubes import AnyTargets
+from pagoda.training.settings import TrainSettings
 
 MAX_NOTES = 3
 """Told one by one; all are counted"""
@@ -31,6 +36,44 @@ def data_remarks(data: Annotations | Sequence[Video], folder: str | Path) -> lis
     if len(notes) > MAX_NOTES:
         lines.append(f"… and {len(notes) - MAX_NOTES} notes more on these data: pagoda doctor {folder}")
     return lines + _picture_remarks(_spread(_picture_files(data)), folder)
+
+
+def tile_remarks(
+    model: Detector,
+    train_data: AnnotatedDataset[AnyTargets],
+    val_data: AnnotatedDataset[AnyTargets],
+    settings: TrainSettings,
+) -> list[str]:
+    """What is learnt from and scored on where `settings` ask for tiles, and at which size the model sees one.
+
+    >>> import pagoda
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=3, base_channels=8, width=8, norm_groups=4)
+    >>> tile_remarks(model, DrawnShapes(2), DrawnShapes(2), TrainSettings(data="drawn", tiles=640))
+    ['no picture is larger than a tile of 640×640 pixels: they are learnt from and scored on whole']
+    """
+    side = settings.tiles
+    if not side:
+        return []
+    lines = []
+    for what, data in (("learning from", train_data), ("scoring on", val_data)):
+        if isinstance(data, TiledDataset):
+            lines.append(f"{what} tiles: {data.tiles.words()}")
+    if not lines:
+        return [
+            f"no picture is larger than a tile of {side}×{side} pixels: they are learnt from and scored on whole"
+        ]
+    height, width = model.input_spec.resized((side, side))
+    lines.append(
+        f"the model sees a tile at {height}×{width} pixels; the AP of this run is of tiles, not of whole pictures"
+    )
+    counts = train_data.tiles.counts if isinstance(train_data, TiledDataset) else None
+    if counts is not None and counts.empty > counts.tiles / 2 and settings.tile_empty == 1:
+        lines.append(
+            f"{counts.empty} of {counts.tiles} tiles have no object to learn: tile_empty=0.2 (--tile-empty 0.2) learns"
+            " from a fifth of them"
+        )
+    return lines
 
 
 def _picture_files(data: Annotations | Sequence[Video]) -> Sequence[Path]:

@@ -34,9 +34,7 @@ def lighten(dataset: AnnotatedDataset[AnyTargets], model: Detector) -> Annotated
     (False, True)
     """
     if isinstance(dataset, DetectionDataset) and what_to_carry(model) == Carry():
-        return DetectionDataset(
-            dataset.annotations.boxes_only(), dataset.transform, channels=dataset.channels
-        )
+        return dataset.boxes_only()
     return dataset
 
 

@@ -16,6 +16,7 @@ from pagoda.data.balance import balance_remark, picture_factors
 from pagoda.data.loading import TrainingView
 from pagoda.data.table.fingerprint import fingerprint
 from pagoda.data.table.samples import AnnotatedDataset
+from pagoda.data.tiled_dataset import TiledDataset
 from pagoda.detectors.contract import Detector
 from pagoda.drawing.objects import draw_detections, draw_targets
 from pagoda.evaluation.coco.operating import OperatingOptions
@@ -26,9 +27,9 @@ from pagoda.files.lock import hold_folder
 from pagoda.machine import choose_precision, find_device
 from pagoda.plain import JsonObject
 from pagoda.recipes.augmentation import check_pasting, training_transform
-from pagoda.recipes.datasets import check_frames, check_learnable, check_scorable, open_data
+from pagoda.recipes.datasets import check_frames, check_learnable, check_scorable, check_tiles, open_data
 from pagoda.recipes.initial_model import Build, starting_model
-from pagoda.recipes.remarks import data_remarks
+from pagoda.recipes.remarks import data_remarks, tile_remarks
 from pagoda.recipes.resuming import (
     check_epochs,
     check_same_run,
@@ -101,7 +102,8 @@ def train(
     start = starting_model(model, data.label_map, options=options, build=build)
     train_data, val_data = data.datasets(start.model)
     if not quiet and processes(settings.device).is_main_process:
-        remarks = [line for split in data[:2] for line in data_remarks(split, settings.data)]
+        remarks = [line for split in (data.train, data.val) for line in data_remarks(split, settings.data)]
+        remarks += tile_remarks(start.model, train_data, val_data, settings)
         for line in dict.fromkeys([*filter(None, [start.text]), *remarks]):
             print(line, file=sys.stderr)
     go_on = partial(how_to_go_on, model=start.model, is_built=build is not None)
@@ -141,6 +143,8 @@ def train_on(
     """
     find_device(settings.device)
     check_frames(model, train_data, settings.augment)
+    check_tiles(train_data, settings)
+    check_tiles(val_data, settings)
     check_keypoints(model, train_data.label_map, settings.augment)
     check_learnable(model, train_data)
     check_pasting(train_data, settings.augment)
@@ -216,7 +220,8 @@ def _run(
                 current, val_data, batch_size=settings.batch_size, progress=bar, operating=REPORTED
             )
 
-        view = TrainingView(train_data, transform)
+        parts = train_data.parts if isinstance(train_data, TiledDataset) else None
+        view = TrainingView(train_data, transform, parts)
         trainer = Trainer(
             model,
             view,

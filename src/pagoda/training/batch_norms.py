@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pagoda.data.loading import BatchPlan
+from pagoda.data.loading import BatchPlan, Parts
 from pagoda.detectors.contract import Detector
 from pagoda.layers.norm import BATCH_NORMS, has_batch_statistics
 from pagoda.training.settings import TrainSettings
@@ -81,12 +81,13 @@ def plan_batches(
     num_processes: int,
     process_index: int,
     factors: np.ndarray | None = None,
+    parts: Parts | None = None,
 ) -> BatchPlan:
     """The batches of a run, for one of its processes: pictures of one shape together where no norm learns statistics.
 
     Batch norm must see mixtures: where wide pictures are of another kind than upright ones, batches of one shape have
-    other statistics than the running ones it is used with. `factors` are those of `BatchPlan`. Raises ValueError as
-    `fewest_pictures` does.
+    other statistics than the running ones it is used with. `factors` and `parts` are those of `BatchPlan`. Raises
+    ValueError as `fewest_pictures` does.
 
     >>> plan = plan_batches(nn.Linear(1, 1), np.array([[3, 4]] * 5), TrainSettings(data="", batch_size=2), 1, 0)
     >>> len(plan), plan.group_by_aspect
@@ -107,6 +108,7 @@ def plan_batches(
         num_processes=num_processes,
         process_index=process_index,
         factors=factors,
+        parts=parts,
     )
 
 

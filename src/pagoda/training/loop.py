@@ -140,7 +140,7 @@ class Trainer:
         decay = settings.optim.ema_decay
         self.average = ModelAverage(self.model, decay, ramp=settings.optim.ema_ramp) if decay > 0 else None
         processes_now = self.accelerator.num_processes, self.accelerator.process_index
-        self.plan = plan_batches(self.model.train(), sizes, settings, *processes_now, factors)
+        self.plan = plan_batches(self.model.train(), sizes, settings, *processes_now, factors, view.parts)
         self.total_steps = self.steps_of(settings.epochs)
         self.at = Position()
         self.data, self.notes = dict(data or {}), list[str]()

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from pagoda.data.balance import Balance
+from pagoda.data.tiles import Tiling
 from pagoda.plain import JsonObject, checked
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ RANGES = {
     "copy_paste": SHARE, "copy_paste_count": (1, 100), "mixup": SHARE, "balance_threshold": SHARE,
     "epochs": (1, 2**31), "batch_size": (1, 2**31), "seed": FROM_ZERO, "workers": (0, 1024), "val_every": (1, 2**31),
     "patience": FROM_ZERO, "save_seconds": (0, math.inf),
+    "tiles": (0, 2**31), "tile_overlap": (0, 0.9), "tile_share": SHARE, "tile_empty": SHARE,
 }  # fmt: skip
 """the lowest and the highest value of every number"""
 
@@ -168,6 +170,16 @@ class TrainSettings:
     balance_threshold of all; class, by drawing a class first, each as often as the others, and then a picture of it"""
     balance_threshold: float = 0.1
     """share of the pictures below which a class is repeated, by the root of how far it is below (repeat-factor)"""
+    tiles: int = 0
+    """side, in pixels of the pictures, of the tiles they are cut into, to learn from and to score on; an epoch is all
+    of them; 0: whole pictures; not for clips"""
+    tile_overlap: float = Tiling.overlap
+    """share of a tile's side that neighbours have in common at least: an object up to so long is whole in some tile"""
+    tile_share: float = Tiling.min_share
+    """an object is learnt in a tile that shows at least this share of it (of its mask, else of its box), and ignored
+    where less is seen"""
+    tile_empty: float = Tiling.empty_share
+    """share of the tiles without an object that are learnt from; all of them are scored on"""
     batch_size: int = 8
     """pictures per batch and process; memory grows with it, and so should learning_rate"""
     seed: int = 0
@@ -202,6 +214,13 @@ class TrainSettings:
             raise ValueError(
                 f"balance_threshold={self.balance_threshold:g} is for balance=repeat-factor, and balance is"
                 f" {self.balance}: give both, or neither"
+            )
+        shares = ("tile_overlap", "tile_share", "tile_empty")
+        idle = [name for name in shares if getattr(self, name) != getattr(type(self), name)]
+        if idle and not self.tiles:
+            raise ValueError(
+                f"nothing is cut that {' and '.join(idle)} could be of, for tiles is 0: give the side of a tile in"
+                " pixels, e.g. tiles=640"
             )
         low, high = self.augment.scale_range
         if not 0 < low <= high:

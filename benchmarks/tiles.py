@@ -1,7 +1,7 @@
 """Small objects in large pictures: the whole made smaller, tiles of ours, and slices of sahi's.
 
     python benchmarks/tiles.py train                          # a model of 320×240 pixels, some minutes on one core
-    python benchmarks/tiles.py accuracy --model MODEL         # AP, the whole against tiles, and ways to merge
+    python benchmarks/tiles.py accuracy --model MODEL         # AP, the whole against tiles, and ways to join
     python benchmarks/tiles.py memory --model MODEL           # peak memory of pictures of 20,000×20,000 pixels
     python benchmarks/tiles.py speed --model MODEL            # pictures per second; with sahi, where it is installed
 
@@ -10,23 +10,37 @@ cannot see in the whole. With `--large` shapes of up to 480 pixels lie among the
 trained on crops of such mosaics at their own pixels.
 """
 
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
 import tyro
+from PIL import Image
 from torch import Tensor
 
+from pagoda.batch_size import BatchSize
 from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.assembly import tabulate
-from pagoda.models import create_model
-from pagoda.ops.boxes import clip_boxes
+from pagoda.detectors.contract import Detector
+from pagoda.evaluation.runner import evaluator_of
+from pagoda.models import create_model, load
+from pagoda.ops.boxes import box_areas, clip_boxes
+from pagoda.ops.nms import nms_survivors
 from pagoda.recipes.training_run import train_on
-from pagoda.structures.instances import Targets
+from pagoda.structures.instances import Detections, Targets
 from pagoda.structures.labels import LabelMap
+from pagoda.tiling.detect import detect_windows, join_tiles
+from pagoda.tiling.tiles import Tiles
 from pagoda.training.settings import AugmentSettings, OptimSettings, TrainSettings
 
 CELL = (100, 125)
@@ -156,7 +170,7 @@ class Crops:
                 left = int(rng.integers(targets.image_size[1] - width + 1))
                 moved = targets.boxes - torch.tensor([left, top, left, top])
                 boxes = clip_boxes(moved, self.size)
-                share = _areas(boxes) / _areas(moved)
+                share = box_areas(boxes) / box_areas(moved)
                 seen = (share >= MIN_VISIBLE).nonzero().flatten()
                 crop = Targets(
                     boxes[seen],
@@ -168,10 +182,6 @@ class Crops:
                 )
                 crops.append((picture[:, top : top + height, left : left + width].contiguous(), crop))
         return crops
-
-
-def _areas(boxes: Tensor) -> Tensor:
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,8 +213,204 @@ class Train:
         print(f"{run.folder}/best.safetensors")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """AP of the whole picture against that of its tiles, put together in several ways."""
+
+    model: str
+    count: int = 2
+    """mosaics"""
+    large: bool = False
+    overlap: float = 0.2
+
+    def run(self) -> None:
+        torch.set_num_threads(1)
+        model, limits = load(self.model).eval(), {"min_score": 0.001, "max_detections": 2000}
+        mosaics, tiles = Mosaics(self.count, seed=9, large=self.large), Tiles(overlap=self.overlap)
+        select = model.postprocess.with_limits(min_score=0.001)
+        evaluators = {name: evaluator_of(mosaics, limits) for name in ("whole", *WAYS)}
+        doubles, objects = dict.fromkeys(evaluators, 0), 0
+        for number in range(self.count):
+            picture, targets = mosaics[number]
+            size, objects = targets.image_size, objects + len(targets)
+            windows = tiles.windows(size, model.input_spec)
+            assert windows is not None
+            with torch.inference_mode():
+                whole = model.detect(model.input_spec.prepare([picture]), postprocess=select, sizes=[size])[0]
+                found = list(detect_windows(model, [picture], windows, size, select, BatchSize(8)))
+            every = np.concatenate([windows, [[0, 0, size[1], size[0]]]])
+            for name, evaluator in evaluators.items():
+                if name == "whole":
+                    joined = whole
+                else:
+                    parts = ([*found, whole], every) if name.endswith("+ whole") else (found, windows)
+                    joined = WAYS[name](*parts, model)
+                evaluator.update(replace(joined, image_id=targets.image_id))
+                doubles[name] += num_doubles(joined.above(0.3), targets)
+        print(f"{objects} shapes in {self.count} mosaics, {len(windows)} tiles each")
+        for name, evaluator in evaluators.items():
+            metrics = evaluator.result().metrics
+            scores = "  ".join(f"{key} {metrics[key]:.3f}" for key in ("AP", "AP50", "AP_small", "AP_large"))
+            print(f"{name:34} {scores}  doubles from 0.3 on: {doubles[name]}")
+
+
+def num_doubles(found: Detections, targets: Targets) -> int:
+    """Detections of a shape beyond the first: those whose middle lies in it, of its class."""
+    middle = (found.boxes[:, None, :2] + found.boxes[:, None, 2:]) / 2
+    inside = ((middle > targets.boxes[:, :2]) & (middle < targets.boxes[:, 2:])).all(-1)
+    inside &= found.labels[:, None] == targets.labels
+    # One on a shape that lies on a larger one is of the smaller.
+    areas = torch.where(inside, box_areas(targets.boxes), torch.inf)
+    owners = areas.argmin(1)[inside.any(1)]
+    return int((torch.bincount(owners, minlength=len(targets)) - 1).clamp(min=0).sum())
+
+
+def by_seams(found: list[Detections], windows: np.ndarray, model: Detector) -> Detections:
+    """Ours."""
+    return join_tiles(found, windows, postprocess=model.postprocess, spec=model.input_spec)
+
+
+def by_iou(found: list[Detections], windows: np.ndarray, model: Detector) -> Detections:
+    """What an equally suppressing model would make of all boxes together."""
+    joined = _all_of(found)
+    limits = {"max_iou": float(model.postprocess.max_iou)}
+    joined = joined[nms_survivors(joined.boxes, joined.scores, joined.labels, **limits)]
+    return joined[joined.scores.argsort(descending=True)]
+
+
+def by_smaller(
+    found: list[Detections], windows: np.ndarray, model: Detector, *, joins: bool = False
+) -> Detections:
+    """Suppression by the share of the smaller box, above a half; `joins`: around all that is suppressed (as sahi)."""
+    joined = _all_of(found)
+    joined = joined[joined.scores.argsort(descending=True, stable=True)]
+    boxes, areas = joined.boxes, box_areas(joined.boxes)
+    alive, kept, around = torch.ones(len(joined), dtype=torch.bool), [], boxes.clone()
+    for row in range(len(joined)):
+        if not alive[row]:
+            continue
+        sides = torch.minimum(boxes[row, 2:], boxes[:, 2:]) - torch.maximum(boxes[row, :2], boxes[:, :2])
+        share = sides.clamp(min=0).prod(1) / torch.minimum(areas[row], areas)
+        gone = alive & (share > 0.5) & (joined.labels == joined.labels[row])
+        gone[row] = True
+        alive &= ~gone
+        kept.append(row)
+        around[row] = torch.cat([boxes[gone, :2].amin(0), boxes[gone, 2:].amax(0)])
+    return replace(joined, boxes=around if joins else boxes)[kept]
+
+
+def by_joining(found: list[Detections], windows: np.ndarray, model: Detector) -> Detections:
+    """Boxes around all that share half of the smaller."""
+    return by_smaller(found, windows, model, joins=True)
+
+
+def _all_of(found: list[Detections]) -> Detections:
+    parts = {
+        name: torch.cat([getattr(each, name) for each in found]) for name in ("boxes", "scores", "labels")
+    }
+    return replace(found[0], **parts)
+
+
+WAYS: dict[str, Callable[[list[Detections], np.ndarray, Detector], Detections]] = {
+    "seams": by_seams,
+    "seams + whole": by_seams,
+    "IoU": by_iou,
+    "share of the smaller": by_smaller,
+    "share of the smaller, joined": by_joining,
+    "share of the smaller, joined + whole": by_joining,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Peak memory of `pagoda predict --tiles auto` on one picture of each format."""
+
+    model: str
+    side: int = 20_000
+    tiles: str = "auto"
+    formats: tuple[str, ...] = ("tif", "png")
+
+    def run(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            for ending in self.formats:
+                path = Path(folder, f"large.{ending}")
+                _draw_large(path, self.side)
+                command = [sys.executable, "-m", "pagoda", "predict", self.model, str(path)]
+                started = time.perf_counter()
+                subprocess.run([*command, "--tiles", self.tiles, "--out", f"{folder}/{ending}"], check=True)
+                peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**10
+                print(
+                    f"{ending} of {self.side}×{self.side}: at most {peak:.0f} MB,"
+                    f" {time.perf_counter() - started:.0f} s; file {path.stat().st_size / 2**20:.0f} MB"
+                )
+                path.unlink()
+
+
+def _draw_large(path: Path, side: int) -> None:
+    """The same drawing again and again."""
+    cell, _ = DrawnShapes(1, (500, 500), 1, max_objects=6, empty_share=0.0)[0]
+    tile = Image.fromarray(cell.permute(1, 2, 0).numpy())
+    image = Image.new("RGB", (side, side))
+    for top in range(0, side, 500):
+        for left in range(0, side, 500):
+            image.paste(tile, (left, top))
+    how = {"compression": "tiff_adobe_deflate"} if path.suffix == ".tif" else {"compress_level": 1}
+    image.save(path, **how)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """Seconds for a mosaic, in turns: ours, and sahi's with the same model and tiles, where it is installed."""
+
+    model: str
+    rounds: int = 3
+    size: tuple[int, int] = (3000, 4000)
+    batch_size: int = 8
+
+    def run(self) -> None:
+        torch.set_num_threads(1)
+        model = load(self.model).eval()
+        picture = Mosaics(1, self.size, seed=9).picture(0).permute(1, 2, 0).contiguous().numpy()
+        side = Tiles().side_for(model.input_spec)
+
+        def ours() -> int:
+            found = model.predict(picture, tiles=Tiles(), min_score=0.3, batch_size=self.batch_size)
+            assert isinstance(found, Detections)
+            return len(found)
+
+        ways: dict[str, Callable[[], int]] = {"pagoda": ours}
+        if find_spec("sahi"):
+            ways["sahi"] = sliced_by_sahi(model, picture, side)
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(self.rounds):
+            for name, way in ways.items():
+                started = time.process_time()
+                count = way()
+                seconds[name].append(time.process_time() - started)
+                print(f"{name}: {count} objects in {seconds[name][-1]:.1f} s of the processor", flush=True)
+        for name, each in seconds.items():
+            print(f"{name}: {1 / float(np.median(each)):.3f} pictures a second")
+
+
+def sliced_by_sahi(model: Detector, picture: np.ndarray, side: int) -> Callable[[], int]:
+    """Counts what sahi finds by its own defaults, and the adapter of docs/tiles.md."""
+    from sahi.predict import get_sliced_prediction
+
+    page = Path(__file__).parents[1] / "docs" / "tiles.md"
+    names: dict = {}
+    exec(page.read_text().partition("## With sahi")[2].split("```python\n")[1].split("```")[0], names)
+    theirs = names["PagodaDetectionModel"](model=model, confidence_threshold=0.3, device="cpu")
+
+    def count() -> int:
+        found = get_sliced_prediction(picture, theirs, slice_height=side, slice_width=side, verbose=0)
+        return len(found.object_prediction_list)
+
+    return count
+
+
 def main() -> None:
-    tyro.extras.subcommand_cli_from_dict({"train": Train}).run()
+    commands = {"train": Train, "accuracy": Accuracy, "memory": Memory, "speed": Speed}
+    tyro.extras.subcommand_cli_from_dict(commands).run()
 
 
 if __name__ == "__main__":

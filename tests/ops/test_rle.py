@@ -14,6 +14,7 @@ from pagoda.ops.rle import (
     encode_masks,
     mask_areas,
     mask_boxes,
+    place_mask,
     to_text,
     unpack,
 )
@@ -113,3 +114,15 @@ def test_polygons_of_two_points_have_no_pixels():
 def test_other_arrays_are_refused():
     with pytest.raises(ValueError, match=r"must be \(n, height, width\) bool, got \(2, 3\) float64"):
         encode_masks(np.zeros((2, 3)))
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.booleans())
+def test_a_placed_mask_is_that_of_the_whole_picture(seed, share, is_whole_column):
+    rng = np.random.default_rng(seed)
+    size = tuple(rng.integers(1, 9, 2))
+    left, top = (int(rng.integers(side)) for side in size[::-1])
+    top = 0 if is_whole_column else top
+    mask = rng.uniform(size=(size[0] - top, size[1] - left)) < share
+    whole = np.zeros((1, *size), bool)
+    whole[0, top:, left:] = mask
+    assert place_mask(mask, (left, top), size) == encode_masks(whole)[0]

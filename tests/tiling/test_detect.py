@@ -117,6 +117,18 @@ def test_every_object_is_found_where_it_is_with_its_mask_and_points(drawn, tiles
         assert left <= point[0, 0] <= right and top <= point[0, 1] <= bottom
 
 
+def test_masks_that_would_take_too_much_memory_are_written_drawn_and_counted_all_the_same(drawn, monkeypatch):
+    model, tiles = SeesBright(), Tiles(side=64, whole=False)
+    expected = model.predict(drawn.pixels, tiles=tiles)
+    monkeypatch.setattr("pagoda.tiling.detect.MAX_MASK_PIXELS", 1000)
+    found = model.predict(drawn.pixels, tiles=tiles)
+    assert found.masks is None and expected.masks is not None
+    assert found.to_dict() == expected.to_dict() and found.to_coco(1) == expected.to_coco(1)
+    assert np.array_equal(found.plot(), expected.plot())
+    assert found.to_pandas().equals(expected.to_pandas())
+    assert found[3:5].to_dict() == expected[3:5].to_dict()
+
+
 def solid(box, size):
     """The mask of an object that fills its box."""
     return paste_masks(torch.ones(1, 4, 4), box[None], size)[0]

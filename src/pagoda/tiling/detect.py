@@ -21,6 +21,9 @@ from pagoda.tiling.tiles import Tiles
 REACH = 8.0
 """pixels of the network: a cell of the finest level that most models have, see `seams.merge`"""
 
+MAX_MASK_PIXELS = 2**28
+"""of all masks of a picture together; more are not held as pixels, see `Detections.mask_windows`"""
+
 
 class TileDetector(Protocol):
     """What is asked of a model; every `Detector` has it."""
@@ -80,16 +83,17 @@ def detect_tiled(
     with torch.inference_mode():
         if windows is None:
             return model.detect(whole(), postprocess=postprocess, sizes=[size])[0]
-        found = list(_detect_windows(model, strips, windows, size, postprocess, together))
+        found = list(detect_windows(model, strips, windows, size, postprocess, together))
         if tiles.whole:
             (seen,) = model.detect(whole(), postprocess=postprocess, sizes=[size])
             found.append(_without_pixels(seen).to("cpu"))
             windows = np.concatenate([windows, [[0, 0, size[1], size[0]]]])
     joined = join_tiles(found, windows, postprocess=postprocess, spec=model.input_spec)
-    return joined if joined.mask_crops is None else joined.found_by.with_masks(joined)
+    is_small = len(joined) * size[0] * size[1] <= MAX_MASK_PIXELS
+    return joined.found_by.with_masks(joined) if joined.mask_crops is not None and is_small else joined
 
 
-def _detect_windows(
+def detect_windows(
     model: TileDetector,
     strips: Iterable[Tensor],
     windows: np.ndarray,

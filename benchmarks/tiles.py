@@ -250,7 +250,7 @@ class Accuracy:
         print(f"{objects} shapes in {self.count} mosaics, {len(windows)} tiles each")
         for name, evaluator in evaluators.items():
             metrics = evaluator.result().metrics
-            scores = "  ".join(f"{key} {metrics[key]:.3f}" for key in ("AP", "AP50", "AP_small", "AP_large"))
+            scores = "  ".join(f"{key} {metrics[key]:.3f}" for key in ("AP", "AP50", "AP75"))
             print(f"{name:34} {scores}  doubles from 0.3 on: {doubles[name]}")
 
 
@@ -282,7 +282,7 @@ def by_smaller(
     found: list[Detections], windows: np.ndarray, model: Detector, *, joins: bool = False
 ) -> Detections:
     """Suppression by the share of the smaller box, above a half; `joins`: around all that is suppressed (as sahi)."""
-    joined = _all_of(found)
+    joined = _all_of(found).above(0.05)  # pair by pair all would take minutes
     joined = joined[joined.scores.argsort(descending=True, stable=True)]
     boxes, areas = joined.boxes, box_areas(joined.boxes)
     alive, kept, around = torch.ones(len(joined), dtype=torch.bool), [], boxes.clone()

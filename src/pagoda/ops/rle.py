@@ -65,7 +65,8 @@ def place_mask(mask: np.ndarray, start: tuple[int, int], size: tuple[int, int]) 
     # Where a column ends and the next begins at once, the run goes on.
     goes_on = np.flatnonzero(edges[1:-1:2] == edges[2::2]) * 2 + 1
     edges = np.delete(edges, np.concatenate([goes_on, goes_on + 1]))
-    return _pack(np.diff([0, *edges.tolist(), size[0] * size[1]]).tolist())
+    runs = np.diff([0, *edges.tolist(), size[0] * size[1]]).tolist()
+    return _pack(runs if runs[-1] else runs[:-1])
 
 
 def draw_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> str:

@@ -380,6 +380,8 @@ class Speed:
 
         ways: dict[str, Callable[[], int]] = {"pagoda": ours}
         if find_spec("sahi"):
+            from tiles_by_sahi import sliced_by_sahi
+
             ways["sahi"] = sliced_by_sahi(model, picture, side)
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(self.rounds):
@@ -390,22 +392,6 @@ class Speed:
                 print(f"{name}: {count} objects in {seconds[name][-1]:.1f} s of the processor", flush=True)
         for name, each in seconds.items():
             print(f"{name}: {1 / float(np.median(each)):.3f} pictures a second")
-
-
-def sliced_by_sahi(model: Detector, picture: np.ndarray, side: int) -> Callable[[], int]:
-    """Counts what sahi finds by its own defaults, and the adapter of docs/tiles.md."""
-    from sahi.predict import get_sliced_prediction
-
-    page = Path(__file__).parents[1] / "docs" / "tiles.md"
-    names: dict = {}
-    exec(page.read_text().partition("## With sahi")[2].split("```python\n")[1].split("```")[0], names)
-    theirs = names["PagodaDetectionModel"](model=model, confidence_threshold=0.3, device="cpu")
-
-    def count() -> int:
-        found = get_sliced_prediction(picture, theirs, slice_height=side, slice_width=side, verbose=0)
-        return len(found.object_prediction_list)
-
-    return count
 
 
 def main() -> None:

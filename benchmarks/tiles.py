@@ -79,12 +79,10 @@ class Mosaics:
         return self._made(index)[0]
 
     def targets(self, index: int) -> Targets:
-        """Its shapes."""
         return self[index][1]
 
     @cached_property
     def annotations(self) -> Annotations:
-        """Of all pictures."""
         made = map(self.targets, range(len(self)))
         return tabulate(made, label_map=self.label_map, root=Path(), source="drawn mosaics")
 
@@ -131,7 +129,6 @@ class Crops:
 
     @property
     def label_map(self) -> LabelMap:
-        """Of the drawings."""
         return self._mosaics.label_map
 
     def __len__(self) -> int:
@@ -145,12 +142,10 @@ class Crops:
         return self._crops[index][0]
 
     def targets(self, index: int) -> Targets:
-        """Its shapes."""
         return self._crops[index][1]
 
     @cached_property
     def annotations(self) -> Annotations:
-        """Of all crops."""
         made = map(self.targets, range(len(self)))
         return tabulate(made, label_map=self.label_map, root=Path(), source="drawn crops")
 
@@ -317,7 +312,6 @@ WAYS: dict[str, Callable[[list[Detections], np.ndarray, Detector], Detections]] 
     "IoU": by_iou,
     "share of the smaller": by_smaller,
     "share of the smaller, joined": by_joining,
-    "share of the smaller, joined + whole": by_joining,
 }
 
 

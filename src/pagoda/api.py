@@ -31,6 +31,7 @@ from pagoda.recipes import training_run
 from pagoda.recipes.datasets import dataset_for, open_source
 from pagoda.recipes.training_run import RunResult
 from pagoda.structures.instances import Detections
+from pagoda.tiling.tiles import Tiles
 from pagoda.tracking.linking import LinkerName
 from pagoda.training.settings import TrainSettings
 
@@ -93,6 +94,7 @@ def evaluate(
     inside_only: bool = False,
     precision_at: float | None = None,
     rounds: int = 2000,
+    tiles: Tiles | int | Literal["auto"] | None = None,
 ) -> DetectionResult:
     """COCO metrics of a model on one split of a dataset folder; of a picture and class `max_detections` count.
 
@@ -100,8 +102,10 @@ def evaluate(
     reaches `precision_at`), with intervals of `rounds` bootstrap samples; what it takes for what; and whether scores
     mean what they say. `recipes.thresholds_file.save_thresholds` puts such scores into the model's file.
 
-    Raises ValueError where pictures lie outside the folder and `inside_only` is set, and for a precision that is no
-    share.
+    `tiles` cuts large pictures as in `Detector.predict` (docs/tiles.md).
+
+    Raises ValueError where pictures lie outside the folder and `inside_only` is set, for a precision that is no share
+    and for tiles of a model of clips.
 
     >>> import tempfile
     >>> from pagoda.data.drawn.synthetic import DrawnShapes
@@ -121,7 +125,14 @@ def evaluate(
     dataset = DetectionDataset(annotations, channels=model.input_spec.read_channels)
     limits = {**runner.EVALUATION_LIMITS, "max_detections": max_detections}
     operating = OperatingOptions(precision_at=precision_at, rounds=rounds)
-    return runner.evaluate(model, dataset, batch_size=batch_size, limits=limits, operating=operating)
+    return runner.evaluate(
+        model,
+        dataset,
+        batch_size=batch_size,
+        limits=limits,
+        operating=operating,
+        tiles=None if tiles is None else Tiles.of(tiles),
+    )
 
 
 @checked
@@ -183,6 +194,7 @@ def track(
     first_frame: int = TrackOptions.first_frame,
     max_frames: int | None = TrackOptions.max_frames,
     frames_per_second: float = TrackOptions.frames_per_second,
+    tiles: Tiles | int | Literal["auto"] | None = None,
     resume: bool = False,
     write_video: bool = True,
     on_frame: Callable[[Detections], object] | None = None,
@@ -205,6 +217,7 @@ def track(
         first_frame: counted from 0; tracks begin here.
         max_frames: the end after so many; with `out`, `resume` goes on from there.
         frames_per_second: of pictures without times of their own.
+        tiles: cut large frames so, as in `Detector.predict` (docs/tiles.md).
         resume: go on with the run in `out` that was stopped, to the same tracks and files as if it had not been.
         write_video: False leaves the drawn video away, which takes most of the time besides the model.
         on_frame: called with the objects of each frame as soon as they are known, track id -1 where they have none.
@@ -236,7 +249,7 @@ def track(
             on_frame(linked)
 
     run = follow_video(
-        VideoFollower(detector, video, options),
+        VideoFollower(detector, video, options, tiles=None if tiles is None else Tiles.of(tiles)),
         None if out is None else Path(out),
         resume=resume,
         write_video=write_video,

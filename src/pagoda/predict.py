@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pagoda.batch_size import BatchSize
 from pagoda.evaluating import evaluating
 from pagoda.plain import check_counts
 from pagoda.postprocess.select import Limits, Select
@@ -26,6 +27,8 @@ from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.outputs import ClassOutputs
 from pagoda.structures.thresholds import ScoreThresholds
+from pagoda.tiling.detect import check_takes_tiles, detect_tiled
+from pagoda.tiling.tiles import Tiles
 
 
 @runtime_checkable
@@ -98,6 +101,7 @@ class PictureDetector(Protocol):
     input_spec: InputSpec
     label_map: LabelMap
     postprocess: Select
+    sees_clips: bool
     parameters: Callable[[], Iterator[Tensor]]
 
     def __call__(self, images: ImageBatch) -> ClassOutputs: ...
@@ -122,18 +126,25 @@ def predict_pictures(
     limits: Limits | None = None,
     batch_size: int = 1,
     views: PictureViews | None = None,
+    tiles: Tiles | None = None,
     thresholds: ScoreThresholds | None = None,
 ) -> Iterator[Detections]:
     """Detections in the order of `sources`, on the CPU, in pixels of each picture; read one batch ahead at most.
 
     `limits` are fields of the model's `postprocess`; None keeps the model's own. `thresholds`: what is below the score
     of its class is left out. See `Detector.predict` for the rest.
-    Raises ValueError for a `batch_size` below 1.
+    Raises ValueError for a `batch_size` below 1, and for views or a model of clips together with tiles.
     """
     from pagoda.pictures.arrays import ReadPicture  # a model that is only loaded reads no pictures
     from pagoda.pictures.read import to_picture
 
     check_counts(batch_size=batch_size)
+    if tiles is not None:
+        if views is not None:
+            raise ValueError(
+                "views look at whole pictures, and tiles at parts of them; leave one of the two out"
+            )
+        check_takes_tiles(model)
     limits = limits or {}
     postprocess = model.postprocess.with_limits(**limits)
     least = float(limits.get("min_score") or 0)
@@ -153,7 +164,10 @@ def predict_pictures(
         device = next(model.parameters()).device
         sizes = [picture.size if isinstance(picture, ResizedPicture) else _size(picture) for picture in read]
         with torch.inference_mode():
-            if views is None:
+            if tiles is not None:
+                together = BatchSize(batch_size, device)
+                found = [_detect_tiled(model, picture, tiles, postprocess, together) for picture in read]
+            elif views is None:
                 images = _batch(read, model.input_spec, device)
                 found = model.detect(images, postprocess=postprocess, sizes=sizes)
             else:
@@ -163,6 +177,8 @@ def predict_pictures(
             # Where the model compares its threshold with something else, the person's still means the score.
             found_here = detections.to("cpu")
             kept = found_here[found_here.scores >= min_scores[found_here.labels]]
+            if tiles is not None:  # of each of which the model gives so many
+                kept = kept[: limits.get("max_detections")]
             pixels = None if isinstance(picture, ResizedPicture) else picture.pixels[..., :3]
             yield replace(kept, file=picture.name, picture=pixels)
 
@@ -195,6 +211,35 @@ def _batch(
                 f"{picture.name} was made smaller for a model of another input_spec; read it again"
             )
     return spec.batch(resized, device=device)
+
+
+def _detect_tiled(
+    model: PictureDetector,
+    picture: InMemory | ResizedPicture,
+    tiles: Tiles,
+    postprocess: Select,
+    together: BatchSize,
+) -> Detections:
+    """Detections of one picture, cut into tiles."""
+    spec, device = model.input_spec, next(model.parameters()).device
+    size = picture.size if isinstance(picture, ResizedPicture) else _size(picture)
+    strips = _strips_of(picture) if isinstance(picture, ResizedPicture) else iter([_tensor(picture)])
+    return detect_tiled(
+        model,
+        strips,
+        size,
+        tiles,
+        whole=lambda: _batch([picture], spec, device),
+        postprocess=postprocess,
+        together=together,
+    )
+
+
+def _strips_of(picture: ResizedPicture) -> Iterator[Tensor]:
+    """Its own pixels, which are read once more."""
+    from pagoda.pictures.read import read_strips  # see predict_pictures
+
+    return (torch.from_numpy(strip).permute(2, 0, 1) for strip in read_strips(picture.name))
 
 
 def _detect_views(

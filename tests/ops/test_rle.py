@@ -16,6 +16,7 @@ from pagoda.ops.rle import (
     look_at_runs,
     mask_areas,
     mask_boxes,
+    place_mask,
     text_of_runs,
     to_text,
     unpack,
@@ -132,3 +133,14 @@ def test_runs_by_columns_are_cut_as_pixels_are(seed: int) -> None:
     seen = look_at_runs(runs, (left, top, right, bottom))
     assert text_of_runs(seen, crop.shape) == encode_masks(crop[None])[0]
     assert (seen[:, 2] - seen[:, 1]).sum() == crop.sum()
+
+
+def test_a_placed_mask_is_that_of_the_whole_picture():
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        size = (int(rng.integers(1, 9)), int(rng.integers(1, 9)))
+        left, top = int(rng.integers(size[1])), int(rng.integers(size[0])) * (seed % 2)
+        mask = rng.uniform(size=(size[0] - top, size[1] - left)) < rng.uniform(0, 1.1)
+        whole = np.zeros((1, *size), bool)
+        whole[0, top:, left:] = mask
+        assert place_mask(mask, (left, top), size) == encode_masks(whole)[0]

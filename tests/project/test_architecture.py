@@ -56,7 +56,7 @@ MODELS = {
 TOP = {
     *MODELS, *DATA, *SCORING, "pictures", "video", "drawing", "tracking", "data.drawn", "visualization", "exporting",
     "explain.doctor", "explain.structure", "explain.why", "explain.comparison", "follow", "training",
-    "recipes", "machine",
+    "recipes", "machine", "tiling",
 }  # fmt: skip
 MAY_IMPORT: dict[str, set[str]] = {
     "machine": set(),
@@ -74,13 +74,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "postprocess": {"ops", "structures"},
     "preprocess": {"ops", "structures"},
     "tracking": {"ops", "structures"},
-    "predict": {"pictures", "postprocess", "preprocess", "structures"},
+    "tiling": {"ops", "postprocess", "preprocess", "structures"},
+    "predict": {"pictures", "postprocess", "preprocess", "structures", "tiling"},
     "visualization": {"drawing", "pictures"},
     "evaluation.coco": {"ops", "structures"},
     "evaluation.tracks": {"ops", "structures"},
     "data.table": {"ops", "structures"},
     "evaluation.errors": {"evaluation.coco", "ops", "structures"},
-    "evaluation": {"data.table", "evaluation.coco", "evaluation.errors", "evaluation.tracks", "pictures", "structures"},
+    "evaluation": {
+        "data.table", "evaluation.coco", "evaluation.errors", "evaluation.tracks", "pictures", "structures", "tiling",
+    },
     "data.augment": {"data.table", "ops", "structures", "preprocess"},
     "data": {"data.table", "data.augment", "ops", "structures", "pictures"},
     "data.reading": {"data.table", "structures", "pictures"},
@@ -89,7 +92,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data.formats": {"data.table", "data.reading", "data.tracks", "data.formats.yolo", "ops", "structures", "pictures"},
     "data.drawn": {"data", "data.table", "ops", "structures"},
     # Handed built parts, so no backbones, necks and heads.
-    "detectors": CONVENTIONS | {"predict"},
+    "detectors": CONVENTIONS | {"predict", "tiling"},
     "zoo.flavours": CONVENTIONS | PARTS,
     "zoo": CONVENTIONS | PARTS | {"detectors", "weights", "zoo.flavours"},
     "convert.architecture": CONVENTIONS | PARTS | {"weights", "zoo", "zoo.flavours"},
@@ -110,7 +113,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "follow": CONVENTIONS
     | DATA
     | SCORING
-    | {"detectors", "drawing", "pictures", "tracking", "video", "weights"},
+    | {"detectors", "drawing", "pictures", "tiling", "tracking", "video", "weights"},
     "training": CONVENTIONS | DATA | SCORING | {"layers", "detectors", "weights", "machine"},
     "recipes": TOP - PARTS - {"recipes"},
     "api": TOP,

@@ -15,6 +15,7 @@ from rich.progress import Progress
 from pagoda.batch_size import AnyBatchSize, BatchSize
 from pagoda.beside import Behind, ahead
 from pagoda.cli.arguments.parsing import AnyPrecision, open_ready, parse
+from pagoda.cli.arguments.tile_options import TileOptions
 from pagoda.data.levels import dark_levels, peak_level
 from pagoda.detectors.contract import Detector
 from pagoda.drawing.objects import image_of_detections, shrink_factor
@@ -41,6 +42,8 @@ from pagoda.recipes.thresholds_file import say_thresholds
 from pagoda.stopping import Stopped, StopRequests
 from pagoda.structures.instances import Detections
 from pagoda.structures.thresholds import DEFAULT_MIN_SCORE
+from pagoda.tiling.detect import check_takes_tiles
+from pagoda.tiling.tiles import Tiles
 
 MAX_DRAWN_PIXELS = 2**26
 """Of a drawn picture: 8192 pixels squared; a larger one would take more memory than finding its objects"""
@@ -56,13 +59,13 @@ Pair = tuple[str | Path, Read | PictureError]
 
 @checked
 @dataclass(frozen=True, kw_only=True)
-class PredictCommand:
+class PredictCommand(TileOptions):
     """Find objects in pictures and write annotated copies and predictions.json.
 
     pagoda predict runs/NAME-1/best.safetensors photo.jpg holiday/ "scans/*.png" --min-score 0.5
     """
 
-    common = ("out", "min_score", "views", "json")
+    common = ("out", "min_score", "tiles", "views", "json")
 
     checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")]
     """a .safetensors file of a run, another program's checkpoint (file or address), or an exported .onnx or .xml"""
@@ -99,6 +102,11 @@ class PredictCommand:
 
 def main(arguments: Sequence[str]) -> int:
     command = parse(PredictCommand, "predict", arguments)
+    tiles = command.cut()
+    if tiles is not None and command.views != "none":
+        raise ValueError(
+            "--views looks at whole pictures, and --tiles at parts of them; leave one of the two out"
+        )
     sources = [item for source in command.sources for item in _pictures_of(source)]
     if not sources:
         raise ValueError("pagoda predict needs at least one picture, folder, glob or URL")
@@ -107,6 +115,9 @@ def main(arguments: Sequence[str]) -> int:
     )
     if command.min_score == "card":
         say_thresholds(model, command.checkpoint)
+    if tiles is not None:
+        check_takes_tiles(model)
+        print(tiles.text(model.input_spec), file=sys.stderr)
     out = make_folder(command.out) if command.out else claim_folder("runs", "predict")
     sweep_drafts(out)
     results, remarks = PredictionsFile(out), Remarks()
@@ -168,7 +179,9 @@ def _find(
     device = next(model.parameters()).device
     together = BatchSize(command.batch_size, device)
     limit = PIXELS_TOGETHER if device.type == "cpu" and command.batch_size == "auto" else None
-    for group in _alike(zip(sources, ahead(read, sources), strict=True), together, limit):
+    pairs = zip(sources, ahead(read, sources), strict=True)
+    groups = _alike(pairs, together, limit) if command.tiles is None else ([pair] for pair in pairs)
+    for group in groups:
         stops.check()
         yield from zip(group, _found_in(group, command, model, together), strict=True)
 
@@ -202,13 +215,16 @@ def _found_in(
     if len(pictures) < len(group):
         return [picture for _, picture in group if isinstance(picture, PictureError)]
 
+    tiles = command.cut()
+
     def look(some: Sequence[Read]) -> list[Detections]:
         found = model.predict(
             list(some),
             min_score=command.min_score,
             max_iou=command.max_iou,
-            batch_size=len(some),
+            batch_size=len(some) if tiles is None else _tiles_together(tiles, command, model, together),
             views=VIEWS[command.views],
+            tiles=tiles,
         )
         assert isinstance(found, list)
         return found
@@ -219,6 +235,13 @@ def _found_in(
         return (
             [error] if len(group) == 1 else [_found_in([pair], command, model, together)[0] for pair in group]
         )
+
+
+def _tiles_together(tiles: Tiles, command: PredictCommand, model: Detector, together: BatchSize) -> int:
+    """How many tiles are looked at together."""
+    if command.batch_size != "auto" or next(model.parameters()).device.type != "cpu":
+        return together.size
+    return max(1, min(together.size, PIXELS_TOGETHER // tiles.side_for(model.input_spec) ** 2))
 
 
 def _read(source: str | Path, spec: InputSpec, *, is_whole: bool) -> Read | PictureError:

@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from pagoda.cli.arguments.parsing import AnyPrecision, open_ready, parse
+from pagoda.cli.arguments.tile_options import TileOptions
 from pagoda.cli.tracks import compare, evaluate, link
 from pagoda.files.atomic import claim_folder
 from pagoda.files.text import json_text
@@ -23,7 +24,7 @@ from pagoda.structures.instances import Detections
 
 @checked
 @dataclass(frozen=True, kw_only=True)
-class TrackCommand(TrackOptions):
+class TrackCommand(TileOptions, TrackOptions):
     """Follow the objects of a video and write the video with them, MOT text, PoseTrack JSON and a table.
 
     pagoda track runs/NAME-1/best.safetensors street.mp4 --linker byte --out DIR
@@ -37,7 +38,7 @@ class TrackCommand(TrackOptions):
     Which of two is better: pagoda track compare --help
     """
 
-    common = ("out", "linker", "min_score", "classes", "resume")
+    common = ("out", "linker", "min_score", "classes", "tiles", "resume")
 
     checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")]
     """a .safetensors file of a run, another program's checkpoint (file or address), or an exported .onnx or .xml"""
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
     if arguments and arguments[0] == "compare":
         return compare.main(arguments[1:])
     command = parse(TrackCommand, "track", arguments)
-    source = command.open(command.source)
+    source, tiles = command.open(command.source), command.cut()
     model = open_ready(
         command.checkpoint, command.model, command.take, device=command.device, precision=command.precision
     )
@@ -79,7 +80,9 @@ def main(arguments: Sequence[str]) -> int:
         raise ValueError("--resume needs the folder of the run that was stopped: --out DIR")
     if command.min_score == "card":
         say_thresholds(model, command.checkpoint)
-    follower = VideoFollower(model, source, command)
+    follower = VideoFollower(model, source, command, tiles=tiles)
+    if tiles is not None:
+        print(tiles.text(model.input_spec), file=sys.stderr)
     out = Path(command.out) if command.out else claim_folder("runs", "track")
     result = follow_video(
         follower,

@@ -11,6 +11,7 @@ from rich.progress import Progress
 
 from pagoda.batch_size import AnyBatchSize
 from pagoda.cli.arguments.parsing import AnyPrecision, open_ready, parse
+from pagoda.cli.arguments.tile_options import TileOptions
 from pagoda.data.formats.reader import open_annotations
 from pagoda.data.reading.splits import chosen_with
 from pagoda.data.table.annotations import Annotations
@@ -29,6 +30,7 @@ from pagoda.recipes.datasets import dataset_for
 from pagoda.recipes.remarks import data_remarks
 from pagoda.recipes.thresholds_file import Seen, check_takes_thresholds, save_thresholds
 from pagoda.structures.labels import LabelMap
+from pagoda.tiling.detect import check_takes_tiles
 from pagoda.tracking.linking import LinkerName
 from pagoda.training.settings import to_plain
 from pagoda.visualization.report import write_report
@@ -38,7 +40,7 @@ DEFAULT_LINKER: LinkerName = "tubes"
 
 @checked
 @dataclass(frozen=True, kw_only=True)
-class ValCommand:
+class ValCommand(TileOptions):
     """Score a checkpoint, or anybody's COCO results file, on a dataset.
 
     pagoda val runs/NAME-1/best.safetensors --data DIR --split test
@@ -57,6 +59,7 @@ class ValCommand:
         "split",
         "results",
         "save_results",
+        "tiles",
         "precision_at",
         "save_thresholds",
         "report",
@@ -197,6 +200,10 @@ class _Scored(NamedTuple):
 
 def _score_results(command: ValCommand, operating: OperatingOptions) -> _Scored:
     _refuse_linker(command, "--results of single pictures")
+    if command.cut() is not None:
+        raise ValueError(
+            "--tiles is for a checkpoint that looks at pictures; --results have been found already"
+        )
     annotations = open_annotations(command.data, command.split, inside_only=command.inside_only)
     for line in data_remarks(annotations, command.data):
         print(line, file=sys.stderr)
@@ -212,9 +219,12 @@ def _score_results(command: ValCommand, operating: OperatingOptions) -> _Scored:
 
 def _score_checkpoint(command: ValCommand, operating: OperatingOptions, bar: Progress) -> _Scored:
     """Tracks first: what makes them impossible to score is then told at once."""
+    tiles = command.cut()
     model = open_ready(
         command.checkpoint, command.model, command.take, device=command.device, precision=command.precision
     )
+    if tiles is not None:
+        check_takes_tiles(model)
     if not model.sees_clips:
         _refuse_linker(command, f"{type(model).__name__}, which looks at single pictures")
         annotations = open_annotations(command.data, command.split, inside_only=command.inside_only)
@@ -256,6 +266,7 @@ def _score(
         progress=lambda done: bar.update(task, completed=done),
         save_results=command.save_results or None,
         operating=operating,
+        tiles=command.cut(),
     )
 
 

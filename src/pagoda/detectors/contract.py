@@ -20,6 +20,7 @@ from pagoda.structures.instances import Detections, Targets
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.thresholds import REMEDY, ScoreThresholds
 from pagoda.structures.tubes import Tubes
+from pagoda.tiling.tiles import Tiles
 
 Learnt = Literal["masks", "keypoints"]
 """what a model may learn besides boxes"""
@@ -141,12 +142,17 @@ class Detector(nn.Module):
         batch_size: int = 1,
         stream: bool = False,
         views: PictureViews | None = None,
+        tiles: Tiles | int | Literal["auto"] | None = None,
     ) -> "Detections | list[Detections] | Iterator[Detections]":
         """Find objects in a picture: path, URL, PIL image, array or tensor; one in → one out, list → list.
 
         Arrays and tensors are RGB, uint8 or float in [0, 1]. `stream=True` gives an iterator, whatever the
         number of pictures. Boxes are in pixels of each picture as it stands upright. `views` looks at each picture
         mirrored and at other sizes too, which is slower and finds a little more.
+
+        `tiles` cuts large pictures for objects that would be too small in the whole (docs/tiles.md): Tiles, the side of
+        one in pixels, or "auto", what the model sees; `batch_size` is then of tiles. Raises ValueError together with
+        views, for a model of clips, and for tiles below 32 pixels.
 
         `min_score="card"` keeps detections from the score of their own class on that stands in the model's file
         (`thresholds`). Raises ValueError where there is none.
@@ -162,7 +168,13 @@ class Detector(nn.Module):
         sources = source if isinstance(source, list | tuple | Iterator) else [source]
         is_many = sources is source
         found = predict_pictures(
-            self, sources, limits=limits, batch_size=batch_size, views=views, thresholds=thresholds
+            self,
+            sources,
+            limits=limits,
+            batch_size=batch_size,
+            views=views,
+            tiles=None if tiles is None else Tiles.of(tiles),
+            thresholds=thresholds,
         )
         if stream:
             return found

@@ -1,6 +1,6 @@
 """Masks and poses on a picture. N objects, K keypoints; pictures are (H, W, 3) RGB uint8."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -41,12 +41,33 @@ def blend_masks(
             continue
         top, left = int(rows[0]), int(columns[0])
         part = masks[index, top : rows[-1] + 1, left : columns[-1] + 1].repeat(factor, 0).repeat(factor, 1)
-        height, width = part.shape
-        view = blended[top * factor : top * factor + height, left * factor : left * factor + width]
-        colour = np.array(colours[index], np.float32)
-        view[part] = np.rint((1 - OPACITY) * view[part] + OPACITY * colour).astype(np.uint8)
-        view[part & _rim(part)] = colours[index]
+        _blend(blended, part, (left * factor, top * factor), colours[index])
     return blended
+
+
+def blend_windows(
+    picture: np.ndarray,
+    windows: Iterable[tuple[tuple[int, int], np.ndarray]],
+    colours: Sequence[Colour],
+    order: Sequence[int],
+    factor: int,
+) -> np.ndarray:
+    """What `blend_masks` makes of masks of which each is told where it lies alone: ((left, top), (h, w) bool)."""
+    blended, every = picture.copy(), list(windows)
+    for index in order:
+        (left, top), mask = every[index]
+        part = mask.repeat(factor, 0).repeat(factor, 1)
+        _blend(blended, part, (left * factor, top * factor), colours[index])
+    return blended
+
+
+def _blend(blended: np.ndarray, part: np.ndarray, start: tuple[int, int], colour: Colour) -> None:
+    """A mask that begins at `start` (x, y), into the picture."""
+    view = blended[start[1] : start[1] + part.shape[0], start[0] : start[0] + part.shape[1]]
+    part = part[: view.shape[0], : view.shape[1]]
+    tint = OPACITY * np.array(colour, np.float32)
+    view[part] = np.rint((1 - OPACITY) * view[part] + tint).astype(np.uint8)
+    view[part & _rim(part)] = colour
 
 
 def draw_poses(

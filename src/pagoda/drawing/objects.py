@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from pagoda.drawing.lettering import font_file, lettering
-from pagoda.drawing.masks_keypoints import Poses, blend_masks, draw_poses
+from pagoda.drawing.masks_keypoints import Poses, blend_masks, blend_windows, draw_poses
 
 _Rectangle = tuple[float, float, float, float]
 IGNORED_COLOUR = (150, 150, 150)
@@ -235,6 +235,8 @@ def _draw(
     if objects.masks is not None:
         masks = objects.masks[:, ::shrink, ::shrink].cpu().bool().numpy()
         picture = blend_masks(picture, masks, colours, order, factor)
+    elif (windows := getattr(objects, "mask_windows", lambda scale: None)(1 / shrink)) is not None:
+        picture = blend_windows(picture, windows, colours, order, factor)
     image = Image.fromarray(picture)
     canvas = ImageDraw.Draw(image)
     side = (image.width * image.height) ** 0.5

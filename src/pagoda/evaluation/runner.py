@@ -25,6 +25,8 @@ from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.tubes import AnyTargets, Tubes
+from pagoda.tiling.detect import check_takes_tiles, detect_tiled
+from pagoda.tiling.tiles import Tiles
 
 Found = TypeVar("Found", Detections, Tubes)
 Seen = TypeVar("Seen")
@@ -43,6 +45,7 @@ def detect_dataset(
     indices: Sequence[int] | None = None,
     batch_size: AnyBatchSize = "auto",
     limits: Limits = EVALUATION_LIMITS,
+    tiles: Tiles | None = None,
     progress: Callable[[int], None] | None = None,
     skipped: list[str] | None = None,
 ) -> Iterator[Detections]:
@@ -54,6 +57,7 @@ def detect_dataset(
         batch_size: pictures at a time: more are quicker, and take more memory; fewer are taken, which is said, where
             they do not fit. "auto" suits the device.
         limits: fields of the model's `postprocess` that hold here.
+        tiles: cut large pictures so; `batch_size` is then of tiles, and `max_detections` of each tile, too.
         progress: called with the number of pictures done, after each batch.
         skipped: gets the reason for every picture that cannot be read, which is then left out. Without it such a
             picture raises PictureError.
@@ -68,16 +72,39 @@ def detect_dataset(
     postprocess = model.postprocess.with_limits(**limits)
     device = next(model.parameters()).device
     model = evaluating(model)
+    together = BatchSize(batch_size, device)
+    if tiles is not None:
+        check_takes_tiles(model)
+
+    def look_at_tiles(samples: Sequence[tuple[Tensor, AnyTargets]]) -> list[Detections]:
+        assert tiles is not None
+        found = []
+        for picture, targets in samples:
+            each = detect_tiled(
+                model,
+                [picture],
+                targets.image_size,
+                tiles,
+                whole=partial(model.input_spec.prepare, [picture], device=device),
+                postprocess=postprocess,
+                together=together,
+            )
+            found.append(each[: postprocess.max_detections])
+        return found
 
     def look(samples: Sequence[tuple[Tensor, AnyTargets]]) -> list[Detections]:
         images = model.input_spec.prepare([picture for picture, _ in samples], device=device)
         sizes = [targets.image_size for _, targets in samples]
         return model.detect(images, postprocess=postprocess, sizes=sizes)
 
-    together = BatchSize(batch_size, device)
     indices = range(len(dataset)) if indices is None else indices
     through = look_through(
-        look, dataset, indices=indices, together=together, progress=progress, skipped=skipped
+        look if tiles is None else look_at_tiles,
+        dataset,
+        indices=indices,
+        together=together if tiles is None else BatchSize(1),
+        progress=progress,
+        skipped=skipped,
     )
     for detections, targets in through:
         yield replace(detections.to("cpu"), image_id=targets.image_id, file=targets.file)
@@ -139,6 +166,7 @@ def evaluate(
     progress: Callable[[int], None] | None = None,
     save_results: str | Path | None = None,
     operating: OperatingOptions | None = None,
+    tiles: Tiles | None = None,
 ) -> DetectionResult:
     """COCO metrics of `model` on `dataset`; with several processes each runs its share and all get the result.
 
@@ -149,7 +177,8 @@ def evaluate(
 
     `limits` are fields of the model's `postprocess`: a lower `min_score` adds the tail of the precision-recall curve,
     `max_detections` is also how many the protocol counts per picture. `progress` is called with the pictures done.
-    `operating`: find out where to cut scores, too (`DetectionResult.operating`).
+    `operating`: find out where to cut scores, too (`DetectionResult.operating`). `tiles`: cut large pictures so, which
+    the protocol says.
 
     >>> import pagoda
     >>> from pagoda.data.drawn.synthetic import DrawnShapes
@@ -174,6 +203,7 @@ def evaluate(
         indices=by_aspect(dataset.annotations.sizes)[rank::world],
         batch_size=batch_size,
         limits=limits,
+        tiles=tiles,
         progress=progress,
         skipped=skipped,
     )
@@ -193,6 +223,8 @@ def evaluate(
         left_out = [count for _, _, counts in shares for count in counts]
     result = _with_left_out(evaluator.result(operating), model.label_map, dataset.label_map, sum(left_out))
     result = _with_crowded(result, *evaluator.crowded(evaluator.max_detections), evaluator.max_detections)
+    if tiles is not None:
+        result = replace(result, protocol=f"{result.protocol}; {tiles.text(model.input_spec)}")
     if skipped:
         told = f"{result.protocol}; {counted(len(skipped), 'picture')} could not be read: {'; '.join(skipped[:10])}"
         result = replace(result, protocol=told)

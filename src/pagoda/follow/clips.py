@@ -14,12 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pagoda.batch_size import BatchSize
 from pagoda.detectors.contract import Detector
 from pagoda.evaluating import evaluating
 from pagoda.pictures.read import PictureError
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.tubes import Tubes, clip_frames
+from pagoda.tiling.tiles import Tiles
 from pagoda.tracking.linking import create_tracker
 from pagoda.tracking.tracker import Found, Tracker
 
@@ -76,6 +78,7 @@ def detect_frames(
     pictures: Iterable[np.ndarray],
     *,
     limits: Limits | None = None,
+    tiles: Tiles | None = None,
     classes: Sequence[int] | None = None,
     start: int = 0,
     first: int = 0,
@@ -91,6 +94,7 @@ def detect_frames(
     Args:
         pictures: (H, W, 3) RGB uint8, of one size.
         limits: fields of the model's `postprocess`, such as `FOLLOWING_LIMITS`; None keeps the model's own.
+        tiles: a model of pictures looks at each frame cut so, as many tiles at a time as suit the device.
         classes: labels to find; None: all.
         start: number in the video of the first of `pictures`. When that is 0, or `neighbours` frames before `first`,
             every frame is seen as in a run over the whole video.
@@ -108,13 +112,16 @@ def detect_frames(
     if model.sees_clips:
         found = _tubes(model, pictures, limits=limits, reuse=reuse, start=start, first=first)
     else:
-        found = (_detections(model, picture, limits) for picture in islice(pictures, first - start, None))
+        found = (
+            _detections(model, picture, limits, tiles) for picture in islice(pictures, first - start, None)
+        )
     for each in found:
         yield each if classes is None else each[_among(each.labels, classes)]
 
 
-def _detections(model: Detector, picture: np.ndarray, limits: Limits) -> Detections:
-    found = model.predict(picture, **limits)
+def _detections(model: Detector, picture: np.ndarray, limits: Limits, tiles: Tiles | None) -> Detections:
+    together = BatchSize("auto", next(model.parameters()).device).size
+    found = model.predict(picture, **limits, tiles=tiles, batch_size=1 if tiles is None else together)
     assert isinstance(found, Detections)
     return replace(found, picture=None)
 

@@ -16,6 +16,8 @@ from pagoda.detectors.contract import Detector
 from pagoda.follow.clips import FOLLOWING_LIMITS, detect_frames, neighbours, tracker_for
 from pagoda.plain import check_counts, checked
 from pagoda.structures.instances import Detections
+from pagoda.tiling.detect import check_takes_tiles
+from pagoda.tiling.tiles import Tiles
 from pagoda.tracking.linking import LinkerName
 from pagoda.tracking.tracker import Found
 from pagoda.video.frames import VideoFrame, VideoSource
@@ -74,7 +76,7 @@ class VideoFollower:
     """One video followed frame by frame by one model and one linker; memory does not grow with the video.
 
     Raises KeyError for a class that the model does not know, with the nearest one; ValueError for min_score="card"
-    where its file holds no thresholds.
+    where its file holds no thresholds, and for `tiles`, which frames are cut into, of a model of clips.
 
     >>> from tempfile import TemporaryDirectory
     >>> import pagoda
@@ -88,8 +90,12 @@ class VideoFollower:
     ['1.png', '2.png']
     """
 
-    def __init__(self, model: Detector, source: VideoSource, options: TrackOptions) -> None:
-        self.model, self.source, self.options = model, source, options
+    def __init__(
+        self, model: Detector, source: VideoSource, options: TrackOptions, *, tiles: Tiles | None = None
+    ) -> None:
+        if tiles is not None:
+            check_takes_tiles(model)
+        self.model, self.source, self.options, self.tiles = model, source, options, tiles
         self._labels = [model.label_map.label_named(name) for name in options.classes] or None
         self._limits = FOLLOWING_LIMITS
         self._min_scores: Tensor | None = None
@@ -135,6 +141,7 @@ class VideoFollower:
             self.model,
             chain(recent, pictures),
             limits=self._limits,
+            tiles=self.tiles,
             classes=self._labels,
             start=now - len(recent),
             first=now,

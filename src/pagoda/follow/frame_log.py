@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pagoda.files.atomic import make_folder, no_way_out, writing
 from pagoda.files.text import parse_json
-from pagoda.ops.rle import decode_masks, encode_masks
+from pagoda.ops.rle import decode_masks
 from pagoda.places import told_at
 from pagoda.plain import JsonObject, checked
 from pagoda.structures.instances import Detections
@@ -70,8 +70,8 @@ class FoundWriter:
         row: JsonObject = {"image_size": list(found.image_size), "seen": seen}
         if isinstance(found, Tubes):
             row |= {"frames": list(found.frames), "key": found.key}
-        elif found.masks is not None:
-            row["masks"] = encode_masks(found.masks.cpu().numpy())
+        elif (texts := found.mask_texts()) is not None:
+            row["masks"] = texts
         tensors = {name: getattr(found, name, None) for name in TENSORS}
         self._write(row | {name: _packed(value) for name, value in tensors.items() if value is not None})
 

@@ -1,6 +1,7 @@
 """From where a run that was stopped goes on, and only with what it began with: weights, classes and frames are told by
 their content, wherever they lie."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ from pagoda.detectors.contract import Detector
 from pagoda.follow.clips import neighbours
 from pagoda.follow.frame_log import picture_hash, read_about, read_seen
 from pagoda.plain import JsonObject
+from pagoda.tiling.tiles import Tiles
 from pagoda.video.frames import VideoSource
 from pagoda.weights.files import state_hash
 
@@ -33,7 +35,9 @@ class Wording(NamedTuple):
 IN_PYTHON = Wording("resume=True", "out", again="the same call and resume=True")
 
 
-def about_run(model: Detector, source: VideoSource, classes: tuple[str, ...]) -> JsonObject:
+def about_run(
+    model: Detector, source: VideoSource, classes: tuple[str, ...], tiles: Tiles | None
+) -> JsonObject:
     """What decides what is found in which frame: the first line of the record."""
     return {
         "weights": state_hash(model.state_dict()),
@@ -41,6 +45,7 @@ def about_run(model: Detector, source: VideoSource, classes: tuple[str, ...]) ->
         "first_frame": source.first_frame,
         "classes": list(classes),
         "video": source.content_hash(),
+        "tiles": None if tiles is None else asdict(tiles),
     }
 
 

@@ -128,6 +128,38 @@ def paste_together(
     return _passes(rows @ probabilities @ columns.transpose(1, 2), min_probability, rule)
 
 
+def join_mask_crops(
+    probabilities: Float[Tensor, "n m m"], boxes: Float[Tensor, "n 4"], box: Float[Tensor, "4"]
+) -> Float[Tensor, "m m"]:
+    """What the masks of an object's parts, each inside its own box, say of the inside of `box` around them all.
+
+    Cells are read at their centres, bilinearly; where parts overlap the surer one counts, where there is none, 0.
+
+    >>> halves = torch.tensor([[0., 0., 2., 4.], [2., 0., 4., 4.]])
+    >>> masks = torch.tensor([[[1., 1.], [1., 1.]], [[0., 0.], [1., 1.]]])
+    >>> join_mask_crops(masks, halves, torch.tensor([0., 0., 4., 4.]))
+    tensor([[1., 0.],
+            [1., 1.]])
+    """
+    cells = probabilities.shape[-1]
+    steps = (torch.arange(cells, device=box.device, dtype=box.dtype) + 0.5) / cells
+    x, y = box[0] + steps * (box[2] - box[0]), box[1] + steps * (box[3] - box[1])
+    rows, columns = (
+        _weights_at(at, boxes[:, axis], boxes[:, axis + 2], cells) for axis, at in ((1, y), (0, x))
+    )
+    return (rows @ probabilities @ columns.transpose(1, 2)).amax(0)
+
+
+def _weights_at(
+    places: Float[Tensor, " side"], start: Float[Tensor, " n"], end: Float[Tensor, " n"], cells: int
+) -> Float[Tensor, "n side cells"]:
+    """How much each cell between `start` and `end` counts at places between them; elsewhere none does."""
+    place = (places - start[:, None]) / (end - start).clamp(min=1e-6)[:, None] * cells
+    inside = (place >= 0) & (place <= cells)
+    distance = ((place - 0.5).clamp(0, cells - 1)[..., None] - torch.arange(cells, device=place.device)).abs()
+    return (1 - distance).clamp(min=0) * inside[..., None]
+
+
 def _pasting_weights(
     probabilities: Float[Tensor, "n m m"],
     boxes: Float[Tensor, "n 4"],

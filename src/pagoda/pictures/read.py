@@ -24,6 +24,7 @@ from PIL import Image, ImageFile
 
 from pagoda.files.text import read_json
 from pagoda.pictures.arrays import ReadPicture, from_array, from_tensor, with_alpha
+from pagoda.pictures.bands import bands
 from pagoda.pictures.errors import PictureError, instead_of_picture
 from pagoda.pictures.files import (
     NOT_PICTURES,
@@ -39,7 +40,7 @@ from pagoda.pictures.files import (
 )
 from pagoda.pictures.orientation import orientation, upright, upright_and_stored
 from pagoda.pictures.rgb import how_to_stretch, rgb_strips
-from pagoda.pictures.strips import range_of_levels
+from pagoda.pictures.strips import in_multiples, range_of_levels
 from pagoda.plain import checked
 
 __all__ = [
@@ -103,7 +104,8 @@ def read_picture(path: str | Path, *, channels: Literal[3, 4] = 3) -> np.ndarray
 def read_strips(path: str | Path, *, multiple: int = 1) -> Iterator[np.ndarray]:
     """What `read_picture` returns, as strips (h, W, 3) from top to bottom, of which none is held here.
 
-    h is a multiple of `multiple`, but for the last strip.
+    h is a multiple of `multiple`, but for the last strip. Of many TIFF and PNG files no more than a band of rows is
+    ever decoded (`pictures.bands`); others Pillow holds whole, at four bytes a pixel.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -112,7 +114,13 @@ def read_strips(path: str | Path, *, multiple: int = 1) -> Iterator[np.ndarray]:
     [3, 3, 3]
     """
     with _opened(path, str(path)) as image:
-        for _, strip in rgb_strips(upright(image), str(path), multiple):
+        is_plain = orientation(image) == 1 and not image.mode.startswith(("I", "F"))
+        parts = bands(image) if is_plain else None
+        if parts is None:
+            found = (strip for _, strip in rgb_strips(upright(image), str(path), multiple))
+        else:
+            found = (strip for part in parts for _, strip in rgb_strips(part, str(path)))
+        for strip in in_multiples(found, multiple):
             yield np.array(np.broadcast_to(strip, (*strip.shape[:2], 3)))
 
 

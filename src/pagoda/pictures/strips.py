@@ -1,6 +1,6 @@
 """Large pictures strip by strip: what is computed of their pixels is never held of all of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from PIL import Image
@@ -26,6 +26,23 @@ def strips(image: Image.Image, multiple: int = 1) -> Iterator[tuple[slice, Image
     for top in range(0, image.height, height):
         bottom = min(top + height, image.height)
         yield slice(top, bottom), image.crop((0, top, image.width, bottom))
+
+
+def in_multiples(parts: Iterable[np.ndarray], multiple: int) -> Iterator[np.ndarray]:
+    """The same rows in parts of which each has a multiple of so many, but for the last.
+
+    >>> [len(part) for part in in_multiples([np.zeros(2), np.zeros(9), np.zeros(3)], 4)]
+    [8, 4, 2]
+    """
+    left: np.ndarray | None = None
+    for part in parts:
+        joined = part if left is None or not len(left) else np.concatenate([left, part])
+        whole = len(joined) // multiple * multiple
+        if whole:
+            yield joined[:whole]
+        left = joined[whole:]
+    if left is not None and len(left):
+        yield left
 
 
 def range_of_levels(image: Image.Image) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """What is there (`Targets`) and what a model says (`Detections`). N objects, K keypoints."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -146,7 +147,8 @@ class Detections(_PerObject):
     picture: np.ndarray | None = field(default=None, repr=False)
     """(H, W, 3) RGB uint8, where the one who asked for the detections kept it"""
     mask_crops: Tensor | None = field(default=None, repr=False)
-    """(N, M, M) probabilities inside each box, of which a model pasted `masks`; they fit the box at any size"""
+    """(N, M, M) probabilities inside each box, of which a model pasted `masks`; they fit the box at any size. Of many
+    objects in a large picture, from tiles, they stand alone: see `mask_windows`"""
     found_by: Any = field(default=None, repr=False)
     """the postprocess that found them, whose limits `masks` keep at any size"""
     inclusive: bool = field(default=False, repr=False)
@@ -251,10 +253,10 @@ class Detections(_PerObject):
         """What each object has of segmentation and keypoints, as COCO writes it; `absent` for a keypoint that is not
         there: a number in place of all three, or None in place of those that are not finite."""
         shapes: list[JsonObject] = [{} for _ in range(len(self))]
-        if self.masks is not None:
-            from pagoda.ops.rle import as_rle, encode_masks
+        if (texts := self.mask_texts()) is not None:
+            from pagoda.ops.rle import as_rle
 
-            for shape, text in zip(shapes, encode_masks(self.masks.cpu().bool().numpy()), strict=True):
+            for shape, text in zip(shapes, texts, strict=True):
                 shape["segmentation"] = as_rle(text, self.image_size)
         if self.keypoints is not None:
             triples = self.keypoint_triples()
@@ -267,6 +269,34 @@ class Detections(_PerObject):
             for shape, row in zip(shapes, rows, strict=True):
                 shape["keypoints"] = row
         return shapes
+
+    def mask_texts(self) -> list[str] | None:
+        """COCO's compressed run lengths of each mask in the picture; None without masks."""
+        from pagoda.ops.rle import encode_masks, place_mask
+
+        if self.masks is not None:
+            return encode_masks(self.masks.cpu().bool().numpy())
+        windows = self.mask_windows()
+        return None if windows is None else [place_mask(mask, at, self.image_size) for at, mask in windows]
+
+    def mask_windows(self, scale: float = 1.0) -> Iterator[tuple[tuple[int, int], np.ndarray]] | None:
+        """((left, top), (h, w) bool) of each object: its mask where it lies in the picture made `scale` as large.
+
+        They are pasted of `mask_crops`, one at a time. None where there are `masks`, or nothing to make them of.
+        """
+        if self.masks is not None or self.mask_crops is None or self.found_by is None:
+            return None
+        return (self._mask_window(row, scale) for row in range(len(self)))
+
+    def _mask_window(self, row: int, scale: float) -> tuple[tuple[int, int], np.ndarray]:
+        box, crop = self.boxes[row : row + 1] * scale, self.mask_crops[row : row + 1]  # type: ignore[index]
+        reach = (box[0, 2:] - box[0, :2]) / crop.shape[-1] + 2  # masks reach half a cell beyond their boxes
+        sides = [math.ceil(side * scale) for side in reversed(self.image_size)]
+        low = [max(0, math.floor(x)) for x in (box[0, :2] - reach).tolist()]
+        high = [min(side, math.ceil(x)) for x, side in zip((box[0, 2:] + reach).tolist(), sides, strict=True)]
+        size = (max(1, high[1] - low[1]), max(1, high[0] - low[0]))
+        mask = self.found_by.masks(crop, box - box.new_tensor(low * 2), size)[0]
+        return (low[0], low[1]), mask.cpu().numpy()
 
     def keypoint_triples(self) -> Tensor:
         """(N, K, 3) float64 x, y, score; 1 where keypoints come without scores. Raises ValueError without any."""
@@ -316,8 +346,10 @@ class Detections(_PerObject):
         table.insert(0, "score", self.scores.detach().cpu().numpy())
         table.insert(0, "name", self.names)
         table.insert(0, "file", self.file)
-        if self.masks is not None:
-            table["mask_area"] = self.masks.flatten(1).sum(1).cpu().numpy()
+        if (texts := self.mask_texts()) is not None:
+            from pagoda.ops.rle import mask_areas
+
+            table["mask_area"] = mask_areas(texts, self.image_size)
         if self.keypoints is None:
             return table
         triples = self.keypoint_triples().flatten(1).numpy()

@@ -22,7 +22,6 @@ from pagoda.evaluation.coco.results_file import (
 from pagoda.evaluation.coco.scoring import MAX_POSES, Task, mean, score, summarise
 from pagoda.evaluation.coco.state import Collected, State
 from pagoda.messages import counted
-from pagoda.ops.rle import encode_masks
 from pagoda.places import told_at
 from pagoda.plain import JsonObject, checked
 from pagoda.structures.instances import Detections
@@ -107,9 +106,9 @@ class DetectionEvaluator:
             "scores": detections.scores.detach().double().cpu().numpy(),
             "categories": self._category_of_label[labels],
         }
-        if detections.masks is not None and self._truth.has_mask.any():
+        if self._truth.has_mask.any() and (texts := detections.mask_texts()) is not None:
             self._check_size(detections, int(image[0]))
-            columns["masks"] = np.array(encode_masks(detections.masks.cpu().bool().numpy()), dtype=object)
+            columns["masks"] = np.array(texts, dtype=object)
         if detections.keypoints is not None and self._truth.has_keypoints.any():
             columns["keypoints"] = detections.keypoint_triples().numpy()
         self._add(image, columns)

@@ -139,7 +139,7 @@ def _too_small(report: CoverageReport, finest_stride: int, short_side: int) -> s
     return (
         f"{start} (half of the uncovered are under {median:.0f} pixels at this size; the finest stride is"
         f" {finest_stride}); raise short_side from {short_side} to about {_rounded(short_side * factor)},"
-        " cut the pictures into tiles, or add a finer level"
+        " cut the pictures into tiles (--tiles auto, docs/tiles.md), or add a finer level"
     )
 
 

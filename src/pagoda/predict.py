@@ -89,6 +89,7 @@ def read_resized(path: str | Path, spec: InputSpec, *, factor: int) -> ResizedPi
     return ResizedPicture(spec.resize_strips(strips(), size), spec, size, drawing, str(path))
 
 
+@runtime_checkable
 class FiledSample(Protocol):
     """A sample of a data set that names the file of its picture, as FiftyOne's do."""
 
@@ -107,7 +108,7 @@ Source = (
     | Tensor
     | InMemory
     | ResizedPicture
-    | tuple[str, np.ndarray, Any]
+    | tuple[str | Path, np.ndarray, Any]
     | FiledSample
 )
 """a picture: path, address, bytes of a file, PIL image, array, tensor, or a sample of supervision's or FiftyOne's data

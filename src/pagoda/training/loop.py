@@ -304,6 +304,7 @@ class Trainer:
                 self.log.say(f"warning: {warning}")
             if is_best:
                 card = {**self.model.card(), "metrics": result.to_dict()["metrics"], "epoch": epoch + 1}
+                card |= {"data": self.data} if self.data else {}
                 save_weights(self.folder / "best.safetensors", self.model_to_keep().state_dict(), card)
         self.at.is_scored = True
         self._save()

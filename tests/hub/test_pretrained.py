@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
-import httpx
 import huggingface_hub
 import pytest
 import torch
@@ -19,6 +18,7 @@ from pagoda.data.saving import write_coco_folder
 from pagoda.data.table.fingerprint import fingerprint
 from pagoda.hub.model_card import HUB_LICENCES, Published, Scores
 from pagoda.models import create_model
+from pagoda.recipes.target_fields import lighten
 from pagoda.weights.files import load_weights, read_card, save_weights
 
 SMALL = {"width": 16, "head_depth": 1, "base_channels": 16, "short_side": 32, "long_side": 32}
@@ -88,7 +88,7 @@ def test_scores_on_data_come_with_intervals_and_the_fingerprint(model, data, tmp
     assert row["dataset"] == {"type": "shapes", "name": "shapes", "split": "val"}
     values = {metric["type"]: metric["value"] for metric in row["metrics"]}
     assert values == {name: round(result.metrics[name], 4) for name in ("AP", "AP50", "AP75")}
-    assert f"On shapes, val (fingerprint `{fingerprint(SHAPES)}`)" in text
+    assert f"On shapes, val (fingerprint `{fingerprint(lighten(SHAPES, model))}`)" in text
     low, high = line_of(text, "AP")[2].split(" … ")
     assert (
         float(low) <= 100 * result.metrics["AP"] + 0.05 and float(high) >= 100 * result.metrics["AP"] - 0.05
@@ -125,9 +125,11 @@ def test_training_writes_the_fingerprints_that_the_page_shows(tmp_path, monkeypa
         write_coco_folder(SHAPES, tmp_path / "DIR", split=split)
     run = pagoda.train("fcos_resnet18_fpn", "DIR", epochs=1, options=SMALL, quiet=True)
     best = run.folder / "best.safetensors"
-    assert read_card(best)["data"] == {"train": fingerprint(SHAPES), "val": fingerprint(SHAPES)}
-    text = page_of(pagoda.save_pretrained(best, "mine"))[1]
-    assert line_of(text, "data, train")[1] == f"fingerprint `{fingerprint(SHAPES)}`"
+    seen = read_card(best)["data"]
+    assert seen["train"] == seen["val"] == fingerprint(lighten(SHAPES, run.model))
+    text = page_of(pagoda.save_pretrained(best, "mine", data="DIR"))[1]
+    assert line_of(text, "data, train")[1] == f"fingerprint `{seen['train']}`"
+    assert f"On DIR, val (fingerprint `{seen['val']}`)" in text
 
 
 def test_licences_of_what_it_began_from_stand_below(model, tmp_path):
@@ -140,7 +142,7 @@ def test_licences_of_what_it_began_from_stand_below(model, tmp_path):
     assert read_card(tmp_path / "mine" / "model.safetensors")["provenance"] == began
 
 
-@pytest.mark.parametrize("licence", [*HUB_LICENCES, "MIT", "Apache-2.0", "weird: [yaml]", ""])
+@pytest.mark.parametrize("licence", [HUB_LICENCES[0], "MIT", "weird: [yaml]", ""])
 @pytest.mark.parametrize("name", ["plain", 'a: "b" #c', "- [x]", "ö\n---\n"])
 def test_any_words_stay_readable_metadata(name, licence, tmp_path):
     scores = Scores(metrics={"AP": 0.5}, data=name, split="val")
@@ -204,9 +206,9 @@ def test_there_and_back_by_the_hub(model, disk_hub, tmp_path):
 
 
 def test_what_the_hub_says_is_told_with_a_remedy(model, disk_hub):
-    answer = httpx.Response(401, request=httpx.Request("POST", "https://hub"))
+    answer = SimpleNamespace(headers={}, request=None)
     disk_hub.refusal = HfHubHTTPError("401 Unauthorized\nmore", response=answer)
-    with pytest.raises(PermissionError, match=r"did not take me/shapes: 401 Unauthorized; `hf auth login`"):
+    with pytest.raises(ConnectionError, match=r"did not take me/shapes: 401 Unauthorized; .*`hf auth login`"):
         pagoda.push_to_hub(model, "me/shapes")
     disk_hub.calls.clear()
     for name in ("shapes", "hf:me/shapes", "me/shapes/x", ""):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pagoda.cli.arguments.described import describe_program
 from pagoda.cli.main import VERBS, main
 from pagoda.convert.write_checkpoint import write_for
 from pagoda.data.drawn.synthetic import DrawnShapes
@@ -29,12 +30,22 @@ SMALLER = {
 TINY = "--model.width 16 --batch-size 4 --workers 0"
 OF_SIDES = "--model.short-side 64 --model.long-side 64"
 OF_DENSE = "--model.head-depth 1"
-RESULTS = ("coco_instances_results.json", "out.bbox.json", "predictions.json")
+LOADED = 'model = pagoda.load("fcos.pth", label_map=labels)'
+SMALLER_INPUT = (LOADED, f"{LOADED}\nmodel.input_spec = type(model.input_spec)(short_side=64, long_side=96)")
+THEIRS = {"--cfg-options", "--resume"}
+"""flags that a page names and that are another program's, too"""
 
 
 def blocks(page: str, repository: Path) -> list[tuple[str, str]]:
     text = (repository / "docs" / "coming_from" / f"{page}.md").read_text(encoding="utf-8")
     return BLOCK.findall(text)
+
+
+def commands_of(language: str, text: str) -> list[str]:
+    """What stands behind "$ pagoda " in a block of ours."""
+    lines = text.splitlines() if language == "console" else []
+    assert all(line.startswith("$ pagoda ") for line in lines)
+    return [line.removeprefix("$ pagoda ") for line in lines]
 
 
 def small(command: str) -> str:
@@ -95,32 +106,39 @@ def checkpoint_of(page: str) -> None:
         write_for(model, program, file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
-def test_every_line_runs(page, place, repository, capfd):
+def test_every_line_runs(page, place, repository):
     """Only what is asked of networks is made smaller; results of the other program are those of ours."""
     checkpoint_of(page)
+    found = blocks(page, repository)
+    results = re.findall(r"--results (\S+)", str(found))
     scope: dict = {}
-    for language, text in blocks(page, repository):
+    for language, text in found:
         if language == "python":
-            exec(compile(text, page, "exec"), scope)
-        elif language == "console":
-            for line in text.splitlines():
-                assert line.startswith("$ pagoda "), line
-                command = small(line.removeprefix("$ pagoda "))
-                run(command)
-                if command.startswith("val runs"):
-                    for file in RESULTS:
-                        run(f"{command} --save-results {file}")
+            exec(compile(text.replace(*SMALLER_INPUT), page, "exec"), scope)
+        for command in commands_of(language, text):
+            saved = f" --save-results {results[0]}" if results and command.startswith("val runs") else ""
+            run(small(command) + saved)
 
 
+@pytest.fixture(scope="module")
+def flags() -> dict[str, set[str]]:
+    """{verb: its flags, those of every model among them}"""
+    described = describe_program(VERBS)["commands"]
+    known = {row["command"]: row["options"] for row in described}
+    return {verb: {option["flag"] for option in options} for verb, options in known.items()}
+
+
+@pytest.mark.medium
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_shows_ours_beside_theirs(page, repository):
+def test_a_page_shows_ours_beside_theirs(page, repository, flags):
     found = blocks(page, repository)
     assert {"text", "console", "python"} <= {language for language, _ in found}
-    commands = [
-        line.split()[2] for language, text in found if language == "console" for line in text.splitlines()
-    ]
-    assert {"train", "val", "export"} <= set(commands) <= set(VERBS)
+    commands = [shlex.split(command) for block in found for command in commands_of(*block)]
+    assert {"train", "val", "export"} <= {verb for verb, *_ in commands} <= set(VERBS)
+    for verb, *words in commands:
+        assert {word for word in words if word.startswith("--")} <= flags[verb]
     text = (repository / "docs" / "coming_from" / f"{page}.md").read_text(encoding="utf-8")
-    flags = set(re.findall(r"`(--[a-z][\w.-]*)", text))
-    assert flags and text.count("\n## ") >= 6
+    named = {flag for flag in re.findall(r"`(--[a-z][\w.-]*)", re.sub(BLOCK, "", text)) if flag not in THEIRS}
+    assert named <= set().union(*flags.values())

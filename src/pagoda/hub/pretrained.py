@@ -17,6 +17,7 @@ from pagoda.messages import counted
 from pagoda.models import is_exported, load
 from pagoda.plain import JsonObject
 from pagoda.recipes.datasets import dataset_for, open_source
+from pagoda.recipes.target_fields import lighten
 from pagoda.weights.file_types import HUB, is_remote
 from pagoda.weights.files import has_card, read_card, save_weights
 from pagoda.weights.remote import fetch
@@ -135,12 +136,11 @@ def push_to_hub(
     The repository is made where it is missing, private unless `private=False` says otherwise. `token` is one that may
     write; None: that of `hf auth login`. The other arguments are those of `save_pretrained`.
 
-    Raises ValueError for a name that is no OWNER/REPO, before any work, PermissionError where the hub refuses.
+    Raises ValueError for a name that is no OWNER/REPO, before any work, ConnectionError where the hub does not take it.
     """
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
         raise ValueError(f"a repository of the hub is called OWNER/REPO, got '{repo}'")
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
 
     with TemporaryDirectory() as folder:
         save_pretrained(
@@ -152,10 +152,10 @@ def push_to_hub(
             commit = api.upload_folder(
                 repo_id=repo, folder_path=folder, commit_message=message or "Weights and their page"
             )
-        except HfHubHTTPError as error:
-            raise PermissionError(
-                f"the hub did not take {repo}: {str(error).splitlines()[0]}; `hf auth login` with a token that may"
-                " write, or token=…"
+        except Exception as error:  # its client has a dozen kinds, by its version
+            raise ConnectionError(
+                f"the hub did not take {repo}: {(str(error) or type(error).__name__).splitlines()[0]}; look at the name"
+                " and the network, and give a token that may write: `hf auth login`, or token=…"
             ) from error
     return str(commit.commit_url)
 
@@ -174,7 +174,7 @@ def _scores(model: Detector, data: str | Path, split: str) -> Scores:
         intervals=ap_intervals(evaluator.matches(), names),
         data=Path(data).resolve().name,
         split=split,
-        fingerprint=fingerprint(dataset),
+        fingerprint=fingerprint(lighten(dataset, model)),  # as a run reckons it
         protocol=f"{told}; intervals of 2000 bootstrap samples of the pictures.",
     )
 

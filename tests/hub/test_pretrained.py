@@ -155,6 +155,20 @@ def test_any_words_stay_readable_metadata(name, licence, tmp_path):
     assert "build=FUNCTION" in page.text()
 
 
+def test_a_model_that_is_not_in_the_zoo_comes_back_by_its_function(model, tmp_path):
+    composed = create_model("fcos_resnet18_fpn", num_classes=2, **SMALL)
+    composed.origin = None
+    folder = pagoda.save_pretrained(composed, tmp_path / "mine")
+    facts, text = page_of(folder)
+    assert facts["tags"] == ["pagoda"] and "build=FUNCTION" in text and "composed outside the zoo" in text
+    with pytest.raises(ValueError, match=r"hand over"):
+        pagoda.from_pretrained(folder)
+    again = pagoda.from_pretrained(
+        folder, build=lambda count: create_model("fcos_resnet18_fpn", num_classes=count, **SMALL)
+    )
+    assert torch.equal(again.class_head.predict.weight, composed.class_head.predict.weight)
+
+
 class DiskHub:
     """What is asked of the hub, as folders on this disk."""
 
@@ -225,6 +239,6 @@ def test_names_that_are_neither_folder_nor_repository_are_refused(disk_hub, tmp_
     for name in ("hf:shapes", "hf:me/shapes/best.safetensors"):
         with pytest.raises(ValueError, match="reads hf:OWNER/REPO or"):
             pagoda.from_pretrained(name)
-    with pytest.raises(ValueError, match="is an exported file; hand over the checkpoint"):
+    with pytest.raises(ValueError, match=r"model\.onnx is an exported file; hand over the checkpoint"):
         pagoda.save_pretrained("model.onnx", tmp_path / "x")
     assert not disk_hub.calls

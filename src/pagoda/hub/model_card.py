@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from pagoda.plain import JsonObject
 from pagoda.version import __version__
+from pagoda.zoo.families import is_known, parse_name
 
 HUB_LICENCES = (
     "apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0",
@@ -64,14 +65,12 @@ class Published:
     def text(self) -> str:
         """README.md: metadata as the hub reads them, then Markdown."""
         parts = (self._about(), self._scores(), self._use(), self._origin())
-        return f"---\n{self.metadata()}\n---\n\n# {self.name}\n\n" + "\n\n".join(parts) + "\n"
+        return f"---\n{self.metadata()}\n---\n\n# {_cell(self.name)}\n\n" + "\n\n".join(parts) + "\n"
 
     def metadata(self) -> str:
         """YAML of the hub's own fields."""
-        from huggingface_hub import (
-            EvalResult,
-            ModelCardData,
-        )  # takes a second, which loading a model does not need
+        # A second, which loading a model does not need.
+        from huggingface_hub import EvalResult, ModelCardData
 
         model, task = str(self.card.get("model") or ""), self.task
         results = None
@@ -89,9 +88,9 @@ class Published:
                 )
                 for metric, value in self.scores.rows()
             ]
-        is_known = self.licence.lower() in HUB_LICENCES
-        named = {"license": self.licence.lower()} if is_known else {}
-        if self.licence and not is_known:
+        is_on_hub = self.licence.lower() in HUB_LICENCES
+        named = {"license": self.licence.lower()} if is_on_hub else {}
+        if self.licence and not is_on_hub:
             named = {
                 "license": "other",
                 "license_name": re.sub(r"[^\w.-]+", "-", self.licence).strip("-").lower(),
@@ -100,7 +99,7 @@ class Published:
             model_name=self.name if results else None,
             library_name="pagoda",
             pipeline_tag=task,
-            tags=["pagoda", *([model.partition("_resnet")[0].partition(".")[0]] if model else [])],
+            tags=["pagoda", *([parse_name(model).detector] if is_known(model) else [])],
             eval_results=results,
             **named,
         )
@@ -114,10 +113,13 @@ class Published:
 
     def _about(self) -> str:
         names = self.card.get("label_map", {}).get("names", [])
-        model = (
-            self.card.get("model") or "composed outside the zoo: loading it needs the function that builds it"
+        model = self.card.get("model")
+        told = (
+            f"`{model}`"
+            if model
+            else "composed outside the zoo: loading it takes the function that builds it"
         )
-        rows = [("model", f"`{model}`" if self.card.get("model") else model)]
+        rows = [("model", told)]
         if self.num_parameters:
             rows.append(("parameters", f"{self.num_parameters / 1e6:.1f} M"))
         rows += [
@@ -160,13 +162,8 @@ class Published:
         began = self.card.get("provenance")
         if isinstance(began, Mapping):
             told = f"{began.get('file')} ({began.get('source')})"
-            rows.append(
-                (
-                    _cell(told),
-                    _cell(began.get("licence") or "not known"),
-                    f"`{began.get('sha256') or 'not known'}`",
-                )
-            )
+            licence, digest = (_cell(began.get(key) or "not known") for key in ("licence", "sha256"))
+            rows.append((_cell(told), licence, f"`{digest}`"))
         body = (self.card.get("options") or {}).get("backbone_weights")
         if body:
             rows.append((f"the backbone: {_cell(body)}", "that of its publisher", "not known"))

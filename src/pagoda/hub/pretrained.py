@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -43,7 +44,7 @@ def save_pretrained(
     licence it and what it began from stand. A checkpoint of a run goes in byte by byte, with the scores that chose it.
 
     Args:
-        model: a checkpoint (path or address), or a detector.
+        model: a checkpoint (path or address), or a detector, as those that are not in the zoo have to be.
         data: a data set to score on, whose numbers then come with 95 % intervals of 2000 bootstrap samples.
         split: which part of it.
         licence: of these weights, as in SPDX ("Apache-2.0"); left out, the page says that nobody has stated one.
@@ -65,12 +66,9 @@ def save_pretrained(
     taken = [place for place in (folder / WEIGHTS, folder / PAGE) if place.exists()]
     if taken and not overwrite:
         raise FileExistsError(f"{taken[0]} exists; choose another folder or say overwrite=True")
-    if not isinstance(model, Detector) and is_exported(model):
-        raise ValueError(f"{model} is an exported file; hand over the checkpoint that it was made of")
-    if isinstance(model, Detector) and is_exported(str(getattr(model, "file", ""))):
-        raise ValueError(
-            "an exported file has no weights to save; hand over the checkpoint that it was made of"
-        )
+    named = getattr(model, "path", "") if isinstance(model, Detector) else model
+    if is_exported(named):
+        raise ValueError(f"{named} is an exported file; hand over the checkpoint that it was made of")
     path = None if isinstance(model, Detector) else fetch(str(model)) if is_remote(model) else Path(model)
     detector = model if isinstance(model, Detector) else load(model)
     scores = None if data is None else _scores(detector, data, split)
@@ -95,10 +93,13 @@ def save_pretrained(
     return folder
 
 
-def from_pretrained(place: str | Path, *, device: str | None = None) -> Detector:
+def from_pretrained(
+    place: str | Path, *, build: Callable[[int], Detector] | None = None, device: str | None = None
+) -> Detector:
     """The model of a folder that `save_pretrained` wrote, or of "hf:OWNER/REPO" ("hf:OWNER/REPO@REVISION") on the hub.
 
-    Only the second one asks the network, once; the file is kept. Raises FileNotFoundError where there is no such
+    Only the second one asks the network, once; the file is kept. `build` composes a model that is not in the zoo, as in
+    `models.load`. Raises FileNotFoundError where there is no such
     folder, or no weights in it, WeightsError for what `models.load` refuses.
 
     >>> from_pretrained("somebody/shapes")
@@ -112,12 +113,12 @@ def from_pretrained(place: str | Path, *, device: str | None = None) -> Detector
             raise ValueError(
                 f"a repository of the hub reads hf:OWNER/REPO or hf:OWNER/REPO@REVISION, got '{place}'"
             )
-        return load(f"{HUB}{repo}/{WEIGHTS}", device=device)
+        return load(f"{HUB}{repo}/{WEIGHTS}", build=build, device=device)
     file = Path(place, WEIGHTS)
     if not file.is_file():
         remedy = f"; {HUB}{place} fetches it from the hub" if REPO.fullmatch(place) else ""
         raise FileNotFoundError(f"no folder {place} with {WEIGHTS}{remedy}")
-    return load(file, device=device)
+    return load(file, build=build, device=device)
 
 
 def push_to_hub(

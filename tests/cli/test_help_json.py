@@ -77,8 +77,8 @@ def words_for(option: dict, value: object) -> list[str]:
 
 
 def test_every_verb_is_there_once(described):
-    assert [row["command"] for row in described["commands"]].sort() == [*PLACES].sort()
-    assert len(described["commands"]) == len(PLACES) and described["models"] == list_models()
+    assert sorted(row["command"] for row in described["commands"]) == sorted(PLACES)
+    assert described["models"] == list_models()
     assert all(row["summary"] and row["description"] for row in described["commands"])
     assert all(example.startswith("pagoda ") for row in described["commands"] for example in row["examples"])
 

@@ -52,6 +52,8 @@ def small(command: str) -> str:
     """The command of a page as it is run here."""
     for word, smaller in SMALLER.items():
         command = command.replace(word, smaller)
+    if re.match(r"train \w+\.safetensors", command):
+        return f"{command} {OF_SIDES} --batch-size 2"
     model = re.match(r"train (fcos|retinanet|efficientdet)_", command)
     if model is None:
         return command

@@ -30,6 +30,7 @@ class Scores:
     data: str = ""
     """the name of the data set; empty where it is not known"""
     split: str = ""
+    """which part of it"""
     fingerprint: str = ""
     """of that split (`data.table.fingerprint`); empty where it is not known"""
     protocol: str = ""
@@ -51,16 +52,21 @@ class Published:
     """
 
     name: str
+    """the title"""
     card: JsonObject
     """of the checkpoint"""
     sha256: str
     """of the file of weights"""
     num_bytes: int = 0
+    """of that file; 0: not said"""
     num_parameters: int = 0
+    """numbers that the model learns; 0: not said"""
     licence: str = ""
     """of these weights, as whoever publishes them says; empty: nobody has said"""
     scores: Scores | None = None
+    """what is known of them"""
     repo: str = "OWNER/REPO"
+    """where it lies on the hub"""
 
     def text(self) -> str:
         """README.md: metadata as the hub reads them, then Markdown."""

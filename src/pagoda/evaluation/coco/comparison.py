@@ -138,6 +138,7 @@ def compare_runs(
     )
 
 
+@checked
 def ap_intervals(
     run: Run, names: Sequence[str], *, rounds: int = 2000, seed: int = 0
 ) -> dict[str, tuple[float, float]]:

@@ -1,6 +1,8 @@
 """model.predict: every kind of source, one in → one out, and pictures of extreme size."""
 
 from dataclasses import replace
+from io import BytesIO
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from PIL import Image
 
 from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.models import create_model
+from pagoda.pictures.errors import PictureError
 from pagoda.postprocess.test_time_augmentation import PictureViews
 from pagoda.predict import read_resized
 from pagoda.preprocess import InputSpec
@@ -37,11 +40,82 @@ def test_every_kind_of_source_gives_the_same(model, picture, tmp_path):
     tensor = torch.from_numpy(picture).permute(2, 0, 1)
     expected = model.predict(picture)
     assert isinstance(expected, Detections) and len(expected) > 0
-    for source in (str(file), file, Image.fromarray(picture), tensor, tensor / 255, picture / 255):
+    content = file.read_bytes()
+    encoded = (content, bytearray(content), memoryview(content), BytesIO(content))
+    for source in (str(file), file, *encoded, Image.fromarray(picture), tensor, tensor / 255, picture / 255):
         found = model.predict(source)
         torch.testing.assert_close(found.boxes, expected.boxes, atol=1e-3, rtol=0)
         torch.testing.assert_close(found.scores, expected.scores, atol=1e-5, rtol=0)
     assert model.predict(file).file == str(file)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "the given bytes: empty, or no picture"),
+        (b"<svg></svg>", "the given bytes: no picture, but an SVG"),
+        (b"a.png", "the given bytes"),
+    ],
+)
+def test_bytes_that_are_no_picture_are_refused(model, content, words):
+    with pytest.raises(PictureError, match=words):
+        model.predict(content)
+
+
+@pytest.fixture
+def samples(tmp_path, picture):
+    """A data set as supervision reads it: pictures of strong colours, by cv2."""
+    supervision = pytest.importorskip("supervision")
+    for number, pixels in enumerate((picture, picture[::-1])):
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        Image.fromarray(pixels).save(tmp_path / f"{number}.jpg", quality=70)
+    files = sorted(map(str, tmp_path.iterdir()))
+    empty = supervision.Detections.empty()
+    return supervision.DetectionDataset(classes=["a"], images=files, annotations=dict.fromkeys(files, empty))
+
+
+def test_samples_of_supervision_are_seen_in_the_right_colours(model, samples):
+    """supervision hands over BGR; as arrays, these pictures are others."""
+    found = model.predict(iter(samples))
+    assert [each.file for each in found] == list(samples.image_paths)
+    for sample, each in zip(samples, found, strict=True):
+        expected = model.predict(sample[0])
+        for alone in (
+            each,
+            model.predict(sample),
+            model.predict((sample[0], sample[1][..., ::-1], sample[2])),
+        ):
+            assert torch.equal(alone.boxes, expected.boxes) and torch.equal(alone.scores, expected.scores)
+            assert np.array_equal(alone.picture, expected.picture)
+        assert not torch.equal(model.predict(sample[1]).scores, expected.scores)
+    assert isinstance(model.predict(samples[0]), Detections)
+    theirs = found[0].to_supervision()
+    assert np.array_equal(theirs.xyxy, found[0].boxes.numpy()) and len(theirs) == len(found[0])
+
+
+@pytest.mark.parametrize(
+    "change", [lambda array: array[:, ::-1], lambda array: array[:20], lambda array: 255 - array]
+)
+def test_a_sample_whose_array_is_another_picture_is_refused(model, samples, change):
+    path, array, annotations = samples[0]
+    with pytest.raises(
+        PictureError, match=r"an array that is not the picture of the file.*array\[\.\.\., ::-1\]"
+    ):
+        model.predict((path, change(array), annotations))
+
+
+def test_samples_with_a_filepath_stand_for_their_files(model, tmp_path, picture):
+    """As FiftyOne's do."""
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    sample = SimpleNamespace(filepath=str(tmp_path / "a.png"), ground_truth=None)
+    alone, (listed,) = model.predict(sample), model.predict([sample])
+    assert alone.file == listed.file == sample.filepath and torch.equal(
+        alone.boxes, model.predict(picture).boxes
+    )
+    with pytest.raises(PictureError, match="there is no such file"):
+        model.predict(SimpleNamespace(filepath=str(tmp_path / "gone.png")))
+    with pytest.raises(TypeError, match="a sample of supervision or FiftyOne, got SimpleNamespace"):
+        model.predict(SimpleNamespace(filepath=None))
 
 
 def test_a_picture_that_was_made_smaller_while_it_was_read_gives_the_same(model, picture, tmp_path):

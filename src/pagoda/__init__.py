@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pagoda.api import evaluate, export, track, train, why
     from pagoda.convert.read_backbone import load_backbone
     from pagoda.exporting.optimize import optimize
+    from pagoda.hub.pretrained import from_pretrained, push_to_hub, save_pretrained
     from pagoda.models import create_model, list_models, load
     from pagoda.structures.instances import Detections, Targets
     from pagoda.structures.labels import LabelMap
@@ -18,9 +19,12 @@ _HOMES = {
     "create_model": "pagoda.models",
     "evaluate": "pagoda.api",
     "export": "pagoda.api",
+    "from_pretrained": "pagoda.hub.pretrained",
     "list_models": "pagoda.models",
     "load": "pagoda.models",
     "load_backbone": "pagoda.convert.read_backbone",
+    "push_to_hub": "pagoda.hub.pretrained",
+    "save_pretrained": "pagoda.hub.pretrained",
     "track": "pagoda.api",
     "train": "pagoda.api",
     "why": "pagoda.api",

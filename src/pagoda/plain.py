@@ -35,6 +35,13 @@ _NUMBERS: dict[object, str] = {
     float: "a number",
     NoneType: "None",
 }
+_SCHEMA_TYPES: dict[object, str] = {
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "string",
+    NoneType: "null",
+}
 LARGEST = 2**63
 """of whole numbers: a tensor holds none from here on"""
 _shorten = Repr()
@@ -168,6 +175,33 @@ def describe(hint: object) -> str:
     if origin in (tuple, list) or _is_collection(hint):
         return f"a sequence, each of it {describe(parts[0])}" if parts else "a sequence"
     return _NUMBERS.get(hint) or str(getattr(hint, "__name__", None) or hint)
+
+
+def value_schema(hint: object) -> JsonObject:
+    """What may stand where `hint` is annotated, as a JSON Schema; of a dataclass only that it is an object.
+
+    Raises TypeError for other types than `checked` knows, and text.
+
+    >>> value_schema(Literal["sgd", "adamw"] | None)
+    {'anyOf': [{'enum': ['sgd', 'adamw']}, {'type': 'null'}]}
+    >>> value_schema(tuple[int, int])
+    {'type': 'array', 'prefixItems': [{'type': 'integer'}, {'type': 'integer'}], 'minItems': 2, 'maxItems': 2}
+    """
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return {"enum": list(parts)}
+    if _is_union(hint):
+        return {"anyOf": [value_schema(part) for part in parts]}
+    if origin is tuple and parts[-1] is Ellipsis:
+        return {"type": "array", "items": value_schema(parts[0])}
+    if origin is tuple:
+        items = [value_schema(part) for part in parts]
+        return {"type": "array", "prefixItems": items, "minItems": len(items), "maxItems": len(items)}
+    if _is_dataclass(hint):
+        return {"type": "object"}
+    if hint not in _SCHEMA_TYPES:
+        raise TypeError(f"no JSON Schema is known for {hint}")
+    return {"type": _SCHEMA_TYPES[hint]}
 
 
 def from_plain(cls: type[Options], values: object, where: str = "") -> Options:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -91,8 +92,44 @@ def read_resized(path: str | Path, spec: InputSpec, *, factor: int) -> ResizedPi
     return ResizedPicture(spec.resize_strips(strips(), size), spec, size, drawing, str(path))
 
 
-Source = str | Path | Image.Image | np.ndarray | Tensor | InMemory | ResizedPicture
-"""a picture: path, address, PIL image, array or tensor; see `Detector.predict`"""
+@runtime_checkable
+class FiledSample(Protocol):
+    """A sample of a data set that names the file of its picture, as FiftyOne's do."""
+
+    filepath: str
+
+
+Source = (
+    str
+    | Path
+    | bytes
+    | bytearray
+    | memoryview
+    | BytesIO
+    | Image.Image
+    | np.ndarray
+    | Tensor
+    | InMemory
+    | ResizedPicture
+    | tuple[str | Path, np.ndarray, Any]
+    | FiledSample
+)
+"""a picture: path, address, bytes of a file, PIL image, array, tensor, or a sample of supervision's or FiftyOne's data
+sets; see `Detector.predict`"""
+
+
+def are_many(source: object) -> bool:
+    """Whether `Detector.predict` was handed several pictures: a list, tuple or iterator, but no sample of supervision,
+    which is a tuple, and no BytesIO, which could be gone through, too.
+
+    >>> are_many(["a.jpg"]), are_many("a.jpg")
+    (True, False)
+    """
+    from pagoda.pictures.samples import is_sample  # see predict_pictures
+
+    return isinstance(source, list | tuple | Iterator) and not (
+        isinstance(source, BytesIO) or is_sample(source)
+    )
 
 
 class PictureDetector(Protocol):

@@ -59,6 +59,8 @@ RECORDS = {
     "exporting.raw_heads.RawHeadsReport",
     "exporting.parity.ParityReport",
     "exporting.variants.Timing",
+    "hub.model_card.Published",
+    "hub.model_card.Scores",
     "training.loop.Position",
     "video.files.VideoFacts",
     "visualization.thumbnails.Embedded",

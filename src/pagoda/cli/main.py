@@ -97,6 +97,8 @@ def _answer(arguments: list[str]) -> int:
     if arguments[0] in ("--version", "version"):
         print(f"pagoda {__version__}")
         return 0
+    if arguments[0] in ("--help-json", "--completion"):
+        return _describe(arguments)
     verb = arguments[0]
     if verb not in VERBS:
         _say_error(f"no command is called '{verb}'; {did_you_mean(verb, VERBS)}")
@@ -121,6 +123,23 @@ def _answer(arguments: list[str]) -> int:
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         _say_error(str(text))
         return 1
+
+
+def _describe(arguments: list[str]) -> int:
+    """The whole command line for other programs, or what a shell completes it by; the exit code."""
+    completion = import_module("pagoda.cli.arguments.completion")
+    shell = arguments[1] if arguments[0] == "--completion" and len(arguments) == 2 else None
+    if arguments != ["--help-json"] and shell not in completion.SHELLS:
+        _say_error(
+            f"say pagoda --help-json, or pagoda --completion {', '.join(completion.SHELLS)}: one of them"
+        )
+        return 2
+    described = import_module("pagoda.cli.arguments.described").describe_program(VERBS)
+    if shell:
+        print(completion.script(shell, described), end="")
+    else:
+        print(import_module("pagoda.files.text").json_text(described, indent=1))
+    return 0
 
 
 def unfit_name(word: str) -> str:
@@ -171,7 +190,9 @@ def _show_help(console: Console) -> None:
     console.print(verbs)
     console.print("\nA first model: [cyan]pagoda demo[/cyan]\nYour own: [cyan]pagoda doctor DIR[/cyan], then")
     console.print(
-        "[cyan]pagoda train fcos_resnet18_fpn --data DIR[/cyan]\nFull error traces: PAGODA_TRACEBACK=1"
+        "[cyan]pagoda train fcos_resnet18_fpn --data DIR[/cyan]\nFull error traces: PAGODA_TRACEBACK=1\n"
+        "For other programs: [cyan]pagoda --help-json[/cyan]; for the tab key: [cyan]pagoda --completion[/cyan]"
+        " bash, zsh or fish"
     )
 
 

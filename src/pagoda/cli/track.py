@@ -21,6 +21,8 @@ from pagoda.plain import checked
 from pagoda.recipes.thresholds_file import say_thresholds
 from pagoda.structures.instances import Detections
 
+SUBVERBS = {"link": link, "eval": evaluate, "compare": compare}
+
 
 @checked
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +67,8 @@ class TrackCommand(TileOptions, TrackOptions):
 
 def main(arguments: Sequence[str]) -> int:
     """0; 1 when the source could not be read to its end: what came before is written all the same."""
-    if arguments and arguments[0] == "link":
-        return link.main(arguments[1:])
-    if arguments and arguments[0] == "eval":
-        return evaluate.main(arguments[1:])
-    if arguments and arguments[0] == "compare":
-        return compare.main(arguments[1:])
+    if arguments and arguments[0] in SUBVERBS:
+        return SUBVERBS[arguments[0]].main(arguments[1:])
     command = parse(TrackCommand, "track", arguments)
     source, tiles = command.open(command.source), command.cut()
     model = open_ready(

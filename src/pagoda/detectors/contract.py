@@ -13,7 +13,7 @@ from pagoda.plain import JsonObject
 from pagoda.postprocess.select import Limits, Select
 from pagoda.postprocess.test_time_augmentation import PictureViews
 from pagoda.postprocess.tubes import SelectTubes
-from pagoda.predict import Source, predict_pictures
+from pagoda.predict import Source, are_many, predict_pictures
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections, Targets
@@ -144,11 +144,16 @@ class Detector(nn.Module):
         views: PictureViews | None = None,
         tiles: Tiles | int | Literal["auto"] | None = None,
     ) -> "Detections | list[Detections] | Iterator[Detections]":
-        """Find objects in a picture: path, URL, PIL image, array or tensor; one in → one out, list → list.
+        """Find objects in a picture: path, URL, bytes, PIL image, array or tensor; one in → one out, list → list.
 
-        Arrays and tensors are RGB, uint8 or float in [0, 1]. `stream=True` gives an iterator, whatever the
-        number of pictures. Boxes are in pixels of each picture as it stands upright. `views` looks at each picture
-        mirrored and at other sizes too, which is slower and finds a little more.
+        Arrays and tensors are RGB, uint8 or float in [0, 1]; what cv2 reads is BGR: hand over `array[..., ::-1]`.
+        Bytes (also a BytesIO) are those of a picture file. A sample of supervision's `DetectionDataset` (path, array,
+        annotations), or of FiftyOne, stands for the file it names, whatever the order of the array's channels; one
+        whose array is another picture is refused. `iter(dataset)` hands over all of them.
+
+        `stream=True` gives an iterator, whatever the number of pictures. Boxes are in pixels of each picture as it
+        stands upright. `views` looks at each picture mirrored and at other sizes too, which is slower and finds a
+        little more.
 
         `tiles` cuts large pictures for objects that would be too small in the whole (docs/tiles.md): Tiles, the side of
         one in pixels, or "auto", what the model sees; `batch_size` is then of tiles. Raises ValueError together with
@@ -165,8 +170,8 @@ class Detector(nn.Module):
             thresholds = self.card_thresholds()
             min_score = self.bar_of(thresholds)
         limits: Limits = {"min_score": min_score, "max_iou": max_iou, "max_detections": max_detections}
-        sources = source if isinstance(source, list | tuple | Iterator) else [source]
-        is_many = sources is source
+        is_many = are_many(source)
+        sources = source if is_many else [source]
         found = predict_pictures(
             self,
             sources,

@@ -40,6 +40,7 @@ from pagoda.pictures.files import (
 )
 from pagoda.pictures.orientation import orientation, upright, upright_and_stored
 from pagoda.pictures.rgb import how_to_stretch, rgb_strips
+from pagoda.pictures.samples import check_beside, file_of_sample, is_sample
 from pagoda.pictures.strips import in_multiples, range_of_levels
 from pagoda.plain import checked
 
@@ -51,6 +52,7 @@ __all__ = [
     "is_address",
     "is_other_file",
     "is_picture",
+    "is_sample",
     "level_range",
     "list_pictures",
     "natural_order",
@@ -235,14 +237,13 @@ def _is_reduced_page(image: Image.Image) -> bool:
 
 
 @checked
-def to_picture(
-    source: str | Path | Image.Image | np.ndarray | torch.Tensor | ReadPicture, *, channels: Literal[3, 4] = 3
-) -> tuple[np.ndarray, str | None]:
+def to_picture(source: object, *, channels: Literal[3, 4] = 3) -> tuple[np.ndarray, str | None]:
     """Any picture as ((H, W, 3) uint8 RGB, its name if it has one); with 4 channels as RGBA, as `read_picture` does.
 
-    `source`: a path; an http(s) address; a PIL image; an array (H, W), (H, W, 3) or (H, W, 4) in RGB order; a
-    tensor (3, H, W) or (1, H, W), for RGBA also (4, H, W). Arrays and tensors are uint8, or floating point within
-    0 … 1. Raises PictureError for a picture that cannot be read, TypeError for a source of another kind.
+    `source`: a path; an http(s) address; the bytes of a file, also as a BytesIO; a PIL image; an array (H, W),
+    (H, W, 3) or (H, W, 4) in RGB order; a tensor (3, H, W) or (1, H, W), for RGBA also (4, H, W). Arrays and tensors
+    are uint8, or floating point within 0 … 1. A sample of supervision's or FiftyOne's data sets stands for its file.
+    Raises PictureError for a picture that cannot be read, TypeError for a source of another kind.
 
     >>> pixels, name = to_picture(torch.ones(3, 2, 5))
     >>> pixels.shape, int(pixels.max()), name
@@ -256,6 +257,10 @@ def to_picture(
             return _to_pixels(image, source, channels), name or source
     if isinstance(source, str | Path):
         return read_picture(source, channels=channels), str(source)
+    if isinstance(source, bytes | bytearray | memoryview | BytesIO):
+        content = source.getvalue() if isinstance(source, BytesIO) else bytes(source)
+        with _opened(BytesIO(content), "the given bytes") as image:
+            return _to_pixels(image, "the given bytes", channels), None
     if isinstance(source, Image.Image):
         file_name = str(getattr(source, "filename", "")) or None
         return _to_pixels(source, file_name or "the given PIL image", channels), file_name
@@ -263,9 +268,14 @@ def to_picture(
         return from_tensor(source, channels), None
     if isinstance(source, np.ndarray):
         return from_array(source, channels=channels), None
+    if is_sample(source):
+        file = file_of_sample(source)
+        pixels = read_picture(file, channels=channels)
+        check_beside(pixels, source)
+        return pixels, file
     raise TypeError(
-        f"a picture must be a path, an http(s) address, a PIL image, a numpy array or a torch tensor,"
-        f" got {type(source).__name__}"
+        f"a picture must be a path, an http(s) address, bytes of a file, a PIL image, a numpy array, a torch tensor or"
+        f" a sample of supervision or FiftyOne, got {type(source).__name__}"
     )
 
 

@@ -25,6 +25,7 @@ from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
 from pagoda.structures.tubes import AnyTargets
 from pagoda.training.batch_norms import plan_batches
+from pagoda.training.best import save_best
 from pagoda.training.distributed import processes
 from pagoda.training.ema import ModelAverage
 from pagoda.training.failed_batch import NotFiniteError, diagnose, save_capsule
@@ -40,7 +41,6 @@ from pagoda.training.learnable import learnable_batch
 from pagoda.training.optim import build_optimizer, clip_each_gradient, rate_factor, set_rate
 from pagoda.training.run_log import RunLog
 from pagoda.training.settings import TrainSettings
-from pagoda.weights.files import save_weights
 
 MakeBar = Callable[[str, int], Callable[[int], None]]
 """(label, total) to a progress bar, which is called with the number done"""
@@ -303,8 +303,7 @@ class Trainer:
             for warning in result.warnings if self.at.epoch <= self.settings.val_every else ():
                 self.log.say(f"warning: {warning}")
             if is_best:
-                card = {**self.model.card(), "metrics": result.to_dict()["metrics"], "epoch": epoch + 1}
-                save_weights(self.folder / "best.safetensors", self.model_to_keep().state_dict(), card)
+                save_best(self.folder, self.model_to_keep(), result, epoch=epoch + 1, data=self.data)
         self.at.is_scored = True
         self._save()
         return result

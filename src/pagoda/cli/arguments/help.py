@@ -58,12 +58,17 @@ def description_of(command: type, width: int = 80) -> str:
         --out c
     """
     paragraphs = []
-    for paragraph in cleandoc(command.__doc__ or "").split("\n\n"):
-        lines = paragraph.splitlines()
-        are_examples = all(line.startswith("pagoda ") for line in lines)
+    for lines, are_examples in paragraphs_of(command):
         told = [_example(line, width) for line in lines] if are_examples else wrap(" ".join(lines), width)
         paragraphs.append("\n".join(told))
     return "\n\n".join(paragraphs)
+
+
+def paragraphs_of(command: type) -> Iterator[tuple[list[str], bool]]:
+    """The lines of each paragraph of a command's docstring, and whether they are examples: all begin with "pagoda "."""
+    for paragraph in cleandoc(command.__doc__ or "").split("\n\n"):
+        lines = paragraph.splitlines()
+        yield lines, all(line.startswith("pagoda ") for line in lines)
 
 
 def _example(line: str, width: int) -> str:
@@ -82,7 +87,7 @@ def _class_shown(options: type, chosen: object, hidden: Collection[str] = (), pa
     hints, lines = get_type_hints(options, include_extras=True), lines_of(options)
     order = {name: place for place, name in enumerate(getattr(options, "common", ()))}
     made = []
-    for name, value in _values(options, chosen).items():
+    for name, value in values_of(options, chosen).items():
         hint = hints[name]
         if is_dataclass(value):
             hint = _class_shown(type(value), value, hidden, f"{path}{name}.")
@@ -122,8 +127,14 @@ def _statements(kind: type) -> list[ast.stmt]:
     return []
 
 
-def _values(options: type, chosen: object) -> dict[str, object]:
-    """{field: its value before anything is typed}; dataclasses.MISSING for those that have to be."""
+def values_of(options: type, chosen: object) -> dict[str, object]:
+    """{field: its value before anything is typed}, of `chosen`, where it is not None; dataclasses.MISSING for those
+    that have to be.
+
+    >>> from pagoda.cli.models import ModelsCommand
+    >>> values_of(ModelsCommand, None)
+    {'published': False, 'json': False}
+    """
     values = {}
     for each in fields(options):
         value = each.default if each.default_factory is MISSING else each.default_factory()
@@ -135,7 +146,7 @@ def _values(options: type, chosen: object) -> dict[str, object]:
 def _optional(options: type, chosen: object, path: str = "") -> Iterator[str]:
     """The names, with dots, of all flags that may be left out."""
     hints = get_type_hints(options, include_extras=True)
-    for name, value in _values(options, chosen).items():
+    for name, value in values_of(options, chosen).items():
         if is_dataclass(value):
             yield from _optional(type(value), value, f"{path}{name}.")
         elif value is not MISSING and tyro.conf.Positional not in get_args(hints[name]):

@@ -3,10 +3,9 @@
 import re
 from collections.abc import Sequence
 from dataclasses import is_dataclass
-from sys import maxsize
-from typing import get_args, get_origin, get_type_hints
+from typing import get_type_hints
 
-from pagoda.cli.arguments.json_options import FORMS
+from pagoda.cli.arguments.described import most_words
 from pagoda.cli.arguments.parsing import names_code
 from pagoda.models import is_checkpoint
 from pagoda.zoo.composed_options import check_applies, owner_of
@@ -86,7 +85,7 @@ def _length_of(flag: str, lengths: dict[str, int]) -> int:
 
 def _flag_lengths(command: type, prefix: str = "") -> dict[str, int]:
     """{flag of a command: how many words its value has at most}, those of every model's options among them."""
-    lengths = {"help": 0, "help-all": 0}
+    lengths = {"help": 0, "help-all": 0, "help-json": 0}
     for name, hint in get_type_hints(command).items():
         flag = f"{prefix}{name}".replace("_", "-")
         if hint is ModelOptions or hint is Options:
@@ -95,18 +94,8 @@ def _flag_lengths(command: type, prefix: str = "") -> dict[str, int]:
         elif is_dataclass(hint):
             lengths |= _flag_lengths(hint, f"{flag}.")  # type: ignore[arg-type]
         else:
-            lengths[flag] = _words_in(hint)
+            lengths[flag] = most_words(hint)
     return lengths
-
-
-def _words_in(hint: object) -> int:
-    """How many words of the command line a value of this type has at most."""
-    parts = get_args(hint)
-    if hint is bool:
-        return 0
-    if get_origin(hint) is tuple and hint not in FORMS:
-        return maxsize if parts[-1] is Ellipsis else len(parts)
-    return max([1, *(_words_in(part) for part in parts if part is not Ellipsis and hint not in FORMS)])
 
 
 def flag_value(arguments: Sequence[str], flag: str) -> str | None:

@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 
 import tyro
 
+from pagoda.cli.arguments.described import describe
 from pagoda.cli.arguments.help import HELP_FLAGS, show_help
 from pagoda.cli.arguments.json_options import json_options
 from pagoda.convert.choice_notes import collected_notes
@@ -19,7 +20,7 @@ from pagoda.data.reading.complaints import Complaints
 from pagoda.detectors.contract import Detector
 from pagoda.exporting.optimize import quicken
 from pagoda.files.drafts import sweep_drafts
-from pagoda.files.text import as_whole, one_line, read_json, read_text
+from pagoda.files.text import as_whole, json_text, one_line, read_json, read_text
 from pagoda.machine import PRECISIONS, choose_precision, find_device
 from pagoda.models import create_model, is_checkpoint, is_exported, load
 from pagoda.places import told_at
@@ -31,12 +32,16 @@ AnyPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 def parse(command: type[T], verb: str, arguments: Sequence[str], default: T | None = None) -> T:
-    """Flags of the dataclass `command`; `a.b=v` is taken for `--a.b v`. Wrong usage exits with 2, --help with 0.
+    """Flags of the dataclass `command`; `a.b=v` is taken for `--a.b v`. Wrong usage exits with 2, --help and its
+    like with 0.
 
     >>> from pagoda.training.settings import TrainSettings
     >>> parse(TrainSettings, "train", ["--data", "DIR", "optim.momentum=0.5"]).optim.momentum
     0.5
     """
+    if "--help-json" in arguments:
+        print(json_text(describe(command, verb, default), indent=1))
+        sys.exit(0)
     if HELP_FLAGS & set(arguments):
         show_help(command, verb, arguments, default)
     accepted = [f"--{word}" if re.match(r"^[a-z_]\w*(\.\w+)*=", word) else word for word in arguments]

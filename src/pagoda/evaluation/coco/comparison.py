@@ -138,6 +138,21 @@ def compare_runs(
     )
 
 
+@checked
+def ap_intervals(
+    run: Run, names: Sequence[str], *, rounds: int = 2000, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """part → the ends of the 95 % interval of one model's "AP", "AP50", "AP of cat", "segm/AP" …, on `rounds` samples
+    of the pictures; nan where a part is undefined. `names` are those of the classes.
+    """
+    truth = next(iter(run.values())).truth
+    drawn = draw_samples(len(truth.image_ids), rounds, seed)
+    parts: dict[str, np.ndarray] = {}
+    for task, matches in run.items():
+        parts |= _parts(resampled_ap(matches, drawn), task, names)
+    return {name: _interval(values) for name, values in parts.items()}
+
+
 def _side(
     runs: Sequence[Matches], task: Task, names: Sequence[str], drawn: np.ndarray, chance: np.random.Generator
 ) -> dict[str, np.ndarray]:

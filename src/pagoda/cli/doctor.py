@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import Annotated
 
 import tyro
@@ -14,6 +15,7 @@ from pagoda.explain.doctor.coverage import examine_coverage
 from pagoda.explain.doctor.examine import examine
 from pagoda.files.text import json_text
 from pagoda.plain import checked
+from pagoda.progress import Progress
 from pagoda.training.settings import to_plain
 from pagoda.zoo.options import ModelOptions, Options
 
@@ -50,7 +52,13 @@ def main(arguments: Sequence[str]) -> int:
     refuse_flags(arguments, "options", options, model)
     default = DoctorCommand(data=tyro.MISSING, options=options)
     command = parse(DoctorCommand, "doctor", arguments, default)
-    report = examine(command.data, inside_only=command.inside_only)
+    with Progress() as bar:
+        task = cache(partial(bar.task, "opening pictures"))
+        report = examine(
+            command.data,
+            inside_only=command.inside_only,
+            progress=lambda done, total: task(total)(done),
+        )
     if not command.json:
         # Before the model: annotations with errors may stop the reading below.
         print(report.text())

@@ -14,6 +14,7 @@ from accelerate.utils import broadcast_object_list
 
 from pagoda.data.balance import balance_remark, picture_factors
 from pagoda.data.loading import TrainingView
+from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.fingerprint import fingerprint
 from pagoda.data.table.samples import AnnotatedDataset
 from pagoda.detectors.contract import Detector
@@ -28,6 +29,7 @@ from pagoda.plain import JsonObject
 from pagoda.recipes.augmentation import check_pasting, training_transform
 from pagoda.recipes.datasets import check_frames, check_learnable, check_scorable, open_data
 from pagoda.recipes.initial_model import Build, starting_model
+from pagoda.recipes.input_size import fit_size, is_size_open
 from pagoda.recipes.remarks import data_remarks
 from pagoda.recipes.resuming import (
     check_epochs,
@@ -99,10 +101,12 @@ def train(
     data = open_data(settings, model, take=(options or {}).get("take"))
     torch.manual_seed(settings.seed)
     start = starting_model(model, data.label_map, options=options, build=build)
+    is_open = build is None and is_size_open(model, options or {})
+    sized = fit_size(start.model, data.train) if is_open and isinstance(data.train, Annotations) else ""
     train_data, val_data = data.datasets(start.model)
     if not quiet and processes(settings.device).is_main_process:
         remarks = [line for split in data[:2] for line in data_remarks(split, settings.data)]
-        for line in dict.fromkeys([*filter(None, [start.text]), *remarks]):
+        for line in dict.fromkeys([*filter(None, [start.text, sized]), *remarks]):
             print(line, file=sys.stderr)
     go_on = partial(how_to_go_on, model=start.model, is_built=build is not None)
     return train_on(

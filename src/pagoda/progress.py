@@ -128,7 +128,7 @@ class Progress:
         self._ended.set()
 
     def task(self, label: str, total: int | None, *, done: int = 0) -> Task:
-        """Something to be done: call the result with how much is. Its bar goes with the end, unless it is the only one."""
+        """Something to be done: call the result with how much is. Its bar goes then, unless it is the only one."""
         number = self._bars.add_task(label, total=total, completed=done, note="")
 
         def show(task: Task) -> None:

@@ -59,7 +59,7 @@ RECORDS = {
     "exporting.raw_heads.RawHeadsReport",
     "exporting.parity.ParityReport",
     "exporting.variants.Timing",
-    "training.loop.Position",
+    "training.last.Position",
     "video.files.VideoFacts",
     "visualization.thumbnails.Embedded",
     "visualization.thumbnails.Thumbnail",

@@ -5,7 +5,6 @@ import shlex
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
@@ -29,6 +28,7 @@ from pagoda.training.distributed import processes
 from pagoda.training.ema import ModelAverage
 from pagoda.training.failed_batch import NotFiniteError, diagnose, save_capsule
 from pagoda.training.last import (
+    Position,
     Saved,
     compare_data,
     load_last,
@@ -57,32 +57,6 @@ class _Losses(nn.Module):
 
     def forward(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Tensor]:
         return self.model.losses(images, targets)
-
-
-@dataclass
-class Position:
-    """Where a run stands: `Trainer.at`, which `last/` keeps.
-
-    >>> Position(epoch=2, batch=5, step=205).is_scored  # in the third epoch, of 100 batches each
-    True
-    """
-
-    epoch: int = 0
-    """epochs that are done; also the number of the one at hand, counted from 0"""
-    batch: int = 0
-    """batches of the epoch at hand that are done"""
-    step: int = 0
-    """steps of the optimiser that are done, over the run"""
-    best_ap: float = -1.0
-    """see `DetectionResult.deciding`"""
-    worse_count: int = 0
-    """validations since the best"""
-    skipped: int = 0
-    """pictures that could not be read, over the run"""
-    is_scored: bool = True
-    """False between the end of an epoch and its validation, so that a run stopped there is scored when it goes on"""
-    seconds: float = 0.0
-    """spent on training, reading pictures included, validation not"""
 
 
 @checked
@@ -149,6 +123,7 @@ class Trainer:
         self.saved_step = self.at.step if resume else None
         self.losses = self.accelerator.prepare(_Losses(self.model))
         self.saved_at = monotonic()
+        self.on_step: Callable[[], object] = lambda: None  # called after every step
         self.log = (
             RunLog(
                 run,
@@ -212,6 +187,14 @@ class Trainer:
                 if monotonic() - self.saved_at > self.settings.save_seconds:
                     self._save()
 
+    def try_steps(self, is_enough: Callable[[], bool]) -> None:
+        """Learn from the first epoch's batches, saving and scoring nothing, until after a step there were enough."""
+        self.model.train()
+        for batch in make_loader(self.view, self.plan.epoch(0), num_workers=self.settings.workers):
+            self._learn(batch)
+            if self._is_step_boundary() and is_enough():
+                return
+
     def _stop_where_asked(self) -> None:
         """Save and raise Stopped in every process of the group where one of them was asked to stop."""
         if self.accelerator.num_processes > 1:
@@ -270,6 +253,7 @@ class Trainer:
         if self.average is not None:
             self.average.update(self.model, self.at.step)
         self.at.step += 1
+        self.on_step()
         if self.log is not None:
             loss = sum(values.values())
             self.log.write(
@@ -376,6 +360,10 @@ class Trainer:
 
     def _is_step_boundary(self) -> bool:
         return self._batches_done() % self.settings.optim.accumulate == 0
+
+    def validations_left(self) -> int:
+        """How often the run is still to be scored."""
+        return sum(map(self._is_due, range(self.at.epoch, self.settings.epochs)))
 
     def _is_due(self, epoch: int) -> bool:
         return (epoch + 1) % self.settings.val_every == 0 or epoch + 1 == self.settings.epochs

@@ -1,8 +1,6 @@
 """The size of pictures in a new model where nobody chooses one: what the pictures have and their small objects need."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,7 +9,6 @@ from pagoda.data.table.annotations import Annotations, cut_to_picture
 from pagoda.detectors.contract import Detector
 from pagoda.explain.doctor.coverage import priors_at
 from pagoda.ops.boxes import box_areas
-from pagoda.zoo.families import FAMILIES, is_known, parse_name
 
 LEAST = 320
 """pixels: pictures are not made smaller than this, however large their objects are"""
@@ -61,7 +58,10 @@ def choose_size(model: Detector, table: Annotations) -> SizeChoice | None:
     own, served = float(np.median(counted)), served_from(model)
     needed, ample = (_rounded_up(pixels / small) for pixels in (served, 2 * served))
     if served / small > own:
-        side, why = needed, f"smaller, small objects would have less than {served:.0f} pixels to be learnt by"
+        side, why = (
+            needed,
+            f"without which small objects would have less than the {served:.0f} pixels they need",
+        )
     elif max(LEAST, ample) < own:
         side, why = max(LEAST, ample), "which is enough for their small objects, and quicker"
     else:
@@ -88,35 +88,6 @@ def served_from(model: Detector) -> float:
         return 2.0 * min(model.strides.values())
     anchors = torch.cat(priors_at(model, (MULTIPLE, MULTIPLE)))
     return float(box_areas(anchors).min().sqrt().round()) / 2
-
-
-def is_size_open(model: object, options: Mapping[str, object]) -> bool:
-    """Whether nobody chose a size: a new model of the zoo in our own flavour, that resizes pictures by their sides.
-
-    >>> is_size_open("fcos_resnet18_fpn", {}), is_size_open("fcos_resnet18_fpn", {"short_side": 320})
-    (True, False)
-    >>> is_size_open("fcos_resnet18_fpn.original", {}), is_size_open("efficientdet_d0", {})
-    (False, False)
-    """
-    if isinstance(model, Path) or not isinstance(model, str) or not is_known(model):
-        return False
-    name = parse_name(model)
-    family = FAMILIES[name.detector]
-    is_by_sides = family.flavours[name.flavour].input_spec.canvas is None and not family.of_clips
-    is_chosen = any(options.get(side) is not None for side in ("short_side", "long_side"))
-    return is_by_sides and not name.flavour and not is_chosen
-
-
-def fit_size(model: Detector, table: Annotations) -> str:
-    """Give the model the size of `choose_size`, as if it had been asked for, and say so; "" where it keeps its own."""
-    choice = choose_size(model, table)
-    if choice is None:
-        return ""
-    sides = {"short_side": choice.short_side, "long_side": choice.long_side}
-    model.input_spec = replace(model.input_spec, **sides)
-    origin = model.origin or {}
-    model.origin = {**origin, "options": {**origin.get("options", {}), **sides}}
-    return choice.why
 
 
 def _small(table: Annotations, counted: np.ndarray) -> float | None:

@@ -16,7 +16,9 @@ from pagoda.explain.doctor.examine import examine
 from pagoda.files.text import json_text
 from pagoda.plain import checked
 from pagoda.progress import Progress
+from pagoda.recipes.initial_model import fit_size, is_size_open
 from pagoda.training.settings import to_plain
+from pagoda.zoo.families import is_known
 from pagoda.zoo.options import ModelOptions, Options
 
 
@@ -73,6 +75,8 @@ def main(arguments: Sequence[str]) -> int:
             options=to_plain(command.options),
             take=command.take,
         )
+        if is_known(command.model) and is_size_open(command.model, to_plain(command.options)):
+            fit_size(model, annotations)  # as a run would
         coverage = examine_coverage(model, annotations)
     if command.json:
         print(json_text({**report.to_dict(), "coverage": coverage.to_dict() if coverage else None}))

@@ -312,13 +312,13 @@ def _trial(model: Detector, train_data: Dataset, settings: TrainSettings) -> Tri
 
 def _watched(trainer: Trainer, num_scored: int, *, is_open: bool) -> DetectionResult | None:
     """Run to the end; say what it will take as soon as its steps tell, and at the end what it took."""
-    since, pace, log = monotonic(), Pace(), trainer.log
+    since, pace, log, begun = monotonic(), Pace(), trainer.log, replace(trainer.at)
     if log is None:
         return trainer.run()
 
     def watch() -> None:
         if pace():
-            log.say(plan_of(trainer, pace, num_scored, is_open=is_open).text())
+            log.say(plan_of(trainer, pace, num_scored, begun=begun, is_open=is_open).text())
 
     trainer.on_step = watch
     result = trainer.run()

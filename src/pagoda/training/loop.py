@@ -361,9 +361,9 @@ class Trainer:
     def _is_step_boundary(self) -> bool:
         return self._batches_done() % self.settings.optim.accumulate == 0
 
-    def validations_left(self) -> int:
-        """How often the run is still to be scored."""
-        return sum(map(self._is_due, range(self.at.epoch, self.settings.epochs)))
+    def validations_from(self, epoch: int) -> int:
+        """How often the run is scored from this epoch on, counted from 0."""
+        return sum(map(self._is_due, range(epoch, self.settings.epochs)))
 
     def _is_due(self, epoch: int) -> bool:
         return (epoch + 1) % self.settings.val_every == 0 or epoch + 1 == self.settings.epochs

@@ -61,7 +61,6 @@ class Trial:
             trainer.try_steps(pace)
             if len(pace.times) < 2:  # a run of one step
                 pace.times.insert(0, since)
-            trainer.at = Position()
             return plan_of(trainer, pace, num_scored)
 
     def fitting(self, most: int) -> tuple[int, str]:
@@ -133,20 +132,28 @@ class Trial:
                 restore_random_state(state)
 
 
-def plan_of(trainer: Trainer, pace: Pace, num_scored: int, *, is_open: bool = True) -> RunPlan:
-    """What the rest of a run will take, as the pace says; `num_scored`: pictures in each validation.
+def plan_of(
+    trainer: Trainer, pace: Pace, num_scored: int, *, begun: Position | None = None, is_open: bool = True
+) -> RunPlan:
+    """What a run takes, as the pace says.
 
-    `is_open`: the size of the pictures could still be chosen otherwise.
+    Args:
+        trainer: of the run.
+        pace: of its steps.
+        num_scored: pictures in each validation.
+        begun: where it went on from; None: it began with nothing.
+        is_open: the size of the pictures could still be chosen otherwise.
     """
+    begun = begun or Position()
     settings, model, device = trainer.settings, trainer.model, trainer.device
     has_sides = "short_side" in (model.origin or {}).get("options", {})
     is_cpu = device.type == "cpu"
     return RunPlan(
-        epochs=settings.epochs - trainer.at.epoch,
-        steps=trainer.total_steps - trainer.at.step,
+        epochs=settings.epochs - begun.epoch,
+        steps=trainer.total_steps - begun.step,
         step_seconds=pace.step_seconds,
         step_pictures=min(trainer.plan.batch_size, trainer.plan.num_images) * settings.optim.accumulate,
-        validated=trainer.validations_left() * num_scored // trainer.accelerator.num_processes,
+        validated=trainer.validations_from(begun.epoch) * num_scored // trainer.accelerator.num_processes,
         memory=peak_memory(device),
         machine=counted(torch.get_num_threads(), "thread") if is_cpu else processor_name(device),
         short_side=model.input_spec.short_side if has_sides and is_open else None,

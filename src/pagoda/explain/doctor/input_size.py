@@ -100,7 +100,8 @@ def _small(table: Annotations, counted: np.ndarray) -> float | None:
     areas = box_areas(torch.from_numpy(np.asarray(boxes, dtype=np.float64)[kept])).numpy()
     sides, labels = np.sqrt(areas) / counted[owners[kept]], table.labels[kept]
     classes = [label for label, count in enumerate(np.bincount(labels)) if count >= SEVERAL]
-    return min(np.quantile(sides, SMALL_SHARE), *(np.median(sides[labels == label]) for label in classes))
+    typical = [float(np.median(sides[labels == label])) for label in classes]
+    return min([float(np.quantile(sides, SMALL_SHARE)), *typical])
 
 
 def _rounded_up(side: float) -> int:

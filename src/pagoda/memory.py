@@ -1,5 +1,6 @@
 """How much memory this process has taken and may still take, as Linux tells it; elsewhere as far as Python knows."""
 
+import gc
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -36,9 +37,13 @@ def held_memory() -> int | None:
 
 
 def forget_peak() -> None:
-    """Begin anew to look for the peak of this process; without effect where that is not allowed."""
+    """Begin anew to look for the peak, and give back what nobody uses; of a process only where that is allowed."""
+    gc.collect()
     with suppress(OSError):
         (PROCESS / "clear_refs").write_text("5")
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
 def available_memory() -> int | None:

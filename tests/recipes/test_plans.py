@@ -213,3 +213,10 @@ def test_several_processes_do_not_try(monkeypatch, data):
         training_run.plan(NAME, settings, options=TINY, quiet=True)
     with pytest.raises(ValueError, match="by a single process"):
         training_run.plan(NAME, replace(settings, batch_size=2), options=TINY, quiet=True)
+
+
+def test_the_doctor_looks_at_the_size_a_run_would_take(data, capsys):
+    command("doctor", data, "--model", NAME)
+    assert f"the points of {NAME} at 128/213 pixels" in capsys.readouterr().out
+    command("doctor", data, "--model", NAME, "--options.short-side", "96")
+    assert f"the points of {NAME} at 96/1333 pixels" in capsys.readouterr().out

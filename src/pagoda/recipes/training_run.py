@@ -27,7 +27,7 @@ from pagoda.evaluation.runner import evaluate
 from pagoda.files.atomic import claim_folder, write_atomically
 from pagoda.files.lock import hold_folder
 from pagoda.machine import choose_precision, find_device
-from pagoda.memory import peak_memory
+from pagoda.memory import forget_peak, peak_memory
 from pagoda.messages import in_bytes, lasting
 from pagoda.plain import JsonObject
 from pagoda.recipes.augmentation import check_pasting, training_transform
@@ -355,6 +355,7 @@ def _with_batch_size(
     if settings.batch_size != "auto":
         return settings
     size, why = _trial(model, train_data, settings).fitting(most)
+    forget_peak()  # what the run takes is told of the run
     accumulate = settings.optim.accumulate * round(most / size)
     if not quiet:
         told = f", {accumulate} batches for each step" if accumulate > 1 else ""

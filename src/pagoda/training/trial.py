@@ -67,7 +67,7 @@ class Trial:
         """(pictures that fit into memory in one step, a few words on why): `most`, half of it, a quarter …
 
         On an accelerator that is tried. On a processor, whose system ends a process that takes too much, it follows
-        from what steps of few pictures take. Not even one may fit: that is taken for granted.
+        from what steps of few pictures take. That the fewest fit is taken for granted.
         """
         device = find_device(self.settings.device)
         sizes = [most]
@@ -105,8 +105,6 @@ class Trial:
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
         return None
 
     @contextmanager

@@ -9,11 +9,13 @@ from rich import progress
 from rich.console import Console
 
 from pagoda.messages import lasting
+from pagoda.plain import checked
 
 FIRST, EVERY = 5.0, 30.0
 """seconds until the first line, and from one to the next; work that is done before says nothing"""
 
 
+@checked
 class Task:
     """Some long work: call it with how much of it is done, and perhaps a few words.
 
@@ -69,6 +71,7 @@ class Task:
         return f"{self.label}: {', '.join(filter(None, parts))}"
 
 
+@checked
 class Progress:
     """Shows the tasks of a `with` block.
 

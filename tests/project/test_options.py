@@ -60,6 +60,7 @@ RECORDS = {
     "exporting.parity.ParityReport",
     "exporting.variants.Timing",
     "training.last.Position",
+    "training.plan.RunPlan",
     "video.files.VideoFacts",
     "visualization.thumbnails.Embedded",
     "visualization.thumbnails.Thumbnail",

@@ -1,7 +1,6 @@
 """The training loop: one screen (`Trainer.run`), and the steps it is made of."""
 
 import math
-import shlex
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -26,7 +25,7 @@ from pagoda.structures.tubes import AnyTargets
 from pagoda.training.batch_norms import plan_batches
 from pagoda.training.distributed import processes
 from pagoda.training.ema import ModelAverage
-from pagoda.training.failed_batch import NotFiniteError, diagnose, save_capsule
+from pagoda.training.failed_batch import kept_failure
 from pagoda.training.last import (
     Position,
     Saved,
@@ -38,6 +37,7 @@ from pagoda.training.last import (
 )
 from pagoda.training.learnable import learnable_batch
 from pagoda.training.optim import build_optimizer, clip_each_gradient, rate_factor, set_rate
+from pagoda.training.plan import is_scored_after
 from pagoda.training.run_log import RunLog
 from pagoda.training.settings import TrainSettings
 from pagoda.weights.files import save_weights
@@ -165,7 +165,7 @@ class Trainer:
         for epoch in range(self.at.epoch, self.settings.epochs):
             self._learn_epoch(epoch)
             self.at.epoch, self.at.batch = epoch + 1, 0
-            self.at.is_scored = not self._is_due(epoch)
+            self.at.is_scored = not is_scored_after(epoch, self.settings)
             self._save()  # before scoring: whatever happens there, the epoch is not lost
             if not self.at.is_scored:
                 result = self._score(epoch)
@@ -186,14 +186,6 @@ class Trainer:
                 self._stop_where_asked()
                 if monotonic() - self.saved_at > self.settings.save_seconds:
                     self._save()
-
-    def try_steps(self, is_enough: Callable[[], bool]) -> None:
-        """Learn from the first epoch's batches, saving and scoring nothing, until after a step there were enough."""
-        self.model.train()
-        for batch in make_loader(self.view, self.plan.epoch(0), num_workers=self.settings.workers):
-            self._learn(batch)
-            if self._is_step_boundary() and is_enough():
-                return
 
     def _stop_where_asked(self) -> None:
         """Save and raise Stopped in every process of the group where one of them was asked to stop."""
@@ -328,16 +320,16 @@ class Trainer:
     def _stop_not_finite(
         self, what: str, values: dict[str, float], pictures: list[Tensor], targets: list[AnyTargets]
     ) -> None:
-        diagnosis = diagnose(self.model, pictures, targets, precision=self.precision)
-        path = self.folder / f"capsule-step{self.at.step}-rank{self.accelerator.process_index}.pt"
-        facts = {"precision": self.precision, "channels_last": self.settings.channels_last}
-        try:
-            save_capsule(path, self.model, pictures, targets, what=what, losses=values, **facts)
-            kept = f"everything is kept in {path}; look again with: pagoda replay {shlex.quote(str(path))}"
-        except OSError as error:
-            kept = f"the batch is not kept: {error}"
-        raise NotFiniteError(
-            f"the {what} is not finite at step {self.at.step}\n{diagnosis.describe()}\n{kept}"
+        raise kept_failure(
+            self.folder / f"capsule-step{self.at.step}-rank{self.accelerator.process_index}.pt",
+            self.model,
+            pictures,
+            targets,
+            what=what,
+            step=self.at.step,
+            losses=values,
+            precision=self.precision,
+            channels_last=self.settings.channels_last,
         )
 
     def _note_skipped(self, batch: Batch) -> None:
@@ -360,13 +352,6 @@ class Trainer:
 
     def _is_step_boundary(self) -> bool:
         return self._batches_done() % self.settings.optim.accumulate == 0
-
-    def validations_from(self, epoch: int) -> int:
-        """How often the run is scored from this epoch on, counted from 0."""
-        return sum(map(self._is_due, range(epoch, self.settings.epochs)))
-
-    def _is_due(self, epoch: int) -> bool:
-        return (epoch + 1) % self.settings.val_every == 0 or epoch + 1 == self.settings.epochs
 
     def _progress(self, label: str, total: int) -> Callable[[int], None]:
         return self.log.progress(label, total) if self.log is not None else lambda done: None

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from pagoda.batch_size import is_out_of_memory
-from pagoda.data.loading import TrainingView
+from pagoda.data.loading import TrainingView, make_loader
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation.coco.result import DetectionResult
 from pagoda.machine import find_device, processor_name
@@ -21,7 +21,7 @@ from pagoda.messages import counted, in_bytes
 from pagoda.training.distributed import processes
 from pagoda.training.last import Position, random_state, restore_random_state
 from pagoda.training.loop import Trainer
-from pagoda.training.plan import Pace, RunPlan
+from pagoda.training.plan import Pace, RunPlan, is_scored_after
 from pagoda.training.settings import TrainSettings
 
 SHARE = 0.8
@@ -108,11 +108,11 @@ class Trial:
         return None
 
     @contextmanager
-    def _trainer(self, settings: TrainSettings) -> Iterator[Trainer]:
+    def _trainer(self, settings: TrainSettings) -> Iterator["_Trying"]:
         """One whose steps leave no trace: neither in the model nor in what is drawn later, nor on the disk."""
         state = random_state()
         with TemporaryDirectory() as folder:
-            trainer = Trainer(
+            trainer = _Trying(
                 copy.deepcopy(self.model),
                 self.view,
                 _unscored,
@@ -128,6 +128,18 @@ class Trial:
                 if trainer.log is not None:
                     trainer.log.close()
                 restore_random_state(state)
+
+
+class _Trying(Trainer):
+    """A trainer that takes a few steps, and neither saves nor scores."""
+
+    def try_steps(self, is_enough: Callable[[], bool]) -> None:
+        """Learn from the first epoch's batches, until after a step there were enough."""
+        self.model.train()
+        for batch in make_loader(self.view, self.plan.epoch(0), num_workers=self.settings.workers):
+            self._learn(batch)
+            if self._is_step_boundary() and is_enough():
+                return
 
 
 def plan_of(
@@ -146,12 +158,13 @@ def plan_of(
     settings, model, device = trainer.settings, trainer.model, trainer.device
     has_sides = "short_side" in (model.origin or {}).get("options", {})
     is_cpu = device.type == "cpu"
+    validations = sum(is_scored_after(epoch, settings) for epoch in range(begun.epoch, settings.epochs))
     return RunPlan(
         epochs=settings.epochs - begun.epoch,
         steps=trainer.total_steps - begun.step,
         step_seconds=pace.step_seconds,
         step_pictures=min(trainer.plan.batch_size, trainer.plan.num_images) * settings.optim.accumulate,
-        validated=trainer.validations_from(begun.epoch) * num_scored // trainer.accelerator.num_processes,
+        validated=validations * num_scored // trainer.accelerator.num_processes,
         memory=peak_memory(device),
         machine=counted(torch.get_num_threads(), "thread") if is_cpu else processor_name(device),
         short_side=model.input_spec.short_side if has_sides and is_open else None,

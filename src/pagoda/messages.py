@@ -13,6 +13,35 @@ def counted(count: int, one: str, many: str = "") -> str:
     return f"{count} {one if count == 1 else many or f'{one}s'}"
 
 
+def lasting(seconds: float) -> str:
+    """A time as people say it: the largest unit that it fills, of hours and days the next smaller one too.
+
+    >>> lasting(0.2), lasting(59.7), lasting(119), lasting(5400), lasting(7199), lasting(200_000)
+    ('0 s', '1 min', '2 min', '1 h 30 min', '2 h', '2 d 8 h')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if seconds < 3570:
+        return f"{round(seconds / 60)} min"
+    if seconds < 86_400 - 30:
+        hours, minutes = divmod(round(seconds / 60), 60)
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(round(seconds / 3600), 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def in_bytes(count: float) -> str:
+    """A size as people say it, in powers of 1024.
+
+    >>> in_bytes(700 * 2**20), in_bytes(3.12 * 2**30), in_bytes(21.4 * 2**30)
+    ('700 MB', '3.1 GB', '21 GB')
+    """
+    if count < 2**30:
+        return f"{count / 2**20:.0f} MB"
+    return f"{count / 2**30:.1f} GB" if count < 10 * 2**30 else f"{count / 2**30:.0f} GB"
+
+
 def nearest(word: str, known: Collection[str], *, cutoff: float = 0.5) -> str | None:
     """The known word that is written most alike, in any case of letters; None where none is near.
 

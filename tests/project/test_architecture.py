@@ -26,7 +26,10 @@ MANY_PARAMETERS = {
 FORBIDDEN = {"utils", "util", "misc", "common", "core", "helpers", "helper", "tools", "lib", "shared"}
 
 # Plain helpers: they import nothing of ours but one another, and every room may stand on them.
-GROUND = {"batch_size", "beside", "evaluating", "files", "messages", "places", "plain", "stopping", "version"}
+GROUND = {
+    "batch_size", "beside", "evaluating", "files", "memory", "messages", "places", "plain", "progress", "stopping",
+    "version",
+}  # fmt: skip
 
 # A room is a folder, or a file in the package's root. Each line: the rooms it may import besides itself and the ground.
 # The floors go up from line to line, so that no arrow can lead back.

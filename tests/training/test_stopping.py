@@ -214,7 +214,7 @@ def test_the_diagnosis_is_told_even_where_no_capsule_can_be_kept(tmp_path, monke
     def full(*_, **__):
         raise OSError("could not write capsule.pt: no space left")
 
-    monkeypatch.setattr("pagoda.training.loop.save_capsule", full)
+    monkeypatch.setattr("pagoda.training.failed_batch.save_capsule", full)
     trainer = small_trainer(tmp_path, images=8)
     with torch.no_grad():
         trainer.model.neck.output["4"].weight[0, 0, 0, 0] = torch.nan

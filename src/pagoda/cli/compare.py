@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.progress import Progress
 
 from pagoda.batch_size import AnyBatchSize
 from pagoda.cli.arguments.parsing import AnyPrecision, open_ready, parse
@@ -24,6 +23,7 @@ from pagoda.explain.comparison.page import write_comparison
 from pagoda.files.atomic import make_folder, write_free
 from pagoda.files.text import json_text
 from pagoda.plain import check_counts, checked
+from pagoda.progress import Progress
 from pagoda.recipes.datasets import dataset_for
 from pagoda.recipes.remarks import data_remarks
 
@@ -94,8 +94,7 @@ def main(arguments: Sequence[str]) -> int:
     for line in data_remarks(annotations, command.data):
         print(line, file=sys.stderr)
     dataset = dataset_for(models[0], annotations) if models else DetectionDataset(annotations)
-    with Progress(disable=command.json or not models, transient=True) as bar:
-        task = bar.add_task("looking", total=len(models) * len(dataset))
+    with Progress(quiet=not models) as bar:
         result = compare(
             first,
             second,
@@ -103,7 +102,7 @@ def main(arguments: Sequence[str]) -> int:
             batch_size=command.batch_size,
             limits={"min_score": command.min_score, "max_detections": command.max_detections},
             rounds=command.rounds,
-            progress=lambda done: bar.update(task, completed=done),
+            progress=bar.task("looking", len(models) * len(dataset)),
             num_pairs=PAIRS if command.out else 0,
         )
     names = {annotations.image_id(index): str(annotations.files[index]) for index in range(len(annotations))}

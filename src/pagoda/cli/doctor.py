@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import Annotated
 
 import tyro
@@ -14,7 +15,10 @@ from pagoda.explain.doctor.coverage import examine_coverage
 from pagoda.explain.doctor.examine import examine
 from pagoda.files.text import json_text
 from pagoda.plain import checked
+from pagoda.progress import Progress
+from pagoda.recipes.initial_model import fit_size, is_size_open
 from pagoda.training.settings import to_plain
+from pagoda.zoo.families import is_known
 from pagoda.zoo.options import ModelOptions, Options
 
 
@@ -50,7 +54,13 @@ def main(arguments: Sequence[str]) -> int:
     refuse_flags(arguments, "options", options, model)
     default = DoctorCommand(data=tyro.MISSING, options=options)
     command = parse(DoctorCommand, "doctor", arguments, default)
-    report = examine(command.data, inside_only=command.inside_only)
+    with Progress() as bar:
+        task = cache(partial(bar.task, "opening pictures"))
+        report = examine(
+            command.data,
+            inside_only=command.inside_only,
+            progress=lambda done, total: task(total)(done),
+        )
     if not command.json:
         # Before the model: annotations with errors may stop the reading below.
         print(report.text())
@@ -65,6 +75,8 @@ def main(arguments: Sequence[str]) -> int:
             options=to_plain(command.options),
             take=command.take,
         )
+        if is_known(command.model) and is_size_open(command.model, to_plain(command.options)):
+            fit_size(model, annotations)  # as a run would
         coverage = examine_coverage(model, annotations)
     if command.json:
         print(json_text({**report.to_dict(), "coverage": coverage.to_dict() if coverage else None}))

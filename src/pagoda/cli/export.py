@@ -24,6 +24,7 @@ from pagoda.files.text import json_text
 from pagoda.messages import counted
 from pagoda.pictures.read import list_pictures, read_picture
 from pagoda.plain import checked
+from pagoda.progress import Progress
 from pagoda.recipes.datasets import check_scorable, dataset_for
 from pagoda.structures.thresholds import below
 
@@ -154,17 +155,19 @@ def _int8(command: ExportCommand, model: Detector) -> Int8Report:
             f"no object of {data.annotations.source} counts, so nothing says what int8 loses; choose another --split"
         )
     print(f"calibrating, then scoring on {counted(len(data), 'picture')} …", file=sys.stderr)
-    return export_int8(
-        model,
-        command.output,
-        calibration=_read(command.calibrate, model, CALIBRATION_PICTURES),
-        compare=partial(ap_differences, dataset=data),
-        max_ap_loss=command.max_ap_loss,
-        min_score=command.min_score,
-        max_detections=command.max_detections,
-        size=command.size,
-        overwrite=command.overwrite,
-    )
+    with Progress() as bar:
+        scored = bar.task("calibrating and scoring", 2 * len(data))  # of the file and of its model
+        return export_int8(
+            model,
+            command.output,
+            calibration=_read(command.calibrate, model, CALIBRATION_PICTURES),
+            compare=partial(ap_differences, dataset=data, progress=scored),
+            max_ap_loss=command.max_ap_loss,
+            min_score=command.min_score,
+            max_detections=command.max_detections,
+            size=command.size,
+            overwrite=command.overwrite,
+        )
 
 
 def _read(sources: Sequence[str], model: Detector, at_most: int) -> list[np.ndarray]:

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
-from rich.progress import Progress
 
 from pagoda.batch_size import AnyBatchSize, BatchSize
 from pagoda.beside import Behind, ahead
@@ -37,6 +35,7 @@ from pagoda.plain import checked
 from pagoda.postprocess.test_time_augmentation import PictureViews
 from pagoda.predict import ResizedPicture, read_resized
 from pagoda.preprocess import InputSpec
+from pagoda.progress import Progress
 from pagoda.recipes.predictions_file import PredictionsFile
 from pagoda.recipes.thresholds_file import say_thresholds
 from pagoda.stopping import Stopped, StopRequests
@@ -152,11 +151,13 @@ def _predict(
 ) -> None:
     """Picture by picture, to the end or to where somebody asks it to stop."""
     with (
-        Progress(disable=command.json, transient=True, console=Console(stderr=True)) as bar,
+        Progress(quiet=command.json) as bar,
         Behind() as behind,
     ):
         everything = _find(command, model, sources, stops)
-        for (source, picture), found in bar.track(everything, total=len(sources), description="predicting"):
+        task = bar.task("predicting", len(sources))
+        for number, ((source, picture), found) in enumerate(everything, 1):
+            task(number)
             if isinstance(found, PictureError):
                 is_named_so = is_address(str(source)) or is_picture(source)
                 results.fail(f"{found}{'' if is_named_so else '; a video is for pagoda track'}")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 import tyro
 import yaml
@@ -15,15 +15,22 @@ from pagoda.models import is_checkpoint
 from pagoda.plain import JsonObject, checked
 from pagoda.recipes import training_run
 from pagoda.recipes.by_name import recipe_settings
-from pagoda.recipes.initial_model import CheckpointOptions
+from pagoda.recipes.initial_model import Build, CheckpointOptions
 from pagoda.recipes.resuming import check_same_run, config_of_run, read_config, settings_in
 from pagoda.recipes.training_run import RunResult
 from pagoda.training.distributed import processes
+from pagoda.training.plan import RunPlan
 from pagoda.training.settings import TrainSettings, to_plain
 from pagoda.weights.file_types import is_remote
 from pagoda.zoo.composed_options import changed, read_options
 from pagoda.zoo.families import is_known
 from pagoda.zoo.options import ModelOptions, Options
+
+
+class _Asked(TypedDict):
+    options: JsonObject | None
+    build: Build | None
+    most_pictures: int
 
 
 @checked
@@ -35,13 +42,14 @@ class TrainCommand(TrainSettings):
     pagoda train FCOS_imprv_R_50_FPN_1x.pth --data DIR --optim.learning-rate 0.0002
     pagoda train fcos_resnet50_fpn --data DIR --tiles 640 --tile-empty 0.2
     pagoda train efficientdet_d0 --recipe efficientdet_small --data DIR --model.canvas 256 256
+    pagoda train fcos_resnet18_fpn --data DIR --batch-size auto --plan
     pagoda train --config runs/NAME-1/config.yaml --epochs 24
     pagoda train --resume runs/NAME-1 --epochs 40
     pagoda train FILE.py:FUNCTION --resume runs/NAME-1
     """
 
     common = (
-        "epochs", "batch_size", "device", "workers", "out", "name", "recipe", "config", "resume",
+        "epochs", "batch_size", "plan", "device", "workers", "out", "name", "recipe", "config", "resume",
         "optim.learning_rate", "model.backbone_weights", "model.short_side", "model.long_side", "model.canvas",
     )  # fmt: skip
 
@@ -62,6 +70,8 @@ class TrainCommand(TrainSettings):
     """folder of a run to go on with, interrupted or at its end; of the settings --epochs, --workers, --device,
     --val-every, --patience, --save-seconds and --inside-only may then be given anew, and --data where the same data
     lie elsewhere"""
+    plan: bool = False
+    """print how long the run would take and how much memory, found out by its first steps, and stop"""
     print_config: bool = False
     """print the settings as YAML and stop"""
     json: bool = False
@@ -92,8 +102,12 @@ def main(arguments: Sequence[str]) -> int:
     options = None if build else to_plain(command.model)
     if options is not None and command.take:
         options["take"] = command.take
-    result = training_run.train(command.architecture, settings, options=options, build=build)
-    return _finish(result, command.json)
+    most = recipe_settings(recipe, data="").batch_size if recipe else TrainSettings.batch_size
+    assert isinstance(most, int)
+    run: _Asked = {"options": options, "build": build, "most_pictures": most}
+    if command.plan:
+        return _print_plan(training_run.plan(command.architecture, settings, **run), command.json)
+    return _finish(training_run.train(command.architecture, settings, **run), command.json)
 
 
 def _go_on(folder: str, arguments: Sequence[str]) -> int:
@@ -106,6 +120,8 @@ def _go_on(folder: str, arguments: Sequence[str]) -> int:
     build = find_build(typed.architecture)
     command = replace(typed, architecture=named) if build or not typed.architecture else typed
     check_same_run(folder, _words_of(replace(saved, architecture=named)), _words_of(command))
+    if command.plan:
+        raise ValueError("--plan is for a run that is not begun yet; one that goes on says it by itself")
     if command.print_config:
         return _print_config(command)
     result = training_run.resume(folder, changes=to_plain(_settings_of(command)), build=build)
@@ -118,8 +134,14 @@ def _settings_of(command: TrainCommand) -> TrainSettings:
 
 def _words_of(command: TrainCommand) -> JsonObject:
     """Everything a command says about the run itself, as its flags are called."""
-    others = {"resume", "print_config", "json"}
+    others = {"resume", "plan", "print_config", "json"}
     return {name: value for name, value in to_plain(command).items() if name not in others}
+
+
+def _print_plan(plan: RunPlan, as_json: bool) -> int:
+    numbers = {"seconds": plan.seconds, "bytes": plan.memory, "epochs": plan.epochs, "steps": plan.steps}
+    print(json_text(numbers) if as_json else plan.text())
+    return 0
 
 
 def _print_config(command: TrainCommand) -> int:

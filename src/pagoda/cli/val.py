@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import tyro
-from rich.progress import Progress
 
 from pagoda.batch_size import AnyBatchSize
 from pagoda.cli.arguments.parsing import AnyPrecision, open_ready, parse
@@ -26,6 +25,7 @@ from pagoda.files.atomic import make_folder
 from pagoda.files.text import json_text
 from pagoda.follow.score import FollowingResult, follow
 from pagoda.plain import checked
+from pagoda.progress import Progress
 from pagoda.recipes.datasets import dataset_for
 from pagoda.recipes.remarks import data_remarks
 from pagoda.recipes.thresholds_file import Seen, check_takes_thresholds, save_thresholds
@@ -124,7 +124,7 @@ def main(arguments: Sequence[str]) -> int:
         precision_at=command.precision_at, confusion_from=command.confusion_from, rounds=command.rounds
     )
     seen = _check_places(command)
-    with Progress(disable=command.json, transient=True) as bar, chosen_with("--split"):
+    with Progress() as bar, chosen_with("--split"):
         scored = (
             _score_results(command, operating)
             if command.results
@@ -257,13 +257,12 @@ def _score(
     for line in data_remarks(source, command.data):
         print(line, file=sys.stderr)
     dataset = dataset_for(model, source)
-    task = bar.add_task("validating", total=len(dataset))
     return evaluate(
         model,
         dataset,
         batch_size=command.batch_size,
         limits={"min_score": command.min_score, "max_detections": command.max_detections},
-        progress=lambda done: bar.update(task, completed=done),
+        progress=bar.task("validating", len(dataset)),
         save_results=command.save_results or None,
         operating=operating,
         tiles=command.cut(),
@@ -274,6 +273,6 @@ def _score_tracks(
     command: ValCommand, model: Detector, videos: list[Video], bar: Progress
 ) -> FollowingResult:
     """Every frame, annotated or not."""
-    task = bar.add_task("following", total=sum(video.tracks.num_frames for video in videos))
+    task = bar.task("following", sum(video.tracks.num_frames for video in videos))
     linker = command.linker or DEFAULT_LINKER
-    return follow(model, videos, linker, progress=lambda done: bar.update(task, completed=done))
+    return follow(model, videos, linker, progress=task)

@@ -9,7 +9,6 @@ from typing import Annotated
 
 import numpy as np
 import tyro
-from rich.progress import Progress
 
 from pagoda.batch_size import AnyBatchSize
 from pagoda.cli.arguments.parsing import AnyPrecision, open_ready, parse
@@ -25,6 +24,7 @@ from pagoda.files.atomic import make_folder, write_free
 from pagoda.files.text import json_text
 from pagoda.messages import counted
 from pagoda.plain import check_counts, checked
+from pagoda.progress import Progress
 from pagoda.recipes.datasets import dataset_for, open_source
 from pagoda.recipes.remarks import data_remarks
 
@@ -94,8 +94,7 @@ def main(arguments: Sequence[str]) -> int:
     indices = chosen_pictures(dataset.annotations, command.picture)
     for line in data_remarks(dataset.annotations, command.data):
         print(line, file=sys.stderr)
-    with Progress(disable=command.json, transient=True) as bar:
-        task = bar.add_task("looking", total=len(indices))
+    with Progress() as bar:
         told = why(
             model,
             dataset,
@@ -106,7 +105,7 @@ def main(arguments: Sequence[str]) -> int:
                 "max_detections": command.max_detections,
             },
             batch_size=command.batch_size,
-            progress=lambda done: bar.update(task, completed=done),
+            progress=bar.task("looking", len(indices)),
         )
     print(json_text(told.to_dict()) if command.json else _text(told, whole=bool(command.picture)))
     if command.out:

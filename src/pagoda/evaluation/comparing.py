@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def compare(
         dataset: annotated pictures; every class of it that has objects must be known to the detectors.
         limits: what holds in place of the detectors' own limits; as many detections of results count.
         rounds: bootstrap samples of the pictures.
-        progress: called with the number of pictures done, of each detector anew.
+        progress: called with the number of pictures done, over all detectors; results are there already.
         num_pairs: of how many pictures, of those that gained most and as many that lost most, `pairs` keeps what both
             find.
 
@@ -57,13 +58,19 @@ def compare(
     for source in (*first, *second):
         if not isinstance(source, str | Path):
             check_known_classes(source.label_map, dataset)
-    seen = [
-        [
-            _seen(source, dataset, batch_size=batch_size, limits=limits, progress=progress)
-            for source in sources
-        ]
-        for sources in (first, second)
-    ]
+    looked_at = 0
+
+    def look(source: Any) -> tuple[DetectionEvaluator, int]:
+        """(what was found, how much of it is of classes that the data do not have)."""
+        nonlocal looked_at
+        if isinstance(source, str | Path):
+            evaluator = evaluator_of(dataset, limits)
+            return evaluator, sum(evaluator.update_results_file(source).values())
+        count = None if progress is None else partial(_beyond, progress, looked_at)
+        looked_at += len(dataset)
+        return collect(source, dataset, batch_size=batch_size, limits=limits, progress=count)
+
+    seen = [[look(source) for source in sources] for sources in (first, second)]
     before, now = ([evaluator.matches() for evaluator, _ in side] for side in seen)
     names = next((evaluator.class_names() for side in seen for evaluator, _ in side), [])
     left_out = tuple(sum(count for _, count in side) for side in seen)
@@ -86,10 +93,18 @@ def compare(
 
 @checked
 def ap_differences(
-    model: Any, other: Any, dataset: AnnotatedDataset[AnyTargets], *, batch_size: AnyBatchSize = "auto"
+    model: Any,
+    other: Any,
+    dataset: AnnotatedDataset[AnyTargets],
+    *,
+    batch_size: AnyBatchSize = "auto",
+    progress: Callable[[int], None] | None = None,
 ) -> dict[str, ApDifference]:
-    """By how much AP of `model` is above that of `other`: "AP", "segm/AP" and "keypoints/AP" of what both find."""
-    parts = compare([other], [model], dataset, batch_size=batch_size).parts
+    """By how much AP of `model` is above that of `other`: "AP", "segm/AP" and "keypoints/AP" of what both find.
+
+    `progress` is called as in `compare`.
+    """
+    parts = compare([other], [model], dataset, batch_size=batch_size, progress=progress).parts
     return {name: parts[name] for name in ("AP", "segm/AP", "keypoints/AP") if name in parts}
 
 
@@ -100,16 +115,5 @@ def _errors(evaluator: DetectionEvaluator, run: Run) -> dict[str, np.ndarray]:
     return kinds.counts(len(boxes.truth.image_ids))
 
 
-def _seen(
-    source: Any,
-    dataset: AnnotatedDataset[AnyTargets],
-    *,
-    batch_size: AnyBatchSize,
-    limits: Limits,
-    progress: Callable[[int], None] | None,
-) -> tuple[DetectionEvaluator, int]:
-    """(what was found, how much of it is of classes that the data do not have)."""
-    if not isinstance(source, str | Path):
-        return collect(source, dataset, batch_size=batch_size, limits=limits, progress=progress)
-    evaluator = evaluator_of(dataset, limits)
-    return evaluator, sum(evaluator.update_results_file(source).values())
+def _beyond(progress: Callable[[int], None], before: int, done: int) -> None:
+    progress(before + done)

@@ -8,9 +8,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from pagoda.beside import Behind
 from pagoda.files.lock import hold_folder
 from pagoda.follow.follower import FollowedFrame, VideoFollower
@@ -19,6 +16,7 @@ from pagoda.follow.outputs import TrackOutputs, TrackSummaries
 from pagoda.follow.resuming import IN_PYTHON, RECORD, Wording, about_run, known_frames
 from pagoda.messages import counted
 from pagoda.pictures.read import PictureError
+from pagoda.progress import Progress
 from pagoda.stopping import Stopped, StopRequests
 from pagoda.structures.instances import Detections
 from pagoda.structures.tracks import UNLINKED, Tracks
@@ -205,8 +203,8 @@ def _go_through(
     """Hand every frame to `take`, with a bar that tells the time left: how many there were, and why they ended early,
     or ""."""
     started, rate, number, failure = time.perf_counter(), 0.0, 0, ""
-    with _progress(quiet) as bar:
-        task = bar.add_task("following", total=_total(follower), rate="")
+    with Progress(quiet=quiet) as bar:
+        task = bar.task("following", _total(follower))
         try:
             for each in follower.frames(known):
                 # Frames that are known say nothing of how quick the model is.
@@ -214,7 +212,7 @@ def _go_through(
                 take(number, each)
                 number += 1
                 rate = (number - num_known) / (time.perf_counter() - started)
-                bar.update(task, advance=1, rate=f"{rate:.1f} frames/s" if rate > 0 else "already known")
+                task(number, f"{rate:.1f} frames/s" if rate > 0 else "already known")
         except PictureError as error:
             failure = str(error)
     if not quiet:
@@ -245,9 +243,3 @@ def _total(follower: VideoFollower) -> int | None:
     """How many frames will be followed; None where the video does not say."""
     known, most = len(follower.source) or None, follower.options.max_frames
     return known if most is None else min(most, known or most)
-
-
-def _progress(quiet: bool) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    rate = TextColumn("{task.fields[rate]}")
-    return Progress(*columns, rate, console=Console(stderr=True), transient=True, disable=quiet)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pagoda.data.clips import ClipDataset
 from pagoda.data.drawn.walking import WalkingFigures
@@ -21,6 +19,7 @@ from pagoda.files.text import json_text
 from pagoda.follow.clips import TUBE_MIN_SCORE
 from pagoda.follow.score import FollowingResult, detect_video, score_followed
 from pagoda.models import create_model
+from pagoda.progress import Progress
 from pagoda.recipes.training_run import RunResult, train_on
 from pagoda.structures.tracks import Tracks
 from pagoda.structures.tubes import Tubes
@@ -104,10 +103,9 @@ def _demo_settings(epochs: int, seed: int, out: str) -> TrainSettings:
 
 def _find(model: Detector, videos: Sequence[Video], *, quiet: bool) -> list[list[Tubes]]:
     """The tubes of every frame of every video, with a bar that tells the time left."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as bar:
-        task = bar.add_task("following", total=sum(video.tracks.num_frames for video in videos))
-        return [detect_video(model, video, progress=lambda _: bar.advance(task)) for video in videos]
+    with Progress(quiet=quiet) as bar:
+        task = bar.task("following", sum(video.tracks.num_frames for video in videos))
+        return [detect_video(model, video, progress=lambda _: task(task.done + 1)) for video in videos]
 
 
 def _write_video(path: Path, videos: Sequence[Video], linked: Sequence[Tracks]) -> Path:

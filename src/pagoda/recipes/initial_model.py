@@ -6,17 +6,22 @@ from pathlib import Path
 from typing import ClassVar
 
 from pagoda.convert.choice_notes import collected_notes
+from pagoda.data.table.annotations import Annotations
 from pagoda.detectors.contract import Detector
+from pagoda.explain.doctor.input_size import choose_size
 from pagoda.models import create_model, is_checkpoint, is_exported, load
 from pagoda.plain import JsonObject, checked
 from pagoda.structures.labels import LabelMap
 from pagoda.transfer.classes import adapt_classes
 from pagoda.transfer.rcnn import keypoints_fit
 from pagoda.zoo.composed_options import changed, read_options
+from pagoda.zoo.families import FAMILIES, parse_name
 from pagoda.zoo.options import Options
 
 Build = Callable[[int], Detector]
 """Composes a model that is not in the zoo, from the number of classes."""
+SIDES = ("short_side", "long_side")
+"""options that say the size of pictures"""
 
 
 @checked
@@ -65,6 +70,7 @@ def starting_model(
     *,
     options: JsonObject | None = None,
     build: Build | None = None,
+    table: Annotations | None = None,
 ) -> Start:
     """The model a run begins with, for the classes `labels`.
 
@@ -72,6 +78,8 @@ def starting_model(
         model: a zoo name, a name for what `build` composes, a checkpoint (ours or not; an address), or a built model.
         options: those of a zoo model, or `CheckpointOptions`; a built model has none, and ValueError is raised.
         build: composes a model from the number of classes.
+        table: what the run is to learn, which decides the size of pictures where nobody else does: for a zoo model in
+            our own flavour without short_side and long_side (`explain.doctor.input_size.choose_size`).
 
     >>> import pagoda
     >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=2, base_channels=8, width=8, norm_groups=4)
@@ -85,10 +93,38 @@ def starting_model(
         composed.label_map, composed.origin = labels, {"model": model, "options": {}}
         return Start(composed)
     if isinstance(model, str):
-        return Start(create_model(model, label_map=labels, **(options or {})))
+        created = create_model(model, label_map=labels, **(options or {}))
+        is_open = table is not None and is_size_open(model, options or {})
+        return Start(created, fit_size(created, table) if is_open and table is not None else "")
     if options:
         raise ValueError(f"options belong to a model named by its zoo name, not to a built one: {options}")
     return _fitted(model, labels)
+
+
+def is_size_open(model: str, options: Mapping[str, object]) -> bool:
+    """Whether nobody has chosen a size: a zoo model in our own flavour that resizes pictures by their sides.
+
+    >>> is_size_open("fcos_resnet18_fpn", {}), is_size_open("fcos_resnet18_fpn", {"short_side": 320})
+    (True, False)
+    >>> is_size_open("fcos_resnet18_fpn.original", {}), is_size_open("efficientdet_d0", {})
+    (False, False)
+    """
+    name = parse_name(model)
+    family = FAMILIES[name.detector]
+    has_sides = family.flavours[name.flavour].input_spec.canvas is None and not family.of_clips
+    return has_sides and not name.flavour and all(options.get(side) is None for side in SIDES)
+
+
+def fit_size(model: Detector, table: Annotations) -> str:
+    """Give a model the size that suits `table` as if it had been asked for; what was chosen and why, "" for nothing."""
+    choice = choose_size(model, table)
+    if choice is None:
+        return ""
+    sides = dict(zip(SIDES, (choice.short_side, choice.long_side), strict=True))
+    model.input_spec = replace(model.input_spec, **sides)  # type: ignore[arg-type]
+    origin = model.origin or {}
+    model.origin = {**origin, "options": {**origin.get("options", {}), **sides}}
+    return choice.why
 
 
 def _from_checkpoint(path: str, labels: LabelMap, *, options: JsonObject, build: Build | None) -> Start:

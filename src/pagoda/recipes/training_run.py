@@ -7,28 +7,33 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from time import monotonic
+from typing import TypeAlias
 
+import numpy as np
 import torch
 import yaml
 from accelerate.utils import broadcast_object_list
 
 from pagoda.data.balance import balance_remark, picture_factors
 from pagoda.data.loading import TrainingView
+from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.fingerprint import fingerprint
 from pagoda.data.table.samples import AnnotatedDataset
 from pagoda.data.tiled_dataset import TiledDataset
 from pagoda.detectors.contract import Detector
-from pagoda.drawing.objects import draw_detections, draw_targets
 from pagoda.evaluation.coco.operating import OperatingOptions
 from pagoda.evaluation.coco.result import DetectionResult
-from pagoda.evaluation.runner import detect_dataset, evaluate
+from pagoda.evaluation.runner import evaluate
 from pagoda.files.atomic import claim_folder, write_atomically
 from pagoda.files.lock import hold_folder
 from pagoda.machine import choose_precision, find_device
+from pagoda.memory import forget_peak, peak_memory
+from pagoda.messages import in_bytes, lasting
 from pagoda.plain import JsonObject
 from pagoda.recipes.augmentation import check_pasting, training_transform
 from pagoda.recipes.datasets import check_frames, check_learnable, check_scorable, check_tiles, open_data
-from pagoda.recipes.initial_model import Build, starting_model
+from pagoda.recipes.initial_model import Build, Start, starting_model
 from pagoda.recipes.remarks import data_remarks, tile_remarks
 from pagoda.recipes.resuming import (
     check_epochs,
@@ -40,15 +45,18 @@ from pagoda.recipes.resuming import (
     settings_in,
     settings_with,
 )
+from pagoda.recipes.run_report import report_if_possible, report_run
 from pagoda.recipes.target_fields import check_keypoints, lighten
-from pagoda.structures.tubes import AnyTargets, TubeTargets
+from pagoda.structures.tubes import AnyTargets
 from pagoda.training.distributed import processes
 from pagoda.training.loop import MakeBar, Trainer
-from pagoda.training.run_log import read_records
+from pagoda.training.plan import Pace, RunPlan
 from pagoda.training.settings import TrainSettings, to_plain
-from pagoda.visualization.report import machine_facts, write_report
+from pagoda.training.trial import Trial, plan_of
+from pagoda.visualization.report import machine_facts
 from pagoda.zoo.cards import model_from_card
 
+Dataset: TypeAlias = AnnotatedDataset[AnyTargets]
 REPORTED = OperatingOptions(rounds=500)
 """what a run's page says of scores: it is found out after every epoch, so of fewer samples than `pagoda val` takes"""
 
@@ -79,6 +87,7 @@ def train(
     *,
     options: JsonObject | None = None,
     build: Build | None = None,
+    most_pictures: int = 8,
     quiet: bool = False,
 ) -> RunResult:
     """Train a model on the dataset folder `settings.data`, into a new run folder.
@@ -94,34 +103,81 @@ def train(
             built model: fine-tuned, with a class head for the data's classes (`transfer.classes.adapt_classes`).
         options: those of a zoo model; for a checkpoint short_side, long_side, canvas and take.
         build: composes a model that is not in the zoo; `model` is then the name written into its card.
+        most_pictures: that each step learns from where `settings.batch_size` is "auto".
         quiet: no bar, no remarks on the data and no words on standard error.
     """
+    start, train_data, val_data = _opened(model, settings, options, build, quiet=quiet)
+    go_on = partial(how_to_go_on, model=start.model, is_built=build is not None)
+    return train_on(
+        start.model,
+        train_data,
+        val_data,
+        settings,
+        quiet=quiet,
+        config=start.config,
+        go_on=go_on,
+        most_pictures=most_pictures,
+    )
+
+
+def plan(
+    model: str | Path | Detector,
+    settings: TrainSettings,
+    *,
+    options: JsonObject | None = None,
+    build: Build | None = None,
+    most_pictures: int = 8,
+    quiet: bool = False,
+) -> RunPlan:
+    """What `train` would take with these arguments, from the first steps of such a run, of which nothing is kept.
+
+    Raises what `train` raises, and ValueError where several processes train together.
+
+    >>> plan("fcos_resnet18_fpn", TrainSettings(data="no/such/folder"))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    FileNotFoundError: there is no folder no/such/folder...
+    """
+    start, train_data, val_data = _opened(model, settings, options, build, quiet=quiet)
+    _check(start.model, train_data, val_data, settings)
+    settings = _with_precision(settings, quiet=quiet)
+    settings = _with_batch_size(start.model, train_data, settings, most_pictures, quiet=quiet)
+    return _trial(start.model, train_data, settings).plan(len(val_data))
+
+
+def _opened(
+    model: str | Path | Detector,
+    settings: TrainSettings,
+    options: JsonObject | None,
+    build: Build | None,
+    *,
+    quiet: bool,
+) -> tuple[Start, Dataset, Dataset]:
+    """(the model, what it is to learn from, what it is scored on), and what there is to say of them."""
     find_device(settings.device)
     data = open_data(settings, model, take=(options or {}).get("take"))
     torch.manual_seed(settings.seed)
-    start = starting_model(model, data.label_map, options=options, build=build)
+    table = data.train if isinstance(data.train, Annotations) else None
+    start = starting_model(model, data.label_map, options=options, build=build, table=table)
     train_data, val_data = data.datasets(start.model)
     if not quiet and processes(settings.device).is_main_process:
         remarks = [line for split in (data.train, data.val) for line in data_remarks(split, settings.data)]
         remarks += tile_remarks(start.model, train_data, val_data, settings)
         for line in dict.fromkeys([*filter(None, [start.text]), *remarks]):
             print(line, file=sys.stderr)
-    go_on = partial(how_to_go_on, model=start.model, is_built=build is not None)
-    return train_on(
-        start.model, train_data, val_data, settings, quiet=quiet, config=start.config, go_on=go_on
-    )
+    return start, train_data, val_data
 
 
 def train_on(
     model: Detector,
-    train_data: AnnotatedDataset[AnyTargets],
-    val_data: AnnotatedDataset[AnyTargets],
+    train_data: Dataset,
+    val_data: Dataset,
     settings: TrainSettings,
     *,
     quiet: bool = False,
     score_before: bool = False,
     config: Mapping[str, object] | None = None,
     go_on: Callable[[Path], str] | None = None,
+    most_pictures: int = 8,
 ) -> RunResult:
     """Train a built model on datasets that are already open: pictures, or clips for a model that looks at them.
 
@@ -133,6 +189,7 @@ def train_on(
         config: entries of config.yaml that are not the model's own.
         go_on: of the run's folder makes the command that goes on with a run that was stopped, where there is one:
             `resume` needs data that it can open.
+        most_pictures: that each step learns from where `settings.batch_size` is "auto".
 
     >>> import pagoda
     >>> from pagoda.data.drawn.synthetic import DrawnShapes
@@ -142,14 +199,9 @@ def train_on(
     ValueError: the model's 2 classes are not the dataset's 3: unknown to the model: circle, square, triangle; ...
     """
     find_device(settings.device)
-    check_frames(model, train_data, settings.augment)
-    check_tiles(train_data, settings)
-    check_tiles(val_data, settings)
-    check_keypoints(model, train_data.label_map, settings.augment)
-    check_learnable(model, train_data)
-    check_pasting(train_data, settings.augment)
-    check_scorable(model, val_data)
+    _check(model, train_data, val_data, settings)
     settings = _with_precision(settings, quiet=quiet)
+    settings = _with_batch_size(model, train_data, settings, most_pictures, quiet=quiet)
     name = settings.name or str((model.origin or {}).get("model") or type(model).__name__).split(":")[-1]
     folder = _shared_run_folder(settings, name)
     before = evaluate(model, val_data, batch_size=settings.batch_size) if score_before else None
@@ -196,8 +248,8 @@ def resume(
 
 def _run(
     model: Detector,
-    train_data: AnnotatedDataset[AnyTargets],
-    val_data: AnnotatedDataset[AnyTargets],
+    train_data: Dataset,
+    val_data: Dataset,
     settings: TrainSettings,
     folder: Path,
     *,
@@ -209,10 +261,9 @@ def _run(
     """`again`: the command that goes on with the run, if any; `saved`: the settings until now of one that does."""
     is_main = processes(settings.device).is_main_process
     with hold_folder(folder, "trains") if is_main else nullcontext():
-        transform = training_transform(model, train_data, settings.augment)
+        view, factors = _learnt(model, train_data, settings)
         train_data, val_data = lighten(train_data, model), lighten(val_data, model)
         table = train_data.annotations
-        factors = picture_factors(table, settings.balance, threshold=settings.balance_threshold)
 
         def validate(current: Detector, progress: MakeBar) -> DetectionResult:
             bar = progress("validating", len(val_data))
@@ -220,8 +271,6 @@ def _run(
                 current, val_data, batch_size=settings.batch_size, progress=bar, operating=REPORTED
             )
 
-        parts = train_data.parts if isinstance(train_data, TiledDataset) else None
-        view = TrainingView(train_data, transform, parts)
         trainer = Trainer(
             model,
             view,
@@ -239,26 +288,47 @@ def _run(
             trainer.log.say(balance_remark(table, factors))
         if saved is not None:
             _go_on(trainer, saved, settings, folder)
-        result = trainer.run()
+        result = _watched(trainer, len(val_data), is_open=saved is None)
         best = trainer.model_to_keep()
         if result is None:  # resumed after its last epoch: nothing was left to do but the score
             result = evaluate(best, val_data, batch_size=settings.batch_size, operating=REPORTED)
         if trainer.is_main:
-            make = partial(_report, folder, best, val_data, settings, before, result)
-            _report_if_possible(again, folder, make)
+            make = partial(report_run, folder, best, val_data, settings, before, result)
+            report_if_possible(again, folder, make)
         return RunResult(folder, best, result, before)
 
 
-def _report_if_possible(again: str, folder: Path, make: Callable[[], object]) -> None:
-    """The run is done and kept by now: without a page of pictures it is no failure."""
-    try:
-        make()
-    except Exception as error:
-        print(
-            f"warning: there is no report ({type(error).__name__}: {error}); the training is complete, and its weights"
-            f" are in {folder}{f'; once that is mended: {again}' if again else ''}",
-            file=sys.stderr,
-        )
+def _learnt(
+    model: Detector, train_data: Dataset, settings: TrainSettings
+) -> tuple[TrainingView, np.ndarray | None]:
+    """What a run learns from, and how often it draws each picture of it."""
+    light = lighten(train_data, model)
+    parts = light.parts if isinstance(light, TiledDataset) else None
+    view = TrainingView(light, training_transform(model, train_data, settings.augment), parts)
+    table = train_data.annotations
+    return view, picture_factors(table, settings.balance, threshold=settings.balance_threshold)
+
+
+def _trial(model: Detector, train_data: Dataset, settings: TrainSettings) -> Trial:
+    view, factors = _learnt(model, train_data, settings)
+    return Trial(model, view, settings, train_data.annotations.sizes, factors)
+
+
+def _watched(trainer: Trainer, num_scored: int, *, is_open: bool) -> DetectionResult | None:
+    """Run to the end; say what it will take as soon as its steps tell, and at the end what it took."""
+    since, pace, log, begun = monotonic(), Pace(), trainer.log, replace(trainer.at)
+    if log is None:
+        return trainer.run()
+
+    def watch() -> None:
+        if pace():
+            log.say(plan_of(trainer, pace, num_scored, begun=begun, is_open=is_open).text())
+
+    trainer.on_step = watch
+    result = trainer.run()
+    peak = peak_memory(trainer.device)
+    log.say(f"took {lasting(monotonic() - since)}{'' if peak is None else f' and {in_bytes(peak)}'}")
+    return result
 
 
 def _go_on(trainer: Trainer, saved: TrainSettings, settings: TrainSettings, folder: Path) -> None:
@@ -282,6 +352,32 @@ def _with_precision(settings: TrainSettings, *, quiet: bool) -> TrainSettings:
     return replace(settings, precision=broadcast_object_list([taken])[0])
 
 
+def _with_batch_size(
+    model: Detector, train_data: Dataset, settings: TrainSettings, most: int, *, quiet: bool
+) -> TrainSettings:
+    """The settings with as many pictures at a time as fit where that is "auto", accumulated to `most` for each step."""
+    if settings.batch_size != "auto":
+        return settings
+    size, why = _trial(model, train_data, settings).fitting(most)
+    forget_peak()  # what the run takes is told of the run
+    accumulate = settings.optim.accumulate * round(most / size)
+    if not quiet:
+        told = f", {accumulate} batches for each step" if accumulate > 1 else ""
+        print(f"batch size {size}{told} ({why})", file=sys.stderr)
+    return replace(settings, batch_size=size, optim=replace(settings.optim, accumulate=accumulate))
+
+
+def _check(model: Detector, train_data: Dataset, val_data: Dataset, settings: TrainSettings) -> None:
+    """Raises ValueError where model, data and augmentation do not fit together."""
+    check_frames(model, train_data, settings.augment)
+    check_tiles(train_data, settings)
+    check_tiles(val_data, settings)
+    check_keypoints(model, train_data.label_map, settings.augment)
+    check_learnable(model, train_data)
+    check_pasting(train_data, settings.augment)
+    check_scorable(model, val_data)
+
+
 def _shared_run_folder(settings: TrainSettings, name: str) -> Path:
     """A fresh run folder, the same on every process: the main one makes it and tells the others."""
     folder = [str(claim_folder(settings.out, name)) if processes(settings.device).is_main_process else ""]
@@ -302,40 +398,3 @@ def _write_config(
     }
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     write_atomically(folder / "config.yaml", lambda path: path.write_text(text, encoding="utf-8"))
-
-
-def _report(
-    folder: Path,
-    model: Detector,
-    val_data: AnnotatedDataset[AnyTargets],
-    settings: TrainSettings,
-    before: DetectionResult | None,
-    result: DetectionResult,
-    *,
-    num_pictures: int = 6,
-) -> Path:
-    """report.html: one page with settings, curves, tables and pictures."""
-    shown = range(min(num_pictures, len(val_data)))
-    pictures = []
-    limits = {"min_score": 0.3}
-    for index, found in zip(
-        shown, detect_dataset(model, val_data, indices=shown, limits=limits), strict=True
-    ):
-        picture, targets = val_data[index]
-        if isinstance(targets, TubeTargets):
-            picture, targets = picture[targets.key], targets.at(targets.key)
-        array = picture.permute(1, 2, 0).contiguous().numpy()
-        name = targets.file or f"picture {index}"
-        pictures.append(
-            (f"{name}: annotated", draw_targets(array, targets, val_data.label_map, min_side=320))
-        )
-        pictures.append((f"{name}: found, score ≥ 0.3", draw_detections(array, found, min_side=320)))
-    return write_report(
-        folder / "report.html",
-        title=folder.name,
-        settings={**to_plain(settings), "model": model.card()["model"]},
-        records=read_records(folder / "metrics.jsonl"),
-        before=before.metrics if before else None,
-        result=result,
-        pictures=pictures,
-    )

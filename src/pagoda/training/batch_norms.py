@@ -87,12 +87,16 @@ def plan_batches(
 
     Batch norm must see mixtures: where wide pictures are of another kind than upright ones, batches of one shape have
     other statistics than the running ones it is used with. `factors` and `parts` are those of `BatchPlan`. Raises
-    ValueError as `fewest_pictures` does.
+    ValueError as `fewest_pictures` does, and for a `batch_size` that is not a number yet.
 
     >>> plan = plan_batches(nn.Linear(1, 1), np.array([[3, 4]] * 5), TrainSettings(data="", batch_size=2), 1, 0)
     >>> len(plan), plan.group_by_aspect
     (3, True)
     """
+    if isinstance(settings.batch_size, str):
+        raise ValueError(
+            "batch_size='auto' is found out before a run: take recipes.training_run, or a number"
+        )
     return BatchPlan(
         images=sizes,
         batch_size=settings.batch_size,

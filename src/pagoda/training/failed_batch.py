@@ -1,6 +1,7 @@
 """When a loss is not finite: what was fed in, which term, which picture, which layer, and why, probably."""
 
 import copy
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -105,6 +106,29 @@ def save_capsule(
         **facts,
     }
     return write_atomically(path, lambda temporary: save_torch(temporary, content))
+
+
+def kept_failure(
+    path: Path,
+    model: Detector,
+    pictures: Sequence[Tensor],
+    targets: Sequence[AnyTargets],
+    *,
+    what: str,
+    step: int,
+    losses: Mapping[str, float],
+    precision: Literal["fp32", "bf16"],
+    channels_last: bool,
+) -> NotFiniteError:
+    """The error to raise of a batch whose `what` is not finite; it is kept at `path`, where the disk takes it."""
+    diagnosis = diagnose(model, pictures, targets, precision=precision)
+    facts = {"precision": precision, "channels_last": channels_last}
+    try:
+        save_capsule(path, model, pictures, targets, what=what, losses=losses, **facts)
+        kept = f"everything is kept in {path}; look again with: pagoda replay {shlex.quote(str(path))}"
+    except OSError as error:
+        kept = f"the batch is not kept: {error}"
+    return NotFiniteError(f"the {what} is not finite at step {step}\n{diagnosis.describe()}\n{kept}")
 
 
 def load_capsule(path: str | Path) -> tuple[Saved, list[AnyTargets]]:

@@ -4,6 +4,7 @@ import random
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 from warnings import warn
@@ -20,6 +21,32 @@ from pagoda.weights.torch_files import read_saved
 Saved: TypeAlias = dict[str, Any]
 """what `torch.load` gives back without running code: tensors, numbers, words, and lists and dicts of them, by name"""
 STATE_FILE, BEFORE_FILE = "state.pt", "state-before.pt"
+
+
+@dataclass
+class Position:
+    """Where a run stands: `Trainer.at`, which `last/` keeps.
+
+    >>> Position(epoch=2, batch=5, step=205).is_scored  # in the third epoch, of 100 batches each
+    True
+    """
+
+    epoch: int = 0
+    """epochs that are done; also the number of the one at hand, counted from 0"""
+    batch: int = 0
+    """batches of the epoch at hand that are done"""
+    step: int = 0
+    """steps of the optimiser that are done, over the run"""
+    best_ap: float = -1.0
+    """see `DetectionResult.deciding`"""
+    worse_count: int = 0
+    """validations since the best"""
+    skipped: int = 0
+    """pictures that could not be read, over the run"""
+    is_scored: bool = True
+    """False between the end of an epoch and its validation, so that a run stopped there is scored when it goes on"""
+    seconds: float = 0.0
+    """spent on training, reading pictures included, validation not"""
 
 
 def random_state() -> Saved:

@@ -1,11 +1,9 @@
 """The training loop: one screen (`Trainer.run`), and the steps it is made of."""
 
 import math
-import shlex
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
@@ -28,8 +26,9 @@ from pagoda.training.batch_norms import plan_batches
 from pagoda.training.best import save_best
 from pagoda.training.distributed import processes
 from pagoda.training.ema import ModelAverage
-from pagoda.training.failed_batch import NotFiniteError, diagnose, save_capsule
+from pagoda.training.failed_batch import kept_failure
 from pagoda.training.last import (
+    Position,
     Saved,
     compare_data,
     load_last,
@@ -39,6 +38,7 @@ from pagoda.training.last import (
 )
 from pagoda.training.learnable import learnable_batch
 from pagoda.training.optim import build_optimizer, clip_each_gradient, rate_factor, set_rate
+from pagoda.training.plan import is_scored_after
 from pagoda.training.run_log import RunLog
 from pagoda.training.settings import TrainSettings
 
@@ -57,32 +57,6 @@ class _Losses(nn.Module):
 
     def forward(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Tensor]:
         return self.model.losses(images, targets)
-
-
-@dataclass
-class Position:
-    """Where a run stands: `Trainer.at`, which `last/` keeps.
-
-    >>> Position(epoch=2, batch=5, step=205).is_scored  # in the third epoch, of 100 batches each
-    True
-    """
-
-    epoch: int = 0
-    """epochs that are done; also the number of the one at hand, counted from 0"""
-    batch: int = 0
-    """batches of the epoch at hand that are done"""
-    step: int = 0
-    """steps of the optimiser that are done, over the run"""
-    best_ap: float = -1.0
-    """see `DetectionResult.deciding`"""
-    worse_count: int = 0
-    """validations since the best"""
-    skipped: int = 0
-    """pictures that could not be read, over the run"""
-    is_scored: bool = True
-    """False between the end of an epoch and its validation, so that a run stopped there is scored when it goes on"""
-    seconds: float = 0.0
-    """spent on training, reading pictures included, validation not"""
 
 
 @checked
@@ -149,6 +123,7 @@ class Trainer:
         self.saved_step = self.at.step if resume else None
         self.losses = self.accelerator.prepare(_Losses(self.model))
         self.saved_at = monotonic()
+        self.on_step: Callable[[], object] = lambda: None  # called after every step
         self.log = (
             RunLog(
                 run,
@@ -190,7 +165,7 @@ class Trainer:
         for epoch in range(self.at.epoch, self.settings.epochs):
             self._learn_epoch(epoch)
             self.at.epoch, self.at.batch = epoch + 1, 0
-            self.at.is_scored = not self._is_due(epoch)
+            self.at.is_scored = not is_scored_after(epoch, self.settings)
             self._save()  # before scoring: whatever happens there, the epoch is not lost
             if not self.at.is_scored:
                 result = self._score(epoch)
@@ -270,6 +245,7 @@ class Trainer:
         if self.average is not None:
             self.average.update(self.model, self.at.step)
         self.at.step += 1
+        self.on_step()
         if self.log is not None:
             loss = sum(values.values())
             self.log.write(
@@ -343,16 +319,16 @@ class Trainer:
     def _stop_not_finite(
         self, what: str, values: dict[str, float], pictures: list[Tensor], targets: list[AnyTargets]
     ) -> None:
-        diagnosis = diagnose(self.model, pictures, targets, precision=self.precision)
-        path = self.folder / f"capsule-step{self.at.step}-rank{self.accelerator.process_index}.pt"
-        facts = {"precision": self.precision, "channels_last": self.settings.channels_last}
-        try:
-            save_capsule(path, self.model, pictures, targets, what=what, losses=values, **facts)
-            kept = f"everything is kept in {path}; look again with: pagoda replay {shlex.quote(str(path))}"
-        except OSError as error:
-            kept = f"the batch is not kept: {error}"
-        raise NotFiniteError(
-            f"the {what} is not finite at step {self.at.step}\n{diagnosis.describe()}\n{kept}"
+        raise kept_failure(
+            self.folder / f"capsule-step{self.at.step}-rank{self.accelerator.process_index}.pt",
+            self.model,
+            pictures,
+            targets,
+            what=what,
+            step=self.at.step,
+            losses=values,
+            precision=self.precision,
+            channels_last=self.settings.channels_last,
         )
 
     def _note_skipped(self, batch: Batch) -> None:
@@ -375,9 +351,6 @@ class Trainer:
 
     def _is_step_boundary(self) -> bool:
         return self._batches_done() % self.settings.optim.accumulate == 0
-
-    def _is_due(self, epoch: int) -> bool:
-        return (epoch + 1) % self.settings.val_every == 0 or epoch + 1 == self.settings.epochs
 
     def _progress(self, label: str, total: int) -> Callable[[int], None]:
         return self.log.progress(label, total) if self.log is not None else lambda done: None

@@ -1,25 +1,17 @@
-"""Where a run tells how it goes: metrics.jsonl, TensorBoard, and a progress bar with the time left."""
+"""Where a run tells how it goes: metrics.jsonl, TensorBoard, and the terminal, with the time left."""
 
 import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from pagoda.files.atomic import no_way_out, writing
 from pagoda.files.text import json_text
 from pagoda.plain import JsonObject, checked
+from pagoda.progress import Progress, Task
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -62,7 +54,8 @@ def _rows(path: Path) -> Iterator[tuple[JsonObject, int]]:
 
 @checked
 class RunLog:
-    """Rows {"kind": "step" | "val" | "note", "step": …} to file and TensorBoard, a bar to the terminal.
+    """Rows {"kind": "step" | "val" | "note", "step": …} to file and TensorBoard, a bar to the terminal, or lines where
+    there is none: at the first step, and then every half a minute.
 
     A resumed run first cuts off the rows after `resume_step`, and unless it `is_scored` the validation there: they
     will be written again. Rows before stay untouched.
@@ -84,24 +77,15 @@ class RunLog:
         resume_step: int = 0,
         is_scored: bool = True,
         quiet: bool = False,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self.path, board = no_way_out(run / "metrics.jsonl"), no_way_out(run / "tensorboard")
         self.file = self.path.open("a", encoding="utf-8")
         os.truncate(self.path, _end_of_done(self.path, resume_step, is_scored=is_scored))
-        self.console = Console(quiet=quiet, stderr=True)
-        self.board = _open_tensorboard(board, resume_step, self.console)
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=self.console,
-        )
-        self.task = self.bar.add_task("training", total=total_steps, completed=resume_step, note="")
-        self.bar.start()
+        self.shown = Progress(quiet=quiet, keep=True, at_once=True, clock=clock)
+        self.board = _open_tensorboard(board, resume_step, self.say)
+        self.task = self.shown.task("training", total_steps, done=resume_step)
+        self.shown.start()
 
     def write(self, kind: str, step: int, **values: float | str) -> None:
         """One row, on disk before this returns; numbers go to TensorBoard under train/ or, of a "val" row, val/."""
@@ -116,27 +100,20 @@ class RunLog:
         os.fsync(self.file.fileno())
 
     def advance(self, step: int, note: str) -> None:
-        """Move the bar to `step` of the run, with a few words behind it."""
-        self.bar.update(self.task, completed=step, note=note)
+        """Tell that `step` of the run is done, with a few words behind it."""
+        self.task(step, note)
 
     def say(self, text: str) -> None:
         """A line above the bar, on standard error."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.shown.say(text)
 
-    def progress(self, label: str, total: int) -> Callable[[int], None]:
-        """A second bar for validation: call the result with the number done; it goes when all are done."""
-        task = self.bar.add_task(label, total=total, note="")
-
-        def update(done: int) -> None:
-            self.bar.update(task, completed=done)
-            if done >= total:
-                self.bar.remove_task(task)
-
-        return update
+    def progress(self, label: str, total: int) -> Task:
+        """Another task, validation say: call the result with the number done."""
+        return self.shown.task(label, total)
 
     def close(self) -> None:
         """Take the bar away and close the files."""
-        self.bar.stop()
+        self.shown.stop()
         with suppress(OSError):  # what could not be written has been told
             self.file.close()
         if self.board is not None:
@@ -168,12 +145,11 @@ def _end_of_done(path: Path, step: int, *, is_scored: bool) -> int:
     return done
 
 
-def _open_tensorboard(folder: Path, resume_step: int, console: Console) -> "SummaryWriter | None":
+def _open_tensorboard(folder: Path, resume_step: int, say: Callable[[str], object]) -> "SummaryWriter | None":
     """A SummaryWriter, or None with a word when the package is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        advice = "pip install 'pagoda-vision[tensorboard]'"
-        console.print(f"no TensorBoard ({advice}); metrics.jsonl has it all", markup=False, highlight=False)
+        say("no TensorBoard (pip install 'pagoda-vision[tensorboard]'); metrics.jsonl has it all")
         return None
     return SummaryWriter(str(folder), purge_step=resume_step + 1 if resume_step else None)

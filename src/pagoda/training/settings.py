@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from pagoda.batch_size import AnyBatchSize
 from pagoda.data.balance import Balance
 from pagoda.data.tiles import Tiling
 from pagoda.plain import JsonObject, checked
@@ -31,6 +32,8 @@ def _check_ranges(settings: object) -> None:
     """Raises ValueError with the name of the first number that is not in its range."""
     for name, (low, high) in RANGES.items():
         value = getattr(settings, name, low)
+        if isinstance(value, str):  # auto
+            continue
         if value < low:
             raise ValueError(f"{name} must be at least {low}, got {value}")
         if value > high:
@@ -180,8 +183,9 @@ class TrainSettings:
     where less is seen"""
     tile_empty: float = Tiling.empty_share
     """share of the tiles without an object that are learnt from; all of them are scored on"""
-    batch_size: int = 8
-    """pictures per batch and process; memory grows with it, and so should learning_rate"""
+    batch_size: AnyBatchSize = 8
+    """pictures per batch and process; memory grows with it, and so should learning_rate. auto: as many of 8, or of the
+    recipe's, as fit into memory, with accumulate for the rest, so that each step learns from as many"""
     seed: int = 0
     """of fresh weights, order of pictures and augmentation: the same seed gives the same run"""
     workers: int = 0

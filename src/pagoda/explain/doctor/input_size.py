@@ -1,0 +1,108 @@
+"""The size of pictures in a new model where nobody chooses one: what the pictures have and their small objects need."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from pagoda.data.table.annotations import Annotations, cut_to_picture
+from pagoda.detectors.contract import Detector
+from pagoda.explain.doctor.coverage import priors_at
+from pagoda.ops.boxes import box_areas
+
+LEAST = 320
+"""pixels: pictures are not made smaller than this, however large their objects are"""
+MULTIPLE = 32
+"""of pixels, to which what objects need is rounded up"""
+SMALL_SHARE = 0.1
+"""of all objects that may be smaller than what is looked after"""
+SEVERAL = 10
+"""objects that a class must have to be looked after as a class"""
+
+
+@dataclass(frozen=True)
+class SizeChoice:
+    """The sides that pictures are resized to, and why."""
+
+    short_side: int
+    """pixels"""
+    long_side: int
+    """pixels, in the proportion that the model's flavour has"""
+    why: str
+    """a sentence for people"""
+
+
+def choose_size(model: Detector, table: Annotations) -> SizeChoice | None:
+    """The size at which `model` is to learn the objects of `table`; None where there are none.
+
+    Small objects are the smallest tenth of all, or half of the class whose objects are smallest, if that is less.
+    An object is served from so many pixels on (the root of its area): two strides of the finest level, or half the
+    smallest anchor's side. Pictures are enlarged where small objects are not served as they are, and only until they
+    are. They are made smaller as long as small objects have twice that and the short side has `LEAST`. They are never
+    larger than the model's flavour has them.
+
+    >>> import pagoda
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=3, base_channels=8, width=8, norm_groups=4)
+    >>> choice = choose_size(model, DrawnShapes(9, image_size=(600, 800), seed=1).annotations)
+    >>> choice.short_side, choice.long_side
+    (320, 533)
+    """
+    spec = model.input_spec
+    short, long = spec.short_side, spec.long_side
+    # What a picture counts for is the side by which it is resized: of very wide ones the long one.
+    counted = np.maximum(table.sizes.min(1), table.sizes.max(1) * short / long)
+    small = _small(table, counted)
+    if small is None:
+        return None
+    own, served = float(np.median(counted)), served_from(model)
+    needed, ample = (_rounded_up(pixels / small) for pixels in (served, 2 * served))
+    if served / small > own:
+        side, why = (
+            needed,
+            f"without which small objects would have less than the {served:.0f} pixels they need",
+        )
+    elif max(LEAST, ample) < own:
+        side, why = max(LEAST, ample), "which is enough for their small objects, and quicker"
+    else:
+        side, why = round(own), "as they are"
+    if side >= short:
+        side, why = short, "the most that is taken unless you say so"
+    return SizeChoice(
+        side,
+        round(side * long / short),
+        f"pictures are resized to a short side of {side}, {why} (half have {own:.0f} or less; small objects there"
+        f" {small * own:.0f}, here {small * side:.0f} pixels): --model.short-side and --model.long-side choose another",
+    )
+
+
+def served_from(model: Detector) -> float:
+    """The side in pixels from which an object surely has a location, or an anchor that fits it.
+
+    >>> import pagoda
+    >>> small = {"num_classes": 1, "base_channels": 8, "width": 8, "norm_groups": 4}
+    >>> [served_from(pagoda.create_model(f"{name}_resnet18_fpn", **small)) for name in ("fcos", "retinanet")]
+    [16.0, 16.0]
+    """
+    if not hasattr(model, "anchors"):
+        return 2.0 * min(model.strides.values())
+    anchors = torch.cat(priors_at(model, (MULTIPLE, MULTIPLE)))
+    return float(box_areas(anchors).min().sqrt().round()) / 2
+
+
+def _small(table: Annotations, counted: np.ndarray) -> float | None:
+    """The side of small objects relative to the side of their picture that counts; None without objects."""
+    owners = np.repeat(np.arange(len(table)), np.diff(table.offsets))
+    boxes, has_area = cut_to_picture(table.boxes_xywh, table.sizes[owners])
+    kept = has_area & ~table.ignored
+    if not kept.any():
+        return None
+    areas = box_areas(torch.from_numpy(np.asarray(boxes, dtype=np.float64)[kept])).numpy()
+    sides, labels = np.sqrt(areas) / counted[owners[kept]], table.labels[kept]
+    classes = [label for label, count in enumerate(np.bincount(labels)) if count >= SEVERAL]
+    typical = [float(np.median(sides[labels == label])) for label in classes]
+    return min([float(np.quantile(sides, SMALL_SHARE)), *typical])
+
+
+def _rounded_up(side: float) -> int:
+    return int(-(-side // MULTIPLE) * MULTIPLE)

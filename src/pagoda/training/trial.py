@@ -1,0 +1,175 @@
+"""The first steps of a run on a copy of its model, before the run: what they take, and how many pictures fit."""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
+
+import numpy as np
+import torch
+
+from pagoda.batch_size import is_out_of_memory
+from pagoda.data.loading import TrainingView, make_loader
+from pagoda.detectors.contract import Detector
+from pagoda.evaluation.coco.result import DetectionResult
+from pagoda.machine import find_device, processor_name
+from pagoda.memory import available_memory, forget_peak, held_memory, peak_memory
+from pagoda.messages import counted, in_bytes
+from pagoda.training.distributed import processes
+from pagoda.training.last import Position, random_state, restore_random_state
+from pagoda.training.loop import Trainer
+from pagoda.training.plan import Pace, RunPlan, is_scored_after
+from pagoda.training.settings import TrainSettings
+
+SHARE = 0.8
+"""of the memory that is free, which a run may take"""
+STEPS = 2
+"""that tell how much memory a number of pictures takes: from the second on the optimiser holds its means"""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A run that may be tried: what a `Trainer` needs of model, data and settings.
+
+    Raises ValueError where several processes train together, who would have to agree on what they found.
+    """
+
+    model: Detector
+    """as the run begins with it; it is copied, and stays as it is"""
+    view: TrainingView
+    """what the run learns from"""
+    settings: TrainSettings
+    """of the run"""
+    sizes: np.ndarray
+    """(n, 2) height and width of the pictures that `view` shows"""
+    factors: np.ndarray | None = None
+    """(n,) how often each of them is drawn relative to the others"""
+
+    def __post_init__(self) -> None:
+        if processes(self.settings.device).num_processes > 1:
+            raise ValueError(
+                "steps are tried by a single process: leave the launcher out, or --plan and --batch-size auto"
+            )
+
+    def plan(self, num_scored: int, *, clock: Callable[[], float] = monotonic) -> RunPlan:
+        """What the run would take with `num_scored` pictures in a validation, from as many steps as that needs."""
+        pace, since = Pace(clock), clock()
+        with self._trainer(self.settings) as trainer:
+            trainer.try_steps(pace)
+            if len(pace.times) < 2:  # a run of one step
+                pace.times.insert(0, since)
+            return plan_of(trainer, pace, num_scored)
+
+    def fitting(self, most: int) -> tuple[int, str]:
+        """(pictures that fit into memory in one step, a few words on why): `most`, half of it, a quarter …
+
+        On an accelerator that is tried. On a processor, whose system ends a process that takes too much, it follows
+        from what steps of few pictures take. That the fewest fit is taken for granted.
+        """
+        device = find_device(self.settings.device)
+        sizes = [most]
+        while sizes[-1] > 1:
+            sizes.append(sizes[-1] // 2)
+        if device.type != "cpu":
+            size = next((size for size in sizes[:-1] if self._takes(size) is not None), 1)
+            return size, f"tried on {processor_name(device)}"
+        room, held = available_memory(), held_memory()
+        if room is None or held is None:
+            return most, "this system does not say how much memory is free"
+        few, taken = self._few()
+        if taken is None or taken - held > SHARE * room:
+            return few, f"{in_bytes(room)} are free"
+        each = max(0, (self._takes(few + 1) or 2 * taken) - taken)
+        needed = {size: taken + each * (size - few) - held for size in sizes if size >= few}
+        size = next((size for size in needed if needed[size] <= SHARE * room), few)
+        return size, f"{in_bytes(max(0, needed.get(size, taken - held)))} of {in_bytes(room)} that are free"
+
+    def _few(self) -> tuple[int, int | None]:
+        """(the fewest pictures that the model can learn from at a time, what they take)."""
+        try:
+            return 1, self._takes(1)
+        except ValueError:  # a batch norm would see a single value
+            return 2, self._takes(2)
+
+    def _takes(self, size: int) -> int | None:
+        """Bytes taken at most in steps of so many pictures; None where they do not fit."""
+        settings = replace(self.settings, batch_size=size, optim=replace(self.settings.optim, accumulate=1))
+        forget_peak()
+        try:
+            with self._trainer(settings) as trainer:
+                trainer.try_steps(lambda: trainer.at.step >= STEPS)
+                return peak_memory(trainer.device) or 0
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        return None
+
+    @contextmanager
+    def _trainer(self, settings: TrainSettings) -> Iterator["_Trying"]:
+        """One whose steps leave no trace: neither in the model nor in what is drawn later, nor on the disk."""
+        state = random_state()
+        with TemporaryDirectory() as folder:
+            trainer = _Trying(
+                copy.deepcopy(self.model),
+                self.view,
+                _unscored,
+                settings,
+                Path(folder),
+                sizes=self.sizes,
+                factors=self.factors,
+                quiet=True,
+            )
+            try:
+                yield trainer
+            finally:
+                if trainer.log is not None:
+                    trainer.log.close()
+                restore_random_state(state)
+
+
+class _Trying(Trainer):
+    """A trainer that takes a few steps, and neither saves nor scores."""
+
+    def try_steps(self, is_enough: Callable[[], bool]) -> None:
+        """Learn from the first epoch's batches, until after a step there were enough."""
+        self.model.train()
+        for batch in make_loader(self.view, self.plan.epoch(0), num_workers=self.settings.workers):
+            self._learn(batch)
+            if self._is_step_boundary() and is_enough():
+                return
+
+
+def plan_of(
+    trainer: Trainer, pace: Pace, num_scored: int, *, begun: Position | None = None, is_open: bool = True
+) -> RunPlan:
+    """What a run takes, as the pace says.
+
+    Args:
+        trainer: of the run.
+        pace: of its steps.
+        num_scored: pictures in each validation.
+        begun: where it went on from; None: it began with nothing.
+        is_open: the size of the pictures could still be chosen otherwise.
+    """
+    begun = begun or Position()
+    settings, model, device = trainer.settings, trainer.model, trainer.device
+    has_sides = "short_side" in (model.origin or {}).get("options", {})
+    is_cpu = device.type == "cpu"
+    validations = sum(is_scored_after(epoch, settings) for epoch in range(begun.epoch, settings.epochs))
+    return RunPlan(
+        epochs=settings.epochs - begun.epoch,
+        steps=trainer.total_steps - begun.step,
+        step_seconds=pace.step_seconds,
+        step_pictures=min(trainer.plan.batch_size, trainer.plan.num_images) * settings.optim.accumulate,
+        validated=validations * num_scored // trainer.accelerator.num_processes,
+        memory=peak_memory(device),
+        machine=counted(torch.get_num_threads(), "thread") if is_cpu else processor_name(device),
+        short_side=model.input_spec.short_side if has_sides and is_open else None,
+    )
+
+
+def _unscored(*_: object) -> DetectionResult:
+    raise AssertionError("steps that are tried are not scored")

@@ -41,6 +41,7 @@ DATA = {
     "data.formats",
     "data.formats.yolo",
     "data.writing",
+    "data.arranging",
 }
 SCORING = {"evaluation", "evaluation.coco", "evaluation.errors", "evaluation.tracks"}
 MODELS = {
@@ -99,6 +100,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "structures",
         "pictures",
     },
+    "data.arranging": {"data.table", "data.writing", "pictures"},
     "data.drawn": {"data", "data.table", "ops", "structures"},
     # Handed built parts, so no backbones, necks and heads.
     "detectors": CONVENTIONS | {"predict"},

@@ -129,7 +129,7 @@ def _names_to_disk(folder: Path) -> None:
 
 
 def sweep_drafts(folder: str | Path) -> list[Path]:
-    """Remove the drafts, files and folders, of processes that were killed; returns them. Those of a living process stay.
+    """Remove the drafts, files and folders, of killed processes; returns them. Those of a living process stay.
 
     What another machine writes goes when nobody has touched it for a day.
     """

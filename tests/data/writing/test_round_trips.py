@@ -182,7 +182,7 @@ def check_classes(before: Contents, after: Contents, losses: Counter) -> None:
     assert losses["skeleton"] == is_other
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(documents())
 def test_what_comes_back_is_what_was_promised(document: dict[str, dict[str, Any]]) -> None:
     check_every_pair(document)
@@ -190,13 +190,13 @@ def test_what_comes_back_is_what_was_promised(document: dict[str, dict[str, Any]
 
 @pytest.mark.slow
 def test_what_comes_back_of_hundreds_of_data_sets_is_what_was_promised() -> None:
-    """At least a thousand, each written and read again."""
+    """At least five hundred, each written and read again."""
     written = []
 
-    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(documents())
     def every(document: dict[str, dict[str, Any]]) -> None:
         written.append(check_every_pair(document))
 
     every()
-    assert sum(written) >= 1000
+    assert sum(written) >= 500

@@ -9,6 +9,7 @@ import tyro
 from pagoda.data.writing.contents import Contents
 from pagoda.data.writing.folder import WRITERS, LinkKind, plan, write_dataset
 from pagoda.data.writing.holding import FormatName
+from pagoda.data.writing.videos import VideoContents
 from pagoda.files.text import json_text
 from pagoda.messages import counted
 from pagoda.plain import checked
@@ -35,6 +36,7 @@ class WriteOptions:
     """print the report as JSON"""
 
 
+@checked
 def kept_format(contents: Contents, to: PictureFormat) -> FormatName:
     """The format that is asked for; else the one that was read, or COCO, where that cannot be written."""
     if to != "same":
@@ -42,7 +44,10 @@ def kept_format(contents: Contents, to: PictureFormat) -> FormatName:
     return contents.kind if contents.kind in WRITERS else "coco"  # type: ignore[return-value]
 
 
-def finish(contents: Contents, name: FormatName, out: str, options: WriteOptions, said: str = "") -> int:
+@checked
+def finish(
+    contents: Contents | VideoContents, name: FormatName, out: str, options: WriteOptions, said: str = ""
+) -> int:
     """Tell what is written and lost, then write it; 0."""
     planned = plan(contents, name)
     if options.json:
@@ -51,9 +56,9 @@ def finish(contents: Contents, name: FormatName, out: str, options: WriteOptions
         print("\n".join(part for part in (said, planned.text()) if part), flush=True)
     for note in contents.notes[:SHOWN_NOTES]:
         print(f"note: {note}", file=sys.stderr)
-    if rest := len(contents.notes) - SHOWN_NOTES:
-        if rest > 0:
-            print(f"note: {counted(rest, 'further note')} in losses.json", file=sys.stderr)
+    rest = len(contents.notes) - SHOWN_NOTES
+    if rest > 0:
+        print(f"note: {counted(rest, 'further note')} in losses.json", file=sys.stderr)
     if options.dry_run:
         return 0
     write_dataset(planned, out, link=options.link, strict=options.strict)

@@ -8,9 +8,9 @@ import tyro
 
 from pagoda.cli.arguments.parsing import parse
 from pagoda.cli.data.ending import PictureFormat, WriteOptions, finish, kept_format
+from pagoda.data.arranging.merging import merge
 from pagoda.data.writing.contents import open_contents
 from pagoda.data.writing.folder import check_place
-from pagoda.data.writing.merging import merge
 from pagoda.plain import checked
 
 
@@ -25,15 +25,16 @@ class DataMergeCommand(WriteOptions):
     alike, are told.
     """
 
-    folders: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="A B … OUT")]
-    """two data sets or more of any format, and at last the new or empty folder"""
+    data: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    """two data sets or more, of any format"""
+    out: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
+    """a new or empty folder"""
     to: PictureFormat = "same"
     """format; same: the one that all have, or COCO"""
 
 
 def main(arguments: Sequence[str]) -> int:
     command = parse(DataMergeCommand, "data merge", arguments)
-    *sources, out = command.folders or ("",)
-    check_place(out, sources)
-    contents = merge([open_contents(source, skip_missing=command.skip_missing) for source in sources])
-    return finish(contents, kept_format(contents, command.to), out, command)
+    check_place(command.out, command.data)
+    contents = merge([open_contents(source, skip_missing=command.skip_missing) for source in command.data])
+    return finish(contents, kept_format(contents, command.to), command.out, command)

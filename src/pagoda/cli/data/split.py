@@ -8,9 +8,9 @@ import tyro
 
 from pagoda.cli.arguments.parsing import parse
 from pagoda.cli.data.ending import PictureFormat, WriteOptions, finish, kept_format
+from pagoda.data.arranging.splitting import GroupBy, divide, shares_text
 from pagoda.data.writing.contents import open_contents
 from pagoda.data.writing.folder import check_place
-from pagoda.data.writing.splitting import GroupBy, divide, shares_text
 from pagoda.plain import checked
 
 
@@ -35,8 +35,8 @@ class DataSplitCommand(WriteOptions):
     """for test; 0: there is none"""
     of: str = ""
     """what is divided, where there are splits already: train, or train+val for both"""
-    by: GroupBy = ""
-    """what stays together: folder, or prefix, the name before its last number"""
+    by: GroupBy = "picture"
+    """what stays together: a folder, or a prefix, the name before its last number"""
     seed: int = 0
     """another one divides otherwise"""
     to: PictureFormat = "same"

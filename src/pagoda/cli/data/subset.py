@@ -9,7 +9,7 @@ import tyro
 
 from pagoda.cli.arguments.parsing import parse
 from pagoda.cli.data.ending import PictureFormat, WriteOptions, finish, kept_format
-from pagoda.data.writing.choosing import first, fraction, of_classes, of_names, without_empty
+from pagoda.data.arranging.choosing import first, fraction, of_classes, of_names, without_empty
 from pagoda.data.writing.contents import open_contents
 from pagoda.data.writing.folder import check_place
 from pagoda.files.text import read_text

@@ -11,6 +11,8 @@ from pagoda.data.formats.layouts import find_dataset
 from pagoda.data.formats.reader import open_annotations
 from pagoda.data.reading.splits import choose_split
 from pagoda.data.table.annotations import Annotations
+from pagoda.data.writing.holding import Loss
+from pagoda.data.writing.unread import unread_of
 from pagoda.messages import short_list
 from pagoda.structures.labels import LabelMap
 
@@ -41,6 +43,8 @@ class Contents:
     """split → the file of each of its pictures, in the order of the table"""
     track_ids: Mapping[str, np.ndarray] | None = None
     """split → (M,) int64, negative where an object belongs to no track; None for pictures"""
+    unread: tuple[Loss, ...] = ()
+    """what stands in the files that were read, but no reader takes up"""
     folders: tuple[Path, ...] = ()
     """what was read: folders, or files that describe a data set"""
     notes: tuple[str, ...] = ()
@@ -82,7 +86,8 @@ def open_contents(path: str | Path, splits: Sequence[str] = (), *, skip_missing:
         if "+" not in name:
             choose_split(layout.splits, name, str(layout.root), dict(layout.absent))
         tables[split] = open_annotations(path, name, skip_missing=skip_missing)
-    return contents_of(layout.kind, str(path), tables, [Path(path)])
+    contents = contents_of(layout.kind, str(path), tables, [Path(path)])
+    return replace(contents, unread=unread_of(layout))
 
 
 def contents_of(

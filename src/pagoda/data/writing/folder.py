@@ -10,9 +10,17 @@ from typing import Literal
 
 from pagoda.data.writing.coco import write_coco_files
 from pagoda.data.writing.contents import Contents
-from pagoda.data.writing.holding import TITLES, FormatName
+from pagoda.data.writing.holding import TITLES, FormatName, Loss
 from pagoda.data.writing.labelme import write_labelme_files
-from pagoda.data.writing.losses import Loss, hold
+from pagoda.data.writing.losses import hold
+from pagoda.data.writing.videos import (
+    Pairs,
+    VideoContents,
+    as_frames,
+    hold_videos,
+    write_mot_files,
+    write_posetrack_files,
+)
 from pagoda.data.writing.voc import write_voc_files
 from pagoda.data.writing.yolo import write_yolo_files
 from pagoda.files.atomic import refuse_occupied, whole_folder, writing
@@ -34,25 +42,31 @@ WRITERS: Mapping[str, tuple[Callable[[Contents, Path], None], str]] = {
 """format → what writes its files, and the folder of a split's pictures"""
 
 
+VIDEO_WRITERS: Mapping[str, Callable[[VideoContents, Path], Pairs]] = {
+    "mot": write_mot_files,
+    "posetrack": write_posetrack_files,
+}
+
+
 @checked
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A data set as it will stand in a format, and what will be lost; nothing is written yet."""
 
-    held: Contents
+    held: Contents | VideoContents
     """what will come back"""
     name: FormatName
     """the format"""
     losses: tuple[Loss, ...]
     """what the format cannot hold, counted"""
-    source: Contents
+    source: Contents | VideoContents
     """what was read"""
 
     def text(self) -> str:
         """What is written and what is lost, a line each."""
-        held = self.held
-        told = f"{counted(held.num_pictures, 'picture')}, {counted(held.num_objects, 'object')}"
-        head = f"{self.source.source} as {TITLES[self.name]}: {told}, {', '.join(held.splits)}"
+        counts = self._counts()
+        told = f"{counted(sum(counts.values()), 'picture')}, {counted(self._num_objects(), 'object')}"
+        head = f"{self.source.source} as {TITLES[self.name]}: {told}, {', '.join(counts)}"
         lines = [f"  {loss.text}" for loss in self.losses] or ["  nothing is lost"]
         return "\n".join([head, *lines])
 
@@ -60,19 +74,39 @@ class Plan:
         """The same, with what readers had to say, for losses.json."""
         return {
             "source": self.source.source,
-            "from": self.source.kind,
             "to": self.name,
-            "splits": {split: len(table) for split, table in self.held.splits.items()},
-            "objects": self.held.num_objects,
+            "splits": self._counts(),
+            "objects": self._num_objects(),
             "losses": [loss.to_dict() for loss in self.losses],
             "notes": list(self.source.notes),
         }
 
+    def _counts(self) -> dict[str, int]:
+        """Split → its pictures."""
+        if isinstance(self.held, Contents):
+            return {split: len(table) for split, table in self.held.splits.items()}
+        return {
+            split: sum(video.tracks.num_frames for video in each) for split, each in self.held.splits.items()
+        }
 
-def plan(contents: Contents, name: FormatName) -> Plan:
-    """What writing the data set in that format would keep and lose."""
-    held, losses = hold(contents, name)
-    return Plan(held, name, losses, contents)
+    def _num_objects(self) -> int:
+        if isinstance(self.held, Contents):
+            return self.held.num_objects
+        return sum(len(video.tracks) for video in self.held.videos)
+
+
+@checked
+def plan(contents: Contents | VideoContents, name: FormatName) -> Plan:
+    """What writing the data set in that format would keep and lose. Raises ValueError where it cannot be written:
+    pictures as videos, and what the format has no place for at all."""
+    if isinstance(contents, Contents):
+        held, losses = hold(contents, name)
+        return Plan(held, name, (*contents.unread, *losses), contents)
+    videos, of_videos = hold_videos(contents, name)
+    if name in VIDEO_WRITERS:
+        return Plan(videos, name, (*contents.unread, *of_videos), contents)
+    frames, losses = hold(as_frames(contents), name)
+    return Plan(frames, name, (*contents.unread, *of_videos, *losses), contents)
 
 
 @checked
@@ -101,22 +135,31 @@ def write_dataset(planned: Plan, out: str | Path, *, link: LinkKind = "copy", st
             f"{'; '.join(loss.text for loss in planned.losses)}"
         )
     check_place(out, planned.source.folders)
-    if planned.name == "yolo":
+    if planned.name == "yolo" and isinstance(planned.held, Contents):
         _check_sizes(planned.held)
         if link == "sym":
             raise ValueError(
                 "YOLO finds the labels of a picture by its path, and that of a link is the file it leads to; choose"
                 " --link hard, or copy"
             )
-    write, place = WRITERS[planned.name]
     with whole_folder(out) as draft, writing(out):
-        write(planned.held, draft)
-        for split, table in planned.held.splits.items():
-            folder = draft / place.format(split=split)
-            for file, source in zip(table.files, planned.held.pictures[split], strict=True):
-                _bring(source, folder / file, link)
+        for source, place in _write(planned, draft):
+            _bring(source, draft / place, link)
         (draft / REPORT).write_text(json_text(planned.to_dict(), indent=1), encoding="utf-8")
     return out
+
+
+def _write(planned: Plan, folder: Path) -> Pairs:
+    """All files but the pictures; returns where these go."""
+    if not isinstance(planned.held, Contents):
+        return VIDEO_WRITERS[planned.name](planned.held, folder)
+    write, place = WRITERS[planned.name]
+    write(planned.held, folder)
+    return [
+        (source, f"{place.format(split=split)}/{file}")
+        for split, table in planned.held.splits.items()
+        for file, source in zip(table.files, planned.held.pictures[split], strict=True)
+    ]
 
 
 def check_place(out: str | Path, sources: Sequence[str | Path]) -> None:

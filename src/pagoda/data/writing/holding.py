@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pagoda.plain import checked
+from pagoda.messages import counted
+from pagoda.plain import JsonObject, checked
 
 FormatName = Literal["coco", "voc", "yolo", "labelme", "mot", "posetrack"]
 """what can be written"""
@@ -38,6 +39,21 @@ class Property:
     """several of them"""
     becomes: Mapping[str, str]
     """format → what happens; a format that is not named keeps it"""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One property that some things of a data set have and the format does not hold."""
+
+    key: str
+    """of the `Property`, or what of the files no reader takes up"""
+    count: int
+    """how many things are affected, those alone that are still there after the losses before"""
+    text: str
+    """a sentence: how many of what, and what becomes of them"""
+
+    def to_dict(self) -> JsonObject:
+        return {"what": self.key, "count": self.count, "text": self.text}
 
 
 def _each(text: str, *formats: FormatName) -> dict[str, str]:
@@ -139,7 +155,7 @@ PROPERTIES: tuple[Property, ...] = (
         "skeletons",
         {
             "voc": "lost, for VOC has none",
-            "yolo": "without bones and sigmas, for data.yaml has no place for them; lost as a whole where no keypoint is labelled",
+            "yolo": "without bones and sigmas, for which data.yaml has no place; lost where no keypoint is labelled",
             "labelme": "only the names of labelled keypoints are kept, in the order of the alphabet",
         },
     ),
@@ -244,6 +260,74 @@ PROPERTIES: tuple[Property, ...] = (
         _each("lost, for the format has none", *_PICTURES_ONLY),
     ),
 )  # fmt: skip
+
+_FRAMES: tuple[FormatName, ...] = ("coco", "voc", "yolo", "labelme")
+VIDEO_PROPERTIES: tuple[Property, ...] = (
+    Property(
+        "frame_names",
+        "names of frames",
+        "frame",
+        "frames",
+        {"mot": "called 000001, 000002 … as MOTChallenge has them"},
+    ),
+    Property(
+        "unlinked",
+        "objects without a track",
+        "object without a track",
+        "objects without a track",
+        _each("left out, for every row has the id of a track", "mot", "posetrack"),
+    ),
+    Property(
+        "ignored_rows",
+        "ignored objects",
+        "ignored object",
+        "ignored objects",
+        {"posetrack": "left out, for PoseTrack ignores regions alone"},
+    ),
+    Property(
+        "distractors",
+        "distractors",
+        "distractor (what may be found or not)",
+        "distractors (what may be found or not)",
+        _each("ignored as any other, for their kind is not held", *_FRAMES, "mot"),
+    ),
+    Property("poses", "poses", "pose", "poses", {"mot": "lost, for a row is a box"}),
+    Property(
+        "heads",
+        "head boxes",
+        "head box",
+        "head boxes",
+        _each("lost, for the format has none", *_FRAMES, "mot"),
+    ),
+    Property(
+        "regions",
+        "regions to be ignored",
+        "frame with regions to be ignored",
+        "frames with regions to be ignored",
+        _each("without them from now on, for the format has none", *_FRAMES, "mot"),
+    ),
+    Property(
+        "unlabelled",
+        "frames that nobody annotated",
+        "frame that nobody annotated",
+        "frames that nobody annotated",
+        _each("an empty frame as any other, for the format does not tell them apart", *_FRAMES, "mot"),
+    ),
+    Property(
+        "scores",
+        "scores of objects",
+        "score other than 1",
+        "scores other than 1",
+        _each("lost, for ground truth of the format has none", *_FRAMES, "mot"),
+    ),
+)
+"""what videos may have besides; track ids stay in COCO in a key of their own, track_id"""
+
+
+@checked
+def loss_of(what: Property, count: int, name: FormatName) -> Loss:
+    """So many things with a property that the format does not hold."""
+    return Loss(what.key, count, f"{counted(count, what.one, what.many)}: {what.becomes[name]}")
 
 
 def kept_everywhere() -> list[str]:

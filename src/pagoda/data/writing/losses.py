@@ -1,10 +1,9 @@
 """What a format cannot hold of a data set: counted before it is written, and the data set as it will come back."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from pagoda.data.writing.contents import Contents
-from pagoda.data.writing.holding import OF_VIDEOS, PROPERTIES, TITLES, FormatName
+from pagoda.data.writing.holding import OF_VIDEOS, PROPERTIES, TITLES, FormatName, Loss, loss_of
 from pagoda.data.writing.mask_steps import (
     box_outlines,
     cut_outlines,
@@ -32,8 +31,7 @@ from pagoda.data.writing.object_steps import (
     table_by_table,
     widen_thin,
 )
-from pagoda.messages import counted
-from pagoda.plain import JsonObject, checked
+from pagoda.plain import checked
 
 STEPS: Mapping[str, Callable[[Contents, FormatName], Counted]] = {
     "empty_splits": without_empty_splits,
@@ -64,21 +62,6 @@ STEPS: Mapping[str, Callable[[Contents, FormatName], Counted]] = {
 """key of a `Property` → what counts it and carries it out, in the order of the table"""
 
 
-@dataclass(frozen=True)
-class Loss:
-    """One property that some things of a data set have and the format does not hold."""
-
-    key: str
-    """of the `Property`"""
-    count: int
-    """how many things are affected, those alone that are still there after the losses before"""
-    text: str
-    """a sentence: how many of what, and what becomes of them"""
-
-    def to_dict(self) -> JsonObject:
-        return {"what": self.key, "count": self.count, "text": self.text}
-
-
 @checked
 def hold(contents: Contents, name: FormatName) -> tuple[Contents, tuple[Loss, ...]]:
     """The data set as it comes back from a format of pictures, and what is lost on the way, in the order of the table.
@@ -96,12 +79,14 @@ def hold(contents: Contents, name: FormatName) -> tuple[Contents, tuple[Loss, ..
     ()
     """
     if name in OF_VIDEOS:
-        raise ValueError(f"{TITLES[name]} holds videos, and {contents.source} has pictures")
+        raise ValueError(
+            f"{TITLES[name]} holds videos, and {contents.source} has pictures without track ids; write COCO, VOC, YOLO"
+            " or LabelMe, or make tracks of it first: pagoda track CHECKPOINT FOLDER writes MOT text and PoseTrack JSON"
+        )
     losses = []
     for each in PROPERTIES:
         if name in each.becomes:
             count, contents = STEPS[each.key](contents, name)
             if count:
-                text = f"{counted(count, each.one, each.many)}: {each.becomes[name]}"
-                losses.append(Loss(each.key, count, text))
+                losses.append(loss_of(each, count, name))
     return contents, tuple(losses)

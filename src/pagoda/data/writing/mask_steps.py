@@ -13,12 +13,14 @@ from pagoda.data.writing.mask_outlines import cut, joined_alike, pixel_outlines,
 from pagoda.data.writing.naming import Counted
 from pagoda.data.writing.object_steps import owners_of
 from pagoda.ops.rle import decode_masks, encode_masks, mask_areas, mask_boxes
+from pagoda.plain import checked
 
 Shape = tuple[list[list[float]], str]
 """the polygons of an object, or its run lengths"""
 Size = tuple[int, int]
 
 
+@checked
 def drop_masks(contents: Contents, name: FormatName) -> Counted:
     """All of them in VOC; in YOLO where there are keypoints."""
     if name == "yolo" and all(table.keypoints is None for table in contents.splits.values()):
@@ -27,6 +29,7 @@ def drop_masks(contents: Contents, name: FormatName) -> Counted:
     return sum(int(each.sum()) for each in known), contents.changed(lambda table: replace(table, masks=None))
 
 
+@checked
 def drop_empty(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
     """Run lengths without a pixel. Of polygons the outline counts, whatever pixels it meets."""
 
@@ -37,6 +40,7 @@ def drop_empty(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
     return _each(table, change)
 
 
+@checked
 def fill_holes(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
     def change(shape: Shape, size: Size) -> Shape:
         polygons, text = shape
@@ -49,6 +53,7 @@ def fill_holes(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
     return _each(table, change)
 
 
+@checked
 def trace_pixels(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
     def change(shape: Shape, size: Size) -> Shape:
         _, text = shape
@@ -57,6 +62,7 @@ def trace_pixels(table: Annotations, name: FormatName) -> tuple[int, Annotations
     return _each(table, change)
 
 
+@checked
 def cut_outlines(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
     """What of a polygon has no area within the picture goes."""
 
@@ -76,6 +82,7 @@ def _has_area(polygon: list[float]) -> bool:
     return len(polygon) >= 6 and bool((np.ptp(np.reshape(polygon, (-1, 2)), axis=0) > CLOSE).all())
 
 
+@checked
 def join_parts(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
     def change(shape: Shape, size: Size) -> Shape:
         polygons, text = shape
@@ -84,6 +91,7 @@ def join_parts(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
     return _each(table, change)
 
 
+@checked
 def box_outlines(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
     """Boxes around the masks of objects that have one, as readers make them of outlines and of pixels."""
     if table.masks is None:

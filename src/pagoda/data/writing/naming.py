@@ -13,11 +13,13 @@ from pagoda.data.writing.holding import TITLES, FormatName
 from pagoda.files.atomic import safe_name
 from pagoda.pictures.files import is_picture
 from pagoda.pictures.read import PictureError, picture_inside
+from pagoda.plain import checked
 
 Counted = tuple[int, Contents]
 """how many things are affected, and what is left of the data set"""
 
 
+@checked
 def without_empty_splits(contents: Contents, name: FormatName) -> Counted:
     """Splits without pictures left out. Raises ValueError where no picture is left."""
     full = {split: table for split, table in contents.splits.items() if len(table)}
@@ -26,6 +28,7 @@ def without_empty_splits(contents: Contents, name: FormatName) -> Counted:
     return len(contents.splits) - len(full), replace(contents, splits=full)
 
 
+@checked
 def name_splits(contents: Contents, name: FormatName) -> Counted:
     """Splits as the format can call them. Raises ValueError for several that YOLO or LabelMe do not know."""
     names = {split: safe_name(split) for split in contents.splits}
@@ -57,6 +60,7 @@ def _renamed(contents: Contents, names: dict[str, str]) -> Contents:
     )
 
 
+@checked
 def name_pictures(contents: Contents, name: FormatName) -> Counted:
     """Pictures under the names they get, in the order in which the format is read.
 

@@ -15,13 +15,14 @@ from pagoda.data.writing.contents import Contents, with_labels
 from pagoda.data.writing.holding import CLOSE, FormatName
 from pagoda.data.writing.naming import Counted
 from pagoda.ops.rle import mask_areas
+from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.skeleton import Skeleton, known_skeleton
 
 TableStep = Callable[[Annotations, FormatName], tuple[int, Annotations]]
 NUMBERED_CLASSES = ("coco", "yolo")
 """formats whose files number the classes; in the others readers do"""
-WITH_IDS = ("coco", "frames")
+WITH_IDS = ("coco",)
 """formats whose files give pictures and objects ids; in the others readers count them"""
 
 
@@ -46,10 +47,12 @@ def limits_of(table: Annotations) -> np.ndarray:
     return table.sizes[owners_of(table)][:, ::-1].astype(np.float64)
 
 
+@checked
 def drop_ignored(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
     return int(table.ignored.sum()), table.with_objects(~table.ignored)
 
 
+@checked
 def drop_without_area(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
     """YOLO's boxes need an area within the picture, those of the others one at all."""
     has_area = (table.boxes_xywh[:, 2:] > 0).all(1)
@@ -65,6 +68,7 @@ def _cut(table: Annotations) -> tuple[np.ndarray, np.ndarray]:
     return low.clip(0, limits), (low + table.boxes_xywh[:, 2:]).clip(0, limits)
 
 
+@checked
 def widen_thin(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
     is_thin = (table.boxes_xywh[:, 2:] < 1).any(1)
     boxes = table.boxes_xywh.copy()
@@ -72,6 +76,7 @@ def widen_thin(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
     return int(is_thin.sum()), replace(table, boxes_xywh=boxes)
 
 
+@checked
 def cut_boxes(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
     low, high = _cut(table)
     cut = np.concatenate([low, high - low], 1)
@@ -87,10 +92,12 @@ def labelled(table: Annotations) -> np.ndarray:
     return table.keypoints.dense(np.arange(len(table.labels)))[..., 2] > 0
 
 
+@checked
 def drop_keypoints(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
     return int(labelled(table).any(1).sum()), replace(table, keypoints=None)
 
 
+@checked
 def forget_keypoints_beyond(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
     if table.keypoints is None:
         return 0, table
@@ -100,6 +107,7 @@ def forget_keypoints_beyond(table: Annotations, name: FormatName) -> tuple[int, 
     return int(is_beyond.sum()), _with_triples(table, triples)
 
 
+@checked
 def show_hidden_keypoints(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
     if table.keypoints is None:
         return 0, table
@@ -116,6 +124,7 @@ def _with_triples(table: Annotations, triples: np.ndarray) -> Annotations:
     return replace(table, keypoints=keypoints)
 
 
+@checked
 def plain_skeleton(contents: Contents, name: FormatName) -> Counted:
     """The skeleton as the format tells of it, with the keypoints in that order."""
     before = contents.label_map.skeleton
@@ -151,6 +160,7 @@ def _reordered(table: Annotations, order: list[int]) -> Annotations:
     return _with_triples(table, table.keypoints.dense(np.arange(len(table.labels)))[:, order])
 
 
+@checked
 def set_areas(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
     """Areas as readers reckon them of boxes, or where the format is LabelMe of masks."""
     areas = table.boxes_xywh[:, 2] * table.boxes_xywh[:, 3]
@@ -163,6 +173,7 @@ def set_areas(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
     return int(differs.sum()), replace(table, areas=np.where(differs, areas, table.areas))
 
 
+@checked
 def drop_unused_classes(contents: Contents, name: FormatName) -> Counted:
     """Raises ValueError where no class has an object: nothing would name any."""
     used = sorted({int(label) for table in contents.splits.values() for label in np.unique(table.labels)})
@@ -182,6 +193,7 @@ def drop_unused_classes(contents: Contents, name: FormatName) -> Counted:
     return len(before) - len(used), contents.changed(change)
 
 
+@checked
 def number_classes(contents: Contents, name: FormatName) -> Counted:
     """Classes as the format's reader numbers them; only where files numbered them before is something lost."""
     before = contents.label_map
@@ -196,6 +208,7 @@ def number_classes(contents: Contents, name: FormatName) -> Counted:
     return changed if is_written else 0, contents.changed(lambda table: with_labels(table, after))
 
 
+@checked
 def number_pictures(contents: Contents, name: FormatName) -> Counted:
     changed, splits = 0, {}
     for split, table in contents.splits.items():
@@ -206,6 +219,7 @@ def number_pictures(contents: Contents, name: FormatName) -> Counted:
     return changed if contents.kind in WITH_IDS else 0, replace(contents, splits=splits)
 
 
+@checked
 def number_objects(contents: Contents, name: FormatName) -> Counted:
     changed, splits = 0, {}
     for split, table in contents.splits.items():
@@ -215,6 +229,7 @@ def number_objects(contents: Contents, name: FormatName) -> Counted:
     return changed if contents.kind in WITH_IDS else 0, replace(contents, splits=splits)
 
 
+@checked
 def drop_track_ids(contents: Contents, name: FormatName) -> Counted:
     ids = contents.track_ids or {}
     return sum(int((each >= 0).sum()) for each in ids.values()), replace(contents, track_ids=None)

@@ -8,18 +8,20 @@ from typing import Literal
 
 import numpy as np
 
+from pagoda.data.arranging.merging import same_pictures
 from pagoda.data.writing.contents import Contents
-from pagoda.data.writing.merging import same_pictures
 from pagoda.messages import aligned, counted
 from pagoda.plain import checked
 
-GroupBy = Literal["", "folder", "prefix"]
-"""what keeps pictures together besides their bytes: nothing, their folder, or their name before its last number"""
+GroupBy = Literal["picture", "folder", "prefix"]
+"""what is never divided: a picture, those of a folder, or those whose name before its last number is the same"""
 _NUMBER = re.compile(r"[\W_]*\d+[\W_]*$")
 
 
 @checked
-def divide(contents: Contents, shares: Mapping[str, float], *, seed: int = 0, by: GroupBy = "") -> Contents:
+def divide(
+    contents: Contents, shares: Mapping[str, float], *, seed: int = 0, by: GroupBy = "picture"
+) -> Contents:
     """The pictures of a data set with one split, in splits of these shares, which add up to 1.
 
     Every class gets its share of objects in each as nearly as groups allow, rare classes first. Groups, and pictures
@@ -39,8 +41,8 @@ def divide(contents: Contents, shares: Mapping[str, float], *, seed: int = 0, by
     if num_groups < len(shares):
         raise ValueError(
             f"{contents.source}: {counted(len(table), 'picture')} in {counted(num_groups, 'group')}"
-            f"{f' by {by}' if by else ''} cannot be divided into {len(shares)} splits;"
-            f" {'leave out --by or choose another' if by else 'more pictures are needed'}"
+            f" by {by} cannot be divided into {len(shares)} splits;"
+            f" {'more pictures are needed' if by == 'picture' else 'leave out --by or choose another'}"
         )
     owners = np.repeat(group_of, np.diff(table.offsets))
     counts = np.zeros((num_groups, len(contents.label_map)), np.int64)
@@ -57,6 +59,7 @@ def divide(contents: Contents, shares: Mapping[str, float], *, seed: int = 0, by
     )
 
 
+@checked
 def groups(contents: Contents, split: str, by: GroupBy) -> np.ndarray:
     """(N,) the number of each picture's group, from 0 in the order of the pictures.
 

@@ -44,6 +44,7 @@ def merge(parts: Sequence[Contents]) -> Contents:
         " + ".join(part.source for part in parts),
         splits,
         pictures,
+        unread=tuple(loss for part in parts for loss in part.unread),
         folders=tuple(folder for part in parts for folder in part.folders),
     )
     read = [note for part in parts for note in part.notes]

@@ -100,7 +100,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "structures",
         "pictures",
     },
-    "data.arranging": {"data.table", "data.writing", "pictures"},
+    "data.arranging": {"data.table", "data.writing", "structures", "pictures"},
     "data.drawn": {"data", "data.table", "ops", "structures"},
     # Handed built parts, so no backbones, necks and heads.
     "detectors": CONVENTIONS | {"predict"},

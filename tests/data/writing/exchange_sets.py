@@ -118,6 +118,7 @@ def draw_set(documents: dict[str, dict[str, Any]], folder: Path) -> Path:
 def same(a: Contents, b: Contents) -> None:
     """Asserts that two data sets are one, to a millionth of a pixel; where files have no ids, their order counts."""
     assert set(a.splits) == set(b.splits)
+    names = keypoint_names(a, b)
     assert sorted_classes(a) == sorted_classes(b)
     assert a.label_map.skeleton == b.label_map.skeleton
     for split, table in a.splits.items():
@@ -136,7 +137,7 @@ def same(a: Contents, b: Contents) -> None:
         assert table.ignored.tolist() == other.ignored.tolist()
         np.testing.assert_allclose(table.boxes_xywh, other.boxes_xywh, rtol=0, atol=CLOSE)
         np.testing.assert_allclose(table.areas, other.areas, rtol=1e-6, atol=CLOSE)
-        np.testing.assert_allclose(poses(table), poses(other), rtol=0, atol=CLOSE)
+        np.testing.assert_allclose(poses(table, names), poses(other, names), rtol=0, atol=CLOSE)
         for (known, mask), (other_known, other_mask) in zip(masks(table), masks(other), strict=True):
             assert known == other_known and (mask == other_mask).all()
 
@@ -155,20 +156,22 @@ def class_names(table) -> list[str]:
     return [table.label_map.names[label] for label in table.labels.tolist()]
 
 
-def poses(table) -> np.ndarray:
-    """(M, K, 3); keypoints that are not labelled are zeros, and (M, 0, 3) where none is."""
+def keypoint_names(*sets: Contents) -> tuple[str, ...]:
+    """Of the first that has keypoints."""
+    return next((each.label_map.skeleton.names for each in sets if each.label_map.skeleton is not None), ())
+
+
+def poses(table, names: tuple[str, ...]) -> np.ndarray:
+    """(M, K, 3) of the keypoints of these names; zeros for those that are not labelled or not there."""
+    full = np.zeros((len(table.labels), len(names), 3))
     if table.keypoints is None:
-        return np.zeros((len(table.labels), len(KEYPOINTS), 3))
+        return full
     triples = table.keypoints.dense(np.arange(len(table.labels)))
     triples[triples[..., 2] == 0] = 0
-    order = [
-        table.label_map.skeleton.names.index(name)
-        for name in KEYPOINTS
-        if name in table.label_map.skeleton.names
-    ]
-    full = np.zeros((len(triples), len(KEYPOINTS), 3))
-    places = [k for k, name in enumerate(KEYPOINTS) if name in table.label_map.skeleton.names]
-    full[:, places] = triples[:, order]
+    own = table.label_map.skeleton.names
+    for place, name in enumerate(names):
+        if name in own:
+            full[:, place] = triples[:, own.index(name)]
     return full
 
 

@@ -19,22 +19,23 @@ from pagoda.plain import checked
 class DataMergeCommand(WriteOptions):
     """Put data sets together, split by split, with all classes by their names.
 
-    pagoda data merge cam1 cam2 OUT
+    pagoda data merge A B OUT
 
     Pictures that share a name are named anew; those that are there twice byte for byte, and classes that look
     alike, are told.
     """
 
-    data: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
-    """two data sets or more, of any format"""
-    out: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
-    """a new or empty folder"""
+    folders: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
+    """two data sets or more, of any format, and at last OUT, a new or empty folder"""
     to: PictureFormat = "same"
     """format; same: the one that all have, or COCO"""
 
 
 def main(arguments: Sequence[str]) -> int:
     command = parse(DataMergeCommand, "data merge", arguments)
-    check_place(command.out, command.data)
-    contents = merge([open_contents(source, skip_missing=command.skip_missing) for source in command.data])
-    return finish(contents, kept_format(contents, command.to), command.out, command)
+    if len(command.folders) < 3:
+        raise ValueError(f"two data sets and OUT are needed, got {' '.join(command.folders) or 'nothing'}")
+    *sources, out = command.folders
+    check_place(out, sources)
+    contents = merge([open_contents(source, skip_missing=command.skip_missing) for source in sources])
+    return finish(contents, kept_format(contents, command.to), out, command)

@@ -11,9 +11,8 @@ def write_coco_files(contents: Contents, folder: Path) -> None:
     (folder / "annotations").mkdir()
     for split, table in contents.splits.items():
         document = {**table.to_coco(), "info": {}}
-        if contents.track_ids is not None:
-            for entry, track in zip(document["annotations"], contents.track_ids[split].tolist(), strict=True):
-                if track >= 0:
-                    entry["track_id"] = track
+        tracks = [] if contents.track_ids is None else contents.track_ids[split].tolist()
+        for entry, track in zip(document["annotations"], tracks, strict=bool(tracks)):
+            entry |= {"track_id": track} if track >= 0 else {}
         text = json_text(document)
         (folder / "annotations" / f"instances_{split}.json").write_text(text, encoding="utf-8")

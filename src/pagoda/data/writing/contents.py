@@ -112,16 +112,13 @@ def joint_labels(maps: Sequence[LabelMap], sources: Sequence[str]) -> tuple[Labe
     >>> joint.names, joint.category_ids, notes[0][:55]
     (('cat', 'Cat', 'dog'), (1, 3, 2), "the classes 'cat' and 'Cat' look alike and stay two; if")
     """
+    pairs = [pair for labels in maps for pair in zip(labels.names, labels.category_ids, strict=True)]
     ids: dict[str, int] = {}
-    later: list[str] = []
-    for labels in maps:
-        for name, number in zip(labels.names, labels.category_ids, strict=True):
-            if name not in ids and name not in later:
-                if number in ids.values():
-                    later.append(name)
-                else:
-                    ids[name] = number
-    names = list(dict.fromkeys(name for labels in maps for name in labels.names))
+    for name, number in pairs:
+        if name not in ids and number not in ids.values():
+            ids[name] = number
+    names = list(dict.fromkeys(name for name, _ in pairs))
+    later = [name for name in names if name not in ids]
     for name in later:
         ids[name] = max(ids.values()) + 1
     alike: dict[str, list[str]] = {}

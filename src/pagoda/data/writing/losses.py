@@ -11,6 +11,7 @@ from pagoda.data.writing.mask_steps import (
     drop_masks,
     fill_holes,
     join_parts,
+    round_shares,
     trace_pixels,
 )
 from pagoda.data.writing.naming import Counted, name_pictures, name_splits, without_empty_splits
@@ -51,6 +52,7 @@ STEPS: Mapping[str, Callable[[Contents, FormatName], Counted]] = {
     "run_lengths": table_by_table(trace_pixels),
     "outlines_beyond": table_by_table(cut_outlines),
     "parts": table_by_table(join_parts),
+    "rims": table_by_table(round_shares),
     "boxes_of_outlines": table_by_table(box_outlines),
     "areas": table_by_table(set_areas),
     "unused_classes": drop_unused_classes,

@@ -119,3 +119,19 @@ def _half(points: np.ndarray, axis: int, limit: float, sign: int) -> np.ndarray:
             crossing[axis] = limit
             kept.append(crossing)
     return np.array(kept).reshape(-1, 2)
+
+
+def shares_of(polygon: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(P, 2) x, y of a polygon x, y, x, y, … as shares of a picture of `size`, (height, width).
+
+    Of the nearest numbers those that give the pixels again to the last bit, where there are such.
+
+    >>> shares = shares_of(np.array([0.3, 0.7, 4.1, 0.0, 2.2, 3.9]), (7, 11))
+    >>> (shares * (11, 7)).ravel().tolist()
+    [0.3, 0.7, 4.1, 0.0, 2.2, 3.9]
+    """
+    points, sides = np.reshape(polygon, (-1, 2)), np.array(size[::-1], np.float64)
+    shares = points / sides
+    for near in (np.nextafter(shares, -np.inf), np.nextafter(shares, np.inf)):
+        shares = np.where((shares * sides != points) & (near * sides == points), near, shares)
+    return shares

@@ -9,10 +9,10 @@ from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.masks import NO_PIXELS, PackedMasks
 from pagoda.data.writing.contents import Contents
 from pagoda.data.writing.holding import CLOSE, FormatName
-from pagoda.data.writing.mask_outlines import cut, joined_alike, pixel_outlines, without_holes
+from pagoda.data.writing.mask_outlines import cut, joined_alike, pixel_outlines, shares_of, without_holes
 from pagoda.data.writing.naming import Counted
 from pagoda.data.writing.object_steps import owners_of
-from pagoda.ops.rle import decode_masks, encode_masks, mask_areas, mask_boxes
+from pagoda.ops.rle import decode_masks, draw_polygons, encode_masks, mask_areas, mask_boxes
 from pagoda.plain import checked
 
 Shape = tuple[list[list[float]], str]
@@ -89,6 +89,26 @@ def join_parts(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
         return ([joined_alike(polygons, size)], text) if len(polygons) > 1 else shape
 
     return _each(table, change)
+
+
+@checked
+def round_shares(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
+    """Outlines as their shares give them again; only where other pixels are drawn does that count."""
+    if table.masks is None:
+        return 0, table
+    owners, count, polygons = owners_of(table), 0, []
+    for row, owner in enumerate(owners.tolist()):
+        height, width = table.sizes[owner].tolist()
+        before = [polygon.tolist() for polygon in table.masks.polygons(row)]
+        after = [
+            (shares_of(np.array(polygon), (height, width)) * (width, height)).ravel().tolist()
+            for polygon in before
+        ]
+        polygons.append(after)
+        if after != before:
+            count += draw_polygons(after, (height, width)) != draw_polygons(before, (height, width))
+    masks = PackedMasks.pack(polygons, [NO_PIXELS] * len(polygons))
+    return count, replace(table, masks=masks)
 
 
 @checked

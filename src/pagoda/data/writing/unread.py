@@ -71,7 +71,7 @@ def _coco_keys(document: object) -> Counter[tuple[str, str]]:
 
 def _strange(entry: object, known: frozenset[str]) -> list[str]:
     values: JsonObject = entry if isinstance(entry, dict) else {}
-    return [key for key, value in values.items() if key not in known and value not in (None, "", [], {})]
+    return [key for key, value in values.items() if key not in known and value]
 
 
 def _voc_elements(path: Path) -> Counter[tuple[str, str]]:

@@ -9,14 +9,15 @@ from pagoda.data.formats.yolo.layout import label_file_of
 from pagoda.data.formats.yolo.pose import refuse_unsaid_keypoints
 from pagoda.data.table.annotations import Annotations
 from pagoda.data.writing.contents import Contents
+from pagoda.data.writing.mask_outlines import shares_of
 from pagoda.plain import JsonObject
 
 SPLIT_ORDER = ("train", "val", "test")
 
 
 def write_yolo_files(contents: Contents, folder: Path) -> None:
-    """Shares of the picture with twelve digits: boxes, or with keypoints boxes and these, or polygons where there is a
-    mask."""
+    """Shares of the picture: boxes with twelve digits, or with keypoints boxes and these, or polygons where there is a
+    mask, with all digits, for on them depends which pixels are drawn."""
     labels = contents.label_map
     description: JsonObject = {
         split: f"images/{split}" for split in sorted(contents.splits, key=SPLIT_ORDER.index)
@@ -47,13 +48,16 @@ def _lines(table: Annotations, index: int, *, has_poses: bool) -> str:
     for row in range(table.offsets[index], table.offsets[index + 1]):
         polygons = [] if table.masks is None else table.masks.polygons(row)
         if polygons:
-            values = _told_polygon((polygons[0].reshape(-1, 2) / size_wh).ravel().tolist())
+            values = _told_polygon(
+                shares_of(polygons[0], (int(size_wh[1]), int(size_wh[0]))).ravel().tolist()
+            )
         else:
             x, y, w, h = (table.boxes_xywh[row] / np.tile(size_wh, 2)).tolist()
             values = [x + w / 2, y + h / 2, w, h]
         if has_poses:
             values += _pose(table, row, size_wh)
-        lines.append(" ".join([str(int(table.labels[row])), *(f"{value:.12g}" for value in values)]))
+        words = map(repr, values) if polygons else (f"{value:.12g}" for value in values)
+        lines.append(" ".join([str(int(table.labels[row])), *words]))
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -82,10 +82,9 @@ def open_contents(path: str | Path, splits: Sequence[str] = (), *, skip_missing:
     layout = find_dataset(path)
     tables: dict[str, Annotations] = {}
     for split in splits or layout.splits:
-        name = split if splits else next(iter(layout.splits)) if len(layout.splits) == 1 else split
-        if "+" not in name:
-            choose_split(layout.splits, name, str(layout.root), dict(layout.absent))
-        tables[split] = open_annotations(path, name, skip_missing=skip_missing)
+        if "+" not in split:
+            choose_split(layout.splits, split, str(layout.root), dict(layout.absent))
+        tables[split] = open_annotations(path, split, skip_missing=skip_missing)
     contents = contents_of(layout.kind, str(path), tables, [Path(path)])
     return replace(contents, unread=unread_of(layout))
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.keypoints import PackedKeypoints, outside
-from pagoda.data.table.strings import PackedStrings
 from pagoda.data.writing.contents import Contents, with_labels
 from pagoda.data.writing.holding import CLOSE, FormatName
 from pagoda.data.writing.naming import Counted
@@ -233,8 +232,3 @@ def number_objects(contents: Contents, name: FormatName) -> Counted:
 def drop_track_ids(contents: Contents, name: FormatName) -> Counted:
     ids = contents.track_ids or {}
     return sum(int((each >= 0).sum()) for each in ids.values()), replace(contents, track_ids=None)
-
-
-def files_of(table: Annotations, files: list[str]) -> Annotations:
-    """The table with other names of its pictures."""
-    return replace(table, files=PackedStrings.pack(files))

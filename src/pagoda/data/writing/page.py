@@ -4,6 +4,11 @@ from collections.abc import Sequence
 
 from pagoda.data.writing.holding import OF_VIDEOS, PROPERTIES, TITLES, VIDEO_PROPERTIES, FormatName, Property
 
+_OF_MASKS_AND_POSES = (
+    "keypoints_beyond", "hidden_keypoints", "empty_masks", "holes", "run_lengths", "outlines_beyond", "parts", "rims",
+)  # fmt: skip
+"""properties of what VOC does not hold at all"""
+
 _HEAD = """\
 # Exchange of data sets
 
@@ -69,9 +74,11 @@ def _table(rows: Sequence[Property], formats: Sequence[FormatName]) -> str:
     lines = [
         f"| | {' | '.join(TITLES[name] for name in formats)} |",
         f"|---|{'---|' * len(formats)}",
-        *(
-            f"| {row.name} | {' | '.join(row.becomes.get(name, 'kept') for name in formats)} |"
-            for row in rows
-        ),
+        *(f"| {row.name} | {' | '.join(_cell(row, name) for name in formats)} |" for row in rows),
     ]
     return "\n".join(lines)
+
+
+def _cell(row: Property, name: FormatName) -> str:
+    is_gone = name == "voc" and row.key in _OF_MASKS_AND_POSES
+    return "lost with them" if is_gone else row.becomes.get(name, "kept")

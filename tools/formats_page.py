@@ -1,11 +1,13 @@
-"""Write docs/formats.md from the table in pagoda.data.format_table."""
+"""Write docs/formats.md and docs/data_exchange.md from the tables of formats."""
 
 from pathlib import Path
 
-from pagoda.data.format_table import page
+from pagoda.data import format_table
+from pagoda.data.writing import page as exchange
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "formats.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
-    print(PAGE)
+    for name, page in (("formats.md", format_table.page), ("data_exchange.md", exchange.page)):
+        (DOCS / name).write_text(page(), encoding="utf-8")
+        print(DOCS / name)

@@ -10,14 +10,16 @@ import pytest
 import tyro
 
 from pagoda.cli.arguments.help import description_of, lines_of
-from pagoda.cli.main import VERBS, main
+from pagoda.cli.data import verbs
+from pagoda.cli.main import MODULES, VERBS, main
 from pagoda.zoo.families import options_class, parse_name
 from pagoda.zoo.option_groups import GROUPS
 from pagoda.zoo.options import ModelOptions
 
 pytestmark = pytest.mark.medium
 
-COMMANDS = {verb: f"pagoda.cli.{verb}" for verb in VERBS} | {
+COMMANDS = {verb: f"pagoda.cli.{verb}" for verb in VERBS if verb not in MODULES} | {
+    **{f"data {verb}": f"pagoda.cli.data.{verb}" for verb in verbs.VERBS},
     "track compare": "pagoda.cli.tracks.compare",
     "track eval": "pagoda.cli.tracks.evaluate",
     "track link": "pagoda.cli.tracks.link",

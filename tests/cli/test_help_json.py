@@ -12,7 +12,7 @@ import pytest
 from pagoda.cli.arguments.completion import SHELLS, script
 from pagoda.cli.arguments.described import describe_program
 from pagoda.cli.arguments.parsing import parse
-from pagoda.cli.main import VERBS, main
+from pagoda.cli.main import MODULES, VERBS, main
 from pagoda.models import list_models
 
 pytestmark = pytest.mark.medium
@@ -27,7 +27,7 @@ OF_ALL = pytest.mark.parametrize("verb", PLACES)
 
 @pytest.fixture(scope="module")
 def described() -> dict:
-    return json.loads(json.dumps(describe_program(VERBS)))
+    return json.loads(json.dumps(describe_program(VERBS, MODULES)))
 
 
 def command_of(verb: str) -> type:

@@ -9,6 +9,7 @@ from pagoda.data.dataset import DetectionDataset
 from pagoda.data.format_table import FORMATS, page
 from pagoda.data.formats.layouts import KIND_NAMES, KNOWN, find_dataset
 from pagoda.data.formats.reader import open_annotations
+from pagoda.data.writing import page as exchange
 from pagoda.explain.doctor.examine import examine
 
 
@@ -43,6 +44,11 @@ def test_every_row_on_reading_is_drawn() -> None:
 def test_the_page_is_the_table(repository: Path) -> None:
     written = (repository / "docs" / "formats.md").read_text(encoding="utf-8")
     assert written == page(), "run python tools/formats_page.py"
+
+
+def test_the_page_of_exchange_is_the_table(repository: Path) -> None:
+    written = (repository / "docs" / "data_exchange.md").read_text(encoding="utf-8")
+    assert written == exchange.page(), "run python tools/formats_page.py"
 
 
 def test_what_is_said_elsewhere_agrees(repository: Path) -> None:

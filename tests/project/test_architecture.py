@@ -43,6 +43,8 @@ DATA = {
     "data.tracks",
     "data.formats",
     "data.formats.yolo",
+    "data.writing",
+    "data.arranging",
 }
 SCORING = {"evaluation", "evaluation.coco", "evaluation.errors", "evaluation.tracks"}
 MODELS = {
@@ -93,6 +95,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data.tracks": {"data", "data.reading", "ops", "structures", "pictures"},
     "data.formats.yolo": {"data.table", "data.reading", "structures", "pictures"},
     "data.formats": {"data.table", "data.reading", "data.tracks", "data.formats.yolo", "ops", "structures", "pictures"},
+    "data.writing": {
+        "data",
+        "data.table",
+        "data.reading",
+        "data.tracks",
+        "data.formats",
+        "data.formats.yolo",
+        "ops",
+        "structures",
+        "pictures",
+    },
+    "data.arranging": {"data.table", "data.writing", "structures", "pictures"},
     "data.drawn": {"data", "data.table", "ops", "structures"},
     # Handed built parts, so no backbones, necks and heads.
     "detectors": CONVENTIONS | {"predict", "tiling"},
@@ -124,7 +138,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pagoda": TOP | {"api", "hub"},
     "cli.arguments": TOP,
     "cli.tracks": TOP | {"cli.arguments"},
-    "cli": TOP | {"cli.arguments", "cli.tracks", "predict"},
+    "cli.data": TOP | {"cli.arguments"},
+    "cli": TOP | {"cli.arguments", "cli.tracks", "cli.data", "predict"},
     "__main__": {"cli"},
 }  # fmt: skip
 MAX_FILES = 16

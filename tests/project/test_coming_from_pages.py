@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from pagoda.cli.arguments.described import describe_program
-from pagoda.cli.main import VERBS, main
+from pagoda.cli.main import MODULES, VERBS, main
 from pagoda.convert.write_checkpoint import write_for
 from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.data.saving import write_coco_folder
@@ -127,7 +127,7 @@ def test_every_line_runs(page, place, repository):
 @pytest.fixture(scope="module")
 def flags() -> dict[str, set[str]]:
     """{verb: its flags, those of every model among them}"""
-    described = describe_program(VERBS)["commands"]
+    described = describe_program(VERBS, MODULES)["commands"]
     known = {row["command"]: row["options"] for row in described}
     return {verb: {option["flag"] for option in options} for verb, options in known.items()}
 

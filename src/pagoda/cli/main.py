@@ -29,9 +29,12 @@ VERBS = {
     "bench": "time a model on this machine in every way it can run",
     "info": "explain a model's structure: shapes, strides, parameters, receptive field",
     "doctor": "look for defects in a dataset, and in how a model would see it",
+    "data": "convert, merge, split or choose from datasets, and tell what is lost",
     "models": "list the models of the zoo, or the checkpoints others have published",
     "replay": "run the batch again that stopped a training run",
 }
+MODULES = {"data": "pagoda.cli.data.verbs"}
+"""verb → its module, where that is not of its name"""
 CLOSED_PIPE = 141
 """as shells count what ends because nobody reads its output"""
 LONGEST_NAME, LONGEST_PATH = 255, 4095
@@ -110,7 +113,7 @@ def _answer(arguments: list[str]) -> int:
     _wait_asleep()
     try:
         with stops_raise():
-            return import_module(f"pagoda.cli.{verb}").main(arguments[1:])
+            return import_module(MODULES.get(verb, f"pagoda.cli.{verb}")).main(arguments[1:])
     except Stopped as stop:
         print(str(stop) or "interrupted", file=sys.stderr)
         return stop.exit_code
@@ -134,7 +137,7 @@ def _describe(arguments: list[str]) -> int:
             f"say pagoda --help-json, or pagoda --completion {', '.join(completion.SHELLS)}: one of them"
         )
         return 2
-    described = import_module("pagoda.cli.arguments.described").describe_program(VERBS)
+    described = import_module("pagoda.cli.arguments.described").describe_program(VERBS, MODULES)
     if shell:
         print(completion.script(shell, described), end="")
     else:

@@ -112,6 +112,7 @@ FORMATS: tuple[Format, ...] = (
         " around what they cover",
         "files of no split; turned boxes and polygons; objects marked as deleted are left out",
         _VOC_NOT,
+        is_written=True,
     ),
     Format(
         "voc_beside",
@@ -137,6 +138,7 @@ FORMATS: tuple[Format, ...] = (
         _YOLO_KEPT,
         _YOLO_TOLD,
         "augmentation and download keys",
+        is_written=True,
     ),
     Format(
         "yolo_names",
@@ -162,6 +164,7 @@ FORMATS: tuple[Format, ...] = (
         " group as keypoints, difficult shapes (as ignored)",
         "lines, points without an object, polygons of fewer than three points",
         "other flags, scores, descriptions, attributes",
+        is_written=True,
     ),
     Format(
         "createml",
@@ -281,7 +284,7 @@ _HEAD = """\
 What is read and written, what is kept of it, and what is lost. What is left out or changed is said where data are
 read: in the notes of `pagoda train` and `pagoda val`, or as a finding of `pagoda doctor`. Made from
 `pagoda.data.format_table` by `python tools/formats_page.py`; the tests draw an example of every row on data sets and
-open it."""
+open it. What is kept where one is written from another: [Exchange of data sets](data_exchange.md)."""
 
 _RULES = """\
 ## Rules for all of them

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,14 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
-from pagoda.files.drafts import draft_beside, settle, settle_free
+from pagoda.files.drafts import (
+    draft_beside,
+    draft_folder_beside,
+    settle,
+    settle_folder,
+    settle_free,
+    sweep_drafts,
+)
 
 MAX_NAME_BYTES = 200
 """Of what `safe_name` makes: file systems take 255, of which endings, numbers and temporary names need some"""
@@ -80,6 +88,40 @@ def writing(path: str | Path) -> Iterator[None]:
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, "free some space or choose another folder")
         raise OSError(f"could not write {path}: {error}; {remedy}") from error
+
+
+@contextmanager
+def whole_folder(path: str | Path) -> Iterator[Path]:
+    """A private folder beside `path` to write into; when the block ends it gets that name, after an error it is gone.
+
+    Raises FileExistsError, before anything is written, where `path` is there and no empty folder.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     with whole_folder(f"{folder}/set") as draft:
+    ...         _ = Path(draft, "a.txt").write_text("whole")
+    ...     [path.relative_to(folder).as_posix() for path in sorted(Path(folder).rglob("*"))]
+    ['set', 'set/a.txt']
+    """
+    path = Path(path)
+    refuse_occupied(path)
+    with writing(path):
+        sweep_drafts(path.parent)
+        draft = draft_folder_beside(path)
+    try:
+        yield draft
+        with writing(path):
+            settle_folder(draft, path)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def refuse_occupied(path: Path) -> None:
+    """Raises FileExistsError where `path` is a file, a link or a folder that is not empty."""
+    if os.path.lexists(path) and (path.is_symlink() or not path.is_dir() or any(path.iterdir())):
+        raise FileExistsError(
+            f"{path} is there already and no empty folder; choose another name or remove it"
+        )
 
 
 def make_folder(folder: str | Path) -> Path:

@@ -5,9 +5,11 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -19,10 +21,37 @@ _RUN = secrets.token_hex(4)
 def draft_beside(path: Path, *, suffix: str = "") -> Path:
     """A new, empty file in the folder of `path`; its name says which process writes it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".draft-{_machine()}-{os.getpid()}-{_RUN}-"
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(), suffix=suffix)
     os.close(handle)
     return Path(name)
+
+
+def draft_folder_beside(path: Path) -> Path:
+    """A new, empty folder in that of `path`; its name says which process writes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = path.parent / f"{_prefix()}{secrets.token_hex(4)}"
+    folder.mkdir()
+    return folder
+
+
+def settle_folder(draft: Path, path: Path) -> None:
+    """Give a folder that is whole its name, which nothing or an empty folder has; raises OSError where more is there.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "set")
+    ...     settle_folder(draft_folder_beside(path), path)
+    ...     path.is_dir()
+    True
+    """
+    with suppress(FileNotFoundError):
+        path.rmdir()
+    os.rename(draft, path)
+    _names_to_disk(path.parent)
+
+
+def _prefix() -> str:
+    return f".draft-{_machine()}-{os.getpid()}-{_RUN}-"
 
 
 def settle(draft: Path, path: Path, *, keep_as: Path | None = None) -> None:
@@ -100,14 +129,17 @@ def _names_to_disk(folder: Path) -> None:
 
 
 def sweep_drafts(folder: str | Path) -> list[Path]:
-    """Remove the drafts of processes that were killed; returns them. Those of a living process stay.
+    """Remove the drafts, files and folders, of killed processes; returns them. Those of a living process stay.
 
     What another machine writes goes when nobody has touched it for a day.
     """
     entries = [Path(entry) for entry in os.scandir(folder)] if Path(folder).is_dir() else []
     left = [path for path in entries if _is_left_over(path)]
     for path in left:
-        path.unlink(missing_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
     return left
 
 

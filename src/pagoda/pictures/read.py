@@ -61,6 +61,7 @@ __all__ = [
     "other_files_words",
     "picture_endings",
     "picture_facts",
+    "picture_inside",
     "picture_size",
     "read_frames",
     "read_levels",
@@ -292,7 +293,7 @@ def is_address(source: str) -> bool:
 def _opened(file: str | Path | BinaryIO, name: str) -> Iterator[ImageFile.ImageFile]:
     """The lazily opened picture; whatever Pillow raises inside becomes a `PictureError` with the name."""
     try:
-        with _open_large(_picture_inside(file)) as image:
+        with _open_large(picture_inside(file)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise PictureError(
                     f"cannot read {name}: {image.height}×{image.width} is more than the {MAX_PIXELS} pixels"
@@ -332,7 +333,7 @@ def _file_bytes(image: ImageFile.ImageFile) -> int:
     return size
 
 
-def _picture_inside(file: str | Path | BinaryIO) -> str | Path | BinaryIO:
+def picture_inside(file: str | Path | BinaryIO) -> str | Path | BinaryIO:
     """The picture within a LabelMe file; any other file is its own picture."""
     if not isinstance(file, str | Path) or not str(file).lower().endswith(".json"):
         return file

@@ -27,15 +27,15 @@ NOTES = {
 """what the keys of an option mean where their names do not say it"""
 
 
-def describe_program(verbs: Mapping[str, str]) -> JsonObject:
+def describe_program(verbs: Mapping[str, str], modules: Mapping[str, str]) -> JsonObject:
     """The whole command line: `verbs` and all that stands behind them, {verb: what it does}.
 
-    A verb is the module `pagoda.cli.VERB`: it has a class of flags that ends in Command, and SUBVERBS, {word: module},
-    where there are some.
+    A verb is the module `pagoda.cli.VERB`, or what `modules` has for it: it has a class of flags that ends in Command,
+    where it does something by itself, and SUBVERBS, {word: module}, where there are some.
     """
     commands = []
     for verb, summary in verbs.items():
-        for words, command in _commands(verb, import_module(f"pagoda.cli.{verb}")):
+        for words, command in _commands(verb, import_module(modules.get(verb, f"pagoda.cli.{verb}"))):
             described = describe(command, words)
             first = described["description"].partition("\n\n")[0]
             commands.append({"summary": summary if words == verb else first, **described})

@@ -24,6 +24,9 @@ from pagoda.plain import JsonObject
 from pagoda.structures.instances import Targets
 from pagoda.structures.labels import LabelMap
 
+OBJECT_COLUMNS = ("boxes_xywh", "labels", "ignored", "areas", "annotation_ids")
+"""of `Annotations`, one entry per object, besides masks and keypoints"""
+
 
 @dataclass(frozen=True, eq=False)
 class Annotations:
@@ -148,7 +151,6 @@ class Annotations:
         """Only the images at `indices` (integers, or one bool per image), in that order."""
         images = _as_indices(indices, len(self))
         rows, offsets = gather_runs(self.offsets, images)
-        columns = ("boxes_xywh", "labels", "ignored", "areas", "annotation_ids")
         ids = self.image_ids
         return replace(
             self,
@@ -158,7 +160,19 @@ class Annotations:
             offsets=offsets,
             masks=None if self.masks is None else self.masks.take(rows),
             keypoints=None if self.keypoints is None else self.keypoints.take(rows),
-            **{name: getattr(self, name)[rows] for name in columns},
+            **{name: getattr(self, name)[rows] for name in OBJECT_COLUMNS},
+        )
+
+    def with_objects(self, keep: np.ndarray) -> "Annotations":
+        """All images, but only the objects where `keep`, (M,) bool, is set."""
+        rows, owners = np.flatnonzero(keep), np.repeat(np.arange(len(self)), np.diff(self.offsets))
+        counts = np.bincount(owners[rows], minlength=len(self))
+        return replace(
+            self,
+            offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            masks=None if self.masks is None else self.masks.take(rows),
+            keypoints=None if self.keypoints is None else self.keypoints.take(rows),
+            **{name: getattr(self, name)[rows] for name in OBJECT_COLUMNS},
         )
 
     def to_coco(self) -> dict:

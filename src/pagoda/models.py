@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from pagoda.backbones.resnet3d import ResNet3D
 from pagoda.backbones.timm import TimmBackbone, pretrained_network
-from pagoda.convert.report import ConversionReport, sha256_of
 from pagoda.detectors.contract import Detector
 from pagoda.files.text import with_home
 from pagoda.layers.inflate import Inflation, inflate_state
@@ -18,7 +17,7 @@ from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
 from pagoda.weights.file_types import is_remote
 from pagoda.weights.files import WeightsError, has_card, read_card
-from pagoda.weights.shards import INDEX, WEIGHTS, file_in, refuse_shard, weights_in
+from pagoda.weights.shards import INDEX, WEIGHTS, file_in, refuse_shard, sha256_of, weights_in
 from pagoda.zoo.cards import classes_in, model_in, model_of_file
 from pagoda.zoo.class_names import published_classes
 from pagoda.zoo.families import (
@@ -33,6 +32,9 @@ from pagoda.zoo.families import (
 from pagoda.zoo.flavours.base import Flavour
 from pagoda.zoo.option_groups import DetectAndTrackOptions
 from pagoda.zoo.options import check_known
+
+if TYPE_CHECKING:
+    from pagoda.convert.report import ConversionReport
 
 # What reads other programs' files is imported where one is met: it is a third of what loading would take along,
 # and a checkpoint of ours, whose card says all, needs none of it.
@@ -103,7 +105,7 @@ def create_model(
 @checked
 def load_backbone_weights(
     backbone: nn.Module, source: str, *, inflation: Inflation | None = None, take: str | None = None
-) -> ConversionReport:
+) -> "ConversionReport":
     """Fill a backbone from a file of any known program, or from timm with "timm:NAME" (may download).
 
     The classifier is left out; anything else that is missing or of another shape raises. `inflation` (center) is
@@ -124,6 +126,8 @@ def load_backbone_weights(
         from pagoda.convert.read_backbone import fill_backbone
 
         return fill_backbone(backbone, local_file(source), inflation=inflation or "center", take=take)
+    from pagoda.convert.report import ConversionReport
+
     state = pretrained_network(source.removeprefix("timm:")).state_dict()
     wanted = backbone.state_dict()
     missing = [name for name in wanted if name not in state and not name.endswith("num_batches_tracked")]
@@ -145,8 +149,9 @@ def load_backbone_weights(
     )
 
 
-def _fill_from_timm(backbone: TimmBackbone, source: str, take: str | None = None) -> ConversionReport:
+def _fill_from_timm(backbone: TimmBackbone, source: str, take: str | None = None) -> "ConversionReport":
     """A network of timm from its own weights: "timm:NAME" (may download), or a file of the plain network."""
+    from pagoda.convert.report import ConversionReport
     from pagoda.weights.prefixes import peel
     from pagoda.weights.provenance import Reading
     from pagoda.weights.state_dict import read_foreign

@@ -5,14 +5,13 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from pagoda.batch_size import BatchSize
 from pagoda.evaluating import evaluating
 from pagoda.plain import check_counts
 from pagoda.postprocess.select import Limits, Select
@@ -28,8 +27,9 @@ from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.outputs import ClassOutputs
 from pagoda.structures.thresholds import ScoreThresholds
-from pagoda.tiling.detect import check_takes_tiles, detect_tiled
-from pagoda.tiling.tiles import Tiles
+
+if TYPE_CHECKING:
+    from pagoda.tiling.tiles import Tiles
 
 
 @runtime_checkable
@@ -163,7 +163,7 @@ def predict_pictures(
     limits: Limits | None = None,
     batch_size: int = 1,
     views: PictureViews | None = None,
-    tiles: Tiles | None = None,
+    tiles: "Tiles | int | Literal['auto'] | None" = None,
     thresholds: ScoreThresholds | None = None,
 ) -> Iterator[Detections]:
     """Detections in the order of `sources`, on the CPU, in pixels of each picture; read one batch ahead at most.
@@ -181,7 +181,11 @@ def predict_pictures(
             raise ValueError(
                 "views look at whole pictures, and tiles at parts of them; leave one of the two out"
             )
+        from pagoda.tiling.detect import check_takes_tiles
+        from pagoda.tiling.tiles import Tiles
+
         check_takes_tiles(model)
+        tiles = Tiles.of(tiles)
     limits = limits or {}
     postprocess = model.postprocess.with_limits(**limits)
     least = float(limits.get("min_score") or 0)
@@ -202,8 +206,7 @@ def predict_pictures(
         sizes = [picture.size if isinstance(picture, ResizedPicture) else _size(picture) for picture in read]
         with torch.inference_mode():
             if tiles is not None:
-                together = BatchSize(batch_size, device)
-                found = [_detect_tiled(model, picture, tiles, postprocess, together) for picture in read]
+                found = [_detect_tiled(model, picture, tiles, postprocess, batch_size) for picture in read]
             elif views is None:
                 images = _batch(read, model.input_spec, device)
                 found = model.detect(images, postprocess=postprocess, sizes=sizes)
@@ -253,11 +256,14 @@ def _batch(
 def _detect_tiled(
     model: PictureDetector,
     picture: InMemory | ResizedPicture,
-    tiles: Tiles,
+    tiles: "Tiles",
     postprocess: Select,
-    together: BatchSize,
+    batch_size: int,
 ) -> Detections:
     """Detections of one picture, cut into tiles."""
+    from pagoda.batch_size import BatchSize  # who asks for no tiles needs none of it
+    from pagoda.tiling.detect import detect_tiled
+
     spec, device = model.input_spec, next(model.parameters()).device
     size = picture.size if isinstance(picture, ResizedPicture) else _size(picture)
     strips = _strips_of(picture) if isinstance(picture, ResizedPicture) else iter([_tensor(picture)])
@@ -268,7 +274,7 @@ def _detect_tiled(
         tiles,
         whole=lambda: _batch([picture], spec, device),
         postprocess=postprocess,
-        together=together,
+        together=BatchSize(batch_size, device),
     )
 
 

@@ -17,7 +17,8 @@ from pagoda.models import list_models
 
 pytestmark = pytest.mark.medium
 
-PLACES = {verb: f"pagoda.cli.{verb}" for verb in VERBS} | {
+PLACES = {verb: f"pagoda.cli.{verb}" for verb in VERBS if verb not in MODULES} | {
+    **{f"data {verb}": f"pagoda.cli.data.{verb}" for verb in ("convert", "merge", "split", "subset")},
     "track compare": "pagoda.cli.tracks.compare",
     "track eval": "pagoda.cli.tracks.evaluate",
     "track link": "pagoda.cli.tracks.link",
@@ -162,6 +163,8 @@ COMPLETED = (
     ("track eval --protocol cl", {"clean"}),
     ("track x --linker oc", {"ocsort"}),
     ("compare val x --picture-f", set()),
+    ("data conv", {"convert"}),
+    ("data convert x y --to label", {"labelme"}),
 )
 
 

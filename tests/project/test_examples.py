@@ -31,7 +31,8 @@ def test_the_lines_of_python_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for split, count in (("train", 8), ("val", 4)):
         write_coco_folder(DrawnShapes(count, image_size=(64, 64), seed=1), tmp_path / "DIR", split=split)
-    Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save("photo.jpg")
+    for name in ("photo.jpg", "map.tif"):
+        Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(name)
     code = next(block for block in BLOCKS if "pagoda.train" in block)
     code = code.replace("epochs=12", "epochs=1").replace("240", "64").replace("320", "64")
     small = '"width": 16, "head_depth": 1, "base_channels": 16, "num_stages": 2, "top_level": 3'

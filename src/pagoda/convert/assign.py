@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from pagoda.convert.recognise import ForeignCheckpoint
-from pagoda.convert.report import ConversionReport, sha256_of
+from pagoda.convert.report import ConversionReport
 from pagoda.convert.tensor_slices import Place, fill
 from pagoda.detectors.contract import Detector
 from pagoda.layers.unallocated import unfilled
 from pagoda.messages import counted
 from pagoda.weights.files import WeightsError
+from pagoda.weights.shards import sha256_of
 
 # Counters of batches, statistics of norms that are stored as scale and shift, and averages that training keeps.
 OPTIONAL = ("num_batches_tracked", "running_count.mean")

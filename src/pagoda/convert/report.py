@@ -1,12 +1,9 @@
 """What happened to every tensor of a foreign checkpoint."""
 
-import hashlib
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 from pagoda.messages import counted
 from pagoda.plain import JsonObject
-from pagoda.weights.shards import digest_of_shards, is_index
 
 
 @dataclass
@@ -86,18 +83,3 @@ class ConversionReport:
 
 def _some(names: list[str], limit: int = 4) -> str:
     return ", ".join(names[:limit]) + (" …" if len(names) > limit else "")
-
-
-def sha256_of(path: str | Path) -> str:
-    """The SHA-256 of a file, read in pieces; of an index of shards, of all of them.
-
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     _ = Path(folder, "a.pth").write_bytes(b"abc")
-    ...     sha256_of(Path(folder, "a.pth"))[:8]
-    'ba7816bf'
-    """
-    if is_index(Path(path)):
-        return digest_of_shards(Path(path))
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from pagoda.convert.report import sha256_of
 from pagoda.convert.to_program import differences, to_source
 from pagoda.detectors.contract import Detector
 from pagoda.files.atomic import write_atomically
 from pagoda.messages import counted
 from pagoda.plain import JsonObject
 from pagoda.weights.files import save_torch
+from pagoda.weights.shards import sha256_of
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from jaxtyping import Float
@@ -20,7 +20,9 @@ from pagoda.structures.instances import Detections, Targets
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.thresholds import REMEDY, ScoreThresholds
 from pagoda.structures.tubes import Tubes
-from pagoda.tiling.tiles import Tiles
+
+if TYPE_CHECKING:
+    from pagoda.tiling.tiles import Tiles
 
 Learnt = Literal["masks", "keypoints"]
 """what a model may learn besides boxes"""
@@ -142,7 +144,7 @@ class Detector(nn.Module):
         batch_size: int = 1,
         stream: bool = False,
         views: PictureViews | None = None,
-        tiles: Tiles | int | Literal["auto"] | None = None,
+        tiles: "Tiles | int | Literal['auto'] | None" = None,
     ) -> "Detections | list[Detections] | Iterator[Detections]":
         """Find objects in a picture: path, URL, bytes, PIL image, array or tensor; one in → one out, list → list.
 
@@ -178,7 +180,7 @@ class Detector(nn.Module):
             limits=limits,
             batch_size=batch_size,
             views=views,
-            tiles=None if tiles is None else Tiles.of(tiles),
+            tiles=tiles,
             thresholds=thresholds,
         )
         if stream:

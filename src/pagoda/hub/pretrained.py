@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pagoda.convert.report import sha256_of
 from pagoda.data.reading.splits import chosen_with
 from pagoda.data.table.fingerprint import fingerprint
 from pagoda.detectors.contract import Detector
@@ -22,6 +21,7 @@ from pagoda.recipes.target_fields import lighten
 from pagoda.weights.file_types import HUB, is_remote
 from pagoda.weights.files import has_card, read_card, save_weights
 from pagoda.weights.remote import fetch
+from pagoda.weights.shards import sha256_of
 
 WEIGHTS, PAGE = "model.safetensors", "README.md"
 REPO = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")

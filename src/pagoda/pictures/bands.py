@@ -9,7 +9,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from io import BytesIO
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin
@@ -40,10 +40,10 @@ def bands(image: ImageFile.ImageFile) -> Iterator[Image.Image] | None:
     that is interlaced, or has not eight bits a channel. `image` is opened, and not yet decoded.
 
     >>> file = BytesIO()
-    >>> Image.new("RGB", (4096, 5000), (1, 2, 3)).save(file, "TIFF")
+    >>> Image.new("RGB", (4096, 5000), (1, 2, 3)).save(file, "TIFF", compression="tiff_lzw")
     >>> parts = bands(Image.open(file))
     >>> [(part.size, part.getpixel((7, 7))) for part in parts][:2]
-    [((4096, 2048), (1, 2, 3)), ((4096, 2048), (1, 2, 3))]
+    [((4096, 2045), (1, 2, 3)), ((4096, 2045), (1, 2, 3))]
     """
     if image.width * image.height <= BAND_PIXELS:
         return None
@@ -56,10 +56,11 @@ def _tiff_bands(image: TiffImagePlugin.TiffImageFile) -> Iterator[Image.Image] |
     tags = image.tag_v2
     is_tiled = TILES[0] in tags
     offsets, counts = (tags.get(tag) for tag in (TILES if is_tiled else STRIPS))
-    rows = tags.get(TILE_LENGTH) if is_tiled else tags.get(ROWS_PER_STRIP, image.height)
+    rows = tags.get(TILE_LENGTH if is_tiled else ROWS_PER_STRIP, image.height)
     across = -(-image.width // tags[TILE_WIDTH]) if is_tiled else 1
-    is_apart = isinstance(rows, int) and rows > 0 and rows * image.width <= 4 * BAND_PIXELS
-    if not is_apart or tags.get(PLANES, 1) != 1 or tags.get(COMPRESSION) == OLD_JPEG:
+    if not isinstance(rows, int) or not 0 < rows * image.width <= 4 * BAND_PIXELS:
+        return None
+    if tags.get(PLANES, 1) != 1 or tags.get(COMPRESSION) == OLD_JPEG:
         return None
     down = -(-image.height // rows)
     if not (
@@ -89,7 +90,7 @@ def _parts_of_tiff(
             yield band
 
 
-def _read_at(file: BinaryIO, offset: int, count: int) -> bytes:
+def _read_at(file: IO[bytes], offset: int, count: int) -> bytes:
     file.seek(offset)
     found = file.read(count)
     if len(found) < count:
@@ -145,7 +146,7 @@ def _png_bands(image: ImageFile.ImageFile) -> Iterator[Image.Image] | None:
     return _parts_of_png(file, width, height, colours)
 
 
-def _parts_of_png(file: BinaryIO, width: int, height: int, colours: int) -> Iterator[Image.Image]:
+def _parts_of_png(file: IO[bytes], width: int, height: int, colours: int) -> Iterator[Image.Image]:
     length = width * PNG_CHANNELS[colours] + 1  # of a row, with the number of its filter
     several = max(1, BAND_PIXELS // width)
     kept: list[bytes] = []
@@ -174,7 +175,7 @@ def _parts_of_png(file: BinaryIO, width: int, height: int, colours: int) -> Iter
             yield band.crop((0, 1, width, band.height)) if is_later else band
 
 
-def _inflated(file: BinaryIO, kept: list[bytes]) -> Iterator[bytes]:
+def _inflated(file: IO[bytes], kept: list[bytes]) -> Iterator[bytes]:
     """The filtered rows of a PNG, a part at a time; `kept` gets the chunks before them that bands need."""
     file.seek(len(PNG_MAGIC))
     inflate = zlib.decompressobj()
@@ -189,7 +190,7 @@ def _inflated(file: BinaryIO, kept: list[bytes]) -> Iterator[bytes]:
         file.seek(4, 1)  # its checksum
 
 
-def _inflated_chunk(file: BinaryIO, count: int, inflate: "zlib._Decompress") -> Iterator[bytes]:
+def _inflated_chunk(file: IO[bytes], count: int, inflate: "zlib._Decompress") -> Iterator[bytes]:
     while count > 0 and (data := file.read(min(count, PNG_READ))):
         count -= len(data)
         while data:

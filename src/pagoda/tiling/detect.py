@@ -127,7 +127,8 @@ def join_tiles(
     >>> box, one, labels = torch.tensor([[2.0, 2.0, 8.0, 8.0]]), torch.tensor([0.9]), torch.tensor([0])
     >>> found = Detections(box, one, labels, (10, 15), LabelMap.from_names(["cat"]))
     >>> windows = np.array([[0, 0, 10, 10], [5, 0, 15, 10]])
-    >>> join_tiles([found, replace(found, boxes=box.clamp(min=5))], windows, postprocess=Select(), spec=InputSpec())
+    >>> rest = replace(found, boxes=torch.tensor([[5.0, 2.0, 8.0, 8.0]]))  # what the second tile sees of the first's
+    >>> join_tiles([found, rest], windows, postprocess=Select(), spec=InputSpec())
     Detections(1 in 10×15: cat 0.90)
     """
     joined = _together(found)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pagoda.detectors.contract import Detector
 from pagoda.files.atomic import write_atomically
 from pagoda.layers.memory_format import is_channels_last
-from pagoda.plain import check_option
+from pagoda.plain import check_option, checked
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
 from pagoda.structures.tubes import AnyTargets, TubeTargets
@@ -108,6 +108,7 @@ def save_capsule(
     return write_atomically(path, lambda temporary: save_torch(temporary, content))
 
 
+@checked
 def kept_failure(
     path: Path,
     model: Detector,

@@ -146,3 +146,18 @@ def digest_of_shards(index: Path) -> str:
             while piece := stream.read(1 << 20):
                 digest.update(piece)
     return digest.hexdigest()
+
+
+def sha256_of(path: str | Path) -> str:
+    """The SHA-256 of a file, read in pieces; of an index of shards, of all of them.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "a.pth").write_bytes(b"abc")
+    ...     sha256_of(Path(folder, "a.pth"))[:8]
+    'ba7816bf'
+    """
+    if is_index(Path(path)):
+        return digest_of_shards(Path(path))
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -35,7 +35,11 @@ def describe_program(verbs: Mapping[str, str], modules: Mapping[str, str]) -> Js
     """
     commands = []
     for verb, summary in verbs.items():
-        for words, command in _commands(verb, import_module(modules.get(verb, f"pagoda.cli.{verb}"))):
+        found = list(_commands(verb, import_module(modules.get(verb, f"pagoda.cli.{verb}"))))
+        if verb not in dict(found):  # it does nothing but by the verbs behind it
+            nothing = {"description": summary, "examples": [], "arguments": [], "options": []}
+            commands.append({"summary": summary, "command": verb, **nothing})
+        for words, command in found:
             described = describe(command, words)
             first = described["description"].partition("\n\n")[0]
             commands.append({"summary": summary if words == verb else first, **described})

@@ -101,7 +101,7 @@ def stratify(
 
     >>> counts, sizes = np.array([[1], [1], [0], [0]]), np.ones(4, int)
     >>> chosen = stratify(counts, sizes, np.array([0.5, 0.5]), np.random.default_rng(0))
-    >>> np.bincount(chosen).tolist(), counts[chosen == 0].sum(), counts[chosen == 1].sum()
+    >>> np.bincount(chosen).tolist(), counts[chosen == 0].sum().tolist(), counts[chosen == 1].sum().tolist()
     ([2, 2], 1, 1)
     """
     lacks = shares[:, None] * counts.sum(0)

@@ -23,7 +23,7 @@ _ALL_AROUND = np.ones((3, 3), bool)
 def without_holes(mask: np.ndarray) -> np.ndarray:
     """(H, W) bool with its holes filled.
 
-    >>> without_holes(np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], bool)).all()
+    >>> without_holes(np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], bool)).all().item()
     True
     """
     return ndimage.binary_fill_holes(mask, _ALL_AROUND)
@@ -127,7 +127,7 @@ def shares_of(polygon: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     Of the nearest numbers those that give the pixels again to the last bit, where there are such.
 
     >>> shares = shares_of(np.array([0.3, 0.7, 4.1, 0.0, 2.2, 3.9]), (7, 11))
-    >>> (shares * (11, 7)).ravel().tolist()
+    >>> (shares * (11, 7)).round(6).ravel().tolist()
     [0.3, 0.7, 4.1, 0.0, 2.2, 3.9]
     """
     points, sides = np.reshape(polygon, (-1, 2)), np.array(size[::-1], np.float64)

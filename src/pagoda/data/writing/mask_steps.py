@@ -42,6 +42,8 @@ def drop_empty(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
 
 @checked
 def fill_holes(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
+    """Masks as run lengths lose their holes, which no outline can say."""
+
     def change(shape: Shape, size: Size) -> Shape:
         polygons, text = shape
         if not text:
@@ -55,6 +57,8 @@ def fill_holes(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
 
 @checked
 def trace_pixels(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
+    """Run lengths become outlines around their pixels."""
+
     def change(shape: Shape, size: Size) -> Shape:
         _, text = shape
         return (pixel_outlines(decode_masks([text], size)[0]), NO_PIXELS) if text else shape
@@ -84,6 +88,8 @@ def _has_area(polygon: list[float]) -> bool:
 
 @checked
 def join_parts(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
+    """Several outlines of a mask become one, joined by lines there and back."""
+
     def change(shape: Shape, size: Size) -> Shape:
         polygons, text = shape
         return ([joined_alike(polygons, size)], text) if len(polygons) > 1 else shape

@@ -48,6 +48,7 @@ def limits_of(table: Annotations) -> np.ndarray:
 
 @checked
 def drop_ignored(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
+    """Crowds and what is marked as ignored or difficult."""
     return int(table.ignored.sum()), table.with_objects(~table.ignored)
 
 
@@ -69,6 +70,7 @@ def _cut(table: Annotations) -> tuple[np.ndarray, np.ndarray]:
 
 @checked
 def widen_thin(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
+    """Boxes less than a pixel wide or high get a pixel."""
     is_thin = (table.boxes_xywh[:, 2:] < 1).any(1)
     boxes = table.boxes_xywh.copy()
     boxes[:, 2:] = boxes[:, 2:].clip(min=1)
@@ -77,6 +79,7 @@ def widen_thin(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
 
 @checked
 def cut_boxes(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
+    """Boxes end at the border of their picture."""
     low, high = _cut(table)
     cut = np.concatenate([low, high - low], 1)
     is_beyond = (np.abs(cut - table.boxes_xywh) > CLOSE).any(1)
@@ -93,11 +96,13 @@ def labelled(table: Annotations) -> np.ndarray:
 
 @checked
 def drop_keypoints(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
+    """All keypoints; counted are objects that have a labelled one."""
     return int(labelled(table).any(1).sum()), replace(table, keypoints=None)
 
 
 @checked
 def forget_keypoints_beyond(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
+    """Keypoints outside their picture become not labelled."""
     if table.keypoints is None:
         return 0, table
     triples = table.keypoints.dense(np.arange(len(table.labels)))
@@ -108,6 +113,7 @@ def forget_keypoints_beyond(table: Annotations, name: FormatName) -> tuple[int, 
 
 @checked
 def show_hidden_keypoints(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
+    """Labelled and hidden becomes visible: the format has one kind."""
     if table.keypoints is None:
         return 0, table
     triples = table.keypoints.dense(np.arange(len(table.labels)))
@@ -209,6 +215,7 @@ def number_classes(contents: Contents, name: FormatName) -> Counted:
 
 @checked
 def number_pictures(contents: Contents, name: FormatName) -> Counted:
+    """Pictures are numbered anew, from 1; counted are those whose number changes."""
     changed, splits = 0, {}
     for split, table in contents.splits.items():
         numbers = np.arange(1, len(table) + 1)
@@ -220,6 +227,7 @@ def number_pictures(contents: Contents, name: FormatName) -> Counted:
 
 @checked
 def number_objects(contents: Contents, name: FormatName) -> Counted:
+    """Objects are numbered anew, from 1; counted where the source's format holds numbers."""
     changed, splits = 0, {}
     for split, table in contents.splits.items():
         numbers = np.arange(1, len(table.labels) + 1)
@@ -230,5 +238,6 @@ def number_objects(contents: Contents, name: FormatName) -> Counted:
 
 @checked
 def drop_track_ids(contents: Contents, name: FormatName) -> Counted:
+    """Which objects of several frames are one."""
     ids = contents.track_ids or {}
     return sum(int((each >= 0).sum()) for each in ids.values()), replace(contents, track_ids=None)

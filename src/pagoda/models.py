@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
 from pagoda.backbones.resnet3d import ResNet3D
 from pagoda.backbones.timm import TimmBackbone, pretrained_network
+from pagoda.convert.report import ConversionReport
 from pagoda.detectors.contract import Detector
 from pagoda.files.text import with_home
 from pagoda.layers.inflate import Inflation, inflate_state
@@ -32,9 +33,6 @@ from pagoda.zoo.families import (
 from pagoda.zoo.flavours.base import Flavour
 from pagoda.zoo.option_groups import DetectAndTrackOptions
 from pagoda.zoo.options import check_known
-
-if TYPE_CHECKING:
-    from pagoda.convert.report import ConversionReport
 
 # What reads other programs' files is imported where one is met: it is a third of what loading would take along,
 # and a checkpoint of ours, whose card says all, needs none of it.
@@ -105,7 +103,7 @@ def create_model(
 @checked
 def load_backbone_weights(
     backbone: nn.Module, source: str, *, inflation: Inflation | None = None, take: str | None = None
-) -> "ConversionReport":
+) -> ConversionReport:
     """Fill a backbone from a file of any known program, or from timm with "timm:NAME" (may download).
 
     The classifier is left out; anything else that is missing or of another shape raises. `inflation` (center) is
@@ -126,8 +124,6 @@ def load_backbone_weights(
         from pagoda.convert.read_backbone import fill_backbone
 
         return fill_backbone(backbone, local_file(source), inflation=inflation or "center", take=take)
-    from pagoda.convert.report import ConversionReport
-
     state = pretrained_network(source.removeprefix("timm:")).state_dict()
     wanted = backbone.state_dict()
     missing = [name for name in wanted if name not in state and not name.endswith("num_batches_tracked")]
@@ -149,9 +145,8 @@ def load_backbone_weights(
     )
 
 
-def _fill_from_timm(backbone: TimmBackbone, source: str, take: str | None = None) -> "ConversionReport":
+def _fill_from_timm(backbone: TimmBackbone, source: str, take: str | None = None) -> ConversionReport:
     """A network of timm from its own weights: "timm:NAME" (may download), or a file of the plain network."""
-    from pagoda.convert.report import ConversionReport
     from pagoda.weights.prefixes import peel
     from pagoda.weights.provenance import Reading
     from pagoda.weights.state_dict import read_foreign

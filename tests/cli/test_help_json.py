@@ -77,8 +77,14 @@ def words_for(option: dict, value: object) -> list[str]:
     return [option["flag"], *map(str, value if isinstance(value, list) else [value])]
 
 
+def some_word(option: dict) -> str:
+    """A word that a required option takes."""
+    schema = option["value"]
+    return str(schema["enum"][0]) if "enum" in schema else "0.2" if schema.get("type") == "number" else "DIR"
+
+
 def test_every_verb_is_there_once(described):
-    assert sorted(row["command"] for row in described["commands"]) == sorted(PLACES)
+    assert sorted(row["command"] for row in described["commands"]) == sorted([*PLACES, *MODULES])
     assert described["models"] == list_models()
     assert all(row["summary"] and row["description"] for row in described["commands"])
     assert all(example.startswith("pagoda ") for row in described["commands"] for example in row["examples"])
@@ -121,8 +127,13 @@ def test_the_parser_takes_what_the_description_says(verb, described):
             option["required"] or admits(option["value"], option["default"]) or "written" in option["value"]
         )
         if "of" not in option:
-            given += words_for(option, "DIR" if option["required"] else option["default"])
-    needed = [word for option in row["options"] if option["required"] for word in (option["flag"], "DIR")]
+            given += words_for(option, some_word(option) if option["required"] else option["default"])
+    needed = [
+        word
+        for option in row["options"]
+        if option["required"]
+        for word in (option["flag"], some_word(option))
+    ]
     typed = ["X.onnx" if argument["required"] else str(argument["default"]) for argument in row["arguments"]]
     command = command_of(verb)
     assert parse(command, verb, [*typed, *given]) == parse(command, verb, [*typed, *needed])

@@ -21,7 +21,7 @@ from pagoda.data.saving import write_coco_folder
 from pagoda.files.lock import hold_folder
 from pagoda.pictures.read import PictureError, to_picture
 from pagoda.preprocess import InputSpec
-from pagoda.recipes import training_run
+from pagoda.recipes import run_report
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.training.last import load_last
@@ -337,7 +337,7 @@ def test_a_folder_somebody_trains_in_is_left_alone(again, capsys):
 def test_a_report_that_fails_is_no_training_that_failed(again, capsys, monkeypatch):
     data, folder = again
     (folder / "report.html").unlink()
-    monkeypatch.setattr(training_run, "write_report", lambda *_, **__: raises(OSError("no space left"))())
+    monkeypatch.setattr(run_report, "write_report", lambda *_, **__: raises(OSError("no space left"))())
     assert run("train", TINY, "--resume", folder, "--data", data, "--json") == 0
     captured = capsys.readouterr()
     text = " ".join(captured.err.split())

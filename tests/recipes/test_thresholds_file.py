@@ -104,9 +104,9 @@ def test_a_link_stays_one(checkpoint, tmp_path):
 def test_detections_are_kept_from_the_score_of_their_class_on(checkpoint):
     model = load(checkpoint)
     everything = list(detect_dataset(model, SHAPES))
-    # Scores that are there: the detection of exactly this score stays.
+    # Just below scores that are there, which are the same to rounding however many pictures are seen together.
     scores = {
-        name: sorted(s for each in everything for s in each.scores[each.labels == label].tolist())[-10]
+        name: sorted(s for each in everything for s in each.scores[each.labels == label].tolist())[-10] - 1e-5
         for label, name in enumerate(NAMES[:2])
     }
     model.thresholds = replace(CHOSEN, scores=scores)
@@ -118,7 +118,7 @@ def test_detections_are_kept_from_the_score_of_their_class_on(checkpoint):
         assert torch.equal(each.labels, wanted.labels) and torch.allclose(each.scores, wanted.scores)
         assert torch.allclose(each.boxes, wanted.boxes, atol=1e-3)
     kept = torch.cat([each.scores[each.labels == 0] for each in found])
-    assert len(kept) == 10 and kept.min() == torch.tensor(scores[NAMES[0]])
+    assert len(kept) == 10 and kept.min().item() == pytest.approx(scores[NAMES[0]], abs=2e-5)
 
 
 def test_a_limit_on_something_else_than_the_score_keeps_all_the_same(checkpoint):

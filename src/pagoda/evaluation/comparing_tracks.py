@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy import stats
 
-from pagoda.evaluation.coco.bootstrap import draw_samples
-from pagoda.evaluation.coco.comparison import CONFIDENCE
+from pagoda.evaluation.coco.bootstrap import draw_samples, interval
 from pagoda.evaluation.coco.result import ApDifference
 from pagoda.evaluation.tracks.evaluator import TrackEvaluator
 from pagoda.plain import check_counts
@@ -145,22 +143,10 @@ def compare_tracks(
 
 
 def _difference(mine: np.ndarray, theirs: np.ndarray, num_videos: int) -> ApDifference:
-    change = (mine - theirs)[1:]
-    change = change[np.isfinite(change)]
-    low = high = math.nan
-    if num_videos >= FEWEST_VIDEOS and len(change):
-        tail = 100 * widened_tail((1 - CONFIDENCE) / 2, num_videos)
-        low, high = np.percentile(change, [tail, 100 - tail])
-    return ApDifference(ap=float(mine[0]), other_ap=float(theirs[0]), low=float(low), high=float(high))
-
-
-def widened_tail(tail: float, count: int) -> float:
-    """The share of bootstrap samples to cut off at either end, so that few of `count` do not make them too narrow.
-
-    >>> round(widened_tail(0.025, 5), 4), round(widened_tail(0.025, 1000), 4)
-    (0.001, 0.0248)
-    """
-    return float(stats.norm.cdf(stats.t.ppf(tail, count - 1) * math.sqrt(count / (count - 1))))
+    low, high = (
+        interval((mine - theirs)[1:], num_videos) if num_videos >= FEWEST_VIDEOS else (math.nan, math.nan)
+    )
+    return ApDifference(ap=float(mine[0]), other_ap=float(theirs[0]), low=low, high=high)
 
 
 def _check_alike(first: TrackEvaluator, second: TrackEvaluator) -> None:

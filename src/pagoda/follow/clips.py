@@ -120,8 +120,11 @@ def detect_frames(
 
 
 def _detections(model: Detector, picture: np.ndarray, limits: Limits, tiles: Tiles | None) -> Detections:
-    together = BatchSize("auto", next(model.parameters()).device).size
-    found = model.predict(picture, **limits, tiles=tiles, batch_size=1 if tiles is None else together)
+    if tiles is None:
+        found = model.predict(picture, **limits)
+    else:
+        together = BatchSize("auto", next(model.parameters()).device).size
+        found = model.predict(picture, **limits, tiles=tiles, batch_size=together)
     assert isinstance(found, Detections)
     return replace(found, picture=None)
 

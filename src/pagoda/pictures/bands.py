@@ -41,9 +41,8 @@ def bands(image: ImageFile.ImageFile) -> Iterator[Image.Image] | None:
 
     >>> file = BytesIO()
     >>> Image.new("RGB", (4096, 5000), (1, 2, 3)).save(file, "TIFF", compression="tiff_lzw")
-    >>> parts = bands(Image.open(file))
-    >>> [(part.size, part.getpixel((7, 7))) for part in parts][:2]
-    [((4096, 2045), (1, 2, 3)), ((4096, 2045), (1, 2, 3))]
+    >>> sum(part.height for part in bands(Image.open(file)))
+    5000
     """
     if image.width * image.height <= BAND_PIXELS:
         return None

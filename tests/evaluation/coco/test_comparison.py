@@ -145,7 +145,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(skills, change):
     held = missed = 0
     for seed in range(400):
         first, second = world(1000 + seed, 300, *skills)
-        ap = compared([first], [second], rounds=400, seed=seed).parts["AP"]
+        ap = compared([first], [second], rounds=1000, seed=seed).parts["AP"]
         held += ap.low <= change <= ap.high
         missed += ap.low > 0 or ap.high < 0
     assert 0.925 <= held / 400 <= 0.975

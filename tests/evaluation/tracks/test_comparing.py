@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pagoda.evaluation.coco.bootstrap import draw_samples
-from pagoda.evaluation.comparing_tracks import ENOUGH_VIDEOS, FEWEST_VIDEOS, compare_tracks, widened_tail
+from pagoda.evaluation.coco.bootstrap import draw_samples, widened_tail
+from pagoda.evaluation.comparing_tracks import ENOUGH_VIDEOS, FEWEST_VIDEOS, compare_tracks
 from pagoda.evaluation.tracks.evaluator import TrackEvaluator
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.tracks import Tracks

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from pagoda.evaluation.coco.bootstrap import draw_samples, resampled_ap
+from pagoda.evaluation.coco.bootstrap import draw_samples, interval, resampled_ap
 from pagoda.evaluation.coco.matching import Matches
 from pagoda.evaluation.coco.picture_pairs import PicturePair
 from pagoda.evaluation.coco.result import ApDifference, ErrorChange
@@ -14,8 +14,6 @@ from pagoda.evaluation.coco.scoring import SIZES, Task
 from pagoda.evaluation.coco.thresholds import best_f1, counts_above
 from pagoda.plain import checked
 
-CONFIDENCE = 0.95
-"""of intervals"""
 Run = dict[Task, Matches]
 """what one model found, by what it is scored by"""
 
@@ -128,7 +126,7 @@ def compare_runs(
     parts = {}
     for task in tasks:
         sides = [_side([run[task] for run in runs], task, names, drawn, chance) for runs in (first, second)]
-        parts |= {name: _difference(sides[1][name], sides[0][name]) for name in sides[0]}
+        parts |= {name: _difference(sides[1][name], sides[0][name], drawn.shape[1]) for name in sides[0]}
     return Comparison(
         parts=parts,
         pictures=_changes([run[tasks[-1]] for run in first], [run[tasks[-1]] for run in second]),
@@ -150,7 +148,7 @@ def ap_intervals(
     parts: dict[str, np.ndarray] = {}
     for task, matches in run.items():
         parts |= _parts(resampled_ap(matches, drawn), task, names)
-    return {name: _interval(values) for name, values in parts.items()}
+    return {name: interval(values, drawn.shape[1]) for name, values in parts.items()}
 
 
 def _side(
@@ -189,17 +187,10 @@ def _parts(ap: np.ndarray, task: Task, names: Sequence[str]) -> dict[str, np.nda
     return {f"{prefix}{name}": values for name, values in parts.items()}
 
 
-def _difference(mine: np.ndarray, theirs: np.ndarray) -> ApDifference:
+def _difference(mine: np.ndarray, theirs: np.ndarray, num_images: int) -> ApDifference:
     """Of all pictures; the interval is that of the samples in which both are defined."""
-    low, high = _interval((mine - theirs)[1:])
+    low, high = interval((mine - theirs)[1:], num_images)
     return ApDifference(ap=float(mine[0]), other_ap=float(theirs[0]), low=low, high=high)
-
-
-def _interval(change: np.ndarray) -> tuple[float, float]:
-    change = change[np.isfinite(change)]
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(change, [tail, 100 - tail]) if len(change) else (np.nan, np.nan)
-    return float(low), float(high)
 
 
 Counts = Mapping[str, np.ndarray]
@@ -229,7 +220,7 @@ def error_changes(
     )
     changes = {}
     for kind, name in enumerate(first[0]):
-        low, high = _interval((now - before)[1:, kind])
+        low, high = interval((now - before)[1:, kind], drawn.shape[1])
         changes[name] = ErrorChange(
             first=float(before[0, kind]), second=float(now[0, kind]), low=low, high=high
         )

@@ -10,7 +10,7 @@ cannot see in the whole. With `--large` shapes of up to 480 pixels lie among the
 trained on crops of such mosaics at their own pixels.
 """
 
-import resource
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.util import find_spec
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -328,11 +329,16 @@ class Memory:
         with tempfile.TemporaryDirectory() as folder:
             for ending in self.formats:
                 path = Path(folder, f"large.{ending}")
-                _draw_large(path, self.side)
+                # In a process of its own: a child begins with the peak of the process that starts it.
+                drawing = get_context("spawn").Process(target=_draw_large, args=(path, self.side))
+                drawing.start()
+                drawing.join()
                 command = [sys.executable, "-m", "pagoda", "predict", self.model, str(path)]
                 started = time.perf_counter()
-                subprocess.run([*command, "--tiles", self.tiles, "--out", f"{folder}/{ending}"], check=True)
-                peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**10
+                running = subprocess.Popen([*command, "--tiles", self.tiles, "--out", f"{folder}/{ending}"])
+                _, status, usage = os.wait4(running.pid, 0)
+                assert status == 0
+                peak = usage.ru_maxrss / 2**10
                 print(
                     f"{ending} of {self.side}×{self.side}: at most {peak:.0f} MB,"
                     f" {time.perf_counter() - started:.0f} s; file {path.stat().st_size / 2**20:.0f} MB"

@@ -24,6 +24,8 @@ from pagoda.pictures.errors import PictureError
 pytestmark = [pytest.mark.browser, pytest.mark.medium]
 
 BENCHMARK = run_path(str(Path(__file__).parents[2] / "benchmarks" / "why_page.py"))
+OF_THE_BROWSER = ("data:", "blob:", "about:", "chrome:")
+"""what no server is asked for; the last are parts of the page that a new window begins with"""
 HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
 HOSTILE_NAMES = (HOSTILE, "__proto__", "constructor", "a&at=3#b=c", "\ud800 '\"", "<!--", "人 &amp; 车", " ")
 
@@ -81,7 +83,7 @@ def visit(browser):
         for each in said
         if each["method"] == "Network.requestWillBeSent" and each["params"]["requestId"] not in stopped
     }
-    elsewhere = {url for url in asked if not url.startswith(("data:", "blob:", "about:"))}
+    elsewhere = {url for url in asked if not url.startswith(OF_THE_BROWSER)}
     assert elsewhere == set(opened)
 
 

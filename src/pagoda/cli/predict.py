@@ -41,7 +41,6 @@ from pagoda.recipes.thresholds_file import say_thresholds
 from pagoda.stopping import Stopped, StopRequests
 from pagoda.structures.instances import Detections
 from pagoda.structures.thresholds import DEFAULT_MIN_SCORE
-from pagoda.tiling.detect import check_takes_tiles
 from pagoda.tiling.tiles import Tiles
 
 MAX_DRAWN_PIXELS = 2**26
@@ -115,6 +114,8 @@ def main(arguments: Sequence[str]) -> int:
     if command.min_score == "card":
         say_thresholds(model, command.checkpoint)
     if tiles is not None:
+        from pagoda.tiling.detect import check_takes_tiles  # as `pagoda.predict` does
+
         check_takes_tiles(model)
         print(tiles.text(model.input_spec), file=sys.stderr)
     out = make_folder(command.out) if command.out else claim_folder("runs", "predict")

@@ -59,14 +59,8 @@ def place_mask(mask: np.ndarray, start: tuple[int, int], size: tuple[int, int]) 
     columns = np.zeros((width, height + 2), np.int8)
     columns[:, 1:-1] = mask.T
     steps = np.diff(columns, axis=1)
-    (column, begin), (_, end) = np.nonzero(steps == 1), np.nonzero(steps == -1)
-    first = (start[0] + column) * size[0] + start[1]
-    edges = np.stack([first + begin, first + end], axis=1).ravel()
-    # Where a column ends and the next begins at once, the run goes on.
-    goes_on = np.flatnonzero(edges[1:-1:2] == edges[2::2]) * 2 + 1
-    edges = np.delete(edges, np.concatenate([goes_on, goes_on + 1]))
-    runs = np.diff([0, *edges.tolist(), size[0] * size[1]]).tolist()
-    return _pack(runs if runs[-1] else runs[:-1])
+    (column, top), (_, bottom) = np.nonzero(steps == 1), np.nonzero(steps == -1)
+    return text_of_runs(np.stack([column + start[0], top + start[1], bottom + start[1]], axis=1), size)
 
 
 def draw_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> str:

@@ -118,11 +118,8 @@ def read_strips(path: str | Path, *, multiple: int = 1) -> Iterator[np.ndarray]:
     """
     with _opened(path, str(path)) as image:
         is_plain = orientation(image) == 1 and not image.mode.startswith(("I", "F"))
-        parts = bands(image) if is_plain else None
-        if parts is None:
-            found = (strip for _, strip in rgb_strips(upright(image), str(path), multiple))
-        else:
-            found = (strip for part in parts for _, strip in rgb_strips(part, str(path)))
+        parts = (bands(image) if is_plain else None) or [upright(image)]
+        found = (strip for part in parts for _, strip in rgb_strips(part, str(path)))
         for strip in in_multiples(found, multiple):
             yield np.array(np.broadcast_to(strip, (*strip.shape[:2], 3)))
 

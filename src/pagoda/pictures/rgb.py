@@ -10,7 +10,7 @@ from pagoda.pictures.errors import PictureError
 from pagoda.pictures.strips import DEEPEST, grey_to_bytes, range_of_levels, strips
 
 
-def rgb_strips(image: Image.Image, name: str, multiple: int = 1) -> Iterator[tuple[slice, np.ndarray]]:
+def rgb_strips(image: Image.Image, name: str) -> Iterator[tuple[slice, np.ndarray]]:
     """(rows, (h, W, 3) or of deep greys (h, W, 1) uint8) of an upright picture called `name`.
 
     Greys of more than 8 bits are scaled by their full range, never by their content. Raises PictureError where one is
@@ -21,7 +21,7 @@ def rgb_strips(image: Image.Image, name: str, multiple: int = 1) -> Iterator[tup
     """
     if is_deep := image.mode.startswith(("I", "F")):
         _check_levels(image, name)
-    for rows, strip in strips(image, multiple):
+    for rows, strip in strips(image):
         if is_deep:
             yield rows, grey_to_bytes(np.asarray(strip))[..., None]
         else:

@@ -11,15 +11,13 @@ DEEPEST = 65535
 """The largest grey value of more than 8 bits, which becomes 255"""
 
 
-def strips(image: Image.Image, multiple: int = 1) -> Iterator[tuple[slice, Image.Image]]:
-    """(rows, the picture there) from top to bottom, whole where it is small. A strip has a multiple of `multiple` rows,
-    but for the last.
+def strips(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    """(rows, the picture there) from top to bottom, whole where it is small.
 
     >>> [(rows, part.size) for rows, part in strips(Image.new("L", (2**19, 5)))]
     [(slice(0, 2, None), (524288, 2)), (slice(2, 4, None), (524288, 2)), (slice(4, 5, None), (524288, 1))]
     """
     height = max(1, STRIP_PIXELS // max(1, image.width))
-    height = max(1, height // multiple) * multiple
     if image.height <= height:
         yield slice(None), image
         return

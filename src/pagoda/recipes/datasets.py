@@ -5,8 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from pagoda.data.clips import ClipDataset
 from pagoda.data.dataset import DetectionDataset
 from pagoda.data.formats.reader import open_annotations
@@ -142,7 +140,7 @@ def check_learnable(model: Detector, dataset: AnnotatedDataset[AnyTargets]) -> N
     ValueError: there is nothing to learn in 1 drawn pictures (seed 0): 1 picture, and no object is annotated; ...
     """
     table = dataset.annotations
-    owners = np.repeat(np.arange(len(table)), np.diff(table.offsets))
+    owners = table.owners
     has_area = cut_to_picture(table.boxes_xywh, table.sizes[owners])[1]
     remedy = "choose another --train-split, or look at the annotations with pagoda doctor"
     if not (~table.ignored & has_area).any():

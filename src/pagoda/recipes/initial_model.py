@@ -94,8 +94,9 @@ def starting_model(
         return Start(composed)
     if isinstance(model, str):
         created = create_model(model, label_map=labels, **(options or {}))
-        is_open = table is not None and is_size_open(model, options or {})
-        return Start(created, fit_size(created, table) if is_open and table is not None else "")
+        if table is None or not is_size_open(model, options or {}):
+            return Start(created)
+        return Start(created, fit_size(created, table))
     if options:
         raise ValueError(f"options belong to a model named by its zoo name, not to a built one: {options}")
     return _fitted(model, labels)

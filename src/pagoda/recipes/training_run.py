@@ -261,8 +261,8 @@ def _run(
     """`again`: the command that goes on with the run, if any; `saved`: the settings until now of one that does."""
     is_main = processes(settings.device).is_main_process
     with hold_folder(folder, "trains") if is_main else nullcontext():
-        view, factors = _learnt(model, train_data, settings)
-        train_data, val_data = lighten(train_data, model), lighten(val_data, model)
+        train_data, view, factors = _learnt(model, train_data, settings)
+        val_data = lighten(val_data, model)
         table = train_data.annotations
 
         def validate(current: Detector, progress: MakeBar) -> DetectionResult:
@@ -300,18 +300,18 @@ def _run(
 
 def _learnt(
     model: Detector, train_data: Dataset, settings: TrainSettings
-) -> tuple[TrainingView, np.ndarray | None]:
-    """What a run learns from, and how often it draws each picture of it."""
+) -> tuple[Dataset, TrainingView, np.ndarray | None]:
+    """(what a run learns from, as far as its model looks at it; how it sees that; how often it draws each picture)"""
     light = lighten(train_data, model)
     parts = light.parts if isinstance(light, TiledDataset) else None
     view = TrainingView(light, training_transform(model, train_data, settings.augment), parts)
-    table = train_data.annotations
-    return view, picture_factors(table, settings.balance, threshold=settings.balance_threshold)
+    factors = picture_factors(light.annotations, settings.balance, threshold=settings.balance_threshold)
+    return light, view, factors
 
 
 def _trial(model: Detector, train_data: Dataset, settings: TrainSettings) -> Trial:
-    view, factors = _learnt(model, train_data, settings)
-    return Trial(model, view, settings, train_data.annotations.sizes, factors)
+    light, view, factors = _learnt(model, train_data, settings)
+    return Trial(model, view, settings, light.annotations.sizes, factors)
 
 
 def _watched(trainer: Trainer, num_scored: int, *, is_open: bool) -> DetectionResult | None:

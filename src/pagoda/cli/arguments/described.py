@@ -5,12 +5,12 @@ from dataclasses import MISSING, is_dataclass
 from importlib import import_module
 from sys import maxsize
 from types import ModuleType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import tyro
 
 from pagoda.cli.arguments.help import lines_of, paragraphs_of, values_of
-from pagoda.cli.arguments.json_options import FORMS
+from pagoda.cli.arguments.json_options import FORMS, least_words, most_words
 from pagoda.models import list_models
 from pagoda.plain import JsonObject, value_schema
 from pagoda.training.settings import to_plain
@@ -137,31 +137,3 @@ def _schema(kind: object) -> JsonObject:
     """Of a value; of one that is written as JSON in one word, an example too."""
     form = FORMS.get(kind)
     return value_schema(kind) | ({"written": "JSON", "example": form.example} if form else {})
-
-
-def most_words(hint: object) -> int:
-    """How many words of the command line a value of this type has at most.
-
-    >>> most_words(bool), most_words(tuple[int, int] | None), most_words(tuple[str, ...]) == maxsize
-    (0, 2, True)
-    """
-    parts = get_args(hint)
-    if hint is bool:
-        return 0
-    if get_origin(hint) is tuple and hint not in FORMS:
-        return maxsize if parts[-1] is Ellipsis else len(parts)
-    return max([1, *(most_words(part) for part in parts if part is not Ellipsis and hint not in FORMS)])
-
-
-def least_words(hint: object) -> int:
-    """How many words of the command line a value of this type has at least: None is one.
-
-    >>> least_words(tuple[int, int]), least_words(tuple[int, int] | None), least_words(tuple[str, ...])
-    (2, 1, 0)
-    """
-    parts = get_args(hint)
-    if get_origin(hint) is tuple and hint not in FORMS:
-        return 0 if parts[-1] is Ellipsis else len(parts)
-    if hint in FORMS or get_origin(hint) is Literal:
-        return 1
-    return min([least_words(part) for part in parts], default=1)

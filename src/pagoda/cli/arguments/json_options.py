@@ -3,7 +3,8 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from sys import maxsize
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
@@ -71,3 +72,31 @@ def _value_of(text: str, form: Form) -> object:
         return json.loads(text)
     except ValueError as error:
         raise ValueError(f"expected JSON as {form.example}, got {text}: {error}") from error
+
+
+def most_words(hint: object) -> int:
+    """How many words of the command line a value of this type has at most.
+
+    >>> most_words(bool), most_words(tuple[int, int] | None), most_words(tuple[str, ...]) == maxsize
+    (0, 2, True)
+    """
+    parts = get_args(hint)
+    if hint is bool:
+        return 0
+    if get_origin(hint) is tuple and hint not in FORMS:
+        return maxsize if parts[-1] is Ellipsis else len(parts)
+    return max([1, *(most_words(part) for part in parts if part is not Ellipsis and hint not in FORMS)])
+
+
+def least_words(hint: object) -> int:
+    """How many words of the command line a value of this type has at least: None is one.
+
+    >>> least_words(tuple[int, int]), least_words(tuple[int, int] | None), least_words(tuple[str, ...])
+    (2, 1, 0)
+    """
+    parts = get_args(hint)
+    if get_origin(hint) is tuple and hint not in FORMS:
+        return 0 if parts[-1] is Ellipsis else len(parts)
+    if hint in FORMS or get_origin(hint) is Literal:
+        return 1
+    return min([least_words(part) for part in parts], default=1)

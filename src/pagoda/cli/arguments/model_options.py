@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import is_dataclass
 from typing import get_type_hints
 
-from pagoda.cli.arguments.described import most_words
+from pagoda.cli.arguments.json_options import most_words
 from pagoda.cli.arguments.parsing import names_code
 from pagoda.models import is_checkpoint
 from pagoda.zoo.composed_options import check_applies, owner_of

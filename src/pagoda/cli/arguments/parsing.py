@@ -10,7 +10,6 @@ from typing import Literal, TypeVar
 
 import tyro
 
-from pagoda.cli.arguments.described import describe
 from pagoda.cli.arguments.help import HELP_FLAGS, show_help
 from pagoda.cli.arguments.json_options import json_options
 from pagoda.convert.choice_notes import collected_notes
@@ -40,6 +39,10 @@ def parse(command: type[T], verb: str, arguments: Sequence[str], default: T | No
     0.5
     """
     if "--help-json" in arguments:
+        from pagoda.cli.arguments.described import (
+            describe,  # it knows the options of every model, and of training
+        )
+
         print(json_text(describe(command, verb, default), indent=1))
         sys.exit(0)
     if HELP_FLAGS & set(arguments):

@@ -44,7 +44,7 @@ def divide(
             f" by {by} cannot be divided into {len(shares)} splits;"
             f" {'more pictures are needed' if by == 'picture' else 'leave out --by or choose another'}"
         )
-    owners = np.repeat(group_of, np.diff(table.offsets))
+    owners = group_of[table.owners]
     counts = np.zeros((num_groups, len(contents.label_map)), np.int64)
     np.add.at(counts, (owners, table.labels), 1)
     sizes = np.bincount(group_of, minlength=num_groups)

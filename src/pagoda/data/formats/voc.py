@@ -83,7 +83,7 @@ class VocFolder:
         self._files: dict[str, _File] = {}
         for key, path in found.files.items():
             try:
-                self._files[key] = _read_file(_parse_xml(path), path)
+                self._files[key] = _read_file(parse_xml(path), path)
             except (ValueError, OSError) as error:
                 self._complaints.add("unreadable_annotations", str(error))
         self._label_map = self._read_classes(names)
@@ -160,7 +160,7 @@ class _NoDoctype(ElementTree.TreeBuilder):
         )
 
 
-def _parse_xml(path: Path) -> ElementTree.Element:
+def parse_xml(path: Path) -> ElementTree.Element:
     """The root element; ValueError naming the file where it cannot be read."""
     try:
         return ElementTree.fromstring(_xml_text(path), ElementTree.XMLParser(target=_NoDoctype()))

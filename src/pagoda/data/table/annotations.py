@@ -147,6 +147,11 @@ class Annotations:
         numbers = np.bincount(self.labels, minlength=len(self.label_map)).tolist()
         return dict(zip(self.label_map.names, numbers, strict=True))
 
+    @property
+    def owners(self) -> np.ndarray:
+        """(M,) int64: the position of each object's image."""
+        return np.repeat(np.arange(len(self)), np.diff(self.offsets))
+
     def subset(self, indices: Sequence[int] | np.ndarray) -> "Annotations":
         """Only the images at `indices` (integers, or one bool per image), in that order."""
         images = _as_indices(indices, len(self))
@@ -165,8 +170,8 @@ class Annotations:
 
     def with_objects(self, keep: np.ndarray) -> "Annotations":
         """All images, but only the objects where `keep`, (M,) bool, is set."""
-        rows, owners = np.flatnonzero(keep), np.repeat(np.arange(len(self)), np.diff(self.offsets))
-        counts = np.bincount(owners[rows], minlength=len(self))
+        rows = np.flatnonzero(keep)
+        counts = np.bincount(self.owners[rows], minlength=len(self))
         return replace(
             self,
             offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
@@ -183,7 +188,7 @@ class Annotations:
             {"id": image_id, "file_name": file, "height": height, "width": width}
             for image_id, file, (height, width) in zip(ids, self.files, self.sizes.tolist(), strict=True)
         ]
-        owners = np.repeat(np.arange(len(self)), np.diff(self.offsets))
+        owners = self.owners
         columns = (owners, self.labels, self.boxes_xywh, self.areas, self.ignored, self.annotation_ids)
         category_ids = self.label_map.category_ids
         annotations = [

@@ -27,7 +27,7 @@ def presence_of(annotations: Annotations) -> Presence:
     >>> len(rows.labels), int(rows.counts.sum()) == int((~table.ignored).sum())
     (8, True)
     """
-    owners = np.repeat(np.arange(len(annotations)), np.diff(annotations.offsets))
+    owners = annotations.owners
     _, has_area = cut_to_picture(annotations.boxes_xywh, annotations.sizes[owners])
     learnable = has_area & ~annotations.ignored
     num_classes = max(len(annotations.label_map), 1)

@@ -11,7 +11,6 @@ from pagoda.data.writing.contents import Contents
 from pagoda.data.writing.holding import CLOSE, FormatName
 from pagoda.data.writing.mask_outlines import cut, joined_alike, pixel_outlines, shares_of, without_holes
 from pagoda.data.writing.naming import Counted
-from pagoda.data.writing.object_steps import owners_of
 from pagoda.ops.rle import decode_masks, draw_polygons, encode_masks, mask_areas, mask_boxes
 from pagoda.plain import checked
 
@@ -102,7 +101,7 @@ def round_shares(table: Annotations, name: FormatName) -> tuple[int, Annotations
     """Outlines as their shares give them again; only where other pixels are drawn does that count."""
     if table.masks is None:
         return 0, table
-    owners, count, polygons = owners_of(table), 0, []
+    owners, count, polygons = table.owners, 0, []
     for row, owner in enumerate(owners.tolist()):
         height, width = table.sizes[owner].tolist()
         before = [polygon.tolist() for polygon in table.masks.polygons(row)]
@@ -122,7 +121,7 @@ def box_outlines(table: Annotations, name: FormatName) -> tuple[int, Annotations
     """Boxes around the masks of objects that have one, as readers make them of outlines and of pixels."""
     if table.masks is None:
         return 0, table
-    boxes, owners = table.boxes_xywh.copy(), owners_of(table)
+    boxes, owners = table.boxes_xywh.copy(), table.owners
     for row in np.flatnonzero(table.masks.is_known).tolist():
         polygons = table.masks.polygons(row)
         if polygons:
@@ -139,7 +138,7 @@ def _each(table: Annotations, change: Callable[[Shape, Size], Shape]) -> tuple[i
     """How many masks a change is for, and the table with all of them changed."""
     if table.masks is None:
         return 0, table
-    shapes, count, owners = [], 0, owners_of(table)
+    shapes, count, owners = [], 0, table.owners
     for row, owner in enumerate(owners.tolist()):
         height, width = table.sizes[owner].tolist()
         polygons = [polygon.tolist() for polygon in table.masks.polygons(row)]

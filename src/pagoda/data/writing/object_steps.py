@@ -36,14 +36,9 @@ def table_by_table(step: TableStep) -> Callable[[Contents, FormatName], Counted]
     return every
 
 
-def owners_of(table: Annotations) -> np.ndarray:
-    """(M,) the position of each object's picture."""
-    return np.repeat(np.arange(len(table)), np.diff(table.offsets))
-
-
 def limits_of(table: Annotations) -> np.ndarray:
     """(M, 2) width and height of each object's picture."""
-    return table.sizes[owners_of(table)][:, ::-1].astype(np.float64)
+    return table.sizes[table.owners][:, ::-1].astype(np.float64)
 
 
 @checked
@@ -106,7 +101,7 @@ def forget_keypoints_beyond(table: Annotations, name: FormatName) -> tuple[int, 
     if table.keypoints is None:
         return 0, table
     triples = table.keypoints.dense(np.arange(len(table.labels)))
-    is_beyond = outside(triples, table.sizes[owners_of(table)])
+    is_beyond = outside(triples, table.sizes[table.owners])
     triples[is_beyond] = 0
     return int(is_beyond.sum()), _with_triples(table, triples)
 
@@ -170,7 +165,7 @@ def set_areas(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
     """Areas as readers reckon them of boxes, or where the format is LabelMe of masks."""
     areas = table.boxes_xywh[:, 2] * table.boxes_xywh[:, 3]
     if name == "labelme" and table.masks is not None:
-        owners, is_known = owners_of(table), table.masks.is_known
+        owners, is_known = table.owners, table.masks.is_known
         for row in np.flatnonzero(is_known).tolist():
             height, width = table.sizes[owners[row]].tolist()
             areas[row] = mask_areas([table.masks.text(row, (height, width))], (height, width))[0]

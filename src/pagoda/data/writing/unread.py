@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from xml.etree import ElementTree
 
 from pagoda.data.formats.layouts import Layout
+from pagoda.data.formats.voc import parse_xml
 from pagoda.data.tracks.mot_rows import read_rows
 from pagoda.data.writing.holding import Loss
 from pagoda.files.text import read_json
@@ -76,7 +76,7 @@ def _strange(entry: object, known: frozenset[str]) -> list[str]:
 
 def _voc_elements(path: Path) -> Counter[tuple[str, str]]:
     found: Counter[tuple[str, str]] = Counter()
-    for element in ElementTree.fromstring(path.read_bytes()).iter("object"):
+    for element in parse_xml(path).iter("object"):
         for each in element:
             text = (each.text or "").strip()
             is_read = each.tag in OBJECT_ELEMENTS or (text in USUAL.get(each.tag, ("",)) and not len(each))

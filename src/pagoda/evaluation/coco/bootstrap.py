@@ -87,7 +87,7 @@ class _Curves(NamedTuple):
     is_right: np.ndarray
     """(E,) 0 or 1"""
     correction: np.ndarray | None
-    """(E,) by how much more each counts than its size says: -1, 0, 1; None: 0 everywhere"""
+    """(E,) by how much more each counts than its size says: -1, 0, 1; None: 0 everywhere, and all are right"""
     lengths: np.ndarray
     """(T,) places of each curve"""
     detections: np.ndarray

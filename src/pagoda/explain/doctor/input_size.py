@@ -92,7 +92,7 @@ def served_from(model: Detector) -> float:
 
 def _small(table: Annotations, counted: np.ndarray) -> float | None:
     """The side of small objects relative to the side of their picture that counts; None without objects."""
-    owners = np.repeat(np.arange(len(table)), np.diff(table.offsets))
+    owners = table.owners
     boxes, has_area = cut_to_picture(table.boxes_xywh, table.sizes[owners])
     kept = has_area & ~table.ignored
     if not kept.any():

@@ -339,7 +339,7 @@ def test_every_verb_explains_itself(verb, capsys):
     assert "pagoda" in capsys.readouterr().out
 
 
-BEHIND = [f"data {word}" for word in ("convert", "merge", "split", "subset")]
+BEHIND = [f"data {word}" for word in ("convert", "merge", "split", "subset", "tile")]
 BEHIND += [f"track {word}" for word in ("compare", "eval", "link")]
 
 

@@ -18,11 +18,12 @@ from pagoda.models import list_models
 pytestmark = pytest.mark.medium
 
 PLACES = {verb: f"pagoda.cli.{verb}" for verb in VERBS if verb not in MODULES} | {
-    **{f"data {verb}": f"pagoda.cli.data.{verb}" for verb in ("convert", "merge", "split", "subset")},
+    **{f"data {verb}": f"pagoda.cli.data.{verb}" for verb in ("convert", "merge", "split", "subset", "tile")},
     "track compare": "pagoda.cli.tracks.compare",
     "track eval": "pagoda.cli.tracks.evaluate",
     "track link": "pagoda.cli.tracks.link",
 }
+WORDS = {"number": "0.2", "integer": "64"}
 OF_ALL = pytest.mark.parametrize("verb", PLACES)
 
 
@@ -80,7 +81,7 @@ def words_for(option: dict, value: object) -> list[str]:
 def some_word(option: dict) -> str:
     """A word that a required option takes."""
     schema = option["value"]
-    return str(schema["enum"][0]) if "enum" in schema else "0.2" if schema.get("type") == "number" else "DIR"
+    return str(schema["enum"][0]) if "enum" in schema else WORDS.get(schema.get("type"), "DIR")
 
 
 def test_every_verb_is_there_once(described):

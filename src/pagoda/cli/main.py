@@ -29,7 +29,7 @@ VERBS = {
     "bench": "time a model on this machine in every way it can run",
     "info": "explain a model's structure: shapes, strides, parameters, receptive field",
     "doctor": "look for defects in a dataset, and in how a model would see it",
-    "data": "convert, merge, split or choose from datasets, and tell what is lost",
+    "data": "convert, merge, split, cut or choose from datasets, and tell what is lost",
     "models": "list the models of the zoo, or the checkpoints others have published",
     "replay": "run the batch again that stopped a training run",
 }

@@ -1,6 +1,6 @@
 """Any data set of (picture, targets) saved as a COCO folder; and one cut into tiles."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path, PurePosixPath
@@ -76,10 +76,10 @@ class TiledCopy:
 
     def words(self) -> str:
         """What was cut, in which quality it was written, and what is not there."""
-        told = [f"{self.path}: {counted(self.num_written, 'tile')} written", self.tiles.words()]
+        told = [f"{counted(self.num_written, 'tile')} written", self.tiles.words()]
         if self.num_jpeg:
             told.append(
-                f"{self.num_jpeg} as JPEG of quality {JPEG_QUALITY}, which loses a little (ending='png' loses nothing)"
+                f"{self.num_jpeg} as JPEG of quality {JPEG_QUALITY}, which loses a little (PNG loses nothing)"
             )
         if self.unread:
             pictures = counted(len(self.unread), "picture")
@@ -97,13 +97,15 @@ def write_tiles(
     *,
     split: str = "train",
     ending: Literal["source", "png", "jpg"] = "source",
+    progress: Callable[[int], None] | None = None,
 ) -> TiledCopy:
     """Save the tiles of pictures as a data set of its own: images/<split>/ and annotations/<split>.json in `path`.
 
     What becomes of the objects: `tiles.cut_annotations`. A tile is called by its picture and by where its left upper
     corner lies, photo_480_0.png, and its entry in the JSON says both, as `tile_of` and `tile_at`. Pixels are RGB of
     8 bits, as they are learnt from; by "source" tiles of JPEG files become JPEG, all others PNG. A picture that cannot
-    be read is left out with its tiles, and told.
+    be read is left out with its tiles, and told. `progress` is called with how
+    many pictures are done.
 
     Raises FileExistsError rather than replace a split, ValueError for one that would lie outside `path`, PictureError
     where no picture could be read.
@@ -122,7 +124,7 @@ def write_tiles(
     json_path, pictures = _new_split(Path(path), split)
     tiles = cut_annotations(annotations, tiling)
     names = _tile_names(tiles, ending)
-    unread = _save_tiles(tiles, [pictures / name for name in names])
+    unread = _save_tiles(tiles, [pictures / name for name in names], progress)
     kept = ~np.isin(tiles.owners, list(unread))
     if unread and not kept.any():
         raise PictureError(f"none of the pictures could be read: {short_list(unread.values(), 3)}")
@@ -156,10 +158,12 @@ def _tile_names(tiles: Tiles, ending: str) -> list[str]:
     ]
 
 
-def _save_tiles(tiles: Tiles, paths: list[Path]) -> dict[int, str]:
+def _save_tiles(tiles: Tiles, paths: list[Path], progress: Callable[[int], None] | None) -> dict[int, str]:
     """The tiles written to `paths`; of each picture that could not be read why."""
     dataset, unread = TiledDataset(tiles), dict[int, str]()
     for index, (owner, path) in enumerate(zip(tiles.owners.tolist(), paths, strict=True)):
+        if progress is not None and index and owner != tiles.owners[index - 1]:
+            progress(owner)
         if owner in unread:
             continue
         try:

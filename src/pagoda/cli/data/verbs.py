@@ -1,11 +1,11 @@
-"""pagoda data convert · merge · split · subset"""
+"""pagoda data convert · merge · split · subset · tile"""
 
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 
-from pagoda.cli.data import convert, merge, split, subset
+from pagoda.cli.data import convert, merge, split, subset, tile
 from pagoda.messages import did_you_mean
 
 VERBS = {
@@ -13,8 +13,9 @@ VERBS = {
     "merge": "A B … OUT: put data sets together, classes by their names",
     "split": "DIR OUT --val 0.2: divide into splits, each class by its share",
     "subset": "DIR OUT --classes …, --first N …: take some of it",
+    "tile": "DIR OUT --size 640: cut large pictures into tiles",
 }
-SUBVERBS = {"convert": convert, "merge": merge, "split": split, "subset": subset}
+SUBVERBS = {"convert": convert, "merge": merge, "split": split, "subset": subset, "tile": tile}
 
 
 def main(arguments: Sequence[str]) -> int:

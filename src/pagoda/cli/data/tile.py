@@ -1,0 +1,83 @@
+"""pagoda data tile DIR OUT --size PIXELS"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from pagoda.cli.arguments.parsing import parse
+from pagoda.data.saving import TiledCopy, write_tiles
+from pagoda.data.tiles import Tiling, cut_annotations
+from pagoda.data.writing.contents import open_contents
+from pagoda.data.writing.folder import check_place
+from pagoda.files.atomic import whole_folder
+from pagoda.plain import checked
+from pagoda.progress import Progress
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class DataTileCommand:
+    """Cut large pictures into tiles, as a COCO data set of their own.
+
+    pagoda data tile DIR OUT --size 640 --empty-share 0.2
+    pagoda data tile DIR OUT --size 640 --splits train --picture-format png
+
+    An object that a border cuts keeps what is seen of it, or is ignored where that is little. What becomes of all is
+    counted and told. `pagoda train --tiles` does the same without writing anything.
+    """
+
+    data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    """a data set of any format that is read"""
+    out: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
+    """a new or empty folder"""
+    size: int
+    """side of a tile in pixels; pictures that are shorter are not cut along that side"""
+    overlap: float = Tiling.overlap
+    """share of its side that neighbours have in common at least: an object up to so long lies whole in some tile"""
+    min_share: float = Tiling.min_share
+    """an object is kept in a tile that shows at least this share of it (of its mask, else of its box), and ignored
+    where less is seen"""
+    empty_share: float = Tiling.empty_share
+    """share of the tiles without an object that are written"""
+    splits: tuple[str, ...] = ()
+    """only these; train+val makes one of both"""
+    picture_format: Literal["source", "png", "jpg"] = "source"
+    """of the tiles; source: JPEG of JPEG files, which loses a little, PNG of all others"""
+    dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """say what would be cut, and write nothing"""
+    skip_missing: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """leave out pictures that are not on disk, instead of stopping"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    command = parse(DataTileCommand, "data tile", arguments)
+    check_place(command.out, [command.data])
+    tiling = Tiling(
+        size=command.size,
+        overlap=command.overlap,
+        min_share=command.min_share,
+        empty_share=command.empty_share,
+    )
+    contents = open_contents(command.data, command.splits, skip_missing=command.skip_missing)
+    for note in (*contents.notes, *(loss.text for loss in contents.unread)):
+        print(f"note: {note}", file=sys.stderr)
+    if command.dry_run:
+        for split, table in contents.splits.items():
+            print(f"{split}: {cut_annotations(table, tiling).words()}")
+        return 0
+    copies: list[TiledCopy] = []
+    with whole_folder(command.out) as draft, Progress() as bar:
+        for split, table in contents.splits.items():
+            task = bar.task(f"cutting {split}", len(table))
+            copy = write_tiles(
+                table, draft, tiling, split=split, ending=command.picture_format, progress=task
+            )
+            task(len(table))
+            print(f"{split}: {copy.words()}", flush=True)
+            copies.append(copy)
+    print(f"written: {Path(command.out)}", file=sys.stderr)
+    return 1 if any(copy.unread for copy in copies) else 0

@@ -28,7 +28,7 @@ from pagoda.models import load
 from pagoda.pictures.read import PictureError
 from pagoda.plain import JsonObject, checked, from_plain
 from pagoda.recipes import training_run
-from pagoda.recipes.datasets import dataset_for, open_source
+from pagoda.recipes.datasets import dataset_for, open_source, tiling_seen
 from pagoda.recipes.training_run import RunResult
 from pagoda.structures.instances import Detections
 from pagoda.tiling.tiles import Tiles
@@ -147,12 +147,14 @@ def why(
     max_detections: int | None = None,
     batch_size: AnyBatchSize = "auto",
     inside_only: bool = False,
+    tiles: Tiles | int | Literal["auto"] | None = None,
 ) -> Why:
     """Explain every object that a model, or a checkpoint, misses on one split of a dataset folder (docs/why.md).
 
     Args:
         pictures: only these, named as the data set names them or by the end of that.
         min_score, max_iou, max_detections: instead of the model's own limits.
+        tiles: how pictures are cut; each tile is then a picture of its own, with what is seen there of the objects.
 
     Raises ValueError for a class that the model does not know, and for pictures without any annotation.
 
@@ -172,11 +174,12 @@ def why(
     detector = model if isinstance(model, Detector) else load(model)
     with chosen_with("--split"):
         source = open_source(detector, data, split, inside_only=inside_only)
-    dataset = dataset_for(detector, source)
+    cut = tiling_seen(detector, None if tiles is None else Tiles.of(tiles))
+    dataset = dataset_for(detector, source, tiling=cut)
     return examine.why(
         detector,
         dataset,
-        indices=chosen_pictures(dataset.annotations, pictures),
+        indices=chosen_pictures(dataset, pictures),
         limits={"min_score": min_score, "max_iou": max_iou, "max_detections": max_detections},
         batch_size=batch_size,
     )

@@ -125,7 +125,8 @@ def test_tiles_against_a_twin_object_by_object(seed: int, tiling: Tiling) -> Non
     for index, size in enumerate(table.sizes.tolist()):
         for window in tile_windows(tuple(size), tiling.size, overlap=tiling.overlap).tolist():
             assert tiles.windows[number].tolist() == window and tiles.owners[number] == index
-            assert cut.files[number] == table.files[index] and cut.image_id(number) == number + 1
+            assert cut.files[number] == f"{table.files[index]} at {window[0]}, {window[1]}"
+            assert cut.image_id(number) == number + 1
             sides = (window[3] - window[1], window[2] - window[0])
             assert tuple(cut.sizes[number].tolist()) == sides
             rows = range(cut.offsets[number], cut.offsets[number + 1])

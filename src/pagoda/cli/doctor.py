@@ -1,7 +1,7 @@
 """pagoda doctor DIR"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from typing import Annotated
 
@@ -13,6 +13,7 @@ from pagoda.data.formats.layouts import find_dataset
 from pagoda.data.formats.reader import open_annotations
 from pagoda.explain.doctor.coverage import examine_coverage
 from pagoda.explain.doctor.examine import examine
+from pagoda.explain.doctor.input_size import choose_tiles
 from pagoda.files.text import json_text
 from pagoda.plain import checked
 from pagoda.progress import Progress
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
     if not command.json:
         # Before the model: annotations with errors may stop the reading below.
         print(report.text())
-    coverage = None
+    coverage = tiles = None
     if command.model:
         splits = find_dataset(command.data).splits
         split = "train" if "train" in splits else next(iter(splits))
@@ -77,9 +78,15 @@ def main(arguments: Sequence[str]) -> int:
         )
         if is_known(command.model) and is_size_open(command.model, to_plain(command.options)):
             fit_size(model, annotations)  # as a run would
-        coverage = examine_coverage(model, annotations)
+        coverage, tiles = examine_coverage(model, annotations), choose_tiles(model, annotations)
     if command.json:
-        print(json_text({**report.to_dict(), "coverage": coverage.to_dict() if coverage else None}))
+        told = {
+            "coverage": coverage.to_dict() if coverage else None,
+            "tiles": asdict(tiles) if tiles else None,
+        }
+        print(json_text({**report.to_dict(), **told}))
     elif coverage:
         print("\n" + coverage.text())
+        if tiles:
+            print(f"  → {tiles.why}")
     return 1 if report.problems else 0

@@ -5,16 +5,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import tyro
 
 from pagoda.batch_size import AnyBatchSize
 from pagoda.cli.arguments.parsing import AnyPrecision, open_ready, parse
+from pagoda.cli.arguments.tile_options import TileOptions
 from pagoda.data.clips import ClipDataset
 from pagoda.data.dataset import DetectionDataset
 from pagoda.data.reading.splits import chosen_with
+from pagoda.data.tiled_dataset import TiledDataset
 from pagoda.explain.why.examine import why
 from pagoda.explain.why.objects import chosen_pictures
 from pagoda.explain.why.page import write_page
@@ -25,8 +27,9 @@ from pagoda.files.text import json_text
 from pagoda.messages import counted
 from pagoda.plain import check_counts, checked
 from pagoda.progress import Progress
-from pagoda.recipes.datasets import dataset_for, open_source
+from pagoda.recipes.datasets import dataset_for, open_source, tiling_seen
 from pagoda.recipes.remarks import data_remarks
+from pagoda.tiling.tiles import Tiles
 
 SHOWN = 20
 """misses that are told one by one, where pictures are named all of them"""
@@ -46,7 +49,7 @@ class WhyCommand:
     From the model's own intermediate results, by its own limits or those given here.
     """
 
-    common = ("split", "picture", "min_score", "out", "json")
+    common = ("split", "picture", "tiles", "min_score", "out", "json")
 
     checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")]
     """a .safetensors file of a run, or another program's checkpoint"""
@@ -74,6 +77,11 @@ class WhyCommand:
     """of the network, as in pagoda val"""
     batch_size: AnyBatchSize = "auto"
     """pictures that are looked at together; auto: 8, on an accelerator 16; fewer where memory ends"""
+    tiles: int | Literal["auto"] | None = None
+    """cut large pictures into tiles of so many pixels, or auto: as large as the model sees; each is then a picture of
+    its own, with what is seen there of the objects"""
+    overlap: float = Tiles.overlap
+    """share of a tile's side that it has in common with the next"""
     out: str = ""
     """folder for why.html, a page to click through, and why.json"""
     json: bool = False
@@ -83,6 +91,7 @@ class WhyCommand:
 def main(arguments: Sequence[str]) -> int:
     command = parse(WhyCommand, "why", arguments)
     check_counts(max_detections=command.max_detections)
+    cut = TileOptions(tiles=command.tiles, overlap=command.overlap).cut()
     if command.out:
         make_folder(command.out)
     model = open_ready(
@@ -90,10 +99,12 @@ def main(arguments: Sequence[str]) -> int:
     )
     with chosen_with("--split"):
         source = open_source(model, command.data, command.split, inside_only=command.inside_only)
-    dataset = dataset_for(model, source)
-    indices = chosen_pictures(dataset.annotations, command.picture)
-    for line in data_remarks(dataset.annotations, command.data):
+    dataset = dataset_for(model, source, tiling=tiling_seen(model, cut))
+    indices = chosen_pictures(dataset, command.picture)
+    for line in data_remarks(source, command.data):
         print(line, file=sys.stderr)
+    if isinstance(dataset, TiledDataset):
+        print(f"each tile is looked at as a picture: {dataset.tiles.words()}", file=sys.stderr)
     with Progress() as bar:
         told = why(
             model,

@@ -1,6 +1,5 @@
 """Tiles of pictures as a data set: a picture is read once for those of its tiles that come near one another."""
 
-from dataclasses import replace
 from threading import Lock
 from typing import Literal
 
@@ -10,7 +9,6 @@ from pagoda.data.dataset import DetectionDataset, Transform
 from pagoda.data.loading import Parts
 from pagoda.data.tiles import Tiles
 from pagoda.plain import checked
-from pagoda.structures.instances import Targets
 
 KEPT_BYTES = 2**28
 """Of pixels of whole pictures that are kept for their next tiles, by each process that reads; one picture at least"""
@@ -62,12 +60,6 @@ class TiledDataset(DetectionDataset):
         """(h, w, 3) uint8, or 4 channels: the tile before any transform."""
         left, top, right, bottom = self.tiles.windows[index].tolist()
         return self.recent.pixels(int(self.tiles.owners[index]))[top:bottom, left:right].copy()
-
-    def targets(self, index: int) -> Targets:
-        """What is seen in the tile, before any transform."""
-        targets = super().targets(index)
-        left, top = self.tiles.windows[index, :2].tolist()
-        return replace(targets, file=f"{targets.file} at {left}, {top}")
 
     def boxes_only(self) -> "TiledDataset":
         """The same without masks and keypoints; pictures that are kept are kept for both."""

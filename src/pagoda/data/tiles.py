@@ -13,6 +13,7 @@ from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.keypoints import PackedKeypoints, outside
 from pagoda.data.table.masks import PackedMasks
 from pagoda.data.table.pieces import Pieces, cut_picture
+from pagoda.data.table.strings import PackedStrings
 from pagoda.messages import counted
 from pagoda.ops.tiles import tile_windows
 from pagoda.plain import check_counts, check_numbers, checked
@@ -79,7 +80,8 @@ class Tiles:
     pictures: Annotations
     """the N whole pictures"""
     annotations: Annotations
-    """the T tiles, numbered from 1, each with the file of its picture; masks are run lengths"""
+    """the T tiles, numbered from 1, each called by its picture's file and its left upper corner there, "photo.jpg at
+    480, 0"; masks are run lengths"""
     windows: np.ndarray
     """(T, 4) int64 xyxy: where in its picture each tile lies"""
     owners: np.ndarray
@@ -190,7 +192,12 @@ def _table(
     is_known = annotations.masks is not None
     return replace(
         annotations,
-        files=annotations.files.take(owners),
+        files=PackedStrings.pack(
+            [
+                f"{annotations.files[owner]} at {left}, {top}"
+                for owner, (left, top, _, _) in zip(owners.tolist(), windows.tolist(), strict=True)
+            ]
+        ),
         image_ids=np.arange(1, len(windows) + 1),
         sizes=(windows[:, [3, 2]] - windows[:, [1, 0]]).astype(np.int32),
         offsets=np.concatenate([[0], np.cumsum(np.bincount(pieces.windows, minlength=len(windows)))]).astype(

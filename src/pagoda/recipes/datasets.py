@@ -21,6 +21,8 @@ from pagoda.messages import counted
 from pagoda.models import is_of_clips
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.tubes import AnyTargets
+from pagoda.tiling.detect import check_takes_tiles
+from pagoda.tiling.tiles import Tiles
 from pagoda.training.settings import AugmentSettings, TrainSettings
 
 
@@ -86,6 +88,22 @@ def tiling_of(settings: TrainSettings) -> Tiling | None:
         min_share=settings.tile_share,
         empty_share=settings.tile_empty,
     )
+
+
+def tiling_seen(model: Detector, tiles: Tiles | None) -> Tiling | None:
+    """How annotated pictures are cut to be looked at tile by tile; None where they stay whole.
+
+    Raises ValueError for a model of clips.
+
+    >>> import pagoda
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=3, base_channels=8, width=8, norm_groups=4)
+    >>> tiling_seen(model, Tiles(side=640, overlap=0.3))
+    Tiling(size=640, overlap=0.3, min_share=0.5, empty_share=1.0)
+    """
+    if tiles is None:
+        return None
+    check_takes_tiles(model)
+    return Tiling(size=tiles.side_for(model.input_spec), overlap=tiles.overlap)
 
 
 def open_source(

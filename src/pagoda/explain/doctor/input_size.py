@@ -1,4 +1,4 @@
-"""The size of pictures in a new model where nobody chooses one: what the pictures have and their small objects need."""
+"""The size of pictures in a model where nobody chooses one, and of tiles: what there is and small objects need."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,9 @@ import torch
 from pagoda.data.table.annotations import Annotations, cut_to_picture
 from pagoda.detectors.contract import Detector
 from pagoda.explain.doctor.coverage import priors_at
+from pagoda.messages import counted
 from pagoda.ops.boxes import box_areas
+from pagoda.ops.tiles import tile_windows
 
 LEAST = 320
 """pixels: pictures are not made smaller than this, however large their objects are"""
@@ -16,6 +18,8 @@ MULTIPLE = 32
 """of pixels, to which what objects need is rounded up"""
 SMALL_SHARE = 0.1
 """of all objects that may be smaller than what is looked after"""
+_LEAST_TILE = 64
+"""pixels"""
 SEVERAL = 10
 """objects that a class must have to be looked after as a class"""
 
@@ -73,6 +77,60 @@ def choose_size(model: Detector, table: Annotations) -> SizeChoice | None:
         round(side * long / short),
         f"pictures are resized to a short side of {side}, {why} (half have {own:.0f} or less; small objects there"
         f" {small * own:.0f}, here {small * side:.0f} pixels): --model.short-side and --model.long-side choose another",
+    )
+
+
+@dataclass(frozen=True)
+class TileChoice:
+    """Tiles in which small objects are large enough for a model that sees too little of them in whole pictures."""
+
+    size: int
+    """side in pixels of the pictures"""
+    overlap: float
+    """share of the side that neighbours have in common"""
+    tiles: int
+    """of the largest picture"""
+    why: str
+    """a sentence for people"""
+
+
+def choose_tiles(model: Detector, table: Annotations) -> TileChoice | None:
+    """Tiles for `model` to find the objects of `table` in; None where whole pictures do, or tiles were no smaller.
+
+    Small objects are those of `choose_size`; tiles are the largest in which the model sees as much of them as it needs.
+    The overlap lets 19 of 20 objects lie whole in some tile, and is a fifth at least and a half at most.
+
+    >>> import pagoda
+    >>> from pagoda.data.drawn.synthetic import DrawnShapes
+    >>> options = {"base_channels": 8, "width": 8, "norm_groups": 4, "short_side": 64, "long_side": 96}
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=3, **options)
+    >>> choice = choose_tiles(model, DrawnShapes(9, image_size=(400, 600), seed=1).annotations)
+    >>> choice.size, choice.overlap, choice.tiles
+    (160, 0.5, 28)
+    """
+    spec, sizes = model.input_spec, table.sizes
+    seen = np.array([spec.resized((height, width)) for height, width in sizes.tolist()]).reshape(-1, 2)
+    small, own = _small(table, 1 / np.sqrt((seen / sizes).prod(1))), _small(table, np.ones(len(table)))
+    served, side = served_from(model), min(spec.canvas or (spec.short_side, spec.long_side))
+    if small is None or own is None or small >= served:
+        return None
+    size = max(_LEAST_TILE, int(side * own / served) // MULTIPLE * MULTIPLE)
+    if size >= sizes.max():
+        return None
+    boxes, has_area = cut_to_picture(table.boxes_xywh, sizes[table.owners])
+    corners = np.asarray(boxes, np.float64)[has_area & ~table.ignored]
+    long = float(np.quantile((corners[:, 2:] - corners[:, :2]).max(1), 0.95))
+    overlap = float(np.clip(np.ceil(20 * long / size) / 20, 0.2, 0.5))
+    height, width = sizes[sizes.prod(1).argmax()].tolist()
+    count = len(tile_windows((height, width), size, overlap=overlap))
+    return TileChoice(
+        size,
+        overlap,
+        count,
+        f"small objects have {small:.0f} pixels in whole pictures as the model sees them, and need {served:.0f}: tiles"
+        f" of {size} pixels that share {overlap:g} of it show them at {own * side / size:.0f}, the largest picture in"
+        f" {counted(count, 'tile')}: --tiles {size} --overlap {overlap:g}, to learn from them --tiles {size}"
+        f" --tile-overlap {overlap:g}",
     )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.samples import AnnotatedDataset
+from pagoda.data.tiled_dataset import TiledDataset
 from pagoda.evaluation.coco.scoring import size_name
 from pagoda.evaluation.runner import in_classes_of
 from pagoda.explain.why.misses import Reason
@@ -113,17 +114,26 @@ class AnnotatedObjects:
         return self.table.labels[self.table.offsets[index] : self.table.offsets[index + 1]].tolist()
 
 
-def chosen_pictures(table: Annotations, names: Sequence[str]) -> list[int]:
+def chosen_pictures(dataset: AnnotatedDataset[AnyTargets], names: Sequence[str]) -> list[int]:
     """Indices of the pictures that are named, as the table has them or by the end of their path; none: all.
 
-    Raises ValueError for a name of no picture, or of several.
+    Of pictures in tiles those of all tiles of them. Raises ValueError for a name of no picture, or of several.
 
     >>> from pagoda.data.drawn.synthetic import DrawnShapes
-    >>> chosen_pictures(DrawnShapes(3).annotations, ["000002.png"])
+    >>> chosen_pictures(DrawnShapes(3), ["000002.png"])
     [1]
     """
+    if not names:
+        return list(range(len(dataset)))
+    if isinstance(dataset, TiledDataset):
+        named = _named(dataset.tiles.pictures, names)
+        return np.flatnonzero(np.isin(dataset.tiles.owners, list(named))).tolist()
+    return sorted(_named(dataset.annotations, names))
+
+
+def _named(table: Annotations, names: Sequence[str]) -> set[int]:
     files = [str(file) for file in table.files]
-    chosen = []
+    chosen = set()
     for name in names:
         parts = Path(name).parts
         found = [index for index, file in enumerate(files) if file == name] or [
@@ -134,5 +144,5 @@ def chosen_pictures(table: Annotations, names: Sequence[str]) -> list[int]:
             raise ValueError(
                 f"'{name}' must name one picture of {table.source}, and names {len(found)}{near}"
             )
-        chosen += found
-    return sorted(set(chosen)) if names else list(range(len(table)))
+        chosen.add(found[0])
+    return chosen

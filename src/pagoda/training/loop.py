@@ -4,6 +4,7 @@ import math
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -41,6 +42,7 @@ from pagoda.training.optim import build_optimizer, clip_each_gradient, rate_fact
 from pagoda.training.plan import is_scored_after
 from pagoda.training.run_log import RunLog
 from pagoda.training.settings import TrainSettings
+from pagoda.training.trackers import Trackers
 
 MakeBar = Callable[[str, int], Callable[[int], None]]
 """(label, total) to a progress bar, which is called with the number done"""
@@ -131,6 +133,7 @@ class Trainer:
                 resume_step=self.at.step,
                 is_scored=self.at.is_scored,
                 quiet=quiet,
+                open_trackers=partial(Trackers.of, settings, run) if settings.track else None,
             )
             if self.is_main
             else None

@@ -1,4 +1,4 @@
-"""Where a run tells how it goes: metrics.jsonl, TensorBoard, and the terminal, with the time left."""
+"""Where a run tells how it goes: metrics.jsonl, TensorBoard, other trackers, and the terminal, with the time left."""
 
 import json
 import os
@@ -12,6 +12,7 @@ from pagoda.files.atomic import no_way_out, writing
 from pagoda.files.text import json_text
 from pagoda.plain import JsonObject, checked
 from pagoda.progress import Progress, Task
+from pagoda.training.trackers import Trackers
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -54,8 +55,8 @@ def _rows(path: Path) -> Iterator[tuple[JsonObject, int]]:
 
 @checked
 class RunLog:
-    """Rows {"kind": "step" | "val" | "note", "step": …} to file and TensorBoard, a bar to the terminal, or lines where
-    there is none: at the first step, and then every half a minute.
+    """Rows {"kind": "step" | "val" | "note", "step": …} to file, TensorBoard and other trackers, a bar to the terminal,
+    or lines where there is none: at the first step, and then every half a minute.
 
     A resumed run first cuts off the rows after `resume_step`, and unless it `is_scored` the validation there: they
     will be written again. Rows before stay untouched.
@@ -78,17 +79,19 @@ class RunLog:
         is_scored: bool = True,
         quiet: bool = False,
         clock: Callable[[], float] = monotonic,
+        open_trackers: Callable[[Callable[[str], object]], Trackers] | None = None,
     ) -> None:
         self.path, board = no_way_out(run / "metrics.jsonl"), no_way_out(run / "tensorboard")
         self.file = self.path.open("a", encoding="utf-8")
         os.truncate(self.path, _end_of_done(self.path, resume_step, is_scored=is_scored))
         self.shown = Progress(quiet=quiet, keep=True, at_once=True, clock=clock)
         self.board = _open_tensorboard(board, resume_step, self.say)
+        self.trackers = None if open_trackers is None else open_trackers(self.say)
         self.task = self.shown.task("training", total_steps, done=resume_step)
         self.shown.start()
 
     def write(self, kind: str, step: int, **values: float | str) -> None:
-        """One row, on disk before this returns; numbers go to TensorBoard under train/ or, of a "val" row, val/."""
+        """One row, on disk before this returns; numbers go to trackers under train/ or, of a "val" row, val/."""
         row = {"kind": kind, "step": step, **values}
         with writing(self.path):
             self.file.write(json_text(row) + "\n")
@@ -116,18 +119,24 @@ class RunLog:
         self.shown.stop()
         with suppress(OSError):  # what could not be written has been told
             self.file.close()
+        if self.trackers is not None:
+            self.trackers.close()
         if self.board is not None:
             with suppress(Exception):
                 self.board.close()
 
     def _draw(self, prefix: str, step: int, values: dict[str, float | str]) -> None:
-        """Into TensorBoard; it may break, for everything stands in metrics.jsonl."""
+        """Into TensorBoard and others; they may break, for everything stands in metrics.jsonl."""
+        numbers = {
+            f"{prefix}/{name}": value for name, value in values.items() if isinstance(value, float | int)
+        }
+        if self.trackers is not None:
+            self.trackers.log(numbers, step)
         if self.board is None:
             return
         try:
-            for name, value in values.items():
-                if isinstance(value, float | int):
-                    self.board.add_scalar(f"{prefix}/{name}", value, step)
+            for name, value in numbers.items():
+                self.board.add_scalar(name, value, step)
         except Exception as error:
             self.board = None
             self.say(f"warning: nothing goes to TensorBoard any more ({error!r}); metrics.jsonl has it all")

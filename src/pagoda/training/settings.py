@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
 from pagoda.batch_size import AnyBatchSize
@@ -13,6 +14,8 @@ from pagoda.plain import JsonObject, checked
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+TrackerName = Literal["mlflow", "wandb", "trackio"]
 
 FROM_ZERO, SHARE = (0, sys.float_info.max), (0, 1)
 RANGES = {
@@ -207,6 +210,12 @@ class TrainSettings:
     """folder in which each run gets a folder of its own"""
     name: str = ""
     """of the run's folder, to which a number is added; default: the model's name"""
+    track: tuple[TrackerName, ...] = ()
+    """experiment trackers that are told how the run goes, besides metrics.jsonl and TensorBoard; nothing is sent"""
+    track_project: str = "pagoda"
+    """under which the trackers list runs together"""
+    track_online: bool = False
+    """let the trackers send to where their own settings say"""
     optim: OptimSettings = field(default_factory=OptimSettings)
     """how weights are changed"""
     augment: AugmentSettings = field(default_factory=AugmentSettings)
@@ -226,9 +235,22 @@ class TrainSettings:
                 f"nothing is cut that {' and '.join(idle)} could be of, for tiles is 0: give the side of a tile in"
                 " pixels, e.g. tiles=640"
             )
+        _check_trackers(self.track, is_online=self.track_online)
         low, high = self.augment.scale_range
         if not 0 < low <= high:
             raise ValueError(f"augment.scale_range must be 0 < low ≤ high, got {low}, {high}")
+
+
+def _check_trackers(names: tuple[TrackerName, ...], *, is_online: bool) -> None:
+    """Before anything is made. Raises ImportError for a tracker that is not installed."""
+    if is_online and not names:
+        raise ValueError("track_online lets trackers send, and track names none: give both, or neither")
+    missing = [name for name in names if find_spec(name) is None]
+    if missing:
+        raise ImportError(
+            f"{' and '.join(missing)} cannot be imported: pip install {' '.join(missing)}, or leave track out;"
+            " metrics.jsonl and TensorBoard's files are written without it"
+        )
 
 
 def to_plain(settings: "DataclassInstance | Mapping[str, object]") -> JsonObject:

@@ -106,7 +106,7 @@ def choose_tiles(model: Detector, table: Annotations) -> TileChoice | None:
     >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=3, **options)
     >>> choice = choose_tiles(model, DrawnShapes(9, image_size=(400, 600), seed=1).annotations)
     >>> choice.size, choice.overlap, choice.tiles
-    (160, 0.5, 28)
+    (256, 0.5, 12)
     """
     spec, sizes = model.input_spec, table.sizes
     seen = np.array([spec.resized((height, width)) for height, width in sizes.tolist()]).reshape(-1, 2)

@@ -9,7 +9,7 @@ WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install check format test test-fast test-all test-gpu demo demo-video measure docs clean
+.PHONY: help install check format test test-fast test-all test-gpu demo demo-video measure docs dist clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -61,6 +61,10 @@ docs: $(DOCS_STAMP) ## these pages and a reference of all functions as a site in
 $(DOCS_STAMP): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e '.[docs]'
 	@touch $@
+
+dist: install ## wheels and source archives of both distributions in dist/
+	$(BIN)/python -m build --quiet --outdir dist .
+	$(BIN)/python -m build --quiet --outdir dist runtime
 
 clean: ## remove what builds and tests left behind (keeps .venv and runs)
 	rm -rf build dist src/*.egg-info runtime/build runtime/src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

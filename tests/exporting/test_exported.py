@@ -18,6 +18,7 @@ from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.evaluation.coco.result import ApDifference
 from pagoda.evaluation.runner import detect_dataset, evaluate
 from pagoda.explain.why.examine import why
+from pagoda.exporting import engines
 from pagoda.exporting.engines import open_engine
 from pagoda.exporting.exported import load_exported
 from pagoda.exporting.metadata import INCLUSIVE, change_metadata, fixed_input, metadata
@@ -194,6 +195,32 @@ def test_nothing_is_pasted_in_the_graph_for_our_readers(regions, folder):
     with pytest.raises(Exception, match="Reshape"):
         open_engine(path)(pictures()[0][None])
     assert len(load_exported(path).predict(pictures()[0]).masks) > 10
+
+
+@with_marks
+@pytest.mark.parametrize("kind", ["fcos", "regions"])
+def test_a_shape_that_comes_often_gets_a_model_of_its_own(kind, request, monkeypatch):
+    """It says the same; of more shapes than are kept the oldest goes."""
+    path = request.getfixturevalue(kind)[1][".xml"]
+    sizes, compile_model = [], engines.compile_model
+    monkeypatch.setattr(engines, "OFTEN", 4)
+    monkeypatch.setattr(engines, "FIXED_SHAPES", 1)
+    monkeypatch.setattr(
+        engines,
+        "compile_model",
+        lambda model: (sizes.append(str(model.input(0).partial_shape)), compile_model(model))[1],
+    )
+    engine = open_engine(path)
+    whole = pictures()[0][None, :, :64, :96].contiguous()
+    shown = [whole, whole[..., :64].contiguous()]
+    first = [engine(images) for images in shown]
+    assert len(sizes) == 1
+    for _ in range(4):
+        again = [engine(images) for images in shown]
+        for before, now in zip(first, again, strict=True):
+            for name in before:
+                torch.testing.assert_close(now[name], before[name], rtol=0, atol=1e-3)
+    assert sizes[1:3] == ["[1,3,64,96]", "[1,3,64,64]"]
 
 
 @with_marks

@@ -1,6 +1,7 @@
 """Files that `pagoda export` wrote, run by ONNX Runtime or OpenVINO: pixels in, tensors of fixed size out."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -21,6 +22,9 @@ ENDINGS = {".onnx": ("onnxruntime",), ".xml": ("openvino",)}
 _EXTRAS = {".onnx": "export", ".xml": "openvino"}
 _NEEDED = ("names", "category_ids", "input_spec", "postprocess")
 """metadata without which nobody knows what the outputs mean"""
+OFTEN, FIXED_SHAPES = 32, 4
+"""pictures of one shape, after which OpenVINO compiles a model for it alone, and how many such models are kept; to
+compile takes as long as some dozens of small pictures"""
 SPARED = ("masks", "mask_probabilities")
 """the output that costs much, and the one of which whoever has it pastes masks at any size"""
 
@@ -132,12 +136,37 @@ class _OpenVINO:
         outputs = {output.any_name: output for output in model.outputs}
         if not pasted and set(SPARED) <= set(outputs):
             model.remove_result(outputs[SPARED[0]].get_node())
-        self._compiled = compile_model(model)
-        self._names = [output.any_name for output in self._compiled.outputs]
+        self._compiled = _ShapedModel(model)
+        self._names = [output.any_name for output in model.outputs]
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        found = self._compiled([images.numpy()])
+        found = self._compiled.of(tuple(images.shape))([images.numpy()])
         return {name: torch.from_numpy(np.array(found[name])) for name in self._names}
+
+
+class _ShapedModel:
+    """An openvino.Model of free size, compiled; and once more for each shape that comes often, which runs up to twice
+    as quickly, for the plugin then settles all sizes beforehand."""
+
+    def __init__(self, model: Any) -> None:
+        self._model, self._free = model, compile_model(model)
+        self._is_fixed = not model.is_dynamic()
+        self._counts: Counter[tuple[int, ...]] = Counter()
+        self._fixed: dict[tuple[int, ...], Any] = {}
+
+    def of(self, shape: tuple[int, ...]) -> Any:
+        """The compiled model for (B, C, H, W) images."""
+        if shape not in self._fixed:
+            self._counts[shape] += shape[0]
+            if self._counts[shape] < OFTEN or self._is_fixed:
+                return self._free
+            self._counts[shape] = 0
+            if len(self._fixed) >= FIXED_SHAPES:  # the oldest
+                del self._fixed[next(iter(self._fixed))]
+            fixed = self._model.clone()
+            fixed.reshape(list(shape))
+            self._fixed[shape] = compile_model(fixed)
+        return self._fixed[shape]
 
 
 def compile_model(model: Any) -> Any:

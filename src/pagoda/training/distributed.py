@@ -28,13 +28,14 @@ SHARDING = {
 class LostProcessError(ConnectionError):
     """Another process of the run has ended, so that this one cannot go on.
 
-    >>> print(LostProcessError(RuntimeError("[…] Connection closed by peer"), "stopped at step 7 of 9"))
+    >>> error = RuntimeError("[…/pair.cc:547] Connection closed by peer. This is …")
+    >>> print(LostProcessError(error, "stopped at step 7 of 9"))
     another process of this run has gone, and says or said why (Connection closed by peer); stopped at step 7 of 9
     """
 
     def __init__(self, error: RuntimeError, said: str = "") -> None:
         """`said`: what is kept, and how to go on."""
-        text = str(error).partition("\n")[0].rpartition("] ")[2]
+        text = str(error).partition("\n")[0].partition(". ")[0].rpartition("cc:")[2].partition("] ")[2]
         super().__init__(
             f"another process of this run has gone, and says or said why ({text}){'; ' * bool(said)}{said}"
         )

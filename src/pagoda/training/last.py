@@ -132,6 +132,15 @@ def save_last(run: Path, state: Saved) -> None:
         ) from error
 
 
+def has_state(run: Path) -> bool:
+    """Whether a run's folder holds something to go on from.
+
+    >>> has_state(Path("no/such/run"))
+    False
+    """
+    return any((run / "last" / name).is_file() for name in (STATE_FILE, BEFORE_FILE))
+
+
 def load_last(run: Path, *, say: Callable[[str], object] = warn) -> Saved:
     """The last whole state `save_last` wrote; `say` is told where that is not the last one.
 

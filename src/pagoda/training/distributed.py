@@ -15,6 +15,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pagoda.data.loading import Skipped
+from pagoda.training.meeting import meeting_place
 
 SHARDING = {
     "ACCELERATE_USE_FSDP": "FSDP",
@@ -57,7 +58,7 @@ def processes(device: str = "auto") -> PartialState:
             " one: start it with torchrun, or answer 'no' to that in `accelerate config`"
         )
     on_cpu = device == "cpu" or not torch.accelerator.is_available()
-    return PartialState(cpu=num_started() > 1 and on_cpu)
+    return PartialState(cpu=num_started() > 1 and on_cpu, **meeting_place())
 
 
 def num_started() -> int:

@@ -1,11 +1,15 @@
 """Runs of several processes and machines: those of one, whatever ends them on the way."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 import pagoda
+from pagoda.data.drawn.synthetic import DrawnShapes
+from pagoda.data.saving import write_coco_folder
 from pagoda.training.last import load_last
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -132,3 +136,42 @@ def test_one_goes_on_with_what_two_began_and_two_with_what_one_began(folder: Pat
         assert largest_difference(runs / "whole-1", runs / f"{name}-1") < CLOSE
         assert load_last(runs / f"{name}-1")["batch_pictures"] == 8
         assert pagoda.load(runs / f"{name}-1" / "best.safetensors").label_map.names
+
+
+def test_machines_with_other_data_are_told(folder: Path, tmp_path: Path) -> None:
+    write_coco_folder(DrawnShapes(16, image_size=(64, 64), seed=2), tmp_path / "data", split="train")
+    write_coco_folder(DrawnShapes(6, image_size=(64, 64), seed=1), tmp_path / "data", split="val")
+    meet = ("--nnodes=2", "--master-addr=127.0.0.1", f"--master-port={free_port()}")
+    machines = [
+        start(place, "other", *FCOS, *words(name="other", each=4), launcher=(*meet, f"--node-rank={rank}"))
+        for rank, place in enumerate((folder, tmp_path))
+    ]
+    assert 0 not in [each.wait(PATIENCE_SECONDS) for each in machines]
+    said = (tmp_path / "other.err").read_text()
+    assert "the data are not the same on all machines: train of process 1 are not those of process 0" in said
+
+
+@pytest.mark.parametrize(
+    ("how", "own", "others"),
+    [
+        ("odd", "the loss is not finite at step 0", "the loss of another process is not finite at step 0"),
+        ("fails", "while preparing training sample", "another process of this run has gone"),
+    ],
+)
+def test_a_process_that_fails_ends_all_and_says_why(tmp_path: Path, how: str, own: str, others: str) -> None:
+    port = str(free_port())
+    group = [
+        subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("drawn.py"), tmp_path, how],
+            env={
+                **os.environ,
+                **{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"},
+                **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PYTHONPATH": os.pathsep.join(sys.path)},
+            },
+            stderr=(tmp_path / f"{rank}.err").open("w"),
+        )
+        for rank in range(2)
+    ]
+    assert 0 not in [each.wait(PATIENCE_SECONDS) for each in group]
+    assert own in (tmp_path / "1.err").read_text() and others in (tmp_path / "0.err").read_text()
+    assert [path.name for path in tmp_path.glob("capsule*")] == ["capsule-step0-rank1.pt"] * (how == "odd")

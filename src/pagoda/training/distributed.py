@@ -5,7 +5,7 @@ One process, or what `torchrun` or `accelerate launch` started, perhaps on sever
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -161,6 +161,27 @@ def all_skipped(mine: Sequence[Skipped], num_processes: int) -> list[Skipped]:
     shares: list[Sequence[Skipped]] = [mine] * num_processes
     distributed.all_gather_object(shares, list(mine))
     return [each for share in shares for each in share]
+
+
+def check_same_data(mine: Mapping[str, str], num_processes: int) -> None:
+    """Raises ValueError in every process where not all see the same data; `mine` are fingerprints by split.
+
+    All must ask.
+
+    >>> check_same_data({"train": "12ab", "val": "34cd"}, 1)
+    """
+    if num_processes == 1:
+        return
+    told = [dict(mine)] * num_processes
+    distributed.all_gather_object(told, dict(mine))
+    others = [index for index, each in enumerate(told) if each != told[0]]
+    if others:
+        splits = [split for split in told[0] if any(each.get(split) != told[0][split] for each in told)]
+        raise ValueError(
+            f"the data are not the same on all machines: {' and '.join(splits)} of process"
+            f" {', '.join(map(str, others))} are not those of process 0 (names or sizes of pictures, objects or"
+            " classes); give all of them the same copy"
+        )
 
 
 def highest(number: int, device: torch.device, num_processes: int) -> int:

@@ -28,6 +28,7 @@ from pagoda.training.distributed import (
     LostProcessError,
     StepLosses,
     all_skipped,
+    check_same_data,
     highest,
     is_of_lost_process,
     processes,
@@ -130,6 +131,7 @@ class Trainer:
         self.total_steps = self.steps_of(settings.epochs)
         self.at = Position()
         self.data, self.notes = dict(data or {}), list[str]()
+        check_same_data(self.data, self.num_processes)
         if resume:
             self._restore(load_last(run, say=self.notes.append))
         self.saved_step = self.at.step if resume else None

@@ -1,17 +1,25 @@
-"""What may change when a run goes on, and what then becomes of its learning rate."""
+"""What a run's config.yaml says, which run goes on, what may change then, and what becomes of its learning rate."""
 
+import json
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
+
+import yaml
+from accelerate.utils import broadcast_object_list
 
 from pagoda.detectors.contract import Detector
 from pagoda.files.text import read_text, read_yaml
 from pagoda.messages import counted
 from pagoda.plain import JsonObject, from_plain
+from pagoda.recipes.initial_model import Start, begin_anew
+from pagoda.training.distributed import num_started, processes
 from pagoda.training.optim import rate_factor
+from pagoda.training.run_folder import config_text, last_begun, run_name, write_config
 from pagoda.training.settings import TrainSettings, to_plain
+from pagoda.visualization.report import machine_facts
 
 Run = TypeVar("Run", bound=TrainSettings)
 
@@ -241,6 +249,82 @@ def schedule_note(saved: TrainSettings, now: TrainSettings, *, step: int, totals
         f" {now.optim.schedule} schedule of {counted(now.epochs, 'epoch')} ({becomes:.3g} here; {was:.3g} on"
         " the old one)"
     )
+
+
+@dataclass(frozen=True)
+class BegunRun:
+    """A run to go on with."""
+
+    folder: Path
+    """of the run"""
+    saved: TrainSettings
+    """its settings until now"""
+    settings: TrainSettings
+    """from now on"""
+
+
+def begun_run(start: Start, settings: TrainSettings, *, is_asked: bool) -> BegunRun | None:
+    """The last run of its name in `settings.out`, the same on every process, where it is one of this model with these
+    settings and has something to go on from; the main process looks.
+
+    Where `is_asked`, ValueError is raised for another run, with all that differs; else it is left alone.
+    """
+    name = run_name(start.model, settings)
+    found: list[tuple[str, JsonObject] | None] = [None]
+    if processes(settings.device).is_main_process and (last := last_begun(settings.out, name)):
+        found = [(str(last), config_of_run(last))]
+    told = broadcast_object_list(found)[0]
+    if told is None:
+        return None
+    folder, config = Path(told[0]), told[1]
+    saved = settings_in(config, folder / "config.yaml")
+    shared = shared_anew(saved, config, folder, num_processes=num_started())
+    now = found_out(settings, saved, shared)
+    begin_anew(start.model)
+    asked = yaml.safe_load(config_text(config_content(start.model, now, start.config)))
+    try:
+        _check_same(folder, {**config, "train": to_plain(shared)}, asked)
+    except ValueError as error:
+        if is_asked:
+            raise ValueError(f"{error}; or give the new run another --name") from error
+        return None
+    return BegunRun(folder, saved, now)
+
+
+def _check_same(folder: Path, saved: JsonObject, asked: JsonObject) -> None:
+    """Raises ValueError that names what differs between two configs: settings, model and its options; else the card."""
+    words = [
+        {**content["train"], **{name: content.get(name) for name in ("model", "options")}}
+        for content in (saved, asked)
+    ]
+    check_same_run(folder, *words)
+    check_same_run(folder, {"card": saved["card"]}, {"card": asked["card"]})
+
+
+def config_content(model: Detector, settings: TrainSettings, instead: Mapping[str, object]) -> JsonObject:
+    """What config.yaml says of a run: the settings, the model's card, how many processes learn, and the versions.
+
+    `instead` are entries that the model's own would not be right for.
+    """
+    return {
+        "model": (model.origin or {}).get("model"),
+        "options": (model.origin or {}).get("options", {}),
+        "train": to_plain(settings),
+        "processes": num_started(),
+        "card": json.loads(json.dumps(model.card())),
+        "versions": machine_facts(),
+        **instead,
+    }
+
+
+def rewrite_settings(folder: Path, settings: TrainSettings) -> None:
+    """Write these settings into the run's config.yaml, so that the next time it goes on with them.
+
+    The batch size stays that of the processes with which it began.
+    """
+    content = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    size = content["train"]["batch_size"]
+    write_config(folder, {**content, "train": {**to_plain(settings), "batch_size": size}})
 
 
 def _merged(old: Mapping[str, object], new: Mapping[str, object]) -> JsonObject:

@@ -33,23 +33,18 @@ from pagoda.recipes.datasets import check_frames, check_learnable, check_scorabl
 from pagoda.recipes.initial_model import Build, Start, begin_anew, starting_model
 from pagoda.recipes.remarks import data_remarks, tile_remarks
 from pagoda.recipes.resuming import (
+    begun_run,
     check_epochs,
     check_same_run,
+    config_content,
     config_of_run,
     how_to_go_on,
+    rewrite_settings,
     schedule_note,
     settings_in,
     settings_with,
     share_note,
     shared_anew,
-)
-from pagoda.recipes.run_folder import (
-    begun_run,
-    config_content,
-    rewrite_settings,
-    run_name,
-    shared_run_folder,
-    write_config,
 )
 from pagoda.recipes.run_report import report_if_possible, report_run
 from pagoda.recipes.target_fields import check_keypoints, lighten
@@ -57,6 +52,7 @@ from pagoda.structures.tubes import AnyTargets
 from pagoda.training.distributed import num_restarts, num_started, processes
 from pagoda.training.loop import MakeBar, Trainer
 from pagoda.training.plan import Pace, RunPlan
+from pagoda.training.run_folder import run_name, shared_run_folder, write_config
 from pagoda.training.settings import TrainSettings, to_plain
 from pagoda.training.trial import Trial, plan_of
 from pagoda.zoo.cards import model_from_card

@@ -58,14 +58,16 @@ def train(
 
     `resume` is the folder of a run to go on with, interrupted or at its end; `epochs`, `workers`, `device`,
     `val_every`, `patience`, `save_seconds` and `inside_only` may then be given anew, `data` too where the same data lie
-    elsewhere, and whatever else differs is refused. Ctrl-C or SIGTERM saves at the end of the step and raises Stopped,
-    a KeyboardInterrupt that says how to go on.
+    elsewhere, and whatever else differs is refused; "auto" stands for the last run of that `name` in `out`, where there
+    is one and it is the same run, else for a new one.
+
+    Ctrl-C or SIGTERM saves at the end of the step and raises Stopped, a KeyboardInterrupt that says how to go on.
 
     >>> train("fcos_resnet18_fpn", "shapes", epochs=12, optim={"learning_rat": 1e-3})
     Traceback (most recent call last):
     ValueError: unknown setting 'optim.learning_rat'; did you mean 'optim.learning_rate'?
     """
-    if resume is not None:
+    if resume is not None and resume != "auto":
         if model is not None or options:
             raise ValueError(
                 f"the run in {resume} has its model already; leave model and options out, or resume"
@@ -80,7 +82,9 @@ def train(
             " builds the model is given as build=FUNCTION, beside a name for it"
         )
     chosen = from_plain(TrainSettings, {"data": str(data), **settings})
-    return training_run.train(model, chosen, options=options, build=build, quiet=quiet)
+    return training_run.train(
+        model, chosen, options=options, build=build, resume_begun=resume == "auto", quiet=quiet
+    )
 
 
 @checked

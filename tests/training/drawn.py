@@ -1,4 +1,7 @@
-"""A run small enough for a test: `python drawn.py FOLDER [resume]` trains it, for tests that kill it."""
+"""A run small enough for a test: `python drawn.py FOLDER [resume]` trains it, for tests that kill it.
+
+With `odd` the second process of a group has losses that are no numbers, with `fails` it fails.
+"""
 
 import sys
 from pathlib import Path
@@ -66,4 +69,13 @@ def small_trainer(
 if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    small_trainer(Path(sys.argv[1]), resume="resume" in sys.argv).run()
+    trainer = small_trainer(Path(sys.argv[1]), resume="resume" in sys.argv)
+    if trainer.accelerator.process_index == 1 and "odd" in sys.argv:
+        losses = trainer.model.losses
+        trainer.model.losses = lambda images, targets: {
+            name: value * torch.nan for name, value in losses(images, targets).items()
+        }
+    if trainer.accelerator.process_index == 1 and "fails" in sys.argv:
+        trainer.view.transform = None
+        trainer.view.dataset = None
+    trainer.run()

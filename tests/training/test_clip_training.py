@@ -69,6 +69,7 @@ def trainer(folder, *, resume=False, view=None, kind=Counting, **changes) -> Tra
             warnings=(),
             metrics={"AP": 0.0, "AP50": 0.0},
             deciding=("AP", 0.0),
+            line=lambda: "AP 0.000",
             to_dict=lambda: {"metrics": {}},
         ),
         settings,

@@ -16,15 +16,18 @@ from pagoda.plain import JsonObject, checked
 from pagoda.recipes import training_run
 from pagoda.recipes.by_name import recipe_settings
 from pagoda.recipes.initial_model import Build, CheckpointOptions
-from pagoda.recipes.resuming import check_same_run, config_of_run, read_config, settings_in
+from pagoda.recipes.resuming import check_same_run, config_of_run, read_config, settings_in, shared_anew
 from pagoda.recipes.training_run import RunResult
-from pagoda.training.distributed import processes
+from pagoda.training.distributed import num_started, processes
 from pagoda.training.plan import RunPlan
 from pagoda.training.settings import TrainSettings, to_plain
 from pagoda.weights.file_types import is_remote
 from pagoda.zoo.composed_options import changed, read_options
 from pagoda.zoo.families import is_known
 from pagoda.zoo.options import ModelOptions, Options
+
+AUTO = "auto"
+"""in the place of a run's folder: the last one of its name"""
 
 
 class _Asked(TypedDict):
@@ -45,6 +48,7 @@ class TrainCommand(TrainSettings):
     pagoda train fcos_resnet18_fpn --data DIR --batch-size auto --plan
     pagoda train --config runs/NAME-1/config.yaml --epochs 24
     pagoda train --resume runs/NAME-1 --epochs 40
+    pagoda train fcos_resnet18_fpn --data DIR --name NAME --resume auto
     pagoda train FILE.py:FUNCTION --resume runs/NAME-1
     """
 
@@ -69,7 +73,7 @@ class TrainCommand(TrainSettings):
     resume: str = ""
     """folder of a run to go on with, interrupted or at its end; of the settings --epochs, --workers, --device,
     --val-every, --patience, --save-seconds and --inside-only may then be given anew, and --data where the same data
-    lie elsewhere"""
+    lie elsewhere; auto: the last run of its --name in --out, if there is one, else a new run"""
     plan: bool = False
     """print how long the run would take and how much memory, found out by its first steps, and stop"""
     print_config: bool = False
@@ -80,7 +84,7 @@ class TrainCommand(TrainSettings):
 
 def main(arguments: Sequence[str]) -> int:
     folder = flag_value(arguments, "--resume")
-    if folder:
+    if folder and folder != AUTO:
         return _go_on(folder, arguments)
     recipe, config = flag_value(arguments, "--recipe"), flag_value(arguments, "--config")
     if recipe and config:
@@ -107,13 +111,16 @@ def main(arguments: Sequence[str]) -> int:
     run: _Asked = {"options": options, "build": build, "most_pictures": most}
     if command.plan:
         return _print_plan(training_run.plan(command.architecture, settings, **run), command.json)
-    return _finish(training_run.train(command.architecture, settings, **run), command.json)
+    resume_begun = command.resume == AUTO
+    result = training_run.train(command.architecture, settings, resume_begun=resume_begun, **run)
+    return _finish(result, command.json)
 
 
 def _go_on(folder: str, arguments: Sequence[str]) -> int:
     """A run that was interrupted or has come to its end, with the flags that may change; others are refused."""
     config = config_of_run(folder)
     saved = _command_of(config, Path(folder) / "config.yaml", architecture="")
+    saved = shared_anew(saved, config, folder, num_processes=num_started())
     named = config.get("model") or ""
     refuse_flags(arguments, "model", saved.model, named)
     typed = parse(TrainCommand, "train", arguments, replace(saved, resume=folder))

@@ -14,7 +14,12 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from pagoda.criteria.normalize import MovingMean, mean_over_processes
+from pagoda.criteria.normalize import (
+    MovingMean,
+    num_sharing,
+    number_over_processes,
+    sum_over_processes,
+)
 from pagoda.ops.anchors import point_strides
 from pagoda.ops.assign import IGNORED, LowQuality, assign_by_center, assign_by_iou
 from pagoda.ops.box_coding import BoxCoder
@@ -164,8 +169,8 @@ class FCOSCriterion:
         positive = image_labels >= 0
         target_ltrb = torch.cat(ltrb_targets)  # (F, 4)
         scale = steps.expand(len(targets), -1)[positive][:, None] if self.normalize_targets else 1.0
-        count = mean_over_processes(positive.sum()).clamp(min=1)
-        count = count if running_count is None else running_count(count)
+        count = sum_over_processes(positive.sum()).clamp(min=1)
+        count = (count if running_count is None else running_count(count)) / num_sharing()
         class_sums = focal_loss_sums(outputs.class_logits, image_labels, alpha=self.alpha, gamma=self.gamma)
         predicted_ltrb = outputs.box_outputs[positive].float()
         quality = self._quality_target(predicted_ltrb.detach(), target_ltrb)
@@ -174,7 +179,7 @@ class FCOSCriterion:
         )
         if self.weigh_boxes:
             box_loss = box_loss * quality
-            box_count = mean_over_processes(quality.sum()).clamp(min=1e-6)
+            box_count = sum_over_processes(quality.sum()).clamp(min=1e-6) / num_sharing()
         else:
             box_count = count
         losses = {"loss_class": class_sums.sum() / count, "loss_box": box_loss.sum() / box_count}
@@ -288,7 +293,7 @@ class RetinaNetCriterion:
         if self.box_normalizer is not None:
             box_divisors = self._divisors(image_counts, self.box_normalizer)
         if running_count is not None:
-            divisors = box_divisors = running_count(mean_over_processes(image_counts.sum()))
+            divisors = box_divisors = running_count(sum_over_processes(image_counts.sum())) / num_sharing()
         class_sums = self._class_sums(outputs.class_logits, torch.stack(labels))
         return {
             "loss_class": (class_sums / divisors).sum(),
@@ -298,11 +303,11 @@ class RetinaNetCriterion:
     def _divisors(self, counts: Int[Tensor, " b"], normalizer: Normalizer) -> Shaped[Tensor, " b"]:
         """(B,) what the sums are divided by, from the positives of every image."""
         if normalizer == "image":
-            return counts.clamp(min=1) * len(counts)
+            return counts.clamp(min=1) * number_over_processes(len(counts), counts) / num_sharing()
         if normalizer == "sum_of_images":
             counts = counts.clamp(min=1)
-        extra = len(counts) if normalizer == "batch_plus_images" else 0
-        return (mean_over_processes(counts.sum()) + extra).clamp(min=1).expand(len(counts))
+        total = counts.sum() + (len(counts) if normalizer == "batch_plus_images" else 0)
+        return (sum_over_processes(total).clamp(min=1) / num_sharing()).expand(len(counts))
 
     def _class_sums(
         self, logits: Float[Tensor, "b p classes"], labels: Int[Tensor, "b p"]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 
 from pagoda.criteria.dense import class_labels
-from pagoda.criteria.normalize import mean_over_processes
+from pagoda.criteria.normalize import num_sharing, sum_over_processes
 from pagoda.ops.assign import IGNORED, assign_claim_best
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.focal import focal_loss_sums
@@ -86,8 +86,8 @@ class EfficientDetCriterion:
             delta_targets.append(coder.encode(target.boxes[index[own]], anchors[own]))
         image_labels = torch.stack(labels)  # (B, P)
         positive = image_labels >= 0
-        count = mean_over_processes(positive.sum()) + 1
-        divisor = count if running_count is None else running_count(count)
+        count = sum_over_processes(positive.sum()) + 1
+        divisor = (count if running_count is None else running_count(count)) / num_sharing()
         deltas = outputs.box_outputs[positive].float()
         box_sum = huber_loss(deltas, torch.cat(delta_targets), delta=self.huber_delta, reduction="sum")
         return {

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Generic, Literal
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
+from pagoda.criteria.normalize import num_sharing, number_over_processes, sum_over_processes
 from pagoda.ops.heatmaps import keypoints_to_cells
 from pagoda.ops.masks import crop_masks
 from pagoda.plain import check_counts, check_numbers, checked
@@ -20,6 +20,7 @@ from pagoda.structures.tubes import SomeTargets
 class MaskCriterion:
     """Cross-entropy of every cell of the class's own mask (He 2017, section 3).
 
+    >>> import torch
     >>> undecided, targets = torch.zeros(2, 1, 1), torch.ones(2, 1, 1)
     >>> MaskCriterion()(undecided, targets, torch.tensor([True, False]))["loss_mask"]  # ln 2 of one region
     tensor(0.6931)
@@ -57,7 +58,8 @@ class MaskCriterion:
         """{"loss_mask": scalar} of logits of the objects' classes, their targets, and whether each counts."""
         per_cell = binary_cross_entropy_with_logits(logits.float(), targets, reduction="none")
         total = (per_cell * counts[:, None, None]).sum()
-        return {"loss_mask": total * self.weight / (counts.sum() * logits.shape[-1] ** 2).clamp(min=1)}
+        divisor = (sum_over_processes(counts.sum()) * logits.shape[-1] ** 2).clamp(min=1) / num_sharing()
+        return {"loss_mask": total * self.weight / divisor}
 
 
 @checked
@@ -65,6 +67,7 @@ class MaskCriterion:
 class KeypointCriterion(Generic[SomeTargets]):
     """Softmax over the cells of each keypoint's map (He 2017, section 5), of pictures or clips.
 
+    >>> import torch
     >>> undecided, cells = torch.zeros(1, 1, 2, 2), torch.tensor([[3]])
     >>> KeypointCriterion()(undecided, cells, torch.tensor([[True]]), 1)["loss_keypoint"]  # ln of 4 cells
     tensor(1.3863)
@@ -119,7 +122,7 @@ class KeypointCriterion(Generic[SomeTargets]):
             )
         per_point = cross_entropy(logits.float().flatten(0, 1).flatten(1), cells.flatten(), reduction="none")
         total = (per_point * counts.flatten()).sum()
-        divisor = counts.sum().clamp(min=1)
+        divisor = sum_over_processes(counts.sum()).clamp(min=1)
         if self.normalizer == "budget":
-            divisor = torch.full_like(divisor, num_images * self.budget * logits.shape[1])
-        return {"loss_keypoint": total * self.weight / divisor}
+            divisor = number_over_processes(num_images, logits) * (self.budget * logits.shape[1])
+        return {"loss_keypoint": total * self.weight / (divisor / num_sharing())}

@@ -1,4 +1,12 @@
-"""Counts that losses are divided by, alike on every process."""
+"""Counts that losses are divided by: those of the whole batch, on every process alike.
+
+Who trains with W processes takes the mean of their gradients. So each process divides its sums by a W-th of what one
+process with the whole batch would divide by, and the mean of the W losses is that process's loss.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from jaxtyping import Float, Shaped
@@ -6,21 +14,53 @@ from torch import Tensor, distributed, nn
 
 from pagoda.plain import checked
 
+_is_alone = ContextVar("is_alone", default=False)
 
-def mean_over_processes(value: Shaped[Tensor, ""]) -> Float[Tensor, ""]:
-    """The mean of a scalar over all processes (a float); the value itself when there is one process.
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """In the block the counts are those of this process: for losses that the others do not compute at the same time.
+
+    >>> with alone():
+    ...     num_sharing()
+    1
+    """
+    token = _is_alone.set(True)
+    try:
+        yield
+    finally:
+        _is_alone.reset(token)
+
+
+def num_sharing() -> int:
+    """How many processes share a batch, by which the divisor of the whole batch is divided."""
+    is_one = _is_alone.get() or not (distributed.is_available() and distributed.is_initialized())
+    return 1 if is_one else distributed.get_world_size()
+
+
+def sum_over_processes(value: Shaped[Tensor, ""]) -> Float[Tensor, ""]:
+    """The sum of a scalar over all processes (a float); the value itself when there is one process.
 
     Every process must call it, also one whose pictures hold no object: collectives wait for all.
 
-    >>> mean_over_processes(torch.tensor(3))
+    >>> sum_over_processes(torch.tensor(3))
     tensor(3.)
     """
     value = value.detach().to(torch.float32)
-    if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
+    if num_sharing() == 1:
         return value
     total = value.clone()
     distributed.all_reduce(total, op=distributed.ReduceOp.SUM)
-    return total / distributed.get_world_size()
+    return total
+
+
+def number_over_processes(mine: int, like: Shaped[Tensor, "..."]) -> Float[Tensor, ""]:
+    """How many pictures or regions the batch has over all processes, `mine` of this one; on the device of `like`.
+
+    >>> number_over_processes(2, torch.zeros(5))
+    tensor(2.)
+    """
+    return sum_over_processes(torch.tensor(mine, device=like.device))
 
 
 @checked

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import cross_entropy
 
 from pagoda.criteria.masks_keypoints import KeypointCriterion, MaskCriterion
+from pagoda.criteria.normalize import num_sharing, number_over_processes
 from pagoda.criteria.rpn import RPNCriterion
 from pagoda.ops.assign import assign_by_overlap
 from pagoda.ops.box_coding import BoxCoder
@@ -141,7 +142,7 @@ class RoICriterion(Generic[SomeTargets]):
         labels = served.of_objects([target.labels for target in targets])
         class_targets = torch.full_like(sample.objects, class_logits.shape[1] - 1)
         class_targets[positive] = labels
-        total = max(1, len(class_targets))
+        total = number_over_processes(len(class_targets), class_logits).clamp(min=1) / num_sharing()
         deltas = box_outputs[positive].float()
         of_class = labels if deltas.shape[1] > 1 else torch.zeros_like(labels)
         deltas = deltas[torch.arange(len(labels), device=labels.device), of_class]

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int, Real
 from torch import Generator, Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from pagoda.criteria.normalize import num_sharing, number_over_processes, sum_over_processes
 from pagoda.ops.assign import BACKGROUND, IGNORED, LowQuality, assign_by_overlap
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.boxes import pairwise_iou
@@ -141,13 +142,14 @@ class RPNCriterion(Generic[SomeTargets]):
             "loss_rpn_box": (torch.stack(box_sums) / box_divisors).sum() * self.box_weight,
         }
 
-    def _divisors(self, counts: Int[Tensor, " b"], normalizer: SampleNormalizer) -> Int[Tensor, " b"]:
+    def _divisors(self, counts: Int[Tensor, " b"], normalizer: SampleNormalizer) -> Float[Tensor, " b"]:
         """(B,) what the sums are divided by, from the sizes of the images' samples."""
+        if normalizer == "sampled":
+            return (sum_over_processes(counts.sum()).clamp(min=1) / num_sharing()).expand(len(counts))
+        images = number_over_processes(len(counts), counts) / num_sharing()
         if normalizer == "image":
-            return counts.clamp(min=1) * len(counts)
-        if normalizer == "budget":
-            return torch.full_like(counts, (self.count or 0) * len(counts))
-        return counts.sum().clamp(min=1).expand(len(counts))
+            return counts.clamp(min=1) * images
+        return ((self.count or 0) * images).expand(len(counts))
 
     def box_sum(
         self,

@@ -209,7 +209,7 @@ class BatchPlan:
         _check_factors(self.factors, self.num_images)
         if len(self) == 0:
             raise ValueError(
-                f"{counted(self.num_images, 'picture makes', 'pictures make')} no batch of {self._global_size}"
+                f"{counted(self.num_images, 'picture makes', 'pictures make')} no batch of {self.global_size}"
                 f" (batch_size × num_processes, drop_last={self.drop_last}); take smaller batches"
             )
 
@@ -218,18 +218,19 @@ class BatchPlan:
         return self.images if isinstance(self.images, int) else len(self.images)
 
     @property
-    def _global_size(self) -> int:
+    def global_size(self) -> int:
+        """Pictures of a batch over all processes."""
         return self.batch_size * self.num_processes
 
     def __len__(self) -> int:
         """Batches per epoch, the same in every process and epoch."""
-        full, rest = divmod(self.num_images, self._global_size)
+        full, rest = divmod(self.num_images, self.global_size)
         return full if self.drop_last or rest == 0 or self.is_joined else full + 1
 
     @property
     def is_joined(self) -> bool:
         """Whether the pictures left over at the end of an epoch are learnt in the batch before."""
-        full, rest = divmod(self.num_images, self._global_size)
+        full, rest = divmod(self.num_images, self.global_size)
         needs_more = self.at_least > 1 and 0 < rest < self.at_least * self.num_processes
         return needs_more and full > 0 and not self.drop_last
 
@@ -265,7 +266,7 @@ class BatchPlan:
 
     def _global_batches(self, order: np.ndarray, pictures: np.ndarray) -> list[np.ndarray]:
         """Places in `pictures`, batch by batch."""
-        size = self._global_size
+        size = self.global_size
         if not self.group_by_aspect:
             return [order[first : first + size] for first in range(0, len(order), size)]
         height, width = np.asarray(self.images).T

@@ -102,6 +102,12 @@ def starting_model(
     return _fitted(model, labels)
 
 
+def begin_anew(model: Detector) -> None:
+    """Let a model that is to learn forget what holds for the weights it begins with."""
+    model.inclusive = False  # what it learns from now on are the edges of objects
+    model.thresholds = None  # chosen for scores that it will not give any more
+
+
 def is_size_open(model: str, options: Mapping[str, object]) -> bool:
     """Whether nobody has chosen a size: a zoo model in our own flavour that resizes pictures by their sides.
 

@@ -1,29 +1,38 @@
-"""What may change when a run goes on, and what then becomes of its learning rate."""
+"""What a run's config.yaml says, which run goes on, what may change then, and what becomes of its learning rate."""
 
+import json
 import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
+from accelerate.utils import broadcast_object_list
 
 from pagoda.detectors.contract import Detector
-from pagoda.files.atomic import write_atomically
 from pagoda.files.text import read_text, read_yaml
 from pagoda.messages import counted
 from pagoda.plain import JsonObject, from_plain
+from pagoda.recipes.initial_model import Start, begin_anew
+from pagoda.training.distributed import num_started, processes
 from pagoda.training.optim import rate_factor
+from pagoda.training.run_folder import config_text, last_begun, run_name, write_config
 from pagoda.training.settings import TrainSettings, to_plain
+from pagoda.visualization.report import machine_facts
+
+Run = TypeVar("Run", bound=TrainSettings)
 
 MAY_CHANGE = (
     "data", "epochs", "workers", "device", "val_every", "patience", "save_seconds", "inside_only",
 )  # fmt: skip
 """Settings that decide how long a run is and how it is carried out, not what it learns from or how; `data` where the
 folder was moved, for what is in it is compared"""
-CONFIG_KEYS = ("model", "options", "train", "card", "versions")
+CONFIG_KEYS = ("model", "options", "train", "processes", "card", "versions")
 
 
 def read_config(file: str | Path) -> JsonObject:
-    """The entries of a config.yaml by name: model, options, train, card, versions, as far as it has them.
+    """The entries of a config.yaml by name: model, options, train, processes, card, versions, as far as it has them.
 
     Raises ValueError for others, which would change nothing, and for entries of the wrong kind.
 
@@ -107,6 +116,69 @@ def settings_with(saved: TrainSettings, changes: Mapping[str, object]) -> TrainS
     return from_plain(TrainSettings, _merged(to_plain(saved), changes))
 
 
+def shared_anew(settings: Run, content: JsonObject, folder: str | Path, *, num_processes: int) -> Run:
+    """The settings of a run for so many processes as learn now: its batches keep their size over all of them, and so
+    hold the same pictures in the same order.
+
+    `settings` and `content` are those it began with, as config.yaml keeps them; where that does not say how many
+    processes there were, it is as many. Raises ValueError where they cannot share a batch evenly.
+
+    >>> settings = TrainSettings(data="bccd", batch_size=4)
+    >>> shared_anew(settings, {"processes": 2}, "runs/a", num_processes=1).batch_size
+    8
+    >>> shared_anew(settings, {"processes": 2}, "runs/a", num_processes=3)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: the run in runs/a learns from 8 pictures at a time (2 processes × 4), which 3 ...
+    """
+    before = content.get("processes") or num_processes
+    if before == num_processes or isinstance(settings.batch_size, str):
+        return settings
+    pictures = before * settings.batch_size
+    if pictures % num_processes:
+        *few, most = [str(count) for count in range(1, pictures + 1) if pictures % count == 0]
+        raise ValueError(
+            f"the run in {folder} learns from {pictures} pictures at a time ({before} processes ×"
+            f" {settings.batch_size}), which {num_processes} cannot share evenly; take {', '.join(few)} or {most}"
+            " processes"
+        )
+    return replace(settings, batch_size=pictures // num_processes)
+
+
+def share_note(before: TrainSettings, now: TrainSettings) -> str:
+    """A sentence on what another number of processes means for a run that goes on; "" where it has not changed.
+
+    >>> share_note(*(TrainSettings(data="bccd", batch_size=size) for size in (4, 8)))  # doctest: +ELLIPSIS
+    'batches keep their pictures: 8 for each process instead of 4; ...'
+    """
+    if before.batch_size == now.batch_size:
+        return ""
+    return (
+        f"batches keep their pictures: {now.batch_size} for each process instead of {before.batch_size}; sums are in"
+        " another order, so the weights will differ a little, and batch norms that learn see as many together"
+    )
+
+
+def found_out(settings: TrainSettings, saved: TrainSettings, shared: TrainSettings) -> TrainSettings:
+    """The settings of a command that began a run, as the run goes on with them: what they leave "auto" as the run has
+    found it out, and its batch size `shared` anew.
+
+    >>> saved, shared = (TrainSettings(data="bccd", batch_size=size, precision="bf16") for size in (4, 8))
+    >>> again = found_out(TrainSettings(data="bccd", batch_size=4), saved, shared)
+    >>> again.precision, again.batch_size
+    ('bf16', 8)
+    """
+    if settings.precision == "auto":
+        settings = replace(settings, precision=saved.precision)
+    if settings.batch_size == "auto":
+        optim = replace(settings.optim, accumulate=saved.optim.accumulate)
+        return replace(settings, batch_size=shared.batch_size, optim=optim)
+    return (
+        replace(settings, batch_size=shared.batch_size)
+        if settings.batch_size == saved.batch_size
+        else settings
+    )
+
+
 def check_same_run(folder: str | Path, saved: Mapping[str, object], now: Mapping[str, object]) -> None:
     """Raises ValueError naming all that differs between two mappings of settings, except what `MAY_CHANGE`.
 
@@ -179,12 +251,80 @@ def schedule_note(saved: TrainSettings, now: TrainSettings, *, step: int, totals
     )
 
 
+@dataclass(frozen=True)
+class BegunRun:
+    """A run to go on with."""
+
+    folder: Path
+    """of the run"""
+    saved: TrainSettings
+    """its settings until now"""
+    settings: TrainSettings
+    """from now on"""
+
+
+def begun_run(start: Start, settings: TrainSettings, *, is_asked: bool) -> BegunRun | None:
+    """The last run of its name in `settings.out`, the same on every process, where it is one of this model with these
+    settings and has something to go on from; the main process looks.
+
+    Where `is_asked`, ValueError is raised for another run, with all that differs; else it is left alone.
+    """
+    name = run_name(start.model, settings)
+    found: list[tuple[str, JsonObject] | None] = [None]
+    if processes(settings.device).is_main_process and (last := last_begun(settings.out, name)):
+        found = [(str(last), config_of_run(last))]
+    told = broadcast_object_list(found)[0]
+    if told is None:
+        return None
+    folder, config = Path(told[0]), told[1]
+    saved = settings_in(config, folder / "config.yaml")
+    shared = shared_anew(saved, config, folder, num_processes=num_started())
+    now = found_out(settings, saved, shared)
+    begin_anew(start.model)
+    asked = yaml.safe_load(config_text(config_content(start.model, now, start.config)))
+    try:
+        _check_same(folder, {**config, "train": to_plain(shared)}, asked)
+    except ValueError as error:
+        if is_asked:
+            raise ValueError(f"{error}; or give the new run another --name") from error
+        return None
+    return BegunRun(folder, saved, now)
+
+
+def _check_same(folder: Path, saved: JsonObject, asked: JsonObject) -> None:
+    """Raises ValueError that names what differs between two configs: settings, model and its options; else the card."""
+    words = [
+        {**content["train"], **{name: content.get(name) for name in ("model", "options")}}
+        for content in (saved, asked)
+    ]
+    check_same_run(folder, *words)
+    check_same_run(folder, {"card": saved["card"]}, {"card": asked["card"]})
+
+
+def config_content(model: Detector, settings: TrainSettings, instead: Mapping[str, object]) -> JsonObject:
+    """What config.yaml says of a run: the settings, the model's card, how many processes learn, and the versions.
+
+    `instead` are entries that the model's own would not be right for.
+    """
+    return {
+        "model": (model.origin or {}).get("model"),
+        "options": (model.origin or {}).get("options", {}),
+        "train": to_plain(settings),
+        "processes": num_started(),
+        "card": json.loads(json.dumps(model.card())),
+        "versions": machine_facts(),
+        **instead,
+    }
+
+
 def rewrite_settings(folder: Path, settings: TrainSettings) -> None:
-    """Write these settings into the run's config.yaml, so that the next time it goes on with them."""
-    file = folder / "config.yaml"
-    content = {**yaml.safe_load(file.read_text(encoding="utf-8")), "train": to_plain(settings)}
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    write_atomically(file, lambda path: path.write_text(text, encoding="utf-8"))
+    """Write these settings into the run's config.yaml, so that the next time it goes on with them.
+
+    The batch size stays that of the processes with which it began.
+    """
+    content = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    size = content["train"]["batch_size"]
+    write_config(folder, {**content, "train": {**to_plain(settings), "batch_size": size}})
 
 
 def _merged(old: Mapping[str, object], new: Mapping[str, object]) -> JsonObject:

@@ -1,6 +1,5 @@
 """From a dataset folder to a trained, scored and reported detector."""
 
-import json
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -12,7 +11,6 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-import yaml
 from accelerate.utils import broadcast_object_list
 
 from pagoda.data.balance import balance_remark, picture_factors
@@ -25,7 +23,6 @@ from pagoda.detectors.contract import Detector
 from pagoda.evaluation.coco.operating import OperatingOptions
 from pagoda.evaluation.coco.result import DetectionResult
 from pagoda.evaluation.runner import evaluate
-from pagoda.files.atomic import claim_folder, write_atomically
 from pagoda.files.lock import hold_folder
 from pagoda.machine import choose_precision, find_device
 from pagoda.memory import forget_peak, peak_memory
@@ -33,27 +30,31 @@ from pagoda.messages import in_bytes, lasting
 from pagoda.plain import JsonObject
 from pagoda.recipes.augmentation import check_pasting, training_transform
 from pagoda.recipes.datasets import check_frames, check_learnable, check_scorable, check_tiles, open_data
-from pagoda.recipes.initial_model import Build, Start, starting_model
+from pagoda.recipes.initial_model import Build, Start, begin_anew, starting_model
 from pagoda.recipes.remarks import data_remarks, tile_remarks
 from pagoda.recipes.resuming import (
+    begun_run,
     check_epochs,
     check_same_run,
+    config_content,
     config_of_run,
     how_to_go_on,
     rewrite_settings,
     schedule_note,
     settings_in,
     settings_with,
+    share_note,
+    shared_anew,
 )
 from pagoda.recipes.run_report import report_if_possible, report_run
 from pagoda.recipes.target_fields import check_keypoints, lighten
 from pagoda.structures.tubes import AnyTargets
-from pagoda.training.distributed import processes
+from pagoda.training.distributed import num_restarts, num_started, processes
 from pagoda.training.loop import MakeBar, Trainer
 from pagoda.training.plan import Pace, RunPlan
+from pagoda.training.run_folder import run_name, shared_run_folder, write_config
 from pagoda.training.settings import TrainSettings, to_plain
 from pagoda.training.trial import Trial, plan_of
-from pagoda.visualization.report import machine_facts
 from pagoda.zoo.cards import model_from_card
 
 Dataset: TypeAlias = AnnotatedDataset[AnyTargets]
@@ -88,11 +89,13 @@ def train(
     options: JsonObject | None = None,
     build: Build | None = None,
     most_pictures: int = 8,
+    resume_begun: bool = False,
     quiet: bool = False,
 ) -> RunResult:
     """Train a model on the dataset folder `settings.data`, into a new run folder.
 
     Raises before anything is made: FileNotFoundError without data, ValueError for data that the model cannot learn.
+    Where torchrun has started the processes again, it goes on with the run that they had begun.
 
     >>> train("fcos_resnet18_fpn", TrainSettings(data="no/such/folder"))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
@@ -104,10 +107,25 @@ def train(
         options: those of a zoo model; for a checkpoint short_side, long_side, canvas and take.
         build: composes a model that is not in the zoo; `model` is then the name written into its card.
         most_pictures: that each step learns from where `settings.batch_size` is "auto".
+        resume_begun: go on with the last run of its name in `settings.out`, if there is one, which has to be the same
+            run (`resuming.check_same_run`).
         quiet: no bar, no remarks on the data and no words on standard error.
     """
     start, train_data, val_data = _opened(model, settings, options, build, quiet=quiet)
     go_on = partial(how_to_go_on, model=start.model, is_built=build is not None)
+    begun = begun_run(start, settings, is_asked=resume_begun) if resume_begun or num_restarts() else None
+    if begun is not None:
+        return _run(
+            start.model,
+            train_data,
+            val_data,
+            begun.settings,
+            begun.folder,
+            before=None,
+            again=go_on(begun.folder),
+            quiet=quiet,
+            saved=begun.saved,
+        )
     return train_on(
         start.model,
         train_data,
@@ -202,13 +220,11 @@ def train_on(
     _check(model, train_data, val_data, settings)
     settings = _with_precision(settings, quiet=quiet)
     settings = _with_batch_size(model, train_data, settings, most_pictures, quiet=quiet)
-    name = settings.name or str((model.origin or {}).get("model") or type(model).__name__).split(":")[-1]
-    folder = _shared_run_folder(settings, name)
+    folder = shared_run_folder(settings, run_name(model, settings))
     before = evaluate(model, val_data, batch_size=settings.batch_size) if score_before else None
-    model.inclusive = False  # what it learns from now on are the edges of objects
-    model.thresholds = None  # chosen for scores that it will not give any more
+    begin_anew(model)
     if processes(settings.device).is_main_process:
-        _write_config(folder, model, settings, config or {})
+        write_config(folder, config_content(model, settings, config or {}))
     again = go_on(folder) if go_on else ""
     return _run(model, train_data, val_data, settings, folder, before=before, again=again, quiet=quiet)
 
@@ -232,9 +248,10 @@ def resume(
     """
     folder = Path(folder)
     config = config_of_run(folder)
-    saved = settings_in(config, Path(folder) / "config.yaml")
-    settings = settings_with(saved, changes or {})
-    check_same_run(folder, to_plain(saved), to_plain(settings))
+    saved = settings_in(config, folder / "config.yaml")
+    shared = shared_anew(saved, config, folder, num_processes=num_started())
+    settings = settings_with(shared, changes or {})
+    check_same_run(folder, to_plain(shared), to_plain(settings))
     find_device(settings.device)
     model = model_from_card(config["card"], build=build, where=folder)
     train_data, val_data = open_data(settings, model).datasets(model)
@@ -338,8 +355,9 @@ def _go_on(trainer: Trainer, saved: TrainSettings, settings: TrainSettings, fold
     note = schedule_note(saved, settings, step=trainer.at.step, totals=totals)
     if trainer.at.epoch >= settings.epochs:
         note = f"no epoch is left of {settings.epochs}; --epochs {settings.epochs + 1} or more goes on"
-    if note and trainer.log is not None:
-        trainer.log.say(note)
+    where = f"goes on with {folder} at step {trainer.at.step} of {trainer.total_steps}"
+    if trainer.log is not None:
+        trainer.log.say("\n".join(filter(None, (where, note, share_note(saved, settings)))))
     if trainer.is_main and saved != settings:
         rewrite_settings(folder, settings)
 
@@ -376,25 +394,3 @@ def _check(model: Detector, train_data: Dataset, val_data: Dataset, settings: Tr
     check_learnable(model, train_data)
     check_pasting(train_data, settings.augment)
     check_scorable(model, val_data)
-
-
-def _shared_run_folder(settings: TrainSettings, name: str) -> Path:
-    """A fresh run folder, the same on every process: the main one makes it and tells the others."""
-    folder = [str(claim_folder(settings.out, name)) if processes(settings.device).is_main_process else ""]
-    return Path(broadcast_object_list(folder)[0])
-
-
-def _write_config(
-    folder: Path, model: Detector, settings: TrainSettings, instead: Mapping[str, object]
-) -> None:
-    """config.yaml: what `pagoda train --config` reads back, with the model's card and the versions."""
-    content = {
-        "model": (model.origin or {}).get("model"),
-        "options": (model.origin or {}).get("options", {}),
-        "train": to_plain(settings),
-        "card": json.loads(json.dumps(model.card())),
-        "versions": machine_facts(),
-        **instead,
-    }
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    write_atomically(folder / "config.yaml", lambda path: path.write_text(text, encoding="utf-8"))

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from pagoda.criteria.normalize import alone
 from pagoda.detectors.contract import Detector
 from pagoda.files.atomic import write_atomically
 from pagoda.layers.memory_format import is_channels_last
@@ -132,6 +133,21 @@ def kept_failure(
     return NotFiniteError(f"the {what} is not finite at step {step}\n{diagnosis.describe()}\n{kept}")
 
 
+def not_finite_gradients(model: nn.Module) -> list[str]:
+    """Names of the parameters whose gradient is NaN or infinite somewhere.
+
+    >>> layer = nn.Linear(1, 1)
+    >>> layer(torch.tensor([torch.inf])).sum().backward()
+    >>> not_finite_gradients(layer)
+    ['weight']
+    """
+    return [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None and not torch.isfinite(parameter.grad).all()
+    ]
+
+
 def load_capsule(path: str | Path) -> tuple[Saved, list[AnyTargets]]:
     """What `save_capsule` wrote: (everything in the file by name, its targets rebuilt).
 
@@ -199,11 +215,12 @@ def diagnose(
 def batch_losses(
     model: Detector, pictures: Sequence[Tensor], targets: Sequence[AnyTargets], precision: str
 ) -> dict[str, float]:
-    """{name: value} of every loss term, computed in the given precision, in whatever mode the model is."""
+    """{name: value} of every loss term, computed in the given precision, in whatever mode the model is, as if there
+    were no other process."""
     device = next(model.parameters()).device
     images = _like_weights(model.input_spec.batch(pictures, device=device), model)
     moved: list[Any] = [target.to(device) for target in targets]
-    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+    with alone(), torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         losses = model.losses(images, moved)
     return {name: value.item() for name, value in losses.items()}
 

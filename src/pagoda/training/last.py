@@ -1,5 +1,6 @@
 """`last/`: everything a run needs to go on as if it had never stopped."""
 
+import math
 import random
 import zipfile
 import zlib
@@ -12,6 +13,7 @@ from warnings import warn
 import numpy as np
 import torch
 
+from pagoda.data.loading import BatchPlan
 from pagoda.files.atomic import no_way_out
 from pagoda.files.drafts import draft_beside, settle, sweep_drafts
 from pagoda.weights.file_types import WeightsError
@@ -47,6 +49,17 @@ class Position:
     """False between the end of an epoch and its validation, so that a run stopped there is scored when it goes on"""
     seconds: float = 0.0
     """spent on training, reading pictures included, validation not"""
+
+    def judge(self, value: float) -> bool:
+        """Take note of a validation's deciding value: whether it is the best so far.
+
+        NaN, where there is no object to find, is the best as long as there was no other: the last weights are kept.
+        """
+        is_best = value > self.best_ap or (math.isnan(value) and self.best_ap < 0)
+        self.worse_count = 0 if is_best else self.worse_count + 1
+        if is_best:
+            self.best_ap = -1.0 if math.isnan(value) else value
+        return is_best
 
 
 def random_state() -> Saved:
@@ -119,6 +132,15 @@ def save_last(run: Path, state: Saved) -> None:
         ) from error
 
 
+def has_state(run: Path) -> bool:
+    """Whether a run's folder holds something to go on from.
+
+    >>> has_state(Path("no/such/run"))
+    False
+    """
+    return any((run / "last" / name).is_file() for name in (STATE_FILE, BEFORE_FILE))
+
+
 def load_last(run: Path, *, say: Callable[[str], object] = warn) -> Saved:
     """The last whole state `save_last` wrote; `say` is told where that is not the last one.
 
@@ -159,6 +181,32 @@ def compare_data(run: Path, saved: Mapping[str, str], now: Mapping[str, str]) ->
             f" objects or classes have changed); bring them back, or {_anew(run)}"
         )
     return "the pictures to score on have changed: scores before and after do not compare" if changed else ""
+
+
+def check_batches(run: Path, saved: Saved, plan: BatchPlan) -> None:
+    """Raises ValueError where a run that goes on would learn from other batches: of another size over all processes, or
+    from another number of them.
+
+    >>> saved = {"batches_per_epoch": 2, "batch_pictures": 8}
+    >>> check_batches(Path("runs/a"), saved, BatchPlan(images=16, batch_size=4, seed=0, num_processes=2))
+    >>> check_batches(Path("runs/a"), saved, BatchPlan(images=16, batch_size=4, seed=0))
+    Traceback (most recent call last):
+    ValueError: cannot resume runs/a: its batches have 8 pictures over all processes, 1 × 4 are 4: give batch_size=8
+    """
+    pictures, num_processes = saved.get("batch_pictures", plan.global_size), plan.num_processes
+    if pictures != plan.global_size:
+        remedy = f"give batch_size={pictures // num_processes}"
+        if pictures % num_processes:
+            remedy = f"{num_processes} processes cannot share that evenly"
+        raise ValueError(
+            f"cannot resume {run}: its batches have {pictures} pictures over all processes, {num_processes} ×"
+            f" {plan.batch_size} are {plan.global_size}: {remedy}"
+        )
+    if saved["batches_per_epoch"] != len(plan):
+        raise ValueError(
+            f"cannot resume {run}: an epoch had {saved['batches_per_epoch']} batches and has {len(plan)} now; the data,"
+            " the batch size or the number of processes has changed"
+        )
 
 
 def _load(file: Path) -> Saved:

@@ -1,19 +1,19 @@
 """The training loop: one screen (`Trainer.run`), and the steps it is made of."""
 
-import math
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from time import monotonic
+from typing import NoReturn
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
-from pagoda.data.loading import Batch, TrainingView, make_loader
+from pagoda.data.loading import Batch, Skipped, TrainingView, make_loader
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation.coco.result import DetectionResult
 from pagoda.layers.memory_format import order_weights
@@ -25,12 +25,25 @@ from pagoda.structures.instances import Targets
 from pagoda.structures.tubes import AnyTargets
 from pagoda.training.batch_norms import plan_batches
 from pagoda.training.best import save_best
-from pagoda.training.distributed import processes
+from pagoda.training.distributed import (
+    LostProcessError,
+    StepLosses,
+    all_skipped,
+    check_same_data,
+    highest,
+    is_of_lost_process,
+    processes,
+    seed_batch,
+    share_buffers,
+    sum_exactly,
+    sum_losses,
+)
 from pagoda.training.ema import ModelAverage
-from pagoda.training.failed_batch import kept_failure
+from pagoda.training.failed_batch import NotFiniteError, kept_failure, not_finite_gradients
 from pagoda.training.last import (
     Position,
     Saved,
+    check_batches,
     compare_data,
     load_last,
     random_state,
@@ -109,21 +122,23 @@ class Trainer:
         self.accelerator = Accelerator(mixed_precision="no", device_placement=False)
         self.device = self.accelerator.device if settings.device == "auto" else torch.device(settings.device)
         self.precision, _ = choose_precision(settings.precision, self.device, "training")
-        self.is_main = self.accelerator.is_main_process
+        self.is_main, self.num_processes = self.accelerator.is_main_process, self.accelerator.num_processes
         self.memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
         self.model = order_weights(model.to(self.device), channels_last=settings.channels_last)
         self.optimizer = build_optimizer(self.model, settings.optim)
         decay = settings.optim.ema_decay
         self.average = ModelAverage(self.model, decay, ramp=settings.optim.ema_ramp) if decay > 0 else None
-        processes_now = self.accelerator.num_processes, self.accelerator.process_index
+        processes_now = self.num_processes, self.accelerator.process_index
         self.plan = plan_batches(self.model.train(), sizes, settings, *processes_now, factors, view.parts)
         self.total_steps = self.steps_of(settings.epochs)
         self.at = Position()
         self.data, self.notes = dict(data or {}), list[str]()
+        check_same_data(self.data, self.num_processes)
         if resume:
             self._restore(load_last(run, say=self.notes.append))
         self.saved_step = self.at.step if resume else None
         self.losses = self.accelerator.prepare(_Losses(self.model))
+        sum_exactly(self.losses)
         self.saved_at = monotonic()
         self.on_step: Callable[[], object] = lambda: None  # called after every step
         self.log = (
@@ -155,6 +170,10 @@ class Trainer:
                 return self._run()
         except KeyboardInterrupt as stop:
             raise Stopped(self.stops.received or signal.SIGINT, self._how_to_go_on()) from stop
+        except RuntimeError as error:
+            if is_of_lost_process(error):
+                raise LostProcessError(error, self._how_to_go_on()) from error
+            raise
         finally:
             if self.log is not None:
                 self.log.close()
@@ -192,10 +211,7 @@ class Trainer:
 
     def _stop_where_asked(self) -> None:
         """Save and raise Stopped in every process of the group where one of them was asked to stop."""
-        if self.accelerator.num_processes > 1:
-            received = torch.tensor([self.stops.received], device=self.device)
-            distributed.all_reduce(received, distributed.ReduceOp.MAX)
-            self.stops.received = int(received.item())
+        self.stops.received = highest(self.stops.received, self.device, self.num_processes)
         if self.stops.received:
             self._save()
             self.accelerator.wait_for_everyone()  # a launcher ends the others when the first one goes
@@ -211,7 +227,8 @@ class Trainer:
 
     def _learn(self, batch: Batch) -> None:
         """One batch: losses, gradients and, every `accumulate` batches, a step of the optimiser."""
-        self._note_skipped(batch)
+        if self.num_processes > 1:
+            seed_batch(self.settings.seed, self._batches_done(), self.accelerator.process_index)
         pictures, targets = learnable_batch(self.model, batch)
         images = self.model.input_spec.batch(pictures, device=self.device).to(
             memory_format=self.memory_format
@@ -221,27 +238,25 @@ class Trainer:
         with nullcontext() if is_step else self.accelerator.no_sync(self.losses):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
                 losses = self.losses(images, [target.to(self.device) for target in targets])
-            total, values, is_finite = _summed(losses)
-            if not is_finite:
-                self._stop_not_finite("loss", values, pictures, targets)
-            self.accelerator.backward(total / accumulate)
+            learnt = sum_losses(losses, len(batch.skipped), self.num_processes)
+            if learnt.num_skipped:
+                self._note_skipped(all_skipped(batch.skipped, self.num_processes))
+            if not learnt.is_finite:
+                self._stop_not_finite("loss", learnt, pictures, targets)
+            self.accelerator.backward(learnt.total / accumulate)
         self.at.batch += 1
         if is_step:
-            self._step(values, pictures, targets)
+            self._step(learnt, pictures, targets)
 
-    def _step(self, values: dict[str, float], pictures: list[Tensor], targets: list[AnyTargets]) -> None:
+    def _step(self, learnt: StepLosses, pictures: list[Tensor], targets: list[AnyTargets]) -> None:
         optim = self.settings.optim
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         if optim.clip_each:
             clip_each_gradient(parameters, optim.clip_each)
         norm = nn.utils.clip_grad_norm_(parameters, optim.clip_norm or torch.inf)
         if not torch.isfinite(norm):
-            guilty = [
-                name
-                for name, parameter in self.model.named_parameters()
-                if parameter.grad is not None and not torch.isfinite(parameter.grad).all()
-            ]
-            self._stop_not_finite(f"gradient of {', '.join(guilty[-3:])}", values, pictures, targets)
+            guilty = ", ".join(not_finite_gradients(self.model)[-3:])
+            self._stop_not_finite(f"gradient of {guilty}", learnt, pictures, targets)
         rate = set_rate(self.optimizer, rate_factor(self.at.step, self.total_steps, optim))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -250,7 +265,7 @@ class Trainer:
         self.at.step += 1
         self.on_step()
         if self.log is not None:
-            loss = sum(values.values())
+            loss = sum(learnt.values.values())
             self.log.write(
                 "step",
                 self.at.step,
@@ -258,27 +273,22 @@ class Trainer:
                 lr=rate,
                 loss=loss,
                 gradient_norm=norm.item(),
-                **values,
+                **learnt.values,
             )
             self.log.advance(self.at.step, f"epoch {self.at.epoch + 1} · loss {loss:.3f}")
 
     def _score(self, epoch: int) -> DetectionResult:
         """Validate the averaged model, keep it when it is the best so far."""
         self._stop_where_asked()
+        share_buffers(self.model_to_keep(), self.num_processes)
         with self.stops.at_once():  # the epoch is saved
             result = self.validate(self.model_to_keep(), self._progress)
-        what, value = result.deciding
-        # Without an object to find nothing is undecided: the last weights are kept then.
-        is_best = value > self.at.best_ap or (math.isnan(value) and self.at.best_ap < 0)
-        self.at.worse_count = 0 if is_best else self.at.worse_count + 1
-        if is_best:
-            self.at.best_ap = -1.0 if math.isnan(value) else value
+        is_best = self.at.judge(result.deciding[1])
         if self.log is not None:
             self.log.write("val", self.at.step, epoch=epoch + 1, seconds=self.at.seconds, **result.metrics)
-            mark = "  best so far" if is_best else ""
-            told = "" if what == "AP" else f"{what} {value:.3f}  "
-            boxes = f"AP {result.metrics['AP']:.3f}  AP50 {result.metrics['AP50']:.3f}"
-            self.log.say(f"epoch {epoch + 1}/{self.settings.epochs}: {told}{boxes}{mark}")
+            self.log.say(
+                f"epoch {epoch + 1}/{self.settings.epochs}: {result.line()}{'  best so far' * is_best}"
+            )
             for warning in result.warnings if self.at.epoch <= self.settings.val_every else ():
                 self.log.say(f"warning: {warning}")
             if is_best:
@@ -299,6 +309,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "random": random_state(),
             "batches_per_epoch": len(self.plan),
+            "batch_pictures": self.plan.global_size,
             "data": self.data,
         }
         save_last(self.folder, state)
@@ -307,11 +318,7 @@ class Trainer:
     def _restore(self, state: Saved) -> None:
         note = compare_data(self.folder, state.get("data", {}), self.data)
         self.notes += [note] if note else []
-        if state["batches_per_epoch"] != len(self.plan):
-            raise ValueError(
-                f"cannot resume {self.folder}: an epoch had {state['batches_per_epoch']} batches and has"
-                f" {len(self.plan)} now; the data, the batch size or the number of processes has changed"
-            )
+        check_batches(self.folder, state, self.plan)
         self.model.load_state_dict(state["model"])
         if self.average is not None:
             self.average.model.load_state_dict(state["average"])
@@ -320,22 +327,26 @@ class Trainer:
         self.at = Position(**state["at"])
 
     def _stop_not_finite(
-        self, what: str, values: dict[str, float], pictures: list[Tensor], targets: list[AnyTargets]
-    ) -> None:
-        raise kept_failure(
-            self.folder / f"capsule-step{self.at.step}-rank{self.accelerator.process_index}.pt",
-            self.model,
-            pictures,
-            targets,
-            what=what,
-            step=self.at.step,
-            losses=values,
-            precision=self.precision,
-            channels_last=self.settings.channels_last,
-        )
+        self, what: str, learnt: StepLosses, pictures: list[Tensor], targets: list[AnyTargets]
+    ) -> NoReturn:
+        error = NotFiniteError(f"the {what} of another process is not finite at step {self.at.step}")
+        if learnt.is_suspect:
+            error = kept_failure(
+                self.folder / f"capsule-step{self.at.step}-rank{self.accelerator.process_index}.pt",
+                self.model,
+                pictures,
+                targets,
+                what=what,
+                step=self.at.step,
+                losses={name: value.item() for name, value in learnt.mine.items()},
+                precision=self.precision,
+                channels_last=self.settings.channels_last,
+            )
+        self.accelerator.wait_for_everyone()  # a launcher ends the others when the first one goes
+        raise error
 
-    def _note_skipped(self, batch: Batch) -> None:
-        for skipped in batch.skipped:
+    def _note_skipped(self, pictures: Iterable[Skipped]) -> None:
+        for skipped in pictures:
             self.at.skipped += 1
             if self.log is not None:
                 self.log.write("note", self.at.step, skipped=skipped.reason)
@@ -361,11 +372,3 @@ class Trainer:
     def _say(self, text: str) -> None:
         if self.log is not None:
             self.log.say(text)
-
-
-def _summed(losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, float], bool]:
-    """(their sum, each as a number, whether the sum is finite); the device is waited for once."""
-    parts = torch.stack(list(losses.values()))
-    total = parts.sum()
-    *values, whole = torch.cat([parts, total[None]]).tolist()
-    return total, dict(zip(losses, values, strict=True)), math.isfinite(whole)

@@ -66,6 +66,12 @@ class DetectionResult:
             return "AP", self.metrics["AP"]
         return " + ".join(f"{name}/AP" for name in known), sum(known.values()) / len(known)
 
+    def line(self) -> str:
+        """What decides, and the AP of boxes, in a few words."""
+        what, value = self.deciding
+        told = "" if what == "AP" else f"{what} {value:.3f}  "
+        return f"{told}AP {self.metrics['AP']:.3f}  AP50 {self.metrics['AP50']:.3f}"
+
     def table(self) -> str:
         """Plain text: all metrics, then one row per class, then the protocol, and where to cut; the same for each of
         `others`."""

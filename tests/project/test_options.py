@@ -16,6 +16,7 @@ from pagoda.plain import admits, is_option
 
 # What Pagoda itself writes down about data and models, row by row: nobody chooses these values.
 RECORDS = {
+    "cli.predicting.cluster.Tally",
     "cluster.job.Job",
     "cluster.listing.Block",
     "finding.remarks.Remarks",

@@ -112,13 +112,16 @@ class _Table:
         return inner.get("bytes"), None if name is None else str(name)
 
     def _go_to(self, row: int) -> None:
+        """Have the row in memory: groups are gone through one by one, so that a damaged one is met alone."""
         group = bisect_right(self._starts, row) - 1
-        if self._first < 0 or row < self._first or self._starts[group] > self._first + len(self._rows):
-            groups = list(range(group, len(self._starts)))
+        if not max(0, self._starts[group]) <= self._first <= row:
             self._batches = self._file.iter_batches(
-                ROWS_TOGETHER, row_groups=groups, columns=self._columns, use_threads=False
+                ROWS_TOGETHER, row_groups=[group], columns=self._columns, use_threads=False
             )
             self._first, self._rows = self._starts[group], []
         while row >= self._first + len(self._rows):
             self._first += len(self._rows)
-            self._rows = next(self._batches).to_pylist()
+            batch = next(self._batches, None)
+            if batch is None:
+                raise PictureError(f"cannot read row {row} of {self.at}: it ends before")
+            self._rows = batch.to_pylist()

@@ -17,6 +17,7 @@ STORE_BYTES = 200 * 2**20
 LOCAL = ("127.0.0.1", "::1")
 _ALONE = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # by its name for other systems: it binds to 127.0.0.1 alone
+    "RAY_worker_niceness": "0",  # as quick as one process beside other programs
     "RAY_AUTH_MODE": "token",  # other people of this machine are kept out
 }
 

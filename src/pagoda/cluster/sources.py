@@ -99,7 +99,7 @@ def open_table(at: str) -> Iterator[Any]:
     with _answering(at), open(at, "rb") if system is None else system.open(path, "rb") as file:
         try:
             table = ParquetFile(file)
-        except pyarrow.ArrowException as error:
+        except (pyarrow.ArrowException, OSError) as error:
             raise ValueError(f"{at} cannot be read as a Parquet file: {error}") from error
         yield table
 

@@ -3,9 +3,11 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +18,7 @@ from pagoda.cluster.job import SOURCES, Job, digest_of_weights, new_id, options_
 from pagoda.cluster.listing import Listing, write_listing
 from pagoda.cluster.run import Crew, look_at_all
 from pagoda.cluster.session import check_ray
-from pagoda.cluster.shards import FOLDER, FoundRow, read_shard, shard_path
+from pagoda.cluster.shards import FOLDER, read_shard, shard_path
 from pagoda.cluster.sources import places_of
 from pagoda.cluster.worker import Task
 from pagoda.files.atomic import claim_folder, make_folder, write_free
@@ -26,6 +28,7 @@ from pagoda.files.text import json_text
 from pagoda.finding.look import Look
 from pagoda.finding.remarks import Remarks
 from pagoda.messages import counted
+from pagoda.plain import JsonObject
 from pagoda.recipes.predictions_file import write_predictions
 from pagoda.recipes.thresholds_file import say_thresholds
 from pagoda.stopping import Stopped
@@ -155,37 +158,49 @@ def _stopped(folder: Path, listing: Listing) -> str:
 
 def _finish(folder: Path, job: Job, listing: Listing, *, json: bool) -> int:
     """Write predictions.json, unless it was before, and tell what was found."""
-
-    def rows() -> Iterator[FoundRow]:
-        for block in listing.blocks:
-            yield from read_shard(shard_path(folder, block.number))
-
-    def failures() -> Iterator[str]:
-        return (row.error for row in rows() if row.error is not None)
-
-    def write(draft: Path) -> None:
-        found = (row.found for row in rows() if row.found is not None)
-        write_predictions(draft, found, failures())
-
-    if not (job.predictions and (folder / job.predictions).exists()):
-        path = write_free(folder / "predictions.json", write)
+    tally = Tally()
+    found = tally.pass_on((shard_path(folder, block.number) for block in listing.blocks), json=json)
+    if job.predictions and (folder / job.predictions).exists():
+        deque(found, maxlen=0)
+    else:
+        path = write_free(
+            folder / "predictions.json",
+            lambda draft: write_predictions(draft, found, (reason for reason in tally.failures)),
+        )
         replace(job, predictions=path.name).write(folder)
-    remarks, num_read, num_objects = Remarks(), 0, 0
-    for row in rows():
-        if row.found is None:
-            continue
-        num_read += 1
-        num_objects += len(row.found["objects"])
-        remarks.note_facts(Path(row.at), row.num_frames, row.peak)
-        if json:
-            print(json_text(row.found), flush=True)
-    print(
-        f"{counted(num_objects, 'object')} in {counted(num_read, 'picture')}; see {folder}", file=sys.stderr
-    )
-    for line in remarks.lines(0):
+    said = f"{counted(tally.num_objects, 'object')} in {counted(tally.num_pictures, 'picture')}"
+    print(f"{said}; see {folder}", file=sys.stderr)
+    for line in tally.remarks.lines(0):
         print(line, file=sys.stderr)
-    for reason in failures():
+    for reason in tally.failures:
         print(f"skipped: {reason}", file=sys.stderr)
-    if failed := listing.num_pictures - num_read:
+    if failed := len(tally.failures):
         print(f"{failed} of {counted(listing.num_pictures, 'picture')} could not be read", file=sys.stderr)
     return 1 if failed else 0
+
+
+@dataclass
+class Tally:
+    """What is told at the end."""
+
+    num_pictures: int = 0
+    """that could be read"""
+    num_objects: int = 0
+    """in them"""
+    failures: list[str] = field(default_factory=list)
+    """why others could not"""
+    remarks: Remarks = field(default_factory=Remarks)
+    """on pictures that could"""
+
+    def pass_on(self, shards: Iterable[Path], *, json: bool) -> Iterator[JsonObject]:
+        """What was found in each picture, counted and, with `json`, printed on the way."""
+        for row in chain.from_iterable(map(read_shard, shards)):
+            if row.found is None:
+                self.failures.append(str(row.error))
+                continue
+            self.num_pictures += 1
+            self.num_objects += len(row.found["objects"])
+            self.remarks.note_facts(Path(row.at), row.num_frames, row.peak)
+            if json:
+                print(json_text(row.found), flush=True)
+            yield row.found

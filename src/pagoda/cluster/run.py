@@ -19,6 +19,8 @@ from pagoda.stopping import StopRequests
 
 MOST_PIECES = 10_000
 """of the list, as Ray holds them: more take long to hand over"""
+CLIENT, LOOK_SECONDS = "ray://", 1.0
+"""the beginning of an address that is joined from afar; between two looks at what is done there"""
 AHEAD = 2
 """blocks that wait at each worker, the one at hand included"""
 
@@ -87,9 +89,9 @@ def look_at_all(crew: Crew, task: Task, listing: Listing, *, quiet: bool = False
         Progress(quiet=quiet, console=Console(file=own, quiet=quiet)) as bar,
     ):
         size = min(crew.size(has), len(blocks))
-        bar.say(f"{counted(size, 'worker')} on {_told(crew, has)}; what Ray says: {out / LOG}")
+        bar.say(f"{counted(size, 'worker')} on {_where(crew, has)}; what Ray says: {out / LOG}")
         shown = bar.task("predicting", listing.num_pictures, done=done)
-        for row in _rows(crew, task, blocks, size, on_gpus=crew.takes_gpus(has)):
+        for row in _told(crew, task, blocks, size, on_gpus=crew.takes_gpus(has)):
             _raise_told(row)
             done += row["pictures"]
             ended += row["ended"]
@@ -97,10 +99,27 @@ def look_at_all(crew: Crew, task: Task, listing: Listing, *, quiet: bool = False
     return ended
 
 
-def _rows(
+def _told(
     crew: Crew, task: Task, blocks: Sequence[Block], size: int, *, on_gpus: bool
 ) -> Iterator[JsonObject]:
     """What became of each block, as they are done."""
+    import ray
+
+    asked = (crew.threads, task, blocks, size, on_gpus)
+    try:
+        yield from _rows_from_afar(*asked) if crew.cluster.startswith(CLIENT) else _rows(*asked)
+    except ray.exceptions.RayError as error:
+        if "No module named 'pagoda" in str(error):
+            raise ImportError(
+                "a machine of the cluster has no Pagoda: pip install 'pagoda-vision[scale]' on each, into the Python"
+                " that runs Ray there"
+            ) from error
+        raise RuntimeError(f"Ray gave up: {error}") from error
+
+
+def _rows(
+    threads: int, task: Task, blocks: Sequence[Block], size: int, on_gpus: bool
+) -> Iterator[JsonObject]:
     import ray.data
 
     context = ray.data.DataContext.get_current()
@@ -116,18 +135,45 @@ def _rows(
         batch_size=1,
         batch_format="numpy",
         compute=ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=AHEAD),
-        num_cpus=crew.threads,
+        num_cpus=threads,
         num_gpus=1 if on_gpus else 0,
     )
-    try:
-        yield from told.iter_rows()
-    except ray.exceptions.RayError as error:
-        if "No module named 'pagoda" in str(error):
-            raise ImportError(
-                "a machine of the cluster has no Pagoda: pip install 'pagoda-vision[scale]' on each, into the Python"
-                " that runs Ray there"
-            ) from error
-        raise RuntimeError(f"Ray gave up: {error}") from error
+    yield from told.iter_rows()
+
+
+def _rows_from_afar(
+    threads: int, task: Task, blocks: Sequence[Block], size: int, on_gpus: bool
+) -> Iterator[JsonObject]:
+    """Ray Data does not work in a client of a cluster: it runs in there, and what is done is seen by its files."""
+    import ray
+
+    all_rows = ray.remote(num_cpus=0, max_retries=0)(_all_rows)
+    end = all_rows.remote(threads, task, list(blocks), size, on_gpus)
+    left = {block.number: block for block in blocks}
+    while not ray.wait([end], timeout=LOOK_SECONDS)[0]:
+        done = [number for number in left if shard_path(task.out, number).exists()]
+        for block in map(left.pop, done):
+            yield {
+                "number": block.number,
+                "pictures": block.num_pictures,
+                "ended": 0,
+                "error": "",
+                "trace": "",
+            }
+    for row in ray.get(end):
+        yield row if row["number"] in left else {**row, "pictures": 0}
+
+
+def _all_rows(
+    threads: int, task: Task, blocks: Sequence[Block], size: int, on_gpus: bool
+) -> list[JsonObject]:
+    """As far as nothing goes wrong."""
+    rows: list[JsonObject] = []
+    for row in _rows(threads, task, blocks, size, on_gpus):
+        rows.append(row)
+        if row["error"]:
+            break
+    return rows
 
 
 def _raise_told(row: JsonObject) -> None:
@@ -138,7 +184,7 @@ def _raise_told(row: JsonObject) -> None:
         raise ValueError(row["error"])
 
 
-def _told(crew: Crew, has: Resources) -> str:
+def _where(crew: Crew, has: Resources) -> str:
     where = f"the cluster {crew.cluster}" if crew.cluster else "this machine"
     what = "a GPU each" if crew.takes_gpus(has) else f"{counted(crew.threads, 'thread')} each"
     return f"{where}, {what}"

@@ -1,8 +1,10 @@
 """Ray, started for one command on this machine or joined where it runs; what it says goes into a file."""
 
 import os
+import re
 import secrets
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ from typing import IO, NamedTuple
 LOG = "ray.log"
 STORE_BYTES = 200 * 2**20
 """of shared memory, in which only names and counts lie"""
+ANSWER_SECONDS = 10.0
 LOCAL = ("127.0.0.1", "::1")
 _ALONE = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # by its name for other systems: it binds to 127.0.0.1 alone
@@ -52,6 +55,10 @@ def ray_session(address: str, num_cores: int | None, out: Path) -> Iterator[tupl
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     if not address:
         os.environ.update(_ALONE, RAY_AUTH_TOKEN=secrets.token_hex(32))
+    elif (
+        Path.home() / ".ray" / "auth_token"
+    ).is_file():  # read at the import; with "auto" Ray sees to it itself
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     folder = None if address else tempfile.mkdtemp(prefix="pagoda-ray-")
     with _said_to(out / LOG) as own:
         import ray
@@ -77,11 +84,14 @@ def ray_session(address: str, num_cores: int | None, out: Path) -> Iterator[tupl
 
 
 def _join(address: str) -> None:
+    """Raises ConnectionError where nobody answers; at a port that is not there Ray itself would try for minutes."""
     import ray
 
     try:
+        if place := re.fullmatch(r"(?:ray://)?([^/]+):(\d+)", address):
+            socket.create_connection((place[1], int(place[2])), ANSWER_SECONDS).close()
         ray.init(address=address)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConnectionError(
             f"no Ray cluster answers at --cluster {address}: {first}; start one with `ray start --head`, or leave"

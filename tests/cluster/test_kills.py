@@ -110,3 +110,17 @@ def test_the_command_is_killed_and_given_again(begin, run, command, expected, tm
     assert code == 1 and f"{len(done)} of 79 blocks are done" in told
     assert {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in done} == done
     check_each_once(out, expected, check_equal)
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_command_is_asked_to_stop(begin, command, tmp_path, signum, code):
+    process = begin(*command)
+    until(lambda: len(shards(tmp_path / "out")) >= 3, process)
+    others = family(process)
+    process.send_signal(signum)
+    _, told = process.communicate(timeout=SECONDS)
+    assert process.returncode == code, told
+    assert "of 5000 pictures; the same command with --out" in told and "Traceback" not in told
+    _, alive = psutil.wait_procs(others, timeout=SECONDS)
+    assert not alive and not (tmp_path / "out" / "predictions.json").exists()
+    assert shards(tmp_path / "out")

@@ -52,7 +52,8 @@ class PredictCommand(TileOptions, ClusterOptions):
     checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")]
     """a .safetensors file of a run, another program's checkpoint (file or address), or an exported .onnx or .xml"""
     sources: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE [SOURCE ...]")]
-    """pictures, folders (their pictures in the order of their numbers), globs or URLs"""
+    """pictures, folders (their pictures in the order of their numbers), globs or URLs; with --engine ray also lists
+    (.txt), Parquet files and addresses of stores (s3://…)"""
     out: str = ""
     """folder for the results; default: a new runs/predict-<n>"""
     min_score: float | Literal["card"] = DEFAULT_MIN_SCORE

@@ -89,7 +89,9 @@ def look_at_all(crew: Crew, task: Task, listing: Listing, *, quiet: bool = False
         Progress(quiet=quiet, console=Console(file=own, quiet=quiet)) as bar,
     ):
         size = min(crew.size(has), len(blocks))
-        bar.say(f"{counted(size, 'worker')} on {_where(crew, has)}; what Ray says: {out / LOG}")
+        bar.say(
+            f"{counted(size, 'worker')} on {_where(crew, has)}; no pictures are drawn; what Ray says: {out / LOG}"
+        )
         shown = bar.task("predicting", listing.num_pictures, done=done)
         for row in _told(crew, task, blocks, size, on_gpus=crew.takes_gpus(has)):
             _raise_told(row)

@@ -103,8 +103,8 @@ def check_equal() -> Callable[[Any, Any], None]:
             assert row["image_size"] == wanted["image_size"]
             for each, other_one in objects:
                 assert each["label"] == other_one["label"]
-                np.testing.assert_allclose(each["score"], other_one["score"], rtol=0, atol=1e-5)
-                np.testing.assert_allclose(each["box_xyxy"], other_one["box_xyxy"], rtol=0, atol=1e-3)
+                np.testing.assert_allclose(each["score"], other_one["score"], rtol=1e-5, atol=1e-5)
+                np.testing.assert_allclose(each["box_xyxy"], other_one["box_xyxy"], rtol=1e-5, atol=1e-5)
 
     return check
 

@@ -30,11 +30,11 @@ AHEAD = 2
 class Crew:
     """Who looks at the pictures.
 
-    >>> Crew(threads=2).size(Resources(cores=5, gpus=0))
+    >>> Crew(threads=2).size(Resources(((5, 0),)))
     2
-    >>> Crew(workers=3, device="cuda").size(Resources(cores=8, gpus=2))
+    >>> Crew(workers=3, device="cuda").size(Resources(((8, 2),)))
     Traceback (most recent call last):
-    ValueError: --workers 3 need a GPU each, and the cluster has 2; say fewer, or --device cpu
+    ValueError: the cluster has no room for 3 workers of 1 thread and a GPU each: 2 fit, --workers says how many
     """
 
     workers: int | None = None
@@ -50,23 +50,19 @@ class Crew:
         check_counts(workers=self.workers, threads=self.threads)
 
     def takes_gpus(self, has: Resources) -> bool:
-        return self.device == "cuda" or (self.device == "auto" and has.gpus > 0)
+        return self.device == "cuda" or (self.device == "auto" and has.num_gpus > 0)
 
     def size(self, has: Resources) -> int:
-        """The number of workers. Raises ValueError where the cluster has not so much."""
-        if self.takes_gpus(has):
-            if has.gpus < (self.workers or 1):
-                raise ValueError(
-                    f"--workers {self.workers or 1} need a GPU each, and the cluster has {has.gpus}; say fewer, or"
-                    " --device cpu"
-                )
-            return self.workers or has.gpus
-        if has.cores < (self.workers or 1) * self.threads:
+        """The number of workers. Raises ValueError where there is no room for so many."""
+        on_gpus = self.takes_gpus(has)
+        places = has.places(self.threads, on_gpus=on_gpus)
+        if places < (self.workers or 1):
+            each = f"{counted(self.threads, 'thread')}{' and a GPU' if on_gpus else ''} each"
             raise ValueError(
-                f"{counted(self.workers or 1, 'worker')} of {counted(self.threads, 'thread')} need"
-                f" {(self.workers or 1) * self.threads} cores, and the cluster has {has.cores}; say fewer"
+                f"the cluster has no room for {counted(self.workers or 1, 'worker')} of {each}: {places} fit,"
+                " --workers says how many"
             )
-        return self.workers or has.cores // self.threads
+        return self.workers or places
 
 
 def look_at_all(crew: Crew, task: Task, listing: Listing, *, quiet: bool = False) -> int:

@@ -26,10 +26,22 @@ _ALONE = {
 
 
 class Resources(NamedTuple):
-    """Of all machines together."""
+    """What the machines of a cluster have.
 
-    cores: int
-    gpus: int
+    >>> Resources(((8, 0), (3, 2))).places(threads=2, on_gpus=False)
+    5
+    """
+
+    machines: tuple[tuple[int, int], ...]
+    """(cores, GPUs) of each"""
+
+    @property
+    def num_gpus(self) -> int:
+        return sum(gpus for _, gpus in self.machines)
+
+    def places(self, threads: int, *, on_gpus: bool) -> int:
+        """For how many workers there is room at once, each with so many cores of one machine and perhaps a GPU."""
+        return sum(min(cores // threads, gpus if on_gpus else cores) for cores, gpus in self.machines)
 
 
 def check_ray() -> None:
@@ -55,9 +67,8 @@ def ray_session(address: str, num_cores: int | None, out: Path) -> Iterator[tupl
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     if not address:
         os.environ.update(_ALONE, RAY_AUTH_TOKEN=secrets.token_hex(32))
-    elif (
-        Path.home() / ".ray" / "auth_token"
-    ).is_file():  # read at the import; with "auto" Ray sees to it itself
+    elif (Path.home() / ".ray" / "auth_token").is_file():
+        # Heeded at the import alone; with "auto" Ray sees to it itself.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     folder = None if address else tempfile.mkdtemp(prefix="pagoda-ray-")
     with _said_to(out / LOG) as own:
@@ -75,8 +86,8 @@ def ray_session(address: str, num_cores: int | None, out: Path) -> Iterator[tupl
                     _temp_dir=folder,
                 )
                 _check_is_alone()
-            has = ray.cluster_resources()
-            yield Resources(int(has.get("CPU", 0)), int(has.get("GPU", 0))), own
+            has = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            yield Resources(tuple((int(of.get("CPU", 0)), int(of.get("GPU", 0))) for of in has)), own
         finally:
             ray.shutdown()
             if folder is not None:

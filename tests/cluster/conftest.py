@@ -84,7 +84,7 @@ def run(begin: Callable[..., subprocess.Popen]) -> Callable[..., tuple[int, str,
 
     def run(*words: object) -> tuple[int, str, str]:
         process = begin(*words)
-        printed, told = process.communicate(timeout=300)
+        printed, told = process.communicate(timeout=1800)
         return process.returncode, printed, told
 
     return run

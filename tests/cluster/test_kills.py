@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.skipif(find_spec("ray") is None, reason="pip install 'pagoda-vision[scale]'"),
 ]
 NUM_PICTURES, NUM_BLOCKS = 5000, 79
-SECONDS = 240
+SECONDS = 1800
 LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 

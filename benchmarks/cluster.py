@@ -1,6 +1,6 @@
 """Pictures per second of `pagoda predict --engine ray` by one worker and by several, one thread each.
 
-    python benchmarks/cluster.py                              # FCOS R18, 1280 drawn pictures of 256×320, 1 and 2 workers
+    python benchmarks/cluster.py                              # FCOS R18, drawn pictures, 1 and 2 workers
     python benchmarks/cluster.py --workers 1 4 --rounds 3     # the best of three of each
 
 Counted from when every worker has written a block to the last block: the start of Ray and of the workers is left out,

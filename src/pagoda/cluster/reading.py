@@ -12,6 +12,7 @@ from pagoda.cluster.sources import IMAGE, Place, columns_of, is_stored, open_sto
 from pagoda.finding.look import Read, read_source
 from pagoda.pictures.arrays import ReadPicture
 from pagoda.pictures.read import PictureError, is_address, is_picture, to_picture
+from pagoda.plain import checked
 from pagoda.preprocess import InputSpec
 
 LARGE_PIXELS = 2**26
@@ -22,6 +23,7 @@ ROWS_TOGETHER = 16
 """of a Parquet file that are in memory"""
 
 
+@checked
 class PlaceReader:
     """What a model of `spec` takes of each place; places of one Parquet file are best asked for in order.
 

@@ -19,7 +19,7 @@ from pagoda.detectors.contract import Detector
 from pagoda.finding.look import Look, find_in
 from pagoda.finding.remarks import facts_to_remark
 from pagoda.pictures.read import PictureError
-from pagoda.plain import JsonObject
+from pagoda.plain import JsonObject, checked
 from pagoda.structures.instances import Detections
 from pagoda.version import __version__
 
@@ -29,6 +29,7 @@ BAD_INPUT = (ValueError, KeyError, OSError, ImportError, FloatingPointError)
 """what is told as a sentence; anything else keeps its traceback"""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """What every worker is told when it begins."""

@@ -28,7 +28,7 @@ from pagoda.files.text import json_text
 from pagoda.finding.look import Look
 from pagoda.finding.remarks import Remarks
 from pagoda.messages import counted
-from pagoda.plain import JsonObject
+from pagoda.plain import JsonObject, checked
 from pagoda.recipes.predictions_file import write_predictions
 from pagoda.recipes.thresholds_file import say_thresholds
 from pagoda.stopping import Stopped
@@ -36,6 +36,7 @@ from pagoda.version import __version__
 from pagoda.weights.file_types import is_remote
 
 
+@checked
 def predict_on_cluster(
     sources: Sequence[str],
     checkpoint: str,

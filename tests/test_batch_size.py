@@ -13,6 +13,7 @@ from pagoda.cli import predict
 from pagoda.cli.main import main
 from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.evaluation.runner import detect_dataset
+from pagoda.finding import look
 from pagoda.models import create_model
 
 
@@ -109,7 +110,7 @@ def test_pagoda_predict_puts_pictures_of_one_size_together(model, tmp_path, monk
         (["--batch-size", "auto"], [1] * 5),  # of one pixel together at most
     ):
         if len(rows) == 2:
-            monkeypatch.setattr(predict, "PIXELS_TOGETHER", 1)
+            monkeypatch.setattr(look, "PIXELS_TOGETHER", 1)
         asked = short_of_memory(model, 8)
         out = tmp_path / f"out{len(rows)}"
         with pytest.raises(SystemExit) as end:

@@ -19,6 +19,7 @@ from pagoda.cli.main import main
 from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.data.saving import write_coco_folder
 from pagoda.files.lock import hold_folder
+from pagoda.finding import look
 from pagoda.pictures.read import PictureError, to_picture
 from pagoda.preprocess import InputSpec
 from pagoda.recipes import run_report
@@ -98,7 +99,7 @@ def use(monkeypatch):
     def use(model):
         for command in (predict, track):
             monkeypatch.setattr(command, "open_ready", lambda *_, **where: model)
-        monkeypatch.setattr(predict, "PIXELS_TOGETHER", 1)  # one by one
+        monkeypatch.setattr(look, "PIXELS_TOGETHER", 1)  # one by one
 
     return use
 

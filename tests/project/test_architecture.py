@@ -61,7 +61,7 @@ MODELS = {
 TOP = {
     *MODELS, *DATA, *SCORING, "pictures", "video", "drawing", "tracking", "data.drawn", "visualization", "exporting",
     "explain.doctor", "explain.structure", "explain.why", "explain.comparison", "follow", "training",
-    "recipes", "machine", "tiling",
+    "recipes", "machine", "tiling", "finding", "cluster",
 }  # fmt: skip
 MAY_IMPORT: dict[str, set[str]] = {
     "machine": set(),
@@ -127,6 +127,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     | SCORING
     | {"detectors", "explain.doctor", "exporting", "drawing", "pictures", "visualization"},
     "explain.comparison": {"evaluation", "evaluation.coco", "visualization"},
+    "finding": {
+        "data", "detectors", "drawing", "pictures", "postprocess", "predict", "preprocess", "structures", "tiling",
+    },
+    "cluster": {"detectors", "finding", "pictures", "preprocess", "structures", "weights"},
     "follow": CONVENTIONS
     | DATA
     | SCORING
@@ -139,7 +143,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli.arguments": TOP,
     "cli.tracks": TOP | {"cli.arguments"},
     "cli.data": TOP | {"cli.arguments"},
-    "cli": TOP | {"cli.arguments", "cli.tracks", "cli.data", "predict"},
+    "cli.predicting": TOP | {"cli.arguments"},
+    "cli": TOP | {"cli.arguments", "cli.tracks", "cli.data", "cli.predicting", "predict"},
     "__main__": {"cli"},
 }  # fmt: skip
 MAX_FILES = 16

@@ -16,7 +16,10 @@ from pagoda.plain import admits, is_option
 
 # What Pagoda itself writes down about data and models, row by row: nobody chooses these values.
 RECORDS = {
-    "cli.predict.Remarks",
+    "cli.predicting.cluster.Tally",
+    "cluster.job.Job",
+    "cluster.listing.Block",
+    "finding.remarks.Remarks",
     "follow.outputs.TrackSummary",
     "data.table.assembly.ImageColumns",
     "data.table.assembly.ObjectColumns",

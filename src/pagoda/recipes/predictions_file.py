@@ -84,11 +84,18 @@ class PredictionsFile:
                     yield json.loads(line)
 
     def _assemble(self, draft: Path, is_whole: bool) -> None:
-        with draft.open("w", encoding="utf-8") as file:
-            found = (json_text(row) for row in self._rows() if FAILED not in row)
-            _write_list(file, '{"predictions": [', found)
-            _write_list(file, ',\n"failed": [', map(json_text, self.failures()))
-            file.write("}\n" if is_whole else ',\n"unfinished": true}\n')
+        found = (row for row in self._rows() if FAILED not in row)
+        write_predictions(draft, found, self.failures(), is_whole=is_whole)
+
+
+def write_predictions(
+    path: Path, found: Iterator[JsonObject], failures: Iterator[str], *, is_whole: bool = True
+) -> None:
+    """predictions.json of what was found in each picture and of what is said of those that could not be read."""
+    with path.open("w", encoding="utf-8") as file:
+        _write_list(file, '{"predictions": [', map(json_text, found))
+        _write_list(file, ',\n"failed": [', map(json_text, failures))
+        file.write("}\n" if is_whole else ',\n"unfinished": true}\n')
 
 
 def _write_list(file: IO[str], head: str, items: Iterator[str]) -> None:

@@ -1,0 +1,1 @@
+"""What pagoda predict does beyond one process."""

@@ -133,12 +133,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"detectors", "drawing", "pictures", "tiling", "tracking", "video", "weights"},
     "training": CONVENTIONS | DATA | SCORING | {"layers", "detectors", "weights", "machine"},
     "recipes": TOP - PARTS - {"recipes"},
+    "app": CONVENTIONS
+    | DATA
+    | SCORING
+    | {"detectors", "drawing", "exporting", "explain.why", "follow", "pictures", "tracking", "video"},
     "hub": TOP,
     "api": TOP,
     "pagoda": TOP | {"api", "hub"},
     "cli.arguments": TOP,
     "cli.tracks": TOP | {"cli.arguments"},
     "cli.data": TOP | {"cli.arguments"},
+    "cli.app": TOP | {"cli.arguments", "app"},
     "cli": TOP | {"cli.arguments", "cli.tracks", "cli.data", "predict"},
     "__main__": {"cli"},
 }  # fmt: skip

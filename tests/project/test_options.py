@@ -17,6 +17,8 @@ from pagoda.plain import admits, is_option
 # What Pagoda itself writes down about data and models, row by row: nobody chooses these values.
 RECORDS = {
     "cli.predict.Remarks",
+    "app.events.View",
+    "app.session.Shown",
     "follow.outputs.TrackSummary",
     "data.table.assembly.ImageColumns",
     "data.table.assembly.ObjectColumns",

@@ -10,11 +10,11 @@ from pagoda.data.dataset import DetectionDataset
 from pagoda.data.table.annotations import Annotations
 from pagoda.explain.why.examine import why
 from pagoda.explain.why.records import MISS_WORDS, WRONG_WORDS, Why
-from pagoda.ops.boxes import pairwise_iou, xywh_to_xyxy
+from pagoda.ops.boxes import xywh_to_xyxy
 from pagoda.structures.instances import Detections
 
-SAME_IOU = 0.99
-"""of a detection with itself, found once more; records round boxes to a hundredth of a pixel"""
+SAME_PIXELS = 0.05
+"""from a corner of a detection to that of itself, found once more; records round to a hundredth"""
 NOTHING = "nothing is annotated in this picture"
 
 
@@ -77,9 +77,9 @@ class Reasons(NamedTuple):
         if not rows:
             return None
         theirs = torch.tensor([picture.boxes[number] for number in rows], dtype=torch.float64)
-        overlaps = pairwise_iou(xywh_to_xyxy(found.boxes_xywh[row : row + 1]), theirs)[0]
-        best = int(overlaps.argmax())
-        return rows[best] if float(overlaps[best]) >= SAME_IOU else None
+        distances = (theirs - xywh_to_xyxy(found.boxes_xywh[row])).abs().amax(1)
+        nearest = int(distances.argmin())
+        return rows[nearest] if float(distances[nearest]) <= SAME_PIXELS else None
 
 
 def reasons_of(looker: Looker, annotations: Annotations, limits: ShownLimits) -> Reasons:

@@ -68,27 +68,27 @@ class Events:
         """The first picture of the data set, by the limits that the page begins with."""
         session = replace(session, limits=self.limits)
         if self.album is None or not len(self.album):
-            return session, View(NOTHING_YET)
+            return self._nothing(session)
         return self._open(replace(session, place="data", at=0))
 
     def upload(self, session: Session, paths: Sequence[str]) -> Step:
         """Files were handed over, and the first of them is shown."""
         files = tuple(map(Path, paths))
         if not files:
-            return replace(session, files=()), View(NOTHING_YET)
+            return self._nothing(replace(session, files=()))
         return self._open(replace(session, files=files, place="files", at=0))
 
     def step(self, session: Session, by: int) -> Step:
         """The next picture of the files or of the data set, or with −1 the one before; the first follows the last."""
         number = self._number(session)
         if not number:
-            return session, View(NOTHING_YET)
+            return self._nothing(session)
         return self._open(replace(session, at=(session.at + by) % number))
 
     def open_named(self, session: Session, name: str) -> Step:
         """The picture of the data set that is called so, or whose name ends so."""
         if self.album is None:
-            return session, View("There is no data set; start with --data DIR.")
+            return session, self._view(session, "There is no data set; start with --data DIR.")
         try:
             at = self.album.find(name)
         except ValueError as error:
@@ -143,6 +143,10 @@ class Events:
             return len(session.files)
         return 0 if self.album is None else len(self.album)
 
+    def _nothing(self, session: Session) -> Step:
+        session = replace(session, shown=None, chosen=None, reasons=())
+        return session, self._view(session, NOTHING_YET)
+
     def _open(self, session: Session) -> Step:
         """Read the picture that the session is at, and look at it."""
         session = replace(session, shown=None, chosen=None, reasons=())
@@ -169,7 +173,7 @@ class Events:
             after = act()
             return after, self._view(after, self._summary(after))
         except (ValueError, OSError) as error:
-            return session, View(str(error), self._place(session), found=(None,) * len(self.lookers))
+            return session, self._view(session, str(error))
 
     def _choose(self, session: Session, chosen: Chosen | None) -> Step:
         session = replace(session, chosen=chosen)

@@ -1,5 +1,6 @@
 """The page on this machine, for this machine alone: one address, nothing fetched from elsewhere, nothing left over."""
 
+import asyncio
 import errno
 import os
 import re
@@ -86,12 +87,27 @@ def _free_port() -> int:
 def serve(events: Events, waiting: socket.socket, say: Callable[[str], object]) -> None:
     """Serve the page until somebody asks for the end; `say` is called with its address once it can be opened.
 
-    Raises Stopped at the end, ImportError where gradio is not installed.
+    Raises Stopped at the end, ImportError where gradio is not installed, OSError where the server ends by itself.
     """
-    with waiting, _gradio_alone() as (gradio, uvicorn), StopRequests() as stops:
+    with StopRequests() as stops, served(events, waiting) as (address, thread):
+        say(address)
+        while thread.is_alive() and not stops.received:
+            thread.join(WAKES_SECONDS)
+        stops.check()
+        raise OSError("the server of the page ended by itself; what it said stands above")
+
+
+@contextmanager
+def served(events: Events, waiting: socket.socket) -> Iterator[tuple[str, threading.Thread]]:
+    """(its address, what serves it) of the page, which in the block can be opened.
+
+    Raises ImportError where gradio is not installed.
+    """
+    with waiting, _gradio_alone() as (gradio, uvicorn):
         port = waiting.getsockname()[1]
+        ending = threading.Event()
         settings = uvicorn.Config(
-            _only_from_here(_application(gradio, events), port),
+            _only_from_here(_application(gradio, events), port, ending),
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=END_SECONDS,
@@ -101,17 +117,13 @@ def serve(events: Events, waiting: socket.socket, say: Callable[[str], object]) 
         thread = threading.Thread(target=server.run, args=([waiting],), daemon=True)
         thread.start()
         try:
-            while thread.is_alive() and not server.started and not stops.received:
+            while thread.is_alive() and not server.started:
                 thread.join(WAKES_SECONDS)
-            if server.started:
-                say(f"http://{HOST}:{port}/")
-            while thread.is_alive() and not stops.received:
-                thread.join(WAKES_SECONDS)
+            yield f"http://{HOST}:{port}/", thread
         finally:
+            ending.set()
             server.should_exit = True
             thread.join()
-        stops.check()
-        raise OSError("the server of the page ended by itself; what it said stands above")
 
 
 @contextmanager
@@ -155,6 +167,8 @@ def _application(gradio: Any, events: Events) -> App:
 
     blocks = build_page(gradio, events)
     blocks.state_session_capacity = MAX_SESSIONS
+    # Where it believes that its page is not open yet, which it does of mounted ones, it takes any path for an upload.
+    blocks.has_launched = True
     theme = gradio.themes.Base(font=list(FONTS), font_mono=list(LETTERS))
     return gradio.mount_gradio_app(
         FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
@@ -174,8 +188,11 @@ def _application(gradio: Any, events: Events) -> App:
     )
 
 
-def _only_from_here(app: App, port: int) -> App:
-    """The same for its own address alone: other web sites cannot ask it, and it makes browsers ask nobody else."""
+def _only_from_here(app: App, port: int, ending: threading.Event) -> App:
+    """The same for its own address alone: other web sites cannot ask it, and it makes browsers ask nobody else.
+
+    What is still listened to when the end has come is told that nobody listens any more.
+    """
     hosts = {f"{name}:{port}".encode() for name in (HOST, "localhost")}
 
     async def guarded(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -195,7 +212,15 @@ def _only_from_here(app: App, port: int) -> App:
                 message = {**message, "headers": [*message.get("headers", []), *added]}
             await send(message)
 
-        await app(scope, receive, send_with_policy)
+        async def receive_until_end() -> Any:
+            said = asyncio.ensure_future(receive())
+            while not (await asyncio.wait({said}, timeout=WAKES_SECONDS))[0]:
+                if ending.is_set():
+                    said.cancel()
+                    return {"type": "http.disconnect"}
+            return said.result()
+
+        await app(scope, receive_until_end, send_with_policy)
 
     return guarded
 

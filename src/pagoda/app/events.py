@@ -11,7 +11,7 @@ import numpy as np
 from pagoda.app.album import Album
 from pagoda.app.clicking import box_words, detection_words, object_at
 from pagoda.app.films import follow_film
-from pagoda.app.looking import Looker, ShownLimits
+from pagoda.app.looking import LEAST_SCORE, Looker, ShownLimits
 from pagoda.app.pictures import Drawn, draw_annotated, draw_found, shown_scale
 from pagoda.app.reasons import Reasons, annotated_boxes, reasons_of
 from pagoda.app.session import Chosen, Session, Shown
@@ -95,10 +95,12 @@ class Events:
             return session, self._view(session, str(error))
         return self._open(replace(session, place="data", at=at))
 
-    def limits_of(self, min_score: float, max_iou: float) -> ShownLimits:
-        """Where the overlap is the first model's own, every model keeps its own."""
-        is_own = abs(max_iou - self.lookers[0].own_max_iou) < 1e-6
-        return ShownLimits(min_score=float(min_score), max_iou=None if is_own else float(max_iou))
+    def limits_of(self, min_score: float | None, max_iou: float | None) -> ShownLimits:
+        """What sliders say, None for one that is being emptied; where the overlap is the first model's own, every model
+        keeps its own."""
+        least = self.limits.min_score if min_score is None else max(LEAST_SCORE, float(min_score))
+        is_own = max_iou is None or abs(max_iou - self.lookers[0].own_max_iou) < 1e-6
+        return ShownLimits(min_score=least, max_iou=None if is_own else float(max_iou))
 
     def change(self, session: Session, limits: ShownLimits) -> Step:
         """Other limits: rows change, so nothing is chosen any more."""

@@ -2,11 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from html import escape
 from typing import Any, NamedTuple
 
 from pagoda.app.events import Events, Step, View
-from pagoda.app.looking import LEAST_SCORE
 from pagoda.app.session import Session
 from pagoda.tracking.linking import LINKERS
 
@@ -92,8 +90,8 @@ def _controls(gradio: Any, events: Events) -> dict[str, Any]:
     with gradio.Row():
         steps = [gradio.Button(word, elem_id=word.lower(), min_width=80) for word in ("Previous", "Next")]
     place = gradio.Textbox(label="Picture", interactive=False, max_lines=2, elem_id="place")
-    min_score = gradio.Slider(
-        LEAST_SCORE, 1, events.limits.min_score, step=0.01, label="Minimum score", elem_id="min-score"
+    min_score = gradio.Slider(  # from 0 on, by which a number that is being typed may begin
+        0, 1, events.limits.min_score, step=0.01, label="Minimum score", elem_id="min-score"
     )
     are_files = all(each.is_file for each in events.lookers)
     max_iou = gradio.Slider(
@@ -133,7 +131,7 @@ def _pictures(gradio: Any, events: Events) -> dict[str, Any]:
 
 def _picture(gradio: Any, name: str, place: str) -> _Shown:
     with gradio.Column(visible=False, min_width=320) as column:
-        gradio.HTML(escape(name).replace("$", "&#36;"))
+        gradio.Textbox(name, show_label=False, interactive=False, container=False, max_lines=1)
         image = gradio.Image(
             label=name,
             show_label=False,
@@ -157,7 +155,7 @@ def _wire(gradio: Any, blocks: Any, events: Events, parts: _Parts) -> None:
 
         return event
 
-    def change(session: Session, min_score: float, max_iou: float) -> Step:
+    def change(session: Session, min_score: float | None, max_iou: float | None) -> Step:
         return events.change(session, events.limits_of(min_score, max_iou))
 
     def when(listen: Callable[..., Any], act: Callable[..., Step], *inputs: Any, **how: Any) -> Any:

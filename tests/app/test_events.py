@@ -68,6 +68,12 @@ def test_the_threshold_moves_without_the_network(events):
     assert [looker.num_looks for looker in events.lookers] == before
 
 
+def test_numbers_that_are_being_typed_are_no_errors(events):
+    typed = [events.limits_of(*each) for each in ((None, None), (0, 0), (7, -3), ("x", 0.6), ("0.5", 2))]
+    assert [each.min_score for each in typed] == [0.3, 0.01, 1, 0.3, 0.5]
+    assert [each.max_iou for each in typed] == [None, 0, 0, None, 1]
+
+
 def test_a_missed_object_and_a_wrong_detection_are_explained(events, album):
     session, plain = events.start(Session())
     scale = shown_scale((96, 128))

@@ -16,6 +16,7 @@ from pagoda.app.pictures import Drawn, draw_annotated, draw_found, shown_scale
 from pagoda.app.reasons import Reasons, annotated_boxes, reasons_of
 from pagoda.app.session import Chosen, Session, Shown
 from pagoda.app.uploads import is_film, read_upload
+from pagoda.files.text import as_number
 from pagoda.follow.follower import TrackOptions
 from pagoda.messages import counted
 from pagoda.plain import checked
@@ -95,12 +96,17 @@ class Events:
             return session, self._view(session, str(error))
         return self._open(replace(session, place="data", at=at))
 
-    def limits_of(self, min_score: float | None, max_iou: float | None) -> ShownLimits:
-        """What sliders say, None for one that is being emptied; where the overlap is the first model's own, every model
-        keeps its own."""
-        least = self.limits.min_score if min_score is None else max(LEAST_SCORE, float(min_score))
-        is_own = max_iou is None or abs(max_iou - self.lookers[0].own_max_iou) < 1e-6
-        return ShownLimits(min_score=least, max_iou=None if is_own else float(max_iou))
+    def limits_of(self, min_score: object, max_iou: object) -> ShownLimits:
+        """What sliders say, or a field beside them that somebody is still typing into.
+
+        Where the overlap is the first model's own, every model keeps its own.
+        """
+        own = self.lookers[0].own_max_iou
+        overlap = _within(max_iou, 0, own)
+        return ShownLimits(
+            min_score=_within(min_score, LEAST_SCORE, self.limits.min_score),
+            max_iou=None if abs(overlap - own) < 1e-6 else overlap,
+        )
 
     def change(self, session: Session, limits: ShownLimits) -> Step:
         """Other limits: rows change, so nothing is chosen any more."""
@@ -271,3 +277,9 @@ class Events:
         else:
             name = session.files[session.at].name
         return f"{name} ({session.at + 1} of {number})"
+
+
+def _within(value: object, least: float, otherwise: float) -> float:
+    """A share from `least` to 1; `otherwise` for what is no number."""
+    number = as_number(value)
+    return otherwise if number is None else min(1.0, max(least, number))

@@ -90,7 +90,7 @@ def _controls(gradio: Any, events: Events) -> dict[str, Any]:
     with gradio.Row():
         steps = [gradio.Button(word, elem_id=word.lower(), min_width=80) for word in ("Previous", "Next")]
     place = gradio.Textbox(label="Picture", interactive=False, max_lines=2, elem_id="place")
-    min_score = gradio.Slider(  # from 0 on, by which a number that is being typed may begin
+    min_score = gradio.Slider(
         0, 1, events.limits.min_score, step=0.01, label="Minimum score", elem_id="min-score"
     )
     are_files = all(each.is_file for each in events.lookers)
@@ -103,6 +103,8 @@ def _controls(gradio: Any, events: Events) -> dict[str, Any]:
         interactive=not are_files,
         elem_id="max-iou",
     )
+    for slider in (min_score, max_iou):
+        slider.preprocess = lambda value: value  # numbers that are being typed come by; they are no errors
     linker = gradio.Dropdown(list(LINKERS), value="byte", label="Linker", visible=False, elem_id="linker")
     follow = gradio.Button("Follow its objects", visible=False, variant="primary", elem_id="follow")
     stop = gradio.Button("Stop following", visible=False, elem_id="stop")

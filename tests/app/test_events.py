@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import pagoda
 from pagoda.app.album import Album
 from pagoda.app.events import NOTHING_YET, Events
 from pagoda.app.looking import Looker, ShownLimits
@@ -182,3 +183,16 @@ def test_a_video_is_followed(events, video, tmp_path):
     session, view = events.upload(Session(), [str(cut)])
     assert "cut.mp4" in view.said and not view.is_film
     assert list(events.follow(session, "byte"))[-1].said == "There is no video at hand."
+
+
+@pytest.mark.medium
+def test_a_model_of_clips_follows_a_video_and_refuses_a_picture(video, picture):
+    small = {"width": 16, "head_depth": 1, "short_side": 64, "long_side": 80}
+    model = pagoda.create_model("detect_and_track_resnet18_3d", num_classes=1, **small)
+    events = Events((Looker(model, "clips"),))
+    session, view = events.upload(Session(), [str(picture)])
+    assert view.said.startswith("clips looks at clips of ") and "drop a video" in view.said
+    session, view = events.upload(session, [str(video)])
+    assert view.said == "clips looks at clips: follow the objects of the video"
+    assert view.is_film and view.found == (None,)
+    assert list(events.follow(session, "tubes"))[-1].said.startswith("walk.mp4: 6 frames followed")

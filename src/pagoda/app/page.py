@@ -132,7 +132,7 @@ def _pictures(gradio: Any, events: Events) -> dict[str, Any]:
 
 
 def _picture(gradio: Any, name: str, place: str) -> _Shown:
-    with gradio.Column(visible=False, min_width=320) as column:
+    with gradio.Column(visible=False, min_width=240) as column:
         gradio.Textbox(name, show_label=False, interactive=False, container=False, max_lines=1)
         image = gradio.Image(
             label=name,

@@ -55,18 +55,22 @@ class Reasons(NamedTuple):
         """What the detection in `row` finds, or what kind of wrong one it is."""
         if self.why is None:
             return f"{NOTHING}, so it finds nothing"
-        picture = self.why.pictures[0]
         own = self._row_of(found, row)
         if own is None:
             return "what it finds is not known: another look at the picture did not give it"
+        return f"detection {own}: {self._verdict(found.names[row], own)}"
+
+    def _verdict(self, name: str, own: int) -> str:
+        assert self.why is not None
+        picture = self.why.pictures[0]
         wrong = next((each for each in self.why.wrong if each.detection == own), None)
         if wrong is not None:
             return f"wrong – {WRONG_WORDS[wrong.kind]}: {wrong.words}"
         if own in picture.found_by:
             target = picture.found_by.index(own)
             return f"finds {picture.object_labels[target]} {target}"
-        if found.names[row] not in self.classes:
-            return f"the data have no class {found.names[row]}, so it counts neither way"
+        if name not in self.classes:
+            return f"the data have no class {name}, so it counts neither way"
         return "it counts neither way"
 
     def _row_of(self, found: Detections, row: int) -> int | None:

@@ -185,7 +185,7 @@ def test_a_video_is_followed(events, video, tmp_path):
     assert list(events.follow(session, "byte"))[-1].said == "There is no video at hand."
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_a_model_of_clips_follows_a_video_and_refuses_a_picture(video, picture):
     small = {"width": 16, "head_depth": 1, "short_side": 64, "long_side": 80}
     model = pagoda.create_model("detect_and_track_resnet18_3d", num_classes=1, **small)

@@ -172,6 +172,16 @@ def pictured(path, seed):
     return path
 
 
+def walking(path, num_frames):
+    """A video of walking figures, the same dozen frames again and again."""
+    walk = WalkingFigures(num_videos=1, num_frames=12, image_size=(96, 128))
+    frames = [walk.frame(0, number).permute(1, 2, 0).numpy() for number in range(12)]
+    with VideoWriter(path, frames_per_second=5) as writer:
+        for number in range(num_frames):
+            writer.add(frames[number % 12], number / 5)
+    return path
+
+
 @pytest.mark.medium
 def test_a_quick_way_through(open_window, sure_model, tmp_path):
     with (
@@ -308,10 +318,7 @@ def test_two_people_do_not_see_each_other(open_window, whole, tmp_path):
 @pytest.mark.slow
 def test_a_video_is_followed_and_shown(open_window, whole, tmp_path):
     address, _ = whole
-    walk = WalkingFigures(num_videos=1, num_frames=12, image_size=(96, 128))
-    with VideoWriter(tmp_path / "walk.mp4", frames_per_second=5) as writer:
-        for number in range(12):
-            writer.add(walk.frame(0, number).permute(1, 2, 0).numpy(), number / 5)
+    walking(tmp_path / "walk.mp4", 12)
     (tmp_path / "empty.mp4").write_bytes(b"")
     with open_window(address) as window:
         window.says("long: ")
@@ -324,6 +331,15 @@ def test_a_video_is_followed_and_shown(open_window, whole, tmp_path):
         film = "const film = document.querySelector('#video video'); return film && film.readyState > 0"
         size = f"{film} && [film.videoWidth, film.videoHeight]"
         assert window.wait(size) == [128, 96]
+        window.drop(walking(tmp_path / "long.mp4", 400))
+        window.wait("return document.querySelector('#place textarea').value.startsWith('long.mp4')")
+        window.press("follow")
+        window.wait("return document.querySelector('#stop')?.checkVisibility()")
+        window.says("long.mp4: frame ")
+        window.press("stop")
+        window.says("Stopped.")
+        window.press("next")
+        window.says("long: ")
 
 
 @pytest.mark.slow

@@ -96,7 +96,7 @@ def fire(address, event, values):
 
 
 @pytest.mark.medium
-def test_no_event_takes_a_path_that_was_not_uploaded(address, tmp_path):
+def test_no_event_takes_a_path_that_was_not_uploaded(address, tmp_path, monkeypatch):
     """Each event is given files of the machine in place of everything that it takes."""
     secrets = [tmp_path / name for name in ("secret.png", "secret.svg", "secret.mp4")]
     for secret in secrets:
@@ -105,8 +105,15 @@ def test_no_event_takes_a_path_that_was_not_uploaded(address, tmp_path):
         each for each in json.loads(ask(f"{address}config")[1])["dependencies"] if len(each["inputs"]) > 1
     ]
     assert len(events) > 4
+    fetched = []
+    monkeypatch.setattr(
+        "gradio.processing_utils.async_ssrf_protected_download", lambda *given: fetched.append(given)
+    )
+    monkeypatch.setattr(
+        "gradio.processing_utils.ssrf_protected_download", lambda *given: fetched.append(given)
+    )
     for event in events:
-        for secret in secrets:
+        for secret in (*secrets, "http://example.invalid/a.png"):
             said = fire(address, event, [None, *[handed(secret)] * (len(event["inputs"]) - 1)])
             assert '"success":false' in said.replace(" ", "") and SECRET not in said
         as_json = {
@@ -114,6 +121,7 @@ def test_no_event_takes_a_path_that_was_not_uploaded(address, tmp_path):
             "Content_Type": "application/json",
         }
         assert ask(f"{address}gradio_api/run/{event['api_name']}", **as_json)[0] >= 400
+    assert fetched == []
     for secret in secrets:
         assert ask(f"{address}gradio_api/file={secret}")[0] == 403
     kept = [path for path in Path(os.environ["GRADIO_TEMP_DIR"]).rglob("*") if path.is_file()]
@@ -134,16 +142,31 @@ def test_other_addresses_and_web_sites_are_refused(address):
     assert all(each["api_visibility"] == "private" for each in config["dependencies"])
 
 
-@pytest.mark.medium
-def test_uploads_have_a_limit(address, monkeypatch):
-    assert serving.MAX_UPLOAD == "256mb"
+def upload(address, content):
+    """(status, answer) to a file that would be written somewhere else."""
     edge = "----edge"
     part = f'--{edge}\r\nContent-Disposition: form-data; name="files"; filename="../../../a.png"\r\n\r\n'.encode()
-    body = part + b"x" * 100 + f"\r\n--{edge}--\r\n".encode()
-    kind = f"multipart/form-data; boundary={edge}"
-    status, answer, _ = ask(f"{address}gradio_api/upload", data=body, Content_Type=kind)
-    (path,) = json.loads(answer)
-    assert status == 200 and ".." not in path and Path(path).parents[1] == Path(os.environ["GRADIO_TEMP_DIR"])
+    body = part + content + f"\r\n--{edge}--\r\n".encode()
+    return ask(
+        f"{address}gradio_api/upload", data=body, Content_Type=f"multipart/form-data; boundary={edge}"
+    )[:2]
+
+
+@pytest.mark.medium
+def test_uploads_stay_in_their_folder_and_have_a_limit(sure_model, monkeypatch):
+    pytest.importorskip("gradio", reason="needs gradio: pip install 'pagoda-vision[app]'")
+    monkeypatch.setattr(serving, "MAX_UPLOAD", "1kb")
+    with served(Events((Looker(sure_model(), "a"),)), listen(0)) as (address, _):
+        status, answer = upload(address, b"x" * 100)
+        (path,) = json.loads(answer)
+        assert (
+            status == 200
+            and ".." not in path
+            and Path(path).parents[1] == Path(os.environ["GRADIO_TEMP_DIR"])
+        )
+        status, answer = upload(address, b"x" * 3000)
+        assert status == 413 and b"maximum allowed size" in answer
+    assert not Path(path).exists()
 
 
 def test_only_this_machine_is_listened_to_and_a_port_in_use_names_a_free_one():

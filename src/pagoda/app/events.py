@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import numpy as np
 
@@ -136,10 +137,10 @@ class Events:
         if session.shown is None or session.shown.film is None:
             yield self._view(session, "There is no video at hand.")
             return
-        options = TrackOptions(linker=linker, max_frames=self.max_frames)
         seen = self._view(session, "")
         with TemporaryDirectory() as folder:
             try:
+                options = TrackOptions(linker=linker, max_frames=self.max_frames)  # type: ignore[arg-type]
                 for progress in follow_film(self.lookers[0], session.shown.film, Path(folder), options):
                     path = None if progress.path is None else str(progress.path)
                     yield replace(seen, said=progress.said, video=path)
@@ -166,7 +167,7 @@ class Events:
             name, pixels, film = self.album.name(session.at), self.album.pixels(session.at), None
         else:
             path = session.files[session.at]
-            channels = max((each.model.input_spec.read_channels for each in self.lookers), default=3)
+            channels: Literal[3, 4] = max(each.model.input_spec.read_channels for each in self.lookers)
             name, pixels = path.name, read_upload(path, channels=channels)
             film = path if is_film(path) else None
         is_refused = film is not None

@@ -166,8 +166,10 @@ class Looker:
 
 def _on_processor(outputs: DenseOutputs) -> DenseOutputs:
     """Where the many pictures of a page take no memory of the accelerator."""
-    parts = [
-        part.cpu() if isinstance(part, Tensor) else part and tuple(each.cpu() for each in part)
-        for part in outputs
-    ]
-    return DenseOutputs(*parts)
+    quality = outputs.quality_logits
+    return DenseOutputs(
+        outputs.class_logits.cpu(),
+        outputs.box_outputs.cpu(),
+        None if quality is None else quality.cpu(),
+        tuple(each.cpu() for each in outputs.priors),
+    )

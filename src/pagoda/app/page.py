@@ -185,6 +185,7 @@ def _wire_clicks(gradio: Any, events: Events, parts: _Parts, outputs: list[Any])
     def click_found(model: int) -> Callable[[Session, float, float], Step]:
         return lambda session, x, y: events.click_found(session, model, x, y)
 
+    acts: list[tuple[_Shown, Callable[[Session, float, float], Step]]]
     acts = [(parts.annotated, events.click_annotated)]
     acts += [(shown, click_found(model)) for model, shown in enumerate(parts.found)]
     for shown, act in acts:

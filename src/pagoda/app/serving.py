@@ -48,6 +48,8 @@ OUTSIDE = re.compile(
     r"/(proxy=|file=[a-z][a-z0-9+.-]*:|vibe|undo-vibe|run-history|process_recording|monitoring)", re.I
 )
 """gradio's addresses that fetch from elsewhere, or are for something else"""
+FETCH = "async_move_resource_to_block_cache"
+"""gradio's name for taking a file, or what is at an address, into its folder"""
 App = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 
@@ -169,6 +171,9 @@ def _application(gradio: Any, events: Events) -> App:
     blocks.state_session_capacity = MAX_SESSIONS
     # Where it believes that its page is not open yet, which it does of mounted ones, it takes any path for an upload.
     blocks.has_launched = True
+    for block in blocks.blocks.values():
+        if hasattr(block, FETCH):
+            setattr(block, FETCH, _deaf_to_addresses(getattr(block, FETCH)))
     theme = gradio.themes.Base(font=list(FONTS), font_mono=list(LETTERS))
     return gradio.mount_gradio_app(
         FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
@@ -186,6 +191,17 @@ def _application(gradio: Any, events: Events) -> App:
         mcp_server=False,
         theme=theme,
     )
+
+
+def _deaf_to_addresses(move: Callable[[Any], Awaitable[Any]]) -> Callable[[Any], Awaitable[Any]]:
+    """What takes files into the page's folder, without fetching what is handed over as an address."""
+
+    async def move_file(place: Any) -> Any:
+        if place is not None and "://" in str(place):
+            raise ValueError("files are uploaded, and no addresses are fetched")
+        return await move(place)
+
+    return move_file
 
 
 def _only_from_here(app: App, port: int, ending: threading.Event) -> App:

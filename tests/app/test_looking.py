@@ -9,11 +9,12 @@ import torch
 import pagoda
 from pagoda.app.looking import Looker, ShownLimits
 
+SLOW = pytest.mark.slow
 DENSE = (
     "fcos_resnet18_fpn",
     "fcos_resnet18_fpn.original",
     "retinanet_resnet18_fpn",
-    "efficientdet_resnet18_bifpn",
+    pytest.param("efficientdet_resnet18_bifpn", marks=SLOW),
 )
 LIMITS = [ShownLimits(min_score=score, max_iou=iou) for score in (0.02, 0.3, 0.6) for iou in (None, 0.2, 0.9)]
 
@@ -41,9 +42,8 @@ def test_one_run_of_a_dense_network_tells_all_limits(name, sure_model, picture):
     assert len(set(counts)) > 1, "the limits did nothing"
 
 
-@pytest.mark.parametrize(
-    "name", ["faster_rcnn_resnet18_fpn", pytest.param("mask_rcnn_resnet18_fpn", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["faster_rcnn_resnet18_fpn", "mask_rcnn_resnet18_fpn"])
 def test_an_rcnn_runs_again_for_its_suppression_alone(name, sure_model, picture):
     looker = Looker(sure_model(name), "a")
     look = looker.look(picture)

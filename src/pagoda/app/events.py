@@ -170,9 +170,8 @@ class Events:
             channels: Literal[3, 4] = max(each.model.input_spec.read_channels for each in self.lookers)
             name, pixels = path.name, read_upload(path, channels=channels)
             film = path if is_film(path) else None
-        is_refused = film is not None
         looks = tuple(
-            None if is_refused and each.model.sees_clips else each.look(pixels) for each in self.lookers
+            None if film is not None and each.model.sees_clips else each.look(pixels) for each in self.lookers
         )
         return Shown(name, pixels, looks, session.at if session.place == "data" else None, film)
 

@@ -8,8 +8,6 @@ from pagoda.app.events import Events, Step, View
 from pagoda.app.session import Session
 from pagoda.tracking.linking import LINKERS
 
-KEPT_SECONDS = 3600
-"""of what somebody looked at who has gone away"""
 SWEEP_SECONDS = (600, 86_400)
 """how often uploaded files and shown pictures are looked through, and how old they may become"""
 
@@ -65,7 +63,7 @@ def build_page(gradio: Any, events: Events) -> Any:
     with gradio.Blocks(
         title="Pagoda", analytics_enabled=False, fill_width=True, delete_cache=SWEEP_SECONDS
     ) as blocks:
-        session = gradio.State(Session(), time_to_live=KEPT_SECONDS)
+        session = gradio.State(Session())
         with gradio.Row():
             with gradio.Column(scale=1, min_width=280):
                 controls = _controls(gradio, events)
@@ -195,30 +193,32 @@ def _wire_clicks(gradio: Any, events: Events, parts: _Parts, outputs: list[Any])
 
 
 def _wire_film(gradio: Any, events: Events, parts: _Parts) -> None:
-    """One video at a time is followed, for everybody; it can be stopped."""
-    outputs = [*parts.seen, parts.stop]
+    """One video at a time is followed, for everybody; it ends when it is stopped, or somebody goes on."""
+    hidden = gradio.update(visible=False)
 
     def follow(session: Session, linker: str) -> Iterator[list[Any]]:
         for view in events.follow(session, linker):
-            yield [*_seen(gradio, view), gradio.update(visible=view.video is None)]
-        yield [*[gradio.skip()] * len(parts.seen), gradio.update(visible=False)]
+            is_done = view.video is not None
+            yield [
+                view.said,
+                gradio.update(value=view.video, visible=is_done),
+                gradio.update(visible=not is_done),
+            ]
+        yield [gradio.skip(), gradio.skip(), hidden]
 
     following = parts.follow.click(
         follow,
         [parts.session, parts.linker],
-        outputs,
+        [parts.said, parts.video, parts.stop],
         concurrency_id="film",
         concurrency_limit=1,
         show_progress="hidden",
         api_visibility="private",
     )
-    parts.stop.click(
-        lambda: ("Stopped.", gradio.update(visible=False)),
-        None,
-        [parts.said, parts.stop],
-        cancels=[following],
-        api_visibility="private",
-    )
+    ends = {"cancels": [following], "api_visibility": "private", "show_progress": "hidden"}
+    parts.stop.click(lambda: ["Stopped.", hidden], None, [parts.said, parts.stop], **ends)
+    for listen in (parts.files.upload, parts.name.submit, *(button.click for button in parts.steps)):
+        listen(lambda: hidden, None, parts.stop, **ends)
 
 
 def _seen(gradio: Any, view: View) -> list[Any]:

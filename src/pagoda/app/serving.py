@@ -26,6 +26,7 @@ END_SECONDS = 2
 """that answers under way may take at the end"""
 WAKES_SECONDS = 0.1
 """between looks at whether somebody has asked for the end"""
+ENDED = "the server of the page ended by itself; what it said stands above"
 FONTS = ("system-ui", "sans-serif")
 LETTERS = ("ui-monospace", "monospace")
 POLICY = "; ".join(
@@ -96,14 +97,14 @@ def serve(events: Events, waiting: socket.socket, say: Callable[[str], object]) 
         while thread.is_alive() and not stops.received:
             thread.join(WAKES_SECONDS)
         stops.check()
-        raise OSError("the server of the page ended by itself; what it said stands above")
+        raise OSError(ENDED)
 
 
 @contextmanager
 def served(events: Events, waiting: socket.socket) -> Iterator[tuple[str, threading.Thread]]:
     """(its address, what serves it) of the page, which in the block can be opened.
 
-    Raises ImportError where gradio is not installed.
+    Raises ImportError where gradio is not installed, OSError where its server does not begin.
     """
     with waiting, _gradio_alone() as (gradio, uvicorn):
         port = waiting.getsockname()[1]
@@ -121,6 +122,8 @@ def served(events: Events, waiting: socket.socket) -> Iterator[tuple[str, thread
         try:
             while thread.is_alive() and not server.started:
                 thread.join(WAKES_SECONDS)
+            if not server.started:
+                raise OSError(ENDED)
             yield f"http://{HOST}:{port}/", thread
         finally:
             ending.set()

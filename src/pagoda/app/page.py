@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pagoda.app.events import Events, Step, View
-from pagoda.app.session import Session
+from pagoda.app.session import Ending, Session
 from pagoda.tracking.linking import LINKERS
 
 SWEEP_SECONDS = (600, 86_400)
@@ -26,6 +26,8 @@ class _Parts:
 
     session: Any
     """each window's own"""
+    ending: Any
+    """of the video that is being followed"""
     files: Any
     """where they are dropped"""
     name: Any
@@ -69,7 +71,7 @@ def build_page(gradio: Any, events: Events) -> Any:
                 controls = _controls(gradio, events)
             with gradio.Column(scale=4, min_width=480):
                 pictures = _pictures(gradio, events)
-        parts = _Parts(session=session, **controls, **pictures)
+        parts = _Parts(session=session, ending=gradio.State(Ending()), **controls, **pictures)
         _wire(gradio, blocks, events, parts)
     return blocks
 
@@ -196,29 +198,36 @@ def _wire_film(gradio: Any, events: Events, parts: _Parts) -> None:
     """One video at a time is followed, for everybody; it ends when it is stopped, or somebody goes on."""
     hidden = gradio.update(visible=False)
 
-    def follow(session: Session, linker: str) -> Iterator[list[Any]]:
+    def follow(session: Session, linker: str, ending: Ending) -> Iterator[list[Any]]:
+        ending.asked = False
         for view in events.follow(session, linker):
+            if ending.asked:
+                break
             is_done = view.video is not None
             yield [
                 view.said,
                 gradio.update(value=view.video, visible=is_done),
                 gradio.update(visible=not is_done),
             ]
-        yield [gradio.skip(), gradio.skip(), hidden]
+        is_stopped = ending.asked and not ending.is_left
+        yield ["Stopped." if is_stopped else gradio.skip(), gradio.skip(), hidden]
 
-    following = parts.follow.click(
+    def end(ending: Ending, *, is_left: bool = True) -> Any:
+        ending.asked, ending.is_left = True, is_left
+        return hidden
+
+    quiet = {"api_visibility": "private", "show_progress": "hidden"}
+    parts.follow.click(
         follow,
-        [parts.session, parts.linker],
+        [parts.session, parts.linker, parts.ending],
         [parts.said, parts.video, parts.stop],
         concurrency_id="film",
         concurrency_limit=1,
-        show_progress="hidden",
-        api_visibility="private",
+        **quiet,
     )
-    ends = {"cancels": [following], "api_visibility": "private", "show_progress": "hidden"}
-    parts.stop.click(lambda: ["Stopped.", hidden], None, [parts.said, parts.stop], **ends)
+    parts.stop.click(lambda ending: end(ending, is_left=False), parts.ending, parts.stop, **quiet)
     for listen in (parts.files.upload, parts.name.submit, *(button.click for button in parts.steps)):
-        listen(lambda: hidden, None, parts.stop, **ends)
+        listen(lambda ending: end(ending), parts.ending, parts.stop, **quiet)
 
 
 def _seen(gradio: Any, view: View) -> list[Any]:

@@ -62,3 +62,18 @@ class Session:
     """None: nothing is"""
     reasons: tuple[Reasons | None, ...] = ()
     """of each model on the picture at hand, as far as they have been asked for"""
+
+
+@checked
+@dataclass(eq=False)
+class Ending:
+    """Whether a person has asked for the end of the video that is being followed; the one thing that is changed.
+
+    >>> Ending().asked
+    False
+    """
+
+    asked: bool = False
+    """since it began"""
+    is_left: bool = False
+    """because the person has gone on to another picture, whose words stay"""

@@ -137,6 +137,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"detectors", "drawing", "pictures", "tiling", "tracking", "video", "weights"},
     "training": CONVENTIONS | DATA | SCORING | {"layers", "detectors", "weights", "machine"},
     "recipes": TOP - PARTS - {"recipes"},
+    "app": CONVENTIONS
+    | DATA
+    | SCORING
+    | {"detectors", "drawing", "exporting", "explain.why", "follow", "pictures", "tracking", "video"},
     "hub": TOP,
     "api": TOP,
     "pagoda": TOP | {"api", "hub"},
@@ -144,6 +148,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli.tracks": TOP | {"cli.arguments"},
     "cli.data": TOP | {"cli.arguments"},
     "cli.predicting": TOP | {"cli.arguments"},
+    "cli.app": TOP | {"cli.arguments", "app"},
     "cli": TOP | {"cli.arguments", "cli.tracks", "cli.data", "cli.predicting", "predict"},
     "__main__": {"cli"},
 }  # fmt: skip

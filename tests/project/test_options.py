@@ -20,6 +20,8 @@ RECORDS = {
     "cluster.job.Job",
     "cluster.listing.Block",
     "finding.remarks.Remarks",
+    "app.events.View",
+    "app.session.Shown",
     "follow.outputs.TrackSummary",
     "data.table.assembly.ImageColumns",
     "data.table.assembly.ObjectColumns",

@@ -23,6 +23,7 @@ VERBS = {
     "val": "score a checkpoint, or anybody's COCO results, on a dataset",
     "compare": "tell which of two models is better on a dataset, and how surely",
     "why": "say of every object that a model misses why",
+    "app": "look at a checkpoint on a page: drop pictures, move thresholds, click objects",
     "predict": "find objects in pictures, folders, globs or URLs",
     "track": "follow objects through a video, link detections, or score tracks",
     "export": "write an ONNX or OpenVINO file that is proven equal to the model, or int8",
@@ -33,7 +34,7 @@ VERBS = {
     "models": "list the models of the zoo, or the checkpoints others have published",
     "replay": "run the batch again that stopped a training run",
 }
-MODULES = {"data": "pagoda.cli.data.verbs"}
+MODULES = {"app": "pagoda.cli.app.verb", "data": "pagoda.cli.data.verbs"}
 """verb → its module, where that is not of its name"""
 CLOSED_PIPE = 141
 """as shells count what ends because nobody reads its output"""

@@ -144,12 +144,13 @@ def test_intervals_hold_the_truth_as_often_as_they_say(skills, change):
     """400 pairs on 300 pictures each; `change` is that of three worlds of 20,000 pictures.
 
     Of 1,100 pairs without a gap, other seeds among them, 93.4 % of the intervals held 0; these 400 are among the worse.
+    Verdicts are more careful than intervals: no more than one in twenty is false.
     """
-    held = missed = 0
+    held = told = 0
     for seed in range(400):
         first, second = world(1000 + seed, 300, *skills)
         ap = compared([first], [second], rounds=400, seed=seed).parts["AP"]
         held += ap.low <= change <= ap.high
-        missed += ap.low > 0 or ap.high < 0
+        told += not ap.verdict(300).startswith("cannot be told")
     assert 0.91 <= held / 400 <= 0.975
-    assert missed / 400 <= 0.09 or change
+    assert told / 400 <= 0.05 or change

@@ -117,6 +117,11 @@ class DetectionResult:
         }
 
 
+CAUTION = 0.15
+"""of half an interval: bootstrap intervals of AP are a few percent too narrow, and without this more than one in twenty
+pairs of equal models would be told apart (benchmarks/RESULTS.md)"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ApDifference:
     """AP of two models on the same pictures, as fractions 0 … 1; nan without objects.
@@ -125,7 +130,7 @@ class ApDifference:
     >>> round(small.difference, 3)
     0.004
     >>> small.verdict(num_images=100)
-    'cannot be told: +0.4 points (95 % interval -0.4 … +1.2); to tell as little takes about 400 pictures'
+    'cannot be told: +0.4 points (95 % interval -0.4 … +1.2); to tell as little takes about 530 pictures'
     """
 
     ap: float
@@ -142,6 +147,12 @@ class ApDifference:
         """`ap` − `other_ap`."""
         return self.ap - self.other_ap
 
+    @property
+    def better(self) -> Literal["first", "second"] | None:
+        """Which one is, the second being `ap`; None where the interval is not beyond 0 by `CAUTION` of its half."""
+        margin = CAUTION * (self.high - self.low) / 2
+        return "second" if self.low > margin else "first" if self.high < -margin else None
+
     def verdict(self, num_images: int, what: str = "pictures") -> str:
         """Which is better, the second being `ap`; or how many pictures instead of `num_images` would tell.
 
@@ -150,17 +161,18 @@ class ApDifference:
         if math.isnan(self.difference) or math.isnan(self.low):
             return "nothing to compare: no objects"
         points = f"{100 * abs(self.difference):.1f} points (95 % interval"
-        if self.low > 0:
+        if self.better == "second":
             return f"the second is better by {points} {100 * self.low:.1f} … {100 * self.high:.1f})"
-        if self.high < 0:
+        if self.better == "first":
             return f"the first is better by {points} {-100 * self.high:.1f} … {-100 * self.low:.1f})"
+        near = ", too near to 0" if self.low > 0 or self.high < 0 else ""
         told = (
             f"cannot be told: {_signed(self.difference)} points"
-            f" (95 % interval {_signed(self.low)} … {_signed(self.high)})"
+            f" (95 % interval {_signed(self.low)} … {_signed(self.high)}{near})"
         )
         if abs(self.difference) < 5e-5:
             return told
-        needed = num_images * ((self.high - self.low) / 2 / self.difference) ** 2
+        needed = num_images * ((1 + CAUTION) * (self.high - self.low) / 2 / self.difference) ** 2
         rounded = math.ceil(float(f"{max(needed, num_images + 1):.1e}"))
         return f"{told}; to tell as little takes about {rounded:,} {what}"
 

@@ -74,9 +74,9 @@ def _row(name: str, part: ApDifference, scale: Scale) -> str:
     kind, words = "open", "cannot be told"
     if not math.isfinite(part.difference):
         words = "no objects"
-    elif part.low > 0:
+    elif part.better == "second":
         kind, words = "better", "the second is better"
-    elif part.high < 0:
+    elif part.better == "first":
         kind, words = "worse", "the first is better"
     is_known = math.isfinite(part.low)
     interval = f"{signed(part.low)} … {signed(part.high)}" if is_known else "–"

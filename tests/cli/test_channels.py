@@ -60,6 +60,7 @@ def somewhere(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.slow
 def test_from_training_to_export(channels: int, somewhere: Path, capsys: pytest.CaptureFixture) -> None:
     draw(somewhere / "data", channels)
     flags = [word for name, value in SMALL.items() for word in (f"--model.{name}", value)]

@@ -289,6 +289,7 @@ def test_export_looks_at_numbers_before_it_begins(words, said, in_project, capsy
 
 
 @medium
+@pytest.mark.slow
 def test_a_composed_detector_trains_and_exports_with_the_same_commands(in_project, capsys):
     Path("small.py").write_text(DETECTOR)
     words = ["small.py:small_fcos", "--data", "data", "--epochs", "1", "--name", "mine"]

@@ -70,6 +70,7 @@ def run(*words) -> int:
 
 
 @pytest.mark.parametrize(("model", "linker"), [("clips", "tubes"), ("clips", "byte"), ("frames", "ocsort")])
+@pytest.mark.slow
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(folder, tmp_path, capsys, model, linker):
     words = (model, folder, "--linker", linker, "--min-score", 0, "--first-frame", 1)
     assert run(*words, "--out", tmp_path / "whole") == 0
@@ -116,6 +117,7 @@ def test_a_clip_sees_the_frames_before_the_first_one_followed(folder, tmp_path):
 
 
 @pytest.mark.parametrize("spoilt", ["broken", "larger"])
+@pytest.mark.slow
 def test_what_came_before_a_bad_frame_is_written(folder, tmp_path, capsys, spoilt):
     bad = tmp_path / "bad"
     bad.mkdir()

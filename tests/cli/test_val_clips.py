@@ -58,6 +58,7 @@ def test_poses_are_followed_and_scored(folder, poser, capsys):
     assert followed["poses"]["num_videos"] == 2 and {"mAP", "MOTA"} <= set(followed["poses"]["metrics"])
 
 
+@pytest.mark.slow
 def test_a_linker_is_chosen_or_none(folder, poser, capsys):
     assert run("val", poser, "--data", folder, "--linker", "byte", "--min-score", 0.3) == 0
     said = capsys.readouterr().out
@@ -85,6 +86,7 @@ def test_boxes_of_a_mot_folder(walks, tmp_path, capsys):
     assert {"HOTA", "MOTA", "IDF1", "IDSW"} <= set(followed["boxes"]["metrics"])
 
 
+@pytest.mark.slow
 def test_rows_of_a_mot_folder_count_by_the_rules_of_its_benchmark(walks, tmp_path, capsys):
     """Nobody but a non-MOT vehicle on the left; its sequence is called after no benchmark."""
     video = walks[0]

@@ -101,6 +101,7 @@ def test_losses_reach_every_parameter_and_the_count_travels_with_the_weights() -
     assert "running_count.mean" not in small().state_dict()
 
 
+@pytest.mark.slow
 def test_exported_forward_equals_eager_at_other_sizes() -> None:
     model = small().eval()
     program = export_forward(model).module()

@@ -19,6 +19,7 @@ def run(*words: object) -> str:
 
 
 @pytest.mark.medium
+@pytest.mark.slow
 def test_nothing_is_lost_at_a_few_moments():
     said = run("--moments", 4, "--only", "predict", "train2", "track", "train", "--writes", 10)
     assert "4 moments, 0 lost" in said and "10 kills inside writes, 0 unreadable" in said

@@ -108,6 +108,7 @@ def test_boxes_in_frames_nobody_annotated_are_no_mistakes(walks):
     assert result.boxes.metrics["FP"] == 0 and result.boxes.metrics["MOTA"] == 1
 
 
+@pytest.mark.slow
 def test_tubes_linked_later_are_what_a_video_is_linked_to(model):
     """Scores of a random model say nothing, but its many tubes are good enough to be confused."""
     video = WalkingFigures(num_videos=1, num_frames=4, seed=3, image_size=(64, 80))[0]

@@ -70,6 +70,7 @@ def test_a_balanced_run_that_was_stopped_ends_in_the_same_bits(folder, tmp_path,
     assert load_weights(stopped / "best.safetensors")[0].keys() == theirs.keys()
 
 
+@pytest.mark.slow
 def test_steps_are_as_many_and_what_is_balanced_is_told(folder, tmp_path, capsys):
     flags = [
         "--epochs",

@@ -76,6 +76,7 @@ def test_training_pictures_fill_the_canvas() -> None:
 
 
 @pytest.mark.medium
+@pytest.mark.slow
 def test_the_small_recipe_trains_and_its_model_comes_back(tmp_path: Path) -> None:
     data, val = (DrawnShapes(n, image_size=(64, 96), seed=n, max_objects=3) for n in (16, 2))
     settings = replace(

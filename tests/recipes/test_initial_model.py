@@ -105,6 +105,7 @@ def test_a_keypoint_head_is_fitted_to_the_skeleton(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["mask", "keypoint"])
+@pytest.mark.slow
 def test_a_foreign_r_cnn_is_trained_on_other_classes(kind: str, tmp_path: Path, capsys) -> None:
     for split, count in (("train", 4), ("val", 2)):
         write_coco_folder(DrawnShapes(count, image_size=(64, 64), seed=1), tmp_path / "data", split=split)

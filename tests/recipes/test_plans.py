@@ -131,6 +131,7 @@ def test_a_run_that_was_decided_for_is_the_run_somebody_decided_on(run, data, tm
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
 
 
+@pytest.mark.slow
 def test_real_trials_change_no_bit(data, tmp_path):
     results = []
     for size in (8, "auto"):

@@ -321,6 +321,7 @@ def test_thresholds_of_an_exported_file_that_are_none_are_refused(tmp_path, text
     assert str(path) in str(refused.value)
 
 
+@pytest.mark.slow
 def test_exported_files_carry_and_gain_them(tmp_path, folder, capsys):
     pytest.importorskip("onnx", reason="needs pip install 'pagoda-vision[export]'")
     pagoda_runtime = pytest.importorskip("pagoda_runtime", reason="needs pip install ./runtime")

@@ -40,6 +40,7 @@ def pictures(place):
     return sorted((place / "data").rglob("*.png")) or sorted((place / "data").rglob("*.jpg"))
 
 
+@pytest.mark.slow
 def test_predict_writes_what_python_finds(place, tmp_path, capsys):
     files = pictures(place)
     how = ("--tiles", 64, "--overlap", 0.25, "--no-whole", "--min-score", 0.02)

@@ -181,6 +181,7 @@ def test_an_accelerator_is_tried_until_it_fits(tmp_path, monkeypatch):
 
 
 @pytest.mark.medium
+@pytest.mark.slow
 def test_what_does_not_fit_is_told_apart_from_what_is_wrong(tmp_path, monkeypatch):
     tried = a_trial(tmp_path)
 

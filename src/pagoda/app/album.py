@@ -32,7 +32,7 @@ class Album:
 
     def find(self, name: str) -> int:
         """The index of the picture of this name, or of this end of it. Raises ValueError with the nearest one."""
-        return chosen_pictures(self.dataset.annotations, [name.strip()])[0]
+        return chosen_pictures(self.dataset, [name.strip()])[0]
 
     def annotations(self, index: int) -> Annotations:
         """Of this picture alone."""

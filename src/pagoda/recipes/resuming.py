@@ -11,7 +11,7 @@ import yaml
 from accelerate.utils import broadcast_object_list
 
 from pagoda.detectors.contract import Detector
-from pagoda.files.text import read_text, read_yaml
+from pagoda.files.text import json_text, read_text, read_yaml
 from pagoda.messages import counted
 from pagoda.plain import JsonObject, from_plain
 from pagoda.recipes.initial_model import Start, begin_anew
@@ -311,7 +311,7 @@ def config_content(model: Detector, settings: TrainSettings, instead: Mapping[st
         "options": (model.origin or {}).get("options", {}),
         "train": to_plain(settings),
         "processes": num_started(),
-        "card": json.loads(json.dumps(model.card())),
+        "card": json.loads(json_text(model.card())),
         "versions": machine_facts(),
         **instead,
     }

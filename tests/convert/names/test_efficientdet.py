@@ -132,6 +132,7 @@ def test_the_walk_throughs_pyramids_of_any_depth(name: str, cells: int) -> None:
 
 
 @pytest.mark.parametrize("variant", ["d6", "d7x"])
+@pytest.mark.slow
 def test_weights_that_zylo117_keeps_without_use_are_dropped(variant: str) -> None:
     rules = rules_of("zylo117", variant)
     with torch.device("meta"):

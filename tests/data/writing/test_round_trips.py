@@ -205,6 +205,7 @@ def test_what_comes_back_of_hundreds_of_data_sets_is_what_was_promised() -> None
 
 @pytest.mark.medium
 @pytest.mark.parametrize("name", ["coco_pose_sample", "coco_tiny", "nuclei", "bccd/voc"])
+@pytest.mark.slow
 def test_real_data_sets_come_back_as_promised(shared_data: Path, tmp_path: Path, name: str) -> None:
     whole = open_contents(shared_data / name, ("train+val",) if name == "bccd/voc" else ())
     source = whole.taken({split: np.arange(min(4, len(table))) for split, table in whole.splits.items()})

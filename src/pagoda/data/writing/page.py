@@ -17,6 +17,7 @@ _HEAD = """\
     pagoda data merge A B OUT                                  # data sets put together
     pagoda data split DIR OUT --val 0.2 --by folder            # divided into train and val
     pagoda data subset DIR OUT --classes cat dog --first 100   # some of one
+    pagoda data tile DIR OUT --size 640                        # large pictures cut into tiles
 
 DIR may be of any format that is read ([Formats](formats.md)) and stays as it is. OUT is a new or empty folder; it
 appears when all of it is written, after an error nothing is there. Pictures are copied byte for byte, or linked
@@ -49,7 +50,11 @@ splits already. The same `--seed` divides alike.
 Pictures are chosen by name (`--pictures`, or a text file of names), as the `--first` of each split or as a
 `--fraction` drawn by `--seed`.
 
-All three write the format they read, or COCO where that is not written; `--to` chooses another.
+These three write the format they read, or COCO where that is not written; `--to` chooses another.
+
+**tile** cuts as `pagoda train --tiles` does ([Tiles](tiles.md)) and writes COCO: of an object that a border cuts what
+is seen of it, ignored where that is less than `--min-share`. A tile is called by its picture and its left upper corner,
+photo_480_0.png; its entry says both, `tile_of` and `tile_at`. What was cut, ignored and left out is counted and told.
 
 ## Videos
 

@@ -48,7 +48,11 @@ def run(*arguments):
 def test_two_results_files(folder, files, capsys):
     assert run(files["half"], files["all"], "--data", folder, "--rounds", 200) == 0
     text = capsys.readouterr().out
-    assert "AP: the second is better by " in text and "12 pictures, 200 bootstrap samples" in text
+    assert (
+        "AP: cannot be told: +35.3 points" in text
+        and "too near to 0" in text
+        and "12 pictures, 200 bootstrap samples" in text
+    )
     assert "of 12 pictures are otherwise" in text and "better  0000" in text and "worse" not in text
     assert "errors (boxes, IoU .5, from the scores of best F1 on)" in text
     (missed,) = (line.split() for line in text.splitlines() if line.startswith("missed: nothing there"))
@@ -140,7 +144,7 @@ def test_a_page_on_which_both_stand_side_by_side(folder, files, tmp_path, capsys
         found = [sum(row[6] >= 0 for row in side) for side in entry["sides"]]
         assert found[1] - found[0] == change["found"] and found == [0, len(entry["objects"])]
     assert len(json.loads(page.split('id="pictures">')[1].split("</script>")[0])) == len(data["entries"])
-    assert "the second is better by" in page
+    assert "cannot be told: +35.3 points" in page
 
 
 def test_a_folder_that_cannot_be_made_is_told_before_the_work(folder, files, tmp_path, capsys):

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -301,11 +301,12 @@ def _run(
             go_on=again,
             quiet=quiet,
         )
-        if factors is not None and trainer.log is not None:
-            trainer.log.say(balance_remark(table, factors))
-        if saved is not None:
-            _go_on(trainer, saved, settings, folder)
-        result = _watched(trainer, len(val_data), is_open=saved is None)
+        with nullcontext() if trainer.log is None else closing(trainer.log):
+            if factors is not None and trainer.log is not None:
+                trainer.log.say(balance_remark(table, factors))
+            if saved is not None:
+                _go_on(trainer, saved, settings, folder)
+            result = _watched(trainer, len(val_data), is_open=saved is None)
         best = trainer.model_to_keep()
         if result is None:  # resumed after its last epoch: nothing was left to do but the score
             result = evaluate(best, val_data, batch_size=settings.batch_size, operating=REPORTED)

@@ -163,11 +163,20 @@ def _wire(gradio: Any, blocks: Any, events: Events, parts: _Parts) -> None:
     def when(listen: Callable[..., Any], act: Callable[..., Step], *inputs: Any, **how: Any) -> Any:
         return listen(shown(act), [parts.session, *inputs], outputs, **hidden, **how)
 
+    def leaving(act: Callable[..., Step]) -> Callable[..., Step]:
+        """What goes on to another picture ends the video first, whose words would come after those of the picture."""
+
+        def event(session: Session, ending: Ending, *given: Any) -> Step:
+            ending.asked = ending.is_left = True
+            return act(session, *given)
+
+        return event
+
     when(blocks.load, events.start)
-    when(parts.files.upload, events.upload, parts.files)
-    when(parts.name.submit, events.open_named, parts.name)
+    when(parts.files.upload, leaving(events.upload), parts.ending, parts.files)
+    when(parts.name.submit, leaving(events.open_named), parts.ending, parts.name)
     for button, by in zip(parts.steps, (-1, 1), strict=True):
-        when(button.click, lambda session, by=by: events.step(session, by))
+        when(button.click, leaving(lambda session, by=by: events.step(session, by)), parts.ending)
     for slider in parts.limits:
         when(slider.change, change, *parts.limits, trigger_mode="always_last", show_progress="hidden")
     _wire_clicks(gradio, events, parts, outputs)
@@ -212,8 +221,8 @@ def _wire_film(gradio: Any, events: Events, parts: _Parts) -> None:
         is_stopped = ending.asked and not ending.is_left
         yield ["Stopped." if is_stopped else gradio.skip(), gradio.skip(), hidden]
 
-    def end(ending: Ending, *, is_left: bool = True) -> Any:
-        ending.asked, ending.is_left = True, is_left
+    def stop(ending: Ending) -> Any:
+        ending.asked, ending.is_left = True, False
         return hidden
 
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
@@ -225,9 +234,7 @@ def _wire_film(gradio: Any, events: Events, parts: _Parts) -> None:
         concurrency_limit=1,
         **quiet,
     )
-    parts.stop.click(lambda ending: end(ending, is_left=False), parts.ending, parts.stop, **quiet)
-    for listen in (parts.files.upload, parts.name.submit, *(button.click for button in parts.steps)):
-        listen(lambda ending: end(ending), parts.ending, parts.stop, **quiet)
+    parts.stop.click(stop, parts.ending, parts.stop, **quiet)
 
 
 def _seen(gradio: Any, view: View) -> list[Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pagoda.app.events import Events, Step, View
-from pagoda.app.session import Ending, Session
+from pagoda.app.session import Session
 from pagoda.tracking.linking import LINKERS
 
 SWEEP_SECONDS = (600, 86_400)
@@ -26,8 +26,6 @@ class _Parts:
 
     session: Any
     """each window's own"""
-    ending: Any
-    """of the video that is being followed"""
     files: Any
     """where they are dropped"""
     name: Any
@@ -71,7 +69,7 @@ def build_page(gradio: Any, events: Events) -> Any:
                 controls = _controls(gradio, events)
             with gradio.Column(scale=4, min_width=480):
                 pictures = _pictures(gradio, events)
-        parts = _Parts(session=session, ending=gradio.State(Ending()), **controls, **pictures)
+        parts = _Parts(session=session, **controls, **pictures)
         _wire(gradio, blocks, events, parts)
     return blocks
 
@@ -166,17 +164,17 @@ def _wire(gradio: Any, blocks: Any, events: Events, parts: _Parts) -> None:
     def leaving(act: Callable[..., Step]) -> Callable[..., Step]:
         """What goes on to another picture ends the video first, whose words would come after those of the picture."""
 
-        def event(session: Session, ending: Ending, *given: Any) -> Step:
-            ending.asked = ending.is_left = True
+        def event(session: Session, *given: Any) -> Step:
+            session.ending.asked = session.ending.is_left = True
             return act(session, *given)
 
         return event
 
     when(blocks.load, events.start)
-    when(parts.files.upload, leaving(events.upload), parts.ending, parts.files)
-    when(parts.name.submit, leaving(events.open_named), parts.ending, parts.name)
+    when(parts.files.upload, leaving(events.upload), parts.files)
+    when(parts.name.submit, leaving(events.open_named), parts.name)
     for button, by in zip(parts.steps, (-1, 1), strict=True):
-        when(button.click, leaving(lambda session, by=by: events.step(session, by)), parts.ending)
+        when(button.click, leaving(lambda session, by=by: events.step(session, by)))
     for slider in parts.limits:
         when(slider.change, change, *parts.limits, trigger_mode="always_last", show_progress="hidden")
     _wire_clicks(gradio, events, parts, outputs)
@@ -207,7 +205,8 @@ def _wire_film(gradio: Any, events: Events, parts: _Parts) -> None:
     """One video at a time is followed, for everybody; it ends when it is stopped, or somebody goes on."""
     hidden = gradio.update(visible=False)
 
-    def follow(session: Session, linker: str, ending: Ending) -> Iterator[list[Any]]:
+    def follow(session: Session, linker: str) -> Iterator[list[Any]]:
+        ending = session.ending
         ending.asked = False
         for view in events.follow(session, linker):
             if ending.asked:
@@ -221,20 +220,20 @@ def _wire_film(gradio: Any, events: Events, parts: _Parts) -> None:
         is_stopped = ending.asked and not ending.is_left
         yield ["Stopped." if is_stopped else gradio.skip(), gradio.skip(), hidden]
 
-    def stop(ending: Ending) -> Any:
-        ending.asked, ending.is_left = True, False
+    def stop(session: Session) -> Any:
+        session.ending.asked, session.ending.is_left = True, False
         return hidden
 
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
     parts.follow.click(
         follow,
-        [parts.session, parts.linker, parts.ending],
+        [parts.session, parts.linker],
         [parts.said, parts.video, parts.stop],
         concurrency_id="film",
         concurrency_limit=1,
         **quiet,
     )
-    parts.stop.click(stop, parts.ending, parts.stop, **quiet)
+    parts.stop.click(stop, parts.session, parts.stop, **quiet)
 
 
 def _seen(gradio: Any, view: View) -> list[Any]:

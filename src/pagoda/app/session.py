@@ -40,6 +40,21 @@ class Shown:
 
 
 @checked
+@dataclass(eq=False)
+class Ending:
+    """Whether a person has asked for the end of the video that is being followed; the one thing that is changed.
+
+    >>> Ending().asked
+    False
+    """
+
+    asked: bool = False
+    """since it began"""
+    is_left: bool = False
+    """because the person has gone on to another picture, whose words stay"""
+
+
+@checked
 @dataclass(frozen=True, eq=False)
 class Session:
     """Everything that the page knows of one person.
@@ -62,18 +77,5 @@ class Session:
     """None: nothing is"""
     reasons: tuple[Reasons | None, ...] = ()
     """of each model on the picture at hand, as far as they have been asked for"""
-
-
-@checked
-@dataclass(eq=False)
-class Ending:
-    """Whether a person has asked for the end of the video that is being followed; the one thing that is changed.
-
-    >>> Ending().asked
-    False
-    """
-
-    asked: bool = False
-    """since it began"""
-    is_left: bool = False
-    """because the person has gone on to another picture, whose words stay"""
+    ending: Ending = field(default_factory=Ending)
+    """the same one, whatever else is replaced"""

@@ -362,3 +362,18 @@ def _is_collection(hint: object) -> bool:
 
 def _is_dataclass(hint: object) -> bool:
     return isinstance(hint, type) and is_dataclass(hint)
+
+
+def flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Nested mappings as one, names joined by dots; tuples become lists, as in JSON, and empty mappings stay.
+
+    >>> flat({"a": {"b": 1}, "c": (2, 3), "d": {}})
+    {'a.b': 1, 'c': [2, 3], 'd': {}}
+    """
+    found: dict[str, object] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = list(value) if isinstance(value, tuple) else value
+    return found

@@ -130,7 +130,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "finding": {
         "data", "detectors", "drawing", "pictures", "postprocess", "predict", "preprocess", "structures", "tiling",
     },
-    "cluster": {"detectors", "finding", "pictures", "preprocess", "structures", "weights"},
+    "cluster": {"detectors", "drawing", "finding", "pictures", "preprocess", "structures", "weights"},
     "follow": CONVENTIONS
     | DATA
     | SCORING

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from pagoda.ops.boxes import box_areas
 from pagoda.structures.instances import Detections
 
 
@@ -17,8 +18,7 @@ def object_at(boxes: Tensor, x: float, y: float) -> int | None:
     around = (boxes[:, 0] <= x) & (x <= boxes[:, 2]) & (boxes[:, 1] <= y) & (y <= boxes[:, 3])
     if not around.any():
         return None
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return int(areas.masked_fill(~around, float("inf")).argmin())
+    return int(box_areas(boxes).masked_fill(~around, float("inf")).argmin())
 
 
 def box_words(box: Tensor) -> str:

@@ -5,12 +5,11 @@ from typing import Literal
 
 import numpy as np
 
+from pagoda.drawing.objects import MAX_DRAWN_PIXELS
 from pagoda.pictures.read import PictureError, is_picture, picture_facts, picture_size, read_picture
 from pagoda.plain import checked
 from pagoda.video.frames import VideoSource
 
-MAX_PIXELS = 2**26
-"""of a picture: 8192 pixels squared, as `pagoda predict` draws them at most"""
 MAX_FRAME_PIXELS = 2**23
 """of a video's frame: nearly 4K"""
 
@@ -37,7 +36,7 @@ def read_upload(path: str | Path, *, channels: Literal[3, 4] = 3) -> np.ndarray:
     """(H, W, 3) RGB uint8, upright, or RGBA with 4 channels; of a video its first frame.
 
     Raises PictureError, which names the file without its folder, for what cannot be read, and for pictures of more than
-    MAX_PIXELS and frames of more than MAX_FRAME_PIXELS, before any pixel of a picture is decoded.
+    MAX_DRAWN_PIXELS and frames of more than MAX_FRAME_PIXELS, before any pixel of a picture is decoded.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -51,7 +50,7 @@ def read_upload(path: str | Path, *, channels: Literal[3, 4] = 3) -> np.ndarray:
     try:
         if is_film(path):
             return _first_frame(path)
-        _check_size(path, picture_size(path), MAX_PIXELS, "pagoda predict takes larger ones")
+        _check_size(path, picture_size(path), MAX_DRAWN_PIXELS, "pagoda predict takes larger ones")
         return read_picture(path, channels=channels)
     except (PictureError, OSError) as error:
         raise PictureError(without_folder(str(error), path)) from error

@@ -16,8 +16,9 @@ from pagoda.cli.arguments.cluster_options import ClusterOptions
 from pagoda.cli.arguments.parsing import AnyPrecision, open_ready, parse
 from pagoda.cli.arguments.tile_options import TileOptions
 from pagoda.cli.predicting.cluster import predict_on_cluster
+from pagoda.cli.predicting.words import say_found, say_how
 from pagoda.detectors.contract import Detector
-from pagoda.drawing.objects import image_of_detections, shrink_factor
+from pagoda.drawing.objects import MAX_DRAWN_PIXELS, image_of_detections, shrink_factor
 from pagoda.files.atomic import claim_folder, make_folder, safe_name, write_free
 from pagoda.files.drafts import sweep_drafts
 from pagoda.files.text import json_text
@@ -30,13 +31,9 @@ from pagoda.predict import ResizedPicture
 from pagoda.preprocess import InputSpec
 from pagoda.progress import Progress
 from pagoda.recipes.predictions_file import PredictionsFile
-from pagoda.recipes.thresholds_file import say_thresholds
 from pagoda.stopping import Stopped, StopRequests
 from pagoda.structures.instances import Detections
 from pagoda.structures.thresholds import DEFAULT_MIN_SCORE
-
-MAX_DRAWN_PIXELS = 2**26
-"""Of a drawn picture: 8192 pixels squared; a larger one would take more memory than finding its objects"""
 
 
 @checked
@@ -117,13 +114,7 @@ def main(arguments: Sequence[str]) -> int:
     model = open_ready(
         command.checkpoint, command.model, command.take, device=command.device, precision=command.precision
     )
-    if command.min_score == "card":
-        say_thresholds(model, command.checkpoint)
-    if look.tiles is not None:
-        from pagoda.tiling.detect import check_takes_tiles  # as `pagoda.predict` does
-
-        check_takes_tiles(model)
-        print(look.tiles.text(model.input_spec), file=sys.stderr)
+    say_how(look, model, command.checkpoint)
     out = make_folder(command.out) if command.out else claim_folder("runs", "predict")
     sweep_drafts(out)
     results, remarks = PredictionsFile(out), Remarks()
@@ -135,17 +126,14 @@ def main(arguments: Sequence[str]) -> int:
         done = results.num_pictures + results.num_failed
         said = f"stopped after {done} of {counted(len(sources), 'picture')}; what was found in them: {results.path}"
         raise Stopped(getattr(stop, "signum", signal.SIGINT), said) from stop
-    print(
-        f"{counted(results.num_objects, 'object')} in {counted(results.num_pictures, 'picture')}; see {out}",
-        file=sys.stderr,
+    return say_found(
+        out,
+        num_objects=results.num_objects,
+        num_pictures=results.num_pictures,
+        num_sources=len(sources),
+        remarks=remarks.lines(MAX_DRAWN_PIXELS),
+        failures=failed,
     )
-    for line in remarks.lines(MAX_DRAWN_PIXELS):
-        print(line, file=sys.stderr)
-    for reason in failed:
-        print(f"skipped: {reason}", file=sys.stderr)
-    if failed:
-        print(f"{len(failed)} of {counted(len(sources), 'picture')} could not be read", file=sys.stderr)
-    return 1 if failed else 0
 
 
 def _predict(

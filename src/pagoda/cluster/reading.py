@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from pagoda.cluster.sources import IMAGE, Place, columns_of, is_stored, open_stored, open_table
+from pagoda.drawing.objects import MAX_DRAWN_PIXELS
 from pagoda.finding.look import Read, read_source
 from pagoda.pictures.arrays import ReadPicture
 from pagoda.pictures.read import PictureError, is_address, is_picture, to_picture
 from pagoda.plain import checked
 from pagoda.preprocess import InputSpec
 
-LARGE_PIXELS = 2**26
-"""a file of more is made smaller while it is read"""
 TRIES, WAIT_SECONDS = 3, 2.0
 """of a store that does not answer, and between them"""
 ROWS_TOGETHER = 16
@@ -44,7 +43,7 @@ class PlaceReader:
         except PictureError as error:
             return error
         source = place.at if is_address(place.at) else Path(place.at)
-        found = read_source(source, self._spec, is_whole=self._is_whole, max_pixels=LARGE_PIXELS)
+        found = read_source(source, self._spec, is_whole=self._is_whole, max_pixels=MAX_DRAWN_PIXELS)
         if not isinstance(found, PictureError) or is_address(place.at):
             return found
         told = str(found).replace(place.at, place.file)

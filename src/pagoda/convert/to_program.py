@@ -12,6 +12,7 @@ from pagoda.convert.rcnn_rows import anchor_order, rcnn_rows, reweighted
 from pagoda.convert.tensor_slices import Layout
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.rcnn import RCNN
+from pagoda.plain import flat
 from pagoda.zoo.families import FAMILIES, conventions_for, parse_name
 from pagoda.zoo.flavours.base import Flavour, RetinaNetFlavour
 from pagoda.zoo.flavours.rcnn import RCNNFlavour
@@ -132,21 +133,6 @@ def unlike(ours: Flavour, theirs: Flavour, neck: str) -> list[str]:
         for name, value in here.items()
         if name.startswith(COMPUTED) and not name.startswith(ignored) and there.get(name) != value
     ]
-
-
-def flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """Nested mappings as one, names joined by dots; tuples become lists, as in JSON.
-
-    >>> flat({"a": {"b": 1}, "c": (2, 3)})
-    {'a.b': 1, 'c': [2, 3]}
-    """
-    found: dict[str, object] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}.")
-        else:
-            found[prefix + name] = list(value) if isinstance(value, tuple) else value
-    return found
 
 
 def detector_of(model: Detector) -> str:

@@ -14,6 +14,8 @@ from pagoda.drawing.lettering import font_file, lettering
 from pagoda.drawing.masks_keypoints import Poses, blend_masks, blend_windows, draw_poses
 
 _Rectangle = tuple[float, float, float, float]
+MAX_DRAWN_PIXELS = 2**26
+"""Of a drawn picture: 8192 pixels squared; a larger one would take more memory than finding its objects"""
 IGNORED_COLOUR = (150, 150, 150)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +13,7 @@ from accelerate.utils import broadcast_object_list
 from pagoda.detectors.contract import Detector
 from pagoda.files.text import json_text, read_text, read_yaml
 from pagoda.messages import counted
-from pagoda.plain import JsonObject, from_plain
+from pagoda.plain import JsonObject, flat, from_plain
 from pagoda.recipes.initial_model import Start, begin_anew
 from pagoda.training.distributed import num_started, processes
 from pagoda.training.optim import rate_factor
@@ -187,10 +187,10 @@ def check_same_run(folder: str | Path, saved: Mapping[str, object], now: Mapping
     Traceback (most recent call last):
     ValueError: a run that goes on keeps what it learns from and how: seed (the run has 1, not 2). ...
     """
-    before = dict(_flat(saved))
+    before = flat(saved)
     different = [
         f"{name} (the run has {before.get(name)!r}, not {value!r})"
-        for name, value in _flat(now)
+        for name, value in flat(now).items()
         if value != before.get(name) and name not in MAY_CHANGE
     ]
     if different:
@@ -335,11 +335,3 @@ def _merged(old: Mapping[str, object], new: Mapping[str, object]) -> JsonObject:
             value = _merged(before, value)
         merged[name] = value
     return merged
-
-
-def _flat(values: Mapping[str, object], where: str = "") -> Iterator[tuple[str, object]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{where}{name}.")
-        else:
-            yield f"{where}{name}", list(value) if isinstance(value, tuple) else value

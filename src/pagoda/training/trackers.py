@@ -17,7 +17,7 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 
 from pagoda.files.atomic import write_atomically
 from pagoda.files.text import json_text, read_json
-from pagoda.plain import JsonObject, checked
+from pagoda.plain import JsonObject, checked, flat
 from pagoda.training.settings import TrackerName, TrainSettings, to_plain
 
 SENDERS: Mapping[TrackerName, tuple[str, ...]] = {
@@ -68,7 +68,7 @@ class Trackers:
                 tracker, known = _start(name, run, project, is_online=is_online, known=ids.get(name))
                 self._open[name] = tracker
                 if name not in ids:
-                    tracker.store_init_configuration(flat(config))
+                    tracker.store_init_configuration(_parameters(config))
             ids[name] = known
             say(_place(name, run, project, aside, is_online=is_online))
         if names:
@@ -91,7 +91,7 @@ class Trackers:
         known = {name: value for name, value in values.items() if math.isfinite(value)}
         for name, tracker in list(self._open.items()):
             try:
-                tracker.log(dict(known), step=step)
+                tracker.log(known, step=step)
             except Exception as error:
                 del self._open[name]
                 self._say(f"warning: nothing goes to {name} any more ({error!r}); metrics.jsonl has it all")
@@ -104,21 +104,20 @@ class Trackers:
         self._open.clear()
 
 
-def flat(config: Mapping[str, object], prefix: str = "") -> dict[str, str | float | int | bool]:
+def _parameters(config: Mapping[str, object]) -> dict[str, str | float | int | bool]:
     """Nested settings as trackers list them; what is no number becomes a text.
 
-    >>> flat({"epochs": 2, "optim": {"kind": "adamw", "clip": None}, "splits": ["a", "b"]})
-    {'epochs': 2, 'optim.kind': 'adamw', 'optim.clip': 'None', 'splits': 'a, b'}
+    >>> _parameters({"epochs": 2, "optim": {"clip": None}, "splits": ["a", "b"]})
+    {'epochs': 2, 'optim.clip': 'None', 'splits': 'a, b'}
     """
-    found: dict[str, str | float | int | bool] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}.")
-        elif isinstance(value, list | tuple):
-            found[prefix + name] = ", ".join(map(str, value))
-        else:
-            found[prefix + name] = value if isinstance(value, str | int | float) else str(value)
-    return found
+    return {
+        name: value
+        if isinstance(value, str | int | float)
+        else ", ".join(map(str, value))
+        if isinstance(value, list)
+        else str(value)
+        for name, value in flat(config).items()
+    }
 
 
 @contextmanager

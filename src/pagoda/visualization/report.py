@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from pagoda.files.atomic import write_atomically
-from pagoda.plain import JsonObject
+from pagoda.plain import JsonObject, flat
 from pagoda.visualization.confusion import confusion_picture, reliability_curve
 from pagoda.visualization.curves import ScoreCurves, has_curves, learning_curves, pr_curves
 from pagoda.visualization.page import shipped
@@ -56,7 +56,7 @@ def write_report(
         else "",
         *_scores(before, result),
         _section("Pictures", _figures(pictures)) if pictures else "",
-        _section("Settings", _two_columns(_flatten(settings))) if settings else "",
+        _section("Settings", _two_columns(flat(settings))) if settings else "",
         _section("Versions and machine", _two_columns(machine_facts())),
     ]
     style = shipped("paper.css") + shipped("report.css")
@@ -210,17 +210,6 @@ def _number(value: object) -> str:
     if isinstance(value, float):
         return "–" if math.isnan(value) else f"{value:.3f}"
     return html.escape(str(value))
-
-
-def _flatten(settings: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """{"optim": {"lr": 1}} as {"optim.lr": 1}."""
-    flat: dict[str, object] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            flat.update(_flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _curve(svg: bytes, what: str) -> str:

@@ -13,6 +13,7 @@ from typing import Literal
 
 from pagoda.cli.arguments.cluster_options import ClusterOptions
 from pagoda.cli.arguments.parsing import AnyPrecision, names_code, open_ready
+from pagoda.cli.predicting.words import say_found, say_how
 from pagoda.cluster.attempts import FOLDER as BEGUN
 from pagoda.cluster.job import SOURCES, Job, digest_of_weights, new_id, options_that_count
 from pagoda.cluster.listing import Listing, write_listing
@@ -30,7 +31,6 @@ from pagoda.finding.remarks import Remarks
 from pagoda.messages import counted
 from pagoda.plain import JsonObject, checked
 from pagoda.recipes.predictions_file import write_predictions
-from pagoda.recipes.thresholds_file import say_thresholds
 from pagoda.stopping import Stopped
 from pagoda.version import __version__
 from pagoda.weights.file_types import is_remote
@@ -63,7 +63,8 @@ def predict_on_cluster(
         raise ValueError("--engine ray draws no pictures; leave --picture-format out")
     checkpoint = checkpoint if is_remote(checkpoint) else os.path.abspath(Path(checkpoint).expanduser())
     model = os.path.abspath(model) if names_code(model) else model
-    _try_model(checkpoint, look, model, take)
+    # Here is raised what every worker would raise.
+    say_how(look, open_ready(checkpoint, model, take, device="cpu"), checkpoint)
     folder = make_folder(out) if out else claim_folder("runs", "predict")
     with hold_folder(folder, "predicts"):
         counts = options_that_count(look, precision=precision, take=take, model=model)
@@ -100,18 +101,6 @@ def _crew(options: ClusterOptions, device: str) -> Crew:
         cluster=options.cluster,
         device=device,  # type: ignore[arg-type]
     )
-
-
-def _try_model(checkpoint: str, look: Look, model: str, take: str) -> None:
-    """Raises here what every worker would raise."""
-    detector = open_ready(checkpoint, model, take, device="cpu")
-    if look.min_score == "card":
-        say_thresholds(detector, checkpoint)
-    if look.tiles is not None:
-        from pagoda.tiling.detect import check_takes_tiles  # as `pagoda.predict` does
-
-        check_takes_tiles(detector)
-        print(look.tiles.text(detector.input_spec), file=sys.stderr)
 
 
 def _begin(folder: Path, sources: Sequence[str], checkpoint: str, counts: dict) -> tuple[Job, Listing]:
@@ -166,18 +155,17 @@ def _finish(folder: Path, job: Job, listing: Listing, *, json: bool) -> int:
     else:
         path = write_free(
             folder / "predictions.json",
-            lambda draft: write_predictions(draft, found, (reason for reason in tally.failures)),
+            lambda draft: write_predictions(draft, found, iter(tally.failures)),
         )
         replace(job, predictions=path.name).write(folder)
-    said = f"{counted(tally.num_objects, 'object')} in {counted(tally.num_pictures, 'picture')}"
-    print(f"{said}; see {folder}", file=sys.stderr)
-    for line in tally.remarks.lines(0):
-        print(line, file=sys.stderr)
-    for reason in tally.failures:
-        print(f"skipped: {reason}", file=sys.stderr)
-    if failed := len(tally.failures):
-        print(f"{failed} of {counted(listing.num_pictures, 'picture')} could not be read", file=sys.stderr)
-    return 1 if failed else 0
+    return say_found(
+        folder,
+        num_objects=tally.num_objects,
+        num_pictures=tally.num_pictures,
+        num_sources=listing.num_pictures,
+        remarks=tally.remarks.lines(0),
+        failures=tally.failures,
+    )
 
 
 @dataclass

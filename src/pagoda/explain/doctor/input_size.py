@@ -1,6 +1,7 @@
 """The size of pictures in a model where nobody chooses one, and of tiles: what there is and small objects need."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -56,9 +57,10 @@ def choose_size(model: Detector, table: Annotations) -> SizeChoice | None:
     short, long = spec.short_side, spec.long_side
     # What a picture counts for is the side by which it is resized: of very wide ones the long one.
     counted = np.maximum(table.sizes.min(1), table.sizes.max(1) * short / long)
-    small = _small(table, counted)
-    if small is None:
+    objects = _objects(table)
+    if objects is None:
         return None
+    small = _small(objects, counted)
     own, served = float(np.median(counted)), served_from(model)
     needed, ample = (_rounded_up(pixels / small) for pixels in (served, 2 * served))
     if served / small > own:
@@ -110,16 +112,17 @@ def choose_tiles(model: Detector, table: Annotations) -> TileChoice | None:
     """
     spec, sizes = model.input_spec, table.sizes
     seen = np.array([spec.resized((height, width)) for height, width in sizes.tolist()]).reshape(-1, 2)
-    small, own = _small(table, 1 / np.sqrt((seen / sizes).prod(1))), _small(table, np.ones(len(table)))
+    objects = _objects(table)
+    if objects is None:
+        return None
+    small, own = _small(objects, 1 / np.sqrt((seen / sizes).prod(1))), _small(objects, np.ones(len(table)))
     served, side = served_from(model), min(spec.canvas or (spec.short_side, spec.long_side))
-    if small is None or own is None or small >= served:
+    if small >= served:
         return None
     size = max(_LEAST_TILE, int(side * own / served) // MULTIPLE * MULTIPLE)
     if size >= sizes.max():
         return None
-    boxes, has_area = cut_to_picture(table.boxes_xywh, sizes[table.owners])
-    corners = np.asarray(boxes, np.float64)[has_area & ~table.ignored]
-    long = float(np.quantile((corners[:, 2:] - corners[:, :2]).max(1), 0.95))
+    long = float(np.quantile((objects.boxes[:, 2:] - objects.boxes[:, :2]).max(1), 0.95))
     overlap = float(np.clip(np.ceil(20 * long / size) / 20, 0.2, 0.5))
     height, width = sizes[sizes.prod(1).argmax()].tolist()
     count = len(tile_windows((height, width), size, overlap=overlap))
@@ -148,15 +151,31 @@ def served_from(model: Detector) -> float:
     return float(box_areas(anchors).min().sqrt().round()) / 2
 
 
-def _small(table: Annotations, counted: np.ndarray) -> float | None:
-    """The side of small objects relative to the side of their picture that counts; None without objects."""
+class _Objects(NamedTuple):
+    """N objects that can be learnt."""
+
+    boxes: np.ndarray
+    """(N, 4) float64 xyxy, as far as they lie in their pictures"""
+    owners: np.ndarray
+    """(N,) positions of their pictures"""
+    labels: np.ndarray
+    """(N,)"""
+
+
+def _objects(table: Annotations) -> _Objects | None:
+    """None where there are none."""
     owners = table.owners
     boxes, has_area = cut_to_picture(table.boxes_xywh, table.sizes[owners])
     kept = has_area & ~table.ignored
     if not kept.any():
         return None
-    areas = box_areas(torch.from_numpy(np.asarray(boxes, dtype=np.float64)[kept])).numpy()
-    sides, labels = np.sqrt(areas) / counted[owners[kept]], table.labels[kept]
+    return _Objects(np.asarray(boxes, np.float64)[kept], owners[kept], table.labels[kept])
+
+
+def _small(objects: _Objects, counted: np.ndarray) -> float:
+    """The side of small objects relative to the side of their picture that counts."""
+    areas, labels = box_areas(torch.from_numpy(objects.boxes)).numpy(), objects.labels
+    sides = np.sqrt(areas) / counted[objects.owners]
     classes = [label for label, count in enumerate(np.bincount(labels)) if count >= SEVERAL]
     typical = [float(np.median(sides[labels == label])) for label in classes]
     return min([float(np.quantile(sides, SMALL_SHARE)), *typical])

@@ -5,6 +5,7 @@ import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -104,6 +105,7 @@ def test_what_hints_admit(hint, good, bad):
             lambda: from_plain(TrainSettings, {"data": "d", "optim": {"optimizer": "SGD"}}),
             "OptimSettings: optimizer must be one of 'adamw', 'sgd', got 'SGD'; did you mean 'sgd'?",
         ),
+        (lambda: from_plain(TrainSettings, {"data": "d", "out": None}), "'out' must be text, in quotes, got None"),
         (lambda: OptimSettings(schedule="step"), "got 'step'; did you mean 'multistep'?"),
         (lambda: OptimSettings(learning_rate="1e-3"), "must be a number, got '1e-3'; that is text: write 0.001"),
         (lambda: InputSpec(channel_order="bgr"), "got 'bgr'; did you mean 'BGR'?"),
@@ -118,6 +120,12 @@ def test_refusals(call, said):
     with pytest.raises(ValueError) as caught:
         call()
     assert said in str(caught.value)
+
+
+def test_a_path_is_the_text_it_stands_for():
+    """Else a run's config.yaml could not be written."""
+    settings = from_plain(TrainSettings, {"data": Path("cells"), "out": Path("runs", "new")})
+    assert (settings.data, settings.out) == ("cells", str(Path("runs", "new")))
 
 
 def test_descriptions():

@@ -72,7 +72,7 @@ def train(
             raise ValueError(
                 f"the run in {resume} has its model already; leave model and options out, or resume"
             )
-        given = settings if data is None else {**settings, "data": str(data)}
+        given = settings if data is None else {**settings, "data": data}
         return training_run.resume(resume, changes=given, build=build, quiet=quiet)
     if model is None or data is None:
         raise ValueError("train needs a model and the folder of its data, or resume='runs/NAME-1'")
@@ -81,7 +81,7 @@ def train(
             f"train needs a model's name, a checkpoint or a built Detector, got {type(model).__name__}; a function that"
             " builds the model is given as build=FUNCTION, beside a name for it"
         )
-    chosen = from_plain(TrainSettings, {"data": str(data), **settings})
+    chosen = from_plain(TrainSettings, {"data": data, **settings})
     return training_run.train(
         model, chosen, options=options, build=build, resume_begun=resume == "auto", quiet=quiet
     )

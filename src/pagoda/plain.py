@@ -1,6 +1,7 @@
 """Options as people write them: each is checked where it is given, by the type it is annotated with."""
 
 import math
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import wraps
@@ -205,7 +206,8 @@ def value_schema(hint: object) -> JsonObject:
 
 
 def from_plain(cls: type[Options], values: object, where: str = "") -> Options:
-    """A dataclass of options from what JSON and YAML have of it: mappings for those within, lists for tuples.
+    """A dataclass of options from what JSON and YAML have of it: mappings for those within, lists for tuples; a path is
+    the text it stands for, where text is asked for.
 
     `where` stands before the names of settings in messages: "optim.". Raises ValueError for what is no mapping, for an
     unknown name, with the nearest known one, for one that is missing, and for values the class refuses.
@@ -244,6 +246,11 @@ def _as_hinted(hint: object, value: object, where: str) -> Any:
         return value if inner is None else from_plain(inner, value, where)
     if isinstance(value, list | tuple):
         return tuple(_as_hinted(parts[0], item, where) for item in value)
+    if hint is str and isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hint is str and not isinstance(value, str):
+        name = where.removesuffix(".")
+        raise ValueError(f"the setting '{name}' must be text, in quotes, got {_shorten.repr(value)}")
     return value
 
 

@@ -40,7 +40,7 @@ def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def train(data: Path, out: Path, **settings: object) -> RunResult:
     words = {"name": "cells", "epochs": 1, "batch_size": 2, "device": "cpu", "precision": "fp32", **settings}
-    return pagoda.train("fcos_resnet18_fpn", data, options=SMALL, quiet=True, out=str(out), **words)
+    return pagoda.train("fcos_resnet18_fpn", data, options=SMALL, quiet=True, out=out, **words)
 
 
 def has_begun_with(run: Path, processes: int) -> None:

@@ -31,7 +31,7 @@ class Benchmark:
     """the best of so many is told"""
     pictures: int = 1280
     model: str = "fcos_resnet18_fpn"
-    size: tuple[int, int] = (256, 320)
+    size: tuple[int, int] = (128, 160)
     """height and width of the pictures, and what the model makes them"""
 
 

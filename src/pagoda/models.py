@@ -146,7 +146,10 @@ def load_backbone_weights(
 
 
 def _fill_from_timm(backbone: TimmBackbone, source: str, take: str | None = None) -> ConversionReport:
-    """A network of timm from its own weights: "timm:NAME" (may download), or a file of the plain network."""
+    """A network of timm from its own weights, "timm:NAME" (may download), from a file of the plain network, or from one
+    of a known program that has this network in it."""
+    from pagoda.convert.read_backbone import fill_backbone
+    from pagoda.convert.recognise import has_timm_body
     from pagoda.weights.prefixes import peel
     from pagoda.weights.provenance import Reading
     from pagoda.weights.state_dict import read_foreign
@@ -157,6 +160,8 @@ def _fill_from_timm(backbone: TimmBackbone, source: str, take: str | None = None
         state = pretrained_network(source.removeprefix("timm:")).state_dict()
     else:
         content = read_foreign(path, take=take)
+        if has_timm_body(content.tensors):  # under another program's names
+            return fill_backbone(backbone, path, take=take)
         peeled = peel(path, content.tensors, knows=backbone.knows_plain, alone=backbone.knows_plain)
         state = dict(peeled.tensors)
         reading = Reading(

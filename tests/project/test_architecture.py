@@ -109,7 +109,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data.arranging": {"data.table", "data.writing", "structures", "pictures"},
     "data.drawn": {"data", "data.table", "ops", "structures"},
     # Handed built parts, so no backbones, necks and heads.
-    "detectors": CONVENTIONS | {"predict", "tiling"},
+    "detectors": CONVENTIONS | {"layers", "predict", "tiling"},
     "zoo.flavours": CONVENTIONS | PARTS,
     "zoo": CONVENTIONS | PARTS | {"detectors", "weights", "zoo.flavours"},
     "convert.architecture": CONVENTIONS | PARTS | {"weights", "zoo", "zoo.flavours"},

@@ -5,12 +5,13 @@ from contextlib import nullcontext
 from copy import deepcopy
 from difflib import get_close_matches
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from pagoda.layers.conv import pad_same
+from pagoda.layers.norm import freeze
 from pagoda.plain import checked
 
 
@@ -32,6 +33,10 @@ class TimmBackbone(nn.Module):
             trained with another eps compute something slightly different then.
         in_channels: of the pictures; pretrained filters of the first convolution are adapted by timm.
         drop_path_rate: stochastic depth in training; not every network of timm takes it.
+        frozen_stages: 0 nothing, 1 the stem (all that is as fine as stride 2, or that comes before C2), 2 all up to
+            C2, …: no gradients, statistics fixed, also after `.train()`.
+
+    Raises ValueError for a network or levels that timm has not, and for frozen stages there are not.
 
     Parameters are called `body.…` and then as in timm's feature wrappers, which differ between families from
     the plain network: `pretrained=True` needs no translation, `load_plain` translates a file.
@@ -50,6 +55,7 @@ class TimmBackbone(nn.Module):
         bn_eps: float | None = None,
         in_channels: int = 3,
         drop_path_rate: float | None = None,
+        frozen_stages: int = 0,
     ) -> None:
         super().__init__()
         import timm
@@ -73,6 +79,25 @@ class TimmBackbone(nn.Module):
         self.is_looked_into = isinstance(self.body, timm.models.FeatureHookNet)
         _pad_in_whole_numbers(self.body)
         _set_batch_norms(name, self.body, momentum=bn_momentum, eps=bn_eps)
+        if not 0 <= frozen_stages <= max(self.levels):
+            raise ValueError(
+                f"frozen_stages counts the stem and stages built: 0 … {max(self.levels)}, got {frozen_stages}"
+            )
+        self.frozen_stages = frozen_stages
+        self.ends = _ends_of_stages(self.body, found)
+        """{1: how many of the modules with weights are the stem, 2: … come up to C2, …}"""
+        self._freeze()
+
+    def _freeze(self) -> None:
+        if self.frozen_stages > 0:
+            last = max(end for stage, end in self.ends.items() if stage <= self.frozen_stages)
+            for module in list(_with_weights(self.body).values())[:last]:
+                freeze(module)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        self._freeze()
+        return self
 
     def forward(self, pictures: Tensor) -> dict[int, Tensor]:
         # Networks that timm looks into while they run keep what is found in one place for all threads.
@@ -191,6 +216,8 @@ def _check_name(name: str) -> None:
 class _Feature(NamedTuple):
     stride: int
     channels: int
+    module: str
+    """that gives it, as the plain network calls it"""
 
 
 def _features_of(name: str) -> list[_Feature]:
@@ -203,7 +230,38 @@ def _features_of(name: str) -> list[_Feature]:
                 body: Any = timm.create_model(name, features_only=True)
         except NotImplementedError:
             body = timm.create_model(name, features_only=True)
-    return [_Feature(entry["reduction"], entry["num_chs"]) for entry in body.feature_info.info]
+    return [
+        _Feature(entry["reduction"], entry["num_chs"], entry["module"]) for entry in body.feature_info.info
+    ]
+
+
+def _with_weights(body: nn.Module) -> dict[str, nn.Module]:
+    """The innermost modules that have weights, by name, in the order of the network."""
+    return {
+        name: module
+        for name, module in body.named_modules()
+        if next(module.parameters(recurse=False), None) is not None
+        or next(module.buffers(recurse=False), None) is not None
+    }
+
+
+def _ends_of_stages(body: nn.Module, features: Sequence[_Feature]) -> dict[int, int]:
+    """{1: how many of `_with_weights` the stem has, 2: … all up to C2, …}."""
+    order = [name for name, _ in body.named_modules()]
+    filled = [order.index(name) for name in _with_weights(body)]
+    ends: dict[int, int] = {}
+    for feature in features:
+        inside = [
+            index
+            for index, place in enumerate(order)
+            if any(f"{plain}.".startswith(f"{feature.module}.") for plain in _plain_names(place))
+        ]
+        if inside:
+            level = max(1, feature.stride.bit_length() - 1)
+            ends[level] = sum(index <= inside[-1] for index in filled)
+            if level > 1:
+                ends.setdefault(1, sum(index < inside[0] for index in filled))  # whatever comes before C2
+    return ends
 
 
 _ONE_AT_A_TIME = Lock()

@@ -13,6 +13,7 @@ from pagoda.machine import find_device
 from pagoda.plain import checked
 from pagoda.training.failed_batch import diagnose, load_capsule
 from pagoda.training.last import restore_random_state
+from pagoda.training.optim import hold_parts
 from pagoda.zoo.cards import model_of_state
 
 
@@ -36,6 +37,8 @@ def main(arguments: Sequence[str]) -> int:
     content, targets = load_capsule(command.capsule)
     build = typed_build(command.model)
     model = model_of_state(content["card"], content["weights"], build=build, where=command.capsule)
+    if "held" in content:  # what older versions wrote learnt all of the model
+        hold_parts(model, **content["held"])
     if content["channels_last"]:
         order_weights(model, channels_last=True)
     model = model.to(find_device(command.device)).train()

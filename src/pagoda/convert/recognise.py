@@ -12,13 +12,15 @@ from pagoda.convert.architecture.dense import Architecture, dense_architecture
 from pagoda.convert.architecture.detect_and_track import clip_architecture
 from pagoda.convert.architecture.mmdet_neck import with_recorded_neck
 from pagoda.convert.architecture.mmdet_pixels import RGB, is_open, named_pixels, recorded_pixels
+from pagoda.convert.architecture.plugins import body_shapes
 from pagoda.convert.architecture.rcnn import rcnn_architecture
 from pagoda.convert.architecture.recorded_config import recorded_clips, recorded_style
 from pagoda.convert.names.efficientdet import efficientdet_architecture, told_apart
 from pagoda.convert.names.rules import Renamed, rename
 from pagoda.convert.names.tensorflow import effdet_state, is_tensorflow, read_variables, which_variables
-from pagoda.convert.programs import Source, is_detector, is_known, recognise
+from pagoda.convert.programs import is_detector, is_known, recognise
 from pagoda.convert.published import Published, find_published
+from pagoda.convert.source import Source
 from pagoda.convert.tensor_slices import shapes_of
 from pagoda.messages import counted
 from pagoda.weights.files import WeightsError
@@ -135,13 +137,25 @@ def recognised(
                 architecture = replace(architecture, options=told)
     except WeightsError as error:
         raise WeightsError(f"{path} looks like {source.title}, but {error}") from error
-    body = {name.removeprefix("backbone."): s for name, s in shapes.items() if name.startswith("backbone.")}
+    body = body_shapes(shapes)
     options, question = told_kind(architecture.options, body, metadata or {}, path.name)
     architecture = replace(architecture, options=options, deform_question=question)
     architecture = told_apart(architecture, path, wanted)
     return ForeignCheckpoint(
         path, source, renamed, tensors, architecture, metadata or {}, reading or Reading()
     )
+
+
+def has_timm_body(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether they bear the marks of a program whose network, or whose detector's body, is one of timm's here.
+
+    >>> has_timm_body({"conv_stem.weight": torch.zeros(32, 3, 3, 3)})  # timm's own
+    False
+    """
+    if not is_known(tensors):
+        return False
+    renamed = rename(tensors, recognise(tensors, "").rules_to_read(shapes_of(tensors)))
+    return any(name.startswith("backbone.body.") for name in renamed.taken.values())
 
 
 def _has_group_norm(

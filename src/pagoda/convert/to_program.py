@@ -7,8 +7,9 @@ from torch import Tensor
 
 from pagoda.backbones.resnet import ResNet
 from pagoda.convert.names.rules import restore
-from pagoda.convert.programs import SOURCES, Source
+from pagoda.convert.programs import SOURCES
 from pagoda.convert.rcnn_rows import anchor_order, rcnn_rows, reweighted
+from pagoda.convert.source import Source
 from pagoda.convert.tensor_slices import Layout
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.rcnn import RCNN

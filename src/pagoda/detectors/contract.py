@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pagoda.layers.norm import hold_statistics
 from pagoda.ops.anchors import pyramid_strides
 from pagoda.plain import JsonObject
 from pagoda.postprocess.select import Limits, Select
@@ -56,10 +57,18 @@ class Detector(nn.Module):
     thresholds: ScoreThresholds | None = None
     """from which score on its detections of each class are worth having, as `pagoda val --save-thresholds` has found
     out on annotated pictures; until it is trained on"""
+    holds_statistics: bool = False
+    """also in training, batch norms of the backbone apply the statistics that they have stored, and keep them"""
     sees_clips: bool = False
     """batches are clips (B, 3, T, H, W), and objects are tubes over their frames (`detect_tubes`)"""
     frames_around: Sequence[int] = (0,)
     """the frames it looks at, counted from the one that is asked about: (−2, 0, 2), of a picture itself alone"""
+
+    def train(self, mode: bool = True) -> "Detector":
+        super().train(mode)
+        if self.holds_statistics:
+            hold_statistics(self.get_submodule("backbone"))
+        return self
 
     @property
     def learns(self) -> frozenset[Learnt]:

@@ -95,6 +95,10 @@ def save_capsule(
         "card": model.card(),
         "weights": model.state_dict(),
         "random": random_state(),
+        "held": {
+            "frozen_stages": getattr(getattr(model, "backbone", None), "frozen_stages", None),
+            "norm_eval": model.holds_statistics,
+        },
         "pictures": list(pictures),
         "targets": [
             {

@@ -51,7 +51,7 @@ from pagoda.training.last import (
     save_last,
 )
 from pagoda.training.learnable import learnable_batch
-from pagoda.training.optim import build_optimizer, clip_each_gradient, rate_factor, set_rate
+from pagoda.training.optim import build_optimizer, clip_each_gradient, hold_parts, rate_factor, set_rate
 from pagoda.training.plan import is_scored_after
 from pagoda.training.run_log import RunLog
 from pagoda.training.settings import TrainSettings
@@ -125,11 +125,13 @@ class Trainer:
         self.is_main, self.num_processes = self.accelerator.is_main_process, self.accelerator.num_processes
         self.memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
         self.model = order_weights(model.to(self.device), channels_last=settings.channels_last)
-        self.optimizer = build_optimizer(self.model, settings.optim)
-        decay = settings.optim.ema_decay
-        self.average = ModelAverage(self.model, decay, ramp=settings.optim.ema_ramp) if decay > 0 else None
+        optim = settings.optim
+        hold_parts(self.model, frozen_stages=optim.frozen_stages, norm_eval=optim.norm_eval)
+        self.optimizer = build_optimizer(self.model.train(), optim)
+        decay = optim.ema_decay
+        self.average = ModelAverage(self.model, decay, ramp=optim.ema_ramp) if decay > 0 else None
         processes_now = self.num_processes, self.accelerator.process_index
-        self.plan = plan_batches(self.model.train(), sizes, settings, *processes_now, factors, view.parts)
+        self.plan = plan_batches(self.model, sizes, settings, *processes_now, factors, view.parts)
         self.total_steps = self.steps_of(settings.epochs)
         self.at = Position()
         self.data, self.notes = dict(data or {}), list[str]()

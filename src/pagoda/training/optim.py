@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn, optim
 
+from pagoda.detectors.contract import Detector
 from pagoda.training.settings import OptimSettings
 
 
@@ -36,6 +37,35 @@ def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict]:
         }
         for (in_backbone, decay, faster), parameters in groups.items()
     ]
+
+
+def hold_parts(model: Detector, *, frozen_stages: int | None, norm_eval: bool) -> None:
+    """What of a model's backbone shall not learn, from its next `.train()` on: see `OptimSettings`.
+
+    Raises ValueError for a backbone without stages that can be frozen, or with fewer.
+
+    >>> import pagoda
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=1, base_channels=8, width=8, norm_groups=4)
+    >>> hold_parts(model, frozen_stages=2, norm_eval=False)
+    >>> model.train().backbone.layer1.training, model.backbone.layer2.training
+    (False, True)
+    """
+    model.holds_statistics = norm_eval
+    if frozen_stages is None:
+        return
+    backbone = getattr(model, "backbone", None)
+    if not hasattr(backbone, "frozen_stages"):
+        raise ValueError(
+            f"frozen_stages is for a backbone that counts its stages, which {type(backbone).__name__} does not;"
+            " leave it out, or take backbone_factor=0"
+        )
+    highest = max(backbone.levels)
+    if not 0 <= frozen_stages <= highest:
+        raise ValueError(
+            f"frozen_stages counts the stem and the backbone's stages: 0 … {highest}, got {frozen_stages}"
+        )
+    backbone.frozen_stages = frozen_stages
+    backbone.requires_grad_(True)  # where its own flavour had frozen more
 
 
 def build_optimizer(model: nn.Module, settings: OptimSettings) -> optim.Optimizer:

@@ -68,7 +68,12 @@ class OptimSettings:
     momentum: float = 0.9
     """for sgd: share of the last step that is taken again"""
     backbone_factor: float = 1.0
-    """the backbone's learning rate relative to the rest; 0.1 suits pretrained ones"""
+    """the backbone's learning rate relative to the rest; less than 1 suits pretrained ones"""
+    frozen_stages: int | None = None
+    """of the backbone that do not learn: 1 the stem, 2 stem and C2, … 5 all of it; None: as the model has it (of our
+    own flavours: 0)"""
+    norm_eval: bool = False
+    """the backbone's batch norms keep the statistics they come with, for small batches on a pretrained one"""
     bias_factor: float = 1.0
     """the learning rate of biases relative to the rest; 2 in Caffe2's programs"""
     schedule: Literal["cosine", "multistep"] = "cosine"

@@ -263,8 +263,13 @@ def build_backbone(name: str, choices: BackboneChoices) -> nn.Module:
     8
     """
     if name.startswith(TIMM):
-        refuse(choices, "a timm backbone", "norm", "frozen_stages", *OF_RESNETS)
-        return TimmBackbone(name.removeprefix(TIMM), levels=choices.levels, in_channels=choices.in_channels)
+        refuse(choices, "a timm backbone", "norm", *OF_RESNETS)
+        return TimmBackbone(
+            name.removeprefix(TIMM),
+            levels=choices.levels,
+            in_channels=choices.in_channels,
+            frozen_stages=choices.frozen_stages,
+        )
     grouped = CARDINALITY.fullmatch(name)
     if grouped:  # any cardinality, not only those that are listed
         depth, form, groups, width = grouped.groups()
@@ -297,13 +302,11 @@ def body_levels(options: ModelOptions, usual: tuple[int, ...]) -> tuple[int, ...
 def body_options(backbone: str, *, is_pyramid: bool = True) -> tuple[type[ModelOptions], ...]:
     """The option groups of a backbone, under a pyramid or on its own.
 
-    >>> [group.__name__ for group in body_options("ghostnet_100")], body_options("timm:convnext_tiny")
-    (['FrozenOptions'], ())
+    >>> [[group.__name__ for group in body_options(name)] for name in ("ghostnet_100", "timm:convnext_tiny")]
+    [['FrozenOptions'], ['FrozenOptions']]
     """
     if is_resnet(backbone):
         return (ResNetOptions, StageOptions) if is_pyramid else (ResNetOptions,)
-    if backbone.startswith(TIMM):
-        return ()
     return (NormOptions,) if backbone.startswith("mobilenet") else (FrozenOptions,)
 
 

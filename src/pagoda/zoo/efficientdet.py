@@ -160,6 +160,7 @@ def _published_parts(
         bn_momentum=NORM_MOMENTUM,
         in_channels=3 if options.in_channels is None else options.in_channels,
         drop_path_rate=variant.drop_path_rate if options.drop_path_rate is None else options.drop_path_rate,
+        frozen_stages=0 if options.frozen_stages is None else options.frozen_stages,
     )
     neck = BiFPN(
         backbone.channels,

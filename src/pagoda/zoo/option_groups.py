@@ -75,11 +75,11 @@ class CanvasOptions(ModelOptions):
 @checked
 @dataclass(frozen=True, kw_only=True)
 class FrozenOptions(ModelOptions):
-    """A backbone whose first stages can be kept from training (also GhostNet)."""
+    """A backbone whose first stages can be kept from training."""
 
-    of = "ResNets, MobileNetV2 and GhostNets"
+    of = "backbones of pictures"
     frozen_stages: int | None = None
-    """of the backbone that never train: 1 the stem, 2 stem and layer1, …"""
+    """of the backbone that never train: 1 the stem, 2 all up to C2, …"""
 
 
 @checked
@@ -278,7 +278,7 @@ class EfficientDetOptions(TowerOptions, HeadNormOptions, ActivationOptions):
 
 @checked
 @dataclass(frozen=True, kw_only=True)
-class VariantOptions(EfficientDetOptions, BiFPNOptions, ChannelOptions, CanvasOptions):
+class VariantOptions(EfficientDetOptions, BiFPNOptions, FrozenOptions, ChannelOptions, CanvasOptions):
     """EfficientDet as published: a BiFPN on an EfficientNet."""
 
     of = "EfficientDet's published variants"

@@ -98,7 +98,7 @@ def test_reasons_on_real_pictures_are_those_of_a_slow_loop(shared_data, tmp_path
         options={"width": 64, "short_side": 240, "long_side": 320},
         quiet=True,
     )
-    model = pagoda.load(run.best).eval()
+    model = pagoda.load(run.folder / "best.safetensors")
     data = DetectionDataset(open_annotations(shared_data / "bccd", "val"))
     counts = agree_with_the_slow_loop(model, data, {"min_score": 0.2})
     assert len(counts) >= 3 and counts.total() > 50

@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass, field
 
 from pagoda.convert.architecture.deformable import deform_options
-from pagoda.convert.architecture.plugins import Shapes, plugin_options
+from pagoda.convert.architecture.efficientnet import efficientnet_of
+from pagoda.convert.architecture.plugins import Shapes, body_shapes, plugin_options
 from pagoda.messages import short_list
 from pagoda.plain import JsonObject, checked
 from pagoda.weights.files import WeightsError
@@ -76,7 +77,7 @@ def dense_architecture(shapes: Shapes, *, group_norm: bool) -> Architecture:
 
 def body_of(shapes: Shapes, *, group_norm: bool) -> tuple[str, JsonObject, str | None]:
     """(backbone, its options, what the tensors do not tell of it) of a detector's canonical shapes."""
-    body = {name.removeprefix("backbone."): s for name, s in shapes.items() if name.startswith("backbone.")}
+    body = body_shapes(shapes)
     backbone, options = backbone_architecture(body)
     plugins, question = plugin_options(body)
     if plugins:
@@ -157,9 +158,11 @@ def backbone_architecture(body: Shapes) -> tuple[str, JsonObject]:
     if "conv_stem.weight" in body and any(".ghost1." in name for name in body):
         version = "v2" if any(".short_conv." in name for name in body) else ""
         return f"ghostnet{version}_{_ghostnet_width(body)}", {}
+    if "body.blocks.0.0.conv_dw.weight" in body:
+        return f"timm:tf_efficientnet_{efficientnet_of(body)}", {}
     raise WeightsError(
-        "no backbone is recognised (ResNet, ResNeXt, MobileNetV2 and GhostNet are); the file's first tensors:"
-        f" {short_list(body, 5)}"
+        "no backbone is recognised (ResNet, ResNeXt, MobileNetV2, GhostNet and EfficientNet are); the file's first"
+        f" tensors: {short_list(body, 5)}"
     )
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from pagoda.convert.architecture.dense import Architecture, backbone_architecture
-from pagoda.convert.architecture.plugins import Shapes
+from pagoda.convert.architecture.plugins import Shapes, body_shapes
 from pagoda.plain import JsonObject
 from pagoda.weights.files import WeightsError
 
@@ -31,7 +31,7 @@ def clip_architecture(shapes: Shapes, recorded: Mapping[str, int]) -> Architectu
     ]
     if lacking:
         raise WeightsError(f"{', '.join(lacking)} is not in it: the checkpoint is cut short")
-    body = {name.removeprefix("backbone."): s for name, s in shapes.items() if name.startswith("backbone.")}
+    body = body_shapes(shapes)
     backbone, options = backbone_architecture(body)
     is_one_level = any(name.startswith("box_head.head.trunk.stage.") for name in shapes)
     kernel = time_kernel(shapes)

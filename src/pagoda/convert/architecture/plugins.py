@@ -12,10 +12,21 @@ from pagoda.plain import JsonObject
 from pagoda.weights.files import WeightsError
 
 Shapes = Mapping[str, tuple[int, ...]]
+
+
 NAME = re.compile(
     r"layer(?P<stage>\d)\.\d+\.(?P<attribute>(?P<module>context_block|nonlocal_block|gen_attention_block)\w*)"
     r"\.(?P<tensor>.+)"
 )
+
+
+def body_shapes(shapes: Shapes) -> Shapes:
+    """Those of the backbone, `backbone.` cut off.
+
+    >>> body_shapes({"backbone.conv1.weight": (64, 3, 7, 7), "neck.lateral.3.bias": (8,)})
+    {'conv1.weight': (64, 3, 7, 7)}
+    """
+    return {name.removeprefix("backbone."): s for name, s in shapes.items() if name.startswith("backbone.")}
 
 
 def plugin_options(body: Shapes) -> tuple[tuple[Plugin, ...], str | None]:

@@ -1,4 +1,4 @@
-"""What all programs' EfficientDets share: flat block numbers, a pyramid's names, and which variant the shapes tell.
+"""What all programs' EfficientDets share: a block's and a pyramid's names, and which variant the shapes tell.
 
 Canonical names are those of `detectors.efficientdet` composed of `backbones.timm`, `necks.bifpn` and
 `heads.separable`: backbone.body.blocks.S.B (stage, block), neck.cells.C.nodes.N, class_head.norms.REPEAT.LEVEL.
@@ -11,46 +11,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pagoda.convert.architecture.dense import Architecture
-from pagoda.convert.architecture.plugins import Shapes
+from pagoda.convert.architecture.efficientnet import count_of, efficientnet_of
+from pagoda.convert.architecture.plugins import Shapes, body_shapes
 from pagoda.convert.names.rules import Rule
 from pagoda.necks.topology import TOPOLOGIES
 from pagoda.weights.files import WeightsError
 from pagoda.zoo.efficientdet import VARIANTS, Variant
 
-# Blocks per stage, and channels of P3: what tells the EfficientNets apart.
-BACKBONES: Mapping[str, tuple[tuple[int, ...], int]] = {
-    "b0": ((1, 2, 2, 3, 3, 4, 1), 40),
-    "b1": ((2, 3, 3, 4, 4, 5, 2), 40),
-    "b2": ((2, 3, 3, 4, 4, 5, 2), 48),
-    "b3": ((2, 3, 3, 5, 5, 6, 2), 48),
-    "b4": ((2, 4, 4, 6, 6, 8, 2), 56),
-    "b5": ((3, 5, 5, 7, 7, 9, 3), 64),
-    "b6": ((3, 6, 6, 8, 8, 11, 3), 72),
-    "b7": ((4, 7, 7, 10, 10, 13, 4), 80),
-    "lite0": ((1, 2, 2, 3, 3, 4, 1), 40),
-    "lite1": ((1, 3, 3, 4, 4, 5, 1), 40),
-    "lite2": ((1, 3, 3, 4, 4, 5, 1), 48),
-    "lite3": ((1, 3, 3, 5, 5, 6, 1), 48),
-    "lite4": ((1, 4, 4, 6, 6, 8, 1), 56),
-}
 OUR_BLOCK, OUR_NODE = "backbone.body.blocks.{s}.{i}", "neck.cells.{{c}}.nodes.{node}"
 # The norm behind each convolution of a block, by timm's names: with an expansion in front, and without.
 EXPANDED = (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3"))
 PLAIN = (("conv_dw", "bn1"), ("conv_pw", "bn2"))
-
-
-def places_of_blocks(count: int) -> list[tuple[int, int]]:
-    """(stage, block) of each of `count` blocks that are numbered straight on; no two depths have the same count.
-
-    Raises WeightsError for a count that none has.
-
-    >>> places_of_blocks(16)[:4]
-    [(0, 0), (1, 0), (1, 1), (2, 0)]
-    """
-    for repeats, _ in BACKBONES.values():
-        if sum(repeats) == count:
-            return [(stage, block) for stage, blocks in enumerate(repeats) for block in range(blocks)]
-    raise WeightsError(f"no EfficientNet has {count} blocks; the checkpoint may be cut short")
 
 
 def block_rules(theirs: str, place: tuple[int, int], names: "BlockNames") -> Iterator[Rule]:
@@ -144,16 +115,16 @@ def _nodes_of(top_level: int) -> list[tuple[int, str]]:
 
 def efficientdet_architecture(shapes: Shapes) -> Architecture:
     """Of canonical shapes, whichever program they are from. Raises WeightsError where no variant fits."""
-    backbone = _backbone_of(shapes)
+    backbone = efficientnet_of(body_shapes(shapes))
     is_restrided, topology = "neck.cells.0.w1" in shapes, "bifpn"
     first = "neck.lateral.3.weight" if is_restrided else "neck.cells.0.nodes.0.conv.conv_pw.weight"
     predict = "predict.weight" if is_restrided else "predict.conv_pw.weight"
     for name in (first, f"class_head.{predict}", f"box_head.{predict}"):
         if name not in shapes:
             raise WeightsError(f"it lacks what becomes {name}: the checkpoint is cut short")
-    found = {"width": shapes[first][0], "cells": _count_of(shapes, r"neck\.cells\.(\d+)\.")}
+    found = {"width": shapes[first][0], "cells": count_of(shapes, r"neck\.cells\.(\d+)\.")}
     if not is_restrided:
-        found["head_depth"] = _count_of(shapes, r"class_head\.convs\.(\d+)\.")
+        found["head_depth"] = count_of(shapes, r"class_head\.convs\.(\d+)\.")
         topology, found["top_level"] = _cells_of(shapes)
     is_weighted = None if is_restrided else "neck.cells.0.nodes.0.weights" in shapes
     name, variant = _nearest_variant(backbone, found, is_weighted)
@@ -183,31 +154,14 @@ def _fusion_option(is_weighted: bool | None, variant: Variant) -> dict[str, str]
 
 def _cells_of(shapes: Shapes) -> tuple[str, int]:
     """(topology, top level) by a cell's nodes and by the levels for which the heads have norms of their own."""
-    nodes = _count_of(shapes, r"neck\.cells\.0\.nodes\.(\d+)\.")
-    levels = _count_of(shapes, r"class_head\.norms\.0\.(\d+)\.") or 1 + nodes // 2
+    nodes = count_of(shapes, r"neck\.cells\.0\.nodes\.(\d+)\.")
+    levels = count_of(shapes, r"class_head\.norms\.0\.(\d+)\.") or 1 + nodes // 2
     for name, topology in TOPOLOGIES.items():
         if len(topology(3, 2 + levels)) == nodes:
             return name, 2 + levels
     raise WeightsError(
         f"its pyramid has {nodes} nodes per cell for {levels} levels, as no topology of ours has"
     )
-
-
-def _backbone_of(shapes: Shapes) -> str:
-    """ "b0", "lite3" …"""
-    blocks = "backbone.body.blocks"
-    repeats = tuple(_count_of(shapes, rf"{blocks}\.{stage}\.(\d+)\.") for stage in range(7))
-    end = shapes.get(f"{blocks}.2.{repeats[2] - 1}.conv_pwl.weight", (0,))[0]
-    is_lite = f"{blocks}.0.0.se.conv_reduce.weight" not in shapes
-    for name, known in BACKBONES.items():
-        if known == (repeats, end) and name.startswith("lite") == is_lite:
-            return name
-    raise WeightsError(f"no EfficientNet has {repeats} blocks per stage and {end} channels at P3")
-
-
-def _count_of(shapes: Shapes, pattern: str) -> int:
-    """How many different numbers the pattern finds at the beginning of names."""
-    return len({found.group(1) for name in shapes if (found := re.match(pattern, name))})
 
 
 def _nearest_variant(

@@ -2,13 +2,13 @@
 
 import re
 
+from pagoda.convert.architecture.efficientnet import places_of_blocks
 from pagoda.convert.architecture.plugins import Shapes
 from pagoda.convert.names.efficientdet import (
     BlockNames,
     PyramidNames,
     block_rules,
     head_rules,
-    places_of_blocks,
     pyramid_rules,
 )
 from pagoda.convert.names.rules import Rule

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pagoda.convert.names.efficientdet import places_of_blocks
+from pagoda.convert.architecture.efficientnet import places_of_blocks
 from pagoda.messages import short_list
 from pagoda.weights.file_types import WeightsError, check_exists
 from pagoda.weights.pickles import damaged

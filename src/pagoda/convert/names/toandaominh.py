@@ -2,8 +2,9 @@
 
 import re
 
+from pagoda.convert.architecture.efficientnet import places_of_blocks
 from pagoda.convert.architecture.plugins import Shapes
-from pagoda.convert.names.efficientdet import BlockNames, block_rules, places_of_blocks
+from pagoda.convert.names.efficientdet import BlockNames, block_rules
 from pagoda.convert.names.mmdet import prediction_rules, tower_rules
 from pagoda.convert.names.rules import Rule
 

@@ -1,28 +1,11 @@
 """zylo117/Yet-Another-EfficientDet-Pytorch (spec section 4.2). Its "d8" is D7x. Box deltas are (dy, dx, dh, dw)."""
 
-import re
-
 from pagoda.convert.architecture.plugins import Shapes
-from pagoda.convert.names.efficientdet import (
-    BlockNames,
-    PyramidNames,
-    block_rules,
-    head_rules,
-    places_of_blocks,
-    pyramid_rules,
-)
+from pagoda.convert.names.efficientdet import PyramidNames, head_rules, pyramid_rules
+from pagoda.convert.names.lukemelas import body_rules
 from pagoda.convert.names.rules import Rule
 
 BODY = "backbone_net.model"
-BLOCK = BlockNames(
-    expand="_expand_conv.conv",
-    depthwise="_depthwise_conv.conv",
-    project="_project_conv.conv",
-    squeeze="_se_reduce.conv",
-    excite="_se_expand.conv",
-    norms=("_bn0", "_bn1", "_bn2"),
-    plain_norms=("_bn1", "_bn2"),
-)
 PYRAMID = PyramidNames(
     cell="bifpn.{c}",
     depthwise="depthwise_conv.conv",
@@ -37,15 +20,9 @@ SUMMED_FROM = 384  # channels: D6, D7 and D7x add up without weights, but keep t
 
 def rules_for(shapes: Shapes) -> tuple[Rule, ...]:
     """Its names depend on the number of blocks and levels, and on the width."""
-    blocks = {int(found.group(1)) for name in shapes if (found := re.search(r"\._blocks\.(\d+)\.", name))}
     top_level = 8 if any(".conv8_down." in name for name in shapes) else 7
     width = shapes.get("bifpn.0.conv6_up.pointwise_conv.conv.weight", (0,))[0]
-    rules = [
-        Rule(f"{BODY}._conv_stem.conv.{{rest}}", "backbone.body.conv_stem.{rest}"),
-        Rule(f"{BODY}._bn0.{{rest}}", "backbone.body.bn1.{rest}"),
-    ]
-    for number, place in enumerate(places_of_blocks(len(blocks))):
-        rules += block_rules(f"{BODY}._blocks.{number}", place, BLOCK)
+    rules = list(body_rules(shapes, f"{BODY}.", conv_suffix=".conv"))
     rules += pyramid_rules(PYRAMID, top_level, weighted=width < SUMMED_FROM)
     heads = {"classifier": "class_head", "regressor": "box_head"}
     # Norms are by level and then by repeat there, here the other way round.

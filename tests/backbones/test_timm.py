@@ -247,3 +247,35 @@ def test_cells_see_where_they_lie(name: str) -> None:
         weight = gradient[0].abs().sum((0, 1))
         middle = float((weight * (torch.arange(256) + 0.5)).sum() / weight.sum())
         assert abs(middle - (cell + 0.5) * 2**level) <= 2**level / 2 + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "frozen", "sleeping", "awake"),
+    [
+        ("tf_efficientnet_lite0", 1, "blocks.0.0.conv_dw", "blocks.1.0.conv_pw"),
+        ("tf_efficientnet_lite0", 3, "blocks.2.1.conv_pwl", "blocks.3.0.conv_pw"),
+        ("resnet18", 1, "conv1", "layer1.0.conv1"),
+        ("resnet18", 2, "layer1.1.conv2", "layer2.0.conv1"),
+        ("convnext_tiny", 2, "stages_0.blocks.2.mlp.fc2", "stages_1.downsample.1"),
+    ],
+)
+def test_frozen_stages_never_learn(name, frozen, sleeping, awake):
+    """Neither weights nor statistics, also after `.train()`; what lies behind them learns."""
+    body = TimmBackbone(name, frozen_stages=frozen).train()
+    assert not body.body.get_submodule(sleeping).weight.requires_grad
+    assert body.body.get_submodule(awake).weight.requires_grad
+    before = {key: tensor.clone() for key, tensor in body.state_dict().items()}
+    pyramid = body(torch.randn(2, 3, 64, 64))
+    sum(feature.square().mean() for feature in pyramid.values()).backward()
+    held = [key for key, p in body.named_parameters() if not p.requires_grad]
+    assert held and all(dict(body.named_parameters())[key].grad is None for key in held)
+    places = {key.rpartition(".")[0] for key in held}
+    changed = {key for key, tensor in body.state_dict().items() if not torch.equal(tensor, before[key])}
+    assert not {key for key in changed if key.rpartition(".")[0] in places}
+
+
+def test_all_of_a_body_can_be_frozen_and_not_more():
+    body = TimmBackbone("tf_efficientnet_lite0", frozen_stages=5).train()
+    assert not any(p.requires_grad for p in body.parameters())
+    with pytest.raises(ValueError, match="0 … 4, got 5"):
+        TimmBackbone("tf_efficientnet_lite0", levels=(3, 4), frozen_stages=5)

@@ -14,7 +14,6 @@ import yaml
 from PIL import Image
 
 import pagoda
-from pagoda.cli import models
 from pagoda.cli.main import MODULES, SPINS, VERBS, main
 from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.data.saving import write_coco_folder
@@ -315,16 +314,20 @@ def test_doctor_on_clean_data(in_project, capsys):
 
 
 @pytest.mark.medium
-def test_info_and_models_print_what_they_should(capsys, monkeypatch):
+def test_info_and_models_print_what_they_should(capsys):
     assert run("info", "fcos_resnet50_fpn", "--size", "200", "280") == 0
     printed = capsys.readouterr().out
     for expected in ("2048", "28×36", "4×5", "1,349"):
         assert expected in printed
-    few = [*list_models()[::40], "fcos_resnet50_fpn"]  # tests/zoo builds them all
-    monkeypatch.setattr(models, "list_models", lambda: few)
     assert run("models", "--json") == 0
-    rows = json.loads(capsys.readouterr().out)
-    assert [row["name"] for row in rows] == few and rows[-1]["parameters"] == 32_297_370
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert list(rows) == list_models()
+    fcos = rows["fcos_resnet50_fpn"]
+    assert (fcos["parameters"], fcos["size"]) == (32_297_370, [800, 1333])
+    assert fcos["published"]["ap"] > 37 and "mmdet" in fcos["programs"]
+    assert run("models") == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in rows) and "fcos as other programs have it: .original" in printed
 
 
 @pytest.mark.parametrize("module", ["pagoda", "pagoda.cli.main"])

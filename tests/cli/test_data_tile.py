@@ -1,5 +1,7 @@
 """pagoda data tile: a data set cut into another one, and told what became of it."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -53,6 +55,25 @@ def test_a_damaged_picture_is_told_and_the_others_are_there(folder, tmp_path, ca
     assert "1 picture could not be read, and their tiles are not there" in capsys.readouterr().out
     names = {file.split("_")[0] for file in open_annotations(tmp_path / "tiles", "val").files}
     assert names == {"000001", "000003"}
+    report = json.loads((tmp_path / "tiles" / "losses.json").read_text())
+    assert len(report["unread"]) == 1 and "000002.png" in report["unread"][0]
+    assert report["splits"]["val"]["written"] == len(open_annotations(tmp_path / "tiles", "val"))
+    assert report["tiles"]["size"] == 48 and report["splits"]["train"]["pictures"] == 3
+
+
+def test_many_notes_are_cut_short_and_all_in_the_report(tmp_path, capsys):
+    """As with the other verbs of `pagoda data`."""
+    write_coco_folder(DrawnShapes(8, (60, 100), seed=1), tmp_path / "whole", split="train")
+    file = tmp_path / "whole" / "annotations" / "train.json"
+    content = json.loads(file.read_text())
+    for number, entry in enumerate(content["annotations"][:8]):
+        entry["bbox"] = [5000.0 + number, 5.0, 9.0, 9.0]
+    file.write_text(json.dumps(content))
+    run("data", "tile", tmp_path / "whole", tmp_path / "tiles", "--size", 48)
+    printed = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    report = json.loads((tmp_path / "tiles" / "losses.json").read_text())
+    assert len(printed) == 6 and printed[-1] == "note: 3 further notes in losses.json"
+    assert len(report["notes"]) == 8
 
 
 @pytest.mark.parametrize(

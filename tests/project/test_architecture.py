@@ -61,7 +61,7 @@ MODELS = {
 TOP = {
     *MODELS, *DATA, *SCORING, "pictures", "video", "drawing", "tracking", "data.drawn", "visualization", "exporting",
     "explain.doctor", "explain.structure", "explain.why", "explain.comparison", "follow", "training",
-    "recipes", "machine", "tiling", "finding", "cluster",
+    "recipes", "machine", "tiling", "finding", "cluster", "catalogue",
 }  # fmt: skip
 MAY_IMPORT: dict[str, set[str]] = {
     "machine": set(),
@@ -141,6 +141,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | DATA
     | SCORING
     | {"detectors", "drawing", "exporting", "explain.why", "follow", "pictures", "tracking", "video"},
+    "catalogue": MODELS | {"explain.structure"},
     "hub": TOP,
     "api": TOP,
     "pagoda": TOP | {"api", "hub"},

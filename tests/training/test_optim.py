@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+import pagoda
+from pagoda.detectors.contract import Detector
 from pagoda.training.ema import ModelAverage
-from pagoda.training.optim import clip_each_gradient, parameter_groups, rate_factor
+from pagoda.training.optim import clip_each_gradient, hold_parts, parameter_groups, rate_factor
 from pagoda.training.settings import OptimSettings
 
 ONE_X = {"schedule": "multistep", "milestones": (60000 / 90000, 80000 / 90000), "warmup_steps": 500}
@@ -54,6 +56,39 @@ def test_nothing_to_train_is_said():
     model = nn.Conv2d(1, 1, 1).requires_grad_(False)
     with pytest.raises(ValueError, match="every parameter of the model is frozen"):
         parameter_groups(model, OptimSettings())
+
+
+def learnable(model: Detector) -> set[str]:
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def test_stages_asked_for_stand_still_and_those_of_a_flavour_can_learn():
+    small = {"base_channels": 8, "width": 16, "norm_groups": 4}
+    model = pagoda.create_model("fcos_resnet18_fpn", num_classes=1, frozen_stages=3, **small)
+    assert not any(name.startswith("backbone.layer2.") for name in learnable(model))
+    hold_parts(model, frozen_stages=2, norm_eval=False)
+    names = learnable(model.train())
+    assert not any(name.startswith(("backbone.conv1", "backbone.layer1.")) for name in names)
+    assert any(name.startswith("backbone.layer2.") for name in names)
+    hold_parts(model, frozen_stages=0, norm_eval=False)
+    assert learnable(model.train()) == {name for name, _ in model.named_parameters()}
+    with pytest.raises(ValueError, match="0 … 5, got 6"):
+        hold_parts(model, frozen_stages=6, norm_eval=False)
+
+
+def test_statistics_that_are_held_stay_while_weights_learn():
+    small = {"base_channels": 8, "width": 16, "norm_groups": 4}
+    model = pagoda.create_model("fcos_resnet18_fpn", num_classes=1, **small)
+    hold_parts(model, frozen_stages=None, norm_eval=True)
+    model.train()
+    before = model.backbone.bn1.running_mean.clone()
+    images = model.input_spec.batch([torch.randint(256, (3, 64, 64), dtype=torch.uint8)] * 2)
+    model(images).class_logits.sum().backward()
+    assert torch.equal(model.backbone.bn1.running_mean, before)
+    assert model.backbone.bn1.weight.grad is not None
+    hold_parts(model, frozen_stages=None, norm_eval=False)
+    model.train()(images)
+    assert not torch.equal(model.backbone.bn1.running_mean, before)
 
 
 def test_average_follows_weights_and_buffers_with_a_ramp():

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
+from pagoda.catalogue.table import catalogue
 from pagoda.cli.arguments.parsing import parse
 from pagoda.convert.published import PUBLISHED, Published
 from pagoda.files.text import json_text
-from pagoda.models import create_model, list_flavours, list_models
+from pagoda.models import list_flavours
 from pagoda.plain import checked
 from pagoda.zoo.families import FAMILIES
 
@@ -16,7 +15,7 @@ from pagoda.zoo.families import FAMILIES
 @checked
 @dataclass(frozen=True, kw_only=True)
 class ModelsCommand:
-    """List the models of the zoo with their parameters (for 80 classes), or published checkpoints.
+    """List the models of the zoo with parameters and multiplications (for 80 classes), or published checkpoints.
 
     pagoda models
     pagoda models --published
@@ -25,7 +24,7 @@ class ModelsCommand:
     published: bool = False
     """the checkpoints of other programs that are known by name: score, licence and address"""
     json: bool = False
-    """print the list as JSON"""
+    """print the list as JSON, with times, scores and whose checkpoints load"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -33,17 +32,14 @@ def main(arguments: Sequence[str]) -> int:
     if command.published:
         _show_published(as_json=command.json)
         return 0
-    rows = []
-    for name in list_models():
-        with torch.device("meta"):
-            model = create_model(name, num_classes=80)
-        parameters = sum(p.numel() for p in model.parameters())
-        rows.append({"name": name, "parameters": parameters})
-        if not command.json:  # as they come: building all takes seconds
-            print(f"{name:34} {parameters / 1e6:7.1f} M", flush=True)
+    found = catalogue()
     if command.json:
-        print(json_text(rows))
+        print(json_text([{**row.to_dict(), "measured_on": found.machine} for row in found.rows]))
         return 0
+    print(f"{'':34} {'parameters':>12} {'work':>10}  pictures")
+    for row in found.rows:
+        work, size = f"{row.multiplications / 1e9:.3g} G", "{}×{}".format(*row.size)
+        print(f"{row.name:34} {row.parameters / 1e6:10.1f} M {work:>10}  {size}")
     for detector in FAMILIES:
         print(f"{detector} as other programs have it: .{', .'.join(list_flavours(detector))}")
     return 0

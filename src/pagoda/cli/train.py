@@ -219,8 +219,9 @@ def _command_of(
 ) -> TrainCommand:
     """The command that the entries of a config.yaml stand for, its options those of `model` where one is typed. Raises
     ValueError that names the file."""
-    settings = settings_in(content, file, data=tyro.MISSING)
+    settings = settings_in(content, file, data="")
     values = {name: getattr(settings, name) for name in TrainSettings.__dataclass_fields__}
+    values["data"] = settings.data or tyro.MISSING
     try:
         options = _options_in(content, model)
     except ValueError as error:

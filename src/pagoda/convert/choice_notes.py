@@ -9,7 +9,8 @@ from pagoda.weights.file_types import WeightsNote
 
 
 def say_choice(report: ConversionReport, take: str | None) -> None:
-    """Warns where a file holds other weights, too, and nobody said which; and where some are no numbers.
+    """Warns where a file holds other weights, too, and nobody said which; where some are no numbers; and where the
+    network computes otherwise than the one they are from.
 
     >>> choice = "'model' was taken, not 'ema'"
     >>> report = ConversionReport("a.pth", "", "mmdet", "Apache-2.0", "", 0, 0, choice=choice)
@@ -20,8 +21,9 @@ def say_choice(report: ConversionReport, take: str | None) -> None:
     """
     if report.choice and take is None:
         warnings.warn(f"{report.file}: {report.choice}", WeightsNote, stacklevel=3)
-    if report.not_finite:
-        warnings.warn(f"{report.file}: {report.not_finite}", WeightsNote, stacklevel=3)
+    for said in (report.not_finite, report.differs):
+        if said:
+            warnings.warn(f"{report.file}: {said}", WeightsNote, stacklevel=3)
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from pagoda.convert.names import (
     detectron2,
     effdet,
     imagenet,
-    lukemelas,
     maskrcnn_benchmark,
     mmdet,
     mmdet_efficientdet,
@@ -311,7 +310,7 @@ SOURCES = (
         title="EfficientNet (lukemelas/EfficientNet-PyTorch)",
         licence=APACHE,
         marks=(r"^_conv_stem\.weight$", r"^_blocks\.0\._depthwise_conv\."),
-        rules_from=lukemelas.rules_for,
+        rules_from=imagenet.efficientnet_rules,
     ),
 )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from pagoda.backbones.resnet_blocks import Residual
+from pagoda.backbones.timm import SameConv2d
 from pagoda.convert.assign import check_told, fill_model
 from pagoda.convert.choice_notes import say_choice
 from pagoda.convert.recognise import ForeignCheckpoint, open_foreign
@@ -95,7 +96,25 @@ def _fill_from(
     checkpoint = replace(checkpoint, tensors=tensors)
     filled = {place.name for place in places.values()}
     fresh = [name for kind in _added_to_blocks(backbone) if not kind & filled for name in kind]
-    return fill_model(backbone, checkpoint, places, allow_missing=False, fresh=fresh)
+    report = fill_model(backbone, checkpoint, places, allow_missing=False, fresh=fresh)
+    report.differs = _differs(checkpoint.architecture.backbone, backbone)
+    return report
+
+
+def _differs(learnt: str, backbone: nn.Module) -> str:
+    """What an EfficientNet of TensorFlow's computes otherwise in a network that pads evenly; else nothing.
+
+    >>> from pagoda.backbones.timm import TimmBackbone
+    >>> _differs("timm:tf_efficientnet_b0", TimmBackbone("efficientnet_b0"))[:58]
+    'they have learnt with SAME padding and 0.001 in the norms,'
+    """
+    if not learnt.startswith("timm:tf_") or any(isinstance(m, SameConv2d) for m in backbone.modules()):
+        return ""
+    return (
+        "they have learnt with SAME padding and 0.001 in the norms, which this network has not, so that it sees"
+        " something else in them; EfficientDet has both in the flavour google (efficientdet_d0.google), other detectors"
+        f" with the backbone {learnt}"
+    )
 
 
 def _added_to_blocks(backbone: nn.Module) -> tuple[set[str], set[str]]:

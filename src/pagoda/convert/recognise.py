@@ -149,6 +149,7 @@ def recognised(
 def has_timm_body(tensors: Mapping[str, Tensor]) -> bool:
     """Whether they bear the marks of a program whose network, or whose detector's body, is one of timm's here.
 
+    >>> import torch
     >>> has_timm_body({"conv_stem.weight": torch.zeros(32, 3, 3, 3)})  # timm's own
     False
     """

@@ -47,6 +47,8 @@ class ConversionReport:
     """which of several weights in the file were taken, and how to take the others; empty where there are no others"""
     not_finite: str = ""
     """that some of the weights are NaN or infinite; empty where all are numbers"""
+    differs: str = ""
+    """what the network that was filled computes otherwise than the one that learnt the weights; empty: nothing"""
     left: list[str] = field(default_factory=list)
     """what else the file holds, a line each: optimizer states, objects of other programs"""
 
@@ -77,6 +79,7 @@ class ConversionReport:
         lines += [f"missing     {len(self.missing)}: {_some(self.missing, 20)}"] if self.missing else []
         lines += [f"left        {_some(self.left)}"] if self.left else []
         lines += [f"broken      {self.not_finite}"] if self.not_finite else []
+        lines += [f"differs     {self.differs}"] if self.differs else []
         lines += [f"note        {note}" for note in self.notes]
         return "\n".join(lines)
 

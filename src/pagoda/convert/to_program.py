@@ -14,7 +14,7 @@ from pagoda.convert.tensor_slices import Layout
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.rcnn import RCNN
 from pagoda.plain import flat
-from pagoda.zoo.families import FAMILIES, conventions_for, parse_name
+from pagoda.zoo.families import conventions_for, parse_name
 from pagoda.zoo.flavours.base import Flavour, RetinaNetFlavour
 from pagoda.zoo.flavours.rcnn import RCNNFlavour
 from pagoda.zoo.options import check_known
@@ -156,7 +156,7 @@ def _conventions_of(model: Detector) -> Flavour:
         raise ValueError(
             "only models of the zoo can be written for another program; build it with create_model"
         )
-    return type(FAMILIES[detector_of(model)].flavours[""]).from_dict(model.origin["flavour"])
+    return type(conventions_for(parse_name(model.origin["model"]))).from_dict(model.origin["flavour"])
 
 
 def _canonical_names(state: Mapping[str, Tensor], layout: Layout, source: Source) -> list[str]:

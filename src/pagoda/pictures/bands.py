@@ -16,6 +16,8 @@ from PIL import Image, ImageFile, TiffImagePlugin
 
 BAND_PIXELS = 2**23
 """of a band, about: 34 MB as Pillow holds them"""
+PNG_BAND_PIXELS = 2**21
+"""… of a PNG, whose rows stand in memory four times on their way to Pillow"""
 PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """{colour type: bytes of a pixel of eight bits a channel}"""
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -147,7 +149,7 @@ def _png_bands(image: ImageFile.ImageFile) -> Iterator[Image.Image] | None:
 
 def _parts_of_png(file: IO[bytes], width: int, height: int, colours: int) -> Iterator[Image.Image]:
     length = width * PNG_CHANNELS[colours] + 1  # of a row, with the number of its filter
-    several = max(1, BAND_PIXELS // width)
+    several = max(1, PNG_BAND_PIXELS // width)
     kept: list[bytes] = []
     stream, rows, before = _inflated(file, kept), bytearray(), b""
     for top in range(0, height, several):

@@ -16,7 +16,7 @@ class TileOptions:
     Tiles(side=640, overlap=0.3, whole=True)
     >>> TileOptions(overlap=0.3).cut()
     Traceback (most recent call last):
-    ValueError: --overlap and --no-whole say how tiles are cut; add --tiles auto, or leave them out
+    ValueError: --overlap says how tiles are cut; add --tiles auto, or leave it out
     """
 
     tiles: int | Literal["auto"] | None = None
@@ -31,8 +31,10 @@ class TileOptions:
         """How pictures are cut; None where they are not. Raises ValueError for what says how without --tiles."""
         if self.tiles is not None:
             return Tiles(side=self.tiles, overlap=self.overlap, whole=self.whole)
-        if (self.overlap, self.whole) != (Tiles.overlap, Tiles.whole):
+        given = ["--overlap"] * (self.overlap != Tiles.overlap) + ["--no-whole"] * (self.whole != Tiles.whole)
+        if given:
             raise ValueError(
-                "--overlap and --no-whole say how tiles are cut; add --tiles auto, or leave them out"
+                f"{' and '.join(given)} {'says' if len(given) == 1 else 'say'} how tiles are cut; add --tiles auto, or"
+                " leave it out"
             )
         return None

@@ -1,6 +1,7 @@
 """What all verbs of `pagoda data` end with: the report, and the folder."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -45,6 +46,16 @@ def kept_format(contents: Contents, to: PictureFormat) -> FormatName:
 
 
 @checked
+def say_notes(notes: Sequence[str]) -> None:
+    """The first of what readers had to say, and how many more there are."""
+    for note in notes[:SHOWN_NOTES]:
+        print(f"note: {note}", file=sys.stderr)
+    rest = len(notes) - SHOWN_NOTES
+    if rest > 0:
+        print(f"note: {counted(rest, 'further note')} in losses.json", file=sys.stderr)
+
+
+@checked
 def finish(
     contents: Contents | VideoContents, name: FormatName, out: str, options: WriteOptions, said: str = ""
 ) -> int:
@@ -54,11 +65,7 @@ def finish(
         print(json_text(planned.to_dict(), indent=1))
     else:
         print("\n".join(part for part in (said, planned.text()) if part), flush=True)
-    for note in contents.notes[:SHOWN_NOTES]:
-        print(f"note: {note}", file=sys.stderr)
-    rest = len(contents.notes) - SHOWN_NOTES
-    if rest > 0:
-        print(f"note: {counted(rest, 'further note')} in losses.json", file=sys.stderr)
+    say_notes(contents.notes)
     if options.dry_run:
         return 0
     write_dataset(planned, out, link=options.link, strict=options.strict)

@@ -2,19 +2,21 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
 from pagoda.cli.arguments.parsing import parse
+from pagoda.cli.data.ending import say_notes
 from pagoda.data.saving import TiledCopy, write_tiles
 from pagoda.data.tiles import Tiling, cut_annotations
-from pagoda.data.writing.contents import open_contents
-from pagoda.data.writing.folder import check_place
+from pagoda.data.writing.contents import Contents, open_contents
+from pagoda.data.writing.folder import REPORT, check_place
 from pagoda.files.atomic import whole_folder
-from pagoda.plain import checked
+from pagoda.files.text import json_text
+from pagoda.plain import JsonObject, checked
 from pagoda.progress import Progress
 
 
@@ -27,7 +29,7 @@ class DataTileCommand:
     pagoda data tile DIR OUT --size 640 --splits train --picture-format png
 
     An object that a border cuts keeps what is seen of it, or is ignored where that is little. What becomes of all is
-    counted and told. `pagoda train --tiles` does the same without writing anything.
+    counted and told, and stands in OUT/losses.json. `pagoda train --tiles` does the same without writing anything.
     """
 
     data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
@@ -63,8 +65,7 @@ def main(arguments: Sequence[str]) -> int:
         empty_share=command.empty_share,
     )
     contents = open_contents(command.data, command.splits, skip_missing=command.skip_missing)
-    for note in (*contents.notes, *(loss.text for loss in contents.unread)):
-        print(f"note: {note}", file=sys.stderr)
+    say_notes([*contents.notes, *(loss.text for loss in contents.unread)])
     if command.dry_run:
         for split, table in contents.splits.items():
             print(f"{split}: {cut_annotations(table, tiling).words()}")
@@ -79,5 +80,23 @@ def main(arguments: Sequence[str]) -> int:
             task(len(table))
             print(f"{split}: {copy.words()}", flush=True)
             copies.append(copy)
+        report = json_text(_report(contents, tiling, copies), indent=1)
+        (draft / REPORT).write_text(report, encoding="utf-8")
     print(f"written: {Path(command.out)}", file=sys.stderr)
     return 1 if any(copy.unread for copy in copies) else 0
+
+
+def _report(contents: Contents, tiling: Tiling, copies: Sequence[TiledCopy]) -> JsonObject:
+    """What was cut, what of it is not there, and what readers had to say, for losses.json."""
+    return {
+        "source": contents.source,
+        "to": "coco",
+        "tiles": asdict(tiling),
+        "splits": {
+            split: {**copy.tiles.counts._asdict(), "written": copy.num_written, "as_jpeg": copy.num_jpeg}
+            for split, copy in zip(contents.splits, copies, strict=True)
+        },
+        "losses": [loss.to_dict() for loss in contents.unread],
+        "unread": [why for copy in copies for why in copy.unread],
+        "notes": list(contents.notes),
+    }

@@ -2,7 +2,7 @@
 
 from pagoda.convert.architecture.plugins import Shapes
 from pagoda.convert.names.efficientdet import PyramidNames, head_rules, pyramid_rules
-from pagoda.convert.names.lukemelas import body_rules
+from pagoda.convert.names.imagenet import efficientnet_body
 from pagoda.convert.names.rules import Rule
 
 BODY = "backbone_net.model"
@@ -22,7 +22,7 @@ def rules_for(shapes: Shapes) -> tuple[Rule, ...]:
     """Its names depend on the number of blocks and levels, and on the width."""
     top_level = 8 if any(".conv8_down." in name for name in shapes) else 7
     width = shapes.get("bifpn.0.conv6_up.pointwise_conv.conv.weight", (0,))[0]
-    rules = list(body_rules(shapes, f"{BODY}.", conv_suffix=".conv"))
+    rules = list(efficientnet_body(shapes, f"{BODY}.", conv_suffix=".conv"))
     rules += pyramid_rules(PYRAMID, top_level, weighted=width < SUMMED_FROM)
     heads = {"classifier": "class_head", "regressor": "box_head"}
     # Norms are by level and then by repeat there, here the other way round.

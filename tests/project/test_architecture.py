@@ -136,12 +136,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     | SCORING
     | {"detectors", "drawing", "pictures", "tiling", "tracking", "video", "weights"},
     "training": CONVENTIONS | DATA | SCORING | {"layers", "detectors", "weights", "machine"},
+    "catalogue": MODELS | {"explain.structure"},
     "recipes": TOP - PARTS - {"recipes"},
     "app": CONVENTIONS
     | DATA
     | SCORING
     | {"detectors", "drawing", "exporting", "explain.why", "follow", "pictures", "tracking", "video"},
-    "catalogue": MODELS | {"explain.structure"},
     "hub": TOP,
     "api": TOP,
     "pagoda": TOP | {"api", "hub"},

@@ -16,6 +16,7 @@ SIZE = (211, 173)
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setattr(bands_module, "BAND_PIXELS", 4000)
+    monkeypatch.setattr(bands_module, "PNG_BAND_PIXELS", 4000)
     monkeypatch.setattr(bands_module, "PNG_READ", 1000)
 
 

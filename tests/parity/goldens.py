@@ -20,7 +20,16 @@ from vocabulary import FIXED, Given, check_keys, unexplained
 
 from pagoda.convert.read import Conversion
 
-ROOT = Path(os.environ.get("PAGODA_GOLDENS", Path(__file__).resolve().parents[3] / "shared" / "goldens"))
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+GIVEN = os.environ.get("PAGODA_GOLDENS", "")
+ROOTS = [Path(root) for root in GIVEN.split(os.pathsep) if root] or [
+    SHARED / "goldens",
+    SHARED / "goldens_ssd_yolov1",
+]
+"""folders of records: PAGODA_GOLDENS may name several, as PATH does"""
+ROOT = ROOTS[0]
+NOT_BUILT = ("/ssd.pytorch", "/darknet")
+"""repositories whose records wait for their family"""
 
 
 @cache
@@ -76,7 +85,8 @@ def cache_by_identity(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def folders() -> list[Path]:
-    return sorted(path.parent for path in ROOT.glob("*/meta.json"))
+    found = [path.parent for root in ROOTS for path in root.glob("*/meta.json")]
+    return sorted(found, key=lambda folder: folder.name)
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,11 @@ class Golden:
     @property
     def repository(self) -> str:
         return self.meta["source"]["repository"].removeprefix("https://github.com/")
+
+    @property
+    def is_built(self) -> bool:
+        """Whether there is a family to compare it with."""
+        return not self.repository.endswith(NOT_BUILT)
 
     @cached_property
     def options(self) -> Given:

@@ -80,6 +80,8 @@ def test_there_are_records():
     ],
 )
 def test_computes_what_the_original_computed(golden: Golden, tmp_path):
+    if not golden.is_built:
+        pytest.skip(f"no family here computes what {golden.repository} computes")
     path = golden.write_checkpoint(tmp_path)
     if efficientdet.is_efficientdet(golden):
         found, gradients = efficientdet.run(golden, path)

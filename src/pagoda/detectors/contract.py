@@ -66,6 +66,11 @@ class Detector(nn.Module):
         """What it needs of the targets, and says of objects, besides boxes and classes."""
         return frozenset()
 
+    @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """(height, width) in pixels of the only batches its layers can read; None: of any."""
+        return None
+
     def card(self) -> JsonObject:
         """What a checkpoint needs besides the weights, ready for JSON."""
         return {

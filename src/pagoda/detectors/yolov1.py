@@ -104,7 +104,9 @@ class YOLOv1(DenseDetector):
         return DenseOutputs(
             classes[:, :, None].expand(-1, -1, count, -1).reshape(batch, -1, len(self.label_map)),
             self.coder.in_pixels(boxes, grid, size).reshape(batch, -1, 4),
-            confidences.reshape(batch, -1),
+            torch.stack(confidences.unbind(2), dim=2).flatten(
+                1
+            ),  # a view would ask whether a batch is of one
             (self._corners(grid, size, boxes.device),),
         )
 

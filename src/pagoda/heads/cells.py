@@ -61,7 +61,7 @@ class ConnectedCellHead(nn.Module):
 
     def forward(self, pyramid: dict[int, Float[Tensor, "b c h w"]]) -> CellOutputs:
         (x,) = pyramid.values()
-        return split_cells(self.predict(self.layers(x.contiguous())), self.num_classes, self.num_boxes)
+        return split_cells(self.predict(self.layers(x)), self.num_classes, self.num_boxes)
 
 
 @checked

@@ -3,7 +3,7 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import unfold
+from torch.nn.functional import pad
 
 from pagoda.layers.darknet_layer import window_count
 from pagoda.plain import check_counts, checked
@@ -56,9 +56,16 @@ class LocallyConnected2d(nn.Module):
         nn.init.zeros_(self.bias)
 
     def forward(self, x: Float[Tensor, "b inputs h w"]) -> Float[Tensor, "b outputs _ _"]:
-        patches = unfold(x, self.kernel, padding=self.padding, stride=self.stride)  # (B, inputs · k², L)
-        found = torch.einsum("lfk,bkl->bfl", self.weight, patches) + self.bias
-        return found.unflatten(2, self.size)
+        x = pad(x, (self.padding,) * 4)
+        height, width = ((count - 1) * self.stride + 1 for count in self.size)
+        windows = [  # slices, since torch.export lets im2col ask whether a batch is of one
+            x[..., down : down + height : self.stride, across : across + width : self.stride]
+            for down in range(self.kernel)
+            for across in range(self.kernel)
+        ]
+        patches = torch.stack(windows, dim=2).flatten(3).flatten(1, 2)  # (B, inputs · k², L)
+        found = torch.matmul(patches.permute(2, 0, 1), self.weight.transpose(1, 2))  # (L, B, outputs)
+        return (found.permute(1, 2, 0).contiguous() + self.bias).unflatten(2, self.size)
 
     def extra_repr(self) -> str:
         return f"{self.inputs}, {self.outputs}, kernel={self.kernel}, cells={self.size[0]}×{self.size[1]}"

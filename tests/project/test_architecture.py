@@ -114,7 +114,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "zoo": CONVENTIONS | PARTS | {"detectors", "weights", "zoo.flavours"},
     "convert.architecture": CONVENTIONS | PARTS | {"weights", "zoo", "zoo.flavours"},
     "convert.names": PARTS | {"weights", "zoo", "zoo.flavours", "convert.architecture"},
-    "convert.darknet": CONVENTIONS | PARTS | {"weights", "zoo"},
+    "convert.darknet": CONVENTIONS | PARTS | {"weights", "zoo", "zoo.flavours"},
     "convert": CONVENTIONS
     | PARTS
     | {

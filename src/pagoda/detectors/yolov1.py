@@ -1,7 +1,7 @@
 """YOLOv1: one grid over the picture, whose cells say classes and a few boxes (Redmon 2016, arXiv 1506.02640)."""
 
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -58,8 +58,7 @@ class YOLOv1(DenseDetector):
     (1, 12, 3)
     """
 
-    prior_kind: ClassVar[str] = "cells"
-    """what its locations are called"""
+    prior_kind = "cells"
 
     def __init__(
         self,

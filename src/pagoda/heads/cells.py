@@ -13,6 +13,9 @@ from pagoda.layers.norm import Norm, build_norm
 from pagoda.ops.cells import CellOutputs, split_cells
 from pagoda.plain import check_counts, checked
 
+START = torch.tensor([0.5, 0.5, 0.3, 0.3])
+"""of a box before training: in the middle of its cell, the root of .09 of the picture wide and high"""
+
 
 @checked
 class ConnectedCellHead(nn.Module):
@@ -53,6 +56,11 @@ class ConnectedCellHead(nn.Module):
         self.num_classes, self.num_boxes, self.shape = num_classes, num_boxes, shape
         built = build_layers(layers, shape, norm)
         self.layers, self.predict = built[:-1], built[-1]
+        nn.init.normal_(self.last.weight, std=0.05 / self.last.in_features**0.5)
+        if self.last.bias is not None:
+            cells = side * side
+            with torch.no_grad():
+                self.last.bias[cells * (num_classes + num_boxes) :] = START.repeat(cells * num_boxes)
 
     @property
     def last(self) -> nn.Linear:
@@ -68,8 +76,7 @@ class ConnectedCellHead(nn.Module):
 class ConvCellHead(nn.Module):
     """A tower of 3×3 convolutions, then one 1×1, so that every cell of the backbone's map speaks for itself.
 
-    The grid is that of the map, whatever its size. Rows of the last layer are classes, confidences, boxes; these start
-    at `prior` confidence in the middle of the cell, √.1 of the picture wide and high.
+    The grid is that of the map, whatever its size. Rows of the last layer are classes, confidences, boxes.
 
     Args:
         channels: the backbone's, {level: C}, of one level.

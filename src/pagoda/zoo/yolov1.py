@@ -174,10 +174,8 @@ def _of_darknet(name: ModelName, labels: LabelMap, options: DarknetOptions, flav
         raise ValueError(f"{name} has no one width; its layers have theirs: leave width out")
     net = NETS[variant_name(name)]
     spec = input_spec(options, replace(flavour.input_spec, canvas=net.canvas))
-    layers = options.layers or net.layers
+    layers = darknet_layers(name, options, len(labels))
     side, num_boxes = given(options.side, net.side), given(options.num_boxes, net.num_boxes)
-    if layers[-1].kind == "connected":
-        layers = (*layers[:-1], replace(layers[-1], outputs=side * side * (len(labels) + 5 * num_boxes)))
     first = next((place for place, layer in enumerate(layers) if layer.kind not in OF_MAPS), len(layers))
     trunk = DarknetTrunk(
         layers[:first],
@@ -202,6 +200,21 @@ def _of_darknet(name: ModelName, labels: LabelMap, options: DarknetOptions, flav
         criterion=flavour.criterion,
         postprocess=flavour.postprocess,
     )
+
+
+def darknet_layers(name: ModelName, options: DarknetOptions, num_classes: int) -> tuple[DarknetLayer, ...]:
+    """All layers of a network; the last has the outputs that so many classes need.
+
+    >>> tiny = ModelName("yolov1", "tiny", "")
+    >>> darknet_layers(tiny, DarknetOptions(side=3), num_classes=1)[-1].outputs  # 9 · (1 + 10)
+    99
+    """
+    net = NETS[variant_name(name)]
+    layers = options.layers or net.layers
+    side, num_boxes = given(options.side, net.side), given(options.num_boxes, net.num_boxes)
+    if layers[-1].kind != "connected":
+        return layers
+    return (*layers[:-1], replace(layers[-1], outputs=side * side * (num_classes + 5 * num_boxes)))
 
 
 def variant_name(name: ModelName) -> str:

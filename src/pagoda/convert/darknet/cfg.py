@@ -4,18 +4,19 @@ What is not known is refused by its name and line, since it might change what th
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pagoda.criteria.yolov1 import YOLOv1Criterion
 from pagoda.files.text import read_text
-from pagoda.layers.darknet_layer import MOST_LAYERS, WIDEST, DarknetLayer, shapes_of
+from pagoda.layers.darknet_layer import MOST_LAYERS, WIDEST, DarknetLayer, Shape, shapes_of
 from pagoda.messages import did_you_mean
 from pagoda.ops.cells import CellCoder
 from pagoda.plain import checked
 from pagoda.weights.file_types import WeightsError
+from pagoda.zoo.flavours.yolov1 import YOLOv1Flavour
 from pagoda.zoo.yolov1 import DarknetNet
 
 LONGEST = 2**20
@@ -304,3 +305,59 @@ def _check_sizes(
             f" boxes needs a [connected] layer of {wanted} numbers before it, got [{sections[-1].kind}] of"
             f" {shapes[-1][0]}"
         )
+
+
+def cfg_text(
+    layers: Sequence[DarknetLayer],
+    shape: Shape,
+    side: int,
+    num_boxes: int,
+    conventions: YOLOv1Flavour,
+    num_classes: int,
+) -> str:
+    """The text of a `.cfg` that describes such a network of pictures (channels, height, width), as darknet reads it.
+
+    Raises ValueError for a layer that such a file cannot describe.
+
+    >>> layers = (DarknetLayer(kind="connected", outputs=2 * 2 * (3 + 5)),)
+    >>> text = cfg_text(layers, (3, 8, 8), 2, 1, YOLOv1Flavour(), 3)
+    >>> parse_cfg(text).net.layers == layers
+    True
+    """
+    channels, height, width = shape
+    sections = [
+        ("net", {"batch": 1, "subdivisions": 1, "height": height, "width": width, "channels": channels})
+    ]
+    sections += [(layer.kind, _entries_of(layer)) for layer in layers]
+    criterion, coder = conventions.criterion, conventions.coder
+    scales = ("object_scale", "noobject_scale", "class_scale", "coord_scale")
+    detection: dict[str, object] = {
+        "classes": num_classes, "coords": 4, "rescore": int(criterion.rescore), "side": side, "num": num_boxes,
+        "softmax": int(coder.class_softmax), "sqrt": int(coder.roots),
+        **{name: f"{getattr(criterion, name):g}" for name in scales},
+    }  # fmt: skip
+    sections.append(("detection", detection))
+    blocks = [
+        "\n".join([f"[{kind}]", *(f"{k}={v}" for k, v in entries.items())]) for kind, entries in sections
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _entries_of(layer: DarknetLayer) -> dict[str, object]:
+    if layer.kind == "dropout":
+        return {"probability": f"{layer.probability:g}"}
+    norm = {"batch_normalize": 1} if layer.batch_norm else {}
+    if layer.kind == "connected":
+        return {**norm, "output": layer.outputs, "activation": layer.activation}
+    window: dict[str, object] = {"size": layer.size, "stride": layer.stride}
+    if layer.kind == "maxpool":
+        return window if layer.padding == layer.size - 1 else {**window, "padding": layer.padding}
+    if layer.padding == layer.size // 2:
+        window["pad"] = 1
+    elif layer.padding and layer.kind == "local":
+        raise ValueError(
+            f"a local layer of darknet has a padding of {layer.size // 2} or none, got {layer.padding}"
+        )
+    elif layer.padding:
+        window["padding"] = layer.padding
+    return {**norm, "filters": layer.outputs, **window, "activation": layer.activation}

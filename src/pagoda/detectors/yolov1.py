@@ -48,7 +48,8 @@ class YOLOv1(DenseDetector):
         coder: how the network's numbers stand for classes, confidences and boxes.
 
     A connected head reads maps of one size: batches that are smaller than `input_spec.canvas` are filled up with zeros,
-    and larger ones raise ValueError. ValueError is also raised for a label map of other classes.
+    and larger ones raise ValueError. ValueError is also raised for a label map of other classes, several levels, and a
+    connected head without a canvas.
 
     >>> from pagoda.backbones.resnet import ResNet
     >>> from pagoda.heads.cells import ConvCellHead
@@ -76,8 +77,13 @@ class YOLOv1(DenseDetector):
         self.levels, self.strides = sorted(backbone.channels), strides_of(backbone, None)
         if len(self.levels) != 1:
             raise ValueError(f"YOLOv1 has one grid, so its backbone gives one level, got {self.levels}")
+        if head.grid is not None and input_spec is not None and input_spec.canvas is None:
+            raise ValueError(
+                "connected layers read pictures of one size, so input_spec needs a canvas, got none"
+            )
         self.label_map = check_label_map(label_map, head.num_classes)
         self.input_spec = input_spec or InputSpec(fit="stretch", canvas=(448, 448))
+        self._made_for = self.input_spec.canvas if head.grid is not None else None
         self.coder = coder or CellCoder()
         self.criterion = criterion or YOLOv1Criterion()
         self.postprocess = postprocess or SelectFromCells()
@@ -85,7 +91,7 @@ class YOLOv1(DenseDetector):
     @property
     def fixed_size(self) -> tuple[int, int] | None:
         """(height, width) in pixels of the only batches a connected head reads; None: any."""
-        return self.input_spec.canvas if self.head.grid is not None else None
+        return self._made_for
 
     def look(self, pixels: Float[Tensor, "b c _ _"]) -> Look:
         """The network's own numbers, before softmax or sigmoid."""

@@ -1,7 +1,7 @@
 """A grid of cells, each of which speaks of one object by several boxes (YOLOv1). N cells, K boxes a cell, C classes."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -105,9 +105,9 @@ class CellCoder:
         """Centre from the cell's corner, width and height in pixels, of `grid` (rows, columns) over (height, width)."""
         height, width = size
         rows, columns = grid
-        x, y = boxes[..., 0] * (width / columns), boxes[..., 1] * (height / rows)
-        sides = self.sides(boxes[..., 2:])
-        return torch.stack([x, y, sides[..., 0] * width, sides[..., 1] * height], dim=-1)
+        scales: tuple[Any, ...] = (width / columns, height / rows, width, height)  # symbolic while exported
+        told = torch.cat([boxes[..., :2], self.sides(boxes[..., 2:])], dim=-1).unbind(-1)
+        return torch.stack([part * scale for part, scale in zip(told, scales, strict=True)], dim=-1)
 
 
 def centers_to_boxes(offsets: Float[Tensor, "*n 4"], points: Float[Tensor, "*n 2"]) -> Float[Tensor, "*n 4"]:

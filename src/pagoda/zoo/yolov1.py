@@ -177,12 +177,12 @@ def _of_darknet(name: ModelName, labels: LabelMap, options: DarknetOptions, flav
     layers = darknet_layers(name, options, len(labels))
     side, num_boxes = given(options.side, net.side), given(options.num_boxes, net.num_boxes)
     first = next((place for place, layer in enumerate(layers) if layer.kind not in OF_MAPS), len(layers))
-    trunk = DarknetTrunk(
-        layers[:first],
-        size=spec.canvas or net.canvas,
-        norm=flavour.cell_norm,
-        in_channels=given(options.in_channels, 3),
-    )
+    canvas = spec.canvas or net.canvas
+    in_channels = given(options.in_channels, 3)
+    try:
+        trunk = DarknetTrunk(layers[:first], size=canvas, norm=flavour.cell_norm, in_channels=in_channels)
+    except ValueError as error:
+        raise ValueError(f"the layers of {name} do not go with canvas={canvas}: {error}") from error
     head = ConnectedCellHead(
         trunk.shape,
         layers[first:],

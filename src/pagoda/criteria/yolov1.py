@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from pagoda.criteria.normalize import num_sharing, number_over_processes
 from pagoda.ops.cells import SMALLEST, CellCoder, CellOutputs, cells_of, center_iou, claim_cells
 from pagoda.plain import check_numbers, checked
 from pagoda.structures.instances import Targets
@@ -113,7 +114,7 @@ class YOLOv1Criterion:
             return {name: cells.classes.sum() * 0 for name in ("loss_class", "loss_confidence", "loss_box")}
         table = CellTargets(*(torch.stack(part) for part in zip(*learnt, strict=True)))
         errors, weights = self.weighed(told, table, grid, coder)
-        factor = self.factor / len(targets)
+        factor = self.factor * num_sharing() / number_over_processes(len(targets), cells.classes)
         sums = [
             factor * (weight * error.square()).sum() for weight, error in zip(weights, errors, strict=True)
         ]

@@ -126,7 +126,9 @@ def check_detections(golden: Golden, model: YOLOv1, images: ImageBatch, size: tu
         outputs = model(images)
     candidates = take(select.candidates(outputs, images.sizes, model.decode), 0)
     left = select.stages_of_one_image(candidates, images.sizes[0]).survivors
-    golden.check_detections("det", left.boxes * factor(images, size), left.scores, left.labels)
+    golden.check_detections(
+        golden.prefix("det", 0), left.boxes * factor(images, size), left.scores, left.labels
+    )
     (found,) = model.detect(images)
     assert torch.equal(found.scores, left.scores.sort(descending=True).values)
 

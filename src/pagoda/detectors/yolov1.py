@@ -84,6 +84,10 @@ class YOLOv1(DenseDetector):
         self.label_map = check_label_map(label_map, head.num_classes)
         self.input_spec = input_spec or InputSpec(fit="stretch", canvas=(448, 448))
         self._made_for = self.input_spec.canvas if head.grid is not None else None
+        if self._made_for is not None:  # under connected layers cells are where they are said to be
+            self.strides = {
+                self.levels[0]: round(max(self._made_for[0] / head.grid[0], self._made_for[1] / head.grid[1]))
+            }
         self.coder = coder or CellCoder()
         self.criterion = criterion or YOLOv1Criterion()
         self.postprocess = postprocess or SelectFromCells()
@@ -93,13 +97,18 @@ class YOLOv1(DenseDetector):
         """(height, width) in pixels of the only batches a connected head reads; None: any."""
         return self._made_for
 
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """(rows, columns) of cells under connected layers; None: those of the backbone's map."""
+        return self.head.grid
+
     def look(self, pixels: Float[Tensor, "b c _ _"]) -> Look:
         """The network's own numbers, before softmax or sigmoid."""
         if self.fixed_size is not None:
             pixels = _filled(pixels, self.fixed_size)
         pyramid = self.backbone(pixels)
         (features,) = pyramid.values()
-        grid = self.head.grid or (features.shape[-2], features.shape[-1])
+        grid = self.grid or (features.shape[-2], features.shape[-1])
         return Look(self.head(pyramid), grid, (pixels.shape[-2], pixels.shape[-1]))
 
     def forward(self, images: ImageBatch) -> DenseOutputs:
@@ -120,7 +129,7 @@ class YOLOv1(DenseDetector):
     ) -> tuple[Float[Tensor, "_ 2"], ...]:
         """((P, 2),): the upper left corner of every box's cell, in pixels of a batch padded to (height, width)."""
         (features,) = pyramid.values()
-        grid = self.head.grid or (features.shape[-2], features.shape[-1])
+        grid = self.grid or (features.shape[-2], features.shape[-1])
         return (self._corners(grid, self.fixed_size or padded, features.device),)
 
     def _corners(

@@ -15,11 +15,11 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.transforms.v2 import functional
 from torchvision.transforms.v2.functional import _geometry as geometry
 
-from pagoda import preprocess
 from pagoda.detectors.fcos import FCOS
 from pagoda.exporting.program import PixelsToDetections, export_pixels
 from pagoda.heads.dense import DenseHead
 from pagoda.necks.fpn import FPN
+from pagoda.ops import resize
 from pagoda.preprocess import InputSpec
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
@@ -136,9 +136,9 @@ def test_the_default_is_as_it_was() -> None:
 @pytest.mark.parametrize("shape", [(3, 97, 131), (4, 50, 70), (5, 3, 60, 80), (3, 1, 7), (3, 200, 3)])
 def test_the_default_equals_torchvision_to_the_bit(shape, in_bytes, monkeypatch) -> None:
     """In bytes where torch has an operator for them, as torchvision decides; in floats elsewhere."""
-    if in_bytes and not preprocess._computes_in_bytes():
+    if in_bytes and not resize._computes_in_bytes():
         pytest.skip("torch resizes in floats on this processor")
-    monkeypatch.setattr(preprocess, "_computes_in_bytes", lambda: in_bytes)
+    monkeypatch.setattr(resize, "_computes_in_bytes", lambda: in_bytes)
     monkeypatch.setattr(geometry, "_do_native_uint8_resize_on_cpu", lambda interpolation: in_bytes)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8)
     for size in ((31, 41), (200, 150), (97, 20), (1, 90)):
@@ -408,3 +408,44 @@ def test_other_numbers_of_channels_are_refused() -> None:
             ValueError, match=r"one channel \(grey\), three \(RGB\) or four \(RGBA\), each with a mean"
         ):
             InputSpec(**wrong)
+
+
+def slow_corners(plane: list[list[float]], height: int, width: int) -> list[list[float]]:
+    """Darknet's resize: columns first, then rows; the last of each is a copy."""
+
+    def along(line: list[float], after: int) -> list[float]:
+        step = (len(line) - 1) / (after - 1)
+        inner = [
+            (1 - (x * step - int(x * step))) * line[int(x * step)]
+            + (x * step - int(x * step)) * line[min(int(x * step) + 1, len(line) - 1)]
+            for x in range(after - 1)
+        ]
+        return [*inner, line[-1]]
+
+    wide = [along(row, width) for row in plane]
+    columns = [along([row[x] for row in wide], height) for x in range(width)]
+    return [[column[y] for column in columns] for y in range(height)]
+
+
+@pytest.mark.parametrize(("before", "after"), [((2, 3), (4, 5)), ((9, 7), (5, 11)), ((20, 31), (13, 12))])
+def test_corners_stay_corners_as_in_darknet(before, after) -> None:
+    spec = InputSpec(
+        fit="stretch", canvas=after, resample="corners", mean=(0.0,) * 3, std=(1.0,) * 3, pad_multiple=1
+    )
+    pixels = picture(*before)
+    found = spec.prepare([pixels]).pixels[0]
+    expected = torch.tensor([slow_corners(plane.tolist(), *after) for plane in pixels])
+    torch.testing.assert_close(found, expected / 255, rtol=0, atol=1e-5)
+    assert ((spec.resize(pixels).float() - 255 * found).abs() <= 0.501).all()  # rounded, ties either way
+
+
+def test_darknets_letterbox_lies_where_it_does() -> None:
+    """333 × 500 into 448: 298 rows by whole-number division, 75 … 372."""
+    spec = InputSpec(fit="letterbox", canvas=(448, 448), resample="corners", border=128)
+    assert spec.resized((333, 500)) == (298, 448) and spec.offset((333, 500)) == (75, 0)
+    pixels = spec.prepare([torch.full((3, 333, 500), 255, dtype=torch.uint8)]).pixels
+    white = pixels[0, 0] == pixels[0, 0].max()
+    assert white.any(1).nonzero().flatten()[[0, -1]].tolist() == [75, 372]
+    assert torch.allclose(
+        pixels, spec.normalize(spec.resize(torch.full((3, 333, 500), 255, dtype=torch.uint8)))[None]
+    )

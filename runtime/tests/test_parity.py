@@ -28,6 +28,8 @@ from pagoda.heads.roi_keypoint import KeypointHead
 from pagoda.heads.roi_mask import MaskHead
 from pagoda.heads.rpn import RPNHead
 from pagoda.heads.separable import SeparableHead
+from pagoda.layers.darknet_layer import DarknetLayer
+from pagoda.models import create_model
 from pagoda.necks.bifpn import BiFPN
 from pagoda.necks.fpn import FPN
 from pagoda.ops.roi import RoIPooling
@@ -75,6 +77,26 @@ def dense(
     return model
 
 
+def yolov1() -> Detector:
+    """A few layers as darknet has them; its way to resize is compared in test_resize.py."""
+    layers = (
+        DarknetLayer(kind="convolutional", outputs=12, size=5, stride=4, padding=2, activation="leaky"),
+        DarknetLayer(kind="maxpool", size=4, stride=4, padding=3),
+        DarknetLayer(kind="local", outputs=6, size=3, padding=1, activation="leaky"),
+        DarknetLayer(kind="connected"),
+    )
+    model = create_model(
+        "yolov1.darknet", label_map=LABELS, layers=layers, side=5, num_boxes=3, canvas=(112, 144)
+    )
+    # The runtime hands over whole grey values, and the model's own way keeps what lies between.
+    model.input_spec = replace(model.input_spec, resample="antialias")
+    model.postprocess = replace(model.postprocess, min_score=0.05)
+    with torch.no_grad():
+        model.head.last.weight.normal_(std=0.05)
+        model.head.last.bias.fill_(0.5)
+    return model
+
+
 def rcnn(spec: InputSpec, *learns: str, **pasting: object) -> Detector:
     backbone = Strides()
     neck = FPN(backbone.channels, 16, top_level=4)
@@ -116,9 +138,10 @@ MODELS: dict[str, Callable[[], Detector]] = {
     "RetinaNet": lambda: dense(RetinaNet, FPN, partial(DenseHead, norm="none"), BGR),
     "EfficientDet": lambda: dense(EfficientDet, partial(BiFPN, cells=1), SeparableHead, CORNER),
     "Faster R-CNN": lambda: rcnn(SIDES),
+    "YOLOv1": yolov1,
 }
 # To trace a network takes many seconds; what the others have besides stands in the graph, not in the runtime.
-QUICK = ("FCOS",)
+QUICK = ("FCOS", "YOLOv1")
 PARAMETERS = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in MODELS]
 
 

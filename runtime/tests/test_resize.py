@@ -116,3 +116,15 @@ def test_a_large_picture_takes_no_time(rng):
         resize(planes, (750, 1333))
         spent.append(time.process_time() - start)
     assert min(spent) < 0.1
+
+
+def test_corners_stay_corners_as_in_pagoda(rng):
+    pytest.importorskip("torch")
+    preprocess = pytest.importorskip("pagoda.preprocess")
+    import torch
+
+    for height, width, tall, wide in sizes(rng, 120):
+        planes = draw(rng, 3, height, width)
+        spec = preprocess.InputSpec(fit="stretch", canvas=(min(tall, 2**15), wide), resample="corners")
+        expected = spec.resize(torch.from_numpy(planes)).numpy()
+        assert np.array_equal(resize(planes, spec.canvas, "corners"), expected), (height, width, tall, wide)

@@ -21,6 +21,7 @@ from pagoda.weights.files import WeightsError, has_card, read_card
 from pagoda.weights.shards import INDEX, WEIGHTS, file_in, refuse_shard, sha256_of, weights_in
 from pagoda.zoo.cards import classes_in, model_in, model_of_file
 from pagoda.zoo.class_names import published_classes
+from pagoda.zoo.detect_and_track import DetectAndTrackOptions
 from pagoda.zoo.families import (
     FAMILIES,
     MODELS,
@@ -31,7 +32,6 @@ from pagoda.zoo.families import (
     parse_name,
 )
 from pagoda.zoo.flavours.base import Flavour
-from pagoda.zoo.option_groups import DetectAndTrackOptions
 from pagoda.zoo.options import check_known
 
 # What reads other programs' files is imported where one is met: it is a third of what loading would take along,

@@ -5,20 +5,19 @@ or clips. Networks that read grey are handed RGB all the same and turn it grey w
 networks with a fourth channel have one (RGBA), or are taken to be opaque.
 """
 
-import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from typing import Literal, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import pad
 
 from pagoda.ops.anchors import Side
 from pagoda.ops.boxes import clip_boxes
+from pagoda.ops.resize import antialiased, between_corners, bilinear, resizes_across_first
 from pagoda.plain import JsonObject, check_numbers, checked, from_plain
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
@@ -26,12 +25,12 @@ from pagoda.structures.tubes import Tubes
 
 Found = TypeVar("Found", Detections, Tubes)
 Rounding = Literal["nearest", "torchvision", "maskrcnn_benchmark"]
-Resample = Literal["antialias", "bicubic", "float"]
+Resample = Literal["antialias", "bicubic", "float", "corners"]
 Fit = Literal["resize", "letterbox", "corner", "stretch"]
 LONGEST_SIDE = 2**15
 """pixels; what no picture is resized to"""
-OF_BYTES = ("AVX2", "AVX512")
-"""instruction sets for which torch resizes bytes as bytes"""
+IN_FLOATS = ("float", "corners")
+"""of `Resample`, those that resize normalised pixels"""
 LARGEST = 1e9
 """of scale, mean and std; its inverse is the smallest scale and std: beyond, float32 pixels are infinite"""
 
@@ -54,7 +53,8 @@ class InputSpec:
     """how sides become whole: "nearest" (detectron2), or as torchvision or maskrcnn-benchmark cut them"""
     resample: Resample = "antialias"
     """bilinear with antialiasing on uint8; "bicubic": Pillow's, the same pixels; "float": normalised first,
-    then bilinear without antialiasing (torchvision's detectors)"""
+    then bilinear without antialiasing (torchvision's detectors); "corners": likewise, the outermost pixels staying
+    outermost (darknet)"""
     fit: Fit = "resize"
     """"resize" as the three sizes above say; else the three do not count and the picture is scaled to fit
     `canvas`: "letterbox" in its middle (bubbliiiing), "corner" top left (EfficientDet), "stretch" each side for
@@ -165,7 +165,7 @@ class InputSpec:
     def resize(self, picture: Tensor) -> Tensor:
         """uint8 (3, H, W) or (T, 3, H, W) to the size of `resized`; letterboxed, to that of the canvas.
 
-        With resample="float" this rounds to whole grey values what `prepare` keeps as it is.
+        With resample="float" or "corners" this rounds to whole grey values what `prepare` keeps as it is.
         """
         before = (picture.shape[-2], picture.shape[-1])
         after = self.resized(before)
@@ -174,7 +174,7 @@ class InputSpec:
     @property
     def takes_strips(self) -> bool:
         """Whether `resize_strips` makes what `resize` does, on this machine."""
-        return self.resample == "antialias" and _resizes_across_first()
+        return self.resample == "antialias" and resizes_across_first()
 
     def resize_strips(self, strips: Iterable[Tensor], size: tuple[int, int]) -> Tensor:
         """What `resize` makes of a picture of this (height, width) that comes as strips (3, h, W) from top to bottom.
@@ -186,15 +186,16 @@ class InputSpec:
         top = 0
         for strip in strips:
             bottom = top + strip.shape[-2]
-            narrow[:, top:bottom] = _antialiased(strip, (strip.shape[-2], after[1]))
+            narrow[:, top:bottom] = antialiased(strip, (strip.shape[-2], after[1]))
             top = bottom
-        return self._framed(_antialiased(narrow, after), size)
+        return self._framed(antialiased(narrow, after), size)
 
     def _framed(self, picture: Tensor, before: tuple[int, int]) -> Tensor:
         """A resized picture, which had this size before, within its border."""
         if self.fit != "letterbox":
             return picture
         color = self._border_color(picture.device)[: picture.shape[-3]]
+        color = color if picture.dtype == torch.uint8 else self.normalize(color)
         frame = color.expand(*picture.shape[:-2], *self.frame(before)).clone()
         (top, left), (height, width) = self.offset(before), picture.shape[-2:]
         frame[..., top : top + height, left : left + width] = picture
@@ -202,9 +203,9 @@ class InputSpec:
 
     def _resample(self, picture: Tensor, size: tuple[int, int]) -> Tensor:
         if self.resample == "antialias":
-            return _antialiased(picture, size)
-        if self.resample == "float":
-            return _bilinear(picture.to(torch.float32), size).round().to(torch.uint8)
+            return antialiased(picture, size)
+        if self.resample in IN_FLOATS:
+            return self._in_floats(picture.to(torch.float32), size).round().to(torch.uint8)
         if picture.ndim == 4:
             return torch.stack([self._resample(frame, size) for frame in picture])
         if len(picture) == 4:  # Pillow would weigh colours by their opacity
@@ -265,12 +266,19 @@ class InputSpec:
 
     def prepare(self, pictures: Sequence[Tensor], *, device: torch.device | str | None = None) -> ImageBatch:
         """The `batch` of pictures of any sizes, each resized first."""
-        if self.resample != "float":
+        if self.resample not in IN_FLOATS:
             return self.batch([self.resize(picture) for picture in pictures], device=device)
         sizes = [self.resized((picture.shape[-2], picture.shape[-1])) for picture in pictures]
         normalized = (self.normalize(picture.to(device, non_blocking=True)) for picture in pictures)
-        resized = (_bilinear(pixels, size) for pixels, size in zip(normalized, sizes, strict=True))
+        resized = (self._in_floats(pixels, size) for pixels, size in zip(normalized, sizes, strict=True))
+        if self.fit == "letterbox":
+            befores = [(picture.shape[-2], picture.shape[-1]) for picture in pictures]
+            resized = (self._framed(pixels, before) for pixels, before in zip(resized, befores, strict=True))
+            sizes = [self.frame(before) for before in befores]
         return self._stack(resized, sizes, _num_frames(pictures), device)
+
+    def _in_floats(self, pixels: Tensor, size: tuple[int, int]) -> Tensor:
+        return bilinear(pixels, size) if self.resample == "float" else between_corners(pixels, size)
 
     def _stack(
         self,
@@ -342,50 +350,3 @@ def _num_frames(pictures: Sequence[Tensor]) -> tuple[int, ...]:
             f"a batch needs pictures (3, H, W), or clips (T, 3, H, W) of equal length, got {told}"
         )
     return shapes.pop()
-
-
-@cache
-def _resizes_across_first() -> bool:
-    """Whether bytes are resized row by row and then column by column, with bytes in between, as torch does with AVX2;
-    with floats in between, some values would be one more or less."""
-    if torch.backends.cpu.get_cpu_capability() not in OF_BYTES:
-        return False
-    picture = torch.randint(
-        0, 256, (97, 89, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-    )
-    picture, size = picture.permute(2, 0, 1), (41, 31)
-    across = [_antialiased(row, (1, size[1])) for row in picture.split(1, dim=1)]
-    return torch.equal(_antialiased(torch.cat(across, 1), size), _antialiased(picture, size))
-
-
-def _antialiased(picture: Tensor, size: tuple[int, int]) -> Tensor:
-    """What torchvision's resize makes of bytes (…, C, H, W), to the bit, without its import of a second and a half.
-
-    Processors that torch has an operator of bytes for compute in bytes, all others in floats.
-    """
-    if picture.shape[-2:] == size:
-        return picture
-    batch = picture.reshape(-1, *picture.shape[-3:])
-    if len(batch) == 1 and batch.is_contiguous(memory_format=torch.channels_last):
-        # A batch of one has any stride; with this one torch sees that channels come last, and keeps them there.
-        batch = batch.as_strided(batch.shape, (batch.numel(), *batch.stride()[1:]))
-    in_bytes = picture.device.type == "cpu" and _computes_in_bytes() and size != (1, 1)  # which torch refuses
-    resized = interpolate(
-        batch if in_bytes else batch.to(torch.float32), size=size, mode="bilinear", antialias=True
-    )
-    resized = resized if in_bytes else resized.round_().to(torch.uint8)
-    return resized.reshape(*picture.shape[:-2], *size)
-
-
-@cache
-def _computes_in_bytes() -> bool:
-    """As torchvision decides."""
-    is_known = torch.backends.cpu.get_cpu_capability() in OF_BYTES
-    return is_known or platform.machine() in ("aarch64", "arm64")
-
-
-def _bilinear(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Floats (…, 3, H, W) without antialiasing: where it shrinks, pixels between the grid points are lost."""
-    if pixels.ndim == 4:
-        return interpolate(pixels, size=size, mode="bilinear")
-    return interpolate(pixels[None], size=size, mode="bilinear")[0]

@@ -8,6 +8,7 @@ from pagoda.exporting.onnx import export_onnx
 from pagoda.exporting.program import export_forward
 from pagoda.models import create_model, list_models
 from pagoda.structures.images import ImageBatch
+from pagoda.zoo.families import YOLOV1_NETS
 
 pytestmark = pytest.mark.medium
 
@@ -84,6 +85,8 @@ def test_exported_forward_equals_eager_at_other_sizes(name):
     has_bifpn = name.endswith("bifpn") or (name.startswith("efficientdet") and not name.endswith("fpn"))
     cells = {"cells": 1} if has_bifpn else {}
     small = {"width": 32} if name.startswith("faster_rcnn") else SMALL
+    if name in YOLOV1_NETS:
+        small = {"canvas": (64, 96), "side": 2}
     model = create_model(name, num_classes=3, **small, **cells).eval()
     num_frames = len(model.frames_around) if model.sees_clips else None
     # One picture, and a top level of a single cell: what tracing likes to make a special case.

@@ -8,8 +8,8 @@ from torch import Tensor, tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from pagoda.criteria.efficientdet import EfficientDetCriterion, RunningCount
+from pagoda.ops.anchors import SQRT2_SHAPES, StretchedAnchors, stretch_anchors
 from pagoda.ops.box_coding import BoxCoder
-from pagoda.ops.efficientdet_anchors import SQRT2_SHAPES, StretchedAnchors, stretch_anchors
 from pagoda.ops.losses import sigmoid_focal_loss, smoothed_focal_loss
 from pagoda.structures.instances import Targets
 from pagoda.structures.outputs import DenseOutputs

@@ -13,8 +13,8 @@ from pagoda.data.table.assembly import ImageColumns, ObjectColumns, assemble
 from pagoda.data.table.keypoints import PackedKeypoints
 from pagoda.data.table.masks import NO_PIXELS, PackedMasks
 from pagoda.data.tiles import Tiling, cut_annotations
+from pagoda.ops.boxes import tile_windows
 from pagoda.ops.rle import encode_masks
-from pagoda.ops.tiles import tile_windows
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.skeleton import Skeleton
 

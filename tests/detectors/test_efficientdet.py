@@ -11,7 +11,7 @@ from pagoda.detectors.efficientdet import EfficientDet
 from pagoda.exporting.program import export_forward
 from pagoda.heads.separable import SeparableHead
 from pagoda.necks.bifpn import BiFPN
-from pagoda.ops.efficientdet_anchors import StretchedAnchors
+from pagoda.ops.anchors import StretchedAnchors
 from pagoda.postprocess.efficientdet import SelectFromAllLevels
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets

@@ -13,6 +13,8 @@ from pagoda.heads.roi_box import BoxHead, BoxTrunk
 from pagoda.heads.roi_keypoint import KeypointHead
 from pagoda.heads.roi_mask import MaskHead
 from pagoda.heads.rpn import RPNHead
+from pagoda.layers.darknet_layer import DarknetLayer
+from pagoda.models import create_model
 from pagoda.necks.fpn import FPN
 from pagoda.ops.box_coding import BoxCoder, PointCoder
 from pagoda.ops.roi import RoIPooling
@@ -117,3 +119,29 @@ def two_levels_of_anchors() -> Detector:
         class_head.predict.bias.fill_(-2)
         box_head.predict.weight.normal_(std=0.4)
     return model
+
+
+def small_darknet() -> Detector:
+    """Convolution, local and connected layers, and pictures stretched to one size as darknet does it."""
+    torch.manual_seed(1)
+    layers = (
+        DarknetLayer(
+            kind="convolutional", outputs=12, size=5, stride=4, padding=2, batch_norm=True, activation="leaky"
+        ),
+        DarknetLayer(kind="maxpool", size=2, stride=2, padding=1),
+        DarknetLayer(kind="local", outputs=6, size=3, padding=1, activation="leaky"),
+        DarknetLayer(kind="dropout"),
+        DarknetLayer(kind="connected"),
+    )
+    model = create_model(
+        "yolov1.darknet", label_map=LABELS, layers=layers, side=7, num_boxes=3, canvas=(96, 128)
+    )
+    with torch.no_grad():
+        norm = model.backbone.layers[0].norm
+        norm.running_mean.normal_(std=0.1)
+        norm.running_var.uniform_(1e-6, 0.2)
+        last = model.head.last
+        last.weight.normal_(std=0.02)
+        last.bias.fill_(0.5)
+        last.bias[: 49 * 3].uniform_(0.1, 0.9)
+    return model.eval()

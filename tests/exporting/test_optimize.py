@@ -1,6 +1,8 @@
 """An optimised copy says what the original says, and the original stays as it was."""
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +15,9 @@ from pagoda.models import create_model
 from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.posetrack_skeletons import PERSON_17
+
+sys.path.insert(0, str(Path(__file__).parent))
+from small import small_darknet
 
 pytestmark = pytest.mark.medium
 
@@ -210,3 +215,13 @@ def test_norms_of_timm_leave_their_activation():
     assert left == heads and norms_of(model) > 80
     torch.testing.assert_close(folded.class_logits, outputs.class_logits, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(folded.box_outputs, outputs.box_outputs, rtol=1e-4, atol=1e-5)
+
+
+def test_darknets_norms_are_folded_with_their_own_epsilon() -> None:
+    model = small_darknet()
+    quick = optimize(model)
+    assert not any("Norm" in type(layer).__name__ for layer in quick.modules())
+    images = model.input_spec.batch([torch.randint(0, 256, (3, 96, 128), dtype=torch.uint8)])
+    with torch.no_grad():
+        for found, expected in zip(quick(images)[:3], model(images)[:3], strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)

@@ -25,6 +25,10 @@ MODELS = {
     "FCOS": ("fcos_resnet18_fpn", SMALL | DENSE),
     "RetinaNet": ("retinanet_resnet18_fpn", SMALL | DENSE),
     "EfficientDet": ("efficientdet_d0", {"canvas": (96, 128), "num_classes": 3, "cells": 1}),
+    "YOLOv1": (
+        "yolov1_resnet18",
+        {"canvas": (96, 128), "num_classes": 3, "width": 16, "head_depth": 1, "levels": (4,)},
+    ),
     "Faster R-CNN": ("faster_rcnn_resnet18_fpn", SMALL),
     "Mask R-CNN": ("mask_rcnn_resnet18_fpn", SMALL),
     "Keypoint R-CNN": ("keypoint_rcnn_resnet18_fpn", SMALL | {"num_classes": 1}),
@@ -47,6 +51,9 @@ def model_of(family: str):
         return spread_out(model, (96, 128))
     if family == "EfficientDet":
         torch.nn.init.normal_(model.class_head.predict.conv_pw.weight)
+    elif family == "YOLOv1":
+        torch.nn.init.normal_(model.head.predict.weight, std=0.1)
+        torch.nn.init.constant_(model.head.predict.bias[:5], 0.5)
     elif family != "Detect-and-Track":
         torch.nn.init.normal_(model.class_head.predict.weight, std=0.3)
     return model

@@ -41,6 +41,12 @@ MODELS: dict[str, dict[str, Any]] = {
     "fcos_resnet18_fpn": TOWERS,
     "retinanet_resnet18_fpn": TOWERS,
     "efficientdet_d0": {"canvas": (64, 64), "width": 8, "cells": 1, "head_depth": 1},
+    "yolov1_resnet18": {"canvas": (64, 64), "width": 8, "base_channels": 8, "head_depth": 1},
+    "yolov1.darknet": {
+        "canvas": (64, 64),
+        "side": 2,
+        "layers": ({"kind": "maxpool", "size": 8, "stride": 8}, {"kind": "local"}, {"kind": "connected"}),
+    },
     "mask_rcnn_resnet18_fpn": TOWERS,
     "mask_rcnn_resnet18_c4": NARROW,
     "keypoint_rcnn_resnet18_fpn": TOWERS,

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import tensor
 
+from pagoda.ops.anchors import SQRT2_SHAPES, StretchedAnchors, stretch_anchors
 from pagoda.ops.assign import BACKGROUND, assign_claim_best
 from pagoda.ops.boxes import pairwise_iou
-from pagoda.ops.efficientdet_anchors import SQRT2_SHAPES, StretchedAnchors, stretch_anchors
 
 
 def anchors_of_d0() -> tuple[torch.Tensor, list[int]]:

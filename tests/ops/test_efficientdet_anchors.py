@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import tensor
 
-from pagoda.ops.efficientdet_anchors import SQRT2_SHAPES, StretchedAnchors, stretch_anchors
+from pagoda.ops.anchors import SQRT2_SHAPES, StretchedAnchors, stretch_anchors
 
 
 def all_levels(side: int, levels: range = range(3, 8), **options) -> torch.Tensor:

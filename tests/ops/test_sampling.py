@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pagoda.ops.sampling import sample_balanced, sample_rows
+from pagoda.ops.assign import sample_balanced, sample_rows
 
 
 @pytest.mark.parametrize(

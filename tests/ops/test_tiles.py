@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagoda.ops.tiles import tile_windows
+from pagoda.ops.boxes import tile_windows
 
 SIDES = st.integers(1, 400)
 

@@ -5,6 +5,8 @@ import json
 import math
 import os
 import pickle
+import struct
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +22,18 @@ from vocabulary import FIXED, Given, check_keys, unexplained
 
 from pagoda.convert.read import Conversion
 
-ROOT = Path(os.environ.get("PAGODA_GOLDENS", Path(__file__).resolve().parents[3] / "shared" / "goldens"))
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+GIVEN = os.environ.get("PAGODA_GOLDENS", "")
+ROOTS = [Path(root) for root in GIVEN.split(os.pathsep) if root] or [
+    SHARED / "goldens",
+    SHARED / "goldens_ssd_yolov1",
+]
+"""folders of records: PAGODA_GOLDENS may name several, as PATH does"""
+ROOT = ROOTS[0]
+NOT_BUILT = ("/ssd.pytorch",)
+"""repositories whose records wait for their family"""
+NAMELESS = ("/darknet",)
+"""repositories whose files hold numbers without names"""
 
 
 @cache
@@ -76,7 +89,8 @@ def cache_by_identity(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def folders() -> list[Path]:
-    return sorted(path.parent for path in ROOT.glob("*/meta.json"))
+    found = [path.parent for root in ROOTS for path in root.glob("*/meta.json")]
+    return sorted(found, key=lambda folder: folder.name)
 
 
 @dataclass(frozen=True)
@@ -95,6 +109,16 @@ class Golden:
     @property
     def repository(self) -> str:
         return self.meta["source"]["repository"].removeprefix("https://github.com/")
+
+    @property
+    def is_built(self) -> bool:
+        """Whether there is a family to compare it with."""
+        return not self.repository.endswith(NOT_BUILT)
+
+    @property
+    def has_names(self) -> bool:
+        """Whether its tensors can be told by their names."""
+        return self.is_built and not self.repository.endswith(NAMELESS)
 
     @cached_property
     def options(self) -> Given:
@@ -135,6 +159,8 @@ class Golden:
             content = {"model": arrays, "__author__": "somebody", "matching_heuristics": False}
             path.write_bytes(pickle.dumps(content, protocol=2))
             return path
+        if self.repository.endswith("/darknet"):
+            return write_darknet(self, arrays, folder)
         path = folder / "model.pth"
         if self.repository.endswith(("/FCOS", "/maskrcnn-benchmark")):
             torch.save({"model": tensors, "optimizer": {}, "scheduler": {}, "iteration": 90000}, path)
@@ -213,3 +239,31 @@ class Golden:
     def outputs(self) -> set[str]:
         """The keys to compare, gradients apart."""
         return {key for key in self.meta["outputs"] if not key.startswith("grad")}
+
+
+def write_darknet(golden: Golden, arrays: dict[str, np.ndarray], folder: Path) -> Path:
+    """Its tensors one after the other behind a header, and the `.cfg` where the record has its sections."""
+    given = golden.meta["weights"].get("weights_file", {})
+    header = given.get("header", {"major": 0, "minor": 2, "revision": 0, "seen": 0})
+    major, minor = header["major"], header["minor"]
+    is_long = major * 10 + minor >= 2 and max(major, minor) < 1000
+    start = struct.pack("<iii", major, minor, header["revision"])
+    start += struct.pack("<Q" if is_long else "<i", header["seen"])
+    path = folder / "model.weights"
+    path.write_bytes(start + b"".join(array.astype("<f4").tobytes() for array in arrays.values()))
+    if given:
+        assert path.stat().st_size == given["bytes"]
+        assert f"{zlib.crc32(path.read_bytes()):08x}" == given["crc32"]
+    sections = golden.options.get("sections", [])
+    lines = [
+        line
+        for section in sections
+        for line in (
+            f"[{section['type']}]",
+            *(f"{name}={value}" for name, value in section.items() if name != "type"),
+            "",
+        )
+    ]
+    if lines:
+        (folder / "model.cfg").write_text("\n".join(lines), encoding="utf-8")
+    return path

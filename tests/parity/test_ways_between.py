@@ -35,6 +35,8 @@ WRITABLE = ("fcos", "retinanet", "faster_rcnn", "mask_rcnn", "keypoint_rcnn")
 )
 @pytest.mark.parametrize("golden", GOLDENS, ids=lambda golden: golden.folder.name)
 def test_records_are_written_back_under_their_names(golden: Golden) -> None:
+    if not golden.has_names:
+        pytest.skip(f"tensors of {golden.repository} are not told by names, or not yet")
     entries = golden.meta["weights"]["entries"]
     found = recognised("imprv.pth", {n: torch.zeros(()).expand(tuple(s)) for n, s in entries.items()})
     told = found.architecture

@@ -14,7 +14,16 @@ TOP = {
 SOURCE = {"repository", "commit", "licence", "config", "options", "package", "changed_from_config"}
 PREPROCESS = {"channels", "scale", "mean", "std", "text", "pad_to_multiple"}
 INPUT = {"seed", "seeds", "shape", "shapes", "network_size_hw", "img_scale", "img_size_wh", "text"}
-TARGETS = {"boxes_xyxy", "boxes_xyxy_class", "boxes_yxyx", "labels", "polygons", "keypoints", "text"}
+TARGETS = {
+    "boxes_xyxy",
+    "boxes_xyxy_class",
+    "boxes_cxcywh_class",
+    "boxes_yxyx",
+    "labels",
+    "polygons",
+    "keypoints",
+    "text",
+}
 TOLERANCES = {
     "features_rtol_of_max", "detections_abs_px", "scores_abs", "losses_rtol", "gradient_norms_rtol",
     "gradient_values_rtol_of_max", "keypoints_rtol_of_max", "keypoints_outlier_share", "mask_pixels",

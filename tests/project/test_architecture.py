@@ -114,9 +114,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "zoo": CONVENTIONS | PARTS | {"detectors", "weights", "zoo.flavours"},
     "convert.architecture": CONVENTIONS | PARTS | {"weights", "zoo", "zoo.flavours"},
     "convert.names": PARTS | {"weights", "zoo", "zoo.flavours", "convert.architecture"},
+    "convert.darknet": CONVENTIONS | PARTS | {"weights", "zoo", "zoo.flavours"},
     "convert": CONVENTIONS
     | PARTS
-    | {"detectors", "weights", "zoo", "zoo.flavours", "convert.architecture", "convert.names"},
+    | {
+        "detectors", "weights", "zoo", "zoo.flavours", "convert.architecture", "convert.names", "convert.darknet",
+    },
     "exporting": CONVENTIONS | {"layers", "detectors", "pictures", "machine", "evaluation.coco"},
     "models": MODELS - {"models", "transfer"} | {"machine", "exporting"},
     "transfer": MODELS - {"transfer"} | {"convert.names"},

@@ -165,3 +165,19 @@ def test_masks_and_keypoints_are_learnt_from_mixed_pictures(tmp_path, name):
     given = settings("drawn", tmp_path, epochs=1, balance="class", augment=always)
     result = train_on(model, shapes, val, given, quiet=True)
     assert all(torch.isfinite(value).all() for value in result.model.state_dict().values())
+
+
+def test_what_is_stretched_is_learnt_from_stretched():
+    shapes = DrawnShapes(2, (40, 80), seed=1)
+    model = create_model("yolov1_resnet18", num_classes=3, width=8, head_depth=1, canvas=(64, 64))
+    steps = training_transform(
+        model, shapes, AugmentSettings(scale_range=(1, 1), horizontal_flip=0)
+    ).transforms
+    assert [type(step).__name__ for step in steps] == ["Carry", "Stretch", "ScaleJitter"]
+    picture, before = shapes[0]
+    targets = before
+    for step in steps:
+        picture, targets = step(picture, targets)
+    assert picture.shape == (3, 64, 64)
+    torch.testing.assert_close(targets.boxes, before.boxes * torch.tensor([0.8, 1.6] * 2))
+    assert torch.equal(picture, model.input_spec.resize(shapes[0][0]))

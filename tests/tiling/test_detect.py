@@ -10,8 +10,8 @@ from PIL import Image
 from pagoda.batch_size import BatchSize
 from pagoda.detectors.contract import Detector
 from pagoda.models import create_model
+from pagoda.ops.boxes import tile_windows
 from pagoda.ops.masks import join_mask_crops, paste_masks
-from pagoda.ops.tiles import tile_windows
 from pagoda.postprocess.rcnn import SelectRoIs
 from pagoda.postprocess.test_time_augmentation import PictureViews
 from pagoda.predict import read_resized

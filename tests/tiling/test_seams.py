@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pagoda.ops.tiles import tile_windows
+from pagoda.ops.boxes import tile_windows
 from pagoda.tiling.seams import _near, cut_sides, merge
 
 SIZE = (1200, 1600)

@@ -15,10 +15,12 @@ from pagoda.criteria.efficientdet import EfficientDetCriterion
 from pagoda.criteria.masks_keypoints import KeypointCriterion, MaskCriterion
 from pagoda.criteria.rcnn import RoICriterion, RoISample
 from pagoda.criteria.rpn import RPNCriterion, SampleNormalizer
+from pagoda.criteria.yolov1 import YOLOv1Criterion
 from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.evaluation.runner import evaluate
 from pagoda.models import create_model
 from pagoda.ops.box_coding import BoxCoder
+from pagoda.ops.cells import CellCoder, split_cells
 from pagoda.structures.instances import Targets
 from pagoda.structures.outputs import DenseOutputs, RPNOutputs
 
@@ -44,6 +46,9 @@ def criteria_losses(rank: int | None) -> dict[str, float]:
     found |= {
         f"efficientdet {k}": v for k, v in own(dense, targets, [3], own.running_count(), coder=coder).items()
     }
+    places = split_cells(torch.sin(torch.arange(4 * 44.0)).view(4, 44)[mine], num_classes=1, num_boxes=2)
+    cells = YOLOv1Criterion()(places, targets, (2, 2), (16, 16), coder=CellCoder())
+    found |= {f"yolov1 {k}": v for k, v in cells.items()}
     sizes = torch.tensor([(16, 16)] * len(targets))
     for normalizer in get_args(SampleNormalizer):
         rpn = RPNCriterion(

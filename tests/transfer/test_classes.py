@@ -129,3 +129,40 @@ def test_a_head_of_another_build_is_refused() -> None:
     del model.class_head
     with pytest.raises(ValueError, match=r"classes of a FCOS cannot be exchanged: it has no class_head"):
         adapt_classes(model, NEW)
+
+
+CELLS = {
+    "on a backbone": ("yolov1_resnet18", {"width": 16, "head_depth": 1, "canvas": (64, 96)}),
+    "connected": (
+        "yolov1.darknet",
+        {
+            "layers": [{"kind": "maxpool", "size": 8, "stride": 8}, {"kind": "connected"}],
+            "canvas": (64, 96),
+            "side": 3,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("which", CELLS)
+def test_every_cell_keeps_the_classes_it_knew(which: str, tmp_path: Path) -> None:
+    name, options = CELLS[which]
+    model = create_model(name, label_map=OLD, **options).eval()
+    nn.init.normal_(model.head.last.weight, std=0.1)
+    nn.init.normal_(model.head.last.bias)
+    adapted = adapt_classes(model, NEW)
+    assert adapted.kept == ["dog", "person"]
+    images = picture(model)
+    with torch.no_grad():
+        was, now = model(images), adapted.model(images)
+    assert now.class_logits.shape[-1] == len(NEW)
+    for label, kept in enumerate(NEW.names):
+        if kept in adapted.kept:
+            theirs = was.class_logits[..., OLD.label_named(kept)]
+            torch.testing.assert_close(now.class_logits[..., label], theirs, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(now.box_outputs, was.box_outputs, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(now.quality_logits, was.quality_logits, rtol=1e-4, atol=1e-5)
+    file = save_weights(tmp_path / "a.safetensors", adapted.model.state_dict(), adapted.model.card())
+    assert load(file).card() == adapted.model.card()
+    back = adapt_classes(adapt_classes(model, LabelMap.from_names(reversed(OLD.names))).model, OLD)
+    assert all(torch.equal(a, b) for a, b in zip(back.model.parameters(), model.parameters(), strict=True))

@@ -81,7 +81,7 @@ OTHER_FILES: dict[str, tuple[bytes, str]] = {
         "by its name it is a program of TensorFlow Lite; save its weights",
     ),
     "a.caffemodel": (b"\x0a\x08" + b"\0" * 99, "by its name it is weights of Caffe"),
-    "yolov4.weights": (b"\0\0\0\0\2\0\0\0\5\0\0\0" + b"\0" * 99, "by its name it is weights of Darknet"),
+    "yolov4.weights": (b"\0\0\0\0\2\0\0\0\5\0\0\0" + b"\0" * 99, "--cfg"),
     "a.engine": (b"ftrt" + b"\0" * 99, "by its name it is an engine of TensorRT"),
     "a.pth": (b'{"error": "not found"}', r"it is a text, which begins '\{\"error\": \"not found\"\}'"),
     "a.npy": (b"\x93NUMPY\1\0" + b"\0" * 99, r"it is one array of NumPy \(\.npy\)"),

@@ -6,8 +6,8 @@ from dataclasses import fields
 import pytest
 
 from pagoda.models import create_model
+from pagoda.zoo.composed_options import GROUPS
 from pagoda.zoo.families import options_class, options_from, parse_name
-from pagoda.zoo.option_groups import GROUPS
 from pagoda.zoo.options import MOST, ModelOptions
 
 pytestmark = pytest.mark.medium
@@ -35,6 +35,9 @@ OPTIONS = {
     "efficientdet_d0.toandaominh": f"cells mean std {CANVAS}",
     "efficientdet_resnet18_bifpn": f"{TOWERS} {BIFPN} {RESNET} num_stages {PIXELS} {CANVAS}",
     "efficientdet_mobilenet_v2_fpn": f"{TOWERS} activation {FPN} {MOBILENET} {PIXELS} {CANVAS}",
+    "yolov1_tiny.darknet": f"num_boxes side layers {PIXELS} {CANVAS}",
+    "yolov1_resnet18": f"num_boxes {TOWERS} levels {RESNET} num_stages {PIXELS} {CANVAS}",
+    "yolov1_mobilenet_v2": f"num_boxes {TOWERS} levels {MOBILENET} {PIXELS} {CANVAS}",
     "faster_rcnn_resnet18_fpn": f"class_agnostic head_norm {FPN} {RESNET} num_stages {PIXELS} {SIDES}",
     "faster_rcnn_resnet50_dc5": f"class_agnostic head_norm {RESNET} {PIXELS} {SIDES}",
     "mask_rcnn_resnet18_fpn": f"class_agnostic {TOWERS} {FPN} {RESNET} num_stages {PIXELS} {SIDES}",

@@ -18,7 +18,7 @@ IN_THE_GRAPH = {"channel_order", "scale", "std", "pad_multiple"}
 """what Pagoda's InputSpec has besides, and the exported graph does itself"""
 WORDS = {
     "rounding": ("nearest", "torchvision", "maskrcnn_benchmark"),
-    "resample": ("antialias", "bicubic", "float"),
+    "resample": ("antialias", "bicubic", "float", "corners"),
     "fit": ("resize", "letterbox", "corner", "stretch"),
 }
 

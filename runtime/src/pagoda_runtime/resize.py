@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-Resample = Literal["antialias", "bicubic", "float"]
+Resample = Literal["antialias", "bicubic", "float", "corners"]
 BLOCK = 16
 """output pixels that are computed by one matrix product, from the input pixels which any of them sees"""
 SERIAL = 2**18
@@ -31,12 +31,14 @@ def resize(planes: np.ndarray, size: tuple[int, int], resample: Resample = "anti
     """uint8 (C, H, W) at another (height, width); the same array where it has that size.
 
     "antialias": bilinear over all pixels that shrink into one; "bicubic": Pillow's; "float": bilinear between the
-    four nearest pixels in single precision, then rounded.
+    four nearest pixels in single precision, then rounded; "corners": likewise, the outermost pixels staying outermost.
     """
     if planes.shape[1:] == size:
         return planes
     if resample == "float":
         return bilinear(planes, size)
+    if resample == "corners":
+        return between_corners(planes, size)
     if resample == "bicubic":
         return bicubic(planes, size)
     return antialias(planes, size)
@@ -133,6 +135,28 @@ def bilinear(planes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         rows = _between(plane[:, left], plane[:, right], across)
         out[...] = np.rint(_between(rows[low], rows[high], down[:, None]))
     return resized
+
+
+def between_corners(planes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """uint8 (C, H, W) whose first and last pixels stay first and last, bilinear in single precision, then rounded.
+
+    >>> between_corners(np.array([[[0, 10, 40]]], np.uint8), (1, 5)).tolist()
+    [[[0, 5, 10, 25, 40]]]
+    """
+    wide = _along(planes.astype(np.float32), size[1], 2)
+    return np.rint(_along(wide, size[0], 1)).astype(np.uint8)
+
+
+def _along(pixels: np.ndarray, after: int, axis: int) -> np.ndarray:
+    before = pixels.shape[axis]
+    step = np.float32((before - 1) / (after - 1) if after > 1 else 0)
+    place = np.arange(after, dtype=np.float32) * step
+    low = np.minimum(place.astype(np.int64), before - 1)
+    share = place - low.astype(np.float32)
+    low[-1], share[-1] = before - 1, 0  # the last is a copy
+    high = np.minimum(low + 1, before - 1)
+    share = share[:, None] if axis == 1 else share
+    return pixels.take(low, axis) * (1 - share) + pixels.take(high, axis) * share
 
 
 def _between(before: np.ndarray, after: np.ndarray, share: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from pagoda.plain import checked
 from pagoda.training.settings import to_plain
 from pagoda.transfer.inflate import start_from
 from pagoda.weights.files import save_weights
-from pagoda.zoo.option_groups import DetectAndTrackOptions
+from pagoda.zoo.detect_and_track import DetectAndTrackOptions
 from pagoda.zoo.options import ModelOptions
 
 

@@ -66,7 +66,8 @@ def main(arguments: Sequence[str]) -> int:
         options=to_plain(command.model),
         take=command.take,
     )
-    structure = describe_model(model, command.size)
+    asked = command.size != InfoCommand.size
+    structure = describe_model(model, command.size if asked else model.fixed_size or command.size)
     if command.html:
         target = Path(command.html)
         write_atomically(target, lambda path: path.write_text(structure.to_html(), encoding="utf-8"))

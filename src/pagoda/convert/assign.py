@@ -79,7 +79,7 @@ def fill_model(
         notes=[*checkpoint.reading.notes, *_stored_as(tensors, places)],
         weights=checkpoint.reading.taken,
         choice=checkpoint.reading.choice(),
-        not_finite=_not_finite(tensors, places),
+        not_finite=not_finite(tensors, places),
         left=list(checkpoint.reading.dropped),
     )
 
@@ -118,8 +118,12 @@ def _stored_as(tensors: Mapping[str, Tensor], places: Collection[str]) -> list[s
     ]
 
 
-def _not_finite(tensors: Mapping[str, Tensor], places: Collection[str]) -> str:
-    """A line where weights are no numbers: whatever they meet becomes none, too."""
+def not_finite(tensors: Mapping[str, Tensor], places: Collection[str]) -> str:
+    """A line where weights are no numbers: whatever they meet becomes none, too.
+
+    >>> not_finite({"w": torch.ones(2)}, ["w"])
+    ''
+    """
     broken = [name for name in places if not _is_finite(tensors[name])]
     if not broken:
         return ""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,16 +11,17 @@ from pagoda.convert.architecture.effdet import told_form
 from pagoda.convert.architecture.mmdet_pixels import recorded_pixels
 from pagoda.convert.architecture.recorded_config import recorded_box_weights, recorded_classes, recorded_input
 from pagoda.convert.assign import check_told, fill_model
+from pagoda.convert.conversion import Conversion
 from pagoda.convert.names.pyramids import in_sequentials
 from pagoda.convert.names.tensorflow import is_tensorflow
+from pagoda.convert.read_darknet import convert_darknet, is_darknet
 from pagoda.convert.recognise import (
     ForeignCheckpoint,
     flavour_of,
     open_foreign,
     published_row,
 )
-from pagoda.convert.report import ConversionReport
-from pagoda.convert.tensor_slices import Layout, Place
+from pagoda.convert.tensor_slices import Layout
 from pagoda.detectors.contract import Detector
 from pagoda.layers.unallocated import WithoutMemory
 from pagoda.messages import counted
@@ -37,25 +38,6 @@ from pagoda.zoo.flavours.efficientdet import EFFDET_LITE0, EFFDET_LITE0_CANVAS, 
 from pagoda.zoo.options import ModelName, check_known
 
 
-@dataclass(frozen=True)
-class Conversion:
-    """A converted detector, what happened, and where each foreign tensor went.
-
-    >>> report = ConversionReport("a.pth", "", "mmdetection FCOS", "Apache-2.0", "fcos_resnet50_fpn", 0, 1)
-    >>> places = {"bbox_head.scales.0.scale": Place("scales", slice(0, 1))}
-    >>> conversion = Conversion(Detector(), report, places)
-    >>> conversion.places["bbox_head.scales.0.scale"].name
-    'scales'
-    """
-
-    model: Detector
-    """in evaluation mode"""
-    report: ConversionReport
-    """what became of every tensor, and why"""
-    places: dict[str, Place]
-    """{source name: place in the model}"""
-
-
 def convert(
     path: str | Path,
     *,
@@ -66,6 +48,7 @@ def convert(
     allow_missing: bool = False,
     wanted: str | None = None,
     take: str | None = None,
+    cfg: str | Path | None = None,
 ) -> Conversion:
     """The detector in another program's checkpoint.
 
@@ -80,6 +63,7 @@ def convert(
         wanted: the model you expect, by the zoo's name without flavour; another one raises and is named.
         take: which weights, where the file holds several: their key, the beginning of their names, a word of it,
             or "ema" for the averaged ones.
+        cfg: darknet's file that describes the network of a `.weights` file; None: the published one of its size.
 
     Raises WeightsError, which names the file and what to do, for files that hold no known detector, another one
     than expected, or less or more than the model has places for; ValueError for options it has no use for.
@@ -95,6 +79,12 @@ def convert(
     >>> converted.report.source, converted.report.missing, len(converted.model.label_map)
     ('torchvision FCOS', [], 2)
     """
+    if is_darknet(path) or cfg is not None:
+        if take or wanted or options or allow_missing:
+            raise ValueError(
+                f"{path} holds one network, which its .cfg describes: give flavour, classes and cfg alone"
+            )
+        return convert_darknet(path, cfg, flavour=flavour, label_map=label_map, num_classes=num_classes)
     checkpoint = open_foreign(path, wanted=wanted, take=take)
     architecture = checkpoint.architecture
     if architecture.detector is None:

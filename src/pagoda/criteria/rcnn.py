@@ -12,11 +12,10 @@ from torch.nn.functional import cross_entropy
 from pagoda.criteria.masks_keypoints import KeypointCriterion, MaskCriterion
 from pagoda.criteria.normalize import num_sharing, number_over_processes
 from pagoda.criteria.rpn import RPNCriterion
-from pagoda.ops.assign import assign_by_overlap
+from pagoda.ops.assign import assign_by_overlap, sample_balanced
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.boxes import pairwise_iou
 from pagoda.ops.losses import CodedBoxLoss, coded_box_loss
-from pagoda.ops.sampling import sample_balanced
 from pagoda.plain import check_counts, check_numbers, checked
 from pagoda.structures.outputs import Proposals
 from pagoda.structures.tubes import SomeTargets

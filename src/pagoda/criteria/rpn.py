@@ -10,11 +10,10 @@ from torch import Generator, Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from pagoda.criteria.normalize import num_sharing, number_over_processes, sum_over_processes
-from pagoda.ops.assign import BACKGROUND, IGNORED, LowQuality, assign_by_overlap
+from pagoda.ops.assign import BACKGROUND, IGNORED, LowQuality, assign_by_overlap, sample_balanced
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.boxes import pairwise_iou
 from pagoda.ops.losses import CodedBoxLoss, coded_box_loss
-from pagoda.ops.sampling import sample_balanced
 from pagoda.plain import check_counts, check_numbers, checked
 from pagoda.structures.outputs import RPNOutputs
 from pagoda.structures.tubes import SomeTargets

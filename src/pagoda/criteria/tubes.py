@@ -15,10 +15,10 @@ from torch import Generator, Tensor
 from pagoda.criteria.masks_keypoints import KeypointCriterion
 from pagoda.criteria.rcnn import RoICriterion, RoISample
 from pagoda.criteria.rpn import RPNCriterion
+from pagoda.ops.assign import sample_rows
 from pagoda.ops.box_coding import BoxCoder
 from pagoda.ops.heatmaps import keypoints_to_cells
 from pagoda.ops.losses import coded_box_loss
-from pagoda.ops.sampling import sample_rows
 from pagoda.ops.tubes import fill_absent, replicate_anchors, tube_iou
 from pagoda.plain import check_counts, checked
 from pagoda.structures.outputs import Proposals

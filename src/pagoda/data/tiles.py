@@ -15,7 +15,7 @@ from pagoda.data.table.masks import PackedMasks
 from pagoda.data.table.pieces import Pieces, cut_picture
 from pagoda.data.table.strings import PackedStrings
 from pagoda.messages import counted
-from pagoda.ops.tiles import tile_windows
+from pagoda.ops.boxes import tile_windows
 from pagoda.plain import check_counts, check_numbers, checked
 
 
@@ -137,7 +137,7 @@ def _times(count: int) -> str:
 
 
 def cut_annotations(annotations: Annotations, tiling: Tiling) -> Tiles:
-    """The tiles of every picture, row by row (`ops.tiles.tile_windows`), with what is seen of its objects.
+    """The tiles of every picture, row by row (`ops.boxes.tile_windows`), with what is seen of its objects.
 
     An object that no border cuts keeps its box. Of one that is cut the visible part becomes the box, around its mask's
     pixels where it has a mask. Where less than `min_share` of it is seen it is ignored, as crowds are: not learnt, and

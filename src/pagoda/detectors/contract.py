@@ -75,6 +75,11 @@ class Detector(nn.Module):
         """What it needs of the targets, and says of objects, besides boxes and classes."""
         return frozenset()
 
+    @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """(height, width) in pixels of the only batches its layers can read; None: of any."""
+        return None
+
     def card(self) -> JsonObject:
         """What a checkpoint needs besides the weights, ready for JSON."""
         return {
@@ -135,7 +140,7 @@ class Detector(nn.Module):
         """The limit `min_score` under which the model gives all that these keep, and little more."""
         if getattr(self.postprocess, "threshold_on", "score") == "class":  # which says little of the score
             return thresholds.counted_from
-        lowest = torch.tensor(thresholds.lowest(self.label_map))
+        lowest = torch.tensor(float(thresholds.lowest(self.label_map)))
         return max(0.0, torch.nextafter(lowest, lowest - 1).item())  # limits have to be exceeded
 
     def restore(self, detections: Sequence[Detections], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
@@ -196,6 +201,19 @@ class Detector(nn.Module):
             return found
         results = list(found)
         return results if is_many else results[0]
+
+
+def check_input(model: Detector) -> None:
+    """Raises ValueError where its pictures come at another size than the only one that its layers read.
+
+    >>> check_input(Detector())
+    """
+    size = model.fixed_size
+    if size is not None and model.input_spec.canvas != size:
+        raise ValueError(
+            f"input_spec: the connected layers read {size[0]}×{size[1]} pixels and nothing else, so canvas must be"
+            f" {size}, got {model.input_spec.canvas}"
+        )
 
 
 def strides_of(backbone: nn.Module, neck: nn.Module | None) -> dict[int, int]:

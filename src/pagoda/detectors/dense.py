@@ -1,6 +1,7 @@
 """What detectors that predict at every location share; each paper's own part is in its file."""
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -35,6 +36,8 @@ class DenseDetector(Detector):
     """finest first"""
     strides: dict[int, int]
     """{level: pixels from cell to cell}"""
+    prior_kind: ClassVar[Literal["points", "anchors", "cells"]] = "points"
+    """what its locations are called"""
 
     def decode(
         self, box_outputs: Float[Tensor, "*n 4"], priors: Float[Tensor, "*n _"]
@@ -65,6 +68,7 @@ class AnchorDetector(DenseDetector):
     (1, 720, 2)
     """
 
+    prior_kind = "anchors"
     coder: BoxCoder
     criterion: Callable[..., dict[str, Tensor]]
     """of `DenseOutputs` and targets: `criteria.dense.RetinaNetCriterion`, or the paper's own"""

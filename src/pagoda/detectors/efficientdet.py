@@ -7,9 +7,8 @@ from pagoda.criteria.dense import RetinaNetCriterion
 from pagoda.criteria.efficientdet import EfficientDetCriterion
 from pagoda.detectors.contract import check_label_map, strides_of
 from pagoda.detectors.dense import AnchorDetector
-from pagoda.ops.anchors import Side
+from pagoda.ops.anchors import Side, StretchedAnchors, stretch_anchors
 from pagoda.ops.box_coding import BoxCoder
-from pagoda.ops.efficientdet_anchors import StretchedAnchors, stretch_anchors
 from pagoda.plain import checked
 from pagoda.postprocess.dense import SelectDense
 from pagoda.postprocess.efficientdet import SelectFromAllLevels

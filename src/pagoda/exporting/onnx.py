@@ -81,7 +81,7 @@ def export_onnx(
     """
     path = Path(path)
     check_installed()
-    check_exportable(model)
+    check_exportable(model, size)
     check_free(path, overwrite)
     check_form(size, opset)
     postprocess = model.postprocess.with_limits(min_score=min_score, max_detections=max_detections)
@@ -201,13 +201,20 @@ def check_form(size: tuple[int, int] | None, opset: int = 18) -> None:
         raise ValueError(f"size must be (height, width) of 1 … {LONGEST_SIDE} pixels, got {size}")
 
 
-def check_exportable(model: Detector) -> None:
-    """Raises ValueError for a copy in half precision and for detectors of clips."""
+def check_exportable(model: Detector, size: tuple[int, int] | None = None) -> None:
+    """Raises ValueError for a copy in half precision, for detectors of clips, and for another size than the only one
+    that a network reads."""
     if model.sees_clips:
         raise ValueError(
             "detectors of clips have no ONNX form: ONNX knows no suppression of tubes. torch.export takes the network"
             " with all it chooses: pagoda.exporting.program.export_forward(model, num_frames="
             f"{len(model.frames_around)}); and optimize(model) makes it quick in Python"
+        )
+    if size is not None and model.fixed_size not in (None, size):
+        height, width = model.fixed_size or size
+        raise ValueError(
+            f"the connected layers of this {type(model).__name__} read {height}×{width} pixels and nothing else: leave"
+            " --size out, or give it that"
         )
     dtype = next(model.parameters()).dtype
     if dtype != torch.float32:

@@ -104,7 +104,7 @@ def export_openvino(
     in float16, which processors compute with in float32. Raises as `export_onnx` does.
     """
     path = check_place(path, overwrite)
-    check_exportable(model)
+    check_exportable(model, size)
     check_form(size)
     select = model.postprocess.with_limits(min_score=min_score, max_detections=max_detections)
     with TemporaryDirectory() as folder:
@@ -149,7 +149,7 @@ def export_int8(
         raise ValueError(
             "int8 needs pictures of the kind the model will see, to set its scales by: --calibrate DIR (some 300)"
         )
-    check_exportable(model)
+    check_exportable(model, size)
     check_form(size)
     select = model.postprocess.with_limits(min_score=min_score, max_detections=max_detections)
     ir, modules = ir_of(model, select, size)

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from pagoda.detectors.contract import Detector
+from pagoda.layers.darknet import DarknetBatchNorm2d
 from pagoda.layers.memory_format import CHANNELS_LAST, order_weights
 from pagoda.layers.norm import FrozenBatchNorm2d
 from pagoda.structures.images import ImageBatch
 
 # Exact types: a subclass may do more than normalise.
-FOLDABLE = (nn.BatchNorm2d, nn.BatchNorm3d, FrozenBatchNorm2d)
+FOLDABLE = (nn.BatchNorm2d, nn.BatchNorm3d, FrozenBatchNorm2d, DarknetBatchNorm2d)
 # timm's batch norm with the activation inside; by name, since timm need not be there.
 WITH_ACTIVATION = ("timm.layers.norm_act", "BatchNormAct2d")
 
@@ -90,8 +91,11 @@ def fold_norms(model: Detector) -> int:
     names = {module: name for name, module in model.named_modules()}
     pairs = conv_norm_pairs(model)
     for conv, norm in pairs:
+        variance, eps = norm.running_var, norm.eps
+        if isinstance(norm, DarknetBatchNorm2d):
+            variance, eps = norm.plain_variance(), 0.0
         weight, bias = fuse_conv_bn_weights(
-            conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+            conv.weight, conv.bias, norm.running_mean, variance, eps, norm.weight, norm.bias
         )
         conv.weight, conv.bias = weight.requires_grad_(False), bias.requires_grad_(False)
         model.set_submodule(names[norm], _after_folding(norm))

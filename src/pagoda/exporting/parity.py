@@ -169,7 +169,7 @@ def verify(
     `ending` as for `engines.open_engine`. The report says what agreed; nothing is raised for a difference.
     """
     limits = json.loads(open_engine(path, ending=ending).metadata["postprocess"])
-    batches = list(parity_batches(model.input_spec, pictures or (), size))
+    batches = list(parity_batches(model.input_spec, pictures or (), size, largest=model.fixed_size))
     for min_score in (limits["min_score"], 0.0):
         select = replace(model.postprocess, **{**limits, "min_score": min_score})
         report = ParityReport(tolerance=tolerance, min_score=min_score)

@@ -20,11 +20,15 @@ Picture = str | Path | Image.Image | np.ndarray | Tensor
 
 
 def parity_batches(
-    spec: InputSpec, pictures: Sequence[Picture], size: tuple[int, int] | None = None
+    spec: InputSpec,
+    pictures: Sequence[Picture],
+    size: tuple[int, int] | None = None,
+    *,
+    largest: tuple[int, int] | None = None,
 ) -> Iterator[Tensor]:
     """uint8 (B, 3 or 4, H, W): the given pictures, up to four of a size together, and drawn ones up to eight.
 
-    With `size` (height, width) all are of that size, one a batch.
+    With `size` (height, width) all are of that size, one a batch. Drawn ones end at `largest` (height, width).
     """
     if size is not None:
         given = [fitted(spec, picture, size) for picture in pictures]
@@ -42,7 +46,8 @@ def parity_batches(
             yield torch.stack(same_size[start : start + 4])
     if len(pictures) < MIN_PICTURES:
         side = min(spec.canvas) if spec.canvas else spec.short_side
-        yield from drawn_batches(side, spec.read_channels)
+        height, width = largest or (None, None)
+        yield from (batch[..., :height, :width] for batch in drawn_batches(side, spec.read_channels))
 
 
 def fitted(spec: InputSpec, picture: Picture, size: tuple[int, int] | None) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.dense import AnchorDetector, DenseDetector
+from pagoda.detectors.yolov1 import YOLOv1
 from pagoda.evaluating import evaluating
 from pagoda.exporting.engines import OnnxEngine
 from pagoda.exporting.metadata import metadata
@@ -39,6 +40,15 @@ USAGE = (
     " `postprocess` names the limits for thresholds and suppression."
 )
 POINTS = "x and y of priors; box_outputs: pixels to the left, upper, right and lower side: x - l, y - t, x + r, y + b"
+CELLS = (
+    "priors: upper left corners x y of cells; box_outputs: pixels from there to the centre, dx dy, and sides w h: box:"
+    " centre (x + dx, y + dy)"
+)
+AS_THEY_ARE = "class_logits times quality_logits, both as they are"
+SIGMOIDS = (
+    "sigmoid of class_logits; with quality_logits times their sigmoid, and the root of that where combine in"
+    " postprocess is root"
+)
 ANCHORS = (
     "priors: anchors x1 y1 x2 y2, centre (cx, cy), sides (w, h), one pixel longer where inclusive; box_outputs divided"
     " by weights: dx dy dw dh, dw and dh at most max_log_growth, with limit_shrinking at least its opposite; box:"
@@ -113,16 +123,16 @@ def export_raw_heads(
 
     >>> export_raw_heads(Detector(), "heads.onnx")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    ValueError: raw heads are of detectors that predict at every location (FCOS, RetinaNet, EfficientDet), not of ...
+    ValueError: raw heads are of detectors that predict at every location (FCOS, RetinaNet, ...), not of ...
     """
     path = Path(path)
     if not isinstance(model, DenseDetector):
         raise ValueError(
-            "raw heads are of detectors that predict at every location (FCOS, RetinaNet, EfficientDet), not of"
+            "raw heads are of detectors that predict at every location (FCOS, RetinaNet, EfficientDet, YOLOv1), not of"
             f" {type(model).__name__}"
         )
     check_installed()
-    check_exportable(model)
+    check_exportable(model, size)
     check_form(size, opset)
     check_free(path, overwrite)
     program = _to_onnx(model, size, half, opset)
@@ -132,7 +142,12 @@ def export_raw_heads(
     def save_and_compare(temporary: Path) -> None:
         program.save(temporary)
         reports.append(
-            _compared(temporary, model, parity_batches(model.input_spec, pictures or (), size), tolerance)
+            _compared(
+                temporary,
+                model,
+                parity_batches(model.input_spec, pictures or (), size, largest=model.fixed_size),
+                tolerance,
+            )
         )
 
     write_atomically(path, save_and_compare)
@@ -164,13 +179,13 @@ def _to_onnx(
 
 def decoding(model: DenseDetector) -> Mapping[str, object]:
     """How the file's outputs become boxes and scores, in words and numbers."""
-    is_anchored = isinstance(model, AnchorDetector)
+    is_anchored, is_cells = isinstance(model, AnchorDetector), isinstance(model, YOLOv1)
     return {
-        "boxes": "deltas" if is_anchored else "distances",
-        "boxes_in_words": ANCHORS if is_anchored else POINTS,
+        "boxes": "deltas" if is_anchored else "centers" if is_cells else "distances",
+        "boxes_in_words": ANCHORS if is_anchored else CELLS if is_cells else POINTS,
         **(asdict(model.coder) if isinstance(model, AnchorDetector) else {}),
-        "scores": "sigmoid of class_logits; with quality_logits times their sigmoid, and the root of that where combine"
-        " in postprocess is root",
+        "sigmoid": not is_cells,
+        "scores": AS_THEY_ARE if is_cells else SIGMOIDS,
         "strides": {str(level): stride for level, stride in model.strides.items()},
     }
 
@@ -211,5 +226,7 @@ def _add(
     report.max_box_difference = max(report.max_box_difference, away.max().item())
     for name in ("class_logits", "quality_logits"):
         if name in ours:
-            apart = ours[name].sigmoid() - theirs[name].sigmoid()
+            apart = ours[name] - theirs[name]
+            if not isinstance(model, YOLOv1):  # whose numbers are probabilities as they are
+                apart = ours[name].sigmoid() - theirs[name].sigmoid()
             report.max_score_difference = max(report.max_score_difference, apart.abs().max().item())

@@ -3,7 +3,14 @@
 from typing import Literal
 
 Family = Literal[
-    "FCOS", "RetinaNet", "EfficientDet", "Faster R-CNN", "Mask R-CNN", "Keypoint R-CNN", "Detect-and-Track"
+    "FCOS",
+    "RetinaNet",
+    "EfficientDet",
+    "YOLOv1",
+    "Faster R-CNN",
+    "Mask R-CNN",
+    "Keypoint R-CNN",
+    "Detect-and-Track",
 ]
 Form = Literal["onnx", "onnx --half", "onnx --raw-heads", "xml", "xml --half", "xml --int8"]
 
@@ -73,7 +80,8 @@ it; a program of your own can take `paste_masks` of `pagoda_runtime.masks`, whic
 versions have `masks` only, which are scaled as before.
 
 **`--size H W`** makes a file of that size, one picture at a time: pictures are scaled into it and grey is put
-beside them, as the file's metadata say. Without it every size and batch goes.
+beside them, as the file's metadata say. Without it every size and batch goes. YOLOv1s that stretch their pictures go on
+stretching them; one with connected layers, as darknet's have, has its own size and no other.
 
 **Thresholds** that `pagoda val --save-thresholds` put into the checkpoint go along, for `--min-score card`; into a file
 that is there already `pagoda val MODEL.onnx --save-thresholds` puts them. A file gives no objects below the
@@ -96,6 +104,9 @@ def decode(outputs, decoding):
     x, priors = outputs["box_outputs"], outputs["priors"]
     if decoding["boxes"] == "distances":  # points and pixels to the four sides
         return np.concatenate([priors - x[..., :2], priors + x[..., 2:]], axis=-1)
+    if decoding["boxes"] == "centers":  # corners of cells, pixels to the centre, sides
+        center, half = priors + x[..., :2], x[..., 2:] / 2
+        return np.concatenate([center - half, center + half], axis=-1)
     legacy = float(decoding["inclusive"])
     sides = priors[:, 2:] - priors[:, :2] + legacy
     center = priors[:, :2] + sides / 2
@@ -106,7 +117,9 @@ def decode(outputs, decoding):
     return np.concatenate([center - half, center + half - (legacy and not decoding["exclusive_ends"])], axis=-1)
 
 
-def scores(outputs, combine):
+def scores(outputs, combine, sigmoid=True):
+    if not sigmoid:  # decoding["sigmoid"] says so: probabilities as they are (YOLOv1)
+        return outputs["class_logits"] * outputs["quality_logits"][..., None]
     found = 1 / (1 + np.exp(-outputs["class_logits"]))
     if "quality_logits" in outputs:
         found = found / (1 + np.exp(-outputs["quality_logits"][..., None]))

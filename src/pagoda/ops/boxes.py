@@ -1,4 +1,4 @@
-"""Boxes as xyxy pixels: areas, overlaps, conversions. N objects, M the other set.
+"""Boxes as xyxy pixels: areas, overlaps, conversions, tiles. N objects, M the other set.
 
 `inclusive=True` everywhere means the legacy convention of maskrcnn-benchmark and Caffe2: corners are
 pixel indices, so a side measures x2 - x1 + 1. The default is continuous: x2 - x1.
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pagoda.plain import checked
+from pagoda.plain import check_counts, checked
 
 ClipRule = Literal["all_sides", "outer_sides"]
 """which borders of the picture stop which sides of a box: every side at both of its axis; or x1 and y1 at 0 alone,
@@ -187,3 +187,32 @@ def clip_boxes(
         return torch.cat([boxes[..., :2].clamp(min=0), torch.minimum(boxes[..., 2:], limit)], dim=-1)
     limit = torch.cat([limit, limit], dim=-1)
     return torch.minimum(boxes.clamp(min=0), limit)
+
+
+def tile_windows(size: tuple[int, int], tile: int, *, overlap: float = 0.2) -> np.ndarray:
+    """(N, 4) int64 xyxy windows that cover a picture of `size` (height, width), row by row.
+
+    Every window is `tile` × `tile` pixels, or as long as the picture where that is shorter. As few as reach from border
+    to border stand at even distances, so that neighbours share at least `overlap` of a side; a larger one lets larger
+    objects lie whole in some window, and takes more windows.
+    Raises ValueError for a tile below 1 pixel and an overlap outside 0 … 0.9.
+
+    >>> tile_windows((100, 250), 100, overlap=0.2).tolist()
+    [[0, 0, 100, 100], [75, 0, 175, 100], [150, 0, 250, 100]]
+    """
+    check_counts(tile=tile)
+    if not 0 <= overlap <= 0.9:
+        raise ValueError(f"overlap must lie in 0 … 0.9 of a tile's side, got {overlap}")
+    tops, lefts = (_starts(side, tile, overlap) for side in size)
+    top, left = (each.ravel() for each in np.meshgrid(tops, lefts, indexing="ij"))
+    height, width = (min(side, tile) for side in size)
+    return np.stack([left, top, left + width, top + height], axis=1)
+
+
+def _starts(side: int, tile: int, overlap: float) -> np.ndarray:
+    """Where the windows along one side begin."""
+    if side <= tile:
+        return np.zeros(1, np.int64)
+    step = max(int(tile * (1 - overlap)), 1)
+    count = -(-(side - tile) // step) + 1
+    return np.arange(count) * (side - tile) // (count - 1)

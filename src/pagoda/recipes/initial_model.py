@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pagoda.convert.choice_notes import collected_notes
 from pagoda.data.table.annotations import Annotations
-from pagoda.detectors.contract import Detector
+from pagoda.detectors.contract import Detector, check_input
 from pagoda.explain.doctor.input_size import choose_size
 from pagoda.models import create_model, is_checkpoint, is_exported, load
 from pagoda.plain import JsonObject, checked
@@ -153,6 +153,7 @@ def _from_checkpoint(path: str, labels: LabelMap, *, options: JsonObject, build:
         )
     start = _fitted(loaded, labels, is_positional=False)
     start.model.input_spec = replace(loaded.input_spec, **chosen)
+    check_input(start.model)
     lines = [f"starts from {path}", *(f"note        {note}" for note in notes), start.text]
     provenance = (loaded.origin or {}).get("provenance")
     if provenance:

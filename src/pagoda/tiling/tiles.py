@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from pagoda.ops.tiles import tile_windows
+from pagoda.ops.boxes import tile_windows
 from pagoda.plain import checked
 from pagoda.preprocess import InputSpec
 

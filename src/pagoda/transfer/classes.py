@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.rcnn import RCNN
+from pagoda.detectors.yolov1 import YOLOv1
 from pagoda.messages import counted
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.skeleton import Skeleton
@@ -85,7 +86,8 @@ def adapt_classes(model: Detector, label_map: LabelMap, *, prior_probability: fl
 
     R-CNNs have a row per class in the box head (four for its boxes) and in the mask head; the background's stay,
     and fresh rows start as in a new head, where no class is likelier than another. Where `label_map` has a
-    skeleton of other keypoints, maps of the same name are carried over likewise.
+    skeleton of other keypoints, maps of the same name are carried over likewise. Where each cell of a YOLOv1 has rows
+    of its own, those of every cell are.
 
     Raises ValueError for a model without a class head whose rows can be told apart.
 
@@ -98,7 +100,9 @@ def adapt_classes(model: Detector, label_map: LabelMap, *, prior_probability: fl
     """
     adapted = deepcopy(model)
     adapted.thresholds = None  # of a model with other scores
-    if isinstance(adapted, RCNN):
+    if isinstance(adapted, YOLOv1):
+        _exchange_cells(adapted, label_map)
+    elif isinstance(adapted, RCNN):
         exchange_classes(adapted, rows_from(model.label_map.names, label_map.names, groups=1, extra=0))
     else:
         _exchange_class_head(adapted, label_map, prior_probability)
@@ -152,6 +156,26 @@ def _exchange_class_head(adapted: Detector, label_map: LabelMap, prior_probabili
     layer.bias = _with_rows(layer.bias.detach().new_full((len(rows),), prior), layer.bias, rows)
     layer.weight = _with_rows(weight, layer.weight, rows)
     layer.out_channels = adapted.class_head.outputs = len(rows)
+
+
+def _exchange_cells(adapted: YOLOv1, label_map: LabelMap) -> None:
+    """Give the one head of a grid the classes of `label_map`, in place: of each cell, where cells have their own rows.
+
+    A class is no logit here, so that fresh ones start at nothing, with a bias of 0.
+    """
+    head, layer = adapted.head, adapted.head.last
+    cells = 1 if head.grid is None else head.grid[0] * head.grid[1]
+    rows = rows_from(adapted.label_map.names, label_map.names, cells, cells * 5 * head.num_boxes)
+    weight = layer.weight.detach().new_empty((len(rows), *layer.weight.shape[1:])).normal_(std=0.01)
+    if isinstance(layer, nn.Linear):
+        weight *= 5 / layer.in_features**0.5
+        layer.out_features = len(rows)
+    else:
+        layer.out_channels = len(rows)
+    layer.weight = _with_rows(weight, layer.weight, rows)
+    if layer.bias is not None:
+        layer.bias = _with_rows(layer.bias.detach().new_zeros(len(rows)), layer.bias, rows)
+    head.num_classes = len(label_map)
 
 
 def last_layer(head: nn.Module) -> nn.Conv2d:

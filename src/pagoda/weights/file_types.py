@@ -9,7 +9,7 @@ from typing import Literal
 
 from pagoda.messages import counted
 
-Kind = Literal["safetensors", "torch zip", "torch legacy", "pickle"]
+Kind = Literal["safetensors", "torch zip", "torch legacy", "pickle", "darknet"]
 HUB = "hf:"
 """what addresses of files on huggingface.co begin with"""
 
@@ -34,7 +34,6 @@ _CALLED = {
     ".tflite": "a program of TensorFlow Lite",
     ".pb": "a graph of TensorFlow",
     ".caffemodel": "weights of Caffe",
-    ".weights": "weights of Darknet",
     ".engine": "an engine of TensorRT",
     ".plan": "an engine of TensorRT",
     ".trt": "an engine of TensorRT",
@@ -87,7 +86,7 @@ def check_exists(path: str | Path) -> None:
 
 
 def kind_of(path: str | Path) -> Kind:
-    """The kind of a weights file, by its first bytes; what is unknown counts as safetensors.
+    """The kind of a weights file, by its first bytes; darknet's by its name; what is unknown counts as safetensors.
 
     Raises WeightsError for files that hold no weights, with what they are, and FileNotFoundError.
 
@@ -114,6 +113,8 @@ def kind_of(path: str | Path) -> Kind:
     for signature, what in _MISTAKEN:
         if start.startswith(signature):
             raise WeightsError(f"{path} holds no weights: it is {what}")
+    if path.suffix.lower() == ".weights" and not start.lstrip().startswith(b"<"):
+        return "darknet"
     if path.suffix.lower() in _CALLED:
         what = _CALLED[path.suffix.lower()]
         raise WeightsError(f"{path} is not read: by its name it is {what}; {_RENDERED}")

@@ -14,7 +14,7 @@ from pagoda.weights.file_types import WeightsError
 
 INDEX = ".index.json"
 SHARD = re.compile(r"(?P<name>.+)-\d+-of-\d+(?P<suffix>\.\w+)")
-WEIGHTS = (".safetensors", ".pth", ".pt", ".pkl", ".ckpt", ".bin")
+WEIGHTS = (".safetensors", ".pth", ".pt", ".pkl", ".ckpt", ".bin", ".weights")
 DISTRIBUTED = ".distcp"
 """of the files of torch.distributed.checkpoint"""
 

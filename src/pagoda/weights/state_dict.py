@@ -67,6 +67,11 @@ def read_foreign(path: str | Path, *, take: str | None = None) -> ForeignState:
     if is_index(path):
         return _sort_out(path, read_shards(path, _tensors_of), take)
     kind = kind_of(path)
+    if kind == "darknet":
+        raise WeightsError(
+            f"{path} holds numbers of darknet without names: whole detectors are read from such files (pagoda convert"
+            f" {path.name} OUT.safetensors --cfg NET.cfg), and nothing else"
+        )
     if kind == "safetensors":
         tensors, metadata = _read_safetensors(path)
         found = _sort_out(path, tensors, take)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pagoda.detectors.contract import Detector
+from pagoda.detectors.contract import Detector, check_input
 from pagoda.files.text import is_too_deep
 from pagoda.layers.unallocated import WithoutMemory, unfilled
 from pagoda.plain import JsonObject, check_option
@@ -45,6 +45,7 @@ def model_from_card(card: Any, *, build: Build | None = None, where: str | Path 
         )
     with _told_of(where):
         model.input_spec = InputSpec.from_dict(card.get("input_spec"))
+        check_input(model)
         check_option("card", "inclusive", bool, card.get("inclusive", False))
         model.inclusive = card.get("inclusive", False)
         if "thresholds" in card:

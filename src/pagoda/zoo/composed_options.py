@@ -8,9 +8,44 @@ from typing import TypeVar
 from pagoda.backbones.resnet_options import Plugin
 from pagoda.messages import did_you_mean
 from pagoda.plain import JsonObject, checked, from_plain
-from pagoda.zoo.option_groups import GROUPS
+from pagoda.zoo.detect_and_track import DetectAndTrackOptions, TimeStrideOptions
+from pagoda.zoo.option_groups import (
+    ActivationOptions,
+    BiFPNOptions,
+    CanvasOptions,
+    CellOptions,
+    ChannelOptions,
+    DarknetOptions,
+    DeformOptions,
+    DenseOptions,
+    FPNOptions,
+    FrozenOptions,
+    GroupNormOptions,
+    HeadNormOptions,
+    KeypointOptions,
+    LevelOptions,
+    NeckOptions,
+    NormOptions,
+    PixelOptions,
+    PyramidOptions,
+    RCNNOptions,
+    ResNetOptions,
+    SideOptions,
+    StageOptions,
+    TowerOptions,
+    VariantOptions,
+    YOLOv1Options,
+)
 from pagoda.zoo.options import ModelOptions, Options, check_known
 
+GROUPS = (
+    ModelOptions, PixelOptions, ChannelOptions, SideOptions, CanvasOptions, FrozenOptions, NormOptions,
+    GroupNormOptions, DeformOptions, ResNetOptions, StageOptions, LevelOptions, PyramidOptions, NeckOptions,
+    FPNOptions, CellOptions, ActivationOptions, BiFPNOptions, TowerOptions, HeadNormOptions, DenseOptions,
+    VariantOptions, YOLOv1Options, DarknetOptions, RCNNOptions, KeypointOptions, DetectAndTrackOptions,
+    TimeStrideOptions,
+)  # fmt: skip
+"""each option stands in one of them; all others inherit it"""
 Read = TypeVar("Read", bound=Options)
 
 

@@ -4,7 +4,8 @@ whose last stage is in the box head, "c5_3d" and "c5_2d" one level of all stages
 The two that were published are resnet18 on c4_3d and resnet101 on 2d; the pyramid with time is our own.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 from torch import nn
 
@@ -16,18 +17,53 @@ from pagoda.heads.roi_box import BoxHead, BoxTrunk, StageTrunk
 from pagoda.heads.tube_box import TubeBoxHead
 from pagoda.heads.tube_keypoint import TubeKeypointHead
 from pagoda.heads.tube_rpn import TubeRPNHead
+from pagoda.layers.inflate import Inflation
 from pagoda.necks.fpn3d import FPN3D
+from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
 from pagoda.zoo.flavours.base import BodyFlavour
 from pagoda.zoo.flavours.detect_and_track import DetectAndTrackFlavour
 from pagoda.zoo.inputs import of_sides
-from pagoda.zoo.option_groups import DetectAndTrackOptions, PyramidOptions, TimeStrideOptions
+from pagoda.zoo.option_groups import KeypointOptions, NormOptions, PyramidOptions, RCNNOptions, SideOptions
 from pagoda.zoo.options import ModelName, ModelOptions, given
 
 BODIES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 CLIP_MODELS = [
     f"detect_and_track_{body}_{neck}" for body in BODIES for neck in ("3d", "2d", "c4_3d", "c4_2d")
 ]
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class DetectAndTrackOptions(RCNNOptions, KeypointOptions, NormOptions, SideOptions):
+    """Detect-and-Track: clips instead of pictures."""
+
+    of = "Detect-and-Track"
+    inflation: Inflation | None = None
+    """what the taps in time of the backbone make of those weights of pictures (center)"""
+    num_frames: int | None = None
+    """of a clip (3, in its two-dimensional form 1)"""
+    frame_interval: int | None = None
+    """frames of the video from one of a clip to the next (1)"""
+    link: Literal["none", "center", "mean"] | None = None
+    """between body and heads: all frames go on (none), the middle one, or their mean"""
+    time_kernel: int | None = None
+    """frames that the convolutions see, an odd number (3, in its two-dimensional form 1)"""
+
+    def without_weights(self) -> Self:
+        """The same without what says where the first weights come from: to be built again from a checkpoint."""
+        return replace(self, backbone_weights=None, take=None, inflation=None)
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class TimeStrideOptions(ModelOptions):
+    """Detect-and-Track on one level over clips."""
+
+    of = "Detect-and-Track on c4_3d and c5_3d, one level over clips"
+    time_stride: bool = False
+    """each stage from layer2 on halves the frames, an odd number rounded up, as Detect-and-Track's TIME_STRIDE_ON: on
+    one level over clips (c4_3d, c5_3d); tubes then have the middle frames of a clip alone"""
 
 
 def detect_and_track_options(

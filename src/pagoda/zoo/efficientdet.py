@@ -12,7 +12,7 @@ from pagoda.heads.separable import SeparableHead
 from pagoda.layers.conv import NORM_MOMENTUM, Activation
 from pagoda.necks.bifpn import BiFPN, Fusion
 from pagoda.necks.topology import TOPOLOGIES
-from pagoda.ops.efficientdet_anchors import StretchedAnchors
+from pagoda.ops.anchors import StretchedAnchors
 from pagoda.plain import checked
 from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap

@@ -1,7 +1,8 @@
 """All detectors by name: detector_backbone_neck, with .flavour or without."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, ItemsView, Iterator, Mapping, ValuesView
 from dataclasses import asdict, dataclass, replace
+from importlib import import_module
 
 from pagoda.detectors.contract import Detector
 from pagoda.plain import checked
@@ -28,6 +29,37 @@ from pagoda.zoo.options import ModelName, ModelOptions, check_known
 from pagoda.zoo.rcnn import REGION_MODELS, rcnn, rcnn_options
 
 
+class LateFlavours:
+    """The flavours in `zoo.flavours.NAME`, which is imported when one is asked for: nobody who loads another family's
+    weights should wait for it.
+
+    >>> "darknet" in LateFlavours("yolov1")
+    True
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def _all(self) -> Mapping[str, Flavour]:
+        module = import_module(f"pagoda.zoo.flavours.{self.name}")
+        return getattr(module, f"{self.name.upper()}_FLAVOURS")
+
+    def __getitem__(self, name: str) -> Flavour:
+        return self._all()[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._all()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def items(self) -> ItemsView[str, Flavour]:
+        return self._all().items()
+
+    def values(self) -> ValuesView[Flavour]:
+        return self._all().values()
+
+
 @checked
 @dataclass(frozen=True)
 class Family:
@@ -41,18 +73,38 @@ class Family:
     """(name, classes, options, conventions) to the detector with fresh weights"""
     options: Callable[..., tuple[type[ModelOptions], ...]]
     """(name, conventions) to the groups whose fields are the model's options"""
-    flavours: Mapping[str, Flavour]
+    flavours: Mapping[str, Flavour] | LateFlavours
     """{name: conventions}; "" is our own"""
     necks: tuple[str, ...] = tuple(NECKS)
-    """which may end a name"""
+    """which may end a name; none: a backbone does"""
+    variants: Collection[str] = ()
+    """whole names that stand for all parts at once"""
     of_clips: bool = False
     """its batches are clips of videos, not pictures"""
 
 
+def yolov1(name: ModelName, labels: LabelMap, options: ModelOptions, flavour: Flavour) -> Detector:
+    """A YOLOv1, see `zoo.yolov1`."""
+    from pagoda.zoo.yolov1 import yolov1 as build
+
+    return build(name, labels, options, flavour)
+
+
+def yolov1_options(name: ModelName, flavour: Flavour) -> tuple[type[ModelOptions], ...]:
+    """The option groups of a YOLOv1, see `zoo.yolov1`."""
+    from pagoda.zoo.yolov1 import yolov1_options as options
+
+    return options(name, flavour)
+
+
+YOLOV1_NETS = ("yolov1", "yolov1_tiny", "yolov1_paper", "yolov1_small_2015", "yolov1_tiny_2015")
 FAMILIES = {
     "fcos": Family(fcos, dense_options, FCOS_FLAVOURS),
     "retinanet": Family(retinanet, dense_options, RETINANET_FLAVOURS),
-    "efficientdet": Family(efficientdet_named, efficientdet_options, EFFICIENTDET_FLAVOURS),
+    "efficientdet": Family(
+        efficientdet_named, efficientdet_options, EFFICIENTDET_FLAVOURS, variants=VARIANTS
+    ),
+    "yolov1": Family(yolov1, yolov1_options, LateFlavours("yolov1"), necks=(), variants=YOLOV1_NETS),
     "faster_rcnn": Family(rcnn, rcnn_options, FASTER_RCNN_FLAVOURS, ("fpn", "c4", "dc5")),
     "mask_rcnn": Family(rcnn, rcnn_options, MASK_RCNN_FLAVOURS, ("fpn", "c4", "dc5")),
     "keypoint_rcnn": Family(rcnn, rcnn_options, KEYPOINT_RCNN_FLAVOURS, ("fpn",)),
@@ -128,6 +180,8 @@ PUBLISHED_NECKS = {"fcos": "fpn", "retinanet": "fpn", "efficientdet": "bifpn"}
 MODELS = sorted(
     {
         *VARIANTS,
+        *YOLOV1_NETS,
+        *(f"yolov1_{body}" for body in ("resnet18", "resnet50", "mobilenet_v2")),
         *REGION_MODELS,
         *CLIP_MODELS,
         *(f"{detector}_{body}_{neck}" for detector, neck in PUBLISHED_NECKS.items() for body in BACKBONES),
@@ -166,19 +220,19 @@ def _split_name(name: str) -> ModelName | None:
     detector = _detector_of(name)
     if not detector:
         return None
-    plain, _, flavour = name.removeprefix(f"{detector}_").rpartition(".")
-    if flavour not in FAMILIES[detector].flavours or not plain:  # timm's names have dots, too
-        plain, flavour = name.removeprefix(f"{detector}_"), ""
-    if f"{detector}_{plain}" in VARIANTS:
-        return ModelName(detector, plain, "", flavour)
-    necks = [neck for neck in FAMILIES[detector].necks if plain.endswith(f"_{neck}")]
-    neck = max(necks, key=len, default="")
-    backbone = plain.removesuffix(f"_{neck}")
-    if not neck or not knows_backbone(backbone):
+    family, rest = FAMILIES[detector], name.removeprefix(detector)
+    plain, dot, flavour = rest.rpartition(".")
+    if not dot or flavour not in family.flavours:  # timm's names have dots, too
+        plain, flavour = rest, ""
+    if f"{detector}{plain}" in family.variants:
+        return ModelName(detector, plain.removeprefix("_"), "", flavour)
+    neck = max((neck for neck in family.necks if plain.endswith(f"_{neck}")), key=len, default="")
+    backbone = plain.removesuffix(f"_{neck}" if neck else "").removeprefix("_")
+    if bool(neck) != bool(family.necks) or not knows_backbone(backbone):
         return None
     return ModelName(detector, backbone, neck, flavour)
 
 
 def _detector_of(name: str) -> str:
     """What a name begins with; empty where it is none of the families."""
-    return next((detector for detector in FAMILIES if name.startswith(f"{detector}_")), "")
+    return next((d for d in FAMILIES if name == d or name.startswith((f"{d}_", f"{d}."))), "")

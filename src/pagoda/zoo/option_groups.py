@@ -1,13 +1,13 @@
 """Options in groups. A model has those of its detector, its neck, its backbone and its pictures; which these are, say
-`pagoda.zoo.families.options_class` and the builders.
+`pagoda.zoo.families.options_class` and the builders; all of them stand in `pagoda.zoo.composed_options.GROUPS`.
 """
 
-from dataclasses import dataclass, replace
-from typing import Literal, Self
+from dataclasses import dataclass
+from typing import Literal
 
 from pagoda.backbones.resnet_options import Fallback, Plugin
 from pagoda.layers.conv import Activation
-from pagoda.layers.inflate import Inflation
+from pagoda.layers.darknet_layer import DarknetLayer
 from pagoda.layers.norm import Norm
 from pagoda.necks.bifpn import Fusion
 from pagoda.necks.fpn import Convolutions, ExtraFrom
@@ -296,6 +296,37 @@ class RestridedOptions(CellOptions, PixelOptions, CanvasOptions):
 
 @checked
 @dataclass(frozen=True, kw_only=True)
+class YOLOv1Options(ModelOptions):
+    """YOLOv1: cells of a grid."""
+
+    of = "YOLOv1"
+    num_boxes: int | None = None
+    """that each cell predicts (2; yolov1 3)"""
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class ConvCellOptions(YOLOv1Options, TowerOptions, HeadNormOptions):
+    """YOLOv1 on a backbone: the grid is that of its map, `canvas` divided by the level's stride."""
+
+    of = "YOLOv1 on a backbone of your choice"
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class DarknetOptions(YOLOv1Options, ChannelOptions, CanvasOptions):
+    """A network of darknet, which looks at pictures of one size."""
+
+    of = "YOLOv1 as darknet has it"
+    side: int | None = None
+    """cells along each side of the grid (7)"""
+    layers: tuple[DarknetLayer, ...] = ()
+    """instead of the published ones: kind (convolutional, maxpool, local, dropout, connected), outputs, size, stride,
+    padding, batch_norm, activation, probability; JSON on the command line"""
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
 class RCNNOptions(ModelOptions):
     """Heads that look at regions: R-CNN and Detect-and-Track."""
 
@@ -336,45 +367,3 @@ class KeypointHeadOptions(BoxHeadOptions, KeypointOptions):
     """Keypoint R-CNN."""
 
     of = "Keypoint R-CNN"
-
-
-@checked
-@dataclass(frozen=True, kw_only=True)
-class DetectAndTrackOptions(RCNNOptions, KeypointOptions, NormOptions, SideOptions):
-    """Detect-and-Track: clips instead of pictures."""
-
-    of = "Detect-and-Track"
-    inflation: Inflation | None = None
-    """what the taps in time of the backbone make of those weights of pictures (center)"""
-    num_frames: int | None = None
-    """of a clip (3, in its two-dimensional form 1)"""
-    frame_interval: int | None = None
-    """frames of the video from one of a clip to the next (1)"""
-    link: Literal["none", "center", "mean"] | None = None
-    """between body and heads: all frames go on (none), the middle one, or their mean"""
-    time_kernel: int | None = None
-    """frames that the convolutions see, an odd number (3, in its two-dimensional form 1)"""
-
-    def without_weights(self) -> Self:
-        """The same without what says where the first weights come from: to be built again from a checkpoint."""
-        return replace(self, backbone_weights=None, take=None, inflation=None)
-
-
-@checked
-@dataclass(frozen=True, kw_only=True)
-class TimeStrideOptions(ModelOptions):
-    """Detect-and-Track on one level over clips."""
-
-    of = "Detect-and-Track on c4_3d and c5_3d, one level over clips"
-    time_stride: bool = False
-    """each stage from layer2 on halves the frames, an odd number rounded up, as Detect-and-Track's TIME_STRIDE_ON: on
-    one level over clips (c4_3d, c5_3d); tubes then have the middle frames of a clip alone"""
-
-
-GROUPS = (
-    ModelOptions, PixelOptions, ChannelOptions, SideOptions, CanvasOptions, FrozenOptions, NormOptions,
-    GroupNormOptions, DeformOptions, ResNetOptions, StageOptions, LevelOptions, PyramidOptions, NeckOptions,
-    FPNOptions, CellOptions, ActivationOptions, BiFPNOptions, TowerOptions, HeadNormOptions, DenseOptions,
-    VariantOptions, RCNNOptions, KeypointOptions, DetectAndTrackOptions, TimeStrideOptions,
-)  # fmt: skip
-"""each option stands in one of them; all others inherit it"""

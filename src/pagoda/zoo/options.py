@@ -11,6 +11,7 @@ MOST = {
     "width": 2**14, "head_depth": 64, "num_keypoints": 4096, "cells": 64, "top_level": 12,
     "deform_groups": 2**10, "stem_channels": 2**14, "base_channels": 2**12, "norm_groups": 2**14, "num_frames": 256,
     "frame_interval": 10**6, "time_kernel": 255, "in_channels": 4,
+    "num_boxes": 256, "side": 256,
 }  # fmt: skip
 """Larger numbers are no wish but a mistake, or somebody's file that is to fill the memory"""
 MAY_BE_NONE = ("head_depth", "cells", "num_keypoints")

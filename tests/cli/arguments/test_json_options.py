@@ -98,3 +98,19 @@ def test_a_config_file_gives_them_back(tmp_path: Path, capsys: pytest.CaptureFix
     config.write_text(printed)
     assert run("train", "--config", config, "--print-config") == 0
     assert capsys.readouterr().out == printed
+
+
+LAYERS = [{"kind": "maxpool", "size": 8, "stride": 8}, {"kind": "connected"}]
+OF_LAYERS = ("--model.side", 2, "--model.canvas", 32, 64)
+
+
+def test_a_network_of_darknets_layers(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    out, words = tmp_path / "model.safetensors", ("create", "yolov1.darknet", "--classes", 3, *OF_LAYERS)
+    assert run(*words, "--model.layers", json.dumps(LAYERS), "--out", out) == 0
+    model = pagoda.load(out)
+    assert model.head.last.out_features == 4 * (3 + 5 * 3) and model.strides == {3: 32}
+    assert run("info", out) == 0
+    assert " ".join(capsys.readouterr().out.split()).count("2×2 4 3 12") == 1
+    for wrong, said in (([{"kid": "maxpool"}], "did you mean 'layers.0.kind'"), ({}, "a list of layers")):
+        assert run(*words, "--model.layers", json.dumps(wrong), "--out", tmp_path / "x.safetensors") == 2
+        assert said in " ".join(capsys.readouterr().err.replace("│", "").split())

@@ -209,3 +209,24 @@ def test_models_that_assign_nothing_are_refused():
         examine_coverage(clips, annotations_of([(20, 20, 70, 70, 0)]))
     with pytest.raises(ValueError, match="max_objects must be at least 1, got 0"):
         examine_coverage(small_model(FCOS), annotations_of([]), max_objects=0)
+
+
+@pytest.mark.parametrize("name", ["yolov1_resnet18", "yolov1.darknet"])
+def test_cells_that_hold_two_objects_lose_one_and_say_so(name: str) -> None:
+    """64-pixel cells of a picture of 128: three objects in the first, one of them too narrow, one in the last."""
+    options: dict = {"width": 16, "head_depth": 1, "levels": (5,)}
+    if name == "yolov1.darknet":
+        layers = [{"kind": "maxpool", "size": 32, "stride": 32}, {"kind": "connected"}]
+        options = {"layers": layers, "side": 2}
+    canvas = (128, 128) if "side" in options else (64, 64)
+    model = create_model(name, num_classes=2, canvas=canvas, **options)
+    data = annotations_of(
+        [(4, 4, 60, 60, 0), (10, 10, 40, 44, 1), (20, 20, 20.5, 60, 0), (70, 70, 120, 126, 1)], []
+    )
+    report = examine_coverage(model, data)
+    assert (report.kind, report.objects, report.uncovered, report.hidden) == ("cells", 4, 2, 1)
+    assert len(priors_at(model, canvas)[0]) == 4 * model.head.num_boxes
+    assert "of them 1 because others took their cells" in report.text()
+    assert "too narrow or low to be learnt: 1" in report.remedies[0]
+    assert "lose their cell to another: 1" in report.remedies[1] and "--model.canvas" in report.remedies[1]
+    assert report.max_detections == (100 if name == "yolov1_resnet18" else None)

@@ -16,6 +16,7 @@ from pagoda.data.table.assembly import tabulate
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.fcos import FCOS
 from pagoda.detectors.two_stage import Proposed
+from pagoda.detectors.yolov1 import YOLOv1
 from pagoda.explain.doctor.coverage import priors_at
 from pagoda.ops.boxes import boxes_to_ltrb
 from pagoda.pictures.read import PictureError
@@ -121,6 +122,8 @@ def scripted(name: str, pictures: Sequence[Picture], **options: object) -> Detec
     small = {"width": 8, "norm_groups": 4} if "efficientdet" not in name else {}
     if "rcnn" in name:
         small = {"width": 8}
+    if "yolov1" in name:
+        small = {"width": 8, "levels": (4,)}
     label_map = POSES if name.startswith("keypoint") else CLASSES
     model = pagoda.create_model(name, label_map=label_map, **small, **options)
     model.input_spec = InputSpec(
@@ -142,15 +145,19 @@ def priors_of(model: Detector) -> Tensor:
 def _dense(model: Detector, pictures: Sequence[Picture]) -> None:
     priors = priors_at(model, (SIDE, SIDE))
     every = torch.cat(priors)
-    of_points = isinstance(model, FCOS)
+    of_points, of_cells = isinstance(model, FCOS), isinstance(model, YOLOv1)
     encode: Callable[[Tensor, Tensor], Tensor] = (
-        (lambda boxes, points: boxes_to_ltrb(points, boxes)) if of_points else model.coder.encode
+        (lambda boxes, points: boxes_to_ltrb(points, boxes))
+        if of_points
+        else boxes_to_centers
+        if of_cells
+        else model.coder.encode
     )
 
     def forward(images: ImageBatch) -> DenseOutputs:
         numbers = numbers_of(images)
-        logits = torch.full((len(numbers), len(every), len(CLASSES)), NOTHING)
-        centres = every if of_points else (every[:, :2] + every[:, 2:]) / 2
+        logits = torch.full((len(numbers), len(every), len(CLASSES)), 0.0 if of_cells else NOTHING)
+        centres = every if of_points or of_cells else (every[:, :2] + every[:, 2:]) / 2
         outputs = (
             encode(torch.cat([centres, centres + 0.01], dim=1), every).expand(len(numbers), -1, -1).clone()
         )
@@ -159,13 +166,17 @@ def _dense(model: Detector, pictures: Sequence[Picture]) -> None:
                 own = every[said.prior : said.prior + 1]
                 outputs[row, said.prior] = encode(torch.tensor([said.box]), own)[0]
                 for label, score in said.scores.items():
-                    logits[row, said.prior, label] = _logit(
-                        score, of_points and model.postprocess.combine == "root"
-                    )
+                    is_root = of_points and model.postprocess.combine == "root"
+                    logits[row, said.prior, label] = score if of_cells else _logit(score, is_root)
         quality = torch.full(logits.shape[:2], -NOTHING) if of_points else None
+        quality = torch.ones(logits.shape[:2]) if of_cells else quality
         return DenseOutputs(logits, outputs, quality, priors)
 
     model.forward = forward
+
+
+def boxes_to_centers(boxes: Tensor, points: Tensor) -> Tensor:
+    return torch.cat([(boxes[:, :2] + boxes[:, 2:]) / 2 - points, boxes[:, 2:] - boxes[:, :2]], dim=1)
 
 
 def _logit(score: float, is_root: bool) -> float:

@@ -14,7 +14,7 @@ from pagoda.explain.why.examine import why
 from pagoda.explain.why.records import Why
 
 TIMES = 25
-DENSE = ["fcos_resnet18_fpn", "retinanet_resnet18_fpn", "efficientdet_d0"]
+DENSE = ["fcos_resnet18_fpn", "retinanet_resnet18_fpn", "efficientdet_d0", "yolov1_resnet18"]
 REGIONS = ["faster_rcnn_resnet18_fpn"]
 
 

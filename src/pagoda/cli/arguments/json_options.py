@@ -9,7 +9,8 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from pagoda.backbones.resnet_options import Plugin
-from pagoda.plain import admits
+from pagoda.layers.darknet_layer import DarknetLayer
+from pagoda.plain import admits, from_plain
 from pagoda.zoo.composed_options import plugins_from
 
 Blocks = tuple[tuple[bool, ...], ...]
@@ -40,11 +41,23 @@ def _blocks_from(value: object) -> Blocks | None:
     return blocks
 
 
+def _layers_from(value: object) -> tuple[DarknetLayer, ...]:
+    """A list of mappings; what these may say, `DarknetLayer` tells."""
+    if not isinstance(value, list):
+        raise ValueError(f"expected a list of layers, each of it {{'kind': …}}, got {json.dumps(value)}")
+    return tuple(from_plain(DarknetLayer, layer, f"layers.{number}.") for number, layer in enumerate(value))
+
+
 FORMS: dict[object, Form] = {
     tuple[Plugin, ...]: Form(
         """'[{"module": "context_block", "options": {"ratio": 0.5}}]'""",
         plugins_from,
         lambda plugins: [asdict(plugin) for plugin in plugins],
+    ),
+    tuple[DarknetLayer, ...]: Form(
+        """'[{"kind": "maxpool", "size": 2, "stride": 2}, {"kind": "connected"}]'""",
+        _layers_from,
+        lambda layers: [asdict(layer) for layer in layers],
     ),
     Blocks | None: Form("'[[false, false], [true, true]]'", _blocks_from, lambda blocks: blocks),
 }

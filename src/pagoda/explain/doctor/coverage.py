@@ -73,13 +73,15 @@ def examine_coverage(
     report = CoverageReport(
         model=(model.origin or {}).get("model") or type(model).__name__,
         input_size=f"{'×'.join(map(str, spec.canvas or ())) or f'{spec.short_side}/{spec.long_side}'} pixels",
-        kind="anchors" if hasattr(model, "anchors") else "points",
+        kind=prior_kind(model),
         objects=sum(map(len, targets)),
         objects_in_all=in_all,
         pictures=len(targets),
         max_objects_in_picture=max(map(len, targets), default=0),
         max_detections=limits.max_detections,
-        crowded_pictures=sum(len(target) > limits.max_detections for target in targets),
+        crowded_pictures=0
+        if limits.max_detections is None
+        else sum(len(target) > limits.max_detections for target in targets),
         max_iou=limits.max_iou,
     )
     resized = [_resize_boxes(model, target) for target in targets]
@@ -90,6 +92,15 @@ def examine_coverage(
     _summarise(report, model, targets, resized, pictures)
     report.remedies = remedies(report, min(model.strides.values()), min(spec.canvas or (spec.short_side,)))
     return report
+
+
+def prior_kind(model: Detector) -> str:
+    """What its locations are called: points, anchors or cells.
+
+    >>> prior_kind(Detector())
+    'points'
+    """
+    return getattr(model, "prior_kind", "anchors" if hasattr(model, "anchors") else "points")
 
 
 def _first_stage(model: Detector) -> Any:

@@ -28,7 +28,7 @@ class CoverageReport:
     input_size: str
     """short and long side in pixels"""
     kind: str
-    """"points" or "anchors" """
+    """"points", "anchors" or "cells" """
     objects: int
     """examined"""
     objects_in_all: int
@@ -49,8 +49,8 @@ class CoverageReport:
     """best IoU of any anchor over objects: median, lowest, share below 0.5; None without anchors"""
     max_objects_in_picture: int = 0
     """learnable ones in the fullest of the pictures"""
-    max_detections: int = 0
-    """how many objects of a picture the model may report"""
+    max_detections: int | None = 0
+    """how many objects of a picture the model may report; None: all"""
     crowded_pictures: int = 0
     """with more objects than the model may report"""
     suppressed: int = 0
@@ -102,9 +102,11 @@ def remedies(report: CoverageReport, finest_stride: int, short_side: int) -> lis
     ['pictures with more than max_detections = 100 objects: 2; raise it to 120 or more']
     """
     found = []
-    if report.uncovered > report.hidden:
+    if report.kind == "cells":
+        found += _of_cells(report)
+    elif report.uncovered > report.hidden:
         found.append(_too_small(report, finest_stride, short_side))
-    if report.hidden:
+    if report.hidden and report.kind != "cells":
         found.append(
             f"objects whose {report.kind} all go to others on the same spot: {report.hidden};"
             " a larger short_side tells them apart, and boxes drawn twice should be removed"
@@ -123,6 +125,23 @@ def remedies(report: CoverageReport, finest_stride: int, short_side: int) -> lis
         found.append(
             f"objects that overlap one of their class by over max_iou = {report.max_iou:g}:"
             f" {report.suppressed}; suppression keeps one of two: remove boxes drawn twice or raise max_iou"
+        )
+    return found
+
+
+def _of_cells(report: CoverageReport) -> list[str]:
+    """Of a grid whose cells serve one object each."""
+    found = []
+    if report.uncovered > report.hidden:
+        found.append(
+            f"objects too narrow or low to be learnt: {report.uncovered - report.hidden}, below the criterion's"
+            " min_share of the picture; cut the pictures into tiles (--tiles auto, docs/tiles.md)"
+        )
+    if report.hidden:
+        found.append(
+            f"objects that lose their cell to another: {report.hidden}, and are learnt as background; a cell serves"
+            " one, so that a finer grid loses fewer: a larger --model.canvas or a finer level of the backbone"
+            " (--model.levels 4), or under connected layers a larger --model.side"
         )
     return found
 

@@ -10,8 +10,7 @@ from pagoda.data.table.annotations import Annotations, cut_to_picture
 from pagoda.detectors.contract import Detector
 from pagoda.explain.doctor.coverage import priors_at
 from pagoda.messages import counted
-from pagoda.ops.boxes import box_areas
-from pagoda.ops.tiles import tile_windows
+from pagoda.ops.boxes import box_areas, tile_windows
 
 LEAST = 320
 """pixels: pictures are not made smaller than this, however large their objects are"""

@@ -273,7 +273,8 @@ def _describe_levels(
     """Sizes, locations and served objects of the levels the heads read."""
     levels = sorted(pyramid)
     strides: dict[int, int] = getattr(model, "strides", {})
-    sizes = {level: (pyramid[level].shape[-2], pyramid[level].shape[-1]) for level in levels}
+    grid: tuple[int, int] | None = getattr(model, "grid", None)  # of connected layers, whatever the map
+    sizes = {level: grid or (pyramid[level].shape[-2], pyramid[level].shape[-1]) for level in levels}
     counts = [math.prod(sizes[n]) for n in levels] if priors is None else [len(prior) for prior in priors]
     has_anchors = priors is not None and priors[0].shape[1] == 4
     served = _anchor_sizes(model, levels) if has_anchors else _served_ranges(model, levels)

@@ -10,7 +10,11 @@ NAMES = {
     "FrozenBatchNorm2d": "frozen batch norm",
     "FrameGroupNorm": "group norm of each frame",
     "GroupNorm": "group norm",
+    "DarknetBatchNorm2d": "batch norm",
+    "Flatten": "",
+    "LocallyConnected2d": "locally connected layer",
     "ReLU": "ReLU",
+    "LeakyReLU": "leaky ReLU",
     "SiLU": "SiLU",
 }
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.two_stage import TwoStageDetector
-from pagoda.explain.doctor.coverage import assigned, priors_at
+from pagoda.explain.doctor.coverage import assigned, prior_kind, priors_at
 from pagoda.preprocess import InputSpec
 from pagoda.structures.instances import Targets
 
@@ -53,7 +53,7 @@ class Servings:
             )
         frame = spec.to_frame(alone.boxes, image_size)[0]
         width, height = (frame[2:] - frame[:2]).tolist()
-        kind = "anchor" if hasattr(self.model, "anchors") else "location"
+        kind = {"anchors": "anchor", "cells": "cell"}.get(prior_kind(self.model), "location")
         words = f"at this input size it is {width:.0f}×{height:.0f} pixels, which no {kind} serves"
         for factor in LARGER:
             larger = scaled(spec, factor)

@@ -14,8 +14,8 @@ from pagoda.criteria.efficientdet import EfficientDetCriterion
 from pagoda.layers.conv import Activation, Padding
 from pagoda.layers.norm import Norm
 from pagoda.necks.bifpn import Resampling
+from pagoda.ops.anchors import ROUNDED_SHAPES, SQRT2_SHAPES
 from pagoda.ops.box_coding import BoxCoder
-from pagoda.ops.efficientdet_anchors import ROUNDED_SHAPES, SQRT2_SHAPES
 from pagoda.plain import checked
 from pagoda.postprocess.efficientdet import SelectFromAllLevels
 from pagoda.preprocess import InputSpec

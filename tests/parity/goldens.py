@@ -23,6 +23,10 @@ from pagoda.convert.read import Conversion
 ROOT = Path(os.environ.get("PAGODA_GOLDENS", Path(__file__).resolve().parents[3] / "shared" / "goldens"))
 
 
+LATER = ROOT.parent / "goldens_ssd_yolov1"
+"""records of the same form in a folder of their own; those of PAGODA_GOLDENS stand alone"""
+
+
 @cache
 def fill_module():
     """The records' own generator of weights and pictures."""
@@ -76,7 +80,8 @@ def cache_by_identity(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def folders() -> list[Path]:
-    return sorted(path.parent for path in ROOT.glob("*/meta.json"))
+    roots = [ROOT] if "PAGODA_GOLDENS" in os.environ else [ROOT, LATER]
+    return [path.parent for root in roots for path in sorted(root.glob("*/meta.json"))]
 
 
 @dataclass(frozen=True)
@@ -203,7 +208,8 @@ class Golden:
 
     def prefix(self, what: str, number: int) -> str:
         """Of the keys of one picture's detections or proposals; in a batch each has its number."""
-        return what if f"{what}.boxes" in self.arrays else f"{what}.{number}"
+        names = (what, f"{what}.{number}", f"{what}{number}")
+        return next(name for name in names if f"{name}.boxes" in self.arrays)
 
     def targets(self) -> list[dict[str, Any]]:
         """One for each picture."""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from pagoda.convert.names import (
     maskrcnn_benchmark,
     mmdet,
     mmdet_efficientdet,
+    ssd,
     toandaominh,
     torchvision,
     zylo117,
@@ -62,6 +64,8 @@ class Source:
     """{detector: the conventions its files may follow}; empty for backbones alone"""
     box_order: BoxOrder = "xywh"
     """of the four deltas of a box there"""
+    background: Literal["first", "last"] | None = None
+    """where its SSDs have the background among the classes"""
     affine_norms: bool = False
     """norms are stored as scale and shift without statistics"""
     regions: bool = False
@@ -193,9 +197,66 @@ REGION_SOURCES = (
         necks=("fpn",),
     ),
 )
+SSD_SOURCES = (
+    Source(
+        name="amdegroot",
+        title="SSD of ssd.pytorch (amdegroot)",
+        licence=MIT,
+        marks=(r"^vgg\.\d+\.", r"^L2Norm\.weight$", r"^loc\.\d+\."),
+        rules=ssd.AMDEGROOT_RULES,
+        flavours={"ssd300": ("amdegroot",), "ssd512": ("amdegroot",)},
+        background="first",
+    ),
+    Source(
+        name="lufficc",
+        title="SSD of lufficc/SSD",
+        licence=MIT,
+        marks=(r"^backbone\.vgg\.\d+\.", r"^box_head\.predictor\.cls_headers\."),
+        rules=ssd.LUFFICC_RULES,
+        flavours={"ssd300": ("lufficc",), "ssd512": ("lufficc",)},
+        background="first",
+    ),
+    Source(
+        name="lufficc",
+        title="SSDlite of lufficc/SSD on MobileNetV2",
+        licence=MIT,
+        marks=(r"^backbone\.features\.18\.", r"^box_head\.predictor\.cls_headers\."),
+        rules=ssd.LUFFICC_LITE_RULES,
+        flavours={"ssdlite320": ("lufficc",)},
+        background="first",
+    ),
+    Source(
+        name="torchvision",
+        title="torchvision SSD",
+        licence=BSD,
+        marks=(r"^backbone\.scale_weight$", r"^head\.classification_head\.module_list\."),
+        rules=ssd.TORCHVISION_RULES,
+        flavours={"ssd300": ("torchvision",)},
+        background="first",
+    ),
+    Source(
+        name="torchvision",
+        title="torchvision SSDlite",
+        licence=BSD,
+        marks=(r"^backbone\.features\.1\.0\.", r"^head\.classification_head\.module_list\.0\.0\.0\."),
+        rules=ssd.TORCHVISION_LITE_RULES,
+        flavours={"ssdlite320": ("torchvision",)},
+        background="first",
+    ),
+    Source(
+        name="mmdet",
+        title="mmdetection SSD",
+        licence=APACHE,
+        marks=(r"^backbone\.features\.33\.", r"^neck\.extra_layers\.", r"^bbox_head\.cls_convs\."),
+        rules=ssd.MMDET_RULES,
+        flavours={"ssd300": ("mmdet",), "ssd512": ("mmdet",)},
+        background="last",
+    ),
+)
 SOURCES = (
     *REGION_SOURCES,
     *CLIP_SOURCES,
+    *SSD_SOURCES,
     Source(
         name="fcos",
         title="FCOS (tianzhi0549/FCOS)",

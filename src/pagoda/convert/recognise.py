@@ -16,6 +16,7 @@ from pagoda.convert.architecture.rcnn import rcnn_architecture
 from pagoda.convert.architecture.recorded_config import recorded_clips, recorded_style
 from pagoda.convert.names.efficientdet import efficientdet_architecture, told_apart
 from pagoda.convert.names.rules import Renamed, rename
+from pagoda.convert.names.ssd import ssd_architecture
 from pagoda.convert.names.tensorflow import effdet_state, is_tensorflow, read_variables, which_variables
 from pagoda.convert.programs import Source, is_detector, is_known, recognise
 from pagoda.convert.published import Published, find_published
@@ -127,6 +128,8 @@ def recognised(
             architecture = efficientdet_architecture(shapes)
         elif "detect_and_track" in source.flavours:
             architecture = clip_architecture(shapes, recorded_clips(metadata or {}))
+        elif source.background is not None:
+            architecture = ssd_architecture(shapes, has_tables=source.name != "torchvision")
         else:
             read = rcnn_architecture if source.regions else dense_architecture
             architecture = read(shapes, group_norm=_has_group_norm(source, tensors, shapes))

@@ -12,6 +12,7 @@ from pagoda.convert.rcnn_rows import anchor_order, rcnn_rows, reweighted
 from pagoda.convert.tensor_slices import Layout
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.rcnn import RCNN
+from pagoda.detectors.ssd import SSD
 from pagoda.plain import flat
 from pagoda.zoo.families import FAMILIES, conventions_for, parse_name
 from pagoda.zoo.flavours.base import Flavour, RetinaNetFlavour
@@ -23,6 +24,7 @@ COMPUTED = ("body.style", "body.pooling", "body.extra_from", "body.relu_before_e
 COMPUTED += ("resampling", "head_activation")
 COMPUTED += ("coder", "level_scale", "quality_on", "anchors", "input_spec")
 COMPUTED += ("anchor_style", "anchor_steps", "pooling", "proposals.inference", "one_level", "upsampling")
+COMPUTED += ("box_clip", "whole_sizes", "norm_eps", "lite_extras", "lite_plain_last")
 COMPUTED += (
     "rpn_coder",
     "box_coder",
@@ -65,6 +67,7 @@ def to_source(model: Detector, source: str) -> dict[str, Tensor]:
         quality_on=getattr(model, "quality_on", None),
         box_order=chosen.box_order,
         box_rows=getattr(model.box_head, "outputs", 4),
+        background=chosen.background,
     )
     canonical = _canonical_names(state, layout, chosen)
     names = restore(canonical, chosen.rules_to_write(canonical))
@@ -136,7 +139,9 @@ def unlike(ours: Flavour, theirs: Flavour, neck: str) -> list[str]:
 
 
 def detector_of(model: Detector) -> str:
-    """What the zoo's name of such a model begins with: "fcos", "mask_rcnn", …"""
+    """What the zoo's name of such a model begins with: "fcos", "mask_rcnn", "ssd300", …"""
+    if isinstance(model, SSD) and model.origin:
+        return parse_name(model.origin["model"]).detector
     if not isinstance(model, RCNN):
         return type(model).__name__.lower()
     if model.mask_head is not None:

@@ -24,8 +24,11 @@ from pagoda.zoo.flavours.efficientdet import EFFICIENTDET_FLAVOURS
 from pagoda.zoo.flavours.fcos import FCOS_FLAVOURS
 from pagoda.zoo.flavours.rcnn import FASTER_RCNN_FLAVOURS, KEYPOINT_RCNN_FLAVOURS, MASK_RCNN_FLAVOURS
 from pagoda.zoo.flavours.retinanet import RETINANET_FLAVOURS
+from pagoda.zoo.flavours.ssd import SSD300_FLAVOURS, SSD512_FLAVOURS, SSD_FLAVOURS, SSDLITE320_FLAVOURS
 from pagoda.zoo.options import ModelName, ModelOptions, check_known
 from pagoda.zoo.rcnn import REGION_MODELS, rcnn, rcnn_options
+from pagoda.zoo.ssd import VARIANTS as SSD_VARIANTS
+from pagoda.zoo.ssd import published_ssd, ssd, ssd_options
 
 
 @checked
@@ -44,7 +47,9 @@ class Family:
     flavours: Mapping[str, Flavour]
     """{name: conventions}; "" is our own"""
     necks: tuple[str, ...] = tuple(NECKS)
-    """which may end a name"""
+    """which may end a name; "" is none"""
+    backbones: tuple[str, ...] | None = None
+    """which its names have; None: any"""
     of_clips: bool = False
     """its batches are clips of videos, not pictures"""
 
@@ -53,6 +58,12 @@ FAMILIES = {
     "fcos": Family(fcos, dense_options, FCOS_FLAVOURS),
     "retinanet": Family(retinanet, dense_options, RETINANET_FLAVOURS),
     "efficientdet": Family(efficientdet_named, efficientdet_options, EFFICIENTDET_FLAVOURS),
+    "ssd": Family(ssd, ssd_options, SSD_FLAVOURS, ("",)),
+    "ssd300": Family(published_ssd, ssd_options, SSD300_FLAVOURS, ("",), ("vgg16",)),
+    "ssd512": Family(published_ssd, ssd_options, SSD512_FLAVOURS, ("",), ("vgg16",)),
+    "ssdlite320": Family(
+        published_ssd, ssd_options, SSDLITE320_FLAVOURS, ("",), ("mobilenet_v2", "mobilenet_v3_large")
+    ),
     "faster_rcnn": Family(rcnn, rcnn_options, FASTER_RCNN_FLAVOURS, ("fpn", "c4", "dc5")),
     "mask_rcnn": Family(rcnn, rcnn_options, MASK_RCNN_FLAVOURS, ("fpn", "c4", "dc5")),
     "keypoint_rcnn": Family(rcnn, rcnn_options, KEYPOINT_RCNN_FLAVOURS, ("fpn",)),
@@ -128,9 +139,11 @@ PUBLISHED_NECKS = {"fcos": "fpn", "retinanet": "fpn", "efficientdet": "bifpn"}
 MODELS = sorted(
     {
         *VARIANTS,
+        *SSD_VARIANTS,
         *REGION_MODELS,
         *CLIP_MODELS,
         *(f"{detector}_{body}_{neck}" for detector, neck in PUBLISHED_NECKS.items() for body in BACKBONES),
+        *(f"ssd_{body}" for body in BACKBONES),
         *(f"{d}_{b}_{n}" for d in PUBLISHED_NECKS for b in ("resnet50", "ghostnet_100") for n in NECKS),
     }
 )
@@ -171,10 +184,12 @@ def _split_name(name: str) -> ModelName | None:
         plain, flavour = name.removeprefix(f"{detector}_"), ""
     if f"{detector}_{plain}" in VARIANTS:
         return ModelName(detector, plain, "", flavour)
-    necks = [neck for neck in FAMILIES[detector].necks if plain.endswith(f"_{neck}")]
+    family = FAMILIES[detector]
+    necks = [neck for neck in family.necks if neck and plain.endswith(f"_{neck}")]
     neck = max(necks, key=len, default="")
-    backbone = plain.removesuffix(f"_{neck}")
-    if not neck or not knows_backbone(backbone):
+    backbone = plain.removesuffix(f"_{neck}") if neck else plain
+    is_known = knows_backbone(backbone) if family.backbones is None else backbone in family.backbones
+    if neck not in family.necks or not is_known:
         return None
     return ModelName(detector, backbone, neck, flavour)
 

@@ -296,6 +296,26 @@ class RestridedOptions(CellOptions, PixelOptions, CanvasOptions):
 
 @checked
 @dataclass(frozen=True, kw_only=True)
+class SSDOptions(NeckOptions):
+    """SSD on a backbone of one's choice."""
+
+    of = "SSDs on a backbone of your choice"
+    separable: bool = False
+    """SSD's further levels and heads are depthwise separable, as in SSDlite"""
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class PublishedSSDOptions(ChannelOptions, CanvasOptions):
+    """SSD300, SSD512 and SSDlite as published."""
+
+    of = "SSD300, SSD512 and SSDlite"
+    box_sizes: Literal["voc", "coco"] | None = None
+    """which published table of default boxes: that for VOC, or the smaller ones for COCO; None: as the flavour has it"""
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
 class RCNNOptions(ModelOptions):
     """Heads that look at regions: R-CNN and Detect-and-Track."""
 
@@ -375,6 +395,6 @@ GROUPS = (
     ModelOptions, PixelOptions, ChannelOptions, SideOptions, CanvasOptions, FrozenOptions, NormOptions,
     GroupNormOptions, DeformOptions, ResNetOptions, StageOptions, LevelOptions, PyramidOptions, NeckOptions,
     FPNOptions, CellOptions, ActivationOptions, BiFPNOptions, TowerOptions, HeadNormOptions, DenseOptions,
-    VariantOptions, RCNNOptions, KeypointOptions, DetectAndTrackOptions, TimeStrideOptions,
+    VariantOptions, SSDOptions, PublishedSSDOptions, RCNNOptions, KeypointOptions, DetectAndTrackOptions, TimeStrideOptions,
 )  # fmt: skip
 """each option stands in one of them; all others inherit it"""

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from pagoda.convert.read import convert
 from pagoda.convert.recognise import open_foreign
+from pagoda.ops.anchors import DefaultBoxes
 from pagoda.ops.boxes import xyxy_to_xywh
-from pagoda.ops.default_boxes import DefaultBoxes
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
 from pagoda.zoo.families import FAMILIES

@@ -56,7 +56,7 @@ def rounded(channels: float, divisor: int = 8) -> int:
     return near + divisor if near < 0.9 * channels else near
 
 
-class Squeeze(nn.Module):
+class _Squeeze(nn.Module):
     """Squeeze-and-excitation: every channel times a factor from 0 to 1 that the means of all channels say."""
 
     def __init__(self, channels: int) -> None:
@@ -69,7 +69,7 @@ class Squeeze(nn.Module):
         return x * nn.functional.hardsigmoid(self.fc2(squeezed))
 
 
-class Block(nn.Module):
+class _Block(nn.Module):
     """1×1 up, depthwise, perhaps squeezed, 1×1 down; added to the input where the shape stays."""
 
     def __init__(self, inputs: int, row: Row, *, eps: float, momentum: float) -> None:
@@ -90,7 +90,7 @@ class Block(nn.Module):
         )
         layers.append(depthwise)
         if row.squeezes:
-            layers.append(Squeeze(row.middle))
+            layers.append(_Squeeze(row.middle))
         layers.append(_conv_norm(row.middle, row.outputs, 1, eps=eps, momentum=momentum))
         self.block = nn.Sequential(*layers)
         self.adds = row.stride == 1 and inputs == row.outputs
@@ -142,7 +142,7 @@ class MobileNetV3Large(nn.Module):
             if reduced_tail and index >= SPLIT:
                 inside = row.middle // 2 if index > SPLIT else row.middle
                 row = row._replace(middle=inside, outputs=row.outputs // 2)
-            self.features.append(Block(inputs, row, **norm))
+            self.features.append(_Block(inputs, row, **norm))
             inputs = row.outputs
         self.features.append(_conv_norm(inputs, LAST_FACTOR * inputs, 1, act=nn.Hardswish, **norm))
         every = {4: ROWS[SPLIT - 1].middle, 5: LAST_FACTOR * inputs}

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from urllib.parse import urlparse
 
-from pagoda.convert.programs import APACHE, BSD, MIT, NON_COMMERCIAL, SHARE_ALIKE
+from pagoda.convert.source import APACHE, BSD, MIT, NON_COMMERCIAL, SHARE_ALIKE
 from pagoda.plain import JsonObject, checked
 
 

@@ -16,10 +16,11 @@ from pagoda.convert.architecture.rcnn import rcnn_architecture
 from pagoda.convert.architecture.recorded_config import recorded_clips, recorded_style
 from pagoda.convert.names.efficientdet import efficientdet_architecture, told_apart
 from pagoda.convert.names.rules import Renamed, rename
-from pagoda.convert.names.ssd import ssd_architecture
 from pagoda.convert.names.tensorflow import effdet_state, is_tensorflow, read_variables, which_variables
-from pagoda.convert.programs import Source, is_detector, is_known, recognise
+from pagoda.convert.programs import is_detector, is_known, recognise
 from pagoda.convert.published import Published, find_published
+from pagoda.convert.source import Source
+from pagoda.convert.ssd import ssd_architecture
 from pagoda.convert.tensor_slices import shapes_of
 from pagoda.messages import counted
 from pagoda.weights.files import WeightsError

@@ -67,7 +67,7 @@ class Layout:
     """How a dense detector of ours joins its predictions.
 
     >>> Layout(2, "class").place("quality.bias")
-    Place(name='class_head.predict.bias', rows=slice(2, 3, None), order=None)
+    Place(name='class_head.predict.bias', rows=slice(2, 3, None), order=None, last_first=None)
     """
 
     num_classes: int

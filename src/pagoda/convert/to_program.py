@@ -7,14 +7,14 @@ from torch import Tensor
 
 from pagoda.backbones.resnet import ResNet
 from pagoda.convert.names.rules import restore
-from pagoda.convert.programs import SOURCES, Source
+from pagoda.convert.programs import SOURCES
 from pagoda.convert.rcnn_rows import anchor_order, rcnn_rows, reweighted
+from pagoda.convert.source import Source
 from pagoda.convert.tensor_slices import Layout
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.rcnn import RCNN
-from pagoda.detectors.ssd import SSD
 from pagoda.plain import flat
-from pagoda.zoo.families import FAMILIES, conventions_for, parse_name
+from pagoda.zoo.families import FAMILIES, conventions_for, is_known, parse_name
 from pagoda.zoo.flavours.base import Flavour, RetinaNetFlavour
 from pagoda.zoo.flavours.rcnn import RCNNFlavour
 from pagoda.zoo.options import check_known
@@ -140,8 +140,9 @@ def unlike(ours: Flavour, theirs: Flavour, neck: str) -> list[str]:
 
 def detector_of(model: Detector) -> str:
     """What the zoo's name of such a model begins with: "fcos", "mask_rcnn", "ssd300", …"""
-    if isinstance(model, SSD) and model.origin:
-        return parse_name(model.origin["model"]).detector
+    name = (model.origin or {}).get("model")
+    if is_known(name):
+        return parse_name(str(name)).detector
     if not isinstance(model, RCNN):
         return type(model).__name__.lower()
     if model.mask_head is not None:

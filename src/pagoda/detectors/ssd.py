@@ -6,10 +6,8 @@ from torch import Tensor, nn
 from pagoda.criteria.ssd import MultiBoxCriterion
 from pagoda.detectors.contract import check_label_map, strides_of
 from pagoda.detectors.dense import AnchorDetector
-from pagoda.heads.per_level import PerLevelHead
-from pagoda.ops.anchors import Side
+from pagoda.ops.anchors import DefaultBoxes, Side
 from pagoda.ops.box_coding import BoxCoder
-from pagoda.ops.default_boxes import DefaultBoxes
 from pagoda.plain import checked
 from pagoda.postprocess.ssd import SelectSSD
 from pagoda.preprocess import InputSpec
@@ -36,13 +34,14 @@ class SSD(AnchorDetector):
     Raises ValueError for heads and default boxes that do not fit each other, and a label map of other classes.
 
     >>> from pagoda.backbones.resnet import ResNet
+    >>> from pagoda.heads.per_level import PerLevelHead
     >>> from pagoda.necks.extras import ExtraLevel, ExtraLevels
     >>> body = ResNet(18, levels=(3,))
     >>> neck = ExtraLevels(body.channels, [ExtraLevel(32, 16)])
     >>> boxes = DefaultBoxes(min_sizes=(30, 60), max_sizes=(60, 90), ratios=((2.0,), (2.0,)))
     >>> counts = dict(zip(neck.channels, boxes.counts))
-    >>> heads = {"class_head": PerLevelHead(neck.channels, counts, 2 + 1), "box_head": PerLevelHead(neck.channels, counts, 4)}
-    >>> len(SSD(body, neck, boxes=boxes, **heads).label_map)
+    >>> class_head, box_head = PerLevelHead(neck.channels, counts, 2 + 1), PerLevelHead(neck.channels, counts, 4)
+    >>> len(SSD(body, neck, class_head=class_head, box_head=box_head, boxes=boxes).label_map)
     2
     """
 
@@ -51,8 +50,8 @@ class SSD(AnchorDetector):
         backbone: nn.Module,
         neck: nn.Module,
         *,
-        class_head: PerLevelHead,
-        box_head: PerLevelHead,
+        class_head: nn.Module,
+        box_head: nn.Module,
         boxes: DefaultBoxes,
         label_map: LabelMap | None = None,
         input_spec: InputSpec | None = None,
@@ -79,7 +78,7 @@ class SSD(AnchorDetector):
         if prior_probability is not None:
             class_head.set_background_prior(prior_probability)
 
-    def _count_classes(self, class_head: PerLevelHead, box_head: PerLevelHead) -> int:
+    def _count_classes(self, class_head: nn.Module, box_head: nn.Module) -> int:
         """Of foreground."""
         wanted = dict(zip(self.levels, self.boxes.counts, strict=False))
         if len(self.levels) != len(self.boxes.counts):

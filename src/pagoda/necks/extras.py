@@ -139,9 +139,13 @@ class _Layers:
     """Makes convolutions with what stands behind each."""
 
     norm: Norm
+    """as `ExtraLevels` has it, and so are all others"""
     activation: Activation
+    """behind every norm"""
     eps: float
+    """of the norms"""
     momentum: float
+    """of the norms"""
 
     def of_level(self, inputs: int, row: ExtraLevel, kind: ExtraKind) -> nn.Sequential:
         """One level's convolutions; `kind` as `ExtraLevels` has it."""

@@ -8,10 +8,46 @@ from typing import TypeVar
 from pagoda.backbones.resnet_options import Plugin
 from pagoda.messages import did_you_mean
 from pagoda.plain import JsonObject, checked, from_plain
-from pagoda.zoo.option_groups import GROUPS
+from pagoda.zoo.option_groups import (
+    ActivationOptions,
+    BiFPNOptions,
+    CanvasOptions,
+    CellOptions,
+    ChannelOptions,
+    DeformOptions,
+    DenseOptions,
+    DetectAndTrackOptions,
+    FPNOptions,
+    FrozenOptions,
+    GroupNormOptions,
+    HeadNormOptions,
+    KeypointOptions,
+    LevelOptions,
+    NeckOptions,
+    NormOptions,
+    PixelOptions,
+    PublishedSSDOptions,
+    PyramidOptions,
+    RCNNOptions,
+    ResNetOptions,
+    SideOptions,
+    SSDOptions,
+    StageOptions,
+    TimeStrideOptions,
+    TowerOptions,
+    VariantOptions,
+)
 from pagoda.zoo.options import ModelOptions, Options, check_known
 
 Read = TypeVar("Read", bound=Options)
+GROUPS = (
+    ModelOptions, PixelOptions, ChannelOptions, SideOptions, CanvasOptions, FrozenOptions, NormOptions,
+    GroupNormOptions, DeformOptions, ResNetOptions, StageOptions, LevelOptions, PyramidOptions, NeckOptions,
+    FPNOptions, CellOptions, ActivationOptions, BiFPNOptions, TowerOptions, HeadNormOptions, DenseOptions,
+    VariantOptions, SSDOptions, PublishedSSDOptions, RCNNOptions, KeypointOptions, DetectAndTrackOptions,
+    TimeStrideOptions,
+)  # fmt: skip
+"""each option stands in one of them; all others inherit it"""
 
 
 @cache

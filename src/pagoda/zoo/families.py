@@ -1,7 +1,8 @@
 """All detectors by name: detector_backbone_neck, with .flavour or without."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 
 from pagoda.detectors.contract import Detector
 from pagoda.plain import checked
@@ -24,11 +25,8 @@ from pagoda.zoo.flavours.efficientdet import EFFICIENTDET_FLAVOURS
 from pagoda.zoo.flavours.fcos import FCOS_FLAVOURS
 from pagoda.zoo.flavours.rcnn import FASTER_RCNN_FLAVOURS, KEYPOINT_RCNN_FLAVOURS, MASK_RCNN_FLAVOURS
 from pagoda.zoo.flavours.retinanet import RETINANET_FLAVOURS
-from pagoda.zoo.flavours.ssd import SSD300_FLAVOURS, SSD512_FLAVOURS, SSD_FLAVOURS, SSDLITE320_FLAVOURS
 from pagoda.zoo.options import ModelName, ModelOptions, check_known
 from pagoda.zoo.rcnn import REGION_MODELS, rcnn, rcnn_options
-from pagoda.zoo.ssd import VARIANTS as SSD_VARIANTS
-from pagoda.zoo.ssd import published_ssd, ssd, ssd_options
 
 
 @checked
@@ -54,15 +52,52 @@ class Family:
     """its batches are clips of videos, not pictures"""
 
 
+# SSD's modules are imported when one is asked for: whoever loads another model does without them.
+
+
+def _ssd(name: ModelName, labels: LabelMap, options: ModelOptions, flavour: Flavour) -> Detector:
+    from pagoda.zoo.ssd import ssd_named
+
+    return ssd_named(name, labels, options, flavour)
+
+
+def _ssd_options(name: ModelName, flavour: Flavour) -> tuple[type[ModelOptions], ...]:
+    from pagoda.zoo.ssd import ssd_options
+
+    return ssd_options(name)
+
+
+class _SSDFlavours(Mapping[str, Flavour]):
+    """Those of one of its kinds."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    @cached_property
+    def _known(self) -> Mapping[str, Flavour]:
+        from pagoda.zoo.flavours.ssd import SSD_FLAVOURS
+
+        return SSD_FLAVOURS[self.kind]
+
+    def __getitem__(self, name: str) -> Flavour:
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+
 FAMILIES = {
     "fcos": Family(fcos, dense_options, FCOS_FLAVOURS),
     "retinanet": Family(retinanet, dense_options, RETINANET_FLAVOURS),
     "efficientdet": Family(efficientdet_named, efficientdet_options, EFFICIENTDET_FLAVOURS),
-    "ssd": Family(ssd, ssd_options, SSD_FLAVOURS, ("",)),
-    "ssd300": Family(published_ssd, ssd_options, SSD300_FLAVOURS, ("",), ("vgg16",)),
-    "ssd512": Family(published_ssd, ssd_options, SSD512_FLAVOURS, ("",), ("vgg16",)),
+    "ssd": Family(_ssd, _ssd_options, _SSDFlavours("SSD"), ("",)),
+    "ssd300": Family(_ssd, _ssd_options, _SSDFlavours("SSD300"), ("",), ("vgg16",)),
+    "ssd512": Family(_ssd, _ssd_options, _SSDFlavours("SSD512"), ("",), ("vgg16",)),
     "ssdlite320": Family(
-        published_ssd, ssd_options, SSDLITE320_FLAVOURS, ("",), ("mobilenet_v2", "mobilenet_v3_large")
+        _ssd, _ssd_options, _SSDFlavours("SSDLITE320"), ("",), ("mobilenet_v2", "mobilenet_v3_large")
     ),
     "faster_rcnn": Family(rcnn, rcnn_options, FASTER_RCNN_FLAVOURS, ("fpn", "c4", "dc5")),
     "mask_rcnn": Family(rcnn, rcnn_options, MASK_RCNN_FLAVOURS, ("fpn", "c4", "dc5")),
@@ -139,7 +174,7 @@ PUBLISHED_NECKS = {"fcos": "fpn", "retinanet": "fpn", "efficientdet": "bifpn"}
 MODELS = sorted(
     {
         *VARIANTS,
-        *SSD_VARIANTS,
+        *(f"{detector}_{body}" for detector, family in FAMILIES.items() for body in family.backbones or ()),
         *REGION_MODELS,
         *CLIP_MODELS,
         *(f"{detector}_{body}_{neck}" for detector, neck in PUBLISHED_NECKS.items() for body in BACKBONES),

@@ -311,7 +311,7 @@ class PublishedSSDOptions(ChannelOptions, CanvasOptions):
 
     of = "SSD300, SSD512 and SSDlite"
     box_sizes: Literal["voc", "coco"] | None = None
-    """which published table of default boxes: that for VOC, or the smaller ones for COCO; None: as the flavour has it"""
+    """which published table of default boxes: that for VOC, or the smaller ones for COCO; None: the flavour's"""
 
 
 @checked
@@ -389,12 +389,3 @@ class TimeStrideOptions(ModelOptions):
     time_stride: bool = False
     """each stage from layer2 on halves the frames, an odd number rounded up, as Detect-and-Track's TIME_STRIDE_ON: on
     one level over clips (c4_3d, c5_3d); tubes then have the middle frames of a clip alone"""
-
-
-GROUPS = (
-    ModelOptions, PixelOptions, ChannelOptions, SideOptions, CanvasOptions, FrozenOptions, NormOptions,
-    GroupNormOptions, DeformOptions, ResNetOptions, StageOptions, LevelOptions, PyramidOptions, NeckOptions,
-    FPNOptions, CellOptions, ActivationOptions, BiFPNOptions, TowerOptions, HeadNormOptions, DenseOptions,
-    VariantOptions, SSDOptions, PublishedSSDOptions, RCNNOptions, KeypointOptions, DetectAndTrackOptions, TimeStrideOptions,
-)  # fmt: skip
-"""each option stands in one of them; all others inherit it"""

@@ -15,7 +15,7 @@ from pagoda.detectors.ssd import SSD
 from pagoda.heads.per_level import PerLevelHead
 from pagoda.layers.conv import Activation
 from pagoda.necks.extras import ExtraLevel, ExtraLevels
-from pagoda.ops.default_boxes import DefaultBoxes
+from pagoda.ops.anchors import DefaultBoxes
 from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
 from pagoda.zoo import inputs
@@ -275,7 +275,13 @@ def ssd(name: ModelName, labels: LabelMap, options: SSDOptions, flavour: SSDFlav
     )
 
 
-def ssd_options(name: ModelName, flavour: Flavour) -> tuple[type[ModelOptions], ...]:
+def ssd_named(name: ModelName, labels: LabelMap, options: ModelOptions, flavour: Flavour) -> SSD:
+    """The published SSD of this name, or our own on its backbone."""
+    build = published_ssd if f"{name.detector}_{name.backbone}" in VARIANTS else ssd
+    return build(name, labels, options, flavour)  # type: ignore[arg-type, operator]
+
+
+def ssd_options(name: ModelName) -> tuple[type[ModelOptions], ...]:
     """The option groups of an SSD of this name."""
     if f"{name.detector}_{name.backbone}" in VARIANTS:
         return (PublishedSSDOptions,)

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from pagoda.convert.names.rules import Rule, rename, restore
-from pagoda.convert.programs import SOURCES, Source
+from pagoda.convert.programs import SOURCES
+from pagoda.convert.source import Source
 
 RULES = (
     Rule("block.{i}.gn.{rest}", "ours.{i}.norm.{rest}", where_ours_lacks="ours.{i}.norm.mean"),

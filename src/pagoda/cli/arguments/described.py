@@ -15,7 +15,7 @@ from pagoda.models import list_models
 from pagoda.plain import JsonObject, value_schema
 from pagoda.training.settings import to_plain
 from pagoda.version import __version__
-from pagoda.zoo.option_groups import GROUPS
+from pagoda.zoo.composed_options import GROUPS
 from pagoda.zoo.options import ModelOptions, Options
 
 NOTES = {

@@ -8,9 +8,8 @@ from typing import get_type_hints
 from pagoda.cli.arguments.json_options import most_words
 from pagoda.cli.arguments.parsing import names_code
 from pagoda.models import is_checkpoint
-from pagoda.zoo.composed_options import check_applies, owner_of
+from pagoda.zoo.composed_options import GROUPS, check_applies, owner_of
 from pagoda.zoo.families import options_class, parse_name
-from pagoda.zoo.option_groups import GROUPS
 from pagoda.zoo.options import ModelOptions, Options
 
 

@@ -164,8 +164,8 @@ class Missed:
         rank = int((ranks[own] > ranks[place]).sum()) + 1
         return Reason(
             "max_candidates",
-            f"{self._had(prior, overlaps)}, number {rank:,} of {select.rivals_in_words} before suppression; max_candidates is"
-            f" {select.max_candidates:,}",
+            f"{self._had(prior, overlaps)}, number {rank:,} of {select.rivals_in_words} before suppression;"
+            f" max_candidates is {select.max_candidates:,}",
             f"max_candidates of {rank} or more, or a higher min_score, which leaves fewer",
             self._evidence(prior, overlaps),
         )

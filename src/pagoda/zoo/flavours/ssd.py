@@ -6,8 +6,8 @@ from typing import Literal
 
 from pagoda.criteria.ssd import MultiBoxCriterion
 from pagoda.necks.extras import ExtraKind
+from pagoda.ops.anchors import BoxClip, DefaultBoxes
 from pagoda.ops.box_coding import BoxCoder
-from pagoda.ops.default_boxes import BoxClip, DefaultBoxes
 from pagoda.plain import check_numbers, checked
 from pagoda.postprocess.ssd import SelectSSD
 from pagoda.preprocess import InputSpec
@@ -19,6 +19,7 @@ SSD_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 """of the four deltas: the inverse of the variances .1, .1, .2, .2"""
 
 
+@checked
 def stretched(mean: tuple[float, float, float], *, order: Literal["RGB", "BGR"] = "RGB") -> InputSpec:
     """Pictures stretched to a square (300, unless a variant says otherwise), of which the mean is taken off.
 
@@ -136,8 +137,7 @@ MMDET = replace(
     postprocess=SelectSSD(min_score=0.02, max_candidates=1000, candidates_of="level", drop_empty=True),
 )
 
-SSD_FLAVOURS = {"": SSDFlavour()}
-SSD300_FLAVOURS = {
+ON_VGG = {
     "": SSDFlavour(),
     "caffe": CAFFE,
     "amdegroot": AMDEGROOT,
@@ -145,9 +145,13 @@ SSD300_FLAVOURS = {
     "torchvision": TORCHVISION,
     "mmdet": MMDET,
 }
-SSD512_FLAVOURS = {name: SSD300_FLAVOURS[name] for name in ("", "caffe", "amdegroot", "lufficc", "mmdet")}
-SSDLITE320_FLAVOURS = {
-    "": SSDFlavour(norm_eps=1e-3, norm_momentum=0.03),
-    "torchvision": TORCHVISION_LITE,
-    "lufficc": LUFFICC,
+SSD_FLAVOURS = {
+    "SSD": {"": SSDFlavour()},
+    "SSD300": ON_VGG,
+    "SSD512": {name: flavour for name, flavour in ON_VGG.items() if name != "torchvision"},
+    "SSDLITE320": {
+        "": SSDFlavour(norm_eps=1e-3, norm_momentum=0.03),
+        "torchvision": TORCHVISION_LITE,
+        "lufficc": LUFFICC,
+    },
 }

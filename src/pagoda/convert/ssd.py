@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pagoda.convert.architecture.dense import Architecture
 from pagoda.convert.architecture.plugins import Shapes
 from pagoda.convert.names.rules import Rule
+from pagoda.convert.source import APACHE, BSD, MIT, Source
 from pagoda.weights.files import WeightsError
 
 MOST_LEVELS = 8
@@ -180,3 +181,61 @@ def in_channels(shapes: Mapping[str, tuple[int, ...]]) -> int:
     """
     names = ("backbone.features.0.weight", "backbone.features.0.0.weight")
     return next((shapes[name][1] for name in names if name in shapes), 3)
+
+
+SSD_SOURCES = (
+    Source(
+        name="amdegroot",
+        title="SSD of pytorch (amdegroot)",
+        licence=MIT,
+        marks=(r"^vgg\.\d+\.", r"^L2Norm\.weight$", r"^loc\.\d+\."),
+        rules=AMDEGROOT_RULES,
+        flavours={"ssd300": ("amdegroot",), "ssd512": ("amdegroot",)},
+        background="first",
+    ),
+    Source(
+        name="lufficc",
+        title="SSD of lufficc/SSD",
+        licence=MIT,
+        marks=(r"^backbone\.vgg\.\d+\.", r"^box_head\.predictor\.cls_headers\."),
+        rules=LUFFICC_RULES,
+        flavours={"ssd300": ("lufficc",), "ssd512": ("lufficc",)},
+        background="first",
+    ),
+    Source(
+        name="lufficc",
+        title="SSDlite of lufficc/SSD on MobileNetV2",
+        licence=MIT,
+        marks=(r"^backbone\.features\.18\.", r"^box_head\.predictor\.cls_headers\."),
+        rules=LUFFICC_LITE_RULES,
+        flavours={"ssdlite320": ("lufficc",)},
+        background="first",
+    ),
+    Source(
+        name="torchvision",
+        title="torchvision SSD",
+        licence=BSD,
+        marks=(r"^backbone\.scale_weight$", r"^head\.classification_head\.module_list\."),
+        rules=TORCHVISION_RULES,
+        flavours={"ssd300": ("torchvision",)},
+        background="first",
+    ),
+    Source(
+        name="torchvision",
+        title="torchvision SSDlite",
+        licence=BSD,
+        marks=(r"^backbone\.features\.1\.0\.", r"^head\.classification_head\.module_list\.0\.0\.0\."),
+        rules=TORCHVISION_LITE_RULES,
+        flavours={"ssdlite320": ("torchvision",)},
+        background="first",
+    ),
+    Source(
+        name="mmdet",
+        title="mmdetection SSD",
+        licence=APACHE,
+        marks=(r"^backbone\.features\.33\.", r"^neck\.extra_layers\.", r"^bbox_head\.cls_convs\."),
+        rules=MMDET_RULES,
+        flavours={"ssd300": ("mmdet",), "ssd512": ("mmdet",)},
+        background="last",
+    ),
+)

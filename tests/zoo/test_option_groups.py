@@ -6,8 +6,8 @@ from dataclasses import fields
 import pytest
 
 from pagoda.models import create_model
+from pagoda.zoo.composed_options import GROUPS
 from pagoda.zoo.families import options_class, options_from, parse_name
-from pagoda.zoo.option_groups import GROUPS
 from pagoda.zoo.options import MOST, ModelOptions
 
 pytestmark = pytest.mark.medium

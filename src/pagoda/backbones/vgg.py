@@ -26,7 +26,8 @@ class VGG16(nn.Module):
     convolutions, `fc6` (3×3, dilated by 6) and `fc7` (1×1), behind a last pooling that keeps the size: C4 is then
     what `fc7` gives, 1024 channels 16 pixels apart, and there is no C5 (Liu 2016, after Chen 2015).
 
-    The third pooling rounds up, so that 75 cells become 38.
+    Poolings round up, so that 75 cells become 38, as Caffe's do; of those with pictures of other sides than 300 and
+    512, ssd.pytorch and torchvision round up the third alone.
 
     Args:
         levels: which of C2 … C5 to return (reduced: C2 … C4); blocks beyond the last are not built.
@@ -107,5 +108,5 @@ def build_layers(in_channels: int, *, same_size_end: bool) -> list[nn.Module]:
             layers += [nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU(inplace=True)]
             inputs = width
         is_end = block == len(ROWS) and same_size_end
-        layers.append(nn.MaxPool2d(3, 1, 1) if is_end else nn.MaxPool2d(2, 2, ceil_mode=block == 3))
+        layers.append(nn.MaxPool2d(3, 1, 1) if is_end else nn.MaxPool2d(2, 2, ceil_mode=True))
     return layers

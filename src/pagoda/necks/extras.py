@@ -1,5 +1,6 @@
 """SSD's further levels: each is made of the one below by a few convolutions (Liu 2016, figure 2)."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -163,13 +164,8 @@ class _Layers:
         conv = nn.Conv2d(inputs, outputs, **window, groups=groups, bias=self.norm == "none")  # type: ignore[arg-type]
         layers: list[nn.Module] = [conv]
         if self.norm != "none":
-            built = build_norm(self.norm, outputs, eps=self.eps, groups=_groups(outputs))
+            built = build_norm(self.norm, outputs, eps=self.eps, groups=math.gcd(32, outputs))
             if isinstance(built, nn.BatchNorm2d | nn.SyncBatchNorm):
                 built.momentum = self.momentum
             layers.append(built)
         return nn.Sequential(*layers, build_activation(self.activation))
-
-
-def _groups(channels: int) -> int:
-    """Of group norm: 32, or the largest power of two below that divides the channels."""
-    return next(groups for groups in (32, 16, 8, 4, 2, 1) if channels % groups == 0)

@@ -242,7 +242,7 @@ def ssd(name: ModelName, labels: LabelMap, options: SSDOptions, flavour: SSDFlav
     highest = max(body.channels)  # type: ignore[arg-type, type-var]
     if top < highest:
         raise ValueError(f"top_level must be {highest} or more on this backbone, got {top}")
-    norm = options.neck_norm or "batch"
+    norm = options.neck_norm or "group"
     activation: Activation = "relu6" if options.separable else "relu"
     neck = ExtraLevels(
         body.channels,  # type: ignore[arg-type]

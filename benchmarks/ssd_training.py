@@ -1,7 +1,7 @@
 """SSD beside torchvision's: the same body, size, batch, epochs and data; accuracy, and steps per second in turns.
 
-python benchmarks/ssd_training.py --data DIR/bccd                   # ResNet-18 from scratch, 320×240, batch 8, 12 epochs
-python benchmarks/ssd_training.py --data DIR/bccd --what speed      # the steps alone
+python benchmarks/ssd_training.py --data DIR/bccd                 # ResNet-18 from scratch, 320×240, batch 8, 12 epochs
+python benchmarks/ssd_training.py --data DIR/bccd --what speed    # the steps alone
 
 * pagoda – `ssd_resnet18` under Pagoda's default recipe, in bf16 unless --precision says fp32.
 * torchvision – its SSD class on torchvision's ResNet-18 (C3 to C5) with three further levels as in its SSD300, its

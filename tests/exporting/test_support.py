@@ -25,6 +25,7 @@ MODELS = {
     "FCOS": ("fcos_resnet18_fpn", SMALL | DENSE),
     "RetinaNet": ("retinanet_resnet18_fpn", SMALL | DENSE),
     "EfficientDet": ("efficientdet_d0", {"canvas": (96, 128), "num_classes": 3, "cells": 1}),
+    "SSD": ("ssd_resnet18", {"canvas": (96, 128), "num_classes": 3, "levels": (3, 4), "top_level": 6, "width": 32}),
     "Faster R-CNN": ("faster_rcnn_resnet18_fpn", SMALL),
     "Mask R-CNN": ("mask_rcnn_resnet18_fpn", SMALL),
     "Keypoint R-CNN": ("keypoint_rcnn_resnet18_fpn", SMALL | {"num_classes": 1}),
@@ -47,6 +48,9 @@ def model_of(family: str):
         return spread_out(model, (96, 128))
     if family == "EfficientDet":
         torch.nn.init.normal_(model.class_head.predict.conv_pw.weight)
+    elif family == "SSD":
+        for layer in model.class_head.predict.values():
+            torch.nn.init.normal_(layer.weight, std=0.05)
     elif family != "Detect-and-Track":
         torch.nn.init.normal_(model.class_head.predict.weight, std=0.3)
     return model

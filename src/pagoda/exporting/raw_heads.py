@@ -23,6 +23,7 @@ from pagoda.exporting.parity import HALF, SINGLE, ParityError, Tolerance
 from pagoda.exporting.parity_pictures import Picture, parity_batches, told_batches
 from pagoda.exporting.program import trace_pixels
 from pagoda.files.atomic import write_atomically
+from pagoda.postprocess.ssd import SelectSSD
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.outputs import DenseOutputs
 
@@ -44,6 +45,11 @@ ANCHORS = (
     " by weights: dx dy dw dh, dw and dh at most max_log_growth, with limit_shrinking at least its opposite; box:"
     " centre (cx + dx w, cy + dy h), sides w exp(dw), h exp(dh)"
 )
+SIGMOID = (
+    "sigmoid of class_logits; with quality_logits times their sigmoid, and the root of that where combine in"
+    " postprocess is root"
+)
+SOFTMAX = "softmax of class_logits, whose last column is the background, of which nothing is reported"
 
 
 @dataclass(kw_only=True)
@@ -113,12 +119,12 @@ def export_raw_heads(
 
     >>> export_raw_heads(Detector(), "heads.onnx")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    ValueError: raw heads are of detectors that predict at every location (FCOS, RetinaNet, EfficientDet), not of ...
+    ValueError: raw heads are of detectors that predict at every location (FCOS, RetinaNet, EfficientDet, SSD), not of ...
     """
     path = Path(path)
     if not isinstance(model, DenseDetector):
         raise ValueError(
-            "raw heads are of detectors that predict at every location (FCOS, RetinaNet, EfficientDet), not of"
+            "raw heads are of detectors that predict at every location (FCOS, RetinaNet, EfficientDet, SSD), not of"
             f" {type(model).__name__}"
         )
     check_installed()
@@ -165,12 +171,13 @@ def _to_onnx(
 def decoding(model: DenseDetector) -> Mapping[str, object]:
     """How the file's outputs become boxes and scores, in words and numbers."""
     is_anchored = isinstance(model, AnchorDetector)
+    is_softmax = isinstance(model.postprocess, SelectSSD)
     return {
         "boxes": "deltas" if is_anchored else "distances",
         "boxes_in_words": ANCHORS if is_anchored else POINTS,
         **(asdict(model.coder) if isinstance(model, AnchorDetector) else {}),
-        "scores": "sigmoid of class_logits; with quality_logits times their sigmoid, and the root of that where combine"
-        " in postprocess is root",
+        "scores": SOFTMAX if is_softmax else SIGMOID,
+        "background": "last" if is_softmax else None,
         "strides": {str(level): stride for level, stride in model.strides.items()},
     }
 

@@ -3,7 +3,7 @@
 from typing import Literal
 
 Family = Literal[
-    "FCOS", "RetinaNet", "EfficientDet", "Faster R-CNN", "Mask R-CNN", "Keypoint R-CNN", "Detect-and-Track"
+    "FCOS", "RetinaNet", "EfficientDet", "SSD", "Faster R-CNN", "Mask R-CNN", "Keypoint R-CNN", "Detect-and-Track"
 ]
 Form = Literal["onnx", "onnx --half", "onnx --raw-heads", "xml", "xml --half", "xml --int8"]
 
@@ -106,7 +106,10 @@ def decode(outputs, decoding):
     return np.concatenate([center - half, center + half - (legacy and not decoding["exclusive_ends"])], axis=-1)
 
 
-def scores(outputs, combine):
+def scores(outputs, combine, decoding):
+    if decoding["background"] == "last":  # SSD: a softmax
+        found = np.exp(outputs["class_logits"] - outputs["class_logits"].max(-1, keepdims=True))
+        return (found / found.sum(-1, keepdims=True))[..., :-1]
     found = 1 / (1 + np.exp(-outputs["class_logits"]))
     if "quality_logits" in outputs:
         found = found / (1 + np.exp(-outputs["quality_logits"][..., None]))

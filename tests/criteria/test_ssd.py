@@ -44,7 +44,18 @@ def test_worked_example() -> None:
     index = CRITERION.assign(grid(), target.boxes)
     assert (index >= 0).nonzero().flatten().tolist() == [0, 6, 15] and index[[0, 6, 15]].tolist() == [0, 1, 2]
     background = torch.logsumexp(outputs.class_logits, -1) - outputs.class_logits[..., -1]
-    wanted = [0.117041, 1.338388, 3.487676, 3.910562, 0.982143, 0.086378, 0.667433, 2.982361, 4.123864, 2.014020]
+    wanted = [
+        0.117041,
+        1.338388,
+        3.487676,
+        3.910562,
+        0.982143,
+        0.086378,
+        0.667433,
+        2.982361,
+        4.123864,
+        2.014020,
+    ]
     torch.testing.assert_close(background[0, :10], torch.tensor(wanted), rtol=0, atol=2e-6)
     mined = CRITERION.mine(background, (index >= 0)[None])[0].nonzero().flatten().tolist()
     assert mined == [1, 2, 3, 7, 8, 9, 12, 13, 14]
@@ -75,8 +86,13 @@ def test_the_batch_s_positives_divide_both_losses() -> None:
 
 def test_a_batch_without_objects_is_0_and_its_gradient_finite() -> None:
     outputs, _ = example()
-    logits, boxes = outputs.class_logits.clone().requires_grad_(), outputs.box_outputs.clone().requires_grad_()
-    losses = CRITERION(outputs._replace(class_logits=logits, box_outputs=boxes), [targets([], [])], [3], coder=CODER)
+    logits, boxes = (
+        outputs.class_logits.clone().requires_grad_(),
+        outputs.box_outputs.clone().requires_grad_(),
+    )
+    losses = CRITERION(
+        outputs._replace(class_logits=logits, box_outputs=boxes), [targets([], [])], [3], coder=CODER
+    )
     assert [loss.item() for loss in losses.values()] == [0, 0]
     sum(losses.values()).backward()
     assert not logits.grad.any() and not boxes.grad.any()
@@ -149,7 +165,11 @@ def test_focal_loss_of_all_boxes() -> None:
 def test_order_of_objects_is_irrelevant_where_none_share_a_box() -> None:
     outputs, target = example()
     turned = target[torch.tensor([2, 0, 1])]
-    for criterion in (CRITERION, replace(CRITERION, matching="bipartite"), replace(CRITERION, box_loss="giou")):
+    for criterion in (
+        CRITERION,
+        replace(CRITERION, matching="bipartite"),
+        replace(CRITERION, box_loss="giou"),
+    ):
         with alone():
             pairs = [criterion(outputs, [each], [3], coder=CODER) for each in (target, turned)]
         for name in pairs[0]:

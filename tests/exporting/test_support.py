@@ -25,7 +25,10 @@ MODELS = {
     "FCOS": ("fcos_resnet18_fpn", SMALL | DENSE),
     "RetinaNet": ("retinanet_resnet18_fpn", SMALL | DENSE),
     "EfficientDet": ("efficientdet_d0", {"canvas": (96, 128), "num_classes": 3, "cells": 1}),
-    "SSD": ("ssd_resnet18", {"canvas": (96, 128), "num_classes": 3, "levels": (3, 4), "top_level": 6, "width": 32}),
+    "SSD": (
+        "ssd_resnet18",
+        {"canvas": (96, 128), "num_classes": 3, "levels": (3, 4), "top_level": 6, "width": 32},
+    ),
     "Faster R-CNN": ("faster_rcnn_resnet18_fpn", SMALL),
     "Mask R-CNN": ("mask_rcnn_resnet18_fpn", SMALL),
     "Keypoint R-CNN": ("keypoint_rcnn_resnet18_fpn", SMALL | {"num_classes": 1}),

@@ -88,7 +88,9 @@ def test_ssd300_clamped_as_ssd_pytorch(which: str, rows: dict, sums: tuple[float
 
 def test_ssd300_as_caffe_has_it() -> None:
     found = shares(table("ssd300_vgg16", "caffe"), "ssd300_vgg16")
-    check(found, {**VOC300, 8730: (0.5, 0.5, 1.2445079, 0.6222540), 8541: (304 / 300, None, None, None)}, 1e-6)
+    check(
+        found, {**VOC300, 8730: (0.5, 0.5, 1.2445079, 0.6222540), 8541: (304 / 300, None, None, None)}, 1e-6
+    )
     wanted = [4443.94667, 4443.94667, 1510.42931, 1510.42931]
     assert found.double().sum(0).tolist() == pytest.approx(wanted, abs=1e-3)
     clamped = shares(table("ssd300_vgg16", "amdegroot"), "ssd300_vgg16")
@@ -171,7 +173,9 @@ def by_hand(boxes: DefaultBoxes, rows: int, columns: int, height: float, width: 
                 corners = [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
                 if boxes.clip == "corners":
                     corners = [min(max(corner, 0), 1) for corner in corners]
-                found.append([corner * side for corner, side in zip(corners, (width, height) * 2, strict=True)])
+                found.append(
+                    [corner * side for corner, side in zip(corners, (width, height) * 2, strict=True)]
+                )
     return found
 
 

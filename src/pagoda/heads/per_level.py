@@ -74,12 +74,13 @@ class PerLevelHead(nn.Module):
 
     def set_background_prior(self, probability: float) -> None:
         """Start so that the softmax of each box's outputs, the last of them background, gives all the others
-        `probability` together."""
+        `probability` together, nearly alike whatever the features: weights are small."""
         odds = (self.outputs - 1) * (1 - probability) / probability
         with torch.no_grad():
             for level, count in self.boxes.items():
                 layer = self.predict[str(level)]
                 last = layer if isinstance(layer, nn.Conv2d) else layer[-1]  # type: ignore[index]
+                nn.init.normal_(last.weight, std=0.01)  # type: ignore[union-attr, arg-type]
                 last.bias.view(count, self.outputs)[:, -1] = math.log(odds)  # type: ignore[union-attr, operator]
 
     def forward(self, pyramid: dict[int, Float[Tensor, "b _ _ _"]]) -> Float[Tensor, "b p {self.outputs}"]:

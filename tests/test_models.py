@@ -68,6 +68,9 @@ def test_every_name_builds(name: str) -> None:
     if name.startswith("detect_and_track_"):  # see test_detect_and_track.py
         assert type(model).__name__ == "DetectAndTrack"
         return
+    if detector.startswith("ssd"):  # see zoo/test_ssd.py
+        assert type(model).__name__ == "SSD"
+        return
     assert type(model).__name__.lower() == detector
     if name in VARIANTS or detector == "yolov1":  # without a neck: see test_yolov1.py
         return
@@ -77,8 +80,12 @@ def test_every_name_builds(name: str) -> None:
     assert backbone.replace("_", "").startswith((family, "resnext", "ghostresnet"))
 
 
+PUBLISHED_SSDS = ("ssd300_vgg16", "ssd512_vgg16", "ssdlite320_mobilenet_v2", "ssdlite320_mobilenet_v3_large")
+
+
 @pytest.mark.parametrize(
-    "name", ["fcos_resnet18_fpn", "retinanet_resnet18_fpn", "efficientdet_d0", "yolov1_tiny"]
+    "name",
+    ["fcos_resnet18_fpn", "retinanet_resnet18_fpn", "efficientdet_d0", "yolov1_tiny", *PUBLISHED_SSDS],
 )
 def test_every_flavour_builds_and_travels(name: str) -> None:
     for flavour in list_flavours(name.partition("_")[0]):

@@ -87,7 +87,7 @@ def create_model(
     inflation = chosen.inflation if isinstance(chosen, DetectAndTrackOptions) else None
     model = build_detector(parts, label_map, chosen, conventions)
     if chosen.backbone_weights:
-        from pagoda.convert.choice_notes import say_choice
+        from pagoda.convert.report import say_choice
 
         report = load_backbone_weights(
             model.backbone, chosen.backbone_weights, inflation=inflation, take=chosen.take
@@ -328,8 +328,8 @@ def _checkpoint(
 ) -> Detector:
     path = local_file(path)
     if not has_card(path):
-        from pagoda.convert.choice_notes import say_choice
         from pagoda.convert.read import convert
+        from pagoda.convert.report import say_choice
 
         conversion = convert(
             path, flavour=flavour, label_map=label_map, num_classes=num_classes, options=options, take=take

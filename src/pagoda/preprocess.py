@@ -58,7 +58,7 @@ class InputSpec:
     fit: Fit = "resize"
     """"resize" as the three sizes above say; else the three do not count and the picture is scaled to fit
     `canvas`: "letterbox" in its middle (bubbliiiing), "corner" top left (EfficientDet), "stretch" each side for
-    itself to all of it (bubbliiiing's letterbox_image=False)"""
+    itself to all of it (SSD; bubbliiiing's letterbox_image=False)"""
     canvas: tuple[int, int] | None = None
     """(height, width) of the frame for "letterbox", "corner" and "stretch"; batches are at least as large"""
     border: int | tuple[int, int, int] = 128
@@ -99,8 +99,8 @@ class InputSpec:
                 f"scale, mean and std must be finite, at most {LARGEST:g}, and scale and std not 0, got {numbers}"
             )
         check_numbers(self, 0, 255, "border")
-        if self.resample == "float" and self.fit != "resize":
-            raise ValueError(f'resample="float" goes with fit="resize" only, got fit={self.fit!r}')
+        if self.resample == "float" and self.fit not in ("resize", "stretch"):
+            raise ValueError(f'resample="float" goes with fit="resize" or "stretch", got fit={self.fit!r}')
 
     @property
     def channels(self) -> int:

@@ -14,6 +14,7 @@ from pagoda.exporting.engines import open_engine
 from pagoda.exporting.parity import ParityError
 from pagoda.exporting.parity_pictures import drawn_pictures
 from pagoda.exporting.raw_heads import export_raw_heads
+from pagoda.models import create_model
 
 sys.path.insert(0, str(Path(__file__).parent))
 from small import one_level_fcos, small_darknet, two_levels_and_all_heads, two_levels_of_anchors
@@ -43,6 +44,18 @@ def of_cells(tmp_path_factory):
     return model, path, export_raw_heads(model, path)
 
 
+@pytest.fixture(scope="module")
+def of_default_boxes(tmp_path_factory):
+    torch.manual_seed(0)
+    model = create_model(
+        "ssd_resnet18", num_classes=3, canvas=SIZE, levels=(3,), top_level=4, width=32
+    ).eval()
+    for layer in model.class_head.predict.values():
+        torch.nn.init.normal_(layer.weight, std=0.05)
+    path = tmp_path_factory.mktemp("raw") / "default_boxes.onnx"
+    return model, path, export_raw_heads(model, path)
+
+
 def outputs_of(path: Path, pixels: torch.Tensor) -> dict[str, np.ndarray]:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
@@ -60,7 +73,8 @@ def documented(repository: Path) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("which", "size"), [("of_points", SIZE), ("of_anchors", (61, 83)), ("of_cells", SIZE)]
+    ("which", "size"),
+    [("of_points", SIZE), ("of_anchors", (61, 83)), ("of_cells", SIZE), ("of_default_boxes", SIZE)],
 )
 def test_decoded_as_the_documentation_says(which, size, request, repository):
     model, path, report = request.getfixturevalue(which)
@@ -70,7 +84,7 @@ def test_decoded_as_the_documentation_says(which, size, request, repository):
     pixels = torch.stack(drawn_pictures(size, 1))
     found, functions = outputs_of(path, pixels), documented(repository)
     boxes = functions["decode"](found, decoding)
-    scores = functions["scores"](found, limits["combine"], decoding["sigmoid"])
+    scores = functions["scores"](found, limits["combine"], decoding)
     with torch.no_grad():
         expected = model.detect(
             model.input_spec.batch(list(pixels)),

@@ -25,6 +25,10 @@ MODELS = {
     "FCOS": ("fcos_resnet18_fpn", SMALL | DENSE),
     "RetinaNet": ("retinanet_resnet18_fpn", SMALL | DENSE),
     "EfficientDet": ("efficientdet_d0", {"canvas": (96, 128), "num_classes": 3, "cells": 1}),
+    "SSD": (
+        "ssd_resnet18",
+        {"canvas": (96, 128), "num_classes": 3, "levels": (3, 4), "top_level": 6, "width": 32},
+    ),
     "YOLOv1": (
         "yolov1_resnet18",
         {"canvas": (96, 128), "num_classes": 3, "width": 16, "head_depth": 1, "levels": (4,)},
@@ -51,6 +55,9 @@ def model_of(family: str):
         return spread_out(model, (96, 128))
     if family == "EfficientDet":
         torch.nn.init.normal_(model.class_head.predict.conv_pw.weight)
+    elif family == "SSD":
+        for layer in model.class_head.predict.values():
+            torch.nn.init.normal_(layer.weight, std=0.05)
     elif family == "YOLOv1":
         torch.nn.init.normal_(model.head.predict.weight, std=0.1)
         torch.nn.init.constant_(model.head.predict.bias[:5], 0.5)

@@ -36,6 +36,10 @@ NAMELESS = ("/darknet",)
 """repositories whose files hold numbers without names"""
 
 
+LATER = ROOT.parent / "goldens_ssd_yolov1"
+"""records of the same form in a folder of their own; those of PAGODA_GOLDENS stand alone"""
+
+
 @cache
 def fill_module():
     """The records' own generator of weights and pictures."""
@@ -229,7 +233,8 @@ class Golden:
 
     def prefix(self, what: str, number: int) -> str:
         """Of the keys of one picture's detections or proposals; in a batch each has its number."""
-        return what if f"{what}.boxes" in self.arrays else f"{what}.{number}"
+        names = (what, f"{what}.{number}", f"{what}{number}")
+        return next(name for name in names if f"{name}.boxes" in self.arrays)
 
     def targets(self) -> list[dict[str, Any]]:
         """One for each picture."""

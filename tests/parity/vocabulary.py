@@ -84,7 +84,8 @@ TOLD = (
     "base_channels", "in_channels", "deep_stem", "avg_down", "with_cp", "zero_init_residual", "pretrained",
     "*USE_DCN_IN_TOWER", "FPN.USE_GN", "*.pos_weight", "*.debug", "backbone.num_stages", "backbone.out_indices",
     "backbone.frozen_stages", "backbone.norm_eval", "*roi_layer.output_size", "*featmap_strides", "*dcn_on_last_conv",
-    "backbone.groups", "backbone.base_width",
+    "backbone.groups", "backbone.base_width", "*boxes_per_location", "*BOXES_PER_LOCATION", "image_mean", "image_std",
+    "*PRETRAINED", "*PIXEL_MEAN", "trainable_backbone_layers", "backbone",
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from torchvision.models.detection import fcos_resnet50_fpn
 from torchvision.models.mobilenetv2 import mobilenet_v2
 
 import pagoda
-from pagoda.convert.choice_notes import collected_notes
+from pagoda.convert.report import collected_notes
 from pagoda.weights.file_types import WeightsError, WeightsNote
 from pagoda.weights.state_dict import read_foreign
 

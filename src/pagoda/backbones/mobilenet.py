@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pagoda.layers.norm import Norm, build_norm, freeze
 from pagoda.plain import checked
 
-STEM = 32
+STEM, LAST = 32, 1280
 # table 2 of the paper without its last rows: expansion, outputs, blocks, stride of the first
 ROWS = (
     *((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2)),
@@ -61,6 +61,8 @@ class MobileNetV2(nn.Module):
         frozen_stages: 0 nothing, 1 the stem, 2 stem and layers up to C2, …: no gradients, statistics fixed,
             also after `.train()`. (The original counts entries of `features` instead, and freezes none.)
         in_channels: of the pictures.
+        last_conv: level 5 is the 1×1 convolution to 1280 channels behind the last block (`features` 18), which
+            SSDlite reads, not the block's 320.
 
     Raises ValueError for levels or frozen stages there are not.
 
@@ -75,6 +77,7 @@ class MobileNetV2(nn.Module):
         norm: Norm = "batch",
         frozen_stages: int = 0,
         in_channels: int = 3,
+        last_conv: bool = False,
     ) -> None:
         super().__init__()
         _check_options(levels, norm, frozen_stages)
@@ -86,8 +89,13 @@ class MobileNetV2(nn.Module):
             block = InvertedResidual(inputs, outputs, expansion=expansion, stride=stride, norm=norm)
             self.features.append(block)
             inputs = outputs
+        self.ends = {ENDS[level]: level for level in self.levels}
         self.strides = {level: 2**level for level in self.levels}
         self.channels = {level: BLOCKS[ENDS[level] - 1][1] for level in self.levels}
+        if last_conv and self.levels[-1] == 5:
+            self.features.append(_conv_norm_relu6(inputs, LAST, norm=norm))
+            self.channels[5] = LAST
+            self.ends = {**{end: level for end, level in self.ends.items() if level < 5}, len(BLOCKS) + 1: 5}
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -105,7 +113,7 @@ class MobileNetV2(nn.Module):
         return self
 
     def forward(self, pictures: Tensor) -> dict[int, Tensor]:
-        ends = {ENDS[level]: level for level in self.levels}
+        ends = self.ends
         x, pyramid = pictures, {}
         for index, layer in enumerate(self.features):
             x = layer(x)

@@ -19,6 +19,7 @@ from pagoda.convert.names import (
     zylo117,
 )
 from pagoda.convert.source import APACHE, BSD, MIT, NON_COMMERCIAL, SHARE_ALIKE, Source
+from pagoda.convert.ssd import SSD_SOURCES
 from pagoda.messages import counted, short_list
 from pagoda.weights.files import WeightsError
 
@@ -132,6 +133,7 @@ REGION_SOURCES = (
 SOURCES = (
     *REGION_SOURCES,
     *CLIP_SOURCES,
+    *SSD_SOURCES,
     Source(
         name="fcos",
         title="FCOS (tianzhi0549/FCOS)",

@@ -267,4 +267,5 @@ def _layout_of(model: Detector, checkpoint: ForeignCheckpoint) -> Layout:
         quality_on=getattr(model, "quality_on", None),
         box_order=checkpoint.source.box_order,
         box_rows=checkpoint.architecture.box_rows,
+        background=checkpoint.source.background,
     )

@@ -10,9 +10,8 @@ from torch import nn
 from pagoda.backbones.resnet_blocks import Residual
 from pagoda.backbones.timm import SameConv2d
 from pagoda.convert.assign import check_told, fill_model
-from pagoda.convert.choice_notes import say_choice
 from pagoda.convert.recognise import ForeignCheckpoint, open_foreign
-from pagoda.convert.report import ConversionReport
+from pagoda.convert.report import ConversionReport, say_choice
 from pagoda.convert.tensor_slices import Place
 from pagoda.files.text import with_home
 from pagoda.layers.deform import DeformConv2d

@@ -21,6 +21,7 @@ from pagoda.convert.names.tensorflow import effdet_state, is_tensorflow, read_va
 from pagoda.convert.programs import is_detector, is_known, recognise
 from pagoda.convert.published import Published, find_published
 from pagoda.convert.source import Source
+from pagoda.convert.ssd import ssd_architecture
 from pagoda.convert.tensor_slices import shapes_of
 from pagoda.messages import counted
 from pagoda.weights.files import WeightsError
@@ -129,6 +130,8 @@ def recognised(
             architecture = efficientdet_architecture(shapes)
         elif "detect_and_track" in source.flavours:
             architecture = clip_architecture(shapes, recorded_clips(metadata or {}))
+        elif source.background is not None:
+            architecture = ssd_architecture(shapes, has_tables=source.name != "torchvision")
         else:
             read = rcnn_architecture if source.regions else dense_architecture
             architecture = read(shapes, group_norm=_has_group_norm(source, tensors, shapes))

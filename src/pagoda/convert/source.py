@@ -1,8 +1,9 @@
-"""What is known of a program whose checkpoints are read."""
+"""A program whose checkpoints are read: by which marks it is known, and how its names become ours."""
 
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import Tensor
 
@@ -46,6 +47,8 @@ class Source:
     """{detector: the conventions its files may follow}; empty for backbones alone"""
     box_order: BoxOrder = "xywh"
     """of the four deltas of a box there"""
+    background: Literal["first", "last"] | None = None
+    """where its SSDs have the background among the classes"""
     affine_norms: bool = False
     """norms are stored as scale and shift without statistics"""
     regions: bool = False

@@ -1,5 +1,6 @@
 """Where a canonical tensor lives in our model: some are rows of a larger tensor, some have rows in another order."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -10,6 +11,8 @@ from torch import Tensor
 from pagoda.plain import checked
 
 BoxOrder = Literal["xywh", "yxhw"]
+CLASS_ROWS = re.compile(r"class_head\.predict\.\d+(\.3)?\.(weight|bias)")
+"""of SSD: rows are default boxes, each with all its classes"""
 
 
 @checked
@@ -29,19 +32,33 @@ class Place:
     """of our tensor; None: all"""
     order: tuple[int, ...] | None = None
     """for each row of the other tensor the one of ours; None: the same"""
+    last_first: int | None = None
+    """of every so many rows the last of ours is the first there: the background of a default box"""
 
     def read(self, ours: Tensor) -> Tensor:
         """The other program's tensor, out of ours (weights or gradients)."""
         part = ours if self.rows is None else ours[self.rows]
+        if self.last_first is not None:
+            return _rolled(part, self.last_first, 1)
         return part if self.order is None else part[list(self.order)]
 
     def write(self, ours: Tensor, theirs: Tensor) -> None:
         """Put their tensor into ours, in place."""
         part = ours if self.rows is None else ours[self.rows]
-        if self.order is None:
+        if self.last_first is not None:
+            part.copy_(_rolled(theirs, self.last_first, -1))
+        elif self.order is None:
             part.copy_(theirs)
         else:
             part[list(self.order)] = theirs.to(part.dtype)
+
+
+def _rolled(rows: Tensor, count: int, shift: int) -> Tensor:
+    """
+    >>> _rolled(torch.tensor([1, 2, 3, 4]), 2, 1)
+    tensor([2, 1, 4, 3])
+    """
+    return rows.unflatten(0, (-1, count)).roll(shift, 1).flatten(0, 1)
 
 
 @checked
@@ -50,7 +67,7 @@ class Layout:
     """How a dense detector of ours joins its predictions.
 
     >>> Layout(2, "class").place("quality.bias")
-    Place(name='class_head.predict.bias', rows=slice(2, 3, None), order=None)
+    Place(name='class_head.predict.bias', rows=slice(2, 3, None), order=None, last_first=None)
     """
 
     num_classes: int
@@ -61,10 +78,14 @@ class Layout:
     """of the other program's box deltas"""
     box_rows: int = 4
     """outputs of the box head: 4 for each anchor of a cell"""
+    background: Literal["first", "last"] | None = None
+    """where the other program's SSD has it among the classes; ours has it last. None: there is none"""
 
     def place(self, canonical: str) -> Place:
         """Where our model keeps a canonical tensor."""
         head, _, kind = canonical.rpartition(".")
+        if self.background == "first" and CLASS_ROWS.fullmatch(canonical):
+            return Place(canonical, last_first=self.num_classes + 1)
         if head == "quality" and self.quality_on is not None:
             rows = self.num_classes if self.quality_on == "class" else 4
             return Place(f"{self.quality_on}_head.predict.{kind}", slice(rows, rows + 1))

@@ -14,7 +14,7 @@ from pagoda.convert.tensor_slices import Layout
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.rcnn import RCNN
 from pagoda.plain import flat
-from pagoda.zoo.families import conventions_for, parse_name
+from pagoda.zoo.families import conventions_for, is_known, parse_name
 from pagoda.zoo.flavours.base import Flavour, RetinaNetFlavour
 from pagoda.zoo.flavours.rcnn import RCNNFlavour
 from pagoda.zoo.options import check_known
@@ -24,6 +24,7 @@ COMPUTED = ("body.style", "body.pooling", "body.extra_from", "body.relu_before_e
 COMPUTED += ("resampling", "head_activation")
 COMPUTED += ("coder", "level_scale", "quality_on", "anchors", "input_spec")
 COMPUTED += ("anchor_style", "anchor_steps", "pooling", "proposals.inference", "one_level", "upsampling")
+COMPUTED += ("box_clip", "whole_sizes", "norm_eps", "lite_extras", "lite_plain_last")
 COMPUTED += (
     "rpn_coder",
     "box_coder",
@@ -66,6 +67,7 @@ def to_source(model: Detector, source: str) -> dict[str, Tensor]:
         quality_on=getattr(model, "quality_on", None),
         box_order=chosen.box_order,
         box_rows=getattr(model.box_head, "outputs", 4),
+        background=chosen.background,
     )
     canonical = _canonical_names(state, layout, chosen)
     names = restore(canonical, chosen.rules_to_write(canonical))
@@ -137,7 +139,10 @@ def unlike(ours: Flavour, theirs: Flavour, neck: str) -> list[str]:
 
 
 def detector_of(model: Detector) -> str:
-    """What the zoo's name of such a model begins with: "fcos", "mask_rcnn", …"""
+    """What the zoo's name of such a model begins with: "fcos", "mask_rcnn", "ssd300", …"""
+    name = (model.origin or {}).get("model")
+    if is_known(name):
+        return parse_name(str(name)).detector
     if not isinstance(model, RCNN):
         return type(model).__name__.lower()
     if model.mask_head is not None:

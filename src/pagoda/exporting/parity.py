@@ -222,12 +222,11 @@ class Candidacy:
         if self.select.max_candidates is None:
             return False
         taken = self._candidates(self.select)
-        ends = torch.tensor(self.select.competitors(self.outputs)).cumsum(0)
-        group_of_taken = torch.bucketize(taken.places, ends, right=True)
+        group_of_taken = self.select.rivals(self.outputs, taken.places)
         ranks = self._ranks(taken)
         pairs = self._pairs_like(report, box, score, label)
         for group, rank in zip(
-            torch.bucketize(pairs.places, ends, right=True), self._ranks(pairs), strict=True
+            self.select.rivals(self.outputs, pairs.places), self._ranks(pairs), strict=True
         ):
             rivals = ranks[(group_of_taken == group) & (taken.scores > 0)]
             is_full = len(rivals) >= self.select.max_candidates

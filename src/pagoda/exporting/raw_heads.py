@@ -24,6 +24,7 @@ from pagoda.exporting.parity import HALF, SINGLE, ParityError, Tolerance
 from pagoda.exporting.parity_pictures import Picture, parity_batches, told_batches
 from pagoda.exporting.program import trace_pixels
 from pagoda.files.atomic import write_atomically
+from pagoda.postprocess.ssd import SelectSSD
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.outputs import DenseOutputs
 
@@ -54,6 +55,11 @@ ANCHORS = (
     " by weights: dx dy dw dh, dw and dh at most max_log_growth, with limit_shrinking at least its opposite; box:"
     " centre (cx + dx w, cy + dy h), sides w exp(dw), h exp(dh)"
 )
+SIGMOID = (
+    "sigmoid of class_logits; with quality_logits times their sigmoid, and the root of that where combine in"
+    " postprocess is root"
+)
+SOFTMAX = "softmax of class_logits, whose last column is the background, of which nothing is reported"
 
 
 @dataclass(kw_only=True)
@@ -128,8 +134,8 @@ def export_raw_heads(
     path = Path(path)
     if not isinstance(model, DenseDetector):
         raise ValueError(
-            "raw heads are of detectors that predict at every location (FCOS, RetinaNet, EfficientDet, YOLOv1), not of"
-            f" {type(model).__name__}"
+            "raw heads are of detectors that predict at every location (FCOS, RetinaNet, EfficientDet, SSD, YOLOv1),"
+            f" not of {type(model).__name__}"
         )
     check_installed()
     check_exportable(model, size)
@@ -180,12 +186,14 @@ def _to_onnx(
 def decoding(model: DenseDetector) -> Mapping[str, object]:
     """How the file's outputs become boxes and scores, in words and numbers."""
     is_anchored, is_cells = isinstance(model, AnchorDetector), isinstance(model, YOLOv1)
+    is_softmax = isinstance(model.postprocess, SelectSSD)
     return {
         "boxes": "deltas" if is_anchored else "centers" if is_cells else "distances",
         "boxes_in_words": ANCHORS if is_anchored else CELLS if is_cells else POINTS,
         **(asdict(model.coder) if isinstance(model, AnchorDetector) else {}),
-        "sigmoid": not is_cells,
-        "scores": AS_THEY_ARE if is_cells else SIGMOIDS,
+        "sigmoid": not (is_cells or is_softmax),
+        "scores": SOFTMAX if is_softmax else AS_THEY_ARE if is_cells else SIGMOID,
+        "background": "last" if is_softmax else None,
         "strides": {str(level): stride for level, stride in model.strides.items()},
     }
 
@@ -224,9 +232,7 @@ def _add(
     away = (boxes[0] - boxes[1]).abs() / (longest / 100).clamp(min=1)
     report.locations += away.shape[0] * away.shape[1]
     report.max_box_difference = max(report.max_box_difference, away.max().item())
-    for name in ("class_logits", "quality_logits"):
+    for name, said in (("class_logits", model.postprocess.probabilities), ("quality_logits", torch.sigmoid)):
         if name in ours:
-            apart = ours[name] - theirs[name]
-            if not isinstance(model, YOLOv1):  # whose numbers are probabilities as they are
-                apart = ours[name].sigmoid() - theirs[name].sigmoid()
+            apart = said(ours[name]) - said(theirs[name])
             report.max_score_difference = max(report.max_score_difference, apart.abs().max().item())

@@ -6,6 +6,7 @@ Family = Literal[
     "FCOS",
     "RetinaNet",
     "EfficientDet",
+    "SSD",
     "YOLOv1",
     "Faster R-CNN",
     "Mask R-CNN",
@@ -117,8 +118,11 @@ def decode(outputs, decoding):
     return np.concatenate([center - half, center + half - (legacy and not decoding["exclusive_ends"])], axis=-1)
 
 
-def scores(outputs, combine, sigmoid=True):
-    if not sigmoid:  # decoding["sigmoid"] says so: probabilities as they are (YOLOv1)
+def scores(outputs, combine, decoding):
+    if decoding["background"] == "last":  # SSD: a softmax
+        found = np.exp(outputs["class_logits"] - outputs["class_logits"].max(-1, keepdims=True))
+        return (found / found.sum(-1, keepdims=True))[..., :-1]
+    if not decoding["sigmoid"]:  # probabilities as they are (YOLOv1)
         return outputs["class_logits"] * outputs["quality_logits"][..., None]
     found = 1 / (1 + np.exp(-outputs["class_logits"]))
     if "quality_logits" in outputs:

@@ -156,6 +156,60 @@ def assign_claim_best(
     return torch.where(claims < nobody, claims, index)
 
 
+def assign_overwrite(
+    iou: Float[Tensor, "p n"],
+    *,
+    min_iou: float = 0.5,
+) -> Int[Tensor, " p"]:
+    """Index of the object of highest IoU for each default box, BACKGROUND below `min_iou`, given the overlaps.
+
+    Then every object overwrites the one default box it overlaps most, whatever the IoU: of equal boxes the first, of
+    several objects that want one the last, so that an earlier one may end with nothing (ssd.pytorch, lufficc,
+    torchvision's SSD, mmdetection's with `gt_max_assign_all=False`).
+
+    >>> assign_overwrite(torch.tensor([[0.78, 0.67], [0.0, 0.08]]))  # both want the first, and the second gets it
+    tensor([ 1, -1])
+    """
+    if iou.numel() == 0:
+        return torch.full((len(iou),), BACKGROUND, device=iou.device)
+    best_iou, best = iou.max(dim=1)
+    index = best.masked_fill(best_iou < min_iou, BACKGROUND)
+    objects = torch.arange(iou.shape[1], device=iou.device)
+    claims = torch.full_like(index, BACKGROUND).scatter_reduce(0, iou.argmax(dim=0), objects, "amax")
+    return torch.where(claims >= 0, claims, index)
+
+
+def assign_bipartite(
+    iou: Float[Tensor, "p n"],
+    *,
+    min_iou: float = 0.5,
+    least_iou: float = 1e-6,
+) -> Int[Tensor, " p"]:
+    """As `assign_overwrite`, but each object has a default box of its own first (Liu 2016, section 2.2; Caffe).
+
+    Again and again the pair of highest IoU among boxes and objects not yet taken is matched, until every object that
+    overlaps a free box by more than `least_iou` has one. Every other box takes its best object if their IoU is at
+    least `min_iou`.
+
+    >>> assign_bipartite(torch.tensor([[0.78, 0.67], [0.0, 0.08]]))
+    tensor([0, 1])
+    """
+    if iou.numel() == 0:
+        return torch.full((len(iou),), BACKGROUND, device=iou.device)
+    best_iou, best = iou.max(dim=1)
+    index = best.masked_fill(best_iou < min_iou, BACKGROUND)
+    free = iou.clone()
+    for _ in range(min(iou.shape)):
+        # Round by round without asking what came out, which an accelerator would have to be waited for.
+        highest = free.argmax()
+        box, object_ = highest // iou.shape[1], highest % iou.shape[1]
+        is_matched = free[box, object_] > least_iou
+        index[box] = torch.where(is_matched, object_, index[box])
+        free[box] = torch.where(is_matched, -1.0, free[box])
+        free[:, object_] = torch.where(is_matched, -1.0, free[:, object_])
+    return index
+
+
 # Which of them take part in a training step. B images, P candidates.
 
 

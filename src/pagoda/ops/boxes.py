@@ -43,9 +43,9 @@ def _overlap(
 
 
 def pairwise_iou(
-    a: Float[Tensor, "n 4"], b: Float[Tensor, "m 4"], *, inclusive: bool = False
+    a: Float[Tensor, "n 4"], b: Float[Tensor, "m 4"], *, inclusive: bool = False, union_eps: float = 0.0
 ) -> Float[Tensor, "n m"]:
-    """IoU of every box of `a` with every box of `b`; 0 where both are empty.
+    """IoU of every box of `a` with every box of `b`; 0 where both are empty. `union_eps` is added to unions.
 
     >>> left, right = torch.tensor([[0., 0., 2., 1.]]), torch.tensor([[1., 0., 3., 1.], [5., 0., 6., 1.]])
     >>> pairwise_iou(left, right)  # one of three pixels, none
@@ -64,6 +64,7 @@ def pairwise_iou(
     )
     inter = (right - left + extra).clamp(min=0) * (bottom - top + extra).clamp(min=0)
     union = box_areas(a, inclusive=inclusive)[:, None] + box_areas(b, inclusive=inclusive)[None] - inter
+    union = union + union_eps if union_eps else union
     return inter / union.clamp(min=torch.finfo(a.dtype).tiny)
 
 

@@ -70,6 +70,10 @@ class SelectFromAllLevels(SelectDense):
         counts = super().competitors(outputs)
         return counts if self.levels_apart else [sum(counts)]
 
+    @property
+    def rivals_in_words(self) -> str:
+        return "its level" if self.levels_apart else "the picture"
+
     def _cut(self, found: Candidates, sizes: Real[Tensor, "b 2"]) -> Candidates:
         return super()._cut(found, sizes - 1 if self.last_pixel else sizes)
 

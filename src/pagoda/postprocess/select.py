@@ -128,8 +128,8 @@ class Select(Generic[Outputs]):
     """None: all"""
     across_classes: bool = False
     """boxes suppress each other whatever their classes (toandaominh1997)"""
-    clip: Literal["before", "after"] = "before"
-    """boxes are cut to the picture before or after suppression (detectron2, AdelaiDet)"""
+    clip: Literal["before", "after", "never"] = "before"
+    """boxes are cut to the picture before or after suppression (detectron2, AdelaiDet), or not (ssd.pytorch)"""
     drop_empty: bool = False
     """boxes without area once cut are dropped (detectron2, mmdet)"""
     order: Literal["score", "location"] = "score"
@@ -173,6 +173,16 @@ class Select(Generic[Outputs]):
     def competitors(self, outputs: Outputs) -> list[int]:
         """How many pairs compete for `max_candidates` places, group by group, in the order of `places`."""
         raise TypeError(f"{type(self).__name__} defines no competitors")
+
+    def rivals(self, outputs: Outputs, places: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+        """A number for each place, equal where pairs compete for the same `max_candidates`."""
+        ends = torch.tensor(self.competitors(outputs), device=places.device).cumsum(0)
+        return torch.bucketize(places, ends, right=True)
+
+    @property
+    def rivals_in_words(self) -> str:
+        """Among whom a pair has to be one of the best `max_candidates`."""
+        return "the picture"
 
     def ranks(self, found: Candidates, class_logits: Float[Tensor, "p classes"]) -> Float[Tensor, " n"]:
         """What `max_candidates` are the best by, of candidates of one image and its raw logits."""

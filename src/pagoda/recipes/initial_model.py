@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
-from pagoda.convert.choice_notes import collected_notes
+from pagoda.convert.report import collected_notes
 from pagoda.data.table.annotations import Annotations
 from pagoda.detectors.contract import Detector, check_input
 from pagoda.explain.doctor.input_size import choose_size

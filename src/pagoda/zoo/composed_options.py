@@ -27,10 +27,12 @@ from pagoda.zoo.option_groups import (
     NeckOptions,
     NormOptions,
     PixelOptions,
+    PublishedSSDOptions,
     PyramidOptions,
     RCNNOptions,
     ResNetOptions,
     SideOptions,
+    SSDOptions,
     StageOptions,
     TowerOptions,
     VariantOptions,
@@ -42,8 +44,8 @@ GROUPS = (
     ModelOptions, PixelOptions, ChannelOptions, SideOptions, CanvasOptions, FrozenOptions, NormOptions,
     GroupNormOptions, DeformOptions, ResNetOptions, StageOptions, LevelOptions, PyramidOptions, NeckOptions,
     FPNOptions, CellOptions, ActivationOptions, BiFPNOptions, TowerOptions, HeadNormOptions, DenseOptions,
-    VariantOptions, YOLOv1Options, DarknetOptions, RCNNOptions, KeypointOptions, DetectAndTrackOptions,
-    TimeStrideOptions,
+    VariantOptions, SSDOptions, PublishedSSDOptions, YOLOv1Options, DarknetOptions, RCNNOptions, KeypointOptions,
+    DetectAndTrackOptions, TimeStrideOptions,
 )  # fmt: skip
 """each option stands in one of them; all others inherit it"""
 Read = TypeVar("Read", bound=Options)

@@ -30,19 +30,20 @@ from pagoda.zoo.rcnn import REGION_MODELS, rcnn, rcnn_options
 
 
 class LateFlavours:
-    """The flavours in `zoo.flavours.NAME`, which is imported when one is asked for: nobody who loads another family's
-    weights should wait for it.
+    """The flavours in `zoo.flavours.NAME`, or those of one kind there, imported when one is asked for: nobody who loads
+    another family's weights should wait for it.
 
     >>> "darknet" in LateFlavours("yolov1")
     True
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, kind: str | None = None) -> None:
+        self.name, self.kind = name, kind
 
     def _all(self) -> Mapping[str, Flavour]:
         module = import_module(f"pagoda.zoo.flavours.{self.name}")
-        return getattr(module, f"{self.name.upper()}_FLAVOURS")
+        found = getattr(module, f"{self.name.upper()}_FLAVOURS")
+        return found if self.kind is None else found[self.kind]
 
     def __getitem__(self, name: str) -> Flavour:
         return self._all()[name]
@@ -77,10 +78,15 @@ class Family:
     """{name: conventions}; "" is our own"""
     necks: tuple[str, ...] = tuple(NECKS)
     """which may end a name; none: a backbone does"""
+    backbones: tuple[str, ...] | None = None
+    """which its names have; None: any"""
     variants: Collection[str] = ()
     """whole names that stand for all parts at once"""
     of_clips: bool = False
     """its batches are clips of videos, not pictures"""
+
+
+# The modules of these are imported when one is asked for: whoever loads another model does without them.
 
 
 def yolov1(name: ModelName, labels: LabelMap, options: ModelOptions, flavour: Flavour) -> Detector:
@@ -97,12 +103,32 @@ def yolov1_options(name: ModelName, flavour: Flavour) -> tuple[type[ModelOptions
     return options(name, flavour)
 
 
+def ssd(name: ModelName, labels: LabelMap, options: ModelOptions, flavour: Flavour) -> Detector:
+    """An SSD, see `zoo.ssd`."""
+    from pagoda.zoo.ssd import ssd_named
+
+    return ssd_named(name, labels, options, flavour)
+
+
+def ssd_options(name: ModelName, flavour: Flavour) -> tuple[type[ModelOptions], ...]:
+    """The option groups of an SSD, see `zoo.ssd`."""
+    from pagoda.zoo.ssd import ssd_options as options
+
+    return options(name)
+
+
 YOLOV1_NETS = ("yolov1", "yolov1_tiny", "yolov1_paper", "yolov1_small_2015", "yolov1_tiny_2015")
 FAMILIES = {
     "fcos": Family(fcos, dense_options, FCOS_FLAVOURS),
     "retinanet": Family(retinanet, dense_options, RETINANET_FLAVOURS),
     "efficientdet": Family(
         efficientdet_named, efficientdet_options, EFFICIENTDET_FLAVOURS, variants=VARIANTS
+    ),
+    "ssd": Family(ssd, ssd_options, LateFlavours("ssd", "ssd"), necks=()),
+    "ssd300": Family(ssd, ssd_options, LateFlavours("ssd", "ssd300"), (), ("vgg16",)),
+    "ssd512": Family(ssd, ssd_options, LateFlavours("ssd", "ssd512"), (), ("vgg16",)),
+    "ssdlite320": Family(
+        ssd, ssd_options, LateFlavours("ssd", "ssdlite320"), (), ("mobilenet_v2", "mobilenet_v3_large")
     ),
     "yolov1": Family(yolov1, yolov1_options, LateFlavours("yolov1"), necks=(), variants=YOLOV1_NETS),
     "faster_rcnn": Family(rcnn, rcnn_options, FASTER_RCNN_FLAVOURS, ("fpn", "c4", "dc5")),
@@ -182,9 +208,11 @@ MODELS = sorted(
         *VARIANTS,
         *YOLOV1_NETS,
         *(f"yolov1_{body}" for body in ("resnet18", "resnet50", "mobilenet_v2")),
+        *(f"{detector}_{body}" for detector, family in FAMILIES.items() for body in family.backbones or ()),
         *REGION_MODELS,
         *CLIP_MODELS,
         *(f"{detector}_{body}_{neck}" for detector, neck in PUBLISHED_NECKS.items() for body in BACKBONES),
+        *(f"ssd_{body}" for body in BACKBONES),
         *(f"{d}_{b}_{n}" for d in PUBLISHED_NECKS for b in ("resnet50", "ghostnet_100") for n in NECKS),
     }
 )
@@ -228,7 +256,8 @@ def _split_name(name: str) -> ModelName | None:
         return ModelName(detector, plain.removeprefix("_"), "", flavour)
     neck = max((neck for neck in family.necks if plain.endswith(f"_{neck}")), key=len, default="")
     backbone = plain.removesuffix(f"_{neck}" if neck else "").removeprefix("_")
-    if bool(neck) != bool(family.necks) or not knows_backbone(backbone):
+    is_its_own = knows_backbone(backbone) if family.backbones is None else backbone in family.backbones
+    if bool(neck) != bool(family.necks) or not is_its_own:
         return None
     return ModelName(detector, backbone, neck, flavour)
 

@@ -296,6 +296,26 @@ class RestridedOptions(CellOptions, PixelOptions, CanvasOptions):
 
 @checked
 @dataclass(frozen=True, kw_only=True)
+class SSDOptions(NeckOptions):
+    """SSD on a backbone of one's choice."""
+
+    of = "SSDs on a backbone of your choice"
+    separable: bool = False
+    """SSD's further levels and heads are depthwise separable, as in SSDlite"""
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class PublishedSSDOptions(ChannelOptions, CanvasOptions):
+    """SSD300, SSD512 and SSDlite as published."""
+
+    of = "SSD300, SSD512 and SSDlite"
+    box_sizes: Literal["voc", "coco"] | None = None
+    """which published table of default boxes: that for VOC, or the smaller ones for COCO; None: the flavour's"""
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
 class YOLOv1Options(ModelOptions):
     """YOLOv1: cells of a grid."""
 

@@ -12,7 +12,7 @@ import tyro
 
 from pagoda.cli.arguments.help import HELP_FLAGS, show_help
 from pagoda.cli.arguments.json_options import json_options
-from pagoda.convert.choice_notes import collected_notes
+from pagoda.convert.report import collected_notes
 from pagoda.data.formats.coco_masks_keypoints import read_skeleton
 from pagoda.data.reading.category_ids import read_categories
 from pagoda.data.reading.complaints import Complaints

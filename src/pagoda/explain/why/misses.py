@@ -154,21 +154,18 @@ class Missed:
 
     def _beyond_max_candidates(self, overlaps: Tensor, prior: int, place: int) -> Reason:
         select, pairs = self.traced.select, self.traced.pairs
-        counts = select.competitors(self.traced.outputs)
-        ends = torch.tensor(counts).cumsum(0)
-        group = int((ends <= place).sum())
-        own = slice(int(ends[group]) - counts[group], int(ends[group]))
         scores = torch.where(pairs.passes, pairs.scores, -1.0).flatten()
         every = torch.arange(len(scores))
+        groups = select.rivals(self.traced.outputs, every)
+        own = groups == groups[place]
         logits = self.traced.outputs.class_logits[0].cpu()
         ranks = select.ranks(Candidates(torch.zeros(len(scores), 4), scores, every, every), logits)
         ranks = ranks.masked_fill(scores <= 0, -1)
         rank = int((ranks[own] > ranks[place]).sum()) + 1
-        among = "its level" if len(counts) > 1 else "the picture"
         return Reason(
             "max_candidates",
-            f"{self._had(prior, overlaps)}, number {rank:,} of {among} before suppression; max_candidates is"
-            f" {select.max_candidates:,}",
+            f"{self._had(prior, overlaps)}, number {rank:,} of {select.rivals_in_words} before suppression;"
+            f" max_candidates is {select.max_candidates:,}",
             f"max_candidates of {rank} or more, or a higher min_score, which leaves fewer",
             self._evidence(prior, overlaps),
         )

@@ -1,5 +1,7 @@
-"""Recipes by name: settings that hold unless a flag says otherwise; YOLOv1's stand here, the others in their files.
+"""Recipes by name: settings that hold unless a flag says otherwise; those of no family and YOLOv1's stand here.
 
+fine_tune  pagoda train NAME --recipe fine_tune --data DIR --model.backbone-weights FILE
+    a learned body under heads that have learnt nothing; what was measured stands in benchmarks/RESULTS.md.
 yolov1  pagoda train yolov1.weights --recipe yolov1 --data VOC
     darknet's: SGD over 40,000 steps of 64 pictures, where darknet began with 20 convolutions that had seen ImageNet;
     published mAP on VOC07 63.4.
@@ -12,6 +14,17 @@ from types import MappingProxyType
 from pagoda.recipes import detect_and_track, efficientdet, rcnn
 from pagoda.training.settings import AugmentSettings, OptimSettings, TrainSettings
 from pagoda.zoo.options import check_known
+
+
+def fine_tune(data: str) -> TrainSettings:
+    """For a backbone that has learnt and heads that have not: the body at a tenth of the rate, its norms' statistics
+    as they come, every tensor's gradient cut by itself, and an average of short memory.
+
+    >>> fine_tune("bccd").optim.backbone_factor, fine_tune("bccd").optim.norm_eval
+    (0.1, True)
+    """
+    optim = OptimSettings(backbone_factor=0.1, norm_eval=True, clip_each=10.0, ema_decay=0.99)
+    return TrainSettings(data=data, optim=optim)
 
 
 def yolov1(data: str) -> TrainSettings:
@@ -47,6 +60,7 @@ def yolov1(data: str) -> TrainSettings:
 
 RECIPES: MappingProxyType[str, Callable[[str], TrainSettings]] = MappingProxyType(
     {
+        "fine_tune": fine_tune,
         "efficientdet": efficientdet.published,
         "efficientdet_small": efficientdet.small,
         "rcnn_small": rcnn.small,

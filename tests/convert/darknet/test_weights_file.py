@@ -225,3 +225,19 @@ def test_broken_numbers_are_told(tmp_path: Path) -> None:
     content[20:24] = struct.pack("<f", float("nan"))
     path.write_bytes(content)
     assert "NaN" in convert(path, cfg=cfg(tmp_path)).report.not_finite
+
+
+def test_a_trunk_begins_with_as_many_layers_as_a_file_holds(tmp_path: Path) -> None:
+    """As `darknet partial` writes them: of ImageNet's networks the first convolutions."""
+    entries = entries_of(LAYERS, SHAPE)
+    tensors = {entry.name: torch.rand(entry.shape) + 0.1 for entry in entries}
+    small = {"num_classes": 2, "num_boxes": 2, "layers": LAYERS, "side": 2, "canvas": SHAPE[1:]}
+    for held in (5, 7):
+        path = tmp_path / "extraction.conv.weights"
+        write_weights(path, Header(minor=1), entries[:held], tensors)
+        state = create_model("yolov1.darknet", backbone_weights=str(path), **small).state_dict()
+        same = [entry.name for entry in entries if torch.equal(state[entry.name], tensors[entry.name])]
+        assert same == [entry.name for entry in entries[:held]]
+    path.write_bytes(path.read_bytes() + b"\0" * 4)
+    with pytest.raises(WeightsError, match="where none of the first layers of this trunk ends"):
+        create_model("yolov1.darknet", backbone_weights=str(path), **small)

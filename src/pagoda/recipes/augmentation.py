@@ -12,7 +12,6 @@ from pagoda.data.augment.transforms import (
     PhotometricDistort,
     RandomIoUCrop,
     ScaleJitter,
-    Stretch,
     Transform,
     VerticalFlip,
 )
@@ -29,8 +28,7 @@ def training_transform(
     """The steps of `AugmentSettings`, in its order, at the model's picture size.
 
     Objects are pasted by the masks of `dataset`, also for a model that learns boxes alone. Models that fit pictures
-    into a canvas get it full: what is larger is cropped, what is smaller padded; those that stretch them learn from
-    stretched ones. Raises ValueError where keypoints are
+    into a canvas get it full: what is larger is cropped, what is smaller padded. Raises ValueError where keypoints are
     to be flipped and nobody says which change places, and as `check_pasting` does.
 
     >>> import pagoda
@@ -57,7 +55,6 @@ def training_transform(
     if spec.canvas is None:
         steps.append(JitteredResize(short, long, *settings.scale_range))
     else:
-        steps += [Stretch(spec.canvas)] if spec.fit == "stretch" else []
         steps.append(ScaleJitter(spec.canvas, *settings.scale_range))
     steps += [HorizontalFlip(settings.horizontal_flip, pairs)] if settings.horizontal_flip else []
     steps += [VerticalFlip(settings.vertical_flip, pairs)] if settings.vertical_flip else []

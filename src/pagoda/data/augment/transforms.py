@@ -169,23 +169,6 @@ class VerticalFlip:
 
 @checked
 @dataclass(frozen=True)
-class Stretch:
-    """Each side by itself to that of `size`, (height, width), as models with `fit="stretch"` see pictures.
-
-    >>> picture, targets = torch.zeros(3, 10, 20, dtype=torch.uint8), Targets.empty((10, 20))
-    >>> Stretch((40, 40))(picture, targets)[1].image_size
-    (40, 40)
-    """
-
-    size: tuple[int, int]
-    """(height, width) of the result, in pixels"""
-
-    def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
-        return geometry.resize(picture, targets, *self.size)
-
-
-@checked
-@dataclass(frozen=True)
 class ScaleJitter:
     """Large-scale jitter (Ghiasi 2021): `low` … `high` times the scale that fits `size`, then `size` of it.
 

@@ -14,6 +14,7 @@ from pagoda.data.augment.transforms import (
     ScaleJitter,
     Transform,
     VerticalFlip,
+    ZoomOut,
 )
 from pagoda.data.table.samples import AnnotatedDataset
 from pagoda.detectors.contract import Detector
@@ -28,7 +29,8 @@ def training_transform(
     """The steps of `AugmentSettings`, in its order, at the model's picture size.
 
     Objects are pasted by the masks of `dataset`, also for a model that learns boxes alone. Models that fit pictures
-    into a canvas get it full: what is larger is cropped, what is smaller padded. Raises ValueError where keypoints are
+    into a canvas get it full: what is larger is cropped, what is smaller padded; where they stretch it, the jitter is
+    of the stretched one. Raises ValueError where keypoints are
     to be flipped and nobody says which change places, and as `check_pasting` does.
 
     >>> import pagoda
@@ -50,12 +52,14 @@ def training_transform(
         steps.append(_copy_paste(dataset, settings, carry, pairs))
     if settings.mixup:
         steps.append(Mixup(light, settings.mixup, prepare=carry))
+    if settings.zoom_out:
+        steps.append(ZoomOut(settings.zoom_out))
     if settings.iou_crop:
         steps.append(RandomIoUCrop(settings.iou_crop))
     if spec.canvas is None:
         steps.append(JitteredResize(short, long, *settings.scale_range))
     else:
-        steps.append(ScaleJitter(spec.canvas, *settings.scale_range))
+        steps.append(ScaleJitter(spec.canvas, *settings.scale_range, stretch=spec.fit == "stretch"))
     steps += [HorizontalFlip(settings.horizontal_flip, pairs)] if settings.horizontal_flip else []
     steps += [VerticalFlip(settings.vertical_flip, pairs)] if settings.vertical_flip else []
     steps += [PhotometricDistort(settings.photometric)] if settings.photometric else []

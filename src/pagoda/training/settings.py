@@ -22,7 +22,7 @@ RANGES = {
     "learning_rate": FROM_ZERO, "weight_decay": FROM_ZERO, "momentum": SHARE, "backbone_factor": FROM_ZERO,
     "bias_factor": FROM_ZERO, "final_factor": SHARE, "warmup_steps": FROM_ZERO, "warmup_factor": SHARE,
     "clip_norm": FROM_ZERO, "clip_each": FROM_ZERO, "accumulate": (1, 2**31), "ema_decay": SHARE,
-    "mosaic": SHARE, "iou_crop": SHARE, "horizontal_flip": SHARE, "vertical_flip": SHARE, "photometric": SHARE,
+    "mosaic": SHARE, "zoom_out": SHARE, "iou_crop": SHARE, "horizontal_flip": SHARE, "vertical_flip": SHARE, "photometric": SHARE,
     "copy_paste": SHARE, "copy_paste_count": (1, 100), "mixup": SHARE, "balance_threshold": SHARE,
     "epochs": (1, 2**31), "batch_size": (1, 2**31), "seed": FROM_ZERO, "workers": (0, 1024), "val_every": (1, 2**31),
     "patience": FROM_ZERO, "save_seconds": (0, math.inf),
@@ -128,6 +128,8 @@ class AugmentSettings:
     """paste classes in inverse proportion to their number of objects, not in proportion to it"""
     mixup: float = 0.0
     """probability of blending two pictures, with the objects of both, for long runs; not for clips"""
+    zoom_out: float = 0.0
+    """probability of a picture up to four times smaller in an empty frame: more small objects, for long runs (SSD)"""
     iou_crop: float = 0.0
     """probability of a random crop that keeps some object (SSD); not for clips"""
     scale_range: tuple[float, float] = (0.8, 1.25)

@@ -19,6 +19,7 @@ from pagoda.data.augment.transforms import (
     ScaleJitter,
     Transform,
     VerticalFlip,
+    ZoomOut,
 )
 from pagoda.preprocess import InputSpec
 from pagoda.structures.instances import Targets
@@ -71,6 +72,8 @@ GEOMETRIC: dict[str, Transform] = {
     "vertical": VerticalFlip(1.0, PAIRS),
     "jitter": ScaleJitter((80, 100), 0.4, 3.0),
     "jittered": JitteredResize(90, 120, 0.5, 2.0),
+    "stretched": ScaleJitter((80, 100), 0.4, 3.0, stretch=True),
+    "zoom_out": ZoomOut(1.0),
     "crop": RandomIoUCrop(),
     "mosaic": Mosaic(DrawnSamples(), (100, 130), p=1.0),
     "all": Compose(

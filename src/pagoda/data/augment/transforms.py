@@ -173,7 +173,7 @@ class ScaleJitter:
     """Large-scale jitter (Ghiasi 2021): `low` … `high` times the scale that fits `size`, then `size` of it.
 
     What is larger is cropped at a random place, what is smaller padded at the bottom and right. The
-    result is always `size`, (height, width).
+    result is always `size`, (height, width). With `stretch` each side is scaled for itself, by what fits it to `size`.
 
     >>> picture, targets = torch.full((3, 10, 20), 255, dtype=torch.uint8), Targets.empty((10, 20))
     >>> small, _ = ScaleJitter((40, 40), low=0.5, high=0.5, fill=7)(picture, targets)
@@ -191,20 +191,61 @@ class ScaleJitter:
     """grey level of what is padded, 0 … 255"""
     boxes_from_masks: bool = True
     """False: boxes of cropped objects end at the crop, whatever is left of their masks"""
+    stretch: bool = False
+    """the picture's aspect gives way to that of `size`, as in models that stretch their pictures (SSD)"""
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         sides = frame_of(picture, targets)
-        scale = min(self.size[0] / sides[0], self.size[1] / sides[1]) * between(self.low, self.high)
+        fits = self.size[0] / sides[0], self.size[1] / sides[1]
+        factor = between(self.low, self.high)
+        scales = [fit * factor for fit in fits] if self.stretch else [min(fits) * factor] * 2
         # Cropped first, by whole pixels: enlarging what is then thrown away would take most of the time.
-        seen = [min(side, scaled(limit, 1 / scale)) for side, limit in zip(sides, self.size, strict=True)]
+        seen = [
+            min(side, scaled(limit, 1 / scale))
+            for side, limit, scale in zip(sides, self.size, scales, strict=True)
+        ]
         top, left = below(sides[0] - seen[0] + 1), below(sides[1] - seen[1] + 1)
         window = Window(top, left, *seen)
         picture, targets = geometry.cut(
             picture, targets, window, self.fill, boxes_from_masks=self.boxes_from_masks
         )
-        height, width = (min(scaled(side, scale), limit) for side, limit in zip(seen, self.size, strict=True))
+        height, width = (
+            min(scaled(side, scale), limit)
+            for side, scale, limit in zip(seen, scales, self.size, strict=True)
+        )
         picture, targets = geometry.resize(picture, targets, height, width)
         return geometry.cut(picture, targets, Window(0, 0, *self.size), self.fill)
+
+
+@checked
+@dataclass(frozen=True)
+class ZoomOut:
+    """SSD's expansion (Liu 2016): with probability `p` the picture becomes a part of a larger, empty one.
+
+    Both sides are made up to `most` times smaller, and the picture lies at a random place of a frame of its own size:
+    once resized that is what enlarging the frame would give, but in no more memory.
+
+    >>> picture, targets = torch.full((3, 40, 60), 255, dtype=torch.uint8), Targets.empty((40, 60))
+    >>> out, _ = ZoomOut(p=1.0)(picture, targets)
+    >>> tuple(out.shape), bool((out == 255).float().mean() < 1)
+    ((3, 40, 60), True)
+    """
+
+    p: float = 0.5
+    """share of the pictures that are made smaller, 0 … 1"""
+    most: float = 4.0
+    """the largest factor; as likely as any from 1 on"""
+    fill: int = PADDING_GREY
+    """grey level around the picture, 0 … 255"""
+
+    def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
+        height, width = frame_of(picture, targets)
+        if not happens(self.p):
+            return picture, targets
+        factor = 1 / between(1.0, self.most)
+        picture, targets = geometry.resize(picture, targets, scaled(height, factor), scaled(width, factor))
+        top, left = below(height - picture.shape[1] + 1), below(width - picture.shape[2] + 1)
+        return geometry.cut(picture, targets, Window(-top, -left, height, width), self.fill)
 
 
 @checked

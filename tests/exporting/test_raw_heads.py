@@ -70,7 +70,7 @@ def test_decoded_as_the_documentation_says(which, size, request, repository):
     pixels = torch.stack(drawn_pictures(size, 1))
     found, functions = outputs_of(path, pixels), documented(repository)
     boxes = functions["decode"](found, decoding)
-    scores = functions["scores"](found, limits["combine"], decoding["sigmoid"])
+    scores = functions["scores"](found, limits["combine"], decoding)
     with torch.no_grad():
         expected = model.detect(
             model.input_spec.batch(list(pixels)),

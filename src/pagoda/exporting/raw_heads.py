@@ -224,9 +224,11 @@ def _add(
     away = (boxes[0] - boxes[1]).abs() / (longest / 100).clamp(min=1)
     report.locations += away.shape[0] * away.shape[1]
     report.max_box_difference = max(report.max_box_difference, away.max().item())
-    for name in ("class_logits", "quality_logits"):
+    said_of_quality = torch.Tensor.float if isinstance(model, YOLOv1) else torch.sigmoid
+    for name, said in (
+        ("class_logits", model.postprocess.probabilities),
+        ("quality_logits", said_of_quality),
+    ):
         if name in ours:
-            apart = ours[name] - theirs[name]
-            if not isinstance(model, YOLOv1):  # whose numbers are probabilities as they are
-                apart = ours[name].sigmoid() - theirs[name].sigmoid()
+            apart = said(ours[name]) - said(theirs[name])
             report.max_score_difference = max(report.max_score_difference, apart.abs().max().item())

@@ -117,8 +117,8 @@ def decode(outputs, decoding):
     return np.concatenate([center - half, center + half - (legacy and not decoding["exclusive_ends"])], axis=-1)
 
 
-def scores(outputs, combine, sigmoid=True):
-    if not sigmoid:  # decoding["sigmoid"] says so: probabilities as they are (YOLOv1)
+def scores(outputs, combine, decoding):
+    if not decoding["sigmoid"]:  # YOLOv1: probabilities as they are
         return outputs["class_logits"] * outputs["quality_logits"][..., None]
     found = 1 / (1 + np.exp(-outputs["class_logits"]))
     if "quality_logits" in outputs:

@@ -37,6 +37,10 @@ class SelectDense(Select[DenseOutputs]):
     clip_rule: ClipRule = "all_sides"
     """which borders stop which sides: see `ops.boxes`"""
 
+    def probabilities(self, class_logits: Float[Tensor, "*n classes"]) -> Float[Tensor, "*n _"]:
+        """What the logits of a location or anchor mean, class by class."""
+        return class_logits.float().sigmoid()
+
     def candidates(self, outputs: DenseOutputs, sizes: Real[Tensor, "b 2"], decode: Decode) -> Candidates:
         """(B, n) pairs of all levels together, n ≤ levels · max_candidates."""
         counts = [prior.shape[0] for prior in outputs.priors]  # len() would freeze an exported graph's size

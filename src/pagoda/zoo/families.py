@@ -76,7 +76,7 @@ class Family:
     flavours: Mapping[str, Flavour] | LateFlavours
     """{name: conventions}; "" is our own"""
     necks: tuple[str, ...] = tuple(NECKS)
-    """which may end a name; none: a backbone does"""
+    """which may end a name; "" is none"""
     variants: Collection[str] = ()
     """whole names that stand for all parts at once"""
     of_clips: bool = False
@@ -104,7 +104,7 @@ FAMILIES = {
     "efficientdet": Family(
         efficientdet_named, efficientdet_options, EFFICIENTDET_FLAVOURS, variants=VARIANTS
     ),
-    "yolov1": Family(yolov1, yolov1_options, LateFlavours("yolov1"), necks=(), variants=YOLOV1_NETS),
+    "yolov1": Family(yolov1, yolov1_options, LateFlavours("yolov1"), ("",), variants=YOLOV1_NETS),
     "faster_rcnn": Family(rcnn, rcnn_options, FASTER_RCNN_FLAVOURS, ("fpn", "c4", "dc5")),
     "mask_rcnn": Family(rcnn, rcnn_options, MASK_RCNN_FLAVOURS, ("fpn", "c4", "dc5")),
     "keypoint_rcnn": Family(rcnn, rcnn_options, KEYPOINT_RCNN_FLAVOURS, ("fpn",)),
@@ -226,9 +226,10 @@ def _split_name(name: str) -> ModelName | None:
         plain, flavour = rest, ""
     if f"{detector}{plain}" in family.variants:
         return ModelName(detector, plain.removeprefix("_"), "", flavour)
-    neck = max((neck for neck in family.necks if plain.endswith(f"_{neck}")), key=len, default="")
-    backbone = plain.removesuffix(f"_{neck}" if neck else "").removeprefix("_")
-    if bool(neck) != bool(family.necks) or not knows_backbone(backbone):
+    necks = [neck for neck in family.necks if neck and plain.endswith(f"_{neck}")]
+    neck = max(necks, key=len, default="")
+    backbone = (plain.removesuffix(f"_{neck}") if neck else plain).removeprefix("_")
+    if neck not in family.necks or not knows_backbone(backbone):
         return None
     return ModelName(detector, backbone, neck, flavour)
 

@@ -36,6 +36,8 @@ from pagoda.zoo.options import ModelName, check_known
 from pagoda.zoo.yolov1 import NETS
 
 ENDING = ".weights"
+CENTERED = (0.5, 0.5, 0.5)
+"""mean and std that make −1 … 1 of pixels of 0 … 1"""
 LAST = DarknetLayer(kind="connected")
 """behind a trunk that is looked at alone"""
 LICENCE = "YOLO LICENSE version 2 (public domain)"
@@ -170,7 +172,12 @@ def _network(path: Path, cfg: str | Path | None) -> tuple[str | None, DarknetCon
         )
     name, net = guessed
     config = DarknetConfig(net=net)
-    return name, config, [f"taken for {name} by its {path.stat().st_size:,} bytes; --cfg FILE.cfg overrules"]
+    notes = [f"taken for {name} by its {path.stat().st_size:,} bytes; --cfg FILE.cfg overrules"]
+    if not any(layer.batch_norm for layer in net.layers):
+        notes.append(
+            "pixels 0 … 1; some of the .cfg of 2015 begin with [crop], which makes them -1 … 1: give yours"
+        )
+    return name, config, notes
 
 
 def _conventions(config: DarknetConfig, flavour: str | Flavour | None, *, is_told: bool) -> YOLOv1Flavour:
@@ -185,6 +192,8 @@ def _conventions(config: DarknetConfig, flavour: str | Flavour | None, *, is_tol
         raise ValueError(f"a network of darknet needs a YOLOv1Flavour, got {type(base).__name__}")
     if isinstance(flavour, Flavour) and not is_told:
         return base
+    if config.is_centered:
+        base = replace(base, input_spec=replace(base.input_spec, mean=CENTERED, std=CENTERED))
     return replace(base, coder=config.coder, criterion=config.criterion)
 
 

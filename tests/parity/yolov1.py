@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pagoda.convert.darknet.weights_file import module_paths
 from pagoda.convert.read import convert
+from pagoda.convert.read_darknet import CENTERED
 from pagoda.criteria.yolov1 import CellTargets, YOLOv1Criterion
 from pagoda.detectors.yolov1 import YOLOv1
 from pagoda.ops.cells import CellCoder, CellOutputs, join_cells, split_cells
@@ -34,7 +35,11 @@ def run(golden: Golden, path: Path) -> tuple[Found, Found]:
     check_options(golden, model, flavour)
     (picture,) = golden.pictures()
     images = model.input_spec.prepare([picture])
-    found = {"input": images.pixels, **layer_outputs(golden, model, images)}
+    # A [crop] of the whole picture, the first section where there is one, centres what the network is given.
+    sections = golden.options.get("sections", [])
+    shift = int(any(section["type"] == "crop" for section in sections))
+    given = images.pixels * 0.5 + 0.5 if model.input_spec.mean == CENTERED else images.pixels
+    found = {"input": given, **layer_outputs(golden, model, images, shift)}
     found |= said(model, images, (picture.shape[-2], picture.shape[-1]))
     check_detections(golden, model, images, (picture.shape[-2], picture.shape[-1]))
     found |= learnt(golden, model, found)
@@ -80,13 +85,13 @@ def check_options(golden: Golden, model: YOLOv1, flavour: YOLOv1Flavour) -> None
     assert model.coder == flavour.coder and replace(model.criterion, claim="first") == flavour.criterion
 
 
-def layer_outputs(golden: Golden, model: YOLOv1, images: ImageBatch) -> Found:
+def layer_outputs(golden: Golden, model: YOLOv1, images: ImageBatch, shift: int = 0) -> Found:
     """Of every section that is kept, by the number of it."""
     layers = model.origin["options"]["layers"] or NETS[model.origin["model"].partition(".")[0]].layers
     kinds = [layer["kind"] if isinstance(layer, dict) else layer.kind for layer in layers]
     layers = [type("Kind", (), {"kind": kind}) for kind in kinds]
     found, handles = {}, []
-    for number, name in enumerate(module_paths(layers)):
+    for number, name in enumerate(module_paths(layers), start=shift):
         handles.append(
             model.get_submodule(name).register_forward_hook(
                 lambda _, __, output, number=number: found.update({f"layer.{number}": output})

@@ -44,6 +44,7 @@ class DarknetTrunk(nn.Module):
             stride *= layer.stride
         level = max(1, round(log2(stride)))
         self.channels, self.strides = {level: self.shape[0]}, {level: stride}
+        self.input_shape, self.described = before, tuple(layers)
         self.layers = build_layers(layers, before, norm)
 
     def forward(self, pictures: Tensor) -> dict[int, Tensor]:

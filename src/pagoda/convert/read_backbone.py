@@ -7,9 +7,11 @@ from pathlib import Path
 
 from torch import nn
 
+from pagoda.backbones.darknet import DarknetTrunk
 from pagoda.backbones.resnet_blocks import Residual
 from pagoda.backbones.timm import SameConv2d
 from pagoda.convert.assign import check_told, fill_model
+from pagoda.convert.read_darknet import fill_trunk, is_darknet
 from pagoda.convert.recognise import ForeignCheckpoint, open_foreign
 from pagoda.convert.report import ConversionReport, say_choice
 from pagoda.convert.tensor_slices import Place
@@ -74,8 +76,11 @@ def fill_backbone(
     Kernels of pictures get a time axis where the backbone is one of clips.
 
     Offsets of deformable convolutions and plugins keep their initial values where the file has none at all, as
-    plain ImageNet files have; the report lists them as missing. Anything else that does not fit raises.
+    plain ImageNet files have; the report lists them as missing. A `.weights` file of darknet fills as many of the first
+    layers of a trunk of darknet's as it holds. Anything else that does not fit raises.
     """
+    if isinstance(backbone, DarknetTrunk) and is_darknet(path):
+        return fill_trunk(backbone, Path(path))
     return _fill_from(open_foreign(path, take=take), backbone, inflation)
 
 

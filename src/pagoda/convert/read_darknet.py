@@ -1,10 +1,12 @@
 """Darknet's `.weights`, whose network stands in a `.cfg` file or is told by the number of bytes, as a model of ours."""
 
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 from torch import Tensor, nn
 
+from pagoda.backbones.darknet import DarknetTrunk
 from pagoda.convert.assign import not_finite
 from pagoda.convert.conversion import Conversion
 from pagoda.convert.darknet.cfg import DarknetConfig, read_cfg
@@ -18,6 +20,7 @@ from pagoda.convert.darknet.weights_file import (
 from pagoda.convert.report import ConversionReport
 from pagoda.convert.tensor_slices import Place
 from pagoda.detectors.contract import Detector
+from pagoda.layers.darknet_layer import DarknetLayer
 from pagoda.layers.unallocated import WithoutMemory
 from pagoda.messages import counted
 from pagoda.structures.labels import LabelMap
@@ -33,6 +36,10 @@ from pagoda.zoo.options import ModelName, check_known
 from pagoda.zoo.yolov1 import NETS
 
 ENDING = ".weights"
+CENTERED = (0.5, 0.5, 0.5)
+"""mean and std that make −1 … 1 of pixels of 0 … 1"""
+LAST = DarknetLayer(kind="connected")
+"""behind a trunk that is looked at alone"""
 LICENCE = "YOLO LICENSE version 2 (public domain)"
 
 
@@ -106,6 +113,44 @@ def convert_darknet(
     return Conversion(model.eval(), report, {name: Place(name) for name in tensors})
 
 
+def fill_trunk(trunk: DarknetTrunk, path: Path) -> ConversionReport:
+    """Fill the first layers of a trunk with a file that holds them alone, as darknet's `partial` writes them.
+
+    How many these are tells the file's length. Raises WeightsError where it ends within a layer.
+    """
+    header, size = read_header(path), path.stat().st_size
+    described = entries_of((*trunk.described, LAST), trunk.input_shape)[:-2]
+    entries = [replace(entry, name=entry.name.removeprefix("backbone.")) for entry in described]
+    ends, count = [], 0
+    for entry in entries:
+        count += prod(entry.shape)
+        ends.append(len(header.packed()) + 4 * count)
+    last_of_layers = [
+        end
+        for end, entry, after in zip(ends, entries, [*entries[1:], None], strict=True)
+        if after is None or after.name.split(".")[1] != entry.name.split(".")[1]
+    ]
+    if size not in last_of_layers:
+        raise WeightsError(
+            f"{path} has {size:,} bytes, where none of the first layers of this trunk ends: they end at"
+            f" {', '.join(f'{end:,}' for end in last_of_layers)}"
+        )
+    held = entries[: ends.index(size) + 1]
+    _, tensors = read_weights(path, held)
+    trunk.load_state_dict(tensors, strict=False)
+    return ConversionReport(
+        file=path.name,
+        sha256=sha256_of(path),
+        source="darknet",
+        licence=LICENCE,
+        model=type(trunk).__name__,
+        parameters=sum(parameter.numel() for parameter in trunk.parameters()),
+        taken=len(tensors),
+        missing=[entry.name for entry in entries[len(held) :]],
+        not_finite=not_finite(tensors, tensors),
+    )
+
+
 def _network(path: Path, cfg: str | Path | None) -> tuple[str | None, DarknetConfig, list[str]]:
     """(name of the published network, or None, what describes it, how it was found)."""
     if cfg is None and path.with_suffix(".cfg").is_file():
@@ -127,7 +172,12 @@ def _network(path: Path, cfg: str | Path | None) -> tuple[str | None, DarknetCon
         )
     name, net = guessed
     config = DarknetConfig(net=net)
-    return name, config, [f"taken for {name} by its {path.stat().st_size:,} bytes; --cfg FILE.cfg overrules"]
+    notes = [f"taken for {name} by its {path.stat().st_size:,} bytes; --cfg FILE.cfg overrules"]
+    if not any(layer.batch_norm for layer in net.layers):
+        notes.append(
+            "pixels 0 … 1; some of the .cfg of 2015 begin with [crop], which makes them -1 … 1: give yours"
+        )
+    return name, config, notes
 
 
 def _conventions(config: DarknetConfig, flavour: str | Flavour | None, *, is_told: bool) -> YOLOv1Flavour:
@@ -142,6 +192,8 @@ def _conventions(config: DarknetConfig, flavour: str | Flavour | None, *, is_tol
         raise ValueError(f"a network of darknet needs a YOLOv1Flavour, got {type(base).__name__}")
     if isinstance(flavour, Flavour) and not is_told:
         return base
+    if config.is_centered:
+        base = replace(base, input_spec=replace(base.input_spec, mean=CENTERED, std=CENTERED))
     return replace(base, coder=config.coder, criterion=config.criterion)
 
 

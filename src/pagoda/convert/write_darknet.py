@@ -6,6 +6,7 @@ from torch import Tensor
 
 from pagoda.convert.darknet.cfg import cfg_text
 from pagoda.convert.darknet.weights_file import Entry, Header, entries_of, write_weights
+from pagoda.convert.read_darknet import CENTERED
 from pagoda.convert.write_checkpoint import WayBackReport
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.yolov1 import YOLOv1
@@ -42,9 +43,17 @@ def write_darknet(model: Detector, path: str | Path) -> WayBackReport:
     said = (model.origin or {}).get("provenance", {})
     header = Header.parse(said["header"]) if "header" in said else Header()
     tensors = _tensors(model, entries, conventions)
+    is_centered = spec.mean == spec.std == CENTERED
+    grid, num_boxes = model.head.grid, model.head.num_boxes  # type: ignore[union-attr]
     text = cfg_text(
-        layers, shape, model.head.grid[0], model.head.num_boxes, conventions, len(model.label_map)
-    )  # type: ignore[union-attr, index, arg-type]
+        layers,
+        shape,
+        grid[0],
+        num_boxes,
+        conventions,
+        len(model.label_map),
+        is_centered=is_centered,  # type: ignore[index, arg-type]
+    )
     cfg = path.with_suffix(".cfg")
     if cfg.exists() and cfg.read_text(encoding="utf-8") != text:
         raise FileExistsError(
@@ -58,7 +67,7 @@ def write_darknet(model: Detector, path: str | Path) -> WayBackReport:
         program=PROGRAM,
         tensors=len(entries),
         left_out=[name for name in model.state_dict() if name.endswith("num_batches_tracked")],
-        differences=_differences(conventions, spec.to_dict()),
+        differences=_differences(conventions, spec.to_dict(), is_centered=is_centered),
         licence=said.get("licence", ""),
     )
 
@@ -93,9 +102,11 @@ def _tensors(model: Detector, entries: list[Entry], conventions: YOLOv1Flavour) 
     return state
 
 
-def _differences(conventions: YOLOv1Flavour, spec: dict[str, object]) -> list[str]:
+def _differences(conventions: YOLOv1Flavour, spec: dict[str, object], *, is_centered: bool) -> list[str]:
     here = {**flat(conventions.to_dict()), **flat({"input_spec": spec})}
     there = flat(DARKNET.to_dict())
+    if is_centered:
+        there |= {"input_spec.mean": list(CENTERED), "input_spec.std": list(CENTERED)}
     return [
         f"{name}: {here[name]!r} here, {there[name]!r} there"
         for name in COMPUTED

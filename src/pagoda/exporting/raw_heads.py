@@ -232,7 +232,11 @@ def _add(
     away = (boxes[0] - boxes[1]).abs() / (longest / 100).clamp(min=1)
     report.locations += away.shape[0] * away.shape[1]
     report.max_box_difference = max(report.max_box_difference, away.max().item())
-    for name, said in (("class_logits", model.postprocess.probabilities), ("quality_logits", torch.sigmoid)):
+    said_of_quality = torch.Tensor.float if isinstance(model, YOLOv1) else torch.sigmoid
+    for name, said in (
+        ("class_logits", model.postprocess.probabilities),
+        ("quality_logits", said_of_quality),
+    ):
         if name in ours:
             apart = said(ours[name]) - said(theirs[name])
             report.max_score_difference = max(report.max_score_difference, apart.abs().max().item())

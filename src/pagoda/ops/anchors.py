@@ -177,49 +177,6 @@ def grid_anchors(
     return (base[None] + shift).reshape(-1, 4)
 
 
-@checked
-@dataclass(frozen=True, kw_only=True)
-class AnchorShapes:
-    """The anchors of one cell, alike on every level but for the stride; see `cell_anchors`.
-
-    >>> shapes = AnchorShapes(octaves=1, ratios=(1.0,))
-    >>> shapes.of_cell(8).tolist(), shapes.of_cell(16).tolist()
-    ([[-16.0, -16.0, 16.0, 16.0]], [[-32.0, -32.0, 32.0, 32.0]])
-    """
-
-    base_scale: float = 4.0
-    """side of the smallest square anchor, in strides"""
-    octaves: int = 3
-    """sizes per level: the smallest times 2^(0/octaves), 2^(1/octaves) …"""
-    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """height / width"""
-    style: AnchorStyle = "detectron2"
-    """whose order and rounding: see `cell_anchors`"""
-    steps: Steps = "level"
-    """how far neighbouring cells lie apart: see `Steps`"""
-    scales: tuple[float, ...] | None = None
-    """sizes in strides where they are not `base_scale` and its octaves (networks of one level: 2, 4, 8, 16, 32)"""
-
-    def __post_init__(self) -> None:
-        check_numbers(self, 1, MOST_OCTAVES, "octaves")
-        check_numbers(self, 1 / LARGEST_SCALE, LARGEST_SCALE, "base_scale", "ratios", "scales")
-        if not self.ratios or (self.scales is not None and not self.scales):
-            raise ValueError(
-                f"anchors need a ratio and a scale, got ratios={self.ratios} and scales={self.scales}"
-            )
-
-    def of_cell(self, stride: int) -> Float[Tensor, "a 4"]:
-        """The anchors of the cell at row 0, column 0."""
-        return cell_anchors(
-            stride,
-            base_scale=self.base_scale,
-            octaves=self.octaves,
-            ratios=self.ratios,
-            style=self.style,
-            scales=self.scales,
-        )
-
-
 # EfficientDet's anchors: as many cells as a level has, stretched evenly over the picture. A anchors per cell.
 # (width, height) in base sizes: square, wide, tall. The first releases rounded √2 to 1.4 and its inverse to .7,
 # which makes the largest anchors of D0 5.8 pixels narrower.
@@ -278,6 +235,49 @@ def stretch_anchors(
     x = anchors[:, 0::2] * (picture[1] / size[1])
     y = anchors[:, 1::2] * (picture[0] / size[0])
     return torch.stack([x, y], dim=-1).reshape(-1, 4)
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class AnchorShapes:
+    """The anchors of one cell, alike on every level but for the stride; see `cell_anchors`.
+
+    >>> shapes = AnchorShapes(octaves=1, ratios=(1.0,))
+    >>> shapes.of_cell(8).tolist(), shapes.of_cell(16).tolist()
+    ([[-16.0, -16.0, 16.0, 16.0]], [[-32.0, -32.0, 32.0, 32.0]])
+    """
+
+    base_scale: float = 4.0
+    """side of the smallest square anchor, in strides"""
+    octaves: int = 3
+    """sizes per level: the smallest times 2^(0/octaves), 2^(1/octaves) …"""
+    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    """height / width"""
+    style: AnchorStyle = "detectron2"
+    """whose order and rounding: see `cell_anchors`"""
+    steps: Steps = "level"
+    """how far neighbouring cells lie apart: see `Steps`"""
+    scales: tuple[float, ...] | None = None
+    """sizes in strides where they are not `base_scale` and its octaves (networks of one level: 2, 4, 8, 16, 32)"""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, 1, MOST_OCTAVES, "octaves")
+        check_numbers(self, 1 / LARGEST_SCALE, LARGEST_SCALE, "base_scale", "ratios", "scales")
+        if not self.ratios or (self.scales is not None and not self.scales):
+            raise ValueError(
+                f"anchors need a ratio and a scale, got ratios={self.ratios} and scales={self.scales}"
+            )
+
+    def of_cell(self, stride: int) -> Float[Tensor, "a 4"]:
+        """The anchors of the cell at row 0, column 0."""
+        return cell_anchors(
+            stride,
+            base_scale=self.base_scale,
+            octaves=self.octaves,
+            ratios=self.ratios,
+            style=self.style,
+            scales=self.scales,
+        )
 
 
 @checked

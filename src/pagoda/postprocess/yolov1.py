@@ -34,6 +34,10 @@ class SelectFromCells(SelectDense):
     max_candidates: int | None = None
     """(box, class) pairs of a picture before suppression; None: all"""
 
+    def probabilities(self, class_logits: Float[Tensor, "*n classes"]) -> Float[Tensor, "*n _"]:
+        """They are none but probabilities already."""
+        return class_logits.float()
+
     def candidates(self, outputs: DenseOutputs, sizes: Real[Tensor, "b 2"], decode: Decode) -> Candidates:
         """(B, n) pairs of a box and a class."""
         return super().candidates(_with_scores(outputs), sizes, decode)

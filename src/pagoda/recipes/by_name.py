@@ -2,10 +2,10 @@
 
 fine_tune  pagoda train NAME --recipe fine_tune --data DIR --model.backbone-weights FILE
     a learned body under heads that have learnt nothing; what was measured stands in benchmarks/RESULTS.md.
-yolov1  pagoda train yolov1.weights --recipe yolov1 --data VOC
-    darknet's: SGD over 40,000 steps of 64 pictures, where darknet began with 20 convolutions that had seen ImageNet;
-    published mAP on VOC07 63.4.
-    Small data need no recipe: docs/training.md has the command and what it came to.
+yolov1  pagoda train yolov1.darknet --recipe yolov1 --data VOC --model.backbone-weights FILE
+    darknet's: SGD over 40,000 steps of 64 pictures, from 20 convolutions that had seen ImageNet; published mAP on VOC07
+    63.4.
+    Small data need no recipe: docs/yolov1.md has the command and what it came to.
 """
 
 from collections.abc import Callable

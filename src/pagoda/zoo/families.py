@@ -77,7 +77,7 @@ class Family:
     flavours: Mapping[str, Flavour] | LateFlavours
     """{name: conventions}; "" is our own"""
     necks: tuple[str, ...] = tuple(NECKS)
-    """which may end a name; none: a backbone does"""
+    """which may end a name; "" is none"""
     backbones: tuple[str, ...] | None = None
     """which its names have; None: any"""
     variants: Collection[str] = ()
@@ -124,13 +124,13 @@ FAMILIES = {
     "efficientdet": Family(
         efficientdet_named, efficientdet_options, EFFICIENTDET_FLAVOURS, variants=VARIANTS
     ),
-    "ssd": Family(ssd, ssd_options, LateFlavours("ssd", "ssd"), necks=()),
-    "ssd300": Family(ssd, ssd_options, LateFlavours("ssd", "ssd300"), (), ("vgg16",)),
-    "ssd512": Family(ssd, ssd_options, LateFlavours("ssd", "ssd512"), (), ("vgg16",)),
+    "ssd": Family(ssd, ssd_options, LateFlavours("ssd", "ssd"), ("",)),
+    "ssd300": Family(ssd, ssd_options, LateFlavours("ssd", "ssd300"), ("",), ("vgg16",)),
+    "ssd512": Family(ssd, ssd_options, LateFlavours("ssd", "ssd512"), ("",), ("vgg16",)),
     "ssdlite320": Family(
-        ssd, ssd_options, LateFlavours("ssd", "ssdlite320"), (), ("mobilenet_v2", "mobilenet_v3_large")
+        ssd, ssd_options, LateFlavours("ssd", "ssdlite320"), ("",), ("mobilenet_v2", "mobilenet_v3_large")
     ),
-    "yolov1": Family(yolov1, yolov1_options, LateFlavours("yolov1"), necks=(), variants=YOLOV1_NETS),
+    "yolov1": Family(yolov1, yolov1_options, LateFlavours("yolov1"), ("",), variants=YOLOV1_NETS),
     "faster_rcnn": Family(rcnn, rcnn_options, FASTER_RCNN_FLAVOURS, ("fpn", "c4", "dc5")),
     "mask_rcnn": Family(rcnn, rcnn_options, MASK_RCNN_FLAVOURS, ("fpn", "c4", "dc5")),
     "keypoint_rcnn": Family(rcnn, rcnn_options, KEYPOINT_RCNN_FLAVOURS, ("fpn",)),
@@ -254,10 +254,11 @@ def _split_name(name: str) -> ModelName | None:
         plain, flavour = rest, ""
     if f"{detector}{plain}" in family.variants:
         return ModelName(detector, plain.removeprefix("_"), "", flavour)
-    neck = max((neck for neck in family.necks if plain.endswith(f"_{neck}")), key=len, default="")
-    backbone = plain.removesuffix(f"_{neck}" if neck else "").removeprefix("_")
+    necks = [neck for neck in family.necks if neck and plain.endswith(f"_{neck}")]
+    neck = max(necks, key=len, default="")
+    backbone = (plain.removesuffix(f"_{neck}") if neck else plain).removeprefix("_")
     is_its_own = knows_backbone(backbone) if family.backbones is None else backbone in family.backbones
-    if bool(neck) != bool(family.necks) or not is_its_own:
+    if neck not in family.necks or not is_its_own:
         return None
     return ModelName(detector, backbone, neck, flavour)
 

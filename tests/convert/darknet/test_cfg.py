@@ -124,7 +124,12 @@ def test_published_networks_go_through_a_file(name: str) -> None:
     ("old", "new", "says"),
     [
         ("[maxpool]", "[route]", r"line 22: a section \[route\] is not known"),
-        ("[maxpool]", "[crop]", r"a section \[crop\] is not known"),
+        ("[dropout]", "[crop]\n[dropout]", r"\[crop\] stands among the layers"),
+        (
+            "[convolutional]",
+            "[crop]\ncrop_height=60\ncrop_width=96\n[convolutional]",
+            r"line 14: a \[crop\] to \(60, 96\)",
+        ),
         ("stride=2\npad=1", "stride=2\ndilation=2", r"line 19: \[convolutional\] has an entry 'dilation'"),
         (
             "stride=2\npad=1",
@@ -187,3 +192,15 @@ def test_files_are_bounded_and_named(tmp_path: Path) -> None:
         read_cfg(tmp_path / "none.cfg")
     path.write_text(small(), encoding="utf-8")
     assert isinstance(read_cfg(path), DarknetConfig)
+
+
+@pytest.mark.parametrize(("noadjust", "is_centered"), [("", True), ("noadjust=1\n", False)])
+def test_a_crop_of_the_whole_centres_pixels(noadjust: str, is_centered: bool) -> None:
+    crop = f"[crop]\ncrop_height=64\ncrop_width=96\nflip=0\nsaturation=1.5\n{noadjust}\n[convolutional]"
+    config = parse_cfg(small().replace("[convolutional]", crop, 1))
+    assert config.is_centered == is_centered and config.net == parse_cfg(small()).net
+    conventions = YOLOv1Flavour(coder=config.coder, criterion=config.criterion)
+    text = cfg_text(
+        config.net.layers, (3, *config.net.canvas), 4, 2, conventions, 3, is_centered=config.is_centered
+    )
+    assert parse_cfg(text) == config

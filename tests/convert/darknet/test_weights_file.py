@@ -225,3 +225,32 @@ def test_broken_numbers_are_told(tmp_path: Path) -> None:
     content[20:24] = struct.pack("<f", float("nan"))
     path.write_bytes(content)
     assert "NaN" in convert(path, cfg=cfg(tmp_path)).report.not_finite
+
+
+def test_a_trunk_begins_with_as_many_layers_as_a_file_holds(tmp_path: Path) -> None:
+    """As `darknet partial` writes them: of ImageNet's networks the first convolutions."""
+    entries = entries_of(LAYERS, SHAPE)
+    tensors = {entry.name: torch.rand(entry.shape) + 0.1 for entry in entries}
+    small = {"num_classes": 2, "num_boxes": 2, "layers": LAYERS, "side": 2, "canvas": SHAPE[1:]}
+    for held in (5, 7):
+        path = tmp_path / "extraction.conv.weights"
+        write_weights(path, Header(minor=1), entries[:held], tensors)
+        state = create_model("yolov1.darknet", backbone_weights=str(path), **small).state_dict()
+        same = [entry.name for entry in entries if torch.equal(state[entry.name], tensors[entry.name])]
+        assert same == [entry.name for entry in entries[:held]]
+    path.write_bytes(path.read_bytes() + b"\0" * 4)
+    with pytest.raises(WeightsError, match="where none of the first layers of this trunk ends"):
+        create_model("yolov1.darknet", backbone_weights=str(path), **small)
+
+
+def test_centred_pixels_come_in_and_go_out(tmp_path: Path) -> None:
+    path, described = write(tmp_path, Header()), cfg(tmp_path)
+    crop = "[crop]\ncrop_height=16\ncrop_width=24\n\n[convolutional]"
+    described.write_text(described.read_text().replace("[convolutional]", crop, 1))
+    model = convert(path).model
+    white = model.input_spec.prepare([torch.full((3, 16, 24), 255, dtype=torch.uint8)]).pixels
+    black = model.input_spec.prepare([torch.zeros(3, 16, 24, dtype=torch.uint8)]).pixels
+    assert white.unique().tolist() == [1.0] and black.unique().tolist() == [-1.0]
+    report = write_darknet(model, tmp_path / "back.weights")
+    assert report.differences == [] and (tmp_path / "back.weights").read_bytes() == path.read_bytes()
+    assert (tmp_path / "back.cfg").read_text() == described.read_text()

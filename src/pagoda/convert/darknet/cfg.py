@@ -5,7 +5,7 @@ What is not known is refused by its name and line, since it might change what th
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ OF_TRAINING = {
 """of [net], which say how it was trained"""
 KNOWN = {
     "net": {"height", "width", "channels", *OF_TRAINING},
+    "crop": {"crop_height", "crop_width", "flip", "angle", "saturation", "exposure", "shift", "noadjust"},
     "convolutional": {"batch_normalize", "filters", "size", "stride", "pad", "padding", "activation"},
     "maxpool": {"size", "stride", "padding"},
     "local": {"filters", "size", "stride", "pad", "activation"},
@@ -121,6 +122,8 @@ class DarknetConfig:
     """layers, grid, boxes, classes and canvas"""
     in_channels: int = 3
     """of the pictures"""
+    is_centered: bool = False
+    """pixels of 0 … 1 become −1 … 1 first, as a [crop] of the whole picture makes them"""
     coder: CellCoder = field(default_factory=CellCoder)
     """roots and softmax"""
     criterion: YOLOv1Criterion = field(default_factory=lambda: YOLOv1Criterion(claim="shuffled"))
@@ -154,17 +157,30 @@ def parse_cfg(text: str) -> DarknetConfig:
             f"a network of this kind ends with [detection], got [{last}] in line {sections[-1].line}"
         )
     first, *inner, last = sections
+    crop = inner.pop(0) if inner[0].kind == "crop" else None
     for section in inner:
-        if section.kind in ("net", "detection"):
+        if section.kind in ("net", "crop", "detection"):
             raise WeightsError(f"line {section.line}: [{section.kind}] stands among the layers")
     layers = tuple(_layer(section) for section in inner)
     canvas = first.number("height", 0), first.number("width", 0)
     channels = first.number("channels", 3)
     if min(*canvas, channels) < 1:
         raise WeightsError(f"line {first.line}: [net] must say height, width and channels of the pictures")
-    config = _detection(last, layers, canvas, channels)
+    config = replace(_detection(last, layers, canvas, channels), is_centered=_is_centered(crop, canvas))
     _check_sizes(inner, layers, (channels, *canvas), config, last)
     return config
+
+
+def _is_centered(crop: Section | None, canvas: tuple[int, int]) -> bool:
+    """Raises WeightsError for a crop that leaves some of the picture out."""
+    if crop is None:
+        return False
+    size = crop.number("crop_height", 1), crop.number("crop_width", 1)
+    if size != canvas:
+        raise WeightsError(
+            f"line {crop.line}: a [crop] to {size} (height, width) of pictures of {canvas} is not computed here"
+        )
+    return not crop.flag("noadjust")
 
 
 def _sections(text: str) -> Iterator[Section]:
@@ -314,8 +330,12 @@ def cfg_text(
     num_boxes: int,
     conventions: YOLOv1Flavour,
     num_classes: int,
+    *,
+    is_centered: bool = False,
 ) -> str:
     """The text of a `.cfg` that describes such a network of pictures (channels, height, width), as darknet reads it.
+
+    `is_centered` as in `DarknetConfig`.
 
     Raises ValueError for a layer that such a file cannot describe.
 
@@ -328,6 +348,7 @@ def cfg_text(
     sections = [
         ("net", {"batch": 1, "subdivisions": 1, "height": height, "width": width, "channels": channels})
     ]
+    sections += [("crop", {"crop_height": height, "crop_width": width})] * is_centered
     sections += [(layer.kind, _entries_of(layer)) for layer in layers]
     criterion, coder = conventions.criterion, conventions.coder
     scales = ("object_scale", "noobject_scale", "class_scale", "coord_scale")

@@ -119,7 +119,7 @@ def export_raw_heads(
 
     >>> export_raw_heads(Detector(), "heads.onnx")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    ValueError: raw heads are of detectors that predict at every location (FCOS, RetinaNet, EfficientDet, SSD), not of ...
+    ValueError: raw heads are of detectors that predict at every location (FCOS, RetinaNet, EfficientDet, SSD), ...
     """
     path = Path(path)
     if not isinstance(model, DenseDetector):

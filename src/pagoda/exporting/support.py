@@ -3,7 +3,14 @@
 from typing import Literal
 
 Family = Literal[
-    "FCOS", "RetinaNet", "EfficientDet", "SSD", "Faster R-CNN", "Mask R-CNN", "Keypoint R-CNN", "Detect-and-Track"
+    "FCOS",
+    "RetinaNet",
+    "EfficientDet",
+    "SSD",
+    "Faster R-CNN",
+    "Mask R-CNN",
+    "Keypoint R-CNN",
+    "Detect-and-Track",
 ]
 Form = Literal["onnx", "onnx --half", "onnx --raw-heads", "xml", "xml --half", "xml --int8"]
 

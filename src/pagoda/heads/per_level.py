@@ -84,10 +84,18 @@ class PerLevelHead(nn.Module):
                 last.bias.view(count, self.outputs)[:, -1] = math.log(odds)  # type: ignore[union-attr, operator]
 
     def forward(self, pyramid: dict[int, Float[Tensor, "b _ _ _"]]) -> Float[Tensor, "b p {self.outputs}"]:
-        """(B, P, outputs) of every box: finest level first, row by row, boxes of one cell together."""
+        """(B, P, outputs) of every box: finest level first, row by row, boxes of one cell together.
+
+        Raises ValueError for a level that the head has no layer for.
+        """
+        unknown = sorted(set(pyramid) - set(self.boxes))
+        if unknown:
+            raise ValueError(
+                f"this head has layers for levels {list(self.boxes)}, got features of level {unknown[0]}"
+            )
         batch = next(iter(pyramid.values())).shape[0]
         rows = [
             self.predict[str(level)](pyramid[level]).permute(0, 2, 3, 1).reshape(batch, -1, self.outputs)
-            for level in self.boxes
+            for level in sorted(pyramid)
         ]
         return torch.cat(rows, dim=1)

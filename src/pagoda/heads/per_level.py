@@ -57,7 +57,7 @@ class PerLevelHead(nn.Module):
                 self.predict[str(level)] = nn.Conv2d(inputs, rows, 1)
             else:
                 has_bias = depthwise_bias or norm == "none"
-                built = build_norm(norm, inputs, eps=eps, groups=math.gcd(32, inputs))
+                built = build_norm(norm, inputs, eps=eps, groups=math.gcd(32, max(1, inputs // 4), inputs))
                 if isinstance(built, nn.BatchNorm2d | nn.SyncBatchNorm):
                     built.momentum = momentum
                 self.predict[str(level)] = nn.Sequential(

@@ -26,5 +26,16 @@ MOBILENET = (
     Rule("classifier.{rest}", None, CLASSIFIER),
     Rule("features.{rest}", "backbone.features.{rest}"),
 )
+VGG = (
+    Rule("features.{n}.{rest}", "backbone.features.{n}.{rest}"),
+    Rule("classifier.0.{rest}", "backbone.fc6.{rest}"),
+    Rule("classifier.3.{rest}", "backbone.fc7.{rest}"),
+    Rule("classifier.{rest}", None, CLASSIFIER),
+)
+VGG_REDUCED = (
+    Rule("31.{rest}", "backbone.fc6.{rest}"),
+    Rule("33.{rest}", "backbone.fc7.{rest}"),
+    Rule("{n}.{rest}", "backbone.features.{n}.{rest}"),
+)
 
-__all__ = ["DETECTRON2", "GHOSTNET", "MOBILENET", "MOBILENET_FLAT", "RESNET"]
+__all__ = ["DETECTRON2", "GHOSTNET", "MOBILENET", "MOBILENET_FLAT", "RESNET", "VGG", "VGG_REDUCED"]

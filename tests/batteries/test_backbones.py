@@ -11,8 +11,10 @@ from torch.export import Dim
 
 from pagoda.backbones.ghostnet import GhostNet
 from pagoda.backbones.mobilenet import MobileNetV2
+from pagoda.backbones.mobilenet_v3 import MobileNetV3Large
 from pagoda.backbones.resnet import Bottleneck, ResNet
 from pagoda.backbones.timm import TimmBackbone
+from pagoda.backbones.vgg import VGG16
 from pagoda.exporting.program import trace
 from pagoda.layers.norm import FrozenBatchNorm2d, build_norm
 
@@ -28,6 +30,10 @@ BACKBONES: dict[str, Callable[[], nn.Module]] = {
     "ghostnet": lambda: GhostNet(0.5, levels=(5, 2, 3)),
     "ghostnetv2": lambda: GhostNet(0.5, version=2, levels=(3, 2)),
     "mobilenetv2": lambda: MobileNetV2(levels=(4, 2, 5)),
+    "mobilenetv2 with its last convolution": lambda: MobileNetV2(levels=(4, 5), last_conv=True),
+    "mobilenetv3": lambda: MobileNetV3Large(reduced_tail=True),
+    "vgg16": lambda: VGG16(levels=(2, 3, 4, 5)),
+    "vgg16 reduced": lambda: VGG16(levels=(3, 4), reduced=True),
     "timm resnet18": lambda: TimmBackbone("resnet18", levels=(5, 3)),
     "timm efficientnet": lambda: TimmBackbone("tf_efficientnet_b0"),
 }

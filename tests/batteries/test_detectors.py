@@ -14,6 +14,7 @@ from pagoda.backbones.resnet_options import Body
 from pagoda.criteria.dense import FCOSCriterion
 from pagoda.criteria.rcnn import RCNNCriterion, RoICriterion
 from pagoda.criteria.rpn import RPNCriterion
+from pagoda.criteria.ssd import MultiBoxCriterion
 from pagoda.criteria.tubes import DetectAndTrackCriterion, TubeCriterion, TubeRPNCriterion
 from pagoda.criteria.yolov1 import YOLOv1Criterion
 from pagoda.detectors.contract import Detector
@@ -22,9 +23,11 @@ from pagoda.detectors.efficientdet import EfficientDet
 from pagoda.detectors.fcos import FCOS
 from pagoda.detectors.rcnn import RCNN
 from pagoda.detectors.retinanet import RetinaNet
+from pagoda.detectors.ssd import SSD
 from pagoda.detectors.yolov1 import YOLOv1
 from pagoda.heads.cells import ConnectedCellHead, ConvCellHead
 from pagoda.heads.dense import DenseHead
+from pagoda.heads.per_level import PerLevelHead
 from pagoda.heads.roi_box import BoxHead, BoxTrunk
 from pagoda.heads.roi_keypoint import KeypointHead
 from pagoda.heads.roi_mask import MaskHead
@@ -35,8 +38,10 @@ from pagoda.heads.tube_keypoint import TubeKeypointHead
 from pagoda.heads.tube_rpn import TubeRPNHead
 from pagoda.layers.darknet_layer import DarknetLayer
 from pagoda.necks.bifpn import BiFPN
+from pagoda.necks.extras import ExtraLevel, ExtraLevels
 from pagoda.necks.fpn import FPN
 from pagoda.necks.fpn3d import FPN3D
+from pagoda.ops.anchors import DefaultBoxes
 from pagoda.ops.box_coding import PointCoder
 from pagoda.ops.cells import CellCoder
 from pagoda.ops.roi import RoIPooling
@@ -98,6 +103,21 @@ def efficientdet(num_classes: int) -> EfficientDet:
     head = partial(SeparableHead, neck.channels, depth=1, norm="frozen")
     heads = {"class_head": head(outputs=9 * num_classes), "box_head": head(outputs=36)}
     return EfficientDet(backbone, neck, **heads, prior_probability=None)
+
+
+def ssd(num_classes: int) -> SSD:
+    backbone = ResNet(18, norm="frozen", body=NARROW)
+    neck = ExtraLevels(backbone.channels, [ExtraLevel(32, 16), ExtraLevel(32, 16)])
+    boxes = DefaultBoxes(
+        min_sizes=(16.0, 32.0, 64.0, 128.0, 200.0),
+        max_sizes=(32.0, 64.0, 128.0, 200.0, 280.0),
+        ratios=((2.0,), (2.0, 3.0), (2.0, 3.0), (2.0,), (2.0,)),
+        image_size=256,
+    )
+    head = partial(PerLevelHead, neck.channels, dict(zip(neck.channels, boxes.counts, strict=True)))
+    heads = {"class_head": head(outputs=num_classes + 1), "box_head": head(outputs=4)}
+    every = MultiBoxCriterion(class_loss="focal")  # of mined ones a part may have none
+    return SSD(backbone, neck, **heads, boxes=boxes, prior_probability=0.5, criterion=every)
 
 
 def yolov1(num_classes: int) -> YOLOv1:
@@ -176,6 +196,7 @@ DENSE: dict[str, Build] = {
     "first fcos": first_fcos,
     "retinanet": retinanet,
     "efficientdet": efficientdet,
+    "ssd": ssd,
     "yolov1": yolov1,
     "darknet": darknet,
 }
@@ -276,7 +297,7 @@ def test_forward_speaks_of_every_location(model: Detector, size: tuple[int, int]
     outputs = model(images)
     count = sum(len(prior) for prior in outputs.priors)
     assert len(outputs.priors) == len(model.levels)
-    assert outputs.class_logits.shape == (1, count, 3)
+    assert outputs.class_logits.shape == (1, count, 3 + isinstance(model, SSD))  # the background
     assert outputs.box_outputs.shape == (1, count, 4)
     assert outputs.quality_logits is None or outputs.quality_logits.shape == (1, count)
 

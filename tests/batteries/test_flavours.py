@@ -42,7 +42,7 @@ def small(name: str, **options) -> Detector:
     return model
 
 
-@pytest.mark.parametrize("detector", ["fcos", "retinanet", "yolov1"])
+@pytest.mark.parametrize("detector", ["fcos", "retinanet", "ssd300", "ssdlite320", "yolov1"])
 def test_conventions_travel_through_json(detector: str) -> None:
     for name, flavour in FAMILIES[detector].flavours.items():
         again = type(flavour).from_dict(json.loads(json.dumps(flavour.to_dict())))

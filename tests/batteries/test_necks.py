@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, relu
 
 from pagoda.necks.bifpn import BiFPN
+from pagoda.necks.extras import ExtraLevel, ExtraLevels
 from pagoda.necks.fpn import FPN
 from pagoda.necks.pafpn import PAFPN
 from pagoda.necks.topology import panet_nodes, qufpn_nodes
@@ -30,6 +31,10 @@ NECKS: dict[str, Callable[[dict[int, int]], nn.Module]] = {
         channels, 24, fusion="channel_softmax", norm="group"
     ),
     "bifpn without extras": lambda channels: BiFPN(channels, 24, top_level=5),
+    "extras": lambda channels: ExtraLevels(channels, [ExtraLevel(12, 6), ExtraLevel(10, 4)], norm="group"),
+    "extras, separable": lambda channels: ExtraLevels(
+        channels, [ExtraLevel(12, 6)], kind="separable", norm="batch", l2_levels=(3,)
+    ),
     "panet": lambda channels: BiFPN(channels, 24, topology=panet_nodes),
     "qufpn": lambda channels: BiFPN(channels, 24, topology=qufpn_nodes),
 }

@@ -183,3 +183,12 @@ def test_coder() -> None:
     decoded = CODER.decode(torch.tensor([[1.0, -2, 0.5, -1]]), box)
     wanted = [[0.4094829, 0.2171904, 0.6305171, 0.4628096]]
     torch.testing.assert_close(decoded, torch.tensor(wanted), rtol=0, atol=1e-6)
+
+
+def test_an_object_without_area_teaches_nothing() -> None:
+    outputs, target = example()
+    flat = targets([*target.boxes.tolist(), [0.5, 0.5, 0.5, 0.7]], [0, 1, 1, 0])
+    for matching in ("bipartite", "overwrite"):
+        criterion = MultiBoxCriterion(matching=matching)
+        pair = [criterion(outputs, [each], [3], coder=CODER) for each in (target, flat)]
+        assert pair[0] == pair[1]

@@ -77,8 +77,8 @@ def test_reduced_vgg_rounds_up(side: int, grids: tuple[int, int]) -> None:
 def test_vgg_holds_its_first_blocks() -> None:
     body = VGG16(levels=(2, 3), frozen_stages=2).train()
     frozen = {name for name, parameter in body.named_parameters() if not parameter.requires_grad}
-    assert {int(name.split(".")[1]) for name in frozen} == {0, 2, 5, 7}
+    assert {int(name.split(".")[1]) for name in frozen} == {0, 2, 5, 7, 10, 12, 14}
     assert isinstance(body.features[4], nn.MaxPool2d) and len(body.features) == 23
     for bad in ({"levels": (6,)}, {"levels": (5,), "reduced": True}, {"frozen_stages": 6}):
-        with pytest.raises(ValueError, match=r"VGG16 has the levels|frozen_stages counts blocks"):
+        with pytest.raises(ValueError, match=r"VGG16 has the levels|frozen_stages counts stages"):
             VGG16(**bad)

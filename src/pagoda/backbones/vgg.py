@@ -1,6 +1,6 @@
 """VGG16 (Simonyan 2014), whole or reduced and dilated as SSD reads it: pictures (B, 3, H, W) to {level: features}."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import torch
@@ -13,8 +13,8 @@ ROWS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 """channels of the 3×3 convolutions between the poolings"""
 ENDS = {2: 16, 3: 23, 4: 30, 5: 31}
 """level → how many of `features` it comes after: the ReLU before a pooling, of C5 the last pooling"""
-BLOCK_ENDS = (5, 10, 17, 24, 31)
-"""where in `features` each block ends, its pooling included"""
+STAGE_ENDS = (10, 17, 24, 31, 31)
+"""how many of `features` each frozen stage takes: two blocks, and then all that a level is made of"""
 REDUCED_WIDTH = 1024
 
 
@@ -31,7 +31,7 @@ class VGG16(nn.Module):
 
     Args:
         levels: which of C2 … C5 to return (reduced: C2 … C4); blocks beyond the last are not built.
-        frozen_stages: so many blocks never train.
+        frozen_stages: 1 the first two blocks, 2 what C2 is made of, 3 what C3 is, …: never trained.
         in_channels: of the pictures.
 
     Raises ValueError for levels or frozen stages there are not.
@@ -55,8 +55,8 @@ class VGG16(nn.Module):
                 f"{'a reduced VGG16' if reduced else 'VGG16'} has the levels {', '.join(map(str, known))},"
                 f" got {tuple(levels)}"
             )
-        if not 0 <= frozen_stages <= len(ROWS):
-            raise ValueError(f"frozen_stages counts blocks: 0 … {len(ROWS)}, got {frozen_stages}")
+        if not 0 <= frozen_stages <= len(STAGE_ENDS):
+            raise ValueError(f"frozen_stages counts stages: 0 … {len(STAGE_ENDS)}, got {frozen_stages}")
         self.levels = tuple(sorted(levels))
         self.reduced = reduced and self.levels[-1] == 4
         self.frozen_stages = frozen_stages
@@ -76,7 +76,10 @@ class VGG16(nn.Module):
 
     def _freeze(self) -> None:
         if self.frozen_stages > 0:
-            freeze(self.features[: BLOCK_ENDS[self.frozen_stages - 1]])
+            freeze(self.features[: STAGE_ENDS[self.frozen_stages - 1]])
+        if self.reduced and self.frozen_stages > 3:
+            freeze(self.fc6)
+            freeze(self.fc7)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
@@ -110,3 +113,33 @@ def build_layers(in_channels: int, *, same_size_end: bool) -> list[nn.Module]:
         is_end = block == len(ROWS) and same_size_end
         layers.append(nn.MaxPool2d(3, 1, 1) if is_end else nn.MaxPool2d(2, 2, ceil_mode=True))
     return layers
+
+
+FULL = {"fc6": (512, 7, 7), "fc7": (4096, 1, 1)}
+"""what each output of the classifier's layers reads: channels and cells"""
+
+
+def reduce_classifier(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state with a classifier's `fc6` and `fc7` thinned out to the convolutions of a reduced VGG16.
+
+    Of 4096 outputs every fourth is kept, of 7×7 cells every third, as the weights that SSD began with were made.
+    What is as large as `wanted` has it already, or is not of these layers, stays.
+
+    >>> full = {"fc6.weight": torch.zeros(4096, 512 * 7 * 7), "fc7.bias": torch.arange(4096.0)}
+    >>> wanted = {"fc6.weight": torch.zeros(1024, 512, 3, 3), "fc7.bias": torch.zeros(1024)}
+    >>> thin = reduce_classifier(full, wanted)
+    >>> thin["fc6.weight"].shape, thin["fc7.bias"][:3]
+    (torch.Size([1024, 512, 3, 3]), tensor([0., 4., 8.]))
+    """
+    reduced = dict(state)
+    for name, tensor in state.items():
+        layer, _, kind = name.partition(".")
+        fits = name not in wanted or tensor.shape == wanted[name].shape
+        if fits or layer not in FULL or len(tensor) != 4096:
+            continue
+        kept = tensor[::4]
+        if kind == "weight":
+            kept = kept.reshape(len(kept), *FULL[layer])
+            kept = kept[:, ::4] if layer == "fc7" else kept[:, :, ::3, ::3]
+        reduced[name] = kept.contiguous()
+    return reduced

@@ -20,7 +20,7 @@ from pagoda.weights.shards import sha256_of
 OPTIONAL = ("num_batches_tracked", "running_count.mean")
 STATISTICS = ("running_mean", "running_var")
 # The stages of a backbone, and the classifier on top.
-PART = re.compile(r"(backbone\.)?(layer\d|blocks\.\d+|features\.\d+|conv_head|classifier)\.")
+PART = re.compile(r"(backbone\.)?(layer\d|blocks\.\d+|features\.\d+|conv_head|classifier|fc[67])\.")
 
 
 def fill_model(

@@ -294,6 +294,20 @@ SOURCES = (
         rules=imagenet.GHOSTNET,
     ),
     Source(
+        name="torchvision",
+        title="VGG16 of torchvision",
+        licence=BSD,
+        marks=(r"^features\.0\.weight$", r"^features\.28\.weight$", r"^features\.26\.weight$"),
+        rules=imagenet.VGG,
+    ),
+    Source(
+        name="amdegroot",
+        title="a reduced VGG16 (ssd.pytorch)",
+        licence=MIT,
+        marks=(r"^0\.weight$", r"^28\.weight$", r"^31\.weight$", r"^33\.weight$"),
+        rules=imagenet.VGG_REDUCED,
+    ),
+    Source(
         name="mobilenet",
         title="MobileNetV2 (tonylins)",
         licence=APACHE,

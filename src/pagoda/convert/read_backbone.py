@@ -10,6 +10,7 @@ from torch import nn
 from pagoda.backbones.darknet import DarknetTrunk
 from pagoda.backbones.resnet_blocks import Residual
 from pagoda.backbones.timm import SameConv2d
+from pagoda.backbones.vgg import reduce_classifier
 from pagoda.convert.assign import check_told, fill_model
 from pagoda.convert.read_darknet import fill_trunk, is_darknet
 from pagoda.convert.recognise import ForeignCheckpoint, open_foreign
@@ -95,6 +96,7 @@ def _fill_from(
         if canonical.startswith("backbone.")
     }
     kernels = {place.name: checkpoint.tensors[source] for source, place in places.items()}
+    kernels = reduce_classifier(kernels, backbone.state_dict())
     deep = inflate_state(kernels, backbone.state_dict(), inflation)
     tensors = {**checkpoint.tensors, **{source: deep[place.name] for source, place in places.items()}}
     checkpoint = replace(checkpoint, tensors=tensors)

@@ -82,14 +82,16 @@ class MultiBoxCriterion:
     ) -> Int[Tensor, " p"]:
         """(P,) index into `boxes` or BACKGROUND; `picture` is the (height, width) that `union_eps` is a share of.
 
-        Both may be in any unit, as losses are: SSD's first programs compute in shares of the picture.
+        An object without area is nobody's. Both may be in any unit, as losses are: SSD's first programs compute in shares of the picture.
         """
-        if len(boxes) == 0 or len(anchors) == 0:
+        real = (boxes[:, 2:] > boxes[:, :2]).all(1).nonzero().squeeze(1)  # of no size: no deltas stand for it
+        if len(real) == 0 or len(anchors) == 0:
             return torch.full((len(anchors),), BACKGROUND, device=anchors.device)
         eps = 0.0 if picture is None else self.union_eps * picture[0] * picture[1]
-        iou = pairwise_iou(anchors, boxes, inclusive=self.inclusive, union_eps=eps)
+        iou = pairwise_iou(anchors, boxes[real], inclusive=self.inclusive, union_eps=eps)
         assign = assign_bipartite if self.matching == "bipartite" else assign_overwrite
-        return assign(iou, min_iou=self.min_iou)
+        index = assign(iou, min_iou=self.min_iou)
+        return torch.where(index >= 0, real[index.clamp(min=0)], index)
 
     def mine(
         self, background_loss: Float[Tensor, "b p"], positive: Bool[Tensor, "b p"]

@@ -98,9 +98,12 @@ class SSD(AnchorDetector):
         """(P_l, 4) default boxes per level, in pixels of a batch padded to (height, width)."""
         return tuple(
             self.boxes.of_level(
-                index, (x.shape[-2], x.shape[-1]), padded, shapes=getattr(self, f"shapes_{level}")
+                self.levels.index(level),
+                (x.shape[-2], x.shape[-1]),
+                padded,
+                shapes=getattr(self, f"shapes_{level}"),
             )
-            for index, (level, x) in enumerate(sorted(pyramid.items()))
+            for level, x in sorted(pyramid.items())
         )
 
     def forward(self, images: ImageBatch) -> DenseOutputs:

@@ -57,7 +57,7 @@ class PerLevelHead(nn.Module):
                 self.predict[str(level)] = nn.Conv2d(inputs, rows, 1)
             else:
                 has_bias = depthwise_bias or norm == "none"
-                built = build_norm(norm, inputs, eps=eps, groups=math.gcd(32, inputs))
+                built = build_norm(norm, inputs, eps=eps, groups=math.gcd(32, max(1, inputs // 4), inputs))
                 if isinstance(built, nn.BatchNorm2d | nn.SyncBatchNorm):
                     built.momentum = momentum
                 self.predict[str(level)] = nn.Sequential(
@@ -84,10 +84,18 @@ class PerLevelHead(nn.Module):
                 last.bias.view(count, self.outputs)[:, -1] = math.log(odds)  # type: ignore[union-attr, operator]
 
     def forward(self, pyramid: dict[int, Float[Tensor, "b _ _ _"]]) -> Float[Tensor, "b p {self.outputs}"]:
-        """(B, P, outputs) of every box: finest level first, row by row, boxes of one cell together."""
+        """(B, P, outputs) of every box: finest level first, row by row, boxes of one cell together.
+
+        Raises ValueError for a level that the head has no layer for.
+        """
+        unknown = sorted(set(pyramid) - set(self.boxes))
+        if unknown:
+            raise ValueError(
+                f"this head has layers for levels {list(self.boxes)}, got features of level {unknown[0]}"
+            )
         batch = next(iter(pyramid.values())).shape[0]
         rows = [
             self.predict[str(level)](pyramid[level]).permute(0, 2, 3, 1).reshape(batch, -1, self.outputs)
-            for level in self.boxes
+            for level in sorted(pyramid)
         ]
         return torch.cat(rows, dim=1)

@@ -48,6 +48,15 @@ class ExtraLevel:
         return (below + 2 * self.padding - self.kernel) // self.stride + 1
 
 
+def norm_groups(channels: int) -> int:
+    """Of group norm: 32, for few channels fewer, so that a group has four; on a map of one cell one has no deviation.
+
+    >>> norm_groups(256), norm_groups(64), norm_groups(9)
+    (32, 16, 1)
+    """
+    return math.gcd(32, max(1, channels // 4), channels)
+
+
 @checked
 class L2Norm(nn.Module):
     """Each cell's channels divided by their length and multiplied by a learnt factor each (Liu 2015, ParseNet).
@@ -164,7 +173,7 @@ class _Layers:
         conv = nn.Conv2d(inputs, outputs, **window, groups=groups, bias=self.norm == "none")  # type: ignore[arg-type]
         layers: list[nn.Module] = [conv]
         if self.norm != "none":
-            built = build_norm(self.norm, outputs, eps=self.eps, groups=math.gcd(32, outputs))
+            built = build_norm(self.norm, outputs, eps=self.eps, groups=norm_groups(outputs))
             if isinstance(built, nn.BatchNorm2d | nn.SyncBatchNorm):
                 built.momentum = self.momentum
             layers.append(built)

@@ -29,7 +29,7 @@ class DenseOutputs(NamedTuple):
     """
 
     class_logits: Tensor
-    """(B, P, classes)"""
+    """(B, P, classes); of SSD (B, P, classes + 1), the background last"""
     box_outputs: Tensor
     """(B, P, 4): distances or deltas, still encoded as the detector's coder has it."""
     quality_logits: Tensor | None

@@ -12,6 +12,7 @@ from pagoda.backbones.mobilenet import MobileNetV2
 from pagoda.backbones.resnet import ResNet, Style
 from pagoda.backbones.resnet_options import Body, Deform, Fallback, Ghost, Plugin, Stem, TrainMode
 from pagoda.backbones.timm import TimmBackbone
+from pagoda.backbones.vgg import VGG16
 from pagoda.layers.deform import OffsetInit
 from pagoda.layers.norm import Norm
 from pagoda.plain import checked
@@ -189,6 +190,16 @@ def mobilenet(choices: BackboneChoices) -> MobileNetV2:
     )
 
 
+def vgg16(choices: BackboneChoices) -> VGG16:
+    """VGG16 without its classifier. Raises ValueError for what only ResNets can be asked for.
+
+    >>> vgg16(BackboneChoices(levels=(2,))).channels
+    {2: 256}
+    """
+    refuse(choices, "VGG16", "norm", *OF_RESNETS)
+    return VGG16(levels=choices.levels, frozen_stages=choices.frozen_stages, in_channels=choices.in_channels)
+
+
 OF_RESNETS = (
     "deform",
     "deform_blocks",
@@ -233,6 +244,7 @@ BACKBONES: dict[str, Callable[[BackboneChoices], nn.Module]] = {
     "ghost_resnet50": partial(resnet, depth=50, ghost=Ghost()),
     "ghost_resnet50_s4": partial(resnet, depth=50, ghost=Ghost(ratio=4)),
     "mobilenet_v2": mobilenet,
+    "vgg16": vgg16,
     **{f"ghostnet_{round(100 * width)}": partial(ghostnet, width=width) for width in (0.5, 1.0, 1.1, 1.3)},
     **{f"ghostnetv2_{round(100 * w)}": partial(ghostnet, width=w, version=2) for w in (1.0, 1.3, 1.6)},
 }

@@ -155,6 +155,8 @@ def backbone_architecture(body: Shapes) -> tuple[str, JsonObject]:
         return _resnet_architecture(body)
     if "features.0.0.weight" in body:
         return "mobilenet_v2", {}
+    if "features.28.weight" in body:
+        return "vgg16", {}
     if "conv_stem.weight" in body and any(".ghost1." in name for name in body):
         version = "v2" if any(".short_conv." in name for name in body) else ""
         return f"ghostnet{version}_{_ghostnet_width(body)}", {}

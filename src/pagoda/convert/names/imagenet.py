@@ -33,6 +33,17 @@ MOBILENET = (
     Rule("classifier.{rest}", None, CLASSIFIER),
     Rule("features.{rest}", "backbone.features.{rest}"),
 )
+VGG = (
+    Rule("features.{n}.{rest}", "backbone.features.{n}.{rest}"),
+    Rule("classifier.0.{rest}", "backbone.fc6.{rest}"),
+    Rule("classifier.3.{rest}", "backbone.fc7.{rest}"),
+    Rule("classifier.{rest}", None, CLASSIFIER),
+)
+VGG_REDUCED = (
+    Rule("31.{rest}", "backbone.fc6.{rest}"),
+    Rule("33.{rest}", "backbone.fc7.{rest}"),
+    Rule("{n}.{rest}", "backbone.features.{n}.{rest}"),
+)
 
 
 def efficientnet_body(shapes: Shapes, front: str = "", *, conv_suffix: str = "") -> Iterator[Rule]:
@@ -71,6 +82,8 @@ __all__ = [
     "MOBILENET",
     "MOBILENET_FLAT",
     "RESNET",
+    "VGG",
+    "VGG_REDUCED",
     "efficientnet_body",
     "efficientnet_rules",
 ]

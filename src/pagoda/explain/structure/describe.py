@@ -14,6 +14,7 @@ from pagoda.explain.structure.rows import Kind, LevelRow, Row
 from pagoda.explain.structure.structure import Structure
 from pagoda.explain.structure.trace import Call, Tracer, flat_tensors, traceable, without_numbers
 from pagoda.explain.structure.words import convolutions, describe_module
+from pagoda.ops.anchors import DefaultBoxes
 from pagoda.structures.images import ImageBatch
 
 LETTERS = {"backbone": "C", "neck": "P", "head": "P", "other": "L"}
@@ -54,7 +55,9 @@ def describe_model(model: Detector, size: tuple[int, int]) -> Structure:
         padded_size=padded,
         rows=tuple(rows),
         levels=tuple(
-            _describe_levels(model, describer.pyramid, _priors_of(copy, describer.pyramid, padded, outputs))
+            _describe_levels(
+                model, describer.pyramid, _priors_of(copy, describer.pyramid, padded, outputs), padded
+            )
         ),
         num_frames=num_frames,
     )
@@ -268,7 +271,10 @@ def _priors_of(
 
 
 def _describe_levels(
-    model: Detector, pyramid: dict[int, Tensor], priors: tuple[Tensor, ...] | None
+    model: Detector,
+    pyramid: dict[int, Tensor],
+    priors: tuple[Tensor, ...] | None,
+    padded: tuple[int, int],
 ) -> list[LevelRow]:
     """Sizes, locations and served objects of the levels the heads read."""
     levels = sorted(pyramid)
@@ -277,7 +283,7 @@ def _describe_levels(
     sizes = {level: grid or (pyramid[level].shape[-2], pyramid[level].shape[-1]) for level in levels}
     counts = [math.prod(sizes[n]) for n in levels] if priors is None else [len(prior) for prior in priors]
     has_anchors = priors is not None and priors[0].shape[1] == 4
-    served = _anchor_sizes(model, levels) if has_anchors else _served_ranges(model, levels)
+    served = _anchor_sizes(model, levels, padded) if has_anchors else _served_ranges(model, levels)
     return [
         LevelRow(
             level=level,
@@ -291,15 +297,20 @@ def _describe_levels(
     ]
 
 
-def _anchor_sizes(model: Detector, levels: list[int]) -> dict[int, tuple[float, float]]:
+def _anchor_sizes(
+    model: Detector, levels: list[int], padded: tuple[int, int]
+) -> dict[int, tuple[float, float]]:
     """(smallest, largest) √area in pixels of the anchors of one cell per level."""
     device = next(model.parameters()).device
     cell = torch.zeros(1, 1, 1, 1, device=device)
     strides: dict[int, int] = getattr(model, "strides", {})
+    of_picture = isinstance(
+        getattr(model, "boxes", None), DefaultBoxes
+    )  # others grow with their level's stride
     found = {}
     for level in levels:
         stride = strides.get(level, 2**level)
-        (anchors,) = model.anchors({level: cell}, (stride, stride))
+        (anchors,) = model.anchors({level: cell}, padded if of_picture else (stride, stride))
         sides = ((anchors[:, 2] - anchors[:, 0]) * (anchors[:, 3] - anchors[:, 1])).sqrt()
         found[level] = (sides.min().item(), sides.max().item())
     return found

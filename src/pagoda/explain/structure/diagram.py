@@ -156,10 +156,20 @@ def _draw_head(box: _Box, structure: StructureRows) -> str:
     if box.row.regions:
         lines.append(f"{math.prod(_outputs_of(rows[0]))} numbers for each of {box.row.regions:,} regions")
     else:
-        lines.append(f"{outputs[0]} numbers per location, shared by {len(outputs)} levels" if outputs else "")
+        lines.append(_per_location(outputs) if outputs else "")
     lines.append(f"{box.row.parameters:,} parameters, {count_words(sum(row.macs for row in rows))} MACs")
     texts = "".join(_text(box.x, box.y + 38 + 17 * index, line, "soft") for index, line in enumerate(lines))
     return box.draw() + texts
+
+
+def _per_location(outputs: list[int]) -> str:
+    """
+    >>> _per_location([36, 36]), _per_location([16, 24, 16])
+    ('36 numbers per location of 2 levels', '16 to 24 numbers per location of 3 levels')
+    """
+    least, most = min(outputs), max(outputs)
+    told = f"{least}" if least == most else f"{least} to {most}"
+    return f"{told} numbers per location of {len(outputs)} levels"
 
 
 def _outputs_of(row: Row) -> tuple[int, ...]:

@@ -12,8 +12,8 @@ import tyro
 from pagoda.cli.arguments.help import description_of, lines_of
 from pagoda.cli.data import verbs
 from pagoda.cli.main import MODULES, VERBS, main
+from pagoda.zoo.composed_options import GROUPS
 from pagoda.zoo.families import options_class, parse_name
-from pagoda.zoo.option_groups import GROUPS
 from pagoda.zoo.options import ModelOptions
 
 pytestmark = pytest.mark.medium

@@ -290,7 +290,7 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
     for wrong in ({"fit": "letterbox"}, {"fit": "corner"}, {"canvas": (600, 600)}):
         with pytest.raises(ValueError, match=r"need canvas=\(height, width\)"):
             InputSpec(**wrong)
-    with pytest.raises(ValueError, match='resample="float" goes with fit="resize" only'):
+    with pytest.raises(ValueError, match='resample="float" goes with fit="resize" or "stretch"'):
         InputSpec(resample="float", fit="corner", canvas=(600, 600))
 
 

@@ -20,7 +20,7 @@ GRIDS = {
 
 
 def table(name: str, flavour: str, which: str | None = None) -> DefaultBoxes:
-    kind = name.partition("_")[0].upper()
+    kind = name.partition("_")[0]
     return VARIANTS[name].boxes(SSD_FLAVOURS[kind][flavour], which)
 
 

@@ -82,8 +82,8 @@ class MultiBoxCriterion:
     ) -> Int[Tensor, " p"]:
         """(P,) index into `boxes` or BACKGROUND; `picture` is the (height, width) that `union_eps` is a share of.
 
-        An object without area is nobody's. Both may be in any unit, as losses are: SSD's first programs compute in shares
-        of the picture.
+        An object without area is nobody's. Both may be in any unit, as losses are: SSD's first programs compute in
+        shares of the picture.
         """
         real = (boxes[:, 2:] > boxes[:, :2]).all(1).nonzero().squeeze(1)  # of no size: no deltas stand for it
         if len(real) == 0 or len(anchors) == 0:

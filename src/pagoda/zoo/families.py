@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from pagoda.detectors.contract import Detector
 from pagoda.plain import checked
@@ -42,7 +43,7 @@ class Family:
     """(name, classes, options, conventions) to the detector with fresh weights"""
     options: Callable[..., tuple[type[ModelOptions], ...]]
     """(name, conventions) to the groups whose fields are the model's options"""
-    flavours: Mapping[str, Flavour]
+    flavours: Mapping[str, Any]  # of Flavour; not checked one by one, which would import SSD's
     """{name: conventions}; "" is our own"""
     necks: tuple[str, ...] = tuple(NECKS)
     """which may end a name; "" is none"""

@@ -12,7 +12,6 @@ from pagoda.backbones.mobilenet import MobileNetV2
 from pagoda.backbones.resnet import ResNet, Style
 from pagoda.backbones.resnet_options import Body, Deform, Fallback, Ghost, Plugin, Stem, TrainMode
 from pagoda.backbones.timm import TimmBackbone
-from pagoda.backbones.vgg import VGG16
 from pagoda.layers.deform import OffsetInit
 from pagoda.layers.norm import Norm
 from pagoda.plain import checked
@@ -190,12 +189,14 @@ def mobilenet(choices: BackboneChoices) -> MobileNetV2:
     )
 
 
-def vgg16(choices: BackboneChoices) -> VGG16:
+def vgg16(choices: BackboneChoices) -> nn.Module:
     """VGG16 without its classifier. Raises ValueError for what only ResNets can be asked for.
 
     >>> vgg16(BackboneChoices(levels=(2,))).channels
     {2: 256}
     """
+    from pagoda.backbones.vgg import VGG16  # whoever loads another backbone does without
+
     refuse(choices, "VGG16", "norm", *OF_RESNETS)
     return VGG16(levels=choices.levels, frozen_stages=choices.frozen_stages, in_channels=choices.in_channels)
 

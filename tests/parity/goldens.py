@@ -30,14 +30,8 @@ ROOTS = [Path(root) for root in GIVEN.split(os.pathsep) if root] or [
 ]
 """folders of records: PAGODA_GOLDENS may name several, as PATH does"""
 ROOT = ROOTS[0]
-NOT_BUILT = ("/ssd.pytorch",)
-"""repositories whose records wait for their family"""
 NAMELESS = ("/darknet",)
 """repositories whose files hold numbers without names"""
-
-
-LATER = ROOT.parent / "goldens_ssd_yolov1"
-"""records of the same form in a folder of their own; those of PAGODA_GOLDENS stand alone"""
 
 
 @cache
@@ -115,14 +109,9 @@ class Golden:
         return self.meta["source"]["repository"].removeprefix("https://github.com/")
 
     @property
-    def is_built(self) -> bool:
-        """Whether there is a family to compare it with."""
-        return not self.repository.endswith(NOT_BUILT)
-
-    @property
     def has_names(self) -> bool:
         """Whether its tensors can be told by their names."""
-        return self.is_built and not self.repository.endswith(NAMELESS)
+        return not self.repository.endswith(NAMELESS)
 
     @cached_property
     def options(self) -> Given:

@@ -36,8 +36,7 @@ from pagoda.structures.instances import Targets
 
 pytestmark = pytest.mark.medium
 
-NOT_BUILT = ("/darknet",)
-GOLDENS = [golden for golden in map(Golden, folders()) if not golden.repository.endswith(NOT_BUILT)]
+GOLDENS = [Golden(folder) for folder in folders()]
 LARGE = 100_000_000
 """weights of a record that takes a minute and gigabytes (fully connected layers on 7×7 cells of C5)"""
 
@@ -83,8 +82,6 @@ def test_there_are_records():
     ],
 )
 def test_computes_what_the_original_computed(golden: Golden, tmp_path):
-    if not golden.is_built:
-        pytest.skip(f"no family here computes what {golden.repository} computes")
     path = golden.write_checkpoint(tmp_path)
     if efficientdet.is_efficientdet(golden):
         found, gradients = efficientdet.run(golden, path)

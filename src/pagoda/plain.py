@@ -244,7 +244,7 @@ def _as_hinted(hint: object, value: object, where: str) -> Any:
     if isinstance(value, Mapping):
         inner = next((part for part in parts if _is_dataclass(part)), None)
         return value if inner is None else from_plain(inner, value, where)
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple) and not _is_mapping(get_origin(hint)):
         return tuple(_as_hinted(parts[0], item, where) for item in value)
     if hint is str and isinstance(value, os.PathLike):
         return os.fspath(value)

@@ -246,7 +246,7 @@ HOSTILE = [
     ({"iou": 2}, "iou must be from 0 to 1"),
     ({"counted_from": "x"}, "counted_from must be a number"),
     ({"otherwise": -1}, "otherwise must be from 0 to 1"),
-    ({"split": 3}, "split must be"),
+    ({"split": 3}, "split' must be text"),
     ({"unheard_of": 3}, "unknown setting 'thresholds.unheard_of'"),
 ]
 

@@ -124,8 +124,8 @@ FILE = "models.json"
 def catalogue() -> Catalogue:
     """The table as it was last made.
 
-    >>> catalogue().rows[-1].detector
-    'retinanet'
+    >>> catalogue().rows[0].detector
+    'detect_and_track'
     """
     text = files("pagoda.catalogue").joinpath(FILE).read_text(encoding="utf-8")
     content = json.loads(text)

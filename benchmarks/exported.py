@@ -21,8 +21,10 @@ import numpy as np
 import region_inference
 import torch
 from inference import CLOCKS, ROOF_FLOPS, Pair, Run, cpu_name, network_flops, roof, timings
+from torchvision.models import detection
 
 import pagoda
+from pagoda.convert.to_program import to_source
 from pagoda.detectors.contract import Detector
 from pagoda.exporting.engines import OFTEN, compile_model, silent_import
 from pagoda.exporting.exported import load_exported
@@ -30,6 +32,7 @@ from pagoda.exporting.onnx import export_onnx
 from pagoda.exporting.openvino import ir_of, quantize, write_ir
 from pagoda.exporting.optimize import optimize
 from pagoda.exporting.parity_pictures import fitted
+from pagoda.models import create_model
 from pagoda.pictures.read import list_pictures, read_picture
 
 MODELS = [
@@ -38,6 +41,7 @@ MODELS = [
     "faster_rcnn",
     "mask_rcnn",
     "efficientdet_d0",
+    "ssd300_vgg16",
 ]
 CHAIN = 8
 """convolutions of the int8 roof one after the other: what enters and leaves them is no part of it"""
@@ -77,9 +81,23 @@ def compare(name: str, options: argparse.Namespace, folder: Path) -> None:
 
 
 def pair(name: str) -> Pair:
+    if name == "ssd300_vgg16":
+        return ssd_pair()
     if name.endswith("_fpn") or name.startswith("efficientdet"):
         return inference.pair(name)
     model, picture, peer = region_inference.pair(name)
+    return Pair(model, picture, "torchvision", lambda picture: peer([picture / 255]))
+
+
+def ssd_pair() -> Pair:
+    """SSD300 and torchvision's with the same random weights, in which the background is likely as after training."""
+    torch.manual_seed(0)
+    model = create_model("ssd300_vgg16.torchvision", num_classes=90).eval()
+    for layer in model.class_head.predict.values():
+        layer.bias.view(-1, 91)[:, -1] = 6.0
+    peer = detection.ssd300_vgg16(weights=None, weights_backbone=None, num_classes=91).eval()
+    peer.load_state_dict(to_source(model, "torchvision"))
+    picture = torch.randint(0, 256, (3, inference.HEIGHT, inference.WIDTH), dtype=torch.uint8)
     return Pair(model, picture, "torchvision", lambda picture: peer([picture / 255]))
 
 

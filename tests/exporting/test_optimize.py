@@ -225,3 +225,15 @@ def test_darknets_norms_are_folded_with_their_own_epsilon() -> None:
     with torch.no_grad():
         for found, expected in zip(quick(images)[:3], model(images)[:3], strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.medium
+def test_levels_that_end_without_padding_are_looked_through():
+    """SSD300's last two convolutions need a larger picture than others do to be watched."""
+    torch.manual_seed(0)
+    model = create_model("ssd300_vgg16", num_classes=2).eval()
+    images = model.input_spec.prepare([torch.randint(256, (3, 90, 120), dtype=torch.uint8)])
+    with torch.no_grad():
+        ours, theirs = model(images), optimize(model)(images)
+    torch.testing.assert_close(theirs.class_logits, ours.class_logits, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(theirs.box_outputs, ours.box_outputs, rtol=1e-4, atol=1e-4)

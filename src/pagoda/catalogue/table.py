@@ -108,6 +108,7 @@ class Catalogue:
 TRAINED = {
     "fcos_resnet18_fpn": (Trained(data="BCCD", ap=53.4, how="12 epochs from scratch, 64 wide, 320×240"),),
     "efficientdet_d0": (Trained(data="BCCD", ap=28.4, how="12 epochs from scratch, 256×192"),),
+    "ssd_resnet18": (Trained(data="BCCD", ap=56.8, how="12 epochs from scratch, 320×240"),),
     "yolov1_resnet18": (
         Trained(data="BCCD", ap=39.9, how="8 of 12 epochs from scratch, 64 wide, 320×240, 15×20 cells"),
     ),

@@ -132,7 +132,10 @@ def conv_norm_pairs(model: Detector) -> list[tuple[nn.Conv2d | nn.Conv3d, nn.Mod
     hooks = [leaf.register_forward_hook(watch) for leaf in leaves]
     try:
         _look_at_nothing(model, 64)
-    except ValueError:  # a group norm refuses maps of a single cell
+    except (
+        ValueError,
+        RuntimeError,
+    ):  # group norms refuse maps of one cell, convolutions those smaller than they are
         for seen in (made_by, readers, sources):
             seen.clear()
         _look_at_nothing(model, 512)

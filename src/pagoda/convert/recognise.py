@@ -131,7 +131,7 @@ def recognised(
         elif "detect_and_track" in source.flavours:
             architecture = clip_architecture(shapes, recorded_clips(metadata or {}))
         elif source.background is not None:
-            architecture = ssd_architecture(shapes, has_tables=source.name != "torchvision")
+            architecture = ssd_architecture(shapes, has_tables=source.box_tables)
         else:
             read = rcnn_architecture if source.regions else dense_architecture
             architecture = read(shapes, group_norm=_has_group_norm(source, tensors, shapes))

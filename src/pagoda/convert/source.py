@@ -49,6 +49,8 @@ class Source:
     """of the four deltas of a box there"""
     background: Literal["first", "last"] | None = None
     """where its SSDs have the background among the classes"""
+    box_tables: bool = True
+    """its SSDs have other default boxes for VOC than for COCO, told by the number of classes"""
     affine_norms: bool = False
     """norms are stored as scale and shift without statistics"""
     regions: bool = False

@@ -219,6 +219,7 @@ SSD_SOURCES = (
         rules=TORCHVISION_RULES,
         flavours={"ssd300": ("torchvision",)},
         background="first",
+        box_tables=False,
     ),
     Source(
         name="torchvision",
@@ -228,6 +229,7 @@ SSD_SOURCES = (
         rules=TORCHVISION_LITE_RULES,
         flavours={"ssdlite320": ("torchvision",)},
         background="first",
+        box_tables=False,
     ),
     Source(
         name="mmdet",

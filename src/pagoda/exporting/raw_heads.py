@@ -46,10 +46,6 @@ CELLS = (
     " centre (x + dx, y + dy)"
 )
 AS_THEY_ARE = "class_logits times quality_logits, both as they are"
-SIGMOIDS = (
-    "sigmoid of class_logits; with quality_logits times their sigmoid, and the root of that where combine in"
-    " postprocess is root"
-)
 ANCHORS = (
     "priors: anchors x1 y1 x2 y2, centre (cx, cy), sides (w, h), one pixel longer where inclusive; box_outputs divided"
     " by weights: dx dy dw dh, dw and dh at most max_log_growth, with limit_shrinking at least its opposite; box:"

@@ -17,6 +17,7 @@ from pagoda.layers.conv import Activation
 from pagoda.necks.extras import ExtraLevel, ExtraLevels
 from pagoda.ops.anchors import DefaultBoxes
 from pagoda.plain import checked
+from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
 from pagoda.zoo import inputs
 from pagoda.zoo.backbones import body_levels, body_options, build_body
@@ -172,14 +173,26 @@ def published_ssd(
     boxes = variant.boxes(flavour, options.box_sizes)
     head = partial(
         PerLevelHead,
-        neck.channels,
-        dict(zip(sorted(neck.channels), boxes.counts, strict=True)),
         separable=variant.lite,
         plain_last=flavour.lite_plain_last,
         depthwise_bias=flavour.lite_depthwise_bias,
         eps=flavour.norm_eps,
         momentum=flavour.norm_momentum,
     )
+    return _assembled(body, neck, head, boxes, labels, spec, flavour)
+
+
+def _assembled(
+    body: nn.Module,
+    neck: ExtraLevels,
+    head: Callable[..., PerLevelHead],
+    boxes: DefaultBoxes,
+    labels: LabelMap,
+    spec: InputSpec,
+    flavour: SSDFlavour,
+) -> SSD:
+    """Both heads on the levels, with as many outputs as there are boxes in a cell, and the flavour's conventions."""
+    head = partial(head, neck.channels, dict(zip(sorted(neck.channels), boxes.counts, strict=True)))
     return SSD(
         body,
         neck,
@@ -255,24 +268,10 @@ def ssd(name: ModelName, labels: LabelMap, options: SSDOptions, flavour: SSDFlav
     boxes = flavour.boxes or even_boxes(len(neck.channels), SIDE, flavour)
     head = partial(
         PerLevelHead,
-        neck.channels,
-        dict(zip(sorted(neck.channels), boxes.counts, strict=True)),
         separable=options.separable,
         norm=norm,
     )
-    return SSD(
-        body,
-        neck,
-        class_head=head(outputs=len(labels) + 1),
-        box_head=head(outputs=4),
-        boxes=boxes,
-        label_map=labels,
-        input_spec=spec,
-        coder=flavour.coder,
-        prior_probability=flavour.prior_probability,
-        criterion=flavour.criterion,
-        postprocess=flavour.postprocess,
-    )
+    return _assembled(body, neck, head, boxes, labels, spec, flavour)
 
 
 def ssd_named(name: ModelName, labels: LabelMap, options: ModelOptions, flavour: Flavour) -> SSD:

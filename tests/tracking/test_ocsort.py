@@ -44,12 +44,12 @@ def test_after_a_gap_the_filter_knows_what_it_would_know_had_it_seen_the_way():
     motion = model.start(walked[0])
     for box in walked[1:]:
         motion = model.correct(model.predict(motion), box)
-    found = along_the_path(model, motion, np.array(at(55.0)), np.array(at(48.0)), gap=6)
+    found = along_the_path(model, motion, np.array([at(55.0)]), np.array([at(48.0)]), gaps=np.array([6]))
     seen_all_the_way = motion
     for step in range(1, 6):
         box = np.array([at(55 - 7 * step / 6)])
         seen_all_the_way = model.correct(model.predict(seen_all_the_way), box)
-    np.testing.assert_allclose(found.state, model.predict(seen_all_the_way).state, atol=1e-9)
+    np.testing.assert_allclose(found, model.predict(seen_all_the_way), atol=1e-9)
     drifted = motion
     for _ in range(6):
         drifted = model.predict(drifted)

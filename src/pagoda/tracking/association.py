@@ -6,11 +6,9 @@ All numbers are costs: 0 for the same, 1 for nothing in common. Keypoints that a
 from typing import Literal
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 
-from pagoda.ops.boxes import pairwise_iou
 from pagoda.plain import checked
 
 Algorithm = Literal["hungarian", "greedy"]
@@ -19,12 +17,19 @@ Algorithm = Literal["hungarian", "greedy"]
 def iou_costs(
     before: Float[np.ndarray, "n 4"], now: Float[np.ndarray, "m 4"], *, inclusive: bool = False
 ) -> Float[np.ndarray, "n m"]:
-    """1 - IoU of xyxy boxes; `inclusive` as in `pagoda.ops.boxes`.
+    """1 - IoU of xyxy boxes; `inclusive`: sides are measured as x2 - x1 + 1.
 
     >>> iou_costs(np.array([[0., 0., 4., 1.]]), np.array([[0., 0., 1., 1.], [9., 0., 10., 1.]]))
     array([[0.75, 1.  ]])
     """
-    return 1 - pairwise_iou(torch.from_numpy(before), torch.from_numpy(now), inclusive=inclusive).numpy()
+    sides = np.minimum(before[:, None, 2:], now[None, :, 2:]) - np.maximum(
+        before[:, None, :2], now[None, :, :2]
+    )
+    sides = np.maximum(sides + inclusive, 0)
+    shared = sides[..., 0] * sides[..., 1]
+    areas = [(b[:, 2] - b[:, 0] + inclusive) * (b[:, 3] - b[:, 1] + inclusive) for b in (before, now)]
+    union = areas[0][:, None] + areas[1][None] - shared
+    return 1 - shared / np.maximum(union, np.finfo(union.dtype).tiny)
 
 
 def oks_costs(

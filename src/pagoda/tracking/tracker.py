@@ -8,6 +8,7 @@ import torch
 
 from pagoda.structures.instances import Detections
 from pagoda.structures.tubes import Tubes
+from pagoda.tracking.objects import Objects
 
 Found = Detections | Tubes
 """What a model says of a frame: the objects in it, or the tubes of the clip about it"""
@@ -71,3 +72,14 @@ def to_arrays(detections: Detections) -> tuple[np.ndarray, np.ndarray, np.ndarra
         rows = np.flatnonzero(~np.isfinite(boxes).all(1)).tolist()
         raise ValueError(f"boxes to link must be finite xyxy pixels; those of rows {rows} are not")
     return boxes, detections.scores.detach().cpu().double().numpy(), detections.labels.cpu().long().numpy()
+
+
+def to_objects(detections: Detections) -> Objects:
+    """The detections as linkers compare them. Raises ValueError as `to_arrays` does.
+
+    >>> from pagoda.structures.labels import LabelMap
+    >>> found = Detections(torch.ones(1, 4), torch.tensor([0.5]), torch.tensor([2]), (9, 9), LabelMap.numbered(3))
+    >>> to_objects(found).boxes
+    array([[1., 1., 1., 1.]])
+    """
+    return Objects(*to_arrays(detections))

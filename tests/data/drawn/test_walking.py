@@ -53,13 +53,16 @@ def test_boxes_hold_the_joints_and_poses_fit_their_scale():
         assert (heads[whole] / heights > 0.1).all() and (heads[whole] / heights < 0.25).all()
 
 
-def test_paint_is_where_the_annotation_says():
-    walks = WalkingFigures(num_videos=4, num_frames=8, seed=2, min_figures=1, max_figures=1, **QUIET)
+@pytest.mark.parametrize("swing", [0.0, 12.0])
+def test_paint_is_where_the_annotation_says(swing):
+    still = {"num_frames": 8, "seed": 2, "min_figures": 1, "max_figures": 1, **QUIET}
+    walks = WalkingFigures(num_videos=4, camera_swing=swing, **still)
     for number in range(4):
         scene, tracks = make_scene(walks, number), walks.tracks(number)
         figure = scene.figures[0]
         for frame, box in zip(tracks.frames.tolist(), tracks.boxes, strict=True):
             left = round(scene.drift * (frame if scene.drift >= 0 else frame - 8))
+            left += max(map(abs, scene.camera)) + scene.camera[frame]
             behind = scene.backdrop[:, left : left + 160]
             drawn = walks.frame(number, frame).permute(1, 2, 0).numpy()
             ys, xs = np.nonzero((drawn != behind).any(2))
@@ -164,3 +167,23 @@ def test_the_truth_scores_a_hundred_by_posetracks_rules():
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match="expected num_videos ≥ 1"):
         WalkingFigures(**{"num_videos": 2, **wrong})
+
+
+def test_a_camera_that_swings_moves_everything_alike():
+    walk = {"num_videos": 3, "num_frames": 12, "seed": 5}
+    still, swung, moved = WalkingFigures(**walk), WalkingFigures(**walk, camera_swing=9.0), 0
+    for number in range(3):
+        camera = np.array(make_scene(swung, number).camera)
+        assert np.abs(camera).max() <= 9
+        before, after = still.tracks(number), swung.tracks(number)
+        for frame in range(12):
+            rows, them = before.at(frame), after.at(frame)
+            for one in set(rows.track_ids.tolist()) & set(them.track_ids.tolist()):
+                a, b = (t.keypoints[t.track_ids == one] for t in (rows, them))
+                both = torch.isfinite(a) & torch.isfinite(b)
+                expected = torch.tensor([camera[frame], 0], dtype=a.dtype).expand_as(a)
+                torch.testing.assert_close((a - b)[both], expected[both])
+                moved += int(camera[frame] != 0)
+    assert moved > 20 and make_scene(still, 0).camera == (0,) * 12
+    with pytest.raises(ValueError, match="camera_swing ≥ 0, got"):
+        WalkingFigures(num_videos=1, camera_swing=-1.0)

@@ -46,13 +46,16 @@ class WalkSettings:
     """for so many in a row a hidden figure stays annotated"""
     noise: float = 0.02
     """of every pixel, as a share of white"""
+    camera_swing: float = 0.0
+    """pixels to either side that the camera swings, there and back within 8 to 16 frames; 0: it stands"""
 
     def __post_init__(self) -> None:
         is_right = self.num_videos >= 1 and self.num_frames >= 1 and min(self.image_size) >= 32
-        if not is_right or not 1 <= self.min_figures <= self.max_figures:
+        if not is_right or not 1 <= self.min_figures <= self.max_figures or not self.camera_swing >= 0:
             raise ValueError(
-                "expected num_videos ≥ 1, num_frames ≥ 1, sides ≥ 32 and 1 ≤ min_figures ≤ max_figures, got"
-                f" {self.num_videos}, {self.num_frames}, {self.image_size}, {self.min_figures}, {self.max_figures}"
+                "expected num_videos ≥ 1, num_frames ≥ 1, sides ≥ 32, 1 ≤ min_figures ≤ max_figures and camera_swing ≥"
+                f" 0, got {self.num_videos}, {self.num_frames}, {self.image_size}, {self.min_figures},"
+                f" {self.max_figures} and {self.camera_swing:g}"
             )
 
 
@@ -69,9 +72,13 @@ class Screen:
     colour: tuple[int, int, int]
     """RGB, 0 … 255"""
 
-    def draw(self, canvas: ImageDraw.ImageDraw, scale: int, paint: int | None = None) -> None:
-        """Paint the screen onto a canvas, as `Figure.draw` does."""
-        left, top, right, bottom = (side * scale for side in self.box)
+    def draw(
+        self, canvas: ImageDraw.ImageDraw, scale: int, paint: int | None = None, *, camera: int = 0
+    ) -> None:
+        """Paint the screen onto a canvas, as `Figure.draw` does, seen by a camera so many pixels to the right."""
+        left, top, right, bottom = (
+            (side - camera * (place % 2 == 0)) * scale for place, side in enumerate(self.box)
+        )
         canvas.rectangle((left, top, right - 1, bottom - 1), self.colour if paint is None else paint)
 
 
@@ -87,6 +94,8 @@ class Scene:
     """(H, wider than W, 3) uint8"""
     drift: float
     """pixels per frame by which the backdrop moves"""
+    camera: tuple[int, ...]
+    """in each frame, how many pixels to the right of its place the camera is"""
 
     def by_depth(self, frame: int) -> list[Figure | Screen]:
         """What stands there in a frame, the farthest first."""
@@ -108,10 +117,17 @@ def make_scene(walk: WalkSettings, number: int) -> Scene:
     count = int(rng.integers(walk.min_figures, walk.max_figures + 1))
     figures = _crossing(rng, walk, count) if walk.crossing else _in_line(rng, walk, count)
     drift = rng.uniform(-0.8, 0.8)
-    wide = width + int(np.ceil(abs(drift) * walk.num_frames)) + 2
+    reach = int(np.ceil(walk.camera_swing))
+    wide = width + int(np.ceil(abs(drift) * walk.num_frames)) + 2 + 2 * reach
     backdrop = np.rint(background(rng, (height, wide)).clip(0, 1) * 255).astype(np.uint8)
     screens = (*_pillars(rng, walk), *_boards(rng, walk, figures))
-    return Scene(figures, screens, backdrop, drift)
+    return Scene(figures, screens, backdrop, drift, _camera(walk, number))
+
+
+def _camera(walk: WalkSettings, number: int) -> tuple[int, ...]:
+    rng = np.random.default_rng((walk.seed, number, 2))
+    turns = np.arange(walk.num_frames) / rng.uniform(8, 16) + rng.uniform()
+    return tuple(np.rint(walk.camera_swing * np.sin(2 * np.pi * turns)).astype(int).tolist())
 
 
 def _pillars(rng: np.random.Generator, walk: WalkSettings) -> Iterator[Screen]:

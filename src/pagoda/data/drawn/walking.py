@@ -53,7 +53,9 @@ class WalkingFigures(WalkSettings):
         """uint8 (3, H, W) of one video."""
         scene = make_scene(self, number)
         height, width = self.image_size
-        left = (
+        camera, reach = scene.camera[frame], max(map(abs, scene.camera))
+        left = reach + camera
+        left += (
             round(scene.drift * frame) if scene.drift >= 0 else round(scene.drift * (frame - self.num_frames))
         )
         behind = Image.fromarray(scene.backdrop[:, left : left + width])
@@ -61,9 +63,9 @@ class WalkingFigures(WalkSettings):
         canvas = ImageDraw.Draw(image)
         for each in scene.by_depth(frame):
             if isinstance(each, Figure):
-                each.draw(canvas, each.joints(frame), FINER)
+                each.draw(canvas, each.joints(frame) - (camera, 0), FINER)
             else:
-                each.draw(canvas, FINER)
+                each.draw(canvas, FINER, camera=camera)
         pixels = np.asarray(image.reduce(FINER)).astype(np.float32)
         rng = np.random.default_rng((self.seed, number, 1, frame))
         pixels += rng.standard_normal(pixels.shape, dtype=np.float32) * (255 * self.noise)
@@ -74,7 +76,10 @@ class WalkingFigures(WalkSettings):
         scene = make_scene(self, number)
         height, width = self.image_size
         joints = np.stack(
-            [[figure.joints(frame) for figure in scene.figures] for frame in range(self.num_frames)]
+            [
+                [figure.joints(frame) - (scene.camera[frame], 0) for figure in scene.figures]
+                for frame in range(self.num_frames)
+            ]
         )
         seen, shown = self._what_is_seen(scene, joints)
         is_hidden = seen < MIN_SEEN
@@ -115,7 +120,7 @@ class WalkingFigures(WalkSettings):
                 image = Image.new("L", (width, height))
                 canvas = ImageDraw.Draw(image)
                 if isinstance(each, Screen):
-                    each.draw(canvas, 1, paint=1)
+                    each.draw(canvas, 1, paint=1, camera=scene.camera[frame])
                     covered |= np.asarray(image) > 0
                     continue
                 row = scene.figures.index(each)

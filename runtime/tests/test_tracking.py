@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pagoda_runtime import ByteTracker, Detections, LabelMap, OCSortTracker
-from pagoda_runtime.tracking.assignment import assign, least_cost_pairs
+from pagoda_runtime.tracking.assignment import linear_sum_assignment
+from pagoda_runtime.tracking.association import assign
 from pagoda_runtime.tracking.linkers import create_tracker
 
 pytestmark = pytest.mark.medium
@@ -90,7 +91,7 @@ def test_pairs_are_those_of_scipy(rng):
     for number in range(400):
         shape = tuple(rng.integers(1, 14, 2))
         costs = rng.normal(size=shape) if number % 2 else rng.integers(0, 4, shape).astype(float)  # ties, too
-        rows, columns = least_cost_pairs(costs)
+        rows, columns = linear_sum_assignment(costs)
         expected = optimize.linear_sum_assignment(costs)
         assert len(set(rows)) == len(set(columns)) == min(shape)
         assert np.isclose(costs[rows, columns].sum(), costs[expected].sum())
@@ -110,7 +111,7 @@ def slow_least_cost(costs: np.ndarray) -> float:
 def test_no_way_to_pair_costs_less(rng):
     for _ in range(60):
         costs = rng.normal(size=tuple(rng.integers(1, 5, 2)))
-        rows, columns = least_cost_pairs(costs)
+        rows, columns = linear_sum_assignment(costs)
         assert np.isclose(costs[rows, columns].sum(), slow_least_cost(costs))
 
 

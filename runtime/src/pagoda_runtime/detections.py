@@ -84,6 +84,8 @@ class Detections:
     """(N, K) the higher the surer; 0 … 1 where the model can say so"""
     track_ids: np.ndarray | None = None
     """(N,) -1 for objects that belong to no track (yet)"""
+    appearance: np.ndarray | None = field(default=None, repr=False)
+    """(N, D) vectors that are alike where objects look alike; linkers compare them"""
     image_id: int | str | None = None
     file: str | None = None
     picture: np.ndarray | None = field(default=None, repr=False)

@@ -140,6 +140,8 @@ class Detections(_PerObject):
     """(N, K) the higher the surer; 0 … 1 where the model can say so"""
     track_ids: Tensor | None = None
     """(N,) of the objects in their video, −1 where they have none (yet); a `Tracker` fills it"""
+    appearance: Tensor | None = field(default=None, repr=False)
+    """(N, D) vectors that are alike where objects look alike; linkers compare them"""
     image_id: int | str | None = None
     """of the picture in its data set; of tracks the frame, counted from 0"""
     file: str | None = None

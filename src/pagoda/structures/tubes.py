@@ -177,6 +177,8 @@ class Tubes(TubeRows):
     """(N, T, K, 2) xy"""
     keypoint_scores: Tensor | None = None
     """(N, T, K)"""
+    appearance: Tensor | None = None
+    """(N, D) vectors that are alike where objects look alike, of the key frame"""
 
     def __post_init__(self) -> None:
         self._check_tubes(len(self.frames), self.key)
@@ -192,6 +194,7 @@ class Tubes(TubeRows):
             self.label_map,
             keypoints=None if points is None else points[:, position],
             keypoint_scores=None if scores is None else scores[:, position],
+            appearance=self.appearance if position == self.key else None,
             image_id=self.frames[position],
         )
 

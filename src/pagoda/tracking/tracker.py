@@ -8,7 +8,7 @@ import torch
 
 from pagoda.structures.instances import Detections
 from pagoda.structures.tubes import Tubes
-from pagoda.tracking.objects import Objects
+from pagoda.tracking.objects import Objects, inside_boxes, unit_length
 
 Found = Detections | Tubes
 """What a model says of a frame: the objects in it, or the tubes of the clip about it"""
@@ -82,4 +82,16 @@ def to_objects(detections: Detections) -> Objects:
     >>> to_objects(found).boxes
     array([[1., 1., 1., 1.]])
     """
-    return Objects(*to_arrays(detections))
+    boxes, scores, labels = to_arrays(detections)
+    keypoints = sigmas = masks = appearance = None
+    skeleton = detections.label_map.skeleton
+    if detections.keypoints is not None and skeleton is not None and len(skeleton.sigmas):
+        keypoints = detections.keypoints.detach().cpu().double().numpy()
+        sigmas = np.asarray(skeleton.sigmas)
+    if detections.mask_crops is not None:
+        masks = (detections.mask_crops >= 0.5).cpu().numpy()
+    elif detections.masks is not None:
+        masks = inside_boxes(detections.masks.cpu().numpy(), boxes)
+    if detections.appearance is not None:
+        appearance = unit_length(detections.appearance.detach().cpu().float().numpy())
+    return Objects(boxes, scores, labels, keypoints, sigmas, masks, appearance)

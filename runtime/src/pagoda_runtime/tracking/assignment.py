@@ -8,33 +8,10 @@ near, one that is free is taken, the last of them in the order kept here; scipy 
 import numpy as np
 
 
-def assign(costs: np.ndarray, *, max_cost: float | None = None) -> np.ndarray:
-    """(M,) the row that each column continues, or -1, of (N, M) costs; costs of inf never pair.
-
-    The least total cost, where leaving two objects alone costs `max_cost`; without it as many are paired as can be.
-
-    >>> assign(np.array([[0.1, 0.2], [0.15, 0.9]]))
-    array([1, 0])
-    """
-    is_allowed = np.isfinite(costs) if max_cost is None else costs <= max_cost
-    result = np.full(costs.shape[1], -1)
-    if not is_allowed.any():
-        return result
-    if max_cost is None:
-        # One more pair must be worth more than any choice among costs.
-        penalty = 1 + 2 * min(costs.shape) * float(np.abs(costs[is_allowed]).max())
-    else:
-        penalty = max_cost
-    rows, columns = least_cost_pairs(np.where(is_allowed, costs, penalty))
-    kept = is_allowed[rows, columns]
-    result[columns[kept]] = rows[kept]
-    return result
-
-
-def least_cost_pairs(costs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """min(N, M) rows and their columns, by rows, of (N, M) finite costs."""
+def linear_sum_assignment(costs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """min(N, M) rows and their columns, by rows, of (N, M) finite costs: what scipy's function of this name gives."""
     if costs.shape[0] > costs.shape[1]:
-        columns, rows = least_cost_pairs(costs.T)
+        columns, rows = linear_sum_assignment(costs.T)
         order = rows.argsort()
         return rows[order], columns[order]
     num_rows, num_columns = costs.shape

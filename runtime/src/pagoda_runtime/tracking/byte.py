@@ -1,35 +1,21 @@
+# Written by tools/runtime_tracking.py from src/pagoda/tracking/byte.py: change that one.
 """A linker after ByteTrack (Zhang 2022): weak detections, too, can continue a track that is expected there."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
-from pagoda_runtime.detections import Detections
-from pagoda_runtime.tracking.assignment import assign
-from pagoda_runtime.tracking.motion import HeightScaledMotion, Motion
-from pagoda_runtime.tracking.objects import (
-    UNLINKED,
-    forbid_other_labels,
-    iou_costs,
-    to_arrays,
-    with_track_ids,
-)
+from pagoda_runtime.tracking.association import iou_costs
+from pagoda_runtime.tracking.motion import VELOCITY, HeightScaledMotion
+from pagoda_runtime.tracking.pairs import Pairs
+from pagoda_runtime.tracking.staged import Stage, StagedTracker
+from pagoda_runtime.tracking.tracker import UNLINKED
 
 
 @dataclass
-class _Track:
-    motion: Motion
-    label: int
-    first_frame: int
-    last_frame: int
-    state: Literal["new", "tracked", "lost"]
-    track_id: int = UNLINKED
-
-
-@dataclass
-class ByteTracker:
-    """Strong detections against all tracks, weak ones against those still in sight, then new tracks.
+class ByteTracker(StagedTracker):
+    """ByteTrack's linker: strong detections against all tracks, weak ones against those in sight, then new tracks.
 
     A new track is given an id at its second sight (in the first frame of the video, at once). Defaults are
     the paper's at 30 frames per second; for other rates scale `max_lost_frames`.
@@ -51,115 +37,59 @@ class ByteTracker:
     """a track unseen for longer is forgotten"""
     max_duplicate_cost: float = 0.15
     """1 - IoU below which a lost track and one in sight are the same; the one seen for longer stays"""
+    momentum: float = 0.9
+    """of a track's appearance that is kept when it is seen"""
     model: HeightScaledMotion = field(default_factory=HeightScaledMotion)
+    """where a track's box is expected"""
 
-    def __post_init__(self) -> None:
-        self.reset()
+    keeps_new = False
 
-    def reset(self) -> None:
-        """Forget everything: the next frame is the first of another video."""
-        self._tracks: list[_Track] = []
-        self._frame = -1
-        self._next_id = 1
-
-    def update(self, detections: Detections) -> Detections:
-        """The same rows in the same order with `track_ids`, -1 for objects that are not (yet) tracked.
-
-        Every frame of a video is handed over once and in order, one without objects too: time passes by calls.
-        """
-        boxes, scores, labels = to_arrays(detections)
-        self._frame += 1
-        self._predict()
-        ids = np.full(len(boxes), UNLINKED)
-        strong = np.flatnonzero(scores >= self.min_score)
-        weak = np.flatnonzero((scores >= self.min_low_score) & (scores < self.min_score))
-        known = [track for track in self._tracks if track.state != "new"]
-        unconfirmed = [track for track in self._tracks if track.state == "new"]
-
-        def continue_tracks(
-            tracks: list[_Track], rows: np.ndarray, max_cost: float, *, fused: bool
-        ) -> tuple[list[_Track], np.ndarray]:
-            """Match, note the matches, and return the tracks and rows that are left."""
-            costs = self._costs(tracks, boxes[rows], labels[rows], scores[rows] if fused else None)
-            found = assign(costs, max_cost=max_cost)
-            for row, position in zip(rows[found >= 0], found[found >= 0], strict=True):
-                ids[row] = self._see(tracks[position], boxes[row])
-            seen = set(found[found >= 0].tolist())
-            return [t for index, t in enumerate(tracks) if index not in seen], rows[found < 0]
-
-        left, strong = continue_tracks(known, strong, self.max_cost, fused=True)
-        in_sight = [track for track in left if track.state == "tracked"]
-        continue_tracks(in_sight, weak, self.max_low_cost, fused=False)
-        given_up, strong = continue_tracks(unconfirmed, strong, self.max_new_cost, fused=True)
-        margin = min(self.new_margin, (1 - self.min_score) / 2)
-        for row in strong[scores[strong] >= self.min_score + margin]:
-            ids[row] = self._start(boxes[row], int(labels[row]))
-        self._forget(given_up)
-        return with_track_ids(detections, ids)
-
-    def _predict(self) -> None:
-        for track in self._tracks:
-            if track.state == "lost":
-                # Unseen, its height is not allowed to grow on.
-                track.motion.state[:, 7] = 0
-        if self._tracks:
-            moved = self.model.predict(_stacked(self._tracks))
-            for track, motion in zip(self._tracks, moved.split(), strict=True):
-                track.motion = motion
-
-    def _costs(
-        self, tracks: list[_Track], boxes: np.ndarray, labels: np.ndarray, scores: np.ndarray | None
-    ) -> np.ndarray:
-        if not tracks:
-            return np.zeros((0, len(boxes)))
-        costs = iou_costs(self.model.boxes(_stacked(tracks)), boxes)
-        if scores is not None:
-            costs = 1 - (1 - costs) * scores
-        return forbid_other_labels(costs, np.array([track.label for track in tracks]), labels)
-
-    def _see(self, track: _Track, box: np.ndarray) -> int:
-        track.motion = self.model.correct(track.motion, box[None])
-        track.last_frame, track.state = self._frame, "tracked"
-        if track.track_id == UNLINKED:
-            track.track_id = self._new_id()
-        return track.track_id
-
-    def _start(self, box: np.ndarray, label: int) -> int:
-        is_first = self._frame == 0
-        state: Literal["new", "tracked"] = "tracked" if is_first else "new"
-        track = _Track(self.model.start(box[None]), label, self._frame, self._frame, state)
-        if is_first:
-            track.track_id = self._new_id()
-        self._tracks.append(track)
-        return track.track_id
-
-    def _new_id(self) -> int:
-        self._next_id += 1
-        return self._next_id - 1
-
-    def _forget(self, given_up: list[_Track]) -> None:
-        for track in self._tracks:
-            if track.last_frame < self._frame and track.state == "tracked":
-                track.state = "lost"
-        self._tracks = [
-            track
-            for track in self._tracks
-            if self._frame - track.last_frame <= self.max_lost_frames
-            and not any(track is g for g in given_up)
-        ]
-        in_sight = [track for track in self._tracks if track.state == "tracked"]
-        lost = [track for track in self._tracks if track.state == "lost"]
-        if not in_sight or not lost:
-            return
-        costs = self._costs(
-            in_sight, self.model.boxes(_stacked(lost)), np.array([t.label for t in lost]), None
+    def stages(self) -> Sequence[Stage]:
+        """See `StagedTracker.stages`."""
+        return (
+            Stage("known", "strong", self._fused, self.max_cost),
+            Stage("in sight", "weak", self._apart, self.max_low_cost),
+            Stage("new", "strong", self._fused, self.max_new_cost),
         )
-        doubles = []
-        for a, b in zip(*np.nonzero(costs < self.max_duplicate_cost), strict=True):
-            ages = [track.last_frame - track.first_frame for track in (in_sight[a], lost[b])]
-            doubles.append(lost[b] if ages[0] > ages[1] else in_sight[a])
-        self._tracks = [track for track in self._tracks if not any(track is double for double in doubles)]
 
+    @property
+    def told_at_once(self) -> bool:
+        """In the first frame."""
+        return self._frame == 0
 
-def _stacked(tracks: list[_Track]) -> Motion:
-    return Motion.stack([track.motion for track in tracks])
+    @property
+    def min_new_score(self) -> float:
+        """The margin above `min_score`."""
+        return self.min_score + min(self.new_margin, (1 - self.min_score) / 2)
+
+    def is_told(self, num_seen: np.ndarray) -> np.ndarray:
+        """At the second sight."""
+        return num_seen >= 2
+
+    def steady(self, tracks: np.ndarray) -> None:
+        """Unseen, a height is not allowed to grow on."""
+        lost = tracks["frames"][:, -1] < self._frame - 1
+        if lost.any():
+            tracks["motion"][lost, VELOCITY, 3] = 0
+
+    def doubles(self, tracks: np.ndarray) -> np.ndarray:
+        """Of a lost track and one in sight that lie on each other, the one seen for a shorter time."""
+        gone = np.zeros(len(tracks), dtype=bool)
+        last, label = tracks["frames"][:, -1], tracks["label"]
+        seen = np.flatnonzero((last == self._frame) & (tracks["track_id"] != UNLINKED))
+        unseen = np.flatnonzero(last < self._frame)
+        boxes = self.model.boxes(tracks["motion"])
+        is_near = iou_costs(boxes[seen], boxes[unseen]) < self.max_duplicate_cost
+        first, second = np.nonzero(is_near & (label[seen][:, None] == label[unseen]))
+        a, b = seen[first], unseen[second]
+        ages = last - tracks["first_frame"]
+        gone[np.where(ages[a] > ages[b], b, a)] = True
+        return gone
+
+    @staticmethod
+    def _apart(pairs: Pairs) -> np.ndarray:
+        return pairs.apart
+
+    @staticmethod
+    def _fused(pairs: Pairs) -> np.ndarray:
+        return 1 - (1 - pairs.apart) * pairs.objects.scores

@@ -1,39 +1,68 @@
-"""What linkers ask of objects: how alike two are, as arrays. N objects seen before, M objects seen now."""
+# Written by tools/runtime_tracking.py from src/pagoda/tracking/objects.py: change that one.
+"""The objects of one frame as linkers compare them. M objects, K keypoints, masks of G × G, appearance of D numbers."""
 
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from pagoda_runtime.detections import Detections
 
-UNLINKED = -1
-"""The track id of an object that belongs to no track (yet)"""
+@dataclass(frozen=True)
+class Objects:
+    """What was found in a frame."""
+
+    boxes: np.ndarray
+    """(M, 4) xyxy pixels"""
+    scores: np.ndarray
+    """(M,) 0 … 1"""
+    labels: np.ndarray
+    """(M,) classes"""
+    keypoints: np.ndarray | None = None
+    """(M, K, 2) xy pixels; nan where one is not there"""
+    sigmas: np.ndarray | None = None
+    """(K,) of COCO's object keypoint similarity, where there are keypoints"""
+    masks: np.ndarray | None = None
+    """(M, G, G) bool inside each box"""
+    appearance: np.ndarray | None = None
+    """(M, D) vectors of unit length"""
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def rows(self, which: np.ndarray) -> "Objects":
+        """Some of the objects, by number or as (M,) bool."""
+        keypoints, masks, appearance = (
+            None if each is None else each[which] for each in (self.keypoints, self.masks, self.appearance)
+        )
+        return Objects(
+            self.boxes[which],
+            self.scores[which],
+            self.labels[which],
+            keypoints,
+            self.sigmas,
+            masks,
+            appearance,
+        )
 
 
-def iou_costs(before: np.ndarray, now: np.ndarray) -> np.ndarray:
-    """(N, M) 1 - IoU of (N, 4) and (M, 4) xyxy boxes."""
-    left, top = (np.maximum(before[:, None, side], now[None, :, side]) for side in (0, 1))
-    right, bottom = (np.minimum(before[:, None, side], now[None, :, side]) for side in (2, 3))
-    shared = np.maximum(right - left, 0) * np.maximum(bottom - top, 0)
-    areas = [(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) for boxes in (before, now)]
-    union = areas[0][:, None] + areas[1][None] - shared
-    return 1 - shared / np.maximum(union, np.finfo(union.dtype).tiny)
+GRID = 14
+"""cells along each side of the small masks that are made of whole ones"""
 
 
-def forbid_other_labels(costs: np.ndarray, before: np.ndarray, now: np.ndarray) -> np.ndarray:
-    """(N, M) costs with inf between objects of different classes."""
-    return np.where(before[:, None] == now[None], costs, np.inf)
+def inside_boxes(masks: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """(M, GRID, GRID) what (M, H, W) masks say at the middles of so many cells of each xyxy box."""
+    if not len(boxes):
+        return np.zeros((0, GRID, GRID), dtype=bool)
+    height, width = masks.shape[1:]
+    places = (np.arange(GRID) + 0.5) / GRID
+    x, y = (
+        np.floor(low[:, None] + (high - low)[:, None] * places).astype(np.int64)
+        for low, high in ((boxes[:, 0], boxes[:, 2]), (boxes[:, 1], boxes[:, 3]))
+    )
+    inside = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None]
+    y, x = y.clip(0, height - 1)[:, :, None], x.clip(0, width - 1)[:, None]
+    return inside & masks[np.arange(len(boxes))[:, None, None], y, x].astype(bool)
 
 
-def to_arrays(detections: Detections) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Boxes (N, 4) xyxy and scores (N,) as float64, labels (N,) as int64. Raises ValueError for boxes not finite."""
-    boxes = detections.boxes.astype(np.float64)
-    if not np.isfinite(boxes).all():
-        rows = np.flatnonzero(~np.isfinite(boxes).all(1)).tolist()
-        raise ValueError(f"boxes to link must be finite xyxy pixels; those of rows {rows} are not")
-    return boxes, detections.scores.astype(np.float64), detections.labels.astype(np.int64)
-
-
-def with_track_ids(detections: Detections, track_ids: np.ndarray) -> Detections:
-    """The detections with (N,) track ids in place of whatever they had."""
-    return replace(detections, track_ids=np.asarray(track_ids, dtype=np.int64))
+def unit_length(vectors: np.ndarray) -> np.ndarray:
+    """(M, D) vectors of length 1; those of length 0 stay so."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

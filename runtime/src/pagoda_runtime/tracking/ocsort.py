@@ -1,46 +1,20 @@
+# Written by tools/runtime_tracking.py from src/pagoda/tracking/ocsort.py: change that one.
 """A linker after OC-SORT (Cao 2023): trust what was observed more than what the filter made of it."""
 
-from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from pagoda_runtime.detections import Detections
-from pagoda_runtime.tracking.assignment import assign
-from pagoda_runtime.tracking.motion import AreaMotion, Motion
-from pagoda_runtime.tracking.objects import (
-    UNLINKED,
-    forbid_other_labels,
-    iou_costs,
-    to_arrays,
-    with_track_ids,
-)
+from pagoda_runtime.tracking.motion import AreaMotion, MotionModel
+from pagoda_runtime.tracking.objects import Objects
+from pagoda_runtime.tracking.pairs import Pairs
+from pagoda_runtime.tracking.staged import Stage, StagedTracker
 
 
 @dataclass
-class _Track:
-    motion: Motion
-    """as predicted for the frame at hand"""
-    at_last_sight: Motion
-    """as corrected when last seen"""
-    label: int
-    seen: deque[tuple[int, np.ndarray]]
-    """(frame, box) of the last few observations, newest last"""
-    num_seen: int = 1
-    track_id: int = UNLINKED
-
-    @property
-    def last_frame(self) -> int:
-        return self.seen[-1][0]
-
-    @property
-    def last_box(self) -> np.ndarray:
-        return self.seen[-1][1]
-
-
-@dataclass
-class OCSortTracker:
-    """IoU with the prediction and agreement of direction; then a second chance at the last place seen.
+class OCSortTracker(StagedTracker):
+    """OC-SORT's linker: IoU with the prediction and agreement of direction, then IoU with the last place seen.
 
     When an object returns, the filter is run again along the straight path between the two places where it
     was seen, instead of going on from where it drifted in between. A track is given its id at
@@ -50,107 +24,77 @@ class OCSortTracker:
     min_score: float = 0.5
     """weaker detections are not looked at"""
     min_iou: float = 0.3
+    """of a detection and a track's box, as predicted or as last seen, below which they never pair"""
     max_lost_frames: int = 30
     """a track unseen for longer is forgotten"""
     min_seen: int = 3
+    """frames a track is seen in before it gets an id"""
     direction_frames: int = 3
     """directions are measured from the observation this many frames back"""
     direction_weight: float = 0.2
     """of the agreement of directions, -1/2 … 1/2, beside the IoU"""
+    momentum: float = 0.9
+    """of a track's appearance that is kept when it is seen"""
     model: AreaMotion = field(default_factory=AreaMotion)
+    """where a track's box is expected"""
 
-    def __post_init__(self) -> None:
-        self.reset()
+    def stages(self) -> Sequence[Stage]:
+        """See `StagedTracker.stages`."""
+        return Stage("all", "strong", self._directed), Stage("all", "strong", self._from_last)
 
-    def reset(self) -> None:
-        """Forget everything: the next frame is the first of another video."""
-        self._tracks: list[_Track] = []
-        self._frame = -1
-        self._next_id = 1
+    @property
+    def observations(self) -> int:
+        """Those that directions are measured from, and the last."""
+        return self.direction_frames + 1
 
-    def update(self, detections: Detections) -> Detections:
-        """The same rows in the same order with `track_ids`, -1 for objects that are not (yet) tracked.
+    @property
+    def told_at_once(self) -> bool:
+        """In the first frames."""
+        return self._frame < self.min_seen or self.min_seen <= 1
 
-        Every frame of a video is handed over once and in order, one without objects too: time passes by calls.
-        """
-        boxes, scores, labels = to_arrays(detections)
-        self._frame += 1
-        self._predict()
-        ids = np.full(len(boxes), UNLINKED)
-        rows = np.flatnonzero(scores >= self.min_score)
-        left = self._tracks
-        for costs_of in (self._motion_costs, self._last_place_costs):
-            if not left or not len(rows):
-                break
-            costs = costs_of(left, boxes[rows], scores[rows])
-            same = forbid_other_labels(costs, np.array([track.label for track in left]), labels[rows])
-            partner = assign(same)
-            for row, position in zip(rows[partner >= 0], partner[partner >= 0], strict=True):
-                ids[row] = self._see(left[position], boxes[row])
-            seen = set(partner[partner >= 0].tolist())
-            left = [track for index, track in enumerate(left) if index not in seen]
-            rows = rows[partner < 0]
-        for row in rows:
-            ids[row] = self._start(boxes[row], int(labels[row]))
-        self._tracks = [t for t in self._tracks if self._frame - t.last_frame <= self.max_lost_frames]
-        return with_track_ids(detections, ids)
+    def is_told(self, num_seen: np.ndarray) -> np.ndarray:
+        """At the `min_seen`-th sight."""
+        return num_seen >= self.min_seen
 
-    def _predict(self) -> None:
-        if self._tracks:
-            moved = self.model.predict(Motion.stack([track.motion for track in self._tracks]))
-            for track, motion in zip(self._tracks, moved.split(), strict=True):
-                track.motion = motion
+    def resumed(self, tracks: np.ndarray, objects: Objects) -> np.ndarray:
+        """Tracks that were unseen have gone straight on to where they are seen now."""
+        motion, gaps = tracks["motion"], self._frame - tracks["frames"][:, -1]
+        late = np.flatnonzero(gaps > 1)
+        if len(late):
+            before, last = tracks["at_last_sight"][late], tracks["boxes"][late, -1]
+            motion[late] = along_the_path(self.model, before, last, objects.boxes[late], gaps[late])
+        return motion
 
-    def _motion_costs(self, tracks: list[_Track], boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        predicted = self.model.boxes(Motion.stack([track.motion for track in tracks]))
-        ious = 1 - iou_costs(predicted, boxes)
-        earlier = np.stack([self._earlier_box(track) for track in tracks])
-        last = np.stack([track.last_box for track in tracks])
-        agreement = direction_agreement(earlier, last, boxes) * scores
-        return np.where(ious >= self.min_iou, 1 - ious - self.direction_weight * agreement, np.inf)
+    def _directed(self, pairs: Pairs) -> np.ndarray:
+        last, now = pairs.tracks["boxes"][:, -1], pairs.objects
+        agreement = direction_agreement(self._earlier_boxes(pairs.tracks), last, now.boxes)
+        costs = pairs.apart - self.direction_weight * agreement * now.scores
+        return np.where(pairs.apart <= 1 - self.min_iou, costs, np.inf)
 
-    def _last_place_costs(self, tracks: list[_Track], boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        costs = iou_costs(np.stack([track.last_box for track in tracks]), boxes)
+    def _from_last(self, pairs: Pairs) -> np.ndarray:
+        costs = pairs.apart_from_last
         return np.where(costs <= 1 - self.min_iou, costs, np.inf)
 
-    def _earlier_box(self, track: _Track) -> np.ndarray:
-        """The observation `direction_frames` back, or the oldest one after it."""
-        wanted = self._frame - self.direction_frames
-        return next((box for frame, box in track.seen if frame >= wanted), track.last_box)
-
-    def _see(self, track: _Track, box: np.ndarray) -> int:
-        gap = self._frame - track.last_frame
-        if gap > 1:
-            track.motion = along_the_path(self.model, track.at_last_sight, track.last_box, box, gap)
-        track.motion = track.at_last_sight = self.model.correct(track.motion, box[None])
-        track.seen.append((self._frame, box))
-        track.num_seen += 1
-        if track.track_id == UNLINKED and track.num_seen >= self.min_seen:
-            track.track_id = self._new_id()
-        return track.track_id
-
-    def _start(self, box: np.ndarray, label: int) -> int:
-        motion = self.model.start(box[None])
-        seen = deque([(self._frame, box)], maxlen=self.direction_frames + 1)
-        track = _Track(motion, motion, label, seen)
-        if self._frame < self.min_seen or self.min_seen <= 1:
-            track.track_id = self._new_id()
-        self._tracks.append(track)
-        return track.track_id
-
-    def _new_id(self) -> int:
-        self._next_id += 1
-        return self._next_id - 1
+    def _earlier_boxes(self, tracks: np.ndarray) -> np.ndarray:
+        """(N, 4) the observation `direction_frames` back, or the oldest one after it, or the last."""
+        frames = tracks["frames"]
+        recent = (frames >= self._frame - self.direction_frames) & (frames >= 0)
+        recent[:, -1] = True
+        return tracks["boxes"][np.arange(len(tracks)), recent.argmax(1)]
 
 
-def along_the_path(model: AreaMotion, motion: Motion, last: np.ndarray, now: np.ndarray, gap: int) -> Motion:
-    """The motion predicted for the frame of `now`, as if the object had been seen on the straight way there.
+def along_the_path(
+    model: MotionModel, motion: np.ndarray, last: np.ndarray, now: np.ndarray, gaps: np.ndarray
+) -> np.ndarray:
+    """(N, 5, 4) the motions predicted for the frame of `now`, as if objects had been seen on the straight way there.
 
-    `motion` is what was known when it was last seen, in the box `last` (4,), `gap` frames ago.
+    `motion` is what was known of them when they were last seen, in the boxes `last` (N, 4), `gaps` (N,) frames ago.
     """
-    for step in range(1, gap):
-        between = last + (now - last) * step / gap
-        motion = model.correct(model.predict(motion), between[None])
+    motion = motion.copy()
+    for step in range(1, int(gaps.max(initial=1))):
+        on = np.flatnonzero(gaps > step)
+        between = last[on] + (now[on] - last[on]) * (step / gaps[on])[:, None]
+        motion[on] = model.correct(model.predict(motion[on]), between)
     return model.predict(motion)
 
 

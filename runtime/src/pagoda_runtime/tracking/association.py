@@ -1,0 +1,105 @@
+# Written by tools/runtime_tracking.py from src/pagoda/tracking/association.py: change that one.
+"""How alike two objects are, and who goes with whom. N objects seen before, M objects seen now, K keypoints.
+
+All numbers are costs: 0 for the same, 1 for nothing in common. Keypoints that are not there are nan.
+"""
+
+from typing import Literal
+
+import numpy as np
+
+from pagoda_runtime.tracking.assignment import linear_sum_assignment
+
+Algorithm = Literal["hungarian", "greedy"]
+
+
+def iou_costs(before: np.ndarray, now: np.ndarray, *, inclusive: bool = False) -> np.ndarray:
+    """1 - IoU of xyxy boxes; `inclusive`: sides are measured as x2 - x1 + 1."""
+    sides = np.minimum(before[:, None, 2:], now[None, :, 2:]) - np.maximum(
+        before[:, None, :2], now[None, :, :2]
+    )
+    sides = np.maximum(sides + inclusive, 0)
+    shared = sides[..., 0] * sides[..., 1]
+    areas = [(b[:, 2] - b[:, 0] + inclusive) * (b[:, 3] - b[:, 1] + inclusive) for b in (before, now)]
+    union = areas[0][:, None] + areas[1][None] - shared
+    return 1 - shared / np.maximum(union, np.finfo(union.dtype).tiny)
+
+
+def oks_costs(
+    before: np.ndarray,
+    now: np.ndarray,
+    areas: np.ndarray,
+    sigmas: np.ndarray,
+) -> np.ndarray:
+    """1 - object keypoint similarity (COCO), over the keypoints both have; 1 for pairs that share none.
+
+    `areas`: pixels² of the objects before. The mean of exp(-d² / (2 · area · (2σ)²)) over shared keypoints.
+    """
+    squared = np.square(before[:, None] - now[None]).sum(-1)
+    shared = np.isfinite(squared)
+    spread = 2 * np.maximum(areas, 1e-9)[:, None, None] * np.square(2 * sigmas)
+    likeness = np.where(shared, np.exp(-np.where(shared, squared, 0) / spread), 0)
+    return 1 - likeness.sum(-1) / np.maximum(shared.sum(-1), 1)
+
+
+def pck_costs(
+    before: np.ndarray,
+    now: np.ndarray,
+    head_ends: tuple[int, int],
+    *,
+    max_distance: float = 0.5,
+) -> np.ndarray:
+    """1 - the share of all K keypoints that are less than `max_distance` head lengths away from before.
+
+    Detect-and-Track's pose cost: the head length is the distance of the keypoints `head_ends` (top and
+    bottom) of the pose before, plus 1 pixel; keypoints that are not there count as moved.
+    """
+    top, bottom = head_ends
+    head_lengths = np.linalg.norm(before[:, top] - before[:, bottom], axis=-1) + 1
+    moved = np.linalg.norm(before[:, None] - now[None], axis=-1) / head_lengths[:, None, None]
+    return 1 - (moved < max_distance).mean(-1)
+
+
+def cosine_costs(before: np.ndarray, now: np.ndarray) -> np.ndarray:
+    """1 - the cosine of the angle between appearance vectors of any length; 1 where one of them is 0."""
+    sizes = np.linalg.norm(before, axis=1)[:, None] * np.linalg.norm(now, axis=1)[None]
+    return 1 - (before @ now.T) / np.maximum(sizes, np.finfo(sizes.dtype).tiny)
+
+
+def assign(
+    costs: np.ndarray, *, max_cost: float | None = None, algorithm: Algorithm = "hungarian"
+) -> np.ndarray:
+    """For each object now, the row of the one before that it continues, or -1. Costs of inf never pair.
+
+    `hungarian` has the least total cost, where leaving two objects alone costs `max_cost`; `greedy` takes
+    the least cost again and again. Without `max_cost` as many are paired as can be, at any finite cost.
+    """
+    is_allowed = np.isfinite(costs) if max_cost is None else costs <= max_cost
+    result = np.full(costs.shape[1], -1)
+    if not is_allowed.any():
+        return result
+    if max_cost is None:
+        # One more pair must be worth more than any choice among costs.
+        penalty = 1 + 2 * min(costs.shape) * float(np.abs(costs[is_allowed]).max())
+    else:
+        penalty = max_cost
+    pair = _greedy_pairs if algorithm == "greedy" else linear_sum_assignment
+    rows, columns = pair(np.where(is_allowed, costs, penalty))
+    kept = is_allowed[rows, columns]
+    result[columns[kept]] = rows[kept]
+    return result
+
+
+def _greedy_pairs(costs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    left, pairs = costs.copy(), []
+    for _ in range(min(costs.shape)):
+        row, column = np.unravel_index(int(left.argmin()), left.shape)
+        pairs.append((row, column))
+        left[row, :] = left[:, column] = np.inf
+    rows, columns = zip(*pairs, strict=True)
+    return np.array(rows), np.array(columns)
+
+
+def forbid_other_labels(costs: np.ndarray, before: np.ndarray, now: np.ndarray) -> np.ndarray:
+    """The costs with inf between objects of different classes."""
+    return np.where(before[:, None] == now[None], costs, np.inf)

@@ -1,0 +1,96 @@
+# Written by tools/runtime_tracking.py from src/pagoda/tracking/pairs.py: change that one.
+"""What the pairs of a frame cost: every track with every object. N tracks, M objects, K keypoints, masks of G × G."""
+
+from functools import cached_property
+
+import numpy as np
+
+from pagoda_runtime.tracking.association import iou_costs, oks_costs
+from pagoda_runtime.tracking.motion import MotionModel
+from pagoda_runtime.tracking.objects import Objects
+
+
+class Pairs:
+    """All tracks and all objects of a frame; what several stages ask for is reckoned once.
+
+    Costs are 0 for the same and 1 for nothing in common; inf between objects of different classes.
+    """
+
+    def __init__(self, model: MotionModel, tracks: np.ndarray, objects: Objects, frame: int) -> None:
+        self.model, self.tracks, self.objects, self.frame = model, tracks, objects, frame
+        names = tracks.dtype.names or ()
+        self._both = {name for name in names if getattr(objects, name, None) is not None}
+
+    @cached_property
+    def expected(self) -> np.ndarray:
+        """(N, 4) the boxes of the tracks as predicted."""
+        return self.model.boxes(self.tracks["motion"])
+
+    @cached_property
+    def boxes_apart(self) -> np.ndarray:
+        """(N, M) 1 - IoU with the predicted boxes."""
+        return self._of_one_class(iou_costs(self.expected, self.objects.boxes))
+
+    @cached_property
+    def apart(self) -> np.ndarray:
+        """(N, M) of places: half boxes, half poses or masks where there are any."""
+        costs = self.boxes_apart
+        if "keypoints" in self._both:
+            costs = (costs + self._poses_apart(self.expected)) / 2
+        elif "masks" in self._both:
+            costs = (costs + self._masks_apart(self.expected)) / 2
+        return costs
+
+    @cached_property
+    def apart_from_last(self) -> np.ndarray:
+        """(N, M) 1 - IoU with the boxes where tracks were last seen."""
+        return self._of_one_class(iou_costs(self.tracks["boxes"][:, -1], self.objects.boxes))
+
+    @cached_property
+    def looks_apart(self) -> np.ndarray | None:
+        """(N, M) 1 - cosine of appearance; None where there is none."""
+        if "appearance" not in self._both:
+            return None
+        return 1 - self.tracks["appearance"] @ self.objects.appearance.T
+
+    def _of_one_class(self, costs: np.ndarray) -> np.ndarray:
+        costs[self.tracks["label"][:, None] != self.objects.labels] = np.inf
+        return costs
+
+    def _poses_apart(self, boxes: np.ndarray) -> np.ndarray:
+        """(N, M) 1 - OKS with the poses as last seen, each moved and scaled with its box to `boxes` (N, 4)."""
+        last = self.tracks["boxes"][:, -1]
+        sides, now = (np.maximum(b[:, 2:] - b[:, :2], 1e-6) for b in (last, boxes))
+        points = (self.tracks["keypoints"] - last[:, None, :2]) * (now / sides)[:, None] + boxes[:, None, :2]
+        assert self.objects.keypoints is not None and self.objects.sigmas is not None
+        return oks_costs(points, self.objects.keypoints, now[:, 0] * now[:, 1], self.objects.sigmas)
+
+    def _masks_apart(self, boxes: np.ndarray) -> np.ndarray:
+        """(N, M) 1 - IoU of masks, those of tracks as last seen, in `boxes` (N, 4)."""
+        theirs, objects = self.tracks["masks"], self.objects
+        assert objects.masks is not None
+        costs = np.ones(self.boxes_apart.shape)
+        tracks, rows = np.nonzero(self.boxes_apart < 1)
+        if not len(tracks):
+            return costs
+        cells = theirs.shape[1]
+        place = (np.arange(cells) + 0.5) / cells
+        low, side = objects.boxes[rows, :2], objects.boxes[rows, 2:] - objects.boxes[rows, :2]
+        points = (
+            low[:, None] + side[:, None] * place[:, None]
+        )  # (pairs, G, 2) x and y of the middles of cells
+        start, reach = (
+            boxes[tracks, None, :2],
+            np.maximum(boxes[tracks, 2:] - boxes[tracks, :2], 1e-6)[:, None],
+        )
+        cell = np.floor((points - start) / reach * cells).astype(np.int64)
+        inside = (cell >= 0) & (cell < cells)
+        column, row = np.clip(cell, 0, cells - 1).transpose(2, 0, 1)
+        seen = theirs[tracks[:, None, None], row[:, :, None], column[:, None]]
+        seen = seen & inside[:, :, None, 1] & inside[:, None, :, 0]
+        mine = objects.masks[rows]
+        areas = side[:, 0] * side[:, 1], reach[:, 0, 0] * reach[:, 0, 1]
+        shared = (seen & mine).mean((1, 2)) * areas[0]
+        union = mine.mean((1, 2)) * areas[0] + theirs[tracks].mean((1, 2)) * areas[1] - shared
+        costs[tracks, rows] = 1 - np.minimum(shared / np.maximum(union, 1e-9), 1)
+        return costs

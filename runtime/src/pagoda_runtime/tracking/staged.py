@@ -1,0 +1,200 @@
+# Written by tools/runtime_tracking.py from src/pagoda/tracking/staged.py: change that one.
+"""What byte and ocsort have in common: tracks are predicted, paired with objects round by round, begun and forgotten.
+
+A linker of this kind is a motion model and a short list of `Stage`s; each pairs some of the tracks that are left with
+some of the objects that are left, at the least total cost. N tracks, M objects.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from pagoda_runtime.detections import Detections
+from pagoda_runtime.tracking import table
+from pagoda_runtime.tracking.association import assign
+from pagoda_runtime.tracking.motion import MotionModel
+from pagoda_runtime.tracking.objects import Objects
+from pagoda_runtime.tracking.pairs import Pairs
+from pagoda_runtime.tracking.tracker import UNLINKED, Found, in_key_frame, to_objects, with_track_ids
+
+Which = Literal["all", "known", "in sight", "new"]
+"""tracks: every one; those with an id; of these those seen in the last frame; those without an id yet"""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One round of pairing."""
+
+    tracks: Which
+    """of those that no earlier stage has paired"""
+    objects: Literal["strong", "weak"]
+    """likewise; strong ones score `min_score` or more, weak ones `min_low_score` or more"""
+    costs: Callable[[Pairs], np.ndarray]
+    """(N, M) what a pair costs; inf: never"""
+    max_cost: float | None = None
+    """dearer pairs are not made; None: as many as can be, at any finite cost"""
+
+
+class StagedTracker(ABC):
+    """A linker made of stages. A subclass says how; its fields are its options."""
+
+    min_score: float
+    """of strong objects"""
+    min_low_score: float = np.inf
+    """of weak objects; inf: there are none"""
+    max_lost_frames: int
+    """a track unseen for longer is forgotten"""
+    momentum: float
+    """of a track's appearance that is kept when it is seen"""
+    model: MotionModel
+    """where a track's box is expected"""
+    keeps_new = True
+    """whether a track without an id may be missed; False: it is forgotten"""
+
+    def __post_init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: the next frame is the first of another video."""
+        self._tracks: np.ndarray = np.empty(0)
+        self._frame = -1
+        self._next_id = 1
+        self._stages = tuple(self.stages())
+
+    @abstractmethod
+    def stages(self) -> Sequence[Stage]:
+        """The rounds of pairing, in their order."""
+
+    @abstractmethod
+    def is_told(self, num_seen: np.ndarray) -> np.ndarray:
+        """(N,) whether tracks get an id that have been seen so often, in a frame that is not among the first."""
+
+    @property
+    @abstractmethod
+    def told_at_once(self) -> bool:
+        """Whether a track that begins in the frame at hand, `self._frame`, gets an id at once."""
+
+    @property
+    def observations(self) -> int:
+        """Of a track, that are kept."""
+        return 1
+
+    @property
+    def min_new_score(self) -> float:
+        """From which score on an object that nobody continues begins a track."""
+        return self.min_score
+
+    def update(self, found: Found, *, camera: np.ndarray | None = None) -> Detections:
+        """The frame's objects with track ids; see `Tracker.update`."""
+        detections = in_key_frame(found)
+        return with_track_ids(detections, self.link(to_objects(detections), camera))
+
+    def link(self, objects: Objects, camera: np.ndarray | None = None) -> np.ndarray:
+        """(M,) the track ids of the next frame's objects; `camera` as in `Tracker.update`."""
+        self._frame += 1
+        ids = np.full(len(objects), UNLINKED)
+        is_strong = objects.scores >= self.min_score
+        begins = np.flatnonzero(is_strong)
+        if len(self._tracks):
+            self._expect(camera)
+            is_weak = ~is_strong & (objects.scores >= self.min_low_score)
+            seen, rows = self._pair(objects, {"strong": is_strong, "weak": is_weak})
+            if len(seen):
+                ids[rows] = self._see(seen, objects.rows(rows))
+            begins = np.flatnonzero(is_strong)
+        begins = begins[objects.scores[begins] >= self.min_new_score]
+        if len(begins):
+            ids[begins] = self._begin(objects.rows(begins))
+        self._forget()
+        return ids
+
+    def _expect(self, camera: np.ndarray | None) -> None:
+        """Where the tracks should be in this frame."""
+        tracks = self._tracks
+        if camera is not None:
+            tracks["motion"] = self.model.move(tracks["motion"], camera)
+            tracks["at_last_sight"] = self.model.move(tracks["at_last_sight"], camera)
+            table.move(tracks, camera)
+        self.steady(tracks)
+        tracks["motion"] = self.model.predict(tracks["motion"])
+
+    def _pair(self, objects: Objects, left: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """(numbers of tracks, rows of objects) that go together; `left` are bools of the objects, True where left."""
+        tracks, pairs = self._tracks, Pairs(self.model, self._tracks, objects, self._frame)
+        known = tracks["track_id"] != UNLINKED
+        is_free = {
+            "all": np.ones(len(tracks), dtype=bool),
+            "known": known,
+            "in sight": known & (tracks["frames"][:, -1] == self._frame - 1),
+            "new": ~known,
+        }
+        unpaired, seen, rows = is_free["all"].copy(), [], []
+        for stage in self._stages:
+            some, those = (
+                np.flatnonzero(is_free[stage.tracks] & unpaired),
+                np.flatnonzero(left[stage.objects]),
+            )
+            if not len(some) or not len(those):
+                continue
+            costs = stage.costs(pairs)[some[:, None], those]
+            partner = assign(costs, max_cost=stage.max_cost)
+            paired = partner >= 0
+            seen.append(some[partner[paired]])
+            rows.append(those[paired])
+            unpaired[seen[-1]] = left[stage.objects][rows[-1]] = False
+        if not seen:
+            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+        return np.concatenate(seen), np.concatenate(rows)
+
+    def _see(self, seen: np.ndarray, objects: Objects) -> np.ndarray:
+        """Tracks continued by objects: their ids."""
+        tracks = self._tracks
+        motion = self.model.correct(self.resumed(tracks[seen], objects), objects.boxes)
+        table.see(tracks, seen, motion, objects, self._frame, momentum=self.momentum)
+        ids = tracks["track_id"][seen]
+        due = (ids == UNLINKED) & self.is_told(tracks["num_seen"][seen])
+        if due.any():
+            ids[due] = self._new_ids(int(due.sum()))
+            tracks["track_id"][seen] = ids
+        return ids
+
+    def _begin(self, objects: Objects) -> np.ndarray:
+        """Tracks for objects that continue none: their ids."""
+        n = len(objects)
+        ids = self._new_ids(n) if self.told_at_once else np.full(n, UNLINKED)
+        motion = self.model.start(objects.boxes)
+        begun = table.begin_tracks(objects, motion, ids, self._frame, self.observations)
+        self._tracks = np.concatenate([self._tracks, begun]) if len(self._tracks) else begun
+        return ids
+
+    def _new_ids(self, count: int) -> np.ndarray:
+        self._next_id += count
+        return np.arange(self._next_id - count, self._next_id)
+
+    def _forget(self) -> None:
+        if not len(self._tracks):
+            return
+        unseen = self._frame - self._tracks["frames"][:, -1]
+        kept = unseen <= self.max_lost_frames
+        if not self.keeps_new:
+            kept &= (self._tracks["track_id"] != UNLINKED) | (unseen == 0)
+        if not kept.all():
+            self._tracks, unseen = self._tracks[kept], unseen[kept]
+        if unseen.any():
+            doubles = self.doubles(self._tracks)
+            if doubles.any():
+                self._tracks = self._tracks[~doubles]
+
+    def steady(self, tracks: np.ndarray) -> None:  # noqa: B027
+        """Change in place the motions with which tracks go on."""
+
+    def resumed(self, tracks: np.ndarray, objects: Objects) -> np.ndarray:
+        """(N, 5, 4) the prediction for tracks that are seen as `objects`, row by row, before it is corrected."""
+        return tracks["motion"]
+
+    def doubles(self, tracks: np.ndarray) -> np.ndarray:
+        """(N,) tracks that another one stands for."""
+        return np.zeros(len(tracks), dtype=bool)

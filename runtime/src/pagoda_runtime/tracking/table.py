@@ -1,0 +1,74 @@
+# Written by tools/runtime_tracking.py from src/pagoda/tracking/table.py: change that one.
+"""What linkers remember: all tracks of a video in one array, a record each. N tracks, H observations, K keypoints."""
+
+import numpy as np
+
+from pagoda_runtime.tracking.motion import move_boxes, move_points
+from pagoda_runtime.tracking.objects import Objects
+
+PARTS = ("keypoints", "masks", "appearance")
+"""what objects may have and tracks then keep as last seen, appearance as a running mean"""
+
+
+def begin_tracks(
+    objects: Objects, motion: np.ndarray, track_ids: np.ndarray, frame: int, memory: int
+) -> np.ndarray:
+    """(N,) a record for each of the objects: a track that begins, of whose observations `memory` are kept.
+
+    Fields: motion (5, 4), as predicted for the frame at hand or corrected in it; at_last_sight (5, 4), as corrected
+    when last seen; label; track_id; first_frame; num_seen, the frames it was seen in; frames (H,) of the last
+    observations, the newest last, -1 before the first; boxes (H, 4) of them, xyxy pixels of the frame at hand; and of
+    `PARTS` what the objects have.
+    """
+    kinds = [
+        ("motion", "f8", (5, 4)),
+        ("at_last_sight", "f8", (5, 4)),
+        ("label", "i8"),
+        ("track_id", "i8"),
+        ("first_frame", "i8"),
+        ("num_seen", "i8"),
+        ("frames", "i8", (memory,)),
+        ("boxes", "f8", (memory, 4)),
+    ]
+    parts = {name: getattr(objects, name) for name in PARTS if getattr(objects, name) is not None}
+    kinds += [(name, values.dtype, values.shape[1:]) for name, values in parts.items()]
+    tracks = np.empty(len(objects), dtype=kinds)
+    tracks["motion"] = tracks["at_last_sight"] = motion
+    tracks["label"], tracks["track_id"] = objects.labels, track_ids
+    tracks["first_frame"], tracks["num_seen"] = frame, 1
+    tracks["frames"], tracks["boxes"] = -1, objects.boxes[:, None]
+    tracks["frames"][:, -1] = frame
+    for name, values in parts.items():
+        tracks[name] = values
+    return tracks
+
+
+def see(
+    tracks: np.ndarray, seen: np.ndarray, motion: np.ndarray, objects: Objects, frame: int, *, momentum: float
+) -> None:
+    """Note in place that the tracks of the numbers `seen` were seen as `objects`, and now are believed to do `motion`.
+
+    Of their appearance so far `momentum` is kept.
+    """
+    tracks["motion"][seen] = tracks["at_last_sight"][seen] = motion
+    tracks["num_seen"][seen] += 1
+    frames, boxes = tracks["frames"], tracks["boxes"]
+    if frames.shape[1] > 1:
+        frames[seen, :-1], boxes[seen, :-1] = frames[seen, 1:], boxes[seen, 1:]
+    frames[seen, -1], boxes[seen, -1] = frame, objects.boxes
+    names = tracks.dtype.names or ()
+    for name in PARTS:
+        now = getattr(objects, name)
+        if now is None or name not in names:
+            continue
+        if name == "appearance":
+            now = momentum * tracks[name][seen] + (1 - momentum) * now
+            now /= np.maximum(np.linalg.norm(now, axis=1, keepdims=True), 1e-12)
+        tracks[name][seen] = now
+
+
+def move(tracks: np.ndarray, camera: np.ndarray) -> None:
+    """Take the places where tracks were seen into the frame at hand; `MotionModel.move` does it for motions."""
+    tracks["boxes"] = move_boxes(tracks["boxes"], camera)
+    if "keypoints" in (tracks.dtype.names or ()):
+        tracks["keypoints"] = move_points(tracks["keypoints"], camera)

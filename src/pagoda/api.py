@@ -196,6 +196,8 @@ def track(
     *,
     out: str | Path | None = None,
     linker: LinkerName = TrackOptions.linker,
+    appearance: str = TrackOptions.appearance,
+    camera: Literal["still", "moving"] = TrackOptions.camera,
     min_score: float | Literal["card"] | None = TrackOptions.min_score,
     classes: str | Sequence[str] = TrackOptions.classes,
     first_frame: int = TrackOptions.first_frame,
@@ -217,6 +219,9 @@ def track(
             Ctrl-C or SIGTERM then waits for the end of a frame, keeps all there is and raises Stopped, a
             KeyboardInterrupt that says how to go on.
         linker: who says which objects of two frames are one (docs/tracking.md).
+        appearance: what it compares besides places: "model", the detector's own features; or an .onnx file that embeds
+            objects.
+        camera: "moving" first undoes how the picture as a whole has moved; needs opencv.
         min_score: a detection this good starts a track; a higher one gives fewer false tracks and loses weak objects.
             None: the linker's own, 0.9 for models of clips. "card": detections are kept from the score of their class
             in the model's file on, and weaker ones help no track.
@@ -240,6 +245,8 @@ def track(
     """
     options = TrackOptions(
         linker=linker,
+        appearance=appearance,
+        camera=camera,
         min_score=min_score,
         classes=(classes,) if isinstance(classes, str) else tuple(classes),
         first_frame=first_frame,

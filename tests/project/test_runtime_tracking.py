@@ -3,6 +3,7 @@
 import ast
 
 import pytest
+
 from runtime_tracking import FILES, SOURCE, TARGET, for_runtime
 
 

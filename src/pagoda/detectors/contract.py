@@ -61,6 +61,8 @@ class Detector(nn.Module):
     """also in training, batch norms of the backbone apply the statistics that they have stored, and keep them"""
     sees_clips: bool = False
     """batches are clips (B, 3, T, H, W), and objects are tubes over their frames (`detect_tubes`)"""
+    tells_appearance: bool = False
+    """its detections come with an `appearance`; of others the features that their heads read can be asked"""
     frames_around: Sequence[int] = (0,)
     """the frames it looks at, counted from the one that is asked about: (−2, 0, 2), of a picture itself alone"""
 

@@ -6,6 +6,7 @@ with the length of the video. T frames of a clip.
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from torch import Tensor
 from pagoda.batch_size import BatchSize
 from pagoda.detectors.contract import Detector
 from pagoda.evaluating import evaluating
+from pagoda.follow.appearance import Appearance
 from pagoda.pictures.read import PictureError
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
@@ -41,6 +43,8 @@ class _KnownFrame(NamedTuple):
     """counted from 0 in the video"""
     features: Tensor
     """(1, C, 1, h, w)"""
+    picture: np.ndarray
+    """(H, W, 3)"""
 
 
 def tracker_for(model: Detector, linker: str, *, min_score: float | None = None) -> Tracker:
@@ -83,6 +87,7 @@ def detect_frames(
     start: int = 0,
     first: int = 0,
     reuse: bool = True,
+    appearance: Appearance | None = None,
 ) -> Iterator[Found]:
     """What the model finds in each frame from `first` on, in order: detections, or tubes of the clip about the frame,
     in pixels of the video. Not linked; a tracker's `update` does that. Models of clips run a few frames behind.
@@ -100,6 +105,7 @@ def detect_frames(
             every frame is seen as in a run over the whole video.
         first: number of the first frame that is asked about.
         reuse: False has a model of clips compute every frame anew for each clip, for comparison.
+        appearance: what says how objects look, which linkers compare; not together with tiles.
 
     >>> import pagoda
     >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=1, base_channels=8, width=8, norm_groups=4)
@@ -108,15 +114,18 @@ def detect_frames(
     [(32, 48), (32, 48)]
     """
     model, limits = evaluating(model), limits or {}
-    found: Iterable[Found]
+    found: Iterable[tuple[Found, np.ndarray]]
     if model.sees_clips:
         found = _tubes(model, pictures, limits=limits, reuse=reuse, start=start, first=first)
     else:
         found = (
-            _detections(model, picture, limits, tiles) for picture in islice(pictures, first - start, None)
+            (_detections(model, picture, limits, tiles), picture)
+            for picture in islice(pictures, first - start, None)
         )
-    for each in found:
-        yield each if classes is None else each[_among(each.labels, classes)]
+    with nullcontext() if appearance is None else appearance.watching(model):
+        for each, picture in found:
+            wanted = each if classes is None else each[_among(each.labels, classes)]
+            yield wanted if appearance is None else appearance.give(wanted, picture)
 
 
 def _detections(model: Detector, picture: np.ndarray, limits: Limits, tiles: Tiles | None) -> Detections:
@@ -137,11 +146,12 @@ def _tubes(
     reuse: bool,
     start: int,
     first: int,
-) -> Iterator[Tubes]:
-    """The tubes of the clip about every frame, on the CPU."""
+) -> Iterator[tuple[Tubes, np.ndarray]]:
+    """The tubes of the clip about every frame, on the CPU, and the frame's picture."""
     postprocess = model.postprocess.with_limits(**limits)
     device = next(model.parameters()).device
     for key, clip, images, size in _clips(model, pictures, device, reuse, start, first):
+        picture = next(frame.picture for frame in clip if frame.number == key)
         with torch.inference_mode():
             features = torch.cat([frame.features for frame in clip], dim=2)
             if not reuse:  # `features` are normalised pixels
@@ -152,7 +162,7 @@ def _tubes(
             )
         (tubes,) = model.input_spec.restore(found, [size])
         assert tubes.frames[tubes.key] == key
-        yield tubes.to("cpu")
+        yield tubes.to("cpu"), picture
 
 
 def _clips(
@@ -182,7 +192,9 @@ def _clips(
             with torch.inference_mode():
                 images = model.input_spec.prepare([pixels], device=device)
                 known.append(
-                    _KnownFrame(number, model.frame_features(images.pixels) if reuse else images.pixels)
+                    _KnownFrame(
+                        number, model.frame_features(images.pixels) if reuse else images.pixels, picture
+                    )
                 )
             if number >= key + ahead:
                 yield key, clip_about(key), images, size

@@ -13,13 +13,16 @@ from torch import Tensor
 
 from pagoda.beside import one_ahead
 from pagoda.detectors.contract import Detector
+from pagoda.follow.appearance import appearance_of
 from pagoda.follow.clips import FOLLOWING_LIMITS, detect_frames, neighbours, tracker_for
 from pagoda.plain import check_counts, checked
 from pagoda.structures.instances import Detections
 from pagoda.tiling.detect import check_takes_tiles
 from pagoda.tiling.tiles import Tiles
+from pagoda.tracking.camera import CameraMotion
 from pagoda.tracking.linking import LinkerName
-from pagoda.tracking.tracker import Found
+from pagoda.tracking.staged import StagedTracker
+from pagoda.tracking.tracker import Found, in_key_frame
 from pagoda.video.frames import VideoFrame, VideoSource
 
 
@@ -40,6 +43,12 @@ class TrackOptions:
     linker: LinkerName = "byte"
     """byte: overlap with a forecast, weak detections in a second round; ocsort: what was seen before what is forecast,
     for sudden turns; tubes: overlap in the frames that clips share; reference: Detect-and-Track's own"""
+    appearance: str = "none"
+    """what byte and ocsort compare besides places: none; model, the detector's own features of each object, which cost
+    next to nothing; or the path of an .onnx file that embeds objects"""
+    camera: Literal["still", "moving"] = "still"
+    """moving: byte and ocsort first undo how the picture as a whole has moved; needs opencv (pip install
+    'pagoda-vision[camera]')"""
     min_score: float | Literal["card"] | None = None
     """a detection this good starts a track: higher makes fewer false tracks and misses the doubtful; card: detections
     are kept from the score of their class in the model's file on, weaker ones help no track; default: the linker's
@@ -55,6 +64,11 @@ class TrackOptions:
 
     def __post_init__(self) -> None:
         check_counts(max_frames=self.max_frames)
+        for name, value in (("appearance", self.appearance != "none"), ("camera", self.camera != "still")):
+            if value and self.linker not in ("byte", "ocsort"):
+                raise ValueError(
+                    f"{name} helps the linkers byte and ocsort, not {self.linker}; choose one of those, or leave it out"
+                )
 
     def open(self, source: str | Path) -> VideoSource:
         """The frames of a video, an animated picture, a folder or a glob, from `first_frame` on."""
@@ -106,6 +120,10 @@ class VideoFollower:
             self._limits = {"min_score": model.bar_of(thresholds)}
             min_score = thresholds.lowest(model.label_map)
         self._tracker = tracker_for(model, options.linker, min_score=min_score)
+        self._camera = CameraMotion() if options.camera == "moving" else None
+        self._appearance = appearance_of(options.appearance, model)
+        if self._appearance is not None and tiles is not None:
+            raise ValueError("appearance is of whole frames; leave it out, or the tiles")
 
     def frames(self, known: Iterable[Found] = ()) -> Iterator[FollowedFrame]:
         """Every frame in order; `known` is what was found in the first of them, at which the model then does not look.
@@ -113,12 +131,20 @@ class VideoFollower:
         Raises PictureError where a frame cannot be read, after all that come before it.
         """
         self._tracker.reset()
+        if self._camera is not None:
+            self._camera.reset()
         waiting: deque[VideoFrame] = deque()  # a model of clips runs a few frames behind
         for found in islice(self._found(known, waiting), self.options.max_frames):
             frame = waiting.popleft()
-            yield FollowedFrame(
-                frame, found, replace(self._tracker.update(self._worth(found)), file=frame.name)
-            )
+            yield FollowedFrame(frame, found, replace(self._linked(found, frame), file=frame.name))
+
+    def _linked(self, found: Found, frame: VideoFrame) -> Detections:
+        worth = self._worth(found)
+        if self._camera is None or not isinstance(self._tracker, StagedTracker):
+            return self._tracker.update(worth)
+        objects = in_key_frame(worth)
+        strong = objects.boxes[objects.scores >= self._tracker.min_score]
+        return self._tracker.update(worth, camera=self._camera.update(frame.picture, strong.numpy()))
 
     def _worth(self, found: Found) -> Found:
         """What the linker is shown."""
@@ -145,6 +171,7 @@ class VideoFollower:
             classes=self._labels,
             start=now - len(recent),
             first=now,
+            appearance=self._appearance,
         )
 
 

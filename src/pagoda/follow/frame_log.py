@@ -29,7 +29,7 @@ from pagoda.structures.tubes import Tubes
 from pagoda.tracking.tracker import Found
 
 DTYPES = ("float16", "float32", "float64", "int32", "int64", "bool")
-TENSORS = ("boxes", "scores", "labels", "keypoints", "keypoint_scores", "visible")
+TENSORS = ("boxes", "scores", "labels", "keypoints", "keypoint_scores", "visible", "appearance")
 
 
 @checked

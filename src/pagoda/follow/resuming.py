@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from pagoda.detectors.contract import Detector
 from pagoda.follow.clips import neighbours
+from pagoda.follow.follower import TrackOptions
 from pagoda.follow.frame_log import picture_hash, read_about, read_seen
 from pagoda.plain import JsonObject
 from pagoda.tiling.tiles import Tiles
@@ -35,15 +36,14 @@ class Wording(NamedTuple):
 IN_PYTHON = Wording("resume=True", "out", again="the same call and resume=True")
 
 
-def about_run(
-    model: Detector, source: VideoSource, classes: tuple[str, ...], tiles: Tiles | None
-) -> JsonObject:
+def about_run(model: Detector, source: VideoSource, options: TrackOptions, tiles: Tiles | None) -> JsonObject:
     """What decides what is found in which frame: the first line of the record."""
     return {
         "weights": state_hash(model.state_dict()),
         "class_names": list(model.label_map.names),
         "first_frame": source.first_frame,
-        "classes": list(classes),
+        "classes": list(options.classes),
+        "appearance": None if options.appearance == "none" else options.appearance,
         "video": source.content_hash(),
         "tiles": None if tiles is None else asdict(tiles),
     }

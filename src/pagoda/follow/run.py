@@ -158,7 +158,7 @@ def _follow_into(
 ) -> FollowedVideo:
     """Follow into a folder that is held."""
     model, source, record = follower.model, follower.source, out / RECORD
-    about = about_run(model, source, follower.options.classes, follower.tiles)
+    about = about_run(model, source, follower.options, follower.tiles)
     known = known_frames(record, about, model, source, resume=resume, wording=wording)
     rate = source.frames_per_second if write_video else None
     outputs = TrackOutputs(out, source.name, rate, first_frame=source.first_frame, replaces=resume)

@@ -6,7 +6,10 @@ import numpy as np
 
 from pagoda.tracking.association import iou_costs, oks_costs
 from pagoda.tracking.motion import MotionModel
-from pagoda.tracking.objects import Objects
+from pagoda.tracking.objects import Objects, unit_length
+
+MAX_GROWTH = 1.4
+"""of an object's height, up or down, while it is not seen"""
 
 
 class Pairs:
@@ -15,8 +18,17 @@ class Pairs:
     Costs are 0 for the same and 1 for nothing in common; inf between objects of different classes.
     """
 
-    def __init__(self, model: MotionModel, tracks: np.ndarray, objects: Objects, frame: int) -> None:
+    def __init__(
+        self,
+        model: MotionModel,
+        tracks: np.ndarray,
+        objects: Objects,
+        frame: int,
+        usual_look: np.ndarray | float = 0.0,
+    ) -> None:
+        """`usual_look` (D,): the mean appearance of all objects so far; what is compared is how far one is off it."""
         self.model, self.tracks, self.objects, self.frame = model, tracks, objects, frame
+        self._usual_look = usual_look
         names = tracks.dtype.names or ()
         self._both = {name for name in names if getattr(objects, name, None) is not None}
 
@@ -47,10 +59,24 @@ class Pairs:
 
     @cached_property
     def looks_apart(self) -> np.ndarray | None:
-        """(N, M) 1 - cosine of appearance; None where there is none."""
-        if "appearance" not in self._both:
+        """(N, M) 1 - cosine of appearance, from 0 to 2, 1 for looks that say nothing; None where there are none."""
+        now = self.objects.appearance
+        if now is None or "appearance" not in self._both:
             return None
-        return 1 - self.tracks["appearance"] @ self.objects.appearance.T
+        before = unit_length(self.tracks["appearance"] - self._usual_look)
+        return 1 - before @ unit_length(now - self._usual_look).T
+
+    def within_reach(self, reach: float) -> np.ndarray:
+        """(N, M) whether an object of a track's class and about its height is near where the track is expected: its
+        centre within `reach` heights, times the root of the frames for which the track was not seen."""
+        before, now = self.expected, self.objects.boxes
+        heights = np.maximum(before[:, 3] - before[:, 1], 1e-6)
+        growth = (now[:, 3] - now[:, 1]) / heights[:, None]
+        off = (before[:, None, :2] + before[:, None, 2:] - now[:, :2] - now[:, 2:]) / 2
+        unseen = self.frame - self.tracks["frames"][:, -1]
+        near = np.hypot(off[..., 0], off[..., 1]) <= (reach * heights * np.sqrt(unseen))[:, None]
+        same_size = (growth <= MAX_GROWTH) & (growth >= 1 / MAX_GROWTH)
+        return near & same_size & (self.tracks["label"][:, None] == self.objects.labels)
 
     def _of_one_class(self, costs: np.ndarray) -> np.ndarray:
         costs[self.tracks["label"][:, None] != self.objects.labels] = np.inf
@@ -75,8 +101,13 @@ class Pairs:
         cells = theirs.shape[1]
         place = (np.arange(cells) + 0.5) / cells
         low, side = objects.boxes[rows, :2], objects.boxes[rows, 2:] - objects.boxes[rows, :2]
-        points = low[:, None] + side[:, None] * place[:, None]  # (pairs, G, 2) x and y of the middles of cells
-        start, reach = boxes[tracks, None, :2], np.maximum(boxes[tracks, 2:] - boxes[tracks, :2], 1e-6)[:, None]
+        points = (
+            low[:, None] + side[:, None] * place[:, None]
+        )  # (pairs, G, 2) x and y of the middles of cells
+        start, reach = (
+            boxes[tracks, None, :2],
+            np.maximum(boxes[tracks, 2:] - boxes[tracks, :2], 1e-6)[:, None],
+        )
         cell = np.floor((points - start) / reach * cells).astype(np.int64)
         inside = (cell >= 0) & (cell < cells)
         column, row = np.clip(cell, 0, cells - 1).transpose(2, 0, 1)

@@ -49,6 +49,12 @@ class StagedTracker(ABC):
     """a track unseen for longer is forgotten"""
     momentum: float
     """of a track's appearance that is kept when it is seen"""
+    appearance_weight: float
+    """of how alike two look beside how near they are, where objects have an appearance"""
+    max_look_cost: float
+    """up to which a track that nobody continued is found again by its looks"""
+    reach: float
+    """how far from where it is expected, in heights"""
     model: MotionModel
     """where a track's box is expected"""
     keeps_new = True
@@ -62,6 +68,8 @@ class StagedTracker(ABC):
         self._tracks: np.ndarray = np.empty(0)
         self._frame = -1
         self._next_id = 1
+        self._looks: np.ndarray | float = 0.0  # their sum
+        self._num_looks = 0
         self._stages = tuple(self.stages())
 
     @abstractmethod
@@ -98,6 +106,8 @@ class StagedTracker(ABC):
         ids = np.full(len(objects), UNLINKED)
         is_strong = objects.scores >= self.min_score
         begins = np.flatnonzero(is_strong)
+        if objects.appearance is not None and len(begins):
+            self._note_looks(objects.appearance[begins])
         if len(self._tracks):
             self._expect(camera)
             is_weak = ~is_strong & (objects.scores >= self.min_low_score)
@@ -111,6 +121,15 @@ class StagedTracker(ABC):
         self._forget()
         return ids
 
+    def _note_looks(self, appearance: np.ndarray) -> None:
+        if self._num_looks and appearance.shape[1:] != np.shape(self._looks):
+            raise ValueError(
+                f"appearance must be vectors of one length, got {appearance.shape[1]} numbers each after"
+                f" {len(np.atleast_1d(self._looks))} in the frames before"
+            )
+        self._looks = self._looks + appearance.sum(0)
+        self._num_looks += len(appearance)
+
     def _expect(self, camera: np.ndarray | None) -> None:
         """Where the tracks should be in this frame."""
         tracks = self._tracks
@@ -123,7 +142,8 @@ class StagedTracker(ABC):
 
     def _pair(self, objects: Objects, left: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """(numbers of tracks, rows of objects) that go together; `left` are bools of the objects, True where left."""
-        tracks, pairs = self._tracks, Pairs(self.model, self._tracks, objects, self._frame)
+        tracks, usual = self._tracks, self._looks / max(self._num_looks, 1)
+        pairs = Pairs(self.model, tracks, objects, self._frame, usual)
         known = tracks["track_id"] != UNLINKED
         is_free = {
             "all": np.ones(len(tracks), dtype=bool),
@@ -166,8 +186,9 @@ class StagedTracker(ABC):
         n = len(objects)
         ids = self._new_ids(n) if self.told_at_once else np.full(n, UNLINKED)
         motion = self.model.start(objects.boxes)
-        begun = table.begin_tracks(objects, motion, ids, self._frame, self.observations)
-        self._tracks = np.concatenate([self._tracks, begun]) if len(self._tracks) else begun
+        like = self._tracks.dtype if len(self._tracks) else None
+        begun = table.begin_tracks(objects, motion, ids, self._frame, self.observations, like=like)
+        self._tracks = begun if like is None else np.concatenate([self._tracks, begun])
         return ids
 
     def _new_ids(self, count: int) -> np.ndarray:
@@ -187,6 +208,24 @@ class StagedTracker(ABC):
             doubles = self.doubles(self._tracks)
             if doubles.any():
                 self._tracks = self._tracks[~doubles]
+
+    def with_looks(self, costs: np.ndarray, pairs: Pairs) -> np.ndarray:
+        """(N, M) costs of places, less where two look alike and more where they do not."""
+        looks = pairs.looks_apart
+        return costs if looks is None else costs + self.appearance_weight * (looks - 1)
+
+    def by_looks(self) -> tuple[Stage, ...]:
+        """A stage for tracks that come back where no place tells, or none."""
+        if self.max_look_cost <= 0:
+            return ()
+        return (Stage("known", "strong", self._found_again, self.max_look_cost),)
+
+    def _found_again(self, pairs: Pairs) -> np.ndarray:
+        """(N, M) costs of looks alone, of what is within reach; inf without an appearance."""
+        looks = pairs.looks_apart
+        if looks is None:
+            return np.full((len(pairs.tracks), len(pairs.objects)), np.inf)
+        return np.where(pairs.within_reach(self.reach), looks, np.inf)
 
     def steady(self, tracks: np.ndarray) -> None:  # noqa: B027
         """Change in place the motions with which tracks go on."""

@@ -1,5 +1,8 @@
 """What linkers remember: all tracks of a video in one array, a record each. N tracks, H observations, K keypoints."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from pagoda.tracking.motion import move_boxes, move_points
@@ -10,21 +13,41 @@ PARTS = ("keypoints", "masks", "appearance")
 
 
 def begin_tracks(
-    objects: Objects, motion: np.ndarray, track_ids: np.ndarray, frame: int, memory: int
+    objects: Objects,
+    motion: np.ndarray,
+    track_ids: np.ndarray,
+    frame: int,
+    memory: int,
+    *,
+    like: np.dtype | None = None,
 ) -> np.ndarray:
     """(N,) a record for each of the objects: a track that begins, of whose observations `memory` are kept.
 
     Fields: motion (5, 4), as predicted for the frame at hand or corrected in it; at_last_sight (5, 4), as corrected
     when last seen; label; track_id; first_frame; num_seen, the frames it was seen in; frames (H,) of the last
     observations, the newest last, -1 before the first; boxes (H, 4) of them, xyxy pixels of the frame at hand; and of
-    `PARTS` what the objects have.
+    `PARTS` what the objects have, or what tracks have that are `like` these; what of that is missing is 0.
 
     >>> objects = Objects(np.array([[0., 0., 9., 30.]]), np.array([0.9]), np.array([4]))
     >>> tracks = begin_tracks(objects, np.zeros((1, 5, 4)), np.array([1]), frame=7, memory=2)
     >>> tracks["label"], tracks["frames"]
     (array([4]), array([[-1,  7]]))
     """
-    kinds = [
+    parts = {name: getattr(objects, name) for name in PARTS if getattr(objects, name) is not None}
+    tracks = np.zeros(len(objects), dtype=_kinds(parts, memory) if like is None else like)
+    tracks["motion"] = tracks["at_last_sight"] = motion
+    tracks["label"], tracks["track_id"] = objects.labels, track_ids
+    tracks["first_frame"], tracks["num_seen"] = frame, 1
+    tracks["frames"], tracks["boxes"] = -1, objects.boxes[:, None]
+    tracks["frames"][:, -1] = frame
+    for name, values in parts.items():
+        if name in (tracks.dtype.names or ()):
+            tracks[name] = values
+    return tracks
+
+
+def _kinds(parts: Mapping[str, np.ndarray], memory: int) -> np.dtype:
+    kinds: list[tuple[Any, ...]] = [
         ("motion", "f8", (5, 4)),
         ("at_last_sight", "f8", (5, 4)),
         ("label", "i8"),
@@ -34,17 +57,8 @@ def begin_tracks(
         ("frames", "i8", (memory,)),
         ("boxes", "f8", (memory, 4)),
     ]
-    parts = {name: getattr(objects, name) for name in PARTS if getattr(objects, name) is not None}
     kinds += [(name, values.dtype, values.shape[1:]) for name, values in parts.items()]
-    tracks = np.empty(len(objects), dtype=kinds)
-    tracks["motion"] = tracks["at_last_sight"] = motion
-    tracks["label"], tracks["track_id"] = objects.labels, track_ids
-    tracks["first_frame"], tracks["num_seen"] = frame, 1
-    tracks["frames"], tracks["boxes"] = -1, objects.boxes[:, None]
-    tracks["frames"][:, -1] = frame
-    for name, values in parts.items():
-        tracks[name] = values
-    return tracks
+    return np.dtype(kinds)
 
 
 def see(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pagoda_runtime.tracking.association import iou_costs
-from pagoda_runtime.tracking.motion import VELOCITY, HeightScaledMotion
+from pagoda_runtime.tracking.motion import VELOCITY, HeightScaledMotion, MotionModel
 from pagoda_runtime.tracking.pairs import Pairs
 from pagoda_runtime.tracking.staged import Stage, StagedTracker
 from pagoda_runtime.tracking.tracker import UNLINKED
@@ -37,9 +37,16 @@ class ByteTracker(StagedTracker):
     """a track unseen for longer is forgotten"""
     max_duplicate_cost: float = 0.15
     """1 - IoU below which a lost track and one in sight are the same; the one seen for longer stays"""
+    appearance_weight: float = 0.6
+    """of how alike two look, 1 - cosine, beside how near they are, where objects have an appearance"""
+    max_look_cost: float = 1.0
+    """up to which a track that nobody continued is found again by its looks alone, within `reach`; 1: unlike neither
+    way; 0: never"""
+    reach: float = 0.6
+    """of what is found again: heights from where it is expected, times the root of the frames it was not seen"""
     momentum: float = 0.9
     """of a track's appearance that is kept when it is seen"""
-    model: HeightScaledMotion = field(default_factory=HeightScaledMotion)
+    model: MotionModel = field(default_factory=HeightScaledMotion)
     """where a track's box is expected"""
 
     keeps_new = False
@@ -49,6 +56,7 @@ class ByteTracker(StagedTracker):
         return (
             Stage("known", "strong", self._fused, self.max_cost),
             Stage("in sight", "weak", self._apart, self.max_low_cost),
+            *self.by_looks(),
             Stage("new", "strong", self._fused, self.max_new_cost),
         )
 
@@ -90,6 +98,6 @@ class ByteTracker(StagedTracker):
     def _apart(pairs: Pairs) -> np.ndarray:
         return pairs.apart
 
-    @staticmethod
-    def _fused(pairs: Pairs) -> np.ndarray:
-        return 1 - (1 - pairs.apart) * pairs.objects.scores
+    def _fused(self, pairs: Pairs) -> np.ndarray:
+        costs = self.with_looks(1 - (1 - pairs.apart) * pairs.objects.scores, pairs)
+        return costs if pairs.looks_apart is None else np.where(pairs.boxes_apart < 1, costs, np.inf)

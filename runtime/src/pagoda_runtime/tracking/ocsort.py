@@ -33,6 +33,13 @@ class OCSortTracker(StagedTracker):
     """directions are measured from the observation this many frames back"""
     direction_weight: float = 0.2
     """of the agreement of directions, -1/2 … 1/2, beside the IoU"""
+    appearance_weight: float = 0.6
+    """of how alike two look, 1 - cosine, beside how near they are, where objects have an appearance"""
+    max_look_cost: float = 1.0
+    """up to which a track that nobody continued is found again by its looks alone, within `reach`; 1: unlike neither
+    way; 0: never"""
+    reach: float = 0.6
+    """of what is found again: heights from where it is expected, times the root of the frames it was not seen"""
     momentum: float = 0.9
     """of a track's appearance that is kept when it is seen"""
     model: AreaMotion = field(default_factory=AreaMotion)
@@ -40,7 +47,11 @@ class OCSortTracker(StagedTracker):
 
     def stages(self) -> Sequence[Stage]:
         """See `StagedTracker.stages`."""
-        return Stage("all", "strong", self._directed), Stage("all", "strong", self._from_last)
+        return (
+            Stage("all", "strong", self._directed),
+            Stage("all", "strong", self._from_last),
+            *self.by_looks(),
+        )
 
     @property
     def observations(self) -> int:
@@ -68,7 +79,7 @@ class OCSortTracker(StagedTracker):
     def _directed(self, pairs: Pairs) -> np.ndarray:
         last, now = pairs.tracks["boxes"][:, -1], pairs.objects
         agreement = direction_agreement(self._earlier_boxes(pairs.tracks), last, now.boxes)
-        costs = pairs.apart - self.direction_weight * agreement * now.scores
+        costs = self.with_looks(pairs.apart - self.direction_weight * agreement * now.scores, pairs)
         return np.where(pairs.apart <= 1 - self.min_iou, costs, np.inf)
 
     def _from_last(self, pairs: Pairs) -> np.ndarray:

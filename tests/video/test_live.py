@@ -13,7 +13,7 @@ from streams import MULTIPART, PATIENCE, STREAM, RtspServer, Server, encoded, jp
 
 from pagoda.pictures.read import PictureError
 from pagoda.video.addresses import live_address
-from pagoda.video.connection import MAX_HELD, LiveQueue
+from pagoda.video.connection import CALM, MAX_HELD, LiveQueue
 from pagoda.video.live import LiveSource
 
 pytestmark = pytest.mark.medium
@@ -47,25 +47,71 @@ def frame(size=(4, 4)) -> av.VideoFrame:
     return av.VideoFrame.from_ndarray(np.zeros((*size, 3), np.uint8), format="rgb24")
 
 
-def test_the_oldest_are_dropped_once_they_could_not_be_done_in_time():
+def test_frames_wait_as_long_as_they_can_be_done_in_time():
+    clock = Clock()
+    queue = LiveQueue(max_delay=0.5, clock=clock)
+    for number in range(4):
+        clock.now = number / 10
+        assert queue.put(frame())
+    assert (taken := queue.take(work_seconds=0.1)).arrived == 0 and taken.num_dropped == 0
+    clock.now = 0.5  # the one of 0.1 would be 0.55 old
+    assert (taken := queue.take(work_seconds=0.15)).arrived == 0.3 and taken.num_dropped == 2
+    assert not queue.wait(0)
+
+
+def test_the_newest_stays_however_long_the_work_takes():
     clock = Clock()
     queue = LiveQueue(max_delay=0.5, clock=clock)
     for number in range(10):
         clock.now = number / 10
         assert queue.put(frame())
-    clock.now = 0.95  # of the frames at 0, 0.1 … 0.9, those from 0.45 on are young enough
-    assert (taken := queue.take()).arrived == 0.5 and taken.num_dropped == 5
-    assert (taken := queue.take(work_seconds=0.2)).arrived == 0.7 and taken.num_dropped == 1
-    assert queue.take(work_seconds=9).arrived == 0.9, "the newest there is, however long the work takes"
-    assert not queue.wait(0)
+    clock.now = 99.0
+    assert (taken := queue.take(work_seconds=9)).arrived == 0.9 and taken.num_dropped == 9
+
+
+@pytest.mark.parametrize(("seconds", "most_apart"), [(0.125, 4), (0.04, 2)])
+def test_who_is_too_slow_gets_the_newest_at_even_distances(seconds, most_apart):
+    """A source of 30 frames per second, slow and nearly quick enough work: twenty seconds of each."""
+    clock, taken, put = Clock(), [], 0
+    queue = LiveQueue(max_delay=0.5, clock=clock)
+    for number in range(int(20 / seconds)):
+        now = number * seconds
+        while put / 30 <= now:
+            clock.now = put / 30
+            queue.put(frame())
+            put += 1
+        clock.now = now
+        if queue.wait(0):
+            taken.append((queue.take(work_seconds=seconds), now))
+    delays = [now + seconds - each.arrived for each, now in taken]
+    apart = np.diff([round(30 * each.arrived) for each, _ in taken])
+    assert max(delays) <= 0.5 + 1e-6
+    later = next(number for number, (each, _) in enumerate(taken) if each.num_dropped) + 1
+    assert max(delays[later:]) <= 1 / 30 + seconds + 1e-6 and max(apart[later:]) <= most_apart
+    assert sum(each.num_dropped for each, _ in taken) + len(taken) == round(30 * taken[-1][0].arrived) + 1
+
+
+def test_who_is_quick_again_misses_nothing():
+    clock = Clock()
+    queue = LiveQueue(max_delay=0.5, clock=clock)
+    for number in range(31 + CALM):
+        clock.now = number / 30
+        queue.put(frame())
+        if number >= 30:  # a second of work, and from then on none
+            assert queue.take().num_dropped == (30 if number == 30 else 0)
+    for _ in range(3):  # a short one
+        queue.put(frame())
+    assert [queue.take().num_dropped for _ in range(3)] == [0, 0, 0]
 
 
 def test_frames_that_wait_are_bounded_in_bytes_too():
     queue = LiveQueue(max_delay=1000, clock=Clock())
     large = frame((4320, 7680))
+    before = sys.getrefcount(large)
     for _ in range(20):
         queue.put(large)
-    assert queue.take().num_dropped == 15
+    assert sys.getrefcount(large) - before == 5
+    assert queue.take().num_dropped == 19
 
 
 @pytest.mark.parametrize(

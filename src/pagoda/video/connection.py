@@ -1,6 +1,7 @@
 """One connection to a live source: a thread that decodes, and the newest frames, which wait for being asked for."""
 
 import errno
+import math
 import os
 import select
 import sys
@@ -26,6 +27,8 @@ MAX_HELD = 4
 LOOK = {"analyzeduration": "100000", "fpsprobesize": "3", "formatprobesize": "131072"}
 """FFmpeg's options: how long it looks at a stream, in microseconds, frames and bytes, before it gives frames. Its own
 choice are two seconds of 25 frames each: a minute of a camera that sends one per second"""
+CALM = 30
+"""frames in a row before which none was dropped, after which somebody is as quick as the source"""
 READ_SECONDS = 0.2
 """how long a pipe is waited for before looking whether anybody still wants to know"""
 
@@ -43,7 +46,7 @@ class Taken(NamedTuple):
 
 @checked
 class LiveQueue:
-    """The frames of a connection that wait: the newest ones, none older than it may be; and how many were dropped.
+    """The frames of a connection that wait, none older than it may be, and how many were dropped.
 
     One thread puts, another takes. `max_delay` None: none is dropped, and who puts has to wait.
 
@@ -68,7 +71,7 @@ class LiveQueue:
         self._max_delay, self._clock, self._holds = max_delay, clock, holds or max_delay is None
         self._changed = Condition()
         self._frames: deque[tuple[av.VideoFrame, float]] = deque()
-        self._num_dropped, self._is_closed = 0, False
+        self._num_dropped, self._hurries, self._is_closed = 0, 0, False
 
     def put(self, frame: av.VideoFrame) -> bool:
         """Add the newest frame; False where nobody wants more."""
@@ -100,13 +103,19 @@ class LiveQueue:
             return bool(self._frames)
 
     def take(self, *, work_seconds: float = 0.0) -> Taken:
-        """The oldest frame that is done within `max_delay` where work on it takes so long; the newest where none is.
+        """The frame that waits longest, unless it would be older than `max_delay` after work that takes so long.
 
-        Raises IndexError where none waits.
+        Then the newest is taken, the others are dropped, and so on until none had to be for `CALM` frames: who is too
+        slow sees frames at even distances and has time in hand. Raises IndexError where none waits.
         """
         with self._changed:
             if not self._holds:
                 self._drop(self._clock() - max(0.0, (self._max_delay or 0) - work_seconds), len(self._frames))
+                if self._num_dropped:
+                    self._hurries = CALM
+                if self._hurries:
+                    self._drop(math.inf, 1)
+                    self._hurries = CALM if self._num_dropped else self._hurries - 1
             frame, arrived = self._frames.popleft()
             num_dropped, self._num_dropped = self._num_dropped, 0
             self._changed.notify_all()

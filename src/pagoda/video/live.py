@@ -44,11 +44,12 @@ class LiveFrame(VideoFrame):
 
 @checked
 class LiveSource:
-    """The frames of a camera, a stream or a pipe as they come; who asks too seldom gets the newer ones.
+    """The frames of a camera, a stream or a pipe as they come; who asks too seldom gets the newest ones.
 
-    Opened when made, and gone through once. A frame waits until somebody asks for it, unless it could not be dealt with
-    before it is `max_delay` old: by the longest time that passed lately from asking to asking. The oldest are dropped,
-    and counted, and the newest always stays. The delay is counted from when a frame is decoded.
+    Opened when made, and gone through once. Frames wait until somebody asks for them, as long as they can be dealt with
+    before they are `max_delay` old, by the longest time that passed lately from asking to asking. When one cannot, the
+    newest is handed out and the older ones are dropped and counted, and so on until who asks is as quick as the source.
+    The delay is counted from when a frame is decoded.
 
     A connection that breaks, or over which no frame comes for `stall_seconds`, is made anew, after pauses that double
     from one second to half a minute. When that fails `reconnect` times in a row PictureError says why, and when the

@@ -21,7 +21,7 @@ from pagoda.explain.why.records import Why
 from pagoda.exporting.onnx import export_onnx
 from pagoda.exporting.openvino import export_openvino
 from pagoda.exporting.parity import ParityReport
-from pagoda.follow.follower import TrackOptions, VideoFollower
+from pagoda.follow.follower import FollowedFrame, TrackOptions, VideoFollower
 from pagoda.follow.run import TrackCollector, TrackResult, follow_video
 from pagoda.messages import counted
 from pagoda.models import load
@@ -203,13 +203,17 @@ def track(
     first_frame: int = TrackOptions.first_frame,
     max_frames: int | None = TrackOptions.max_frames,
     frames_per_second: float = TrackOptions.frames_per_second,
+    max_delay: float | None = TrackOptions.max_delay,
+    reconnect: int | None = TrackOptions.reconnect,
+    stall_seconds: float = TrackOptions.stall_seconds,
     tiles: Tiles | int | Literal["auto"] | None = None,
     resume: bool = False,
     write_video: bool = True,
     on_frame: Callable[[Detections], object] | None = None,
     quiet: bool = False,
 ) -> TrackResult:
-    """Follow the objects of a video, an animated picture, or a folder or glob of pictures by their numbers.
+    """Follow the objects of a video, an animated picture, a folder or glob of pictures by their numbers, or of a live
+    source: webcam:0, rtsp://…, http(s)://…, tcp://…, udp://…, a named pipe or - for standard input (docs/live.md).
 
     Any detector will do, or the checkpoint of one (path or address): of pictures, frame by frame; of clips, which sees
     the frames around each. Without `out` nothing is written.
@@ -229,11 +233,18 @@ def track(
         first_frame: counted from 0; tracks begin here.
         max_frames: the end after so many; with `out`, `resume` goes on from there.
         frames_per_second: of pictures without times of their own.
+        max_delay: of a live source: seconds from a frame's coming to its objects, to which older frames are dropped; 0:
+            always the newest; None: none is dropped.
+        reconnect: of a live source: attempts in a row to connect anew; None: 5, of a pipe 0.
+        stall_seconds: of a live source: without a frame for so long, the connection counts as lost.
         tiles: cut large frames so, as in `Detector.predict` (docs/tiles.md).
         resume: go on with the run in `out` that was stopped, to the same tracks and files as if it had not been.
         write_video: False leaves the drawn video away, which takes most of the time besides the model.
         on_frame: called with the objects of each frame as soon as they are known, track id -1 where they have none.
         quiet: no bar and no words on standard error.
+
+    Of a live source Ctrl-C is the end like any other and the result comes back. Its tracks grow until then, so what
+    runs for days is better gone through with `VideoFollower`, which keeps nothing.
 
     A frame that cannot be read ends it: a warning says why, `failure` of the result too, and the tracks are those
     before. Raises PictureError where that is the first one, ValueError where the run to resume was made with another
@@ -252,15 +263,18 @@ def track(
         first_frame=first_frame,
         max_frames=max_frames,
         frames_per_second=frames_per_second,
+        max_delay=max_delay,
+        reconnect=reconnect,
+        stall_seconds=stall_seconds,
     )
     video = options.open(source)
     detector = load(model) if isinstance(model, str | Path) else model
     collected = TrackCollector()
 
-    def take(linked: Detections) -> None:
-        collected.add(linked)
+    def take(each: FollowedFrame) -> None:
+        collected.add(each.linked)
         if on_frame is not None:
-            on_frame(linked)
+            on_frame(each.linked)
 
     run = follow_video(
         VideoFollower(detector, video, options, tiles=None if tiles is None else Tiles.of(tiles)),

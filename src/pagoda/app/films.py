@@ -36,7 +36,7 @@ def follow_film(looker: Looker, path: Path, out: Path, options: TrackOptions) ->
     A frame that cannot be read is the end; what came before it is shown. Raises PictureError where that is the first.
     """
     try:
-        source = options.open(path)
+        source = options.open_video(path)
     except (PictureError, OSError) as error:
         raise PictureError(without_folder(str(error), path)) from error
     follower, summaries = VideoFollower(looker.model, source, options), TrackSummaries()

@@ -4,6 +4,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,12 +15,13 @@ from pagoda.cli.arguments.tile_options import TileOptions
 from pagoda.cli.tracks import compare, evaluate, link
 from pagoda.files.atomic import claim_folder
 from pagoda.files.text import json_text
-from pagoda.follow.follower import TrackOptions, VideoFollower
+from pagoda.follow.follower import FollowedFrame, TrackOptions, VideoFollower
 from pagoda.follow.resuming import Wording
 from pagoda.follow.run import FollowedVideo, follow_video
 from pagoda.plain import checked
 from pagoda.recipes.thresholds_file import say_thresholds
-from pagoda.structures.instances import Detections
+from pagoda.video.frames import VideoSource
+from pagoda.video.live import LiveFrame, LiveSource
 
 SUBVERBS = {"link": link, "eval": evaluate, "compare": compare}
 
@@ -33,6 +35,10 @@ class TrackCommand(TileOptions, TrackOptions):
 
     A run that was stopped or killed goes on with the same words and --resume.
 
+    A camera or a stream, with a line of JSON for each frame until Ctrl-C:
+
+    pagoda track CKPT rtsp://HOST/PATH --stream --no-video
+
     Detections of any program, without a model: pagoda track link --help
 
     Scores against ground truth: pagoda track eval --help
@@ -45,7 +51,8 @@ class TrackCommand(TileOptions, TrackOptions):
     checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")]
     """a .safetensors file of a run, another program's checkpoint (file or address), or an exported .onnx or .xml"""
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    """a video, an animated picture, a folder of pictures in the order of their numbers, or a glob of them"""
+    """a video, an animated picture, a folder of pictures in the order of their numbers, or a glob of them; live:
+    webcam:0, rtsp://…, http(s)://…, tcp://…, udp://…, a named pipe, or - for standard input"""
     out: str = ""
     """folder for the results; default: a new runs/track-<n>"""
     resume: bool = False
@@ -87,7 +94,7 @@ def main(arguments: Sequence[str]) -> int:
         out,
         resume=command.resume,
         write_video=not command.no_video,
-        on_frame=_print_line if command.stream else None,
+        on_frame=partial(_print_line, source) if command.stream else None,
         wording=Wording("--resume", "--out", again=_again(command, arguments, out)),
     )
     print(result.table(), file=sys.stderr)
@@ -100,8 +107,15 @@ def _again(command: TrackCommand, arguments: Sequence[str], out: Path) -> str:
     return shlex.join(["pagoda", "track", *arguments, *more])
 
 
-def _print_line(linked: Detections) -> None:
-    print(json_text(linked.to_dict()), flush=True)
+def _print_line(source: VideoSource | LiveSource, each: FollowedFrame) -> None:
+    line = {**each.linked.to_dict(), "seconds": round(each.frame.seconds, 6)}
+    if isinstance(source, LiveSource) and isinstance(each.frame, LiveFrame):
+        line |= {
+            "frame": each.frame.number,
+            "delay": round(source.delay(each.frame), 6),
+            "dropped": each.frame.num_dropped,
+        }
+    print(json_text(line), flush=True)
 
 
 def _stopped(result: FollowedVideo) -> int:

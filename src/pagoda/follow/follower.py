@@ -23,7 +23,9 @@ from pagoda.tracking.camera import CameraMotion
 from pagoda.tracking.linking import LinkerName
 from pagoda.tracking.staged import StagedTracker
 from pagoda.tracking.tracker import Found, in_key_frame
+from pagoda.video.addresses import live_address
 from pagoda.video.frames import VideoFrame, VideoSource
+from pagoda.video.live import MAX_DELAY, STALL_SECONDS, LiveSource
 
 
 @checked
@@ -61,6 +63,13 @@ class TrackOptions:
     """stop after so many; default: at the end"""
     frames_per_second: float = 25.0
     """of a folder of pictures or the pages of a TIFF; a video knows its own"""
+    max_delay: float | None = MAX_DELAY
+    """of a live source: seconds from a frame's coming to its objects, to which older frames are dropped; 0: always
+    the newest frame; None: none is dropped, and the source has to wait"""
+    reconnect: int | None = None
+    """of a live source: attempts in a row to connect anew; default: 5, of a pipe 0"""
+    stall_seconds: float = STALL_SECONDS
+    """of a live source: without a frame for so long, the connection counts as lost"""
 
     def __post_init__(self) -> None:
         check_counts(max_frames=self.max_frames)
@@ -70,8 +79,24 @@ class TrackOptions:
                     f"{name} helps the linkers byte and ocsort, not {self.linker}; choose one of those, or leave it out"
                 )
 
-    def open(self, source: str | Path) -> VideoSource:
-        """The frames of a video, an animated picture, a folder or a glob, from `first_frame` on."""
+    def open(self, source: str | Path) -> VideoSource | LiveSource:
+        """The frames of a video, an animated picture, a folder or a glob, from `first_frame` on; or those of a live
+        source as they come."""
+        if live_address(source) is None:
+            return self.open_video(source)
+        if self.first_frame:
+            raise ValueError(
+                f"a live source begins when it is opened; it cannot start at frame {self.first_frame}"
+            )
+        return LiveSource(
+            source, max_delay=self.max_delay, reconnect=self.reconnect, stall_seconds=self.stall_seconds
+        )
+
+    def open_video(self, source: str | Path) -> VideoSource:
+        """The frames of what lies on a disk. Raises ValueError where options for live sources are set."""
+        for name in ("max_delay", "reconnect", "stall_seconds"):
+            if getattr(self, name) != getattr(TrackOptions, name):
+                raise ValueError(f"{name} is for live sources (webcam:0, rtsp://…, -); {source} is none")
         return VideoSource(source, frames_per_second=self.frames_per_second, first_frame=self.first_frame)
 
 
@@ -105,7 +130,12 @@ class VideoFollower:
     """
 
     def __init__(
-        self, model: Detector, source: VideoSource, options: TrackOptions, *, tiles: Tiles | None = None
+        self,
+        model: Detector,
+        source: VideoSource | LiveSource,
+        options: TrackOptions,
+        *,
+        tiles: Tiles | None = None,
     ) -> None:
         if tiles is not None:
             check_takes_tiles(model)
@@ -156,7 +186,11 @@ class VideoFollower:
         before, _ = neighbours(self.model)
         now = self.source.first_frame
         first = max(0, now - before)
-        frames = one_ahead(self.source.starting_at(first))
+        frames: Iterator[VideoFrame]
+        if isinstance(self.source, LiveSource):  # which reads ahead itself, and drops what gets old
+            frames = iter(self.source)
+        else:
+            frames = one_ahead(self.source.starting_at(first))
         recent = deque((frame.picture for frame in islice(frames, now - first)), maxlen=before)
         pictures = _pictures(frames, waiting)
         for found in known:

@@ -4,6 +4,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,9 +22,13 @@ from pagoda.stopping import Stopped, StopRequests
 from pagoda.structures.instances import Detections
 from pagoda.structures.tracks import UNLINKED, Tracks
 from pagoda.tracking.tracker import Found
+from pagoda.video.frames import VideoSource
+from pagoda.video.live import LiveSource
 
-OnFrame = Callable[[Detections], object]
-"""Called with the objects of each frame, those without a track included, as soon as they are known"""
+DOING = "follows objects"
+"""in a folder, as others are told who find it held"""
+OnFrame = Callable[[FollowedFrame], object]
+"""Called with each frame and its objects, those without a track included, as soon as they are known"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +40,7 @@ class FollowedVideo:
     num_frames: int
     """followed, those that were known from before included"""
     left_out: str
-    """what of a folder or glob of pictures is no frame, in words"""
+    """what of a folder or glob of pictures is no frame, or how many frames of a live source were dropped, in words"""
     failure: str
     """why the run ended before the video did, a frame that cannot be read; "" where it did not"""
     is_resumable: bool
@@ -104,27 +109,35 @@ def follow_video(
     """Go through a video; with a folder `out`, write what was found into it, and what it takes to go on.
 
     A frame that cannot be read is the end, and told in the result. Ctrl-C or SIGTERM ends a run that writes after the
-    frame at hand, its files whole, and raises Stopped, which says how to go on.
+    frame at hand, its files whole, and raises Stopped, which says how to go on. Of a live source it is the end like any
+    other, with a folder or without, and nobody can go on from there.
 
     Args:
         resume: go on with the run in `out` that was stopped; its files are replaced. Raises FileNotFoundError where
-            there is none, ValueError where its model, classes or frames were others.
+            there is none, ValueError where its model, classes or frames were others, and for a live source.
         write_video: write the video with the objects drawn into it, too.
         wording: of messages, for somebody who asks otherwise than in Python.
         quiet: no bar and no words on standard error.
     """
     if resume:
+        if isinstance(follower.source, LiveSource):
+            raise ValueError(
+                f"{wording.resume} is for videos: the frames of {follower.source.address.shown} do not come again"
+            )
         if out is None:
             raise ValueError(f"{wording.resume} needs the folder of the run that was stopped: out=DIR")
         read_about(out / RECORD)  # nothing is made in a folder that holds no run
+    if isinstance(follower.source, LiveSource):
+        return _follow_live(out, follower, write_video=write_video, on_frame=on_frame, quiet=quiet)
     if follower.source.left_out and not quiet:
         print(f"left out: {follower.source.left_out}", file=sys.stderr)
     if out is None:
         return _follow(follower, on_frame, quiet)
-    with hold_folder(out, "follows objects"):
+    with hold_folder(out, DOING):
         return _follow_into(
             out,
             follower,
+            follower.source,
             resume=resume,
             write_video=write_video,
             on_frame=on_frame,
@@ -140,15 +153,49 @@ def _follow(follower: VideoFollower, on_frame: OnFrame | None, quiet: bool) -> F
     def take(number: int, each: FollowedFrame) -> None:
         summaries.add(_followed(each.linked), first + number)
         if on_frame is not None:
-            on_frame(each.linked)
+            on_frame(each)
 
     num_frames, failure = _go_through(follower, (), take, quiet=quiet)
     return FollowedVideo(None, num_frames, follower.source.left_out, failure, False, summaries)
 
 
+def _follow_live(
+    out: Path | None,
+    follower: VideoFollower,
+    *,
+    write_video: bool,
+    on_frame: OnFrame | None,
+    quiet: bool,
+) -> FollowedVideo:
+    """Follow until the source or somebody ends it; there is no record of what was found, which nobody could use."""
+    assert isinstance(follower.source, LiveSource)
+    source = follower.source
+    with ExitStack() as open_, StopRequests() as stops:
+        outputs: TrackOutputs | None = None
+        if out is not None:
+            open_.enter_context(hold_folder(out, DOING))
+            rate = source.frames_per_second if write_video else None
+            outputs = open_.enter_context(TrackOutputs(out, source.name, rate))
+        behind = open_.enter_context(Behind())
+        summaries = outputs.summaries if outputs else TrackSummaries()
+
+        def take(number: int, each: FollowedFrame) -> None:
+            if on_frame is not None:
+                on_frame(each)
+            if outputs is None:
+                summaries.add(_followed(each.linked), number)
+            else:
+                behind.do(partial(outputs.add, each.linked, each.frame.picture, each.frame.seconds))
+
+        source.attend(asked_to_end=lambda: stops.received != 0)
+        num_frames, failure = _go_through(follower, (), take, out=out, quiet=quiet)
+    return FollowedVideo(out, num_frames, source.left_out, failure, False, summaries)
+
+
 def _follow_into(
     out: Path,
     follower: VideoFollower,
+    source: VideoSource,
     *,
     resume: bool,
     write_video: bool,
@@ -157,7 +204,7 @@ def _follow_into(
     quiet: bool,
 ) -> FollowedVideo:
     """Follow into a folder that is held."""
-    model, source, record = follower.model, follower.source, out / RECORD
+    model, record = follower.model, out / RECORD
     about = about_run(model, source, follower.options, follower.tiles)
     known = known_frames(record, about, model, source, resume=resume, wording=wording)
     rate = source.frames_per_second if write_video else None
@@ -175,7 +222,7 @@ def _follow_into(
                     log.add(each.found, seen=picture_hash(each.frame.picture))
                 behind.do(partial(outputs.add, each.linked, each.frame.picture, each.frame.seconds))
                 if on_frame is not None:
-                    on_frame(each.linked)
+                    on_frame(each)
                 stops.check()
 
             before = read_found(record, model.label_map, num_frames=known)
@@ -205,6 +252,8 @@ def _go_through(
     started, rate, number, failure = time.perf_counter(), 0.0, 0, ""
     with Progress(quiet=quiet) as bar:
         task = bar.task("following", _total(follower))
+        if isinstance(follower.source, LiveSource):
+            follower.source.attend(say=bar.say)
         try:
             for each in follower.frames(known):
                 # Frames that are known say nothing of how quick the model is.
@@ -219,6 +268,8 @@ def _go_through(
         seconds = time.perf_counter() - started
         already = f", {num_known} of them known from before" if num_known else ""
         see = f"; see {out}" if out else ""
+        if isinstance(follower.source, LiveSource) and follower.source.left_out:
+            see = f"; {follower.source.left_out}{see}"
         print(
             f"{counted(number, 'frame')}{already} in {seconds:.1f} s, {rate:.1f} per second{see}",
             file=sys.stderr,
@@ -241,5 +292,6 @@ def _how_to_go_on(record: Path, num_frames: int, wording: Wording) -> str:
 
 def _total(follower: VideoFollower) -> int | None:
     """How many frames will be followed; None where the video does not say."""
-    known, most = len(follower.source) or None, follower.options.max_frames
+    most = follower.options.max_frames
+    known = None if isinstance(follower.source, LiveSource) else len(follower.source) or None
     return known if most is None else min(most, known or most)

@@ -59,7 +59,7 @@ def decode_video(
     try:
         for frame, seconds in _timed_frames(path, facts):
             if number >= first_frame:  # jumping to a key frame would miss it by some frames
-                yield _upright(frame), seconds
+                yield upright(frame), seconds
             shown = _seconds_shown(frame) or 1 / facts.frames_per_second
             number, end = number + 1, max(end, seconds + shown)
     except av.FFmpegError as error:
@@ -107,7 +107,7 @@ def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoS
         if kind == "tty" or kind.startswith("image2") or kind.endswith("_pipe"):
             raise PictureError(f"{path} cannot be read as a video: its content is {kind}, no film")
         # The cover of a song is a video stream, too.
-        streams = [each for each in container.streams.video if not _is_cover(each)]
+        streams = [each for each in container.streams.video if not is_cover(each)]
         if not streams:
             raise PictureError(f"{path} has no pictures that can be read; it is cut off, or holds sound only")
         if streams[0].codec_context is None:
@@ -115,7 +115,8 @@ def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoS
         yield container, streams[0]
 
 
-def _is_cover(stream: av.VideoStream) -> bool:
+def is_cover(stream: av.VideoStream) -> bool:
+    """Whether it is the cover of a song, a stream of one picture, and no film."""
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
@@ -129,7 +130,7 @@ def _end(container: av.container.InputContainer, stream: av.VideoStream) -> floa
     return (container.duration or 0) / av.time_base
 
 
-def _upright(frame: av.VideoFrame) -> np.ndarray:
+def upright(frame: av.VideoFrame) -> np.ndarray:
     """(H, W, 3) uint8 RGB, turned and mirrored as the display matrix of the file says."""
     picture = frame.to_ndarray(format="rgb24")
     matrix = _display_matrix(frame)

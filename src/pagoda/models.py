@@ -299,7 +299,7 @@ def is_exported(path: str | Path) -> bool:
 
 
 def _exported(path: str | Path, num_classes: int | None, device: str | None, *others: object) -> Detector:
-    from pagoda.exporting.exported import load_exported  # brings a runtime, which checkpoints do without
+    from pagoda.exporting.clips.exported import load_any  # brings a runtime, which checkpoints do without
 
     if any(others):
         raise ValueError(
@@ -308,7 +308,7 @@ def _exported(path: str | Path, num_classes: int | None, device: str | None, *ot
         )
     if device not in (None, "auto", "cpu"):
         raise ValueError(f"exported files run on the processor; {path} cannot be taken to {device!r}")
-    model = load_exported(path)
+    model = load_any(path)
     names = model.label_map.names
     if num_classes not in (None, len(names)):
         raise WeightsError(

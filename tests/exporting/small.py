@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from pagoda.backbones.resnet import ResNet
 from pagoda.detectors.contract import Detector
+from pagoda.detectors.detect_and_track import DetectAndTrack
 from pagoda.detectors.fcos import FCOS
 from pagoda.detectors.rcnn import RCNN
 from pagoda.detectors.retinanet import RetinaNet
@@ -13,15 +14,85 @@ from pagoda.heads.roi_box import BoxHead, BoxTrunk
 from pagoda.heads.roi_keypoint import KeypointHead
 from pagoda.heads.roi_mask import MaskHead
 from pagoda.heads.rpn import RPNHead
+from pagoda.heads.tube_box import TubeBoxHead
+from pagoda.heads.tube_keypoint import TubeKeypointHead
+from pagoda.heads.tube_rpn import TubeRPNHead
+from pagoda.layers.conv3d import TimeConv3d
 from pagoda.layers.darknet_layer import DarknetLayer
 from pagoda.models import create_model
 from pagoda.necks.fpn import FPN
+from pagoda.necks.fpn3d import FPN3D
 from pagoda.ops.box_coding import BoxCoder, PointCoder
 from pagoda.ops.roi import RoIPooling
 from pagoda.postprocess.proposals import ProposalRules, SelectProposals
+from pagoda.postprocess.tubes import SelectTubeProposals, SelectTubes, TubeProposalRules
 from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.skeleton import Skeleton
+
+WALKERS = LabelMap(("person", "horse"), (1, 2), Skeleton(("head", "hip", "foot"), edges=((0, 1), (1, 2))))
+
+
+class StridesInTime(nn.Module):
+    """A convolution of each frame, then two that see its neighbours."""
+
+    def __init__(self, time_kernel: int = 3) -> None:
+        super().__init__()
+        self.channels = {3: 16, 4: 24}
+        self.alone = TimeConv3d(3, 12, 7, time_kernel=1, stride=4)
+        self.first = TimeConv3d(12, 16, 3, time_kernel=time_kernel, stride=2)
+        self.second = TimeConv3d(16, 24, 3, time_kernel=time_kernel, stride=2)
+
+    def frame_features(self, frames: Tensor) -> Tensor:
+        return self.alone(frames.to(self.alone.weight.dtype)).relu()
+
+    def from_frame_features(self, x: Tensor) -> dict[int, Tensor]:
+        fine = self.first(x).relu()
+        return {3: fine, 4: self.second(fine).relu()}
+
+    def forward(self, frames: Tensor) -> dict[int, Tensor]:
+        return self.from_frame_features(self.frame_features(frames))
+
+
+def small_clips(
+    *,
+    num_frames: int = 3,
+    frame_interval: int = 1,
+    poses: bool = True,
+    suppress_equal: bool = False,
+    spec: InputSpec | None = None,
+) -> DetectAndTrack:
+    """Detect-and-Track of two levels, quickly traced, whose scores are spread as after training."""
+    torch.manual_seed(3)
+    backbone = StridesInTime(1 if num_frames == 1 else 3)
+    neck = FPN3D(backbone.channels, 16, time_kernel=1, top_level=4)
+    head = TubeBoxHead(BoxHead(BoxTrunk(16, 7, width=32), 2, pooling=RoIPooling()))
+    pooling = RoIPooling(resolution=7)
+    few = SelectTubeProposals(max_proposals=60, suppress_equal=suppress_equal)
+    model = DetectAndTrack(
+        backbone,
+        neck,
+        rpn_head=TubeRPNHead(neck.channels, 3, time_kernel=1),
+        box_head=head,
+        keypoint_head=TubeKeypointHead(16, 3, pooling=pooling, depth=1, width=16) if poses else None,
+        num_frames=num_frames,
+        frame_interval=frame_interval,
+        label_map=WALKERS,
+        input_spec=spec or InputSpec(short_side=64, long_side=120),
+        proposals=TubeProposalRules(inference=few),
+        postprocess=SelectTubes(max_detections=25, suppress_equal=suppress_equal),
+    ).eval()
+    clip = torch.randint(0, 256, (num_frames, 3, 64, 90), dtype=torch.uint8)
+    with torch.no_grad():
+        model.rpn_head.objectness.weight.normal_(std=0.3)
+        model.rpn_head.deltas.weight.normal_(std=0.1)
+        head.head.deltas.weight.normal_(std=0.05)
+        outputs = model(model.input_spec.batch([clip]))
+        head.head.classes.weight *= 4 / outputs.class_logits.std()
+        if poses:
+            model.keypoint_head.predict.weight.normal_(std=0.3)
+    return model
+
 
 LABELS = LabelMap(("cat", "dog", "größer"), (17, 18, 90))
 

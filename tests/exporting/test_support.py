@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pagoda.evaluation.coco.result import ApDifference
+from pagoda.exporting.clips.export import export_clips
 from pagoda.exporting.onnx import export_onnx
 from pagoda.exporting.openvino import export_int8, export_openvino
 from pagoda.exporting.parity_pictures import drawn_pictures
@@ -36,7 +37,7 @@ MODELS = {
     "Faster R-CNN": ("faster_rcnn_resnet18_fpn", SMALL),
     "Mask R-CNN": ("mask_rcnn_resnet18_fpn", SMALL),
     "Keypoint R-CNN": ("keypoint_rcnn_resnet18_fpn", SMALL | {"num_classes": 1}),
-    "Detect-and-Track": ("detect_and_track_resnet18_3d", {"width": 32, "num_classes": 1}),
+    "Detect-and-Track": ("detect_and_track_resnet18_3d", SMALL | {"num_classes": 1, "num_keypoints": 5}),
 }
 
 
@@ -74,6 +75,9 @@ def export(model, form: str, folder: Path) -> object:
     if option == "int8":
         same = {"AP": ApDifference(ap=0.5, other_ap=0.5, low=0.0, high=0.0)}
         return export_int8(model, path, calibration=drawn_pictures((96, 128), 4), compare=lambda *_: same)
+    if model.sees_clips or option == "sliding":
+        form = {"sliding": option == "sliding", "half": option == "half"}
+        return export_clips(model, path, pictures=drawn_pictures((96, 128), 2), **form)
     write = export_onnx if ending == "onnx" else export_openvino
     return write(model, path, half=option == "half", pictures=drawn_pictures((96, 128), 2))
 
@@ -91,7 +95,7 @@ def test_what_can_be_is_compared_and_written(family: str, form: str, tmp_path: P
 @pytest.mark.parametrize(("family", "form"), REFUSED)
 def test_what_cannot_be_is_refused_at_once(family: str, form: str, tmp_path: Path) -> None:
     check_packages(form)
-    with pytest.raises(ValueError, match=r"no suppression of tubes|predict at every location"):
+    with pytest.raises(ValueError, match=r"single pictures|no int8|predict at every location"):
         export(model_of(family), form, tmp_path)
     assert not list(tmp_path.iterdir())
 

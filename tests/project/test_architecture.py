@@ -60,7 +60,7 @@ MODELS = {
 }
 TOP = {
     *MODELS, *DATA, *SCORING, "pictures", "video", "drawing", "tracking", "data.drawn", "visualization", "exporting",
-    "explain.doctor", "explain.structure", "explain.why", "explain.comparison", "follow", "training",
+    "exporting.clips", "explain.doctor", "explain.structure", "explain.why", "explain.comparison", "follow", "training",
     "recipes", "machine", "tiling", "finding", "cluster", "catalogue",
 }  # fmt: skip
 MAY_IMPORT: dict[str, set[str]] = {
@@ -121,7 +121,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "detectors", "weights", "zoo", "zoo.flavours", "convert.architecture", "convert.names", "convert.darknet",
     },
     "exporting": CONVENTIONS | {"layers", "detectors", "pictures", "machine", "evaluation.coco"},
-    "models": MODELS - {"models", "transfer"} | {"machine", "exporting"},
+    "exporting.clips": CONVENTIONS | {"detectors", "exporting"},
+    "models": MODELS - {"models", "transfer"} | {"machine", "exporting", "exporting.clips"},
     "transfer": MODELS - {"transfer"} | {"convert.names"},
     "explain.structure": CONVENTIONS | {"detectors"},
     "explain.doctor": CONVENTIONS | DATA | {"detectors", "drawing", "pictures"},

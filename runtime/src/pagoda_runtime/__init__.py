@@ -6,10 +6,12 @@
 ['dog', 'dog']
 """
 
+from pagoda_runtime.clips import ClipModel
 from pagoda_runtime.detections import Detections, LabelMap, Skeleton
 from pagoda_runtime.errors import ModelFileError, PictureError
 from pagoda_runtime.input_spec import InputSpec
-from pagoda_runtime.model import Model, load
+from pagoda_runtime.loading import load
+from pagoda_runtime.model import Model
 from pagoda_runtime.thresholds import ScoreThresholds
 from pagoda_runtime.tracking.byte import ByteTracker
 from pagoda_runtime.tracking.ocsort import OCSortTracker
@@ -17,6 +19,7 @@ from pagoda_runtime.version import __version__
 
 __all__ = [
     "ByteTracker",
+    "ClipModel",
     "Detections",
     "InputSpec",
     "LabelMap",

@@ -15,8 +15,11 @@ import numpy as np
 from pagoda_runtime.errors import ModelFileError
 from pagoda_runtime.onnx_outputs import without_output
 
-Run = Callable[[np.ndarray], dict[str, np.ndarray]]
+Run = Callable[..., dict[str, np.ndarray]]
+CLIP = "clip"
+"""the entry of the metadata that files of clips have alone"""
 KEYS = (
+    CLIP,
     "pagoda_version",
     "model",
     "names",
@@ -40,11 +43,11 @@ class OpenedFile:
 
     metadata: dict[str, str]
     run: Run
-    """uint8 (B, C, H, W) to what the graph says of it"""
+    """its inputs in their order, of a detector uint8 (B, C, H, W), to what the graph says of them"""
     outputs: tuple[str, ...]
     """that are computed: without the first of `SPARED` where the file has both"""
     input_shape: tuple[int | None, ...]
-    """None where any size will do"""
+    """of the first input; None where any size will do"""
     engine: str
     """"ONNX Runtime" or "OpenVINO", with its version"""
 
@@ -59,11 +62,12 @@ def open_file(path: str | Path, *, threads: int | None, providers: Sequence[str]
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be at least 1, or None for as many as the machine has, got {threads}")
     opened = (_open_onnx if path.suffix.lower() == ".onnx" else _open_openvino)(path, threads, providers)
-    _check(opened, path)
+    if CLIP not in opened.metadata:  # those may be halves
+        check_detector(opened, path)
     return opened
 
 
-def _check(opened: OpenedFile, path: Path) -> None:
+def check_detector(opened: OpenedFile, path: Path) -> None:
     """Raises ModelFileError where another program wrote the file."""
     missing = [key for key in ("names", "category_ids", "input_spec") if key not in opened.metadata]
     if missing:
@@ -97,12 +101,14 @@ def _open_onnx(path: Path, threads: int | None, providers: Sequence[str] | None)
     except Exception as error:  # its exceptions have no common base but this
         raise ModelFileError(f"ONNX Runtime cannot open {path}: {error}; {REMEDY}") from error
     outputs = tuple(output.name for output in session.get_outputs())
-    (images, *_) = session.get_inputs()
+    inputs = [each.name for each in session.get_inputs()]
     return OpenedFile(
         dict(session.get_modelmeta().custom_metadata_map),
-        lambda pixels: dict(zip(outputs, session.run(outputs, {images.name: pixels}), strict=True)),
+        lambda *given: dict(
+            zip(outputs, session.run(outputs, dict(zip(inputs, given, strict=True))), strict=True)
+        ),
         outputs,
-        tuple(side if isinstance(side, int) else None for side in images.shape),
+        tuple(side if isinstance(side, int) else None for side in session.get_inputs()[0].shape),
         f"ONNX Runtime {onnxruntime.__version__}",
     )
 
@@ -134,10 +140,9 @@ def _open_openvino(path: Path, threads: int | None, providers: Sequence[str] | N
     compiled = _ShapedModel(model, lambda given: core.compile_model(given, (providers or ["CPU"])[0], config))
     outputs = tuple(output.any_name for output in model.outputs)
 
-    def run(pixels: np.ndarray) -> dict[str, np.ndarray]:
-        found = (
-            compiled.of(pixels.shape).create_infer_request().infer({0: pixels})
-        )  # one for each thread that asks
+    def run(*given: np.ndarray) -> dict[str, np.ndarray]:
+        request = compiled.of(given[0].shape).create_infer_request()  # one for each thread that asks
+        found = request.infer(dict(enumerate(given)))
         return {name: np.array(found[position]) for position, name in enumerate(outputs)}
 
     shape = tuple(None if side.is_dynamic else side.get_length() for side in model.inputs[0].partial_shape)
@@ -156,7 +161,7 @@ class _ShapedModel:
         self._lock = Lock()
 
     def of(self, shape: tuple[int, ...]) -> Any:
-        """The compiled model for (B, C, H, W) pixels."""
+        """The compiled model for a first input of this shape, (B, C, H, W) pixels."""
         with self._lock:
             if shape not in self._fixed:
                 self._counts[shape] += shape[0]
@@ -166,7 +171,7 @@ class _ShapedModel:
                 if len(self._fixed) >= FIXED_SHAPES:  # the oldest
                     del self._fixed[next(iter(self._fixed))]
                 fixed = self._model.clone()
-                fixed.reshape(list(shape))
+                fixed.reshape({fixed.inputs[0].any_name: list(shape)})
                 self._fixed[shape] = self._compile(fixed)
             return self._fixed[shape]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pagoda_runtime.detections import Detections
 from pagoda_runtime.errors import PictureError
-from pagoda_runtime.model import load
+from pagoda_runtime.loading import load
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

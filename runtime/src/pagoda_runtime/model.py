@@ -4,14 +4,12 @@ import json
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from pagoda_runtime.backends import OpenedFile, open_file
+from pagoda_runtime.backends import OpenedFile
 from pagoda_runtime.detections import Detections, LabelMap, Skeleton
-from pagoda_runtime.errors import ModelFileError
 from pagoda_runtime.input_spec import InputSpec
 from pagoda_runtime.masks import RULES, paste_masks
 from pagoda_runtime.pictures import to_picture
@@ -30,26 +28,8 @@ MORE = {
 """fields of `Detections` by the output that fills them, where a file has it"""
 
 
-def load(path: str | Path, *, threads: int | None = None, providers: Sequence[str] | None = None) -> "Model":
-    """The detector in a file that `pagoda export` wrote: `.onnx`, or `.xml` of OpenVINO.
-
-    Args:
-        threads: that compute one picture; None: as many as the processor has cores.
-        providers: where it computes: ONNX Runtime's execution providers, the preferred one first, or OpenVINO's
-            device; None: the processor.
-
-    Raises FileNotFoundError, ModelFileError for a file that cannot be opened or that another program wrote,
-    ImportError for an `.xml` where OpenVINO is not installed, ValueError for providers that are not there.
-    """
-    opened = open_file(path, threads=threads, providers=providers)
-    try:
-        return Model(opened)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelFileError(f"cannot use {path}: {error}") from error
-
-
 class Model:
-    """What `load` gives; threads may share it."""
+    """What `loading.load` gives; threads may share it."""
 
     label_map: LabelMap
     input_spec: InputSpec
@@ -61,6 +41,8 @@ class Model:
     """as it stands in the file"""
     engine: str
     """what computes"""
+    starting_score: float | None = None
+    """from which score on a linker that is given by name follows somebody; None: its own"""
 
     def __init__(self, opened: OpenedFile) -> None:
         self.metadata, self.engine = opened.metadata, opened.engine
@@ -134,14 +116,19 @@ class Model:
         for strong.
         """
         shown: float | np.ndarray = FOLLOWING_MIN_SCORE
-        strong = None
+        strong = self.starting_score
         if min_score is not None:
             shown = self._card_scores(min_score)
             strong = float(shown.min())
         linker = create_tracker(tracker, min_score=strong) if isinstance(tracker, str) else tracker
         linker.reset()
+        for found in self._look_through(frames, shown):
+            yield linker.update(found)
+
+    def _look_through(self, frames: Iterable[Any], min_score: float | np.ndarray) -> Iterator[Detections]:
+        """What is in each frame of a video, in order."""
         for frame in frames:
-            yield linker.update(self._find(frame, shown))
+            yield self._find(frame, min_score)
 
     def _card_scores(self, word: str) -> np.ndarray:
         """(classes,) the score of each label. Raises ValueError for another word than "card", or without thresholds."""
@@ -163,7 +150,7 @@ class Model:
         picture, name = to_picture(source, self.input_spec.read_channels)
         size = (picture.shape[0], picture.shape[1])
         pixels = self.input_spec.prepare(picture)[None]
-        self._check_input(pixels, size)
+        check_input(self._opened.input_shape, pixels.shape, size)
         outputs = self._opened.run(pixels)
         found = self.input_spec.restore(
             self._of_one_picture(outputs, pixels.shape[2:], 0.0 if min_score is None else min_score), size
@@ -207,11 +194,11 @@ class Model:
             **more,
         )
 
-    def _check_input(self, pixels: np.ndarray, size: tuple[int, int]) -> None:
-        """Raises ValueError where a file of fixed size takes no such picture."""
-        taken = self._opened.input_shape
-        if any(side not in (None, given) for side, given in zip(taken, pixels.shape, strict=True)):
-            raise ValueError(
-                f"the file takes pictures of (batch, channels, height, width) {taken} alone, and one of {size} is"
-                f" resized to {pixels.shape}; export the model without a fixed size"
-            )
+
+def check_input(taken: Sequence[int | None], given: Sequence[int], size: tuple[int, int]) -> None:
+    """Raises ValueError where a file of fixed size takes no such picture, of (height, width) before it was resized."""
+    if any(side not in (None, other) for side, other in zip(taken, given, strict=True)):
+        raise ValueError(
+            f"the file takes pictures of (batch, channels, height, width) {tuple(taken)} alone, and one of {size} is"
+            f" resized to {tuple(given)}; export the model without a fixed size"
+        )

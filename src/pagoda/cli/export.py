@@ -15,7 +15,9 @@ from pagoda.data.formats.reader import open_annotations
 from pagoda.data.reading.splits import chosen_with
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation.comparing import ap_differences
-from pagoda.exporting.onnx import export_onnx
+from pagoda.exporting.clips.engines import names_of_two
+from pagoda.exporting.clips.export import export_clips
+from pagoda.exporting.onnx import check_exportable, export_onnx
 from pagoda.exporting.openvino import CALIBRATION_PICTURES, Int8Report, export_int8, export_openvino
 from pagoda.exporting.parity import ParityReport
 from pagoda.exporting.raw_heads import RawHeadsReport, export_raw_heads
@@ -45,6 +47,9 @@ class ExportCommand:
     mask_probabilities inside boxes; of Keypoint R-CNN keypoints and keypoint_scores. The file's metadata names classes,
     skeleton and thresholds.
 
+    Detect-and-Track takes the frames of one clip and gives tubes; --sliding makes two files of it, so that the work on a
+    frame is done once for all clips it is in.
+
     An int8 file is written if its AP on --data is at most --max-ap-loss points below the model's.
     """
 
@@ -64,6 +69,8 @@ class ExportCommand:
     """height and width in pixels where the file shall take that size only, one picture at a time, scaled into it"""
     half: bool = False
     """float16 weights, half the bytes; in .onnx float16 arithmetic too, which pays on GPUs"""
+    sliding: bool = False
+    """of models of clips: MODEL.frames.onnx and MODEL.clips.onnx (.xml), each of use with the other alone"""
     raw_heads: bool = False
     """.onnx: the network alone, for TensorRT, OpenCV and others; the metadata say how its outputs become boxes"""
     opset: int = 18
@@ -108,6 +115,11 @@ class ExportCommand:
             raise ValueError(
                 f"{' and '.join(useless)}: raw heads select nothing; leave --raw-heads or these out"
             )
+        apart = {"--raw-heads": self.raw_heads, "--int8": self.int8}
+        if self.sliding and any(apart.values()):
+            raise ValueError(
+                f"--sliding goes without {' and '.join(flag for flag, given in apart.items() if given)}"
+            )
         if self.half and self.int8:
             raise ValueError("--half and --int8 are two ways to fewer bits; say one of them")
         of_int8 = {"--calibrate": self.calibrate, "--data": self.data}
@@ -127,7 +139,9 @@ def main(arguments: Sequence[str]) -> int:
     model = open_checkpoint(command.checkpoint, command.model, command.take)
     sweep_drafts(Path(command.output).parent)
     report = _int8(command, model) if command.int8 else _compared(command, model)
-    print(json_text(report.to_dict()) if command.json else f"{report.summary()}\nwritten: {command.output}")
+    written = names_of_two(Path(command.output)) if command.sliding else (command.output,)
+    told = f"{report.summary()}\nwritten: {' and '.join(map(str, written))}"
+    print(json_text(report.to_dict()) if command.json else told)
     if model.thresholds is not None and not command.raw_heads:
         bar = model.postprocess.min_score if command.min_score is None else command.min_score
         note = below(model.thresholds, model.label_map, float(bar))
@@ -141,12 +155,20 @@ def _compared(command: ExportCommand, model: Detector) -> ParityReport | RawHead
     if command.raw_heads:
         return export_raw_heads(model, command.output, pictures=pictures, opset=command.opset, **form)
     limits = {"min_score": command.min_score, "max_detections": command.max_detections}
+    if command.sliding and not model.sees_clips:
+        raise ValueError(
+            f"--sliding is for models of clips, and {type(model).__name__} looks at single pictures; leave it out"
+        )
+    if model.sees_clips:
+        more = {"sliding": command.sliding, "opset": command.opset}
+        return export_clips(model, command.output, pictures=pictures, **more, **limits, **form)
     if Path(command.output).suffix.lower() == ".onnx":
         return export_onnx(model, command.output, pictures=pictures, opset=command.opset, **limits, **form)
     return export_openvino(model, command.output, pictures=pictures, **limits, **form)
 
 
 def _int8(command: ExportCommand, model: Detector) -> Int8Report:
+    check_exportable(model, command.size)
     with chosen_with("--split"):
         data = dataset_for(model, open_annotations(command.data, command.split))
     check_scorable(model, data, flag="--split")

@@ -35,8 +35,9 @@ class Engine(Protocol):
     metadata: Mapping[str, str]
     """what `pagoda.exporting.onnx.metadata` says of the model"""
 
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """uint8 (B, 3 or 4, H, W) to the file's outputs by name: boxes (B, D, 4), scores, labels …"""
+    def __call__(self, *inputs: Tensor) -> dict[str, Tensor]:
+        """Its inputs in their order, of a detector uint8 (B, 3 or 4, H, W), to its outputs by name: boxes (B, D, 4),
+        scores, labels …"""
         ...
 
 
@@ -51,6 +52,15 @@ def open_engine(
     Raises ImportError for a package that is missing, FileNotFoundError, and ValueError for a file that cannot be
     read or that another program exported.
     """
+    engine = open_any_engine(path, min_score=min_score, ending=ending, pasted=pasted)
+    check_is_detector(path, engine.metadata)
+    return engine
+
+
+def open_any_engine(
+    path: str | Path, *, min_score: float | None = None, ending: str = "", pasted: bool = True
+) -> Engine:
+    """As `open_engine`, of whatever the file may hold, a half of a detector, say."""
     path = Path(path)
     ending = ending or path.suffix.lower()
     if ending not in ENDINGS:
@@ -66,18 +76,22 @@ def open_engine(
         engine: Engine = (OnnxEngine if ending == ".onnx" else _OpenVINO)(path, min_score, pasted=pasted)
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"{path} cannot be run: {str(error).strip().splitlines()[0]}") from error
-    if "decoding" in engine.metadata:
+    return engine
+
+
+def check_is_detector(path: str | Path, said: Mapping[str, str]) -> None:
+    """Raises ValueError for metadata of what is no detector that `pagoda export` wrote to `path`."""
+    if "decoding" in said:
         raise ValueError(
             f"{path} holds raw heads, whose outputs are boxes only after what its metadata call decoding; export"
             " the checkpoint without --raw-heads to run it here"
         )
-    missing = [name for name in _NEEDED if name not in engine.metadata]
+    missing = [name for name in _NEEDED if name not in said]
     if missing:
         raise ValueError(
             f"{path} was not written by pagoda export: its metadata lack {', '.join(missing)}, without which its"
             " outputs mean nothing; export the checkpoint anew with `pagoda export CHECKPOINT MODEL`"
         )
-    return engine
 
 
 def check_engine(ending: str) -> None:
@@ -92,7 +106,7 @@ def check_engine(ending: str) -> None:
 
 @checked
 class OnnxEngine:
-    """By ONNX Runtime, on the processor and as many threads as torch uses; any file whose input is `images`.
+    """By ONNX Runtime, on the processor and as many threads as torch uses; any file.
 
     Raises ValueError for a file that cannot be read.
     """
@@ -113,10 +127,12 @@ class OnnxEngine:
         except Exception as error:  # its own classes have no common base
             raise ValueError(str(error)) from error
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self._inputs = [each.name for each in self._session.get_inputs()]
         self._names = [output.name for output in self._session.get_outputs()]
 
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        values = self._session.run(self._names, {"images": images.numpy()})
+    def __call__(self, *inputs: Tensor) -> dict[str, Tensor]:
+        given = {name: value.numpy() for name, value in zip(self._inputs, inputs, strict=True)}
+        values = self._session.run(self._names, given)
         return {name: torch.from_numpy(value) for name, value in zip(self._names, values, strict=True)}
 
 
@@ -139,8 +155,8 @@ class _OpenVINO:
         self._compiled = _ShapedModel(model)
         self._names = [output.any_name for output in model.outputs]
 
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        found = self._compiled.of(tuple(images.shape))([images.numpy()])
+    def __call__(self, *inputs: Tensor) -> dict[str, Tensor]:
+        found = self._compiled.of(tuple(inputs[0].shape))([value.numpy() for value in inputs])
         return {name: torch.from_numpy(np.array(found[name])) for name in self._names}
 
 
@@ -155,7 +171,7 @@ class _ShapedModel:
         self._fixed: dict[tuple[int, ...], Any] = {}
 
     def of(self, shape: tuple[int, ...]) -> Any:
-        """The compiled model for (B, C, H, W) images."""
+        """The compiled model for a first input of this shape, (B, C, H, W) images."""
         if shape not in self._fixed:
             self._counts[shape] += shape[0]
             if self._counts[shape] < OFTEN or self._is_fixed:
@@ -164,7 +180,7 @@ class _ShapedModel:
             if len(self._fixed) >= FIXED_SHAPES:  # the oldest
                 del self._fixed[next(iter(self._fixed))]
             fixed = self._model.clone()
-            fixed.reshape(list(shape))
+            fixed.reshape({fixed.input(0).any_name: list(shape)})
             self._fixed[shape] = compile_model(fixed)
         return self._fixed[shape]
 

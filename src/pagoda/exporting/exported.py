@@ -19,6 +19,7 @@ from pagoda.exporting.metadata import INCLUSIVE, THRESHOLDS
 from pagoda.files.text import parse_json
 from pagoda.messages import counted
 from pagoda.places import told_at
+from pagoda.plain import JsonObject
 from pagoda.postprocess.rcnn import SelectRoIs
 from pagoda.postprocess.select import Select
 from pagoda.preprocess import InputSpec
@@ -47,7 +48,7 @@ PASTING = ("paste", "min_mask_probability")
 def load_exported(path: str | Path) -> "ExportedDetector":
     """The file that `pagoda export` wrote to `path`, .onnx or .xml, as a detector that can look at pictures.
 
-    Raises as `engines.open_engine` does.
+    Those of clips open with `exporting.clips.exported.load_any`. Raises as `engines.open_engine` does.
     """
     return ExportedDetector(path)
 
@@ -60,10 +61,11 @@ class ExportedDetector(Detector):
     asked for and by any rule, where the file says the probabilities that takes (those of earlier versions do not).
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, engine: Engine | None = None) -> None:
+        """`engine`: the file's own, where it is open already, without `masks` as `open_engine` has it."""
         super().__init__()
         self.path = path = Path(path)
-        self._engine = open_engine(path, pasted=False)
+        self._engine = engine or self._open(None)
         said = self._engine.metadata
         skeleton = json.loads(said["skeleton"]) if "skeleton" in said else None
         self.label_map = LabelMap(
@@ -73,7 +75,7 @@ class ExportedDetector(Detector):
         )
         self.input_spec = ExportedInput.from_dict(json.loads(said["input_spec"]))
         limits = json.loads(said["postprocess"])
-        kind = SelectRoIs if "paste" in limits else Select
+        kind = self._kind_of(limits)
         self.postprocess = kind(
             **{each.name: limits[each.name] for each in fields(kind) if each.name in limits}
         )
@@ -85,11 +87,25 @@ class ExportedDetector(Detector):
                 self.thresholds = ScoreThresholds.from_dict(parse_json(said[THRESHOLDS]), self.label_map)
         self._min_score = float(self.postprocess.min_score)
         self._lock = Lock()
-        content = path.read_bytes() if path.suffix == ".onnx" else path.with_suffix(".bin").read_bytes()
         # Where a run that goes on compares weights by content, these are they.
+        content = b"".join(
+            (each if each.suffix == ".onnx" else each.with_suffix(".bin")).read_bytes() for each in self.files
+        )
         self.register_buffer("sha256", torch.tensor(list(sha256(content).digest()), dtype=torch.uint8))
         self.register_parameter("nothing", nn.Parameter(torch.empty(0), requires_grad=False))
         self.eval()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All that it is made of, but for the .bin beside an .xml."""
+        return (self.path,)
+
+    def _open(self, min_score: float | None) -> Engine:
+        return open_engine(self.path, min_score=min_score, pasted=False)
+
+    def _kind_of(self, limits: JsonObject) -> type[Select]:
+        """Of the selection that has these limits."""
+        return SelectRoIs if "paste" in limits else Select
 
     @property
     def learns(self) -> frozenset[Learnt]:
@@ -172,7 +188,7 @@ class ExportedDetector(Detector):
         with self._lock:
             if float(select.min_score) != self._min_score:
                 self._min_score = float(select.min_score)
-                self._engine = open_engine(self.path, min_score=self._min_score, pasted=False)
+                self._engine = self._open(self._min_score)
             return self._engine
 
 
@@ -180,7 +196,8 @@ class ExportedInput(InputSpec):
     """Pictures as an exported file takes them: resized, uint8, neither normalised nor padded to a multiple."""
 
     def prepare(self, pictures: Sequence[Tensor], *, device: torch.device | str | None = None) -> ImageBatch:
-        """uint8 (B, C, H, W), zeros below and to the right of what is smaller than the largest."""
+        """uint8 (B, C, H, W), of clips (B, C, T, H, W), zeros below and to the right of what is smaller than the
+        largest."""
         return self.batch([self.resize(picture) for picture in pictures], device=device)
 
     def normalize(self, pixels: Tensor) -> Tensor:
@@ -199,7 +216,8 @@ class ExportedInput(InputSpec):
         device: torch.device | str | None,
     ) -> ImageBatch:
         height, width = (max(sides) for sides in zip(*sizes, strict=True))
-        pixels = torch.zeros(len(sizes), self.read_channels, height, width, dtype=torch.uint8, device=device)
+        shape = (len(sizes), self.read_channels, *frames, height, width)
+        pixels = torch.zeros(shape, dtype=torch.uint8, device=device)
         for image, (picture, (h, w)) in enumerate(zip(normalized, sizes, strict=True)):
-            pixels[image, :, :h, :w] = picture
+            pixels[image, ..., :h, :w] = picture.movedim(-3, 0)
         return ImageBatch(pixels, torch.tensor(sizes, dtype=torch.long, device=pixels.device))

@@ -24,7 +24,7 @@ MASK_TOLERANCE = 0.005
 KEYPOINT_SCORE_TOLERANCE = 1e-3
 """relative where scores pass 1: they are logits, or the exponentials of logits, which rounding moves further"""
 HEIGHT_TOLERANCE = 1e-3
-"""of a map, relative to its range: as high as the highest"""
+"""of a map, relative to its range: as high as the highest; as much as scores may differ, where that is more"""
 
 
 FIELDS = {
@@ -117,12 +117,15 @@ class ShapeComparison:
 
     def as_high(self, ours: Detections, theirs: Detections, row: int) -> Tensor:
         """(K,) bool: the model's map of this object is as high at the file's keypoints as at its own."""
-        box = theirs.boxes[row : row + 1]
-        maps = self.maps(box)[0]
+        box, maps = theirs.boxes[row : row + 1], self.maps_of(row, theirs)
         assert ours.keypoints is not None and theirs.keypoints is not None
         heights = [heights_at(maps, box[0], each.keypoints[row]) for each in (ours, theirs)]
         span = maps.flatten(1).amax(1) - maps.flatten(1).amin(1)
-        return heights[0] >= heights[1] - HEIGHT_TOLERANCE * span
+        return heights[0] >= heights[1] - max(HEIGHT_TOLERANCE, self.report.tolerance.score) * span
+
+    def maps_of(self, row: int, theirs: Detections) -> Tensor:
+        """(K, S, S) heat maps of the model over the box of one of its objects."""
+        return self.maps(theirs.boxes[row : row + 1])[0]
 
     def maps(self, boxes: Tensor) -> Tensor:
         """(N, K, S, S) heat maps of the model over (N, 4) boxes."""

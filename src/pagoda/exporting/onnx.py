@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
+from torch.export import ExportedProgram
 
 from pagoda.detectors.contract import Detector
 from pagoda.exporting.masks_keypoints import shape_names
@@ -30,6 +31,8 @@ DIMENSIONS = {
 }
 OPSETS = range(18, 24)
 """of ONNX, that can be written: torch writes 18, and higher ones are made from it"""
+Translations: TypeAlias = Mapping[Callable[..., object], Callable[..., object]]
+"""operator of torch → what writes it in ONNX"""
 GraphValue: TypeAlias = Any
 """a value of an ONNX graph that is being written: onnxscript's, which need not be installed otherwise"""
 
@@ -71,13 +74,14 @@ def export_onnx(
     Raises:
         ParityError: the file differs from the model, or nothing was found to compare; nothing is written.
         FileExistsError: `path` exists and `overwrite` is not set.
-        ValueError: the model is in half precision, or one of clips; an opset or a size that cannot be.
+        ValueError: the model is in half precision, or one of clips, which `exporting.clips` writes; an opset or a size
+            that cannot be.
 
     >>> model = Detector()
     >>> model.sees_clips = True
     >>> export_onnx(model, "tracker.onnx")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    ValueError: detectors of clips have no ONNX form: ONNX knows no suppression of tubes...
+    ValueError: detectors of clips take clips where others take pictures: pagoda.exporting.clips.export.export_clips...
     """
     path = Path(path)
     check_installed()
@@ -115,17 +119,38 @@ def to_onnx(
 ) -> torch.onnx.ONNXProgram:
     """The program `export_onnx` writes, with its names and metadata, not yet compared."""
     network = optimize(model, dtype=torch.float16, channels_last=False) if half else model
-    program = torch.onnx.export(
+    program = onnx_program(
         export_pixels(PixelsToDetections(network, postprocess), size),
+        ["images"],
+        ["boxes", "scores", "labels", *shape_names(model)],
+        opset=opset,
+        dimensions=DIMENSIONS,
+        translations=_translations(),
+    )
+    program.model.metadata_props.update(metadata(model, postprocess, size))
+    return program
+
+
+def onnx_program(
+    graph: ExportedProgram,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    *,
+    opset: int,
+    dimensions: Mapping[str, Sequence[int | str]],
+    translations: Translations,
+) -> torch.onnx.ONNXProgram:
+    """A traced graph in ONNX, with these names; `translations` say what our operators are there."""
+    program = torch.onnx.export(
+        graph,
         dynamo=True,
         opset_version=opset,
-        input_names=["images"],
-        output_names=["boxes", "scores", "labels", *shape_names(model)],
-        custom_translation_table=_translations(),
+        input_names=list(inputs),
+        output_names=list(outputs),
+        custom_translation_table=dict(translations),
         verbose=False,
     )
-    name_dimensions(program, DIMENSIONS)
-    program.model.metadata_props.update(metadata(model, postprocess, size))
+    name_dimensions(program, dimensions)
     return program
 
 
@@ -137,7 +162,7 @@ def name_dimensions(program: torch.onnx.ONNXProgram, dimensions: Mapping[str, Se
         value.shape = type(value.shape)(size if isinstance(size, int) else name for size, name in sizes)
 
 
-def _translations() -> dict[Callable[..., object], Callable[..., object]]:
+def _translations() -> Translations:
     """Our operators in ONNX."""
     from pagoda.exporting.onnx_keypoints import decode
 
@@ -206,10 +231,14 @@ def check_exportable(model: Detector, size: tuple[int, int] | None = None) -> No
     that a network reads."""
     if model.sees_clips:
         raise ValueError(
-            "detectors of clips have no ONNX form: ONNX knows no suppression of tubes. torch.export takes the network"
-            " with all it chooses: pagoda.exporting.program.export_forward(model, num_frames="
-            f"{len(model.frames_around)}); and optimize(model) makes it quick in Python"
+            "detectors of clips take clips where others take pictures: pagoda.exporting.clips.export.export_clips"
+            " writes them, in fp32 or half precision; they have no raw heads and no int8"
         )
+    check_network(model, size)
+
+
+def check_network(model: Detector, size: tuple[int, int] | None = None) -> None:
+    """Raises ValueError for a copy in half precision, and for another size than the only one that a network reads."""
     if size is not None and model.fixed_size not in (None, size):
         height, width = model.fixed_size or size
         raise ValueError(

@@ -195,19 +195,24 @@ def ir_of(
     model: Detector, select: Any, size: tuple[int, int] | None = None
 ) -> tuple[Any, dict[str, list[str]]]:
     """(openvino.Model with our metadata, {name of a node: the modules it stands in, outermost first})."""
-    openvino = silent_import("openvino")
     program = to_onnx(model, select, size=size)
-    file = io.BytesIO()
-    program.save(file)
-    ir = openvino.Core().read_model(file.getvalue(), b"")
-    for key, value in program.model.metadata_props.items():
-        ir.set_rt_info(value, ["pagoda", key])
+    ir = ir_from(program)
     modules: dict[str, list[str]] = {}
     for node in program.model.graph:
         scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))
         for name in filter(None, (node.name, *(output.name for output in node.outputs))):
             modules[name] = scopes
     return ir, modules
+
+
+def ir_from(program: Any) -> Any:
+    """An openvino.Model of an ONNX program, with its metadata."""
+    file = io.BytesIO()
+    program.save(file)
+    ir = silent_import("openvino").Core().read_model(file.getvalue(), b"")
+    for key, value in program.model.metadata_props.items():
+        ir.set_rt_info(value, ["pagoda", key])
+    return ir
 
 
 def quantize(

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -22,12 +23,17 @@ from pagoda.exporting.masks_keypoints_parity import ShapeComparison, with_shapes
 from pagoda.exporting.parity_pictures import Picture, parity_batches, told_batches
 from pagoda.messages import counted
 from pagoda.ops.boxes import pairwise_iou
+from pagoda.ops.tubes import tube_iou
 from pagoda.plain import JsonObject, checked
 from pagoda.postprocess.rcnn import SelectRoIs
 from pagoda.postprocess.select import Candidates, Select, take
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
-from pagoda.structures.outputs import DenseOutputs, RoIOutputs
+from pagoda.structures.outputs import DenseOutputs, RoIOutputs, TubeOutputs
+from pagoda.structures.tubes import Tubes
+
+Found = TypeVar("Found", Detections, Tubes)
+"""objects of a picture or of a clip"""
 
 
 @checked
@@ -105,7 +111,7 @@ class ParityReport:
 
     def summary(self) -> str:
         lines = [
-            f"{told_batches(self.batches)}, scores above {self.min_score:g}:"
+            f"{self._told()}, scores above {self.min_score:g}:"
             f" {counted(self.detections, 'detection agrees', 'detections agree')}, within"
             f" {self.max_box_difference:.2g} px"
             f" and {self.max_score_difference:.2g} in score",
@@ -114,6 +120,10 @@ class ParityReport:
             *self.unmatched[:5],
         ]
         return "\n".join(lines)
+
+    def _told(self) -> str:
+        """What was compared on, in words."""
+        return told_batches(self.batches)
 
     def _summary_of_shapes(self) -> Iterator[str]:
         if self.masks:
@@ -235,7 +245,7 @@ class Candidacy:
         return False
 
     @cached_property
-    def outputs(self) -> DenseOutputs | RoIOutputs:
+    def outputs(self) -> DenseOutputs | RoIOutputs | TubeOutputs:
         with torch.inference_mode():
             return self.model(self.image)
 
@@ -254,19 +264,19 @@ class Candidacy:
 
     def _pairs_like(self, report: ParityReport, box: Tensor, score: Tensor, label: Tensor) -> Candidates:
         """All that the model considered and that equal the given one."""
-        near = (self.all.boxes - box).abs().amax(1) <= report.tolerance.box
+        near = (self.all.boxes - box).abs().flatten(1).amax(1) <= report.tolerance.box
         alike = (self.all.scores - score).abs() <= report.tolerance.score
         return take(self.all, near & alike & (self.all.labels == label))
 
 
 def compare(
-    report: ParityReport, ours: Detections, theirs: Detections, select: Select, candidacy: Candidacy
+    report: ParityReport, ours: Found, theirs: Found, select: Select, candidacy: Candidacy
 ) -> tuple[Tensor, Tensor]:
-    """Pair the detections of one picture and judge what is left over. `ours` are the file's.
+    """Pair the detections of one picture, or the tubes of one clip, and judge what is left over. `ours` are the file's.
 
     Returns rows of ours and of theirs that are the same object.
     """
-    box_difference = (ours.boxes[:, None] - theirs.boxes[None]).abs().amax(-1)
+    box_difference = (ours.boxes[:, None] - theirs.boxes[None]).abs().flatten(2).amax(-1)
     score_difference = (ours.scores[:, None] - theirs.scores[None]).abs()
     same = (box_difference <= report.tolerance.box) & (score_difference <= report.tolerance.score)
     same &= ours.labels[:, None] == theirs.labels[None]
@@ -297,7 +307,7 @@ def compare(
 
 
 def _is_close_call(
-    report: ParityReport, one: Detections, others: Detections, unpaired: Tensor, select: Select
+    report: ParityReport, one: Found, others: Found, unpaired: Tensor, select: Select
 ) -> bool:
     """Could rounding alone have kept `one` out of `others`, of which `unpaired` were found there only?"""
     score = one.scores.item()
@@ -305,7 +315,8 @@ def _is_close_call(
         return True
     if len(others) == select.max_detections and score <= others.scores[-1].item() + report.tolerance.score:
         return True
-    overlap = pairwise_iou(one.boxes, others.boxes, inclusive=select.inclusive)[0]
+    overlaps = tube_iou if one.boxes.ndim == 3 else pairwise_iou
+    overlap = overlaps(one.boxes, others.boxes, inclusive=select.inclusive)[0]
     at_limit = (overlap - select.max_iou).abs() <= report.tolerance.iou
     # A box that only the others kept, whose own verdict was close, suppresses in turn.
     replaced = unpaired & (overlap > select.max_iou - report.tolerance.iou)
@@ -313,8 +324,11 @@ def _is_close_call(
     return bool((rival & (at_limit | replaced)).any())
 
 
-def describe(side: str, one: Detections, others: Detections, is_candidate: bool) -> str:
-    """One line about a detection that only `side` found."""
+def describe(side: str, one: Found, others: Found, is_candidate: bool) -> str:
+    """One line about a detection that only `side` found; of a tube, where it is in the frame the clip is about."""
+    if isinstance(one, Tubes) and isinstance(others, Tubes):
+        return describe(side, one.at(one.key), others.at(others.key), is_candidate)
+    assert isinstance(one, Detections) and isinstance(others, Detections)
     box = [round(value, 2) for value in one.boxes[0].tolist()]
     text = f"only the {side} found {one.names[0]} {one.scores.item():.4f} at {box} in {one.image_size}"
     same = others[others.labels == one.labels]

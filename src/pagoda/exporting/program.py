@@ -82,13 +82,19 @@ def export_forward(model: Detector, *, num_frames: int | None = None) -> Exporte
     return trace(model, images, ImageBatch({0: batch, **sides}, {0: batch}))
 
 
-def trace(module: nn.Module, images: Tensor | ImageBatch, dynamic: object) -> ExportedProgram:
-    """torch.export of `module(images)` with the open sizes of `dynamic`, one included; None: all are fixed."""
+def trace(
+    module: nn.Module, images: Tensor | ImageBatch | tuple[Tensor, ...], dynamic: object
+) -> ExportedProgram:
+    """torch.export of `module(images)` with the open sizes of `dynamic`, one included; None: all are fixed.
+
+    A plain tuple holds several inputs, and `dynamic` as many.
+    """
+    inputs, sizes = (images, dynamic) if type(images) is tuple else ((images,), (dynamic,))
     # Without this, sides of 1 (one picture, the top level of a small one) become graphs of their own. The ONNX
     # exporter of torch sets the same switch.
     one_is_any_size = torch.fx.experimental._config.patch(backed_size_oblivious=True)
     with torch.no_grad(), one_is_any_size, _unchecked_shapes():
-        return torch.export.export(module, (images,), dynamic_shapes=None if dynamic is None else (dynamic,))
+        return torch.export.export(module, inputs, dynamic_shapes=None if dynamic is None else sizes)
 
 
 @contextmanager

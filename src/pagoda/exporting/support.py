@@ -13,28 +13,46 @@ Family = Literal[
     "Keypoint R-CNN",
     "Detect-and-Track",
 ]
-Form = Literal["onnx", "onnx --half", "onnx --raw-heads", "xml", "xml --half", "xml --int8"]
+Form = Literal[
+    "onnx",
+    "onnx --half",
+    "onnx --raw-heads",
+    "onnx --sliding",
+    "xml",
+    "xml --half",
+    "xml --int8",
+    "xml --sliding",
+]
 
 _TWO_STAGES = "second stage reads what the first chose"
-_CLIPS = "ONNX knows no suppression of tubes"
+_PICTURES = "looks at single pictures, so that nothing slides"
+_NO_CLIPS = "clips are neither calibrated on nor scored in eight bits"
 FORMS: dict[Form, str] = {
     "onnx": "fp32, pixels to objects, compared box by box",
     "onnx --half": "the network in float16, for GPUs; compared at 2 px and .02 of score",
     "onnx --raw-heads": "the network alone; compared location by location",
+    "onnx --sliding": "two files, of single frames and of clips of what is known of these; fp32, compared tube by tube",
     "xml": "OpenVINO, fp32, compared box by box",
     "xml --half": "OpenVINO, weights in float16, compared at 2 px and .02 of score",
     "xml --int8": "OpenVINO, network in int8, judged by AP on annotated pictures",
+    "xml --sliding": "OpenVINO, two files as above",
 }
 """as --option of `pagoda export CHECKPOINT MODEL.onnx` or MODEL.xml: what the file is, and how it was proven"""
+FAMILIES: tuple[Family, ...] = Family.__args__  # type: ignore[attr-defined]
 REFUSED: dict[tuple[Family, Form], str] = {
     **{
         (family, "onnx --raw-heads"): _TWO_STAGES
-        for family in ("Faster R-CNN", "Mask R-CNN", "Keypoint R-CNN")
+        for family in ("Faster R-CNN", "Mask R-CNN", "Keypoint R-CNN", "Detect-and-Track")
     },
-    **{("Detect-and-Track", form): _CLIPS for form in FORMS},
+    ("Detect-and-Track", "xml --int8"): _NO_CLIPS,
+    **{
+        (family, form): _PICTURES
+        for family in FAMILIES
+        if family != "Detect-and-Track"
+        for form in ("onnx --sliding", "xml --sliding")
+    },
 }
 """what cannot be, and why; everything else can"""
-FAMILIES: tuple[Family, ...] = Family.__args__  # type: ignore[attr-defined]
 
 
 def page() -> str:

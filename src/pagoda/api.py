@@ -195,7 +195,7 @@ def track(
     source: str | Path,
     *,
     out: str | Path | None = None,
-    linker: LinkerName = TrackOptions.linker,
+    linker: LinkerName | Literal["card"] = TrackOptions.linker,
     appearance: str = TrackOptions.appearance,
     camera: Literal["still", "moving"] = TrackOptions.camera,
     min_score: float | Literal["card"] | None = TrackOptions.min_score,
@@ -222,7 +222,8 @@ def track(
         out: folder for the video with its objects, MOT text, PoseTrack JSON and a table, as `pagoda track` writes them.
             Ctrl-C or SIGTERM then waits for the end of a frame, keeps all there is and raises Stopped, a
             KeyboardInterrupt that says how to go on.
-        linker: who says which objects of two frames are one (docs/tracking.md).
+        linker: who says which objects of two frames are one (docs/tracking.md); "card": what `pagoda track tune` has
+            put into the model's file.
         appearance: what it compares besides places: "model", the detector's own features; or an .onnx file that embeds
             objects.
         camera: "moving" first undoes how the picture as a whole has moved; needs opencv.
@@ -252,7 +253,7 @@ def track(
 
     >>> track("fcos_resnet18_fpn.safetensors", "street.mp4", linker="bite")
     Traceback (most recent call last):
-    ValueError: track: linker must be one of 'reference', 'byte', 'ocsort', 'tubes', got 'bite'; did you mean 'byte'?
+    ValueError: track: linker must be one of 'reference', 'byte', 'ocsort', 'tubes', 'card', got 'bite'; did you mean 'byte'?
     """
     options = TrackOptions(
         linker=linker,

@@ -344,7 +344,7 @@ def test_every_verb_explains_itself(verb, capsys):
 
 
 BEHIND = [f"data {word}" for word in ("convert", "merge", "split", "subset", "tile")]
-BEHIND += [f"track {word}" for word in ("compare", "eval", "link")]
+BEHIND += [f"track {word}" for word in ("compare", "eval", "link", "tune")]
 
 
 @pytest.mark.parametrize("verb", [*(verb for verb in VERBS if verb not in MODULES), *BEHIND])

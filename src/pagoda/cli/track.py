@@ -1,4 +1,4 @@
-"""pagoda track CKPT VIDEO · pagoda track link DETECTIONS · pagoda track eval · pagoda track compare"""
+"""pagoda track CKPT VIDEO · pagoda track link DETECTIONS · pagoda track eval · compare · tune"""
 
 import shlex
 import sys
@@ -12,7 +12,7 @@ import tyro
 
 from pagoda.cli.arguments.parsing import AnyPrecision, open_ready, parse
 from pagoda.cli.arguments.tile_options import TileOptions
-from pagoda.cli.tracks import compare, evaluate, link
+from pagoda.cli.tracks import compare, evaluate, link, tune
 from pagoda.files.atomic import claim_folder
 from pagoda.files.text import json_text
 from pagoda.follow.follower import FollowedFrame, TrackOptions, VideoFollower
@@ -23,7 +23,7 @@ from pagoda.recipes.thresholds_file import say_thresholds
 from pagoda.video.frames import VideoSource
 from pagoda.video.live import LiveFrame, LiveSource
 
-SUBVERBS = {"link": link, "eval": evaluate, "compare": compare}
+SUBVERBS = {"link": link, "eval": evaluate, "compare": compare, "tune": tune}
 
 
 @checked
@@ -44,6 +44,8 @@ class TrackCommand(TileOptions, TrackOptions):
     Scores against ground truth: pagoda track eval --help
 
     Which of two is better: pagoda track compare --help
+
+    The linker and its numbers for your videos: pagoda track tune --help
     """
 
     common = ("out", "linker", "min_score", "classes", "tiles", "resume")

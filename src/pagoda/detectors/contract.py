@@ -23,6 +23,7 @@ from pagoda.structures.thresholds import REMEDY, ScoreThresholds
 from pagoda.structures.tubes import Tubes
 
 if TYPE_CHECKING:
+    from pagoda.structures.linker_settings import LinkerSettings
     from pagoda.tiling.tiles import Tiles
 
 Learnt = Literal["masks", "keypoints"]
@@ -54,6 +55,8 @@ class Detector(nn.Module):
     inclusive: bool = False
     """its weights have learnt boxes whose corners are an object's first and last pixel (`Detections.inclusive`): those
     of maskrcnn-benchmark and Caffe2, until they are trained here"""
+    linker: "LinkerSettings | None" = None
+    """who follows its objects best, as `pagoda track tune` has found; it goes with the model into files"""
     thresholds: ScoreThresholds | None = None
     """from which score on its detections of each class are worth having, as `pagoda val --save-thresholds` has found
     out on annotated pictures; until it is trained on"""
@@ -90,6 +93,7 @@ class Detector(nn.Module):
             "input_spec": self.input_spec.to_dict(),
             **({"inclusive": True} if self.inclusive else {}),
             **({} if self.thresholds is None else {"thresholds": self.thresholds.to_dict()}),
+            **({} if self.linker is None else {"linker": self.linker.to_dict()}),
         }
 
     def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Float[Tensor, ""]]:
@@ -137,6 +141,17 @@ class Detector(nn.Module):
                 f"min_score='card': the model's file holds no thresholds; {REMEDY.format(file='CKPT')} puts them there"
             )
         return self.thresholds
+
+    def card_linker(self) -> "LinkerSettings":
+        """That of its file. Raises ValueError, with what puts one there, where it has none."""
+        if self.linker is None:
+            from pagoda.structures.linker_settings import TUNING_REMEDY
+
+            raise ValueError(
+                "linker='card': the model's file holds no linker; "
+                f"{TUNING_REMEDY.format(file='CKPT')} puts one there"
+            )
+        return self.linker
 
     def bar_of(self, thresholds: ScoreThresholds) -> float:
         """The limit `min_score` under which the model gives all that these keep, and little more."""

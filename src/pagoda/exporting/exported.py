@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 from pagoda.detectors.contract import Detector, Learnt
 from pagoda.exporting.engines import Engine, open_engine
 from pagoda.exporting.masks_keypoints_parity import with_shapes
-from pagoda.exporting.metadata import INCLUSIVE, THRESHOLDS
+from pagoda.exporting.metadata import INCLUSIVE, LINKER, THRESHOLDS
 from pagoda.files.text import parse_json
 from pagoda.messages import counted
 from pagoda.places import told_at
@@ -27,6 +27,7 @@ from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.skeleton import Skeleton
+from pagoda.structures.linker_settings import LinkerSettings
 from pagoda.structures.thresholds import ScoreThresholds
 
 FIXED = (
@@ -85,6 +86,9 @@ class ExportedDetector(Detector):
         if THRESHOLDS in said:
             with told_at(path):
                 self.thresholds = ScoreThresholds.from_dict(parse_json(said[THRESHOLDS]), self.label_map)
+        if LINKER in said:
+            with told_at(path):
+                self.linker = LinkerSettings.from_dict(parse_json(said[LINKER]))
         self._min_score = float(self.postprocess.min_score)
         self._lock = Lock()
         # Where a run that goes on compares weights by content, these are they.

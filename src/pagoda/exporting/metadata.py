@@ -14,6 +14,8 @@ from pagoda.postprocess.select import Select
 from pagoda.preprocess import InputSpec
 from pagoda.version import __version__
 
+LINKER = "linker"
+"""the entry with what `structures.linker_settings.LinkerSettings` has"""
 THRESHOLDS = "thresholds"
 """the entry with the scores that `structures.thresholds.ScoreThresholds` has"""
 INCLUSIVE = "inclusive"
@@ -54,6 +56,7 @@ def metadata(model: Detector, postprocess: Select, size: tuple[int, int] | None 
         **({INCLUSIVE: json.dumps(True)} if model.inclusive else {}),
         **({} if size is None else {"size": json.dumps(list(size))}),
         **({} if model.thresholds is None else {THRESHOLDS: json.dumps(model.thresholds.to_dict())}),
+        **({} if model.linker is None else {LINKER: json.dumps(model.linker.to_dict())}),
         **({"skeleton": json.dumps(skeleton.to_dict())} if skeleton and "keypoints" in names else {}),
     }
 

@@ -306,9 +306,7 @@ def compare(
     return rows, columns
 
 
-def _is_close_call(
-    report: ParityReport, one: Found, others: Found, unpaired: Tensor, select: Select
-) -> bool:
+def _is_close_call(report: ParityReport, one: Found, others: Found, unpaired: Tensor, select: Select) -> bool:
     """Could rounding alone have kept `one` out of `others`, of which `unpaired` were found there only?"""
     score = one.scores.item()
     if score <= select.min_score + report.tolerance.score:

@@ -20,9 +20,9 @@ from pagoda.structures.instances import Detections
 from pagoda.tiling.detect import check_takes_tiles
 from pagoda.tiling.tiles import Tiles
 from pagoda.tracking.camera import CameraMotion
-from pagoda.tracking.linking import LinkerName
+from pagoda.tracking.linking import LinkerName, tuned_tracker
 from pagoda.tracking.staged import StagedTracker
-from pagoda.tracking.tracker import Found, in_key_frame
+from pagoda.tracking.tracker import Found, Tracker, in_key_frame
 from pagoda.video.addresses import live_address
 from pagoda.video.frames import VideoFrame, VideoSource
 from pagoda.video.live import MAX_DELAY, STALL_SECONDS, LiveSource
@@ -42,9 +42,10 @@ class TrackOptions:
     ValueError: max_frames must be at least 1, got 0
     """
 
-    linker: LinkerName = "byte"
+    linker: LinkerName | Literal["card"] = "byte"
     """byte: overlap with a forecast, weak detections in a second round; ocsort: what was seen before what is forecast,
-    for sudden turns; tubes: overlap in the frames that clips share; reference: Detect-and-Track's own"""
+    for sudden turns; tubes: overlap in the frames that clips share; reference: Detect-and-Track's own; card: what
+    pagoda track tune has put into the model's file"""
     appearance: str = "none"
     """what byte and ocsort compare besides places: none; model, the detector's own features of each object, which cost
     next to nothing; or the path of an .onnx file that embeds objects"""
@@ -74,7 +75,7 @@ class TrackOptions:
     def __post_init__(self) -> None:
         check_counts(max_frames=self.max_frames)
         for name, value in (("appearance", self.appearance != "none"), ("camera", self.camera != "still")):
-            if value and self.linker not in ("byte", "ocsort"):
+            if value and self.linker not in ("byte", "ocsort", "card"):
                 raise ValueError(
                     f"{name} helps the linkers byte and ocsort, not {self.linker}; choose one of those, or leave it out"
                 )
@@ -149,9 +150,18 @@ class VideoFollower:
             self._min_scores = torch.tensor(thresholds.of_labels(model.label_map))
             self._limits = {"min_score": model.bar_of(thresholds)}
             min_score = thresholds.lowest(model.label_map)
-        self._tracker = tracker_for(model, options.linker, min_score=min_score)
-        self._camera = CameraMotion() if options.camera == "moving" else None
-        self._appearance = appearance_of(options.appearance, model)
+        appearance, camera = options.appearance, options.camera
+        if options.linker == "card":
+            settings = model.card_linker()
+            if min_score is not None:
+                settings = replace(settings, numbers={**settings.numbers, "min_score": min_score})
+            self._tracker: Tracker = tuned_tracker(settings)
+            appearance = settings.appearance if appearance == "none" else appearance
+            camera = settings.camera if camera == "still" else camera
+        else:
+            self._tracker = tracker_for(model, options.linker, min_score=min_score)
+        self._camera = CameraMotion() if camera == "moving" else None
+        self._appearance = appearance_of(appearance, model)
         if self._appearance is not None and tiles is not None:
             raise ValueError("appearance is of whole frames; leave it out, or the tiles")
 

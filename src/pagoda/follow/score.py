@@ -103,7 +103,7 @@ def follow(
     labels = videos[0].tracks.label_map
     if not set(labels.names) <= set(model.label_map.names):
         check_same_classes(model.label_map.names, labels.names)
-    _check_identities(videos)
+    check_identities(videos)
     is_pose, tracker = has_poses(model, videos), tracker_for(model, linker)
     done, linked = 0, []
     for video in videos:
@@ -164,15 +164,17 @@ def has_poses(model: Detector, videos: Sequence[Video]) -> bool:
     return "keypoints" in model.learns and bool(tracks) and is_known
 
 
-def _check_identities(videos: Sequence[Video]) -> None:
-    """Raises ValueError where annotated objects have no track id."""
+def check_identities(
+    videos: Sequence[Video], *, remedy: str = "score single frames alone (--linker none)"
+) -> None:
+    """Raises ValueError, with the remedy, where annotated objects have no track id."""
     for tracks in (video.tracks for video in videos):
         counts = np.ones(len(tracks), bool) if tracks.ignored is None else ~tracks.ignored
         loose = int((tracks.track_ids[counts] == UNLINKED).sum())
         if loose:
             raise ValueError(
                 f"the video '{tracks.name}' has no track id for {loose} of its {int(counts.sum())} annotated"
-                " objects, so that nobody can say who was followed well; score single frames alone (--linker none)"
+                f" objects, so that nobody can say who was followed well; {remedy}"
             )
 
 

@@ -105,7 +105,7 @@ def starting_model(
 def begin_anew(model: Detector) -> None:
     """Let a model that is to learn forget what holds for the weights it begins with."""
     model.inclusive = False  # what it learns from now on are the edges of objects
-    model.thresholds = None  # chosen for scores that it will not give any more
+    model.thresholds = model.linker = None  # chosen for scores that it will not give any more
 
 
 def is_size_open(model: str, options: Mapping[str, object]) -> bool:

@@ -1,13 +1,15 @@
-"""Scores to cut at, written into the file of the model that they were chosen for."""
+"""Scores to cut at, and a linker's numbers, written into the file of the model that they were chosen for."""
 
 import os
 import sys
 from pathlib import Path
 
 from pagoda.detectors.contract import Detector
-from pagoda.exporting.metadata import THRESHOLDS, change_metadata, check_changeable
+from pagoda.exporting.metadata import LINKER, THRESHOLDS, change_metadata, check_changeable
 from pagoda.files.text import json_text, with_home
 from pagoda.models import is_exported
+from pagoda.plain import JsonObject
+from pagoda.structures.linker_settings import LinkerSettings
 from pagoda.structures.thresholds import REMEDY, ScoreThresholds
 from pagoda.weights.file_types import is_remote
 from pagoda.weights.files import change_card, has_card, read_card
@@ -17,9 +19,9 @@ Seen = tuple[int, int, int]
 """of a file: where it lies on the disk, its bytes, and when they were written"""
 
 
-def check_takes_thresholds(file: str | Path) -> Seen:
-    """What tells the file from a later one of its name. Raises where thresholds could not be written into it: before
-    pictures are looked at, not after.
+def check_takes_thresholds(file: str | Path, *, what: str = "thresholds") -> Seen:
+    """What tells the file from a later one of its name. Raises where thresholds, or `what` is to be written, could not
+    be written into it: before pictures are looked at, not after.
 
     FileNotFoundError, ValueError for an address and for another program's checkpoint, PermissionError for a folder that
     is not to be written to, ImportError where a package is missing.
@@ -30,17 +32,17 @@ def check_takes_thresholds(file: str | Path) -> Seen:
         )
     path = _place(file)
     if not path.is_file():
-        raise FileNotFoundError(f"no file {path} to write thresholds into")
+        raise FileNotFoundError(f"no file {path} to write {what} into")
     if is_exported(path):
         check_changeable(path)
     elif not has_card(path):
         raise ValueError(
-            f"{path} is another program's checkpoint, which has no card to write thresholds into; make one of Pagoda of"
+            f"{path} is another program's checkpoint, which has no card to write {what} into; make one of Pagoda of"
             f" it first: pagoda convert {path} NEW.safetensors"
         )
     folder = path.resolve().parent
     if not os.access(folder, os.W_OK):
-        raise PermissionError(f"thresholds are to be written into {path}, and {folder} cannot be written to")
+        raise PermissionError(f"{what} should be written into {path}, and {folder} cannot be written to")
     return _seen(path)
 
 
@@ -51,16 +53,23 @@ def save_thresholds(file: str | Path, thresholds: ScoreThresholds, *, seen: Seen
     `seen`: what `check_takes_thresholds` gave before the model was scored; ValueError where another file lies there
     now. Raises as that does, too.
     """
-    now = check_takes_thresholds(file)
-    path = _place(file)
+    return _save(file, THRESHOLDS, thresholds.to_dict(), seen)
+
+
+def save_linker(file: str | Path, settings: LinkerSettings, *, seen: Seen | None = None) -> Path:
+    """As `save_thresholds`, of a linker with its numbers."""
+    return _save(file, LINKER, settings.to_dict(), seen)
+
+
+def _save(file: str | Path, entry: str, said: JsonObject, seen: Seen | None) -> Path:
+    now, path = check_takes_thresholds(file, what=entry), _place(file)
     if seen is not None and now != seen:
         raise ValueError(
-            f"{path} was written anew while it was scored, and its thresholds are not those of these weights: score it"
-            " again"
+            f"{path} was written anew while it was scored, and {entry} would not be of these weights: score it again"
         )
     if is_exported(path):
-        return change_metadata(path, THRESHOLDS, json_text(thresholds.to_dict()))
-    return change_card(path, {**read_card(path), "thresholds": thresholds.to_dict()})
+        return change_metadata(path, entry, json_text(said))
+    return change_card(path, {**read_card(path), entry: said})
 
 
 def say_thresholds(model: Detector, file: str | Path) -> None:

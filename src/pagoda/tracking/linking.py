@@ -1,12 +1,13 @@
 """From objects per frame to tracks: linkers by name, and whole videos at once."""
 
 from collections.abc import Iterable
-from dataclasses import replace
-from typing import Literal
+from dataclasses import fields, replace
+from typing import Any, Literal
 
 import numpy as np
 
 from pagoda.messages import did_you_mean
+from pagoda.structures.linker_settings import LinkerSettings
 from pagoda.structures.tracks import Tracks
 from pagoda.tracking.byte import ByteTracker
 from pagoda.tracking.ocsort import OCSortTracker
@@ -37,6 +38,27 @@ def create_tracker(name: str, *, min_score: float | None = None) -> Tracker:
     kind = _KINDS[name]
     tracker = kind(min_score=kind.min_score if min_score is None else min_score)
     return PairedFrames(tracker) if isinstance(tracker, TubeTracker) else tracker
+
+
+def tuned_tracker(settings: LinkerSettings) -> ByteTracker | OCSortTracker:
+    """The linker with these numbers. Raises ValueError, with the nearest, for a number that it has not.
+
+    >>> from pagoda.structures.linker_settings import LinkerSettings
+    >>> tuned_tracker(LinkerSettings(linker="ocsort", numbers={"min_seen": 2.0}, metric="HOTA", split="train")).min_seen
+    2
+    """
+    kind = ByteTracker if settings.linker == "byte" else OCSortTracker
+    whole = {each.name for each in fields(kind) if each.type in (int, "int")}
+    known = {each.name for each in fields(kind)} - {"model"}
+    for name in settings.numbers:
+        if name not in known:
+            raise ValueError(
+                f"linker {settings.linker} has no number '{name:.80}', only {', '.join(sorted(known))}"
+            )
+    numbers: dict[str, Any] = {
+        name: round(value) if name in whole else float(value) for name, value in settings.numbers.items()
+    }
+    return kind(**numbers)
 
 
 def link(frames: Iterable[Found], tracker: Tracker, name: str = "") -> Tracks:

@@ -99,7 +99,7 @@ def adapt_classes(model: Detector, label_map: LabelMap, *, prior_probability: fl
     (['dog'], 3, 2)
     """
     adapted = deepcopy(model)
-    adapted.thresholds = None  # of a model with other scores
+    adapted.thresholds = adapted.linker = None  # of a model with other scores
     if isinstance(adapted, YOLOv1):
         _exchange_cells(adapted, label_map)
     elif isinstance(adapted, RCNN):

@@ -50,6 +50,10 @@ def model_from_card(card: Any, *, build: Build | None = None, where: str | Path 
         model.inclusive = card.get("inclusive", False)
         if "thresholds" in card:
             model.thresholds = ScoreThresholds.from_dict(card["thresholds"], label_map)
+        if "linker" in card:
+            from pagoda.structures.linker_settings import LinkerSettings  # few models have one
+
+            model.linker = LinkerSettings.from_dict(card["linker"])
     if "provenance" in card and model.origin is not None:  # whose weights these were, and their licence
         model.origin["provenance"] = card["provenance"]
     return model

@@ -13,6 +13,13 @@ from jaxtyping import Float
 
 POSITION, VELOCITY, VAR_P, COV_PV, VAR_V = range(5)
 """the rows of what is known of a box; pixels and frames"""
+STEP = np.array([[1.0, 1, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0, 1, 2, 1], [0, 0, 0, 1, 1], [0, 0, 0, 0, 1]])
+"""what a step of time makes of the rows, but for what it adds to the doubts"""
+CORNERS_TO_CENTRES = np.array([[0.5, 0, -1, 0], [0, 0.5, 0, -1], [0.5, 0, 1, 0], [0, 0.5, 0, 1]])
+CENTRES_TO_CORNERS = np.linalg.inv(CORNERS_TO_CENTRES)
+"""rows of x1, y1, x2, y2 to x, y, width, height, and back"""
+FLAT = np.array([-np.inf, -np.inf, 1e-6, 1e-6])
+"""what these are at least"""
 
 
 class MotionModel(ABC):
@@ -22,18 +29,14 @@ class MotionModel(ABC):
         """Boxes seen for the first time, believed to stand still, though with little faith in that."""
         motion = np.zeros((len(boxes), 5, 4))
         motion[:, POSITION] = self.measure(boxes)
-        motion[:, VAR_P], motion[:, VAR_V] = self._start_variances(motion[:, POSITION])
+        motion[:, VAR_P::2] = self._start_variances(motion[:, POSITION])
         return motion
 
     def predict(self, motion: Float[np.ndarray, "n 5 4"]) -> Float[np.ndarray, "n 5 4"]:
         """The motion one frame later."""
-        later = motion.copy()
-        place, speed = self._step_variances(motion[:, POSITION])
-        self._limit(later)
-        later[:, POSITION] += later[:, VELOCITY]
-        later[:, COV_PV] += motion[:, VAR_V]
-        later[:, VAR_P] += motion[:, COV_PV] + later[:, COV_PV] + place
-        later[:, VAR_V] += speed
+        self._limit(motion)
+        later = STEP @ motion
+        later[:, VAR_P::2] += self._step_variances(motion[:, POSITION])
         return later
 
     def correct(
@@ -63,7 +66,7 @@ class MotionModel(ABC):
         return moved
 
     def _limit(self, motion: np.ndarray) -> None:  # noqa: B027
-        """Change in place the velocities with which a step is taken."""
+        """Change in place velocities that no step may be taken with."""
 
     @abstractmethod
     def measure(self, boxes: np.ndarray) -> np.ndarray:
@@ -74,12 +77,12 @@ class MotionModel(ABC):
         """(N, 4) where the boxes are, xyxy pixels."""
 
     @abstractmethod
-    def _start_variances(self, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(N, 4) of positions and of velocities."""
+    def _start_variances(self, position: np.ndarray) -> np.ndarray:
+        """(N or 1, 2, 4) of positions and of velocities."""
 
     @abstractmethod
-    def _step_variances(self, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What a step adds, as above."""
+    def _step_variances(self, position: np.ndarray) -> np.ndarray:
+        """What a step adds, likewise."""
 
     @abstractmethod
     def _measured_variances(self, position: np.ndarray) -> np.ndarray:
@@ -106,38 +109,38 @@ class HeightScaledMotion(MotionModel):
     position_share, velocity_share = 1 / 20, 1 / 160
     aspect_doubt, aspect_velocity_doubt, measured_aspect_doubt = 1e-2, 1e-5, 1e-1
 
+    def __init__(self) -> None:
+        lengths, aspect = np.array([1.0, 1, 0, 1]), np.array([0.0, 0, 1, 0])
+        shares = np.array([[self.position_share], [self.velocity_share]])
+        self._start = np.square(np.array([[2], [10]]) * shares * lengths)
+        self._step = np.square(shares * lengths)
+        self._measured = np.square(self.position_share * lengths)
+        self._aspects = np.square(np.array([[self.aspect_doubt], [self.aspect_velocity_doubt]]) * aspect)
+        self._measured_aspect = np.square(self.measured_aspect_doubt * aspect)
+
     def measure(self, boxes: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 4"]:
         """(N, 4) centre, width / height and height."""
-        measured = np.empty((len(boxes), 4))
-        sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-6)
-        measured[:, :2] = (boxes[:, :2] + boxes[:, 2:]) / 2
-        measured[:, 2], measured[:, 3] = sides[:, 0] / sides[:, 1], sides[:, 1]
+        measured = (boxes @ CORNERS_TO_CENTRES).clip(FLAT)
+        measured[:, 2] /= measured[:, 3]
         return measured
 
     def boxes(self, motion: Float[np.ndarray, "n 5 4"]) -> Float[np.ndarray, "n 4"]:
         """(N, 4) where the boxes are, xyxy pixels."""
-        center, aspect, height = motion[:, POSITION, :2], motion[:, POSITION, 2], motion[:, POSITION, 3]
-        return _around(center, aspect * height, height)
+        sided = motion[:, POSITION].copy()
+        sided[:, 2] *= sided[:, 3]
+        return sided @ CENTRES_TO_CORNERS
 
-    def _start_variances(self, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self._variances(position, place=2, speed=10)
+    def _start_variances(self, position: np.ndarray) -> np.ndarray:
+        return self._variances(position, self._start)
 
-    def _step_variances(self, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self._variances(position, place=1, speed=1)
+    def _step_variances(self, position: np.ndarray) -> np.ndarray:
+        return self._variances(position, self._step)
 
     def _measured_variances(self, position: np.ndarray) -> np.ndarray:
-        variances = np.repeat(np.square(self.position_share * position[:, 3:]), 4, 1)
-        variances[:, 2] = self.measured_aspect_doubt**2
-        return variances
+        return np.square(position[:, 3:]) * self._measured + self._measured_aspect
 
-    def _variances(
-        self, position: np.ndarray, *, place: float, speed: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        height = position[:, 3:]
-        places = np.repeat(np.square(place * self.position_share * height), 4, 1)
-        speeds = np.repeat(np.square(speed * self.velocity_share * height), 4, 1)
-        places[:, 2], speeds[:, 2] = self.aspect_doubt**2, self.aspect_velocity_doubt**2
-        return places, speeds
+    def _variances(self, position: np.ndarray, shares: np.ndarray) -> np.ndarray:
+        return np.square(position[:, 3:, None]) * shares + self._aspects
 
     def _scales(self, scale: float) -> np.ndarray:
         return np.array([scale, scale, 1, scale])
@@ -161,17 +164,17 @@ class AreaMotion(MotionModel):
 
     def measure(self, boxes: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 4"]:
         """(N, 4) centre, area and width / height."""
-        measured = np.empty((len(boxes), 4))
-        sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-6)
-        measured[:, :2] = (boxes[:, :2] + boxes[:, 2:]) / 2
-        measured[:, 2], measured[:, 3] = sides[:, 0] * sides[:, 1], sides[:, 0] / sides[:, 1]
+        measured = (boxes @ CORNERS_TO_CENTRES).clip(FLAT)
+        width, height = measured[:, 2].copy(), measured[:, 3].copy()
+        measured[:, 2], measured[:, 3] = width * height, width / height
         return measured
 
     def boxes(self, motion: Float[np.ndarray, "n 5 4"]) -> Float[np.ndarray, "n 4"]:
         """(N, 4) where the boxes are, xyxy pixels."""
-        area, aspect = np.maximum(motion[:, POSITION, 2:], 1e-6).T
-        width = np.sqrt(area * aspect)
-        return _around(motion[:, POSITION, :2], width, area / width)
+        sided = motion[:, POSITION].clip(FLAT)
+        area, width = sided[:, 2].copy(), np.sqrt(sided[:, 2] * sided[:, 3])
+        sided[:, 2], sided[:, 3] = width, area / width
+        return sided @ CENTRES_TO_CORNERS
 
     def _limit(self, motion: np.ndarray) -> None:
         """An area that would shrink below nothing stays as it is."""
@@ -179,11 +182,11 @@ class AreaMotion(MotionModel):
         if gone.any():
             motion[gone, VELOCITY, 2] = 0
 
-    def _start_variances(self, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self.start_variances[0], self.start_variances[1]
+    def _start_variances(self, position: np.ndarray) -> np.ndarray:
+        return self.start_variances
 
-    def _step_variances(self, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self.step_variances[0], self.step_variances[1]
+    def _step_variances(self, position: np.ndarray) -> np.ndarray:
+        return self.step_variances
 
     def _measured_variances(self, position: np.ndarray) -> np.ndarray:
         return self.measured_variances
@@ -218,11 +221,3 @@ def move_points(
 
 def scale_of(camera: np.ndarray) -> float:
     return float(np.sqrt(abs(camera[0, 0] * camera[1, 1] - camera[0, 1] * camera[1, 0])))
-
-
-def _around(center: np.ndarray, width: np.ndarray, height: np.ndarray) -> np.ndarray:
-    boxes = np.empty((len(center), 4))
-    half_width, half_height = width / 2, height / 2
-    boxes[:, 0], boxes[:, 1] = center[:, 0] - half_width, center[:, 1] - half_height
-    boxes[:, 2], boxes[:, 3] = center[:, 0] + half_width, center[:, 1] + half_height
-    return boxes

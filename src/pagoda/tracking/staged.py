@@ -105,7 +105,7 @@ class StagedTracker(ABC):
         self._frame += 1
         ids = np.full(len(objects), UNLINKED)
         is_strong = objects.scores >= self.min_score
-        begins = np.flatnonzero(is_strong)
+        begins = is_strong.nonzero()[0]
         if objects.appearance is not None and len(begins):
             self._note_looks(objects.appearance[begins])
         if len(self._tracks):
@@ -114,7 +114,7 @@ class StagedTracker(ABC):
             seen, rows = self._pair(objects, {"strong": is_strong, "weak": is_weak})
             if len(seen):
                 ids[rows] = self._see(seen, objects.rows(rows))
-            begins = np.flatnonzero(is_strong)
+            begins = is_strong.nonzero()[0]
         begins = begins[objects.scores[begins] >= self.min_new_score]
         if len(begins):
             ids[begins] = self._begin(objects.rows(begins))
@@ -145,29 +145,30 @@ class StagedTracker(ABC):
         tracks, usual = self._tracks, self._looks / max(self._num_looks, 1)
         pairs = Pairs(self.model, tracks, objects, self._frame, usual)
         known = tracks["track_id"] != UNLINKED
-        is_free = {
-            "all": np.ones(len(tracks), dtype=bool),
-            "known": known,
-            "in sight": known & (tracks["frames"][:, -1] == self._frame - 1),
-            "new": ~known,
-        }
-        unpaired, seen, rows = is_free["all"].copy(), [], []
+        unpaired, seen, rows = np.ones(len(tracks), dtype=bool), [], []
         for stage in self._stages:
-            some, those = (
-                np.flatnonzero(is_free[stage.tracks] & unpaired),
-                np.flatnonzero(left[stage.objects]),
-            )
-            if not len(some) or not len(those):
+            those = left[stage.objects].nonzero()[0]
+            if not len(those):
                 continue
-            costs = stage.costs(pairs)[some[:, None], those]
-            partner = assign(costs, max_cost=stage.max_cost)
+            some = (unpaired & self._are(stage.tracks, known)).nonzero()[0]
+            if not len(some):
+                continue
+            partner = assign(stage.costs(pairs)[some[:, None], those], max_cost=stage.max_cost)
             paired = partner >= 0
             seen.append(some[partner[paired]])
             rows.append(those[paired])
             unpaired[seen[-1]] = left[stage.objects][rows[-1]] = False
         if not seen:
             return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-        return np.concatenate(seen), np.concatenate(rows)
+        return (seen[0], rows[0]) if len(seen) == 1 else (np.concatenate(seen), np.concatenate(rows))
+
+    def _are(self, which: Which, known: np.ndarray) -> np.ndarray | bool:
+        """(N,) which tracks, of which `known` have an id."""
+        if which == "all":
+            return True
+        if which == "new":
+            return ~known
+        return known if which == "known" else known & (self._tracks["frames"][:, -1] == self._frame - 1)
 
     def _see(self, seen: np.ndarray, objects: Objects) -> np.ndarray:
         """Tracks continued by objects: their ids."""

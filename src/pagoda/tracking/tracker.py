@@ -1,6 +1,6 @@
 """What every linker does: objects of one frame in, the same objects with track ids out."""
 
-from dataclasses import replace
+from copy import copy
 from typing import Protocol
 
 import numpy as np
@@ -55,7 +55,12 @@ def in_key_frame(found: Found) -> Detections:
 
 def with_track_ids(detections: Detections, track_ids: np.ndarray) -> Detections:
     """The detections with (N,) track ids in place of whatever they had; see `Tracker`."""
-    return replace(detections, track_ids=torch.from_numpy(np.asarray(track_ids, dtype=np.int64)))
+    ids = torch.from_numpy(np.asarray(track_ids, dtype=np.int64))
+    if len(ids) != len(detections):
+        raise ValueError(f"there must be {len(detections)} track ids, one of each object, got {len(ids)}")
+    linked = copy(detections)  # `replace` would check again what was checked, which takes longer than to link it
+    object.__setattr__(linked, "track_ids", ids)
+    return linked
 
 
 def to_arrays(detections: Detections) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -67,7 +72,7 @@ def to_arrays(detections: Detections) -> tuple[np.ndarray, np.ndarray, np.ndarra
     >>> to_arrays(found)
     (array([[0., 0., 0., 0.]]), array([0.5]), array([2]))
     """
-    boxes = detections.boxes.detach().cpu().double().numpy()
+    boxes = detections.boxes.detach().double().cpu().numpy()
     if not np.isfinite(boxes).all():
         rows = np.flatnonzero(~np.isfinite(boxes).all(1)).tolist()
         raise ValueError(f"boxes to link must be finite xyxy pixels; those of rows {rows} are not")

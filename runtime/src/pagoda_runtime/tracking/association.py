@@ -11,18 +11,19 @@ import numpy as np
 from pagoda_runtime.tracking.assignment import linear_sum_assignment
 
 Algorithm = Literal["hungarian", "greedy"]
+TINY = np.finfo(np.float64).tiny
 
 
 def iou_costs(before: np.ndarray, now: np.ndarray, *, inclusive: bool = False) -> np.ndarray:
     """1 - IoU of xyxy boxes; `inclusive`: sides are measured as x2 - x1 + 1."""
-    sides = np.minimum(before[:, None, 2:], now[None, :, 2:]) - np.maximum(
-        before[:, None, :2], now[None, :, :2]
-    )
-    sides = np.maximum(sides + inclusive, 0)
-    shared = sides[..., 0] * sides[..., 1]
-    areas = [(b[:, 2] - b[:, 0] + inclusive) * (b[:, 3] - b[:, 1] + inclusive) for b in (before, now)]
-    union = areas[0][:, None] + areas[1][None] - shared
-    return 1 - shared / np.maximum(union, np.finfo(union.dtype).tiny)
+    if inclusive:
+        before, now = (boxes + np.array([0, 0, 1, 1]) for boxes in (before, now))
+    # Along axes of their own, coordinates lie side by side in memory.
+    a, b = before.T[:, :, None], now.T[:, None]
+    width, height = (np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])).clip(0)
+    (a_width, a_height), (b_width, b_height) = a[2:] - a[:2], b[2:] - b[:2]
+    shared = width * height
+    return 1 - shared / np.maximum(a_width * a_height + b_width * b_height - shared, TINY)
 
 
 def oks_costs(
@@ -74,18 +75,15 @@ def assign(
     `hungarian` has the least total cost, where leaving two objects alone costs `max_cost`; `greedy` takes
     the least cost again and again. Without `max_cost` as many are paired as can be, at any finite cost.
     """
-    is_allowed = np.isfinite(costs) if max_cost is None else costs <= max_cost
-    result = np.full(costs.shape[1], -1)
-    if not is_allowed.any():
-        return result
-    if max_cost is None:
+    result, alone, most = np.full(costs.shape[1], -1), max_cost, max_cost
+    if alone is None or most is None:
+        finite = np.abs(costs[np.isfinite(costs)])
+        most = float(finite.max(initial=0.0))
         # One more pair must be worth more than any choice among costs.
-        penalty = 1 + 2 * min(costs.shape) * float(np.abs(costs[is_allowed]).max())
-    else:
-        penalty = max_cost
+        alone = 1 + 2 * min(costs.shape) * most
     pair = _greedy_pairs if algorithm == "greedy" else linear_sum_assignment
-    rows, columns = pair(np.where(is_allowed, costs, penalty))
-    kept = is_allowed[rows, columns]
+    rows, columns = pair(np.minimum(costs, alone))
+    kept = costs[rows, columns] <= most
     result[columns[kept]] = rows[kept]
     return result
 
@@ -96,8 +94,8 @@ def _greedy_pairs(costs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         row, column = np.unravel_index(int(left.argmin()), left.shape)
         pairs.append((row, column))
         left[row, :] = left[:, column] = np.inf
-    rows, columns = zip(*pairs, strict=True)
-    return np.array(rows), np.array(columns)
+    rows, columns = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    return rows, columns
 
 
 def forbid_other_labels(costs: np.ndarray, before: np.ndarray, now: np.ndarray) -> np.ndarray:

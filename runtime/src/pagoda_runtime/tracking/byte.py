@@ -84,8 +84,8 @@ class ByteTracker(StagedTracker):
         """Of a lost track and one in sight that lie on each other, the one seen for a shorter time."""
         gone = np.zeros(len(tracks), dtype=bool)
         last, label = tracks["frames"][:, -1], tracks["label"]
-        seen = np.flatnonzero((last == self._frame) & (tracks["track_id"] != UNLINKED))
-        unseen = np.flatnonzero(last < self._frame)
+        seen = ((last == self._frame) & (tracks["track_id"] != UNLINKED)).nonzero()[0]
+        unseen = (last < self._frame).nonzero()[0]
         boxes = self.model.boxes(tracks["motion"])
         is_near = iou_costs(boxes[seen], boxes[unseen]) < self.max_duplicate_cost
         first, second = np.nonzero(is_near & (label[seen][:, None] == label[unseen]))

@@ -70,7 +70,7 @@ class OCSortTracker(StagedTracker):
     def resumed(self, tracks: np.ndarray, objects: Objects) -> np.ndarray:
         """Tracks that were unseen have gone straight on to where they are seen now."""
         motion, gaps = tracks["motion"], self._frame - tracks["frames"][:, -1]
-        late = np.flatnonzero(gaps > 1)
+        late = (gaps > 1).nonzero()[0]
         if len(late):
             before, last = tracks["at_last_sight"][late], tracks["boxes"][late, -1]
             motion[late] = along_the_path(self.model, before, last, objects.boxes[late], gaps[late])
@@ -103,7 +103,7 @@ def along_the_path(
     """
     motion = motion.copy()
     for step in range(1, int(gaps.max(initial=1))):
-        on = np.flatnonzero(gaps > step)
+        on = (gaps > step).nonzero()[0]
         between = last[on] + (now[on] - last[on]) * (step / gaps[on])[:, None]
         motion[on] = model.correct(model.predict(motion[on]), between)
     return model.predict(motion)

@@ -80,7 +80,9 @@ class Pairs:
         return near & same_size & (self.tracks["label"][:, None] == self.objects.labels)
 
     def _of_one_class(self, costs: np.ndarray) -> np.ndarray:
-        costs[self.tracks["label"][:, None] != self.objects.labels] = np.inf
+        other = self.tracks["label"][:, None] != self.objects.labels
+        if other.any():
+            costs[other] = np.inf
         return costs
 
     def _poses_apart(self, boxes: np.ndarray) -> np.ndarray:

@@ -104,7 +104,13 @@ def export_clips(
     select = model.postprocess.with_limits(min_score=min_score, max_detections=max_detections)
     is_onnx = path.suffix.lower() == ".onnx"
     programs = to_onnx_clips(
-        model, select, sliding=sliding, opset=opset, size=size, half=half and is_onnx, kind=f"{path.suffix} {half}"
+        model,
+        select,
+        sliding=sliding,
+        opset=opset,
+        size=size,
+        half=half and is_onnx,
+        kind=f"{path.suffix} {half}",
     )
     with TemporaryDirectory() as folder:
         files = [Path(folder) / target.name for target in targets]

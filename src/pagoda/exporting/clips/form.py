@@ -123,7 +123,11 @@ def clip_metadata(
             "usage": OF_FRAME,
         }
     length = len(form.tube_frames)
-    usage = (WHOLE if form.part == "whole" else OF_FEATURES) + TUBES + (POSES if "keypoints" in model.learns else "")
+    usage = (
+        (WHOLE if form.part == "whole" else OF_FEATURES)
+        + TUBES
+        + (POSES if "keypoints" in model.learns else "")
+    )
     return said | {"usage": usage.format(frames=form.num_frames, length=length)}
 
 
@@ -131,4 +135,3 @@ def said_form(metadata_of_file: Mapping[str, str]) -> ClipForm | None:
     """What metadata say of clips; None where they are of pictures."""
     text = metadata_of_file.get(CLIP)
     return None if text is None else ClipForm.from_text(text)
-

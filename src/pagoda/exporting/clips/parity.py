@@ -82,7 +82,9 @@ def parity_clips(
     """
     for batch in parity_batches(spec, pictures, size):
         for picture in batch:
-            moved = [picture.roll((STEP[0] * number, STEP[1] * number), (1, 2)) for number in range(num_frames)]
+            moved = [
+                picture.roll((STEP[0] * number, STEP[1] * number), (1, 2)) for number in range(num_frames)
+            ]
             yield torch.stack(moved)
 
 

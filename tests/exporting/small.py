@@ -28,9 +28,10 @@ from pagoda.postprocess.proposals import ProposalRules, SelectProposals
 from pagoda.postprocess.tubes import SelectTubeProposals, SelectTubes, TubeProposalRules
 from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.posetrack_skeletons import PERSON_17
 from pagoda.structures.skeleton import Skeleton
 
-WALKERS = LabelMap(("person", "horse"), (1, 2), Skeleton(("head", "hip", "foot"), edges=((0, 1), (1, 2))))
+WALKERS = LabelMap(("person", "horse"), (1, 2), PERSON_17.skeleton)
 
 
 class StridesInTime(nn.Module):
@@ -74,7 +75,7 @@ def small_clips(
         neck,
         rpn_head=TubeRPNHead(neck.channels, 3, time_kernel=1),
         box_head=head,
-        keypoint_head=TubeKeypointHead(16, 3, pooling=pooling, depth=1, width=16) if poses else None,
+        keypoint_head=TubeKeypointHead(16, 17, pooling=pooling, depth=1, width=16) if poses else None,
         num_frames=num_frames,
         frame_interval=frame_interval,
         label_map=WALKERS,
@@ -86,9 +87,9 @@ def small_clips(
     with torch.no_grad():
         model.rpn_head.objectness.weight.normal_(std=0.3)
         model.rpn_head.deltas.weight.normal_(std=0.1)
-        head.head.deltas.weight.normal_(std=0.05)
         outputs = model(model.input_spec.batch([clip]))
         head.head.classes.weight *= 4 / outputs.class_logits.std()
+        head.head.deltas.weight *= 0.3 / outputs.box_outputs.std()
         if poses:
             model.keypoint_head.predict.weight.normal_(std=0.3)
     return model

@@ -1,5 +1,9 @@
 """The judge is judged: what counts as equal, what rounding excuses, what is a fault."""
 
+import sys
+from copy import copy
+from pathlib import Path
+
 import pytest
 import torch
 from torch import tensor
@@ -7,10 +11,14 @@ from torch import tensor
 from pagoda.exporting.parity import Candidacy, ParityReport, check_parity, compare
 from pagoda.exporting.parity_pictures import drawn_batches
 from pagoda.postprocess.dense import SelectDetections
+from pagoda.postprocess.proposals import ProposalRules, SelectProposals
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.outputs import DenseOutputs
+
+sys.path.insert(0, str(Path(__file__).parent))
+from small import two_levels_and_all_heads
 
 SELECT = SelectDetections(min_score=0.1, max_iou=0.5, max_detections=4)
 BOX, FAR = [10.0, 10, 30, 30], [60.0, 60, 90, 90]
@@ -146,6 +154,37 @@ def test_of_equals_at_the_last_place_either_may_be_taken(rank_on):
 
 
 CELLS = (cell(1, 0.9), cell(2, 0.8), cell(3, 0.8))
+
+
+def test_what_the_model_considered_is_told_from_what_it_did_not():
+    image = ImageBatch(torch.zeros(1, 3, 100, 100), tensor([[100, 100]]))
+    candidacy, report = Candidacy(EqualScores(), image, SELECT), ParityReport(min_score=0.1)
+
+    def known(*row) -> bool:
+        (box,), (score,), (label,) = (getattr(found(row), name) for name in ("boxes", "scores", "labels"))
+        return candidacy.includes(report, box, score, label)
+
+    assert known(*cell(4, 0.8)) and known(*cell(1, 0.3, 50))
+    assert not (known(*cell(4, 0.7)) or known(*cell(7, 0.8)) or known(BOX, 0.8, 0))
+
+
+def test_of_two_stages_regions_that_might_have_been_proposed_are_considered_too():
+    """The last place among proposals, and suppression of proposals, are verdicts that rounding can turn as well."""
+    model = two_levels_and_all_heads()
+
+    def proposing(count: int, max_iou: float):
+        other = copy(model)
+        other.proposals = ProposalRules(inference=SelectProposals(max_proposals=count, max_iou=max_iou))
+        return other
+
+    images = model.input_spec.batch([next(drawn_batches(100))[0]])
+    select, report = model.postprocess, ParityReport(min_score=0.05)
+    candidacy, blind = Candidacy(proposing(20, 0.7), images, select), Candidacy(EqualScores(), images, SELECT)
+    (others,) = proposing(200, 0.8).detect(images)
+    (few,) = proposing(20, 0.7).detect(images)
+    rows = list(zip(others.boxes, others.scores, others.labels, strict=True))
+    assert len(rows) > len(few) > 5 and all(candidacy.includes(report, *row) for row in rows)
+    assert not any(blind.includes(report, *row) for row in rows)
 
 
 def test_a_fault_names_side_class_score_and_nearest():

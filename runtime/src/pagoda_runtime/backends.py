@@ -171,7 +171,7 @@ class _ShapedModel:
                 if len(self._fixed) >= FIXED_SHAPES:  # the oldest
                     del self._fixed[next(iter(self._fixed))]
                 fixed = self._model.clone()
-                fixed.reshape({fixed.inputs[0].any_name: list(shape)})
+                fixed.reshape({0: list(shape)})
                 self._fixed[shape] = self._compile(fixed)
             return self._fixed[shape]
 

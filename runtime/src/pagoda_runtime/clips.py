@@ -48,19 +48,23 @@ class ClipForm:
         """Of the metadata. Raises ValueError for what a newer version may have written."""
         data = json.loads(text)
         known = {"part", "num_frames", "frame_interval", "tube_frames", "this", "other"}
-        if not isinstance(data, dict) or set(data) != known or data["part"] not in ("whole", "frames", "clips"):
+        if (
+            not isinstance(data, dict)
+            or set(data) != known
+            or data["part"] not in ("whole", "frames", "clips")
+        ):
             raise ValueError(
                 f"of its clips it says {text!r:.200}, of which this pagoda-runtime knows nothing; install a newer one"
             )
-        counts = data["num_frames"], data["frame_interval"], len(data["tube_frames"])
+        counts = data["num_frames"], data["frame_interval"], len(list(data["tube_frames"]))
         if not all(type(count) is int and 1 <= count <= MOST for count in counts):
             raise ValueError(f"a clip has 1 … {MOST} frames, so many apart, got {text!r:.200}")
-        return cls(
-            data["part"], counts[0], counts[1], counts[2] // 2, str(data["this"]), str(data["other"])
-        )
+        return cls(data["part"], counts[0], counts[1], counts[2] // 2, str(data["this"]), str(data["other"]))
 
 
-def open_clips(path: str | Path, opened: OpenedFile, open_beside: Callable[[Path], OpenedFile]) -> "ClipModel":
+def open_clips(
+    path: str | Path, opened: OpenedFile, open_beside: Callable[[Path], OpenedFile]
+) -> "ClipModel":
     """The detector of clips in an open file, with the one of frames beside it where it takes two.
 
     Raises ModelFileError for the half that looks at frames, and for halves of two exports; FileNotFoundError where the
@@ -73,6 +77,10 @@ def open_clips(path: str | Path, opened: OpenedFile, open_beside: Callable[[Path
             f" {_other_name(path, '.frames', '.clips')}, which reads this"
         )
     check_detector(opened, path)
+    if opened.input_shape[0] not in (None, form.num_frames):
+        raise ModelFileError(
+            f"{path} takes {opened.input_shape[0]} frames, and its metadata say clips of {form.num_frames}; {REMEDY}"
+        )
     if form.part == "whole":
         return ClipModel(opened, form)
     beside = path.with_name(_other_name(path, ".clips", ".frames"))
@@ -158,7 +166,8 @@ class ClipModel(Model):
         more = () if self._frames is None else (np.array(frame.seen, np.int64),)
         outputs = self._opened.run(known, *more)
         of_key = {
-            name: value[:, :, self._form.key] if name in PER_FRAME else value for name, value in outputs.items()
+            name: value[:, :, self._form.key] if name in PER_FRAME else value
+            for name, value in outputs.items()
         }
         found = self._of_one_picture(of_key, frame.seen, min_score)
         restored = self.input_spec.restore(found, (frame.picture.shape[0], frame.picture.shape[1]))
@@ -189,7 +198,9 @@ class _Window:
     @property
     def size(self) -> tuple[int, int] | None:
         """(height, width) of the frames so far."""
-        return (self._frames[-1].picture.shape[0], self._frames[-1].picture.shape[1]) if self._frames else None
+        return (
+            (self._frames[-1].picture.shape[0], self._frames[-1].picture.shape[1]) if self._frames else None
+        )
 
     def add(self, frame: _Frame) -> None:
         """The next one."""

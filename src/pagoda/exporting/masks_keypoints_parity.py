@@ -24,7 +24,7 @@ MASK_TOLERANCE = 0.005
 KEYPOINT_SCORE_TOLERANCE = 1e-3
 """relative where scores pass 1: they are logits, or the exponentials of logits, which rounding moves further"""
 HEIGHT_TOLERANCE = 1e-3
-"""of a map, relative to its range: as high as the highest; as much as scores may differ, where that is more"""
+"""of a map, relative to its range: as high as the highest; logits may differ by as much as scores may in any case"""
 
 
 FIELDS = {
@@ -121,7 +121,8 @@ class ShapeComparison:
         assert ours.keypoints is not None and theirs.keypoints is not None
         heights = [heights_at(maps, box[0], each.keypoints[row]) for each in (ours, theirs)]
         span = maps.flatten(1).amax(1) - maps.flatten(1).amin(1)
-        return heights[0] >= heights[1] - max(HEIGHT_TOLERANCE, self.report.tolerance.score) * span
+        least = self.report.tolerance.score  # of logits: a map that is flat has no place that would be the highest
+        return heights[0] >= heights[1] - (HEIGHT_TOLERANCE * span).clamp(min=least)
 
     def maps_of(self, row: int, theirs: Detections) -> Tensor:
         """(K, S, S) heat maps of the model over the box of one of its objects."""

@@ -7,6 +7,7 @@ accepted when such a verdict was close and the other side's candidates contain i
 
 import json
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from pagoda.detectors.contract import Detector
+from pagoda.detectors.two_stage import TwoStageDetector
 from pagoda.evaluating import evaluating
 from pagoda.exporting.engines import Engine, open_engine
 from pagoda.exporting.masks_keypoints_parity import ShapeComparison, with_shapes
@@ -225,18 +227,18 @@ class Candidacy:
 
     def includes(self, report: ParityReport, box: Tensor, score: Tensor, label: Tensor) -> bool:
         """Whether the model has such a pair of box and class at all."""
-        return len(self._pairs_like(report, box, score, label)) > 0
+        return len(self._pairs_like(report, box, score, label).scores) > 0
 
     def is_last(self, report: ParityReport, box: Tensor, score: Tensor, label: Tensor) -> bool:
         """Whether it is no better than the last that `max_candidates` admits: of equals any may be taken."""
         if self.select.max_candidates is None:
             return False
-        taken = self._candidates(self.select)
+        taken = self._candidates(self.select, self.outputs)
         group_of_taken = self.select.rivals(self.outputs, taken.places)
         ranks = self._ranks(taken)
         pairs = self._pairs_like(report, box, score, label)
         for group, rank in zip(
-            self.select.rivals(self.outputs, pairs.places), self._ranks(pairs), strict=True
+            self.select.rivals(self.considered, pairs.places), self._ranks(pairs), strict=True
         ):
             rivals = ranks[(group_of_taken == group) & (taken.scores > 0)]
             is_full = len(rivals) >= self.select.max_candidates
@@ -250,12 +252,32 @@ class Candidacy:
             return self.model(self.image)
 
     @cached_property
-    def all(self) -> Candidates:
-        return self._candidates(replace(self.select, max_candidates=None))
-
-    def _candidates(self, select: Select) -> Candidates:
+    def considered(self) -> DenseOutputs | RoIOutputs | TubeOutputs:
+        """As `outputs`; of two stages with regions that the first one might have proposed as well, suppressed ones and
+        some beyond the last."""
+        if not isinstance(self.model, TwoStageDetector):
+            return self.outputs
+        rules = self.model.proposals
+        most = rules.inference.max_candidates + max(10, rules.inference.max_candidates // 10)
+        every = replace(
+            rules.inference,
+            max_candidates=most,
+            max_iou=1.0,
+            max_per_level=None,
+            max_proposals=len(self.model.levels) * most,
+        )
+        twin = copy(self.model)
+        twin.proposals = replace(rules, inference=every)
         with torch.inference_mode():
-            found = select.candidates(self.outputs, self.image.sizes, self.model.decode)
+            return twin(self.image)
+
+    @cached_property
+    def all(self) -> Candidates:
+        return self._candidates(replace(self.select, max_candidates=None), self.considered)
+
+    def _candidates(self, select: Select, outputs: DenseOutputs | RoIOutputs | TubeOutputs) -> Candidates:
+        with torch.inference_mode():
+            found = select.candidates(outputs, self.image.sizes, self.model.decode)
         return Candidates(*(part[0].cpu() for part in found))
 
     def _ranks(self, pairs: Candidates) -> Tensor:

@@ -89,6 +89,11 @@ class ExportedClips(ExportedDetector):
                 (known,) = self.frame_features(images.pixels[clip : clip + 1, ..., :height, :width])
             else:
                 known = frame_features[clip]
+            if known.shape[1] != self.num_frames:
+                raise ValueError(
+                    f"{self.path} takes clips of {self.num_frames} frames, got {known.shape[1]}; a file of others is"
+                    " exported from a model of others (--model.num-frames when it is created)"
+                )
             outputs = engine(known.movedim(1, 0).contiguous(), (height, width))
             positions = range(self.num_frames) if frames is None else frames[clip]
             tubes = tubes_of(outputs, engine.form, positions, (height, width), self.label_map)

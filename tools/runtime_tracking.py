@@ -40,7 +40,9 @@ def for_runtime(text: str, name: str) -> str:
     text = re.sub(r"^ *@checked\n", "", text, flags=re.MULTILINE)
     text = ONE_LINE.sub(r'\1"""', EXAMPLE.sub("", text))
     text = SHAPE.sub("np.ndarray", text)
-    return f"# Written by tools/runtime_tracking.py from src/pagoda/tracking/{name}.py: change that one.\n{text}"
+    return (
+        f"# Written by tools/runtime_tracking.py from src/pagoda/tracking/{name}.py: change that one.\n{text}"
+    )
 
 
 def main() -> None:
@@ -49,7 +51,9 @@ def main() -> None:
         text = for_runtime((SOURCE / f"{name}.py").read_text(encoding="utf-8"), name)
         paths.append(TARGET / f"{name}.py")
         paths[-1].write_text(text, encoding="utf-8")
-    subprocess.run([sys.executable, "-m", "ruff", "check", "-q", "--fix", "--select", "I,F401", *paths], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "-q", "--fix", "--select", "I,F401", *paths], check=True
+    )
     subprocess.run([sys.executable, "-m", "ruff", "format", "-q", *paths], check=True)
 
 

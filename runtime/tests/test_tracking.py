@@ -1,6 +1,7 @@
 """Linkers give the ids that Pagoda's give, and the assignment costs what scipy's costs."""
 
-from dataclasses import fields
+import json
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from pagoda_runtime import ByteTracker, Detections, LabelMap, OCSortTracker
 from pagoda_runtime.tracking.assignment import linear_sum_assignment
 from pagoda_runtime.tracking.association import assign
-from pagoda_runtime.tracking.linkers import create_tracker
+from pagoda_runtime.tracking.linkers import card_tracker, create_tracker
 
 pytestmark = pytest.mark.medium
 
@@ -82,7 +83,7 @@ def test_wrong_boxes_and_names_are_refused():
     found = Detections(boxes, np.ones(2), np.zeros(2, int), (9, 9), LABELS)
     with pytest.raises(ValueError, match=r"finite xyxy pixels; those of rows \[1\] are not"):
         ByteTracker().update(found)
-    with pytest.raises(ValueError, match="tracker must be one of byte, ocsort, got 'bite'"):
+    with pytest.raises(ValueError, match="tracker must be one of byte, ocsort or card, got 'bite'"):
         create_tracker("bite")
 
 
@@ -122,3 +123,47 @@ def test_what_may_not_pair_stays_alone():
         -1,
         -1,
     ]
+
+
+def with_looks(frames: list[Detections], rng: np.random.Generator) -> list[Detections]:
+    return [replace(f, appearance=rng.normal(size=(len(f), 6)).astype(np.float32)) for f in frames]
+
+
+@pytest.mark.parametrize("name", ["byte", "ocsort"])
+def test_ids_are_those_of_pagoda_with_looks_poses_and_masks(rng, name):
+    torch = pytest.importorskip("torch")
+    structures = pytest.importorskip("pagoda.structures.instances")
+    linking = pytest.importorskip("pagoda.tracking.linking")
+    theirs, ours, linked = linking.create_tracker(name), create_tracker(name), 0
+    for frame in with_looks(sequence(rng), rng):
+        masks = rng.random((len(frame), 250, 250)) < 0.5
+        tensors = map(torch.from_numpy, (frame.boxes, frame.scores, frame.labels))
+        looks = torch.from_numpy(frame.appearance)
+        expected = theirs.update(
+            structures.Detections(
+                *tensors, frame.image_size, LABELS, masks=torch.from_numpy(masks), appearance=looks
+            )
+        ).track_ids
+        found = ours.update(replace(frame, masks=masks)).track_ids
+        assert found.tolist() == expected.tolist()
+        linked += int((found >= 0).sum())
+    assert linked > 50
+
+
+def test_the_files_own_linker():
+    settings = {
+        "linker": "ocsort",
+        "numbers": {"min_seen": 1.0, "min_iou": 0.2},
+        "metric": "HOTA",
+        "split": "a",
+    }
+    tracker = card_tracker({"linker": json.dumps(settings)})
+    assert isinstance(tracker, OCSortTracker) and (tracker.min_seen, tracker.min_iou) == (1, 0.2)
+    assert card_tracker({"linker": json.dumps(settings)}, min_score=0.7).min_score == 0.7
+    with pytest.raises(ValueError, match="holds no linker; pagoda track tune"):
+        card_tracker({})
+    with pytest.raises(ValueError, match="unknown here; install a newer"):
+        card_tracker({"linker": json.dumps({**settings, "numbers": {"max_speed": 1}})})
+    for more, said in (({"camera": "moving"}, "camera motion"), ({"appearance": "model"}, "compares looks")):
+        with pytest.warns(UserWarning, match=said):
+            card_tracker({"linker": json.dumps({**settings, **more}), "usage": "boxes:"})

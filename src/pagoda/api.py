@@ -251,9 +251,9 @@ def track(
     before. Raises PictureError where that is the first one, ValueError where the run to resume was made with another
     model, other classes or other frames, FolderInUseError where another process writes into `out`.
 
-    >>> track("fcos_resnet18_fpn.safetensors", "street.mp4", linker="bite")
+    >>> track("fcos_resnet18_fpn.safetensors", "street.mp4", linker="bite")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    ValueError: track: linker must be one of 'reference', 'byte', 'ocsort', 'tubes', 'card', got 'bite'; did you mean 'byte'?
+    ValueError: track: linker must be one of 'reference', 'byte', ..., got 'bite'; did you mean 'byte'?
     """
     options = TrackOptions(
         linker=linker,
@@ -299,14 +299,15 @@ def export(
     pictures: Sequence[np.ndarray] | None = None,
     size: tuple[int, int] | None = None,
     half: bool = False,
+    appearance: bool = False,
     overwrite: bool = False,
 ) -> ParityReport:
     """The report of a file with pre- and post-processing inside, written after proving that it computes the same.
 
-    `path` ends in .onnx, or in .xml for OpenVINO. `pictures` are what to compare on, besides drawn ones; `size` and
-    `half` are those of `pagoda.exporting.onnx.export_onnx`. Raises ParityError, and writes nothing, where the file
-    differs from the model; FileExistsError for a path that is taken unless `overwrite` is set; ValueError for another
-    ending, a model in half precision or one of clips.
+    `path` ends in .onnx, or in .xml for OpenVINO. `pictures` are what to compare on, besides drawn ones; `size`,
+    `half` and `appearance` are those of `pagoda.exporting.onnx.export_onnx`. Raises ParityError, and writes nothing,
+    where the file differs from the model; FileExistsError for a path that is taken unless `overwrite` is set;
+    ValueError for another ending, a model in half precision or one of clips.
 
     >>> from pagoda.models import create_model
     >>> export(create_model("fcos_ghostnet_50_fpn", num_classes=2, width=16).half(), "model.onnx")
@@ -317,4 +318,6 @@ def export(
     if ending not in (".onnx", ".xml"):
         raise ValueError(f"exported files end in .onnx (ONNX) or .xml (OpenVINO), got {path}")
     write = export_onnx if ending == ".onnx" else export_openvino
-    return write(model, path, pictures=pictures, size=size, half=half, overwrite=overwrite)
+    return write(
+        model, path, pictures=pictures, size=size, half=half, appearance=appearance, overwrite=overwrite
+    )

@@ -1,6 +1,5 @@
 """Detectors of clips in exported files: tubes are the model's, and two files that belong together know each other."""
 
-import json
 import sys
 from copy import deepcopy
 from dataclasses import replace
@@ -17,8 +16,8 @@ from pagoda.data.clips import ClipDataset
 from pagoda.data.drawn.walking import WalkingFigures
 from pagoda.evaluation.runner import evaluate
 from pagoda.exporting.clips.engines import clips_of, open_clips
-from pagoda.exporting.clips.exported import ExportedClips, load_any
 from pagoda.exporting.clips.export import export_clips
+from pagoda.exporting.clips.exported import ExportedClips, load_any
 from pagoda.exporting.clips.form import ClipForm
 from pagoda.exporting.clips.parity import ClipParityReport, verify_clips
 from pagoda.exporting.engines import open_any_engine, open_engine

@@ -15,7 +15,7 @@ from pagoda_runtime.masks import RULES, paste_masks
 from pagoda_runtime.pictures import to_picture
 from pagoda_runtime.thresholds import REMEDY, ScoreThresholds
 from pagoda_runtime.tracking.byte import ByteTracker
-from pagoda_runtime.tracking.linkers import create_tracker
+from pagoda_runtime.tracking.linkers import card_tracker, create_tracker
 from pagoda_runtime.tracking.ocsort import OCSortTracker
 
 FOLLOWING_MIN_SCORE = 0.1
@@ -24,6 +24,7 @@ MORE = {
     "keypoints": "keypoints",
     "keypoint_scores": "keypoint_scores",
     "mask_probabilities": "mask_crops",
+    "appearance": "appearance",
 }
 """fields of `Detections` by the output that fills them, where a file has it"""
 
@@ -106,12 +107,13 @@ class Model:
         self,
         frames: Iterable[Any],
         *,
-        tracker: Literal["byte", "ocsort"] | ByteTracker | OCSortTracker = "byte",
+        tracker: Literal["byte", "ocsort", "card"] | ByteTracker | OCSortTracker = "byte",
         min_score: Literal["card"] | None = None,
     ) -> Iterator[Detections]:
         """The objects of each frame of a video, in order, with `track_ids`, as soon as they are known.
 
-        `frames`: pictures as `predict` takes them. `tracker`: a linker's name, or one with options of its own.
+        `frames`: pictures as `predict` takes them. `tracker`: a linker's name, or one with options of its own; "card":
+        what `pagoda track tune` has put into the file. Raises ValueError for "card" where it holds none.
         `min_score="card"` shows the linker what `predict` keeps with it; one that is given by name takes all of that
         for strong.
         """
@@ -120,7 +122,10 @@ class Model:
         if min_score is not None:
             shown = self._card_scores(min_score)
             strong = float(shown.min())
-        linker = create_tracker(tracker, min_score=strong) if isinstance(tracker, str) else tracker
+        if tracker == "card":
+            linker = card_tracker(self.metadata, min_score=None if min_score is None else strong)
+        else:
+            linker = create_tracker(tracker, min_score=strong) if isinstance(tracker, str) else tracker
         linker.reset()
         for found in self._look_through(frames, shown):
             yield linker.update(found)

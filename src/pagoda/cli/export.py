@@ -17,7 +17,7 @@ from pagoda.detectors.contract import Detector
 from pagoda.evaluation.comparing import ap_differences
 from pagoda.exporting.clips.engines import names_of_two
 from pagoda.exporting.clips.export import export_clips
-from pagoda.exporting.onnx import check_exportable, export_onnx
+from pagoda.exporting.onnx import check_exportable, export_onnx, saying_looks
 from pagoda.exporting.openvino import CALIBRATION_PICTURES, Int8Report, export_int8, export_openvino
 from pagoda.exporting.parity import ParityReport
 from pagoda.exporting.raw_heads import RawHeadsReport, export_raw_heads
@@ -73,6 +73,8 @@ class ExportCommand:
     """of models of clips: MODEL.frames.onnx and MODEL.clips.onnx (.xml), each of use with the other alone"""
     raw_heads: bool = False
     """.onnx: the network alone, for TensorRT, OpenCV and others; the metadata say how its outputs become boxes"""
+    appearance: bool = False
+    """another output that says what objects look like, which pagoda track and the runtime then compare"""
     opset: int = 18
     """.onnx: 18 … 23, where a runtime asks for one"""
     int8: bool = False
@@ -115,6 +117,10 @@ class ExportCommand:
             raise ValueError(
                 f"{' and '.join(useless)}: raw heads select nothing; leave --raw-heads or these out"
             )
+        if self.raw_heads and self.appearance:
+            raise ValueError(
+                "--appearance: of whole detectors; raw heads find no objects that could look like anything"
+            )
         apart = {"--raw-heads": self.raw_heads, "--int8": self.int8}
         if self.sliding and any(apart.values()):
             raise ValueError(
@@ -138,7 +144,11 @@ def main(arguments: Sequence[str]) -> int:
     command = parse(ExportCommand, "export", arguments)
     model = open_checkpoint(command.checkpoint, command.model, command.take)
     sweep_drafts(Path(command.output).parent)
-    report = _int8(command, model) if command.int8 else _compared(command, model)
+    report = (
+        _int8(command, saying_looks(model) if command.appearance else model)
+        if command.int8
+        else _compared(command, model)
+    )
     written = names_of_two(Path(command.output)) if command.sliding else (command.output,)
     told = f"{report.summary()}\nwritten: {' and '.join(map(str, written))}"
     print(json_text(report.to_dict()) if command.json else told)
@@ -160,8 +170,13 @@ def _compared(command: ExportCommand, model: Detector) -> ParityReport | RawHead
             f"--sliding is for models of clips, and {type(model).__name__} looks at single pictures; leave it out"
         )
     if model.sees_clips:
+        if command.appearance:
+            raise ValueError(
+                "--appearance: of detectors of pictures; files of clips do not say what objects look like yet"
+            )
         more = {"sliding": command.sliding, "opset": command.opset}
         return export_clips(model, command.output, pictures=pictures, **more, **limits, **form)
+    form["appearance"] = command.appearance
     if Path(command.output).suffix.lower() == ".onnx":
         return export_onnx(model, command.output, pictures=pictures, opset=command.opset, **limits, **form)
     return export_openvino(model, command.output, pictures=pictures, **limits, **form)

@@ -66,6 +66,8 @@ class Detector(nn.Module):
     """batches are clips (B, 3, T, H, W), and objects are tubes over their frames (`detect_tubes`)"""
     tells_appearance: bool = False
     """its detections come with an `appearance`; of others the features that their heads read can be asked"""
+    exports_appearance: bool = False
+    """files that are written of it say what objects look like"""
     frames_around: Sequence[int] = (0,)
     """the frames it looks at, counted from the one that is asked about: (−2, 0, 2), of a picture itself alone"""
 

@@ -26,8 +26,8 @@ from pagoda.preprocess import InputSpec
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
-from pagoda.structures.skeleton import Skeleton
 from pagoda.structures.linker_settings import LinkerSettings
+from pagoda.structures.skeleton import Skeleton
 from pagoda.structures.thresholds import ScoreThresholds
 
 FIXED = (
@@ -116,6 +116,11 @@ class ExportedDetector(Detector):
         """What the file says of objects besides boxes and classes."""
         usage = self._engine.metadata.get("usage", "")
         return frozenset(name for name in ("masks", "keypoints") if f" {name}:" in usage)  # type: ignore[misc]
+
+    @property
+    def tells_appearance(self) -> bool:  # type: ignore[override]
+        """Whether the file was written with an output for it."""
+        return " appearance:" in self._engine.metadata.get("usage", "")
 
     def detect(
         self,

@@ -18,7 +18,8 @@ def shape_names(model: Detector) -> list[str]:
     """
     masks, keypoints = "masks" in model.learns, "keypoints" in model.learns
     # Probabilities last: programs that go by position find all others where they were before there were any.
-    return ["masks"] * masks + ["keypoints", "keypoint_scores"] * keypoints + ["mask_probabilities"] * masks
+    shapes = ["masks"] * masks + ["keypoints", "keypoint_scores"] * keypoints + ["mask_probabilities"] * masks
+    return shapes + ["appearance"] * model.exports_appearance
 
 
 def shapes_of(outputs: RoIOutputs, select: SelectRoIs, image_size: tuple[int, int]) -> list[Tensor]:

@@ -26,6 +26,10 @@ USAGE = (
     " best first, 0 in unused rows; labels: index into names and category_ids, -1 in unused rows."
 )
 USAGE_OF_SHAPES = {
+    "appearance": (
+        " appearance: (batch, detections, numbers), vectors of unit length that are alike where objects look alike, 0"
+        " in unused rows."
+    ),
     "masks": " masks: bool, the pixels of images that belong to each object, False in unused rows.",
     "keypoints": " keypoints: xy pixels of images, named by skeleton, 0 in unused rows.",
     "keypoint_scores": " keypoint_scores: higher is surer, see postprocess.keypoint_score; 0 in unused rows.",

@@ -1,6 +1,7 @@
 """A detector as an ONNX file that was compared with the model before it was written."""
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -28,6 +29,7 @@ DIMENSIONS = {
     "keypoints": ("batch", "detections", "keypoints", 2),
     "keypoint_scores": ("batch", "detections", "keypoints"),
     "mask_probabilities": ("batch", "detections", "cells", "cells"),
+    "appearance": ("batch", "detections", "numbers"),
 }
 OPSETS = range(18, 24)
 """of ONNX, that can be written: torch writes 18, and higher ones are made from it"""
@@ -47,6 +49,7 @@ def export_onnx(
     size: tuple[int, int] | None = None,
     half: bool = False,
     opset: int = 18,
+    appearance: bool = False,
     tolerance: Tolerance | None = None,
     overwrite: bool = False,
 ) -> ParityReport:
@@ -69,6 +72,8 @@ def export_onnx(
         half: the network's weights and arithmetic are float16, half the bytes; geometry and scores stay float32. For
             GPUs: processors compute it in float32 all the same.
         opset: of ONNX, 18 … 23, where the runtime asks for one.
+        appearance: another output, `appearance` (B, D, C · 8): vectors of unit length of what objects look like
+            (`detectors.appearance`), for linkers; 0 in unused rows.
         tolerance: what counts as equal; None: `parity.SINGLE`, with `half` `parity.HALF`.
 
     Raises:
@@ -86,6 +91,7 @@ def export_onnx(
     path = Path(path)
     check_installed()
     check_exportable(model, size)
+    model = saying_looks(model) if appearance else model
     check_free(path, overwrite)
     check_form(size, opset)
     postprocess = model.postprocess.with_limits(min_score=min_score, max_detections=max_detections)
@@ -224,6 +230,17 @@ def check_form(size: tuple[int, int] | None, opset: int = 18) -> None:
         raise ValueError(f"opset must be {OPSETS[0]} … {OPSETS[-1]} of ONNX, got {opset}")
     if size is not None and not all(1 <= side <= LONGEST_SIDE for side in size):
         raise ValueError(f"size must be (height, width) of 1 … {LONGEST_SIDE} pixels, got {size}")
+
+
+def saying_looks(model: Detector) -> Detector:
+    """The model, whose files also say what objects look like; weights are shared.
+
+    >>> saying_looks(Detector()).exports_appearance, Detector().exports_appearance
+    (True, False)
+    """
+    twin = copy(model)
+    twin.exports_appearance = True
+    return twin
 
 
 def check_exportable(model: Detector, size: tuple[int, int] | None = None) -> None:

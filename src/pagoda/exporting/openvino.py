@@ -18,7 +18,14 @@ from pagoda.detectors.contract import Detector
 from pagoda.evaluation.coco.result import ApDifference
 from pagoda.exporting.engines import check_engine, on_a_test_farm, silent_import
 from pagoda.exporting.exported import load_exported
-from pagoda.exporting.onnx import check_exportable, check_form, check_free, check_installed, to_onnx
+from pagoda.exporting.onnx import (
+    check_exportable,
+    check_form,
+    check_free,
+    check_installed,
+    saying_looks,
+    to_onnx,
+)
 from pagoda.exporting.parity import HALF, SINGLE, ParityReport, Tolerance, check_parity, verify
 from pagoda.exporting.parity_pictures import fitted
 from pagoda.files.atomic import write_atomically
@@ -97,6 +104,7 @@ def export_openvino(
     max_detections: int | None = None,
     size: tuple[int, int] | None = None,
     half: bool = False,
+    appearance: bool = False,
     tolerance: Tolerance | None = None,
     overwrite: bool = False,
 ) -> ParityReport:
@@ -107,6 +115,7 @@ def export_openvino(
     """
     path = check_place(path, overwrite)
     check_exportable(model, size)
+    model = saying_looks(model) if appearance else model
     check_form(size)
     select = model.postprocess.with_limits(min_score=min_score, max_detections=max_detections)
     with TemporaryDirectory() as folder:

@@ -7,6 +7,7 @@ accepted when such a verdict was close and the other side's candidates contain i
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from copy import copy
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -17,8 +18,9 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from pagoda.detectors.appearance import PyramidWatch
 from pagoda.detectors.contract import Detector
-from pagoda.detectors.two_stage import TwoStageDetector
+from pagoda.detectors.two_stage import TwoStageDetector, image_index_of
 from pagoda.evaluating import evaluating
 from pagoda.exporting.engines import Engine, open_engine
 from pagoda.exporting.masks_keypoints_parity import ShapeComparison, with_shapes
@@ -51,6 +53,8 @@ class Tolerance:
     """an overlap this near to the limit may be judged either way"""
 
 
+APPEARANCE_TOLERANCE = 1e-3
+"""1 - cosine, of two boxes that may lie apart a little"""
 SINGLE = Tolerance()
 """of two programs that compute in float32"""
 HALF = Tolerance(box=2.0, score=0.02, iou=0.05)
@@ -98,6 +102,8 @@ class ParityReport:
     """within `tolerance.box`"""
     max_keypoint_difference: float = 0.0
     """pixels, over `keypoints`"""
+    max_appearance_difference: float = 0.0
+    """1 - cosine, over `detections`, where the file says what they look like"""
     keypoint_close_calls: int = 0
     """further away, where the model's map is as high"""
     unmatched: list[str] = field(default_factory=list)
@@ -201,15 +207,41 @@ def _compare_all(
         found = engine(pixels)
         device = next(model.parameters()).device
         images = model.input_spec.batch(list(pixels), device=device)
-        with torch.inference_mode():
+        with (
+            torch.inference_mode(),
+            PyramidWatch(model) if model.exports_appearance else nullcontext() as watch,
+        ):
             expected = model.detect(images, postprocess=select)
+            if watch is not None:
+                expected = _with_looks(expected, watch)
         for index, theirs in enumerate(expected):
             ours = _of_one_image({name: values[index] for name, values in found.items()}, theirs)
             one = ImageBatch(images.pixels[index : index + 1], images.sizes[index : index + 1])
             theirs = theirs.to("cpu")
             rows, columns = compare(report, ours, theirs, select, Candidacy(model, one, select))
+            if model.exports_appearance:
+                _compare_looks(report, ours[rows], theirs[columns])
             if isinstance(select, SelectRoIs):
                 ShapeComparison(model, one, select, report)(ours[rows], theirs[columns])
+
+
+def _with_looks(found: Sequence[Detections], watch: PyramidWatch) -> list[Detections]:
+    looks = watch.appearance(torch.cat([each.boxes for each in found]), image_index_of(found))
+    return [
+        replace(each, appearance=part)
+        for each, part in zip(found, looks.split([len(each) for each in found]), strict=True)
+    ]
+
+
+def _compare_looks(report: ParityReport, ours: Detections, theirs: Detections) -> None:
+    """Of objects that are the same; their boxes may lie apart as far as `report.tolerance` says."""
+    assert ours.appearance is not None and theirs.appearance is not None
+    for row, apart in enumerate((1 - (ours.appearance * theirs.appearance).sum(1)).tolist()):
+        report.max_appearance_difference = max(report.max_appearance_difference, apart)
+        if apart > max(APPEARANCE_TOLERANCE, report.tolerance.score):
+            report.unmatched.append(
+                f"appearance of {ours.names[row]} {ours.scores[row]:.4f} differs: 1 - cosine is {apart:.2g}"
+            )
 
 
 def _of_one_image(outputs: dict[str, Tensor], theirs: Detections) -> Detections:

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from pagoda.detectors.appearance import PyramidWatch
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.rcnn import RCNN
+from pagoda.detectors.two_stage import image_index
 from pagoda.exporting.masks_keypoints import shapes_of
 from pagoda.postprocess.rcnn import SelectRoIs
 from pagoda.postprocess.select import Select
@@ -45,12 +47,21 @@ class PixelsToDetections(nn.Module):
         sides = partial(torch.full, (batch,), dtype=torch.long, device=images.device)
         sizes = torch.stack([sides(fill_value=height), sides(fill_value=width)], dim=1)
         select = replace(self.postprocess, min_score=self.min_score)
+        if not self.model.exports_appearance:
+            return self.chosen(ImageBatch(pixels, sizes), select, (height, width))
+        with PyramidWatch(self.model) as watch:
+            found = self.chosen(ImageBatch(pixels, sizes), select, (height, width))
+            boxes, real = found[0], found[2].flatten() >= 0
+            looks = watch.appearance(boxes.flatten(0, 1), image_index(boxes)) * real[:, None]
+        return *found, looks.unflatten(0, (boxes.shape[0], boxes.shape[1]))
+
+    def chosen(self, images: ImageBatch, select: Select, size: tuple[int, int]) -> tuple[Tensor, ...]:
+        """Boxes, scores, labels, masks and keypoints; `size` of the pictures as they came in."""
         if not (isinstance(self.model, RCNN) and isinstance(select, SelectRoIs)):
-            return select(self.model(ImageBatch(pixels, sizes)), sizes, self.model.decode)
+            return select(self.model(images), images.sizes, self.model.decode)
         # Its forward has chosen already: masks and keypoints are of chosen objects.
-        outputs = self.model(ImageBatch(pixels, sizes), postprocess=select)
-        shapes = shapes_of(outputs, select, (height, width))
-        return outputs.boxes, outputs.scores, outputs.labels, *shapes
+        outputs = self.model(images, postprocess=select)
+        return outputs.boxes, outputs.scores, outputs.labels, *shapes_of(outputs, select, size)
 
 
 def export_pixels(module: PixelsToDetections, size: tuple[int, int] | None = None) -> ExportedProgram:

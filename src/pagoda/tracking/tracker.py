@@ -58,7 +58,9 @@ def with_track_ids(detections: Detections, track_ids: np.ndarray) -> Detections:
     ids = torch.from_numpy(np.asarray(track_ids, dtype=np.int64))
     if len(ids) != len(detections):
         raise ValueError(f"there must be {len(detections)} track ids, one of each object, got {len(ids)}")
-    linked = copy(detections)  # `replace` would check again what was checked, which takes longer than to link it
+    linked = copy(
+        detections
+    )  # `replace` would check again what was checked, which takes longer than to link it
     object.__setattr__(linked, "track_ids", ids)
     return linked
 

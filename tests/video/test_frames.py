@@ -1,5 +1,6 @@
 """Videos written and read again: pictures, times, odd sides; cut-off, empty and mixed ones say so."""
 
+import gc
 import shutil
 import struct
 from fractions import Fraction
@@ -273,6 +274,19 @@ def test_every_display_matrix_is_applied(tmp_path, name):
     path.write_bytes(content)
     for frame, before in zip(VideoSource(path), upright, strict=True):
         assert np.array_equal(frame.picture, turn(before))
+
+
+def test_a_frame_is_freed_when_it_has_been_handed_out(tmp_path):
+    """Not when Python next collects garbage: looking at a frame's side data ties it to itself."""
+    path = encoded(tmp_path / "walk.mp4", count=40)
+    gc.collect()
+    gc.disable()
+    try:
+        frames = [frame.seconds for frame in VideoSource(path)]
+        alive = sum(type(each) is av.VideoFrame for each in gc.get_objects())
+    finally:
+        gc.enable()
+    assert len(frames) == 40 and alive < 10
 
 
 @pytest.mark.parametrize("name", ["phone.3gp", "cam.mts", "noending", "film.jpg", "film.MP4"])

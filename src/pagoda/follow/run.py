@@ -170,7 +170,8 @@ def _follow_live(
     """Follow until the source or somebody ends it; there is no record of what was found, which nobody could use."""
     assert isinstance(follower.source, LiveSource)
     source = follower.source
-    with ExitStack() as open_, StopRequests() as stops:
+    with StopRequests() as stops, ExitStack() as open_:
+        open_.callback(source.close)
         outputs: TrackOutputs | None = None
         if out is not None:
             open_.enter_context(hold_folder(out, DOING))

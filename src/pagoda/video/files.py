@@ -55,7 +55,7 @@ def decode_video(
 
     Raises PictureError when a frame cannot be read, and after the last one when the video ends too early.
     """
-    number, end = 0, 0.0
+    number, end, upright = 0, 0.0, Upright()
     try:
         for frame, seconds in _timed_frames(path, facts):
             if number >= first_frame:  # jumping to a key frame would miss it by some frames
@@ -130,19 +130,30 @@ def _end(container: av.container.InputContainer, stream: av.VideoStream) -> floa
     return (container.duration or 0) / av.time_base
 
 
-def upright(frame: av.VideoFrame) -> np.ndarray:
-    """(H, W, 3) uint8 RGB, turned and mirrored as the display matrix of the file says."""
-    picture = frame.to_ndarray(format="rgb24")
-    matrix = _display_matrix(frame)
-    if matrix is None:
-        return np.ascontiguousarray(picture)
-    # A pixel at (x, y) is shown at (a x + c y, b x + d y). PyAV's `rotation` tells turns alone, no mirror.
-    (a, b), (c, d) = matrix
-    if abs(b) + abs(c) > abs(a) + abs(d):
-        picture, across, down = picture.transpose(1, 0, 2), c, b
-    else:
-        across, down = a, d
-    return np.ascontiguousarray(picture[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
+class Upright:
+    """Makes (H, W, 3) uint8 RGB of the frames of one video, turned and mirrored as its display matrix says.
+
+    The matrix is looked up again where a frame's rotation is another. Looking ties a frame to itself, so that its
+    memory comes back when Python next collects garbage, which a few hundred large frames may be too late for.
+    """
+
+    def __init__(self) -> None:
+        self._rotation: int | None = None
+        self._matrix: tuple[tuple[int, int], tuple[int, int]] | None = None
+
+    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
+        if frame.rotation != self._rotation:
+            self._rotation, self._matrix = frame.rotation, _display_matrix(frame)
+        picture = frame.to_ndarray(format="rgb24")
+        if self._matrix is None:
+            return np.ascontiguousarray(picture)
+        # A pixel at (x, y) is shown at (a x + c y, b x + d y). PyAV's `rotation` tells turns alone, no mirror.
+        (a, b), (c, d) = self._matrix
+        if abs(b) + abs(c) > abs(a) + abs(d):
+            picture, across, down = picture.transpose(1, 0, 2), c, b
+        else:
+            across, down = a, d
+        return np.ascontiguousarray(picture[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
 
 
 def _display_matrix(frame: av.VideoFrame) -> tuple[tuple[int, int], tuple[int, int]] | None:

@@ -13,7 +13,7 @@ from pagoda.pictures.read import PictureError
 from pagoda.plain import checked
 from pagoda.video.addresses import STANDARD_INPUT, LiveAddress, live_address
 from pagoda.video.connection import Clock, LiveQueue, Taken, connect
-from pagoda.video.files import upright
+from pagoda.video.files import Upright
 from pagoda.video.frames import VideoFrame
 
 MAX_DELAY = 0.5
@@ -156,7 +156,7 @@ class LiveSource:
 
     def close(self) -> None:
         """Leave the source; frames that wait are forgotten. Further calls do nothing."""
-        self._queue.close()
+        self._leave()
 
     def __iter__(self) -> Iterator[LiveFrame]:
         if self._is_begun:
@@ -170,16 +170,17 @@ class LiveSource:
     def _frames(self) -> Iterator[LiveFrame]:
         self._queue.begin()
         times = _Times(self.frames_per_second, by_arrival=self.max_delay is not None)
-        size: tuple[int, ...] | None = None
+        upright, size = Upright(), (0, 0)
         while (taken := self._next()) is not None:
             asked, number = self._clock(), self.num_frames + self.num_dropped + taken.num_dropped
             picture = upright(taken.frame)
-            size = size or picture.shape[:2]
-            if picture.shape[:2] != size:
+            found = picture.shape[0], picture.shape[1]
+            if size not in ((0, 0), found):
                 raise PictureError(
                     f"{self.address.shown} changed its size: frame {number} has (height, width)"
-                    f" {picture.shape[:2]}, those before {tuple(size)}; tracks end here, start again for new ones"
+                    f" {found}, those before {size}; tracks end here, start again for new ones"
                 )
+            size = found
             self.num_frames += 1
             self.num_dropped += taken.num_dropped
             seconds = times.of(taken, connection=self.num_reconnects)
@@ -195,6 +196,8 @@ class LiveSource:
             if self._queue.wait(POLL_SECONDS):
                 return self._queue.take(work_seconds=self._work)
             reason = self._queue.ending
+            if reason is not None and self._queue.wait(0):
+                continue  # its last frames came just now
             if reason is None and self._clock() - since > self.stall_seconds:
                 reason = self._stalled()
             if reason is not None:
@@ -216,7 +219,7 @@ class LiveSource:
             self._pause(pause)
             if self._asked_to_end():
                 return False
-            self._queue.close()
+            self.close()
             self._num_damaged_before += self._queue.num_damaged
             self._queue = self._connect()
             reason = self._wait_for_first(self._queue) or ""
@@ -230,7 +233,7 @@ class LiveSource:
 
     def _connect(self, *, holds: bool = False) -> LiveQueue:
         queue = LiveQueue(max_delay=self.max_delay, clock=self._clock, holds=holds)
-        weakref.finalize(self, queue.close)  # its thread ends with whoever would ask
+        self._leave = weakref.finalize(self, queue.close)  # its thread ends with whoever would ask
         connect(self.address, queue, timeout=self.stall_seconds)
         return queue
 
@@ -239,7 +242,7 @@ class LiveSource:
         since = self._clock()
         while not queue.wait(POLL_SECONDS):
             if queue.ending is not None or self._asked_to_end():
-                return queue.ending or ""
+                return None if queue.wait(0) else queue.ending or ""
             if self._clock() - since > self.stall_seconds:
                 return self._stalled()
         return None

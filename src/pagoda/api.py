@@ -18,6 +18,7 @@ from pagoda.evaluation.coco.result import DetectionResult
 from pagoda.explain.why import examine
 from pagoda.explain.why.objects import chosen_pictures
 from pagoda.explain.why.records import Why
+from pagoda.exporting.clips.export import export_clips
 from pagoda.exporting.onnx import export_onnx
 from pagoda.exporting.openvino import export_openvino
 from pagoda.exporting.parity import ParityReport
@@ -277,14 +278,16 @@ def export(
     pictures: Sequence[np.ndarray] | None = None,
     size: tuple[int, int] | None = None,
     half: bool = False,
+    sliding: bool = False,
     overwrite: bool = False,
 ) -> ParityReport:
     """The report of a file with pre- and post-processing inside, written after proving that it computes the same.
 
     `path` ends in .onnx, or in .xml for OpenVINO. `pictures` are what to compare on, besides drawn ones; `size` and
-    `half` are those of `pagoda.exporting.onnx.export_onnx`. Raises ParityError, and writes nothing, where the file
-    differs from the model; FileExistsError for a path that is taken unless `overwrite` is set; ValueError for another
-    ending, a model in half precision or one of clips.
+    `half` are those of `pagoda.exporting.onnx.export_onnx`; `sliding` makes two files of a model of clips, see
+    `pagoda.exporting.clips.export.export_clips`. Raises ParityError, and writes nothing, where the file differs from
+    the model; FileExistsError for a path that is taken unless `overwrite` is set; ValueError for another ending, a
+    model in half precision, and for `sliding` of one that looks at pictures.
 
     >>> from pagoda.models import create_model
     >>> export(create_model("fcos_ghostnet_50_fpn", num_classes=2, width=16).half(), "model.onnx")
@@ -294,5 +297,9 @@ def export(
     ending = Path(path).suffix.lower()
     if ending not in (".onnx", ".xml"):
         raise ValueError(f"exported files end in .onnx (ONNX) or .xml (OpenVINO), got {path}")
+    if model.sees_clips or sliding:
+        return export_clips(
+            model, path, sliding=sliding, pictures=pictures, size=size, half=half, overwrite=overwrite
+        )
     write = export_onnx if ending == ".onnx" else export_openvino
     return write(model, path, pictures=pictures, size=size, half=half, overwrite=overwrite)

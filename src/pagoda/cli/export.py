@@ -47,8 +47,8 @@ class ExportCommand:
     mask_probabilities inside boxes; of Keypoint R-CNN keypoints and keypoint_scores. The file's metadata names classes,
     skeleton and thresholds.
 
-    Detect-and-Track takes the frames of one clip and gives tubes; --sliding makes two files of it, so that the work on a
-    frame is done once for all clips it is in.
+    Detect-and-Track takes the frames of one clip and gives tubes; --sliding makes two files of it, so that the work on
+    a frame is done once for all clips it is in.
 
     An int8 file is written if its AP on --data is at most --max-ap-loss points below the model's.
     """

@@ -121,7 +121,9 @@ class ShapeComparison:
         assert ours.keypoints is not None and theirs.keypoints is not None
         heights = [heights_at(maps, box[0], each.keypoints[row]) for each in (ours, theirs)]
         span = maps.flatten(1).amax(1) - maps.flatten(1).amin(1)
-        least = self.report.tolerance.score  # of logits: a map that is flat has no place that would be the highest
+        least = (
+            self.report.tolerance.score
+        )  # of logits: a map that is flat has no place that would be the highest
         return heights[0] >= heights[1] - (HEIGHT_TOLERANCE * span).clamp(min=least)
 
     def maps_of(self, row: int, theirs: Detections) -> Tensor:

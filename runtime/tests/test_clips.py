@@ -241,7 +241,10 @@ def walk(num_frames: int, size: tuple[int, int]) -> list[np.ndarray]:
 
 
 def assert_followed_alike(model, path: Path, frames: list[np.ndarray], linker: str) -> tuple[int, int]:
-    """Boxes to a twentieth of a pixel, scores to 1e-4, keypoints to a tenth, the same ids: (objects, those in tracks)."""
+    """Boxes to a twentieth of a pixel, scores to 1e-4, keypoints to a tenth, the same ids.
+
+    (objects, those that belong to tracks)
+    """
     from pagoda.follow.clips import FOLLOWING_LIMITS, detect_frames, tracker_for
 
     tracker, objects, linked, places, apart = tracker_for(model, linker), 0, 0, 0, 0

@@ -18,6 +18,7 @@ from pagoda.evaluation.coco.result import DetectionResult
 from pagoda.explain.why import examine
 from pagoda.explain.why.objects import chosen_pictures
 from pagoda.explain.why.records import Why
+from pagoda.exporting.clips.export import NO_LOOKS, export_clips
 from pagoda.exporting.onnx import export_onnx
 from pagoda.exporting.openvino import export_openvino
 from pagoda.exporting.parity import ParityReport
@@ -300,14 +301,16 @@ def export(
     size: tuple[int, int] | None = None,
     half: bool = False,
     appearance: bool = False,
+    sliding: bool = False,
     overwrite: bool = False,
 ) -> ParityReport:
     """The report of a file with pre- and post-processing inside, written after proving that it computes the same.
 
     `path` ends in .onnx, or in .xml for OpenVINO. `pictures` are what to compare on, besides drawn ones; `size`,
-    `half` and `appearance` are those of `pagoda.exporting.onnx.export_onnx`. Raises ParityError, and writes nothing,
-    where the file differs from the model; FileExistsError for a path that is taken unless `overwrite` is set;
-    ValueError for another ending, a model in half precision or one of clips.
+    `half` and `appearance` are those of `pagoda.exporting.onnx.export_onnx`; `sliding` makes two files of a model of
+    clips, see `pagoda.exporting.clips.export.export_clips`. Raises ParityError, and writes nothing, where the file
+    differs from the model; FileExistsError for a path that is taken unless `overwrite` is set; ValueError for another
+    ending, a model in half precision, for `sliding` of one that looks at pictures and `appearance` of one of clips.
 
     >>> from pagoda.models import create_model
     >>> export(create_model("fcos_ghostnet_50_fpn", num_classes=2, width=16).half(), "model.onnx")
@@ -317,6 +320,12 @@ def export(
     ending = Path(path).suffix.lower()
     if ending not in (".onnx", ".xml"):
         raise ValueError(f"exported files end in .onnx (ONNX) or .xml (OpenVINO), got {path}")
+    if model.sees_clips or sliding:
+        if appearance:
+            raise ValueError(NO_LOOKS)
+        return export_clips(
+            model, path, sliding=sliding, pictures=pictures, size=size, half=half, overwrite=overwrite
+        )
     write = export_onnx if ending == ".onnx" else export_openvino
     return write(
         model, path, pictures=pictures, size=size, half=half, appearance=appearance, overwrite=overwrite

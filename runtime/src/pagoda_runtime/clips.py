@@ -1,7 +1,7 @@
 """Exported detectors of clips: frames of a video in, the objects of each out, found in the frames about it.
 
-One file takes all frames of a clip; of two, one says once what a frame is worth by itself, and the other makes tubes of what is known
-of the frames of a clip. T frames of a clip, t frames of a tube, N objects.
+One file takes all frames of a clip; of two, one says once what a frame is worth by itself, and the other makes tubes of
+what is known of the frames of a clip. T frames of a clip.
 """
 
 import json
@@ -86,16 +86,16 @@ def open_clips(
     beside = path.with_name(_other_name(path, ".clips", ".frames"))
     if not beside.is_file():
         raise FileNotFoundError(
-            f"{path} makes tubes of what {beside.name} says of single frames, which is not beside it; keep the two files"
-            " that `pagoda export --sliding` writes together"
+            f"{path} makes tubes of what {beside.name} says of single frames, which is not beside it; keep the two"
+            " files that `pagoda export --sliding` writes together"
         )
     frames = open_beside(beside)
     said = frames.metadata.get(CLIP)
     half = None if said is None else ClipForm.from_text(said)
     if half is None or half.part != "frames" or (half.this, half.other) != (form.other, form.this):
         raise ModelFileError(
-            f"{beside} and {path} are not of one export, so that one cannot read what the other says; {REMEDY} --sliding,"
-            " which gives both"
+            f"{beside} and {path} are not of one export, so that one cannot read what the other says; {REMEDY}"
+            " --sliding, which gives both"
         )
     return ClipModel(opened, form, frames)
 
@@ -222,7 +222,7 @@ def _other_name(path: Path, mine: str, other: str) -> str:
     """Of the file beside. Raises ModelFileError where the name of this one was changed."""
     if not path.stem.endswith(mine):
         raise ModelFileError(
-            f"{path} is one of two files, whose names end in .frames{path.suffix} and .clips{path.suffix} and are the same"
-            " before; name them so again"
+            f"{path} is one of two files, whose names end in .frames{path.suffix} and .clips{path.suffix} and are the"
+            " same before; name them so again"
         )
     return path.stem.removesuffix(mine) + other + path.suffix

@@ -16,7 +16,7 @@ from pagoda.data.reading.splits import chosen_with
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation.comparing import ap_differences
 from pagoda.exporting.clips.engines import names_of_two
-from pagoda.exporting.clips.export import export_clips
+from pagoda.exporting.clips.export import NO_LOOKS, export_clips
 from pagoda.exporting.onnx import check_exportable, export_onnx, saying_looks
 from pagoda.exporting.openvino import CALIBRATION_PICTURES, Int8Report, export_int8, export_openvino
 from pagoda.exporting.parity import ParityReport
@@ -47,8 +47,8 @@ class ExportCommand:
     mask_probabilities inside boxes; of Keypoint R-CNN keypoints and keypoint_scores. The file's metadata names classes,
     skeleton and thresholds.
 
-    Detect-and-Track takes the frames of one clip and gives tubes; --sliding makes two files of it, so that the work on a
-    frame is done once for all clips it is in.
+    Detect-and-Track takes the frames of one clip and gives tubes; --sliding makes two files of it, so that the work on
+    a frame is done once for all clips it is in.
 
     An int8 file is written if its AP on --data is at most --max-ap-loss points below the model's.
     """
@@ -171,9 +171,7 @@ def _compared(command: ExportCommand, model: Detector) -> ParityReport | RawHead
         )
     if model.sees_clips:
         if command.appearance:
-            raise ValueError(
-                "--appearance: of detectors of pictures; files of clips do not say what objects look like yet"
-            )
+            raise ValueError(NO_LOOKS)
         more = {"sliding": command.sliding, "opset": command.opset}
         return export_clips(model, command.output, pictures=pictures, **more, **limits, **form)
     form["appearance"] = command.appearance

@@ -87,8 +87,17 @@ your `--pictures` and on drawn ones; a file that differs is not kept. Made from 
 
 _REST = """\
 Every file of pixels to objects goes where a checkpoint goes (`pagoda predict | val | track MODEL.onnx`), and
-[pagoda-runtime](../runtime/README.md) runs it with numpy, Pillow and ONNX Runtime or OpenVINO. Detectors of clips go as
-far as `pagoda.exporting.program.export_forward` (torch.export).
+[pagoda-runtime](../runtime/README.md) runs it with numpy, Pillow and ONNX Runtime or OpenVINO.
+
+**Clips.** A file of Detect-and-Track takes the frames of one clip, `images` (T, 3, H, W), and gives tubes: `boxes`
+(1, D, t, 4), `scores`, `labels`, of poses `keypoints` (1, D, t, K, 2) and `keypoint_scores` (1, D, t, K). The metadata
+entry `clip` says how many frames, how far apart in the video, and which of them tubes speak of (all, unless the network
+shortens clips); the clip is about frame T // 2. Tubes suppress each other in the graph by the mean of their frames'
+IoU, in double precision as in torch. `--sliding` writes two files: NAME.frames.onnx makes `features` and `size` of one
+frame, what its stem and first stage say, and NAME.clips.onnx makes tubes of the features of T frames. Whoever slides
+over a video so computes them once per frame, not once per clip. Each file holds a digest of the other and is useless
+alone; `pagoda track | val NAME.clips.onnx` and pagoda-runtime open both, and refuse two that are not of one export.
+Heads look at all D rows of every clip, used or not: where few people are in sight, `--max-detections 20` saves time.
 
 **Masks** of Mask R-CNN leave a file twice: `masks` (B, D, H, W), pasted into the picture as the network sees it, and
 `mask_probabilities` (B, D, M, M), of M × M cells inside each box. A mask has one shape at every size, its pixels have

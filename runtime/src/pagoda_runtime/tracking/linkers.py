@@ -9,7 +9,7 @@ from typing import Any
 from pagoda_runtime.tracking.byte import ByteTracker
 from pagoda_runtime.tracking.ocsort import OCSortTracker
 
-LINKERS = {"byte": ByteTracker, "ocsort": OCSortTracker}
+LINKERS: dict[str, type[ByteTracker] | type[OCSortTracker]] = {"byte": ByteTracker, "ocsort": OCSortTracker}
 
 
 def create_tracker(name: str, *, min_score: float | None = None) -> ByteTracker | OCSortTracker:

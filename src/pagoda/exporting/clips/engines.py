@@ -84,8 +84,8 @@ def clips_of(path: str | Path, engine: Engine) -> ClipEngine:
     beside, _ = files_of(path, form)
     if not beside.is_file():
         raise FileNotFoundError(
-            f"{path} makes tubes of what {beside.name} says of single frames, which is not beside it; keep the two files"
-            " that pagoda export --sliding writes together"
+            f"{path} makes tubes of what {beside.name} says of single frames, which is not beside it; keep the two"
+            " files that pagoda export --sliding writes together"
         )
     frames = open_any_engine(beside)
     half = read_form(beside, frames)

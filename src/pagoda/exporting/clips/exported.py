@@ -1,10 +1,9 @@
-"""An exported file of clips in the place of a model: `pagoda track`, `val` and `predict` ask it what they ask a model."""
+"""An exported file of clips in the place of a model: `pagoda track`, `val`, `predict` ask it what they ask a model."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from pagoda.exporting.clips.engines import ClipEngine, clips_of, files_of, open_clips, read_form, tubes_of
@@ -34,8 +33,8 @@ def load_any(path: str | Path) -> ExportedDetector:
 class ExportedClips(ExportedDetector):
     """Finds in clips what the file, or the two files, find: see `ExportedDetector`.
 
-    What is kept of a frame for all clips it is in, `frame_features`, are the features of the file of frames; where there
-    is one file for all, its pixels.
+    What is kept of a frame for all clips it is in, `frame_features`, are the features of the file of frames; where
+    there is one file for all, its pixels.
     """
 
     sees_clips = True
@@ -64,7 +63,7 @@ class ExportedClips(ExportedDetector):
     def _kind_of(self, limits: JsonObject) -> type[Select]:
         return SelectTubes
 
-    def frame_features(self, pixels: Tensor) -> Float[Tensor, "b _ _ _ _"]:
+    def frame_features(self, pixels: Tensor) -> Tensor:
         """(B, C, T, h, w) of uint8 clips (B, 3, T, H, W); pictures (B, 3, H, W) stand still for T frames."""
         if pixels.ndim == 4:
             pixels = pixels[:, :, None].expand(-1, -1, self.num_frames, -1, -1)

@@ -1,6 +1,5 @@
 """What a file of clips says of itself besides what every exported file says."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -9,7 +8,7 @@ import torch
 
 from pagoda.detectors.contract import Detector
 from pagoda.exporting.metadata import metadata
-from pagoda.files.text import parse_json
+from pagoda.files.text import json_text, parse_json
 from pagoda.plain import check_counts, checked, from_plain
 from pagoda.postprocess.select import Select
 from pagoda.version import __version__
@@ -32,8 +31,8 @@ OF_FEATURES = (
     " order; size: as it says. Alone this file cannot look at pictures."
 )
 TUBES = (
-    " boxes: (1, tubes, {length}, 4) xyxy pixels of images, where each object is in the frames clip.tube_frames; scores:"
-    " best first, 0 in unused rows; labels: index into names and category_ids, -1 in unused rows."
+    " boxes: (1, tubes, {length}, 4) xyxy pixels of images, where each object is in the frames clip.tube_frames;"
+    " scores: best first, 0 in unused rows; labels: index into names and category_ids, -1 in unused rows."
 )
 POSES = (
     " keypoints: (1, tubes, {length}, K, 2) xy pixels of images, named by skeleton, 0 in unused rows. keypoint_scores:"
@@ -78,7 +77,7 @@ class ClipForm:
 
     def text(self) -> str:
         """JSON, as it stands in the file."""
-        return json.dumps(asdict(self))
+        return json_text(asdict(self))
 
     @classmethod
     def from_text(cls, text: str) -> "ClipForm":

@@ -1,7 +1,8 @@
 """`ops.tubes.batch_tube_survivors` in ONNX. Imported where a file is written, for it needs onnxscript.
 
-A loop takes the best tube that is left of every group, clip by clip, and all that it overlaps by too much leave with it: as many rounds
-as the group with the most survivors has, and memory for one row of overlaps. B clips, n tubes, T frames.
+A loop takes the best tube that is left of every group, clip by clip, and all that it overlaps by too much leave with
+it: as many rounds as the group with the most survivors has, and memory for one row of overlaps. B clips, n tubes, T
+frames.
 """
 
 from typing import Any, TypeAlias

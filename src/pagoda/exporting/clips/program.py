@@ -1,7 +1,7 @@
 """A detector of clips as graphs of fixed size: whole, or cut in two where the work on single frames ends.
 
-T frames of a clip, D tubes, t frames of a tube (T unless the network shortens clips), C channels, K keypoints. A graph takes one
-clip at a time, its frames as a batch of pictures.
+T frames of a clip, D tubes, t frames of a tube (T unless the network shortens clips), C channels, K keypoints. A graph
+takes one clip at a time, its frames as a batch of pictures.
 """
 
 from dataclasses import replace

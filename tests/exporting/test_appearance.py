@@ -65,7 +65,7 @@ def test_a_file_that_says_other_looks_is_not_kept(tmp_path, monkeypatch):
         return [replace(each, appearance=each.appearance.flip(1)) for each in right(found, watch)]
 
     monkeypatch.setattr(parity, "_with_looks", wrong)
-    with pytest.raises(ParityError, match="appearance of .* differs: 1 - cosine is"):
+    with pytest.raises(ParityError, match=r"appearance of .* differs: 1 - cosine is"):
         export_onnx(model, tmp_path / "wrong.onnx", size=SIZE, min_score=0.05, appearance=True)
     assert not (tmp_path / "wrong.onnx").exists()
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from pagoda.detectors.appearance import PyramidWatch
 from pagoda.detectors.contract import Detector
 from pagoda.ops.resize import antialiased
+from pagoda.plain import checked
 from pagoda.structures.tubes import Tubes
 from pagoda.tracking.tracker import Found
 
@@ -69,6 +70,7 @@ class ModelAppearance(Appearance):
             )
 
 
+@checked
 class FileAppearance(Appearance):
     """Of a network in an ONNX file that takes cut-out objects (N, 3, h, w) and gives one vector (N, D) of each.
 

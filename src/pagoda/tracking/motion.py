@@ -219,5 +219,10 @@ def move_points(
     return points @ camera[:, :2].T + camera[:, 2]
 
 
-def scale_of(camera: np.ndarray) -> float:
+def scale_of(camera: Float[np.ndarray, "2 3"]) -> float:
+    """What lengths are multiplied by where the camera has moved so.
+
+    >>> scale_of(np.array([[0., -2., 5.], [2., 0., 0.]]))
+    2.0
+    """
     return float(np.sqrt(abs(camera[0, 0] * camera[1, 1] - camera[0, 1] * camera[1, 0])))

@@ -99,11 +99,13 @@ class ReferenceTracker:
     def update(self, found: Found, *, appearance: np.ndarray | None = None) -> Detections:
         """The frame's objects with track ids, see `Tracker.update`.
 
-        `appearance` (N, D) has one vector per object, for a weight above 0. Raises ValueError where a weight is above 0
-        and what it weighs is not there.
+        `appearance` (N, D) has one vector per object, for a weight above 0; None: that of the objects. Raises
+        ValueError where a weight is above 0 and what it weighs is not there.
         """
         detections = in_key_frame(found)
         boxes, scores, labels = to_arrays(detections)
+        if appearance is None and detections.appearance is not None:
+            appearance = detections.appearance.detach().cpu().numpy()
         height, width = detections.image_size
         clipped = np.clip(boxes, 0, [width, height, width, height])
         areas = np.prod(np.maximum(clipped[:, 2:] - clipped[:, :2], 0), axis=1)

@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.tracks import UNLINKED
 from pagoda.tracking import table
@@ -24,6 +25,7 @@ Which = Literal["all", "known", "in sight", "new"]
 """tracks: every one; those with an id; of these those seen in the last frame; those without an id yet"""
 
 
+@checked
 @dataclass(frozen=True)
 class Stage:
     """One round of pairing."""
@@ -68,7 +70,7 @@ class StagedTracker(ABC):
         self._tracks: np.ndarray = np.empty(0)
         self._frame = -1
         self._next_id = 1
-        self._looks: np.ndarray | float = 0.0  # their sum
+        self._looks: np.ndarray = np.zeros(0)  # their sum
         self._num_looks = 0
         self._stages = tuple(self.stages())
 
@@ -122,12 +124,12 @@ class StagedTracker(ABC):
         return ids
 
     def _note_looks(self, appearance: np.ndarray) -> None:
-        if self._num_looks and appearance.shape[1:] != np.shape(self._looks):
+        if self._num_looks and appearance.shape[1] != len(self._looks):
             raise ValueError(
                 f"appearance must be vectors of one length, got {appearance.shape[1]} numbers each after"
-                f" {len(np.atleast_1d(self._looks))} in the frames before"
+                f" {len(self._looks)} in the frames before"
             )
-        self._looks = self._looks + appearance.sum(0)
+        self._looks = self._looks + appearance.sum(0) if self._num_looks else appearance.sum(0)
         self._num_looks += len(appearance)
 
     def _expect(self, camera: np.ndarray | None) -> None:
@@ -142,7 +144,7 @@ class StagedTracker(ABC):
 
     def _pair(self, objects: Objects, left: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """(numbers of tracks, rows of objects) that go together; `left` are bools of the objects, True where left."""
-        tracks, usual = self._tracks, self._looks / max(self._num_looks, 1)
+        tracks, usual = self._tracks, self._looks / self._num_looks if self._num_looks else None
         pairs = Pairs(self.model, tracks, objects, self._frame, usual)
         known = tracks["track_id"] != UNLINKED
         unpaired, seen, rows = np.ones(len(tracks), dtype=bool), [], []

@@ -192,4 +192,5 @@ def move_points(points: np.ndarray, camera: np.ndarray) -> np.ndarray:
 
 
 def scale_of(camera: np.ndarray) -> float:
+    """What lengths are multiplied by where the camera has moved so."""
     return float(np.sqrt(abs(camera[0, 0] * camera[1, 1] - camera[0, 1] * camera[1, 0])))

@@ -25,11 +25,11 @@ class Pairs:
         tracks: np.ndarray,
         objects: Objects,
         frame: int,
-        usual_look: np.ndarray | float = 0.0,
+        usual_look: np.ndarray | None = None,
     ) -> None:
         """`usual_look` (D,): the mean appearance of all objects so far; what is compared is how far one is off it."""
         self.model, self.tracks, self.objects, self.frame = model, tracks, objects, frame
-        self._usual_look = usual_look
+        self._usual_look = np.zeros(1, np.float32) if usual_look is None else usual_look
         names = tracks.dtype.names or ()
         self._both = {name for name in names if getattr(objects, name, None) is not None}
 

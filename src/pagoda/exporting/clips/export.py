@@ -70,8 +70,8 @@ def export_clips(
     Input `images` is RGB uint8 (T, 3, H, W), the frames of one clip, of any H and W; outputs are `boxes` (1, D, T, 4)
     xyxy pixels of the input, `scores` (1, D) and `labels` (1, D), with score 0 and label −1 in unused rows; of poses
     also `keypoints` (1, D, T, K, 2) and `keypoint_scores` (1, D, T, K). Tubes suppress each other in the graph by the
-    mean of their frames' overlaps in double precision, as in the model. Where the network shortens clips (`time_stride`,
-    `link`) tubes speak of the frames that the metadata entry `clip` names.
+    mean of their frames' overlaps in double precision, as in the model. Where the network shortens clips
+    (`time_stride`, `link`) tubes speak of the frames that the metadata entry `clip` names.
 
     Args:
         sliding: write two files, NAME.frames.onnx and NAME.clips.onnx: what is computed of a frame alone, the stem and

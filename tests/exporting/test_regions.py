@@ -197,6 +197,20 @@ def test_a_place_as_high_is_a_close_call_and_a_lower_one_a_fault() -> None:
     assert report.unmatched == ["keypoints 0 of class_0 1.0000 are up to 3 px away, 0 in score"]
 
 
+def test_a_box_a_hair_wider_has_a_pixel_more_to_be_highest_in() -> None:
+    maps = torch.randn(1, 4, 56, 56, generator=torch.Generator().manual_seed(0))
+    boxes = torch.tensor([[0.0, 0.0, 40.0, 3.00001]]), torch.tensor([[0.0, 0.0, 40.0, 2.99999]])
+    theirs, ours = (poses(*heatmaps_to_keypoints(maps, box)[:1], box, torch.zeros(1, 4)) for box in boxes)
+    assert (theirs.keypoints - ours.keypoints).abs().max() > 1
+    report = ParityReport(min_score=0.1)
+    comparison = ShapeComparison(SimpleNamespace(), None, SelectRoIs(), report)
+    comparison.maps = lambda box: maps
+    comparison(ours, theirs)
+    assert report.unmatched == [] and report.keypoints + report.keypoint_close_calls == 4
+    comparison(replace(ours, keypoints=ours.keypoints.flip(1)), theirs)
+    assert len(report.unmatched) == 1
+
+
 def test_masks_may_differ_in_a_pixel_but_not_in_a_row() -> None:
     boxes = torch.tensor([[5.0, 5.0, 35.0, 35.0]])
     select, report = SelectRoIs(), ParityReport(min_score=0.1)

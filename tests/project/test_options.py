@@ -63,6 +63,7 @@ RECORDS = {
     "exporting.openvino.Int8Report",
     "exporting.raw_heads.RawHeadsReport",
     "exporting.parity.ParityReport",
+    "exporting.clips.parity.ClipParityReport",
     "exporting.variants.Timing",
     "hub.model_card.Published",
     "hub.model_card.Scores",

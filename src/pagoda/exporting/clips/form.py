@@ -95,6 +95,7 @@ def middle_frames(num_frames: int, length: int) -> tuple[int, ...]:
     return tuple(position for position in range(first, first + length) if 0 <= position < num_frames)
 
 
+@checked
 def form_of(model: Detector, part: Part, this: str = "", other: str = "") -> ClipForm:
     """Of a file of this model."""
     frames = len(model.frames_around)

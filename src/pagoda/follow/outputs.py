@@ -11,7 +11,7 @@ import numpy as np
 
 from pagoda.data.tracks.mot import MotWriter
 from pagoda.data.tracks.posetrack_writing import PoseTrackWriter
-from pagoda.drawing.objects import draw_detections
+from pagoda.drawing.objects import image_of_detections
 from pagoda.evaluation.tracks.result import text_columns
 from pagoda.files.atomic import make_folder, numbered, write_atomically, write_free
 from pagoda.messages import counted
@@ -136,7 +136,8 @@ class TrackOutputs:
         self._mot.add(followed, self._frame)
         self._posetrack.add(followed)
         if self._rate is not None and picture is not None:
-            self._film(self._rate).add(draw_detections(picture, followed), seconds)
+            drawn = np.asarray(image_of_detections(picture, followed))
+            self._film(self._rate).add(drawn, seconds)
         self.summaries.add(followed, self._frame)
         self.num_frames += 1
         self._frame += 1

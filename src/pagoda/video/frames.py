@@ -197,7 +197,8 @@ class VideoWriter:
 
     def add(self, picture: np.ndarray, seconds: float) -> None:
         """The next frame, (H, W, 3) RGB uint8 of the size of the first, shown from `seconds` on."""
-        even = np.pad(picture, ((0, picture.shape[0] % 2), (0, picture.shape[1] % 2), (0, 0)), mode="edge")
+        odd = picture.shape[0] % 2, picture.shape[1] % 2
+        even = np.pad(picture, ((0, odd[0]), (0, odd[1]), (0, 0)), mode="edge") if any(odd) else picture
         if self._draft is None:
             with writing(self.path):
                 self._open(even.shape[0], even.shape[1])
@@ -206,7 +207,8 @@ class VideoWriter:
                 f"a frame for {self.path} must be (height, width) {(self._stream.height, self._stream.width)}"
                 f" like the first, got {even.shape[:2]}"
             )
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
+        # Without a copy of it: the encoder takes other colours, which are one.
+        frame = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(even), format="rgb24")
         # Times must rise, whatever the source says.
         self._last_tick = max(round(seconds * TICKS_PER_SECOND), self._last_tick + 1)
         frame.pts, frame.time_base = self._last_tick, Fraction(1, TICKS_PER_SECOND)
@@ -233,7 +235,7 @@ class VideoWriter:
         self._stream.height, self._stream.width = height, width
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.time_base = Fraction(1, TICKS_PER_SECOND)
-        self._stream.options = {"crf": str(self._quality), "preset": "veryfast", "x264-params": "mbtree=0"}
+        self._stream.options = {"crf": str(self._quality), "preset": "superfast", "x264-params": "mbtree=0"}
 
     def _encode(self, frame: av.VideoFrame | None) -> None:
         for packet in self._stream.encode(frame):

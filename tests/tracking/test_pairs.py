@@ -184,6 +184,12 @@ def test_a_moved_camera_moves_what_is_expected(kind, walkers):
 
 
 @BOTH
+def test_a_camera_of_another_shape_is_refused(kind, walkers):
+    with pytest.raises(ValueError, match=r"camera must be \(2, 3\), .* got \(3, 3\)"):
+        kind().update(walkers.detections([], []), camera=np.eye(3))
+
+
+@BOTH
 def test_poses_tell_apart_whom_boxes_do_not(kind):
     """Two in one box, whose poses are mirrored: who stands how decides."""
     rng = np.random.default_rng(3)

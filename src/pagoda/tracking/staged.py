@@ -98,12 +98,21 @@ class StagedTracker(ABC):
         return self.min_score
 
     def update(self, found: Found, *, camera: np.ndarray | None = None) -> Detections:
-        """The frame's objects with track ids; see `Tracker.update`."""
+        """The frame's objects with track ids; see `Tracker.update`.
+
+        `camera` (2, 3) takes xy pixels of the frame before to this one, where the picture as a whole has moved
+        (`tracking.camera`). Raises ValueError for one of another shape, for boxes that are not finite, and for an
+        appearance of another length than before.
+        """
+        if camera is not None and np.shape(camera) != (2, 3):
+            raise ValueError(
+                f"camera must be (2, 3), from the frame before to this one, got {np.shape(camera)}"
+            )
         detections = in_key_frame(found)
         return with_track_ids(detections, self.link(to_objects(detections), camera))
 
     def link(self, objects: Objects, camera: np.ndarray | None = None) -> np.ndarray:
-        """(M,) the track ids of the next frame's objects; `camera` as in `Tracker.update`."""
+        """(M,) the track ids of the next frame's objects; `camera` as in `update`."""
         self._frame += 1
         ids = np.full(len(objects), UNLINKED)
         is_strong = objects.scores >= self.min_score

@@ -74,6 +74,8 @@ def test_mistakes_are_told():
         tune([], weakly_seen(1))
     with pytest.raises(ValueError, match="linker byte has no number 'min_iou', only appearance_weight"):
         tuned_tracker(replace(OWN, numbers={"min_iou": 0.3}))
+    with pytest.raises(ValueError, match="linker ocsort has no number 'direction_frames'"):
+        tuned_tracker(replace(OWN, linker="ocsort", numbers={"direction_frames": 1e9}))
     with pytest.raises(ValueError, match="numbers must be a mapping of str to a number"):
         replace(OWN, numbers={"max_cost": float("nan")})
     video = WalkingFigures(num_videos=1, num_frames=3)[0]

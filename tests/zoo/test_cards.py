@@ -154,6 +154,17 @@ REFUSED: list[tuple[str, Any, str]] = [
         {"scores": {"class_0": 2}, "kind": "best_f1", "split": "v"},
         "scores must be from 0 to 1, got 2",
     ),
+    ("linker", 0.5, "linker must hold settings by name, got 0.5"),
+    (
+        "linker",
+        {"linker": "sort", "numbers": {}, "metric": "HOTA", "split": "v"},
+        "linker must be one of 'byte', 'ocsort', got 'sort'",
+    ),
+    (
+        "linker",
+        {"linker": "byte", "numbers": {"max_cost": "high"}, "metric": "HOTA", "split": "v"},
+        "numbers must be a mapping of str to a number",
+    ),
 ]
 
 

@@ -49,7 +49,8 @@ def tuned_tracker(settings: LinkerSettings) -> ByteTracker | OCSortTracker:
     """
     kind = ByteTracker if settings.linker == "byte" else OCSortTracker
     whole = {each.name for each in fields(kind) if each.type in (int, "int")}
-    known = {each.name for each in fields(kind)} - {"model"}
+    # How many observations are kept decides how much memory a track takes: no file says that.
+    known = {each.name for each in fields(kind)} - {"model", "direction_frames"}
     for name in settings.numbers:
         if name not in known:
             raise ValueError(

@@ -34,7 +34,8 @@ def card_tracker(
         )
     said = json.loads(metadata["linker"])
     kind = LINKERS.get(said.get("linker"))
-    known = {each.name: each for each in fields(kind)} if kind else {}
+    # How many observations are kept decides how much memory a track takes: no file says that.
+    known = {each.name for each in fields(kind)} - {"model", "direction_frames"} if kind else set()
     numbers: dict[str, Any] = dict(said.get("numbers", {}))
     strange = [name for name in numbers if name not in known]
     if kind is None or strange:

@@ -282,10 +282,10 @@ def test_a_short_video_is_followed_as_in_pytorch(ending, sliding, tmp_path):
         assert objects > 100 and linked > 20
 
 
-@pytest.mark.parametrize("neck", ["c4_3d", "3d"])
+@pytest.mark.parametrize(("neck", "linker"), [("c4_3d", "byte"), ("3d", "ocsort")])
 @pytest.mark.parametrize("ending", [".onnx", ".xml"])
 @pytest.mark.slow
-def test_two_hundred_frames_are_followed_as_in_pytorch(neck, ending, tmp_path):
+def test_two_hundred_frames_are_followed_as_in_pytorch(neck, linker, ending, tmp_path):
     """ResNet-18, two files."""
     need(ending)
     from dataclasses import replace
@@ -298,13 +298,12 @@ def test_two_hundred_frames_are_followed_as_in_pytorch(neck, ending, tmp_path):
     torch.manual_seed(0)
     small = {"short_side": 64, "long_side": 96, "num_keypoints": 17, "head_depth": 1, "width": 32}
     model = create_model(f"detect_and_track_resnet18_{neck}", num_classes=1, **small).eval()
-    model.proposals = replace(model.proposals, inference=replace(model.proposals.inference, max_proposals=40))
+    model.proposals = replace(model.proposals, inference=replace(model.proposals.inference, max_proposals=12))
     frames = walk(200, (64, 96))
     with torch.no_grad():  # scores as far apart as after training
         clip = torch.from_numpy(np.stack(frames[:3])).permute(0, 3, 1, 2)
         layer = model.box_head.head.classes
         layer.weight *= 6 / model(model.input_spec.batch([clip])).class_logits.std()
     export_clips(model, tmp_path / f"walk{ending}", sliding=True)
-    for linker in ("byte", "ocsort"):
-        objects, linked = assert_followed_alike(model, tmp_path / f"walk.clips{ending}", frames, linker)
-        assert objects > 1000 and linked > 200, (objects, linked)
+    objects, linked = assert_followed_alike(model, tmp_path / f"walk.clips{ending}", frames, linker)
+    assert objects > 500 and linked > 100, (objects, linked)

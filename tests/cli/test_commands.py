@@ -226,6 +226,8 @@ def test_export_refuses_to_overwrite(in_project, capsys):
     Path("there.onnx").write_bytes(b"precious")
     assert run("export", CHECKPOINT, "there.onnx") == 1
     assert "there.onnx" in capsys.readouterr().err and Path("there.onnx").read_bytes() == b"precious"
+    assert run("export", CHECKPOINT, "new.onnx", "--sliding") == 1
+    assert "--sliding is for models of clips, and FCOS looks at single pictures" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -239,6 +241,7 @@ def test_export_refuses_to_overwrite(in_project, capsys):
         (["model.xml", "--calibrate", "d"], "--calibrate: for --int8 alone"),
         (["model.xml", "--int8", "--half", "--calibrate", "d", "--data", "d"], "--half and --int8"),
         (["model.onnx", "--raw-heads", "--min-score", "0.5"], "--min-score: raw heads select nothing"),
+        (["model.onnx", "--raw-heads", "--sliding"], "--sliding goes without --raw-heads"),
     ],
 )
 def test_export_says_what_does_not_go_together(words, said, capsys):

@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 import pagoda
+from pagoda.cli.main import main
 from pagoda.data.clips import ClipDataset
 from pagoda.data.drawn.walking import WalkingFigures
+from pagoda.data.tracks.mot import read_mot
 from pagoda.evaluation.runner import evaluate
 from pagoda.exporting.clips.engines import clips_of, open_clips
 from pagoda.exporting.clips.export import export_clips
@@ -159,6 +162,32 @@ def test_what_is_found_in_a_video_is_what_the_model_finds(files: Files, ending: 
         for each in (exported, files.model)
     ]
     assert linked[0] == linked[1]
+
+
+def test_the_command_follows_with_a_file_as_with_its_model(files: Files, tmp_path: Path) -> None:
+    (tmp_path / "walk").mkdir()
+    for number, picture in enumerate(video()):
+        Image.fromarray(picture).save(tmp_path / "walk" / f"{number}.png")
+    words = [
+        str(files[".onnx", True]),
+        str(tmp_path / "walk"),
+        "--min-score",
+        "0.5",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    with pytest.raises(SystemExit) as end:
+        main(["track", *words, "--no-video", "--linker", "tubes"])
+    assert end.value.code == 0
+    tracker = tracker_for(files.model, "tubes", min_score=0.5)
+    linked = [
+        tracker.update(tubes) for tubes in detect_frames(files.model, video(), limits={"min_score": 0.1})
+    ]
+    expected = [int((each.track_ids >= 0).sum()) for each in linked]
+    found = read_mot(next((tmp_path / "out").glob("tracks*.txt")))
+    assert sum(expected) > 20
+    people = [int(((each.track_ids >= 0) & (each.labels == 0)).sum()) for each in linked]
+    assert np.bincount(found.frames, minlength=7).tolist() in (expected, people)
 
 
 def test_a_file_is_scored_and_looks_at_pictures_like_its_model(files: Files) -> None:

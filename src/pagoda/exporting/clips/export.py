@@ -1,6 +1,7 @@
 """A detector of clips as ONNX or OpenVINO files that were compared with the model before they were written."""
 
 import io
+import logging
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -166,6 +167,8 @@ def to_onnx_clips(
 
 
 def _onnx(graph: Any, inputs: list[str], outputs: list[str], opset: int) -> torch.onnx.ONNXProgram:
+    # Of a fixed size `size` is a constant, of which the optimiser says that it does not look for a twin.
+    logging.getLogger("onnx_ir.passes.common.initializer_deduplication").setLevel(logging.ERROR)
     return onnx_program(
         graph, inputs, outputs, opset=opset, dimensions=DIMENSIONS, translations=_translations()
     )

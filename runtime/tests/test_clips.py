@@ -286,7 +286,7 @@ def test_a_short_video_is_followed_as_in_pytorch(ending, sliding, tmp_path):
 @pytest.mark.parametrize("ending", [".onnx", ".xml"])
 @pytest.mark.slow
 def test_two_hundred_frames_are_followed_as_in_pytorch(neck, linker, ending, tmp_path):
-    """ResNet-18, two files."""
+    """ResNet-18, two files, of one size, which is quicker to trace."""
     need(ending)
     from dataclasses import replace
 
@@ -296,14 +296,16 @@ def test_two_hundred_frames_are_followed_as_in_pytorch(neck, linker, ending, tmp
     from pagoda.models import create_model
 
     torch.manual_seed(0)
-    small = {"short_side": 64, "long_side": 96, "num_keypoints": 17, "head_depth": 1, "width": 32}
+    size, frames = (48, 72), walk(200, (48, 72))
+    small = {"short_side": 48, "long_side": 72, "num_keypoints": 17, "head_depth": 1, "width": 32}
     model = create_model(f"detect_and_track_resnet18_{neck}", num_classes=1, **small).eval()
-    model.proposals = replace(model.proposals, inference=replace(model.proposals.inference, max_proposals=12))
-    frames = walk(200, (64, 96))
-    with torch.no_grad():  # scores as far apart as after training
-        clip = torch.from_numpy(np.stack(frames[:3])).permute(0, 3, 1, 2)
-        layer = model.box_head.head.classes
-        layer.weight *= 6 / model(model.input_spec.batch([clip])).class_logits.std()
-    export_clips(model, tmp_path / f"walk{ending}", sliding=True)
+    model.proposals = replace(model.proposals, inference=replace(model.proposals.inference, max_proposals=6))
+    clip = torch.from_numpy(np.stack(frames[:3])).permute(0, 3, 1, 2)
+    with torch.no_grad():  # what regions are worth, and scores, as far apart as after training
+        model.rpn_head.objectness.weight.normal_(std=0.3)
+        images, layer = model.input_spec.batch([clip]), model.box_head.head.classes
+        layer.weight *= 3 / model(images).class_logits.std()
+        layer.bias -= model(images).class_logits[0].mean(0) - torch.tensor([2.0, 0.0])
+    export_clips(model, tmp_path / f"walk{ending}", sliding=True, size=size)
     objects, linked = assert_followed_alike(model, tmp_path / f"walk.clips{ending}", frames, linker)
-    assert objects > 500 and linked > 100, (objects, linked)
+    assert objects > 200 and linked > 100, (objects, linked)

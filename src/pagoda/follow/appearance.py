@@ -49,9 +49,14 @@ class ModelAppearance(Appearance):
     def __init__(self, model: Detector) -> None:
         """Raises ValueError for an exported file that does not say what objects look like."""
         if not model.tells_appearance and not hasattr(model, "backbone"):
+            again = (
+                "follow with the checkpoint"
+                if model.sees_clips
+                else "export the model again with --appearance"
+            )
             raise ValueError(
-                "the exported file does not say what objects look like; export the model again with --appearance, or"
-                " name an .onnx file that embeds objects"
+                f"the exported file does not say what objects look like; {again}, or name an .onnx file that embeds"
+                " objects"
             )
         self._model, self._watch = model, PyramidWatch(model)
 

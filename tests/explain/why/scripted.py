@@ -15,6 +15,7 @@ from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.assembly import tabulate
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.fcos import FCOS
+from pagoda.detectors.ssd import SSD
 from pagoda.detectors.two_stage import Proposed
 from pagoda.detectors.yolov1 import YOLOv1
 from pagoda.explain.doctor.coverage import priors_at
@@ -122,6 +123,8 @@ def scripted(name: str, pictures: Sequence[Picture], **options: object) -> Detec
     small = {"width": 8, "norm_groups": 4} if "efficientdet" not in name else {}
     if "rcnn" in name:
         small = {"width": 8}
+    if "ssd" in name:
+        small = {}
     if "yolov1" in name:
         small = {"width": 8, "levels": (4,)}
     label_map = POSES if name.startswith("keypoint") else CLASSES
@@ -145,7 +148,7 @@ def priors_of(model: Detector) -> Tensor:
 def _dense(model: Detector, pictures: Sequence[Picture]) -> None:
     priors = priors_at(model, (SIDE, SIDE))
     every = torch.cat(priors)
-    of_points, of_cells = isinstance(model, FCOS), isinstance(model, YOLOv1)
+    of_points, of_cells, of_shares = (isinstance(model, kind) for kind in (FCOS, YOLOv1, SSD))
     encode: Callable[[Tensor, Tensor], Tensor] = (
         (lambda boxes, points: boxes_to_ltrb(points, boxes))
         if of_points
@@ -156,7 +159,11 @@ def _dense(model: Detector, pictures: Sequence[Picture]) -> None:
 
     def forward(images: ImageBatch) -> DenseOutputs:
         numbers = numbers_of(images)
-        logits = torch.full((len(numbers), len(every), len(CLASSES)), 0.0 if of_cells else NOTHING)
+        logits = torch.full(
+            (len(numbers), len(every), len(CLASSES) + of_shares), 0.0 if of_cells else NOTHING
+        )
+        if of_shares:
+            logits[..., -1] = -NOTHING
         centres = every if of_points or of_cells else (every[:, :2] + every[:, 2:]) / 2
         outputs = (
             encode(torch.cat([centres, centres + 0.01], dim=1), every).expand(len(numbers), -1, -1).clone()
@@ -165,6 +172,10 @@ def _dense(model: Detector, pictures: Sequence[Picture]) -> None:
             for said in pictures[number].said:
                 own = every[said.prior : said.prior + 1]
                 outputs[row, said.prior] = encode(torch.tensor([said.box]), own)[0]
+                if of_shares:
+                    shares = [said.scores.get(label, 1e-9) for label in range(len(CLASSES))]
+                    logits[row, said.prior] = torch.tensor([*shares, 1 - sum(shares)]).log()
+                    continue
                 for label, score in said.scores.items():
                     is_root = of_points and model.postprocess.combine == "root"
                     logits[row, said.prior, label] = score if of_cells else _logit(score, is_root)

@@ -14,7 +14,7 @@ from pagoda.explain.why.examine import why
 from pagoda.explain.why.records import Why
 
 TIMES = 25
-DENSE = ["fcos_resnet18_fpn", "retinanet_resnet18_fpn", "efficientdet_d0", "yolov1_resnet18"]
+DENSE = ["fcos_resnet18_fpn", "retinanet_resnet18_fpn", "efficientdet_d0", "yolov1_resnet18", "ssd_resnet18"]
 REGIONS = ["faster_rcnn_resnet18_fpn"]
 
 
@@ -72,6 +72,8 @@ class Planter:
 
     def plant(self, reason: str) -> Picture:
         label, box = self.draw.randrange(2), self.box()
+        if reason == "max_candidates":
+            label = 0  # SSD has candidates of each class
         first, second, *_ = near = self.priors_near(box, 9)
         assert len(near) == 9
         other = (label + 1) % 2

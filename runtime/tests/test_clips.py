@@ -279,7 +279,7 @@ def test_a_short_video_is_followed_as_in_pytorch(ending, sliding, tmp_path):
     path = tmp_path / f"walk{'.clips' if sliding else ''}{ending}"
     for linker in ("byte", "ocsort"):
         objects, linked = assert_followed_alike(model, path, walk(14, (72, 100)), linker)
-        assert objects > 100 and linked > 20
+        assert objects > 100 and linked > 10
 
 
 @pytest.mark.parametrize(("neck", "linker"), [("c4_3d", "byte"), ("3d", "ocsort")])

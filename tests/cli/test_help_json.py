@@ -21,6 +21,7 @@ PLACES = {verb: f"pagoda.cli.{verb}" for verb in VERBS if verb not in MODULES} |
     **{f"data {verb}": f"pagoda.cli.data.{verb}" for verb in ("convert", "merge", "split", "subset", "tile")},
     "track compare": "pagoda.cli.tracks.compare",
     "track eval": "pagoda.cli.tracks.evaluate",
+    "track tune": "pagoda.cli.tracks.tune",
     "track link": "pagoda.cli.tracks.link",
 }
 WORDS = {"number": "0.2", "integer": "64"}

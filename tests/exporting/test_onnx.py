@@ -166,7 +166,7 @@ def test_half_precision_is_refused(tmp_path):
 
 
 def test_clips_are_refused_with_what_can_be_had(tmp_path):
-    with pytest.raises(ValueError, match=r"no suppression of tubes.*export_forward\(model, num_frames=3\)"):
+    with pytest.raises(ValueError, match=r"take clips where others take pictures: pagoda.*export_clips"):
         export_onnx(
             create_model("detect_and_track_resnet18_3d", num_classes=1, width=16), tmp_path / "x.onnx"
         )

@@ -251,10 +251,13 @@ def test_probabilities_may_differ_in_two_cells_but_not_in_a_row() -> None:
 
 
 def test_names_follow_the_heads() -> None:
-    assert shape_names(SimpleNamespace(learns=set())) == []
-    assert shape_names(SimpleNamespace(learns={"keypoints"})) == ["keypoints", "keypoint_scores"]
+    def names(*learns: str, looks: bool = False) -> list[str]:
+        return shape_names(SimpleNamespace(learns=set(learns), exports_appearance=looks))
+
+    assert names() == [] and names("keypoints") == ["keypoints", "keypoint_scores"]
     every = ["masks", "keypoints", "keypoint_scores", "mask_probabilities"]
-    assert shape_names(SimpleNamespace(learns={"masks", "keypoints"})) == every
+    assert names("masks", "keypoints") == every
+    assert names("masks", "keypoints", looks=True) == [*every, "appearance"]
 
 
 @pytest.mark.slow

@@ -28,12 +28,11 @@ class TuneCommand:
     """Choose the linker that follows a model's objects best, and its numbers, and write them into the model's file.
 
     pagoda track tune runs/NAME-1/best.safetensors --data MOT/ --split train --val-split val
-    pagoda track runs/NAME-1/best.safetensors street.mp4 --linker card
 
     The model looks once at every frame of both splits. What it found is then linked with byte and ocsort, with and
     without appearance and camera motion, and with many other numbers; the first split chooses, by HOTA of boxes or by
     PoseTrack's MOTA of poses, and the second one says what it is worth. Where that is less than before, nothing is
-    written.
+    written. From then on pagoda track takes it with --linker card.
     """
 
     common = ("data", "split", "val_split", "trials", "appearance", "camera")

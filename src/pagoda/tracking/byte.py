@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 import numpy as np
 
@@ -66,7 +67,7 @@ class ByteTracker(StagedTracker):
         """See `StagedTracker.stages`."""
         return (
             Stage("known", "strong", self._fused, self.max_cost),
-            Stage("in sight", "weak", self._apart, self.max_low_cost),
+            Stage("in sight", "weak", attrgetter("apart"), self.max_low_cost),
             *self.by_looks(),
             Stage("new", "strong", self._fused, self.max_new_cost),
         )
@@ -104,10 +105,6 @@ class ByteTracker(StagedTracker):
         ages = last - tracks["first_frame"]
         gone[np.where(ages[a] > ages[b], b, a)] = True
         return gone
-
-    @staticmethod
-    def _apart(pairs: Pairs) -> np.ndarray:
-        return pairs.apart
 
     def _fused(self, pairs: Pairs) -> np.ndarray:
         costs = self.with_looks(1 - (1 - pairs.apart) * pairs.objects.scores, pairs)

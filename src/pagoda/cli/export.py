@@ -144,11 +144,7 @@ def main(arguments: Sequence[str]) -> int:
     command = parse(ExportCommand, "export", arguments)
     model = open_checkpoint(command.checkpoint, command.model, command.take)
     sweep_drafts(Path(command.output).parent)
-    report = (
-        _int8(command, saying_looks(model) if command.appearance else model)
-        if command.int8
-        else _compared(command, model)
-    )
+    report = _int8(command, model) if command.int8 else _compared(command, model)
     written = names_of_two(Path(command.output)) if command.sliding else (command.output,)
     told = f"{report.summary()}\nwritten: {' and '.join(map(str, written))}"
     print(json_text(report.to_dict()) if command.json else told)
@@ -182,6 +178,7 @@ def _compared(command: ExportCommand, model: Detector) -> ParityReport | RawHead
 
 def _int8(command: ExportCommand, model: Detector) -> Int8Report:
     check_exportable(model, command.size)
+    model = saying_looks(model) if command.appearance else model
     with chosen_with("--split"):
         data = dataset_for(model, open_annotations(command.data, command.split))
     check_scorable(model, data, flag="--split")

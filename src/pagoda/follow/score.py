@@ -101,9 +101,7 @@ def follow(
     annotated objects without track ids. `progress` is called with the frames done, over all videos.
     """
     labels = videos[0].tracks.label_map
-    if not set(labels.names) <= set(model.label_map.names):
-        check_same_classes(model.label_map.names, labels.names)
-    check_identities(videos)
+    check_followable(model, videos)
     is_pose, tracker = has_poses(model, videos), tracker_for(model, linker)
     done, linked = 0, []
     for video in videos:
@@ -164,10 +162,14 @@ def has_poses(model: Detector, videos: Sequence[Video]) -> bool:
     return "keypoints" in model.learns and bool(tracks) and is_known
 
 
-def check_identities(
-    videos: Sequence[Video], *, remedy: str = "score single frames alone (--linker none)"
+def check_followable(
+    model: Detector, videos: Sequence[Video], *, remedy: str = "score single frames alone (--linker none)"
 ) -> None:
-    """Raises ValueError, with the remedy, where annotated objects have no track id."""
+    """Raises ValueError for classes that the model does not know; and, with the remedy, where annotated objects have no
+    track id."""
+    labels = videos[0].tracks.label_map
+    if not set(labels.names) <= set(model.label_map.names):
+        check_same_classes(model.label_map.names, labels.names)
     for tracks in (video.tracks for video in videos):
         counts = np.ones(len(tracks), bool) if tracks.ignored is None else ~tracks.ignored
         loose = int((tracks.track_ids[counts] == UNLINKED).sum())

@@ -3,7 +3,8 @@
 The model looks at every frame once; what it found is linked again and again, with other numbers, and scored.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,13 +12,13 @@ import numpy as np
 from pagoda.data.tracks.posetrack_joints import to_posetrack_15
 from pagoda.data.videos import Video
 from pagoda.detectors.contract import Detector
-from pagoda.evaluation.runner import check_same_classes, in_classes_of
+from pagoda.evaluation.runner import in_classes_of
 from pagoda.evaluation.tracks.evaluator import TrackEvaluator
 from pagoda.evaluation.tracks.posetrack import PoseTrackEvaluator
 from pagoda.evaluation.tracks.result import text_columns
 from pagoda.follow.appearance import appearance_of
 from pagoda.follow.clips import FOLLOWING_LIMITS, detect_frames
-from pagoda.follow.score import Progress, check_identities
+from pagoda.follow.score import Progress, check_followable
 from pagoda.plain import JsonObject, check_counts, checked
 from pagoda.structures.linker_settings import LinkerSettings
 from pagoda.structures.tracks import Tracks
@@ -124,24 +125,21 @@ def find_videos(
     track ids; ImportError for camera="moving" without opencv.
     """
     labels = videos[0].tracks.label_map
-    if not set(labels.names) <= set(model.label_map.names):
-        check_same_classes(model.label_map.names, labels.names)
-    check_identities(videos, remedy="choose on videos that say who is who")
+    check_followable(model, videos, remedy="choose on videos that say who is who")
     look, moving = appearance_of(appearance, model), CameraMotion() if camera == "moving" else None
     done, result = 0, []
     for video in videos:
-        pictures = map(video.picture, range(video.tracks.num_frames))
+        waiting: deque[np.ndarray] = deque()  # a model of clips runs a few frames behind
         found, moves = [], []
-        for number, each in enumerate(
-            detect_frames(model, pictures, limits=FOLLOWING_LIMITS, appearance=look)
-        ):
+        for each in detect_frames(model, _pictures(video, waiting), limits=FOLLOWING_LIMITS, appearance=look):
+            picture = waiting.popleft()
             if model.label_map.names != labels.names:
                 each = in_classes_of(each, model.label_map, labels)
             found.append(each)
             if moving is not None:
                 objects = in_key_frame(each)
                 strong = objects.boxes[objects.scores >= 0.5].numpy()
-                moves.append(moving.update(video.picture(number), strong))
+                moves.append(moving.update(picture, strong))
             if progress is not None:
                 progress(done + len(found))
         if moving is not None:
@@ -149,6 +147,13 @@ def find_videos(
         done += len(found)
         result.append(FoundVideo(video.tracks, found, moves))
     return result
+
+
+def _pictures(video: Video, waiting: deque[np.ndarray]) -> Iterator[np.ndarray]:
+    """Its pixels, each read once; each frame waits for its objects."""
+    for frame in range(video.tracks.num_frames):
+        waiting.append(video.picture(frame))
+        yield waiting[-1]
 
 
 @checked
@@ -177,14 +182,13 @@ def tune(
             "tuning needs videos to choose on and others to tell what it is worth, got none of one kind"
         )
     metric = "pose MOTA" if is_pose else "HOTA"
-    count = 0
+    tried: list[Trial] = []
 
     def rated(settings: LinkerSettings) -> Trial:
-        nonlocal count
-        count += 1
+        tried.append(Trial(settings, score(settings, train)))
         if progress is not None:
-            progress(count)
-        return Trial(settings, score(settings, train))
+            progress(len(tried))
+        return tried[-1]
 
     def plain(linker: str, appearance: str, camera: str) -> LinkerSettings:
         return LinkerSettings(
@@ -202,12 +206,10 @@ def tune(
     best = max(ways, key=lambda trial: trial.score)
     good = sorted(ways, key=lambda trial: -trial.score)[: max(1, len(ways) // 2)]
     rng = np.random.default_rng(seed)
-    tried = list(ways)
     for number in range(trials):
         near = rng.uniform() < LOCAL_SHARE and number > 0
         around = best.settings if near else good[number % len(good)].settings
-        tried.append(rated(_other_numbers(around, rng, near=near)))
-        best = max(best, tried[-1], key=lambda trial: trial.score)
+        best = max(best, rated(_other_numbers(around, rng, near=near)), key=lambda trial: trial.score)
     first = ways[0]
     told = [("byte, its own numbers", first)]
     for what, settings in (

@@ -4,9 +4,9 @@ from functools import cached_property
 
 import numpy as np
 
-from pagoda.tracking.association import iou_costs, oks_costs
+from pagoda.tracking.association import cosine_costs, iou_costs, oks_costs
 from pagoda.tracking.motion import MotionModel
-from pagoda.tracking.objects import Objects, unit_length
+from pagoda.tracking.objects import Objects
 
 MAX_GROWTH = 1.4
 """of an object's height, up or down, while it is not seen"""
@@ -63,8 +63,7 @@ class Pairs:
         now = self.objects.appearance
         if now is None or "appearance" not in self._both:
             return None
-        before = unit_length(self.tracks["appearance"] - self._usual_look)
-        return 1 - before @ unit_length(now - self._usual_look).T
+        return cosine_costs(self.tracks["appearance"] - self._usual_look, now - self._usual_look)
 
     def within_reach(self, reach: float) -> np.ndarray:
         """(N, M) whether an object of a track's class and about its height is near where the track is expected: its

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pagoda.tracking.motion import move_boxes, move_points
-from pagoda.tracking.objects import Objects
+from pagoda.tracking.objects import Objects, unit_length
 
 PARTS = ("keypoints", "masks", "appearance")
 """what objects may have and tracks then keep as last seen, appearance as a running mean"""
@@ -80,8 +80,7 @@ def see(
         if now is None or name not in names:
             continue
         if name == "appearance":
-            now = momentum * tracks[name][seen] + (1 - momentum) * now
-            now /= np.maximum(np.linalg.norm(now, axis=1, keepdims=True), 1e-12)
+            now = unit_length(momentum * tracks[name][seen] + (1 - momentum) * now)
         tracks[name][seen] = now
 
 

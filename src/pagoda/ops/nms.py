@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -111,7 +111,6 @@ def soft_nms(
     return torch.cat(best_scores, dim=1), torch.cat(best_rows, dim=1)
 
 
-@torch.library.custom_op("pagoda::batch_survivors", mutates_args=())
 def batch_survivors(
     boxes: Tensor, scores: Tensor, labels: Tensor, num_classes: int, max_iou: float, inclusive: bool
 ) -> Tensor:
@@ -125,7 +124,7 @@ def batch_survivors(
     >>> batch_survivors(twins, scores, torch.tensor([[0, 0, 1]]), 2, 0.5, False)
     tensor([[False,  True, False]])
     """
-    return within_batch(nms_survivors, boxes, scores, labels, num_classes, max_iou, inclusive)
+    return torch.ops.pagoda.batch_survivors(boxes, scores, labels, num_classes, max_iou, inclusive)
 
 
 def within_batch(
@@ -152,8 +151,20 @@ def within_batch(
     return survivors
 
 
-@batch_survivors.register_fake
-def _batch_survivors_shape(
-    boxes: Tensor, scores: Tensor, labels: Tensor, num_classes: int, max_iou: float, inclusive: bool
-) -> Tensor:
+def define_survivors(name: str, survive: Callable[..., Tensor]) -> None:
+    """Give torch the operator pagoda::`name`, which is `survive` within each picture or clip of a batch.
+
+    `torch.library.custom_op` would bring torch's compiler along at the first call: seconds, for who only looks.
+    """
+    operator = f"pagoda::{name}"
+    takes = "Tensor boxes, Tensor scores, Tensor labels, int num_classes, float max_iou, bool inclusive"
+    torch.library.define(operator, f"({takes}) -> Tensor")
+    torch.library.impl(operator, "default", partial(within_batch, survive))
+    torch.library.register_fake(operator, _shape_of_survivors)
+
+
+def _shape_of_survivors(boxes: Tensor, scores: Tensor, *others: object) -> Tensor:
     return torch.empty_like(scores, dtype=torch.bool)
+
+
+define_survivors("batch_survivors", nms_survivors)

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pagoda.ops.boxes import box_areas, pairwise_iou
-from pagoda.ops.nms import nms_survivors, within_batch
+from pagoda.ops.nms import define_survivors, nms_survivors
 from pagoda.ops.roi import RoIPooling
 
 # Tubes compared at a time by suppression: their overlaps with a thousand others stay in the cache.
@@ -148,7 +148,6 @@ def _undefeated(beats: Bool[Tensor, "n n"]) -> Bool[Tensor, " n"]:
         standing = still
 
 
-@torch.library.custom_op("pagoda::batch_tube_survivors", mutates_args=())
 def batch_tube_survivors(
     tubes: Tensor, scores: Tensor, labels: Tensor, num_classes: int, max_iou: float, inclusive: bool
 ) -> Tensor:
@@ -161,11 +160,7 @@ def batch_tube_survivors(
     >>> batch_tube_survivors(twins, scores, torch.tensor([[0, 0, 1]]), 2, 0.5, False)
     tensor([[False,  True, False]])
     """
-    return within_batch(tube_survivors, tubes, scores, labels, num_classes, max_iou, inclusive)
+    return torch.ops.pagoda.batch_tube_survivors(tubes, scores, labels, num_classes, max_iou, inclusive)
 
 
-@batch_tube_survivors.register_fake
-def _batch_tube_survivors_shape(
-    tubes: Tensor, scores: Tensor, labels: Tensor, num_classes: int, max_iou: float, inclusive: bool
-) -> Tensor:
-    return torch.empty_like(scores, dtype=torch.bool)
+define_survivors("batch_tube_survivors", tube_survivors)

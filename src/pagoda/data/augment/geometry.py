@@ -11,10 +11,10 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional
+from torch.nn.functional import interpolate
 
 from pagoda.ops.boxes import box_areas, clip_boxes
+from pagoda.ops.resize import antialiased
 from pagoda.structures.instances import Targets
 
 MIN_SIDE = 1.0
@@ -64,7 +64,7 @@ def resize(picture: Tensor, targets: Targets, height: int, width: int) -> tuple[
     """
     if frame_of(picture, targets) == (height, width):
         return picture, targets
-    picture = functional.resize(picture, [height, width], antialias=True)
+    picture = antialiased(picture, (height, width))
     old_height, old_width = targets.image_size
     scale_y, scale_x = height / old_height, width / old_width
     factors = targets.boxes.new_tensor([scale_x, scale_y, scale_x, scale_y])
@@ -169,7 +169,6 @@ def mirror(
     [[7.0, 0.0, 9.0, 2.0]]
     """
     height, width = frame_of(picture, targets)
-    flip = functional.vertical_flip if upside_down else functional.horizontal_flip
     axis, side = (1, height) if upside_down else (0, width)
     boxes = targets.boxes.clone()
     boxes[:, axis], boxes[:, axis + 2] = side - targets.boxes[:, axis + 2], side - targets.boxes[:, axis]
@@ -179,9 +178,9 @@ def mirror(
         keypoints = keypoints[:, order]
         keypoints[..., axis] = side - keypoints[..., axis]
         visibility = None if visibility is None else visibility[:, order]
-    masks = None if targets.masks is None else flip(targets.masks)
+    masks = None if targets.masks is None else targets.masks.flip(-1 - axis)
     moved = replace(targets, boxes=boxes, masks=masks, keypoints=keypoints, visibility=visibility)
-    return flip(picture), moved
+    return picture.flip(-1 - axis), moved
 
 
 def cover_targets(targets: Targets, covered: Bool[Tensor, "h w"], min_share: float) -> Targets:
@@ -252,11 +251,8 @@ def _wide_enough(boxes: Float[Tensor, "n 4"]) -> Bool[Tensor, " n"]:
 def _resize_masks(masks: Bool[Tensor, "n h w"], height: int, width: int) -> Bool[Tensor, "n h2 w2"]:
     # "nearest" of torch picks the corner of each pixel and so moves masks by up to half a pixel against
     # boxes and picture; "nearest exact" picks the centre
-    nearest = InterpolationMode.NEAREST_EXACT
-    resized = functional.resize(
-        masks.view(torch.uint8), [height, width], interpolation=nearest, antialias=False
-    )
-    return resized.view(torch.bool)
+    resized = interpolate(masks.view(torch.uint8)[:, None], (height, width), mode="nearest-exact")
+    return resized[:, 0].view(torch.bool)
 
 
 def _follow_masks(

@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torchvision.transforms import v2
-from torchvision.tv_tensors import BoundingBoxes
 
 from pagoda.data.augment import geometry
 from pagoda.data.augment.draws import below, between, happens, probability, scaled
@@ -25,6 +23,12 @@ from pagoda.structures.instances import Targets
 Transform = Callable[[Tensor, Targets], tuple[Tensor, Targets]]
 PADDING_GREY = 114
 """Close to the mean of natural pictures, so that padding is near zero once normalised."""
+
+
+def _load_torchvision() -> None:
+    """Where a transform is made that needs it: its import takes seconds, in each worker if not before they start; and
+    none where pictures are only looked at."""
+    import torchvision.transforms.v2  # noqa: F401
 
 
 @dataclass(frozen=True)
@@ -277,12 +281,18 @@ class RandomIoUCrop:
     boxes_from_masks: bool = True
     """False: boxes of cropped objects end at the crop, whatever is left of their masks"""
 
+    def __post_init__(self) -> None:
+        _load_torchvision()
+
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         height, width = frame_of(picture, targets)
         learnable = targets.boxes[~targets.ignored]
         has_room = min(height, width) * self.min_scale >= 1  # a crop of no pixels has no aspect
         if not (happens(self.p) and len(learnable) and has_room):
             return picture, targets
+        from torchvision.transforms import v2
+        from torchvision.tv_tensors import BoundingBoxes
+
         options = [*self.min_ious, 1.0]
         crop = v2.RandomIoUCrop(self.min_scale, self.max_scale, self.min_aspect, self.max_aspect, options)
         boxes = BoundingBoxes(learnable, format="XYXY", canvas_size=(height, width))
@@ -312,8 +322,13 @@ class PhotometricDistort:
     p: float = 0.5
     """of each change by itself, 0 … 1"""
 
+    def __post_init__(self) -> None:
+        _load_torchvision()
+
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         frame_of(picture, targets)
+        from torchvision.transforms import v2
+
         colors = v2.RandomPhotometricDistort(p=probability(self.p))(picture[:3])
         return colors if len(picture) == 3 else torch.cat([colors, picture[3:]]), targets
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtr, stdtrit
 
 from pagoda.evaluation.coco.matching import LEFT_OUT, RIGHT, Matches
 
@@ -73,7 +73,7 @@ def widened_tail(tail: float, count: int) -> float:
     >>> round(widened_tail(0.025, 5), 4), round(widened_tail(0.025, 1000), 4)
     (0.001, 0.0248)
     """
-    return float(stats.norm.cdf(stats.t.ppf(tail, count - 1) * math.sqrt(count / (count - 1))))
+    return float(ndtr(stdtrit(count - 1, tail) * math.sqrt(count / (count - 1))))
 
 
 class _Curves(NamedTuple):

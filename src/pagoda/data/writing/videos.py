@@ -1,8 +1,9 @@
 """Annotated videos read whole, and written as MOTChallenge's or PoseTrack's folders, or frame by frame as pictures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -11,14 +12,16 @@ from pagoda.data.tracks.folders import find_videos, open_videos
 from pagoda.data.tracks.mot import MAX_VIDEO_BYTES
 from pagoda.data.tracks.mot_classes import PEDESTRIAN
 from pagoda.data.tracks.posetrack_writing import write_posetrack_truth
+from pagoda.data.unread.videos import unread_of_videos
 from pagoda.data.videos import Video, check_same_labels, frame_files, frame_table, labelled_frames
 from pagoda.data.writing.contents import Contents, contents_of
 from pagoda.data.writing.holding import VIDEO_PROPERTIES, FormatName, Loss, loss_of
-from pagoda.data.writing.unread import unread_of_sequences
+from pagoda.data.writing.unread import unread_losses
 from pagoda.files.atomic import safe_names
 from pagoda.ops.boxes import xyxy_to_xywh
 from pagoda.pictures.read import picture_size
 from pagoda.plain import checked
+from pagoda.structures.labels import LabelMap
 from pagoda.structures.tracks import UNLINKED, Tracks
 
 Pairs = list[tuple[Path, str]]
@@ -29,6 +32,10 @@ Pairs = list[tuple[Path, str]]
 class VideoContents:
     """The videos of a folder, split by split."""
 
+    noun: ClassVar[str] = "video"
+    """what it is made of"""
+    kind: FormatName
+    """the format it was read from"""
     source: str
     """what was read, for messages"""
     splits: Mapping[str, tuple[Video, ...]]
@@ -37,6 +44,8 @@ class VideoContents:
     """what was read"""
     unread: tuple[Loss, ...] = ()
     """what stands in the files that were read, but no reader takes up"""
+    told: tuple[str, ...] = ()
+    """what was done to it, a line each"""
 
     @property
     def videos(self) -> list[Video]:
@@ -44,23 +53,78 @@ class VideoContents:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was taken for granted or left out in reading, a line each."""
+        """What was done, taken for granted or left out, a line each."""
         notes = [note for video in self.videos for note in (*video.notes, *video.tracks.notes)]
-        return tuple(dict.fromkeys(notes))
+        return tuple(dict.fromkeys([*self.told, *notes]))
+
+    @property
+    def label_map(self) -> LabelMap:
+        return self.videos[0].tracks.label_map
+
+    @property
+    def num_pictures(self) -> int:
+        return sum(video.tracks.num_frames for video in self.videos)
+
+    @property
+    def num_objects(self) -> int:
+        return sum(len(video.tracks) for video in self.videos)
+
+    @property
+    def pictures(self) -> dict[str, tuple[Path, ...]]:
+        """Split → the files of all frames."""
+        return {split: tuple(frame_files(videos)) for split, videos in self.splits.items()}
+
+    def names(self, split: str) -> list[str]:
+        """What each video of a split is called."""
+        return [video.tracks.name for video in self.splits[split]]
+
+    def files(self, split: str) -> list[tuple[Path, ...]]:
+        """What is never divided: the frames of each video."""
+        return [tuple(frame_files([video])) for video in self.splits[split]]
+
+    def counts(self, split: str) -> np.ndarray:
+        """(N, C) rows of each class in each video of a split."""
+        labels = [video.tracks.labels for video in self.splits[split]]
+        rows = [np.bincount(each, minlength=len(self.label_map)) for each in labels]
+        return np.array(rows, np.int64).reshape(-1, len(self.label_map))
+
+    def changed(self, change: Callable[[Tracks], Tracks]) -> "VideoContents":
+        """The same with other tracks for each video, of the same frames."""
+        splits = {
+            split: tuple(replace(video, tracks=change(video.tracks)) for video in videos)
+            for split, videos in self.splits.items()
+        }
+        return replace(self, splits=splits)
+
+    def taken(self, chosen: Mapping[str, np.ndarray]) -> "VideoContents":
+        """Only these videos, positions in their split, in that order; splits that are not named are left out."""
+        splits = {split: tuple(self.splits[split][k] for k in which) for split, which in chosen.items()}
+        return replace(self, splits=splits)
+
+    def divided(self, split: str, picked: Mapping[str, np.ndarray]) -> "VideoContents":
+        """The videos of one split in others, each whole: name → positions."""
+        videos = self.splits[split]
+        return replace(self, splits={name: tuple(videos[k] for k in which) for name, which in picked.items()})
+
+    def noted(self, notes: Sequence[str]) -> "VideoContents":
+        """With what was done to it, before what was known."""
+        return replace(self, told=(*notes, *self.told))
 
 
 def open_video_contents(path: str | Path, splits: Sequence[str] = ()) -> VideoContents:
-    """All splits of a folder of annotated videos, or those that are named.
+    """All splits of a folder of annotated videos, or those that are named; "train+val" is both as one.
 
     Raises ValueError or FileNotFoundError as `open_videos`, and for videos of different classes.
     """
     found = find_videos(Path(path))
-    for split in splits:
-        if "+" not in split:
-            choose_split(found, split, str(path))
     opened = {split: tuple(open_videos(path, split)) for split in splits or found}
-    sequences = [each for each in dict.fromkeys(sum(found.values(), ())) if each.is_dir()]
-    contents = VideoContents(str(path), opened, (Path(path),), unread_of_sequences(sequences))
+    parts = [[split] if split in found else split.split("+") for split in opened]
+    sources = [
+        source for each in parts for name in each for source in choose_split(found, name.strip(), str(path))
+    ]
+    unread = unread_losses(unread_of_videos(dict.fromkeys(sources)))
+    kind: FormatName = "mot" if sources[0].is_dir() else "posetrack"
+    contents = VideoContents(kind, str(path), opened, (Path(path),), unread)
     check_same_labels(contents.videos)
     return contents
 

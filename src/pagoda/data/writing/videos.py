@@ -22,6 +22,7 @@ from pagoda.ops.boxes import xyxy_to_xywh
 from pagoda.pictures.read import picture_size
 from pagoda.plain import checked
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.posetrack_skeletons import PERSON_15, PERSON_17, POSETRACK_15
 from pagoda.structures.tracks import UNLINKED, Tracks
 
 Pairs = list[tuple[Path, str]]
@@ -143,39 +144,41 @@ def as_frames(contents: VideoContents) -> Contents:
 def hold_videos(contents: VideoContents, name: FormatName) -> tuple[VideoContents, tuple[Loss, ...]]:
     """The videos as they come back, and what of `VIDEO_PROPERTIES` is lost; for formats of pictures the latter alone,
     for `hold` does the rest."""
-    counts = {each.key: _count(contents.videos, each.key) for each in VIDEO_PROPERTIES}
+    counts = {each.key: _count(contents, each.key) for each in VIDEO_PROPERTIES}
     losses = [
         loss_of(each, counts[each.key], name)
         for each in VIDEO_PROPERTIES
         if name in each.becomes and counts[each.key]
     ]
+    if name not in ("mot", "posetrack"):
+        return contents, tuple(losses)
     held = {
-        split: tuple(replace(video, tracks=_held(video.tracks, name)) for video in videos)
+        split: tuple(
+            replace(video, tracks=_held(video, word, name))
+            for video, word in zip(videos, _words(videos), strict=True)
+        )
         for split, videos in contents.splits.items()
     }
     return replace(contents, splits=held), tuple(losses)
 
 
-def _count(videos: Sequence[Video], key: str) -> int:
+def _count(contents: VideoContents, key: str) -> int:
+    videos = contents.videos
     tracks = [video.tracks for video in videos]
     if key == "frame_names":
         places = (enumerate(frame_files([video])) for video in videos)
         return sum(path.stem != f"{k + 1:06d}" for frames in places for k, path in frames)
+    if key == "video_names":
+        pairs = (zip(each, _words(each), strict=True) for each in contents.splits.values())
+        return sum(video.tracks.name != word for each in pairs for video, word in each)
+    if key == "class_numbers":
+        numbers = enumerate(contents.label_map.category_ids, 1)
+        return sum(number != place for place, number in numbers)
     if key == "regions":
         return sum(bool(polygons) for each in tracks for polygons in each.ignore_regions.values())
     if key == "unlabelled":
         return sum(int((~labelled_frames(each)).sum()) for each in tracks)
-    masks = {
-        "unlinked": lambda each: (each.track_ids == UNLINKED) & ~_ignored(each),
-        "ignored_rows": _ignored,
-        "distractors": lambda each: _or_none(each, each.distractors),
-        "poses": lambda each: (
-            np.isfinite(each.keypoints).all(2).any(1) if each.keypoints is not None else _none(each)
-        ),
-        "heads": lambda each: _or_none(each, each.head_boxes is not None),
-        "scores": lambda each: each.scores != 1,
-    }
-    return sum(int(masks[key](each).sum()) for each in tracks)
+    return sum(int(_COUNTED[key](each).sum()) for each in tracks)
 
 
 def _none(tracks: Tracks) -> np.ndarray:
@@ -190,15 +193,38 @@ def _ignored(tracks: Tracks) -> np.ndarray:
     return _or_none(tracks, tracks.ignored)
 
 
-def _held(tracks: Tracks, name: FormatName) -> Tracks:
-    """Rows that the format has a place for."""
-    if name not in ("mot", "posetrack"):
-        return tracks
-    kept = (tracks.track_ids != UNLINKED) | _ignored(tracks)
+def _has_track(tracks: Tracks) -> np.ndarray:
+    return (tracks.track_ids != UNLINKED) & ~_ignored(tracks)
+
+
+_COUNTED: Mapping[str, Callable[[Tracks], np.ndarray]] = {
+    "class_names": lambda each: (
+        _has_track(each) & (np.array(each.label_map.names)[each.labels] != PERSON_17.names[0])
+    ),
+    "unlinked": lambda each: (each.track_ids == UNLINKED) & ~_ignored(each),
+    "ignored_rows": lambda each: _ignored(each),
+    "distractors": lambda each: _or_none(each, each.distractors),
+    "poses": lambda each: (
+        np.isfinite(each.keypoints).all(2).any(1) if each.keypoints is not None else _none(each)
+    ),
+    "heads": lambda each: _or_none(each, each.head_boxes is not None),
+    "scores": lambda each: each.scores != 1,
+}
+"""key of a `Property` → the rows that it concerns"""
+
+
+def _held(video: Video, word: str, name: FormatName) -> Tracks:
+    """The rows that the format has a place for, with what it can say of them."""
+    tracks = replace(video.tracks, image_size=_size(video))
     if name == "posetrack":
-        kept &= ~_ignored(tracks)
-        return replace(tracks.rows(kept), ignored=None, distractors=None, regions=None)
-    return replace(tracks.rows(kept), keypoints=None, keypoint_scores=None, head_boxes=None)
+        people = tracks.rows(_has_track(tracks))
+        known = tracks.label_map.skeleton
+        label_map = PERSON_15 if known is not None and known.names == POSETRACK_15.names else PERSON_17
+        nobody = {"ignored": None, "distractors": None, "regions": None, "of_other_class": None}
+        return replace(people, **nobody, name=word, label_map=label_map, labels=np.zeros_like(people.labels))
+    names = LabelMap.from_names(tracks.label_map.names)
+    kept = tracks.rows((tracks.track_ids != UNLINKED) | _ignored(tracks))
+    return replace(kept, label_map=names, keypoints=None, keypoint_scores=None, head_boxes=None)
 
 
 def write_posetrack_files(contents: VideoContents, folder: Path) -> Pairs:

@@ -49,7 +49,7 @@ def tracks_of_posetrack(draw: st.DrawFn, name: str, num_joints: int) -> Tracks:
     return Tracks(
         frames,
         np.where(np.random.default_rng(seed).random(count) < 0.2, UNLINKED, ids) if seed % 3 == 0 else ids,
-        np.concatenate([corners.min(1), corners.max(1)], 1),
+        np.concatenate([corners.min(1), corners.max(1) + 2], 1),  # all in one pixel are taken for shares
         np.ones(count) if seed % 2 else np.full(count, 0.5),
         np.zeros(count, np.int64),
         PERSON_17 if num_joints == 17 else PERSON_15,
@@ -105,7 +105,7 @@ def mot_sets(draw: st.DrawFn) -> tuple[tuple[str, ...], dict[str, tuple[int, lis
         for frame, track in zip(*keys(draw, num_frames), strict=True):
             box = draw(
                 st.tuples(numbers, numbers, numbers, numbers).map(
-                    lambda v: (v[0], v[1], abs(v[2]), abs(v[3]))
+                    lambda v: (v[0], v[1], abs(v[2]) + 2, abs(v[3]) + 2)
                 )
             )
             flag, label = draw(st.sampled_from([1, 1, 1, 0])), draw(st.integers(1, len(classes)))
@@ -202,15 +202,17 @@ def check_losses(before: VideoContents, after: VideoContents, losses: Counter, n
         assert after.label_map.names == before.label_map.names and not losses["class_names"]
 
 
-def through_all(source: VideoContents, folder: Path, formats: list[str]) -> tuple[int, list[VideoContents]]:
+def through_all(source: VideoContents, folder: Path) -> tuple[int, list[VideoContents]]:
     """How many data sets were written and read again, and those that are of videos."""
-    found = []
-    for number, name in enumerate(formats):
-        planned = plan(source, name)  # type: ignore[arg-type]
+    found, written = [], 0
+    for number, name in enumerate(TITLES):
         try:
-            out = write_dataset(planned, folder / f"{number}-{name}")
+            planned = plan(source, name)  # type: ignore[arg-type]
         except ValueError as error:
-            pytest.fail(f"{name}: {error}")
+            assert "no objects" in str(error) and name in ("voc", "labelme")
+            continue
+        out = write_dataset(planned, folder / f"{number}-{name}")
+        written += 1
         if name in OF_VIDEOS:
             back = open_video_contents(out)
             same_videos(planned.held, back, name)  # type: ignore[arg-type]
@@ -218,17 +220,13 @@ def through_all(source: VideoContents, folder: Path, formats: list[str]) -> tupl
             found.append(back)
         else:
             same(planned.held, open_contents(out))  # type: ignore[arg-type]
-    return len(formats), found
+    return written, found
 
 
 def check_every_pair(source: VideoContents, folder: Path) -> int:
-    formats = list(TITLES) if source.num_objects else ["coco", "yolo", *OF_VIDEOS]
-    count, found = through_all(source, folder, formats)
+    count, found = through_all(source, folder)
     for number, back in enumerate(found):
-        again, _ = through_all(
-            back, folder / f"again-{number}", formats if back.num_objects else ["coco", *OF_VIDEOS]
-        )
-        count += again
+        count += through_all(back, folder / f"again-{number}")[0]
     return count
 
 

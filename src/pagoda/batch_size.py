@@ -19,14 +19,13 @@ OF_PROCESSORS, OF_ACCELERATORS = 8, 16
 
 @checked
 class BatchSize:
-    """At most so many items are worked on at a time, as evenly as they divide, and half as many each time they do not
-    fit into memory.
+    """So many items are worked on at a time, half as many each time they do not fit into memory.
 
     `wanted` "auto" suits the device: 8 on processors, 16 on accelerators. Raises ValueError for a number below 1.
 
     >>> size = BatchSize(3)
     >>> size.run(lambda numbers: [sum(numbers)] * len(numbers), [1, 2, 3, 4])
-    [3, 3, 7, 7]
+    [6, 6, 6, 4]
     """
 
     size: int
@@ -44,8 +43,7 @@ class BatchSize:
         """
         made: list[Made] = []
         while len(made) < len(items):
-            left = len(items) - len(made)
-            part = items[len(made) : len(made) + -(-left // -(-left // self.size))]
+            part = items[len(made) : len(made) + self.size]
             try:
                 made.extend(work(part))
             except RuntimeError as error:

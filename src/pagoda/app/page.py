@@ -12,6 +12,11 @@ SWEEP_SECONDS = (600, 86_400)
 """how often uploaded files and shown pictures are looked through, and how old they may become"""
 
 
+IN_TURN = {"concurrency_id": "page", "concurrency_limit": 1}
+"""What looks at a session and gives another runs one after the other, in the order in which it was asked for: two at
+once would begin with the same one, and what the first did would be lost with the second."""
+
+
 class _Shown(NamedTuple):
     """A picture that can be clicked."""
 
@@ -145,7 +150,7 @@ def _picture(gradio: Any, name: str, place: str) -> _Shown:
 
 def _wire(gradio: Any, blocks: Any, events: Events, parts: _Parts) -> None:
     """Which event does what; nothing of it can be called but by the page."""
-    hidden = {"api_visibility": "private"}
+    hidden = {"api_visibility": "private", **IN_TURN}
     outputs = [parts.session, *parts.seen]
 
     def shown(act: Callable[..., Step]) -> Callable[..., list[Any]]:
@@ -197,7 +202,12 @@ def _wire_clicks(gradio: Any, events: Events, parts: _Parts, outputs: list[Any])
     acts += [(shown, click_found(model)) for model, shown in enumerate(parts.found)]
     for shown, act in acts:
         shown.image.select(
-            clicked(act), [parts.session], outputs, api_visibility="private", show_progress="hidden"
+            clicked(act),
+            [parts.session],
+            outputs,
+            api_visibility="private",
+            show_progress="hidden",
+            **IN_TURN,
         )
 
 

@@ -143,6 +143,26 @@ def test_classes_of_videos_are_chosen(tmp_path: Path, capsys: pytest.CaptureFixt
     assert [video.tracks.name for video in open_videos(tmp_path / "one", "train")] == ["walk_0001"]
 
 
+def test_splits_without_videos_are_left_out_and_said(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert run("data", "split", source, tmp_path / "two", "--val", 0.25) == 0
+    train = [video.tracks.name for video in open_videos(tmp_path / "two", "train")]
+    for to in ("same", "coco"):
+        words = ["--pictures", *train, "--to", to]
+        assert run("data", "subset", tmp_path / "two", tmp_path / to, *words) == 0
+        assert "note: val has no video any more, and is left out" in capsys.readouterr().err
+    assert len(open_videos(tmp_path / "same", "train")) == 3
+    (val,) = open_videos(tmp_path / "two", "val")
+    words = ["--splits", "val", "--pictures", val.tracks.name, "--classes", val.tracks.label_map.names[0]]
+    assert run("data", "subset", tmp_path / "two", tmp_path / "one", *words) == 0
+
+
+def test_frames_are_not_skipped(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert run("data", "subset", source, tmp_path / "out", "--first", 1, "--skip-missing") == 1
+    assert "of which every frame is needed" in capsys.readouterr().err
+
+
 def test_too_few_videos_are_said(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     source = walk(tmp_path / "poses", count=1)
     assert run("data", "split", source, tmp_path / "out", "--val", 0.5) == 1

@@ -15,8 +15,16 @@ from pagoda.plain import checked
 def open_any(
     data: str, splits: Sequence[str] = (), *, to: str = "same", skip_missing: bool = False
 ) -> Contents | VideoContents:
-    """All splits, or those that are named. Where a folder is both, videos are meant by a format of videos alone."""
+    """All splits, or those that are named. Where a folder is both, videos are meant by a format of videos alone.
+
+    Raises ValueError where pictures of videos are to be skipped.
+    """
     if _are_videos(data, to):
+        if skip_missing:
+            raise ValueError(
+                f"{data} holds videos, of which every frame is needed, so that --skip-missing cannot be followed; put the"
+                " frames back, or take the annotations of a video without them out of the folder"
+            )
         return open_video_contents(data, splits)
     return open_contents(data, splits, skip_missing=skip_missing)
 

@@ -98,9 +98,14 @@ class VideoContents:
         return replace(self, splits=splits)
 
     def taken(self, chosen: Mapping[str, np.ndarray]) -> "VideoContents":
-        """Only these videos, positions in their split, in that order; splits that are not named are left out."""
+        """Only these videos, positions in their split, in that order; splits that are not named are left out, and with
+        a note those that have none any more. Raises ValueError where no video is left."""
         splits = {split: tuple(self.splits[split][k] for k in which) for split, which in chosen.items()}
-        return replace(self, splits=splits)
+        empty = [split for split, videos in splits.items() if not videos]
+        if len(empty) == len(splits):
+            raise ValueError(f"no video of {self.source} is left to be written; choose others")
+        notes = [f"{split} has no video any more, and is left out" for split in empty]
+        return replace(self, splits={split: each for split, each in splits.items() if each}).noted(notes)
 
     def divided(self, split: str, picked: Mapping[str, np.ndarray]) -> "VideoContents":
         """The videos of one split in others, each whole: name → positions."""

@@ -35,7 +35,7 @@ class VideoContents:
 
     noun: ClassVar[str] = "video"
     """what it is made of"""
-    kind: FormatName
+    kind: str
     """the format it was read from"""
     source: str
     """what was read, for messages"""
@@ -129,7 +129,7 @@ def open_video_contents(path: str | Path, splits: Sequence[str] = ()) -> VideoCo
         source for each in parts for name in each for source in choose_split(found, name.strip(), str(path))
     ]
     unread = unread_losses(unread_of_videos(dict.fromkeys(sources)))
-    kind: FormatName = "mot" if sources[0].is_dir() else "posetrack"
+    kind = "mot" if sources[0].is_dir() else "posetrack"
     contents = VideoContents(kind, str(path), opened, (Path(path),), unread)
     check_same_labels(contents.videos)
     return contents

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from pagoda.app.events import Events, Step, View
 from pagoda.app.session import Session
-from pagoda.app.work import Work
+from pagoda.app.work import Ended, Work
 from pagoda.tracking.linking import LINKERS
 
 SWEEP_SECONDS = (600, 86_400)
@@ -156,9 +156,12 @@ def _wire(gradio: Any, blocks: Any, events: Events, parts: _Parts, work: Work) -
 
     def shown(act: Callable[..., Step]) -> Callable[..., list[Any]]:
         def event(*given: Any) -> list[Any]:
-            with work.one():
-                session, view = act(*given)
-                return [session, *_seen(gradio, view)]
+            try:
+                with work.one():
+                    session, view = act(*given)
+                    return [session, *_seen(gradio, view)]
+            except Ended:
+                return [gradio.skip()] * len(outputs)
 
         return event
 
@@ -191,9 +194,12 @@ def _wire(gradio: Any, blocks: Any, events: Events, parts: _Parts, work: Work) -
 def _wire_clicks(gradio: Any, events: Events, parts: _Parts, outputs: list[Any], work: Work) -> None:
     def clicked(act: Callable[[Session, float, float], Step]) -> Callable[..., list[Any]]:
         def event(session: Session, click: gradio.SelectData) -> list[Any]:
-            with work.one():
-                session, view = act(session, *map(float, click.index))
-                return [session, *_seen(gradio, view)]
+            try:
+                with work.one():
+                    session, view = act(session, *map(float, click.index))
+                    return [session, *_seen(gradio, view)]
+            except Ended:
+                return [gradio.skip()] * len(outputs)
 
         return event
 

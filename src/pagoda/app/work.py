@@ -11,6 +11,10 @@ END_SECONDS = 60
 """that a picture or a frame may take which is being looked at when the end is asked for"""
 
 
+class Ended(Exception):
+    """The page has ended, and nothing new begins."""
+
+
 @checked
 class Work:
     """All that is under way for anybody.
@@ -35,10 +39,10 @@ class Work:
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """In the block a piece of work is under way. Raises OSError after the end."""
+        """In the block a piece of work is under way. Raises Ended after the end."""
         with self._changed:
             if self.is_over:
-                raise OSError("the page has ended")
+                raise Ended
             self.num_running += 1
         try:
             yield
@@ -59,8 +63,11 @@ class Work:
 
     def _steps(self, frames: Generator[Any]) -> Iterator[Any]:
         while True:
-            with self.one():
-                step = next(frames, None)
+            try:
+                with self.one():
+                    step = next(frames, None)
+            except Ended:
+                return
             if step is None:
                 return
             yield step

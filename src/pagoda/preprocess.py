@@ -230,8 +230,14 @@ class InputSpec:
         pixels = with_channels(pixels, self.channels)
         mean = torch.tensor(self.mean, device=pixels.device)[:, None, None]
         std = torch.tensor(self.std, device=pixels.device)[:, None, None]
+        pixels = pixels.to(torch.float32, copy=True)
+        lines = pixels
+        if pixels.ndim == 3 and pixels.permute(1, 2, 0).is_contiguous():
+            # As pictures are read, colours lie side by side: whole lines at once, not three numbers at a time.
+            lines = pixels.permute(1, 2, 0).flatten(1)
+            mean, std = (values.flatten().repeat(pixels.shape[2]) for values in (mean, std))
         # In this order, so that the last bits are those of the programs which the weights are from.
-        pixels = pixels.to(torch.float32, copy=True).div_(self.scale).sub_(mean).div_(std)
+        lines.div_(self.scale).sub_(mean).div_(std)
         if self.channel_order == "RGB" or self.channels == 1:
             return pixels
         if self.channels == 3:
@@ -292,9 +298,8 @@ class InputSpec:
         height, width = (self.padded(max(sides)) for sides in zip(least, *sizes, strict=True))
         # Channels last: convolutions follow the layout of their input, and this one is the faster everywhere.
         order = torch.channels_last_3d if frames else torch.channels_last
-        pixels = torch.zeros(len(sizes), self.channels, *frames, height, width, device=device).contiguous(
-            memory_format=order
-        )
+        shape = (len(sizes), self.channels, *frames, height, width)
+        pixels = torch.empty(shape, device=device, memory_format=order).zero_()
         if self.fit == "corner":
             pixels += self._normal_border(pixels)
         for image, (picture, (h, w)) in enumerate(zip(normalized, sizes, strict=True)):

@@ -185,6 +185,19 @@ def test_a_video_is_followed(events, video, tmp_path):
     assert list(events.follow(session, "byte"))[-1].said == "There is no video at hand."
 
 
+@pytest.mark.parametrize("num_frames", [0, 3])
+def test_a_video_that_is_stopped_says_nothing_more(events, video, num_frames):
+    session, _ = events.upload(Session(), [str(video)])
+    asked = []
+
+    def is_over():
+        asked.append(len(asked))
+        return len(asked) > num_frames
+
+    assert all(view.video is None for view in events.follow(session, "byte", is_over))
+    assert len(asked) == num_frames + 1
+
+
 @pytest.mark.slow
 def test_a_model_of_clips_follows_a_video_and_refuses_a_picture(video, picture):
     small = {"width": 16, "head_depth": 1, "short_side": 64, "long_side": 80}

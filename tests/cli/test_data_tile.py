@@ -61,6 +61,23 @@ def test_a_damaged_picture_is_told_and_the_others_are_there(folder, tmp_path, ca
     assert report["tiles"]["size"] == 48 and report["splits"]["train"]["pictures"] == 3
 
 
+def test_what_is_cut_and_dropped_stands_in_the_report(folder, tmp_path):
+    words = ["--size", 30, "--empty-share", 0, "--picture-format", "jpg"]
+    assert run("data", "tile", folder, tmp_path / "tiles", *words) == 0
+    report = json.loads((tmp_path / "tiles" / "losses.json").read_text())
+    told = {loss["what"]: loss["count"] for loss in report["losses"]}
+    tiling = Tiling(size=30, empty_share=0)
+    cuts = [cut_annotations(open_annotations(folder, split), tiling) for split in ("train", "val")]
+    there = sum(map(len, cuts))
+    wanted = {"cut": 0, "little_seen": 0, "never_whole": 0, "empty_tiles": 0, "jpeg": there, "ids": there}
+    for key, field in (("cut", "cut"), ("little_seen", "ignored"), ("never_whole", "never_whole")):
+        wanted[key] = sum(getattr(each.counts, field) for each in cuts)
+    wanted["empty_tiles"] = sum(each.counts.left_out for each in cuts)
+    assert all(wanted.values())
+    assert {key: count for key, count in told.items() if key != "never_learnt"} == wanted
+    assert any(loss["text"].endswith("for less than 0.5 of it is seen") for loss in report["losses"])
+
+
 def test_many_notes_are_cut_short_and_all_in_the_report(tmp_path, capsys):
     """As with the other verbs of `pagoda data`."""
     write_coco_folder(DrawnShapes(8, (60, 100), seed=1), tmp_path / "whole", split="train")

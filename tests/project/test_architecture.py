@@ -95,8 +95,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data.tracks": {"data", "data.reading", "ops", "structures", "pictures"},
     "data.formats.yolo": {"data.table", "data.reading", "structures", "pictures"},
     "data.formats": {"data.table", "data.reading", "data.tracks", "data.formats.yolo", "ops", "structures", "pictures"},
+    "data.unread": {"data.formats", "data.formats.yolo", "data.reading", "data.tracks"},
     "data.writing": {
         "data",
+        "data.unread",
         "data.table",
         "data.reading",
         "data.tracks",
@@ -106,7 +108,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "structures",
         "pictures",
     },
-    "data.arranging": {"data.table", "data.writing", "structures", "pictures"},
+    "data.arranging": {"data", "data.table", "data.writing", "structures", "pictures"},
     "data.drawn": {"data", "data.table", "ops", "structures"},
     # Handed built parts, so no backbones, necks and heads.
     "detectors": CONVENTIONS | {"layers", "predict", "tiling"},

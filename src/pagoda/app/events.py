@@ -1,7 +1,7 @@
 """What the page does when somebody does something: each step takes a session, and gives the next and what is seen."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -132,8 +132,13 @@ class Events:
         row = object_at(annotated_boxes(annotations), x / scale, y / scale)
         return self._choose(session, None if row is None else Chosen(None, row))
 
-    def follow(self, session: Session, linker: str) -> Iterator[View]:
-        """The objects of the video at hand by the first model: how far it is, and at last the video that shows them."""
+    def follow(
+        self, session: Session, linker: str, is_over: Callable[[], bool] = lambda: False
+    ) -> Generator[View]:
+        """The objects of the video at hand by the first model: how far it is, and at last the video that shows them.
+
+        `is_over` is asked before each frame, and nothing more comes once it says so.
+        """
         if session.shown is None or session.shown.film is None:
             yield self._view(session, "There is no video at hand.")
             return
@@ -141,7 +146,8 @@ class Events:
         with TemporaryDirectory() as folder:
             try:
                 options = TrackOptions(linker=linker, max_frames=self.max_frames)  # type: ignore[arg-type]
-                for progress in follow_film(self.lookers[0], session.shown.film, Path(folder), options):
+                film = session.shown.film
+                for progress in follow_film(self.lookers[0], film, Path(folder), options, is_over):
                     path = None if progress.path is None else str(progress.path)
                     yield replace(seen, said=progress.said, video=path)
             except (ValueError, OSError) as error:

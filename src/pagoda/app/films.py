@@ -1,6 +1,6 @@
 """The objects of an uploaded video followed from frame to frame, and the video that shows them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -30,10 +30,17 @@ class FilmProgress:
     """the video with its objects, once it is whole"""
 
 
-def follow_film(looker: Looker, path: Path, out: Path, options: TrackOptions) -> Iterator[FilmProgress]:
+def follow_film(
+    looker: Looker,
+    path: Path,
+    out: Path,
+    options: TrackOptions,
+    is_over: Callable[[], bool] = lambda: False,
+) -> Iterator[FilmProgress]:
     """Say every now and then how far it is, and at the end where the video with the objects is, a file in `out`.
 
-    A frame that cannot be read is the end; what came before it is shown. Raises PictureError where that is the first.
+    A frame that cannot be read is the end; what came before it is shown. Nothing more comes once `is_over`, which is
+    asked before each frame. Raises PictureError where the first frame cannot be read.
     """
     try:
         source = options.open_video(path)
@@ -44,6 +51,8 @@ def follow_film(looker: Looker, path: Path, out: Path, options: TrackOptions) ->
     total = min(len(source) or 10**9, options.max_frames or 10**9)
     with VideoWriter(out / "followed.mp4", frames_per_second=source.frames_per_second) as writer:
         for number in count(1):
+            if is_over():
+                return
             try:
                 each = next(frames, None)
             except PictureError as error:

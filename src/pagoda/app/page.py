@@ -6,10 +6,16 @@ from typing import Any, NamedTuple
 
 from pagoda.app.events import Events, Step, View
 from pagoda.app.session import Session
+from pagoda.app.work import Ended, Work
 from pagoda.tracking.linking import LINKERS
 
 SWEEP_SECONDS = (600, 86_400)
 """how often uploaded files and shown pictures are looked through, and how old they may become"""
+
+
+IN_TURN = {"concurrency_id": "page", "concurrency_limit": 1}
+"""What looks at a session and gives another runs one after the other, in the order in which it was asked for: two at
+once would begin with the same one, and what the first did would be lost with the second."""
 
 
 class _Shown(NamedTuple):
@@ -58,7 +64,7 @@ class _Parts:
         return [self.said, self.place, *shown, self.linker, self.follow, self.video]
 
 
-def build_page(gradio: Any, events: Events) -> Any:
+def build_page(gradio: Any, events: Events, work: Work) -> Any:
     """The page as gradio's Blocks, `gradio` being the module. Each browser window has a session of its own."""
     with gradio.Blocks(
         title="Pagoda", analytics_enabled=False, fill_width=True, delete_cache=SWEEP_SECONDS
@@ -70,7 +76,7 @@ def build_page(gradio: Any, events: Events) -> Any:
             with gradio.Column(scale=4, min_width=480):
                 pictures = _pictures(gradio, events)
         parts = _Parts(session=session, **controls, **pictures)
-        _wire(gradio, blocks, events, parts)
+        _wire(gradio, blocks, events, parts, work)
     return blocks
 
 
@@ -143,15 +149,19 @@ def _picture(gradio: Any, name: str, place: str) -> _Shown:
     return _Shown(column, image)
 
 
-def _wire(gradio: Any, blocks: Any, events: Events, parts: _Parts) -> None:
+def _wire(gradio: Any, blocks: Any, events: Events, parts: _Parts, work: Work) -> None:
     """Which event does what; nothing of it can be called but by the page."""
-    hidden = {"api_visibility": "private"}
+    hidden = {"api_visibility": "private", **IN_TURN}
     outputs = [parts.session, *parts.seen]
 
     def shown(act: Callable[..., Step]) -> Callable[..., list[Any]]:
         def event(*given: Any) -> list[Any]:
-            session, view = act(*given)
-            return [session, *_seen(gradio, view)]
+            try:
+                with work.one():
+                    session, view = act(*given)
+                    return [session, *_seen(gradio, view)]
+            except Ended:
+                return [gradio.skip()] * len(outputs)
 
         return event
 
@@ -177,15 +187,19 @@ def _wire(gradio: Any, blocks: Any, events: Events, parts: _Parts) -> None:
         when(button.click, leaving(lambda session, by=by: events.step(session, by)))
     for slider in parts.limits:
         when(slider.change, change, *parts.limits, trigger_mode="always_last", show_progress="hidden")
-    _wire_clicks(gradio, events, parts, outputs)
-    _wire_film(gradio, events, parts)
+    _wire_clicks(gradio, events, parts, outputs, work)
+    _wire_film(gradio, events, parts, work)
 
 
-def _wire_clicks(gradio: Any, events: Events, parts: _Parts, outputs: list[Any]) -> None:
+def _wire_clicks(gradio: Any, events: Events, parts: _Parts, outputs: list[Any], work: Work) -> None:
     def clicked(act: Callable[[Session, float, float], Step]) -> Callable[..., list[Any]]:
         def event(session: Session, click: gradio.SelectData) -> list[Any]:
-            session, view = act(session, *map(float, click.index))
-            return [session, *_seen(gradio, view)]
+            try:
+                with work.one():
+                    session, view = act(session, *map(float, click.index))
+                    return [session, *_seen(gradio, view)]
+            except Ended:
+                return [gradio.skip()] * len(outputs)
 
         return event
 
@@ -197,26 +211,32 @@ def _wire_clicks(gradio: Any, events: Events, parts: _Parts, outputs: list[Any])
     acts += [(shown, click_found(model)) for model, shown in enumerate(parts.found)]
     for shown, act in acts:
         shown.image.select(
-            clicked(act), [parts.session], outputs, api_visibility="private", show_progress="hidden"
+            clicked(act),
+            [parts.session],
+            outputs,
+            api_visibility="private",
+            show_progress="hidden",
+            **IN_TURN,
         )
 
 
-def _wire_film(gradio: Any, events: Events, parts: _Parts) -> None:
+def _wire_film(gradio: Any, events: Events, parts: _Parts, work: Work) -> None:
     """One video at a time is followed, for everybody; it ends when it is stopped, or somebody goes on."""
     hidden = gradio.update(visible=False)
 
     def follow(session: Session, linker: str) -> Iterator[list[Any]]:
         ending = session.ending
         ending.asked = False
-        for view in events.follow(session, linker):
-            if ending.asked:
-                break
-            is_done = view.video is not None
-            yield [
-                view.said,
-                gradio.update(value=view.video, visible=is_done),
-                gradio.update(visible=not is_done),
-            ]
+        with work.film(events.follow(session, linker, lambda: ending.asked or work.is_over)) as views:
+            for view in views:
+                if ending.asked:
+                    break
+                is_done = view.video is not None
+                yield [
+                    view.said,
+                    gradio.update(value=view.video, visible=is_done),
+                    gradio.update(visible=not is_done),
+                ]
         is_stopped = ending.asked and not ending.is_left
         yield ["Stopped." if is_stopped else gradio.skip(), gradio.skip(), hidden]
 

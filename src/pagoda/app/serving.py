@@ -15,6 +15,7 @@ from typing import Any
 
 from pagoda.app.events import Events
 from pagoda.app.page import build_page
+from pagoda.app.work import Work
 from pagoda.stopping import StopRequests
 
 HOST = "127.0.0.1"
@@ -108,9 +109,9 @@ def served(events: Events, waiting: socket.socket) -> Iterator[tuple[str, thread
     """
     with waiting, _gradio_alone() as (gradio, uvicorn):
         port = waiting.getsockname()[1]
-        ending = threading.Event()
+        ending, work = threading.Event(), Work()
         settings = uvicorn.Config(
-            _only_from_here(_application(gradio, events), port, ending),
+            _only_from_here(_application(gradio, events, work), port, ending),
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=END_SECONDS,
@@ -126,9 +127,10 @@ def served(events: Events, waiting: socket.socket) -> Iterator[tuple[str, thread
                 raise OSError(ENDED)
             yield f"http://{HOST}:{port}/", thread
         finally:
+            work.is_over = server.should_exit = True
             ending.set()
-            server.should_exit = True
             thread.join()
+            work.end()
 
 
 @contextmanager
@@ -166,11 +168,11 @@ def _environment(folder: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _application(gradio: Any, events: Events) -> App:
+def _application(gradio: Any, events: Events, work: Work) -> App:
     """The page within a web application, without gradio's own pages about it."""
     from fastapi import FastAPI  # a part of gradio
 
-    blocks = build_page(gradio, events)
+    blocks = build_page(gradio, events, work)
     blocks.state_session_capacity = MAX_SESSIONS
     # Where it believes that its page is not open yet, which it does of mounted ones, it takes any path for an upload.
     blocks.has_launched = True
@@ -222,7 +224,11 @@ def _only_from_here(app: App, port: int, ending: threading.Event) -> App:
         if scope["type"] != "http" or not is_ours or OUTSIDE.search(_path(scope)):
             return await _refuse(send)
 
+        is_open = False
+
         async def send_with_policy(message: dict[str, Any]) -> None:
+            nonlocal is_open
+            is_open = message["type"] == "http.response.start" or message.get("more_body", False)
             if message["type"] == "http.response.start":
                 added = [
                     (b"content-security-policy", POLICY.encode()),
@@ -240,6 +246,8 @@ def _only_from_here(app: App, port: int, ending: threading.Event) -> App:
             return said.result()
 
         await app(scope, receive_until_end, send_with_policy)
+        if is_open and ending.is_set():  # an answer that nobody listens to any more comes to its end, too
+            await send({"type": "http.response.body", "body": b""})
 
     return guarded
 

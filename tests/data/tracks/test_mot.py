@@ -271,3 +271,9 @@ def test_a_row_far_behind_all_others_is_refused_with_its_line(tmp_path):
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "seqinfo.ini").write_text("[Sequence]\nseqLength=9000000\n")
     assert read_mot(path).num_frames == 9_000_000, "somebody says that the video is so long"
+
+
+def test_a_video_without_objects_has_the_classes_of_its_labels_file(tmp_path):
+    (tmp_path / "labels.txt").write_text("person\ndog\n")
+    found = read_mot(written(tmp_path, "", "gt.txt"), is_truth=True, num_frames=2)
+    assert len(found) == 0 and found.label_map.names == ("person", "dog")

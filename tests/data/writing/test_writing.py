@@ -225,6 +225,21 @@ def test_a_mask_of_pixels_is_its_outline() -> None:
             assert (decode_masks([draw_polygons([join(outlines)], size)], size)[0] == mask).all()
 
 
+def test_a_hole_between_parts_that_overlap_is_counted(tmp_path: Path) -> None:
+    bars = [
+        [2, 2, 10, 2, 10, 4, 2, 4],
+        [2, 8, 10, 8, 10, 10, 2, 10],
+        [2, 2, 4, 2, 4, 10, 2, 10],
+        [8, 2, 10, 2, 10, 10, 8, 10],
+    ]
+    source = coco(tmp_path / "set", [image(1, "a.png")], [annotation(1, 1, [2, 2, 8, 8], segmentation=bars)])
+    planned = plan(open_contents(source), "yolo")
+    lost = {loss.key for loss in planned.losses}
+    assert "holes" in lost and not lost & {"run_lengths", "parts", "rims"}
+    masks = open_contents(write_dataset(planned, tmp_path / "out")).splits["train"].masks
+    assert masks is not None and masks.decode(np.array([0]), SIZE)[0].sum() == 64
+
+
 def test_parts_that_overlap_keep_their_pixels_when_joined() -> None:
     parts = [[1, 1, 8, 1, 8, 6, 1, 6], [4, 3, 12, 3, 12, 9, 4, 9]]
     assert draw_polygons([joined_alike(parts, SIZE)], SIZE) == draw_polygons(parts, SIZE)

@@ -8,14 +8,14 @@ from typing import Annotated, Literal
 import tyro
 
 from pagoda.data.writing.contents import Contents
-from pagoda.data.writing.folder import WRITERS, LinkKind, plan, write_dataset
+from pagoda.data.writing.folder import VIDEO_WRITERS, WRITERS, LinkKind, plan, write_dataset
 from pagoda.data.writing.holding import FormatName
 from pagoda.data.writing.videos import VideoContents
 from pagoda.files.text import json_text
 from pagoda.messages import counted
 from pagoda.plain import checked
 
-PictureFormat = Literal["same", "coco", "voc", "yolo", "labelme"]
+KeptFormat = Literal["same", "coco", "voc", "yolo", "labelme", "mot", "posetrack"]
 SHOWN_NOTES = 5
 """of what readers had to say; all of it stands in losses.json"""
 
@@ -38,11 +38,12 @@ class WriteOptions:
 
 
 @checked
-def kept_format(contents: Contents, to: PictureFormat) -> FormatName:
+def kept_format(contents: Contents | VideoContents, to: KeptFormat) -> FormatName:
     """The format that is asked for; else the one that was read, or COCO, where that cannot be written."""
     if to != "same":
         return to
-    return contents.kind if contents.kind in WRITERS else "coco"  # type: ignore[return-value]
+    is_written = contents.kind in WRITERS or contents.kind in VIDEO_WRITERS
+    return contents.kind if is_written else "coco"  # type: ignore[return-value]
 
 
 @checked

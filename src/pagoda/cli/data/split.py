@@ -7,9 +7,9 @@ from typing import Annotated
 import tyro
 
 from pagoda.cli.arguments.parsing import parse
-from pagoda.cli.data.ending import PictureFormat, WriteOptions, finish, kept_format
+from pagoda.cli.data.ending import KeptFormat, WriteOptions, finish, kept_format
+from pagoda.cli.data.opening import open_any
 from pagoda.data.arranging.splitting import GroupBy, divide, shares_text
-from pagoda.data.writing.contents import open_contents
 from pagoda.data.writing.folder import check_place
 from pagoda.plain import checked
 
@@ -22,7 +22,7 @@ class DataSplitCommand(WriteOptions):
     pagoda data split DIR OUT --val 0.2
     pagoda data split DIR OUT --val 0.1 --test 0.1 --of train+val --by folder
 
-    Pictures that are the same byte for byte stay together; so do those of a group with --by.
+    Pictures that are the same byte for byte stay together; so do those of a group with --by, and a video whole.
     """
 
     data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
@@ -39,15 +39,15 @@ class DataSplitCommand(WriteOptions):
     """what stays together: a folder, or a prefix, the name before its last number"""
     seed: int = 0
     """another one divides otherwise"""
-    to: PictureFormat = "same"
+    to: KeptFormat = "same"
     """format; same: the one that is read, or COCO where that is not written"""
 
 
 def main(arguments: Sequence[str]) -> int:
     command = parse(DataSplitCommand, "data split", arguments)
     check_place(command.out, [command.data])
-    contents = open_contents(
-        command.data, [command.of] if command.of else (), skip_missing=command.skip_missing
+    contents = open_any(
+        command.data, [command.of] if command.of else (), to=command.to, skip_missing=command.skip_missing
     )
     if len(contents.splits) > 1:
         names = "+".join(contents.splits)

@@ -8,9 +8,9 @@ from typing import Annotated
 import tyro
 
 from pagoda.cli.arguments.parsing import parse
-from pagoda.cli.data.ending import PictureFormat, WriteOptions, finish, kept_format
+from pagoda.cli.data.ending import KeptFormat, WriteOptions, finish, kept_format
+from pagoda.cli.data.opening import open_any
 from pagoda.data.arranging.choosing import first, fraction, of_classes, of_names, without_empty
-from pagoda.data.writing.contents import open_contents
 from pagoda.data.writing.folder import check_place
 from pagoda.files.text import read_text
 from pagoda.plain import check_counts, checked
@@ -24,7 +24,8 @@ class DataSubsetCommand(WriteOptions):
     pagoda data subset DIR OUT --classes cat dog --drop-empty
     pagoda data subset DIR OUT --fraction 0.1 --splits train
 
-    Objects of other classes are left out and counted; pictures that have none any more stay, unless --drop-empty.
+    Objects of other classes are left out and counted; pictures that have none any more stay, unless --drop-empty. Of
+    annotated videos each is taken whole or not at all.
     """
 
     data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
@@ -34,18 +35,18 @@ class DataSubsetCommand(WriteOptions):
     classes: tuple[str, ...] = ()
     """only objects of these classes, by name"""
     pictures: tuple[str, ...] = ()
-    """only these pictures, by name; or a text file with a name per line"""
+    """only these pictures, or videos, by name; or a text file with a name per line"""
     first: int | None = None
-    """only so many pictures of each split, in their order"""
+    """only so many pictures, or videos, of each split, in their order"""
     fraction: float | None = None
-    """only this share of the pictures of each split, drawn by --seed"""
+    """only this share of the pictures, or videos, of each split, drawn by --seed"""
     seed: int = 0
     """another one draws other pictures"""
     drop_empty: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """leave out pictures without objects"""
     splits: tuple[str, ...] = ()
     """only these; train+val makes one of both"""
-    to: PictureFormat = "same"
+    to: KeptFormat = "same"
     """format; same: the one that is read, or COCO where that is not written"""
 
 
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     check_counts(first=command.first)
     if command.first is not None and command.fraction is not None:
         raise ValueError("--first and --fraction each say how many pictures are taken; give one of them")
-    contents = open_contents(command.data, command.splits, skip_missing=command.skip_missing)
+    contents = open_any(command.data, command.splits, to=command.to, skip_missing=command.skip_missing)
     if command.classes:
         contents = of_classes(contents, command.classes)
     if command.pictures:

@@ -10,12 +10,14 @@ import tyro
 
 from pagoda.cli.arguments.parsing import parse
 from pagoda.cli.data.ending import say_notes
-from pagoda.data.saving import TiledCopy, write_tiles
-from pagoda.data.tiles import Tiling, cut_annotations
+from pagoda.data.saving import JPEG_QUALITY, TiledCopy, write_tiles
+from pagoda.data.tiles import TileCounts, Tiling, cut_annotations
 from pagoda.data.writing.contents import Contents, open_contents
 from pagoda.data.writing.folder import REPORT, check_place
+from pagoda.data.writing.holding import Loss
 from pagoda.files.atomic import whole_folder
 from pagoda.files.text import json_text
+from pagoda.messages import counted
 from pagoda.plain import JsonObject, checked
 from pagoda.progress import Progress
 
@@ -96,7 +98,48 @@ def _report(contents: Contents, tiling: Tiling, copies: Sequence[TiledCopy]) -> 
             split: {**copy.tiles.counts._asdict(), "written": copy.num_written, "as_jpeg": copy.num_jpeg}
             for split, copy in zip(contents.splits, copies, strict=True)
         },
-        "losses": [loss.to_dict() for loss in contents.unread],
+        "losses": [loss.to_dict() for loss in (*contents.unread, *_losses(tiling, copies))],
         "unread": [why for copy in copies for why in copy.unread],
         "notes": list(contents.notes),
     }
+
+
+def _losses(tiling: Tiling, copies: Sequence[TiledCopy]) -> list[Loss]:
+    """What is not in the tiles as it was in the pictures, over all splits; the lines of what there is."""
+    total = {name: sum(copy.tiles.counts._asdict()[name] for copy in copies) for name in TileCounts._fields}
+    unread, as_jpeg = sum(len(copy.unread) for copy in copies), sum(copy.num_jpeg for copy in copies)
+    told = (
+        (
+            "cut",
+            total["cut"],
+            "object in a tile",
+            "objects in tiles",
+            "cut by a border, what is seen of it is kept",
+        ),
+        (
+            "little_seen",
+            total["ignored"],
+            "object in a tile",
+            "objects in tiles",
+            f"ignored, for less than {tiling.min_share:g} of it is seen",
+        ),
+        ("never_whole", total["never_whole"], "object", "objects", "whole in no tile"),
+        ("never_learnt", total["never_learnt"], "object", "objects", "learnt in no tile"),
+        ("empty_tiles", total["left_out"], "tile", "tiles", "without an object to learn: left out"),
+        ("jpeg", as_jpeg, "tile", "tiles", f"as JPEG of quality {JPEG_QUALITY}, which loses a little"),
+        (
+            "unread_pictures",
+            unread,
+            "picture",
+            "pictures",
+            "could not be read, so that its tiles are not there",
+        ),
+        (
+            "ids",
+            total["tiles"] - total["left_out"],
+            "tile",
+            "tiles",
+            "numbered anew, and so are their objects",
+        ),
+    )
+    return [Loss(key, n, f"{counted(n, one, many)}: {text}") for key, n, one, many, text in told if n]

@@ -2,31 +2,30 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from pagoda.data.arranging.merging import same_pictures
 from pagoda.data.writing.contents import Contents
+from pagoda.data.writing.videos import VideoContents
 from pagoda.messages import aligned, counted
 from pagoda.plain import checked
 
+Whole = TypeVar("Whole", Contents, VideoContents)
 GroupBy = Literal["picture", "folder", "prefix"]
-"""what is never divided: a picture, those of a folder, or those whose name before its last number is the same"""
+"""what is never divided: a picture or video, those of a folder, or those named alike before their last number"""
 _NUMBER = re.compile(r"[\W_]*\d+[\W_]*$")
 
 
 @checked
-def divide(
-    contents: Contents, shares: Mapping[str, float], *, seed: int = 0, by: GroupBy = "picture"
-) -> Contents:
-    """The pictures of a data set with one split, in splits of these shares, which add up to 1.
+def divide(contents: Whole, shares: Mapping[str, float], *, seed: int = 0, by: GroupBy = "picture") -> Whole:
+    """The pictures, or videos, of a data set with one split, in splits of these shares, which add up to 1.
 
-    Every class gets its share of objects in each as nearly as groups allow, rare classes first. Groups, and pictures
-    that are the same byte for byte, are never divided. The same seed divides the same set alike. Raises ValueError for
-    several splits, shares that are none, and fewer groups than splits.
+    Every class gets its share of objects in each as nearly as groups allow, rare classes first. Groups, pictures that
+    are the same byte for byte, and videos, which count by their frames, are never divided. The same seed divides the
+    same set alike. Raises ValueError for several splits, shares that are none, and fewer groups than splits.
     """
     if len(contents.splits) != 1:
         raise ValueError(f"one split is divided at a time, got {', '.join(contents.splits)}")
@@ -35,37 +34,33 @@ def divide(
         raise ValueError(
             f"the shares of splits must lie between 0 and 1 and leave something to each, got {told}"
         )
-    ((split, table),) = contents.splits.items()
+    (split,) = contents.splits
     group_of = groups(contents, split, by)
     num_groups = int(group_of.max(initial=-1)) + 1
     if num_groups < len(shares):
         raise ValueError(
-            f"{contents.source}: {counted(len(table), 'picture')} in {counted(num_groups, 'group')}"
-            f" by {by} cannot be divided into {len(shares)} splits;"
-            f" {'more pictures are needed' if by == 'picture' else 'leave out --by or choose another'}"
+            f"{contents.source}: {counted(len(group_of), contents.noun)} in {counted(num_groups, 'group')}"
+            f" by {contents.noun if by == 'picture' else by} cannot be divided into {len(shares)} splits;"
+            f" {f'more {contents.noun}s are needed' if by == 'picture' else 'leave out --by or choose another'}"
         )
-    owners = group_of[table.owners]
-    counts = np.zeros((num_groups, len(contents.label_map)), np.int64)
-    np.add.at(counts, (owners, table.labels), 1)
-    sizes = np.bincount(group_of, minlength=num_groups)
+    in_units = contents.counts(split)
+    counts = np.zeros((num_groups, in_units.shape[1]), np.int64)
+    np.add.at(counts, group_of, in_units)
+    frames = [len(each) for each in contents.files(split)]
+    sizes = np.bincount(group_of, weights=frames, minlength=num_groups)
     chosen = stratify(counts, sizes, np.array(list(shares.values())), np.random.default_rng(seed))
-    picked = {name: np.flatnonzero(chosen[group_of] == number) for number, name in enumerate(shares)}
-    return replace(
-        contents,
-        splits={name: table.subset(which) for name, which in picked.items()},
-        pictures={
-            name: tuple(contents.pictures[split][k] for k in which.tolist()) for name, which in picked.items()
-        },
+    return contents.divided(
+        split, {name: np.flatnonzero(chosen[group_of] == number) for number, name in enumerate(shares)}
     )
 
 
 @checked
-def groups(contents: Contents, split: str, by: GroupBy) -> np.ndarray:
-    """(N,) the number of each picture's group, from 0 in the order of the pictures.
+def groups(contents: Contents | VideoContents, split: str, by: GroupBy) -> np.ndarray:
+    """(N,) the number of each picture's, or video's, group, from 0 in their order.
 
-    Pictures with the same bytes are of one group, and so are all that share a group with one of them.
+    Those with the same bytes, be it in one frame, are of one group, and so are all that share a group with one of them.
     """
-    files = contents.splits[split].files.tolist()
+    files = contents.names(split)
     keys: list[object] = [_key(file, index, by) for index, file in enumerate(files)]
     first = {key: index for index, key in reversed(list(enumerate(keys)))}
     above = [first[key] for key in keys]
@@ -76,9 +71,11 @@ def groups(contents: Contents, split: str, by: GroupBy) -> np.ndarray:
             index = above[index]
         return index
 
-    for places in same_pictures({split: contents.pictures[split]}):
+    units = contents.files(split)
+    owners = np.repeat(np.arange(len(units)), [len(each) for each in units]).tolist()
+    for places in same_pictures({split: [path for each in units for path in each]}):
         for _, index in places[1:]:
-            a, b = sorted((root(places[0][1]), root(index)))
+            a, b = sorted((root(owners[places[0][1]]), root(owners[index])))
             above[b] = a
     _, numbers = np.unique([root(index) for index in range(len(files))], return_inverse=True)
     return numbers
@@ -137,13 +134,15 @@ def _neediest(lacks: np.ndarray, lacks_pictures: np.ndarray) -> int:
     return max(range(len(lacks)), key=lambda split: (round(float(lacks[split]), 9), lacks_pictures[split]))
 
 
-def shares_text(contents: Contents) -> str:
-    """Pictures, and objects of each class, per split, with their shares in per cent."""
+def shares_text(contents: Contents | VideoContents) -> str:
+    """Pictures or videos, and objects of each class, per split, with their shares in per cent."""
     names = list(contents.splits)
     rows: list[Sequence[str]] = [["", *names]]
-    rows.append(["pictures", *_cells([len(table) for table in contents.splits.values()])])
-    counts = [table.counts() for table in contents.splits.values()]
-    rows += [[name, *_cells([count[name] for count in counts])] for name in contents.label_map.names]
+    rows.append([f"{contents.noun}s", *_cells([len(each) for each in contents.splits.values()])])
+    counts = [contents.counts(split).sum(0).tolist() for split in names]
+    rows += [
+        [name, *_cells([count[k] for count in counts])] for k, name in enumerate(contents.label_map.names)
+    ]
     return aligned(rows)
 
 

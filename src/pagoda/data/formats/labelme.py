@@ -56,6 +56,11 @@ def labelme_splits(root: Path) -> tuple[dict[str, tuple[Path, ...]], list[Path]]
     }, alone
 
 
+def labelme_files(root: Path) -> dict[str, list[Path]]:
+    """Split name → its files, one per picture, at any depth."""
+    return files_by_split(_files(root), root)[0]
+
+
 def labelme_document(root: Path, split: str, *, within: Path | None = None) -> Placed:
     """The files of one split as a COCO document; classes and keypoints are those of all splits, sorted.
 

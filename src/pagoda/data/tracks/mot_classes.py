@@ -85,6 +85,8 @@ def count_truth(
     own = _own_names(path) if benchmark in ("auto", "own") else None
     if benchmark == "auto" and own is not None and own.names == MOT_CLASSES.names:
         own = None
+    if own is not None and not len(rows):
+        numbers = np.zeros(0, np.int64)  # of a video without objects the classes are known all the same
     if own is not None and numbers is not None:
         return _count_own(rows, numbers, own, classes, f"{path}: the classes of labels.txt")
     if named is None and numbers is not None and rows.shape[1] == 10:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -11,8 +12,9 @@ from pagoda.data.formats.layouts import find_dataset
 from pagoda.data.formats.reader import open_annotations
 from pagoda.data.reading.splits import choose_split
 from pagoda.data.table.annotations import Annotations
+from pagoda.data.unread.pictures import unread_of_pictures
 from pagoda.data.writing.holding import Loss
-from pagoda.data.writing.unread import unread_of
+from pagoda.data.writing.unread import unread_losses
 from pagoda.messages import short_list
 from pagoda.structures.labels import LabelMap
 
@@ -33,6 +35,8 @@ class Contents:
     ('coco', 2, '000001.png')
     """
 
+    noun: ClassVar[str] = "picture"
+    """what it is made of"""
     kind: str
     """the format it was read from, which says what of it was written by somebody and what is made up"""
     source: str
@@ -62,6 +66,21 @@ class Contents:
     def num_objects(self) -> int:
         return sum(len(table.labels) for table in self.splits.values())
 
+    def names(self, split: str) -> list[str]:
+        """The file of each picture of a split."""
+        return self.splits[split].files.tolist()
+
+    def files(self, split: str) -> list[tuple[Path, ...]]:
+        """What is never divided: each picture alone."""
+        return [(path,) for path in self.pictures[split]]
+
+    def counts(self, split: str) -> np.ndarray:
+        """(N, C) objects of each class in each picture of a split."""
+        table = self.splits[split]
+        counts = np.zeros((len(table), len(self.label_map)), np.int64)
+        np.add.at(counts, (table.owners, table.labels), 1)
+        return counts
+
     def changed(self, change: Callable[[Annotations], Annotations]) -> "Contents":
         """The same with another table for each split, of the same pictures."""
         return replace(self, splits={split: change(table) for split, table in self.splits.items()})
@@ -71,6 +90,18 @@ class Contents:
         pictures = {split: tuple(self.pictures[split][k] for k in which) for split, which in chosen.items()}
         splits = {split: self.splits[split].subset(which) for split, which in chosen.items()}
         return replace(self, splits=splits, pictures=pictures)
+
+    def divided(self, split: str, picked: Mapping[str, np.ndarray]) -> "Contents":
+        """The pictures of one split in others: name → positions."""
+        return replace(
+            self,
+            splits={name: self.splits[split].subset(which) for name, which in picked.items()},
+            pictures={name: tuple(self.pictures[split][k] for k in which) for name, which in picked.items()},
+        )
+
+    def noted(self, notes: Sequence[str]) -> "Contents":
+        """With what was done to it, before what was known."""
+        return replace(self, notes=(*notes, *self.notes))
 
 
 def open_contents(path: str | Path, splits: Sequence[str] = (), *, skip_missing: bool = False) -> Contents:
@@ -86,7 +117,7 @@ def open_contents(path: str | Path, splits: Sequence[str] = (), *, skip_missing:
             choose_split(layout.splits, split, str(layout.root), dict(layout.absent))
         tables[split] = open_annotations(path, split, skip_missing=skip_missing)
     contents = contents_of(layout.kind, str(path), tables, [Path(path)])
-    return replace(contents, unread=unread_of(layout))
+    return replace(contents, unread=unread_losses(unread_of_pictures(layout, splits)))
 
 
 def contents_of(

@@ -271,6 +271,27 @@ PROPERTIES: tuple[Property, ...] = (
 _FRAMES: tuple[FormatName, ...] = ("coco", "voc", "yolo", "labelme")
 VIDEO_PROPERTIES: tuple[Property, ...] = (
     Property(
+        "video_names",
+        "names of videos",
+        "video",
+        "videos",
+        {"posetrack": "named anew, for the name cannot be a file's as it is"},
+    ),
+    Property(
+        "class_names",
+        "classes other than person",
+        "object of another class than person",
+        "objects of other classes than person",
+        {"posetrack": "a person from now on, for PoseTrack's files are of people"},
+    ),
+    Property(
+        "class_numbers",
+        "numbers of classes",
+        "number of a class",
+        "numbers of classes",
+        _each("counted anew from 1", "mot", "posetrack"),
+    ),
+    Property(
         "frame_names",
         "names of frames",
         "frame",

@@ -82,16 +82,23 @@ def join(polygons: Sequence[Sequence[float]]) -> list[float]:
     return whole.flatten().tolist()
 
 
+def draws_alike(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> bool:
+    """Whether several polygons have the same pixels when they are joined; not so where they overlap.
+
+    >>> draws_alike([[0, 0, 2, 0, 2, 2, 0, 2], [1, 1, 3, 1, 3, 3, 1, 3]], (4, 6))
+    False
+    """
+    return draw_polygons([join(polygons)], size) == draw_polygons([list(each) for each in polygons], size)
+
+
 def joined_alike(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> list[float]:
     """One polygon with the pixels of several in a picture of `size`: joined as they are, or where they overlap along
     their pixels."""
-    whole = join(polygons)
+    if draws_alike(polygons, size):
+        return join(polygons)
     text = draw_polygons([list(polygon) for polygon in polygons], size)
-    if draw_polygons([whole], size) == text:
-        return whole
-    mask = without_holes(decode_masks([text], size)[0])
-    outlines = pixel_outlines(mask)
-    return join(outlines) if outlines else whole
+    outlines = pixel_outlines(without_holes(decode_masks([text], size)[0]))
+    return join(outlines or polygons)
 
 
 def cut(polygon: Sequence[float], size: tuple[int, int]) -> list[float]:

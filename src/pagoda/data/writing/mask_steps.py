@@ -9,7 +9,14 @@ from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.masks import NO_PIXELS, PackedMasks
 from pagoda.data.writing.contents import Contents
 from pagoda.data.writing.holding import CLOSE, FormatName
-from pagoda.data.writing.mask_outlines import cut, joined_alike, pixel_outlines, shares_of, without_holes
+from pagoda.data.writing.mask_outlines import (
+    cut,
+    draws_alike,
+    joined_alike,
+    pixel_outlines,
+    shares_of,
+    without_holes,
+)
 from pagoda.data.writing.naming import Counted
 from pagoda.ops.rle import decode_masks, draw_polygons, encode_masks, mask_areas, mask_boxes
 from pagoda.plain import checked
@@ -41,15 +48,19 @@ def drop_empty(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
 
 @checked
 def fill_holes(table: Annotations, name: FormatName) -> tuple[int, Annotations]:
-    """Masks as run lengths lose their holes, which no outline can say."""
+    """Masks lose their holes, which no outline can say: those of run lengths, and those between parts that overlap, so
+    that only the outline of all of them is one."""
 
     def change(shape: Shape, size: Size) -> Shape:
         polygons, text = shape
-        if not text:
+        parts = [part for part in (cut(polygon, size) for polygon in polygons) if _has_area(part)]
+        if not text and (len(parts) < 2 or draws_alike(parts, size)):
             return shape
-        mask = decode_masks([text], size)[0]
+        mask = decode_masks([text or draw_polygons(polygons, size)], size)[0]
         filled = without_holes(mask)
-        return (polygons, encode_masks(filled[None])[0]) if (filled != mask).any() else shape
+        if (filled == mask).all():
+            return shape
+        return ([], encode_masks(filled[None])[0]) if text else (pixel_outlines(filled), NO_PIXELS)
 
     return _each(table, change)
 

@@ -77,23 +77,21 @@ class ByteTracker(StagedTracker):
 
     def steady(self, tracks: np.ndarray) -> None:
         """Unseen, a height is not allowed to grow on."""
-        lost = tracks["frames"][:, -1] < self._frame - 1
-        if lost.any():
-            tracks["motion"][lost, VELOCITY, 3] = 0
+        tracks["motion"][tracks["frames"][:, -1] < self._frame - 1, VELOCITY, 3] = 0
 
     def doubles(self, tracks: np.ndarray) -> np.ndarray:
         """Of a lost track and one in sight that lie on each other, the one seen for a shorter time."""
-        gone = np.zeros(len(tracks), dtype=bool)
         last, label = tracks["frames"][:, -1], tracks["label"]
         seen = ((last == self._frame) & (tracks["track_id"] != UNLINKED)).nonzero()[0]
         unseen = (last < self._frame).nonzero()[0]
         boxes = self.model.boxes(tracks["motion"])
         is_near = iou_costs(boxes[seen], boxes[unseen]) < self.max_duplicate_cost
+        if not np.count_nonzero(is_near):
+            return unseen[:0]
         first, second = np.nonzero(is_near & (label[seen][:, None] == label[unseen]))
         a, b = seen[first], unseen[second]
         ages = last - tracks["first_frame"]
-        gone[np.where(ages[a] > ages[b], b, a)] = True
-        return gone
+        return np.where(ages[a] > ages[b], b, a)
 
     def _fused(self, pairs: Pairs) -> np.ndarray:
         costs = self.with_looks(1 - (1 - pairs.apart) * pairs.objects.scores, pairs)

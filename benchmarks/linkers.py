@@ -183,7 +183,7 @@ def ours(each: Set, trials: int) -> Iterator[tuple[str, Run]]:
                     f"Pagoda {linker}{''.join(more)}",
                     lambda s=settings: _ours(each, [s] * len(each.videos)),
                 )
-    if not each.train:
+    if not each.train or trials == 0:
         return
     if "TUD" in each.name:
         settings = [

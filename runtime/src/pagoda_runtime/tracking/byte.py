@@ -75,22 +75,21 @@ class ByteTracker(StagedTracker):
         """At the second sight."""
         return num_seen >= 2
 
-    def steady(self, tracks: np.ndarray) -> None:
+    def steady(self, tracks: np.ndarray, lost: np.ndarray) -> None:
         """Unseen, a height is not allowed to grow on."""
-        tracks["motion"][tracks["frames"][:, -1] < self._frame - 1, VELOCITY, 3] = 0
+        tracks["motion"][lost, VELOCITY, 3] = 0
 
-    def doubles(self, tracks: np.ndarray) -> np.ndarray:
+    def doubles(self, tracks: np.ndarray, lost: np.ndarray, unseen: np.ndarray) -> np.ndarray:
         """Of a lost track and one in sight that lie on each other, the one seen for a shorter time."""
-        last, label = tracks["frames"][:, -1], tracks["label"]
-        seen = ((last == self._frame) & (tracks["track_id"] != UNLINKED)).nonzero()[0]
-        unseen = (last < self._frame).nonzero()[0]
+        seen = ((unseen == 0) & (tracks["track_id"] != UNLINKED)).nonzero()[0]
         boxes = self.model.boxes(tracks["motion"])
-        is_near = iou_costs(boxes[seen], boxes[unseen]) < self.max_duplicate_cost
-        if not np.count_nonzero(is_near):
-            return unseen[:0]
-        first, second = np.nonzero(is_near & (label[seen][:, None] == label[unseen]))
-        a, b = seen[first], unseen[second]
-        ages = last - tracks["first_frame"]
+        first, second = (iou_costs(boxes[seen], boxes[lost]) < self.max_duplicate_cost).nonzero()
+        if not len(first):
+            return first
+        a, b = seen[first], lost[second]
+        alike = tracks["label"][a] == tracks["label"][b]
+        a, b = a[alike], b[alike]
+        ages = tracks["frames"][:, -1] - tracks["first_frame"]
         return np.where(ages[a] > ages[b], b, a)
 
     def _fused(self, pairs: Pairs) -> np.ndarray:

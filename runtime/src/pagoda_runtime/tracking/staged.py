@@ -156,8 +156,6 @@ class StagedTracker(ABC):
             tracks["motion"] = self.model.move(tracks["motion"], camera)
             tracks["at_last_sight"] = self.model.move(tracks["at_last_sight"], camera)
             table.move(tracks, camera)
-        if not self._all_seen:
-            self.steady(tracks)
         tracks["motion"] = self.model.predict(tracks["motion"])
 
     def _pair(self, objects: Objects, left: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -180,12 +178,12 @@ class StagedTracker(ABC):
             mine, theirs = pair_up(costs, stage.max_cost)
             seen.append(mine if len(some) == len(tracks) else some[mine])
             rows.append(theirs if len(those) == len(objects) else those[theirs])
-            left[stage.objects] = without(those, theirs)
+            left[stage.objects] = without(those, theirs) if len(theirs) < len(those) else those[:0]
+            if len(mine) == len(unpaired):
+                break
             unpaired = without(
                 unpaired, mine if len(some) == len(unpaired) else unpaired.searchsorted(seen[-1])
             )
-            if not len(unpaired):
-                break
         if len(seen) == 2:
             return seen[1], rows[1]
         every = np.concatenate(seen)
@@ -245,15 +243,18 @@ class StagedTracker(ABC):
 
     def _forget(self) -> None:
         unseen = self._frame - self._tracks["frames"][:, -1]
-        kept = unseen <= self.max_lost_frames
+        lost = unseen.nonzero()[0]
+        gone = unseen[lost] > self.max_lost_frames
         if not self.keeps_new:
-            kept &= (self._tracks["track_id"] != UNLINKED) | (unseen == 0)
-        if np.count_nonzero(kept) < len(kept):
-            self._tracks, unseen = self._tracks[kept], unseen[kept]
-        if np.count_nonzero(unseen):
-            doubles = self.doubles(self._tracks)
+            gone |= self._tracks["track_id"][lost] == UNLINKED
+        if np.count_nonzero(gone):
+            unseen = without(unseen, lost[gone])
+            self._tracks, lost = without(self._tracks, lost[gone]), unseen.nonzero()[0]
+        if len(lost):
+            self.steady(self._tracks, lost)
+            doubles = self.doubles(self._tracks, lost, unseen)
             if len(doubles):
-                self._tracks = np.delete(self._tracks, doubles)
+                self._tracks = without(self._tracks, doubles)
 
     def with_looks(self, costs: np.ndarray, pairs: Pairs) -> np.ndarray:
         """(N, M) costs of places, less where two look alike and more where they do not."""
@@ -273,23 +274,22 @@ class StagedTracker(ABC):
             return None
         return np.where(pairs.within_reach(self.reach), looks, np.inf)
 
-    def steady(self, tracks: np.ndarray) -> None:  # noqa: B027
-        """Change in place the motions with which tracks go on."""
+    def steady(self, tracks: np.ndarray, lost: np.ndarray) -> None:  # noqa: B027
+        """Change in place the motions with which the tracks of the numbers `lost` go on unseen."""
 
     def resumed(self, motion: np.ndarray, seen: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """(n, 5, 4) the predictions `motion` of the tracks `seen`, which are in `boxes` now and of which some were not
         seen before, as they are to be corrected."""
         return motion
 
-    def doubles(self, tracks: np.ndarray) -> np.ndarray:
-        """Numbers of tracks that another one stands for."""
+    def doubles(self, tracks: np.ndarray, lost: np.ndarray, unseen: np.ndarray) -> np.ndarray:
+        """Numbers of tracks that another one stands for; `unseen` (N,) for how many frames, `lost` for more than 0."""
         return np.empty(0, dtype=np.int64)
 
 
 def without(numbers: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """The numbers but those at some places, each named once."""
-    if len(places) == len(numbers):
-        return numbers[:0]
-    kept = np.ones(len(numbers), dtype=bool)
+    """Numbers, or tracks, but those at some places."""
+    kept = np.empty(len(numbers), dtype=bool)
+    kept.fill(True)
     kept[places] = False
     return numbers[kept]

@@ -211,6 +211,7 @@ def _words(change: Change, card: Any) -> Sequence[str]:
         in_words[-1].split()[-1],
         "unheard_of",
         *(value if isinstance(value, dict) else ()),
+        *([value] if value and isinstance(value, str) else ()),
     ]
 
 

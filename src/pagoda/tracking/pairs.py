@@ -44,17 +44,17 @@ class Pairs:
         """(N, M) 1 - IoU with the boxes where tracks were last seen."""
         return self._of_one_class(iou_costs(self.tracks["boxes"][:, -1], self.objects.boxes))
 
-    def within_reach(self, reach: float) -> np.ndarray:
-        """(N, M) whether an object of a track's class and about its height is near where the track is expected: its
-        centre within `reach` heights, times the root of the frames for which the track was not seen."""
+    def off_expected(self) -> np.ndarray:
+        """(N, M) how far the centre of an object is from where a track is expected, in heights of it, over the root of
+        the frames for which it was not seen; inf for another class and for what has grown or shrunk too much."""
         before, now = self.expected, self.objects.boxes
         heights = np.maximum(before[:, 3] - before[:, 1], 1e-6)
         growth = (now[:, 3] - now[:, 1]) / heights[:, None]
         off = (before[:, None, :2] + before[:, None, 2:] - now[:, :2] - now[:, 2:]) / 2
         unseen = self.frame - self.tracks["frames"][:, -1]
-        near = np.hypot(off[..., 0], off[..., 1]) <= (reach * heights * np.sqrt(unseen))[:, None]
+        costs = np.hypot(off[..., 0], off[..., 1]) / (heights * np.sqrt(unseen))[:, None]
         same_size = (growth <= MAX_GROWTH) & (growth >= 1 / MAX_GROWTH)
-        return near & same_size & (self.tracks["label"][:, None] == self.objects.labels)
+        return np.where(same_size & (self.tracks["label"][:, None] == self.objects.labels), costs, np.inf)
 
     def _apart(self) -> np.ndarray:
         if "keypoints" in self._both:

@@ -274,7 +274,7 @@ class StagedTracker(ABC):
         looks = pairs.looks_apart
         if looks is None:
             return None
-        return np.where(pairs.within_reach(self.reach), looks, np.inf)
+        return np.where(pairs.off_expected() <= self.reach, looks, np.inf)
 
     def steady(self, tracks: np.ndarray, lost: np.ndarray) -> None:  # noqa: B027
         """Change in place the motions with which the tracks of the numbers `lost` go on unseen."""

@@ -28,12 +28,15 @@ class ByteTracker(StagedTracker):
     """weaker ones are not looked at"""
     new_margin: float = 0.1
     """a track starts with a detection at least this much above `min_score`, or half-way to 1 where that is nearer"""
-    max_cost: float = 0.8
+    max_cost: float = 0.9
     """of a strong detection and a track: 1 - IoU · score"""
     max_low_cost: float = 0.5
     """of a weak detection and a track in sight: 1 - IoU"""
     max_new_cost: float = 0.7
     """of a strong detection and a track seen once: 1 - IoU · score"""
+    near: float = 0.3
+    """heights from where it is expected, times the root of the frames it was not seen, within which a track that nobody
+    continued goes on wherever its box is; 0: nowhere"""
     max_lost_frames: int = 30
     """a track unseen for longer is forgotten"""
     max_duplicate_cost: float = 0.15
@@ -57,9 +60,14 @@ class ByteTracker(StagedTracker):
         return (
             Stage("known", "strong", self._fused, self.max_cost),
             Stage("in sight", "weak", attrgetter("apart"), self.max_low_cost),
+            *self.by_place(),
             *self.by_looks(),
             Stage("new", "strong", self._fused, self.max_new_cost),
         )
+
+    def by_place(self) -> tuple[Stage, ...]:
+        """A stage for tracks whose box meets none, but is not far from one, or none."""
+        return (Stage("known", "strong", Pairs.off_expected, self.near),) if self.near > 0 else ()
 
     @property
     def told_at_once(self) -> bool:

@@ -3,6 +3,7 @@
 All numbers are costs: 0 for the same, 1 for nothing in common. Keypoints that are not there are nan.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from pagoda.plain import checked
 
 Algorithm = Literal["hungarian", "greedy"]
+Pairing = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 TINY = float(np.finfo(np.float64).tiny)
 FEW = 64
 """pairs, up to which going through them one by one takes less time than a dozen calls for all at once"""
@@ -119,15 +121,17 @@ def assign(
     (array([1, 0]), array([0, 1]))
     """
     result = np.full(costs.shape[1], -1)
-    rows, columns = pair_up(costs, max_cost, algorithm)
+    rows, columns = pair_up(
+        costs, max_cost, _greedy_pairs if algorithm == "greedy" else linear_sum_assignment
+    )
     result[columns] = rows
     return result
 
 
 def pair_up(
-    costs: Float[np.ndarray, "n m"], max_cost: float | None, algorithm: Algorithm = "hungarian"
+    costs: Float[np.ndarray, "n m"], max_cost: float | None, pair: Pairing = linear_sum_assignment
 ) -> tuple[Int[np.ndarray, " p"], Int[np.ndarray, " p"]]:
-    """What `assign` pairs: rows, and of each its column.
+    """What `assign` pairs by the algorithm `pair`: rows, and of each its column.
 
     >>> pair_up(np.array([[0.1, 0.2], [0.15, 0.9]]), max_cost=0.12)
     (array([0]), array([0]))
@@ -138,7 +142,6 @@ def pair_up(
         most = float(finite.max(initial=0.0))
         # One more pair must be worth more than any choice among costs.
         alone = 1 + 2 * min(costs.shape) * most
-    pair = _greedy_pairs if algorithm == "greedy" else linear_sum_assignment
     rows, columns = pair(np.minimum(costs, alone))
     kept = costs[rows, columns] <= most
     return (rows, columns) if np.count_nonzero(kept) == len(kept) else (rows[kept], columns[kept])

@@ -4,6 +4,7 @@
 All numbers are costs: 0 for the same, 1 for nothing in common. Keypoints that are not there are nan.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from pagoda_runtime.tracking.assignment import linear_sum_assignment
 
 Algorithm = Literal["hungarian", "greedy"]
+Pairing = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 TINY = float(np.finfo(np.float64).tiny)
 FEW = 64
 """pairs, up to which going through them one by one takes less time than a dozen calls for all at once"""
@@ -96,22 +98,23 @@ def assign(
     the least cost again and again. Without `max_cost` as many are paired as can be, at any finite cost.
     """
     result = np.full(costs.shape[1], -1)
-    rows, columns = pair_up(costs, max_cost, algorithm)
+    rows, columns = pair_up(
+        costs, max_cost, _greedy_pairs if algorithm == "greedy" else linear_sum_assignment
+    )
     result[columns] = rows
     return result
 
 
 def pair_up(
-    costs: np.ndarray, max_cost: float | None, algorithm: Algorithm = "hungarian"
+    costs: np.ndarray, max_cost: float | None, pair: Pairing = linear_sum_assignment
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What `assign` pairs: rows, and of each its column."""
+    """What `assign` pairs by the algorithm `pair`: rows, and of each its column."""
     alone, most = max_cost, max_cost
     if alone is None or most is None:
         finite = np.abs(costs[np.isfinite(costs)])
         most = float(finite.max(initial=0.0))
         # One more pair must be worth more than any choice among costs.
         alone = 1 + 2 * min(costs.shape) * most
-    pair = _greedy_pairs if algorithm == "greedy" else linear_sum_assignment
     rows, columns = pair(np.minimum(costs, alone))
     kept = costs[rows, columns] <= most
     return (rows, columns) if np.count_nonzero(kept) == len(kept) else (rows[kept], columns[kept])

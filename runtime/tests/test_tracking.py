@@ -164,6 +164,9 @@ def test_the_files_own_linker():
         card_tracker({})
     with pytest.raises(ValueError, match="unknown here; install a newer"):
         card_tracker({"linker": json.dumps({**settings, "numbers": {"max_speed": 1}})})
+    for wrong in (float("inf"), float("nan"), -1, "5", True, None):
+        with pytest.raises(ValueError, match="must have a number from 0 on as max_lost_frames"):
+            card_tracker({"linker": json.dumps({**settings, "numbers": {"max_lost_frames": wrong}})})
     for more, said in (({"camera": "moving"}, "camera motion"), ({"appearance": "model"}, "compares looks")):
         with pytest.warns(UserWarning, match=said):
             card_tracker({"linker": json.dumps({**settings, **more}), "usage": "boxes:"})

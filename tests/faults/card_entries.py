@@ -26,9 +26,11 @@ from mutations import places
 from pagoda.cli.main import EXPECTED
 from pagoda.detectors.contract import Detector
 from pagoda.models import create_model, load
-from pagoda.structures.instances import Targets
+from pagoda.structures.instances import Detections, Targets
+from pagoda.structures.linker_settings import LinkerSettings
 from pagoda.structures.thresholds import ScoreThresholds
 from pagoda.structures.tubes import TubeTargets
+from pagoda.tracking.linking import tuned_tracker
 from pagoda.weights.files import save_weights
 
 ROOM = 2**30
@@ -108,6 +110,8 @@ class CardedFile:
         model.thresholds = ScoreThresholds(
             scores={"class_0": 0.5, "class_1": 0.25}, kind="precision", precision=0.9, split="val"
         )
+        numbers = {"min_score": 0.01, "max_cost": 0.7, "max_lost_frames": 12.0}
+        model.linker = LinkerSettings(linker="byte", numbers=numbers, metric="HOTA", split="train")
         self.path = save_weights(folder / "a.safetensors", model.state_dict(), model.card())
         content = self.path.read_bytes()
         length = int.from_bytes(content[:8], "little")
@@ -140,6 +144,17 @@ def use(model: Detector) -> None:
     sum(losses.values()).backward()  # type: ignore[union-attr]
 
 
+def follow(model: Detector) -> None:
+    """An object in three frames, by the linker of the card."""
+    if model.linker is None:
+        return
+    box, one = torch.tensor([[4.0, 4.0, 20.0, 20.0]]), torch.tensor([0])
+    found = Detections(box, torch.tensor([0.9]), one, (32, 32), model.label_map)
+    tracker = tuned_tracker(model.linker)
+    for each in (found, found[:0], found):
+        tracker.update(each)
+
+
 def _target(model: Detector, frames: tuple[int, ...]) -> Targets | TubeTargets:
     """One object with all that the model learns."""
     box, one = torch.tensor([4.0, 4.0, 20.0, 20.0]).expand(1, *frames, 4), torch.tensor([0])
@@ -166,12 +181,14 @@ def trial(path: Path, change: Change, card: Any) -> str:
             model = load(path)
             stage = "use"
             use(model)
+            stage = "link"
+            follow(model)
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
-        if stage != "load" or not isinstance(error, EXPECTED):
+        if stage == "use" or not isinstance(error, EXPECTED):
             return f"traceback ({what}): {stage}: {type(error).__name__}: {error!s:.160}"
-        if str(path) not in str(error):
+        if stage == "load" and str(path) not in str(error):
             return f"no file named ({what}): {error!s:.160}"
         told = str(error).replace(str(path), "")
         if "does not fit the model its card describes" in told or any(
@@ -194,6 +211,7 @@ def _words(change: Change, card: Any) -> Sequence[str]:
         in_words[-1].split()[-1],
         "unheard_of",
         *(value if isinstance(value, dict) else ()),
+        *([value] if value and isinstance(value, str) else ()),
     ]
 
 

@@ -74,6 +74,11 @@ def test_mistakes_are_told():
         tune([], weakly_seen(1))
     with pytest.raises(ValueError, match="linker byte has no number 'min_iou', only appearance_weight"):
         tuned_tracker(replace(OWN, numbers={"min_iou": 0.3}))
+    for wrong in (float("inf"), -1):
+        with pytest.raises(ValueError, match=r"linker.numbers: max_lost_frames must be a number from 0 on"):
+            replace(OWN, numbers={"max_lost_frames": wrong})
+    with pytest.raises(ValueError, match=r"linker.split must be the name of a split"):
+        LinkerSettings.from_dict({**OWN.to_dict(), "split": []})
     with pytest.raises(ValueError, match="linker ocsort has no number 'direction_frames'"):
         tuned_tracker(replace(OWN, linker="ocsort", numbers={"direction_frames": 1e9}))
     with pytest.raises(ValueError, match="numbers must be a mapping of str to a number"):

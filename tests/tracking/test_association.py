@@ -7,6 +7,7 @@ import pytest
 
 from pagoda.structures.skeleton import COCO_17
 from pagoda.tracking.association import (
+    FEW,
     assign,
     cosine_costs,
     forbid_other_labels,
@@ -111,3 +112,16 @@ def test_pck_of_six_moved_joints_of_seventeen():
 def test_cosine_ignores_lengths():
     before, now = np.array([[1.0, 0], [0, 0]]), np.array([[5.0, 0], [0, 2], [-1, 0]])
     np.testing.assert_allclose(cosine_costs(before, now), [[0, 1, 2], [1, 1, 1]])
+
+
+def test_the_iou_of_few_is_that_of_many(rng):
+    """To the last bit, of whichever boxes: apart, touching, inside each other, flat, turned inside out."""
+    corners = rng.integers(0, 12, (40, 2)).astype(float)
+    boxes = np.concatenate([corners, corners + rng.integers(-2, 9, (40, 2))], 1) + rng.choice(
+        [0, 1 / 3], (40, 1)
+    )
+    costs = iou_costs(boxes, boxes)
+    assert len(boxes) ** 2 > FEW and ((costs > 0) & (costs < 1)).any()
+    for start in range(0, 40, 5):
+        few = boxes[start : start + 5]
+        np.testing.assert_array_equal(iou_costs(boxes[:8], few), costs[:8, start : start + 5])

@@ -54,5 +54,17 @@ def test_the_score_is_part_of_the_cost(walkers):
     """IoU 0.35 is enough at full score (cost 0.65), not at 0.5 (cost 0.83)."""
     moved = [BOX[0], BOX[1] + 48, BOX[2], BOX[3] + 48]
     first = walkers.detections([BOX], [0.9])
-    assert ids(ByteTracker(), [first, walkers.detections([moved], [1.0])]) == [[1], [1]]
-    assert ids(ByteTracker(), [first, walkers.detections([moved], [0.5])]) == [[1], [UNLINKED]]
+    tracker = ByteTracker(max_cost=0.8, near=0)
+    assert ids(tracker, [first, walkers.detections([moved], [1.0])]) == [[1], [1]]
+    tracker.reset()
+    assert ids(tracker, [first, walkers.detections([moved], [0.5])]) == [[1], [UNLINKED]]
+
+
+def test_who_steps_aside_of_his_box_goes_on_where_he_is_near(walkers):
+    """A box 20 wide and 100 high moves by 25: by a quarter of its height, and out of itself; then by 60."""
+    boxes = [[10, 10, 30, 110], [35, 10, 55, 110], [120, 10, 140, 110]]
+    frames = [walkers.detections([box], [0.97]) for box in boxes]
+    assert ids(ByteTracker(), frames) == [[1], [1], [UNLINKED]]
+    assert ids(ByteTracker(near=0), frames) == [[1], [UNLINKED], [UNLINKED]]
+    grown = walkers.detections([[35, 10, 65, 160]], [0.97])
+    assert ids(ByteTracker(), [frames[0], grown]) == [[1], [UNLINKED]], "half as tall again is somebody else"

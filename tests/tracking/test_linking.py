@@ -136,6 +136,20 @@ def test_boxes_that_are_no_numbers_are_named(name, walkers):
         create_tracker(name).update(walkers.detections([[0, 0, 9, 9], [0, 0, np.nan, 9]], [0.99, 0.99]))
 
 
+@MODERN
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_numbers_of_any_kind_are_linked(name, kind, walkers):
+    """As a model in mixed precision reports them, and one whose gradients were left on."""
+    one = walkers.detections([[10, 10, 60, 60], [100, 10, 150, 60]], [0.97, 0.98])
+    small = replace(one, boxes=one.boxes.to(kind), scores=one.scores.to(kind))
+    learning = replace(one, boxes=one.boxes.requires_grad_(), scores=one.scores.requires_grad_())
+    for frame in (small, learning):
+        assert (
+            create_tracker(name).update(frame).track_ids.tolist()
+            == create_tracker(name).update(one).track_ids.tolist()
+        )
+
+
 def test_an_unknown_linker_gets_the_nearest_name():
     with pytest.raises(ValueError, match="no linker is called 'ocsrot'; did you mean 'ocsort'"):
         create_tracker("ocsrot")

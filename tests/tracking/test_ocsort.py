@@ -16,11 +16,10 @@ def at(x, y=50.0):
 
 
 def test_agreement_is_half_straight_on_and_minus_half_back():
-    earlier, last = np.array([at(0), at(0)], dtype=float), np.array([at(10), at(0)], dtype=float)
-    boxes = np.array([at(20), at(-20), at(0, 70)], dtype=float)
-    np.testing.assert_allclose(
-        direction_agreement(earlier, last, boxes), [[0.5, -0.5, 0], [0, 0, 0]], atol=1e-9
-    )
+    earlier = np.array([at(0)] * 5, dtype=float)
+    last = np.array([at(10)] * 3 + [at(0)] * 2, dtype=float)
+    boxes = np.array([at(20), at(-20), at(0, 70), at(20), at(0)], dtype=float)
+    np.testing.assert_allclose(direction_agreement(earlier, last, boxes), [0.5, -0.5, 0, 0, 0], atol=1e-9)
 
 
 def test_a_track_is_told_at_its_third_sight_but_at_once_in_the_beginning(walkers):

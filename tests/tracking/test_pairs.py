@@ -88,8 +88,8 @@ def test_reach_grows_with_the_time_unseen():
     )
     near, far, large = [25, 0, 45, 50], [55, 0, 75, 50], [0, 0, 40, 100]
     now = objects([near, far, large])
-    assert Pairs(model, tracks, now, 1).within_reach(0.6).tolist() == [[True, False, False]]
-    assert Pairs(model, tracks, now, 9).within_reach(0.6).tolist() == [[True, True, False]]
+    assert (Pairs(model, tracks, now, 1).off_expected() <= 0.6).tolist() == [[True, False, False]]
+    assert (Pairs(model, tracks, now, 9).off_expected() <= 0.6).tolist() == [[True, True, False]]
 
 
 def test_masks_inside_boxes_are_read_cell_by_cell():

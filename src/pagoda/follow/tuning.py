@@ -34,6 +34,7 @@ RANGES: dict[str, dict[str, tuple[float, float]]] = {
         "max_cost": (0.5, 0.95),
         "max_low_cost": (0.3, 0.8),
         "max_new_cost": (0.5, 0.95),
+        "near": (0.0, 0.6),
         "max_lost_frames": (5, 90),
         **LOOKS,
     },

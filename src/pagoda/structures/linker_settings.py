@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import Literal
 
 from pagoda.plain import JsonObject, checked, from_plain
@@ -14,6 +15,8 @@ TUNING_REMEDY = "pagoda track tune {file} --data DIR"
 @dataclass(frozen=True, kw_only=True)
 class LinkerSettings:
     """A linker with numbers that were chosen on annotated videos.
+
+    Raises ValueError for a number below 0 or without end, which no linker has, and for a split that is no name.
 
     >>> settings = LinkerSettings(linker="byte", numbers={"max_cost": 0.7}, metric="HOTA", split="train")
     >>> LinkerSettings.from_dict(settings.to_dict()) == settings
@@ -32,6 +35,13 @@ class LinkerSettings:
     """what is compared besides places"""
     camera: Literal["still", "moving"] = "still"
     """whether the motion of the picture as a whole is undone first"""
+
+    def __post_init__(self) -> None:
+        for name, value in self.numbers.items():
+            if not 0 <= value < inf:
+                raise ValueError(f"linker.numbers: {name:.80} must be a number from 0 on, got {value}")
+        if not isinstance(self.split, str):
+            raise ValueError(f"linker.split must be the name of a split, got {self.split!r:.80}")
 
     @classmethod
     def from_dict(cls, data: object) -> "LinkerSettings":

@@ -39,12 +39,15 @@ class ByteTracker(StagedTracker):
     """weaker ones are not looked at"""
     new_margin: float = 0.1
     """a track starts with a detection at least this much above `min_score`, or half-way to 1 where that is nearer"""
-    max_cost: float = 0.8
+    max_cost: float = 0.9
     """of a strong detection and a track: 1 - IoU · score"""
     max_low_cost: float = 0.5
     """of a weak detection and a track in sight: 1 - IoU"""
     max_new_cost: float = 0.7
     """of a strong detection and a track seen once: 1 - IoU · score"""
+    near: float = 0.3
+    """heights from where it is expected, times the root of the frames it was not seen, within which a track that nobody
+    continued goes on wherever its box is; 0: nowhere"""
     max_lost_frames: int = 30
     """a track unseen for longer is forgotten"""
     max_duplicate_cost: float = 0.15
@@ -68,9 +71,14 @@ class ByteTracker(StagedTracker):
         return (
             Stage("known", "strong", self._fused, self.max_cost),
             Stage("in sight", "weak", attrgetter("apart"), self.max_low_cost),
+            *self.by_place(),
             *self.by_looks(),
             Stage("new", "strong", self._fused, self.max_new_cost),
         )
+
+    def by_place(self) -> tuple[Stage, ...]:
+        """A stage for tracks whose box meets none, but is not far from one, or none."""
+        return (Stage("known", "strong", Pairs.off_expected, self.near),) if self.near > 0 else ()
 
     @property
     def told_at_once(self) -> bool:
@@ -86,25 +94,22 @@ class ByteTracker(StagedTracker):
         """At the second sight."""
         return num_seen >= 2
 
-    def steady(self, tracks: np.ndarray) -> None:
+    def steady(self, tracks: np.ndarray, lost: np.ndarray) -> None:
         """Unseen, a height is not allowed to grow on."""
-        lost = tracks["frames"][:, -1] < self._frame - 1
-        if lost.any():
-            tracks["motion"][lost, VELOCITY, 3] = 0
+        tracks["motion"][lost, VELOCITY, 3] = 0
 
-    def doubles(self, tracks: np.ndarray) -> np.ndarray:
+    def doubles(self, tracks: np.ndarray, lost: np.ndarray, unseen: np.ndarray) -> np.ndarray:
         """Of a lost track and one in sight that lie on each other, the one seen for a shorter time."""
-        gone = np.zeros(len(tracks), dtype=bool)
-        last, label = tracks["frames"][:, -1], tracks["label"]
-        seen = ((last == self._frame) & (tracks["track_id"] != UNLINKED)).nonzero()[0]
-        unseen = (last < self._frame).nonzero()[0]
+        seen = ((unseen == 0) & (tracks["track_id"] != UNLINKED)).nonzero()[0]
         boxes = self.model.boxes(tracks["motion"])
-        is_near = iou_costs(boxes[seen], boxes[unseen]) < self.max_duplicate_cost
-        first, second = np.nonzero(is_near & (label[seen][:, None] == label[unseen]))
-        a, b = seen[first], unseen[second]
-        ages = last - tracks["first_frame"]
-        gone[np.where(ages[a] > ages[b], b, a)] = True
-        return gone
+        first, second = (iou_costs(boxes[seen], boxes[lost]) < self.max_duplicate_cost).nonzero()
+        if not len(first):
+            return first
+        a, b = seen[first], lost[second]
+        alike = tracks["label"][a] == tracks["label"][b]
+        a, b = a[alike], b[alike]
+        ages = tracks["frames"][:, -1] - tracks["first_frame"]
+        return np.where(ages[a] > ages[b], b, a)
 
     def _fused(self, pairs: Pairs) -> np.ndarray:
         costs = self.with_looks(1 - (1 - pairs.apart) * pairs.objects.scores, pairs)

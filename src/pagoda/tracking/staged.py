@@ -5,7 +5,7 @@ some of the objects that are left, at the least total cost. N tracks, M objects.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,12 +15,13 @@ from pagoda.plain import checked
 from pagoda.structures.instances import Detections
 from pagoda.structures.tracks import UNLINKED
 from pagoda.tracking import table
-from pagoda.tracking.association import assign
+from pagoda.tracking.association import pair_up
 from pagoda.tracking.motion import MotionModel
 from pagoda.tracking.objects import Objects
 from pagoda.tracking.pairs import Pairs
 from pagoda.tracking.tracker import Found, in_key_frame, to_objects, with_track_ids
 
+EVERYONE = slice(None)
 Which = Literal["all", "known", "in sight", "new"]
 """tracks: every one; those with an id; of these those seen in the last frame; those without an id yet"""
 
@@ -34,8 +35,8 @@ class Stage:
     """of those that no earlier stage has paired"""
     objects: Literal["strong", "weak"]
     """likewise; strong ones score `min_score` or more, weak ones `min_low_score` or more"""
-    costs: Callable[[Pairs], np.ndarray]
-    """(N, M) what a pair costs; inf: never"""
+    costs: Callable[[Pairs], np.ndarray | None]
+    """(N, M) what a pair costs; inf: never; None: the stage does not take place"""
     max_cost: float | None = None
     """dearer pairs are not made; None: as many as can be, at any finite cost"""
 
@@ -69,6 +70,7 @@ class StagedTracker(ABC):
         """Forget everything: the next frame is the first of another video."""
         self._tracks: np.ndarray = np.empty(0)
         self._frame = -1
+        self._all_seen = True  # all tracks, in the frame before
         self._next_id = 1
         self._looks: np.ndarray = np.zeros(0)  # their sum
         self._num_looks = 0
@@ -114,22 +116,30 @@ class StagedTracker(ABC):
     def link(self, objects: Objects, camera: np.ndarray | None = None) -> np.ndarray:
         """(M,) the track ids of the next frame's objects; `camera` as in `update`."""
         self._frame += 1
-        ids = np.full(len(objects), UNLINKED)
+        ids = np.empty(len(objects), dtype=np.int64)
+        ids.fill(UNLINKED)
         is_strong = objects.scores >= self.min_score
-        begins = is_strong.nonzero()[0]
-        if objects.appearance is not None and len(begins):
-            self._note_looks(objects.appearance[begins])
+        strong = is_strong.nonzero()[0]
+        if objects.appearance is not None and len(strong):
+            self._note_looks(objects.appearance[strong])
         if len(self._tracks):
             self._expect(camera)
-            is_weak = ~is_strong & (objects.scores >= self.min_low_score)
-            seen, rows = self._pair(objects, {"strong": is_strong, "weak": is_weak})
+            weak = strong[:0]
+            if len(strong) < len(objects):
+                weak = (~is_strong & (objects.scores >= self.min_low_score)).nonzero()[0]
+            left, seen = {"strong": strong, "weak": weak}, strong[:0]
+            if len(strong) or len(weak):
+                seen, rows = self._pair(objects, left)
+                strong = left["strong"]
             if len(seen):
-                ids[rows] = self._see(seen, objects.rows(rows))
-            begins = is_strong.nonzero()[0]
-        begins = begins[objects.scores[begins] >= self.min_new_score]
-        if len(begins):
-            ids[begins] = self._begin(objects.rows(begins))
-        self._forget()
+                self._see(seen, rows, objects, ids)
+            self._all_seen = len(seen) == len(self._tracks)
+        if len(strong):
+            begins = strong[objects.scores[strong] >= self.min_new_score]
+            if len(begins):
+                ids[begins] = self._begin(objects.rows(begins))
+        if not self._all_seen:
+            self._forget()
         return ids
 
     def _note_looks(self, appearance: np.ndarray) -> None:
@@ -148,50 +158,76 @@ class StagedTracker(ABC):
             tracks["motion"] = self.model.move(tracks["motion"], camera)
             tracks["at_last_sight"] = self.model.move(tracks["at_last_sight"], camera)
             table.move(tracks, camera)
-        self.steady(tracks)
         tracks["motion"] = self.model.predict(tracks["motion"])
 
-    def _pair(self, objects: Objects, left: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """(numbers of tracks, rows of objects) that go together; `left` are bools of the objects, True where left."""
+    def _pair(self, objects: Objects, left: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """(numbers of tracks, ascending, rows of objects) that go together; of `left`, rows by kind, they are taken."""
         tracks, usual = self._tracks, self._looks / self._num_looks if self._num_looks else None
         pairs = Pairs(self.model, tracks, objects, self._frame, usual)
         known = tracks["track_id"] != UNLINKED
-        unpaired, seen, rows = np.ones(len(tracks), dtype=bool), [], []
+        unpaired = np.arange(len(tracks))
+        seen, rows = [unpaired[:0]], [unpaired[:0]]
         for stage in self._stages:
-            those = left[stage.objects].nonzero()[0]
+            those = left[stage.objects]
             if not len(those):
                 continue
-            some = (unpaired & self._are(stage.tracks, known)).nonzero()[0]
-            if not len(some):
+            some = self._those(stage.tracks, unpaired, known)
+            costs = stage.costs(pairs) if len(some) else None
+            if costs is None:
                 continue
-            partner = assign(stage.costs(pairs)[some[:, None], those], max_cost=stage.max_cost)
-            paired = partner >= 0
-            seen.append(some[partner[paired]])
-            rows.append(those[paired])
-            unpaired[seen[-1]] = left[stage.objects][rows[-1]] = False
-        if not seen:
-            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-        return (seen[0], rows[0]) if len(seen) == 1 else (np.concatenate(seen), np.concatenate(rows))
+            if costs.shape != (len(some), len(those)):
+                costs = costs[some[:, None], those]
+            mine, theirs = pair_up(costs, stage.max_cost)
+            seen.append(mine if len(some) == len(tracks) else some[mine])
+            rows.append(theirs if len(those) == len(objects) else those[theirs])
+            left[stage.objects] = without(those, theirs) if len(theirs) < len(those) else those[:0]
+            if len(mine) == len(unpaired):
+                break
+            unpaired = without(
+                unpaired, mine if len(some) == len(unpaired) else unpaired.searchsorted(seen[-1])
+            )
+        if len(seen) == 2:
+            return seen[1], rows[1]
+        every = np.concatenate(seen)
+        order = every.argsort()
+        return every[order], np.concatenate(rows)[order]
 
-    def _are(self, which: Which, known: np.ndarray) -> np.ndarray | bool:
-        """(N,) which tracks, of which `known` have an id."""
-        if which == "all":
-            return True
+    def _those(self, which: Which, unpaired: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Of the numbers of `unpaired` tracks those a stage is for; `known` (N,) have an id."""
+        if which == "all" or (which == "known" and np.count_nonzero(known) == len(known)):
+            return unpaired
         if which == "new":
-            return ~known
-        return known if which == "known" else known & (self._tracks["frames"][:, -1] == self._frame - 1)
+            known = ~known
+        elif which == "in sight":
+            known = known & (self._tracks["frames"][:, -1] == self._frame - 1)
+        return unpaired[known[unpaired]]
 
-    def _see(self, seen: np.ndarray, objects: Objects) -> np.ndarray:
-        """Tracks continued by objects: their ids."""
+    def _see(self, seen: np.ndarray, rows: np.ndarray, objects: Objects, ids: np.ndarray) -> None:
+        """Tracks continued by the objects of some rows, whose `ids` are filled in."""
         tracks = self._tracks
-        motion = self.model.correct(self.resumed(tracks[seen], objects), objects.boxes)
-        table.see(tracks, seen, motion, objects, self._frame, momentum=self.momentum)
-        ids = tracks["track_id"][seen]
-        due = (ids == UNLINKED) & self.is_told(tracks["num_seen"][seen])
-        if due.any():
-            ids[due] = self._new_ids(int(due.sum()))
-            tracks["track_id"][seen] = ids
-        return ids
+        which: np.ndarray | slice = seen
+        if len(seen) == len(tracks):
+            which = EVERYONE  # a whole field costs less than some numbers of it
+        boxes, motion = objects.boxes[rows], tracks["motion"][which]
+        if not self._all_seen:
+            motion = self.resumed(motion, seen, boxes)
+        table.see(
+            tracks,
+            which,
+            self.model.correct(motion, boxes),
+            objects,
+            rows,
+            self._frame,
+            momentum=self.momentum,
+        )
+        mine = tracks["track_id"][which]
+        due = (mine == UNLINKED).nonzero()[0]
+        if len(due):
+            due = due[self.is_told(tracks["num_seen"][seen[due]])]
+            due = due[rows[due].argsort()]
+            mine[due] = self._new_ids(len(due))
+            tracks["track_id"][which] = mine
+        ids[rows] = mine
 
     def _begin(self, objects: Objects) -> np.ndarray:
         """Tracks for objects that continue none: their ids."""
@@ -208,18 +244,19 @@ class StagedTracker(ABC):
         return np.arange(self._next_id - count, self._next_id)
 
     def _forget(self) -> None:
-        if not len(self._tracks):
-            return
         unseen = self._frame - self._tracks["frames"][:, -1]
-        kept = unseen <= self.max_lost_frames
+        lost = unseen.nonzero()[0]
+        gone = unseen[lost] > self.max_lost_frames
         if not self.keeps_new:
-            kept &= (self._tracks["track_id"] != UNLINKED) | (unseen == 0)
-        if not kept.all():
-            self._tracks, unseen = self._tracks[kept], unseen[kept]
-        if unseen.any():
-            doubles = self.doubles(self._tracks)
-            if doubles.any():
-                self._tracks = self._tracks[~doubles]
+            gone |= self._tracks["track_id"][lost] == UNLINKED
+        if np.count_nonzero(gone):
+            unseen = without(unseen, lost[gone])
+            self._tracks, lost = without(self._tracks, lost[gone]), unseen.nonzero()[0]
+        if len(lost):
+            self.steady(self._tracks, lost)
+            doubles = self.doubles(self._tracks, lost, unseen)
+            if len(doubles):
+                self._tracks = without(self._tracks, doubles)
 
     def with_looks(self, costs: np.ndarray, pairs: Pairs) -> np.ndarray:
         """(N, M) costs of places, less where two look alike and more where they do not."""
@@ -232,20 +269,33 @@ class StagedTracker(ABC):
             return ()
         return (Stage("known", "strong", self._found_again, self.max_look_cost),)
 
-    def _found_again(self, pairs: Pairs) -> np.ndarray:
-        """(N, M) costs of looks alone, of what is within reach; inf without an appearance."""
+    def _found_again(self, pairs: Pairs) -> np.ndarray | None:
+        """(N, M) costs of looks alone, of what is within reach."""
         looks = pairs.looks_apart
         if looks is None:
-            return np.full((len(pairs.tracks), len(pairs.objects)), np.inf)
-        return np.where(pairs.within_reach(self.reach), looks, np.inf)
+            return None
+        return np.where(pairs.off_expected() <= self.reach, looks, np.inf)
 
-    def steady(self, tracks: np.ndarray) -> None:  # noqa: B027
-        """Change in place the motions with which tracks go on."""
+    def steady(self, tracks: np.ndarray, lost: np.ndarray) -> None:  # noqa: B027
+        """Change in place the motions with which the tracks of the numbers `lost` go on unseen."""
 
-    def resumed(self, tracks: np.ndarray, objects: Objects) -> np.ndarray:
-        """(N, 5, 4) the prediction for tracks that are seen as `objects`, row by row, before it is corrected."""
-        return tracks["motion"]
+    def resumed(self, motion: np.ndarray, seen: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+        """(n, 5, 4) the predictions `motion` of the tracks `seen`, which are in `boxes` now and of which some were not
+        seen before, as they are to be corrected."""
+        return motion
 
-    def doubles(self, tracks: np.ndarray) -> np.ndarray:
-        """(N,) tracks that another one stands for."""
-        return np.zeros(len(tracks), dtype=bool)
+    def doubles(self, tracks: np.ndarray, lost: np.ndarray, unseen: np.ndarray) -> np.ndarray:
+        """Numbers of tracks that another one stands for; `unseen` (N,) for how many frames, `lost` for more than 0."""
+        return np.empty(0, dtype=np.int64)
+
+
+def without(numbers: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Numbers, or tracks, but those at some places.
+
+    >>> without(np.array([2, 5, 7]), np.array([1]))
+    array([2, 7])
+    """
+    kept = np.empty(len(numbers), dtype=bool)
+    kept.fill(True)
+    kept[places] = False
+    return numbers[kept]

@@ -1,6 +1,6 @@
 """What every linker does: objects of one frame in, the same objects with track ids out."""
 
-from copy import copy
+from math import isfinite
 from typing import Protocol
 
 import numpy as np
@@ -55,13 +55,13 @@ def in_key_frame(found: Found) -> Detections:
 
 def with_track_ids(detections: Detections, track_ids: np.ndarray) -> Detections:
     """The detections with (N,) track ids in place of whatever they had; see `Tracker`."""
+    num_objects = detections.boxes.shape[0]
+    if len(track_ids) != num_objects:
+        raise ValueError(f"there must be {num_objects} track ids, one of each object, got {len(track_ids)}")
     ids = torch.from_numpy(np.asarray(track_ids, dtype=np.int64))
-    if len(ids) != len(detections):
-        raise ValueError(f"there must be {len(detections)} track ids, one of each object, got {len(ids)}")
-    linked = copy(
-        detections
-    )  # `replace` would check again what was checked, which takes longer than to link it
-    object.__setattr__(linked, "track_ids", ids)
+    # `replace` would check again what was checked, which takes longer than to link it.
+    linked: Detections = object.__new__(type(detections))
+    linked.__dict__.update(detections.__dict__, track_ids=ids)
     return linked
 
 
@@ -74,11 +74,20 @@ def to_arrays(detections: Detections) -> tuple[np.ndarray, np.ndarray, np.ndarra
     >>> to_arrays(found)
     (array([[0., 0., 0., 0.]]), array([0.5]), array([2]))
     """
-    boxes = detections.boxes.detach().double().cpu().numpy()
-    if not np.isfinite(boxes).all():
+    boxes = _array(detections.boxes).astype(np.float64)
+    # The sum of squares costs less, but may be too large where no number is.
+    if not isfinite(np.vdot(boxes, boxes)) and not np.isfinite(boxes).all():
         rows = np.flatnonzero(~np.isfinite(boxes).all(1)).tolist()
         raise ValueError(f"boxes to link must be finite xyxy pixels; those of rows {rows} are not")
-    return boxes, detections.scores.detach().cpu().double().numpy(), detections.labels.cpu().long().numpy()
+    scores = _array(detections.scores).astype(np.float64)
+    return boxes, scores, _array(detections.labels).astype(np.int64, copy=False)
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    try:
+        return tensor.numpy()
+    except (TypeError, RuntimeError):  # numpy has no bfloat16, nothing that lies elsewhere, and no gradients
+        return tensor.detach().cpu().double().numpy()
 
 
 def to_objects(detections: Detections) -> Objects:

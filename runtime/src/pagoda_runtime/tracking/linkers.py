@@ -4,6 +4,7 @@ import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import fields
+from math import inf
 from typing import Any
 
 from pagoda_runtime.tracking.byte import ByteTracker
@@ -53,6 +54,9 @@ def card_tracker(
             "the file's linker compares looks, and the file says none; export the model with --appearance",
             stacklevel=3,
         )
+    for name, value in numbers.items():
+        if type(value) not in (int, float) or not 0 <= value < inf:
+            raise ValueError(f"the file's linker must have a number from 0 on as {name}, got {value!r:.80}")
     own = kind()
     numbers = {
         name: round(value) if isinstance(getattr(own, name), int) else float(value)

@@ -35,20 +35,25 @@ class MotionModel(ABC):
     def predict(self, motion: np.ndarray) -> np.ndarray:
         """The motion one frame later."""
         self._limit(motion)
-        later = STEP @ motion
-        later[:, VAR_P::2] += self._step_variances(motion[:, POSITION])
+        later: np.ndarray = STEP @ motion
+        variances = later[:, VAR_P::2]
+        variances += self._step_variances(motion[:, POSITION])
         return later
 
     def correct(self, motion: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """A predicted motion, told where its boxes were seen in that frame."""
-        doubt = motion[:, VAR_P] + self._measured_variances(motion[:, POSITION])
-        gains = motion[:, VAR_P : COV_PV + 1] / doubt[:, None]
-        off = self.measure(boxes) - motion[:, POSITION]
-        after = motion.copy()
-        after[:, : VELOCITY + 1] += gains * off[:, None]
-        after[:, VAR_P : COV_PV + 1] -= gains[:, :1] * motion[:, VAR_P : COV_PV + 1]
-        after[:, VAR_V] -= gains[:, 1] * motion[:, COV_PV]
-        return after
+        # Row by row the numbers lie side by side, which saves half of the time.
+        position, velocity, var_p, cov_pv, var_v = rows = motion.transpose(1, 0, 2).copy()
+        doubt = var_p + self._measured_variances(position)
+        p_gain, v_gain = var_p / doubt, cov_pv / doubt
+        off = self.measure(boxes) - position
+        position += p_gain * off
+        velocity += v_gain * off
+        var_v -= v_gain * cov_pv
+        cov_pv -= p_gain * cov_pv
+        var_p -= p_gain * var_p
+        corrected: np.ndarray = rows.transpose(1, 0, 2)
+        return corrected
 
     def move(self, motion: np.ndarray, camera: np.ndarray) -> np.ndarray:
         """The motion as seen after the camera has moved: `camera` takes points of the frame before to the frame now.
@@ -100,25 +105,28 @@ class HeightScaledMotion(MotionModel):
     aspect_doubt, aspect_velocity_doubt, measured_aspect_doubt = 1e-2, 1e-5, 1e-1
 
     def __init__(self) -> None:
-        lengths, aspect = np.array([1.0, 1, 0, 1]), np.array([0.0, 0, 1, 0])
+        lengths = np.array([1.0, 1, 0, 1])
         shares = np.array([[self.position_share], [self.velocity_share]])
         self._start = np.square(np.array([[2], [10]]) * shares * lengths)
         self._step = np.square(shares * lengths)
         self._measured = np.square(self.position_share * lengths)
-        self._aspects = np.square(np.array([[self.aspect_doubt], [self.aspect_velocity_doubt]]) * aspect)
-        self._measured_aspect = np.square(self.measured_aspect_doubt * aspect)
+        self._aspects = np.square(np.array([self.aspect_doubt, self.aspect_velocity_doubt]))
+        self._measured_aspect = self.measured_aspect_doubt**2
 
     def measure(self, boxes: np.ndarray) -> np.ndarray:
         """(N, 4) centre, width / height and height."""
-        measured = (boxes @ CORNERS_TO_CENTRES).clip(FLAT)
-        measured[:, 2] /= measured[:, 3]
+        measured: np.ndarray = np.maximum(boxes.dot(CORNERS_TO_CENTRES), FLAT)
+        aspect = measured[:, 2]
+        aspect /= measured[:, 3]
         return measured
 
     def boxes(self, motion: np.ndarray) -> np.ndarray:
         """(N, 4) where the boxes are, xyxy pixels."""
         sided = motion[:, POSITION].copy()
-        sided[:, 2] *= sided[:, 3]
-        return sided @ CENTRES_TO_CORNERS
+        width = sided[:, 2]
+        width *= sided[:, 3]
+        boxes: np.ndarray = sided.dot(CENTRES_TO_CORNERS)
+        return boxes
 
     def _start_variances(self, position: np.ndarray) -> np.ndarray:
         return self._variances(position, self._start)
@@ -127,10 +135,14 @@ class HeightScaledMotion(MotionModel):
         return self._variances(position, self._step)
 
     def _measured_variances(self, position: np.ndarray) -> np.ndarray:
-        return np.square(position[:, 3:]) * self._measured + self._measured_aspect
+        variances = np.square(position[:, 3:]) * self._measured
+        variances[:, 2] = self._measured_aspect
+        return variances
 
     def _variances(self, position: np.ndarray, shares: np.ndarray) -> np.ndarray:
-        return np.square(position[:, 3:, None]) * shares + self._aspects
+        variances = np.square(position[:, 3:, None]) * shares
+        variances[:, :, 2] = self._aspects
+        return variances
 
     def _scales(self, scale: float) -> np.ndarray:
         return np.array([scale, scale, 1, scale])
@@ -148,14 +160,14 @@ class AreaMotion(MotionModel):
 
     def measure(self, boxes: np.ndarray) -> np.ndarray:
         """(N, 4) centre, area and width / height."""
-        measured = (boxes @ CORNERS_TO_CENTRES).clip(FLAT)
+        measured = np.maximum(boxes @ CORNERS_TO_CENTRES, FLAT)
         width, height = measured[:, 2].copy(), measured[:, 3].copy()
         measured[:, 2], measured[:, 3] = width * height, width / height
         return measured
 
     def boxes(self, motion: np.ndarray) -> np.ndarray:
         """(N, 4) where the boxes are, xyxy pixels."""
-        sided = motion[:, POSITION].clip(FLAT)
+        sided = np.maximum(motion[:, POSITION], FLAT)
         area, width = sided[:, 2].copy(), np.sqrt(sided[:, 2] * sided[:, 3])
         sided[:, 2], sided[:, 3] = width, area / width
         return sided @ CENTRES_TO_CORNERS
@@ -163,7 +175,7 @@ class AreaMotion(MotionModel):
     def _limit(self, motion: np.ndarray) -> None:
         """An area that would shrink below nothing stays as it is."""
         gone = motion[:, POSITION, 2] + motion[:, VELOCITY, 2] <= 0
-        if gone.any():
+        if np.count_nonzero(gone):
             motion[gone, VELOCITY, 2] = 0
 
     def _start_variances(self, position: np.ndarray) -> np.ndarray:

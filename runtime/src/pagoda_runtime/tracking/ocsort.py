@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pagoda_runtime.tracking.association import TINY
 from pagoda_runtime.tracking.motion import AreaMotion, MotionModel
-from pagoda_runtime.tracking.objects import Objects
 from pagoda_runtime.tracking.pairs import Pairs
 from pagoda_runtime.tracking.staged import Stage, StagedTracker
+
+TWICE_THE_CENTRE = np.array([[1.0, 0, 1, 0], [0, 1, 0, 1]])
 
 
 @dataclass
@@ -67,20 +69,26 @@ class OCSortTracker(StagedTracker):
         """At the `min_seen`-th sight."""
         return num_seen >= self.min_seen
 
-    def resumed(self, tracks: np.ndarray, objects: Objects) -> np.ndarray:
+    def resumed(self, motion: np.ndarray, seen: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """Tracks that were unseen have gone straight on to where they are seen now."""
-        motion, gaps = tracks["motion"], self._frame - tracks["frames"][:, -1]
+        tracks = self._tracks
+        gaps = self._frame - tracks["frames"][seen, -1]
         late = (gaps > 1).nonzero()[0]
         if len(late):
-            before, last = tracks["at_last_sight"][late], tracks["boxes"][late, -1]
-            motion[late] = along_the_path(self.model, before, last, objects.boxes[late], gaps[late])
+            before, last = tracks["at_last_sight"][seen[late]], tracks["boxes"][seen[late], -1]
+            motion[late] = along_the_path(self.model, before, last, boxes[late], gaps[late])
         return motion
 
     def _directed(self, pairs: Pairs) -> np.ndarray:
-        last, now = pairs.tracks["boxes"][:, -1], pairs.objects
-        agreement = direction_agreement(self._earlier_boxes(pairs.tracks), last, now.boxes)
-        costs = self.with_looks(pairs.apart - self.direction_weight * agreement * now.scores, pairs)
-        return np.where(pairs.apart <= 1 - self.min_iou, costs, np.inf)
+        # Directions are reckoned of what is near alone, which most pairs are not.
+        near = (pairs.apart <= 1 - self.min_iou).nonzero()
+        tracks, rows = near
+        earlier, last = self._earlier_boxes(pairs.tracks)[tracks], pairs.tracks["boxes"][tracks, -1]
+        agreement = direction_agreement(earlier, last, pairs.objects.boxes[rows])
+        agreement *= self.direction_weight * pairs.objects.scores[rows]
+        costs = np.full(pairs.apart.shape, np.inf)
+        costs[near] = self.with_looks(pairs.apart, pairs)[near] - agreement
+        return costs
 
     def _from_last(self, pairs: Pairs) -> np.ndarray:
         costs = pairs.apart_from_last
@@ -89,7 +97,7 @@ class OCSortTracker(StagedTracker):
     def _earlier_boxes(self, tracks: np.ndarray) -> np.ndarray:
         """(N, 4) the observation `direction_frames` back, or the oldest one after it, or the last."""
         frames = tracks["frames"]
-        recent = (frames >= self._frame - self.direction_frames) & (frames >= 0)
+        recent = frames >= max(self._frame - self.direction_frames, 0)
         recent[:, -1] = True
         return tracks["boxes"][np.arange(len(tracks)), recent.argmax(1)]
 
@@ -110,15 +118,10 @@ def along_the_path(
 
 
 def direction_agreement(earlier: np.ndarray, last: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """(N, M) from 1/2 for going on straight to -1/2 for turning back: (π/2 - angle) / π between the way from
-    `earlier` to `last` (N, 4) and the way from `earlier` to each of `boxes` (M, 4); 0 where there was no way yet.
+    """(N,) from 1/2 for going on straight to -1/2 for turning back: (π/2 - angle) / π between the way from
+    `earlier` to `last` (N, 4) and the way from `earlier` to `boxes` (N, 4), row by row; 0 where there was no way yet.
     """
-    before, now = _centers(last) - _centers(earlier), _centers(boxes)[None] - _centers(earlier)[:, None]
-    lengths = np.linalg.norm(before, axis=1)[:, None] * np.linalg.norm(now, axis=2)
-    cosines = np.einsum("nx,nmx->nm", before, now) / np.maximum(lengths, 1e-12)
-    angles = np.arccos(np.clip(cosines, -1, 1))
-    return np.where(lengths > 0, (np.pi / 2 - angles) / np.pi, 0)
-
-
-def _centers(boxes: np.ndarray) -> np.ndarray:
-    return (boxes[:, :2] + boxes[:, 2:]) / 2
+    (x, y), (to_x, to_y) = (TWICE_THE_CENTRE @ (to - earlier).T for to in (last, boxes))
+    # Where there was no way, next to nothing across is a right angle, of which the agreement is 0.
+    across, along = np.abs(x * to_y - y * to_x) + TINY, x * to_x + y * to_y
+    return 0.5 - np.arctan2(across, along) / np.pi

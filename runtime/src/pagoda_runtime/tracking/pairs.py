@@ -8,6 +8,7 @@ import numpy as np
 from pagoda_runtime.tracking.association import cosine_costs, iou_costs, oks_costs
 from pagoda_runtime.tracking.motion import MotionModel
 from pagoda_runtime.tracking.objects import Objects
+from pagoda_runtime.tracking.table import shared_parts
 
 MAX_GROWTH = 1.4
 """of an object's height, up or down, while it is not seen"""
@@ -29,59 +30,50 @@ class Pairs:
     ) -> None:
         """`usual_look` (D,): the mean appearance of all objects so far; what is compared is how far one is off it."""
         self.model, self.tracks, self.objects, self.frame = model, tracks, objects, frame
-        self._usual_look = np.zeros(1, np.float32) if usual_look is None else usual_look
-        names = tracks.dtype.names or ()
-        self._both = {name for name in names if getattr(objects, name, None) is not None}
-
-    @cached_property
-    def expected(self) -> np.ndarray:
-        """(N, 4) the boxes of the tracks as predicted."""
-        return self.model.boxes(self.tracks["motion"])
-
-    @cached_property
-    def boxes_apart(self) -> np.ndarray:
-        """(N, M) 1 - IoU with the predicted boxes."""
-        return self._of_one_class(iou_costs(self.expected, self.objects.boxes))
-
-    @cached_property
-    def apart(self) -> np.ndarray:
-        """(N, M) of places: half boxes, half poses or masks where there are any."""
-        costs = self.boxes_apart
-        if "keypoints" in self._both:
-            costs = (costs + self._poses_apart(self.expected)) / 2
-        elif "masks" in self._both:
-            costs = (costs + self._masks_apart(self.expected)) / 2
-        return costs
+        self._both = shared_parts(tracks, objects)
+        self.expected = model.boxes(tracks["motion"])
+        """(N, 4) the boxes of the tracks as predicted"""
+        self.boxes_apart = self._of_one_class(iou_costs(self.expected, objects.boxes))
+        """(N, M) 1 - IoU with the predicted boxes"""
+        self.apart = self._apart()
+        """(N, M) of places: half boxes, half poses or masks where there are any"""
+        self.looks_apart = self._looks_apart(usual_look) if "appearance" in self._both else None
+        """(N, M) 1 - cosine of appearance, from 0 to 2, 1 for looks that say nothing; None where there are none"""
 
     @cached_property
     def apart_from_last(self) -> np.ndarray:
         """(N, M) 1 - IoU with the boxes where tracks were last seen."""
         return self._of_one_class(iou_costs(self.tracks["boxes"][:, -1], self.objects.boxes))
 
-    @cached_property
-    def looks_apart(self) -> np.ndarray | None:
-        """(N, M) 1 - cosine of appearance, from 0 to 2, 1 for looks that say nothing; None where there are none."""
-        now = self.objects.appearance
-        if now is None or "appearance" not in self._both:
-            return None
-        return cosine_costs(self.tracks["appearance"] - self._usual_look, now - self._usual_look)
-
-    def within_reach(self, reach: float) -> np.ndarray:
-        """(N, M) whether an object of a track's class and about its height is near where the track is expected: its
-        centre within `reach` heights, times the root of the frames for which the track was not seen."""
+    def off_expected(self) -> np.ndarray:
+        """(N, M) how far the centre of an object is from where a track is expected, in heights of it, over the root of
+        the frames for which it was not seen; inf for another class and for what has grown or shrunk too much."""
         before, now = self.expected, self.objects.boxes
         heights = np.maximum(before[:, 3] - before[:, 1], 1e-6)
         growth = (now[:, 3] - now[:, 1]) / heights[:, None]
         off = (before[:, None, :2] + before[:, None, 2:] - now[:, :2] - now[:, 2:]) / 2
         unseen = self.frame - self.tracks["frames"][:, -1]
-        near = np.hypot(off[..., 0], off[..., 1]) <= (reach * heights * np.sqrt(unseen))[:, None]
+        costs = np.hypot(off[..., 0], off[..., 1]) / (heights * np.sqrt(unseen))[:, None]
         same_size = (growth <= MAX_GROWTH) & (growth >= 1 / MAX_GROWTH)
-        return near & same_size & (self.tracks["label"][:, None] == self.objects.labels)
+        return np.where(same_size & (self.tracks["label"][:, None] == self.objects.labels), costs, np.inf)
+
+    def _apart(self) -> np.ndarray:
+        if "keypoints" in self._both:
+            return (self.boxes_apart + self._poses_apart(self.expected)) / 2
+        if "masks" in self._both:
+            return (self.boxes_apart + self._masks_apart(self.expected)) / 2
+        return self.boxes_apart
+
+    def _looks_apart(self, usual: np.ndarray | None) -> np.ndarray:
+        before, now = self.tracks["appearance"], self.objects.appearance
+        assert now is not None
+        return cosine_costs(before, now) if usual is None else cosine_costs(before - usual, now - usual)
 
     def _of_one_class(self, costs: np.ndarray) -> np.ndarray:
-        other = self.tracks["label"][:, None] != self.objects.labels
-        if other.any():
-            costs[other] = np.inf
+        before, now = self.tracks["label"], self.objects.labels
+        # To gather the classes of a scene costs less than to compare all pairs of it.
+        if len({*before.tolist(), *now.tolist()}) > 1:
+            costs[before[:, None] != now] = np.inf
         return costs
 
     def _poses_apart(self, boxes: np.ndarray) -> np.ndarray:

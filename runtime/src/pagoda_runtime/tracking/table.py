@@ -58,9 +58,17 @@ def _kinds(parts: Mapping[str, np.ndarray], memory: int) -> np.dtype:
 
 
 def see(
-    tracks: np.ndarray, seen: np.ndarray, motion: np.ndarray, objects: Objects, frame: int, *, momentum: float
+    tracks: np.ndarray,
+    seen: np.ndarray | slice,
+    motion: np.ndarray,
+    objects: Objects,
+    rows: np.ndarray,
+    frame: int,
+    *,
+    momentum: float,
 ) -> None:
-    """Note in place that the tracks of the numbers `seen` were seen as `objects`, and now are believed to do `motion`.
+    """Note in place that the tracks of the numbers `seen` were seen as the objects of `rows`, and now are believed to
+    do `motion`.
 
     Of their appearance so far `momentum` is kept.
     """
@@ -69,15 +77,20 @@ def see(
     frames, boxes = tracks["frames"], tracks["boxes"]
     if frames.shape[1] > 1:
         frames[seen, :-1], boxes[seen, :-1] = frames[seen, 1:], boxes[seen, 1:]
-    frames[seen, -1], boxes[seen, -1] = frame, objects.boxes
-    names = tracks.dtype.names or ()
-    for name in PARTS:
-        now = getattr(objects, name)
-        if now is None or name not in names:
-            continue
+    frames[seen, -1], boxes[seen, -1] = frame, objects.boxes[rows]
+    for name in shared_parts(tracks, objects):
+        now = getattr(objects, name)[rows]
         if name == "appearance":
             now = unit_length(momentum * tracks[name][seen] + (1 - momentum) * now)
         tracks[name][seen] = now
+
+
+def shared_parts(tracks: np.ndarray, objects: Objects) -> list[str]:
+    """Of `PARTS` those that tracks and objects have."""
+    if objects.keypoints is objects.masks is objects.appearance is None:
+        return []
+    names = tracks.dtype.names or ()
+    return [name for name in PARTS if getattr(objects, name) is not None and name in names]
 
 
 def move(tracks: np.ndarray, camera: np.ndarray) -> None:

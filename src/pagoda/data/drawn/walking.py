@@ -71,16 +71,28 @@ class WalkingFigures(WalkSettings):
         pixels += rng.standard_normal(pixels.shape, dtype=np.float32) * (255 * self.noise)
         return torch.from_numpy(np.rint(pixels.clip(0, 255)).astype(np.uint8)).permute(2, 0, 1).contiguous()
 
-    def tracks(self, number: int) -> Tracks:
-        """Everybody in every frame of one video."""
+    def shares_seen(self, number: int) -> np.ndarray:
+        """(frames, N) of each figure of one video the share of its pixels that nothing covers.
+
+        >>> WalkingFigures(num_videos=1, num_frames=2, image_size=(32, 40)).shares_seen(0).shape[0]
+        2
+        """
         scene = make_scene(self, number)
-        height, width = self.image_size
-        joints = np.stack(
+        return self._what_is_seen(scene, self._joints(scene))[0]
+
+    def _joints(self, scene: Scene) -> np.ndarray:
+        return np.stack(
             [
                 [figure.joints(frame) - (scene.camera[frame], 0) for figure in scene.figures]
                 for frame in range(self.num_frames)
             ]
         )
+
+    def tracks(self, number: int) -> Tracks:
+        """Everybody in every frame of one video."""
+        scene = make_scene(self, number)
+        height, width = self.image_size
+        joints = self._joints(scene)
         seen, shown = self._what_is_seen(scene, joints)
         is_hidden = seen < MIN_SEEN
         boxes = np.stack([[f.box(p) for f, p in zip(scene.figures, row, strict=True)] for row in joints])

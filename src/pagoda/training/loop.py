@@ -51,7 +51,7 @@ from pagoda.training.last import (
     save_last,
 )
 from pagoda.training.learnable import learnable_batch
-from pagoda.training.optim import build_optimizer, clip_each_gradient, hold_parts, rate_factor, set_rate
+from pagoda.training.optim import build_optimizer, clip_gradients, hold_parts, rate_factor, set_rate
 from pagoda.training.plan import is_scored_after
 from pagoda.training.run_log import RunLog
 from pagoda.training.settings import TrainSettings
@@ -232,14 +232,10 @@ class Trainer:
         if self.num_processes > 1:
             seed_batch(self.settings.seed, self._batches_done(), self.accelerator.process_index)
         pictures, targets = learnable_batch(self.model, batch)
-        images = self.model.input_spec.batch(pictures, device=self.device).to(
-            memory_format=self.memory_format
-        )
         accumulate = self.settings.optim.accumulate
         is_step = (self._batches_done() + 1) % accumulate == 0
         with nullcontext() if is_step else self.accelerator.no_sync(self.losses):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                losses = self.losses(images, [target.to(self.device) for target in targets])
+            losses = self.losses_of(pictures, targets)
             learnt = sum_losses(losses, len(batch.skipped), self.num_processes)
             if learnt.num_skipped:
                 self._note_skipped(all_skipped(batch.skipped, self.num_processes))
@@ -250,12 +246,17 @@ class Trainer:
         if is_step:
             self._step(learnt, pictures, targets)
 
+    def losses_of(self, pictures: list[Tensor], targets: list[AnyTargets]) -> dict[str, Tensor]:
+        """The losses of a batch, from which gradients follow."""
+        images = self.model.input_spec.batch(pictures, device=self.device).to(
+            memory_format=self.memory_format
+        )
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            return self.losses(images, [target.to(self.device) for target in targets])
+
     def _step(self, learnt: StepLosses, pictures: list[Tensor], targets: list[AnyTargets]) -> None:
         optim = self.settings.optim
-        parameters = [p for p in self.model.parameters() if p.grad is not None]
-        if optim.clip_each:
-            clip_each_gradient(parameters, optim.clip_each)
-        norm = nn.utils.clip_grad_norm_(parameters, optim.clip_norm or torch.inf)
+        norm = clip_gradients(self.model, optim)
         if not torch.isfinite(norm):
             guilty = ", ".join(not_finite_gradients(self.model)[-3:])
             self._stop_not_finite(f"gradient of {guilty}", learnt, pictures, targets)

@@ -119,6 +119,20 @@ def clip_each_gradient(parameters: Sequence[nn.Parameter], limit: float) -> None
         torch._foreach_mul_(gradients, factors)
 
 
+def clip_gradients(model: nn.Module, settings: OptimSettings) -> torch.Tensor:
+    """Cut the gradients as `clip_each` and `clip_norm` say, in place; returns the norm of all before the latter.
+
+    >>> layer = nn.Linear(2, 1, bias=False)
+    >>> layer.weight.grad = torch.tensor([[3.0, 4.0]])
+    >>> clip_gradients(layer, OptimSettings(clip_norm=1.0))
+    tensor(5.)
+    """
+    parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
+    if settings.clip_each:
+        clip_each_gradient(parameters, settings.clip_each)
+    return nn.utils.clip_grad_norm_(parameters, settings.clip_norm or torch.inf)
+
+
 def set_rate(optimizer: optim.Optimizer, factor: float) -> float:
     """Set every group to factor · its peak; returns the first group's rate.
 

@@ -92,7 +92,8 @@ def test_a_fresh_model_is_given_as_many_regions_as_one_that_has_learnt(monkeypat
     with pytest.raises(KeyError), model.as_learnt():
         raise KeyError
     assert model.criterion is criterion
-    video = create_model("detect_and_track_resnet18_fpn", num_classes=1, **TINY)
+    sides = {"width": 16, "short_side": 64, "long_side": 64}
+    video = create_model("detect_and_track_resnet18_fpn", num_classes=1, **sides)
     with video.as_learnt():
         assert video.criterion.tubes.min_iou < 0.5
     assert video.criterion.tubes.min_iou == 0.5

@@ -20,9 +20,9 @@ from pagoda.plain import check_counts, check_numbers, checked
 from pagoda.structures.outputs import Proposals
 from pagoda.structures.tubes import SomeTargets
 
-LEARNT_IOU = 0.2
+LEARNT_IOU = 0.3
 """from here on the regions of an untrained network are as many for each object as those of a trained one from
-`min_iou` on: about two of crowded small ones, ten of others"""
+`min_iou` on: two or three of crowded small ones, up to ten of others"""
 
 
 class RoISample(NamedTuple):

@@ -104,8 +104,8 @@ class Detector(nn.Module):
 
     @contextmanager
     def as_learnt(self) -> Iterator[None]:
-        """Within it `losses` take the time and the memory that they will once the model has learnt, whatever their
-        values: it may then look at more."""
+        """Within it `losses` take the memory that they will once the model has learnt, whatever their values: it may
+        then look at more."""
         yield
 
     def detect(

@@ -84,8 +84,7 @@ class Trial:
         """What the run would take with `num_scored` pictures in a validation, from as many steps as that needs."""
         pace, since = Pace(clock), clock()
         with self._trainer(self.settings) as trainer:
-            with trainer.model.as_learnt():
-                trainer.try_steps(pace)
+            trainer.try_steps(pace)
             if len(pace.times) < 2:  # a run of one step
                 pace.times.insert(0, since)
             plan = plan_of(trainer, pace, num_scored, heaviest=self.heaviest, clock=clock)

@@ -107,9 +107,10 @@ def main(data: str, *names: str) -> None:
             for word in ("said", "took")
         )
         print(
-            f"{name:15} said {told['s']:5.0f} s {told['MB']:5.0f} MB (in {told['plan s']:.0f} s), took {real['s']:5.0f} s"
-            f" {real['MB']:5.0f} MB: {told['s'] / real['s']:.2f} {told['MB'] / real['MB']:.2f}; first steps alone"
-            f" {real['steps s'] / real['s']:.2f} {real['steps MB'] / real['MB']:.2f}",
+            f"{name:15} said {told['s']:5.0f} s {told['MB']:5.0f} MB (in {told['plan s']:.0f} s),"
+            f" took {real['s']:5.0f} s {real['MB']:5.0f} MB:"
+            f" {told['s'] / real['s']:.2f} {told['MB'] / real['MB']:.2f};"
+            f" first steps alone {real['steps s'] / real['s']:.2f} {real['steps MB'] / real['MB']:.2f}",
             flush=True,
         )
 

@@ -115,8 +115,11 @@ def clip_each_gradient(parameters: Sequence[nn.Parameter], limit: float) -> None
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if gradients:
-        factors = [(limit / norm.clamp(min=limit)) for norm in torch._foreach_norm(gradients)]
-        torch._foreach_mul_(gradients, factors)
+        norms = [_whole(norm) for norm in torch._foreach_norm(gradients)]
+        pieces = [
+            gradient.to_local() if hasattr(gradient, "to_local") else gradient for gradient in gradients
+        ]
+        torch._foreach_mul_(pieces, [limit / norm.clamp(min=limit) for norm in norms])
 
 
 def clip_gradients(model: nn.Module, settings: OptimSettings) -> torch.Tensor:
@@ -130,7 +133,7 @@ def clip_gradients(model: nn.Module, settings: OptimSettings) -> torch.Tensor:
     parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
     if settings.clip_each:
         clip_each_gradient(parameters, settings.clip_each)
-    return nn.utils.clip_grad_norm_(parameters, settings.clip_norm or torch.inf)
+    return _whole(nn.utils.clip_grad_norm_(parameters, settings.clip_norm or torch.inf))
 
 
 def set_rate(optimizer: optim.Optimizer, factor: float) -> float:
@@ -142,3 +145,8 @@ def set_rate(optimizer: optim.Optimizer, factor: float) -> float:
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * factor
     return optimizer.param_groups[0]["lr"]
+
+
+def _whole(norm: torch.Tensor) -> torch.Tensor:
+    """Of gradients that are cut, over the pieces of all processes."""
+    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm

@@ -6,7 +6,7 @@ the model finds what is in them, or when it is scored. These are looked for amon
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,12 +24,11 @@ from pagoda.evaluation.runner import by_aspect, collect
 from pagoda.machine import find_device, processor_name
 from pagoda.memory import available_memory, forget_peak, held_memory, peak_memory
 from pagoda.messages import counted, in_bytes
-from pagoda.pictures.read import PictureError
 from pagoda.preprocess import InputSpec
 from pagoda.structures.tubes import AnyTargets
+from pagoda.training.batches import learnable_batch
 from pagoda.training.distributed import processes
 from pagoda.training.last import Position, random_state, restore_random_state
-from pagoda.training.learnable import learnable_batch
 from pagoda.training.loop import Trainer
 from pagoda.training.plan import Pace, RunPlan, is_scored_after
 from pagoda.training.settings import TrainSettings
@@ -280,16 +279,16 @@ def _scoring_seconds(
     largest = groups.pop(int(np.argmax(pixels)))
     first = next((group for group in groups if len(group) == size), [])
     ends = [clock()]
-    with suppress(PictureError):
-        collect(
-            trainer.model_to_keep(),
-            scored,
-            indices=[*first, *largest],
-            batch_size=size,
-            progress=lambda done: ends.append(clock()),
-        )
-        return (ends[-1] - ends[-2]) / len(largest)
-    return None
+    skipped: list[str] = []
+    collect(
+        trainer.model_to_keep(),
+        scored,
+        indices=[*first, *largest],
+        batch_size=size,
+        progress=lambda done: ends.append(clock()),
+        skipped=skipped,
+    )
+    return None if skipped else (ends[-1] - ends[-2]) / len(largest)
 
 
 def _frames(sizes: np.ndarray | int, spec: InputSpec) -> np.ndarray:

@@ -30,7 +30,7 @@ from pagoda.training.batches import learnable_batch
 from pagoda.training.distributed import processes
 from pagoda.training.last import Position, random_state, restore_random_state
 from pagoda.training.loop import Trainer
-from pagoda.training.plan import Pace, RunPlan, is_scored_after
+from pagoda.training.plan import ENOUGH_SECONDS, LEAST_STEPS, MOST_STEPS, Pace, RunPlan, is_scored_after
 from pagoda.training.settings import TrainSettings
 
 SHARE = 0.8
@@ -174,7 +174,8 @@ class _Trying(Trainer):
 
 def rehearse(trainer: Trainer, heaviest: Heaviest, *, clock: Callable[[], float] = monotonic) -> float | None:
     """Take the memory that the run's largest batches will take, between two steps; the run goes on as if nothing had
-    been. Returns the seconds that scoring a picture takes, None where one cannot be read.
+    been. Several are tried, as a processor's memory is left with gaps by those of other sizes.
+    Returns the seconds that scoring a picture takes, None where one cannot be read.
 
     Raises torch's error where there is not as much memory.
     """
@@ -185,7 +186,10 @@ def rehearse(trainer: Trainer, heaviest: Heaviest, *, clock: Callable[[], float]
     )
     try:
         with trainer.model.as_learnt():
-            for batch in make_loader(heaviest.view, draws, num_workers=trainer.settings.workers):
+            loader = make_loader(heaviest.view, draws, num_workers=trainer.settings.workers)
+            for number, batch in enumerate(loader):
+                if number >= LEAST_STEPS and monotonic() - since > ENOUGH_SECONDS:
+                    break
                 sum(trainer.losses_of(*learnable_batch(trainer.model, batch)).values()).backward()
                 trainer.optimizer.zero_grad(set_to_none=True)
         return _scoring_seconds(trainer, heaviest.scored, clock)
@@ -198,15 +202,17 @@ def rehearse(trainer: Trainer, heaviest: Heaviest, *, clock: Callable[[], float]
         trainer.at.seconds -= monotonic() - since  # they are no training
 
 
-def heaviest_batches(plan: BatchPlan, spec: InputSpec, objects: np.ndarray, epochs: int) -> list[list[Draw]]:
-    """Of a run's batches the one with the most pixels, padding included, and the one with the most objects.
+def heaviest_batches(
+    plan: BatchPlan, spec: InputSpec, objects: np.ndarray, epochs: int, *, most: int = MOST_STEPS
+) -> list[list[Draw]]:
+    """Of a run's batches the one with the most pixels, padding included, and then those with the most objects.
 
-    `objects` are those of each picture. Where both are the same batch it comes once.
+    `objects` are those of each picture; no batch comes twice.
 
     >>> plan = BatchPlan(images=np.array([[50, 60], [60, 60], [50, 60]]), batch_size=1, seed=0)
-    >>> batches = heaviest_batches(plan, InputSpec(short_side=50, long_side=60), np.array([2, 2, 7]), epochs=1)
+    >>> batches = heaviest_batches(plan, InputSpec(short_side=50, long_side=60), np.array([2, 2, 7]), epochs=1, most=2)
     >>> [[draw.index for draw in batch] for batch in batches]  # 50×60, of two the one with more objects
-    [[2]]
+    [[2], [0]]
     """
     frames = _frames(plan.images, spec)
     batches = [
@@ -219,8 +225,8 @@ def heaviest_batches(plan: BatchPlan, spec: InputSpec, objects: np.ndarray, epoc
     crowds = [int(objects[batch].sum()) for batch in indices]
     numbers = range(len(batches))
     largest = max(numbers, key=lambda number: (pixels[number], crowds[number]))
-    fullest = max(numbers, key=lambda number: (crowds[number], pixels[number]))
-    return [batches[number] for number in dict.fromkeys((largest, fullest))]
+    fullest = sorted(numbers, key=lambda number: (crowds[number], pixels[number]), reverse=True)
+    return [batches[number] for number in list(dict.fromkeys((largest, *fullest)))[:most]]
 
 
 def plan_of(

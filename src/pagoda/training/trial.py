@@ -186,12 +186,7 @@ def rehearse(trainer: Trainer, heaviest: Heaviest, *, clock: Callable[[], float]
     )
     try:
         with trainer.model.as_learnt():
-            loader = make_loader(heaviest.view, draws, num_workers=trainer.settings.workers)
-            for number, batch in enumerate(loader):
-                if number >= LEAST_STEPS and monotonic() - since > ENOUGH_SECONDS:
-                    break
-                sum(trainer.losses_of(*learnable_batch(trainer.model, batch)).values()).backward()
-                trainer.optimizer.zero_grad(set_to_none=True)
+            _try_batches(trainer, heaviest.view, draws)
         return _scoring_seconds(trainer, heaviest.scored, clock)
     finally:
         trainer.optimizer.zero_grad(set_to_none=True)
@@ -200,6 +195,16 @@ def rehearse(trainer: Trainer, heaviest: Heaviest, *, clock: Callable[[], float]
                 buffer.copy_(before)
         restore_random_state(state)
         trainer.at.seconds -= monotonic() - since  # they are no training
+
+
+def _try_batches(trainer: Trainer, view: TrainingView, draws: list[list[Draw]]) -> None:
+    """Losses and gradients of each, two at least and until they have taken long enough; no step."""
+    since = monotonic()
+    for number, batch in enumerate(make_loader(view, draws, num_workers=trainer.settings.workers)):
+        if number >= LEAST_STEPS and monotonic() - since > ENOUGH_SECONDS:
+            return
+        sum(trainer.losses_of(*learnable_batch(trainer.model, batch)).values()).backward()
+        trainer.optimizer.zero_grad(set_to_none=True)
 
 
 def heaviest_batches(

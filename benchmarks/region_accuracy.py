@@ -33,16 +33,16 @@ from pagoda.data.dataset import DetectionDataset
 from pagoda.data.formats.reader import open_annotations
 from pagoda.models import create_model
 from pagoda.recipes.augmentation import training_transform
-from pagoda.recipes.rcnn import small
+from pagoda.recipes.by_name import rcnn_small
 from pagoda.training.settings import AugmentSettings
 
 SIDES = {"nuclei": (320, 400), "mirror_mouse": (256, 264)}
 """(shorter, longer) side the pictures are resized to"""
 MODELS = {"nuclei": "mask_rcnn", "mirror_mouse": "keypoint_rcnn"}
 SETTINGS = {
-    "nuclei": replace(small(""), augment=AugmentSettings(vertical_flip=0.5)),
+    "nuclei": replace(rcnn_small(""), augment=AugmentSettings(vertical_flip=0.5)),
     # Nobody says which points of the mouse change places in a mirror.
-    "mirror_mouse": replace(small(""), epochs=60, augment=AugmentSettings(horizontal_flip=0.0)),
+    "mirror_mouse": replace(rcnn_small(""), epochs=60, augment=AugmentSettings(horizontal_flip=0.0)),
 }
 SGD = replace(REFERENCE, learning_rate=0.005, warmup_steps=15)
 

@@ -23,7 +23,7 @@ from pagoda.recipes.target_fields import lighten
 from pagoda.recipes.training_run import resume, train, train_on
 from pagoda.stopping import Stopped
 from pagoda.structures.instances import Detections
-from pagoda.training.learnable import learnable_batch
+from pagoda.training.batches import learnable_batch
 from pagoda.training.loop import Trainer
 from pagoda.training.settings import AugmentSettings, TrainSettings
 

@@ -10,7 +10,7 @@ from pagoda.detectors.contract import Detector
 from pagoda.layers.norm import BATCH_NORMS
 from pagoda.models import create_model
 from pagoda.recipes.augmentation import training_transform
-from pagoda.training.batch_norms import fewest_pictures, needs_two_pictures
+from pagoda.training.batches import fewest_pictures, needs_two_pictures
 from pagoda.training.loop import Trainer
 from pagoda.training.settings import AugmentSettings, TrainSettings
 

@@ -43,7 +43,10 @@ def test_a_new_store_needs_no_agreement(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(("word", "name"), [("FSDP", "FSDP"), ("DEEPSPEED", "DeepSpeed")])
 def test_models_in_pieces_are_refused(monkeypatch: pytest.MonkeyPatch, word: str, name: str) -> None:
     monkeypatch.setenv(f"ACCELERATE_USE_{word}", "true")
-    with pytest.raises(ValueError, match=f"told to use {name}, which cuts a model into pieces; .* torchrun"):
+    with pytest.raises(
+        ValueError,
+        match=f"told to use {name}, which would cut the model into pieces .* torchrun, and --shard",
+    ):
         processes("cpu")
 
 

@@ -1,7 +1,7 @@
 """Losses of the second stage: which regions are looked at, their classes and boxes. R sampled regions."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, NamedTuple
 
 import torch
@@ -19,6 +19,10 @@ from pagoda.ops.losses import CodedBoxLoss, coded_box_loss
 from pagoda.plain import check_counts, check_numbers, checked
 from pagoda.structures.outputs import Proposals
 from pagoda.structures.tubes import SomeTargets
+
+LEARNT_IOU = 0.3
+"""from here on the regions of an untrained network are as many for each object as those of a trained one from
+`min_iou` on: two or three of crowded small ones, up to ten of others"""
 
 
 class RoISample(NamedTuple):
@@ -182,3 +186,7 @@ class RCNNCriterion:
     """of the mask head; does not count without one"""
     keypoints: KeypointCriterion = field(default_factory=KeypointCriterion)
     """of the keypoint head; does not count without one"""
+
+    def as_learnt(self) -> "RCNNCriterion":
+        """With as many regions for each object, from a fresh proposal network, as one gives that has learnt."""
+        return replace(self, rois=replace(self.rois, min_iou=min(self.rois.min_iou, LEARNT_IOU)))

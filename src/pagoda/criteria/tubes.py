@@ -5,7 +5,7 @@ frames of its clip. With T = 1 every loss is that of pictures.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
 from pagoda.criteria.masks_keypoints import KeypointCriterion
-from pagoda.criteria.rcnn import RoICriterion, RoISample
+from pagoda.criteria.rcnn import LEARNT_IOU, RoICriterion, RoISample
 from pagoda.criteria.rpn import RPNCriterion
 from pagoda.ops.assign import sample_rows
 from pagoda.ops.box_coding import BoxCoder
@@ -250,3 +250,7 @@ class DetectAndTrackCriterion:
     """of the box head; it also draws the tubes that all heads are trained on"""
     keypoints: TubeKeypointCriterion = field(default_factory=TubeKeypointCriterion)
     """of the keypoint head; does not count without one"""
+
+    def as_learnt(self) -> "DetectAndTrackCriterion":
+        """With as many tubes for each object, from a fresh proposal network, as one gives that has learnt."""
+        return replace(self, tubes=replace(self.tubes, min_iou=min(self.tubes.min_iou, LEARNT_IOU)))

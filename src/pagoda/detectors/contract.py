@@ -1,6 +1,7 @@
 """What every detector can do, whatever it is made of."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -100,6 +101,12 @@ class Detector(nn.Module):
 
     def losses(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Float[Tensor, ""]]:
         raise TypeError(f"{type(self).__name__} defines no losses")
+
+    @contextmanager
+    def as_learnt(self) -> Iterator[None]:
+        """Within it `losses` take the memory that they will once the model has learnt, whatever their values: it may
+        then look at more."""
+        yield
 
     def detect(
         self,

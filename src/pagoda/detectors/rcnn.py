@@ -58,6 +58,7 @@ class RCNN(TwoStageDetector):
     ([2, 3], [2], frozenset())
     """
 
+    criterion: RCNNCriterion
     postprocess: SelectRoIs
 
     def __init__(

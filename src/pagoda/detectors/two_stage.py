@@ -1,6 +1,7 @@
 """What detectors that look at their proposals again share; each paper's own part is in its file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
@@ -9,7 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pagoda.criteria.masks_keypoints import KeypointCriterion
-from pagoda.criteria.rcnn import RoISample
+from pagoda.criteria.rcnn import RCNNCriterion, RoISample
+from pagoda.criteria.tubes import DetectAndTrackCriterion
 from pagoda.detectors.anchors import AnchorGrid
 from pagoda.detectors.contract import Detector, check_label_map, strides_of
 from pagoda.ops.anchors import AnchorShapes
@@ -49,6 +51,7 @@ class TwoStageDetector(Detector):
     rpn_head: nn.Module
     box_head: nn.Module
     keypoint_head: nn.Module | None
+    criterion: RCNNCriterion | DetectAndTrackCriterion
     anchors: AnchorGrid
     levels: list[int]
     """finest first"""
@@ -75,6 +78,17 @@ class TwoStageDetector(Detector):
             )
         self.label_map = check_label_map(label_map, self.box_head.num_classes)
         self.input_spec = input_spec or InputSpec()
+
+    @contextmanager
+    def as_learnt(self) -> Iterator[None]:
+        """Heads that see the objects are given as many regions as they will be: regions serve objects from a lower
+        overlap on, for those of a fresh proposal network overlap them little."""
+        criterion = self.criterion
+        self.criterion = criterion.as_learnt()
+        try:
+            yield
+        finally:
+            self.criterion = criterion
 
     def pool(
         self,

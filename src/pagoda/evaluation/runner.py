@@ -236,17 +236,27 @@ def collect(
     model: Any,
     dataset: AnnotatedDataset[AnyTargets],
     *,
+    indices: Sequence[int] | None = None,
     batch_size: AnyBatchSize = "auto",
     limits: Limits = EVALUATION_LIMITS,
     progress: Callable[[int], None] | None = None,
+    skipped: list[str] | None = None,
 ) -> tuple[DetectionEvaluator, int]:
     """(an evaluator that has seen all detections of `model`, how many are of classes that the data do not have).
 
-    Arguments and errors are those of `evaluate`.
+    Arguments and errors are those of `evaluate`; `indices` and `skipped` are those of `detect_dataset`.
     """
     check_known_classes(model.label_map, dataset)
     evaluator = evaluator_of(dataset, limits)
-    found = detect_dataset(model, dataset, batch_size=batch_size, limits=limits, progress=progress)
+    found = detect_dataset(
+        model,
+        dataset,
+        indices=indices,
+        batch_size=batch_size,
+        limits=limits,
+        progress=progress,
+        skipped=skipped,
+    )
     left_out: list[int] = []
     for _ in _collect(found, evaluator, model.label_map, dataset.label_map, left_out):
         pass

@@ -1,6 +1,7 @@
 """The steps that the pictures of a run go through, from its settings."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pagoda.data.augment.mixing import CopyPaste, Mixup, PasteSources
 from pagoda.data.augment.transforms import (
@@ -64,6 +65,19 @@ def training_transform(
     steps += [VerticalFlip(settings.vertical_flip, pairs)] if settings.vertical_flip else []
     steps += [PhotometricDistort(settings.photometric)] if settings.photometric else []
     return Compose(steps)
+
+
+def heaviest_changes(settings: AugmentSettings) -> AugmentSettings:
+    """These random changes where they make the largest pictures with the most objects.
+
+    >>> heaviest_changes(AugmentSettings(mosaic=0.5, scale_range=(0.5, 0.8))).scale_range  # nothing larger, or cropped
+    (0.8, 0.8)
+    """
+    low, high = settings.scale_range
+    whole = min(max(low, 1.0), high)
+    adding = ("mosaic", "copy_paste", "mixup", "zoom_out", "photometric")
+    certain = {name: 1.0 for name in adding if getattr(settings, name)}
+    return replace(settings, scale_range=(whole, whole), iou_crop=0.0, **certain)
 
 
 def check_pasting(dataset: AnnotatedDataset[AnyTargets], settings: AugmentSettings) -> None:

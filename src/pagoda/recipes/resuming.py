@@ -24,7 +24,7 @@ from pagoda.visualization.report import machine_facts
 Run = TypeVar("Run", bound=TrainSettings)
 
 MAY_CHANGE = (
-    "data", "epochs", "workers", "device", "val_every", "patience", "save_seconds", "inside_only",
+    "data", "epochs", "workers", "device", "shard", "val_every", "patience", "save_seconds", "inside_only",
 )  # fmt: skip
 """Settings that decide how long a run is and how it is carried out, not what it learns from or how; `data` where the
 folder was moved, for what is in it is compared"""

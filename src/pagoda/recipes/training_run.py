@@ -6,31 +6,26 @@ from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from time import monotonic
 from typing import TypeAlias
 
-import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list
 
-from pagoda.data.balance import balance_remark, picture_factors
-from pagoda.data.loading import TrainingView
+from pagoda.data.balance import balance_remark
 from pagoda.data.table.annotations import Annotations
 from pagoda.data.table.fingerprint import fingerprint
 from pagoda.data.table.samples import AnnotatedDataset
-from pagoda.data.tiled_dataset import TiledDataset
 from pagoda.detectors.contract import Detector
 from pagoda.evaluation.coco.operating import OperatingOptions
 from pagoda.evaluation.coco.result import DetectionResult
 from pagoda.evaluation.runner import evaluate
 from pagoda.files.lock import hold_folder
 from pagoda.machine import choose_precision, find_device
-from pagoda.memory import forget_peak, peak_memory
-from pagoda.messages import in_bytes, lasting
 from pagoda.plain import JsonObject
-from pagoda.recipes.augmentation import check_pasting, training_transform
+from pagoda.recipes.augmentation import check_pasting
 from pagoda.recipes.datasets import check_frames, check_learnable, check_scorable, check_tiles, open_data
 from pagoda.recipes.initial_model import Build, Start, begin_anew, starting_model
+from pagoda.recipes.planning import heaviest_of, learnt, trial_of, watched, with_batch_size
 from pagoda.recipes.remarks import data_remarks, tile_remarks
 from pagoda.recipes.resuming import (
     begun_run,
@@ -51,10 +46,9 @@ from pagoda.recipes.target_fields import check_keypoints, lighten
 from pagoda.structures.tubes import AnyTargets
 from pagoda.training.distributed import num_restarts, num_started, processes
 from pagoda.training.loop import MakeBar, Trainer
-from pagoda.training.plan import Pace, RunPlan
+from pagoda.training.plan import RunPlan
 from pagoda.training.run_folder import run_name, shared_run_folder, write_config
 from pagoda.training.settings import TrainSettings, to_plain
-from pagoda.training.trial import Trial, plan_of
 from pagoda.zoo.cards import model_from_card
 
 Dataset: TypeAlias = AnnotatedDataset[AnyTargets]
@@ -158,8 +152,8 @@ def plan(
     start, train_data, val_data = _opened(model, settings, options, build, quiet=quiet)
     _check(start.model, train_data, val_data, settings)
     settings = _with_precision(settings, quiet=quiet)
-    settings = _with_batch_size(start.model, train_data, settings, most_pictures, quiet=quiet)
-    return _trial(start.model, train_data, settings).plan(len(val_data))
+    settings = with_batch_size(start.model, train_data, val_data, settings, most_pictures, quiet=quiet)
+    return trial_of(start.model, train_data, val_data, settings).plan(len(val_data))
 
 
 def _opened(
@@ -219,7 +213,7 @@ def train_on(
     find_device(settings.device)
     _check(model, train_data, val_data, settings)
     settings = _with_precision(settings, quiet=quiet)
-    settings = _with_batch_size(model, train_data, settings, most_pictures, quiet=quiet)
+    settings = with_batch_size(model, train_data, val_data, settings, most_pictures, quiet=quiet)
     folder = shared_run_folder(settings, run_name(model, settings))
     before = evaluate(model, val_data, batch_size=settings.batch_size) if score_before else None
     begin_anew(model)
@@ -278,8 +272,8 @@ def _run(
     """`again`: the command that goes on with the run, if any; `saved`: the settings until now of one that does."""
     is_main = processes(settings.device).is_main_process
     with hold_folder(folder, "trains") if is_main else nullcontext():
-        train_data, view, factors = _learnt(model, train_data, settings)
-        val_data = lighten(val_data, model)
+        learnt_from, val_data = train_data, lighten(val_data, model)
+        train_data, view, factors = learnt(model, train_data, settings)
         table = train_data.annotations
 
         def validate(current: Detector, progress: MakeBar) -> DetectionResult:
@@ -306,7 +300,8 @@ def _run(
                 trainer.log.say(balance_remark(table, factors))
             if saved is not None:
                 _go_on(trainer, saved, settings, folder)
-            result = _watched(trainer, len(val_data), is_open=saved is None)
+            heaviest = heaviest_of(model, learnt_from, val_data, settings)
+            result = watched(trainer, heaviest, len(val_data), is_open=saved is None)
         best = trainer.model_to_keep()
         if result is None:  # resumed after its last epoch: nothing was left to do but the score
             result = evaluate(best, val_data, batch_size=settings.batch_size, operating=REPORTED)
@@ -314,39 +309,6 @@ def _run(
             make = partial(report_run, folder, best, val_data, settings, before, result)
             report_if_possible(again, folder, make)
         return RunResult(folder, best, result, before)
-
-
-def _learnt(
-    model: Detector, train_data: Dataset, settings: TrainSettings
-) -> tuple[Dataset, TrainingView, np.ndarray | None]:
-    """(what a run learns from, as far as its model looks at it; how it sees that; how often it draws each picture)"""
-    light = lighten(train_data, model)
-    parts = light.parts if isinstance(light, TiledDataset) else None
-    view = TrainingView(light, training_transform(model, train_data, settings.augment), parts)
-    factors = picture_factors(light.annotations, settings.balance, threshold=settings.balance_threshold)
-    return light, view, factors
-
-
-def _trial(model: Detector, train_data: Dataset, settings: TrainSettings) -> Trial:
-    light, view, factors = _learnt(model, train_data, settings)
-    return Trial(model, view, settings, light.annotations.sizes, factors)
-
-
-def _watched(trainer: Trainer, num_scored: int, *, is_open: bool) -> DetectionResult | None:
-    """Run to the end; say what it will take as soon as its steps tell, and at the end what it took."""
-    since, pace, log, begun = monotonic(), Pace(), trainer.log, replace(trainer.at)
-    if log is None:
-        return trainer.run()
-
-    def watch() -> None:
-        if pace():
-            log.say(plan_of(trainer, pace, num_scored, begun=begun, is_open=is_open).text())
-
-    trainer.on_step = watch
-    result = trainer.run()
-    peak = peak_memory(trainer.device)
-    log.say(f"took {lasting(monotonic() - since)}{'' if peak is None else f' and {in_bytes(peak)}'}")
-    return result
 
 
 def _go_on(trainer: Trainer, saved: TrainSettings, settings: TrainSettings, folder: Path) -> None:
@@ -369,21 +331,6 @@ def _with_precision(settings: TrainSettings, *, quiet: bool) -> TrainSettings:
     if why and not quiet and processes(settings.device).is_main_process:
         print(why, file=sys.stderr)
     return replace(settings, precision=broadcast_object_list([taken])[0])
-
-
-def _with_batch_size(
-    model: Detector, train_data: Dataset, settings: TrainSettings, most: int, *, quiet: bool
-) -> TrainSettings:
-    """The settings with as many pictures at a time as fit where that is "auto", accumulated to `most` for each step."""
-    if settings.batch_size != "auto":
-        return settings
-    size, why = _trial(model, train_data, settings).fitting(most)
-    forget_peak()  # what the run takes is told of the run
-    accumulate = settings.optim.accumulate * round(most / size)
-    if not quiet:
-        told = f", {accumulate} batches for each step" if accumulate > 1 else ""
-        print(f"batch size {size}{told} ({why})", file=sys.stderr)
-    return replace(settings, batch_size=size, optim=replace(settings.optim, accumulate=accumulate))
 
 
 def _check(model: Detector, train_data: Dataset, val_data: Dataset, settings: TrainSettings) -> None:

@@ -23,7 +23,7 @@ SHARDING = {
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
     "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism_config",
 }
-"""by the words with which `accelerate launch` asks for it: models cut into pieces, one for each process"""
+"""by the words with which `accelerate launch` asks for it: models cut into pieces in a way that is not ours"""
 
 
 class LostProcessError(ConnectionError):
@@ -54,8 +54,8 @@ def processes(device: str = "auto") -> PartialState:
     asked = [name for word, name in SHARDING.items() if os.environ.get(word, "").lower() in ("true", "1")]
     if asked:
         raise ValueError(
-            f"accelerate was told to use {asked[0]}, which cuts a model into pieces; here every process holds the whole"
-            " one: start it with torchrun, or answer 'no' to that in `accelerate config`"
+            f"accelerate was told to use {asked[0]}, which would cut the model into pieces not looked after here: start"
+            " it with torchrun, and --shard to have it cut, or answer 'no' to that in `accelerate config`"
         )
     on_cpu = device == "cpu" or not torch.accelerator.is_available()
     return PartialState(cpu=num_started() > 1 and on_cpu, **meeting_place())
@@ -88,14 +88,15 @@ def seed_batch(seed: int, batch: int, process: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence((seed, batch, process)).generate_state(1)[0]))
 
 
-def sum_exactly(model: nn.Module) -> None:
-    """Have the gradients of processes on CPUs summed tensor by tensor; `model` is what accelerate has made of one.
+def sum_exactly(model: nn.Module) -> nn.Module:
+    """What accelerate has made of a model, with the gradients of processes on CPUs summed tensor by tensor.
 
     torch sums them in buckets, in an order that depends on where in its bucket a number stands, and fills the buckets
     anew after the first step: three processes or more would not go on to the same bits.
     """
     if isinstance(model, DistributedDataParallel) and model.device_type == "cpu":
         model.register_comm_hook(None, _mean_each)
+    return model
 
 
 def _mean_each(_: object, bucket: distributed.GradBucket) -> torch.futures.Future[Tensor]:

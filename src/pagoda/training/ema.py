@@ -2,10 +2,10 @@
 
 import copy
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pagoda.plain import checked
 
@@ -35,6 +35,24 @@ class ModelAverage:
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
         self.decay, self.ramp_steps, self.ramp = decay, ramp_steps, ramp
+        self.pieces: dict[str, Any] = {}  # by parameter, where each process holds one
+
+    def cut(self, pieces: dict[str, Any]) -> None:
+        """From now on hold this process's piece of each parameter (`sharding.cut_up`), not the whole."""
+        self.pieces = pieces
+        self._let_go()
+
+    def whole(self) -> nn.Module:
+        """The averaged model; where it is cut, put together until the next update, for which all processes must ask."""
+        for name, parameter in self.model.named_parameters():
+            if name in self.pieces and not parameter.numel():
+                parameter.data = self.pieces[name].full_tensor()
+        return self.model
+
+    def _let_go(self) -> None:
+        for name, parameter in self.model.named_parameters():
+            if name in self.pieces:
+                parameter.data = parameter.data.new_empty(0)
 
     def decay_at(self, step: int) -> float:
         """The share d that is kept at `step`, from 0: small at first, when the model has just left chance."""
@@ -46,8 +64,17 @@ class ModelAverage:
     def update(self, model: nn.Module, step: int) -> None:
         """Move towards the model as it is after optimiser step `step`, counted from 0."""
         decay = self.decay_at(step)
-        average, current = self.model.state_dict(), model.state_dict()
+        self._let_go()
+        average = {
+            name: _local(self.pieces.get(name, value)) for name, value in self.model.state_dict().items()
+        }
+        current = {name: _local(value) for name, value in model.state_dict().items()}
         floats = [name for name, value in average.items() if value.is_floating_point()]
         torch._foreach_lerp_([average[n] for n in floats], [current[n] for n in floats], 1 - decay)
         for name in average.keys() - set(floats):
             average[name].copy_(current[name])
+
+
+def _local(value: Any) -> Tensor:
+    """This process's piece of a tensor that is cut, or the tensor itself."""
+    return value.to_local() if hasattr(value, "to_local") else value

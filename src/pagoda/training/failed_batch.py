@@ -148,8 +148,13 @@ def not_finite_gradients(model: nn.Module) -> list[str]:
     return [
         name
         for name, parameter in model.named_parameters()
-        if parameter.grad is not None and not torch.isfinite(parameter.grad).all()
+        if parameter.grad is not None and not torch.isfinite(_piece(parameter.grad)).all()
     ]
+
+
+def _piece(gradient: Tensor) -> Tensor:
+    """This process's, where gradients are cut among several."""
+    return gradient.to_local() if hasattr(gradient, "to_local") else gradient
 
 
 def load_capsule(path: str | Path) -> tuple[Saved, list[AnyTargets]]:

@@ -1,7 +1,7 @@
 """The training loop: one screen (`Trainer.run`), and the steps it is made of."""
 
 import signal
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import NoReturn
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 
 from pagoda.data.loading import Batch, Skipped, TrainingView, make_loader
 from pagoda.detectors.contract import Detector
@@ -20,10 +20,8 @@ from pagoda.layers.memory_format import order_weights
 from pagoda.machine import choose_precision
 from pagoda.plain import checked
 from pagoda.stopping import Stopped, StopRequests
-from pagoda.structures.images import ImageBatch
-from pagoda.structures.instances import Targets
 from pagoda.structures.tubes import AnyTargets
-from pagoda.training.batch_norms import plan_batches
+from pagoda.training.batches import learnable_batch, plan_batches
 from pagoda.training.best import save_best
 from pagoda.training.distributed import (
     LostProcessError,
@@ -50,28 +48,17 @@ from pagoda.training.last import (
     restore_random_state,
     save_last,
 )
-from pagoda.training.learnable import learnable_batch
-from pagoda.training.optim import build_optimizer, clip_each_gradient, hold_parts, rate_factor, set_rate
+from pagoda.training.optim import build_optimizer, clip_gradients, hold_parts, rate_factor, set_rate
 from pagoda.training.plan import is_scored_after
 from pagoda.training.run_log import RunLog
 from pagoda.training.settings import TrainSettings
+from pagoda.training.sharding import Losses, cut_up, learnt_state, restore_learnt, whole_model
 from pagoda.training.trackers import Trackers
 
 MakeBar = Callable[[str, int], Callable[[int], None]]
 """(label, total) to a progress bar, which is called with the number done"""
 Validate = Callable[[Detector, MakeBar], DetectionResult]
 """(model, progress bar factory) to a result; the same on every process."""
-
-
-class _Losses(nn.Module):
-    """`model.losses` as a `forward`, which is what distributed wrappers look after."""
-
-    def __init__(self, model: Detector) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: ImageBatch, targets: Sequence[Targets]) -> dict[str, Tensor]:
-        return self.model.losses(images, targets)
 
 
 @checked
@@ -129,7 +116,9 @@ class Trainer:
         hold_parts(self.model, frozen_stages=optim.frozen_stages, norm_eval=optim.norm_eval)
         self.optimizer = build_optimizer(self.model.train(), optim)
         decay = optim.ema_decay
-        self.average = ModelAverage(self.model, decay, ramp=optim.ema_ramp) if decay > 0 else None
+        self.is_cut = settings.shard and self.num_processes > 1
+        is_averaged = decay > 0 or self.is_cut  # without memory it is the model, which is scored whole
+        self.average = ModelAverage(self.model, decay, ramp=optim.ema_ramp) if is_averaged else None
         processes_now = self.num_processes, self.accelerator.process_index
         self.plan = plan_batches(self.model, sizes, settings, *processes_now, factors, view.parts)
         self.total_steps = self.steps_of(settings.epochs)
@@ -139,8 +128,11 @@ class Trainer:
         if resume:
             self._restore(load_last(run, say=self.notes.append))
         self.saved_step = self.at.step if resume else None
-        self.losses = self.accelerator.prepare(_Losses(self.model))
-        sum_exactly(self.losses)
+        self.losses = (
+            cut_up(self.model, self.optimizer, self.average, self.device)
+            if self.average is not None and self.is_cut
+            else sum_exactly(self.accelerator.prepare(Losses(self.model)))
+        )
         self.saved_at = monotonic()
         self.on_step: Callable[[], object] = lambda: None  # called after every step
         self.log = (
@@ -208,7 +200,7 @@ class Trainer:
             self.at.seconds, since = self.at.seconds + monotonic() - since, monotonic()
             if self._is_step_boundary():
                 self._stop_where_asked()
-                if monotonic() - self.saved_at > self.settings.save_seconds:
+                if self._is_save_due():
                     self._save()
 
     def _stop_where_asked(self) -> None:
@@ -231,34 +223,35 @@ class Trainer:
         """One batch: losses, gradients and, every `accumulate` batches, a step of the optimiser."""
         if self.num_processes > 1:
             seed_batch(self.settings.seed, self._batches_done(), self.accelerator.process_index)
-        pictures, targets = learnable_batch(self.model, batch)
-        images = self.model.input_spec.batch(pictures, device=self.device).to(
-            memory_format=self.memory_format
-        )
+        pictures, targets = learnable_batch(self.model, batch, is_cut=self.is_cut)
         accumulate = self.settings.optim.accumulate
         is_step = (self._batches_done() + 1) % accumulate == 0
-        with nullcontext() if is_step else self.accelerator.no_sync(self.losses):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                losses = self.losses(images, [target.to(self.device) for target in targets])
+        with nullcontext() if is_step or self.is_cut else self.accelerator.no_sync(self.losses):
+            losses = self.losses_of(pictures, targets)
             learnt = sum_losses(losses, len(batch.skipped), self.num_processes)
             if learnt.num_skipped:
                 self._note_skipped(all_skipped(batch.skipped, self.num_processes))
             if not learnt.is_finite:
-                self._stop_not_finite("loss", learnt, pictures, targets)
+                _stop_not_finite(self, "loss", learnt, pictures, targets)
             self.accelerator.backward(learnt.total / accumulate)
         self.at.batch += 1
         if is_step:
             self._step(learnt, pictures, targets)
 
+    def losses_of(self, pictures: list[Tensor], targets: list[AnyTargets]) -> dict[str, Tensor]:
+        """The losses of a batch, from which gradients follow."""
+        images = self.model.input_spec.batch(pictures, device=self.device).to(
+            memory_format=self.memory_format
+        )
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            return self.losses(images, [target.to(self.device) for target in targets])
+
     def _step(self, learnt: StepLosses, pictures: list[Tensor], targets: list[AnyTargets]) -> None:
         optim = self.settings.optim
-        parameters = [p for p in self.model.parameters() if p.grad is not None]
-        if optim.clip_each:
-            clip_each_gradient(parameters, optim.clip_each)
-        norm = nn.utils.clip_grad_norm_(parameters, optim.clip_norm or torch.inf)
+        norm = clip_gradients(self.model, optim)
         if not torch.isfinite(norm):
-            guilty = ", ".join(not_finite_gradients(self.model)[-3:])
-            self._stop_not_finite(f"gradient of {guilty}", learnt, pictures, targets)
+            guilty = ", ".join(not_finite_gradients(self.model)[-3:]) or "a part that another process holds"
+            _stop_not_finite(self, f"gradient of {guilty}", learnt, pictures, targets)
         rate = set_rate(self.optimizer, rate_factor(self.at.step, self.total_steps, optim))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -301,14 +294,17 @@ class Trainer:
 
     def _save(self) -> None:
         self.saved_at = monotonic()
+        if self.log is None and not self.is_cut:
+            return
+        parts = learnt_state(
+            self.model, self.optimizer, self.average, is_cut=self.is_cut, is_kept=self.is_main
+        )
         if self.log is None:
             return
         self.log.to_disk()
         state = {
             "at": vars(self.at),
-            "model": self.model.state_dict(),
-            "average": self.average.model.state_dict() if self.average else {},
-            "optimizer": self.optimizer.state_dict(),
+            **parts,
             "random": random_state(),
             "batches_per_epoch": len(self.plan),
             "batch_pictures": self.plan.global_size,
@@ -321,31 +317,9 @@ class Trainer:
         note = compare_data(self.folder, state.get("data", {}), self.data)
         self.notes += [note] if note else []
         check_batches(self.folder, state, self.plan)
-        self.model.load_state_dict(state["model"])
-        if self.average is not None:
-            self.average.model.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        restore_learnt(state, self.model, self.optimizer, self.average)
         restore_random_state(state["random"])
         self.at = Position(**state["at"])
-
-    def _stop_not_finite(
-        self, what: str, learnt: StepLosses, pictures: list[Tensor], targets: list[AnyTargets]
-    ) -> NoReturn:
-        error = NotFiniteError(f"the {what} of another process is not finite at step {self.at.step}")
-        if learnt.is_suspect:
-            error = kept_failure(
-                self.folder / f"capsule-step{self.at.step}-rank{self.accelerator.process_index}.pt",
-                self.model,
-                pictures,
-                targets,
-                what=what,
-                step=self.at.step,
-                losses={name: value.item() for name, value in learnt.mine.items()},
-                precision=self.precision,
-                channels_last=self.settings.channels_last,
-            )
-        self.accelerator.wait_for_everyone()  # a launcher ends the others when the first one goes
-        raise error
 
     def _note_skipped(self, pictures: Iterable[Skipped]) -> None:
         for skipped in pictures:
@@ -356,7 +330,11 @@ class Trainer:
 
     def model_to_keep(self) -> Detector:
         """The averaged model, or the one that learns where nothing is averaged."""
-        return self.average.model if self.average is not None else self.model
+        return self.average.whole() if self.average is not None else self.model
+
+    def _is_save_due(self) -> bool:
+        is_due = monotonic() - self.saved_at > self.settings.save_seconds
+        return bool(highest(int(is_due), self.device, self.num_processes)) if self.is_cut else is_due
 
     def _batches_done(self) -> int:
         return self.at.epoch * len(self.plan) + self.at.batch
@@ -374,3 +352,26 @@ class Trainer:
     def _say(self, text: str) -> None:
         if self.log is not None:
             self.log.say(text)
+
+
+def _stop_not_finite(
+    trainer: Trainer, what: str, learnt: StepLosses, pictures: list[Tensor], targets: list[AnyTargets]
+) -> NoReturn:
+    model = trainer.model
+    if trainer.average is not None and trainer.is_cut:
+        model = whole_model(model, trainer.average)
+    error = NotFiniteError(f"the {what} of another process is not finite at step {trainer.at.step}")
+    if learnt.is_suspect:
+        error = kept_failure(
+            trainer.folder / f"capsule-step{trainer.at.step}-rank{trainer.accelerator.process_index}.pt",
+            model,
+            pictures,
+            targets,
+            what=what,
+            step=trainer.at.step,
+            losses={name: value.item() for name, value in learnt.mine.items()},
+            precision=trainer.precision,
+            channels_last=trainer.settings.channels_last,
+        )
+    trainer.accelerator.wait_for_everyone()  # a launcher ends the others when the first one goes
+    raise error

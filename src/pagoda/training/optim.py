@@ -115,8 +115,25 @@ def clip_each_gradient(parameters: Sequence[nn.Parameter], limit: float) -> None
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if gradients:
-        factors = [(limit / norm.clamp(min=limit)) for norm in torch._foreach_norm(gradients)]
-        torch._foreach_mul_(gradients, factors)
+        norms = [_whole(norm) for norm in torch._foreach_norm(gradients)]
+        pieces = [
+            gradient.to_local() if hasattr(gradient, "to_local") else gradient for gradient in gradients
+        ]
+        torch._foreach_mul_(pieces, [limit / norm.clamp(min=limit) for norm in norms])
+
+
+def clip_gradients(model: nn.Module, settings: OptimSettings) -> torch.Tensor:
+    """Cut the gradients as `clip_each` and `clip_norm` say, in place; returns the norm of all before the latter.
+
+    >>> layer = nn.Linear(2, 1, bias=False)
+    >>> layer.weight.grad = torch.tensor([[3.0, 4.0]])
+    >>> clip_gradients(layer, OptimSettings(clip_norm=1.0))
+    tensor(5.)
+    """
+    parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
+    if settings.clip_each:
+        clip_each_gradient(parameters, settings.clip_each)
+    return _whole(nn.utils.clip_grad_norm_(parameters, settings.clip_norm or torch.inf))
 
 
 def set_rate(optimizer: optim.Optimizer, factor: float) -> float:
@@ -128,3 +145,8 @@ def set_rate(optimizer: optim.Optimizer, factor: float) -> float:
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * factor
     return optimizer.param_groups[0]["lr"]
+
+
+def _whole(norm: torch.Tensor) -> torch.Tensor:
+    """Of gradients that are cut, over the pieces of all processes."""
+    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm

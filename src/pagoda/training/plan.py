@@ -11,7 +11,7 @@ from pagoda.training.settings import TrainSettings
 LEAST_STEPS, MOST_STEPS, ENOUGH_SECONDS = 2, 8, 20.0
 """after the first step so many are measured, until they have taken so long"""
 OF_LEARNING = 0.4
-"""what it takes to validate a picture, as a share of what it takes to learn from it"""
+"""what it takes to validate a picture, as a share of what it takes to learn from it, where that was not measured"""
 SMALLER = 320
 """short side in pixels that is named as the quicker one"""
 
@@ -75,21 +75,28 @@ class RunPlan:
     validated: int
     """pictures that are looked at in all validations together, in this process"""
     memory: float | None
-    """bytes that the process has taken at most so far; None where nobody tells"""
+    """bytes that the process takes at most; None where nobody tells"""
     machine: str
     """on which it was measured"""
+    scored_seconds: float | None = None
+    """that validating a picture takes; None where it was not measured"""
+    is_memory_whole: bool = True
+    """whether the largest batches have been tried; else `memory` is what was taken so far"""
     short_side: int | None = None
     """of pictures, in pixels, where another one could be chosen"""
 
     @property
     def seconds(self) -> float:
         """Of all steps and validations."""
-        picture_seconds = self.step_seconds / self.step_pictures
-        return self.steps * self.step_seconds + OF_LEARNING * self.validated * picture_seconds
+        scored = self.scored_seconds
+        if scored is None:
+            scored = OF_LEARNING * self.step_seconds / self.step_pictures
+        return self.steps * self.step_seconds + self.validated * scored
 
     def text(self) -> str:
         """A line for people."""
-        memory = "" if self.memory is None else f" and {in_bytes(self.memory)}"
+        so_far = "" if self.is_memory_whole else " so far"
+        memory = "" if self.memory is None else f" and {in_bytes(self.memory)}{so_far}"
         said = (
             f"{counted(self.epochs, 'epoch')}, {counted(self.steps, 'step')}: about {lasting(self.seconds)}{memory} on"
             f" this machine ({self.machine})"

@@ -208,6 +208,9 @@ class TrainSettings:
     choice is written into the run's config.yaml"""
     channels_last: bool = True
     """memory order of pictures and weights; quicker convolutions on most machines"""
+    shard: bool = False
+    """cut weights, gradients and the optimiser's means among the processes that train together, for models that do not
+    fit into one; slower, and nothing else is learnt; a single process has nothing to cut"""
     val_every: int = 1
     """epochs from one validation to the next; the last epoch is always scored"""
     patience: int = 0

@@ -92,6 +92,7 @@ def test_pieces_learn_what_two_whole_processes_do(folder: Path, words: tuple[str
         assert ours["gradient_norm"] == pytest.approx(theirs["gradient_norm"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_one_process_has_nothing_to_cut(folder: Path) -> None:
     finish(folder, *FCOS, "--name=alone", "--batch-size=8", "--shard")
     assert largest_difference(folder / "runs" / "whole-1", folder / "runs" / "alone-1") == 0

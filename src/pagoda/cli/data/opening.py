@@ -22,8 +22,8 @@ def open_any(
     if _are_videos(data, to):
         if skip_missing:
             raise ValueError(
-                f"{data} holds videos, of which every frame is needed, so that --skip-missing cannot be followed; put the"
-                " frames back, or take the annotations of a video without them out of the folder"
+                f"{data} holds videos, of which every frame is needed, so that --skip-missing cannot be followed; put"
+                " the frames back, or take the annotations of a video without them out of the folder"
             )
         return open_video_contents(data, splits)
     return open_contents(data, splits, skip_missing=skip_missing)

@@ -24,11 +24,13 @@ SELECT = SelectDetections(min_score=0.1, max_iou=0.5, max_detections=4)
 BOX, FAR = [10.0, 10, 30, 30], [60.0, 60, 90, 90]
 HALF = [10.0, 10, 30, 50]  # IoU .5 with BOX: on the limit
 MOST = [10.0, 10, 30, 32]  # IoU .91 with BOX
+SLIVER = [65.0, 0.14, 65, 49]
 
 
 class Considered:
     """Stands for the model's candidates: all boxes, or those of the given detections."""
 
+    model = None  # no detector of two stages
     def __init__(self, known: Detections | None) -> None:
         self.known = known
 
@@ -89,6 +91,10 @@ FULL = [(FAR, 0.9, 0), (BOX, 0.8, 1), (BOX, 0.7, 2), (FAR, 0.6, 2)]
 CLOSE_CALLS = {
     "at the threshold": (found((FAR, 0.9, 0), (BOX, 0.10005, 0)), found((FAR, 0.9, 0))),
     "overlap at the limit": (found((BOX, 0.9, 0), (HALF, 0.5, 0)), found((BOX, 0.9, 0))),
+    "a sliver overlaps nothing, not even itself": (
+        found((SLIVER, 0.9, 0), ([65.0, 0.1, 65, 49], 0.5, 0)),
+        found((SLIVER, 0.9, 0)),
+    ),
     "last of a full list": (found(*FULL), found(*FULL[:3], (BOX, 0.60005, 0))),
     "two near-equal boxes, each side kept its own": (
         found((FAR, 0.9, 1), (BOX, 0.80001, 0)),

@@ -36,7 +36,7 @@ class ByteTracker(StagedTracker):
     """of a strong detection and a track seen once: 1 - IoU · score"""
     near: float = 0.3
     """heights from where it is expected, times the root of the frames it was not seen, within which a track that nobody
-    continued goes on wherever its box is; 0: nowhere"""
+    continued goes on wherever its box is, unless looks are compared; 0: nowhere"""
     max_lost_frames: int = 30
     """a track unseen for longer is forgotten"""
     max_duplicate_cost: float = 0.15
@@ -67,7 +67,7 @@ class ByteTracker(StagedTracker):
 
     def by_place(self) -> tuple[Stage, ...]:
         """A stage for tracks whose box meets none, but is not far from one, or none."""
-        return (Stage("known", "strong", Pairs.off_expected, self.near),) if self.near > 0 else ()
+        return (Stage("known", "strong", self._placed, self.near),) if self.near > 0 else ()
 
     @property
     def told_at_once(self) -> bool:
@@ -99,6 +99,10 @@ class ByteTracker(StagedTracker):
         a, b = a[alike], b[alike]
         ages = tracks["frames"][:, -1] - tracks["first_frame"]
         return np.where(ages[a] > ages[b], b, a)
+
+    def _placed(self, pairs: Pairs) -> np.ndarray | None:
+        """Where looks tell who is who, no place does alone."""
+        return pairs.off_expected() if pairs.looks_apart is None else None
 
     def _fused(self, pairs: Pairs) -> np.ndarray:
         costs = self.with_looks(1 - (1 - pairs.apart) * pairs.objects.scores, pairs)

@@ -262,7 +262,7 @@ def assert_followed_alike(model, path: Path, frames: list[np.ndarray], linker: s
     return objects, linked
 
 
-@pytest.mark.parametrize("sliding", [False, True])
+@pytest.mark.parametrize("sliding", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("ending", ENGINES)
 def test_a_short_video_is_followed_as_in_pytorch(ending, sliding, tmp_path):
     need(ending)

@@ -57,6 +57,7 @@ def test_the_runtime_gets_it_too(exported):
     np.testing.assert_allclose(found.appearance, expected.appearance.numpy(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_file_that_says_other_looks_is_not_kept(tmp_path, monkeypatch):
     model = one_level_fcos().eval()
     right = parity._with_looks

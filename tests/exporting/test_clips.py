@@ -138,7 +138,7 @@ def test_tubes_suppress_each_other_as_in_torch(
         assert np.array_equal(found, module(*given).numpy()), (batch, count)
 
 
-@pytest.mark.parametrize("sliding", [False, True])
+@pytest.mark.parametrize("sliding", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_what_is_found_in_a_video_is_what_the_model_finds(files: Files, ending: str, sliding: bool) -> None:
     exported = pagoda.load(files[ending, sliding])
@@ -256,6 +256,7 @@ def test_two_files_name_each_other_and_are_useless_alone(files: Files, tmp_path:
         open_engine(frames)
 
 
+@pytest.mark.slow
 def test_another_model_is_not_taken_for_this(files: Files) -> None:
     """Its boxes, or its keypoints, lie elsewhere; and a file that finds nothing proves nothing."""
     path = files[".onnx", False]
@@ -272,6 +273,7 @@ def test_another_model_is_not_taken_for_this(files: Files) -> None:
     assert not ClipParityReport(min_score=0.1).passed
 
 
+@pytest.mark.slow
 def test_a_file_that_differs_is_not_written(files: Files, tmp_path: Path, monkeypatch) -> None:
     from pagoda.exporting.clips import export
 

@@ -108,6 +108,7 @@ def test_pictures_of_several_sizes_in_one_batch(fcos, ending):
         assert_alike(ours, theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_masks_and_keypoints_are_those_of_the_picture(regions, ending):
     model, files = regions

@@ -74,7 +74,12 @@ def documented(repository: Path) -> dict[str, object]:
 
 @pytest.mark.parametrize(
     ("which", "size"),
-    [("of_points", SIZE), ("of_anchors", (61, 83)), ("of_cells", SIZE), ("of_default_boxes", SIZE)],
+    [
+        ("of_points", SIZE),
+        ("of_anchors", (61, 83)),
+        ("of_cells", SIZE),
+        pytest.param("of_default_boxes", SIZE, marks=pytest.mark.slow),
+    ],
 )
 def test_decoded_as_the_documentation_says(which, size, request, repository):
     model, path, report = request.getfixturevalue(which)

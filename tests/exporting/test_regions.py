@@ -94,6 +94,7 @@ def test_skeleton_and_usage_travel_in_the_file(exported) -> None:
     assert shapes["mask_probabilities"] == ["batch", "detections", 28, 28]
 
 
+@pytest.mark.slow
 def test_another_models_shapes_are_not_taken_for_these(exported) -> None:
     model, path, _ = exported
     other = deepcopy(model)

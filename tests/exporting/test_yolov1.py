@@ -35,6 +35,7 @@ def test_a_darknet_file_finds_what_the_model_finds(tmp_path: Path) -> None:
     assert near.any(1).float().mean() > 0.95
 
 
+@pytest.mark.slow
 def test_a_darknet_file_of_openvino(tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="needs pip install 'pagoda-vision[openvino]'")
     assert export_openvino(small_darknet(), tmp_path / "model.xml").passed

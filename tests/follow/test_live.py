@@ -169,6 +169,7 @@ def test_one_that_never_was_is_told_before_anything_is_written(run, tmp_path, ca
     assert "404 Not Found" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_pipe_into_the_command(tmp_path):
     """As a shell does it."""
     model = pagoda.create_model("fcos_resnet18_fpn", num_classes=1, width=16, head_depth=1)

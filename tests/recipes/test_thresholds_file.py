@@ -355,6 +355,7 @@ def test_exported_files_carry_and_gain_them(tmp_path, folder, capsys):
     assert pagoda_runtime.load(path).thresholds.scores == now.scores
 
 
+@pytest.mark.slow
 def test_an_openvino_file_gains_them_and_its_weights_stay(tmp_path):
     pytest.importorskip("openvino", reason="needs pip install 'pagoda-vision[openvino]'")
     from pagoda.exporting.openvino import export_openvino

@@ -130,7 +130,9 @@ def test_a_rehearsal_leaves_no_trace(tmp_path):
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("name", ["fcos_resnet18_fpn", "mask_rcnn_resnet18_fpn"])
+@pytest.mark.parametrize(
+    "name", ["fcos_resnet18_fpn", pytest.param("mask_rcnn_resnet18_fpn", marks=pytest.mark.slow)]
+)
 def test_a_run_is_the_same_with_and_without(tmp_path, monkeypatch, capsys, name):
     tried, tries = [], trial.rehearse
     monkeypatch.setattr(trial, "rehearse", lambda *words, **more: tried.append(tries(*words, **more)))
@@ -145,7 +147,7 @@ def test_a_run_is_the_same_with_and_without(tmp_path, monkeypatch, capsys, name)
     assert [" so far on this machine" in line for line in lines] == [False, True]
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_a_largest_batch_that_does_not_fit_is_said_and_the_run_goes_on(tmp_path, monkeypatch, capsys):
     def fail(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")

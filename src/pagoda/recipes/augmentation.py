@@ -47,6 +47,8 @@ def training_transform(
     pairs = flip_pairs(carry, dataset.label_map, settings)
     light = lighten(dataset, model)
     steps: list[Transform] = [carry]
+    if settings.iou_crop or settings.photometric:
+        import torchvision.transforms.v2  # noqa: F401  # takes seconds: once, and not in each worker
     if settings.mosaic:
         steps.append(Mosaic(light, (short, long), settings.mosaic, prepare=carry))
     if settings.copy_paste:

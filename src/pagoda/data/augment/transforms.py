@@ -25,12 +25,6 @@ PADDING_GREY = 114
 """Close to the mean of natural pictures, so that padding is near zero once normalised."""
 
 
-def _load_torchvision() -> None:
-    """Where a transform is made that needs it: its import takes seconds, in each worker if not before they start; and
-    none where pictures are only looked at."""
-    import torchvision.transforms.v2  # noqa: F401
-
-
 @dataclass(frozen=True)
 class Compose:
     """One transform after the other.
@@ -281,16 +275,13 @@ class RandomIoUCrop:
     boxes_from_masks: bool = True
     """False: boxes of cropped objects end at the crop, whatever is left of their masks"""
 
-    def __post_init__(self) -> None:
-        _load_torchvision()
-
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         height, width = frame_of(picture, targets)
         learnable = targets.boxes[~targets.ignored]
         has_room = min(height, width) * self.min_scale >= 1  # a crop of no pixels has no aspect
         if not (happens(self.p) and len(learnable) and has_room):
             return picture, targets
-        from torchvision.transforms import v2
+        from torchvision.transforms import v2  # takes seconds, which who only looks at pictures is spared
         from torchvision.tv_tensors import BoundingBoxes
 
         options = [*self.min_ious, 1.0]
@@ -321,9 +312,6 @@ class PhotometricDistort:
 
     p: float = 0.5
     """of each change by itself, 0 … 1"""
-
-    def __post_init__(self) -> None:
-        _load_torchvision()
 
     def __call__(self, picture: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         frame_of(picture, targets)

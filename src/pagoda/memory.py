@@ -1,8 +1,6 @@
 """How much memory this process has taken and may still take, as Linux tells it; elsewhere as far as Python knows."""
 
-import ctypes
 import gc
-import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -12,10 +10,6 @@ import torch
 PROCESS = Path("/proc/self")
 MACHINE = Path("/proc/meminfo")
 GROUPS = Path("/sys/fs/cgroup")
-KEPT = 2**30
-"""bytes of one piece, and free in all, up to which glibc is told to keep them"""
-_MALLOC_OPTIONS = -1, -3
-"""M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h"""
 
 
 def peak_memory(device: torch.device | None = None) -> int | None:
@@ -50,21 +44,6 @@ def forget_peak() -> None:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-
-
-def keep_freed_memory() -> bool:
-    """Have glibc keep large pieces that are freed, for which a step of training asks again at once: to give them back
-    and fetch them anew, page by page, takes a tenth of it.
-
-    False where another library allocates, and where the environment says how (MALLOC_…, GLIBC_TUNABLES).
-
-    >>> keep_freed_memory() in (True, False)
-    True
-    """
-    if any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ):
-        return False
-    set_option = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    return set_option is not None and all(set_option(option, KEPT) for option in _MALLOC_OPTIONS)
 
 
 def available_memory() -> int | None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from pagoda.cli.arguments.parsing import parse
 from pagoda.evaluation.coco.result import DetectionResult
-from pagoda.memory import keep_freed_memory
 from pagoda.plain import checked
 
 
@@ -35,7 +34,6 @@ class DemoCommand:
 
 def main(arguments: Sequence[str]) -> int:
     command = parse(DemoCommand, "demo", arguments)
-    keep_freed_memory()
     result = _show_video(command) if command.video else _show_pictures(command)
     if result.metrics["AP50"] < command.min_ap50:
         print(f"AP50 is below {command.min_ap50}: something is wrong")

@@ -11,7 +11,6 @@ import yaml
 from pagoda.cli.arguments.model_options import flag_value, model_word, options_for, refuse_flags
 from pagoda.cli.arguments.parsing import find_build, names_code, parse
 from pagoda.files.text import json_text
-from pagoda.memory import keep_freed_memory
 from pagoda.models import is_checkpoint
 from pagoda.plain import JsonObject, checked
 from pagoda.recipes import training_run
@@ -84,7 +83,6 @@ class TrainCommand(TrainSettings):
 
 
 def main(arguments: Sequence[str]) -> int:
-    keep_freed_memory()
     folder = flag_value(arguments, "--resume")
     if folder and folder != AUTO:
         return _go_on(folder, arguments)

@@ -30,8 +30,6 @@ SLIVER = [65.0, 0.14, 65, 49]
 class Considered:
     """Stands for the model's candidates: all boxes, or those of the given detections."""
 
-    model = None  # no detector of two stages
-
     def __init__(self, known: Detections | None) -> None:
         self.known = known
 

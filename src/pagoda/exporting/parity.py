@@ -51,15 +51,13 @@ class Tolerance:
     """by which a score may differ"""
     iou: float = 0.005
     """an overlap this near to the limit may be judged either way"""
-    regions: float = 0.0
-    """share of the objects whose region only one side may have proposed, where there are two stages"""
 
 
 APPEARANCE_TOLERANCE = 1e-3
 """1 - cosine, of two boxes that may lie apart a little"""
 SINGLE = Tolerance()
 """of two programs that compute in float32"""
-HALF = Tolerance(box=2.0, score=0.02, iou=0.05, regions=0.005)
+HALF = Tolerance(box=2.0, score=0.02, iou=0.05)
 """of one that computes in float16, whose numbers have eleven bits"""
 
 
@@ -108,8 +106,6 @@ class ParityReport:
     """1 - cosine, over `detections`, where the file says what they look like"""
     keypoint_close_calls: int = 0
     """further away, where the model's map is as high"""
-    proposed_once: list[str] = field(default_factory=list)
-    """what one side found, and the other might have, had its first stage proposed the region"""
     unmatched: list[str] = field(default_factory=list)
     """what one side found and the other had no reason to miss"""
 
@@ -123,15 +119,18 @@ class ParityReport:
 
     def summary(self) -> str:
         lines = [
-            f"{told_batches(self.batches)}, scores above {self.min_score:g}:"
+            f"{self._told()}, scores above {self.min_score:g}:"
             f" {counted(self.detections, 'detection agrees', 'detections agree')}, within"
-            f" {self.max_box_difference:.2g} px"
-            f" and {self.max_score_difference:.2g} in score",
+            f" {self.max_box_difference:.2g} px and {self.max_score_difference:.2g} in score",
             *self._summary_of_shapes(),
             f"{self.close_calls} close calls turned by rounding, {len(self.unmatched)} unmatched",
             *self.unmatched[:5],
         ]
         return "\n".join(lines)
+
+    def _told(self) -> str:
+        """What was compared on, in words."""
+        return told_batches(self.batches)
 
     def _summary_of_shapes(self) -> Iterator[str]:
         if self.masks:
@@ -223,9 +222,6 @@ def _compare_all(
                 _compare_looks(report, ours[rows], theirs[columns])
             if isinstance(select, SelectRoIs):
                 ShapeComparison(model, one, select, report)(ours[rows], theirs[columns])
-    few = len(report.proposed_once) <= report.tolerance.regions * report.detections
-    report.close_calls += few * len(report.proposed_once)
-    report.unmatched += [] if few else report.proposed_once
 
 
 def _with_looks(found: Sequence[Detections], watch: PyramidWatch) -> list[Detections]:
@@ -359,10 +355,7 @@ def compare(
             if close or (known and candidacy.is_last(report, *pair)):
                 report.close_calls += 1
             else:
-                is_of_regions = known and isinstance(candidacy.model, TwoStageDetector)
-                (report.proposed_once if is_of_regions else report.unmatched).append(
-                    describe(side, has[[index]], lacks, known)
-                )
+                report.unmatched.append(describe(side, has[[index]], lacks, known))
     return rows, columns
 
 

@@ -66,15 +66,19 @@ class ModelAverage:
         decay = self.decay_at(step)
         self._let_go()
         average = {
-            name: _local(self.pieces.get(name, value)) for name, value in self.model.state_dict().items()
+            name: local_piece(self.pieces.get(name, value)) for name, value in self.model.state_dict().items()
         }
-        current = {name: _local(value) for name, value in model.state_dict().items()}
+        current = {name: local_piece(value) for name, value in model.state_dict().items()}
         floats = [name for name, value in average.items() if value.is_floating_point()]
         torch._foreach_lerp_([average[n] for n in floats], [current[n] for n in floats], 1 - decay)
         for name in average.keys() - set(floats):
             average[name].copy_(current[name])
 
 
-def _local(value: Any) -> Tensor:
-    """This process's piece of a tensor that is cut, or the tensor itself."""
+def local_piece(value: Any) -> Tensor:
+    """This process's piece of a tensor that is cut among several, or the tensor itself.
+
+    >>> local_piece(torch.ones(2))
+    tensor([1., 1.])
+    """
     return value.to_local() if hasattr(value, "to_local") else value

@@ -19,6 +19,7 @@ from pagoda.plain import check_option, checked
 from pagoda.structures.images import ImageBatch
 from pagoda.structures.instances import Targets
 from pagoda.structures.tubes import AnyTargets, TubeTargets
+from pagoda.training.ema import local_piece
 from pagoda.training.last import Saved, random_state
 from pagoda.weights.file_types import WeightsError
 from pagoda.weights.files import save_torch
@@ -148,13 +149,8 @@ def not_finite_gradients(model: nn.Module) -> list[str]:
     return [
         name
         for name, parameter in model.named_parameters()
-        if parameter.grad is not None and not torch.isfinite(_piece(parameter.grad)).all()
+        if parameter.grad is not None and not torch.isfinite(local_piece(parameter.grad)).all()
     ]
-
-
-def _piece(gradient: Tensor) -> Tensor:
-    """This process's, where gradients are cut among several."""
-    return gradient.to_local() if hasattr(gradient, "to_local") else gradient
 
 
 def load_capsule(path: str | Path) -> tuple[Saved, list[AnyTargets]]:

@@ -7,6 +7,7 @@ import torch
 from torch import nn, optim
 
 from pagoda.detectors.contract import Detector
+from pagoda.training.ema import local_piece
 from pagoda.training.settings import OptimSettings
 
 
@@ -116,9 +117,7 @@ def clip_each_gradient(parameters: Sequence[nn.Parameter], limit: float) -> None
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if gradients:
         norms = [_whole(norm) for norm in torch._foreach_norm(gradients)]
-        pieces = [
-            gradient.to_local() if hasattr(gradient, "to_local") else gradient for gradient in gradients
-        ]
+        pieces = [local_piece(gradient) for gradient in gradients]
         torch._foreach_mul_(pieces, [limit / norm.clamp(min=limit) for norm in norms])
 
 

@@ -207,7 +207,7 @@ _COUNTED: Mapping[str, Callable[[Tracks], np.ndarray]] = {
         _has_track(each) & (np.array(each.label_map.names)[each.labels] != PERSON_17.names[0])
     ),
     "unlinked": lambda each: (each.track_ids == UNLINKED) & ~_ignored(each),
-    "ignored_rows": lambda each: _ignored(each),
+    "ignored_rows": _ignored,
     "distractors": lambda each: _or_none(each, each.distractors),
     "poses": lambda each: (
         np.isfinite(each.keypoints).all(2).any(1) if each.keypoints is not None else _none(each)

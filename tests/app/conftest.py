@@ -6,6 +6,7 @@ import torch
 import pagoda
 from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.data.saving import write_coco_folder
+from pagoda.weights.files import save_weights
 
 SIDES = {"short_side": 96, "long_side": 128}
 SMALL = {
@@ -49,3 +50,11 @@ def sure_model(shapes):
         return model.eval()
 
     return build
+
+
+@pytest.fixture(scope="module")
+def checkpoint(sure_model, tmp_path_factory):
+    model = sure_model()
+    path = tmp_path_factory.mktemp("model") / "a.safetensors"
+    save_weights(path, model.state_dict(), model.card())
+    return path

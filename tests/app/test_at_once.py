@@ -20,7 +20,6 @@ from pagoda.data.dataset import DetectionDataset
 from pagoda.data.drawn.walking import WalkingFigures
 from pagoda.data.formats.reader import open_annotations
 from pagoda.video.frames import VideoWriter
-from pagoda.weights.files import save_weights
 
 MEETING_SECONDS = 2
 """that one event waits for another to run beside it"""
@@ -146,14 +145,6 @@ def test_events_of_one_window_lose_nothing(sure_model, data_folder, monkeypatch)
             == expected
             < len(events.lookers[0].found(look(events.lookers[0], album.pixels(2)), events.limits))
         )
-
-
-@pytest.fixture(scope="module")
-def checkpoint(sure_model, tmp_path_factory):
-    model = sure_model()
-    path = tmp_path_factory.mktemp("model") / "a.safetensors"
-    save_weights(path, model.state_dict(), model.card())
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,6 @@ from pagoda.app.events import Events
 from pagoda.app.looking import Looker
 from pagoda.app.serving import listen, open_browser, served
 from pagoda.cli.main import main
-from pagoda.weights.files import save_weights
 
 SECRET = "nobody shall read this"
 
@@ -186,14 +185,6 @@ def test_without_a_browser_it_says_so(monkeypatch, capsys):
     monkeypatch.setattr("webbrowser.open", lambda address: False)
     open_browser("http://127.0.0.1:1/")
     assert capsys.readouterr().err == "no browser could be opened; open http://127.0.0.1:1/ yourself\n"
-
-
-@pytest.fixture(scope="module")
-def checkpoint(sure_model, tmp_path_factory):
-    model = sure_model()
-    path = tmp_path_factory.mktemp("model") / "a.safetensors"
-    save_weights(path, model.state_dict(), model.card())
-    return path
 
 
 def run(*arguments):

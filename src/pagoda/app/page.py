@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from pagoda.app.events import Events, Step, View
@@ -155,15 +156,7 @@ def _wire(gradio: Any, blocks: Any, events: Events, parts: _Parts, work: Work) -
     outputs = [parts.session, *parts.seen]
 
     def shown(act: Callable[..., Step]) -> Callable[..., list[Any]]:
-        def event(*given: Any) -> list[Any]:
-            try:
-                with work.one():
-                    session, view = act(*given)
-                    return [session, *_seen(gradio, view)]
-            except Ended:
-                return [gradio.skip()] * len(outputs)
-
-        return event
+        return lambda *given: _answer(gradio, work, outputs, partial(act, *given))
 
     def change(session: Session, min_score: float | None, max_iou: float | None) -> Step:
         return events.change(session, events.limits_of(min_score, max_iou))
@@ -191,15 +184,20 @@ def _wire(gradio: Any, blocks: Any, events: Events, parts: _Parts, work: Work) -
     _wire_film(gradio, events, parts, work)
 
 
+def _answer(gradio: Any, work: Work, outputs: list[Any], act: Callable[[], Step]) -> list[Any]:
+    """The values of the outputs after a step; nothing changes after the page's end."""
+    try:
+        with work.one():
+            session, view = act()
+            return [session, *_seen(gradio, view)]
+    except Ended:
+        return [gradio.skip()] * len(outputs)
+
+
 def _wire_clicks(gradio: Any, events: Events, parts: _Parts, outputs: list[Any], work: Work) -> None:
     def clicked(act: Callable[[Session, float, float], Step]) -> Callable[..., list[Any]]:
         def event(session: Session, click: gradio.SelectData) -> list[Any]:
-            try:
-                with work.one():
-                    session, view = act(session, *map(float, click.index))
-                    return [session, *_seen(gradio, view)]
-            except Ended:
-                return [gradio.skip()] * len(outputs)
+            return _answer(gradio, work, outputs, partial(act, session, *map(float, click.index)))
 
         return event
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
+from pagoda import batch_size
 from pagoda.batch_size import OF_ACCELERATORS, OF_PROCESSORS, BatchSize, is_out_of_memory
 from pagoda.cli import predict
 from pagoda.cli.main import main
 from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.evaluation.runner import detect_dataset
-from pagoda.finding import look
 from pagoda.models import create_model
 
 
@@ -63,6 +63,26 @@ def test_auto_suits_the_device():
     assert BatchSize("auto", torch.device("cuda")).size == OF_ACCELERATORS
 
 
+@pytest.mark.parametrize(
+    ("seen", "held", "count"),
+    [
+        ((120, 160), (120, 160), OF_PROCESSORS),
+        ((480, 640), (480, 640), 2),
+        ((800, 1333), (800, 1333), 1),
+        ((120, 160), (1500, 2000), 1),  # of which several would take much memory while they wait
+    ],
+)
+def test_of_large_pictures_a_processor_takes_fewer(seen, held, count):
+    assert BatchSize("auto").of(seen, held) == count
+    assert BatchSize(3).of(seen, held) == 3, "who says a number has it"
+    assert BatchSize("auto", torch.device("cuda")).of(seen, held) == OF_ACCELERATORS
+
+
+def test_no_more_than_is_asked_for():
+    work = Memory(8)
+    assert BatchSize(8).run(work, list(range(5)), most=2) == [0, 10, 20, 30, 40] and work.asked == [2, 2, 1]
+
+
 @pytest.fixture
 def model():
     torch.manual_seed(0)
@@ -110,7 +130,7 @@ def test_pagoda_predict_puts_pictures_of_one_size_together(model, tmp_path, monk
         (["--batch-size", "auto"], [1] * 5),  # of one pixel together at most
     ):
         if len(rows) == 2:
-            monkeypatch.setattr(look, "PIXELS_TOGETHER", 1)
+            monkeypatch.setattr(batch_size, "PIXELS_TOGETHER", 1)
         asked = short_of_memory(model, 8)
         out = tmp_path / f"out{len(rows)}"
         with pytest.raises(SystemExit) as end:

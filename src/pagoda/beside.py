@@ -11,8 +11,8 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 
-def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
-    """`make` of each item, in order, one item further than what has been asked for.
+def ahead(make: Callable[[Item], Made], items: Iterable[Item], *, by: int = 1) -> Iterator[Made]:
+    """`make` of each item, in order, `by` items further than what has been asked for.
 
     An error of `make` is raised when its item's turn comes, which ends the iterator; what shall go on returns it.
 
@@ -24,7 +24,7 @@ def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]
     try:
         for item in items:
             pending.append(pool.submit(make, item))
-            if len(pending) > 1:
+            if len(pending) > by:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
@@ -32,19 +32,19 @@ def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]
         pool.shutdown(cancel_futures=True)  # nobody asks for what is left
 
 
-def one_ahead(items: Iterable[Item]) -> Iterator[Item]:
-    """The items of an iterable whose work is in its iterator, which runs in a thread, one item ahead.
+def taken_ahead(items: Iterable[Item], *, by: int = 1) -> Iterator[Item]:
+    """The items of an iterable whose work is in its iterator, which runs in a thread, `by` items ahead.
 
-    >>> list(one_ahead(range(3)))
+    >>> list(taken_ahead(range(3)))
     [0, 1, 2]
     """
     iterator, end = iter(items), object()
-    found = ahead(lambda _: next(iterator, end), repeat(None))
+    found = ahead(lambda _: next(iterator, end), repeat(None), by=by)
     return takewhile(lambda item: item is not end, found)  # type: ignore[arg-type]
 
 
 class Behind:
-    """In its `with` block jobs run one after the other in a thread, at most one waiting; leaving it waits for all.
+    """In its `with` block jobs run one after the other in a thread; leaving it waits for all.
 
     >>> said = []
     >>> with Behind() as behind:
@@ -55,7 +55,7 @@ class Behind:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="behind")
-        self._last: Future[object] | None = None
+        self._jobs = deque[Future[object]]()
 
     def __enter__(self) -> "Behind":
         return self
@@ -65,14 +65,14 @@ class Behind:
     ) -> None:
         self._pool.shutdown(wait=True)
         if error is None:
-            self._wait()
+            self._wait(0)
 
-    def do(self, job: Callable[[], object]) -> None:
-        """Start the job once the one before is done; raises the error of that one here."""
-        self._wait()
-        self._last = self._pool.submit(job)
+    def do(self, job: Callable[[], object], *, waiting: int = 1) -> None:
+        """Take the job once fewer than `waiting` others are not done; raises the error of one of those here."""
+        self._wait(waiting - 1)
+        self._jobs.append(self._pool.submit(job))
 
-    def _wait(self) -> None:
-        last, self._last = self._last, None
-        if last is not None:
-            last.result()
+    def _wait(self, left: int) -> None:
+        """Until no more than so many are not done."""
+        while self._jobs and (len(self._jobs) > left or self._jobs[0].done()):
+            self._jobs.popleft().result()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, features
+from standing_in import StandsIn
 
 from pagoda.cli import track
 from pagoda.cli.main import main
@@ -20,19 +21,12 @@ pytestmark = pytest.mark.medium
 NAMES = LabelMap.from_names(["ball", "bat"])
 
 
-class SeesWhite:
+class SeesWhite(StandsIn):
     """Stands in for a trained detector: the white square is a ball."""
 
     label_map = NAMES
-    sees_clips = False
 
-    def modules(self):
-        return ()
-
-    def state_dict(self):
-        return {}
-
-    def predict(self, picture, *, min_score):
+    def look(self, picture):
         rows, columns = np.nonzero(picture.min(2) > 150)
         corners = [[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]] if len(rows) else []
         boxes = torch.tensor(corners, dtype=torch.float32).reshape(-1, 4)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from pagoda.evaluating import evaluating
 from pagoda.exporting.optimize import conv_norm_pairs, fold_norms, optimize
 from pagoda.follow.clips import detect_frames
 from pagoda.layers.norm import FrozenBatchNorm2d
@@ -76,6 +77,12 @@ def test_folded_equals_original(name, norm):
     assert norms_of(quick) == 0 and norms_of(model) > 0
     assert model.state_dict().keys() == before.keys()
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_a_copy_is_in_evaluation_mode_as_a_whole():
+    """Otherwise it is copied once more for every picture that it looks at."""
+    quick = optimize(trained("fcos_resnet18_fpn", "batch").train())
+    assert not any(module.training for module in quick.modules()) and evaluating(quick) is quick
 
 
 @pytest.mark.parametrize("norm", ["frozen", "batch"])

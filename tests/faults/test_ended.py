@@ -19,7 +19,6 @@ from pagoda.cli.main import main
 from pagoda.data.drawn.synthetic import DrawnShapes
 from pagoda.data.saving import write_coco_folder
 from pagoda.files.lock import hold_folder
-from pagoda.finding import look
 from pagoda.pictures.read import PictureError, to_picture
 from pagoda.preprocess import InputSpec
 from pagoda.recipes import run_report
@@ -36,7 +35,7 @@ class SeesOne:
     """Stands in for a trained detector; `disturb` is called with the number of each picture."""
 
     label_map = NAMES
-    input_spec = InputSpec()
+    input_spec = InputSpec()  # so large that pictures are looked at one by one
     sees_clips = False
 
     def __init__(self, disturb=lambda number: None, weight=0.0):
@@ -99,7 +98,6 @@ def use(monkeypatch):
     def use(model):
         for command in (predict, track):
             monkeypatch.setattr(command, "open_ready", lambda *_, **where: model)
-        monkeypatch.setattr(look, "PIXELS_TOGETHER", 1)  # one by one
 
     return use
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from standing_in import StandsIn
 
 import pagoda
 from pagoda.follow.appearance import FileAppearance, appearance_of
@@ -22,19 +23,12 @@ COLOURS = ((220, 30, 30), (30, 30, 220))
 SIDES = (96, 160)
 
 
-class SeesBlocks:
+class SeesBlocks(StandsIn):
     """Stands in for a trained detector: what is red or blue is a block, all of one class."""
 
     label_map = LabelMap.from_names(["block"])
-    sees_clips = tells_appearance = False
 
-    def modules(self):
-        return ()
-
-    def state_dict(self):
-        return {"weight": torch.zeros(1)}
-
-    def predict(self, picture, *, min_score):
+    def look(self, picture):
         boxes = []
         for channel in (0, 2):
             rows, columns = np.nonzero((picture[..., channel] > 150) & (picture[..., 1] < 100))

@@ -8,7 +8,8 @@ import torch
 
 from pagoda.data.clips import ClipDataset
 from pagoda.data.drawn.walking import WalkingFigures
-from pagoda.follow.clips import detect_frames, neighbours, tracker_for
+from pagoda.follow.appearance import ModelAppearance
+from pagoda.follow.clips import detect_frames, frames_together, neighbours, tracker_for
 from pagoda.models import create_model
 from pagoda.pictures.read import PictureError
 from pagoda.structures.posetrack_skeletons import PERSON_17
@@ -122,6 +123,62 @@ def test_a_part_is_seen_as_it_is_in_the_whole(video, neck, interval):
     assert [each.frames for each in part] == [each.frames for each in whole[first:]]
     for one, other in zip(part, whole[first:], strict=True):
         assert torch.equal(one.boxes, other.boxes) and torch.equal(one.keypoints, other.keypoints)
+
+
+def of_pictures():
+    torch.manual_seed(0)
+    small = {"num_classes": 1, "width": 32, "head_depth": 1, "base_channels": 16}
+    model = create_model("fcos_resnet18_fpn", **small, short_side=64, long_side=96).eval()
+    torch.nn.init.normal_(model.class_head.predict.weight, std=0.5)
+    return model
+
+
+def batches_of(model) -> list[int]:
+    """How many pictures the model looked at each time, from now on."""
+    seen, detect = [], type(model).detect
+
+    def look(images, **options):
+        seen.append(len(images.pixels))
+        return detect(model, images, **options)
+
+    model.detect = look
+    return seen
+
+
+@pytest.mark.parametrize(("first", "batches"), [(0, [8, 8, 2]), (5, [3, 8, 2]), (16, [2])])
+def test_several_frames_at_a_time_are_seen_as_each_alone(video, first, batches):
+    """Which of them go together depends on their place in the video, not on where it is begun."""
+    model, frames = of_pictures(), video * 3
+    assert frames_together(model, video[0].shape[:2]) == 8
+    alone = list(detect_frames(model, frames, limits=LIMITS, first=first, live=True))
+    seen = batches_of(model)
+    looks = ModelAppearance(model)
+    found = list(detect_frames(model, frames, limits=LIMITS, first=first, appearance=looks))
+    assert seen == batches and len(found) == len(alone) == 18 - first
+    again = list(detect_frames(model, frames, limits=LIMITS, first=first, appearance=looks, live=True))
+    for one, other, looked in zip(found, alone, again, strict=True):
+        torch.testing.assert_close(one.boxes, other.boxes, rtol=0, atol=1e-3)
+        torch.testing.assert_close(one.scores, other.scores, rtol=0, atol=1e-5)
+        torch.testing.assert_close(one.appearance, looked.appearance, rtol=0, atol=1e-4)
+
+
+def test_large_frames_are_seen_one_by_one():
+    model = of_pictures()
+    assert frames_together(model, (2160, 3840)) == 1
+    model.input_spec = replace(model.input_spec, short_side=800, long_side=1333)
+    assert frames_together(model, (48, 64)) == 1 and frames_together(model_of("3d"), (48, 64)) == 1
+
+
+def test_frames_before_one_that_cannot_be_read_come_first(video):
+    def broken():
+        yield from video[:3]
+        raise PictureError("frame 3 is broken")
+
+    seen = []
+    with pytest.raises(PictureError, match="frame 3 is broken"):
+        for found in detect_frames(of_pictures(), broken(), limits=LIMITS):
+            seen.append(found)
+    assert len(seen) == 3
 
 
 def test_frames_before_one_of_another_size_come_first(video):

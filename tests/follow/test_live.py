@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from standing_in import StandsIn
 from streams import MULTIPART, PATIENCE, STREAM, Server, encoded, jpegs
 
 import pagoda
@@ -30,19 +31,12 @@ NAMES = LabelMap.from_names(["lamp"])
 COUNT = 20
 
 
-class SeesALamp:
+class SeesALamp(StandsIn):
     """Stands in for a trained detector: a lamp in the same place, in every frame."""
 
     label_map = NAMES
-    sees_clips = False
 
-    def modules(self):
-        return ()
-
-    def state_dict(self):
-        return {}
-
-    def predict(self, picture, *, min_score):
+    def look(self, picture):
         box = torch.tensor([[10.0, 10, 30, 40]])
         return Detections(
             box, torch.tensor([0.97]), torch.zeros(1, dtype=torch.long), picture.shape[:2], NAMES
@@ -93,11 +87,11 @@ def test_what_was_dropped_is_said_at_the_end(capsys):
     source = {}
 
     class IsSlow(SeesALamp):
-        def predict(self, picture, *, min_score):
+        def look(self, picture):
             assert over.wait(PATIENCE)
             while not source["live"].is_ended:
                 pass
-            return super().predict(picture, min_score=min_score)
+            return super().look(picture)
 
     over = threading.Event()
 

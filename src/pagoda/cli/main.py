@@ -1,5 +1,7 @@
 """`pagoda VERB …`: find the verb, run it, turn errors into a sentence and an exit code."""
 
+import atexit
+import gc
 import os
 import re
 import sys
@@ -112,6 +114,9 @@ def _answer(arguments: list[str]) -> int:
             _say_error(reason)
             return 2
     _wait_asleep()
+    atexit.register(
+        gc.freeze
+    )  # a process that ends leaves it to the system to clear away what torch has loaded
     try:
         with stops_raise():
             return import_module(MODULES.get(verb, f"pagoda.cli.{verb}")).main(arguments[1:])

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,6 @@ import tyro
 
 from pagoda.cli.arguments.parsing import AnyPrecision, open_ready, parse
 from pagoda.cli.arguments.tile_options import TileOptions
-from pagoda.cli.tracks import compare, evaluate, link, tune
 from pagoda.files.atomic import claim_folder
 from pagoda.files.text import json_text
 from pagoda.follow.follower import FollowedFrame, TrackOptions, VideoFollower
@@ -23,7 +23,13 @@ from pagoda.recipes.thresholds_file import say_thresholds
 from pagoda.video.frames import VideoSource
 from pagoda.video.live import LiveFrame, LiveSource
 
-SUBVERBS = {"link": link, "eval": evaluate, "compare": compare, "tune": tune}
+SUBVERBS = {
+    "link": "pagoda.cli.tracks.link",
+    "eval": "pagoda.cli.tracks.evaluate",
+    "compare": "pagoda.cli.tracks.compare",
+    "tune": "pagoda.cli.tracks.tune",
+}
+"""word → its module, loaded where it is asked for"""
 
 
 @checked
@@ -77,7 +83,7 @@ class TrackCommand(TileOptions, TrackOptions):
 def main(arguments: Sequence[str]) -> int:
     """0; 1 when the source could not be read to its end: what came before is written all the same."""
     if arguments and arguments[0] in SUBVERBS:
-        return SUBVERBS[arguments[0]].main(arguments[1:])
+        return import_module(SUBVERBS[arguments[0]]).main(arguments[1:])
     command = parse(TrackCommand, "track", arguments)
     source, tiles = command.open(command.source), command.cut()
     model = open_ready(

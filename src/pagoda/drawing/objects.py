@@ -294,6 +294,16 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(font_file(), size)
 
 
+@lru_cache(maxsize=1024)
+def _written(name: str, size: int) -> Image.Image:
+    """How much ink a name lays on each pixel, in a font of so many pixels; names come again from picture to picture."""
+    font = _font(size)
+    left, top, right, bottom = font.getbbox(name)
+    ink = Image.new("L", (ceil(right - left), ceil(bottom - top)))
+    ImageDraw.Draw(ink).text((-left, -top), name, fill=255, font=font)
+    return ink
+
+
 def _draw_names(
     canvas: ImageDraw.ImageDraw,
     boxes: list[list[float]],
@@ -303,20 +313,20 @@ def _draw_names(
 ) -> None:
     """Each name on a plate of its class colour, where it hides no other name if there is such a place."""
     width, height = canvas.im.size
-    font = _font(min(32, max(10, round(side / 45))))
+    size = min(32, max(10, round(side / 45)))
     taken: list[_Rectangle] = []
     # The best come last in drawing order but choose their places first.
     for box, name, colour in reversed(list(zip(boxes, map(lettering, names), colours, strict=True))):
-        left, top, right, bottom = font.getbbox(name)
-        plate_wh = right - left + 4, bottom - top + 4
+        ink = _written(name, size)
+        plate_wh = ink.width + 4, ink.height + 4
         if plate_wh[0] > width or plate_wh[1] > height:
             continue
         place = _place(box, plate_wh, (width, height), taken)
         taken.append(place)
         canvas.rectangle((place[0], place[1], place[2] - 1, place[3] - 1), fill=colour)
         brightness = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
-        ink = (0, 0, 0) if brightness > 140 else (255, 255, 255)
-        canvas.text((place[0] + 2 - left, place[1] + 2 - top), name, fill=ink, font=font)
+        black_or_white = (0, 0, 0) if brightness > 140 else (255, 255, 255)
+        canvas.bitmap((place[0] + 2, place[1] + 2), ink, fill=black_or_white)
 
 
 def _place(

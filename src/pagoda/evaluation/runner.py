@@ -103,6 +103,7 @@ def detect_dataset(
         dataset,
         indices=indices,
         together=together if tiles is None else BatchSize(1),
+        frame=model.input_spec.frame,
         progress=progress,
         skipped=skipped,
     )
@@ -116,15 +117,17 @@ def look_through(
     *,
     indices: Sequence[int],
     together: BatchSize,
+    frame: Callable[[tuple[int, int]], tuple[int, int]],
     progress: Callable[[int], None] | None = None,
     skipped: list[str] | None = None,
 ) -> Iterator[tuple[Seen, AnyTargets]]:
-    """What `look` makes of each sample that can be read, batch by batch, the next one read meanwhile.
+    """What `look` makes of each sample that can be read, batch by batch, the next one read meanwhile. `frame`
+    gives the (height, width) that the model looks at of that of a picture.
 
     >>> from pagoda.data.drawn.synthetic import DrawnShapes
     >>> shapes = DrawnShapes(3, image_size=(32, 48), seed=1)
     >>> widths = lambda batch: [picture.shape[2] for picture, _ in batch]
-    >>> seen = look_through(widths, shapes, indices=[2, 0], together=BatchSize(2))
+    >>> seen = look_through(widths, shapes, indices=[2, 0], together=BatchSize(2), frame=lambda size: size)
     >>> [(width, targets.image_id) for width, targets in seen]
     [(48, 3), (48, 1)]
     """
@@ -134,7 +137,8 @@ def look_through(
     for group, samples in zip(groups, ahead(read, groups), strict=True):
         num_done += len(group)
         with torch.inference_mode():
-            seen = together.run(look, samples)
+            most = min((together.of(frame(targets.image_size)) for _, targets in samples), default=1)
+            seen = together.run(look, samples, most=most)
         for each, (_, targets) in zip(seen, samples, strict=True):
             yield each, targets
         if progress is not None:

@@ -110,8 +110,8 @@ def _is_foldable(module: nn.Module) -> bool:
 
 
 def _after_folding(norm: nn.Module) -> nn.Module:
-    """What a norm still does when its affine map has gone into the convolution."""
-    return nn.Identity() if type(norm) in FOLDABLE else norm.get_submodule("act")
+    """What a norm still does when its affine map has gone into the convolution; in evaluation mode as all the rest."""
+    return nn.Identity().eval() if type(norm) in FOLDABLE else norm.get_submodule("act")
 
 
 def conv_norm_pairs(model: Detector) -> list[tuple[nn.Conv2d | nn.Conv3d, nn.Module]]:

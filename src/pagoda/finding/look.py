@@ -19,8 +19,6 @@ from pagoda.structures.instances import Detections
 from pagoda.structures.thresholds import DEFAULT_MIN_SCORE
 from pagoda.tiling.tiles import Tiles
 
-PIXELS_TOGETHER = 2**20
-"""of pictures that a processor looks at together: more of them are no quicker, and take more memory"""
 VIEWS = {"none": None, "flip": PictureViews(), "published": PictureViews.published()}
 Read = ReadPicture | ResizedPicture
 """a picture as the model takes it"""
@@ -71,9 +69,8 @@ def find_in(
     """
     device = next(model.parameters()).device
     together = BatchSize(look.batch_size, device)
-    limit = PIXELS_TOGETHER if device.type == "cpu" and look.batch_size == "auto" else None
     pairs = ahead(lambda source: (source, read(source)), sources)
-    groups = _alike(pairs, together, limit) if look.tiles is None else ([pair] for pair in pairs)
+    groups = _alike(pairs, together, model.input_spec) if look.tiles is None else ([pair] for pair in pairs)
     for group in groups:
         check()
         found = _found_in([picture for _, picture in group], look, model, together)
@@ -97,16 +94,17 @@ def read_source(
 
 
 def _alike(
-    pairs: Iterable[tuple[Source, Read | PictureError]], together: BatchSize, limit: int | None
+    pairs: Iterable[tuple[Source, Read | PictureError]], together: BatchSize, spec: InputSpec
 ) -> Iterator[list[tuple[Source, Read | PictureError]]]:
-    """Neighbours of one size, as many as are computed together, and of `limit` pixels at most."""
+    """Neighbours of one size, as many as are computed together."""
     group: list[tuple[Source, Read | PictureError]] = []
     for pair in pairs:
         size = _size(pair[1])
-        full = len(group) >= together.size or (
-            limit is not None and size is not None and (len(group) + 1) * size[0] * size[1] > limit
-        )
-        if group and (full or size is None or size != _size(group[-1][1])):
+        if group and (
+            size is None
+            or size != _size(group[-1][1])
+            or len(group) >= together.of(spec.frame(size), held=size)
+        ):
             yield group
             group = []
         group.append(pair)
@@ -132,7 +130,7 @@ def _found_in(
             list(some),
             min_score=look.min_score,
             max_iou=look.max_iou,
-            batch_size=len(some) if look.tiles is None else _tiles_together(look, model, together),
+            batch_size=len(some) if look.tiles is None else _tiles_together(look.tiles, model, together),
             views=VIEWS[look.views],
             tiles=look.tiles,
         )
@@ -149,9 +147,7 @@ def _found_in(
         )
 
 
-def _tiles_together(look: Look, model: Detector, together: BatchSize) -> int:
+def _tiles_together(tiles: Tiles, model: Detector, together: BatchSize) -> int:
     """How many tiles are looked at together."""
-    assert look.tiles is not None
-    if look.batch_size != "auto" or next(model.parameters()).device.type != "cpu":
-        return together.size
-    return max(1, min(together.size, PIXELS_TOGETHER // look.tiles.side_for(model.input_spec) ** 2))
+    side = tiles.side_for(model.input_spec)
+    return together.of(model.input_spec.frame((side, side)))

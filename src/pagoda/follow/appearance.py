@@ -32,15 +32,16 @@ class Appearance(ABC):
         return nullcontext()
 
     @abstractmethod
-    def of(self, picture: np.ndarray, boxes: Tensor) -> Tensor:
-        """(N, D) vectors of N xyxy boxes in pixels of a picture, (H, W, 3) RGB uint8, that the model has just seen."""
+    def of(self, picture: np.ndarray, boxes: Tensor, place: int = 0) -> Tensor:
+        """(N, D) vectors of N xyxy boxes in pixels of a picture, (H, W, 3) RGB uint8, which was at this `place` in the
+        batch that the model has just seen."""
 
-    def give(self, found: Found, picture: np.ndarray) -> Found:
+    def give(self, found: Found, picture: np.ndarray, place: int = 0) -> Found:
         """The objects of a frame with their appearance; of tubes in their key frame."""
         if found.appearance is not None:
             return found
         boxes = found.boxes[:, found.key] if isinstance(found, Tubes) else found.boxes
-        return replace(found, appearance=self.of(picture, boxes).cpu())
+        return replace(found, appearance=self.of(picture, boxes, place).cpu())
 
 
 class ModelAppearance(Appearance):
@@ -65,14 +66,12 @@ class ModelAppearance(Appearance):
         self._model, self._watch = model, PyramidWatch(model)
         return nullcontext() if model.tells_appearance else self._watch
 
-    def of(self, picture: np.ndarray, boxes: Tensor) -> Tensor:
+    def of(self, picture: np.ndarray, boxes: Tensor, place: int = 0) -> Tensor:
         """See `PyramidWatch.appearance`."""
         size = (picture.shape[0], picture.shape[1])
         placed = self._model.input_spec.to_frame(boxes, size)
         with torch.inference_mode():
-            return self._watch.appearance(
-                placed, torch.zeros(len(boxes), dtype=torch.long, device=boxes.device)
-            )
+            return self._watch.appearance(placed, torch.full((len(boxes),), place, device=boxes.device))
 
 
 @checked
@@ -116,7 +115,7 @@ class FileAppearance(Appearance):
         self._mean, self._std = (torch.tensor(each).view(3, 1, 1) for each in (mean, std))
         self._length: int | None = None
 
-    def of(self, picture: np.ndarray, boxes: Tensor) -> Tensor:
+    def of(self, picture: np.ndarray, boxes: Tensor, place: int = 0) -> Tensor:
         """Each box is cut out, at least a pixel of it, and stretched to the network's size."""
         if not len(boxes):
             return torch.zeros(0, self._length or 0)

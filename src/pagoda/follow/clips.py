@@ -34,6 +34,8 @@ FOLLOWING_LIMITS: Limits = {"min_score": 0.1}
 TUBE_MIN_SCORE = 0.9
 """From which score on people are followed through clips: two stages are sure of what they say, right or wrong, and
 Detect-and-Track's own linker took 0.95"""
+MOST_TOGETHER = 8
+"""frames"""
 
 
 class _KnownFrame(NamedTuple):
@@ -88,13 +90,15 @@ def detect_frames(
     first: int = 0,
     reuse: bool = True,
     appearance: Appearance | None = None,
+    live: bool = False,
 ) -> Iterator[Found]:
     """What the model finds in each frame from `first` on, in order: detections, or tubes of the clip about the frame,
     in pixels of the video. Not linked; a tracker's `update` does that. Models of clips run a few frames behind.
 
-    A model of clips computes what a frame is worth by itself, the stem and the first stage, once and not for each of
-    the T clips it is part of; the result is the same, to the bit unless maps are tiny. A picture that cannot be read
-    ends the video: the frames before it come first, then `PictureError`. So does, for clips, one of another size.
+    A model of pictures looks at several at a time, `frames_together`, which is quicker and the same but for rounding. A
+    model of clips computes what a frame is worth by itself, the stem and the first stage, once and not for each of the
+    T clips it is part of; the result is the same, to the bit unless maps are tiny. A picture that cannot be read ends
+    the video: the frames before it come first, then `PictureError`. So does, for clips, one of another size.
 
     Args:
         pictures: (H, W, 3) RGB uint8, of one size.
@@ -106,6 +110,7 @@ def detect_frames(
         first: number of the first frame that is asked about.
         reuse: False has a model of clips compute every frame anew for each clip, for comparison.
         appearance: what says how objects look, which linkers compare; not together with tiles.
+        live: each frame is looked at as soon as it is there.
 
     >>> import pagoda
     >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=1, base_channels=8, width=8, norm_groups=4)
@@ -114,28 +119,70 @@ def detect_frames(
     [(32, 48), (32, 48)]
     """
     model, limits = evaluating(model), limits or {}
-    found: Iterable[tuple[Found, np.ndarray]]
-    if model.sees_clips:
-        found = _tubes(model, pictures, limits=limits, reuse=reuse, start=start, first=first)
-    else:
-        found = (
-            (_detections(model, picture, limits, tiles), picture)
-            for picture in islice(pictures, first - start, None)
-        )
+
+    def wanted(found: Found, picture: np.ndarray, place: int = 0) -> Found:
+        asked = found if classes is None else found[_among(found.labels, classes)]
+        return asked if appearance is None else appearance.give(asked, picture, place)
+
+    def seen(group: Sequence[np.ndarray]) -> list[Found]:
+        found = model.predict(list(group), **limits, batch_size=len(group))
+        assert isinstance(found, list)
+        return [
+            wanted(replace(each, picture=None), picture, place)
+            for place, (each, picture) in enumerate(zip(found, group, strict=True))
+        ]
+
     with nullcontext() if appearance is None else appearance.watching(model):
-        for each, picture in found:
-            wanted = each if classes is None else each[_among(each.labels, classes)]
-            yield wanted if appearance is None else appearance.give(wanted, picture)
+        if model.sees_clips:
+            tubes = _tubes(model, pictures, limits=limits, reuse=reuse, start=start, first=first)
+            yield from (wanted(each, picture) for each, picture in tubes)
+            return
+        together = BatchSize("auto", next(model.parameters()).device)
+        shown = islice(pictures, first - start, None)
+        if tiles is not None:
+            for picture in shown:
+                found = model.predict(picture, **limits, tiles=tiles, batch_size=together.size)
+                assert isinstance(found, Detections)
+                yield wanted(replace(found, picture=None), picture)
+            return
+        for group in _groups(model, shown, first) if not live else ([picture] for picture in shown):
+            yield from together.run(seen, group)
 
 
-def _detections(model: Detector, picture: np.ndarray, limits: Limits, tiles: Tiles | None) -> Detections:
-    if tiles is None:
-        found = model.predict(picture, **limits)
-    else:
-        together = BatchSize("auto", next(model.parameters()).device).size
-        found = model.predict(picture, **limits, tiles=tiles, batch_size=together)
-    assert isinstance(found, Detections)
-    return replace(found, picture=None)
+def frames_together(model: Detector, size: tuple[int, int]) -> int:
+    """How many frames of (height, width) `detect_frames` looks at together: 1, 2, 4 or 8, so that where one group of
+    that many may begin, those of fewer may, too.
+
+    >>> import pagoda
+    >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=1, short_side=240, long_side=320)
+    >>> frames_together(model, (480, 640)), frames_together(model, (2160, 3840))
+    (8, 1)
+    """
+    if model.sees_clips:
+        return 1
+    device = next(model.parameters()).device
+    most = min(MOST_TOGETHER, BatchSize("auto", device).of(model.input_spec.frame(size), held=size))
+    return 1 << most.bit_length() - 1
+
+
+def _groups(model: Detector, pictures: Iterable[np.ndarray], first: int) -> Iterator[list[np.ndarray]]:
+    """Frames that are looked at together, of one size; the groups begin at multiples of their length, counted in the
+    video, whose frame `first` is the first of `pictures`. What comes before one that cannot be read comes first."""
+    group: list[np.ndarray] = []
+    failure: PictureError | None = None
+    try:
+        for number, picture in enumerate(pictures, first):
+            size = (picture.shape[0], picture.shape[1])
+            if group and (picture.shape != group[0].shape or number % frames_together(model, size) == 0):
+                yield group
+                group = []
+            group.append(picture)
+    except PictureError as error:
+        failure = error
+    if group:
+        yield group
+    if failure is not None:
+        raise failure
 
 
 def _tubes(

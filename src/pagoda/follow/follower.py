@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pagoda.beside import one_ahead
+from pagoda.beside import taken_ahead
 from pagoda.detectors.contract import Detector
 from pagoda.follow.appearance import appearance_of
-from pagoda.follow.clips import FOLLOWING_LIMITS, detect_frames, neighbours, tracker_for
+from pagoda.follow.clips import FOLLOWING_LIMITS, detect_frames, frames_together, neighbours, tracker_for
 from pagoda.plain import check_counts, checked
 from pagoda.structures.instances import Detections
 from pagoda.tiling.detect import check_takes_tiles
@@ -200,7 +200,7 @@ class VideoFollower:
         if isinstance(self.source, LiveSource):  # which reads ahead itself, and drops what gets old
             frames = iter(self.source)
         else:
-            frames = one_ahead(self.source.starting_at(first))
+            frames = self._read_ahead(iter(self.source.starting_at(first)))
         recent = deque((frame.picture for frame in islice(frames, now - first)), maxlen=before)
         pictures = _pictures(frames, waiting)
         for found in known:
@@ -216,7 +216,21 @@ class VideoFollower:
             start=now - len(recent),
             first=now,
             appearance=self._appearance,
+            live=isinstance(self.source, LiveSource),
         )
+
+    def _read_ahead(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+        """As many as are looked at together are read meanwhile."""
+        first = next(frames, None)
+        if first is not None:
+            yield first
+            yield from taken_ahead(frames, by=self.together(first))
+
+    def together(self, frame: VideoFrame) -> int:
+        """How many frames like this one are looked at together."""
+        if self.tiles is not None or isinstance(self.source, LiveSource):
+            return 1
+        return frames_together(self.model, (frame.picture.shape[0], frame.picture.shape[1]))
 
 
 def _pictures(frames: Iterable[VideoFrame], waiting: deque[VideoFrame]) -> Iterator[np.ndarray]:

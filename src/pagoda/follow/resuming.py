@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pagoda.detectors.contract import Detector
-from pagoda.follow.clips import neighbours
+from pagoda.follow.clips import frames_together, neighbours
 from pagoda.follow.follower import TrackOptions
-from pagoda.follow.frame_log import picture_hash, read_about, read_seen
+from pagoda.follow.frame_log import picture_hash, read_about, read_found, read_seen
 from pagoda.plain import JsonObject
 from pagoda.tiling.tiles import Tiles
 from pagoda.video.frames import VideoSource
@@ -60,7 +60,8 @@ def known_frames(
 ) -> int:
     """How many frames of the stopped run in `record` stand; 0 for a run that starts. `wanted`: `about_run`.
 
-    A model of clips saw the last frames without those that follow, so they are looked at again. Raises ValueError
+    A model of clips saw the last frames without those that follow, and one of pictures perhaps in other batches than
+    the whole run's, so they are looked at again. Raises ValueError
     where the run was made with something else, or where one that starts finds another's record.
     """
     if not resume:
@@ -83,6 +84,10 @@ def known_frames(
         )
     _, behind = neighbours(model)
     known = max(0, count - behind)
+    if wanted["tiles"] is None:
+        sizes = {found.image_size for found in read_found(record, model.label_map, num_frames=known)}
+        together = max((frames_together(model, size) for size in sizes), default=1)
+        known = max(0, known - (source.first_frame + known) % together)
     if not is_same_file:
         _check_frames(record, source, known, wording)
     return known

@@ -221,7 +221,8 @@ def _follow_into(
             def take(number: int, each: FollowedFrame) -> None:
                 if number >= known:
                     log.add(each.found, seen=picture_hash(each.frame.picture))
-                behind.do(partial(outputs.add, each.linked, each.frame.picture, each.frame.seconds))
+                add = partial(outputs.add, each.linked, each.frame.picture, each.frame.seconds)
+                behind.do(add, waiting=follower.together(each.frame))
                 if on_frame is not None:
                     on_frame(each)
                 stops.check()

@@ -115,7 +115,8 @@ def detect_windows(
         row = windows[windows[:, 1] == top]
         band = rows.take(int(top), int(row[0, 3]))
         tiles = [band[:, :, left:right] for left, right in row[:, [0, 2]].tolist()]
-        for window, each in zip(row, together.run(look, tiles), strict=True):
+        most = together.of(model.input_spec.frame((tiles[0].shape[-2], tiles[0].shape[-1])))
+        for window, each in zip(row, together.run(look, tiles, most=most), strict=True):
             yield _moved(each, window[:2], size)
 
 

@@ -226,10 +226,11 @@ def _figures(pictures: Sequence[tuple[str, np.ndarray]]) -> str:
 
 
 def _picture_uri(picture: np.ndarray) -> str:
-    """Lossless where it is the smaller file (drawn shapes), JPEG for photographs."""
+    """Lossless where it is the smaller file (flat drawings), JPEG for photographs, of which the most thorough PNG takes
+    close to a second, and is hardly smaller than the quickest."""
     image = Image.fromarray(picture)
     encoded = {}
-    for kind, options in {"png": {"optimize": True}, "jpeg": {"quality": 88}}.items():
+    for kind, options in {"png": {"compress_level": 1}, "jpeg": {"quality": 88}}.items():
         buffer = io.BytesIO()
         image.save(buffer, kind, **options)
         encoded[kind] = buffer.getvalue()

@@ -31,7 +31,7 @@ def describe_program(verbs: Mapping[str, str], modules: Mapping[str, str]) -> Js
     """The whole command line: `verbs` and all that stands behind them, {verb: what it does}.
 
     A verb is the module `pagoda.cli.VERB`, or what `modules` has for it: it has a class of flags that ends in Command,
-    where it does something by itself, and SUBVERBS, {word: module}, where there are some.
+    where it does something by itself, and SUBVERBS, {word: name of a module}, where there are some.
     """
     commands = []
     for verb, summary in verbs.items():
@@ -58,7 +58,7 @@ def _commands(verb: str, module: ModuleType) -> Iterator[tuple[str, type]]:
         if name.endswith("Command") and value.__module__ == module.__name__:
             yield verb, value
     for word, behind in getattr(module, "SUBVERBS", {}).items():
-        yield from _commands(f"{verb} {word}", behind)
+        yield from _commands(f"{verb} {word}", import_module(behind))
 
 
 def describe(command: type, verb: str, default: object = None) -> JsonObject:

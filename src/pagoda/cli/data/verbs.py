@@ -1,11 +1,11 @@
 """pagoda data convert · merge · split · subset · tile"""
 
 from collections.abc import Sequence
+from importlib import import_module
 
 from rich.console import Console
 from rich.table import Table
 
-from pagoda.cli.data import convert, merge, split, subset, tile
 from pagoda.messages import did_you_mean
 
 VERBS = {
@@ -15,7 +15,8 @@ VERBS = {
     "subset": "DIR OUT --classes …, --first N …: take some of it",
     "tile": "DIR OUT --size 640: cut large pictures into tiles",
 }
-SUBVERBS = {"convert": convert, "merge": merge, "split": split, "subset": subset, "tile": tile}
+SUBVERBS = {verb: f"pagoda.cli.data.{verb}" for verb in VERBS}
+"""verb → its module; that of one is loaded alone"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
             f"[red]error:[/red] pagoda data has no '{verb}'; {did_you_mean(verb, VERBS)}", highlight=False
         )
         return 2
-    return SUBVERBS[verb].main(arguments[1:])
+    return import_module(SUBVERBS[verb]).main(arguments[1:])
 
 
 def _show_help(console: Console) -> None:

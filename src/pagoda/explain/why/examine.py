@@ -109,6 +109,7 @@ class _Examination:
             self.dataset,
             indices=chosen,
             together=BatchSize(batch_size, self._device),
+            frame=self.model.input_spec.frame,
             progress=progress,
             skipped=skipped,
         )

@@ -44,7 +44,8 @@ def scores_again(
         return spec.restore(seen, [targets.image_size for _, targets in samples])
 
     indices = list(found)
-    seen = (again for again, _ in look_through(look, dataset, indices=indices, together=together))
+    through = look_through(look, dataset, indices=indices, together=together, frame=spec.frame)
+    seen = (again for again, _ in through)
     return {index: _again(found[index], again.to("cpu")) for index, again in zip(indices, seen, strict=True)}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from pagoda_runtime.errors import PictureError
 
@@ -72,7 +72,8 @@ def _open_large(path: str | Path) -> Image.Image:
 def _to_pixels(image: Image.Image, name: str, channels: int) -> np.ndarray:
     """Upright RGB or RGBA."""
     image.load()  # a PNG may tell of its rotation behind the pixels, and Pillow turns a TIFF while it decodes it
-    image = ImageOps.exif_transpose(image)
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        image = ImageOps.exif_transpose(image)  # which copies what is upright, too
     if image.mode.startswith(("I", "F")):
         colors = np.repeat(_grey_to_bytes(np.asarray(image), name)[..., None], 3, axis=2)
     else:

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import tensor
 
-from pagoda.exporting.parity import Candidacy, ParityReport, check_parity, compare
+from pagoda.exporting.parity import HALF as HALF_PRECISION
+from pagoda.exporting.parity import Candidacy, ParityReport, Tolerance, check_parity, compare
 from pagoda.exporting.parity_pictures import drawn_batches
 from pagoda.postprocess.dense import SelectDetections
 from pagoda.postprocess.proposals import ProposalRules, SelectProposals
@@ -28,10 +29,11 @@ SLIVER = [65.0, 0.14, 65, 49]
 
 
 class Considered:
-    """Stands for the model's candidates: all boxes, or those of the given detections."""
+    """Stands for the model's candidates: all boxes, or those of the given detections; of the scores `hanging` the first
+    stage might have proposed another region."""
 
-    def __init__(self, known: Detections | None) -> None:
-        self.known = known
+    def __init__(self, known: Detections | None, hanging: tuple[float, ...] = ()) -> None:
+        self.known, self.hanging = known, hanging
 
     def includes(self, report, box, score, label) -> bool:
         if self.known is None:
@@ -43,6 +45,9 @@ class Considered:
 
     def is_last(self, report, box, score, label) -> bool:
         return False
+
+    def hangs_by_its_region(self, report, box, score, label) -> bool:
+        return any(abs(score.item() - each) < 1e-6 for each in self.hanging)
 
 
 def found(*rows: tuple[list[float], float, int]) -> Detections:
@@ -113,6 +118,18 @@ def test_close_calls_are_accepted_and_counted(case):
 def test_nothing_excuses_a_box_the_model_never_considered(case):
     report = judged(*CLOSE_CALLS[case], known=found())
     assert not report.passed and "considered no such box" in report.unmatched[0]
+
+
+def test_a_region_that_either_side_might_propose_is_a_close_call():
+    report = ParityReport(min_score=0.1)
+    compare(
+        report,
+        found((FAR, 0.9, 0)),
+        found((FAR, 0.9, 0), (BOX, 0.7, 0), (BOX, 0.5, 1)),
+        SELECT,
+        Considered(None, (0.7,)),
+    )
+    assert report.close_calls == 1 and len(report.unmatched) == 1 and "class_1 0.5000" in report.unmatched[0]
 
 
 class EqualScores:
@@ -190,6 +207,22 @@ def test_of_two_stages_regions_that_might_have_been_proposed_are_considered_too(
     rows = list(zip(others.boxes, others.scores, others.labels, strict=True))
     assert len(rows) > len(few) > 5 and all(candidacy.includes(report, *row) for row in rows)
     assert not any(blind.includes(report, *row) for row in rows)
+
+
+def test_what_hangs_by_its_region_is_told_from_what_does_not():
+    """With half precision's tolerance the regions of a detector that has learnt nothing are much alike; with no
+    tolerance none of them is."""
+    model = two_levels_and_all_heads()
+    images = model.input_spec.batch([next(drawn_batches(100))[0]])
+    candidacy = Candidacy(model, images, model.postprocess)
+    (found_here,) = model.detect(images)
+    rows = list(zip(found_here.boxes, found_here.scores, found_here.labels, strict=True))
+    exact = ParityReport(min_score=0.05, tolerance=Tolerance(score=0.0, iou=0.0))
+    half = ParityReport(min_score=0.05, tolerance=HALF_PRECISION)
+    assert not any(candidacy.hangs_by_its_region(exact, *row) for row in rows)
+    assert any(candidacy.hangs_by_its_region(half, *row) for row in rows)
+    blind = Candidacy(EqualScores(), images, SELECT)  # one stage, which proposes nothing
+    assert not blind.hangs_by_its_region(half, *rows[0])
 
 
 def test_a_fault_names_side_class_score_and_nearest():

@@ -1,8 +1,8 @@
 """Does an exported file find what the model finds? Detections are compared as sets.
 
-Rounding differs between runtimes, and selection is made of verdicts (above the threshold? overlapping too
-much? among the best?) that rounding can turn when they are close. A detection that only one side has is
-accepted when such a verdict was close and the other side's candidates contain it; all others are faults.
+Rounding differs between runtimes, and selection is made of verdicts (above the threshold? overlapping too much? among
+the best?) that rounding can turn when they are close, of both stages where there are two. A detection that only one
+side has is accepted when such a verdict was close and the other side's candidates contain it; all others are faults.
 """
 
 import json
@@ -146,7 +146,7 @@ class ParityReport:
             )
 
     def to_dict(self) -> JsonObject:
-        return {**asdict(self), "pictures": self.pictures, "passed": self.passed}
+        return asdict(self) | {"pictures": self.pictures, "passed": self.passed}
 
 
 def check_parity(report: ParityReport) -> None:
@@ -226,10 +226,8 @@ def _compare_all(
 
 def _with_looks(found: Sequence[Detections], watch: PyramidWatch) -> list[Detections]:
     looks = watch.appearance(torch.cat([each.boxes for each in found]), image_index_of(found))
-    return [
-        replace(each, appearance=part)
-        for each, part in zip(found, looks.split([len(each) for each in found]), strict=True)
-    ]
+    parts = looks.split([len(each) for each in found])
+    return [replace(each, appearance=part) for each, part in zip(found, parts, strict=True)]
 
 
 def _compare_looks(report: ParityReport, ours: Detections, theirs: Detections) -> None:
@@ -268,14 +266,21 @@ class Candidacy:
         group_of_taken = self.select.rivals(self.outputs, taken.places)
         ranks = self._ranks(taken)
         pairs = self._pairs_like(report, box, score, label)
-        for group, rank in zip(
-            self.select.rivals(self.considered, pairs.places), self._ranks(pairs), strict=True
-        ):
+        groups = self.select.rivals(self.considered, pairs.places)
+        for group, rank in zip(groups, self._ranks(pairs), strict=True):
             rivals = ranks[(group_of_taken == group) & (taken.scores > 0)]
             is_full = len(rivals) >= self.select.max_candidates
             if is_full and rank <= rivals.min() + report.tolerance.score:
                 return True
         return False
+
+    def hangs_by_its_region(self, report: ParityReport, box: Tensor, score: Tensor, label: Tensor) -> bool:
+        """Whether rounding decides if the first of two stages proposes the region that it is seen in."""
+        if not isinstance(self.model, TwoStageDetector) or self.model.sees_clips:
+            return False
+        pairs, regions = self._pairs_like(report, box, score, label), self.considered.proposals
+        rows, by = pairs.places.to(regions.boxes.device) // len(self.model.label_map), report.tolerance
+        return self.model.proposals.inference.hangs_by(rows, regions, score=by.score, iou=by.iou)
 
     @cached_property
     def outputs(self) -> DenseOutputs | RoIOutputs | TubeOutputs:
@@ -333,8 +338,8 @@ def compare(
     score_difference = (ours.scores[:, None] - theirs.scores[None]).abs()
     same = (box_difference <= report.tolerance.box) & (score_difference <= report.tolerance.score)
     same &= ours.labels[:, None] == theirs.labels[None]
-    cost = torch.where(same, score_difference + box_difference / 1000, 1e6)
-    rows, columns = (torch.from_numpy(index) for index in linear_sum_assignment(cost.numpy()))
+    cost = torch.where(same, score_difference + box_difference / 1000, 1e6).numpy()
+    rows, columns = map(torch.from_numpy, linear_sum_assignment(cost))
     paired = same[rows, columns]
     rows, columns = rows[paired], columns[paired]
     report.detections += len(rows)
@@ -351,8 +356,11 @@ def compare(
         for index in here.nonzero().flatten().tolist():
             pair = has.boxes[index], has.scores[index], has.labels[index]
             known = candidacy.includes(report, *pair)
-            close = known and _is_close_call(report, has[[index]], lacks, there, select)
-            if close or (known and candidacy.is_last(report, *pair)):
+            if known and (
+                _is_close_call(report, has[[index]], lacks, there, select)
+                or candidacy.is_last(report, *pair)
+                or candidacy.hangs_by_its_region(report, *pair)
+            ):
                 report.close_calls += 1
             else:
                 report.unmatched.append(describe(side, has[[index]], lacks, known))
@@ -387,7 +395,6 @@ def describe(side: str, one: Found, others: Found, is_candidate: bool) -> str:
     text = f"only the {side} found {one.names[0]} {one.scores.item():.4f} at {box} in {one.image_size}"
     same = others[others.labels == one.labels]
     if len(same):
-        nearest = (same.boxes - one.boxes).abs().amax(1)
-        best = int(nearest.argmin())
-        text += f"; nearest on the other side {nearest[best]:.2g} px away, score {same.scores[best]:.4f}"
+        nearest, best = (same.boxes - one.boxes).abs().amax(1).min(0)
+        text += f"; nearest on the other side {nearest:.2g} px away, score {same.scores[best]:.4f}"
     return text if is_candidate else f"{text}; the model considered no such box"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pagoda.ops.anchors import Side
 from pagoda.ops.box_coding import BoxCoder
-from pagoda.ops.boxes import clip_boxes
+from pagoda.ops.boxes import clip_boxes, pairwise_iou
 from pagoda.ops.nms import batch_survivors
 from pagoda.plain import check_counts, check_numbers, checked
 from pagoda.postprocess.select import at_most, beside, pick
@@ -78,6 +78,23 @@ class SelectProposals:
         kept = self._survivors(found, places, torch.cat(levels, dim=1), len(counts))
         kept = self._best_of_levels(kept, [best.shape[1] for best in scores])
         return self._best(found, torch.cat(scores, dim=1), kept)
+
+    def hangs_by(self, rows: Int[Tensor, " n"], regions: Proposals, *, score: float, iou: float) -> bool:
+        """Whether rounding decides if one of these regions of a picture survives: another would suppress it, or be
+        suppressed by it, were it better by `score` (as a probability), or overlapped it by `iou` more or less.
+
+        >>> boxes = torch.tensor([[0.0, 0, 8, 8], [0, 0, 8, 7], [20, 20, 28, 28]])
+        >>> regions = Proposals(boxes[None], torch.tensor([[1.0, 0.99, 0.98]]), torch.ones(1, 3, dtype=torch.bool))
+        >>> [SelectProposals().hangs_by(torch.tensor([row]), regions, score=0.02, iou=0.05) for row in range(3)]
+        [True, True, False]
+        """
+        boxes, scores = regions.boxes[0], regions.scores[0]
+        sure = scores.sigmoid() if self.rank_on == "logit" else scores
+        lead = sure[None] - sure[rows, None]
+        overlap = pairwise_iou(boxes[rows], boxes, inclusive=self.inclusive) - self.max_iou
+        is_close = (overlap > -iou) & (lead.abs() <= score) | (overlap.abs() <= iou) & (lead >= -score)
+        is_other = torch.arange(len(boxes), device=boxes.device)[None] != rows[:, None]
+        return bool((is_close & is_other & regions.valid).any())
 
     def _decode(
         self, coder: BoxCoder, deltas: Float[Tensor, "b k 4"], anchors: Float[Tensor, "b k 4"]

@@ -114,9 +114,8 @@ def _answer(arguments: list[str]) -> int:
             _say_error(reason)
             return 2
     _wait_asleep()
-    atexit.register(
-        gc.freeze
-    )  # a process that ends leaves it to the system to clear away what torch has loaded
+    # At the end the system clears away what torch has loaded; to look for cycles in it first takes half a second.
+    atexit.register(gc.freeze)
     try:
         with stops_raise():
             return import_module(MODULES.get(verb, f"pagoda.cli.{verb}")).main(arguments[1:])

@@ -326,7 +326,7 @@ def _draw_names(
         canvas.rectangle((place[0], place[1], place[2] - 1, place[3] - 1), fill=colour)
         brightness = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
         black_or_white = (0, 0, 0) if brightness > 140 else (255, 255, 255)
-        canvas.bitmap((place[0] + 2, place[1] + 2), ink, fill=black_or_white)
+        canvas.bitmap((round(place[0]) + 2, round(place[1]) + 2), ink, fill=black_or_white)
 
 
 def _place(

@@ -36,6 +36,8 @@ TUBE_MIN_SCORE = 0.9
 Detect-and-Track's own linker took 0.95"""
 MOST_TOGETHER = 8
 """frames"""
+PIXELS_HELD = 2**24
+"""of frames that are looked at together, on any device; as many again are read meanwhile, and wait to be written"""
 
 
 class _KnownFrame(NamedTuple):
@@ -161,7 +163,8 @@ def frames_together(model: Detector, size: tuple[int, int]) -> int:
     if model.sees_clips:
         return 1
     device = next(model.parameters()).device
-    most = min(MOST_TOGETHER, BatchSize("auto", device).of(model.input_spec.frame(size), held=size))
+    suits = BatchSize("auto", device).of(model.input_spec.frame(size), held=size)
+    most = min(MOST_TOGETHER, suits, max(1, PIXELS_HELD // (size[0] * size[1])))
     return 1 << most.bit_length() - 1
 
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import tyro
 
@@ -23,7 +23,6 @@ from pagoda.evaluation.coco.operating import OperatingOptions
 from pagoda.evaluation.runner import EVALUATION_LIMITS, evaluate
 from pagoda.files.atomic import make_folder
 from pagoda.files.text import json_text
-from pagoda.follow.score import FollowingResult, follow
 from pagoda.plain import checked
 from pagoda.progress import Progress
 from pagoda.recipes.datasets import dataset_for
@@ -34,6 +33,9 @@ from pagoda.tiling.detect import check_takes_tiles
 from pagoda.tracking.linking import LinkerName
 from pagoda.training.settings import to_plain
 from pagoda.visualization.report import write_report
+
+if TYPE_CHECKING:
+    from pagoda.follow.score import FollowingResult
 
 DEFAULT_LINKER: LinkerName = "tubes"
 
@@ -138,7 +140,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _print(command: ValCommand, result: DetectionResult, followed: FollowingResult | None) -> None:
+def _print(command: ValCommand, result: DetectionResult, followed: "FollowingResult | None") -> None:
     if command.json:
         more = {} if followed is None else {"following": followed.to_dict()}
         print(json_text({**result.to_dict(), **more}), flush=True)
@@ -192,7 +194,7 @@ def _write_report(command: ValCommand, result: DetectionResult) -> None:
 
 class _Scored(NamedTuple):
     result: DetectionResult
-    followed: FollowingResult | None = None
+    followed: "FollowingResult | None" = None
     """of models of clips"""
     label_map: LabelMap | None = None
     """the model's"""
@@ -271,8 +273,10 @@ def _score(
 
 def _score_tracks(
     command: ValCommand, model: Detector, videos: list[Video], bar: Progress
-) -> FollowingResult:
+) -> "FollowingResult":
     """Every frame, annotated or not."""
+    from pagoda.follow.score import follow  # which pictures do not ask for
+
     task = bar.task("following", sum(video.tracks.num_frames for video in videos))
     linker = command.linker or DEFAULT_LINKER
     return follow(model, videos, linker, progress=task)

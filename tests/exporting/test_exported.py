@@ -198,6 +198,33 @@ def test_nothing_is_pasted_in_the_graph_for_our_readers(regions, folder):
     assert len(load_exported(path).predict(pictures()[0]).masks) > 10
 
 
+@pytest.mark.skipif(find_spec("openvino") is None, reason="needs pip install 'pagoda-vision[openvino]'")
+def test_a_file_is_compiled_once_whatever_threshold_is_wanted(fcos, monkeypatch):
+    """Not when it is opened: that is with its own threshold."""
+    compiled, compile_model = [], engines.compile_model
+    monkeypatch.setattr(
+        engines, "compile_model", lambda model: (compiled.append(model), compile_model(model))[1]
+    )
+    model = load_exported(fcos[1][".xml"])
+    assert compiled == []
+    for _ in range(2):
+        model.predict(pictures()[0].permute(1, 2, 0).numpy(), min_score=0.4)
+    assert len(compiled) == 1
+
+
+@pytest.mark.skipif(find_spec("openvino") is None, reason="needs pip install 'pagoda-vision[openvino]'")
+def test_what_the_plugin_cannot_compile_is_told(fcos, monkeypatch):
+    class Fails:
+        class Core:
+            def compile_model(self, *_):
+                raise RuntimeError("Check 'it' failed\nat somewhere.cpp:1")
+
+    engine = open_engine(fcos[1][".xml"])
+    monkeypatch.setattr(engines, "silent_import", lambda _: Fails)
+    with pytest.raises(ValueError, match=r"^OpenVINO cannot run it: Check 'it' failed$"):
+        engine(pictures()[0][None])
+
+
 @with_marks
 @pytest.mark.parametrize("kind", ["fcos", "regions"])
 def test_a_shape_that_comes_often_gets_a_model_of_its_own(kind, request, monkeypatch):
@@ -232,7 +259,7 @@ def test_nothing_is_pasted_in_the_graph_of_openvino_either(regions):
     frame = (1, 25, *pictures()[0].shape[1:])
     assert not any(
         tuple(side.get_length() if side.is_static else -1 for side in output.partial_shape) == frame
-        for node in engine._compiled.get_runtime_model().get_ordered_ops()
+        for node in engine._compiled.of((1, *pictures()[0].shape)).get_runtime_model().get_ordered_ops()
         for output in node.outputs()
         if output.partial_shape.rank.is_static
     )

@@ -30,8 +30,8 @@ KEYS = (
     "thresholds",
 )
 """of the metadata"""
-OFTEN, FIXED_SHAPES = 32, 4
-"""pictures of one shape, after which OpenVINO compiles a model for it alone, and how many such models are kept"""
+OFTEN, FIXED_SHAPES = 192, 4
+"""runs of one shape, after which OpenVINO compiles a model for it alone, and how many such models are kept"""
 SPARED = ("masks", "mask_probabilities")
 """the output that costs much, and the one of which masks are pasted here, at the size of each picture"""
 REMEDY = "write one with `pagoda export CHECKPOINT model.onnx`"
@@ -150,8 +150,8 @@ def _open_openvino(path: Path, threads: int | None, providers: Sequence[str] | N
 
 
 class _ShapedModel:
-    """An openvino.Model of free size, compiled; and once more for each shape that comes often, which runs up to twice
-    as quickly, for the plugin then settles all sizes beforehand."""
+    """An openvino.Model of free size, compiled; and once more for each shape that comes often, which runs more quickly,
+    for the plugin then settles all sizes beforehand."""
 
     def __init__(self, model: Any, compile_model: Callable[[Any], Any]) -> None:
         self._model, self._compile, self._free = model, compile_model, compile_model(model)
@@ -164,7 +164,7 @@ class _ShapedModel:
         """The compiled model for a first input of this shape, (B, C, H, W) pixels."""
         with self._lock:
             if shape not in self._fixed:
-                self._counts[shape] += shape[0]
+                self._counts[shape] += 1
                 if self._counts[shape] < OFTEN or self._is_fixed:
                     return self._free
                 self._counts[shape] = 0

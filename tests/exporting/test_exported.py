@@ -201,11 +201,12 @@ def test_nothing_is_pasted_in_the_graph_for_our_readers(regions, folder):
 @pytest.mark.skipif(find_spec("openvino") is None, reason="needs pip install 'pagoda-vision[openvino]'")
 def test_a_file_is_compiled_once_whatever_threshold_is_wanted(fcos, monkeypatch):
     """Not when it is opened: that is with its own threshold."""
+    path = fcos[1][".xml"]  # which is written here
     compiled, compile_model = [], engines.compile_model
     monkeypatch.setattr(
         engines, "compile_model", lambda model: (compiled.append(model), compile_model(model))[1]
     )
-    model = load_exported(fcos[1][".xml"])
+    model = load_exported(path)
     assert compiled == []
     for _ in range(2):
         model.predict(pictures()[0].permute(1, 2, 0).numpy(), min_score=0.4)

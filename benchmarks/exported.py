@@ -5,7 +5,8 @@
 
 Without a checkpoint: models, picture and peer of inference.py and region_inference.py, random weights, so that int8
 says how quick it is and nothing about accuracy. With one: from picture files, which are decoded and resized each time,
-one by one, through torch, through `pagoda.load` of the exported files and through the runtime without torch.
+one by one and eight together, through torch, through `pagoda.load` of the exported files and, one by one, through the
+runtime without torch.
 
 Peer and variants run alternately in one process. The roof of int8 is a chain of the 3×3 convolutions that inference.py
 takes for its roofs, quantised and run by OpenVINO.
@@ -110,6 +111,10 @@ def from_files(checkpoint: str, source: str, options: argparse.Namespace, folder
     calibration = [read_picture(file).transpose(2, 0, 1) for file in files[:40]]
     files = files[40:48]
     variants = {"eager fp32": model, **torch_variants(model), **exported(model, calibration, folder)}
+    together: dict[str, Run] = {
+        f"{label}, together": lambda variant=variant: variant.predict(files, batch_size=len(files))
+        for label, variant in variants.items()
+    }
     for label, file in (
         ("ONNX Runtime", "model.onnx"),
         ("OpenVINO", "model.xml"),
@@ -119,7 +124,7 @@ def from_files(checkpoint: str, source: str, options: argparse.Namespace, folder
     runs: dict[str, Run] = {
         label: lambda variant=variant: [variant.predict(file) for file in files]
         for label, variant in variants.items()
-    }
+    } | together
     print(f"{len(files)} files of {calibration[0].shape[2]}×{calibration[0].shape[1]} pixels a run")
     for run in runs.values():
         for _ in range(-(-OFTEN // len(files)) + 1):  # until OpenVINO has compiled for this shape

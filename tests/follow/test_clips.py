@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from standing_in import batches_of, small_fcos
 
 from pagoda.data.clips import ClipDataset
 from pagoda.data.drawn.walking import WalkingFigures
@@ -12,6 +13,7 @@ from pagoda.follow.appearance import ModelAppearance
 from pagoda.follow.clips import detect_frames, frames_together, neighbours, tracker_for
 from pagoda.models import create_model
 from pagoda.pictures.read import PictureError
+from pagoda.structures.labels import LabelMap
 from pagoda.structures.posetrack_skeletons import PERSON_17
 from pagoda.tracking.linking import create_tracker
 
@@ -125,30 +127,10 @@ def test_a_part_is_seen_as_it_is_in_the_whole(video, neck, interval):
         assert torch.equal(one.boxes, other.boxes) and torch.equal(one.keypoints, other.keypoints)
 
 
-def of_pictures():
-    torch.manual_seed(0)
-    small = {"num_classes": 1, "width": 32, "head_depth": 1, "base_channels": 16}
-    model = create_model("fcos_resnet18_fpn", **small, short_side=64, long_side=96).eval()
-    torch.nn.init.normal_(model.class_head.predict.weight, std=0.5)
-    return model
-
-
-def batches_of(model) -> list[int]:
-    """How many pictures the model looked at each time, from now on."""
-    seen, detect = [], type(model).detect
-
-    def look(images, **options):
-        seen.append(len(images.pixels))
-        return detect(model, images, **options)
-
-    model.detect = look
-    return seen
-
-
 @pytest.mark.parametrize(("first", "batches"), [(0, [8, 8, 2]), (5, [3, 8, 2]), (16, [2])])
 def test_several_frames_at_a_time_are_seen_as_each_alone(video, first, batches):
     """Which of them go together depends on their place in the video, not on where it is begun."""
-    model, frames = of_pictures(), video * 3
+    model, frames = small_fcos(LabelMap.numbered(1)), video * 3
     assert frames_together(model, video[0].shape[:2]) == 8
     alone = list(detect_frames(model, frames, limits=LIMITS, first=first, live=True))
     seen = batches_of(model)
@@ -163,7 +145,7 @@ def test_several_frames_at_a_time_are_seen_as_each_alone(video, first, batches):
 
 
 def test_large_frames_are_seen_one_by_one():
-    model = of_pictures()
+    model = small_fcos(LabelMap.numbered(1))
     assert frames_together(model, (2160, 3840)) == 1
     model.input_spec = replace(model.input_spec, short_side=800, long_side=1333)
     assert frames_together(model, (48, 64)) == 1 and frames_together(model_of("3d"), (48, 64)) == 1
@@ -176,7 +158,7 @@ def test_frames_before_one_that_cannot_be_read_come_first(video):
 
     seen = []
     with pytest.raises(PictureError, match="frame 3 is broken"):
-        for found in detect_frames(of_pictures(), broken(), limits=LIMITS):
+        for found in detect_frames(small_fcos(LabelMap.numbered(1)), broken(), limits=LIMITS):
             seen.append(found)
     assert len(seen) == 3
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from standing_in import StandsIn
+from standing_in import StandsIn, batches_of, small_fcos
 
 import pagoda
 from pagoda import api
@@ -17,7 +17,6 @@ from pagoda.cli.main import main
 from pagoda.data.tracks.mot import read_mot
 from pagoda.files.lock import FolderInUseError, hold_folder
 from pagoda.follow.run import TrackCollector
-from pagoda.models import create_model
 from pagoda.pictures.read import PictureError
 from pagoda.stopping import Stopped
 from pagoda.structures.instances import Detections
@@ -164,19 +163,12 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(video, tmp_path):
 def test_frames_that_are_looked_at_together_are_so_where_a_run_goes_on(
     video, tmp_path, stopped_after, batches
 ):
-    torch.manual_seed(0)
-    small = {"width": 32, "head_depth": 1, "base_channels": 16, "short_side": 64, "long_side": 96}
-    model = create_model("fcos_resnet18_fpn", label_map=NAMES, **small).eval()
-    torch.nn.init.normal_(model.class_head.predict.weight, std=0.5)
+    model = small_fcos(NAMES)
     whole = pagoda.track(model, video, out=tmp_path / "whole", min_score=0.2, quiet=True)
     parts = {"out": tmp_path / "parts", "min_score": 0.2, "quiet": True}
     with pytest.raises(Stopped, match=f"stopped; {stopped_after} frames are done"):
         pagoda.track(model, video, on_frame=stop_after(stopped_after), **parts)
-    seen, detect = [], type(model).detect
-    model.detect = lambda images, **options: (
-        seen.append(len(images.pixels)),
-        detect(model, images, **options),
-    )[1]
+    seen = batches_of(model)
     again = pagoda.track(model, video, resume=True, **parts)
     assert seen == batches and len(whole.tracks) > 0 and equal(again.tracks, whole.tracks)
     assert files_in(tmp_path / "parts") == files_in(tmp_path / "whole")

@@ -121,8 +121,8 @@ def look_through(
     progress: Callable[[int], None] | None = None,
     skipped: list[str] | None = None,
 ) -> Iterator[tuple[Seen, AnyTargets]]:
-    """What `look` makes of each sample that can be read, batch by batch, the next one read meanwhile. `frame`
-    gives the (height, width) that the model looks at of that of a picture.
+    """What `look` makes of each sample that can be read, batch by batch, the next one read meanwhile. `frame` gives the
+    (height, width) that the model looks at for that of a picture.
 
     >>> from pagoda.data.drawn.synthetic import DrawnShapes
     >>> shapes = DrawnShapes(3, image_size=(32, 48), seed=1)

@@ -163,8 +163,8 @@ class _OpenVINO:
 
 class _ShapedModel:
     """An openvino.Model of free size, compiled when it is first asked for: a file is often opened once more, with the
-    threshold that somebody wants. And compiled for each shape that comes often, which runs more quickly, for
-    the plugin then settles all sizes beforehand."""
+    threshold that somebody wants. And once more for each shape that comes often, which runs more quickly, for then the
+    plugin settles all sizes beforehand."""
 
     def __init__(self, model: Any) -> None:
         self._model = model

@@ -21,7 +21,6 @@ from pagoda.evaluating import evaluating
 from pagoda.follow.appearance import Appearance
 from pagoda.pictures.read import PictureError
 from pagoda.structures.images import ImageBatch
-from pagoda.structures.instances import Detections
 from pagoda.structures.tubes import Tubes, clip_frames
 from pagoda.tiling.tiles import Tiles
 from pagoda.tracking.linking import create_tracker
@@ -36,7 +35,7 @@ TUBE_MIN_SCORE = 0.9
 Detect-and-Track's own linker took 0.95"""
 MOST_TOGETHER = 8
 """frames"""
-PIXELS_HELD = 2**24
+MOST_PIXELS = 2**24
 """of frames that are looked at together, on any device; as many again are read meanwhile, and wait to be written"""
 
 
@@ -112,7 +111,7 @@ def detect_frames(
         first: number of the first frame that is asked about.
         reuse: False has a model of clips compute every frame anew for each clip, for comparison.
         appearance: what says how objects look, which linkers compare; not together with tiles.
-        live: each frame is looked at as soon as it is there.
+        live: each frame is looked at as soon as it is there, as frames cut into tiles always are.
 
     >>> import pagoda
     >>> model = pagoda.create_model("fcos_resnet18_fpn", num_classes=1, base_channels=8, width=8, norm_groups=4)
@@ -127,7 +126,8 @@ def detect_frames(
         return asked if appearance is None else appearance.give(asked, picture, place)
 
     def seen(group: Sequence[np.ndarray]) -> list[Found]:
-        found = model.predict(list(group), **limits, batch_size=len(group))
+        size = len(group) if tiles is None else together.size
+        found = model.predict(list(group), **limits, tiles=tiles, batch_size=size)
         assert isinstance(found, list)
         return [
             wanted(replace(each, picture=None), picture, place)
@@ -141,13 +141,8 @@ def detect_frames(
             return
         together = BatchSize("auto", next(model.parameters()).device)
         shown = islice(pictures, first - start, None)
-        if tiles is not None:
-            for picture in shown:
-                found = model.predict(picture, **limits, tiles=tiles, batch_size=together.size)
-                assert isinstance(found, Detections)
-                yield wanted(replace(found, picture=None), picture)
-            return
-        for group in _groups(model, shown, first) if not live else ([picture] for picture in shown):
+        is_alone = live or tiles is not None
+        for group in ([picture] for picture in shown) if is_alone else _groups(model, shown, first):
             yield from together.run(seen, group)
 
 
@@ -164,7 +159,7 @@ def frames_together(model: Detector, size: tuple[int, int]) -> int:
         return 1
     device = next(model.parameters()).device
     suits = BatchSize("auto", device).of(model.input_spec.frame(size), held=size)
-    most = min(MOST_TOGETHER, suits, max(1, PIXELS_HELD // (size[0] * size[1])))
+    most = min(MOST_TOGETHER, suits, max(1, MOST_PIXELS // (size[0] * size[1])))
     return 1 << most.bit_length() - 1
 
 
@@ -172,13 +167,14 @@ def _groups(model: Detector, pictures: Iterable[np.ndarray], first: int) -> Iter
     """Frames that are looked at together, of one size; the groups begin at multiples of their length, counted in the
     video, whose frame `first` is the first of `pictures`. What comes before one that cannot be read comes first."""
     group: list[np.ndarray] = []
-    failure: PictureError | None = None
+    together, failure = 1, None
     try:
         for number, picture in enumerate(pictures, first):
-            size = (picture.shape[0], picture.shape[1])
-            if group and (picture.shape != group[0].shape or number % frames_together(model, size) == 0):
+            if group and (picture.shape != group[0].shape or number % together == 0):
                 yield group
                 group = []
+            if not group:
+                together = frames_together(model, (picture.shape[0], picture.shape[1]))
             group.append(picture)
     except PictureError as error:
         failure = error

@@ -61,8 +61,8 @@ def known_frames(
     """How many frames of the stopped run in `record` stand; 0 for a run that starts. `wanted`: `about_run`.
 
     A model of clips saw the last frames without those that follow, and one of pictures perhaps in other batches than
-    the whole run's, so they are looked at again. Raises ValueError
-    where the run was made with something else, or where one that starts finds another's record.
+    the whole run's, so they are looked at again. Raises ValueError where the run was made with something else, or where
+    one that starts finds another's record.
     """
     if not resume:
         if record.exists():
@@ -84,7 +84,7 @@ def known_frames(
         )
     _, behind = neighbours(model)
     known = max(0, count - behind)
-    if wanted["tiles"] is None:
+    if not model.sees_clips and wanted["tiles"] is None:  # frames may have been looked at together
         sizes = {found.image_size for found in read_found(record, model.label_map, num_frames=known)}
         together = max((frames_together(model, size) for size in sizes), default=1)
         known = max(0, known - (source.first_frame + known) % together)

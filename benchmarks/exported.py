@@ -5,15 +5,17 @@
 
 Without a checkpoint: models, picture and peer of inference.py and region_inference.py, random weights, so that int8
 says how quick it is and nothing about accuracy. With one: from picture files, which are decoded and resized each time,
-one by one and eight together, through torch, through `pagoda.load` of the exported files and, one by one, through the
-runtime without torch.
+one by one and eight together, through torch, through `pagoda.load` of the exported files and through the runtime
+without torch.
 
-Peer and variants run alternately in one process. The roof of int8 is a chain of the 3×3 convolutions that inference.py
-takes for its roofs, quantised and run by OpenVINO.
+OpenVINO's rows are of a shape that has come often, as in a folder of like pictures or a video: it is compiled for that
+shape alone (`pagoda export --size` writes such a file at once). Peer and variants run alternately in one process. The
+roof of int8 is a chain of the 3×3 convolutions that inference.py takes for its roofs, quantised and run by OpenVINO.
 """
 
 import argparse
 import platform
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,9 +27,11 @@ from inference import CLOCKS, ROOF_FLOPS, Pair, Run, cpu_name, network_flops, ro
 from torchvision.models import detection
 
 import pagoda
+import pagoda_runtime
 from pagoda.convert.to_program import to_source
 from pagoda.detectors.contract import Detector
-from pagoda.exporting.engines import OFTEN, compile_model, silent_import
+from pagoda.exporting import engines
+from pagoda.exporting.engines import compile_model, silent_import
 from pagoda.exporting.exported import load_exported
 from pagoda.exporting.onnx import export_onnx
 from pagoda.exporting.openvino import ir_of, quantize, write_ir
@@ -35,6 +39,7 @@ from pagoda.exporting.optimize import optimize
 from pagoda.exporting.parity_pictures import fitted
 from pagoda.models import create_model
 from pagoda.pictures.read import list_pictures, read_picture
+from pagoda_runtime import backends
 
 MODELS = [
     "fcos_resnet50_fpn",
@@ -58,6 +63,7 @@ def main() -> None:
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    engines.OFTEN = backends.OFTEN = 1
     versions = ", ".join(
         f"{name} {silent_import(name).__version__}" for name in ("onnxruntime", "openvino", "nncf")
     )
@@ -104,8 +110,6 @@ def ssd_pair() -> Pair:
 
 def from_files(checkpoint: str, source: str, options: argparse.Namespace, folder: Path) -> None:
     """From picture files to detections; the first forty calibrate, the next eight are timed."""
-    import pagoda_runtime
-
     model = pagoda.load(checkpoint).eval()
     files = [str(file) for file in list_pictures(source)]
     calibration = [read_picture(file).transpose(2, 0, 1) for file in files[:40]]
@@ -120,15 +124,13 @@ def from_files(checkpoint: str, source: str, options: argparse.Namespace, folder
         ("OpenVINO", "model.xml"),
         ("OpenVINO, int8", "int8.xml"),
     ):
-        variants[f"{label}, runtime without torch"] = pagoda_runtime.load(folder / file)
+        runtime = variants[f"{label}, runtime without torch"] = pagoda_runtime.load(folder / file)
+        together[f"{label}, runtime without torch, together"] = partial(runtime.predict, files)
     runs: dict[str, Run] = {
         label: lambda variant=variant: [variant.predict(file) for file in files]
         for label, variant in variants.items()
     } | together
     print(f"{len(files)} files of {calibration[0].shape[2]}×{calibration[0].shape[1]} pixels a run")
-    for run in runs.values():
-        for _ in range(-(-OFTEN // len(files)) + 1):  # until OpenVINO has compiled for this shape
-            run()
     report(checkpoint, runs, options, 0.0)
 
 

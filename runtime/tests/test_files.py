@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 import pagoda_runtime
-from pagoda_runtime import ModelFileError, backends
+from pagoda_runtime import ModelFileError, PictureError, backends
 from pagoda_runtime.command import main
 
 pytestmark = pytest.mark.medium
@@ -50,21 +51,30 @@ def write(
     metadata: dict[str, str],
     *,
     sides: tuple = ("height", "width"),
+    batch: str | int = "batch",
     found: dict[str, np.ndarray] = FOUND,
 ) -> Path:
     """A file that finds the same in every picture."""
     helper = onnx.helper
-    constants = [
-        helper.make_node("Constant", [], [name], value=onnx.numpy_helper.from_array(value))
-        for name, value in found.items()
-    ]
-    images = helper.make_tensor_value_info("images", onnx.TensorProto.UINT8, ["batch", 3, *sides])
+    number = onnx.numpy_helper.from_array
+    nodes = [helper.make_node("Shape", ["images"], ["count"], start=0, end=1)]
+    for name, value in found.items():
+        ones = number(np.ones(value.ndim - 1, np.int64))
+        nodes += [
+            helper.make_node("Constant", [], [f"{name}_of_one"], value=number(value)),
+            helper.make_node("Constant", [], [f"{name}_ones"], value=ones),
+            helper.make_node("Concat", ["count", f"{name}_ones"], [f"{name}_times"], axis=0),
+            helper.make_node("Tile", [f"{name}_of_one", f"{name}_times"], [name]),
+        ]
+    images = helper.make_tensor_value_info("images", onnx.TensorProto.UINT8, [batch, 3, *sides])
     outputs = [
-        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+        helper.make_tensor_value_info(
+            name, helper.np_dtype_to_tensor_dtype(value.dtype), [batch, *value.shape[1:]]
+        )
         for name, value in found.items()
     ]
     model = helper.make_model(
-        helper.make_graph(constants, "drawn", [images], outputs),
+        helper.make_graph(nodes, "drawn", [images], outputs),
         opset_imports=[helper.make_opsetid("", 18)],
         ir_version=9,
     )
@@ -97,6 +107,39 @@ def test_objects_are_in_pixels_of_the_picture(file, picture):
     assert len(model.predict(Image.open(picture), min_score=0.4)) == 2
     several = model.predict([picture, np.zeros((80, 160, 3), np.uint8)])
     assert [each.file for each in several] == [str(picture), None]
+
+
+def test_many_pictures_are_looked_at_in_groups_of_one_size(file, tmp_path, monkeypatch):
+    model = pagoda_runtime.load(file)
+    run, together = model._opened.run, []
+
+    def counted(*given: np.ndarray) -> dict[str, np.ndarray]:
+        together.append(len(given[0]))
+        return run(*given)
+
+    monkeypatch.setattr(model, "_opened", replace(model._opened, run=counted))
+    small, flat = np.zeros((80, 160, 3), np.uint8), np.zeros((40, 160, 3), np.uint8)
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"nothing")
+    found = list(model.predict_each([*[small] * 10, flat, broken, flat, *[small] * 2]))
+    assert together == [8, 2, 1, 1, 2]
+    assert [isinstance(each, PictureError) for each in found] == [number == 11 for number in range(15)]
+    assert "broken.jpg" in str(found[11])
+    assert [each.image_size[0] for each in found if isinstance(each, pagoda_runtime.Detections)] == [
+        *[80] * 10, 40, 40, 80, 80,
+    ]  # fmt: skip
+    with pytest.raises(PictureError, match=r"broken\.jpg"):
+        model.predict([small, broken, small])
+    with pytest.raises(ValueError, match="min_score must be within"):
+        model.predict_each([small], min_score=2.0)  # before anything is read
+    together.clear()
+    large = np.zeros((3000, 1000, 3), np.uint8)  # which would take much memory
+    assert len(model.predict(iter([large, large]))) == 2 and together == [1, 1]
+
+
+def test_a_file_of_one_picture_is_given_one_at_a_time(tmp_path, picture):
+    model = pagoda_runtime.load(write(tmp_path / "one.onnx", METADATA, batch=1))
+    assert [len(each) for each in model.predict([picture] * 3)] == [3, 3, 3]
 
 
 def test_masks_and_keypoints_come_to_the_picture(tmp_path, picture):

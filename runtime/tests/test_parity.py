@@ -15,6 +15,7 @@ pytest.importorskip("onnxscript")
 from torch import Tensor, nn
 
 import pagoda_runtime
+from pagoda import batch_size
 from pagoda.detectors.contract import Detector
 from pagoda.detectors.efficientdet import EfficientDet
 from pagoda.detectors.fcos import FCOS
@@ -37,6 +38,7 @@ from pagoda.postprocess.proposals import ProposalRules, SelectProposals
 from pagoda.preprocess import InputSpec
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.skeleton import Skeleton
+from pagoda_runtime import together
 
 pytestmark = pytest.mark.medium
 FACE = Skeleton(("left_eye", "right_eye", "nose"), edges=((0, 2), (1, 2)), sigmas=(0.03, 0.03, 0.04))
@@ -163,7 +165,7 @@ def both(request, tmp_path_factory) -> tuple[Detector, pagoda_runtime.Model]:
 
 @pytest.fixture(scope="module")
 def forty(photos: list[Path]) -> list[Path | np.ndarray]:
-    """Up to a dozen photos, and drawn pictures of other sizes: coarse noise with rectangles."""
+    """Up to a dozen photos, and drawn pictures of other sizes, each mirrored too: coarse noise with rectangles."""
     rng = np.random.default_rng(1)
     pictures: list[Path | np.ndarray] = list(photos[:12])
     while len(pictures) < 40:
@@ -173,8 +175,8 @@ def forty(photos: list[Path]) -> list[Path | np.ndarray]:
         for _ in range(5):
             y, x, h, w = (rng.random(4) * [height, width, height, width]).astype(int) // 2
             picture[y : y + h, x : x + w] = rng.integers(0, 256, 3)
-        pictures.append(picture)
-    return pictures
+        pictures += [picture, np.ascontiguousarray(picture[:, ::-1])]  # of one size, so looked at together
+    return pictures[:40]
 
 
 def in_sight(found):
@@ -208,6 +210,14 @@ def check_words(model: Detector, runtime: pagoda_runtime.Model, picture: np.ndar
     skeleton = runtime.label_map.skeleton
     assert (skeleton is not None) == ("keypoints" in model.learns)
     assert skeleton is None or (skeleton.names, skeleton.edges) == (FACE.names, FACE.edges)
+
+
+def test_as_many_are_looked_at_together_as_by_pagoda() -> None:
+    assert (together.MOST, together.PIXELS_SEEN, together.PIXELS_HELD) == (
+        batch_size.OF_PROCESSORS,
+        batch_size.PIXELS_TOGETHER,
+        batch_size.PIXELS_HELD,
+    )
 
 
 def test_the_objects_are_those_of_the_model(both, forty) -> None:

@@ -19,7 +19,7 @@ from pagoda.evaluation.coco.result import ApDifference
 from pagoda.evaluation.runner import detect_dataset, evaluate
 from pagoda.explain.why.examine import why
 from pagoda.exporting import engines
-from pagoda.exporting.engines import open_engine
+from pagoda.exporting.engines import open_engine, silent_import
 from pagoda.exporting.exported import load_exported
 from pagoda.exporting.metadata import INCLUSIVE, change_metadata, fixed_input, metadata
 from pagoda.exporting.openvino import Int8Error, export_int8, export_openvino
@@ -392,6 +392,10 @@ def test_int8_is_judged_by_ap(fcos, folder):
     assert report.passed and report.ap_loss == pytest.approx(0.3) and report.calibration_pictures == 4
     # The stem, the stage's four convolutions, the neck's and the heads' towers; not the three that predict.
     assert report.quantized >= 8 and report.kept >= 2
+    nodes = silent_import("openvino").Core().read_model(path).get_ordered_ops()
+    kinds = [node.get_type_name() for node in nodes]
+    rounded = [node.get_friendly_name() for node in nodes if node.get_type_name() == "FakeQuantize"]
+    assert kinds.count("MVN") >= 2 and not any("Norm" in name for name in rounded)  # group norms are left whole
     engine = open_engine(path)
     assert json.loads(engine.metadata["int8"])["ap_loss"] == pytest.approx(0.3)
     found = load_exported(path).predict(pictures()[0], min_score=0.0)

@@ -115,6 +115,10 @@ class ClipModel(Model):
         self._form, self._frames = form, frames
         self.num_frames, self.frame_interval = form.num_frames, form.frame_interval
 
+    def predict_each(self, sources: Iterable[Any], **limits: Any) -> NoReturn:
+        """Raises ValueError: a picture is no clip."""
+        self.predict(sources, **limits)
+
     def predict(self, source: Any, **limits: Any) -> NoReturn:
         """Raises ValueError: a picture is no clip."""
         raise ValueError(
@@ -166,10 +170,10 @@ class ClipModel(Model):
         more = () if self._frames is None else (np.array(frame.seen, np.int64),)
         outputs = self._opened.run(known, *more)
         of_key = {
-            name: value[:, :, self._form.key] if name in PER_FRAME else value
+            name: value[0][:, self._form.key] if name in PER_FRAME else value[0]
             for name, value in outputs.items()
         }
-        found = self._of_one_picture(of_key, frame.seen, min_score)
+        found = self._rows(of_key, frame.seen, min_score)
         restored = self.input_spec.restore(found, (frame.picture.shape[0], frame.picture.shape[1]))
         return replace(restored, file=frame.name, picture=frame.picture)
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from pagoda_runtime.detections import Detections
 from pagoda_runtime.errors import PictureError
 from pagoda_runtime.loading import load
 
@@ -64,13 +63,10 @@ def _predict(options: argparse.Namespace) -> int:
             if Path(options.out).exists():
                 raise FileExistsError(f"{options.out} exists; choose another name")
             out = stack.enter_context(Path(options.out).open("x", encoding="utf-8"))
-        for picture in options.pictures:
-            try:
-                found = model.predict(picture, min_score=min_score)
-            except PictureError as error:
+        for found in model.predict_each(options.pictures, min_score=min_score):
+            if isinstance(found, PictureError):
                 failed += 1
-                print(f"skipped: {error}", file=sys.stderr)
-                continue
-            assert isinstance(found, Detections)
-            print(json.dumps(found.to_dict(), allow_nan=False), file=out, flush=True)
+                print(f"skipped: {found}", file=sys.stderr)
+            else:
+                print(json.dumps(found.to_dict(), allow_nan=False), file=out, flush=True)
     return 1 if failed else 0

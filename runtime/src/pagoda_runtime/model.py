@@ -10,10 +10,11 @@ import numpy as np
 
 from pagoda_runtime.backends import OpenedFile
 from pagoda_runtime.detections import Detections, LabelMap, Skeleton
+from pagoda_runtime.errors import PictureError
 from pagoda_runtime.input_spec import InputSpec
 from pagoda_runtime.masks import RULES, paste_masks
-from pagoda_runtime.pictures import to_picture
 from pagoda_runtime.thresholds import REMEDY, ScoreThresholds
+from pagoda_runtime.together import Seen, groups, see
 from pagoda_runtime.tracking.byte import ByteTracker
 from pagoda_runtime.tracking.linkers import card_tracker, create_tracker
 from pagoda_runtime.tracking.ocsort import OCSortTracker
@@ -89,19 +90,20 @@ class Model:
         Raises PictureError for a picture that cannot be read, ValueError for a threshold below the file's, and for
         "card" where the file holds no thresholds.
         """
-        if isinstance(min_score, str):
-            bars = self._card_scores(min_score)
-            if isinstance(source, list | tuple | Iterator):
-                return [self._find(each, bars) for each in source]
-            return self._find(source, bars)
-        if min_score is not None and not self.min_score <= min_score <= 1:
-            raise ValueError(
-                f"min_score must be within {self.min_score:g}, which is built into the file, and 1, got {min_score};"
-                " for a lower one export the model again with that min_score"
-            )
         if isinstance(source, list | tuple | Iterator):
-            return [self._find(each, min_score) for each in source]
-        return self._find(source, min_score)
+            return [_raised(found) for found in self.predict_each(source, min_score=min_score)]
+        bars = self._least_scores(min_score)
+        return self._find_together([see(source, self.input_spec)], bars)[0]
+
+    def predict_each(
+        self, sources: Iterable[Any], *, min_score: float | Literal["card"] | None = None
+    ) -> Iterator[Detections | PictureError]:
+        """As `predict`, of one picture after the other: what was found in it, or why it could not be read.
+
+        Neighbours of one size are looked at together, up to eight small ones, so that results come in groups; at most
+        two groups are held.
+        """
+        return self._find_each(sources, self._least_scores(min_score))
 
     def track(
         self,
@@ -133,7 +135,27 @@ class Model:
     def _look_through(self, frames: Iterable[Any], min_score: float | np.ndarray) -> Iterator[Detections]:
         """What is in each frame of a video, in order."""
         for frame in frames:
-            yield self._find(frame, min_score)
+            yield self._find_together([see(frame, self.input_spec)], min_score)[0]
+
+    def _find_each(
+        self, sources: Iterable[Any], min_score: float | np.ndarray
+    ) -> Iterator[Detections | PictureError]:
+        for group in groups(sources, self.input_spec, self._opened.input_shape[0]):
+            if isinstance(group, PictureError):
+                yield group
+            else:
+                yield from self._find_together(group, min_score)
+
+    def _least_scores(self, min_score: float | str | None) -> float | np.ndarray:
+        """What is kept is no weaker: one score for all classes, or (classes,). Raises as `predict` says."""
+        if isinstance(min_score, str):
+            return self._card_scores(min_score)
+        if min_score is not None and not self.min_score <= min_score <= 1:
+            raise ValueError(
+                f"min_score must be within {self.min_score:g}, which is built into the file, and 1, got {min_score};"
+                " for a lower one export the model again with that min_score"
+            )
+        return min_score or 0.0
 
     def _card_scores(self, word: str) -> np.ndarray:
         """(classes,) the score of each label. Raises ValueError for another word than "card", or without thresholds."""
@@ -147,20 +169,27 @@ class Model:
             warnings.warn(
                 f"the file gives no objects below {self.min_score:g}, and the thresholds of {', '.join(low[:10])} are"
                 " lower: export the model again with a lower --min-score to find what lies between",
-                stacklevel=3,
+                stacklevel=4,
             )
         return bars
 
-    def _find(self, source: Any, min_score: float | np.ndarray | None) -> Detections:
-        picture, name = to_picture(source, self.input_spec.read_channels)
-        size = (picture.shape[0], picture.shape[1])
-        pixels = self.input_spec.prepare(picture)[None]
-        check_input(self._opened.input_shape, pixels.shape, size)
+    def _find_together(self, group: Sequence[Seen], min_score: float | np.ndarray) -> list[Detections]:
+        """The objects of each; pictures of one size."""
+        pixels = np.stack([seen.pixels for seen in group])
+        check_input(self._opened.input_shape, pixels.shape, group[0].size)
         outputs = self._opened.run(pixels)
-        found = self.input_spec.restore(
-            self._of_one_picture(outputs, pixels.shape[2:], 0.0 if min_score is None else min_score), size
-        )
-        return replace(self._pasted(found), file=name, picture=picture[..., :3])
+        return [
+            self._of_one_picture({name: values[row] for name, values in outputs.items()}, seen, min_score)
+            for row, seen in enumerate(group)
+        ]
+
+    def _of_one_picture(
+        self, outputs: dict[str, np.ndarray], seen: Seen, min_score: float | np.ndarray
+    ) -> Detections:
+        """In pixels of the picture, of what the graph says of it."""
+        found = self._rows(outputs, (seen.pixels.shape[1], seen.pixels.shape[2]), min_score)
+        restored = self._pasted(self.input_spec.restore(found, seen.size))
+        return replace(restored, file=seen.name, picture=seen.picture[..., :3])
 
     def _pasted(self, found: Detections) -> Detections:
         """With masks at the size of the picture, where the file says what is inside each box."""
@@ -175,29 +204,35 @@ class Model:
         )
         return replace(found, masks=masks)
 
-    def _of_one_picture(
-        self, outputs: dict[str, np.ndarray], size: tuple[int, ...], min_score: float | np.ndarray
+    def _rows(
+        self, outputs: dict[str, np.ndarray], size: tuple[int, int], min_score: float | np.ndarray
     ) -> Detections:
         """In pixels of what the network saw; rows that hold no object are left out. `min_score`: one, or by label."""
-        scores = outputs["scores"][0].astype(np.float32, copy=False)
-        labels = outputs["labels"][0]
+        scores = outputs["scores"].astype(np.float32, copy=False)
+        labels = outputs["labels"]
         bars = np.float32(min_score) if np.ndim(min_score) == 0 else np.asarray(min_score)[labels]
         rows = (labels >= 0) & (scores >= bars)
-        more = {
-            field: outputs[name][0][rows].astype(np.float32, copy=False)
+        more: dict[str, Any] = {
+            field: outputs[name][rows].astype(np.float32, copy=False)
             for name, field in MORE.items()
             if name in outputs
         }
-        masks = outputs["masks"][0][rows].astype(bool, copy=False) if "masks" in outputs else None
+        masks = outputs["masks"][rows].astype(bool, copy=False) if "masks" in outputs else None
         return Detections(
-            outputs["boxes"][0][rows].astype(np.float32, copy=False),
+            outputs["boxes"][rows].astype(np.float32, copy=False),
             scores[rows],
-            outputs["labels"][0][rows].astype(np.int64, copy=False),
-            (size[0], size[1]),
+            labels[rows].astype(np.int64, copy=False),
+            size,
             self.label_map,
             masks=masks,
             **more,
         )
+
+
+def _raised(found: Detections | PictureError) -> Detections:
+    if isinstance(found, PictureError):
+        raise found
+    return found
 
 
 def check_input(taken: Sequence[int | None], given: Sequence[int], size: tuple[int, int]) -> None:

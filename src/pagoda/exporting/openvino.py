@@ -40,6 +40,8 @@ _INSIDE = ("model.backbone", "model.neck")
 """whose layers become int8, and those of heads"""
 _KEPT = ("predict", "classes", "deltas", "objectness")
 """last layers, whose outputs are ranked and decoded to pixels"""
+_NORM = "group_norm"
+"""an operator of torch that becomes several nodes, between which whole numbers would lose what it is for"""
 _SCORED = "class_head.predict"
 """the last layer that is no small one: 720 channels for 80 classes and 9 anchors; its outputs are only scored"""
 
@@ -268,11 +270,11 @@ def has_fake_quantize(node: Any) -> bool:
 def is_int8(node: Any, modules: dict[str, list[str]]) -> bool:
     """Whether a node belongs to backbone, neck or a head, and to no last layer of one.
 
-    What torch's exporter gives no module for (expanded norms, shapes) stays as it is.
+    What torch's exporter gives no module for (shapes) stays as it is, and so do the insides of a group norm.
     """
-    name = node.get_friendly_name().split("/")[0]
-    scopes = [scope for scope in modules.get(name, ()) if scope.startswith("model.")]
-    if not scopes:
+    places = modules.get(node.get_friendly_name().split("/")[0], [])
+    scopes = [scope for scope in places if scope.startswith("model.")]
+    if not scopes or places[-1].startswith(_NORM):
         return False
     inside = any(scope.startswith(_INSIDE) or scope.split(".")[1].endswith("head") for scope in scopes)
     return inside and not any(

@@ -1,4 +1,4 @@
-"""Which pictures of many are looked at together: neighbours of one size, read meanwhile in a thread."""
+"""Which pictures of many are looked at together: neighbours of one size, read meanwhile."""
 
 import math
 from collections import deque
@@ -45,7 +45,7 @@ def groups(sources: Iterable[Any], spec: InputSpec, batch: int | None) -> Iterat
     `batch`: how many a file takes at a time, where that is fixed. Two groups are held at most.
     """
     group: list[Seen] = []
-    for found in _read_ahead(sources, spec):
+    for found in _read_ahead(sources, spec, batch):
         is_alike = isinstance(found, Seen) and group and found.size == group[-1].size
         if group and not (is_alike and len(group) < _most(group[-1], batch)):
             yield group
@@ -66,8 +66,8 @@ def _most(seen: Seen, batch: int | None) -> int:
     return max(1, min(MOST, by_pixels))
 
 
-def _read_ahead(sources: Iterable[Any], spec: InputSpec) -> Iterator[Seen | PictureError]:
-    """One further than what has been asked for."""
+def _read_ahead(sources: Iterable[Any], spec: InputSpec, batch: int | None) -> Iterator[Seen | PictureError]:
+    """By two threads, as many further than what has been asked for as make a group."""
 
     def read(source: Any) -> Seen | PictureError:
         try:
@@ -75,13 +75,17 @@ def _read_ahead(sources: Iterable[Any], spec: InputSpec) -> Iterator[Seen | Pict
         except PictureError as error:
             return error
 
-    pool = ThreadPoolExecutor(1, thread_name_prefix="read")
+    pool = ThreadPoolExecutor(2, thread_name_prefix="read")
     pending: deque[Future[Seen | PictureError]] = deque()
+    ahead = 1
     try:
         for source in sources:
             pending.append(pool.submit(read, source))
-            if len(pending) > 1:
-                yield pending.popleft().result()
+            while len(pending) > ahead:
+                found = pending.popleft().result()
+                if isinstance(found, Seen):
+                    ahead = _most(found, batch)
+                yield found
         while pending:
             yield pending.popleft().result()
     finally:

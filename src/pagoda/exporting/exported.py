@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
@@ -136,8 +137,8 @@ class ExportedDetector(Detector):
         frames = [(int(height), int(width)) for height, width in images.sizes.tolist()]
         for size in dict.fromkeys(frames):
             places = [place for place, each in enumerate(frames) if each == size]
-            pixels = images.pixels[places, :, : size[0], : size[1]].to("cpu", torch.uint8).contiguous()
-            outputs = engine(pixels)
+            alike = images.pixels if len(places) == len(frames) else images.pixels[places]
+            outputs = engine(alike[..., : size[0], : size[1]].to("cpu", torch.uint8).contiguous())
             for row, place in enumerate(places):
                 found[place] = self._of_one(
                     {name: values[row] for name, values in outputs.items()}, size, select
@@ -224,6 +225,13 @@ class ExportedInput(InputSpec):
         frames: tuple[int, ...],
         device: torch.device | str | None,
     ) -> ImageBatch:
+        if (
+            len(set(sizes)) == 1
+        ):  # nothing to fill; and the threads of torch would get in the way of the engine's
+            pixels = torch.from_numpy(
+                np.stack([picture.movedim(-3, 0).cpu().numpy() for picture in normalized])
+            )
+            return ImageBatch(pixels.to(device), torch.tensor(sizes, dtype=torch.long, device=device))
         height, width = (max(sides) for sides in zip(*sizes, strict=True))
         shape = (len(sizes), self.read_channels, *frames, height, width)
         pixels = torch.zeros(shape, dtype=torch.uint8, device=device)

@@ -200,6 +200,7 @@ def track(
     appearance: str = TrackOptions.appearance,
     camera: Literal["still", "moving"] = TrackOptions.camera,
     min_score: float | Literal["card"] | None = TrackOptions.min_score,
+    relink: bool = TrackOptions.relink,
     classes: str | Sequence[str] = TrackOptions.classes,
     first_frame: int = TrackOptions.first_frame,
     max_frames: int | None = TrackOptions.max_frames,
@@ -231,6 +232,8 @@ def track(
         min_score: a detection this good starts a track; a higher one gives fewer false tracks and loses weak objects.
             None: the linker's own, 0.9 for models of clips. "card": detections are kept from the score of their class
             in the model's file on, and weaker ones help no track.
+        relink: once the video is known to its end, cut tracks where objects met and join the pieces along straight
+            paths (docs/tracking.md); files and `on_frame` then come after the last frame was looked at.
         classes: name or names of the classes to follow; none: all.
         first_frame: counted from 0; tracks begin here.
         max_frames: the end after so many; with `out`, `resume` goes on from there.
@@ -261,6 +264,7 @@ def track(
         appearance=appearance,
         camera=camera,
         min_score=min_score,
+        relink=relink,
         classes=(classes,) if isinstance(classes, str) else tuple(classes),
         first_frame=first_frame,
         max_frames=max_frames,

@@ -143,6 +143,20 @@ def test_detections_are_linked_and_scored_without_any_model(tmp_path, capsys):
     assert "HOTA" in capsys.readouterr().out
 
 
+def test_linked_detections_are_joined_once_more(tmp_path, capsys):
+    """Somebody is unseen for three frames, after which the linker that compares neighbouring frames knows nobody."""
+    rows = [f"{n},-1,{3 * n},10,20,50,0.97,-1,-1,-1" for n in range(1, 20) if n not in (8, 9, 10)]
+    (tmp_path / "det.txt").write_text("\n".join(rows))
+    words = ("link", tmp_path / "det.txt", "--linker", "reference", "--image-size", 100, 200)
+    assert run(*words, "--out", tmp_path / "plain") == 0
+    assert "in 2 tracks" in capsys.readouterr().err
+    assert run(*words, "--out", tmp_path / "joined", "--relink") == 0
+    assert "16 of 16 detections in 1 track" in capsys.readouterr().err
+    (written,) = (tmp_path / "joined").glob("*.txt")
+    assert set(read_mot(written).track_ids.tolist()) == {1}
+    assert run("link", written, "--image-size", 100, 200, "--relink", "--out", tmp_path / "again") == 0
+
+
 def test_detections_that_belong_to_no_track_are_told(tmp_path, capsys):
     line = "1,{},10,20,30,60,1,-1,-1,-1\n"
     (tmp_path / "a.txt").write_text(line.format(1))

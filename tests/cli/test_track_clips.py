@@ -88,6 +88,16 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(folder, tmp_path, capsy
     assert sorted(file.name for file in parts.glob("[!.]*")) == sorted((*FILES, "video.mp4"))
 
 
+def test_tracks_of_clips_are_joined_and_the_objects_are_the_same(folder, tmp_path):
+    words = ("clips", folder, "--min-score", 0, "--no-video")
+    assert (
+        run(*words, "--out", tmp_path / "plain") == run(*words, "--out", tmp_path / "joined", "--relink") == 0
+    )
+    plain, joined = (read_mot(tmp_path / name / "tracks.txt") for name in ("plain", "joined"))
+    assert len(plain) > NUM_FRAMES and np.array_equal(plain.frames, joined.frames)
+    assert sorted(map(tuple, plain.boxes)) == sorted(map(tuple, joined.boxes))
+
+
 def test_a_run_goes_on_only_with_what_it_began_with(folder, tmp_path, capsys):
     out = tmp_path / "out"
     assert run("frames", folder, "--resume") == 1

@@ -395,7 +395,9 @@ def test_int8_is_judged_by_ap(fcos, folder):
     nodes = silent_import("openvino").Core().read_model(path).get_ordered_ops()
     kinds = [node.get_type_name() for node in nodes]
     rounded = [node.get_friendly_name() for node in nodes if node.get_type_name() == "FakeQuantize"]
-    assert kinds.count("MVN") >= 2 and not any("Norm" in name for name in rounded)  # group norms are left whole
+    assert kinds.count("MVN") >= 2 and not any(
+        "Norm" in name for name in rounded
+    )  # group norms are left whole
     engine = open_engine(path)
     assert json.loads(engine.metadata["int8"])["ap_loss"] == pytest.approx(0.3)
     found = load_exported(path).predict(pictures()[0], min_score=0.0)

@@ -279,3 +279,65 @@ def test_frames_without_names_are_counted_from_the_first_one():
         collected.add(replace(found, track_ids=torch.tensor([4])))
     tracks = collected.tracks("somewhere", first_frame=3)
     assert tracks.frames.tolist() == [3, 4] and tracks.num_frames == 5 and tracks.frame_names == ()
+
+
+def test_tracks_are_joined_once_the_video_is_known(video, tmp_path):
+    """The linker that forgets whoever is away for a frame; the ball is, for two."""
+    plain = pagoda.track(SeesColours(), video, linker="reference", quiet=True)
+    model, told = SeesColours(), []
+    result = pagoda.track(
+        model, video, out=tmp_path / "out", linker="reference", relink=True, on_frame=told.append, quiet=True
+    )
+    assert len(set(plain.tracks.track_ids.tolist())) == 3 and set(result.tracks.track_ids.tolist()) == {1, 2}
+    assert model.num_seen == NUM_FRAMES, "nothing is looked at twice"
+    assert result.table().endswith("2 tracks") and "found.jsonl" not in files_in(tmp_path / "out")
+    assert np.array_equal(result.tracks.boxes, plain.tracks.boxes) and len(told) == NUM_FRAMES
+    written = [read_mot(tmp_path / "out" / f"tracks-{name}.txt") for name in NAMES.names]
+    assert [len(set(each.track_ids.tolist())) for each in written] == [1, 1]
+    assert {int(each) for linked in told for each in linked.track_ids} == {1, 2} and told[0].masks is not None
+    unwritten = pagoda.track(SeesColours(), video, linker="reference", relink=True, quiet=True)
+    assert equal(unwritten.tracks, result.tracks) and unwritten.table() == result.table()
+
+
+class StopsAt(SeesColours):
+    """Somebody asks for the end when it looks for the n-th time."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def look(self, picture):
+        found = super().look(picture)
+        if self.num_seen == self.count:
+            signal.raise_signal(signal.SIGINT)
+        return found
+
+
+@pytest.mark.usefixtures("hears_signals")
+def test_a_run_that_joins_tracks_goes_on_from_either_half(video, tmp_path):
+    options = {"linker": "reference", "relink": True, "quiet": True}
+    whole = pagoda.track(SeesColours(), video, out=tmp_path / "whole", **options)
+    looking, writing = tmp_path / "looking", tmp_path / "writing"
+    with pytest.raises(Stopped, match=r"stopped; \d+ frames are done; go on with"):
+        pagoda.track(StopsAt(5), video, out=looking, **options)
+    with pytest.raises(Stopped, match="stopped; 12 frames are done; go on with"):
+        pagoda.track(SeesColours(), video, out=writing, on_frame=stop_after(4), **options)
+    model = SeesColours()
+    for parts in (looking, writing):
+        result = pagoda.track(model, video, out=parts, resume=True, **options)
+        assert equal(result.tracks, whole.tracks) and files_in(parts) == files_in(tmp_path / "whole")
+    assert model.num_seen < 2 * NUM_FRAMES
+
+
+def test_tracks_are_joined_up_to_a_frame_that_cannot_be_read(frames, tmp_path):
+    (frames / "009.png").write_bytes(b"broken")
+    with pytest.warns(UserWarning, match=r"followed for 9 frames only: .*009\.png"):
+        result = pagoda.track(
+            SeesColours(), frames, out=tmp_path / "out", linker="reference", relink=True, quiet=True
+        )
+    assert result.is_resumable and set(result.tracks.track_ids.tolist()) == {1, 2}
+
+
+def test_a_live_source_has_no_end_to_wait_for():
+    with pytest.raises(ValueError, match=r"relink needs a video's end.*pagoda track link .* --relink"):
+        pagoda.track(SeesColours(), "rtsp://127.0.0.1/street", relink=True)

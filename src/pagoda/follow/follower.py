@@ -56,6 +56,9 @@ class TrackOptions:
     """a detection this good starts a track: higher makes fewer false tracks and misses the doubtful; card: detections
     are kept from the score of their class in the model's file on, weaker ones help no track; default: the linker's
     own, 0.9 for models of clips"""
+    relink: bool = False
+    """once a video is known to its end, cut tracks where objects met and join the pieces along straight paths: fewer
+    numbers are swapped, and files are written after the last frame was looked at"""
     classes: tuple[str, ...] = ()
     """names of the classes to follow; default: all"""
     first_frame: int = 0
@@ -85,6 +88,11 @@ class TrackOptions:
         source as they come."""
         if live_address(source) is None:
             return self.open_video(source)
+        if self.relink:
+            raise ValueError(
+                f"relink needs a video's end, and {source} is live; leave it out, and relink what was written"
+                " afterwards: pagoda track link DIR/tracks.txt --relink"
+            )
         if self.first_frame:
             raise ValueError(
                 f"a live source begins when it is opened; it cannot start at frame {self.first_frame}"

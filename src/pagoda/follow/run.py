@@ -3,11 +3,15 @@
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
 
 from pagoda.beside import Behind
 from pagoda.files.lock import hold_folder
@@ -22,6 +26,7 @@ from pagoda.stopping import Stopped, StopRequests
 from pagoda.structures.instances import Detections
 from pagoda.structures.tracks import UNLINKED, Tracks
 from pagoda.tracking.tracker import Found
+from pagoda.tracking.tracklets import Relinker
 from pagoda.video.frames import VideoSource
 from pagoda.video.live import LiveSource
 
@@ -147,15 +152,32 @@ def follow_video(
 
 
 def _follow(follower: VideoFollower, on_frame: OnFrame | None, quiet: bool) -> FollowedVideo:
-    """Follow without a folder: nothing is written, so nothing makes Ctrl-C wait."""
+    """Follow without a folder: nothing is left behind, so nothing makes Ctrl-C wait."""
+    if not follower.options.relink:
+        return _follow_known(follower, on_frame, quiet)
+    with TemporaryDirectory() as folder, FoundWriter(Path(folder, RECORD), {}) as log:
+        numbers = _numbers_of_whole(follower, log, quiet=quiet)
+        known = read_found(log.path, follower.model.label_map, num_frames=len(numbers))
+        return _follow_known(follower, on_frame, quiet, known, numbers)
+
+
+def _follow_known(
+    follower: VideoFollower,
+    on_frame: OnFrame | None,
+    quiet: bool,
+    known: Iterable[Found] = (),
+    numbers: Sequence[Tensor] = (),
+) -> FollowedVideo:
+    """Follow without a folder; `numbers` as `_numbers_of_whole` gives them, of the frames in which all is known."""
     summaries, first = TrackSummaries(), follower.source.first_frame
 
     def take(number: int, each: FollowedFrame) -> None:
+        each = _numbered(each, numbers, number)
         summaries.add(_followed(each.linked), first + number)
         if on_frame is not None:
             on_frame(each)
 
-    num_frames, failure = _go_through(follower, (), take, quiet=quiet)
+    num_frames, failure = _go_through(follower, known, take, num_known=len(numbers), quiet=quiet)
     return FollowedVideo(None, num_frames, follower.source.left_out, failure, False, summaries)
 
 
@@ -217,8 +239,13 @@ def _follow_into(
             FoundWriter(record, about, keep_frames=known) as log,
             Behind() as behind,
         ):
+            numbers: Sequence[Tensor] = ()
+            if follower.options.relink:
+                numbers = _numbers_of_whole(follower, log, known, stops=stops, quiet=quiet)
+                known = len(numbers)
 
             def take(number: int, each: FollowedFrame) -> None:
+                each = _numbered(each, numbers, number)
                 if number >= known:
                     log.add(each.found, seen=picture_hash(each.frame.picture))
                 add = partial(outputs.add, each.linked, each.frame.picture, each.frame.seconds)
@@ -231,13 +258,53 @@ def _follow_into(
             _, failure = _go_through(follower, before, take, num_known=known, out=out, quiet=quiet)
     except KeyboardInterrupt as stop:
         signum = getattr(stop, "signum", signal.SIGINT)
-        said = _how_to_go_on(record, max(known, outputs.num_frames), wording)
+        said = _how_to_go_on(record, read_about(record)[1], wording)
         raise Stopped(signum, said) from stop
     is_part = outputs.num_frames == follower.options.max_frames
     is_resumable = max(known, outputs.num_frames) > 0 if failure else is_part
     if not is_resumable:
         record.unlink()
     return FollowedVideo(out, outputs.num_frames, source.left_out, failure, is_resumable, outputs.summaries)
+
+
+def _numbers_of_whole(
+    follower: VideoFollower,
+    log: FoundWriter,
+    known: int = 0,
+    *,
+    stops: StopRequests | None = None,
+    quiet: bool,
+) -> list[Tensor]:
+    """Of every frame the track ids that its linked objects get once the video is known to its end.
+
+    What is found is kept in `log`, which holds the first `known` frames already, so that nothing is looked at twice.
+    """
+    collector = TrackCollector()
+
+    def take(number: int, each: FollowedFrame) -> None:
+        if number >= known:
+            log.add(each.found, seen=picture_hash(each.frame.picture))
+        collector.add(each.linked)
+        if stops is not None:
+            stops.check()
+
+    before = read_found(log.path, follower.model.label_map, num_frames=known)
+    num_frames, _ = _go_through(follower, before, take, num_known=known, quiet=quiet)
+    if not num_frames:
+        return []
+    tracks = collector.tracks("", first_frame=0)
+    ids = torch.from_numpy(Relinker().new_ids(tracks))
+    return [ids[tracks.frame_slice(frame)] for frame in range(num_frames)]
+
+
+def _numbered(each: FollowedFrame, numbers: Sequence[Tensor], number: int) -> FollowedFrame:
+    """The frame, its tracks called as `numbers` say, where there are any."""
+    if number >= len(numbers):
+        return each
+    assert each.linked.track_ids is not None
+    ids = each.linked.track_ids.clone()
+    ids[ids != UNLINKED] = numbers[number]
+    return each._replace(linked=replace(each.linked, track_ids=ids))
 
 
 def _go_through(

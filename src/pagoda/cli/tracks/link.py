@@ -18,6 +18,7 @@ from pagoda.messages import counted
 from pagoda.plain import checked
 from pagoda.structures.tracks import Tracks
 from pagoda.tracking.linking import LinkerName, create_tracker, link_tracks
+from pagoda.tracking.tracklets import Relinker
 
 
 @checked
@@ -36,6 +37,8 @@ class LinkCommand:
     frame by frame; tubes: two neighbouring frames at a time"""
     min_score: float | None = None
     """a detection this good starts a track; default: the linker's own"""
+    relink: bool = False
+    """once a video is linked to its end, cut tracks where objects met and join the pieces along straight paths"""
     score_range: tuple[float, float] | None = None
     """scores of MOT text that are not 0 … 1: the lowest and highest, which are mapped to 0 and 1"""
     image_size: tuple[int, int] | None = None
@@ -57,6 +60,7 @@ def main(arguments: Sequence[str]) -> int:
         if video.image_size is None and video.num_frames:
             video = replace(video, image_size=_size_asked_for(command, video.name))
         linked = link_tracks(video, tracker)
+        linked = Relinker().relink(linked) if command.relink else linked
         _write_video(linked, out)
         count, total = len(linked.linked()), len(linked)
         print(

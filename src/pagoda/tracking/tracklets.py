@@ -1,0 +1,174 @@
+"""Who is who once a video is known to its end. N rows of a video.
+
+A linker decides frame by frame, before it is seen where people go who have met. Afterwards its tracks can be cut where
+they met, and the pieces (tracklets) joined along the straightest paths: in stages as Huang et al. (2008) do it, with
+the fit of one path to both pieces in the place of likenesses that are learnt.
+"""
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pagoda.plain import check_counts, checked
+from pagoda.structures.tracks import UNLINKED, Tracks
+from pagoda.tracking.association import iou_costs
+
+Tracklet = np.ndarray
+"""(n,) rows of one object, in the order of their frames"""
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class Relinker:
+    """Gives the tracks of a whole video their numbers anew; what is in no track stays so, and no box is moved.
+
+    Tracks are cut where they have a gap and where their box begins or ceases to lie on another's. Then the two pieces
+    that fit together best are joined, again and again, until none fit to `max_cost`.
+
+    >>> from pagoda.structures.labels import LabelMap
+    >>> x = np.array([0.0, 10.0, 20.0, 50.0, 60.0, 70.0])  # somebody walks on behind a pillar, and gets a new number
+    >>> boxes, ids = np.stack([x, 0 * x, x + 40, 0 * x + 80], 1), np.array([1, 1, 1, 2, 2, 2])
+    >>> frames, labels = np.array([0, 1, 2, 5, 6, 7]), np.zeros(6, int)
+    >>> Relinker().relink(Tracks(frames, ids, boxes, np.ones(6), labels, LabelMap.numbered(1), num_frames=8)).track_ids
+    array([1, 1, 1, 1, 1, 1])
+    """
+
+    max_gap: int = 30
+    """frames from the end of one piece to the beginning of the next, at most"""
+    max_overlap: float = 0.3
+    """IoU of two boxes of a frame from which on either may belong to the other's track"""
+    noise: float = 0.06
+    """heights by which boxes are off a straight path"""
+    speed: float = 0.1
+    """heights per frame that are nothing unusual; what pieces of many frames show counts more"""
+    window: int = 10
+    """frames of each piece to which a path is fitted"""
+    doubt: float = 0.8
+    """how much more it costs to join pieces of one frame than such of many"""
+    size_noise: float = 0.15
+    """by which two sights of one object differ in the logarithm of their height"""
+    max_cost: float = 3.0
+    """beyond, pieces stay apart: distances from the path in `noise`, and the doubt"""
+
+    def __post_init__(self) -> None:
+        check_counts(max_gap=self.max_gap, window=self.window)
+        for name in ("noise", "speed", "size_noise"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+
+    def relink(self, tracks: Tracks) -> Tracks:
+        """The same objects, tracks numbered from 1 on in the order in which they begin."""
+        return replace(tracks, track_ids=self.new_ids(tracks))
+
+    def new_ids(self, tracks: Tracks) -> np.ndarray:
+        """(N,) the number of each row's track; `UNLINKED` stays."""
+        joined = _Joining(self, tracks).tracks()
+        ids = np.full(len(tracks), UNLINKED)
+        for number, rows in enumerate(sorted(joined, key=lambda rows: (tracks.frames[rows[0]], rows[0])), 1):
+            ids[rows] = number
+        return ids
+
+
+class _Joining:
+    """The pieces of one video, and what it costs to join each with those near it in time."""
+
+    def __init__(self, how: Relinker, tracks: Tracks) -> None:
+        self._how, self._frames, self._labels = how, tracks.frames, tracks.labels
+        left, top, right, bottom = tracks.boxes.T
+        self._heights = np.maximum(bottom - top, 1.0)
+        self._centers = np.stack([left + right, top + bottom], 1) / 2
+        self._pieces = dict(enumerate(_cut(tracks, how.max_overlap)))
+        self._when = {key: frozenset(self._frames[rows].tolist()) for key, rows in self._pieces.items()}
+        self._near: dict[int, set[int]] = {key: set() for key in self._pieces}
+        for one, other in self._neighbours():
+            self._near[one].add(other)
+            self._near[other].add(one)
+
+    def tracks(self) -> list[Tracklet]:
+        """The pieces once nothing more fits together."""
+        offers = [
+            (cost, one, other)
+            for one, others in self._near.items()
+            for other in others
+            if other < one and (cost := self._cost(one, other)) <= self._how.max_cost
+        ]
+        heapq.heapify(offers)
+        while offers:
+            _, one, other = heapq.heappop(offers)
+            if one in self._pieces and other in self._pieces:
+                for offer in self._join(one, other):
+                    heapq.heappush(offers, offer)
+        return list(self._pieces.values())
+
+    def _join(self, one: int, other: int) -> Iterator[tuple[float, int, int]]:
+        """Make one piece of two: what it costs to join it with others."""
+        key = max(self._pieces) + 1
+        rows = np.concatenate([self._pieces.pop(one), self._pieces.pop(other)])
+        self._pieces[key] = rows[np.argsort(self._frames[rows])]
+        self._when[key] = self._when.pop(one) | self._when.pop(other)
+        near = (self._near.pop(one) | self._near.pop(other)) - {one, other}
+        self._near[key] = {each for each in near if self._when[each].isdisjoint(self._when[key])}
+        for each in near:
+            self._near[each] -= {one, other}
+        for each in sorted(self._near[key]):
+            self._near[each].add(key)
+            if (cost := self._cost(key, each)) <= self._how.max_cost:
+                yield cost, key, each
+
+    def _neighbours(self) -> Iterator[tuple[int, int]]:
+        """Pairs of one class that have no frame in common and no more than `max_gap` between them."""
+        order = sorted(self._pieces, key=lambda key: self._frames[self._pieces[key][0]])
+        running: list[int] = []
+        for key in order:
+            first = self._frames[self._pieces[key][0]]
+            running = [
+                each for each in running if first - self._frames[self._pieces[each][-1]] <= self._how.max_gap
+            ]
+            for each in running:
+                is_alike = self._labels[self._pieces[each][0]] == self._labels[self._pieces[key][0]]
+                if is_alike and first > self._frames[self._pieces[each][-1]]:
+                    yield each, key
+            running.append(key)
+
+    def _cost(self, one: int, other: int) -> float:
+        """How far the boxes about the place where two pieces meet are from one straight path."""
+        how, frames = self._how, self._frames
+        a, b = self._pieces[one], self._pieces[other]
+        if frames[a[0]] > frames[b[0]]:
+            a, b = b, a
+        if (gap := int(frames[b[0]] - frames[a[-1]])) > 0:
+            a, b = a[-how.window :], b[: how.window]
+        else:  # within a gap of the other, or of both
+            is_near = (frames[a] >= frames[b[0]] - how.window) & (frames[a] <= frames[b[-1]] + how.window)
+            a, b, gap = a[is_near], b[: how.window], 1
+            if not len(a):
+                return np.inf
+        rows = np.concatenate([a, b])
+        times = frames[rows] - frames[rows].mean()
+        places = self._centers[rows] / np.median(self._heights[rows])
+        places = places - places.mean(0)
+        speed = times @ places / (times @ times + (how.noise / how.speed) ** 2)
+        off = np.square((places - times[:, None] * speed) / how.noise).sum(0) + np.square(speed / how.speed)
+        from_path = float(np.sqrt(off.max() / (len(rows) - 1)))
+        grown = abs(np.log(np.median(self._heights[a]) / np.median(self._heights[b]))) / how.size_noise
+        few = np.sqrt(1 / len(a) + 1 / len(b)) * (1 + 0.1 * gap)
+        return max(from_path, float(grown)) + how.doubt * float(few)
+
+
+def _cut(tracks: Tracks, max_overlap: float) -> Iterator[Tracklet]:
+    """The tracks in pieces without gaps, of frames in which the box lies on no other, or on one in all of them."""
+    meets = np.zeros(len(tracks), bool)
+    (linked,) = np.nonzero(tracks.track_ids != UNLINKED)
+    for rows in np.split(linked, np.flatnonzero(np.diff(tracks.frames[linked])) + 1):
+        overlaps = 1 - iou_costs(tracks.boxes[rows], tracks.boxes[rows])
+        np.fill_diagonal(overlaps, 0)
+        meets[rows] = overlaps.max(1, initial=0) > max_overlap
+    by_track = linked[np.lexsort((tracks.frames[linked], tracks.track_ids[linked]))]
+    ends = (
+        (np.diff(tracks.track_ids[by_track]) != 0)
+        | (np.diff(tracks.frames[by_track]) > 1)
+        | (np.diff(meets[by_track].astype(int)) != 0)
+    )
+    yield from (piece for piece in np.split(by_track, np.flatnonzero(ends) + 1) if len(piece))

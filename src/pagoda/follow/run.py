@@ -293,6 +293,8 @@ def _numbers_of_whole(
     if not num_frames:
         return []
     tracks = collector.tracks("", first_frame=0)
+    if not quiet:
+        print(f"joining the tracks of {counted(num_frames, 'frame')}", file=sys.stderr)
     ids = torch.from_numpy(Relinker().new_ids(tracks))
     return [ids[tracks.frame_slice(frame)] for frame in range(num_frames)]
 

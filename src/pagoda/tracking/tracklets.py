@@ -6,8 +6,10 @@ the fit of one path to both pieces in the place of likenesses that are learnt.
 """
 
 import heapq
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +19,23 @@ from pagoda.tracking.association import iou_costs
 
 Tracklet = np.ndarray
 """(n,) rows of one object, in the order of their frames"""
+
+
+class Sights(NamedTuple):
+    """Some sights of one object in sums, over frames t and places x, y: all that a straight path through them needs."""
+
+    n: int
+    """how many"""
+    height: float
+    """the median, in pixels"""
+    t: float
+    tt: float
+    x: float
+    tx: float
+    xx: float
+    y: float
+    ty: float
+    yy: float
 
 
 @checked
@@ -70,6 +89,29 @@ class Relinker:
             ids[rows] = number
         return ids
 
+    def cost(self, before: Sights, after: Sights, gap: int) -> float:
+        """Of taking both for one object, seen `gap` frames after it was seen last; `max_cost` or less is good enough.
+
+        Distances from the straight path that fits best, where an unusual speed is a distance, too, or the change of
+        height if that is larger; and the doubt.
+        """
+        n = before.n + after.n
+        height = (before.n * before.height + after.n * after.height) / n
+        t = (before.t + after.t) / n
+        tt = before.tt + after.tt - n * t * t
+        worst = 0.0
+        for x, tx, xx in (
+            (before.x + after.x, before.tx + after.tx, before.xx + after.xx),
+            (before.y + after.y, before.ty + after.ty, before.yy + after.yy),
+        ):
+            together, spread = (tx - t * x) / height, (xx - x * x / n) / height**2
+            speed = together / (tt + (self.noise / self.speed) ** 2)
+            off = spread - 2 * speed * together + speed**2 * tt
+            worst = max(worst, off / self.noise**2 + (speed / self.speed) ** 2)
+        grown = abs(math.log(before.height / after.height)) / self.size_noise
+        few = math.sqrt(1 / before.n + 1 / after.n) * (1 + 0.1 * gap)
+        return max(math.sqrt(worst / (n - 1)), grown) + self.doubt * few
+
 
 class _Joining:
     """The pieces of one video, and what it costs to join each with those near it in time."""
@@ -80,6 +122,8 @@ class _Joining:
         self._heights = np.maximum(bottom - top, 1.0)
         self._centers = np.stack([left + right, top + bottom], 1) / 2
         self._pieces = dict(enumerate(_cut(tracks, how.max_overlap)))
+        self._ends = {key: self._ends_of(rows) for key, rows in self._pieces.items()}
+        self._count = len(self._pieces)
         self._when = {key: frozenset(self._frames[rows].tolist()) for key, rows in self._pieces.items()}
         self._near: dict[int, set[int]] = {key: set() for key in self._pieces}
         for one, other in self._neighbours():
@@ -104,9 +148,10 @@ class _Joining:
 
     def _join(self, one: int, other: int) -> Iterator[tuple[float, int, int]]:
         """Make one piece of two: what it costs to join it with others."""
-        key = max(self._pieces) + 1
+        key, self._count = self._count, self._count + 1
         rows = np.concatenate([self._pieces.pop(one), self._pieces.pop(other)])
-        self._pieces[key] = rows[np.argsort(self._frames[rows])]
+        self._pieces[key] = rows = rows[np.argsort(self._frames[rows])]
+        self._ends[key] = self._ends_of(rows)
         self._when[key] = self._when.pop(one) | self._when.pop(other)
         near = (self._near.pop(one) | self._near.pop(other)) - {one, other}
         self._near[key] = {each for each in near if self._when[each].isdisjoint(self._when[key])}
@@ -134,27 +179,24 @@ class _Joining:
 
     def _cost(self, one: int, other: int) -> float:
         """How far the boxes about the place where two pieces meet are from one straight path."""
-        how, frames = self._how, self._frames
+        frames, window = self._frames, self._how.window
         a, b = self._pieces[one], self._pieces[other]
         if frames[a[0]] > frames[b[0]]:
-            a, b = b, a
+            one, other, a, b = other, one, b, a
         if (gap := int(frames[b[0]] - frames[a[-1]])) > 0:
-            a, b = a[-how.window :], b[: how.window]
-        else:  # within a gap of the other, or of both
-            is_near = (frames[a] >= frames[b[0]] - how.window) & (frames[a] <= frames[b[-1]] + how.window)
-            a, b, gap = a[is_near], b[: how.window], 1
-            if not len(a):
-                return np.inf
-        rows = np.concatenate([a, b])
-        times = frames[rows] - frames[rows].mean()
-        places = self._centers[rows] / np.median(self._heights[rows])
-        places = places - places.mean(0)
-        speed = times @ places / (times @ times + (how.noise / how.speed) ** 2)
-        off = np.square((places - times[:, None] * speed) / how.noise).sum(0) + np.square(speed / how.speed)
-        from_path = float(np.sqrt(off.max() / (len(rows) - 1)))
-        grown = abs(np.log(np.median(self._heights[a]) / np.median(self._heights[b]))) / how.size_noise
-        few = np.sqrt(1 / len(a) + 1 / len(b)) * (1 + 0.1 * gap)
-        return max(from_path, float(grown)) + how.doubt * float(few)
+            return self._how.cost(self._ends[one][1], self._ends[other][0], gap)
+        # It lies within a gap of the other, or each in one of the other's.
+        is_near = (frames[a] >= frames[b[0]] - window) & (frames[a] <= frames[b[-1]] + window)
+        return self._how.cost(self._sights(a[is_near]), self._ends[other][0], 1) if is_near.any() else np.inf
+
+    def _ends_of(self, rows: Tracklet) -> tuple[Sights, Sights]:
+        """The first sights of a piece, and the last."""
+        return self._sights(rows[: self._how.window]), self._sights(rows[-self._how.window :])
+
+    def _sights(self, rows: Tracklet) -> Sights:
+        t, (x, y) = self._frames[rows].astype(float), self._centers[rows].T
+        sums = (t, t * t, x, t * x, x * x, y, t * y, y * y)
+        return Sights(len(rows), float(np.median(self._heights[rows])), *(float(each.sum()) for each in sums))
 
 
 def _cut(tracks: Tracks, max_overlap: float) -> Iterator[Tracklet]:

@@ -214,7 +214,7 @@ def ours(each: Set, trials: int) -> Iterator[tuple[str, Run]]:
                 name = f"Pagoda {linker}{''.join(more)}"
                 run = partial(_ours, each, [settings] * len(each.videos))
                 yield name, run
-                yield f"{name}, relinked", partial(_relinked, run)
+                yield f"{name}, relinked", partial(_relinked, each, run, camera == "moving")
     if not each.train or trials == 0:
         return
     if "TUD" in each.name:
@@ -227,14 +227,14 @@ def ours(each: Set, trials: int) -> Iterator[tuple[str, Run]]:
     yield "Pagoda, tuned on other videos", lambda: _ours(each, settings)
 
 
-def _relinked(run: Run) -> tuple[list[list[Detections]], float]:
+def _relinked(each: Set, run: Run, has_camera: bool) -> tuple[list[list[Detections]], float]:
     links, speed = run()
     count = sum(len(linked) for video in links for linked in video)
     seconds, again = count / speed, []
-    for video in links:
+    for known, video in zip(each.videos, links, strict=True):
         tracks = Tracks.from_detections(video)
         begun = time.perf_counter()
-        ids = torch.from_numpy(Relinker().new_ids(tracks))
+        ids = torch.from_numpy(Relinker().new_ids(tracks, known.camera if has_camera else ()))
         seconds += time.perf_counter() - begun
         again.append([replace(one, track_ids=ids[tracks.frame_slice(f)]) for f, one in enumerate(video)])
     return again, count / seconds

@@ -21,6 +21,7 @@ from pagoda.pictures.read import PictureError
 from pagoda.stopping import Stopped
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
+from pagoda.tracking.tracklets import Relinker
 from pagoda.video.frames import VideoWriter
 
 pytestmark = pytest.mark.medium
@@ -297,6 +298,20 @@ def test_tracks_are_joined_once_the_video_is_known(video, tmp_path):
     assert {int(each) for linked in told for each in linked.track_ids} == {1, 2} and told[0].masks is not None
     unwritten = pagoda.track(SeesColours(), video, linker="reference", relink=True, quiet=True)
     assert equal(unwritten.tracks, result.tracks) and unwritten.table() == result.table()
+
+
+def test_tracks_are_joined_where_the_camera_would_have_stood(video, monkeypatch):
+    pytest.importorskip("cv2")
+    new_ids, moves = Relinker.new_ids, []
+    monkeypatch.setattr(
+        Relinker,
+        "new_ids",
+        lambda self, tracks, camera=(): (moves.append(camera), new_ids(self, tracks, camera))[1],
+    )
+    for camera in ("still", "moving"):
+        result = pagoda.track(SeesColours(), video, camera=camera, relink=True, quiet=True)
+        assert set(result.tracks.track_ids.tolist()) == {1, 2}
+    assert [len(each) for each in moves] == [0, NUM_FRAMES] and moves[1][3].shape == (2, 3)
 
 
 class StopsAt(SeesColours):

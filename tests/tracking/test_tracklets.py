@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pagoda.structures.labels import LabelMap
 from pagoda.structures.tracks import UNLINKED, Tracks
 from pagoda.tracking.linking import create_tracker
+from pagoda.tracking.motion import move_boxes
 from pagoda.tracking.tracklets import Relinker, _Joining
 
 pytestmark = pytest.mark.medium
@@ -93,6 +94,26 @@ def test_pieces_are_joined_along_one_straight_path_alone(what, joined):
     names = LabelMap.from_names(["person", "horse"])
     tracks = Tracks(frames, late.astype(int), boxes, np.ones(20), labels, names, num_frames=60)
     assert (len(set(Relinker().relink(tracks).track_ids.tolist())) == 1) == joined
+
+
+def test_paths_are_straight_where_the_camera_moves(walkers):
+    """It turns by a degree and comes nearer by a hundredth a frame, this way and that."""
+    truth, boxes, moves = crossing(walkers), [], []
+    seen_from = np.eye(3)
+    for frame in range(truth.num_frames):
+        turn, scale = 0.02 * (-1) ** (frame // 5), 1.01 ** ((-1) ** (frame // 7))
+        along, across = scale * np.cos(turn), scale * np.sin(turn)
+        step = np.array([[along, -across, 9 * (-1) ** (frame // 3)], [across, along, 2.0], [0, 0, 1]])
+        seen_from = step @ seen_from
+        moves.append(step[:2])
+        boxes.append(move_boxes(truth.boxes[truth.frame_slice(frame)], seen_from[:2]))
+    ids = np.where(truth.frames >= 14, 1 - truth.track_ids, truth.track_ids)
+    moved = replace(truth, boxes=np.concatenate(boxes), track_ids=ids)
+    found = Relinker().relink(moved, moves)
+    assert same_people(found, truth) and np.array_equal(found.boxes, moved.boxes)
+    assert not same_people(Relinker().relink(moved), truth)
+    with pytest.raises(ValueError, match="camera must be of 30 frames, got 3"):
+        Relinker().relink(moved, moves[:3])
 
 
 def test_a_fast_one_goes_on_with_its_number(walkers):

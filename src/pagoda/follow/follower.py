@@ -118,6 +118,8 @@ class FollowedFrame(NamedTuple):
     """detections, or the tubes of the clip about the frame, not linked"""
     linked: Detections
     """with track ids; -1 for objects that belong to no track (yet)"""
+    camera: np.ndarray | None = None
+    """(2, 3) what takes pixels of the frame before to this one; None where the camera is taken to stand still"""
 
 
 class VideoFollower:
@@ -184,15 +186,17 @@ class VideoFollower:
         waiting: deque[VideoFrame] = deque()  # a model of clips runs a few frames behind
         for found in islice(self._found(known, waiting), self.options.max_frames):
             frame = waiting.popleft()
-            yield FollowedFrame(frame, found, replace(self._linked(found, frame), file=frame.name))
+            linked, camera = self._linked(found, frame)
+            yield FollowedFrame(frame, found, replace(linked, file=frame.name), camera)
 
-    def _linked(self, found: Found, frame: VideoFrame) -> Detections:
+    def _linked(self, found: Found, frame: VideoFrame) -> tuple[Detections, np.ndarray | None]:
         worth = self._worth(found)
         if self._camera is None or not isinstance(self._tracker, StagedTracker):
-            return self._tracker.update(worth)
+            return self._tracker.update(worth), None
         objects = in_key_frame(worth)
         strong = objects.boxes[objects.scores >= self._tracker.min_score]
-        return self._tracker.update(worth, camera=self._camera.update(frame.picture, strong.numpy()))
+        moved = self._camera.update(frame.picture, strong.numpy())
+        return self._tracker.update(worth, camera=moved), moved
 
     def _worth(self, found: Found) -> Found:
         """What the linker is shown."""

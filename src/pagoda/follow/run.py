@@ -279,12 +279,14 @@ def _numbers_of_whole(
 
     What is found is kept in `log`, which holds the first `known` frames already, so that nothing is looked at twice.
     """
-    collector = TrackCollector()
+    collector, camera = TrackCollector(), []
 
     def take(number: int, each: FollowedFrame) -> None:
         if number >= known:
             log.add(each.found, seen=picture_hash(each.frame.picture))
         collector.add(each.linked)
+        if each.camera is not None:
+            camera.append(each.camera)
         if stops is not None:
             stops.check()
 
@@ -295,7 +297,7 @@ def _numbers_of_whole(
     tracks = collector.tracks("", first_frame=0)
     if not quiet:
         print(f"joining the tracks of {counted(num_frames, 'frame')}", file=sys.stderr)
-    ids = torch.from_numpy(Relinker().new_ids(tracks))
+    ids = torch.from_numpy(Relinker().new_ids(tracks, camera))
     return [ids[tracks.frame_slice(frame)] for frame in range(num_frames)]
 
 

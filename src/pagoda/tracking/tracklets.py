@@ -7,7 +7,7 @@ the fit of one path to both pieces in the place of likenesses that are learnt.
 
 import heapq
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -16,9 +16,12 @@ import numpy as np
 from pagoda.plain import check_counts, checked
 from pagoda.structures.tracks import UNLINKED, Tracks
 from pagoda.tracking.association import iou_costs
+from pagoda.tracking.motion import move_boxes
 
 Tracklet = np.ndarray
 """(n,) rows of one object, in the order of their frames"""
+FLAT = 1e-6
+"""pixels that boxes without any height have"""
 
 
 class Sights(NamedTuple):
@@ -77,13 +80,18 @@ class Relinker:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
 
-    def relink(self, tracks: Tracks) -> Tracks:
-        """The same objects, tracks numbered from 1 on in the order in which they begin."""
-        return replace(tracks, track_ids=self.new_ids(tracks))
+    def relink(self, tracks: Tracks, camera: Sequence[np.ndarray] = ()) -> Tracks:
+        """The same objects, tracks numbered from 1 on in the order in which they begin.
 
-    def new_ids(self, tracks: Tracks) -> np.ndarray:
+        `camera`: of each frame what takes pixels of the one before to it, (2, 3), as `tracking.camera` finds it out;
+        none: it stands still. Where it moves, straight paths are none in the picture. Raises ValueError for another
+        number of frames.
+        """
+        return replace(tracks, track_ids=self.new_ids(tracks, camera))
+
+    def new_ids(self, tracks: Tracks, camera: Sequence[np.ndarray] = ()) -> np.ndarray:
         """(N,) the number of each row's track; `UNLINKED` stays."""
-        joined = _Joining(self, tracks).tracks()
+        joined = _Joining(self, _steadied(tracks, camera) if len(camera) else tracks).tracks()
         ids = np.full(len(tracks), UNLINKED)
         for number, rows in enumerate(sorted(joined, key=lambda rows: (tracks.frames[rows[0]], rows[0])), 1):
             ids[rows] = number
@@ -119,7 +127,7 @@ class _Joining:
     def __init__(self, how: Relinker, tracks: Tracks) -> None:
         self._how, self._frames, self._labels = how, tracks.frames, tracks.labels
         left, top, right, bottom = tracks.boxes.T
-        self._heights = np.maximum(bottom - top, 1.0)
+        self._heights = np.maximum(bottom - top, FLAT)
         self._centers = np.stack([left + right, top + bottom], 1) / 2
         self._pieces = dict(enumerate(_cut(tracks, how.max_overlap)))
         self._ends = {key: self._ends_of(rows) for key, rows in self._pieces.items()}
@@ -197,6 +205,18 @@ class _Joining:
         t, (x, y) = self._frames[rows].astype(float), self._centers[rows].T
         sums = (t, t * t, x, t * x, x * x, y, t * y, y * y)
         return Sights(len(rows), float(np.median(self._heights[rows])), *(float(each.sum()) for each in sums))
+
+
+def _steadied(tracks: Tracks, camera: Sequence[np.ndarray]) -> Tracks:
+    """With boxes where they lie in the first frame's picture, as if that went on beyond its border."""
+    if len(camera) != tracks.num_frames:
+        raise ValueError(f"camera must be of {tracks.num_frames} frames, got {len(camera)}")
+    boxes, back = tracks.boxes.copy(), np.eye(3)
+    for frame, moved in enumerate(camera):
+        back = back @ np.linalg.inv(np.vstack([moved, [0, 0, 1]])) if frame else back
+        here = tracks.frame_slice(frame)
+        boxes[here] = move_boxes(boxes[here], back[:2])
+    return replace(tracks, boxes=boxes)
 
 
 def _cut(tracks: Tracks, max_overlap: float) -> Iterator[Tracklet]:

@@ -59,7 +59,7 @@ class Relinker:
 
     max_gap: int = 30
     """frames from the end of one piece to the beginning of the next, at most"""
-    max_overlap: float = 0.3
+    max_overlap: float = 0.2
     """IoU of two boxes of a frame from which on either may belong to the other's track"""
     noise: float = 0.06
     """heights by which boxes are off a straight path"""

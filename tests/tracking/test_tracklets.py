@@ -142,6 +142,32 @@ def test_numbers_that_say_nothing_are_refused():
             Relinker(**wrong)
 
 
+@given(st.integers(0, 10_000))
+@settings(max_examples=30, deadline=None)
+def test_the_distance_from_a_path_is_that_of_least_squares(walkers, seed):
+    """Two pieces of straight walks far into a video: one line through both, its slope drawn towards standing still."""
+    rng, how = np.random.default_rng(seed), Relinker(doubt=0.0, size_noise=1e6)
+    first, length, gap, more = rng.integers(1, 30_000), *rng.integers(1, 9, 3)
+    frames = np.concatenate([first + np.arange(length), first + length - 1 + gap + np.arange(more)])
+    centers = (
+        rng.uniform(0, 2000, 2)
+        + (frames - first)[:, None] * rng.normal(0, 4, 2)
+        + rng.normal(0, 3, (len(frames), 2))
+    )
+    half = np.array([10, 25])
+    boxes = np.concatenate([centers - half, centers + half], 1)
+    ids = (np.arange(len(frames)) >= length).astype(int)
+    tracks = Tracks(
+        frames, ids, boxes, np.ones(len(frames)), 0 * ids, walkers.PERSON, num_frames=int(frames[-1]) + 1
+    )
+    times = frames - frames.mean()
+    rows = np.vstack([np.stack([np.ones(len(frames)), times], 1) / how.noise, [0, 1 / how.speed]])
+    wanted = np.vstack([(centers - centers.mean(0)) / 50 / how.noise, [0, 0]])
+    left = np.square(rows @ np.linalg.lstsq(rows, wanted)[0] - wanted).sum(0).max()
+    expected = np.sqrt(left / (len(frames) - 1))
+    assert _Joining(how, tracks)._cost(0, 1) == pytest.approx(expected, rel=1e-5, abs=1e-4)
+
+
 def by_hand(how: Relinker, tracks: Tracks) -> list[list[int]]:
     """The slow twin: all costs anew after each join, the least one first."""
     joining = _Joining(how, tracks)

@@ -225,12 +225,10 @@ class ExportedInput(InputSpec):
         frames: tuple[int, ...],
         device: torch.device | str | None,
     ) -> ImageBatch:
-        if (
-            len(set(sizes)) == 1
-        ):  # nothing to fill; and the threads of torch would get in the way of the engine's
-            pixels = torch.from_numpy(
-                np.stack([picture.movedim(-3, 0).cpu().numpy() for picture in normalized])
-            )
+        if len(set(sizes)) == 1:
+            # Nothing is to be filled; and the threads of torch would get in the way of the engine's.
+            planes = [picture.movedim(-3, 0).cpu().numpy() for picture in normalized]
+            pixels = torch.from_numpy(np.stack(planes))
             return ImageBatch(pixels.to(device), torch.tensor(sizes, dtype=torch.long, device=device))
         height, width = (max(sides) for sides in zip(*sizes, strict=True))
         shape = (len(sizes), self.read_channels, *frames, height, width)

@@ -54,7 +54,7 @@ class TrackCommand(TileOptions, TrackOptions):
     The linker and its numbers for your videos: pagoda track tune --help
     """
 
-    common = ("out", "linker", "min_score", "classes", "tiles", "resume")
+    common = ("out", "linker", "relink", "min_score", "classes", "tiles", "resume")
 
     checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")]
     """a .safetensors file of a run, another program's checkpoint (file or address), or an exported .onnx or .xml"""

@@ -340,13 +340,11 @@ def _go_through(
     if not quiet:
         seconds = time.perf_counter() - started
         already = f", {num_known} of them known from before" if num_known else ""
+        told = f" in {seconds:.1f} s, {rate:.1f} per second" if number > num_known or not number else ""
         see = f"; see {out}" if out else ""
         if isinstance(follower.source, LiveSource) and follower.source.left_out:
             see = f"; {follower.source.left_out}{see}"
-        print(
-            f"{counted(number, 'frame')}{already} in {seconds:.1f} s, {rate:.1f} per second{see}",
-            file=sys.stderr,
-        )
+        print(f"{counted(number, 'frame')}{already}{told}{see}", file=sys.stderr)
     return number, failure
 
 

@@ -145,7 +145,7 @@ def export_int8(
     """Write `model` in int8 as MODEL.xml and MODEL.bin, if no more AP is lost than `max_ap_loss` points.
 
     Backbone, neck and heads compute in int8, weights per channel; the last layers of boxes, masks and keypoints, those
-    of two stages, group norms, decoding and suppression stay in fp32. The report is in the file's metadata ("int8") too.
+    of two stages, group norms, decoding and suppression stay in fp32. The report is in the metadata ("int8") too.
 
     Args:
         calibration: pictures of the kind the model will see, some 300: their activations set the scales.

@@ -117,8 +117,9 @@ that is there already `pagoda val MODEL.onnx --save-thresholds` puts them. A fil
 
 **`--opset 18 … 23`**, where a runtime asks for one.
 
-**`--int8 --calibrate DIR --data DIR`** keeps the last layers of boxes, masks and keypoints, decoding and suppression in
-fp32 and writes the file if it loses at most `--max-ap-loss` points (half a one), of boxes, masks and keypoints alike.
+**`--int8 --calibrate DIR --data DIR`** keeps the last layers of boxes, masks and keypoints, group norms, decoding and
+suppression in fp32 and writes the file if it loses at most `--max-ap-loss` points (half a one), of boxes, masks and
+keypoints alike.
 Beside the loss stands the 95 % interval that so many pictures allow, by bootstrap over the pictures: where it is wide,
 more annotated pictures would tell. The report stands in the file, too.
 

@@ -17,7 +17,7 @@ from pagoda_runtime.backends import CLIP, REMEDY, OpenedFile, check_detector
 from pagoda_runtime.detections import Detections
 from pagoda_runtime.errors import ModelFileError, PictureError
 from pagoda_runtime.model import Model, check_input
-from pagoda_runtime.pictures import to_picture
+from pagoda_runtime.together import see
 
 STARTING_SCORE = 0.9
 """from which score on people are followed through clips, as `pagoda track` has it"""
@@ -150,18 +150,17 @@ class ClipModel(Model):
 
     def _known(self, source: Any, window: "_Window") -> "_Frame":
         """A frame with what is kept of it: the features of the file of frames, or else its pixels."""
-        picture, name = to_picture(source, self.input_spec.read_channels)
-        size = (picture.shape[0], picture.shape[1])
-        if window.size not in (None, size):
+        seen = see(source, self.input_spec)
+        if window.size not in (None, seen.size):
             raise PictureError(
-                f"frame {window.count} has (height, width) {size}, the ones before {window.size}; frames of one video"
-                " must have one size"
+                f"frame {window.count} has (height, width) {seen.size}, the ones before {window.size}; frames of one"
+                " video must have one size"
             )
-        pixels = self.input_spec.prepare(picture)[None]
+        pixels = seen.pixels[None]
         looking = self._frames or self._opened
-        check_input(looking.input_shape, (looking.input_shape[0] or 1, *pixels.shape[1:]), size)
+        check_input(looking.input_shape, (looking.input_shape[0] or 1, *pixels.shape[1:]), seen.size)
         known = pixels if self._frames is None else self._frames.run(pixels)["features"]
-        return _Frame(known, picture[..., :3], name, (pixels.shape[2], pixels.shape[3]))
+        return _Frame(known, seen.picture[..., :3], seen.name, (pixels.shape[2], pixels.shape[3]))
 
     def _about(self, key: int, window: "_Window", min_score: float | np.ndarray) -> Detections:
         """The objects of a frame in pixels of the video."""

@@ -225,14 +225,11 @@ class ExportedInput(InputSpec):
         frames: tuple[int, ...],
         device: torch.device | str | None,
     ) -> ImageBatch:
-        if len(set(sizes)) == 1:
-            # Nothing is to be filled; and the threads of torch would get in the way of the engine's.
-            planes = [picture.movedim(-3, 0).cpu().numpy() for picture in normalized]
-            pixels = torch.from_numpy(np.stack(planes))
-            return ImageBatch(pixels.to(device), torch.tensor(sizes, dtype=torch.long, device=device))
         height, width = (max(sides) for sides in zip(*sizes, strict=True))
         shape = (len(sizes), self.read_channels, *frames, height, width)
-        pixels = torch.zeros(shape, dtype=torch.uint8, device=device)
+        pixels = np.zeros(shape, np.uint8)  # the threads of torch would get in the way of the engine's
         for image, (picture, (h, w)) in enumerate(zip(normalized, sizes, strict=True)):
-            pixels[image, ..., :h, :w] = picture.movedim(-3, 0)
-        return ImageBatch(pixels, torch.tensor(sizes, dtype=torch.long, device=pixels.device))
+            pixels[image, ..., :h, :w] = picture.movedim(-3, 0).cpu().numpy()
+        return ImageBatch(
+            torch.from_numpy(pixels).to(device), torch.tensor(sizes, dtype=torch.long, device=device)
+        )

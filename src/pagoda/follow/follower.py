@@ -175,28 +175,32 @@ class VideoFollower:
         if self._appearance is not None and tiles is not None:
             raise ValueError("appearance is of whole frames; leave it out, or the tiles")
 
-    def frames(self, known: Iterable[Found] = ()) -> Iterator[FollowedFrame]:
-        """Every frame in order; `known` is what was found in the first of them, at which the model then does not look.
+    def frames(self, known: Iterable[Found] = (), tracker: Tracker | None = None) -> Iterator[FollowedFrame]:
+        """Every frame in order; `known` is what was found in the first of them, at which the model then does not look,
+        and `tracker` links in the place of the follower's own.
 
         Raises PictureError where a frame cannot be read, after all that come before it.
         """
-        self._tracker.reset()
+        tracker = tracker or self._tracker
+        tracker.reset()
         if self._camera is not None:
             self._camera.reset()
         waiting: deque[VideoFrame] = deque()  # a model of clips runs a few frames behind
         for found in islice(self._found(known, waiting), self.options.max_frames):
             frame = waiting.popleft()
-            linked, camera = self._linked(found, frame)
+            linked, camera = self._linked(found, frame, tracker)
             yield FollowedFrame(frame, found, replace(linked, file=frame.name), camera)
 
-    def _linked(self, found: Found, frame: VideoFrame) -> tuple[Detections, np.ndarray | None]:
+    def _linked(
+        self, found: Found, frame: VideoFrame, tracker: Tracker
+    ) -> tuple[Detections, np.ndarray | None]:
         worth = self._worth(found)
-        if self._camera is None or not isinstance(self._tracker, StagedTracker):
-            return self._tracker.update(worth), None
+        if self._camera is None or not isinstance(tracker, StagedTracker):
+            return tracker.update(worth), None
         objects = in_key_frame(worth)
-        strong = objects.boxes[objects.scores >= self._tracker.min_score]
+        strong = objects.boxes[objects.scores >= tracker.min_score]
         moved = self._camera.update(frame.picture, strong.numpy())
-        return self._tracker.update(worth, camera=moved), moved
+        return tracker.update(worth, camera=moved), moved
 
     def _worth(self, found: Found) -> Found:
         """What the linker is shown."""

@@ -10,8 +10,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from pagoda.beside import Behind
 from pagoda.files.lock import hold_folder
@@ -25,8 +24,8 @@ from pagoda.progress import Progress
 from pagoda.stopping import Stopped, StopRequests
 from pagoda.structures.instances import Detections
 from pagoda.structures.tracks import UNLINKED, Tracks
-from pagoda.tracking.tracker import Found
-from pagoda.tracking.tracklets import Relinker
+from pagoda.tracking.tracker import Found, Tracker
+from pagoda.tracking.tracklets import KnownTracks, Relinker
 from pagoda.video.frames import VideoSource
 from pagoda.video.live import LiveSource
 
@@ -156,9 +155,9 @@ def _follow(follower: VideoFollower, on_frame: OnFrame | None, quiet: bool) -> F
     if not follower.options.relink:
         return _follow_known(follower, on_frame, quiet)
     with TemporaryDirectory() as folder, FoundWriter(Path(folder, RECORD), {}) as log:
-        numbers = _numbers_of_whole(follower, log, quiet=quiet)
-        known = read_found(log.path, follower.model.label_map, num_frames=len(numbers))
-        return _follow_known(follower, on_frame, quiet, known, numbers)
+        ids = _ids_of_whole(follower, log, quiet=quiet)
+        known = read_found(log.path, follower.model.label_map, num_frames=len(ids))
+        return _follow_known(follower, on_frame, quiet, known, ids)
 
 
 def _follow_known(
@@ -166,18 +165,19 @@ def _follow_known(
     on_frame: OnFrame | None,
     quiet: bool,
     known: Iterable[Found] = (),
-    numbers: Sequence[Tensor] = (),
+    ids: Sequence[np.ndarray] = (),
 ) -> FollowedVideo:
-    """Follow without a folder; `numbers` as `_numbers_of_whole` gives them, of the frames in which all is known."""
+    """Follow without a folder; `ids` as `_ids_of_whole` gives them, of the frames in which all is known."""
     summaries, first = TrackSummaries(), follower.source.first_frame
 
     def take(number: int, each: FollowedFrame) -> None:
-        each = _numbered(each, numbers, number)
         summaries.add(_followed(each.linked), first + number)
         if on_frame is not None:
             on_frame(each)
 
-    num_frames, failure = _go_through(follower, known, take, num_known=len(numbers), quiet=quiet)
+    num_frames, failure = _go_through(
+        follower, known, take, num_known=len(ids), tracker=_tracker_of(ids), quiet=quiet
+    )
     return FollowedVideo(None, num_frames, follower.source.left_out, failure, False, summaries)
 
 
@@ -239,13 +239,12 @@ def _follow_into(
             FoundWriter(record, about, keep_frames=known) as log,
             Behind() as behind,
         ):
-            numbers: Sequence[Tensor] = ()
+            ids: Sequence[np.ndarray] = ()
             if follower.options.relink:
-                numbers = _numbers_of_whole(follower, log, known, stops=stops, quiet=quiet)
-                known = len(numbers)
+                ids = _ids_of_whole(follower, log, known, stops=stops, quiet=quiet)
+                known = len(ids)
 
             def take(number: int, each: FollowedFrame) -> None:
-                each = _numbered(each, numbers, number)
                 if number >= known:
                     log.add(each.found, seen=picture_hash(each.frame.picture))
                 add = partial(outputs.add, each.linked, each.frame.picture, each.frame.seconds)
@@ -255,7 +254,9 @@ def _follow_into(
                 stops.check()
 
             before = read_found(record, model.label_map, num_frames=known)
-            _, failure = _go_through(follower, before, take, num_known=known, out=out, quiet=quiet)
+            _, failure = _go_through(
+                follower, before, take, num_known=known, tracker=_tracker_of(ids), out=out, quiet=quiet
+            )
     except KeyboardInterrupt as stop:
         signum = getattr(stop, "signum", signal.SIGINT)
         said = _how_to_go_on(record, read_about(record)[1], wording)
@@ -267,48 +268,47 @@ def _follow_into(
     return FollowedVideo(out, outputs.num_frames, source.left_out, failure, is_resumable, outputs.summaries)
 
 
-def _numbers_of_whole(
+def _ids_of_whole(
     follower: VideoFollower,
     log: FoundWriter,
     known: int = 0,
     *,
     stops: StopRequests | None = None,
     quiet: bool,
-) -> list[Tensor]:
-    """Of every frame the track ids that its linked objects get once the video is known to its end.
+) -> list[np.ndarray]:
+    """Of every frame the track ids that its objects get once the video is known to its end.
 
     What is found is kept in `log`, which holds the first `known` frames already, so that nothing is looked at twice.
     """
-    collector, camera = TrackCollector(), []
+    collector, camera, ids = TrackCollector(), [], []
 
     def take(number: int, each: FollowedFrame) -> None:
         if number >= known:
             log.add(each.found, seen=picture_hash(each.frame.picture))
         collector.add(each.linked)
+        assert each.linked.track_ids is not None
+        ids.append(each.linked.track_ids.numpy().copy())
         if each.camera is not None:
             camera.append(each.camera)
         if stops is not None:
             stops.check()
 
     before = read_found(log.path, follower.model.label_map, num_frames=known)
-    num_frames, _ = _go_through(follower, before, take, num_known=known, quiet=quiet)
-    if not num_frames:
+    _go_through(follower, before, take, num_known=known, quiet=quiet)
+    if not ids:
         return []
     tracks = collector.tracks("", first_frame=0)
     if not quiet:
-        print(f"joining the tracks of {counted(num_frames, 'frame')}", file=sys.stderr)
-    ids = torch.from_numpy(Relinker().new_ids(tracks, camera))
-    return [ids[tracks.frame_slice(frame)] for frame in range(num_frames)]
+        print(f"joining the tracks of {counted(len(ids), 'frame')}", file=sys.stderr)
+    joined = Relinker().new_ids(tracks, camera)
+    for frame, of_frame in enumerate(ids):
+        of_frame[of_frame != UNLINKED] = joined[tracks.frame_slice(frame)]
+    return ids
 
 
-def _numbered(each: FollowedFrame, numbers: Sequence[Tensor], number: int) -> FollowedFrame:
-    """The frame, its tracks called as `numbers` say, where there are any."""
-    if number >= len(numbers):
-        return each
-    assert each.linked.track_ids is not None
-    ids = each.linked.track_ids.clone()
-    ids[ids != UNLINKED] = numbers[number]
-    return each._replace(linked=replace(each.linked, track_ids=ids))
+def _tracker_of(ids: Sequence[np.ndarray]) -> Tracker | None:
+    """What says so in the place of the follower's own; None where nothing is known."""
+    return KnownTracks(ids) if ids else None
 
 
 def _go_through(
@@ -317,6 +317,7 @@ def _go_through(
     take: Callable[[int, FollowedFrame], None],
     *,
     num_known: int = 0,
+    tracker: Tracker | None = None,
     out: Path | None = None,
     quiet: bool,
 ) -> tuple[int, str]:
@@ -328,7 +329,7 @@ def _go_through(
         if isinstance(follower.source, LiveSource):
             follower.source.attend(say=bar.say)
         try:
-            for each in follower.frames(known):
+            for each in follower.frames(known, tracker):
                 # Frames that are known say nothing of how quick the model is.
                 started = time.perf_counter() if number < num_known else started
                 take(number, each)

@@ -14,9 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from pagoda.plain import check_counts, checked
+from pagoda.structures.instances import Detections
 from pagoda.structures.tracks import UNLINKED, Tracks
 from pagoda.tracking.association import iou_costs
 from pagoda.tracking.motion import move_boxes
+from pagoda.tracking.tracker import Found, in_key_frame, with_track_ids
 
 Tracklet = np.ndarray
 """(n,) rows of one object, in the order of their frames"""
@@ -119,6 +121,32 @@ class Relinker:
         grown = abs(math.log(before.height / after.height)) / self.size_noise
         few = math.sqrt(1 / before.n + 1 / after.n) * (1 + 0.1 * gap)
         return max(math.sqrt(worst / (n - 1)), grown) + self.doubt * few
+
+
+class KnownTracks:
+    """A linker that was told the (N,) track ids of every frame beforehand; what comes after belongs to no track.
+
+    >>> import torch
+    >>> from pagoda.structures.labels import LabelMap
+    >>> two = Detections(torch.zeros(2, 4), torch.ones(2), torch.zeros(2).long(), (9, 9), LabelMap.numbered(1))
+    >>> linker = KnownTracks([np.array([7, UNLINKED])])
+    >>> [linker.update(two).track_ids.tolist() for _ in range(2)]
+    [[7, -1], [-1, -1]]
+    """
+
+    def __init__(self, ids: Sequence[np.ndarray]) -> None:
+        self._ids = ids
+        self.reset()
+
+    def reset(self) -> None:
+        """See `Tracker.reset`."""
+        self._left = iter(self._ids)
+
+    def update(self, found: Found) -> Detections:
+        """See `Tracker.update`."""
+        objects = in_key_frame(found)
+        ids = next(self._left, None)
+        return with_track_ids(objects, np.full(len(objects), UNLINKED) if ids is None else ids)
 
 
 class _Joining:

@@ -501,3 +501,27 @@ def test_export_and_half_precision(name: str) -> None:
 def test_bad_options_are_explained(options: dict, message: str) -> None:
     with torch.device("meta"), pytest.raises(ValueError, match=message):
         ResNet(**options)
+
+
+def test_pictures_go_through_the_largest_maps_in_parts_where_caches_are_spared():
+    """Five of which two fit: the same features, of no more pictures at a time; deeper stages see all five."""
+    network, pictures = awake(ResNet(18, levels=(2, 3), body=NARROW)), torch.rand(5, 3, 120, 320)
+    seen = {"layer1": [], "layer2": []}
+    for name, sizes in seen.items():
+        network.get_submodule(name).register_forward_hook(lambda _, x, y, sizes=sizes: sizes.append(len(y)))
+    with torch.no_grad():
+        whole = network(pictures)
+        network.spares_caches = True
+        parts = network(pictures)
+    assert seen == {"layer1": [5, 2, 2, 1], "layer2": [5, 5]}
+    for level, features in parts.items():
+        torch.testing.assert_close(features, whole[level])
+
+
+def test_where_caches_are_spared_a_batch_of_any_size_can_be_exported():
+    network = awake(ResNet(18, levels=(2,), body=NARROW))
+    network.spares_caches = True
+    any_number = {0: torch.export.Dim("pictures")}
+    exported = torch.export.export(network, (torch.rand(5, 3, 120, 320),), dynamic_shapes=(any_number,)).module()
+    pictures = torch.rand(3, 3, 120, 320)
+    torch.testing.assert_close(exported(pictures)[2], network(pictures)[2])

@@ -85,6 +85,11 @@ def test_a_copy_is_in_evaluation_mode_as_a_whole():
     assert not any(module.training for module in quick.modules()) and evaluating(quick) is quick
 
 
+def test_the_largest_maps_of_a_batch_stay_in_the_caches():
+    model = trained("fcos_resnet18_fpn", "batch")
+    assert optimize(model).backbone.spares_caches and not model.backbone.spares_caches
+
+
 @pytest.mark.parametrize("norm", ["frozen", "batch"])
 def test_folded_clips_equal_the_original(norm):
     model, batch = of_clips("3d", norm), clips()

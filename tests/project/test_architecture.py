@@ -122,7 +122,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {
         "detectors", "weights", "zoo", "zoo.flavours", "convert.architecture", "convert.names", "convert.darknet",
     },
-    "exporting": CONVENTIONS | {"layers", "detectors", "pictures", "machine", "evaluation.coco"},
+    "exporting": CONVENTIONS | {"layers", "backbones", "detectors", "pictures", "machine", "evaluation.coco"},
     "exporting.clips": CONVENTIONS | {"detectors", "exporting"},
     "models": MODELS - {"models", "transfer"} | {"machine", "exporting", "exporting.clips"},
     "transfer": MODELS - {"transfer"} | {"convert.names"},

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Self
 
+import torch
 from torch import Tensor, nn
 
 from pagoda.backbones.resnet_blocks import BasicBlock, Bottleneck, Residual, Style, build_conv
@@ -26,6 +27,8 @@ DEPTHS = {
     101: ((3, 4, 23, 3), True),
     152: ((3, 8, 36, 3), True),
 }
+CACHED_PIXELS = 240 * 320
+"""of pictures that go through the largest maps together, where processors are spared"""
 
 
 @checked
@@ -55,6 +58,10 @@ class ResNet(nn.Module):
     >>> body.channels, body.strides
     ({2: 64, 3: 128}, {2: 4, 3: 4})
     """
+
+    spares_caches = False
+    """whether a processor takes a batch through stem and first stage `CACHED_PIXELS` at a time, to the same features:
+    its caches hold the maps of one picture, hardly those of eight. For inference: norms that learn need all of it"""
 
     def __init__(
         self,
@@ -140,13 +147,20 @@ class ResNet(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        pyramid = {}
+        x, pyramid = self._level_2(images), {}
         for level, stage in self.stages().items():
-            x = stage(x)
+            x = stage(x) if level > 2 else x
             if level in self.channels:
                 pyramid[level] = x
         return pyramid
+
+    def _level_2(self, images: Tensor) -> Tensor:
+        """What comes out of stem and first stage, which have the largest maps."""
+        if self.spares_caches and images.device.type == "cpu" and not torch.compiler.is_compiling():
+            together = max(1, CACHED_PIXELS // (images.shape[-2] * images.shape[-1]))
+            if len(images) > together:
+                return torch.cat([self._level_2(part) for part in images.split(together)])
+        return self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(images)))))
 
 
 @checked

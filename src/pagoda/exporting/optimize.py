@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from pagoda.backbones.resnet import ResNet
 from pagoda.detectors.contract import Detector
 from pagoda.layers.darknet import DarknetBatchNorm2d
 from pagoda.layers.memory_format import CHANNELS_LAST, order_weights
@@ -63,7 +64,10 @@ def quicken(model: Detector, *, dtype: torch.dtype = torch.float32, channels_las
         if next(part.parameters(), None) is not None:
             order_weights(part.to(dtype=dtype), channels_last=channels_last)
     # Networks over clips are entered frame by frame, and see to it themselves (`ResNet3D.frame_features`).
-    model.get_submodule("backbone").register_forward_pre_hook(CastInput(dtype, channels_last))
+    backbone = model.get_submodule("backbone")
+    backbone.register_forward_pre_hook(CastInput(dtype, channels_last))
+    if isinstance(backbone, ResNet):
+        backbone.spares_caches = True
     return model
 
 

@@ -244,11 +244,13 @@ def _follow_into(
                 ids = _ids_of_whole(follower, log, known, stops=stops, quiet=quiet)
                 known = len(ids)
 
-            def take(number: int, each: FollowedFrame) -> None:
+            def write(number: int, each: FollowedFrame) -> None:
                 if number >= known:
                     log.add(each.found, seen=picture_hash(each.frame.picture))
-                add = partial(outputs.add, each.linked, each.frame.picture, each.frame.seconds)
-                behind.do(add, waiting=follower.together(each.frame))
+                outputs.add(each.linked, each.frame.picture, each.frame.seconds)
+
+            def take(number: int, each: FollowedFrame) -> None:
+                behind.do(partial(write, number, each), waiting=follower.together(each.frame))
                 if on_frame is not None:
                     on_frame(each)
                 stops.check()

@@ -19,6 +19,7 @@ from pagoda.detectors.contract import Detector
 from pagoda.evaluation.coco.operating import OperatingOptions
 from pagoda.evaluation.coco.result import DetectionResult
 from pagoda.evaluation.runner import evaluate
+from pagoda.exporting.optimize import optimize
 from pagoda.files.lock import hold_folder
 from pagoda.machine import choose_precision, find_device
 from pagoda.plain import JsonObject
@@ -278,9 +279,9 @@ def _run(
 
         def validate(current: Detector, progress: MakeBar) -> DetectionResult:
             bar = progress("validating", len(val_data))
-            return evaluate(
-                current, val_data, batch_size=settings.batch_size, progress=bar, operating=REPORTED
-            )
+            # What is cut among processes cannot be copied.
+            quick = current if settings.shard else optimize(current)
+            return evaluate(quick, val_data, batch_size=settings.batch_size, progress=bar, operating=REPORTED)
 
         trainer = Trainer(
             model,

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# torchvision 0.29.1 (transforms.v2): the transforms of KeyPoints do not agree on what a coordinate is. Flips and elastic
-# displacement count pixels from their centres (x becomes width - 1 - x); resizing, rotating, shearing and perspective
-# count from the picture's edge (x becomes x * scale, or width - x where it is turned by 180 degrees), as those of
-# BoundingBoxes do throughout. So no way of writing keypoints down stays on the object: one flip moves those counted from
-# the edge by a pixel beside their box and their picture, one resize to twice the size those counted from centres by half
-# a pixel, and to flip both ways is not to turn by 180 degrees. A keypoint at the right or lower edge, x = width, which
-# COCO's boxes may have, becomes -1 when it is flipped.
+# torchvision 0.29.1 (transforms.v2): the transforms of KeyPoints do not agree on what a coordinate is. Flips and
+# elastic displacement count pixels from their centres (x becomes width - 1 - x); resizing, rotating, shearing and
+# perspective count from the picture's edge (x becomes x * scale, or width - x where it is turned by 180 degrees), as
+# those of BoundingBoxes do throughout. So no way of writing keypoints down stays on the object: one flip moves those
+# counted from the edge by a pixel beside their box and their picture, one resize to twice the size those counted from
+# centres by half a pixel, and to flip both ways is not to turn by 180 degrees. A keypoint at the right or lower edge,
+# x = width, which COCO's boxes may have, becomes -1 when it is flipped.
 #
-# Output seen:  a dot of 3 x 3 pixels, where its middle is afterwards: in the picture, by its box, by its keypoint; and by
-#               a keypoint that was written down half a pixel less, counted from the centres of pixels
+# Output seen:  where the middle of a dot of 3 x 3 pixels is afterwards: in the picture, by its box, by its keypoint;
+#               and by a keypoint that was written down half a pixel less, counted from the centres of pixels
 #               flipped             (47.5, 7.5)  (47.5, 7.5)  (46.5, 7.5)  (47.0, 7.0)
 #               turned by 90        (7.5, 47.5)  (7.5, 47.5)  (7.5, 47.5)  (7.0, 48.0)
 #               flipped both ways   (47.5, 33.5)  (47.5, 33.5)  (46.5, 32.5)  (47.0, 33.0)
@@ -59,7 +59,10 @@ seen = {}
 for name, way in WAYS.items():
     corners = way(box).as_subclass(torch.Tensor)
     seen[name] = (
-        middle(way(shown)), place((corners[:, :2] + corners[:, 2:]) / 2), place(way(from_edges)), place(way(from_centres)),
+        middle(way(shown)),
+        place((corners[:, :2] + corners[:, 2:]) / 2),
+        place(way(from_edges)),
+        place(way(from_centres)),
     )
     print(f"{name:<18} ", "  ".join(map(str, seen[name])))
 edge = tv_tensors.KeyPoints(torch.tensor([[61.0, 7.5]]), canvas_size=SIZE)

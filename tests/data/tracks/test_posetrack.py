@@ -1,6 +1,7 @@
 """PoseTrack's two layouts, read and written; poses of other models brought to its joints."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -258,3 +259,56 @@ def test_skeletons_have_sides_and_bones():
     assert len(POSETRACK_17.flip_pairs) == 7 and len(POSETRACK_15.flip_pairs) == 6
     assert {name for k, name in enumerate(POSETRACK_17.names) if k in (1, 2)} == {"head_bottom", "head_top"}
     assert not {1, 2} & {k for pair in POSETRACK_17.flip_pairs for k in pair}, "the head is not mirrored"
+
+
+CELLS = LabelMap(("RBC", "WBC"), (3, 9))
+
+
+def cells(**more) -> dict:
+    annotations = [
+        {"id": n, "image_id": 1, "track_id": n, "bbox": [n, 2, 3, 4], "category_id": category}
+        for n, category in enumerate((9, 3, 9), 1)
+    ]
+    categories = [{"id": i, "name": name} for i, name in zip(CELLS.category_ids, CELLS.names, strict=True)]
+    return {"images": [image(1)], "annotations": annotations, "categories": categories, **more}
+
+
+def test_boxes_of_several_classes_come_back_as_they_were_written(tmp_path):
+    linked = replace(
+        tracks(np.zeros((3, 0, 2)), CELLS, ids=[1, 2, 3]), labels=np.array([1, 0, 1]), keypoints=None
+    )
+    write_posetrack(linked, tmp_path / "walk.json")
+    (back,) = read_posetrack(tmp_path / "walk.json")
+    assert back.label_map == CELLS and back.labels.tolist() == [1, 0, 1]
+    assert back.keypoints is None and back.keypoint_scores is None
+    np.testing.assert_allclose(back.boxes, linked.boxes)
+
+
+def test_a_single_class_without_poses_keeps_its_name(tmp_path):
+    content = cells(categories=[{"id": 9, "name": "cell"}])
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    (read,) = read_posetrack(tmp_path / "a.json")
+    assert read.label_map.names == ("cell",) and read.labels.tolist() == [0, 0, 0] and read.keypoints is None
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (
+            {"categories": [{"id": 3, "name": "RBC"}, {"id": 4, "name": "WBC"}]},
+            "annotation 1 .*category_id 9 is none",
+        ),
+        (
+            {"categories": [{"id": 3, "name": "RBC"}, {"id": "x", "name": "WBC"}]},
+            "categories: .*whole number id",
+        ),
+        (
+            {"annotations": [{"id": 1, "image_id": 1, "track_id": 1, "category_id": 3}]},
+            "neither a bbox nor keypoints",
+        ),
+    ],
+)
+def test_classes_that_are_none_are_named(tmp_path, more, message):
+    (tmp_path / "a.json").write_text(json.dumps(cells(**more)))
+    with pytest.raises(ValueError, match=message):
+        read_posetrack(tmp_path / "a.json")

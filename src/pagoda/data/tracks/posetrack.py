@@ -14,7 +14,7 @@ from pagoda.data.tracks.posetrack_entries import (
     images_in_order,
     person_of_2018,
 )
-from pagoda.files.text import one_line, read_json
+from pagoda.files.text import as_whole, one_line, read_json
 from pagoda.ops.boxes import xywh_to_xyxy
 from pagoda.places import told_at
 from pagoda.plain import JsonObject
@@ -26,7 +26,8 @@ _OF_ANY_VIDEO = re.compile(r"posetrack18(-\d+)?")
 
 
 def read_posetrack(source: str | Path, *, content: object = None) -> list[Tracks]:
-    """The videos of a JSON file, or of all those in a folder, with PoseTrack's 15 (2017) or 17 (2018) joints.
+    """The videos of a JSON file, or of all those in a folder, with PoseTrack's 15 (2017) or 17 (2018) joints, or boxes
+    alone where the file of 2018 has no poses; several categories are as many classes.
 
     A video is named after its file, or where a file holds several, or is called posetrack18.json, by its id. Joints
     that are not there are nan. `content`: what was read from the file already. Raises ValueError with the file's name
@@ -102,20 +103,22 @@ def _tracks_of_2017(entries: list[dict], name: str) -> Tracks:
 
 
 def _videos_of_2018(data: JsonObject, stem: str) -> list[Tracks]:
-    label_map = _labels_of_2018(data)
     images, annotations = _listed(data, "images"), _listed(data, "annotations")
+    categories = _listed(data, "categories") if data.get("categories") else []
+    label_map = _labels_of_2018(categories, annotations)
+    num_keypoints = 0 if label_map.skeleton is None else len(label_map.skeleton)
     videos: dict[str, list[dict]] = {}
     for image in images:
         videos.setdefault(str(image.get("vid_id", stem)), []).append(image)
     names = _names_of_videos(list(videos), stem)
-    per_image: dict[int | str, list[PersonOf2018]] = {id_of(image, "id"): [] for image in images}
-    assert label_map.skeleton is not None
+    per_image: dict[int | str, list[tuple[int, PersonOf2018]]] = {id_of(image, "id"): [] for image in images}
     for annotation in annotations:
         number = id_of(annotation, "image_id")
         if number not in per_image:
             raise ValueError(f"an annotation belongs to image {number}, which is not in 'images'")
         with told_at(f"annotation {annotation.get('id')} of image {number}"):
-            per_image[number].append(person_of_2018(annotation, len(label_map.skeleton)))
+            label = _label_of(annotation, label_map) if len(label_map) > 1 else 0
+            per_image[number].append((label, person_of_2018(annotation, num_keypoints)))
     return [
         _tracks_of_2018(images, per_image, label_map, name)
         for name, images in zip(names, videos.values(), strict=True)
@@ -137,42 +140,65 @@ def _names_of_videos(ids: list[str], stem: str) -> list[str]:
     return names
 
 
-def _labels_of_2018(data: JsonObject) -> LabelMap:
-    categories = data.get("categories") or [{}]
-    names = tuple(categories[0].get("keypoints") or POSETRACK_17.names)
+def _labels_of_2018(categories: list[dict], annotations: list[dict]) -> LabelMap:
+    """The classes of a file; without a skeleton where no category and no annotation knows of keypoints."""
+    with_points = next((each["keypoints"] for each in categories if each.get("keypoints")), None)
+    names = tuple(with_points or POSETRACK_17.names)
     known = {POSETRACK_17.names: PERSON_17, POSETRACK_15.names: PERSON_15}
     if names not in known:
         raise ValueError(
             f"keypoints must be PoseTrack's 17 or 15, in its order; got {len(names)}: {', '.join(names)}"
         )
-    return known[names]
+    has_poses = with_points is not None or any(each.get("keypoints") for each in annotations)
+    if len(categories) <= 1 and (has_poses or not annotations or not categories):
+        return known[names]
+    with told_at("categories"):
+        ids = [as_whole(each.get("id")) for each in categories]
+        if None in ids or not all(each.get("name") for each in categories):
+            raise ValueError(f"each needs a whole number id and a name, got {str(categories)[:100]}")
+        skeleton = known[names].skeleton if has_poses else None
+        return LabelMap(tuple(one_line(str(each["name"])) for each in categories), tuple(ids), skeleton)
+
+
+def _label_of(annotation: dict, label_map: LabelMap) -> int:
+    category = annotation.get("category_id")
+    if category not in label_map.category_ids:
+        raise ValueError(f"category_id {category} is none of the categories {label_map.category_ids}")
+    return label_map.category_ids.index(category)
 
 
 def _tracks_of_2018(
-    images: list[dict], per_image: dict[int | str, list[PersonOf2018]], label_map: LabelMap, name: str
+    images: list[dict],
+    per_image: dict[int | str, list[tuple[int, PersonOf2018]]],
+    label_map: LabelMap,
+    name: str,
 ) -> Tracks:
     frames = sorted(images_in_order(images), key=lambda frame: frame.place)
-    rows = [(index, person) for index, frame in enumerate(frames) for person in per_image[frame.image_id]]
-    assert label_map.skeleton is not None
-    triples = np.array([person.triples for _, person in rows]).reshape(-1, len(label_map.skeleton), 3)
-    points = triples[..., :2].copy()
-    points[(triples == 0).all(-1)] = np.nan
-    boxes = np.array([person.box_xywh for _, person in rows], dtype=np.float64).reshape(-1, 4)
-    boxes = xywh_to_xyxy(boxes)
-    boxes = np.where(np.isnan(boxes), boxes_around(points), boxes)
-    heads = _head_boxes([person.head_xywh for _, person in rows])
+    places = [(index, *one) for index, frame in enumerate(frames) for one in per_image[frame.image_id]]
+    rows = [person for _, _, person in places]
+    points, point_scores = None, None
+    boxes = xywh_to_xyxy(np.array([person.box_xywh for person in rows], dtype=np.float64).reshape(-1, 4))
+    if label_map.skeleton is not None:
+        triples = np.array([person.triples for person in rows]).reshape(-1, len(label_map.skeleton), 3)
+        points = triples[..., :2].copy()
+        points[(triples == 0).all(-1)] = np.nan
+        boxes = np.where(np.isnan(boxes), boxes_around(points), boxes)
+        point_scores = _scores_of_2018([person.scores for person in rows], triples)
+    elif np.isnan(boxes).any():
+        raise ValueError(f"somebody in the video '{name}' has neither a bbox nor keypoints")
+    heads = _head_boxes([person.head_xywh for person in rows])
     return Tracks(
-        np.array([index for index, _ in rows], dtype=np.int64),
-        np.array([person.track_id for _, person in rows], dtype=np.int64),
+        np.array([index for index, _, _ in places], dtype=np.int64),
+        np.array([person.track_id for person in rows], dtype=np.int64),
         boxes,
-        np.array([person.score for _, person in rows], dtype=np.float64),
-        np.zeros(len(rows), dtype=np.int64),
+        np.array([person.score for person in rows], dtype=np.float64),
+        np.array([label for _, label, _ in places], dtype=np.int64),
         label_map,
         len(frames),
         frames[0].size,
         name,
         keypoints=points,
-        keypoint_scores=_scores_of_2018([person.scores for _, person in rows], triples),
+        keypoint_scores=point_scores,
         head_boxes=None if heads is None else xywh_to_xyxy(heads),
         frame_names=tuple(frame.name for frame in frames),
         labelled_frames=_labelled([frame.is_labelled for frame in frames]),

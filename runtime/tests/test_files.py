@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 import pagoda_runtime
 from pagoda_runtime import ModelFileError, PictureError, backends
@@ -135,6 +135,42 @@ def test_many_pictures_are_looked_at_in_groups_of_one_size(file, tmp_path, monke
     together.clear()
     large = np.zeros((3000, 1000, 3), np.uint8)  # which would take much memory
     assert len(model.predict(iter([large, large]))) == 2 and together == [1, 1]
+
+
+def test_pictures_in_memory_may_be_others_by_the_next(file, picture, tmp_path):
+    """A camera's buffer and the frames of an animation are one object, which changes."""
+    model = pagoda_runtime.load(file)
+
+    def camera():
+        buffer = np.zeros((80, 160, 3), np.uint8)
+        for number in range(12):
+            buffer[:] = number
+            yield buffer
+
+    seen = [found.picture[0, 0, 0] for found in model.predict_each(camera())]
+    assert seen == list(range(12))
+    frames = [Image.new("L", (16, 8), 20 * number) for number in range(9)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    shown = model.predict(ImageSequence.Iterator(Image.open(tmp_path / "a.gif")))
+    assert [found.picture[0, 0, 0] for found in shown] == [20 * number for number in range(9)]
+    opened = Image.open(picture)
+    assert len(model.predict([opened] * 12)) == 12
+
+
+def test_what_comes_before_a_failure_is_told(file, picture):
+    model = pagoda_runtime.load(file)
+
+    def source():
+        yield from [picture, picture, np.zeros((80, 160, 3), np.uint8)]
+        raise RuntimeError("the cable is out")
+
+    found = []
+    with pytest.raises(RuntimeError, match="cable"):
+        found.extend(model.predict_each(source()))
+    assert len(found) == 3
+    with pytest.raises(TypeError):
+        found.extend(model.predict_each([picture, picture, 7, picture]))
+    assert len(found) == 5
 
 
 def test_a_file_of_one_picture_is_given_one_at_a_time(tmp_path, picture):

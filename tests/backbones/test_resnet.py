@@ -522,6 +522,8 @@ def test_where_caches_are_spared_a_batch_of_any_size_can_be_exported():
     network = awake(ResNet(18, levels=(2,), body=NARROW))
     network.spares_caches = True
     any_number = {0: torch.export.Dim("pictures")}
-    exported = torch.export.export(network, (torch.rand(5, 3, 120, 320),), dynamic_shapes=(any_number,)).module()
+    exported = torch.export.export(
+        network, (torch.rand(5, 3, 120, 320),), dynamic_shapes=(any_number,)
+    ).module()
     pictures = torch.rand(3, 3, 120, 320)
     torch.testing.assert_close(exported(pictures)[2], network(pictures)[2])

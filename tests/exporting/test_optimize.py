@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from pagoda.detectors.contract import Detector
 from pagoda.evaluating import evaluating
 from pagoda.exporting.optimize import conv_norm_pairs, fold_norms, optimize
 from pagoda.follow.clips import detect_frames
@@ -249,3 +250,26 @@ def test_levels_that_end_without_padding_are_looked_through():
         ours, theirs = model(images), optimize(model)(images)
     torch.testing.assert_close(theirs.class_logits, ours.class_logits, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(theirs.box_outputs, ours.box_outputs, rtol=1e-4, atol=1e-4)
+
+
+class OfOneSize(Detector):
+    """Somebody's own: its parts have other names, and it reads pictures of 96 × 96 alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+        self.input_spec = InputSpec()
+
+    def forward(self, images: ImageBatch):
+        if images.pixels.shape[-2:] != (96, 96):
+            raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+        return self.net(images.pixels)
+
+
+def test_a_network_of_other_parts_and_size_is_copied_as_it_is():
+    model, batch = OfOneSize().eval(), ImageBatch(torch.rand(2, 3, 96, 96), torch.tensor([[96, 96]] * 2))
+    quick = optimize(model)
+    assert conv_norm_pairs(quick) == []
+    torch.testing.assert_close(quick(batch), model(batch))
+    with pytest.raises(ValueError, match="OfOneSize has no part called backbone"):
+        optimize(model, dtype=torch.bfloat16)

@@ -2,9 +2,10 @@
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,17 +46,23 @@ def groups(sources: Iterable[Any], spec: InputSpec, batch: int | None) -> Iterat
     `batch`: how many a file takes at a time, where that is fixed. Two groups are held at most.
     """
     group: list[Seen] = []
-    for found in _read_ahead(sources, spec, batch):
-        is_alike = isinstance(found, Seen) and group and found.size == group[-1].size
-        if group and not (is_alike and len(group) < _most(group[-1], batch)):
-            yield group
-            group = []
-        if isinstance(found, PictureError):
-            yield found
-        else:
-            group.append(found)
+    failure = None
+    try:
+        for found in _read_ahead(sources, spec, batch):
+            is_alike = isinstance(found, Seen) and group and found.size == group[-1].size
+            if group and not (is_alike and len(group) < _most(group[-1], batch)):
+                yield group
+                group = []
+            if isinstance(found, PictureError):
+                yield found
+            else:
+                group.append(found)
+    except Exception as error:  # of the source, or of what is no picture at all: those before it come first
+        failure = error
     if group:
         yield group
+    if failure is not None:
+        raise failure
 
 
 def _most(seen: Seen, batch: int | None) -> int:
@@ -67,7 +74,10 @@ def _most(seen: Seen, batch: int | None) -> int:
 
 
 def _read_ahead(sources: Iterable[Any], spec: InputSpec, batch: int | None) -> Iterator[Seen | PictureError]:
-    """By two threads, as many further than what has been asked for as make a group."""
+    """By two threads, as many further than what has been asked for as make a group.
+
+    What is in memory is read at once: it may be another picture when the next is asked for, as frames of a camera are.
+    """
 
     def read(source: Any) -> Seen | PictureError:
         try:
@@ -77,10 +87,16 @@ def _read_ahead(sources: Iterable[Any], spec: InputSpec, batch: int | None) -> I
 
     pool = ThreadPoolExecutor(2, thread_name_prefix="read")
     pending: deque[Future[Seen | PictureError]] = deque()
-    ahead = 1
+    iterator, ahead, failure = iter(sources), 1, None
     try:
-        for source in sources:
-            pending.append(pool.submit(read, source))
+        while True:
+            try:
+                pending.append(_submitted(pool, read, next(iterator)))
+            except StopIteration:
+                break
+            except Exception as error:  # its turn comes after those before it
+                failure = error
+                break
             while len(pending) > ahead:
                 found = pending.popleft().result()
                 if isinstance(found, Seen):
@@ -90,3 +106,15 @@ def _read_ahead(sources: Iterable[Any], spec: InputSpec, batch: int | None) -> I
             yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)  # nobody asks for what is left
+    if failure is not None:
+        raise failure
+
+
+def _submitted(
+    pool: ThreadPoolExecutor, read: Callable[[Any], Seen | PictureError], source: Any
+) -> Future[Seen | PictureError]:
+    if isinstance(source, str | Path):
+        return pool.submit(read, source)
+    done: Future[Seen | PictureError] = Future()
+    done.set_result(read(source.copy() if isinstance(source, np.ndarray) else source))
+    return done

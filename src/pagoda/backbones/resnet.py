@@ -61,7 +61,8 @@ class ResNet(nn.Module):
 
     spares_caches = False
     """whether a processor takes a batch through stem and first stage `CACHED_PIXELS` at a time, to the same features:
-    its caches hold the maps of one picture, hardly those of eight. For inference: norms that learn need all of it"""
+    its caches hold the maps of one picture, hardly those of eight. For inference: norms that learn need all of it, and
+    hooks of these layers see parts"""
 
     def __init__(
         self,
@@ -156,7 +157,8 @@ class ResNet(nn.Module):
 
     def _level_2(self, images: Tensor) -> Tensor:
         """What comes out of stem and first stage, which have the largest maps."""
-        if self.spares_caches and images.device.type == "cpu" and not torch.compiler.is_compiling():
+        is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        if self.spares_caches and images.device.type == "cpu" and not is_traced:
             together = max(1, CACHED_PIXELS // (images.shape[-2] * images.shape[-1]))
             if len(images) > together:
                 return torch.cat([self._level_2(part) for part in images.split(together)])

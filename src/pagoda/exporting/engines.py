@@ -35,6 +35,8 @@ class Engine(Protocol):
 
     metadata: Mapping[str, str]
     """what `pagoda.exporting.onnx.metadata` says of the model"""
+    batch: int | None
+    """how many pictures, or clips, the file takes at a time; None: any number"""
 
     def __call__(self, *inputs: Tensor) -> dict[str, Tensor]:
         """Its inputs in their order, of a detector uint8 (B, 3 or 4, H, W), to its outputs by name: boxes (B, D, 4),
@@ -128,7 +130,10 @@ class OnnxEngine:
         except Exception as error:  # its own classes have no common base
             raise ValueError(str(error)) from error
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
-        self._inputs = [each.name for each in self._session.get_inputs()]
+        inputs = self._session.get_inputs()
+        self._inputs = [each.name for each in inputs]
+        first = inputs[0].shape[0] if inputs and inputs[0].shape else None
+        self.batch = first if isinstance(first, int) else None
         self._names = [output.name for output in self._session.get_outputs()]
 
     def __call__(self, *inputs: Tensor) -> dict[str, Tensor]:
@@ -153,6 +158,10 @@ class _OpenVINO:
         outputs = {output.any_name: output for output in model.outputs}
         if not pasted and set(SPARED) <= set(outputs):
             model.remove_result(outputs[SPARED[0]].get_node())
+        first = model.input(0).partial_shape
+        self.batch = (
+            first[0].get_length() if first.rank.is_static and len(first) and first[0].is_static else None
+        )
         self._compiled = _ShapedModel(model)
         self._names = [output.any_name for output in model.outputs]
 

@@ -138,7 +138,7 @@ class ExportedDetector(Detector):
         for size in dict.fromkeys(frames):
             places = [place for place, each in enumerate(frames) if each == size]
             alike = images.pixels if len(places) == len(frames) else images.pixels[places]
-            outputs = engine(alike[..., : size[0], : size[1]].to("cpu", torch.uint8).contiguous())
+            outputs = _run(engine, alike[..., : size[0], : size[1]].to("cpu", torch.uint8).contiguous())
             for row, place in enumerate(places):
                 found[place] = self._of_one(
                     {name: values[row] for name, values in outputs.items()}, size, select
@@ -200,6 +200,14 @@ class ExportedDetector(Detector):
                 self._min_score = float(select.min_score)
                 self._engine = self._open(self._min_score)
             return self._engine
+
+
+def _run(engine: Engine, pictures: Tensor) -> dict[str, Tensor]:
+    """All of them together, or as many at a time as the file was made for."""
+    if engine.batch in (None, len(pictures)):
+        return engine(pictures)
+    parts = [engine(part) for part in pictures.split(engine.batch)]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 class ExportedInput(InputSpec):

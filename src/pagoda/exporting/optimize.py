@@ -20,6 +20,9 @@ FOLDABLE = (nn.BatchNorm2d, nn.BatchNorm3d, FrozenBatchNorm2d, DarknetBatchNorm2
 # timm's batch norm with the activation inside; by name, since timm need not be there.
 WITH_ACTIVATION = ("timm.layers.norm_act", "BatchNormAct2d")
 
+REFUSED = (ValueError, RuntimeError)
+"""by layers that cannot look at a picture so small or large"""
+
 
 def optimize(
     model: Detector,
@@ -65,7 +68,13 @@ def quicken(model: Detector, *, dtype: torch.dtype = torch.float32, channels_las
         if next(part.parameters(), None) is not None:
             order_weights(part.to(dtype=dtype), channels_last=channels_last)
     # Networks over clips are entered frame by frame, and see to it themselves (`ResNet3D.frame_features`).
-    backbone = model.get_submodule("backbone")
+    backbone = getattr(model, "backbone", None)
+    if backbone is None and dtype != torch.float32:
+        raise ValueError(
+            f"{type(model).__name__} has no part called backbone, in front of which pixels become {dtype}"
+        )
+    if backbone is None:
+        return model
     backbone.register_forward_pre_hook(CastInput(dtype, channels_last))
     if isinstance(backbone, ResNet):
         backbone.spares_caches = True
@@ -120,7 +129,8 @@ def _after_folding(norm: nn.Module) -> nn.Module:
 
 
 def conv_norm_pairs(model: Detector) -> list[tuple[nn.Conv2d | nn.Conv3d, nn.Module]]:
-    """(convolution, norm) where the norm reads the convolution and nothing else, and always this one."""
+    """(convolution, norm) where the norm reads the convolution and nothing else, and always this one; none of a model
+    that looks neither at 64 × 64 nor at 512 × 512 pixels."""
     made_by: dict[int, tuple[nn.Module, Tensor]] = {}
     readers: dict[nn.Module, set[nn.Module]] = defaultdict(set)
     sources: dict[nn.Module, set[nn.Module | None]] = defaultdict(set)
@@ -137,13 +147,13 @@ def conv_norm_pairs(model: Detector) -> list[tuple[nn.Conv2d | nn.Conv3d, nn.Mod
     hooks = [leaf.register_forward_hook(watch) for leaf in leaves]
     try:
         _look_at_nothing(model, 64)
-    except (
-        ValueError,
-        RuntimeError,
-    ):  # group norms refuse maps of one cell, convolutions those smaller than they are
+    except REFUSED:  # group norms do maps of one cell, convolutions those smaller than they are
         for seen in (made_by, readers, sources):
             seen.clear()
-        _look_at_nothing(model, 512)
+        try:
+            _look_at_nothing(model, 512)
+        except REFUSED:  # somebody's own network of another size
+            return []
     finally:
         for hook in hooks:
             hook.remove()

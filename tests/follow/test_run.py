@@ -21,6 +21,7 @@ from pagoda.pictures.read import PictureError
 from pagoda.stopping import Stopped
 from pagoda.structures.instances import Detections
 from pagoda.structures.labels import LabelMap
+from pagoda.structures.thresholds import ScoreThresholds
 from pagoda.tracking.tracklets import Relinker
 from pagoda.video.frames import VideoWriter
 
@@ -206,6 +207,17 @@ def test_a_run_goes_on_only_with_what_it_began_with(video, frames, tmp_path):
     Image.fromarray(picture(2)).save(frames / "002.png")
     moved = frames.rename(tmp_path / "moved")  # told by content
     assert pagoda.track(SeesColours(), moved, out=out, resume=True, quiet=True).num_frames == NUM_FRAMES
+
+
+def test_a_run_that_kept_fewer_objects_does_not_go_on_with_more(video, tmp_path):
+    model = small_fcos(NAMES)
+    model.thresholds = ScoreThresholds(scores={"ball": 0.5, "bat": 0.6}, kind="best_f1", split="val")
+    parts = {"out": tmp_path / "parts", "quiet": True}
+    pagoda.track(model, video, max_frames=4, min_score="card", **parts)
+    with pytest.raises(ValueError, match=r"was made with objects from score 0\.5; resume=True needs the same"):
+        pagoda.track(model, video, min_score=0.2, resume=True, **parts)
+    again = pagoda.track(model, video, min_score="card", resume=True, **parts)
+    assert again.num_frames == NUM_FRAMES
 
 
 @pytest.mark.parametrize("is_written", [True, False])

@@ -91,7 +91,7 @@ class TrackOptions:
         if self.relink:
             raise ValueError(
                 f"relink needs a video's end, and {source} is live; leave it out, and relink what was written"
-                " afterwards: pagoda track link DIR/tracks.txt --relink"
+                " afterwards: pagoda track link DIR/posetrack18.json --relink"
             )
         if self.first_frame:
             raise ValueError(
@@ -125,6 +125,8 @@ class FollowedFrame(NamedTuple):
 class VideoFollower:
     """One video followed frame by frame by one model and one linker; memory does not grow with the video.
 
+    Attributes: `limits`, of what the model reports, and `appearance`, what objects are compared by; a card may say both.
+
     Raises KeyError for a class that the model does not know, with the nearest one; ValueError for min_score="card"
     where its file holds no thresholds, and for `tiles`, which frames are cut into, of a model of clips.
 
@@ -152,26 +154,26 @@ class VideoFollower:
             check_takes_tiles(model)
         self.model, self.source, self.options, self.tiles = model, source, options, tiles
         self._labels = [model.label_map.label_named(name) for name in options.classes] or None
-        self._limits = FOLLOWING_LIMITS
+        self.limits = FOLLOWING_LIMITS
         self._min_scores: Tensor | None = None
         min_score = options.min_score
         if min_score == "card":
             thresholds = model.card_thresholds()
             self._min_scores = torch.tensor(thresholds.of_labels(model.label_map))
-            self._limits = {"min_score": model.bar_of(thresholds)}
+            self.limits = {"min_score": model.bar_of(thresholds)}
             min_score = thresholds.lowest(model.label_map)
-        appearance, camera = options.appearance, options.camera
+        self.appearance, camera = options.appearance, options.camera
         if options.linker == "card":
             settings = model.card_linker()
             if min_score is not None:
                 settings = replace(settings, numbers={**settings.numbers, "min_score": min_score})
             self._tracker: Tracker = tuned_tracker(settings)
-            appearance = settings.appearance if appearance == "none" else appearance
+            self.appearance = settings.appearance if self.appearance == "none" else self.appearance
             camera = settings.camera if camera == "still" else camera
         else:
             self._tracker = tracker_for(model, options.linker, min_score=min_score)
         self._camera = CameraMotion() if camera == "moving" else None
-        self._appearance = appearance_of(appearance, model)
+        self._appearance = appearance_of(self.appearance, model)
         if self._appearance is not None and tiles is not None:
             raise ValueError("appearance is of whole frames; leave it out, or the tiles")
 
@@ -226,7 +228,7 @@ class VideoFollower:
         yield from detect_frames(
             self.model,
             chain(recent, pictures),
-            limits=self._limits,
+            limits=self.limits,
             tiles=self.tiles,
             classes=self._labels,
             start=now - len(recent),

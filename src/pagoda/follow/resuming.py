@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 from pagoda.detectors.contract import Detector
 from pagoda.follow.clips import frames_together, neighbours
-from pagoda.follow.follower import TrackOptions
+from pagoda.follow.follower import VideoFollower
 from pagoda.follow.frame_log import picture_hash, read_about, read_found, read_seen
 from pagoda.plain import JsonObject
-from pagoda.tiling.tiles import Tiles
 from pagoda.video.frames import VideoSource
 from pagoda.weights.files import state_hash
 
@@ -36,14 +35,16 @@ class Wording(NamedTuple):
 IN_PYTHON = Wording("resume=True", "out", again="the same call and resume=True")
 
 
-def about_run(model: Detector, source: VideoSource, options: TrackOptions, tiles: Tiles | None) -> JsonObject:
+def about_run(follower: VideoFollower, source: VideoSource) -> JsonObject:
     """What decides what is found in which frame: the first line of the record."""
+    model, options, tiles = follower.model, follower.options, follower.tiles
     return {
         "weights": state_hash(model.state_dict()),
         "class_names": list(model.label_map.names),
         "first_frame": source.first_frame,
         "classes": list(options.classes),
-        "appearance": None if options.appearance == "none" else options.appearance,
+        "appearance": None if follower.appearance == "none" else follower.appearance,
+        "objects from score": round(float(follower.limits["min_score"] or 0), 6),
         "video": source.content_hash(),
         "tiles": None if tiles is None else asdict(tiles),
     }

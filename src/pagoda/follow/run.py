@@ -228,7 +228,7 @@ def _follow_into(
 ) -> FollowedVideo:
     """Follow into a folder that is held."""
     model, record = follower.model, out / RECORD
-    about = about_run(model, source, follower.options, follower.tiles)
+    about = about_run(follower, source)
     known = known_frames(record, about, model, source, resume=resume, wording=wording)
     rate = source.frames_per_second if write_video else None
     outputs = TrackOutputs(out, source.name, rate, first_frame=source.first_frame, replaces=resume)

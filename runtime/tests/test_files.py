@@ -1,6 +1,7 @@
 """Files are opened, used and refused; nothing of PyTorch, scipy or Pagoda is imported."""
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -395,3 +396,17 @@ def test_fewer_than_ten_packages_are_imported_and_none_of_torch(
     packages = in_another_process(tmp_path, ALONE, file, picture).split()
     record_property("packages", packages)
     assert {"PIL", "numpy", "onnxruntime"} <= set(packages) and len(packages) < 10
+
+
+def test_a_folder_is_told(file, tmp_path, capsys):
+    assert main(["predict", str(file), str(tmp_path)]) == 1
+    assert f"it is a folder; name the pictures in it ({tmp_path}/*)" in capsys.readouterr().err
+
+
+def test_who_has_read_enough_is_no_error(file, picture):
+    command = [sys.executable, "-m", "pagoda_runtime", "predict", str(file), *[str(picture)] * 40]
+    where = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=where) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+    assert process.returncode == 141 and said == b""

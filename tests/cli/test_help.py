@@ -12,6 +12,7 @@ import tyro
 from pagoda.cli.arguments.help import description_of, lines_of
 from pagoda.cli.data import verbs
 from pagoda.cli.main import MODULES, VERBS, main
+from pagoda.recipes.by_name import RECIPES
 from pagoda.zoo.composed_options import GROUPS
 from pagoda.zoo.families import options_class, parse_name
 from pagoda.zoo.options import ModelOptions
@@ -179,3 +180,11 @@ def test_examples_can_be_typed_as_they_stand(verb):
     assert examples == lines
     known = known_flags(verb)
     assert {flag for example in examples for flag in re.findall(r"--[\w.-]+", example)} <= known
+
+
+def test_training_tells_every_recipe_and_nothing_of_python(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "fcos_resnet18_fpn", "--help-all"])
+    told = capsys.readouterr().out
+    assert all(re.search(rf"\b{name}\b", told) for name in RECIPES)
+    assert ">>>" not in told and "Raises ValueError" not in told

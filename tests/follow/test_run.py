@@ -214,7 +214,9 @@ def test_a_run_that_kept_fewer_objects_does_not_go_on_with_more(video, tmp_path)
     model.thresholds = ScoreThresholds(scores={"ball": 0.5, "bat": 0.6}, kind="best_f1", split="val")
     parts = {"out": tmp_path / "parts", "quiet": True}
     pagoda.track(model, video, max_frames=4, min_score="card", **parts)
-    with pytest.raises(ValueError, match=r"was made with objects from score 0\.5; resume=True needs the same"):
+    with pytest.raises(
+        ValueError, match=r"was made with objects from score 0\.5; resume=True needs the same"
+    ):
         pagoda.track(model, video, min_score=0.2, resume=True, **parts)
     again = pagoda.track(model, video, min_score="card", resume=True, **parts)
     assert again.num_frames == NUM_FRAMES

@@ -303,6 +303,15 @@ def test_pictures_are_listed(tmp_path: Path) -> None:
     assert list_pictures(str(tmp_path / "*" / "*")) == [tmp_path / "sub" / "c.png"]
 
 
+def test_a_folder_whose_name_is_a_pattern_can_be_named(tmp_path: Path) -> None:
+    (tmp_path / "take [1]").mkdir()
+    (tmp_path / "take [1]" / "a.png").touch()
+    with pytest.raises(FileNotFoundError, match="a folder's name is part of the pattern") as told:
+        list_pictures(str(tmp_path / "take [1]" / "*.png"))
+    literal = str(told.value).partition("the one that is there: ")[2].partition(")")[0]
+    assert list_pictures(literal) == [tmp_path / "take [1]" / "a.png"]
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [

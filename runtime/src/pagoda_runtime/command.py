@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -13,10 +14,15 @@ from pagoda_runtime.loading import load
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0; 1 where a picture could not be read, 2 where nothing could be done."""
+    """0; 1 where a picture could not be read, 2 where nothing could be done, 141 where nobody reads what is printed."""
     options = _parser().parse_args(arguments)
     try:
         return _predict(options)
+    except BrokenPipeError:  # `pagoda-runtime … | head` has read enough
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # Python flushes it once more at the end
+        return 141
     except (OSError, ValueError, ImportError) as error:
         print(f"pagoda-runtime: {error}", file=sys.stderr)
         return 2

@@ -53,6 +53,10 @@ def read_picture(path: str | Path, channels: int = 3) -> np.ndarray:
         raise
     except FileNotFoundError as error:
         raise PictureError(f"cannot read {path}: there is no such file") from error
+    except IsADirectoryError as error:
+        raise PictureError(
+            f"cannot read {path}: it is a folder; name the pictures in it ({path}/*)"
+        ) from error
     except Image.UnidentifiedImageError as error:
         raise PictureError(f"cannot read {path}: empty, or no picture in a known format") from error
     except _UNREADABLE as error:

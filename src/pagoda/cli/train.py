@@ -66,12 +66,12 @@ class TrainCommand(TrainSettings):
     """which weights of another program's checkpoint (or of --model.backbone-weights), where it holds several: their
     key, or ema for the averaged ones"""
     recipe: str = ""
-    """settings that hold unless a flag says otherwise: efficientdet, efficientdet_small, rcnn_small,
-    detect_and_track"""
+    """settings that hold unless a flag says otherwise: fine_tune, efficientdet, efficientdet_small, ssd, rcnn_small,
+    detect_and_track, yolov1"""
     config: str = ""
     """a config.yaml whose settings hold unless a flag says otherwise"""
     resume: str = ""
-    """folder of a run to go on with, interrupted or at its end; of the settings --epochs, --workers, --device,
+    """folder of a run to go on with, interrupted or at its end; of the settings --epochs, --workers, --device, --shard,
     --val-every, --patience, --save-seconds and --inside-only may then be given anew, and --data where the same data
     lie elsewhere; auto: the last run of its --name in --out, if there is one, else a new run"""
     plan: bool = False

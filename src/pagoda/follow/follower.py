@@ -125,7 +125,7 @@ class FollowedFrame(NamedTuple):
 class VideoFollower:
     """One video followed frame by frame by one model and one linker; memory does not grow with the video.
 
-    Attributes: `limits`, of what the model reports, and `appearance`, what objects are compared by; a card may say both.
+    Attributes: `limits`, of what the model reports, and `appearance`, what objects are compared by; a card may say it.
 
     Raises KeyError for a class that the model does not know, with the nearest one; ValueError for min_score="card"
     where its file holds no thresholds, and for `tiles`, which frames are cut into, of a model of clips.

@@ -106,6 +106,9 @@ def find_pictures(source: str | Path) -> FoundPictures:
     elif glob.has_magic(str(path)):
         entries = sorted(map(Path, glob.glob(str(path), recursive=True)), key=natural_order)
         what = f"nothing that is a picture matches {path}"
+        if path.parent.is_dir() and glob.has_magic(str(path.parent)):
+            literal = Path(glob.escape(str(path.parent)), path.name)
+            what += f" (a folder's name is part of the pattern; the one that is there: {literal})"
     else:
         raise FileNotFoundError(f"expected a picture, a folder or a glob pattern, but there is no {path}")
     files = [entry for entry in entries if entry.is_file()]

@@ -52,6 +52,13 @@ def test_predictions_there_and_back(tmp_path):
 def test_folders_of_pictures_are_videos(tmp_path):
     found = read_tracks(saved(tmp_path, [row("v/1.jpg", [thing()]), row("w/1.jpg", []), row("v/2.jpg", [])]))
     assert [(each.name, each.num_frames) for each in found] == [("v", 2), ("w", 1)]
+    one = [row("a/street/1.jpg", [thing()])]
+    names = {
+        file: read_tracks(saved(tmp_path, one, name=file))[0].name
+        for file in ("predictions.json", "mine.json")
+    }
+    assert names == {"predictions.json": "street", "mine.json": "mine"}
+    assert read_tracks(saved(tmp_path, [row("1.jpg", [])], name="predictions.json"))[0].name == "predictions"
 
 
 def test_poses_without_names_are_cocos_and_that_is_said(tmp_path):

@@ -115,6 +115,19 @@ def test_fields_of_yolo(tmp_path: Path) -> None:
     assert losses["unread roboflow"] == "1 file with roboflow: lost, for it is not read"
 
 
+def test_what_is_lost_of_a_part_is_counted_in_all_that_was_read(tmp_path: Path, capsys) -> None:
+    picture(tmp_path / "in" / "a.png")
+    coordinates = {"x": 5, "y": 5, "width": 4, "height": 4}
+    annotations = [{"label": name, "coordinates": coordinates, "score": 0.5} for name in ("cat", "dog")]
+    (tmp_path / "in" / "x.json").write_text(json.dumps([{"image": "a.png", "annotations": annotations}]))
+    with pytest.raises(SystemExit):
+        main(["data", "subset", str(tmp_path / "in"), str(tmp_path / "out"), "--classes", "cat"])
+    assert (
+        f"with score: lost, for it is not read; counted in all of {tmp_path / 'in'}"
+        in capsys.readouterr().out
+    )
+
+
 def test_fields_of_the_others(tmp_path: Path) -> None:
     picture(tmp_path / "createml" / "a.png")
     coordinates = {"x": 5, "y": 5, "width": 4, "height": 4}

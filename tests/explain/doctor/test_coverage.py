@@ -71,7 +71,7 @@ def test_an_object_between_locations_is_uncovered():
     assert report.examples == ["0.png: x1, y1, x2, y2 = 6, 6, 10, 10: no point fits"]
     assert report.uncovered_sides["median"] == 4
     # 1.5 strides of 8 pixels over a side of 4: three times as large.
-    assert "raise short_side from 128 to about 384" in report.remedies[0]
+    assert "raise short_side from 128 to about 384 and long_side from " in report.remedies[0]
 
 
 def test_a_larger_input_covers_it():

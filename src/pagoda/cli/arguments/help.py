@@ -65,8 +65,13 @@ def description_of(command: type, width: int = 80) -> str:
 
 
 def paragraphs_of(command: type) -> Iterator[tuple[list[str], bool]]:
-    """The lines of each paragraph of a command's docstring, and whether they are examples: all begin with "pagoda "."""
+    """The lines of each paragraph of a command's docstring, and whether they are examples: all begin with "pagoda ".
+
+    Without what is for those who call it in Python: what it raises, and examples for there.
+    """
     for paragraph in cleandoc(command.__doc__ or "").split("\n\n"):
+        if paragraph.startswith((">>> ", "Raises ")):
+            continue
         lines = paragraph.splitlines()
         yield lines, all(line.startswith("pagoda ") for line in lines)
 

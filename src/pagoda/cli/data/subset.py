@@ -1,7 +1,7 @@
 """pagoda data subset DIR OUT"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -56,7 +56,9 @@ def main(arguments: Sequence[str]) -> int:
     check_counts(first=command.first)
     if command.first is not None and command.fraction is not None:
         raise ValueError("--first and --fraction each say how many pictures are taken; give one of them")
-    contents = open_any(command.data, command.splits, to=command.to, skip_missing=command.skip_missing)
+    whole = contents = open_any(
+        command.data, command.splits, to=command.to, skip_missing=command.skip_missing
+    )
     if command.classes:
         contents = of_classes(contents, command.classes)
     if command.pictures:
@@ -67,6 +69,11 @@ def main(arguments: Sequence[str]) -> int:
         contents = first(contents, command.first)
     if command.fraction is not None:
         contents = fraction(contents, command.fraction, command.seed)
+    if contents is not whole:
+        unread = (
+            replace(loss, text=f"{loss.text}; counted in all of {whole.source}") for loss in whole.unread
+        )
+        contents = replace(contents, unread=tuple(unread))
     return finish(contents, kept_format(contents, command.to), command.out, command)
 
 

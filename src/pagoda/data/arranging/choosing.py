@@ -48,8 +48,7 @@ def of_classes(contents: Whole, names: Sequence[str]) -> Whole:
     notes = [f"{counted(gone, 'object')} of other classes left out"] if gone else []
     if emptied:
         have = "has" if emptied == 1 else "have"
-        stay = "stays" if emptied == 1 else "stay"
-        notes.append(f"{counted(emptied, contents.noun)} {have} no objects any more, and {stay}")
+        notes.append(f"{counted(emptied, contents.noun)} {have} no objects any more")
     return chosen.noted(notes)
 
 

@@ -24,6 +24,9 @@ from pagoda.structures.labels import LabelMap
 from pagoda.structures.skeleton import COCO_17, Skeleton
 from pagoda.structures.tracks import UNLINKED, Tracks
 
+PREDICTED = "predictions"
+"""what `pagoda predict` calls its file, whatever it holds"""
+
 
 @checked
 def read_tracks(
@@ -139,7 +142,8 @@ def read_json(path: Path) -> list[Tracks]:
 def read_predictions(
     path: str | Path, *, skeleton: Skeleton | None = None, content: object = None
 ) -> list[Tracks]:
-    """What `pagoda predict` wrote, one video per folder of pictures, frames in the order of the file.
+    """What `pagoda predict` wrote, one video per folder of pictures, frames in the order of the file. A video has the
+    name of its folder, or of the file where that holds one video and is not called predictions.json as all are.
 
     Files in the order of their names as text (1, 10, 2) are put in that of their numbers. Keypoints have the names
     that stand in the file; in one without they are those of `skeleton`, else 17 are taken for COCO's, which
@@ -158,12 +162,13 @@ def read_predictions(
         videos: dict[str, list[dict]] = {}
         for row in rows:
             videos.setdefault(str(Path(row["file"]).parent), []).append(row)
+        is_named_so = len(videos) == 1 and path.stem != PREDICTED
         return [
             replace(
                 _video(
                     _in_order(frames),
                     label_map,
-                    path.stem if len(videos) == 1 else one_line(Path(folder).name),
+                    path.stem if is_named_so else one_line(Path(folder).name) or path.stem,
                 ),
                 notes=notes,
             )

@@ -178,9 +178,9 @@ class ApDifference:
 
     def row(self) -> str:
         """`other_ap`, `ap`, their difference and its interval, in points."""
-        numbers = [f"{100 * value:8.1f}" for value in (self.other_ap, self.ap)]
-        told = [_signed(value) for value in (self.difference, self.low, self.high)]
-        return " ".join([*numbers, f"{told[0]:>8}", f"  {told[1]} … {told[2]}"]).replace("nan", "–")
+        numbers = ["–" if math.isnan(value) else f"{100 * value:.1f}" for value in (self.other_ap, self.ap)]
+        change, low, high = (_signed(value) for value in (self.difference, self.low, self.high))
+        return " ".join([*(f"{each:>8}" for each in (*numbers, change)), f"  {low} … {high}"])
 
     def to_dict(self) -> dict[str, float | None]:
         """ap, other_ap, difference, low, high; None where undefined."""
@@ -230,8 +230,8 @@ class ErrorChange:
 
 
 def _signed(value: float) -> str:
-    """In points; what rounds to nothing is +0.0."""
-    return f"{round(100 * value, 1) + 0.0:+.1f}"
+    """In points; what rounds to nothing is +0.0, and what is not known –."""
+    return "–" if math.isnan(value) else f"{round(100 * value, 1) + 0.0:+.1f}"
 
 
 def _fraction(value: float) -> str:

@@ -90,7 +90,8 @@ def examine_coverage(
         for target, boxes in zip(targets, resized, strict=True)
     ]
     _summarise(report, model, targets, resized, pictures)
-    report.remedies = remedies(report, min(model.strides.values()), min(spec.canvas or (spec.short_side,)))
+    sides = (min(spec.canvas),) if spec.canvas else (spec.short_side, spec.long_side)
+    report.remedies = remedies(report, min(model.strides.values()), *sides)
     return report
 
 

@@ -91,10 +91,13 @@ class CoverageReport:
         return "\n".join(lines)
 
 
-def remedies(report: CoverageReport, finest_stride: int, short_side: int) -> list[str]:
+def remedies(
+    report: CoverageReport, finest_stride: int, short_side: int, long_side: int | None = None
+) -> list[str]:
     """What to do, a sentence for each thing that does not fit, [] where all does.
 
-    `finest_stride` in pixels is that of the finest level, `short_side` in pixels the model's now.
+    `finest_stride` in pixels is that of the finest level, `short_side` and `long_side` in pixels the model's now; a
+    canvas has the first alone.
 
     >>> report = CoverageReport("fcos", "", "points", 9, 9, 1, crowded_pictures=2, max_detections=100)
     >>> report.max_objects_in_picture = 120
@@ -105,7 +108,7 @@ def remedies(report: CoverageReport, finest_stride: int, short_side: int) -> lis
     if report.kind == "cells":
         found += _of_cells(report)
     elif report.uncovered > report.hidden:
-        found.append(_too_small(report, finest_stride, short_side))
+        found.append(_too_small(report, finest_stride, short_side, long_side))
     if report.hidden and report.kind != "cells":
         found.append(
             f"objects whose {report.kind} all go to others on the same spot: {report.hidden};"
@@ -146,7 +149,7 @@ def _of_cells(report: CoverageReport) -> list[str]:
     return found
 
 
-def _too_small(report: CoverageReport, finest_stride: int, short_side: int) -> str:
+def _too_small(report: CoverageReport, finest_stride: int, short_side: int, long_side: int | None) -> str:
     median = report.uncovered_sides["median"]
     count = report.uncovered - report.hidden
     # A box of one and a half strides holds a location almost wherever it lies; an anchor of four strides fits
@@ -155,9 +158,12 @@ def _too_small(report: CoverageReport, finest_stride: int, short_side: int) -> s
     start = f"objects that no {report.kind[:-1]} fits: {count}"
     if factor <= 1:
         return f"{start}, though they are not small; look at the criterion's ranges, radius or IoU limits"
+    raised = f"short_side from {short_side} to about {_rounded(short_side * factor)}"
+    if long_side is not None:  # whichever of the two ends first decides how large a picture becomes
+        raised += f" and long_side from {long_side} to about {_rounded(long_side * factor)}"
     return (
         f"{start} (half of the uncovered are under {median:.0f} pixels at this size; the finest stride is"
-        f" {finest_stride}); raise short_side from {short_side} to about {_rounded(short_side * factor)},"
+        f" {finest_stride}); raise {raised},"
         " cut the pictures into tiles (--tiles auto, docs/tiles.md), or add a finer level"
     )
 

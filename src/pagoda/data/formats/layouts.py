@@ -32,6 +32,7 @@ from pagoda.data.reading.other_programs import describe_unread
 from pagoda.data.reading.splits import choose_split, files_by_split, unread_note
 from pagoda.data.tracks.folders import splits_of_videos
 from pagoda.files.text import with_home
+from pagoda.messages import short_list
 from pagoda.plain import checked
 
 KNOWN = (
@@ -98,6 +99,12 @@ class Layout:
         lines = [f"{name} data set in {self.root}: {', '.join(splits) or 'no split that can be read'}"]
         for kind, root in self.others:
             lines.append(f"{root} is also a {KIND_NAMES[kind]} data set; {name} is read first")
+        videos = [split for split, what in splits_of_videos(self.home).items() if what[0].is_dir()]
+        if videos:
+            lines.append(
+                f"annotated videos lie there, too ({short_list(videos, 3)}), which models of clips and `pagoda data"
+                f" convert --to mot` (posetrack) read; {name} is read first"
+            )
         lines += [f"split {split} is not there and is left out: {reason}" for split, reason in self.absent]
         lines += self.unread
         for path in sorted((self.root / "annotations").glob("person_keypoints_*.json")):

@@ -148,21 +148,22 @@ class ResNet(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
-        x, pyramid = self._level_2(images), {}
+        parts = []
+        for part in self._parts(images):  # through the largest maps
+            parts.append(self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(part))))))
+        x = parts[0] if len(parts) == 1 else torch.cat(parts)
+        pyramid = {}
         for level, stage in self.stages().items():
             x = stage(x) if level > 2 else x
             if level in self.channels:
                 pyramid[level] = x
         return pyramid
 
-    def _level_2(self, images: Tensor) -> Tensor:
-        """What comes out of stem and first stage, which have the largest maps."""
+    def _parts(self, images: Tensor) -> Sequence[Tensor]:
         is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
-        if self.spares_caches and images.device.type == "cpu" and not is_traced:
-            together = max(1, CACHED_PIXELS // (images.shape[-2] * images.shape[-1]))
-            if len(images) > together:
-                return torch.cat([self._level_2(part) for part in images.split(together)])
-        return self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(images)))))
+        if not self.spares_caches or images.device.type != "cpu" or is_traced:
+            return (images,)
+        return images.split(max(1, CACHED_PIXELS // (images.shape[-2] * images.shape[-1])))
 
 
 @checked

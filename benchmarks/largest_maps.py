@@ -7,11 +7,11 @@
 """
 
 import argparse
-import statistics
 import time
+from functools import partial
 
 import torch
-from inference import cpu_name
+from inference import cpu_name, timings
 
 from pagoda.exporting.optimize import optimize
 from pagoda.models import create_model
@@ -41,13 +41,10 @@ def main() -> None:
         batch = ImageBatch(torch.rand(count, 3, *size), torch.tensor([size] * count))
         first, second = (each.backbone(batch.pixels) for each in (together, parts))
         assert all(torch.equal(first[level], second[level]) for level in first)
-        seconds: list[list[float]] = [[], [], []]
-        for _ in range(options.repeats):
-            for way, spent in zip((model, together, parts), seconds, strict=True):
-                begun = time.perf_counter()
-                way(batch)
-                spent.append(time.perf_counter() - begun)
-        told = (f"{1e3 * statistics.median(s) / count:.1f} ({1e3 * min(s) / count:.1f})" for s in seconds)
+        ways = {"norms": model, "together": together, "in parts": parts}
+        runs = {label: partial(way, batch) for label, way in ways.items()}
+        medians, fastest = timings(runs, options.repeats, time.perf_counter)
+        told = (f"{1e3 * medians[label] / count:.1f} ({1e3 * fastest[label] / count:.1f})" for label in runs)
         print(f"| {name} | {size[0]}×{size[1]} | {count} | {' | '.join(told)} |", flush=True)
 
 

@@ -19,9 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _predict(options)
     except BrokenPipeError:  # `pagoda-runtime … | head` has read enough
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # Python flushes it once more at the end
+        # Python flushes standard output once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (OSError, ValueError, ImportError) as error:
         print(f"pagoda-runtime: {error}", file=sys.stderr)

@@ -2,8 +2,8 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,23 +46,19 @@ def groups(sources: Iterable[Any], spec: InputSpec, batch: int | None) -> Iterat
     `batch`: how many a file takes at a time, where that is fixed. Two groups are held at most.
     """
     group: list[Seen] = []
-    failure = None
-    try:
-        for found in _read_ahead(sources, spec, batch):
-            is_alike = isinstance(found, Seen) and group and found.size == group[-1].size
-            if group and not (is_alike and len(group) < _most(group[-1], batch)):
-                yield group
-                group = []
-            if isinstance(found, PictureError):
-                yield found
-            else:
-                group.append(found)
-    except Exception as error:  # of the source, or of what is no picture at all: those before it come first
-        failure = error
+    for found in _read_ahead(sources, spec, batch):
+        is_alike = isinstance(found, Seen) and group and found.size == group[-1].size
+        if group and not (is_alike and len(group) < _most(group[-1], batch)):
+            yield group
+            group = []
+        if isinstance(found, Seen):
+            group.append(found)
+        elif isinstance(found, PictureError):
+            yield found
+        else:
+            raise found
     if group:
         yield group
-    if failure is not None:
-        raise failure
 
 
 def _most(seen: Seen, batch: int | None) -> int:
@@ -73,30 +69,28 @@ def _most(seen: Seen, batch: int | None) -> int:
     return max(1, min(MOST, by_pixels))
 
 
-def _read_ahead(sources: Iterable[Any], spec: InputSpec, batch: int | None) -> Iterator[Seen | PictureError]:
-    """By two threads, as many further than what has been asked for as make a group.
+def _read_ahead(sources: Iterable[Any], spec: InputSpec, batch: int | None) -> Iterator[Seen | Exception]:
+    """By two threads, as many further than what has been asked for as make a group; errors in their turn, those of the
+    sources themselves among them.
 
-    What is in memory is read at once: it may be another picture when the next is asked for, as frames of a camera are.
+    What is in memory is waited for: it may be another picture when the next is asked for, as frames of a camera are.
     """
 
-    def read(source: Any) -> Seen | PictureError:
+    def read(source: Any, failure: Exception | None) -> Seen | Exception:
         try:
-            return see(source, spec)
-        except PictureError as error:
+            return failure or see(source, spec)
+        except Exception as error:
             return error
 
     pool = ThreadPoolExecutor(2, thread_name_prefix="read")
-    pending: deque[Future[Seen | PictureError]] = deque()
-    iterator, ahead, failure = iter(sources), 1, None
+    pending: deque[Future[Seen | Exception]] = deque()
+    ahead = 1
     try:
-        while True:
-            try:
-                pending.append(_submitted(pool, read, next(iterator)))
-            except StopIteration:
-                break
-            except Exception as error:  # its turn comes after those before it
-                failure = error
-                break
+        for source, failure in _with_failure(sources):
+            kept = source.copy() if isinstance(source, np.ndarray) else source
+            pending.append(pool.submit(read, kept, failure))
+            if not isinstance(source, str | Path):
+                wait([pending[-1]])
             while len(pending) > ahead:
                 found = pending.popleft().result()
                 if isinstance(found, Seen):
@@ -106,15 +100,12 @@ def _read_ahead(sources: Iterable[Any], spec: InputSpec, batch: int | None) -> I
             yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)  # nobody asks for what is left
-    if failure is not None:
-        raise failure
 
 
-def _submitted(
-    pool: ThreadPoolExecutor, read: Callable[[Any], Seen | PictureError], source: Any
-) -> Future[Seen | PictureError]:
-    if isinstance(source, str | Path):
-        return pool.submit(read, source)
-    done: Future[Seen | PictureError] = Future()
-    done.set_result(read(source.copy() if isinstance(source, np.ndarray) else source))
-    return done
+def _with_failure(sources: Iterable[Any]) -> Iterator[tuple[Any, Exception | None]]:
+    """Each with None; where they fail, the failure comes last."""
+    try:
+        for source in sources:
+            yield source, None
+    except Exception as error:
+        yield None, error

@@ -39,7 +39,8 @@ def optimize(
     and GPUs with bfloat16 arithmetic. `compile` runs the network through torch.compile, which takes up to
     minutes at the first picture and again when the size of pictures changes.
 
-    Raises ValueError for another `dtype` than float32, bfloat16 and float16.
+    Raises ValueError for another `dtype` than float32, bfloat16 and float16, and for the latter two of a model without
+    a part called `backbone`.
 
     >>> from pagoda.models import create_model
     >>> small = {"levels": (2,), "num_stages": 1, "top_level": 3, "width": 32, "head_depth": 1}
@@ -58,6 +59,11 @@ def optimize(
 
 def quicken(model: Detector, *, dtype: torch.dtype = torch.float32, channels_last: bool = True) -> Detector:
     """What `optimize` does, to the model itself: no copy is held, and the model is returned."""
+    backbone = getattr(model, "backbone", None)
+    if backbone is None and dtype != torch.float32:
+        raise ValueError(
+            f"{type(model).__name__} has no part called backbone, in front of which pixels become {dtype}"
+        )
     model = model.eval().requires_grad_(False)
     fold_norms(model)
     model.computes_in = dtype
@@ -68,14 +74,8 @@ def quicken(model: Detector, *, dtype: torch.dtype = torch.float32, channels_las
         if next(part.parameters(), None) is not None:
             order_weights(part.to(dtype=dtype), channels_last=channels_last)
     # Networks over clips are entered frame by frame, and see to it themselves (`ResNet3D.frame_features`).
-    backbone = getattr(model, "backbone", None)
-    if backbone is None and dtype != torch.float32:
-        raise ValueError(
-            f"{type(model).__name__} has no part called backbone, in front of which pixels become {dtype}"
-        )
-    if backbone is None:
-        return model
-    backbone.register_forward_pre_hook(CastInput(dtype, channels_last))
+    if backbone is not None:
+        backbone.register_forward_pre_hook(CastInput(dtype, channels_last))
     if isinstance(backbone, ResNet):
         backbone.spares_caches = True
     return model

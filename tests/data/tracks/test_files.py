@@ -55,9 +55,9 @@ def test_folders_of_pictures_are_videos(tmp_path):
     one = [row("a/street/1.jpg", [thing()])]
     names = {
         file: read_tracks(saved(tmp_path, one, name=file))[0].name
-        for file in ("predictions.json", "mine.json")
+        for file in ("predictions.json", "predictions-2.json", "mine.json")
     }
-    assert names == {"predictions.json": "street", "mine.json": "mine"}
+    assert names == {"predictions.json": "street", "predictions-2.json": "street", "mine.json": "mine"}
     assert read_tracks(saved(tmp_path, [row("1.jpg", [])], name="predictions.json"))[0].name == "predictions"
 
 

@@ -1,6 +1,7 @@
 """Videos as objects per frame from any file that holds them: MOT text, PoseTrack JSON, `pagoda predict`'s JSON."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -24,7 +25,7 @@ from pagoda.structures.labels import LabelMap
 from pagoda.structures.skeleton import COCO_17, Skeleton
 from pagoda.structures.tracks import UNLINKED, Tracks
 
-PREDICTED = "predictions"
+_OF_ANY_VIDEO = re.compile(r"predictions(-\d+)?")
 """what `pagoda predict` calls its file, whatever it holds"""
 
 
@@ -162,7 +163,7 @@ def read_predictions(
         videos: dict[str, list[dict]] = {}
         for row in rows:
             videos.setdefault(str(Path(row["file"]).parent), []).append(row)
-        is_named_so = len(videos) == 1 and path.stem != PREDICTED
+        is_named_so = len(videos) == 1 and not _OF_ANY_VIDEO.fullmatch(path.stem)
         return [
             replace(
                 _video(
